@@ -1,0 +1,225 @@
+//! From a block's bytes to records, every check before the first record is seen (SPEC section 4).
+
+use crate::block::header::{BlockHeader, StreamEntry, StreamId};
+use crate::codec::Decompressor;
+use crate::columns::Columns;
+use crate::error::{ErrorClass, FormatError, Result};
+use crate::meta::{self, Expected, StreamLengths};
+use crate::wire::{View, length};
+
+/// Which streams a reader wants. META is always read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// Offsets, times and lengths; keys, headers and values read as null or empty bytes must not be used.
+    Meta,
+    /// META and KEYS.
+    Keys,
+    /// Everything.
+    All,
+}
+
+impl Streams {
+    fn contains(self, id: StreamId) -> bool {
+        match id {
+            StreamId::Meta => true,
+            StreamId::Keys => self != Streams::Meta,
+            StreamId::Headers | StreamId::Values => self == Streams::All,
+        }
+    }
+}
+
+/// Decodes blocks, one at a time, in buffers that are kept.
+pub struct BlockDecoder {
+    decompressor: Decompressor,
+    meta: Vec<u8>,
+}
+
+impl Default for BlockDecoder {
+    fn default() -> Self {
+        BlockDecoder::new()
+    }
+}
+
+impl BlockDecoder {
+    /// A decoder.
+    #[must_use]
+    pub fn new() -> BlockDecoder {
+        BlockDecoder {
+            decompressor: Decompressor::new(),
+            meta: Vec::new(),
+        }
+    }
+
+    /// Decodes the block whose header is `header` and whose bytes are `block`, the header included.
+    ///
+    /// `columns` is replaced; after an error it is empty.
+    ///
+    /// # Errors
+    ///
+    /// Any that SPEC section 7 names; then no record of the block is returned.
+    pub fn decode(
+        &mut self,
+        header: &BlockHeader,
+        block: &[u8],
+        streams: Streams,
+        columns: &mut Columns,
+    ) -> Result<()> {
+        columns.clear();
+        let decoded = self.decode_streams(header, block, streams, columns);
+        if decoded.is_err() {
+            columns.clear();
+        }
+        decoded
+    }
+
+    fn decode_streams(
+        &mut self,
+        header: &BlockHeader,
+        block: &[u8],
+        streams: Streams,
+        columns: &mut Columns,
+    ) -> Result<()> {
+        for (entry, stored) in stored_streams(header, block)? {
+            if !streams.contains(entry.id) {
+                continue;
+            }
+            check_stored(header, entry, stored)?;
+            let raw = match entry.id {
+                StreamId::Meta => &mut self.meta,
+                StreamId::Keys => &mut columns.keys.bytes,
+                StreamId::Headers => &mut columns.headers.bytes,
+                StreamId::Values => &mut columns.values.bytes,
+            };
+            self.decompressor
+                .decompress(entry.codec, stored, length(entry.raw_length), raw)
+                .map_err(|detail| stream_error(header, entry, ErrorClass::Inconsistent, detail))?;
+            // META comes first, so the lengths are known before the other streams are decoded.
+            if entry.id == StreamId::Meta {
+                let lengths =
+                    meta::decode(&self.meta, &expected(header), header.position, columns)?;
+                check_sums(header, lengths)?;
+                check_counts(header, columns)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Each stream with its stored bytes.
+fn stored_streams<'a>(
+    header: &'a BlockHeader,
+    block: &'a [u8],
+) -> Result<impl Iterator<Item = (&'a StreamEntry, &'a [u8])>> {
+    let view = View::new("block", header.position, block, header.block_length())?;
+    let mut rest = view.slice(header.header_length(), header.block_length())?;
+    Ok(header.directory.iter().map(move |entry| {
+        // The header's check has bounded the sum of the lengths by the block's length.
+        let (stored, behind) = rest
+            .split_at_checked(length(entry.stored_length))
+            .unwrap_or_default();
+        rest = behind;
+        (entry, stored)
+    }))
+}
+
+fn stream_error(
+    header: &BlockHeader,
+    entry: &StreamEntry,
+    class: ErrorClass,
+    detail: impl Into<String>,
+) -> FormatError {
+    let what = match entry.id {
+        StreamId::Meta => "stream META of the block",
+        StreamId::Keys => "stream KEYS of the block",
+        StreamId::Headers => "stream HEADERS of the block",
+        StreamId::Values => "stream VALUES of the block",
+    };
+    FormatError::new(class, what, header.position, detail)
+}
+
+fn check_stored(header: &BlockHeader, entry: &StreamEntry, stored: &[u8]) -> Result<()> {
+    let computed = crc32c::crc32c(stored);
+    if computed == entry.stored_crc {
+        return Ok(());
+    }
+    let detail = format!(
+        "stored_crc is {:#010x}, the bytes give {computed:#010x}",
+        entry.stored_crc
+    );
+    Err(stream_error(header, entry, ErrorClass::Checksum, detail))
+}
+
+fn expected(header: &BlockHeader) -> Expected {
+    Expected {
+        base_offset: header.base_offset,
+        end_offset: header.end_offset,
+        min_timestamp: header.min_timestamp,
+        record_count: length(header.record_count),
+    }
+}
+
+/// The directory's raw lengths are the sums that META states.
+fn check_sums(header: &BlockHeader, lengths: StreamLengths) -> Result<()> {
+    let raw_length = |id| {
+        let entry = header.directory.iter().find(|e| e.id == id);
+        entry.map_or(0, |e| length(e.raw_length))
+    };
+    for (id, sum) in [
+        (StreamId::Keys, lengths.keys),
+        (StreamId::Headers, lengths.headers),
+        (StreamId::Values, lengths.values),
+    ] {
+        let found = raw_length(id);
+        if found != sum {
+            let detail = format!("stream {} has {found} bytes, META states {sum}", id.name());
+            return Err(FormatError::new(
+                ErrorClass::Inconsistent,
+                "block",
+                header.position,
+                detail,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The header's counts and times are those of the records.
+fn check_counts(header: &BlockHeader, columns: &Columns) -> Result<()> {
+    let (min, max) = columns.time_bounds();
+    let tombstones = columns.values.codes.iter().filter(|c| **c == 0).count();
+    let controls = columns.controls.iter().filter(|c| **c).count();
+    let without_time = columns.timestamps.iter().filter(|t| **t == -1).count();
+    let holds = (min, max) == (header.min_timestamp, header.max_timestamp)
+        && tombstones == length(header.tombstone_count)
+        && controls == length(header.control_count)
+        && without_time == length(header.no_timestamp_count);
+    if holds {
+        return Ok(());
+    }
+    let detail = format!(
+        "the header's timestamps {} to {} or its counts are not those of the records, whose timestamps are {min} to {max}",
+        header.min_timestamp, header.max_timestamp
+    );
+    Err(FormatError::new(
+        ErrorClass::Inconsistent,
+        "block header",
+        header.position,
+        detail,
+    ))
+}
+
+/// Checks everything of a block that needs no decompression: CRCs and padding.
+///
+/// # Errors
+///
+/// *truncated* or *checksum*.
+pub fn check_stored_bytes(header: &BlockHeader, block: &[u8]) -> Result<()> {
+    for (entry, stored) in stored_streams(header, block)? {
+        check_stored(header, entry, stored)?;
+    }
+    let view = View::new("block", header.position, block, header.block_length())?;
+    view.padding(
+        header.header_length() + header.directory.stored_length(),
+        header.block_length(),
+    )
+}

@@ -1,0 +1,278 @@
+//! From records to a block that is ready to be written.
+//!
+//! ```text
+//! BlockBuilder --encode--> EncodedBlock --write (by the segment writer)--> recycle --> BlockBuilder
+//! ```
+//!
+//! The steps are values of their own, so that they can run on different threads: one thread pushes
+//! records, any of several encodes, and blocks are written in order. The buffers go round with them.
+//! A stream that is stored raw is written from the buffer it was pushed into.
+
+use std::io::{self, Write};
+
+use crate::block::header::{BlockHeader, Directory, STREAM_IDS, StreamEntry, StreamId};
+use crate::codec::{Codec, Compression, Compressor};
+use crate::columns::{Columns, RecordSize, narrow};
+use crate::error::{ErrorClass, FormatError, Result};
+use crate::layout::ALIGNMENT;
+use crate::meta;
+use crate::record::Record;
+use crate::render::{self, ViewSizes};
+use crate::statistics::Statistics;
+
+/// Records on their way into a block.
+#[derive(Debug)]
+pub struct BlockBuilder {
+    columns: Columns,
+    base_offset: i64,
+    end_offset: i64,
+    buffers: Buffers,
+}
+
+/// What encoding fills: kept from block to block.
+#[derive(Debug, Default)]
+struct Buffers {
+    meta: Vec<u8>,
+    /// Compressed bytes of each stream; unused where it is stored raw.
+    stored: [Vec<u8>; STREAM_IDS.len()],
+}
+
+impl BlockBuilder {
+    /// A block that covers offsets from `base_offset`.
+    #[must_use]
+    pub fn new(base_offset: i64) -> BlockBuilder {
+        BlockBuilder {
+            columns: Columns::new(),
+            base_offset,
+            end_offset: base_offset,
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// Begins an empty block at `base_offset` in the same buffers.
+    pub fn restart(&mut self, base_offset: i64) {
+        self.columns.clear();
+        self.base_offset = base_offset;
+        self.end_offset = base_offset;
+    }
+
+    /// Copies a record in.
+    ///
+    /// # Errors
+    ///
+    /// *inconsistent* if its offset is below [`end_offset`](Self::end_offset); *limit* if no block can hold it with the others.
+    pub fn push(&mut self, record: &Record<'_>) -> Result<()> {
+        if record.offset < self.end_offset {
+            return Err(FormatError::new(
+                ErrorClass::Inconsistent,
+                "record",
+                0,
+                format!(
+                    "offset {} comes behind the end at {}",
+                    record.offset, self.end_offset
+                ),
+            ));
+        }
+        self.columns.push(record)?;
+        self.end_offset = record.offset.saturating_add(1);
+        Ok(())
+    }
+
+    /// Extends the coverage to `end_offset`: no record lies between the last one and it.
+    pub fn cover(&mut self, end_offset: i64) {
+        self.end_offset = self.end_offset.max(end_offset);
+    }
+
+    /// First offset covered.
+    #[must_use]
+    pub fn base_offset(&self) -> i64 {
+        self.base_offset
+    }
+
+    /// Behind the last offset covered.
+    #[must_use]
+    pub fn end_offset(&self) -> i64 {
+        self.end_offset
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Whether there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// Bytes of keys, headers and values: what a block size is compared with.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.columns.payload_bytes()
+    }
+
+    /// Whether `record` would make a block that has records larger than `block_bytes`, or than any block may be.
+    #[must_use]
+    pub fn is_full_for(&self, record: &Record<'_>, block_bytes: usize) -> bool {
+        !self.is_empty()
+            && (self.payload_bytes() + RecordSize::of(record).bytes > block_bytes
+                || self.columns.check_room(record).is_err())
+    }
+
+    /// The records pushed so far.
+    #[must_use]
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// Compresses the streams and takes the statistics.
+    #[must_use]
+    pub fn encode(mut self, encoder: &mut Encoder) -> EncodedBlock {
+        self.buffers.meta.clear();
+        if !self.columns.is_empty() {
+            meta::encode(&self.columns, self.base_offset, &mut self.buffers.meta);
+        }
+        let mut directory = Directory::default();
+        for (id, stored) in STREAM_IDS.into_iter().zip(&mut self.buffers.stored) {
+            let raw = raw_stream(id, &self.buffers.meta, &self.columns);
+            if let Some(entry) = encoder.stream(id, raw, stored) {
+                directory.set(entry);
+            }
+        }
+        let raw_bytes = directory.iter().map(|e| u64::from(e.raw_length)).sum();
+        EncodedBlock {
+            statistics: Statistics::of_block(
+                &self.columns,
+                self.base_offset,
+                self.end_offset,
+                raw_bytes,
+            ),
+            view_sizes: render::sizes(&self.columns),
+            directory,
+            builder: self,
+        }
+    }
+}
+
+fn raw_stream<'a>(id: StreamId, meta: &'a [u8], columns: &'a Columns) -> &'a [u8] {
+    match id {
+        StreamId::Meta => meta,
+        StreamId::Keys => &columns.keys.bytes,
+        StreamId::Headers => &columns.headers.bytes,
+        StreamId::Values => &columns.values.bytes,
+    }
+}
+
+/// Compresses blocks, one at a time, with one setting. Each thread has its own.
+pub struct Encoder {
+    compressor: Compressor,
+}
+
+impl Encoder {
+    /// An encoder that compresses with `compression` what becomes smaller by it.
+    #[must_use]
+    pub fn new(compression: Compression) -> Encoder {
+        Encoder {
+            compressor: Compressor::new(compression),
+        }
+    }
+
+    fn stream(&mut self, id: StreamId, raw: &[u8], stored: &mut Vec<u8>) -> Option<StreamEntry> {
+        if raw.is_empty() {
+            return None;
+        }
+        let codec = self.compressor.compress(raw, stored);
+        let bytes = if codec == Codec::None { raw } else { stored };
+        Some(StreamEntry {
+            id,
+            codec,
+            stored_crc: crc32c::crc32c(bytes),
+            stored_length: narrow(bytes.len()),
+            raw_length: narrow(raw.len()),
+        })
+    }
+}
+
+/// A compressed block that has no place in a segment yet.
+#[derive(Debug)]
+pub struct EncodedBlock {
+    builder: BlockBuilder,
+    directory: Directory,
+    statistics: Statistics,
+    view_sizes: ViewSizes,
+}
+
+impl EncodedBlock {
+    /// Statistics over the block's records.
+    #[must_use]
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Lengths of the block's renderings.
+    #[must_use]
+    pub fn view_sizes(&self) -> ViewSizes {
+        self.view_sizes
+    }
+
+    /// Stored bytes of the streams.
+    #[must_use]
+    pub fn stored_length(&self) -> usize {
+        self.directory.stored_length()
+    }
+
+    /// Gives the buffers back for a block that covers offsets from `base_offset`.
+    #[must_use]
+    pub fn recycle(mut self, base_offset: i64) -> BlockBuilder {
+        self.builder.restart(base_offset);
+        self.builder
+    }
+
+    /// The header of this block at `position` in a segment with `salt`, as block number `sequence`.
+    pub(crate) fn header(&self, salt: [u8; 8], position: u64, sequence: u32) -> BlockHeader {
+        let statistics = &self.statistics;
+        // Counts are at most `limits::BLOCK_RECORDS`: `Columns::push` bounds them.
+        let narrow = |count: u64| count as u32;
+        BlockHeader {
+            salt,
+            position,
+            sequence,
+            base_offset: statistics.base_offset,
+            end_offset: statistics.end_offset,
+            min_timestamp: statistics.min_timestamp,
+            max_timestamp: statistics.max_timestamp,
+            record_count: narrow(statistics.record_count),
+            tombstone_count: narrow(statistics.tombstone_count),
+            control_count: narrow(statistics.control_count),
+            no_timestamp_count: narrow(statistics.no_timestamp_count),
+            digests: statistics.digests,
+            directory: self.directory,
+            header_crc: 0,
+        }
+    }
+
+    /// Writes what follows the block header: the streams and their padding.
+    pub(crate) fn write_streams(&self, out: &mut impl Write) -> io::Result<()> {
+        const ZEROS: [u8; ALIGNMENT] = [0; ALIGNMENT];
+        for entry in self.directory.iter() {
+            let bytes = match entry.codec {
+                Codec::None => {
+                    raw_stream(entry.id, &self.builder.buffers.meta, &self.builder.columns)
+                }
+                _ => self
+                    .builder
+                    .buffers
+                    .stored
+                    .get(entry.id as usize - 1)
+                    .map_or(&[][..], |v| v),
+            };
+            out.write_all(bytes)?;
+        }
+        // The header's length is aligned, so only the streams decide the padding.
+        let padding = self.directory.stored_length().next_multiple_of(ALIGNMENT)
+            - self.directory.stored_length();
+        out.write_all(ZEROS.get(..padding).unwrap_or_default())
+    }
+}

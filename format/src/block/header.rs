@@ -1,0 +1,389 @@
+//! The block header and its directory of streams (SPEC 2.3).
+
+use crate::codec::Codec;
+use crate::digest::Digests;
+use crate::error::{ErrorClass, Result};
+use crate::layout::{
+    ALIGNMENT, BLOCK_MAGIC, KIND_RECORDS, align, block_header as at, block_header_length, limits,
+    stream_entry as entry_at,
+};
+use crate::wire::{View, length, put};
+
+/// A stream of a records block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum StreamId {
+    /// Offsets, times, attributes, lengths.
+    Meta = 1,
+    /// Keys.
+    Keys = 2,
+    /// Header names and values.
+    Headers = 3,
+    /// Values.
+    Values = 4,
+}
+
+/// Streams that this version defines.
+pub(crate) const STREAM_IDS: [StreamId; 4] = [
+    StreamId::Meta,
+    StreamId::Keys,
+    StreamId::Headers,
+    StreamId::Values,
+];
+
+impl StreamId {
+    fn from_code(code: u8) -> Option<StreamId> {
+        STREAM_IDS.into_iter().find(|id| *id as u8 == code)
+    }
+
+    /// SPEC's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            StreamId::Meta => "META",
+            StreamId::Keys => "KEYS",
+            StreamId::Headers => "HEADERS",
+            StreamId::Values => "VALUES",
+        }
+    }
+}
+
+/// An entry of the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamEntry {
+    /// Which stream.
+    pub id: StreamId,
+    /// How it is stored.
+    pub codec: Codec,
+    /// CRC-32C of the stored bytes.
+    pub stored_crc: u32,
+    /// Stored bytes.
+    pub stored_length: u32,
+    /// Bytes after decoding.
+    pub raw_length: u32,
+}
+
+/// The directory: at most one entry for each stream, in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Directory {
+    entries: [Option<StreamEntry>; STREAM_IDS.len()],
+}
+
+impl Directory {
+    /// The entries in the order of their streams, which is the order of their bytes.
+    pub fn iter(&self) -> impl Iterator<Item = &StreamEntry> {
+        self.entries.iter().flatten()
+    }
+
+    pub(crate) fn set(&mut self, entry: StreamEntry) {
+        if let Some(place) = self.entries.get_mut(entry.id as usize - 1) {
+            *place = Some(entry);
+        }
+    }
+
+    /// Stored bytes of all streams.
+    #[must_use]
+    pub fn stored_length(&self) -> usize {
+        self.iter().map(|e| length(e.stored_length)).sum()
+    }
+
+    fn raw_length(&self) -> u64 {
+        self.iter().map(|e| u64::from(e.raw_length)).sum()
+    }
+}
+
+/// A block header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockHeader {
+    /// The first 8 bytes of the segment's id.
+    pub salt: [u8; 8],
+    /// Of the block in the segment.
+    pub position: u64,
+    /// 0 for the first block.
+    pub sequence: u32,
+    /// First offset covered.
+    pub base_offset: i64,
+    /// Behind the last offset covered.
+    pub end_offset: i64,
+    /// Smallest timestamp of all records.
+    pub min_timestamp: i64,
+    /// Largest timestamp of all records.
+    pub max_timestamp: i64,
+    /// Records.
+    pub record_count: u32,
+    /// Records with a null value.
+    pub tombstone_count: u32,
+    /// Control records.
+    pub control_count: u32,
+    /// Records with timestamp -1.
+    pub no_timestamp_count: u32,
+    /// Over the block's records.
+    pub digests: Digests,
+    /// Where the streams are and what they are.
+    pub directory: Directory,
+    /// CRC-32C of the header, as stored.
+    pub header_crc: u32,
+}
+
+impl BlockHeader {
+    /// Bytes of the header, its directory and padding included.
+    #[must_use]
+    pub fn header_length(&self) -> usize {
+        block_header_length(self.directory.iter().count())
+    }
+
+    /// Bytes of the whole block.
+    #[must_use]
+    pub fn block_length(&self) -> usize {
+        align(
+            self.header_length() + self.directory.stored_length(),
+            ALIGNMENT,
+        )
+    }
+
+    /// Bytes of all streams after decoding.
+    #[must_use]
+    pub fn raw_length(&self) -> u32 {
+        // At most `limits::BLOCK_RAW_BYTES`: bounded when encoded and when decoded.
+        self.directory.raw_length() as u32
+    }
+
+    /// The header's bytes with their CRC, which is also put into `header_crc`.
+    pub(crate) fn encode(&mut self, bytes: &mut Vec<u8>) {
+        let header_length = self.header_length();
+        bytes.clear();
+        bytes.resize(header_length, 0);
+        put(bytes, at::MAGIC, &BLOCK_MAGIC);
+        put(bytes, at::SALT, &self.salt);
+        put(bytes, at::POSITION, &self.position.to_le_bytes());
+        put(bytes, at::SEQUENCE, &self.sequence.to_le_bytes());
+        put(bytes, at::KIND, &[KIND_RECORDS]);
+        put(
+            bytes,
+            at::STREAM_COUNT,
+            &[self.directory.iter().count() as u8],
+        );
+        put(
+            bytes,
+            at::HEADER_LENGTH,
+            &(header_length as u32).to_le_bytes(),
+        );
+        put(
+            bytes,
+            at::BLOCK_LENGTH,
+            &(self.block_length() as u32).to_le_bytes(),
+        );
+        put(bytes, at::BASE_OFFSET, &self.base_offset.to_le_bytes());
+        put(bytes, at::END_OFFSET, &self.end_offset.to_le_bytes());
+        put(bytes, at::MIN_TIMESTAMP, &self.min_timestamp.to_le_bytes());
+        put(bytes, at::MAX_TIMESTAMP, &self.max_timestamp.to_le_bytes());
+        put(bytes, at::RECORD_COUNT, &self.record_count.to_le_bytes());
+        put(
+            bytes,
+            at::TOMBSTONE_COUNT,
+            &self.tombstone_count.to_le_bytes(),
+        );
+        put(bytes, at::CONTROL_COUNT, &self.control_count.to_le_bytes());
+        put(
+            bytes,
+            at::NO_TIMESTAMP_COUNT,
+            &self.no_timestamp_count.to_le_bytes(),
+        );
+        put(bytes, at::RAW_LENGTH, &self.raw_length().to_le_bytes());
+        put(
+            bytes,
+            at::CONTENT_DIGEST,
+            &self.digests.content.to_le_bytes(),
+        );
+        put(
+            bytes,
+            at::RESTORE_DIGEST,
+            &self.digests.restore.to_le_bytes(),
+        );
+        for (i, entry) in self.directory.iter().enumerate() {
+            let start = at::LENGTH + i * entry_at::LENGTH;
+            put(bytes, start + entry_at::STREAM, &[entry.id as u8]);
+            put(bytes, start + entry_at::CODEC, &[entry.codec as u8]);
+            put(
+                bytes,
+                start + entry_at::STORED_CRC,
+                &entry.stored_crc.to_le_bytes(),
+            );
+            put(
+                bytes,
+                start + entry_at::STORED_LENGTH,
+                &entry.stored_length.to_le_bytes(),
+            );
+            put(
+                bytes,
+                start + entry_at::RAW_LENGTH,
+                &entry.raw_length.to_le_bytes(),
+            );
+        }
+        self.header_crc = crc32c::crc32c(bytes.get(at::SALT..).unwrap_or_default());
+        put(bytes, at::HEADER_CRC, &self.header_crc.to_le_bytes());
+    }
+
+    /// Reads the header of a block that stands at `position` in a segment with `salt`.
+    ///
+    /// # Errors
+    ///
+    /// *misplaced* where a sound header belongs elsewhere; otherwise as SPEC section 7 says.
+    pub fn decode(bytes: &[u8], position: u64, salt: [u8; 8]) -> Result<BlockHeader> {
+        let fixed = View::new("block header", position, bytes, at::LENGTH)?;
+        fixed.ensure(
+            fixed.array(at::MAGIC)? == BLOCK_MAGIC,
+            ErrorClass::NotASegment,
+            || "no block starts here".to_owned(),
+        )?;
+        let stream_count = usize::from(fixed.u8(at::STREAM_COUNT)?);
+        fixed.ensure(stream_count <= limits::STREAMS, ErrorClass::Limit, || {
+            format!("{stream_count} streams, {} are allowed", limits::STREAMS)
+        })?;
+        let header_length = block_header_length(stream_count);
+        fixed.ensure(
+            length(fixed.u32(at::HEADER_LENGTH)?) == header_length,
+            ErrorClass::Inconsistent,
+            || format!("header_length is not {header_length} for {stream_count} streams"),
+        )?;
+        let whole = View::new("block header", position, bytes, header_length)?;
+        whole.crc(
+            "header_crc",
+            whole.u32(at::HEADER_CRC)?,
+            whole.slice(at::SALT, header_length)?,
+        )?;
+        check_place(&whole, position, salt)?;
+        let kind = whole.u8(at::KIND)?;
+        whole.ensure(kind == KIND_RECORDS, ErrorClass::Unsupported, || {
+            let name = if kind == 2 {
+                "verbatim Kafka batches"
+            } else {
+                "unknown"
+            };
+            format!("kind {kind} ({name}); a newer kbk may read it")
+        })?;
+        let header = BlockHeader::decode_fields(&whole, stream_count)?;
+        header.check(&whole)?;
+        Ok(header)
+    }
+
+    fn decode_fields(view: &View<'_>, stream_count: usize) -> Result<BlockHeader> {
+        Ok(BlockHeader {
+            salt: view.array(at::SALT)?,
+            position: view.u64(at::POSITION)?,
+            sequence: view.u32(at::SEQUENCE)?,
+            base_offset: view.i64(at::BASE_OFFSET)?,
+            end_offset: view.i64(at::END_OFFSET)?,
+            min_timestamp: view.i64(at::MIN_TIMESTAMP)?,
+            max_timestamp: view.i64(at::MAX_TIMESTAMP)?,
+            record_count: view.u32(at::RECORD_COUNT)?,
+            tombstone_count: view.u32(at::TOMBSTONE_COUNT)?,
+            control_count: view.u32(at::CONTROL_COUNT)?,
+            no_timestamp_count: view.u32(at::NO_TIMESTAMP_COUNT)?,
+            digests: Digests {
+                content: view.u128(at::CONTENT_DIGEST)?,
+                restore: view.u128(at::RESTORE_DIGEST)?,
+            },
+            directory: decode_directory(view, stream_count)?,
+            header_crc: view.u32(at::HEADER_CRC)?,
+        })
+    }
+
+    /// Limits, and the relations between the fields.
+    fn check(&self, view: &View<'_>) -> Result<()> {
+        let raw = self.directory.raw_length();
+        view.ensure(
+            raw <= limits::BLOCK_RAW_BYTES as u64,
+            ErrorClass::Limit,
+            || format!("{raw} raw bytes, {} are allowed", limits::BLOCK_RAW_BYTES),
+        )?;
+        let records = length(self.record_count);
+        view.ensure(records <= limits::BLOCK_RECORDS, ErrorClass::Limit, || {
+            format!("{records} records, {} are allowed", limits::BLOCK_RECORDS)
+        })?;
+        let block_length = self.block_length();
+        view.ensure(
+            block_length <= limits::BLOCK_STORED_BYTES,
+            ErrorClass::Limit,
+            || {
+                format!(
+                    "{block_length} stored bytes, {} are allowed",
+                    limits::BLOCK_STORED_BYTES
+                )
+            },
+        )?;
+        view.ensure(
+            length(view.u32(at::BLOCK_LENGTH)?) == block_length
+                && u64::from(view.u32(at::RAW_LENGTH)?) == raw,
+            ErrorClass::Inconsistent,
+            || "block_length or raw_length does not fit the directory".to_owned(),
+        )?;
+        let (base, end) = (self.base_offset, self.end_offset);
+        view.ensure(
+            base >= 0
+                && end
+                    .checked_sub(base)
+                    .is_some_and(|covered| covered >= i64::from(self.record_count)),
+            ErrorClass::Inconsistent,
+            || format!("{records} records cannot lie from offset {base} to {end}"),
+        )?;
+        let no_times = (self.min_timestamp, self.max_timestamp) == (i64::MAX, i64::MIN);
+        view.ensure(
+            records > 0 || (no_times && self.digests == Digests::default()),
+            ErrorClass::Inconsistent,
+            || "it has timestamps or digests, but no record".to_owned(),
+        )?;
+        let has_meta = self.directory.iter().any(|e| e.id == StreamId::Meta);
+        let empty = self.directory.iter().next().is_none();
+        view.ensure(
+            if records == 0 { empty } else { has_meta },
+            ErrorClass::Inconsistent,
+            || format!("its streams are not those of {records} records"),
+        )
+    }
+}
+
+/// A sound header says itself where it belongs.
+fn check_place(view: &View<'_>, position: u64, salt: [u8; 8]) -> Result<()> {
+    view.ensure(view.array(at::SALT)? == salt, ErrorClass::Misplaced, || {
+        "the block belongs to another segment".to_owned()
+    })?;
+    let own = view.u64(at::POSITION)?;
+    view.ensure(own == position, ErrorClass::Misplaced, || {
+        format!("the block belongs at position {own}")
+    })
+}
+
+fn decode_directory(view: &View<'_>, stream_count: usize) -> Result<Directory> {
+    let mut directory = Directory::default();
+    let mut previous = None;
+    for i in 0..stream_count {
+        let entry = decode_entry(view, at::LENGTH + i * entry_at::LENGTH)?;
+        view.ensure(Some(entry.id) > previous, ErrorClass::Inconsistent, || {
+            format!("stream {} is repeated or out of order", entry.id.name())
+        })?;
+        previous = Some(entry.id);
+        directory.set(entry);
+    }
+    let end = at::LENGTH + stream_count * entry_at::LENGTH;
+    view.padding(end, block_header_length(stream_count))?;
+    Ok(directory)
+}
+
+fn decode_entry(view: &View<'_>, start: usize) -> Result<StreamEntry> {
+    let id = view.u8(start + entry_at::STREAM)?;
+    let codec = view.u8(start + entry_at::CODEC)?;
+    let entry = StreamEntry {
+        id: StreamId::from_code(id)
+            .ok_or_else(|| view.error(ErrorClass::Unsupported, format!("unknown stream {id}")))?,
+        codec: Codec::from_code(codec)
+            .ok_or_else(|| view.error(ErrorClass::Unsupported, format!("unknown codec {codec}")))?,
+        stored_crc: view.u32(start + entry_at::STORED_CRC)?,
+        stored_length: view.u32(start + entry_at::STORED_LENGTH)?,
+        raw_length: view.u32(start + entry_at::RAW_LENGTH)?,
+    };
+    view.ensure(entry.raw_length > 0, ErrorClass::Inconsistent, || {
+        format!("stream {} is there and empty", entry.id.name())
+    })?;
+    Ok(entry)
+}

@@ -1,0 +1,196 @@
+//! Codecs of streams: none, zstd, lz4 (SPEC 2.3), with contexts and buffers that are reused.
+
+use std::fmt;
+
+use lz4_flex::block::{self as lz4, CompressTable};
+use zstd_safe::{CCtx, CParameter, DCtx};
+
+/// How a stream is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Codec {
+    /// As it is.
+    None = 0,
+    /// One Zstandard frame.
+    Zstd = 1,
+    /// One LZ4 block.
+    Lz4 = 2,
+}
+
+impl Codec {
+    pub(crate) fn from_code(code: u8) -> Option<Codec> {
+        match code {
+            0 => Some(Codec::None),
+            1 => Some(Codec::Zstd),
+            2 => Some(Codec::Lz4),
+            _ => None,
+        }
+    }
+}
+
+/// What a writer is asked to compress with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Nothing.
+    None,
+    /// LZ4: fast.
+    Lz4,
+    /// Zstandard at this level, 1 to 19.
+    Zstd(i32),
+}
+
+impl Compression {
+    /// The levels that [`Compression::Zstd`] takes.
+    pub const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = 1..=19;
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Compression::Zstd(3)
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Compression::None => f.write_str("none"),
+            Compression::Lz4 => f.write_str("lz4"),
+            Compression::Zstd(level) => write!(f, "zstd:{level}"),
+        }
+    }
+}
+
+/// Compresses streams with one setting.
+pub(crate) struct Compressor {
+    engine: Engine,
+}
+
+enum Engine {
+    None,
+    Lz4(CompressTable),
+    Zstd(CCtx<'static>),
+}
+
+impl Compressor {
+    pub(crate) fn new(compression: Compression) -> Compressor {
+        let engine = match compression {
+            Compression::None => Engine::None,
+            Compression::Lz4 => Engine::Lz4(CompressTable::large()),
+            Compression::Zstd(level) => Engine::Zstd(zstd_context(level)),
+        };
+        Compressor { engine }
+    }
+
+    /// Compresses `raw` into `stored` and says how; with [`Codec::None`] the caller stores `raw` itself.
+    pub(crate) fn compress(&mut self, raw: &[u8], stored: &mut Vec<u8>) -> Codec {
+        stored.clear();
+        let codec = match &mut self.engine {
+            Engine::None => return Codec::None,
+            Engine::Lz4(table) => {
+                stored.resize(lz4::get_maximum_output_size(raw.len()), 0);
+                match lz4::compress_into_with_table(raw, stored, table) {
+                    Ok(length) => stored.truncate(length),
+                    Err(_) => return Codec::None,
+                }
+                Codec::Lz4
+            }
+            Engine::Zstd(context) => {
+                stored.reserve(zstd_safe::compress_bound(raw.len()));
+                // Out of memory is the one way to fail; what was not compressed is stored raw.
+                if context.compress2(stored, raw).is_err() {
+                    return Codec::None;
+                }
+                Codec::Zstd
+            }
+        };
+        if pays(raw.len(), stored.len()) {
+            codec
+        } else {
+            Codec::None
+        }
+    }
+}
+
+/// Whether compression saved 5 % (SPEC section 3, rule 6).
+fn pays(raw: usize, stored: usize) -> bool {
+    stored <= raw - raw.div_ceil(20)
+}
+
+fn zstd_context(level: i32) -> CCtx<'static> {
+    let mut context = CCtx::create();
+    // Cannot fail: zstd bounds the level. Up to 19 its windows are at most 8 MiB, SPEC's limit.
+    let _ = context.set_parameter(CParameter::CompressionLevel(level));
+    context
+}
+
+/// Decompresses streams.
+pub(crate) struct Decompressor {
+    zstd: DCtx<'static>,
+}
+
+impl Decompressor {
+    pub(crate) fn new() -> Decompressor {
+        Decompressor {
+            zstd: DCtx::create(),
+        }
+    }
+
+    /// Fills `raw` with exactly `raw_length` bytes, or says what `stored` gave instead.
+    ///
+    /// The caller has bounded `raw_length` and checked the CRC of `stored`.
+    pub(crate) fn decompress(
+        &mut self,
+        codec: Codec,
+        stored: &[u8],
+        raw_length: usize,
+        raw: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        raw.clear();
+        let found = match codec {
+            Codec::None => {
+                if stored.len() == raw_length {
+                    raw.extend_from_slice(stored);
+                }
+                stored.len()
+            }
+            Codec::Zstd => self.decompress_zstd(stored, raw_length, raw)?,
+            Codec::Lz4 => {
+                raw.resize(raw_length, 0);
+                lz4::decompress_into(stored, raw).map_err(|e| format!("lz4: {e}"))?
+            }
+        };
+        if found == raw_length {
+            Ok(())
+        } else {
+            Err(format!("gives {found} bytes, expected {raw_length}"))
+        }
+    }
+
+    fn decompress_zstd(
+        &mut self,
+        stored: &[u8],
+        raw_length: usize,
+        raw: &mut Vec<u8>,
+    ) -> Result<usize, String> {
+        let name = |code| format!("zstd: {}", zstd_safe::get_error_name(code));
+        // zstd would decode several frames as one.
+        let frame = zstd_safe::find_frame_compressed_size(stored).map_err(name)?;
+        if frame != stored.len() {
+            return Err(format!(
+                "zstd: {} bytes behind the frame",
+                stored.len() - frame
+            ));
+        }
+        match zstd_safe::get_frame_content_size(stored) {
+            Ok(Some(size)) if size == raw_length as u64 => {}
+            Ok(Some(size)) => {
+                return Err(format!(
+                    "the zstd frame gives {size} bytes, expected {raw_length}"
+                ));
+            }
+            _ => return Err("the zstd frame does not state its content size".to_owned()),
+        }
+        raw.reserve(raw_length);
+        self.zstd.decompress(raw, stored).map_err(name)
+    }
+}

@@ -1,0 +1,350 @@
+//! Records in memory as columns: what a writer fills, an encoder reads and a decoder fills again.
+//!
+//! ```text
+//! offsets     [ 7, 8, 9, 12 ]            one entry a record
+//! timestamps  [ .. ]
+//! controls    [ .. ]
+//! keys        codes [ 4, 0, 4, 1 ]       0 null, otherwise length + 1
+//!             ends  [ 3, 3, 6, 6 ]       into bytes
+//!             bytes "k01k02"             one buffer for all records: a stream of the block
+//! headers     ends  [ 0, 2, 2, 2 ]       into entries; entries into bytes
+//! values      as keys
+//! ```
+//!
+//! Clearing keeps every buffer, so a reused [`Columns`] allocates nothing.
+
+use crate::error::{ErrorClass, FormatError, Result};
+use crate::layout::limits;
+use crate::record::{Header, Headers, Record};
+
+/// Records of one block.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    pub(crate) offsets: Vec<i64>,
+    pub(crate) timestamps: Vec<i64>,
+    pub(crate) controls: Vec<bool>,
+    pub(crate) keys: ByteColumn,
+    pub(crate) values: ByteColumn,
+    pub(crate) headers: HeaderColumn,
+}
+
+/// Nullable byte strings, one a record.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ByteColumn {
+    /// 0: null; otherwise length + 1.
+    pub(crate) codes: Vec<u32>,
+    /// End of each in `bytes`.
+    pub(crate) ends: Vec<u32>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Headers of all records, record by record.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HeaderColumn {
+    /// End of each record's headers in `entries`.
+    pub(crate) ends: Vec<u32>,
+    pub(crate) entries: Vec<HeaderEntry>,
+    /// Name and value of each, without bytes between.
+    pub(crate) bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderEntry {
+    pub(crate) start: u32,
+    pub(crate) name_length: u32,
+    /// 0: null; otherwise length + 1.
+    pub(crate) value_code: u32,
+}
+
+/// 0 for null, otherwise length + 1. Lengths are below 2^28: [`Columns::push`] bounds them.
+pub(crate) fn code(bytes: Option<&[u8]>) -> u32 {
+    bytes.map_or(0, |b| narrow(b.len()) + 1)
+}
+
+/// A length below [`limits::BLOCK_RAW_BYTES`] as `u32`.
+pub(crate) fn narrow(length: usize) -> u32 {
+    debug_assert!(length <= limits::BLOCK_RAW_BYTES);
+    length as u32
+}
+
+impl ByteColumn {
+    fn push(&mut self, bytes: Option<&[u8]>) {
+        self.codes.push(code(bytes));
+        self.bytes.extend_from_slice(bytes.unwrap_or_default());
+        self.ends.push(narrow(self.bytes.len()));
+    }
+
+    fn clear(&mut self) {
+        self.codes.clear();
+        self.ends.clear();
+        self.bytes.clear();
+    }
+
+    #[inline]
+    fn get(&self, i: usize) -> Option<&[u8]> {
+        let length = self.codes.get(i)?.checked_sub(1)? as usize;
+        let end = *self.ends.get(i)? as usize;
+        self.bytes.get(end.checked_sub(length)?..end)
+    }
+}
+
+impl HeaderEntry {
+    pub(crate) fn value_length(self) -> u32 {
+        self.value_code.saturating_sub(1)
+    }
+
+    #[inline]
+    fn view(self, bytes: &[u8]) -> Header<'_> {
+        let start = self.start as usize;
+        let name_end = start + self.name_length as usize;
+        let end = name_end + self.value_length() as usize;
+        Header {
+            name: bytes.get(start..name_end).unwrap_or_default(),
+            value: match self.value_code {
+                0 => None,
+                _ => bytes.get(name_end..end),
+            },
+        }
+    }
+}
+
+impl HeaderColumn {
+    fn push(&mut self, headers: Headers<'_>) {
+        for header in headers {
+            self.entries.push(HeaderEntry {
+                start: narrow(self.bytes.len()),
+                name_length: narrow(header.name.len()),
+                value_code: code(header.value),
+            });
+            self.bytes.extend_from_slice(header.name);
+            self.bytes
+                .extend_from_slice(header.value.unwrap_or_default());
+        }
+        self.ends.push(narrow(self.entries.len()));
+    }
+
+    fn clear(&mut self) {
+        self.ends.clear();
+        self.entries.clear();
+        self.bytes.clear();
+    }
+
+    /// Where record `i`'s headers start in `entries`.
+    pub(crate) fn start(&self, i: usize) -> usize {
+        i.checked_sub(1)
+            .and_then(|before| self.ends.get(before))
+            .map_or(0, |end| *end as usize)
+    }
+
+    #[inline]
+    fn get(&self, i: usize) -> ColumnHeaders<'_> {
+        let end = self.ends.get(i).map_or(0, |end| *end as usize);
+        ColumnHeaders {
+            entries: self.entries.get(self.start(i)..end).unwrap_or_default(),
+            bytes: &self.bytes,
+        }
+    }
+}
+
+/// The headers of one record in [`Columns`].
+#[derive(Clone, Debug)]
+pub struct ColumnHeaders<'a> {
+    entries: &'a [HeaderEntry],
+    bytes: &'a [u8],
+}
+
+impl ColumnHeaders<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+impl<'a> Iterator for ColumnHeaders<'a> {
+    type Item = Header<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Header<'a>> {
+        let (first, rest) = self.entries.split_first()?;
+        self.entries = rest;
+        Some(first.view(self.bytes))
+    }
+}
+
+/// What pushing a record would add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordSize {
+    pub(crate) bytes: usize,
+    pub(crate) headers: usize,
+}
+
+impl RecordSize {
+    pub(crate) fn of(record: &Record<'_>) -> RecordSize {
+        let mut size = RecordSize {
+            bytes: record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len),
+            headers: 0,
+        };
+        for header in record.headers.clone() {
+            size.bytes += header.name.len() + header.value.map_or(0, <[u8]>::len);
+            size.headers += 1;
+        }
+        size
+    }
+}
+
+/// What one record may take in META, at most, without its headers: seven varints.
+const META_BYTES_A_RECORD: usize = 7 * crate::varint::MAX_LENGTH;
+/// The same for one header: two lengths below 2^28.
+const META_BYTES_A_HEADER: usize = 2 * 5;
+
+impl Columns {
+    /// Empty columns.
+    #[must_use]
+    pub fn new() -> Columns {
+        Columns::default()
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Whether there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Bytes of keys, headers and values.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.keys.bytes.len() + self.headers.bytes.len() + self.values.bytes.len()
+    }
+
+    /// Removes all records, keeps the buffers.
+    pub fn clear(&mut self) {
+        self.offsets.clear();
+        self.timestamps.clear();
+        self.controls.clear();
+        self.keys.clear();
+        self.values.clear();
+        self.headers.clear();
+    }
+
+    /// Appends a copy of `record`: the one copy between a network buffer and the segment.
+    ///
+    /// # Errors
+    ///
+    /// *limit* where the block would no longer fit into the limits of SPEC section 6; nothing is added then.
+    pub fn push(&mut self, record: &Record<'_>) -> Result<()> {
+        self.check_room(record)?;
+        self.offsets.push(record.offset);
+        self.timestamps.push(record.timestamp);
+        self.controls.push(record.control);
+        self.keys.push(record.key);
+        self.values.push(record.value);
+        self.headers.push(record.headers.clone());
+        Ok(())
+    }
+
+    /// *limit* if `record` does not fit with the others into one block.
+    pub(crate) fn check_room(&self, record: &Record<'_>) -> Result<()> {
+        let (offset, size) = (record.offset, RecordSize::of(record));
+        let records = self.len() + 1;
+        let headers = self.headers.entries.len() + size.headers;
+        let raw = size
+            .bytes
+            .saturating_add(self.payload_bytes())
+            .saturating_add(records * META_BYTES_A_RECORD)
+            .saturating_add(headers * META_BYTES_A_HEADER);
+        let over = |what: &str, found: usize, limit: usize| {
+            Err(FormatError::new(
+                ErrorClass::Limit,
+                "record",
+                0,
+                format!(
+                    "offset {offset} would make a block of {found} {what}, {limit} are allowed"
+                ),
+            ))
+        };
+        if records > limits::BLOCK_RECORDS {
+            return over("records", records, limits::BLOCK_RECORDS);
+        }
+        if headers > limits::BLOCK_HEADERS {
+            return over("headers", headers, limits::BLOCK_HEADERS);
+        }
+        if raw > limits::BLOCK_RAW_BYTES {
+            return over("bytes", raw, limits::BLOCK_RAW_BYTES);
+        }
+        Ok(())
+    }
+
+    /// Record `i`, borrowed.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, i: usize) -> Option<Record<'_>> {
+        Some(Record {
+            offset: *self.offsets.get(i)?,
+            timestamp: *self.timestamps.get(i)?,
+            control: *self.controls.get(i)?,
+            key: self.keys.get(i),
+            value: self.values.get(i),
+            headers: Headers::Columns(self.headers.get(i)),
+        })
+    }
+
+    /// All records in offset order, borrowed.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
+        Records {
+            columns: self,
+            range: 0..self.len(),
+        }
+    }
+
+    /// The offsets, in ascending order.
+    #[must_use]
+    pub fn offsets(&self) -> &[i64] {
+        &self.offsets
+    }
+
+    /// The timestamps, record by record.
+    #[must_use]
+    pub fn timestamps(&self) -> &[i64] {
+        &self.timestamps
+    }
+
+    /// Smallest and largest timestamp; (`i64::MAX`, `i64::MIN`) where there is no record.
+    pub(crate) fn time_bounds(&self) -> (i64, i64) {
+        self.timestamps
+            .iter()
+            .fold((i64::MAX, i64::MIN), |(min, max), t| {
+                (min.min(*t), max.max(*t))
+            })
+    }
+}
+
+struct Records<'a> {
+    columns: &'a Columns,
+    range: std::ops::Range<usize>,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        self.columns.get(self.range.next()?)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.range.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for Records<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.columns.get(self.range.next_back()?)
+    }
+}
+
+impl ExactSizeIterator for Records<'_> {}

@@ -1,0 +1,79 @@
+//! What can be wrong with bytes: the error classes of SPEC section 7.
+
+use std::fmt;
+
+/// The class of a format error: what the caller can do about it (SPEC section 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// The magic is not there.
+    NotASegment,
+    /// A version, feature, kind, codec or critical section of a later writer.
+    Unsupported,
+    /// Bytes that a length promises are not there.
+    Truncated,
+    /// A checksum does not match its bytes.
+    Checksum,
+    /// A sound structure that belongs to another place or another segment.
+    Misplaced,
+    /// Checksums match and fields contradict each other.
+    Inconsistent,
+    /// A length or count above SPEC section 6.
+    Limit,
+}
+
+impl ErrorClass {
+    /// The name in SPEC, in JSON output and in fixtures.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorClass::NotASegment => "not_a_segment",
+            ErrorClass::Unsupported => "unsupported",
+            ErrorClass::Truncated => "truncated",
+            ErrorClass::Checksum => "checksum",
+            ErrorClass::Misplaced => "misplaced",
+            ErrorClass::Inconsistent => "inconsistent",
+            ErrorClass::Limit => "limit",
+        }
+    }
+}
+
+impl fmt::Display for ErrorClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Bytes that are not what SPEC says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at position {position}: {detail} ({class})")]
+pub struct FormatError {
+    /// What the caller can do about it.
+    pub class: ErrorClass,
+    /// The structure, in SPEC's words.
+    pub what: &'static str,
+    /// Where it starts in the segment, in bytes.
+    pub position: u64,
+    /// Expected and found.
+    pub detail: String,
+}
+
+impl FormatError {
+    /// An error of `class` about the structure `what` at `position`.
+    pub fn new(
+        class: ErrorClass,
+        what: &'static str,
+        position: u64,
+        detail: impl Into<String>,
+    ) -> Self {
+        FormatError {
+            class,
+            what,
+            position,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// Shorthand for what parsers return.
+pub type Result<T> = std::result::Result<T, FormatError>;

@@ -1,0 +1,297 @@
+//! The footer: typed sections behind the last block (SPEC 2.5).
+
+use crate::error::{ErrorClass, Result};
+use crate::gaps::Gaps;
+use crate::header::FileHeader;
+use crate::index::{BlockIndex, Bounds};
+use crate::layout::{self, ALIGNMENT, rendered_sizes, section as at, statistics as statistics_at};
+use crate::render::{RENDERING_VERSION, View as RenderedView, ViewSizes};
+use crate::statistics::Statistics;
+use crate::trailer::Trailer;
+use crate::wire::{View, length, pad};
+
+/// Everything that a segment says of itself behind its blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Footer {
+    pub(crate) header: FileHeader,
+    /// The file header's bytes, as the footer repeats them.
+    pub(crate) header_bytes: Vec<u8>,
+    pub(crate) index: BlockIndex,
+    pub(crate) statistics: Statistics,
+    pub(crate) gaps: Gaps,
+    pub(crate) rendered: Option<RenderedSizes>,
+}
+
+/// Lengths of the rendered views, up to and including each block.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RenderedSizes {
+    ends: Vec<ViewSizes>,
+}
+
+impl RenderedSizes {
+    /// Bytes of each view up to and including each block.
+    #[must_use]
+    pub fn ends(&self) -> &[ViewSizes] {
+        &self.ends
+    }
+
+    pub(crate) fn push(&mut self, sizes: ViewSizes) {
+        let mut end = self.ends.last().copied().unwrap_or_default();
+        for (end, size) in end.iter_mut().zip(sizes) {
+            *end += size;
+        }
+        self.ends.push(end);
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&RENDERING_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&(RenderedView::ALL.len() as u32).to_le_bytes());
+        for view in 0..RenderedView::ALL.len() {
+            for end in self.ends.iter().filter_map(|ends| ends.get(view)) {
+                bytes.extend_from_slice(&end.to_le_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// `None` where the section is of another rendering: it is not critical.
+    fn decode(payload: &[u8], position: u64, blocks: usize) -> Result<Option<RenderedSizes>> {
+        let view = View::new("section rendered_sizes", position, payload, payload.len())?;
+        let views = RenderedView::ALL.len();
+        if view.u32(rendered_sizes::RENDERING_VERSION)? != RENDERING_VERSION
+            || length(view.u32(rendered_sizes::VIEW_COUNT)?) != views
+        {
+            return Ok(None);
+        }
+        let expected = rendered_sizes::LENGTH + 8 * views * blocks;
+        view.ensure(payload.len() == expected, ErrorClass::Inconsistent, || {
+            format!("{} bytes for {blocks} blocks", payload.len())
+        })?;
+        let mut ends = vec![ViewSizes::default(); blocks];
+        for i in 0..views {
+            let mut before = 0;
+            for (block, ends) in ends.iter_mut().enumerate() {
+                let end = view.u64(rendered_sizes::LENGTH + 8 * (i * blocks + block))?;
+                view.ensure(end >= before, ErrorClass::Inconsistent, || {
+                    format!("view {i} shrinks at block {block}")
+                })?;
+                before = end;
+                if let Some(place) = ends.get_mut(i) {
+                    *place = end;
+                }
+            }
+        }
+        Ok(Some(RenderedSizes { ends }))
+    }
+}
+
+impl Footer {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut index =
+            Vec::with_capacity(self.index.entries().len() * layout::index_entry::LENGTH);
+        self.index.encode(&mut index);
+        let mut bytes = Vec::new();
+        let critical = layout::SECTION_CRITICAL;
+        put_section(
+            &mut bytes,
+            layout::SECTION_HEADER_COPY,
+            critical,
+            &self.header_bytes,
+        );
+        put_section(&mut bytes, layout::SECTION_BLOCK_INDEX, critical, &index);
+        put_section(
+            &mut bytes,
+            layout::SECTION_STATISTICS,
+            critical,
+            &self.statistics.encode(),
+        );
+        put_section(
+            &mut bytes,
+            layout::SECTION_GAPS,
+            critical,
+            &self.gaps.encode(),
+        );
+        if let Some(rendered) = &self.rendered {
+            put_section(
+                &mut bytes,
+                layout::SECTION_RENDERED_SIZES,
+                0,
+                &rendered.encode(),
+            );
+        }
+        pad(&mut bytes, ALIGNMENT);
+        bytes
+    }
+
+    /// Reads the footer, whose bytes and trailer the caller has at hand.
+    pub(crate) fn decode(bytes: &[u8], trailer: &Trailer) -> Result<Footer> {
+        let view = View::new(
+            "footer",
+            trailer.footer_position,
+            bytes,
+            length(trailer.footer_length),
+        )?;
+        let covered = view.slice(0, length(trailer.footer_length))?;
+        view.crc("footer_crc", trailer.footer_crc, covered)?;
+        let sections = Sections::decode(&view, covered.len())?;
+
+        let (header_bytes, position) = required(&view, "header_copy", sections.header_copy)?;
+        let (header, header_length) = FileHeader::decode_at(header_bytes, position)?;
+        let header_crc = View::new("header_copy", position, header_bytes, header_length)?
+            .u32(header_length - 4)?;
+        view.ensure(
+            header_length == header_bytes.len()
+                && header.segment_id == trailer.segment_id
+                && header_crc == trailer.header_crc,
+            ErrorClass::Misplaced,
+            || "header_copy and trailer are not of the same segment".to_owned(),
+        )?;
+
+        let (payload, position) = required(&view, "statistics", sections.statistics)?;
+        view.ensure(
+            payload.len() == statistics_at::LENGTH,
+            ErrorClass::Inconsistent,
+            || format!("section statistics of {} bytes", payload.len()),
+        )?;
+        let statistics = Statistics::decode(payload, position)?;
+
+        let (payload, position) = required(&view, "block_index", sections.block_index)?;
+        let bounds = Bounds {
+            first_block: header_length as u64,
+            footer: trailer.footer_position,
+            base_offset: header.base_offset,
+            end_offset: statistics.end_offset,
+        };
+        let index = BlockIndex::decode(payload, position, trailer.block_count, &bounds)?;
+
+        let (payload, position) = required(&view, "gaps", sections.gaps)?;
+        let gaps = Gaps::decode(payload, position, header.base_offset, statistics.end_offset)?;
+
+        let rendered = match sections.rendered_sizes {
+            Some((payload, position)) => {
+                RenderedSizes::decode(payload, position, index.entries().len())?
+            }
+            None => None,
+        };
+        let footer = Footer {
+            header,
+            header_bytes: header_bytes.to_vec(),
+            index,
+            statistics,
+            gaps,
+            rendered,
+        };
+        footer.check(&view)?;
+        Ok(footer)
+    }
+
+    /// What the sections say of each other.
+    fn check(&self, view: &View<'_>) -> Result<()> {
+        let entries = self.index.entries();
+        let statistics = &self.statistics;
+        let records: u64 = entries.iter().map(|e| u64::from(e.record_count)).sum();
+        let raw: u64 = entries.iter().map(|e| u64::from(e.raw_length)).sum();
+        let min = entries
+            .iter()
+            .map(|e| e.min_timestamp)
+            .min()
+            .unwrap_or(i64::MAX);
+        let max = entries
+            .iter()
+            .map(|e| e.max_timestamp)
+            .max()
+            .unwrap_or(i64::MIN);
+        let holds = statistics.base_offset == self.header.base_offset
+            && (statistics.record_count, statistics.raw_bytes) == (records, raw)
+            && (statistics.min_timestamp, statistics.max_timestamp) == (min, max)
+            && self.gaps.missing_count == statistics.missing_count();
+        view.ensure(holds, ErrorClass::Inconsistent, || {
+            "statistics or gaps do not fit the block index".to_owned()
+        })
+    }
+}
+
+fn put_section(bytes: &mut Vec<u8>, kind: u32, flags: u32, payload: &[u8]) {
+    bytes.extend_from_slice(&kind.to_le_bytes());
+    bytes.extend_from_slice(&flags.to_le_bytes());
+    bytes.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(payload);
+    pad(bytes, layout::SECTION_ALIGNMENT);
+}
+
+/// A section's payload and its position in the segment.
+type Payload<'a> = (&'a [u8], u64);
+
+#[derive(Default)]
+struct Sections<'a> {
+    header_copy: Option<Payload<'a>>,
+    block_index: Option<Payload<'a>>,
+    statistics: Option<Payload<'a>>,
+    gaps: Option<Payload<'a>>,
+    rendered_sizes: Option<Payload<'a>>,
+}
+
+impl<'a> Sections<'a> {
+    fn decode(view: &View<'a>, end: usize) -> Result<Sections<'a>> {
+        let mut sections = Sections::default();
+        let (mut start, mut previous) = (0, 0);
+        while start + at::LENGTH <= end {
+            let kind = view.u32(start + at::TYPE)?;
+            if kind == 0 {
+                break;
+            }
+            view.ensure(kind > previous, ErrorClass::Inconsistent, || {
+                format!("section {kind} is repeated or out of order")
+            })?;
+            previous = kind;
+            let payload_at = start + at::LENGTH;
+            let payload_end = usize::try_from(view.u64(start + at::PAYLOAD_LENGTH)?)
+                .ok()
+                .and_then(|length| payload_at.checked_add(length))
+                .filter(|payload_end| layout::align(*payload_end, layout::SECTION_ALIGNMENT) <= end)
+                .ok_or_else(|| {
+                    view.error(
+                        ErrorClass::Inconsistent,
+                        format!("section {kind} is cut off"),
+                    )
+                })?;
+            let payload = (
+                view.slice(payload_at, payload_end)?,
+                view.position + payload_at as u64,
+            );
+            sections.set(view, kind, view.u32(start + at::FLAGS)?, payload)?;
+            start = layout::align(payload_end, layout::SECTION_ALIGNMENT);
+            view.padding(payload_end, start)?;
+        }
+        view.padding(start, end)?;
+        Ok(sections)
+    }
+
+    fn set(&mut self, view: &View<'_>, kind: u32, flags: u32, payload: Payload<'a>) -> Result<()> {
+        let place = match kind {
+            layout::SECTION_HEADER_COPY => &mut self.header_copy,
+            layout::SECTION_BLOCK_INDEX => &mut self.block_index,
+            layout::SECTION_STATISTICS => &mut self.statistics,
+            layout::SECTION_GAPS => &mut self.gaps,
+            layout::SECTION_RENDERED_SIZES => &mut self.rendered_sizes,
+            unknown => {
+                let critical = flags & layout::SECTION_CRITICAL != 0;
+                return view.ensure(!critical, ErrorClass::Unsupported, || {
+                    format!("unknown critical section {unknown}; a newer kbk may read it")
+                });
+            }
+        };
+        *place = Some(payload);
+        Ok(())
+    }
+}
+
+fn required<'a>(view: &View<'_>, name: &str, section: Option<Payload<'a>>) -> Result<Payload<'a>> {
+    section.ok_or_else(|| {
+        view.error(
+            ErrorClass::Inconsistent,
+            format!("section {name} is missing"),
+        )
+    })
+}

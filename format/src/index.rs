@@ -1,0 +1,231 @@
+//! The block index (SPEC 2.5) and searching in it (SPEC section 5).
+
+use std::ops::Range;
+
+use crate::block::BlockHeader;
+use crate::error::{ErrorClass, Result};
+use crate::layout::index_entry as at;
+use crate::wire::{View, length, put};
+
+/// Where a block is, and what its header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// Of the block in the segment.
+    pub position: u64,
+    /// First offset covered.
+    pub base_offset: i64,
+    /// Behind the last offset covered.
+    pub end_offset: i64,
+    /// Smallest timestamp.
+    pub min_timestamp: i64,
+    /// Largest timestamp.
+    pub max_timestamp: i64,
+    /// Bytes of the whole block.
+    pub block_length: u32,
+    /// Bytes of its header.
+    pub header_length: u32,
+    /// Records.
+    pub record_count: u32,
+    /// CRC-32C of its header.
+    pub header_crc: u32,
+    /// Bytes of its streams after decoding.
+    pub raw_length: u32,
+}
+
+impl IndexEntry {
+    pub(crate) fn of(header: &BlockHeader) -> IndexEntry {
+        IndexEntry {
+            position: header.position,
+            base_offset: header.base_offset,
+            end_offset: header.end_offset,
+            min_timestamp: header.min_timestamp,
+            max_timestamp: header.max_timestamp,
+            // Both are below `limits::BLOCK_STORED_BYTES`.
+            block_length: header.block_length() as u32,
+            header_length: header.header_length() as u32,
+            record_count: header.record_count,
+            header_crc: header.header_crc,
+            raw_length: header.raw_length(),
+        }
+    }
+
+    /// Where the block's bytes end.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.position.saturating_add(u64::from(self.block_length))
+    }
+
+    fn encode(&self) -> [u8; at::LENGTH] {
+        let mut bytes = [0; at::LENGTH];
+        put(&mut bytes, at::POSITION, &self.position.to_le_bytes());
+        put(&mut bytes, at::BASE_OFFSET, &self.base_offset.to_le_bytes());
+        put(&mut bytes, at::END_OFFSET, &self.end_offset.to_le_bytes());
+        put(
+            &mut bytes,
+            at::MIN_TIMESTAMP,
+            &self.min_timestamp.to_le_bytes(),
+        );
+        put(
+            &mut bytes,
+            at::MAX_TIMESTAMP,
+            &self.max_timestamp.to_le_bytes(),
+        );
+        put(
+            &mut bytes,
+            at::BLOCK_LENGTH,
+            &self.block_length.to_le_bytes(),
+        );
+        put(
+            &mut bytes,
+            at::HEADER_LENGTH,
+            &self.header_length.to_le_bytes(),
+        );
+        put(
+            &mut bytes,
+            at::RECORD_COUNT,
+            &self.record_count.to_le_bytes(),
+        );
+        put(&mut bytes, at::HEADER_CRC, &self.header_crc.to_le_bytes());
+        put(&mut bytes, at::RAW_LENGTH, &self.raw_length.to_le_bytes());
+        bytes
+    }
+
+    fn decode(view: &View<'_>, start: usize) -> Result<IndexEntry> {
+        Ok(IndexEntry {
+            position: view.u64(start + at::POSITION)?,
+            base_offset: view.i64(start + at::BASE_OFFSET)?,
+            end_offset: view.i64(start + at::END_OFFSET)?,
+            min_timestamp: view.i64(start + at::MIN_TIMESTAMP)?,
+            max_timestamp: view.i64(start + at::MAX_TIMESTAMP)?,
+            block_length: view.u32(start + at::BLOCK_LENGTH)?,
+            header_length: view.u32(start + at::HEADER_LENGTH)?,
+            record_count: view.u32(start + at::RECORD_COUNT)?,
+            header_crc: view.u32(start + at::HEADER_CRC)?,
+            raw_length: view.u32(start + at::RAW_LENGTH)?,
+        })
+    }
+}
+
+/// All blocks of a segment, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockIndex {
+    entries: Vec<IndexEntry>,
+    /// Largest timestamp of the blocks up to and including each: ascending, so it can be searched.
+    running_max: Vec<i64>,
+}
+
+impl BlockIndex {
+    /// The entries in order.
+    #[must_use]
+    pub fn entries(&self) -> &[IndexEntry] {
+        &self.entries
+    }
+
+    pub(crate) fn push(&mut self, entry: IndexEntry) {
+        let before = self.running_max.last().copied().unwrap_or(i64::MIN);
+        self.running_max.push(before.max(entry.max_timestamp));
+        self.entries.push(entry);
+    }
+
+    /// The block that covers `offset`.
+    #[must_use]
+    pub fn block_of_offset(&self, offset: i64) -> Option<usize> {
+        let block = self
+            .entries
+            .partition_point(|entry| entry.end_offset <= offset);
+        let entry = self.entries.get(block)?;
+        (entry.base_offset <= offset).then_some(block)
+    }
+
+    /// The blocks that cover any of the offsets from `from` to `to`, exclusive.
+    #[must_use]
+    pub fn blocks_of_offsets(&self, from: i64, to: i64) -> Range<usize> {
+        let start = self
+            .entries
+            .partition_point(|entry| entry.end_offset <= from);
+        let end = self.entries.partition_point(|entry| entry.base_offset < to);
+        start..end.max(start)
+    }
+
+    /// The block with the first record in offset order whose timestamp is at least `timestamp`.
+    #[must_use]
+    pub fn block_of_time(&self, timestamp: i64) -> Option<usize> {
+        let block = self.running_max.partition_point(|max| *max < timestamp);
+        (block < self.entries.len()).then_some(block)
+    }
+
+    /// Every block that may hold a record with `from` <= timestamp < `to`, not only a run of them.
+    pub fn blocks_of_times(&self, from: i64, to: i64) -> impl Iterator<Item = usize> {
+        self.entries
+            .iter()
+            .enumerate()
+            .filter(move |(_, entry)| entry.max_timestamp >= from && entry.min_timestamp < to)
+            .map(|(block, _)| block)
+    }
+
+    /// Where the bytes of `blocks` are: one range.
+    #[must_use]
+    pub fn range(&self, blocks: Range<usize>) -> Option<Range<u64>> {
+        let blocks = self.entries.get(blocks)?;
+        Some(blocks.first()?.position..blocks.last()?.end())
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        for entry in &self.entries {
+            out.extend_from_slice(&entry.encode());
+        }
+    }
+
+    /// Reads `count` entries and checks that blocks and coverage join without holes.
+    pub(crate) fn decode(
+        payload: &[u8],
+        position: u64,
+        count: u32,
+        bounds: &Bounds,
+    ) -> Result<BlockIndex> {
+        let view = View::new("section block_index", position, payload, payload.len())?;
+        let count = length(count);
+        view.ensure(
+            payload.len() == count * at::LENGTH,
+            ErrorClass::Inconsistent,
+            || format!("{} bytes for {count} blocks", payload.len()),
+        )?;
+        let mut index = BlockIndex {
+            entries: Vec::with_capacity(count),
+            running_max: Vec::with_capacity(count),
+        };
+        let (mut block_position, mut offset) = (bounds.first_block, bounds.base_offset);
+        for i in 0..count {
+            let entry = IndexEntry::decode(&view, i * at::LENGTH)?;
+            view.ensure(
+                entry.position == block_position
+                    && entry.base_offset == offset
+                    && entry.end_offset >= offset
+                    && entry.header_length <= entry.block_length,
+                ErrorClass::Inconsistent,
+                || format!("block {i} does not join the one before: expected position {block_position} and offset {offset}, found {} and {}", entry.position, entry.base_offset),
+            )?;
+            (block_position, offset) = (entry.end(), entry.end_offset);
+            index.push(entry);
+        }
+        view.ensure(
+            block_position == bounds.footer && offset == bounds.end_offset,
+            ErrorClass::Inconsistent,
+            || {
+                format!(
+                    "the blocks end at position {block_position} and offset {offset}, expected {} and {}",
+                    bounds.footer, bounds.end_offset
+                )
+            },
+        )?;
+        Ok(index)
+    }
+}
+
+/// What the first and the last block must join.
+pub(crate) struct Bounds {
+    pub(crate) first_block: u64,
+    pub(crate) footer: u64,
+    pub(crate) base_offset: i64,
+    pub(crate) end_offset: i64,
+}

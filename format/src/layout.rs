@@ -1,0 +1,318 @@
+//! Every byte constant of the segment format, each position derived from the one before it.
+//!
+//! SPEC.md is the source. `tests/spec_tables.rs` parses its tables and compares them with the
+//! lists that this module makes, so neither can drift from the other.
+
+/// A field of a fixed-width structure: its name, position and size in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The name in SPEC's table.
+    pub name: &'static str,
+    /// Position from the start of the structure.
+    pub at: usize,
+    /// Size in bytes.
+    pub size: usize,
+}
+
+/// Declares the fields of a structure in order: a position constant each, the length behind the
+/// last, and the list of all.
+macro_rules! fields {
+    ($(#[$doc:meta])* $module:ident { $($name:ident : $size:expr => $spec:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        pub mod $module {
+            use super::Field;
+            fields!(@position 0; $($name : $size),+);
+            /// Every field, in order.
+            pub const FIELDS: &[Field] = &[
+                $(Field { name: $spec, at: $name, size: $size }),+
+            ];
+        }
+    };
+    (@position $at:expr; $name:ident : $size:expr $(, $rest:ident : $rest_size:expr)*) => {
+        #[doc = concat!("Position of `", stringify!($name), "`.")]
+        pub const $name: usize = $at;
+        fields!(@position $name + $size; $($rest : $rest_size),*);
+    };
+    (@position $at:expr;) => {
+        /// Length of the fixed part.
+        pub const LENGTH: usize = $at;
+    };
+}
+
+/// Parts of a segment start at multiples of this.
+pub const ALIGNMENT: usize = 64;
+
+/// First bytes of a segment.
+pub const FILE_MAGIC: [u8; 8] = [0x89, b'K', b'S', b'G', 0x0D, 0x0A, 0x1A, 0x0A];
+/// First bytes of a block.
+pub const BLOCK_MAGIC: [u8; 4] = *b"KBLK";
+/// Last bytes of a segment.
+pub const TRAILER_MAGIC: [u8; 8] = [0x89, b'K', b'S', b'E', 0x0D, 0x0A, 0x1A, 0x0A];
+
+/// The format's major version: another one is refused.
+pub const MAJOR: u16 = 1;
+/// The minor version that this crate writes; a higher one is read.
+pub const MINOR: u16 = 0;
+
+/// What [`crate::segment::Segment::open`] wants of a segment whose footer position is not known.
+pub const TAIL_LENGTH: u64 = 131_072;
+
+fields! {
+    /// The file header's fixed part (SPEC 2.1).
+    file_header {
+        MAGIC: 8 => "magic",
+        MAJOR: 2 => "major",
+        MINOR: 2 => "minor",
+        HEADER_LENGTH: 4 => "header_length",
+        INCOMPATIBLE_FEATURES: 8 => "incompatible_features",
+        COMPATIBLE_FEATURES: 8 => "compatible_features",
+        SEGMENT_ID: 16 => "segment_id",
+        TOPIC_ID: 16 => "topic_id",
+        PARTITION: 4 => "partition",
+        TIMESTAMP_TYPE: 1 => "timestamp_type",
+        ISOLATION_LEVEL: 1 => "isolation_level",
+        RESERVED: 2 => "reserved",
+        BASE_OFFSET: 8 => "base_offset",
+        TLV_LENGTH: 4 => "tlv_length",
+        RESERVED_2: 12 => "reserved",
+    }
+}
+
+fields! {
+    /// A TLV's fixed part (SPEC 2.2).
+    tlv {
+        TYPE: 2 => "type",
+        RESERVED: 2 => "reserved",
+        VALUE_LENGTH: 4 => "length",
+    }
+}
+
+/// TLVs are padded to this.
+pub const TLV_ALIGNMENT: usize = 8;
+/// TLV type: the topic's name.
+pub const TLV_TOPIC: u16 = 1;
+/// TLV type: the Kafka cluster's id.
+pub const TLV_CLUSTER_ID: u16 = 2;
+/// TLV type: program and version.
+pub const TLV_WRITER: u16 = 3;
+/// TLV type: milliseconds since the epoch.
+pub const TLV_CREATED_AT: u16 = 4;
+
+fields! {
+    /// A block header's fixed part (SPEC 2.3).
+    block_header {
+        MAGIC: 4 => "magic",
+        HEADER_CRC: 4 => "header_crc",
+        SALT: 8 => "salt",
+        POSITION: 8 => "position",
+        SEQUENCE: 4 => "sequence",
+        KIND: 1 => "kind",
+        STREAM_COUNT: 1 => "stream_count",
+        RESERVED: 2 => "reserved",
+        HEADER_LENGTH: 4 => "header_length",
+        BLOCK_LENGTH: 4 => "block_length",
+        BASE_OFFSET: 8 => "base_offset",
+        END_OFFSET: 8 => "end_offset",
+        MIN_TIMESTAMP: 8 => "min_timestamp",
+        MAX_TIMESTAMP: 8 => "max_timestamp",
+        RECORD_COUNT: 4 => "record_count",
+        TOMBSTONE_COUNT: 4 => "tombstone_count",
+        CONTROL_COUNT: 4 => "control_count",
+        NO_TIMESTAMP_COUNT: 4 => "no_timestamp_count",
+        RAW_LENGTH: 4 => "raw_length",
+        RESERVED_2: 4 => "reserved",
+        CONTENT_DIGEST: 16 => "content_digest",
+        RESTORE_DIGEST: 16 => "restore_digest",
+        RESERVED_3: 32 => "reserved",
+    }
+}
+
+fields! {
+    /// An entry of a block's directory of streams (SPEC 2.3).
+    stream_entry {
+        STREAM: 1 => "stream",
+        CODEC: 1 => "codec",
+        RESERVED: 2 => "reserved",
+        STORED_CRC: 4 => "stored_crc",
+        STORED_LENGTH: 4 => "stored_length",
+        RAW_LENGTH: 4 => "raw_length",
+    }
+}
+
+/// Block kind: records.
+pub const KIND_RECORDS: u8 = 1;
+/// Attribute bit: a control record.
+pub const ATTRIBUTE_CONTROL: u64 = 1;
+/// Encoding of a META column: one entry stands for all.
+pub const COLUMN_CONSTANT: u8 = 0;
+/// Encoding of a META column: every entry.
+pub const COLUMN_PLAIN: u8 = 1;
+
+fields! {
+    /// A footer section's fixed part (SPEC 2.5).
+    section {
+        TYPE: 4 => "type",
+        FLAGS: 4 => "flags",
+        PAYLOAD_LENGTH: 8 => "length",
+    }
+}
+
+/// Sections are padded to this.
+pub const SECTION_ALIGNMENT: usize = 8;
+/// Section flag: refuse the segment if the type is unknown.
+pub const SECTION_CRITICAL: u32 = 1;
+/// Section type: the file header again.
+pub const SECTION_HEADER_COPY: u32 = 1;
+/// Section type: one entry a block.
+pub const SECTION_BLOCK_INDEX: u32 = 2;
+/// Section type: sums over all records.
+pub const SECTION_STATISTICS: u32 = 3;
+/// Section type: offsets without a record, and why.
+pub const SECTION_GAPS: u32 = 4;
+/// Section type: lengths of the rendered views.
+pub const SECTION_RENDERED_SIZES: u32 = 5;
+
+fields! {
+    /// An entry of the block index (SPEC 2.5).
+    index_entry {
+        POSITION: 8 => "position",
+        BASE_OFFSET: 8 => "base_offset",
+        END_OFFSET: 8 => "end_offset",
+        MIN_TIMESTAMP: 8 => "min_timestamp",
+        MAX_TIMESTAMP: 8 => "max_timestamp",
+        BLOCK_LENGTH: 4 => "block_length",
+        HEADER_LENGTH: 4 => "header_length",
+        RECORD_COUNT: 4 => "record_count",
+        HEADER_CRC: 4 => "header_crc",
+        RAW_LENGTH: 4 => "raw_length",
+        RESERVED: 4 => "reserved",
+    }
+}
+
+fields! {
+    /// The statistics section (SPEC 2.5).
+    statistics {
+        BASE_OFFSET: 8 => "base_offset",
+        END_OFFSET: 8 => "end_offset",
+        FIRST_OFFSET: 8 => "first_offset",
+        LAST_OFFSET: 8 => "last_offset",
+        MIN_TIMESTAMP: 8 => "min_timestamp",
+        MAX_TIMESTAMP: 8 => "max_timestamp",
+        RECORD_COUNT: 8 => "record_count",
+        TOMBSTONE_COUNT: 8 => "tombstone_count",
+        CONTROL_COUNT: 8 => "control_count",
+        NO_TIMESTAMP_COUNT: 8 => "no_timestamp_count",
+        ZERO_TIMESTAMP_COUNT: 8 => "zero_timestamp_count",
+        NULL_KEY_COUNT: 8 => "null_key_count",
+        HEADER_COUNT: 8 => "header_count",
+        KEY_BYTES: 8 => "key_bytes",
+        VALUE_BYTES: 8 => "value_bytes",
+        HEADER_BYTES: 8 => "header_bytes",
+        MAX_RECORD_BYTES: 8 => "max_record_bytes",
+        MAX_LATENESS_MS: 8 => "max_lateness_ms",
+        RAW_BYTES: 8 => "raw_bytes",
+        RESERVED: 8 => "reserved",
+        CONTENT_DIGEST: 16 => "content_digest",
+        RESTORE_DIGEST: 16 => "restore_digest",
+    }
+}
+
+fields! {
+    /// The gaps section's fixed part (SPEC 2.5).
+    gaps {
+        MISSING_COUNT: 8 => "missing_count",
+        DEFAULT_REASON: 4 => "default_reason",
+        ENTRY_COUNT: 4 => "entry_count",
+    }
+}
+
+fields! {
+    /// An entry of the gaps section (SPEC 2.5).
+    gap_entry {
+        FROM_OFFSET: 8 => "from_offset",
+        TO_OFFSET: 8 => "to_offset",
+        REASON: 4 => "reason",
+        RESERVED: 4 => "reserved",
+    }
+}
+
+fields! {
+    /// The rendered-sizes section's fixed part (SPEC 2.5).
+    rendered_sizes {
+        RENDERING_VERSION: 4 => "rendering_version",
+        VIEW_COUNT: 4 => "view_count",
+    }
+}
+
+fields! {
+    /// The trailer (SPEC 2.7).
+    trailer {
+        FOOTER_POSITION: 8 => "footer_position",
+        FILE_LENGTH: 8 => "file_length",
+        FOOTER_LENGTH: 4 => "footer_length",
+        FOOTER_CRC: 4 => "footer_crc",
+        SEGMENT_ID: 16 => "segment_id",
+        BLOCK_COUNT: 4 => "block_count",
+        MAJOR: 2 => "major",
+        MINOR: 2 => "minor",
+        HEADER_CRC: 4 => "header_crc",
+        TRAILER_CRC: 4 => "trailer_crc",
+        MAGIC: 8 => "magic",
+    }
+}
+
+/// Limits of SPEC section 6, checked before anything is allocated.
+pub mod limits {
+    /// Bytes of a file header.
+    pub const FILE_HEADER_LENGTH: usize = 65_536;
+    /// Streams in a block.
+    pub const STREAMS: usize = 16;
+    /// Records in a block.
+    pub const BLOCK_RECORDS: usize = 1_048_576;
+    /// Headers in a block.
+    pub const BLOCK_HEADERS: usize = 4_194_304;
+    /// Raw bytes of a block.
+    pub const BLOCK_RAW_BYTES: usize = 268_435_456;
+    /// Stored bytes of a block.
+    pub const BLOCK_STORED_BYTES: usize = 272_629_760;
+    /// Blocks in a segment.
+    pub const BLOCKS: usize = 1_048_576;
+    /// Bytes of a footer.
+    pub const FOOTER_LENGTH: usize = 134_217_728;
+    /// Entries of the gaps section.
+    pub const GAP_ENTRIES: usize = 65_536;
+    /// log2 of the largest zstd window.
+    pub const ZSTD_WINDOW_LOG: u32 = 23;
+    /// Bytes of a JSON object in a repository.
+    pub const JSON_BYTES: u64 = 268_435_456;
+}
+
+// The structures' lengths that SPEC states, so that a slip above fails the build.
+const _: () = {
+    assert!(file_header::LENGTH == 96);
+    assert!(tlv::LENGTH == 8);
+    assert!(block_header::LENGTH == 160);
+    assert!(stream_entry::LENGTH == 16);
+    assert!(section::LENGTH == 16);
+    assert!(index_entry::LENGTH == 64);
+    assert!(statistics::LENGTH == 192);
+    assert!(gaps::LENGTH == 16);
+    assert!(gap_entry::LENGTH == 24);
+    assert!(rendered_sizes::LENGTH == 8);
+    assert!(trailer::LENGTH == 64);
+};
+
+/// `n` rounded up to a multiple of `alignment`, a power of two.
+#[must_use]
+pub const fn align(n: usize, alignment: usize) -> usize {
+    (n + alignment - 1) & !(alignment - 1)
+}
+
+/// Length of the header of a block with `stream_count` streams.
+#[must_use]
+pub const fn block_header_length(stream_count: usize) -> usize {
+    align(
+        block_header::LENGTH + stream_count * stream_entry::LENGTH,
+        ALIGNMENT,
+    )
+}

@@ -1,0 +1,121 @@
+//! The kbk segment format: bytes to types and back. SPEC.md at the top of the repository is normative.
+//!
+//! A *segment* is one sealed, immutable, self-describing object with records of one Kafka partition:
+//!
+//! ```text
+//! | file header | block | block | ... | footer: index, statistics, gaps | trailer |
+//! ```
+//!
+//! Write one, and read it back:
+//!
+//! ```
+//! use kbk_format::{
+//!     BlockDecoder, Columns, FileHeader, GapReason, Headers, IsolationLevel, Record, Segment,
+//!     SegmentWriter, Streams, TimestampType, WriterOptions,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let header = FileHeader {
+//!     segment_id: [7; 16],
+//!     topic_id: [0; 16],
+//!     topic: "orders".to_owned(),
+//!     partition: 0,
+//!     timestamp_type: TimestampType::CreateTime,
+//!     isolation_level: IsolationLevel::ReadCommitted,
+//!     base_offset: 100,
+//!     cluster_id: None,
+//!     writer: None,
+//!     created_at: None,
+//! };
+//! let mut writer = SegmentWriter::new(Vec::new(), header, WriterOptions::default())?;
+//! writer.push(&Record {
+//!     offset: 100,
+//!     timestamp: 1_763_800_000_000,
+//!     control: false,
+//!     key: Some(b"customer-1"),
+//!     value: None,
+//!     headers: Headers::EMPTY,
+//! })?;
+//! // Offset 101 was a transaction marker: covered, without a record.
+//! let (bytes, _sealed) = writer.seal(102, GapReason::NotDelivered)?;
+//!
+//! let segment = Segment::open_whole(&bytes)?;
+//! let block = segment.index().block_of_offset(100).expect("covered");
+//! let range = segment.index().range(block..block + 1).expect("a block");
+//! let stored = &bytes[range.start as usize..range.end as usize];
+//! let mut columns = Columns::new();
+//! segment.block(block, stored)?.decode(&mut BlockDecoder::new(), Streams::All, &mut columns)?;
+//! let record = columns.get(0).expect("one record");
+//! assert_eq!(record.key, Some(&b"customer-1"[..]));
+//! assert_eq!(record.value, None, "a tombstone");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | write records | [`SegmentWriter`], or in parallel [`BlockBuilder`], [`Encoder`] and [`SegmentAssembler`] |
+//! | open and search | [`Segment`], [`BlockIndex`], [`MappedSegment`] |
+//! | decode | [`BlockDecoder`] into [`Columns`], which give borrowed [`Record`]s |
+//! | salvage | [`Scanner`] |
+//! | prove | [`verify`], [`Digests`] |
+//! | show as text | [`render`] |
+//! | store many | `repo` (feature `repo`) |
+//!
+//! Bytes from outside never panic: this crate denies indexing, unwrapping and lossy casts where a disk's numbers go.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+#![cfg_attr(
+    test,
+    expect(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test that meets a surprise should stop"
+    )
+)]
+
+pub mod block;
+pub mod codec;
+pub mod columns;
+pub mod digest;
+pub mod error;
+mod footer;
+pub mod gaps;
+pub mod header;
+pub mod index;
+pub mod layout;
+pub mod mapped;
+mod meta;
+pub mod record;
+pub mod render;
+#[cfg(feature = "repo")]
+pub mod repo;
+pub mod scan;
+pub mod segment;
+pub mod statistics;
+mod trailer;
+mod varint;
+pub mod verify;
+mod wire;
+pub mod writer;
+
+pub use block::{BlockBuilder, BlockDecoder, BlockHeader, EncodedBlock, Encoder, Streams};
+pub use codec::{Codec, Compression};
+pub use columns::Columns;
+pub use digest::Digests;
+pub use error::{ErrorClass, FormatError};
+pub use footer::RenderedSizes;
+pub use gaps::{Gap, GapReason, Gaps};
+pub use header::FileHeader;
+pub use index::{BlockIndex, IndexEntry};
+pub use mapped::MappedSegment;
+pub use record::{Header, Headers, IsolationLevel, Record, TimestampType};
+pub use scan::Scanner;
+pub use segment::{Block, Open, Segment};
+pub use statistics::Statistics;
+pub use writer::{Sealed, SegmentAssembler, SegmentWriter, WriteError, WriterOptions};

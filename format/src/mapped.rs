@@ -1,0 +1,79 @@
+//! A segment in a local file, memory-mapped.
+#![expect(
+    unsafe_code,
+    reason = "mapping a file is unsafe: another process may change it"
+)]
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use crate::error::FormatError;
+use crate::segment::Segment;
+
+/// A segment's file as bytes, and its checked footer.
+#[derive(Debug)]
+pub struct MappedSegment {
+    segment: Segment,
+    map: Mmap,
+}
+
+/// Why a local segment could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// The file could not be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is no sound segment.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+/// The bytes of a local file. An empty file maps to no bytes.
+///
+/// # Errors
+///
+/// If the file cannot be opened or mapped.
+pub fn map_file(path: &Path) -> io::Result<Mmap> {
+    let file = File::open(path)?;
+    // SAFETY: segments are immutable once sealed. A file that somebody else changes while it is mapped gives other
+    // bytes, which the checksums catch; one that is truncated raises SIGBUS, as for every program that maps files.
+    unsafe { Mmap::map(&file) }
+}
+
+impl MappedSegment {
+    /// Opens the segment in the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be mapped or its footer is not sound.
+    pub fn open(path: &Path) -> Result<MappedSegment, MapError> {
+        let map = map_file(path)?;
+        let segment = Segment::open_whole(&map)?;
+        Ok(MappedSegment { segment, map })
+    }
+
+    /// The checked footer.
+    #[must_use]
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// All bytes of the file.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// The bytes of block number `number` and everything behind it.
+    #[must_use]
+    pub fn block_bytes(&self, number: usize) -> &[u8] {
+        let entries = self.segment.index().entries();
+        entries
+            .get(number)
+            .and_then(|entry| self.map.get(usize::try_from(entry.position).ok()?..))
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,294 @@
+//! Records as text (SPEC section 10), and how long the text is without making it.
+//!
+//! The lengths are taken while a block is written, so the scan runs over bytes that compression is about to read.
+
+use crate::columns::Columns;
+use crate::record::{Header, Record};
+
+/// The rendering's version: a change of one byte of output raises it.
+pub const RENDERING_VERSION: u32 = 1;
+
+/// A view of a segment as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// One JSON object a line.
+    Records,
+    /// Each value and a line feed.
+    Values,
+    /// Each key and a line feed.
+    Keys,
+}
+
+impl View {
+    /// All views, in the order of the rendered-sizes section.
+    pub const ALL: [View; 3] = [View::Records, View::Values, View::Keys];
+
+    /// Appends the rendering of `record`. Control records render to nothing.
+    pub fn render(self, record: &Record<'_>, out: &mut Vec<u8>) {
+        if record.control {
+            return;
+        }
+        match self {
+            View::Records => {
+                out.push(b'{');
+                render_members(record, out);
+                out.extend_from_slice(b"}\n");
+            }
+            View::Values => render_line(record.value, out),
+            View::Keys => render_line(record.key, out),
+        }
+    }
+
+    /// The length of what [`render`](Self::render) appends.
+    #[must_use]
+    pub fn size(self, record: &Record<'_>) -> u64 {
+        if record.control {
+            return 0;
+        }
+        match self {
+            View::Records => 3 + members_size(record),
+            View::Values => line_size(record.value),
+            View::Keys => line_size(record.key),
+        }
+    }
+}
+
+/// Lengths of the views, in the order of [`View::ALL`].
+pub type ViewSizes = [u64; View::ALL.len()];
+
+/// Lengths of the views of all records in `columns`.
+#[must_use]
+pub fn sizes(columns: &Columns) -> ViewSizes {
+    let mut sizes = ViewSizes::default();
+    for record in columns.iter() {
+        for (size, view) in sizes.iter_mut().zip(View::ALL) {
+            *size += view.size(&record);
+        }
+    }
+    sizes
+}
+
+fn render_line(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.extend_from_slice(bytes.unwrap_or_default());
+    out.push(b'\n');
+}
+
+fn line_size(bytes: Option<&[u8]>) -> u64 {
+    bytes.map_or(0, <[u8]>::len) as u64 + 1
+}
+
+/// Appends the members of the record's JSON object, without the braces.
+pub fn render_members(record: &Record<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\"offset\":");
+    render_integer(record.offset, out);
+    out.extend_from_slice(b",\"timestamp\":");
+    render_integer(record.timestamp, out);
+    out.push(b',');
+    render_bytes("key", record.key, out);
+    out.push(b',');
+    render_bytes("value", record.value, out);
+    out.extend_from_slice(b",\"headers\":[");
+    for (i, header) in record.headers.clone().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        out.push(b'{');
+        render_bytes("name", Some(header.name), out);
+        out.push(b',');
+        render_bytes("value", header.value, out);
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+fn members_size(record: &Record<'_>) -> u64 {
+    const FIXED: u64 = "\"offset\":,\"timestamp\":,,,\"headers\":[]".len() as u64;
+    let mut headers = 0;
+    let mut count = 0;
+    for header in record.headers.clone() {
+        headers += header_size(&header);
+        count += 1u64;
+    }
+    FIXED
+        + integer_size(record.offset)
+        + integer_size(record.timestamp)
+        + bytes_size("key", record.key)
+        + bytes_size("value", record.value)
+        + headers
+        + count.saturating_sub(1)
+}
+
+fn header_size(header: &Header<'_>) -> u64 {
+    3 + bytes_size("name", Some(header.name)) + bytes_size("value", header.value)
+}
+
+fn render_integer(value: i64, out: &mut Vec<u8>) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    // Digits from the last to the first, at the end of the buffer.
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut rest = value.unsigned_abs();
+    for (i, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        start = i;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
+}
+
+fn integer_size(value: i64) -> u64 {
+    let digits = value
+        .unsigned_abs()
+        .checked_ilog10()
+        .map_or(1, |log| u64::from(log) + 1);
+    digits + u64::from(value < 0)
+}
+
+/// `"name":null`, `"name":"text"` or `"name_base64":"..."`.
+fn render_bytes(name: &str, bytes: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    match bytes {
+        None => out.extend_from_slice(b"\":null"),
+        Some(bytes) if is_utf8(bytes) => {
+            out.extend_from_slice(b"\":\"");
+            render_escaped(bytes, out);
+            out.push(b'"');
+        }
+        Some(bytes) => {
+            out.extend_from_slice(b"_base64\":\"");
+            render_base64(bytes, out);
+            out.push(b'"');
+        }
+    }
+}
+
+fn bytes_size(name: &str, bytes: Option<&[u8]>) -> u64 {
+    let quoted_name = name.len() as u64 + 3;
+    match bytes {
+        None => quoted_name + 4,
+        Some(bytes) if is_utf8(bytes) => quoted_name + 2 + bytes.len() as u64 + escapes_size(bytes),
+        Some(bytes) => quoted_name + 7 + 2 + 4 * bytes.len().div_ceil(3) as u64,
+    }
+}
+
+fn is_utf8(bytes: &[u8]) -> bool {
+    simdutf8::basic::from_utf8(bytes).is_ok()
+}
+
+/// What escaping adds to the length of each byte.
+#[inline]
+fn escape_cost(byte: u8) -> u8 {
+    let short = matches!(byte, b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r');
+    let long = byte < 0x20 && !short;
+    u8::from(short) + 5 * u8::from(long)
+}
+
+/// What escaping adds to the length of `bytes`.
+fn escapes_size(bytes: &[u8]) -> u64 {
+    // 51 times the largest cost fits into a byte: a sum of bytes over such chunks needs no wider lanes.
+    bytes
+        .chunks(48)
+        .map(|chunk| u64::from(chunk.iter().fold(0, |sum, byte| sum + escape_cost(*byte))))
+        .sum()
+}
+
+fn render_escaped(bytes: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut rest = bytes;
+    while let Some(plain) = rest.iter().position(|byte| escape_cost(*byte) > 0) {
+        let (before, escaped) = rest.split_at(plain);
+        out.extend_from_slice(before);
+        let Some((byte, behind)) = escaped.split_first() else {
+            break;
+        };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            control => {
+                out.extend_from_slice(b"\\u00");
+                let digits = [control >> 4, control & 15].map(|digit| HEX.get(usize::from(digit)));
+                out.extend(digits.into_iter().flatten());
+            }
+        }
+        rest = behind;
+    }
+    out.extend_from_slice(rest);
+}
+
+fn render_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + 4 * bytes.len().div_ceil(3), 0);
+    if let Some(place) = out.get_mut(start..) {
+        data_encoding::BASE64.encode_mut(bytes, place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(value: Option<&[u8]>) -> String {
+        let mut out = Vec::new();
+        render_bytes("value", value, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn strings_nulls_and_bytes_are_three_things() {
+        assert_eq!(text(None), r#""value":null"#);
+        assert_eq!(text(Some(b"")), r#""value":"""#);
+        assert_eq!(text(Some("ä\u{7f}".as_bytes())), "\"value\":\"ä\u{7f}\"");
+        assert_eq!(text(Some(b"\xff\x00")), r#""value_base64":"/wA=""#);
+        assert_eq!(
+            text(Some(b"\xed\xa0\x80")),
+            r#""value_base64":"7aCA""#,
+            "a surrogate is no UTF-8"
+        );
+        assert_eq!(
+            text(Some(b"a\"\\\n\x01\x1f")),
+            r#""value":"a\"\\\n\u0001\u001f""#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn sizes_are_those_of_the_text_and_json_parses_back(
+            offset in 0..=i64::MAX, timestamp: i64,
+            key: Option<Vec<u8>>, value: Option<Vec<u8>>,
+            text: String, header_value: Option<Vec<u8>>,
+        ) {
+            let headers = [
+                Header { name: text.as_bytes(), value: header_value.as_deref() },
+                Header { name: b"", value: None },
+            ];
+            let record = Record {
+                offset, timestamp, control: false,
+                key: key.as_deref(), value: value.as_deref(),
+                headers: crate::record::Headers::Slice(&headers),
+            };
+            for view in View::ALL {
+                let mut out = Vec::new();
+                view.render(&record, &mut out);
+                prop_assert_eq!(out.len() as u64, view.size(&record));
+            }
+            let mut line = Vec::new();
+            View::Records.render(&record, &mut line);
+            let json: serde_json::Value = serde_json::from_slice(&line).unwrap();
+            prop_assert_eq!(json["offset"].as_i64(), Some(offset));
+            prop_assert_eq!(json["timestamp"].as_i64(), Some(timestamp));
+            prop_assert_eq!(json["headers"][0]["name"].as_str(), Some(text.as_str()));
+        }
+    }
+}

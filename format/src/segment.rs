@@ -1,0 +1,255 @@
+//! A segment opened for reading, without I/O: the caller brings the bytes that it asks for (SPEC section 5).
+//!
+//! ```text
+//! last 128 KiB --open--> Open::Need(range) --bring the range--> Open::Ready(Segment)
+//! Segment: which blocks? -> range of bytes -> bring them -> Segment::blocks -> BlockReader -> Columns
+//! ```
+
+use std::ops::Range;
+
+use crate::block::decode::check_stored_bytes;
+use crate::block::{BlockDecoder, BlockHeader, Streams};
+use crate::columns::Columns;
+use crate::error::{ErrorClass, FormatError, Result};
+use crate::footer::{Footer, RenderedSizes};
+use crate::gaps::Gaps;
+use crate::header::FileHeader;
+use crate::index::{BlockIndex, IndexEntry};
+use crate::statistics::Statistics;
+use crate::trailer::Trailer;
+use crate::wire::length;
+
+/// What opening a segment leads to.
+#[derive(Debug)]
+pub enum Open {
+    /// The segment.
+    Ready(Box<Segment>),
+    /// The footer starts before the bytes given: bring this range, which ends where the segment ends, and open again.
+    Need(Range<u64>),
+}
+
+/// A segment's footer, checked: everything but the blocks themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    footer: Footer,
+    trailer: Trailer,
+}
+
+impl Segment {
+    /// Opens a segment of `file_length` bytes from its last bytes: [`TAIL_LENGTH`](crate::layout::TAIL_LENGTH) of
+    /// them, or those from the footer's position where that is known.
+    ///
+    /// # Errors
+    ///
+    /// As SPEC section 7 says; *not_a_segment* where the magic is missing at the end.
+    pub fn open(tail: &[u8], file_length: u64) -> Result<Open> {
+        let trailer = Trailer::decode(tail, file_length)?;
+        let tail_position = file_length.saturating_sub(tail.len() as u64);
+        let footer = trailer
+            .footer_position
+            .checked_sub(tail_position)
+            .and_then(|start| tail.get(usize::try_from(start).ok()?..));
+        let Some(footer) = footer else {
+            return Ok(Open::Need(trailer.footer_position..file_length));
+        };
+        let footer = Footer::decode(footer, &trailer)?;
+        Ok(Open::Ready(Box::new(Segment { footer, trailer })))
+    }
+
+    /// Opens a segment whose bytes are all at hand.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_whole(bytes: &[u8]) -> Result<Segment> {
+        match Segment::open(bytes, bytes.len() as u64)? {
+            Open::Ready(segment) => Ok(*segment),
+            Open::Need(range) => Err(FormatError::new(
+                ErrorClass::Truncated,
+                "footer",
+                range.start,
+                "the bytes before the trailer are missing",
+            )),
+        }
+    }
+
+    /// The file header, as the footer repeats it.
+    #[must_use]
+    pub fn header(&self) -> &FileHeader {
+        &self.footer.header
+    }
+
+    /// Behind the last offset covered.
+    #[must_use]
+    pub fn end_offset(&self) -> i64 {
+        self.footer.statistics.end_offset
+    }
+
+    /// The offsets covered.
+    #[must_use]
+    pub fn coverage(&self) -> Range<i64> {
+        self.footer.header.base_offset..self.end_offset()
+    }
+
+    /// The block index.
+    #[must_use]
+    pub fn index(&self) -> &BlockIndex {
+        &self.footer.index
+    }
+
+    /// Statistics over all records.
+    #[must_use]
+    pub fn statistics(&self) -> &Statistics {
+        &self.footer.statistics
+    }
+
+    /// Offsets without a record, and why.
+    #[must_use]
+    pub fn gaps(&self) -> &Gaps {
+        &self.footer.gaps
+    }
+
+    /// Exact sizes of the rendered views, where the writer stated them in a version that this program knows.
+    #[must_use]
+    pub fn rendered_sizes(&self) -> Option<&RenderedSizes> {
+        self.footer.rendered.as_ref()
+    }
+
+    /// Bytes of the whole segment.
+    #[must_use]
+    pub fn file_length(&self) -> u64 {
+        self.trailer.file_length
+    }
+
+    /// Where the footer starts.
+    #[must_use]
+    pub fn footer_position(&self) -> u64 {
+        self.trailer.footer_position
+    }
+
+    /// CRC-32C of the footer, which stands for everything that it says.
+    #[must_use]
+    pub fn footer_crc(&self) -> u32 {
+        self.trailer.footer_crc
+    }
+
+    /// Checks the segment's first bytes against the footer's copy of them.
+    ///
+    /// # Errors
+    ///
+    /// *truncated* where `bytes` are fewer than the header, *checksum* where they differ.
+    pub fn check_file_header(&self, bytes: &[u8]) -> Result<()> {
+        let (header, header_length) = FileHeader::decode(bytes)?;
+        if bytes.get(..header_length) == Some(&self.footer.header_bytes[..]) {
+            return Ok(());
+        }
+        let class = if header.segment_id == self.footer.header.segment_id {
+            ErrorClass::Inconsistent
+        } else {
+            ErrorClass::Misplaced
+        };
+        Err(FormatError::new(
+            class,
+            "file header",
+            0,
+            "it differs from the footer's copy",
+        ))
+    }
+
+    /// Where the bytes before the first block end.
+    #[must_use]
+    pub fn file_header_length(&self) -> u64 {
+        self.footer.header_bytes.len() as u64
+    }
+
+    /// The blocks of `range` in `bytes`, which are those of [`BlockIndex::range`].
+    pub fn blocks<'a>(
+        &'a self,
+        range: Range<usize>,
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = Result<Block<'a>>> {
+        let first = range.start;
+        let entries = self.index().entries().get(range).unwrap_or_default();
+        let start = entries.first().map_or(0, |entry| entry.position);
+        entries.iter().enumerate().map(move |(i, entry)| {
+            let at = usize::try_from(entry.position - start).unwrap_or(usize::MAX);
+            self.block(first + i, bytes.get(at..).unwrap_or_default())
+        })
+    }
+
+    /// Block number `number`, whose bytes `bytes` start with.
+    ///
+    /// # Errors
+    ///
+    /// Any of SPEC section 7 about its header, *inconsistent* where it is not the one in the index.
+    pub fn block<'a>(&self, number: usize, bytes: &'a [u8]) -> Result<Block<'a>> {
+        let Some(entry) = self.index().entries().get(number) else {
+            let detail = format!("there are {} blocks", self.index().entries().len());
+            return Err(FormatError::new(
+                ErrorClass::Limit,
+                "block index",
+                self.footer_position(),
+                detail,
+            ));
+        };
+        let block_length = length(entry.block_length);
+        let Some(bytes) = bytes.get(..block_length) else {
+            let detail = format!("needs {block_length} bytes, {} are there", bytes.len());
+            return Err(FormatError::new(
+                ErrorClass::Truncated,
+                "block",
+                entry.position,
+                detail,
+            ));
+        };
+        let header = BlockHeader::decode(bytes, entry.position, self.header().salt())?;
+        if IndexEntry::of(&header) != *entry || header.sequence as usize != number {
+            let detail = "the block is not the one that the block index names";
+            return Err(FormatError::new(
+                ErrorClass::Inconsistent,
+                "block header",
+                entry.position,
+                detail,
+            ));
+        }
+        Ok(Block { header, bytes })
+    }
+}
+
+/// A block's checked header and its bytes, which are checked when they are used.
+#[derive(Debug)]
+pub struct Block<'a> {
+    header: BlockHeader,
+    bytes: &'a [u8],
+}
+
+impl Block<'_> {
+    /// The block header.
+    #[must_use]
+    pub fn header(&self) -> &BlockHeader {
+        &self.header
+    }
+
+    /// Decodes the block's records; `columns` is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockDecoder::decode`].
+    pub fn decode(
+        &self,
+        decoder: &mut BlockDecoder,
+        streams: Streams,
+        columns: &mut Columns,
+    ) -> Result<()> {
+        decoder.decode(&self.header, self.bytes, streams, columns)
+    }
+
+    /// Checks all bytes of the block without decompressing them.
+    ///
+    /// # Errors
+    ///
+    /// *checksum*.
+    pub fn check(&self) -> Result<()> {
+        check_stored_bytes(&self.header, self.bytes)
+    }
+}

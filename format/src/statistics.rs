@@ -1,0 +1,261 @@
+//! Statistics over records (SPEC 2.5): of a block, and merged in order, of a segment.
+
+use crate::columns::Columns;
+use crate::digest::Digests;
+use crate::error::Result;
+use crate::layout::statistics as at;
+use crate::wire::{View, put};
+
+/// Sums, extremes and digests over the records of a block or a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// First offset covered.
+    pub base_offset: i64,
+    /// Behind the last offset covered.
+    pub end_offset: i64,
+    /// Of the first record; -1 where there is none.
+    pub first_offset: i64,
+    /// Of the last record; -1 where there is none.
+    pub last_offset: i64,
+    /// Smallest timestamp; `i64::MAX` where there is no record.
+    pub min_timestamp: i64,
+    /// Largest timestamp; `i64::MIN` where there is no record.
+    pub max_timestamp: i64,
+    /// Records.
+    pub record_count: u64,
+    /// Records with a null value.
+    pub tombstone_count: u64,
+    /// Control records.
+    pub control_count: u64,
+    /// Records with timestamp -1.
+    pub no_timestamp_count: u64,
+    /// Records with timestamp 0, which some Kafka clients cannot produce.
+    pub zero_timestamp_count: u64,
+    /// Records with a null key, which a compacted topic refuses.
+    pub null_key_count: u64,
+    /// Headers.
+    pub header_count: u64,
+    /// Bytes of keys.
+    pub key_bytes: u64,
+    /// Bytes of values.
+    pub value_bytes: u64,
+    /// Bytes of header names and values.
+    pub header_bytes: u64,
+    /// Largest sum of one record's key, value, header names and values.
+    pub max_record_bytes: u64,
+    /// How far a timestamp lies behind the largest one before it, at most; 0 if they are in order.
+    pub max_lateness_ms: u64,
+    /// Raw bytes of all streams.
+    pub raw_bytes: u64,
+    /// Digests over the records.
+    pub digests: Digests,
+}
+
+impl Statistics {
+    /// Statistics over nothing, covering nothing, from `base_offset`.
+    #[must_use]
+    pub fn empty(base_offset: i64) -> Statistics {
+        Statistics {
+            base_offset,
+            end_offset: base_offset,
+            first_offset: -1,
+            last_offset: -1,
+            min_timestamp: i64::MAX,
+            max_timestamp: i64::MIN,
+            record_count: 0,
+            tombstone_count: 0,
+            control_count: 0,
+            no_timestamp_count: 0,
+            zero_timestamp_count: 0,
+            null_key_count: 0,
+            header_count: 0,
+            key_bytes: 0,
+            value_bytes: 0,
+            header_bytes: 0,
+            max_record_bytes: 0,
+            max_lateness_ms: 0,
+            raw_bytes: 0,
+            digests: Digests::default(),
+        }
+    }
+
+    /// Statistics over a block's records; `raw_bytes` is the sum of its streams' raw lengths.
+    #[must_use]
+    pub fn of_block(
+        columns: &Columns,
+        base_offset: i64,
+        end_offset: i64,
+        raw_bytes: u64,
+    ) -> Statistics {
+        let (min_timestamp, max_timestamp) = columns.time_bounds();
+        let count =
+            |holds: &dyn Fn(usize) -> bool| (0..columns.len()).filter(|i| holds(*i)).count() as u64;
+        let is_null = |codes: &[u32], i: usize| codes.get(i) == Some(&0);
+        let timestamp_is = |i: usize, t: i64| columns.timestamps.get(i) == Some(&t);
+        let mut digests = Digests::default();
+        let mut max_record_bytes = 0;
+        for record in columns.iter() {
+            digests.add(Digests::of(&record));
+            max_record_bytes = max_record_bytes.max(crate::columns::RecordSize::of(&record).bytes);
+        }
+        Statistics {
+            base_offset,
+            end_offset,
+            first_offset: columns.offsets.first().copied().unwrap_or(-1),
+            last_offset: columns.offsets.last().copied().unwrap_or(-1),
+            min_timestamp,
+            max_timestamp,
+            record_count: columns.len() as u64,
+            tombstone_count: count(&|i| is_null(&columns.values.codes, i)),
+            control_count: count(&|i| columns.controls.get(i) == Some(&true)),
+            no_timestamp_count: count(&|i| timestamp_is(i, -1)),
+            zero_timestamp_count: count(&|i| timestamp_is(i, 0)),
+            null_key_count: count(&|i| is_null(&columns.keys.codes, i)),
+            header_count: columns.headers.entries.len() as u64,
+            key_bytes: columns.keys.bytes.len() as u64,
+            value_bytes: columns.values.bytes.len() as u64,
+            header_bytes: columns.headers.bytes.len() as u64,
+            max_record_bytes: max_record_bytes as u64,
+            max_lateness_ms: max_lateness_ms(&columns.timestamps),
+            raw_bytes,
+            digests,
+        }
+    }
+
+    /// Adds the statistics of the records that follow directly behind these.
+    pub fn append(&mut self, next: &Statistics) {
+        debug_assert_eq!(self.end_offset, next.base_offset);
+        if self.record_count > 0 && next.record_count > 0 {
+            // The latest before `next` can be this side's maximum, the earliest of `next` behind it.
+            let across = lateness_ms(self.max_timestamp, next.min_timestamp);
+            self.max_lateness_ms = self.max_lateness_ms.max(across);
+        }
+        self.max_lateness_ms = self.max_lateness_ms.max(next.max_lateness_ms);
+        self.end_offset = next.end_offset;
+        if self.first_offset < 0 {
+            self.first_offset = next.first_offset;
+        }
+        self.last_offset = self.last_offset.max(next.last_offset);
+        self.min_timestamp = self.min_timestamp.min(next.min_timestamp);
+        self.max_timestamp = self.max_timestamp.max(next.max_timestamp);
+        self.record_count += next.record_count;
+        self.tombstone_count += next.tombstone_count;
+        self.control_count += next.control_count;
+        self.no_timestamp_count += next.no_timestamp_count;
+        self.zero_timestamp_count += next.zero_timestamp_count;
+        self.null_key_count += next.null_key_count;
+        self.header_count += next.header_count;
+        self.key_bytes += next.key_bytes;
+        self.value_bytes += next.value_bytes;
+        self.header_bytes += next.header_bytes;
+        self.max_record_bytes = self.max_record_bytes.max(next.max_record_bytes);
+        self.raw_bytes += next.raw_bytes;
+        self.digests.add(next.digests);
+    }
+
+    /// Offsets covered that hold no record.
+    #[must_use]
+    pub fn missing_count(&self) -> u64 {
+        self.end_offset
+            .abs_diff(self.base_offset)
+            .saturating_sub(self.record_count)
+    }
+
+    pub(crate) fn encode(&self) -> [u8; at::LENGTH] {
+        let mut bytes = [0; at::LENGTH];
+        for (position, value) in self.signed() {
+            put(&mut bytes, position, &value.to_le_bytes());
+        }
+        for (position, value) in self.unsigned() {
+            put(&mut bytes, position, &value.to_le_bytes());
+        }
+        put(
+            &mut bytes,
+            at::CONTENT_DIGEST,
+            &self.digests.content.to_le_bytes(),
+        );
+        put(
+            &mut bytes,
+            at::RESTORE_DIGEST,
+            &self.digests.restore.to_le_bytes(),
+        );
+        bytes
+    }
+
+    fn signed(&self) -> [(usize, i64); 6] {
+        [
+            (at::BASE_OFFSET, self.base_offset),
+            (at::END_OFFSET, self.end_offset),
+            (at::FIRST_OFFSET, self.first_offset),
+            (at::LAST_OFFSET, self.last_offset),
+            (at::MIN_TIMESTAMP, self.min_timestamp),
+            (at::MAX_TIMESTAMP, self.max_timestamp),
+        ]
+    }
+
+    fn unsigned(&self) -> [(usize, u64); 13] {
+        [
+            (at::RECORD_COUNT, self.record_count),
+            (at::TOMBSTONE_COUNT, self.tombstone_count),
+            (at::CONTROL_COUNT, self.control_count),
+            (at::NO_TIMESTAMP_COUNT, self.no_timestamp_count),
+            (at::ZERO_TIMESTAMP_COUNT, self.zero_timestamp_count),
+            (at::NULL_KEY_COUNT, self.null_key_count),
+            (at::HEADER_COUNT, self.header_count),
+            (at::KEY_BYTES, self.key_bytes),
+            (at::VALUE_BYTES, self.value_bytes),
+            (at::HEADER_BYTES, self.header_bytes),
+            (at::MAX_RECORD_BYTES, self.max_record_bytes),
+            (at::MAX_LATENESS_MS, self.max_lateness_ms),
+            (at::RAW_BYTES, self.raw_bytes),
+        ]
+    }
+
+    pub(crate) fn decode(payload: &[u8], position: u64) -> Result<Statistics> {
+        let view = View::new("section statistics", position, payload, at::LENGTH)?;
+        Ok(Statistics {
+            base_offset: view.i64(at::BASE_OFFSET)?,
+            end_offset: view.i64(at::END_OFFSET)?,
+            first_offset: view.i64(at::FIRST_OFFSET)?,
+            last_offset: view.i64(at::LAST_OFFSET)?,
+            min_timestamp: view.i64(at::MIN_TIMESTAMP)?,
+            max_timestamp: view.i64(at::MAX_TIMESTAMP)?,
+            record_count: view.u64(at::RECORD_COUNT)?,
+            tombstone_count: view.u64(at::TOMBSTONE_COUNT)?,
+            control_count: view.u64(at::CONTROL_COUNT)?,
+            no_timestamp_count: view.u64(at::NO_TIMESTAMP_COUNT)?,
+            zero_timestamp_count: view.u64(at::ZERO_TIMESTAMP_COUNT)?,
+            null_key_count: view.u64(at::NULL_KEY_COUNT)?,
+            header_count: view.u64(at::HEADER_COUNT)?,
+            key_bytes: view.u64(at::KEY_BYTES)?,
+            value_bytes: view.u64(at::VALUE_BYTES)?,
+            header_bytes: view.u64(at::HEADER_BYTES)?,
+            max_record_bytes: view.u64(at::MAX_RECORD_BYTES)?,
+            max_lateness_ms: view.u64(at::MAX_LATENESS_MS)?,
+            raw_bytes: view.u64(at::RAW_BYTES)?,
+            digests: Digests {
+                content: view.u128(at::CONTENT_DIGEST)?,
+                restore: view.u128(at::RESTORE_DIGEST)?,
+            },
+        })
+    }
+}
+
+/// How far `timestamp` lies behind `latest`, at least 0.
+fn lateness_ms(latest: i64, timestamp: i64) -> u64 {
+    if timestamp < latest {
+        latest.abs_diff(timestamp)
+    } else {
+        0
+    }
+}
+
+fn max_lateness_ms(timestamps: &[i64]) -> u64 {
+    let mut latest = i64::MIN;
+    let mut max = 0;
+    for timestamp in timestamps {
+        max = max.max(lateness_ms(latest, *timestamp));
+        latest = latest.max(*timestamp);
+    }
+    max
+}

@@ -1,0 +1,357 @@
+//! Writing a segment: header, blocks, footer, trailer, in one pass (SPEC section 3).
+//!
+//! [`SegmentAssembler`] takes encoded blocks in order; [`SegmentWriter`] takes records and cuts blocks itself.
+
+use std::io::{self, Write};
+
+use crate::block::{BlockBuilder, EncodedBlock, Encoder};
+use crate::codec::Compression;
+use crate::error::{ErrorClass, FormatError};
+use crate::footer::{Footer, RenderedSizes};
+use crate::gaps::{Gap, GapReason, Gaps};
+use crate::header::FileHeader;
+use crate::index::{BlockIndex, IndexEntry};
+use crate::layout::{limits, trailer};
+use crate::record::Record;
+use crate::statistics::Statistics;
+use crate::trailer::Trailer;
+
+/// Why a segment could not be written on.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// What was given does not go into the segment.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The bytes could not be written.
+    #[error("writing the segment: {0}")]
+    Io(#[from] io::Error),
+    /// An earlier write failed: the segment cannot be finished.
+    #[error("the segment was given up after an earlier error")]
+    Latched,
+}
+
+/// A sealed segment, as a page's entry names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The file header.
+    pub header: FileHeader,
+    /// Bytes of the whole segment.
+    pub file_length: u64,
+    /// Where the footer starts.
+    pub footer_position: u64,
+    /// Statistics over its records.
+    pub statistics: Statistics,
+}
+
+/// Puts encoded blocks behind one another into a segment.
+#[derive(Debug)]
+pub struct SegmentAssembler<W> {
+    out: W,
+    header: FileHeader,
+    header_bytes: Vec<u8>,
+    position: u64,
+    index: BlockIndex,
+    statistics: Statistics,
+    rendered: RenderedSizes,
+    gaps: Vec<Gap>,
+    failed: bool,
+    scratch: Vec<u8>,
+}
+
+impl<W: Write> SegmentAssembler<W> {
+    /// Begins a segment: writes its header.
+    ///
+    /// # Errors
+    ///
+    /// If the header does not fit or cannot be written.
+    pub fn new(mut out: W, header: FileHeader) -> Result<Self, WriteError> {
+        let header_bytes = header.encode()?;
+        out.write_all(&header_bytes)?;
+        Ok(SegmentAssembler {
+            out,
+            position: header_bytes.len() as u64,
+            statistics: Statistics::empty(header.base_offset),
+            header_bytes,
+            header,
+            index: BlockIndex::default(),
+            rendered: RenderedSizes::default(),
+            gaps: Vec::new(),
+            failed: false,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Behind the last offset covered so far.
+    #[must_use]
+    pub fn end_offset(&self) -> i64 {
+        self.statistics.end_offset
+    }
+
+    /// Statistics over what was written so far.
+    #[must_use]
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// The file header.
+    #[must_use]
+    pub fn header(&self) -> &FileHeader {
+        &self.header
+    }
+
+    /// Whether another block may follow: the limits leave room for it.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.index.entries().len() < limits::BLOCKS && self.gaps.len() < limits::GAP_ENTRIES
+    }
+
+    /// Appends a block, which must begin where the coverage ends.
+    ///
+    /// # Errors
+    ///
+    /// After any error the segment is given up: every later call answers [`WriteError::Latched`].
+    pub fn append(&mut self, block: &EncodedBlock) -> Result<(), WriteError> {
+        if self.failed {
+            return Err(WriteError::Latched);
+        }
+        let written = self.append_unlatched(block);
+        self.failed = written.is_err();
+        written
+    }
+
+    fn append_unlatched(&mut self, block: &EncodedBlock) -> Result<(), WriteError> {
+        if block.statistics().base_offset != self.end_offset() {
+            return Err(self.refuse(
+                ErrorClass::Inconsistent,
+                format!(
+                    "it begins at offset {}, the segment's coverage ends at {}",
+                    block.statistics().base_offset,
+                    self.end_offset()
+                ),
+            ));
+        }
+        let sequence = u32::try_from(self.index.entries().len())
+            .ok()
+            .filter(|sequence| (*sequence as usize) < limits::BLOCKS)
+            .ok_or_else(|| {
+                self.refuse(
+                    ErrorClass::Limit,
+                    format!("{} blocks are allowed", limits::BLOCKS),
+                )
+            })?;
+        let mut header = block.header(self.header.salt(), self.position, sequence);
+        header.encode(&mut self.scratch);
+        self.out.write_all(&self.scratch)?;
+        block.write_streams(&mut self.out)?;
+        self.position += header.block_length() as u64;
+        self.index.push(IndexEntry::of(&header));
+        self.statistics.append(block.statistics());
+        self.rendered.push(block.view_sizes());
+        Ok(())
+    }
+
+    fn refuse(&self, class: ErrorClass, detail: String) -> WriteError {
+        FormatError::new(class, "block to be written", self.position, detail).into()
+    }
+
+    /// Names the reason of a gap that lies in what is covered now or will be when the segment is sealed.
+    ///
+    /// # Errors
+    ///
+    /// *inconsistent* where gaps are not given in ascending order.
+    pub fn name_gap(&mut self, gap: Gap) -> Result<(), WriteError> {
+        let before = self
+            .gaps
+            .last()
+            .map_or(self.header.base_offset, |last| last.to_offset);
+        if gap.from_offset < before || gap.to_offset <= gap.from_offset {
+            let detail = format!(
+                "the gap from {} to {} comes behind {before}",
+                gap.from_offset, gap.to_offset
+            );
+            return Err(self.refuse(ErrorClass::Inconsistent, detail));
+        }
+        self.gaps.push(gap);
+        Ok(())
+    }
+
+    /// Writes footer and trailer. The segment is whole when this returns, and durable when the caller has made it so.
+    ///
+    /// `default_reason` is that of every gap that was not named.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written, or a named gap lies outside the coverage.
+    pub fn seal(mut self, default_reason: GapReason) -> Result<(W, Sealed), WriteError> {
+        if self.failed {
+            return Err(WriteError::Latched);
+        }
+        if self
+            .gaps
+            .last()
+            .is_some_and(|gap| gap.to_offset > self.statistics.end_offset)
+        {
+            let detail = "a named gap lies behind the end".to_owned();
+            return Err(self.refuse(ErrorClass::Inconsistent, detail));
+        }
+        let footer = Footer {
+            header: self.header,
+            header_bytes: self.header_bytes,
+            gaps: Gaps {
+                missing_count: self.statistics.missing_count(),
+                default_reason,
+                entries: self.gaps,
+            },
+            statistics: self.statistics,
+            index: self.index,
+            rendered: Some(self.rendered),
+        };
+        let footer_bytes = footer.encode();
+        let footer_position = self.position;
+        let trailer = trailer_of(&footer, &footer_bytes, footer_position)?;
+        self.out.write_all(&footer_bytes)?;
+        self.out.write_all(&trailer.encode())?;
+        self.out.flush()?;
+        let sealed = Sealed {
+            header: footer.header,
+            file_length: trailer.file_length,
+            footer_position,
+            statistics: footer.statistics,
+        };
+        Ok((self.out, sealed))
+    }
+}
+
+fn trailer_of(footer: &Footer, bytes: &[u8], footer_position: u64) -> Result<Trailer, FormatError> {
+    if bytes.len() > limits::FOOTER_LENGTH {
+        let detail = format!(
+            "{} bytes, {} are allowed",
+            bytes.len(),
+            limits::FOOTER_LENGTH
+        );
+        return Err(FormatError::new(
+            ErrorClass::Limit,
+            "footer",
+            footer_position,
+            detail,
+        ));
+    }
+    let header_crc = footer
+        .header_bytes
+        .last_chunk()
+        .copied()
+        .unwrap_or_default();
+    Ok(Trailer {
+        footer_position,
+        file_length: footer_position + bytes.len() as u64 + trailer::LENGTH as u64,
+        footer_length: bytes.len() as u32,
+        footer_crc: crc32c::crc32c(bytes),
+        segment_id: footer.header.segment_id,
+        block_count: footer.index.entries().len() as u32,
+        header_crc: u32::from_le_bytes(header_crc),
+    })
+}
+
+/// How a segment's blocks are made.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterOptions {
+    /// What streams are compressed with.
+    pub compression: Compression,
+    /// Bytes of keys, headers and values of a block, unless a single record is larger.
+    pub block_bytes: usize,
+}
+
+impl WriterOptions {
+    /// Block size unless told otherwise: larger ones gain 1 to 2 % density and make random reads slower.
+    pub const DEFAULT_BLOCK_BYTES: usize = 1024 * 1024;
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        WriterOptions {
+            compression: Compression::default(),
+            block_bytes: Self::DEFAULT_BLOCK_BYTES,
+        }
+    }
+}
+
+/// Writes a segment record by record, on the caller's thread.
+pub struct SegmentWriter<W> {
+    assembler: SegmentAssembler<W>,
+    encoder: Encoder,
+    /// `None` only while a block is being written, and after an error.
+    builder: Option<BlockBuilder>,
+    block_bytes: usize,
+}
+
+impl<W: Write> SegmentWriter<W> {
+    /// Begins a segment.
+    ///
+    /// # Errors
+    ///
+    /// As [`SegmentAssembler::new`].
+    pub fn new(out: W, header: FileHeader, options: WriterOptions) -> Result<Self, WriteError> {
+        Ok(SegmentWriter {
+            builder: Some(BlockBuilder::new(header.base_offset)),
+            assembler: SegmentAssembler::new(out, header)?,
+            encoder: Encoder::new(options.compression),
+            block_bytes: options.block_bytes,
+        })
+    }
+
+    /// Copies `record` into the block being built, which is written first if the record would overfill it.
+    ///
+    /// # Errors
+    ///
+    /// An offset out of order leaves the writer as it was; after a failed write it is of no more use.
+    pub fn push(&mut self, record: &Record<'_>) -> Result<(), WriteError> {
+        let builder = self.builder.as_ref().ok_or(WriteError::Latched)?;
+        if builder.is_full_for(record, self.block_bytes) {
+            self.flush()?;
+        }
+        let builder = self.builder.as_mut().ok_or(WriteError::Latched)?;
+        Ok(builder.push(record)?)
+    }
+
+    fn flush(&mut self) -> Result<(), WriteError> {
+        let builder = self.builder.take().ok_or(WriteError::Latched)?;
+        let block = builder.encode(&mut self.encoder);
+        self.assembler.append(&block)?;
+        let end_offset = self.assembler.end_offset();
+        self.builder = Some(block.recycle(end_offset));
+        Ok(())
+    }
+
+    /// As [`SegmentAssembler::name_gap`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn name_gap(&mut self, gap: Gap) -> Result<(), WriteError> {
+        self.assembler.name_gap(gap)
+    }
+
+    /// Writes what is open, extends the coverage to `end_offset` and seals the segment.
+    ///
+    /// # Errors
+    ///
+    /// As [`SegmentAssembler::seal`].
+    pub fn seal(
+        mut self,
+        end_offset: i64,
+        default_reason: GapReason,
+    ) -> Result<(W, Sealed), WriteError> {
+        let builder = self.builder.as_mut().ok_or(WriteError::Latched)?;
+        builder.cover(end_offset);
+        if builder.end_offset() > builder.base_offset() {
+            self.flush()?;
+        }
+        self.assembler.seal(default_reason)
+    }
+}

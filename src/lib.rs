@@ -1,0 +1,3 @@
+//! kbk: back up and restore Apache Kafka.
+pub mod commands;
+pub mod cli;

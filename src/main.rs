@@ -1,0 +1,7 @@
+//! The `kbk` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kbk::cli::main()
+}

@@ -1,0 +1,1 @@
+//! Programs over the kbk format that need no Kafka.
