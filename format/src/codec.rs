@@ -1,9 +1,13 @@
 //! Codecs of streams: none, zstd, lz4 (SPEC 2.3), with contexts and buffers that are reused.
 
 use std::fmt;
+use std::str::FromStr;
 
 use lz4_flex::block::{self as lz4, CompressTable};
 use zstd_safe::{CCtx, CParameter, DCtx};
+
+use crate::error::ErrorClass;
+use crate::layout::limits;
 
 /// How a stream is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,32 @@ impl fmt::Display for Compression {
             Compression::Lz4 => f.write_str("lz4"),
             Compression::Zstd(level) => write!(f, "zstd:{level}"),
         }
+    }
+}
+
+/// Text that names no compression.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a compression; give `zstd`, `zstd:LEVEL` with a level of 1 to 19, `lz4` or `none`"
+)]
+pub struct ParseCompressionError(String);
+
+impl FromStr for Compression {
+    type Err = ParseCompressionError;
+
+    fn from_str(text: &str) -> Result<Self, ParseCompressionError> {
+        let level = |level: &str| {
+            let level = level.parse().ok()?;
+            Self::ZSTD_LEVELS.contains(&level).then_some(level)
+        };
+        let compression = match text.split_once(':') {
+            None if text == "none" => Some(Compression::None),
+            None if text == "lz4" => Some(Compression::Lz4),
+            None if text == "zstd" => Some(Compression::default()),
+            Some(("zstd", text)) => level(text).map(Compression::Zstd),
+            _ => None,
+        };
+        compression.ok_or_else(|| ParseCompressionError(text.to_owned()))
     }
 }
 
@@ -144,7 +174,7 @@ impl Decompressor {
         stored: &[u8],
         raw_length: usize,
         raw: &mut Vec<u8>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Fault> {
         raw.clear();
         let found = match codec {
             Codec::None => {
@@ -156,13 +186,14 @@ impl Decompressor {
             Codec::Zstd => self.decompress_zstd(stored, raw_length, raw)?,
             Codec::Lz4 => {
                 raw.resize(raw_length, 0);
-                lz4::decompress_into(stored, raw).map_err(|e| format!("lz4: {e}"))?
+                lz4::decompress_into(stored, raw).map_err(|e| inconsistent(format!("lz4: {e}")))?
             }
         };
         if found == raw_length {
             Ok(())
         } else {
-            Err(format!("gives {found} bytes, expected {raw_length}"))
+            let detail = format!("gives {found} bytes, expected {raw_length}");
+            Err(inconsistent(detail))
         }
     }
 
@@ -171,26 +202,71 @@ impl Decompressor {
         stored: &[u8],
         raw_length: usize,
         raw: &mut Vec<u8>,
-    ) -> Result<usize, String> {
-        let name = |code| format!("zstd: {}", zstd_safe::get_error_name(code));
+    ) -> Result<usize, Fault> {
+        let name = |code| inconsistent(format!("zstd: {}", zstd_safe::get_error_name(code)));
         // zstd would decode several frames as one.
         let frame = zstd_safe::find_frame_compressed_size(stored).map_err(name)?;
         if frame != stored.len() {
-            return Err(format!(
-                "zstd: {} bytes behind the frame",
-                stored.len() - frame
-            ));
+            let behind = stored.len() - frame;
+            return Err(inconsistent(format!(
+                "zstd: {behind} bytes behind the frame"
+            )));
         }
         match zstd_safe::get_frame_content_size(stored) {
             Ok(Some(size)) if size == raw_length as u64 => {}
             Ok(Some(size)) => {
-                return Err(format!(
-                    "the zstd frame gives {size} bytes, expected {raw_length}"
-                ));
+                let detail = format!("the zstd frame gives {size} bytes, expected {raw_length}");
+                return Err(inconsistent(detail));
             }
-            _ => return Err("the zstd frame does not state its content size".to_owned()),
+            _ => {
+                let detail = "the zstd frame does not state its content size";
+                return Err(inconsistent(detail.to_owned()));
+            }
+        }
+        let window = zstd_window(stored).unwrap_or(raw_length as u64);
+        if window > limits::ZSTD_WINDOW {
+            let detail = format!(
+                "a zstd window of {window} bytes, {} are allowed",
+                limits::ZSTD_WINDOW
+            );
+            return Err((ErrorClass::Limit, detail));
         }
         raw.reserve(raw_length);
         self.zstd.decompress(raw, stored).map_err(name)
+    }
+}
+
+/// What is wrong with stored bytes.
+type Fault = (ErrorClass, String);
+
+fn inconsistent(detail: String) -> Fault {
+    (ErrorClass::Inconsistent, detail)
+}
+
+/// The window that a zstd frame asks for (RFC 8878, 3.1.1.1.2); `None` where it is the content itself.
+fn zstd_window(frame: &[u8]) -> Option<u64> {
+    const SINGLE_SEGMENT: u8 = 1 << 5;
+    let descriptor = frame.get(4)?;
+    if descriptor & SINGLE_SEGMENT != 0 {
+        return None;
+    }
+    let window = frame.get(5)?;
+    let base = 1u64 << (10 + (window >> 3));
+    Some(base + base / 8 * u64::from(window & 7))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressions_are_written_as_they_are_read() {
+        for text in ["none", "lz4", "zstd:1", "zstd:19"] {
+            assert_eq!(text.parse::<Compression>().unwrap().to_string(), text);
+        }
+        assert_eq!("zstd".parse(), Ok(Compression::Zstd(3)));
+        for text in ["", "gzip", "ZSTD", "zstd:", "zstd:0", "zstd:20", "zstd:x", "lz4:1", "none:"] {
+            assert!(text.parse::<Compression>().is_err(), "{text}");
+        }
     }
 }

@@ -203,6 +203,10 @@ impl Columns {
         Columns::default()
     }
 
+    pub(crate) fn reserve_values(&mut self, bytes: usize) {
+        self.values.bytes.reserve(bytes);
+    }
+
     /// Number of records.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -141,11 +141,14 @@ impl Footer {
         let header_crc = View::new("header_copy", position, header_bytes, header_length)?
             .u32(header_length - 4)?;
         view.ensure(
-            header_length == header_bytes.len()
-                && header.segment_id == trailer.segment_id
-                && header_crc == trailer.header_crc,
+            header.segment_id == trailer.segment_id,
             ErrorClass::Misplaced,
             || "header_copy and trailer are not of the same segment".to_owned(),
+        )?;
+        view.ensure(
+            header_length == header_bytes.len() && header_crc == trailer.header_crc,
+            ErrorClass::Inconsistent,
+            || "header_copy is not the header that the trailer names".to_owned(),
         )?;
 
         let (payload, position) = required(&view, "statistics", sections.statistics)?;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::block::BlockHeader;
 use crate::error::{ErrorClass, Result};
-use crate::layout::index_entry as at;
+use crate::layout::{index_entry as at, limits};
 use crate::wire::{View, length, put};
 
 /// Where a block is, and what its header says.
@@ -91,7 +91,7 @@ impl IndexEntry {
     }
 
     fn decode(view: &View<'_>, start: usize) -> Result<IndexEntry> {
-        Ok(IndexEntry {
+        let entry = IndexEntry {
             position: view.u64(start + at::POSITION)?,
             base_offset: view.i64(start + at::BASE_OFFSET)?,
             end_offset: view.i64(start + at::END_OFFSET)?,
@@ -102,7 +102,21 @@ impl IndexEntry {
             record_count: view.u32(start + at::RECORD_COUNT)?,
             header_crc: view.u32(start + at::HEADER_CRC)?,
             raw_length: view.u32(start + at::RAW_LENGTH)?,
-        })
+        };
+        // A reader sizes its buffers by these before it has seen the block.
+        view.ensure(
+            length(entry.record_count) <= limits::BLOCK_RECORDS
+                && length(entry.raw_length) <= limits::BLOCK_RAW_BYTES
+                && length(entry.block_length) <= limits::BLOCK_STORED_BYTES,
+            ErrorClass::Limit,
+            || {
+                format!(
+                    "the block at {} has {} records, {} raw and {} stored bytes",
+                    entry.position, entry.record_count, entry.raw_length, entry.block_length
+                )
+            },
+        )?;
+        Ok(entry)
     }
 }
 
@@ -150,8 +164,11 @@ impl BlockIndex {
     /// The block with the first record in offset order whose timestamp is at least `timestamp`.
     #[must_use]
     pub fn block_of_time(&self, timestamp: i64) -> Option<usize> {
-        let block = self.running_max.partition_point(|max| *max < timestamp);
-        (block < self.entries.len()).then_some(block)
+        let first = self.running_max.partition_point(|max| *max < timestamp);
+        // Only blocks without records, in front of all others, reach a time without having it.
+        let behind = self.entries.get(first..)?;
+        let empty = behind.iter().position(|entry| entry.record_count > 0)?;
+        Some(first + empty)
     }
 
     /// Every block that may hold a record with `from` <= timestamp < `to`, not only a run of them.

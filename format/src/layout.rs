@@ -281,8 +281,8 @@ pub mod limits {
     pub const FOOTER_LENGTH: usize = 134_217_728;
     /// Entries of the gaps section.
     pub const GAP_ENTRIES: usize = 65_536;
-    /// log2 of the largest zstd window.
-    pub const ZSTD_WINDOW_LOG: u32 = 23;
+    /// Bytes of a zstd window.
+    pub const ZSTD_WINDOW: u64 = 8_388_608;
     /// Bytes of a JSON object in a repository.
     pub const JSON_BYTES: u64 = 268_435_456;
 }

@@ -72,16 +72,6 @@ impl Trailer {
     }
 
     fn check(&self, view: &View<'_>, file_length: u64) -> Result<()> {
-        view.ensure(
-            self.file_length == file_length,
-            ErrorClass::Truncated,
-            || {
-                format!(
-                    "it states a length of {} bytes, the file has {file_length}",
-                    self.file_length
-                )
-            },
-        )?;
         let footer_length = length(self.footer_length);
         view.ensure(
             footer_length <= limits::FOOTER_LENGTH,
@@ -101,16 +91,28 @@ impl Trailer {
             .footer_position
             .checked_add(u64::from(self.footer_length) + at::LENGTH as u64);
         view.ensure(
-            end == Some(file_length)
+            end == Some(self.file_length)
                 && footer_length.is_multiple_of(ALIGNMENT)
                 && self.footer_position.is_multiple_of(ALIGNMENT as u64),
             ErrorClass::Inconsistent,
             || {
                 format!(
-                    "a footer at {} of {footer_length} bytes does not fit a file of {file_length}",
-                    self.footer_position
+                    "a footer at {} of {footer_length} bytes does not fit a file of {}",
+                    self.footer_position, self.file_length
                 )
             },
-        )
+        )?;
+        // Fewer bytes are missing; more stand before a trailer that belongs further to the front.
+        let class = if file_length < self.file_length {
+            ErrorClass::Truncated
+        } else {
+            ErrorClass::Misplaced
+        };
+        view.ensure(self.file_length == file_length, class, || {
+            format!(
+                "it states a length of {} bytes, the file has {file_length}",
+                self.file_length
+            )
+        })
     }
 }

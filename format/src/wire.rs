@@ -104,7 +104,7 @@ impl<'a> View<'a> {
         let padding = self.slice(from, to)?;
         self.ensure(
             padding.iter().all(|b| *b == 0),
-            ErrorClass::Checksum,
+            ErrorClass::Inconsistent,
             || format!("padding from {from} to {to} is not zero"),
         )
     }

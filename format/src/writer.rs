@@ -164,7 +164,7 @@ impl<W: Write> SegmentAssembler<W> {
     ///
     /// # Errors
     ///
-    /// *inconsistent* where gaps are not given in ascending order.
+    /// *inconsistent* where gaps are not given in ascending order, *limit* where there are too many.
     pub fn name_gap(&mut self, gap: Gap) -> Result<(), WriteError> {
         let before = self
             .gaps
@@ -176,6 +176,10 @@ impl<W: Write> SegmentAssembler<W> {
                 gap.from_offset, gap.to_offset
             );
             return Err(self.refuse(ErrorClass::Inconsistent, detail));
+        }
+        if self.gaps.len() == limits::GAP_ENTRIES {
+            let detail = format!("{} named gaps are allowed", limits::GAP_ENTRIES);
+            return Err(self.refuse(ErrorClass::Limit, detail));
         }
         self.gaps.push(gap);
         Ok(())

@@ -92,7 +92,7 @@ impl BlockDecoder {
             };
             self.decompressor
                 .decompress(entry.codec, stored, length(entry.raw_length), raw)
-                .map_err(|detail| stream_error(header, entry, ErrorClass::Inconsistent, detail))?;
+                .map_err(|(class, detail)| stream_error(header, entry, class, detail))?;
             // META comes first, so the lengths are known before the other streams are decoded.
             if entry.id == StreamId::Meta {
                 let lengths =
@@ -101,7 +101,7 @@ impl BlockDecoder {
                 check_counts(header, columns)?;
             }
         }
-        Ok(())
+        check_padding(header, block)
     }
 }
 
@@ -212,11 +212,15 @@ fn check_counts(header: &BlockHeader, columns: &Columns) -> Result<()> {
 ///
 /// # Errors
 ///
-/// *truncated* or *checksum*.
+/// *truncated*, *checksum*, or *inconsistent* where padding is not zero.
 pub fn check_stored_bytes(header: &BlockHeader, block: &[u8]) -> Result<()> {
     for (entry, stored) in stored_streams(header, block)? {
         check_stored(header, entry, stored)?;
     }
+    check_padding(header, block)
+}
+
+fn check_padding(header: &BlockHeader, block: &[u8]) -> Result<()> {
     let view = View::new("block", header.position, block, header.block_length())?;
     view.padding(
         header.header_length() + header.directory.stored_length(),

@@ -49,6 +49,14 @@ impl BlockBuilder {
         }
     }
 
+    /// The same with room for values of `block_bytes`, so that the largest buffer does not grow by doubling.
+    #[must_use]
+    pub fn with_capacity(base_offset: i64, block_bytes: usize) -> BlockBuilder {
+        let mut builder = BlockBuilder::new(base_offset);
+        builder.columns.reserve_values(block_bytes);
+        builder
+    }
+
     /// Begins an empty block at `base_offset` in the same buffers.
     pub fn restart(&mut self, base_offset: i64) {
         self.columns.clear();
@@ -62,19 +70,23 @@ impl BlockBuilder {
     ///
     /// *inconsistent* if its offset is below [`end_offset`](Self::end_offset); *limit* if no block can hold it with the others.
     pub fn push(&mut self, record: &Record<'_>) -> Result<()> {
-        if record.offset < self.end_offset {
+        // The end of the coverage has to lie above the offset, so the last one of all is not to be had.
+        let end_offset = record.offset.checked_add(1);
+        let Some(end_offset) = end_offset.filter(|_| record.offset >= self.end_offset) else {
             return Err(FormatError::new(
                 ErrorClass::Inconsistent,
                 "record",
                 0,
                 format!(
-                    "offset {} comes behind the end at {}",
-                    record.offset, self.end_offset
+                    "offset {} is not one from {} to {}",
+                    record.offset,
+                    self.end_offset,
+                    i64::MAX - 1
                 ),
             ));
-        }
+        };
         self.columns.push(record)?;
-        self.end_offset = record.offset.saturating_add(1);
+        self.end_offset = end_offset;
         Ok(())
     }
 

@@ -233,7 +233,7 @@ impl BlockHeader {
         let fixed = View::new("block header", position, bytes, at::LENGTH)?;
         fixed.ensure(
             fixed.array(at::MAGIC)? == BLOCK_MAGIC,
-            ErrorClass::NotASegment,
+            ErrorClass::Checksum,
             || "no block starts here".to_owned(),
         )?;
         let stream_count = usize::from(fixed.u8(at::STREAM_COUNT)?);
@@ -326,6 +326,16 @@ impl BlockHeader {
                     .is_some_and(|covered| covered >= i64::from(self.record_count)),
             ErrorClass::Inconsistent,
             || format!("{records} records cannot lie from offset {base} to {end}"),
+        )?;
+        let counts = [
+            self.tombstone_count,
+            self.control_count,
+            self.no_timestamp_count,
+        ];
+        view.ensure(
+            counts.iter().all(|count| *count <= self.record_count),
+            ErrorClass::Inconsistent,
+            || format!("it counts {counts:?} tombstones, control records and records without timestamp of {records} records"),
         )?;
         let no_times = (self.min_timestamp, self.max_timestamp) == (i64::MAX, i64::MIN);
         view.ensure(

@@ -1,0 +1,1177 @@
+"""A strict reader of kbk segments (`.kseg`), written from SPEC.md and from nothing else.
+
+It is made to be read beside the specification, not to be fast: the whole segment is in memory, and every check of
+the sections 2, 4 and 6 stands where the structure is parsed. Whatever is wrong with a segment is raised as a
+`FormatError` with one of the error classes of section 7.
+
+    segment = kseg.open(data)                  section 5, Open: trailer and footer, nothing else
+    segment.records()                          all records in offset order
+    segment.find_by_offset(o)                  the record at o, or the first one above it
+    segment.offset_for_time(t)                 Kafka's ListOffsets by timestamp
+    segment.select(t0, t1)                     all records with t0 <= timestamp < t1
+    kseg.scan(data)                            without footer, for damaged segments
+    kseg.verify(data)                          everything there is to check
+    kseg.render_record(r), kseg.render(rs, v)  section 10
+
+Command line: `python kseg.py FILE [--records | --info | --verify | --scan | --view VIEW]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import bisect
+import json
+import struct
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lz4.block
+import xxhash
+import zstandard
+
+# --------------------------------------------------------------------------------------------------------------
+# Constants
+
+HEADER_MAGIC = bytes.fromhex("894B53470D0A1A0A")
+BLOCK_MAGIC = b"KBLK"
+TRAILER_MAGIC = bytes.fromhex("894B53450D0A1A0A")
+TRAILER_LENGTH = 64
+
+# Section 6.
+MAX_FILE_HEADER_LENGTH = 65536
+MAX_STREAMS = 16
+MAX_RECORDS = 1048576
+MAX_HEADERS = 4194304
+MAX_RAW = 268435456
+MAX_STORED = 272629760
+MAX_BLOCKS = 1048576
+MAX_FOOTER_LENGTH = 134217728
+MAX_GAP_ENTRIES = 65536
+MAX_ZSTD_WINDOW = 8388608
+
+I64_MIN, I64_MAX = -(2**63), 2**63 - 1
+MASK_64, MASK_128 = 2**64 - 1, 2**128 - 1
+
+# Section 7.
+NOT_A_SEGMENT = "not_a_segment"
+UNSUPPORTED = "unsupported"
+TRUNCATED = "truncated"
+CHECKSUM = "checksum"
+MISPLACED = "misplaced"
+INCONSISTENT = "inconsistent"
+LIMIT = "limit"
+
+META, KEYS, HEADERS, VALUES = 1, 2, 3, 4
+STREAM_NAMES = {META: "META", KEYS: "KEYS", HEADERS: "HEADERS", VALUES: "VALUES"}
+CODEC_NONE, CODEC_ZSTD, CODEC_LZ4 = 0, 1, 2
+CODEC_NAMES = {CODEC_NONE: "none", CODEC_ZSTD: "zstd", CODEC_LZ4: "lz4"}
+
+SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS, SECTION_RENDERED_SIZES = 1, 2, 3, 4, 5
+REQUIRED_SECTIONS = (SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS)
+FLAG_CRITICAL = 1
+
+TLV_TOPIC, TLV_CLUSTER_ID, TLV_WRITER, TLV_CREATED_AT = 1, 2, 3, 4
+
+VIEWS = ("records.jsonl", "values", "keys")  # the order of section rendered_sizes
+
+
+class FormatError(Exception):
+    """What is wrong (`what`: the structure), where (`position`: in the object), and which class of section 7."""
+
+    def __init__(self, error_class: str, what: str, position: int | None, detail: str) -> None:
+        super().__init__(f"{error_class}: {what} at position {position}: {detail}")
+        self.error_class = error_class
+        self.what = what
+        self.position = position
+        self.detail = detail
+
+
+def require(condition: bool, error_class: str, what: str, position: int | None, detail: str) -> None:
+    if not condition:
+        raise FormatError(error_class, what, position, detail)
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Primitives of section 1
+
+
+def _crc_table() -> list[int]:
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return table
+
+
+_CRC_TABLE = _crc_table()
+
+
+def crc32c(data: bytes) -> int:
+    table, crc = _CRC_TABLE, 0xFFFFFFFF
+    for byte in data:
+        crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+if crc32c(b"123456789") != 0xE3069283:
+    raise AssertionError("crc32c is not the CRC of section 1")
+
+
+def xxh3_128(data: bytes) -> bytes:
+    """The hash as its 128-bit integer in little-endian order. (The library's digest() is big-endian.)"""
+    return xxhash.xxh3_128_intdigest(data).to_bytes(16, "little")
+
+
+def align(n: int, a: int) -> int:
+    return (n + a - 1) // a * a
+
+
+def unzigzag(value: int) -> int:
+    return (value >> 1) ^ -(value & 1)
+
+
+def wrap_i64(value: int) -> int:
+    """value modulo 2^64, as a signed 64-bit integer."""
+    value &= MASK_64
+    return value - 2**64 if value > I64_MAX else value
+
+
+def is_zero(data: bytes) -> bool:
+    return not any(data)
+
+
+def check_padding(data: bytes, what: str, position: int) -> None:
+    require(is_zero(data), INCONSISTENT, what, position, "padding is not zero")
+
+
+# --------------------------------------------------------------------------------------------------------------
+# 2.1 File header, 2.2 TLVs
+
+_HEADER = struct.Struct("<8sHHIQQ16s16siBB2xqI12x")
+
+
+@dataclass(frozen=True)
+class Tlv:
+    type: int
+    value: bytes
+    position: int  # in the file header, of the TLV
+
+
+@dataclass(frozen=True)
+class FileHeader:
+    raw: bytes
+    major: int
+    minor: int
+    header_length: int
+    incompatible_features: int
+    compatible_features: int
+    segment_id: bytes
+    topic_id: bytes
+    partition: int
+    timestamp_type: int
+    isolation_level: int
+    base_offset: int
+    tlvs: tuple[Tlv, ...]
+    header_crc: int
+
+    def _text(self, tlv_type: int) -> str | None:
+        for tlv in self.tlvs:
+            if tlv.type == tlv_type:
+                return tlv.value.decode("utf-8")
+        return None
+
+    @property
+    def topic(self) -> str:
+        topic = self._text(TLV_TOPIC)
+        assert topic is not None  # parse_file_header saw it
+        return topic
+
+    @property
+    def cluster_id(self) -> str | None:
+        return self._text(TLV_CLUSTER_ID)
+
+    @property
+    def writer(self) -> str | None:
+        return self._text(TLV_WRITER)
+
+    @property
+    def created_at(self) -> int | None:
+        for tlv in self.tlvs:
+            if tlv.type == TLV_CREATED_AT:
+                return int.from_bytes(tlv.value, "little", signed=True)
+        return None
+
+
+def parse_file_header(data: bytes, position: int = 0, what: str = "file header") -> FileHeader:
+    """The file header at the start of `data`; `position` is where that is in the object, for messages."""
+    # Order of checks: section 4 rule 1.
+    require(len(data) >= _HEADER.size, TRUNCATED, what, position, f"{len(data)} bytes are too few")
+    (magic, major, minor, header_length, incompatible, compatible, segment_id, topic_id, partition, timestamp_type,
+     isolation_level, base_offset, tlv_length) = _HEADER.unpack_from(data)
+    require(magic == HEADER_MAGIC, NOT_A_SEGMENT, what, position, f"magic is {magic.hex()}")
+    require(major == 1, UNSUPPORTED, what, position, f"major version {major}")
+
+    # The length is needed to find the checksum, so it is bounded before.
+    require(header_length <= MAX_FILE_HEADER_LENGTH, LIMIT, what, position, f"header_length {header_length}")
+    require(header_length >= 128 and header_length % 64 == 0, INCONSISTENT, what, position, f"header_length {header_length}")
+    require(header_length <= len(data), TRUNCATED, what, position, f"header_length {header_length}, {len(data)} bytes are there")
+    raw = bytes(data[:header_length])
+    (header_crc,) = struct.unpack_from("<I", raw, header_length - 4)
+    require(crc32c(raw[:-4]) == header_crc, CHECKSUM, what, position, "header_crc")
+
+    require(incompatible == 0, UNSUPPORTED, what, position, f"incompatible_features {incompatible:#x}")
+    require(timestamp_type in (0, 1), UNSUPPORTED, what, position, f"timestamp_type {timestamp_type}")
+    require(isolation_level in (0, 1), UNSUPPORTED, what, position, f"isolation_level {isolation_level}")
+    require(partition >= 0, INCONSISTENT, what, position, f"partition {partition}")
+    require(base_offset >= 0, INCONSISTENT, what, position, f"base_offset {base_offset}")
+    require(header_length == align(96 + tlv_length + 4, 64), INCONSISTENT, what, position,
+            f"header_length {header_length} does not follow from tlv_length {tlv_length}")
+    tlvs = _parse_tlvs(raw, 96, 96 + tlv_length, position, what)
+    check_padding(raw[96 + tlv_length:-4], what, position + 96 + tlv_length)
+
+    return FileHeader(raw, major, minor, header_length, incompatible, compatible, segment_id, topic_id, partition,
+                      timestamp_type, isolation_level, base_offset, tlvs, header_crc)
+
+
+def _parse_tlvs(raw: bytes, start: int, end: int, position: int, what: str) -> tuple[Tlv, ...]:
+    tlvs = []
+    at = start
+    while at < end:
+        require(end - at >= 8, INCONSISTENT, what, position + at, "a TLV's head does not fit into tlv_length")
+        tlv_type, length = struct.unpack_from("<H2xI", raw, at)
+        # The length in the table is that of the value; the padding behind it belongs to the TLV as well.
+        require(align(8 + length, 8) <= end - at, INCONSISTENT, what, position + at, "a TLV does not fit into tlv_length")
+        value = raw[at + 8:at + 8 + length]
+        after = at + align(8 + length, 8)
+        check_padding(raw[at + 8 + length:after], what, position + at + 8 + length)
+        if tlv_type in (TLV_TOPIC, TLV_CLUSTER_ID, TLV_WRITER):
+            try:
+                value.decode("utf-8")
+            except UnicodeDecodeError:
+                raise FormatError(INCONSISTENT, what, position + at, f"TLV {tlv_type} is not UTF-8") from None
+        if tlv_type == TLV_CREATED_AT:
+            require(length == 8, INCONSISTENT, what, position + at, f"created_at has {length} bytes")
+        tlvs.append(Tlv(tlv_type, value, at))
+        at = after
+    topics = sum(tlv.type == TLV_TOPIC for tlv in tlvs)
+    require(topics == 1, INCONSISTENT, what, position, f"the TLV topic is there {topics} times, not once")
+    return tuple(tlvs)
+
+
+# --------------------------------------------------------------------------------------------------------------
+# 2.7 Trailer
+
+_TRAILER = struct.Struct("<QQII16sIHHII8s")
+
+
+@dataclass(frozen=True)
+class Trailer:
+    footer_position: int
+    file_length: int
+    footer_length: int
+    footer_crc: int
+    segment_id: bytes
+    block_count: int
+    major: int
+    minor: int
+    header_crc: int
+
+
+def parse_trailer(data: bytes) -> Trailer:
+    """The trailer at the end of the whole object `data`."""
+    what, size = "trailer", len(data)
+    position = max(0, size - TRAILER_LENGTH)
+    require(size >= TRAILER_LENGTH, TRUNCATED, what, position, f"{size} bytes are too few")
+    raw = bytes(data[position:])
+    (footer_position, file_length, footer_length, footer_crc, segment_id, block_count, major, minor, header_crc,
+     trailer_crc, magic) = _TRAILER.unpack(raw)
+    require(magic == TRAILER_MAGIC, NOT_A_SEGMENT, what, position, f"magic is {magic.hex()}")
+    require(major == 1, UNSUPPORTED, what, position, f"major version {major}")
+    require(crc32c(raw[:52]) == trailer_crc, CHECKSUM, what, position, "trailer_crc")
+    require(footer_length <= MAX_FOOTER_LENGTH, LIMIT, what, position, f"footer_length {footer_length}")
+    require(block_count <= MAX_BLOCKS, LIMIT, what, position, f"block_count {block_count}")
+    require(footer_length % 64 == 0, INCONSISTENT, what, position, f"footer_length {footer_length}")
+    require(footer_position % 64 == 0, INCONSISTENT, what, position, f"footer_position {footer_position}")
+    require(file_length == footer_position + footer_length + 64, INCONSISTENT, what, position,
+            f"file_length {file_length}, footer_position {footer_position}, footer_length {footer_length}")
+    # The trailer is sound: it tells whether the object is all there.
+    require(file_length <= size, TRUNCATED, what, position, f"file_length {file_length}, {size} bytes are there")
+    require(file_length == size, MISPLACED, what, position, f"file_length {file_length}, {size} bytes are there")
+    return Trailer(footer_position, file_length, footer_length, footer_crc, segment_id, block_count, major, minor, header_crc)
+
+
+# --------------------------------------------------------------------------------------------------------------
+# 2.5 Footer
+
+_INDEX_ENTRY = struct.Struct("<QqqqqIIIII4x")
+_STATISTICS = struct.Struct("<qqqqqq13Q8x16s16s")
+_GAP_ENTRY = struct.Struct("<qqI4x")
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    position: int
+    base_offset: int
+    end_offset: int
+    min_timestamp: int
+    max_timestamp: int
+    block_length: int
+    header_length: int
+    record_count: int
+    header_crc: int
+    raw_length: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    base_offset: int
+    end_offset: int
+    first_offset: int
+    last_offset: int
+    min_timestamp: int
+    max_timestamp: int
+    record_count: int
+    tombstone_count: int
+    control_count: int
+    no_timestamp_count: int
+    zero_timestamp_count: int
+    null_key_count: int
+    header_count: int
+    key_bytes: int
+    value_bytes: int
+    header_bytes: int
+    max_record_bytes: int
+    max_lateness_ms: int
+    raw_bytes: int
+    content_digest: int
+    restore_digest: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    from_offset: int
+    to_offset: int
+    reason: int
+
+
+@dataclass(frozen=True)
+class Gaps:
+    missing_count: int
+    default_reason: int
+    entries: tuple[Gap, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    type: int
+    flags: int
+    payload: bytes
+    position: int  # of the payload, in the object
+
+
+def parse_sections(footer: bytes, footer_position: int) -> list[Section]:
+    what = "footer"
+    sections = []
+    at = 0
+    while at < len(footer):
+        left = len(footer) - at
+        # Less than a section's head can only be padding; so is everything from a type 0 on.
+        if left < 16 or struct.unpack_from("<I", footer, at)[0] == 0:
+            check_padding(footer[at:], what, footer_position + at)
+            break
+        section_type, flags, length = struct.unpack_from("<IIQ", footer, at)
+        require(length <= left - 16, INCONSISTENT, what, footer_position + at, f"section {section_type} has length {length}")
+        sections.append(Section(section_type, flags, footer[at + 16:at + 16 + length], footer_position + at + 16))
+        after = at + align(16 + length, 8)  # the footer's length is a multiple of 8, so this is inside
+        check_padding(footer[at + 16 + length:after], what, footer_position + at + 16 + length)
+        at = after
+
+    # Features before relations: section 4 rule 1.
+    for section in sections:
+        known = section.type in REQUIRED_SECTIONS or section.type == SECTION_RENDERED_SIZES
+        require(known or not section.flags & FLAG_CRITICAL, UNSUPPORTED, what, section.position, f"critical section {section.type}")
+    types = [section.type for section in sections]
+    for wanted in REQUIRED_SECTIONS:
+        require(types.count(wanted) == 1, INCONSISTENT, what, footer_position, f"section {wanted} is there {types.count(wanted)} times")
+    require(types.count(SECTION_RENDERED_SIZES) <= 1, INCONSISTENT, what, footer_position, "section 5 is there more than once")
+    require(types == sorted(types), INCONSISTENT, what, footer_position, f"sections in the order {types}")
+    return sections
+
+
+def parse_block_index(section: Section, block_count: int, header: FileHeader, footer_position: int) -> list[IndexEntry]:
+    what = "block_index"
+    require(len(section.payload) == 64 * block_count, INCONSISTENT, what, section.position,
+            f"{len(section.payload)} bytes for {block_count} blocks")
+    entries = []
+    position, offset = header.header_length, header.base_offset
+    for number in range(block_count):
+        at = section.position + 64 * number
+        entry = IndexEntry(*_INDEX_ENTRY.unpack_from(section.payload, 64 * number))
+        require(entry.record_count <= MAX_RECORDS, LIMIT, what, at, f"record_count {entry.record_count}")
+        require(entry.raw_length <= MAX_RAW, LIMIT, what, at, f"raw_length {entry.raw_length}")
+        require(entry.header_length <= align(160 + 16 * MAX_STREAMS, 64), LIMIT, what, at, f"header_length {entry.header_length}")
+        require(entry.block_length <= align(entry.header_length + MAX_STORED, 64), LIMIT, what, at, f"block_length {entry.block_length}")
+        require(entry.header_length >= 192 and entry.header_length % 64 == 0, INCONSISTENT, what, at, f"header_length {entry.header_length}")
+        require(entry.block_length >= entry.header_length and entry.block_length % 64 == 0, INCONSISTENT, what, at,
+                f"block_length {entry.block_length}")
+        _check_coverage_and_times(entry, what, at)
+        require(entry.position == position, INCONSISTENT, what, at, f"block {number} at {entry.position}, not at {position}")
+        require(entry.base_offset == offset, INCONSISTENT, what, at, f"base_offset {entry.base_offset}, not {offset}")
+        position, offset = entry.position + entry.block_length, entry.end_offset
+        entries.append(entry)
+    require(position == footer_position, INCONSISTENT, what, section.position, f"blocks end at {position}, the footer is at {footer_position}")
+    return entries
+
+
+def _check_coverage_and_times(part: IndexEntry | BlockHeader, what: str, position: int) -> None:
+    """What a block's header and its index entry say about offsets, times and counts, as far as it has to fit together."""
+    require(0 <= part.base_offset <= part.end_offset, INCONSISTENT, what, position, f"coverage {part.base_offset} to {part.end_offset}")
+    require(part.record_count <= part.end_offset - part.base_offset, INCONSISTENT, what, position,
+            f"{part.record_count} records in the coverage {part.base_offset} to {part.end_offset}")
+    if part.record_count == 0:
+        require((part.min_timestamp, part.max_timestamp) == (I64_MAX, I64_MIN), INCONSISTENT, what, position, "times without a record")
+        require(part.raw_length == 0, INCONSISTENT, what, position, "raw_length without a record")
+    else:
+        require(part.min_timestamp <= part.max_timestamp, INCONSISTENT, what, position, "min_timestamp above max_timestamp")
+
+
+def parse_statistics(section: Section) -> Statistics:
+    what = "statistics"
+    require(len(section.payload) == _STATISTICS.size, INCONSISTENT, what, section.position, f"{len(section.payload)} bytes")
+    *numbers, content, restore = _STATISTICS.unpack(section.payload)
+    return Statistics(*numbers, int.from_bytes(content, "little"), int.from_bytes(restore, "little"))
+
+
+def parse_gaps(section: Section, base_offset: int, end_offset: int) -> Gaps:
+    what = "gaps"
+    require(len(section.payload) >= 16, INCONSISTENT, what, section.position, f"{len(section.payload)} bytes")
+    missing_count, default_reason, entry_count = struct.unpack_from("<QII", section.payload)
+    require(entry_count <= MAX_GAP_ENTRIES, LIMIT, what, section.position, f"entry_count {entry_count}")
+    require(len(section.payload) == 16 + 24 * entry_count, INCONSISTENT, what, section.position,
+            f"{len(section.payload)} bytes for {entry_count} entries")
+    entries = []
+    lowest = base_offset  # where the next entry may begin
+    for number in range(entry_count):
+        at = section.position + 16 + 24 * number
+        gap = Gap(*_GAP_ENTRY.unpack_from(section.payload, 16 + 24 * number))
+        require(gap.from_offset < gap.to_offset, INCONSISTENT, what, at, f"gap {gap.from_offset} to {gap.to_offset}")
+        require(lowest <= gap.from_offset and gap.to_offset <= end_offset, INCONSISTENT, what, at,
+                f"gap {gap.from_offset} to {gap.to_offset} overlaps the one before or leaves the coverage")
+        lowest = gap.to_offset
+        entries.append(gap)
+    return Gaps(missing_count, default_reason, tuple(entries))
+
+
+def parse_rendered_sizes(section: Section, block_count: int) -> dict[str, list[int]] | None:
+    """View name to the list of its ends; None where they are of another rendering, of which nothing is known."""
+    what = "rendered_sizes"
+    require(len(section.payload) >= 8, INCONSISTENT, what, section.position, f"{len(section.payload)} bytes")
+    rendering_version, view_count = struct.unpack_from("<II", section.payload)
+    if rendering_version != 1:
+        return None
+    require(view_count == 3, INCONSISTENT, what, section.position, f"view_count {view_count}")
+    require(len(section.payload) == 8 + 8 * view_count * block_count, INCONSISTENT, what, section.position,
+            f"{len(section.payload)} bytes for {block_count} blocks")
+    ends = struct.unpack_from(f"<{view_count * block_count}Q", section.payload, 8)
+    views = {name: list(ends[i * block_count:(i + 1) * block_count]) for i, name in enumerate(VIEWS)}
+    for name, values in views.items():
+        require(values == sorted(values), INCONSISTENT, what, section.position, f"the ends of {name} decrease")
+    return views
+
+
+# --------------------------------------------------------------------------------------------------------------
+# 2.3 Block
+
+_BLOCK = struct.Struct("<4sI8sQIBB2xIIqqqqIIIII4x16s16s32x")
+_DIRECTORY_ENTRY = struct.Struct("<BB2xIII")
+
+
+@dataclass(frozen=True)
+class DirectoryEntry:
+    stream: int
+    codec: int
+    stored_crc: int
+    stored_length: int
+    raw_length: int
+    position: int  # of the stored bytes, in the segment: worked out, not stored
+
+
+@dataclass(frozen=True)
+class BlockHeader:
+    header_crc: int
+    salt: bytes
+    position: int
+    sequence: int
+    kind: int
+    header_length: int
+    block_length: int
+    base_offset: int
+    end_offset: int
+    min_timestamp: int
+    max_timestamp: int
+    record_count: int
+    tombstone_count: int
+    control_count: int
+    no_timestamp_count: int
+    raw_length: int
+    content_digest: int
+    restore_digest: int
+    directory: tuple[DirectoryEntry, ...]
+
+
+def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None) -> BlockHeader:
+    """The header of the block at `position`; the bytes that may belong to the block reach to `end`.
+
+    `salt` None: the salt is not known yet (a scan without a file header and trailer) and is not checked.
+    """
+    what, at = "block header", position
+    require(end - at >= _BLOCK.size, TRUNCATED, what, at, f"{end - at} bytes are too few")
+    (magic, header_crc, found_salt, found_position, sequence, kind, stream_count, header_length, block_length,
+     base_offset, end_offset, min_timestamp, max_timestamp, record_count, tombstone_count, control_count,
+     no_timestamp_count, raw_length, content_digest, restore_digest) = _BLOCK.unpack_from(data, at)
+    # Not not_a_segment: whoever came here has seen a trailer or a file header. Section 2.8 names the equality with the
+    # magic as what covers these four bytes, so it counts as their checksum.
+    require(magic == BLOCK_MAGIC, CHECKSUM, what, at, f"magic is {magic.hex()}")
+
+    # The length is needed for the checksum, so it is bounded before.
+    require(header_length <= align(160 + 16 * MAX_STREAMS, 64), LIMIT, what, at, f"header_length {header_length}")
+    require(header_length >= 192 and header_length % 64 == 0, INCONSISTENT, what, at, f"header_length {header_length}")
+    require(header_length <= end - at, TRUNCATED, what, at, f"header_length {header_length}, {end - at} bytes are there")
+    require(crc32c(data[at + 8:at + header_length]) == header_crc, CHECKSUM, what, at, "header_crc")
+
+    # Features (section 8).
+    require(kind == 1, UNSUPPORTED, what, at, f"kind {kind}")
+    require(stream_count <= MAX_STREAMS, LIMIT, what, at, f"stream_count {stream_count}")
+    require(header_length == align(160 + 16 * stream_count, 64), INCONSISTENT, what, at,
+            f"header_length {header_length} with {stream_count} streams")
+    directory = []
+    stored_position = at + header_length
+    for number in range(stream_count):
+        stream, codec, stored_crc, stored_length, stream_raw = _DIRECTORY_ENTRY.unpack_from(data, at + 160 + 16 * number)
+        require(stream in STREAM_NAMES, UNSUPPORTED, what, at, f"stream {stream}")
+        require(codec in CODEC_NAMES, UNSUPPORTED, what, at, f"codec {codec}")
+        directory.append(DirectoryEntry(stream, codec, stored_crc, stored_length, stream_raw, stored_position))
+        stored_position += stored_length
+
+    # Limits (section 6).
+    require(record_count <= MAX_RECORDS, LIMIT, what, at, f"record_count {record_count}")
+    require(raw_length <= MAX_RAW, LIMIT, what, at, f"raw_length {raw_length}")
+    stored_sum = sum(entry.stored_length for entry in directory)
+    raw_sum = sum(entry.raw_length for entry in directory)
+    require(stored_sum <= MAX_STORED, LIMIT, what, at, f"{stored_sum} stored bytes")
+    require(raw_sum <= MAX_RAW, LIMIT, what, at, f"{raw_sum} raw bytes")
+
+    # Place: before the relations, as a sound block from elsewhere agrees with itself.
+    require(salt is None or found_salt == salt, MISPLACED, what, at, "the salt is that of another segment")
+    require(found_position == position, MISPLACED, what, at, f"the block belongs to position {found_position}")
+
+    header = BlockHeader(
+        header_crc, found_salt, found_position, sequence, kind, header_length, block_length, base_offset, end_offset,
+        min_timestamp, max_timestamp, record_count, tombstone_count, control_count, no_timestamp_count, raw_length,
+        int.from_bytes(content_digest, "little"), int.from_bytes(restore_digest, "little"), tuple(directory))
+
+    # Relations.
+    _check_coverage_and_times(header, what, at)
+    streams = [entry.stream for entry in directory]
+    require(streams == sorted(set(streams)), INCONSISTENT, what, at, f"streams in the order {streams}")
+    for entry in directory:
+        name = STREAM_NAMES[entry.stream]
+        require(entry.raw_length >= 1, INCONSISTENT, what, at, f"{name} is there with raw_length 0")
+        require(entry.codec != CODEC_NONE or entry.stored_length == entry.raw_length, INCONSISTENT, what, at,
+                f"{name} is stored with codec none and {entry.stored_length} bytes, but raw_length is {entry.raw_length}")
+    require(raw_length == raw_sum, INCONSISTENT, what, at, f"raw_length {raw_length}, the streams' are {raw_sum}")
+    require(block_length == align(header_length + stored_sum, 64), INCONSISTENT, what, at,
+            f"block_length {block_length} with a header of {header_length} and {stored_sum} stored bytes")
+    for name, count in (("tombstone", tombstone_count), ("control", control_count), ("no_timestamp", no_timestamp_count)):
+        require(count <= record_count, INCONSISTENT, what, at, f"{name}_count {count} of {record_count} records")
+    # The padding of the header is under its checksum, but has to be zero as well.
+    padding_at = at + 160 + 16 * stream_count
+    check_padding(data[padding_at:at + header_length], what, padding_at)
+    if record_count == 0:
+        require(not directory, INCONSISTENT, what, at, "streams without a record")
+        require(header.content_digest == 0 == header.restore_digest, INCONSISTENT, what, at, "digests without a record")
+    else:
+        require(META in streams, INCONSISTENT, what, at, "no META")
+    return header
+
+
+def decode_stream(data: bytes, entry: DirectoryEntry) -> bytes:
+    """The raw bytes of a stream: checksum, then codec, then exactly raw_length bytes."""
+    what, at = STREAM_NAMES[entry.stream], entry.position
+    stored = bytes(data[at:at + entry.stored_length])
+    require(len(stored) == entry.stored_length, TRUNCATED, what, at, f"{len(stored)} of {entry.stored_length} bytes are there")
+    require(crc32c(stored) == entry.stored_crc, CHECKSUM, what, at, "stored_crc")
+    if entry.codec == CODEC_NONE:
+        raw = stored
+    elif entry.codec == CODEC_ZSTD:
+        raw = _decode_zstd(stored, entry.raw_length, what, at)
+    else:
+        try:
+            # The block format does not state its length; the library stops with an error where there is more.
+            raw = lz4.block.decompress(stored, uncompressed_size=entry.raw_length)
+        except lz4.block.LZ4BlockError as error:
+            raise FormatError(INCONSISTENT, what, at, f"not an LZ4 block of {entry.raw_length} bytes: {error}") from None
+    require(len(raw) == entry.raw_length, INCONSISTENT, what, at, f"{len(raw)} bytes, raw_length {entry.raw_length}")
+    return raw
+
+
+def _decode_zstd(stored: bytes, raw_length: int, what: str, at: int) -> bytes:
+    require(stored[:4] == b"\x28\xb5\x2f\xfd", INCONSISTENT, what, at, "not a Zstandard frame")
+    try:
+        frame = zstandard.get_frame_parameters(stored)
+    except zstandard.ZstdError as error:
+        raise FormatError(INCONSISTENT, what, at, f"not a Zstandard frame: {error}") from None
+    require(frame.content_size != zstandard.CONTENTSIZE_UNKNOWN, INCONSISTENT, what, at, "the frame does not state its content size")
+    require(frame.dict_id == 0, INCONSISTENT, what, at, "the frame names a dictionary")
+    require(frame.window_size <= MAX_ZSTD_WINDOW, LIMIT, what, at, f"a window of {frame.window_size} bytes")
+    require(frame.content_size == raw_length, INCONSISTENT, what, at, f"the frame has {frame.content_size} bytes, raw_length is {raw_length}")
+    try:
+        # One frame, nothing behind it; the library refuses a frame that gives other than its content size.
+        return zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompress(
+            stored, max_output_size=raw_length, read_across_frames=False, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise FormatError(INCONSISTENT, what, at, f"not one Zstandard frame: {error}") from None
+
+
+# --------------------------------------------------------------------------------------------------------------
+# 2.4 Streams of a records block
+
+
+@dataclass(frozen=True)
+class Record:
+    offset: int
+    timestamp: int
+    attributes: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[bytes, bytes | None], ...]
+
+    @property
+    def control(self) -> bool:
+        return bool(self.attributes & 1)
+
+
+class _Columns:
+    """Reads META column by column."""
+
+    def __init__(self, meta: bytes, position: int) -> None:
+        self.meta, self.position, self.at = meta, position, 0
+
+    def fail(self, error_class: str, detail: str) -> FormatError:
+        # The position is that of the stored stream; the place inside it counts decoded bytes.
+        return FormatError(error_class, "META", self.position, f"decoded byte {self.at}: {detail}")
+
+    def byte(self) -> int:
+        if self.at >= len(self.meta):
+            raise self.fail(INCONSISTENT, "a column goes beyond the end")
+        self.at += 1
+        return self.meta[self.at - 1]
+
+    def varint(self) -> int:
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if value > MASK_64:
+                    raise self.fail(INCONSISTENT, "a varint is 2^64 or greater")
+                return value
+        raise self.fail(INCONSISTENT, "a varint has more than 10 bytes")
+
+    def column(self, name: str, count: int) -> list[int]:
+        encoding = self.byte()
+        if encoding == 0:
+            if count == 0:
+                raise self.fail(INCONSISTENT, f"column {name} is constant and has no entries")
+            return [self.varint()] * count
+        if encoding == 1:
+            return [self.varint() for _ in range(count)]
+        raise self.fail(UNSUPPORTED, f"column {name} has encoding {encoding}")
+
+
+def _length(code: int) -> int:
+    return max(0, code - 1)
+
+
+class _Cursor:
+    """Takes byte strings one behind the other; the caller has checked that their sum is all there is."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, length: int) -> bytes:
+        self.at += length
+        return self.data[self.at - length:self.at]
+
+    def take_coded(self, code: int) -> bytes | None:
+        return None if code == 0 else self.take(code - 1)
+
+
+def decode_block(data: bytes, header: BlockHeader) -> list[Record]:
+    """All records of a block, after all checks of section 4 rules 2, 4 and 5."""
+    what, at, n = "block", header.position, header.record_count
+    stored_end = header.position + header.header_length + sum(entry.stored_length for entry in header.directory)
+    block_end = header.position + header.block_length
+    require(block_end <= len(data), TRUNCATED, what, at, f"the block ends at {block_end}, {len(data)} bytes are there")
+    check_padding(data[stored_end:block_end], what, stored_end)
+    if n == 0:
+        return []
+
+    entries = {entry.stream: entry for entry in header.directory}
+    columns = _Columns(decode_stream(data, entries[META]), entries[META].position)
+    skipped = columns.column("skipped", n)
+    times = columns.column("time", n)
+    attributes = columns.column("attributes", n)
+    keys = columns.column("key", n)
+    values = columns.column("value", n)
+    headers = columns.column("headers", n)
+    header_count = sum(headers)
+    require(header_count <= MAX_HEADERS, LIMIT, "META", at, f"{header_count} headers")
+    names = columns.column("header_name", header_count)
+    header_values = columns.column("header_value", header_count)
+    if columns.at != len(columns.meta):
+        raise columns.fail(INCONSISTENT, f"{len(columns.meta) - columns.at} bytes behind the last column")
+    for value in attributes:
+        require(value <= 1, UNSUPPORTED, "META", at, f"attributes {value:#x}")
+
+    # META's sums against the directory, before anything else is decompressed.
+    sums = {
+        KEYS: sum(map(_length, keys)),
+        HEADERS: sum(names) + sum(map(_length, header_values)),
+        VALUES: sum(map(_length, values)),
+    }
+    cursors = {}
+    for stream, length in sums.items():
+        there = entries[stream].raw_length if stream in entries else 0
+        require(length == there, INCONSISTENT, what, at, f"{STREAM_NAMES[stream]} has {there} bytes, META states {length}")
+        cursors[stream] = _Cursor(decode_stream(data, entries[stream]) if length else b"")
+
+    records = []
+    offset, timestamp = header.base_offset - 1, header.min_timestamp
+    header_at = 0
+    for i in range(n):
+        offset += 1 + skipped[i]
+        require(offset < header.end_offset, INCONSISTENT, what, at, f"offset {offset} is not below end_offset {header.end_offset}")
+        timestamp = wrap_i64(timestamp + unzigzag(times[i]))
+        key = cursors[KEYS].take_coded(keys[i])
+        value = cursors[VALUES].take_coded(values[i])
+        of_record = []
+        for j in range(header_at, header_at + headers[i]):
+            name = cursors[HEADERS].take(names[j])
+            of_record.append((name, cursors[HEADERS].take_coded(header_values[j])))
+        header_at += headers[i]
+        records.append(Record(offset, timestamp, attributes[i], key, value, tuple(of_record)))
+
+    for name, stated, found in (
+        ("min_timestamp", header.min_timestamp, min(r.timestamp for r in records)),
+        ("max_timestamp", header.max_timestamp, max(r.timestamp for r in records)),
+        ("tombstone_count", header.tombstone_count, sum(r.value is None for r in records)),
+        ("control_count", header.control_count, sum(r.control for r in records)),
+        ("no_timestamp_count", header.no_timestamp_count, sum(r.timestamp == -1 for r in records)),
+    ):
+        require(stated == found, INCONSISTENT, what, at, f"{name} is {stated}, the records' is {found}")
+    return records
+
+
+# --------------------------------------------------------------------------------------------------------------
+# 2.6 Digests
+
+
+def _code(data: bytes | None) -> int:
+    return 0 if data is None else len(data) + 1
+
+
+def record_digests(record: Record) -> tuple[int, int]:
+    """(R, P) of one record, as integers."""
+    chain = bytes(16)
+    for name, value in record.headers:
+        chain = xxh3_128(chain + struct.pack("<II", len(name), _code(value)) + xxh3_128(name) + xxh3_128(value or b""))
+    p = xxh3_128(
+        struct.pack("<qIIII", record.timestamp, _code(record.key), _code(record.value), len(record.headers), record.attributes)
+        + xxh3_128(record.key or b"") + xxh3_128(record.value or b"") + chain)
+    r = xxh3_128(struct.pack("<q", record.offset) + p)
+    return int.from_bytes(r, "little"), int.from_bytes(p, "little")
+
+
+def digests(records: Iterable[Record]) -> tuple[int, int]:
+    """(content_digest, restore_digest)."""
+    content = restore = 0
+    for record in records:
+        r, p = record_digests(record)
+        content, restore = (content + r) & MASK_128, (restore + p) & MASK_128
+    return content, restore
+
+
+# --------------------------------------------------------------------------------------------------------------
+# 5 Algorithms
+
+
+@dataclass
+class Segment:
+    data: bytes
+    trailer: Trailer
+    header: FileHeader  # from header_copy
+    sections: list[Section]
+    index: list[IndexEntry]
+    statistics: Statistics
+    gaps: Gaps
+    rendered_sizes: dict[str, list[int]] | None
+
+    @property
+    def base_offset(self) -> int:
+        return self.header.base_offset
+
+    @property
+    def end_offset(self) -> int:
+        return self.statistics.end_offset
+
+    def block_header(self, number: int) -> BlockHeader:
+        entry = self.index[number]
+        header = parse_block_header(self.data, entry.position, self.trailer.footer_position, self.header.segment_id[:8])
+        for name in IndexEntry.__dataclass_fields__:
+            require(getattr(header, name) == getattr(entry, name), INCONSISTENT, "block header", entry.position,
+                    f"{name} is {getattr(header, name)}, in the block index {getattr(entry, name)}")
+        require(header.sequence == number, INCONSISTENT, "block header", entry.position, f"sequence {header.sequence} of block {number}")
+        return header
+
+    def block(self, number: int) -> list[Record]:
+        return decode_block(self.data, self.block_header(number))
+
+    def records(self) -> Iterator[Record]:
+        for number in range(len(self.index)):
+            yield from self.block(number)
+
+    def find_by_offset(self, offset: int) -> Record | None:
+        """The record at `offset`, or the first one above it; None where there is none. KeyError where `offset` is not covered."""
+        if not self.base_offset <= offset < self.end_offset:
+            raise KeyError(f"offset {offset} is not in the coverage {self.base_offset} to {self.end_offset}")
+        first = bisect.bisect_right(self.index, offset, key=lambda entry: entry.end_offset)
+        for number in range(first, len(self.index)):
+            for record in self.block(number):
+                if record.offset >= offset:
+                    return record
+        return None
+
+    def offset_for_time(self, timestamp: int) -> Record | None:
+        """The first record in offset order with a timestamp of at least `timestamp`."""
+        running_max = []
+        for entry in self.index:
+            running_max.append(max(entry.max_timestamp, running_max[-1] if running_max else I64_MIN))
+        # The loop goes on behind the block found only where that one has no record: its max_timestamp, -2^63, reaches
+        # a `timestamp` of -2^63 all the same.
+        for number in range(bisect.bisect_left(running_max, timestamp), len(self.index)):
+            for record in self.block(number):
+                if record.timestamp >= timestamp:
+                    return record
+        return None
+
+    def select(self, t0: int, t1: int) -> Iterator[Record]:
+        """All records with t0 <= timestamp < t1, in offset order."""
+        for number, entry in enumerate(self.index):
+            if entry.max_timestamp >= t0 and entry.min_timestamp < t1:
+                for record in self.block(number):
+                    if t0 <= record.timestamp < t1:
+                        yield record
+
+
+def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's users expect
+    """Section 5, Open. The segment's start is not looked at."""
+    trailer = parse_trailer(data)
+    footer = bytes(data[trailer.footer_position:trailer.footer_position + trailer.footer_length])
+    require(crc32c(footer) == trailer.footer_crc, CHECKSUM, "footer", trailer.footer_position, "footer_crc")
+    sections = parse_sections(footer, trailer.footer_position)
+    by_type = {section.type: section for section in sections}
+
+    copy = by_type[SECTION_HEADER_COPY]
+    header = parse_file_header(copy.payload, copy.position, "header_copy")
+    require(header.header_length == len(copy.payload), INCONSISTENT, "header_copy", copy.position,
+            f"{len(copy.payload)} bytes, header_length {header.header_length}")
+    require(header.segment_id == trailer.segment_id, MISPLACED, "header_copy", copy.position, "segment_id is not the trailer's")
+    require(header.header_crc == trailer.header_crc, INCONSISTENT, "header_copy", copy.position, "header_crc is not the trailer's")
+    require(header.minor == trailer.minor, INCONSISTENT, "header_copy", copy.position, "minor is not the trailer's")
+
+    index = parse_block_index(by_type[SECTION_BLOCK_INDEX], trailer.block_count, header, trailer.footer_position)
+    statistics = parse_statistics(by_type[SECTION_STATISTICS])
+    at = by_type[SECTION_STATISTICS].position
+    end_offset = index[-1].end_offset if index else header.base_offset
+    require(statistics.base_offset == header.base_offset, INCONSISTENT, "statistics", at, f"base_offset {statistics.base_offset}")
+    require(statistics.end_offset == end_offset, INCONSISTENT, "statistics", at, f"end_offset {statistics.end_offset}, not {end_offset}")
+    gaps = parse_gaps(by_type[SECTION_GAPS], header.base_offset, end_offset)
+    rendered = by_type.get(SECTION_RENDERED_SIZES)
+    rendered_sizes = parse_rendered_sizes(rendered, len(index)) if rendered else None
+    return Segment(data, trailer, header, sections, index, statistics, gaps, rendered_sizes)
+
+
+@dataclass
+class ScanResult:
+    headers: list[BlockHeader] = field(default_factory=list)  # of the blocks whose records are returned
+    records: list[Record] = field(default_factory=list)
+    reports: list[FormatError] = field(default_factory=list)  # taken blocks whose records are not returned
+
+
+def scan(data: bytes) -> ScanResult:
+    """Section 5, Scan: finds blocks without the footer. Never fails; what it cannot return it reports."""
+    start, salt = 0, None
+    try:
+        header = parse_file_header(data)
+        start, salt = header.header_length, header.segment_id[:8]
+    except FormatError:
+        try:
+            salt = parse_trailer(data).segment_id[:8]
+        except FormatError:
+            pass
+
+    result = ScanResult()
+    position, end_offset = start, None
+    while position < len(data):
+        try:
+            header = parse_block_header(data, position, len(data), salt)
+            require(header.block_length <= len(data) - position, TRUNCATED, "block", position, "the block does not fit into the file")
+        except FormatError:
+            position += 64
+            continue
+        salt = header.salt
+        position += header.block_length
+        if end_offset is not None and header.base_offset < end_offset:
+            result.reports.append(FormatError(MISPLACED, "block", header.position,
+                                              f"base_offset {header.base_offset} is below {end_offset}, where the block before ends"))
+            continue
+        try:
+            records = decode_block(data, header)
+        except FormatError as error:
+            result.reports.append(error)
+            continue
+        end_offset = header.end_offset
+        result.headers.append(header)
+        result.records += records
+    return result
+
+
+def expected_statistics(segment: Segment, blocks: list[tuple[BlockHeader, list[Record]]]) -> Statistics:
+    """What section *statistics* has to say about these blocks."""
+    records = [record for _, of_block in blocks for record in of_block]
+    headers = [header for record in records for header in record.headers]
+    header_bytes = {id(r): sum(len(name) + len(value or b"") for name, value in r.headers) for r in records}
+    lateness, latest = 0, None
+    for record in records:
+        if latest is not None:
+            lateness = max(lateness, latest - record.timestamp)
+        latest = record.timestamp if latest is None else max(latest, record.timestamp)
+    return Statistics(
+        base_offset=segment.header.base_offset,
+        end_offset=blocks[-1][0].end_offset if blocks else segment.header.base_offset,
+        first_offset=records[0].offset if records else -1,
+        last_offset=records[-1].offset if records else -1,
+        min_timestamp=min((r.timestamp for r in records), default=I64_MAX),
+        max_timestamp=max((r.timestamp for r in records), default=I64_MIN),
+        record_count=len(records),
+        tombstone_count=sum(r.value is None for r in records),
+        control_count=sum(r.control for r in records),
+        no_timestamp_count=sum(r.timestamp == -1 for r in records),
+        zero_timestamp_count=sum(r.timestamp == 0 for r in records),
+        null_key_count=sum(r.key is None for r in records),
+        header_count=len(headers),
+        key_bytes=sum(len(r.key or b"") for r in records),
+        value_bytes=sum(len(r.value or b"") for r in records),
+        header_bytes=sum(header_bytes.values()),
+        max_record_bytes=max((len(r.key or b"") + len(r.value or b"") + header_bytes[id(r)] for r in records), default=0),
+        max_lateness_ms=lateness,
+        raw_bytes=sum(header.raw_length for header, _ in blocks),
+        content_digest=sum(header.content_digest for header, _ in blocks) & MASK_128,
+        restore_digest=sum(header.restore_digest for header, _ in blocks) & MASK_128,
+    )
+
+
+def verify(data: bytes) -> Segment:
+    """Everything that can be checked: section 4 rule 6, for a verifier that decodes."""
+    segment = open(data)
+    header = parse_file_header(data)
+    require(header.raw == segment.header.raw, INCONSISTENT, "file header", 0, "not the same bytes as header_copy")
+
+    blocks = []
+    for number in range(len(segment.index)):
+        block_header = segment.block_header(number)
+        records = decode_block(data, block_header)
+        content, restore = digests(records)
+        require(content == block_header.content_digest, INCONSISTENT, "block", block_header.position, "content_digest")
+        require(restore == block_header.restore_digest, INCONSISTENT, "block", block_header.position, "restore_digest")
+        blocks.append((block_header, records))
+
+    positions = {section.type: section.position for section in segment.sections}
+    expected = expected_statistics(segment, blocks)
+    for name in Statistics.__dataclass_fields__:
+        stated, found = getattr(segment.statistics, name), getattr(expected, name)
+        require(stated == found, INCONSISTENT, "statistics", positions[SECTION_STATISTICS], f"{name} is {stated}, the records' is {found}")
+
+    offsets = [record.offset for _, records in blocks for record in records]
+    missing = segment.end_offset - segment.base_offset - len(offsets)
+    require(segment.gaps.missing_count == missing, INCONSISTENT, "gaps", positions[SECTION_GAPS],
+            f"missing_count is {segment.gaps.missing_count}, {missing} offsets have no record")
+    for gap in segment.gaps.entries:
+        at = bisect.bisect_left(offsets, gap.from_offset)
+        require(at == len(offsets) or offsets[at] >= gap.to_offset, INCONSISTENT, "gaps", positions[SECTION_GAPS],
+                f"gap {gap.from_offset} to {gap.to_offset} holds a record")
+
+    if segment.rendered_sizes is not None:
+        for view, ends in segment.rendered_sizes.items():
+            length = 0
+            for number, (_, records) in enumerate(blocks):
+                length += len(render(records, view))
+                require(ends[number] == length, INCONSISTENT, "rendered_sizes", positions[SECTION_RENDERED_SIZES],
+                        f"{view} up to block {number} has {length} bytes, not {ends[number]}")
+    return segment
+
+
+# --------------------------------------------------------------------------------------------------------------
+# 10 Rendering
+
+_ESCAPES = {code: f"\\u{code:04x}" for code in range(0x20)}
+_ESCAPES.update({0x22: '\\"', 0x5C: "\\\\", 0x08: "\\b", 0x09: "\\t", 0x0A: "\\n", 0x0C: "\\f", 0x0D: "\\r"})
+
+
+def _render_bytes(name: str, data: bytes | None) -> str:
+    if data is None:
+        return f'"{name}":null'
+    try:
+        text = data.decode("utf-8")  # Python's is RFC 3629: it refuses surrogates and overlong forms
+    except UnicodeDecodeError:
+        return f'"{name}_base64":"{base64.b64encode(data).decode("ascii")}"'
+    return f'"{name}":"{text.translate(_ESCAPES)}"'
+
+
+def render_record(record: Record) -> bytes:
+    """The line of records.jsonl for one record."""
+    headers = ",".join("{" + _render_bytes("name", name) + "," + _render_bytes("value", value) + "}" for name, value in record.headers)
+    line = (f'{{"offset":{record.offset},"timestamp":{record.timestamp},{_render_bytes("key", record.key)},'
+            f'{_render_bytes("value", record.value)},"headers":[{headers}]}}\n')
+    return line.encode("utf-8")
+
+
+def render(records: Iterable[Record], view: str) -> bytes:
+    """The records in one of VIEWS."""
+    shown = [record for record in records if not record.control]
+    if view == "records.jsonl":
+        return b"".join(map(render_record, shown))
+    if view == "values":
+        return b"".join((record.value or b"") + b"\n" for record in shown)
+    if view == "keys":
+        return b"".join((record.key or b"") + b"\n" for record in shown)
+    raise ValueError(f"there is no view {view}")
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Command line
+
+
+def record_to_json(record: Record) -> dict:
+    """A record in the convention of the golden files: bytes as hex, null as null."""
+    def hexed(data: bytes | None) -> str | None:
+        return None if data is None else data.hex()
+    return {
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "control": record.control,
+        "key_hex": hexed(record.key),
+        "value_hex": hexed(record.value),
+        "headers": [[hexed(name), hexed(value)] for name, value in record.headers],
+    }
+
+
+def _digest_hex(value: int) -> str:
+    """A digest as the hex digits of its 16 stored bytes."""
+    return value.to_bytes(16, "little").hex()
+
+
+def statistics_to_json(statistics: Statistics) -> dict:
+    fields = {name: getattr(statistics, name) for name in Statistics.__dataclass_fields__}
+    for name in ("content_digest", "restore_digest"):
+        fields[name] = _digest_hex(fields[name])
+    return fields
+
+
+def info_to_json(segment: Segment) -> dict:
+    header = segment.header
+    blocks = []
+    for number in range(len(segment.index)):
+        block = segment.block_header(number)
+        blocks.append({
+            "base": block.base_offset,
+            "end": block.end_offset,
+            "records": block.record_count,
+            "codecs": {STREAM_NAMES[entry.stream]: CODEC_NAMES[entry.codec] for entry in block.directory},
+        })
+    return {
+        "header": {
+            "major": header.major,
+            "minor": header.minor,
+            "compatible_features": header.compatible_features,
+            "segment_id": header.segment_id.hex(),
+            "topic_id": header.topic_id.hex(),
+            "partition": header.partition,
+            "timestamp_type": ("CreateTime", "LogAppendTime")[header.timestamp_type],
+            "isolation_level": ("read_uncommitted", "read_committed")[header.isolation_level],
+            "base_offset": header.base_offset,
+            "topic": header.topic,
+            "cluster_id": header.cluster_id,
+            "writer": header.writer,
+            "created_at": header.created_at,
+        },
+        "tlvs": [[tlv.type, tlv.value.hex()] for tlv in header.tlvs],
+        "blocks": blocks,
+        "statistics": statistics_to_json(segment.statistics),
+        "gaps": {
+            "missing_count": segment.gaps.missing_count,
+            "default_reason": segment.gaps.default_reason,
+            "entries": [[gap.from_offset, gap.to_offset, gap.reason] for gap in segment.gaps.entries],
+        },
+        "rendered_sizes": segment.rendered_sizes,
+    }
+
+
+def error_to_json(error: FormatError) -> dict:
+    return {"error_class": error.error_class, "what": error.what, "position": error.position, "detail": error.detail}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Reads a kbk segment and prints JSON.")
+    parser.add_argument("file", type=Path)
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--info", action="store_true", help="header, blocks, statistics, gaps, rendered sizes (the default)")
+    mode.add_argument("--records", action="store_true", help="one JSON object a record, bytes as hex, control records too")
+    mode.add_argument("--verify", action="store_true", help="check everything")
+    mode.add_argument("--scan", action="store_true", help="records found without the footer, then what was left out")
+    mode.add_argument("--view", choices=VIEWS, help="a rendering of SPEC.md section 10 (values and keys are not JSON)")
+    arguments = parser.parse_args()
+    data = arguments.file.read_bytes()
+    try:
+        if arguments.verify:
+            segment = verify(data)
+            print(json.dumps({"ok": True, "records": segment.statistics.record_count, "blocks": len(segment.index)}))
+        elif arguments.records:
+            for record in open(data).records():
+                print(json.dumps(record_to_json(record)))
+        elif arguments.scan:
+            result = scan(data)
+            for record in result.records:
+                print(json.dumps(record_to_json(record)))
+            for report in result.reports:
+                print(json.dumps(error_to_json(report)))
+        elif arguments.view:
+            segment = open(data)
+            for number in range(len(segment.index)):
+                sys.stdout.buffer.write(render(segment.block(number), arguments.view))
+        else:
+            print(json.dumps(info_to_json(open(data)), indent=1))
+    except FormatError as error:
+        sys.stdout.flush()
+        print(json.dumps(error_to_json(error)))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1075 @@
+"""Writes the golden and the broken segments under fixtures/, from SPEC.md and from nothing else.
+
+    python make_goldens.py [--fixtures DIR] [--force] [NAME ...]
+
+A writer with explicit control over every byte. It shares no code with kseg.py, the reader beside it, which checks every
+file after it was written.
+
+fixtures/golden/v1/NAME.kseg with NAME.json:
+
+    description     what the segment shows
+    header, tlvs    the file header; TLVs as [type, hex of the value], in order
+    blocks          [{base, end, records, codecs: {stream name: codec name}}]
+    statistics      by the names of SPEC.md; digests as the hex digits of their 16 stored bytes
+    gaps            {missing_count, default_reason, entries: [[from, to, reason]]}
+    rendered_sizes  {view: [one end a block]} or null where the section is absent
+    rendered_sha256 {view: SHA-256 of the whole view}
+    queries         {find_by_offset: [[offset, answer]], offset_for_time: [[T, answer]], select: [[T0, T1, [offsets]]]};
+                    an answer is the offset of a record, or null
+    records         [{offset, timestamp, control, key_hex, value_hex, headers: [[name_hex, value_hex]]}]; null is null.
+                    Where `value_repeat` is present, the value is the bytes of value_hex that many times.
+
+fixtures/broken/v1/NAME.kseg with NAME.json:
+
+    error_class     of SPEC.md section 7
+    at              the step at which a reader that follows SPEC.md section 5 finds it: "open" (trailer and footer),
+                    "decode" (reading all blocks by the index), "verify" (everything)
+    what            the one defect
+    scan_offsets    where present: offsets of the records that a scan returns, in order
+
+Files are frozen: a file that exists is kept, whatever this program would write now, unless --force is given. (Compressed
+bytes depend on the version of the zstd and lz4 libraries, and a golden is there to stay the same.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import copy
+import hashlib
+import json
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import lz4.block
+import xxhash
+import zstandard
+
+import check_goldens
+
+I64_MIN, I64_MAX = -(2**63), 2**63 - 1
+STREAMS = {"META": 1, "KEYS": 2, "HEADERS": 3, "VALUES": 4}
+CODECS = {"none": 0, "zstd": 1, "lz4": 2}
+COLUMNS = ("skipped", "time", "attributes", "key", "value", "headers", "header_name", "header_value")
+VIEWS = ("records.jsonl", "values", "keys")
+T = 1700000000000  # an ordinary timestamp: 2023-11-14T22:13:20Z
+
+# --------------------------------------------------------------------------------------------------------------
+# What is to be written
+
+
+@dataclass
+class Rec:
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    attributes: int = 0
+
+
+@dataclass
+class Block:
+    base: int
+    end: int
+    records: list[Rec] = field(default_factory=list)
+    codecs: dict[str, str] = field(default_factory=dict)  # stream name to codec name; none where not given
+    plain: bool = False  # write no constant columns
+
+    # Control for broken segments. `force` and `index_force` replace fields of the block header and its index entry;
+    # the index entry otherwise repeats the block header. The functions change what they are given.
+    force: dict[str, object] = field(default_factory=dict)
+    index_force: dict[str, object] = field(default_factory=dict)
+    edit_columns: Callable[[dict[str, bytes]], None] | None = None
+    edit_streams: Callable[[dict[str, bytes]], None] | None = None  # raw bytes by stream name
+    edit_stored: Callable[[dict[str, bytes]], None] | None = None  # stored bytes by stream name
+    edit_directory: Callable[[list[list]], None] | None = None  # [stream, codec, crc, stored_length, raw_length]
+
+
+@dataclass
+class Plan:
+    name: str
+    description: str
+    blocks: list[Block]
+    base: int = 0
+    topic: str = "orders"
+    partition: int = 0
+    minor: int = 0
+    major: int = 1
+    compatible: int = 0
+    incompatible: int = 0
+    timestamp_type: int = 0
+    isolation_level: int = 1
+    topic_id: bytes | None = None  # None: made from the name
+    segment_id: bytes | None = None  # None: made from the name
+    tlvs: list[tuple[int, bytes]] | None = None  # None: topic, cluster_id, writer, created_at
+    gap_entries: list[tuple[int, int, int]] = field(default_factory=list)
+    default_reason: int = 0
+    rendered_sizes: bool = True
+    reserved_byte: int = 0  # what reserved bytes are filled with
+
+    header_padding_byte: int = 0
+    force_statistics: dict[str, object] = field(default_factory=dict)
+    force_trailer: dict[str, object] = field(default_factory=dict)
+    edit_rendered_sizes: Callable[[dict[str, list[int]]], None] | None = None
+    edit_sections: Callable[[list[list]], None] | None = None  # [type, flags, payload]
+
+
+@dataclass
+class Built:
+    """The bytes, where the parts are, and what the JSON needs."""
+
+    data: bytearray
+    header_length: int
+    block_positions: list[int]
+    block_lengths: list[int]
+    stream_positions: list[dict[str, int]]
+    footer_position: int
+    section_positions: dict[int, int]  # type to the position of the payload
+    json: dict
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Primitives
+
+
+def crc32c(data: bytes) -> int:
+    """Bit by bit for a table of bytes, as the polynomial is written."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = CRC_STEP[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+def _crc_step(value: int) -> int:
+    for _ in range(8):
+        value = value >> 1 ^ 0x82F63B78 * (value & 1)
+    return value
+
+
+CRC_STEP = [_crc_step(value) for value in range(256)]
+assert crc32c(b"123456789") == 0xE3069283
+
+
+def up(n: int, a: int) -> int:
+    """align(n, a)"""
+    return n + -n % a
+
+
+def pad(data: bytes, a: int, fill: int = 0) -> bytes:
+    return data + bytes([fill]) * (-len(data) % a)
+
+
+def varint(value: int) -> bytes:
+    assert 0 <= value < 2**64
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def zigzag(value: int) -> int:
+    """value is taken modulo 2^64 to a signed 64-bit integer before."""
+    value = (value + 2**63) % 2**64 - 2**63
+    return value * 2 if value >= 0 else -value * 2 - 1
+
+
+def code(data: bytes | None) -> int:
+    return 0 if data is None else len(data) + 1
+
+
+def h(data: bytes | None) -> bytes:
+    """XXH3-128 as stored: low 64 bits first."""
+    hashed = xxhash.xxh3_128_intdigest(data or b"")
+    return struct.pack("<QQ", hashed & (2**64 - 1), hashed >> 64)
+
+
+def number(digest: bytes) -> int:
+    return int.from_bytes(digest, "little")
+
+
+def u128(value: int) -> bytes:
+    return (value % 2**128).to_bytes(16, "little")
+
+
+def fixed_id(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:16]
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Records: digests and rendering
+
+
+def digests(records: list[Rec]) -> tuple[int, int]:
+    content = restore = 0
+    for r in records:
+        chain = bytes(16)
+        for name, value in r.headers:
+            hashed = chain + struct.pack("<II", len(name), code(value)) + h(name) + h(value)
+            assert len(hashed) == 56
+            chain = h(hashed)
+        hashed = struct.pack("<qIIII", r.timestamp, code(r.key), code(r.value), len(r.headers), r.attributes)
+        hashed += h(r.key) + h(r.value) + chain
+        assert len(hashed) == 72
+        p = h(hashed)
+        content += number(h(struct.pack("<q", r.offset) + p))
+        restore += number(p)
+    return content % 2**128, restore % 2**128
+
+
+def string(text: str) -> str:
+    out = '"'
+    for char in text:
+        if char in '"\\':
+            out += "\\" + char
+        elif char in "\b\t\n\f\r":
+            out += {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}[char]
+        elif ord(char) < 0x20:
+            out += f"\\u00{ord(char):02x}"
+        else:
+            out += char
+    return out + '"'
+
+
+def member(name: str, data: bytes | None) -> str:
+    if data is None:
+        return f'"{name}":null'
+    try:
+        return f'"{name}":{string(str(data, "utf-8"))}'
+    except UnicodeDecodeError:
+        return f'"{name}_base64":"{base64.b64encode(data).decode()}"'
+
+
+def view(records: list[Rec], name: str) -> bytes:
+    out = bytearray()
+    for r in records:
+        if r.attributes & 1:
+            continue
+        if name == "records.jsonl":
+            headers = ",".join("{%s,%s}" % (member("name", n), member("value", v)) for n, v in r.headers)
+            out += ('{"offset":%d,"timestamp":%d,%s,%s,"headers":[%s]}\n' % (
+                r.offset, r.timestamp, member("key", r.key), member("value", r.value), headers)).encode()
+        else:
+            out += ((r.value if name == "values" else r.key) or b"") + b"\n"
+    return bytes(out)
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Blocks
+
+
+def columns_of(records: list[Rec], base: int, min_timestamp: int, plain: bool) -> dict[str, bytes]:
+    entries: dict[str, list[int]] = {name: [] for name in COLUMNS}
+    offset, timestamp = base - 1, min_timestamp
+    for r in records:
+        entries["skipped"].append(r.offset - offset - 1)
+        entries["time"].append(zigzag(r.timestamp - timestamp))
+        entries["attributes"].append(r.attributes)
+        entries["key"].append(code(r.key))
+        entries["value"].append(code(r.value))
+        entries["headers"].append(len(r.headers))
+        for name, value in r.headers:
+            entries["header_name"].append(len(name))
+            entries["header_value"].append(code(value))
+        offset, timestamp = r.offset, r.timestamp
+    columns = {}
+    for name, values in entries.items():
+        if len(set(values)) == 1 and not plain:
+            columns[name] = b"\0" + varint(values[0])
+        else:
+            columns[name] = b"\1" + b"".join(map(varint, values))
+    return columns
+
+
+def compress(raw: bytes, codec: str) -> bytes:
+    if codec == "zstd":
+        return zstandard.ZstdCompressor(level=3, write_content_size=True).compress(raw)
+    if codec == "lz4":
+        return lz4.block.compress(raw, store_size=False)
+    return raw
+
+
+def block_bytes(block: Block, plan: Plan, position: int, sequence: int) -> tuple[bytes, dict, dict[str, int]]:
+    """The block, its header's fields, and where its streams are."""
+    records = block.records
+    fields: dict = {
+        "salt": plan.segment_id[:8],
+        "position": position,
+        "sequence": sequence,
+        "kind": 1,
+        "base_offset": block.base,
+        "end_offset": block.end,
+        "min_timestamp": min((r.timestamp for r in records), default=I64_MAX),
+        "max_timestamp": max((r.timestamp for r in records), default=I64_MIN),
+        "record_count": len(records),
+        "tombstone_count": sum(r.value is None for r in records),
+        "control_count": sum(r.attributes & 1 for r in records),
+        "no_timestamp_count": sum(r.timestamp == -1 for r in records),
+    }
+    fields["content_digest"], fields["restore_digest"] = digests(records)
+    fields.update({name: value for name, value in block.force.items() if name in fields})
+
+    streams: dict[str, bytes] = {}
+    if records:
+        columns = columns_of(records, block.base, fields["min_timestamp"], block.plain)
+        if block.edit_columns:
+            block.edit_columns(columns)
+        streams["META"] = b"".join(columns.values())
+        streams["KEYS"] = b"".join(r.key or b"" for r in records)
+        streams["HEADERS"] = b"".join(name + (value or b"") for r in records for name, value in r.headers)
+        streams["VALUES"] = b"".join(r.value or b"" for r in records)
+    if block.edit_streams:
+        block.edit_streams(streams)
+    streams = {name: raw for name, raw in streams.items() if raw}
+    stored = {name: compress(raw, block.codecs.get(name, "none")) for name, raw in streams.items()}
+    if block.edit_stored:
+        block.edit_stored(stored)
+    directory = [
+        [STREAMS[name], CODECS[block.codecs.get(name, "none")], crc32c(stored[name]), len(stored[name]), len(streams[name])]
+        for name in STREAMS if name in streams
+    ]
+    if block.edit_directory:
+        block.edit_directory(directory)
+
+    header_length = up(160 + 16 * len(directory), 64)
+    body = pad(b"".join(stored.values()), 64)
+    fields["header_length"] = header_length
+    fields["block_length"] = header_length + len(body)
+    fields["raw_length"] = sum(entry[4] for entry in directory)
+    fields.update(block.force)
+
+    spare = bytes([plan.reserved_byte])
+    head = struct.pack(
+        "<8sQIBB2sIIqqqqIIIII4s16s16s32s",
+        fields["salt"], fields["position"], fields["sequence"], fields["kind"], len(directory), spare * 2,
+        fields["header_length"], fields["block_length"], fields["base_offset"], fields["end_offset"],
+        fields["min_timestamp"], fields["max_timestamp"], fields["record_count"], fields["tombstone_count"],
+        fields["control_count"], fields["no_timestamp_count"], fields["raw_length"], spare * 4,
+        u128(fields["content_digest"]), u128(fields["restore_digest"]), spare * 32)
+    for stream, codec, crc, stored_length, raw_length in directory:
+        head += struct.pack("<BB2sIII", stream, codec, spare * 2, crc, stored_length, raw_length)
+    head = pad(b"\0" * 8 + head, 64)[8:]
+    fields["header_crc"] = crc32c(head)
+
+    positions, at = {}, position + header_length
+    for name, data in stored.items():
+        positions[name] = at
+        at += len(data)
+    return b"KBLK" + struct.pack("<I", fields["header_crc"]) + head + body, fields, positions
+
+
+# --------------------------------------------------------------------------------------------------------------
+# The segment
+
+
+def file_header(plan: Plan) -> bytes:
+    spare = bytes([plan.reserved_byte])
+    tlvs = b""
+    for tlv_type, value in plan.tlvs:
+        tlvs += struct.pack("<H2sI", tlv_type, spare * 2, len(value)) + pad(value, 8)
+    length = up(96 + len(tlvs) + 4, 64)
+    head = struct.pack(
+        "<8sHHIQQ16s16siBB2sqI12s",
+        b"\x89KSG\r\n\x1a\n", plan.major, plan.minor, length, plan.incompatible, plan.compatible, plan.segment_id, plan.topic_id,
+        plan.partition, plan.timestamp_type, plan.isolation_level, spare * 2, plan.base, len(tlvs), spare * 12)
+    assert len(head) == 96
+    head += tlvs
+    head += bytes([plan.header_padding_byte]) * (length - 4 - len(head))
+    return head + struct.pack("<I", crc32c(head))
+
+
+def statistics_of(plan: Plan, fields: list[dict]) -> dict:
+    """What can be read off the block headers comes from there, so that a forced field stays the only defect."""
+    records = [r for block in plan.blocks for r in block.records]
+    sizes = [len(r.key or b"") + len(r.value or b"") + sum(len(n) + len(v or b"") for n, v in r.headers) for r in records]
+    lateness, latest = 0, I64_MIN
+    for r in records:
+        lateness = max(lateness, latest - r.timestamp)
+        latest = max(latest, r.timestamp)
+    statistics = {
+        "base_offset": plan.base,
+        "end_offset": fields[-1]["end_offset"] if fields else plan.base,
+        "first_offset": records[0].offset if records else -1,
+        "last_offset": records[-1].offset if records else -1,
+        "min_timestamp": min((f["min_timestamp"] for f in fields), default=I64_MAX),
+        "max_timestamp": max((f["max_timestamp"] for f in fields), default=I64_MIN),
+        "record_count": sum(f["record_count"] for f in fields),
+        "tombstone_count": sum(f["tombstone_count"] for f in fields),
+        "control_count": sum(f["control_count"] for f in fields),
+        "no_timestamp_count": sum(f["no_timestamp_count"] for f in fields),
+        "zero_timestamp_count": sum(r.timestamp == 0 for r in records),
+        "null_key_count": sum(r.key is None for r in records),
+        "header_count": sum(len(r.headers) for r in records),
+        "key_bytes": sum(len(r.key or b"") for r in records),
+        "value_bytes": sum(len(r.value or b"") for r in records),
+        "header_bytes": sum(len(n) + len(v or b"") for r in records for n, v in r.headers),
+        "max_record_bytes": max(sizes, default=0),
+        "max_lateness_ms": lateness,
+        "raw_bytes": sum(f["raw_length"] for f in fields),
+        "content_digest": sum(f["content_digest"] for f in fields) % 2**128,
+        "restore_digest": sum(f["restore_digest"] for f in fields) % 2**128,
+    }
+    statistics.update(plan.force_statistics)
+    return statistics
+
+
+def build(plan: Plan) -> Built:
+    plan = copy.copy(plan)
+    if plan.segment_id is None:
+        plan.segment_id = fixed_id("segment " + plan.name)
+    if plan.topic_id is None:
+        plan.topic_id = fixed_id("topic " + plan.topic)
+    if plan.tlvs is None:
+        plan.tlvs = [(1, plan.topic.encode()), (2, b"golden-cluster"), (3, b"make_goldens.py"), (4, struct.pack("<q", T))]
+    spare = bytes([plan.reserved_byte])
+
+    header = file_header(plan)
+    data = bytearray(header)
+    fields, block_positions, block_lengths, stream_positions = [], [], [], []
+    for sequence, block in enumerate(plan.blocks):
+        block_positions.append(len(data))
+        raw, block_fields, positions = block_bytes(block, plan, len(data), sequence)
+        block_lengths.append(len(raw))
+        fields.append(block_fields)
+        stream_positions.append(positions)
+        data += raw
+    footer_position = len(data)
+
+    index = b""
+    for block, block_fields in zip(plan.blocks, fields):
+        entry = {**block_fields, **block.index_force}
+        index += struct.pack(
+            "<QqqqqIIIII4s", entry["position"], entry["base_offset"], entry["end_offset"], entry["min_timestamp"],
+            entry["max_timestamp"], entry["block_length"], entry["header_length"], entry["record_count"], entry["header_crc"],
+            entry["raw_length"], spare * 4)
+
+    statistics = statistics_of(plan, fields)
+    *numbers, content, restore = statistics.values()
+    statistics_payload = struct.pack("<qqqqqq13Q8s16s16s", *numbers, spare * 8, u128(content), u128(restore))
+
+    missing = statistics["end_offset"] - statistics["base_offset"] - statistics["record_count"]
+    gaps_payload = struct.pack("<QII", missing, plan.default_reason, len(plan.gap_entries))
+    for from_offset, to_offset, reason in plan.gap_entries:
+        gaps_payload += struct.pack("<qqI4s", from_offset, to_offset, reason, spare * 4)
+
+    ends = {}
+    for name in VIEWS:
+        length, ends[name] = 0, []
+        for block in plan.blocks:
+            length += len(view(block.records, name))
+            ends[name].append(length)
+    if plan.edit_rendered_sizes:
+        plan.edit_rendered_sizes(ends)
+    rendered_payload = struct.pack("<II", 1, 3) + b"".join(struct.pack("<Q", end) for name in VIEWS for end in ends[name])
+
+    reserved_flags = plan.reserved_byte * 0x01010101 & ~1
+    sections = [[1, 1, header], [2, 1, index], [3, 1, statistics_payload], [4, 1, gaps_payload]]
+    if plan.rendered_sizes:
+        sections.append([5, 0, rendered_payload])
+    for section in sections:
+        section[1] |= reserved_flags
+    if plan.edit_sections:
+        plan.edit_sections(sections)
+    footer = b""
+    section_positions = {}
+    for section_type, flags, payload in sections:
+        section_positions[section_type] = footer_position + len(footer) + 16
+        footer += struct.pack("<IIQ", section_type, flags, len(payload)) + pad(payload, 8)
+    footer = pad(footer, 64)
+    data += footer
+
+    trailer = {
+        "footer_position": footer_position,
+        "file_length": footer_position + len(footer) + 64,
+        "footer_length": len(footer),
+        "footer_crc": crc32c(footer),
+        "segment_id": plan.segment_id,
+        "block_count": len(plan.blocks),
+        "major": plan.major,
+        "minor": plan.minor,
+        "header_crc": struct.unpack("<I", header[-4:])[0],
+    }
+    trailer.update(plan.force_trailer)
+    tail = struct.pack("<QQII16sIHHI", *trailer.values())
+    data += tail + struct.pack("<I", crc32c(tail)) + b"\x89KSE\r\n\x1a\n"
+
+    description = {
+        "description": plan.description,
+        "header": {
+            "major": plan.major,
+            "minor": plan.minor,
+            "compatible_features": plan.compatible,
+            "segment_id": plan.segment_id.hex(),
+            "topic_id": plan.topic_id.hex(),
+            "partition": plan.partition,
+            "timestamp_type": ("CreateTime", "LogAppendTime")[plan.timestamp_type],
+            "isolation_level": ("read_uncommitted", "read_committed")[plan.isolation_level],
+            "base_offset": plan.base,
+            "topic": plan.topic,
+            "cluster_id": next((value.decode() for kind, value in plan.tlvs if kind == 2), None),
+            "writer": next((value.decode() for kind, value in plan.tlvs if kind == 3), None),
+            "created_at": next((struct.unpack("<q", value)[0] for kind, value in plan.tlvs if kind == 4), None),
+        },
+        "tlvs": [[kind, value.hex()] for kind, value in plan.tlvs],
+        "blocks": [
+            {"base": block.base, "end": block.end, "records": len(block.records),
+             "codecs": {name: block.codecs.get(name, "none") for name in positions}}
+            for block, positions in zip(plan.blocks, stream_positions)
+        ],
+        "statistics": {**statistics, "content_digest": u128(content).hex(), "restore_digest": u128(restore).hex()},
+        "gaps": {"missing_count": missing, "default_reason": plan.default_reason, "entries": [list(entry) for entry in plan.gap_entries]},
+        "rendered_sizes": ends if plan.rendered_sizes else None,
+    }
+    return Built(data, len(header), block_positions, block_lengths, stream_positions, footer_position, section_positions, description)
+
+
+# --------------------------------------------------------------------------------------------------------------
+# The JSON of a golden
+
+
+def record_json(r: Rec) -> dict:
+    out = {
+        "offset": r.offset,
+        "timestamp": r.timestamp,
+        "control": bool(r.attributes & 1),
+        "key_hex": None if r.key is None else r.key.hex(),
+        "value_hex": None if r.value is None else r.value.hex(),
+        "headers": [[name.hex(), None if value is None else value.hex()] for name, value in r.headers],
+    }
+    if r.value is not None and len(r.value) > 65536:
+        period = (r.value + r.value).find(r.value, 1)  # the shortest string that the value repeats
+        out["value_hex"] = r.value[:period].hex()
+        out["value_repeat"] = len(r.value) // period
+    return out
+
+
+def queries_json(plan: Plan) -> dict:
+    """Answers by looking at every record: no index, no binary search."""
+    records = [r for block in plan.blocks for r in block.records]
+    end = plan.blocks[-1].end if plan.blocks else plan.base
+
+    offsets = {plan.base, end - 1} | {b.base for b in plan.blocks[:4]} | {b.end for b in plan.blocks[:4]}
+    for r in records[:6]:
+        offsets |= {r.offset - 1, r.offset, r.offset + 1}
+    offsets = sorted(o for o in offsets if plan.base <= o < end)
+
+    times = {I64_MIN, -1, 0, I64_MAX}
+    for r in sorted({r.timestamp for r in records})[:12] + sorted({r.timestamp for r in records})[-2:]:
+        times |= {r - 1, r, r + 1}
+    times = sorted(t for t in times if I64_MIN <= t <= I64_MAX)
+
+    ranges = [(times[i], times[j]) for i in range(0, len(times), 3) for j in range(i + 1, len(times), 4)]
+    return {
+        "find_by_offset": [[o, next((r.offset for r in records if r.offset >= o), None)] for o in offsets],
+        "offset_for_time": [[t, next((r.offset for r in records if r.timestamp >= t), None)] for t in times],
+        "select": [[t0, t1, [r.offset for r in records if t0 <= r.timestamp < t1]] for t0, t1 in ranges[:24]],
+    }
+
+
+def golden_json(plan: Plan, built: Built) -> dict:
+    records = [r for block in plan.blocks for r in block.records]
+    return {
+        **built.json,
+        "rendered_sha256": {name: hashlib.sha256(view(records, name)).hexdigest() for name in VIEWS},
+        "queries": queries_json(plan),
+        "records": [record_json(r) for r in records],
+    }
+
+
+def json_text(value: dict) -> str:
+    """One line a member, and one line an element of the long lists: short, and readable as a diff."""
+    lines = []
+    for name, item in value.items():
+        if isinstance(item, list) and item and not isinstance(item[0], (int, str)):
+            inner = ",\n".join("  " + json.dumps(element) for element in item)
+            lines.append(f" {json.dumps(name)}: [\n{inner}\n ]")
+        else:
+            lines.append(f" {json.dumps(name)}: {json.dumps(item)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Goldens
+
+
+def simple_records(first: int, count: int, start: int = T, step: int = 1000) -> list[Rec]:
+    return [
+        Rec(o, start + (o - first) * step, b"key-%d" % (o % 3), b'{"order":%d,"state":"open"}' % o, [(b"trace", b"%04x" % o)])
+        for o in range(first, first + count)
+    ]
+
+
+def all_codecs(codec: str) -> dict[str, str]:
+    return {name: codec for name in STREAMS}
+
+
+def three_blocks(name: str = "three-blocks", codec: str = "none", **changes) -> Plan:
+    """Three blocks of three records each, of the same length: also what most broken segments are made from."""
+    plan = Plan(name, "three blocks of the same length", [
+        Block(base, base + 3, simple_records(base, 3, T + base * 1000), all_codecs(codec)) for base in (100, 103, 106)
+    ], base=100)
+    return replace(plan, **changes)
+
+
+def minimal() -> Plan:
+    return Plan("minimal", "one block with a record and a tombstone, codec none: the segment of SPEC.md section 12", [
+        Block(0, 2, [Rec(0, T, b"k", b"v", [(b"h", b"x")]), Rec(1, T + 1, b"k", None)]),
+    ], tlvs=[(1, b"orders")])
+
+
+def goldens() -> list[Plan]:
+    plans = [minimal(), three_blocks()]
+
+    def compressible(first: int) -> list[Rec]:
+        return [Rec(o, T + o, b"customer-%04d" % (o % 7), b'{"order":%d,"state":"open","note":"the same words again"}' % o,
+                    [(b"content-type", b"application/json"), (b"trace", b"%08x" % (o * 2654435761 % 2**32))])
+                for o in range(first, first + 50)]
+
+    for codec in ("zstd", "lz4"):
+        plans.append(Plan(f"codec-{codec}", f"every stream stored with {codec}", [
+            Block(0, 50, compressible(0), all_codecs(codec)), Block(50, 100, compressible(50), all_codecs(codec), plain=True)]))
+    plans.append(Plan("codec-mixed", "another codec for each stream, and other ones in the second block", [
+        Block(0, 50, compressible(0), {"META": "none", "KEYS": "lz4", "HEADERS": "none", "VALUES": "zstd"}),
+        Block(50, 100, compressible(50), {"META": "zstd", "KEYS": "none", "HEADERS": "lz4", "VALUES": "none"})]))
+
+    pairs = [(k, v) for k in (None, b"", b"k") for v in (None, b"", b"v")]
+    plans.append(Plan("null-empty-keys-values", "keys and values null, empty and one byte in every combination; blocks without KEYS, without "
+                      "VALUES and with META alone", [
+        Block(0, 9, [Rec(o, T + o, k, v) for o, (k, v) in enumerate(pairs)]),
+        Block(9, 11, [Rec(9, T, None, b"no key"), Rec(10, T, b"", b"no key")]),
+        Block(11, 13, [Rec(11, T, b"no value", None), Rec(12, T, b"no value", b"")]),
+        Block(13, 16, [Rec(13, T, None, None), Rec(14, T, b"", b""), Rec(15, T, None, b"")], plain=True)]))
+
+    plans.append(Plan("headers-repeated-nonutf8-null", "headers: repeated names, order, empty names and values, null values, bytes that are not "
+                      "UTF-8 (a lone continuation byte, an overlong form, a surrogate, above 10FFFF)", [
+        Block(0, 4, [
+            Rec(0, T, b"k", b"v", [(b"a", b"1"), (b"b", b"2"), (b"a", b"3"), (b"a", b"1")]),
+            Rec(1, T, b"k", b"v", [(b"", b""), (b"", None), (b"n", b""), (b"n", None)]),
+            Rec(2, T, b"k", b"v"),
+            Rec(3, T, b"k", b"v", [(b"\x80", b"\xff"), (b"ok", b"\xc0\xaf"), (b"\xed\xa0\x80", None), (b"g", b"\xf4\x90\x80\x80"),
+                                   ("grün ✓ 🙂".encode(), "\U0010ffff".encode())])]),
+        Block(4, 6, [Rec(4, T, None, None, [(b"only", b"headers")]), Rec(5, T, None, None, [(b"only", b"headers")])]),
+        Block(6, 8, [Rec(6, T, None, None, [(b"", None)]), Rec(7, T, None, None, [(b"", b"")])])]))
+
+    plans.append(Plan("gaps", "a range lost before the first record, in a block without records; gaps inside and between blocks, a gap at the end; "
+                      "explicit reasons, among them one that nobody knows (99)", [
+        Block(1000, 5000),
+        Block(5000, 5020, [Rec(5003, T, b"k", b"a"), Rec(5004, T + 1, b"k", b"b"), Rec(5010, T + 2, b"k", b"c")]),
+        Block(5020, 5030),
+        Block(5030, 5050, [Rec(5030, T + 3, b"k", b"d"), Rec(5035, T + 4, b"k", b"e")])],
+        base=1000, default_reason=1,
+        gap_entries=[(1000, 5000, 3), (5000, 5003, 1), (5005, 5008, 2), (5008, 5010, 0), (5011, 5030, 99), (5036, 5050, 4)]))
+
+    plans.append(Plan("timestamps-hostile", "timestamps -1, 0, negative, smallest, largest, far future, out of order within and between blocks; the first "
+                      "block has no record", [
+        Block(0, 2),
+        Block(2, 5, [Rec(2, T, b"k", b"now"), Rec(3, -1, b"k", b"none"), Rec(4, 0, b"k", b"epoch")]),
+        Block(5, 8, [Rec(5, T + 5000, b"k", b"a"), Rec(6, T - 86400000, b"k", b"a day late"), Rec(7, T + 4000, b"k", b"c")]),
+        Block(8, 11, [Rec(8, T - 7200000, b"k", b"late"), Rec(9, T - 3600000, b"k", b"late"), Rec(10, -62135596800000, b"k", b"year 1")]),
+        Block(11, 14, [Rec(11, 253402300800000, b"k", b"year 10000"), Rec(12, T + 1, b"k", b"b"), Rec(13, T + 2, b"k", b"c")]),
+        Block(14, 18, [Rec(14, I64_MAX, b"k", b"largest"), Rec(15, I64_MIN, b"k", b"smallest"), Rec(16, I64_MAX, b"k", b"largest"),
+                       Rec(17, I64_MAX - 1, b"k", b"one less")]),
+        Block(18, 20, [Rec(18, -1, b"k", b"none"), Rec(19, -1, b"k", b"none")]),
+        Block(20, 22, [Rec(20, -2, b"k", b"just before none"), Rec(21, 1, b"k", b"just after the epoch")])]))
+
+    plans.append(replace(three_blocks("log-append-time"), timestamp_type=1, description="timestamp type LogAppendTime, topic id unknown (zeros), partition 11",
+                         topic_id=bytes(16), partition=11))
+
+    plans.append(Plan("oversized-record", "a record of 3 MiB in a block of its own, between small ones", [
+        Block(0, 2, simple_records(0, 2)),
+        Block(2, 3, [Rec(2, T + 5, b"big", b"0123456789abcdef" * (3 * 65536))], {"VALUES": "zstd"}),
+        Block(3, 5, simple_records(3, 2))]))
+
+    plans.append(Plan("empty-segment", "base_offset equals end_offset: no blocks", [], base=42))
+    plans.append(Plan("empty-coverage", "one block without records", [Block(42, 4711)], base=42, default_reason=2))
+
+    plans.append(three_blocks("unknown-section", description="a non-critical section of type 77, 13 bytes long",
+                              edit_sections=lambda sections: sections.append([77, 0, b"of the future"])))
+    plans.append(three_blocks("unknown-tlv", description="TLVs of unknown types 4000 and 65535 (without a value) between the known ones", tlvs=[
+        (4000, b"not known"), (1, b"orders"), (65535, b""), (4, struct.pack("<q", T))]))
+    plans.append(three_blocks("unknown-compatible-bit", description="bit 40 of compatible_features", compatible=1 << 40))
+    plans.append(three_blocks("higher-minor", description="version 1.7", minor=7))
+    plans.append(three_blocks("reserved-bytes-set", description="every reserved byte and flag bit is set (hex a5): not an error, and not to be interpreted",
+                              reserved_byte=0xA5, gap_entries=[(109, 110, 0)],
+                              blocks=three_blocks().blocks[:2] + [Block(106, 110, simple_records(106, 3))]))
+
+    plans.append(Plan("control-records", "read_uncommitted: transaction markers as control records, which no rendering shows", [
+        Block(0, 3, [Rec(0, T, b"k", b"committed"), Rec(1, T + 1, b"k", b"committed"), Rec(2, T + 2, b"\0\0\0\1", b"\0\0\0\0\0\5", [], 1)]),
+        Block(3, 5, [Rec(3, T + 3, b"k", b"aborted"), Rec(4, T + 4, b"\0\0\0\0", b"\0\0\0\0\0\5", [], 1)]),
+        Block(5, 6, [Rec(5, T + 9, b"\0\0\0\1", b"\0\0\0\0\0\5", [], 1)])], isolation_level=0))
+
+    many = []
+    for i in range(40):
+        base = 10 * i
+        records = [Rec(base + j * 3, T + i * 1000 + (i * 7919 + j * 104729) % 9000 - 4500, b"key-%d" % (i % 5), b"value %d.%d" % (i, j)) for j in range(1 + i % 3)]
+        many.append(Block(base, base + 10, records))
+    plans.append(Plan("many-blocks", "40 small blocks whose time ranges overlap", many))
+
+    plans.append(three_blocks("no-rendered-sizes", description="section rendered_sizes is absent", rendered_sizes=False))
+
+    awkward = [
+        "two\nlines", "ends with one\n", "\n", "quote \" backslash \\ slash /", "tab\tcr\rff\fbs\b", "".join(map(chr, range(0x20))), "\x7f\x80\u2028\u2029",
+        "\ufeffBOM", "grün ✓ 🙂", "<&>'", '{"nested":"json\\n"}']
+    plans.append(Plan("values-with-newlines-and-escapes", "values, keys and headers that a rendering has to escape, and bytes that are not UTF-8", [
+        Block(0, len(awkward), [Rec(i, T + i, t.encode(), t[::-1].encode(), [(t.encode(), t.encode())]) for i, t in enumerate(awkward)]),
+        Block(len(awkward), len(awkward) + 5, [
+            Rec(len(awkward) + i, T + i, b, b, [(b, b)])
+            for i, b in enumerate((b"\xff", b"ok\xe2\x82", b"\xc1\xbf", b"\xed\xbf\xbf", b"\xf0\x80\x80\x80ab"))])]))
+
+    plans.append(segment_in_a_record())
+
+    entries = [(1 + 2 * i, 3 + 2 * i, i % 5) for i in range(5500)]
+    plans.append(Plan("footer-larger-than-tail", "5500 gap entries: the footer is larger than the 131072 bytes that a reader begins with", [
+        Block(0, 11002, [Rec(0, T, b"k", b"first"), Rec(11001, T + 1, b"k", b"last")])], gap_entries=entries))
+    return plans
+
+
+def segment_in_a_record() -> Plan:
+    """The inner segment has the outer one's id, hence its salt, and is laid so that its blocks stand at multiples of 64."""
+    plan = Plan("segment-in-a-record", "a whole segment as a record's value, codec none, with the same segment_id and with its blocks at multiples of 64: "
+                "a reader that looks for blocks must not take the inner ones", [], base=500)
+    inner_plan = three_blocks("inner")
+    inner_plan.segment_id = fixed_id("segment " + plan.name)
+    inner = bytes(build(inner_plan).data)
+    for filler in range(64):
+        plan.blocks = [
+            Block(500, 502, simple_records(500, 2)),
+            Block(502, 505, [Rec(502, T, b"k", b"." * filler), Rec(503, T + 1, b"segment", inner), Rec(504, T + 2, b"k", b"after")]),
+            Block(505, 507, simple_records(505, 2))]
+        built = build(plan)
+        if (built.stream_positions[1]["VALUES"] + filler) % 64 == 0 and filler > 0:
+            return plan
+    raise AssertionError("no filler aligns the inner segment")
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Broken segments
+
+
+@dataclass
+class Broken:
+    name: str
+    error_class: str
+    at: str
+    what: str
+    data: bytes
+    scan_offsets: list[int] | None = None
+
+
+def broken_segments() -> list[Broken]:
+    out: list[Broken] = []
+    base = build(three_blocks())
+    offsets = list(range(100, 109))
+    starts = base.block_positions
+
+    def add(name: str, error_class: str, at: str, what: str, data: bytes | Plan, scan_offsets: list[int] | None = None) -> None:
+        if isinstance(data, Plan):
+            data = bytes(build(data).data)
+        out.append(Broken(name, error_class, at, what, bytes(data), scan_offsets))
+
+    def plan(**changes) -> Plan:
+        """three-blocks with another defect; the segment keeps its id."""
+        return three_blocks(segment_id=fixed_id("segment three-blocks"), **changes)
+
+    def with_block(number: int = 1, codec: str = "none", **changes) -> Plan:
+        """three-blocks with one block changed."""
+        changed = plan(codec=codec)
+        changed.blocks[number] = replace(changed.blocks[number], **changes)
+        return changed
+
+    def flip(position: int, mask: int = 1, data: bytes | None = None) -> bytes:
+        flipped = bytearray(base.data if data is None else data)
+        flipped[position] ^= mask
+        return flipped
+
+    # --- File header, TLVs, trailer ---
+    add("bad-magic", "not_a_segment", "verify", "the file header's magic has lost the eighth bit of its first byte; header_copy is sound",
+        flip(0, 0x80), offsets)
+    add("header-crc", "checksum", "verify", "one bit of the topic in the file header is flipped; header_copy is sound", flip(104), offsets)
+    add("bad-trailer-magic", "not_a_segment", "open", "one bit of the trailer's magic is flipped", flip(len(base.data) - 8), offsets)
+    add("trailer-crc", "checksum", "open", "one bit of the trailer's block_count is flipped", flip(len(base.data) - 24), offsets)
+    add("major-2", "unsupported", "open", "version 2.0 in file header, header_copy and trailer", plan(major=2))
+    add("unknown-incompatible-bit", "unsupported", "open", "bit 5 of incompatible_features", plan(incompatible=1 << 5))
+    add("no-topic-tlv", "inconsistent", "open", "no TLV topic", plan(tlvs=[(3, b"make_goldens.py")]))
+    add("two-topic-tlvs", "inconsistent", "open", "the TLV topic is there twice", plan(tlvs=[(1, b"orders"), (1, b"orders")]))
+    add("tlv-beyond-tlv-length", "inconsistent", "open", "the last TLV states a longer value than tlv_length leaves room for",
+        _tlv_too_long(plan()))
+    add("padding-not-zero-header", "inconsistent", "open", "a byte of the file header's padding is 1; file header, header_copy and checksums agree",
+        plan(header_padding_byte=1))
+    add("header-copy-differs", "inconsistent", "verify", "header_copy has another created_at than the file header; both are sound, and the trailer agrees "
+        "with header_copy", _header_differs(plan()), offsets)
+    add("header-copy-of-another-segment", "misplaced", "open", "header_copy and the trailer name different segments; both are sound",
+        plan(edit_sections=_foreign_header_copy, force_trailer={"header_crc": struct.unpack("<I", file_header(_foreign())[-4:])[0]}), offsets)
+    add("file-length-wrong", "inconsistent", "open", "the trailer's file_length is 64 less than footer_position + footer_length + 64",
+        plan(force_trailer={"file_length": len(base.data) - 64}), offsets)
+    add("bytes-missing-at-front", "truncated", "open", "the first 64 bytes of the file are not there; all that is there is sound", base.data[64:], [])
+    add("truncated-at-trailer", "not_a_segment", "open", "the file ends where the trailer should begin", base.data[:-64], offsets)
+    add("truncated-in-block", "not_a_segment", "open", "the file ends in the middle of the last block", base.data[:starts[2] + base.block_lengths[2] // 2],
+        offsets[:6])
+    add("shorter-than-a-trailer", "truncated", "open", "the file has 63 bytes", base.data[:63], [])
+    add("footer-length-over-limit", "limit", "open", "footer_length is 134217792, 64 above the limit", plan(force_trailer={"footer_length": 134217792}), offsets)
+
+    # --- Footer ---
+    add("footer-crc", "checksum", "open", "one bit of value_bytes in the footer is flipped", flip(base.section_positions[3] + 112), offsets)
+    add("index-position-wrong", "inconsistent", "open", "the second index entry's position is 64 too high",
+        with_block(index_force={"position": starts[1] + 64}), offsets)
+    add("index-coverage-hole", "inconsistent", "open", "the second block's coverage begins one above the end of the first one's, in index and block header",
+        with_block(base=104, records=simple_records(104, 2)), [100, 101, 102, 104, 105, 106, 107, 108])
+    add("overlapping-coverage", "inconsistent", "open", "the second block's coverage begins one below the end of the first one's, in index and block header; "
+        "the records' offsets ascend", with_block(base=102), offsets[:3] + offsets[6:])
+    add("index-differs-from-block", "inconsistent", "decode", "the second index entry has another max_timestamp than the block's header",
+        with_block(index_force={"max_timestamp": T + 105001}), offsets)
+    add("unknown-critical-section", "unsupported", "open", "a section of type 77 with the flag CRITICAL",
+        plan(edit_sections=lambda sections: sections.append([77, 1, b"of the future"])), offsets)
+    add("duplicate-section", "inconsistent", "open", "the section statistics is there twice",
+        plan(edit_sections=lambda sections: sections.insert(3, sections[2])), offsets)
+    add("missing-section", "inconsistent", "open", "there is no section gaps", plan(edit_sections=lambda sections: sections.pop(3)), offsets)
+    add("sections-out-of-order", "inconsistent", "open", "gaps stands before statistics",
+        plan(edit_sections=lambda sections: sections.insert(2, sections.pop(3))), offsets)
+    add("section-beyond-footer", "inconsistent", "open", "the last section's length goes beyond the footer", _section_too_long(plan()), offsets)
+    add("padding-not-zero-footer", "inconsistent", "open", "the last byte of the footer, which is padding, is 1; footer_crc agrees", _footer_padding(plan()),
+        offsets)
+    add("statistics-wrong", "inconsistent", "verify", "value_bytes is one too high", plan(
+        force_statistics={"value_bytes": base.json["statistics"]["value_bytes"] + 1}), offsets)
+    add("gaps-overlapping", "inconsistent", "open", "two gap entries overlap", with_gap([(109, 115, 1), (114, 119, 2)]), offsets)
+    add("gap-outside-the-coverage", "inconsistent", "open", "a gap entry ends above end_offset", with_gap([(109, 121, 1)]), offsets)
+    add("gap-holds-a-record", "inconsistent", "verify", "a gap entry holds the last record", with_gap([(108, 112, 1)]), offsets)
+    add("rendered-size-wrong", "inconsistent", "verify", "rendered_sizes states one byte too many for the first block's values",
+        plan(edit_rendered_sizes=lambda ends: ends["values"].__setitem__(0, ends["values"][0] + 1)), offsets)
+
+    # --- Blocks in their places ---
+    add("block-header-crc", "checksum", "decode", "one bit of the second block's record_count is flipped", flip(starts[1] + 72),
+        offsets[:3] + offsets[6:])
+    blocks = [bytes(base.data[start:start + length]) for start, length in zip(starts, base.block_lengths)]
+    assert len(set(base.block_lengths)) == 1
+    rest = bytes(base.data[base.footer_position:])
+    head = bytes(base.data[:base.header_length])
+    add("swapped-blocks", "misplaced", "decode", "the first two blocks, which have the same length, have changed places",
+        head + blocks[1] + blocks[0] + blocks[2] + rest, offsets[6:])
+    add("repeated-block", "misplaced", "decode", "the first block stands in the second one's place too", head + blocks[0] + blocks[0] + blocks[2] + rest,
+        offsets[:3] + offsets[6:])
+    add("foreign-block", "misplaced", "decode", "the second block has another segment's salt; position, index and checksums agree",
+        with_block(force={"salt": fixed_id("another segment")[:8]}), offsets[:3] + offsets[6:])
+    add("padding-not-zero-block", "inconsistent", "decode", "the last byte of the second block, which is padding, is 1",
+        flip(starts[1] + base.block_lengths[1] - 1), offsets[:3] + offsets[6:])
+
+    outer_plan = segment_in_a_record()
+    outer = build(outer_plan)
+    add("block-header-crc-around-a-segment", "checksum", "decode", "made from segment-in-a-record: one bit of the outer second block's record_count is flipped; "
+        "a scan must not take the blocks inside it", flip(outer.block_positions[1] + 72, 1, outer.data), [500, 501, 505, 506])
+
+    # --- Block header ---
+    add("unknown-kind", "unsupported", "decode", "the second block's kind is 7", with_block(force={"kind": 7}))
+    add("unknown-codec", "unsupported", "decode", "KEYS of the second block has codec 3",
+        with_block(edit_directory=lambda entries: entries[1].__setitem__(1, 3)))
+    add("unknown-stream", "unsupported", "decode", "the second block has a stream of type 5", with_block(
+        edit_directory=lambda entries: entries.append([5, 0, crc32c(b"future"), 6, 6]), edit_stored=lambda stored: stored.__setitem__("future", b"future")))
+    add("streams-out-of-order", "inconsistent", "decode", "HEADERS stands before KEYS in the second block", with_block(
+        edit_directory=lambda entries: entries.insert(1, entries.pop(2)), edit_stored=_swap_keys_and_headers))
+    add("zero-length-stream-present", "inconsistent", "decode", "the second block, whose keys are null, has a KEYS stream of raw length 0", with_block(
+        records=[replace(r, key=None) for r in simple_records(103, 3)],
+        edit_directory=lambda entries: entries.insert(1, [2, 0, crc32c(b""), 0, 0])))
+    add("stored-length-beyond-block", "inconsistent", "decode", "the stored and raw length of VALUES are 64 more than block_length leaves room for",
+        with_block(edit_directory=_values_longer))
+    add("record-count-over-limit", "limit", "open", "the second block's constant columns claim 2^31 records; block header, index and statistics agree",
+        _many_records(plan()))
+    add("raw-length-over-limit", "limit", "open", "the raw length of the second block's VALUES is 2^28; block header, index and statistics agree",
+        with_block(codec="zstd", edit_directory=lambda entries: entries[3].__setitem__(4, 2**28)))
+    add("min-timestamp-wrong", "inconsistent", "decode", "the second block's min_timestamp is 5 too low; index, statistics and the first time entry agree",
+        with_block(force={"min_timestamp": T + 102995}))
+    add("tombstone-count-wrong", "inconsistent", "decode", "the second block's tombstone_count is 1, and no value is null; statistics agree",
+        with_block(force={"tombstone_count": 1}))
+    add("digest-wrong", "inconsistent", "verify", "the second block's content_digest is one too high; statistics agree", with_block(
+        force={"content_digest": digests(simple_records(103, 3, T + 103000))[0] + 1}))
+
+    # --- Streams ---
+    add("stream-crc", "checksum", "decode", "one bit of the second block's VALUES is flipped", flip(base.stream_positions[1]["VALUES"] + 3),
+        offsets[:3] + offsets[6:])
+    for codec in ("zstd", "lz4"):
+        for name, step, words in (("too-small", -1, "less"), ("too-large", 1, "more")):
+            add(f"raw-length-{name}-{codec}", "inconsistent", "decode",
+                f"the raw length of VALUES is one {words} than the {codec} data gives; META agrees with the raw length",
+                with_block(codec=codec, edit_directory=lambda entries, step=step: entries[3].__setitem__(4, entries[3][4] + step),
+                           edit_columns=lambda columns, step=step: _last_value_length(columns, step)))
+    zstd_of = zstandard.ZstdCompressor(level=3)
+    values = b"".join(r.value for r in simple_records(103, 3, T + 103000))
+
+    def zstd_values(stored: bytes) -> Plan:
+        return with_block(codec="zstd", edit_stored=lambda streams: streams.__setitem__("VALUES", stored))
+
+    add("zstd-two-frames", "inconsistent", "decode", "VALUES is stored as two zstd frames, the second one empty",
+        zstd_values(zstd_of.compress(values) + zstd_of.compress(b"")))
+    add("zstd-without-content-size", "inconsistent", "decode", "VALUES is stored as a zstd frame that does not state its content size",
+        zstd_values(zstandard.ZstdCompressor(level=3, write_content_size=False).compress(values)))
+    # By hand (RFC 8878 section 3.1.1): magic, descriptor (content size in 4 bytes), window descriptor, size, one raw block.
+    wide = b"\x28\xb5\x2f\xfd" + b"\x80" + bytes([14 << 3]) + struct.pack("<I", len(values)) + (len(values) << 3 | 1).to_bytes(3, "little") + values
+    assert zstandard.get_frame_parameters(wide).window_size == 2**24
+    add("zstd-window-over-limit", "limit", "decode", "VALUES is stored as a zstd frame with a window of 16 MiB", zstd_values(wide))
+
+    def columns(name: str, data: bytes) -> Plan:
+        return with_block(edit_columns=lambda found: found.__setitem__(name, data))
+
+    add("unknown-attribute-bit", "unsupported", "decode", "bit 1 of a record's attributes is set", columns("attributes", b"\1\0\2\0"))
+    add("unknown-column-encoding", "unsupported", "decode", "the column attributes has encoding 2", columns("attributes", b"\2\0"))
+    add("varint-overlong", "inconsistent", "decode", "a varint of 11 bytes", columns("skipped", b"\0" + b"\x80" * 10 + b"\0"))
+    add("varint-too-large", "inconsistent", "decode", "a varint of 10 bytes whose value is 2^64 (it would be 0 modulo 2^64)", columns("skipped", b"\0" + b"\x80" * 9 + b"\2"))
+    add("meta-trailing-bytes", "inconsistent", "decode", "META has a byte behind its last column",
+        with_block(edit_streams=lambda streams: streams.__setitem__("META", streams["META"] + b"\0")))
+    add("meta-cut", "inconsistent", "decode", "META ends inside its last column",
+        with_block(edit_streams=lambda streams: streams.__setitem__("META", streams["META"][:-1])))
+    add("constant-column-without-entries", "inconsistent", "decode", "no record has a header, and the column header_name is constant", with_block(
+        records=[replace(r, headers=[]) for r in simple_records(103, 3)], edit_columns=lambda found: found.__setitem__("header_name", b"\0\0")))
+    add("meta-sum-mismatch", "inconsistent", "decode", "VALUES is one byte longer than the lengths in META",
+        with_block(edit_streams=lambda streams: streams.__setitem__("VALUES", streams["VALUES"] + b"x")))
+    add("offset-beyond-coverage", "inconsistent", "decode", "the last record's offset is the block's end_offset", columns("skipped", b"\1\0\0\1"))
+    return out
+
+
+def _tlv_too_long(plan: Plan) -> bytes:
+    """The length field of the last TLV (created_at) is 8 too high, in file header and header_copy."""
+    return _rewrite_header(plan, lambda header: header.__setitem__(_last_tlv(header) + 4, 16), copy_too=True)
+
+
+def _last_tlv(header: bytes) -> int:
+    """Position of the last TLV's head: all made here end with created_at, which has 16 bytes."""
+    return 96 + struct.unpack_from("<I", header, 80)[0] - 16
+
+
+def _header_differs(plan: Plan) -> bytes:
+    """The file header alone gets another created_at."""
+    return _rewrite_header(plan, lambda header: header.__setitem__(_last_tlv(header) + 8, header[_last_tlv(header) + 8] ^ 1), copy_too=False)
+
+
+def _rewrite_header(plan: Plan, edit: Callable[[bytearray], None], copy_too: bool) -> bytes:
+    built = build(plan)
+    header = built.data[:built.header_length]
+    edit(header)
+    header[-4:] = struct.pack("<I", crc32c(header[:-4]))
+    if copy_too:
+        plan.edit_sections = lambda sections: sections[0].__setitem__(2, bytes(header))
+        plan.force_trailer = {"header_crc": struct.unpack("<I", header[-4:])[0]}
+        built = build(plan)
+    built.data[:len(header)] = header
+    return bytes(built.data)
+
+
+def _foreign() -> Plan:
+    """Another segment with the header of three-blocks otherwise."""
+    plan = three_blocks()
+    plan.segment_id, plan.topic_id = fixed_id("another segment"), fixed_id("topic orders")
+    plan.tlvs = [(1, b"orders"), (2, b"golden-cluster"), (3, b"make_goldens.py"), (4, struct.pack("<q", T))]
+    return plan
+
+
+def _foreign_header_copy(sections: list[list]) -> None:
+    sections[0][2] = file_header(_foreign())
+
+
+def _reseal_footer(built: Built) -> bytes:
+    """footer_crc and trailer_crc anew, after bytes of the footer were changed."""
+    data = built.data
+    data[-44:-40] = struct.pack("<I", crc32c(data[built.footer_position:-64]))
+    data[-12:-8] = struct.pack("<I", crc32c(data[-64:-12]))
+    return bytes(data)
+
+
+def _section_too_long(plan: Plan) -> bytes:
+    built = build(plan)
+    struct.pack_into("<Q", built.data, built.section_positions[5] - 8, 2**40)
+    return _reseal_footer(built)
+
+
+def _footer_padding(plan: Plan) -> bytes:
+    built = build(plan)
+    last_end = built.section_positions[5] + 8 + 8 * 3 * 3
+    assert last_end < len(built.data) - 64, "the footer has no padding"
+    built.data[-65] = 1
+    return _reseal_footer(built)
+
+
+def with_gap(entries: list[tuple[int, int, int]]) -> Plan:
+    """three-blocks whose last block covers ten offsets without records, with these gap entries."""
+    plan = three_blocks(segment_id=fixed_id("segment three-blocks"), gap_entries=entries)
+    plan.blocks[2] = replace(plan.blocks[2], end=119)
+    return plan
+
+
+def _swap_keys_and_headers(stored: dict[str, bytes]) -> None:
+    keys, values = stored.pop("KEYS"), stored.pop("VALUES")
+    stored["KEYS"], stored["VALUES"] = keys, values
+
+
+def _values_longer(entries: list[list]) -> None:
+    """Codec none: the two lengths have to agree, so both are wrong together."""
+    entries[3][3] += 64
+    entries[3][4] += 64
+
+
+def _last_value_length(columns: dict[str, bytes], step: int) -> None:
+    """The values of three-blocks all have one length below 127, so their column is constant: write it plain."""
+    length = columns["value"][1]
+    columns["value"] = bytes([1, length, length, length + step])
+
+
+def _many_records(plan: Plan) -> Plan:
+    """META of nothing but constant columns, a few bytes that stand for 2^31 tombstones without keys."""
+    count = 2**31
+    plan.blocks[1] = Block(103, 103 + count, [Rec(103, T, None, None)], force={"record_count": count, "tombstone_count": count})
+    plan.blocks[2] = Block(103 + count, 106 + count, simple_records(103 + count, 3))
+    return plan
+
+
+# --------------------------------------------------------------------------------------------------------------
+
+
+def write(path: Path, data: bytes, text: str, force: bool) -> str:
+    """Both files or none. Says what was done."""
+    beside = path.with_suffix(".json")
+    if (path.exists() or beside.exists()) and not force:
+        same = path.exists() and beside.exists() and path.read_bytes() == data and beside.read_text("utf-8") == text
+        return "kept" if same else "kept; this program would write something else now"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    beside.write_text(text, "utf-8", newline="\n")
+    return "written"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Writes the golden and broken segments; see the top of the file.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these")
+    parser.add_argument("--fixtures", type=Path, default=Path(__file__).resolve().parent.parent.parent / "fixtures")
+    parser.add_argument("--force", action="store_true", help="overwrite files that exist")
+    arguments = parser.parse_args()
+
+    todo: list[tuple[Path, bytes, dict]] = []
+    for plan in goldens():
+        if not arguments.names or plan.name in arguments.names:
+            built = build(plan)
+            todo.append((arguments.fixtures / "golden" / "v1" / f"{plan.name}.kseg", bytes(built.data), golden_json(plan, built)))
+    for broken in broken_segments():
+        if not arguments.names or broken.name in arguments.names:
+            described = {"error_class": broken.error_class, "at": broken.at, "what": broken.what}
+            if broken.scan_offsets is not None:
+                described["scan_offsets"] = broken.scan_offsets
+            todo.append((arguments.fixtures / "broken" / "v1" / f"{broken.name}.kseg", broken.data, described))
+
+    failed = 0
+    for path, data, described in todo:
+        done = write(path, data, json_text(described), arguments.force)
+        problems = check_goldens.check_file(path)  # what stands there now, read back by the reader
+        failed += bool(problems)
+        print(f"{path.parent.parent.name}/{path.stem}: {done}" + "".join(f"\n    {problem}" for problem in problems))
+    if not todo:
+        print("nothing of that name")
+        return 1
+    print(f"{len(todo)} segments, {failed} do not read back as described")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,405 @@
+"""A strict reader of kbk repositories in a local folder, written from SPEC.md section 11 and from nothing else.
+
+    python repo.py DIR TOPIC PARTITION [--view VIEW] [--topic-id ID] [--sequence N]
+                                                        all records of a partition, rendered as in SPEC.md section 10
+    python repo.py DIR --verify [--sequence N]          checks everything that the snapshot names, prints JSON
+    python repo.py DIR --list [--sequence N]            partitions of the snapshot, one JSON object a line
+
+It reads in the order of section 11.6: the snapshot with the highest sequence (or the one asked for), then pages, then segments.
+Objects that the snapshot does not name are not looked at. What is wrong is a kseg.FormatError whose `what` is the object's key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import kseg
+from kseg import CHECKSUM, INCONSISTENT, LIMIT, MISPLACED, TRUNCATED, UNSUPPORTED, FormatError, require
+
+MAX_JSON = 268435456  # section 6
+SEAL_LENGTH = 77  # ,"sha256":"<64 digits>"} ; a line feed follows
+MAX_PAGE_ENTRIES = 512
+
+_SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}\n')
+_TOPIC = r"(?P<topic>[a-zA-Z0-9._-]{1,249})"
+_PLACE = _TOPIC + r"/(?P<topic_id>[0-9a-f]{32})/(?P<partition>0|[1-9][0-9]{0,9})"
+SEGMENT_KEY = re.compile(r"data/" + _PLACE + r"/(?P<base>[0-9]{20})-(?P<id>[0-9a-f]{16})\.kseg")
+PAGE_KEY = re.compile(r"index/" + _PLACE + r"/(?P<base>[0-9]{20})-(?P<digest>[0-9a-f]{16})\.json")
+SNAPSHOT_NAME = re.compile(r"(?P<sequence>[0-9]{20})\.json")
+
+STRING, NUMBER, BOOLEAN, ARRAY, OBJECT = str, int, bool, list, dict
+
+
+@dataclass(frozen=True)
+class Sealed:
+    key: str
+    sha256: str
+    members: dict
+
+
+def parse_sealed(key: str, data: bytes) -> Sealed:
+    """Section 11.2: the form and the digest before anything else."""
+    require(len(data) <= MAX_JSON, LIMIT, key, None, f"{len(data)} bytes")
+    require(len(data) >= SEAL_LENGTH + 1, TRUNCATED, key, None, f"{len(data)} bytes are too few for sealed JSON")
+    body, seal = data[:-SEAL_LENGTH - 1], data[-SEAL_LENGTH - 1:]
+    match = _SEAL.fullmatch(seal)
+    if match is None:  # what cutting the object short looks like
+        raise FormatError(TRUNCATED, key, len(body), "does not end as sealed JSON does")
+    stated = match[1].decode("ascii")
+    require(hashlib.sha256(body).hexdigest() == stated, CHECKSUM, key, len(body), "sha256")
+    try:
+        members = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except ValueError as error:
+        raise FormatError(INCONSISTENT, key, None, f"not JSON: {error}") from None
+    require(isinstance(members, dict), INCONSISTENT, key, None, "not a JSON object")
+    require(list(members)[-1] == "sha256" and members["sha256"] == stated, INCONSISTENT, key, None, "sha256 is not the last member")
+    return Sealed(key, stated, members)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def member(key: str, of: object, name: str, kind: type, or_null: bool = False) -> object:
+    """A member of a JSON object, of the type that the tables of section 11 state."""
+    require(isinstance(of, dict) and name in of, INCONSISTENT, key, None, f"no member {name}")
+    value = of[name]
+    if value is None and or_null:
+        return None
+    # Python's bool is an int, and a number may be a float: neither is what the tables mean by a number.
+    good = isinstance(value, kind) and not (kind is NUMBER and isinstance(value, bool))
+    require(good, INCONSISTENT, key, None, f"member {name} is {value!r}")
+    return value
+
+
+def hex_member(key: str, of: object, name: str, digits: int) -> str:
+    value = member(key, of, name, STRING)
+    require(re.fullmatch(f"[0-9a-f]{{{digits}}}", value) is not None, INCONSISTENT, key, None, f"member {name} is {value!r}")
+    return value
+
+
+def offset_member(key: str, of: object, name: str) -> int:
+    value = member(key, of, name, NUMBER)
+    require(0 <= value <= kseg.I64_MAX, INCONSISTENT, key, None, f"member {name} is {value}")
+    return value
+
+
+def check_format(sealed: Sealed, name: str) -> None:
+    found = member(sealed.key, sealed.members, "format", STRING)
+    require(found == name, MISPLACED, sealed.key, None, f"format is {found!r}, not {name!r}")
+    version = member(sealed.key, sealed.members, "version", NUMBER)
+    require(version == 1, UNSUPPORTED, sealed.key, None, f"version {version}")
+
+
+# --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a page."""
+
+    key: str
+    segment_id: str
+    size: int
+    footer_position: int
+    sha256: str
+    base_offset: int
+    end_offset: int
+    min_timestamp: int
+    max_timestamp: int
+    records: int
+    raw_bytes: int
+    timestamp_type: str
+
+
+@dataclass(frozen=True)
+class Partition:
+    topic: str
+    topic_id: str
+    partition: int
+    members: dict  # of the snapshot
+
+
+class Repository:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.identity = parse_sealed("kbk.json", self.read("kbk.json"))
+        check_format(self.identity, "kbk-repository")
+        self.repository_id = hex_member("kbk.json", self.identity.members, "repository_id", 32)
+        member("kbk.json", self.identity.members, "created_at", STRING)
+
+    def read(self, key: str) -> bytes:
+        """Callers check that the key has a form of section 11.1, so that it stays inside the folder."""
+        try:
+            return self.folder.joinpath(*key.split("/")).read_bytes()
+        except FileNotFoundError:
+            raise FormatError(TRUNCATED, key, None, "the object is not there") from None
+
+    def sequences(self) -> list[int]:
+        """All snapshots there are. Other names are not objects (section 11.6)."""
+        folder = self.folder / "snapshots"
+        if not folder.is_dir():
+            return []
+        matches = (SNAPSHOT_NAME.fullmatch(path.name) for path in folder.iterdir())
+        return sorted(int(match["sequence"]) for match in matches if match and int(match["sequence"]) >= 1)
+
+    def snapshot(self, sequence: int | None = None) -> Snapshot | None:
+        """The newest one, or a named one; None where there is none yet."""
+        if sequence is None:
+            sequences = self.sequences()
+            if not sequences:
+                return None
+            sequence = sequences[-1]
+        return Snapshot(self, sequence)
+
+
+class Snapshot:
+    def __init__(self, repository: Repository, sequence: int) -> None:
+        self.repository = repository
+        self.key = key = f"snapshots/{sequence:020}.json"
+        self.sealed = parse_sealed(key, repository.read(key))
+        check_format(self.sealed, "kbk-snapshot")
+        members = self.sealed.members
+        found = hex_member(key, members, "repository_id", 32)
+        require(found == repository.repository_id, MISPLACED, key, None, f"repository_id {found}, kbk.json has {repository.repository_id}")
+        self.sequence = offset_member(key, members, "sequence")
+        require(self.sequence == sequence, MISPLACED, key, None, f"sequence {self.sequence}")
+        self.parent = member(key, members, "parent", OBJECT, or_null=True)
+        if self.parent is not None:
+            require(offset_member(key, self.parent, "sequence") < sequence, INCONSISTENT, key, None, "the parent is not older")
+            hex_member(key, self.parent, "sha256", 64)
+        hex_member(key, members, "nonce", 32)
+        for name in ("started_at", "created_at", "writer"):
+            member(key, members, name, STRING)
+        member(key, members, "cluster_id", STRING, or_null=True)
+        self.partitions = list(self._partitions())
+
+    def _partitions(self) -> Iterator[Partition]:
+        key, before = self.key, None
+        for topic in member(key, self.sealed.members, "topics", ARRAY):
+            name = member(key, topic, "name", STRING)
+            require(re.fullmatch(_TOPIC, name) is not None and name not in (".", ".."), INCONSISTENT, key, None, f"topic name {name!r}")
+            topic_id = hex_member(key, topic, "topic_id", 32)
+            first_seen, last_seen = offset_member(key, topic, "first_seen"), offset_member(key, topic, "last_seen")
+            require(1 <= first_seen <= last_seen <= self.sequence, INCONSISTENT, key, None, f"topic {name} seen from {first_seen} to {last_seen}")
+            require(before is None or before < (name, first_seen, topic_id), INCONSISTENT, key, None, f"topic {name} is out of order")
+            before = (name, first_seen, topic_id)
+            member(key, topic, "deleted", BOOLEAN)
+            member(key, topic, "internal", BOOLEAN)
+            member(key, topic, "replication_factor", NUMBER)
+            config = member(key, topic, "config", OBJECT, or_null=True)
+            require(config is None or all(isinstance(value, str) for value in config.values()), INCONSISTENT, key, None, f"config of topic {name}")
+            partition_before = -1
+            for partition in member(key, topic, "partitions", ARRAY):
+                number = offset_member(key, partition, "partition")
+                require(number > partition_before, INCONSISTENT, key, None, f"partition {number} of topic {name} is out of order")
+                partition_before = number
+                yield Partition(name, topic_id, number, partition)
+
+    def find(self, topic: str, partition: int, topic_id: str | None = None) -> Partition:
+        """With several topics of one name, the last one: the one first seen last."""
+        found = [p for p in self.partitions if p.topic == topic and p.partition == partition and topic_id in (None, p.topic_id)]
+        if not found:
+            raise KeyError(f"{self.key} has no partition {partition} of topic {topic}")
+        return found[-1]
+
+    def entries(self, partition: Partition) -> list[Entry]:
+        """All segments of a partition, after every check that pages and snapshot allow."""
+        key, of = self.key, partition.members
+        base_offset, end_offset = offset_member(key, of, "base_offset"), offset_member(key, of, "end_offset")
+        require(base_offset <= end_offset, INCONSISTENT, key, None, f"coverage {base_offset} to {end_offset}")
+        # The source's own numbers are its own: they are there, and not compared with anything.
+        for name in ("log_start_offset", "high_watermark", "last_stable_offset"):
+            member(key, of, name, NUMBER)
+        for lost in member(key, of, "lost", ARRAY):
+            require(offset_member(key, lost, "from") < offset_member(key, lost, "to"), INCONSISTENT, key, None, f"lost {lost!r}")
+
+        pages = member(key, of, "pages", ARRAY)
+        entries: list[Entry] = []
+        for page in pages:
+            of_page = self._page(partition, page)
+            if entries:
+                require(of_page[0].base_offset == entries[-1].end_offset, INCONSISTENT, member(key, page, "key", STRING), None,
+                        f"begins at {of_page[0].base_offset}, the page before ends at {entries[-1].end_offset}")
+            entries += of_page
+
+        covered = (entries[0].base_offset, entries[-1].end_offset) if entries else (base_offset, base_offset)
+        require((base_offset, end_offset) == covered, INCONSISTENT, key, None,
+                f"partition {partition.partition} of topic {partition.topic}: coverage {base_offset} to {end_offset}, the pages' is {covered}")
+        for name, found in (
+            ("records", sum(entry.records for entry in entries)),
+            ("stored_bytes", sum(entry.size for entry in entries)),
+            ("raw_bytes", sum(entry.raw_bytes for entry in entries)),
+        ):
+            stated = member(key, of, name, NUMBER)
+            require(stated == found, INCONSISTENT, key, None,
+                    f"partition {partition.partition} of topic {partition.topic}: {name} is {stated}, the entries' sum is {found}")
+        return entries
+
+    def _page(self, partition: Partition, reference: object) -> list[Entry]:
+        key = member(self.key, reference, "key", STRING)
+        match = PAGE_KEY.fullmatch(key)
+        require(match is not None, INCONSISTENT, self.key, None, f"{key!r} is not the key of a page")
+        _check_place(match, partition, self.key, key)
+        sha256 = hex_member(self.key, reference, "sha256", 64)
+        require(match["digest"] == sha256[:16], INCONSISTENT, self.key, None, f"{key} does not carry the digest {sha256}")
+
+        sealed = parse_sealed(key, self.repository.read(key))
+        require(sealed.sha256 == sha256, MISPLACED, key, None, f"a sound page, but the snapshot names {sha256}")
+        check_format(sealed, "kbk-page")
+        place = (member(key, sealed.members, "topic", STRING), member(key, sealed.members, "topic_id", STRING),
+                 member(key, sealed.members, "partition", NUMBER))
+        require(place == (partition.topic, partition.topic_id, partition.partition), MISPLACED, key, None, f"a page of {place}")
+
+        entries: list[Entry] = []
+        for item in member(key, sealed.members, "segments", ARRAY):
+            entry = self._entry(partition, key, item)
+            if entries:
+                require(entry.base_offset == entries[-1].end_offset, INCONSISTENT, key, None,
+                        f"{entry.key} begins at {entry.base_offset}, the entry before ends at {entries[-1].end_offset}")
+            entries.append(entry)
+        require(1 <= len(entries) <= MAX_PAGE_ENTRIES, INCONSISTENT, key, None, f"{len(entries)} entries")
+        require(int(match["base"]) == entries[0].base_offset, INCONSISTENT, key, None, f"begins at {entries[0].base_offset}")
+        for name, found in (("base_offset", entries[0].base_offset), ("end_offset", entries[-1].end_offset), ("segments", len(entries))):
+            stated = member(self.key, reference, name, NUMBER)
+            require(stated == found, INCONSISTENT, self.key, None, f"{name} of {key} is {stated}, the page's is {found}")
+        return entries
+
+    def _entry(self, partition: Partition, page: str, item: object) -> Entry:
+        key = member(page, item, "key", STRING)
+        match = SEGMENT_KEY.fullmatch(key)
+        require(match is not None, INCONSISTENT, page, None, f"{key!r} is not the key of a segment")
+        _check_place(match, partition, page, key)
+        entry = Entry(
+            key=key,
+            segment_id=hex_member(page, item, "segment_id", 32),
+            size=offset_member(page, item, "size"),
+            footer_position=offset_member(page, item, "footer_position"),
+            sha256=hex_member(page, item, "sha256", 64),
+            base_offset=offset_member(page, item, "base_offset"),
+            end_offset=offset_member(page, item, "end_offset"),
+            min_timestamp=member(page, item, "min_timestamp", NUMBER),
+            max_timestamp=member(page, item, "max_timestamp", NUMBER),
+            records=offset_member(page, item, "records"),
+            raw_bytes=offset_member(page, item, "raw_bytes"),
+            timestamp_type=member(page, item, "timestamp_type", STRING),
+        )
+        require(int(match["base"]) == entry.base_offset and match["id"] == entry.segment_id[:16], INCONSISTENT, page, None,
+                f"{key} names another base_offset or segment_id than its entry")
+        require(entry.base_offset <= entry.end_offset, INCONSISTENT, page, None, f"{key}: coverage {entry.base_offset} to {entry.end_offset}")
+        require(entry.timestamp_type in ("CreateTime", "LogAppendTime"), INCONSISTENT, page, None, f"{key}: timestamp_type {entry.timestamp_type!r}")
+        return entry
+
+    def segment(self, partition: Partition, entry: Entry, whole: bool = False) -> kseg.Segment:
+        """Opens (`whole`: verifies) the segment and compares it with its entry and its place."""
+        data = self.repository.read(entry.key)
+        require(len(data) >= entry.size, TRUNCATED, entry.key, None, f"{len(data)} bytes, its entry states {entry.size}")
+        require(len(data) == entry.size, MISPLACED, entry.key, None, f"{len(data)} bytes, its entry states {entry.size}")
+        if whole:
+            require(hashlib.sha256(data).hexdigest() == entry.sha256, CHECKSUM, entry.key, None, "sha256 of the object")
+        try:
+            segment = kseg.verify(data) if whole else kseg.open(data)
+        except FormatError as error:
+            raise FormatError(error.error_class, f"{entry.key}: {error.what}", error.position, error.detail) from None
+
+        header, statistics = segment.header, segment.statistics
+        for name, found, wanted in (
+            ("segment_id", header.segment_id.hex(), entry.segment_id),
+            ("topic", header.topic, partition.topic),
+            ("topic_id", header.topic_id.hex(), partition.topic_id),
+            ("partition", header.partition, partition.partition),
+        ):
+            require(found == wanted, MISPLACED, entry.key, None, f"{name} is {found}, expected {wanted}")
+        for name, found, wanted in (
+            ("footer_position", segment.trailer.footer_position, entry.footer_position),
+            ("base_offset", statistics.base_offset, entry.base_offset),
+            ("end_offset", statistics.end_offset, entry.end_offset),
+            ("min_timestamp", statistics.min_timestamp, entry.min_timestamp),
+            ("max_timestamp", statistics.max_timestamp, entry.max_timestamp),
+            ("record_count", statistics.record_count, entry.records),
+            ("raw_bytes", statistics.raw_bytes, entry.raw_bytes),
+            ("timestamp_type", ("CreateTime", "LogAppendTime")[header.timestamp_type], entry.timestamp_type),
+        ):
+            require(found == wanted, INCONSISTENT, entry.key, None, f"{name} is {found}, its entry states {wanted}")
+        return segment
+
+    def records(self, partition: Partition) -> Iterator[kseg.Record]:
+        for entry in self.entries(partition):
+            yield from self.segment(partition, entry).records()
+
+    def verify(self) -> dict:
+        """Everything that this snapshot names."""
+        if self.parent is not None:
+            # A parent may have been removed; one that is there has to be the one that was meant.
+            key = f"snapshots/{self.parent['sequence']:020}.json"
+            if self.parent["sequence"] in self.repository.sequences():
+                parent = parse_sealed(key, self.repository.read(key))
+                require(parent.sha256 == self.parent["sha256"], MISPLACED, key, None, f"not the parent that {self.key} names")
+        counts = {"segments": 0, "records": 0, "bytes": 0}
+        for partition in self.partitions:
+            for entry in self.entries(partition):
+                self.segment(partition, entry, whole=True)
+                counts["segments"] += 1
+                counts["records"] += entry.records
+                counts["bytes"] += entry.size
+        return {"ok": True, "sequence": self.sequence, "partitions": len(self.partitions), **counts}
+
+
+def _check_place(match: re.Match[str], partition: Partition, named_by: str, key: str) -> None:
+    place = (match["topic"], match["topic_id"], int(match["partition"]))
+    require(place == (partition.topic, partition.topic_id, partition.partition), INCONSISTENT, named_by, None,
+            f"{key} is not in the place of partition {partition.partition} of topic {partition.topic}")
+
+
+# --------------------------------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Reads a kbk repository in a local folder.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("topic", nargs="?")
+    parser.add_argument("partition", nargs="?", type=int)
+    parser.add_argument("--view", choices=kseg.VIEWS, default="records.jsonl", help="the rendering; records.jsonl is the default")
+    parser.add_argument("--topic-id", help="32 hex digits, where the snapshot has several topics of that name; default: the last one")
+    parser.add_argument("--sequence", type=int, help="of the snapshot; the newest is the default")
+    parser.add_argument("--verify", action="store_true", help="check everything the snapshot names, print JSON")
+    parser.add_argument("--list", action="store_true", help="print the partitions, one JSON object a line")
+    arguments = parser.parse_args()
+    if not (arguments.verify or arguments.list or arguments.partition is not None):
+        parser.error("TOPIC and PARTITION, or --verify, or --list")
+    try:
+        snapshot = Repository(arguments.folder).snapshot(arguments.sequence)
+        if snapshot is None:  # a repository that nothing was committed to
+            if arguments.verify:
+                print(json.dumps({"ok": True, "sequence": None}))
+            elif not arguments.list:
+                raise KeyError("the repository has no snapshot")
+        elif arguments.verify:
+            print(json.dumps(snapshot.verify()))
+        elif arguments.list:
+            for p in snapshot.partitions:
+                print(json.dumps({"topic": p.topic, "topic_id": p.topic_id, "partition": p.partition, "base_offset": p.members.get("base_offset"),
+                                  "end_offset": p.members.get("end_offset"), "records": p.members.get("records")}))
+        else:
+            partition = snapshot.find(arguments.topic, arguments.partition, arguments.topic_id)
+            for record in snapshot.records(partition):
+                sys.stdout.buffer.write(kseg.render([record], arguments.view))
+    except FormatError as error:
+        sys.stdout.flush()
+        print(json.dumps(kseg.error_to_json(error)), file=sys.stdout if arguments.verify else sys.stderr)
+        return 1
+    except KeyError as error:
+        print(error.args[0], file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
