@@ -1,0 +1,268 @@
+//! What one backup run found and stored, and the snapshot that it makes of the one before. No I/O.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::error::{RepoError, Result};
+use super::id::Id;
+use super::keys::{Place, TopicName};
+use super::page::SegmentEntry;
+use super::sealed::Stored;
+use super::snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};
+
+/// A commit before it is made: what is new since the snapshot it started from.
+///
+/// It says nothing of topics that the run did not look at, so it can be applied to a later snapshot
+/// as well, if nobody else changed the same partitions.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The newest snapshot when the run began; every partition goes on where it ends there.
+    pub base: Option<Stored<Snapshot>>,
+    /// Random, and new for each commit.
+    pub nonce: Id,
+    /// When the offsets were taken.
+    pub started_at: Timestamp,
+    /// When the snapshot was made.
+    pub created_at: Timestamp,
+    /// Program and version.
+    pub writer: String,
+    /// Kafka's id of the cluster, where it gave one.
+    pub cluster_id: Option<String>,
+    /// The topics that the run looked at and found.
+    pub topics: Vec<TopicChange>,
+    /// Topics of the base that the run looked for and that the cluster no longer has.
+    pub gone: Vec<(TopicName, Id)>,
+}
+
+/// A topic as the cluster described it.
+#[derive(Clone, Debug)]
+pub struct TopicChange {
+    /// Its name.
+    pub name: TopicName,
+    /// Kafka's id of it; zeros where the cluster gave none.
+    pub topic_id: Id,
+    /// One of Kafka's own topics.
+    pub internal: bool,
+    /// Replicas of each partition.
+    pub replication_factor: i32,
+    /// Every value that is not the broker's default; `None` where the cluster did not tell.
+    pub config: Option<BTreeMap<String, String>>,
+    /// Every partition of the topic.
+    pub partitions: Vec<PartitionChange>,
+}
+
+/// A partition as the cluster described it, and what was stored of it.
+#[derive(Clone, Debug)]
+pub struct PartitionChange {
+    /// Its number.
+    pub partition: i32,
+    /// Of the source when the run began.
+    pub log_start_offset: i64,
+    /// Of the source when the run began.
+    pub high_watermark: i64,
+    /// Of the source when the run began.
+    pub last_stable_offset: i64,
+    /// New segments, durable already, in offset order. The first one begins where the base ends;
+    /// in a partition that the base does not have, anywhere.
+    pub segments: Vec<SegmentEntry>,
+    /// Ranges inside the new segments that the source had deleted before they were read.
+    pub lost: Vec<LostRange>,
+}
+
+/// All pages of each partition that has new segments, by its place.
+pub(super) type ChangedPages = BTreeMap<Place, Vec<PageRef>>;
+
+type Topics = BTreeMap<(TopicName, Id), TopicState>;
+
+impl Change {
+    /// Each partition that has new segments, with these.
+    pub(super) fn stored(&self) -> impl Iterator<Item = (Place, &[SegmentEntry])> {
+        self.topics.iter().flat_map(|topic| {
+            let stored = topic.partitions.iter().filter(|p| !p.segments.is_empty());
+            stored.map(|p| (topic.place(p.partition), p.segments.as_slice()))
+        })
+    }
+
+    /// The snapshot that follows `newest`, which is the base or one that came after it.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Conflict`] where a partition with new segments does not stand in `newest` as it
+    /// stood in the base.
+    pub(super) fn apply(
+        &self,
+        repository_id: Id,
+        newest: Option<&Stored<Snapshot>>,
+        pages: &ChangedPages,
+    ) -> Result<Snapshot> {
+        let sequence = newest.map_or(1, |newest| newest.sequence.saturating_add(1));
+        let carried_over = newest.map_or(&[][..], |newest| &newest.topics);
+        let mut topics: Topics = carried_over
+            .iter()
+            .map(|topic| ((topic.name.clone(), topic.topic_id), topic.clone()))
+            .collect();
+        for gone in &self.gone {
+            self.apply_gone(gone, &mut topics);
+        }
+        for found in &self.topics {
+            self.apply_topic(found, sequence, pages, &mut topics)?;
+        }
+        let mut topics: Vec<TopicState> = topics.into_values().collect();
+        topics.sort_by(|a, b| a.order().cmp(&b.order()));
+        Ok(Snapshot {
+            repository_id,
+            sequence,
+            parent: newest.map(|newest| ParentRef {
+                sequence: newest.sequence,
+                sha256: newest.sha256,
+            }),
+            nonce: self.nonce,
+            started_at: self.started_at,
+            created_at: self.created_at,
+            writer: self.writer.clone(),
+            cluster_id: self.cluster_id.clone(),
+            topics,
+        })
+    }
+
+    /// A topic that another run has seen since the base is not gone.
+    fn apply_gone(&self, gone: &(TopicName, Id), topics: &mut Topics) {
+        if let Some(topic) = topics.get_mut(gone)
+            && topic.last_seen <= self.base_sequence()
+        {
+            topic.deleted = true;
+        }
+    }
+
+    fn apply_topic(
+        &self,
+        found: &TopicChange,
+        sequence: u64,
+        pages: &ChangedPages,
+        topics: &mut Topics,
+    ) -> Result<()> {
+        let id = (found.name.clone(), found.topic_id);
+        let before = topics.remove(&id);
+        let first_seen = before.as_ref().map_or(sequence, |topic| topic.first_seen);
+        let mut partitions: BTreeMap<i32, PartitionState> = before
+            .into_iter()
+            .flat_map(|topic| topic.partitions)
+            .map(|state| (state.partition, state))
+            .collect();
+        for change in &found.partitions {
+            let place = found.place(change.partition);
+            let before = partitions.get(&change.partition);
+            self.check_conflict(&place, change, before)?;
+            let state = change.apply(before, pages.get(&place));
+            partitions.insert(change.partition, state);
+        }
+        let topic = TopicState {
+            name: found.name.clone(),
+            topic_id: found.topic_id,
+            first_seen,
+            last_seen: sequence,
+            deleted: self.delete_namesakes(found, topics),
+            internal: found.internal,
+            replication_factor: found.replication_factor,
+            config: found.config.clone(),
+            partitions: partitions.into_values().collect(),
+        };
+        topics.insert(id, topic);
+        Ok(())
+    }
+
+    /// A cluster has one topic of a name, so others of that name are deleted. But if another run
+    /// found one since the base, then `found` may be the deleted one: says whether that is so.
+    /// Should it be wrong, then the next backup puts it right.
+    fn delete_namesakes(&self, found: &TopicChange, topics: &mut Topics) -> bool {
+        let base_sequence = self.base_sequence();
+        let name = &found.name;
+        let namesakes = || (name.clone(), Id::ZERO)..=(name.clone(), Id::MAX);
+        let is_newer = |topic: &TopicState| !topic.deleted && topic.first_seen > base_sequence;
+        if topics.range(namesakes()).any(|(_, topic)| is_newer(topic)) {
+            return true;
+        }
+        for (_, topic) in topics.range_mut(namesakes()) {
+            topic.deleted = true;
+        }
+        false
+    }
+
+    fn check_conflict(
+        &self,
+        place: &Place,
+        change: &PartitionChange,
+        now: Option<&PartitionState>,
+    ) -> Result<()> {
+        let base = self.base.as_ref().and_then(|base| base.partition(place));
+        let stored = |state: &PartitionState| (state.base_offset, state.end_offset);
+        let same = base.map(stored) == now.map(stored)
+            && base.map(|state| &state.pages) == now.map(|state| &state.pages);
+        if same || change.segments.is_empty() {
+            return Ok(());
+        }
+        Err(RepoError::Conflict {
+            place: place.clone(),
+            expected: base.map_or(change.start(), |state| state.end_offset),
+            found: now.map_or(change.start(), |state| state.end_offset),
+        })
+    }
+
+    fn base_sequence(&self) -> u64 {
+        self.base.as_ref().map_or(0, |base| base.sequence)
+    }
+}
+
+impl TopicChange {
+    fn place(&self, partition: i32) -> Place {
+        Place {
+            topic: self.name.clone(),
+            topic_id: self.topic_id,
+            partition,
+        }
+    }
+}
+
+impl PartitionChange {
+    /// Where the coverage of a partition begins that no snapshot has yet.
+    fn start(&self) -> i64 {
+        self.segments
+            .first()
+            .map_or(self.log_start_offset, |segment| segment.base_offset)
+    }
+
+    fn apply(
+        &self,
+        before: Option<&PartitionState>,
+        pages: Option<&Vec<PageRef>>,
+    ) -> PartitionState {
+        let mut state = before.cloned().unwrap_or_else(|| PartitionState {
+            partition: self.partition,
+            log_start_offset: self.log_start_offset,
+            high_watermark: self.high_watermark,
+            last_stable_offset: self.last_stable_offset,
+            base_offset: self.start(),
+            end_offset: self.start(),
+            records: 0,
+            stored_bytes: 0,
+            raw_bytes: 0,
+            lost: Vec::new(),
+            pages: Vec::new(),
+        });
+        state.log_start_offset = self.log_start_offset;
+        state.high_watermark = self.high_watermark;
+        state.last_stable_offset = self.last_stable_offset;
+        state.lost.extend(&self.lost);
+        for segment in &self.segments {
+            state.end_offset = segment.end_offset;
+            state.records = state.records.saturating_add(segment.records);
+            state.stored_bytes = state.stored_bytes.saturating_add(segment.size);
+            state.raw_bytes = state.raw_bytes.saturating_add(segment.raw_bytes);
+        }
+        if let Some(pages) = pages {
+            state.pages.clone_from(pages);
+        }
+        state
+    }
+}

@@ -1,0 +1,149 @@
+//! The commit protocol (SPEC section 11.6).
+//!
+//! Each step is durable before the next begins; on a local disk that takes the folders on the way
+//! to the new objects, too.
+//!
+//! 1. segments, written by [`SegmentUpload`](super::upload::SegmentUpload) before any of this;
+//! 2. pages: for each partition with new segments, the last page with these behind it if it was
+//!    not full, and new ones;
+//! 3. the snapshot, put under the number behind the highest one, if nothing has that name.
+//!
+//! A crash before 3 is done leaves the previous snapshot, and objects that nothing names. When 3
+//! fails, or the name is taken, the object that has the name is read: with our nonce in it the
+//! commit stands, and only the answer was lost. Otherwise another writer was first, and the change
+//! is applied to its snapshot and tried behind it.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::change::{Change, ChangedPages};
+use super::error::{RepoError, Result};
+use super::keys::{Key, Place};
+use super::page::{FULL_PAGE, Page, SegmentEntry};
+use super::repository::{PARALLEL_REQUESTS, Repository};
+use super::sealed::{MAX_SEALED_BYTES, Stored, seal};
+use super::snapshot::{PageRef, Snapshot};
+use super::store::Put;
+
+/// Each try fails only because another writer's succeeded; so many in a row are no accident.
+const MAX_TRIES: u32 = 64;
+
+impl Repository {
+    /// Makes the next snapshot of `change`, whose segments are durable already.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Conflict`] where another writer changed the same partitions since the base of
+    /// the change. After any error the previous snapshot stands, and the run can be repeated. Only
+    /// if the store could not be read either, the commit may stand nevertheless.
+    pub async fn commit(&self, change: &Change) -> Result<Stored<Snapshot>> {
+        let segments = change.stored().flat_map(|(_, segments)| segments);
+        let segments: Vec<_> = segments.map(|segment| segment.key.clone()).collect();
+        self.store().sync_folders(segments).await?;
+        let pages = self.write_pages(change).await?;
+        let names = pages.values().flatten().map(|page| page.key.clone());
+        self.store().sync_folders(names).await?;
+        self.publish(change, &pages).await
+    }
+
+    async fn write_pages(&self, change: &Change) -> Result<ChangedPages> {
+        let partitions: Vec<_> = change
+            .stored()
+            .map(|(place, segments)| self.extend_pages(change, place, segments))
+            .collect();
+        let pages = stream::iter(partitions).buffer_unordered(PARALLEL_REQUESTS);
+        pages.try_collect().await
+    }
+
+    /// All pages of a partition after the change. Those of the base that are full stay.
+    async fn extend_pages(
+        &self,
+        change: &Change,
+        place: Place,
+        segments: &[SegmentEntry],
+    ) -> Result<(Place, Vec<PageRef>)> {
+        let base = change.base.as_ref().and_then(|base| base.partition(&place));
+        let mut refs = base.map_or_else(Vec::new, |state| state.pages.clone());
+        let mut entries = Vec::new();
+        if let Some(last) = refs.pop_if(|last| last.segments < FULL_PAGE) {
+            entries = self.page(&place, &last).await?.segments;
+        }
+        entries.extend_from_slice(segments);
+        for page in Page::cut(&place, &entries) {
+            refs.push(self.write_page(page).await?);
+        }
+        Ok((place, refs))
+    }
+
+    async fn write_page(&self, page: Page) -> Result<PageRef> {
+        let (bytes, sha256) = seal(&page);
+        let (base_offset, end_offset) = page.coverage().unwrap_or_default();
+        let key = Key::page(&page.place(), base_offset, &sha256);
+        check(&key, page.check(), &bytes)?;
+        self.store().put_again(&key, bytes).await?;
+        Ok(PageRef {
+            key: key.to_string(),
+            sha256,
+            base_offset,
+            end_offset,
+            segments: page.segments.len(),
+        })
+    }
+
+    async fn publish(&self, change: &Change, pages: &ChangedPages) -> Result<Stored<Snapshot>> {
+        let mut newest = self.latest().await?;
+        for _ in 0..MAX_TRIES {
+            let next = change.apply(self.identity().repository_id, newest.as_ref(), pages)?;
+            match self.put_snapshot(next).await? {
+                Published::Ours(snapshot) => return Ok(snapshot),
+                Published::Others(snapshot) => newest = Some(snapshot),
+            }
+        }
+        Err(RepoError::Contended {
+            url: self.store().url().to_owned(),
+            tries: MAX_TRIES,
+        })
+    }
+
+    async fn put_snapshot(&self, snapshot: Snapshot) -> Result<Published> {
+        let (bytes, sha256) = seal(&snapshot);
+        let sequence = snapshot.sequence;
+        let key = Key::Snapshot { sequence };
+        check(&key, snapshot.check(), &bytes)?;
+        let put = self.store().put_if_absent(&key, bytes).await;
+        let ours = match put {
+            Ok(Put::Done) => Stored {
+                value: snapshot,
+                sha256,
+            },
+            not_done => match (self.snapshot(sequence).await, not_done) {
+                (Ok(found), _) if found.nonce == snapshot.nonce => found,
+                (Ok(found), _) => return Ok(Published::Others(found)),
+                (Err(_), Err(put_error)) => return Err(put_error),
+                (Err(read_error), Ok(_)) => return Err(read_error),
+            },
+        };
+        self.store().sync_folders([key.to_string()]).await?;
+        Ok(Published::Ours(ours))
+    }
+}
+
+enum Published {
+    Ours(Stored<Snapshot>),
+    Others(Stored<Snapshot>),
+}
+
+/// Nothing is written that a reader would refuse.
+fn check(key: &Key, rules: std::result::Result<(), String>, bytes: &[u8]) -> Result<()> {
+    let size = bytes.len() as u64;
+    let limit = if size > MAX_SEALED_BYTES {
+        Err(format!(
+            "it has {size} bytes, and the limit is {MAX_SEALED_BYTES}"
+        ))
+    } else {
+        Ok(())
+    };
+    rules.and(limit).map_err(|detail| RepoError::Refused {
+        key: key.to_string(),
+        detail,
+    })
+}

@@ -1,0 +1,309 @@
+//! The names of a repository's objects, formatted and parsed (SPEC section 11.1).
+
+use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{Digest, Hex, Id};
+
+/// The name of a Kafka topic, in Kafka's own rules: `a-z A-Z 0-9 . _ -`, 1 to 249 characters, not
+/// `.` or `..`. So a name is safe as a folder's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct TopicName(String);
+
+/// Text that Kafka does not allow as a topic's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no topic name: Kafka allows 1 to 249 characters of a-z A-Z 0-9 . _ - and neither \".\" nor \"..\""
+)]
+pub struct TopicNameError(String);
+
+impl TryFrom<String> for TopicName {
+    type Error = TopicNameError;
+
+    fn try_from(name: String) -> Result<Self, TopicNameError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let length = (1..=249).contains(&name.len());
+        if length && name.bytes().all(allowed) && name != "." && name != ".." {
+            Ok(TopicName(name))
+        } else {
+            Err(TopicNameError(name))
+        }
+    }
+}
+
+impl FromStr for TopicName {
+    type Err = TopicNameError;
+
+    fn from_str(name: &str) -> Result<Self, TopicNameError> {
+        name.to_owned().try_into()
+    }
+}
+
+impl Deref for TopicName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The partition that an object belongs to. A topic that was deleted and created again has
+/// another id, so its objects stand beside the old ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The topic's name.
+    pub topic: TopicName,
+    /// Kafka's topic id; zeros where the cluster gave none.
+    pub topic_id: Id,
+    /// The partition, 0 or greater.
+    pub partition: i32,
+}
+
+impl Place {
+    /// The folder of the partition's segments.
+    pub(super) fn segments(&self) -> String {
+        format!("data/{}/{}/{}", self.topic, self.topic_id, self.partition)
+    }
+
+    fn pages(&self) -> String {
+        format!("index/{}/{}/{}", self.topic, self.topic_id, self.partition)
+    }
+
+    fn parse(topic: &str, topic_id: &str, partition: &str) -> Option<Self> {
+        Some(Place {
+            topic: topic.parse().ok()?,
+            topic_id: topic_id.parse().ok()?,
+            partition: parse_partition(partition)?,
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// The name of an object. What is not one of these is no object of the repository.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// `kbk.json`
+    Identity,
+    /// `data/<topic>/<topic-id>/<partition>/<base>-<id>.kseg`
+    Segment {
+        /// Whose records it holds.
+        place: Place,
+        /// The first offset covered.
+        base_offset: i64,
+        /// The first half of the segment's id.
+        id: Hex<8>,
+    },
+    /// `index/<topic>/<topic-id>/<partition>/<base>-<digest>.json`
+    Page {
+        /// Whose segments it lists.
+        place: Place,
+        /// The first offset covered.
+        base_offset: i64,
+        /// The first 8 bytes of the page's SHA-256.
+        digest: Hex<8>,
+    },
+    /// `snapshots/<sequence>.json`
+    Snapshot {
+        /// From 1.
+        sequence: u64,
+    },
+}
+
+/// The folder of the snapshots.
+pub(super) const SNAPSHOTS: &str = "snapshots";
+
+impl Key {
+    /// The name of a segment.
+    #[must_use]
+    pub fn segment(place: &Place, base_offset: i64, segment_id: &Id) -> Self {
+        Key::Segment {
+            place: place.clone(),
+            base_offset,
+            id: segment_id.prefix(),
+        }
+    }
+
+    /// The name of a page of segment entries.
+    #[must_use]
+    pub fn page(place: &Place, base_offset: i64, sha256: &Digest) -> Self {
+        Key::Page {
+            place: place.clone(),
+            base_offset,
+            digest: sha256.prefix(),
+        }
+    }
+
+    /// Reads a name; `None` where it is none of SPEC section 11.1, in exactly its spelling.
+    #[must_use]
+    pub fn parse(key: &str) -> Option<Self> {
+        let parts: Vec<&str> = key.split('/').collect();
+        match *parts.as_slice() {
+            ["kbk.json"] => Some(Key::Identity),
+            ["data", topic, topic_id, partition, file] => {
+                let (base, id) = file.strip_suffix(".kseg")?.split_once('-')?;
+                Some(Key::Segment {
+                    place: Place::parse(topic, topic_id, partition)?,
+                    base_offset: parse_offset(base)?,
+                    id: id.parse().ok()?,
+                })
+            }
+            ["index", topic, topic_id, partition, file] => {
+                let (base, digest) = file.strip_suffix(".json")?.split_once('-')?;
+                Some(Key::Page {
+                    place: Place::parse(topic, topic_id, partition)?,
+                    base_offset: parse_offset(base)?,
+                    digest: digest.parse().ok()?,
+                })
+            }
+            [SNAPSHOTS, file] => {
+                let sequence = parse_20_digits(file.strip_suffix(".json")?)?;
+                (sequence > 0).then_some(Key::Snapshot { sequence })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Identity => f.write_str("kbk.json"),
+            Key::Segment {
+                place,
+                base_offset,
+                id,
+            } => write!(f, "{}/{base_offset:020}-{id}.kseg", place.segments()),
+            Key::Page {
+                place,
+                base_offset,
+                digest,
+            } => write!(f, "{}/{base_offset:020}-{digest}.json", place.pages()),
+            Key::Snapshot { sequence } => write!(f, "{SNAPSHOTS}/{sequence:020}.json"),
+        }
+    }
+}
+
+fn parse_offset(digits: &str) -> Option<i64> {
+    parse_20_digits(digits)?.try_into().ok()
+}
+
+/// `str::parse` alone would also take a plus sign.
+fn parse_20_digits(digits: &str) -> Option<u64> {
+    let exact = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    exact.then(|| digits.parse().ok()).flatten()
+}
+
+fn parse_partition(digits: &str) -> Option<i32> {
+    let partition: i32 = digits.parse().ok()?;
+    (partition >= 0 && partition.to_string() == digits).then_some(partition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Place {
+        Place {
+            topic: "orders.v1_x-2".parse().unwrap(),
+            topic_id: Hex([0xab; 16]),
+            partition: 12,
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_specification_and_are_read_back() {
+        let id = Hex(std::array::from_fn(|i| i as u8));
+        let digest = Hex([0xfe; 32]);
+        let topic_id = "ab".repeat(16);
+        let cases = [
+            (Key::Identity, "kbk.json".to_owned()),
+            (
+                Key::segment(&place(), 7, &id),
+                format!(
+                    "data/orders.v1_x-2/{topic_id}/12/00000000000000000007-0001020304050607.kseg"
+                ),
+            ),
+            (
+                Key::page(&place(), i64::MAX, &digest),
+                format!(
+                    "index/orders.v1_x-2/{topic_id}/12/09223372036854775807-fefefefefefefefe.json"
+                ),
+            ),
+            (
+                Key::Snapshot { sequence: u64::MAX },
+                "snapshots/18446744073709551615.json".to_owned(),
+            ),
+        ];
+        for (key, name) in cases {
+            assert_eq!(key.to_string(), name);
+            assert_eq!(Key::parse(&name), Some(key));
+        }
+    }
+
+    #[test]
+    fn other_spellings_are_no_keys() {
+        let segment = Key::segment(&place(), 7, &Id::ZERO).to_string();
+        let others = [
+            segment.to_uppercase(),
+            segment.replace("/12/", "/012/"),
+            segment.replace("/12/", "/-1/"),
+            segment.replace("/12/", "/+12/"),
+            segment.replace("/12/", "/2147483648/"),
+            segment.replace("orders.v1_x-2", ".."),
+            segment.replace("orders.v1_x-2", ""),
+            segment.replace("orders.v1_x-2", "a b"),
+            segment.replace(".kseg", ".kseg#1"),
+            segment.replace("00000000000000000007", "7"),
+            segment.replace("00000000000000000007", "+0000000000000000007"),
+            segment.replace("00000000000000000007", "09223372036854775808"),
+            format!("{segment}/x"),
+            format!("/{segment}"),
+            "snapshots/00000000000000000000.json".into(),
+            "snapshots/00000000000000000001.json#1".into(),
+            "snapshots/99999999999999999999.json".into(),
+            "snapshots/x/00000000000000000001.json".into(),
+            "kbk.json#1".into(),
+            String::new(),
+        ];
+        for other in others {
+            assert_eq!(Key::parse(&other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn topic_names_are_kafkas() {
+        let longest = "x".repeat(249);
+        for name in ["a", "...", "__consumer_offsets", longest.as_str()] {
+            assert!(name.parse::<TopicName>().is_ok(), "{name}");
+        }
+        let too_long = "x".repeat(250);
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "ä",
+            "a b",
+            "a#1",
+            "a\0",
+            too_long.as_str(),
+        ] {
+            assert!(name.parse::<TopicName>().is_err(), "{name}");
+        }
+    }
+}

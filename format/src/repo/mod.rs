@@ -1,0 +1,47 @@
+//! The repository: segments, and what says which of them exist (SPEC section 11).
+//!
+//! ```text
+//! kbk.json                                                    identity    written once
+//! data/<topic>/<topic-id>/<partition>/<base>-<id>.kseg        segments    written first
+//! index/<topic>/<topic-id>/<partition>/<base>-<digest>.json   pages       then these
+//! snapshots/<sequence>.json                                   snapshots   the commit
+//! ```
+//!
+//! Reading goes the other way: the newest snapshot names pages, pages name segments. What nothing
+//! names does not exist. This is the one module that knows `object_store`.
+//!
+//! | to | see |
+//! |---|---|
+//! | open, make, read | [`Repository`] |
+//! | read a segment | [`SegmentReader`] |
+//! | write a segment | [`SegmentUpload`] |
+//! | commit what was written | [`Change`], [`Repository::commit`] |
+//! | know what an object says | [`Snapshot`], [`Page`], [`Identity`], inside [`Stored`] |
+//! | name an object | [`Key`], [`Place`], [`TopicName`], [`Id`] |
+
+mod change;
+mod commit;
+mod error;
+mod id;
+mod identity;
+mod keys;
+mod page;
+mod reader;
+mod repository;
+mod sealed;
+mod snapshot;
+mod store;
+mod upload;
+
+pub use change::{Change, PartitionChange, TopicChange};
+pub use error::{BoxedError, Operation, RepoError, Result};
+pub use id::{Digest, Hex, Id, ParseHexError};
+pub use identity::Identity;
+pub use keys::{Key, Place, TopicName, TopicNameError};
+pub use page::{FULL_PAGE, Page, SegmentEntry};
+pub use reader::SegmentReader;
+pub use repository::{FoundSegment, Repository};
+pub use sealed::{MAX_SEALED_BYTES, Stored};
+pub use snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};
+pub use store::Store;
+pub use upload::{SegmentUpload, UploadBuffers, Uploaded};

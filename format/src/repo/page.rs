@@ -1,0 +1,166 @@
+//! Pages: the segments of one partition, at most 512 to a page (SPEC section 11.4).
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{Digest, Hex, Id};
+use super::keys::{Key, Place, TopicName};
+use super::sealed::Document;
+use super::upload::Uploaded;
+use crate::header::FileHeader;
+use crate::record::TimestampType;
+use crate::statistics::Statistics;
+
+/// A page with this many entries is full, and never written again.
+pub const FULL_PAGE: usize = 512;
+
+/// Entries of consecutive segments of one partition. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// The topic's name.
+    pub topic: TopicName,
+    /// The topic's id.
+    pub topic_id: Id,
+    /// The partition.
+    pub partition: i32,
+    /// In offset order; each begins where the one before ends.
+    pub segments: Vec<SegmentEntry>,
+}
+
+/// What a page says of a segment: enough to open it with one read, and to check it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentEntry {
+    /// The object's name.
+    pub key: String,
+    /// Of the segment's header.
+    pub segment_id: Id,
+    /// Length of the object in bytes.
+    pub size: u64,
+    /// Position of the footer in bytes.
+    pub footer_position: u64,
+    /// Of the whole object.
+    pub sha256: Digest,
+    /// First offset of the coverage.
+    pub base_offset: i64,
+    /// Behind the last offset of the coverage.
+    pub end_offset: i64,
+    /// Smallest timestamp in milliseconds; `i64::MAX` where there is no record.
+    pub min_timestamp: i64,
+    /// Largest timestamp in milliseconds; `i64::MIN` where there is no record.
+    pub max_timestamp: i64,
+    /// Number of records.
+    pub records: u64,
+    /// Bytes of the records before compression.
+    pub raw_bytes: u64,
+    /// Of every record in the segment.
+    pub timestamp_type: TimestampType,
+}
+
+impl Document for Page {
+    const FORMAT: &'static str = "kbk-page";
+}
+
+impl Page {
+    /// Whose segments it lists.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            topic: self.topic.clone(),
+            topic_id: self.topic_id,
+            partition: self.partition,
+        }
+    }
+
+    /// Lays the entries of one partition out in pages.
+    pub(super) fn cut(place: &Place, entries: &[SegmentEntry]) -> Vec<Page> {
+        let page = |segments: &[SegmentEntry]| Page {
+            topic: place.topic.clone(),
+            topic_id: place.topic_id,
+            partition: place.partition,
+            segments: segments.to_vec(),
+        };
+        entries.chunks(FULL_PAGE).map(page).collect()
+    }
+
+    /// First offset covered, and the one behind the last.
+    pub(super) fn coverage(&self) -> Option<(i64, i64)> {
+        let (first, last) = (self.segments.first()?, self.segments.last()?);
+        Some((first.base_offset, last.end_offset))
+    }
+
+    /// The rules of SPEC section 11.4, or which one does not hold.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if !(1..=FULL_PAGE).contains(&self.segments.len()) {
+            return Err(format!(
+                "it has {} entries, not 1 to 512",
+                self.segments.len()
+            ));
+        }
+        if self.partition < 0 {
+            return Err(format!("its partition is {}", self.partition));
+        }
+        let place = self.place();
+        for entry in &self.segments {
+            entry.check(&place)?;
+        }
+        if let Some((end, base)) = self.break_in_coverage() {
+            return Err(format!(
+                "a segment ends at offset {end} and the next one begins at {base}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The end of the first segment that the next one does not join, and that one's first offset.
+    pub(super) fn break_in_coverage(&self) -> Option<(i64, i64)> {
+        let mut pairs = self.segments.array_windows();
+        let broken = pairs.find(|[before, after]| before.end_offset != after.base_offset);
+        broken.map(|[before, after]| (before.end_offset, after.base_offset))
+    }
+}
+
+impl SegmentEntry {
+    /// The entry of a segment of `place` that was uploaded, or that was found and checked.
+    #[must_use]
+    pub fn new(
+        place: &Place,
+        header: &FileHeader,
+        statistics: &Statistics,
+        footer_position: u64,
+        uploaded: Uploaded,
+    ) -> Self {
+        let segment_id = Hex(header.segment_id);
+        SegmentEntry {
+            key: Key::segment(place, statistics.base_offset, &segment_id).to_string(),
+            segment_id,
+            size: uploaded.size,
+            footer_position,
+            sha256: uploaded.sha256,
+            base_offset: statistics.base_offset,
+            end_offset: statistics.end_offset,
+            min_timestamp: statistics.min_timestamp,
+            max_timestamp: statistics.max_timestamp,
+            records: statistics.record_count,
+            raw_bytes: statistics.raw_bytes,
+            timestamp_type: header.timestamp_type,
+        }
+    }
+
+    fn check(&self, place: &Place) -> Result<(), String> {
+        let key = Key::segment(place, self.base_offset, &self.segment_id).to_string();
+        if self.base_offset < 0 || self.base_offset >= self.end_offset {
+            Err(format!(
+                "{} covers the offsets {} to {}",
+                self.key, self.base_offset, self.end_offset
+            ))
+        } else if self.key != key {
+            Err(format!("an entry's key is {}, not {key}", self.key))
+        } else if self.footer_position >= self.size {
+            Err(format!(
+                "{} has its footer at {} of {} bytes",
+                self.key, self.footer_position, self.size
+            ))
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A repository: opened, made, and read from its newest snapshot down.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::error::{RepoError, Result};
+use super::identity::Identity;
+use super::keys::{Key, Place, SNAPSHOTS};
+use super::page::{Page, SegmentEntry};
+use super::sealed::{Stored, seal};
+use super::snapshot::{PageRef, PartitionState, Snapshot};
+use super::store::{Put, Store};
+
+/// So many small objects are read or written at a time.
+pub(super) const PARALLEL_REQUESTS: usize = 16;
+
+/// A place that has an identity. Clones are handles of the same.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    store: Store,
+    identity: Identity,
+}
+
+/// A segment that was found by its name alone. It may be cut short, or be somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundSegment {
+    /// The object's name.
+    pub key: Key,
+    /// First offset that its name says it covers.
+    pub base_offset: i64,
+    /// Length of the object in bytes.
+    pub size: u64,
+}
+
+impl Repository {
+    /// Opens the repository in `store`.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::NotARepository`], [`RepoError::NewerVersion`], [`RepoError::Damaged`], or what
+    /// the store said.
+    pub async fn open(store: Store) -> Result<Self> {
+        if let Some(identity) = store.read::<Identity>(&Key::Identity).await? {
+            let identity = identity.value;
+            return Ok(Repository { store, identity });
+        }
+        let found = match store.anything().await? {
+            Some(name) => format!("it holds {name} and no {}", Key::Identity),
+            None => "it is empty".to_owned(),
+        };
+        let url = store.url().to_owned();
+        Err(RepoError::NotARepository { url, found })
+    }
+
+    /// Makes a repository in `store`, which must be empty. What a crash left of an earlier try does
+    /// not show there.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::AlreadyExists`], [`RepoError::NotEmpty`], or what the store said.
+    pub async fn create(store: Store, identity: Identity) -> Result<Self> {
+        let url = store.url().to_owned();
+        if store.read::<Identity>(&Key::Identity).await?.is_some() {
+            return Err(RepoError::AlreadyExists { url });
+        }
+        if let Some(found) = store.anything().await? {
+            return Err(RepoError::NotEmpty { url, found });
+        }
+        let (bytes, _) = seal(&identity);
+        let put = store.put_if_absent(&Key::Identity, bytes).await;
+        if let Ok(Put::Done) = put {
+            return Ok(Repository { store, identity });
+        }
+        match (store.read::<Identity>(&Key::Identity).await, put) {
+            // The answer was lost.
+            (Ok(Some(found)), _) if found.value == identity => {
+                store.sync_folders([Key::Identity.to_string()]).await?;
+                Ok(Repository { store, identity })
+            }
+            (_, Err(put_error)) => Err(put_error),
+            (Err(read_error), Ok(_)) => Err(read_error),
+            (Ok(_), Ok(_)) => Err(RepoError::AlreadyExists { url }),
+        }
+    }
+
+    /// Opens the repository in `store`, or makes one where the store is empty.
+    pub async fn open_or_create(store: Store, identity: Identity) -> Result<Self> {
+        match Self::create(store.clone(), identity).await {
+            Err(RepoError::AlreadyExists { .. }) => Self::open(store).await,
+            made => made,
+        }
+    }
+
+    /// Where its objects are.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What it is known by.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The numbers of the snapshots there are, ascending.
+    pub async fn sequences(&self) -> Result<Vec<u64>> {
+        let found = self.store.list(SNAPSHOTS).await?;
+        let sequence = |(key, _)| match key {
+            Key::Snapshot { sequence } => Some(sequence),
+            _ => None,
+        };
+        Ok(found.into_iter().filter_map(sequence).collect())
+    }
+
+    /// The snapshot with the highest number, which is the state of the repository.
+    pub async fn latest(&self) -> Result<Option<Stored<Snapshot>>> {
+        match self.sequences().await?.last() {
+            Some(&sequence) => self.snapshot(sequence).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The snapshot of this number.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::NoSuchSnapshot`], [`RepoError::Damaged`], or what the store said.
+    pub async fn snapshot(&self, sequence: u64) -> Result<Stored<Snapshot>> {
+        let key = Key::Snapshot { sequence };
+        let url = || self.store.url().to_owned();
+        let Some(snapshot) = self.store.read::<Snapshot>(&key).await? else {
+            return Err(RepoError::NoSuchSnapshot {
+                url: url(),
+                sequence,
+            });
+        };
+        let damaged = |detail| self.store.damaged(&key, detail);
+        if snapshot.sequence != sequence {
+            return Err(damaged(format!("it is snapshot {}", snapshot.sequence)));
+        }
+        if snapshot.repository_id != self.identity.repository_id {
+            let (theirs, ours) = (snapshot.repository_id, self.identity.repository_id);
+            return Err(damaged(format!(
+                "it is of repository {theirs}, and this is {ours}"
+            )));
+        }
+        snapshot.check().map_err(damaged)?;
+        Ok(snapshot)
+    }
+
+    /// A page that a snapshot names for the partition at `place`.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Missing`], [`RepoError::Damaged`], [`RepoError::BrokenCoverage`], or what the store said.
+    pub async fn page(&self, place: &Place, named: &PageRef) -> Result<Page> {
+        let key = Key::page(place, named.base_offset, &named.sha256);
+        let Some(page) = self.store.read::<Page>(&key).await? else {
+            return Err(RepoError::Missing {
+                url: self.store.url().to_owned(),
+                key: named.key.clone(),
+                named_by: "the snapshot".to_owned(),
+            });
+        };
+        let damaged = |detail: String| self.store.damaged(&key, detail);
+        if page.sha256 != named.sha256 {
+            let (found, expected) = (page.sha256, named.sha256);
+            return Err(damaged(format!("its digest is {found}, not {expected}")));
+        }
+        if let Some((expected, found)) = page.break_in_coverage() {
+            return Err(RepoError::BrokenCoverage {
+                url: self.store.url().to_owned(),
+                key: key.to_string(),
+                expected,
+                found,
+            });
+        }
+        page.check().map_err(damaged)?;
+        let found = (page.place(), page.coverage(), page.segments.len());
+        let coverage = Some((named.base_offset, named.end_offset));
+        if found != (place.clone(), coverage, named.segments) {
+            let (place, coverage, segments) = found;
+            return Err(damaged(format!(
+                "it lists {segments} segments of {place} with the coverage {coverage:?}, \
+                 and the snapshot says {named:?}"
+            )));
+        }
+        Ok(page.value)
+    }
+
+    /// All segments of a partition in offset order, as a snapshot has them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::page`]; also where the entries do not add up to what the snapshot says.
+    pub async fn segments(
+        &self,
+        place: &Place,
+        state: &PartitionState,
+    ) -> Result<Vec<SegmentEntry>> {
+        let pages: Vec<_> = state
+            .pages
+            .iter()
+            .map(|page| self.page(place, page))
+            .collect();
+        let pages = stream::iter(pages).buffered(PARALLEL_REQUESTS);
+        let pages: Vec<Page> = pages.try_collect().await?;
+        let segments: Vec<_> = pages.into_iter().flat_map(|page| page.segments).collect();
+        let sum = |field: fn(&SegmentEntry) -> u64| -> u128 {
+            segments.iter().map(|entry| u128::from(field(entry))).sum()
+        };
+        for (what, found, stated) in [
+            ("records", sum(|entry| entry.records), state.records),
+            ("stored bytes", sum(|entry| entry.size), state.stored_bytes),
+            ("raw bytes", sum(|entry| entry.raw_bytes), state.raw_bytes),
+        ] {
+            if found != u128::from(stated) {
+                return Err(RepoError::Damaged {
+                    url: self.store.url().to_owned(),
+                    key: place.to_string(),
+                    detail: format!("the snapshot says {stated} {what}, its pages {found}"),
+                });
+            }
+        }
+        Ok(segments)
+    }
+
+    /// Segments of a partition that begin at `end_offset` or behind it, in offset order. Where the
+    /// newest snapshot has the partition end there, no snapshot names them: a run that was cut off
+    /// left them. Checked before they are used, they spare the next run their records.
+    pub async fn unnamed_segments(
+        &self,
+        place: &Place,
+        end_offset: i64,
+    ) -> Result<Vec<FoundSegment>> {
+        let found = self.store.list(&place.segments()).await?;
+        let behind = found.into_iter().filter_map(|(key, size)| match key {
+            Key::Segment { base_offset, .. } if base_offset >= end_offset => Some(FoundSegment {
+                key,
+                base_offset,
+                size,
+            }),
+            _ => None,
+        });
+        Ok(behind.collect())
+    }
+}

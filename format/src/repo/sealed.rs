@@ -1,0 +1,226 @@
+//! Sealed JSON: one JSON object that ends in its own SHA-256 (SPEC section 11.2).
+//!
+//! ```text
+//! { ... ,"sha256":"<hex>"}\n
+//! ```
+//!
+//! The digest is over every byte before its comma, and what follows has one form only, so that no
+//! byte can change unseen. The digest also names the object wherever another refers to it.
+
+use std::ops::Deref;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::id::{Digest, Hex};
+
+/// The largest sealed object that is read or written (SPEC section 6).
+pub const MAX_SEALED_BYTES: u64 = 268_435_456;
+
+const BEFORE_DIGEST: &[u8] = br#","sha256":""#;
+const AFTER_DIGEST: &[u8] = b"\"}\n";
+const SEAL_BYTES: usize = BEFORE_DIGEST.len() + 64 + AFTER_DIGEST.len();
+
+/// One of the kinds of sealed object. `format` and `version` are members of each, and written and
+/// checked here once for all.
+pub(super) trait Document: Serialize + DeserializeOwned {
+    const FORMAT: &'static str;
+    const VERSION: u32 = 1;
+}
+
+/// What a sealed object says, with the digest that names it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored<T> {
+    /// What it says.
+    pub value: T,
+    /// Its name wherever another object refers to it.
+    pub sha256: Digest,
+}
+
+impl<T> Deref for Stored<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// Why bytes are not the sealed object that was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum SealError {
+    /// The bytes are not those that were written.
+    Damaged(String),
+    /// Sound, and something else: its `format`.
+    OtherFormat(String),
+    /// Sound, and of this later version.
+    NewerVersion(u32),
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    format: &'static str,
+    version: u32,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+}
+
+/// The bytes of `body` as a sealed object, and its digest.
+#[expect(
+    clippy::expect_used,
+    reason = "documents are our own types: maps with string keys, which JSON has"
+)]
+pub(super) fn seal<T: Document>(body: &T) -> (Vec<u8>, Digest) {
+    let envelope = Envelope {
+        format: T::FORMAT,
+        version: T::VERSION,
+        body,
+    };
+    let mut bytes = serde_json::to_vec(&envelope).expect("documents have string keys only");
+    assert_eq!(bytes.pop(), Some(b'}'), "a document is an object");
+    let sha256 = digest(&bytes);
+    bytes.extend_from_slice(BEFORE_DIGEST);
+    bytes.extend_from_slice(sha256.to_string().as_bytes());
+    bytes.extend_from_slice(AFTER_DIGEST);
+    (bytes, sha256)
+}
+
+/// Checks the seal, then reads what it covers.
+pub(super) fn unseal<T: Document>(bytes: &[u8]) -> Result<Stored<T>, SealError> {
+    let sha256 = check_seal(bytes).map_err(SealError::Damaged)?;
+    let json = |error: serde_json::Error| {
+        SealError::Damaged(format!("its seal is sound and its JSON is not: {error}"))
+    };
+    let head: Head = serde_json::from_slice(bytes).map_err(json)?;
+    if head.format != T::FORMAT {
+        return Err(SealError::OtherFormat(head.format));
+    }
+    if head.version > T::VERSION {
+        return Err(SealError::NewerVersion(head.version));
+    }
+    if head.version < T::VERSION {
+        let detail = format!("there is no version {}", head.version);
+        return Err(SealError::Damaged(detail));
+    }
+    let value = serde_json::from_slice(bytes).map_err(json)?;
+    Ok(Stored { value, sha256 })
+}
+
+fn check_seal(bytes: &[u8]) -> Result<Digest, String> {
+    let stated = bytes
+        .split_last_chunk::<SEAL_BYTES>()
+        .and_then(|(body, seal)| Some((body, read_seal(seal)?)));
+    let Some((body, stated)) = stated else {
+        let length = bytes.len();
+        return Err(format!(
+            "its {length} bytes do not end in a \"sha256\" member"
+        ));
+    };
+    let found = digest(body);
+    if found != stated {
+        return Err(format!(
+            "it states the SHA-256 {stated}, its bytes have {found}"
+        ));
+    }
+    Ok(stated)
+}
+
+fn read_seal(seal: &[u8]) -> Option<Digest> {
+    let hex = seal
+        .strip_prefix(BEFORE_DIGEST)?
+        .strip_suffix(AFTER_DIGEST)?;
+    str::from_utf8(hex).ok()?.parse().ok()
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    Hex(Sha256::digest(bytes).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Note {
+        text: String,
+        number: i64,
+    }
+
+    impl Document for Note {
+        const FORMAT: &'static str = "kbk-note";
+    }
+
+    fn note() -> Note {
+        Note {
+            text: "a \"quoted\" line\n, and a } brace".into(),
+            number: i64::MIN,
+        }
+    }
+
+    fn resealed(json: &str) -> Vec<u8> {
+        let body = json.strip_suffix('}').unwrap();
+        let digest = digest(body.as_bytes());
+        format!("{body},\"sha256\":\"{digest}\"}}\n").into_bytes()
+    }
+
+    #[test]
+    fn the_form_is_that_of_the_specification() {
+        let (bytes, sha256) = seal(&note());
+        let expected = r#"{"format":"kbk-note","version":1,"text":"a \"quoted\" line\n, and a } brace","number":-9223372036854775808"#;
+        let text = format!("{expected},\"sha256\":\"{sha256}\"}}\n");
+        assert_eq!(String::from_utf8(bytes.clone()).unwrap(), text);
+        assert_eq!(SEAL_BYTES, 78, "77 bytes and a line feed");
+        assert_eq!(
+            unseal(&bytes),
+            Ok(Stored {
+                value: note(),
+                sha256
+            })
+        );
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_missing_or_added_byte_is_seen() {
+        let (bytes, _) = seal(&note());
+        let damaged = |bytes: &[u8]| matches!(unseal::<Note>(bytes), Err(SealError::Damaged(_)));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(damaged(&flipped), "bit {bit}");
+        }
+        for length in 0..bytes.len() {
+            assert!(damaged(&bytes[..length]), "cut to {length}");
+        }
+        for byte in [b'\n', b' ', 0] {
+            assert!(damaged(&[&bytes[..], &[byte]].concat()));
+            assert!(damaged(&[&[byte], &bytes[..]].concat()));
+        }
+    }
+
+    #[test]
+    fn unknown_members_are_ignored_and_other_documents_are_refused() {
+        let json = r#"{"format":"kbk-note","version":1,"new":[1],"text":"x","number":2}"#;
+        assert_eq!(unseal::<Note>(&resealed(json)).unwrap().number, 2);
+
+        let refused = |json: &str| unseal::<Note>(&resealed(json)).unwrap_err();
+        let later = json.replace("\"version\":1", "\"version\":2");
+        assert_eq!(refused(&later), SealError::NewerVersion(2));
+        let other = json.replace("kbk-note", "kbk-page");
+        assert_eq!(refused(&other), SealError::OtherFormat("kbk-page".into()));
+        for wrong in [
+            json.replace("\"version\":1", "\"version\":0"),
+            json.replace("\"number\":2", "\"number\":\"2\""),
+            json.replace(",\"number\":2", ""),
+            json.replace("\"number\":2", "\"number\":2,\"number\":3"),
+            "{\"format\"}".into(),
+        ] {
+            assert!(matches!(refused(&wrong), SealError::Damaged(_)), "{wrong}");
+        }
+    }
+}

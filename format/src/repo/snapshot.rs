@@ -1,0 +1,252 @@
+//! Snapshots: one committed view of everything a repository holds (SPEC section 11.5).
+
+use std::collections::{BTreeMap, HashSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::id::{Digest, Id};
+use super::keys::{Key, Place, TopicName};
+use super::page::FULL_PAGE;
+use super::sealed::Document;
+
+/// The state of all topics, by reference to pages. Whole: no other snapshot is needed to read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The repository it belongs to.
+    pub repository_id: Id,
+    /// From 1, one more with each commit.
+    pub sequence: u64,
+    /// The snapshot that this one was made from.
+    pub parent: Option<ParentRef>,
+    /// Random: tells the writer its own commit.
+    pub nonce: Id,
+    /// When the offsets were taken.
+    pub started_at: Timestamp,
+    /// When the snapshot was made.
+    pub created_at: Timestamp,
+    /// Program and version.
+    pub writer: String,
+    /// Kafka's id of the cluster, where it gave one.
+    pub cluster_id: Option<String>,
+    /// Ordered by name, then by `first_seen`.
+    pub topics: Vec<TopicState>,
+}
+
+/// The name and digest of a snapshot's parent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentRef {
+    /// Its number.
+    pub sequence: u64,
+    /// Its digest.
+    pub sha256: Digest,
+}
+
+/// One topic. A topic that was deleted and created again is two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicState {
+    /// Its name.
+    pub name: TopicName,
+    /// Kafka's id of it; zeros where the cluster gave none.
+    pub topic_id: Id,
+    /// Number of the first snapshot whose backup found the topic in the cluster.
+    pub first_seen: u64,
+    /// Number of the last snapshot whose backup found the topic in the cluster.
+    pub last_seen: u64,
+    /// The cluster no longer has it, or has another topic under this name.
+    pub deleted: bool,
+    /// One of Kafka's own topics.
+    pub internal: bool,
+    /// Replicas of each partition.
+    pub replication_factor: i32,
+    /// Every value that is not the broker's default; `None` where the cluster did not tell.
+    pub config: Option<BTreeMap<String, String>>,
+    /// Every partition of the topic: partition `i` stands at index `i`.
+    pub partitions: Vec<PartitionState>,
+}
+
+/// One partition: what the source said of it, and what is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionState {
+    /// Its number.
+    pub partition: i32,
+    /// Of the source when it was last backed up.
+    pub log_start_offset: i64,
+    /// Of the source when it was last backed up.
+    pub high_watermark: i64,
+    /// Of the source when it was last backed up.
+    pub last_stable_offset: i64,
+    /// First offset that is covered.
+    pub base_offset: i64,
+    /// Behind the last offset that is covered: where the next backup goes on.
+    pub end_offset: i64,
+    /// Records stored.
+    pub records: u64,
+    /// Bytes of all segments.
+    pub stored_bytes: u64,
+    /// Bytes of all records before compression.
+    pub raw_bytes: u64,
+    /// Ranges that the source had deleted before they were read.
+    pub lost: Vec<LostRange>,
+    /// In offset order; each begins where the one before ends.
+    pub pages: Vec<PageRef>,
+}
+
+/// Offsets that the source had deleted before they were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostRange {
+    /// The first one.
+    pub from: i64,
+    /// Behind the last one.
+    pub to: i64,
+}
+
+/// A page, as a snapshot names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageRef {
+    /// The object's name.
+    pub key: String,
+    /// The page's digest.
+    pub sha256: Digest,
+    /// First offset that its segments cover.
+    pub base_offset: i64,
+    /// Behind the last offset that its segments cover.
+    pub end_offset: i64,
+    /// Number of its entries.
+    pub segments: usize,
+}
+
+impl Document for Snapshot {
+    const FORMAT: &'static str = "kbk-snapshot";
+}
+
+impl Snapshot {
+    /// The topic of this name and id.
+    #[must_use]
+    pub fn topic(&self, name: &TopicName, topic_id: Id) -> Option<&TopicState> {
+        let first = self.topics.partition_point(|topic| topic.name < *name);
+        let behind = self.topics.iter().skip(first);
+        behind
+            .take_while(|topic| topic.name == *name)
+            .find(|topic| topic.topic_id == topic_id)
+    }
+
+    /// The partition at this place.
+    #[must_use]
+    pub fn partition(&self, place: &Place) -> Option<&PartitionState> {
+        self.topic(&place.topic, place.topic_id)?
+            .partitions
+            .get(usize::try_from(place.partition).ok()?)
+    }
+
+    /// The rules of SPEC section 11.5, or which one does not hold.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(parent) = &self.parent
+            && parent.sequence >= self.sequence
+        {
+            return Err(format!("its parent is snapshot {}", parent.sequence));
+        }
+        for [before, after] in self.topics.array_windows() {
+            if before.order() >= after.order() {
+                let (before, after) = (&before.name, &after.name);
+                return Err(format!("its topics {before} and {after} are out of order"));
+            }
+        }
+        let mut ids = HashSet::new();
+        let mut live = HashSet::new();
+        for topic in &self.topics {
+            if !ids.insert((&topic.name, topic.topic_id)) {
+                return Err(format!("{} {} is there twice", topic.name, topic.topic_id));
+            }
+            if !topic.deleted && !live.insert(&topic.name) {
+                return Err(format!("two topics {} are not deleted", topic.name));
+            }
+            topic.check(self.sequence)?;
+        }
+        Ok(())
+    }
+}
+
+impl TopicState {
+    /// The place of one of its partitions.
+    #[must_use]
+    pub fn place(&self, partition: i32) -> Place {
+        Place {
+            topic: self.name.clone(),
+            topic_id: self.topic_id,
+            partition,
+        }
+    }
+
+    /// Topics stand in this order in a snapshot.
+    pub(super) fn order(&self) -> (&TopicName, u64) {
+        (&self.name, self.first_seen)
+    }
+
+    fn check(&self, sequence: u64) -> Result<(), String> {
+        let (name, first, last) = (&self.name, self.first_seen, self.last_seen);
+        if first == 0 || first > last || last > sequence {
+            return Err(format!("{name} was seen from snapshot {first} to {last}"));
+        }
+        for (expected, state) in (0..).zip(&self.partitions) {
+            if state.partition != expected {
+                let found = state.partition;
+                return Err(format!(
+                    "{name} lists partition {found} in place of {expected}"
+                ));
+            }
+            let place = self.place(expected);
+            state
+                .check(&place)
+                .map_err(|detail| format!("{place}: {detail}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl PartitionState {
+    fn check(&self, place: &Place) -> Result<(), String> {
+        let (base, end) = (self.base_offset, self.end_offset);
+        if base < 0 || base > end {
+            return Err(format!("it covers the offsets {base} to {end}"));
+        }
+        let mut at = base;
+        for page in &self.pages {
+            page.check(place)?;
+            if page.base_offset != at {
+                let found = page.base_offset;
+                return Err(format!("a page begins at offset {found}, not at {at}"));
+            }
+            at = page.end_offset;
+        }
+        if at != end {
+            return Err(format!("its pages end at offset {at}, not at {end}"));
+        }
+        let mut at = base;
+        for LostRange { from, to } in &self.lost {
+            if *from < at || from >= to || *to > end {
+                return Err(format!(
+                    "the lost range {from} to {to} is out of order, or outside {base} to {end}"
+                ));
+            }
+            at = *to;
+        }
+        Ok(())
+    }
+}
+
+impl PageRef {
+    fn check(&self, place: &Place) -> Result<(), String> {
+        let key = Key::page(place, self.base_offset, &self.sha256).to_string();
+        if self.key != key {
+            return Err(format!("a page's key is {}, not {key}", self.key));
+        }
+        if self.base_offset >= self.end_offset || !(1..=FULL_PAGE).contains(&self.segments) {
+            return Err(format!(
+                "{} lists {} segments of the offsets {} to {}",
+                self.key, self.segments, self.base_offset, self.end_offset
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,312 @@
+//! Where a repository's bytes are: objects by name, durable when a write returns.
+//!
+//! On a local disk `object_store` with `with_fsync` flushes a file before it gets its name, and the
+//! folder after that. Folders that it makes on the way it flushes too, but only those that it made
+//! itself: a folder that a crashed run made, or that another upload is making at this moment, is
+//! taken as it is found, and its own name may not be on the disk yet. Nor has a put flushed anything
+//! for sure whose answer was an error and whose file is there. So [`Store::sync_folders`] flushes
+//! every folder of the objects that a commit names, up to the root, before the commit, and those of
+//! the snapshot after it.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use url::Url;
+
+use super::error::{Operation, RepoError, Result};
+use super::keys::Key;
+use super::sealed::{self, Document, MAX_SEALED_BYTES, SealError, Stored};
+
+/// A folder (later: a bucket's prefix) and how messages name it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    url: Arc<str>,
+    /// The root on a local disk.
+    folder: Option<Arc<Path>>,
+}
+
+/// What a store did with an object that must not be there yet.
+pub(super) enum Put {
+    Done,
+    Exists,
+}
+
+impl Store {
+    /// A folder that exists, named by its path or a `file://` URL.
+    pub fn open(location: &str) -> Result<Self> {
+        let folder = local_folder(location)?;
+        let not_a_repository = |found: &str| RepoError::NotARepository {
+            url: location.to_owned(),
+            found: found.to_owned(),
+        };
+        match std::fs::metadata(&folder) {
+            Ok(metadata) if metadata.is_dir() => Self::local(location, &folder),
+            Ok(_) => Err(not_a_repository("it is a file, not a folder")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(not_a_repository("there is no such folder"))
+            }
+            Err(error) => Err(RepoError::store(
+                Operation::Read,
+                location,
+                "the folder",
+                error.into(),
+            )),
+        }
+    }
+
+    /// A folder that is made where it is missing.
+    pub fn open_or_create(location: &str) -> Result<Self> {
+        let folder = local_folder(location)?;
+        create_folder(&folder).map_err(|error| {
+            RepoError::store(Operation::Write, location, "the folder", error.into())
+        })?;
+        Self::open(location)
+    }
+
+    /// Any store, under the name that messages call it by.
+    #[must_use]
+    pub fn new(objects: Arc<dyn ObjectStore>, url: &str) -> Self {
+        Store {
+            objects,
+            url: url.into(),
+            folder: None,
+        }
+    }
+
+    fn local(location: &str, folder: &Path) -> Result<Self> {
+        let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| {
+            RepoError::store(Operation::Read, location, "the folder", error.into())
+        })?;
+        Ok(Store {
+            objects: Arc::new(objects.with_fsync(true)),
+            url: location.into(),
+            folder: Some(folder.into()),
+        })
+    }
+
+    /// The name of the place, for messages.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The objects themselves, for whoever reads segments.
+    #[must_use]
+    pub fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.objects
+    }
+
+    /// The root on a local disk, for whoever maps segments into memory.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// A sealed object; `None` only where the store says that there is no such object.
+    pub(super) async fn read<T: Document>(&self, key: &Key) -> Result<Option<Stored<T>>> {
+        let Some(bytes) = self.read_bytes(key).await? else {
+            return Ok(None);
+        };
+        sealed::unseal(&bytes)
+            .map(Some)
+            .map_err(|error| match error {
+                SealError::Damaged(detail) => self.damaged(key, detail),
+                SealError::OtherFormat(found) if *key == Key::Identity => {
+                    RepoError::NotARepository {
+                        url: self.url.to_string(),
+                        found: format!("its kbk.json is of the format {found:?}"),
+                    }
+                }
+                SealError::OtherFormat(found) => {
+                    self.damaged(key, format!("its format is {found:?}, not {:?}", T::FORMAT))
+                }
+                SealError::NewerVersion(found) => RepoError::NewerVersion {
+                    url: self.url.to_string(),
+                    key: key.to_string(),
+                    found,
+                    supported: T::VERSION,
+                },
+            })
+    }
+
+    async fn read_bytes(&self, key: &Key) -> Result<Option<Bytes>> {
+        let failed = |error: object_store::Error| self.failed(Operation::Read, key, error);
+        let object = match self.objects.get(&path(key)).await {
+            Ok(object) => object,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let size = object.meta.size;
+        if size > MAX_SEALED_BYTES {
+            let detail = format!("it has {size} bytes, and the limit is {MAX_SEALED_BYTES}");
+            return Err(self.damaged(key, detail));
+        }
+        object.bytes().await.map(Some).map_err(failed)
+    }
+
+    /// Puts an object that must not be there yet.
+    pub(super) async fn put_if_absent(&self, key: &Key, bytes: Vec<u8>) -> Result<Put> {
+        match self.put(key, bytes, PutMode::Create).await {
+            Ok(()) => Ok(Put::Done),
+            Err(
+                object_store::Error::AlreadyExists { .. }
+                | object_store::Error::Precondition { .. },
+            ) => Ok(Put::Exists),
+            Err(error) => Err(self.failed(Operation::Write, key, error)),
+        }
+    }
+
+    /// Puts an object whose name is that of its bytes: what may be there already is the same.
+    pub(super) async fn put_again(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
+        let put = self.put(key, bytes, PutMode::Overwrite).await;
+        put.map_err(|error| self.failed(Operation::Write, key, error))
+    }
+
+    async fn put(&self, key: &Key, bytes: Vec<u8>, mode: PutMode) -> object_store::Result<()> {
+        let path = path(key);
+        let put = self.objects.put_opts(&path, bytes.into(), mode.into());
+        put.await.map(drop)
+    }
+
+    /// The objects of a folder with their sizes in bytes, ordered by name. Other files are not seen.
+    pub(super) async fn list(&self, folder: &str) -> Result<Vec<(Key, u64)>> {
+        let prefix = ObjectPath::from(folder);
+        let found: Vec<_> = self
+            .objects
+            .list(Some(&prefix))
+            .try_collect()
+            .await
+            .map_err(|error| self.failed_at(Operation::List, folder, error))?;
+        let mut found: Vec<_> = found
+            .into_iter()
+            .filter_map(|object| Some((Key::parse(object.location.as_ref())?, object)))
+            .collect();
+        found.sort_by(|(_, a), (_, b)| a.location.cmp(&b.location));
+        Ok(found
+            .into_iter()
+            .map(|(key, object)| (key, object.size))
+            .collect())
+    }
+
+    /// One of the things that stand in the root, if any. `lost+found` is the file system's own.
+    pub(super) async fn anything(&self) -> Result<Option<String>> {
+        let root = self.objects.list_with_delimiter(None).await;
+        let root = root.map_err(|error| self.failed_at(Operation::List, "the folder", error))?;
+        let objects = root.objects.into_iter().map(|object| object.location);
+        Ok(root
+            .common_prefixes
+            .into_iter()
+            .chain(objects)
+            .map(|path| path.to_string())
+            .find(|name| name != "lost+found"))
+    }
+
+    /// Makes the names of these objects durable: flushes each folder that holds one, and those
+    /// above, up to the root. Other stores than a local disk have no folders.
+    pub(super) async fn sync_folders(&self, keys: impl IntoIterator<Item = String>) -> Result<()> {
+        let Some(root) = self.folder.clone() else {
+            return Ok(());
+        };
+        let folders: BTreeSet<PathBuf> = keys
+            .into_iter()
+            .flat_map(|key| {
+                let folders = Path::new(&key).ancestors().skip(1);
+                folders.map(|folder| root.join(folder)).collect::<Vec<_>>()
+            })
+            .collect();
+        tokio::task::spawn_blocking(move || {
+            // Deepest first, so that a name is durable no sooner than what it leads to.
+            folders.iter().rev().try_for_each(|folder| {
+                sync_folder(folder).map_err(|error| (folder.display().to_string(), error))
+            })
+        })
+        .await
+        .unwrap_or_else(|error| Err(("the folders".to_owned(), error.into())))
+        .map_err(|(folder, error)| {
+            RepoError::store(Operation::Write, &self.url, &folder, error.into())
+        })
+    }
+
+    pub(super) fn damaged(&self, key: &Key, detail: String) -> RepoError {
+        RepoError::Damaged {
+            url: self.url.to_string(),
+            key: key.to_string(),
+            detail,
+        }
+    }
+
+    pub(super) fn failed(
+        &self,
+        operation: Operation,
+        key: &Key,
+        error: object_store::Error,
+    ) -> RepoError {
+        self.failed_at(operation, &key.to_string(), error)
+    }
+
+    fn failed_at(&self, operation: Operation, key: &str, error: object_store::Error) -> RepoError {
+        RepoError::store(operation, &self.url, key, error.into())
+    }
+}
+
+/// The name of an object as its store spells it. Keys have no character that needs escaping.
+pub(super) fn path(key: &Key) -> ObjectPath {
+    ObjectPath::from(key.to_string())
+}
+
+/// The folder that `location` names: a path, or a `file://` URL.
+fn local_folder(location: &str) -> Result<PathBuf> {
+    let bad = |detail: &str| RepoError::BadLocation {
+        location: location.to_owned(),
+        detail: detail.to_owned(),
+    };
+    let folder = match location.split_once("://") {
+        _ if location.is_empty() => return Err(bad("it is empty")),
+        Some(("file", _)) => Url::parse(location)
+            .ok()
+            .and_then(|url| url.to_file_path().ok())
+            .ok_or_else(|| bad("it is no URL of a local folder, as file:///var/backup is"))?,
+        Some((scheme, _)) if is_scheme(scheme) => {
+            return Err(bad(&format!("{scheme}:// is not supported")));
+        }
+        _ => PathBuf::from(location),
+    };
+    std::path::absolute(&folder).map_err(|error| bad(&error.to_string()))
+}
+
+fn is_scheme(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(allowed)
+}
+
+/// Makes a folder and those above it, durably.
+fn create_folder(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder
+        .ancestors()
+        .take_while(|path| !path.exists())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder)?;
+    let mut changed = missing.iter().filter_map(|path| path.parent());
+    changed.try_for_each(sync_folder)
+}
+
+/// Only Unix can open a folder to flush it; elsewhere the file system is trusted.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()
+    } else {
+        Ok(())
+    }
+}

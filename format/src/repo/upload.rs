@@ -1,0 +1,189 @@
+//! One segment on its way into the store: streamed in constant memory, hashed on the way.
+//!
+//! On a local disk the bytes go to a temporary file beside the segment, `<key>#<number>`. It is
+//! flushed, then renamed, then its folder is flushed. Readers do not see it before that.
+
+use std::collections::VecDeque;
+use std::io;
+
+use object_store::{MultipartUpload, ObjectStore};
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::error::{Operation, RepoError, Result};
+use super::id::{Digest, Hex};
+use super::keys::Key;
+use super::store::{Store, path};
+
+/// How much of an upload is in memory: `part_bytes` that fill, and as many in each part on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadBuffers {
+    /// Bytes of one part, at least 1. A bucket wants at least 5 MiB.
+    pub part_bytes: usize,
+    /// Parts on their way at a time, at least 1.
+    pub parts_in_flight: usize,
+}
+
+impl Default for UploadBuffers {
+    /// For a local disk, where many partitions are written at once: 1 MiB for each.
+    fn default() -> Self {
+        UploadBuffers {
+            part_bytes: 512 * 1024,
+            parts_in_flight: 1,
+        }
+    }
+}
+
+/// An upload for the threads that encode, as an [`io::Write`]. Its methods block, and must not be called from
+/// asynchronous code. Dropped before it is complete, it leaves no object.
+#[derive(Debug)]
+pub struct SegmentUpload {
+    store: Store,
+    key: Key,
+    runtime: Handle,
+    buffers: UploadBuffers,
+    /// `None` when it is complete, or a write has failed: then nothing more can be written.
+    upload: Option<Box<dyn MultipartUpload>>,
+    in_flight: VecDeque<JoinHandle<object_store::Result<()>>>,
+    buffer: Vec<u8>,
+    hash: Sha256,
+    size: u64,
+}
+
+/// A segment that is durable under its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Of all its bytes.
+    pub sha256: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+impl SegmentUpload {
+    /// Begins the upload of `key`, with its requests on `runtime`.
+    pub fn start(store: &Store, key: Key, runtime: Handle, buffers: UploadBuffers) -> Result<Self> {
+        let path = path(&key);
+        let begun = store
+            .objects()
+            .put_multipart_opts(&path, Default::default());
+        let upload = runtime
+            .block_on(begun)
+            .map_err(|error| store.failed(Operation::Write, &key, error))?;
+        Ok(SegmentUpload {
+            store: store.clone(),
+            key,
+            runtime,
+            buffers,
+            upload: Some(upload),
+            in_flight: VecDeque::new(),
+            buffer: Vec::new(),
+            hash: Sha256::new(),
+            size: 0,
+        })
+    }
+
+    /// Waits while as many parts as may be are on their way. After an error no more bytes are taken.
+    fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
+        self.hash.update(bytes);
+        self.size += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let part_bytes = self.buffers.part_bytes.max(1);
+            let room = part_bytes - self.buffer.len();
+            let (now, rest) = bytes.split_at(room.min(bytes.len()));
+            self.buffer.reserve_exact(room);
+            self.buffer.extend_from_slice(now);
+            bytes = rest;
+            if self.buffer.len() == part_bytes {
+                self.send_part()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the segment durable under its name.
+    pub fn complete(mut self) -> Result<Uploaded> {
+        if !self.buffer.is_empty() {
+            self.send_part()?;
+        }
+        self.wait_for_parts(0)?;
+        let mut upload = self.take_upload()?;
+        if let Err(error) = self.runtime.block_on(upload.complete()) {
+            self.upload = Some(upload);
+            self.abort();
+            return Err(self.store.failed(Operation::Write, &self.key, error));
+        }
+        Ok(Uploaded {
+            sha256: Hex(std::mem::take(&mut self.hash).finalize().into()),
+            size: self.size,
+        })
+    }
+
+    fn send_part(&mut self) -> Result<()> {
+        self.wait_for_parts(self.buffers.parts_in_flight.saturating_sub(1))?;
+        let part = std::mem::take(&mut self.buffer);
+        let mut upload = self.take_upload()?;
+        self.in_flight
+            .push_back(self.runtime.spawn(upload.put_part(part.into())));
+        self.upload = Some(upload);
+        Ok(())
+    }
+
+    /// Waits until at most `remaining` parts are on their way.
+    fn wait_for_parts(&mut self, remaining: usize) -> Result<()> {
+        while self.in_flight.len() > remaining
+            && let Some(part) = self.in_flight.pop_front()
+        {
+            let done = self.runtime.block_on(part).map_err(Into::into).flatten();
+            if let Err(error) = done {
+                self.abort();
+                return Err(self.store.failed(Operation::Write, &self.key, error));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_upload(&mut self) -> Result<Box<dyn MultipartUpload>> {
+        self.upload.take().ok_or_else(|| RepoError::UploadClosed {
+            key: self.key.to_string(),
+        })
+    }
+
+    /// Takes back what was sent. If that fails too, then a temporary file stays that no reader sees.
+    fn abort(&mut self) {
+        let Some(mut upload) = self.upload.take() else {
+            return;
+        };
+        let in_flight = std::mem::take(&mut self.in_flight);
+        let aborted = async move {
+            for part in in_flight {
+                let _ = part.await;
+            }
+            let _ = upload.abort().await;
+        };
+        if Handle::try_current().is_ok() {
+            drop(self.runtime.spawn(aborted));
+        } else {
+            self.runtime.block_on(aborted);
+        }
+    }
+}
+
+/// Takes bytes until the first error; that error's source is a [`RepoError`].
+impl io::Write for SegmentUpload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    /// Does nothing: bytes are durable when the upload is complete, and no sooner.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for SegmentUpload {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
