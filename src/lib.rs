@@ -1,3 +1,5 @@
 //! kbk: back up and restore Apache Kafka.
 pub mod commands;
 pub mod cli;
+pub mod kafka;
+pub mod backup;

@@ -1,0 +1,239 @@
+//! One partition on its way into the repository: blocks, encoded by any thread, in order into segments.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kbk_format::repo::{Id, Key, LostRange, Place, RepoError, SegmentEntry, SegmentUpload, Store, UploadBuffers};
+use kbk_format::{
+    EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, SegmentAssembler, TimestampType, WriteError,
+};
+use tokio::runtime::Handle;
+
+/// What becomes of a block, decided by the feeder that filled it.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) block: EncodedBlock,
+    pub(super) timestamp_type: TimestampType,
+    /// Ranges that the source had deleted before they were read, inside this block's coverage.
+    pub(super) lost: Vec<LostRange>,
+    /// Nothing follows: seal the segment.
+    pub(super) last: bool,
+}
+
+/// What all segments of a backup have in common.
+#[derive(Clone, Debug)]
+pub(super) struct SegmentSettings {
+    pub(super) store: Store,
+    pub(super) runtime: Handle,
+    pub(super) cluster_id: Option<String>,
+    pub(super) writer: String,
+    /// Stored bytes after which a segment is sealed.
+    pub(super) segment_bytes: u64,
+}
+
+/// Why a partition could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum PartitionError {
+    /// The store.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// The segment.
+    #[error("{place}: {error}")]
+    Write {
+        /// Which partition.
+        place: Place,
+        /// What went wrong.
+        error: WriteError,
+    },
+}
+
+/// A partition's writer, shared by the threads that encode its blocks.
+pub(super) struct PartitionLine {
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Blocks that came before their turn.
+    waiting: BTreeMap<u64, Step>,
+    next: u64,
+    writer: Writer,
+}
+
+enum Writer {
+    Idle(PartitionWriter),
+    /// A thread writes: others leave their block in `waiting` and go on encoding.
+    Busy,
+    /// A write failed: blocks are given back unwritten.
+    Failed,
+}
+
+impl PartitionLine {
+    pub(super) fn new(writer: PartitionWriter) -> PartitionLine {
+        let state = State { waiting: BTreeMap::new(), next: 0, writer: Writer::Idle(writer) };
+        PartitionLine { state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes block number `number` and writes all blocks whose turn it is, unless another thread does already.
+    /// `done` gets each block back, with whether it was written: no buffer stays here when the partition has failed.
+    pub(super) fn accept(
+        &self,
+        number: u64,
+        step: Step,
+        mut done: impl FnMut(EncodedBlock, bool),
+    ) -> Result<(), PartitionError> {
+        let mut state = self.lock();
+        state.waiting.insert(number, step);
+        let mut writer = match std::mem::replace(&mut state.writer, Writer::Busy) {
+            Writer::Idle(writer) => writer,
+            Writer::Busy => return Ok(()),
+            Writer::Failed => {
+                state.fail(done);
+                return Ok(());
+            }
+        };
+        while let Some(step) = state.next_step() {
+            drop(state);
+            let written = writer.write(&step);
+            done(step.block, written.is_ok());
+            state = self.lock();
+            if let Err(error) = written {
+                state.fail(done);
+                return Err(error);
+            }
+        }
+        state.writer = Writer::Idle(writer);
+        Ok(())
+    }
+
+    /// The segments that are durable.
+    pub(super) fn finish(self) -> Stored {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match state.writer {
+            Writer::Idle(writer) => writer.stored,
+            Writer::Busy | Writer::Failed => Stored::default(),
+        }
+    }
+}
+
+impl State {
+    fn next_step(&mut self) -> Option<Step> {
+        let step = self.waiting.remove(&self.next)?;
+        self.next += 1;
+        Some(step)
+    }
+
+    fn fail(&mut self, mut done: impl FnMut(EncodedBlock, bool)) {
+        self.writer = Writer::Failed;
+        for (_, step) in std::mem::take(&mut self.waiting) {
+            done(step.block, false);
+        }
+    }
+}
+
+/// What was stored of a partition: durable segments in offset order.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    pub(super) segments: Vec<SegmentEntry>,
+    pub(super) lost: Vec<LostRange>,
+}
+
+/// Writes one partition's blocks into segments, one segment at a time.
+pub(super) struct PartitionWriter {
+    place: Place,
+    settings: SegmentSettings,
+    open: Option<SegmentAssembler<SegmentUpload>>,
+    stored: Stored,
+}
+
+impl PartitionWriter {
+    pub(super) fn new(place: Place, settings: SegmentSettings) -> PartitionWriter {
+        PartitionWriter { place, settings, open: None, stored: Stored::default() }
+    }
+
+    fn write(&mut self, step: &Step) -> Result<(), PartitionError> {
+        let fits = self.open.as_ref().is_some_and(|open| {
+            open.header().timestamp_type == step.timestamp_type && open.has_room()
+        });
+        if !fits {
+            self.seal()?;
+        }
+        let mut segment = match self.open.take() {
+            Some(segment) => segment,
+            None => self.begin(step)?,
+        };
+        for lost in &step.lost {
+            let gap = Gap { from_offset: lost.from, to_offset: lost.to, reason: GapReason::Lost };
+            segment.name_gap(gap).map_err(|error| self.error(error))?;
+        }
+        segment.append(&step.block).map_err(|error| self.error(error))?;
+        let full = segment.position() >= self.settings.segment_bytes;
+        self.open = Some(segment);
+        self.stored.lost.extend(&step.lost);
+        if full || step.last {
+            self.seal()?;
+        }
+        Ok(())
+    }
+
+    fn begin(&self, step: &Step) -> Result<SegmentAssembler<SegmentUpload>, PartitionError> {
+        let segment_id = Id::random();
+        let base_offset = step.block.statistics().base_offset;
+        let key = Key::segment(&self.place, base_offset, &segment_id);
+        let SegmentSettings { store, runtime, cluster_id, writer, .. } = &self.settings;
+        let upload = SegmentUpload::start(store, key, runtime.clone(), UploadBuffers::default())?;
+        let header = FileHeader {
+            segment_id: segment_id.0,
+            topic_id: self.place.topic_id.0,
+            topic: self.place.topic.to_string(),
+            partition: self.place.partition,
+            timestamp_type: step.timestamp_type,
+            isolation_level: IsolationLevel::ReadCommitted,
+            base_offset,
+            cluster_id: cluster_id.clone(),
+            writer: Some(writer.clone()),
+            created_at: Some(jiff::Timestamp::now().as_millisecond()),
+        };
+        SegmentAssembler::new(upload, header).map_err(|error| self.error(error))
+    }
+
+    /// Seals the open segment and makes it durable; only then is it listed.
+    fn seal(&mut self) -> Result<(), PartitionError> {
+        let Some(segment) = self.open.take() else {
+            return Ok(());
+        };
+        let (upload, sealed) = segment.seal(GapReason::NotDelivered).map_err(|error| self.error(error))?;
+        let uploaded = upload.complete()?;
+        let statistics = &sealed.statistics;
+        let segment_id = kbk_format::repo::Hex(sealed.header.segment_id);
+        self.stored.segments.push(SegmentEntry {
+            key: Key::segment(&self.place, statistics.base_offset, &segment_id).to_string(),
+            segment_id,
+            size: sealed.file_length,
+            footer_position: sealed.footer_position,
+            sha256: uploaded.sha256,
+            base_offset: statistics.base_offset,
+            end_offset: statistics.end_offset,
+            min_timestamp: statistics.min_timestamp,
+            max_timestamp: statistics.max_timestamp,
+            records: statistics.record_count,
+            raw_bytes: statistics.raw_bytes,
+            timestamp_type: sealed.header.timestamp_type,
+        });
+        Ok(())
+    }
+
+    /// A store's error travels inside an I/O error through the segment's writer.
+    fn error(&self, error: WriteError) -> PartitionError {
+        match error {
+            WriteError::Io(error) => match error.downcast::<RepoError>() {
+                Ok(error) => PartitionError::Repo(error),
+                Err(error) => PartitionError::Write { place: self.place.clone(), error: error.into() },
+            },
+            error => PartitionError::Write { place: self.place.clone(), error },
+        }
+    }
+}

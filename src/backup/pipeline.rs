@@ -1,0 +1,233 @@
+//! Runs a plan: sources, encoders and segments on all cores, in bounded memory.
+//!
+//! ```text
+//! source 1 -> feeder 1 --+            +-- encoder 1 --+--> partition line --> segment --> store
+//! source 2 -> feeder 2 --+--> jobs ---+-- encoder 2 --+--> partition line --> segment --> store
+//!      ^ waits for a free builder <---------- builders come back --------------+
+//! ```
+//!
+//! A source is one librdkafka client with threads of its own. Blocks of one partition are encoded by all encoders and
+//! written in their order by whichever has the next one, so one large partition keeps every core busy.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use kbk_format::repo::Place;
+use kbk_format::{Compression, Encoder, TimestampType};
+
+use super::feeder::{Feeder, Job, RecordError, Slot, Stop};
+use super::partition::{PartitionError, PartitionLine, PartitionWriter, SegmentSettings, Step, Stored};
+use super::pool::{Free, Return, pool};
+use crate::cli::Cancel;
+use crate::kafka::{ClientSettings, KafkaError, PartitionRange, Source, SourceError, SourceOptions};
+
+/// Partitions that one source reads at a time: each holds a block and an upload open.
+const PARTITIONS_A_SOURCE: usize = 8;
+/// Sources: one consumer reads several hundred MB/s, so more than two serve only many partitions.
+const SOURCES: usize = 2;
+
+/// How a pipeline runs.
+#[derive(Clone, Debug)]
+pub(super) struct PipelineOptions {
+    pub(super) kafka: ClientSettings,
+    pub(super) segments: SegmentSettings,
+    pub(super) compression: Compression,
+    pub(super) block_bytes: usize,
+    /// Encoder threads.
+    pub(super) encoders: usize,
+    /// For what librdkafka has fetched and nobody has read yet, over all sources.
+    pub(super) fetch_bytes: usize,
+}
+
+/// A partition to read.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub(super) place: Place,
+    pub(super) range: std::ops::Range<i64>,
+    pub(super) timestamp_type: TimestampType,
+}
+
+/// How a pipeline ended: what is durable, whatever happened.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// In the order of the readings.
+    pub(super) stored: Vec<Stored>,
+    pub(super) interrupted: bool,
+    pub(super) error: Option<PipelineError>,
+}
+
+/// Why a pipeline could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The cluster.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// The repository would not take a segment.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    /// A record that no segment can hold.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// Told of each block that was written: the partition's place in the readings, records, raw bytes.
+pub(super) type Observer<'a> = &'a (dyn Fn(usize, u64, u64) + Sync);
+
+/// Reads everything in `readings`. Blocks; must not be called from asynchronous code.
+pub(super) fn run(
+    options: &PipelineOptions,
+    readings: Vec<Reading>,
+    cancel: &Cancel,
+    observer: Observer<'_>,
+) -> Finished {
+    let lines: Vec<Arc<PartitionLine>> = readings
+        .iter()
+        .map(|reading| {
+            let writer = PartitionWriter::new(reading.place.clone(), options.segments.clone());
+            Arc::new(PartitionLine::new(writer))
+        })
+        .collect();
+    let work = Work::new(readings, &lines);
+    let builders = work.sources * PARTITIONS_A_SOURCE + 2 * options.encoders + 2;
+    let (returned, free) = pool(builders, options.block_bytes);
+    let (jobs, queue) = bounded(options.encoders);
+    let stop = StopSignal::new(cancel);
+    thread::scope(|scope| {
+        for _ in 0..options.encoders {
+            let (queue, returned, stop) = (queue.clone(), returned.clone(), &stop);
+            scope.spawn(move || encode(options.compression, &queue, &returned, observer, stop));
+        }
+        for _ in 0..work.sources {
+            let (free, jobs) = (free.clone(), jobs.clone());
+            let (work, stop) = (&work, &stop);
+            scope.spawn(move || feed(options, work, &free, &jobs, stop));
+        }
+        // Encoders end when no feeder can send any more.
+        drop((jobs, queue, returned));
+    });
+    Finished {
+        stored: lines.into_iter().map(finish).collect(),
+        interrupted: cancel.is_set(),
+        error: stop.error.into_inner().unwrap_or_else(PoisonError::into_inner),
+    }
+}
+
+fn finish(line: Arc<PartitionLine>) -> Stored {
+    // Jobs and slots, which share the line, are gone with their threads.
+    Arc::into_inner(line).map(PartitionLine::finish).unwrap_or_default()
+}
+
+/// Tells feeders to stop: the user asked, or something failed. Keeps the first error.
+pub(super) struct StopSignal<'a> {
+    cancel: &'a Cancel,
+    failed: AtomicBool,
+    error: Mutex<Option<PipelineError>>,
+}
+
+impl<'a> StopSignal<'a> {
+    fn new(cancel: &'a Cancel) -> StopSignal<'a> {
+        StopSignal { cancel, failed: AtomicBool::new(false), error: Mutex::new(None) }
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.cancel.is_set() || self.failed.load(Ordering::Relaxed)
+    }
+
+    fn fail(&self, error: PipelineError) {
+        self.failed.store(true, Ordering::Relaxed);
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+/// An encoder thread. A failed partition takes no more blocks; the feeders are told and stop.
+fn encode(
+    compression: Compression,
+    queue: &Receiver<Job>,
+    returned: &Return,
+    observer: Observer<'_>,
+    stop: &StopSignal<'_>,
+) {
+    let mut encoder = Encoder::new(compression);
+    for job in queue {
+        let Job { line, partition, number, builder, timestamp_type, lost, last } = job;
+        let block = builder.encode(&mut encoder);
+        let step = Step { block, timestamp_type, lost, last };
+        let accepted = line.accept(number, step, |block, written| {
+            if written {
+                observer(partition, block.statistics().record_count, block.statistics().raw_bytes);
+            }
+            returned.give(block.recycle(0));
+        });
+        if let Err(error) = accepted {
+            stop.fail(error.into());
+        }
+    }
+}
+
+/// A source thread: reads one group of partitions after another.
+fn feed(options: &PipelineOptions, work: &Work, free: &Free, jobs: &Sender<Job>, stop: &StopSignal<'_>) {
+    let source_options = SourceOptions {
+        memory_bytes: options.fetch_bytes / work.sources,
+        ..SourceOptions::default()
+    };
+    while !stop.is_set() {
+        let (ranges, slots): (Vec<_>, Vec<_>) = work.next_group().into_iter().unzip();
+        if ranges.is_empty() {
+            return;
+        }
+        let mut feeder = Feeder::new(slots, free.clone(), jobs.clone(), options.block_bytes, stop);
+        let read = Source::open(&options.kafka, &source_options, ranges)
+            .map_err(SourceError::Kafka)
+            .and_then(|mut source| source.run(&mut feeder));
+        match read {
+            Ok(()) | Err(SourceError::Sink(Stop::Requested | Stop::EncodersGone)) => {}
+            Err(SourceError::Kafka(error)) => stop.fail(error.into()),
+            Err(SourceError::Sink(Stop::Record(error))) => stop.fail(error.into()),
+        }
+    }
+}
+
+/// Partitions that no source reads yet, the largest first.
+struct Work {
+    waiting: Mutex<VecDeque<(PartitionRange, Slot)>>,
+    sources: usize,
+}
+
+impl Work {
+    fn new(readings: Vec<Reading>, lines: &[Arc<PartitionLine>]) -> Work {
+        let mut waiting: Vec<_> = readings
+            .into_iter()
+            .zip(lines)
+            .enumerate()
+            .map(|(partition, (reading, line))| {
+                let range = PartitionRange {
+                    topic: reading.place.topic.to_string(),
+                    partition: reading.place.partition,
+                    start: reading.range.start,
+                    end: reading.range.end,
+                };
+                let slot = Slot {
+                    line: Arc::clone(line),
+                    partition,
+                    place: reading.place,
+                    range: reading.range,
+                    timestamp_type: reading.timestamp_type,
+                };
+                (range, slot)
+            })
+            .collect();
+        waiting.sort_by_key(|(range, _)| std::cmp::Reverse(range.end - range.start));
+        let sources = SOURCES.min(waiting.len()).max(1);
+        Work { waiting: Mutex::new(waiting.into()), sources }
+    }
+
+    /// A fair share of what is left, so that no source gets all of a few partitions.
+    fn next_group(&self) -> Vec<(PartitionRange, Slot)> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = waiting.len().div_ceil(self.sources).min(PARTITIONS_A_SOURCE);
+        waiting.drain(..share).collect()
+    }
+}

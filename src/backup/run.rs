@@ -1,0 +1,290 @@
+//! A backup from the first question to the committed snapshot.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kbk_format::Compression;
+use kbk_format::repo::{
+    Change, Id, Identity, PartitionChange, RepoError, Repository, Snapshot, Store, Stored, TopicChange, TopicNameError,
+};
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::task;
+
+use super::partition::{SegmentSettings, Stored as StoredPartition};
+use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
+use super::plan::{self, Finding, Plan};
+use super::survey::{self, Survey, SurveyError};
+use crate::cli::{Cancel, Progress, TopicSelection};
+use crate::kafka::{Admin, ClientSettings, KafkaError};
+
+/// For records that librdkafka has fetched and nobody has read yet.
+const FETCH_BYTES: usize = 32 << 20;
+
+/// What to back up, where to, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the repository is, or is to be made.
+    pub location: String,
+    /// How to reach the cluster.
+    pub kafka: ClientSettings,
+    /// Which of its topics.
+    pub selection: TopicSelection,
+    /// What blocks are compressed with.
+    pub compression: Compression,
+    /// Raw bytes of a block.
+    pub block_bytes: usize,
+    /// Stored bytes after which a segment is sealed.
+    pub segment_bytes: u64,
+    /// How long to wait for transactions that are open at the start.
+    pub open_transactions_wait: Duration,
+}
+
+/// What a backup did. Counts are of this run alone.
+#[derive(Clone, Debug, Serialize)]
+pub struct BackupReport {
+    /// The snapshot that was committed.
+    pub snapshot: u64,
+    /// The repository.
+    pub repository: String,
+    /// Topics that were looked at.
+    pub topics: usize,
+    /// Their partitions.
+    pub partitions: usize,
+    /// Records that were added.
+    pub records: u64,
+    /// Their bytes before compression.
+    pub raw_bytes: u64,
+    /// Bytes of the segments that were added.
+    pub stored_bytes: u64,
+    /// Segments that were added.
+    pub segments: usize,
+    /// What the user should know.
+    pub findings: Vec<Finding>,
+    /// The run was stopped by a signal: what was read until then is in the snapshot.
+    pub interrupted: bool,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// Why a backup failed. No snapshot was made; the previous one stands.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// Asking the cluster, or choosing the topics.
+    #[error(transparent)]
+    Survey(#[from] SurveyError),
+    /// The cluster has a topic of a name that Kafka does not allow.
+    #[error(transparent)]
+    TopicName(#[from] TopicNameError),
+    /// The repository.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// Reading or storing records.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
+
+impl From<KafkaError> for BackupError {
+    fn from(error: KafkaError) -> BackupError {
+        SurveyError::Kafka(error).into()
+    }
+}
+
+/// Backs up. `progress` makes the display once the number of offsets to read is known.
+pub async fn run(
+    options: &Options,
+    cancel: &Cancel,
+    progress: impl FnOnce(u64) -> Progress,
+) -> Result<BackupReport, BackupError> {
+    let began = Instant::now();
+    let started_at = Timestamp::now();
+    let survey = blocking({
+        let (options, cancel) = (options.clone(), cancel.clone());
+        move || ask(&options, &cancel)
+    })
+    .await?;
+    let repository = open_repository(&options.location).await?;
+    let newest = repository.latest().await?;
+    let looked_for = looked_for(&options.selection, newest.as_deref());
+    let cluster_id = survey.cluster_id.clone();
+    let plan = plan::plan(survey, newest.as_deref(), &looked_for)?;
+
+    let finished = read(options, &repository, &plan, cluster_id.clone(), cancel, progress).await;
+    if let Some(error) = finished.error {
+        return Err(error.into());
+    }
+    let interrupted = finished.interrupted;
+    let (change, findings) = change(plan, finished.stored, newest, cluster_id, started_at);
+    let snapshot = repository.commit(&change).await?;
+    Ok(report(&change, findings, &snapshot, options, interrupted, began.elapsed()))
+}
+
+/// Runs what blocks away from the asynchronous threads. A panic there goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn ask(options: &Options, cancel: &Cancel) -> Result<Survey, SurveyError> {
+    let admin = Admin::connect(&options.kafka)?;
+    let mut survey = survey::survey(&admin, &options.selection)?;
+    survey.wait_for_open_transactions(&admin, options.open_transactions_wait, cancel)?;
+    Ok(survey)
+}
+
+async fn open_repository(location: &str) -> Result<Repository, RepoError> {
+    let store = Store::open_or_create(location)?;
+    Repository::open_or_create(store, Identity::fresh()).await
+}
+
+/// Names in the newest snapshot that the user's choice covers; none where it covers nothing there.
+fn looked_for(selection: &TopicSelection, newest: Option<&Snapshot>) -> Vec<String> {
+    let topics = newest.map_or(&[][..], |snapshot| &snapshot.topics);
+    selection.select(topics.iter().map(|topic| (&*topic.name, topic.internal))).unwrap_or_default()
+}
+
+async fn read(
+    options: &Options,
+    repository: &Repository,
+    plan: &Plan,
+    cluster_id: Option<String>,
+    cancel: &Cancel,
+    progress: impl FnOnce(u64) -> Progress,
+) -> Finished {
+    let readings = readings(plan);
+    let offsets = readings.iter().map(|reading| reading.range.end.abs_diff(reading.range.start)).sum();
+    let progress = progress(offsets);
+    let partitions: Vec<_> = readings
+        .iter()
+        .map(|reading| {
+            let offsets = reading.range.end.abs_diff(reading.range.start);
+            progress.partition(reading.place.to_string(), Some(offsets))
+        })
+        .collect();
+    let pipeline_options = PipelineOptions {
+        kafka: options.kafka.clone(),
+        segments: SegmentSettings {
+            store: repository.store().clone(),
+            runtime: Handle::current(),
+            cluster_id,
+            writer: writer(),
+            segment_bytes: options.segment_bytes,
+        },
+        compression: options.compression,
+        block_bytes: options.block_bytes,
+        encoders: std::thread::available_parallelism().map_or(1, usize::from),
+        fetch_bytes: FETCH_BYTES,
+    };
+    let cancel = cancel.clone();
+    let finished = blocking(move || {
+        pipeline::run(&pipeline_options, readings, &cancel, &|partition, records, bytes| {
+            partitions[partition].add(records, bytes);
+        })
+    })
+    .await;
+    progress.finish();
+    finished
+}
+
+/// The partitions of the plan that have something to read.
+fn readings(plan: &Plan) -> Vec<Reading> {
+    let of_topic = |topic: &plan::TopicPlan| -> Vec<Reading> {
+        let reading = |partition: &plan::PartitionPlan| Reading {
+            place: kbk_format::repo::Place {
+                topic: topic.name.clone(),
+                topic_id: topic.topic_id,
+                partition: partition.partition,
+            },
+            range: partition.read.clone(),
+            timestamp_type: topic.timestamp_type(),
+        };
+        topic.partitions.iter().filter(|partition| !partition.read.is_empty()).map(reading).collect()
+    };
+    plan.topics.iter().flat_map(of_topic).collect()
+}
+
+/// What is to be committed, and everything that was found.
+fn change(
+    plan: Plan,
+    stored: Vec<StoredPartition>,
+    base: Option<Stored<Snapshot>>,
+    cluster_id: Option<String>,
+    started_at: Timestamp,
+) -> (Change, Vec<Finding>) {
+    let mut findings = plan.findings;
+    let mut stored = stored.into_iter();
+    let mut topics = Vec::with_capacity(plan.topics.len());
+    for topic in plan.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in topic.partitions {
+            // Readings, and so what they gave, are the partitions with something to read, in this order.
+            let read = if partition.read.is_empty() { None } else { stored.next() };
+            let StoredPartition { segments, lost } = read.unwrap_or_default();
+            findings.extend(lost.iter().map(|lost| Finding::Lost {
+                topic: topic.name.clone(),
+                partition: partition.partition,
+                from_offset: lost.from,
+                to_offset: lost.to,
+            }));
+            partitions.push(PartitionChange {
+                partition: partition.partition,
+                log_start_offset: partition.offsets.log_start_offset,
+                high_watermark: partition.offsets.high_watermark,
+                last_stable_offset: partition.offsets.last_stable_offset,
+                segments,
+                lost,
+            });
+        }
+        let description = topic.topic.description;
+        topics.push(TopicChange {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            internal: description.internal,
+            replication_factor: i32::try_from(description.replication_factor).unwrap_or(i32::MAX),
+            config: topic.topic.config,
+            partitions,
+        });
+    }
+    let change = Change {
+        base,
+        nonce: Id::random(),
+        started_at,
+        created_at: Timestamp::now(),
+        writer: writer(),
+        cluster_id,
+        topics,
+        gone: plan.gone,
+    };
+    (change, findings)
+}
+
+fn writer() -> String {
+    concat!("kbk ", env!("CARGO_PKG_VERSION")).to_owned()
+}
+
+fn report(
+    change: &Change,
+    findings: Vec<Finding>,
+    snapshot: &Snapshot,
+    options: &Options,
+    interrupted: bool,
+    elapsed: Duration,
+) -> BackupReport {
+    let partitions = || change.topics.iter().flat_map(|topic| &topic.partitions);
+    let segments = || partitions().flat_map(|partition| &partition.segments);
+    BackupReport {
+        snapshot: snapshot.sequence,
+        repository: options.location.clone(),
+        topics: change.topics.len(),
+        partitions: partitions().count(),
+        records: segments().map(|segment| segment.records).sum(),
+        raw_bytes: segments().map(|segment| segment.raw_bytes).sum(),
+        stored_bytes: segments().map(|segment| segment.size).sum(),
+        segments: segments().count(),
+        findings,
+        interrupted,
+        seconds: elapsed.as_secs_f64(),
+    }
+}

@@ -1,0 +1,144 @@
+//! What the cluster has, asked once at the start: everything the plan is made from.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use kbk_format::TimestampType;
+
+use crate::cli::{Cancel, SelectError, TopicSelection};
+use crate::kafka::{Admin, ConfigEntry, ConfigSource, KafkaError, PartitionOffsets, TopicDescription};
+
+/// How often open transactions are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// The chosen topics of a cluster.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Survey {
+    pub(super) cluster_id: Option<String>,
+    pub(super) topics: Vec<SurveyedTopic>,
+    /// Why the cluster did not tell configurations.
+    pub(super) config_unknown: Option<String>,
+}
+
+/// A topic with its configuration and where its logs begin and end.
+#[derive(Clone, Debug)]
+pub(super) struct SurveyedTopic {
+    pub(super) description: TopicDescription,
+    /// Values set on the topic.
+    pub(super) config: Option<BTreeMap<String, String>>,
+    /// In force for new records; each record read says its own.
+    pub(super) timestamp_type: TimestampType,
+    /// In the order of the description's partitions.
+    pub(super) offsets: Vec<PartitionOffsets>,
+}
+
+/// Why there is no survey.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// The cluster.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// The choice of topics.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+}
+
+/// Asks for everything about the topics that `selection` chooses.
+pub(super) fn survey(admin: &Admin, selection: &TopicSelection) -> Result<Survey, SurveyError> {
+    let cluster = admin.cluster()?;
+    let all = admin.describe_topics(None)?;
+    let chosen = selection.select(all.iter().map(|topic| (topic.name.as_str(), topic.internal)))?;
+    let (configs, config_unknown) = match admin.topic_configs(&chosen) {
+        Ok(configs) => (Some(configs), None),
+        // Records are worth more than settings: the backup goes on and the report says what is missing.
+        Err(error @ KafkaError::Authorization { .. }) => (None, Some(error.to_string())),
+        Err(error) if error.is_unsupported() => (None, Some(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    let chosen: Vec<TopicDescription> =
+        all.into_iter().filter(|topic| chosen.binary_search(&topic.name).is_ok()).collect();
+    let mut offsets = admin.offsets(&partitions(&chosen))?.into_iter();
+    let topics = chosen
+        .into_iter()
+        .map(|description| {
+            let config = configs.as_ref().and_then(|configs| configs.get(&description.name));
+            SurveyedTopic {
+                config: config.map(values_of_the_topic),
+                timestamp_type: timestamp_type(config),
+                offsets: offsets.by_ref().take(description.partitions.len()).collect(),
+                description,
+            }
+        })
+        .collect();
+    Ok(Survey { cluster_id: cluster.id, topics, config_unknown })
+}
+
+fn partitions(topics: &[TopicDescription]) -> Vec<(String, i32)> {
+    let of_topic = |topic: &TopicDescription| -> Vec<(String, i32)> {
+        topic.partitions.iter().map(|partition| (topic.name.clone(), partition.id)).collect()
+    };
+    topics.iter().flat_map(of_topic).collect()
+}
+
+fn values_of_the_topic(config: &BTreeMap<String, ConfigEntry>) -> BTreeMap<String, String> {
+    config
+        .iter()
+        .filter(|(_, entry)| entry.source == ConfigSource::Topic && !entry.sensitive)
+        .filter_map(|(key, entry)| Some((key.clone(), entry.value.clone()?)))
+        .collect()
+}
+
+fn timestamp_type(config: Option<&BTreeMap<String, ConfigEntry>>) -> TimestampType {
+    let value = config.and_then(|config| config.get("message.timestamp.type")?.value.as_deref());
+    match value {
+        Some("LogAppendTime") => TimestampType::LogAppendTime,
+        _ => TimestampType::CreateTime,
+    }
+}
+
+impl Survey {
+    /// Waits until the transactions that were open at the start have ended, at most for `wait`: up to there, and no
+    /// further, `read_committed` shows records. High watermarks stay those of the start.
+    pub(super) fn wait_for_open_transactions(
+        &mut self,
+        admin: &Admin,
+        wait: Duration,
+        cancel: &Cancel,
+    ) -> Result<(), KafkaError> {
+        let deadline = Instant::now() + wait;
+        let mut said = false;
+        while self.held_back().next().is_some() && Instant::now() < deadline && !cancel.is_set() {
+            if !said {
+                tracing::info!("waiting at most {wait:?} for transactions that are open");
+                said = true;
+            }
+            std::thread::sleep(LOOK_AGAIN.min(deadline.saturating_duration_since(Instant::now())));
+            self.look_again(admin)?;
+        }
+        Ok(())
+    }
+
+    /// Partitions whose last stable offset is below the high watermark.
+    fn held_back(&self) -> impl Iterator<Item = (String, i32)> {
+        self.topics.iter().flat_map(|topic| {
+            topic
+                .description
+                .partitions
+                .iter()
+                .zip(&topic.offsets)
+                .filter(|(_, offsets)| offsets.last_stable_offset < offsets.high_watermark)
+                .map(|(partition, _)| (topic.description.name.clone(), partition.id))
+        })
+    }
+
+    fn look_again(&mut self, admin: &Admin) -> Result<(), KafkaError> {
+        let held_back: Vec<_> = self.held_back().collect();
+        let mut now = admin.offsets(&held_back)?.into_iter();
+        let offsets = self.topics.iter_mut().flat_map(|topic| &mut topic.offsets);
+        for before in offsets.filter(|offsets| offsets.last_stable_offset < offsets.high_watermark) {
+            let stable = now.next().map_or(before.last_stable_offset, |now| now.last_stable_offset);
+            before.last_stable_offset = stable.min(before.high_watermark);
+        }
+        Ok(())
+    }
+}

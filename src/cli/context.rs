@@ -1,0 +1,40 @@
+//! What every command is given besides its own arguments.
+
+use super::args::GlobalArgs;
+use super::error::CliError;
+use super::output::Output;
+use super::progress::{Display, Progress, Totals};
+use super::repo_url::{self, RepoUrl};
+use super::signals::Cancel;
+use super::stderr::Stderr;
+
+/// The surroundings of a running command.
+pub struct Context {
+    /// Where its results go.
+    pub output: Output,
+    /// Whether the user has asked to stop.
+    pub cancel: Cancel,
+    repo: Option<RepoUrl>,
+    display: Display,
+}
+
+impl Context {
+    pub(super) fn new(global: &GlobalArgs, stderr: &Stderr, cancel: Cancel) -> Self {
+        Self {
+            output: Output::stdout(global.json),
+            cancel,
+            repo: global.repo.clone(),
+            display: Display::choose(global, stderr),
+        }
+    }
+
+    /// The repository of this call, which it must name.
+    pub fn repo(&self) -> Result<&RepoUrl, CliError> {
+        self.repo.as_ref().ok_or_else(repo_url::missing)
+    }
+
+    /// Starts showing the progress of a run called `title`.
+    pub fn progress(&self, title: &'static str, totals: Totals) -> Progress {
+        Progress::start(&self.display, title, totals)
+    }
+}

@@ -1,0 +1,170 @@
+//! What a failed command says: what happened, why, and what to do next.
+
+use std::error::Error;
+use std::fmt;
+
+use super::exit::Exit;
+
+/// The failure of a command, as the user reads it.
+///
+/// Every [`Error`] converts into one with `?`; a command that knows more adds it:
+///
+/// ```
+/// # use kbk::cli::CliError;
+/// # let cause = std::io::Error::other("permission denied");
+/// CliError::new("cannot write the segment orders/0")
+///     .caused_by(cause)
+///     .hint("check who owns the repository folder");
+/// ```
+///
+/// It is not an [`Error`] itself: it ends a command and is not passed on.
+pub struct CliError {
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+    exit: Exit,
+}
+
+impl CliError {
+    /// A failure of the work: exit code 1.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            exit: Exit::Failed,
+        }
+    }
+
+    /// A call that cannot be meant as it stands: exit code 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            ..Self::new(message)
+        }
+    }
+
+    /// Adds `cause`, and what caused that, below the message.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl Error) -> Self {
+        self.push_cause(cause.to_string());
+        self.push_sources(cause.source());
+        self
+    }
+
+    /// Says what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The code that the process ends with.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// What happened.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Why, the nearest cause first.
+    pub fn causes(&self) -> &[String] {
+        &self.causes
+    }
+
+    /// What to do next.
+    pub fn next_step(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    fn push_sources(&mut self, mut source: Option<&(dyn Error + 'static)>) {
+        while let Some(cause) = source {
+            self.push_cause(cause.to_string());
+            source = cause.source();
+        }
+    }
+
+    /// Many libraries repeat the cause in their own message; it is said once.
+    fn push_cause(&mut self, cause: String) {
+        let last = self.causes.last().unwrap_or(&self.message);
+        if !last.contains(&cause) {
+            self.causes.push(cause);
+        }
+    }
+}
+
+impl<E: Error> From<E> for CliError {
+    fn from(error: E) -> Self {
+        let mut this = Self::new(error.to_string());
+        this.push_sources(error.source());
+        this
+    }
+}
+
+/// Several lines without the leading `error: `, which the terminal colours.
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        for cause in &self.causes {
+            write!(f, "\n  cause: {}", indented(cause))?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {}", indented(hint))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} (exit {})", self.exit.code())
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n    ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read snapshot 7")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn a_chain_is_printed_from_the_outside_in() {
+        let error = CliError::new("restore failed")
+            .caused_by(Outer(io::Error::other("disk says no")))
+            .hint("run kbk verify");
+        assert_eq!(
+            error.to_string(),
+            "restore failed\n  cause: cannot read snapshot 7\n  cause: disk says no\n  hint: run kbk verify"
+        );
+        assert_eq!(error.exit(), Exit::Failed);
+    }
+
+    #[test]
+    fn any_error_converts_with_its_sources() {
+        let error = CliError::from(Outer(io::Error::other("disk says no")));
+        assert_eq!(error.message(), "cannot read snapshot 7");
+        assert_eq!(error.causes(), ["disk says no"]);
+    }
+
+    #[test]
+    fn a_cause_that_the_message_already_says_is_not_repeated() {
+        let error = CliError::new("cannot open /data: not found")
+            .caused_by(io::Error::new(io::ErrorKind::NotFound, "not found"));
+        assert!(error.causes().is_empty());
+    }
+
+    #[test]
+    fn usage_errors_exit_with_2() {
+        assert_eq!(CliError::usage("no topic given").exit(), Exit::Usage);
+    }
+}

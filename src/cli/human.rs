@@ -1,0 +1,78 @@
+//! Numbers as people read them. `--json` never goes through here.
+
+use std::time::Duration;
+
+use indicatif::{BinaryBytes, HumanCount};
+
+/// `1.21 GiB`
+pub fn bytes(bytes: u64) -> String {
+    BinaryBytes(bytes).to_string()
+}
+
+/// `1,234,567`
+pub fn count(count: u64) -> String {
+    HumanCount(count).to_string()
+}
+
+/// `1 record`, `2,000 records`
+pub fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number))
+}
+
+/// `45.20 MiB/s`
+pub fn byte_rate(bytes_per_second: f64) -> String {
+    format!("{}/s", bytes(bytes_per_second as u64))
+}
+
+/// `3h 2m 5s`; a fraction of few seconds with tenths: `2.4s`.
+pub fn duration(duration: Duration) -> String {
+    if duration < Duration::from_secs(10) && duration.subsec_nanos() != 0 {
+        return format!("{:.1}s", duration.as_secs_f64());
+    }
+    let seconds = duration.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, _) => format!("{minutes}m {seconds}s"),
+        _ => format!("{}h {minutes}m {seconds}s", count(hours)),
+    }
+}
+
+/// A record's or snapshot's time in UTC, `2026-11-22T10:00:00.123Z`; a number that is no date stays a number.
+pub fn timestamp_ms(ms: i64) -> String {
+    match jiff::Timestamp::from_millisecond(ms) {
+        Ok(timestamp) => format!("{timestamp:.3}"),
+        Err(_) => format!("@{ms}ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_counts() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1_300_000_000), "1.21 GiB");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(counted(1, "record"), "1 record");
+        assert_eq!(counted(0, "record"), "0 records");
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration(Duration::from_millis(2_440)), "2.4s");
+        assert_eq!(duration(Duration::from_secs(2)), "2s");
+        assert_eq!(duration(Duration::from_secs(59)), "59s");
+        assert_eq!(duration(Duration::from_secs(125)), "2m 5s");
+        assert_eq!(duration(Duration::from_secs(3_600 * 30)), "30h 0m 0s");
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(timestamp_ms(1_763_800_000_123), "2025-11-22T08:26:40.123Z");
+        assert_eq!(timestamp_ms(-1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(timestamp_ms(i64::MAX), "@9223372036854775807ms");
+    }
+}

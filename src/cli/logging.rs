@@ -1,0 +1,139 @@
+//! Messages on stderr: readable lines, or JSON for collectors.
+
+use std::fmt;
+
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::args::{GlobalArgs, LogFormat};
+use super::error::CliError;
+use super::stderr::{Paint, Stderr};
+
+/// Sends what the program and its libraries say to `stderr`, from here to the end of the process.
+pub(super) fn init(global: &GlobalArgs, stderr: &Stderr) {
+    let writer = stderr.clone();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(move || writer.clone());
+    let layer = match global.log_format.unwrap_or_default() {
+        LogFormat::Text => lines
+            .event_format(TextLine {
+                stderr: stderr.clone(),
+            })
+            .boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .boxed(),
+    };
+    // Only a second call can fail, and then the first one's lines are as good.
+    let _ = tracing_subscriber::registry()
+        .with(layer.with_filter(levels(global)))
+        .try_init();
+}
+
+/// What libraries say interests one step later than what we say.
+fn levels(global: &GlobalArgs) -> Targets {
+    let (ours, theirs) = match (global.quiet, global.verbose) {
+        (true, _) => (LevelFilter::ERROR, LevelFilter::ERROR),
+        (false, 0) => (LevelFilter::INFO, LevelFilter::WARN),
+        (false, 1) => (LevelFilter::DEBUG, LevelFilter::INFO),
+        (false, _) => (LevelFilter::TRACE, LevelFilter::TRACE),
+    };
+    // The prefix takes in kbk_format and the other crates of this workspace.
+    Targets::new().with_default(theirs).with_target("kbk", ours)
+}
+
+/// Says why the command failed, in the format of all other messages.
+pub(super) fn report(error: &CliError, global: &GlobalArgs, stderr: &Stderr) {
+    match global.log_format.unwrap_or_default() {
+        LogFormat::Text => {
+            stderr.line(&format!("{} {error}", stderr.painted(Paint::Red, "error:")))
+        }
+        LogFormat::Json => tracing::error!(
+            causes = (!error.causes().is_empty()).then(|| error.causes().join(": ")),
+            hint = error.next_step(),
+            "{}",
+            error.message()
+        ),
+    }
+}
+
+/// `warning: message key=value`; with the time in front where lines are kept in a file.
+struct TextLine {
+    stderr: Stderr,
+}
+
+impl TextLine {
+    fn label(&self, event: &Event<'_>) -> String {
+        let dim = |word: &str| {
+            let label = format!("{word} {}:", event.metadata().target());
+            self.stderr.painted(Paint::Dim, &label) + " "
+        };
+        match *event.metadata().level() {
+            Level::ERROR => self.stderr.painted(Paint::Red, "error:") + " ",
+            Level::WARN => self.stderr.painted(Paint::Yellow, "warning:") + " ",
+            Level::INFO => String::new(),
+            Level::DEBUG => dim("debug"),
+            Level::TRACE => dim("trace"),
+        }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for TextLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        if !self.stderr.is_terminal() {
+            write!(writer, "{:.0} ", jiff::Timestamp::now())?;
+        }
+        writer.write_str(&self.label(event))?;
+        context
+            .field_format()
+            .format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(quiet: bool, verbose: u8) -> [bool; 4] {
+        let global = GlobalArgs {
+            quiet,
+            verbose,
+            ..GlobalArgs::default()
+        };
+        let levels = levels(&global);
+        [
+            levels.would_enable("kbk::backup", &Level::INFO),
+            levels.would_enable("kbk_format", &Level::DEBUG),
+            levels.would_enable("librdkafka", &Level::WARN),
+            levels.would_enable("librdkafka", &Level::DEBUG),
+        ]
+    }
+
+    #[test]
+    fn each_v_says_more_and_q_only_errors() {
+        assert_eq!(shown(true, 0), [false, false, false, false]);
+        assert_eq!(shown(false, 0), [true, false, true, false]);
+        assert_eq!(shown(false, 1), [true, true, true, false]);
+        assert_eq!(shown(false, 2), [true, true, true, true]);
+    }
+}

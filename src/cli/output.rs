@@ -1,0 +1,266 @@
+//! Results on stdout: one JSON document or JSON lines with `--json`, else text for people.
+//!
+//! A reader that goes away (`kbk cat ... | head`) is no error, and takes nothing from the command's
+//! own outcome. A full disk is one.
+
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use comfy_table::CellAlignment;
+use comfy_table::presets::NOTHING;
+use serde::Serialize;
+
+use super::error::CliError;
+
+/// A result that is shown both ways.
+pub trait Report: Serialize {
+    /// Writes it for people.
+    fn human(&self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Where results go.
+pub struct Output {
+    json: bool,
+    out: Mutex<Box<dyn Write + Send>>,
+}
+
+impl Output {
+    /// Stdout, as JSON or as text.
+    pub fn stdout(json: bool) -> Self {
+        Self::to(json, Box::new(io::stdout()))
+    }
+
+    /// Any other place.
+    pub fn to(json: bool, out: Box<dyn Write + Send>) -> Self {
+        Self {
+            json,
+            out: Mutex::new(out),
+        }
+    }
+
+    /// Whether `--json` was given.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Writes the one result of a command.
+    pub fn report(&self, report: &impl Report) -> Result<(), CliError> {
+        let mut out = self.lock();
+        let mut out = BufWriter::new(&mut out);
+        let written = if self.json {
+            json_document(report, &mut out)
+        } else {
+            report.human(&mut out)
+        };
+        // The reader's leaving is not told: the command is done, and its exit code counts.
+        listening(written.and_then(|()| out.flush())).map(|_| ())
+    }
+
+    /// Starts a stream of JSON lines, such as records. Nothing else is written meanwhile.
+    pub fn lines(&self) -> Lines<'_> {
+        Lines {
+            out: BufWriter::with_capacity(64 << 10, self.lock()),
+        }
+    }
+
+    fn lock(&self) -> Guard<'_> {
+        Guard(self.out.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn json_document(report: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, report)?;
+    out.write_all(b"\n")
+}
+
+/// A stream of JSON lines on stdout.
+pub struct Lines<'a> {
+    out: BufWriter<Guard<'a>>,
+}
+
+impl Lines<'_> {
+    /// Writes one line. [`ControlFlow::Break`] when nobody reads any more: stop without an error.
+    pub fn write(&mut self, value: &impl Serialize) -> Result<ControlFlow<()>, CliError> {
+        let written = serde_json::to_writer(&mut self.out, value).map_err(io::Error::from);
+        listening(written.and_then(|()| self.out.write_all(b"\n")))
+    }
+
+    /// Writes what is still buffered.
+    pub fn finish(mut self) -> Result<(), CliError> {
+        listening(self.out.flush()).map(|_| ())
+    }
+}
+
+struct Guard<'a>(MutexGuard<'a, Box<dyn Write + Send>>);
+
+impl Write for Guard<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Tells a reader that has gone from a result that is lost.
+fn listening(written: io::Result<()>) -> Result<ControlFlow<()>, CliError> {
+    match written {
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(CliError::new("cannot write the result to stdout")
+            .caused_by(error)
+            .hint("what the command has done stands; only its result is incomplete")),
+    }
+}
+
+/// A column of a [`Table`].
+#[derive(Clone, Copy, Debug)]
+pub enum Column {
+    /// For words.
+    Left(&'static str),
+    /// For numbers.
+    Right(&'static str),
+}
+
+/// Rows in columns, without frames, so that `grep` and `awk` read them too.
+pub struct Table {
+    table: comfy_table::Table,
+}
+
+impl Table {
+    /// An empty table with its headings.
+    pub fn new<const N: usize>(columns: [Column; N]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_style(NOTHING);
+        table.set_header(columns.map(|column| match column {
+            Column::Left(name) | Column::Right(name) => name,
+        }));
+        for (cells, column) in table.column_iter_mut().zip(columns) {
+            cells.set_padding((0, 2));
+            if let Column::Right(_) = column {
+                cells.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        Self { table }
+    }
+
+    /// Adds a row with a cell for each column.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.table.add_row(cells);
+    }
+
+    /// Writes the table.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", self.table.trim_fmt())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Count {
+        records: u64,
+    }
+
+    impl Report for Count {
+        fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+            writeln!(out, "{} records", self.records)
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Fails every write in one way.
+    struct Broken(io::ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    fn text(json: bool, work: impl Fn(&Output)) -> String {
+        let buffer = Buffer::default();
+        work(&Output::to(json, Box::new(buffer.clone())));
+        let bytes = buffer.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn one_document_with_json_and_text_without() {
+        let report = |output: &Output| output.report(&Count { records: 3 }).unwrap();
+        assert_eq!(text(false, report), "3 records\n");
+        let value: serde_json::Value = serde_json::from_str(&text(true, report)).unwrap();
+        assert_eq!(value["records"], 3);
+    }
+
+    #[test]
+    fn streams_are_json_lines() {
+        let lines = text(false, |output| {
+            let mut lines = output.lines();
+            for records in 0..2 {
+                assert!(lines.write(&Count { records }).unwrap().is_continue());
+            }
+            lines.finish().unwrap();
+        });
+        assert_eq!(lines, "{\"records\":0}\n{\"records\":1}\n");
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_ends_a_stream_and_is_no_error() {
+        let output = Output::to(true, Box::new(Broken(io::ErrorKind::BrokenPipe)));
+        output.report(&Count { records: 1 }).unwrap();
+        let mut lines = output.lines();
+        let ended = (0..100_000).any(|records| lines.write(&Count { records }).unwrap().is_break());
+        assert!(ended);
+        lines.finish().unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error() {
+        let output = Output::to(true, Box::new(Broken(io::ErrorKind::StorageFull)));
+        let error = output.report(&Count { records: 1 }).unwrap_err();
+        assert!(error.message().contains("stdout"), "{error}");
+        let mut lines = output.lines();
+        assert!(lines.write(&Count { records: 1 }).unwrap().is_continue());
+        assert!(lines.finish().is_err());
+    }
+
+    #[test]
+    fn tables_are_plain_with_numbers_to_the_right() {
+        let mut table = Table::new([
+            Column::Left("TOPIC"),
+            Column::Right("RECORDS"),
+            Column::Left("CODEC"),
+        ]);
+        table.row(["orders".to_owned(), "1,234".to_owned(), "zstd".to_owned()]);
+        table.row(["a".to_owned(), "7".to_owned(), String::new()]);
+        let mut out = Vec::new();
+        table.write(&mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "TOPIC   RECORDS  CODEC\norders    1,234  zstd\na             7\n"
+        );
+    }
+}

@@ -1,0 +1,377 @@
+//! Which topics are meant: names, globs and `/regular expressions/`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use globset::{Glob, GlobMatcher};
+use regex::Regex;
+
+use super::nearest::nearest;
+
+/// One `--topic` or `--exclude`.
+#[derive(Clone, Debug)]
+pub struct TopicPattern {
+    text: String,
+    matcher: Matcher,
+}
+
+#[derive(Clone, Debug)]
+enum Matcher {
+    Name,
+    Glob(GlobMatcher),
+    Regex(Regex),
+}
+
+impl TopicPattern {
+    /// Whether this pattern is the topic's name, in full and without wildcards.
+    fn names(&self, topic: &str) -> bool {
+        matches!(self.matcher, Matcher::Name) && self.text == topic
+    }
+
+    fn matches(&self, topic: &str) -> bool {
+        match &self.matcher {
+            Matcher::Name => self.text == topic,
+            Matcher::Glob(glob) => glob.is_match(topic),
+            Matcher::Regex(regex) => regex.is_match(topic),
+        }
+    }
+
+    /// The pattern without what makes it one, to find names like it.
+    fn letters(&self) -> String {
+        let is_letter = |c: &char| c.is_ascii_alphanumeric() || "._-".contains(*c);
+        self.text.chars().filter(is_letter).collect()
+    }
+}
+
+impl fmt::Display for TopicPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for TopicPattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        Ok(Self {
+            text: text.to_owned(),
+            matcher: matcher(text)?,
+        })
+    }
+}
+
+fn matcher(text: &str) -> Result<Matcher, PatternError> {
+    if text.is_empty() {
+        return Err(PatternError::Empty);
+    }
+    if let Some(expression) = text.strip_prefix('/') {
+        let expression = expression
+            .strip_suffix('/')
+            .ok_or_else(|| PatternError::Unclosed(text.to_owned()))?;
+        // The whole name must match, as in Kafka's own tools.
+        let anchored = format!("^(?:{expression})$");
+        return Ok(Matcher::Regex(Regex::new(&anchored)?));
+    }
+    if text.contains(['*', '?', '[', ']', '{', '}', '\\']) {
+        return Ok(Matcher::Glob(Glob::new(text)?.compile_matcher()));
+    }
+    Ok(Matcher::Name)
+}
+
+/// Text that is no pattern.
+#[derive(Debug, thiserror::Error)]
+pub enum PatternError {
+    /// The empty string.
+    #[error(
+        "an empty pattern matches no topic; give a name, a glob (`orders-*`) or `/a regular expression/`"
+    )]
+    Empty,
+    /// A regular expression without its second slash.
+    #[error(
+        "`{0}` starts a regular expression and does not end it; put it between slashes: `{0}/`"
+    )]
+    Unclosed(String),
+    /// A glob that does not parse.
+    #[error("{0}")]
+    Glob(#[from] globset::Error),
+    /// A regular expression that does not parse.
+    #[error("{0}")]
+    Regex(#[from] regex::Error),
+}
+
+/// The topics meant by all `--topic` and `--exclude` of one call.
+///
+/// Without a pattern every topic is meant but the internal ones: those that Kafka flags, or whose
+/// name starts with `__`. An internal topic is taken only when a pattern is its name in full.
+#[derive(Clone, Debug, Default)]
+pub struct TopicSelection {
+    include: Vec<TopicPattern>,
+    exclude: Vec<TopicPattern>,
+    internal_too: bool,
+}
+
+struct Topic<'a> {
+    name: &'a str,
+    internal: bool,
+}
+
+impl TopicSelection {
+    /// What matches one of `include` (or anything, if that is empty) and none of `exclude`.
+    pub fn new(include: Vec<TopicPattern>, exclude: Vec<TopicPattern>) -> Self {
+        Self {
+            include,
+            exclude,
+            internal_too: false,
+        }
+    }
+
+    /// Treats internal topics like all others: for commands that only look at what a repository holds.
+    #[must_use]
+    pub fn internal_too(mut self) -> Self {
+        self.internal_too = true;
+        self
+    }
+
+    /// Chooses among `topics`, given as name and Kafka's internal flag. Sorted, each once, never empty.
+    ///
+    /// A pattern that matches nothing is an error: a misspelt topic must not become an empty backup.
+    /// An `--exclude` may match nothing.
+    pub fn select<'a>(
+        &self,
+        topics: impl IntoIterator<Item = (&'a str, bool)>,
+    ) -> Result<Vec<String>, SelectError> {
+        let topics: Vec<_> = topics
+            .into_iter()
+            .map(|(name, flagged)| Topic {
+                name,
+                internal: !self.internal_too && (flagged || name.starts_with("__")),
+            })
+            .collect();
+        let mut chosen = self.included(&topics)?;
+        chosen.retain(|topic| !self.exclude.iter().any(|pattern| pattern.matches(topic)));
+        if chosen.is_empty() {
+            return Err(SelectError::AllExcluded);
+        }
+        Ok(chosen.into_iter().map(str::to_owned).collect())
+    }
+
+    fn included<'a>(&self, topics: &[Topic<'a>]) -> Result<BTreeSet<&'a str>, SelectError> {
+        if self.include.is_empty() {
+            let ordinary: BTreeSet<_> = ordinary_names(topics).collect();
+            return if ordinary.is_empty() {
+                Err(SelectError::NoTopics)
+            } else {
+                Ok(ordinary)
+            };
+        }
+        let mut chosen = BTreeSet::new();
+        for pattern in &self.include {
+            let mut matched = topics
+                .iter()
+                .filter(|topic| pattern.matches(topic.name))
+                .filter(|topic| !topic.internal || pattern.names(topic.name))
+                .map(|topic| topic.name)
+                .peekable();
+            if matched.peek().is_none() {
+                return Err(no_match(pattern, topics));
+            }
+            chosen.extend(matched);
+        }
+        Ok(chosen)
+    }
+}
+
+fn ordinary_names<'t, 'a>(topics: &'t [Topic<'a>]) -> impl Iterator<Item = &'a str> + use<'t, 'a> {
+    topics
+        .iter()
+        .filter(|topic| !topic.internal)
+        .map(|topic| topic.name)
+}
+
+fn no_match(pattern: &TopicPattern, topics: &[Topic<'_>]) -> SelectError {
+    let pattern_text = pattern.to_string();
+    let internal = topics.iter().find(|topic| pattern.matches(topic.name));
+    if let Some(topic) = internal {
+        return SelectError::OnlyInternal {
+            pattern: pattern_text,
+            example: topic.name.to_owned(),
+        };
+    }
+    let alike = nearest(&pattern.letters(), ordinary_names(topics));
+    SelectError::NoMatch {
+        pattern: pattern_text,
+        topics: ordinary_names(topics).count(),
+        nearest: alike.into_iter().map(str::to_owned).collect(),
+    }
+}
+
+/// Why no topics were chosen.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// A pattern that no topic matches.
+    #[error("no topic matches `{pattern}` among {topics}{}", suggestion(.nearest))]
+    NoMatch {
+        /// As it was given.
+        pattern: String,
+        /// How many topics there are, internal ones left out.
+        topics: usize,
+        /// Names like it, the most alike first.
+        nearest: Vec<String>,
+    },
+    /// A pattern that only internal topics match.
+    #[error(
+        "`{pattern}` matches only internal topics, such as `{example}`; name an internal topic in full to take it"
+    )]
+    OnlyInternal {
+        /// As it was given.
+        pattern: String,
+        /// One of them.
+        example: String,
+    },
+    /// Nothing to choose from.
+    #[error("there are no topics (internal ones are taken only by name)")]
+    NoTopics,
+    /// The excludes take everything away.
+    #[error("`--exclude` leaves no topic")]
+    AllExcluded,
+}
+
+fn suggestion(nearest: &[String]) -> String {
+    if nearest.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = nearest.iter().map(|name| format!("`{name}`")).collect();
+    format!("; did you mean {}?", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOPICS: [(&str, bool); 7] = [
+        ("payments", false),
+        ("orders", false),
+        ("orders-eu", false),
+        ("orders-us", false),
+        ("__consumer_offsets", true),
+        ("__transaction_state", false),
+        ("_schemas", true),
+    ];
+
+    fn patterns(texts: &[&str]) -> Vec<TopicPattern> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn select(include: &[&str], exclude: &[&str]) -> Result<Vec<String>, SelectError> {
+        TopicSelection::new(patterns(include), patterns(exclude)).select(TOPICS)
+    }
+
+    #[test]
+    fn without_patterns_everything_but_internal_topics() {
+        assert_eq!(
+            select(&[], &[]).unwrap(),
+            ["orders", "orders-eu", "orders-us", "payments"]
+        );
+        assert_eq!(select(&[], &["orders*"]).unwrap(), ["payments"]);
+    }
+
+    #[test]
+    fn names_globs_and_regular_expressions() {
+        assert_eq!(select(&["orders"], &[]).unwrap(), ["orders"]);
+        assert_eq!(
+            select(&["orders-*"], &[]).unwrap(),
+            ["orders-eu", "orders-us"]
+        );
+        assert_eq!(
+            select(&["orders-{eu,us}"], &["*-us"]).unwrap(),
+            ["orders-eu"]
+        );
+        assert_eq!(select(&["orders-?u"], &[]).unwrap(), ["orders-eu"]);
+        assert_eq!(
+            select(&["/orders-(eu|us)/"], &[]).unwrap(),
+            ["orders-eu", "orders-us"]
+        );
+    }
+
+    #[test]
+    fn a_regular_expression_matches_the_whole_name() {
+        assert_eq!(select(&["/orders/"], &[]).unwrap(), ["orders"]);
+        assert_eq!(select(&["/order|payments/"], &[]).unwrap(), ["payments"]);
+    }
+
+    #[test]
+    fn each_topic_once_however_many_patterns_take_it() {
+        assert_eq!(
+            select(&["orders", "order?", "/o.*s/"], &["nothing-like-it"])
+                .unwrap()
+                .len(),
+            2
+        );
+    }
+
+    #[test]
+    fn internal_topics_only_by_their_full_name() {
+        assert_eq!(
+            select(&["__consumer_offsets"], &[]).unwrap(),
+            ["__consumer_offsets"]
+        );
+        assert_eq!(
+            select(&["_schemas", "orders"], &[]).unwrap(),
+            ["_schemas", "orders"]
+        );
+        for wildcard in ["__*", "/__consumer_offsets/", "__transaction_stat?"] {
+            let error = select(&[wildcard], &[]).unwrap_err();
+            assert!(matches!(error, SelectError::OnlyInternal { .. }), "{error}");
+        }
+        assert!(
+            !select(&["*"], &[])
+                .unwrap()
+                .iter()
+                .any(|topic| topic.starts_with('_'))
+        );
+        let all = TopicSelection::default()
+            .internal_too()
+            .select(TOPICS)
+            .unwrap();
+        assert_eq!(all.len(), TOPICS.len());
+    }
+
+    #[test]
+    fn a_pattern_that_matches_nothing_is_an_error_with_the_nearest_names() {
+        let error = select(&["payments", "oders"], &[]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("no topic matches `oders` among 4; did you mean `orders`"),
+            "{error}"
+        );
+        let error = select(&["oders-e*"], &[]).unwrap_err().to_string();
+        assert!(error.contains("did you mean `orders-eu`"), "{error}");
+        let error = select(&["zzz"], &[]).unwrap_err().to_string();
+        assert_eq!(error, "no topic matches `zzz` among 4");
+    }
+
+    #[test]
+    fn nothing_left_is_an_error() {
+        assert_eq!(select(&[], &["*"]).unwrap_err(), SelectError::AllExcluded);
+        assert_eq!(
+            select(&["orders"], &["orders"]).unwrap_err(),
+            SelectError::AllExcluded
+        );
+        let nothing = TopicSelection::default().select([("__consumer_offsets", true)]);
+        assert_eq!(nothing.unwrap_err(), SelectError::NoTopics);
+    }
+
+    #[test]
+    fn bad_patterns_say_what_is_wrong() {
+        for (text, reason) in [
+            ("", "empty"),
+            ("/", "between slashes"),
+            ("/a", "between slashes"),
+            ("a[", "a["),
+            ("/(/", "regex"),
+        ] {
+            let error = text.parse::<TopicPattern>().unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}

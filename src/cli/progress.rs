@@ -1,0 +1,453 @@
+//! How far a run is: drawn on a terminal, a plain line every 10 s otherwise, nothing with `-q`.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tracing::info;
+
+use super::args::{GlobalArgs, LogFormat};
+use super::human;
+use super::stderr::Stderr;
+
+/// Partitions drawn at once; a cluster has thousands.
+const SHOWN: usize = 8;
+const REDRAW: Duration = Duration::from_millis(200);
+const LINE: Duration = Duration::from_secs(10);
+/// Rates are means over this time: longer than a line's, short enough to show a stall.
+const RATE_WINDOW: Duration = Duration::from_secs(15);
+
+/// How progress is shown in this call.
+#[derive(Clone, Debug)]
+pub(super) enum Display {
+    Off,
+    Lines,
+    Drawn(Stderr),
+}
+
+impl Display {
+    pub(super) fn choose(global: &GlobalArgs, stderr: &Stderr) -> Self {
+        let text = global.log_format.unwrap_or_default() == LogFormat::Text;
+        match (global.quiet, stderr.is_terminal() && text) {
+            (true, _) => Self::Off,
+            (false, true) => Self::Drawn(stderr.clone()),
+            (false, false) => Self::Lines,
+        }
+    }
+}
+
+/// What a run will have done in the end, as far as that is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Records.
+    pub records: Option<u64>,
+    /// Bytes of whatever the run counts.
+    pub bytes: Option<u64>,
+}
+
+/// The progress of one run. Dropping it takes it off the screen.
+#[derive(Debug)]
+pub struct Progress {
+    counters: Arc<Counters>,
+    _ticker: Option<Ticker>,
+}
+
+impl Progress {
+    pub(super) fn start(display: &Display, title: &'static str, totals: Totals) -> Self {
+        let counters = Arc::new(Counters {
+            title,
+            totals,
+            done: Count::default(),
+            partitions: Mutex::default(),
+        });
+        let ticker = match display {
+            Display::Off => None,
+            Display::Lines => Ticker::start(LINE, lines(Arc::clone(&counters))),
+            Display::Drawn(stderr) => Ticker::start(REDRAW, drawing(Arc::clone(&counters), stderr)),
+        };
+        Self {
+            counters,
+            _ticker: ticker,
+        }
+    }
+
+    /// Counts what is done outside of any partition.
+    pub fn add(&self, records: u64, bytes: u64) {
+        self.counters.done.add(records, bytes);
+    }
+
+    /// Counts one partition apart, and into the whole.
+    pub fn partition(
+        &self,
+        name: impl Into<String>,
+        total_records: Option<u64>,
+    ) -> PartitionProgress {
+        let part = Arc::new(Part {
+            name: name.into(),
+            total_records,
+            done: Count::default(),
+            finished: AtomicBool::new(false),
+        });
+        self.counters.parts().push(Arc::clone(&part));
+        PartitionProgress {
+            run: Arc::clone(&self.counters),
+            part,
+        }
+    }
+
+    /// Takes it off the screen before a result is written.
+    pub fn finish(self) {}
+}
+
+/// The progress of one partition. It is finished when this is dropped.
+#[derive(Debug)]
+pub struct PartitionProgress {
+    run: Arc<Counters>,
+    part: Arc<Part>,
+}
+
+impl PartitionProgress {
+    /// Counts what is done. Costs four atomic additions: call it for a block, not for a record.
+    pub fn add(&self, records: u64, bytes: u64) {
+        self.part.done.add(records, bytes);
+        self.run.done.add(records, bytes);
+    }
+}
+
+impl Drop for PartitionProgress {
+    fn drop(&mut self) {
+        self.part.finished.store(true, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Counters {
+    title: &'static str,
+    totals: Totals,
+    done: Count,
+    partitions: Mutex<Vec<Arc<Part>>>,
+}
+
+#[derive(Debug)]
+struct Part {
+    name: String,
+    total_records: Option<u64>,
+    done: Count,
+    finished: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    records: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Count {
+    fn add(&self, records: u64, bytes: u64) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> (u64, u64) {
+        (
+            self.records.load(Ordering::Relaxed),
+            self.bytes.load(Ordering::Relaxed),
+        )
+    }
+}
+
+impl Counters {
+    fn parts(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Part>>> {
+        self.partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `24 %, 1,234,567 of 5,000,000 records, 1.10 GiB, 45.20 MiB/s, about 3m 4s left`
+    fn summary(&self, rate: Option<Rate>) -> String {
+        let (records, bytes) = self.done.get();
+        let share = match self.totals {
+            Totals {
+                records: Some(total),
+                ..
+            } => percent(records, total),
+            Totals {
+                bytes: Some(total), ..
+            } => percent(bytes, total),
+            _ => None,
+        };
+        let rate_text = rate.map(|rate| human::byte_rate(rate.bytes_per_second));
+        let left = rate.and_then(|rate| self.time_left(rate));
+        let words = [
+            share,
+            Some(of_total(records, self.totals.records, human::count) + " records"),
+            Some(of_total(bytes, self.totals.bytes, human::bytes)),
+            rate_text,
+            left.map(|left| format!("about {} left", human::duration(left))),
+        ];
+        words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
+    fn time_left(&self, rate: Rate) -> Option<Duration> {
+        let (records, bytes) = self.done.get();
+        let (left, per_second) = match self.totals {
+            Totals {
+                records: Some(total),
+                ..
+            } => (total.saturating_sub(records), rate.records_per_second),
+            Totals {
+                bytes: Some(total), ..
+            } => (total.saturating_sub(bytes), rate.bytes_per_second),
+            _ => return None,
+        };
+        // Whole seconds: more would claim to know. A stall has no end in sight.
+        let seconds = Duration::try_from_secs_f64((left as f64 / per_second).ceil()).ok()?;
+        Some(seconds).filter(|seconds| !seconds.is_zero())
+    }
+
+    /// The running partitions, first come first; finished ones are forgotten.
+    fn partition_lines(&self) -> Vec<String> {
+        let mut parts = self.parts();
+        parts.retain(|part| !part.finished.load(Ordering::Relaxed));
+        let mut lines: Vec<_> = parts.iter().take(SHOWN).map(|part| part.line()).collect();
+        if parts.len() > SHOWN {
+            let more = (parts.len() - SHOWN) as u64;
+            lines.push(format!("  and {} more", human::count(more)));
+        }
+        lines
+    }
+}
+
+impl Part {
+    fn line(&self) -> String {
+        let (records, bytes) = self.done.get();
+        let share = self.total_records.and_then(|total| percent(records, total));
+        let share = share.map_or_else(String::new, |share| share + ", ");
+        let records = of_total(records, self.total_records, human::count);
+        format!(
+            "  {}: {share}{records} records, {}",
+            self.name,
+            human::bytes(bytes)
+        )
+    }
+}
+
+/// Rounded down, so that 100 % means all.
+fn percent(done: u64, total: u64) -> Option<String> {
+    let percent = (u128::from(done) * 100).checked_div(total.into())?;
+    Some(format!("{percent} %"))
+}
+
+fn of_total(done: u64, total: Option<u64>, show: fn(u64) -> String) -> String {
+    match total {
+        Some(total) => format!("{} of {}", show(done), show(total)),
+        None => show(done),
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    records_per_second: f64,
+    bytes_per_second: f64,
+}
+
+/// What was done when, over the last [`RATE_WINDOW`].
+struct Samples(VecDeque<(Instant, u64, u64)>);
+
+impl Samples {
+    fn new(start: Instant) -> Self {
+        Self(VecDeque::from([(start, 0, 0)]))
+    }
+
+    fn add(&mut self, now: Instant, (records, bytes): (u64, u64)) {
+        self.0.push_back((now, records, bytes));
+        while self.0.len() > 2 && now - self.0[0].0 > RATE_WINDOW {
+            self.0.pop_front();
+        }
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        let (first, last) = (self.0.front()?, self.0.back()?);
+        let seconds = (last.0 - first.0).as_secs_f64();
+        (seconds > 0.0).then(|| Rate {
+            records_per_second: (last.1 - first.1) as f64 / seconds,
+            bytes_per_second: (last.2 - first.2) as f64 / seconds,
+        })
+    }
+}
+
+fn lines(counters: Arc<Counters>) -> impl FnMut() + Send {
+    let mut samples = Samples::new(Instant::now());
+    move || {
+        samples.add(Instant::now(), counters.done.get());
+        info!("{}: {}", counters.title, counters.summary(samples.rate()));
+    }
+}
+
+fn drawing(counters: Arc<Counters>, stderr: &Stderr) -> impl FnMut() + Send + use<> {
+    let mut samples = Samples::new(Instant::now());
+    let style = ProgressStyle::with_template("{msg}").expect("the template is a constant");
+    let bar = stderr
+        .bars()
+        .add(ProgressBar::new_spinner().with_style(style));
+    let bar = Cleared(bar);
+    move || {
+        samples.add(Instant::now(), counters.done.get());
+        let mut text = vec![format!(
+            "{}: {}",
+            counters.title,
+            counters.summary(samples.rate())
+        )];
+        text.extend(counters.partition_lines());
+        bar.0.set_message(text.join("\n"));
+    }
+}
+
+/// Leaves nothing on the screen.
+struct Cleared(ProgressBar);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Does something again and again on a thread of its own, until it is dropped.
+#[derive(Debug)]
+struct Ticker {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    /// Without a thread there is no progress, and the run goes on.
+    fn start(interval: Duration, mut tick: impl FnMut() + Send + 'static) -> Option<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let work = move || {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                tick();
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(work)
+            .ok()?;
+        Some(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported already and concerns nobody here.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(records: Option<u64>, bytes: Option<u64>) -> Progress {
+        Progress::start(&Display::Off, "backup", Totals { records, bytes })
+    }
+
+    fn rate(records_per_second: f64, bytes_per_second: f64) -> Option<Rate> {
+        Some(Rate {
+            records_per_second,
+            bytes_per_second,
+        })
+    }
+
+    #[test]
+    fn the_summary_says_what_is_known() {
+        let known = progress(Some(5_000_000), None);
+        known.add(1_234_567, 1 << 30);
+        assert_eq!(
+            known.counters.summary(rate(100_000.0, 47_395_635.0)),
+            "24 %, 1,234,567 of 5,000,000 records, 1.00 GiB, 45.20 MiB/s, about 38s left"
+        );
+        let unknown = progress(None, None);
+        assert_eq!(unknown.counters.summary(None), "0 records, 0 B");
+        let bytes = progress(None, Some(2048));
+        bytes.add(0, 1024);
+        assert_eq!(
+            bytes.counters.summary(rate(0.0, 1024.0)),
+            "50 %, 0 records, 1.00 KiB of 2.00 KiB, 1.00 KiB/s, about 1s left"
+        );
+    }
+
+    #[test]
+    fn a_stall_an_empty_run_and_the_end_have_no_time_left() {
+        let run = progress(Some(10), None);
+        assert_eq!(run.counters.time_left(rate(0.0, 0.0).unwrap()), None);
+        run.add(10, 0);
+        assert_eq!(run.counters.time_left(rate(1.0, 0.0).unwrap()), None);
+        assert_eq!(run.counters.time_left(rate(0.0, 0.0).unwrap()), None);
+        assert_eq!(
+            progress(Some(0), None).counters.summary(rate(0.0, 0.0)),
+            "0 of 0 records, 0 B, 0 B/s"
+        );
+    }
+
+    #[test]
+    fn a_hundred_per_cent_is_all() {
+        assert_eq!(percent(999, 1000).unwrap(), "99 %");
+        assert_eq!(percent(u64::MAX, u64::MAX).unwrap(), "100 %");
+        assert_eq!(percent(0, 0), None);
+    }
+
+    #[test]
+    fn partitions_count_into_the_run_and_few_are_shown() {
+        let run = progress(None, None);
+        let parts: Vec<_> = (0..20)
+            .map(|n| run.partition(format!("orders/{n}"), Some(4)))
+            .collect();
+        for part in &parts {
+            part.add(1, 100);
+        }
+        assert_eq!(run.counters.done.get(), (20, 2000));
+        let lines = run.counters.partition_lines();
+        assert_eq!(lines.len(), SHOWN + 1);
+        assert_eq!(lines[0], "  orders/0: 25 %, 1 of 4 records, 100 B");
+        assert_eq!(lines[SHOWN], "  and 12 more");
+        drop(parts);
+        assert!(run.counters.partition_lines().is_empty());
+        assert_eq!(run.counters.done.get(), (20, 2000));
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_window() {
+        let start = Instant::now();
+        let mut samples = Samples::new(start);
+        assert!(samples.rate().is_none());
+        for second in 1..=100 {
+            let done = if second <= 50 { second * 10 } else { 500 };
+            samples.add(start + Duration::from_secs(second), (done, done));
+        }
+        assert_eq!(samples.rate().unwrap().records_per_second, 0.0);
+        assert!(samples.0.len() <= 17);
+    }
+
+    #[test]
+    fn a_ticker_stops_when_dropped() {
+        let (sender, receiver) = mpsc::channel();
+        let tick = move || {
+            let _ = sender.send(());
+        };
+        let ticker = Ticker::start(Duration::from_millis(1), tick);
+        receiver.recv().unwrap();
+        drop(ticker);
+        // The sender has gone with its thread: what was sent before ends.
+        receiver.iter().for_each(drop);
+    }
+}

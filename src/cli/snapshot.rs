@@ -1,0 +1,112 @@
+//! `--snapshot`: which of the repository's views is meant.
+
+use std::str::FromStr;
+
+/// One snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SnapshotArg {
+    /// The newest one.
+    #[default]
+    Latest,
+    /// The one with this number.
+    Number(u64),
+}
+
+/// One snapshot, or every one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotsArg {
+    /// Every snapshot of the repository.
+    All,
+    /// This one.
+    One(SnapshotArg),
+}
+
+/// Text that names no snapshot.
+#[derive(Debug, thiserror::Error)]
+#[error("`{text}` is not a snapshot; give {forms} (`kbk snapshots` lists them)")]
+pub struct SnapshotError {
+    text: String,
+    forms: &'static str,
+}
+
+impl FromStr for SnapshotArg {
+    type Err = SnapshotError;
+
+    fn from_str(text: &str) -> Result<Self, SnapshotError> {
+        parse(text).ok_or_else(|| SnapshotError {
+            text: text.to_owned(),
+            forms: "its number or `latest`",
+        })
+    }
+}
+
+impl FromStr for SnapshotsArg {
+    type Err = SnapshotError;
+
+    fn from_str(text: &str) -> Result<Self, SnapshotError> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        parse(text).map(Self::One).ok_or_else(|| SnapshotError {
+            text: text.to_owned(),
+            forms: "its number, `latest` or `all`",
+        })
+    }
+}
+
+fn parse(text: &str) -> Option<SnapshotArg> {
+    if text == "latest" {
+        return Some(SnapshotArg::Latest);
+    }
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| digits);
+    number.map(SnapshotArg::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms() {
+        assert_eq!(
+            "latest".parse::<SnapshotArg>().unwrap(),
+            SnapshotArg::Latest
+        );
+        assert_eq!(
+            "00000000000000000012".parse::<SnapshotArg>().unwrap(),
+            SnapshotArg::Number(12)
+        );
+        assert_eq!("all".parse::<SnapshotsArg>().unwrap(), SnapshotsArg::All);
+        assert_eq!(
+            "3".parse::<SnapshotsArg>().unwrap(),
+            SnapshotsArg::One(SnapshotArg::Number(3))
+        );
+    }
+
+    #[test]
+    fn other_words_say_what_is_taken() {
+        for text in [
+            "",
+            "all",
+            "newest",
+            "-1",
+            "+1",
+            "1.json",
+            "18446744073709551616",
+        ] {
+            let error = text.parse::<SnapshotArg>().unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("`{text}`")) && error.contains("kbk snapshots"),
+                "{error}"
+            );
+        }
+        assert!(
+            "everything"
+                .parse::<SnapshotsArg>()
+                .unwrap_err()
+                .to_string()
+                .contains("`all`")
+        );
+    }
+}

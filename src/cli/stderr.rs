@@ -1,0 +1,108 @@
+//! The one way onto stderr, so that messages and progress never tear each other apart.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::MultiProgress;
+
+use super::args::ColorWhen;
+
+/// Stderr with the progress that may be drawn at its end. Clones write to the same place.
+#[derive(Clone, Debug)]
+pub(super) struct Stderr {
+    bars: MultiProgress,
+    terminal: bool,
+    color: bool,
+}
+
+/// The colour of a message's first word.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Paint {
+    /// An error.
+    Red,
+    /// A warning.
+    Yellow,
+    /// What is there for those who look for it.
+    Dim,
+}
+
+impl Stderr {
+    /// Finds out whether stderr is a terminal and takes colour.
+    pub(super) fn new(color: ColorWhen) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let color = match color {
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+            ColorWhen::Auto => terminal && !no_color(),
+        };
+        Self {
+            bars: MultiProgress::new(),
+            terminal,
+            color,
+        }
+    }
+
+    /// Whether somebody may be watching.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Writes one line above the progress.
+    pub(super) fn line(&self, text: &str) {
+        let mut line = text.to_owned();
+        line.push('\n');
+        self.write_whole(line.as_bytes());
+    }
+
+    /// `text` in `paint`, where colour is wanted.
+    pub(super) fn painted(&self, paint: Paint, text: &str) -> String {
+        if !self.color {
+            return text.to_owned();
+        }
+        let code = match paint {
+            Paint::Red => "1;31",
+            Paint::Yellow => "1;33",
+            Paint::Dim => "2",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    pub(super) fn bars(&self) -> &MultiProgress {
+        &self.bars
+    }
+
+    /// A failure is not reported: this is where it would be.
+    fn write_whole(&self, bytes: &[u8]) {
+        let _ = self.bars.suspend(|| io::stderr().write_all(bytes));
+    }
+}
+
+/// For the log, which writes each line at once.
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_whole(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_added_only_where_it_is_wanted() {
+        assert_eq!(
+            Stderr::new(ColorWhen::Never).painted(Paint::Red, "error:"),
+            "error:"
+        );
+        let always = Stderr::new(ColorWhen::Always).painted(Paint::Red, "error:");
+        assert_eq!(always, "\x1b[1;31merror:\x1b[0m");
+    }
+}

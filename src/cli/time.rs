@@ -1,0 +1,325 @@
+//! Times on the command line: RFC 3339, epoch numbers, and spans back from now.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::civil::Time;
+use jiff::fmt::temporal::Pieces;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span, Timestamp, ZonedDateTime};
+
+const FORMS: &str = "give RFC 3339 (`2026-11-22T10:00:00Z`; local time without a zone), \
+                     `@1763800000` (seconds), `@1763800000123ms`, or a span back from now (`2h30m`, `7d`)";
+
+/// A moment to compare record timestamps with.
+///
+/// Kafka counts whole milliseconds. A moment between two of them is rounded by the question that
+/// is asked, so that the answer is exact for both bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeArg {
+    floor_ms: i64,
+    has_fraction: bool,
+    note: Option<String>,
+}
+
+impl TimeArg {
+    /// `timestamp <= T` holds for exactly the timestamps up to this one.
+    pub fn at_or_before_ms(&self) -> i64 {
+        self.floor_ms
+    }
+
+    /// `timestamp >= T` holds for exactly the timestamps from this one on.
+    pub fn at_or_after_ms(&self) -> i64 {
+        self.floor_ms.saturating_add(self.has_fraction.into())
+    }
+
+    /// What was assumed to understand the text, to be said on stderr.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    fn parse(text: &str, now: &ZonedDateTime) -> Result<Self, TimeError> {
+        if let Some(number) = text.strip_prefix('@') {
+            parse_epoch(number)
+        } else if starts_with_date(text) {
+            parse_date_time(text, now.time_zone())
+        } else {
+            parse_span_back(text, now)
+        }
+        .map_err(|reason| TimeError {
+            text: text.to_owned(),
+            reason,
+        })
+    }
+
+    fn from_ms(floor_ms: i64) -> Self {
+        Self {
+            floor_ms,
+            has_fraction: false,
+            note: None,
+        }
+    }
+
+    fn noted(mut self, note: String) -> Self {
+        self.note = Some(note);
+        self
+    }
+}
+
+impl From<Timestamp> for TimeArg {
+    fn from(timestamp: Timestamp) -> Self {
+        // Rounded down, before 1970 too, where dividing would round towards zero.
+        let nanoseconds = timestamp.as_nanosecond();
+        let floor_ms = nanoseconds.div_euclid(1_000_000);
+        Self {
+            floor_ms: i64::try_from(floor_ms).expect("a timestamp's milliseconds fit in 64 bits"),
+            has_fraction: nanoseconds.rem_euclid(1_000_000) != 0,
+            note: None,
+        }
+    }
+}
+
+impl FromStr for TimeArg {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        Self::parse(text, &ZonedDateTime::now())
+    }
+}
+
+/// Text that names no time.
+#[derive(Debug)]
+pub struct TimeError {
+    text: String,
+    reason: String,
+}
+
+impl std::error::Error for TimeError {}
+
+impl fmt::Display for TimeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { text, reason } = self;
+        write!(f, "`{text}` is not a time: {reason}; {FORMS}")
+    }
+}
+
+fn starts_with_date(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() > 4 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-'
+}
+
+/// What follows the `@`.
+fn parse_epoch(number: &str) -> Result<TimeArg, String> {
+    if let Some(ms) = number.strip_suffix("ms") {
+        // Any 64-bit number: records carry timestamps that are no dates.
+        let ms = ms
+            .parse()
+            .map_err(|_| "the milliseconds are not a whole number".to_owned())?;
+        return Ok(TimeArg::from_ms(ms));
+    }
+    let seconds: i64 = number
+        .parse()
+        .map_err(|_| "the seconds are not a whole number".to_owned())?;
+    let timestamp = Timestamp::from_second(seconds).map_err(|_| {
+        format!("so many seconds are beyond the year 9999 (milliseconds are `@{seconds}ms`)")
+    })?;
+    Ok(timestamp.into())
+}
+
+fn parse_date_time(text: &str, local: &TimeZone) -> Result<TimeArg, String> {
+    let pieces = Pieces::parse(text).map_err(|error| error.to_string())?;
+    let date_time = pieces
+        .date()
+        .to_datetime(pieces.time().unwrap_or(Time::midnight()));
+    if pieces.time_zone_annotation().is_some() {
+        let zoned: ZonedDateTime = text
+            .parse()
+            .map_err(|error: jiff::Error| error.to_string())?;
+        return Ok(zoned.timestamp().into());
+    }
+    if let Some(offset) = pieces.to_numeric_offset() {
+        let timestamp = offset
+            .to_timestamp(date_time)
+            .map_err(|error| error.to_string())?;
+        return Ok(timestamp.into());
+    }
+    let zoned = date_time
+        .to_zoned_datetime(local.clone())
+        .map_err(|error| error.to_string())?;
+    let assumed = match pieces.time() {
+        Some(_) => "local time",
+        None => "the start of that day in local time",
+    };
+    let note = format!("`{text}` is taken as {assumed}: {zoned}");
+    Ok(TimeArg::from(zoned.timestamp()).noted(note))
+}
+
+/// Days and longer are calendar units in local time: `1d` back is the same time of day yesterday.
+fn parse_span_back(text: &str, now: &ZonedDateTime) -> Result<TimeArg, String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!(
+            "a number alone has no unit (seconds since 1970 are `@{text}`)"
+        ));
+    }
+    if text.contains(':') {
+        return Err("the date is missing".to_owned());
+    }
+    let span: Span = text
+        .parse()
+        .map_err(|_| "neither a date nor a span".to_owned())?;
+    if span.is_negative() {
+        return Err("a span goes back from now without a sign".to_owned());
+    }
+    let then = now
+        .checked_sub(span)
+        .map_err(|_| "that is before all calendars".to_owned())?;
+    // The clock's own fraction of a millisecond was not typed and is not meant.
+    let arg = TimeArg::from(then.timestamp());
+    Ok(TimeArg::from_ms(arg.floor_ms))
+}
+
+/// A length of time, as in `--open-transactions-wait 30s`.
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    let fail = || DurationError(text.to_owned());
+    let duration: SignedDuration = text.parse().map_err(|_| fail())?;
+    duration.try_into().map_err(|_| fail())
+}
+
+/// Text that is no length of time.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{0}` is not a length of time; give hours, minutes and seconds as in `30s`, `2m` or `1h30m`"
+)]
+pub struct DurationError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-11-22T12:00:00.000400[Europe/Berlin]";
+
+    fn parse(text: &str) -> Result<TimeArg, TimeError> {
+        TimeArg::parse(text, &NOW.parse().unwrap())
+    }
+
+    fn ms(text: &str) -> i64 {
+        parse(text).unwrap().at_or_before_ms()
+    }
+
+    fn utc_ms(text: &str) -> i64 {
+        text.parse::<Timestamp>().unwrap().as_millisecond()
+    }
+
+    #[test]
+    fn rfc_3339_with_a_zone_is_taken_without_a_word() {
+        for text in [
+            "2026-11-22T10:00:00Z",
+            "2026-11-22t10:00:00z",
+            "2026-11-22 10:00:00Z",
+            "2026-11-22T11:00:00+01:00",
+            "2026-11-22T11:00[Europe/Berlin]",
+        ] {
+            let time = parse(text).unwrap();
+            assert_eq!(
+                time.at_or_before_ms(),
+                utc_ms("2026-11-22T10:00:00Z"),
+                "{text}"
+            );
+            assert_eq!(time.note(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn local_time_is_assumed_and_said() {
+        let time = parse("2026-11-22T11:00:00").unwrap();
+        assert_eq!(time.at_or_before_ms(), utc_ms("2026-11-22T10:00:00Z"));
+        let note = time.note().unwrap();
+        assert!(
+            note.contains("local time: 2026-11-22T11:00:00+01:00[Europe/Berlin]"),
+            "{note}"
+        );
+
+        let day = parse("2026-07-01").unwrap();
+        assert_eq!(day.at_or_before_ms(), utc_ms("2026-06-30T22:00:00Z"));
+        assert!(day.note().unwrap().contains("start of that day"));
+    }
+
+    #[test]
+    fn epoch_numbers() {
+        assert_eq!(ms("@1763800000"), 1_763_800_000_000);
+        assert_eq!(ms("@1763800000123ms"), 1_763_800_000_123);
+        assert_eq!(ms("@0"), 0);
+        assert_eq!(ms("@-1ms"), -1);
+        assert_eq!(ms("@9223372036854775807ms"), i64::MAX);
+        assert_eq!(
+            parse("@9223372036854775807ms").unwrap().at_or_after_ms(),
+            i64::MAX
+        );
+    }
+
+    #[test]
+    fn spans_go_back_from_now_in_whole_milliseconds() {
+        let two_hours = parse("2h30m").unwrap();
+        assert_eq!(two_hours.at_or_before_ms(), utc_ms("2026-11-22T08:30:00Z"));
+        assert_eq!(two_hours.at_or_after_ms(), two_hours.at_or_before_ms());
+        assert_eq!(ms("0s"), utc_ms("2026-11-22T11:00:00Z"));
+        assert_eq!(ms("7d"), utc_ms("2026-11-15T11:00:00Z"));
+        // The clocks went back on 25 October: the same time of day, one hour more.
+        assert_eq!(ms("30d"), utc_ms("2026-10-23T10:00:00Z"));
+    }
+
+    #[test]
+    fn fractions_of_a_millisecond_are_exact_for_both_bounds() {
+        for (text, before, after) in [
+            ("1970-01-01T00:00:00.0015Z", 1, 2),
+            ("1970-01-01T00:00:00.001Z", 1, 1),
+            ("1969-12-31T23:59:59.9985Z", -2, -1),
+        ] {
+            let time = parse(text).unwrap();
+            assert_eq!(
+                (time.at_or_before_ms(), time.at_or_after_ms()),
+                (before, after),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn impossible_times_say_why_and_what_is_taken() {
+        for (text, reason) in [
+            ("2026-02-30", "day"),
+            ("2026-13-01T00:00:00Z", "month"),
+            ("2026-11-22T25:00:00Z", "hour"),
+            ("2026-11-22T10:00:00+99:00", "offset"),
+            ("2026-11-22T10:00-05:00[Europe/Berlin]", "offset"),
+            ("25:00", "the date is missing"),
+            ("10:00:00", "the date is missing"),
+            ("1763800000", "`@1763800000`"),
+            ("@1763800000123", "`@1763800000123ms`"),
+            ("@", "whole number"),
+            ("@1.5", "whole number"),
+            ("@1h", "whole number"),
+            ("@99999999999999999999ms", "whole number"),
+            ("-2h", "without a sign"),
+            ("99999y", "span"),
+            ("yesterday", "neither"),
+            ("", "neither"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+            assert!(error.contains("RFC 3339"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("30s").unwrap(), Duration::from_secs(30));
+        assert_eq!(parse_duration("1h30m").unwrap(), Duration::from_secs(5_400));
+        assert_eq!(parse_duration("0s").unwrap(), Duration::ZERO);
+        for text in ["", "30", "-5s", "soon"] {
+            let error = parse_duration(text).unwrap_err().to_string();
+            assert!(error.contains("`30s`"), "{error}");
+        }
+    }
+}

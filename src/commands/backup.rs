@@ -1,0 +1,109 @@
+//! `kbk backup`: one snapshot of the topics as they are now.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::backup::{self, BackupReport};
+use crate::cli::{
+    BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, Report, SegmentSize, TopicArgs, Totals, human, time,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk backup -r /backup/kafka -b broker:9092
+  kbk backup -r /backup/kafka -b broker:9092 --topic 'orders*' --exclude '*-test'
+  kbk backup -c /etc/kbk.toml --command-config client.properties --json
+
+The snapshot holds every record up to the offsets at the start of the run. A later run on the same
+repository stores only what is new; an interrupted one is simply run again.";
+
+/// The words after `kbk backup`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+
+    /// Which of its topics.
+    #[command(flatten)]
+    pub topics: TopicArgs,
+
+    /// zstd, zstd:LEVEL (1 to 19), lz4 or none [default: zstd:3]
+    #[arg(long, value_name = "CODEC")]
+    pub compression: Option<Compression>,
+
+    /// Raw bytes in a block, the unit of compression and of random access; 64KiB to 8MiB
+    /// [default: 1MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub block_size: Option<BlockSize>,
+
+    /// Stored bytes after which a segment is sealed; 1MiB to 4GiB [default: 128MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub segment_size: Option<SegmentSize>,
+
+    /// How long to wait for transactions that are open at the start. What they hold back after
+    /// that is left to the next run, and the exit code is 3
+    #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = time::parse_duration)]
+    pub open_transactions_wait: Duration,
+
+    /// Exit with 0 even when open transactions held records back
+    #[arg(long)]
+    pub accept_open_transactions: bool,
+}
+
+/// Backs up, and prints what was added.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let options = backup::Options {
+        location: context.repo()?.to_string(),
+        kafka: args.kafka.settings()?,
+        selection: args.topics.selection(),
+        compression: args.compression.unwrap_or_default(),
+        block_bytes: args.block_size.unwrap_or_default().bytes() as usize,
+        segment_bytes: args.segment_size.unwrap_or_default().bytes(),
+        open_transactions_wait: args.open_transactions_wait,
+    };
+    let progress = |offsets| {
+        let totals = Totals { records: Some(offsets), bytes: None };
+        context.progress("backing up", totals)
+    };
+    let report = backup::run(&options, &context.cancel, progress).await?;
+    for finding in &report.findings {
+        tracing::warn!("{finding}");
+    }
+    context.output.report(&report)?;
+    let damage = |finding: &backup::Finding| finding.is_damage(args.accept_open_transactions);
+    Ok(if report.interrupted {
+        tracing::warn!("stopped early: run the same backup again, and it goes on from here");
+        Outcome::Interrupted
+    } else if report.findings.iter().any(damage) {
+        Outcome::Findings
+    } else {
+        Outcome::Clean
+    })
+}
+
+impl Report for BackupReport {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "snapshot {} of {}: {} in {}",
+            self.snapshot,
+            self.repository,
+            human::counted(self.topics as u64, "topic"),
+            human::counted(self.partitions as u64, "partition"),
+        )?;
+        let duration = human::duration(Duration::from_secs_f64(self.seconds));
+        if self.records == 0 && self.segments == 0 {
+            return writeln!(out, "nothing new to add ({duration})");
+        }
+        writeln!(
+            out,
+            "added {}: {} stored as {} in {} ({duration})",
+            human::counted(self.records, "record"),
+            human::bytes(self.raw_bytes),
+            human::bytes(self.stored_bytes),
+            human::counted(self.segments as u64, "segment"),
+        )
+    }
+}

@@ -1,0 +1,457 @@
+//! A librdkafka client and its configuration as owned values: what it logs goes to `tracing`, what goes wrong is kept.
+
+#![expect(unsafe_code, reason = "owns librdkafka's handles and receives its callbacks")]
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+use sys::rd_kafka_conf_res_t as ConfRes;
+use sys::rd_kafka_type_t as Kind;
+
+use super::error::{Code, KafkaError};
+
+/// librdkafka properties by name; secrets do not show in its `Debug`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct ClientConfig(pub(super) BTreeMap<String, String>);
+
+impl ClientConfig {
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    pub(super) fn set(&mut self, key: &str, value: impl Into<String>) {
+        self.0.insert(key.to_owned(), value.into());
+    }
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.0.iter().map(|(key, value)| (key, if is_secret(key) { "***" } else { value })))
+            .finish()
+    }
+}
+
+/// Whether a property holds what must not be shown. Broad on purpose: a path hidden by mistake hurts nobody.
+fn is_secret(key: &str) -> bool {
+    const MARKS: [&str; 8] =
+        ["password", "passphrase", "secret", "jaas", "token", ".pem", "oauthbearer.config", "credential"];
+    MARKS.iter().any(|mark| key.contains(mark))
+}
+
+/// Why librdkafka did not take a property.
+#[derive(Debug)]
+pub(super) enum ConfError {
+    /// It has none of that name.
+    Unknown,
+    /// It has, and the value does not fit.
+    Invalid(String),
+}
+
+/// librdkafka's own configuration object.
+pub(super) struct NativeConf(NonNull<sys::rd_kafka_conf_t>);
+
+impl NativeConf {
+    pub(super) fn new() -> NativeConf {
+        // SAFETY: a plain constructor.
+        let conf = unsafe { sys::rd_kafka_conf_new() };
+        NativeConf(NonNull::new(conf).expect("rd_kafka_conf_new never returns null"))
+    }
+
+    pub(super) fn set(&mut self, key: &str, value: &str) -> Result<(), ConfError> {
+        let key = CString::new(key).map_err(|_| ConfError::Unknown)?;
+        let value = CString::new(value)
+            .map_err(|_| ConfError::Invalid("the value contains a NUL character".to_owned()))?;
+        let mut reason = Reason::new();
+        // SAFETY: all pointers are to live C strings; the buffer's size is given.
+        let result = unsafe {
+            sys::rd_kafka_conf_set(
+                self.0.as_ptr(),
+                key.as_ptr(),
+                value.as_ptr(),
+                reason.as_mut_ptr(),
+                Reason::SIZE,
+            )
+        };
+        match result {
+            ConfRes::RD_KAFKA_CONF_OK => Ok(()),
+            ConfRes::RD_KAFKA_CONF_UNKNOWN => Err(ConfError::Unknown),
+            ConfRes::RD_KAFKA_CONF_INVALID => Err(ConfError::Invalid(reason.to_string())),
+        }
+    }
+
+    /// The names of all properties that have a default value, which is nearly all.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut count = 0;
+        // SAFETY: the dump is an array of `count` C strings, names and values in turn, freed below.
+        unsafe {
+            let dump = sys::rd_kafka_conf_dump(self.0.as_ptr(), &mut count);
+            let names = (0..count)
+                .step_by(2)
+                .map(|index| CStr::from_ptr(*dump.add(index)).to_string_lossy().into_owned())
+                .collect();
+            sys::rd_kafka_conf_dump_free(dump, count);
+            names
+        }
+    }
+
+    /// What was compiled into this librdkafka, such as `ssl,sasl_plain,zstd`.
+    pub(super) fn features(&self) -> String {
+        let mut text = Reason::new();
+        let mut size = Reason::SIZE;
+        // SAFETY: the name is a C string and the buffer has `size` bytes.
+        unsafe {
+            sys::rd_kafka_conf_get(
+                self.0.as_ptr(),
+                c"builtin.features".as_ptr(),
+                text.as_mut_ptr(),
+                &mut size,
+            );
+        }
+        text.to_string()
+    }
+}
+
+impl Drop for NativeConf {
+    fn drop(&mut self) {
+        // SAFETY: ours until `rd_kafka_new` takes it over, which forgets `self`.
+        unsafe { sys::rd_kafka_conf_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// A buffer that librdkafka writes a reason into.
+pub(super) struct Reason([c_char; Reason::SIZE]);
+
+impl Reason {
+    pub(super) const SIZE: usize = 512;
+
+    pub(super) fn new() -> Reason {
+        Reason([0; Reason::SIZE])
+    }
+
+    pub(super) fn as_mut_ptr(&mut self) -> *mut c_char {
+        self.0.as_mut_ptr()
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.map(c_char::cast_unsigned);
+        let text = CStr::from_bytes_until_nul(&bytes).unwrap_or_default();
+        f.write_str(&text.to_string_lossy())
+    }
+}
+
+/// What a client's callbacks have told, from whichever thread.
+#[derive(Default)]
+pub(super) struct Events {
+    /// The last failure of a connection.
+    last_failure: Mutex<Option<(Code, String)>>,
+    /// Since when no broker is connected.
+    down_since: Mutex<Option<Instant>>,
+    /// Whether a broker has answered: failures before are told by the error that `connect` returns.
+    connected: AtomicBool,
+}
+
+impl Events {
+    fn failed(&self, code: Code, reason: String) {
+        if code == Code::ALL_BROKERS_DOWN {
+            lock(&self.down_since).get_or_insert_with(Instant::now);
+        } else {
+            *lock(&self.last_failure) = Some((code, reason));
+        }
+    }
+
+    /// Something arrived from a broker, so that none of the failures before counts.
+    pub(super) fn answered(&self) {
+        self.connected.store(true, Ordering::Relaxed);
+        *lock(&self.down_since) = None;
+    }
+
+    /// For how long all brokers have been away.
+    pub(super) fn down_for(&self) -> Option<Duration> {
+        lock(&self.down_since).map(|since| since.elapsed())
+    }
+
+    fn credentials_refused(&self) -> bool {
+        lock(&self.last_failure).as_ref().is_some_and(|(code, _)| code.is_authentication())
+    }
+
+    /// The last failure in words.
+    pub(super) fn cause(&self) -> String {
+        lock(&self.last_failure)
+            .as_ref()
+            .map_or_else(|| "no answer".to_owned(), |(_, reason)| reason.clone())
+    }
+}
+
+/// A callback that panicked elsewhere leaves plain values behind, good to go on with.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a delivery report is handed to; see [`Client::producer`].
+pub(super) type DeliveryReport = unsafe extern "C" fn(
+    *mut sys::rd_kafka_t,
+    *const sys::rd_kafka_message_t,
+    *mut c_void,
+);
+
+/// The state that callbacks reach through librdkafka's opaque pointer.
+#[derive(Default)]
+struct Opaque {
+    events: Events,
+    /// What [`Client::producer`] was given for its delivery reports.
+    delivery: Option<NonNull<c_void>>,
+}
+
+/// A running librdkafka client.
+pub(super) struct Client {
+    native: NonNull<sys::rd_kafka_t>,
+    /// Shared with the callbacks, so it is freed after the client is destroyed.
+    opaque: Box<Opaque>,
+    addresses: String,
+}
+
+// SAFETY: librdkafka's handle may be used from any thread; `delivery` is only handed back to the producer's own
+// callback, which runs inside `poll` on the thread that owns the producer.
+unsafe impl Send for Client {}
+
+impl Client {
+    /// How long a cluster may take to answer.
+    pub(super) const PATIENCE: Duration = Duration::from_secs(9);
+
+    /// A client that reads and asks. It joins no group, and needs no permission on any.
+    pub(super) fn consumer(config: &ClientConfig) -> Result<Client, KafkaError> {
+        Client::new(Kind::RD_KAFKA_CONSUMER, config, None)
+    }
+
+    /// A client that writes; `report` is called with `state` from within [`Client::poll`] for every record.
+    ///
+    /// # Safety
+    /// `state` is valid until the client is dropped, and `report` is right to use it.
+    pub(super) unsafe fn producer(
+        config: &ClientConfig,
+        report: DeliveryReport,
+        state: NonNull<c_void>,
+    ) -> Result<Client, KafkaError> {
+        Client::new(Kind::RD_KAFKA_PRODUCER, config, Some((report, state)))
+    }
+
+    fn new(
+        kind: Kind,
+        config: &ClientConfig,
+        delivery: Option<(DeliveryReport, NonNull<c_void>)>,
+    ) -> Result<Client, KafkaError> {
+        let conf = native(config)?;
+        let bearer = config.get("sasl.mechanism") == Some("OAUTHBEARER");
+        let opaque =
+            Box::new(Opaque { delivery: delivery.map(|(_, state)| state), ..Opaque::default() });
+        let mut reason = Reason::new();
+        // SAFETY: the opaque box lives as long as the client, at a fixed address. `rd_kafka_new` takes the
+        // configuration over if, and only if, it succeeds.
+        let native = unsafe {
+            sys::rd_kafka_conf_set_opaque(conf.0.as_ptr(), (&raw const *opaque).cast_mut().cast());
+            sys::rd_kafka_conf_set_log_cb(conf.0.as_ptr(), Some(on_log));
+            sys::rd_kafka_conf_set_error_cb(conf.0.as_ptr(), Some(on_error));
+            sys::rd_kafka_conf_enable_sasl_queue(conf.0.as_ptr(), bearer.into());
+            if let Some((report, _)) = delivery {
+                sys::rd_kafka_conf_set_dr_msg_cb(conf.0.as_ptr(), Some(report));
+            }
+            sys::rd_kafka_new(kind, conf.0.as_ptr(), reason.as_mut_ptr(), Reason::SIZE)
+        };
+        let Some(native) = NonNull::new(native) else {
+            return Err(KafkaError::Settings { cause: reason.to_string() });
+        };
+        std::mem::forget(conf);
+        let addresses = config.get("bootstrap.servers").unwrap_or_default().to_owned();
+        let client = Client { native, opaque, addresses };
+        if bearer {
+            client.refresh_tokens_in_background()?;
+        }
+        Ok(client)
+    }
+
+    /// OAUTHBEARER tokens are renewed on librdkafka's own thread, since nobody polls while the sink blocks.
+    fn refresh_tokens_in_background(&self) -> Result<(), KafkaError> {
+        // SAFETY: the client is live; the error, if any, is ours.
+        let failure =
+            unsafe { Failure::of(sys::rd_kafka_sasl_background_callbacks_enable(self.as_ptr())) };
+        failure.map_or(Ok(()), |failure| Err(KafkaError::Settings { cause: failure.text }))
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut sys::rd_kafka_t {
+        self.native.as_ptr()
+    }
+
+    pub(super) fn events(&self) -> &Events {
+        &self.opaque.events
+    }
+
+    /// Serves callbacks, waiting up to `wait` for the first; returns how many were served.
+    pub(super) fn poll(&self, wait: Duration) -> c_int {
+        // SAFETY: the client is live.
+        unsafe { sys::rd_kafka_poll(self.as_ptr(), millis(wait)) }
+    }
+
+    /// That nobody answers, with the last cause heard.
+    pub(super) fn unreachable(&self) -> KafkaError {
+        let (addresses, cause) = (self.addresses.clone(), self.events().cause());
+        if self.events().credentials_refused() {
+            KafkaError::Authentication { addresses, cause }
+        } else {
+            KafkaError::Unreachable { addresses, cause }
+        }
+    }
+
+    /// Waits until a broker answers a request, for at most `patience`.
+    ///
+    /// Gives up before on refused credentials, and when no address has worked for [`SURELY_DOWN`].
+    pub(super) fn connect(&self, patience: Duration) -> Result<(), KafkaError> {
+        const ATTEMPT: Duration = Duration::from_millis(500);
+        const SURELY_DOWN: Duration = Duration::from_secs(3);
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.ping(left.min(ATTEMPT)) {
+                self.events().answered();
+                return Ok(());
+            }
+            while self.poll(Duration::ZERO) > 0 {}
+            let down = self.events().down_for().is_some_and(|down| down >= SURELY_DOWN);
+            if down || left.is_zero() || self.events().credentials_refused() {
+                return Err(self.unreachable());
+            }
+        }
+    }
+
+    /// Whether the cluster tells its id, which it does on any connection, within `wait`.
+    fn ping(&self, wait: Duration) -> bool {
+        let started = Instant::now();
+        // SAFETY: the client is live.
+        let controller = unsafe { sys::rd_kafka_controllerid(self.as_ptr(), millis(wait)) };
+        let answered = controller >= 0;
+        if !answered {
+            // It may return at once while a connection is being made; waiting here serves the callbacks too.
+            self.poll(wait.saturating_sub(started.elapsed()));
+        }
+        answered
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // SAFETY: the client is ours; no callback runs after this returns.
+        unsafe { sys::rd_kafka_destroy(self.as_ptr()) };
+    }
+}
+
+/// Milliseconds as librdkafka takes them; -1 would mean for ever, so it is never produced.
+pub(super) fn millis(duration: Duration) -> c_int {
+    c_int::try_from(duration.as_millis()).unwrap_or(c_int::MAX)
+}
+
+fn native(config: &ClientConfig) -> Result<NativeConf, KafkaError> {
+    let mut conf = NativeConf::new();
+    for (key, value) in &config.0 {
+        conf.set(key, value).map_err(|error| KafkaError::Settings {
+            cause: match error {
+                ConfError::Unknown => format!("unknown property {key}"),
+                ConfError::Invalid(reason) => reason,
+            },
+        })?;
+    }
+    Ok(conf)
+}
+
+/// An `rd_kafka_error_t` that was read and freed.
+pub(super) struct Failure {
+    pub(super) code: Code,
+    pub(super) text: String,
+}
+
+impl Failure {
+    /// Takes over what a call returned; null means that it succeeded.
+    ///
+    /// # Safety
+    /// `error` is what librdkafka has just returned to its owner, or null.
+    pub(super) unsafe fn of(error: *mut sys::rd_kafka_error_t) -> Option<Failure> {
+        let error = NonNull::new(error)?;
+        // SAFETY: by contract the error is ours to read and to destroy.
+        unsafe {
+            let code = Code(sys::rd_kafka_error_code(error.as_ptr()) as i32);
+            let text = owned_text(sys::rd_kafka_error_string(error.as_ptr()));
+            sys::rd_kafka_error_destroy(error.as_ptr());
+            Some(Failure { code, text })
+        }
+    }
+}
+
+/// A copy of a C string; empty for null.
+///
+/// # Safety
+/// `text` is null or a live C string.
+pub(super) unsafe fn owned_text(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: by contract.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// # Safety
+/// Called by librdkafka with its client and the pointer that `Client::new` gave.
+unsafe extern "C" fn on_error(
+    _client: *mut sys::rd_kafka_t,
+    code: c_int,
+    reason: *const c_char,
+    opaque: *mut c_void,
+) {
+    // SAFETY: the box outlives the client, and the reason is a C string.
+    let (opaque, reason) = unsafe { (&*opaque.cast::<Opaque>(), owned_text(reason)) };
+    opaque.events.failed(Code(code), reason);
+}
+
+/// librdkafka's log lines, from any of its threads. It repeats itself at most every 30 seconds.
+///
+/// # Safety
+/// Called by librdkafka with its client, and C strings.
+unsafe extern "C" fn on_log(
+    client: *const sys::rd_kafka_t,
+    level: c_int,
+    facility: *const c_char,
+    line: *const c_char,
+) {
+    const ERROR: c_int = 3;
+    const WARNING: c_int = 4;
+    const INFO: c_int = 6;
+    // SAFETY: the opaque pointer is what `Client::new` gave, null for the clients of the mock cluster.
+    let connected = unsafe {
+        sys::rd_kafka_opaque(client)
+            .cast::<Opaque>()
+            .as_ref()
+            .is_some_and(|opaque| opaque.events.connected.load(Ordering::Relaxed))
+    };
+    // SAFETY: C strings by contract.
+    let (facility, line) = unsafe { (owned_text(facility), owned_text(line)) };
+    match level {
+        ..=WARNING if connected => tracing::warn!(target: "librdkafka", facility, "{line}"),
+        ..=ERROR | WARNING | 5 | INFO => tracing::debug!(target: "librdkafka", facility, "{line}"),
+        _ => tracing::trace!(target: "librdkafka", facility, "{line}"),
+    }
+}
+
+/// What [`Client::producer`] was given, out of a delivery report's opaque pointer.
+///
+/// # Safety
+/// `opaque` came from librdkafka to a delivery callback, and the state is of type `T`.
+pub(super) unsafe fn delivery_state<'a, T>(opaque: *mut c_void) -> Option<&'a T> {
+    // SAFETY: by contract.
+    unsafe { (*opaque.cast::<Opaque>()).delivery.map(|state| state.cast::<T>().as_ref()) }
+}

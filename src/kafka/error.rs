@@ -1,0 +1,316 @@
+//! What can go wrong between kbk and a Kafka cluster, as types that say what to do next.
+
+#![expect(unsafe_code, reason = "librdkafka's table of error names is read through pointers")]
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::fmt;
+use std::ptr;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use rdkafka_sys::rd_kafka_resp_err_t as Resp;
+
+/// A failure of the Kafka side. The kind says what the caller, or the person, has to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KafkaError {
+    /// No broker answered.
+    #[error(
+        "no broker of {addresses} can be reached: {cause}; check the address, the network and `security.protocol`"
+    )]
+    Unreachable {
+        /// The bootstrap servers that were tried.
+        addresses: String,
+        /// What the last attempt failed with.
+        cause: String,
+    },
+    /// A broker answered and refused the credentials.
+    #[error(
+        "{addresses} refused the credentials: {cause}; check `sasl.mechanism` and the user and password of --command-config or -X"
+    )]
+    Authentication {
+        /// The bootstrap servers that were tried.
+        addresses: String,
+        /// What the broker said.
+        cause: String,
+    },
+    /// The credentials are good and lack a permission.
+    #[error("not allowed to {doing} ({cause}): grant this principal the permission, or use another one")]
+    Authorization {
+        /// What was attempted, the resource included.
+        doing: String,
+        /// What the broker said.
+        cause: String,
+    },
+    /// The topic does not exist, or not any more.
+    #[error("topic {topic} does not exist (any more) while trying to {doing}; list what exists and check the spelling")]
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+        /// What was attempted.
+        doing: String,
+    },
+    /// The log ends before an offset that it had once: truncated, or deleted and created again.
+    #[error(
+        "{topic}/{partition}: offset {position} is beyond the log, which now holds [{log_start_offset}, {log_end_offset}): \
+         the topic was truncated, or deleted and created again; run the backup again to take it as it is now"
+    )]
+    OffsetOutOfRange {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The offset that was to be read next.
+        position: i64,
+        /// The first offset that the log holds now.
+        log_start_offset: i64,
+        /// The offset after the last that the log holds now.
+        log_end_offset: i64,
+    },
+    /// The broker or the topic refused a record because of its size.
+    #[error(
+        "{topic}/{partition}: the record of source offset {source_offset} ({size_bytes} bytes) is too large: {cause}; \
+         raise `max.message.bytes` of the topic, or `message.max.bytes` of the brokers, to at least {size_bytes} and some"
+    )]
+    RecordTooLarge {
+        /// The target topic.
+        topic: String,
+        /// The target partition.
+        partition: i32,
+        /// The record's offset where it came from.
+        source_offset: i64,
+        /// Key, value and headers.
+        size_bytes: usize,
+        /// What refused it.
+        cause: String,
+    },
+    /// librdkafka takes a timestamp of 0 to mean *now*: sending would change the record.
+    #[error(
+        "{topic}/{partition}: the record of source offset {source_offset} has the timestamp 0 (1970-01-01T00:00:00Z), which \
+         librdkafka would silently replace by the present time; nothing of this record was sent"
+    )]
+    TimestampZero {
+        /// The target topic.
+        topic: String,
+        /// The target partition.
+        partition: i32,
+        /// The record's offset where it came from.
+        source_offset: i64,
+    },
+    /// A record was not written.
+    #[error("{topic}/{partition}: the record of source offset {source_offset} was not written: {cause}")]
+    Delivery {
+        /// The target topic.
+        topic: String,
+        /// The target partition.
+        partition: i32,
+        /// The record's offset where it came from.
+        source_offset: i64,
+        /// Why.
+        cause: String,
+    },
+    /// The client can do nothing any more.
+    #[error("the Kafka client stopped for good: {cause}; run the command again")]
+    Fatal {
+        /// What librdkafka said.
+        cause: String,
+    },
+    /// The cluster does not know the call.
+    #[error("the cluster cannot {doing}: {cause}; it needs Apache Kafka 2.4 or newer, or one compatible with it")]
+    Unsupported {
+        /// What was attempted.
+        doing: String,
+        /// What the client or broker said.
+        cause: String,
+    },
+    /// The cluster is there and did not answer in time.
+    #[error("the cluster did not {doing} within {waited:?}: {cause}; look at the brokers' health, then try again")]
+    Timeout {
+        /// What was attempted.
+        doing: String,
+        /// How long.
+        waited: Duration,
+        /// The last that was heard.
+        cause: String,
+    },
+    /// librdkafka refused the settings.
+    #[error("the Kafka client cannot start: {cause}; check --command-config and -X")]
+    Settings {
+        /// What librdkafka said.
+        cause: String,
+    },
+    /// Everything else, as the broker put it.
+    #[error("cannot {doing}: {cause}")]
+    Other {
+        /// What was attempted.
+        doing: String,
+        /// What the broker or client said.
+        cause: String,
+    },
+}
+
+impl KafkaError {
+    /// The error of a call that ended with `code`; `topic` is the topic it was about, if it was one.
+    pub(super) fn of(code: Code, doing: &str, topic: Option<&str>, detail: &str) -> KafkaError {
+        let doing = doing.to_owned();
+        let cause = code.explain(detail);
+        match code {
+            Code::TOPIC_DENIED | Code::GROUP_DENIED | Code::CLUSTER_DENIED => {
+                KafkaError::Authorization { doing, cause }
+            }
+            Code::UNKNOWN_TOPIC | Code::LOCAL_UNKNOWN_TOPIC | Code::UNKNOWN_TOPIC_ID
+                if topic.is_some() =>
+            {
+                KafkaError::UnknownTopic { topic: topic.unwrap_or_default().to_owned(), doing }
+            }
+            Code::FATAL => KafkaError::Fatal { cause },
+            Code::UNSUPPORTED_FEATURE | Code::UNSUPPORTED_VERSION => {
+                KafkaError::Unsupported { doing, cause }
+            }
+            _ => KafkaError::Other { doing, cause },
+        }
+    }
+
+    /// Whether the cluster does not know the call, so that another one may be tried.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, KafkaError::Unsupported { .. })
+    }
+}
+
+/// An error code of the protocol, or of librdkafka where negative.
+///
+/// A plain number, not the enum of the bindings: a newer broker may send a code that this librdkafka has no
+/// name for, and an enum must not hold one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Code(pub(super) i32);
+
+impl Code {
+    pub(super) const NONE: Code = Code(Resp::RD_KAFKA_RESP_ERR_NO_ERROR as i32);
+    pub(super) const PARTITION_EOF: Code = Code(Resp::RD_KAFKA_RESP_ERR__PARTITION_EOF as i32);
+    pub(super) const OFFSET_RESET: Code = Code(Resp::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET as i32);
+    pub(super) const LOG_TRUNCATION: Code = Code(Resp::RD_KAFKA_RESP_ERR__LOG_TRUNCATION as i32);
+    pub(super) const TOPIC_DENIED: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as i32);
+    pub(super) const GROUP_DENIED: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED as i32);
+    pub(super) const CLUSTER_DENIED: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED as i32);
+    pub(super) const UNKNOWN_TOPIC: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART as i32);
+    pub(super) const UNKNOWN_TOPIC_ID: Code = Code(Resp::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID as i32);
+    pub(super) const LOCAL_UNKNOWN_TOPIC: Code = Code(Resp::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC as i32);
+    pub(super) const UNKNOWN_PARTITION: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION as i32);
+    pub(super) const FATAL: Code = Code(Resp::RD_KAFKA_RESP_ERR__FATAL as i32);
+    pub(super) const UNSUPPORTED_FEATURE: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE as i32);
+    pub(super) const UNSUPPORTED_VERSION: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION as i32);
+    pub(super) const AUTHENTICATION: Code = Code(Resp::RD_KAFKA_RESP_ERR__AUTHENTICATION as i32);
+    pub(super) const SASL_FAILED: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED as i32);
+    pub(super) const ALL_BROKERS_DOWN: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as i32);
+    pub(super) const TRANSPORT: Code = Code(Resp::RD_KAFKA_RESP_ERR__TRANSPORT as i32);
+    pub(super) const TIMED_OUT: Code = Code(Resp::RD_KAFKA_RESP_ERR__TIMED_OUT as i32);
+    pub(super) const QUEUE_FULL: Code = Code(Resp::RD_KAFKA_RESP_ERR__QUEUE_FULL as i32);
+    pub(super) const MESSAGE_TIMED_OUT: Code = Code(Resp::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT as i32);
+    pub(super) const MESSAGE_TOO_LARGE: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32);
+    pub(super) const BATCH_TOO_LARGE: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE as i32);
+    pub(super) const TOPIC_EXISTS: Code = Code(Resp::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS as i32);
+
+    /// What the last call on this thread that answers with a mere -1 or null failed with.
+    pub(super) fn last() -> Code {
+        // SAFETY: reads a thread-local number of librdkafka.
+        Code(unsafe { rdkafka_sys::rd_kafka_last_error() } as i32)
+    }
+
+    /// Whether the same call may succeed a moment later: leaders move, coordinators load, connections break.
+    pub(super) fn is_transient(self) -> bool {
+        const TRANSIENT: [Resp; 13] = [
+            Resp::RD_KAFKA_RESP_ERR__TRANSPORT,
+            Resp::RD_KAFKA_RESP_ERR__TIMED_OUT,
+            Resp::RD_KAFKA_RESP_ERR__WAIT_COORD,
+            Resp::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+            Resp::RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION,
+            Resp::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+            Resp::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+            Resp::RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE,
+            Resp::RD_KAFKA_RESP_ERR_NOT_CONTROLLER,
+            Resp::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+            Resp::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+            Resp::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+            Resp::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
+        ];
+        TRANSIENT.iter().any(|&known| known as i32 == self.0)
+    }
+
+    /// Whether a broker refused the credentials.
+    pub(super) fn is_authentication(self) -> bool {
+        matches!(self, Code::AUTHENTICATION | Code::SASL_FAILED)
+    }
+
+    /// What was said about the failure, with the code's own words where nothing was.
+    pub(super) fn explain(self, detail: &str) -> String {
+        if detail.is_empty() { self.to_string() } else { format!("{detail} ({})", self.name()) }
+    }
+
+    /// The code's name in the protocol, such as `TOPIC_AUTHORIZATION_FAILED`.
+    pub(super) fn name(self) -> String {
+        NAMES.get(&self.0).map_or_else(|| format!("error {}", self.0), |(name, _)| name.clone())
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.get(&self.0) {
+            Some((name, text)) => write!(f, "{text} ({name})"),
+            None => write!(f, "error {} of a newer broker", self.0),
+        }
+    }
+}
+
+/// librdkafka's names and descriptions of the codes.
+static NAMES: LazyLock<HashMap<i32, (String, String)>> = LazyLock::new(|| {
+    let (mut table, mut count) = (ptr::null(), 0);
+    // SAFETY: both out parameters are valid; the table is static data inside librdkafka.
+    unsafe { rdkafka_sys::rd_kafka_get_err_descs(&mut table, &mut count) };
+    let text = |text: *const std::ffi::c_char| {
+        // SAFETY: names and descriptions are null or static C strings.
+        (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+    };
+    (0..count)
+        .filter_map(|index| {
+            // SAFETY: the index is inside the table. The code is read as a number because the table has holes.
+            let (code, entry) = unsafe {
+                let entry = table.add(index);
+                ((&raw const (*entry).code).cast::<i32>().read(), entry)
+            };
+            // SAFETY: as above; these two fields are plain pointers.
+            let (name, desc) = unsafe { ((*entry).name, (*entry).desc) };
+            Some((code, (text(name)?, text(desc)?)))
+        })
+        .collect()
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_names_and_unknown_ones_a_number() {
+        assert_eq!(Code::TOPIC_DENIED.name(), "TOPIC_AUTHORIZATION_FAILED");
+        assert!(Code::PARTITION_EOF.to_string().contains("No more messages"));
+        assert_eq!(Code(9999).name(), "error 9999");
+    }
+
+    #[test]
+    fn a_refused_topic_is_named() {
+        let error = KafkaError::of(Code::TOPIC_DENIED, "read topic orders", Some("orders"), "");
+        assert!(error.to_string().starts_with("not allowed to read topic orders"), "{error}");
+    }
+}

@@ -1,0 +1,517 @@
+//! How to reach a cluster: `--bootstrap-server`, `--command-config` and `-X`, checked and merged.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::client::{ClientConfig, ConfError, NativeConf};
+use super::java;
+use super::properties::{self, Property};
+
+/// Checked settings of a Kafka client. Neither `Debug` nor any error shows a secret.
+///
+/// Where one thing is said twice, `-X` wins over `--bootstrap-server`, and that over the file.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    config: ClientConfig,
+}
+
+/// What is wrong with the settings, and where it was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// No cluster was named.
+    #[error("no cluster: give --bootstrap-server, or `bootstrap.servers` in --command-config")]
+    NoBootstrapServer,
+    /// The file, or one that it names, cannot be read.
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line is no `key=value`.
+    #[error("{origin}: {what}")]
+    Syntax {
+        /// Where.
+        origin: Origin,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// No client has such a property.
+    #[error("{origin}: unknown property `{key}`{}", .nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    UnknownKey {
+        /// Where.
+        origin: Origin,
+        /// The property.
+        key: String,
+        /// The known property that looks most like it.
+        nearest: Option<String>,
+    },
+    /// The property is known, the value does not do.
+    #[error("{origin}: `{key}`: {cause}")]
+    InvalidValue {
+        /// Where.
+        origin: Origin,
+        /// The property.
+        key: String,
+        /// What is wrong, and what to do.
+        cause: String,
+    },
+    /// The value would make a backup or a restore wrong.
+    #[error("{origin}: `{key}` cannot be changed: {why}")]
+    Refused {
+        /// Where.
+        origin: Origin,
+        /// The property.
+        key: String,
+        /// Why.
+        why: &'static str,
+    },
+}
+
+/// Where a setting was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A line of a properties file, from 1.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+    },
+    /// `-X`.
+    Option,
+    /// `--bootstrap-server`.
+    BootstrapServer,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File { path, line } => write!(f, "{}, line {line}", path.display()),
+            Origin::Option => f.write_str("-X"),
+            Origin::BootstrapServer => f.write_str("--bootstrap-server"),
+        }
+    }
+}
+
+/// Properties that kbk sets itself and that nobody may change: name, value, why.
+const FIXED: [(&str, &str, &str); 10] = [
+    ("enable.auto.commit", "false", "a backup keeps its own positions and commits none"),
+    ("enable.auto.offset.store", "false", "a backup keeps its own positions and commits none"),
+    ("auto.offset.reset", "error", "a jump over lost records must be noticed"),
+    ("isolation.level", "read_committed", "records of aborted transactions must not be backed up"),
+    ("enable.partition.eof", "true", "the end of a partition is known by it"),
+    ("check.crcs", "true", "damage on the way must be noticed"),
+    ("enable.idempotence", "true", "retries would double or reorder records"),
+    ("acks", "all", "a record counts as restored when all replicas have it"),
+    ("allow.auto.create.topics", "false", "looking at a topic must not create it"),
+    ("enable.metrics.push", "false", "a backup reports to nobody"),
+];
+
+/// Two names that librdkafka has for one property; kept under the second, so that `-X` wins by either.
+const ALIASES: [(&str, &str); 9] = [
+    ("metadata.broker.list", "bootstrap.servers"),
+    ("sasl.mechanisms", "sasl.mechanism"),
+    ("request.required.acks", "acks"),
+    ("compression.codec", "compression.type"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("message.timeout.ms", "delivery.timeout.ms"),
+    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("message.send.max.retries", "retries"),
+];
+
+/// Properties that would make another kind of client of it.
+const UNUSABLE: [(&str, &str); 3] = [
+    ("transactional.id", "kbk does not write in transactions"),
+    ("test.mock.num.brokers", "`kbk demo` has a cluster of its own"),
+    ("plugin.library.paths", "kbk loads no code into itself"),
+];
+
+impl ClientSettings {
+    /// Reads and checks all that was said. `overrides` are the pairs of `-X`, see [`parse_override`].
+    pub fn new(
+        bootstrap_server: Option<&str>,
+        command_config: Option<&Path>,
+        overrides: &[(String, String)],
+    ) -> Result<ClientSettings, SettingsError> {
+        let mut builder = Builder::new();
+        if let Some(path) = command_config {
+            builder.add_file(path)?;
+        }
+        if let Some(servers) = bootstrap_server {
+            builder.set(&Origin::BootstrapServer, "bootstrap.servers", servers)?;
+        }
+        for (key, value) in overrides {
+            builder.add_override(key, value)?;
+        }
+        builder.finish()
+    }
+
+    /// The brokers to begin with, as they were given.
+    #[must_use]
+    pub fn bootstrap_servers(&self) -> &str {
+        self.config.get("bootstrap.servers").unwrap_or_default()
+    }
+
+    /// For asking: metadata, offsets, configurations.
+    pub(super) fn admin(&self) -> ClientConfig {
+        self.over(&[("topic.metadata.refresh.interval.ms", "-1".to_owned())])
+    }
+
+    /// For reading within `memory_bytes`, all partitions together.
+    ///
+    /// Half is for records that wait in the queue, a quarter for a response on its way (the queue is looked at before a
+    /// fetch, so it overshoots by one response), and the rest for the batch being handled.
+    pub(super) fn consumer(&self, memory_bytes: usize) -> ClientConfig {
+        let memory_bytes = memory_bytes.clamp(4 << 20, 1 << 30);
+        let fetch_bytes = memory_bytes / 4;
+        self.over(&[
+            ("queued.max.messages.kbytes", (memory_bytes / 2 / 1024).to_string()),
+            // The bound in bytes is what shall limit, so the other must not.
+            ("queued.min.messages", "10000000".to_owned()),
+            // Look again at once when the queue was full: by default a second later.
+            ("fetch.queue.backoff.ms", "2".to_owned()),
+            ("fetch.max.bytes", fetch_bytes.to_string()),
+            ("max.partition.fetch.bytes", fetch_bytes.to_string()),
+            // A record larger than all that is sent alone, and must pass.
+            ("receive.message.max.bytes", i32::MAX.to_string()),
+            ("fetch.wait.max.ms", "100".to_owned()),
+            ("fetch.error.backoff.ms", "100".to_owned()),
+        ])
+    }
+
+    /// For writing, with a queue of `queue_bytes` for what is not yet acknowledged, in batches of `batch_bytes` at most.
+    pub(super) fn producer(&self, queue_bytes: usize, batch_bytes: usize) -> ClientConfig {
+        let queue_kbytes = queue_bytes.div_ceil(1024).clamp(1024, 2_097_151);
+        self.over(&[
+            ("max.in.flight.requests.per.connection", "5".to_owned()),
+            // The largest that librdkafka takes: the broker and the topic decide.
+            ("message.max.bytes", "1000000000".to_owned()),
+            ("batch.size", batch_bytes.clamp(1, i32::MAX as usize).to_string()),
+            ("linger.ms", "10".to_owned()),
+            ("queue.buffering.max.kbytes", queue_kbytes.to_string()),
+            ("queue.buffering.max.messages", "1000000".to_owned()),
+            ("delivery.timeout.ms", "600000".to_owned()),
+        ])
+    }
+
+    /// kbk's defaults, then `defaults`, then what the user said, then what nobody may change.
+    fn over(&self, defaults: &[(&str, String)]) -> ClientConfig {
+        let mut config = ClientConfig::default();
+        for (key, value) in [
+            ("client.id", "kbk"),
+            ("socket.keepalive.enable", "true"),
+            ("socket.nagle.disable", "true"),
+            ("reconnect.backoff.max.ms", "2000"),
+            // Closing idle connections is the brokers' good right and no news.
+            ("log.connection.close", "false"),
+        ] {
+            config.set(key, value);
+        }
+        for (key, value) in defaults {
+            config.set(key, value.as_str());
+        }
+        config.0.extend(self.config.0.clone());
+        for (key, value, _) in FIXED {
+            config.set(key, value);
+        }
+        config
+    }
+}
+
+/// Splits the argument of `-X` at its first `=`.
+pub fn parse_override(argument: &str) -> Result<(String, String), String> {
+    match argument.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.to_owned()))
+        }
+        _ => Err("expected key=value, such as -X client.id=nightly".to_owned()),
+    }
+}
+
+/// Settings while they are put together.
+struct Builder {
+    /// librdkafka's own configuration, which knows all names and checks all values.
+    native: NativeConf,
+    config: ClientConfig,
+}
+
+impl Builder {
+    fn new() -> Builder {
+        Builder { native: NativeConf::new(), config: ClientConfig::default() }
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<(), SettingsError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
+        let properties = properties::parse(&text).map_err(|error| SettingsError::Syntax {
+            origin: Origin::File { path: path.to_owned(), line: error.line },
+            what: error.what,
+        })?;
+        // As in Java, the last of equal keys counts.
+        let entries: BTreeMap<&str, &Property> =
+            properties.iter().map(|property| (property.key.as_str(), property)).collect();
+        for property in entries.values() {
+            let origin = Origin::File { path: path.to_owned(), line: property.line };
+            self.add_property(&origin, property, &entries)?;
+        }
+        Ok(())
+    }
+
+    fn add_property(
+        &mut self,
+        origin: &Origin,
+        property: &Property,
+        file: &BTreeMap<&str, &Property>,
+    ) -> Result<(), SettingsError> {
+        let Property { key, value, .. } = property;
+        let of_file = |key: &str| file.get(key).map(|property| property.value.as_str());
+        match java::translate(key, value, of_file) {
+            Ok(java::Translation::Ignored) => Ok(()),
+            Ok(java::Translation::Set(pairs)) => pairs
+                .iter()
+                .try_for_each(|(key, value)| self.set(origin, key, value)),
+            Ok(java::Translation::NotJava) => self.set(origin, key, value),
+            Err(cause) => Err(SettingsError::InvalidValue {
+                origin: origin.clone(),
+                key: key.clone(),
+                cause,
+            }),
+        }
+    }
+
+    fn add_override(&mut self, key: &str, value: &str) -> Result<(), SettingsError> {
+        refuse(key, value)?;
+        self.set(&Origin::Option, key, value)
+    }
+
+    fn set(&mut self, origin: &Origin, key: &str, value: &str) -> Result<(), SettingsError> {
+        let (origin, key) = (origin.clone(), canonical(key).to_owned());
+        self.check_compiled_in(&key, value).map_err(|cause| SettingsError::InvalidValue {
+            origin: origin.clone(),
+            key: key.clone(),
+            cause,
+        })?;
+        match self.native.set(&key, value) {
+            Ok(()) => {
+                self.config.set(&key, value);
+                Ok(())
+            }
+            Err(ConfError::Invalid(cause)) => Err(SettingsError::InvalidValue { origin, key, cause }),
+            Err(ConfError::Unknown) => {
+                let nearest = self.nearest(&key, &origin);
+                Err(SettingsError::UnknownKey { origin, key, nearest })
+            }
+        }
+    }
+
+    /// Says plainly what this build lacks, where librdkafka would be brief.
+    fn check_compiled_in(&self, key: &str, value: &str) -> Result<(), String> {
+        let (feature, advice) = match (key, value) {
+            ("sasl.oauthbearer.method", "oidc") => (
+                "oidc",
+                "fetching OAUTHBEARER tokens from an endpoint (OIDC) is not compiled into this kbk; use SCRAM, PLAIN or TLS \
+                 client certificates",
+            ),
+            ("sasl.mechanism", "GSSAPI") => (
+                "sasl_gssapi",
+                "Kerberos (GSSAPI) is not compiled into this kbk; use SCRAM, PLAIN, OAUTHBEARER or TLS client certificates",
+            ),
+            _ => return Ok(()),
+        };
+        let features = self.native.features();
+        if features.split(',').any(|compiled_in| compiled_in == feature) {
+            Ok(())
+        } else {
+            Err(advice.to_owned())
+        }
+    }
+
+    /// The known property that looks most like `key`; those of Java clients count in a file only.
+    fn nearest(&self, key: &str, origin: &Origin) -> Option<String> {
+        const ALIKE: f64 = 0.75;
+        let java = java::keys().filter(|_| matches!(origin, Origin::File { .. }));
+        self.native
+            .names()
+            .into_iter()
+            .chain(java.map(str::to_owned))
+            .map(|name| (strsim::normalized_damerau_levenshtein(key, &name), name))
+            .filter(|(likeness, _)| *likeness >= ALIKE)
+            .max_by(|(a, _), (b, _)| a.total_cmp(b))
+            .map(|(_, name)| name)
+    }
+
+    fn finish(self) -> Result<ClientSettings, SettingsError> {
+        match self.config.get("bootstrap.servers") {
+            Some(servers) if !servers.trim().is_empty() => Ok(ClientSettings { config: self.config }),
+            _ => Err(SettingsError::NoBootstrapServer),
+        }
+    }
+}
+
+/// The name under which a property is kept.
+fn canonical(key: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == key).map_or(key, |(_, name)| name)
+}
+
+/// Refuses an option that would break what kbk promises.
+fn refuse(key: &str, value: &str) -> Result<(), SettingsError> {
+    let key = canonical(key);
+    let fixed = FIXED
+        .iter()
+        .find(|(name, required, _)| *name == key && !means(value, required))
+        .map(|(_, _, why)| *why);
+    let unusable = UNUSABLE.iter().find(|(name, _)| *name == key).map(|(_, why)| *why);
+    match fixed.or(unusable) {
+        Some(why) => {
+            Err(SettingsError::Refused { origin: Origin::Option, key: key.to_owned(), why })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether librdkafka takes `value` for the same as `required`.
+fn means(value: &str, required: &str) -> bool {
+    let value = value.trim().to_lowercase();
+    value == required
+        || matches!((value.as_str(), required), ("-1", "all") | ("1" | "t", "true") | ("0" | "f", "false"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> Result<ClientSettings, SettingsError> {
+        let pairs: Vec<_> =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        ClientSettings::new(Some("a:9092"), None, &pairs)
+    }
+
+    fn file(text: &str) -> Result<ClientSettings, SettingsError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("client.properties");
+        std::fs::write(&path, text).unwrap();
+        ClientSettings::new(None, Some(&path), &[])
+    }
+
+    #[test]
+    fn a_file_as_the_java_tools_take_it() {
+        let settings = file(concat!(
+            "bootstrap.servers=b1:9093,b2:9093\n",
+            "security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\n",
+            "sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \\\n",
+            "    username=\"alice\" password=\"alice-secret\";\n",
+            "ssl.endpoint.identification.algorithm=\nrequest.timeout.ms=20000\n",
+            "key.serializer=org.apache.kafka.common.serialization.StringSerializer\n",
+            "group.id=tools\nauto.offset.reset=earliest\nssl.ca.location=/etc/ca.pem\n",
+        ))
+        .unwrap();
+        let config = settings.consumer(32 << 20);
+        for (key, value) in [
+            ("bootstrap.servers", "b1:9093,b2:9093"),
+            ("sasl.username", "alice"),
+            ("sasl.password", "alice-secret"),
+            ("ssl.endpoint.identification.algorithm", "none"),
+            ("socket.timeout.ms", "20000"),
+            ("ssl.ca.location", "/etc/ca.pem"),
+            ("auto.offset.reset", "error"),
+        ] {
+            assert_eq!(config.get(key), Some(value), "{key}");
+        }
+        assert_eq!(config.get("group.id"), None);
+        let shown = format!("{settings:?} {config:?}");
+        assert!(shown.contains("alice") && !shown.contains("alice-secret"), "{shown}");
+    }
+
+    #[test]
+    fn unknown_keys_name_their_line_and_the_nearest() {
+        let error = file("bootstrap.servers=a\n\nsecurity.protokol=SSL\n").unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("did you mean `security.protocol`"), "{error}");
+        let error = file("key.serialiser=x\n").unwrap_err().to_string();
+        assert!(error.contains("did you mean `key.serializer`"), "{error}");
+        let error = options(&[("batch.sice", "1")]).unwrap_err().to_string();
+        assert!(error.contains("-X: unknown property `batch.sice`; did you mean `batch.size`?"), "{error}");
+        let error = options(&[("zzzzzz", "1")]).unwrap_err().to_string();
+        assert!(error.ends_with("`zzzzzz`"), "{error}");
+    }
+
+    #[test]
+    fn impossible_values_are_refused_by_name() {
+        let error = options(&[("socket.timeout.ms", "soon")]).unwrap_err();
+        assert!(matches!(error, SettingsError::InvalidValue { key, .. } if key == "socket.timeout.ms"));
+    }
+
+    #[test]
+    fn errors_do_not_repeat_secrets() {
+        let jaas = "sasl.jaas.config=x.PlainLoginModule required username=\"u\" password=\"hunter2\n";
+        let error = file(jaas).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
+
+    #[test]
+    fn options_win_over_bootstrap_server_and_that_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("client.properties");
+        std::fs::write(&path, "bootstrap.servers=file:1\nclient.id=file\nsasl.mechanisms=PLAIN\n").unwrap();
+        let option = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let settings = ClientSettings::new(
+            Some("flag:1"),
+            Some(&path),
+            &[option("client.id", "option"), option("sasl.mechanism", "SCRAM-SHA-256")],
+        )
+        .unwrap();
+        assert_eq!(settings.bootstrap_servers(), "flag:1");
+        let config = settings.admin();
+        assert_eq!(config.get("client.id"), Some("option"));
+        assert_eq!(config.get("sasl.mechanism"), Some("SCRAM-SHA-256"));
+        assert_eq!(config.get("sasl.mechanisms"), None);
+    }
+
+    #[test]
+    fn what_a_backup_depends_on_cannot_be_changed() {
+        for (key, value) in [
+            ("enable.auto.commit", "true"),
+            ("isolation.level", "read_uncommitted"),
+            ("enable.idempotence", "false"),
+            ("acks", "1"),
+            ("request.required.acks", "0"),
+            ("auto.offset.reset", "earliest"),
+            ("transactional.id", "x"),
+        ] {
+            let error = options(&[(key, value)]).unwrap_err();
+            assert!(matches!(error, SettingsError::Refused { .. }), "{key}: {error}");
+        }
+        for (key, value) in [("acks", "-1"), ("enable.auto.commit", "false"), ("linger.ms", "50")] {
+            assert!(options(&[(key, value)]).is_ok(), "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn no_cluster_is_an_error() {
+        assert!(matches!(ClientSettings::new(None, None, &[]), Err(SettingsError::NoBootstrapServer)));
+    }
+
+    #[test]
+    fn what_is_not_compiled_in_is_said_plainly() {
+        let error = options(&[("sasl.mechanism", "GSSAPI")]).unwrap_err().to_string();
+        assert!(error.contains("Kerberos"), "{error}");
+        for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] {
+            assert!(options(&[("sasl.mechanism", mechanism), ("security.protocol", "SASL_SSL")]).is_ok());
+        }
+    }
+
+    #[test]
+    fn every_default_is_a_property_that_librdkafka_takes() {
+        let settings = options(&[]).unwrap();
+        for config in [settings.admin(), settings.consumer(1), settings.consumer(usize::MAX), settings.producer(1, 1), settings.producer(usize::MAX, usize::MAX)] {
+            let mut native = NativeConf::new();
+            for (key, value) in &config.0 {
+                assert!(native.set(key, value).is_ok(), "{key}={value}");
+            }
+        }
+    }
+}

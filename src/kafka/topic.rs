@@ -1,0 +1,83 @@
+//! Topic handles of a client, and the way from a message back to the caller's number for its partition.
+
+#![expect(unsafe_code, reason = "owns librdkafka's topic handles")]
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::ptr::{self, NonNull};
+
+use rdkafka_sys as sys;
+
+use super::client::Client;
+use super::error::{Code, KafkaError};
+
+/// A topic as one client knows it. It must be dropped before the client.
+pub(super) struct Topic(NonNull<sys::rd_kafka_topic_t>);
+
+impl Topic {
+    pub(super) fn new(client: &Client, name: &str) -> Result<Topic, KafkaError> {
+        let invalid = |cause: String| KafkaError::Other { doing: format!("use topic {name:?}"), cause };
+        let name_c = CString::new(name).map_err(|error| invalid(error.to_string()))?;
+        // SAFETY: the client is live and the name a C string; null means the default topic configuration.
+        let topic =
+            unsafe { sys::rd_kafka_topic_new(client.as_ptr(), name_c.as_ptr(), ptr::null_mut()) };
+        NonNull::new(topic).map(Topic).ok_or_else(|| invalid(Code::last().to_string()))
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut sys::rd_kafka_topic_t {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: the handle is ours.
+        unsafe { sys::rd_kafka_topic_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// The topics that a client has opened, each once.
+#[derive(Default)]
+pub(super) struct Topics(HashMap<String, Topic>);
+
+impl Topics {
+    /// The handle of a topic, opened if it is not yet.
+    pub(super) fn open(&mut self, client: &Client, name: &str) -> Result<&Topic, KafkaError> {
+        if !self.0.contains_key(name) {
+            self.0.insert(name.to_owned(), Topic::new(client, name)?);
+        }
+        Ok(&self.0[name])
+    }
+}
+
+/// The caller's number for each partition in use, found from what a message says of itself.
+#[derive(Default)]
+pub(super) struct PartitionNumbers {
+    numbers: HashMap<(usize, i32), usize>,
+    /// Records come in runs of one partition, so the last answer is nearly always the next.
+    last: Option<((usize, i32), usize)>,
+}
+
+impl PartitionNumbers {
+    pub(super) fn insert(&mut self, topic: &Topic, partition: i32, number: usize) {
+        self.numbers.insert((topic.as_ptr().addr(), partition), number);
+        self.last = None;
+    }
+
+    #[inline]
+    pub(super) fn get(
+        &mut self,
+        topic: *const sys::rd_kafka_topic_t,
+        partition: i32,
+    ) -> Option<usize> {
+        let key = (topic.addr(), partition);
+        match self.last {
+            Some((last, number)) if last == key => Some(number),
+            _ => {
+                let number = *self.numbers.get(&key)?;
+                self.last = Some((key, number));
+                Some(number)
+            }
+        }
+    }
+}
