@@ -3,3 +3,4 @@ pub mod commands;
 pub mod cli;
 pub mod kafka;
 pub mod backup;
+pub mod restore;

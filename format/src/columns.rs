@@ -81,7 +81,7 @@ impl ByteColumn {
     }
 
     #[inline]
-    fn get(&self, i: usize) -> Option<&[u8]> {
+    pub(crate) fn get(&self, i: usize) -> Option<&[u8]> {
         let length = self.codes.get(i)?.checked_sub(1)? as usize;
         let end = *self.ends.get(i)? as usize;
         self.bytes.get(end.checked_sub(length)?..end)
@@ -94,7 +94,7 @@ impl HeaderEntry {
     }
 
     #[inline]
-    fn view(self, bytes: &[u8]) -> Header<'_> {
+    pub(crate) fn view(self, bytes: &[u8]) -> Header<'_> {
         let start = self.start as usize;
         let name_end = start + self.name_length as usize;
         let end = name_end + self.value_length() as usize;
@@ -137,7 +137,7 @@ impl HeaderColumn {
     }
 
     #[inline]
-    fn get(&self, i: usize) -> ColumnHeaders<'_> {
+    pub(crate) fn get(&self, i: usize) -> ColumnHeaders<'_> {
         let end = self.ends.get(i).map_or(0, |end| *end as usize);
         ColumnHeaders {
             entries: self.entries.get(self.start(i)..end).unwrap_or_default(),
@@ -241,7 +241,7 @@ impl Columns {
     ///
     /// *limit* where the block would no longer fit into the limits of SPEC section 6; nothing is added then.
     pub fn push(&mut self, record: &Record<'_>) -> Result<()> {
-        self.check_room(record)?;
+        self.check_room(record.offset, RecordSize::of(record))?;
         self.offsets.push(record.offset);
         self.timestamps.push(record.timestamp);
         self.controls.push(record.control);
@@ -251,9 +251,8 @@ impl Columns {
         Ok(())
     }
 
-    /// *limit* if `record` does not fit with the others into one block.
-    pub(crate) fn check_room(&self, record: &Record<'_>) -> Result<()> {
-        let (offset, size) = (record.offset, RecordSize::of(record));
+    /// *limit* if a record of `size` at `offset` does not fit with the others into one block.
+    pub(crate) fn check_room(&self, offset: i64, size: RecordSize) -> Result<()> {
         let records = self.len() + 1;
         let headers = self.headers.entries.len() + size.headers;
         let raw = size

@@ -2,7 +2,7 @@
 //!
 //! The lengths are taken while a block is written, so the scan runs over bytes that compression is about to read.
 
-use crate::columns::Columns;
+use crate::columns::{ByteColumn, Columns, HeaderColumn};
 use crate::record::{Header, Record};
 
 /// The rendering's version: a change of one byte of output raises it.
@@ -59,6 +59,24 @@ pub type ViewSizes = [u64; View::ALL.len()];
 /// Lengths of the views of all records in `columns`.
 #[must_use]
 pub fn sizes(columns: &Columns) -> ViewSizes {
+    if columns.controls.contains(&true) {
+        return sizes_by_record(columns);
+    }
+    let records = columns.len() as u64;
+    let members = MEMBERS_FIXED * records
+        + integers_size(&columns.offsets)
+        + integers_size(&columns.timestamps)
+        + column_size("key", &columns.keys)
+        + column_size("value", &columns.values)
+        + headers_size(&columns.headers);
+    [
+        3 * records + members,
+        columns.values.bytes.len() as u64 + records,
+        columns.keys.bytes.len() as u64 + records,
+    ]
+}
+
+fn sizes_by_record(columns: &Columns) -> ViewSizes {
     let mut sizes = ViewSizes::default();
     for record in columns.iter() {
         for (size, view) in sizes.iter_mut().zip(View::ALL) {
@@ -66,6 +84,60 @@ pub fn sizes(columns: &Columns) -> ViewSizes {
         }
     }
     sizes
+}
+
+fn integers_size(values: &[i64]) -> u64 {
+    let (Some(min), Some(max)) = (values.iter().min(), values.iter().max()) else {
+        return 0;
+    };
+    // Offsets and times of a block mostly have as many digits as each other.
+    if *min >= 0 && integer_size(*min) == integer_size(*max) {
+        return integer_size(*min) * values.len() as u64;
+    }
+    values.iter().map(|value| integer_size(*value)).sum()
+}
+
+fn column_size(name: &str, column: &ByteColumn) -> u64 {
+    let ends = column.ends.iter().map(|end| *end as usize);
+    if !are_texts(&column.bytes, ends) {
+        let all = 0..column.codes.len();
+        return all.map(|i| bytes_size(name, column.get(i))).sum();
+    }
+    let all = column.codes.len() as u64;
+    let nulls = column.codes.iter().filter(|code| **code == 0).count() as u64;
+    nulls * bytes_size(name, None)
+        + (all - nulls) * bytes_size(name, Some(b""))
+        + text_size(&column.bytes)
+}
+
+/// The objects of all headers, and the commas between those of one record.
+fn headers_size(column: &HeaderColumn) -> u64 {
+    let commas: u64 = (0..column.ends.len())
+        .map(|i| (column.get(i).len() as u64).saturating_sub(1))
+        .sum();
+    let entries = &column.entries;
+    let starts = entries
+        .iter()
+        .flat_map(|entry| [entry.start, entry.start + entry.name_length])
+        .map(|start| start as usize);
+    if !are_texts(&column.bytes, starts) {
+        let views = entries.iter().map(|entry| entry.view(&column.bytes));
+        return commas + views.map(|header| header_size(&header)).sum::<u64>();
+    }
+    let nulls = entries.iter().filter(|entry| entry.value_code == 0).count() as u64;
+    let empty = |value| header_size(&Header { name: b"", value });
+    commas
+        + nulls * empty(None)
+        + (entries.len() as u64 - nulls) * empty(Some(b""))
+        + text_size(&column.bytes)
+}
+
+/// Whether the pieces of `bytes` are UTF-8, each of them: as one text it is checked many times faster than in pieces.
+///
+/// `false` too where a piece is and the whole is not.
+fn are_texts(bytes: &[u8], mut boundaries: impl Iterator<Item = usize>) -> bool {
+    let text = simdutf8::basic::from_utf8(bytes);
+    text.is_ok_and(|text| boundaries.all(|boundary| text.is_char_boundary(boundary)))
 }
 
 fn render_line(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
@@ -101,15 +173,17 @@ pub fn render_members(record: &Record<'_>, out: &mut Vec<u8>) {
     out.push(b']');
 }
 
+/// Of every record's members, whatever they hold.
+const MEMBERS_FIXED: u64 = "\"offset\":,\"timestamp\":,,,\"headers\":[]".len() as u64;
+
 fn members_size(record: &Record<'_>) -> u64 {
-    const FIXED: u64 = "\"offset\":,\"timestamp\":,,,\"headers\":[]".len() as u64;
     let mut headers = 0;
     let mut count = 0;
     for header in record.headers.clone() {
         headers += header_size(&header);
         count += 1u64;
     }
-    FIXED
+    MEMBERS_FIXED
         + integer_size(record.offset)
         + integer_size(record.timestamp)
         + bytes_size("key", record.key)
@@ -172,7 +246,7 @@ fn bytes_size(name: &str, bytes: Option<&[u8]>) -> u64 {
     let quoted_name = name.len() as u64 + 3;
     match bytes {
         None => quoted_name + 4,
-        Some(bytes) if is_utf8(bytes) => quoted_name + 2 + bytes.len() as u64 + escapes_size(bytes),
+        Some(bytes) if is_utf8(bytes) => quoted_name + 2 + text_size(bytes),
         Some(bytes) => quoted_name + 7 + 2 + 4 * bytes.len().div_ceil(3) as u64,
     }
 }
@@ -193,6 +267,11 @@ fn escape_cost(byte: u8) -> u8 {
     u8::from(quoted) + 5 * u8::from(control) - 4 * u8::from(lettered)
 }
 
+/// The length of a text with its escapes, without quotes.
+fn text_size(bytes: &[u8]) -> u64 {
+    bytes.len() as u64 + escapes_size(bytes)
+}
+
 /// What escaping adds to the length of `bytes`.
 fn escapes_size(bytes: &[u8]) -> u64 {
     // One lane a byte of a vector register or two, so that they are summed up once a chunk.
@@ -209,7 +288,10 @@ fn escapes_size(bytes: &[u8]) -> u64 {
             }
         }
         size += sums.iter().map(|sum| u64::from(*sum)).sum::<u64>();
-        size += rest.iter().map(|byte| u64::from(escape_cost(*byte))).sum::<u64>();
+        size += rest
+            .iter()
+            .map(|byte| u64::from(escape_cost(*byte)))
+            .sum::<u64>();
     }
     size
 }

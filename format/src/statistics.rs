@@ -88,10 +88,6 @@ impl Statistics {
         raw_bytes: u64,
     ) -> Statistics {
         let (min_timestamp, max_timestamp) = columns.time_bounds();
-        let count =
-            |holds: &dyn Fn(usize) -> bool| (0..columns.len()).filter(|i| holds(*i)).count() as u64;
-        let is_null = |codes: &[u32], i: usize| codes.get(i) == Some(&0);
-        let timestamp_is = |i: usize, t: i64| columns.timestamps.get(i) == Some(&t);
         let mut digests = Digests::default();
         let mut max_record_bytes = 0;
         for record in columns.iter() {
@@ -106,11 +102,11 @@ impl Statistics {
             min_timestamp,
             max_timestamp,
             record_count: columns.len() as u64,
-            tombstone_count: count(&|i| is_null(&columns.values.codes, i)),
-            control_count: count(&|i| columns.controls.get(i) == Some(&true)),
-            no_timestamp_count: count(&|i| timestamp_is(i, -1)),
-            zero_timestamp_count: count(&|i| timestamp_is(i, 0)),
-            null_key_count: count(&|i| is_null(&columns.keys.codes, i)),
+            tombstone_count: count(&columns.values.codes, 0),
+            control_count: count(&columns.controls, true),
+            no_timestamp_count: count(&columns.timestamps, -1),
+            zero_timestamp_count: count(&columns.timestamps, 0),
+            null_key_count: count(&columns.keys.codes, 0),
             header_count: columns.headers.entries.len() as u64,
             key_bytes: columns.keys.bytes.len() as u64,
             value_bytes: columns.values.bytes.len() as u64,
@@ -239,6 +235,10 @@ impl Statistics {
             },
         })
     }
+}
+
+fn count<T: PartialEq>(values: &[T], wanted: T) -> u64 {
+    values.iter().filter(|value| **value == wanted).count() as u64
 }
 
 /// How far `timestamp` lies behind `latest`, at least 0.

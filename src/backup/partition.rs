@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kbk_format::repo::{Id, Key, LostRange, Place, RepoError, SegmentEntry, SegmentUpload, Store, UploadBuffers};
 use kbk_format::{
-    EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, SegmentAssembler, TimestampType, WriteError,
+    EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, Sealed, SegmentAssembler, TimestampType, WriteError,
 };
 use tokio::runtime::Handle;
 
@@ -207,22 +207,8 @@ impl PartitionWriter {
         };
         let (upload, sealed) = segment.seal(GapReason::NotDelivered).map_err(|error| self.error(error))?;
         let uploaded = upload.complete()?;
-        let statistics = &sealed.statistics;
-        let segment_id = kbk_format::repo::Hex(sealed.header.segment_id);
-        self.stored.segments.push(SegmentEntry {
-            key: Key::segment(&self.place, statistics.base_offset, &segment_id).to_string(),
-            segment_id,
-            size: sealed.file_length,
-            footer_position: sealed.footer_position,
-            sha256: uploaded.sha256,
-            base_offset: statistics.base_offset,
-            end_offset: statistics.end_offset,
-            min_timestamp: statistics.min_timestamp,
-            max_timestamp: statistics.max_timestamp,
-            records: statistics.record_count,
-            raw_bytes: statistics.raw_bytes,
-            timestamp_type: sealed.header.timestamp_type,
-        });
+        let Sealed { header, statistics, footer_position, .. } = sealed;
+        self.stored.segments.push(SegmentEntry::new(&self.place, &header, &statistics, footer_position, uploaded));
         Ok(())
     }
 

@@ -10,8 +10,9 @@ pub mod snapshots;
 pub mod verify;
 
 use clap::Subcommand;
+use kbk_format::repo::{Repository, Snapshot, Store, Stored};
 
-use crate::cli::{CliError, Context, KafkaArgs, Outcome, TimeArg};
+use crate::cli::{CliError, Context, KafkaArgs, Outcome, SnapshotArg, TimeArg};
 
 /// A subcommand with its arguments.
 #[derive(Subcommand, Clone, Debug)]
@@ -63,7 +64,24 @@ impl Command {
     pub async fn run(&self, context: &Context) -> Result<Outcome, CliError> {
         match self {
             Self::Backup(args) => backup::run(args, context).await,
+            Self::Restore(args) => restore::run(args, context).await,
             _ => Err(CliError::new("this command is not wired into this build yet")),
         }
     }
+}
+
+/// Opens the repository of this call, which must be there.
+async fn repository(context: &Context) -> Result<Repository, CliError> {
+    let store = Store::open(&context.repo()?.to_string())?;
+    Ok(Repository::open(store).await?)
+}
+
+/// The snapshot that is meant.
+async fn snapshot(repository: &Repository, which: SnapshotArg) -> Result<Stored<Snapshot>, CliError> {
+    if let SnapshotArg::Number(sequence) = which {
+        return Ok(repository.snapshot(sequence).await?);
+    }
+    repository.latest().await?.ok_or_else(|| {
+        CliError::new(format!("{} holds no snapshot yet", repository.store().url())).hint("`kbk backup` makes one")
+    })
 }

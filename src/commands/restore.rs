@@ -1,6 +1,16 @@
 //! `kbk restore`: a snapshot's topics back into a cluster.
 
-use crate::cli::{KafkaArgs, SnapshotArg, TimeArg, TopicArgs, TopicMapping};
+use std::io::{self, Write};
+use std::time::Duration;
+
+use kbk_format::repo::Snapshot;
+use tokio::runtime::Handle;
+
+use crate::cli::{
+    CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table, TimeArg, TopicArgs, TopicMapping, Totals,
+    human, map_topics,
+};
+use crate::restore::{self, Options, RestorePlan, RestoreReport, Target, TopicPlan};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,4 +61,117 @@ pub struct Args {
     /// Replication factor of the topics to create [default: the saved one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
     pub replication_factor: Option<i16>,
+}
+
+/// Plans, and unless it is a dry run, restores.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repository = super::repository(context).await?;
+    let snapshot = super::snapshot(&repository, args.snapshot).await?;
+    let options = Options {
+        kafka: args.kafka.settings()?,
+        targets: map_topics(&chosen(args, &snapshot)?, &args.map)?,
+        times: args.since.as_ref().map_or(i64::MIN, TimeArg::at_or_after_ms)
+            ..=args.until.as_ref().map_or(i64::MAX, TimeArg::at_or_before_ms),
+        append: args.append,
+        replication_factor: args.replication_factor.map(i32::from),
+        count: args.dry_run,
+    };
+    let plan = restore::plan(&repository, &snapshot, &options).await?;
+    if args.dry_run {
+        return show(&plan, context);
+    }
+    refuse(&plan)?;
+    let records = plan.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.records);
+    let totals = Totals { records: Some(records.sum()), bytes: None };
+    let progress = context.progress("restoring", totals);
+    let (kafka, cancel, runtime) = (options.kafka, context.cancel.clone(), Handle::current());
+    let applied = tokio::task::spawn_blocking(move || restore::apply(plan, &kafka, &cancel, &progress, &runtime)).await;
+    let report = match applied {
+        Ok(report) => report.map_err(|error| {
+            CliError::from(error).hint("the target topics may hold a part of the records: delete those that this restore created, and run it again")
+        })?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    context.output.report(&report)?;
+    if report.interrupted {
+        tracing::warn!("stopped early: the target topics hold a part of the records, and keep them for ever; delete the topics and restore again");
+        return Ok(Outcome::Interrupted);
+    }
+    Ok(Outcome::Clean)
+}
+
+/// Topics of the snapshot that the user's choice covers. One that the cluster has deleted is restored when it is named.
+fn chosen(args: &Args, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
+    let named = !args.topics.topic.is_empty();
+    let topics = snapshot.topics.iter().filter(|topic| named || !topic.deleted);
+    Ok(args.topics.selection().select(topics.map(|topic| (&*topic.name, topic.internal)))?)
+}
+
+/// Prints the plan; what is in the way makes the dry run fail as the restore would.
+fn show(plan: &RestorePlan, context: &Context) -> Result<Outcome, CliError> {
+    context.output.report(plan)?;
+    refuse(plan)?;
+    Ok(Outcome::Clean)
+}
+
+fn refuse(plan: &RestorePlan) -> Result<(), CliError> {
+    let Some((first, others)) = plan.obstacles.split_first() else {
+        return Ok(());
+    };
+    let mut message = format!("nothing was written: {first}");
+    for obstacle in others {
+        message.push_str(&format!("\n  and {obstacle}"));
+    }
+    Err(CliError::new(message))
+}
+
+impl Report for RestorePlan {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = Table::new([
+            Column::Left("TOPIC"),
+            Column::Left("TARGET"),
+            Column::Right("PARTITION"),
+            Column::Right("RECORDS"),
+            Column::Right("SEGMENTS"),
+            Column::Right("STORED"),
+        ]);
+        for topic in &self.topics {
+            for partition in &topic.partitions {
+                let about = if partition.records_exact { "" } else { "at most " };
+                table.row([
+                    topic.source.clone(),
+                    target(topic),
+                    partition.partition.to_string(),
+                    format!("{about}{}", human::count(partition.records)),
+                    human::count(partition.segments as u64),
+                    human::bytes(partition.stored_bytes),
+                ]);
+            }
+        }
+        table.write(out)?;
+        let records: u64 = self.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.records).sum();
+        writeln!(out, "{} of snapshot {} would be written", human::counted(records, "record"), self.snapshot)
+    }
+}
+
+fn target(topic: &TopicPlan) -> String {
+    match topic.action {
+        Target::Existing => topic.target.clone(),
+        Target::Create { .. } => format!("{} (new)", topic.target),
+    }
+}
+
+impl Report for RestoreReport {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "restored {} of snapshot {} into {} ({} created) in {} ({})",
+            human::counted(self.records, "record"),
+            self.snapshot,
+            human::counted(self.topics as u64, "topic"),
+            self.topics_created,
+            human::counted(self.partitions as u64, "partition"),
+            human::duration(Duration::from_secs_f64(self.seconds)),
+        )
+    }
 }

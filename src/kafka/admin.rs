@@ -240,18 +240,19 @@ impl Admin {
         )
     }
 
-    /// Sets entries of a topic's configuration and leaves the others as they are.
+    /// Changes entries of a topic's configuration and leaves the others as they are. `None` takes the topic's own
+    /// value away, so that the cluster's holds again.
     pub fn alter_topic_config(
         &self,
         name: &str,
-        set: &BTreeMap<String, String>,
+        changes: &BTreeMap<String, Option<String>>,
     ) -> Result<(), KafkaError> {
         let doing = format!("change the configuration of topic {name}");
         let mut resource = TopicConfig::new(name)
             .map_err(|cause| KafkaError::Other { doing: doing.clone(), cause })?;
-        for (key, value) in set {
+        for (key, value) in changes {
             resource
-                .set(key, value)
+                .change(key, value.as_deref())
                 .map_err(|cause| KafkaError::Other { doing: doing.clone(), cause })?;
         }
         self.request(
@@ -698,15 +699,19 @@ impl TopicConfig {
         NonNull::new(resource).map(TopicConfig).ok_or_else(|| "the topic has no name".to_owned())
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let (key, value) = (c_string(key)?, c_string(value)?);
-        // SAFETY: the resource is live; both strings are copied.
+    fn change(&mut self, key: &str, value: Option<&str>) -> Result<(), String> {
+        use sys::rd_kafka_AlterConfigOpType_t::{
+            RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE as DELETE, RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET as SET,
+        };
+        let key = c_string(key)?;
+        let value = value.map(c_string).transpose()?;
+        // SAFETY: the resource is live; both strings are copied; a deletion has no value.
         let failure = unsafe {
             Failure::of(sys::rd_kafka_ConfigResource_add_incremental_config(
                 self.0.as_ptr(),
                 key.as_ptr(),
-                sys::rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET,
-                value.as_ptr(),
+                if value.is_some() { SET } else { DELETE },
+                value.as_ref().map_or(ptr::null(), |value| value.as_ptr()),
             ))
         };
         failure.map_or(Ok(()), |failure| Err(failure.text))

@@ -213,15 +213,13 @@ impl Code {
         Code(Resp::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED as i32);
     pub(super) const ALL_BROKERS_DOWN: Code =
         Code(Resp::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as i32);
-    pub(super) const TRANSPORT: Code = Code(Resp::RD_KAFKA_RESP_ERR__TRANSPORT as i32);
     pub(super) const TIMED_OUT: Code = Code(Resp::RD_KAFKA_RESP_ERR__TIMED_OUT as i32);
     pub(super) const QUEUE_FULL: Code = Code(Resp::RD_KAFKA_RESP_ERR__QUEUE_FULL as i32);
-    pub(super) const MESSAGE_TIMED_OUT: Code = Code(Resp::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT as i32);
     pub(super) const MESSAGE_TOO_LARGE: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32);
     pub(super) const BATCH_TOO_LARGE: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE as i32);
-    pub(super) const TOPIC_EXISTS: Code = Code(Resp::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS as i32);
+    pub(super) const INVALID_TIMESTAMP: Code = Code(Resp::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP as i32);
 
     /// What the last call on this thread that answers with a mere -1 or null failed with.
     pub(super) fn last() -> Code {

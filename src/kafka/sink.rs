@@ -335,6 +335,16 @@ impl Deliveries {
             | Code::UNKNOWN_TOPIC
             | Code::LOCAL_UNKNOWN_TOPIC
             | Code::UNKNOWN_TOPIC_ID => KafkaError::of(code, &doing(), Some(&topic), text),
+            Code::INVALID_TIMESTAMP => KafkaError::Delivery {
+                cause: format!(
+                    "{}; its timestamp, or one in the same batch, is outside what `message.timestamp.before.max.ms` and \
+                     `message.timestamp.after.max.ms` of the topic allow",
+                    code.explain(text)
+                ),
+                topic,
+                partition,
+                source_offset,
+            },
             _ => KafkaError::Delivery {
                 cause: code.explain(text),
                 topic,
@@ -370,11 +380,12 @@ unsafe extern "C" fn on_delivery(
     if code == Code::NONE {
         deliveries.acknowledge(target, offset);
     } else if deliveries.failed.is_none() {
-        // SAFETY: as above; the text is a C string that lives as long as the message.
+        // SAFETY: as above; the text is null or a C string that lives as long as the message. (The function without
+        // `produce` in its name would give the record's value.)
         let (size_bytes, text) = unsafe {
             (
                 (&raw const (*message).len).read() + (&raw const (*message).key_len).read(),
-                owned_text(sys::rd_kafka_message_errstr(message)),
+                owned_text(sys::rd_kafka_message_produce_errstr(message)),
             )
         };
         deliveries.failed = Some(Failed { target, source_offset, size_bytes, code, text });

@@ -1,1 +1,60 @@
 //! Programs over the kbk format that need no Kafka.
+//!
+//! ```text
+//! Snapshot --> PartitionPlan --> PartitionReader --> Batch --> Record     get records out
+//! Snapshot --> verify -------------------------------------> Report       is everything there?
+//! Snapshot --> listing ------------------------------------> rows         what is there?
+//! FILE.kseg -> Inspection                                                 what does one segment say?
+//! ```
+//!
+//! Reading the records of a partition, in offset order and in constant memory:
+//!
+//! ```no_run
+//! use kbk_format::Streams;
+//! use kbk_format::repo::{Repository, Store};
+//! use kbk_tools::{PartitionPlan, Selection};
+//!
+//! # async fn example() -> Result<(), kbk_format::repo::RepoError> {
+//! let repository = Repository::open(Store::open("/backup/kafka")?).await?;
+//! let Some(snapshot) = repository.latest().await? else { return Ok(()) };
+//! for topic in &snapshot.topics {
+//!     for state in &topic.partitions {
+//!         let selection = Selection {
+//!             offsets: state.base_offset..state.end_offset,
+//!             times: i64::MIN..=1_763_800_000_000,
+//!         };
+//!         let place = topic.place(state.partition);
+//!         let plan = PartitionPlan::new(&repository, place, state, selection).await?;
+//!         let mut reader = plan.read(Streams::All, &tokio::runtime::Handle::current());
+//!         while let Some(batch) = reader.next().await? {
+//!             for record in batch.records() {
+//!                 println!("{}", record.offset);
+//!             }
+//!         }
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | choose records, and see what will be read | [`Selection`], [`PartitionPlan`] |
+//! | read them | [`PartitionReader`], [`Batch`] |
+//! | prove a repository | [`verify`], [`Finding`] |
+//! | list what it holds | [`listing`] |
+//! | look at one segment | [`inspect`] |
+
+pub mod finding;
+pub mod inspect;
+pub mod listing;
+mod plan;
+mod reader;
+mod runs;
+mod select;
+pub mod verify;
+
+pub use finding::{Finding, Kind, Offsets, Severity};
+pub use plan::PartitionPlan;
+pub use reader::{Batch, PartitionReader};
+pub use select::Selection;

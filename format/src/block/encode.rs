@@ -128,9 +128,10 @@ impl BlockBuilder {
     /// Whether `record` would make a block that has records larger than `block_bytes`, or than any block may be.
     #[must_use]
     pub fn is_full_for(&self, record: &Record<'_>, block_bytes: usize) -> bool {
+        let size = RecordSize::of(record);
         !self.is_empty()
-            && (self.payload_bytes() + RecordSize::of(record).bytes > block_bytes
-                || self.columns.check_room(record).is_err())
+            && (self.payload_bytes() + size.bytes > block_bytes
+                || self.columns.check_room(record.offset, size).is_err())
     }
 
     /// The records pushed so far.

@@ -1,0 +1,70 @@
+//! A restored topic's configuration: while it is filled nothing may be deleted or changed, afterwards it is the saved one.
+
+use std::collections::BTreeMap;
+
+/// Kafka would delete old records at once, restamp them, or refuse them: these hold while records are written.
+const WHILE_FILLING: [(&str, &str); 6] = [
+    ("cleanup.policy", "delete"),
+    ("message.timestamp.after.max.ms", "9223372036854775807"),
+    ("message.timestamp.before.max.ms", "9223372036854775807"),
+    ("message.timestamp.type", "CreateTime"),
+    ("retention.bytes", "-1"),
+    ("retention.ms", "-1"),
+];
+
+/// Entries that name brokers of the source.
+const OF_THE_SOURCE: [&str; 2] = [
+    "follower.replication.throttled.replicas",
+    "leader.replication.throttled.replicas",
+];
+
+/// The configuration to create a topic with.
+pub(super) fn while_filling(saved: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut config = saved.clone();
+    config.retain(|key, _| !OF_THE_SOURCE.contains(&key.as_str()));
+    config.extend(WHILE_FILLING.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    config
+}
+
+/// What to change when all records are written. What was not saved falls back to the cluster's value.
+pub(super) fn afterwards(saved: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
+    WHILE_FILLING
+        .iter()
+        .filter(|(key, value)| saved.get(*key).is_none_or(|saved| saved != value))
+        .map(|(key, _)| ((*key).to_owned(), saved.get(*key).cloned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+        entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn nothing_is_deleted_or_restamped_while_a_topic_is_filled() {
+        let saved = config(&[
+            ("retention.ms", "1000"),
+            ("cleanup.policy", "compact"),
+            ("compression.type", "zstd"),
+            ("leader.replication.throttled.replicas", "0:1"),
+        ]);
+        let filling = while_filling(&saved);
+        assert_eq!(filling["retention.ms"], "-1");
+        assert_eq!(filling["cleanup.policy"], "delete");
+        assert_eq!(filling["compression.type"], "zstd");
+        assert!(!filling.contains_key("leader.replication.throttled.replicas"));
+    }
+
+    #[test]
+    fn afterwards_the_saved_values_hold_and_the_others_are_the_clusters() {
+        let saved = config(&[("retention.ms", "1000"), ("retention.bytes", "-1"), ("compression.type", "zstd")]);
+        let changes = afterwards(&saved);
+        assert_eq!(changes["retention.ms"].as_deref(), Some("1000"));
+        assert_eq!(changes["cleanup.policy"], None, "taken away again");
+        assert!(!changes.contains_key("retention.bytes"), "already as saved");
+        assert!(!changes.contains_key("compression.type"), "set from the start");
+    }
+}

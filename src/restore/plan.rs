@@ -1,0 +1,301 @@
+//! What a restore will do: topics to create, partitions to read, records to write. Made without changing anything.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use kbk_format::Streams;
+use kbk_format::repo::{Id, PartitionState, Place, RepoError, Repository, SegmentReader, Snapshot, TopicState};
+use kbk_tools::Selection;
+use serde::Serialize;
+use tokio::runtime::Handle;
+
+use super::config;
+use super::preflight::{self, Obstacle};
+use crate::kafka::{Admin, ClientSettings, ConfigEntry, KafkaError, PartitionOffsets, TopicDescription};
+
+/// Footers that are read at a time.
+const PARALLEL_READS: usize = 16;
+
+/// What to restore, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How to reach the target cluster.
+    pub kafka: ClientSettings,
+    /// Target name of each topic of the snapshot that is to be restored.
+    pub targets: BTreeMap<String, String>,
+    /// Timestamps of the records to restore, in milliseconds, both inclusive.
+    pub times: RangeInclusive<i64>,
+    /// Write into topics that hold records already.
+    pub append: bool,
+    /// Of topics that are created; as saved if `None`.
+    pub replication_factor: Option<i32>,
+    /// Count records exactly, where that means to decode the blocks that a bound in time cuts.
+    pub count: bool,
+}
+
+/// All that a restore does.
+#[derive(Clone, Debug, Serialize)]
+pub struct RestorePlan {
+    /// The snapshot.
+    pub snapshot: u64,
+    /// Topic by topic.
+    pub topics: Vec<TopicPlan>,
+    /// What is in the way. A plan with any is not applied.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// One topic.
+#[derive(Clone, Debug, Serialize)]
+pub struct TopicPlan {
+    /// Its name in the backup.
+    pub source: String,
+    /// Its id in the backup.
+    pub source_topic_id: Id,
+    /// Its name in the cluster.
+    pub target: String,
+    /// How the target comes to be.
+    pub action: Target,
+    /// The largest record that the target takes, where that is set or told.
+    pub max_message_bytes: Option<u64>,
+    /// Partition by partition; the target has the same numbers.
+    pub partitions: Vec<PartitionPlan>,
+}
+
+/// How a target topic comes to be.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Target {
+    /// It is there; its configuration stays.
+    Existing,
+    /// It is created.
+    Create {
+        /// Number of partitions.
+        partitions: i32,
+        /// Replicas of each; the cluster's default if not known.
+        replication_factor: Option<i32>,
+        /// Configuration while records are written.
+        config: BTreeMap<String, String>,
+        /// Changes to it when all are written; null takes an entry away.
+        config_afterwards: BTreeMap<String, Option<String>>,
+    },
+}
+
+/// One partition.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartitionPlan {
+    /// Its number, in the backup and in the cluster.
+    pub partition: i32,
+    /// Records to write.
+    pub records: u64,
+    /// Whether `records` is exact, or the most it can be.
+    pub records_exact: bool,
+    /// Segments to read from.
+    pub segments: usize,
+    /// Bytes of these segments.
+    pub stored_bytes: u64,
+    /// Bytes of their records before compression.
+    pub raw_bytes: u64,
+    #[serde(skip)]
+    pub(super) facts: Facts,
+    #[serde(skip)]
+    pub(super) read: kbk_tools::PartitionPlan,
+}
+
+/// What the segments' statistics say that a target may not take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Facts {
+    pub(super) max_record_bytes: u64,
+    pub(super) zero_timestamps: u64,
+    pub(super) null_keys: u64,
+    pub(super) min_timestamp: Option<i64>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The repository.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// The cluster.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+}
+
+/// The target cluster as far as it matters here.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cluster {
+    pub(super) brokers: usize,
+    pub(super) topics: BTreeMap<String, ExistingTopic>,
+}
+
+/// A target topic that is there already.
+#[derive(Clone, Debug)]
+pub(super) struct ExistingTopic {
+    pub(super) partitions: usize,
+    pub(super) offsets: Vec<PartitionOffsets>,
+    /// `None` where the cluster does not tell.
+    pub(super) config: Option<BTreeMap<String, ConfigEntry>>,
+}
+
+impl ExistingTopic {
+    /// A value of its configuration, if the cluster tells it.
+    pub(super) fn value(&self, key: &str) -> Option<&str> {
+        self.config.as_ref()?.get(key)?.value.as_deref()
+    }
+}
+
+/// Plans the restore of `snapshot`.
+///
+/// # Errors
+///
+/// If the repository or the cluster cannot be read. What merely stands in the way is in the plan.
+pub async fn plan(repository: &Repository, snapshot: &Snapshot, options: &Options) -> Result<RestorePlan, PlanError> {
+    let cluster = ask_in_background(options).await?;
+    let mut topics = Vec::new();
+    for (source, target) in &options.targets {
+        if let Some(topic) = newest_of(snapshot, source) {
+            topics.push(plan_topic(repository, topic, target, options, &cluster).await?);
+        }
+    }
+    let obstacles = preflight::check(&topics, &cluster, options);
+    Ok(RestorePlan { snapshot: snapshot.sequence, topics, obstacles })
+}
+
+/// The topic of this name that the cluster had last.
+fn newest_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a TopicState> {
+    let named = snapshot.topics.iter().filter(|topic| &*topic.name == name);
+    named.max_by_key(|topic| (!topic.deleted, topic.last_seen, topic.first_seen))
+}
+
+async fn ask_in_background(options: &Options) -> Result<Cluster, KafkaError> {
+    let kafka = options.kafka.clone();
+    let targets: Vec<String> = options.targets.values().cloned().collect();
+    match tokio::task::spawn_blocking(move || ask(&kafka, &targets)).await {
+        Ok(answer) => answer,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn ask(kafka: &ClientSettings, targets: &[String]) -> Result<Cluster, KafkaError> {
+    let admin = Admin::connect(kafka)?;
+    let brokers = admin.cluster()?.brokers;
+    let mut there = admin.describe_topics(None)?;
+    there.retain(|topic| targets.contains(&topic.name));
+    let names: Vec<String> = there.iter().map(|topic| topic.name.clone()).collect();
+    let configs = match admin.topic_configs(&names) {
+        Ok(configs) => Some(configs),
+        Err(error) if error.is_unsupported() => None,
+        Err(error) => return Err(error),
+    };
+    let partitions: Vec<(String, i32)> = there.iter().flat_map(partitions_of).collect();
+    let mut offsets = admin.offsets(&partitions)?.into_iter();
+    let existing = |topic: TopicDescription| {
+        let count = topic.partitions.len();
+        let existing = ExistingTopic {
+            partitions: count,
+            offsets: offsets.by_ref().take(count).collect(),
+            config: configs.as_ref().and_then(|configs| configs.get(&topic.name).cloned()),
+        };
+        (topic.name, existing)
+    };
+    Ok(Cluster { brokers, topics: there.into_iter().map(existing).collect() })
+}
+
+fn partitions_of(topic: &TopicDescription) -> Vec<(String, i32)> {
+    topic.partitions.iter().map(|partition| (topic.name.clone(), partition.id)).collect()
+}
+
+async fn plan_topic(
+    repository: &Repository,
+    topic: &TopicState,
+    target: &str,
+    options: &Options,
+    cluster: &Cluster,
+) -> Result<TopicPlan, PlanError> {
+    let mut partitions = Vec::with_capacity(topic.partitions.len());
+    for state in &topic.partitions {
+        let place = topic.place(state.partition);
+        partitions.push(plan_partition(repository, place, state, options).await?);
+    }
+    let saved = topic.config.clone().unwrap_or_default();
+    let existing = cluster.topics.get(target);
+    let max_message_bytes = match existing {
+        Some(existing) => existing.value("max.message.bytes"),
+        None => saved.get("max.message.bytes").map(String::as_str),
+    };
+    let max_message_bytes = max_message_bytes.and_then(|limit| limit.parse().ok());
+    let action = if existing.is_some() {
+        Target::Existing
+    } else {
+        Target::Create {
+            partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+            replication_factor: options.replication_factor.or(Some(topic.replication_factor)).filter(|factor| *factor > 0),
+            config: config::while_filling(&saved),
+            config_afterwards: config::afterwards(&saved),
+        }
+    };
+    Ok(TopicPlan {
+        source: topic.name.to_string(),
+        source_topic_id: topic.topic_id,
+        target: target.to_owned(),
+        action,
+        max_message_bytes,
+        partitions,
+    })
+}
+
+async fn plan_partition(
+    repository: &Repository,
+    place: Place,
+    state: &PartitionState,
+    options: &Options,
+) -> Result<PartitionPlan, PlanError> {
+    let partition = place.partition;
+    let selection = Selection { times: options.times.clone(), ..Selection::all() };
+    let read = kbk_tools::PartitionPlan::new(repository, place, state, selection).await?;
+    let facts = facts(repository, &read).await?;
+    let whole = options.times == (i64::MIN..=i64::MAX);
+    let records = if options.count && !whole { count(read.clone()).await? } else { read.max_records() };
+    Ok(PartitionPlan {
+        partition,
+        records,
+        records_exact: options.count || whole,
+        segments: read.segments().len(),
+        stored_bytes: read.segments().iter().map(|entry| entry.size).sum(),
+        raw_bytes: read.segments().iter().map(|entry| entry.raw_bytes).sum(),
+        facts,
+        read,
+    })
+}
+
+/// Reads the footer of every segment: a read each, no blocks.
+async fn facts(repository: &Repository, read: &kbk_tools::PartitionPlan) -> Result<Facts, RepoError> {
+    let opened = read.segments().iter().map(|entry| SegmentReader::open(repository.store(), read.place(), entry));
+    let opened: Vec<_> = opened.collect();
+    stream::iter(opened)
+        .buffer_unordered(PARALLEL_READS)
+        .try_fold(Facts::default(), |facts, segment| async move { Ok(facts.with(segment.segment().statistics())) })
+        .await
+}
+
+impl Facts {
+    fn with(self, statistics: &kbk_format::Statistics) -> Facts {
+        let min = statistics.min_timestamp;
+        Facts {
+            max_record_bytes: self.max_record_bytes.max(statistics.max_record_bytes),
+            zero_timestamps: self.zero_timestamps + statistics.zero_timestamp_count,
+            null_keys: self.null_keys + statistics.null_key_count,
+            min_timestamp: Some(self.min_timestamp.map_or(min, |before| before.min(min))),
+        }
+    }
+}
+
+async fn count(read: kbk_tools::PartitionPlan) -> Result<u64, RepoError> {
+    let mut reader = read.read(Streams::Meta, &Handle::current());
+    let mut records = 0;
+    while let Some(batch) = reader.next().await? {
+        records += batch.records().count() as u64;
+    }
+    Ok(records)
+}

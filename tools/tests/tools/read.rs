@@ -1,0 +1,224 @@
+//! Getting records out: the right ones, with few reads, and never from a wrong object.
+
+use std::fs;
+
+use kbk_format::Streams;
+use kbk_format::repo::{RepoError, Repository, SegmentReader};
+use kbk_tools::{PartitionPlan, Selection};
+use proptest::prelude::*;
+
+use crate::support::{Row, World, key_in, key_of, place, value_of};
+
+fn plan(
+    world: &World,
+    repository: &Repository,
+    topic: &str,
+    selection: Selection,
+) -> Result<PartitionPlan, RepoError> {
+    let (snapshot, place) = (world.latest(), place(topic, 0));
+    let state = snapshot.partition(&place).unwrap();
+    let plan = PartitionPlan::new(repository, place.clone(), state, selection);
+    world.runtime.block_on(plan)
+}
+
+/// What a reader gives, and how it ends.
+fn drain(
+    world: &World,
+    plan: PartitionPlan,
+    streams: Streams,
+) -> (Vec<Row>, Result<(), RepoError>) {
+    let mut reader = plan.read(streams, world.runtime.handle());
+    let mut rows = Vec::new();
+    world.runtime.block_on(async {
+        loop {
+            match reader.next().await {
+                Ok(Some(batch)) => rows.extend(batch.records().map(|record| {
+                    if streams == Streams::All {
+                        assert_eq!(record.key, Some(&*key_of(record.offset)));
+                        assert_eq!(record.value, Some(&*value_of(record.offset)));
+                    }
+                    (record.offset, record.timestamp)
+                })),
+                Ok(None) => return (rows, Ok(())),
+                Err(error) => {
+                    assert!(
+                        reader.next().await.unwrap().is_none(),
+                        "an error is the end"
+                    );
+                    return (rows, Err(error));
+                }
+            }
+        }
+    })
+}
+
+fn offsets(from: i64, to: i64) -> Selection {
+    Selection {
+        offsets: from..to,
+        ..Selection::all()
+    }
+}
+
+#[test]
+fn one_record_by_offset_or_by_time_takes_two_reads() {
+    let world = World::sample();
+    let (repository, watch) = world.watched();
+    let by_time = Selection {
+        times: 1_000 + 3_330..=1_000 + 3_330,
+        ..Selection::all()
+    };
+    for selection in [offsets(333, 334), by_time] {
+        let plan = plan(&world, &repository, "orders", selection).unwrap();
+        watch.take_reads();
+        watch.take_bytes();
+        let (rows, end) = drain(&world, plan, Streams::All);
+        end.unwrap();
+        assert_eq!(rows, [(333, 4_330)]);
+        assert_eq!(watch.take_reads(), 2, "the footer, and one run of blocks");
+        let size = world.entries("orders", 0)[1].size;
+        assert!(watch.take_bytes() < size / 2, "other blocks were read too");
+    }
+}
+
+#[test]
+fn what_holds_nothing_that_is_meant_is_not_opened() {
+    let world = World::sample();
+    let (repository, _) = world.watched();
+    let segments = |selection| {
+        let plan = plan(&world, &repository, "orders", selection).unwrap();
+        let bases = plan.segments().iter().map(|entry| entry.base_offset);
+        bases.collect::<Vec<_>>()
+    };
+    assert_eq!(segments(Selection::all()), [0, 200, 400]);
+    assert_eq!(segments(offsets(199, 201)), [0, 200]);
+    assert_eq!(segments(offsets(200, 200)), [0; 0]);
+    let late = Selection {
+        times: 5_000..=i64::MAX,
+        ..Selection::all()
+    };
+    assert_eq!(segments(late), [400]);
+}
+
+#[test]
+fn a_damaged_block_ends_the_reading_and_names_the_object() {
+    let world = World::sample();
+    let entry = &world.entries("orders", 0)[1];
+    world.flip(
+        &entry.key,
+        usize::try_from(entry.footer_position).unwrap() / 2,
+    );
+    let plan = plan(&world, &world.repository, "orders", Selection::all()).unwrap();
+    let (rows, end) = drain(&world, plan, Streams::All);
+    let error = end.unwrap_err();
+    assert!(matches!(error, RepoError::DamagedSegment { .. }), "{error}");
+    assert_eq!(key_in(&error), entry.key);
+    assert!(
+        (200..400).contains(&rows.len()),
+        "the blocks before it are read"
+    );
+}
+
+#[test]
+fn a_missing_a_refused_a_cut_and_a_foreign_segment_are_four_things() {
+    let open = |world: &World, repository: &Repository| {
+        let entry = world.entries("orders", 0).remove(0);
+        let opened = SegmentReader::open(repository.store(), &place("orders", 0), &entry);
+        let error = world.runtime.block_on(opened).unwrap_err();
+        assert_eq!(key_in(&error), entry.key);
+        error
+    };
+
+    let world = World::sample();
+    let (repository, watch) = world.watched();
+    watch.refuse_segments();
+    let error = open(&world, &repository);
+    assert!(matches!(error, RepoError::Store { .. }), "{error}");
+
+    let first = world.entries("orders", 0).remove(0);
+    for length in [
+        0,
+        first.footer_position / 2,
+        first.footer_position,
+        first.size - 1,
+    ] {
+        world.harm(&first.key, |bytes| {
+            bytes.resize(usize::try_from(length).unwrap(), 0);
+        });
+        match open(&world, &world.repository) {
+            RepoError::WrongSize {
+                expected, found, ..
+            } => {
+                assert_eq!((expected, found), (first.size, length));
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    // The other partition's segment has the same length.
+    let foreign = world.entries("orders", 1).remove(0);
+    fs::copy(world.path(&foreign.key), world.path(&first.key)).unwrap();
+    let error = open(&world, &world.repository);
+    assert!(matches!(error, RepoError::OtherSegment { .. }), "{error}");
+    assert!(error.to_string().contains(&foreign.segment_id.to_string()));
+    assert!(error.to_string().contains(&first.segment_id.to_string()));
+
+    fs::remove_file(world.path(&first.key)).unwrap();
+    let error = open(&world, &world.repository);
+    assert!(matches!(error, RepoError::Missing { .. }), "{error}");
+}
+
+/// Timestamps as producers set them: out of order, repeated, none, extreme.
+fn timestamps() -> impl Strategy<Value = Vec<i64>> {
+    let timestamp = prop_oneof![
+        8 => 0..1_000i64,
+        1 => Just(-1),
+        1 => prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(0)],
+    ];
+    prop::collection::vec(timestamp, 1..400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_selection_is_what_brute_force_finds(
+        timestamps in timestamps(),
+        skips in prop::collection::vec(1..4i64, 400),
+        cut in 0..400usize,
+        (from, to) in (0..900i64, 0..900i64),
+        (since, until) in (
+            prop_oneof![Just(i64::MIN), -2..1_001i64],
+            prop_oneof![Just(i64::MAX), -2..1_001i64],
+        ),
+    ) {
+        let offsets = skips.iter().scan(0, |offset, skip| {
+            *offset += skip;
+            Some(*offset)
+        });
+        let rows: Vec<Row> = offsets.zip(timestamps).collect();
+        let (first, second) = rows.split_at(cut.min(rows.len() - 1));
+        // Coverage has no holes: a gap in offsets lies inside of a segment.
+        let mut segments = vec![first.to_vec(), second.to_vec()];
+        segments.retain(|rows| !rows.is_empty());
+        if let [first, second] = &mut segments[..] {
+            let end = first[first.len() - 1].0 + 1;
+            second[0].0 = end;
+        }
+        let rows: Vec<Row> = segments.concat();
+        let world = World::new();
+        world.backup(&[("t", 0, segments)]);
+
+        #[expect(clippy::reversed_empty_ranges, reason = "a caller may give any bounds")]
+        let selection = Selection { offsets: from..to, times: since..=until };
+        let expected: Vec<Row> = rows
+            .into_iter()
+            .filter(|(offset, time)| from <= *offset && *offset < to && since <= *time && *time <= until)
+            .collect();
+        for streams in [Streams::All, Streams::Meta] {
+            let plan = plan(&world, &world.repository, "t", selection.clone()).unwrap();
+            let (found, end) = drain(&world, plan, streams);
+            end.unwrap();
+            prop_assert_eq!(&found, &expected);
+        }
+    }
+}

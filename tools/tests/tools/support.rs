@@ -1,0 +1,415 @@
+//! Repositories in a temporary folder, and ways to harm them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+use kbk_format::repo::{
+    Change, Digest, Hex, Id, Identity, PartitionChange, Place, RepoError, Repository, SegmentEntry,
+    Snapshot, Store, Stored, TopicChange, Uploaded,
+};
+use kbk_format::{
+    Compression, FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter,
+    TimestampType, WriterOptions,
+};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Offset and timestamp; the rest follows from them.
+pub type Row = (i64, i64);
+
+/// Blocks this small give a segment of a few hundred records several of them.
+const BLOCK_BYTES: usize = 1024;
+
+/// A repository in a folder.
+pub struct World {
+    pub runtime: Runtime,
+    pub folder: TempDir,
+    pub repository: Repository,
+}
+
+impl World {
+    pub fn new() -> World {
+        let runtime = Runtime::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let location = folder.path().join("repository");
+        let store = Store::open_or_create(location.to_str().unwrap()).unwrap();
+        let repository = runtime
+            .block_on(Repository::create(store, Identity::fresh()))
+            .unwrap();
+        World {
+            runtime,
+            folder,
+            repository,
+        }
+    }
+
+    /// A repository with one snapshot of `orders` (two partitions of 600 records, three segments each)
+    /// and `payments` (one segment), and a second snapshot with one segment more.
+    pub fn sample() -> World {
+        let world = World::new();
+        let rows = |from: i64, to: i64| (from..to).map(|o| (o, 1_000 + o * 10)).collect::<Vec<_>>();
+        let segments: Vec<_> = [(0, 200), (200, 400), (400, 600)]
+            .map(|(from, to)| rows(from, to))
+            .into();
+        world.backup(&[
+            ("orders", 0, segments.clone()),
+            ("orders", 1, segments),
+            ("payments", 0, vec![rows(0, 100)]),
+        ]);
+        world.backup(&[("payments", 0, vec![rows(100, 250)])]);
+        world
+    }
+
+    pub fn path(&self, key: &str) -> PathBuf {
+        self.folder.path().join("repository").join(key)
+    }
+
+    /// Adds a snapshot with these segments, each given by its records.
+    pub fn backup(&self, partitions: &[(&str, i32, Vec<Vec<Row>>)]) -> Stored<Snapshot> {
+        let base = self.runtime.block_on(self.repository.latest()).unwrap();
+        let mut topics: BTreeMap<&str, Vec<PartitionChange>> = BTreeMap::new();
+        for (topic, partition, segments) in partitions {
+            let place = place(topic, *partition);
+            let segments: Vec<_> = segments
+                .iter()
+                .map(|rows| self.segment(&place, rows))
+                .collect();
+            let end = segments.last().map_or(0, |entry| entry.end_offset);
+            topics.entry(topic).or_default().push(PartitionChange {
+                partition: *partition,
+                log_start_offset: 0,
+                high_watermark: end,
+                last_stable_offset: end,
+                segments,
+                lost: Vec::new(),
+            });
+        }
+        let topic = |(name, partitions): (&str, Vec<PartitionChange>)| TopicChange {
+            name: name.parse().unwrap(),
+            topic_id: place(name, 0).topic_id,
+            internal: false,
+            replication_factor: 1,
+            config: None,
+            partitions,
+        };
+        let change = Change {
+            base,
+            nonce: Id::random(),
+            started_at: Timestamp::UNIX_EPOCH,
+            created_at: Timestamp::UNIX_EPOCH,
+            writer: "test".into(),
+            cluster_id: None,
+            topics: topics.into_iter().map(topic).collect(),
+            gone: Vec::new(),
+        };
+        let committed = self.runtime.block_on(self.repository.commit(&change));
+        committed.unwrap()
+    }
+
+    /// Stores a segment that covers the records' offsets and nothing more.
+    pub fn segment(&self, place: &Place, rows: &[Row]) -> SegmentEntry {
+        let (entry, bytes) = segment(place, rows);
+        let path = self.path(&entry.key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+        entry
+    }
+
+    pub fn latest(&self) -> Stored<Snapshot> {
+        let latest = self.runtime.block_on(self.repository.latest());
+        latest.unwrap().unwrap()
+    }
+
+    /// The entries of a partition in the latest snapshot.
+    pub fn entries(&self, topic: &str, partition: i32) -> Vec<SegmentEntry> {
+        let (snapshot, place) = (self.latest(), place(topic, partition));
+        let state = snapshot.partition(&place).unwrap();
+        let segments = self.repository.segments(&place, state);
+        self.runtime.block_on(segments).unwrap()
+    }
+
+    /// Every object's key.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut folders = vec![self.path("")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let key = path.strip_prefix(self.path("")).unwrap();
+                    keys.push(key.to_str().unwrap().to_owned());
+                }
+            }
+        }
+        keys.sort();
+        keys
+    }
+
+    /// Changes the bytes of an object.
+    pub fn harm(&self, key: &str, harm: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = fs::read(self.path(key)).unwrap();
+        harm(&mut bytes);
+        fs::write(self.path(key), bytes).unwrap();
+    }
+
+    pub fn flip(&self, key: &str, position: usize) {
+        self.harm(key, |bytes| bytes[position] ^= 0x10);
+    }
+
+    /// Changes what the only page of a partition says, and seals page and latest snapshot anew.
+    pub fn forge_page(&self, topic: &str, partition: i32, change: impl FnOnce(&mut Vec<Value>)) {
+        let snapshot = self.latest();
+        let place = place(topic, partition);
+        let page = snapshot.partition(&place).unwrap().pages[0].clone();
+        let mut value: Value = self.json(&page.key);
+        let segments = value["segments"].as_array_mut().unwrap();
+        change(segments);
+        let (first, last) = (&segments[0], &segments[segments.len() - 1]);
+        let (base, end) = (first["base_offset"].clone(), last["end_offset"].clone());
+        let count = segments.len();
+        let (bytes, sha256) = sealed(value);
+        let folder = page.key.rsplit_once('/').unwrap().0;
+        let key = format!(
+            "{folder}/{:020}-{}.json",
+            base.as_i64().unwrap(),
+            &sha256[..16]
+        );
+        fs::write(self.path(&key), bytes).unwrap();
+        self.forge_snapshot(|value| {
+            let topics = value["topics"].as_array_mut().unwrap();
+            let topic = topics.iter_mut().find(|t| t["name"] == topic).unwrap();
+            let state = &mut topic["partitions"][usize::try_from(partition).unwrap()];
+            state["pages"] = json!([{
+                "key": key, "sha256": sha256, "base_offset": base, "end_offset": end, "segments": count,
+            }]);
+        });
+    }
+
+    /// Changes what the latest snapshot says, and seals it anew.
+    pub fn forge_snapshot(&self, change: impl FnOnce(&mut Value)) {
+        let key = format!("snapshots/{:020}.json", self.latest().sequence);
+        let mut value = self.json(&key);
+        change(&mut value);
+        fs::write(self.path(&key), sealed(value).0).unwrap();
+    }
+
+    fn json(&self, key: &str) -> Value {
+        serde_json::from_slice(&fs::read(self.path(key)).unwrap()).unwrap()
+    }
+
+    /// The same repository behind a store that is watched.
+    pub fn watched(&self) -> (Repository, Watch) {
+        let inner = LocalFileSystem::new_with_prefix(self.path("")).unwrap();
+        let watch = Watch::default();
+        let objects = WatchedStore {
+            inner: Arc::new(inner),
+            watch: watch.clone(),
+        };
+        let store = Store::new(Arc::new(objects), "watched://repository");
+        let repository = self.runtime.block_on(Repository::open(store)).unwrap();
+        (repository, watch)
+    }
+}
+
+/// The bytes of `value` as a sealed object, and its digest.
+fn sealed(mut value: Value) -> (String, String) {
+    value.as_object_mut().unwrap().remove("sha256");
+    let text = value.to_string();
+    let body = text.strip_suffix('}').unwrap();
+    let digest: Digest = Hex(Sha256::digest(body).into());
+    (
+        format!("{body},\"sha256\":\"{digest}\"}}\n"),
+        digest.to_string(),
+    )
+}
+
+pub fn place(topic: &str, partition: i32) -> Place {
+    Place {
+        topic: topic.parse().unwrap(),
+        topic_id: Hex([topic.len() as u8; 16]),
+        partition,
+    }
+}
+
+pub fn key_of(offset: i64) -> Vec<u8> {
+    format!("key-{offset}").into_bytes()
+}
+
+pub fn value_of(offset: i64) -> Vec<u8> {
+    format!(
+        "value {} of offset {offset}",
+        offset.wrapping_mul(0x9E37_79B9)
+    )
+    .into_bytes()
+}
+
+/// A segment's entry and its bytes.
+pub fn segment(place: &Place, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
+    let base_offset = rows[0].0;
+    let header = FileHeader {
+        segment_id: Id::random().0,
+        topic_id: place.topic_id.0,
+        topic: place.topic.to_string(),
+        partition: place.partition,
+        timestamp_type: TimestampType::CreateTime,
+        isolation_level: IsolationLevel::ReadCommitted,
+        base_offset,
+        cluster_id: None,
+        writer: Some("test".into()),
+        created_at: None,
+    };
+    let options = WriterOptions {
+        compression: Compression::Lz4,
+        block_bytes: BLOCK_BYTES,
+    };
+    let mut writer = SegmentWriter::new(Vec::new(), header, options).unwrap();
+    for (offset, timestamp) in rows {
+        writer
+            .push(&Record {
+                offset: *offset,
+                timestamp: *timestamp,
+                control: false,
+                key: Some(&key_of(*offset)),
+                value: Some(&value_of(*offset)),
+                headers: Headers::EMPTY,
+            })
+            .unwrap();
+    }
+    let end_offset = rows[rows.len() - 1].0 + 1;
+    let (bytes, sealed) = writer.seal(end_offset, GapReason::NotDelivered).unwrap();
+    let uploaded = Uploaded {
+        sha256: Hex(Sha256::digest(&bytes).into()),
+        size: bytes.len() as u64,
+    };
+    let entry = SegmentEntry::new(
+        place,
+        &sealed.header,
+        &sealed.statistics,
+        sealed.footer_position,
+        uploaded,
+    );
+    (entry, bytes)
+}
+
+/// What a watched store was asked for, and whether it answers.
+#[derive(Clone, Debug, Default)]
+pub struct Watch(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    reads: AtomicUsize,
+    bytes: AtomicU64,
+    refuses: AtomicBool,
+}
+
+impl Watch {
+    /// Reads since the last time that this was asked.
+    pub fn take_reads(&self) -> usize {
+        self.0.reads.swap(0, Ordering::SeqCst)
+    }
+
+    /// Bytes since the last time that this was asked.
+    pub fn take_bytes(&self) -> u64 {
+        self.0.bytes.swap(0, Ordering::SeqCst)
+    }
+
+    /// From now on segments are not given out, as to somebody who may not read them.
+    pub fn refuse_segments(&self) {
+        self.0.refuses.store(true, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+struct WatchedStore {
+    inner: Arc<dyn ObjectStore>,
+    watch: Watch,
+}
+
+impl fmt::Display for WatchedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "watched {}", self.inner)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for WatchedStore {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        bytes: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        self.inner.put_opts(path, bytes, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let counts = &self.watch.0;
+        counts.reads.fetch_add(1, Ordering::SeqCst);
+        if counts.refuses.load(Ordering::SeqCst) && path.as_ref().ends_with(".kseg") {
+            return Err(object_store::Error::PermissionDenied {
+                path: path.to_string(),
+                source: "403".into(),
+            });
+        }
+        let object = self.inner.get_opts(path, options).await?;
+        let length = object.range.end - object.range.start;
+        counts.bytes.fetch_add(length, Ordering::SeqCst);
+        Ok(object)
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// The object that an error names.
+pub fn key_in(error: &RepoError) -> &str {
+    match error {
+        RepoError::Missing { key, .. }
+        | RepoError::WrongSize { key, .. }
+        | RepoError::OtherSegment { key, .. }
+        | RepoError::DamagedSegment { key, .. }
+        | RepoError::Store { key, .. } => key,
+        other => panic!("no object in {other}"),
+    }
+}

@@ -1,0 +1,318 @@
+//! What is sound is clean, and whatever is wrong is found and called by its name.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kbk_format::repo::Repository;
+use kbk_tools::verify::{Report, Request, verify};
+use kbk_tools::{Finding, Kind, Offsets, Severity};
+use serde_json::json;
+
+use crate::support::{World, place, segment};
+
+fn run(world: &World, repository: &Repository, full: bool) -> Report {
+    let snapshots = world.runtime.block_on(repository.sequences()).unwrap();
+    let request = Request {
+        snapshots,
+        topics: None,
+        full,
+    };
+    let verified = verify(repository, &request, Arc::new(|_| {}));
+    world.runtime.block_on(verified)
+}
+
+fn findings(world: &World) -> Vec<Finding> {
+    let quick = run(world, &world.repository, false).findings;
+    let full = run(world, &world.repository, true).findings;
+    assert_eq!(kinds(&quick), kinds(&full), "{quick:#?}\n{full:#?}");
+    quick
+}
+
+fn kinds(findings: &[Finding]) -> Vec<Kind> {
+    findings.iter().map(|finding| finding.kind).collect()
+}
+
+fn only(world: &World) -> Finding {
+    let mut findings = findings(world);
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    findings.remove(0)
+}
+
+#[test]
+fn a_sound_repository_is_clean_and_every_byte_is_counted_once() {
+    let world = World::sample();
+    let (watched, _) = world.watched();
+    for repository in [&world.repository, &watched] {
+        for full in [false, true] {
+            let report = run(&world, repository, full);
+            assert_eq!(report.findings, []);
+            assert_eq!(report.snapshots, [1, 2]);
+            assert_eq!((report.partitions, report.segments), (3, 8));
+            assert_eq!(report.records, 1_200 + 250);
+        }
+    }
+}
+
+#[test]
+fn progress_comes_to_all_bytes() {
+    let world = World::sample();
+    let seen = Arc::new(AtomicU64::new(0));
+    let request = Request {
+        snapshots: vec![2],
+        topics: Some(BTreeSet::from(["orders".to_owned()])),
+        full: true,
+    };
+    let progress = {
+        let seen = Arc::clone(&seen);
+        Arc::new(move |bytes| {
+            seen.fetch_add(bytes, Ordering::SeqCst);
+        })
+    };
+    let verified = verify(&world.repository, &request, progress);
+    let report = world.runtime.block_on(verified);
+    assert_eq!(
+        (report.partitions, report.segments),
+        (2, 6),
+        "one topic only"
+    );
+    assert_eq!(seen.load(Ordering::SeqCst), report.bytes);
+}
+
+#[test]
+fn a_flipped_bit_in_any_object_is_found() {
+    let world = World::sample();
+    let keys = world.keys();
+    for key in &keys {
+        let sound = fs::read(world.path(key)).unwrap();
+        for position in (0..sound.len())
+            .step_by(sound.len() / 16)
+            .chain([sound.len() - 1])
+        {
+            world.flip(key, position);
+            let found: Vec<Kind> = if key == "kbk.json" {
+                let store = world.repository.store().clone();
+                let error = world.runtime.block_on(Repository::open(store)).unwrap_err();
+                kinds(&Report::of_damaged_identity(&error).unwrap().findings)
+            } else {
+                let report = run(&world, &world.repository, false);
+                for finding in &report.findings {
+                    assert_eq!(finding.key.as_ref(), Some(key), "{finding:#?}");
+                }
+                kinds(&report.findings)
+            };
+            let expected: &[Kind] = match key.split('/').next().unwrap() {
+                "kbk.json" => &[Kind::DamagedIdentity],
+                "snapshots" => &[Kind::DamagedSnapshot],
+                "index" => &[Kind::DamagedPage],
+                // A damaged footer leaves its blocks to be found one by one, here all of them.
+                _ => &[Kind::DamagedSegment, Kind::DamagedBlock, Kind::OtherSegment],
+            };
+            assert_eq!(found.len(), 1, "byte {position} of {key}: {found:?}");
+            assert!(
+                expected.contains(&found[0]),
+                "byte {position} of {key}: {found:?}"
+            );
+            fs::write(world.path(key), &sound).unwrap();
+        }
+    }
+    assert_eq!(findings(&world), []);
+}
+
+#[test]
+fn a_missing_segment_and_a_missing_page() {
+    let world = World::sample();
+    let entry = &world.entries("orders", 1)[2];
+    fs::remove_file(world.path(&entry.key)).unwrap();
+    let finding = only(&world);
+    assert_eq!(finding.kind, Kind::MissingSegment);
+    assert_eq!(finding.severity, Severity::Error);
+    assert_eq!(finding.snapshot, Some(1), "the first that names it");
+    assert_eq!(finding.topic.as_deref(), Some("orders"));
+    assert_eq!(finding.partition, Some(1));
+    assert_eq!(finding.key.as_deref(), Some(&*entry.key));
+    assert_eq!(finding.offsets, Some(Offsets { from: 400, to: 600 }));
+
+    let world = World::sample();
+    let snapshot = world.latest();
+    let page = &snapshot.partition(&place("orders", 1)).unwrap().pages[0];
+    fs::remove_file(world.path(&page.key)).unwrap();
+    let finding = only(&world);
+    assert_eq!(finding.kind, Kind::MissingPage);
+    assert_eq!(finding.key.as_deref(), Some(&*page.key));
+    assert_eq!(finding.offsets, Some(Offsets { from: 0, to: 600 }));
+}
+
+#[test]
+fn swapped_segments_do_not_belong_where_they_are() {
+    let world = World::sample();
+    let segments = world.entries("orders", 0);
+    let (a, b) = (world.path(&segments[0].key), world.path(&segments[2].key));
+    let (first, last) = (fs::read(&a).unwrap(), fs::read(&b).unwrap());
+    fs::write(a, last).unwrap();
+    fs::write(b, first).unwrap();
+    assert_eq!(kinds(&findings(&world)), [Kind::OtherSegment; 2]);
+
+    // Another length than that of the one that belongs there does not make it a torn one.
+    let world = World::sample();
+    let victim = &world.entries("payments", 0)[0];
+    let (_, foreign) = segment(&place("payments", 0), &[(0, 1), (1, 1)]);
+    fs::write(world.path(&victim.key), foreign).unwrap();
+    assert_eq!(only(&world).kind, Kind::OtherSegment);
+}
+
+#[test]
+fn a_cut_segment_tells_which_offsets_are_gone() {
+    let world = World::sample();
+    let entry = &world.entries("orders", 0)[0];
+    world.harm(&entry.key, |bytes| bytes.truncate(bytes.len() / 2));
+    let found = findings(&world);
+    assert_eq!(kinds(&found), [Kind::WrongSize, Kind::LostOffsets]);
+    let lost = found[1].offsets.unwrap();
+    assert!(
+        0 < lost.from && lost.from < 200 && lost.to == 200,
+        "{lost:?}"
+    );
+
+    let world = World::sample();
+    world.harm(&entry_key(&world), |bytes| bytes.extend([0; 64]));
+    assert_eq!(only(&world).kind, Kind::WrongSize, "every block is there");
+}
+
+fn entry_key(world: &World) -> String {
+    world.entries("orders", 0).remove(0).key
+}
+
+#[test]
+fn all_damage_is_reported_not_the_first_alone() {
+    let world = World::sample();
+    let first = &world.entries("orders", 0)[0];
+    let footer = usize::try_from(first.footer_position).unwrap();
+    // Three places of one segment: two blocks and the footer. The third block is lost with its header.
+    let block_header = |world: &World, number: usize| {
+        let bytes = fs::read(world.path(&first.key)).unwrap();
+        let segment = kbk_format::Segment::open_whole(&bytes).unwrap();
+        usize::try_from(segment.index().entries()[number].position).unwrap()
+    };
+    let (second, third) = (block_header(&world, 1), block_header(&world, 2));
+    world.flip(&first.key, second + 300);
+    world.flip(&first.key, third + 60);
+    let found = findings(&world);
+    assert_eq!(kinds(&found), [Kind::DamagedBlock; 2], "{found:#?}");
+    assert_eq!(found[0].position, Some(second as u64));
+    assert_eq!(found[1].position, Some(third as u64));
+    assert_eq!(found[0].offsets.unwrap().to, found[1].offsets.unwrap().from);
+
+    world.flip(&first.key, footer + 20);
+    let found = findings(&world);
+    let expected = [Kind::DamagedSegment, Kind::DamagedBlock, Kind::LostOffsets];
+    assert_eq!(
+        kinds(&found).into_iter().collect::<BTreeSet<_>>(),
+        BTreeSet::from(expected),
+        "{found:#?}"
+    );
+
+    // And elsewhere too.
+    fs::remove_file(world.path(&world.entries("payments", 0)[1].key)).unwrap();
+    let orders = world.latest();
+    let page = &orders.partition(&place("orders", 1)).unwrap().pages[0];
+    world.flip(&page.key, 40);
+    let found = kinds(&findings(&world));
+    assert!(found.contains(&Kind::MissingSegment) && found.contains(&Kind::DamagedPage));
+    assert_eq!(found.len(), 5, "{found:?}");
+}
+
+#[test]
+fn holes_and_overlaps_in_a_sealed_page() {
+    let world = World::sample();
+    world.forge_page("orders", 0, |segments| {
+        segments.remove(1);
+    });
+    let finding = findings(&world).remove(0);
+    assert_eq!(finding.kind, Kind::Hole);
+    assert_eq!(finding.offsets, Some(Offsets { from: 200, to: 400 }));
+
+    let world = World::sample();
+    world.forge_page("orders", 0, |segments| {
+        segments[0]["end_offset"] = json!(250)
+    });
+    let finding = findings(&world).remove(0);
+    assert_eq!(finding.kind, Kind::Overlap);
+    assert_eq!(finding.offsets, Some(Offsets { from: 200, to: 250 }));
+}
+
+#[test]
+fn sealed_lies_are_found_too() {
+    let world = World::sample();
+    world.forge_snapshot(|snapshot| snapshot["topics"][0]["partitions"][0]["records"] = json!(601));
+    assert_eq!(only(&world).kind, Kind::WrongSums);
+
+    let world = World::sample();
+    world.forge_page("orders", 1, |segments| {
+        segments[1]["max_timestamp"] = json!(7)
+    });
+    let finding = only(&world);
+    assert_eq!(
+        finding.kind,
+        Kind::OtherSegment,
+        "the entry is not the segment's"
+    );
+    assert!(
+        finding.message.contains("largest timestamp"),
+        "{}",
+        finding.message
+    );
+
+    let world = World::sample();
+    world.forge_snapshot(|snapshot| snapshot["parent"]["sha256"] = json!("0".repeat(64)));
+    let finding = only(&world);
+    assert_eq!(
+        (finding.kind, finding.severity),
+        (Kind::OtherParent, Severity::Warning)
+    );
+}
+
+#[test]
+fn only_a_full_verification_takes_the_sha_256() {
+    let world = World::sample();
+    world.forge_page("payments", 0, |segments| {
+        segments[0]["sha256"] = json!("ab".repeat(32));
+    });
+    assert_eq!(run(&world, &world.repository, false).findings, []);
+    let found = run(&world, &world.repository, true).findings;
+    assert_eq!(kinds(&found), [Kind::OtherDigest]);
+}
+
+#[test]
+fn refused_is_not_missing() {
+    let world = World::sample();
+    let (repository, watch) = world.watched();
+    watch.refuse_segments();
+    let found = run(&world, &repository, false).findings;
+    assert_eq!(kinds(&found), [Kind::Unreadable; 8]);
+}
+
+#[test]
+fn json_has_every_member_under_its_name() {
+    let world = World::sample();
+    fs::remove_file(world.path(&entry_key(&world))).unwrap();
+    let report = serde_json::to_value(run(&world, &world.repository, false)).unwrap();
+    assert_eq!(report["segments"], 8);
+    let finding = report["findings"][0].as_object().unwrap();
+    assert_eq!(finding["kind"], "missing_segment");
+    assert_eq!(finding["severity"], "error");
+    assert_eq!(finding["offsets"], json!({"from": 0, "to": 200}));
+    for member in [
+        "snapshot",
+        "topic",
+        "topic_id",
+        "partition",
+        "key",
+        "position",
+        "message",
+        "hint",
+    ] {
+        assert!(finding.contains_key(member), "{member}");
+    }
+}
