@@ -1,0 +1,324 @@
+//! An Apache Kafka for the tests: one KRaft node on free loopback ports in a temporary folder.
+//!
+//! `java` runs under a shell that waits for a word on its standard input: a signal's name from
+//! [`Broker::stop`] or [`Broker::kill`], or the end of the pipe when the test process has ended,
+//! however it ended. So no broker and no folder outlives the tests, not even after `kill -9`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::producer::{BaseProducer, Producer};
+use tempfile::TempDir;
+
+use super::wait::PATIENCE;
+
+const KAFKA_LIBS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/kafka-4.3.1/libs");
+
+/// `kbk-test-cluster` in base64.
+const CLUSTER_ID: &str = "a2JrLXRlc3QtY2x1c3Rlcg";
+
+/// Runs "$@" in folder $1 until a line (a signal's name) or the end comes on standard input.
+const SUPERVISOR: &str = r#"
+folder=$1; shift
+"$@" >>server.log 2>&1 &
+read -r signal
+kill -s "${signal:-KILL}" $!
+wait
+[ -n "$signal" ] || rm -rf "$folder"
+"#;
+
+/// A Kafka that the tests use.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    bootstrap: String,
+    /// None for a cluster that was running already.
+    server: Option<Server>,
+}
+
+impl Broker {
+    /// The one broker of this test binary; or the cluster that `KBK_TEST_BROKERS` names.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Broker> = OnceLock::new();
+        SHARED.get_or_init(|| match std::env::var("KBK_TEST_BROKERS") {
+            Ok(bootstrap) => Self {
+                bootstrap,
+                server: None,
+            },
+            Err(_) => Self::start(&[]),
+        })
+    }
+
+    /// A private broker, ended and removed when it is dropped.
+    ///
+    /// `extra` properties replace the usual ones; but `listeners` and `advertised.listeners` are
+    /// added, so that the plain listener of [`bootstrap`](Self::bootstrap) is always there. Take
+    /// their ports from [`free_port`].
+    pub(crate) fn start(extra: &[(&str, &str)]) -> Self {
+        let server = Server::format(extra);
+        let mut broker = Self {
+            bootstrap: format!("127.0.0.1:{}", server.port),
+            server: Some(server),
+        };
+        broker.restart();
+        broker
+    }
+
+    /// Where clients connect first, without TLS or SASL.
+    pub(crate) fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// What every client of the tests starts from.
+    pub(crate) fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap);
+        config
+    }
+
+    /// Shuts a private broker down in good order.
+    pub(crate) fn stop(&mut self) {
+        self.server().end("TERM");
+    }
+
+    /// Ends a private broker with `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.server().end("KILL");
+    }
+
+    /// Starts a private broker that was stopped, on the same ports and data.
+    pub(crate) fn restart(&mut self) {
+        self.server().launch();
+        let started = Instant::now();
+        while let Err(error) = self.probe() {
+            assert!(
+                started.elapsed() < PATIENCE,
+                "the broker does not answer ({error}); its log ends with:\n{}",
+                self.server().log_tail()
+            );
+        }
+    }
+
+    /// Runs one of Kafka's command-line tools (a Java class) on this broker; gives its output.
+    pub(crate) fn tool(&self, class: &str, arguments: &[&str]) -> String {
+        let output = java(class)
+            .args(["--bootstrap-server", &self.bootstrap])
+            .args(arguments)
+            .output()
+            .unwrap_or_else(|error| cannot_run_java(&error));
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{class}: {stdout}{stderr}");
+        stdout.into_owned()
+    }
+
+    /// Ok once both coordinators answer: they are the last to come up.
+    fn probe(&self) -> KafkaResult<()> {
+        let patience = Duration::from_secs(5);
+        let producer: BaseProducer = self
+            .client()
+            .set("transactional.id", "kbk-probe")
+            .create()?;
+        producer.init_transactions(patience)?;
+        let consumer: BaseConsumer = self.client().set("group.id", "kbk-probe").create()?;
+        let mut partition = TopicPartitionList::new();
+        partition.add_partition("kbk-probe", 0);
+        consumer.committed_offsets(partition, patience)?;
+        Ok(())
+    }
+
+    fn server(&mut self) -> &mut Server {
+        self.server
+            .as_mut()
+            .expect("a cluster of KBK_TEST_BROKERS is not ours to start or stop")
+    }
+}
+
+/// A port that nothing listens on.
+///
+/// It lies below the range that Linux gives to outgoing connections: a client that tries to reach
+/// a stopped broker could otherwise be given the broker's own port, and keep it.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test binaries that run at the same time start at different places.
+    let start = std::process::id().wrapping_mul(97) % u32::from(COUNT);
+    (0..COUNT)
+        .map(|_| {
+            let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+            FIRST + u16::try_from((start + step) % u32::from(COUNT)).expect("below COUNT")
+        })
+        .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+        .expect("a free port")
+}
+
+/// The files of a broker, and its process while it runs.
+#[derive(Debug)]
+struct Server {
+    folder: TempDir,
+    port: u16,
+    supervisor: Option<Child>,
+}
+
+impl Server {
+    /// Writes the properties and an empty log folder.
+    fn format(extra: &[(&str, &str)]) -> Self {
+        assert!(
+            Path::new(KAFKA_LIBS).is_dir(),
+            "Apache Kafka is not in {KAFKA_LIBS}: run `scripts/setup kafka`"
+        );
+        let folder = TempDir::with_prefix("kbk-kafka-").expect("a temporary folder");
+        let port = free_port();
+        fs::write(
+            folder.path().join("server.properties"),
+            properties(folder.path(), port, free_port(), extra),
+        )
+        .expect("server.properties is written");
+        let output = java("kafka.tools.StorageTool")
+            .args(["format", "--standalone", "-t", CLUSTER_ID])
+            .args(["-c", "server.properties"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap_or_else(|error| cannot_run_java(&error));
+        assert!(output.status.success(), "StorageTool: {output:?}");
+        Self {
+            folder,
+            port,
+            supervisor: None,
+        }
+    }
+
+    fn launch(&mut self) {
+        assert!(self.supervisor.is_none(), "the broker runs already");
+        let kafka = java("kafka.Kafka");
+        let supervisor = Command::new("sh")
+            .args(["-c", SUPERVISOR, "sh"])
+            .arg(self.folder.path())
+            .arg(kafka.get_program())
+            .args(kafka.get_args())
+            .arg("server.properties")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Ctrl-C ends the tests; the shell must live on to clean up.
+            .process_group(0)
+            .spawn()
+            .expect("sh runs");
+        self.supervisor = Some(supervisor);
+    }
+
+    /// Ends the process with a signal and waits for it.
+    fn end(&mut self, signal: &str) {
+        let Some(mut supervisor) = self.supervisor.take() else {
+            return;
+        };
+        if let Some(stdin) = &mut supervisor.stdin {
+            writeln!(stdin, "{signal}").expect("the supervisor listens");
+        }
+        supervisor.wait().expect("the supervisor ends");
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read(self.folder.path().join("server.log")).unwrap_or_default();
+        let tail = &log[log.len().saturating_sub(4000)..];
+        String::from_utf8_lossy(tail).into_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end("KILL");
+    }
+}
+
+/// A Java class of Kafka's.
+fn java(class: &str) -> Command {
+    let mut command = Command::new("java");
+    command
+        .args(["-Xmx768m", "-XX:+UseSerialGC"])
+        .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+        .arg("-cp")
+        .arg(PathBuf::from(KAFKA_LIBS).join("*"))
+        .arg(class);
+    command
+}
+
+fn cannot_run_java(error: &std::io::Error) -> ! {
+    match error.kind() {
+        ErrorKind::NotFound => panic!("java is not installed: run `scripts/setup kafka`"),
+        _ => panic!("java cannot be run: {error}"),
+    }
+}
+
+/// The contents of `server.properties`: one small node on which background work runs within seconds.
+fn properties(folder: &Path, port: u16, controller: u16, extra: &[(&str, &str)]) -> String {
+    let plain = format!("PLAINTEXT://127.0.0.1:{port}");
+    let quorum = format!("127.0.0.1:{controller}");
+    let listeners = format!("{plain},CONTROLLER://{quorum}");
+    let data = folder.join("data");
+    let data = data.to_str().expect("the temporary folder's name is UTF-8");
+    let mut properties = BTreeMap::from([
+        ("process.roles", "broker,controller"),
+        ("node.id", "1"),
+        ("controller.quorum.bootstrap.servers", &quorum),
+        ("controller.listener.names", "CONTROLLER"),
+        (
+            "listener.security.protocol.map",
+            "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,\
+             SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
+        ),
+        ("listeners", &listeners),
+        ("advertised.listeners", &plain),
+        ("log.dirs", data),
+        ("auto.create.topics.enable", "false"),
+        // Internal topics, for one node; their partitions are 50 by default, which is slow to make.
+        ("offsets.topic.replication.factor", "1"),
+        ("offsets.topic.num.partitions", "4"),
+        ("transaction.state.log.replication.factor", "1"),
+        ("transaction.state.log.min.isr", "1"),
+        ("transaction.state.log.num.partitions", "4"),
+        ("share.coordinator.state.topic.replication.factor", "1"),
+        ("share.coordinator.state.topic.min.isr", "1"),
+        ("share.coordinator.state.topic.num.partitions", "1"),
+        // Everything that happens now and then happens at once.
+        ("group.initial.rebalance.delay.ms", "0"),
+        ("log.initial.task.delay.ms", "500"),
+        ("log.cleaner.backoff.ms", "500"),
+        ("log.cleaner.dedupe.buffer.size", "16777216"),
+        ("log.retention.check.interval.ms", "1000"),
+        (
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+            "1000",
+        ),
+    ])
+    .into_iter()
+    .map(|(key, value)| (key, value.to_owned()))
+    .collect::<BTreeMap<_, _>>();
+    for &(key, value) in extra {
+        let entry = properties.entry(key).or_default();
+        *entry = match key {
+            "listeners" | "advertised.listeners" => format!("{entry},{value}"),
+            _ => value.to_owned(),
+        };
+    }
+    properties
+        .iter()
+        .fold(String::new(), |mut text, (key, value)| {
+            writeln!(text, "{key}={value}").expect("a string takes everything");
+            text
+        })
+}

@@ -1,0 +1,124 @@
+//! The reader of truth: what a plain `read_committed` consumer sees, without any code of kbk's.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+
+use super::broker::Broker;
+use super::raw;
+use super::record::{Message, OwnedRecord};
+use super::wait::PATIENCE;
+
+/// What a partition holds, in a few bytes: equal for the same records in the same order. Their
+/// offsets and who set their timestamps do not count, which a restore cannot keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digest {
+    /// How many records.
+    pub(crate) records: u64,
+    /// A hash of all [`Message`]s.
+    pub(crate) hash: u64,
+}
+
+/// The offsets from the log's start to the last stable offset.
+pub(crate) fn offsets(broker: &Broker, topic: &str, partition: i32) -> Range<i64> {
+    let (start, end) = consumer(broker)
+        .fetch_watermarks(topic, partition, PATIENCE)
+        .expect("watermarks");
+    start..end
+}
+
+/// The committed records of a range of offsets.
+pub(crate) fn read(
+    broker: &Broker,
+    topic: &str,
+    partition: i32,
+    offsets: Range<i64>,
+) -> Vec<OwnedRecord> {
+    let mut records = Vec::new();
+    for_each(broker, topic, partition, offsets, |record| {
+        records.push(record);
+    });
+    records
+}
+
+/// The committed records of a partition.
+pub(crate) fn read_all(broker: &Broker, topic: &str, partition: i32) -> Vec<OwnedRecord> {
+    read(broker, topic, partition, offsets(broker, topic, partition))
+}
+
+/// The digest of the committed records of a partition, of any length.
+pub(crate) fn digest(broker: &Broker, topic: &str, partition: i32) -> Digest {
+    let (mut records, mut hasher) = (0, DefaultHasher::new());
+    let range = offsets(broker, topic, partition);
+    for_each(broker, topic, partition, range, |record| {
+        records += 1;
+        record.message.hash(&mut hasher);
+    });
+    let hash = hasher.finish();
+    Digest { records, hash }
+}
+
+/// Hands over the committed records of a range of offsets, which ends at the last stable offset at
+/// the latest.
+///
+/// The end of the partition is what ends the reading where the range's last offsets have no record
+/// (transaction markers, aborted or compacted records).
+fn for_each(
+    broker: &Broker,
+    topic: &str,
+    partition: i32,
+    offsets: Range<i64>,
+    mut take: impl FnMut(OwnedRecord),
+) {
+    if offsets.is_empty() {
+        return;
+    }
+    let consumer = consumer(broker);
+    let mut assignment = TopicPartitionList::new();
+    assignment
+        .add_partition_offset(topic, partition, Offset::Offset(offsets.start))
+        .expect("a valid offset");
+    consumer.assign(&assignment).expect("assigned");
+    loop {
+        let polled = consumer
+            .poll(PATIENCE)
+            .unwrap_or_else(|| panic!("no record of {topic}/{partition} in {PATIENCE:?}"));
+        match polled {
+            Ok(message) if message.offset() < offsets.end => take(owned(&message)),
+            Ok(_) | Err(KafkaError::PartitionEOF(_)) => return,
+            Err(error) => panic!("{topic}/{partition} cannot be read: {error}"),
+        }
+    }
+}
+
+fn consumer(broker: &Broker) -> BaseConsumer {
+    broker
+        .client()
+        // Never joined: partitions are assigned by hand.
+        .set("group.id", "kbk-reader-of-truth")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("check.crcs", "true")
+        .create()
+        .expect("a consumer")
+}
+
+fn owned(message: &BorrowedMessage<'_>) -> OwnedRecord {
+    let (timestamp, timestamp_type) = raw::timestamp(message);
+    OwnedRecord {
+        offset: message.offset(),
+        timestamp_type,
+        message: Message {
+            timestamp,
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: raw::headers(message),
+        },
+    }
+}

@@ -1,0 +1,196 @@
+//! Running kbk, and what it used.
+
+#![expect(
+    unsafe_code,
+    reason = "wait4 tells the CPU time of one child; std does not"
+)]
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A process that has ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// How it ended.
+    pub(crate) status: ExitStatus,
+    /// What it wrote to standard output.
+    pub(crate) stdout: String,
+    /// What it wrote to standard error.
+    pub(crate) stderr: String,
+    /// The most memory it held at once.
+    pub(crate) max_rss_bytes: u64,
+    /// User and system time.
+    pub(crate) cpu_seconds: f64,
+}
+
+impl Finished {
+    /// Fails the test, showing what was written, unless the exit code is this one.
+    #[track_caller]
+    pub(crate) fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "{self:#?}");
+        self
+    }
+}
+
+/// The command line of kbk, free of the caller's `KBK_` settings.
+pub(crate) fn kbk<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kbk"));
+    command.args(arguments);
+    let settings = std::env::vars_os().map(|(name, _)| name);
+    for name in settings.filter(|name| name.as_encoded_bytes().starts_with(b"KBK_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: &mut Command) -> Finished {
+    Running::spawn(command).finish()
+}
+
+/// A process that runs; dropped unfinished, it is killed.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
+    max_rss_bytes: u64,
+    reaped: bool,
+}
+
+impl Running {
+    /// Starts a command without standard input.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self {
+            stdout: child.stdout.take().map(drain),
+            stderr: child.stderr.take().map(drain),
+            child,
+            max_rss_bytes: 0,
+            reaped: false,
+        }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: libc::c_int) {
+        // SAFETY: the child is not reaped while `self` lives, so the id is still its own.
+        unsafe { libc::kill(self.process_id(), signal) };
+    }
+
+    /// Lets it run for so long, then ends it with `kill -9`; it may have ended before.
+    pub(crate) fn kill_after(mut self, delay: Duration) -> Finished {
+        let deadline = std::time::Instant::now() + delay;
+        while std::time::Instant::now() < deadline {
+            if let Some(ended) = self.poll() {
+                return self.finished(ended);
+            }
+        }
+        self.signal(libc::SIGKILL);
+        self.finish()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(mut self) -> Finished {
+        loop {
+            if let Some(ended) = self.poll() {
+                return self.finished(ended);
+            }
+        }
+    }
+
+    /// Takes a sample of its memory; then reaps it if it has ended, or lets it run a little.
+    fn poll(&mut self) -> Option<Ended> {
+        self.max_rss_bytes = self.max_rss_bytes.max(peak_memory_bytes(self.child.id()));
+        let ended = self.reap();
+        if ended.is_none() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        ended
+    }
+
+    fn reap(&mut self) -> Option<Ended> {
+        let mut status = 0;
+        // SAFETY: all-zero is a valid rusage; the pointers outlive the call.
+        let (reaped, usage) = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            let id = self.process_id();
+            let reaped = libc::wait4(id, &raw mut status, libc::WNOHANG, &raw mut usage);
+            (reaped, usage)
+        };
+        assert!(reaped >= 0, "wait4: {}", std::io::Error::last_os_error());
+        self.reaped = reaped != 0;
+        self.reaped.then(|| Ended {
+            status: ExitStatus::from_raw(status),
+            cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+        })
+    }
+
+    fn finished(mut self, ended: Ended) -> Finished {
+        Finished {
+            status: ended.status,
+            stdout: text(self.stdout.take()),
+            stderr: text(self.stderr.take()),
+            max_rss_bytes: self.max_rss_bytes,
+            cpu_seconds: ended.cpu_seconds,
+        }
+    }
+
+    fn process_id(&self) -> libc::pid_t {
+        self.child.id().cast_signed()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.reaped {
+            self.signal(libc::SIGKILL);
+            // Nobody is left to tell if this fails.
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// What `wait4` told.
+struct Ended {
+    status: ExitStatus,
+    cpu_seconds: f64,
+}
+
+/// The kernel's own high-water mark, so samples miss only growth in the last few milliseconds.
+///
+/// `ru_maxrss` of the child would miss none, but starts from the size of the process that spawned
+/// it: of a test that holds a million records.
+fn peak_memory_bytes(process_id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).unwrap_or_default();
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+    // A process that has just ended has no such line.
+    kib.map_or(0, |kib| kib.trim().parse::<u64>().expect("a number") * 1024)
+}
+
+fn seconds(time: libc::timeval) -> f64 {
+    time.tv_sec as f64 + time.tv_usec as f64 / 1e6
+}
+
+fn drain(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("a pipe can be read");
+        bytes
+    })
+}
+
+fn text(reader: Option<JoinHandle<Vec<u8>>>) -> String {
+    let bytes = reader.map(|reader| reader.join().expect("the reader ends"));
+    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+}

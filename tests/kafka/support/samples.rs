@@ -1,0 +1,171 @@
+//! Records to produce: the strange ones by hand, the many by a seed.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::record::{Header, Message};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// The present, in milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
+    i64::try_from(since_1970.as_millis()).expect("before the year 292 million")
+}
+
+/// A record with a value only.
+pub(crate) fn plain(timestamp: i64, value: &str) -> Message {
+    Message {
+        timestamp,
+        value: Some(value.into()),
+        ..Message::default()
+    }
+}
+
+/// Every strange record that a producer can send and a broker keeps, in one partition's order.
+///
+/// For a topic made with [`ANY_TIME`](super::topics::ANY_TIME).
+pub(crate) fn hostile() -> Vec<Message> {
+    let now = now_ms();
+    let mut messages = strange_fields(now);
+    messages.extend(strange_headers().into_iter().map(|headers| Message {
+        headers,
+        ..plain(now, "with headers")
+    }));
+    let times = [
+        now,
+        now - HOUR_MS,
+        1,
+        -1,
+        now + HOUR_MS,
+        4_102_444_800_000,
+        now,
+    ];
+    messages.extend(times.map(|time| plain(time, "at any time")));
+    messages
+}
+
+/// Null, empty, text, bytes and large, as key and value.
+fn strange_fields(timestamp: i64) -> Vec<Message> {
+    let fields: [Option<Vec<u8>>; 5] = [
+        None,
+        Some(Vec::new()),
+        Some(b"text".to_vec()),
+        Some(vec![0xff, 0x00, 0xfe, b'\n', 0x80]),
+        Some(Random::new(1).bytes(400_000)),
+    ];
+    let pairs = fields
+        .iter()
+        .flat_map(|key| fields.iter().map(move |value| (key, value)));
+    pairs
+        .map(|(key, value)| Message {
+            timestamp,
+            key: key.clone(),
+            value: value.clone(),
+            headers: Vec::new(),
+        })
+        .collect()
+}
+
+/// Null, empty, repeated, not UTF-8, many and long.
+fn strange_headers() -> Vec<Vec<Header>> {
+    let header = |name: &[u8], value: Option<&[u8]>| (name.to_vec(), value.map(<[u8]>::to_vec));
+    let many = (0..300).map(|n| header(format!("header-{n}").as_bytes(), Some(&[b'x'; 7])));
+    vec![
+        vec![header(b"null", None)],
+        vec![header(b"empty", Some(b""))],
+        vec![header(b"", Some(b"the name is empty"))],
+        vec![
+            header(b"again", Some(b"1")),
+            header(b"other", None),
+            header(b"again", Some(b"1")),
+            header(b"again", None),
+        ],
+        vec![header(b"\xff\xfe not UTF-8 \x80", Some(b"\x00\xff\x00"))],
+        vec![header(
+            "größe-長さ".as_bytes(),
+            Some("größe-長さ".as_bytes()),
+        )],
+        many.collect(),
+        vec![header(&[b'n'; 40_000], Some(&[b'v'; 40_000]))],
+    ]
+}
+
+/// An endless stream of records of all kinds, the same for the same seed but for the day: their
+/// times lie within a day before now, out of order.
+pub(crate) fn mixed(seed: u64) -> impl Iterator<Item = Message> {
+    let mut random = Random::new(seed);
+    let now = now_ms();
+    std::iter::repeat_with(move || Message {
+        timestamp: now - random.below(24 * HOUR_MS.unsigned_abs()).cast_signed(),
+        key: mixed_key(&mut random),
+        value: mixed_value(&mut random),
+        headers: (0..random.below(16).saturating_sub(12))
+            .map(|_| mixed_header(&mut random))
+            .collect(),
+    })
+}
+
+fn mixed_key(random: &mut Random) -> Option<Vec<u8>> {
+    match random.below(16) {
+        0 => None,
+        1 => Some(Vec::new()),
+        2 => Some(random.bytes(8)),
+        _ => Some(format!("customer-{}", random.below(10_000)).into_bytes()),
+    }
+}
+
+fn mixed_value(random: &mut Random) -> Option<Vec<u8>> {
+    match random.below(32) {
+        0 => None,
+        1 => Some(Vec::new()),
+        2 => {
+            let len = random.below(2_000);
+            Some(random.bytes(len))
+        }
+        _ => {
+            let (order, total) = (random.below(1 << 32), random.below(100_000));
+            let text = format!(r#"{{"order":{order},"total":{total},"state":"shipped"}}"#);
+            Some(text.into_bytes())
+        }
+    }
+}
+
+fn mixed_header(random: &mut Random) -> Header {
+    let name = [&b"trace"[..], b"source", b"", b"\xff\x80"][random.below(4) as usize];
+    let value = match random.below(4) {
+        0 => None,
+        1 => Some(Vec::new()),
+        _ => Some(random.bytes(16)),
+    };
+    (name.to_vec(), value)
+}
+
+/// A small generator of pseudo-random numbers (xorshift64*).
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// The same numbers for the same seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        // The state must not be 0, and close seeds should not give close numbers.
+        Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below the limit.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        (self.next() >> 16) % limit
+    }
+
+    /// That many bytes.
+    pub(crate) fn bytes(&mut self, len: u64) -> Vec<u8> {
+        (0..len).map(|_| self.next().to_be_bytes()[0]).collect()
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}

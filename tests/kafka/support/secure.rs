@@ -1,0 +1,109 @@
+//! A broker that asks for TLS and a password, beside its plain listener.
+
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::broker::{Broker, free_port};
+
+/// A broker with a SASL_SSL listener for the users alice (PLAIN) and bob (SCRAM-SHA-512).
+#[derive(Debug)]
+pub(crate) struct SecureBroker {
+    /// The broker; its plain listener asks for nothing.
+    pub(crate) plain: Broker,
+    /// The address of the listener that asks.
+    pub(crate) bootstrap: String,
+    folder: TempDir,
+}
+
+/// The password of alice and bob.
+pub(crate) const PASSWORD: &str = "open-sesame-7";
+
+impl SecureBroker {
+    /// Starts the broker with a certificate of its own making.
+    pub(crate) fn start() -> Self {
+        let folder = TempDir::with_prefix("kbk-tls-").expect("a temporary folder");
+        let bootstrap = format!("localhost:{}", free_port());
+        let plain = start(&folder, &bootstrap);
+        let add = format!("SCRAM-SHA-512=[password={PASSWORD}]");
+        plain.tool(
+            "kafka.admin.ConfigCommand",
+            &[
+                "--alter",
+                "--entity-type=users",
+                "--entity-name=bob",
+                "--add-config",
+                &add,
+            ],
+        );
+        Self {
+            plain,
+            bootstrap,
+            folder,
+        }
+    }
+
+    /// The file with the certificate to trust, as `ssl.ca.location` takes it.
+    pub(crate) fn ca_file(&self) -> String {
+        path(&self.folder, "ca.pem")
+    }
+}
+
+fn start(folder: &TempDir, bootstrap: &str) -> Broker {
+    let store = path(folder, "broker.p12");
+    let identity = ["-alias", "broker", "-storetype", "PKCS12"];
+    let storage = ["-keystore", &store, "-storepass", PASSWORD];
+    keytool(
+        &[
+            &["-genkeypair", "-keyalg", "RSA", "-validity", "2"],
+            &identity[..],
+            &storage[..],
+        ],
+        &[
+            "-dname",
+            "CN=localhost",
+            "-ext",
+            "SAN=dns:localhost,ip:127.0.0.1",
+        ],
+    );
+    let certificate = path(folder, "ca.pem");
+    keytool(
+        &[&["-exportcert", "-rfc"], &identity[..], &storage[..]],
+        &["-file", &certificate],
+    );
+
+    let listener = format!("SASL_SSL://{bootstrap}");
+    let plain = format!(
+        "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"{PASSWORD}\";"
+    );
+    let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+    Broker::start(&[
+        ("listeners", &listener),
+        ("advertised.listeners", &listener),
+        ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-512"),
+        ("listener.name.sasl_ssl.plain.sasl.jaas.config", &plain),
+        (
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config",
+            scram,
+        ),
+        ("ssl.keystore.type", "PKCS12"),
+        ("ssl.keystore.location", &store),
+        ("ssl.keystore.password", PASSWORD),
+    ])
+}
+
+fn keytool(groups: &[&[&str]], last: &[&str]) {
+    let output = Command::new("keytool")
+        .args(groups.concat())
+        .args(last)
+        .output()
+        .expect("keytool comes with Java");
+    assert!(output.status.success(), "keytool: {output:?}");
+}
+
+fn path(folder: &TempDir, name: &str) -> String {
+    let path = folder.path().join(name);
+    path.to_str()
+        .expect("the temporary folder's name is UTF-8")
+        .to_owned()
+}

@@ -1,0 +1,117 @@
+//! Making, changing and removing topics.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::broker::Broker;
+use super::wait::{self, PATIENCE};
+
+/// The configuration of a topic that takes records of every time, and keeps them.
+pub(crate) const ANY_TIME: [(&str, &str); 2] = [
+    ("retention.ms", "-1"),
+    ("message.timestamp.after.max.ms", "9223372036854775807"),
+];
+
+/// A name that no other test, and no other run on the same cluster, uses.
+pub(crate) fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{name}-{}-{}-{count}", now.as_secs(), std::process::id())
+}
+
+/// Makes a topic and waits until its partitions can be written.
+pub(crate) fn create(broker: &Broker, name: &str, partitions: i32, config: &[(&str, &str)]) {
+    // -1 asks for the cluster's default.
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
+    for (key, value) in config {
+        topic = topic.set(key, value);
+    }
+    let created = block_on(admin(broker).create_topics([&topic], &options()));
+    created.expect("the broker answers")[0]
+        .as_ref()
+        .expect("the topic is made");
+    wait::until("a leader for every partition", || {
+        let leaders = leaders(broker, name);
+        let count = usize::try_from(partitions).expect("a count");
+        (leaders.len() == count && leaders.iter().all(|&leader| leader >= 0)).then_some(())
+    });
+}
+
+/// Removes a topic and waits until it is gone.
+pub(crate) fn delete(broker: &Broker, name: &str) {
+    let deleted = block_on(admin(broker).delete_topics(&[name], &options()));
+    deleted.expect("the broker answers")[0]
+        .as_ref()
+        .expect("the topic is removed");
+    wait::until("the topic to be gone", || {
+        leaders(broker, name).is_empty().then_some(())
+    });
+}
+
+/// Replaces a topic's *whole* configuration: what is not named goes back to the default.
+pub(crate) fn reconfigure(broker: &Broker, name: &str, config: &[(&str, &str)]) {
+    let mut change = AlterConfig::new(ResourceSpecifier::Topic(name));
+    for (key, value) in config {
+        change = change.set(key, value);
+    }
+    let changed = block_on(admin(broker).alter_configs([&change], &options()));
+    changed.expect("the broker answers")[0]
+        .as_ref()
+        .expect("the configuration is changed");
+}
+
+/// What is configured on the topic itself, defaults left out.
+pub(crate) fn config(broker: &Broker, name: &str) -> BTreeMap<String, String> {
+    let topic = ResourceSpecifier::Topic(name);
+    let described = block_on(admin(broker).describe_configs([&topic], &options()));
+    let described = described.expect("the broker answers").remove(0);
+    described
+        .expect("the topic is described")
+        .entries
+        .into_iter()
+        .filter(|entry| entry.source == ConfigSource::DynamicTopic)
+        .map(|entry| (entry.name, entry.value.unwrap_or_default()))
+        .collect()
+}
+
+/// The leader of each partition, -1 for none; empty if there is no such topic.
+fn leaders(broker: &Broker, name: &str) -> Vec<i32> {
+    let consumer: BaseConsumer = broker.client().create().expect("a consumer");
+    let metadata = consumer
+        .fetch_metadata(Some(name), PATIENCE)
+        .expect("metadata");
+    let topic = &metadata.topics()[0];
+    topic
+        .partitions()
+        .iter()
+        .map(rdkafka::metadata::MetadataPartition::leader)
+        .collect()
+}
+
+fn admin(broker: &Broker) -> AdminClient<DefaultClientContext> {
+    broker.client().create().expect("an admin client")
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(PATIENCE))
+        .operation_timeout(Some(PATIENCE))
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}

@@ -1,0 +1,139 @@
+//! Kafka's produce request by hand, for records that librdkafka does not send: it restamps time 0.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::broker::Broker;
+use super::record::Message;
+use super::wait::PATIENCE;
+
+/// Appends the messages to a partition exactly as they are, as one uncompressed batch.
+pub(crate) fn produce(broker: &Broker, (topic, partition): (&str, i32), messages: &[Message]) {
+    let batch = batch(messages);
+    let mut request = Vec::new();
+    request.extend(0i16.to_be_bytes()); // produce
+    request.extend(7i16.to_be_bytes()); // its version: the last that Kafka 2.1 has
+    request.extend(0i32.to_be_bytes()); // correlation id
+    request.extend((-1i16).to_be_bytes()); // client id: null
+    request.extend((-1i16).to_be_bytes()); // transactional id: null
+    request.extend((-1i16).to_be_bytes()); // acks: all
+    request.extend(30_000i32.to_be_bytes()); // timeout in milliseconds
+    request.extend(1i32.to_be_bytes()); // topics
+    request.extend(i16::try_from(topic.len()).expect("short").to_be_bytes());
+    request.extend(topic.as_bytes());
+    request.extend(1i32.to_be_bytes()); // partitions
+    request.extend(partition.to_be_bytes());
+    request.extend(len_i32(&batch));
+    request.extend(batch);
+
+    let response = exchange(&leader(broker, topic, partition), &request);
+    // Correlation id, count of topics, the topic's name, count of partitions, the partition.
+    let position = 4 + 4 + 2 + topic.len() + 4 + 4;
+    assert_eq!(response[position..][..2], [0, 0], "the broker's error code");
+}
+
+/// Sends one request and gives its response.
+fn exchange(address: &str, request: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).expect("the leader listens");
+    stream.write_all(&len_i32(request)).expect("sent");
+    stream.write_all(request).expect("sent");
+    let mut len = [0; 4];
+    stream.read_exact(&mut len).expect("answered");
+    let mut response = vec![0; usize::try_from(i32::from_be_bytes(len)).expect("a length")];
+    stream.read_exact(&mut response).expect("answered");
+    response
+}
+
+/// The address of the broker that leads a partition.
+fn leader(broker: &Broker, topic: &str, partition: i32) -> String {
+    let consumer: BaseConsumer = broker.client().create().expect("a consumer");
+    let metadata = consumer
+        .fetch_metadata(Some(topic), PATIENCE)
+        .expect("metadata");
+    let mut partitions = metadata.topics()[0].partitions().iter();
+    let leader = partitions
+        .find(|found| found.id() == partition)
+        .expect("the partition")
+        .leader();
+    let mut brokers = metadata.brokers().iter();
+    let node = brokers.find(|node| node.id() == leader).expect("a leader");
+    format!("{}:{}", node.host(), node.port())
+}
+
+/// A record batch of version 2, without producer id or compression.
+fn batch(messages: &[Message]) -> Vec<u8> {
+    let times = || messages.iter().map(|message| message.timestamp);
+    let base_timestamp = times().next().expect("a message");
+    let mut checked = Vec::new();
+    checked.extend(0i16.to_be_bytes()); // attributes
+    let last_offset_delta = i32::try_from(messages.len() - 1).expect("few");
+    checked.extend(last_offset_delta.to_be_bytes());
+    checked.extend(base_timestamp.to_be_bytes());
+    checked.extend(times().max().expect("a message").to_be_bytes());
+    checked.extend((-1i64).to_be_bytes()); // producer id
+    checked.extend((-1i16).to_be_bytes()); // producer epoch
+    checked.extend((-1i32).to_be_bytes()); // base sequence
+    checked.extend((last_offset_delta + 1).to_be_bytes());
+    for (message, offset_delta) in messages.iter().zip(0..) {
+        let record = record(message, message.timestamp - base_timestamp, offset_delta);
+        put_len(&mut checked, record.len());
+        checked.extend(record);
+    }
+
+    let mut rest = Vec::new();
+    rest.extend((-1i32).to_be_bytes()); // partition leader epoch
+    rest.push(2); // magic
+    rest.extend(crc32c::crc32c(&checked).to_be_bytes());
+    rest.extend(checked);
+
+    let mut batch = Vec::new();
+    batch.extend(0i64.to_be_bytes()); // base offset
+    batch.extend(len_i32(&rest));
+    batch.extend(rest);
+    batch
+}
+
+fn record(message: &Message, timestamp_delta: i64, offset_delta: i64) -> Vec<u8> {
+    let mut record = vec![0]; // attributes
+    put_varint(&mut record, timestamp_delta);
+    put_varint(&mut record, offset_delta);
+    put_bytes(&mut record, message.key.as_deref());
+    put_bytes(&mut record, message.value.as_deref());
+    put_len(&mut record, message.headers.len());
+    for (name, value) in &message.headers {
+        put_bytes(&mut record, Some(name));
+        put_bytes(&mut record, value.as_deref());
+    }
+    record
+}
+
+/// A length, -1 for null, and the bytes.
+fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => put_varint(out, -1),
+        Some(bytes) => {
+            put_len(out, bytes.len());
+            out.extend(bytes);
+        }
+    }
+}
+
+fn put_len(out: &mut Vec<u8>, len: usize) {
+    put_varint(out, i64::try_from(len).expect("a length"));
+}
+
+/// A zigzag varint, as in Protocol Buffers.
+fn put_varint(out: &mut Vec<u8>, value: i64) {
+    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    while rest > 0x7f {
+        out.push(rest.to_le_bytes()[0] | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest.to_le_bytes()[0]);
+}
+
+fn len_i32(bytes: &[u8]) -> [u8; 4] {
+    i32::try_from(bytes.len()).expect("short").to_be_bytes()
+}
