@@ -55,7 +55,8 @@ cargo-test-quick:
 	cargo test $(ALL) --doc
 
 goldens:
-	.cache/venv/bin/python tests/spec_reader/check_goldens.py fixtures/golden
+	.cache/venv/bin/python tests/spec_reader/check_goldens.py fixtures
+	.cache/venv/bin/python tests/spec_reader/check_spec.py SPEC.md fixtures/golden/v1/minimal.kseg
 
 fuzz-smoke:
 	scripts/fuzz-smoke

@@ -6,6 +6,7 @@ use kbk_format::TimestampType;
 use kbk_format::repo::{Id, PartitionState, Snapshot, TopicName, TopicNameError, TopicState};
 use serde::Serialize;
 
+use super::adopt::Adopted;
 use super::survey::{Survey, SurveyedTopic};
 use crate::kafka::PartitionOffsets;
 
@@ -133,6 +134,8 @@ pub(super) struct PartitionPlan {
     pub(super) partition: i32,
     pub(super) offsets: PartitionOffsets,
     pub(super) read: Range<i64>,
+    /// Segments in front of `read` that an interrupted run left.
+    pub(super) adopted: Adopted,
 }
 
 impl TopicPlan {
@@ -205,5 +208,5 @@ fn plan_partition(
     if last_stable_offset < high_watermark {
         findings.push(Finding::OpenTransactions { topic: topic.clone(), partition, last_stable_offset, high_watermark });
     }
-    PartitionPlan { partition, offsets, read: start..last_stable_offset.max(start) }
+    PartitionPlan { partition, offsets, read: start..last_stable_offset.max(start), adopted: Adopted::default() }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::task;
 
+use super::adopt::{self, Adopted};
 use super::partition::{SegmentSettings, Stored as StoredPartition};
 use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
 use super::plan::{self, Finding, Plan};
@@ -107,7 +108,8 @@ pub async fn run(
     let newest = repository.latest().await?;
     let looked_for = looked_for(&options.selection, newest.as_deref());
     let cluster_id = survey.cluster_id.clone();
-    let plan = plan::plan(survey, newest.as_deref(), &looked_for)?;
+    let mut plan = plan::plan(survey, newest.as_deref(), &looked_for)?;
+    adopt::adopt(&repository, &mut plan).await?;
 
     let finished = read(options, &repository, &plan, cluster_id.clone(), cancel, progress).await;
     if let Some(error) = finished.error {
@@ -221,7 +223,10 @@ fn change(
         for partition in topic.partitions {
             // Readings, and so what they gave, are the partitions with something to read, in this order.
             let read = if partition.read.is_empty() { None } else { stored.next() };
-            let StoredPartition { segments, lost } = read.unwrap_or_default();
+            let read: StoredPartition = read.unwrap_or_default();
+            let Adopted { mut segments, mut lost } = partition.adopted;
+            segments.extend(read.segments);
+            lost.extend(read.lost);
             findings.extend(lost.iter().map(|lost| Finding::Lost {
                 topic: topic.name.clone(),
                 partition: partition.partition,

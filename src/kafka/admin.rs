@@ -3,7 +3,10 @@
 //! Every call has a deadline, is repeated while its failure is of the passing kind (leaders move, coordinators load), and
 //! covers as many topics or partitions as it can at once: clusters have thousands.
 
-#![expect(unsafe_code, reason = "half of these calls exist in librdkafka's C interface only")]
+#![expect(
+    unsafe_code,
+    reason = "half of these calls exist in librdkafka's C interface only"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, c_char, c_int};
@@ -108,7 +111,10 @@ impl Admin {
         client.connect(Client::PATIENCE)?;
         // SAFETY: the client is live.
         let controller = unsafe { sys::rd_kafka_controllerid(client.as_ptr(), 0) };
-        let mut admin = Admin { client, stand_in: None };
+        let mut admin = Admin {
+            client,
+            stand_in: None,
+        };
         admin.stand_in = admin.metadata(|metadata| {
             // SAFETY: the array lives as long as the metadata.
             let brokers = unsafe { structs(metadata.brokers, metadata.broker_cnt) };
@@ -128,7 +134,10 @@ impl Admin {
             text
         };
         let brokers = self.metadata(|metadata| metadata.broker_cnt)?;
-        Ok(Cluster { id, brokers: usize::try_from(brokers).unwrap_or(0) })
+        Ok(Cluster {
+            id,
+            brokers: usize::try_from(brokers).unwrap_or(0),
+        })
     }
 
     /// All topics, or those named, of which each must exist.
@@ -182,11 +191,13 @@ impl Admin {
             .into_iter()
             .zip(high)
             .zip(stable)
-            .map(|((log_start_offset, high_watermark), last_stable_offset)| PartitionOffsets {
-                log_start_offset,
-                high_watermark,
-                last_stable_offset,
-            })
+            .map(
+                |((log_start_offset, high_watermark), last_stable_offset)| PartitionOffsets {
+                    log_start_offset,
+                    high_watermark,
+                    last_stable_offset,
+                },
+            )
             .collect())
     }
 
@@ -212,14 +223,24 @@ impl Admin {
         config: &BTreeMap<String, String>,
     ) -> Result<(), KafkaError> {
         let doing = format!("create topic {name}");
-        let new = NewTopic::new(name, partitions, replication_factor, config)
-            .map_err(|cause| KafkaError::Other { doing: doing.clone(), cause })?;
+        let new = NewTopic::new(name, partitions, replication_factor, config).map_err(|cause| {
+            KafkaError::Other {
+                doing: doing.clone(),
+                cause,
+            }
+        })?;
         self.request(
-            &Request { doing, op: Op::RD_KAFKA_ADMIN_OP_CREATETOPICS, isolation: None },
+            &Request {
+                doing,
+                op: Op::RD_KAFKA_ADMIN_OP_CREATETOPICS,
+                isolation: None,
+            },
             |client, options, queue| {
                 let mut topics = [new.0.as_ptr()];
                 // SAFETY: all handles are live; the array is read during the call.
-                unsafe { sys::rd_kafka_CreateTopics(client, topics.as_mut_ptr(), 1, options, queue) };
+                unsafe {
+                    sys::rd_kafka_CreateTopics(client, topics.as_mut_ptr(), 1, options, queue)
+                };
             },
             |event| {
                 // SAFETY: the event is of this kind, and what it holds lives as long as it.
@@ -248,15 +269,24 @@ impl Admin {
         changes: &BTreeMap<String, Option<String>>,
     ) -> Result<(), KafkaError> {
         let doing = format!("change the configuration of topic {name}");
-        let mut resource = TopicConfig::new(name)
-            .map_err(|cause| KafkaError::Other { doing: doing.clone(), cause })?;
+        let mut resource = TopicConfig::new(name).map_err(|cause| KafkaError::Other {
+            doing: doing.clone(),
+            cause,
+        })?;
         for (key, value) in changes {
             resource
                 .change(key, value.as_deref())
-                .map_err(|cause| KafkaError::Other { doing: doing.clone(), cause })?;
+                .map_err(|cause| KafkaError::Other {
+                    doing: doing.clone(),
+                    cause,
+                })?;
         }
         self.request(
-            &Request { doing, op: Op::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS, isolation: None },
+            &Request {
+                doing,
+                op: Op::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS,
+                isolation: None,
+            },
             |client, options, queue| {
                 let mut resources = [resource.0.as_ptr()];
                 // SAFETY: all handles are live; the array is read during the call.
@@ -277,7 +307,9 @@ impl Admin {
                     let result = sys::rd_kafka_event_IncrementalAlterConfigs_result(event);
                     let resources =
                         sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, &mut count);
-                    items(resources, count).iter().try_for_each(|&resource| checked(resource))
+                    items(resources, count)
+                        .iter()
+                        .try_for_each(|&resource| checked(resource))
                 }
             },
         )
@@ -328,16 +360,23 @@ impl Admin {
         listed: Vec<TopicDescription>,
         names: Option<&[String]>,
     ) -> Result<Vec<TopicDescription>, KafkaError> {
-        let Some(names) = names else { return Ok(listed) };
-        let mut by_name: HashMap<String, TopicDescription> =
-            self.list_topics()?.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
+        let Some(names) = names else {
+            return Ok(listed);
+        };
+        let mut by_name: HashMap<String, TopicDescription> = self
+            .list_topics()?
+            .into_iter()
+            .map(|topic| (topic.name.clone(), topic))
+            .collect();
         names
             .iter()
             .map(|name| {
-                by_name.remove(name).ok_or_else(|| KafkaError::UnknownTopic {
-                    topic: name.clone(),
-                    doing: "describe it".to_owned(),
-                })
+                by_name
+                    .remove(name)
+                    .ok_or_else(|| KafkaError::UnknownTopic {
+                        topic: name.clone(),
+                        doing: "describe it".to_owned(),
+                    })
             })
             .collect()
     }
@@ -348,10 +387,16 @@ impl Admin {
         all_must_exist: bool,
     ) -> Result<Vec<TopicDescription>, KafkaError> {
         let doing = "describe topics".to_owned();
-        let collection = TopicCollection::new(names)
-            .map_err(|cause| KafkaError::Other { doing: doing.clone(), cause })?;
+        let collection = TopicCollection::new(names).map_err(|cause| KafkaError::Other {
+            doing: doing.clone(),
+            cause,
+        })?;
         self.request(
-            &Request { doing, op: Op::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, isolation: None },
+            &Request {
+                doing,
+                op: Op::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+                isolation: None,
+            },
             |client, options, queue| {
                 // SAFETY: all handles are live; the collection is copied.
                 unsafe {
@@ -364,11 +409,17 @@ impl Admin {
                     let mut count = 0;
                     let result = sys::rd_kafka_event_DescribeTopics_result(event);
                     let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-                    let described = items(topics, count).iter().map(|&topic| from_description(topic));
+                    let described = items(topics, count)
+                        .iter()
+                        .map(|&topic| from_description(topic));
                     let is_gone = |described: &Result<_, Refusal>| {
-                        described.as_ref().is_err_and(|refusal| refusal.code == Code::UNKNOWN_TOPIC)
+                        described
+                            .as_ref()
+                            .is_err_and(|refusal| refusal.code == Code::UNKNOWN_TOPIC)
                     };
-                    described.filter(|topic| all_must_exist || !is_gone(topic)).collect()
+                    described
+                        .filter(|topic| all_must_exist || !is_gone(topic))
+                        .collect()
                 }
             },
         )
@@ -382,10 +433,16 @@ impl Admin {
         isolation: sys::rd_kafka_IsolationLevel_t,
     ) -> Result<Vec<i64>, KafkaError> {
         let doing = "list the offsets of partitions".to_owned();
-        let list = PartitionList::new(partitions, spec)
-            .map_err(|cause| KafkaError::Other { doing: doing.clone(), cause })?;
+        let list = PartitionList::new(partitions, spec).map_err(|cause| KafkaError::Other {
+            doing: doing.clone(),
+            cause,
+        })?;
         let found: HashMap<(String, i32), i64> = self.request(
-            &Request { doing: doing.clone(), op: Op::RD_KAFKA_ADMIN_OP_LISTOFFSETS, isolation: Some(isolation) },
+            &Request {
+                doing: doing.clone(),
+                op: Op::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
+                isolation: Some(isolation),
+            },
             |client, options, queue| {
                 // SAFETY: all handles are live; the list is copied.
                 unsafe { sys::rd_kafka_ListOffsets(client, list.0.as_ptr(), options, queue) };
@@ -396,17 +453,23 @@ impl Admin {
                     let mut count = 0;
                     let result = sys::rd_kafka_event_ListOffsets_result(event);
                     let infos = sys::rd_kafka_ListOffsets_result_infos(result, &mut count);
-                    items(infos, count).iter().map(|&info| from_offset(info)).collect()
+                    items(infos, count)
+                        .iter()
+                        .map(|&info| from_offset(info))
+                        .collect()
                 }
             },
         )?;
         partitions
             .iter()
             .map(|partition| {
-                found.get(partition).copied().ok_or_else(|| KafkaError::Other {
-                    doing: doing.clone(),
-                    cause: format!("the answer lacks {}/{}", partition.0, partition.1),
-                })
+                found
+                    .get(partition)
+                    .copied()
+                    .ok_or_else(|| KafkaError::Other {
+                        doing: doing.clone(),
+                        cause: format!("the answer lacks {}/{}", partition.0, partition.1),
+                    })
             })
             .collect()
     }
@@ -439,12 +502,21 @@ impl Admin {
             .iter()
             .map(|name| TopicConfig::new(name))
             .collect::<Result<_, _>>()
-            .map_err(|cause| KafkaError::Other { doing: doing.clone(), cause })?;
+            .map_err(|cause| KafkaError::Other {
+                doing: doing.clone(),
+                cause,
+            })?;
         self.request(
-            &Request { doing, op: Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, isolation: None },
+            &Request {
+                doing,
+                op: Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
+                isolation: None,
+            },
             |client, options, queue| {
-                let mut resources: Vec<_> =
-                    resources.iter().map(|resource| resource.0.as_ptr()).collect();
+                let mut resources: Vec<_> = resources
+                    .iter()
+                    .map(|resource| resource.0.as_ptr())
+                    .collect();
                 // SAFETY: all handles are live; the array is read during the call.
                 unsafe {
                     sys::rd_kafka_DescribeConfigs(
@@ -461,8 +533,12 @@ impl Admin {
                 unsafe {
                     let mut count = 0;
                     let result = sys::rd_kafka_event_DescribeConfigs_result(event);
-                    let resources = sys::rd_kafka_DescribeConfigs_result_resources(result, &mut count);
-                    items(resources, count).iter().map(|&resource| from_config(resource)).collect()
+                    let resources =
+                        sys::rd_kafka_DescribeConfigs_result_resources(result, &mut count);
+                    items(resources, count)
+                        .iter()
+                        .map(|&resource| from_config(resource))
+                        .collect()
                 }
             },
         )
@@ -472,7 +548,11 @@ impl Admin {
     fn request<T>(
         &self,
         request: &Request,
-        submit: impl Fn(*mut sys::rd_kafka_t, *const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
+        submit: impl Fn(
+            *mut sys::rd_kafka_t,
+            *const sys::rd_kafka_AdminOptions_t,
+            *mut sys::rd_kafka_queue_t,
+        ),
         read: impl Fn(*mut sys::rd_kafka_event_t) -> Result<T, Refusal>,
     ) -> Result<T, KafkaError> {
         self.repeatedly(&request.doing, |left| {
@@ -501,7 +581,8 @@ impl Admin {
         // SAFETY: client and options are live; the constructor returns null for an unknown operation only.
         unsafe {
             let options = sys::rd_kafka_AdminOptions_new(self.client.as_ptr(), request.op);
-            let options = NonNull::new(options).ok_or_else(|| Refusal::of(Code::UNSUPPORTED_FEATURE))?;
+            let options =
+                NonNull::new(options).ok_or_else(|| Refusal::of(Code::UNSUPPORTED_FEATURE))?;
             let (options, raw) = (Options(options), options.as_ptr());
             let size = Reason::SIZE;
             let code = sys::rd_kafka_AdminOptions_set_request_timeout(
@@ -515,7 +596,11 @@ impl Admin {
                 // Set for requests that go to the leaders of partitions.
                 let error = sys::rd_kafka_AdminOptions_set_isolation_level(raw, isolation);
                 if let Some(Failure { code, text }) = Failure::of(error) {
-                    return Err(Refusal { code, topic: String::new(), text });
+                    return Err(Refusal {
+                        code,
+                        topic: String::new(),
+                        text,
+                    });
                 }
             } else if let Some(broker) = self.stand_in {
                 let code =
@@ -582,7 +667,11 @@ struct Refusal {
 
 impl Refusal {
     fn of(code: Code) -> Refusal {
-        Refusal { code, topic: String::new(), text: String::new() }
+        Refusal {
+            code,
+            topic: String::new(),
+            text: String::new(),
+        }
     }
 
     /// An error unless `code` is none. `text` is null or a live C string of librdkafka.
@@ -592,7 +681,11 @@ impl Refusal {
         }
         // SAFETY: all callers pass null, or a string out of an answer that they hold.
         let text = unsafe { owned_text(text) };
-        Err(Refusal { code, topic: topic.to_owned(), text })
+        Err(Refusal {
+            code,
+            topic: topic.to_owned(),
+            text,
+        })
     }
 }
 
@@ -676,13 +769,18 @@ impl NewTopic {
 
 impl TopicCollection {
     fn new(names: &[String]) -> Result<TopicCollection, String> {
-        let names: Vec<CString> = names.iter().map(|name| c_string(name)).collect::<Result<_, _>>()?;
+        let names: Vec<CString> = names
+            .iter()
+            .map(|name| c_string(name))
+            .collect::<Result<_, _>>()?;
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         // SAFETY: the array has as many C strings as said; they are copied.
         let collection = unsafe {
             sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len())
         };
-        NonNull::new(collection).map(TopicCollection).ok_or_else(|| "no topics".to_owned())
+        NonNull::new(collection)
+            .map(TopicCollection)
+            .ok_or_else(|| "no topics".to_owned())
     }
 }
 
@@ -696,12 +794,15 @@ impl TopicConfig {
                 name.as_ptr(),
             )
         };
-        NonNull::new(resource).map(TopicConfig).ok_or_else(|| "the topic has no name".to_owned())
+        NonNull::new(resource)
+            .map(TopicConfig)
+            .ok_or_else(|| "the topic has no name".to_owned())
     }
 
     fn change(&mut self, key: &str, value: Option<&str>) -> Result<(), String> {
         use sys::rd_kafka_AlterConfigOpType_t::{
-            RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE as DELETE, RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET as SET,
+            RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE as DELETE,
+            RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET as SET,
         };
         let key = c_string(key)?;
         let value = value.map(c_string).transpose()?;
@@ -728,8 +829,11 @@ impl PartitionList {
             let topic = c_string(topic)?;
             // SAFETY: the list is live, the name is copied, and the element returned is in the list.
             unsafe {
-                let element =
-                    sys::rd_kafka_topic_partition_list_add(list.0.as_ptr(), topic.as_ptr(), *partition);
+                let element = sys::rd_kafka_topic_partition_list_add(
+                    list.0.as_ptr(),
+                    topic.as_ptr(),
+                    *partition,
+                );
                 (*element).offset = offset;
             }
         }
@@ -745,7 +849,11 @@ fn c_string(text: &str) -> Result<CString, String> {
 /// `array` has `count` pointers to live objects, or `count` is 0.
 unsafe fn items<'a, T>(array: *mut *const T, count: usize) -> &'a [*const T] {
     // SAFETY: by contract.
-    if count == 0 { &[] } else { unsafe { slice::from_raw_parts(array, count) } }
+    if count == 0 {
+        &[]
+    } else {
+        unsafe { slice::from_raw_parts(array, count) }
+    }
 }
 
 /// # Safety
@@ -762,8 +870,12 @@ unsafe fn structs<'a, T>(array: *const T, count: c_int) -> &'a [T] {
 /// `topic` is part of live metadata.
 unsafe fn from_metadata(topic: &sys::rd_kafka_metadata_topic) -> TopicDescription {
     // SAFETY: by contract.
-    let (name, partitions) =
-        unsafe { (owned_text(topic.topic), structs(topic.partitions, topic.partition_cnt)) };
+    let (name, partitions) = unsafe {
+        (
+            owned_text(topic.topic),
+            structs(topic.partitions, topic.partition_cnt),
+        )
+    };
     let partitions = partitions
         .iter()
         .map(|partition| PartitionDescription {
@@ -774,8 +886,12 @@ unsafe fn from_metadata(topic: &sys::rd_kafka_metadata_topic) -> TopicDescriptio
         })
         .collect();
     // Metadata through this call does not say which topics are internal; these are the names Kafka has for them.
-    let internal =
-        ["__consumer_offsets", "__transaction_state", "__share_group_state"].contains(&name.as_str());
+    let internal = [
+        "__consumer_offsets",
+        "__transaction_state",
+        "__share_group_state",
+    ]
+    .contains(&name.as_str());
     TopicDescription::new(name, [0; 16], internal, partitions)
 }
 
@@ -787,9 +903,16 @@ impl TopicDescription {
         mut partitions: Vec<PartitionDescription>,
     ) -> TopicDescription {
         partitions.sort_by_key(|partition| partition.id);
-        let replication_factor =
-            partitions.first().map_or(0, |partition| partition.replicas.len());
-        TopicDescription { name, topic_id, internal, partitions, replication_factor }
+        let replication_factor = partitions
+            .first()
+            .map_or(0, |partition| partition.replicas.len());
+        TopicDescription {
+            name,
+            topic_id,
+            internal,
+            partitions,
+            replication_factor,
+        }
     }
 }
 
@@ -816,8 +939,10 @@ unsafe fn from_description(
         };
         let mut count = 0;
         let partitions = sys::rd_kafka_TopicDescription_partitions(topic, &mut count);
-        let partitions =
-            items(partitions, count).iter().map(|&partition| from_partition(partition)).collect();
+        let partitions = items(partitions, count)
+            .iter()
+            .map(|&partition| from_partition(partition))
+            .collect();
         let internal = sys::rd_kafka_TopicDescription_is_internal(topic) != 0;
         Ok(TopicDescription::new(name, topic_id, internal, partitions))
     }
@@ -825,10 +950,16 @@ unsafe fn from_description(
 
 /// # Safety
 /// `partition` is part of a live answer.
-unsafe fn from_partition(partition: *const sys::rd_kafka_TopicPartitionInfo_t) -> PartitionDescription {
+unsafe fn from_partition(
+    partition: *const sys::rd_kafka_TopicPartitionInfo_t,
+) -> PartitionDescription {
     let node_id = |node: *const sys::rd_kafka_Node_t| {
         // SAFETY: null, or part of the same answer.
-        if node.is_null() { -1 } else { unsafe { sys::rd_kafka_Node_id(node) } }
+        if node.is_null() {
+            -1
+        } else {
+            unsafe { sys::rd_kafka_Node_id(node) }
+        }
     };
     // SAFETY: by contract.
     unsafe {
@@ -837,7 +968,10 @@ unsafe fn from_partition(partition: *const sys::rd_kafka_TopicPartitionInfo_t) -
         PartitionDescription {
             id: sys::rd_kafka_TopicPartitionInfo_partition(partition),
             leader: node_id(sys::rd_kafka_TopicPartitionInfo_leader(partition)),
-            replicas: items(replicas, count).iter().map(|&node| node_id(node)).collect(),
+            replicas: items(replicas, count)
+                .iter()
+                .map(|&node| node_id(node))
+                .collect(),
         }
     }
 }
@@ -891,7 +1025,10 @@ unsafe fn from_config(
             };
             (owned_text(sys::rd_kafka_ConfigEntry_name(entry)), config)
         });
-        Ok((owned_text(sys::rd_kafka_ConfigResource_name(resource)), entries.collect()))
+        Ok((
+            owned_text(sys::rd_kafka_ConfigResource_name(resource)),
+            entries.collect(),
+        ))
     }
 }
 

@@ -73,7 +73,11 @@ impl Batch {
     const CAPACITY: usize = 1024;
 
     pub(super) fn new() -> Batch {
-        Batch { messages: vec![ptr::null_mut(); Batch::CAPACITY].into(), next: 0, count: 0 }
+        Batch {
+            messages: vec![ptr::null_mut(); Batch::CAPACITY].into(),
+            next: 0,
+            count: 0,
+        }
     }
 
     /// The next message, now the caller's.
@@ -132,7 +136,14 @@ impl Message {
     /// What librdkafka says about a message that stands for an error.
     pub(super) fn error_text(&self) -> String {
         // SAFETY: the message is live and has an error, so its payload is a C string or null.
-        unsafe { owned_text((&raw const (*self.raw()).payload).read().cast_const().cast()) }
+        unsafe {
+            owned_text(
+                (&raw const (*self.raw()).payload)
+                    .read()
+                    .cast_const()
+                    .cast(),
+            )
+        }
     }
 
     /// The record in place, with its headers listed in `scratch`.
@@ -146,7 +157,10 @@ impl Message {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is live. This one carries no error, so its code is of the enum and all of it may be read.
         let (timestamp, message) = unsafe {
-            (sys::rd_kafka_message_timestamp(self.raw(), &mut kind), self.0.as_ref())
+            (
+                sys::rd_kafka_message_timestamp(self.raw(), &mut kind),
+                self.0.as_ref(),
+            )
         };
         let kind = match kind {
             sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME => {
@@ -156,7 +170,10 @@ impl Message {
         };
         // SAFETY: null, or as many bytes of the fetch buffer as said, which the message keeps alive.
         let (key, value) = unsafe {
-            (bytes(message.key, message.key_len), bytes(message.payload, message.len))
+            (
+                bytes(message.key, message.key_len),
+                bytes(message.payload, message.len),
+            )
         };
         let record = Record {
             offset: message.offset,

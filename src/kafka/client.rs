@@ -1,6 +1,9 @@
 //! A librdkafka client and its configuration as owned values: what it logs goes to `tracing`, what goes wrong is kept.
 
-#![expect(unsafe_code, reason = "owns librdkafka's handles and receives its callbacks")]
+#![expect(
+    unsafe_code,
+    reason = "owns librdkafka's handles and receives its callbacks"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -33,15 +36,27 @@ impl ClientConfig {
 impl fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()
-            .entries(self.0.iter().map(|(key, value)| (key, if is_secret(key) { "***" } else { value })))
+            .entries(
+                self.0
+                    .iter()
+                    .map(|(key, value)| (key, if is_secret(key) { "***" } else { value })),
+            )
             .finish()
     }
 }
 
 /// Whether a property holds what must not be shown. Broad on purpose: a path hidden by mistake hurts nobody.
 fn is_secret(key: &str) -> bool {
-    const MARKS: [&str; 8] =
-        ["password", "passphrase", "secret", "jaas", "token", ".pem", "oauthbearer.config", "credential"];
+    const MARKS: [&str; 8] = [
+        "password",
+        "passphrase",
+        "secret",
+        "jaas",
+        "token",
+        ".pem",
+        "oauthbearer.config",
+        "credential",
+    ];
     MARKS.iter().any(|mark| key.contains(mark))
 }
 
@@ -94,7 +109,11 @@ impl NativeConf {
             let dump = sys::rd_kafka_conf_dump(self.0.as_ptr(), &mut count);
             let names = (0..count)
                 .step_by(2)
-                .map(|index| CStr::from_ptr(*dump.add(index)).to_string_lossy().into_owned())
+                .map(|index| {
+                    CStr::from_ptr(*dump.add(index))
+                        .to_string_lossy()
+                        .into_owned()
+                })
                 .collect();
             sys::rd_kafka_conf_dump_free(dump, count);
             names
@@ -180,7 +199,9 @@ impl Events {
     }
 
     fn credentials_refused(&self) -> bool {
-        lock(&self.last_failure).as_ref().is_some_and(|(code, _)| code.is_authentication())
+        lock(&self.last_failure)
+            .as_ref()
+            .is_some_and(|(code, _)| code.is_authentication())
     }
 
     /// The last failure in words.
@@ -197,11 +218,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What a delivery report is handed to; see [`Client::producer`].
-pub(super) type DeliveryReport = unsafe extern "C" fn(
-    *mut sys::rd_kafka_t,
-    *const sys::rd_kafka_message_t,
-    *mut c_void,
-);
+pub(super) type DeliveryReport =
+    unsafe extern "C" fn(*mut sys::rd_kafka_t, *const sys::rd_kafka_message_t, *mut c_void);
 
 /// The state that callbacks reach through librdkafka's opaque pointer.
 #[derive(Default)]
@@ -251,8 +269,10 @@ impl Client {
     ) -> Result<Client, KafkaError> {
         let conf = native(config)?;
         let bearer = config.get("sasl.mechanism") == Some("OAUTHBEARER");
-        let opaque =
-            Box::new(Opaque { delivery: delivery.map(|(_, state)| state), ..Opaque::default() });
+        let opaque = Box::new(Opaque {
+            delivery: delivery.map(|(_, state)| state),
+            ..Opaque::default()
+        });
         let mut reason = Reason::new();
         // SAFETY: the opaque box lives as long as the client, at a fixed address. `rd_kafka_new` takes the
         // configuration over if, and only if, it succeeds.
@@ -267,11 +287,20 @@ impl Client {
             sys::rd_kafka_new(kind, conf.0.as_ptr(), reason.as_mut_ptr(), Reason::SIZE)
         };
         let Some(native) = NonNull::new(native) else {
-            return Err(KafkaError::Settings { cause: reason.to_string() });
+            return Err(KafkaError::Settings {
+                cause: reason.to_string(),
+            });
         };
         std::mem::forget(conf);
-        let addresses = config.get("bootstrap.servers").unwrap_or_default().to_owned();
-        let client = Client { native, opaque, addresses };
+        let addresses = config
+            .get("bootstrap.servers")
+            .unwrap_or_default()
+            .to_owned();
+        let client = Client {
+            native,
+            opaque,
+            addresses,
+        };
         if bearer {
             client.refresh_tokens_in_background()?;
         }
@@ -281,9 +310,16 @@ impl Client {
     /// OAUTHBEARER tokens are renewed on librdkafka's own thread, since nobody polls while the sink blocks.
     fn refresh_tokens_in_background(&self) -> Result<(), KafkaError> {
         // SAFETY: the client is live; the error, if any, is ours.
-        let failure =
-            unsafe { Failure::of(sys::rd_kafka_sasl_background_callbacks_enable(self.as_ptr())) };
-        failure.map_or(Ok(()), |failure| Err(KafkaError::Settings { cause: failure.text }))
+        let failure = unsafe {
+            Failure::of(sys::rd_kafka_sasl_background_callbacks_enable(
+                self.as_ptr(),
+            ))
+        };
+        failure.map_or(Ok(()), |failure| {
+            Err(KafkaError::Settings {
+                cause: failure.text,
+            })
+        })
     }
 
     pub(super) fn as_ptr(&self) -> *mut sys::rd_kafka_t {
@@ -324,7 +360,10 @@ impl Client {
                 return Ok(());
             }
             while self.poll(Duration::ZERO) > 0 {}
-            let down = self.events().down_for().is_some_and(|down| down >= SURELY_DOWN);
+            let down = self
+                .events()
+                .down_for()
+                .is_some_and(|down| down >= SURELY_DOWN);
             if down || left.is_zero() || self.events().credentials_refused() {
                 return Err(self.unreachable());
             }
@@ -402,7 +441,9 @@ pub(super) unsafe fn owned_text(text: *const c_char) -> String {
         return String::new();
     }
     // SAFETY: by contract.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// # Safety
@@ -453,5 +494,9 @@ unsafe extern "C" fn on_log(
 /// `opaque` came from librdkafka to a delivery callback, and the state is of type `T`.
 pub(super) unsafe fn delivery_state<'a, T>(opaque: *mut c_void) -> Option<&'a T> {
     // SAFETY: by contract.
-    unsafe { (*opaque.cast::<Opaque>()).delivery.map(|state| state.cast::<T>().as_ref()) }
+    unsafe {
+        (*opaque.cast::<Opaque>())
+            .delivery
+            .map(|state| state.cast::<T>().as_ref())
+    }
 }

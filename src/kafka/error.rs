@@ -1,6 +1,9 @@
 //! What can go wrong between kbk and a Kafka cluster, as types that say what to do next.
 
-#![expect(unsafe_code, reason = "librdkafka's table of error names is read through pointers")]
+#![expect(
+    unsafe_code,
+    reason = "librdkafka's table of error names is read through pointers"
+)]
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -36,7 +39,9 @@ pub enum KafkaError {
         cause: String,
     },
     /// The credentials are good and lack a permission.
-    #[error("not allowed to {doing} ({cause}): grant this principal the permission, or use another one")]
+    #[error(
+        "not allowed to {doing} ({cause}): grant this principal the permission, or use another one"
+    )]
     Authorization {
         /// What was attempted, the resource included.
         doing: String,
@@ -44,7 +49,9 @@ pub enum KafkaError {
         cause: String,
     },
     /// The topic does not exist, or not any more.
-    #[error("topic {topic} does not exist (any more) while trying to {doing}; list what exists and check the spelling")]
+    #[error(
+        "topic {topic} does not exist (any more) while trying to {doing}; list what exists and check the spelling"
+    )]
     UnknownTopic {
         /// The topic.
         topic: String,
@@ -99,7 +106,9 @@ pub enum KafkaError {
         source_offset: i64,
     },
     /// A record was not written.
-    #[error("{topic}/{partition}: the record of source offset {source_offset} was not written: {cause}")]
+    #[error(
+        "{topic}/{partition}: the record of source offset {source_offset} was not written: {cause}"
+    )]
     Delivery {
         /// The target topic.
         topic: String,
@@ -117,7 +126,9 @@ pub enum KafkaError {
         cause: String,
     },
     /// The cluster does not know the call.
-    #[error("the cluster cannot {doing}: {cause}; it needs Apache Kafka 2.4 or newer, or one compatible with it")]
+    #[error(
+        "the cluster cannot {doing}: {cause}; it needs Apache Kafka 2.4 or newer, or one compatible with it"
+    )]
     Unsupported {
         /// What was attempted.
         doing: String,
@@ -125,7 +136,9 @@ pub enum KafkaError {
         cause: String,
     },
     /// The cluster is there and did not answer in time.
-    #[error("the cluster did not {doing} within {waited:?}: {cause}; look at the brokers' health, then try again")]
+    #[error(
+        "the cluster did not {doing} within {waited:?}: {cause}; look at the brokers' health, then try again"
+    )]
     Timeout {
         /// What was attempted.
         doing: String,
@@ -162,7 +175,10 @@ impl KafkaError {
             Code::UNKNOWN_TOPIC | Code::LOCAL_UNKNOWN_TOPIC | Code::UNKNOWN_TOPIC_ID
                 if topic.is_some() =>
             {
-                KafkaError::UnknownTopic { topic: topic.unwrap_or_default().to_owned(), doing }
+                KafkaError::UnknownTopic {
+                    topic: topic.unwrap_or_default().to_owned(),
+                    doing,
+                }
             }
             Code::FATAL => KafkaError::Fatal { cause },
             Code::UNSUPPORTED_FEATURE | Code::UNSUPPORTED_VERSION => {
@@ -200,7 +216,8 @@ impl Code {
     pub(super) const UNKNOWN_TOPIC: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART as i32);
     pub(super) const UNKNOWN_TOPIC_ID: Code = Code(Resp::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID as i32);
-    pub(super) const LOCAL_UNKNOWN_TOPIC: Code = Code(Resp::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC as i32);
+    pub(super) const LOCAL_UNKNOWN_TOPIC: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC as i32);
     pub(super) const UNKNOWN_PARTITION: Code =
         Code(Resp::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION as i32);
     pub(super) const FATAL: Code = Code(Resp::RD_KAFKA_RESP_ERR__FATAL as i32);
@@ -219,7 +236,8 @@ impl Code {
         Code(Resp::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32);
     pub(super) const BATCH_TOO_LARGE: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE as i32);
-    pub(super) const INVALID_TIMESTAMP: Code = Code(Resp::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP as i32);
+    pub(super) const INVALID_TIMESTAMP: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP as i32);
 
     /// What the last call on this thread that answers with a mere -1 or null failed with.
     pub(super) fn last() -> Code {
@@ -254,12 +272,18 @@ impl Code {
 
     /// What was said about the failure, with the code's own words where nothing was.
     pub(super) fn explain(self, detail: &str) -> String {
-        if detail.is_empty() { self.to_string() } else { format!("{detail} ({})", self.name()) }
+        if detail.is_empty() {
+            self.to_string()
+        } else {
+            format!("{detail} ({})", self.name())
+        }
     }
 
     /// The code's name in the protocol, such as `TOPIC_AUTHORIZATION_FAILED`.
     pub(super) fn name(self) -> String {
-        NAMES.get(&self.0).map_or_else(|| format!("error {}", self.0), |(name, _)| name.clone())
+        NAMES
+            .get(&self.0)
+            .map_or_else(|| format!("error {}", self.0), |(name, _)| name.clone())
     }
 }
 
@@ -279,7 +303,11 @@ static NAMES: LazyLock<HashMap<i32, (String, String)>> = LazyLock::new(|| {
     unsafe { rdkafka_sys::rd_kafka_get_err_descs(&mut table, &mut count) };
     let text = |text: *const std::ffi::c_char| {
         // SAFETY: names and descriptions are null or static C strings.
-        (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+        (!text.is_null()).then(|| {
+            unsafe { CStr::from_ptr(text) }
+                .to_string_lossy()
+                .into_owned()
+        })
     };
     (0..count)
         .filter_map(|index| {
@@ -309,6 +337,11 @@ mod tests {
     #[test]
     fn a_refused_topic_is_named() {
         let error = KafkaError::of(Code::TOPIC_DENIED, "read topic orders", Some("orders"), "");
-        assert!(error.to_string().starts_with("not allowed to read topic orders"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("not allowed to read topic orders"),
+            "{error}"
+        );
     }
 }

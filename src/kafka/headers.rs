@@ -1,6 +1,9 @@
 //! Record headers across the C boundary: names are bytes, lists repeat and keep their order.
 
-#![expect(unsafe_code, reason = "headers are reached through librdkafka's C functions")]
+#![expect(
+    unsafe_code,
+    reason = "headers are reached through librdkafka's C functions"
+)]
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
@@ -54,9 +57,8 @@ unsafe fn collect(list: *const sys::rd_kafka_headers_t, into: &mut Vec<Header<'s
     let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
     for index in 0.. {
         // SAFETY: the list is live, the out parameters are valid, and an index past the end answers NOENT.
-        let found = unsafe {
-            sys::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut size)
-        };
+        let found =
+            unsafe { sys::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut size) };
         if found != Resp::RD_KAFKA_RESP_ERR_NO_ERROR {
             break;
         }
@@ -82,7 +84,9 @@ static NAME_LENGTH: LazyLock<NameLength> = LazyLock::new(|| {
     if stored_length_is_where_expected() {
         stored_length
     } else {
-        tracing::warn!("unknown header layout in librdkafka: header names will end at their first NUL byte");
+        tracing::warn!(
+            "unknown header layout in librdkafka: header names will end at their first NUL byte"
+        );
         length_to_nul
     }
 });
@@ -96,7 +100,11 @@ const NAME_SIZE_BEFORE_NAME: usize = size_of::<usize>() + size_of::<*const c_cha
 unsafe fn stored_length(name: *const c_char) -> usize {
     // SAFETY: three words of the same allocation lie in front of the name, so this one is inside; it may be unaligned
     // in theory only, and is read as if it were.
-    unsafe { name.byte_sub(NAME_SIZE_BEFORE_NAME).cast::<usize>().read_unaligned() }
+    unsafe {
+        name.byte_sub(NAME_SIZE_BEFORE_NAME)
+            .cast::<usize>()
+            .read_unaligned()
+    }
 }
 
 /// # Safety
@@ -108,8 +116,12 @@ unsafe fn length_to_nul(name: *const c_char) -> usize {
 
 /// Builds headers with NULs in their names and null, empty and filled values, and checks the lengths found for them.
 fn stored_length_is_where_expected() -> bool {
-    let expected: [(&[u8], Option<&[u8]>); 4] =
-        [(b"plain", Some(b"value")), (b"a\0b", None), (b"", Some(b"")), (b"\0\0", Some(b"\0x"))];
+    let expected: [(&[u8], Option<&[u8]>); 4] = [
+        (b"plain", Some(b"value")),
+        (b"a\0b", None),
+        (b"", Some(b"")),
+        (b"\0\0", Some(b"\0x")),
+    ];
     let headers = expected.map(|(name, value)| Header { name, value });
     let list = HeaderList::new(Headers::Slice(&headers));
     let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
@@ -132,7 +144,8 @@ impl HeaderList {
         let list = unsafe { sys::rd_kafka_headers_new(Headers::count(&headers)) };
         let list = HeaderList(NonNull::new(list).expect("rd_kafka_headers_new never returns null"));
         for Header { name, value } in headers {
-            let (value, size) = value.map_or((ptr::null(), 0), |v| (v.as_ptr().cast::<c_void>(), v.len()));
+            let (value, size) =
+                value.map_or((ptr::null(), 0), |v| (v.as_ptr().cast::<c_void>(), v.len()));
             // SAFETY: pointers and sizes describe live slices, which librdkafka copies. An empty slice's pointer is
             // not null, so empty stays apart from null. It fails for a read-only list only, which this is not.
             unsafe {
@@ -177,10 +190,22 @@ mod tests {
     #[test]
     fn a_list_keeps_order_repetition_null_and_empty() {
         let headers = [
-            Header { name: b"a", value: Some(b"1") },
-            Header { name: b"a", value: None },
-            Header { name: b"\xff\0\xfe", value: Some(b"") },
-            Header { name: b"", value: Some(b"\0") },
+            Header {
+                name: b"a",
+                value: Some(b"1"),
+            },
+            Header {
+                name: b"a",
+                value: None,
+            },
+            Header {
+                name: b"\xff\0\xfe",
+                value: Some(b""),
+            },
+            Header {
+                name: b"",
+                value: Some(b"\0"),
+            },
         ];
         let list = HeaderList::new(Headers::Slice(&headers));
         let mut read = Vec::new();

@@ -15,9 +15,14 @@ impl LoginModule {
         let mut words = words(text)?.into_iter();
         let class = words.next().ok_or("it is empty")?;
         let name = class.rsplit('.').next().unwrap_or_default().to_owned();
-        words.next().ok_or("a word such as `required` must follow the class")?;
+        words
+            .next()
+            .ok_or("a word such as `required` must follow the class")?;
         let options = words
-            .map(|word| word.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())))
+            .map(|word| {
+                word.split_once('=')
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            })
             .collect::<Option<_>>()
             .ok_or("after `required` come options as key=\"value\"")?;
         Ok(LoginModule { name, options })
@@ -68,7 +73,12 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_without_secrets() {
-        for text in ["", "Module", "Module required user", "Module required password=\"x"] {
+        for text in [
+            "",
+            "Module",
+            "Module required user",
+            "Module required password=\"x",
+        ] {
             assert!(LoginModule::parse(text).is_err(), "{text}");
         }
     }

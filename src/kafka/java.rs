@@ -127,7 +127,11 @@ pub(super) fn translate<'f>(
     }
     if let Some((_, name)) = RENAMED.iter().find(|(java, _)| *java == key) {
         // Java's -1 for "as the system has it" is librdkafka's 0.
-        let value = if key.ends_with("buffer.bytes") && value == "-1" { "0" } else { value };
+        let value = if key.ends_with("buffer.bytes") && value == "-1" {
+            "0"
+        } else {
+            value
+        };
         return Ok(set([(*name, value)]));
     }
     match key {
@@ -156,18 +160,26 @@ fn set<const N: usize>(pairs: [(&'static str, &str); N]) -> Translation {
 fn login<'f>(text: &str, file: &impl Fn(&str) -> Option<&'f str>) -> Result<Translation, String> {
     let module = LoginModule::parse(text).map_err(str::to_owned)?;
     let required = |option: &str| {
-        module.option(option).ok_or_else(|| format!("{} needs the option {option}=\"...\"", module.name))
+        module
+            .option(option)
+            .ok_or_else(|| format!("{} needs the option {option}=\"...\"", module.name))
     };
     match module.name.as_str() {
-        "PlainLoginModule" => {
-            Ok(set([("sasl.username", required("username")?), ("sasl.password", required("password")?)]))
-        }
-        "ScramLoginModule" if module.option("tokenauth").is_some_and(|value| value == "true") => {
+        "PlainLoginModule" => Ok(set([
+            ("sasl.username", required("username")?),
+            ("sasl.password", required("password")?),
+        ])),
+        "ScramLoginModule"
+            if module
+                .option("tokenauth")
+                .is_some_and(|value| value == "true") =>
+        {
             Err("delegation tokens are not supported by librdkafka; use a SCRAM user".to_owned())
         }
-        "ScramLoginModule" => {
-            Ok(set([("sasl.username", required("username")?), ("sasl.password", required("password")?)]))
-        }
+        "ScramLoginModule" => Ok(set([
+            ("sasl.username", required("username")?),
+            ("sasl.password", required("password")?),
+        ])),
         "OAuthBearerLoginModule" => Ok(bearer(&module, file)),
         other => Err(format!(
             "the login module {other} cannot be used here; PlainLoginModule, ScramLoginModule and OAuthBearerLoginModule can"
@@ -229,7 +241,11 @@ fn store_kind(path: &str, declared: Option<&str>) -> Result<Store, String> {
         Some("PKCS12") => return Ok(Store::Pkcs12),
         // Java opens PKCS12 under the name of JKS too, so the bytes decide.
         Some("JKS") | None => {}
-        Some(other) => return Err(format!("stores of type {other} cannot be read; export it as PEM")),
+        Some(other) => {
+            return Err(format!(
+                "stores of type {other} cannot be read; export it as PEM"
+            ));
+        }
     }
     let mut magic = [0; 4];
     File::open(path)
@@ -256,7 +272,10 @@ fn trust_store(path: &str, declared: Option<&str>) -> Result<Translation, String
 
 fn key_store(path: &str, declared: Option<&str>) -> Result<Translation, String> {
     match store_kind(path, declared)? {
-        Store::Pem => Ok(set([("ssl.certificate.location", path), ("ssl.key.location", path)])),
+        Store::Pem => Ok(set([
+            ("ssl.certificate.location", path),
+            ("ssl.key.location", path),
+        ])),
         Store::Pkcs12 => Ok(set([("ssl.keystore.location", path)])),
         Store::Jks => Err(format!(
             "{path} is a JKS key store, which librdkafka cannot read; convert it once with \
@@ -285,7 +304,8 @@ mod tests {
 
     #[test]
     fn unsecured_bearer_tokens() {
-        let text = "a.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"thePrincipal\";";
+        let text =
+            "a.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"thePrincipal\";";
         let expected = set([
             ("sasl.oauthbearer.config", "principal=thePrincipal"),
             ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
@@ -295,14 +315,23 @@ mod tests {
 
     #[test]
     fn a_login_module_that_is_java_only_is_refused_by_name() {
-        let error = alone("sasl.jaas.config", "com.sun.security.auth.module.Krb5LoginModule required;");
+        let error = alone(
+            "sasl.jaas.config",
+            "com.sun.security.auth.module.Krb5LoginModule required;",
+        );
         assert!(error.unwrap_err().contains("Krb5LoginModule"));
     }
 
     #[test]
     fn an_empty_endpoint_algorithm_switches_the_check_off() {
-        assert_eq!(alone(ENDPOINT_CHECK, ""), Ok(set([(ENDPOINT_CHECK, "none")])));
-        assert_eq!(alone(ENDPOINT_CHECK, "https"), Ok(set([(ENDPOINT_CHECK, "https")])));
+        assert_eq!(
+            alone(ENDPOINT_CHECK, ""),
+            Ok(set([(ENDPOINT_CHECK, "none")]))
+        );
+        assert_eq!(
+            alone(ENDPOINT_CHECK, "https"),
+            Ok(set([(ENDPOINT_CHECK, "https")]))
+        );
     }
 
     #[test]
@@ -316,11 +345,33 @@ mod tests {
         let pem = file("a.pem", b"-----BEGIN CERTIFICATE-----\n");
         let pkcs12 = file("a.p12", &[0x30, 0x82, 0x0A, 0x00]);
         let jks = file("a.jks", &[0xFE, 0xED, 0xFE, 0xED, 0, 0, 0, 2]);
-        assert_eq!(alone("ssl.truststore.location", &pem), Ok(set([("ssl.ca.location", &pem)])));
-        assert_eq!(alone("ssl.keystore.location", &pkcs12), Ok(set([("ssl.keystore.location", &pkcs12)])));
-        assert!(alone("ssl.truststore.location", &jks).unwrap_err().contains("keytool -exportcert"));
-        assert!(alone("ssl.truststore.location", &pkcs12).unwrap_err().contains("keytool -exportcert"));
-        assert!(alone("ssl.keystore.location", &jks).unwrap_err().contains("keytool -importkeystore"));
-        assert!(alone("ssl.keystore.location", "/no/such/file").unwrap_err().contains("/no/such/file"));
+        assert_eq!(
+            alone("ssl.truststore.location", &pem),
+            Ok(set([("ssl.ca.location", &pem)]))
+        );
+        assert_eq!(
+            alone("ssl.keystore.location", &pkcs12),
+            Ok(set([("ssl.keystore.location", &pkcs12)]))
+        );
+        assert!(
+            alone("ssl.truststore.location", &jks)
+                .unwrap_err()
+                .contains("keytool -exportcert")
+        );
+        assert!(
+            alone("ssl.truststore.location", &pkcs12)
+                .unwrap_err()
+                .contains("keytool -exportcert")
+        );
+        assert!(
+            alone("ssl.keystore.location", &jks)
+                .unwrap_err()
+                .contains("keytool -importkeystore")
+        );
+        assert!(
+            alone("ssl.keystore.location", "/no/such/file")
+                .unwrap_err()
+                .contains("/no/such/file")
+        );
     }
 }

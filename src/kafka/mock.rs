@@ -40,15 +40,22 @@ impl EmbeddedCluster {
 
     /// Cuts all connections and takes no new ones.
     pub fn go_down(&self) -> Result<(), KafkaError> {
-        self.0.broker_down(-1).map_err(|error| failed("take the brokers down", &error))
+        self.0
+            .broker_down(-1)
+            .map_err(|error| failed("take the brokers down", &error))
     }
 
     /// Takes connections again.
     pub fn come_up(&self) -> Result<(), KafkaError> {
-        self.0.broker_up(-1).map_err(|error| failed("bring the brokers up", &error))
+        self.0
+            .broker_up(-1)
+            .map_err(|error| failed("bring the brokers up", &error))
     }
 }
 
 fn failed(doing: &str, error: &rdkafka::error::KafkaError) -> KafkaError {
-    KafkaError::Other { doing: doing.to_owned(), cause: error.to_string() }
+    KafkaError::Other {
+        doing: doing.to_owned(),
+        cause: error.to_string(),
+    }
 }

@@ -65,7 +65,10 @@ fn skip_blanks(chars: &mut Peekable<Chars<'_>>) {
 }
 
 /// Reads up to an unescaped character for which `ends` holds, which stays.
-fn unescape(chars: &mut Peekable<Chars<'_>>, ends: fn(char) -> bool) -> Result<String, &'static str> {
+fn unescape(
+    chars: &mut Peekable<Chars<'_>>,
+    ends: fn(char) -> bool,
+) -> Result<String, &'static str> {
     let mut text = String::new();
     while let Some(c) = chars.next_if(|&c| !ends(c)) {
         text.push(if c == '\\' { escaped(chars)? } else { c });
@@ -96,7 +99,10 @@ fn unicode(chars: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> {
         return Err(MALFORMED);
     }
     let second = utf16_unit(chars).ok_or(MALFORMED)?;
-    char::decode_utf16([first, second]).next().and_then(Result::ok).ok_or(MALFORMED)
+    char::decode_utf16([first, second])
+        .next()
+        .and_then(Result::ok)
+        .ok_or(MALFORMED)
 }
 
 fn utf16_unit(chars: &mut Peekable<Chars<'_>>) -> Option<u16> {
@@ -112,7 +118,11 @@ mod tests {
     use super::*;
 
     fn pairs(text: &str) -> Vec<(usize, String, String)> {
-        parse(text).unwrap().into_iter().map(|p| (p.line, p.key, p.value)).collect()
+        parse(text)
+            .unwrap()
+            .into_iter()
+            .map(|p| (p.line, p.key, p.value))
+            .collect()
     }
 
     fn pair(line: usize, key: &str, value: &str) -> (usize, String, String) {
@@ -136,7 +146,10 @@ mod tests {
     #[test]
     fn continued_lines_count_as_one_entry_at_its_first_line() {
         let text = "a=x \\\n    y\\\\\nb=z\r\nc=1\\";
-        assert_eq!(pairs(text), [pair(1, "a", "x y\\"), pair(3, "b", "z"), pair(4, "c", "1")]);
+        assert_eq!(
+            pairs(text),
+            [pair(1, "a", "x y\\"), pair(3, "b", "z"), pair(4, "c", "1")]
+        );
     }
 
     #[test]

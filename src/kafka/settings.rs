@@ -99,15 +99,47 @@ impl fmt::Display for Origin {
 
 /// Properties that kbk sets itself and that nobody may change: name, value, why.
 const FIXED: [(&str, &str, &str); 10] = [
-    ("enable.auto.commit", "false", "a backup keeps its own positions and commits none"),
-    ("enable.auto.offset.store", "false", "a backup keeps its own positions and commits none"),
-    ("auto.offset.reset", "error", "a jump over lost records must be noticed"),
-    ("isolation.level", "read_committed", "records of aborted transactions must not be backed up"),
-    ("enable.partition.eof", "true", "the end of a partition is known by it"),
+    (
+        "enable.auto.commit",
+        "false",
+        "a backup keeps its own positions and commits none",
+    ),
+    (
+        "enable.auto.offset.store",
+        "false",
+        "a backup keeps its own positions and commits none",
+    ),
+    (
+        "auto.offset.reset",
+        "error",
+        "a jump over lost records must be noticed",
+    ),
+    (
+        "isolation.level",
+        "read_committed",
+        "records of aborted transactions must not be backed up",
+    ),
+    (
+        "enable.partition.eof",
+        "true",
+        "the end of a partition is known by it",
+    ),
     ("check.crcs", "true", "damage on the way must be noticed"),
-    ("enable.idempotence", "true", "retries would double or reorder records"),
-    ("acks", "all", "a record counts as restored when all replicas have it"),
-    ("allow.auto.create.topics", "false", "looking at a topic must not create it"),
+    (
+        "enable.idempotence",
+        "true",
+        "retries would double or reorder records",
+    ),
+    (
+        "acks",
+        "all",
+        "a record counts as restored when all replicas have it",
+    ),
+    (
+        "allow.auto.create.topics",
+        "false",
+        "looking at a topic must not create it",
+    ),
     ("enable.metrics.push", "false", "a backup reports to nobody"),
 ];
 
@@ -127,7 +159,10 @@ const ALIASES: [(&str, &str); 9] = [
 /// Properties that would make another kind of client of it.
 const UNUSABLE: [(&str, &str); 3] = [
     ("transactional.id", "kbk does not write in transactions"),
-    ("test.mock.num.brokers", "`kbk demo` has a cluster of its own"),
+    (
+        "test.mock.num.brokers",
+        "`kbk demo` has a cluster of its own",
+    ),
     ("plugin.library.paths", "kbk loads no code into itself"),
 ];
 
@@ -170,7 +205,10 @@ impl ClientSettings {
         let memory_bytes = memory_bytes.clamp(4 << 20, 1 << 30);
         let fetch_bytes = memory_bytes / 4;
         self.over(&[
-            ("queued.max.messages.kbytes", (memory_bytes / 2 / 1024).to_string()),
+            (
+                "queued.max.messages.kbytes",
+                (memory_bytes / 2 / 1024).to_string(),
+            ),
             // The bound in bytes is what shall limit, so the other must not.
             ("queued.min.messages", "10000000".to_owned()),
             // Look again at once when the queue was full: by default a second later.
@@ -191,7 +229,10 @@ impl ClientSettings {
             ("max.in.flight.requests.per.connection", "5".to_owned()),
             // The largest that librdkafka takes: the broker and the topic decide.
             ("message.max.bytes", "1000000000".to_owned()),
-            ("batch.size", batch_bytes.clamp(1, i32::MAX as usize).to_string()),
+            (
+                "batch.size",
+                batch_bytes.clamp(1, i32::MAX as usize).to_string(),
+            ),
             ("linger.ms", "10".to_owned()),
             ("queue.buffering.max.kbytes", queue_kbytes.to_string()),
             ("queue.buffering.max.messages", "1000000".to_owned()),
@@ -242,21 +283,34 @@ struct Builder {
 
 impl Builder {
     fn new() -> Builder {
-        Builder { native: NativeConf::new(), config: ClientConfig::default() }
+        Builder {
+            native: NativeConf::new(),
+            config: ClientConfig::default(),
+        }
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), SettingsError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let properties = properties::parse(&text).map_err(|error| SettingsError::Syntax {
-            origin: Origin::File { path: path.to_owned(), line: error.line },
+            origin: Origin::File {
+                path: path.to_owned(),
+                line: error.line,
+            },
             what: error.what,
         })?;
         // As in Java, the last of equal keys counts.
-        let entries: BTreeMap<&str, &Property> =
-            properties.iter().map(|property| (property.key.as_str(), property)).collect();
+        let entries: BTreeMap<&str, &Property> = properties
+            .iter()
+            .map(|property| (property.key.as_str(), property))
+            .collect();
         for property in entries.values() {
-            let origin = Origin::File { path: path.to_owned(), line: property.line };
+            let origin = Origin::File {
+                path: path.to_owned(),
+                line: property.line,
+            };
             self.add_property(&origin, property, &entries)?;
         }
         Ok(())
@@ -291,20 +345,27 @@ impl Builder {
 
     fn set(&mut self, origin: &Origin, key: &str, value: &str) -> Result<(), SettingsError> {
         let (origin, key) = (origin.clone(), canonical(key).to_owned());
-        self.check_compiled_in(&key, value).map_err(|cause| SettingsError::InvalidValue {
-            origin: origin.clone(),
-            key: key.clone(),
-            cause,
-        })?;
+        self.check_compiled_in(&key, value)
+            .map_err(|cause| SettingsError::InvalidValue {
+                origin: origin.clone(),
+                key: key.clone(),
+                cause,
+            })?;
         match self.native.set(&key, value) {
             Ok(()) => {
                 self.config.set(&key, value);
                 Ok(())
             }
-            Err(ConfError::Invalid(cause)) => Err(SettingsError::InvalidValue { origin, key, cause }),
+            Err(ConfError::Invalid(cause)) => {
+                Err(SettingsError::InvalidValue { origin, key, cause })
+            }
             Err(ConfError::Unknown) => {
                 let nearest = self.nearest(&key, &origin);
-                Err(SettingsError::UnknownKey { origin, key, nearest })
+                Err(SettingsError::UnknownKey {
+                    origin,
+                    key,
+                    nearest,
+                })
             }
         }
     }
@@ -324,7 +385,10 @@ impl Builder {
             _ => return Ok(()),
         };
         let features = self.native.features();
-        if features.split(',').any(|compiled_in| compiled_in == feature) {
+        if features
+            .split(',')
+            .any(|compiled_in| compiled_in == feature)
+        {
             Ok(())
         } else {
             Err(advice.to_owned())
@@ -347,7 +411,9 @@ impl Builder {
 
     fn finish(self) -> Result<ClientSettings, SettingsError> {
         match self.config.get("bootstrap.servers") {
-            Some(servers) if !servers.trim().is_empty() => Ok(ClientSettings { config: self.config }),
+            Some(servers) if !servers.trim().is_empty() => Ok(ClientSettings {
+                config: self.config,
+            }),
             _ => Err(SettingsError::NoBootstrapServer),
         }
     }
@@ -355,7 +421,10 @@ impl Builder {
 
 /// The name under which a property is kept.
 fn canonical(key: &str) -> &str {
-    ALIASES.iter().find(|(alias, _)| *alias == key).map_or(key, |(_, name)| name)
+    ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == key)
+        .map_or(key, |(_, name)| name)
 }
 
 /// Refuses an option that would break what kbk promises.
@@ -365,11 +434,16 @@ fn refuse(key: &str, value: &str) -> Result<(), SettingsError> {
         .iter()
         .find(|(name, required, _)| *name == key && !means(value, required))
         .map(|(_, _, why)| *why);
-    let unusable = UNUSABLE.iter().find(|(name, _)| *name == key).map(|(_, why)| *why);
+    let unusable = UNUSABLE
+        .iter()
+        .find(|(name, _)| *name == key)
+        .map(|(_, why)| *why);
     match fixed.or(unusable) {
-        Some(why) => {
-            Err(SettingsError::Refused { origin: Origin::Option, key: key.to_owned(), why })
-        }
+        Some(why) => Err(SettingsError::Refused {
+            origin: Origin::Option,
+            key: key.to_owned(),
+            why,
+        }),
         None => Ok(()),
     }
 }
@@ -378,7 +452,10 @@ fn refuse(key: &str, value: &str) -> Result<(), SettingsError> {
 fn means(value: &str, required: &str) -> bool {
     let value = value.trim().to_lowercase();
     value == required
-        || matches!((value.as_str(), required), ("-1", "all") | ("1" | "t", "true") | ("0" | "f", "false"))
+        || matches!(
+            (value.as_str(), required),
+            ("-1", "all") | ("1" | "t", "true") | ("0" | "f", "false")
+        )
 }
 
 #[cfg(test)]
@@ -386,8 +463,10 @@ mod tests {
     use super::*;
 
     fn options(pairs: &[(&str, &str)]) -> Result<ClientSettings, SettingsError> {
-        let pairs: Vec<_> =
-            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         ClientSettings::new(Some("a:9092"), None, &pairs)
     }
 
@@ -424,17 +503,28 @@ mod tests {
         }
         assert_eq!(config.get("group.id"), None);
         let shown = format!("{settings:?} {config:?}");
-        assert!(shown.contains("alice") && !shown.contains("alice-secret"), "{shown}");
+        assert!(
+            shown.contains("alice") && !shown.contains("alice-secret"),
+            "{shown}"
+        );
     }
 
     #[test]
     fn unknown_keys_name_their_line_and_the_nearest() {
-        let error = file("bootstrap.servers=a\n\nsecurity.protokol=SSL\n").unwrap_err().to_string();
-        assert!(error.contains("line 3") && error.contains("did you mean `security.protocol`"), "{error}");
+        let error = file("bootstrap.servers=a\n\nsecurity.protokol=SSL\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("line 3") && error.contains("did you mean `security.protocol`"),
+            "{error}"
+        );
         let error = file("key.serialiser=x\n").unwrap_err().to_string();
         assert!(error.contains("did you mean `key.serializer`"), "{error}");
         let error = options(&[("batch.sice", "1")]).unwrap_err().to_string();
-        assert!(error.contains("-X: unknown property `batch.sice`; did you mean `batch.size`?"), "{error}");
+        assert!(
+            error.contains("-X: unknown property `batch.sice`; did you mean `batch.size`?"),
+            "{error}"
+        );
         let error = options(&[("zzzzzz", "1")]).unwrap_err().to_string();
         assert!(error.ends_with("`zzzzzz`"), "{error}");
     }
@@ -442,26 +532,39 @@ mod tests {
     #[test]
     fn impossible_values_are_refused_by_name() {
         let error = options(&[("socket.timeout.ms", "soon")]).unwrap_err();
-        assert!(matches!(error, SettingsError::InvalidValue { key, .. } if key == "socket.timeout.ms"));
+        assert!(
+            matches!(error, SettingsError::InvalidValue { key, .. } if key == "socket.timeout.ms")
+        );
     }
 
     #[test]
     fn errors_do_not_repeat_secrets() {
-        let jaas = "sasl.jaas.config=x.PlainLoginModule required username=\"u\" password=\"hunter2\n";
+        let jaas =
+            "sasl.jaas.config=x.PlainLoginModule required username=\"u\" password=\"hunter2\n";
         let error = file(jaas).unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        assert!(
+            !format!("{error} {error:?}").contains("hunter2"),
+            "{error:?}"
+        );
     }
 
     #[test]
     fn options_win_over_bootstrap_server_and_that_over_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("client.properties");
-        std::fs::write(&path, "bootstrap.servers=file:1\nclient.id=file\nsasl.mechanisms=PLAIN\n").unwrap();
+        std::fs::write(
+            &path,
+            "bootstrap.servers=file:1\nclient.id=file\nsasl.mechanisms=PLAIN\n",
+        )
+        .unwrap();
         let option = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let settings = ClientSettings::new(
             Some("flag:1"),
             Some(&path),
-            &[option("client.id", "option"), option("sasl.mechanism", "SCRAM-SHA-256")],
+            &[
+                option("client.id", "option"),
+                option("sasl.mechanism", "SCRAM-SHA-256"),
+            ],
         )
         .unwrap();
         assert_eq!(settings.bootstrap_servers(), "flag:1");
@@ -483,31 +586,55 @@ mod tests {
             ("transactional.id", "x"),
         ] {
             let error = options(&[(key, value)]).unwrap_err();
-            assert!(matches!(error, SettingsError::Refused { .. }), "{key}: {error}");
+            assert!(
+                matches!(error, SettingsError::Refused { .. }),
+                "{key}: {error}"
+            );
         }
-        for (key, value) in [("acks", "-1"), ("enable.auto.commit", "false"), ("linger.ms", "50")] {
+        for (key, value) in [
+            ("acks", "-1"),
+            ("enable.auto.commit", "false"),
+            ("linger.ms", "50"),
+        ] {
             assert!(options(&[(key, value)]).is_ok(), "{key}={value}");
         }
     }
 
     #[test]
     fn no_cluster_is_an_error() {
-        assert!(matches!(ClientSettings::new(None, None, &[]), Err(SettingsError::NoBootstrapServer)));
+        assert!(matches!(
+            ClientSettings::new(None, None, &[]),
+            Err(SettingsError::NoBootstrapServer)
+        ));
     }
 
     #[test]
     fn what_is_not_compiled_in_is_said_plainly() {
-        let error = options(&[("sasl.mechanism", "GSSAPI")]).unwrap_err().to_string();
+        let error = options(&[("sasl.mechanism", "GSSAPI")])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("Kerberos"), "{error}");
         for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] {
-            assert!(options(&[("sasl.mechanism", mechanism), ("security.protocol", "SASL_SSL")]).is_ok());
+            assert!(
+                options(&[
+                    ("sasl.mechanism", mechanism),
+                    ("security.protocol", "SASL_SSL")
+                ])
+                .is_ok()
+            );
         }
     }
 
     #[test]
     fn every_default_is_a_property_that_librdkafka_takes() {
         let settings = options(&[]).unwrap();
-        for config in [settings.admin(), settings.consumer(1), settings.consumer(usize::MAX), settings.producer(1, 1), settings.producer(usize::MAX, usize::MAX)] {
+        for config in [
+            settings.admin(),
+            settings.consumer(1),
+            settings.consumer(usize::MAX),
+            settings.producer(1, 1),
+            settings.producer(usize::MAX, usize::MAX),
+        ] {
             let mut native = NativeConf::new();
             for (key, value) in &config.0 {
                 assert!(native.set(key, value).is_ok(), "{key}={value}");

@@ -1,6 +1,9 @@
 //! Writing records to partitions: idempotent, in order, byte for byte, and reported when all replicas have them.
 
-#![expect(unsafe_code, reason = "produces through librdkafka and receives its delivery reports")]
+#![expect(
+    unsafe_code,
+    reason = "produces through librdkafka and receives its delivery reports"
+)]
 
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -10,6 +13,7 @@ use std::time::{Duration, Instant};
 use kbk_format::record::{Headers, Record};
 use rdkafka_sys as sys;
 use sys::rd_kafka_vtype_t as Kind;
+use sys::rd_kafka_vu_s__bindgen_ty_1 as Value;
 
 use super::client::{Client, Failure, delivery_state, millis, owned_text};
 use super::error::{Code, KafkaError};
@@ -88,16 +92,25 @@ impl Producer {
         let deliveries = Box::new(RefCell::new(Deliveries::new(&targets)));
         let config = settings.producer(options.queue_bytes, options.batch_bytes);
         // SAFETY: the box keeps its address and is dropped after the client, and the callback expects its type.
-        let client = unsafe {
-            Client::producer(&config, on_delivery, NonNull::from(&*deliveries).cast())
-        }?;
+        let client =
+            unsafe { Client::producer(&config, on_delivery, NonNull::from(&*deliveries).cast()) }?;
         client.connect(Client::PATIENCE)?;
         let mut topics = Topics::default();
         for (number, target) in targets.iter().enumerate() {
             let topic = topics.open(&client, &target.topic)?;
-            deliveries.borrow_mut().numbers.insert(topic, target.partition, number);
+            deliveries
+                .borrow_mut()
+                .numbers
+                .insert(topic, target.partition, number);
         }
-        Ok(Producer { topics, client, deliveries, targets, options, unpolled: 0 })
+        Ok(Producer {
+            topics,
+            client,
+            deliveries,
+            targets,
+            options,
+            unpolled: 0,
+        })
     }
 
     /// Takes a copy of the record for writing to `targets[target]`; blocks while the queue is full.
@@ -105,8 +118,8 @@ impl Producer {
         const POLL_EVERY: u32 = 256;
         self.check()?;
         self.refuse_what_would_change(target, record)?;
-        let headers = (Headers::count(&record.headers) > 0)
-            .then(|| HeaderList::new(record.headers.clone()));
+        let headers =
+            (Headers::count(&record.headers) > 0).then(|| HeaderList::new(record.headers.clone()));
         let mut waiting = None;
         while let Some(failure) = self.produce(target, record, headers.as_ref())? {
             if failure.code != Code::QUEUE_FULL {
@@ -137,9 +150,11 @@ impl Producer {
         let started = Instant::now();
         loop {
             // SAFETY: the client is live. It serves the delivery reports itself.
-            let code = Code(unsafe {
-                sys::rd_kafka_flush(self.client.as_ptr(), millis(SLICE.min(wait)))
-            } as i32);
+            let code =
+                Code(
+                    unsafe { sys::rd_kafka_flush(self.client.as_ptr(), millis(SLICE.min(wait))) }
+                        as i32,
+                );
             self.after_poll()?;
             if code == Code::NONE {
                 return Ok(());
@@ -180,7 +195,11 @@ impl Producer {
         let Target { topic, partition } = &self.targets[target];
         let (topic, partition, source_offset) = (topic, *partition, record.offset);
         if record.timestamp == 0 {
-            return Err(KafkaError::TimestampZero { topic: topic.clone(), partition, source_offset });
+            return Err(KafkaError::TimestampZero {
+                topic: topic.clone(),
+                partition,
+                source_offset,
+            });
         }
         if record.control {
             return Err(KafkaError::Delivery {
@@ -192,7 +211,10 @@ impl Producer {
         }
         let size_bytes = size(record);
         if size_bytes > self.options.queue_bytes {
-            let cause = format!("the producer's queue holds {} bytes", self.options.queue_bytes);
+            let cause = format!(
+                "the producer's queue holds {} bytes",
+                self.options.queue_bytes
+            );
             return Err(KafkaError::RecordTooLarge {
                 topic: topic.clone(),
                 partition,
@@ -214,23 +236,53 @@ impl Producer {
         let Target { topic, partition } = &self.targets[target];
         let topic = self.topics.open(&self.client, topic)?;
         let arguments = [
-            argument(Kind::RD_KAFKA_VTYPE_RKT, Value { rkt: topic.as_ptr() }),
+            argument(
+                Kind::RD_KAFKA_VTYPE_RKT,
+                Value {
+                    rkt: topic.as_ptr(),
+                },
+            ),
             argument(Kind::RD_KAFKA_VTYPE_PARTITION, Value { i32_: *partition }),
-            argument(Kind::RD_KAFKA_VTYPE_MSGFLAGS, Value { i: sys::RD_KAFKA_MSG_F_COPY }),
-            argument(Kind::RD_KAFKA_VTYPE_TIMESTAMP, Value { i64_: record.timestamp }),
+            argument(
+                Kind::RD_KAFKA_VTYPE_MSGFLAGS,
+                Value {
+                    i: sys::RD_KAFKA_MSG_F_COPY,
+                },
+            ),
+            argument(
+                Kind::RD_KAFKA_VTYPE_TIMESTAMP,
+                Value {
+                    i64_: record.timestamp,
+                },
+            ),
             argument(Kind::RD_KAFKA_VTYPE_KEY, memory(record.key)),
             argument(Kind::RD_KAFKA_VTYPE_VALUE, memory(record.value)),
-            argument(Kind::RD_KAFKA_VTYPE_OPAQUE, Value { ptr: to_opaque(record.offset) }),
+            argument(
+                Kind::RD_KAFKA_VTYPE_OPAQUE,
+                Value {
+                    ptr: to_opaque(record.offset),
+                },
+            ),
             argument(
                 Kind::RD_KAFKA_VTYPE_HEADERS,
-                Value { headers: headers.map_or(std::ptr::null_mut(), HeaderList::as_ptr) },
+                Value {
+                    headers: headers.map_or(std::ptr::null_mut(), HeaderList::as_ptr),
+                },
             ),
         ];
-        let count = if headers.is_some() { arguments.len() } else { arguments.len() - 1 };
+        let count = if headers.is_some() {
+            arguments.len()
+        } else {
+            arguments.len() - 1
+        };
         // SAFETY: each argument's value is of the kind it says, and all that is pointed to lives for the call, which
         // copies it.
         Ok(unsafe {
-            Failure::of(sys::rd_kafka_produceva(self.client.as_ptr(), arguments.as_ptr(), count))
+            Failure::of(sys::rd_kafka_produceva(
+                self.client.as_ptr(),
+                arguments.as_ptr(),
+                count,
+            ))
         })
     }
 
@@ -242,7 +294,11 @@ impl Producer {
         if self.outstanding() < before {
             *since = Instant::now();
         }
-        let down = self.client.events().down_for().is_some_and(|down| down >= self.options.patience);
+        let down = self
+            .client
+            .events()
+            .down_for()
+            .is_some_and(|down| down >= self.options.patience);
         if down && since.elapsed() >= self.options.patience {
             return Err(self.client.unreachable());
         }
@@ -296,9 +352,13 @@ impl Deliveries {
     fn check(&self) -> Result<(), KafkaError> {
         match &self.failed {
             None => Ok(()),
-            Some(Failed { target, source_offset, size_bytes, code, text }) => {
-                Err(self.undelivered(*target, *source_offset, *size_bytes, *code, text))
-            }
+            Some(Failed {
+                target,
+                source_offset,
+                size_bytes,
+                code,
+                text,
+            }) => Err(self.undelivered(*target, *source_offset, *size_bytes, *code, text)),
         }
     }
 
@@ -375,8 +435,12 @@ unsafe extern "C" fn on_delivery(
             from_opaque((&raw const (*message)._private).read()),
         )
     };
-    let Some(mut deliveries) = deliveries.and_then(|cell| cell.try_borrow_mut().ok()) else { return };
-    let Some(target) = deliveries.numbers.get(topic, partition) else { return };
+    let Some(mut deliveries) = deliveries.and_then(|cell| cell.try_borrow_mut().ok()) else {
+        return;
+    };
+    let Some(target) = deliveries.numbers.get(topic, partition) else {
+        return;
+    };
     if code == Code::NONE {
         deliveries.acknowledge(target, offset);
     } else if deliveries.failed.is_none() {
@@ -388,11 +452,15 @@ unsafe extern "C" fn on_delivery(
                 owned_text(sys::rd_kafka_message_produce_errstr(message)),
             )
         };
-        deliveries.failed = Some(Failed { target, source_offset, size_bytes, code, text });
+        deliveries.failed = Some(Failed {
+            target,
+            source_offset,
+            size_bytes,
+            code,
+            text,
+        });
     }
 }
-
-use sys::rd_kafka_vu_s__bindgen_ty_1 as Value;
 
 fn argument(vtype: Kind, u: Value) -> sys::rd_kafka_vu_t {
     sys::rd_kafka_vu_t { vtype, u }
@@ -400,9 +468,12 @@ fn argument(vtype: Kind, u: Value) -> sys::rd_kafka_vu_t {
 
 /// Bytes, or null. An empty slice has a pointer that is not null, so empty stays apart from null.
 fn memory(bytes: Option<&[u8]>) -> Value {
-    let (ptr, size) =
-        bytes.map_or((std::ptr::null_mut(), 0), |bytes| (bytes.as_ptr().cast_mut().cast(), bytes.len()));
-    Value { mem: sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr, size } }
+    let (ptr, size) = bytes.map_or((std::ptr::null_mut(), 0), |bytes| {
+        (bytes.as_ptr().cast_mut().cast(), bytes.len())
+    });
+    Value {
+        mem: sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr, size },
+    }
 }
 
 /// A source offset in the place of the pointer that librdkafka carries with each message; it is never followed.

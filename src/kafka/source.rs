@@ -82,7 +82,10 @@ pub struct SourceOptions {
 
 impl Default for SourceOptions {
     fn default() -> SourceOptions {
-        SourceOptions { memory_bytes: 32 << 20, patience: Duration::from_secs(60) }
+        SourceOptions {
+            memory_bytes: 32 << 20,
+            patience: Duration::from_secs(60),
+        }
     }
 }
 
@@ -135,7 +138,12 @@ impl Source {
         }
         let slots: Vec<Slot> = ranges
             .into_iter()
-            .map(|range| Slot { position: range.start, range, state: State::Waiting, refusals: 0 })
+            .map(|range| Slot {
+                position: range.start,
+                range,
+                state: State::Waiting,
+                refusals: 0,
+            })
             .collect();
         Ok(Source {
             batch: Batch::new(),
@@ -193,7 +201,11 @@ impl Source {
     ) -> Result<(), SourceError<S::Error>> {
         let Some(slot) = self.numbers.get(message.topic(), message.partition()) else {
             let cause = message.code().explain(&message.error_text());
-            return Err(KafkaError::Other { doing: "read".to_owned(), cause }.into());
+            return Err(KafkaError::Other {
+                doing: "read".to_owned(),
+                cause,
+            }
+            .into());
         };
         if self.slots[slot].state == State::Finished {
             return Ok(());
@@ -230,7 +242,8 @@ impl Source {
             slot.position = offset + 1;
             match message.record(&mut self.scratch) {
                 Ok((timestamp_type, record)) => {
-                    sink.record(index, timestamp_type, &record).map_err(SourceError::Sink)?;
+                    sink.record(index, timestamp_type, &record)
+                        .map_err(SourceError::Sink)?;
                 }
                 Err(code) => return Err(slot.unreadable(offset, &code.to_string()).into()),
             }
@@ -244,7 +257,11 @@ impl Source {
         slot: usize,
         sink: &mut S,
     ) -> Result<(), SourceError<S::Error>> {
-        if self.slots[slot].reached_end() { self.finish(slot, sink) } else { Ok(()) }
+        if self.slots[slot].reached_end() {
+            self.finish(slot, sink)
+        } else {
+            Ok(())
+        }
     }
 
     fn finish<S: RecordSink>(
@@ -288,7 +305,9 @@ impl Source {
     /// An error in the place of a record: waited out if it is of the passing kind, else the end.
     fn failed(&self, index: usize, code: Code, message: &Message) -> Result<(), KafkaError> {
         let slot = &self.slots[index];
-        let PartitionRange { topic, partition, .. } = &slot.range;
+        let PartitionRange {
+            topic, partition, ..
+        } = &slot.range;
         match code {
             Code::LOG_TRUNCATION => {
                 let (log_start_offset, log_end_offset) = self.log_bounds(index)?;
@@ -307,7 +326,12 @@ impl Source {
             | Code::LOCAL_UNKNOWN_TOPIC
             | Code::TOPIC_DENIED => {
                 let doing = format!("read topic {topic}");
-                Err(KafkaError::of(code, &doing, Some(topic), &message.error_text()))
+                Err(KafkaError::of(
+                    code,
+                    &doing,
+                    Some(topic),
+                    &message.error_text(),
+                ))
             }
             // Among these are failed checksums, after which librdkafka would go on behind the damage.
             code => Err(slot.unreadable(slot.position, &code.explain(&message.error_text()))),
@@ -316,17 +340,35 @@ impl Source {
 
     /// Nothing arrived: asks why from time to time, and at last gives up.
     fn bear(&self, quiet: &mut Quiet) -> Result<(), KafkaError> {
-        if self.client.events().down_for().is_some_and(|down| down >= self.patience) {
+        if self
+            .client
+            .events()
+            .down_for()
+            .is_some_and(|down| down >= self.patience)
+        {
             return Err(self.client.unreachable());
         }
         let reading = |slot: &Slot| slot.state == State::Reading;
-        let Some(index) = self.slots.iter().position(reading).filter(|_| quiet.is_due()) else {
+        let Some(index) = self
+            .slots
+            .iter()
+            .position(reading)
+            .filter(|_| quiet.is_due())
+        else {
             return Ok(());
         };
-        let Slot { range: PartitionRange { topic, partition, .. }, position, .. } = &self.slots[index];
+        let Slot {
+            range: PartitionRange {
+                topic, partition, ..
+            },
+            position,
+            ..
+        } = &self.slots[index];
         let waited = quiet.since.elapsed();
         let cause = match self.look_for(index) {
-            Err(error @ (KafkaError::UnknownTopic { .. } | KafkaError::OffsetOutOfRange { .. })) => {
+            Err(
+                error @ (KafkaError::UnknownTopic { .. } | KafkaError::OffsetOutOfRange { .. }),
+            ) => {
                 return Err(error);
             }
             Err(error) => error.to_string(),
@@ -334,9 +376,18 @@ impl Source {
         };
         if waited >= self.patience * 5 {
             let doing = format!("send {topic}/{partition} from offset {position}");
-            return Err(KafkaError::Timeout { doing, waited, cause });
+            return Err(KafkaError::Timeout {
+                doing,
+                waited,
+                cause,
+            });
         }
-        tracing::warn!(topic, partition, position, "nothing has arrived for {waited:.0?}: {cause}");
+        tracing::warn!(
+            topic,
+            partition,
+            position,
+            "nothing has arrived for {waited:.0?}: {cause}"
+        );
         Ok(())
     }
 
@@ -353,7 +404,9 @@ impl Source {
 
     /// Where the partition's log starts and ends now.
     fn log_bounds(&self, slot: usize) -> Result<(i64, i64), KafkaError> {
-        let PartitionRange { topic, partition, .. } = &self.slots[slot].range;
+        let PartitionRange {
+            topic, partition, ..
+        } = &self.slots[slot].range;
         log_bounds(&self.client, topic, *partition, Client::PATIENCE)
     }
 
@@ -415,7 +468,9 @@ impl Slot {
     }
 
     fn unreadable(&self, offset: i64, cause: &str) -> KafkaError {
-        let PartitionRange { topic, partition, .. } = &self.range;
+        let PartitionRange {
+            topic, partition, ..
+        } = &self.range;
         KafkaError::Other {
             doing: format!("read {topic}/{partition} at offset {offset}"),
             cause: cause.to_owned(),
@@ -432,7 +487,10 @@ struct Quiet {
 impl Quiet {
     fn begin() -> Quiet {
         let now = Instant::now();
-        Quiet { since: now, looked: now }
+        Quiet {
+            since: now,
+            looked: now,
+        }
     }
 
     /// Whether it is time to look and to say it, which counts as done.
@@ -454,8 +512,10 @@ pub(super) fn log_bounds(
     wait: Duration,
 ) -> Result<(i64, i64), KafkaError> {
     let doing = format!("ask for the offsets of {topic}/{partition}");
-    let name = CString::new(topic)
-        .map_err(|error| KafkaError::Other { doing: doing.clone(), cause: error.to_string() })?;
+    let name = CString::new(topic).map_err(|error| KafkaError::Other {
+        doing: doing.clone(),
+        cause: error.to_string(),
+    })?;
     let (mut low, mut high) = (0, 0);
     // SAFETY: the client is live, the name a C string, the out parameters valid.
     let code = Code(unsafe {
@@ -470,9 +530,10 @@ pub(super) fn log_bounds(
     } as i32);
     match code {
         Code::NONE => Ok((low, high)),
-        Code::UNKNOWN_PARTITION => {
-            Err(KafkaError::UnknownTopic { topic: format!("{topic}/{partition}"), doing })
-        }
+        Code::UNKNOWN_PARTITION => Err(KafkaError::UnknownTopic {
+            topic: format!("{topic}/{partition}"),
+            doing,
+        }),
         code => Err(KafkaError::of(code, &doing, Some(topic), "")),
     }
 }

@@ -37,7 +37,10 @@ impl Owned {
         let headers: Vec<Header<'_>> = self
             .headers
             .iter()
-            .map(|(name, value)| Header { name, value: value.as_deref() })
+            .map(|(name, value)| Header {
+                name,
+                value: value.as_deref(),
+            })
             .collect();
         f(&Record {
             offset: self.offset,
@@ -108,22 +111,32 @@ fn cluster(topics: &[(&str, i32)]) -> (EmbeddedCluster, ClientSettings) {
 }
 
 fn target(topic: &str, partition: i32) -> Target {
-    Target { topic: topic.to_owned(), partition }
+    Target {
+        topic: topic.to_owned(),
+        partition,
+    }
 }
 
 fn range(topic: &str, partition: i32, start: i64, end: i64) -> PartitionRange {
-    PartitionRange { topic: topic.to_owned(), partition, start, end }
+    PartitionRange {
+        topic: topic.to_owned(),
+        partition,
+        start,
+        end,
+    }
 }
 
 fn write(settings: &ClientSettings, target: Target, records: &[Owned]) {
-    let mut producer =
-        Producer::open(settings, ProducerOptions::default(), vec![target]).unwrap();
+    let mut producer = Producer::open(settings, ProducerOptions::default(), vec![target]).unwrap();
     for record in records {
         record.lend(|record| producer.send(0, record)).unwrap();
     }
     producer.flush(Duration::from_secs(10)).unwrap();
     assert_eq!(producer.outstanding(), 0);
-    let expected = Delivered { records: records.len() as u64, first_offset: Some(0) };
+    let expected = Delivered {
+        records: records.len() as u64,
+        first_offset: Some(0),
+    };
     assert_eq!(producer.delivered(0), expected);
 }
 
@@ -202,34 +215,57 @@ fn ranges_are_read_to_their_ends_and_not_further() {
 fn what_retention_took_is_reported_as_lost() {
     // The embedded cluster keeps 5 MiB of a partition.
     let (_cluster, settings) = cluster(&[("t", 1)]);
-    let large = |offset| Owned { value: Some(vec![b'x'; 100_000]), ..plain(offset) };
+    let large = |offset| Owned {
+        value: Some(vec![b'x'; 100_000]),
+        ..plain(offset)
+    };
     let records: Vec<Owned> = (0..100).map(large).collect();
     write(&settings, target("t", 0), &records);
-    let offsets = Admin::connect(&settings).unwrap().offsets(&[("t".to_owned(), 0)]).unwrap()[0];
-    assert!(offsets.log_start_offset > 0 && offsets.high_watermark == 100, "{offsets:?}");
+    let offsets = Admin::connect(&settings)
+        .unwrap()
+        .offsets(&[("t".to_owned(), 0)])
+        .unwrap()[0];
+    assert!(
+        offsets.log_start_offset > 0 && offsets.high_watermark == 100,
+        "{offsets:?}"
+    );
     let start = offsets.log_start_offset;
 
     let collected = read(&settings, vec![range("t", 0, 0, 100)]);
     assert_eq!(collected.lost, [(0, 0, start)]);
     assert_eq!(collected.records[0][0].offset, start);
-    assert_eq!(collected.records[0].len(), usize::try_from(100 - start).unwrap());
+    assert_eq!(
+        collected.records[0].len(),
+        usize::try_from(100 - start).unwrap()
+    );
 
     // A range that is lost as a whole is finished as well.
     let collected = read(&settings, vec![range("t", 0, 0, start)]);
-    assert_eq!((collected.lost, collected.finished), (vec![(0, 0, start)], vec![0]));
+    assert_eq!(
+        (collected.lost, collected.finished),
+        (vec![(0, 0, start)], vec![0])
+    );
 }
 
 #[test]
 fn a_log_that_ends_before_the_position_is_an_error() {
     let (_cluster, settings) = cluster(&[("t", 1)]);
     write(&settings, target("t", 0), &[plain(0)]);
-    let mut source =
-        Source::open(&settings, &SourceOptions::default(), vec![range("t", 0, 50, 60)]).unwrap();
+    let mut source = Source::open(
+        &settings,
+        &SourceOptions::default(),
+        vec![range("t", 0, 50, 60)],
+    )
+    .unwrap();
     let error = source.run(&mut Collected::default()).unwrap_err();
     assert!(
         matches!(
             error,
-            SourceError::Kafka(KafkaError::OffsetOutOfRange { position: 50, log_end_offset: 1, .. })
+            SourceError::Kafka(KafkaError::OffsetOutOfRange {
+                position: 50,
+                log_end_offset: 1,
+                ..
+            })
         ),
         "{error}"
     );
@@ -240,7 +276,12 @@ fn an_error_of_the_sink_ends_the_run() {
     struct Full;
     impl RecordSink for Full {
         type Error = &'static str;
-        fn record(&mut self, _: usize, _: TimestampType, _: &Record<'_>) -> Result<(), &'static str> {
+        fn record(
+            &mut self,
+            _: usize,
+            _: TimestampType,
+            _: &Record<'_>,
+        ) -> Result<(), &'static str> {
             Err("disk full")
         }
         fn lost(&mut self, _: usize, _: i64, _: i64) -> Result<(), &'static str> {
@@ -254,10 +295,21 @@ fn an_error_of_the_sink_ends_the_run() {
         }
     }
     let (_cluster, settings) = cluster(&[("t", 1)]);
-    write(&settings, target("t", 0), &(0..100).map(plain).collect::<Vec<_>>());
-    let mut source =
-        Source::open(&settings, &SourceOptions::default(), vec![range("t", 0, 0, 100)]).unwrap();
-    assert!(matches!(source.run(&mut Full), Err(SourceError::Sink("disk full"))));
+    write(
+        &settings,
+        target("t", 0),
+        &(0..100).map(plain).collect::<Vec<_>>(),
+    );
+    let mut source = Source::open(
+        &settings,
+        &SourceOptions::default(),
+        vec![range("t", 0, 0, 100)],
+    )
+    .unwrap();
+    assert!(matches!(
+        source.run(&mut Full),
+        Err(SourceError::Sink("disk full"))
+    ));
 }
 
 #[test]
@@ -265,8 +317,12 @@ fn a_broker_that_comes_back_is_waited_for() {
     let (cluster, settings) = cluster(&[("t", 1)]);
     let records: Vec<Owned> = (0..10).map(plain).collect();
     write(&settings, target("t", 0), &records);
-    let mut source =
-        Source::open(&settings, &SourceOptions::default(), vec![range("t", 0, 0, 10)]).unwrap();
+    let mut source = Source::open(
+        &settings,
+        &SourceOptions::default(),
+        vec![range("t", 0, 0, 10)],
+    )
+    .unwrap();
     cluster.go_down().unwrap();
     let cluster = RefCell::new(Some(cluster));
     let mut collected = Collected {
@@ -285,22 +341,34 @@ fn a_broker_that_comes_back_is_waited_for() {
 fn brokers_that_stay_away_are_given_up() {
     let (cluster, settings) = cluster(&[("t", 1)]);
     write(&settings, target("t", 0), &[plain(0)]);
-    let options = SourceOptions { patience: Duration::from_millis(300), ..SourceOptions::default() };
+    let options = SourceOptions {
+        patience: Duration::from_millis(300),
+        ..SourceOptions::default()
+    };
     let mut source = Source::open(&settings, &options, vec![range("t", 0, 0, 1)]).unwrap();
     cluster.go_down().unwrap();
     let error = source.run(&mut Collected::default()).unwrap_err();
-    assert!(matches!(error, SourceError::Kafka(KafkaError::Unreachable { .. })), "{error}");
+    assert!(
+        matches!(error, SourceError::Kafka(KafkaError::Unreachable { .. })),
+        "{error}"
+    );
 }
 
 #[test]
 fn an_unreachable_cluster_is_named_with_the_cause_within_ten_seconds() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let address = format!("127.0.0.1:{port}");
     let settings = ClientSettings::new(Some(&address), None, &[]).unwrap();
     let started = Instant::now();
     let error = Admin::connect(&settings).err().unwrap();
     assert!(started.elapsed() < Duration::from_secs(10));
-    let KafkaError::Unreachable { addresses, cause } = &error else { panic!("{error}") };
+    let KafkaError::Unreachable { addresses, cause } = &error else {
+        panic!("{error}")
+    };
     assert_eq!(*addresses, address);
     assert!(cause.contains("Connection refused"), "{cause}");
 }
@@ -309,7 +377,10 @@ fn an_unreachable_cluster_is_named_with_the_cause_within_ten_seconds() {
 fn a_name_that_does_not_resolve_is_told() {
     let settings = ClientSettings::new(Some("no-such-host.invalid:9092"), None, &[]).unwrap();
     let error = Admin::connect(&settings).err().unwrap().to_string();
-    assert!(error.contains("no-such-host.invalid") && error.contains("resolve"), "{error}");
+    assert!(
+        error.contains("no-such-host.invalid") && error.contains("resolve"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -328,33 +399,73 @@ fn a_timestamp_of_zero_is_refused_before_it_is_sent() {
     let (_cluster, settings) = cluster(&[("t", 1)]);
     let mut producer =
         Producer::open(&settings, ProducerOptions::default(), vec![target("t", 0)]).unwrap();
-    let record = Owned { timestamp: 0, offset: 77, ..plain(77) };
+    let record = Owned {
+        timestamp: 0,
+        offset: 77,
+        ..plain(77)
+    };
     let error = record.lend(|record| producer.send(0, record)).unwrap_err();
-    assert!(matches!(error, KafkaError::TimestampZero { source_offset: 77, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            KafkaError::TimestampZero {
+                source_offset: 77,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(producer.outstanding(), 0);
 }
 
 #[test]
 fn a_record_larger_than_the_queue_is_refused_by_name() {
     let (_cluster, settings) = cluster(&[("t", 1)]);
-    let options = ProducerOptions { queue_bytes: 1 << 20, ..ProducerOptions::default() };
+    let options = ProducerOptions {
+        queue_bytes: 1 << 20,
+        ..ProducerOptions::default()
+    };
     let mut producer = Producer::open(&settings, options, vec![target("t", 0)]).unwrap();
-    let record = Owned { value: Some(vec![0; 2 << 20]), ..plain(5) };
+    let record = Owned {
+        value: Some(vec![0; 2 << 20]),
+        ..plain(5)
+    };
     let error = record.lend(|record| producer.send(0, record)).unwrap_err();
-    assert!(matches!(error, KafkaError::RecordTooLarge { source_offset: 5, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            KafkaError::RecordTooLarge {
+                source_offset: 5,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_full_queue_holds_the_writer_back_and_loses_nothing() {
     let (_cluster, settings) = cluster(&[("t", 1)]);
-    let options = ProducerOptions { queue_bytes: 1 << 20, ..ProducerOptions::default() };
+    let options = ProducerOptions {
+        queue_bytes: 1 << 20,
+        ..ProducerOptions::default()
+    };
     let mut producer = Producer::open(&settings, options, vec![target("t", 0)]).unwrap();
     for offset in 0..4000 {
-        let record = Owned { value: Some(vec![b'v'; 1000]), ..plain(offset) };
+        let record = Owned {
+            value: Some(vec![b'v'; 1000]),
+            ..plain(offset)
+        };
         record.lend(|record| producer.send(0, record)).unwrap();
     }
     producer.flush(Duration::from_secs(30)).unwrap();
-    assert_eq!(producer.delivered(0), Delivered { records: 4000, first_offset: Some(0) });
+    assert_eq!(
+        producer.delivered(0),
+        Delivered {
+            records: 4000,
+            first_offset: Some(0)
+        }
+    );
 }
 
 #[test]
@@ -369,7 +480,17 @@ fn the_first_failure_is_kept() {
         .flush(Duration::from_secs(60))
         .and_then(|()| record.lend(|record| producer.send(0, record)))
         .unwrap_err();
-    assert!(matches!(error, KafkaError::Delivery { partition: 9, source_offset: 3, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            KafkaError::Delivery {
+                partition: 9,
+                source_offset: 3,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -379,12 +500,16 @@ fn topics_are_described_and_unknown_ones_named() {
     assert_eq!(admin.cluster().unwrap().brokers, 1);
     let mut topics = admin.describe_topics(None).unwrap();
     topics.sort_by(|a, b| a.name.cmp(&b.name));
-    let shapes: Vec<_> =
-        topics.iter().map(|topic| (topic.name.as_str(), topic.partitions.len())).collect();
+    let shapes: Vec<_> = topics
+        .iter()
+        .map(|topic| (topic.name.as_str(), topic.partitions.len()))
+        .collect();
     assert_eq!(shapes, [("four", 4), ("one", 1)]);
     assert_eq!(topics[0].partitions[3].id, 3);
     assert_eq!(topics[0].replication_factor, 1);
-    let error = admin.describe_topics(Some(&["absent".to_owned()])).unwrap_err();
+    let error = admin
+        .describe_topics(Some(&["absent".to_owned()]))
+        .unwrap_err();
     assert!(matches!(error, KafkaError::UnknownTopic { .. }), "{error}");
     // Looking has not created it.
     assert_eq!(admin.describe_topics(None).unwrap().len(), 2);

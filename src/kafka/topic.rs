@@ -16,12 +16,17 @@ pub(super) struct Topic(NonNull<sys::rd_kafka_topic_t>);
 
 impl Topic {
     pub(super) fn new(client: &Client, name: &str) -> Result<Topic, KafkaError> {
-        let invalid = |cause: String| KafkaError::Other { doing: format!("use topic {name:?}"), cause };
+        let invalid = |cause: String| KafkaError::Other {
+            doing: format!("use topic {name:?}"),
+            cause,
+        };
         let name_c = CString::new(name).map_err(|error| invalid(error.to_string()))?;
         // SAFETY: the client is live and the name a C string; null means the default topic configuration.
         let topic =
             unsafe { sys::rd_kafka_topic_new(client.as_ptr(), name_c.as_ptr(), ptr::null_mut()) };
-        NonNull::new(topic).map(Topic).ok_or_else(|| invalid(Code::last().to_string()))
+        NonNull::new(topic)
+            .map(Topic)
+            .ok_or_else(|| invalid(Code::last().to_string()))
     }
 
     pub(super) fn as_ptr(&self) -> *mut sys::rd_kafka_topic_t {
@@ -60,7 +65,8 @@ pub(super) struct PartitionNumbers {
 
 impl PartitionNumbers {
     pub(super) fn insert(&mut self, topic: &Topic, partition: i32, number: usize) {
-        self.numbers.insert((topic.as_ptr().addr(), partition), number);
+        self.numbers
+            .insert((topic.as_ptr().addr(), partition), number);
         self.last = None;
     }
 
