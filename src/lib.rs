@@ -4,3 +4,4 @@ pub mod cli;
 pub mod kafka;
 pub mod backup;
 pub mod restore;
+pub mod demo;

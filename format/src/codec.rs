@@ -30,6 +30,17 @@ impl Codec {
             _ => None,
         }
     }
+
+    /// What one stored byte can stand for at most: a bound for what is allocated before anything is decoded.
+    fn most_bytes_a_byte(self) -> usize {
+        match self {
+            Codec::None => 1,
+            // A block of 128 KiB that repeats one byte takes four (RFC 8878, 3.1.1.2).
+            Codec::Zstd => 128 * 1024 / 4,
+            // A match grows by 255 bytes with each byte of its length.
+            Codec::Lz4 => 255,
+        }
+    }
 }
 
 /// What a writer is asked to compress with.
@@ -176,6 +187,11 @@ impl Decompressor {
         raw: &mut Vec<u8>,
     ) -> Result<(), Fault> {
         raw.clear();
+        let most = stored.len().saturating_mul(codec.most_bytes_a_byte());
+        if raw_length > most {
+            let detail = format!("{} bytes cannot give {raw_length}", stored.len());
+            return Err(inconsistent(detail));
+        }
         let found = match codec {
             Codec::None => {
                 if stored.len() == raw_length {

@@ -35,6 +35,13 @@ impl RenderedSizes {
         &self.ends
     }
 
+    /// No sizes yet, with room for those of `count` blocks.
+    pub(crate) fn with_capacity(count: usize) -> RenderedSizes {
+        RenderedSizes {
+            ends: Vec::with_capacity(count),
+        }
+    }
+
     pub(crate) fn push(&mut self, sizes: ViewSizes) {
         let mut end = self.ends.last().copied().unwrap_or_default();
         for (end, size) in end.iter_mut().zip(sizes) {

@@ -116,6 +116,21 @@ impl IndexEntry {
                 )
             },
         )?;
+        let bounds = (entry.min_timestamp, entry.max_timestamp);
+        view.ensure(
+            if entry.record_count == 0 {
+                bounds == (i64::MAX, i64::MIN)
+            } else {
+                bounds.0 <= bounds.1
+            },
+            ErrorClass::Inconsistent,
+            || {
+                format!(
+                    "the block at {} has {} records with timestamps from {} to {}",
+                    entry.position, entry.record_count, bounds.0, bounds.1
+                )
+            },
+        )?;
         Ok(entry)
     }
 }
@@ -133,6 +148,14 @@ impl BlockIndex {
     #[must_use]
     pub fn entries(&self) -> &[IndexEntry] {
         &self.entries
+    }
+
+    /// An empty index with room for `count` entries.
+    pub(crate) fn with_capacity(count: usize) -> BlockIndex {
+        BlockIndex {
+            entries: Vec::with_capacity(count),
+            running_max: Vec::with_capacity(count),
+        }
     }
 
     pub(crate) fn push(&mut self, entry: IndexEntry) {
@@ -207,10 +230,7 @@ impl BlockIndex {
             ErrorClass::Inconsistent,
             || format!("{} bytes for {count} blocks", payload.len()),
         )?;
-        let mut index = BlockIndex {
-            entries: Vec::with_capacity(count),
-            running_max: Vec::with_capacity(count),
-        };
+        let mut index = BlockIndex::with_capacity(count);
         let (mut block_position, mut offset) = (bounds.first_block, bounds.base_offset);
         for i in 0..count {
             let entry = IndexEntry::decode(&view, i * at::LENGTH)?;

@@ -58,6 +58,9 @@ pub struct SegmentAssembler<W> {
     scratch: Vec<u8>,
 }
 
+/// Blocks that a segment has room for without growing its index: 24 KB, for most segments enough.
+const EXPECTED_BLOCKS: usize = 256;
+
 impl<W: Write> SegmentAssembler<W> {
     /// Begins a segment: writes its header.
     ///
@@ -73,8 +76,8 @@ impl<W: Write> SegmentAssembler<W> {
             statistics: Statistics::empty(header.base_offset),
             header_bytes,
             header,
-            index: BlockIndex::default(),
-            rendered: RenderedSizes::default(),
+            index: BlockIndex::with_capacity(EXPECTED_BLOCKS),
+            rendered: RenderedSizes::with_capacity(EXPECTED_BLOCKS),
             gaps: Vec::new(),
             failed: false,
             scratch: Vec::new(),

@@ -86,6 +86,11 @@ impl Lines<'_> {
         listening(written.and_then(|()| self.out.write_all(b"\n")))
     }
 
+    /// Writes lines that are rendered already, the last one with its end. As [`write`](Self::write) otherwise.
+    pub fn write_rendered(&mut self, lines: &[u8]) -> Result<ControlFlow<()>, CliError> {
+        listening(self.out.write_all(lines))
+    }
+
     /// Writes what is still buffered.
     pub fn finish(mut self) -> Result<(), CliError> {
         listening(self.out.flush()).map(|_| ())

@@ -1,6 +1,14 @@
 //! `kbk cat`: records as JSON lines.
 
-use crate::cli::{OffsetArg, SnapshotArg, TimeArg, TopicName};
+use std::ops::{ControlFlow, Range, RangeInclusive};
+
+use kbk_format::render::render_members;
+use kbk_format::repo::{PartitionState, Place, TopicState};
+use kbk_format::{Record, Streams};
+use kbk_tools::{PartitionPlan, Selection};
+use tokio::runtime::Handle;
+
+use crate::cli::{CliError, Context, Lines, OffsetArg, Outcome, SnapshotArg, TimeArg, TopicName};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,4 +65,134 @@ pub struct Args {
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
+}
+
+/// Lines are rendered into a buffer of this size before they are written.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Prints the records: partition by partition, each in offset order.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let times = times(args)?;
+    let repository = super::repository(context).await?;
+    let snapshot = super::snapshot(&repository, args.snapshot).await?;
+    let topic = super::topic(&snapshot, &args.topic.0)?;
+    let mut printer = Printer::new(context.output.lines(), args.count);
+    let printed = async {
+        for state in partitions(args, topic)? {
+            let selection = Selection {
+                offsets: offsets(args, state),
+                times: times.clone(),
+            };
+            let place = topic.place(state.partition);
+            let plan = PartitionPlan::new(&repository, place, state, selection).await?;
+            if printer.partition(plan).await?.is_break() {
+                break;
+            }
+        }
+        Ok(Outcome::Clean)
+    };
+    let printed = printed.await;
+    // What is sound is printed, whatever came behind it.
+    printer.finish()?;
+    printed
+}
+
+fn times(args: &Args) -> Result<RangeInclusive<i64>, CliError> {
+    let since = args
+        .since
+        .as_ref()
+        .map_or(i64::MIN, TimeArg::at_or_after_ms);
+    let until = args
+        .until
+        .as_ref()
+        .map_or(i64::MAX, TimeArg::at_or_before_ms);
+    if since > until {
+        return Err(
+            CliError::usage("--since is later than --until, so no record can match")
+                .hint("swap them"),
+        );
+    }
+    Ok(since..=until)
+}
+
+fn partitions<'a>(args: &Args, topic: &'a TopicState) -> Result<Vec<&'a PartitionState>, CliError> {
+    if args.partition.is_empty() {
+        return Ok(topic.partitions.iter().collect());
+    }
+    let mut numbers = args.partition.clone();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let numbers = numbers.into_iter();
+    numbers
+        .map(|number| super::partition(topic, number))
+        .collect()
+}
+
+fn offsets(args: &Args, state: &PartitionState) -> Range<i64> {
+    let resolve = |offset: OffsetArg| offset.resolve(state.base_offset, state.end_offset);
+    resolve(args.from_offset)..resolve(args.to_offset).saturating_add(1)
+}
+
+/// Renders records as lines of JSON, as SPEC section 10 has them, behind topic and partition.
+struct Printer<'a> {
+    lines: Lines<'a>,
+    buffer: Vec<u8>,
+    /// How many records may still be printed.
+    left: u64,
+}
+
+impl<'a> Printer<'a> {
+    fn new(lines: Lines<'a>, count: Option<u64>) -> Self {
+        Self {
+            lines,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            left: count.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Breaks when enough is printed, or nobody reads any more.
+    async fn partition(&mut self, plan: PartitionPlan) -> Result<ControlFlow<()>, CliError> {
+        if self.left == 0 {
+            return Ok(ControlFlow::Break(()));
+        }
+        let Place {
+            topic, partition, ..
+        } = plan.place();
+        // A topic's name has no character that JSON escapes.
+        let start = format!("{{\"topic\":\"{topic}\",\"partition\":{partition},");
+        let mut reader = plan.read(Streams::All, &Handle::current());
+        while let Some(batch) = reader.next().await? {
+            for record in batch.records() {
+                if self.record(&start, &record)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn record(&mut self, start: &str, record: &Record<'_>) -> Result<ControlFlow<()>, CliError> {
+        self.buffer.extend_from_slice(start.as_bytes());
+        render_members(record, &mut self.buffer);
+        self.buffer.extend_from_slice(b"}\n");
+        self.left -= 1;
+        if self.left == 0 {
+            return Ok(ControlFlow::Break(()));
+        }
+        if self.buffer.len() >= BUFFER_BYTES {
+            return self.write();
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn write(&mut self) -> Result<ControlFlow<()>, CliError> {
+        let written = self.lines.write_rendered(&self.buffer);
+        self.buffer.clear();
+        written
+    }
+
+    fn finish(mut self) -> Result<(), CliError> {
+        let _ = self.write()?;
+        self.lines.finish()
+    }
 }

@@ -1,6 +1,12 @@
 //! `kbk inspect`: one segment file, without its repository.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
+
+use kbk_tools::inspect::{Footer, Header, Inspection, Problem, inspect};
+use serde::Serialize;
+
+use crate::cli::{CliError, Column, Context, Outcome, Report, Table, human};
 
 /// The words after `kbk inspect`.
 #[derive(clap::Args, Clone, Debug)]
@@ -11,4 +17,208 @@ pub struct Args {
     /// List every block
     #[arg(long)]
     pub blocks: bool,
+}
+
+/// An inspection; its blocks are cleared unless they were asked for.
+#[derive(Serialize)]
+struct Shown(Inspection);
+
+/// Looks at the file. Damage is a finding.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let file = args.file.clone();
+    let inspected = tokio::task::spawn_blocking(move || inspect(&file)).await?;
+    let mut inspection = inspected.map_err(|error| {
+        CliError::from(error)
+            .hint("give the path of a .kseg file; `kbk ls --segments` names those of a repository")
+    })?;
+    if !args.blocks {
+        inspection.blocks.clear();
+    }
+    let sound = inspection.problems.is_empty();
+    context.output.report(&Shown(inspection))?;
+    Ok(if sound {
+        Outcome::Clean
+    } else {
+        Outcome::Findings
+    })
+}
+
+impl Report for Shown {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Shown(inspection) = self;
+        let size = human::bytes(inspection.size);
+        line(
+            out,
+            "file",
+            &format!("{}, {size}", inspection.file.display()),
+        )?;
+        if let Some(header) = &inspection.header {
+            show_header(header, out)?;
+        }
+        if let Some(footer) = &inspection.footer {
+            show_footer(footer, out)?;
+        }
+        let totals = inspection.totals;
+        let ratio = ratio(totals.raw_bytes, totals.stored_bytes);
+        line(
+            out,
+            "blocks",
+            &format!(
+                "{} with {}: {} stored as {}{ratio}",
+                human::count(totals.blocks),
+                human::counted(totals.records, "record"),
+                human::bytes(totals.raw_bytes),
+                human::bytes(totals.stored_bytes),
+            ),
+        )?;
+        if !inspection.streams.is_empty() {
+            writeln!(out)?;
+            streams_table(inspection).write(out)?;
+        }
+        if !inspection.blocks.is_empty() {
+            writeln!(out)?;
+            blocks_table(inspection).write(out)?;
+        }
+        show_problems(&inspection.problems, out)
+    }
+}
+
+fn line(out: &mut dyn Write, name: &str, value: &str) -> io::Result<()> {
+    writeln!(out, "{name:<12}{value}")
+}
+
+/// `, ratio 6.13`
+fn ratio(raw: u64, stored: u64) -> String {
+    if stored == 0 {
+        return String::new();
+    }
+    format!(", ratio {:.2}", raw as f64 / stored as f64)
+}
+
+fn show_header(header: &Header, out: &mut dyn Write) -> io::Result<()> {
+    line(out, "segment", &header.segment_id.to_string())?;
+    line(
+        out,
+        "topic",
+        &format!("{}/{}", header.topic, header.partition),
+    )?;
+    line(out, "topic id", &header.topic_id.to_string())?;
+    line(out, "timestamps", &format!("{:?}", header.timestamp_type))?;
+    if let Some(cluster) = &header.cluster_id {
+        line(out, "cluster", cluster)?;
+    }
+    let written = [
+        header.writer.clone().map(|writer| format!("by {writer}")),
+        header
+            .created_at
+            .map(|at| format!("at {}", human::timestamp_ms(at))),
+    ];
+    let written: Vec<_> = written.into_iter().flatten().collect();
+    if !written.is_empty() {
+        line(out, "written", &written.join(" "))?;
+    }
+    line(out, "from offset", &header.base_offset.to_string())
+}
+
+fn show_footer(footer: &Footer, out: &mut dyn Write) -> io::Result<()> {
+    line(out, "to offset", &(footer.end_offset - 1).to_string())?;
+    let counts = [
+        (footer.tombstone_count, "tombstone"),
+        (footer.null_key_count, "null key"),
+        (footer.header_count, "header"),
+        (footer.control_count, "control record"),
+    ];
+    let counts = counts.map(|(count, noun)| human::counted(count, noun));
+    line(
+        out,
+        "records",
+        &format!(
+            "{}: {}",
+            human::count(footer.record_count),
+            counts.join(", ")
+        ),
+    )?;
+    if footer.record_count > 0 {
+        let [first, last] = super::times((Some(footer.min_timestamp), Some(footer.max_timestamp)));
+        let order = match footer.max_lateness_ms {
+            0 => "in order".to_owned(),
+            late => format!("out of order by up to {late} ms"),
+        };
+        line(out, "times", &format!("{first} to {last}, {order}"))?;
+    }
+    if footer.missing_count > 0 {
+        let missing = human::counted(footer.missing_count, "offset");
+        line(out, "gaps", &format!("{missing} without a record"))?;
+    }
+    line(out, "digest", &footer.content_digest)
+}
+
+fn streams_table(inspection: &Inspection) -> Table {
+    let mut table = Table::new([
+        Column::Left("STREAM"),
+        Column::Left("CODEC"),
+        Column::Right("BLOCKS"),
+        Column::Right("RAW"),
+        Column::Right("STORED"),
+        Column::Right("RATIO"),
+    ]);
+    for stream in &inspection.streams {
+        table.row([
+            stream.stream.to_owned(),
+            stream.codec.to_owned(),
+            human::count(stream.blocks),
+            human::bytes(stream.raw_bytes),
+            human::bytes(stream.stored_bytes),
+            format!(
+                "{:.2}",
+                stream.raw_bytes as f64 / stream.stored_bytes.max(1) as f64
+            ),
+        ]);
+    }
+    table
+}
+
+fn blocks_table(inspection: &Inspection) -> Table {
+    let mut table = Table::new([
+        Column::Right("POSITION"),
+        Column::Right("FROM OFFSET"),
+        Column::Right("TO OFFSET"),
+        Column::Right("RECORDS"),
+        Column::Right("RAW"),
+        Column::Right("STORED"),
+        Column::Left("FIRST TIME"),
+        Column::Left("LAST TIME"),
+        Column::Left("STATE"),
+    ]);
+    for block in &inspection.blocks {
+        let [first, last] = super::times((block.min_timestamp, block.max_timestamp));
+        let state = if block.sound { "" } else { "damaged" };
+        table.row([
+            block.position.to_string(),
+            block.base_offset.to_string(),
+            (block.end_offset - 1).to_string(),
+            human::count(block.records.into()),
+            human::bytes(block.raw_bytes.into()),
+            human::bytes(block.stored_bytes),
+            first,
+            last,
+            state.to_owned(),
+        ]);
+    }
+    table
+}
+
+fn show_problems(problems: &[Problem], out: &mut dyn Write) -> io::Result<()> {
+    for problem in problems {
+        write!(
+            out,
+            "\n{}: {} at position {}",
+            problem.class, problem.what, problem.position
+        )?;
+        if let Some(offsets) = problem.offsets {
+            write!(out, ", offsets {} to {}", offsets.from, offsets.to - 1)?;
+        }
+        writeln!(out, "\n  {}", problem.detail)?;
+    }
+    Ok(())
 }

@@ -1,6 +1,14 @@
 //! `kbk ls`: topics, partitions and segments.
 
-use crate::cli::{SnapshotArg, TopicPlace};
+use std::io::{self, Write};
+
+use kbk_format::repo::{PartitionState, Repository, Snapshot, TopicState};
+use kbk_tools::listing::{self, PartitionRow, SegmentRow, TopicRow};
+use serde::Serialize;
+
+use crate::cli::{
+    CliError, Column, Context, Outcome, Report, SnapshotArg, Table, TopicPlace, human,
+};
 
 /// The words after `kbk ls`.
 #[derive(clap::Args, Clone, Debug)]
@@ -16,4 +24,200 @@ pub struct Args {
     /// List every segment
     #[arg(long)]
     pub segments: bool,
+}
+
+/// What a snapshot holds. One of the lists is there: the one that was asked for.
+#[derive(Debug, Serialize)]
+struct Listing {
+    repository: String,
+    snapshot: u64,
+    #[serde(flatten)]
+    rows: Rows,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Rows {
+    Topics(Vec<TopicRow>),
+    Partitions(Vec<PartitionRow>),
+    Segments(Vec<SegmentRow>),
+}
+
+/// Lists it.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repository = super::repository(context).await?;
+    let snapshot = super::snapshot(&repository, args.snapshot).await?;
+    let listing = Listing {
+        repository: repository.store().url().to_owned(),
+        snapshot: snapshot.sequence,
+        rows: rows(args, &repository, &snapshot).await?,
+    };
+    context.output.report(&listing)?;
+    Ok(Outcome::Clean)
+}
+
+async fn rows(args: &Args, repository: &Repository, snapshot: &Snapshot) -> Result<Rows, CliError> {
+    if args.segments {
+        return segments(args, repository, snapshot).await;
+    }
+    let Some(place) = &args.place else {
+        let rows = listing::topics(repository, snapshot).await?;
+        return Ok(Rows::Topics(rows));
+    };
+    let topic = super::topic(snapshot, &place.topic)?;
+    let mut rows = listing::partitions(repository, topic).await?;
+    if let Some(number) = place.partition {
+        super::partition(topic, number)?;
+        rows.retain(|row| row.partition == number);
+    }
+    Ok(Rows::Partitions(rows))
+}
+
+async fn segments(
+    args: &Args,
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> Result<Rows, CliError> {
+    let mut rows = Vec::new();
+    for (topic, state) in chosen(args, snapshot)? {
+        rows.extend(listing::segments(repository, topic, state).await?);
+    }
+    Ok(Rows::Segments(rows))
+}
+
+/// The partitions whose segments are asked for.
+fn chosen<'a>(
+    args: &Args,
+    snapshot: &'a Snapshot,
+) -> Result<Vec<(&'a TopicState, &'a PartitionState)>, CliError> {
+    let all = |topic: &'a TopicState| topic.partitions.iter().map(move |state| (topic, state));
+    let Some(place) = &args.place else {
+        return Ok(snapshot.topics.iter().flat_map(all).collect());
+    };
+    let topic = super::topic(snapshot, &place.topic)?;
+    match place.partition {
+        Some(number) => Ok(vec![(topic, super::partition(topic, number)?)]),
+        None => Ok(all(topic).collect()),
+    }
+}
+
+impl Report for Listing {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        match &self.rows {
+            Rows::Topics(rows) => topics_table(rows).write(out),
+            Rows::Partitions(rows) => partitions_table(rows).write(out),
+            Rows::Segments(rows) => segments_table(rows).write(out),
+        }
+    }
+}
+
+fn topics_table(rows: &[TopicRow]) -> Table {
+    let mut table = Table::new([
+        Column::Left("TOPIC"),
+        Column::Right("PARTITIONS"),
+        Column::Right("RECORDS"),
+        Column::Right("STORED"),
+        Column::Right("RAW"),
+        Column::Left("FIRST TIME"),
+        Column::Left("LAST TIME"),
+        Column::Left("STATE"),
+    ]);
+    for row in rows {
+        let [first, last] = super::times((row.totals.min_timestamp, row.totals.max_timestamp));
+        let state = if row.deleted { "deleted" } else { "" };
+        table.row([
+            row.topic.clone(),
+            human::count(row.partitions),
+            human::count(row.totals.records),
+            human::bytes(row.totals.stored_bytes),
+            human::bytes(row.totals.raw_bytes),
+            first,
+            last,
+            state.to_owned(),
+        ]);
+    }
+    table
+}
+
+fn partitions_table(rows: &[PartitionRow]) -> Table {
+    let mut table = Table::new([
+        Column::Left("TOPIC/PARTITION"),
+        Column::Right("FROM OFFSET"),
+        Column::Right("TO OFFSET"),
+        Column::Right("SEGMENTS"),
+        Column::Right("RECORDS"),
+        Column::Right("STORED"),
+        Column::Right("RAW"),
+        Column::Left("FIRST TIME"),
+        Column::Left("LAST TIME"),
+        Column::Right("LOST OFFSETS"),
+    ]);
+    for row in rows {
+        let [first, last] = super::times((row.totals.min_timestamp, row.totals.max_timestamp));
+        let lost: u64 = row
+            .lost
+            .iter()
+            .map(|lost| lost.to.abs_diff(lost.from))
+            .sum();
+        let lost = if lost > 0 {
+            human::count(lost)
+        } else {
+            String::new()
+        };
+        table.row([
+            format!("{}/{}", row.topic, row.partition),
+            row.base_offset.to_string(),
+            last_offset(row.base_offset, row.end_offset),
+            human::count(row.segments),
+            human::count(row.totals.records),
+            human::bytes(row.totals.stored_bytes),
+            human::bytes(row.totals.raw_bytes),
+            first,
+            last,
+            lost,
+        ]);
+    }
+    table
+}
+
+fn segments_table(rows: &[SegmentRow]) -> Table {
+    let mut table = Table::new([
+        Column::Left("TOPIC/PARTITION"),
+        Column::Right("FROM OFFSET"),
+        Column::Right("TO OFFSET"),
+        Column::Right("RECORDS"),
+        Column::Right("STORED"),
+        Column::Left("FIRST TIME"),
+        Column::Left("LAST TIME"),
+        Column::Left("OBJECT"),
+    ]);
+    for SegmentRow {
+        topic,
+        partition,
+        entry,
+    } in rows
+    {
+        let bounds = (entry.records > 0).then_some((entry.min_timestamp, entry.max_timestamp));
+        let [first, last] = super::times(bounds.unzip());
+        table.row([
+            format!("{topic}/{partition}"),
+            entry.base_offset.to_string(),
+            last_offset(entry.base_offset, entry.end_offset),
+            human::count(entry.records),
+            human::bytes(entry.size),
+            first,
+            last,
+            entry.key.clone(),
+        ]);
+    }
+    table
+}
+
+/// The last offset covered; nothing where none is.
+fn last_offset(base: i64, end: i64) -> String {
+    if base < end {
+        (end - 1).to_string()
+    } else {
+        "-".to_owned()
+    }
 }

@@ -10,9 +10,9 @@ pub mod snapshots;
 pub mod verify;
 
 use clap::Subcommand;
-use kbk_format::repo::{Repository, Snapshot, Store, Stored};
+use kbk_format::repo::{PartitionState, Repository, Snapshot, Store, Stored, TopicState};
 
-use crate::cli::{CliError, Context, KafkaArgs, Outcome, SnapshotArg, TimeArg};
+use crate::cli::{CliError, Context, KafkaArgs, Outcome, SnapshotArg, TimeArg, TopicSelection, human};
 
 /// A subcommand with its arguments.
 #[derive(Subcommand, Clone, Debug)]
@@ -65,7 +65,12 @@ impl Command {
         match self {
             Self::Backup(args) => backup::run(args, context).await,
             Self::Restore(args) => restore::run(args, context).await,
-            _ => Err(CliError::new("this command is not wired into this build yet")),
+            Self::Verify(args) => verify::run(args, context).await,
+            Self::Snapshots(args) => snapshots::run(args, context).await,
+            Self::Ls(args) => ls::run(args, context).await,
+            Self::Cat(args) => cat::run(args, context).await,
+            Self::Inspect(args) => inspect::run(args, context).await,
+            Self::Demo(args) => demo::run(args, context).await,
         }
     }
 }
@@ -84,4 +89,38 @@ async fn snapshot(repository: &Repository, which: SnapshotArg) -> Result<Stored<
     repository.latest().await?.ok_or_else(|| {
         CliError::new(format!("{} holds no snapshot yet", repository.store().url())).hint("`kbk backup` makes one")
     })
+}
+
+/// The topic of this name: the one that the cluster has, or else the one that it had last.
+fn topic<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a TopicState, CliError> {
+    let named = || snapshot.topics.iter().filter(|topic| &*topic.name == name);
+    let found = named().find(|topic| !topic.deleted).or(named().last());
+    let Some(topic) = found else {
+        let names = snapshot.topics.iter().map(|topic| (&*topic.name, false));
+        let nearest = TopicSelection::new(vec![name.parse()?], Vec::new()).select(names);
+        let message = match nearest {
+            Err(error) => error.to_string(),
+            Ok(_) => format!("no topic `{name}`"),
+        };
+        let hint = format!("`kbk ls --snapshot {}` lists its topics", snapshot.sequence);
+        return Err(CliError::new(message).hint(hint));
+    };
+    Ok(topic)
+}
+
+/// The state of one of the topic's partitions.
+fn partition(topic: &TopicState, number: i32) -> Result<&PartitionState, CliError> {
+    let state = usize::try_from(number)
+        .ok()
+        .and_then(|index| topic.partitions.get(index));
+    state.ok_or_else(|| {
+        let (name, count) = (&topic.name, topic.partitions.len() as u64);
+        let has = human::counted(count, "partition");
+        CliError::new(format!("{name} has no partition {number}: it has {has}, counted from 0"))
+    })
+}
+
+/// The first and the last timestamp of some records, for a table.
+fn times((min, max): (Option<i64>, Option<i64>)) -> [String; 2] {
+    [min, max].map(|time| time.map_or_else(|| "-".to_owned(), human::timestamp_ms))
 }

@@ -1,5 +1,87 @@
 //! `kbk snapshots`: what the repository holds.
 
+use std::io::{self, Write};
+
+use kbk_tools::listing::{self, SnapshotRow};
+use serde::Serialize;
+
+use crate::cli::{CliError, Column, Context, Outcome, Report, Table, human};
+
 /// The words after `kbk snapshots`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {}
+
+/// The snapshots of a repository, ascending.
+#[derive(Debug, Serialize)]
+struct Snapshots {
+    repository: String,
+    snapshots: Vec<SnapshotRow>,
+}
+
+/// Lists them. A damaged one is listed too, and is a finding.
+pub async fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repository = super::repository(context).await?;
+    let listed = Snapshots {
+        repository: repository.store().url().to_owned(),
+        snapshots: listing::snapshots(&repository).await?,
+    };
+    context.output.report(&listed)?;
+    let damaged = listed.snapshots.iter().any(|row| row.contents.is_none());
+    Ok(if damaged {
+        Outcome::Findings
+    } else {
+        Outcome::Clean
+    })
+}
+
+impl Report for Snapshots {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.snapshots.is_empty() {
+            let repository = &self.repository;
+            return writeln!(
+                out,
+                "{repository} holds no snapshot yet; `kbk backup` makes one"
+            );
+        }
+        let mut table = Table::new([
+            Column::Right("SNAPSHOT"),
+            Column::Left("CREATED"),
+            Column::Right("TOPICS"),
+            Column::Right("PARTITIONS"),
+            Column::Right("RECORDS"),
+            Column::Right("STORED"),
+            Column::Right("NEW RECORDS"),
+            Column::Right("NEW STORED"),
+        ]);
+        for row in &self.snapshots {
+            table.row(cells(row));
+        }
+        table.write(out)?;
+        for row in &self.snapshots {
+            if let Some(damage) = &row.damage {
+                writeln!(out, "snapshot {}: {damage}", row.sequence)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cells(row: &SnapshotRow) -> [String; 8] {
+    let sequence = row.sequence.to_string();
+    let Some(contents) = &row.contents else {
+        let [a, b, c, d, e, f] = [const { String::new() }; 6];
+        return [sequence, "damaged".to_owned(), a, b, c, d, e, f];
+    };
+    let known =
+        |number: Option<u64>, show: fn(u64) -> String| number.map_or_else(|| "-".to_owned(), show);
+    [
+        sequence,
+        contents.created_at.clone(),
+        human::count(contents.topics),
+        human::count(contents.partitions),
+        human::count(contents.records),
+        human::bytes(contents.stored_bytes),
+        known(contents.new_records, human::count),
+        known(contents.new_bytes, human::bytes),
+    ]
+}

@@ -1,6 +1,16 @@
 //! `kbk verify`: is every byte and every offset there.
 
-use crate::cli::{SnapshotsArg, TopicArgs};
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use kbk_format::repo::{Repository, Snapshot, Store, Stored};
+use kbk_tools::verify::{Report as Verification, Request, verify};
+use serde::Serialize;
+
+use crate::cli::{
+    CliError, Context, Outcome, Report, SnapshotArg, SnapshotsArg, TopicArgs, Totals, human,
+};
 
 /// The words after `kbk verify`.
 #[derive(clap::Args, Clone, Debug)]
@@ -16,4 +26,154 @@ pub struct Args {
     /// Decompress every block too, and check the records against the content digests
     #[arg(long)]
     pub full: bool,
+}
+
+/// What was verified, and where.
+#[derive(Debug, Serialize)]
+struct Verified {
+    repository: String,
+    #[serde(flatten)]
+    report: Verification,
+}
+
+/// Verifies, and prints every finding.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let store = Store::open(&context.repo()?.to_string())?;
+    let url = store.url().to_owned();
+    let report = match Repository::open(store).await {
+        Ok(repository) => verified(args, context, &repository).await?,
+        Err(error) => Verification::of_damaged_identity(&error).ok_or(error)?,
+    };
+    let sound = report.findings.is_empty();
+    context.output.report(&Verified {
+        repository: url,
+        report,
+    })?;
+    Ok(if sound {
+        Outcome::Clean
+    } else {
+        Outcome::Findings
+    })
+}
+
+async fn verified(
+    args: &Args,
+    context: &Context,
+    repository: &Repository,
+) -> Result<Verification, CliError> {
+    let snapshots = sequences(args, repository).await?;
+    let readable = readable(repository, &snapshots).await;
+    let request = Request {
+        topics: topics(args, &readable)?,
+        snapshots,
+        full: args.full,
+    };
+    let totals = Totals {
+        records: None,
+        bytes: expected_bytes(&request, &readable),
+    };
+    let progress = Arc::new(context.progress("verifying", totals));
+    let counted = Arc::clone(&progress);
+    let report = verify(
+        repository,
+        &request,
+        Arc::new(move |bytes| counted.add(0, bytes)),
+    )
+    .await;
+    // Taken off the screen before the result is written.
+    drop(progress);
+    Ok(report)
+}
+
+async fn sequences(args: &Args, repository: &Repository) -> Result<Vec<u64>, CliError> {
+    let there = repository.sequences().await?;
+    let none = || {
+        let url = repository.store().url();
+        CliError::new(format!("{url} holds no snapshot yet")).hint("`kbk backup` makes one")
+    };
+    let latest = *there.last().ok_or_else(none)?;
+    match args.snapshot {
+        SnapshotsArg::All => Ok(there),
+        SnapshotsArg::One(SnapshotArg::Latest) => Ok(vec![latest]),
+        SnapshotsArg::One(SnapshotArg::Number(number)) if there.contains(&number) => {
+            Ok(vec![number])
+        }
+        SnapshotsArg::One(SnapshotArg::Number(number)) => {
+            let url = repository.store().url();
+            Err(CliError::new(format!("{url} has no snapshot {number}"))
+                .hint("`kbk snapshots` lists those it has"))
+        }
+    }
+}
+
+/// The snapshots that can be read. The others are findings.
+async fn readable(repository: &Repository, sequences: &[u64]) -> Vec<Stored<Snapshot>> {
+    let mut readable = Vec::new();
+    for sequence in sequences {
+        readable.extend(repository.snapshot(*sequence).await.ok());
+    }
+    readable
+}
+
+/// The topics that the patterns choose; all of them without a pattern, internal and deleted ones too.
+fn topics(
+    args: &Args,
+    snapshots: &[Stored<Snapshot>],
+) -> Result<Option<BTreeSet<String>>, CliError> {
+    let unrestricted = args.topics.topic.is_empty() && args.topics.exclude.is_empty();
+    if unrestricted || snapshots.is_empty() {
+        return Ok(None);
+    }
+    let topics = snapshots.iter().flat_map(|snapshot| &snapshot.topics);
+    let topics = topics.map(|topic| (&*topic.name, topic.internal));
+    let chosen = args.topics.selection().internal_too().select(topics)?;
+    Ok(Some(chosen.into_iter().collect()))
+}
+
+/// What several snapshots share is read once, and how much that is shows only on the way.
+fn expected_bytes(request: &Request, snapshots: &[Stored<Snapshot>]) -> Option<u64> {
+    let [snapshot] = snapshots else {
+        return None;
+    };
+    let chosen = request.topics.as_ref();
+    let topics = snapshot.topics.iter();
+    let topics = topics.filter(|topic| chosen.is_none_or(|chosen| chosen.contains(&*topic.name)));
+    let states = topics.flat_map(|topic| &topic.partitions);
+    Some(states.map(|state| state.stored_bytes).sum())
+}
+
+impl Report for Verified {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let report = &self.report;
+        for finding in &report.findings {
+            writeln!(out, "{finding}\n")?;
+        }
+        let how = if report.full {
+            "every byte and every record"
+        } else {
+            "every byte"
+        };
+        let verdict = match report.findings.len() as u64 {
+            0 => format!("{how} is sound"),
+            found => human::counted(found, "finding"),
+        };
+        writeln!(
+            out,
+            "{} of {}: {} in {} of {}, {}: {verdict}",
+            snapshots(&report.snapshots),
+            self.repository,
+            human::counted(report.records, "record"),
+            human::counted(report.segments, "segment"),
+            human::counted(report.partitions, "partition"),
+            human::bytes(report.bytes),
+        )
+    }
+}
+
+fn snapshots(sequences: &[u64]) -> String {
+    match sequences {
+        [] => "nothing".to_owned(),
+        [one] => format!("snapshot {one}"),
+        [first, .., last] => format!("{} snapshots from {first} to {last}", sequences.len()),
+    }
 }

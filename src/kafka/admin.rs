@@ -8,18 +8,22 @@
     reason = "half of these calls exist in librdkafka's C interface only"
 )]
 
+mod answer;
+mod owned;
+mod request;
+
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::{CString, c_char, c_int};
-use std::ptr::{self, NonNull};
-use std::slice;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::ptr;
 
 use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
 
-use super::batch::Queue;
-use super::client::{Client, Failure, Reason, millis, owned_text};
+use self::answer::{
+    checked, from_config, from_description, from_metadata, from_offset, items, structs,
+};
+use self::owned::{NewTopic, PartitionList, TopicCollection, TopicConfig};
+use self::request::{Refusal, Request};
+use super::client::{Client, millis, owned_text};
 use super::error::{Code, KafkaError};
 use super::settings::ClientSettings;
 use super::source::log_bounds;
@@ -269,17 +273,11 @@ impl Admin {
         changes: &BTreeMap<String, Option<String>>,
     ) -> Result<(), KafkaError> {
         let doing = format!("change the configuration of topic {name}");
-        let mut resource = TopicConfig::new(name).map_err(|cause| KafkaError::Other {
-            doing: doing.clone(),
-            cause,
-        })?;
+        let mut resource = TopicConfig::new(name).map_err(|cause| invalid(&doing, cause))?;
         for (key, value) in changes {
             resource
                 .change(key, value.as_deref())
-                .map_err(|cause| KafkaError::Other {
-                    doing: doing.clone(),
-                    cause,
-                })?;
+                .map_err(|cause| invalid(&doing, cause))?;
         }
         self.request(
             &Request {
@@ -387,10 +385,7 @@ impl Admin {
         all_must_exist: bool,
     ) -> Result<Vec<TopicDescription>, KafkaError> {
         let doing = "describe topics".to_owned();
-        let collection = TopicCollection::new(names).map_err(|cause| KafkaError::Other {
-            doing: doing.clone(),
-            cause,
-        })?;
+        let collection = TopicCollection::new(names).map_err(|cause| invalid(&doing, cause))?;
         self.request(
             &Request {
                 doing,
@@ -433,10 +428,7 @@ impl Admin {
         isolation: sys::rd_kafka_IsolationLevel_t,
     ) -> Result<Vec<i64>, KafkaError> {
         let doing = "list the offsets of partitions".to_owned();
-        let list = PartitionList::new(partitions, spec).map_err(|cause| KafkaError::Other {
-            doing: doing.clone(),
-            cause,
-        })?;
+        let list = PartitionList::new(partitions, spec).map_err(|cause| invalid(&doing, cause))?;
         let found: HashMap<(String, i32), i64> = self.request(
             &Request {
                 doing: doing.clone(),
@@ -502,10 +494,7 @@ impl Admin {
             .iter()
             .map(|name| TopicConfig::new(name))
             .collect::<Result<_, _>>()
-            .map_err(|cause| KafkaError::Other {
-                doing: doing.clone(),
-                cause,
-            })?;
+            .map_err(|cause| invalid(&doing, cause))?;
         self.request(
             &Request {
                 doing,
@@ -543,505 +532,12 @@ impl Admin {
             },
         )
     }
-
-    /// Sends a request of the admin interface and reads its answer.
-    fn request<T>(
-        &self,
-        request: &Request,
-        submit: impl Fn(
-            *mut sys::rd_kafka_t,
-            *const sys::rd_kafka_AdminOptions_t,
-            *mut sys::rd_kafka_queue_t,
-        ),
-        read: impl Fn(*mut sys::rd_kafka_event_t) -> Result<T, Refusal>,
-    ) -> Result<T, KafkaError> {
-        self.repeatedly(&request.doing, |left| {
-            let options = self.options(request, left.min(Admin::ATTEMPT))?;
-            let queue = Queue::new(&self.client);
-            submit(self.client.as_ptr(), options.0.as_ptr(), queue.as_ptr());
-            // librdkafka answers by the deadline in the options at the latest; the second is for its own way back.
-            let wait = Admin::ATTEMPT + Duration::from_secs(1);
-            // SAFETY: the queue is live.
-            let event = unsafe { sys::rd_kafka_queue_poll(queue.as_ptr(), millis(wait)) };
-            let event = Event(NonNull::new(event).ok_or_else(|| Refusal::of(Code::TIMED_OUT))?);
-            // SAFETY: the event is live.
-            let (code, text) = unsafe {
-                (
-                    Code(sys::rd_kafka_event_error(event.0.as_ptr()) as i32),
-                    sys::rd_kafka_event_error_string(event.0.as_ptr()),
-                )
-            };
-            Refusal::check(code, "", text)?;
-            read(event.0.as_ptr())
-        })
-    }
-
-    fn options(&self, request: &Request, wait: Duration) -> Result<Options, Refusal> {
-        let mut reason = Reason::new();
-        // SAFETY: client and options are live; the constructor returns null for an unknown operation only.
-        unsafe {
-            let options = sys::rd_kafka_AdminOptions_new(self.client.as_ptr(), request.op);
-            let options =
-                NonNull::new(options).ok_or_else(|| Refusal::of(Code::UNSUPPORTED_FEATURE))?;
-            let (options, raw) = (Options(options), options.as_ptr());
-            let size = Reason::SIZE;
-            let code = sys::rd_kafka_AdminOptions_set_request_timeout(
-                raw,
-                millis(wait),
-                reason.as_mut_ptr(),
-                size,
-            );
-            Refusal::check(Code(code as i32), "", reason.as_mut_ptr())?;
-            if let Some(isolation) = request.isolation {
-                // Set for requests that go to the leaders of partitions.
-                let error = sys::rd_kafka_AdminOptions_set_isolation_level(raw, isolation);
-                if let Some(Failure { code, text }) = Failure::of(error) {
-                    return Err(Refusal {
-                        code,
-                        topic: String::new(),
-                        text,
-                    });
-                }
-            } else if let Some(broker) = self.stand_in {
-                let code =
-                    sys::rd_kafka_AdminOptions_set_broker(raw, broker, reason.as_mut_ptr(), size);
-                Refusal::check(Code(code as i32), "", reason.as_mut_ptr())?;
-            }
-            Ok(options)
-        }
-    }
-
-    /// How long one attempt may take, of [`Admin::DEADLINE`] for all.
-    const ATTEMPT: Duration = Duration::from_secs(10);
-    const DEADLINE: Duration = Duration::from_secs(30);
-
-    /// Repeats what fails for passing reasons, a little later each time, until the deadline.
-    fn repeatedly<T>(
-        &self,
-        doing: &str,
-        mut attempt: impl FnMut(Duration) -> Result<T, Refusal>,
-    ) -> Result<T, KafkaError> {
-        const FIRST_PAUSE: Duration = Duration::from_millis(50);
-        const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-        const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
-        let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let left = Admin::DEADLINE.saturating_sub(started.elapsed());
-            let refusal = match attempt(left) {
-                Ok(answer) => return Ok(answer),
-                Err(refusal) => refusal,
-            };
-            self.client.poll(Duration::ZERO);
-            if !refusal.code.is_transient() {
-                let topic = (!refusal.topic.is_empty()).then_some(refusal.topic.as_str());
-                return Err(KafkaError::of(refusal.code, doing, topic, &refusal.text));
-            }
-            if started.elapsed() + pause + SHORTEST_ATTEMPT >= Admin::DEADLINE {
-                return Err(KafkaError::Timeout {
-                    doing: doing.to_owned(),
-                    waited: started.elapsed(),
-                    cause: refusal.code.explain(&refusal.text),
-                });
-            }
-            thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
 }
 
-/// What a request is about.
-struct Request {
-    doing: String,
-    op: Op,
-    isolation: Option<sys::rd_kafka_IsolationLevel_t>,
-}
-
-/// An answer that is none.
-struct Refusal {
-    code: Code,
-    /// The topic it is about, or empty.
-    topic: String,
-    text: String,
-}
-
-impl Refusal {
-    fn of(code: Code) -> Refusal {
-        Refusal {
-            code,
-            topic: String::new(),
-            text: String::new(),
-        }
-    }
-
-    /// An error unless `code` is none. `text` is null or a live C string of librdkafka.
-    fn check(code: Code, topic: &str, text: *const c_char) -> Result<(), Refusal> {
-        if code == Code::NONE {
-            return Ok(());
-        }
-        // SAFETY: all callers pass null, or a string out of an answer that they hold.
-        let text = unsafe { owned_text(text) };
-        Err(Refusal {
-            code,
-            topic: topic.to_owned(),
-            text,
-        })
-    }
-}
-
-/// Makes an owner of a librdkafka object that one function frees.
-macro_rules! owner {
-    ($(#[$doc:meta])* $name:ident, $raw:ty, $free:path) => {
-        $(#[$doc])*
-        struct $name(NonNull<$raw>);
-
-        impl Drop for $name {
-            fn drop(&mut self) {
-                // SAFETY: the object is ours.
-                unsafe { $free(self.0.as_ptr()) };
-            }
-        }
-    };
-}
-
-owner!(
-    /// An answer.
-    Event, sys::rd_kafka_event_t, sys::rd_kafka_event_destroy
-);
-owner!(
-    /// How a request is to be made.
-    Options, sys::rd_kafka_AdminOptions_t, sys::rd_kafka_AdminOptions_destroy
-);
-owner!(
-    /// A topic to be created.
-    NewTopic, sys::rd_kafka_NewTopic_t, sys::rd_kafka_NewTopic_destroy
-);
-owner!(
-    /// The names of topics.
-    TopicCollection, sys::rd_kafka_TopicCollection_t, sys::rd_kafka_TopicCollection_destroy
-);
-owner!(
-    /// A topic's configuration, as a question or as a change.
-    TopicConfig, sys::rd_kafka_ConfigResource_t, sys::rd_kafka_ConfigResource_destroy
-);
-owner!(
-    /// Partitions with an offset each.
-    PartitionList,
-    sys::rd_kafka_topic_partition_list_t,
-    sys::rd_kafka_topic_partition_list_destroy
-);
-
-impl NewTopic {
-    fn new(
-        name: &str,
-        partitions: i32,
-        replication_factor: Option<i32>,
-        config: &BTreeMap<String, String>,
-    ) -> Result<NewTopic, String> {
-        const CLUSTER_DEFAULT: c_int = -1;
-        let name = c_string(name)?;
-        let mut reason = Reason::new();
-        // SAFETY: the name is a C string and the buffer's size is given.
-        let topic = unsafe {
-            sys::rd_kafka_NewTopic_new(
-                name.as_ptr(),
-                partitions,
-                replication_factor.unwrap_or(CLUSTER_DEFAULT),
-                reason.as_mut_ptr(),
-                Reason::SIZE,
-            )
-        };
-        let topic = NewTopic(NonNull::new(topic).ok_or_else(|| reason.to_string())?);
-        for (key, value) in config {
-            let (key, value) = (c_string(key)?, c_string(value)?);
-            // SAFETY: the topic is live; both strings are copied.
-            let code = unsafe {
-                sys::rd_kafka_NewTopic_set_config(topic.0.as_ptr(), key.as_ptr(), value.as_ptr())
-            };
-            match Code(code as i32) {
-                Code::NONE => {}
-                code => return Err(code.to_string()),
-            }
-        }
-        Ok(topic)
-    }
-}
-
-impl TopicCollection {
-    fn new(names: &[String]) -> Result<TopicCollection, String> {
-        let names: Vec<CString> = names
-            .iter()
-            .map(|name| c_string(name))
-            .collect::<Result<_, _>>()?;
-        let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-        // SAFETY: the array has as many C strings as said; they are copied.
-        let collection = unsafe {
-            sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len())
-        };
-        NonNull::new(collection)
-            .map(TopicCollection)
-            .ok_or_else(|| "no topics".to_owned())
-    }
-}
-
-impl TopicConfig {
-    fn new(name: &str) -> Result<TopicConfig, String> {
-        let name = c_string(name)?;
-        // SAFETY: the name is a C string, which is copied.
-        let resource = unsafe {
-            sys::rd_kafka_ConfigResource_new(
-                sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC,
-                name.as_ptr(),
-            )
-        };
-        NonNull::new(resource)
-            .map(TopicConfig)
-            .ok_or_else(|| "the topic has no name".to_owned())
-    }
-
-    fn change(&mut self, key: &str, value: Option<&str>) -> Result<(), String> {
-        use sys::rd_kafka_AlterConfigOpType_t::{
-            RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE as DELETE,
-            RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET as SET,
-        };
-        let key = c_string(key)?;
-        let value = value.map(c_string).transpose()?;
-        // SAFETY: the resource is live; both strings are copied; a deletion has no value.
-        let failure = unsafe {
-            Failure::of(sys::rd_kafka_ConfigResource_add_incremental_config(
-                self.0.as_ptr(),
-                key.as_ptr(),
-                if value.is_some() { SET } else { DELETE },
-                value.as_ref().map_or(ptr::null(), |value| value.as_ptr()),
-            ))
-        };
-        failure.map_or(Ok(()), |failure| Err(failure.text))
-    }
-}
-
-impl PartitionList {
-    fn new(partitions: &[(String, i32)], offset: i64) -> Result<PartitionList, String> {
-        let size = c_int::try_from(partitions.len()).map_err(|error| error.to_string())?;
-        // SAFETY: a plain constructor.
-        let list = unsafe { sys::rd_kafka_topic_partition_list_new(size) };
-        let list = PartitionList(NonNull::new(list).expect("the constructor never returns null"));
-        for (topic, partition) in partitions {
-            let topic = c_string(topic)?;
-            // SAFETY: the list is live, the name is copied, and the element returned is in the list.
-            unsafe {
-                let element = sys::rd_kafka_topic_partition_list_add(
-                    list.0.as_ptr(),
-                    topic.as_ptr(),
-                    *partition,
-                );
-                (*element).offset = offset;
-            }
-        }
-        Ok(list)
-    }
-}
-
-fn c_string(text: &str) -> Result<CString, String> {
-    CString::new(text).map_err(|_| format!("{text:?} contains a NUL character"))
-}
-
-/// # Safety
-/// `array` has `count` pointers to live objects, or `count` is 0.
-unsafe fn items<'a, T>(array: *mut *const T, count: usize) -> &'a [*const T] {
-    // SAFETY: by contract.
-    if count == 0 {
-        &[]
-    } else {
-        unsafe { slice::from_raw_parts(array, count) }
-    }
-}
-
-/// # Safety
-/// `array` has `count` live values, or `count` is 0.
-unsafe fn structs<'a, T>(array: *const T, count: c_int) -> &'a [T] {
-    match usize::try_from(count) {
-        // SAFETY: by contract.
-        Ok(count @ 1..) => unsafe { slice::from_raw_parts(array, count) },
-        _ => &[],
-    }
-}
-
-/// # Safety
-/// `topic` is part of live metadata.
-unsafe fn from_metadata(topic: &sys::rd_kafka_metadata_topic) -> TopicDescription {
-    // SAFETY: by contract.
-    let (name, partitions) = unsafe {
-        (
-            owned_text(topic.topic),
-            structs(topic.partitions, topic.partition_cnt),
-        )
-    };
-    let partitions = partitions
-        .iter()
-        .map(|partition| PartitionDescription {
-            id: partition.id,
-            leader: partition.leader,
-            // SAFETY: by contract.
-            replicas: unsafe { structs(partition.replicas, partition.replica_cnt) }.to_vec(),
-        })
-        .collect();
-    // Metadata through this call does not say which topics are internal; these are the names Kafka has for them.
-    let internal = [
-        "__consumer_offsets",
-        "__transaction_state",
-        "__share_group_state",
-    ]
-    .contains(&name.as_str());
-    TopicDescription::new(name, [0; 16], internal, partitions)
-}
-
-impl TopicDescription {
-    fn new(
-        name: String,
-        topic_id: [u8; 16],
-        internal: bool,
-        mut partitions: Vec<PartitionDescription>,
-    ) -> TopicDescription {
-        partitions.sort_by_key(|partition| partition.id);
-        let replication_factor = partitions
-            .first()
-            .map_or(0, |partition| partition.replicas.len());
-        TopicDescription {
-            name,
-            topic_id,
-            internal,
-            partitions,
-            replication_factor,
-        }
-    }
-}
-
-/// # Safety
-/// `topic` is part of a live answer.
-unsafe fn from_description(
-    topic: *const sys::rd_kafka_TopicDescription_t,
-) -> Result<TopicDescription, Refusal> {
-    // SAFETY: by contract, for all that is reached from the topic.
-    unsafe {
-        let name = owned_text(sys::rd_kafka_TopicDescription_name(topic));
-        let error = sys::rd_kafka_TopicDescription_error(topic);
-        if !error.is_null() {
-            let code = Code(sys::rd_kafka_error_code(error) as i32);
-            Refusal::check(code, &name, sys::rd_kafka_error_string(error))?;
-        }
-        let id = sys::rd_kafka_TopicDescription_topic_id(topic);
-        let topic_id = if id.is_null() {
-            [0; 16]
-        } else {
-            let high = sys::rd_kafka_Uuid_most_significant_bits(id).cast_unsigned();
-            let low = sys::rd_kafka_Uuid_least_significant_bits(id).cast_unsigned();
-            (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
-        };
-        let mut count = 0;
-        let partitions = sys::rd_kafka_TopicDescription_partitions(topic, &mut count);
-        let partitions = items(partitions, count)
-            .iter()
-            .map(|&partition| from_partition(partition))
-            .collect();
-        let internal = sys::rd_kafka_TopicDescription_is_internal(topic) != 0;
-        Ok(TopicDescription::new(name, topic_id, internal, partitions))
-    }
-}
-
-/// # Safety
-/// `partition` is part of a live answer.
-unsafe fn from_partition(
-    partition: *const sys::rd_kafka_TopicPartitionInfo_t,
-) -> PartitionDescription {
-    let node_id = |node: *const sys::rd_kafka_Node_t| {
-        // SAFETY: null, or part of the same answer.
-        if node.is_null() {
-            -1
-        } else {
-            unsafe { sys::rd_kafka_Node_id(node) }
-        }
-    };
-    // SAFETY: by contract.
-    unsafe {
-        let mut count = 0;
-        let replicas = sys::rd_kafka_TopicPartitionInfo_replicas(partition, &mut count);
-        PartitionDescription {
-            id: sys::rd_kafka_TopicPartitionInfo_partition(partition),
-            leader: node_id(sys::rd_kafka_TopicPartitionInfo_leader(partition)),
-            replicas: items(replicas, count)
-                .iter()
-                .map(|&node| node_id(node))
-                .collect(),
-        }
-    }
-}
-
-/// # Safety
-/// `info` is part of a live answer.
-unsafe fn from_offset(
-    info: *const sys::rd_kafka_ListOffsetsResultInfo_t,
-) -> Result<((String, i32), i64), Refusal> {
-    // SAFETY: by contract; the code is read as a number.
-    unsafe {
-        let partition = sys::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
-        let topic = owned_text((&raw const (*partition).topic).read());
-        let number = (&raw const (*partition).partition).read();
-        let code = Code((&raw const (*partition).err).cast::<i32>().read());
-        Refusal::check(code, &topic, ptr::null())?;
-        Ok(((topic, number), (&raw const (*partition).offset).read()))
-    }
-}
-
-/// # Safety
-/// `resource` is part of a live answer.
-unsafe fn checked(resource: *const sys::rd_kafka_ConfigResource_t) -> Result<(), Refusal> {
-    // SAFETY: by contract.
-    unsafe {
-        Refusal::check(
-            Code(sys::rd_kafka_ConfigResource_error(resource) as i32),
-            &owned_text(sys::rd_kafka_ConfigResource_name(resource)),
-            sys::rd_kafka_ConfigResource_error_string(resource),
-        )
-    }
-}
-
-/// # Safety
-/// `resource` is part of a live answer.
-unsafe fn from_config(
-    resource: *const sys::rd_kafka_ConfigResource_t,
-) -> Result<(String, BTreeMap<String, ConfigEntry>), Refusal> {
-    // SAFETY: by contract, for all that is reached from the resource.
-    unsafe {
-        checked(resource)?;
-        let mut count = 0;
-        let entries = sys::rd_kafka_ConfigResource_configs(resource, &mut count);
-        let entries = items(entries, count).iter().map(|&entry| {
-            let value = sys::rd_kafka_ConfigEntry_value(entry);
-            let config = ConfigEntry {
-                value: (!value.is_null()).then(|| owned_text(value)),
-                is_default: sys::rd_kafka_ConfigEntry_is_default(entry) == 1,
-                source: ConfigSource::from(sys::rd_kafka_ConfigEntry_source(entry)),
-                sensitive: sys::rd_kafka_ConfigEntry_is_sensitive(entry) == 1,
-            };
-            (owned_text(sys::rd_kafka_ConfigEntry_name(entry)), config)
-        });
-        Ok((
-            owned_text(sys::rd_kafka_ConfigResource_name(resource)),
-            entries.collect(),
-        ))
-    }
-}
-
-impl From<sys::rd_kafka_ConfigSource_t> for ConfigSource {
-    fn from(source: sys::rd_kafka_ConfigSource_t) -> ConfigSource {
-        use sys::rd_kafka_ConfigSource_t as Source;
-        match source {
-            Source::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG => ConfigSource::Topic,
-            Source::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_BROKER_CONFIG
-            | Source::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_DEFAULT_BROKER_CONFIG
-            | Source::RD_KAFKA_CONFIG_SOURCE_STATIC_BROKER_CONFIG => ConfigSource::Broker,
-            Source::RD_KAFKA_CONFIG_SOURCE_DEFAULT_CONFIG => ConfigSource::Default,
-            _ => ConfigSource::Unknown,
-        }
+/// A question that cannot even be asked, such as about a name with a NUL in it.
+fn invalid(doing: &str, cause: String) -> KafkaError {
+    KafkaError::Other {
+        doing: doing.to_owned(),
+        cause,
     }
 }

@@ -204,11 +204,18 @@ impl Events {
             .is_some_and(|(code, _)| code.is_authentication())
     }
 
-    /// The last failure in words.
+    /// The last failure in words. librdkafka has none for a connection that is closed before the first answer.
     pub(super) fn cause(&self) -> String {
-        lock(&self.last_failure)
+        let failure = lock(&self.last_failure)
             .as_ref()
-            .map_or_else(|| "no answer".to_owned(), |(_, reason)| reason.clone())
+            .map(|(_, reason)| reason.clone());
+        let silent = match self.down_for() {
+            Some(_) => {
+                "connections are closed without an answer, as when `security.protocol` is not that of the listener"
+            }
+            None => "no answer",
+        };
+        failure.unwrap_or_else(|| silent.to_owned())
     }
 }
 
@@ -481,8 +488,12 @@ unsafe extern "C" fn on_log(
     };
     // SAFETY: C strings by contract.
     let (facility, line) = unsafe { (owned_text(facility), owned_text(line)) };
+    // Closing idle connections is the brokers' good right.
+    let routine = line.contains("Disconnected");
     match level {
-        ..=WARNING if connected => tracing::warn!(target: "librdkafka", facility, "{line}"),
+        ..=WARNING if connected && !routine => {
+            tracing::warn!(target: "librdkafka", facility, "{line}")
+        }
         ..=ERROR | WARNING | 5 | INFO => tracing::debug!(target: "librdkafka", facility, "{line}"),
         _ => tracing::trace!(target: "librdkafka", facility, "{line}"),
     }

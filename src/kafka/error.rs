@@ -245,6 +245,15 @@ impl Code {
         Code(unsafe { rdkafka_sys::rd_kafka_last_error() } as i32)
     }
 
+    /// The code as a result.
+    pub(super) fn ok(self) -> Result<(), Code> {
+        if self == Code::NONE {
+            Ok(())
+        } else {
+            Err(self)
+        }
+    }
+
     /// Whether the same call may succeed a moment later: leaders move, coordinators load, connections break.
     pub(super) fn is_transient(self) -> bool {
         const TRANSIENT: [Resp; 13] = [

@@ -248,8 +248,6 @@ impl ClientSettings {
             ("socket.keepalive.enable", "true"),
             ("socket.nagle.disable", "true"),
             ("reconnect.backoff.max.ms", "2000"),
-            // Closing idle connections is the brokers' good right and no news.
-            ("log.connection.close", "false"),
         ] {
             config.set(key, value);
         }

@@ -339,7 +339,7 @@ impl Source {
     }
 
     /// Nothing arrived: asks why from time to time, and at last gives up.
-    fn bear(&self, quiet: &mut Quiet) -> Result<(), KafkaError> {
+    fn bear(&mut self, quiet: &mut Quiet) -> Result<(), KafkaError> {
         if self
             .client
             .events()
@@ -357,6 +357,16 @@ impl Source {
         else {
             return Ok(());
         };
+        let waited = quiet.since.elapsed();
+        let cause = match self.look_for(index) {
+            Err(
+                error @ (KafkaError::UnknownTopic { .. }
+                | KafkaError::Authorization { .. }
+                | KafkaError::OffsetOutOfRange { .. }),
+            ) => return Err(error),
+            Err(error) => error.to_string(),
+            Ok(()) => "the partition is there, and its leader sends nothing".to_owned(),
+        };
         let Slot {
             range: PartitionRange {
                 topic, partition, ..
@@ -364,16 +374,6 @@ impl Source {
             position,
             ..
         } = &self.slots[index];
-        let waited = quiet.since.elapsed();
-        let cause = match self.look_for(index) {
-            Err(
-                error @ (KafkaError::UnknownTopic { .. } | KafkaError::OffsetOutOfRange { .. }),
-            ) => {
-                return Err(error);
-            }
-            Err(error) => error.to_string(),
-            Ok(()) => "the partition is there, and its leader sends nothing".to_owned(),
-        };
         if waited >= self.patience * 5 {
             let doing = format!("send {topic}/{partition} from offset {position}");
             return Err(KafkaError::Timeout {
@@ -391,11 +391,25 @@ impl Source {
         Ok(())
     }
 
-    /// Whether a partition is still there with the position inside its log. librdkafka keeps silent, for minutes at
-    /// least, about a topic that is deleted while it is read.
-    fn look_for(&self, index: usize) -> Result<(), KafkaError> {
-        let slot = &self.slots[index];
+    /// Whether a partition is still there, allowed to be read, and with the position inside its log. librdkafka keeps
+    /// silent, for minutes at least, about a topic that is deleted while it is read.
+    fn look_for(&mut self, index: usize) -> Result<(), KafkaError> {
+        let PartitionRange {
+            topic, partition, ..
+        } = &self.slots[index].range;
+        let doing = format!("read {topic}/{partition}");
+        let asked = self
+            .topics
+            .open(&self.client, topic)?
+            .partitions(&self.client, Client::PATIENCE);
+        let asked = asked.and_then(|count| {
+            (*partition < count)
+                .then_some(())
+                .ok_or(Code::UNKNOWN_TOPIC)
+        });
+        asked.map_err(|code| KafkaError::of(code, &doing, Some(topic), ""))?;
         let (log_start_offset, log_end_offset) = self.log_bounds(index)?;
+        let slot = &self.slots[index];
         if slot.position > log_end_offset {
             return Err(slot.truncated(log_start_offset, log_end_offset));
         }
@@ -530,10 +544,6 @@ pub(super) fn log_bounds(
     } as i32);
     match code {
         Code::NONE => Ok((low, high)),
-        Code::UNKNOWN_PARTITION => Err(KafkaError::UnknownTopic {
-            topic: format!("{topic}/{partition}"),
-            doing,
-        }),
         code => Err(KafkaError::of(code, &doing, Some(topic), "")),
     }
 }

@@ -5,10 +5,11 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::ptr::{self, NonNull};
+use std::time::Duration;
 
 use rdkafka_sys as sys;
 
-use super::client::Client;
+use super::client::{Client, millis};
 use super::error::{Code, KafkaError};
 
 /// A topic as one client knows it. It must be dropped before the client.
@@ -31,6 +32,34 @@ impl Topic {
 
     pub(super) fn as_ptr(&self) -> *mut sys::rd_kafka_topic_t {
         self.0.as_ptr()
+    }
+
+    /// Asks the cluster how many partitions the topic has, or what is wrong with it.
+    pub(super) fn partitions(&self, client: &Client, wait: Duration) -> Result<i32, Code> {
+        let mut metadata = ptr::null();
+        // SAFETY: client and topic are live, and the out parameter is valid. On success the metadata is ours, and has
+        // one topic: the one asked for. Its code is read as a number.
+        unsafe {
+            let asked = sys::rd_kafka_metadata(
+                client.as_ptr(),
+                0,
+                self.as_ptr(),
+                &mut metadata,
+                millis(wait),
+            );
+            Code(asked as i32).ok()?;
+            let answer = match (*metadata).topic_cnt {
+                0 => Err(Code::UNKNOWN_TOPIC),
+                _ => {
+                    let topic = (*metadata).topics;
+                    Code((&raw const (*topic).err).cast::<i32>().read())
+                        .ok()
+                        .map(|()| (&raw const (*topic).partition_cnt).read())
+                }
+            };
+            sys::rd_kafka_metadata_destroy(metadata);
+            answer
+        }
     }
 }
 

@@ -22,6 +22,8 @@ use crate::kafka::{Admin, ClientSettings, KafkaError, Producer, ProducerOptions,
 const WRITERS: usize = 2;
 /// For records that are written and not yet acknowledged, over all producers.
 const QUEUE_BYTES: usize = 32 << 20;
+/// What a queued record takes besides its bytes, generously.
+const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
 /// How long the last records may take to be acknowledged.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -107,6 +109,8 @@ struct Work {
     targets: Vec<Target>,
     /// A batch of records must not be larger than the smallest limit of a target.
     batch_bytes: usize,
+    /// A queue must hold the largest record.
+    largest_record_bytes: usize,
     waiting: Mutex<VecDeque<Job>>,
 }
 
@@ -122,6 +126,8 @@ impl Work {
         let default = ProducerOptions::default().batch_bytes;
         let limits = topics.iter().filter_map(|topic| usize::try_from(topic.max_message_bytes?).ok());
         let batch_bytes = limits.min().map_or(default, |limit| limit.min(default));
+        let partitions = topics.iter().flat_map(|topic| &topic.partitions);
+        let largest = partitions.map(|partition| partition.facts.max_record_bytes).max();
         let mut targets = Vec::new();
         let mut jobs = Vec::new();
         for topic in topics {
@@ -136,7 +142,12 @@ impl Work {
         }
         // The largest first, so that none of them is left alone at the end.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.plan.raw_bytes));
-        Work { targets, batch_bytes, waiting: Mutex::new(jobs.into()) }
+        Work {
+            targets,
+            batch_bytes,
+            largest_record_bytes: largest.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            waiting: Mutex::new(jobs.into()),
+        }
     }
 
     fn next(&self) -> Option<Job> {
@@ -182,7 +193,11 @@ fn write_some(
     let Some(mut job) = work.next() else {
         return Ok(0);
     };
-    let options = ProducerOptions { queue_bytes, batch_bytes: work.batch_bytes, ..ProducerOptions::default() };
+    let options = ProducerOptions {
+        queue_bytes: queue_bytes.max(work.largest_record_bytes.saturating_add(RECORD_OVERHEAD_BYTES)),
+        batch_bytes: work.batch_bytes,
+        ..ProducerOptions::default()
+    };
     let mut producer = Producer::open(kafka, options, work.targets.clone())?;
     loop {
         write_partition(&mut producer, job, cancel, runtime)?;

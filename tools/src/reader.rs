@@ -6,7 +6,7 @@
 //! ```
 //!
 //! At any time one range is being decoded and one is being read or waits: a few MiB, whatever the
-//! size of the partition. A range ends at 4 MiB, unless one block alone is larger.
+//! size of the partition, unless one block alone is larger.
 
 use std::ops::Range;
 
@@ -21,9 +21,10 @@ use crate::plan::PartitionPlan;
 use crate::runs::runs;
 use crate::select::Selection;
 
-/// Stored bytes of one read: enough to make a bucket's round trip worth it, little enough to hold
-/// two for each of many partitions.
-const RANGE_BYTES: u64 = 4 << 20;
+/// Stored bytes of one read of a local file, little enough to hold two for each of many partitions.
+const LOCAL_RANGE_BYTES: u64 = 1 << 20;
+/// The same of anything else: a bucket's round trip must be worth it.
+const REMOTE_RANGE_BYTES: u64 = 4 << 20;
 
 /// Reads what a [`PartitionPlan`] names.
 ///
@@ -175,6 +176,10 @@ async fn fetch(
     plan: &PartitionPlan,
     sender: &Sender<Result<Fetched, RepoError>>,
 ) -> Result<(), RepoError> {
+    let max_bytes = match plan.store.folder() {
+        Some(_) => LOCAL_RANGE_BYTES,
+        None => REMOTE_RANGE_BYTES,
+    };
     for entry in &plan.segments {
         let Ok(room) = sender.reserve().await else {
             return Ok(());
@@ -184,7 +189,7 @@ async fn fetch(
         let entries = segment.segment().index().entries();
         let needed =
             (0..entries.len()).filter(|block| plan.selection.needs_block(&entries[*block]));
-        for blocks in runs(entries, needed, RANGE_BYTES) {
+        for blocks in runs(entries, needed, max_bytes) {
             let Ok(room) = sender.reserve().await else {
                 return Ok(());
             };

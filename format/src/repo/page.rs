@@ -27,7 +27,7 @@ pub struct Page {
 }
 
 /// What a page says of a segment: enough to open it with one read, and to check it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SegmentEntry {
     /// The object's name.
     pub key: String,

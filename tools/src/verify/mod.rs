@@ -19,6 +19,7 @@ mod salvage;
 mod segment;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::thread;
 
@@ -99,6 +100,7 @@ pub async fn verify(repository: &Repository, request: &Request, progress: Progre
         places: HashSet::new(),
         pages: HashMap::new(),
         segments: HashSet::new(),
+        hasher: RandomState::new(),
         running: JoinSet::new(),
     };
     for sequence in &request.snapshots {
@@ -121,8 +123,9 @@ struct Run<'a> {
     places: HashSet<Place>,
     /// Of pages that were read; `None` where one could not be.
     pages: HashMap<Digest, Option<Sums>>,
-    /// Segments that are checked already, by the bytes that they must have.
-    segments: HashSet<(String, Digest)>,
+    /// Entries whose segments are checked already, as keyed hashes: a repository may have millions.
+    segments: HashSet<u64>,
+    hasher: RandomState,
     running: JoinSet<Vec<Finding>>,
 }
 
@@ -264,7 +267,7 @@ impl Run<'_> {
 
     /// Waits for a core, then checks the segment on it.
     async fn segment(&mut self, sequence: u64, place: &Place, entry: SegmentEntry) {
-        if !self.segments.insert((entry.key.clone(), entry.sha256)) {
+        if !self.segments.insert(self.hasher.hash_one(&entry)) {
             return;
         }
         self.report.segments += 1;

@@ -1,5 +1,10 @@
 //! The tools over repositories that are really on disk.
 
+#![expect(
+    unreachable_pub,
+    reason = "modules of one test binary share what they need"
+)]
+
 mod inspect;
 mod listing;
 mod read;

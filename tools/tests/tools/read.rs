@@ -7,7 +7,7 @@ use kbk_format::repo::{RepoError, Repository, SegmentReader};
 use kbk_tools::{PartitionPlan, Selection};
 use proptest::prelude::*;
 
-use crate::support::{Row, World, key_in, key_of, place, value_of};
+use crate::support::{Row, World, key_of, place, value_of, watched};
 
 fn plan(
     world: &World,
@@ -52,6 +52,18 @@ fn drain(
     })
 }
 
+/// The object that an error names.
+fn key_in(error: &RepoError) -> &str {
+    match error {
+        RepoError::Missing { key, .. }
+        | RepoError::WrongSize { key, .. }
+        | RepoError::OtherSegment { key, .. }
+        | RepoError::DamagedSegment { key, .. }
+        | RepoError::Store { key, .. } => key,
+        other => panic!("no object in {other}"),
+    }
+}
+
 fn offsets(from: i64, to: i64) -> Selection {
     Selection {
         offsets: from..to,
@@ -62,7 +74,7 @@ fn offsets(from: i64, to: i64) -> Selection {
 #[test]
 fn one_record_by_offset_or_by_time_takes_two_reads() {
     let world = World::sample();
-    let (repository, watch) = world.watched();
+    let (repository, watch) = watched(&world);
     let by_time = Selection {
         times: 1_000 + 3_330..=1_000 + 3_330,
         ..Selection::all()
@@ -83,7 +95,7 @@ fn one_record_by_offset_or_by_time_takes_two_reads() {
 #[test]
 fn what_holds_nothing_that_is_meant_is_not_opened() {
     let world = World::sample();
-    let (repository, _) = world.watched();
+    let (repository, _) = watched(&world);
     let segments = |selection| {
         let plan = plan(&world, &repository, "orders", selection).unwrap();
         let bases = plan.segments().iter().map(|entry| entry.base_offset);
@@ -122,14 +134,15 @@ fn a_damaged_block_ends_the_reading_and_names_the_object() {
 fn a_missing_a_refused_a_cut_and_a_foreign_segment_are_four_things() {
     let open = |world: &World, repository: &Repository| {
         let entry = world.entries("orders", 0).remove(0);
-        let opened = SegmentReader::open(repository.store(), &place("orders", 0), &entry);
+        let place = place("orders", 0);
+        let opened = SegmentReader::open(repository.store(), &place, &entry);
         let error = world.runtime.block_on(opened).unwrap_err();
         assert_eq!(key_in(&error), entry.key);
         error
     };
 
     let world = World::sample();
-    let (repository, watch) = world.watched();
+    let (repository, watch) = watched(&world);
     watch.refuse_segments();
     let error = open(&world, &repository);
     assert!(matches!(error, RepoError::Store { .. }), "{error}");

@@ -10,7 +10,7 @@ use kbk_tools::verify::{Report, Request, verify};
 use kbk_tools::{Finding, Kind, Offsets, Severity};
 use serde_json::json;
 
-use crate::support::{World, place, segment};
+use crate::support::{World, place, segment, watched};
 
 fn run(world: &World, repository: &Repository, full: bool) -> Report {
     let snapshots = world.runtime.block_on(repository.sequences()).unwrap();
@@ -43,8 +43,8 @@ fn only(world: &World) -> Finding {
 #[test]
 fn a_sound_repository_is_clean_and_every_byte_is_counted_once() {
     let world = World::sample();
-    let (watched, _) = world.watched();
-    for repository in [&world.repository, &watched] {
+    let (remote, _) = watched(&world);
+    for repository in [&world.repository, &remote] {
         for full in [false, true] {
             let report = run(&world, repository, full);
             assert_eq!(report.findings, []);
@@ -287,7 +287,7 @@ fn only_a_full_verification_takes_the_sha_256() {
 #[test]
 fn refused_is_not_missing() {
     let world = World::sample();
-    let (repository, watch) = world.watched();
+    let (repository, watch) = watched(&world);
     watch.refuse_segments();
     let found = run(&world, &repository, false).findings;
     assert_eq!(kinds(&found), [Kind::Unreadable; 8]);

@@ -1,28 +1,17 @@
 //! Repositories in a temporary folder, and ways to harm them.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use async_trait::async_trait;
-use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, Digest, Hex, Id, Identity, PartitionChange, Place, RepoError, Repository, SegmentEntry,
-    Snapshot, Store, Stored, TopicChange, Uploaded,
+    Change, Digest, Hex, Id, Identity, PartitionChange, Place, Repository, SegmentEntry, Snapshot,
+    Store, Stored, TopicChange, Uploaded,
 };
 use kbk_format::{
     Compression, FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter,
     TimestampType, WriterOptions,
-};
-use object_store::local::LocalFileSystem;
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -213,23 +202,10 @@ impl World {
     fn json(&self, key: &str) -> Value {
         serde_json::from_slice(&fs::read(self.path(key)).unwrap()).unwrap()
     }
-
-    /// The same repository behind a store that is watched.
-    pub fn watched(&self) -> (Repository, Watch) {
-        let inner = LocalFileSystem::new_with_prefix(self.path("")).unwrap();
-        let watch = Watch::default();
-        let objects = WatchedStore {
-            inner: Arc::new(inner),
-            watch: watch.clone(),
-        };
-        let store = Store::new(Arc::new(objects), "watched://repository");
-        let repository = self.runtime.block_on(Repository::open(store)).unwrap();
-        (repository, watch)
-    }
 }
 
 /// The bytes of `value` as a sealed object, and its digest.
-fn sealed(mut value: Value) -> (String, String) {
+pub fn sealed(mut value: Value) -> (String, String) {
     value.as_object_mut().unwrap().remove("sha256");
     let text = value.to_string();
     let body = text.strip_suffix('}').unwrap();
@@ -306,110 +282,4 @@ pub fn segment(place: &Place, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
         uploaded,
     );
     (entry, bytes)
-}
-
-/// What a watched store was asked for, and whether it answers.
-#[derive(Clone, Debug, Default)]
-pub struct Watch(Arc<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    reads: AtomicUsize,
-    bytes: AtomicU64,
-    refuses: AtomicBool,
-}
-
-impl Watch {
-    /// Reads since the last time that this was asked.
-    pub fn take_reads(&self) -> usize {
-        self.0.reads.swap(0, Ordering::SeqCst)
-    }
-
-    /// Bytes since the last time that this was asked.
-    pub fn take_bytes(&self) -> u64 {
-        self.0.bytes.swap(0, Ordering::SeqCst)
-    }
-
-    /// From now on segments are not given out, as to somebody who may not read them.
-    pub fn refuse_segments(&self) {
-        self.0.refuses.store(true, Ordering::SeqCst);
-    }
-}
-
-#[derive(Debug)]
-struct WatchedStore {
-    inner: Arc<dyn ObjectStore>,
-    watch: Watch,
-}
-
-impl fmt::Display for WatchedStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "watched {}", self.inner)
-    }
-}
-
-#[async_trait]
-impl ObjectStore for WatchedStore {
-    async fn put_opts(
-        &self,
-        path: &Path,
-        bytes: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult> {
-        self.inner.put_opts(path, bytes, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let counts = &self.watch.0;
-        counts.reads.fetch_add(1, Ordering::SeqCst);
-        if counts.refuses.load(Ordering::SeqCst) && path.as_ref().ends_with(".kseg") {
-            return Err(object_store::Error::PermissionDenied {
-                path: path.to_string(),
-                source: "403".into(),
-            });
-        }
-        let object = self.inner.get_opts(path, options).await?;
-        let length = object.range.end - object.range.start;
-        counts.bytes.fetch_add(length, Ordering::SeqCst);
-        Ok(object)
-    }
-
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
-
-/// The object that an error names.
-pub fn key_in(error: &RepoError) -> &str {
-    match error {
-        RepoError::Missing { key, .. }
-        | RepoError::WrongSize { key, .. }
-        | RepoError::OtherSegment { key, .. }
-        | RepoError::DamagedSegment { key, .. }
-        | RepoError::Store { key, .. } => key,
-        other => panic!("no object in {other}"),
-    }
 }

@@ -1,0 +1,190 @@
+//! DIR: what may be there before a demo, and what of it the demo may take away.
+//!
+//! Only what an earlier demo made is replaced, and only if there is nothing else: the folder must hold the marker, every
+//! file must be one that a demo's repository has, and every snapshot must be of an embedded broker. Everything else is
+//! left as it is, and refused.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kbk_format::repo::{Id, Identity, Key, RepoError, Repository, Store};
+use serde::{Deserialize, Serialize};
+
+use super::shop::TOPICS;
+use crate::cli::RepoUrl;
+
+/// Says to people and to the next demo where the folder is from.
+const MARKER: &str = "kbk-demo.json";
+const IDENTITY: &str = "kbk.json";
+/// How the ids of embedded clusters begin.
+const EMBEDDED: &str = "mockCluster";
+
+/// What the marker says.
+#[derive(Serialize, Deserialize)]
+struct Marker {
+    note: String,
+    repository_id: Id,
+}
+
+/// Why the demo does not take a folder. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// It holds something else.
+    #[error("{dir} holds {found}, which is not from a demo; name a new folder: kbk demo DIR", dir = dir.display())]
+    Foreign {
+        /// The folder.
+        dir: PathBuf,
+        /// What is in it.
+        found: String,
+    },
+    /// It, or something in it, cannot be read or written.
+    #[error("cannot use {path} for the demo: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It holds what an earlier demo made, and something is wrong with that.
+    #[error(
+        "{dir} holds the damaged repository of an earlier demo; delete the folder, or name a new one: kbk demo DIR",
+        dir = dir.display()
+    )]
+    Damaged {
+        /// The folder.
+        dir: PathBuf,
+        /// What is wrong.
+        source: RepoError,
+    },
+    /// The repository cannot be made.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+}
+
+type Result<T> = std::result::Result<T, FolderError>;
+
+/// Makes an empty repository. Says whether that of an earlier demo was taken away for it.
+pub(super) async fn prepare(location: &RepoUrl) -> Result<bool> {
+    let dir = location.path();
+    let files = files(dir)?;
+    let replaces = !files.is_empty();
+    if replaces {
+        check_is_of_a_demo(location, &files).await?;
+        remove(dir, files)?;
+    }
+    let identity = Identity::fresh();
+    let marker = Marker {
+        note: "made by `kbk demo`, which replaces it when it is run here again".to_owned(),
+        repository_id: identity.repository_id,
+    };
+    let store = Store::open_or_create(&location.to_string())?;
+    Repository::create(store, identity).await?;
+    let path = dir.join(MARKER);
+    let written = serde_json::to_vec(&marker).map_err(io::Error::from).and_then(|text| fs::write(&path, text));
+    written.map_err(io_error(&path))?;
+    Ok(replaces)
+}
+
+/// Every file below `dir`, by its path in there; none where there is no such folder.
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        // Joining an empty path would add a slash.
+        let path = if folder.as_os_str().is_empty() { dir.to_owned() } else { dir.join(&folder) };
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && folder.as_os_str().is_empty() => break,
+            entries => entries.map_err(io_error(&path))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(io_error(&path))?;
+            let kind = entry.file_type().map_err(io_error(&entry.path()))?;
+            let list = if kind.is_dir() { &mut folders } else { &mut files };
+            list.push(folder.join(entry.file_name()));
+        }
+    }
+    Ok(files)
+}
+
+async fn check_is_of_a_demo(location: &RepoUrl, files: &[PathBuf]) -> Result<()> {
+    let dir = location.path();
+    let foreign = |found: String| FolderError::Foreign { dir: dir.to_owned(), found };
+    let marker = dir.join(MARKER);
+    let Ok(text) = fs::read(&marker) else {
+        return Err(foreign(what_is_there(files)));
+    };
+    if let Some(other) = files.iter().find(|file| !is_of_a_demo(file)) {
+        return Err(foreign(other.display().to_string()));
+    }
+    if let [_marker] = files {
+        return Ok(());
+    }
+    match other_owner(location, &text).await {
+        Ok(None) => Ok(()),
+        Ok(Some(found)) => Err(foreign(found)),
+        Err(source) => Err(FolderError::Damaged { dir: dir.to_owned(), source }),
+    }
+}
+
+/// What in the repository was not made by the demo that wrote this marker.
+async fn other_owner(location: &RepoUrl, marker: &[u8]) -> std::result::Result<Option<String>, RepoError> {
+    let repository = Repository::open(Store::open(&location.to_string())?).await?;
+    let id = repository.identity().repository_id;
+    if !serde_json::from_slice(marker).is_ok_and(|marker: Marker| marker.repository_id == id) {
+        return Ok(Some(format!("the repository {id}")));
+    }
+    for sequence in repository.sequences().await? {
+        let snapshot = repository.snapshot(sequence).await?;
+        if !snapshot.cluster_id.as_ref().is_some_and(|id| id.starts_with(EMBEDDED)) {
+            return Ok(Some(format!("snapshot {sequence}")));
+        }
+    }
+    Ok(None)
+}
+
+fn what_is_there(files: &[PathBuf]) -> String {
+    match files.iter().min() {
+        _ if files.iter().any(|file| file == Path::new(IDENTITY)) => "a repository".to_owned(),
+        Some(first) => first.display().to_string(),
+        None => String::new(),
+    }
+}
+
+/// Whether a demo makes files of this name.
+fn is_of_a_demo(file: &Path) -> bool {
+    let Some(name) = file.to_str() else {
+        return false;
+    };
+    // An interrupted write leaves its object's name with a number.
+    let name = name.rsplit_once('#').map_or(name, |(object, _)| object);
+    match Key::parse(name) {
+        Some(Key::Segment { place, .. } | Key::Page { place, .. }) => {
+            TOPICS.iter().any(|(topic, _)| *topic == &*place.topic)
+        }
+        Some(Key::Identity | Key::Snapshot { .. }) => true,
+        None => name == MARKER,
+    }
+}
+
+/// Removes these files, and the folders that are empty then. What proves that they are the demo's goes last, so that the
+/// next demo can finish what a crash leaves.
+fn remove(dir: &Path, mut files: Vec<PathBuf>) -> Result<()> {
+    files.sort_by_key(|file| (file == Path::new(MARKER), file == Path::new(IDENTITY)));
+    for file in files {
+        let path = dir.join(&file);
+        fs::remove_file(&path).map_err(io_error(&path))?;
+        for folder in file.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+            // It stays as long as something is in it.
+            if fs::remove_dir(dir.join(folder)).is_err() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+    let path = path.to_owned();
+    move |source| FolderError::Io { path, source }
+}

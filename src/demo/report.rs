@@ -1,0 +1,180 @@
+//! What the demo did, with what came out: told step by step to people, and at the end as one JSON document.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kbk_tools::verify;
+use serde::Serialize;
+
+use crate::backup::{BackupReport, Finding};
+use crate::cli::{Report, human};
+use crate::restore::RestoreReport;
+
+/// One thing that was done.
+#[derive(Debug, Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// A broker runs, and the folder is ready.
+    Started {
+        /// The repository's folder.
+        repository: String,
+        /// Whether that of an earlier demo was taken away.
+        replaced: bool,
+    },
+    /// Records were written to the broker.
+    Produced {
+        /// All of them.
+        records: u64,
+        /// Of them, those of each topic.
+        topics: BTreeMap<String, u64>,
+        /// Records without a value.
+        tombstones: u64,
+        /// Records that are older than one before them in their partition.
+        late: u64,
+    },
+    /// A snapshot was made, as `kbk backup` does.
+    BackedUp(BackupReport),
+    /// All snapshots were verified, as `kbk verify --full` does.
+    Verified(verify::Report),
+    /// The topics were restored to new ones, as `kbk restore` does.
+    Restored(RestoreReport),
+    /// The topics and their copies were read back.
+    Compared {
+        /// Records of the originals.
+        records: u64,
+        /// What is not the same: at most one difference a partition.
+        differences: Vec<String>,
+    },
+    /// A restore up to a moment was planned, as `kbk restore --until --dry-run` does.
+    PlannedUntil {
+        /// The moment.
+        until: Timestamp,
+        /// Records that the plan counts.
+        planned: u64,
+        /// Records that were produced with such a timestamp.
+        expected: u64,
+        /// Those of them that lie behind a newer record in their partition.
+        behind_newer: u64,
+    },
+}
+
+impl Step {
+    /// What is wrong; nothing, if all went well.
+    #[must_use]
+    pub fn wrong(&self) -> Vec<String> {
+        match self {
+            // The embedded broker has no topic configurations to tell.
+            Step::BackedUp(report) => {
+                let findings = report.findings.iter().filter(|finding| !matches!(finding, Finding::ConfigUnknown { .. }));
+                findings.map(Finding::to_string).collect()
+            }
+            Step::Verified(report) => report.findings.iter().map(ToString::to_string).collect(),
+            Step::Compared { differences, .. } => differences.clone(),
+            Step::PlannedUntil { until, planned, expected, .. } if planned != expected => {
+                vec![format!("up to {until} the plan counts {planned} records, and {expected} were produced")]
+            }
+            Step::Started { .. } | Step::Produced { .. } | Step::Restored(_) | Step::PlannedUntil { .. } => Vec::new(),
+        }
+    }
+}
+
+/// The whole demo.
+#[derive(Debug, Serialize)]
+pub struct DemoReport {
+    /// The folder that it left.
+    pub repository: String,
+    /// What was done.
+    pub steps: Vec<Step>,
+    /// Everything that did not come out as it must; empty, if all went well.
+    pub wrong: Vec<String>,
+    /// A signal came before the end.
+    pub interrupted: bool,
+    /// Commands to try on the repository.
+    pub next: Vec<String>,
+    /// The command for a cluster of the user's own.
+    #[serde(skip)]
+    pub next_cluster: String,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// Writes `verb` in its column, and `text` after it.
+fn line(out: &mut dyn Write, verb: &str, text: &str) -> io::Result<()> {
+    writeln!(out, "{verb:<11}{text}")
+}
+
+impl Report for Step {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let wrong = self.wrong();
+        if !wrong.is_empty() {
+            return wrong.iter().try_for_each(|wrong| line(out, "WRONG", wrong));
+        }
+        match self {
+            Step::Started { repository, replaced } => {
+                let replaced = if *replaced { ", in place of the last demo's" } else { "" };
+                line(out, "started", &format!("a Kafka broker inside this process; the repository goes to {repository}{replaced}"))
+            }
+            Step::Produced { records, topics, tombstones, late } => {
+                let topics = topics.iter().map(|(topic, records)| format!("{} to {topic}", human::count(*records)));
+                let topics = topics.collect::<Vec<_>>().join(", ");
+                line(out, "produced", &format!("{}: {topics}", human::counted(*records, "record")))?;
+                let (tombstones, late) = (human::counted(*tombstones, "tombstone"), human::count(*late));
+                line(out, "", &format!("among them {tombstones}, and {late} that came late: older than one before them"))
+            }
+            Step::BackedUp(report) => {
+                let new = if report.snapshot > 1 { ", only what is new" } else { "" };
+                let (raw, stored) = (human::bytes(report.raw_bytes), human::bytes(report.stored_bytes));
+                let ratio = report.raw_bytes as f64 / report.stored_bytes.max(1) as f64;
+                let (records, took) = (human::counted(report.records, "record"), took(report.seconds));
+                let snapshot = report.snapshot;
+                line(out, "backed up", &format!("snapshot {snapshot}{new}: {records}, {raw} as {stored} (ratio {ratio:.1}) {took}"))
+            }
+            Step::Verified(report) => {
+                let records = human::counted(report.records, "record");
+                let segments = human::counted(report.segments, "segment");
+                line(out, "verified", &format!("{records} in {segments}: every byte is as it was written, every offset is there"))
+            }
+            Step::Restored(report) => {
+                let (records, took) = (human::counted(report.records, "record"), took(report.seconds));
+                line(out, "restored", &format!("{records} to {} new topics named *-restored {took}", report.topics))
+            }
+            Step::Compared { records, .. } => {
+                let records = human::counted(*records, "record");
+                line(out, "compared", &format!("{records} with their originals: the same order, keys, values, headers, times"))
+            }
+            Step::PlannedUntil { until, planned, behind_newer, .. } => {
+                let (planned, behind) = (human::counted(*planned, "record"), human::count(*behind_newer));
+                line(out, "planned", &format!("restore --until {until}: {planned}, exactly as many as were produced"))?;
+                line(out, "", &format!("{behind} of them came late and lie behind newer ones: none is missed"))
+            }
+        }
+    }
+}
+
+/// In milliseconds, as the demo's records are few.
+fn took(seconds: f64) -> String {
+    let duration = Duration::from_secs_f64(seconds);
+    match duration.as_millis() {
+        ms @ 0..1000 => format!("in {ms} ms"),
+        _ => format!("in {}", human::duration(duration)),
+    }
+}
+
+impl Report for DemoReport {
+    /// The end of the story that the steps have told.
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.interrupted {
+            return Ok(());
+        }
+        if self.wrong.is_empty() {
+            let took = human::duration(Duration::from_secs_f64(self.seconds));
+            writeln!(out, "\nEverything came back as it was, in {took} in all. The broker is gone; try the repository:\n")?;
+        } else {
+            writeln!(out, "\nNot everything is as it must be. The repository is left to be looked at:\n")?;
+        }
+        self.next.iter().try_for_each(|command| writeln!(out, "  {command}"))?;
+        writeln!(out, "\nWith a cluster of your own:\n\n  {}", self.next_cluster)
+    }
+}

@@ -1,0 +1,322 @@
+//! The steps of the demo, in their order.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kbk_format::repo::{Repository, Snapshot, Store};
+use kbk_tools::verify;
+use tokio::runtime::Handle;
+
+use super::compare::{self, ReadError};
+use super::report::{DemoReport, Step};
+use super::shop::{self, ShopRecord, TOPICS};
+use super::{folder, shell};
+use crate::backup;
+use crate::cli::{BlockSize, Cancel, CliError, Compression, Context, RepoUrl, SegmentSize, TopicSelection, Totals};
+use crate::kafka::{ClientSettings, EmbeddedCluster, KafkaError, Producer, ProducerOptions, Target};
+use crate::restore::{self, RestorePlan, RestoreReport};
+
+/// All records. The embedded broker keeps 5 MiB a partition, several times as much as this.
+const RECORDS: u64 = 20_000;
+/// The records of the first snapshot; the second one adds the rest.
+const FIRST: usize = 15_000;
+/// How long the last records may take to be acknowledged.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why the demo ended before its end.
+enum Stop {
+    /// The user asked.
+    Cancelled,
+    Failed(CliError),
+}
+
+impl<E: Error> From<E> for Stop {
+    fn from(error: E) -> Stop {
+        Stop::Failed(error.into())
+    }
+}
+
+/// Plays the demo and leaves the repository at `location`. `tell` hears of each step when it is done.
+pub async fn run(
+    location: &RepoUrl,
+    context: &Context,
+    tell: &dyn Fn(&Step) -> Result<(), CliError>,
+) -> Result<DemoReport, CliError> {
+    let began = Instant::now();
+    let replaced = folder::prepare(location).await?;
+    let cluster = EmbeddedCluster::start(1)?;
+    let mut demo = Demo {
+        kafka: cluster.settings()?,
+        cluster,
+        location,
+        context,
+        tell,
+        records: Arc::new(shop::day(RECORDS, Timestamp::now().as_millisecond())),
+        steps: Vec::new(),
+    };
+    let interrupted = match demo.play(replaced).await {
+        Ok(()) => false,
+        Err(Stop::Cancelled) => true,
+        Err(Stop::Failed(error)) => return Err(error),
+    };
+    let next = if interrupted { Vec::new() } else { next(location, &demo.records).await? };
+    let next_cluster = shell::command(&["backup", "-r", "FOLDER", "-b", "HOST:9092"]);
+    Ok(DemoReport {
+        repository: location.to_string(),
+        wrong: demo.steps.iter().flat_map(Step::wrong).collect(),
+        steps: demo.steps,
+        interrupted,
+        next,
+        next_cluster,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+struct Demo<'a> {
+    cluster: EmbeddedCluster,
+    kafka: ClientSettings,
+    location: &'a RepoUrl,
+    context: &'a Context,
+    tell: &'a dyn Fn(&Step) -> Result<(), CliError>,
+    /// All that are produced, in their order.
+    records: Arc<Vec<ShopRecord>>,
+    steps: Vec<Step>,
+}
+
+impl Demo<'_> {
+    async fn play(&mut self, replaced: bool) -> Result<(), Stop> {
+        self.done(Step::Started { repository: self.location.to_string(), replaced })?;
+        for (topic, partitions) in TOPICS {
+            self.cluster.create_topic(topic, partitions)?;
+        }
+        for part in [0..FIRST, FIRST..self.records.len()] {
+            let step = self.produce(part).await?;
+            self.done(step)?;
+            let step = self.back_up().await?;
+            self.done(step)?;
+        }
+        let repository = Repository::open(Store::open(&self.location.to_string())?).await?;
+        let step = verify(&repository).await?;
+        self.done(step)?;
+        let snapshot = latest(&repository).await?;
+        let step = self.restore(&repository, &snapshot).await?;
+        self.done(step)?;
+        let step = self.compare().await?;
+        self.done(step)?;
+        let step = self.plan_until(&repository, &snapshot).await?;
+        self.done(step)
+    }
+
+    fn done(&mut self, step: Step) -> Result<(), Stop> {
+        // A step that was asked to stop may have done only a part.
+        if self.context.cancel.is_set() {
+            return Err(Stop::Cancelled);
+        }
+        (self.tell)(&step).map_err(Stop::Failed)?;
+        self.steps.push(step);
+        Ok(())
+    }
+
+    async fn produce(&self, part: Range<usize>) -> Result<Step, Stop> {
+        let (kafka, records, cancel) = (self.kafka.clone(), Arc::clone(&self.records), self.context.cancel.clone());
+        let targets = shop::targets();
+        let step = produced(&records[part.clone()], &targets);
+        blocking(move || produce(&kafka, &records[part], targets, &cancel)).await?;
+        Ok(step)
+    }
+
+    async fn back_up(&self) -> Result<Step, Stop> {
+        let options = backup::Options {
+            location: self.location.to_string(),
+            kafka: self.kafka.clone(),
+            selection: TopicSelection::default(),
+            compression: Compression::default(),
+            block_bytes: BlockSize::default().bytes() as usize,
+            segment_bytes: SegmentSize::default().bytes(),
+            open_transactions_wait: Duration::ZERO,
+        };
+        let context = self.context;
+        let progress = |offsets| context.progress("backing up", Totals { records: Some(offsets), bytes: None });
+        Ok(Step::BackedUp(backup::run(&options, &context.cancel, progress).await?))
+    }
+
+    async fn restore(&self, repository: &Repository, snapshot: &Snapshot) -> Result<Step, Stop> {
+        for (topic, partitions) in TOPICS {
+            self.cluster.create_topic(&restored(topic), partitions)?;
+        }
+        let plan = self.plan(repository, snapshot, restored, i64::MIN..=i64::MAX).await?;
+        let records = records(&plan);
+        let progress = self.context.progress("restoring", Totals { records: Some(records), bytes: None });
+        let (kafka, cancel, runtime) = (self.kafka.clone(), self.context.cancel.clone(), Handle::current());
+        let report: RestoreReport =
+            blocking(move || restore::apply(plan, &kafka, &cancel, &progress, &runtime)).await?;
+        Ok(Step::Restored(report))
+    }
+
+    async fn plan(
+        &self,
+        repository: &Repository,
+        snapshot: &Snapshot,
+        target: impl Fn(&str) -> String,
+        times: RangeInclusive<i64>,
+    ) -> Result<RestorePlan, Stop> {
+        let options = restore::Options {
+            kafka: self.kafka.clone(),
+            targets: TOPICS.iter().map(|(topic, _)| ((*topic).to_owned(), target(topic))).collect(),
+            times,
+            append: false,
+            replication_factor: None,
+            count: true,
+        };
+        let plan = restore::plan(repository, snapshot, &options).await?;
+        match plan.obstacles.first() {
+            Some(obstacle) => Err(Stop::Failed(CliError::new(format!("nothing was restored: {obstacle}")))),
+            None => Ok(plan),
+        }
+    }
+
+    async fn compare(&self) -> Result<Step, Stop> {
+        let (kafka, cancel, produced) = (self.kafka.clone(), self.context.cancel.clone(), RECORDS);
+        let compared = blocking(move || {
+            let sources = shop::targets();
+            let copies: Vec<Target> =
+                sources.iter().map(|place| Target { topic: restored(&place.topic), ..place.clone() }).collect();
+            let originals = compare::read_all(&kafka, &sources, &cancel)?;
+            let copies = compare::read_all(&kafka, &copies, &cancel)?;
+            let records: u64 = originals.iter().map(|partition| partition.len() as u64).sum();
+            let pairs = sources.iter().zip(originals.iter().zip(&copies));
+            let mut differences: Vec<String> =
+                pairs.filter_map(|(place, (original, copy))| compare::difference(place, original, copy)).collect();
+            if records != produced {
+                differences.push(format!("{produced} records were produced, and {records} could be read back"));
+            }
+            Ok(Step::Compared { records, differences })
+        });
+        compared.await.map_err(|error| match error {
+            ReadError::Cancelled => Stop::Cancelled,
+            error => error.into(),
+        })
+    }
+
+    /// Counts what a restore up to a moment in the middle would write, and what was produced up to then.
+    async fn plan_until(&self, repository: &Repository, snapshot: &Snapshot) -> Result<Step, Stop> {
+        let middle = self.records[self.records.len() / 2].timestamp;
+        let target = |topic: &str| format!("{topic}-until");
+        let plan = self.plan(repository, snapshot, target, i64::MIN..=middle).await?;
+        let until = Timestamp::from_millisecond(middle)?;
+        let expected = self.records.iter().filter(|record| record.timestamp <= middle).count() as u64;
+        Ok(Step::PlannedUntil {
+            until,
+            planned: records(&plan),
+            expected,
+            behind_newer: behind_newer(&self.records, middle),
+        })
+    }
+}
+
+fn restored(topic: &str) -> String {
+    format!("{topic}-restored")
+}
+
+fn records(plan: &RestorePlan) -> u64 {
+    plan.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.records).sum()
+}
+
+fn produce(
+    kafka: &ClientSettings,
+    records: &[ShopRecord],
+    targets: Vec<Target>,
+    cancel: &Cancel,
+) -> Result<(), KafkaError> {
+    let mut producer = Producer::open(kafka, ProducerOptions::default(), targets)?;
+    for (number, record) in (0..).zip(records) {
+        if cancel.is_set() {
+            break;
+        }
+        record.lend(number, |lent| producer.send(record.target, lent))?;
+    }
+    producer.flush(FLUSH_PATIENCE)
+}
+
+fn produced(records: &[ShopRecord], targets: &[Target]) -> Step {
+    let mut topics = BTreeMap::new();
+    let mut newest = vec![i64::MIN; targets.len()];
+    let mut late = 0;
+    for record in records {
+        *topics.entry(targets[record.target].topic.clone()).or_default() += 1;
+        let newest = &mut newest[record.target];
+        late += u64::from(record.timestamp < *newest);
+        *newest = record.timestamp.max(*newest);
+    }
+    let tombstones = records.iter().filter(|record| record.value.is_none()).count() as u64;
+    Step::Produced { records: records.len() as u64, topics, tombstones, late }
+}
+
+/// Records of `until` or before that come after a newer one in their partition.
+fn behind_newer(records: &[ShopRecord], until: i64) -> u64 {
+    let mut passed = vec![false; shop::targets().len()];
+    let mut behind = 0;
+    for record in records {
+        let passed = &mut passed[record.target];
+        *passed |= record.timestamp > until;
+        behind += u64::from(*passed && record.timestamp <= until);
+    }
+    behind
+}
+
+async fn verify(repository: &Repository) -> Result<Step, Stop> {
+    let request = verify::Request { snapshots: repository.sequences().await?, topics: None, full: true };
+    Ok(Step::Verified(verify::verify(repository, &request, Arc::new(|_| ())).await))
+}
+
+async fn latest(repository: &Repository) -> Result<Snapshot, Stop> {
+    match repository.latest().await? {
+        Some(stored) => Ok(stored.value),
+        None => Err(Stop::Failed(CliError::new(format!("{} lost its snapshots", repository.store().url())))),
+    }
+}
+
+/// Commands for the repository that is left.
+async fn next(location: &RepoUrl, records: &[ShopRecord]) -> Result<Vec<String>, CliError> {
+    let dir = location.to_string();
+    let on_it = |words: &[&str]| shell::command(&[&["-r", &dir], words].concat());
+    let since = records.iter().rev().map(|record| record.timestamp).nth(5);
+    let since = Timestamp::from_millisecond(since.unwrap_or_default())?.to_string();
+    let mut next = vec![
+        on_it(&["ls"]),
+        on_it(&["cat", "orders", "-n", "3"]),
+        on_it(&["cat", "orders", "--since", &since]),
+        on_it(&["verify", "--full"]),
+    ];
+    let repository = Repository::open(Store::open(&dir)?).await?;
+    if let Some(key) = some_segment(&repository).await? {
+        next.push(shell::command(&["inspect", &Path::new(&dir).join(key).to_string_lossy()]));
+    }
+    Ok(next)
+}
+
+/// The name of a segment of the first topic.
+async fn some_segment(repository: &Repository) -> Result<Option<String>, CliError> {
+    let Some(snapshot) = repository.latest().await? else {
+        return Ok(None);
+    };
+    let first = snapshot.topics.iter().find(|topic| &*topic.name == TOPICS[0].0);
+    let Some((topic, state)) = first.and_then(|topic| Some((topic, topic.partitions.first()?))) else {
+        return Ok(None);
+    };
+    let segments = repository.segments(&topic.place(state.partition), state).await?;
+    Ok(segments.into_iter().next().map(|segment| segment.key))
+}
+
+/// Runs what blocks away from the asynchronous threads. A panic there goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,168 @@
+//! Questions in librdkafka's own form, each freed when dropped.
+
+#![expect(unsafe_code, reason = "owns librdkafka's objects")]
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_char, c_int};
+use std::ptr::{self, NonNull};
+
+use rdkafka_sys as sys;
+
+use crate::kafka::client::{Failure, Reason};
+use crate::kafka::error::Code;
+
+/// Makes an owner of a librdkafka object that one function frees.
+macro_rules! owner {
+    ($(#[$doc:meta])* $name:ident, $raw:ty, $free:path) => {
+        $(#[$doc])*
+        pub(super) struct $name(pub(super) NonNull<$raw>);
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                // SAFETY: the object is ours.
+                unsafe { $free(self.0.as_ptr()) };
+            }
+        }
+    };
+}
+
+owner!(
+    /// An answer.
+    Event, sys::rd_kafka_event_t, sys::rd_kafka_event_destroy
+);
+owner!(
+    /// How a request is to be made.
+    Options, sys::rd_kafka_AdminOptions_t, sys::rd_kafka_AdminOptions_destroy
+);
+owner!(
+    /// A topic to be created.
+    NewTopic, sys::rd_kafka_NewTopic_t, sys::rd_kafka_NewTopic_destroy
+);
+owner!(
+    /// The names of topics.
+    TopicCollection, sys::rd_kafka_TopicCollection_t, sys::rd_kafka_TopicCollection_destroy
+);
+owner!(
+    /// A topic's configuration, as a question or as a change.
+    TopicConfig, sys::rd_kafka_ConfigResource_t, sys::rd_kafka_ConfigResource_destroy
+);
+owner!(
+    /// Partitions with an offset each.
+    PartitionList,
+    sys::rd_kafka_topic_partition_list_t,
+    sys::rd_kafka_topic_partition_list_destroy
+);
+
+impl NewTopic {
+    pub(super) fn new(
+        name: &str,
+        partitions: i32,
+        replication_factor: Option<i32>,
+        config: &BTreeMap<String, String>,
+    ) -> Result<NewTopic, String> {
+        const CLUSTER_DEFAULT: c_int = -1;
+        let name = c_string(name)?;
+        let mut reason = Reason::new();
+        // SAFETY: the name is a C string and the buffer's size is given.
+        let topic = unsafe {
+            sys::rd_kafka_NewTopic_new(
+                name.as_ptr(),
+                partitions,
+                replication_factor.unwrap_or(CLUSTER_DEFAULT),
+                reason.as_mut_ptr(),
+                Reason::SIZE,
+            )
+        };
+        let topic = NewTopic(NonNull::new(topic).ok_or_else(|| reason.to_string())?);
+        for (key, value) in config {
+            let (key, value) = (c_string(key)?, c_string(value)?);
+            // SAFETY: the topic is live; both strings are copied.
+            let code = unsafe {
+                sys::rd_kafka_NewTopic_set_config(topic.0.as_ptr(), key.as_ptr(), value.as_ptr())
+            };
+            match Code(code as i32) {
+                Code::NONE => {}
+                code => return Err(code.to_string()),
+            }
+        }
+        Ok(topic)
+    }
+}
+
+impl TopicCollection {
+    pub(super) fn new(names: &[String]) -> Result<TopicCollection, String> {
+        let names: Vec<CString> = names
+            .iter()
+            .map(|name| c_string(name))
+            .collect::<Result<_, _>>()?;
+        let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+        // SAFETY: the array has as many C strings as said; they are copied.
+        let collection = unsafe {
+            sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len())
+        };
+        NonNull::new(collection)
+            .map(TopicCollection)
+            .ok_or_else(|| "no topics".to_owned())
+    }
+}
+
+impl TopicConfig {
+    pub(super) fn new(name: &str) -> Result<TopicConfig, String> {
+        let name = c_string(name)?;
+        // SAFETY: the name is a C string, which is copied.
+        let resource = unsafe {
+            sys::rd_kafka_ConfigResource_new(
+                sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC,
+                name.as_ptr(),
+            )
+        };
+        NonNull::new(resource)
+            .map(TopicConfig)
+            .ok_or_else(|| "the topic has no name".to_owned())
+    }
+
+    pub(super) fn change(&mut self, key: &str, value: Option<&str>) -> Result<(), String> {
+        use sys::rd_kafka_AlterConfigOpType_t::{
+            RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE as DELETE,
+            RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET as SET,
+        };
+        let key = c_string(key)?;
+        let value = value.map(c_string).transpose()?;
+        // SAFETY: the resource is live; both strings are copied; a deletion has no value.
+        let failure = unsafe {
+            Failure::of(sys::rd_kafka_ConfigResource_add_incremental_config(
+                self.0.as_ptr(),
+                key.as_ptr(),
+                if value.is_some() { SET } else { DELETE },
+                value.as_ref().map_or(ptr::null(), |value| value.as_ptr()),
+            ))
+        };
+        failure.map_or(Ok(()), |failure| Err(failure.text))
+    }
+}
+
+impl PartitionList {
+    pub(super) fn new(partitions: &[(String, i32)], offset: i64) -> Result<PartitionList, String> {
+        let size = c_int::try_from(partitions.len()).map_err(|error| error.to_string())?;
+        // SAFETY: a plain constructor.
+        let list = unsafe { sys::rd_kafka_topic_partition_list_new(size) };
+        let list = PartitionList(NonNull::new(list).expect("the constructor never returns null"));
+        for (topic, partition) in partitions {
+            let topic = c_string(topic)?;
+            // SAFETY: the list is live, the name is copied, and the element returned is in the list.
+            unsafe {
+                let element = sys::rd_kafka_topic_partition_list_add(
+                    list.0.as_ptr(),
+                    topic.as_ptr(),
+                    *partition,
+                );
+                (*element).offset = offset;
+            }
+        }
+        Ok(list)
+    }
+}
+
+fn c_string(text: &str) -> Result<CString, String> {
+    CString::new(text).map_err(|_| format!("{text:?} contains a NUL character"))
+}
