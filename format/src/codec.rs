@@ -108,7 +108,11 @@ pub(crate) struct Compressor {
 
 enum Engine {
     None,
-    Lz4(CompressTable),
+    Lz4 {
+        table: CompressTable,
+        /// Room for the worst case, filled with zeros once instead of for every stream.
+        worst_case: Vec<u8>,
+    },
     Zstd(CCtx<'static>),
 }
 
@@ -116,7 +120,10 @@ impl Compressor {
     pub(crate) fn new(compression: Compression) -> Compressor {
         let engine = match compression {
             Compression::None => Engine::None,
-            Compression::Lz4 => Engine::Lz4(CompressTable::large()),
+            Compression::Lz4 => Engine::Lz4 {
+                table: CompressTable::large(),
+                worst_case: Vec::new(),
+            },
             Compression::Zstd(level) => Engine::Zstd(zstd_context(level)),
         };
         Compressor { engine }
@@ -127,12 +134,18 @@ impl Compressor {
         stored.clear();
         let codec = match &mut self.engine {
             Engine::None => return Codec::None,
-            Engine::Lz4(table) => {
-                stored.resize(lz4::get_maximum_output_size(raw.len()), 0);
-                match lz4::compress_into_with_table(raw, stored, table) {
-                    Ok(length) => stored.truncate(length),
-                    Err(_) => return Codec::None,
+            Engine::Lz4 { table, worst_case } => {
+                let bound = lz4::get_maximum_output_size(raw.len());
+                if worst_case.len() < bound {
+                    worst_case.resize(bound, 0);
                 }
+                let compressed = lz4::compress_into_with_table(raw, worst_case, table)
+                    .ok()
+                    .and_then(|length| worst_case.get(..length));
+                let Some(compressed) = compressed else {
+                    return Codec::None;
+                };
+                stored.extend_from_slice(compressed);
                 Codec::Lz4
             }
             Engine::Zstd(context) => {
@@ -281,7 +294,9 @@ mod tests {
             assert_eq!(text.parse::<Compression>().unwrap().to_string(), text);
         }
         assert_eq!("zstd".parse(), Ok(Compression::Zstd(3)));
-        for text in ["", "gzip", "ZSTD", "zstd:", "zstd:0", "zstd:20", "zstd:x", "lz4:1", "none:"] {
+        for text in [
+            "", "gzip", "ZSTD", "zstd:", "zstd:0", "zstd:20", "zstd:x", "lz4:1", "none:",
+        ] {
             assert!(text.parse::<Compression>().is_err(), "{text}");
         }
     }

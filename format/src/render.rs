@@ -296,10 +296,21 @@ fn escapes_size(bytes: &[u8]) -> u64 {
     size
 }
 
+/// Where the first byte stands that needs escaping.
+fn first_escape(bytes: &[u8]) -> Option<usize> {
+    // Chunks of a fixed length are tested as vectors, without a branch inside.
+    let needs_escape = |byte: &u8| (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
+    let (chunks, _) = bytes.as_chunks::<32>();
+    let has_escape = |chunk: &[u8; 32]| chunk.iter().fold(false, |any, b| any | needs_escape(b));
+    let plain = 32 * chunks.iter().take_while(|chunk| !has_escape(chunk)).count();
+    let first = bytes.get(plain..)?.iter().position(needs_escape)?;
+    Some(plain + first)
+}
+
 fn render_escaped(bytes: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut rest = bytes;
-    while let Some(plain) = rest.iter().position(|byte| escape_cost(*byte) > 0) {
+    while let Some(plain) = first_escape(rest) {
         let (before, escaped) = rest.split_at(plain);
         out.extend_from_slice(before);
         let Some((byte, behind)) = escaped.split_first() else {

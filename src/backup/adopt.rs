@@ -7,10 +7,13 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use kbk_format::layout::TAIL_LENGTH;
-use kbk_format::repo::{FoundSegment, Hex, Key, LostRange, Operation, Place, RepoError, Repository, SegmentEntry, Uploaded};
+use kbk_format::repo::{
+    FoundSegment, Hex, Key, LostRange, Operation, Place, RepoError, Repository, SegmentEntry,
+    Uploaded,
+};
 use kbk_format::{FormatError, GapReason, IsolationLevel, Open, Segment};
-use object_store::path::Path;
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::plan::Plan;
@@ -28,12 +31,22 @@ pub(super) struct Adopted {
 /// Looks for segments to take over in front of everything that is still to be read.
 pub(super) async fn adopt(repository: &Repository, plan: &mut Plan) -> Result<(), RepoError> {
     for topic in &mut plan.topics {
-        for partition in topic.partitions.iter_mut().filter(|partition| !partition.read.is_empty()) {
-            let place = Place { topic: topic.name.clone(), topic_id: topic.topic_id, partition: partition.partition };
+        for partition in topic
+            .partitions
+            .iter_mut()
+            .filter(|partition| !partition.read.is_empty())
+        {
+            let place = Place {
+                topic: topic.name.clone(),
+                topic_id: topic.topic_id,
+                partition: partition.partition,
+            };
             let adopted = chain(repository, &place, partition.read.clone()).await?;
             if let Some(last) = adopted.segments.last() {
                 let segments = adopted.segments.len();
-                tracing::info!("{place}: taking over {segments} segments that an interrupted run left");
+                tracing::info!(
+                    "{place}: taking over {segments} segments that an interrupted run left"
+                );
                 partition.read.start = last.end_offset;
             }
             partition.adopted = adopted;
@@ -43,7 +56,11 @@ pub(super) async fn adopt(repository: &Repository, plan: &mut Plan) -> Result<()
 }
 
 /// The longest chain of sound segments from `read.start` that does not reach beyond `read.end`.
-async fn chain(repository: &Repository, place: &Place, read: Range<i64>) -> Result<Adopted, RepoError> {
+async fn chain(
+    repository: &Repository,
+    place: &Place,
+    read: Range<i64>,
+) -> Result<Adopted, RepoError> {
     let found = repository.unnamed_segments(place, read.start).await?;
     let mut adopted = Adopted::default();
     let mut at = read.start;
@@ -96,10 +113,28 @@ async fn check(
         return Err(Unfit::OtherSource);
     }
     let sha256 = object.check_all(&segment).await?;
-    let uploaded = Uploaded { sha256: Hex(sha256), size: found.size };
-    let entry = SegmentEntry::new(place, header, segment.statistics(), segment.footer_position(), uploaded);
-    let lost = segment.gaps().entries.iter().filter(|gap| gap.reason == GapReason::Lost);
-    let lost = lost.map(|gap| LostRange { from: gap.from_offset, to: gap.to_offset }).collect();
+    let uploaded = Uploaded {
+        sha256: Hex(sha256),
+        size: found.size,
+    };
+    let entry = SegmentEntry::new(
+        place,
+        header,
+        segment.statistics(),
+        segment.footer_position(),
+        uploaded,
+    );
+    let lost = segment
+        .gaps()
+        .entries
+        .iter()
+        .filter(|gap| gap.reason == GapReason::Lost);
+    let lost = lost
+        .map(|gap| LostRange {
+            from: gap.from_offset,
+            to: gap.to_offset,
+        })
+        .collect();
     Ok((entry, lost))
 }
 
@@ -113,9 +148,17 @@ impl Object<'_> {
     async fn read(&self, range: Range<u64>) -> Result<Bytes, RepoError> {
         let store = self.repository.store();
         let key = self.found.key.to_string();
-        let read = store.objects().get_range(&Path::from(key.as_str()), range).await;
+        let read = store
+            .objects()
+            .get_range(&Path::from(key.as_str()), range)
+            .await;
         let url = store.url().to_owned();
-        read.map_err(|error| RepoError::Store { operation: Operation::Read, url, key, source: Box::new(error) })
+        read.map_err(|error| RepoError::Store {
+            operation: Operation::Read,
+            url,
+            key,
+            source: Box::new(error),
+        })
     }
 
     async fn open(&self) -> Result<Segment, Unfit> {
@@ -142,7 +185,12 @@ impl Object<'_> {
         while next < entries.len() {
             let first = entries[next].position;
             let fits = |entry: &kbk_format::IndexEntry| entry.end() - first <= PART_BYTES;
-            let blocks = next..next + entries[next..].iter().take_while(|entry| fits(entry)).count().max(1);
+            let blocks = next..next
+                + entries[next..]
+                    .iter()
+                    .take_while(|entry| fits(entry))
+                    .count()
+                    .max(1);
             let range = segment.index().range(blocks.clone()).unwrap_or_default();
             let bytes = self.read(range).await?;
             for block in segment.blocks(blocks.clone(), &bytes) {
@@ -151,7 +199,10 @@ impl Object<'_> {
             sha256.update(&bytes);
             next = blocks.end;
         }
-        sha256.update(self.read(segment.footer_position()..segment.file_length()).await?);
+        sha256.update(
+            self.read(segment.footer_position()..segment.file_length())
+                .await?,
+        );
         Ok(sha256.finalize().into())
     }
 }

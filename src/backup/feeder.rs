@@ -93,7 +93,13 @@ impl<'a> Feeder<'a> {
             finished: false,
         };
         let slots = slots.into_iter().map(filling).collect();
-        Feeder { slots, free, jobs, block_bytes, stop }
+        Feeder {
+            slots,
+            free,
+            jobs,
+            block_bytes,
+            stop,
+        }
     }
 
     /// Hands the block on, empty or not: it carries coverage up to `end_offset`.
@@ -123,7 +129,10 @@ impl<'a> Feeder<'a> {
     fn seal_all(&mut self) -> Result<(), Stop> {
         for slot in 0..self.slots.len() {
             let filling = &self.slots[slot];
-            let end = filling.builder.as_ref().map_or(filling.position, BlockBuilder::end_offset);
+            let end = filling
+                .builder
+                .as_ref()
+                .map_or(filling.position, BlockBuilder::end_offset);
             let started = filling.number > 0 || end > filling.position;
             if !filling.finished && started {
                 self.submit(slot, end, true)?;
@@ -136,7 +145,12 @@ impl<'a> Feeder<'a> {
 impl RecordSink for Feeder<'_> {
     type Error = Stop;
 
-    fn record(&mut self, slot: usize, timestamp_type: TimestampType, record: &Record<'_>) -> Result<(), Stop> {
+    fn record(
+        &mut self,
+        slot: usize,
+        timestamp_type: TimestampType,
+        record: &Record<'_>,
+    ) -> Result<(), Stop> {
         let filling = &mut self.slots[slot];
         if let Some(builder) = &filling.builder {
             let other_type = filling.slot.timestamp_type != timestamp_type && !builder.is_empty();
@@ -180,4 +194,3 @@ impl RecordSink for Feeder<'_> {
         Err(Stop::Requested)
     }
 }
-

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kbk_format::repo::{Id, Key, LostRange, Place, RepoError, SegmentEntry, SegmentUpload, Store, UploadBuffers};
+use kbk_format::repo::{
+    Id, Key, LostRange, Place, RepoError, SegmentEntry, SegmentUpload, Store, UploadBuffers,
+};
 use kbk_format::{
-    EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, Sealed, SegmentAssembler, TimestampType, WriteError,
+    EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, Sealed, SegmentAssembler,
+    TimestampType, WriteError,
 };
 use tokio::runtime::Handle;
 
@@ -60,7 +63,7 @@ struct State {
 }
 
 enum Writer {
-    Idle(PartitionWriter),
+    Idle(Box<PartitionWriter>),
     /// A thread writes: others leave their block in `waiting` and go on encoding.
     Busy,
     /// A write failed: blocks are given back unwritten.
@@ -69,8 +72,14 @@ enum Writer {
 
 impl PartitionLine {
     pub(super) fn new(writer: PartitionWriter) -> PartitionLine {
-        let state = State { waiting: BTreeMap::new(), next: 0, writer: Writer::Idle(writer) };
-        PartitionLine { state: Mutex::new(state) }
+        let state = State {
+            waiting: BTreeMap::new(),
+            next: 0,
+            writer: Writer::Idle(Box::new(writer)),
+        };
+        PartitionLine {
+            state: Mutex::new(state),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -111,7 +120,10 @@ impl PartitionLine {
 
     /// The segments that are durable.
     pub(super) fn finish(self) -> Stored {
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let state = self
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         match state.writer {
             Writer::Idle(writer) => writer.stored,
             Writer::Busy | Writer::Failed => Stored::default(),
@@ -151,10 +163,20 @@ pub(super) struct PartitionWriter {
 
 impl PartitionWriter {
     pub(super) fn new(place: Place, settings: SegmentSettings) -> PartitionWriter {
-        PartitionWriter { place, settings, open: None, stored: Stored::default() }
+        PartitionWriter {
+            place,
+            settings,
+            open: None,
+            stored: Stored::default(),
+        }
     }
 
     fn write(&mut self, step: &Step) -> Result<(), PartitionError> {
+        let covered = step.block.statistics();
+        if covered.base_offset == covered.end_offset {
+            // Nothing came since the block before: a segment of nothing has no place in a page.
+            return if step.last { self.seal() } else { Ok(()) };
+        }
         let fits = self.open.as_ref().is_some_and(|open| {
             open.header().timestamp_type == step.timestamp_type && open.has_room()
         });
@@ -166,10 +188,16 @@ impl PartitionWriter {
             None => self.begin(step)?,
         };
         for lost in &step.lost {
-            let gap = Gap { from_offset: lost.from, to_offset: lost.to, reason: GapReason::Lost };
+            let gap = Gap {
+                from_offset: lost.from,
+                to_offset: lost.to,
+                reason: GapReason::Lost,
+            };
             segment.name_gap(gap).map_err(|error| self.error(error))?;
         }
-        segment.append(&step.block).map_err(|error| self.error(error))?;
+        segment
+            .append(&step.block)
+            .map_err(|error| self.error(error))?;
         let full = segment.position() >= self.settings.segment_bytes;
         self.open = Some(segment);
         self.stored.lost.extend(&step.lost);
@@ -183,7 +211,13 @@ impl PartitionWriter {
         let segment_id = Id::random();
         let base_offset = step.block.statistics().base_offset;
         let key = Key::segment(&self.place, base_offset, &segment_id);
-        let SegmentSettings { store, runtime, cluster_id, writer, .. } = &self.settings;
+        let SegmentSettings {
+            store,
+            runtime,
+            cluster_id,
+            writer,
+            ..
+        } = &self.settings;
         let upload = SegmentUpload::start(store, key, runtime.clone(), UploadBuffers::default())?;
         let header = FileHeader {
             segment_id: segment_id.0,
@@ -205,10 +239,23 @@ impl PartitionWriter {
         let Some(segment) = self.open.take() else {
             return Ok(());
         };
-        let (upload, sealed) = segment.seal(GapReason::NotDelivered).map_err(|error| self.error(error))?;
+        let (upload, sealed) = segment
+            .seal(GapReason::NotDelivered)
+            .map_err(|error| self.error(error))?;
         let uploaded = upload.complete()?;
-        let Sealed { header, statistics, footer_position, .. } = sealed;
-        self.stored.segments.push(SegmentEntry::new(&self.place, &header, &statistics, footer_position, uploaded));
+        let Sealed {
+            header,
+            statistics,
+            footer_position,
+            ..
+        } = sealed;
+        self.stored.segments.push(SegmentEntry::new(
+            &self.place,
+            &header,
+            &statistics,
+            footer_position,
+            uploaded,
+        ));
         Ok(())
     }
 
@@ -217,9 +264,15 @@ impl PartitionWriter {
         match error {
             WriteError::Io(error) => match error.downcast::<RepoError>() {
                 Ok(error) => PartitionError::Repo(error),
-                Err(error) => PartitionError::Write { place: self.place.clone(), error: error.into() },
+                Err(error) => PartitionError::Write {
+                    place: self.place.clone(),
+                    error: error.into(),
+                },
             },
-            error => PartitionError::Write { place: self.place.clone(), error },
+            error => PartitionError::Write {
+                place: self.place.clone(),
+                error,
+            },
         }
     }
 }

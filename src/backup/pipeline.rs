@@ -19,10 +19,14 @@ use kbk_format::repo::Place;
 use kbk_format::{Compression, Encoder, TimestampType};
 
 use super::feeder::{Feeder, Job, RecordError, Slot, Stop};
-use super::partition::{PartitionError, PartitionLine, PartitionWriter, SegmentSettings, Step, Stored};
+use super::partition::{
+    PartitionError, PartitionLine, PartitionWriter, SegmentSettings, Step, Stored,
+};
 use super::pool::{Free, Return, pool};
 use crate::cli::Cancel;
-use crate::kafka::{ClientSettings, KafkaError, PartitionRange, Source, SourceError, SourceOptions};
+use crate::kafka::{
+    ClientSettings, KafkaError, PartitionRange, Source, SourceError, SourceOptions,
+};
 
 /// Partitions that one source reads at a time: each holds a block and an upload open.
 const PARTITIONS_A_SOURCE: usize = 8;
@@ -111,13 +115,18 @@ pub(super) fn run(
     Finished {
         stored: lines.into_iter().map(finish).collect(),
         interrupted: cancel.is_set(),
-        error: stop.error.into_inner().unwrap_or_else(PoisonError::into_inner),
+        error: stop
+            .error
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner),
     }
 }
 
 fn finish(line: Arc<PartitionLine>) -> Stored {
     // Jobs and slots, which share the line, are gone with their threads.
-    Arc::into_inner(line).map(PartitionLine::finish).unwrap_or_default()
+    Arc::into_inner(line)
+        .map(PartitionLine::finish)
+        .unwrap_or_default()
 }
 
 /// Tells feeders to stop: the user asked, or something failed. Keeps the first error.
@@ -129,7 +138,11 @@ pub(super) struct StopSignal<'a> {
 
 impl<'a> StopSignal<'a> {
     fn new(cancel: &'a Cancel) -> StopSignal<'a> {
-        StopSignal { cancel, failed: AtomicBool::new(false), error: Mutex::new(None) }
+        StopSignal {
+            cancel,
+            failed: AtomicBool::new(false),
+            error: Mutex::new(None),
+        }
     }
 
     pub(super) fn is_set(&self) -> bool {
@@ -138,7 +151,10 @@ impl<'a> StopSignal<'a> {
 
     fn fail(&self, error: PipelineError) {
         self.failed.store(true, Ordering::Relaxed);
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
     }
 }
 
@@ -152,12 +168,29 @@ fn encode(
 ) {
     let mut encoder = Encoder::new(compression);
     for job in queue {
-        let Job { line, partition, number, builder, timestamp_type, lost, last } = job;
+        let Job {
+            line,
+            partition,
+            number,
+            builder,
+            timestamp_type,
+            lost,
+            last,
+        } = job;
         let block = builder.encode(&mut encoder);
-        let step = Step { block, timestamp_type, lost, last };
+        let step = Step {
+            block,
+            timestamp_type,
+            lost,
+            last,
+        };
         let accepted = line.accept(number, step, |block, written| {
             if written {
-                observer(partition, block.statistics().record_count, block.statistics().raw_bytes);
+                observer(
+                    partition,
+                    block.statistics().record_count,
+                    block.statistics().raw_bytes,
+                );
             }
             returned.give(block.recycle(0));
         });
@@ -168,7 +201,13 @@ fn encode(
 }
 
 /// A source thread: reads one group of partitions after another.
-fn feed(options: &PipelineOptions, work: &Work, free: &Free, jobs: &Sender<Job>, stop: &StopSignal<'_>) {
+fn feed(
+    options: &PipelineOptions,
+    work: &Work,
+    free: &Free,
+    jobs: &Sender<Job>,
+    stop: &StopSignal<'_>,
+) {
     let source_options = SourceOptions {
         memory_bytes: options.fetch_bytes / work.sources,
         ..SourceOptions::default()
@@ -221,13 +260,19 @@ impl Work {
             .collect();
         waiting.sort_by_key(|(range, _)| std::cmp::Reverse(range.end - range.start));
         let sources = SOURCES.min(waiting.len()).max(1);
-        Work { waiting: Mutex::new(waiting.into()), sources }
+        Work {
+            waiting: Mutex::new(waiting.into()),
+            sources,
+        }
     }
 
     /// A fair share of what is left, so that no source gets all of a few partitions.
     fn next_group(&self) -> Vec<(PartitionRange, Slot)> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let share = waiting.len().div_ceil(self.sources).min(PARTITIONS_A_SOURCE);
+        let share = waiting
+            .len()
+            .div_ceil(self.sources)
+            .min(PARTITIONS_A_SOURCE);
         waiting.drain(..share).collect()
     }
 }

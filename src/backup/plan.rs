@@ -72,7 +72,9 @@ impl Finding {
         match self {
             Finding::Truncated { .. } | Finding::Lost { .. } => true,
             Finding::OpenTransactions { .. } => !accept_open_transactions,
-            Finding::Recreated { .. } | Finding::Deleted { .. } | Finding::ConfigUnknown { .. } => false,
+            Finding::Recreated { .. } | Finding::Deleted { .. } | Finding::ConfigUnknown { .. } => {
+                false
+            }
         }
     }
 }
@@ -80,18 +82,33 @@ impl Finding {
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Finding::Truncated { topic, partition, stored_end_offset, high_watermark } => write!(
+            Finding::Truncated {
+                topic,
+                partition,
+                stored_end_offset,
+                high_watermark,
+            } => write!(
                 f,
                 "{topic}/{partition}: the log ends at offset {high_watermark}, and the backup holds records up to {stored_end_offset}: \
                  the topic was truncated or made again; nothing was read and nothing stored was changed"
             ),
-            Finding::Lost { topic, partition, from_offset, to_offset } => write!(
+            Finding::Lost {
+                topic,
+                partition,
+                from_offset,
+                to_offset,
+            } => write!(
                 f,
                 "{topic}/{partition}: offsets {from_offset} to {} were deleted by the cluster before they were backed up; \
                  back up more often than its retention, or raise that",
                 to_offset - 1
             ),
-            Finding::OpenTransactions { topic, partition, last_stable_offset, high_watermark } => write!(
+            Finding::OpenTransactions {
+                topic,
+                partition,
+                last_stable_offset,
+                high_watermark,
+            } => write!(
                 f,
                 "{topic}/{partition}: a transaction was open at offset {last_stable_offset}; what lies from there to {high_watermark} \
                  is left to the next run (kafka-transactions find-hanging shows transactions that never end)"
@@ -150,20 +167,42 @@ pub(super) fn plan(
     newest: Option<&Snapshot>,
     looked_for: &[String],
 ) -> Result<Plan, TopicNameError> {
-    let mut findings: Vec<Finding> =
-        survey.config_unknown.map(|cause| Finding::ConfigUnknown { cause }).into_iter().collect();
-    let present = |name: &str| survey.topics.iter().any(|topic| topic.description.name == name);
-    let live = newest.into_iter().flat_map(|snapshot| &snapshot.topics).filter(|topic| !topic.deleted);
-    let gone: Vec<&TopicState> = live
-        .filter(|topic| looked_for.iter().any(|name| **name == *topic.name) && !present(&topic.name))
+    let mut findings: Vec<Finding> = survey
+        .config_unknown
+        .map(|cause| Finding::ConfigUnknown { cause })
+        .into_iter()
         .collect();
-    findings.extend(gone.iter().map(|topic| Finding::Deleted { topic: topic.name.clone() }));
-    let gone = gone.into_iter().map(|topic| (topic.name.clone(), topic.topic_id)).collect();
+    let present = |name: &str| {
+        survey
+            .topics
+            .iter()
+            .any(|topic| topic.description.name == name)
+    };
+    let live = newest
+        .into_iter()
+        .flat_map(|snapshot| &snapshot.topics)
+        .filter(|topic| !topic.deleted);
+    let gone: Vec<&TopicState> = live
+        .filter(|topic| {
+            looked_for.iter().any(|name| **name == *topic.name) && !present(&topic.name)
+        })
+        .collect();
+    findings.extend(gone.iter().map(|topic| Finding::Deleted {
+        topic: topic.name.clone(),
+    }));
+    let gone = gone
+        .into_iter()
+        .map(|topic| (topic.name.clone(), topic.topic_id))
+        .collect();
     let mut topics = Vec::with_capacity(survey.topics.len());
     for topic in survey.topics {
         topics.push(plan_topic(topic, newest, &mut findings)?);
     }
-    Ok(Plan { topics, gone, findings })
+    Ok(Plan {
+        topics,
+        gone,
+        findings,
+    })
 }
 
 fn plan_topic(
@@ -174,9 +213,16 @@ fn plan_topic(
     let name: TopicName = topic.description.name.parse()?;
     let topic_id = kbk_format::repo::Hex(topic.description.topic_id);
     let stored = newest.and_then(|snapshot| snapshot.topic(&name, topic_id));
-    let namesake = newest.is_some_and(|snapshot| snapshot.topics.iter().any(|other| other.name == name && !other.deleted));
+    let namesake = newest.is_some_and(|snapshot| {
+        snapshot
+            .topics
+            .iter()
+            .any(|other| other.name == name && !other.deleted)
+    });
     if stored.is_none() && namesake {
-        findings.push(Finding::Recreated { topic: name.clone() });
+        findings.push(Finding::Recreated {
+            topic: name.clone(),
+        });
     }
     let partitions = topic
         .description
@@ -185,11 +231,18 @@ fn plan_topic(
         .zip(&topic.offsets)
         .map(|(partition, offsets)| {
             let index = usize::try_from(partition.id).ok();
-            let stored = stored.zip(index).and_then(|(stored, index)| stored.partitions.get(index));
+            let stored = stored
+                .zip(index)
+                .and_then(|(stored, index)| stored.partitions.get(index));
             plan_partition(&name, partition.id, *offsets, stored, findings)
         })
         .collect();
-    Ok(TopicPlan { name, topic_id, topic, partitions })
+    Ok(TopicPlan {
+        name,
+        topic_id,
+        topic,
+        partitions,
+    })
 }
 
 fn plan_partition(
@@ -199,14 +252,33 @@ fn plan_partition(
     stored: Option<&PartitionState>,
     findings: &mut Vec<Finding>,
 ) -> PartitionPlan {
-    let PartitionOffsets { log_start_offset, high_watermark, last_stable_offset } = offsets;
+    let PartitionOffsets {
+        log_start_offset,
+        high_watermark,
+        last_stable_offset,
+    } = offsets;
     // Where the log starts later than the stored records end, the source finds out, and reports what is lost.
     let start = stored.map_or(log_start_offset, |state| state.end_offset);
     if high_watermark < start {
-        findings.push(Finding::Truncated { topic: topic.clone(), partition, stored_end_offset: start, high_watermark });
+        findings.push(Finding::Truncated {
+            topic: topic.clone(),
+            partition,
+            stored_end_offset: start,
+            high_watermark,
+        });
     }
     if last_stable_offset < high_watermark {
-        findings.push(Finding::OpenTransactions { topic: topic.clone(), partition, last_stable_offset, high_watermark });
+        findings.push(Finding::OpenTransactions {
+            topic: topic.clone(),
+            partition,
+            last_stable_offset,
+            high_watermark,
+        });
     }
-    PartitionPlan { partition, offsets, read: start..last_stable_offset.max(start), adopted: Adopted::default() }
+    PartitionPlan {
+        partition,
+        offsets,
+        read: start..last_stable_offset.max(start),
+        adopted: Adopted::default(),
+    }
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kbk_format::Compression;
 use kbk_format::repo::{
-    Change, Id, Identity, PartitionChange, RepoError, Repository, Snapshot, Store, Stored, TopicChange, TopicNameError,
+    Change, Id, Identity, PartitionChange, RepoError, Repository, Snapshot, Store, Stored,
+    TopicChange, TopicNameError,
 };
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -20,7 +21,7 @@ use crate::cli::{Cancel, Progress, TopicSelection};
 use crate::kafka::{Admin, ClientSettings, KafkaError};
 
 /// For records that librdkafka has fetched and nobody has read yet.
-const FETCH_BYTES: usize = 32 << 20;
+const FETCH_BYTES: usize = 16 << 20;
 
 /// What to back up, where to, and how.
 #[derive(Clone, Debug)]
@@ -111,14 +112,29 @@ pub async fn run(
     let mut plan = plan::plan(survey, newest.as_deref(), &looked_for)?;
     adopt::adopt(&repository, &mut plan).await?;
 
-    let finished = read(options, &repository, &plan, cluster_id.clone(), cancel, progress).await;
+    let finished = read(
+        options,
+        &repository,
+        &plan,
+        cluster_id.clone(),
+        cancel,
+        progress,
+    )
+    .await;
     if let Some(error) = finished.error {
         return Err(error.into());
     }
     let interrupted = finished.interrupted;
     let (change, findings) = change(plan, finished.stored, newest, cluster_id, started_at);
     let snapshot = repository.commit(&change).await?;
-    Ok(report(&change, findings, &snapshot, options, interrupted, began.elapsed()))
+    Ok(report(
+        &change,
+        findings,
+        &snapshot,
+        options,
+        interrupted,
+        began.elapsed(),
+    ))
 }
 
 /// Runs what blocks away from the asynchronous threads. A panic there goes on here.
@@ -144,7 +160,9 @@ async fn open_repository(location: &str) -> Result<Repository, RepoError> {
 /// Names in the newest snapshot that the user's choice covers; none where it covers nothing there.
 fn looked_for(selection: &TopicSelection, newest: Option<&Snapshot>) -> Vec<String> {
     let topics = newest.map_or(&[][..], |snapshot| &snapshot.topics);
-    selection.select(topics.iter().map(|topic| (&*topic.name, topic.internal))).unwrap_or_default()
+    selection
+        .select(topics.iter().map(|topic| (&*topic.name, topic.internal)))
+        .unwrap_or_default()
 }
 
 async fn read(
@@ -156,7 +174,10 @@ async fn read(
     progress: impl FnOnce(u64) -> Progress,
 ) -> Finished {
     let readings = readings(plan);
-    let offsets = readings.iter().map(|reading| reading.range.end.abs_diff(reading.range.start)).sum();
+    let offsets = readings
+        .iter()
+        .map(|reading| reading.range.end.abs_diff(reading.range.start))
+        .sum();
     let progress = progress(offsets);
     let partitions: Vec<_> = readings
         .iter()
@@ -181,9 +202,14 @@ async fn read(
     };
     let cancel = cancel.clone();
     let finished = blocking(move || {
-        pipeline::run(&pipeline_options, readings, &cancel, &|partition, records, bytes| {
-            partitions[partition].add(records, bytes);
-        })
+        pipeline::run(
+            &pipeline_options,
+            readings,
+            &cancel,
+            &|partition, records, bytes| {
+                partitions[partition].add(records, bytes);
+            },
+        )
     })
     .await;
     progress.finish();
@@ -202,7 +228,12 @@ fn readings(plan: &Plan) -> Vec<Reading> {
             range: partition.read.clone(),
             timestamp_type: topic.timestamp_type(),
         };
-        topic.partitions.iter().filter(|partition| !partition.read.is_empty()).map(reading).collect()
+        topic
+            .partitions
+            .iter()
+            .filter(|partition| !partition.read.is_empty())
+            .map(reading)
+            .collect()
     };
     plan.topics.iter().flat_map(of_topic).collect()
 }
@@ -222,9 +253,16 @@ fn change(
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             // Readings, and so what they gave, are the partitions with something to read, in this order.
-            let read = if partition.read.is_empty() { None } else { stored.next() };
+            let read = if partition.read.is_empty() {
+                None
+            } else {
+                stored.next()
+            };
             let read: StoredPartition = read.unwrap_or_default();
-            let Adopted { mut segments, mut lost } = partition.adopted;
+            let Adopted {
+                mut segments,
+                mut lost,
+            } = partition.adopted;
             segments.extend(read.segments);
             lost.extend(read.lost);
             findings.extend(lost.iter().map(|lost| Finding::Lost {

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use kbk_format::TimestampType;
 
 use crate::cli::{Cancel, SelectError, TopicSelection};
-use crate::kafka::{Admin, ConfigEntry, ConfigSource, KafkaError, PartitionOffsets, TopicDescription};
+use crate::kafka::{
+    Admin, ConfigEntry, ConfigSource, KafkaError, PartitionOffsets, TopicDescription,
+};
 
 /// How often open transactions are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -47,7 +49,10 @@ pub enum SurveyError {
 pub(super) fn survey(admin: &Admin, selection: &TopicSelection) -> Result<Survey, SurveyError> {
     let cluster = admin.cluster()?;
     let all = admin.describe_topics(None)?;
-    let chosen = selection.select(all.iter().map(|topic| (topic.name.as_str(), topic.internal)))?;
+    let chosen = selection.select(
+        all.iter()
+            .map(|topic| (topic.name.as_str(), topic.internal)),
+    )?;
     let (configs, config_unknown) = match admin.topic_configs(&chosen) {
         Ok(configs) => (Some(configs), None),
         // Records are worth more than settings: the backup goes on and the report says what is missing.
@@ -55,27 +60,42 @@ pub(super) fn survey(admin: &Admin, selection: &TopicSelection) -> Result<Survey
         Err(error) if error.is_unsupported() => (None, Some(error.to_string())),
         Err(error) => return Err(error.into()),
     };
-    let chosen: Vec<TopicDescription> =
-        all.into_iter().filter(|topic| chosen.binary_search(&topic.name).is_ok()).collect();
+    let chosen: Vec<TopicDescription> = all
+        .into_iter()
+        .filter(|topic| chosen.binary_search(&topic.name).is_ok())
+        .collect();
     let mut offsets = admin.offsets(&partitions(&chosen))?.into_iter();
     let topics = chosen
         .into_iter()
         .map(|description| {
-            let config = configs.as_ref().and_then(|configs| configs.get(&description.name));
+            let config = configs
+                .as_ref()
+                .and_then(|configs| configs.get(&description.name));
             SurveyedTopic {
                 config: config.map(values_of_the_topic),
                 timestamp_type: timestamp_type(config),
-                offsets: offsets.by_ref().take(description.partitions.len()).collect(),
+                offsets: offsets
+                    .by_ref()
+                    .take(description.partitions.len())
+                    .collect(),
                 description,
             }
         })
         .collect();
-    Ok(Survey { cluster_id: cluster.id, topics, config_unknown })
+    Ok(Survey {
+        cluster_id: cluster.id,
+        topics,
+        config_unknown,
+    })
 }
 
 fn partitions(topics: &[TopicDescription]) -> Vec<(String, i32)> {
     let of_topic = |topic: &TopicDescription| -> Vec<(String, i32)> {
-        topic.partitions.iter().map(|partition| (topic.name.clone(), partition.id)).collect()
+        topic
+            .partitions
+            .iter()
+            .map(|partition| (topic.name.clone(), partition.id))
+            .collect()
     };
     topics.iter().flat_map(of_topic).collect()
 }
@@ -135,8 +155,11 @@ impl Survey {
         let held_back: Vec<_> = self.held_back().collect();
         let mut now = admin.offsets(&held_back)?.into_iter();
         let offsets = self.topics.iter_mut().flat_map(|topic| &mut topic.offsets);
-        for before in offsets.filter(|offsets| offsets.last_stable_offset < offsets.high_watermark) {
-            let stable = now.next().map_or(before.last_stable_offset, |now| now.last_stable_offset);
+        for before in offsets.filter(|offsets| offsets.last_stable_offset < offsets.high_watermark)
+        {
+            let stable = now
+                .next()
+                .map_or(before.last_stable_offset, |now| now.last_stable_offset);
             before.last_stable_offset = stable.min(before.high_watermark);
         }
         Ok(())

@@ -95,8 +95,12 @@ pub struct KafkaArgs {
 impl KafkaArgs {
     /// What they say together, with the file's properties, checked.
     pub fn settings(&self) -> Result<ClientSettings, CliError> {
-        let (server, file) = (self.bootstrap_server.as_deref(), self.command_config.as_deref());
-        ClientSettings::new(server, file, &self.overrides()).map_err(|error| CliError::usage(error.to_string()))
+        let (server, file) = (
+            self.bootstrap_server.as_deref(),
+            self.command_config.as_deref(),
+        );
+        ClientSettings::new(server, file, &self.overrides())
+            .map_err(|error| CliError::usage(error.to_string()))
     }
 
     /// The `-X` properties as pairs, in their order: of two equal keys the later one counts.

@@ -33,12 +33,12 @@ use serde::{Deserialize, Deserializer};
 use toml::de::{DeTable, DeValue};
 
 use super::args::{GlobalArgs, KafkaArgs, LogFormat, Property};
-use kbk_format::Compression;
 use super::nearest::nearest;
 use super::pattern::TopicPattern;
 use super::repo_url::RepoUrl;
 use super::size::{BlockSize, SegmentSize};
 use crate::commands::{Command, backup};
+use kbk_format::Compression;
 
 /// What the file says.
 #[derive(Debug, Default, Deserialize)]

@@ -34,9 +34,11 @@ pub(super) fn init(global: &GlobalArgs, stderr: &Stderr) {
             .with_current_span(false)
             .boxed(),
     };
-    // Only a second call can fail, and then the first one's lines are as good.
+    // The levels are a layer of their own: a filter on the other layer would drop the event that follows a `log_enabled!`
+    // (rdkafka asks so) which was refused. Only a second call can fail, and then the first one's lines are as good.
     let _ = tracing_subscriber::registry()
-        .with(layer.with_filter(levels(global)))
+        .with(levels(global))
+        .with(layer)
         .try_init();
 }
 

@@ -37,7 +37,6 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
 use tokio::runtime::Runtime;
 
 pub use self::args::{ColorWhen, GlobalArgs, KafkaArgs, LogFormat, Property, TopicArgs};
-pub use kbk_format::Compression;
 pub use self::config::{Config, ConfigError};
 pub use self::context::Context;
 pub use self::error::CliError;
@@ -50,8 +49,9 @@ pub use self::repo_url::RepoUrl;
 pub use self::signals::Cancel;
 pub use self::size::{BlockSize, SegmentSize};
 pub use self::snapshot::{SnapshotArg, SnapshotsArg};
-pub use self::time::TimeArg;
+pub use self::time::{TimeArg, time_range};
 pub use self::topic::{TopicMapping, TopicName, TopicPlace, map_topics};
+pub use kbk_format::Compression;
 
 use self::signals::FirstSignal;
 use self::stderr::Stderr;

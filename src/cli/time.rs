@@ -1,6 +1,7 @@
 //! Times on the command line: RFC 3339, epoch numbers, and spans back from now.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use jiff::civil::Time;
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, ZonedDateTime};
+
+use super::error::CliError;
 
 const FORMS: &str = "give RFC 3339 (`2026-11-22T10:00:00Z`; local time without a zone), \
                      `@1763800000` (seconds), `@1763800000123ms`, or a span back from now (`2h30m`, `7d`)";
@@ -65,6 +68,20 @@ impl TimeArg {
         self.note = Some(note);
         self
     }
+}
+
+/// Timestamps from `since` to `until`, both with their own millisecond; all on the side that is not given.
+pub fn time_range(
+    since: Option<&TimeArg>,
+    until: Option<&TimeArg>,
+) -> Result<RangeInclusive<i64>, CliError> {
+    let since = since.map_or(i64::MIN, TimeArg::at_or_after_ms);
+    let until = until.map_or(i64::MAX, TimeArg::at_or_before_ms);
+    if since > until {
+        let error = CliError::usage("--since is later than --until, so no record can match");
+        return Err(error.hint("swap them"));
+    }
+    Ok(since..=until)
 }
 
 impl From<Timestamp> for TimeArg {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::backup::{self, BackupReport};
 use crate::cli::{
-    BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, Report, SegmentSize, TopicArgs, Totals, human, time,
+    BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, Report, SegmentSize, TopicArgs,
+    Totals, human, time,
 };
 
 const EXAMPLES: &str = "\
@@ -64,7 +65,10 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         open_transactions_wait: args.open_transactions_wait,
     };
     let progress = |offsets| {
-        let totals = Totals { records: Some(offsets), bytes: None };
+        let totals = Totals {
+            records: Some(offsets),
+            bytes: None,
+        };
         context.progress("backing up", totals)
     };
     let report = backup::run(&options, &context.cancel, progress).await?;

@@ -1,6 +1,6 @@
 //! `kbk cat`: records as JSON lines.
 
-use std::ops::{ControlFlow, Range, RangeInclusive};
+use std::ops::{ControlFlow, Range};
 
 use kbk_format::render::render_members;
 use kbk_format::repo::{PartitionState, Place, TopicState};
@@ -8,7 +8,9 @@ use kbk_format::{Record, Streams};
 use kbk_tools::{PartitionPlan, Selection};
 use tokio::runtime::Handle;
 
-use crate::cli::{CliError, Context, Lines, OffsetArg, Outcome, SnapshotArg, TimeArg, TopicName};
+use crate::cli::{
+    CliError, Context, Lines, OffsetArg, Outcome, SnapshotArg, TimeArg, TopicName, time_range,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,7 +74,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Prints the records: partition by partition, each in offset order.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let times = times(args)?;
+    let times = time_range(args.since.as_ref(), args.until.as_ref())?;
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
     let topic = super::topic(&snapshot, &args.topic.0)?;
@@ -95,24 +97,6 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     // What is sound is printed, whatever came behind it.
     printer.finish()?;
     printed
-}
-
-fn times(args: &Args) -> Result<RangeInclusive<i64>, CliError> {
-    let since = args
-        .since
-        .as_ref()
-        .map_or(i64::MIN, TimeArg::at_or_after_ms);
-    let until = args
-        .until
-        .as_ref()
-        .map_or(i64::MAX, TimeArg::at_or_before_ms);
-    if since > until {
-        return Err(
-            CliError::usage("--since is later than --until, so no record can match")
-                .hint("swap them"),
-        );
-    }
-    Ok(since..=until)
 }
 
 fn partitions<'a>(args: &Args, topic: &'a TopicState) -> Result<Vec<&'a PartitionState>, CliError> {

@@ -23,7 +23,13 @@ pub struct Args {
 /// Plays it, and tells each step when it is done; as JSON, all of them at the end.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let output = &context.output;
-    let tell = |step: &Step| if output.is_json() { Ok(()) } else { output.report(step) };
+    let tell = |step: &Step| {
+        if output.is_json() {
+            Ok(())
+        } else {
+            output.report(step)
+        }
+    };
     let report = demo::run(&args.dir, context, &tell).await?;
     output.report(&report)?;
     Ok(if report.interrupted {

@@ -12,7 +12,9 @@ pub mod verify;
 use clap::Subcommand;
 use kbk_format::repo::{PartitionState, Repository, Snapshot, Store, Stored, TopicState};
 
-use crate::cli::{CliError, Context, KafkaArgs, Outcome, SnapshotArg, TimeArg, TopicSelection, human};
+use crate::cli::{
+    CliError, Context, KafkaArgs, Outcome, SnapshotArg, TimeArg, TopicSelection, human,
+};
 
 /// A subcommand with its arguments.
 #[derive(Subcommand, Clone, Debug)]
@@ -82,19 +84,26 @@ async fn repository(context: &Context) -> Result<Repository, CliError> {
 }
 
 /// The snapshot that is meant.
-async fn snapshot(repository: &Repository, which: SnapshotArg) -> Result<Stored<Snapshot>, CliError> {
+async fn snapshot(
+    repository: &Repository,
+    which: SnapshotArg,
+) -> Result<Stored<Snapshot>, CliError> {
     if let SnapshotArg::Number(sequence) = which {
         return Ok(repository.snapshot(sequence).await?);
     }
     repository.latest().await?.ok_or_else(|| {
-        CliError::new(format!("{} holds no snapshot yet", repository.store().url())).hint("`kbk backup` makes one")
+        CliError::new(format!(
+            "{} holds no snapshot yet",
+            repository.store().url()
+        ))
+        .hint("`kbk backup` makes one")
     })
 }
 
 /// The topic of this name: the one that the cluster has, or else the one that it had last.
 fn topic<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a TopicState, CliError> {
     let named = || snapshot.topics.iter().filter(|topic| &*topic.name == name);
-    let found = named().find(|topic| !topic.deleted).or(named().last());
+    let found = named().find(|topic| !topic.deleted).or(named().next_back());
     let Some(topic) = found else {
         let names = snapshot.topics.iter().map(|topic| (&*topic.name, false));
         let nearest = TopicSelection::new(vec![name.parse()?], Vec::new()).select(names);
@@ -116,7 +125,9 @@ fn partition(topic: &TopicState, number: i32) -> Result<&PartitionState, CliErro
     state.ok_or_else(|| {
         let (name, count) = (&topic.name, topic.partitions.len() as u64);
         let has = human::counted(count, "partition");
-        CliError::new(format!("{name} has no partition {number}: it has {has}, counted from 0"))
+        CliError::new(format!(
+            "{name} has no partition {number}: it has {has}, counted from 0"
+        ))
     })
 }
 

@@ -7,8 +7,8 @@ use kbk_format::repo::Snapshot;
 use tokio::runtime::Handle;
 
 use crate::cli::{
-    CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table, TimeArg, TopicArgs, TopicMapping, Totals,
-    human, map_topics,
+    CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table, TimeArg, TopicArgs,
+    TopicMapping, Totals, human, map_topics, time_range,
 };
 use crate::restore::{self, Options, RestorePlan, RestoreReport, Target, TopicPlan};
 
@@ -65,13 +65,13 @@ pub struct Args {
 
 /// Plans, and unless it is a dry run, restores.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let times = time_range(args.since.as_ref(), args.until.as_ref())?;
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
     let options = Options {
         kafka: args.kafka.settings()?,
         targets: map_topics(&chosen(args, &snapshot)?, &args.map)?,
-        times: args.since.as_ref().map_or(i64::MIN, TimeArg::at_or_after_ms)
-            ..=args.until.as_ref().map_or(i64::MAX, TimeArg::at_or_before_ms),
+        times,
         append: args.append,
         replication_factor: args.replication_factor.map(i32::from),
         count: args.dry_run,
@@ -81,11 +81,21 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         return show(&plan, context);
     }
     refuse(&plan)?;
-    let records = plan.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.records);
-    let totals = Totals { records: Some(records.sum()), bytes: None };
+    let records = plan
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .map(|partition| partition.records);
+    let totals = Totals {
+        records: Some(records.sum()),
+        bytes: None,
+    };
     let progress = context.progress("restoring", totals);
     let (kafka, cancel, runtime) = (options.kafka, context.cancel.clone(), Handle::current());
-    let applied = tokio::task::spawn_blocking(move || restore::apply(plan, &kafka, &cancel, &progress, &runtime)).await;
+    let applied = tokio::task::spawn_blocking(move || {
+        restore::apply(plan, &kafka, &cancel, &progress, &runtime)
+    })
+    .await;
     let report = match applied {
         Ok(report) => report.map_err(|error| {
             CliError::from(error).hint("the target topics may hold a part of the records: delete those that this restore created, and run it again")
@@ -94,7 +104,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     };
     context.output.report(&report)?;
     if report.interrupted {
-        tracing::warn!("stopped early: the target topics hold a part of the records, and keep them for ever; delete the topics and restore again");
+        tracing::warn!(
+            "stopped early: the target topics hold a part of the records, and keep them for ever; delete the topics and restore again"
+        );
         return Ok(Outcome::Interrupted);
     }
     Ok(Outcome::Clean)
@@ -103,8 +115,14 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 /// Topics of the snapshot that the user's choice covers. One that the cluster has deleted is restored when it is named.
 fn chosen(args: &Args, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
     let named = !args.topics.topic.is_empty();
-    let topics = snapshot.topics.iter().filter(|topic| named || !topic.deleted);
-    Ok(args.topics.selection().select(topics.map(|topic| (&*topic.name, topic.internal)))?)
+    let topics = snapshot
+        .topics
+        .iter()
+        .filter(|topic| named || !topic.deleted);
+    Ok(args
+        .topics
+        .selection()
+        .select(topics.map(|topic| (&*topic.name, topic.internal)))?)
 }
 
 /// Prints the plan; what is in the way makes the dry run fail as the restore would.
@@ -137,7 +155,11 @@ impl Report for RestorePlan {
         ]);
         for topic in &self.topics {
             for partition in &topic.partitions {
-                let about = if partition.records_exact { "" } else { "at most " };
+                let about = if partition.records_exact {
+                    ""
+                } else {
+                    "at most "
+                };
                 table.row([
                     topic.source.clone(),
                     target(topic),
@@ -149,8 +171,18 @@ impl Report for RestorePlan {
             }
         }
         table.write(out)?;
-        let records: u64 = self.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.records).sum();
-        writeln!(out, "{} of snapshot {} would be written", human::counted(records, "record"), self.snapshot)
+        let records: u64 = self
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .map(|partition| partition.records)
+            .sum();
+        writeln!(
+            out,
+            "{} of snapshot {} would be written",
+            human::counted(records, "record"),
+            self.snapshot
+        )
     }
 }
 

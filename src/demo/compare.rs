@@ -3,7 +3,10 @@
 use kbk_format::{Record, TimestampType};
 
 use crate::cli::Cancel;
-use crate::kafka::{Admin, ClientSettings, KafkaError, PartitionRange, RecordSink, Source, SourceError, SourceOptions, Target};
+use crate::kafka::{
+    Admin, ClientSettings, KafkaError, PartitionRange, RecordSink, Source, SourceError,
+    SourceOptions, Target,
+};
 
 /// A record without its offset, which a restore does not keep.
 #[derive(PartialEq, Eq)]
@@ -23,7 +26,11 @@ impl Restorable {
             timestamp_type,
             key: owned(record.key),
             value: owned(record.value),
-            headers: record.headers.clone().map(|header| (header.name.to_vec(), owned(header.value))).collect(),
+            headers: record
+                .headers
+                .clone()
+                .map(|header| (header.name.to_vec(), owned(header.value)))
+                .collect(),
         }
     }
 
@@ -34,9 +41,16 @@ impl Restorable {
             ("value", self.value == other.value),
             ("headers", self.headers == other.headers),
             ("timestamp", self.timestamp == other.timestamp),
-            ("timestamp type", self.timestamp_type == other.timestamp_type),
+            (
+                "timestamp type",
+                self.timestamp_type == other.timestamp_type,
+            ),
         ];
-        parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+        parts
+            .into_iter()
+            .filter(|(_, same)| !same)
+            .map(|(name, _)| name)
+            .collect()
     }
 }
 
@@ -67,16 +81,23 @@ pub(super) fn read_all(
     partitions: &[Target],
     cancel: &Cancel,
 ) -> Result<Vec<Vec<Restorable>>, ReadError> {
-    let names: Vec<_> = partitions.iter().map(|target| (target.topic.clone(), target.partition)).collect();
+    let names: Vec<_> = partitions
+        .iter()
+        .map(|target| (target.topic.clone(), target.partition))
+        .collect();
     let offsets = Admin::connect(kafka)?.offsets(&names)?;
-    let range = |((topic, partition), offsets): (_, &crate::kafka::PartitionOffsets)| PartitionRange {
-        topic,
-        partition,
-        start: offsets.log_start_offset,
-        end: offsets.high_watermark,
-    };
+    let range =
+        |((topic, partition), offsets): (_, &crate::kafka::PartitionOffsets)| PartitionRange {
+            topic,
+            partition,
+            start: offsets.log_start_offset,
+            end: offsets.high_watermark,
+        };
     let ranges: Vec<_> = names.into_iter().zip(&offsets).map(range).collect();
-    let mut collected = Collected { records: ranges.iter().map(|_| Vec::new()).collect(), cancel };
+    let mut collected = Collected {
+        records: ranges.iter().map(|_| Vec::new()).collect(),
+        cancel,
+    };
     Source::open(kafka, &SourceOptions::default(), ranges)?.run(&mut collected)?;
     Ok(collected.records)
 }
@@ -89,13 +110,21 @@ struct Collected<'a> {
 impl RecordSink for Collected<'_> {
     type Error = ReadError;
 
-    fn record(&mut self, slot: usize, timestamp_type: TimestampType, record: &Record<'_>) -> Result<(), ReadError> {
+    fn record(
+        &mut self,
+        slot: usize,
+        timestamp_type: TimestampType,
+        record: &Record<'_>,
+    ) -> Result<(), ReadError> {
         self.records[slot].push(Restorable::of(timestamp_type, record));
         Ok(())
     }
 
     fn lost(&mut self, _slot: usize, from: i64, to: i64) -> Result<(), ReadError> {
-        Err(ReadError::Lost(format!("the embedded broker has dropped offsets {from} to {}", to - 1)))
+        Err(ReadError::Lost(format!(
+            "the embedded broker has dropped offsets {from} to {}",
+            to - 1
+        )))
     }
 
     fn finished(&mut self, _slot: usize) -> Result<(), ReadError> {
@@ -103,20 +132,35 @@ impl RecordSink for Collected<'_> {
     }
 
     fn idle(&mut self) -> Result<(), ReadError> {
-        if self.cancel.is_set() { Err(ReadError::Cancelled) } else { Ok(()) }
+        if self.cancel.is_set() {
+            Err(ReadError::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// The first difference between a partition and its restored copy, in words.
-pub(super) fn difference(place: &Target, source: &[Restorable], copy: &[Restorable]) -> Option<String> {
+pub(super) fn difference(
+    place: &Target,
+    source: &[Restorable],
+    copy: &[Restorable],
+) -> Option<String> {
     let Target { topic, partition } = place;
-    let different = source.iter().zip(copy).enumerate().find(|(_, (source, copy))| source != copy);
+    let different = source
+        .iter()
+        .zip(copy)
+        .enumerate()
+        .find(|(_, (source, copy))| source != copy);
     if let Some((index, (source, copy))) = different {
         let parts = source.unlike(copy).join(", ");
-        return Some(format!("{topic}/{partition}: of record {index}, counted from 0, the copy has another {parts}"));
+        return Some(format!(
+            "{topic}/{partition}: of record {index}, counted from 0, the copy has another {parts}"
+        ));
     }
     let (expected, found) = (source.len(), copy.len());
-    (expected != found).then(|| format!("{topic}/{partition}: of {expected} records the copy has {found}"))
+    (expected != found)
+        .then(|| format!("{topic}/{partition}: of {expected} records the copy has {found}"))
 }
 
 #[cfg(test)]
@@ -127,25 +171,57 @@ mod tests {
 
     fn restorable(timestamp: i64, value: Option<&[u8]>, headers: &[Header<'_>]) -> Restorable {
         let headers = Headers::Slice(headers);
-        let record = Record { offset: 0, timestamp, control: false, key: None, value, headers };
+        let record = Record {
+            offset: 0,
+            timestamp,
+            control: false,
+            key: None,
+            value,
+            headers,
+        };
         Restorable::of(TimestampType::CreateTime, &record)
     }
 
     #[test]
     fn every_kind_of_difference_is_found() {
-        let place = Target { topic: "orders".to_owned(), partition: 3 };
-        let header = |value| Header { name: b"tag", value };
-        let source = || vec![restorable(1, None, &[header(None)]), restorable(2, Some(b""), &[])];
+        let place = Target {
+            topic: "orders".to_owned(),
+            partition: 3,
+        };
+        let header = |value| Header {
+            name: b"tag",
+            value,
+        };
+        let source = || {
+            vec![
+                restorable(1, None, &[header(None)]),
+                restorable(2, Some(b""), &[]),
+            ]
+        };
         let compare = |copy: Vec<Restorable>| difference(&place, &source(), &copy);
         assert_eq!(compare(source()), None);
 
-        let late = compare(vec![restorable(1, None, &[header(None)]), restorable(3, None, &[])]).unwrap();
-        assert_eq!(late, "orders/3: of record 1, counted from 0, the copy has another value, timestamp");
+        let late = compare(vec![
+            restorable(1, None, &[header(None)]),
+            restorable(3, None, &[]),
+        ])
+        .unwrap();
+        assert_eq!(
+            late,
+            "orders/3: of record 1, counted from 0, the copy has another value, timestamp"
+        );
         let header = compare(vec![restorable(1, None, &[header(Some(b""))])]).unwrap();
-        assert!(header.contains("record 0") && header.ends_with("headers"), "{header}");
+        assert!(
+            header.contains("record 0") && header.ends_with("headers"),
+            "{header}"
+        );
         let mut short = source();
         short.pop();
-        assert!(compare(short).unwrap().ends_with("of 2 records the copy has 1"));
+        assert!(
+            compare(short)
+                .unwrap()
+                .ends_with("of 2 records the copy has 1")
+        );
         let mut swapped = source();
         swapped.reverse();
         assert!(compare(swapped).is_some());

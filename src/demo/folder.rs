@@ -55,7 +55,7 @@ pub enum FolderError {
         /// The folder.
         dir: PathBuf,
         /// What is wrong.
-        source: RepoError,
+        source: Box<RepoError>,
     },
     /// The repository cannot be made.
     #[error(transparent)]
@@ -81,7 +81,9 @@ pub(super) async fn prepare(location: &RepoUrl) -> Result<bool> {
     let store = Store::open_or_create(&location.to_string())?;
     Repository::create(store, identity).await?;
     let path = dir.join(MARKER);
-    let written = serde_json::to_vec(&marker).map_err(io::Error::from).and_then(|text| fs::write(&path, text));
+    let written = serde_json::to_vec(&marker)
+        .map_err(io::Error::from)
+        .and_then(|text| fs::write(&path, text));
     written.map_err(io_error(&path))?;
     Ok(replaces)
 }
@@ -92,15 +94,27 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
         // Joining an empty path would add a slash.
-        let path = if folder.as_os_str().is_empty() { dir.to_owned() } else { dir.join(&folder) };
+        let path = if folder.as_os_str().is_empty() {
+            dir.to_owned()
+        } else {
+            dir.join(&folder)
+        };
         let entries = match fs::read_dir(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && folder.as_os_str().is_empty() => break,
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && folder.as_os_str().is_empty() =>
+            {
+                break;
+            }
             entries => entries.map_err(io_error(&path))?,
         };
         for entry in entries {
             let entry = entry.map_err(io_error(&path))?;
             let kind = entry.file_type().map_err(io_error(&entry.path()))?;
-            let list = if kind.is_dir() { &mut folders } else { &mut files };
+            let list = if kind.is_dir() {
+                &mut folders
+            } else {
+                &mut files
+            };
             list.push(folder.join(entry.file_name()));
         }
     }
@@ -109,7 +123,10 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
 
 async fn check_is_of_a_demo(location: &RepoUrl, files: &[PathBuf]) -> Result<()> {
     let dir = location.path();
-    let foreign = |found: String| FolderError::Foreign { dir: dir.to_owned(), found };
+    let foreign = |found: String| FolderError::Foreign {
+        dir: dir.to_owned(),
+        found,
+    };
     let marker = dir.join(MARKER);
     let Ok(text) = fs::read(&marker) else {
         return Err(foreign(what_is_there(files)));
@@ -123,12 +140,18 @@ async fn check_is_of_a_demo(location: &RepoUrl, files: &[PathBuf]) -> Result<()>
     match other_owner(location, &text).await {
         Ok(None) => Ok(()),
         Ok(Some(found)) => Err(foreign(found)),
-        Err(source) => Err(FolderError::Damaged { dir: dir.to_owned(), source }),
+        Err(source) => Err(FolderError::Damaged {
+            dir: dir.to_owned(),
+            source: Box::new(source),
+        }),
     }
 }
 
 /// What in the repository was not made by the demo that wrote this marker.
-async fn other_owner(location: &RepoUrl, marker: &[u8]) -> std::result::Result<Option<String>, RepoError> {
+async fn other_owner(
+    location: &RepoUrl,
+    marker: &[u8],
+) -> std::result::Result<Option<String>, RepoError> {
     let repository = Repository::open(Store::open(&location.to_string())?).await?;
     let id = repository.identity().repository_id;
     if !serde_json::from_slice(marker).is_ok_and(|marker: Marker| marker.repository_id == id) {
@@ -136,7 +159,11 @@ async fn other_owner(location: &RepoUrl, marker: &[u8]) -> std::result::Result<O
     }
     for sequence in repository.sequences().await? {
         let snapshot = repository.snapshot(sequence).await?;
-        if !snapshot.cluster_id.as_ref().is_some_and(|id| id.starts_with(EMBEDDED)) {
+        if !snapshot
+            .cluster_id
+            .as_ref()
+            .is_some_and(|id| id.starts_with(EMBEDDED))
+        {
             return Ok(Some(format!("snapshot {sequence}")));
         }
     }
@@ -174,7 +201,11 @@ fn remove(dir: &Path, mut files: Vec<PathBuf>) -> Result<()> {
     for file in files {
         let path = dir.join(&file);
         fs::remove_file(&path).map_err(io_error(&path))?;
-        for folder in file.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+        for folder in file
+            .ancestors()
+            .skip(1)
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             // It stays as long as something is in it.
             if fs::remove_dir(dir.join(folder)).is_err() {
                 break;

@@ -67,15 +67,28 @@ impl Step {
         match self {
             // The embedded broker has no topic configurations to tell.
             Step::BackedUp(report) => {
-                let findings = report.findings.iter().filter(|finding| !matches!(finding, Finding::ConfigUnknown { .. }));
+                let findings = report
+                    .findings
+                    .iter()
+                    .filter(|finding| !matches!(finding, Finding::ConfigUnknown { .. }));
                 findings.map(Finding::to_string).collect()
             }
             Step::Verified(report) => report.findings.iter().map(ToString::to_string).collect(),
             Step::Compared { differences, .. } => differences.clone(),
-            Step::PlannedUntil { until, planned, expected, .. } if planned != expected => {
-                vec![format!("up to {until} the plan counts {planned} records, and {expected} were produced")]
+            Step::PlannedUntil {
+                until,
+                planned,
+                expected,
+                ..
+            } if planned != expected => {
+                vec![format!(
+                    "up to {until} the plan counts {planned} records, and {expected} were produced"
+                )]
             }
-            Step::Started { .. } | Step::Produced { .. } | Step::Restored(_) | Step::PlannedUntil { .. } => Vec::new(),
+            Step::Started { .. }
+            | Step::Produced { .. }
+            | Step::Restored(_)
+            | Step::PlannedUntil { .. } => Vec::new(),
         }
     }
 }
@@ -112,42 +125,133 @@ impl Report for Step {
             return wrong.iter().try_for_each(|wrong| line(out, "WRONG", wrong));
         }
         match self {
-            Step::Started { repository, replaced } => {
-                let replaced = if *replaced { ", in place of the last demo's" } else { "" };
-                line(out, "started", &format!("a Kafka broker inside this process; the repository goes to {repository}{replaced}"))
+            Step::Started {
+                repository,
+                replaced,
+            } => {
+                let replaced = if *replaced {
+                    ", in place of the last demo's"
+                } else {
+                    ""
+                };
+                line(
+                    out,
+                    "started",
+                    &format!(
+                        "a Kafka broker inside this process; the repository goes to {repository}{replaced}"
+                    ),
+                )
             }
-            Step::Produced { records, topics, tombstones, late } => {
-                let topics = topics.iter().map(|(topic, records)| format!("{} to {topic}", human::count(*records)));
+            Step::Produced {
+                records,
+                topics,
+                tombstones,
+                late,
+            } => {
+                let topics = topics
+                    .iter()
+                    .map(|(topic, records)| format!("{} to {topic}", human::count(*records)));
                 let topics = topics.collect::<Vec<_>>().join(", ");
-                line(out, "produced", &format!("{}: {topics}", human::counted(*records, "record")))?;
-                let (tombstones, late) = (human::counted(*tombstones, "tombstone"), human::count(*late));
-                line(out, "", &format!("among them {tombstones}, and {late} that came late: older than one before them"))
+                line(
+                    out,
+                    "produced",
+                    &format!("{}: {topics}", human::counted(*records, "record")),
+                )?;
+                let (tombstones, late) = (
+                    human::counted(*tombstones, "tombstone"),
+                    human::count(*late),
+                );
+                line(
+                    out,
+                    "",
+                    &format!(
+                        "among them {tombstones}, and {late} that came late: older than one before them"
+                    ),
+                )
             }
             Step::BackedUp(report) => {
-                let new = if report.snapshot > 1 { ", only what is new" } else { "" };
-                let (raw, stored) = (human::bytes(report.raw_bytes), human::bytes(report.stored_bytes));
+                let new = if report.snapshot > 1 {
+                    ", only what is new"
+                } else {
+                    ""
+                };
+                let (raw, stored) = (
+                    human::bytes(report.raw_bytes),
+                    human::bytes(report.stored_bytes),
+                );
                 let ratio = report.raw_bytes as f64 / report.stored_bytes.max(1) as f64;
-                let (records, took) = (human::counted(report.records, "record"), took(report.seconds));
+                let (records, took) = (
+                    human::counted(report.records, "record"),
+                    took(report.seconds),
+                );
                 let snapshot = report.snapshot;
-                line(out, "backed up", &format!("snapshot {snapshot}{new}: {records}, {raw} as {stored} (ratio {ratio:.1}) {took}"))
+                line(
+                    out,
+                    "backed up",
+                    &format!(
+                        "snapshot {snapshot}{new}: {records}, {raw} as {stored} (ratio {ratio:.1}) {took}"
+                    ),
+                )
             }
             Step::Verified(report) => {
                 let records = human::counted(report.records, "record");
                 let segments = human::counted(report.segments, "segment");
-                line(out, "verified", &format!("{records} in {segments}: every byte is as it was written, every offset is there"))
+                line(
+                    out,
+                    "verified",
+                    &format!(
+                        "{records} in {segments}: every byte is as it was written, every offset is there"
+                    ),
+                )
             }
             Step::Restored(report) => {
-                let (records, took) = (human::counted(report.records, "record"), took(report.seconds));
-                line(out, "restored", &format!("{records} to {} new topics named *-restored {took}", report.topics))
+                let (records, took) = (
+                    human::counted(report.records, "record"),
+                    took(report.seconds),
+                );
+                line(
+                    out,
+                    "restored",
+                    &format!(
+                        "{records} to {} new topics named *-restored {took}",
+                        report.topics
+                    ),
+                )
             }
             Step::Compared { records, .. } => {
                 let records = human::counted(*records, "record");
-                line(out, "compared", &format!("{records} with their originals: the same order, keys, values, headers, times"))
+                line(
+                    out,
+                    "compared",
+                    &format!(
+                        "{records} with their originals: the same order, keys, values, headers, times"
+                    ),
+                )
             }
-            Step::PlannedUntil { until, planned, behind_newer, .. } => {
-                let (planned, behind) = (human::counted(*planned, "record"), human::count(*behind_newer));
-                line(out, "planned", &format!("restore --until {until}: {planned}, exactly as many as were produced"))?;
-                line(out, "", &format!("{behind} of them came late and lie behind newer ones: none is missed"))
+            Step::PlannedUntil {
+                until,
+                planned,
+                behind_newer,
+                ..
+            } => {
+                let (planned, behind) = (
+                    human::counted(*planned, "record"),
+                    human::count(*behind_newer),
+                );
+                line(
+                    out,
+                    "planned",
+                    &format!(
+                        "restore --until {until}: {planned}, exactly as many as were produced"
+                    ),
+                )?;
+                line(
+                    out,
+                    "",
+                    &format!(
+                        "{behind} of them came late and lie behind newer ones: none is missed"
+                    ),
+                )
             }
         }
     }
@@ -170,11 +274,23 @@ impl Report for DemoReport {
         }
         if self.wrong.is_empty() {
             let took = human::duration(Duration::from_secs_f64(self.seconds));
-            writeln!(out, "\nEverything came back as it was, in {took} in all. The broker is gone; try the repository:\n")?;
+            writeln!(
+                out,
+                "\nEverything came back as it was, in {took} in all. The broker is gone; try the repository:\n"
+            )?;
         } else {
-            writeln!(out, "\nNot everything is as it must be. The repository is left to be looked at:\n")?;
+            writeln!(
+                out,
+                "\nNot everything is as it must be. The repository is left to be looked at:\n"
+            )?;
         }
-        self.next.iter().try_for_each(|command| writeln!(out, "  {command}"))?;
-        writeln!(out, "\nWith a cluster of your own:\n\n  {}", self.next_cluster)
+        self.next
+            .iter()
+            .try_for_each(|command| writeln!(out, "  {command}"))?;
+        writeln!(
+            out,
+            "\nWith a cluster of your own:\n\n  {}",
+            self.next_cluster
+        )
     }
 }

@@ -17,8 +17,12 @@ use super::report::{DemoReport, Step};
 use super::shop::{self, ShopRecord, TOPICS};
 use super::{folder, shell};
 use crate::backup;
-use crate::cli::{BlockSize, Cancel, CliError, Compression, Context, RepoUrl, SegmentSize, TopicSelection, Totals};
-use crate::kafka::{ClientSettings, EmbeddedCluster, KafkaError, Producer, ProducerOptions, Target};
+use crate::cli::{
+    BlockSize, Cancel, CliError, Compression, Context, RepoUrl, SegmentSize, TopicSelection, Totals,
+};
+use crate::kafka::{
+    ClientSettings, EmbeddedCluster, KafkaError, Producer, ProducerOptions, Target,
+};
 use crate::restore::{self, RestorePlan, RestoreReport};
 
 /// All records. The embedded broker keeps 5 MiB a partition, several times as much as this.
@@ -64,7 +68,11 @@ pub async fn run(
         Err(Stop::Cancelled) => true,
         Err(Stop::Failed(error)) => return Err(error),
     };
-    let next = if interrupted { Vec::new() } else { next(location, &demo.records).await? };
+    let next = if interrupted {
+        Vec::new()
+    } else {
+        next(location, &demo.records).await?
+    };
     let next_cluster = shell::command(&["backup", "-r", "FOLDER", "-b", "HOST:9092"]);
     Ok(DemoReport {
         repository: location.to_string(),
@@ -90,7 +98,10 @@ struct Demo<'a> {
 
 impl Demo<'_> {
     async fn play(&mut self, replaced: bool) -> Result<(), Stop> {
-        self.done(Step::Started { repository: self.location.to_string(), replaced })?;
+        self.done(Step::Started {
+            repository: self.location.to_string(),
+            replaced,
+        })?;
         for (topic, partitions) in TOPICS {
             self.cluster.create_topic(topic, partitions)?;
         }
@@ -123,7 +134,11 @@ impl Demo<'_> {
     }
 
     async fn produce(&self, part: Range<usize>) -> Result<Step, Stop> {
-        let (kafka, records, cancel) = (self.kafka.clone(), Arc::clone(&self.records), self.context.cancel.clone());
+        let (kafka, records, cancel) = (
+            self.kafka.clone(),
+            Arc::clone(&self.records),
+            self.context.cancel.clone(),
+        );
         let targets = shop::targets();
         let step = produced(&records[part.clone()], &targets);
         blocking(move || produce(&kafka, &records[part], targets, &cancel)).await?;
@@ -141,18 +156,40 @@ impl Demo<'_> {
             open_transactions_wait: Duration::ZERO,
         };
         let context = self.context;
-        let progress = |offsets| context.progress("backing up", Totals { records: Some(offsets), bytes: None });
-        Ok(Step::BackedUp(backup::run(&options, &context.cancel, progress).await?))
+        let progress = |offsets| {
+            context.progress(
+                "backing up",
+                Totals {
+                    records: Some(offsets),
+                    bytes: None,
+                },
+            )
+        };
+        Ok(Step::BackedUp(
+            backup::run(&options, &context.cancel, progress).await?,
+        ))
     }
 
     async fn restore(&self, repository: &Repository, snapshot: &Snapshot) -> Result<Step, Stop> {
         for (topic, partitions) in TOPICS {
             self.cluster.create_topic(&restored(topic), partitions)?;
         }
-        let plan = self.plan(repository, snapshot, restored, i64::MIN..=i64::MAX).await?;
+        let plan = self
+            .plan(repository, snapshot, restored, i64::MIN..=i64::MAX)
+            .await?;
         let records = records(&plan);
-        let progress = self.context.progress("restoring", Totals { records: Some(records), bytes: None });
-        let (kafka, cancel, runtime) = (self.kafka.clone(), self.context.cancel.clone(), Handle::current());
+        let progress = self.context.progress(
+            "restoring",
+            Totals {
+                records: Some(records),
+                bytes: None,
+            },
+        );
+        let (kafka, cancel, runtime) = (
+            self.kafka.clone(),
+            self.context.cancel.clone(),
+            Handle::current(),
+        );
         let report: RestoreReport =
             blocking(move || restore::apply(plan, &kafka, &cancel, &progress, &runtime)).await?;
         Ok(Step::Restored(report))
@@ -167,7 +204,10 @@ impl Demo<'_> {
     ) -> Result<RestorePlan, Stop> {
         let options = restore::Options {
             kafka: self.kafka.clone(),
-            targets: TOPICS.iter().map(|(topic, _)| ((*topic).to_owned(), target(topic))).collect(),
+            targets: TOPICS
+                .iter()
+                .map(|(topic, _)| ((*topic).to_owned(), target(topic)))
+                .collect(),
             times,
             append: false,
             replication_factor: None,
@@ -175,7 +215,9 @@ impl Demo<'_> {
         };
         let plan = restore::plan(repository, snapshot, &options).await?;
         match plan.obstacles.first() {
-            Some(obstacle) => Err(Stop::Failed(CliError::new(format!("nothing was restored: {obstacle}")))),
+            Some(obstacle) => Err(Stop::Failed(CliError::new(format!(
+                "nothing was restored: {obstacle}"
+            )))),
             None => Ok(plan),
         }
     }
@@ -184,18 +226,32 @@ impl Demo<'_> {
         let (kafka, cancel, produced) = (self.kafka.clone(), self.context.cancel.clone(), RECORDS);
         let compared = blocking(move || {
             let sources = shop::targets();
-            let copies: Vec<Target> =
-                sources.iter().map(|place| Target { topic: restored(&place.topic), ..place.clone() }).collect();
+            let copies: Vec<Target> = sources
+                .iter()
+                .map(|place| Target {
+                    topic: restored(&place.topic),
+                    ..place.clone()
+                })
+                .collect();
             let originals = compare::read_all(&kafka, &sources, &cancel)?;
             let copies = compare::read_all(&kafka, &copies, &cancel)?;
-            let records: u64 = originals.iter().map(|partition| partition.len() as u64).sum();
+            let records: u64 = originals
+                .iter()
+                .map(|partition| partition.len() as u64)
+                .sum();
             let pairs = sources.iter().zip(originals.iter().zip(&copies));
-            let mut differences: Vec<String> =
-                pairs.filter_map(|(place, (original, copy))| compare::difference(place, original, copy)).collect();
+            let mut differences: Vec<String> = pairs
+                .filter_map(|(place, (original, copy))| compare::difference(place, original, copy))
+                .collect();
             if records != produced {
-                differences.push(format!("{produced} records were produced, and {records} could be read back"));
+                differences.push(format!(
+                    "{produced} records were produced, and {records} could be read back"
+                ));
             }
-            Ok(Step::Compared { records, differences })
+            Ok(Step::Compared {
+                records,
+                differences,
+            })
         });
         compared.await.map_err(|error| match error {
             ReadError::Cancelled => Stop::Cancelled,
@@ -207,9 +263,15 @@ impl Demo<'_> {
     async fn plan_until(&self, repository: &Repository, snapshot: &Snapshot) -> Result<Step, Stop> {
         let middle = self.records[self.records.len() / 2].timestamp;
         let target = |topic: &str| format!("{topic}-until");
-        let plan = self.plan(repository, snapshot, target, i64::MIN..=middle).await?;
+        let plan = self
+            .plan(repository, snapshot, target, i64::MIN..=middle)
+            .await?;
         let until = Timestamp::from_millisecond(middle)?;
-        let expected = self.records.iter().filter(|record| record.timestamp <= middle).count() as u64;
+        let expected = self
+            .records
+            .iter()
+            .filter(|record| record.timestamp <= middle)
+            .count() as u64;
         Ok(Step::PlannedUntil {
             until,
             planned: records(&plan),
@@ -224,7 +286,11 @@ fn restored(topic: &str) -> String {
 }
 
 fn records(plan: &RestorePlan) -> u64 {
-    plan.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.records).sum()
+    plan.topics
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .map(|partition| partition.records)
+        .sum()
 }
 
 fn produce(
@@ -248,13 +314,23 @@ fn produced(records: &[ShopRecord], targets: &[Target]) -> Step {
     let mut newest = vec![i64::MIN; targets.len()];
     let mut late = 0;
     for record in records {
-        *topics.entry(targets[record.target].topic.clone()).or_default() += 1;
+        *topics
+            .entry(targets[record.target].topic.clone())
+            .or_default() += 1;
         let newest = &mut newest[record.target];
         late += u64::from(record.timestamp < *newest);
         *newest = record.timestamp.max(*newest);
     }
-    let tombstones = records.iter().filter(|record| record.value.is_none()).count() as u64;
-    Step::Produced { records: records.len() as u64, topics, tombstones, late }
+    let tombstones = records
+        .iter()
+        .filter(|record| record.value.is_none())
+        .count() as u64;
+    Step::Produced {
+        records: records.len() as u64,
+        topics,
+        tombstones,
+        late,
+    }
 }
 
 /// Records of `until` or before that come after a newer one in their partition.
@@ -270,14 +346,23 @@ fn behind_newer(records: &[ShopRecord], until: i64) -> u64 {
 }
 
 async fn verify(repository: &Repository) -> Result<Step, Stop> {
-    let request = verify::Request { snapshots: repository.sequences().await?, topics: None, full: true };
-    Ok(Step::Verified(verify::verify(repository, &request, Arc::new(|_| ())).await))
+    let request = verify::Request {
+        snapshots: repository.sequences().await?,
+        topics: None,
+        full: true,
+    };
+    Ok(Step::Verified(
+        verify::verify(repository, &request, Arc::new(|_| ())).await,
+    ))
 }
 
 async fn latest(repository: &Repository) -> Result<Snapshot, Stop> {
     match repository.latest().await? {
         Some(stored) => Ok(stored.value),
-        None => Err(Stop::Failed(CliError::new(format!("{} lost its snapshots", repository.store().url())))),
+        None => Err(Stop::Failed(CliError::new(format!(
+            "{} lost its snapshots",
+            repository.store().url()
+        )))),
     }
 }
 
@@ -295,7 +380,10 @@ async fn next(location: &RepoUrl, records: &[ShopRecord]) -> Result<Vec<String>,
     ];
     let repository = Repository::open(Store::open(&dir)?).await?;
     if let Some(key) = some_segment(&repository).await? {
-        next.push(shell::command(&["inspect", &Path::new(&dir).join(key).to_string_lossy()]));
+        next.push(shell::command(&[
+            "inspect",
+            &Path::new(&dir).join(key).to_string_lossy(),
+        ]));
     }
     Ok(next)
 }
@@ -305,11 +393,17 @@ async fn some_segment(repository: &Repository) -> Result<Option<String>, CliErro
     let Some(snapshot) = repository.latest().await? else {
         return Ok(None);
     };
-    let first = snapshot.topics.iter().find(|topic| &*topic.name == TOPICS[0].0);
-    let Some((topic, state)) = first.and_then(|topic| Some((topic, topic.partitions.first()?))) else {
+    let first = snapshot
+        .topics
+        .iter()
+        .find(|topic| &*topic.name == TOPICS[0].0);
+    let Some((topic, state)) = first.and_then(|topic| Some((topic, topic.partitions.first()?)))
+    else {
         return Ok(None);
     };
-    let segments = repository.segments(&topic.place(state.partition), state).await?;
+    let segments = repository
+        .segments(&topic.place(state.partition), state)
+        .await?;
     Ok(segments.into_iter().next().map(|segment| segment.key))
 }
 

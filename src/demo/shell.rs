@@ -6,7 +6,10 @@ use std::env;
 pub(super) fn command(words: &[&str]) -> String {
     let program = env::args().next().unwrap_or_else(|| "kbk".to_owned());
     let words = words.iter().map(|word| quoted(word));
-    std::iter::once(quoted(&program)).chain(words).collect::<Vec<_>>().join(" ")
+    std::iter::once(quoted(&program))
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A word as a POSIX shell reads it.
@@ -25,7 +28,10 @@ mod tests {
 
     #[test]
     fn only_words_that_need_it_are_quoted() {
-        assert_eq!(quoted("./kbk-demo/2026-11-22T10:00:00Z"), "./kbk-demo/2026-11-22T10:00:00Z");
+        assert_eq!(
+            quoted("./kbk-demo/2026-11-22T10:00:00Z"),
+            "./kbk-demo/2026-11-22T10:00:00Z"
+        );
         assert_eq!(quoted("my demo"), "'my demo'");
         assert_eq!(quoted("it's"), r"'it'\''s'");
         assert_eq!(quoted(""), "''");

@@ -19,7 +19,14 @@ const LATE_MS: u64 = 90 * 60_000;
 const FIRST_ORDER: u64 = 100_000;
 const CUSTOMERS: u64 = 2_000;
 
-const CITIES: [&str; 6] = ["Lisbon", "Tallinn", "Zürich", "Osaka", "Montréal", "Nairobi"];
+const CITIES: [&str; 6] = [
+    "Lisbon",
+    "Tallinn",
+    "Zürich",
+    "Osaka",
+    "Montréal",
+    "Nairobi",
+];
 const NAMES: [&str; 6] = ["Ada", "Grace", "Edsger", "Barbara", "Leslie", "Radia"];
 const EVENTS: [&str; 5] = ["paid", "packed", "shipped", "delivered", "returned"];
 const TAGS: [&str; 3] = ["gift", "express", "first-order"];
@@ -36,7 +43,10 @@ const GOODS: [(&str, u64); 6] = [
 pub(super) fn targets() -> Vec<Target> {
     let of_topic = |(topic, partitions): (&str, i32)| {
         let topic = topic.to_owned();
-        (0..partitions).map(move |partition| Target { topic: topic.clone(), partition })
+        (0..partitions).map(move |partition| Target {
+            topic: topic.clone(),
+            partition,
+        })
     };
     TOPICS.into_iter().flat_map(of_topic).collect()
 }
@@ -59,7 +69,10 @@ impl ShopRecord {
         let headers: Vec<Header<'_>> = self
             .headers
             .iter()
-            .map(|(name, value)| Header { name: name.as_bytes(), value: bytes(value) })
+            .map(|(name, value)| Header {
+                name: name.as_bytes(),
+                value: bytes(value),
+            })
             .collect();
         take(&Record {
             offset: number,
@@ -78,9 +91,14 @@ fn bytes(text: &Option<String>) -> Option<&[u8]> {
 
 /// A working day of the shop: `count` records, in the order in which they arrive, the last at `end_ms`.
 pub(super) fn day(count: u64, end_ms: i64) -> Vec<ShopRecord> {
-    let mut shop = Shop { dice: Dice(7), orders: 0 };
+    let mut shop = Shop {
+        dice: Dice(7),
+        orders: 0,
+    };
     let ago = |number| (count - 1 - number) * STEP_MS;
-    (0..count).map(|number| shop.next(end_ms.saturating_sub_unsigned(ago(number)))).collect()
+    (0..count)
+        .map(|number| shop.next(end_ms.saturating_sub_unsigned(ago(number))))
+        .collect()
 }
 
 struct Shop {
@@ -91,7 +109,11 @@ struct Shop {
 
 impl Shop {
     fn next(&mut self, now_ms: i64) -> ShopRecord {
-        let late_ms = if self.dice.one_in(33) { 1 + self.dice.below(LATE_MS) } else { 0 };
+        let late_ms = if self.dice.one_in(33) {
+            1 + self.dice.below(LATE_MS)
+        } else {
+            0
+        };
         let timestamp = now_ms.saturating_sub_unsigned(late_ms);
         match self.dice.below(10) {
             0..5 => self.order(timestamp),
@@ -113,30 +135,63 @@ impl Shop {
             order: order_id(number),
             customer: customer_id(self.dice.below(CUSTOMERS)),
             placed_at: time(timestamp),
-            total_cents: items.iter().map(|item| item.quantity * item.price_cents).sum(),
+            total_cents: items
+                .iter()
+                .map(|item| item.quantity * item.price_cents)
+                .sum(),
             currency: "EUR",
             ship_to: self.dice.pick(&CITIES),
             items,
         };
-        let mut headers = vec![("content-type", Some("application/json".to_owned())), self.trace()];
+        let mut headers = vec![
+            ("content-type", Some("application/json".to_owned())),
+            self.trace(),
+        ];
         // Clients do repeat a header's name, and do send a name without a value.
-        headers.extend((0..self.dice.below(3)).map(|_| ("tag", Some(self.dice.pick(&TAGS).to_owned()))));
-        headers.push(("coupon", self.dice.one_in(10).then(|| "WELCOME10".to_owned())));
-        record(0, number, timestamp, Some(order_id(number)), json(&order), headers)
+        headers.extend(
+            (0..self.dice.below(3)).map(|_| ("tag", Some(self.dice.pick(&TAGS).to_owned()))),
+        );
+        headers.push((
+            "coupon",
+            self.dice.one_in(10).then(|| "WELCOME10".to_owned()),
+        ));
+        record(
+            0,
+            number,
+            timestamp,
+            Some(order_id(number)),
+            json(&order),
+            headers,
+        )
     }
 
     fn item(&mut self) -> Item {
         let (name, price_cents) = self.dice.pick(&GOODS);
-        Item { name, quantity: 1 + self.dice.below(4), price_cents }
+        Item {
+            name,
+            quantity: 1 + self.dice.below(4),
+            price_cents,
+        }
     }
 
     fn event(&mut self, timestamp: i64) -> ShopRecord {
         // A heartbeat: no key, and an empty value.
         if self.orders == 0 || self.dice.one_in(40) {
-            return record(1, 0, timestamp, None, Some(String::new()), vec![("heartbeat", None)]);
+            return record(
+                1,
+                0,
+                timestamp,
+                None,
+                Some(String::new()),
+                vec![("heartbeat", None)],
+            );
         }
         let order = order_id(self.some_order());
-        let event = Event { order: &order, event: self.dice.pick(&EVENTS), at: time(timestamp) };
+        let event = Event {
+            order: &order,
+            event: self.dice.pick(&EVENTS),
+            at: time(timestamp),
+        };
         let headers = vec![self.trace()];
         record(1, 0, timestamp, Some(order.clone()), json(&event), headers)
     }
@@ -144,9 +199,17 @@ impl Shop {
     fn customer(&mut self, timestamp: i64) -> ShopRecord {
         let number = self.dice.below(CUSTOMERS);
         let id = customer_id(number);
-        let customer = Customer { customer: &id, name: self.dice.pick(&NAMES), city: self.dice.pick(&CITIES) };
+        let customer = Customer {
+            customer: &id,
+            name: self.dice.pick(&NAMES),
+            city: self.dice.pick(&CITIES),
+        };
         // Closed accounts are many, so that the topic is rich in tombstones.
-        let value = if self.dice.one_in(3) { None } else { json(&customer) };
+        let value = if self.dice.one_in(3) {
+            None
+        } else {
+            json(&customer)
+        };
         record(2, number, timestamp, Some(id.clone()), value, vec![])
     }
 
@@ -169,9 +232,18 @@ fn record(
     value: Option<String>,
     headers: Vec<(&'static str, Option<String>)>,
 ) -> ShopRecord {
-    let before: i32 = TOPICS[..topic].iter().map(|(_, partitions)| partitions).sum();
+    let before: i32 = TOPICS[..topic]
+        .iter()
+        .map(|(_, partitions)| partitions)
+        .sum();
     let partition = number % TOPICS[topic].1 as u64;
-    ShopRecord { target: before as usize + partition as usize, timestamp, key, value, headers }
+    ShopRecord {
+        target: before as usize + partition as usize,
+        timestamp,
+        key,
+        value,
+        headers,
+    }
 }
 
 #[derive(Serialize)]
@@ -254,15 +326,34 @@ mod tests {
     fn every_partition_gets_records_and_every_hard_case_is_there() {
         let (targets, records) = (targets(), day(2_000, 1_700_000_000_000));
         for target in 0..targets.len() {
-            assert!(records.iter().any(|record| record.target == target), "{:?}", targets[target]);
+            assert!(
+                records.iter().any(|record| record.target == target),
+                "{:?}",
+                targets[target]
+            );
         }
         let has = |hard: fn(&ShopRecord) -> bool| records.iter().any(hard);
         assert!(has(|record| record.key.is_none()));
         assert!(has(|record| record.value.is_none()));
         assert!(has(|record| record.value.as_deref() == Some("")));
-        assert!(has(|record| record.headers.iter().any(|(_, value)| value.is_none())));
-        assert!(has(|record| record.headers.iter().filter(|(name, _)| *name == "tag").count() > 1));
-        assert!(!records.is_sorted_by_key(|record| record.timestamp), "none is late");
-        assert!(records.iter().all(|record| record.timestamp <= 1_700_000_000_000));
+        assert!(has(|record| record
+            .headers
+            .iter()
+            .any(|(_, value)| value.is_none())));
+        assert!(has(|record| record
+            .headers
+            .iter()
+            .filter(|(name, _)| *name == "tag")
+            .count()
+            > 1));
+        assert!(
+            !records.is_sorted_by_key(|record| record.timestamp),
+            "none is late"
+        );
+        assert!(
+            records
+                .iter()
+                .all(|record| record.timestamp <= 1_700_000_000_000)
+        );
     }
 }

@@ -199,11 +199,12 @@ impl ClientSettings {
 
     /// For reading within `memory_bytes`, all partitions together.
     ///
-    /// Half is for records that wait in the queue, a quarter for a response on its way (the queue is looked at before a
-    /// fetch, so it overshoots by one response), and the rest for the batch being handled.
+    /// Half is for records that wait in the queue. It is looked at before a fetch, so it overshoots by one response, which
+    /// is fetched compressed and grows several times when it is opened: so that is an eighth, though no less than librdkafka
+    /// takes. The rest is for the batch being handled, and for what the allocator keeps.
     pub(super) fn consumer(&self, memory_bytes: usize) -> ClientConfig {
         let memory_bytes = memory_bytes.clamp(4 << 20, 1 << 30);
-        let fetch_bytes = memory_bytes / 4;
+        let fetch_bytes = (memory_bytes / 8).max(1 << 20);
         self.over(&[
             (
                 "queued.max.messages.kbytes",

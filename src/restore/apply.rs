@@ -80,13 +80,27 @@ pub fn apply(
         }
     }
     let seconds = began.elapsed().as_secs_f64();
-    Ok(RestoreReport { snapshot, topics_created, topics, partitions, records, interrupted, seconds })
+    Ok(RestoreReport {
+        snapshot,
+        topics_created,
+        topics,
+        partitions,
+        records,
+        interrupted,
+        seconds,
+    })
 }
 
 fn create_topics(admin: &Admin, topics: &[TopicPlan]) -> Result<usize, KafkaError> {
     let mut created = 0;
     for topic in topics {
-        if let TargetTopic::Create { partitions, replication_factor, config, .. } = &topic.action {
+        if let TargetTopic::Create {
+            partitions,
+            replication_factor,
+            config,
+            ..
+        } = &topic.action
+        {
             admin.create_topic(&topic.target, *partitions, *replication_factor, config)?;
             created += 1;
         }
@@ -96,7 +110,9 @@ fn create_topics(admin: &Admin, topics: &[TopicPlan]) -> Result<usize, KafkaErro
 
 fn afterwards(topics: &[TopicPlan]) -> Vec<(String, BTreeMap<String, Option<String>>)> {
     let changes = |topic: &TopicPlan| match &topic.action {
-        TargetTopic::Create { config_afterwards, .. } if !config_afterwards.is_empty() => {
+        TargetTopic::Create {
+            config_afterwards, ..
+        } if !config_afterwards.is_empty() => {
             Some((topic.target.clone(), config_afterwards.clone()))
         }
         _ => None,
@@ -124,19 +140,30 @@ struct Job {
 impl Work {
     fn new(topics: Vec<TopicPlan>, progress: &Progress) -> Work {
         let default = ProducerOptions::default().batch_bytes;
-        let limits = topics.iter().filter_map(|topic| usize::try_from(topic.max_message_bytes?).ok());
+        let limits = topics
+            .iter()
+            .filter_map(|topic| usize::try_from(topic.max_message_bytes?).ok());
         let batch_bytes = limits.min().map_or(default, |limit| limit.min(default));
         let partitions = topics.iter().flat_map(|topic| &topic.partitions);
-        let largest = partitions.map(|partition| partition.facts.max_record_bytes).max();
+        let largest = partitions
+            .map(|partition| partition.facts.max_record_bytes)
+            .max();
         let mut targets = Vec::new();
         let mut jobs = Vec::new();
         for topic in topics {
             for plan in topic.partitions {
                 let name = format!("{}/{}", topic.target, plan.partition);
-                targets.push(Target { topic: topic.target.clone(), partition: plan.partition });
+                targets.push(Target {
+                    topic: topic.target.clone(),
+                    partition: plan.partition,
+                });
                 if plan.records > 0 {
                     let progress = progress.partition(name, Some(plan.records));
-                    jobs.push(Job { target: targets.len() - 1, plan, progress });
+                    jobs.push(Job {
+                        target: targets.len() - 1,
+                        plan,
+                        progress,
+                    });
                 }
             }
         }
@@ -145,23 +172,37 @@ impl Work {
         Work {
             targets,
             batch_bytes,
-            largest_record_bytes: largest.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            largest_record_bytes: largest
+                .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             waiting: Mutex::new(jobs.into()),
         }
     }
 
     fn next(&self) -> Option<Job> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
     }
 
     fn stop(&self) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 
 /// Writes everything, and returns how many records are acknowledged.
-fn write_all(work: &Work, kafka: &ClientSettings, cancel: &Cancel, runtime: &Handle) -> Result<u64, RestoreError> {
-    let writers = WRITERS.min(work.waiting.lock().map_or(1, |waiting| waiting.len())).max(1);
+fn write_all(
+    work: &Work,
+    kafka: &ClientSettings,
+    cancel: &Cancel,
+    runtime: &Handle,
+) -> Result<u64, RestoreError> {
+    let writers = WRITERS
+        .min(work.waiting.lock().map_or(1, |waiting| waiting.len()))
+        .max(1);
     thread::scope(|scope| {
         let threads: Vec<_> = (0..writers)
             .map(|_| {
@@ -179,7 +220,10 @@ fn write_all(work: &Work, kafka: &ClientSettings, cancel: &Cancel, runtime: &Han
             Err(panic) => std::panic::resume_unwind(panic),
         });
         // All threads are joined before the first error is returned.
-        written.collect::<Vec<_>>().into_iter().sum::<Result<u64, RestoreError>>()
+        written
+            .collect::<Vec<_>>()
+            .into_iter()
+            .sum::<Result<u64, RestoreError>>()
     })
 }
 
@@ -194,7 +238,10 @@ fn write_some(
         return Ok(0);
     };
     let options = ProducerOptions {
-        queue_bytes: queue_bytes.max(work.largest_record_bytes.saturating_add(RECORD_OVERHEAD_BYTES)),
+        queue_bytes: queue_bytes.max(
+            work.largest_record_bytes
+                .saturating_add(RECORD_OVERHEAD_BYTES),
+        ),
         batch_bytes: work.batch_bytes,
         ..ProducerOptions::default()
     };
@@ -211,7 +258,12 @@ fn write_some(
     Ok(delivered.sum())
 }
 
-fn write_partition(producer: &mut Producer, job: Job, cancel: &Cancel, runtime: &Handle) -> Result<(), RestoreError> {
+fn write_partition(
+    producer: &mut Producer,
+    job: Job,
+    cancel: &Cancel,
+    runtime: &Handle,
+) -> Result<(), RestoreError> {
     let mut reader = job.plan.read.read(Streams::All, runtime);
     while let Some(batch) = runtime.block_on(reader.next())? {
         let (mut records, mut bytes) = (0, 0);

@@ -40,7 +40,10 @@ mod tests {
     use super::*;
 
     fn config(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
-        entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        entries
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -60,11 +63,18 @@ mod tests {
 
     #[test]
     fn afterwards_the_saved_values_hold_and_the_others_are_the_clusters() {
-        let saved = config(&[("retention.ms", "1000"), ("retention.bytes", "-1"), ("compression.type", "zstd")]);
+        let saved = config(&[
+            ("retention.ms", "1000"),
+            ("retention.bytes", "-1"),
+            ("compression.type", "zstd"),
+        ]);
         let changes = afterwards(&saved);
         assert_eq!(changes["retention.ms"].as_deref(), Some("1000"));
         assert_eq!(changes["cleanup.policy"], None, "taken away again");
         assert!(!changes.contains_key("retention.bytes"), "already as saved");
-        assert!(!changes.contains_key("compression.type"), "set from the start");
+        assert!(
+            !changes.contains_key("compression.type"),
+            "set from the start"
+        );
     }
 }

@@ -5,14 +5,18 @@ use std::ops::RangeInclusive;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::Streams;
-use kbk_format::repo::{Id, PartitionState, Place, RepoError, Repository, SegmentReader, Snapshot, TopicState};
+use kbk_format::repo::{
+    Id, PartitionState, Place, RepoError, Repository, SegmentReader, Snapshot, TopicState,
+};
 use kbk_tools::Selection;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::config;
 use super::preflight::{self, Obstacle};
-use crate::kafka::{Admin, ClientSettings, ConfigEntry, KafkaError, PartitionOffsets, TopicDescription};
+use crate::kafka::{
+    Admin, ClientSettings, ConfigEntry, KafkaError, PartitionOffsets, TopicDescription,
+};
 
 /// Footers that are read at a time.
 const PARALLEL_READS: usize = 16;
@@ -150,7 +154,11 @@ impl ExistingTopic {
 /// # Errors
 ///
 /// If the repository or the cluster cannot be read. What merely stands in the way is in the plan.
-pub async fn plan(repository: &Repository, snapshot: &Snapshot, options: &Options) -> Result<RestorePlan, PlanError> {
+pub async fn plan(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &Options,
+) -> Result<RestorePlan, PlanError> {
     let cluster = ask_in_background(options).await?;
     let mut topics = Vec::new();
     for (source, target) in &options.targets {
@@ -159,7 +167,11 @@ pub async fn plan(repository: &Repository, snapshot: &Snapshot, options: &Option
         }
     }
     let obstacles = preflight::check(&topics, &cluster, options);
-    Ok(RestorePlan { snapshot: snapshot.sequence, topics, obstacles })
+    Ok(RestorePlan {
+        snapshot: snapshot.sequence,
+        topics,
+        obstacles,
+    })
 }
 
 /// The topic of this name that the cluster had last.
@@ -195,15 +207,24 @@ fn ask(kafka: &ClientSettings, targets: &[String]) -> Result<Cluster, KafkaError
         let existing = ExistingTopic {
             partitions: count,
             offsets: offsets.by_ref().take(count).collect(),
-            config: configs.as_ref().and_then(|configs| configs.get(&topic.name).cloned()),
+            config: configs
+                .as_ref()
+                .and_then(|configs| configs.get(&topic.name).cloned()),
         };
         (topic.name, existing)
     };
-    Ok(Cluster { brokers, topics: there.into_iter().map(existing).collect() })
+    Ok(Cluster {
+        brokers,
+        topics: there.into_iter().map(existing).collect(),
+    })
 }
 
 fn partitions_of(topic: &TopicDescription) -> Vec<(String, i32)> {
-    topic.partitions.iter().map(|partition| (topic.name.clone(), partition.id)).collect()
+    topic
+        .partitions
+        .iter()
+        .map(|partition| (topic.name.clone(), partition.id))
+        .collect()
 }
 
 async fn plan_topic(
@@ -230,7 +251,10 @@ async fn plan_topic(
     } else {
         Target::Create {
             partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
-            replication_factor: options.replication_factor.or(Some(topic.replication_factor)).filter(|factor| *factor > 0),
+            replication_factor: options
+                .replication_factor
+                .or(Some(topic.replication_factor))
+                .filter(|factor| *factor > 0),
             config: config::while_filling(&saved),
             config_afterwards: config::afterwards(&saved),
         }
@@ -252,11 +276,18 @@ async fn plan_partition(
     options: &Options,
 ) -> Result<PartitionPlan, PlanError> {
     let partition = place.partition;
-    let selection = Selection { times: options.times.clone(), ..Selection::all() };
+    let selection = Selection {
+        times: options.times.clone(),
+        ..Selection::all()
+    };
     let read = kbk_tools::PartitionPlan::new(repository, place, state, selection).await?;
     let facts = facts(repository, &read).await?;
     let whole = options.times == (i64::MIN..=i64::MAX);
-    let records = if options.count && !whole { count(read.clone()).await? } else { read.max_records() };
+    let records = if options.count && !whole {
+        count(read.clone()).await?
+    } else {
+        read.max_records()
+    };
     Ok(PartitionPlan {
         partition,
         records,
@@ -270,12 +301,20 @@ async fn plan_partition(
 }
 
 /// Reads the footer of every segment: a read each, no blocks.
-async fn facts(repository: &Repository, read: &kbk_tools::PartitionPlan) -> Result<Facts, RepoError> {
-    let opened = read.segments().iter().map(|entry| SegmentReader::open(repository.store(), read.place(), entry));
+async fn facts(
+    repository: &Repository,
+    read: &kbk_tools::PartitionPlan,
+) -> Result<Facts, RepoError> {
+    let opened = read
+        .segments()
+        .iter()
+        .map(|entry| SegmentReader::open(repository.store(), read.place(), entry));
     let opened: Vec<_> = opened.collect();
     stream::iter(opened)
         .buffer_unordered(PARALLEL_READS)
-        .try_fold(Facts::default(), |facts, segment| async move { Ok(facts.with(segment.segment().statistics())) })
+        .try_fold(Facts::default(), |facts, segment| async move {
+            Ok(facts.with(segment.segment().statistics()))
+        })
         .await
 }
 

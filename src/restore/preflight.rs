@@ -84,11 +84,19 @@ impl std::fmt::Display for Obstacle {
                 f,
                 "{topic} is not empty (about {records} records): restore under another name with --map, or add to it with --append"
             ),
-            Obstacle::PartitionCount { topic, saved, found } => write!(
+            Obstacle::PartitionCount {
+                topic,
+                saved,
+                found,
+            } => write!(
                 f,
                 "{topic} has {found} partitions, the backup {saved}: restore under another name with --map"
             ),
-            Obstacle::RecordTooLarge { topic, bytes, limit } => write!(
+            Obstacle::RecordTooLarge {
+                topic,
+                bytes,
+                limit,
+            } => write!(
                 f,
                 "{topic} takes records of at most {limit} bytes, and the backup has one of {bytes}: raise its max.message.bytes"
             ),
@@ -105,11 +113,19 @@ impl std::fmt::Display for Obstacle {
                 "{topic} has {records} records with the timestamp 1970-01-01T00:00:00.000Z, which the Kafka client would write with the \
                  time of now: leave them out with --since @1ms"
             ),
-            Obstacle::ReplicationFactor { topic, wanted, brokers } => write!(
+            Obstacle::ReplicationFactor {
+                topic,
+                wanted,
+                brokers,
+            } => write!(
                 f,
                 "{topic} is to have {wanted} replicas, and {brokers} brokers are up: give --replication-factor"
             ),
-            Obstacle::Retention { topic, retention_ms, oldest_timestamp } => write!(
+            Obstacle::Retention {
+                topic,
+                retention_ms,
+                oldest_timestamp,
+            } => write!(
                 f,
                 "{topic} deletes records older than {retention_ms} ms, and the oldest to restore is of {}: raise its retention.ms",
                 crate::cli::human::timestamp_ms(*oldest_timestamp)
@@ -129,7 +145,9 @@ pub(super) fn check(topics: &[TopicPlan], cluster: &Cluster, options: &Options) 
         check_source(topic, options, &mut obstacles);
         check_size(topic, &mut obstacles);
         match (&topic.action, cluster.topics.get(&topic.target)) {
-            (Target::Existing, Some(existing)) => check_existing(topic, existing, options, &mut obstacles),
+            (Target::Existing, Some(existing)) => {
+                check_existing(topic, existing, options, &mut obstacles)
+            }
             (action, _) => check_created(topic, action, cluster, &mut obstacles),
         }
     }
@@ -138,66 +156,131 @@ pub(super) fn check(topics: &[TopicPlan], cluster: &Cluster, options: &Options) 
 
 fn check_source(topic: &TopicPlan, options: &Options, obstacles: &mut Vec<Obstacle>) {
     if topic.source.starts_with("__") {
-        obstacles.push(Obstacle::Internal { topic: topic.source.clone() });
+        obstacles.push(Obstacle::Internal {
+            topic: topic.source.clone(),
+        });
     }
-    let records = topic.partitions.iter().map(|partition| partition.facts.zero_timestamps).sum();
+    let records = topic
+        .partitions
+        .iter()
+        .map(|partition| partition.facts.zero_timestamps)
+        .sum();
     if records > 0 && options.times.contains(&0) {
-        obstacles.push(Obstacle::ZeroTimestamps { topic: topic.source.clone(), records });
+        obstacles.push(Obstacle::ZeroTimestamps {
+            topic: topic.source.clone(),
+            records,
+        });
     }
 }
 
-fn check_created(topic: &TopicPlan, action: &Target, cluster: &Cluster, obstacles: &mut Vec<Obstacle>) {
-    let Target::Create { replication_factor, .. } = action else {
+fn check_created(
+    topic: &TopicPlan,
+    action: &Target,
+    cluster: &Cluster,
+    obstacles: &mut Vec<Obstacle>,
+) {
+    let Target::Create {
+        replication_factor, ..
+    } = action
+    else {
         return;
     };
     if let Some(wanted) = *replication_factor
         && usize::try_from(wanted).is_ok_and(|wanted| wanted > cluster.brokers)
     {
-        obstacles.push(Obstacle::ReplicationFactor { topic: topic.target.clone(), wanted, brokers: cluster.brokers });
+        obstacles.push(Obstacle::ReplicationFactor {
+            topic: topic.target.clone(),
+            wanted,
+            brokers: cluster.brokers,
+        });
     }
 }
 
-fn check_existing(topic: &TopicPlan, existing: &ExistingTopic, options: &Options, obstacles: &mut Vec<Obstacle>) {
+fn check_existing(
+    topic: &TopicPlan,
+    existing: &ExistingTopic,
+    options: &Options,
+    obstacles: &mut Vec<Obstacle>,
+) {
     let target = || topic.target.clone();
-    let held = |offsets: &crate::kafka::PartitionOffsets| offsets.high_watermark.abs_diff(offsets.log_start_offset);
+    let held = |offsets: &crate::kafka::PartitionOffsets| {
+        offsets.high_watermark.abs_diff(offsets.log_start_offset)
+    };
     let records: u64 = existing.offsets.iter().map(held).sum();
     if records > 0 && !options.append {
-        obstacles.push(Obstacle::NotEmpty { topic: target(), records });
+        obstacles.push(Obstacle::NotEmpty {
+            topic: target(),
+            records,
+        });
     }
     let (saved, found) = (topic.partitions.len(), existing.partitions);
     if saved != found {
-        obstacles.push(Obstacle::PartitionCount { topic: target(), saved, found });
+        obstacles.push(Obstacle::PartitionCount {
+            topic: target(),
+            saved,
+            found,
+        });
     }
     if existing.value("message.timestamp.type") == Some("LogAppendTime") {
         obstacles.push(Obstacle::LogAppendTime { topic: target() });
     }
     let policies = existing.value("cleanup.policy").unwrap_or("delete");
-    let null_keys: u64 = topic.partitions.iter().map(|partition| partition.facts.null_keys).sum();
+    let null_keys: u64 = topic
+        .partitions
+        .iter()
+        .map(|partition| partition.facts.null_keys)
+        .sum();
     if policies.contains("compact") && null_keys > 0 {
-        obstacles.push(Obstacle::NullKeys { topic: target(), records: null_keys });
+        obstacles.push(Obstacle::NullKeys {
+            topic: target(),
+            records: null_keys,
+        });
     }
     if policies.contains("delete") {
-        let retention = existing.value("retention.ms").and_then(|retention| retention.parse().ok());
+        let retention = existing
+            .value("retention.ms")
+            .and_then(|retention| retention.parse().ok());
         check_retention(topic, retention.unwrap_or(-1), options, obstacles);
     }
 }
 
 fn check_size(topic: &TopicPlan, obstacles: &mut Vec<Obstacle>) {
-    let largest = topic.partitions.iter().map(|partition| partition.facts.max_record_bytes).max();
+    let largest = topic
+        .partitions
+        .iter()
+        .map(|partition| partition.facts.max_record_bytes)
+        .max();
     if let (Some(bytes), Some(limit)) = (largest, topic.max_message_bytes)
         && bytes > limit
     {
-        obstacles.push(Obstacle::RecordTooLarge { topic: topic.target.clone(), bytes, limit });
+        obstacles.push(Obstacle::RecordTooLarge {
+            topic: topic.target.clone(),
+            bytes,
+            limit,
+        });
     }
 }
 
-fn check_retention(topic: &TopicPlan, retention_ms: i64, options: &Options, obstacles: &mut Vec<Obstacle>) {
-    let oldest = topic.partitions.iter().filter_map(|partition| partition.facts.min_timestamp).min();
+fn check_retention(
+    topic: &TopicPlan,
+    retention_ms: i64,
+    options: &Options,
+    obstacles: &mut Vec<Obstacle>,
+) {
+    let oldest = topic
+        .partitions
+        .iter()
+        .filter_map(|partition| partition.facts.min_timestamp)
+        .min();
     let now = jiff::Timestamp::now().as_millisecond();
     if let Some(oldest) = oldest
         && retention_ms >= 0
         && oldest.max(*options.times.start()) < now.saturating_sub(retention_ms)
     {
-        obstacles.push(Obstacle::Retention { topic: topic.target.clone(), retention_ms, oldest_timestamp: oldest });
+        obstacles.push(Obstacle::Retention {
+            topic: topic.target.clone(),
+            retention_ms,
+            oldest_timestamp: oldest,
+        });
     }
 }

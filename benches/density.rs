@@ -1,0 +1,120 @@
+//! Density of the segment format: raw bytes to stored bytes, columns against the same records row by row.
+//!
+//! Rows are Kafka's own record encoding (record batch v2), 1 MiB of them to a zstd frame, at the same level as the
+//! columns. `cargo bench -p kbk-format --bench density` prints a table; nothing is timed.
+
+use kbk_format::{Compression, GapReason, Record, SegmentWriter, WriterOptions};
+
+mod samples;
+use samples::{Row, Shape, header, rows};
+
+const BLOCK_BYTES: usize = WriterOptions::DEFAULT_BLOCK_BYTES;
+
+fn main() {
+    println!(
+        "{:<10} {:>5} {:>9} {:>9} {:>9} {:>7}",
+        "records", "zstd", "raw MB", "rows", "columns", "gain"
+    );
+    for (name, shape, count) in [
+        ("orders", Shape::Json, 32_000),
+        ("commits", Shape::Commits, 64_000),
+        ("telemetry", Shape::Telemetry, 600_000),
+    ] {
+        let rows = rows(shape, count);
+        let raw: u64 = rows.iter().map(Row::bytes).sum();
+        for level in [1, 3] {
+            let (by_row, by_column) = (row_bytes(&rows, level), column_bytes(&rows, level));
+            let ratio = |stored: u64| raw as f64 / stored as f64;
+            println!(
+                "{name:<10} {level:>5} {:>9.1} {:>9.2} {:>9.2} {:>7.2}",
+                raw as f64 / 1e6,
+                ratio(by_row),
+                ratio(by_column),
+                by_row as f64 / by_column as f64
+            );
+        }
+    }
+}
+
+/// Bytes of a segment, everything included.
+fn column_bytes(rows: &[Row], level: i32) -> u64 {
+    let options = WriterOptions {
+        compression: Compression::Zstd(level),
+        block_bytes: BLOCK_BYTES,
+    };
+    let mut writer = SegmentWriter::new(std::io::sink(), header(), options).expect("a header");
+    for (offset, row) in rows.iter().enumerate() {
+        row.with(offset as i64, |record| writer.push(record))
+            .expect("records in order");
+    }
+    let (_, sealed) = writer
+        .seal(rows.len() as i64, GapReason::NotDelivered)
+        .expect("an endless sink");
+    sealed.file_length
+}
+
+/// Bytes of the same records in Kafka's record encoding, without the batches' headers.
+fn row_bytes(rows: &[Row], level: i32) -> u64 {
+    let mut stored = 0;
+    let mut batch = Batch::default();
+    for (offset, row) in rows.iter().enumerate() {
+        row.with(offset as i64, |record| batch.push(record));
+        if batch.bytes.len() >= BLOCK_BYTES {
+            stored += batch.compressed_length(level);
+        }
+    }
+    stored + batch.compressed_length(level)
+}
+
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    record: Vec<u8>,
+    /// Offset and timestamp of the first record.
+    base: Option<(i64, i64)>,
+}
+
+impl Batch {
+    fn push(&mut self, record: &Record<'_>) {
+        let (offset, timestamp) = *self.base.get_or_insert((record.offset, record.timestamp));
+        let body = &mut self.record;
+        body.clear();
+        body.push(0); // attributes
+        put_varint(body, record.timestamp - timestamp);
+        put_varint(body, record.offset - offset);
+        put_bytes(body, record.key);
+        put_bytes(body, record.value);
+        put_varint(body, record.headers.clone().count() as i64);
+        for header in record.headers.clone() {
+            put_bytes(body, Some(header.name));
+            put_bytes(body, header.value);
+        }
+        put_varint(&mut self.bytes, body.len() as i64);
+        self.bytes.extend_from_slice(body);
+    }
+
+    /// What the batch compresses to; it is empty then.
+    fn compressed_length(&mut self, level: i32) -> u64 {
+        let mut stored = Vec::with_capacity(zstd_safe::compress_bound(self.bytes.len()));
+        let length =
+            zstd_safe::compress(&mut stored, &self.bytes, level).expect("room for the worst case");
+        self.bytes.clear();
+        self.base = None;
+        length as u64
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    put_varint(out, bytes.map_or(-1, |bytes| bytes.len() as i64));
+    out.extend_from_slice(bytes.unwrap_or_default());
+}
+
+/// A zigzag varint, as Kafka writes all lengths and deltas.
+fn put_varint(out: &mut Vec<u8>, value: i64) {
+    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}

@@ -1,0 +1,116 @@
+//! Speed of the segment format: `encode`, `decode` and `verify` by codec and shape of record, in raw bytes a second.
+//!
+//! `cargo bench -p kbk-format --bench format`, with a filter as `-- decode/zstd1` behind it. `encode/none` tells
+//! what everything but compression costs; `floor-crc32c` is what `verify` is compared with.
+
+use std::hint::black_box;
+use std::io;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use kbk_format::{
+    BlockBuilder, BlockDecoder, Columns, Compression, Encoder, GapReason, Segment,
+    SegmentAssembler, Streams, WriterOptions, verify,
+};
+
+mod samples;
+use samples::{Row, Shape, header, rows};
+
+const CODECS: [(&str, Compression); 4] = [
+    ("none", Compression::None),
+    ("lz4", Compression::Lz4),
+    ("zstd1", Compression::Zstd(1)),
+    ("zstd3", Compression::Zstd(3)),
+];
+/// 32 MiB of raw bytes each: larger than the caches, like a topic.
+const SAMPLES: [(&str, Shape, usize); 3] = [
+    ("json", Shape::Json, 32 << 10),
+    ("commits", Shape::Commits, 88 << 10),
+    ("telemetry", Shape::Telemetry, 600 << 10),
+];
+
+/// Writes all rows as one segment in buffers that are reused, as a backup does.
+fn encode<W: io::Write>(rows: &[Row], encoder: &mut Encoder, out: W) -> W {
+    let mut assembler = SegmentAssembler::new(out, header()).expect("a header");
+    let mut builder = BlockBuilder::new(0);
+    for (offset, row) in rows.iter().enumerate() {
+        let offset = offset as i64;
+        let full = row.with(offset, |record| {
+            builder.is_full_for(record, WriterOptions::DEFAULT_BLOCK_BYTES)
+        });
+        if full {
+            let block = builder.encode(encoder);
+            assembler.append(&block).expect("an endless sink");
+            builder = block.recycle(offset);
+        }
+        row.with(offset, |record| builder.push(record))
+            .expect("records in order");
+    }
+    assembler
+        .append(&builder.encode(encoder))
+        .expect("an endless sink");
+    assembler
+        .seal(GapReason::NotDelivered)
+        .expect("an endless sink")
+        .0
+}
+
+fn decode(
+    segment: &Segment,
+    bytes: &[u8],
+    streams: Streams,
+    decoder: &mut BlockDecoder,
+    columns: &mut Columns,
+) {
+    let blocks = 0..segment.index().entries().len();
+    let first = segment.file_header_length() as usize;
+    for block in segment.blocks(blocks, &bytes[first..]) {
+        block
+            .and_then(|block| block.decode(decoder, streams, columns))
+            .expect("a sound block");
+        black_box(columns.len());
+    }
+}
+
+fn benches(c: &mut Criterion) {
+    for (sample, shape, count) in SAMPLES {
+        let rows = rows(shape, count);
+        let raw: u64 = rows.iter().map(Row::bytes).sum();
+        for (codec, compression) in CODECS {
+            let id = |group: &str| BenchmarkId::new(format!("{group}/{codec}"), sample);
+            let mut encoder = Encoder::new(compression);
+            let segment_bytes = encode(&rows, &mut encoder, Vec::new());
+            let segment = Segment::open_whole(&segment_bytes).expect("a segment");
+            let mut group = c.benchmark_group("format");
+            group.throughput(Throughput::Bytes(raw)).sample_size(10);
+            group.bench_function(id("encode"), |b| {
+                b.iter(|| encode(&rows, &mut encoder, io::sink()))
+            });
+            let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
+            for (name, streams) in [("decode", Streams::All), ("decode-meta", Streams::Meta)] {
+                group.bench_function(id(name), |b| {
+                    b.iter(|| {
+                        decode(
+                            &segment,
+                            &segment_bytes,
+                            streams,
+                            &mut decoder,
+                            &mut columns,
+                        )
+                    });
+                });
+            }
+            // In stored bytes: no raw byte is made.
+            group.throughput(Throughput::Bytes(segment_bytes.len() as u64));
+            group.bench_function(id("verify"), |b| {
+                b.iter(|| verify::verify_whole(&segment_bytes, false))
+            });
+            group.bench_function(id("floor-crc32c"), |b| {
+                b.iter(|| crc32c::crc32c(black_box(&segment_bytes)))
+            });
+            group.finish();
+        }
+    }
+}
+
+criterion_group!(format, benches);
+criterion_main!(format);

@@ -1,0 +1,270 @@
+//! Records to measure with: the same ones in every run, in three shapes that Kafka topics have.
+
+use kbk_format::{FileHeader, Header, Headers, IsolationLevel, Record, TimestampType};
+
+/// A record that owns its bytes. Offsets are given when it is written.
+pub(crate) struct Row {
+    timestamp: i64,
+    key: Option<Vec<u8>>,
+    value: Vec<u8>,
+    headers: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// How records look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Orders of a shop as JSON of about 1 KB, with keys and two headers.
+    Json,
+    /// Commits as JSON: prose, paths and hashes.
+    Commits,
+    /// 50 bytes of binary measurements.
+    Telemetry,
+}
+
+/// `count` records of one shape.
+pub(crate) fn rows(shape: Shape, count: usize) -> Vec<Row> {
+    let mut random = Random(0x6b62_6b00 + shape as u64);
+    let make = match shape {
+        Shape::Json => order,
+        Shape::Commits => commit,
+        Shape::Telemetry => measurement,
+    };
+    (0..count as u64).map(|i| make(i, &mut random)).collect()
+}
+
+/// The file header of a segment to measure with.
+pub(crate) fn header() -> FileHeader {
+    FileHeader {
+        segment_id: [7; 16],
+        topic_id: [0; 16],
+        topic: "measured".to_owned(),
+        partition: 0,
+        timestamp_type: TimestampType::CreateTime,
+        isolation_level: IsolationLevel::ReadCommitted,
+        base_offset: 0,
+        cluster_id: None,
+        writer: None,
+        created_at: None,
+    }
+}
+
+impl Row {
+    /// Bytes of key, value and headers.
+    pub(crate) fn bytes(&self) -> u64 {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        (self.key.as_ref().map_or(0, Vec::len) + self.value.len() + headers) as u64
+    }
+
+    /// Gives `take` the row as record number `offset`.
+    pub(crate) fn with<T>(&self, offset: i64, take: impl FnOnce(&Record<'_>) -> T) -> T {
+        let mut headers = [Header {
+            name: b"",
+            value: None,
+        }; 2];
+        for (place, (name, value)) in headers.iter_mut().zip(&self.headers) {
+            *place = Header {
+                name: name.as_bytes(),
+                value: Some(value),
+            };
+        }
+        take(&Record {
+            offset,
+            timestamp: self.timestamp,
+            control: false,
+            key: self.key.as_deref(),
+            value: Some(&self.value),
+            headers: Headers::Slice(&headers[..self.headers.len()]),
+        })
+    }
+}
+
+/// SplitMix64: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    /// Below `n`, the smaller the more often, as names and articles are in life.
+    fn often_low(&mut self, n: u64) -> u64 {
+        let unit = self.next() as f64 / u64::MAX as f64;
+        ((n as f64 * unit.powi(3)) as u64).min(n - 1)
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.below(from.len() as u64) as usize]
+    }
+
+    fn words(&mut self, count: u64) -> String {
+        let words: Vec<_> = (0..count)
+            .map(|_| WORDS[self.often_low(WORDS.len() as u64) as usize])
+            .collect();
+        words.join(" ")
+    }
+}
+
+const START_MS: i64 = 1_763_800_000_000;
+const CITIES: &[&str] = &[
+    "Berlin", "Lyon", "Porto", "Graz", "Gdańsk", "Malmö", "Ghent", "Turin", "Zürich", "Cork",
+    "Bilbao", "Brno",
+];
+const NAMES: &[&str] = &[
+    "Mara", "Jonas", "Aylin", "Noah", "Ines", "Pavel", "Chiara", "Liam", "Sofie", "Emil", "Zoé",
+    "Tomasz",
+];
+const WORDS: &[&str] = &[
+    "cable", "steel", "lamp", "blue", "desk", "chair", "wool", "soft", "green", "paper", "set",
+    "glass", "oak", "large", "travel", "mug", "light", "kit", "frame", "cotton", "black", "box",
+    "small", "clock", "linen", "tray", "round", "parser", "index", "fix", "add", "remove", "test",
+    "for", "the", "when", "buffer", "is", "empty", "retry", "of", "offset", "handle", "missing",
+    "error", "in", "reader", "update", "cache", "and", "docs", "rename", "to",
+];
+
+/// Customers, products and authors are the same whenever they come up, and a few come up often.
+fn order(i: u64, random: &mut Random) -> Row {
+    let customer = random.often_low(20_000);
+    let items: Vec<String> = (0..3 + random.below(5)).map(|_| item(random)).collect();
+    let value = format!(
+        concat!(
+            r#"{{"orderId":"{:012x}","sequence":{},"customer":{},"currency":"EUR","#,
+            r#""status":"{}","items":[{}],"payment":{{"method":"{}","captured":{}}}}}"#
+        ),
+        random.below(1 << 48),
+        i,
+        profile(customer),
+        random.pick(&["created", "paid", "packed", "shipped", "returned"]),
+        items.join(","),
+        random.pick(&["card", "invoice", "transfer"]),
+        random.pick(&["true", "false"]),
+    );
+    let late = if random.below(50) == 0 {
+        random.below(60_000)
+    } else {
+        random.below(20)
+    };
+    Row {
+        timestamp: START_MS + 7 * i as i64 - late as i64,
+        key: Some(format!("customer-{customer}").into_bytes()),
+        value: value.into_bytes(),
+        headers: vec![
+            ("content-type", b"application/json".to_vec()),
+            (
+                "source",
+                random.pick(&["web", "app", "shop"]).as_bytes().to_vec(),
+            ),
+        ],
+    }
+}
+
+fn profile(customer: u64) -> String {
+    let mut random = Random(customer);
+    let name = random.pick(NAMES);
+    format!(
+        concat!(
+            r#"{{"id":{},"name":"{} {}","email":"{}.{}@example.org","segment":"{}","#,
+            r#""address":{{"street":"{} {}","city":"{}","zip":"{:05}","country":"DE"}}}}"#
+        ),
+        customer,
+        name,
+        random.pick(NAMES),
+        name.to_lowercase(),
+        customer,
+        random.pick(&["retail", "business", "partner"]),
+        random.words(1),
+        random.below(200),
+        random.pick(CITIES),
+        random.below(100_000),
+    )
+}
+
+fn item(random: &mut Random) -> String {
+    let sku = random.often_low(5_000);
+    let mut product = Random(sku);
+    format!(
+        r#"{{"sku":"SKU-{sku:06}","title":"{}","quantity":{},"unitPrice":{}.{:02},"taxRate":{},"warehouse":"{}"}}"#,
+        product.words(4),
+        1 + random.often_low(5),
+        product.below(400),
+        product.below(100),
+        product.pick(&["0.07", "0.19"]),
+        product.pick(CITIES),
+    )
+}
+
+fn commit(i: u64, random: &mut Random) -> Row {
+    let repository = random.often_low(300);
+    let files: Vec<String> = (0..1 + random.often_low(8))
+        .map(|_| path(1_000 * repository + random.often_low(200)))
+        .collect();
+    let mut fixed = Random(repository);
+    let (owner, name) = (fixed.pick(NAMES).to_lowercase(), fixed.pick(WORDS));
+    let author = random.often_low(NAMES.len() as u64) as usize;
+    let author = NAMES[author];
+    let value = format!(
+        concat!(
+            r#"{{"sha":"{:016x}{:016x}{:08x}","repo":"{}/{}","ref":"refs/heads/main","#,
+            r#""author":{{"name":"{}","email":"{}@example.org"}},"message":"{}","files":[{}]}}"#
+        ),
+        random.next(),
+        random.next(),
+        random.below(1 << 32),
+        owner,
+        name,
+        author,
+        author.to_lowercase(),
+        random.words(6),
+        files.join(","),
+    );
+    Row {
+        timestamp: START_MS + 900 * i as i64 + random.below(900) as i64,
+        key: Some(format!("{owner}/{name}").into_bytes()),
+        value: value.into_bytes(),
+        headers: Vec::new(),
+    }
+}
+
+fn path(file: u64) -> String {
+    let mut random = Random(file);
+    format!(
+        r#"{{"path":"src/{}/{}_{}.rs","status":"modified"}}"#,
+        random.pick(WORDS),
+        random.pick(WORDS),
+        random.pick(WORDS)
+    )
+}
+
+fn measurement(i: u64, random: &mut Random) -> Row {
+    let device = random.below(2_000);
+    let mut value = Vec::with_capacity(50);
+    value.extend_from_slice(&1u16.to_le_bytes());
+    value.extend_from_slice(&(device as u32).to_le_bytes());
+    value.extend_from_slice(&(START_MS + 2 * i as i64).to_le_bytes());
+    for sensor in 0..4 {
+        let reading = (20 + sensor * 5) as f64 + random.below(400) as f64 / 100.0;
+        value.extend_from_slice(&(reading as f32).to_le_bytes());
+    }
+    value.extend_from_slice(&(4_800_000 + random.below(2_000) as i32).to_le_bytes());
+    value.extend_from_slice(&(1_100_000 + random.below(2_000) as i32).to_le_bytes());
+    value.extend_from_slice(&(3_700 + random.below(200) as u16).to_le_bytes());
+    value.push(random.below(100) as u8);
+    value.resize(50, 0);
+    Row {
+        timestamp: START_MS + 2 * i as i64,
+        key: Some((device as u32).to_be_bytes().to_vec()),
+        value,
+        headers: Vec::new(),
+    }
+}

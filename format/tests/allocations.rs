@@ -1,0 +1,166 @@
+//! A million records are encoded and decoded in buffers that are reused: at most ten allocations in all.
+//!
+//! A binary of its own, since the allocator that counts serves the whole process.
+
+#![expect(unsafe_code, reason = "an allocator is unsafe by its signature")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets a surprise should stop"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io;
+
+use kbk_format::{
+    BlockBuilder, BlockDecoder, Columns, Compression, Encoder, GapReason, Header, Headers, Record,
+    Segment, SegmentAssembler, Streams,
+};
+
+mod header;
+use header::header;
+
+/// The system's allocator, which counts what this thread asks of it.
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // A thread that ends has no counter any more.
+    let _ = COUNT.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call is handed on unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are the callee's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are the callee's.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are the callee's.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const RECORDS: i64 = 1_000_000;
+/// Records until every buffer has its size: a few blocks of the largest there are.
+const WARM_UP: i64 = 40_000;
+const BLOCK_BYTES: usize = 1 << 20;
+const AT_MOST: u64 = 10;
+
+/// Gives `take` record number `offset`: keys, values and times of changing length, in `buffer`.
+fn with_record<T>(offset: i64, buffer: &mut [u8; 150], take: impl FnOnce(&Record<'_>) -> T) -> T {
+    let n = offset as u64;
+    for (i, byte) in buffer.iter_mut().enumerate() {
+        *byte = (n >> (i % 7)) as u8 & 0x3f | 0x40;
+    }
+    let headers = [
+        Header {
+            name: b"source",
+            value: Some(b"test"),
+        },
+        Header {
+            name: b"empty",
+            value: None,
+        },
+    ];
+    take(&Record {
+        offset,
+        timestamp: 1_763_800_000_000 + (offset * 7919) % 1000,
+        control: false,
+        key: (!n.is_multiple_of(16)).then(|| &buffer[..n as usize % 16]),
+        value: (!n.is_multiple_of(64)).then(|| &buffer[..100 + n as usize % 50]),
+        headers: if n.is_multiple_of(4) {
+            Headers::Slice(&headers)
+        } else {
+            Headers::EMPTY
+        },
+    })
+}
+
+/// Counts the allocations of encoding [`RECORDS`] records behind a warm-up.
+fn encode<W: io::Write>(compression: Compression, out: W) -> (u64, W) {
+    let mut assembler = SegmentAssembler::new(out, header(7, 0)).unwrap();
+    let mut encoder = Encoder::new(compression);
+    let mut builder = BlockBuilder::new(0);
+    let mut buffer = [0; 150];
+    let mut before = 0;
+    for offset in 0..WARM_UP + RECORDS {
+        if offset == WARM_UP {
+            before = COUNT.get();
+        }
+        if with_record(offset, &mut buffer, |record| {
+            builder.is_full_for(record, BLOCK_BYTES)
+        }) {
+            let block = builder.encode(&mut encoder);
+            assembler.append(&block).unwrap();
+            builder = block.recycle(offset);
+        }
+        with_record(offset, &mut buffer, |record| builder.push(record)).unwrap();
+    }
+    let allocations = COUNT.get() - before;
+    assembler.append(&builder.encode(&mut encoder)).unwrap();
+    (
+        allocations,
+        assembler.seal(GapReason::NotDelivered).unwrap().0,
+    )
+}
+
+/// Counts the allocations of decoding a segment once more.
+fn decode(bytes: &[u8]) -> u64 {
+    let segment = Segment::open_whole(bytes).unwrap();
+    let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
+    let mut decode_all = || {
+        let blocks = 0..segment.index().entries().len();
+        let first = segment.file_header_length() as usize;
+        let (mut records, mut headers) = (0, 0);
+        for block in segment.blocks(blocks, &bytes[first..]) {
+            block
+                .unwrap()
+                .decode(&mut decoder, Streams::All, &mut columns)
+                .unwrap();
+            for record in columns.iter() {
+                records += 1;
+                headers += record.headers.count();
+            }
+        }
+        assert_eq!(
+            (records, headers as i64),
+            (WARM_UP + RECORDS, (WARM_UP + RECORDS) / 2)
+        );
+    };
+    decode_all();
+    let before = COUNT.get();
+    decode_all();
+    COUNT.get() - before
+}
+
+#[test]
+fn a_million_records_in_steady_state() {
+    for compression in [Compression::Zstd(1), Compression::Lz4, Compression::None] {
+        let (allocations, _) = encode(compression, io::sink());
+        assert!(
+            allocations <= AT_MOST,
+            "encoding with {compression}: {allocations} allocations"
+        );
+        let (_, bytes) = encode(compression, Vec::new());
+        let allocations = decode(&bytes);
+        assert!(
+            allocations <= AT_MOST,
+            "decoding with {compression}: {allocations} allocations"
+        );
+    }
+}

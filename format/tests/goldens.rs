@@ -1,0 +1,390 @@
+//! Golden and broken segments under `fixtures/`, which another program wrote from SPEC.md alone.
+//!
+//! The JSON beside each says what a reader must find; `tests/spec_reader/make_goldens.py` describes its members. The
+//! same files are read by the reader in Python there.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets a surprise should stop"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use data_encoding::HEXLOWER;
+use kbk_format::layout::file_header;
+use kbk_format::scan::Found;
+use kbk_format::{
+    BlockDecoder, Columns, ErrorClass, FormatError, GapReason, MappedSegment, Open, Scanner,
+    Segment, Statistics, Streams, render, verify,
+};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+mod records;
+use records::{Owned, owned};
+
+/// Every `.kseg` of a folder with the JSON beside it. No file without the other.
+fn fixtures(folder: &str) -> Vec<(PathBuf, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fixtures")
+        .join(folder);
+    let mut paths: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().with_extension("kseg"))
+        .collect();
+    paths.sort();
+    paths.dedup();
+    assert!(!paths.is_empty(), "no fixtures in {}", folder.display());
+    paths
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(path.with_extension("json")).unwrap();
+            (path, serde_json::from_str(&text).unwrap())
+        })
+        .collect()
+}
+
+/// Runs `check` on every fixture and names all that fail, not only the first.
+fn each_of(folder: &str, check: impl Fn(&Path, &[u8], &Value) + std::panic::RefUnwindSafe) {
+    let failed: Vec<_> = fixtures(folder)
+        .into_iter()
+        .filter(|(path, expected)| {
+            let bytes = fs::read(path).unwrap();
+            std::panic::catch_unwind(|| check(path, &bytes, expected)).is_err()
+        })
+        .map(|(path, _)| path.file_stem().unwrap().to_owned())
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[test]
+fn goldens_are_what_the_json_beside_them_says() {
+    each_of("golden/v1", |path, bytes, expected| {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let segment = verify::verify_whole(bytes, true).unwrap();
+        verify::verify_whole(bytes, false).unwrap();
+        assert_eq!(
+            MappedSegment::open(path).unwrap().segment(),
+            &segment,
+            "{name}: mapped"
+        );
+        assert_eq!(open_from_tail(bytes), segment, "{name}: from the tail");
+        for (member, found) in [
+            ("header", header(&segment, bytes)),
+            ("blocks", blocks(&segment, bytes)),
+            ("statistics", statistics(segment.statistics())),
+            ("gaps", gaps(&segment)),
+            ("rendered_sizes", rendered_sizes(&segment)),
+        ] {
+            let wanted = known_reasons(&expected[member]);
+            assert_eq!(found, wanted, "{name}: {member} (found, expected)");
+        }
+        let records = all(&segment, bytes);
+        let wanted: Vec<_> = list(&expected["records"]).iter().map(record).collect();
+        assert!(records == wanted, "{name}: records");
+        for (view, title) in render::View::ALL.into_iter().zip(VIEWS) {
+            let mut text = Vec::new();
+            for record in &records {
+                record.with(|record| view.render(record, &mut text));
+            }
+            assert_eq!(
+                HEXLOWER.encode(&Sha256::digest(text)),
+                expected["rendered_sha256"][title],
+                "{name}: {title}"
+            );
+        }
+        queries(name, &segment, bytes, &expected["queries"]);
+        scans(name, &segment, bytes, &wanted);
+    });
+}
+
+#[test]
+fn broken_segments_give_their_error_where_they_should() {
+    each_of("broken/v1", |path, bytes, expected| {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let (at, error) =
+            first_error(bytes).unwrap_or_else(|| panic!("{name} reads without an error"));
+        assert_eq!(
+            (at, error.class.name()),
+            (text(&expected["at"]), text(&expected["error_class"])),
+            "{name}: {error}"
+        );
+        if let Some(offsets) = expected.get("scan_offsets") {
+            assert_eq!(&json!(scanned_offsets(bytes)), offsets, "{name}: scan");
+        }
+    });
+}
+
+#[test]
+fn every_class_of_error_has_a_broken_segment() {
+    let fixtures = fixtures("broken/v1");
+    for class in [
+        ErrorClass::NotASegment,
+        ErrorClass::Unsupported,
+        ErrorClass::Truncated,
+        ErrorClass::Checksum,
+        ErrorClass::Misplaced,
+        ErrorClass::Inconsistent,
+        ErrorClass::Limit,
+    ] {
+        assert!(
+            fixtures
+                .iter()
+                .any(|(_, expected)| expected["error_class"] == class.name()),
+            "{class}"
+        );
+    }
+}
+
+const VIEWS: [&str; 3] = ["records.jsonl", "values", "keys"];
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap()
+}
+
+fn hex(value: &Value) -> Option<Vec<u8>> {
+    value
+        .as_str()
+        .map(|digits| HEXLOWER.decode(digits.as_bytes()).unwrap())
+}
+
+fn record(value: &Value) -> Owned {
+    let repeat = value
+        .get("value_repeat")
+        .map_or(1, |repeat| repeat.as_u64().unwrap() as usize);
+    Owned {
+        offset: value["offset"].as_i64().unwrap(),
+        timestamp: value["timestamp"].as_i64().unwrap(),
+        control: value["control"].as_bool().unwrap(),
+        key: hex(&value["key_hex"]),
+        value: hex(&value["value_hex"]).map(|bytes| bytes.repeat(repeat)),
+        headers: list(&value["headers"])
+            .iter()
+            .map(|header| (hex(&header[0]).unwrap(), hex(&header[1])))
+            .collect(),
+    }
+}
+
+fn header(segment: &Segment, bytes: &[u8]) -> Value {
+    let header = segment.header();
+    let minor = bytes[file_header::MINOR..].first_chunk().copied().unwrap();
+    let features = bytes[file_header::COMPATIBLE_FEATURES..]
+        .first_chunk()
+        .copied()
+        .unwrap();
+    json!({
+        "major": 1,
+        "minor": u16::from_le_bytes(minor),
+        "compatible_features": u64::from_le_bytes(features),
+        "segment_id": HEXLOWER.encode(&header.segment_id),
+        "topic_id": HEXLOWER.encode(&header.topic_id),
+        "partition": header.partition,
+        "timestamp_type": header.timestamp_type,
+        "isolation_level": header.isolation_level,
+        "base_offset": header.base_offset,
+        "topic": header.topic,
+        "cluster_id": header.cluster_id,
+        "writer": header.writer,
+        "created_at": header.created_at,
+    })
+}
+
+fn blocks(segment: &Segment, bytes: &[u8]) -> Value {
+    let all = 0..segment.index().entries().len();
+    let first = segment.file_header_length() as usize;
+    segment
+        .blocks(all, &bytes[first..])
+        .map(|block| {
+            let block = block.unwrap();
+            let header = block.header();
+            let codec = |codec| ["none", "zstd", "lz4"][codec as usize];
+            let codecs: Map<_, _> =
+                header.directory.iter().map(|entry| (entry.id.name().to_owned(), json!(codec(entry.codec)))).collect();
+            json!({"base": header.base_offset, "end": header.end_offset, "records": header.record_count, "codecs": codecs})
+        })
+        .collect()
+}
+
+fn statistics(statistics: &Statistics) -> Value {
+    let digest = |digest: u128| HEXLOWER.encode(&digest.to_le_bytes());
+    json!({
+        "base_offset": statistics.base_offset,
+        "end_offset": statistics.end_offset,
+        "first_offset": statistics.first_offset,
+        "last_offset": statistics.last_offset,
+        "min_timestamp": statistics.min_timestamp,
+        "max_timestamp": statistics.max_timestamp,
+        "record_count": statistics.record_count,
+        "tombstone_count": statistics.tombstone_count,
+        "control_count": statistics.control_count,
+        "no_timestamp_count": statistics.no_timestamp_count,
+        "zero_timestamp_count": statistics.zero_timestamp_count,
+        "null_key_count": statistics.null_key_count,
+        "header_count": statistics.header_count,
+        "key_bytes": statistics.key_bytes,
+        "value_bytes": statistics.value_bytes,
+        "header_bytes": statistics.header_bytes,
+        "max_record_bytes": statistics.max_record_bytes,
+        "max_lateness_ms": statistics.max_lateness_ms,
+        "raw_bytes": statistics.raw_bytes,
+        "content_digest": digest(statistics.digests.content),
+        "restore_digest": digest(statistics.digests.restore),
+    })
+}
+
+/// The section gaps as a reader sees it: a reason that it does not know is *unknown* (SPEC 2.5).
+fn known_reasons(expected: &Value) -> Value {
+    let mut known = expected.clone();
+    let entries = known.get_mut("entries").and_then(Value::as_array_mut);
+    for entry in entries.into_iter().flatten() {
+        if entry[2].as_u64().unwrap() > GapReason::Unknown as u64 {
+            entry[2] = json!(GapReason::Unknown as u64);
+        }
+    }
+    known
+}
+
+fn gaps(segment: &Segment) -> Value {
+    let gaps = segment.gaps();
+    let code = |reason: GapReason| reason as u32;
+    let entries = gaps
+        .entries
+        .iter()
+        .map(|gap| json!([gap.from_offset, gap.to_offset, code(gap.reason)]));
+    json!({
+        "missing_count": gaps.missing_count,
+        "default_reason": code(gaps.default_reason),
+        "entries": entries.collect::<Vec<_>>(),
+    })
+}
+
+fn rendered_sizes(segment: &Segment) -> Value {
+    segment.rendered_sizes().map_or(Value::Null, |sizes| {
+        let view = |number: usize| {
+            sizes
+                .ends()
+                .iter()
+                .map(|ends| json!(ends[number]))
+                .collect::<Value>()
+        };
+        (0..VIEWS.len())
+            .map(|number| (VIEWS[number].to_owned(), view(number)))
+            .collect::<Map<_, _>>()
+            .into()
+    })
+}
+
+fn open_from_tail(bytes: &[u8]) -> Segment {
+    let length = bytes.len() as u64;
+    let tail = length.saturating_sub(kbk_format::layout::TAIL_LENGTH) as usize;
+    match Segment::open(&bytes[tail..], length).unwrap() {
+        Open::Ready(segment) => *segment,
+        Open::Need(range) => match Segment::open(&bytes[range.start as usize..], length).unwrap() {
+            Open::Ready(segment) => *segment,
+            Open::Need(_) => panic!("what was asked for was brought"),
+        },
+    }
+}
+
+fn read_block(segment: &Segment, bytes: &[u8], number: usize) -> Result<Vec<Owned>, FormatError> {
+    let mut columns = Columns::new();
+    let position = segment.index().entries()[number].position as usize;
+    segment.block(number, &bytes[position..])?.decode(
+        &mut BlockDecoder::new(),
+        Streams::All,
+        &mut columns,
+    )?;
+    Ok(owned(&columns))
+}
+
+fn all(segment: &Segment, bytes: &[u8]) -> Vec<Owned> {
+    (0..segment.index().entries().len())
+        .flat_map(|number| read_block(segment, bytes, number).unwrap())
+        .collect()
+}
+
+fn queries(name: &str, segment: &Segment, bytes: &[u8], queries: &Value) {
+    let index = segment.index();
+    let from_block = |first: Option<usize>, holds: &dyn Fn(&Owned) -> bool| {
+        (first.unwrap_or(usize::MAX)..index.entries().len())
+            .flat_map(|number| read_block(segment, bytes, number).unwrap())
+            .find(|record| holds(record))
+            .map(|record| record.offset)
+    };
+    for query in list(&queries["find_by_offset"]) {
+        let offset = query[0].as_i64().unwrap();
+        let found = from_block(index.block_of_offset(offset), &|record| {
+            record.offset >= offset
+        });
+        assert_eq!(json!(found), query[1], "{name}: find_by_offset({offset})");
+    }
+    for query in list(&queries["offset_for_time"]) {
+        let time = query[0].as_i64().unwrap();
+        let found = from_block(index.block_of_time(time), &|record| {
+            record.timestamp >= time
+        });
+        assert_eq!(json!(found), query[1], "{name}: offset_for_time({time})");
+    }
+    for query in list(&queries["select"]) {
+        let (from, to) = (query[0].as_i64().unwrap(), query[1].as_i64().unwrap());
+        let found: Vec<_> = index
+            .blocks_of_times(from, to)
+            .flat_map(|number| read_block(segment, bytes, number).unwrap())
+            .filter(|record| (from..to).contains(&record.timestamp))
+            .map(|record| record.offset)
+            .collect();
+        assert_eq!(json!(found), query[2], "{name}: select({from}, {to})");
+    }
+}
+
+/// The offsets of all records in blocks that decode, in the order of a scan.
+fn scanned_offsets(bytes: &[u8]) -> Vec<i64> {
+    let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
+    Scanner::new(bytes)
+        .flat_map(|found| match found {
+            Found::Block { header, bytes }
+                if decoder
+                    .decode(&header, bytes, Streams::All, &mut columns)
+                    .is_ok() =>
+            {
+                columns.offsets().to_vec()
+            }
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+fn scans(name: &str, segment: &Segment, bytes: &[u8], records: &[Owned]) {
+    let offsets: Vec<_> = records.iter().map(|record| record.offset).collect();
+    let footer = segment.footer_position() as usize;
+    let mut headless = bytes.to_vec();
+    headless[..64].fill(0);
+    for (what, image) in [
+        ("everything", bytes),
+        ("no footer", &bytes[..footer]),
+        ("no header", &headless),
+        ("no header and no footer", &headless[..footer]),
+    ] {
+        assert_eq!(scanned_offsets(image), offsets, "{name}: scan with {what}");
+    }
+}
+
+/// The first step of reading that finds something, and what it finds.
+fn first_error(bytes: &[u8]) -> Option<(&'static str, FormatError)> {
+    let segment = match Segment::open_whole(bytes) {
+        Ok(segment) => segment,
+        Err(error) => return Some(("open", error)),
+    };
+    let decoded = (0..segment.index().entries().len())
+        .find_map(|number| read_block(&segment, bytes, number).err());
+    decoded.map(|error| ("decode", error)).or_else(|| {
+        verify::verify_whole(bytes, true)
+            .err()
+            .map(|error| ("verify", error))
+    })
+}

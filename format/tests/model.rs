@@ -1,0 +1,537 @@
+//! Segments against a plain model: a `Vec` of records, searched and counted by brute force.
+//!
+//! Records are hostile where Kafka lets them be: timestamps at the ends of `i64`, keys and headers that are no text,
+//! offsets with gaps of any width. Blocks are cut tiny, so that every case has several.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets a surprise should stop"
+)]
+
+use std::collections::BTreeSet;
+
+use kbk_format::scan::Found;
+use kbk_format::{
+    BlockDecoder, Columns, Compression, Gap, GapReason, Open, Scanner, Segment, SegmentWriter,
+    Statistics, Streams, WriterOptions, render, verify,
+};
+use proptest::prelude::*;
+use xxhash_rust::xxh3::xxh3_128;
+
+mod header;
+mod records;
+use header::header;
+use records::{Owned, owned};
+
+/// What a segment is made from.
+#[derive(Clone, Debug)]
+struct Model {
+    base_offset: i64,
+    records: Vec<Owned>,
+    end_offset: i64,
+    gaps: Vec<Gap>,
+    options: WriterOptions,
+}
+
+fn timestamps() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        4 => 1_763_800_000_000..1_763_800_000_100i64,
+        2 => Just(-1),
+        1 => Just(0),
+        1 => Just(i64::MIN),
+        1 => Just(i64::MAX),
+        1 => Just(253_402_300_800_000), // the year 10000
+        1 => any::<i64>(),
+    ]
+}
+
+/// How many offsets are skipped before a record.
+fn skips() -> impl Strategy<Value = i64> {
+    prop_oneof![8 => Just(0), 3 => 1..5i64, 1 => 0..1i64 << 40]
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        3 => "[a-f\"\\\\\n\u{1}ä]{0,40}".prop_map(String::into_bytes),
+        2 => prop::collection::vec(any::<u8>(), 0..20),
+        1 => (any::<u8>(), 0..400usize).prop_map(|(byte, count)| vec![byte; count]),
+    ]
+}
+
+fn headers() -> impl Strategy<Value = Vec<(Vec<u8>, Option<Vec<u8>>)>> {
+    let names = prop_oneof![
+        Just(b"same".to_vec()),
+        Just(Vec::new()),
+        Just(b"\xff\xfe".to_vec()),
+        bytes()
+    ];
+    let some = prop::collection::vec((names, prop::option::of(bytes())), 0..4);
+    prop_oneof![2 => Just(Vec::new()), 1 => some]
+}
+
+/// Offsets skipped, the reason for them if one is known, and a record whose offset is still 0.
+fn steps() -> impl Strategy<Value = (i64, Option<GapReason>, Owned)> {
+    let reasons = prop::option::of(prop::sample::select(vec![
+        GapReason::Compacted,
+        GapReason::Transaction,
+        GapReason::Lost,
+    ]));
+    let control = prop::bool::weighted(0.05);
+    (
+        skips(),
+        reasons,
+        timestamps(),
+        control,
+        prop::option::of(bytes()),
+        prop::option::of(bytes()),
+        headers(),
+    )
+        .prop_map(
+            |(skipped, reason, timestamp, control, key, value, headers)| {
+                (
+                    skipped,
+                    reason,
+                    Owned {
+                        offset: 0,
+                        timestamp,
+                        control,
+                        key,
+                        value,
+                        headers,
+                    },
+                )
+            },
+        )
+}
+
+fn options() -> impl Strategy<Value = WriterOptions> {
+    let compression = prop::sample::select(vec![
+        Compression::None,
+        Compression::Lz4,
+        Compression::Zstd(1),
+        Compression::Zstd(3),
+        Compression::Zstd(19),
+    ]);
+    let block_bytes = prop_oneof![0..64usize, 64..2000usize, Just(1 << 20)];
+    (compression, block_bytes).prop_map(|(compression, block_bytes)| WriterOptions {
+        compression,
+        block_bytes,
+    })
+}
+
+fn models() -> impl Strategy<Value = Model> {
+    let base_offset = prop_oneof![Just(0), 0..1000i64, Just(1i64 << 61)];
+    (
+        base_offset,
+        prop::collection::vec(steps(), 0..40),
+        skips(),
+        options(),
+    )
+        .prop_map(|(base_offset, steps, tail, options)| {
+            let mut model = Model {
+                base_offset,
+                records: Vec::new(),
+                end_offset: base_offset,
+                gaps: Vec::new(),
+                options,
+            };
+            for (skipped, reason, mut record) in steps {
+                record.offset = model.end_offset + skipped;
+                if let (Some(reason), true) = (reason, skipped > 0) {
+                    model.gaps.push(Gap {
+                        from_offset: model.end_offset,
+                        to_offset: record.offset,
+                        reason,
+                    });
+                }
+                model.end_offset = record.offset + 1;
+                model.records.push(record);
+            }
+            model.end_offset += tail;
+            model
+        })
+}
+
+impl Model {
+    fn write(&self) -> Vec<u8> {
+        let mut writer =
+            SegmentWriter::new(Vec::new(), header(7, self.base_offset), self.options).unwrap();
+        for gap in &self.gaps {
+            writer.name_gap(*gap).unwrap();
+        }
+        for record in &self.records {
+            record.with(|record| writer.push(record)).unwrap();
+        }
+        let (bytes, sealed) = writer
+            .seal(self.end_offset, GapReason::NotDelivered)
+            .unwrap();
+        assert_eq!(sealed.file_length, bytes.len() as u64);
+        bytes
+    }
+
+    /// The offset of the first record for which this holds.
+    fn first(&self, holds: impl Fn(&Owned) -> bool) -> Option<i64> {
+        self.records
+            .iter()
+            .find(|record| holds(record))
+            .map(|record| record.offset)
+    }
+
+    /// Times at and beside every timestamp there is.
+    fn times(&self) -> BTreeSet<i64> {
+        let mut times = BTreeSet::from([i64::MIN, -1, 0, i64::MAX]);
+        for record in &self.records {
+            times.extend([
+                record.timestamp,
+                record.timestamp.saturating_sub(1),
+                record.timestamp.saturating_add(1),
+            ]);
+        }
+        times
+    }
+}
+
+/// Decodes one block that was found in the index.
+fn block(segment: &Segment, bytes: &[u8], number: usize) -> Vec<Owned> {
+    let range = segment.index().range(number..number + 1).unwrap();
+    let stored = &bytes[range.start as usize..range.end as usize];
+    let mut columns = Columns::new();
+    segment
+        .block(number, stored)
+        .unwrap()
+        .decode(&mut BlockDecoder::new(), Streams::All, &mut columns)
+        .unwrap();
+    owned(&columns)
+}
+
+fn all(segment: &Segment, bytes: &[u8]) -> Vec<Owned> {
+    (0..segment.index().entries().len())
+        .flat_map(|number| block(segment, bytes, number))
+        .collect()
+}
+
+/// Opens from the last `tail` bytes, bringing more where that is asked for.
+fn open_from(bytes: &[u8], tail: usize) -> Segment {
+    let length = bytes.len() as u64;
+    match Segment::open(&bytes[bytes.len() - tail..], length).unwrap() {
+        Open::Ready(segment) => *segment,
+        Open::Need(range) => {
+            assert_eq!(range.end, length);
+            assert!(
+                range.start < length - tail as u64,
+                "what is there is not asked for again"
+            );
+            match Segment::open(&bytes[range.start as usize..], length).unwrap() {
+                Open::Ready(segment) => *segment,
+                Open::Need(again) => panic!("{range:?} was brought, now {again:?} is missing"),
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_was_written_is_read_back(model in models(), tail in 64..4096usize) {
+        let bytes = model.write();
+        let segment = open_from(&bytes, tail.min(bytes.len()));
+        prop_assert_eq!(&segment, &open_from(&bytes, 64));
+        prop_assert_eq!(&segment, &Segment::open_whole(&bytes).unwrap());
+        prop_assert_eq!(segment.header(), &header(7, model.base_offset));
+        prop_assert_eq!(segment.coverage(), model.base_offset..model.end_offset);
+        prop_assert_eq!(all(&segment, &bytes), model.records.clone());
+        prop_assert_eq!(&verify::verify_whole(&bytes, true).unwrap(), &segment);
+        prop_assert_eq!(model.write(), bytes, "the same records give the same bytes");
+    }
+
+    #[test]
+    fn offsets_are_found(model in models()) {
+        let bytes = model.write();
+        let segment = Segment::open_whole(&bytes).unwrap();
+        let index = segment.index();
+        let mut offsets = BTreeSet::from([-1, 0, model.base_offset - 1, model.base_offset, model.end_offset - 1, model.end_offset, i64::MAX]);
+        for record in &model.records {
+            offsets.extend([record.offset - 1, record.offset, record.offset + 1]);
+        }
+        for from in &offsets {
+            let covered = segment.coverage().contains(from);
+            prop_assert_eq!(index.block_of_offset(*from).is_some(), covered, "offset {}", from);
+            // SPEC 5: the record at the offset, or the first one above it in this or a later block.
+            let found = index.block_of_offset(*from).and_then(|first| {
+                (first..index.entries().len())
+                    .flat_map(|number| block(&segment, &bytes, number))
+                    .find(|record| record.offset >= *from)
+            });
+            let expected = covered.then(|| model.first(|record| record.offset >= *from)).flatten();
+            prop_assert_eq!(found.map(|record| record.offset), expected, "offset {}", from);
+            let to = from.saturating_add(3);
+            let found: Vec<_> = index
+                .blocks_of_offsets(*from, to)
+                .flat_map(|number| block(&segment, &bytes, number))
+                .filter(|record| (*from..to).contains(&record.offset))
+                .collect();
+            let expected: Vec<_> =
+                model.records.iter().filter(|record| (*from..to).contains(&record.offset)).cloned().collect();
+            prop_assert_eq!(found, expected, "offsets {} to {}", from, to);
+        }
+    }
+
+    #[test]
+    fn times_are_found(model in models(), picks in prop::collection::vec(any::<prop::sample::Index>(), 12)) {
+        let bytes = model.write();
+        let segment = Segment::open_whole(&bytes).unwrap();
+        let index = segment.index();
+        let times: Vec<_> = model.times().into_iter().collect();
+        for time in &times {
+            let found = index
+                .block_of_time(*time)
+                .and_then(|number| block(&segment, &bytes, number).into_iter().find(|record| record.timestamp >= *time));
+            prop_assert_eq!(
+                found.map(|record| record.offset),
+                model.first(|record| record.timestamp >= *time),
+                "offset_for_time({})", time
+            );
+        }
+        for pair in picks.chunks(2) {
+            let (from, to) = (*pair[0].get(&times), *pair[1].get(&times));
+            let inside = |record: &Owned| (from..to).contains(&record.timestamp);
+            let found: Vec<_> = index
+                .blocks_of_times(from, to)
+                .flat_map(|number| block(&segment, &bytes, number))
+                .filter(inside)
+                .collect();
+            let expected: Vec<_> = model.records.iter().filter(|record| inside(record)).cloned().collect();
+            prop_assert_eq!(found, expected, "select({}, {})", from, to);
+        }
+    }
+
+    #[test]
+    fn what_a_segment_says_of_its_records_is_counted_by_hand(model in models()) {
+        let bytes = model.write();
+        let segment = Segment::open_whole(&bytes).unwrap();
+        let raw_bytes = segment.index().entries().iter().map(|entry| u64::from(entry.raw_length)).sum();
+        prop_assert_eq!(segment.statistics(), &statistics(&model, raw_bytes));
+        let gaps = segment.gaps();
+        prop_assert_eq!(&gaps.entries, &model.gaps);
+        prop_assert_eq!(i128::from(gaps.missing_count), i128::from(model.end_offset - model.base_offset) - model.records.len() as i128);
+        for gap in &model.gaps {
+            prop_assert_eq!(gaps.reason(gap.from_offset), gap.reason);
+            prop_assert_eq!(gaps.reason(gap.to_offset - 1), gap.reason);
+            prop_assert_eq!(gaps.reason(gap.to_offset), GapReason::NotDelivered);
+        }
+        let ends = segment.rendered_sizes().unwrap().ends();
+        prop_assert_eq!(ends.len(), segment.index().entries().len());
+        let mut end = [0; 3];
+        for (number, stated) in ends.iter().enumerate() {
+            for record in block(&segment, &bytes, number) {
+                let texts = rendered(&record);
+                for ((end, text), view) in end.iter_mut().zip(&texts).zip(render::View::ALL) {
+                    let mut out = Vec::new();
+                    record.with(|record| view.render(record, &mut out));
+                    prop_assert_eq!(&out, text);
+                    *end += text.len() as u64;
+                }
+            }
+            prop_assert_eq!(stated, &end, "block {}", number);
+        }
+    }
+
+    #[test]
+    fn how_blocks_are_cut_and_stored_changes_no_digest(model in models(), other in options()) {
+        let digests = |options| Segment::open_whole(&Model { options, ..model.clone() }.write()).unwrap().statistics().digests;
+        prop_assert_eq!(digests(model.options), digests(other));
+    }
+
+    #[test]
+    fn a_scan_finds_everything_without_the_footer(model in models()) {
+        let bytes = model.write();
+        let segment = Segment::open_whole(&bytes).unwrap();
+        let mut scanner = Scanner::new(&bytes[..segment.footer_position() as usize]);
+        prop_assert_eq!(scanner.header(), Some(segment.header()));
+        let (mut decoder, mut columns, mut records) = (BlockDecoder::new(), Columns::new(), Vec::new());
+        let mut end_offset = model.base_offset;
+        for found in &mut scanner {
+            let Found::Block { header, bytes } = found else {
+                panic!("{found:?} in a sound segment");
+            };
+            decoder.decode(&header, bytes, Streams::All, &mut columns).unwrap();
+            records.extend(owned(&columns));
+            end_offset = header.end_offset;
+        }
+        prop_assert_eq!(records, model.records);
+        prop_assert_eq!(end_offset, model.end_offset);
+    }
+
+    #[test]
+    fn fewer_streams_give_the_same_columns(model in models()) {
+        let bytes = model.write();
+        let segment = Segment::open_whole(&bytes).unwrap();
+        let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
+        let (mut offsets, mut timestamps, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        let blocks = 0..segment.index().entries().len();
+        for block in segment.blocks(blocks, &bytes[segment.file_header_length() as usize..]) {
+            let block = block.unwrap();
+            block.decode(&mut decoder, Streams::Meta, &mut columns).unwrap();
+            offsets.extend_from_slice(columns.offsets());
+            timestamps.extend_from_slice(columns.timestamps());
+            block.decode(&mut decoder, Streams::Keys, &mut columns).unwrap();
+            keys.extend(columns.iter().map(|record| record.key.map(<[u8]>::to_vec)));
+        }
+        prop_assert_eq!(offsets, model.records.iter().map(|record| record.offset).collect::<Vec<_>>());
+        prop_assert_eq!(timestamps, model.records.iter().map(|record| record.timestamp).collect::<Vec<_>>());
+        prop_assert_eq!(keys, model.records.iter().map(|record| record.key.clone()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn offsets_that_go_back_are_refused_and_change_nothing(model in models(), back in 1..5i64) {
+        let Some(last) = model.records.last() else {
+            return Ok(());
+        };
+        let mut writer = SegmentWriter::new(Vec::new(), header(7, model.base_offset), model.options).unwrap();
+        for gap in &model.gaps {
+            writer.name_gap(*gap).unwrap();
+        }
+        for record in &model.records {
+            record.with(|record| writer.push(record)).unwrap();
+        }
+        for offset in [last.offset, last.offset - back, i64::MAX] {
+            let refused = Owned { offset, ..last.clone() };
+            prop_assert!(refused.with(|record| writer.push(record)).is_err(), "offset {}", offset);
+        }
+        let (bytes, _) = writer.seal(model.end_offset, GapReason::NotDelivered).unwrap();
+        let segment = verify::verify_whole(&bytes, true).unwrap();
+        prop_assert_eq!(all(&segment, &bytes), model.records);
+    }
+}
+
+/// SPEC 2.5, straight from its table.
+fn statistics(model: &Model, raw_bytes: u64) -> Statistics {
+    let records = &model.records;
+    let count = |holds: &dyn Fn(&Owned) -> bool| {
+        records.iter().filter(|record| holds(record)).count() as u64
+    };
+    let sum = |bytes: &dyn Fn(&Owned) -> usize| records.iter().map(bytes).sum::<usize>() as u64;
+    let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let header_bytes = |record: &Owned| {
+        record
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + length(value))
+            .sum::<usize>()
+    };
+    let record_bytes =
+        |record: &Owned| length(&record.key) + length(&record.value) + header_bytes(record);
+    let lateness = |i: usize| {
+        let before = records[..i].iter().map(|record| record.timestamp).max()?;
+        u64::try_from(i128::from(before) - i128::from(records[i].timestamp)).ok()
+    };
+    let mut statistics = Statistics {
+        first_offset: records.first().map_or(-1, |record| record.offset),
+        last_offset: records.last().map_or(-1, |record| record.offset),
+        end_offset: model.end_offset,
+        min_timestamp: records
+            .iter()
+            .map(|record| record.timestamp)
+            .min()
+            .unwrap_or(i64::MAX),
+        max_timestamp: records
+            .iter()
+            .map(|record| record.timestamp)
+            .max()
+            .unwrap_or(i64::MIN),
+        record_count: records.len() as u64,
+        tombstone_count: count(&|record| record.value.is_none()),
+        control_count: count(&|record| record.control),
+        no_timestamp_count: count(&|record| record.timestamp == -1),
+        zero_timestamp_count: count(&|record| record.timestamp == 0),
+        null_key_count: count(&|record| record.key.is_none()),
+        header_count: sum(&|record| record.headers.len()),
+        key_bytes: sum(&|record| length(&record.key)),
+        value_bytes: sum(&|record| length(&record.value)),
+        header_bytes: sum(&|record| header_bytes(record)),
+        max_record_bytes: records.iter().map(record_bytes).max().unwrap_or(0) as u64,
+        max_lateness_ms: (0..records.len()).filter_map(lateness).max().unwrap_or(0),
+        raw_bytes,
+        ..Statistics::empty(model.base_offset)
+    };
+    for record in records {
+        let restore = restore_digest(record);
+        let content = hash([&record.offset.to_le_bytes()[..], &restore.to_le_bytes()]);
+        statistics.digests.restore = statistics.digests.restore.wrapping_add(restore);
+        statistics.digests.content = statistics.digests.content.wrapping_add(content);
+    }
+    statistics
+}
+
+fn hash<const N: usize>(parts: [&[u8]; N]) -> u128 {
+    xxh3_128(&parts.concat())
+}
+
+/// SPEC 2.6, straight from its formulas.
+fn restore_digest(record: &Owned) -> u128 {
+    let code = |bytes: &Option<Vec<u8>>| {
+        bytes
+            .as_ref()
+            .map_or(0, |bytes| bytes.len() as u32 + 1)
+            .to_le_bytes()
+    };
+    let digest =
+        |bytes: &Option<Vec<u8>>| xxh3_128(bytes.as_deref().unwrap_or_default()).to_le_bytes();
+    let chain = record.headers.iter().fold(0u128, |chain, (name, value)| {
+        let name_length = name.len() as u32;
+        hash([
+            &chain.to_le_bytes(),
+            &name_length.to_le_bytes(),
+            &code(value),
+            &xxh3_128(name).to_le_bytes(),
+            &digest(value),
+        ])
+    });
+    hash([
+        &record.timestamp.to_le_bytes(),
+        &code(&record.key),
+        &code(&record.value),
+        &(record.headers.len() as u32).to_le_bytes(),
+        &u32::from(record.control).to_le_bytes(),
+        &digest(&record.key),
+        &digest(&record.value),
+        &chain.to_le_bytes(),
+    ])
+}
+
+/// SPEC 10 through a JSON library, view by view.
+fn rendered(record: &Owned) -> [Vec<u8>; 3] {
+    if record.control {
+        return Default::default();
+    }
+    let member = |name: &str, bytes: Option<&Vec<u8>>| match bytes
+        .map(|bytes| std::str::from_utf8(bytes).map_err(|_| bytes))
+    {
+        None => format!("\"{name}\":null"),
+        Some(Ok(text)) => format!("\"{name}\":{}", serde_json::to_string(text).unwrap()),
+        Some(Err(bytes)) => format!(
+            "\"{name}_base64\":\"{}\"",
+            data_encoding::BASE64.encode(bytes)
+        ),
+    };
+    let headers: Vec<_> = record
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            format!(
+                "{{{},{}}}",
+                member("name", Some(name)),
+                member("value", value.as_ref())
+            )
+        })
+        .collect();
+    let line = format!(
+        "{{\"offset\":{},\"timestamp\":{},{},{},\"headers\":[{}]}}\n",
+        record.offset,
+        record.timestamp,
+        member("key", record.key.as_ref()),
+        member("value", record.value.as_ref()),
+        headers.join(",")
+    );
+    let plain = |bytes: &Option<Vec<u8>>| [bytes.as_deref().unwrap_or_default(), b"\n"].concat();
+    [line.into_bytes(), plain(&record.value), plain(&record.key)]
+}

@@ -1,0 +1,210 @@
+//! What a snapshot takes over from the one before (SPEC section 11.5), and how pages grow.
+
+use kbk_format::repo::{
+    FULL_PAGE, Hex, LostRange, PartitionState, RepoError, Repository, Snapshot, TopicState,
+};
+
+use crate::world;
+
+async fn repository() -> (Repository, std::sync::Arc<dyn object_store::ObjectStore>) {
+    let objects = world::memory();
+    let made = Repository::create(world::store(&objects), world::identity()).await;
+    (made.unwrap(), objects)
+}
+
+fn topics(snapshot: &Snapshot) -> Vec<(&str, u8, u64, u64, bool)> {
+    let row = |topic: &TopicState| {
+        (
+            topic.topic_id.0[0],
+            topic.first_seen,
+            topic.last_seen,
+            topic.deleted,
+        )
+    };
+    let rows = snapshot
+        .topics
+        .iter()
+        .map(|topic| (&*topic.name, row(topic)));
+    rows.map(|(name, (id, first, last, deleted))| (name, id, first, last, deleted))
+        .collect()
+}
+
+#[tokio::test]
+async fn topics_stay_go_and_come_back() {
+    let (repository, _) = repository().await;
+    let cluster = world::cluster(&[("a", 1, &[0]), ("b", 2, &[0]), ("c", 3, &[0])]);
+    let first = repository
+        .commit(&world::look(None, &cluster))
+        .await
+        .unwrap();
+    assert_eq!(
+        topics(&first),
+        [
+            ("a", 1, 1, 1, false),
+            ("b", 2, 1, 1, false),
+            ("c", 3, 1, 1, false)
+        ]
+    );
+
+    // This run looks at b and c alone. b is gone, c was made again.
+    let cluster = world::cluster(&[("c", 4, &[0])]);
+    let mut change = world::look(Some(first.clone()), &cluster);
+    change.gone = vec![(world::name("b"), Hex([2; 16]))];
+    let second = repository.commit(&change).await.unwrap();
+    assert_eq!(
+        topics(&second),
+        [
+            ("a", 1, 1, 1, false),
+            ("b", 2, 1, 1, true),
+            ("c", 3, 1, 1, true),
+            ("c", 4, 2, 2, false)
+        ]
+    );
+
+    // b is there after all.
+    let cluster = world::cluster(&[("b", 2, &[0])]);
+    let third = repository
+        .commit(&world::look(Some(second), &cluster))
+        .await
+        .unwrap();
+    assert_eq!(
+        topics(&third),
+        [
+            ("a", 1, 1, 1, false),
+            ("b", 2, 1, 3, false),
+            ("c", 3, 1, 1, true),
+            ("c", 4, 2, 2, false)
+        ]
+    );
+
+    // A slow run that began at the first snapshot knows neither of the new c nor that b is back.
+    let cluster = world::cluster(&[("c", 3, &[0])]);
+    let mut change = world::look(Some(first), &cluster);
+    change.gone = vec![(world::name("b"), Hex([2; 16]))];
+    let fourth = repository.commit(&change).await.unwrap();
+    assert_eq!(
+        topics(&fourth),
+        [
+            ("a", 1, 1, 1, false),
+            ("b", 2, 1, 3, false),
+            ("c", 3, 1, 4, true),
+            ("c", 4, 2, 2, false)
+        ]
+    );
+    assert_eq!(repository.latest().await.unwrap(), Some(fourth));
+}
+
+#[tokio::test]
+async fn partitions_come_and_never_vanish() {
+    let (repository, _) = repository().await;
+    let base = world::look(None, &world::cluster(&[("a", 1, &[5, 6])]));
+    let base = repository.commit(&base).await.unwrap();
+    let next = world::look(Some(base), &world::cluster(&[("a", 1, &[7, 6, 8])]));
+    let next = repository.commit(&next).await.unwrap();
+    let mut fewer = world::look(Some(next), &world::cluster(&[("a", 1, &[9])]));
+    fewer.topics[0].config = None;
+    let snapshot = repository.commit(&fewer).await.unwrap();
+
+    let topic = &snapshot.topics[0];
+    let watermarks = topic.partitions.iter().map(|state| state.high_watermark);
+    assert_eq!(watermarks.collect::<Vec<_>>(), [9, 6, 8]);
+    assert_eq!(topic.config, None);
+    assert!(snapshot.partition(&topic.place(2)).is_some());
+    assert!(snapshot.partition(&topic.place(3)).is_none());
+    assert!(snapshot.partition(&topic.place(-1)).is_none());
+}
+
+fn pages(state: &PartitionState) -> Vec<(i64, i64, usize)> {
+    let row = |page: &kbk_format::repo::PageRef| (page.base_offset, page.end_offset, page.segments);
+    state.pages.iter().map(row).collect()
+}
+
+#[tokio::test]
+async fn a_full_page_is_never_written_again() {
+    let (repository, objects) = repository().await;
+    let cluster = world::cluster(&[("a", 1, &[2_000])]);
+    let place = world::place("a", 1, 0);
+    let full = FULL_PAGE as i64;
+    let mut base = None;
+    let mut at = 0;
+    let mut names = Vec::new();
+    for (to, expected) in [
+        (full - 1, vec![(0, full - 1, FULL_PAGE - 1)]),
+        (full, vec![(0, full, FULL_PAGE)]),
+        (full + 2, vec![(0, full, FULL_PAGE), (full, full + 2, 2)]),
+        (
+            2 * full + 1,
+            vec![
+                (0, full, FULL_PAGE),
+                (full, 2 * full, FULL_PAGE),
+                (2 * full, 2 * full + 1, 1),
+            ],
+        ),
+    ] {
+        let mut change = world::look(base, &cluster);
+        for offset in at..to {
+            let (entry, bytes) = world::entry(&place, offset, offset + 1);
+            world::put(&objects, &entry.key, &bytes).await;
+            change.topics[0].partitions[0].segments.push(entry);
+        }
+        let snapshot = repository.commit(&change).await.unwrap();
+        let state = snapshot.partition(&place).unwrap();
+        assert_eq!(pages(state), expected);
+        names.push(state.pages[0].key.clone());
+        at = to;
+        base = Some(snapshot);
+    }
+    assert_eq!(names[1], names[2]);
+    assert_eq!(names[2], names[3]);
+    let (_, ends) = world::check_whole(&objects).await;
+    assert_eq!(ends[&place], 2 * full + 1);
+
+    let unnamed = repository.unnamed_segments(&place, 2 * full).await.unwrap();
+    assert_eq!(unnamed.len(), 1);
+    assert_eq!(unnamed[0].base_offset, 2 * full);
+    let none = repository.unnamed_segments(&place, at).await.unwrap();
+    assert!(none.is_empty());
+}
+
+/// Nothing is written that a reader would refuse.
+#[tokio::test]
+async fn a_change_that_breaks_the_rules_is_refused() {
+    let (repository, objects) = repository().await;
+    let place = world::place("a", 1, 0);
+    let cluster = world::cluster(&[("a", 1, &[10])]);
+    let mut change = world::look(None, &cluster);
+    let refused = async |change: &_| {
+        let error = repository.commit(change).await.unwrap_err();
+        assert!(matches!(error, RepoError::Refused { .. }), "{error}");
+        assert!(repository.sequences().await.unwrap().is_empty());
+    };
+    let entries =
+        |ranges: [(i64, i64); 2]| ranges.map(|(from, to)| world::entry(&place, from, to).0);
+
+    for (hole_or_overlap, lost) in [
+        (entries([(0, 4), (5, 9)]), None),
+        (entries([(0, 4), (3, 9)]), None),
+        (
+            entries([(0, 4), (4, 9)]),
+            Some(LostRange { from: 8, to: 10 }),
+        ),
+    ] {
+        let partition = &mut change.topics[0].partitions[0];
+        partition.segments = hole_or_overlap.to_vec();
+        partition.lost = lost.into_iter().collect();
+        refused(&change).await;
+    }
+
+    let partition = &mut change.topics[0].partitions[0];
+    partition.segments = entries([(0, 4), (4, 9)]).to_vec();
+    partition.lost = vec![LostRange { from: 0, to: 2 }];
+    let mut next = change.clone();
+    next.base = Some(repository.commit(&change).await.unwrap());
+    let partition = &mut next.topics[0].partitions[0];
+    partition.segments = entries([(10, 12), (12, 13)]).to_vec();
+    partition.lost = Vec::new();
+    let error = repository.commit(&next).await.unwrap_err();
+    assert!(matches!(error, RepoError::Refused { .. }), "{error}");
+    assert_eq!(repository.sequences().await.unwrap(), [1]);
+    drop(objects);
+}

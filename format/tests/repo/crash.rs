@@ -1,0 +1,128 @@
+//! A fault at any call of a backup leaves the previous snapshot whole, and the next run puts all right.
+
+use std::sync::Arc;
+
+use kbk_format::repo::{Repository, Result};
+use object_store::ObjectStore;
+use tokio::runtime::Runtime;
+
+use crate::support::faulty::{Fault, FaultyStore};
+use crate::world::{self, Cluster};
+
+fn before() -> Cluster {
+    world::cluster(&[("a", 1, &[10, 0]), ("b", 2, &[7])])
+}
+
+/// One partition grows, one gets its first records, one stays, and a topic is new.
+fn after() -> Cluster {
+    world::cluster(&[("a", 1, &[15, 3]), ("b", 2, &[7]), ("c", 3, &[1])])
+}
+
+fn run(runtime: &Runtime, objects: Arc<dyn ObjectStore>, cluster: &Cluster) -> Result<()> {
+    let store = world::store(&objects);
+    let opened = Repository::open_or_create(store, world::identity());
+    let repository = runtime.block_on(opened)?;
+    let base = runtime.block_on(repository.latest())?;
+    world::backup(runtime, &repository, base, cluster)?;
+    Ok(())
+}
+
+/// Gives `fault` to the `at`-th call of a backup that follows `earlier` ones without a fault. Says
+/// whether the backup has so many calls.
+fn fault_at(objects: &Arc<dyn ObjectStore>, earlier: u64, fault: Fault, at: usize) -> bool {
+    let runtime = world::runtime();
+    for _ in 0..earlier {
+        run(&runtime, Arc::clone(objects), &before()).unwrap();
+    }
+    let faulty = FaultyStore::new(Arc::clone(objects), fault, at);
+    let outcome = run(&runtime, Arc::new(faulty.clone()), &after());
+    if !faulty.reached() {
+        outcome.unwrap();
+        return false;
+    }
+
+    let committed = if earlier > 0 || outcome.is_ok() {
+        runtime.block_on(world::check_whole(objects))
+    } else {
+        Default::default()
+    };
+    assert!(committed.0 >= earlier + u64::from(outcome.is_ok()));
+    if outcome.is_ok() {
+        assert_eq!(committed.1, world::ends(&after()), "a success is one");
+    } else if committed.0 == earlier && earlier > 0 {
+        assert_eq!(committed.1, world::ends(&before()), "the previous state");
+    }
+
+    run(&runtime, Arc::clone(objects), &after()).unwrap();
+    let (sequence, ends) = runtime.block_on(world::check_whole(objects));
+    assert!(sequence > committed.0);
+    assert_eq!(ends, world::ends(&after()), "{fault:?} at call {at}");
+    true
+}
+
+fn fault_everywhere(
+    earlier: u64,
+    objects: impl Fn() -> (Arc<dyn ObjectStore>, Option<tempfile::TempDir>),
+) {
+    for fault in Fault::ALL {
+        let mut calls = 0;
+        loop {
+            let (objects, _folder) = objects();
+            if !fault_at(&objects, earlier, fault, calls) {
+                break;
+            }
+            calls += 1;
+        }
+        assert!(calls >= 20, "only {calls} calls were faulted");
+    }
+}
+
+fn in_memory() -> (Arc<dyn ObjectStore>, Option<tempfile::TempDir>) {
+    (world::memory(), None)
+}
+
+fn on_disk() -> (Arc<dyn ObjectStore>, Option<tempfile::TempDir>) {
+    let folder = tempfile::tempdir().unwrap();
+    (world::local(&folder), Some(folder))
+}
+
+#[test]
+fn the_first_backup_in_memory() {
+    fault_everywhere(0, in_memory);
+}
+
+#[test]
+fn the_first_backup_on_disk() {
+    fault_everywhere(0, on_disk);
+}
+
+#[test]
+fn a_later_backup_in_memory() {
+    fault_everywhere(2, in_memory);
+}
+
+#[test]
+fn a_later_backup_on_disk() {
+    fault_everywhere(1, on_disk);
+}
+
+/// An answer that is lost at the commit itself is no failure.
+#[test]
+fn a_commit_whose_answer_was_lost_stands() {
+    let runtime = world::runtime();
+    let objects = world::memory();
+    let cluster = world::cluster(&[("a", 1, &[4])]);
+    let repository = Repository::create(world::store(&objects), world::identity());
+    let repository = runtime.block_on(repository).unwrap();
+    let first = world::backup(&runtime, &repository, None, &cluster).unwrap();
+
+    // Nothing new is stored, so the snapshot is the only call.
+    let faulty = FaultyStore::new(Arc::clone(&objects), Fault::AnswerLost, 0);
+    let faulty: Arc<dyn ObjectStore> = Arc::new(faulty);
+    let again = runtime
+        .block_on(Repository::open(world::store(&faulty)))
+        .unwrap();
+    let second = world::backup(&runtime, &again, Some(first), &cluster).unwrap();
+    assert_eq!(second.sequence, 2);
+    assert_eq!(runtime.block_on(repository.latest()).unwrap(), Some(second));
+}

@@ -1,0 +1,343 @@
+//! Damage is found, named, and never taken for something else; a failed request is no missing object.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use kbk_format::repo::{PartitionState, RepoError, Repository, Result, Snapshot, Store, Stored};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
+use sha2::{Digest, Sha256};
+
+use crate::world;
+
+const SNAPSHOT: &str = "snapshots/00000000000000000002.json";
+
+struct World {
+    objects: Arc<dyn ObjectStore>,
+    snapshot: Stored<Snapshot>,
+}
+
+/// Two snapshots; the second has two topics with a page each.
+fn two_snapshots() -> World {
+    let runtime = world::runtime();
+    let objects = world::memory();
+    let repository = Repository::create(world::store(&objects), world::identity());
+    let repository = runtime.block_on(repository).unwrap();
+    let first = world::cluster(&[("a", 1, &[4])]);
+    let base = world::backup(&runtime, &repository, None, &first).unwrap();
+    let second = world::cluster(&[("a", 1, &[6]), ("b", 2, &[4])]);
+    let snapshot = world::backup(&runtime, &repository, Some(base), &second).unwrap();
+    World { objects, snapshot }
+}
+
+impl World {
+    fn page(&self, topic: usize) -> String {
+        self.snapshot.topics[topic].partitions[0].pages[0]
+            .key
+            .clone()
+    }
+
+    /// Reads all metadata, from the newest snapshot down.
+    async fn read(&self) -> Result<()> {
+        let repository = Repository::open(world::store(&self.objects)).await?;
+        let snapshot = repository.latest().await?.expect("there are snapshots");
+        assert_eq!(snapshot, self.snapshot, "damage goes unseen");
+        for topic in &snapshot.topics {
+            for state in &topic.partitions {
+                repository
+                    .segments(&topic.place(state.partition), state)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn assert_damaged(&self, key: &str, bytes: &[u8], what: impl fmt::Display) {
+        world::put(&self.objects, key, bytes).await;
+        match self.read().await {
+            Err(RepoError::Damaged { key: found, .. }) => assert_eq!(found, key, "{what}"),
+            other => panic!("{key}, {what}: {other:?}"),
+        }
+    }
+
+    /// Changes the JSON of an object under a sound seal.
+    async fn assert_edit_is_damage(&self, key: &str, from: &str, to: &str) {
+        let sound = world::get(&self.objects, key).await;
+        let text = String::from_utf8(sound.clone()).unwrap();
+        let (body, _) = text.rsplit_once(",\"sha256\":").unwrap();
+        assert!(body.contains(from), "{from} is not in {body}");
+        let body = body.replacen(from, to, 1);
+        self.assert_damaged(key, sealed(&body).as_bytes(), format!("{from} -> {to}"))
+            .await;
+        world::put(&self.objects, key, &sound).await;
+    }
+}
+
+fn sealed(body: &str) -> String {
+    let digest = Sha256::digest(body.as_bytes());
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{body},\"sha256\":\"{hex}\"}}\n")
+}
+
+#[tokio::test]
+async fn every_flipped_bit_and_every_cut_is_found() {
+    let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
+    world.read().await.unwrap();
+    for key in ["kbk.json", SNAPSHOT, &world.page(0), &world.page(1)] {
+        let sound = world::get(&world.objects, key).await;
+        for bit in 0..sound.len() * 8 {
+            let mut bytes = sound.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            world
+                .assert_damaged(key, &bytes, format!("bit {bit}"))
+                .await;
+        }
+        for length in 0..sound.len() {
+            let cut = &sound[..length];
+            world
+                .assert_damaged(key, cut, format!("cut to {length}"))
+                .await;
+        }
+        world::put(&world.objects, key, &sound).await;
+    }
+    world.read().await.unwrap();
+}
+
+#[tokio::test]
+async fn sound_objects_in_the_wrong_place_are_found() {
+    let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
+    let first = world::get(&world.objects, "snapshots/00000000000000000001.json").await;
+    let second = world::get(&world.objects, SNAPSHOT).await;
+    world
+        .assert_damaged(SNAPSHOT, &first, "another snapshot")
+        .await;
+    let identity = world::get(&world.objects, "kbk.json").await;
+    world
+        .assert_damaged(SNAPSHOT, &identity, "another kind")
+        .await;
+    world::put(&world.objects, SNAPSHOT, &second).await;
+    let page = world::get(&world.objects, &world.page(1)).await;
+    world
+        .assert_damaged(&world.page(0), &page, "another page")
+        .await;
+}
+
+#[tokio::test]
+async fn contradictions_under_a_sound_seal_are_found() {
+    let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
+    let ours = world::identity().repository_id.to_string();
+    for (from, to) in [
+        (ours.as_str(), "ffffffffffffffffffffffffffffffff"),
+        (r#""sequence":2"#, r#""sequence":3"#),
+        (r#""parent":{"sequence":1"#, r#""parent":{"sequence":2"#),
+        (r#""name":"a""#, r#""name":"c""#),
+        (r#""name":"a""#, r#""name":"..""#),
+        (r#""name":"a""#, r#""name":"b""#),
+        (r#""first_seen":1"#, r#""first_seen":0"#),
+        (r#""last_seen":2"#, r#""last_seen":3"#),
+        (r#""partition":0"#, r#""partition":1"#),
+        (r#""base_offset":0"#, r#""base_offset":-1"#),
+        (r#""end_offset":6"#, r#""end_offset":7"#),
+        (r#""lost":[]"#, r#""lost":[{"from":1,"to":1}]"#),
+        (r#""lost":[]"#, r#""lost":[{"from":5,"to":7}]"#),
+        (
+            r#""lost":[]"#,
+            r#""lost":[{"from":3,"to":4},{"from":1,"to":2}]"#,
+        ),
+        (r#""key":"index/a/"#, r#""key":"index/b/"#),
+        (r#""segments":4"#, r#""segments":0"#),
+        (r#""started_at":"1970"#, r#""started_at":"year"#),
+    ] {
+        world.assert_edit_is_damage(SNAPSHOT, from, to).await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_does_not_add_up_is_found() {
+    let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
+    let repository = Repository::open(world::store(&world.objects))
+        .await
+        .unwrap();
+    let topic = &world.snapshot.topics[0];
+    let wrongs: [fn(&mut PartitionState); 5] = [
+        |state| state.records += 1,
+        |state| state.stored_bytes -= 1,
+        |state| state.raw_bytes += 1,
+        |state| state.pages[0].segments += 1,
+        |state| state.pages[0].end_offset += 1,
+    ];
+    for wrong in wrongs {
+        let mut state = topic.partitions[0].clone();
+        wrong(&mut state);
+        let read = repository.segments(&topic.place(0), &state).await;
+        assert!(matches!(read, Err(RepoError::Damaged { .. })), "{read:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_page_is_missing_and_a_huge_object_is_not_fetched() {
+    let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
+    let page = Path::from(world.page(0));
+    let gone = stream::iter([Ok(page)]).boxed();
+    world
+        .objects
+        .delete_stream(gone)
+        .for_each(async |_| ())
+        .await;
+    match world.read().await {
+        Err(RepoError::Missing { key, .. }) => assert_eq!(key, world.page(0)),
+        other => panic!("{other:?}"),
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let objects = world::local(&folder);
+    Repository::create(world::store(&objects), world::identity())
+        .await
+        .unwrap();
+    let huge = std::fs::File::create(folder.path().join("kbk.json")).unwrap();
+    huge.set_len(1 << 40).unwrap();
+    let opened = Repository::open(world::store(&objects)).await;
+    let error = opened.unwrap_err().to_string();
+    assert!(error.contains("the limit is 268435456"), "{error}");
+}
+
+#[tokio::test]
+async fn names_that_are_no_keys_are_not_seen() {
+    let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
+    for key in [
+        "snapshots/9.json",
+        "snapshots/00000000000000000009.json.bak",
+        "snapshots/old/00000000000000000009.json",
+        "snapshots/00000000000000000000.json",
+        "notes.txt",
+    ] {
+        world::put(&world.objects, key, b"something else").await;
+    }
+    world.read().await.unwrap();
+}
+
+/// An empty store whose reads fail in one way, and whose other calls in another.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    reads: fn() -> object_store::Error,
+    others: fn() -> object_store::Error,
+}
+
+impl fmt::Display for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("failing")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Failing {
+    async fn put_opts(
+        &self,
+        _: &Path,
+        _: PutPayload,
+        _: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        Err((self.others)())
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        _: &Path,
+        _: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        Err((self.others)())
+    }
+
+    async fn get_opts(&self, _: &Path, _: GetOptions) -> object_store::Result<GetResult> {
+        Err((self.reads)())
+    }
+
+    fn delete_stream(
+        &self,
+        _: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        stream::iter([Err((self.others)())]).boxed()
+    }
+
+    fn list(&self, _: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        stream::iter([Err((self.others)())]).boxed()
+    }
+
+    async fn list_with_delimiter(&self, _: Option<&Path>) -> object_store::Result<ListResult> {
+        Ok(ListResult {
+            common_prefixes: Vec::new(),
+            objects: Vec::new(),
+            extensions: Default::default(),
+        })
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> object_store::Result<()> {
+        Err((self.others)())
+    }
+}
+
+fn generic(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> object_store::Error {
+    object_store::Error::Generic {
+        store: "failing",
+        source: source.into(),
+    }
+}
+
+fn missing() -> object_store::Error {
+    object_store::Error::NotFound {
+        path: "kbk.json".into(),
+        source: "404".into(),
+    }
+}
+
+fn forbidden() -> object_store::Error {
+    object_store::Error::PermissionDenied {
+        path: "kbk.json".into(),
+        source: "403".into(),
+    }
+}
+
+fn unauthenticated() -> object_store::Error {
+    object_store::Error::Unauthenticated {
+        path: "kbk.json".into(),
+        source: "401".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_failed_request_is_not_a_missing_object() {
+    let timed_out = || generic(std::io::Error::from(std::io::ErrorKind::TimedOut));
+    for reads in [forbidden, unauthenticated, timed_out] {
+        let failing = Failing {
+            reads,
+            others: missing,
+        };
+        let store = Store::new(Arc::new(failing), "test://failing");
+        let opened = Repository::open(store).await;
+        assert!(matches!(opened, Err(RepoError::Store { .. })), "{opened:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_and_a_forbidden_folder_are_named() {
+    let create = async |others| {
+        let failing = Failing {
+            reads: missing,
+            others,
+        };
+        let store = Store::new(Arc::new(failing), "test://failing");
+        let error = Repository::create(store, world::identity()).await;
+        error.unwrap_err()
+    };
+    let full = create(|| generic(std::io::Error::from_raw_os_error(28))).await;
+    assert!(matches!(full, RepoError::NoSpace { .. }), "{full:?}");
+    let read_only = create(|| generic(std::io::Error::from_raw_os_error(30))).await;
+    assert!(matches!(read_only, RepoError::NotWritable { .. }));
+    let denied = create(|| generic(std::io::Error::from_raw_os_error(13))).await;
+    assert!(matches!(denied, RepoError::NotWritable { .. }));
+}

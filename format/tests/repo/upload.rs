@@ -1,0 +1,105 @@
+//! Uploads: the bytes that were given, whole or not there.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use kbk_format::repo::{Hex, Id, Key, RepoError, SegmentUpload, UploadBuffers, Uploaded};
+use object_store::ObjectStore;
+use sha2::{Digest, Sha256};
+
+use crate::support::faulty::{Fault, FaultyStore};
+use crate::world;
+
+fn key() -> Key {
+    Key::segment(&world::place("a", 1, 0), 0, &Id::ZERO)
+}
+
+fn files(folder: &tempfile::TempDir) -> Vec<String> {
+    let mut folders = vec![folder.path().to_path_buf()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push(entry.file_name().into_string().unwrap());
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn the_object_is_what_was_written() {
+    let runtime = world::runtime();
+    let bytes: Vec<u8> = (0..10_000_u32).flat_map(u32::to_le_bytes).collect();
+    for (part_bytes, parts_in_flight, piece) in [(1 << 20, 1, 7), (100, 1, 999), (64, 3, 40_000)] {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = world::local(&folder);
+        let buffers = UploadBuffers {
+            part_bytes,
+            parts_in_flight,
+        };
+        let store = world::store(&objects);
+        let mut upload =
+            SegmentUpload::start(&store, key(), runtime.handle().clone(), buffers).unwrap();
+        for piece in bytes.chunks(piece) {
+            upload.write_all(piece).unwrap();
+            assert!(!files(&folder).iter().any(|file| file.ends_with(".kseg")));
+        }
+        let expected = Uploaded {
+            sha256: Hex(Sha256::digest(&bytes).into()),
+            size: bytes.len() as u64,
+        };
+        assert_eq!(upload.complete().unwrap(), expected);
+        let stored = runtime.block_on(world::get(&objects, &key().to_string()));
+        assert!(stored == bytes);
+        assert_eq!(files(&folder).len(), 1, "no temporary file is left");
+    }
+}
+
+#[test]
+fn an_upload_that_is_dropped_leaves_nothing() {
+    let runtime = world::runtime();
+    let folder = tempfile::tempdir().unwrap();
+    let store = world::store(&world::local(&folder));
+    let buffers = UploadBuffers {
+        part_bytes: 10,
+        parts_in_flight: 1,
+    };
+    let mut upload =
+        SegmentUpload::start(&store, key(), runtime.handle().clone(), buffers).unwrap();
+    upload.write_all(&[1; 100]).unwrap();
+    assert_eq!(files(&folder).len(), 1, "the temporary file");
+    drop(upload);
+    assert!(files(&folder).is_empty());
+}
+
+#[test]
+fn after_a_failed_part_nothing_more_is_taken() {
+    let runtime = world::runtime();
+    let folder = tempfile::tempdir().unwrap();
+    // Call 0 begins the upload, call 2 is its second part.
+    let faulty = FaultyStore::new(world::local(&folder), Fault::Refused, 2);
+    let objects: Arc<dyn ObjectStore> = Arc::new(faulty);
+    let store = world::store(&objects);
+    let buffers = UploadBuffers {
+        part_bytes: 10,
+        parts_in_flight: 1,
+    };
+    let mut upload =
+        SegmentUpload::start(&store, key(), runtime.handle().clone(), buffers).unwrap();
+    let error = upload.write_all(&[1; 100]).unwrap_err();
+    let error = error.downcast::<RepoError>().unwrap();
+    assert!(matches!(error, RepoError::Store { .. }), "{error}");
+    assert!(files(&folder).is_empty());
+
+    let error = upload.write_all(&[1; 100]).unwrap_err();
+    let error = error.downcast::<RepoError>().unwrap();
+    assert!(matches!(error, RepoError::UploadClosed { .. }), "{error}");
+    assert!(matches!(
+        upload.complete(),
+        Err(RepoError::UploadClosed { .. })
+    ));
+}

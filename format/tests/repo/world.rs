@@ -1,0 +1,248 @@
+//! A small world to back up: topics that grow, a backup of them, and a check that all is there.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kbk_format::TimestampType;
+use kbk_format::repo::{
+    Change, Hex, Id, Identity, Key, LostRange, PartitionChange, Place, RepoError, Repository,
+    Result, SegmentEntry, SegmentUpload, Snapshot, Store, Stored, TopicChange, TopicName,
+    UploadBuffers,
+};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use sha2::{Digest, Sha256};
+use tokio::runtime::Runtime;
+
+/// The cluster: for each topic its id and the offsets at which its partitions end.
+pub(crate) type Cluster = BTreeMap<&'static str, (u8, Vec<i64>)>;
+
+pub(crate) fn cluster(topics: &[(&'static str, u8, &[i64])]) -> Cluster {
+    let topic = |&(name, id, ends): &(&'static str, u8, &[i64])| (name, (id, ends.to_vec()));
+    topics.iter().map(topic).collect()
+}
+
+pub(crate) fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap()
+}
+
+pub(crate) fn memory() -> Arc<dyn ObjectStore> {
+    Arc::new(InMemory::new())
+}
+
+/// Without the flushes of [`Store::open`]: what they guard against no test can see.
+pub(crate) fn local(folder: &tempfile::TempDir) -> Arc<dyn ObjectStore> {
+    Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap())
+}
+
+pub(crate) fn store(objects: &Arc<dyn ObjectStore>) -> Store {
+    Store::new(Arc::clone(objects), "test://repository")
+}
+
+pub(crate) fn identity() -> Identity {
+    Identity {
+        repository_id: Hex([9; 16]),
+        created_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+pub(crate) fn name(topic: &str) -> TopicName {
+    topic.parse().unwrap()
+}
+
+pub(crate) fn place(topic: &str, id: u8, partition: i32) -> Place {
+    Place {
+        topic: name(topic),
+        topic_id: Hex([id; 16]),
+        partition,
+    }
+}
+
+/// A change that looks at all of `cluster` and has stored nothing yet.
+pub(crate) fn look(base: Option<Stored<Snapshot>>, cluster: &Cluster) -> Change {
+    let topics = cluster.iter().map(|(topic, (id, ends))| TopicChange {
+        name: name(topic),
+        topic_id: Hex([*id; 16]),
+        internal: false,
+        replication_factor: 1,
+        config: Some(BTreeMap::from([("retention.ms".into(), "1000".into())])),
+        partitions: (0..)
+            .zip(ends)
+            .map(|(at, end)| partition(at, *end))
+            .collect(),
+    });
+    Change {
+        base,
+        nonce: Id::random(),
+        started_at: Timestamp::UNIX_EPOCH,
+        created_at: Timestamp::UNIX_EPOCH,
+        writer: "test".into(),
+        cluster_id: None,
+        topics: topics.collect(),
+        gone: Vec::new(),
+    }
+}
+
+fn partition(partition: i32, end: i64) -> PartitionChange {
+    PartitionChange {
+        partition,
+        log_start_offset: 0,
+        high_watermark: end,
+        last_stable_offset: end,
+        segments: Vec::new(),
+        lost: Vec::<LostRange>::new(),
+    }
+}
+
+/// What a segment holds does not matter here; every offset is one record of 8 bytes.
+pub(crate) fn entry(place: &Place, base_offset: i64, end_offset: i64) -> (SegmentEntry, Vec<u8>) {
+    let bytes: Vec<u8> = (base_offset..end_offset)
+        .flat_map(i64::to_le_bytes)
+        .collect();
+    let segment_id = Id::random();
+    let entry = SegmentEntry {
+        key: Key::segment(place, base_offset, &segment_id).to_string(),
+        segment_id,
+        size: bytes.len() as u64,
+        footer_position: bytes.len() as u64 - 1,
+        sha256: Hex(Sha256::digest(&bytes).into()),
+        base_offset,
+        end_offset,
+        min_timestamp: -1,
+        max_timestamp: i64::MAX,
+        records: (end_offset - base_offset) as u64,
+        raw_bytes: bytes.len() as u64,
+        timestamp_type: TimestampType::CreateTime,
+    };
+    (entry, bytes)
+}
+
+/// Stores all that is new in `cluster`, two segments to a partition where it can, and commits it.
+pub(crate) fn backup(
+    runtime: &Runtime,
+    repository: &Repository,
+    base: Option<Stored<Snapshot>>,
+    cluster: &Cluster,
+) -> Result<Stored<Snapshot>> {
+    let mut change = look(base, cluster);
+    for topic in &mut change.topics {
+        for partition in &mut topic.partitions {
+            let place = Place {
+                topic: topic.name.clone(),
+                topic_id: topic.topic_id,
+                partition: partition.partition,
+            };
+            let before = change.base.as_ref().and_then(|base| base.partition(&place));
+            let from = before.map_or(0, |state| state.end_offset);
+            let to = partition.high_watermark;
+            let middle = from + (to - from) / 2;
+            for (from, to) in [(from, middle), (middle, to)] {
+                if from < to {
+                    let entry = store_segment(runtime, repository, &place, from, to)?;
+                    partition.segments.push(entry);
+                }
+            }
+        }
+    }
+    runtime.block_on(repository.commit(&change))
+}
+
+fn store_segment(
+    runtime: &Runtime,
+    repository: &Repository,
+    place: &Place,
+    from: i64,
+    to: i64,
+) -> Result<SegmentEntry> {
+    let (entry, bytes) = entry(place, from, to);
+    let key = Key::parse(&entry.key).unwrap();
+    let buffers = UploadBuffers {
+        part_bytes: 16,
+        parts_in_flight: 2,
+    };
+    let store = repository.store();
+    let mut upload = SegmentUpload::start(store, key, runtime.handle().clone(), buffers)?;
+    upload
+        .write_all(&bytes)
+        .map_err(|error| error.downcast::<RepoError>().unwrap())?;
+    let uploaded = upload.complete()?;
+    assert_eq!((uploaded.size, uploaded.sha256), (entry.size, entry.sha256));
+    Ok(entry)
+}
+
+/// Reads everything that every snapshot names, down to the bytes of the segments, and gives the
+/// newest one's number and the ends of its partitions.
+pub(crate) async fn check_whole(objects: &Arc<dyn ObjectStore>) -> (u64, BTreeMap<Place, i64>) {
+    let repository = Repository::open(store(objects)).await.unwrap();
+    let sequences = repository.sequences().await.unwrap();
+    let expected: Vec<u64> = (1..=sequences.len() as u64).collect();
+    assert_eq!(sequences, expected, "snapshots are contiguous");
+    let mut ends = BTreeMap::new();
+    let mut parent = None;
+    for sequence in sequences {
+        let snapshot = repository.snapshot(sequence).await.unwrap();
+        let named = snapshot.parent.as_ref().map(|p| (p.sequence, p.sha256));
+        assert_eq!(named, parent, "each snapshot follows the one before");
+        parent = Some((sequence, snapshot.sha256));
+        ends = check_snapshot(objects, &repository, &snapshot).await;
+    }
+    (expected.len() as u64, ends)
+}
+
+async fn check_snapshot(
+    objects: &Arc<dyn ObjectStore>,
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> BTreeMap<Place, i64> {
+    let mut ends = BTreeMap::new();
+    for topic in &snapshot.topics {
+        for state in &topic.partitions {
+            let place = topic.place(state.partition);
+            let mut at = state.base_offset;
+            for entry in repository.segments(&place, state).await.unwrap() {
+                assert_eq!(
+                    entry.base_offset, at,
+                    "no offset is left out or there twice"
+                );
+                at = entry.end_offset;
+                let bytes = get(objects, &entry.key).await;
+                assert_eq!(bytes.len() as u64, entry.size);
+                assert_eq!(Hex(Sha256::digest(&bytes).into()), entry.sha256);
+            }
+            assert_eq!(at, state.end_offset);
+            assert_eq!(state.records as i64, state.end_offset - state.base_offset);
+            ends.insert(place, at);
+        }
+    }
+    ends
+}
+
+pub(crate) async fn get(objects: &Arc<dyn ObjectStore>, key: &str) -> Vec<u8> {
+    let options = object_store::GetOptions::default();
+    let object = objects.get_opts(&key.into(), options).await.unwrap();
+    object.bytes().await.unwrap().to_vec()
+}
+
+pub(crate) async fn put(objects: &Arc<dyn ObjectStore>, key: &str, bytes: &[u8]) {
+    let payload = bytes.to_vec().into();
+    let options = object_store::PutOptions::default();
+    objects
+        .put_opts(&key.into(), payload, options)
+        .await
+        .unwrap();
+}
+
+/// The ends that a whole backup of `cluster` reaches.
+pub(crate) fn ends(cluster: &Cluster) -> BTreeMap<Place, i64> {
+    let mut all = BTreeMap::new();
+    for (topic, (id, ends)) in cluster {
+        for (partition, end) in (0..).zip(ends) {
+            all.insert(place(topic, *id, partition), *end);
+        }
+    }
+    all
+}

@@ -1,0 +1,447 @@
+//! SPEC.md's tables against the constants of `layout` and the codes of the types, in both directions.
+//!
+//! A row that the code does not know fails, and so does a constant that no row states.
+
+use std::fmt::Debug;
+
+use kbk_format::block::StreamId;
+use kbk_format::layout::{self, Field, limits};
+use kbk_format::{Codec, ErrorClass, GapReason, IsolationLevel, TimestampType, render};
+
+const SPEC: &str = include_str!("../../SPEC.md");
+const LAYOUT: &str = include_str!("../src/layout.rs");
+
+/// A table: its heading and its rows, cell by cell.
+struct Table {
+    heading: Vec<&'static str>,
+    rows: Vec<Vec<&'static str>>,
+}
+
+/// All tables of SPEC.md that begin with these columns, in order.
+fn tables(columns: &[&str]) -> Vec<Table> {
+    let mut tables: Vec<Table> = Vec::new();
+    let mut in_table = false;
+    for line in SPEC.lines() {
+        if !line.starts_with('|') {
+            in_table = false;
+        } else if !in_table {
+            in_table = true;
+            let (heading, rows) = (cells(line), Vec::new());
+            tables.push(Table { heading, rows });
+        } else if !line.starts_with("|-") {
+            tables.last_mut().unwrap().rows.push(cells(line));
+        }
+    }
+    tables.retain(|table| table.heading.starts_with(columns));
+    tables
+}
+
+fn table(columns: &[&str]) -> Table {
+    let mut found = tables(columns);
+    assert_eq!(found.len(), 1, "tables with the columns {columns:?}");
+    found.remove(0)
+}
+
+fn cells(line: &'static str) -> Vec<&'static str> {
+    line.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+fn same<T: PartialEq + Debug>(what: &str, spec: &[T], code: &[T]) {
+    assert_eq!(
+        spec, code,
+        "{what}: SPEC.md on the left, the code on the right"
+    );
+}
+
+/// The rows of a layout whose position and size are numbers, and where the part of variable size begins.
+fn fixed_part(table: &Table) -> (Vec<Field>, usize) {
+    let mut fields = Vec::new();
+    let mut end = 0;
+    for row in &table.rows {
+        let (Ok(at), Ok(size)) = (row[0].parse(), row[1].parse()) else {
+            continue;
+        };
+        assert_eq!(at, end, "{} does not join the row above", row[3]);
+        assert_eq!(size, size_of_type(row[2]).unwrap_or(size), "{row:?}");
+        fields.push(Field {
+            name: row[3],
+            at,
+            size,
+        });
+        end = at + size;
+    }
+    // What follows stands where the fixed part ends.
+    if let Some(variable) = table.rows.get(fields.len()) {
+        assert_eq!(variable[0].parse(), Ok(end), "{variable:?}");
+    }
+    (fields, end)
+}
+
+fn size_of_type(name: &str) -> Option<usize> {
+    let bits: usize = name.trim_start_matches(['u', 'i']).parse().ok()?;
+    Some(bits / 8)
+}
+
+#[test]
+fn every_layout_is_that_of_spec() {
+    let code: [(&str, &[Field], usize); 11] = [
+        (
+            "file header",
+            layout::file_header::FIELDS,
+            layout::file_header::LENGTH,
+        ),
+        ("TLV", layout::tlv::FIELDS, layout::tlv::LENGTH),
+        (
+            "block header",
+            layout::block_header::FIELDS,
+            layout::block_header::LENGTH,
+        ),
+        (
+            "directory entry",
+            layout::stream_entry::FIELDS,
+            layout::stream_entry::LENGTH,
+        ),
+        ("section", layout::section::FIELDS, layout::section::LENGTH),
+        (
+            "block_index entry",
+            layout::index_entry::FIELDS,
+            layout::index_entry::LENGTH,
+        ),
+        (
+            "statistics",
+            layout::statistics::FIELDS,
+            layout::statistics::LENGTH,
+        ),
+        ("gaps", layout::gaps::FIELDS, layout::gaps::LENGTH),
+        (
+            "gaps entry",
+            layout::gap_entry::FIELDS,
+            layout::gap_entry::LENGTH,
+        ),
+        (
+            "rendered_sizes",
+            layout::rendered_sizes::FIELDS,
+            layout::rendered_sizes::LENGTH,
+        ),
+        ("trailer", layout::trailer::FIELDS, layout::trailer::LENGTH),
+    ];
+    let spec = tables(&["position", "size", "type", "name", "meaning"]);
+    assert_eq!(spec.len(), code.len(), "layouts in SPEC.md");
+    assert_eq!(
+        LAYOUT.matches("\nfields! {").count(),
+        code.len(),
+        "layouts in the code"
+    );
+    for (table, (what, fields, length)) in spec.iter().zip(code) {
+        let (rows, end) = fixed_part(table);
+        same(what, &rows, fields);
+        assert_eq!(end, length, "length of {what}");
+    }
+}
+
+/// The meaning of the field `name` in layout number `number`.
+fn meaning(number: usize, name: &str) -> &'static str {
+    let table = &tables(&["position", "size", "type", "name", "meaning"])[number];
+    let row = table.rows.iter().find(|row| row[3] == name);
+    row.unwrap_or_else(|| panic!("no field {name}"))[4]
+}
+
+#[test]
+fn magics_and_version_are_those_of_spec() {
+    let magic = |number| -> Vec<u8> {
+        let hex = meaning(number, "magic").split('`').nth(1).unwrap();
+        hex.split(' ')
+            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+            .collect()
+    };
+    same("file magic", &magic(0), &layout::FILE_MAGIC);
+    same("block magic", &magic(2), &layout::BLOCK_MAGIC);
+    same("trailer magic", &magic(10), &layout::TRAILER_MAGIC);
+    assert_eq!(meaning(0, "major"), layout::MAJOR.to_string());
+    assert_eq!(meaning(0, "minor"), layout::MINOR.to_string());
+    for version in ["major", "minor"] {
+        assert_eq!(meaning(10, version), "as in the file header");
+    }
+}
+
+/// "0 none, 1 zstd; of every stream" as pairs.
+fn listed_codes(text: &'static str) -> Vec<(u64, &'static str)> {
+    let list = text.split(';').next().unwrap();
+    list.split(", ")
+        .map(|entry| {
+            let (code, name) = entry.split_once(' ').unwrap();
+            (code.parse().unwrap(), name)
+        })
+        .collect()
+}
+
+#[test]
+fn codes_inside_layouts_are_those_of_spec() {
+    same(
+        "timestamp_type",
+        &listed_codes(meaning(0, "timestamp_type")),
+        &[
+            (TimestampType::CreateTime as u64, "CreateTime"),
+            (TimestampType::LogAppendTime as u64, "LogAppendTime"),
+        ],
+    );
+    let isolation = meaning(0, "isolation_level").split(':').next().unwrap();
+    same(
+        "isolation_level",
+        &listed_codes(isolation),
+        &[
+            (IsolationLevel::ReadUncommitted as u64, "read_uncommitted"),
+            (IsolationLevel::ReadCommitted as u64, "read_committed"),
+        ],
+    );
+    same(
+        "kind",
+        &listed_codes(meaning(2, "kind")),
+        &[(u64::from(layout::KIND_RECORDS), "records")],
+    );
+    let streams = [
+        StreamId::Meta,
+        StreamId::Keys,
+        StreamId::Headers,
+        StreamId::Values,
+    ];
+    same(
+        "stream",
+        &listed_codes(meaning(3, "stream")),
+        &streams.map(|id| (id as u64, id.name())),
+    );
+    same(
+        "codec",
+        &listed_codes(meaning(3, "codec")),
+        &[
+            (Codec::None as u64, "none"),
+            (Codec::Zstd as u64, "zstd"),
+            (Codec::Lz4 as u64, "lz4"),
+        ],
+    );
+    assert!(meaning(4, "flags").starts_with("bit 0 CRITICAL:"));
+    assert_eq!(layout::SECTION_CRITICAL, 1 << 0);
+    assert!(SPEC.contains("| attributes | n | varint | bit 0: control record;"));
+    assert_eq!(layout::ATTRIBUTE_CONTROL, 1 << 0);
+}
+
+/// The first two columns of a table of codes.
+fn codes(table: &Table) -> Vec<(u64, &'static str)> {
+    table
+        .rows
+        .iter()
+        .map(|row| (row[0].parse().unwrap(), row[1]))
+        .collect()
+}
+
+/// How many constants the code has whose name begins like this.
+fn constants(prefix: &str) -> usize {
+    LAYOUT
+        .lines()
+        .filter(|line| {
+            line.trim_start()
+                .starts_with(&format!("pub const {prefix}"))
+        })
+        .count()
+}
+
+#[test]
+fn tables_of_codes_are_those_of_spec() {
+    let sections = table(&["type", "name", "critical"]);
+    let code = [
+        (layout::SECTION_HEADER_COPY, "header_copy"),
+        (layout::SECTION_BLOCK_INDEX, "block_index"),
+        (layout::SECTION_STATISTICS, "statistics"),
+        (layout::SECTION_GAPS, "gaps"),
+        (layout::SECTION_RENDERED_SIZES, "rendered_sizes"),
+    ];
+    same(
+        "sections",
+        &codes(&sections),
+        &code.map(|(code, name)| (u64::from(code), name)),
+    );
+    // Beside the types: SECTION_ALIGNMENT and SECTION_CRITICAL.
+    assert_eq!(constants("SECTION_"), code.len() + 2);
+
+    let code = [
+        (layout::TLV_TOPIC, "topic"),
+        (layout::TLV_CLUSTER_ID, "cluster_id"),
+        (layout::TLV_WRITER, "writer"),
+        (layout::TLV_CREATED_AT, "created_at"),
+    ];
+    same(
+        "TLVs",
+        &codes(&table(&["type", "name", "value"])),
+        &code.map(|(code, name)| (u64::from(code), name)),
+    );
+    // Beside the types: TLV_ALIGNMENT.
+    assert_eq!(constants("TLV_"), code.len() + 1);
+
+    let code = [
+        (u64::from(layout::COLUMN_CONSTANT), "constant"),
+        (u64::from(layout::COLUMN_PLAIN), "plain"),
+    ];
+    same(
+        "column encodings",
+        &codes(&table(&["encoding", "name"])),
+        &code,
+    );
+    assert_eq!(constants("COLUMN_"), code.len());
+}
+
+#[test]
+fn gap_reasons_are_those_of_spec() {
+    let reasons = [
+        GapReason::NotDelivered,
+        GapReason::Compacted,
+        GapReason::Transaction,
+        GapReason::Lost,
+        GapReason::Unknown,
+    ];
+    // A reason that is missing above does not compile here.
+    let known = |reason| match reason {
+        GapReason::NotDelivered
+        | GapReason::Compacted
+        | GapReason::Transaction
+        | GapReason::Lost
+        | GapReason::Unknown => reason as u64,
+    };
+    let names = reasons.map(|reason| serde_json::to_value(reason).unwrap());
+    let code: Vec<_> = reasons
+        .map(known)
+        .into_iter()
+        .zip(names.iter().map(|name| name.as_str().unwrap()))
+        .collect();
+    same(
+        "reasons",
+        &codes(&table(&["reason", "name", "meaning"])),
+        &code,
+    );
+}
+
+#[test]
+fn error_classes_are_those_of_spec() {
+    let classes = [
+        ErrorClass::NotASegment,
+        ErrorClass::Unsupported,
+        ErrorClass::Truncated,
+        ErrorClass::Checksum,
+        ErrorClass::Misplaced,
+        ErrorClass::Inconsistent,
+        ErrorClass::Limit,
+    ];
+    // A class that is missing above does not compile here.
+    let name = |class: ErrorClass| match class {
+        ErrorClass::NotASegment
+        | ErrorClass::Unsupported
+        | ErrorClass::Truncated
+        | ErrorClass::Checksum
+        | ErrorClass::Misplaced
+        | ErrorClass::Inconsistent
+        | ErrorClass::Limit => class.name(),
+    };
+    let spec: Vec<_> = table(&["class", "meaning"])
+        .rows
+        .iter()
+        .map(|row| row[0])
+        .collect();
+    same("error classes", &spec, &classes.map(name));
+    for class in classes {
+        assert_eq!(
+            serde_json::to_value(class).unwrap(),
+            class.name(),
+            "in JSON"
+        );
+    }
+}
+
+#[test]
+fn limits_are_those_of_spec() {
+    let code = [
+        ("file header length", limits::FILE_HEADER_LENGTH as u64),
+        ("streams in a block", limits::STREAMS as u64),
+        ("records in a block", limits::BLOCK_RECORDS as u64),
+        ("headers in a block", limits::BLOCK_HEADERS as u64),
+        ("raw bytes of a block", limits::BLOCK_RAW_BYTES as u64),
+        ("block_length", limits::BLOCK_STORED_BYTES as u64),
+        ("blocks in a segment", limits::BLOCKS as u64),
+        ("footer length", limits::FOOTER_LENGTH as u64),
+        ("gap entries", limits::GAP_ENTRIES as u64),
+        ("zstd window", limits::ZSTD_WINDOW),
+        ("JSON object of a repository", limits::JSON_BYTES),
+    ];
+    let spec: Vec<_> = table(&["name", "limit"])
+        .rows
+        .iter()
+        .map(|row| (row[0], row[1].parse().unwrap()))
+        .collect();
+    same("limits", &spec, &code);
+    let (_, module) = LAYOUT.split_once("pub mod limits {").unwrap();
+    let (module, _) = module.split_once("\n}").unwrap();
+    assert_eq!(
+        module.matches("pub const ").count(),
+        code.len(),
+        "limits in the code"
+    );
+}
+
+#[test]
+fn numbers_in_the_text_are_those_of_the_code() {
+    for text in [
+        "the CRC of the nine ASCII bytes `123456789` is 0xE3069283".to_owned(),
+        format!(
+            "Each part starts at a position that is a multiple of {},",
+            layout::ALIGNMENT
+        ),
+        format!("padding | to a multiple of {} |", layout::TLV_ALIGNMENT),
+        format!(
+            "A section starts at a multiple of {}:",
+            layout::SECTION_ALIGNMENT
+        ),
+        format!("read the last min(size, {}) bytes", layout::TAIL_LENGTH),
+        format!("Rendering version {}.", render::RENDERING_VERSION),
+        format!("| rendering_version | {} |", render::RENDERING_VERSION),
+        format!("| view_count | {} |", render::View::ALL.len()),
+        "Views: first records.jsonl, then values, then keys.".to_owned(),
+    ] {
+        assert!(SPEC.contains(&text), "SPEC.md does not say: {text}");
+    }
+    assert_eq!(crc32c::crc32c(b"123456789"), 0xE306_9283);
+    assert_eq!(
+        render::View::ALL,
+        [
+            render::View::Records,
+            render::View::Values,
+            render::View::Keys
+        ]
+    );
+    for streams in 0..=4usize {
+        let length = (160 + 16 * streams).next_multiple_of(64);
+        assert_eq!(layout::block_header_length(streams), length);
+    }
+}
+
+/// The bytes and the place that a line of the annotated segment states; `None` for its headings.
+fn hexdump_line(line: &str) -> Option<(usize, Vec<u8>)> {
+    let (position, rest) = line.split_once("  ")?;
+    let position = usize::from_str_radix(position, 16).ok()?;
+    let bytes = rest.split("  ").next()?.split(' ');
+    let bytes: Result<_, _> = bytes.map(|byte| u8::from_str_radix(byte, 16)).collect();
+    Some((position, bytes.ok()?))
+}
+
+#[test]
+fn the_annotated_segment_is_the_fixture_byte_for_byte() {
+    let (_, annotated) = SPEC.split_once("<!-- hexdump:begin -->").unwrap();
+    let (annotated, _) = annotated.split_once("<!-- hexdump:end -->").unwrap();
+    let mut bytes = Vec::new();
+    for (position, stated) in annotated.lines().filter_map(hexdump_line) {
+        assert_eq!(position, bytes.len(), "a line does not join the one above");
+        bytes.extend(stated);
+    }
+    let fixture = include_bytes!("../../fixtures/golden/v1/minimal.kseg");
+    assert!(
+        bytes == fixture,
+        "section 12 is not fixtures/golden/v1/minimal.kseg"
+    );
+}

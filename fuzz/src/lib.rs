@@ -1,0 +1,45 @@
+//! What the fuzz targets share: a ceiling for allocations, and checksums made right again.
+//!
+//! A reader refuses bytes whose checksums do not match before it looks at them further, and a fuzzer does not guess
+//! checksums. So each target reads its input as it is, and once more with every checksum made to match.
+
+mod ceiling;
+mod repair;
+
+pub use ceiling::with_ceiling;
+pub use repair::{repair_block, repair_segment};
+
+use kbk_format::{BlockDecoder, BlockHeader, Columns, Streams};
+
+/// Decodes a block in every way there is and looks at all that comes out.
+pub fn decode(header: &BlockHeader, block: &[u8]) {
+    let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
+    for streams in [Streams::Meta, Streams::Keys, Streams::All] {
+        if decoder
+            .decode(header, block, streams, &mut columns)
+            .is_err()
+        {
+            assert!(columns.is_empty(), "an error leaves no record");
+            continue;
+        }
+        assert_eq!(columns.len(), header.record_count as usize);
+        let offsets = header.base_offset..header.end_offset;
+        let times = header.min_timestamp..=header.max_timestamp;
+        for record in columns.iter() {
+            assert!(
+                offsets.contains(&record.offset),
+                "an offset outside the coverage"
+            );
+            assert!(
+                times.contains(&record.timestamp),
+                "a timestamp outside the bounds"
+            );
+            let headers = record
+                .headers
+                .clone()
+                .map(|header| header.name.len())
+                .sum::<usize>();
+            std::hint::black_box((record.key, record.value, headers));
+        }
+    }
+}

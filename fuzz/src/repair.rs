@@ -1,0 +1,69 @@
+//! Checksums made to match whatever the bytes are now. What is too short to have them stays as it is.
+
+use kbk_format::layout::{
+    block_header, block_header_length, file_header, section, stream_entry, trailer,
+};
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .copied()
+        .map(u32::from_le_bytes)
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u32) {
+    if let Some(place) = bytes.get_mut(at..at + 4) {
+        place.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// The checksums of the streams and the header of the block that `block` begins with.
+pub fn repair_block(block: &mut [u8]) -> Option<()> {
+    let streams = usize::from(*block.get(block_header::STREAM_COUNT)?);
+    let header_length = block_header_length(streams);
+    let mut stored_at = header_length;
+    for entry in (0..streams).map(|i| block_header::LENGTH + i * stream_entry::LENGTH) {
+        let length = u32_at(block, entry + stream_entry::STORED_LENGTH)? as usize;
+        let Some(stored) = block.get(stored_at..stored_at.checked_add(length)?) else {
+            break;
+        };
+        let crc = crc32c::crc32c(stored);
+        put(block, entry + stream_entry::STORED_CRC, crc);
+        stored_at += length;
+    }
+    let crc = crc32c::crc32c(block.get(block_header::SALT..header_length)?);
+    put(block, block_header::HEADER_CRC, crc);
+    Some(())
+}
+
+/// The checksums of header copy, footer and trailer, and of each block that stands where a header says so.
+pub fn repair_segment(bytes: &mut [u8]) -> Option<()> {
+    for at in (0..bytes.len()).step_by(64) {
+        let block = bytes.get_mut(at..)?;
+        if block.starts_with(b"KBLK") {
+            repair_block(block);
+        }
+    }
+    let trailer_at = bytes.len().checked_sub(trailer::LENGTH)?;
+    let (rest, end) = bytes.split_at_mut(trailer_at);
+    let footer_length = u32_at(end, trailer::FOOTER_LENGTH)? as usize;
+    let footer = rest.get_mut(trailer_at.checked_sub(footer_length)?..)?;
+    if let Some(crc) = repair_header_copy(footer) {
+        put(end, trailer::HEADER_CRC, crc);
+    }
+    put(end, trailer::FOOTER_CRC, crc32c::crc32c(footer));
+    let crc = crc32c::crc32c(&end[..trailer::TRAILER_CRC]);
+    put(end, trailer::TRAILER_CRC, crc);
+    Some(())
+}
+
+/// The checksum of the file header's copy, which is the first section's payload.
+fn repair_header_copy(footer: &mut [u8]) -> Option<u32> {
+    let copy = footer.get_mut(section::LENGTH..)?;
+    let length = u32_at(copy, file_header::HEADER_LENGTH)? as usize;
+    let crc_at = length.checked_sub(4)?;
+    let crc = crc32c::crc32c(copy.get(..crc_at)?);
+    put(copy, crc_at, crc);
+    Some(crc)
+}

@@ -1,0 +1,66 @@
+//! Opening a segment from its last bytes, searching it, reading all its blocks, verifying it.
+#![no_main]
+
+use kbk_format::layout::TAIL_LENGTH;
+use kbk_format::{Open, Segment, verify};
+use kbk_fuzz::{decode, repair_segment, with_ceiling};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    read(data);
+    let mut repaired = data.to_vec();
+    if repair_segment(&mut repaired).is_some() {
+        read(&repaired);
+    }
+});
+
+fn read(bytes: &[u8]) {
+    with_ceiling(bytes, || {
+        let _ = verify::verify_whole(bytes, true);
+        let tail = bytes.len().saturating_sub(TAIL_LENGTH as usize / 64);
+        let segment = match Segment::open(&bytes[tail..], bytes.len() as u64) {
+            Ok(Open::Ready(segment)) => *segment,
+            Ok(Open::Need(range)) => {
+                assert!(range.end == bytes.len() as u64 && range.start < tail as u64);
+                let Ok(Open::Ready(segment)) =
+                    Segment::open(&bytes[range.start as usize..], range.end)
+                else {
+                    return;
+                };
+                *segment
+            }
+            Err(_) => return,
+        };
+        search(&segment);
+        for number in 0..segment.index().entries().len() {
+            let range = segment
+                .index()
+                .range(number..number + 1)
+                .expect("a block of the index");
+            let block = &bytes[range.start as usize..range.end as usize];
+            if let Ok(found) = segment.block(number, block) {
+                decode(found.header(), block);
+            }
+        }
+    });
+}
+
+/// Asks for every offset and time that the index names.
+fn search(segment: &Segment) {
+    let index = segment.index();
+    for entry in index.entries() {
+        let found = index.block_of_offset(entry.base_offset);
+        assert_eq!(
+            found.is_some(),
+            segment.coverage().contains(&entry.base_offset)
+        );
+        for time in [entry.min_timestamp, entry.max_timestamp] {
+            let found = index
+                .block_of_time(time)
+                .map(|block| index.entries()[block]);
+            assert!(found.is_none_or(|entry| entry.max_timestamp >= time));
+        }
+        let blocks = index.blocks_of_times(entry.min_timestamp, entry.max_timestamp);
+        std::hint::black_box((blocks.count(), segment.gaps().reason(entry.base_offset)));
+    }
+}

@@ -1,0 +1,147 @@
+//! `kbk demo` as a stranger runs it: again in the same folder, in a folder of somebody else, interrupted.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn kbk(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kbk"));
+    command
+        .current_dir(folder)
+        .env_remove("KBK_REPO")
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, words: &[&str]) -> Output {
+    kbk(folder).args(words).output().unwrap()
+}
+
+/// What a successful call prints on stdout.
+fn stdout(output: &Output) -> &str {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {stderr}", output.status);
+    assert_eq!(stderr, "", "nothing alarms the reader");
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn step<'a>(report: &'a Value, name: &str) -> Vec<&'a Value> {
+    report["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|step| step["step"] == name)
+        .collect()
+}
+
+#[test]
+fn it_works_again_when_run_again_and_its_advice_can_be_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = run(folder.path(), &["demo", "a demo"]);
+    assert!(
+        stdout(&text).contains("Everything came back as it was"),
+        "{}",
+        stdout(&text)
+    );
+
+    let report: Value =
+        serde_json::from_str(stdout(&run(folder.path(), &["--json", "demo", "a demo"]))).unwrap();
+    assert_eq!(report["repository"], "a demo");
+    assert_eq!(report["wrong"], Value::Array(vec![]));
+    assert_eq!(step(&report, "started")[0]["replaced"], true);
+    let added: Vec<_> = step(&report, "backed_up")
+        .iter()
+        .map(|step| step["records"].as_u64().unwrap())
+        .collect();
+    assert_eq!(
+        added,
+        [15_000, 5_000],
+        "the second snapshot adds what is new"
+    );
+    assert_eq!(step(&report, "compared")[0]["records"], 20_000);
+    let planned = step(&report, "planned_until")[0];
+    assert_eq!(planned["planned"], planned["expected"]);
+    assert!(planned["behind_newer"].as_u64().unwrap() > 0);
+
+    let next = report["next"].as_array().unwrap();
+    assert_eq!(next.len(), 5);
+    for command in next {
+        let command = command.as_str().unwrap();
+        let output = Command::new("sh")
+            .args(["-c", command])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(!stdout(&output).is_empty(), "{command}");
+    }
+}
+
+#[test]
+fn what_it_did_not_make_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let refused = |what: &str| {
+        let output = run(folder.path(), &["demo", "dir"]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.contains(what) && stderr.contains("name a new"),
+            "{stderr}"
+        );
+    };
+    fs::create_dir(path("dir")).unwrap();
+    fs::write(path("dir/thesis.tex"), "four years").unwrap();
+    refused("thesis.tex");
+    assert_eq!(
+        fs::read_to_string(path("dir/thesis.tex")).unwrap(),
+        "four years"
+    );
+
+    fs::remove_file(path("dir/thesis.tex")).unwrap();
+    stdout(&run(folder.path(), &["demo", "dir"]));
+    fs::write(path("dir/data/thesis.tex"), "four years").unwrap();
+    refused("thesis.tex");
+    fs::remove_file(path("dir/data/thesis.tex")).unwrap();
+
+    // A repository of which nothing says that it is a demo's.
+    fs::rename(path("dir/kbk-demo.json"), path("marker")).unwrap();
+    refused("a repository");
+    fs::rename(path("marker"), path("dir/kbk-demo.json")).unwrap();
+    assert!(
+        stdout(&run(folder.path(), &["-r", "dir", "verify", "--full"])).contains("20,000 records")
+    );
+
+    fs::write(path("dir/kbk.json"), "{}").unwrap();
+    refused("damaged");
+}
+
+#[test]
+fn a_signal_ends_it_and_the_next_one_starts_afresh() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = kbk(folder.path())
+        .arg("demo")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().starts_with("started"));
+    let sent = Command::new("kill")
+        .args(["-s", "INT", &demo.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    let mut stderr = String::new();
+    demo.stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut stderr)
+        .unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(130), "{stderr}");
+    assert!(!lines.any(|line| line.unwrap().contains("Everything")));
+
+    assert!(stdout(&run(folder.path(), &["demo"])).contains("Everything came back"));
+}
