@@ -43,8 +43,17 @@ impl PartitionFile {
     /// # Errors
     ///
     /// [`ViewError::NoSizes`], or as [`SegmentReader::open`].
-    pub async fn open(store: &Store, place: &Place, entries: &[SegmentEntry], view: View) -> Result<Self, ViewError> {
-        let mut file = PartitionFile { view, segments: Vec::new(), blocks: Vec::new() };
+    pub async fn open(
+        store: &Store,
+        place: &Place,
+        entries: &[SegmentEntry],
+        view: View,
+    ) -> Result<Self, ViewError> {
+        let mut file = PartitionFile {
+            view,
+            segments: Vec::new(),
+            blocks: Vec::new(),
+        };
         for entry in entries {
             let reader = SegmentReader::open(store, place, entry).await?;
             file.add(reader)?;
@@ -56,11 +65,17 @@ impl PartitionFile {
         let start = self.size();
         let segment = self.segments.len();
         let Some(sizes) = reader.segment().rendered_sizes() else {
-            return Err(ViewError::NoSizes { key: reader.key().to_string() });
+            return Err(ViewError::NoSizes {
+                key: reader.key().to_string(),
+            });
         };
         let blocks = sizes.ends().iter().enumerate();
         let view = self.view as usize;
-        self.blocks.extend(blocks.map(|(block, ends)| BlockText { segment, block, end: start + ends[view] }));
+        self.blocks.extend(blocks.map(|(block, ends)| BlockText {
+            segment,
+            block,
+            end: start + ends[view],
+        }));
         self.segments.push(reader);
         Ok(())
     }
@@ -82,13 +97,24 @@ impl PartitionFile {
         let mut columns = Columns::new();
         let mut text = Vec::new();
         let mut out = Vec::new();
-        let first = self.blocks.partition_point(|block| block.end <= range.start);
+        let first = self
+            .blocks
+            .partition_point(|block| block.end <= range.start);
         for (number, block) in self.blocks.iter().enumerate().skip(first) {
-            let start = number.checked_sub(1).map_or(0, |before| self.blocks[before].end);
+            let start = number
+                .checked_sub(1)
+                .map_or(0, |before| self.blocks[before].end);
             if start >= range.end {
                 break;
             }
-            self.render(block, block.end - start, &mut decoder, &mut columns, &mut text).await?;
+            self.render(
+                block,
+                block.end - start,
+                &mut decoder,
+                &mut columns,
+                &mut text,
+            )
+            .await?;
             let from = range.start.max(start) - start;
             let to = range.end.min(block.end) - start;
             // Both are at most the length of `text`, which is in memory.
@@ -109,16 +135,29 @@ impl PartitionFile {
         let reader = &self.segments[block.segment];
         let bytes = reader.read(block.block..block.block + 1).await?;
         let damaged = |error: FormatError| reader.damaged(error);
-        let stored = reader.segment().block(block.block, &bytes).map_err(damaged)?;
-        stored.decode(decoder, Streams::All, columns).map_err(damaged)?;
+        let stored = reader
+            .segment()
+            .block(block.block, &bytes)
+            .map_err(damaged)?;
+        stored
+            .decode(decoder, Streams::All, columns)
+            .map_err(damaged)?;
         for record in columns.iter() {
             self.view.render(&record, text);
         }
         if text.len() as u64 == expected {
             return Ok(());
         }
-        let detail = format!("it renders to {} bytes, its segment states {expected}", text.len());
-        let error = FormatError::new(ErrorClass::Inconsistent, "block", stored.header().position, detail);
+        let detail = format!(
+            "it renders to {} bytes, its segment states {expected}",
+            text.len()
+        );
+        let error = FormatError::new(
+            ErrorClass::Inconsistent,
+            "block",
+            stored.header().position,
+            detail,
+        );
         Err(damaged(error).into())
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use kbk_format::render::View;
 use kbk_format::repo::{Hex, Id, Key, Place, SegmentEntry, Store, Uploaded};
 use kbk_format::{
-    Compression, FileHeader, GapReason, Header, Headers, IsolationLevel, Record, SegmentWriter, TimestampType,
-    WriterOptions,
+    Compression, FileHeader, GapReason, Header, Headers, IsolationLevel, Record, SegmentWriter,
+    TimestampType, WriterOptions,
 };
 use kbk_fuse::view::PartitionFile;
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::ObjectStoreExt;
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
@@ -30,14 +30,27 @@ fn value(offset: i64) -> Option<Vec<u8>> {
 
 fn with_record<T>(offset: i64, give: impl FnOnce(&Record<'_>) -> T) -> T {
     let (key, value) = (offset.to_string(), value(offset));
-    let headers = [Header { name: b"n", value: None }, Header { name: b"n", value: Some(&[0x80]) }];
+    let headers = [
+        Header {
+            name: b"n",
+            value: None,
+        },
+        Header {
+            name: b"n",
+            value: Some(&[0x80]),
+        },
+    ];
     give(&Record {
         offset,
         timestamp: 1_000 - offset,
         control: false,
         key: (offset % 3 > 0).then_some(key.as_bytes()),
         value: value.as_deref(),
-        headers: if offset % 2 > 0 { Headers::Slice(&headers) } else { Headers::EMPTY },
+        headers: if offset % 2 > 0 {
+            Headers::Slice(&headers)
+        } else {
+            Headers::EMPTY
+        },
     })
 }
 
@@ -58,15 +71,30 @@ async fn partition(objects: &InMemory, place: &Place) -> Vec<SegmentEntry> {
             writer: None,
             created_at: None,
         };
-        let options = WriterOptions { compression: Compression::Zstd(1), block_bytes: 700 };
+        let options = WriterOptions {
+            compression: Compression::Zstd(1),
+            block_bytes: 700,
+        };
         let mut writer = SegmentWriter::new(Vec::new(), header, options).unwrap();
         for offset in base..end {
             with_record(offset, |record| writer.push(record)).unwrap();
         }
         let (bytes, sealed) = writer.seal(end, GapReason::NotDelivered).unwrap();
-        let uploaded = Uploaded { sha256: Hex([0; 32]), size: sealed.file_length };
-        let entry = SegmentEntry::new(place, &sealed.header, &sealed.statistics, sealed.footer_position, uploaded);
-        objects.put(&Path::from(entry.key.as_str()), bytes.into()).await.unwrap();
+        let uploaded = Uploaded {
+            sha256: Hex([0; 32]),
+            size: sealed.file_length,
+        };
+        let entry = SegmentEntry::new(
+            place,
+            &sealed.header,
+            &sealed.statistics,
+            sealed.footer_position,
+            uploaded,
+        );
+        objects
+            .put(&Path::from(entry.key.as_str()), bytes.into())
+            .await
+            .unwrap();
         entries.push(entry);
     }
     entries
@@ -104,19 +132,35 @@ proptest! {
 
 #[tokio::test]
 async fn a_damaged_block_fails_and_its_neighbours_read() {
-    let place = Place { topic: "orders".parse().unwrap(), topic_id: Id::ZERO, partition: 0 };
+    let place = Place {
+        topic: "orders".parse().unwrap(),
+        topic_id: Id::ZERO,
+        partition: 0,
+    };
     let objects = Arc::new(InMemory::new());
     let entries = partition(&objects, &place).await;
     let key = Path::from(Key::segment(&place, 0, &entries[0].segment_id).to_string());
-    let mut bytes = objects.get(&key).await.unwrap().bytes().await.unwrap().to_vec();
+    let mut bytes = objects
+        .get(&key)
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap()
+        .to_vec();
     let header_length = 128 + 192 + 40;
     bytes[header_length] ^= 1;
     objects.put(&key, bytes.into()).await.unwrap();
     let store = Store::new(objects, "memory");
-    let file = PartitionFile::open(&store, &place, &entries, View::Values).await.unwrap();
+    let file = PartitionFile::open(&store, &place, &entries, View::Values)
+        .await
+        .unwrap();
     let error = file.read_at(0..1).await.unwrap_err().to_string();
     assert!(error.contains("orders/"), "{error}");
     let size = file.size();
     let whole = rendering(View::Values);
-    assert_eq!(file.read_at(size - 10..size).await.unwrap(), &whole[whole.len() - 10..]);
+    assert_eq!(
+        file.read_at(size - 10..size).await.unwrap(),
+        &whole[whole.len() - 10..]
+    );
 }
