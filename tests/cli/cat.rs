@@ -1,0 +1,136 @@
+//! `kbk cat`.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::call::kbk;
+use crate::world::{World, key_of, value_of};
+
+fn offsets(lines: &[Value]) -> Vec<i64> {
+    lines
+        .iter()
+        .map(|line| line["offset"].as_i64().unwrap())
+        .collect()
+}
+
+#[test]
+fn records_are_lines_of_json_in_order() {
+    let world = World::sample();
+    let ended = world.kbk(&["cat", "orders"]);
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+    let lines = ended.json_lines();
+    assert_eq!(lines.len(), 1_200);
+    for (i, line) in lines.iter().enumerate() {
+        let (partition, offset) = (i / 600, (i % 600) as i64);
+        assert_eq!(line["topic"], "orders");
+        assert_eq!(line["partition"], partition);
+        assert_eq!(line["offset"], offset);
+        assert_eq!(line["timestamp"], 1_000 + offset * 10);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        assert_eq!(line["key"], text(key_of(offset)));
+        assert_eq!(line["value"], text(value_of(offset)));
+        assert_eq!(line["headers"], serde_json::json!([]));
+    }
+    assert_eq!(world.kbk(&["cat", "orders", "--json"]).stdout, ended.stdout);
+}
+
+#[test]
+fn a_choice_by_partition_offset_time_and_number() {
+    let world = World::sample();
+    let chosen = |words: &[&str]| {
+        let ended = world.kbk(&[&["cat", "orders", "-p", "1"], words].concat());
+        assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
+        let lines = ended.json_lines();
+        assert!(lines.iter().all(|line| line["partition"] == 1));
+        offsets(&lines)
+    };
+    assert_eq!(chosen(&["--offset", "199", "-n", "3"]), [199, 200, 201]);
+    assert_eq!(chosen(&["--offset", "-2"]), [598, 599]);
+    assert_eq!(chosen(&["--offset", "last"]), [599]);
+    assert_eq!(
+        chosen(&["--from-offset", "398", "--to-offset", "401"]),
+        [398, 399, 400, 401]
+    );
+    assert_eq!(chosen(&["--to-offset", "1"]), [0, 1]);
+    assert_eq!(
+        chosen(&["--since", "@1020ms", "--until", "@1040ms"]),
+        [2, 3, 4]
+    );
+    assert_eq!(chosen(&["--until", "@0"]), [0; 0]);
+    assert_eq!(chosen(&["-n", "0"]), [0; 0]);
+    assert_eq!(chosen(&["--offset", "600"]), [0; 0], "behind the end");
+
+    let ended = world.kbk(&["cat", "payments", "--snapshot", "1"]);
+    assert_eq!(ended.json_lines().len(), 100, "the second snapshot has 250");
+    assert_eq!(
+        world
+            .kbk(&["cat", "payments", "-n", "7"])
+            .json_lines()
+            .len(),
+        7
+    );
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let world = World::sample();
+    for (words, code, said) in [
+        (&["cat", "order"][..], 1, "`orders`"),
+        (&["cat", "orders", "-p", "2"], 1, "2 partitions"),
+        (&["cat", "orders", "--snapshot", "9"], 1, "no snapshot 9"),
+        (
+            &["cat", "orders", "--since", "@2", "--until", "@1"],
+            2,
+            "--since is later",
+        ),
+        (&["cat", "orders", "--since", "yesterday"], 2, "not a time"),
+        (&["cat", "orders", "--offset", "x"], 2, "not an offset"),
+    ] {
+        let ended = world.kbk(words);
+        assert_eq!(ended.code, Some(code), "{words:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(said), "{words:?}: {}", ended.stderr);
+        assert!(ended.stdout.is_empty());
+    }
+}
+
+#[test]
+fn damage_ends_it_with_an_error_behind_what_is_sound() {
+    let world = World::sample();
+    let entry = &world.entries("orders", 0)[1];
+    world.flip(
+        &entry.key,
+        usize::try_from(entry.footer_position).unwrap() - 100,
+    );
+    let ended = world.kbk(&["cat", "orders"]);
+    assert_eq!(ended.code, Some(1));
+    let found = offsets(&ended.json_lines());
+    assert!((200..400).contains(&found.len()), "{}", found.len());
+    assert!(found.iter().copied().eq(0..found.len() as i64));
+    assert!(ended.stderr.contains(&entry.key), "{}", ended.stderr);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let world = World::new();
+    let rows = (0..20_000).map(|offset| (offset, offset)).collect();
+    world.backup(&[("big", 0, vec![rows])]);
+    let mut command = kbk(&["cat", "big"]);
+    command.env("KBK_REPO", world.path(""));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"offset\":0,"));
+    drop(lines);
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(
+        ended.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+}

@@ -1,0 +1,14 @@
+//! The program as scripts see it: exit codes, stdout, stderr.
+
+#![expect(
+    unreachable_pub,
+    reason = "modules of one test binary share what they need"
+)]
+
+mod call;
+mod cat;
+mod listings;
+mod verify;
+#[expect(dead_code, reason = "it is shared with the tests of the tools")]
+#[path = "../../tools/tests/tools/support/world.rs"]
+mod world;
