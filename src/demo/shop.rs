@@ -325,12 +325,9 @@ mod tests {
     #[test]
     fn every_partition_gets_records_and_every_hard_case_is_there() {
         let (targets, records) = (targets(), day(2_000, 1_700_000_000_000));
-        for target in 0..targets.len() {
-            assert!(
-                records.iter().any(|record| record.target == target),
-                "{:?}",
-                targets[target]
-            );
+        for (number, target) in targets.iter().enumerate() {
+            let in_target = |record: &ShopRecord| record.target == number;
+            assert!(records.iter().any(in_target), "{target:?}");
         }
         let has = |hard: fn(&ShopRecord) -> bool| records.iter().any(hard);
         assert!(has(|record| record.key.is_none()));

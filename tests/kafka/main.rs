@@ -1,4 +1,13 @@
 //! The guarantees of kbk, proved against a real Apache Kafka: one file per guarantee.
 
+mod bad_input;
 mod harness;
+mod incremental;
+mod interruption;
+mod kill;
+mod memory;
+mod open_transactions;
+mod point_in_time;
+mod round_trip;
+mod secure;
 mod support;

@@ -111,6 +111,14 @@ impl Broker {
         }
     }
 
+    /// Removes a partition's log from the disk of a private broker that is stopped: what is left
+    /// after an unclean election of a leader that has nothing.
+    pub(crate) fn remove_log(&mut self, topic: &str, partition: i32) {
+        let data = self.server().folder.path().join("data");
+        let log = data.join(format!("{topic}-{partition}"));
+        fs::remove_dir_all(log).expect("the log is there");
+    }
+
     /// Runs one of Kafka's command-line tools (a Java class) on this broker; gives its output.
     pub(crate) fn tool(&self, class: &str, arguments: &[&str]) -> String {
         let output = java(class)

@@ -31,6 +31,14 @@ pub(crate) fn offsets(broker: &Broker, topic: &str, partition: i32) -> Range<i64
     start..end
 }
 
+/// The number of a topic's partitions; 0 if there is no such topic.
+pub(crate) fn partitions(broker: &Broker, topic: &str) -> i32 {
+    let metadata = consumer(broker)
+        .fetch_metadata(Some(topic), PATIENCE)
+        .expect("metadata");
+    i32::try_from(metadata.topics()[0].partitions().len()).expect("few")
+}
+
 /// The committed records of a range of offsets.
 pub(crate) fn read(
     broker: &Broker,
@@ -60,6 +68,26 @@ pub(crate) fn digest(broker: &Broker, topic: &str, partition: i32) -> Digest {
     });
     let hash = hasher.finish();
     Digest { records, hash }
+}
+
+/// Fails the test unless both topics hold the same records in the same order, partition by
+/// partition; gives their number.
+#[track_caller]
+pub(crate) fn assert_same(broker: &Broker, (one, other): (&str, &str), partitions: i32) -> u64 {
+    let mut records = 0;
+    for partition in 0..partitions {
+        let digests = [one, other].map(|topic| digest(broker, topic, partition));
+        if digests[0] != digests[1] {
+            let [left, right] = [one, other].map(|topic| read_all(broker, topic, partition));
+            let differs = |(a, b): (&OwnedRecord, &OwnedRecord)| a.message != b.message;
+            let first = left.iter().zip(&right).position(differs);
+            let at = first.unwrap_or(left.len().min(right.len()));
+            let (left, right) = (left.get(at), right.get(at));
+            panic!("partition {partition}: {digests:?}; record {at}: {left:#?}, {right:#?}");
+        }
+        records += digests[0].records;
+    }
+    records
 }
 
 /// Hands over the committed records of a range of offsets, which ends at the last stable offset at

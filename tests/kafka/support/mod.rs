@@ -6,9 +6,11 @@ pub(crate) mod process;
 pub(crate) mod produce;
 pub(crate) mod raw;
 pub(crate) mod record;
+pub(crate) mod repo;
 pub(crate) mod samples;
 pub(crate) mod scenarios;
 pub(crate) mod secure;
+pub(crate) mod small_disk;
 pub(crate) mod topics;
 pub(crate) mod wait;
 pub(crate) mod wire;
@@ -16,4 +18,13 @@ pub(crate) mod wire;
 /// True under `make soak`: the same tests with more seeds, kills and data.
 pub(crate) fn soak() -> bool {
     std::env::var_os("KBK_SOAK").is_some_and(|value| value != "0")
+}
+
+/// Another seed in each run; `KBK_TEST_SEED` repeats a run's, which every run prints.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("KBK_TEST_SEED").ok();
+    let given = given.map(|seed| seed.parse().expect("KBK_TEST_SEED is a number"));
+    let seed = given.unwrap_or_else(|| samples::now_ms().cast_unsigned());
+    println!("KBK_TEST_SEED={seed}");
+    seed
 }

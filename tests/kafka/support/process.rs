@@ -34,6 +34,12 @@ impl Finished {
         assert_eq!(self.status.code(), Some(code), "{self:#?}");
         self
     }
+
+    /// The one JSON document on standard output.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
 }
 
 /// The command line of kbk, free of the caller's `KBK_` settings.
@@ -144,7 +150,8 @@ impl Running {
         }
     }
 
-    fn process_id(&self) -> libc::pid_t {
+    /// Its id, its own while `self` lives.
+    pub(crate) fn process_id(&self) -> libc::pid_t {
         self.child.id().cast_signed()
     }
 }

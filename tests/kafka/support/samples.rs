@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use data_encoding::HEXLOWER;
+
 use super::record::{Header, Message};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -104,6 +106,20 @@ pub(crate) fn mixed(seed: u64) -> impl Iterator<Item = Message> {
         headers: (0..random.below(16).saturating_sub(12))
             .map(|_| mixed_header(&mut random))
             .collect(),
+    })
+}
+
+/// An endless stream of JSON documents of about 1 KB, which compress to about half.
+pub(crate) fn documents(seed: u64) -> impl Iterator<Item = Message> {
+    let mut random = Random::new(seed);
+    let now = now_ms();
+    (0..).map(move |number| {
+        let noise = HEXLOWER.encode(&random.bytes(450));
+        let value = format!(r#"{{"order":{number},"state":"shipped","notes":"{noise}"}}"#);
+        Message {
+            key: Some(format!("order-{number}").into_bytes()),
+            ..plain(now + number / 100, &value)
+        }
     })
 }
 

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier,
-    TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic,
+    ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::broker::Broker;
 use super::wait::{self, PATIENCE};
@@ -56,6 +57,30 @@ pub(crate) fn delete(broker: &Broker, name: &str) {
         .expect("the topic is removed");
     wait::until("the topic to be gone", || {
         leaders(broker, name).is_empty().then_some(())
+    });
+}
+
+/// Removes the records of a partition in front of an offset, as retention does.
+pub(crate) fn delete_records(broker: &Broker, (topic, partition): (&str, i32), before: i64) {
+    let mut offsets = TopicPartitionList::new();
+    offsets
+        .add_partition_offset(topic, partition, Offset::Offset(before))
+        .expect("a valid offset");
+    let deleted = block_on(admin(broker).delete_records(&offsets, &options()));
+    let deleted = deleted.expect("the broker answers");
+    deleted.elements()[0].error().expect("records are removed");
+}
+
+/// Gives a topic more partitions, this many in all.
+pub(crate) fn add_partitions(broker: &Broker, name: &str, partitions: usize) {
+    let wanted = NewPartitions::new(name, partitions);
+    let added = block_on(admin(broker).create_partitions([&wanted], &options()));
+    added.expect("the broker answers")[0]
+        .as_ref()
+        .expect("partitions are added");
+    wait::until("a leader for every partition", || {
+        let leaders = leaders(broker, name);
+        (leaders.len() == partitions && leaders.iter().all(|&leader| leader >= 0)).then_some(())
     });
 }
 
