@@ -1,4 +1,21 @@
 //! kbk: back up and restore Apache Kafka.
+//!
+//! ```text
+//! cluster --kafka::Source--> backup --segments, pages, snapshot--> repository --tools--> verify, ls, cat, inspect
+//! cluster <--kafka::Producer-- restore <--selection, reader------- repository
+//! ```
+//!
+//! The format and the repository are the crate `kbk-format`, what reads a repository is `kbk-tools`; here is what needs a cluster, and
+//! the program.
+//!
+//! | to | see |
+//! |---|---|
+//! | know the words of a call, and how the program answers | [`cli`], [`commands`] |
+//! | read a cluster into a repository | [`backup`] |
+//! | write a snapshot into a cluster | [`restore`] |
+//! | see both at work on a broker in this process | [`demo`] |
+//! | talk to Kafka | [`kafka`], the one place that names its client |
+
 pub mod backup;
 pub mod cli;
 pub mod commands;

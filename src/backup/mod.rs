@@ -8,13 +8,13 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`plan`] | decides, without touching anything |
-//! | [`survey`] | asks the cluster what the plan is made from |
-//! | [`adopt`] | takes over what an interrupted run left |
-//! | [`pipeline`] | runs the plan on all cores with bounded memory |
-//! | [`feeder`] | one source's records into blocks |
-//! | [`partition`] | one partition's blocks, in order, into segments |
-//! | [`run`] | all of it, and the report |
+//! | `plan` | decides, without touching anything |
+//! | `survey` | asks the cluster what the plan is made from |
+//! | `adopt` | takes over what an interrupted run left |
+//! | `pipeline` | runs the plan on all cores with bounded memory |
+//! | `feeder` | one source's records into blocks |
+//! | `partition` | one partition's blocks, in order, into segments |
+//! | `run` | all of it, and the report |
 
 mod adopt;
 mod feeder;

@@ -13,12 +13,12 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`run`] | the steps in their order |
-//! | [`shop`] | the records |
-//! | [`folder`] | what may be in DIR, and what of it may be replaced |
-//! | [`compare`] | reads topics back, and says where they differ |
-//! | [`report`] | what was done, for people and as JSON |
-//! | [`shell`] | commands to try next, as they can be typed |
+//! | `run` | the steps in their order |
+//! | `shop` | the records |
+//! | `folder` | what may be in DIR, and what of it may be replaced |
+//! | `compare` | reads topics back, and says where they differ |
+//! | `report` | what was done, for people and as JSON |
+//! | `shell` | commands to try next, as they can be typed |
 
 mod compare;
 mod folder;

@@ -9,10 +9,10 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`plan`] | topics, partitions, counts |
-//! | [`preflight`] | what would go wrong, all of it at once, before anything is written |
-//! | [`config`] | which configuration a topic has while it is filled, and afterwards |
-//! | [`apply`] | does it |
+//! | `plan` | topics, partitions, counts |
+//! | `preflight` | what would go wrong, all of it at once, before anything is written |
+//! | `config` | which configuration a topic has while it is filled, and afterwards |
+//! | `apply` | does it |
 
 mod apply;
 mod config;

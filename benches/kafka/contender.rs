@@ -1,0 +1,117 @@
+//! The least that anyone can do the same work for, as processes of their own: this binary, started again with a word.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::support::broker::Broker;
+use crate::support::produce::Producer;
+use crate::workload::Workload;
+
+/// Long enough for a broker that is busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Does what the words say; false where they are none of ours.
+pub(crate) fn run(words: &[&str]) -> bool {
+    match words {
+        ["consume", topic, partitions] => consume(topic, number(partitions)),
+        ["produce", topic, partitions, bytes] => produce(topic, number(partitions), number(bytes)),
+        ["zstd", level, bytes] => zstd(number(level), number(bytes)),
+        ["crc", folder] => {
+            let checksum = crc(Path::new(folder)).expect("the repository can be read");
+            println!("{checksum:08x}");
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn number<T: std::str::FromStr<Err: std::fmt::Debug>>(word: &str) -> T {
+    word.parse().expect("a number")
+}
+
+/// A bare librdkafka consumer: takes every record of the topic and drops it.
+fn consume(topic: &str, partitions: i32) {
+    let consumer: BaseConsumer = Broker::shared()
+        .client()
+        // Never joined: partitions are assigned by hand.
+        .set("group.id", "kbk-bench")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("check.crcs", "true")
+        .create()
+        .expect("a consumer");
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..partitions {
+        let added = assignment.add_partition_offset(topic, partition, Offset::Beginning);
+        added.expect("a valid offset");
+    }
+    consumer.assign(&assignment).expect("assigned");
+    let mut unfinished = partitions;
+    while unfinished > 0 {
+        match consumer.poll(PATIENCE).expect("a record in time") {
+            Ok(_) => {}
+            Err(KafkaError::PartitionEOF(_)) => unfinished -= 1,
+            Err(error) => panic!("{topic} cannot be read: {error}"),
+        }
+    }
+}
+
+/// A bare idempotent librdkafka producer, with acknowledgements of all replicas.
+pub(crate) fn produce(topic: &str, partitions: i32, bytes: u64) {
+    let workload = Workload::new();
+    let producer = Producer::new(Broker::shared(), "none");
+    for (message, partition) in workload.messages(bytes).zip((0..partitions).cycle()) {
+        producer.send(topic, partition, message);
+    }
+    producer.flush();
+}
+
+/// zstd over the same bytes in one thread, 1 MiB at a time.
+fn zstd(level: i32, bytes: u64) {
+    let raw = Workload::new().distinct_bytes();
+    let mut context = zstd_safe::CCtx::create();
+    let mut compressed = Vec::with_capacity(zstd_safe::compress_bound(1 << 20));
+    let mut left = bytes;
+    for block in raw.chunks(1 << 20).cycle() {
+        if left == 0 {
+            break;
+        }
+        context
+            .compress(&mut compressed, block, level)
+            .expect("there is room");
+        left = left.saturating_sub(block.len() as u64);
+    }
+}
+
+/// Reads all files in the folder once and computes the CRC-32C over their bytes.
+fn crc(folder: &Path) -> io::Result<u32> {
+    let mut checksum = 0;
+    for entry in folder.read_dir()? {
+        let path = entry?.path();
+        let of_entry = if path.is_dir() {
+            crc(&path)?
+        } else {
+            crc_of_file(&path)?
+        };
+        checksum ^= of_entry;
+    }
+    Ok(checksum)
+}
+
+fn crc_of_file(path: &Path) -> io::Result<u32> {
+    let (mut file, mut checksum) = (File::open(path)?, 0);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(checksum),
+            length => checksum = crc32c::crc32c_append(checksum, &buffer[..length]),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! A second backup adds what is new, all of it, and nothing else; what the cluster no longer has is
+//! named.
+
+use serde_json::{Value, json};
+
+use crate::support::broker::Broker;
+use crate::support::process::run;
+use crate::support::produce::{produce, produce_bulk};
+use crate::support::record::{Message, messages};
+use crate::support::repo::Repo;
+use crate::support::{consume, samples, topics};
+
+fn some(count: usize, seed: u64) -> Vec<Message> {
+    samples::mixed(seed).take(count).collect()
+}
+
+fn backup(repo: &Repo, broker: &Broker, pattern: &str, code: i32) -> Value {
+    let finished = run(&mut repo.backup(broker, &["--topic", pattern]));
+    finished.expect_code(code).json()
+}
+
+#[test]
+fn a_second_backup_adds_only_what_is_new() {
+    let broker = Broker::shared();
+    let topic = topics::unique("growing");
+    topics::create(broker, &topic, 3, &[]);
+    produce_bulk(broker, "none", (&topic, 2), some(1000, 1));
+    let repo = Repo::new();
+    let first = backup(&repo, broker, &topic, 0);
+    let before = repo.segments();
+    assert_eq!(
+        (&first["records"], &first["segments"]),
+        (&json!(1000), &json!(2))
+    );
+    assert_eq!(first["stored_bytes"], before.values().sum::<u64>());
+
+    let nothing = backup(&repo, broker, &topic, 0);
+    assert_eq!(
+        (&nothing["records"], &nothing["segments"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(nothing["stored_bytes"], 0);
+    assert_eq!(repo.segments(), before);
+
+    produce(broker, "gzip", (&topic, 1), &some(300, 2));
+    let third = backup(&repo, broker, &topic, 0);
+    assert_eq!(
+        (&third["records"], &third["segments"]),
+        (&json!(300), &json!(1))
+    );
+    let mut added = repo.segments();
+    assert!(
+        before
+            .iter()
+            .all(|(path, &bytes)| added.remove(path) == Some(bytes))
+    );
+    assert_eq!(added.len(), 1);
+    assert_eq!(third["stored_bytes"], added.values().sum::<u64>());
+    assert_eq!(repo.verify()["records"], 1300);
+    let target = format!("{topic}-restored");
+    repo.restore_as(broker, &[(&topic, &target)]);
+    assert_eq!(consume::assert_same(broker, (&topic, &target), 3), 1300);
+}
+
+#[test]
+fn new_partitions_and_new_topics_are_seen() {
+    let broker = Broker::shared();
+    let old = topics::unique("seen");
+    let (pattern, new) = (format!("{old}*"), format!("{old}-new"));
+    topics::create(broker, &old, 1, &[]);
+    produce(broker, "none", (&old, 0), &some(100, 1));
+    let repo = Repo::new();
+    backup(&repo, broker, &pattern, 0);
+
+    topics::add_partitions(broker, &old, 3);
+    produce(broker, "none", (&old, 2), &some(50, 2));
+    topics::create(broker, &new, 2, &[]);
+    produce(broker, "none", (&new, 1), &some(70, 3));
+    let second = backup(&repo, broker, &pattern, 0);
+    assert_eq!(
+        (&second["topics"], &second["partitions"]),
+        (&json!(2), &json!(5))
+    );
+    assert_eq!(
+        (&second["records"], &second["segments"]),
+        (&json!(120), &json!(2))
+    );
+    repo.verify();
+    for (topic, partitions) in [(&old, 3), (&new, 2)] {
+        let target = format!("{topic}-restored");
+        repo.restore_as(broker, &[(topic, &target)]);
+        consume::assert_same(broker, (topic, &target), partitions);
+        assert_eq!(consume::partitions(broker, &target), partitions);
+    }
+}
+
+#[test]
+fn a_recreated_topic_is_kept_beside_the_old_one() {
+    let broker = Broker::shared();
+    let topic = topics::unique("again");
+    let pattern = format!("{topic}*");
+    topics::create(broker, &format!("{topic}-other"), 1, &[]);
+    topics::create(broker, &topic, 1, &[]);
+    let (old, new) = (some(500, 1), some(200, 2));
+    produce(broker, "none", (&topic, 0), &old);
+    let repo = Repo::new();
+    backup(&repo, broker, &pattern, 0);
+
+    topics::delete(broker, &topic);
+    topics::create(broker, &topic, 1, &[]);
+    produce(broker, "none", (&topic, 0), &new);
+    let second = backup(&repo, broker, &pattern, 0);
+    assert_eq!(second["records"], 200);
+    assert_eq!(
+        second["findings"],
+        json!([{ "finding": "recreated", "topic": topic }])
+    );
+
+    topics::delete(broker, &topic);
+    let third = backup(&repo, broker, &pattern, 0);
+    assert_eq!(
+        third["findings"],
+        json!([{ "finding": "deleted", "topic": topic }])
+    );
+    assert_eq!(repo.verify()["records"], 700);
+
+    // Named, a topic that is gone comes back as it was last; and as it was in any snapshot.
+    for (snapshot, expected) in [("1", &old), ("2", &new), ("latest", &new)] {
+        let target = format!("{topic}-of-{snapshot}");
+        let map = format!("{topic}={target}");
+        let words = ["--topic", &topic, "--map", &map, "--snapshot", snapshot];
+        run(&mut repo.restore(broker, &words)).expect_code(0);
+        let restored = messages(consume::read_all(broker, &target, 0));
+        assert!(restored == *expected, "snapshot {snapshot}");
+    }
+}
+
+#[test]
+fn what_was_deleted_before_it_was_read_is_a_recorded_loss() {
+    let broker = Broker::shared();
+    let topic = topics::unique("overtaken");
+    topics::create(broker, &topic, 1, &[]);
+    let all = some(200, 1);
+    produce(broker, "none", (&topic, 0), &all[..100]);
+    let repo = Repo::new();
+    backup(&repo, broker, &topic, 0);
+
+    produce(broker, "none", (&topic, 0), &all[100..]);
+    topics::delete_records(broker, (&topic, 0), 150);
+    let second = backup(&repo, broker, &topic, 3);
+    let lost = json!([{
+        "finding": "lost", "topic": topic, "partition": 0, "from_offset": 100, "to_offset": 150
+    }]);
+    assert_eq!(second["findings"], lost);
+    assert_eq!(second["records"], 50);
+    repo.verify_by_spec();
+    assert_eq!(backup(&repo, broker, &topic, 0)["findings"], json!([]));
+
+    let offsets = repo
+        .read_by_spec(&topic, 0)
+        .into_iter()
+        .map(|(offset, _)| offset);
+    assert!(offsets.eq((0..100).chain(150..200)));
+    let target = format!("{topic}-restored");
+    repo.restore_as(broker, &[(&topic, &target)]);
+    let restored = messages(consume::read_all(broker, &target, 0));
+    assert!(restored == [&all[..100], &all[150..]].concat());
+}
+
+#[test]
+fn a_log_that_ends_below_the_backup_is_reported() {
+    let mut broker = Broker::start(&[]);
+    topics::create(&broker, "cut", 1, &[]);
+    let old = some(100, 1);
+    produce(&broker, "none", ("cut", 0), &old);
+    let repo = Repo::new();
+    backup(&repo, &broker, "cut", 0);
+
+    broker.stop();
+    broker.remove_log("cut", 0);
+    broker.restart();
+    produce(&broker, "none", ("cut", 0), &some(30, 2));
+    let second = backup(&repo, &broker, "cut", 3);
+    let truncated = json!([{
+        "finding": "truncated", "topic": "cut", "partition": 0,
+        "stored_end_offset": 100, "high_watermark": 30
+    }]);
+    assert_eq!(second["findings"], truncated);
+    assert_eq!(second["records"], 0);
+    let kept = repo
+        .read_by_spec("cut", 0)
+        .into_iter()
+        .map(|(_, message)| message);
+    assert!(kept.eq(old), "what is stored is not touched");
+}

@@ -1,0 +1,183 @@
+//! SIGINT and SIGTERM at any moment: what is open is sealed and committed, and the next run goes on.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::broker::Broker;
+use crate::support::process::{Finished, Running, run};
+use crate::support::produce::produce_bulk;
+use crate::support::repo::{Repo, kbk_on};
+use crate::support::samples::Random;
+use crate::support::{consume, samples, seed, soak, topics, wait};
+
+const RECORDS: usize = 60_000;
+const SIGNALS: [(libc::c_int, i32); 2] = [(libc::SIGINT, 130), (libc::SIGTERM, 143)];
+
+#[test]
+fn an_interrupted_backup_goes_on_where_it_stopped() {
+    let broker = Broker::shared();
+    let topic = filled_topic(broker);
+    let backup = |repo: &Repo| repo.backup(broker, &["--topic", &topic, "--segment-size", "1MiB"]);
+    let whole = time_of(&mut backup(&Repo::new()));
+    let mut random = Random::new(seed());
+    for (signal, code) in rounds() {
+        let repo = Repo::new();
+        let moment = Duration::from_micros(random.below(whole.as_micros() as u64));
+        let stopped = stop_after(moment, signal, &mut backup(&repo));
+        println!(
+            "signal {signal} after {moment:?} of {whole:?}: {}",
+            stopped.status
+        );
+        let mut already = 0;
+        if ended_by(&stopped, signal, code) && stopped.status.code() == Some(code) {
+            let report = stopped.json();
+            assert_eq!(report["interrupted"], true);
+            assert!(
+                stopped.stderr.contains("run the same backup again"),
+                "{stopped:#?}"
+            );
+            already = report["records"].as_u64().expect("a number");
+            assert_eq!(
+                repo.verify()["records"],
+                already,
+                "what was read is committed"
+            );
+        } else if stopped.status.success() {
+            already = RECORDS as u64;
+        }
+        let report = run(&mut backup(&repo)).expect_code(0).json();
+        assert_eq!(report["records"], RECORDS as u64 - already);
+        assert_eq!(repo.verify()["records"], RECORDS);
+        let target = topics::unique("after-signal");
+        repo.restore_as(broker, &[(&topic, &target)]);
+        consume::assert_same(broker, (&topic, &target), 4);
+        topics::delete(broker, &target);
+    }
+}
+
+#[test]
+fn an_interrupted_restore_says_so_and_is_done_again() {
+    let broker = Broker::shared();
+    let topic = filled_topic(broker);
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let whole = time_of(&mut restore(
+        &repo,
+        broker,
+        &topic,
+        &topics::unique("timed"),
+    ));
+    let mut random = Random::new(seed());
+    for (signal, code) in rounds() {
+        let target = topics::unique("restore-stopped");
+        let moment = Duration::from_micros(random.below(whole.as_micros() as u64));
+        let stopped = stop_after(moment, signal, &mut restore(&repo, broker, &topic, &target));
+        println!(
+            "signal {signal} after {moment:?} of {whole:?}: {}",
+            stopped.status
+        );
+        if ended_by(&stopped, signal, code) && stopped.status.code() == Some(code) {
+            let report = stopped.json();
+            assert_eq!(report["interrupted"], true);
+            assert!(stopped.stderr.contains("stopped early"), "{stopped:#?}");
+            let digests = (0..4).map(|partition| consume::digest(broker, &target, partition));
+            let there: u64 = digests.map(|digest| digest.records).sum();
+            assert_eq!(
+                report["records"], there,
+                "what it says was written is there"
+            );
+        }
+        repo.verify();
+        if consume::partitions(broker, &target) > 0 {
+            topics::delete(broker, &target);
+        }
+        run(&mut restore(&repo, broker, &topic, &target)).expect_code(0);
+        consume::assert_same(broker, (&topic, &target), 4);
+        topics::delete(broker, &target);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    // Takes connections and never answers, so that the first signal finds it waiting.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("bound").to_string();
+    let repo = Repo::new();
+    let mut command = kbk_on(&repo.path(), &["backup", "-b", &address]);
+    let running = Running::spawn(&mut command);
+    wait::until("the signals to be handled", || {
+        handles_signals(running.process_id()).then_some(())
+    });
+    running.signal(libc::SIGINT);
+    running.signal(libc::SIGTERM);
+    let finished = running.finish();
+    // Which of the two it handles first is the kernel's choice.
+    assert!(
+        matches!(finished.status.code(), Some(130 | 143)),
+        "{finished:#?}"
+    );
+    assert!(
+        !finished.stderr.contains("error"),
+        "it did not go on: {finished:#?}"
+    );
+    assert!(!repo.path().exists());
+}
+
+fn filled_topic(broker: &Broker) -> String {
+    let topic = topics::unique("interrupted");
+    topics::create(broker, &topic, 4, &[]);
+    produce_bulk(
+        broker,
+        "lz4",
+        (&topic, 4),
+        samples::documents(1).take(RECORDS),
+    );
+    topic
+}
+
+fn restore(repo: &Repo, broker: &Broker, topic: &str, target: &str) -> Command {
+    repo.restore(broker, &["--map", &format!("{topic}={target}")])
+}
+
+/// Signals and the exit codes that they must lead to.
+fn rounds() -> impl Iterator<Item = (libc::c_int, i32)> {
+    SIGNALS
+        .into_iter()
+        .cycle()
+        .take(if soak() { 20 } else { 4 })
+}
+
+fn time_of(command: &mut Command) -> Duration {
+    let began = Instant::now();
+    run(command).expect_code(0);
+    began.elapsed()
+}
+
+fn stop_after(moment: Duration, signal: libc::c_int, command: &mut Command) -> Finished {
+    let running = Running::spawn(command);
+    std::thread::sleep(moment);
+    running.signal(signal);
+    running.finish()
+}
+
+/// Whether the signal came before the end. Before kbk asks for signals they end it as any process.
+#[track_caller]
+fn ended_by(finished: &Finished, signal: libc::c_int, code: i32) -> bool {
+    let status = finished.status;
+    let by_signal = status.code() == Some(code) || status.signal() == Some(signal);
+    assert!(by_signal || status.success(), "{finished:#?}");
+    by_signal
+}
+
+/// Whether SIGINT and SIGTERM have handlers in a process.
+fn handles_signals(process_id: libc::pid_t) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process_id}/status")).expect("it runs");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = u64::from_str_radix(caught.expect("always there").trim(), 16).expect("hex");
+    let bit = |signal: libc::c_int| 1 << (signal - 1);
+    let both: u64 = bit(libc::SIGINT) | bit(libc::SIGTERM);
+    caught & both == both
+}

@@ -1,0 +1,65 @@
+//! `kill -9` at any moment of a backup: run again, it ends with every record exactly once.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use crate::support::broker::Broker;
+use crate::support::process::{Running, run};
+use crate::support::produce::produce_bulk;
+use crate::support::repo::Repo;
+use crate::support::samples::Random;
+use crate::support::{consume, samples, seed, soak, topics};
+
+#[test]
+fn a_killed_backup_is_run_again_and_complete() {
+    let (kills, records) = if soak() {
+        (20, 1_000_000)
+    } else {
+        (6, 120_000)
+    };
+    let broker = Broker::shared();
+    let topic = topics::unique("killed");
+    topics::create(broker, &topic, 4, &[]);
+    produce_bulk(
+        broker,
+        "lz4",
+        (&topic, 4),
+        samples::documents(1).take(records),
+    );
+
+    let whole = backup_time(broker, &topic);
+    let mut random = Random::new(seed());
+    let mut left = kills;
+    while left > 0 {
+        let repo = Repo::new();
+        // Several kills in a row, or one: what a killed run left is taken over by one that is killed.
+        for _ in 0..(1 + random.below(3)).min(left) {
+            let moment = Duration::from_micros(random.below(whole.as_micros() as u64));
+            let killed = Running::spawn(&mut backup(&repo, broker, &topic)).kill_after(moment);
+            println!("killed after {moment:?} of {whole:?}: {}", killed.status);
+            // One that was done before does not count.
+            left -= u64::from(killed.status.signal() == Some(libc::SIGKILL));
+        }
+        run(&mut backup(&repo, broker, &topic)).expect_code(0);
+        assert_eq!(repo.verify()["records"], records);
+        let target = topics::unique("after-kill");
+        repo.restore_as(broker, &[(&topic, &target)]);
+        assert_eq!(
+            consume::assert_same(broker, (&topic, &target), 4),
+            records as u64
+        );
+        topics::delete(broker, &target);
+    }
+    topics::delete(broker, &topic);
+}
+
+/// With segments small enough that every kill finds sealed ones, open ones and missing ones.
+fn backup(repo: &Repo, broker: &Broker, topic: &str) -> std::process::Command {
+    repo.backup(broker, &["--topic", topic, "--segment-size", "4MiB"])
+}
+
+fn backup_time(broker: &Broker, topic: &str) -> Duration {
+    let began = Instant::now();
+    run(&mut backup(&Repo::new(), broker, topic)).expect_code(0);
+    began.elapsed()
+}

@@ -1,0 +1,56 @@
+//! Backup, verify, restore and cat need at most 150 MB, however large the topic is.
+
+use std::process::Command;
+
+use crate::support::broker::Broker;
+use crate::support::process::run;
+use crate::support::produce::produce_bulk;
+use crate::support::repo::Repo;
+use crate::support::{samples, soak, topics};
+
+const LIMIT_BYTES: u64 = 150_000_000;
+const PARTITIONS: i32 = 16;
+
+#[test]
+fn memory_is_bounded_at_default_settings() {
+    let records = if soak() { 2_000_000 } else { 400_000 };
+    let broker = Broker::shared();
+    let topic = topics::unique("large");
+    topics::create(broker, &topic, PARTITIONS, &[]);
+    produce_bulk(
+        broker,
+        "lz4",
+        (&topic, PARTITIONS),
+        samples::documents(1).take(records),
+    );
+
+    let repo = Repo::new();
+    check("backup", &mut repo.backup(broker, &["--topic", &topic]));
+    check("verify", &mut repo.kbk(&["verify"]));
+    check("verify --full", &mut repo.kbk(&["verify", "--full"]));
+    let target = format!("{topic}-restored");
+    let map = format!("{topic}={target}");
+    check("restore", &mut repo.restore(broker, &["--map", &map]));
+    check("cat", &mut cat_into_nothing(&repo, &topic));
+    topics::delete(broker, &topic);
+    topics::delete(broker, &target);
+}
+
+/// The records would be too many for the test's own memory.
+fn cat_into_nothing(repo: &Repo, topic: &str) -> Command {
+    let cat = repo.kbk(&["cat", topic]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"exec "$0" "$@" >/dev/null"#]);
+    shell.arg(cat.get_program()).args(cat.get_args());
+    shell
+}
+
+fn check(what: &str, command: &mut Command) {
+    let finished = run(command).expect_code(0);
+    println!("{what}: {} MB", finished.max_rss_bytes / 1_000_000);
+    assert!(
+        finished.max_rss_bytes <= LIMIT_BYTES,
+        "{what} took {} bytes",
+        finished.max_rss_bytes
+    );
+}

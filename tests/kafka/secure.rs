@@ -1,0 +1,151 @@
+//! TLS and SASL, from the properties file that Kafka's own tools take; and no secret is ever told.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::support::process::{Finished, kbk, run};
+use crate::support::produce::produce;
+use crate::support::repo::{Repo, kbk_on};
+use crate::support::secure::{PASSWORD, SecureBroker};
+use crate::support::{consume, samples, topics};
+
+const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule";
+const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
+
+/// A password that no other text contains.
+const WRONG: &str = "hunter2-and-a-half";
+
+#[test]
+fn backup_and_restore_over_tls_and_sasl() {
+    let secure = SecureBroker::start();
+    let clients = Clients::new(&secure);
+    topics::create(&secure.plain, "guarded", 2, &[]);
+    let records: Vec<_> = samples::mixed(1).take(5000).collect();
+    produce(&secure.plain, "zstd", ("guarded", 1), &records);
+
+    for (mechanism, module, user) in [("PLAIN", PLAIN, "alice"), ("SCRAM-SHA-512", SCRAM, "bob")] {
+        let repo = Repo::new();
+        let properties = clients.properties(mechanism, &login(module, user, PASSWORD));
+        run(&mut clients.backup(&repo, &properties)).expect_code(0);
+        let target = format!("by-{user}");
+        let map = format!("guarded={target}");
+        let words = [
+            "restore",
+            "--map",
+            &map,
+            "-b",
+            &secure.bootstrap,
+            "--command-config",
+        ];
+        run(repo.kbk(&words).arg(&properties)).expect_code(0);
+        assert_eq!(
+            consume::assert_same(&secure.plain, ("guarded", &target), 2),
+            5000
+        );
+        nothing_tells(&repo.path(), PASSWORD);
+    }
+
+    let repo = Repo::new();
+    for (mechanism, module) in [("PLAIN", PLAIN), ("SCRAM-SHA-512", SCRAM)] {
+        let properties = clients.properties(mechanism, &login(module, "alice", WRONG));
+        let refused = run(&mut clients.backup(&repo, &properties)).expect_code(1);
+        assert!(refused.stderr.contains(&secure.bootstrap), "{refused:#?}");
+        assert!(refused.stderr.contains("credentials"), "{refused:#?}");
+        assert!(!repo.path().exists(), "nothing is made");
+        tells_nothing(&refused, WRONG);
+    }
+
+    // Also not when everything is said that can be.
+    let properties = clients.properties("PLAIN", &login(PLAIN, "alice", PASSWORD));
+    let mut talkative = clients.backup(&repo, &properties);
+    talkative.args(["-vv", "-X", "debug=all"]);
+    tells_nothing(&run(&mut talkative).expect_code(0), PASSWORD);
+    nothing_tells(&repo.path(), PASSWORD);
+}
+
+#[test]
+fn a_wrong_word_tells_no_secret() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let repo = folder.path().join("repo");
+    let properties = folder.path().join("client.properties");
+    let password = format!("sasl.password={WRONG}");
+    for (file, words) in [
+        ("sasl.pasword=SECRET\n", &[][..]),
+        ("sasl.jaas.config=SECRET\n", &[]),
+        ("", &["-X", &password, "-X", "sasl.pasword=1"]),
+        ("", &["-X", WRONG]),
+        ("", &["-X", &password, "-X", "debug=no-such-context"]),
+    ] {
+        fs::write(&properties, file.replace("SECRET", WRONG)).expect("written");
+        let mut command = kbk_on(&repo, &["backup", "-b", "127.0.0.1:1", "--command-config"]);
+        let refused = run(command.arg(&properties).args(words)).expect_code(2);
+        tells_nothing(&refused, WRONG);
+    }
+    let config = folder.path().join("kbk.toml");
+    fs::write(
+        &config,
+        format!("[properties]\nsasl.password = [\"{WRONG}\"]\n"),
+    )
+    .expect("written");
+    let refused = run(kbk(["backup", "-c"]).arg(&config)).expect_code(2);
+    tells_nothing(&refused, WRONG);
+}
+
+fn login(module: &str, user: &str, password: &str) -> String {
+    format!("{module} required username=\"{user}\" password=\"{password}\";")
+}
+
+/// Clients of a secure broker, with their files.
+struct Clients<'a> {
+    secure: &'a SecureBroker,
+    folder: TempDir,
+}
+
+impl<'a> Clients<'a> {
+    fn new(secure: &'a SecureBroker) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        Self { secure, folder }
+    }
+
+    /// A file as one writes it for `kafka-console-consumer.sh`.
+    fn properties(&self, mechanism: &str, login: &str) -> PathBuf {
+        let path = self.folder.path().join("client.properties");
+        let text = format!(
+            "# for everyone\n\
+             security.protocol=SASL_SSL\n\
+             sasl.mechanism = {mechanism}\n\
+             sasl.jaas.config={login}\n\
+             ssl.truststore.type=PEM\n\
+             ssl.truststore.location={}\n",
+            self.secure.ca_file()
+        );
+        fs::write(&path, text).expect("written");
+        path
+    }
+
+    fn backup(&self, repo: &Repo, properties: &Path) -> Command {
+        let words = ["backup", "--topic", "guarded", "-b", &self.secure.bootstrap];
+        let mut command = repo.kbk(&words);
+        command.arg("--command-config").arg(properties);
+        command
+    }
+}
+
+#[track_caller]
+fn tells_nothing(finished: &Finished, secret: &str) {
+    assert!(!finished.stderr.contains(secret), "{}", finished.stderr);
+    assert!(!finished.stdout.contains(secret), "{}", finished.stdout);
+}
+
+/// No file in the folder contains the secret.
+#[track_caller]
+fn nothing_tells(folder: &Path, secret: &str) {
+    let mut grep = Command::new("grep");
+    run(grep
+        .args(["--recursive", "--quiet", "--fixed-strings", secret])
+        .arg(folder))
+    .expect_code(1);
+}
