@@ -46,7 +46,7 @@ MAX_STREAMS = 16
 MAX_RECORDS = 1048576
 MAX_HEADERS = 4194304
 MAX_RAW = 268435456
-MAX_STORED = 272629760
+MAX_BLOCK_LENGTH = 272629760
 MAX_BLOCKS = 1048576
 MAX_FOOTER_LENGTH = 134217728
 MAX_GAP_ENTRIES = 65536
@@ -257,8 +257,10 @@ def _parse_tlvs(raw: bytes, start: int, end: int, position: int, what: str) -> t
             require(length == 8, INCONSISTENT, what, position + at, f"created_at has {length} bytes")
         tlvs.append(Tlv(tlv_type, value, at))
         at = after
-    topics = sum(tlv.type == TLV_TOPIC for tlv in tlvs)
-    require(topics == 1, INCONSISTENT, what, position, f"the TLV topic is there {topics} times, not once")
+    for known in (TLV_TOPIC, TLV_CLUSTER_ID, TLV_WRITER, TLV_CREATED_AT):
+        times = sum(tlv.type == known for tlv in tlvs)
+        allowed = (1,) if known == TLV_TOPIC else (0, 1)
+        require(times in allowed, INCONSISTENT, what, position, f"the TLV of type {known} is there {times} times")
     return tuple(tlvs)
 
 
@@ -414,7 +416,7 @@ def parse_block_index(section: Section, block_count: int, header: FileHeader, fo
         require(entry.record_count <= MAX_RECORDS, LIMIT, what, at, f"record_count {entry.record_count}")
         require(entry.raw_length <= MAX_RAW, LIMIT, what, at, f"raw_length {entry.raw_length}")
         require(entry.header_length <= align(160 + 16 * MAX_STREAMS, 64), LIMIT, what, at, f"header_length {entry.header_length}")
-        require(entry.block_length <= align(entry.header_length + MAX_STORED, 64), LIMIT, what, at, f"block_length {entry.block_length}")
+        require(entry.block_length <= MAX_BLOCK_LENGTH, LIMIT, what, at, f"block_length {entry.block_length}")
         require(entry.header_length >= 192 and entry.header_length % 64 == 0, INCONSISTENT, what, at, f"header_length {entry.header_length}")
         require(entry.block_length >= entry.header_length and entry.block_length % 64 == 0, INCONSISTENT, what, at,
                 f"block_length {entry.block_length}")
@@ -562,7 +564,7 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None)
     require(raw_length <= MAX_RAW, LIMIT, what, at, f"raw_length {raw_length}")
     stored_sum = sum(entry.stored_length for entry in directory)
     raw_sum = sum(entry.raw_length for entry in directory)
-    require(stored_sum <= MAX_STORED, LIMIT, what, at, f"{stored_sum} stored bytes")
+    require(block_length <= MAX_BLOCK_LENGTH, LIMIT, what, at, f"block_length {block_length}")
     require(raw_sum <= MAX_RAW, LIMIT, what, at, f"{raw_sum} raw bytes")
 
     # Place: before the relations, as a sound block from elsewhere agrees with itself.
