@@ -28,9 +28,11 @@ check: ## The quick loop: what needs no broker
 	scripts/setup build
 	$(MAKE) lint docs cargo-test-quick
 
-bench: ## Measure, against a real Apache Kafka too
+bench: ## Measure: the format, then whole processes against a real Apache Kafka; KBK_BENCH_QUICK=1 is short
 	scripts/setup build kafka
-	cargo bench --workspace
+	cargo bench -p kbk-format --bench density
+	cargo bench -p kbk-format --bench format -- $(if $(KBK_BENCH_QUICK),--quick,--warm-up-time 1 --measurement-time 3)
+	cargo bench -p kbk --bench kafka
 
 soak: ## The tests of `make test`, longer: more seeds, kills and data
 	KBK_SOAK=1 $(MAKE) test

@@ -42,6 +42,7 @@ fn exactly_the_records_of_the_time_range_are_restored() {
 
     let mut random = Random::new(2);
     let mut anywhere = || now - random.below(DAY_MS).cast_signed();
+    let an_hour = anywhere();
     let a_record_s_own = source[1][777].timestamp;
     let ranges = [
         i64::MIN..=a_record_s_own,
@@ -49,7 +50,7 @@ fn exactly_the_records_of_the_time_range_are_restored() {
         a_record_s_own..=a_record_s_own,
         i64::MIN..=anywhere(),
         anywhere()..=i64::MAX,
-        anywhere() - 3_600_000..=anywhere(),
+        an_hour..=an_hour + 3_600_000,
         i64::MIN..=now - 2 * DAY_MS.cast_signed(),
         i64::MIN..=now + DAY_MS.cast_signed(),
     ];
