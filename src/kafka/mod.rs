@@ -51,6 +51,6 @@ pub use admin::{
 };
 pub use error::KafkaError;
 pub use mock::EmbeddedCluster;
-pub use settings::{ClientSettings, Origin, SettingsError, parse_override};
+pub use settings::{ClientSettings, Origin, SettingsError};
 pub use sink::{Delivered, Producer, ProducerOptions, Target};
 pub use source::{PartitionRange, RecordSink, Source, SourceError, SourceOptions};

@@ -167,7 +167,7 @@ const UNUSABLE: [(&str, &str); 3] = [
 ];
 
 impl ClientSettings {
-    /// Reads and checks all that was said. `overrides` are the pairs of `-X`, see [`parse_override`].
+    /// Reads and checks all that was said. `overrides` are the pairs of `-X`.
     pub fn new(
         bootstrap_server: Option<&str>,
         command_config: Option<&Path>,
@@ -260,16 +260,6 @@ impl ClientSettings {
             config.set(key, value);
         }
         config
-    }
-}
-
-/// Splits the argument of `-X` at its first `=`.
-pub fn parse_override(argument: &str) -> Result<(String, String), String> {
-    match argument.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.to_owned()))
-        }
-        _ => Err("expected key=value, such as -X client.id=nightly".to_owned()),
     }
 }
 
