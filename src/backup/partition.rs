@@ -1,7 +1,7 @@
 //! One partition on its way into the repository: blocks, encoded by any thread, in order into segments.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kbk_format::repo::{
     Id, Key, LostRange, Place, RepoError, SegmentEntry, SegmentUpload, Store, UploadBuffers,
@@ -11,6 +11,8 @@ use kbk_format::{
     TimestampType, WriteError,
 };
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 /// What becomes of a block, decided by the feeder that filled it.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(super) struct SegmentSettings {
     pub(super) writer: String,
     /// Stored bytes after which a segment is sealed.
     pub(super) segment_bytes: u64,
+    /// Segments that are made durable at a time: each holds a file open and a thread that flushes.
+    pub(super) sealing: Arc<Semaphore>,
 }
 
 /// Why a partition could not be written.
@@ -118,15 +122,15 @@ impl PartitionLine {
         Ok(())
     }
 
-    /// The segments that are durable.
-    pub(super) fn finish(self) -> Stored {
+    /// The segments, once the last of them is durable.
+    pub(super) fn finish(self) -> Result<Stored, PartitionError> {
         let state = self
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         match state.writer {
-            Writer::Idle(writer) => writer.stored,
-            Writer::Busy | Writer::Failed => Stored::default(),
+            Writer::Idle(writer) => writer.finish(),
+            Writer::Busy | Writer::Failed => Ok(Stored::default()),
         }
     }
 }
@@ -158,6 +162,9 @@ pub(super) struct PartitionWriter {
     place: Place,
     settings: SegmentSettings,
     open: Option<SegmentAssembler<SegmentUpload>>,
+    /// The segment before, on its way to being durable while the next one is written. One at most, so that entries
+    /// come in offset order.
+    sealing: Option<JoinHandle<Result<SegmentEntry, RepoError>>>,
     stored: Stored,
 }
 
@@ -167,6 +174,7 @@ impl PartitionWriter {
             place,
             settings,
             open: None,
+            sealing: None,
             stored: Stored::default(),
         }
     }
@@ -234,7 +242,7 @@ impl PartitionWriter {
         SegmentAssembler::new(upload, header).map_err(|error| self.error(error))
     }
 
-    /// Seals the open segment and makes it durable; only then is it listed.
+    /// Writes the end of the open segment and has it made durable in the background.
     fn seal(&mut self) -> Result<(), PartitionError> {
         let Some(segment) = self.open.take() else {
             return Ok(());
@@ -242,21 +250,42 @@ impl PartitionWriter {
         let (upload, sealed) = segment
             .seal(GapReason::NotDelivered)
             .map_err(|error| self.error(error))?;
-        let uploaded = upload.complete()?;
-        let Sealed {
-            header,
-            statistics,
-            footer_position,
-            ..
-        } = sealed;
-        self.stored.segments.push(SegmentEntry::new(
-            &self.place,
-            &header,
-            &statistics,
-            footer_position,
-            uploaded,
-        ));
+        self.list_sealed()?;
+        let SegmentSettings {
+            runtime, sealing, ..
+        } = &self.settings;
+        let permit = runtime.block_on(Arc::clone(sealing).acquire_owned());
+        let place = self.place.clone();
+        self.sealing = Some(runtime.spawn(async move {
+            let _permit = permit;
+            let uploaded = upload.complete().await?;
+            let Sealed {
+                header,
+                statistics,
+                footer_position,
+                ..
+            } = sealed;
+            let entry = SegmentEntry::new(&place, &header, &statistics, footer_position, uploaded);
+            Ok(entry)
+        }));
         Ok(())
+    }
+
+    /// Waits until the segment before is durable; only then is it listed.
+    fn list_sealed(&mut self) -> Result<(), PartitionError> {
+        if let Some(sealing) = self.sealing.take() {
+            let entry = match self.settings.runtime.block_on(sealing) {
+                Ok(entry) => entry?,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
+            self.stored.segments.push(entry);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Stored, PartitionError> {
+        self.list_sealed()?;
+        Ok(self.stored)
     }
 
     /// A store's error travels inside an I/O error through the segment's writer.

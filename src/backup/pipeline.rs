@@ -112,8 +112,9 @@ pub(super) fn run(
         // Encoders end when no feeder can send any more.
         drop((jobs, queue, returned));
     });
+    let stored = lines.into_iter().map(|line| finish(line, &stop)).collect();
     Finished {
-        stored: lines.into_iter().map(finish).collect(),
+        stored,
         interrupted: cancel.is_set(),
         error: stop
             .error
@@ -122,10 +123,15 @@ pub(super) fn run(
     }
 }
 
-fn finish(line: Arc<PartitionLine>) -> Stored {
+fn finish(line: Arc<PartitionLine>, stop: &StopSignal<'_>) -> Stored {
     // Jobs and slots, which share the line, are gone with their threads.
-    Arc::into_inner(line)
-        .map(PartitionLine::finish)
+    let stored = Arc::into_inner(line).map(PartitionLine::finish);
+    stored
+        .transpose()
+        .unwrap_or_else(|error| {
+            stop.fail(error.into());
+            None
+        })
         .unwrap_or_default()
 }
 

@@ -1,5 +1,6 @@
 //! A backup from the first question to the committed snapshot.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use kbk_format::repo::{
 };
 use serde::Serialize;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task;
 
 use super::adopt::{self, Adopted};
@@ -22,6 +24,8 @@ use crate::kafka::{Admin, ClientSettings, KafkaError};
 
 /// For records that librdkafka has fetched and nobody has read yet.
 const FETCH_BYTES: usize = 16 << 20;
+/// Segments that are flushed to the disk at a time.
+const SEALING: usize = 16;
 
 /// What to back up, where to, and how.
 #[derive(Clone, Debug)]
@@ -92,19 +96,24 @@ impl From<KafkaError> for BackupError {
     }
 }
 
-/// Backs up. `progress` makes the display once the number of offsets to read is known.
+/// Backs up. `progress` makes the display once the number of offsets to read is known. `None` if a signal came before the
+/// cluster had answered: nothing was read, and nothing is committed.
 pub async fn run(
     options: &Options,
     cancel: &Cancel,
     progress: impl FnOnce(u64) -> Progress,
-) -> Result<BackupReport, BackupError> {
+) -> Result<Option<BackupReport>, BackupError> {
     let began = Instant::now();
     let started_at = Timestamp::now();
-    let survey = blocking({
+    let asked = blocking({
         let (options, cancel) = (options.clone(), cancel.clone());
         move || ask(&options, &cancel)
-    })
-    .await?;
+    });
+    // A cluster that is silent takes seconds to be given up; the thread that waits for it holds nothing.
+    let survey = tokio::select! {
+        survey = asked => survey?,
+        () = cancel.cancelled() => return Ok(None),
+    };
     let repository = open_repository(&options.location).await?;
     let newest = repository.latest().await?;
     let looked_for = looked_for(&options.selection, newest.as_deref());
@@ -127,14 +136,14 @@ pub async fn run(
     let interrupted = finished.interrupted;
     let (change, findings) = change(plan, finished.stored, newest, cluster_id, started_at);
     let snapshot = repository.commit(&change).await?;
-    Ok(report(
+    Ok(Some(report(
         &change,
         findings,
         &snapshot,
         options,
         interrupted,
         began.elapsed(),
-    ))
+    )))
 }
 
 /// Runs what blocks away from the asynchronous threads. A panic there goes on here.
@@ -194,6 +203,7 @@ async fn read(
             cluster_id,
             writer: writer(),
             segment_bytes: options.segment_bytes,
+            sealing: Arc::new(Semaphore::new(SEALING)),
         },
         compression: options.compression,
         block_bytes: options.block_bytes,

@@ -71,7 +71,10 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         };
         context.progress("backing up", totals)
     };
-    let report = backup::run(&options, &context.cancel, progress).await?;
+    let Some(report) = backup::run(&options, &context.cancel, progress).await? else {
+        tracing::warn!("stopped before anything was read: no snapshot was made");
+        return Ok(Outcome::Interrupted);
+    };
     for finding in &report.findings {
         tracing::warn!("{finding}");
     }

@@ -76,7 +76,13 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         replication_factor: args.replication_factor.map(i32::from),
         count: args.dry_run,
     };
-    let plan = restore::plan(&repository, &snapshot, &options).await?;
+    let plan = tokio::select! {
+        plan = restore::plan(&repository, &snapshot, &options) => plan?,
+        () = context.cancel.cancelled() => {
+            tracing::warn!("stopped before anything was written");
+            return Ok(Outcome::Interrupted);
+        }
+    };
     if args.dry_run {
         return show(&plan, context);
     }

@@ -165,9 +165,8 @@ impl Demo<'_> {
                 },
             )
         };
-        Ok(Step::BackedUp(
-            backup::run(&options, &context.cancel, progress).await?,
-        ))
+        let report = backup::run(&options, &context.cancel, progress).await?;
+        report.map(Step::BackedUp).ok_or(Stop::Cancelled)
     }
 
     async fn restore(&self, repository: &Repository, snapshot: &Snapshot) -> Result<Step, Stop> {

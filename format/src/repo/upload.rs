@@ -35,8 +35,11 @@ impl Default for UploadBuffers {
     }
 }
 
-/// An upload for the threads that encode, as an [`io::Write`]. Its methods block, and must not be called from
-/// asynchronous code. Dropped before it is complete, it leaves no object.
+/// How a part's task ended, and the part itself.
+type PartDone = std::result::Result<object_store::Result<()>, tokio::task::JoinError>;
+
+/// An upload for the threads that encode, as an [`io::Write`]. Writing blocks, and must not be done from asynchronous
+/// code; [`complete`](Self::complete) is asynchronous. Dropped before it is complete, it leaves no object.
 #[derive(Debug)]
 pub struct SegmentUpload {
     store: Store,
@@ -101,14 +104,19 @@ impl SegmentUpload {
         Ok(())
     }
 
-    /// Makes the segment durable under its name.
-    pub fn complete(mut self) -> Result<Uploaded> {
+    /// Makes the segment durable under its name. Asynchronous, unlike the rest: flushing a large segment takes as long
+    /// as writing a good part of it, and the thread that wrote it has the next one to write.
+    ///
+    /// Given up before it is done, it leaves no object, or a whole one.
+    pub async fn complete(mut self) -> Result<Uploaded> {
         if !self.buffer.is_empty() {
-            self.send_part()?;
+            self.start_part()?;
         }
-        self.wait_for_parts(0)?;
+        while let Some(part) = self.in_flight.pop_front() {
+            self.part_done(part.await)?;
+        }
         let mut upload = self.take_upload()?;
-        if let Err(error) = self.runtime.block_on(upload.complete()) {
+        if let Err(error) = upload.complete().await {
             self.upload = Some(upload);
             self.abort();
             return Err(self.store.failed(Operation::Write, &self.key, error));
@@ -121,6 +129,10 @@ impl SegmentUpload {
 
     fn send_part(&mut self) -> Result<()> {
         self.wait_for_parts(self.buffers.parts_in_flight.saturating_sub(1))?;
+        self.start_part()
+    }
+
+    fn start_part(&mut self) -> Result<()> {
         let part = std::mem::take(&mut self.buffer);
         let mut upload = self.take_upload()?;
         self.in_flight
@@ -134,13 +146,17 @@ impl SegmentUpload {
         while self.in_flight.len() > remaining
             && let Some(part) = self.in_flight.pop_front()
         {
-            let done = self.runtime.block_on(part).map_err(Into::into).flatten();
-            if let Err(error) = done {
-                self.abort();
-                return Err(self.store.failed(Operation::Write, &self.key, error));
-            }
+            let done = self.runtime.block_on(part);
+            self.part_done(done)?;
         }
         Ok(())
+    }
+
+    fn part_done(&mut self, done: PartDone) -> Result<()> {
+        done.map_err(Into::into).flatten().map_err(|error| {
+            self.abort();
+            self.store.failed(Operation::Write, &self.key, error)
+        })
     }
 
     fn take_upload(&mut self) -> Result<Box<dyn MultipartUpload>> {

@@ -52,7 +52,7 @@ fn the_object_is_what_was_written() {
             sha256: Hex(Sha256::digest(&bytes).into()),
             size: bytes.len() as u64,
         };
-        assert_eq!(upload.complete().unwrap(), expected);
+        assert_eq!(runtime.block_on(upload.complete()).unwrap(), expected);
         let stored = runtime.block_on(world::get(&objects, &key().to_string()));
         assert!(stored == bytes);
         assert_eq!(files(&folder).len(), 1, "no temporary file is left");
@@ -99,7 +99,7 @@ fn after_a_failed_part_nothing_more_is_taken() {
     let error = error.downcast::<RepoError>().unwrap();
     assert!(matches!(error, RepoError::UploadClosed { .. }), "{error}");
     assert!(matches!(
-        upload.complete(),
+        runtime.block_on(upload.complete()),
         Err(RepoError::UploadClosed { .. })
     ));
 }

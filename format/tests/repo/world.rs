@@ -169,7 +169,7 @@ fn store_segment(
     upload
         .write_all(&bytes)
         .map_err(|error| error.downcast::<RepoError>().unwrap())?;
-    let uploaded = upload.complete()?;
+    let uploaded = runtime.block_on(upload.complete())?;
     assert_eq!((uploaded.size, uploaded.sha256), (entry.size, entry.sha256));
     Ok(entry)
 }
