@@ -5,6 +5,7 @@
 
 use kbk_format::{Compression, GapReason, Record, SegmentWriter, WriterOptions};
 
+mod captured;
 mod samples;
 use samples::{Row, Shape, header, rows};
 
@@ -20,19 +21,26 @@ fn main() {
         ("commits", Shape::Commits, 64_000),
         ("telemetry", Shape::Telemetry, 600_000),
     ] {
-        let rows = rows(shape, count);
-        let raw: u64 = rows.iter().map(Row::bytes).sum();
-        for level in [1, 3] {
-            let (by_row, by_column) = (row_bytes(&rows, level), column_bytes(&rows, level));
-            let ratio = |stored: u64| raw as f64 / stored as f64;
-            println!(
-                "{name:<10} {level:>5} {:>9.1} {:>9.2} {:>9.2} {:>7.2}",
-                raw as f64 / 1e6,
-                ratio(by_row),
-                ratio(by_column),
-                by_row as f64 / by_column as f64
-            );
-        }
+        print_line(name, &rows(shape, count));
+    }
+    match captured::crates() {
+        Some(rows) => print_line("crates", &rows),
+        None => println!("crates     skipped: cargo has no copy of the crates.io index here"),
+    }
+}
+
+fn print_line(name: &str, rows: &[Row]) {
+    let raw: u64 = rows.iter().map(Row::bytes).sum();
+    for level in [1, 3] {
+        let (by_row, by_column) = (row_bytes(rows, level), column_bytes(rows, level));
+        let ratio = |stored: u64| raw as f64 / stored as f64;
+        println!(
+            "{name:<10} {level:>5} {:>9.1} {:>9.2} {:>9.2} {:>7.2}",
+            raw as f64 / 1e6,
+            ratio(by_row),
+            ratio(by_column),
+            by_row as f64 / by_column as f64
+        );
     }
 }
 

@@ -4,10 +4,10 @@ use kbk_format::{FileHeader, Header, Headers, IsolationLevel, Record, TimestampT
 
 /// A record that owns its bytes. Offsets are given when it is written.
 pub(crate) struct Row {
-    timestamp: i64,
-    key: Option<Vec<u8>>,
-    value: Vec<u8>,
-    headers: Vec<(&'static str, Vec<u8>)>,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Vec<u8>,
+    pub(crate) headers: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// How records look.

@@ -18,6 +18,7 @@ use sys::rd_kafka_conf_res_t as ConfRes;
 use sys::rd_kafka_type_t as Kind;
 
 use super::error::{Code, KafkaError};
+use super::fetch_size::Received;
 
 /// librdkafka properties by name; secrets do not show in its `Debug`.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -176,6 +177,8 @@ pub(super) struct Events {
     down_since: Mutex<Option<Instant>>,
     /// Whether a broker has answered: failures before are told by the error that `connect` returns.
     connected: AtomicBool,
+    /// What the last statistics said, until somebody takes it.
+    received: Mutex<Option<Received>>,
 }
 
 impl Events {
@@ -196,6 +199,11 @@ impl Events {
     /// For how long all brokers have been away.
     pub(super) fn down_for(&self) -> Option<Duration> {
         lock(&self.down_since).map(|since| since.elapsed())
+    }
+
+    /// What has arrived in all, if that was told since this was last asked.
+    pub(super) fn received(&self) -> Option<Received> {
+        lock(&self.received).take()
     }
 
     fn credentials_refused(&self) -> bool {
@@ -287,6 +295,7 @@ impl Client {
             sys::rd_kafka_conf_set_opaque(conf.0.as_ptr(), (&raw const *opaque).cast_mut().cast());
             sys::rd_kafka_conf_set_log_cb(conf.0.as_ptr(), Some(on_log));
             sys::rd_kafka_conf_set_error_cb(conf.0.as_ptr(), Some(on_error));
+            sys::rd_kafka_conf_set_stats_cb(conf.0.as_ptr(), Some(on_statistics));
             sys::rd_kafka_conf_enable_sasl_queue(conf.0.as_ptr(), bearer.into());
             if let Some((report, _)) = delivery {
                 sys::rd_kafka_conf_set_dr_msg_cb(conf.0.as_ptr(), Some(report));
@@ -464,6 +473,30 @@ unsafe extern "C" fn on_error(
     // SAFETY: the box outlives the client, and the reason is a C string.
     let (opaque, reason) = unsafe { (&*opaque.cast::<Opaque>(), owned_text(reason)) };
     opaque.events.failed(Code(code), reason);
+}
+
+/// librdkafka's statistics, within a poll: one JSON object. They come only where `statistics.interval.ms` is set.
+///
+/// # Safety
+/// Called by librdkafka with its client, as many bytes as it says, and the pointer that `Client::new` gave.
+unsafe extern "C" fn on_statistics(
+    _client: *mut sys::rd_kafka_t,
+    json: *mut c_char,
+    length: usize,
+    opaque: *mut c_void,
+) -> c_int {
+    const FREE_IT: c_int = 0;
+    // SAFETY: the box outlives the client, and the bytes live for the call.
+    let (opaque, json) = unsafe {
+        (
+            &*opaque.cast::<Opaque>(),
+            std::slice::from_raw_parts(json.cast::<u8>(), length),
+        )
+    };
+    if let Ok(received) = serde_json::from_slice(json) {
+        *lock(&opaque.events.received) = Some(received);
+    }
+    FREE_IT
 }
 
 /// librdkafka's log lines, from any of its threads. It repeats itself at most every 30 seconds.

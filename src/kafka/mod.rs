@@ -25,6 +25,7 @@
 //! | where a range ends, lost offsets, waiting and giving up | [`source`] |
 //! | timestamps, sizes, delivery reports | [`sink`] |
 //! | topics, offsets, configurations | [`admin`] |
+//! | how much is fetched at a time | `fetch_size` |
 //! | why header names need care | `headers` |
 //! | callbacks, logging, connecting | `client` |
 //! | the embedded cluster of `kbk demo` and of tests | [`mock`] |
@@ -33,6 +34,7 @@ pub mod admin;
 mod batch;
 mod client;
 pub mod error;
+mod fetch_size;
 mod headers;
 mod jaas;
 mod java;

@@ -197,21 +197,21 @@ impl ClientSettings {
         self.over(&[("topic.metadata.refresh.interval.ms", "-1".to_owned())])
     }
 
-    /// For reading within `memory_bytes`, all partitions together.
+    /// For reading within `memory_bytes`, all partitions together, `fetch_bytes` at a time as they are stored.
     ///
-    /// Half is for records that wait in the queue. It is looked at before a fetch, so it overshoots by one response, which
-    /// is fetched compressed and grows several times when it is opened: so that is an eighth, though no less than librdkafka
-    /// takes. The rest is for the batch being handled, and for what the allocator keeps.
-    pub(super) fn consumer(&self, memory_bytes: usize) -> ClientConfig {
+    /// Half is for records that wait in the queue, in bytes and in number, since librdkafka holds more than half a kilobyte
+    /// for each. It is looked at before a fetch, so it overshoots by one answer. The rest is for the batch being handled, and
+    /// for what the allocator keeps.
+    pub(super) fn consumer(&self, memory_bytes: usize, fetch_bytes: usize) -> ClientConfig {
+        const STATISTICS_EVERY_MS: u32 = 200;
         let memory_bytes = memory_bytes.clamp(4 << 20, 1 << 30);
-        let fetch_bytes = (memory_bytes / 8).max(1 << 20);
-        self.over(&[
+        let queued_bytes = memory_bytes / 2;
+        let mut config = self.over(&[
             (
                 "queued.max.messages.kbytes",
-                (memory_bytes / 2 / 1024).to_string(),
+                (queued_bytes / 1024).to_string(),
             ),
-            // The bound in bytes is what shall limit, so the other must not.
-            ("queued.min.messages", "10000000".to_owned()),
+            ("queued.min.messages", (queued_bytes / 1024).to_string()),
             // Look again at once when the queue was full: by default a second later.
             ("fetch.queue.backoff.ms", "2".to_owned()),
             ("fetch.max.bytes", fetch_bytes.to_string()),
@@ -220,7 +220,18 @@ impl ClientSettings {
             ("receive.message.max.bytes", i32::MAX.to_string()),
             ("fetch.wait.max.ms", "100".to_owned()),
             ("fetch.error.backoff.ms", "100".to_owned()),
-        ])
+            ("statistics.interval.ms", STATISTICS_EVERY_MS.to_string()),
+        ]);
+        // It says nothing about reading, but librdkafka refuses a `fetch.max.bytes` below it.
+        let largest_sent = config.get("fetch.max.bytes").unwrap_or_default().to_owned();
+        config.set("message.max.bytes", largest_sent);
+        config
+    }
+
+    /// Whether the user has said how much to fetch at a time.
+    pub(super) fn fixes_fetch_size(&self) -> bool {
+        let said = |key| self.config.get(key).is_some();
+        said("fetch.max.bytes") || said("max.partition.fetch.bytes")
     }
 
     /// For writing, with a queue of `queue_bytes` for what is not yet acknowledged, in batches of `batch_bytes` at most.
@@ -478,7 +489,7 @@ mod tests {
             "group.id=tools\nauto.offset.reset=earliest\nssl.ca.location=/etc/ca.pem\n",
         ))
         .unwrap();
-        let config = settings.consumer(32 << 20);
+        let config = settings.consumer(32 << 20, 1 << 20);
         for (key, value) in [
             ("bootstrap.servers", "b1:9093,b2:9093"),
             ("sasl.username", "alice"),
@@ -619,8 +630,8 @@ mod tests {
         let settings = options(&[]).unwrap();
         for config in [
             settings.admin(),
-            settings.consumer(1),
-            settings.consumer(usize::MAX),
+            settings.consumer(1, 64 << 10),
+            settings.consumer(usize::MAX, 1 << 20),
             settings.producer(1, 1),
             settings.producer(usize::MAX, usize::MAX),
         ] {

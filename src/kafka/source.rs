@@ -16,6 +16,7 @@ use rdkafka_sys as sys;
 use super::batch::{Batch, Message, Queue};
 use super::client::{Client, millis};
 use super::error::{Code, KafkaError};
+use super::fetch_size::FetchSize;
 use super::headers::HeaderScratch;
 use super::settings::ClientSettings;
 use super::topic::{PartitionNumbers, Topics};
@@ -100,7 +101,9 @@ pub struct Source {
     numbers: PartitionNumbers,
     slots: Vec<Slot>,
     unfinished: usize,
-    patience: Duration,
+    settings: ClientSettings,
+    options: SourceOptions,
+    fetch_size: FetchSize,
 }
 
 // SAFETY: librdkafka's handles are not bound to a thread, and `&mut self` keeps two threads from using one source.
@@ -130,12 +133,8 @@ impl Source {
         options: &SourceOptions,
         ranges: Vec<PartitionRange>,
     ) -> Result<Source, KafkaError> {
-        let client = Client::consumer(&settings.consumer(options.memory_bytes))?;
-        client.connect(Client::PATIENCE)?;
-        let (mut topics, mut numbers) = (Topics::default(), PartitionNumbers::default());
-        for (slot, range) in ranges.iter().enumerate() {
-            numbers.insert(topics.open(&client, &range.topic)?, range.partition, slot);
-        }
+        let fetch_size = FetchSize::new(options.memory_bytes);
+        let client = connect(settings, options, &fetch_size)?;
         let slots: Vec<Slot> = ranges
             .into_iter()
             .map(|range| Slot {
@@ -145,17 +144,29 @@ impl Source {
                 refusals: 0,
             })
             .collect();
-        Ok(Source {
+        let mut source = Source {
             batch: Batch::new(),
             scratch: HeaderScratch::new(),
             queue: Queue::new(&client),
-            topics,
+            topics: Topics::default(),
             client,
-            numbers,
+            numbers: PartitionNumbers::default(),
             unfinished: slots.len(),
             slots,
-            patience: options.patience,
-        })
+            settings: settings.clone(),
+            options: options.clone(),
+            fetch_size,
+        };
+        source.number_slots()?;
+        Ok(source)
+    }
+
+    fn number_slots(&mut self) -> Result<(), KafkaError> {
+        for (number, slot) in self.slots.iter().enumerate() {
+            let topic = self.topics.open(&self.client, &slot.range.topic)?;
+            self.numbers.insert(topic, slot.range.partition, number);
+        }
+        Ok(())
     }
 
     /// Reads until every range is finished. After an error the source is good for nothing but to be dropped.
@@ -174,9 +185,47 @@ impl Source {
                 self.bear(&mut quiet)?;
             }
             self.client.poll(Duration::ZERO);
+            self.adapt_fetch_size()?;
             sink.idle().map_err(SourceError::Sink)?;
         }
         Ok(())
+    }
+
+    /// Goes on with a new client where the fetches turn out to be of the wrong size: librdkafka takes that once.
+    fn adapt_fetch_size(&mut self) -> Result<(), KafkaError> {
+        let Some(received) = self.client.events().received() else {
+            return Ok(());
+        };
+        let mut fetch_size = self.fetch_size.clone();
+        let other = fetch_size.adapt(received);
+        if self.settings.fixes_fetch_size() || !other {
+            self.fetch_size = fetch_size;
+            return Ok(());
+        }
+        let client = match connect(&self.settings, &self.options, &fetch_size) {
+            Ok(client) => client,
+            // The client at hand waits longer for a cluster that is away for a moment.
+            Err(error) => {
+                tracing::debug!("no client with another fetch size: {error}");
+                return Ok(());
+            }
+        };
+        tracing::debug!(bytes = fetch_size.bytes(), "another fetch size");
+        self.fetch_size = fetch_size;
+        let reading: Vec<usize> = (0..self.slots.len())
+            .filter(|slot| self.slots[*slot].state == State::Reading)
+            .collect();
+        // What is queued is dropped with its client: positions say what was handled, and the rest is fetched again.
+        for &slot in &reading {
+            self.stop(slot);
+        }
+        self.batch = Batch::new();
+        self.queue = Queue::new(&client);
+        self.topics = Topics::default();
+        self.numbers = PartitionNumbers::default();
+        self.client = client;
+        self.number_slots()?;
+        reading.into_iter().try_for_each(|slot| self.start(slot))
     }
 
     fn start_all<S: RecordSink>(&mut self, sink: &mut S) -> Result<(), SourceError<S::Error>> {
@@ -344,7 +393,7 @@ impl Source {
             .client
             .events()
             .down_for()
-            .is_some_and(|down| down >= self.patience)
+            .is_some_and(|down| down >= self.options.patience)
         {
             return Err(self.client.unreachable());
         }
@@ -374,7 +423,7 @@ impl Source {
             position,
             ..
         } = &self.slots[index];
-        if waited >= self.patience * 5 {
+        if waited >= self.options.patience * 5 {
             let doing = format!("send {topic}/{partition} from offset {position}");
             return Err(KafkaError::Timeout {
                 doing,
@@ -490,6 +539,16 @@ impl Slot {
             cause: cause.to_owned(),
         }
     }
+}
+
+fn connect(
+    settings: &ClientSettings,
+    options: &SourceOptions,
+    fetch_size: &FetchSize,
+) -> Result<Client, KafkaError> {
+    let client = Client::consumer(&settings.consumer(options.memory_bytes, fetch_size.bytes()))?;
+    client.connect(Client::PATIENCE)?;
+    Ok(client)
 }
 
 /// Since when nothing arrives, and when that was last looked into.

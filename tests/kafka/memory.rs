@@ -36,6 +36,27 @@ fn memory_is_bounded_at_default_settings() {
     topics::delete(broker, &target);
 }
 
+/// What a broker sends is small and becomes a hundred times larger, by its compression or by what a client keeps for each
+/// of many small records.
+#[test]
+fn memory_is_bounded_for_topics_that_compress_well() {
+    let records = if soak() { 4_000_000 } else { 1_000_000 };
+    let broker = Broker::shared();
+    for (name, record_bytes) in [("repetitive", 1_000), ("tiny", 40)] {
+        let topic = topics::unique(name);
+        topics::create(broker, &topic, PARTITIONS, &[]);
+        produce_bulk(
+            broker,
+            "zstd",
+            (&topic, PARTITIONS),
+            samples::repetitive(record_bytes).take(records),
+        );
+        let repo = Repo::new();
+        check(name, &mut repo.backup(broker, &["--topic", &topic]));
+        topics::delete(broker, &topic);
+    }
+}
+
 /// The records would be too many for the test's own memory.
 fn cat_into_nothing(repo: &Repo, topic: &str) -> Command {
     let cat = repo.kbk(&["cat", topic]);

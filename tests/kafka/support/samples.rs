@@ -109,6 +109,12 @@ pub(crate) fn mixed(seed: u64) -> impl Iterator<Item = Message> {
     })
 }
 
+/// An endless stream of records of one length that hardly differ, which compress a hundredfold.
+pub(crate) fn repetitive(record_bytes: usize) -> impl Iterator<Item = Message> {
+    let now = now_ms();
+    (0..).map(move |number| plain(now, &format!("{number:0record_bytes$}")))
+}
+
 /// An endless stream of JSON documents of about 1 KB, which compress to about half.
 pub(crate) fn documents(seed: u64) -> impl Iterator<Item = Message> {
     let mut random = Random::new(seed);
