@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod cat;
 pub mod demo;
+pub mod diff;
 pub mod inspect;
 pub mod ls;
 pub mod restore;
@@ -25,6 +26,8 @@ pub enum Command {
     Backup(backup::Args),
     /// Bring a snapshot's topics back into a cluster
     Restore(restore::Args),
+    /// Compare a snapshot with what a cluster holds, record by record
+    Diff(diff::Args),
     /// Prove that every byte and every offset of a snapshot is there
     Verify(verify::Args),
     /// List the snapshots of the repository
@@ -43,6 +46,7 @@ impl Command {
         match self {
             Self::Backup(args) => Some(&mut args.kafka),
             Self::Restore(args) => Some(&mut args.kafka),
+            Self::Diff(args) => Some(&mut args.kafka),
             _ => None,
         }
     }
@@ -51,6 +55,7 @@ impl Command {
     pub fn times(&self) -> impl Iterator<Item = &TimeArg> {
         let (since, until) = match self {
             Self::Restore(args) => (&args.since, &args.until),
+            Self::Diff(args) => (&args.since, &args.until),
             Self::Cat(args) => (&args.since, &args.until),
             _ => (&None, &None),
         };
@@ -67,6 +72,7 @@ impl Command {
         match self {
             Self::Backup(args) => backup::run(args, context).await,
             Self::Restore(args) => restore::run(args, context).await,
+            Self::Diff(args) => diff::run(args, context).await,
             Self::Verify(args) => verify::run(args, context).await,
             Self::Snapshots(args) => snapshots::run(args, context).await,
             Self::Ls(args) => ls::run(args, context).await,

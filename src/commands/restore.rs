@@ -10,7 +10,9 @@ use crate::cli::{
     CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table, TimeArg, TopicArgs,
     TopicMapping, Totals, human, map_topics, time_range,
 };
-use crate::restore::{self, Options, RestorePlan, RestoreReport, Target, TopicPlan};
+use crate::restore::{
+    self, Options, PartitionProof, RestorePlan, RestoreReport, Target, TopicPlan,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,6 +60,10 @@ pub struct Args {
     #[arg(long)]
     pub append: bool,
 
+    /// Read every record back when all are written, and compare it with the backup; exit 3 on any difference
+    #[arg(long, conflicts_with = "dry_run")]
+    pub verify: bool,
+
     /// Replication factor of the topics to create [default: the saved one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
     pub replication_factor: Option<i16>,
@@ -70,9 +76,10 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
     let options = Options {
         kafka: args.kafka.settings()?,
-        targets: map_topics(&chosen(args, &snapshot)?, &args.map)?,
+        targets: map_topics(&chosen(&args.topics, &snapshot)?, &args.map)?,
         times,
         append: args.append,
+        verify: args.verify,
         replication_factor: args.replication_factor.map(i32::from),
         count: args.dry_run,
     };
@@ -115,18 +122,33 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         );
         return Ok(Outcome::Interrupted);
     }
+    let different = different(&report);
+    for partition in different.clone() {
+        tracing::warn!("{partition}");
+    }
+    if different.count() > 0 {
+        tracing::warn!(
+            "new topics keep the configuration that they were filled with, so that nothing more changes in them"
+        );
+        return Ok(Outcome::Findings);
+    }
     Ok(Outcome::Clean)
 }
 
+/// The partitions that are not what the plan says.
+fn different(report: &RestoreReport) -> impl Iterator<Item = &PartitionProof> + Clone {
+    let proofs = report.proof.iter().flatten();
+    proofs.filter(|proof| !proof.is_equal())
+}
+
 /// Topics of the snapshot that the user's choice covers. One that the cluster has deleted is restored when it is named.
-fn chosen(args: &Args, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
-    let named = !args.topics.topic.is_empty();
+pub(super) fn chosen(args: &TopicArgs, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
+    let named = !args.topic.is_empty();
     let topics = snapshot
         .topics
         .iter()
         .filter(|topic| named || !topic.deleted);
     Ok(args
-        .topics
         .selection()
         .select(topics.map(|topic| (&*topic.name, topic.internal)))?)
 }
@@ -194,7 +216,7 @@ impl Report for RestorePlan {
 
 fn target(topic: &TopicPlan) -> String {
     match topic.action {
-        Target::Existing => topic.target.clone(),
+        Target::Existing { .. } => topic.target.clone(),
         Target::Create { .. } => format!("{} (new)", topic.target),
     }
 }
@@ -210,6 +232,19 @@ impl Report for RestoreReport {
             self.topics_created,
             human::counted(self.partitions as u64, "partition"),
             human::duration(Duration::from_secs_f64(self.seconds)),
-        )
+        )?;
+        let Some(proof) = &self.proof else {
+            return Ok(());
+        };
+        let records = proof.iter().map(|partition| partition.found).sum();
+        let compared = human::counted(records, "record");
+        match different(self).count() {
+            0 => writeln!(out, "read back {compared}: all as they were saved"),
+            some => writeln!(
+                out,
+                "read back {compared}: {some} of {} differ",
+                human::counted(proof.len() as u64, "partition")
+            ),
+        }
     }
 }

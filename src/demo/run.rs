@@ -209,6 +209,7 @@ impl Demo<'_> {
                 .collect(),
             times,
             append: false,
+            verify: false,
             replication_factor: None,
             count: true,
         };

@@ -1,7 +1,8 @@
 //! Does what a plan says.
 //!
 //! Order of changes: topics are created with a configuration that keeps every record as it is; all records are written and
-//! acknowledged; only then do the topics get the configuration that was saved. A restore that stops in between leaves topics
+//! acknowledged; where a proof is asked for, they are read back and compared; only then do the topics get the configuration
+//! that was saved, which may delete or compact at once. A restore that stops in between, or finds a difference, leaves topics
 //! that hold too much rather than too little, and says so.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +16,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::plan::{PartitionPlan, RestorePlan, Target as TargetTopic, TopicPlan};
+use super::proof::{self, PartitionProof, ProofError};
 use crate::cli::{Cancel, PartitionProgress, Progress};
 use crate::kafka::{Admin, ClientSettings, KafkaError, Producer, ProducerOptions, Target};
 
@@ -40,6 +42,8 @@ pub struct RestoreReport {
     pub partitions: usize,
     /// Records that all replicas have acknowledged.
     pub records: u64,
+    /// What reading them back found, partition by partition; null if that was not asked for, or not finished.
+    pub proof: Option<Vec<PartitionProof>>,
     /// The run was stopped by a signal: the topics hold a part of the records.
     pub interrupted: bool,
     /// Wall time.
@@ -69,12 +73,21 @@ pub fn apply(
     let admin = Admin::connect(kafka)?;
     let topics_created = create_topics(&admin, &plan.topics)?;
     let afterwards = afterwards(&plan.topics);
+    let claims = plan.verify.then(|| proof::claims(&plan.topics));
     let (snapshot, topics) = (plan.snapshot, plan.topics.len());
     let work = Work::new(plan.topics, progress);
     let partitions = work.targets.len();
     let records = write_all(&work, kafka, cancel, runtime)?;
+    let proof = match claims {
+        Some(claims) if !cancel.is_set() => {
+            tracing::info!("reading the records back");
+            prove(claims, kafka, cancel, runtime)?
+        }
+        _ => None,
+    };
     let interrupted = cancel.is_set();
-    if !interrupted {
+    let differs = |proof: &Vec<PartitionProof>| !proof.iter().all(PartitionProof::is_equal);
+    if !interrupted && !proof.as_ref().is_some_and(differs) {
         for (topic, changes) in &afterwards {
             admin.alter_topic_config(topic, changes)?;
         }
@@ -86,9 +99,25 @@ pub fn apply(
         topics,
         partitions,
         records,
+        proof,
         interrupted,
         seconds,
     })
+}
+
+/// `None` if a signal came before everything was compared.
+fn prove(
+    claims: Vec<proof::Claim>,
+    kafka: &ClientSettings,
+    cancel: &Cancel,
+    runtime: &Handle,
+) -> Result<Option<Vec<PartitionProof>>, RestoreError> {
+    match proof::prove(claims, kafka, cancel, runtime) {
+        Ok(proof) => Ok(Some(proof)),
+        Err(ProofError::Cancelled) => Ok(None),
+        Err(ProofError::Kafka(error)) => Err(error.into()),
+        Err(ProofError::Repo(error)) => Err(error.into()),
+    }
 }
 
 fn create_topics(admin: &Admin, topics: &[TopicPlan]) -> Result<usize, KafkaError> {

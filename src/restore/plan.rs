@@ -34,6 +34,8 @@ pub struct Options {
     pub append: bool,
     /// Of topics that are created; as saved if `None`.
     pub replication_factor: Option<i32>,
+    /// Read the records back when they are written, and compare.
+    pub verify: bool,
     /// Count records exactly, where that means to decode the blocks that a bound in time cuts.
     pub count: bool,
 }
@@ -45,6 +47,8 @@ pub struct RestorePlan {
     pub snapshot: u64,
     /// Topic by topic.
     pub topics: Vec<TopicPlan>,
+    /// Whether the records are read back and compared.
+    pub verify: bool,
     /// What is in the way. A plan with any is not applied.
     pub obstacles: Vec<Obstacle>,
 }
@@ -71,7 +75,10 @@ pub struct TopicPlan {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Target {
     /// It is there; its configuration stays.
-    Existing,
+    Existing {
+        /// Where each partition ends now, and the restored records will begin.
+        ends: Vec<i64>,
+    },
     /// It is created.
     Create {
         /// Number of partitions.
@@ -170,6 +177,7 @@ pub async fn plan(
     Ok(RestorePlan {
         snapshot: snapshot.sequence,
         topics,
+        verify: options.verify,
         obstacles,
     })
 }
@@ -246,10 +254,15 @@ async fn plan_topic(
         None => saved.get("max.message.bytes").map(String::as_str),
     };
     let max_message_bytes = max_message_bytes.and_then(|limit| limit.parse().ok());
-    let action = if existing.is_some() {
-        Target::Existing
-    } else {
-        Target::Create {
+    let action = match existing {
+        Some(existing) => Target::Existing {
+            ends: existing
+                .offsets
+                .iter()
+                .map(|offsets| offsets.high_watermark)
+                .collect(),
+        },
+        None => Target::Create {
             partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
             replication_factor: options
                 .replication_factor
@@ -257,7 +270,7 @@ async fn plan_topic(
                 .filter(|factor| *factor > 0),
             config: config::while_filling(&saved),
             config_afterwards: config::afterwards(&saved),
-        }
+        },
     };
     Ok(TopicPlan {
         source: topic.name.to_string(),

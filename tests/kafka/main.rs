@@ -8,6 +8,7 @@ mod kill;
 mod memory;
 mod open_transactions;
 mod point_in_time;
+mod proof;
 mod round_trip;
 mod secure;
 mod support;

@@ -99,7 +99,9 @@ impl PartitionReader {
         Ok(None)
     }
 
-    fn batch(&self) -> Batch<'_> {
+    /// The block that [`next`](Self::next) returned last, again: for callers that keep the reader and not the batch.
+    #[must_use]
+    pub fn batch(&self) -> Batch<'_> {
         Batch {
             columns: &self.columns,
             selection: &self.selection,
@@ -213,13 +215,21 @@ impl<'a> Batch<'a> {
 
     /// The records that are meant, in offset order.
     pub fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
-        let Batch {
-            columns, selection, ..
-        } = *self;
-        selection
-            .rows(columns)
-            .filter_map(|row| columns.get(row))
-            .filter(|record| selection.takes(record))
+        let batch = *self;
+        self.rows().filter_map(move |row| batch.record(row))
+    }
+
+    /// Rows of [`columns`](Self::columns) among which the records are that are meant.
+    #[must_use]
+    pub fn rows(&self) -> Range<usize> {
+        self.selection.rows(self.columns)
+    }
+
+    /// The record of a row, if it is meant.
+    #[must_use]
+    pub fn record(&self, row: usize) -> Option<Record<'a>> {
+        let record = self.columns.get(row);
+        record.filter(|record| self.selection.takes(record))
     }
 
     /// Bytes of the block as it is stored.

@@ -1,0 +1,156 @@
+//! `kbk diff`: what a cluster holds, record by record, against a snapshot.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use tokio::runtime::Handle;
+
+use crate::cli::{
+    CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table, TimeArg, TopicArgs,
+    TopicMapping, human, map_topics, time_range,
+};
+use crate::restore::{self, Obstacle, Options, PartitionProof, RestorePlan, Target};
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk diff --live -r /backup/kafka -b broker:9092 --topic orders
+  kbk diff --live -r /backup/kafka -b broker:9092 --map orders=orders-restored --until 2026-11-22T10:00:00Z
+
+Reads the topics of the cluster from their first record to their last, beside the snapshot's. Key, value, headers and
+timestamp are compared, in the order of each partition; offsets are not, since a restore gives new ones.
+Exit code 3: something differs.";
+
+/// The words after `kbk diff`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+
+    /// Which of the snapshot's topics.
+    #[command(flatten)]
+    pub topics: TopicArgs,
+
+    /// Compare with a cluster
+    #[arg(long, required = true)]
+    pub live: bool,
+
+    /// The topic has another name in the cluster; repeatable
+    #[arg(long, value_name = "SOURCE=TARGET")]
+    pub map: Vec<TopicMapping>,
+
+    /// Snapshot number, or latest
+    #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
+    pub snapshot: SnapshotArg,
+
+    /// Expect only records with this timestamp or a later one
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<TimeArg>,
+
+    /// Expect only records with this timestamp or an earlier one
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<TimeArg>,
+}
+
+/// What was compared, and how it came out.
+#[derive(Debug, Serialize)]
+struct DiffReport {
+    snapshot: u64,
+    partitions: Vec<PartitionProof>,
+}
+
+/// Compares.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let times = time_range(args.since.as_ref(), args.until.as_ref())?;
+    let repository = super::repository(context).await?;
+    let snapshot = super::snapshot(&repository, args.snapshot).await?;
+    let chosen = super::restore::chosen(&args.topics, &snapshot)?;
+    let options = Options {
+        kafka: args.kafka.settings()?,
+        targets: map_topics(&chosen, &args.map)?,
+        times,
+        append: true,
+        verify: true,
+        replication_factor: None,
+        count: false,
+    };
+    let plan = restore::plan(&repository, &snapshot, &options).await?;
+    refuse(&plan)?;
+    let (kafka, cancel, runtime) = (options.kafka, context.cancel.clone(), Handle::current());
+    let compared = tokio::task::spawn_blocking(move || {
+        restore::compare_live(&plan, &kafka, &cancel, &runtime)
+    });
+    let partitions = match compared.await {
+        Ok(proofs) => proofs?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    let report = DiffReport {
+        snapshot: snapshot.sequence,
+        partitions,
+    };
+    context.output.report(&report)?;
+    let equal = report.partitions.iter().all(PartitionProof::is_equal);
+    Ok(if equal {
+        Outcome::Clean
+    } else {
+        Outcome::Findings
+    })
+}
+
+/// What is not there cannot be read: said before the rest is.
+fn refuse(plan: &RestorePlan) -> Result<(), CliError> {
+    let missing = plan
+        .topics
+        .iter()
+        .find(|topic| matches!(topic.action, Target::Create { .. }));
+    if let Some(topic) = missing {
+        let message = format!("the cluster has no topic {}", topic.target);
+        return Err(CliError::new(message)
+            .hint("--map SOURCE=TARGET says under which name it is there; --topic and --exclude choose others"));
+    }
+    let partitions = plan.obstacles.iter().find_map(|obstacle| match obstacle {
+        Obstacle::PartitionCount {
+            topic,
+            saved,
+            found,
+        } => Some(format!(
+            "{topic} has {found} partitions, the backup {saved}: they cannot be compared partition by partition"
+        )),
+        _ => None,
+    });
+    partitions.map_or(Ok(()), |message| Err(CliError::new(message)))
+}
+
+impl Report for DiffReport {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = Table::new([
+            Column::Left("TARGET"),
+            Column::Right("EXPECTED"),
+            Column::Right("FOUND"),
+            Column::Right("DIFFERENCES"),
+            Column::Left("FIRST"),
+        ]);
+        for proof in &self.partitions {
+            let first = proof.first.as_ref();
+            table.row([
+                format!("{}/{}", proof.topic, proof.partition),
+                human::count(proof.expected),
+                human::count(proof.found),
+                human::count(proof.differences),
+                first.map_or_else(String::new, ToString::to_string),
+            ]);
+        }
+        table.write(out)?;
+        let differ = self.partitions.iter().filter(|proof| !proof.is_equal());
+        match differ.count() {
+            0 => writeln!(out, "equal: every record of snapshot {}", self.snapshot),
+            some => writeln!(
+                out,
+                "{some} of {} differ from snapshot {}",
+                human::counted(self.partitions.len() as u64, "partition"),
+                self.snapshot
+            ),
+        }
+    }
+}
