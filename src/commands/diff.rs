@@ -72,6 +72,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         times,
         append: true,
         verify: true,
+        transactions: false,
         replication_factor: None,
         count: false,
     };

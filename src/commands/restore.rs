@@ -3,15 +3,16 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use kbk_format::repo::Snapshot;
+use kbk_format::repo::{Repository, RestoreId, Snapshot};
 use tokio::runtime::Handle;
 
 use crate::cli::{
     CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table, TimeArg, TopicArgs,
     TopicMapping, Totals, human, map_topics, time_range,
 };
+use crate::kafka::ClientSettings;
 use crate::restore::{
-    self, Options, PartitionProof, RestorePlan, RestoreReport, Target, TopicPlan,
+    self, Options, PartitionProof, RestoreError, RestorePlan, RestoreReport, Target, TopicPlan,
 };
 
 const EXAMPLES: &str = "\
@@ -64,6 +65,16 @@ pub struct Args {
     #[arg(long, conflicts_with = "dry_run")]
     pub verify: bool,
 
+    /// Write without transactions: faster by a little, and a restore that is stopped cannot be gone on with
+    #[arg(long, conflicts_with = "resume")]
+    pub no_transactions: bool,
+
+    /// Go on with a restore that was stopped or killed; its ID only where several are unfinished
+    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = [
+        "topic", "exclude", "map", "snapshot", "since", "until", "dry_run", "append", "replication_factor",
+    ])]
+    pub resume: Option<Option<RestoreId>>,
+
     /// Replication factor of the topics to create [default: the saved one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
     pub replication_factor: Option<i16>,
@@ -71,20 +82,10 @@ pub struct Args {
 
 /// Plans, and unless it is a dry run, restores.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let times = time_range(args.since.as_ref(), args.until.as_ref())?;
     let repository = super::repository(context).await?;
-    let snapshot = super::snapshot(&repository, args.snapshot).await?;
-    let options = Options {
-        kafka: args.kafka.settings()?,
-        targets: map_topics(&chosen(&args.topics, &snapshot)?, &args.map)?,
-        times,
-        append: args.append,
-        verify: args.verify,
-        replication_factor: args.replication_factor.map(i32::from),
-        count: args.dry_run,
-    };
+    let kafka = args.kafka.settings()?;
     let plan = tokio::select! {
-        plan = restore::plan(&repository, &snapshot, &options) => plan?,
+        plan = plan(args, &repository, &kafka) => plan?,
         () = context.cancel.cancelled() => {
             tracing::warn!("stopped before anything was written");
             return Ok(Outcome::Interrupted);
@@ -94,32 +95,16 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         return show(&plan, context);
     }
     refuse(&plan)?;
-    let records = plan
-        .topics
-        .iter()
-        .flat_map(|topic| &topic.partitions)
-        .map(|partition| partition.records);
-    let totals = Totals {
-        records: Some(records.sum()),
-        bytes: None,
-    };
-    let progress = context.progress("restoring", totals);
-    let (kafka, cancel, runtime) = (options.kafka, context.cancel.clone(), Handle::current());
-    let applied = tokio::task::spawn_blocking(move || {
-        restore::apply(plan, &kafka, &cancel, &progress, &runtime)
-    })
-    .await;
-    let report = match applied {
-        Ok(report) => report.map_err(|error| {
-            CliError::from(error).hint("the target topics may hold a part of the records: delete those that this restore created, and run it again")
-        })?,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    let restore = plan.restore.clone();
+    let report = match apply(plan, &repository, kafka, context).await {
+        Ok(report) => report,
+        Err(error) => {
+            return Err(CliError::from(error).hint(next_step(&repository, &restore).await));
+        }
     };
     context.output.report(&report)?;
     if report.interrupted {
-        tracing::warn!(
-            "stopped early: the target topics hold a part of the records, and keep them for ever; delete the topics and restore again"
-        );
+        tracing::warn!("stopped early: {}", next_step(&repository, &restore).await);
         return Ok(Outcome::Interrupted);
     }
     let different = different(&report);
@@ -133,6 +118,74 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         return Ok(Outcome::Findings);
     }
     Ok(Outcome::Clean)
+}
+
+async fn plan(
+    args: &Args,
+    repository: &Repository,
+    kafka: &ClientSettings,
+) -> Result<RestorePlan, CliError> {
+    if let Some(name) = &args.resume {
+        let restore = restore::unfinished(repository, name.as_ref()).await?;
+        return Ok(restore::plan_rest(repository, restore, kafka, args.verify).await?);
+    }
+    let times = time_range(args.since.as_ref(), args.until.as_ref())?;
+    let snapshot = super::snapshot(repository, args.snapshot).await?;
+    let options = Options {
+        kafka: kafka.clone(),
+        targets: map_topics(&chosen(&args.topics, &snapshot)?, &args.map)?,
+        times,
+        append: args.append,
+        verify: args.verify,
+        transactions: !args.no_transactions,
+        replication_factor: args.replication_factor.map(i32::from),
+        count: args.dry_run,
+    };
+    Ok(restore::plan(repository, &snapshot, &options).await?)
+}
+
+async fn apply(
+    plan: RestorePlan,
+    repository: &Repository,
+    kafka: ClientSettings,
+    context: &Context,
+) -> Result<RestoreReport, RestoreError> {
+    let records = plan
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .map(|partition| partition.records);
+    let totals = Totals {
+        records: Some(records.sum()),
+        bytes: None,
+    };
+    let progress = context.progress("restoring", totals);
+    let (repository, cancel, runtime) = (
+        repository.clone(),
+        context.cancel.clone(),
+        Handle::current(),
+    );
+    let applied = tokio::task::spawn_blocking(move || {
+        restore::apply(plan, &repository, &kafka, &cancel, &progress, &runtime)
+    });
+    match applied.await {
+        Ok(report) => report,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// What to do about a restore that did not come to its end.
+async fn next_step(repository: &Repository, restore: &RestoreId) -> String {
+    match repository.restore(restore).await {
+        Ok(None) => "nothing was written: run it again".to_owned(),
+        Ok(Some(begun)) if begun.producers > 0 => {
+            format!("`kbk restore --resume {restore}` goes on from the last commit")
+        }
+        Ok(Some(_)) => "the target topics hold a part of the records, and without transactions nobody knows which: empty them, \
+             or delete those that this restore created, and restore again"
+            .to_owned(),
+        Err(error) => format!("whether it had begun cannot be told: {error}"),
+    }
 }
 
 /// The partitions that are not what the plan says.
@@ -216,7 +269,7 @@ impl Report for RestorePlan {
 
 fn target(topic: &TopicPlan) -> String {
     match topic.action {
-        Target::Existing { .. } => topic.target.clone(),
+        Target::Existing => topic.target.clone(),
         Target::Create { .. } => format!("{} (new)", topic.target),
     }
 }
@@ -225,14 +278,26 @@ impl Report for RestoreReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
-            "restored {} of snapshot {} into {} ({} created) in {} ({})",
+            "restored {} of snapshot {} into {} ({} created) in {} ({}){}",
             human::counted(self.records, "record"),
             self.snapshot,
             human::counted(self.topics as u64, "topic"),
             self.topics_created,
             human::counted(self.partitions as u64, "partition"),
             human::duration(Duration::from_secs_f64(self.seconds)),
+            if self.resumed {
+                ", those of earlier runs included"
+            } else {
+                ""
+            },
         )?;
+        if !self.interrupted {
+            writeln!(
+                out,
+                "restore {}: the repository keeps its offset map",
+                self.restore
+            )?;
+        }
         let Some(proof) = &self.proof else {
             return Ok(());
         };

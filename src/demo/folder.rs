@@ -189,7 +189,13 @@ fn is_of_a_demo(file: &Path) -> bool {
         Some(Key::Segment { place, .. } | Key::Page { place, .. }) => {
             TOPICS.iter().any(|(topic, _)| *topic == &*place.topic)
         }
-        Some(Key::Identity | Key::Snapshot { .. }) => true,
+        Some(
+            Key::Identity
+            | Key::Snapshot { .. }
+            | Key::RestoreBegun { .. }
+            | Key::MapPage { .. }
+            | Key::RestoreDone { .. },
+        ) => true,
         None => name == MARKER,
     }
 }

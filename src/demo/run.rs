@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kbk_format::repo::{Repository, Snapshot, Store};
+use kbk_format::repo::{Repository, Snapshot, Store, Stored};
 use kbk_tools::verify;
 use tokio::runtime::Handle;
 
@@ -169,7 +169,11 @@ impl Demo<'_> {
         report.map(Step::BackedUp).ok_or(Stop::Cancelled)
     }
 
-    async fn restore(&self, repository: &Repository, snapshot: &Snapshot) -> Result<Step, Stop> {
+    async fn restore(
+        &self,
+        repository: &Repository,
+        snapshot: &Stored<Snapshot>,
+    ) -> Result<Step, Stop> {
         for (topic, partitions) in TOPICS {
             self.cluster.create_topic(&restored(topic), partitions)?;
         }
@@ -184,20 +188,23 @@ impl Demo<'_> {
                 bytes: None,
             },
         );
-        let (kafka, cancel, runtime) = (
+        let (repository, kafka, cancel, runtime) = (
+            repository.clone(),
             self.kafka.clone(),
             self.context.cancel.clone(),
             Handle::current(),
         );
-        let report: RestoreReport =
-            blocking(move || restore::apply(plan, &kafka, &cancel, &progress, &runtime)).await?;
+        let report: RestoreReport = blocking(move || {
+            restore::apply(plan, &repository, &kafka, &cancel, &progress, &runtime)
+        })
+        .await?;
         Ok(Step::Restored(report))
     }
 
     async fn plan(
         &self,
         repository: &Repository,
-        snapshot: &Snapshot,
+        snapshot: &Stored<Snapshot>,
         target: impl Fn(&str) -> String,
         times: RangeInclusive<i64>,
     ) -> Result<RestorePlan, Stop> {
@@ -210,6 +217,7 @@ impl Demo<'_> {
             times,
             append: false,
             verify: false,
+            transactions: true,
             replication_factor: None,
             count: true,
         };
@@ -260,7 +268,11 @@ impl Demo<'_> {
     }
 
     /// Counts what a restore up to a moment in the middle would write, and what was produced up to then.
-    async fn plan_until(&self, repository: &Repository, snapshot: &Snapshot) -> Result<Step, Stop> {
+    async fn plan_until(
+        &self,
+        repository: &Repository,
+        snapshot: &Stored<Snapshot>,
+    ) -> Result<Step, Stop> {
         let middle = self.records[self.records.len() / 2].timestamp;
         let target = |topic: &str| format!("{topic}-until");
         let plan = self
@@ -299,7 +311,8 @@ fn produce(
     targets: Vec<Target>,
     cancel: &Cancel,
 ) -> Result<(), KafkaError> {
-    let mut producer = Producer::open(kafka, ProducerOptions::default(), targets)?;
+    let mut producer = Producer::open(kafka, ProducerOptions::default())?;
+    producer.set_targets(targets)?;
     for (number, record) in (0..).zip(records) {
         if cancel.is_set() {
             break;
@@ -356,9 +369,9 @@ async fn verify(repository: &Repository) -> Result<Step, Stop> {
     ))
 }
 
-async fn latest(repository: &Repository) -> Result<Snapshot, Stop> {
+async fn latest(repository: &Repository) -> Result<Stored<Snapshot>, Stop> {
     match repository.latest().await? {
-        Some(stored) => Ok(stored.value),
+        Some(stored) => Ok(stored),
         None => Err(Stop::Failed(CliError::new(format!(
             "{} lost its snapshots",
             repository.store().url()

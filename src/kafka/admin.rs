@@ -21,7 +21,8 @@ use sys::rd_kafka_admin_op_t as Op;
 use self::answer::{
     checked, from_config, from_description, from_metadata, from_offset, items, structs,
 };
-use self::owned::{NewTopic, PartitionList, TopicCollection, TopicConfig};
+pub(super) use self::owned::PartitionList;
+use self::owned::{Group, NewTopic, TopicCollection, TopicConfig};
 use self::request::{Refusal, Request};
 use super::client::{Client, millis, owned_text};
 use super::error::{Code, KafkaError};
@@ -309,6 +310,45 @@ impl Admin {
                         .iter()
                         .try_for_each(|&resource| checked(resource))
                 }
+            },
+        )
+    }
+
+    /// Removes a group that nobody is a member of, with what it has committed.
+    pub fn delete_group(&self, name: &str) -> Result<(), KafkaError> {
+        let doing = format!("delete group {name}");
+        let group = Group::new(name).map_err(|cause| invalid(&doing, cause))?;
+        self.request(
+            &Request {
+                doing,
+                op: Op::RD_KAFKA_ADMIN_OP_DELETEGROUPS,
+                isolation: None,
+            },
+            |client, options, queue| {
+                let mut groups = [group.0.as_ptr()];
+                // SAFETY: all handles are live; the array is read during the call.
+                unsafe {
+                    sys::rd_kafka_DeleteGroups(client, groups.as_mut_ptr(), 1, options, queue)
+                };
+            },
+            |event| {
+                // SAFETY: the event is of this kind, and what it holds lives as long as it.
+                unsafe {
+                    let mut count = 0;
+                    let result = sys::rd_kafka_event_DeleteGroups_result(event);
+                    let groups = sys::rd_kafka_DeleteGroups_result_groups(result, &mut count);
+                    for &group in items(groups, count) {
+                        let error = sys::rd_kafka_group_result_error(group);
+                        if !error.is_null() {
+                            Refusal::check(
+                                Code(sys::rd_kafka_error_code(error) as i32),
+                                "",
+                                sys::rd_kafka_error_string(error),
+                            )?;
+                        }
+                    }
+                }
+                Ok(())
             },
         )
     }

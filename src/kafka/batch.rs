@@ -198,7 +198,7 @@ impl Drop for Message {
 /// # Safety
 /// `start` is null, or points to `length` bytes that live for 'm.
 #[inline]
-unsafe fn bytes<'m>(start: *const std::ffi::c_void, length: usize) -> Option<&'m [u8]> {
+pub(super) unsafe fn bytes<'m>(start: *const std::ffi::c_void, length: usize) -> Option<&'m [u8]> {
     // SAFETY: by contract.
     (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast(), length) })
 }

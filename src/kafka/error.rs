@@ -169,9 +169,10 @@ impl KafkaError {
         let doing = doing.to_owned();
         let cause = code.explain(detail);
         match code {
-            Code::TOPIC_DENIED | Code::GROUP_DENIED | Code::CLUSTER_DENIED => {
-                KafkaError::Authorization { doing, cause }
-            }
+            Code::TOPIC_DENIED
+            | Code::GROUP_DENIED
+            | Code::CLUSTER_DENIED
+            | Code::TRANSACTIONAL_ID_DENIED => KafkaError::Authorization { doing, cause },
             Code::UNKNOWN_TOPIC | Code::LOCAL_UNKNOWN_TOPIC | Code::UNKNOWN_TOPIC_ID
                 if topic.is_some() =>
             {
@@ -213,6 +214,8 @@ impl Code {
         Code(Resp::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED as i32);
     pub(super) const CLUSTER_DENIED: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED as i32);
+    pub(super) const TRANSACTIONAL_ID_DENIED: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED as i32);
     pub(super) const UNKNOWN_TOPIC: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART as i32);
     pub(super) const UNKNOWN_TOPIC_ID: Code = Code(Resp::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID as i32);
@@ -272,6 +275,22 @@ impl Code {
             Resp::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
         ];
         TRANSIENT.iter().any(|&known| known as i32 == self.0)
+    }
+
+    /// Whether a broker refused the record for what it is, or for who sends it: it would again.
+    pub(super) fn refuses_records(self) -> bool {
+        const REFUSALS: [Code; 9] = [
+            Code::MESSAGE_TOO_LARGE,
+            Code::BATCH_TOO_LARGE,
+            Code::INVALID_TIMESTAMP,
+            Code(Resp::RD_KAFKA_RESP_ERR_INVALID_RECORD as i32),
+            Code::TOPIC_DENIED,
+            Code::CLUSTER_DENIED,
+            Code::TRANSACTIONAL_ID_DENIED,
+            Code::UNKNOWN_TOPIC,
+            Code::LOCAL_UNKNOWN_TOPIC,
+        ];
+        REFUSALS.contains(&self)
     }
 
     /// Whether a broker refused the credentials.

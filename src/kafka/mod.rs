@@ -24,6 +24,7 @@
 //! | what a Java client's property becomes | `java`, `jaas`, and `properties` for the file |
 //! | where a range ends, lost offsets, waiting and giving up | [`source`] |
 //! | timestamps, sizes, delivery reports | [`sink`] |
+//! | transactions, and offsets committed in them | [`transaction`] |
 //! | topics, offsets, configurations | [`admin`] |
 //! | how much is fetched at a time | `fetch_size` |
 //! | why header names need care | `headers` |
@@ -46,6 +47,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 mod topic;
+pub mod transaction;
 
 pub use admin::{
     Admin, Cluster, ConfigEntry, ConfigSource, PartitionDescription, PartitionOffsets,
@@ -56,3 +58,4 @@ pub use mock::EmbeddedCluster;
 pub use settings::{ClientSettings, Origin, SettingsError};
 pub use sink::{Delivered, Producer, ProducerOptions, Target};
 pub use source::{PartitionRange, RecordSink, Source, SourceError, SourceOptions};
+pub use transaction::{Commit, Committed, TransactionError, committed};

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use super::client::{ClientConfig, ConfError, NativeConf};
 use super::java;
 use super::properties::{self, Property};
+use super::sink::ProducerOptions;
+use super::transaction::TRANSACTION_TIMEOUT;
 
 /// Checked settings of a Kafka client. Neither `Debug` nor any error shows a secret.
 ///
@@ -158,7 +160,7 @@ const ALIASES: [(&str, &str); 9] = [
 
 /// Properties that would make another kind of client of it.
 const UNUSABLE: [(&str, &str); 3] = [
-    ("transactional.id", "kbk does not write in transactions"),
+    ("transactional.id", "kbk names its transactions itself"),
     (
         "test.mock.num.brokers",
         "`kbk demo` has a cluster of its own",
@@ -195,6 +197,13 @@ impl ClientSettings {
     /// For asking: metadata, offsets, configurations.
     pub(super) fn admin(&self) -> ClientConfig {
         self.over(&[("topic.metadata.refresh.interval.ms", "-1".to_owned())])
+    }
+
+    /// For asking what a group has committed.
+    pub(super) fn member_of(&self, group: &str) -> ClientConfig {
+        let mut config = self.admin();
+        config.set("group.id", group);
+        config
     }
 
     /// For reading within `memory_bytes`, all partitions together, `fetch_bytes` at a time as they are stored.
@@ -234,22 +243,30 @@ impl ClientSettings {
         said("fetch.max.bytes") || said("max.partition.fetch.bytes")
     }
 
-    /// For writing, with a queue of `queue_bytes` for what is not yet acknowledged, in batches of `batch_bytes` at most.
-    pub(super) fn producer(&self, queue_bytes: usize, batch_bytes: usize) -> ClientConfig {
-        let queue_kbytes = queue_bytes.div_ceil(1024).clamp(1024, 2_097_151);
-        self.over(&[
+    /// For writing.
+    pub(super) fn producer(&self, options: &ProducerOptions) -> ClientConfig {
+        let queue_kbytes = options.queue_bytes.div_ceil(1024).clamp(1024, 2_097_151);
+        let mut config = self.over(&[
             ("max.in.flight.requests.per.connection", "5".to_owned()),
             // The largest that librdkafka takes: the broker and the topic decide.
             ("message.max.bytes", "1000000000".to_owned()),
             (
                 "batch.size",
-                batch_bytes.clamp(1, i32::MAX as usize).to_string(),
+                options.batch_bytes.clamp(1, i32::MAX as usize).to_string(),
             ),
             ("linger.ms", "10".to_owned()),
             ("queue.buffering.max.kbytes", queue_kbytes.to_string()),
             ("queue.buffering.max.messages", "1000000".to_owned()),
             ("delivery.timeout.ms", "600000".to_owned()),
-        ])
+        ]);
+        if let Some(id) = &options.transactional_id {
+            let timeout_ms = TRANSACTION_TIMEOUT.as_millis().to_string();
+            config.set("transactional.id", id.as_str());
+            config.set("transaction.timeout.ms", timeout_ms.as_str());
+            // A record that is late fails its transaction, not more, and librdkafka wants it so.
+            config.set("delivery.timeout.ms", timeout_ms);
+        }
+        config
     }
 
     /// kbk's defaults, then `defaults`, then what the user said, then what nobody may change.
@@ -628,12 +645,18 @@ mod tests {
     #[test]
     fn every_default_is_a_property_that_librdkafka_takes() {
         let settings = options(&[]).unwrap();
+        let producer = |bytes, transactional_id| ProducerOptions {
+            queue_bytes: bytes,
+            batch_bytes: bytes,
+            transactional_id,
+            ..ProducerOptions::default()
+        };
         for config in [
             settings.admin(),
             settings.consumer(1, 64 << 10),
             settings.consumer(usize::MAX, 1 << 20),
-            settings.producer(1, 1),
-            settings.producer(usize::MAX, usize::MAX),
+            settings.producer(&producer(1, None)),
+            settings.producer(&producer(usize::MAX, Some("id".to_owned()))),
         ] {
             let mut native = NativeConf::new();
             for (key, value) in &config.0 {

@@ -40,6 +40,8 @@ pub struct ProducerOptions {
     pub batch_bytes: usize,
     /// How long all brokers may be away before writing gives up.
     pub patience: Duration,
+    /// Records are written in transactions under this id; see [`Producer::init_transactions`].
+    pub transactional_id: Option<String>,
 }
 
 impl Default for ProducerOptions {
@@ -48,17 +50,31 @@ impl Default for ProducerOptions {
             queue_bytes: 32 << 20,
             batch_bytes: 1_000_000,
             patience: Duration::from_secs(60),
+            transactional_id: None,
         }
     }
 }
 
-/// What the brokers have acknowledged of one target.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Records that all replicas have: consecutive ones, at consecutive offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivered {
-    /// Records that all replicas have.
+    /// Offset of the first record where it came from.
+    pub source_offset: i64,
+    /// The offset that it got.
+    pub target_offset: i64,
+    /// Number of records.
     pub records: u64,
-    /// The offset that the first of them got.
-    pub first_offset: Option<i64>,
+}
+
+impl Delivered {
+    /// Takes the record in if it follows.
+    fn extend(&mut self, source_offset: i64, target_offset: i64) -> bool {
+        let records = self.records.cast_signed();
+        let follows = self.source_offset.checked_add(records) == Some(source_offset)
+            && self.target_offset.checked_add(records) == Some(target_offset);
+        self.records += u64::from(follows);
+        follows
+    }
 }
 
 /// Writes records, each to the target it is said.
@@ -71,10 +87,10 @@ pub struct Delivered {
 pub struct Producer {
     // Dropped in this order: topics before their client, and that before what its callbacks use.
     topics: Topics,
-    client: Client,
-    deliveries: Box<RefCell<Deliveries>>,
+    pub(super) client: Client,
+    pub(super) deliveries: Box<RefCell<Deliveries>>,
     targets: Vec<Target>,
-    options: ProducerOptions,
+    pub(super) options: ProducerOptions,
     unpolled: u32,
 }
 
@@ -87,30 +103,35 @@ impl Producer {
     pub fn open(
         settings: &ClientSettings,
         options: ProducerOptions,
-        targets: Vec<Target>,
     ) -> Result<Producer, KafkaError> {
-        let deliveries = Box::new(RefCell::new(Deliveries::new(&targets)));
-        let config = settings.producer(options.queue_bytes, options.batch_bytes);
+        let deliveries = Box::new(RefCell::new(Deliveries::default()));
+        let config = settings.producer(&options);
         // SAFETY: the box keeps its address and is dropped after the client, and the callback expects its type.
         let client =
             unsafe { Client::producer(&config, on_delivery, NonNull::from(&*deliveries).cast()) }?;
         client.connect(Client::PATIENCE)?;
-        let mut topics = Topics::default();
-        for (number, target) in targets.iter().enumerate() {
-            let topic = topics.open(&client, &target.topic)?;
-            deliveries
-                .borrow_mut()
-                .numbers
-                .insert(topic, target.partition, number);
-        }
         Ok(Producer {
-            topics,
+            topics: Topics::default(),
             client,
             deliveries,
-            targets,
+            targets: Vec::new(),
             options,
             unpolled: 0,
         })
+    }
+
+    /// Says where records go, once. The topics exist: librdkafka remembers for a while that one did not.
+    pub fn set_targets(&mut self, targets: Vec<Target>) -> Result<(), KafkaError> {
+        let mut deliveries = self.deliveries.borrow_mut();
+        for (number, target) in targets.iter().enumerate() {
+            let topic = self.topics.open(&self.client, &target.topic)?;
+            deliveries.numbers.insert(topic, target.partition, number);
+        }
+        deliveries.delivered = vec![Vec::new(); targets.len()];
+        deliveries.targets.clone_from(&targets);
+        drop(deliveries);
+        self.targets = targets;
+        Ok(())
     }
 
     /// Takes a copy of the record for writing to `targets[target]`; blocks while the queue is full.
@@ -169,10 +190,10 @@ impl Producer {
         }
     }
 
-    /// What has been acknowledged so far of a target, by its index.
+    /// Takes what has been acknowledged of a target since this was last asked, by its index; in the order of sending.
     #[must_use]
-    pub fn delivered(&self, target: usize) -> Delivered {
-        self.deliveries.borrow().delivered[target]
+    pub fn take_delivered(&mut self, target: usize) -> Vec<Delivered> {
+        std::mem::take(&mut self.deliveries.borrow_mut().delivered[target])
     }
 
     /// Records sent and not yet reported on.
@@ -305,7 +326,7 @@ impl Producer {
         Ok(())
     }
 
-    fn poll(&mut self, wait: Duration) -> Result<(), KafkaError> {
+    pub(super) fn poll(&mut self, wait: Duration) -> Result<(), KafkaError> {
         self.client.poll(wait);
         self.after_poll()
     }
@@ -320,10 +341,12 @@ impl Producer {
 }
 
 /// What delivery reports have told. They arrive within polls, on the thread that polls.
-struct Deliveries {
+#[derive(Default)]
+pub(super) struct Deliveries {
     numbers: PartitionNumbers,
     targets: Vec<Target>,
-    delivered: Vec<Delivered>,
+    /// By target.
+    delivered: Vec<Vec<Delivered>>,
     /// The first record that was not written; kept for good.
     failed: Option<Failed>,
     /// Whether any record was acknowledged since this was last asked.
@@ -339,17 +362,20 @@ struct Failed {
 }
 
 impl Deliveries {
-    fn new(targets: &[Target]) -> Deliveries {
-        Deliveries {
-            numbers: PartitionNumbers::default(),
-            targets: targets.to_vec(),
-            delivered: vec![Delivered::default(); targets.len()],
-            failed: None,
-            heard: false,
-        }
+    /// Forgets what an aborted transaction delivered, and why it failed.
+    pub(super) fn forget(&mut self) {
+        self.failed = None;
+        self.delivered.iter_mut().for_each(Vec::clear);
     }
 
-    fn check(&self) -> Result<(), KafkaError> {
+    /// Whether the same records would be refused again.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.failed
+            .as_ref()
+            .is_some_and(|failed| failed.code.refuses_records())
+    }
+
+    pub(super) fn check(&self) -> Result<(), KafkaError> {
         match &self.failed {
             None => Ok(()),
             Some(Failed {
@@ -362,11 +388,17 @@ impl Deliveries {
         }
     }
 
-    fn acknowledge(&mut self, target: usize, offset: i64) {
+    fn acknowledge(&mut self, target: usize, source_offset: i64, target_offset: i64) {
         let delivered = &mut self.delivered[target];
-        delivered.records += 1;
-        if offset >= 0 {
-            delivered.first_offset.get_or_insert(offset);
+        let follows = delivered
+            .last_mut()
+            .is_some_and(|last| last.extend(source_offset, target_offset));
+        if !follows {
+            delivered.push(Delivered {
+                source_offset,
+                target_offset,
+                records: 1,
+            });
         }
         self.heard = true;
     }
@@ -442,7 +474,7 @@ unsafe extern "C" fn on_delivery(
         return;
     };
     if code == Code::NONE {
-        deliveries.acknowledge(target, offset);
+        deliveries.acknowledge(target, source_offset, offset);
     } else if deliveries.failed.is_none() {
         // SAFETY: as above; the text is null or a C string that lives as long as the message. (The function without
         // `produce` in its name would give the record's value.)

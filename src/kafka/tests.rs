@@ -126,18 +126,22 @@ fn range(topic: &str, partition: i32, start: i64, end: i64) -> PartitionRange {
     }
 }
 
+fn producer(settings: &ClientSettings, options: ProducerOptions, target: Target) -> Producer {
+    let mut producer = Producer::open(settings, options).unwrap();
+    producer.set_targets(vec![target]).unwrap();
+    producer
+}
+
 fn write(settings: &ClientSettings, target: Target, records: &[Owned]) {
-    let mut producer = Producer::open(settings, ProducerOptions::default(), vec![target]).unwrap();
+    let mut producer = producer(settings, ProducerOptions::default(), target);
     for record in records {
         record.lend(|record| producer.send(0, record)).unwrap();
     }
     producer.flush(Duration::from_secs(10)).unwrap();
     assert_eq!(producer.outstanding(), 0);
-    let expected = Delivered {
-        records: records.len() as u64,
-        first_offset: Some(0),
-    };
-    assert_eq!(producer.delivered(0), expected);
+    let delivered = producer.take_delivered(0);
+    let written: u64 = delivered.iter().map(|run| run.records).sum();
+    assert_eq!(written, records.len() as u64);
 }
 
 fn read(settings: &ClientSettings, ranges: Vec<PartitionRange>) -> Collected {
@@ -397,8 +401,7 @@ fn a_server_that_says_nothing_is_told_from_one_that_is_not_there() {
 #[test]
 fn a_timestamp_of_zero_is_refused_before_it_is_sent() {
     let (_cluster, settings) = cluster(&[("t", 1)]);
-    let mut producer =
-        Producer::open(&settings, ProducerOptions::default(), vec![target("t", 0)]).unwrap();
+    let mut producer = producer(&settings, ProducerOptions::default(), target("t", 0));
     let record = Owned {
         timestamp: 0,
         offset: 77,
@@ -425,7 +428,7 @@ fn a_record_larger_than_the_queue_is_refused_by_name() {
         queue_bytes: 1 << 20,
         ..ProducerOptions::default()
     };
-    let mut producer = Producer::open(&settings, options, vec![target("t", 0)]).unwrap();
+    let mut producer = producer(&settings, options, target("t", 0));
     let record = Owned {
         value: Some(vec![0; 2 << 20]),
         ..plain(5)
@@ -450,7 +453,7 @@ fn a_full_queue_holds_the_writer_back_and_loses_nothing() {
         queue_bytes: 1 << 20,
         ..ProducerOptions::default()
     };
-    let mut producer = Producer::open(&settings, options, vec![target("t", 0)]).unwrap();
+    let mut producer = producer(&settings, options, target("t", 0));
     for offset in 0..4000 {
         let record = Owned {
             value: Some(vec![b'v'; 1000]),
@@ -459,20 +462,44 @@ fn a_full_queue_holds_the_writer_back_and_loses_nothing() {
         record.lend(|record| producer.send(0, record)).unwrap();
     }
     producer.flush(Duration::from_secs(30)).unwrap();
-    assert_eq!(
-        producer.delivered(0),
-        Delivered {
-            records: 4000,
-            first_offset: Some(0)
-        }
-    );
+    assert_eq!(producer.take_delivered(0), [run(0, 0, 4000)]);
+}
+
+#[test]
+fn where_records_went_is_told_in_runs() {
+    let (_cluster, settings) = cluster(&[("t", 1)]);
+    let mut producer = producer(&settings, ProducerOptions::default(), target("t", 0));
+    let gaps = (0..50).filter(|offset| offset % 10 != 0);
+    for offset in gaps.chain(100..130) {
+        plain(offset)
+            .lend(|record| producer.send(0, record))
+            .unwrap();
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+    let expected = [
+        run(1, 0, 9),
+        run(11, 9, 9),
+        run(21, 18, 9),
+        run(31, 27, 9),
+        run(41, 36, 9),
+        run(100, 45, 30),
+    ];
+    assert_eq!(producer.take_delivered(0), expected);
+    assert_eq!(producer.take_delivered(0), [], "each is told once");
+}
+
+fn run(source_offset: i64, target_offset: i64, records: u64) -> Delivered {
+    Delivered {
+        source_offset,
+        target_offset,
+        records,
+    }
 }
 
 #[test]
 fn the_first_failure_is_kept() {
     let (_cluster, settings) = cluster(&[("t", 1)]);
-    let mut producer =
-        Producer::open(&settings, ProducerOptions::default(), vec![target("t", 9)]).unwrap();
+    let mut producer = producer(&settings, ProducerOptions::default(), target("t", 9));
     let record = plain(3);
     // Whether the first call knows yet that there is no partition 9 depends on when metadata arrives.
     let _ = record.lend(|record| producer.send(0, record));

@@ -1,24 +1,34 @@
 //! Does what a plan says.
 //!
-//! Order of changes: topics are created with a configuration that keeps every record as it is; all records are written and
-//! acknowledged; where a proof is asked for, they are read back and compared; only then do the topics get the configuration
-//! that was saved, which may delete or compact at once. A restore that stops in between, or finds a difference, leaves topics
-//! that hold too much rather than too little, and says so.
+//! Order of changes: the producers take over their transactional ids; begun.json is durable; topics are created with a
+//! configuration that keeps every record as it is; records are written, acknowledged and committed, each transaction with its
+//! part of the offset map ([`writer`](super::writer)); where a proof is asked for, they are read back and compared; only then
+//! do the topics get the configuration that was saved, which may delete or compact at once; done.json is durable; the group
+//! that kept the progress is removed.
+//!
+//! A restore that stops in between, or finds a difference, leaves topics that hold too much rather than too little, and says
+//! so. One in transactions is gone on with from its last commit.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kbk_format::Streams;
-use kbk_format::repo::RepoError;
+use jiff::Timestamp;
+use kbk_format::repo::{
+    CreatedTopic, ParentRef, Place, RepoError, Repository, Restore, RestoreDone, RestoreId,
+    RestoredPartition, RestoredTopic, TopicName, TopicNameError,
+};
 use serde::Serialize;
 use tokio::runtime::Handle;
 
+use super::map::OffsetMap;
 use super::plan::{PartitionPlan, RestorePlan, Target as TargetTopic, TopicPlan};
 use super::proof::{self, PartitionProof, ProofError};
-use crate::cli::{Cancel, PartitionProgress, Progress};
-use crate::kafka::{Admin, ClientSettings, KafkaError, Producer, ProducerOptions, Target};
+use super::work::Work;
+use super::writer::{self, Shared, Writer};
+use crate::cli::{Cancel, Progress};
+use crate::kafka::{
+    Admin, ClientSettings, Committed, KafkaError, Producer, ProducerOptions, committed,
+};
 
 /// Producers: each is one thread here and a few of librdkafka's, so two keep several cores busy.
 const WRITERS: usize = 2;
@@ -26,21 +36,25 @@ const WRITERS: usize = 2;
 const QUEUE_BYTES: usize = 32 << 20;
 /// What a queued record takes besides its bytes, generously.
 const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
-/// How long the last records may take to be acknowledged.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a restore did.
 #[derive(Clone, Debug, Serialize)]
 pub struct RestoreReport {
+    /// Its name, under which the repository keeps its offset map.
+    pub restore: RestoreId,
     /// The snapshot.
     pub snapshot: u64,
+    /// It went on with what an earlier run had begun.
+    pub resumed: bool,
+    /// Whether it was done in transactions.
+    pub transactions: bool,
     /// Topics that were created.
     pub topics_created: usize,
     /// Topics that were written to.
     pub topics: usize,
     /// Their partitions.
     pub partitions: usize,
-    /// Records that all replicas have acknowledged.
+    /// Records that all replicas have, those of earlier runs of this restore among them.
     pub records: u64,
     /// What reading them back found, partition by partition; null if that was not asked for, or not finished.
     pub proof: Option<Vec<PartitionProof>>,
@@ -59,11 +73,28 @@ pub enum RestoreError {
     /// The repository.
     #[error(transparent)]
     Repo(#[from] RepoError),
+    /// The cluster has a topic of a name that Kafka does not allow.
+    #[error(transparent)]
+    TopicName(#[from] TopicNameError),
+    /// The group that keeps the progress says something else than a restore writes there.
+    #[error(
+        "group {group} has committed {committed:?} for {partition}, which no page of the offset map explains: somebody else \
+         uses the group; restore again from the start under other names"
+    )]
+    Progress {
+        /// The group.
+        group: String,
+        /// The partition in the cluster.
+        partition: String,
+        /// What is committed.
+        committed: Committed,
+    },
 }
 
 /// Applies `plan`. Blocks; must not be called from asynchronous code.
 pub fn apply(
     plan: RestorePlan,
+    repository: &Repository,
     kafka: &ClientSettings,
     cancel: &Cancel,
     progress: &Progress,
@@ -71,13 +102,34 @@ pub fn apply(
 ) -> Result<RestoreReport, RestoreError> {
     let began = Instant::now();
     let admin = Admin::connect(kafka)?;
+    let work = Work::new(&plan.topics);
+    let restore = match &plan.begun {
+        Some(restore) => restore.clone(),
+        None => new_restore(&plan, repository, &work)?,
+    };
+    let mut producers = open_producers(&work, &restore, kafka)?;
+    if plan.begun.is_none() {
+        runtime.block_on(repository.begin_restore(&restore))?;
+    }
     let topics_created = create_topics(&admin, &plan.topics)?;
+    for producer in &mut producers {
+        producer.set_targets(work.targets.clone())?;
+    }
+
     let afterwards = afterwards(&plan.topics);
     let claims = plan.verify.then(|| proof::claims(&plan.topics));
-    let (snapshot, topics) = (plan.snapshot, plan.topics.len());
-    let work = Work::new(plan.topics, progress);
-    let partitions = work.targets.len();
-    let records = write_all(&work, kafka, cancel, runtime)?;
+    let topics = plan.topics.len();
+    let resumed = plan.begun.is_some();
+    start(&work, plan, &restore, repository, kafka, progress, runtime)?;
+    let shared = Shared {
+        work: &work,
+        repository,
+        restore: &restore,
+        cancel,
+        runtime,
+    };
+    write_all(&shared, producers)?;
+    let records = work.records();
     let proof = match claims {
         Some(claims) if !cancel.is_set() => {
             tracing::info!("reading the records back");
@@ -87,21 +139,235 @@ pub fn apply(
     };
     let interrupted = cancel.is_set();
     let differs = |proof: &Vec<PartitionProof>| !proof.iter().all(PartitionProof::is_equal);
+    let partitions = work.targets.len();
     if !interrupted && !proof.as_ref().is_some_and(differs) {
-        for (topic, changes) in &afterwards {
-            admin.alter_topic_config(topic, changes)?;
+        for topic in &afterwards {
+            admin.alter_topic_config(&topic.target, &topic.config_afterwards)?;
         }
+        let done = RestoreDone {
+            restore: restore.restore.clone(),
+            finished_at: Timestamp::now(),
+            records,
+            partitions: work.into_done(),
+        };
+        runtime.block_on(repository.finish_restore(&done))?;
+        remove_group(&admin, &restore);
     }
-    let seconds = began.elapsed().as_secs_f64();
     Ok(RestoreReport {
-        snapshot,
+        snapshot: restore.snapshot.sequence,
+        restore: restore.restore,
+        resumed,
+        transactions: restore.producers > 0,
         topics_created,
         topics,
         partitions,
         records,
         proof,
         interrupted,
-        seconds,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// What begun.json says of a plan.
+fn new_restore(
+    plan: &RestorePlan,
+    repository: &Repository,
+    work: &Work,
+) -> Result<Restore, RestoreError> {
+    let topics = plan.topics.iter().map(restored_topic);
+    let now = Timestamp::now();
+    Ok(Restore {
+        restore: plan.restore.clone(),
+        repository_id: repository.identity().repository_id,
+        started_at: now,
+        writer: concat!("kbk ", env!("CARGO_PKG_VERSION")).to_owned(),
+        snapshot: ParentRef {
+            sequence: plan.snapshot,
+            sha256: plan.snapshot_sha256,
+        },
+        cluster_id: plan.cluster_id.clone(),
+        min_timestamp: *plan.times.start(),
+        max_timestamp: *plan.times.end(),
+        producers: if plan.transactions { writers(work) } else { 0 },
+        topics: topics.collect::<Result<_, _>>()?,
+    })
+}
+
+fn restored_topic(topic: &TopicPlan) -> Result<RestoredTopic, TopicNameError> {
+    let create = match &topic.action {
+        TargetTopic::Existing => None,
+        TargetTopic::Create {
+            partitions,
+            replication_factor,
+            config,
+        } => Some(CreatedTopic {
+            partitions: *partitions,
+            replication_factor: *replication_factor,
+            config: config.clone(),
+            config_afterwards: topic.config_afterwards.clone(),
+        }),
+    };
+    let partition = |plan: &PartitionPlan| RestoredPartition {
+        partition: plan.partition,
+        base_offset: plan.base_offset,
+        end_offset: plan.end_offset,
+        target_partition: plan.target_partition,
+        target_offset: plan.target_offset,
+    };
+    Ok(RestoredTopic {
+        topic: TopicName::try_from(topic.source.clone())?,
+        topic_id: topic.source_topic_id,
+        target: TopicName::try_from(topic.target.clone())?,
+        create,
+        partitions: topic.partitions.iter().map(partition).collect(),
+    })
+}
+
+fn writers(work: &Work) -> usize {
+    work.targets.len().clamp(1, WRITERS)
+}
+
+/// With their transactional ids, if there are any: from here on no earlier run of the restore writes.
+fn open_producers(
+    work: &Work,
+    restore: &Restore,
+    kafka: &ClientSettings,
+) -> Result<Vec<Producer>, KafkaError> {
+    let transactional = restore.producers > 0;
+    let count = if transactional {
+        restore.producers
+    } else {
+        writers(work)
+    };
+    let largest = work
+        .largest_record_bytes
+        .saturating_add(RECORD_OVERHEAD_BYTES);
+    let open = |number| {
+        let options = ProducerOptions {
+            queue_bytes: (QUEUE_BYTES / count).max(largest),
+            batch_bytes: work.batch_bytes,
+            transactional_id: transactional.then(|| restore.transactional_id(number)),
+            ..ProducerOptions::default()
+        };
+        let mut producer = Producer::open(kafka, options)?;
+        if transactional {
+            producer.init_transactions()?;
+        }
+        Ok(producer)
+    };
+    (0..count).map(open).collect()
+}
+
+fn create_topics(admin: &Admin, topics: &[TopicPlan]) -> Result<usize, KafkaError> {
+    let mut created = 0;
+    for topic in topics {
+        if let TargetTopic::Create {
+            partitions,
+            replication_factor,
+            config,
+        } = &topic.action
+        {
+            admin.create_topic(&topic.target, *partitions, *replication_factor, config)?;
+            created += 1;
+        }
+    }
+    Ok(created)
+}
+
+fn afterwards(topics: &[TopicPlan]) -> Vec<TopicPlan> {
+    let mut changed: Vec<TopicPlan> = topics.to_vec();
+    changed.retain(|topic| !topic.config_afterwards.is_empty());
+    changed
+}
+
+/// Lets every partition begin, or go on where the cluster says that it was left.
+fn start(
+    work: &Work,
+    plan: RestorePlan,
+    restore: &Restore,
+    repository: &Repository,
+    kafka: &ClientSettings,
+    progress: &Progress,
+    runtime: &Handle,
+) -> Result<(), RestoreError> {
+    let positions = match plan.begun {
+        None => vec![None; work.targets.len()],
+        Some(_) => {
+            let partitions: Vec<_> = work
+                .targets
+                .iter()
+                .map(|target| (target.topic.clone(), target.partition))
+                .collect();
+            committed(kafka, &restore.group(), &partitions)?
+        }
+    };
+    let places: Vec<Place> = plan
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .map(|partition| partition.read.place().clone())
+        .collect();
+    work.start(plan.topics, restore, progress, |number, empty| {
+        let Some(committed) = &positions[number] else {
+            return Ok((0, empty));
+        };
+        let map = continued(
+            restore,
+            repository,
+            &places[number],
+            committed,
+            empty,
+            runtime,
+        )?;
+        match map {
+            Some(map) => Ok((committed.offset, map)),
+            None => Err(RestoreError::Progress {
+                group: restore.group(),
+                partition: places[number].to_string(),
+                committed: committed.clone(),
+            }),
+        }
+    })
+}
+
+/// The offset map that a committed position names; `None` if that cannot be.
+fn continued(
+    restore: &Restore,
+    repository: &Repository,
+    place: &Place,
+    committed: &Committed,
+    empty: OffsetMap,
+    runtime: &Handle,
+) -> Result<Option<OffsetMap>, RepoError> {
+    let Some(sha256) = writer::page_of(committed) else {
+        return Ok(None);
+    };
+    let page = runtime.block_on(repository.map_page(&restore.restore, place, &sha256))?;
+    let explains = page.end_offset == committed.offset;
+    Ok(explains.then(|| empty.continued(sha256, page.value)))
+}
+
+/// All threads are joined before the first error is returned.
+fn write_all(shared: &Shared<'_>, producers: Vec<Producer>) -> Result<(), RestoreError> {
+    thread::scope(|scope| {
+        let write = |producer| {
+            scope.spawn(move || {
+                let written = Writer::new(shared, producer).run();
+                if written.is_err() {
+                    shared.work.stop();
+                }
+                written
+            })
+        };
+        let threads: Vec<_> = producers.into_iter().map(write).collect();
+        let written: Vec<_> = threads
+            .into_iter()
+            .map(|thread| match thread.join() {
+                Ok(written) => written,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect();
+        written.into_iter().collect()
     })
 }
 
@@ -120,191 +386,20 @@ fn prove(
     }
 }
 
-fn create_topics(admin: &Admin, topics: &[TopicPlan]) -> Result<usize, KafkaError> {
-    let mut created = 0;
-    for topic in topics {
-        if let TargetTopic::Create {
-            partitions,
-            replication_factor,
-            config,
-            ..
-        } = &topic.action
-        {
-            admin.create_topic(&topic.target, *partitions, *replication_factor, config)?;
-            created += 1;
-        }
+/// It has done its work; where it stays, it does no harm.
+fn remove_group(admin: &Admin, restore: &Restore) {
+    const TRIES: u32 = 5;
+    if restore.producers == 0 {
+        return;
     }
-    Ok(created)
-}
-
-fn afterwards(topics: &[TopicPlan]) -> Vec<(String, BTreeMap<String, Option<String>>)> {
-    let changes = |topic: &TopicPlan| match &topic.action {
-        TargetTopic::Create {
-            config_afterwards, ..
-        } if !config_afterwards.is_empty() => {
-            Some((topic.target.clone(), config_afterwards.clone()))
-        }
-        _ => None,
-    };
-    topics.iter().filter_map(changes).collect()
-}
-
-/// Partitions that nobody writes yet.
-struct Work {
-    targets: Vec<Target>,
-    /// A batch of records must not be larger than the smallest limit of a target.
-    batch_bytes: usize,
-    /// A queue must hold the largest record.
-    largest_record_bytes: usize,
-    waiting: Mutex<VecDeque<Job>>,
-}
-
-/// A partition to write: `target` is its index in the targets.
-struct Job {
-    target: usize,
-    plan: PartitionPlan,
-    progress: PartitionProgress,
-}
-
-impl Work {
-    fn new(topics: Vec<TopicPlan>, progress: &Progress) -> Work {
-        let default = ProducerOptions::default().batch_bytes;
-        let limits = topics
-            .iter()
-            .filter_map(|topic| usize::try_from(topic.max_message_bytes?).ok());
-        let batch_bytes = limits.min().map_or(default, |limit| limit.min(default));
-        let partitions = topics.iter().flat_map(|topic| &topic.partitions);
-        let largest = partitions
-            .map(|partition| partition.facts.max_record_bytes)
-            .max();
-        let mut targets = Vec::new();
-        let mut jobs = Vec::new();
-        for topic in topics {
-            for plan in topic.partitions {
-                let name = format!("{}/{}", topic.target, plan.partition);
-                targets.push(Target {
-                    topic: topic.target.clone(),
-                    partition: plan.partition,
-                });
-                if plan.records > 0 {
-                    let progress = progress.partition(name, Some(plan.records));
-                    jobs.push(Job {
-                        target: targets.len() - 1,
-                        plan,
-                        progress,
-                    });
-                }
+    let group = restore.group();
+    for attempt in 1..=TRIES {
+        match admin.delete_group(&group) {
+            Ok(()) => return,
+            Err(error) if attempt == TRIES => {
+                tracing::info!("group {group} stays in the cluster and is not needed: {error}");
             }
-        }
-        // The largest first, so that none of them is left alone at the end.
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.plan.raw_bytes));
-        Work {
-            targets,
-            batch_bytes,
-            largest_record_bytes: largest
-                .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-            waiting: Mutex::new(jobs.into()),
+            Err(_) => thread::sleep(Duration::from_millis(200)),
         }
     }
-
-    fn next(&self) -> Option<Job> {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
-    }
-
-    fn stop(&self) {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-    }
-}
-
-/// Writes everything, and returns how many records are acknowledged.
-fn write_all(
-    work: &Work,
-    kafka: &ClientSettings,
-    cancel: &Cancel,
-    runtime: &Handle,
-) -> Result<u64, RestoreError> {
-    let writers = WRITERS
-        .min(work.waiting.lock().map_or(1, |waiting| waiting.len()))
-        .max(1);
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..writers)
-            .map(|_| {
-                scope.spawn(move || {
-                    let written = write_some(work, kafka, QUEUE_BYTES / writers, cancel, runtime);
-                    if written.is_err() {
-                        work.stop();
-                    }
-                    written
-                })
-            })
-            .collect();
-        let written = threads.into_iter().map(|thread| match thread.join() {
-            Ok(written) => written,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        // All threads are joined before the first error is returned.
-        written
-            .collect::<Vec<_>>()
-            .into_iter()
-            .sum::<Result<u64, RestoreError>>()
-    })
-}
-
-fn write_some(
-    work: &Work,
-    kafka: &ClientSettings,
-    queue_bytes: usize,
-    cancel: &Cancel,
-    runtime: &Handle,
-) -> Result<u64, RestoreError> {
-    let Some(mut job) = work.next() else {
-        return Ok(0);
-    };
-    let options = ProducerOptions {
-        queue_bytes: queue_bytes.max(
-            work.largest_record_bytes
-                .saturating_add(RECORD_OVERHEAD_BYTES),
-        ),
-        batch_bytes: work.batch_bytes,
-        ..ProducerOptions::default()
-    };
-    let mut producer = Producer::open(kafka, options, work.targets.clone())?;
-    loop {
-        write_partition(&mut producer, job, cancel, runtime)?;
-        match work.next() {
-            Some(next) if !cancel.is_set() => job = next,
-            _ => break,
-        }
-    }
-    producer.flush(FLUSH_PATIENCE)?;
-    let delivered = (0..work.targets.len()).map(|target| producer.delivered(target).records);
-    Ok(delivered.sum())
-}
-
-fn write_partition(
-    producer: &mut Producer,
-    job: Job,
-    cancel: &Cancel,
-    runtime: &Handle,
-) -> Result<(), RestoreError> {
-    let mut reader = job.plan.read.read(Streams::All, runtime);
-    while let Some(batch) = runtime.block_on(reader.next())? {
-        let (mut records, mut bytes) = (0, 0);
-        for record in batch.records() {
-            producer.send(job.target, &record)?;
-            records += 1;
-            bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-        }
-        job.progress.add(records, bytes as u64);
-        if cancel.is_set() {
-            break;
-        }
-    }
-    Ok(())
 }

@@ -1,27 +1,38 @@
-//! Restore: a snapshot's records back into a cluster.
+//! From a snapshot back into a cluster.
 //!
 //! ```text
 //! plan    what the snapshot has + what the cluster has = topics to create, records to write, what is in the way
-//! apply   create topics that keep everything -> write records -> read them back, if asked -> give the topics their own configuration
+//! resume  the same of a restore that was begun: what it was asked for, and where the cluster says that it was left
+//! apply   take over transactional ids -> begun.json -> create topics that keep everything -> write records
+//!         -> read them back, if asked -> give the topics their own configuration -> done.json
 //! ```
 //!
 //! The plan is a value: a dry run prints it, and [`apply`] does what it says and nothing else.
 //!
-//! | | |
+//! | file | job |
 //! |---|---|
-//! | `plan` | topics, partitions, counts |
+//! | `plan` | decides everything |
 //! | `preflight` | what would go wrong, all of it at once, before anything is written |
 //! | `config` | which configuration a topic has while it is filled, and afterwards |
+//! | `resume` | finds a restore that is unfinished, and plans the rest of it |
 //! | `apply` | does it |
+//! | `work` | the partitions, from waiting to done |
+//! | `writer` | writes them, a transaction at a time |
+//! | `map` | where each record went |
 //! | `proof` | reads the targets back and compares |
 
 mod apply;
 mod config;
+mod map;
 mod plan;
 mod preflight;
 mod proof;
+mod resume;
+mod work;
+mod writer;
 
 pub use apply::{RestoreError, RestoreReport, apply};
 pub use plan::{Options, PartitionPlan, PlanError, RestorePlan, Target, TopicPlan, plan};
 pub use preflight::Obstacle;
 pub use proof::{Difference, PartitionProof, ProofError, compare_live};
+pub use resume::{ResumeError, plan_rest, unfinished};

@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::Streams;
 use kbk_format::repo::{
-    Id, PartitionState, Place, RepoError, Repository, SegmentReader, Snapshot, TopicState,
+    Digest, Id, PartitionState, Place, RepoError, Repository, Restore, RestoreId, SegmentReader,
+    Snapshot, Stored, TopicState,
 };
 use kbk_tools::Selection;
 use serde::Serialize;
@@ -36,6 +37,8 @@ pub struct Options {
     pub replication_factor: Option<i32>,
     /// Read the records back when they are written, and compare.
     pub verify: bool,
+    /// Write in transactions: exactly once, and to be gone on with.
+    pub transactions: bool,
     /// Count records exactly, where that means to decode the blocks that a bound in time cuts.
     pub count: bool,
 }
@@ -43,8 +46,23 @@ pub struct Options {
 /// All that a restore does.
 #[derive(Clone, Debug, Serialize)]
 pub struct RestorePlan {
+    /// The name of the restore, under which the repository keeps what it does.
+    pub restore: RestoreId,
     /// The snapshot.
     pub snapshot: u64,
+    /// What names it beside its number.
+    #[serde(skip)]
+    pub(super) snapshot_sha256: Digest,
+    /// Kafka's id of the target cluster.
+    pub cluster_id: Option<String>,
+    /// Timestamps of the records that are meant, in milliseconds, both inclusive.
+    #[serde(skip)]
+    pub(super) times: RangeInclusive<i64>,
+    /// Whether records are written in transactions.
+    pub transactions: bool,
+    /// What an earlier run has begun, and this goes on with.
+    #[serde(skip)]
+    pub(super) begun: Option<Restore>,
     /// Topic by topic.
     pub topics: Vec<TopicPlan>,
     /// Whether the records are read back and compared.
@@ -64,9 +82,11 @@ pub struct TopicPlan {
     pub target: String,
     /// How the target comes to be.
     pub action: Target,
+    /// Changes to its configuration when all records are written; null takes an entry away.
+    pub config_afterwards: BTreeMap<String, Option<String>>,
     /// The largest record that the target takes, where that is set or told.
     pub max_message_bytes: Option<u64>,
-    /// Partition by partition; the target has the same numbers.
+    /// Partition by partition.
     pub partitions: Vec<PartitionPlan>,
 }
 
@@ -74,11 +94,8 @@ pub struct TopicPlan {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Target {
-    /// It is there; its configuration stays.
-    Existing {
-        /// Where each partition ends now, and the restored records will begin.
-        ends: Vec<i64>,
-    },
+    /// It is there.
+    Existing,
     /// It is created.
     Create {
         /// Number of partitions.
@@ -87,16 +104,22 @@ pub enum Target {
         replication_factor: Option<i32>,
         /// Configuration while records are written.
         config: BTreeMap<String, String>,
-        /// Changes to it when all are written; null takes an entry away.
-        config_afterwards: BTreeMap<String, Option<String>>,
     },
 }
 
 /// One partition.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartitionPlan {
-    /// Its number, in the backup and in the cluster.
+    /// Its number in the backup.
     pub partition: i32,
+    /// Its number in the cluster.
+    pub target_partition: i32,
+    /// Where the target ends before.
+    pub target_offset: i64,
+    /// First offset that is meant, in the backup.
+    pub base_offset: i64,
+    /// Behind the last offset that is meant.
+    pub end_offset: i64,
     /// Records to write.
     pub records: u64,
     /// Whether `records` is exact, or the most it can be.
@@ -136,6 +159,7 @@ pub enum PlanError {
 /// The target cluster as far as it matters here.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cluster {
+    pub(super) id: Option<String>,
     pub(super) brokers: usize,
     pub(super) topics: BTreeMap<String, ExistingTopic>,
 }
@@ -150,6 +174,14 @@ pub(super) struct ExistingTopic {
 }
 
 impl ExistingTopic {
+    /// Where a partition ends.
+    fn end(&self, partition: i32) -> i64 {
+        let offsets = usize::try_from(partition).ok();
+        offsets
+            .and_then(|partition| self.offsets.get(partition))
+            .map_or(0, |offsets| offsets.high_watermark)
+    }
+
     /// A value of its configuration, if the cluster tells it.
     pub(super) fn value(&self, key: &str) -> Option<&str> {
         self.config.as_ref()?.get(key)?.value.as_deref()
@@ -163,10 +195,11 @@ impl ExistingTopic {
 /// If the repository or the cluster cannot be read. What merely stands in the way is in the plan.
 pub async fn plan(
     repository: &Repository,
-    snapshot: &Snapshot,
+    snapshot: &Stored<Snapshot>,
     options: &Options,
 ) -> Result<RestorePlan, PlanError> {
-    let cluster = ask_in_background(options).await?;
+    let targets = options.targets.values().cloned().collect();
+    let cluster = ask_in_background(&options.kafka, targets).await?;
     let mut topics = Vec::new();
     for (source, target) in &options.targets {
         if let Some(topic) = newest_of(snapshot, source) {
@@ -175,7 +208,13 @@ pub async fn plan(
     }
     let obstacles = preflight::check(&topics, &cluster, options);
     Ok(RestorePlan {
+        restore: RestoreId::fresh(jiff::Timestamp::now()),
         snapshot: snapshot.sequence,
+        snapshot_sha256: snapshot.sha256,
+        cluster_id: cluster.id,
+        times: options.times.clone(),
+        transactions: options.transactions,
+        begun: None,
         topics,
         verify: options.verify,
         obstacles,
@@ -188,9 +227,11 @@ fn newest_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a TopicState> {
     named.max_by_key(|topic| (!topic.deleted, topic.last_seen, topic.first_seen))
 }
 
-async fn ask_in_background(options: &Options) -> Result<Cluster, KafkaError> {
-    let kafka = options.kafka.clone();
-    let targets: Vec<String> = options.targets.values().cloned().collect();
+pub(super) async fn ask_in_background(
+    kafka: &ClientSettings,
+    targets: Vec<String>,
+) -> Result<Cluster, KafkaError> {
+    let kafka = kafka.clone();
     match tokio::task::spawn_blocking(move || ask(&kafka, &targets)).await {
         Ok(answer) => answer,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -199,7 +240,7 @@ async fn ask_in_background(options: &Options) -> Result<Cluster, KafkaError> {
 
 fn ask(kafka: &ClientSettings, targets: &[String]) -> Result<Cluster, KafkaError> {
     let admin = Admin::connect(kafka)?;
-    let brokers = admin.cluster()?.brokers;
+    let cluster = admin.cluster()?;
     let mut there = admin.describe_topics(None)?;
     there.retain(|topic| targets.contains(&topic.name));
     let names: Vec<String> = there.iter().map(|topic| topic.name.clone()).collect();
@@ -222,7 +263,8 @@ fn ask(kafka: &ClientSettings, targets: &[String]) -> Result<Cluster, KafkaError
         (topic.name, existing)
     };
     Ok(Cluster {
-        brokers,
+        id: cluster.id,
+        brokers: cluster.brokers,
         topics: there.into_iter().map(existing).collect(),
     })
 }
@@ -242,75 +284,94 @@ async fn plan_topic(
     options: &Options,
     cluster: &Cluster,
 ) -> Result<TopicPlan, PlanError> {
+    let existing = cluster.topics.get(target);
     let mut partitions = Vec::with_capacity(topic.partitions.len());
     for state in &topic.partitions {
         let place = topic.place(state.partition);
-        partitions.push(plan_partition(repository, place, state, options).await?);
+        let mut planned = plan_partition(repository, place, state, &options.times).await?;
+        planned.target_offset = existing.map_or(0, |existing| existing.end(state.partition));
+        if options.count {
+            planned.count().await?;
+        }
+        partitions.push(planned);
     }
     let saved = topic.config.clone().unwrap_or_default();
-    let existing = cluster.topics.get(target);
-    let max_message_bytes = match existing {
-        Some(existing) => existing.value("max.message.bytes"),
-        None => saved.get("max.message.bytes").map(String::as_str),
-    };
-    let max_message_bytes = max_message_bytes.and_then(|limit| limit.parse().ok());
-    let action = match existing {
-        Some(existing) => Target::Existing {
-            ends: existing
-                .offsets
-                .iter()
-                .map(|offsets| offsets.high_watermark)
-                .collect(),
-        },
-        None => Target::Create {
-            partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
-            replication_factor: options
-                .replication_factor
-                .or(Some(topic.replication_factor))
-                .filter(|factor| *factor > 0),
-            config: config::while_filling(&saved),
-            config_afterwards: config::afterwards(&saved),
-        },
+    let (action, config_afterwards) = match existing {
+        Some(_) => (Target::Existing, BTreeMap::new()),
+        None => {
+            let create = Target::Create {
+                partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+                replication_factor: options
+                    .replication_factor
+                    .or(Some(topic.replication_factor))
+                    .filter(|factor| *factor > 0),
+                config: config::while_filling(&saved),
+            };
+            (create, config::afterwards(&saved))
+        }
     };
     Ok(TopicPlan {
         source: topic.name.to_string(),
         source_topic_id: topic.topic_id,
         target: target.to_owned(),
+        max_message_bytes: max_message_bytes(existing, &saved),
         action,
-        max_message_bytes,
+        config_afterwards,
         partitions,
     })
 }
 
-async fn plan_partition(
+/// The largest record that a target takes, or will when it is made.
+pub(super) fn max_message_bytes(
+    existing: Option<&ExistingTopic>,
+    config: &BTreeMap<String, String>,
+) -> Option<u64> {
+    const KEY: &str = "max.message.bytes";
+    let limit = match existing {
+        Some(existing) => existing.value(KEY),
+        None => config.get(KEY).map(String::as_str),
+    };
+    limit.and_then(|limit| limit.parse().ok())
+}
+
+/// What there is of a partition, for a target that is empty and has the same number.
+pub(super) async fn plan_partition(
     repository: &Repository,
     place: Place,
     state: &PartitionState,
-    options: &Options,
+    times: &RangeInclusive<i64>,
 ) -> Result<PartitionPlan, PlanError> {
     let partition = place.partition;
     let selection = Selection {
-        times: options.times.clone(),
-        ..Selection::all()
+        offsets: state.base_offset..state.end_offset,
+        times: times.clone(),
     };
     let read = kbk_tools::PartitionPlan::new(repository, place, state, selection).await?;
-    let facts = facts(repository, &read).await?;
-    let whole = options.times == (i64::MIN..=i64::MAX);
-    let records = if options.count && !whole {
-        count(read.clone()).await?
-    } else {
-        read.max_records()
-    };
     Ok(PartitionPlan {
         partition,
-        records,
-        records_exact: options.count || whole,
+        target_partition: partition,
+        target_offset: 0,
+        base_offset: state.base_offset,
+        end_offset: state.end_offset,
+        records: read.max_records(),
+        records_exact: *times == (i64::MIN..=i64::MAX),
         segments: read.segments().len(),
         stored_bytes: read.segments().iter().map(|entry| entry.size).sum(),
         raw_bytes: read.segments().iter().map(|entry| entry.raw_bytes).sum(),
-        facts,
+        facts: facts(repository, &read).await?,
         read,
     })
+}
+
+impl PartitionPlan {
+    /// Makes the number of records exact: decodes what a bound in time cuts.
+    async fn count(&mut self) -> Result<(), RepoError> {
+        if !self.records_exact {
+            self.records = count(self.read.clone()).await?;
+            self.records_exact = true;
+        }
+        Ok(())
+    }
 }
 
 /// Reads the footer of every segment: a read each, no blocks.

@@ -145,7 +145,7 @@ pub(super) fn check(topics: &[TopicPlan], cluster: &Cluster, options: &Options) 
         check_source(topic, options, &mut obstacles);
         check_size(topic, &mut obstacles);
         match (&topic.action, cluster.topics.get(&topic.target)) {
-            (Target::Existing { .. }, Some(existing)) => {
+            (Target::Existing, Some(existing)) => {
                 check_existing(topic, existing, options, &mut obstacles)
             }
             (action, _) => check_created(topic, action, cluster, &mut obstacles),

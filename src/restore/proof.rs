@@ -14,7 +14,7 @@ use kbk_tools::PartitionReader;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use super::plan::{PartitionPlan, RestorePlan, Target as TargetTopic, TopicPlan};
+use super::plan::{PartitionPlan, RestorePlan, TopicPlan};
 use crate::cli::Cancel;
 use crate::kafka::{
     Admin, ClientSettings, KafkaError, PartitionOffsets, PartitionRange, RecordSink, Source,
@@ -82,11 +82,7 @@ pub(super) struct Claim {
 
 /// Every partition of the plan, empty ones too: what this plan is about to write.
 pub(super) fn claims(topics: &[TopicPlan]) -> Vec<Claim> {
-    let from = |topic: &TopicPlan, index: usize| match &topic.action {
-        TargetTopic::Existing { ends } => ends.get(index).copied(),
-        TargetTopic::Create { .. } => None,
-    };
-    claims_from(topics, from)
+    claims_from(topics, |partition| Some(partition.target_offset))
 }
 
 /// Compares what the targets of a plan hold, from the first record to the last, with what the plan would write. Blocks; must
@@ -101,28 +97,24 @@ pub fn compare_live(
     cancel: &Cancel,
     runtime: &Handle,
 ) -> Result<Vec<PartitionProof>, ProofError> {
-    prove(
-        claims_from(&plan.topics, |_, _| None),
-        kafka,
-        cancel,
-        runtime,
-    )
+    prove(claims_from(&plan.topics, |_| None), kafka, cancel, runtime)
 }
 
-fn claims_from(
-    topics: &[TopicPlan],
-    from: impl Fn(&TopicPlan, usize) -> Option<i64>,
-) -> Vec<Claim> {
-    let claim = |topic: &TopicPlan, index: usize, partition: &PartitionPlan| Claim {
+fn claims_from(topics: &[TopicPlan], from: impl Fn(&PartitionPlan) -> Option<i64>) -> Vec<Claim> {
+    let claim = |topic: &TopicPlan, partition: &PartitionPlan| Claim {
         topic: topic.target.clone(),
-        partition: partition.partition,
-        from: from(topic, index),
+        partition: partition.target_partition,
+        from: from(partition),
         read: partition.read.clone(),
     };
     let mut claims = Vec::new();
     for topic in topics {
-        let partitions = topic.partitions.iter().enumerate();
-        claims.extend(partitions.map(|(index, partition)| claim(topic, index, partition)));
+        claims.extend(
+            topic
+                .partitions
+                .iter()
+                .map(|partition| claim(topic, partition)),
+        );
     }
     claims
 }

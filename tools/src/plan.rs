@@ -52,6 +52,15 @@ impl PartitionPlan {
         })
     }
 
+    /// The same without what lies before `offset`.
+    #[must_use]
+    pub fn from_offset(mut self, offset: i64) -> PartitionPlan {
+        let selection = &mut self.selection;
+        selection.offsets.start = selection.offsets.start.max(offset);
+        self.segments.retain(|entry| selection.needs_segment(entry));
+        self
+    }
+
     /// Whose records they are.
     #[must_use]
     pub fn place(&self) -> &Place {

@@ -229,7 +229,7 @@ pub enum RepoError {
         "cannot {operation} {key} in {url}: {source}; check that the place can be reached, and run it again"
     )]
     Store {
-        /// `read`, `write` or `list`.
+        /// `read`, `write`, `list` or `remove`.
         operation: Operation,
         /// The repository.
         url: String,
@@ -252,6 +252,8 @@ pub enum Operation {
     Write,
     /// The names in a folder.
     List,
+    /// An object that is needed no more.
+    Remove,
 }
 
 impl std::fmt::Display for Operation {
@@ -260,6 +262,7 @@ impl std::fmt::Display for Operation {
             Operation::Read => "read",
             Operation::Write => "write",
             Operation::List => "list",
+            Operation::Remove => "remove",
         })
     }
 }

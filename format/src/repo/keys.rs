@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::id::{Digest, Hex, Id};
+use super::restore::RestoreId;
 
 /// The name of a Kafka topic, in Kafka's own rules: `a-z A-Z 0-9 . _ -`, 1 to 249 characters, not
 /// `.` or `..`. So a name is safe as a folder's.
@@ -122,10 +123,29 @@ pub enum Key {
         /// From 1.
         sequence: u64,
     },
+    /// `restores/<restore>/begun.json`
+    RestoreBegun {
+        /// The restore.
+        restore: RestoreId,
+    },
+    /// `restores/<restore>/map/<digest>.json`
+    MapPage {
+        /// The restore.
+        restore: RestoreId,
+        /// The first 16 bytes of the page's SHA-256.
+        digest: Hex<16>,
+    },
+    /// `restores/<restore>/done.json`
+    RestoreDone {
+        /// The restore.
+        restore: RestoreId,
+    },
 }
 
 /// The folder of the snapshots.
 pub(super) const SNAPSHOTS: &str = "snapshots";
+/// The folder of the restores.
+pub(super) const RESTORES: &str = "restores";
 
 impl Key {
     /// The name of a segment.
@@ -144,6 +164,15 @@ impl Key {
         Key::Page {
             place: place.clone(),
             base_offset,
+            digest: sha256.prefix(),
+        }
+    }
+
+    /// The name of a page of an offset map.
+    #[must_use]
+    pub fn map_page(restore: &RestoreId, sha256: &Digest) -> Self {
+        Key::MapPage {
+            restore: restore.clone(),
             digest: sha256.prefix(),
         }
     }
@@ -174,6 +203,16 @@ impl Key {
                 let sequence = parse_20_digits(file.strip_suffix(".json")?)?;
                 (sequence > 0).then_some(Key::Snapshot { sequence })
             }
+            [RESTORES, restore, "begun.json"] => Some(Key::RestoreBegun {
+                restore: restore.parse().ok()?,
+            }),
+            [RESTORES, restore, "map", file] => Some(Key::MapPage {
+                restore: restore.parse().ok()?,
+                digest: file.strip_suffix(".json")?.parse().ok()?,
+            }),
+            [RESTORES, restore, "done.json"] => Some(Key::RestoreDone {
+                restore: restore.parse().ok()?,
+            }),
             _ => None,
         }
     }
@@ -194,6 +233,9 @@ impl fmt::Display for Key {
                 digest,
             } => write!(f, "{}/{base_offset:020}-{digest}.json", place.pages()),
             Key::Snapshot { sequence } => write!(f, "{SNAPSHOTS}/{sequence:020}.json"),
+            Key::RestoreBegun { restore } => write!(f, "{RESTORES}/{restore}/begun.json"),
+            Key::MapPage { restore, digest } => write!(f, "{RESTORES}/{restore}/map/{digest}.json"),
+            Key::RestoreDone { restore } => write!(f, "{RESTORES}/{restore}/done.json"),
         }
     }
 }
@@ -230,6 +272,7 @@ mod tests {
         let id = Hex(std::array::from_fn(|i| i as u8));
         let digest = Hex([0xfe; 32]);
         let topic_id = "ab".repeat(16);
+        let restore: RestoreId = "20261124-2145-3f9a".parse().unwrap();
         let cases = [
             (Key::Identity, "kbk.json".to_owned()),
             (
@@ -247,6 +290,22 @@ mod tests {
             (
                 Key::Snapshot { sequence: u64::MAX },
                 "snapshots/18446744073709551615.json".to_owned(),
+            ),
+            (
+                Key::RestoreBegun {
+                    restore: restore.clone(),
+                },
+                "restores/20261124-2145-3f9a/begun.json".to_owned(),
+            ),
+            (
+                Key::map_page(&restore, &digest),
+                format!("restores/20261124-2145-3f9a/map/{}.json", "fe".repeat(16)),
+            ),
+            (
+                Key::RestoreDone {
+                    restore: restore.clone(),
+                },
+                "restores/20261124-2145-3f9a/done.json".to_owned(),
             ),
         ];
         for (key, name) in cases {
@@ -278,6 +337,11 @@ mod tests {
             "snapshots/99999999999999999999.json".into(),
             "snapshots/x/00000000000000000001.json".into(),
             "kbk.json#1".into(),
+            "restores/A/begun.json".into(),
+            "restores/../begun.json".into(),
+            "restores//begun.json".into(),
+            "restores/a/map/00.json".into(),
+            format!("restores/{}/done.json", "a".repeat(65)),
             String::new(),
         ];
         for other in others {

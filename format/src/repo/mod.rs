@@ -5,6 +5,7 @@
 //! data/<topic>/<topic-id>/<partition>/<base>-<id>.kseg        segments    written first
 //! index/<topic>/<topic-id>/<partition>/<base>-<digest>.json   pages       then these
 //! snapshots/<sequence>.json                                   snapshots   the commit
+//! restores/<restore>/...                                      restores    what went where, into a cluster
 //! ```
 //!
 //! Reading goes the other way: the newest snapshot names pages, pages name segments. What nothing
@@ -16,6 +17,7 @@
 //! | read a segment | [`SegmentReader`] |
 //! | write a segment | [`SegmentUpload`] |
 //! | commit what was written | [`Change`], [`Repository::commit`] |
+//! | keep what a restore did | [`Restore`], [`MapPage`], [`RestoreDone`] |
 //! | know what an object says | [`Snapshot`], [`Page`], [`Identity`], inside [`Stored`] |
 //! | name an object | [`Key`], [`Place`], [`TopicName`], [`Id`] |
 
@@ -28,6 +30,7 @@ mod keys;
 mod page;
 mod reader;
 mod repository;
+mod restore;
 mod sealed;
 mod snapshot;
 mod store;
@@ -41,6 +44,10 @@ pub use keys::{Key, Place, TopicName, TopicNameError};
 pub use page::{FULL_PAGE, Page, SegmentEntry};
 pub use reader::SegmentReader;
 pub use repository::{FoundSegment, Repository};
+pub use restore::{
+    CreatedTopic, DonePartition, FULL_MAP_PAGE, MapPage, MapRun, Restore, RestoreDone, RestoreId,
+    RestoreIdError, RestoredPartition, RestoredTopic,
+};
 pub use sealed::{MAX_SEALED_BYTES, Stored};
 pub use snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};
 pub use store::Store;

@@ -8,14 +8,17 @@ use std::ptr::{self, NonNull};
 
 use rdkafka_sys as sys;
 
+use super::answer::structs;
+use crate::kafka::batch::bytes;
 use crate::kafka::client::{Failure, Reason};
 use crate::kafka::error::Code;
+use crate::kafka::transaction::Committed;
 
 /// Makes an owner of a librdkafka object that one function frees.
 macro_rules! owner {
     ($(#[$doc:meta])* $name:ident, $raw:ty, $free:path) => {
         $(#[$doc])*
-        pub(super) struct $name(pub(super) NonNull<$raw>);
+        pub(in crate::kafka) struct $name(pub(in crate::kafka) NonNull<$raw>);
 
         impl Drop for $name {
             fn drop(&mut self) {
@@ -52,6 +55,22 @@ owner!(
     sys::rd_kafka_topic_partition_list_t,
     sys::rd_kafka_topic_partition_list_destroy
 );
+
+owner!(
+    /// A group to be deleted.
+    Group, sys::rd_kafka_DeleteGroup_t, sys::rd_kafka_DeleteGroup_destroy
+);
+
+impl Group {
+    pub(super) fn new(name: &str) -> Result<Group, String> {
+        let name = c_string(name)?;
+        // SAFETY: the name is a C string, which is copied.
+        let group = unsafe { sys::rd_kafka_DeleteGroup_new(name.as_ptr()) };
+        Ok(Group(
+            NonNull::new(group).expect("the constructor never returns null"),
+        ))
+    }
+}
 
 impl NewTopic {
     pub(super) fn new(
@@ -142,7 +161,10 @@ impl TopicConfig {
 }
 
 impl PartitionList {
-    pub(super) fn new(partitions: &[(String, i32)], offset: i64) -> Result<PartitionList, String> {
+    pub(in crate::kafka) fn new(
+        partitions: &[(String, i32)],
+        offset: i64,
+    ) -> Result<PartitionList, String> {
         let size = c_int::try_from(partitions.len()).map_err(|error| error.to_string())?;
         // SAFETY: a plain constructor.
         let list = unsafe { sys::rd_kafka_topic_partition_list_new(size) };
@@ -160,6 +182,59 @@ impl PartitionList {
             }
         }
         Ok(list)
+    }
+
+    fn raw(&self) -> &[sys::rd_kafka_topic_partition_t] {
+        // SAFETY: the list is live and has as many elements as it says.
+        unsafe {
+            let list = self.0.as_ref();
+            structs(list.elems, list.cnt)
+        }
+    }
+
+    /// The offset of each partition from now on, and what is to be kept with it.
+    pub(in crate::kafka) fn set_committed(&mut self, committed: &[Committed]) {
+        for (index, committed) in committed.iter().enumerate().take(self.raw().len()) {
+            let metadata = committed.metadata.as_bytes();
+            // SAFETY: the index is inside the list, which frees the metadata: memory of librdkafka's own allocator, of the
+            // length that is copied.
+            unsafe {
+                let element = self.0.as_ref().elems.add(index);
+                let copy = sys::rd_kafka_mem_malloc(ptr::null_mut(), metadata.len().max(1));
+                ptr::copy_nonoverlapping(metadata.as_ptr(), copy.cast(), metadata.len());
+                sys::rd_kafka_mem_free(ptr::null_mut(), (*element).metadata);
+                (*element).offset = committed.offset;
+                (*element).metadata = copy;
+                (*element).metadata_size = metadata.len();
+            }
+        }
+    }
+
+    /// What an answer says is committed for each partition; nothing where nothing is.
+    pub(in crate::kafka) fn committed(&self) -> Vec<Option<Committed>> {
+        let committed = |element: &sys::rd_kafka_topic_partition_t| {
+            (element.offset >= 0).then(|| {
+                // SAFETY: null, or as many bytes as said, which live as long as the list.
+                let metadata =
+                    unsafe { bytes(element.metadata, element.metadata_size) }.unwrap_or_default();
+                Committed {
+                    offset: element.offset,
+                    metadata: String::from_utf8_lossy(metadata).into_owned(),
+                }
+            })
+        };
+        self.raw().iter().map(committed).collect()
+    }
+
+    /// The first partition that an answer refuses to tell about, and why.
+    pub(in crate::kafka) fn first_error(&self) -> Option<Code> {
+        self.raw()
+            .iter()
+            .map(|element| {
+                // SAFETY: the code is read as a number, since a newer broker may send any.
+                Code(unsafe { (&raw const element.err).cast::<i32>().read() })
+            })
+            .find(|code| *code != Code::NONE)
     }
 }
 

@@ -1,0 +1,511 @@
+//! What a restore leaves in the repository: what it was asked for, where each record went, that it is done (SPEC section 11.7).
+//!
+//! ```text
+//! restores/<restore>/begun.json          first, before anything is written to a cluster
+//! restores/<restore>/map/<digest>.json   pages of the offset map, each durable before the records it names are committed
+//! restores/<restore>/done.json           last: names the final page of each partition
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use object_store::ObjectStoreExt;
+use serde::{Deserialize, Serialize};
+
+use super::error::{Operation, RepoError, Result};
+use super::id::{Digest, Id};
+use super::keys::{Key, Place, RESTORES, TopicName};
+use super::repository::{PARALLEL_REQUESTS, Repository};
+use super::sealed::{Document, Stored, seal};
+use super::snapshot::ParentRef;
+use super::store::{Put, path};
+
+/// A page of the offset map with this many runs is full, and never written again.
+pub const FULL_MAP_PAGE: usize = 4096;
+
+/// The name of a restore: 1 to 64 characters of `a-z 0-9 -`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct RestoreId(String);
+
+/// Text that is no name of a restore.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no name of a restore: those have 1 to 64 characters of a-z 0-9 -")]
+pub struct RestoreIdError(String);
+
+impl RestoreId {
+    /// A new name: the moment, so that names sort by it, and some digits that no other has.
+    #[must_use]
+    pub fn fresh(now: Timestamp) -> Self {
+        let random = Id::random().prefix::<3>();
+        RestoreId(format!("{}-{random}", now.strftime("%Y%m%d-%H%M%S")))
+    }
+}
+
+impl TryFrom<String> for RestoreId {
+    type Error = RestoreIdError;
+
+    fn try_from(name: String) -> std::result::Result<Self, RestoreIdError> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
+            Ok(RestoreId(name))
+        } else {
+            Err(RestoreIdError(name))
+        }
+    }
+}
+
+impl FromStr for RestoreId {
+    type Err = RestoreIdError;
+
+    fn from_str(name: &str) -> std::result::Result<Self, RestoreIdError> {
+        name.to_owned().try_into()
+    }
+}
+
+impl fmt::Display for RestoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a restore was asked for: all that going on with it takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Restore {
+    /// Its name.
+    pub restore: RestoreId,
+    /// The repository that it is of.
+    pub repository_id: Id,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Program and version.
+    pub writer: String,
+    /// The snapshot it restores from.
+    pub snapshot: ParentRef,
+    /// Kafka's id of the target cluster, where it gave one.
+    pub cluster_id: Option<String>,
+    /// Smallest timestamp of the records that are meant, in milliseconds.
+    pub min_timestamp: i64,
+    /// Largest timestamp of the records that are meant, in milliseconds.
+    pub max_timestamp: i64,
+    /// How many transactional producers write; 0 where it is done without transactions, and cannot be gone on with.
+    pub producers: usize,
+    /// What is restored.
+    pub topics: Vec<RestoredTopic>,
+}
+
+/// One topic of a restore.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestoredTopic {
+    /// Its name in the backup.
+    pub topic: TopicName,
+    /// Its id in the backup.
+    pub topic_id: Id,
+    /// Its name in the cluster.
+    pub target: TopicName,
+    /// How the target is made, if the restore makes it.
+    pub create: Option<CreatedTopic>,
+    /// The partitions that are restored.
+    pub partitions: Vec<RestoredPartition>,
+}
+
+/// A topic that a restore makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedTopic {
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Replicas of each; the cluster's default if null.
+    pub replication_factor: Option<i32>,
+    /// Configuration while records are written.
+    pub config: BTreeMap<String, String>,
+    /// Changes to it when all are written; null takes an entry away.
+    pub config_afterwards: BTreeMap<String, Option<String>>,
+}
+
+/// One partition of a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredPartition {
+    /// Its number in the backup.
+    pub partition: i32,
+    /// First offset that is meant, in the backup.
+    pub base_offset: i64,
+    /// Behind the last offset that is meant.
+    pub end_offset: i64,
+    /// Its number in the cluster.
+    pub target_partition: i32,
+    /// Where the target ended before.
+    pub target_offset: i64,
+}
+
+/// Consecutive records that went to consecutive places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(i64, i32, i64, u64)", into = "(i64, i32, i64, u64)")]
+pub struct MapRun {
+    /// Offset of the first record in the backup; each other has the next.
+    pub source_offset: i64,
+    /// Where they are.
+    pub target_partition: i32,
+    /// Offset of the first record there; each other has the next.
+    pub target_offset: i64,
+    /// Number of records, at least 1.
+    pub records: u64,
+}
+
+impl From<(i64, i32, i64, u64)> for MapRun {
+    fn from(
+        (source_offset, target_partition, target_offset, records): (i64, i32, i64, u64),
+    ) -> Self {
+        MapRun {
+            source_offset,
+            target_partition,
+            target_offset,
+            records,
+        }
+    }
+}
+
+impl From<MapRun> for (i64, i32, i64, u64) {
+    fn from(run: MapRun) -> Self {
+        let MapRun {
+            source_offset,
+            target_partition,
+            target_offset,
+            records,
+        } = run;
+        (source_offset, target_partition, target_offset, records)
+    }
+}
+
+/// Where the records of one partition went, for a range of its offsets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapPage {
+    /// The restore.
+    pub restore: RestoreId,
+    /// The topic's name in the backup.
+    pub topic: TopicName,
+    /// The topic's id in the backup.
+    pub topic_id: Id,
+    /// The partition in the backup.
+    pub partition: i32,
+    /// First offset that the page answers for.
+    pub base_offset: i64,
+    /// Behind the last offset that the page answers for. Offsets in between without a run were not restored.
+    pub end_offset: i64,
+    /// The page that ends where this one begins; null where the restore of the partition began.
+    pub previous: Option<Digest>,
+    /// Records of this page and of all before it.
+    pub records: u64,
+    /// In offset order.
+    pub runs: Vec<MapRun>,
+}
+
+/// That a restore is finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestoreDone {
+    /// The restore.
+    pub restore: RestoreId,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// Records that were written.
+    pub records: u64,
+    /// Every partition of the restore, in its order.
+    pub partitions: Vec<DonePartition>,
+}
+
+/// How a partition came out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DonePartition {
+    /// The topic's name in the backup.
+    pub topic: TopicName,
+    /// The topic's id in the backup.
+    pub topic_id: Id,
+    /// The partition in the backup.
+    pub partition: i32,
+    /// Records that were written.
+    pub records: u64,
+    /// The last page of its offset map; null where nothing was written.
+    pub page: Option<Digest>,
+}
+
+impl Document for Restore {
+    const FORMAT: &'static str = "kbk-restore";
+}
+
+impl Document for MapPage {
+    const FORMAT: &'static str = "kbk-offset-map";
+}
+
+impl Document for RestoreDone {
+    const FORMAT: &'static str = "kbk-restore-done";
+}
+
+impl Restore {
+    /// The group that keeps the restore's progress in the target cluster.
+    #[must_use]
+    pub fn group(&self) -> String {
+        format!("{}{}", Self::GROUP_PREFIX, self.restore)
+    }
+
+    /// The id under which producer number `producer` writes its transactions.
+    #[must_use]
+    pub fn transactional_id(&self, producer: usize) -> String {
+        format!("{}-{producer}", self.group())
+    }
+
+    /// What the names of such groups begin with.
+    pub const GROUP_PREFIX: &'static str = "kbk-restore-";
+
+    fn check(&self) -> std::result::Result<(), String> {
+        for topic in &self.topics {
+            let mut before = -1;
+            for partition in &topic.partitions {
+                let RestoredPartition {
+                    partition: number,
+                    base_offset,
+                    end_offset,
+                    target_partition,
+                    target_offset,
+                } = *partition;
+                let bounds = base_offset >= 0 && base_offset <= end_offset;
+                if number <= before || !bounds || target_partition < 0 || target_offset < 0 {
+                    return Err(format!(
+                        "{}/{number} cannot be meant: {partition:?}",
+                        topic.topic
+                    ));
+                }
+                before = number;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MapPage {
+    /// Whose records it maps.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            topic: self.topic.clone(),
+            topic_id: self.topic_id,
+            partition: self.partition,
+        }
+    }
+
+    /// What the next page, and the target cluster, know it by.
+    #[must_use]
+    pub fn sha256(&self) -> Digest {
+        seal(self).1
+    }
+
+    /// The rules of SPEC section 11.7, or which one does not hold.
+    fn check(&self) -> std::result::Result<(), String> {
+        if self.partition < 0 || self.base_offset < 0 || self.base_offset > self.end_offset {
+            return Err(format!(
+                "it answers for the offsets {} to {} of partition {}",
+                self.base_offset, self.end_offset, self.partition
+            ));
+        }
+        if self.runs.len() > FULL_MAP_PAGE {
+            let runs = self.runs.len();
+            return Err(format!(
+                "it has {runs} runs, and {FULL_MAP_PAGE} are allowed"
+            ));
+        }
+        let (mut at, mut records) = (self.base_offset, 0_u64);
+        for run in &self.runs {
+            let behind = i64::try_from(run.records)
+                .ok()
+                .filter(|count| *count > 0 && run.target_partition >= 0 && run.target_offset >= 0)
+                .filter(|count| run.target_offset.checked_add(*count).is_some())
+                .and_then(|count| run.source_offset.checked_add(count));
+            match behind {
+                Some(behind) if run.source_offset >= at && behind <= self.end_offset => at = behind,
+                _ => {
+                    return Err(format!(
+                        "{run:?} is out of order, or outside of what it answers for"
+                    ));
+                }
+            }
+            records = records.saturating_add(run.records);
+        }
+        let first = self.previous.is_none();
+        if records > self.records || (first && records != self.records) {
+            return Err(format!(
+                "it states {} records, and its runs have {records}",
+                self.records
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Repository {
+    /// Records that a restore begins; durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Refused`] if there is one of this name, or what the store said.
+    pub async fn begin_restore(&self, restore: &Restore) -> Result<()> {
+        let key = Key::RestoreBegun {
+            restore: restore.restore.clone(),
+        };
+        let refused = |detail| RepoError::Refused {
+            key: key.to_string(),
+            detail,
+        };
+        restore.check().map_err(refused)?;
+        match self.store().put_if_absent(&key, seal(restore).0).await? {
+            Put::Done => self.store().sync_folders([key.to_string()]).await,
+            Put::Exists => Err(refused("there is a restore of this name".to_owned())),
+        }
+    }
+
+    /// The names of the restores there are, ascending.
+    ///
+    /// # Errors
+    ///
+    /// What the store said.
+    pub async fn restores(&self) -> Result<Vec<RestoreId>> {
+        let found = self.store().list(RESTORES).await?;
+        let begun = |(key, _)| match key {
+            Key::RestoreBegun { restore } => Some(restore),
+            _ => None,
+        };
+        Ok(found.into_iter().filter_map(begun).collect())
+    }
+
+    /// What a restore was asked for; `None` if there is none of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Damaged`], or what the store said.
+    pub async fn restore(&self, restore: &RestoreId) -> Result<Option<Restore>> {
+        let key = Key::RestoreBegun {
+            restore: restore.clone(),
+        };
+        let Some(found) = self.store().read::<Restore>(&key).await? else {
+            return Ok(None);
+        };
+        let ours = self.identity().repository_id;
+        let checked = match found.check() {
+            Ok(()) if found.restore != *restore => Err(format!("it is restore {}", found.restore)),
+            Ok(()) if found.repository_id != ours => Err(format!(
+                "it is of repository {}, and this is {ours}",
+                found.repository_id
+            )),
+            checked => checked,
+        };
+        checked.map_err(|detail| self.store().damaged(&key, detail))?;
+        Ok(Some(found.value))
+    }
+
+    /// How a restore ended; `None` if it has not.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Damaged`], or what the store said.
+    pub async fn restore_done(&self, restore: &RestoreId) -> Result<Option<RestoreDone>> {
+        let key = Key::RestoreDone {
+            restore: restore.clone(),
+        };
+        let Some(found) = self.store().read::<RestoreDone>(&key).await? else {
+            return Ok(None);
+        };
+        if found.restore != *restore {
+            let detail = format!("it is of restore {}", found.restore);
+            return Err(self.store().damaged(&key, detail));
+        }
+        Ok(Some(found.value))
+    }
+
+    /// Records that a restore has ended, whose pages are durable already.
+    ///
+    /// # Errors
+    ///
+    /// What the store said.
+    pub async fn finish_restore(&self, done: &RestoreDone) -> Result<()> {
+        let key = Key::RestoreDone {
+            restore: done.restore.clone(),
+        };
+        self.store().put_again(&key, seal(done).0).await?;
+        self.store().sync_folders([key.to_string()]).await
+    }
+
+    /// Stores pages of an offset map, durable when this returns, and gives their digests in the same order.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Refused`], or what the store said.
+    pub async fn write_map_pages(&self, pages: &[MapPage]) -> Result<Vec<Digest>> {
+        let writes: Vec<_> = pages.iter().map(|page| self.write_map_page(page)).collect();
+        let written = stream::iter(writes).buffered(PARALLEL_REQUESTS);
+        let (keys, digests): (Vec<_>, Vec<_>) =
+            written.try_collect::<Vec<_>>().await?.into_iter().unzip();
+        self.store().sync_folders(keys).await?;
+        Ok(digests)
+    }
+
+    async fn write_map_page(&self, page: &MapPage) -> Result<(String, Digest)> {
+        let (bytes, sha256) = seal(page);
+        let key = Key::map_page(&page.restore, &sha256);
+        page.check().map_err(|detail| RepoError::Refused {
+            key: key.to_string(),
+            detail,
+        })?;
+        self.store().put_again(&key, bytes).await?;
+        Ok((key.to_string(), sha256))
+    }
+
+    /// A page of the offset map of the partition at `place`, by its digest.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Missing`], [`RepoError::Damaged`], or what the store said.
+    pub async fn map_page(
+        &self,
+        restore: &RestoreId,
+        place: &Place,
+        sha256: &Digest,
+    ) -> Result<Stored<MapPage>> {
+        let key = Key::map_page(restore, sha256);
+        let Some(page) = self.store().read::<MapPage>(&key).await? else {
+            return Err(RepoError::Missing {
+                url: self.store().url().to_owned(),
+                key: key.to_string(),
+                named_by: format!("the offset map of restore {restore}"),
+            });
+        };
+        let checked = match page.check() {
+            Ok(()) if page.sha256 != *sha256 => {
+                Err(format!("its digest is {}, not {sha256}", page.sha256))
+            }
+            Ok(()) if page.restore != *restore || page.place() != *place => Err(format!(
+                "it maps {} for restore {}, not {place} for {restore}",
+                page.place(),
+                page.restore
+            )),
+            checked => checked,
+        };
+        checked.map_err(|detail| self.store().damaged(&key, detail))?;
+        Ok(page)
+    }
+
+    /// Removes pages that nothing names any more. One that is gone already is as good.
+    ///
+    /// # Errors
+    ///
+    /// What the store said.
+    pub async fn remove_map_pages(&self, restore: &RestoreId, pages: &[Digest]) -> Result<()> {
+        for sha256 in pages {
+            let key = Key::map_page(restore, sha256);
+            match self.store().objects().delete(&path(&key)).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(self.store().failed(Operation::Remove, &key, error)),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! Transactions: records and the positions they came from, committed together or not at all.
+//!
+//! ```text
+//! init_transactions   ends what a former process of this id left open, and locks that process out
+//! send ... send       the first begins a transaction
+//! flush               every record has its offset
+//! commit              positions and records, all of them
+//! abort               instead, after an error: as if nothing had been sent
+//! ```
+
+#![expect(
+    unsafe_code,
+    reason = "transactions are in librdkafka's C interface, and their errors say more there"
+)]
+
+use std::ffi::CString;
+use std::ptr::NonNull;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
+
+use super::admin::PartitionList;
+use super::client::{Client, Failure, millis};
+use super::error::{Code, KafkaError};
+use super::settings::ClientSettings;
+use super::sink::Producer;
+
+/// How long a transaction may be open before its coordinator ends it. So long do readers of the target wait for a restore
+/// that was killed and is not gone on with.
+pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the cluster may take for one step of a transaction.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A position to commit with a transaction, for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The topic, which exists in the cluster.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// What is committed for it.
+    pub committed: Committed,
+}
+
+/// What a group has committed for a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The offset.
+    pub offset: i64,
+    /// Whatever was to be kept with it.
+    pub metadata: String,
+}
+
+/// Why a transaction could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TransactionError {
+    /// It has to be aborted, and may then be done again.
+    #[error(transparent)]
+    Again(KafkaError),
+    /// It would fail again.
+    #[error(transparent)]
+    Failed(#[from] KafkaError),
+}
+
+impl Producer {
+    /// Takes over the transactional id: what another process left open under it is ended, one way or the other, and that
+    /// process writes no more. Once, before anything is sent.
+    pub fn init_transactions(&mut self) -> Result<(), KafkaError> {
+        let id = self.options.transactional_id.clone().unwrap_or_default();
+        let doing = format!("begin transactions as {id}");
+        self.repeatedly(&doing, |client| {
+            // SAFETY: the client is live.
+            unsafe { sys::rd_kafka_init_transactions(client, millis(Client::PATIENCE)) }
+        })
+        .map_err(|error| match error {
+            TransactionError::Again(error) | TransactionError::Failed(error) => error,
+        })
+    }
+
+    /// Begins a transaction: records are sent in one only.
+    pub fn begin(&mut self) -> Result<(), TransactionError> {
+        self.repeatedly("begin a transaction", |client| {
+            // SAFETY: the client is live.
+            unsafe { sys::rd_kafka_begin_transaction(client) }
+        })
+    }
+
+    /// Commits the records and, as the group's, the positions.
+    pub fn commit(&mut self, group: &str, positions: &[Commit]) -> Result<(), TransactionError> {
+        if !positions.is_empty() {
+            let list = list(positions)?;
+            let group = Group::new(group)?;
+            self.repeatedly("commit positions", |client| {
+                // SAFETY: all handles are live; the list and the group are copied.
+                unsafe {
+                    sys::rd_kafka_send_offsets_to_transaction(
+                        client,
+                        list.0.as_ptr(),
+                        group.0.as_ptr(),
+                        millis(PATIENCE),
+                    )
+                }
+            })?;
+        }
+        self.repeatedly("commit a transaction", |client| {
+            // SAFETY: the client is live. It serves delivery reports itself; all have been.
+            unsafe { sys::rd_kafka_commit_transaction(client, FOR_AS_LONG_AS_IT_TAKES) }
+        })
+    }
+
+    /// Takes everything back that was sent since [`begin`](Self::begin). After this another transaction may be tried.
+    pub fn abort(&mut self) -> Result<(), KafkaError> {
+        let aborted = self.repeatedly("abort a transaction", |client| {
+            // SAFETY: the client is live.
+            unsafe { sys::rd_kafka_abort_transaction(client, FOR_AS_LONG_AS_IT_TAKES) }
+        });
+        // What was purged is reported as failed; that is no failure of what comes next.
+        let started = Instant::now();
+        while self.outstanding() > 0 && started.elapsed() < PATIENCE {
+            self.client.poll(PAUSE);
+        }
+        self.deliveries.borrow_mut().forget();
+        aborted.map_err(|error| match error {
+            TransactionError::Again(error) | TransactionError::Failed(error) => error,
+        })
+    }
+
+    /// What an error of [`send`](Self::send) or [`flush`](Self::flush) means for the transaction.
+    pub fn judge(&self, error: KafkaError) -> TransactionError {
+        let refused = matches!(
+            error,
+            KafkaError::TimestampZero { .. }
+                | KafkaError::RecordTooLarge { .. }
+                | KafkaError::Authorization { .. }
+                | KafkaError::UnknownTopic { .. }
+                | KafkaError::Unreachable { .. }
+        );
+        if refused || self.deliveries.borrow().is_refusal() {
+            TransactionError::Failed(error)
+        } else {
+            TransactionError::Again(error)
+        }
+    }
+
+    /// Calls until it succeeds, or fails for another reason than that it takes long.
+    fn repeatedly(
+        &mut self,
+        doing: &str,
+        call: impl Fn(*mut sys::rd_kafka_t) -> *mut sys::rd_kafka_error_t,
+    ) -> Result<(), TransactionError> {
+        let started = Instant::now();
+        loop {
+            let error = call(self.client.as_ptr());
+            // SAFETY: what was just returned is null, or ours until `Failure` takes it over.
+            let (retriable, abortable, failure) = unsafe {
+                if error.is_null() {
+                    self.client.events().answered();
+                    return Ok(());
+                }
+                (
+                    sys::rd_kafka_error_is_retriable(error) != 0,
+                    sys::rd_kafka_error_txn_requires_abort(error) != 0,
+                    Failure::of(error),
+                )
+            };
+            let Some(Failure { code, text }) = failure else {
+                return Ok(());
+            };
+            // Delivery reports, and why nobody answers. What they fail is told by the call itself.
+            self.client.poll(Duration::ZERO);
+            if retriable && started.elapsed() < PATIENCE {
+                thread::sleep(PAUSE);
+                continue;
+            }
+            let error = if retriable && self.client.events().down_for().is_some() {
+                self.client.unreachable()
+            } else {
+                KafkaError::of(code, doing, None, &text)
+            };
+            return Err(
+                if abortable && !code.refuses_records() && code != Code::GROUP_DENIED {
+                    TransactionError::Again(error)
+                } else {
+                    TransactionError::Failed(error)
+                },
+            );
+        }
+    }
+}
+
+/// librdkafka's advice for commits and aborts: they go on in the background, and must not be taken for ended.
+const FOR_AS_LONG_AS_IT_TAKES: i32 = -1;
+
+/// What a group has committed for these partitions, in their order, once no transaction is open that would change it.
+pub fn committed(
+    settings: &ClientSettings,
+    group: &str,
+    partitions: &[(String, i32)],
+) -> Result<Vec<Option<Committed>>, KafkaError> {
+    let doing = format!("read what group {group} has committed");
+    let client = Client::consumer(&settings.member_of(group))?;
+    client.connect(Client::PATIENCE)?;
+    let list = PartitionList::new(partitions, 0).map_err(|cause| KafkaError::Other {
+        doing: doing.clone(),
+        cause,
+    })?;
+    let started = Instant::now();
+    loop {
+        // SAFETY: client and list are live; the answer is written into the list.
+        let asked = Code(unsafe {
+            sys::rd_kafka_committed(client.as_ptr(), list.0.as_ptr(), millis(Client::PATIENCE))
+        } as i32);
+        let refused = asked.ok().err().or_else(|| list.first_error());
+        match refused {
+            None => return Ok(list.committed()),
+            Some(code) if code.is_transient() && started.elapsed() < PATIENCE => {
+                client.poll(Duration::ZERO);
+                thread::sleep(PAUSE);
+            }
+            Some(code) => return Err(KafkaError::of(code, &doing, None, "")),
+        }
+    }
+}
+
+fn list(positions: &[Commit]) -> Result<PartitionList, KafkaError> {
+    let invalid = |cause| KafkaError::Other {
+        doing: "commit positions".to_owned(),
+        cause,
+    };
+    let partitions: Vec<(String, i32)> = positions
+        .iter()
+        .map(|position| (position.topic.clone(), position.partition))
+        .collect();
+    let committed: Vec<Committed> = positions
+        .iter()
+        .map(|position| position.committed.clone())
+        .collect();
+    let mut list = PartitionList::new(&partitions, 0).map_err(invalid)?;
+    list.set_committed(&committed);
+    Ok(list)
+}
+
+/// A group that nobody is a member of, as transactions name it.
+struct Group(NonNull<sys::rd_kafka_consumer_group_metadata_t>);
+
+impl Group {
+    fn new(name: &str) -> Result<Group, KafkaError> {
+        let c_name = CString::new(name).map_err(|error| KafkaError::Other {
+            doing: format!("use group {name:?}"),
+            cause: error.to_string(),
+        })?;
+        // SAFETY: the name is a C string, which is copied.
+        let group = unsafe { sys::rd_kafka_consumer_group_metadata_new(c_name.as_ptr()) };
+        Ok(Group(
+            NonNull::new(group).expect("the constructor never returns null"),
+        ))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // SAFETY: the group is ours.
+        unsafe { sys::rd_kafka_consumer_group_metadata_destroy(self.0.as_ptr()) };
+    }
+}

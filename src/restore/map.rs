@@ -1,0 +1,237 @@
+//! The offset map of one partition while it grows: runs from delivery reports into pages that name one another.
+
+use kbk_format::repo::{Digest, FULL_MAP_PAGE, MapPage, MapRun, Place, RestoreId};
+
+use crate::kafka::Delivered;
+
+/// What is mapped of a partition: its last page, which leads to those before.
+#[derive(Clone, Debug)]
+pub(super) struct OffsetMap {
+    restore: RestoreId,
+    place: Place,
+    target_partition: i32,
+    last: Option<(Digest, MapPage)>,
+}
+
+/// What a map becomes by one transaction.
+#[derive(Debug)]
+pub(super) struct Extended {
+    pub(super) map: OffsetMap,
+    /// To be durable before the transaction is committed.
+    pub(super) pages: Vec<MapPage>,
+    /// What nothing names when it is.
+    pub(super) replaced: Option<Digest>,
+}
+
+impl OffsetMap {
+    /// Of a partition of which nothing is restored yet.
+    pub(super) fn empty(restore: RestoreId, place: Place, target_partition: i32) -> OffsetMap {
+        OffsetMap {
+            restore,
+            place,
+            target_partition,
+            last: None,
+        }
+    }
+
+    /// The map that ends with this page.
+    pub(super) fn continued(self, sha256: Digest, page: MapPage) -> OffsetMap {
+        OffsetMap {
+            last: Some((sha256, page)),
+            ..self
+        }
+    }
+
+    /// The last page.
+    pub(super) fn page(&self) -> Option<Digest> {
+        self.last.as_ref().map(|(sha256, _)| *sha256)
+    }
+
+    /// Records that are mapped.
+    pub(super) fn records(&self) -> u64 {
+        self.last.as_ref().map_or(0, |(_, page)| page.records)
+    }
+
+    /// Adds where records went that came from offsets up to `end_offset`. `base_offset` is where the partition's restore
+    /// began. Fails if a report cannot be.
+    pub(super) fn extend(
+        &self,
+        base_offset: i64,
+        end_offset: i64,
+        delivered: &[Delivered],
+    ) -> Extended {
+        let (mut page, replaced) = self.open_page(base_offset);
+        let mut pages = Vec::new();
+        for delivered in delivered {
+            let run = self.run(delivered);
+            let joined = page.runs.last_mut().is_some_and(|last| join(last, &run));
+            if !joined {
+                if page.runs.len() == FULL_MAP_PAGE {
+                    page.end_offset = run.source_offset;
+                    let next = self.page_behind(&page);
+                    pages.push(std::mem::replace(&mut page, next));
+                }
+                page.runs.push(run);
+            }
+            page.records += run.records;
+        }
+        page.end_offset = end_offset;
+        pages.push(page.clone());
+        Extended {
+            map: OffsetMap {
+                last: Some((page.sha256(), page)),
+                ..self.clone_empty()
+            },
+            pages,
+            replaced,
+        }
+    }
+
+    /// The last page, if it has room, to be written again with more; else a new one.
+    fn open_page(&self, base_offset: i64) -> (MapPage, Option<Digest>) {
+        match &self.last {
+            Some((sha256, page)) if page.runs.len() < FULL_MAP_PAGE => {
+                (page.clone(), Some(*sha256))
+            }
+            Some((_, page)) => (self.page_behind(page), None),
+            None => {
+                let page = MapPage {
+                    restore: self.restore.clone(),
+                    topic: self.place.topic.clone(),
+                    topic_id: self.place.topic_id,
+                    partition: self.place.partition,
+                    base_offset,
+                    end_offset: base_offset,
+                    previous: None,
+                    records: 0,
+                    runs: Vec::new(),
+                };
+                (page, None)
+            }
+        }
+    }
+
+    fn page_behind(&self, page: &MapPage) -> MapPage {
+        MapPage {
+            base_offset: page.end_offset,
+            previous: Some(page.sha256()),
+            runs: Vec::new(),
+            ..page.clone()
+        }
+    }
+
+    fn run(&self, delivered: &Delivered) -> MapRun {
+        MapRun {
+            source_offset: delivered.source_offset,
+            target_partition: self.target_partition,
+            target_offset: delivered.target_offset,
+            records: delivered.records,
+        }
+    }
+
+    fn clone_empty(&self) -> OffsetMap {
+        OffsetMap::empty(
+            self.restore.clone(),
+            self.place.clone(),
+            self.target_partition,
+        )
+    }
+}
+
+/// Makes one run of two where the second follows.
+fn join(last: &mut MapRun, next: &MapRun) -> bool {
+    let records = last.records.cast_signed();
+    let follows = last.target_partition == next.target_partition
+        && last.source_offset + records == next.source_offset
+        && last.target_offset + records == next.target_offset;
+    if follows {
+        last.records += next.records;
+    }
+    follows
+}
+
+#[cfg(test)]
+mod tests {
+    use kbk_format::repo::Id;
+
+    use super::*;
+
+    fn empty() -> OffsetMap {
+        let place = Place {
+            topic: "orders".parse().unwrap(),
+            topic_id: Id::ZERO,
+            partition: 3,
+        };
+        OffsetMap::empty("r".parse().unwrap(), place, 3)
+    }
+
+    fn delivered(source_offset: i64, target_offset: i64, records: u64) -> Delivered {
+        Delivered {
+            source_offset,
+            target_offset,
+            records,
+        }
+    }
+
+    fn runs(page: &MapPage) -> Vec<(i64, i64, u64)> {
+        let run = |run: &MapRun| (run.source_offset, run.target_offset, run.records);
+        page.runs.iter().map(run).collect()
+    }
+
+    #[test]
+    fn a_dense_partition_is_one_run_however_often_it_is_extended() {
+        let mut map = empty();
+        let mut replaced = Vec::new();
+        for at in (100..1_000).step_by(100) {
+            let extended = map.extend(100, at + 100, &[delivered(at, at - 100, 100)]);
+            assert_eq!(extended.pages.len(), 1);
+            replaced.push(extended.replaced);
+            let before = std::mem::replace(&mut map, extended.map);
+            assert_eq!(
+                replaced.last(),
+                Some(&before.page()),
+                "the page before is not needed"
+            );
+        }
+        let (sha256, page) = map.last.unwrap();
+        assert_eq!(runs(&page), [(100, 0, 900)]);
+        assert_eq!(
+            (page.base_offset, page.end_offset, page.records),
+            (100, 1_000, 900)
+        );
+        assert_eq!(sha256, page.sha256());
+    }
+
+    #[test]
+    fn the_marker_behind_a_transaction_begins_a_new_run() {
+        let first = empty().extend(0, 10, &[delivered(0, 0, 10)]);
+        let second = first.map.extend(0, 20, &[delivered(10, 11, 10)]);
+        assert_eq!(runs(&second.pages[0]), [(0, 0, 10), (10, 11, 10)]);
+    }
+
+    #[test]
+    fn full_pages_stay_and_name_one_another() {
+        let gaps: Vec<Delivered> = (0..10_000).map(|n| delivered(n * 10, n * 9, 9)).collect();
+        let extended = empty().extend(0, 100_000, &gaps);
+        let [first, second, third] = extended.pages.as_slice() else {
+            panic!("{} pages", extended.pages.len());
+        };
+        assert_eq!(first.previous, None);
+        assert_eq!(second.previous, Some(first.sha256()));
+        assert_eq!(third.previous, Some(second.sha256()));
+        assert_eq!(
+            (first.base_offset, first.end_offset),
+            (0, second.base_offset)
+        );
+        assert_eq!(third.end_offset, 100_000);
+        assert_eq!(first.runs.len(), FULL_MAP_PAGE);
+        assert_eq!(third.records, 90_000);
+        assert_eq!(first.records, 9 * FULL_MAP_PAGE as u64);
+
+        let more = extended
+            .map
+            .extend(0, 100_010, &[delivered(100_000, 90_000, 9)]);
+        assert_eq!(more.replaced, Some(third.sha256()));
+        assert_eq!(more.pages[0].previous, Some(second.sha256()));
+    }
+}

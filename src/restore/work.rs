@@ -1,0 +1,195 @@
+//! The partitions of a restore on their way: those that wait for a writer, and those that are done.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kbk_format::repo::{DonePartition, Place, Restore};
+
+use super::map::OffsetMap;
+use super::plan::{PartitionPlan, TopicPlan};
+use crate::cli::{PartitionProgress, Progress};
+use crate::kafka::{ProducerOptions, Target};
+
+/// A partition to write.
+pub(super) struct Job {
+    /// Among all partitions of the restore.
+    pub(super) number: usize,
+    /// Its index in the producers' targets.
+    pub(super) target: usize,
+    pub(super) target_topic: String,
+    pub(super) plan: PartitionPlan,
+    /// None where nothing is left to do.
+    pub(super) progress: Option<PartitionProgress>,
+    /// Source offset up to which all is committed.
+    pub(super) position: i64,
+    /// Source offset up to which all is sent.
+    pub(super) sent: i64,
+    /// Records sent since the last commit.
+    pub(super) unacknowledged: u64,
+    /// All of it is sent.
+    pub(super) finished: bool,
+    /// Of what is committed.
+    pub(super) map: OffsetMap,
+}
+
+impl Job {
+    pub(super) fn plan_name(&self) -> String {
+        format!("{}/{}", self.target_topic, self.plan.target_partition)
+    }
+
+    fn place(&self) -> &Place {
+        self.plan.read.place()
+    }
+}
+
+/// All partitions of a restore.
+pub(super) struct Work {
+    pub(super) targets: Vec<Target>,
+    /// A batch of records must not be larger than the smallest limit of a target.
+    pub(super) batch_bytes: usize,
+    /// A queue must hold the largest record.
+    pub(super) largest_record_bytes: usize,
+    waiting: Mutex<VecDeque<Job>>,
+    /// Those that a signal stopped.
+    stopped: Mutex<Vec<Job>>,
+    done: Mutex<Vec<(usize, DonePartition)>>,
+}
+
+impl Work {
+    /// Of everything that the topics' plans say. Nothing waits until [`start`](Self::start).
+    pub(super) fn new(topics: &[TopicPlan]) -> Work {
+        let default = ProducerOptions::default().batch_bytes;
+        let limits = topics
+            .iter()
+            .filter_map(|topic| usize::try_from(topic.max_message_bytes?).ok());
+        let partitions = topics.iter().flat_map(|topic| &topic.partitions);
+        let largest = partitions
+            .map(|partition| partition.facts.max_record_bytes)
+            .max();
+        let target = |topic: &TopicPlan, plan: &PartitionPlan| Target {
+            topic: topic.target.clone(),
+            partition: plan.target_partition,
+        };
+        let targets = topics
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(|plan| target(topic, plan)));
+        Work {
+            targets: targets.collect(),
+            batch_bytes: limits.min().map_or(default, |limit| limit.min(default)),
+            largest_record_bytes: largest
+                .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            waiting: Mutex::default(),
+            stopped: Mutex::default(),
+            done: Mutex::default(),
+        }
+    }
+
+    /// Makes a job of every partition; `map` says what is committed of it already.
+    pub(super) fn start<E>(
+        &self,
+        topics: Vec<TopicPlan>,
+        restore: &Restore,
+        progress: &Progress,
+        mut map: impl FnMut(usize, OffsetMap) -> Result<(i64, OffsetMap), E>,
+    ) -> Result<(), E> {
+        let mut jobs = Vec::new();
+        let partitions = topics.into_iter().flat_map(|topic| {
+            let target = topic.target;
+            topic
+                .partitions
+                .into_iter()
+                .map(move |plan| (target.clone(), plan))
+        });
+        for (number, (target_topic, plan)) in partitions.enumerate() {
+            let empty = OffsetMap::empty(
+                restore.restore.clone(),
+                plan.read.place().clone(),
+                plan.target_partition,
+            );
+            let (position, map) = map(number, empty)?;
+            let name = format!("{target_topic}/{}", plan.target_partition);
+            let finished = plan.records == 0 || position >= plan.end_offset;
+            let shown = (!finished).then(|| progress.partition(name, Some(plan.records)));
+            if let Some(shown) = &shown {
+                shown.add(map.records(), 0);
+            }
+            let job = Job {
+                number,
+                target: number,
+                target_topic,
+                progress: shown,
+                position: position.max(plan.base_offset),
+                sent: position.max(plan.base_offset),
+                unacknowledged: 0,
+                finished,
+                map,
+                plan,
+            };
+            if finished {
+                self.finished(job);
+            } else {
+                jobs.push(job);
+            }
+        }
+        // The largest first, so that none of them is left alone at the end.
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.plan.raw_bytes));
+        lock(&self.waiting).extend(jobs);
+        Ok(())
+    }
+
+    /// A partition that nobody writes.
+    pub(super) fn next(&self) -> Option<Job> {
+        lock(&self.waiting).pop_front()
+    }
+
+    /// A partition that is to be written from its position again.
+    pub(super) fn put_back(&self, job: Job) {
+        lock(&self.waiting).push_front(job);
+    }
+
+    /// A partition of which everything is committed.
+    pub(super) fn finished(&self, job: Job) {
+        let place = job.place().clone();
+        let done = DonePartition {
+            topic: place.topic,
+            topic_id: place.topic_id,
+            partition: place.partition,
+            records: job.map.records(),
+            page: job.map.page(),
+        };
+        lock(&self.done).push((job.number, done));
+    }
+
+    /// A partition that is left where it is.
+    pub(super) fn stopped(&self, job: Job) {
+        lock(&self.stopped).push(job);
+    }
+
+    /// Records of all partitions that are committed, by this run or by one before.
+    pub(super) fn records(&self) -> u64 {
+        let done: u64 = lock(&self.done).iter().map(|(_, done)| done.records).sum();
+        let of =
+            |jobs: &mut dyn Iterator<Item = &Job>| jobs.map(|job| job.map.records()).sum::<u64>();
+        done + of(&mut lock(&self.stopped).iter()) + of(&mut lock(&self.waiting).iter())
+    }
+
+    /// Nobody takes another partition.
+    pub(super) fn stop(&self) {
+        lock(&self.waiting).clear();
+    }
+
+    /// The partitions of which everything is committed, in the order of the plan.
+    pub(super) fn into_done(self) -> Vec<DonePartition> {
+        let mut done = self
+            .done
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(number, _)| *number);
+        done.into_iter().map(|(_, done)| done).collect()
+    }
+}
+
+/// A writer that panicked leaves plain values behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

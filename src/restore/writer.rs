@@ -1,0 +1,338 @@
+//! One producer's share of a restore: partitions read from the backup and written, a transaction at a time.
+//!
+//! A transaction holds records of one partition or of many. Its order of steps is that of SPEC section 11.7: records
+//! acknowledged, pages of the offset map durable, positions and records committed; only then do they count. Whatever ends it
+//! before that ends all of it, and its partitions are read again from where the last one left them.
+//!
+//! Without transactions the same steps are taken, but for the commit: what a process that is killed leaves can then not be
+//! told from what it should have left.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kbk_format::repo::{Digest, RepoError, Repository, Restore};
+use kbk_format::{Record, Streams};
+use tokio::runtime::Handle;
+
+use super::apply::RestoreError;
+use super::map::Extended;
+use super::work::{Job, Work};
+use crate::cli::Cancel;
+use crate::kafka::{Commit, Committed, KafkaError, Producer, TransactionError};
+
+/// Bytes of records in a transaction. Committing takes some round trips and a flush of the disk, in which nothing is sent.
+const TRANSACTION_BYTES: usize = 64 << 20;
+/// How long one may be open: well below its timeout, so that a slow cluster does not run into that.
+const TRANSACTION_TIME: Duration = Duration::from_secs(10);
+/// Partitions in one.
+const TRANSACTION_PARTITIONS: usize = 256;
+/// How long the last records may take to be acknowledged.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(600);
+/// So many transactions in a row that had to be aborted are no passing trouble.
+const MOST_ABORTS: u32 = 8;
+/// What stands before a page's digest in the metadata of a committed position (SPEC section 11.7).
+const METADATA_PREFIX: &str = "kbk1:";
+
+/// What all writers of a restore have in common.
+pub(super) struct Shared<'a> {
+    pub(super) work: &'a Work,
+    pub(super) repository: &'a Repository,
+    pub(super) restore: &'a Restore,
+    pub(super) cancel: &'a Cancel,
+    pub(super) runtime: &'a Handle,
+}
+
+/// A writer with its producer.
+pub(super) struct Writer<'a> {
+    shared: &'a Shared<'a>,
+    producer: Producer,
+    /// Partitions with records in the open transaction; the last one may be read further.
+    jobs: Vec<Job>,
+    /// When the open transaction began, if one is open.
+    since: Option<Instant>,
+    bytes: usize,
+    sends: u32,
+    aborts: u32,
+}
+
+/// Why a transaction was not committed.
+enum Stopped {
+    /// It may be tried again.
+    Again(KafkaError),
+    Failed(RestoreError),
+}
+
+impl From<TransactionError> for Stopped {
+    fn from(error: TransactionError) -> Stopped {
+        match error {
+            TransactionError::Again(error) => Stopped::Again(error),
+            TransactionError::Failed(error) => Stopped::Failed(error.into()),
+        }
+    }
+}
+
+impl From<RepoError> for Stopped {
+    fn from(error: RepoError) -> Stopped {
+        Stopped::Failed(error.into())
+    }
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(shared: &'a Shared<'a>, producer: Producer) -> Writer<'a> {
+        Writer {
+            shared,
+            producer,
+            jobs: Vec::new(),
+            since: None,
+            bytes: 0,
+            sends: 0,
+            aborts: 0,
+        }
+    }
+
+    /// Writes until no partition waits or a signal comes. What was sent is committed then.
+    pub(super) fn run(mut self) -> Result<(), RestoreError> {
+        loop {
+            let job = match self.shared.cancel.is_set() {
+                true => None,
+                false => self.shared.work.next(),
+            };
+            let step = match job {
+                Some(job) => self.write(job),
+                None if self.jobs.is_empty() => return Ok(()),
+                None => self.commit().map(|()| self.stop()),
+            };
+            match step {
+                Ok(()) => {}
+                Err(Stopped::Again(error)) => self.start_over(error)?,
+                Err(Stopped::Failed(error)) => {
+                    self.give_up();
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, job: Job) -> Result<(), Stopped> {
+        let plan = job.plan.read.clone().from_offset(job.position);
+        let mut reader = plan.read(Streams::All, self.shared.runtime);
+        self.jobs.push(job);
+        while let Some(batch) = self.shared.runtime.block_on(reader.next())? {
+            let (mut records, mut bytes) = (0, 0);
+            for record in batch.records() {
+                bytes += self.send(&record)?;
+                records += 1;
+                if self.is_full() {
+                    self.commit()?;
+                }
+            }
+            if let Some(Job {
+                progress: Some(progress),
+                ..
+            }) = self.jobs.last()
+            {
+                progress.add(records, bytes as u64);
+            }
+            if self.shared.cancel.is_set() {
+                return Ok(());
+            }
+        }
+        if let Some(job) = self.jobs.last_mut() {
+            job.sent = job.plan.end_offset.max(job.sent);
+            job.finished = true;
+        }
+        if self.jobs.len() >= TRANSACTION_PARTITIONS {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Sends a record of the last job, and says how many bytes it has.
+    fn send(&mut self, record: &Record<'_>) -> Result<usize, Stopped> {
+        if self.since.is_none() {
+            if self.is_transactional() {
+                self.producer.begin()?;
+            }
+            self.since = Some(Instant::now());
+        }
+        let Some(job) = self.jobs.last_mut() else {
+            return Ok(0);
+        };
+        if let Err(error) = self.producer.send(job.target, record) {
+            return Err(self.judge(error));
+        }
+        job.sent = record.offset + 1;
+        job.unacknowledged += 1;
+        let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        self.bytes += bytes;
+        self.sends += 1;
+        Ok(bytes)
+    }
+
+    fn is_full(&self) -> bool {
+        const LOOK_EVERY: u32 = 256;
+        let late = || {
+            self.since
+                .is_some_and(|since| since.elapsed() >= TRANSACTION_TIME)
+        };
+        self.bytes >= TRANSACTION_BYTES || (self.sends.is_multiple_of(LOOK_EVERY) && late())
+    }
+
+    fn is_transactional(&self) -> bool {
+        self.shared.restore.producers > 0
+    }
+
+    fn judge(&self, error: KafkaError) -> Stopped {
+        if self.is_transactional() {
+            self.producer.judge(error).into()
+        } else {
+            Stopped::Failed(error.into())
+        }
+    }
+
+    /// The steps of SPEC section 11.7, in its order.
+    fn commit(&mut self) -> Result<(), Stopped> {
+        if self.since.is_some()
+            && let Err(error) = self.producer.flush(FLUSH_PATIENCE)
+        {
+            return Err(self.judge(error));
+        }
+        let mut extended = Vec::with_capacity(self.jobs.len());
+        for index in 0..self.jobs.len() {
+            extended.push(self.extend_map(index)?);
+        }
+        let pages: Vec<_> = extended
+            .iter()
+            .flat_map(|extended| extended.pages.iter().cloned())
+            .collect();
+        let Shared {
+            repository,
+            restore,
+            runtime,
+            ..
+        } = self.shared;
+        runtime.block_on(repository.write_map_pages(&pages))?;
+        if self.since.is_some() && self.is_transactional() {
+            let positions: Vec<_> = self.jobs.iter().zip(&extended).map(position).collect();
+            self.producer.commit(&restore.group(), &positions)?;
+        }
+        let replaced = extended.iter().filter_map(|extended| extended.replaced);
+        let replaced: Vec<Digest> = replaced.collect();
+        self.committed(extended);
+        let removed = runtime.block_on(repository.remove_map_pages(&restore.restore, &replaced));
+        if let Err(error) = removed {
+            tracing::debug!("a page that is not needed any more stays: {error}");
+        }
+        Ok(())
+    }
+
+    /// What the map of a job becomes by this transaction, if every record has its offset.
+    fn extend_map(&mut self, index: usize) -> Result<Extended, Stopped> {
+        let job = &self.jobs[index];
+        let delivered = self.producer.take_delivered(job.target);
+        let records: u64 = delivered.iter().map(|run| run.records).sum();
+        let known = delivered.iter().all(|run| run.target_offset >= 0);
+        if records != job.unacknowledged || !known {
+            let error = KafkaError::Other {
+                doing: format!("learn where the records of {} went", job.plan_name()),
+                cause: format!(
+                    "{} were sent, and {records} reported on{}",
+                    job.unacknowledged,
+                    if known {
+                        ""
+                    } else {
+                        ", not all with an offset"
+                    }
+                ),
+            };
+            return Err(match self.is_transactional() {
+                true => Stopped::Again(error),
+                false => Stopped::Failed(error.into()),
+            });
+        }
+        Ok(job.map.extend(job.plan.base_offset, job.sent, &delivered))
+    }
+
+    /// From here on it counts.
+    fn committed(&mut self, extended: Vec<Extended>) {
+        for (mut job, extended) in std::mem::take(&mut self.jobs).into_iter().zip(extended) {
+            job.position = job.sent;
+            job.unacknowledged = 0;
+            job.map = extended.map;
+            if job.finished {
+                self.shared.work.finished(job);
+            } else {
+                self.jobs.push(job);
+            }
+        }
+        self.close();
+        self.aborts = 0;
+    }
+
+    /// A signal came: what is not finished stays where the last commit left it.
+    fn stop(&mut self) {
+        for job in self.jobs.drain(..) {
+            self.shared.work.stopped(job);
+        }
+    }
+
+    /// Takes the transaction back, and puts its partitions back to where they were before.
+    fn start_over(&mut self, error: KafkaError) -> Result<(), RestoreError> {
+        self.aborts += 1;
+        if self.aborts > MOST_ABORTS {
+            self.give_up();
+            return Err(error.into());
+        }
+        tracing::warn!("{error}; the records of this transaction are written again");
+        self.producer.abort()?;
+        for mut job in self.jobs.drain(..) {
+            job.sent = job.position;
+            job.unacknowledged = 0;
+            job.finished = false;
+            self.shared.work.put_back(job);
+        }
+        self.close();
+        thread::sleep(Duration::from_secs(1) * self.aborts);
+        Ok(())
+    }
+
+    /// Nothing more is written; what is open would hold up readers of the target until it times out.
+    fn give_up(&mut self) {
+        if self.since.is_some()
+            && self.is_transactional()
+            && let Err(error) = self.producer.abort()
+        {
+            tracing::debug!("the open transaction is left to its timeout: {error}");
+        }
+    }
+
+    fn close(&mut self) {
+        self.since = None;
+        self.bytes = 0;
+        self.sends = 0;
+    }
+}
+
+fn position((job, extended): (&Job, &Extended)) -> Commit {
+    let page = extended
+        .map
+        .page()
+        .map_or_else(String::new, |page| page.to_string());
+    Commit {
+        topic: job.target_topic.clone(),
+        partition: job.plan.target_partition,
+        committed: Committed {
+            offset: job.sent,
+            metadata: format!("{METADATA_PREFIX}{page}"),
+        },
+    }
+}
+
+/// The page that a committed position names.
+pub(super) fn page_of(committed: &Committed) -> Option<Digest> {
+    committed
+        .metadata
+        .strip_prefix(METADATA_PREFIX)?
+        .parse()
+        .ok()
+}
