@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use super::map::OffsetMap;
 use super::plan::{PartitionPlan, RestorePlan, Target as TargetTopic, TopicPlan};
 use super::proof::{self, PartitionProof, ProofError};
+use super::untouched;
 use super::work::Work;
 use super::writer::{self, Shared, Writer};
 use crate::cli::{Cancel, Progress};
@@ -76,6 +77,22 @@ pub enum RestoreError {
     /// The cluster has a topic of a name that Kafka does not allow.
     #[error(transparent)]
     TopicName(#[from] TopicNameError),
+    /// The group that keeps the progress is gone, and records are there.
+    #[error(
+        "group {group} has committed nothing for {topic}/{partition}, which holds records from offset {offset} on: either the \
+         group has expired (`offsets.retention.minutes` of the brokers), or somebody else writes there; what is missing cannot \
+         be told, so delete the targets, and restore again from the start"
+    )]
+    ProgressLost {
+        /// The group.
+        group: String,
+        /// The target topic.
+        topic: String,
+        /// The target partition.
+        partition: i32,
+        /// The first record that should not be there.
+        offset: i64,
+    },
     /// The group that keeps the progress says something else than a restore writes there.
     #[error(
         "group {group} has committed {committed:?} for {partition}, which no page of the offset map explains: somebody else \
@@ -120,7 +137,6 @@ pub fn apply(
     let claims = plan.verify.then(|| proof::claims(&plan.topics));
     let topics = plan.topics.len();
     let resumed = plan.begun.is_some();
-    start(&work, plan, &restore, repository, kafka, progress, runtime)?;
     let shared = Shared {
         work: &work,
         repository,
@@ -128,6 +144,7 @@ pub fn apply(
         cancel,
         runtime,
     };
+    start(&shared, plan, kafka, progress)?;
     write_all(&shared, producers)?;
     let records = work.records();
     let proof = match claims {
@@ -152,6 +169,9 @@ pub fn apply(
         };
         runtime.block_on(repository.finish_restore(&done))?;
         remove_group(&admin, &restore);
+        if resumed && let Err(error) = runtime.block_on(repository.sweep_map_pages(&done)) {
+            tracing::debug!("pages that a killed run left stay: {error}");
+        }
     }
     Ok(RestoreReport {
         snapshot: restore.snapshot.sequence,
@@ -282,14 +302,12 @@ fn afterwards(topics: &[TopicPlan]) -> Vec<TopicPlan> {
 
 /// Lets every partition begin, or go on where the cluster says that it was left.
 fn start(
-    work: &Work,
+    shared: &Shared<'_>,
     plan: RestorePlan,
-    restore: &Restore,
-    repository: &Repository,
     kafka: &ClientSettings,
     progress: &Progress,
-    runtime: &Handle,
 ) -> Result<(), RestoreError> {
+    let Shared { work, restore, .. } = *shared;
     let positions = match plan.begun {
         None => vec![None; work.targets.len()],
         Some(_) => {
@@ -298,27 +316,23 @@ fn start(
                 .iter()
                 .map(|target| (target.topic.clone(), target.partition))
                 .collect();
-            committed(kafka, &restore.group(), &partitions)?
+            let positions = committed(kafka, &restore.group(), &partitions)?;
+            let unknown = plan_partitions(&plan.topics)
+                .zip(&positions)
+                .filter(|(_, position)| position.is_none())
+                .map(|((topic, partition), _)| (topic.target.as_str(), partition));
+            untouched::check(&restore.group(), unknown, kafka, shared.cancel)?;
+            positions
         }
     };
-    let places: Vec<Place> = plan
-        .topics
-        .iter()
-        .flat_map(|topic| &topic.partitions)
-        .map(|partition| partition.read.place().clone())
+    let places: Vec<Place> = plan_partitions(&plan.topics)
+        .map(|(_, partition)| partition.read.place().clone())
         .collect();
     work.start(plan.topics, restore, progress, |number, empty| {
         let Some(committed) = &positions[number] else {
             return Ok((0, empty));
         };
-        let map = continued(
-            restore,
-            repository,
-            &places[number],
-            committed,
-            empty,
-            runtime,
-        )?;
+        let map = continued(shared, &places[number], committed, empty)?;
         match map {
             Some(map) => Ok((committed.offset, map)),
             None => Err(RestoreError::Progress {
@@ -330,15 +344,28 @@ fn start(
     })
 }
 
+fn plan_partitions(topics: &[TopicPlan]) -> impl Iterator<Item = (&TopicPlan, &PartitionPlan)> {
+    topics.iter().flat_map(|topic| {
+        topic
+            .partitions
+            .iter()
+            .map(move |partition| (topic, partition))
+    })
+}
+
 /// The offset map that a committed position names; `None` if that cannot be.
 fn continued(
-    restore: &Restore,
-    repository: &Repository,
+    shared: &Shared<'_>,
     place: &Place,
     committed: &Committed,
     empty: OffsetMap,
-    runtime: &Handle,
 ) -> Result<Option<OffsetMap>, RepoError> {
+    let Shared {
+        repository,
+        restore,
+        runtime,
+        ..
+    } = *shared;
     let Some(sha256) = writer::page_of(committed) else {
         return Ok(None);
     };

@@ -15,6 +15,7 @@
 //! | `preflight` | what would go wrong, all of it at once, before anything is written |
 //! | `config` | which configuration a topic has while it is filled, and afterwards |
 //! | `resume` | finds a restore that is unfinished, and plans the rest of it |
+//! | `untouched` | that nothing is where nothing was committed |
 //! | `apply` | does it |
 //! | `work` | the partitions, from waiting to done |
 //! | `writer` | writes them, a transaction at a time |
@@ -28,6 +29,7 @@ mod plan;
 mod preflight;
 mod proof;
 mod resume;
+mod untouched;
 mod work;
 mod writer;
 

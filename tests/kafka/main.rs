@@ -9,6 +9,7 @@ mod memory;
 mod open_transactions;
 mod point_in_time;
 mod proof;
+mod resume;
 mod round_trip;
 mod secure;
 mod support;

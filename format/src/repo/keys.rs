@@ -96,7 +96,7 @@ impl fmt::Display for Place {
 }
 
 /// The name of an object. What is not one of these is no object of the repository.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// `kbk.json`
     Identity,

@@ -6,7 +6,7 @@
 //! restores/<restore>/done.json           last: names the final page of each partition
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -228,6 +228,18 @@ pub struct DonePartition {
     pub records: u64,
     /// The last page of its offset map; null where nothing was written.
     pub page: Option<Digest>,
+}
+
+impl DonePartition {
+    /// Whose records they were.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            topic: self.topic.clone(),
+            topic_id: self.topic_id,
+            partition: self.partition,
+        }
+    }
 }
 
 impl Document for Restore {
@@ -493,6 +505,45 @@ impl Repository {
         Ok(page)
     }
 
+    /// Removes the pages of a finished restore that do not count: what runs of it left that were killed.
+    ///
+    /// # Errors
+    ///
+    /// As [`map_page`](Self::map_page); nothing is removed then.
+    pub async fn sweep_map_pages(&self, done: &RestoreDone) -> Result<()> {
+        let mut unneeded: BTreeSet<Key> = self.map_page_keys(&done.restore).await?;
+        for partition in &done.partitions {
+            let place = partition.place();
+            let mut next = partition.page;
+            while let Some(sha256) = next {
+                unneeded.remove(&Key::map_page(&done.restore, &sha256));
+                next = self
+                    .map_page(&done.restore, &place, &sha256)
+                    .await?
+                    .previous;
+            }
+        }
+        for key in unneeded {
+            self.remove(&key).await?;
+        }
+        Ok(())
+    }
+
+    async fn map_page_keys(&self, restore: &RestoreId) -> Result<BTreeSet<Key>> {
+        let found = self
+            .store()
+            .list(&format!("{RESTORES}/{restore}/map"))
+            .await?;
+        Ok(found.into_iter().map(|(key, _)| key).collect())
+    }
+
+    async fn remove(&self, key: &Key) -> Result<()> {
+        match self.store().objects().delete(&path(key)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.store().failed(Operation::Remove, key, error)),
+        }
+    }
+
     /// Removes pages that nothing names any more. One that is gone already is as good.
     ///
     /// # Errors
@@ -500,11 +551,7 @@ impl Repository {
     /// What the store said.
     pub async fn remove_map_pages(&self, restore: &RestoreId, pages: &[Digest]) -> Result<()> {
         for sha256 in pages {
-            let key = Key::map_page(restore, sha256);
-            match self.store().objects().delete(&path(&key)).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(self.store().failed(Operation::Remove, &key, error)),
-            }
+            self.remove(&Key::map_page(restore, sha256)).await?;
         }
         Ok(())
     }

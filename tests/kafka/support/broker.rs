@@ -27,9 +27,6 @@ use super::wait::PATIENCE;
 
 const KAFKA_LIBS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/kafka-4.3.1/libs");
 
-/// `kbk-test-cluster` in base64.
-const CLUSTER_ID: &str = "a2JrLXRlc3QtY2x1c3Rlcg";
-
 /// Runs "$@" in folder $1 until a line (a signal's name) or the end comes on standard input.
 const SUPERVISOR: &str = r#"
 folder=$1; shift
@@ -196,7 +193,7 @@ impl Server {
         )
         .expect("server.properties is written");
         let output = java("kafka.tools.StorageTool")
-            .args(["format", "--standalone", "-t", CLUSTER_ID])
+            .args(["format", "--standalone", "-t", &cluster_id(port)])
             .args(["-c", "server.properties"])
             .current_dir(folder.path())
             .output()
@@ -251,6 +248,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end("KILL");
     }
+}
+
+/// Another one for each broker. Kafka wants 16 bytes in base64, whose last digit stands for two bits.
+fn cluster_id(port: u16) -> String {
+    format!("kbk-test-cluster{port:05}A")
 }
 
 /// A Java class of Kafka's.

@@ -11,7 +11,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 use super::broker::Broker;
 use super::raw;
 use super::record::{Message, OwnedRecord};
-use super::wait::PATIENCE;
+use super::wait::{self, PATIENCE};
 
 /// What a partition holds, in a few bytes: equal for the same records in the same order. Their
 /// offsets and who set their timestamps do not count, which a restore cannot keep.
@@ -25,10 +25,12 @@ pub(crate) struct Digest {
 
 /// The offsets from the log's start to the last stable offset.
 pub(crate) fn offsets(broker: &Broker, topic: &str, partition: i32) -> Range<i64> {
-    let (start, end) = consumer(broker)
-        .fetch_watermarks(topic, partition, PATIENCE)
-        .expect("watermarks");
-    start..end
+    let consumer = consumer(broker);
+    // A topic that was just made has no leader for a moment.
+    wait::until("watermarks", || {
+        let (start, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).ok()?;
+        Some(start..end)
+    })
 }
 
 /// The number of a topic's partitions; 0 if there is no such topic.

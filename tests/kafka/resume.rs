@@ -1,0 +1,200 @@
+//! A restore that is killed, stopped or cut off from its brokers goes on where it was: each record once, each mapped.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::broker::Broker;
+use crate::support::process::{Running, run};
+use crate::support::produce::{Producer, produce_bulk};
+use crate::support::repo::Repo;
+use crate::support::samples::Random;
+use crate::support::{consume, offset_map, samples, seed, soak, topics, wait};
+
+const PARTITIONS: i32 = 4;
+
+/// A topic of documents of 1 KB, every tenth offset of which has no record, and its backup.
+fn saved(broker: &Broker, name: &str, records: usize) -> (String, Repo) {
+    let topic = topics::unique(name);
+    topics::create(broker, &topic, PARTITIONS, &[]);
+    let mut documents = samples::documents(1);
+    produce_bulk(
+        broker,
+        "lz4",
+        (&topic, PARTITIONS),
+        documents.by_ref().take(records),
+    );
+    // Markers of transactions, so that offsets have gaps.
+    let producer = Producer::transactional(broker, "lz4", &topic);
+    for (number, document) in documents.take(90).enumerate() {
+        if number % 9 == 0 {
+            producer.begin();
+        }
+        producer.send(&topic, 0, &document);
+        if number % 9 == 8 {
+            producer.commit();
+        }
+    }
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    (topic, repo)
+}
+
+fn restore(repo: &Repo, broker: &Broker, topic: &str, target: &str) -> Command {
+    repo.restore(
+        broker,
+        &["--topic", topic, "--map", &format!("{topic}={target}")],
+    )
+}
+
+/// The same restore from its start or from where it was left.
+fn go_on(repo: &Repo, broker: &Broker, topic: &str, target: &str) -> Command {
+    let unfinished = |name: &String| !offset_map::is_done(repo, name);
+    if offset_map::restores(repo).iter().any(unfinished) {
+        repo.restore(broker, &["--resume"])
+    } else {
+        restore(repo, broker, topic, target)
+    }
+}
+
+#[test]
+fn a_killed_restore_is_gone_on_with_exactly() {
+    let (kills, records) = if soak() {
+        (20, 1_000_000)
+    } else {
+        (8, 150_000)
+    };
+    let broker = Broker::shared();
+    let (topic, repo) = saved(broker, "kill-restore", records);
+    let mut whole = restore_time(&repo, broker, &topic);
+    let mut random = Random::new(seed());
+    let mut left = kills;
+    while left > 0 {
+        let target = topics::unique("killed-restore");
+        // Several kills in a row, or one: what a killed run left is gone on with by one that is killed.
+        for _ in 0..(1 + random.below(4)).min(left) {
+            let moment = Duration::from_micros(random.below(whole.as_micros() as u64));
+            let mut command = go_on(&repo, broker, &topic, &target);
+            let killed = Running::spawn(&mut command).kill_after(moment);
+            println!("killed after {moment:?} of {whole:?}: {}", killed.status);
+            if killed.status.signal() == Some(libc::SIGKILL) {
+                left -= 1;
+            } else {
+                // It was done before: it had less to do, or the machine has become faster.
+                killed.expect_code(0);
+                whole = moment;
+                break;
+            }
+        }
+        let last = offset_map::restores(&repo).pop();
+        let last = last.filter(|last| {
+            consume::partitions(broker, &target) > 0 && offset_map::is_done(&repo, last)
+        });
+        let restore = last.unwrap_or_else(|| {
+            let report = run(&mut go_on(&repo, broker, &topic, &target))
+                .expect_code(0)
+                .json();
+            assert_eq!(report["records"], records + 90, "{report}");
+            report["restore"].as_str().expect("a name").to_owned()
+        });
+        consume::assert_same(broker, (&topic, &target), PARTITIONS);
+        offset_map::assert_exact(broker, &repo, &restore, (&topic, &target), PARTITIONS);
+        assert!(
+            !groups(broker).contains(&restore),
+            "the group is not needed any more"
+        );
+        topics::delete(broker, &target);
+    }
+    topics::delete(broker, &topic);
+}
+
+fn restore_time(repo: &Repo, broker: &Broker, topic: &str) -> Duration {
+    let target = topics::unique("timed-restore");
+    let began = Instant::now();
+    run(&mut restore(repo, broker, topic, &target)).expect_code(0);
+    topics::delete(broker, &target);
+    began.elapsed()
+}
+
+fn groups(broker: &Broker) -> String {
+    broker.tool(
+        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        &["--list"],
+    )
+}
+
+#[test]
+fn brokers_that_go_away_for_a_while_do_not_end_a_restore() {
+    let away = Duration::from_secs(if soak() { 20 } else { 5 });
+    let mut broker = Broker::start(&[]);
+    let (topic, repo) = saved(&broker, "cut-off", 300_000);
+    for kill in [false, true] {
+        let target = topics::unique("cut-off-restore");
+        let running = Running::spawn(&mut restore(&repo, &broker, &topic, &target));
+        wait::until("the first records", || {
+            let there = consume::partitions(&broker, &target) > 0
+                && consume::offsets(&broker, &target, 0).end > 0;
+            there.then_some(())
+        });
+        if kill {
+            broker.kill();
+        } else {
+            broker.stop();
+        }
+        thread::sleep(away);
+        broker.restart();
+        let finished = running.finish().expect_code(0);
+        println!("{}", finished.stderr);
+        consume::assert_same(&broker, (&topic, &target), PARTITIONS);
+        let restores = offset_map::restores(&repo);
+        let last = restores.last().expect("it has begun");
+        offset_map::assert_exact(&broker, &repo, last, (&topic, &target), PARTITIONS);
+    }
+}
+
+#[test]
+fn what_cannot_be_gone_on_with_is_refused() {
+    let broker = Broker::shared();
+    let (topic, repo) = saved(broker, "refused", 1_000);
+    let resume = |words: &[&str], says: &str| {
+        let words = [&["--resume"], words].concat();
+        let failed = run(&mut repo.restore(broker, &words)).expect_code(1);
+        assert!(failed.stderr.contains(says), "{failed:#?}");
+    };
+    resume(&[], "no restore of this repository is unfinished");
+    resume(
+        &["20260101-000000-abcdef"],
+        "there is no restore 20260101-000000-abcdef",
+    );
+    let report = run(&mut restore(
+        &repo,
+        broker,
+        &topic,
+        &topics::unique("finished"),
+    ))
+    .json();
+    let finished = report["restore"].as_str().expect("a name").to_owned();
+    resume(&[&finished], "is finished: 1090 records");
+
+    // As if these had been killed at the end.
+    let undo = |restore: &str| {
+        let done = repo.path().join(format!("restores/{restore}/done.json"));
+        std::fs::remove_file(done).expect("it was there");
+    };
+    let words = [
+        "--no-transactions",
+        "--map",
+        &format!("{topic}={}", topics::unique("untransacted")),
+    ];
+    let report = run(&mut repo.restore(broker, &words)).expect_code(0).json();
+    let without = report["restore"].as_str().expect("a name").to_owned();
+    undo(&without);
+    resume(&[&without], "--no-transactions");
+    undo(&finished);
+    let other = Broker::start(&[]);
+    let failed = run(&mut repo.restore(&other, &["--resume", &finished])).expect_code(1);
+    assert!(failed.stderr.contains("and this is cluster"), "{failed:#?}");
+    // Its group is gone from the cluster, as when it expires after a week; its records are there.
+    resume(&[&finished], "has committed nothing");
+}

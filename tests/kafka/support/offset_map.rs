@@ -1,0 +1,125 @@
+//! The offset map of a restore as SPEC.md has it, read without kbk's code, and held to what the brokers have.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::broker::Broker;
+use super::consume;
+use super::repo::Repo;
+
+/// Names of the restores of a repository, finished or not.
+pub(crate) fn restores(repo: &Repo) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(repo.path().join("restores")) else {
+        return Vec::new();
+    };
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry.expect("a folder can be listed");
+        let begun = entry.path().join("begun.json").exists();
+        begun.then(|| entry.file_name().into_string().expect("ASCII"))
+    };
+    let mut names: Vec<String> = entries.filter_map(name).collect();
+    names.sort();
+    names
+}
+
+/// Whether a restore says that it is finished.
+pub(crate) fn is_done(repo: &Repo, restore: &str) -> bool {
+    folder(repo, restore).join("done.json").exists()
+}
+
+/// Fails the test unless the pages that lie there are those that are needed.
+#[track_caller]
+fn assert_nothing_left_over(repo: &Repo, restore: &str) {
+    let folder = folder(repo, restore);
+    let done = json(&folder.join("done.json"));
+    let mut needed = Vec::new();
+    for entry in done["partitions"].as_array().expect("an array") {
+        let mut page = entry["page"].as_str().map(str::to_owned);
+        while let Some(sha256) = page {
+            let name = format!("{}.json", &sha256[..32]);
+            page = json(&folder.join("map").join(&name))["previous"]
+                .as_str()
+                .map(str::to_owned);
+            needed.push(name);
+        }
+    }
+    needed.sort();
+    let entries = fs::read_dir(folder.join("map")).expect("there are pages");
+    let mut there: Vec<String> = entries
+        .map(|entry| {
+            entry
+                .expect("it can be listed")
+                .file_name()
+                .into_string()
+                .expect("ASCII")
+        })
+        .collect();
+    there.sort();
+    assert_eq!(there, needed);
+}
+
+/// Where each record of a partition went, by its offset in the backup: partition and offset in the cluster.
+pub(crate) fn read(
+    repo: &Repo,
+    restore: &str,
+    topic: &str,
+    partition: i32,
+) -> BTreeMap<i64, (i32, i64)> {
+    let folder = folder(repo, restore);
+    let done = json(&folder.join("done.json"));
+    let partitions = done["partitions"].as_array().expect("an array");
+    let of_it = |entry: &&Value| entry["topic"] == topic && entry["partition"] == partition;
+    let entry = partitions.iter().find(of_it).expect("the partition");
+    let mut page = entry["page"].as_str().map(str::to_owned);
+    let mut map = BTreeMap::new();
+    while let Some(sha256) = page {
+        let found = json(&folder.join(format!("map/{}.json", &sha256[..32])));
+        assert_eq!(found["sha256"], sha256);
+        for run in found["runs"].as_array().expect("an array") {
+            let number = |at: usize| run[at].as_i64().expect("a number");
+            let target = i32::try_from(number(1)).expect("a partition");
+            for record in 0..number(3) {
+                let twice = map.insert(number(0) + record, (target, number(2) + record));
+                assert_eq!(twice, None, "a record is mapped once");
+            }
+        }
+        page = found["previous"].as_str().map(str::to_owned);
+    }
+    assert_eq!(entry["records"], map.len());
+    map
+}
+
+/// Fails the test unless every record of `topic` is mapped to one in `target` that is the same, and every one there is
+/// mapped to.
+#[track_caller]
+pub(crate) fn assert_exact(
+    broker: &Broker,
+    repo: &Repo,
+    restore: &str,
+    (topic, target): (&str, &str),
+    partitions: i32,
+) {
+    assert_nothing_left_over(repo, restore);
+    for partition in 0..partitions {
+        let map = read(repo, restore, topic, partition);
+        let [sources, targets] =
+            [topic, target].map(|topic| consume::read_all(broker, topic, partition));
+        assert_eq!((map.len(), map.len()), (sources.len(), targets.len()));
+        for ((source, target), mapped) in sources.iter().zip(&targets).zip(&map) {
+            assert_eq!(mapped, (&source.offset, &(partition, target.offset)));
+            assert_eq!(source.message, target.message);
+        }
+    }
+}
+
+fn folder(repo: &Repo, restore: &str) -> PathBuf {
+    repo.path().join("restores").join(restore)
+}
+
+fn json(path: &PathBuf) -> Value {
+    let text = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).expect("JSON")
+}
