@@ -29,8 +29,10 @@ pub(crate) enum Case {
     BackupOnePartition,
     /// A bare idempotent librdkafka producer.
     Produce,
-    /// `kbk restore` of four partitions.
+    /// `kbk restore` of four partitions, in transactions.
     Restore,
+    /// The same without transactions, as the producer that it is compared with.
+    RestoreUntransacted,
     /// Reading and CRC-32C of all files of a repository.
     Checksum,
     /// `kbk verify` of the same files.
@@ -42,7 +44,7 @@ pub(crate) enum Case {
 }
 
 /// Those that are compared lie side by side.
-const ORDER: [Case; 14] = [
+const ORDER: [Case; 15] = [
     Case::Consume,
     Case::Backup("none"),
     Case::Zstd,
@@ -53,6 +55,7 @@ const ORDER: [Case; 14] = [
     Case::Backup("lz4"),
     Case::Produce,
     Case::Restore,
+    Case::RestoreUntransacted,
     Case::Checksum,
     Case::Verify,
     Case::Cat,
@@ -69,6 +72,7 @@ impl fmt::Display for Case {
             Case::BackupOnePartition => f.write_str("kbk backup, zstd:1, one partition"),
             Case::Produce => f.write_str("librdkafka producer"),
             Case::Restore => f.write_str("kbk restore"),
+            Case::RestoreUntransacted => f.write_str("kbk restore --no-transactions"),
             Case::Checksum => f.write_str("read + CRC-32C"),
             Case::Verify => f.write_str("kbk verify"),
             Case::Cat => f.write_str("kbk cat"),
@@ -141,7 +145,8 @@ impl Bench {
             Case::Backup(codec) => self.backup(four, codec, codec),
             Case::BackupOnePartition => self.backup(one, "zstd:1", "one"),
             Case::Produce => self.produce(),
-            Case::Restore => self.restore(),
+            Case::Restore => self.restore(&[]),
+            Case::RestoreUntransacted => self.restore(&["--no-transactions"]),
             Case::Checksum => measure(&mut self.contender(&["crc", &self.repository("none")])),
             Case::Verify => measure(&mut self.kbk("none", &["verify"])),
             Case::Cat => measure(&mut to_nowhere(&self.kbk("zstd:1", &["cat", four]))),
@@ -181,11 +186,12 @@ impl Bench {
     }
 
     /// Restores into a topic that is new.
-    fn restore(&self) -> Result<Sample, Failed> {
+    fn restore(&self, words: &[&str]) -> Result<Sample, Failed> {
         let topic = topics::unique("kbk-bench-restored");
         let map = format!("{}={topic}", self.four);
         let servers = self.broker.bootstrap();
-        let sample = measure(&mut self.kbk("zstd:1", &["restore", "-b", servers, "--map", &map]))?;
+        let restore = ["restore", "-b", servers, "--map", &map];
+        let sample = measure(&mut self.kbk("zstd:1", &[&restore, words].concat()))?;
         topics::delete(self.broker, &topic);
         Ok(sample)
     }

@@ -4,8 +4,8 @@ use std::fs;
 use std::thread::available_parallelism;
 
 use crate::cases::Case::{
-    self, Backup, BackupOnePartition, CatOne, Checksum, Consume, Libzstd, Produce, Restore, Verify,
-    Zstd,
+    self, Backup, BackupOnePartition, CatOne, Checksum, Consume, Libzstd, Produce, Restore,
+    RestoreUntransacted, Verify, Zstd,
 };
 use crate::measure::{Sample, Samples};
 use crate::workload::Settings;
@@ -99,9 +99,14 @@ fn figures(measured: &Measured<'_>) -> Vec<Figure> {
             AtMost(1.3),
         ),
         (
-            "restore: rate / producer",
-            wall(Produce, Restore),
+            "restore --no-transactions: rate / producer",
+            wall(Produce, RestoreUntransacted),
             AtLeast(0.8),
+        ),
+        (
+            "restore, in transactions: rate / producer without",
+            wall(Produce, Restore),
+            AtLeast(0.6),
         ),
         (
             "verify: rate / read + CRC-32C",

@@ -51,6 +51,8 @@ pub enum Kind {
     LostOffsets,
     /// A segment's SHA-256 is another one, though everything inside it fits.
     OtherDigest,
+    /// What a restore left is damaged, or its parts contradict each other. No snapshot is the worse for it.
+    DamagedRestore,
     /// A later version wrote it, and this program cannot check it.
     Unsupported,
     /// The store did not give it. Whether it exists is unknown.
@@ -77,6 +79,7 @@ impl Kind {
             Kind::DamagedBlock => "damaged block",
             Kind::LostOffsets => "lost offsets",
             Kind::OtherDigest => "other digest",
+            Kind::DamagedRestore => "damaged restore",
             Kind::Unsupported => "unsupported",
             Kind::Unreadable => "unreadable",
         }
@@ -105,6 +108,9 @@ impl Kind {
             }
             Kind::DamagedSegment | Kind::DamagedBlock | Kind::LostOffsets => {
                 "put a sound copy of the segment in its place; `kbk inspect` shows what is left of this one"
+            }
+            Kind::DamagedRestore => {
+                "put a sound copy of it in its place; without one the restore's offset map is lost, and no record"
             }
             Kind::DamagedIdentity
             | Kind::MissingSegment

@@ -483,25 +483,50 @@ impl Repository {
         sha256: &Digest,
     ) -> Result<Stored<MapPage>> {
         let key = Key::map_page(restore, sha256);
-        let Some(page) = self.store().read::<MapPage>(&key).await? else {
+        let page = self.listed_map_page(&key).await?;
+        let damaged = |detail| Err(self.store().damaged(&key, detail));
+        if page.sha256 != *sha256 {
+            return damaged(format!("its digest is {}, not {sha256}", page.sha256));
+        }
+        if page.restore != *restore || page.place() != *place {
+            let (theirs, found) = (&page.restore, page.place());
+            return damaged(format!(
+                "it maps {found} for restore {theirs}, not {place} for {restore}"
+            ));
+        }
+        Ok(page)
+    }
+
+    /// The names of all pages of a restore, those that do not count too.
+    ///
+    /// # Errors
+    ///
+    /// What the store said.
+    pub async fn map_page_keys(&self, restore: &RestoreId) -> Result<BTreeSet<Key>> {
+        let folder = format!("{RESTORES}/{restore}/map");
+        let found = self.store().list(&folder).await?;
+        Ok(found.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// A page of which nothing but its name is known.
+    ///
+    /// # Errors
+    ///
+    /// As [`map_page`](Self::map_page).
+    pub async fn listed_map_page(&self, key: &Key) -> Result<Stored<MapPage>> {
+        let Some(page) = self.store().read::<MapPage>(key).await? else {
             return Err(RepoError::Missing {
                 url: self.store().url().to_owned(),
                 key: key.to_string(),
-                named_by: format!("the offset map of restore {restore}"),
+                named_by: "an offset map".to_owned(),
             });
         };
+        let name = Key::map_page(&page.restore, &page.sha256);
         let checked = match page.check() {
-            Ok(()) if page.sha256 != *sha256 => {
-                Err(format!("its digest is {}, not {sha256}", page.sha256))
-            }
-            Ok(()) if page.restore != *restore || page.place() != *place => Err(format!(
-                "it maps {} for restore {}, not {place} for {restore}",
-                page.place(),
-                page.restore
-            )),
+            Ok(()) if name != *key => Err(format!("its bytes are those of {name}")),
             checked => checked,
         };
-        checked.map_err(|detail| self.store().damaged(&key, detail))?;
+        checked.map_err(|detail| self.store().damaged(key, detail))?;
         Ok(page)
     }
 
@@ -527,14 +552,6 @@ impl Repository {
             self.remove(&key).await?;
         }
         Ok(())
-    }
-
-    async fn map_page_keys(&self, restore: &RestoreId) -> Result<BTreeSet<Key>> {
-        let found = self
-            .store()
-            .list(&format!("{RESTORES}/{restore}/map"))
-            .await?;
-        Ok(found.into_iter().map(|(key, _)| key).collect())
     }
 
     async fn remove(&self, key: &Key) -> Result<()> {

@@ -9,12 +9,14 @@
 //! |---|---|
 //! | kbk.json, snapshots, pages | seal, and what they say of each other: names, digests, coverage, sums |
 //! | segments | size, footer, every byte by its checksum or as padding, footer against page |
+//! | what restores left | seal, and that the pages of an offset map follow one another |
 //! | with `full` | SHA-256 of each segment; every record against digests, statistics, gaps, rendered sizes |
 //!
 //! Damage is not the end: everything else is still checked, and all findings are reported. What
 //! several snapshots share is checked once, and reported with the first of them.
 
 mod object;
+mod restores;
 mod salvage;
 mod segment;
 
@@ -107,6 +109,8 @@ pub async fn verify(repository: &Repository, request: &Request, progress: Progre
         run.snapshot(*sequence).await;
     }
     run.wait(0).await;
+    let of_restores = restores::verify(repository).await;
+    run.report.findings.extend(of_restores);
     let mut report = run.report;
     report.findings.sort_by_cached_key(Finding::order);
     report

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kbk_format::repo::Repository;
+use kbk_format::repo::{Key, Repository};
 use kbk_tools::verify::{Report, Request, verify};
 use kbk_tools::{Finding, Kind, Offsets, Severity};
 use serde_json::json;
@@ -83,6 +83,7 @@ fn progress_comes_to_all_bytes() {
 #[test]
 fn a_flipped_bit_in_any_object_is_found() {
     let world = World::sample();
+    world.restore("20261124-000000-abcdef");
     let keys = world.keys();
     for key in &keys {
         let sound = fs::read(world.path(key)).unwrap();
@@ -106,6 +107,7 @@ fn a_flipped_bit_in_any_object_is_found() {
                 "kbk.json" => &[Kind::DamagedIdentity],
                 "snapshots" => &[Kind::DamagedSnapshot],
                 "index" => &[Kind::DamagedPage],
+                "restores" => &[Kind::DamagedRestore],
                 // A damaged footer leaves its blocks to be found one by one, here all of them.
                 _ => &[Kind::DamagedSegment, Kind::DamagedBlock, Kind::OtherSegment],
             };
@@ -142,6 +144,21 @@ fn a_missing_segment_and_a_missing_page() {
     assert_eq!(finding.kind, Kind::MissingPage);
     assert_eq!(finding.key.as_deref(), Some(&*page.key));
     assert_eq!(finding.offsets, Some(Offsets { from: 0, to: 600 }));
+}
+
+#[test]
+fn an_offset_map_with_a_page_too_few_is_found() {
+    for missing in [0, 1] {
+        let world = World::sample();
+        let pages = world.restore("r");
+        assert_eq!(findings(&world), []);
+        let key = Key::map_page(&"r".parse().unwrap(), &pages[missing]).to_string();
+        fs::remove_file(world.path(&key)).unwrap();
+        let finding = only(&world);
+        assert_eq!(finding.kind, Kind::DamagedRestore);
+        assert_eq!(finding.key, Some(key));
+        assert_eq!(finding.partition, Some(1));
+    }
 }
 
 #[test]

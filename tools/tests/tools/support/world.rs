@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, Digest, Hex, Id, Identity, PartitionChange, Place, Repository, SegmentEntry, Snapshot,
+    Change, Digest, DonePartition, FULL_MAP_PAGE, Hex, Id, Identity, MapPage, MapRun, ParentRef,
+    PartitionChange, Place, Repository, Restore, RestoreDone, RestoreId, SegmentEntry, Snapshot,
     Store, Stored, TopicChange, Uploaded,
 };
 use kbk_format::{
@@ -62,6 +63,72 @@ impl World {
         ]);
         world.backup(&[("payments", 0, vec![rows(100, 250)])]);
         world
+    }
+
+    /// What a finished restore of one partition leaves: begin and end, and a map of two pages, the first of them full.
+    pub fn restore(&self, name: &str) -> [Digest; 2] {
+        let restore: RestoreId = name.parse().unwrap();
+        let (place, snapshot) = (place("orders", 1), self.latest());
+        let run = |n: i64| MapRun {
+            source_offset: 10 * n,
+            target_partition: 1,
+            target_offset: 9 * n,
+            records: 9,
+        };
+        let full = FULL_MAP_PAGE as i64;
+        let mut first = MapPage {
+            restore: restore.clone(),
+            topic: place.topic.clone(),
+            topic_id: place.topic_id,
+            partition: 1,
+            base_offset: 0,
+            end_offset: 10 * full,
+            previous: None,
+            records: 9 * full as u64,
+            runs: (0..full).map(run).collect(),
+        };
+        let pages = [first.clone(), {
+            first.previous = Some(first.sha256());
+            first.base_offset = 10 * full;
+            first.end_offset += 9;
+            first.records += 9;
+            first.runs = vec![run(full)];
+            first
+        }];
+        let begun = Restore {
+            restore: restore.clone(),
+            repository_id: self.repository.identity().repository_id,
+            started_at: Timestamp::UNIX_EPOCH,
+            writer: "test".to_owned(),
+            snapshot: ParentRef {
+                sequence: snapshot.sequence,
+                sha256: snapshot.sha256,
+            },
+            cluster_id: None,
+            min_timestamp: i64::MIN,
+            max_timestamp: i64::MAX,
+            producers: 1,
+            topics: Vec::new(),
+        };
+        let done = |digests: &[Digest]| RestoreDone {
+            restore,
+            finished_at: Timestamp::UNIX_EPOCH,
+            records: pages[1].records,
+            partitions: vec![DonePartition {
+                topic: place.topic.clone(),
+                topic_id: place.topic_id,
+                partition: 1,
+                records: pages[1].records,
+                page: digests.last().copied(),
+            }],
+        };
+        let repository = &self.repository;
+        self.runtime.block_on(async {
+            repository.begin_restore(&begun).await.unwrap();
+            let digests = repository.write_map_pages(&pages).await.unwrap();
+            repository.finish_restore(&done(&digests)).await.unwrap();
+            digests.try_into().unwrap()
+        })
     }
 
     pub fn path(&self, key: &str) -> PathBuf {
