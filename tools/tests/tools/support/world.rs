@@ -105,6 +105,7 @@ impl World {
             cluster_id: None,
             topics: topics.into_iter().map(topic).collect(),
             gone: Vec::new(),
+            groups: None,
         };
         let committed = self.runtime.block_on(self.repository.commit(&change));
         committed.unwrap()
