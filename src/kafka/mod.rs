@@ -24,7 +24,7 @@
 //! | what a Java client's property becomes | `java`, `jaas`, and `properties` for the file |
 //! | where a range ends, lost offsets, waiting and giving up | [`source`] |
 //! | timestamps, sizes, delivery reports | [`sink`] |
-//! | topics, offsets, configurations | [`admin`] |
+//! | topics, offsets, configurations, groups | [`admin`] |
 //! | how much is fetched at a time | `fetch_size` |
 //! | why header names need care | `headers` |
 //! | callbacks, logging, connecting | `client` |
@@ -48,8 +48,8 @@ mod tests;
 mod topic;
 
 pub use admin::{
-    Admin, Cluster, ConfigEntry, ConfigSource, PartitionDescription, PartitionOffsets,
-    TopicDescription,
+    Admin, Cluster, CommittedTopic, ConfigEntry, ConfigSource, GroupDescription, GroupListing,
+    GroupOffsets, PartitionDescription, PartitionOffsets, TopicDescription,
 };
 pub use error::KafkaError;
 pub use mock::EmbeddedCluster;
