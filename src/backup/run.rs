@@ -309,6 +309,7 @@ fn change(
         cluster_id,
         topics,
         gone: plan.gone,
+        groups: None,
     };
     (change, findings)
 }

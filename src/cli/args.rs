@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::error::CliError;
-use super::pattern::{TopicPattern, TopicSelection};
+use super::pattern::{NamePattern, TopicSelection};
 use super::repo_url::RepoUrl;
 use crate::kafka::ClientSettings;
 
@@ -167,11 +167,11 @@ pub struct TopicArgs {
     /// Topics to take: a name, a glob, or /a regular expression/ for the whole name; repeatable
     /// [default: all but internal ones]
     #[arg(long, value_name = "PATTERN", help_heading = TOPICS)]
-    pub topic: Vec<TopicPattern>,
+    pub topic: Vec<NamePattern>,
 
     /// Topics to leave out, of those taken; repeatable
     #[arg(long, value_name = "PATTERN", help_heading = TOPICS)]
-    pub exclude: Vec<TopicPattern>,
+    pub exclude: Vec<NamePattern>,
 }
 
 impl TopicArgs {

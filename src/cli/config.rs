@@ -34,7 +34,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::args::{GlobalArgs, KafkaArgs, LogFormat, Property};
 use super::nearest::nearest;
-use super::pattern::TopicPattern;
+use super::pattern::NamePattern;
 use super::repo_url::RepoUrl;
 use super::size::{BlockSize, SegmentSize};
 use crate::commands::{Command, backup};
@@ -59,9 +59,9 @@ pub struct Config {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct BackupConfig {
     #[serde(deserialize_with = "patterns")]
-    topic: Vec<TopicPattern>,
+    topic: Vec<NamePattern>,
     #[serde(deserialize_with = "patterns")]
-    exclude: Vec<TopicPattern>,
+    exclude: Vec<NamePattern>,
     #[serde(deserialize_with = "option")]
     compression: Option<Compression>,
     #[serde(deserialize_with = "option")]
@@ -273,7 +273,7 @@ fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LogFo
 }
 
 /// One pattern or a list of them.
-fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TopicPattern>, D::Error> {
+fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NamePattern>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a pattern or a list of patterns")]
     enum Patterns {

@@ -43,7 +43,7 @@ pub use self::error::CliError;
 pub use self::exit::{Exit, Outcome};
 pub use self::offset::OffsetArg;
 pub use self::output::{Column, Lines, Output, Report, Table};
-pub use self::pattern::{SelectError, TopicPattern, TopicSelection};
+pub use self::pattern::{NamePattern, SelectError, TopicSelection, select_groups};
 pub use self::progress::{PartitionProgress, Progress, Totals};
 pub use self::repo_url::RepoUrl;
 pub use self::signals::Cancel;

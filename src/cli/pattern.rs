@@ -1,4 +1,4 @@
-//! Which topics are meant: names, globs and `/regular expressions/`.
+//! Which topics, or groups, are meant: names, globs and `/regular expressions/`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,9 +9,9 @@ use regex::Regex;
 
 use super::nearest::nearest;
 
-/// One `--topic` or `--exclude`.
+/// One `--topic`, `--exclude` or `--group`.
 #[derive(Clone, Debug)]
-pub struct TopicPattern {
+pub struct NamePattern {
     text: String,
     matcher: Matcher,
 }
@@ -23,17 +23,17 @@ enum Matcher {
     Regex(Regex),
 }
 
-impl TopicPattern {
-    /// Whether this pattern is the topic's name, in full and without wildcards.
-    fn names(&self, topic: &str) -> bool {
-        matches!(self.matcher, Matcher::Name) && self.text == topic
+impl NamePattern {
+    /// Whether this pattern is the name, in full and without wildcards.
+    fn names(&self, name: &str) -> bool {
+        matches!(self.matcher, Matcher::Name) && self.text == name
     }
 
-    fn matches(&self, topic: &str) -> bool {
+    fn matches(&self, name: &str) -> bool {
         match &self.matcher {
-            Matcher::Name => self.text == topic,
-            Matcher::Glob(glob) => glob.is_match(topic),
-            Matcher::Regex(regex) => regex.is_match(topic),
+            Matcher::Name => self.text == name,
+            Matcher::Glob(glob) => glob.is_match(name),
+            Matcher::Regex(regex) => regex.is_match(name),
         }
     }
 
@@ -44,13 +44,13 @@ impl TopicPattern {
     }
 }
 
-impl fmt::Display for TopicPattern {
+impl fmt::Display for NamePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl FromStr for TopicPattern {
+impl FromStr for NamePattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
@@ -84,7 +84,7 @@ fn matcher(text: &str) -> Result<Matcher, PatternError> {
 pub enum PatternError {
     /// The empty string.
     #[error(
-        "an empty pattern matches no topic; give a name, a glob (`orders-*`) or `/a regular expression/`"
+        "an empty pattern matches nothing; give a name, a glob (`orders-*`) or `/a regular expression/`"
     )]
     Empty,
     /// A regular expression without its second slash.
@@ -106,8 +106,8 @@ pub enum PatternError {
 /// name starts with `__`. An internal topic is taken only when a pattern is its name in full.
 #[derive(Clone, Debug, Default)]
 pub struct TopicSelection {
-    include: Vec<TopicPattern>,
-    exclude: Vec<TopicPattern>,
+    include: Vec<NamePattern>,
+    exclude: Vec<NamePattern>,
     internal_too: bool,
 }
 
@@ -118,7 +118,7 @@ struct Topic<'a> {
 
 impl TopicSelection {
     /// What matches one of `include` (or anything, if that is empty) and none of `exclude`.
-    pub fn new(include: Vec<TopicPattern>, exclude: Vec<TopicPattern>) -> Self {
+    pub fn new(include: Vec<NamePattern>, exclude: Vec<NamePattern>) -> Self {
         Self {
             include,
             exclude,
@@ -189,7 +189,7 @@ fn ordinary_names<'t, 'a>(topics: &'t [Topic<'a>]) -> impl Iterator<Item = &'a s
         .map(|topic| topic.name)
 }
 
-fn no_match(pattern: &TopicPattern, topics: &[Topic<'_>]) -> SelectError {
+fn no_match(pattern: &NamePattern, topics: &[Topic<'_>]) -> SelectError {
     let pattern_text = pattern.to_string();
     let internal = topics.iter().find(|topic| pattern.matches(topic.name));
     if let Some(topic) = internal {
@@ -206,7 +206,32 @@ fn no_match(pattern: &TopicPattern, topics: &[Topic<'_>]) -> SelectError {
     }
 }
 
-/// Why no topics were chosen.
+/// The groups that one of `patterns` matches, or all of them without a pattern. Here too a pattern that matches nothing is an error.
+pub fn select_groups<'a>(
+    patterns: &[NamePattern],
+    groups: &[&'a str],
+) -> Result<BTreeSet<&'a str>, SelectError> {
+    let names = || groups.iter().copied();
+    if patterns.is_empty() {
+        return Ok(names().collect());
+    }
+    let mut chosen = BTreeSet::new();
+    for pattern in patterns {
+        let mut matched = names().filter(|name| pattern.matches(name)).peekable();
+        if matched.peek().is_none() {
+            let alike = nearest(&pattern.letters(), names());
+            return Err(SelectError::NoGroup {
+                pattern: pattern.to_string(),
+                groups: groups.len(),
+                nearest: alike.into_iter().map(str::to_owned).collect(),
+            });
+        }
+        chosen.extend(matched);
+    }
+    Ok(chosen)
+}
+
+/// Why no topics or groups were chosen.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// A pattern that no topic matches.
@@ -228,6 +253,16 @@ pub enum SelectError {
         pattern: String,
         /// One of them.
         example: String,
+    },
+    /// A pattern that no group matches.
+    #[error("no group matches `{pattern}` among {groups}{}", suggestion(.nearest))]
+    NoGroup {
+        /// As it was given.
+        pattern: String,
+        /// How many groups there are.
+        groups: usize,
+        /// Names like it, the most alike first.
+        nearest: Vec<String>,
     },
     /// Nothing to choose from.
     #[error("there are no topics (internal ones are taken only by name)")]
@@ -259,7 +294,7 @@ mod tests {
         ("_schemas", true),
     ];
 
-    fn patterns(texts: &[&str]) -> Vec<TopicPattern> {
+    fn patterns(texts: &[&str]) -> Vec<NamePattern> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
@@ -362,6 +397,21 @@ mod tests {
     }
 
     #[test]
+    fn groups_by_the_same_patterns() {
+        let groups = ["billing", "billing-eu", "Ops team"];
+        let select = |texts: &[&str]| select_groups(&patterns(texts), &groups);
+        let chosen = |texts: &[&str]| Vec::from_iter(select(texts).unwrap());
+        assert_eq!(chosen(&[]).len(), 3);
+        assert_eq!(chosen(&["billing"]), ["billing"]);
+        assert_eq!(chosen(&["billing*", "/Ops .*/"]).len(), 3);
+        let error = select(&["billing", "biling"]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("no group matches `biling` among 3; did you mean `billing`"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn bad_patterns_say_what_is_wrong() {
         for (text, reason) in [
             ("", "empty"),
@@ -370,7 +420,7 @@ mod tests {
             ("a[", "a["),
             ("/(/", "regex"),
         ] {
-            let error = text.parse::<TopicPattern>().unwrap_err().to_string();
+            let error = text.parse::<NamePattern>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");
         }
     }

@@ -4,6 +4,7 @@ pub mod backup;
 pub mod cat;
 pub mod demo;
 pub mod diff;
+pub mod groups;
 pub mod inspect;
 pub mod ls;
 pub mod restore;
@@ -34,6 +35,8 @@ pub enum Command {
     Snapshots(snapshots::Args),
     /// List topics, partitions and segments
     Ls(ls::Args),
+    /// See the consumer groups of a snapshot, and how far they had read
+    Groups(groups::Args),
     /// Print records as JSON lines
     Cat(cat::Args),
     /// Show what a segment file says about itself
@@ -76,6 +79,7 @@ impl Command {
             Self::Verify(args) => verify::run(args, context).await,
             Self::Snapshots(args) => snapshots::run(args, context).await,
             Self::Ls(args) => ls::run(args, context).await,
+            Self::Groups(args) => groups::run(args, context).await,
             Self::Cat(args) => cat::run(args, context).await,
             Self::Inspect(args) => inspect::run(args, context).await,
             Self::Demo(args) => demo::run(args, context).await,

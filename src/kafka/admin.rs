@@ -1,4 +1,4 @@
-//! Asking a cluster what it holds, and creating and configuring topics.
+//! Asking a cluster what it holds, creating and configuring topics, and the offsets of groups.
 //!
 //! Every call has a deadline, is repeated while its failure is of the passing kind (leaders move, coordinators load), and
 //! covers as many topics or partitions as it can at once: clusters have thousands.
@@ -9,11 +9,14 @@
 )]
 
 mod answer;
+mod coordinators;
+mod groups;
 mod owned;
 mod request;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ptr;
+use std::time::Duration;
 
 use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
@@ -21,9 +24,10 @@ use sys::rd_kafka_admin_op_t as Op;
 use self::answer::{
     checked, from_config, from_description, from_metadata, from_offset, items, structs,
 };
+pub use self::groups::{CommittedTopic, GroupDescription, GroupListing, GroupOffsets};
 pub(super) use self::owned::PartitionList;
-use self::owned::{Group, NewTopic, TopicCollection, TopicConfig};
-use self::request::{Refusal, Request};
+use self::owned::{NewTopic, TopicCollection, TopicConfig};
+use self::request::{Refusal, Request, Target};
 use super::client::{Client, millis, owned_text};
 use super::error::{Code, KafkaError};
 use super::settings::ClientSettings;
@@ -104,9 +108,13 @@ pub enum ConfigSource {
 /// A connection for questions and changes.
 pub struct Admin {
     client: Client,
+    /// For clients that ask the coordinators of groups.
+    settings: ClientSettings,
     /// Whom to ask where the controller that the cluster names is none of its brokers, as in librdkafka's own
     /// in-process cluster. Without this librdkafka would wait for that broker to appear.
     stand_in: Option<i32>,
+    /// How long a request may take, with all its repetitions.
+    deadline: Duration,
 }
 
 impl Admin {
@@ -118,7 +126,9 @@ impl Admin {
         let controller = unsafe { sys::rd_kafka_controllerid(client.as_ptr(), 0) };
         let mut admin = Admin {
             client,
+            settings: settings.clone(),
             stand_in: None,
+            deadline: Admin::DEADLINE,
         };
         admin.stand_in = admin.metadata(|metadata| {
             // SAFETY: the array lives as long as the metadata.
@@ -238,7 +248,7 @@ impl Admin {
             &Request {
                 doing,
                 op: Op::RD_KAFKA_ADMIN_OP_CREATETOPICS,
-                isolation: None,
+                target: Target::Controller,
             },
             |client, options, queue| {
                 let mut topics = [new.0.as_ptr()];
@@ -284,7 +294,7 @@ impl Admin {
             &Request {
                 doing,
                 op: Op::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS,
-                isolation: None,
+                target: Target::Controller,
             },
             |client, options, queue| {
                 let mut resources = [resource.0.as_ptr()];
@@ -310,45 +320,6 @@ impl Admin {
                         .iter()
                         .try_for_each(|&resource| checked(resource))
                 }
-            },
-        )
-    }
-
-    /// Removes a group that nobody is a member of, with what it has committed.
-    pub fn delete_group(&self, name: &str) -> Result<(), KafkaError> {
-        let doing = format!("delete group {name}");
-        let group = Group::new(name).map_err(|cause| invalid(&doing, cause))?;
-        self.request(
-            &Request {
-                doing,
-                op: Op::RD_KAFKA_ADMIN_OP_DELETEGROUPS,
-                isolation: None,
-            },
-            |client, options, queue| {
-                let mut groups = [group.0.as_ptr()];
-                // SAFETY: all handles are live; the array is read during the call.
-                unsafe {
-                    sys::rd_kafka_DeleteGroups(client, groups.as_mut_ptr(), 1, options, queue)
-                };
-            },
-            |event| {
-                // SAFETY: the event is of this kind, and what it holds lives as long as it.
-                unsafe {
-                    let mut count = 0;
-                    let result = sys::rd_kafka_event_DeleteGroups_result(event);
-                    let groups = sys::rd_kafka_DeleteGroups_result_groups(result, &mut count);
-                    for &group in items(groups, count) {
-                        let error = sys::rd_kafka_group_result_error(group);
-                        if !error.is_null() {
-                            Refusal::check(
-                                Code(sys::rd_kafka_error_code(error) as i32),
-                                "",
-                                sys::rd_kafka_error_string(error),
-                            )?;
-                        }
-                    }
-                }
-                Ok(())
             },
         )
     }
@@ -430,7 +401,7 @@ impl Admin {
             &Request {
                 doing,
                 op: Op::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
-                isolation: None,
+                target: Target::Controller,
             },
             |client, options, queue| {
                 // SAFETY: all handles are live; the collection is copied.
@@ -473,7 +444,7 @@ impl Admin {
             &Request {
                 doing: doing.clone(),
                 op: Op::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
-                isolation: Some(isolation),
+                target: Target::Leaders(isolation),
             },
             |client, options, queue| {
                 // SAFETY: all handles are live; the list is copied.
@@ -539,7 +510,7 @@ impl Admin {
             &Request {
                 doing,
                 op: Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
-                isolation: None,
+                target: Target::Controller,
             },
             |client, options, queue| {
                 let mut resources: Vec<_> = resources

@@ -189,6 +189,20 @@ impl KafkaError {
         }
     }
 
+    /// Names the permission that is lacking, if it is that.
+    pub(super) fn needing(mut self, permission: &str) -> KafkaError {
+        if let KafkaError::Authorization { cause, .. } = &mut self {
+            *cause = format!("{cause}; it takes {permission}");
+        }
+        self
+    }
+
+    /// Whether this principal lacks a permission.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, KafkaError::Authorization { .. })
+    }
+
     /// Whether the cluster does not know the call, so that another one may be tried.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
@@ -212,6 +226,8 @@ impl Code {
         Code(Resp::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as i32);
     pub(super) const GROUP_DENIED: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED as i32);
+    pub(super) const GROUP_NOT_FOUND: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND as i32);
     pub(super) const CLUSTER_DENIED: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED as i32);
     pub(super) const TRANSACTIONAL_ID_DENIED: Code =

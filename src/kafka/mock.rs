@@ -38,6 +38,13 @@ impl EmbeddedCluster {
             .map_err(|error| failed(&format!("create topic {name}"), &error))
     }
 
+    /// Answers the next questions for committed offsets with these errors, one each.
+    #[cfg(test)]
+    pub(super) fn fail_offset_fetches(&self, errors: &[rdkafka_sys::rd_kafka_resp_err_t]) {
+        self.0
+            .request_errors(rdkafka_sys::RDKafkaApiKey::OffsetFetch, errors);
+    }
+
     /// Cuts all connections and takes no new ones.
     pub fn go_down(&self) -> Result<(), KafkaError> {
         self.0

@@ -25,7 +25,7 @@
 //! | where a range ends, lost offsets, waiting and giving up | [`source`] |
 //! | timestamps, sizes, delivery reports | [`sink`] |
 //! | transactions, and offsets committed in them | [`transaction`] |
-//! | topics, offsets, configurations | [`admin`] |
+//! | topics, offsets, configurations, groups | [`admin`] |
 //! | how much is fetched at a time | `fetch_size` |
 //! | why header names need care | `headers` |
 //! | callbacks, logging, connecting | `client` |
@@ -50,8 +50,8 @@ mod topic;
 pub mod transaction;
 
 pub use admin::{
-    Admin, Cluster, ConfigEntry, ConfigSource, PartitionDescription, PartitionOffsets,
-    TopicDescription,
+    Admin, Cluster, CommittedTopic, ConfigEntry, ConfigSource, GroupDescription, GroupListing,
+    GroupOffsets, PartitionDescription, PartitionOffsets, TopicDescription,
 };
 pub use error::KafkaError;
 pub use mock::EmbeddedCluster;

@@ -206,6 +206,16 @@ impl ClientSettings {
         config
     }
 
+    /// For asking the coordinators of groups.
+    ///
+    /// The group that is named here is never joined nor made. But where none is named, librdkafka 2.12.1 follows a null pointer when a
+    /// broker answers that it is not a group's coordinator (any more): `rd_kafka_handle_OffsetFetch` tells the client's own group.
+    pub(super) fn coordinators(&self) -> ClientConfig {
+        let mut config = self.admin();
+        config.set("group.id", "kbk");
+        config
+    }
+
     /// For reading within `memory_bytes`, all partitions together, `fetch_bytes` at a time as they are stored.
     ///
     /// Half is for records that wait in the queue, in bytes and in number, since librdkafka holds more than half a kilobyte

@@ -91,7 +91,10 @@ impl Producer {
     /// Commits the records and, as the group's, the positions.
     pub fn commit(&mut self, group: &str, positions: &[Commit]) -> Result<(), TransactionError> {
         if !positions.is_empty() {
-            let list = list(positions)?;
+            let list = PartitionList::positions(positions).map_err(|cause| KafkaError::Other {
+                doing: "commit positions".to_owned(),
+                cause,
+            })?;
             let group = Group::new(group)?;
             self.repeatedly("commit positions", |client| {
                 // SAFETY: all handles are live; the list and the group are copied.
@@ -215,7 +218,7 @@ pub fn committed(
         } as i32);
         let refused = asked.ok().err().or_else(|| list.first_error());
         match refused {
-            None => return Ok(list.committed()),
+            None => return Ok(list.answered()),
             Some(code) if code.is_transient() && started.elapsed() < PATIENCE => {
                 client.poll(Duration::ZERO);
                 thread::sleep(PAUSE);
@@ -223,24 +226,6 @@ pub fn committed(
             Some(code) => return Err(KafkaError::of(code, &doing, None, "")),
         }
     }
-}
-
-fn list(positions: &[Commit]) -> Result<PartitionList, KafkaError> {
-    let invalid = |cause| KafkaError::Other {
-        doing: "commit positions".to_owned(),
-        cause,
-    };
-    let partitions: Vec<(String, i32)> = positions
-        .iter()
-        .map(|position| (position.topic.clone(), position.partition))
-        .collect();
-    let committed: Vec<Committed> = positions
-        .iter()
-        .map(|position| position.committed.clone())
-        .collect();
-    let mut list = PartitionList::new(&partitions, 0).map_err(invalid)?;
-    list.set_committed(&committed);
-    Ok(list)
 }
 
 /// A group that nobody is a member of, as transactions name it.

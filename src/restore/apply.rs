@@ -421,7 +421,7 @@ fn remove_group(admin: &Admin, restore: &Restore) {
     }
     let group = restore.group();
     for attempt in 1..=TRIES {
-        match admin.delete_group(&group) {
+        match admin.delete_groups(&[&group]) {
             Ok(()) => return,
             Err(error) if attempt == TRIES => {
                 tracing::info!("group {group} stays in the cluster and is not needed: {error}");

@@ -7,6 +7,7 @@
 
 mod call;
 mod cat;
+mod groups;
 mod listings;
 mod verify;
 #[expect(dead_code, reason = "it is shared with the tests of the tools")]

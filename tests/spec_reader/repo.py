@@ -127,6 +127,12 @@ class Partition:
     members: dict  # of the snapshot
 
 
+@dataclass(frozen=True)
+class Group:
+    group: str
+    offsets: dict  # (topic, partition) to the next offset to read
+
+
 class Repository:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -180,12 +186,14 @@ class Snapshot:
             member(key, members, name, STRING)
         member(key, members, "cluster_id", STRING, or_null=True)
         self.partitions = list(self._partitions())
+        groups = member(key, members, "groups", OBJECT, or_null=True)
+        self.groups = None if groups is None else list(self._groups(groups))
 
     def _partitions(self) -> Iterator[Partition]:
         key, before = self.key, None
         for topic in member(key, self.sealed.members, "topics", ARRAY):
             name = member(key, topic, "name", STRING)
-            require(re.fullmatch(_TOPIC, name) is not None and name not in (".", ".."), INCONSISTENT, key, None, f"topic name {name!r}")
+            require(_is_topic(name), INCONSISTENT, key, None, f"topic name {name!r}")
             topic_id = hex_member(key, topic, "topic_id", 32)
             first_seen, last_seen = offset_member(key, topic, "first_seen"), offset_member(key, topic, "last_seen")
             require(1 <= first_seen <= last_seen <= self.sequence, INCONSISTENT, key, None, f"topic {name} seen from {first_seen} to {last_seen}")
@@ -202,6 +210,39 @@ class Snapshot:
                 require(number > partition_before, INCONSISTENT, key, None, f"partition {number} of topic {name} is out of order")
                 partition_before = number
                 yield Partition(name, topic_id, number, partition)
+
+    def _groups(self, groups: dict) -> Iterator[Group]:
+        key = self.key
+        seen = offset_member(key, groups, "seen")
+        require(1 <= seen <= self.sequence, INCONSISTENT, key, None, f"groups seen by snapshot {seen}")
+        member(key, groups, "taken_at", STRING)
+        for group in self._ascending(groups, "groups", "group", STRING):
+            name = group["group"]
+            member(key, group, "type", STRING, or_null=True)
+            member(key, group, "state", STRING, or_null=True)
+            offsets = {}
+            for topic in self._ascending(group, "topics", "topic", STRING):
+                require(_is_topic(topic["topic"]), INCONSISTENT, key, None, f"topic name {topic['topic']!r} of group {name!r}")
+                hex_member(key, topic, "topic_id", 32)
+                partitions = list(self._ascending(topic, "partitions", "partition", NUMBER))
+                require(partitions, INCONSISTENT, key, None, f"no partitions of topic {topic['topic']} of group {name!r}")
+                for partition in partitions:
+                    offset_member(key, partition, "partition")
+                    if member(key, partition, "leader_epoch", NUMBER, or_null=True) is not None:
+                        offset_member(key, partition, "leader_epoch")
+                    member(key, partition, "metadata", STRING)
+                    offsets[topic["topic"], partition["partition"]] = offset_member(key, partition, "offset")
+            yield Group(name, offsets)
+
+    def _ascending(self, of: object, name: str, order: str, kind: type) -> Iterator[dict]:
+        """The items of an array, which stand in the order of one of their members, without equal ones."""
+        before = None
+        for item in member(self.key, of, name, ARRAY):
+            value = member(self.key, item, order, kind)
+            # Python orders text by code points, which is the order of the UTF-8 bytes.
+            require(before is None or before < value, INCONSISTENT, self.key, None, f"{order} {value!r} is out of order")
+            before = value
+            yield item
 
     def find(self, topic: str, partition: int, topic_id: str | None = None) -> Partition:
         """With several topics of one name, the last one: the one first seen last."""
@@ -349,7 +390,12 @@ class Snapshot:
                 counts["segments"] += 1
                 counts["records"] += entry.records
                 counts["bytes"] += entry.size
-        return {"ok": True, "sequence": self.sequence, "partitions": len(self.partitions), **counts}
+        groups = None if self.groups is None else len(self.groups)
+        return {"ok": True, "sequence": self.sequence, "partitions": len(self.partitions), "groups": groups, **counts}
+
+
+def _is_topic(name: str) -> bool:
+    return re.fullmatch(_TOPIC, name) is not None and name not in (".", "..")
 
 
 def _check_place(match: re.Match[str], partition: Partition, named_by: str, key: str) -> None:

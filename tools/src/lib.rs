@@ -3,7 +3,7 @@
 //! ```text
 //! Snapshot --> PartitionPlan --> PartitionReader --> Batch --> Record     get records out
 //! Snapshot --> verify -------------------------------------> Report       is everything there?
-//! Snapshot --> listing ------------------------------------> rows         what is there?
+//! Snapshot --> listing, groups ----------------------------> rows         what is there?
 //! FILE.kseg -> Inspection                                                 what does one segment say?
 //! ```
 //!
@@ -43,9 +43,11 @@
 //! | read them | [`PartitionReader`], [`Batch`] |
 //! | prove a repository | [`verify`], [`Finding`] |
 //! | list what it holds | [`listing`] |
+//! | see how far consumer groups had read | [`groups`] |
 //! | look at one segment | [`inspect`] |
 
 pub mod finding;
+pub mod groups;
 pub mod inspect;
 pub mod listing;
 mod plan;

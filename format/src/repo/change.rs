@@ -1,10 +1,12 @@
 //! What one backup run found and stored, and the snapshot that it makes of the one before. No I/O.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::error::{RepoError, Result};
+use super::groups::{GroupState, Groups};
 use super::id::Id;
 use super::keys::{Place, TopicName};
 use super::page::SegmentEntry;
@@ -33,6 +35,17 @@ pub struct Change {
     pub topics: Vec<TopicChange>,
     /// Topics of the base that the run looked for and that the cluster no longer has.
     pub gone: Vec<(TopicName, Id)>,
+    /// The consumer groups, if the run asked for them and was told all.
+    pub groups: Option<FoundGroups>,
+}
+
+/// The consumer groups of a cluster.
+#[derive(Clone, Debug)]
+pub struct FoundGroups {
+    /// When they were asked for.
+    pub taken_at: Timestamp,
+    /// Ordered by `group`.
+    pub groups: Arc<[GroupState]>,
 }
 
 /// A topic as the cluster described it.
@@ -123,7 +136,23 @@ impl Change {
             writer: self.writer.clone(),
             cluster_id: self.cluster_id.clone(),
             topics,
+            groups: self.apply_groups(sequence, newest),
         })
+    }
+
+    /// The groups that were found last: another run may have asked after this one did, and committed before.
+    fn apply_groups(&self, sequence: u64, newest: Option<&Stored<Snapshot>>) -> Option<Groups> {
+        let carried_over = newest.and_then(|newest| newest.groups.as_ref());
+        let found = self.groups.as_ref().map(|found| Groups {
+            seen: sequence,
+            taken_at: found.taken_at,
+            groups: Arc::clone(&found.groups),
+        });
+        match (found, carried_over) {
+            (Some(found), Some(theirs)) if theirs.taken_at > found.taken_at => Some(theirs.clone()),
+            (Some(found), _) => Some(found),
+            (None, carried_over) => carried_over.cloned(),
+        }
     }
 
     /// A topic that another run has seen since the base is not gone.

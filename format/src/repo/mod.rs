@@ -24,6 +24,7 @@
 mod change;
 mod commit;
 mod error;
+mod groups;
 mod id;
 mod identity;
 mod keys;
@@ -36,8 +37,9 @@ mod snapshot;
 mod store;
 mod upload;
 
-pub use change::{Change, PartitionChange, TopicChange};
+pub use change::{Change, FoundGroups, PartitionChange, TopicChange};
 pub use error::{BoxedError, Operation, RepoError, Result};
+pub use groups::{CommittedOffset, GroupState, GroupTopic, Groups};
 pub use id::{Digest, Hex, Id, ParseHexError};
 pub use identity::Identity;
 pub use keys::{Key, Place, TopicName, TopicNameError};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::groups::Groups;
 use super::id::{Digest, Id};
 use super::keys::{Key, Place, TopicName};
 use super::page::FULL_PAGE;
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub cluster_id: Option<String>,
     /// Ordered by name, then by `first_seen`.
     pub topics: Vec<TopicState>,
+    /// The cluster's consumer groups; `None` where no backup has asked for them yet.
+    pub groups: Option<Groups>,
 }
 
 /// The name and digest of a snapshot's parent.
@@ -163,7 +166,10 @@ impl Snapshot {
             }
             topic.check(self.sequence)?;
         }
-        Ok(())
+        match &self.groups {
+            Some(groups) => groups.check(self.sequence),
+            None => Ok(()),
+        }
     }
 }
 

@@ -166,6 +166,37 @@ async fn a_full_page_is_never_written_again() {
     assert!(none.is_empty());
 }
 
+fn groups(snapshot: &Snapshot) -> Option<(u64, Vec<&str>)> {
+    let groups = snapshot.groups.as_ref()?;
+    let names = groups.groups.iter().map(|group| group.group.as_str());
+    Some((groups.seen, names.collect()))
+}
+
+#[tokio::test]
+async fn groups_are_those_that_were_found_last() {
+    let (repository, _) = repository().await;
+    let cluster = world::cluster(&[("a", 1, &[0])]);
+    let commit = async |base, found| {
+        let mut change = world::look(base, &cluster);
+        change.groups = found;
+        repository.commit(&change).await.unwrap()
+    };
+    let first = commit(None, None).await;
+    assert_eq!(groups(&first), None, "nobody has asked");
+    let second = commit(Some(first), world::groups(20, &["g", "h"])).await;
+    assert_eq!(groups(&second), Some((2, vec!["g", "h"])));
+    let third = commit(Some(second.clone()), None).await;
+    assert_eq!(third.groups, second.groups, "a run that did not ask");
+    assert_eq!(repository.latest().await.unwrap(), Some(third.clone()));
+    let none = commit(Some(third.clone()), world::groups(30, &[])).await;
+    assert_eq!(groups(&none), Some((4, Vec::new())), "all are gone");
+
+    // A slow run asked before the one that has committed meanwhile.
+    let slow = commit(Some(third), world::groups(25, &["g"])).await;
+    assert_eq!(slow.sequence, 5);
+    assert_eq!(slow.groups, none.groups);
+}
+
 /// Nothing is written that a reader would refuse.
 #[tokio::test]
 async fn a_change_that_breaks_the_rules_is_refused() {
@@ -198,6 +229,9 @@ async fn a_change_that_breaks_the_rules_is_refused() {
     let partition = &mut change.topics[0].partitions[0];
     partition.segments = entries([(0, 4), (4, 9)]).to_vec();
     partition.lost = vec![LostRange { from: 0, to: 2 }];
+    change.groups = world::groups(1, &["h", "g"]);
+    refused(&change).await;
+    change.groups = world::groups(1, &["g", "h"]);
     let mut next = change.clone();
     next.base = Some(repository.commit(&change).await.unwrap());
     let partition = &mut next.topics[0].partitions[0];

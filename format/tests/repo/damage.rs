@@ -22,7 +22,7 @@ struct World {
     snapshot: Stored<Snapshot>,
 }
 
-/// Two snapshots; the second has two topics with a page each.
+/// Two snapshots; the second has two topics with a page each, and groups.
 fn two_snapshots() -> World {
     let runtime = world::runtime();
     let objects = world::memory();
@@ -152,6 +152,16 @@ async fn contradictions_under_a_sound_seal_are_found() {
         (r#""key":"index/a/"#, r#""key":"index/b/"#),
         (r#""segments":4"#, r#""segments":0"#),
         (r#""started_at":"1970"#, r#""started_at":"year"#),
+        (r#""seen":2"#, r#""seen":0"#),
+        (r#""seen":2"#, r#""seen":3"#),
+        (r#""taken_at":"1970"#, r#""taken_at":"year"#),
+        (r#""group":"h""#, r#""group":"g""#),
+        (r#""group":"g""#, r#""group":"i""#),
+        (r#""topic":"elsewhere""#, r#""topic":"else/where""#),
+        (r#""partition":4"#, r#""partition":0"#),
+        (r#""partition":4"#, r#""partition":-4"#),
+        (r#""offset":9"#, r#""offset":-9"#),
+        (r#""leader_epoch":3"#, r#""leader_epoch":-3"#),
     ] {
         world.assert_edit_is_damage(SNAPSHOT, from, to).await;
     }

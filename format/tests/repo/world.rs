@@ -7,9 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kbk_format::TimestampType;
 use kbk_format::repo::{
-    Change, Hex, Id, Identity, Key, LostRange, PartitionChange, Place, RepoError, Repository,
-    Result, SegmentEntry, SegmentUpload, Snapshot, Store, Stored, TopicChange, TopicName,
-    UploadBuffers,
+    Change, CommittedOffset, FoundGroups, GroupState, GroupTopic, Hex, Id, Identity, Key,
+    LostRange, PartitionChange, Place, RepoError, Repository, Result, SegmentEntry, SegmentUpload,
+    Snapshot, Store, Stored, TopicChange, TopicName, UploadBuffers,
 };
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -84,7 +84,32 @@ pub(crate) fn look(base: Option<Stored<Snapshot>>, cluster: &Cluster) -> Change 
         cluster_id: None,
         topics: topics.collect(),
         gone: Vec::new(),
+        groups: None,
     }
+}
+
+/// Groups as they were asked for at a second; each has read both partitions of one topic.
+pub(crate) fn groups(second: i64, names: &[&str]) -> Option<FoundGroups> {
+    let committed = |partition| CommittedOffset {
+        partition,
+        offset: second,
+        leader_epoch: (partition > 0).then_some(3),
+        metadata: "\u{0}\"größe\"".into(),
+    };
+    let group = |group: &&str| GroupState {
+        group: (*group).into(),
+        r#type: Some("Classic".into()),
+        state: None,
+        topics: vec![GroupTopic {
+            topic: name("elsewhere"),
+            topic_id: Hex([7; 16]),
+            partitions: vec![committed(0), committed(4)],
+        }],
+    };
+    Some(FoundGroups {
+        taken_at: Timestamp::from_second(second).unwrap(),
+        groups: names.iter().map(group).collect(),
+    })
 }
 
 fn partition(partition: i32, end: i64) -> PartitionChange {
@@ -121,7 +146,7 @@ pub(crate) fn entry(place: &Place, base_offset: i64, end_offset: i64) -> (Segmen
     (entry, bytes)
 }
 
-/// Stores all that is new in `cluster`, two segments to a partition where it can, and commits it.
+/// Stores all that is new in `cluster`, two segments to a partition where it can, and commits it with groups.
 pub(crate) fn backup(
     runtime: &Runtime,
     repository: &Repository,
@@ -129,6 +154,7 @@ pub(crate) fn backup(
     cluster: &Cluster,
 ) -> Result<Stored<Snapshot>> {
     let mut change = look(base, cluster);
+    change.groups = groups(9, &["g", "h"]);
     for topic in &mut change.topics {
         for partition in &mut topic.partitions {
             let place = Place {

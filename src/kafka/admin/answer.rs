@@ -93,11 +93,7 @@ pub(super) unsafe fn from_description(
     // SAFETY: by contract, for all that is reached from the topic.
     unsafe {
         let name = owned_text(sys::rd_kafka_TopicDescription_name(topic));
-        let error = sys::rd_kafka_TopicDescription_error(topic);
-        if !error.is_null() {
-            let code = Code(sys::rd_kafka_error_code(error) as i32);
-            Refusal::check(code, &name, sys::rd_kafka_error_string(error))?;
-        }
+        Refusal::check_error(sys::rd_kafka_TopicDescription_error(topic), &name)?;
         let id = sys::rd_kafka_TopicDescription_topic_id(topic);
         let topic_id = if id.is_null() {
             [0; 16]

@@ -3,16 +3,17 @@
 #![expect(unsafe_code, reason = "owns librdkafka's objects")]
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
 
 use rdkafka_sys as sys;
 
 use super::answer::structs;
+use super::groups::{CommittedTopic, GroupOffsets};
 use crate::kafka::batch::bytes;
 use crate::kafka::client::{Failure, Reason};
 use crate::kafka::error::Code;
-use crate::kafka::transaction::Committed;
+use crate::kafka::transaction::{Commit, Committed};
 
 /// Makes an owner of a librdkafka object that one function frees.
 macro_rules! owner {
@@ -55,22 +56,28 @@ owner!(
     sys::rd_kafka_topic_partition_list_t,
     sys::rd_kafka_topic_partition_list_destroy
 );
-
+owner!(
+    /// The question for a group's committed offsets.
+    ListOffsets,
+    sys::rd_kafka_ListConsumerGroupOffsets_t,
+    sys::rd_kafka_ListConsumerGroupOffsets_destroy
+);
+owner!(
+    /// Offsets to be committed in a group's place.
+    StoreOffsets,
+    sys::rd_kafka_AlterConsumerGroupOffsets_t,
+    sys::rd_kafka_AlterConsumerGroupOffsets_destroy
+);
+owner!(
+    /// Committed offsets to be taken away from a group.
+    DeleteOffsets,
+    sys::rd_kafka_DeleteConsumerGroupOffsets_t,
+    sys::rd_kafka_DeleteConsumerGroupOffsets_destroy
+);
 owner!(
     /// A group to be deleted.
-    Group, sys::rd_kafka_DeleteGroup_t, sys::rd_kafka_DeleteGroup_destroy
+    DeleteGroup, sys::rd_kafka_DeleteGroup_t, sys::rd_kafka_DeleteGroup_destroy
 );
-
-impl Group {
-    pub(super) fn new(name: &str) -> Result<Group, String> {
-        let name = c_string(name)?;
-        // SAFETY: the name is a C string, which is copied.
-        let group = unsafe { sys::rd_kafka_DeleteGroup_new(name.as_ptr()) };
-        Ok(Group(
-            NonNull::new(group).expect("the constructor never returns null"),
-        ))
-    }
-}
 
 impl NewTopic {
     pub(super) fn new(
@@ -170,15 +177,20 @@ impl PartitionList {
         let list = unsafe { sys::rd_kafka_topic_partition_list_new(size) };
         let list = PartitionList(NonNull::new(list).expect("the constructor never returns null"));
         for (topic, partition) in partitions {
+            list.add(&c_string(topic)?, *partition, offset);
+        }
+        Ok(list)
+    }
+
+    /// Offsets to commit with their metadata, and without leader epochs.
+    fn committed(topics: &[CommittedTopic]) -> Result<PartitionList, String> {
+        let list = PartitionList::new(&[], 0)?;
+        for CommittedTopic { topic, partitions } in topics {
             let topic = c_string(topic)?;
-            // SAFETY: the list is live, the name is copied, and the element returned is in the list.
-            unsafe {
-                let element = sys::rd_kafka_topic_partition_list_add(
-                    list.0.as_ptr(),
-                    topic.as_ptr(),
-                    *partition,
-                );
-                (*element).offset = offset;
+            for committed in partitions {
+                let element = list.add(&topic, committed.partition, committed.offset);
+                // SAFETY: the element is in the list, which frees the metadata with librdkafka's own allocator.
+                unsafe { set_metadata(element, committed.metadata.as_bytes()) };
             }
         }
         Ok(list)
@@ -192,26 +204,21 @@ impl PartitionList {
         }
     }
 
-    /// The offset of each partition from now on, and what is to be kept with it.
-    pub(in crate::kafka) fn set_committed(&mut self, committed: &[Committed]) {
-        for (index, committed) in committed.iter().enumerate().take(self.raw().len()) {
-            let metadata = committed.metadata.as_bytes();
-            // SAFETY: the index is inside the list, which frees the metadata: memory of librdkafka's own allocator, of the
-            // length that is copied.
-            unsafe {
-                let element = self.0.as_ref().elems.add(index);
-                let copy = sys::rd_kafka_mem_malloc(ptr::null_mut(), metadata.len().max(1));
-                ptr::copy_nonoverlapping(metadata.as_ptr(), copy.cast(), metadata.len());
-                sys::rd_kafka_mem_free(ptr::null_mut(), (*element).metadata);
-                (*element).offset = committed.offset;
-                (*element).metadata = copy;
-                (*element).metadata_size = metadata.len();
-            }
+    /// Positions to be committed with a transaction.
+    pub(in crate::kafka) fn positions(positions: &[Commit]) -> Result<PartitionList, String> {
+        let list = PartitionList::new(&[], 0)?;
+        for position in positions {
+            let topic = c_string(&position.topic)?;
+            let Committed { offset, metadata } = &position.committed;
+            let element = list.add(&topic, position.partition, *offset);
+            // SAFETY: the element is in the list, which frees the metadata with librdkafka's own allocator.
+            unsafe { set_metadata(element, metadata.as_bytes()) };
         }
+        Ok(list)
     }
 
     /// What an answer says is committed for each partition; nothing where nothing is.
-    pub(in crate::kafka) fn committed(&self) -> Vec<Option<Committed>> {
+    pub(in crate::kafka) fn answered(&self) -> Vec<Option<Committed>> {
         let committed = |element: &sys::rd_kafka_topic_partition_t| {
             (element.offset >= 0).then(|| {
                 // SAFETY: null, or as many bytes as said, which live as long as the list.
@@ -236,8 +243,86 @@ impl PartitionList {
             })
             .find(|code| *code != Code::NONE)
     }
+    /// The element that was added, which moves when the next one is.
+    fn add(
+        &self,
+        topic: &CStr,
+        partition: i32,
+        offset: i64,
+    ) -> *mut sys::rd_kafka_topic_partition_t {
+        // SAFETY: the list is live, the name is copied, and the element returned is in the list.
+        unsafe {
+            let element =
+                sys::rd_kafka_topic_partition_list_add(self.0.as_ptr(), topic.as_ptr(), partition);
+            (*element).offset = offset;
+            element
+        }
+    }
 }
 
-fn c_string(text: &str) -> Result<CString, String> {
+/// # Safety
+/// `element` is a live one without metadata.
+unsafe fn set_metadata(element: *mut sys::rd_kafka_topic_partition_t, metadata: &[u8]) {
+    if metadata.is_empty() {
+        return;
+    }
+    // SAFETY: the allocator of librdkafka needs no client, and ends the process rather than give null.
+    unsafe {
+        let copy = sys::rd_kafka_mem_malloc(ptr::null_mut(), metadata.len());
+        ptr::copy_nonoverlapping(metadata.as_ptr(), copy.cast::<u8>(), metadata.len());
+        (*element).metadata = copy;
+        (*element).metadata_size = metadata.len();
+    }
+}
+
+impl ListOffsets {
+    /// Of every partition that the group has committed.
+    pub(super) fn all(group: &str) -> Result<ListOffsets, String> {
+        let group = c_string(group)?;
+        // SAFETY: the name is a C string, which is copied; null asks for all partitions.
+        let question =
+            unsafe { sys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), ptr::null()) };
+        made(question).map(ListOffsets)
+    }
+}
+
+impl StoreOffsets {
+    pub(super) fn new(offsets: &GroupOffsets) -> Result<StoreOffsets, String> {
+        let (group, list) = (
+            c_string(&offsets.group)?,
+            PartitionList::committed(&offsets.topics)?,
+        );
+        // SAFETY: the name is a C string; both are copied.
+        let change =
+            unsafe { sys::rd_kafka_AlterConsumerGroupOffsets_new(group.as_ptr(), list.0.as_ptr()) };
+        made(change).map(StoreOffsets)
+    }
+}
+
+impl DeleteOffsets {
+    pub(super) fn new(group: &str, partitions: &[(String, i32)]) -> Result<DeleteOffsets, String> {
+        let (group, list) = (c_string(group)?, PartitionList::new(partitions, 0)?);
+        // SAFETY: the name is a C string; both are copied.
+        let change = unsafe {
+            sys::rd_kafka_DeleteConsumerGroupOffsets_new(group.as_ptr(), list.0.as_ptr())
+        };
+        made(change).map(DeleteOffsets)
+    }
+}
+
+impl DeleteGroup {
+    pub(super) fn new(group: &str) -> Result<DeleteGroup, String> {
+        let group = c_string(group)?;
+        // SAFETY: the name is a C string, which is copied.
+        made(unsafe { sys::rd_kafka_DeleteGroup_new(group.as_ptr()) }).map(DeleteGroup)
+    }
+}
+
+/// What a constructor of librdkafka gave.
+fn made<T>(object: *mut T) -> Result<NonNull<T>, String> {
+    NonNull::new(object).ok_or_else(|| "librdkafka refuses the group's id".to_owned())
+}
+
+pub(super) fn c_string(text: &str) -> Result<CString, String> {
     CString::new(text).map_err(|_| format!("{text:?} contains a NUL character"))
 }

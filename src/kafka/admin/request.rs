@@ -15,23 +15,33 @@ use rdkafka_sys as sys;
 use super::Admin;
 use super::owned::{Event, Options};
 use crate::kafka::batch::Queue;
-use crate::kafka::client::{Failure, Reason, millis, owned_text};
+use crate::kafka::client::{Client, Failure, Reason, millis, owned_text};
 use crate::kafka::error::{Code, KafkaError};
 
 /// What a request is about.
 pub(super) struct Request {
     pub(super) doing: String,
     pub(super) op: sys::rd_kafka_admin_op_t,
-    /// Set for requests that go to the leaders of partitions.
-    pub(super) isolation: Option<sys::rd_kafka_IsolationLevel_t>,
+    pub(super) target: Target,
+}
+
+/// Who is to answer.
+#[derive(Clone, Copy)]
+pub(super) enum Target {
+    /// The controller.
+    Controller,
+    /// The leaders of the partitions that are asked about.
+    Leaders(sys::rd_kafka_IsolationLevel_t),
+    /// Every broker, or a group's coordinator: librdkafka knows from the request.
+    ByRequest,
 }
 
 /// An answer that is none.
 pub(super) struct Refusal {
     pub(super) code: Code,
     /// The topic it is about, or empty.
-    topic: String,
-    text: String,
+    pub(super) topic: String,
+    pub(super) text: String,
 }
 
 impl Refusal {
@@ -41,6 +51,33 @@ impl Refusal {
             topic: String::new(),
             text: String::new(),
         }
+    }
+
+    /// An error unless `error` is null or none.
+    ///
+    /// # Safety
+    /// `error` is null or part of a live answer.
+    pub(super) unsafe fn check_error(
+        error: *const sys::rd_kafka_error_t,
+        topic: &str,
+    ) -> Result<(), Refusal> {
+        if error.is_null() {
+            return Ok(());
+        }
+        // SAFETY: by contract.
+        let (code, text) = unsafe {
+            (
+                Code(sys::rd_kafka_error_code(error) as i32),
+                sys::rd_kafka_error_string(error),
+            )
+        };
+        Refusal::check(code, topic, text)
+    }
+
+    /// The error that it is, once nothing more is tried.
+    pub(super) fn error(&self, doing: &str) -> KafkaError {
+        let topic = (!self.topic.is_empty()).then_some(self.topic.as_str());
+        KafkaError::of(self.code, doing, topic, &self.text)
     }
 
     /// An error unless `code` is none. `text` is null or a live C string of librdkafka.
@@ -71,7 +108,9 @@ impl Admin {
         read: impl Fn(*mut sys::rd_kafka_event_t) -> Result<T, Refusal>,
     ) -> Result<T, KafkaError> {
         self.repeatedly(&request.doing, |left| {
-            let options = self.options(request, left.min(Admin::ATTEMPT))?;
+            let wait = left.min(Admin::ATTEMPT);
+            let options = Options::new(&self.client, request.op, wait)?;
+            options.set_target(request.target, self.stand_in)?;
             let queue = Queue::new(&self.client);
             submit(self.client.as_ptr(), options.0.as_ptr(), queue.as_ptr());
             // librdkafka answers by the deadline in the options at the latest; the second is for its own way back.
@@ -79,56 +118,18 @@ impl Admin {
             // SAFETY: the queue is live.
             let event = unsafe { sys::rd_kafka_queue_poll(queue.as_ptr(), millis(wait)) };
             let event = Event(NonNull::new(event).ok_or_else(|| Refusal::of(Code::TIMED_OUT))?);
-            // SAFETY: the event is live.
-            let (code, text) = unsafe {
-                (
-                    Code(sys::rd_kafka_event_error(event.0.as_ptr()) as i32),
-                    sys::rd_kafka_event_error_string(event.0.as_ptr()),
-                )
-            };
-            Refusal::check(code, "", text)?;
+            event.check()?;
             read(event.0.as_ptr())
         })
     }
 
-    fn options(&self, request: &Request, wait: Duration) -> Result<Options, Refusal> {
-        let mut reason = Reason::new();
-        // SAFETY: client and options are live; the constructor returns null for an unknown operation only.
-        unsafe {
-            let options = sys::rd_kafka_AdminOptions_new(self.client.as_ptr(), request.op);
-            let options =
-                NonNull::new(options).ok_or_else(|| Refusal::of(Code::UNSUPPORTED_FEATURE))?;
-            let (options, raw) = (Options(options), options.as_ptr());
-            let size = Reason::SIZE;
-            let code = sys::rd_kafka_AdminOptions_set_request_timeout(
-                raw,
-                millis(wait),
-                reason.as_mut_ptr(),
-                size,
-            );
-            Refusal::check(Code(code as i32), "", reason.as_mut_ptr())?;
-            if let Some(isolation) = request.isolation {
-                // Set for requests that go to the leaders of partitions.
-                let error = sys::rd_kafka_AdminOptions_set_isolation_level(raw, isolation);
-                if let Some(Failure { code, text }) = Failure::of(error) {
-                    return Err(Refusal {
-                        code,
-                        topic: String::new(),
-                        text,
-                    });
-                }
-            } else if let Some(broker) = self.stand_in {
-                let code =
-                    sys::rd_kafka_AdminOptions_set_broker(raw, broker, reason.as_mut_ptr(), size);
-                Refusal::check(Code(code as i32), "", reason.as_mut_ptr())?;
-            }
-            Ok(options)
-        }
-    }
-
-    /// How long one attempt may take, of [`Admin::DEADLINE`] for all.
-    const ATTEMPT: Duration = Duration::from_secs(10);
-    const DEADLINE: Duration = Duration::from_secs(30);
+    /// How long one attempt may take, of the deadline for all.
+    pub(super) const ATTEMPT: Duration = Duration::from_secs(10);
+    pub(super) const DEADLINE: Duration = Duration::from_secs(30);
+    /// An attempt that has no more time than this left is not made.
+    pub(super) const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
+    pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(50);
+    pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
     /// Repeats what fails for passing reasons, a little later each time, until the deadline.
     pub(super) fn repeatedly<T>(
@@ -136,23 +137,19 @@ impl Admin {
         doing: &str,
         mut attempt: impl FnMut(Duration) -> Result<T, Refusal>,
     ) -> Result<T, KafkaError> {
-        const FIRST_PAUSE: Duration = Duration::from_millis(50);
-        const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-        const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
         let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let mut pause = Admin::FIRST_PAUSE;
         loop {
-            let left = Admin::DEADLINE.saturating_sub(started.elapsed());
+            let left = self.deadline.saturating_sub(started.elapsed());
             let refusal = match attempt(left) {
                 Ok(answer) => return Ok(answer),
                 Err(refusal) => refusal,
             };
             self.client.poll(Duration::ZERO);
             if !refusal.code.is_transient() {
-                let topic = (!refusal.topic.is_empty()).then_some(refusal.topic.as_str());
-                return Err(KafkaError::of(refusal.code, doing, topic, &refusal.text));
+                return Err(refusal.error(doing));
             }
-            if started.elapsed() + pause + SHORTEST_ATTEMPT >= Admin::DEADLINE {
+            if started.elapsed() + pause + Admin::SHORTEST_ATTEMPT >= self.deadline {
                 return Err(KafkaError::Timeout {
                     doing: doing.to_owned(),
                     waited: started.elapsed(),
@@ -160,7 +157,84 @@ impl Admin {
                 });
             }
             thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(Admin::LONGEST_PAUSE);
         }
+    }
+}
+
+impl Options {
+    /// Options of a request that is to be answered within `wait`.
+    pub(super) fn new(
+        client: &Client,
+        op: sys::rd_kafka_admin_op_t,
+        wait: Duration,
+    ) -> Result<Options, Refusal> {
+        let mut reason = Reason::new();
+        // SAFETY: the client is live; the constructor returns null for an unknown operation only.
+        let options = unsafe { sys::rd_kafka_AdminOptions_new(client.as_ptr(), op) };
+        let options =
+            NonNull::new(options).ok_or_else(|| Refusal::of(Code::UNSUPPORTED_FEATURE))?;
+        let options = Options(options);
+        // SAFETY: the options are live and the buffer's size is given.
+        let code = unsafe {
+            sys::rd_kafka_AdminOptions_set_request_timeout(
+                options.0.as_ptr(),
+                millis(wait),
+                reason.as_mut_ptr(),
+                Reason::SIZE,
+            )
+        };
+        Refusal::check(Code(code as i32), "", reason.as_mut_ptr())?;
+        Ok(options)
+    }
+
+    /// Says who is to answer; `stand_in` does in the place of a controller that is none.
+    fn set_target(&self, target: Target, stand_in: Option<i32>) -> Result<(), Refusal> {
+        let mut reason = Reason::new();
+        let raw = self.0.as_ptr();
+        match (target, stand_in) {
+            (Target::Leaders(isolation), _) => {
+                // SAFETY: the options are live; the error, if any, is ours.
+                let failure = unsafe {
+                    Failure::of(sys::rd_kafka_AdminOptions_set_isolation_level(
+                        raw, isolation,
+                    ))
+                };
+                failure.map_or(Ok(()), |Failure { code, text }| {
+                    Err(Refusal {
+                        code,
+                        topic: String::new(),
+                        text,
+                    })
+                })
+            }
+            (Target::Controller, Some(broker)) => {
+                // SAFETY: the options are live and the buffer's size is given.
+                let code = unsafe {
+                    sys::rd_kafka_AdminOptions_set_broker(
+                        raw,
+                        broker,
+                        reason.as_mut_ptr(),
+                        Reason::SIZE,
+                    )
+                };
+                Refusal::check(Code(code as i32), "", reason.as_mut_ptr())
+            }
+            (Target::Controller, None) | (Target::ByRequest, _) => Ok(()),
+        }
+    }
+}
+
+impl Event {
+    /// The error that stands in the place of an answer.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        // SAFETY: the event is live, and so is its text.
+        let (code, text) = unsafe {
+            (
+                Code(sys::rd_kafka_event_error(self.0.as_ptr()) as i32),
+                sys::rd_kafka_event_error_string(self.0.as_ptr()),
+            )
+        };
+        Refusal::check(code, "", text)
     }
 }

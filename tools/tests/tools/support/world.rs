@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, Digest, DonePartition, FULL_MAP_PAGE, Hex, Id, Identity, MapPage, MapRun, ParentRef,
-    PartitionChange, Place, Repository, Restore, RestoreDone, RestoreId, SegmentEntry, Snapshot,
-    Store, Stored, TopicChange, Uploaded,
+    Change, CommittedOffset, Digest, DonePartition, FULL_MAP_PAGE, FoundGroups, GroupState,
+    GroupTopic, Hex, Id, Identity, MapPage, MapRun, ParentRef, PartitionChange, Place, Repository,
+    Restore, RestoreDone, RestoreId, SegmentEntry, Snapshot, Store, Stored, TopicChange, Uploaded,
 };
 use kbk_format::{
     Compression, FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter,
@@ -61,7 +61,10 @@ impl World {
             ("orders", 1, segments),
             ("payments", 0, vec![rows(0, 100)]),
         ]);
-        world.backup(&[("payments", 0, vec![rows(100, 250)])]);
+        world.backup_with(
+            &[("payments", 0, vec![rows(100, 250)])],
+            Some(world.groups()),
+        );
         world
     }
 
@@ -137,6 +140,45 @@ impl World {
 
     /// Adds a snapshot with these segments, each given by its records.
     pub fn backup(&self, partitions: &[(&str, i32, Vec<Vec<Row>>)]) -> Stored<Snapshot> {
+        self.backup_with(partitions, None)
+    }
+
+    /// Two groups: one has read 120 of payments and something that is not stored, one has committed nothing.
+    fn groups(&self) -> FoundGroups {
+        let topic = |name: &str, partition, offset| GroupTopic {
+            topic: name.parse().unwrap(),
+            topic_id: place(name, 0).topic_id,
+            partitions: vec![CommittedOffset {
+                partition,
+                offset,
+                leader_epoch: None,
+                metadata: "by\tus".into(),
+            }],
+        };
+        let group = |name: &str, topics| GroupState {
+            group: name.into(),
+            r#type: Some("Classic".into()),
+            state: None,
+            topics,
+        };
+        FoundGroups {
+            taken_at: Timestamp::UNIX_EPOCH,
+            groups: [
+                group(
+                    "billing",
+                    vec![topic("audit", 3, 7), topic("payments", 0, 120)],
+                ),
+                group("idle", Vec::new()),
+            ]
+            .into(),
+        }
+    }
+
+    fn backup_with(
+        &self,
+        partitions: &[(&str, i32, Vec<Vec<Row>>)],
+        groups: Option<FoundGroups>,
+    ) -> Stored<Snapshot> {
         let base = self.runtime.block_on(self.repository.latest()).unwrap();
         let mut topics: BTreeMap<&str, Vec<PartitionChange>> = BTreeMap::new();
         for (topic, partition, segments) in partitions {
@@ -172,6 +214,7 @@ impl World {
             cluster_id: None,
             topics: topics.into_iter().map(topic).collect(),
             gone: Vec::new(),
+            groups,
         };
         let committed = self.runtime.block_on(self.repository.commit(&change));
         committed.unwrap()

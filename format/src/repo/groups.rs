@@ -1,0 +1,195 @@
+//! The consumer groups of a snapshot: how far each has read, and the rules for that (SPEC section 11.5).
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::id::Id;
+use super::keys::TopicName;
+
+/// All groups of a cluster, as one backup found them. Clones share the groups, which may be many.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Groups {
+    /// Number of the snapshot whose backup asked.
+    pub seen: u64,
+    /// When it asked.
+    pub taken_at: Timestamp,
+    /// Ordered by `group`.
+    pub groups: Arc<[GroupState]>,
+}
+
+/// One group, and where it stood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupState {
+    /// Its id.
+    pub group: String,
+    /// The cluster's word for its protocol, where that was told.
+    pub r#type: Option<String>,
+    /// The cluster's word for its state then, where that was told.
+    pub state: Option<String>,
+    /// The topics that it has committed offsets of, ordered by name.
+    pub topics: Vec<GroupTopic>,
+}
+
+/// A topic of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupTopic {
+    /// Its name.
+    pub topic: TopicName,
+    /// The id that the topic of this name had; zeros where it is not known.
+    pub topic_id: Id,
+    /// Ordered by `partition`.
+    pub partitions: Vec<CommittedOffset>,
+}
+
+/// How far a group has read a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommittedOffset {
+    /// The partition.
+    pub partition: i32,
+    /// The next record to read.
+    pub offset: i64,
+    /// Leader epoch of the last record that was read, where the group said it.
+    pub leader_epoch: Option<i32>,
+    /// What the group committed beside the offset.
+    pub metadata: String,
+}
+
+impl Groups {
+    /// The rules of SPEC section 11.5, or which one does not hold.
+    pub(super) fn check(&self, sequence: u64) -> Result<(), String> {
+        if !(1..=sequence).contains(&self.seen) {
+            let seen = self.seen;
+            return Err(format!("its groups were seen by snapshot {seen}"));
+        }
+        check_order("groups", &self.groups, |group| &group.group)?;
+        self.groups.iter().try_for_each(GroupState::check)
+    }
+}
+
+impl GroupState {
+    fn check(&self) -> Result<(), String> {
+        let name = &self.group;
+        let in_group = |detail| format!("group {name:?}: {detail}");
+        check_order("topics", &self.topics, |topic| &topic.topic).map_err(in_group)?;
+        let checked = self.topics.iter().try_for_each(GroupTopic::check);
+        checked.map_err(in_group)
+    }
+}
+
+impl GroupTopic {
+    fn check(&self) -> Result<(), String> {
+        let topic = &self.topic;
+        let in_topic = |detail| format!("{topic}: {detail}");
+        if self.partitions.is_empty() {
+            return Err(in_topic("it has no partitions".to_owned()));
+        }
+        let partition = |committed: &CommittedOffset| committed.partition;
+        check_order("partitions", &self.partitions, partition).map_err(in_topic)?;
+        let checked = self.partitions.iter().try_for_each(CommittedOffset::check);
+        checked.map_err(in_topic)
+    }
+}
+
+impl CommittedOffset {
+    fn check(&self) -> Result<(), String> {
+        let (partition, offset, epoch) = (self.partition, self.offset, self.leader_epoch);
+        if partition < 0 || offset < 0 || epoch.is_some_and(|epoch| epoch < 0) {
+            return Err(format!(
+                "partition {partition} is committed at offset {offset}, leader epoch {epoch:?}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Ascending, and nothing twice.
+fn check_order<'a, T, K: Ord + std::fmt::Debug>(
+    what: &str,
+    list: &'a [T],
+    key: impl Fn(&'a T) -> K,
+) -> Result<(), String> {
+    for [before, after] in list.array_windows() {
+        let (before, after) = (key(before), key(after));
+        if before >= after {
+            return Err(format!(
+                "its {what} {before:?} and {after:?} are out of order"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn committed(partition: i32) -> CommittedOffset {
+        CommittedOffset {
+            partition,
+            offset: 7,
+            leader_epoch: Some(0),
+            metadata: String::new(),
+        }
+    }
+
+    fn topic(name: &str) -> GroupTopic {
+        GroupTopic {
+            topic: name.parse().unwrap(),
+            topic_id: Id::ZERO,
+            partitions: vec![committed(0), committed(2)],
+        }
+    }
+
+    fn group(name: &str) -> GroupState {
+        GroupState {
+            group: name.to_owned(),
+            r#type: None,
+            state: Some("Empty".to_owned()),
+            topics: vec![topic("a"), topic("b")],
+        }
+    }
+
+    fn groups(list: Vec<GroupState>) -> Groups {
+        Groups {
+            seen: 2,
+            taken_at: Timestamp::UNIX_EPOCH,
+            groups: list.into(),
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_group_and_none_are_sound_too() {
+        let names = ["", " ", "Z", "a", "a\u{0}", "ö/1", "長"];
+        let all = names.map(group).to_vec();
+        assert_eq!(groups(all).check(2), Ok(()));
+        assert_eq!(groups(Vec::new()).check(3), Ok(()));
+    }
+
+    #[test]
+    fn every_rule_is_checked() {
+        let mut late = groups(Vec::new());
+        for seen in [0, 3] {
+            late.seen = seen;
+            assert!(late.check(2).unwrap_err().contains("seen by"), "{seen}");
+        }
+        let wrongs: [fn(&mut Vec<GroupState>); 10] = [
+            |list| list.swap(0, 1),
+            |list| list[1].group = "g".to_owned(),
+            |list| list[1].topics.swap(0, 1),
+            |list| list[1].topics[1].topic = "a".parse().unwrap(),
+            |list| list[1].topics[1].partitions.clear(),
+            |list| list[1].topics[1].partitions.swap(0, 1),
+            |list| list[1].topics[1].partitions[1].partition = 0,
+            |list| list[1].topics[1].partitions[0].partition = -1,
+            |list| list[1].topics[1].partitions[0].offset = -1,
+            |list| list[1].topics[1].partitions[0].leader_epoch = Some(-1),
+        ];
+        for (at, wrong) in wrongs.iter().enumerate() {
+            let mut list = vec![group("g"), group("h")];
+            wrong(&mut list);
+            assert!(groups(list).check(2).is_err(), "rule {at}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `kbk groups list`: the groups of a snapshot, and how far each had read.
+
+use std::io::{self, Write};
+
+use kbk_format::repo::GroupState;
+use kbk_tools::groups::{self, Behind, GroupRow};
+use serde::Serialize;
+
+use crate::cli::{
+    CliError, Column, Context, NamePattern, Outcome, Report, SnapshotArg, Table, human,
+    select_groups,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk groups list -r /backup/kafka
+  kbk groups list -r /backup/kafka --group 'billing-*' --offsets
+  kbk groups list -r /backup/kafka --snapshot 12 --json
+
+BEHIND are the records of the snapshot that a group had yet to read; `at most` where offsets without
+records lie among them, as after compaction and transactions.";
+
+/// The words after `kbk groups list`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Groups to list: a name, a glob, or /a regular expression/ for the whole name; repeatable
+    /// [default: all]
+    #[arg(long, value_name = "PATTERN")]
+    pub group: Vec<NamePattern>,
+
+    /// Snapshot number, or latest
+    #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
+    pub snapshot: SnapshotArg,
+
+    /// List every committed offset; with --json they are always there
+    #[arg(long)]
+    pub offsets: bool,
+}
+
+/// The groups of a snapshot.
+#[derive(Debug, Serialize)]
+struct Listing {
+    repository: String,
+    snapshot: u64,
+    /// The snapshot whose backup asked the cluster.
+    seen: u64,
+    /// When it asked.
+    taken_at: String,
+    groups: Vec<GroupRow>,
+    #[serde(skip)]
+    offsets: bool,
+}
+
+/// Lists them.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repository = crate::commands::repository(context).await?;
+    let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
+    let Some(found) = &snapshot.groups else {
+        let message = format!(
+            "snapshot {} says nothing of consumer groups: no backup up to it has saved them",
+            snapshot.sequence
+        );
+        return Err(CliError::new(message).hint("`kbk backup` without --no-groups saves them"));
+    };
+    let names: Vec<&str> = found.groups.iter().map(|g| g.group.as_str()).collect();
+    let chosen = select_groups(&args.group, &names)?;
+    let is_chosen = |group: &&GroupState| chosen.contains(group.group.as_str());
+    let rows = found.groups.iter().filter(is_chosen);
+    context.output.report(&Listing {
+        repository: repository.store().url().to_owned(),
+        snapshot: snapshot.sequence,
+        seen: found.seen,
+        taken_at: found.taken_at.to_string(),
+        groups: rows.map(|group| groups::row(&snapshot, group)).collect(),
+        offsets: args.offsets,
+    })?;
+    Ok(Outcome::Clean)
+}
+
+impl Report for Listing {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.offsets {
+            offsets_table(&self.groups).write(out)?;
+        } else {
+            groups_table(&self.groups).write(out)?;
+        }
+        writeln!(
+            out,
+            "{} as of {} (snapshot {})",
+            human::counted(self.groups.len() as u64, "group"),
+            self.taken_at,
+            self.seen
+        )
+    }
+}
+
+fn groups_table(rows: &[GroupRow]) -> Table {
+    let mut table = Table::new([
+        Column::Left("GROUP"),
+        Column::Left("TYPE"),
+        Column::Left("STATE"),
+        Column::Right("TOPICS"),
+        Column::Right("PARTITIONS"),
+        Column::Right("BEHIND"),
+    ]);
+    for row in rows {
+        table.row([
+            printable(&row.group),
+            row.r#type.clone().unwrap_or_else(|| "-".to_owned()),
+            row.state.clone().unwrap_or_else(|| "-".to_owned()),
+            human::count(row.topics),
+            human::count(row.partitions),
+            behind(row.behind),
+        ]);
+    }
+    table
+}
+
+fn offsets_table(rows: &[GroupRow]) -> Table {
+    let mut table = Table::new([
+        Column::Left("GROUP"),
+        Column::Left("TOPIC/PARTITION"),
+        Column::Right("NEXT OFFSET"),
+        Column::Right("STORED UP TO"),
+        Column::Right("BEHIND"),
+        Column::Left("METADATA"),
+    ]);
+    let offsets = rows
+        .iter()
+        .flat_map(|group| group.offsets.iter().map(move |offset| (group, offset)));
+    for (group, row) in offsets {
+        let stored = row.stored_end_offset;
+        table.row([
+            printable(&group.group),
+            format!("{}/{}", row.topic, row.committed.partition),
+            row.committed.offset.to_string(),
+            stored.map_or_else(|| "-".to_owned(), |end| end.to_string()),
+            behind(row.behind),
+            printable(&row.committed.metadata),
+        ]);
+    }
+    table
+}
+
+/// Nothing is known of partitions that are not stored.
+fn behind(behind: Option<Behind>) -> String {
+    match behind {
+        None => "-".to_owned(),
+        Some(Behind { records, at_most }) => {
+            let limit = if at_most { "at most " } else { "" };
+            format!("{limit}{}", human::count(records))
+        }
+    }
+}
+
+/// Groups choose their names and metadata freely: a line stays a line.
+fn printable(text: &str) -> String {
+    let escape = |c: char| -> String {
+        if c.is_control() {
+            c.escape_default().collect()
+        } else {
+            c.into()
+        }
+    };
+    text.chars().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn what_would_break_a_line_is_escaped() {
+        assert_eq!(
+            printable("a\nb\u{1b}[31m größe \"x\""),
+            "a\\nb\\u{1b}[31m größe \"x\""
+        );
+    }
+}
