@@ -194,7 +194,8 @@ fn is_of_a_demo(file: &Path) -> bool {
             | Key::Snapshot { .. }
             | Key::RestoreBegun { .. }
             | Key::MapPage { .. }
-            | Key::RestoreDone { .. },
+            | Key::RestoreDone { .. }
+            | Key::GroupsChange { .. },
         ) => true,
         None => name == MARKER,
     }

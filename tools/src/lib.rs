@@ -44,12 +44,14 @@
 //! | prove a repository | [`verify`], [`Finding`] |
 //! | list what it holds | [`listing`] |
 //! | see how far consumer groups had read | [`groups`] |
+//! | know where a restore put an offset | [`offset_map`] |
 //! | look at one segment | [`inspect`] |
 
 pub mod finding;
 pub mod groups;
 pub mod inspect;
 pub mod listing;
+pub mod offset_map;
 mod plan;
 mod reader;
 mod runs;

@@ -140,6 +140,13 @@ pub enum Key {
         /// The restore.
         restore: RestoreId,
     },
+    /// `restores/<restore>/groups/<change>.json`
+    GroupsChange {
+        /// The restore.
+        restore: RestoreId,
+        /// The change of groups.
+        change: RestoreId,
+    },
 }
 
 /// The folder of the snapshots.
@@ -210,6 +217,10 @@ impl Key {
                 restore: restore.parse().ok()?,
                 digest: file.strip_suffix(".json")?.parse().ok()?,
             }),
+            [RESTORES, restore, "groups", file] => Some(Key::GroupsChange {
+                restore: restore.parse().ok()?,
+                change: file.strip_suffix(".json")?.parse().ok()?,
+            }),
             [RESTORES, restore, "done.json"] => Some(Key::RestoreDone {
                 restore: restore.parse().ok()?,
             }),
@@ -235,6 +246,9 @@ impl fmt::Display for Key {
             Key::Snapshot { sequence } => write!(f, "{SNAPSHOTS}/{sequence:020}.json"),
             Key::RestoreBegun { restore } => write!(f, "{RESTORES}/{restore}/begun.json"),
             Key::MapPage { restore, digest } => write!(f, "{RESTORES}/{restore}/map/{digest}.json"),
+            Key::GroupsChange { restore, change } => {
+                write!(f, "{RESTORES}/{restore}/groups/{change}.json")
+            }
             Key::RestoreDone { restore } => write!(f, "{RESTORES}/{restore}/done.json"),
         }
     }
@@ -300,6 +314,13 @@ mod tests {
             (
                 Key::map_page(&restore, &digest),
                 format!("restores/20261124-2145-3f9a/map/{}.json", "fe".repeat(16)),
+            ),
+            (
+                Key::GroupsChange {
+                    restore: restore.clone(),
+                    change: "c-1".parse().unwrap(),
+                },
+                "restores/20261124-2145-3f9a/groups/c-1.json".to_owned(),
             ),
             (
                 Key::RestoreDone {

@@ -47,8 +47,9 @@ pub use page::{FULL_PAGE, Page, SegmentEntry};
 pub use reader::SegmentReader;
 pub use repository::{FoundSegment, Repository};
 pub use restore::{
-    CreatedTopic, DonePartition, FULL_MAP_PAGE, MapPage, MapRun, Restore, RestoreDone, RestoreId,
-    RestoreIdError, RestoredPartition, RestoredTopic,
+    ChangedGroup, ChangedOffset, CommittedPosition, CreatedTopic, DonePartition, FULL_MAP_PAGE,
+    GroupsChange, MapPage, MapRun, Restore, RestoreDone, RestoreId, RestoreIdError,
+    RestoredPartition, RestoredTopic,
 };
 pub use sealed::{MAX_SEALED_BYTES, Stored};
 pub use snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};

@@ -42,6 +42,7 @@ async fn verify_ends(
     name: &RestoreId,
     findings: &mut Vec<Finding>,
 ) -> Result<(), RepoError> {
+    repository.groups_changes(name).await?;
     repository.restore(name).await?;
     let done = repository.restore_done(name).await?;
     for partition in done.into_iter().flat_map(|done| done.partitions) {

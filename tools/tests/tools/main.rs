@@ -7,6 +7,7 @@
 
 mod inspect;
 mod listing;
+mod offset_map;
 mod read;
 mod support;
 mod verify;

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use kbk_format::repo::{
     Change, CommittedOffset, Digest, DonePartition, FULL_MAP_PAGE, FoundGroups, GroupState,
     GroupTopic, Hex, Id, Identity, MapPage, MapRun, ParentRef, PartitionChange, Place, Repository,
-    Restore, RestoreDone, RestoreId, SegmentEntry, Snapshot, Store, Stored, TopicChange, Uploaded,
+    Restore, RestoreDone, RestoreId, RestoredPartition, RestoredTopic, SegmentEntry, Snapshot,
+    Store, Stored, TopicChange, Uploaded,
 };
 use kbk_format::{
     Compression, FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter,
@@ -98,6 +99,13 @@ impl World {
             first.runs = vec![run(full)];
             first
         }];
+        let restored = |partition| RestoredPartition {
+            partition,
+            base_offset: 0,
+            end_offset: 1_000_000,
+            target_partition: partition,
+            target_offset: 500,
+        };
         let begun = Restore {
             restore: restore.clone(),
             repository_id: self.repository.identity().repository_id,
@@ -111,7 +119,13 @@ impl World {
             min_timestamp: i64::MIN,
             max_timestamp: i64::MAX,
             producers: 1,
-            topics: Vec::new(),
+            topics: vec![RestoredTopic {
+                topic: place.topic.clone(),
+                topic_id: place.topic_id,
+                target: "copies".parse().unwrap(),
+                create: None,
+                partitions: [0, 1].map(restored).into(),
+            }],
         };
         let done = |digests: &[Digest]| RestoreDone {
             restore,
