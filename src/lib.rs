@@ -20,5 +20,6 @@ pub mod backup;
 pub mod cli;
 pub mod commands;
 pub mod demo;
+pub mod groups;
 pub mod kafka;
 pub mod restore;

@@ -73,6 +73,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         append: true,
         verify: true,
         transactions: false,
+        groups: Vec::new(),
         replication_factor: None,
         count: false,
     };

@@ -35,7 +35,7 @@ pub enum Command {
     Snapshots(snapshots::Args),
     /// List topics, partitions and segments
     Ls(ls::Args),
-    /// See the consumer groups of a snapshot, and how far they had read
+    /// Consumer groups: see them, translate their offsets, restore them, roll that back
     Groups(groups::Args),
     /// Print records as JSON lines
     Cat(cat::Args),
@@ -50,6 +50,7 @@ impl Command {
             Self::Backup(args) => Some(&mut args.kafka),
             Self::Restore(args) => Some(&mut args.kafka),
             Self::Diff(args) => Some(&mut args.kafka),
+            Self::Groups(args) => args.kafka_mut(),
             _ => None,
         }
     }

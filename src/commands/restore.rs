@@ -4,12 +4,17 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use kbk_format::repo::{Repository, RestoreId, Snapshot};
+use kbk_tools::offset_map::FinishedRestore;
+use serde::Serialize;
 use tokio::runtime::Handle;
 
+use super::groups;
+
 use crate::cli::{
-    CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table, TimeArg, TopicArgs,
-    TopicMapping, Totals, human, map_topics, time_range,
+    CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report, SnapshotArg, Table,
+    TimeArg, TopicArgs, TopicMapping, Totals, human, map_topics, select_groups, time_range,
 };
+use crate::groups::GroupsPlanError;
 use crate::kafka::ClientSettings;
 use crate::restore::{
     self, Options, PartitionProof, RestoreError, RestorePlan, RestoreReport, Target, TopicPlan,
@@ -65,6 +70,11 @@ pub struct Args {
     #[arg(long, conflicts_with = "dry_run")]
     pub verify: bool,
 
+    /// Restore consumer groups too, when the records are there: a name, a glob, or /a regular expression/ for the whole name;
+    /// repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub groups: Vec<NamePattern>,
+
     /// Write without transactions: faster by a little, and a restore that is stopped cannot be gone on with
     #[arg(long, conflicts_with = "resume")]
     pub no_transactions: bool,
@@ -102,7 +112,17 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             return Err(CliError::from(error).hint(next_step(&repository, &restore).await));
         }
     };
+    let complete = !report.interrupted && different(&report).count() == 0;
+    let groups = if complete && !args.groups.is_empty() {
+        let finished = FinishedRestore::open(&repository, Some(&restore)).await?;
+        let kafka = args.kafka.settings()?;
+        Some(groups::restore::restored(&repository, &finished, &args.groups, kafka, false).await?)
+    } else {
+        None
+    };
+    let report = Finished { report, groups };
     context.output.report(&report)?;
+    let Finished { report, .. } = report;
     if report.interrupted {
         tracing::warn!("stopped early: {}", next_step(&repository, &restore).await);
         return Ok(Outcome::Interrupted);
@@ -138,10 +158,24 @@ async fn plan(
         append: args.append,
         verify: args.verify,
         transactions: !args.no_transactions,
+        groups: chosen_groups(&args.groups, &snapshot)?,
         replication_factor: args.replication_factor.map(i32::from),
         count: args.dry_run,
     };
     Ok(restore::plan(repository, &snapshot, &options).await?)
+}
+
+/// Groups of the snapshot that are to come after the records: none where none is asked for.
+fn chosen_groups(patterns: &[NamePattern], snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
+    if patterns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(found) = &snapshot.groups else {
+        return Err(GroupsPlanError::NoGroups(snapshot.sequence).into());
+    };
+    let names: Vec<&str> = found.groups.iter().map(|g| g.group.as_str()).collect();
+    let chosen = select_groups(patterns, &names)?;
+    Ok(chosen.into_iter().map(str::to_owned).collect())
 }
 
 async fn apply(
@@ -271,6 +305,24 @@ fn target(topic: &TopicPlan) -> String {
     match topic.action {
         Target::Existing => topic.target.clone(),
         Target::Create { .. } => format!("{} (new)", topic.target),
+    }
+}
+
+/// What a restore did, with the groups that came after it.
+#[derive(Serialize)]
+struct Finished {
+    #[serde(flatten)]
+    report: RestoreReport,
+    groups: Option<groups::restore::Restored>,
+}
+
+impl Report for Finished {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.report.human(out)?;
+        match &self.groups {
+            Some(groups) => groups.human(out),
+            None => Ok(()),
+        }
     }
 }
 

@@ -218,6 +218,7 @@ impl Demo<'_> {
             append: false,
             verify: false,
             transactions: true,
+            groups: Vec::new(),
             replication_factor: None,
             count: true,
         };

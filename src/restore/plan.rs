@@ -37,6 +37,8 @@ pub struct Options {
     pub replication_factor: Option<i32>,
     /// Read the records back when they are written, and compare.
     pub verify: bool,
+    /// Consumer groups that are to be restored when the records are.
+    pub groups: Vec<String>,
     /// Write in transactions: exactly once, and to be gone on with.
     pub transactions: bool,
     /// Count records exactly, where that means to decode the blocks that a bound in time cuts.
@@ -161,6 +163,8 @@ pub enum PlanError {
 pub(super) struct Cluster {
     pub(super) id: Option<String>,
     pub(super) brokers: usize,
+    /// Groups to be restored that have members, and how many.
+    pub(super) members: Vec<(String, usize)>,
     pub(super) topics: BTreeMap<String, ExistingTopic>,
 }
 
@@ -199,7 +203,7 @@ pub async fn plan(
     options: &Options,
 ) -> Result<RestorePlan, PlanError> {
     let targets = options.targets.values().cloned().collect();
-    let cluster = ask_in_background(&options.kafka, targets).await?;
+    let cluster = ask_in_background(&options.kafka, targets, options.groups.clone()).await?;
     let mut topics = Vec::new();
     for (source, target) in &options.targets {
         if let Some(topic) = newest_of(snapshot, source) {
@@ -230,15 +234,20 @@ fn newest_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a TopicState> {
 pub(super) async fn ask_in_background(
     kafka: &ClientSettings,
     targets: Vec<String>,
+    groups: Vec<String>,
 ) -> Result<Cluster, KafkaError> {
     let kafka = kafka.clone();
-    match tokio::task::spawn_blocking(move || ask(&kafka, &targets)).await {
+    match tokio::task::spawn_blocking(move || ask(&kafka, &targets, &groups)).await {
         Ok(answer) => answer,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
-fn ask(kafka: &ClientSettings, targets: &[String]) -> Result<Cluster, KafkaError> {
+fn ask(
+    kafka: &ClientSettings,
+    targets: &[String],
+    groups: &[String],
+) -> Result<Cluster, KafkaError> {
     let admin = Admin::connect(kafka)?;
     let cluster = admin.cluster()?;
     let mut there = admin.describe_topics(None)?;
@@ -265,8 +274,23 @@ fn ask(kafka: &ClientSettings, targets: &[String]) -> Result<Cluster, KafkaError
     Ok(Cluster {
         id: cluster.id,
         brokers: cluster.brokers,
+        members: members(&admin, groups)?,
         topics: there.into_iter().map(existing).collect(),
     })
+}
+
+/// Groups that have members, and how many.
+fn members(admin: &Admin, groups: &[String]) -> Result<Vec<(String, usize)>, KafkaError> {
+    if groups.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = groups.iter().map(String::as_str).collect();
+    let described = admin.describe_groups(&names)?;
+    let members = described
+        .into_iter()
+        .map(|found| found.map_or(0, |found| found.members));
+    let in_use = groups.iter().cloned().zip(members);
+    Ok(in_use.filter(|(_, members)| *members > 0).collect())
 }
 
 fn partitions_of(topic: &TopicDescription) -> Vec<(String, i32)> {

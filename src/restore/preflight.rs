@@ -70,6 +70,13 @@ pub enum Obstacle {
         /// Of the oldest record, in milliseconds since the epoch.
         oldest_timestamp: i64,
     },
+    /// A group that is to be restored is in use.
+    GroupInUse {
+        /// The group.
+        group: String,
+        /// Its members.
+        members: usize,
+    },
     /// Kafka's own topics are not restored by writing records.
     Internal {
         /// The topic.
@@ -130,6 +137,10 @@ impl std::fmt::Display for Obstacle {
                 "{topic} deletes records older than {retention_ms} ms, and the oldest to restore is of {}: raise its retention.ms",
                 crate::cli::human::timestamp_ms(*oldest_timestamp)
             ),
+            Obstacle::GroupInUse { group, members } => write!(
+                f,
+                "group {group} has {members} members and would commit over what is restored for it: stop its consumers first"
+            ),
             Obstacle::Internal { topic } => write!(
                 f,
                 "{topic} is Kafka's own: writing its records back would not restore what they mean; --exclude it"
@@ -140,7 +151,11 @@ impl std::fmt::Display for Obstacle {
 
 /// Everything that is in the way of these topics.
 pub(super) fn check(topics: &[TopicPlan], cluster: &Cluster, options: &Options) -> Vec<Obstacle> {
-    let mut obstacles = Vec::new();
+    let in_use = |(group, members): &(String, usize)| Obstacle::GroupInUse {
+        group: group.clone(),
+        members: *members,
+    };
+    let mut obstacles: Vec<Obstacle> = cluster.members.iter().map(in_use).collect();
     for topic in topics {
         check_source(topic, options, &mut obstacles);
         check_size(topic, &mut obstacles);

@@ -143,7 +143,7 @@ pub async fn plan_rest(
         return Err(other_snapshot(&restore));
     }
     let targets = restore.topics.iter().map(|topic| topic.target.to_string());
-    let cluster = ask_in_background(kafka, targets.collect())
+    let cluster = ask_in_background(kafka, targets.collect(), Vec::new())
         .await
         .map_err(PlanError::from)?;
     if let (Some(expected), Some(found)) = (&restore.cluster_id, &cluster.id)

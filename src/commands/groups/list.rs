@@ -155,7 +155,7 @@ fn behind(behind: Option<Behind>) -> String {
 }
 
 /// Groups choose their names and metadata freely: a line stays a line.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let escape = |c: char| -> String {
         if c.is_control() {
             c.escape_default().collect()

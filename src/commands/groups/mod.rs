@@ -1,10 +1,13 @@
-//! `kbk groups`: the consumer groups of a snapshot. One file per subcommand.
+//! `kbk groups`: the consumer groups of a snapshot, and their way back into a cluster. One file per subcommand.
 
 pub mod list;
+pub mod map;
+pub mod restore;
+pub mod rollback;
 
 use clap::Subcommand;
 
-use crate::cli::{CliError, Context, Outcome};
+use crate::cli::{CliError, Context, KafkaArgs, Outcome};
 
 /// The words after `kbk groups`.
 #[derive(clap::Args, Clone, Debug)]
@@ -19,11 +22,39 @@ pub struct Args {
 pub enum Command {
     /// List the groups of a snapshot, and how far each had read
     List(list::Args),
+    /// Print where offsets went in a restore: of groups, or of a partition
+    Map(map::Args),
+    /// Commit the groups' offsets in the cluster that was restored into
+    Restore(restore::Args),
+    /// Put back what groups had committed before their restore
+    Rollback(rollback::Args),
+}
+
+impl Args {
+    /// The connection that the subcommand makes, for the configuration file to complete.
+    pub fn kafka_mut(&mut self) -> Option<&mut KafkaArgs> {
+        match &mut self.command {
+            Command::List(_) | Command::Map(_) => None,
+            Command::Restore(args) => Some(&mut args.kafka),
+            Command::Rollback(args) => Some(&mut args.kafka),
+        }
+    }
 }
 
 /// Does it.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     match &args.command {
         Command::List(args) => list::run(args, context).await,
+        Command::Map(args) => map::run(args, context).await,
+        Command::Restore(args) => restore::run(args, context).await,
+        Command::Rollback(args) => rollback::run(args, context).await,
+    }
+}
+
+/// Runs what blocks away from the asynchronous threads. A panic there goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

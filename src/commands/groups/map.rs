@@ -1,0 +1,208 @@
+//! `kbk groups map`: where offsets went in a restore.
+
+use std::io::{self, Write};
+
+use kbk_format::repo::RestoreId;
+use kbk_tools::offset_map::{FinishedRestore, Landing, Translated};
+use serde::Serialize;
+
+use super::list::printable;
+use crate::cli::{CliError, Column, Context, NamePattern, Outcome, Report, Table, TopicPlace};
+use crate::groups::{self, GroupsPlan, OffsetPlan};
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk groups map -r /backup/kafka
+  kbk groups map -r /backup/kafka orders/3 120045 120046
+  kbk groups map -r /backup/kafka --group 'billing-*' --csv > offsets.csv
+  kafka-consumer-groups --bootstrap-server broker:9092 --all-groups --reset-offsets --from-file offsets.csv --execute
+
+A committed offset is the next record to read. It goes to that record; where it was not restored, to the first
+restored one behind it; where there is none, to the end.";
+
+/// The words after `kbk groups map`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A partition of the backup, whose offsets follow; the saved groups' without
+    #[arg(value_name = "TOPIC/PARTITION", requires = "offsets")]
+    pub place: Option<TopicPlace>,
+
+    /// Offsets of it
+    #[arg(value_name = "OFFSET", requires = "place", value_parser = clap::value_parser!(i64).range(0..))]
+    pub offsets: Vec<i64>,
+
+    /// The restore, by its name [default: the last one that has finished]
+    #[arg(long, value_name = "ID")]
+    pub restore: Option<RestoreId>,
+
+    /// Groups: a name, a glob, or /a regular expression/ for the whole name; repeatable [default: all]
+    #[arg(long, value_name = "PATTERN", conflicts_with = "place")]
+    pub group: Vec<NamePattern>,
+
+    /// Lines of group,topic,partition,offset, as kafka-consumer-groups --from-file takes them
+    #[arg(long, conflicts_with_all = ["place", "json"])]
+    pub csv: bool,
+}
+
+/// Where some offsets of one partition went.
+#[derive(Debug, Serialize)]
+struct OfPartition {
+    restore: RestoreId,
+    topic: String,
+    partition: i32,
+    offsets: Vec<OfOffset>,
+}
+
+#[derive(Debug, Serialize)]
+struct OfOffset {
+    source_offset: i64,
+    target: Translated,
+}
+
+/// The same of groups.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct OfGroups(GroupsPlan);
+
+/// Lines for Kafka's own tool.
+struct Csv<'a>(&'a GroupsPlan);
+
+/// Prints it.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repository = crate::commands::repository(context).await?;
+    let restore = FinishedRestore::open(&repository, args.restore.as_ref()).await?;
+    if let Some(TopicPlace { topic, partition }) = &args.place {
+        let name = &restore.restore.restore;
+        let partition = partition.ok_or_else(|| {
+            CliError::usage(format!(
+                "`{topic}` is a topic: give a partition of it, as {topic}/0"
+            ))
+        })?;
+        let not_restored =
+            || CliError::new(format!("restore {name} did not take {topic}/{partition}"));
+        let place = restore.place(topic, partition).ok_or_else(not_restored)?;
+        let translated = restore.translate(&repository, place, &args.offsets).await?;
+        let translated = translated.ok_or_else(not_restored)?;
+        let offsets = args.offsets.iter().zip(translated);
+        context.output.report(&OfPartition {
+            restore: name.clone(),
+            topic: topic.clone(),
+            partition,
+            offsets: offsets
+                .map(|(source_offset, target)| OfOffset {
+                    source_offset: *source_offset,
+                    target,
+                })
+                .collect(),
+        })?;
+        return Ok(Outcome::Clean);
+    }
+    let snapshot = repository
+        .snapshot(restore.restore.snapshot.sequence)
+        .await?;
+    let plan = groups::translate(&repository, &snapshot, &restore, &args.group).await?;
+    if args.csv {
+        Csv(&plan).write(&mut io::stdout().lock())?;
+    } else {
+        context.output.report(&OfGroups(plan))?;
+    }
+    Ok(Outcome::Clean)
+}
+
+impl Report for OfPartition {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = Table::new([
+            Column::Right("OFFSET"),
+            Column::Left("TARGET"),
+            Column::Right("NEXT OFFSET"),
+            Column::Left("IS"),
+        ]);
+        for OfOffset {
+            source_offset,
+            target,
+        } in &self.offsets
+        {
+            table.row([
+                source_offset.to_string(),
+                format!("{}/{}", target.topic, target.partition),
+                target.offset.to_string(),
+                landing(target.lands),
+            ]);
+        }
+        table.write(out)
+    }
+}
+
+pub(super) fn landing(lands: Landing) -> String {
+    match lands {
+        Landing::OnRecord => "its record".to_owned(),
+        Landing::OnNext { source_offset } => format!("the next restored one, {source_offset}"),
+        Landing::AtEnd => "the end".to_owned(),
+    }
+}
+
+impl Report for OfGroups {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = Table::new([
+            Column::Left("GROUP"),
+            Column::Left("TOPIC/PARTITION"),
+            Column::Right("OFFSET"),
+            Column::Left("TARGET"),
+            Column::Right("NEXT OFFSET"),
+            Column::Left("IS"),
+        ]);
+        for group in &self.0.groups {
+            for offset in &group.offsets {
+                table.row(row(&group.group, offset));
+            }
+        }
+        table.write(out)
+    }
+}
+
+fn row(group: &str, offset: &OffsetPlan) -> [String; 6] {
+    let target = &offset.target;
+    [
+        printable(group),
+        format!("{}/{}", offset.source_topic, offset.source_partition),
+        offset.source_offset.to_string(),
+        format!("{}/{}", target.topic, target.partition),
+        target.offset.to_string(),
+        landing(target.lands),
+    ]
+}
+
+impl Csv<'_> {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        for group in &self.0.groups {
+            for offset in &group.offsets {
+                let target = &offset.target;
+                let (topic, partition) = (&target.topic, target.partition);
+                let group = quoted(&group.group);
+                writeln!(out, "{group},{topic},{partition},{}", target.offset)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A field of RFC 4180, in quotes where it has to be.
+fn quoted(field: &str) -> String {
+    if field.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn fields_are_quoted_where_they_have_to_be() {
+        assert_eq!(quoted("billing"), "billing");
+        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
+    }
+}

@@ -1,0 +1,144 @@
+//! `kbk groups restore`: consumer groups on in the cluster that was restored into, where they had been.
+
+use std::io::{self, Write};
+
+use kbk_format::repo::{Repository, RestoreId};
+use kbk_tools::offset_map::FinishedRestore;
+use serde::Serialize;
+use tokio::runtime::Handle;
+
+use super::blocking;
+use super::list::printable;
+use super::map::landing;
+use crate::cli::{
+    CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report, Table, human,
+};
+use crate::groups::{self, GroupPlan, GroupsPlan};
+use crate::kafka::ClientSettings;
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk groups restore -r /backup/kafka -b broker:9092 --dry-run
+  kbk groups restore -r /backup/kafka -b broker:9092 --group 'billing-*'
+  kbk groups rollback -r /backup/kafka -b broker:9092
+
+Committed offsets are translated by the offset map of a restore. A group must have no members. What it had committed
+in the cluster before is kept in the repository, and `kbk groups rollback` puts it back.";
+
+/// The words after `kbk groups restore`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+
+    /// The restore, by its name [default: the last one that has finished]
+    #[arg(long, value_name = "ID")]
+    pub restore: Option<RestoreId>,
+
+    /// Groups: a name, a glob, or /a regular expression/ for the whole name; repeatable [default: all]
+    #[arg(long, value_name = "PATTERN")]
+    pub group: Vec<NamePattern>,
+
+    /// Print what would be committed, and commit nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What was committed, or would be.
+#[derive(Debug, Serialize)]
+pub(in crate::commands) struct Restored {
+    /// The name of the change; none for a dry run.
+    change: Option<RestoreId>,
+    #[serde(flatten)]
+    plan: GroupsPlan,
+}
+
+/// Plans, and unless it is a dry run, commits.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repository = crate::commands::repository(context).await?;
+    let restore = FinishedRestore::open(&repository, args.restore.as_ref()).await?;
+    let kafka = args.kafka.settings()?;
+    let restored = restored(&repository, &restore, &args.group, kafka, args.dry_run).await?;
+    context.output.report(&restored)?;
+    let in_use = restored.plan.in_use().count() > 0;
+    Ok(if in_use {
+        Outcome::Findings
+    } else {
+        Outcome::Clean
+    })
+}
+
+/// The groups of the restore's snapshot, by its offset map. Only a dry run gives a plan with groups that are in use.
+pub(in crate::commands) async fn restored(
+    repository: &Repository,
+    restore: &FinishedRestore,
+    patterns: &[NamePattern],
+    kafka: ClientSettings,
+    dry_run: bool,
+) -> Result<Restored, CliError> {
+    let snapshot = repository
+        .snapshot(restore.restore.snapshot.sequence)
+        .await?;
+    let translated = groups::translate(repository, &snapshot, restore, patterns).await?;
+    let (of_restore, settings) = (restore.clone(), kafka.clone());
+    let plan = blocking(move || groups::plan(translated, &of_restore, &settings)).await?;
+    for topic in plan.topics_left_out() {
+        tracing::warn!("{topic} was not restored: what groups had committed for it is left out");
+    }
+    if dry_run {
+        for GroupPlan { group, members, .. } in plan.in_use() {
+            tracing::warn!("group {group} has {members} members: stop its consumers first");
+        }
+        return Ok(Restored { change: None, plan });
+    }
+    let (repository, runtime) = (repository.clone(), Handle::current());
+    let (plan, changed) = blocking(move || {
+        let changed = groups::apply(&plan, &repository, &kafka, &runtime);
+        (plan, changed)
+    })
+    .await;
+    Ok(Restored {
+        change: Some(changed?.change),
+        plan,
+    })
+}
+
+impl Report for Restored {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = Table::new([
+            Column::Left("GROUP"),
+            Column::Left("TOPIC/PARTITION"),
+            Column::Right("OFFSET"),
+            Column::Left("TARGET"),
+            Column::Right("BEFORE"),
+            Column::Right("NOW"),
+            Column::Left("IS"),
+        ]);
+        for group in &self.plan.groups {
+            for offset in &group.offsets {
+                let target = &offset.target;
+                let before = offset.before.as_ref();
+                table.row([
+                    printable(&group.group),
+                    format!("{}/{}", offset.source_topic, offset.source_partition),
+                    offset.source_offset.to_string(),
+                    format!("{}/{}", target.topic, target.partition),
+                    before.map_or_else(|| "-".to_owned(), |before| before.offset.to_string()),
+                    target.offset.to_string(),
+                    landing(target.lands),
+                ]);
+            }
+        }
+        table.write(out)?;
+        let groups = human::counted(self.plan.groups.len() as u64, "group");
+        match &self.change {
+            None => writeln!(out, "{groups} would be changed"),
+            Some(change) => writeln!(
+                out,
+                "{groups} changed; the repository keeps what they had before as {change}"
+            ),
+        }
+    }
+}

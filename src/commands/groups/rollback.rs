@@ -1,0 +1,92 @@
+//! `kbk groups rollback`: what groups had committed before their restore, again.
+
+use std::io::{self, Write};
+
+use kbk_format::repo::RestoreId;
+use kbk_tools::offset_map::FinishedRestore;
+use serde::Serialize;
+
+use super::blocking;
+use super::list::printable;
+use crate::cli::{CliError, Context, KafkaArgs, Outcome, Report, human};
+use crate::groups::{self, RollbackPlan};
+
+/// The words after `kbk groups rollback`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+
+    /// The restore whose map was used [default: the last one that has finished]
+    #[arg(long, value_name = "ID")]
+    pub restore: Option<RestoreId>,
+
+    /// Print what would be put back, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct RolledBack {
+    dry_run: bool,
+    #[serde(flatten)]
+    plan: RollbackPlan,
+}
+
+/// Plans, and unless it is a dry run, takes the last change back.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repository = crate::commands::repository(context).await?;
+    let restore = FinishedRestore::open(&repository, args.restore.as_ref()).await?;
+    let change = groups::last_change(&repository, &restore.restore.restore).await?;
+    let (kafka, dry_run) = (args.kafka.settings()?, args.dry_run);
+    let plan = blocking(move || {
+        let plan = groups::plan_rollback(change, &kafka)?;
+        if !dry_run {
+            groups::rollback(&plan, &kafka)?;
+        }
+        Ok::<_, groups::ChangeError>(plan)
+    });
+    context.output.report(&RolledBack {
+        dry_run,
+        plan: plan.await?,
+    })?;
+    Ok(Outcome::Clean)
+}
+
+impl Report for RolledBack {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let names = |groups: &[String]| {
+            let names: Vec<String> = groups.iter().map(|group| printable(group)).collect();
+            names.join(", ")
+        };
+        let RollbackPlan {
+            change,
+            groups,
+            deleted,
+            ..
+        } = &self.plan;
+        let (back, gone) = if self.dry_run {
+            (
+                "would get back what they had committed",
+                "would be deleted: they did not exist",
+            )
+        } else {
+            (
+                "have what they had committed",
+                "deleted: they did not exist",
+            )
+        };
+        for (groups, what) in [(groups, back), (deleted, gone)] {
+            if !groups.is_empty() {
+                let count = human::counted(groups.len() as u64, "group");
+                writeln!(
+                    out,
+                    "{count} {what} before change {change}: {}",
+                    names(groups)
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
