@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `plan` | decides, without touching anything |
 //! | `survey` | asks the cluster what the plan is made from |
+//! | `groups` | the consumer groups, a part of the survey |
 //! | `adopt` | takes over what an interrupted run left |
 //! | `pipeline` | runs the plan on all cores with bounded memory |
 //! | `feeder` | one source's records into blocks |
@@ -18,6 +19,7 @@
 
 mod adopt;
 mod feeder;
+mod groups;
 mod partition;
 mod pipeline;
 mod plan;

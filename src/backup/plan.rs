@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use kbk_format::TimestampType;
-use kbk_format::repo::{Id, PartitionState, Snapshot, TopicName, TopicNameError, TopicState};
+use kbk_format::repo::{
+    FoundGroups, Id, PartitionState, Snapshot, TopicName, TopicNameError, TopicState,
+};
 use serde::Serialize;
 
 use super::adopt::Adopted;
@@ -63,6 +65,16 @@ pub enum Finding {
         /// What it said.
         cause: String,
     },
+    /// The cluster did not tell its consumer groups: the snapshot has those of the one before.
+    GroupsUnknown {
+        /// What it said.
+        cause: String,
+    },
+    /// The cluster told only the consumer groups that this principal may describe.
+    GroupsHidden {
+        /// How many these are.
+        groups: usize,
+    },
 }
 
 impl Finding {
@@ -72,9 +84,11 @@ impl Finding {
         match self {
             Finding::Truncated { .. } | Finding::Lost { .. } => true,
             Finding::OpenTransactions { .. } => !accept_open_transactions,
-            Finding::Recreated { .. } | Finding::Deleted { .. } | Finding::ConfigUnknown { .. } => {
-                false
-            }
+            Finding::Recreated { .. }
+            | Finding::Deleted { .. }
+            | Finding::ConfigUnknown { .. }
+            | Finding::GroupsUnknown { .. }
+            | Finding::GroupsHidden { .. } => false,
         }
     }
 }
@@ -123,6 +137,15 @@ impl std::fmt::Display for Finding {
             Finding::ConfigUnknown { cause } => {
                 write!(f, "topic configurations are not in this snapshot: {cause}")
             }
+            Finding::GroupsUnknown { cause } => write!(
+                f,
+                "consumer groups were not saved, those of the last snapshot are kept: {cause} (--no-groups leaves them alone)"
+            ),
+            Finding::GroupsHidden { groups } => write!(
+                f,
+                "only the {groups} consumer groups that this principal may describe were saved: \
+                 brokers show all to one with DESCRIBE on CLUSTER kafka-cluster"
+            ),
         }
     }
 }
@@ -133,6 +156,7 @@ pub(super) struct Plan {
     pub(super) topics: Vec<TopicPlan>,
     /// Topics of the snapshot that were looked for and not found.
     pub(super) gone: Vec<(TopicName, Id)>,
+    pub(super) groups: Option<FoundGroups>,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -171,6 +195,7 @@ pub(super) fn plan(
         .config_unknown
         .map(|cause| Finding::ConfigUnknown { cause })
         .into_iter()
+        .chain(survey.groups.finding)
         .collect();
     let present = |name: &str| {
         survey
@@ -201,6 +226,7 @@ pub(super) fn plan(
     Ok(Plan {
         topics,
         gone,
+        groups: survey.groups.found,
         findings,
     })
 }

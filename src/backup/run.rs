@@ -44,6 +44,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// How long to wait for transactions that are open at the start.
     pub open_transactions_wait: Duration,
+    /// Whether to save the consumer groups; if not, those of the last snapshot stay.
+    pub groups: bool,
 }
 
 /// What a backup did. Counts are of this run alone.
@@ -57,6 +59,8 @@ pub struct BackupReport {
     pub topics: usize,
     /// Their partitions.
     pub partitions: usize,
+    /// Consumer groups that were saved; null where they were not asked for or not told.
+    pub groups: Option<usize>,
     /// Records that were added.
     pub records: u64,
     /// Their bytes before compression.
@@ -156,7 +160,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 fn ask(options: &Options, cancel: &Cancel) -> Result<Survey, SurveyError> {
     let admin = Admin::connect(&options.kafka)?;
-    let mut survey = survey::survey(&admin, &options.selection)?;
+    let mut survey = survey::survey(&admin, &options.selection, options.groups)?;
     survey.wait_for_open_transactions(&admin, options.open_transactions_wait, cancel)?;
     Ok(survey)
 }
@@ -309,7 +313,7 @@ fn change(
         cluster_id,
         topics,
         gone: plan.gone,
-        groups: None,
+        groups: plan.groups,
     };
     (change, findings)
 }
@@ -333,6 +337,7 @@ fn report(
         repository: options.location.clone(),
         topics: change.topics.len(),
         partitions: partitions().count(),
+        groups: change.groups.as_ref().map(|found| found.groups.len()),
         records: segments().map(|segment| segment.records).sum(),
         raw_bytes: segments().map(|segment| segment.raw_bytes).sum(),
         stored_bytes: segments().map(|segment| segment.size).sum(),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kbk_format::TimestampType;
+use kbk_format::repo::TopicNameError;
 
+use super::groups::{self, SurveyedGroups};
 use crate::cli::{Cancel, SelectError, TopicSelection};
 use crate::kafka::{
     Admin, ConfigEntry, ConfigSource, KafkaError, PartitionOffsets, TopicDescription,
@@ -20,6 +22,7 @@ pub(super) struct Survey {
     pub(super) topics: Vec<SurveyedTopic>,
     /// Why the cluster did not tell configurations.
     pub(super) config_unknown: Option<String>,
+    pub(super) groups: SurveyedGroups,
 }
 
 /// A topic with its configuration and where its logs begin and end.
@@ -43,16 +46,28 @@ pub enum SurveyError {
     /// The choice of topics.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// A group has read a topic of a name that Kafka does not allow.
+    #[error(transparent)]
+    TopicName(#[from] TopicNameError),
 }
 
-/// Asks for everything about the topics that `selection` chooses.
-pub(super) fn survey(admin: &Admin, selection: &TopicSelection) -> Result<Survey, SurveyError> {
+/// Asks for everything about the topics that `selection` chooses, and for all consumer groups unless they are not wanted.
+pub(super) fn survey(
+    admin: &Admin,
+    selection: &TopicSelection,
+    with_groups: bool,
+) -> Result<Survey, SurveyError> {
     let cluster = admin.cluster()?;
     let all = admin.describe_topics(None)?;
     let chosen = selection.select(
         all.iter()
             .map(|topic| (topic.name.as_str(), topic.internal)),
     )?;
+    let groups = if with_groups {
+        groups::ask(admin, &all)?
+    } else {
+        SurveyedGroups::default()
+    };
     let (configs, config_unknown) = match admin.topic_configs(&chosen) {
         Ok(configs) => (Some(configs), None),
         // Records are worth more than settings: the backup goes on and the report says what is missing.
@@ -86,6 +101,7 @@ pub(super) fn survey(admin: &Admin, selection: &TopicSelection) -> Result<Survey
         cluster_id: cluster.id,
         topics,
         config_unknown,
+        groups,
     })
 }
 

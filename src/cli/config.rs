@@ -15,6 +15,7 @@
 //! compression = "zstd:9"
 //! block-size = "1MiB"
 //! segment-size = "128MiB"
+//! no-groups = true
 //! ```
 //!
 //! A key is the long option's name and takes what the option takes. An option that is given on the
@@ -68,6 +69,7 @@ struct BackupConfig {
     block_size: Option<BlockSize>,
     #[serde(deserialize_with = "option")]
     segment_size: Option<SegmentSize>,
+    no_groups: bool,
 }
 
 /// The keys of each table, to find the one that was meant. A test holds them against the structs.
@@ -79,12 +81,13 @@ const KEYS: [&str; 6] = [
     "properties",
     "backup",
 ];
-const BACKUP_KEYS: [&str; 5] = [
+const BACKUP_KEYS: [&str; 6] = [
     "topic",
     "exclude",
     "compression",
     "block-size",
     "segment-size",
+    "no-groups",
 ];
 
 /// Why a configuration file cannot be used.
@@ -156,6 +159,7 @@ impl BackupConfig {
         fill(&mut args.compression, self.compression);
         fill(&mut args.block_size, self.block_size);
         fill(&mut args.segment_size, self.segment_size);
+        args.no_groups |= self.no_groups;
     }
 }
 
@@ -362,6 +366,7 @@ exclude = "*-test"
 compression = "zstd:9"
 block-size = "256KiB"
 segment-size = "64MiB"
+no-groups = true
 "#;
 
     fn backup_args(cli: &Cli) -> &backup::Args {
@@ -405,6 +410,7 @@ segment-size = "64MiB"
         assert_eq!(args.compression, Some(Compression::Zstd(9)));
         assert_eq!(args.block_size.unwrap().bytes(), 256 << 10);
         assert_eq!(args.segment_size.unwrap().bytes(), 64 << 20);
+        assert!(args.no_groups);
     }
 
     #[test]

@@ -15,8 +15,9 @@ Examples:
   kbk backup -r /backup/kafka -b broker:9092 --topic 'orders*' --exclude '*-test'
   kbk backup -c /etc/kbk.toml --command-config client.properties --json
 
-The snapshot holds every record up to the offsets at the start of the run. A later run on the same
-repository stores only what is new; an interrupted one is simply run again.";
+The snapshot holds every record up to the offsets at the start of the run, and where every consumer
+group of the cluster stood then. A later run on the same repository stores only what is new; an
+interrupted one is simply run again.";
 
 /// The words after `kbk backup`.
 #[derive(clap::Args, Clone, Debug)]
@@ -51,6 +52,11 @@ pub struct Args {
     /// Exit with 0 even when open transactions held records back
     #[arg(long)]
     pub accept_open_transactions: bool,
+
+    /// Do not save the cluster's consumer groups and their committed offsets; the snapshot keeps
+    /// those of the last one
+    #[arg(long)]
+    pub no_groups: bool,
 }
 
 /// Backs up, and prints what was added.
@@ -63,6 +69,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         block_bytes: args.block_size.unwrap_or_default().bytes() as usize,
         segment_bytes: args.segment_size.unwrap_or_default().bytes(),
         open_transactions_wait: args.open_transactions_wait,
+        groups: !args.no_groups,
     };
     let progress = |offsets| {
         let totals = Totals {
@@ -92,7 +99,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 
 impl Report for BackupReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(
+        write!(
             out,
             "snapshot {} of {}: {} in {}",
             self.snapshot,
@@ -100,6 +107,10 @@ impl Report for BackupReport {
             human::counted(self.topics as u64, "topic"),
             human::counted(self.partitions as u64, "partition"),
         )?;
+        match self.groups {
+            Some(groups) => writeln!(out, ", {}", human::counted(groups as u64, "consumer group"))?,
+            None => writeln!(out)?,
+        }
         let duration = human::duration(Duration::from_secs_f64(self.seconds));
         if self.records == 0 && self.segments == 0 {
             return writeln!(out, "nothing new to add ({duration})");

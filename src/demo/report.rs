@@ -67,10 +67,12 @@ impl Step {
         match self {
             // The embedded broker has no topic configurations to tell.
             Step::BackedUp(report) => {
-                let findings = report
-                    .findings
-                    .iter()
-                    .filter(|finding| !matches!(finding, Finding::ConfigUnknown { .. }));
+                let findings = report.findings.iter().filter(|finding| {
+                    !matches!(
+                        finding,
+                        Finding::ConfigUnknown { .. } | Finding::GroupsUnknown { .. }
+                    )
+                });
                 findings.map(Finding::to_string).collect()
             }
             Step::Verified(report) => report.findings.iter().map(ToString::to_string).collect(),

@@ -154,6 +154,7 @@ impl Demo<'_> {
             block_bytes: BlockSize::default().bytes() as usize,
             segment_bytes: SegmentSize::default().bytes(),
             open_transactions_wait: Duration::ZERO,
+            groups: true,
         };
         let context = self.context;
         let progress = |offsets| {

@@ -213,6 +213,8 @@ impl ClientSettings {
     pub(super) fn coordinators(&self) -> ClientConfig {
         let mut config = self.admin();
         config.set("group.id", "kbk");
+        // Any broker may be a coordinator. Connected when first needed, one was often waited for a whole second.
+        config.set("enable.sparse.connections", "false");
         config
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod consume;
+pub(crate) mod groups;
 pub(crate) mod offset_map;
 pub(crate) mod process;
 pub(crate) mod produce;

@@ -1,0 +1,193 @@
+//! The consumer groups of the cluster and what they have committed, asked before the partitions' ends.
+//!
+//! So a committed offset is not beyond the records that are then backed up. All groups are taken, whatever the choice of topics: what a
+//! group has read elsewhere is a part of where it stood.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kbk_format::repo::{FoundGroups, GroupState, GroupTopic, Hex, Id, TopicNameError};
+
+use super::plan::Finding;
+use super::survey::SurveyError;
+use crate::kafka::{Admin, CommittedTopic, GroupListing, KafkaError, TopicDescription};
+
+/// Groups that restores keep their own progress in.
+const OWN: &str = "kbk-restore-";
+
+/// Where brokers keep what groups commit.
+const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// What the cluster told of its groups.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SurveyedGroups {
+    /// `None` where they were not asked for, or not told.
+    pub(super) found: Option<FoundGroups>,
+    pub(super) finding: Option<Finding>,
+}
+
+/// Asks for all groups. `topics` are all of the cluster.
+///
+/// A cluster that does not tell is a finding, as it is for configurations: records are worth more. An answer that may lack
+/// groups because a broker is away is an error: nobody would notice that the snapshot has fewer.
+pub(super) fn ask(
+    admin: &Admin,
+    topics: &[TopicDescription],
+) -> Result<SurveyedGroups, SurveyError> {
+    match find(admin, topics) {
+        Err(SurveyError::Kafka(error)) if error.is_denied() || error.is_unsupported() => {
+            Ok(unknown(error.to_string()))
+        }
+        answer => answer,
+    }
+}
+
+fn unknown(cause: String) -> SurveyedGroups {
+    SurveyedGroups {
+        found: None,
+        finding: Some(Finding::GroupsUnknown { cause }),
+    }
+}
+
+fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, SurveyError> {
+    let taken_at = Timestamp::now();
+    wait_for_leaders(admin, topics)?;
+    let mut listed = admin.list_groups()?;
+    let shows_all = admin.may_describe_cluster()?;
+    if listed.is_empty() && !shows_all {
+        let cause = "brokers show none to a principal without DESCRIBE on CLUSTER kafka-cluster or on any GROUP";
+        return Ok(unknown(cause.to_owned()));
+    }
+    listed.retain(|group| !group.group.starts_with(OWN));
+    let groups = with_offsets(admin, listed, topics)?;
+    let finding = (!shows_all).then_some(Finding::GroupsHidden {
+        groups: groups.len(),
+    });
+    Ok(SurveyedGroups {
+        found: Some(FoundGroups {
+            taken_at,
+            groups: groups.into(),
+        }),
+        finding,
+    })
+}
+
+/// The groups of an offsets partition without a leader are listed by no broker, and no broker says so.
+fn wait_for_leaders(admin: &Admin, topics: &[TopicDescription]) -> Result<(), KafkaError> {
+    const PATIENCE: Duration = Duration::from_secs(15);
+    const LOOK_AGAIN: Duration = Duration::from_millis(500);
+    let started = Instant::now();
+    let mut leaderless = leaderless(topics);
+    while let Some(partition) = leaderless {
+        if started.elapsed() >= PATIENCE {
+            return Err(KafkaError::Other {
+                doing: format!("read the consumer groups of {OFFSETS_TOPIC}/{partition}"),
+                cause: "the partition has no leader; bring its brokers back, or leave the groups to a later backup with --no-groups"
+                    .to_owned(),
+            });
+        }
+        std::thread::sleep(LOOK_AGAIN);
+        leaderless = self::leaderless(&admin.describe_topics(Some(&[OFFSETS_TOPIC.to_owned()]))?);
+    }
+    Ok(())
+}
+
+fn leaderless(topics: &[TopicDescription]) -> Option<i32> {
+    let topic = topics.iter().find(|topic| topic.name == OFFSETS_TOPIC)?;
+    let partition = topic.partitions.iter().find(|p| p.leader < 0)?;
+    Some(partition.id)
+}
+
+fn with_offsets(
+    admin: &Admin,
+    listed: Vec<GroupListing>,
+    topics: &[TopicDescription],
+) -> Result<Vec<GroupState>, SurveyError> {
+    let names: Vec<&str> = listed.iter().map(|group| group.group.as_str()).collect();
+    let committed = admin.committed_offsets(&names)?;
+    let gone = gone(admin, &names, &committed)?;
+    let ids = topics
+        .iter()
+        .map(|topic| (topic.name.as_str(), Hex(topic.topic_id)))
+        .collect();
+    let mut groups = Vec::with_capacity(listed.len());
+    for (listed, committed) in listed.into_iter().zip(committed) {
+        let Some(committed) = committed.filter(|_| !gone.contains(&listed.group)) else {
+            continue;
+        };
+        groups.push(GroupState {
+            group: listed.group,
+            r#type: listed.r#type,
+            state: listed.state,
+            topics: group_topics(committed, &ids)?,
+        });
+    }
+    Ok(groups)
+}
+
+/// Groups without offsets that have vanished since they were listed: asked for offsets, brokers do not tell them from those that
+/// have committed nothing.
+fn gone(
+    admin: &Admin,
+    names: &[&str],
+    committed: &[Option<Vec<CommittedTopic>>],
+) -> Result<HashSet<String>, KafkaError> {
+    let empty =
+        |committed: &Option<Vec<CommittedTopic>>| committed.as_ref().is_some_and(Vec::is_empty);
+    let doubtful: Vec<&str> = names
+        .iter()
+        .zip(committed)
+        .filter(|(_, committed)| empty(committed))
+        .map(|(name, _)| *name)
+        .collect();
+    let described = admin.describe_groups(&doubtful)?;
+    let gone = doubtful.iter().zip(described);
+    Ok(gone
+        .filter(|(_, described)| described.is_none())
+        .map(|(name, _)| (*name).to_owned())
+        .collect())
+}
+
+fn group_topics(
+    committed: Vec<CommittedTopic>,
+    ids: &HashMap<&str, Id>,
+) -> Result<Vec<GroupTopic>, TopicNameError> {
+    let topic = |CommittedTopic { topic, partitions }| {
+        Ok(GroupTopic {
+            topic_id: ids.get(topic.as_str()).copied().unwrap_or(Id::ZERO),
+            topic: topic.parse()?,
+            partitions,
+        })
+    };
+    committed.into_iter().map(topic).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::PartitionDescription;
+
+    fn topic(name: &str, leaders: &[i32]) -> TopicDescription {
+        let partition = |(id, leader): (i32, &i32)| PartitionDescription {
+            id,
+            leader: *leader,
+            replicas: Vec::new(),
+        };
+        TopicDescription {
+            name: name.to_owned(),
+            topic_id: [0; 16],
+            internal: true,
+            partitions: (0..).zip(leaders).map(partition).collect(),
+            replication_factor: 1,
+        }
+    }
+
+    #[test]
+    fn an_offsets_partition_without_a_leader_hides_groups() {
+        assert_eq!(leaderless(&[topic("orders", &[-1])]), None);
+        assert_eq!(leaderless(&[topic(OFFSETS_TOPIC, &[1, 2])]), None);
+        let hidden = [topic("orders", &[1]), topic(OFFSETS_TOPIC, &[1, -1, 1])];
+        assert_eq!(leaderless(&hidden), Some(1));
+    }
+}

@@ -1,0 +1,400 @@
+//! A backup saves how far every consumer group had read, exactly; and never fewer groups without a word.
+
+use std::fs;
+
+use kbk::kafka::{Admin, ClientSettings, CommittedTopic, GroupOffsets};
+use kbk_format::repo::CommittedOffset;
+use serde_json::{Value, json};
+
+use crate::support::broker::{Broker, free_port};
+use crate::support::groups::{Member, commit, committed, delete};
+use crate::support::process::{Finished, run};
+use crate::support::produce::produce;
+use crate::support::record::Message;
+use crate::support::repo::Repo;
+use crate::support::{samples, topics, wait};
+
+fn topic_with_records(broker: &Broker, name: &str, partitions: i32) -> String {
+    let topic = topics::unique(name);
+    topics::create(broker, &topic, partitions, &[]);
+    let records: Vec<Message> = samples::mixed(1).take(20).collect();
+    for partition in 0..partitions {
+        produce(broker, "none", (&topic, partition), &records);
+    }
+    topic
+}
+
+fn backup(repo: &Repo, broker: &Broker, topic: &str, words: &[&str]) -> Value {
+    let words = [&["--topic", topic], words].concat();
+    run(&mut repo.backup(broker, &words)).expect_code(0).json()
+}
+
+/// The member `groups` of a snapshot.
+fn saved(repo: &Repo, sequence: u64) -> Value {
+    let snapshot = fs::read(repo.snapshot(sequence)).expect("the snapshot is there");
+    let snapshot: Value = serde_json::from_slice(&snapshot).expect("JSON");
+    snapshot["groups"].clone()
+}
+
+/// A group as it is saved.
+fn group(saved: &Value, name: &str) -> Option<Value> {
+    let groups = saved["groups"].as_array().expect("an array");
+    groups.iter().find(|group| group["group"] == name).cloned()
+}
+
+/// The saved offsets of a group's only topic, without their leader epochs.
+fn offsets(group: &Value) -> Vec<(i64, i64, String)> {
+    assert_eq!(
+        group["topics"].as_array().map(Vec::len),
+        Some(1),
+        "{group:#}"
+    );
+    let partitions = group["topics"][0]["partitions"].as_array();
+    let number = |value: &Value| value.as_i64().expect("a number");
+    let row = |row: &Value| {
+        let metadata = row["metadata"].as_str().expect("a string").to_owned();
+        (number(&row["partition"]), number(&row["offset"]), metadata)
+    };
+    partitions.expect("an array").iter().map(row).collect()
+}
+
+#[test]
+fn what_groups_have_committed_is_saved_exactly_whatever_the_choice_of_topics() {
+    let broker = Broker::shared();
+    let topic = topic_with_records(broker, "read", 3);
+    let other = topic_with_records(broker, "other", 1);
+    let [classic, modern, simple] = ["classic", "modern", "simple"].map(topics::unique);
+    let mut members = Vec::new();
+    for (protocol, group) in [("classic", &classic), ("consumer", &modern)] {
+        let member = Member::join(broker, protocol, group, &topic);
+        member.read(60);
+        members.push(member);
+    }
+    let strange = "größe \"1\"\n\t{}";
+    commit(
+        broker,
+        &simple,
+        &[
+            (&topic, 2, 9_000_000_000_000_000_000, strange),
+            (&topic, 0, 0, ""),
+        ],
+    );
+
+    let repo = Repo::new();
+    let report = backup(&repo, broker, &other, &[]);
+    assert!(report["groups"].as_u64() >= Some(3), "{report:#}");
+    assert_eq!(report["findings"], json!([]));
+    let saved = saved(&repo, 1);
+    assert_eq!(saved["seen"], 1);
+    for (name, kind) in [(&classic, "Classic"), (&modern, "Consumer")] {
+        let group = group(&saved, name).expect("the group is saved");
+        assert_eq!(
+            (&group["type"], &group["state"]),
+            (&json!(kind), &json!("Stable"))
+        );
+        let all = [0, 1, 2].map(|partition| (partition, 20, String::new()));
+        assert_eq!(offsets(&group), all);
+        let epochs = group["topics"][0]["partitions"]
+            .as_array()
+            .expect("an array");
+        assert!(
+            epochs.iter().all(|row| row["leader_epoch"] == 0),
+            "{group:#}"
+        );
+        let id = group["topics"][0]["topic_id"].as_str().expect("a string");
+        assert!(id.len() == 32 && id != "0".repeat(32), "{id}");
+    }
+    let group = group(&saved, &simple).expect("the group is saved");
+    let expected = [
+        (0, 0, String::new()),
+        (2, 9_000_000_000_000_000_000, strange.to_owned()),
+    ];
+    assert_eq!(offsets(&group), expected);
+    assert_eq!(
+        group["topics"][0]["partitions"][0]["leader_epoch"],
+        json!(null)
+    );
+    let truth = committed(broker, &simple, &[(&topic, 0), (&topic, 1), (&topic, 2)]);
+    assert_eq!(truth[1].0, None);
+    assert_eq!(truth[2], (Some(expected[1].1), expected[1].2.clone()));
+
+    repo.verify();
+    let by_spec = repo.verify_by_spec();
+    assert_eq!(by_spec["groups"], report["groups"]);
+    drop(members);
+}
+
+#[test]
+fn groups_are_carried_over_until_a_backup_asks_again() {
+    let broker = Broker::shared();
+    let topic = topic_with_records(broker, "carried", 1);
+    let name = topics::unique("moving");
+    let own = topics::unique("kbk-restore");
+    let repo = Repo::new();
+    let none = backup(&repo, broker, &topic, &["--no-groups"]);
+    assert_eq!(
+        (&none["groups"], saved(&repo, 1)),
+        (&json!(null), json!(null))
+    );
+
+    commit(broker, &name, &[(&topic, 0, 5, "five")]);
+    commit(broker, &own, &[(&topic, 0, 5, "the progress of a restore")]);
+    backup(&repo, broker, &topic, &[]);
+    commit(broker, &name, &[(&topic, 0, 12, "twelve")]);
+    backup(&repo, broker, &topic, &["--no-groups"]);
+    assert_eq!(saved(&repo, 3), saved(&repo, 2));
+    backup(&repo, broker, &topic, &[]);
+    delete(broker, &name);
+    backup(&repo, broker, &topic, &[]);
+    repo.verify();
+    repo.verify_by_spec();
+
+    for (sequence, seen, expected) in [
+        (2, 2, Some((0, 5, "five".to_owned()))),
+        (3, 2, Some((0, 5, "five".to_owned()))),
+        (4, 4, Some((0, 12, "twelve".to_owned()))),
+        (5, 5, None),
+    ] {
+        let saved = saved(&repo, sequence);
+        assert_eq!(saved["seen"], seen);
+        let found = group(&saved, &name).map(|group| offsets(&group).remove(0));
+        assert_eq!(found, expected, "snapshot {sequence}");
+        assert_eq!(group(&saved, &own), None, "kbk's own");
+    }
+
+    let words = [
+        "groups",
+        "list",
+        "--json",
+        "--snapshot",
+        "4",
+        "--group",
+        &name,
+    ];
+    let listed = run(&mut repo.kbk(&words)).expect_code(0).json();
+    let offset = &listed["groups"][0]["offsets"][0];
+    assert_eq!(
+        (&offset["offset"], &offset["metadata"]),
+        (&json!(12), &json!("twelve"))
+    );
+    assert_eq!(offset["stored_end_offset"], 20);
+    assert_eq!(offset["behind"], json!({ "records": 8, "at_most": false }));
+}
+
+fn admin(broker: &Broker) -> Admin {
+    let settings = ClientSettings::new(Some(broker.bootstrap()), None, &[]);
+    Admin::connect(&settings.expect("settings")).expect("the broker answers")
+}
+
+fn to_commit(topic: &str, partition: i32, offset: i64, metadata: &str) -> CommittedTopic {
+    CommittedTopic {
+        topic: topic.to_owned(),
+        partitions: vec![CommittedOffset {
+            partition,
+            offset,
+            leader_epoch: None,
+            metadata: metadata.to_owned(),
+        }],
+    }
+}
+
+#[test]
+fn offsets_are_committed_and_deleted_in_the_place_of_groups_without_members() {
+    let broker = Broker::shared();
+    let topic = topic_with_records(broker, "altered", 3);
+    let admin = admin(broker);
+    let names: Vec<String> = (0..40)
+        .map(|n| topics::unique(&format!("made-{n}")))
+        .collect();
+    let group = |(number, name): (i64, &String)| GroupOffsets {
+        group: name.clone(),
+        topics: vec![to_commit(&topic, 1, number, "größe\u{0}!")],
+    };
+    let groups: Vec<GroupOffsets> = (0..).zip(&names).map(group).collect();
+    admin.commit_offsets(&groups).expect("committed");
+    for (number, name) in (0..).zip(&names) {
+        let found = committed(broker, name, &[(&topic, 1), (&topic, 0)]);
+        assert_eq!(found[0], (Some(number), "größe\u{0}!".to_owned()));
+        assert_eq!(found[1].0, None);
+    }
+    let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+    let found = admin.committed_offsets(&asked).expect("asked");
+    let expected = groups.iter().map(|group| Some(group.topics.clone()));
+    assert!(found.into_iter().eq(expected));
+
+    commit(broker, &names[0], &[(&topic, 2, 7, "stays")]);
+    let partitions = [(topic.clone(), 1)];
+    admin
+        .delete_offsets(&names[0], &partitions)
+        .expect("deleted");
+    let left = committed(broker, &names[0], &[(&topic, 1), (&topic, 2)]);
+    assert_eq!(left, [(None, String::new()), (Some(7), "stays".to_owned())]);
+
+    admin.delete_groups(&asked[1..]).expect("deleted");
+    admin.delete_groups(&asked[1..]).expect("deleted already");
+    let described = admin.describe_groups(&asked).expect("described");
+    let first = described[0].as_ref().expect("it is there");
+    assert_eq!((first.state.as_deref(), first.members), (Some("Empty"), 0));
+    assert!(described[1..].iter().all(Option::is_none), "{described:?}");
+    let listed = admin.list_groups().expect("listed");
+    let is_listed = |name: &str| listed.iter().any(|listed| listed.group == name);
+    assert!(is_listed(&names[0]) && !is_listed(&names[1]));
+}
+
+#[test]
+fn groups_with_members_are_left_alone() {
+    let broker = Broker::shared();
+    let topic = topic_with_records(broker, "busy", 1);
+    let admin = admin(broker);
+    for protocol in ["classic", "consumer"] {
+        let name = topics::unique(protocol);
+        let member = Member::join(broker, protocol, &name, &topic);
+        member.read(20);
+        let described = admin
+            .describe_groups(&[&name])
+            .expect("described")
+            .remove(0);
+        let described = described.expect("it is there");
+        assert_eq!(
+            (described.state.as_deref(), described.members),
+            (Some("Stable"), 1)
+        );
+
+        let change = GroupOffsets {
+            group: name.clone(),
+            topics: vec![to_commit(&topic, 0, 3, "")],
+        };
+        let error = admin
+            .commit_offsets(&[change])
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            error.contains(&format!("commit the offsets of group {name}")),
+            "{error}"
+        );
+        let error = admin
+            .delete_groups(&[&name])
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            error.contains(&name) && error.contains("NON_EMPTY_GROUP"),
+            "{error}"
+        );
+        let error = admin.delete_offsets(&name, &[(topic.clone(), 0)]);
+        let error = error.expect_err("refused").to_string();
+        assert!(
+            error.contains(&name) && error.contains("GROUP_SUBSCRIBED_TO_TOPIC"),
+            "{error}"
+        );
+        assert_eq!(committed(broker, &name, &[(&topic, 0)])[0].0, Some(20));
+        drop(member);
+        wait::until("the member to leave", || {
+            let described = admin
+                .describe_groups(&[&name])
+                .expect("described")
+                .remove(0)?;
+            (described.members == 0).then_some(())
+        });
+    }
+}
+
+/// A broker with permissions: everything to who comes without a password, to `limited` what it is granted.
+struct Guarded {
+    broker: Broker,
+    bootstrap: String,
+}
+
+impl Guarded {
+    fn start() -> Self {
+        let bootstrap = format!("127.0.0.1:{}", free_port());
+        let listener = format!("SASL_PLAINTEXT://{bootstrap}");
+        let login =
+            "org.apache.kafka.common.security.plain.PlainLoginModule required user_limited=\"x\";";
+        let broker = Broker::start(&[
+            ("listeners", &listener),
+            ("advertised.listeners", &listener),
+            ("sasl.enabled.mechanisms", "PLAIN"),
+            ("listener.name.sasl_plaintext.plain.sasl.jaas.config", login),
+            (
+                "authorizer.class.name",
+                "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            ),
+            ("super.users", "User:ANONYMOUS"),
+        ]);
+        Self { broker, bootstrap }
+    }
+
+    fn grant(&self, words: &[&str]) {
+        let words = [&["--add", "--allow-principal", "User:limited"], words].concat();
+        self.broker
+            .tool("org.apache.kafka.tools.AclCommand", &words);
+    }
+
+    fn backup(&self, repo: &Repo) -> Finished {
+        let mut command = repo.kbk(&["backup", "--json", "--topic", "seen", "-b", &self.bootstrap]);
+        for property in [
+            "security.protocol=SASL_PLAINTEXT",
+            "sasl.mechanism=PLAIN",
+            "sasl.username=limited",
+            "sasl.password=x",
+        ] {
+            command.args(["-X", property]);
+        }
+        run(&mut command)
+    }
+}
+
+/// Brokers leave out what a principal may not see, and do not say so.
+#[test]
+fn groups_that_are_hidden_are_told_and_take_no_others_place() {
+    let guarded = Guarded::start();
+    let broker = &guarded.broker;
+    topics::create(broker, "seen", 1, &[]);
+    let records: Vec<Message> = samples::mixed(1).take(5).collect();
+    produce(broker, "none", ("seen", 0), &records);
+    commit(broker, "a-group", &[("seen", 0, 3, "")]);
+    commit(broker, "b-group", &[("seen", 0, 4, "")]);
+    let repo = Repo::new();
+    let all = backup(&repo, broker, "seen", &[]);
+    assert!(all["groups"].as_u64() >= Some(2), "{all:#}");
+
+    guarded.grant(&[
+        "--operation",
+        "Read",
+        "--operation",
+        "DescribeConfigs",
+        "--topic",
+        "seen",
+    ]);
+    let none = guarded.backup(&repo).expect_code(0);
+    assert!(
+        none.stderr.contains("DESCRIBE on CLUSTER kafka-cluster"),
+        "{none:#?}"
+    );
+    assert_eq!(none.json()["findings"][0]["finding"], "groups_unknown");
+    assert_eq!(none.json()["groups"], json!(null));
+    assert_eq!(saved(&repo, 2), saved(&repo, 1));
+
+    guarded.grant(&["--operation", "Describe", "--group", "b-group"]);
+    let some = guarded.backup(&repo).expect_code(0).json();
+    assert_eq!(
+        some["findings"],
+        json!([{ "finding": "groups_hidden", "groups": 1 }])
+    );
+    assert!(group(&saved(&repo, 3), "b-group").is_some());
+
+    guarded.grant(&["--operation", "Describe", "--cluster"]);
+    let denied = guarded.backup(&repo).expect_code(0);
+    let expected = "not allowed to read the committed offsets of group a-group";
+    assert!(denied.stderr.contains(expected), "{denied:#?}");
+    assert!(
+        denied.stderr.contains("DESCRIBE on GROUP a-group"),
+        "{denied:#?}"
+    );
+    assert_eq!(saved(&repo, 4), saved(&repo, 3));
+
+    guarded.grant(&["--operation", "Describe", "--group", "*"]);
+    let all = guarded.backup(&repo).expect_code(0).json();
+    assert_eq!(all["findings"], json!([]));
+    assert!(group(&saved(&repo, 5), "a-group").is_some());
+}
