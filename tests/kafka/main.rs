@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod groups;
+mod groups_restore;
 mod harness;
 mod incremental;
 mod interruption;

@@ -1,0 +1,227 @@
+//! Groups land on the exact record in the restored cluster, refuse to while they are in use, and can be put back.
+
+use serde_json::{Value, json};
+
+use crate::support::broker::Broker;
+use crate::support::groups::{Member, commit, committed};
+use crate::support::process::{kbk, run};
+use crate::support::produce::{Producer, produce};
+use crate::support::record::Message;
+use crate::support::repo::Repo;
+use crate::support::{consume, samples, topics};
+
+/// Forty offsets: ten deleted, ten plain, five of a transaction and its marker, an aborted one of three and its marker, ten plain.
+fn topic_with_gaps(broker: &Broker) -> String {
+    let topic = topics::unique("gaps");
+    topics::create(broker, &topic, 1, &[]);
+    let records: Vec<Message> = samples::mixed(1).take(28).collect();
+    produce(broker, "none", (&topic, 0), &records[..20]);
+    topics::delete_records(broker, (&topic, 0), 10);
+    let producer = Producer::transactional(broker, "none", &topic);
+    producer.begin();
+    records[..5]
+        .iter()
+        .for_each(|record| producer.send(&topic, 0, record));
+    producer.commit();
+    producer.begin();
+    records[..3]
+        .iter()
+        .for_each(|record| producer.send(&topic, 0, record));
+    producer.abort();
+    produce(broker, "none", (&topic, 0), &records[18..]);
+    assert_eq!(consume::offsets(broker, &topic, 0), 10..40);
+    topic
+}
+
+/// Where each group stands, what it keeps beside that, and the offset that is right in a target that has these records alone.
+const CASES: [(&str, i64, &str, i64); 8] = [
+    ("before-the-log-start", 3, "", 0),
+    ("on-the-first", 10, "", 0),
+    ("on-a-record", 33, "größe \"1\"", 18),
+    ("on-a-marker", 25, "", 15),
+    ("on-an-aborted-record", 27, "aborted", 15),
+    ("behind-a-gap", 30, "", 15),
+    ("on-the-last", 39, "", 24),
+    ("at-the-end", 40, "end", 25),
+];
+
+#[test]
+fn each_group_lands_on_its_record_and_is_put_back() {
+    let broker = Broker::shared();
+    let topic = topic_with_gaps(broker);
+    let group = |name: &str| format!("{topic}-{name}");
+    for (name, offset, metadata, _) in CASES {
+        commit(broker, &group(name), &[(&topic, 0, offset, metadata)]);
+    }
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let target = topics::unique("gaps-restored");
+    repo.restore_as(broker, &[(&topic, &target)]);
+    // One of them stands somewhere in the target already.
+    commit(broker, &group("on-a-record"), &[(&target, 0, 7, "before")]);
+
+    let pattern = format!("{topic}-*");
+    let words = [
+        "groups",
+        "restore",
+        "--json",
+        "-b",
+        broker.bootstrap(),
+        "--group",
+        &pattern,
+    ];
+    let dry = run(repo.kbk(&words).arg("--dry-run")).expect_code(0).json();
+    assert_eq!(dry["change"], Value::Null);
+    assert_eq!(
+        now(broker, &group("at-the-end"), &target),
+        (None, String::new()),
+        "nothing is committed"
+    );
+    let report = run(&mut repo.kbk(&words)).expect_code(0).json();
+    assert_eq!(report["groups"], dry["groups"], "the plan is what is done");
+    for (name, _, metadata, expected) in CASES {
+        let found = now(broker, &group(name), &target);
+        assert_eq!(found, (Some(expected), metadata.to_owned()), "{name}");
+        // It stands where the source stood: on the same record, or at the end.
+        let source = consume::read_all(broker, &topic, 0);
+        let next = source
+            .iter()
+            .find(|record| record.offset >= offset_of(name));
+        let there = consume::read_all(broker, &target, 0);
+        let there = there.iter().find(|record| record.offset >= expected);
+        assert_eq!(
+            next.map(|record| &record.message),
+            there.map(|record| &record.message),
+            "{name}"
+        );
+    }
+
+    // The same by Kafka's own tool, from the CSV.
+    let csv = run(&mut repo.kbk(&["groups", "map", "--csv", "--group", &pattern]))
+        .expect_code(0)
+        .stdout;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &csv).expect("written");
+    let path = file.path().to_str().expect("UTF-8");
+    let printed = broker.tool(
+        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        &[
+            "--all-groups",
+            "--reset-offsets",
+            "--from-file",
+            path,
+            "--dry-run",
+        ],
+    );
+    for (name, _, _, expected) in CASES {
+        let line = printed
+            .lines()
+            .find(|line| line.contains(&group(name)) && line.contains(&target));
+        let line = line.unwrap_or_else(|| panic!("{name} is not in {printed}"));
+        assert!(
+            line.split_whitespace()
+                .any(|word| word == expected.to_string()),
+            "{line}"
+        );
+    }
+
+    let words = ["groups", "rollback", "--json", "-b", broker.bootstrap()];
+    run(repo.kbk(&words).arg("--dry-run")).expect_code(0);
+    assert_eq!(
+        now(broker, &group("at-the-end"), &target).0,
+        Some(25),
+        "a dry run changes nothing"
+    );
+    for _ in 0..2 {
+        run(&mut repo.kbk(&words)).expect_code(0);
+        for (name, offset, metadata, _) in CASES {
+            let before = match name {
+                "on-a-record" => (Some(7), "before".to_owned()),
+                _ => (None, String::new()),
+            };
+            assert_eq!(now(broker, &group(name), &target), before, "{name}");
+            let elsewhere = now(broker, &group(name), &topic);
+            assert_eq!(
+                elsewhere,
+                (Some(offset), metadata.to_owned()),
+                "{name}: other topics stay"
+            );
+        }
+    }
+}
+
+fn offset_of(name: &str) -> i64 {
+    let case = CASES.iter().find(|(case, ..)| *case == name);
+    case.expect("one of them").1
+}
+
+fn now(broker: &Broker, group: &str, topic: &str) -> (Option<i64>, String) {
+    committed(broker, group, &[(topic, 0)]).remove(0)
+}
+
+#[test]
+fn groups_come_with_the_records_unless_they_are_in_use() {
+    let broker = Broker::shared();
+    let topic = topic_with_gaps(broker);
+    let group = topics::unique("used");
+    commit(broker, &group, &[(&topic, 0, 33, "here")]);
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let target = topics::unique("used-restored");
+    let map = format!("{topic}={target}");
+    let words = ["--topic", &topic, "--map", &map, "--groups", &group];
+
+    let member = Member::join(broker, "classic", &group, &topic);
+    member.read(1);
+    let refused = run(&mut repo.restore(broker, &words)).expect_code(1);
+    assert!(
+        refused
+            .stderr
+            .contains(&format!("group {group} has 1 members")),
+        "{refused:#?}"
+    );
+    assert_eq!(
+        consume::partitions(broker, &target),
+        0,
+        "nothing is written"
+    );
+    drop(member);
+
+    let report = run(&mut repo.restore(broker, &words)).expect_code(0).json();
+    let offset = &report["groups"]["groups"][0]["offsets"][0];
+    assert_eq!(offset["target"]["offset"], 18, "{report}");
+    assert_eq!(now(broker, &group, &target), (Some(18), "here".to_owned()));
+
+    // Where the records of one partition are, as a person asks.
+    let words = [
+        "groups",
+        "map",
+        "--json",
+        &format!("{topic}/0"),
+        "39",
+        "25",
+        "40",
+    ];
+    let map = run(&mut repo.kbk(&words)).expect_code(0).json();
+    let lands = |at: usize| {
+        (
+            map["offsets"][at]["target"]["offset"].clone(),
+            map["offsets"][at]["target"]["lands"].clone(),
+        )
+    };
+    assert_eq!(lands(0), (json!(24), json!("on_record")));
+    assert_eq!(lands(1), (json!(15), json!("on_next")));
+    assert_eq!(lands(2), (json!(25), json!("at_end")));
+
+    let unknown = repo
+        .kbk(&["groups", "map", "--restore", "no-such-restore"])
+        .arg("--json")
+        .output();
+    let unknown = String::from_utf8_lossy(&unknown.expect("it runs").stderr).into_owned();
+    assert!(
+        unknown.contains("there is no restore no-such-restore"),
+        "{unknown}"
+    );
+    let nothing = run(&mut kbk(["groups", "map"])).stderr;
+    assert!(nothing.contains("--repo"), "{nothing}");
+}
