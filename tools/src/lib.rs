@@ -39,7 +39,8 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | choose records, and see what will be read | [`Selection`], [`PartitionPlan`] |
+//! | choose records, and see what will be read | [`Selection`], [`PartitionPlan`], [`Needs`] |
+//! | know where a time begins, as Kafka means it | [`offset_for_time`] |
 //! | read them | [`PartitionReader`], [`Batch`] |
 //! | prove a repository | [`verify`], [`Finding`] |
 //! | list what it holds | [`listing`] |
@@ -48,6 +49,8 @@
 pub mod finding;
 pub mod inspect;
 pub mod listing;
+mod needs;
+mod offset_for_time;
 mod plan;
 mod reader;
 mod runs;
@@ -55,6 +58,8 @@ mod select;
 pub mod verify;
 
 pub use finding::{Finding, Kind, Offsets, Severity};
+pub use needs::Needs;
+pub use offset_for_time::offset_for_time;
 pub use plan::PartitionPlan;
 pub use reader::{Batch, PartitionReader};
 pub use select::Selection;
