@@ -8,13 +8,16 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::error::CliError;
+use super::partitions::PartitionSet;
 use super::pattern::{NamePattern, TopicSelection};
 use super::repo_url::RepoUrl;
+use super::time::TimeArg;
 use crate::kafka::ClientSettings;
 
 const GLOBAL: &str = "Global options";
 const KAFKA: &str = "Kafka options";
 const TOPICS: &str = "Topic choice";
+const RECORDS: &str = "Record choice";
 
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default)]
@@ -178,5 +181,52 @@ impl TopicArgs {
     /// The choice that they make together.
     pub fn selection(&self) -> TopicSelection {
         TopicSelection::new(self.topic.clone(), self.exclude.clone())
+    }
+}
+
+/// Which of the topics' records. What is given holds together: a record must pass all of it.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ChoiceArgs {
+    /// Only these partitions of each topic: numbers and ranges of them
+    #[arg(long, value_name = "LIST", help_heading = RECORDS)]
+    pub partition: Option<PartitionSet>,
+
+    /// Only records with this timestamp or a later one
+    #[arg(long, value_name = "TIME", help_heading = RECORDS)]
+    pub since: Option<TimeArg>,
+
+    /// Only records with this timestamp or an earlier one, wherever they stand in the partition
+    #[arg(long, value_name = "TIME", help_heading = RECORDS)]
+    pub until: Option<TimeArg>,
+
+    /// From Kafka's offset for this time on: each partition begins with its first record of this timestamp or a later one, and
+    /// has everything behind it, older records that came late too. (--since looks at every record's own timestamp)
+    #[arg(long, value_name = "TIME", help_heading = RECORDS)]
+    pub since_offset_of: Option<TimeArg>,
+
+    /// Up to Kafka's offset for this time: each partition ends in front of its first record of this timestamp or a later one,
+    /// and older records that came late, behind it, are left out. (--until has them)
+    #[arg(long, value_name = "TIME", help_heading = RECORDS)]
+    pub until_offset_of: Option<TimeArg>,
+
+    /// Only the offsets that a CSV file names: lines `topic,partition,from,to`, without `to` itself; either may be empty
+    #[arg(
+        long, value_name = "FILE", help_heading = RECORDS,
+        conflicts_with_all = ["topic", "exclude", "partition"]
+    )]
+    pub offsets: Option<PathBuf>,
+}
+
+impl ChoiceArgs {
+    /// The times that were given.
+    pub fn times(&self) -> impl Iterator<Item = &TimeArg> {
+        [
+            &self.since,
+            &self.until,
+            &self.since_offset_of,
+            &self.until_offset_of,
+        ]
+        .into_iter()
+        .flatten()
     }
 }

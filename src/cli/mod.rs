@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the options of all commands, and groups of options | `args` |
 //! | the options of one command | [`crate::commands`] |
-//! | how a word becomes a value | `compression`, `offset`, `pattern`, `repo_url`, `size`, `snapshot`, `time`, `topic` |
+//! | how a word becomes a value | `compression`, `offset`, `offset_ranges`, `partitions`, `pattern`, `repo_url`, `size`, `snapshot`, `time`, `topic` |
 //! | the configuration file | `config` |
 //! | results on stdout | `output` |
 //! | messages and progress on stderr | `stderr`, `logging`, `progress`, `error` |
@@ -19,7 +19,9 @@ pub mod human;
 mod logging;
 mod nearest;
 mod offset;
+mod offset_ranges;
 mod output;
+mod partitions;
 mod pattern;
 mod progress;
 mod repo_url;
@@ -36,20 +38,24 @@ use std::process::ExitCode;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
 use tokio::runtime::Runtime;
 
-pub use self::args::{ColorWhen, GlobalArgs, KafkaArgs, LogFormat, Property, TopicArgs};
+pub use self::args::{
+    ChoiceArgs, ColorWhen, GlobalArgs, KafkaArgs, LogFormat, Property, TopicArgs,
+};
 pub use self::config::{Config, ConfigError};
 pub use self::context::Context;
 pub use self::error::CliError;
 pub use self::exit::{Exit, Outcome};
 pub use self::offset::OffsetArg;
+pub use self::offset_ranges::{OffsetRange, OffsetRanges};
 pub use self::output::{Column, Lines, Output, Report, Table};
+pub use self::partitions::PartitionSet;
 pub use self::pattern::{NamePattern, SelectError, TopicSelection, select_groups};
 pub use self::progress::{PartitionProgress, Progress, Totals};
 pub use self::repo_url::RepoUrl;
 pub use self::signals::Cancel;
 pub use self::size::{BlockSize, SegmentSize};
 pub use self::snapshot::{SnapshotArg, SnapshotsArg};
-pub use self::time::{TimeArg, time_range};
+pub use self::time::{TimeArg, offset_times, time_range};
 pub use self::topic::{TopicMapping, TopicName, TopicPlace, map_topics};
 pub use kbk_format::Compression;
 

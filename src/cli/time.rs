@@ -84,6 +84,21 @@ pub fn time_range(
     Ok(since..=until)
 }
 
+/// The smallest timestamps that reach two moments, of which the first must not be later.
+pub fn offset_times(
+    since: Option<&TimeArg>,
+    until: Option<&TimeArg>,
+) -> Result<[Option<i64>; 2], CliError> {
+    let times = [since, until].map(|time| time.map(TimeArg::at_or_after_ms));
+    if let [Some(since), Some(until)] = times
+        && since > until
+    {
+        let message = "--since-offset-of is later than --until-offset-of, so no record can match";
+        return Err(CliError::usage(message).hint("swap them"));
+    }
+    Ok(times)
+}
+
 impl From<Timestamp> for TimeArg {
     fn from(timestamp: Timestamp) -> Self {
         // Rounded down, before 1970 too, where dividing would round towards zero.

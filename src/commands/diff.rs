@@ -6,8 +6,8 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::cli::{
-    CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table, TimeArg, TopicArgs,
-    TopicMapping, human, map_topics, time_range,
+    ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table,
+    TopicArgs, TopicMapping, human, map_topics,
 };
 use crate::restore::{self, Obstacle, Options, PartitionProof, RestorePlan, Target};
 
@@ -32,6 +32,10 @@ pub struct Args {
     #[command(flatten)]
     pub topics: TopicArgs,
 
+    /// Which of their records are expected to be there.
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+
     /// Compare with a cluster
     #[arg(long, required = true)]
     pub live: bool,
@@ -43,14 +47,6 @@ pub struct Args {
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
-
-    /// Expect only records with this timestamp or a later one
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<TimeArg>,
-
-    /// Expect only records with this timestamp or an earlier one
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<TimeArg>,
 }
 
 /// What was compared, and how it came out.
@@ -62,14 +58,13 @@ struct DiffReport {
 
 /// Compares.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let times = time_range(args.since.as_ref(), args.until.as_ref())?;
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
-    let chosen = super::restore::chosen(&args.topics, &snapshot)?;
+    let (chosen, choice) = super::choice(&args.topics, &args.choice, &snapshot)?;
     let options = Options {
         kafka: args.kafka.settings()?,
         targets: map_topics(&chosen, &args.map)?,
-        times,
+        choice,
         append: true,
         verify: true,
         transactions: false,

@@ -15,8 +15,10 @@ use clap::Subcommand;
 use kbk_format::repo::{PartitionState, Repository, Snapshot, Store, Stored, TopicState};
 
 use crate::cli::{
-    CliError, Context, KafkaArgs, Outcome, SnapshotArg, TimeArg, TopicSelection, human,
+    ChoiceArgs, CliError, Context, KafkaArgs, OffsetRanges, Outcome, SnapshotArg, TimeArg,
+    TopicArgs, TopicSelection, human, offset_times, time_range,
 };
+use crate::restore::Choice;
 
 /// A subcommand with its arguments.
 #[derive(Subcommand, Clone, Debug)]
@@ -57,13 +59,13 @@ impl Command {
 
     /// The times that were given.
     pub fn times(&self) -> impl Iterator<Item = &TimeArg> {
-        let (since, until) = match self {
-            Self::Restore(args) => (&args.since, &args.until),
-            Self::Diff(args) => (&args.since, &args.until),
-            Self::Cat(args) => (&args.since, &args.until),
-            _ => (&None, &None),
+        let times: Vec<&TimeArg> = match self {
+            Self::Restore(args) => args.choice.times().collect(),
+            Self::Diff(args) => args.choice.times().collect(),
+            Self::Cat(args) => args.since.iter().chain(&args.until).collect(),
+            _ => Vec::new(),
         };
-        since.iter().chain(until)
+        times.into_iter()
     }
 
     /// Whether there is something to seal and commit when a signal comes.
@@ -92,6 +94,53 @@ impl Command {
 async fn repository(context: &Context) -> Result<Repository, CliError> {
     let store = Store::open(&context.repo()?.to_string())?;
     Ok(Repository::open(store).await?)
+}
+
+/// Topics of the snapshot by what the user chose; and what of their records.
+fn choice(
+    topics: &TopicArgs,
+    records: &ChoiceArgs,
+    snapshot: &Snapshot,
+) -> Result<(Vec<String>, Choice), CliError> {
+    let times = time_range(records.since.as_ref(), records.until.as_ref())?;
+    let [since_offset_of, until_offset_of] = offset_times(
+        records.since_offset_of.as_ref(),
+        records.until_offset_of.as_ref(),
+    )?;
+    let offsets = records
+        .offsets
+        .as_deref()
+        .map(OffsetRanges::load)
+        .transpose()?;
+    let chosen = match &offsets {
+        Some(offsets) => {
+            for name in offsets.topics() {
+                topic(snapshot, name)?;
+            }
+            offsets.topics().map(str::to_owned).collect()
+        }
+        None => chosen(topics, snapshot)?,
+    };
+    let choice = Choice {
+        times,
+        partitions: records.partition.clone(),
+        since_offset_of,
+        until_offset_of,
+        offsets,
+    };
+    Ok((chosen, choice))
+}
+
+/// Topics of the snapshot that the user's choice covers. One that the cluster has deleted is taken when it is named.
+fn chosen(args: &TopicArgs, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
+    let named = !args.topic.is_empty();
+    let topics = snapshot
+        .topics
+        .iter()
+        .filter(|topic| named || !topic.deleted);
+    Ok(args
+        .selection()
+        .select(topics.map(|topic| (&*topic.name, topic.internal)))?)
 }
 
 /// The snapshot that is meant.

@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 use super::groups;
 
 use crate::cli::{
-    CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report, SnapshotArg, Table,
-    TimeArg, TopicArgs, TopicMapping, Totals, human, map_topics, select_groups, time_range,
+    ChoiceArgs, CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report, SnapshotArg,
+    Table, TopicArgs, TopicMapping, Totals, human, map_topics, select_groups,
 };
 use crate::groups::GroupsPlanError;
 use crate::kafka::ClientSettings;
@@ -25,6 +25,7 @@ Examples:
   kbk restore -r /backup/kafka -b broker:9092 --dry-run
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --map orders=orders-restored
   kbk restore -r /backup/kafka -b broker:9092 --until 2026-11-22T10:00:00Z
+  kbk restore -r /backup/kafka -b broker:9092 --topic orders --partition 0,3,5-7 --until-offset-of 2h30m
 
 Missing topics are created with the saved partition count and configuration. Partition, key, value,
 headers and timestamp of every record are kept; offsets are given anew by the cluster.
@@ -42,6 +43,10 @@ pub struct Args {
     #[command(flatten)]
     pub topics: TopicArgs,
 
+    /// Which of their records.
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+
     /// Restore a topic under another name; repeatable
     #[arg(long, value_name = "SOURCE=TARGET")]
     pub map: Vec<TopicMapping>,
@@ -49,14 +54,6 @@ pub struct Args {
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
-
-    /// Only records with this timestamp or a later one
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<TimeArg>,
-
-    /// Only records with this timestamp or an earlier one, wherever they stand in the partition
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<TimeArg>,
 
     /// Print the plan with exact counts and change nothing
     #[arg(long)]
@@ -81,7 +78,8 @@ pub struct Args {
 
     /// Go on with a restore that was stopped or killed; its ID only where several are unfinished
     #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = [
-        "topic", "exclude", "map", "snapshot", "since", "until", "dry_run", "append", "replication_factor",
+        "topic", "exclude", "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "map", "snapshot",
+        "dry_run", "append", "replication_factor",
     ])]
     pub resume: Option<Option<RestoreId>>,
 
@@ -149,12 +147,12 @@ async fn plan(
         let restore = restore::unfinished(repository, name.as_ref()).await?;
         return Ok(restore::plan_rest(repository, restore, kafka, args.verify).await?);
     }
-    let times = time_range(args.since.as_ref(), args.until.as_ref())?;
     let snapshot = super::snapshot(repository, args.snapshot).await?;
+    let (chosen, choice) = super::choice(&args.topics, &args.choice, &snapshot)?;
     let options = Options {
         kafka: kafka.clone(),
-        targets: map_topics(&chosen(&args.topics, &snapshot)?, &args.map)?,
-        times,
+        targets: map_topics(&chosen, &args.map)?,
+        choice,
         append: args.append,
         verify: args.verify,
         transactions: !args.no_transactions,
@@ -228,18 +226,6 @@ fn different(report: &RestoreReport) -> impl Iterator<Item = &PartitionProof> + 
     proofs.filter(|proof| !proof.is_equal())
 }
 
-/// Topics of the snapshot that the user's choice covers. One that the cluster has deleted is restored when it is named.
-pub(super) fn chosen(args: &TopicArgs, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
-    let named = !args.topic.is_empty();
-    let topics = snapshot
-        .topics
-        .iter()
-        .filter(|topic| named || !topic.deleted);
-    Ok(args
-        .selection()
-        .select(topics.map(|topic| (&*topic.name, topic.internal)))?)
-}
-
 /// Prints the plan; what is in the way makes the dry run fail as the restore would.
 fn show(plan: &RestorePlan, context: &Context) -> Result<Outcome, CliError> {
     context.output.report(plan)?;
@@ -264,9 +250,13 @@ impl Report for RestorePlan {
             Column::Left("TOPIC"),
             Column::Left("TARGET"),
             Column::Right("PARTITION"),
+            Column::Right("FROM"),
+            Column::Right("TO"),
             Column::Right("RECORDS"),
             Column::Right("SEGMENTS"),
             Column::Right("STORED"),
+            Column::Right("BLOCKS"),
+            Column::Right("READ"),
         ]);
         for topic in &self.topics {
             for partition in &topic.partitions {
@@ -279,9 +269,13 @@ impl Report for RestorePlan {
                     topic.source.clone(),
                     target(topic),
                     partition.partition.to_string(),
+                    partition.base_offset.to_string(),
+                    partition.end_offset.to_string(),
                     format!("{about}{}", human::count(partition.records)),
                     human::count(partition.segments as u64),
                     human::bytes(partition.stored_bytes),
+                    human::count(partition.blocks),
+                    human::bytes(partition.read_bytes),
                 ]);
             }
         }
@@ -292,11 +286,13 @@ impl Report for RestorePlan {
             .flat_map(|topic| &topic.partitions)
             .map(|partition| partition.records)
             .sum();
+        let choice = self.choice.to_string();
         writeln!(
             out,
-            "{} of snapshot {} would be written",
+            "{} of snapshot {} would be written{}{choice}",
             human::counted(records, "record"),
-            self.snapshot
+            self.snapshot,
+            if choice.is_empty() { "" } else { ": " },
         )
     }
 }

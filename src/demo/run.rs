@@ -215,7 +215,7 @@ impl Demo<'_> {
                 .iter()
                 .map(|(topic, _)| ((*topic).to_owned(), target(topic)))
                 .collect(),
-            times,
+            choice: restore::Choice::of_times(times),
             append: false,
             verify: false,
             transactions: true,

@@ -206,8 +206,8 @@ fn new_restore(
             sha256: plan.snapshot_sha256,
         },
         cluster_id: plan.cluster_id.clone(),
-        min_timestamp: *plan.times.start(),
-        max_timestamp: *plan.times.end(),
+        min_timestamp: *plan.choice.times.start(),
+        max_timestamp: *plan.choice.times.end(),
         producers: if plan.transactions { writers(work) } else { 0 },
         topics: topics.collect::<Result<_, _>>()?,
     })

@@ -11,6 +11,7 @@
 //!
 //! | file | job |
 //! |---|---|
+//! | `choice` | which partitions, offsets and times are meant |
 //! | `plan` | decides everything |
 //! | `preflight` | what would go wrong, all of it at once, before anything is written |
 //! | `config` | which configuration a topic has while it is filled, and afterwards |
@@ -23,6 +24,7 @@
 //! | `proof` | reads the targets back and compares |
 
 mod apply;
+mod choice;
 mod config;
 mod map;
 mod plan;
@@ -34,6 +36,7 @@ mod work;
 mod writer;
 
 pub use apply::{RestoreError, RestoreReport, apply};
+pub use choice::{Choice, ChoiceError};
 pub use plan::{Options, PartitionPlan, PlanError, RestorePlan, Target, TopicPlan, plan};
 pub use preflight::Obstacle;
 pub use proof::{Difference, PartitionProof, ProofError, compare_live};

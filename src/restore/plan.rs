@@ -1,18 +1,17 @@
 //! What a restore will do: topics to create, partitions to read, records to write. Made without changing anything.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use kbk_format::Streams;
 use kbk_format::repo::{
     Digest, Id, PartitionState, Place, RepoError, Repository, Restore, RestoreId, SegmentReader,
     Snapshot, Stored, TopicState,
 };
-use kbk_tools::Selection;
+use kbk_tools::{Needs, Selection};
 use serde::Serialize;
 use tokio::runtime::Handle;
 
+use super::choice::{Choice, ChoiceError};
 use super::config;
 use super::preflight::{self, Obstacle};
 use crate::kafka::{
@@ -29,8 +28,8 @@ pub struct Options {
     pub kafka: ClientSettings,
     /// Target name of each topic of the snapshot that is to be restored.
     pub targets: BTreeMap<String, String>,
-    /// Timestamps of the records to restore, in milliseconds, both inclusive.
-    pub times: RangeInclusive<i64>,
+    /// What of these topics is meant.
+    pub choice: Choice,
     /// Write into topics that hold records already.
     pub append: bool,
     /// Of topics that are created; as saved if `None`.
@@ -57,9 +56,8 @@ pub struct RestorePlan {
     pub(super) snapshot_sha256: Digest,
     /// Kafka's id of the target cluster.
     pub cluster_id: Option<String>,
-    /// Timestamps of the records that are meant, in milliseconds, both inclusive.
-    #[serde(skip)]
-    pub(super) times: RangeInclusive<i64>,
+    /// What of the topics is meant. Where a restore is gone on with, all of it but the times stands in the partitions only.
+    pub choice: Choice,
     /// Whether records are written in transactions.
     pub transactions: bool,
     /// What an earlier run has begun, and this goes on with.
@@ -80,6 +78,8 @@ pub struct TopicPlan {
     pub source: String,
     /// Its id in the backup.
     pub source_topic_id: Id,
+    /// How many partitions it has in the backup, of which [`partitions`](Self::partitions) are restored.
+    pub source_partitions: usize,
     /// Its name in the cluster.
     pub target: String,
     /// How the target comes to be.
@@ -132,8 +132,14 @@ pub struct PartitionPlan {
     pub stored_bytes: u64,
     /// Bytes of their records before compression.
     pub raw_bytes: u64,
+    /// Blocks of these segments to read.
+    pub blocks: u64,
+    /// Bytes of these blocks.
+    pub read_bytes: u64,
     #[serde(skip)]
     pub(super) facts: Facts,
+    #[serde(skip)]
+    pub(super) needs: Needs,
     #[serde(skip)]
     pub(super) read: kbk_tools::PartitionPlan,
 }
@@ -156,6 +162,9 @@ pub enum PlanError {
     /// The cluster.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+    /// The snapshot does not have what is chosen.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
 }
 
 /// The target cluster as far as it matters here.
@@ -178,11 +187,14 @@ pub(super) struct ExistingTopic {
 }
 
 impl ExistingTopic {
+    /// The bounds of a partition, if it is there.
+    pub(super) fn offsets(&self, partition: i32) -> Option<&PartitionOffsets> {
+        self.offsets.get(usize::try_from(partition).ok()?)
+    }
+
     /// Where a partition ends.
     fn end(&self, partition: i32) -> i64 {
-        let offsets = usize::try_from(partition).ok();
-        offsets
-            .and_then(|partition| self.offsets.get(partition))
+        self.offsets(partition)
             .map_or(0, |offsets| offsets.high_watermark)
     }
 
@@ -202,13 +214,18 @@ pub async fn plan(
     snapshot: &Stored<Snapshot>,
     options: &Options,
 ) -> Result<RestorePlan, PlanError> {
+    let sources = options.targets.iter();
+    let sources: Vec<_> = sources
+        .filter_map(|(source, target)| Some((newest_of(snapshot, source)?, target)))
+        .collect();
+    for (topic, _) in &sources {
+        options.choice.check(topic)?;
+    }
     let targets = options.targets.values().cloned().collect();
     let cluster = ask_in_background(&options.kafka, targets, options.groups.clone()).await?;
-    let mut topics = Vec::new();
-    for (source, target) in &options.targets {
-        if let Some(topic) = newest_of(snapshot, source) {
-            topics.push(plan_topic(repository, topic, target, options, &cluster).await?);
-        }
+    let mut topics = Vec::with_capacity(sources.len());
+    for (topic, target) in sources {
+        topics.push(plan_topic(repository, topic, target, options, &cluster).await?);
     }
     let obstacles = preflight::check(&topics, &cluster, options);
     Ok(RestorePlan {
@@ -216,7 +233,7 @@ pub async fn plan(
         snapshot: snapshot.sequence,
         snapshot_sha256: snapshot.sha256,
         cluster_id: cluster.id,
-        times: options.times.clone(),
+        choice: options.choice.clone(),
         transactions: options.transactions,
         begun: None,
         topics,
@@ -310,9 +327,18 @@ async fn plan_topic(
 ) -> Result<TopicPlan, PlanError> {
     let existing = cluster.topics.get(target);
     let mut partitions = Vec::with_capacity(topic.partitions.len());
-    for state in &topic.partitions {
+    let choice = &options.choice;
+    let chosen = topic
+        .partitions
+        .iter()
+        .filter(|state| choice.takes(&topic.name, state.partition));
+    for state in chosen {
         let place = topic.place(state.partition);
-        let mut planned = plan_partition(repository, place, state, &options.times).await?;
+        let selection = Selection {
+            offsets: choice.offsets(repository, &place, state).await?,
+            times: choice.times.clone(),
+        };
+        let mut planned = plan_partition(repository, place, state, selection).await?;
         planned.target_offset = existing.map_or(0, |existing| existing.end(state.partition));
         if options.count {
             planned.count().await?;
@@ -337,6 +363,7 @@ async fn plan_topic(
     Ok(TopicPlan {
         source: topic.name.to_string(),
         source_topic_id: topic.topic_id,
+        source_partitions: topic.partitions.len(),
         target: target.to_owned(),
         max_message_bytes: max_message_bytes(existing, &saved),
         action,
@@ -358,40 +385,42 @@ pub(super) fn max_message_bytes(
     limit.and_then(|limit| limit.parse().ok())
 }
 
-/// What there is of a partition, for a target that is empty and has the same number.
+/// What is meant of a partition, for a target that is empty and has the same number.
 pub(super) async fn plan_partition(
     repository: &Repository,
     place: Place,
     state: &PartitionState,
-    times: &RangeInclusive<i64>,
+    selection: Selection,
 ) -> Result<PartitionPlan, PlanError> {
     let partition = place.partition;
-    let selection = Selection {
-        offsets: state.base_offset..state.end_offset,
-        times: times.clone(),
-    };
+    let (base_offset, end_offset) = (selection.offsets.start, selection.offsets.end);
     let read = kbk_tools::PartitionPlan::new(repository, place, state, selection).await?;
+    let (needs, facts) = look(repository, &read).await?;
     Ok(PartitionPlan {
         partition,
         target_partition: partition,
         target_offset: 0,
-        base_offset: state.base_offset,
-        end_offset: state.end_offset,
-        records: read.max_records(),
-        records_exact: *times == (i64::MIN..=i64::MAX),
+        base_offset,
+        end_offset,
+        records: needs.records,
+        records_exact: needs.cut_blocks == 0,
         segments: read.segments().len(),
         stored_bytes: read.segments().iter().map(|entry| entry.size).sum(),
         raw_bytes: read.segments().iter().map(|entry| entry.raw_bytes).sum(),
-        facts: facts(repository, &read).await?,
+        blocks: needs.blocks,
+        read_bytes: needs.stored_bytes,
+        facts,
+        needs,
         read,
     })
 }
 
 impl PartitionPlan {
-    /// Makes the number of records exact: decodes what a bound in time cuts.
+    /// Makes the number of records exact: decodes the blocks that a bound cuts.
     async fn count(&mut self) -> Result<(), RepoError> {
         if !self.records_exact {
-            self.records = count(self.read.clone()).await?;
+            let cut = self.read.clone().count_cut(&Handle::current()).await?;
+            self.records = self.needs.whole_records + cut;
             self.records_exact = true;
         }
         Ok(())
@@ -399,10 +428,10 @@ impl PartitionPlan {
 }
 
 /// Reads the footer of every segment: a read each, no blocks.
-async fn facts(
+async fn look(
     repository: &Repository,
     read: &kbk_tools::PartitionPlan,
-) -> Result<Facts, RepoError> {
+) -> Result<(Needs, Facts), RepoError> {
     let opened = read
         .segments()
         .iter()
@@ -410,29 +439,35 @@ async fn facts(
     let opened: Vec<_> = opened.collect();
     stream::iter(opened)
         .buffer_unordered(PARALLEL_READS)
-        .try_fold(Facts::default(), |facts, segment| async move {
-            Ok(facts.with(segment.segment().statistics()))
-        })
+        .try_fold(
+            Default::default(),
+            |(sum, facts): (Needs, Facts), opened| {
+                let needs = read.needs(opened.segment());
+                let facts = facts.with(opened.segment().statistics(), &needs);
+                async move { Ok((sum + needs, facts)) }
+            },
+        )
         .await
 }
 
 impl Facts {
-    fn with(self, statistics: &kbk_format::Statistics) -> Facts {
-        let min = statistics.min_timestamp;
+    /// What concerns blocks that are not read does not matter, as far as the index tells blocks apart.
+    fn with(self, statistics: &kbk_format::Statistics, needs: &Needs) -> Facts {
+        let zero = needs.may_have_zero_timestamps;
         Facts {
             max_record_bytes: self.max_record_bytes.max(statistics.max_record_bytes),
-            zero_timestamps: self.zero_timestamps + statistics.zero_timestamp_count,
+            zero_timestamps: self.zero_timestamps
+                + if zero {
+                    statistics.zero_timestamp_count
+                } else {
+                    0
+                },
             null_keys: self.null_keys + statistics.null_key_count,
-            min_timestamp: Some(self.min_timestamp.map_or(min, |before| before.min(min))),
+            min_timestamp: self
+                .min_timestamp
+                .into_iter()
+                .chain(needs.min_timestamp)
+                .min(),
         }
     }
-}
-
-async fn count(read: kbk_tools::PartitionPlan) -> Result<u64, RepoError> {
-    let mut reader = read.read(Streams::Meta, &Handle::current());
-    let mut records = 0;
-    while let Some(batch) = reader.next().await? {
-        records += batch.records().count() as u64;
-    }
-    Ok(records)
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::plan::{Cluster, ExistingTopic, Options, Target, TopicPlan};
+use super::plan::{Cluster, ExistingTopic, Options, PartitionPlan, Target, TopicPlan};
 
 /// Something that is in the way of a restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -180,7 +180,7 @@ fn check_source(topic: &TopicPlan, options: &Options, obstacles: &mut Vec<Obstac
         .iter()
         .map(|partition| partition.facts.zero_timestamps)
         .sum();
-    if records > 0 && options.times.contains(&0) {
+    if records > 0 && options.choice.times.contains(&0) {
         obstacles.push(Obstacle::ZeroTimestamps {
             topic: topic.source.clone(),
             records,
@@ -218,17 +218,20 @@ fn check_existing(
     obstacles: &mut Vec<Obstacle>,
 ) {
     let target = || topic.target.clone();
-    let held = |offsets: &crate::kafka::PartitionOffsets| {
-        offsets.high_watermark.abs_diff(offsets.log_start_offset)
+    let held = |partition: &PartitionPlan| {
+        let offsets = existing.offsets(partition.target_partition);
+        offsets.map_or(0, |offsets| {
+            offsets.high_watermark.abs_diff(offsets.log_start_offset)
+        })
     };
-    let records: u64 = existing.offsets.iter().map(held).sum();
+    let records: u64 = topic.partitions.iter().map(held).sum();
     if records > 0 && !options.append {
         obstacles.push(Obstacle::NotEmpty {
             topic: target(),
             records,
         });
     }
-    let (saved, found) = (topic.partitions.len(), existing.partitions);
+    let (saved, found) = (topic.source_partitions, existing.partitions);
     if saved != found {
         obstacles.push(Obstacle::PartitionCount {
             topic: target(),
@@ -290,7 +293,7 @@ fn check_retention(
     let now = jiff::Timestamp::now().as_millisecond();
     if let Some(oldest) = oldest
         && retention_ms >= 0
-        && oldest.max(*options.times.start()) < now.saturating_sub(retention_ms)
+        && oldest.max(*options.choice.times.start()) < now.saturating_sub(retention_ms)
     {
         obstacles.push(Obstacle::Retention {
             topic: topic.target.clone(),

@@ -6,7 +6,9 @@ use kbk_format::repo::{
     RepoError, Repository, Restore, RestoreId, RestoredPartition, RestoredTopic, Snapshot, Stored,
     TopicState,
 };
+use kbk_tools::Selection;
 
+use super::choice::Choice;
 use super::plan::{
     Cluster, PartitionPlan, PlanError, RestorePlan, Target, TopicPlan, ask_in_background,
     max_message_bytes, plan_partition,
@@ -164,7 +166,7 @@ pub async fn plan_rest(
         snapshot: snapshot.sequence,
         snapshot_sha256: snapshot.sha256,
         cluster_id: cluster.id,
-        times: restore.min_timestamp..=restore.max_timestamp,
+        choice: Choice::of_times(restore.min_timestamp..=restore.max_timestamp),
         transactions: true,
         begun: Some(restore),
         topics,
@@ -208,6 +210,7 @@ async fn plan_topic(
     Ok(TopicPlan {
         source: topic.topic.to_string(),
         source_topic_id: topic.topic_id,
+        source_partitions: saved.partitions.len(),
         target: topic.target.to_string(),
         action,
         config_afterwards,
@@ -229,12 +232,14 @@ async fn plan_restored(
         return Ok(None);
     };
     let place = saved.place(restored.partition);
-    let planned = plan_partition(repository, place, state, &times).await?;
+    let selection = Selection {
+        offsets: restored.base_offset..restored.end_offset,
+        times,
+    };
+    let planned = plan_partition(repository, place, state, selection).await?;
     Ok(Some(PartitionPlan {
         target_partition: restored.target_partition,
         target_offset: restored.target_offset,
-        base_offset: restored.base_offset,
-        end_offset: restored.end_offset,
         ..planned
     }))
 }

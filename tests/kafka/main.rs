@@ -1,6 +1,7 @@
 //! The guarantees of kbk, proved against a real Apache Kafka: one file per guarantee.
 
 mod bad_input;
+mod choice;
 mod groups;
 mod groups_restore;
 mod harness;

@@ -39,7 +39,8 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | choose records, and see what will be read | [`Selection`], [`PartitionPlan`] |
+//! | choose records, and see what will be read | [`Selection`], [`PartitionPlan`], [`Needs`] |
+//! | know where a time begins, as Kafka means it | [`offset_for_time`] |
 //! | read them | [`PartitionReader`], [`Batch`] |
 //! | prove a repository | [`verify`], [`Finding`] |
 //! | list what it holds | [`listing`] |
@@ -51,6 +52,8 @@ pub mod finding;
 pub mod groups;
 pub mod inspect;
 pub mod listing;
+mod needs;
+mod offset_for_time;
 pub mod offset_map;
 mod plan;
 mod reader;
@@ -59,6 +62,8 @@ mod select;
 pub mod verify;
 
 pub use finding::{Finding, Kind, Offsets, Severity};
+pub use needs::Needs;
+pub use offset_for_time::offset_for_time;
 pub use plan::PartitionPlan;
 pub use reader::{Batch, PartitionReader};
 pub use select::Selection;

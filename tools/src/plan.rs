@@ -1,10 +1,11 @@
 //! What must be read of one partition to find the records that are meant.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use kbk_format::Streams;
 use kbk_format::repo::{Page, PartitionState, Place, RepoError, Repository, SegmentEntry, Store};
+use kbk_format::{Segment, Streams};
 use tokio::runtime::Handle;
 
+use crate::needs::Needs;
 use crate::reader::PartitionReader;
 use crate::select::Selection;
 
@@ -73,16 +74,33 @@ impl PartitionPlan {
         &self.segments
     }
 
-    /// The number of records in these segments: at least as many as are meant.
+    /// What reading takes of one of these segments.
     #[must_use]
-    pub fn max_records(&self) -> u64 {
-        self.segments.iter().map(|entry| entry.records).sum()
+    pub fn needs(&self, segment: &Segment) -> Needs {
+        Needs::of(&self.selection, segment)
+    }
+
+    /// The number of records that are meant in blocks that hold others too: decodes these blocks, and no other. With what
+    /// [`Needs::whole_records`] says of all segments it is the exact number of records that are meant.
+    ///
+    /// # Errors
+    ///
+    /// As [`PartitionReader::next`].
+    pub async fn count_cut(self, runtime: &Handle) -> Result<u64, RepoError> {
+        let cut = Selection::cuts_block;
+        let mut reader = PartitionReader::start(self, cut, Streams::Meta, runtime);
+        let mut records = 0;
+        while let Some(batch) = reader.next().await? {
+            records += batch.records().count() as u64;
+        }
+        Ok(records)
     }
 
     /// Starts reading, with the requests on `runtime`. With [`Streams::Meta`] the records have their
     /// offsets and timestamps only, which is all that counting needs and much faster.
     #[must_use]
     pub fn read(self, streams: Streams, runtime: &Handle) -> PartitionReader {
-        PartitionReader::start(self, streams, runtime)
+        let needed = |selection: &Selection, _: &_, entry: &_| selection.needs_block(entry);
+        PartitionReader::start(self, needed, streams, runtime)
     }
 }

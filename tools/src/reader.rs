@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use kbk_format::repo::{Operation, RepoError, SegmentReader};
-use kbk_format::{BlockDecoder, Columns, Record, Streams};
+use kbk_format::{BlockDecoder, Columns, IndexEntry, Record, Segment, Streams};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinError, JoinHandle};
@@ -44,6 +44,9 @@ pub struct PartitionReader {
     stored_bytes: u64,
 }
 
+/// Which of a segment's blocks are read.
+pub(crate) type Wanted = fn(&Selection, &Segment, &IndexEntry) -> bool;
+
 /// Blocks whose bytes have been read and that are not decoded yet.
 struct Fetched {
     segment: SegmentReader,
@@ -60,13 +63,18 @@ pub struct Batch<'a> {
 }
 
 impl PartitionReader {
-    pub(crate) fn start(plan: PartitionPlan, streams: Streams, runtime: &Handle) -> Self {
+    pub(crate) fn start(
+        plan: PartitionPlan,
+        wanted: Wanted,
+        streams: Streams,
+        runtime: &Handle,
+    ) -> Self {
         // One range waits in the channel; the fetcher reads the next one only when it is taken.
         let (sender, fetched) = mpsc::channel(1);
         let url = plan.store.url().to_owned();
         let selection = plan.selection.clone();
         let fetcher = runtime.spawn(async move {
-            if let Err(error) = fetch(&plan, &sender).await {
+            if let Err(error) = fetch(&plan, wanted, &sender).await {
                 // Nobody listens any more if this fails.
                 let _ = sender.send(Err(error)).await;
             }
@@ -176,6 +184,7 @@ impl Drop for PartitionReader {
 /// Opens segments and reads ranges, each when there is room for it. Ends early when nobody listens.
 async fn fetch(
     plan: &PartitionPlan,
+    wanted: Wanted,
     sender: &Sender<Result<Fetched, RepoError>>,
 ) -> Result<(), RepoError> {
     let max_bytes = match plan.store.folder() {
@@ -189,8 +198,8 @@ async fn fetch(
         let segment = SegmentReader::open(&plan.store, &plan.place, entry).await?;
         drop(room);
         let entries = segment.segment().index().entries();
-        let needed =
-            (0..entries.len()).filter(|block| plan.selection.needs_block(&entries[*block]));
+        let needed = (0..entries.len())
+            .filter(|block| wanted(&plan.selection, segment.segment(), &entries[*block]));
         for blocks in runs(entries, needed, max_bytes) {
             let Ok(room) = sender.reserve().await else {
                 return Ok(());

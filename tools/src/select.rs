@@ -3,7 +3,7 @@
 use std::ops::{Range, RangeInclusive};
 
 use kbk_format::repo::SegmentEntry;
-use kbk_format::{Columns, IndexEntry, Record};
+use kbk_format::{Columns, IndexEntry, Record, Segment};
 
 /// The records with an offset in `offsets` and a timestamp in `times`.
 ///
@@ -49,6 +49,17 @@ impl Selection {
         entry.record_count > 0
             && self.reaches(entry.base_offset, entry.end_offset)
             && self.overlaps(entry.min_timestamp, entry.max_timestamp)
+    }
+
+    /// Whether the block may hold records that are meant beside others: only decoding it tells how many.
+    pub(crate) fn cuts_block(&self, segment: &Segment, entry: &IndexEntry) -> bool {
+        let offsets =
+            self.offsets.start <= entry.base_offset && entry.end_offset <= self.offsets.end;
+        let times =
+            self.times.contains(&entry.min_timestamp) && self.times.contains(&entry.max_timestamp);
+        // Only the segment as a whole says whether it has control records.
+        let records_only = segment.statistics().control_count == 0;
+        self.needs_block(entry) && !(offsets && times && records_only)
     }
 
     /// The records in `columns` whose offsets are meant, whatever their times.

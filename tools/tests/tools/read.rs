@@ -4,7 +4,7 @@ use std::fs;
 
 use kbk_format::Streams;
 use kbk_format::repo::{RepoError, Repository, SegmentReader};
-use kbk_tools::{PartitionPlan, Selection};
+use kbk_tools::{Needs, PartitionPlan, Selection, offset_for_time};
 use proptest::prelude::*;
 
 use crate::support::{Row, World, key_of, place, value_of, watched};
@@ -19,6 +19,23 @@ fn plan(
     let state = snapshot.partition(&place).unwrap();
     let plan = PartitionPlan::new(repository, place.clone(), state, selection);
     world.runtime.block_on(plan)
+}
+
+/// What the indexes say that reading takes.
+fn needs(world: &World, plan: &PartitionPlan) -> Needs {
+    let open = |entry| SegmentReader::open(world.repository.store(), plan.place(), entry);
+    let segments = plan.segments().iter();
+    let opened = segments.map(|entry| world.runtime.block_on(open(entry)).unwrap());
+    opened
+        .map(|segment| plan.needs(segment.segment()))
+        .fold(Needs::default(), |sum, next| sum + next)
+}
+
+/// The exact number of records, decoding only blocks that are cut.
+fn count(world: &World, plan: PartitionPlan) -> u64 {
+    let whole = needs(world, &plan).whole_records;
+    let cut = plan.count_cut(world.runtime.handle());
+    whole + world.runtime.block_on(cut).unwrap()
 }
 
 /// What a reader gives, and how it ends.
@@ -180,6 +197,80 @@ fn a_missing_a_refused_a_cut_and_a_foreign_segment_are_four_things() {
     assert!(matches!(error, RepoError::Missing { .. }), "{error}");
 }
 
+#[test]
+fn a_minute_of_a_day_reads_a_hundredth_of_the_day() {
+    const MINUTE_MS: i64 = 60_000;
+    const DAY_MS: i64 = 1_440 * MINUTE_MS;
+    const SEGMENTS: i64 = 16;
+    const RECORDS: i64 = 864_000;
+    // A sixty-fourth of the default block size, and of the default segment size.
+    let world = World::with_blocks(16 << 10);
+    let rows = |segment: i64| -> Vec<Row> {
+        let offsets = segment * RECORDS / SEGMENTS..(segment + 1) * RECORDS / SEGMENTS;
+        // From a few milliseconds to a second apart, and some a little late.
+        let time = |offset: i64| offset * DAY_MS / RECORDS + offset * 7_919 % 1_009;
+        offsets.map(|offset| (offset, time(offset))).collect()
+    };
+    world.backup(&[("t", 0, (0..SEGMENTS).map(rows).collect())]);
+    let everything = plan(&world, &world.repository, "t", Selection::all()).unwrap();
+    let blocks = needs(&world, &everything).blocks;
+    assert!(blocks >= 2_000, "{blocks}");
+    let stored: u64 = world.entries("t", 0).iter().map(|entry| entry.size).sum();
+
+    let (repository, watch) = watched(&world);
+    let (snapshot, place) = (world.latest(), place("t", 0));
+    let state = snapshot.partition(&place).unwrap();
+    for start in [0, DAY_MS / 3, DAY_MS - MINUTE_MS] {
+        let offset = |time| {
+            let found = offset_for_time(&repository, &place, state, time);
+            world.runtime.block_on(found).unwrap()
+        };
+        let read = |selection| {
+            let plan = plan(&world, &repository, "t", selection).unwrap();
+            let counted = world
+                .runtime
+                .block_on(plan.clone().count_cut(world.runtime.handle()));
+            assert!(counted.unwrap() > 0, "a minute cuts blocks");
+            let (rows, end) = drain(&world, plan, Streams::All);
+            end.unwrap();
+            assert!(rows.len() > 300, "{}", rows.len());
+        };
+        watch.take_bytes();
+        read(Selection {
+            times: start..=start + MINUTE_MS,
+            ..Selection::all()
+        });
+        let by_time = watch.take_bytes();
+        let end = offset(start + MINUTE_MS).unwrap_or(state.end_offset);
+        read(offsets(offset(start).unwrap(), end));
+        let by_offset = watch.take_bytes();
+        for bytes in [by_time, by_offset] {
+            assert!(bytes * 100 <= stored, "{bytes} of {stored} bytes were read");
+        }
+    }
+}
+
+#[test]
+fn the_offset_for_a_time_takes_a_page_a_footer_and_a_block() {
+    let world = World::sample();
+    let (repository, watch) = watched(&world);
+    let (snapshot, place) = (world.latest(), place("orders", 0));
+    let state = snapshot.partition(&place).unwrap();
+    let ask = |time| {
+        watch.take_reads();
+        let found = offset_for_time(&repository, &place, state, time);
+        (world.runtime.block_on(found).unwrap(), watch.take_reads())
+    };
+    assert_eq!(ask(i64::MIN), (Some(0), 3));
+    assert_eq!(ask(4_330), (Some(333), 3));
+    assert_eq!(ask(4_331), (Some(334), 3));
+    assert_eq!(
+        ask(6_991),
+        (None, 1),
+        "the entries say that nothing reaches it"
+    );
+}
+
 /// Timestamps as producers set them: out of order, repeated, none, extreme.
 fn timestamps() -> impl Strategy<Value = Vec<i64>> {
     let timestamp = prop_oneof![
@@ -221,6 +312,11 @@ proptest! {
         let world = World::new();
         world.backup(&[("t", 0, segments)]);
 
+        let (snapshot, t) = (world.latest(), place("t", 0));
+        let found = offset_for_time(&world.repository, &t, snapshot.partition(&t).unwrap(), since);
+        let first = rows.iter().find(|(_, time)| *time >= since);
+        prop_assert_eq!(world.runtime.block_on(found).unwrap(), first.map(|(offset, _)| *offset));
+
         let selection = Selection { offsets: from..to, times: since..=until };
         let expected: Vec<Row> = rows
             .into_iter()
@@ -228,6 +324,7 @@ proptest! {
             .collect();
         for streams in [Streams::All, Streams::Meta] {
             let plan = plan(&world, &world.repository, "t", selection.clone()).unwrap();
+            prop_assert_eq!(count(&world, plan.clone()), expected.len() as u64);
             let (found, end) = drain(&world, plan, streams);
             end.unwrap();
             prop_assert_eq!(&found, &expected);

@@ -31,10 +31,17 @@ pub struct World {
     pub runtime: Runtime,
     pub folder: TempDir,
     pub repository: Repository,
+    /// Raw bytes in a block.
+    block_bytes: usize,
 }
 
 impl World {
     pub fn new() -> World {
+        World::with_blocks(BLOCK_BYTES)
+    }
+
+    /// The same with blocks of another size.
+    pub fn with_blocks(block_bytes: usize) -> World {
         let runtime = Runtime::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let location = folder.path().join("repository");
@@ -46,6 +53,7 @@ impl World {
             runtime,
             folder,
             repository,
+            block_bytes,
         }
     }
 
@@ -236,7 +244,7 @@ impl World {
 
     /// Stores a segment that covers the records' offsets and nothing more.
     pub fn segment(&self, place: &Place, rows: &[Row]) -> SegmentEntry {
-        let (entry, bytes) = segment(place, rows);
+        let (entry, bytes) = segment_in_blocks(place, rows, self.block_bytes);
         let path = self.path(&entry.key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
@@ -362,6 +370,10 @@ pub fn value_of(offset: i64) -> Vec<u8> {
 
 /// A segment's entry and its bytes.
 pub fn segment(place: &Place, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
+    segment_in_blocks(place, rows, BLOCK_BYTES)
+}
+
+fn segment_in_blocks(place: &Place, rows: &[Row], block_bytes: usize) -> (SegmentEntry, Vec<u8>) {
     let base_offset = rows[0].0;
     let header = FileHeader {
         segment_id: Id::random().0,
@@ -377,7 +389,7 @@ pub fn segment(place: &Place, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
     };
     let options = WriterOptions {
         compression: Compression::Lz4,
-        block_bytes: BLOCK_BYTES,
+        block_bytes,
     };
     let mut writer = SegmentWriter::new(Vec::new(), header, options).unwrap();
     for (offset, timestamp) in rows {

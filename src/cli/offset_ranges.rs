@@ -1,0 +1,199 @@
+//! The `--offsets` file: which offsets of which partitions, a line each.
+//!
+//! ```text
+//! # topic,partition,from,to
+//! orders,0,1200,3400
+//! orders,1,,500
+//! ```
+//!
+//! `to` is exclusive; where one of the two is empty, the range begins or ends where the backup does.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::error::CliError;
+
+/// Offsets of some partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OffsetRanges {
+    path: PathBuf,
+    ranges: BTreeMap<String, BTreeMap<i32, OffsetRange>>,
+}
+
+/// The offsets that one line names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetRange {
+    /// The line, from 1.
+    pub line: usize,
+    /// The first offset; where the backup begins, if not given.
+    pub from: Option<i64>,
+    /// Behind the last offset; where the backup ends, if not given.
+    pub to: Option<i64>,
+}
+
+/// A file that names no offsets.
+#[derive(Debug, thiserror::Error)]
+enum OffsetRangesError {
+    /// One of its lines is wrong.
+    #[error("{path}, line {line}: {reason}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// It has no lines but comments.
+    #[error("{0} names no offsets; give lines of the form `topic,partition,from,to`")]
+    Empty(PathBuf),
+}
+
+impl OffsetRanges {
+    /// Reads the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, CliError> {
+        let text = fs::read_to_string(path).map_err(|error| {
+            CliError::new(format!("cannot read {}", path.display())).caused_by(error)
+        })?;
+        Self::parse(path, &text).map_err(|error| CliError::usage(error.to_string()))
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, OffsetRangesError> {
+        let mut ranges: BTreeMap<String, BTreeMap<i32, OffsetRange>> = BTreeMap::new();
+        for (number, text) in (1..).zip(text.lines()) {
+            let text = text.trim();
+            if text.is_empty() || text.starts_with('#') {
+                continue;
+            }
+            let wrong = |reason| OffsetRangesError::Line {
+                path: path.to_owned(),
+                line: number,
+                reason,
+            };
+            let (topic, partition, range) = line(number, text).map_err(wrong)?;
+            let partitions = ranges.entry(topic.to_owned()).or_default();
+            if let Some(before) = partitions.insert(partition, range) {
+                let reason = format!("{topic}/{partition} stands in line {} too", before.line);
+                return Err(wrong(reason));
+            }
+        }
+        if ranges.is_empty() {
+            return Err(OffsetRangesError::Empty(path.to_owned()));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            ranges,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The topics that are named.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.ranges.keys().map(String::as_str)
+    }
+
+    /// The partitions of a topic that are named, in the order of their numbers.
+    pub fn partitions(&self, topic: &str) -> impl Iterator<Item = (i32, OffsetRange)> {
+        let partitions = self.ranges.get(topic).into_iter().flatten();
+        partitions.map(|(number, range)| (*number, *range))
+    }
+
+    /// What is meant of a partition; `None` where it is not named.
+    pub fn of(&self, topic: &str, partition: i32) -> Option<OffsetRange> {
+        self.ranges.get(topic)?.get(&partition).copied()
+    }
+}
+
+fn line(number: usize, text: &str) -> Result<(&str, i32, OffsetRange), String> {
+    let fields: Vec<&str> = text.split(',').map(str::trim).collect();
+    let [topic, partition, from, to] = fields[..] else {
+        let count = fields.len();
+        return Err(format!(
+            "`{text}` has {count} fields; expected four: `topic,partition,from,to`"
+        ));
+    };
+    if topic.is_empty() {
+        return Err("the topic is missing".to_owned());
+    }
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let partition = partition
+        .parse()
+        .ok()
+        .filter(|_| digits(partition))
+        .ok_or_else(|| format!("`{partition}` is not a partition; give a number from 0"))?;
+    let offset = |text: &str| match text {
+        "" => Ok(None),
+        text => text
+            .parse::<i64>()
+            .ok()
+            .filter(|_| digits(text))
+            .map(Some)
+            .ok_or_else(|| format!("`{text}` is not an offset; give a number from 0, or nothing")),
+    };
+    let (from, to) = (offset(from)?, offset(to)?);
+    if let (Some(from), Some(to)) = (from, to)
+        && from > to
+    {
+        return Err(format!("from {from} is behind to {to}"));
+    }
+    let range = OffsetRange {
+        line: number,
+        from,
+        to,
+    };
+    Ok((topic, partition, range))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<OffsetRanges, OffsetRangesError> {
+        OffsetRanges::parse(Path::new("ranges.csv"), text)
+    }
+
+    #[test]
+    fn lines_comments_and_open_ends() {
+        let text = "# topic,partition,from,to\n\norders,0,12,34\r\n orders , 1 ,,5\nb,0,,\n";
+        let ranges = parse(text).unwrap();
+        assert_eq!(ranges.topics().collect::<Vec<_>>(), ["b", "orders"]);
+        let of = |topic, partition| ranges.of(topic, partition).map(|r| (r.line, r.from, r.to));
+        assert_eq!(of("orders", 0), Some((3, Some(12), Some(34))));
+        assert_eq!(of("orders", 1), Some((4, None, Some(5))));
+        assert_eq!(of("b", 0), Some((5, None, None)));
+        assert_eq!((of("orders", 2), of("c", 0)), (None, None));
+        assert_eq!(ranges.partitions("orders").count(), 2);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_its_number() {
+        for (text, says) in [
+            ("orders,0,1", "line 2: `orders,0,1` has 3 fields"),
+            ("orders,0,1,2,3", "line 2: `orders,0,1,2,3` has 5 fields"),
+            (",0,1,2", "line 2: the topic is missing"),
+            ("orders,x,1,2", "line 2: `x` is not a partition"),
+            ("orders,-1,1,2", "line 2: `-1` is not a partition"),
+            ("orders,,1,2", "line 2: `` is not a partition"),
+            ("orders,0,+1,2", "line 2: `+1` is not an offset"),
+            ("orders,0,1,end", "line 2: `end` is not an offset"),
+            ("orders,0,3,2", "line 2: from 3 is behind to 2"),
+            (
+                "orders,0,1,2\norders,0,3,4",
+                "line 3: orders/0 stands in line 2 too",
+            ),
+        ] {
+            let error = parse(&format!("# comment\n{text}\n"))
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with("ranges.csv, "), "{error}");
+            assert!(error.contains(says), "{error}");
+        }
+        let error = parse("# nothing\n").unwrap_err().to_string();
+        assert!(error.contains("names no offsets"), "{error}");
+    }
+}

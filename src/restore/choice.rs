@@ -1,0 +1,339 @@
+//! What of the chosen topics is meant: which partitions, which offsets of them, which times.
+//!
+//! All that is said by offset, or by the offset of a time, becomes one range of offsets for each partition here; times filter
+//! the records of that range one by one.
+
+use std::ops::{Range, RangeInclusive};
+
+use kbk_format::repo::{PartitionState, Place, RepoError, Repository, TopicState};
+use kbk_tools::offset_for_time;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::cli::human::timestamp_ms;
+use crate::cli::{OffsetRange, OffsetRanges, PartitionSet};
+
+/// What is meant. Everything that is said holds: a record must be in all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Timestamps of the records, in milliseconds, both inclusive.
+    pub times: RangeInclusive<i64>,
+    /// Only these partitions of each topic.
+    pub partitions: Option<PartitionSet>,
+    /// From Kafka's offset for this time on.
+    pub since_offset_of: Option<i64>,
+    /// Up to Kafka's offset for this time, exclusive.
+    pub until_offset_of: Option<i64>,
+    /// Only these offsets.
+    pub offsets: Option<OffsetRanges>,
+}
+
+/// What is chosen that there is not.
+#[derive(Debug, thiserror::Error)]
+pub enum ChoiceError {
+    /// A partition that the topic does not have.
+    #[error("{topic} has no partition {partition}: it has {count}, counted from 0")]
+    NoPartition {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// How many it has.
+        count: usize,
+    },
+    /// The same, named by a file.
+    #[error(
+        "{file}, line {line}: {topic} has no partition {partition}: it has {count}, counted from 0"
+    )]
+    NoPartitionOfLine {
+        /// The file.
+        file: String,
+        /// Its line.
+        line: usize,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// How many it has.
+        count: usize,
+    },
+    /// Offsets that the snapshot does not have.
+    #[error(
+        "{file}, line {line}: {topic}/{partition} is asked for from {from} to {to}, and the snapshot covers {base} to {end} \
+         (exclusive); leave a side empty for all there is"
+    )]
+    OutsideCoverage {
+        /// The file.
+        file: String,
+        /// Its line.
+        line: usize,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// What was asked for.
+        from: i64,
+        /// Behind what was asked for.
+        to: i64,
+        /// What is covered.
+        base: i64,
+        /// Behind what is covered.
+        end: i64,
+    },
+}
+
+impl Choice {
+    /// Every record.
+    #[must_use]
+    pub fn everything() -> Choice {
+        Choice::of_times(i64::MIN..=i64::MAX)
+    }
+
+    /// Every record of these times.
+    #[must_use]
+    pub fn of_times(times: RangeInclusive<i64>) -> Choice {
+        Choice {
+            times,
+            partitions: None,
+            since_offset_of: None,
+            until_offset_of: None,
+            offsets: None,
+        }
+    }
+
+    /// Whether anything of a partition is meant.
+    pub(super) fn takes(&self, topic: &str, partition: i32) -> bool {
+        let in_set = |set: &PartitionSet| set.contains(partition);
+        let in_file = |ranges: &OffsetRanges| ranges.of(topic, partition).is_some();
+        self.partitions.as_ref().is_none_or(in_set) && self.offsets.as_ref().is_none_or(in_file)
+    }
+
+    /// Fails if a partition, or offsets of one, are chosen that the topic does not have.
+    pub(super) fn check(&self, topic: &TopicState) -> Result<(), ChoiceError> {
+        let count = topic.partitions.len();
+        let beyond = |set: &PartitionSet| set.first_from(i32::try_from(count).unwrap_or(i32::MAX));
+        if let Some(partition) = self.partitions.as_ref().and_then(beyond) {
+            return Err(ChoiceError::NoPartition {
+                topic: topic.name.to_string(),
+                partition,
+                count,
+            });
+        }
+        let Some(ranges) = &self.offsets else {
+            return Ok(());
+        };
+        let file = || ranges.path().display().to_string();
+        for (partition, range) in ranges.partitions(&topic.name) {
+            let state = usize::try_from(partition)
+                .ok()
+                .and_then(|index| topic.partitions.get(index));
+            let state = state.ok_or_else(|| ChoiceError::NoPartitionOfLine {
+                file: file(),
+                line: range.line,
+                topic: topic.name.to_string(),
+                partition,
+                count,
+            })?;
+            let Range { start, end } = bounds(range, state);
+            if start < state.base_offset || end > state.end_offset || start > end {
+                return Err(ChoiceError::OutsideCoverage {
+                    file: file(),
+                    line: range.line,
+                    topic: topic.name.to_string(),
+                    partition,
+                    from: start,
+                    to: end,
+                    base: state.base_offset,
+                    end: state.end_offset,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The offsets that are meant of a partition.
+    pub(super) async fn offsets(
+        &self,
+        repository: &Repository,
+        place: &Place,
+        state: &PartitionState,
+    ) -> Result<Range<i64>, RepoError> {
+        let named = self
+            .offsets
+            .as_ref()
+            .and_then(|ranges| ranges.of(&place.topic, place.partition));
+        let Range { mut start, mut end } = match named {
+            Some(range) => bounds(range, state),
+            None => state.base_offset..state.end_offset,
+        };
+        // Where no record reaches a time, it lies behind all of them.
+        let at = async |time| {
+            let found = offset_for_time(repository, place, state, time).await?;
+            Ok::<i64, RepoError>(found.unwrap_or(state.end_offset))
+        };
+        if let Some(since) = self.since_offset_of {
+            start = start.max(at(since).await?);
+        }
+        if let Some(until) = self.until_offset_of {
+            end = end.min(at(until).await?);
+        }
+        Ok(start.min(end)..end)
+    }
+
+    /// What is said, in the words of the command line.
+    fn said(&self) -> Vec<(&'static str, String)> {
+        let (since, until) = (*self.times.start(), *self.times.end());
+        let file = |ranges: &OffsetRanges| ranges.path().display().to_string();
+        let said = [
+            (
+                "partition",
+                self.partitions.as_ref().map(ToString::to_string),
+            ),
+            ("offsets", self.offsets.as_ref().map(file)),
+            ("since-offset-of", self.since_offset_of.map(timestamp_ms)),
+            ("until-offset-of", self.until_offset_of.map(timestamp_ms)),
+            ("since", (since != i64::MIN).then(|| timestamp_ms(since))),
+            ("until", (until != i64::MAX).then(|| timestamp_ms(until))),
+        ];
+        let given = said.into_iter();
+        given
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
+    }
+}
+
+/// The offsets that a line means of a partition.
+fn bounds(range: OffsetRange, state: &PartitionState) -> Range<i64> {
+    range.from.unwrap_or(state.base_offset)..range.to.unwrap_or(state.end_offset)
+}
+
+impl std::fmt::Display for Choice {
+    /// The options that say it; nothing for everything.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let said = self.said();
+        let options = said.iter().map(|(name, value)| format!("--{name} {value}"));
+        f.write_str(&options.collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl Serialize for Choice {
+    /// What is not said is null; times are milliseconds.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (since, until) = (*self.times.start(), *self.times.end());
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("since", &Some(since).filter(|since| *since != i64::MIN))?;
+        map.serialize_entry("until", &Some(until).filter(|until| *until != i64::MAX))?;
+        map.serialize_entry("since_offset_of", &self.since_offset_of)?;
+        map.serialize_entry("until_offset_of", &self.until_offset_of)?;
+        let partitions = self.partitions.as_ref().map(ToString::to_string);
+        map.serialize_entry("partitions", &partitions)?;
+        map.serialize_entry("offsets", &self.offsets.as_ref().map(OffsetRanges::path))?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kbk_format::repo::Id;
+
+    use super::*;
+
+    fn state(partition: i32, base_offset: i64, end_offset: i64) -> PartitionState {
+        PartitionState {
+            partition,
+            log_start_offset: base_offset,
+            high_watermark: end_offset,
+            last_stable_offset: end_offset,
+            base_offset,
+            end_offset,
+            records: 0,
+            stored_bytes: 0,
+            raw_bytes: 0,
+            lost: Vec::new(),
+            pages: Vec::new(),
+        }
+    }
+
+    fn topic() -> TopicState {
+        TopicState {
+            name: "orders".parse().unwrap(),
+            topic_id: Id::ZERO,
+            first_seen: 1,
+            last_seen: 1,
+            deleted: false,
+            internal: false,
+            replication_factor: 1,
+            config: None,
+            partitions: vec![state(0, 0, 100), state(1, 50, 80)],
+        }
+    }
+
+    fn of_file(text: &str) -> Choice {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Choice {
+            offsets: Some(OffsetRanges::load(file.path()).ok().unwrap()),
+            ..Choice::everything()
+        }
+    }
+
+    #[test]
+    fn partitions_that_a_topic_does_not_have_are_named() {
+        let choice = Choice {
+            partitions: Some("1-3".parse().unwrap()),
+            ..Choice::everything()
+        };
+        assert!(choice.takes("orders", 1) && !choice.takes("orders", 0));
+        let error = choice.check(&topic()).unwrap_err().to_string();
+        assert_eq!(error, "orders has no partition 2: it has 2, counted from 0");
+        let error = of_file("orders,7,,").check(&topic()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("line 1: orders has no partition 7")
+        );
+    }
+
+    #[test]
+    fn offsets_outside_of_what_is_covered_are_refused_with_what_is() {
+        for (line, says) in [
+            ("orders,0,0,100", None),
+            ("orders,1,,", None),
+            ("orders,1,60,", None),
+            (
+                "orders,0,0,101",
+                Some("from 0 to 101, and the snapshot covers 0 to 100"),
+            ),
+            (
+                "orders,1,49,60",
+                Some("from 49 to 60, and the snapshot covers 50 to 80"),
+            ),
+            ("orders,1,,10", Some("from 50 to 10")),
+            ("orders,1,90,", Some("from 90 to 80")),
+        ] {
+            let found = of_file(line)
+                .check(&topic())
+                .map_err(|error| error.to_string());
+            match (found, says) {
+                (Ok(()), None) => {}
+                (Err(error), Some(says)) => assert!(error.contains(says), "{error}"),
+                (found, _) => panic!("{line}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_said_is_said_again() {
+        let choice = Choice {
+            times: i64::MIN..=1_763_800_000_000,
+            partitions: Some("0,2-3".parse().unwrap()),
+            ..Choice::everything()
+        };
+        let words = "--partition 0,2-3 --until 2025-11-22T08:26:40.000Z";
+        assert_eq!(choice.to_string(), words);
+        assert_eq!(Choice::everything().to_string(), "");
+        let json = serde_json::to_value(&choice).unwrap();
+        assert_eq!(json["until"], 1_763_800_000_000_i64);
+        assert_eq!(json["partitions"], "0,2-3");
+        assert!(json["since"].is_null() && json["offsets"].is_null());
+    }
+}

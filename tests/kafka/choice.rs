@@ -1,0 +1,249 @@
+//! Choosing what a restore brings back: exactly that comes back, and the dry run says so before.
+
+use std::ops::Range;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::{Value, json};
+
+use crate::support::broker::Broker;
+use crate::support::process::{Running, run};
+use crate::support::produce::produce_bulk;
+use crate::support::record::{Message, OwnedRecord};
+use crate::support::repo::Repo;
+use crate::support::wait::PATIENCE;
+use crate::support::{consume, offset_map, samples, topics};
+
+const PARTITIONS: i32 = 4;
+const RECORDS: usize = 20_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// A topic of records whose times are in no order, its backup, and what it holds.
+struct Saved {
+    broker: &'static Broker,
+    topic: String,
+    repo: Repo,
+    source: Vec<Vec<OwnedRecord>>,
+}
+
+impl Saved {
+    fn new(name: &str) -> Saved {
+        let broker = Broker::shared();
+        let topic = topics::unique(name);
+        topics::create(broker, &topic, PARTITIONS, &[]);
+        produce_bulk(
+            broker,
+            "lz4",
+            (&topic, PARTITIONS),
+            samples::mixed(11).take(RECORDS),
+        );
+        let repo = Repo::new();
+        // Small blocks, so that most bounds cut some.
+        let sizes = ["--block-size", "64KiB", "--segment-size", "1MiB"];
+        let words = [&["--topic", &topic][..], &sizes].concat();
+        run(&mut repo.backup(broker, &words)).expect_code(0);
+        let read = |partition| consume::read_all(broker, &topic, partition);
+        let source = (0..PARTITIONS).map(read).collect();
+        Saved {
+            broker,
+            topic,
+            repo,
+            source,
+        }
+    }
+
+    /// Restores what `words` say under a new name, which is given back, behind a dry run that must say the same.
+    fn restore(&self, words: &[&str], expected: &[Option<Vec<&OwnedRecord>>]) -> String {
+        let target = topics::unique("chosen");
+        let map = format!("{}={target}", self.topic);
+        let words = [words, &["--map", &map]].concat();
+        let dry = [&words[..], &["--dry-run"]].concat();
+        let plan = run(&mut self.repo.restore(self.broker, &dry)).expect_code(0);
+        self.check_plan(&plan.json(), expected);
+        let verified = [&words[..], &["--verify"]].concat();
+        let report = run(&mut self.repo.restore(self.broker, &verified)).expect_code(0);
+        let total: usize = expected.iter().flatten().map(Vec::len).sum();
+        assert_eq!(report.json()["records"], total, "{words:?}");
+        self.check_target(&target, expected, &words);
+        self.check_diff(&target, &words);
+        target
+    }
+
+    fn check_plan(&self, plan: &Value, expected: &[Option<Vec<&OwnedRecord>>]) {
+        let planned = plan["topics"][0]["partitions"].as_array().expect("some");
+        let chosen = expected.iter().zip(0..);
+        let chosen: Vec<_> = chosen
+            .filter_map(|(records, partition)| Some((records.as_ref()?, partition)))
+            .collect();
+        assert_eq!(planned.len(), chosen.len());
+        for (planned, (records, partition)) in planned.iter().zip(chosen) {
+            assert_eq!(planned["partition"], partition);
+            assert_eq!(planned["records"], records.len(), "{planned}");
+            assert_eq!(planned["records_exact"], true);
+            let number = |name: &str| planned[name].as_u64().expect("a number");
+            assert!(number("read_bytes") < number("stored_bytes") || number("blocks") == 0);
+            assert!(number("blocks") >= number("segments"));
+        }
+    }
+
+    fn check_target(&self, target: &str, expected: &[Option<Vec<&OwnedRecord>>], words: &[&str]) {
+        assert_eq!(consume::partitions(self.broker, target), PARTITIONS);
+        for (expected, partition) in expected.iter().zip(0..) {
+            let found = consume::read_all(self.broker, target, partition);
+            let found: Vec<&Message> = found.iter().map(|record| &record.message).collect();
+            let expected = expected.iter().flatten().map(|record| &record.message);
+            assert!(
+                found == expected.collect::<Vec<_>>(),
+                "{words:?} of {partition}"
+            );
+        }
+    }
+
+    /// The same words say to diff what is to be there.
+    fn check_diff(&self, target: &str, words: &[&str]) {
+        let bootstrap = self.broker.bootstrap();
+        let diff = ["diff", "--live", "-b", bootstrap];
+        run(&mut self.repo.kbk(&[&diff, words].concat())).expect_code(0);
+        topics::delete(self.broker, target);
+    }
+
+    fn refused(&self, words: &[&str], code: i32, says: &str) {
+        let failed = run(&mut self.repo.restore(self.broker, words)).expect_code(code);
+        assert!(failed.stderr.contains(says), "{says}: {failed:#?}");
+    }
+
+    /// What Kafka itself says of a time; the end where no record reaches it.
+    fn offset_for_time(&self, partition: i32, time: i64) -> i64 {
+        let consumer: BaseConsumer = self.broker.client().create().expect("a consumer");
+        let mut asked = TopicPartitionList::new();
+        asked
+            .add_partition_offset(&self.topic, partition, Offset::Offset(time))
+            .expect("a time");
+        let found = consumer
+            .offsets_for_times(asked, PATIENCE)
+            .expect("offsets");
+        match found.elements()[0].offset() {
+            Offset::Offset(offset) => offset,
+            _ => consume::offsets(self.broker, &self.topic, partition).end,
+        }
+    }
+
+    fn between(&self, partition: i32, offsets: &Range<i64>) -> Vec<&OwnedRecord> {
+        let records = self.source[partition as usize].iter();
+        records
+            .filter(|record| offsets.contains(&record.offset))
+            .collect()
+    }
+}
+
+#[test]
+fn only_the_partitions_that_are_named_come_back() {
+    let saved = Saved::new("some-partitions");
+    let of = |partition: i32| Some(saved.between(partition, &(0..i64::MAX)));
+    saved.restore(&["--partition", "1,3"], &[None, of(1), None, of(3)]);
+    saved.restore(&["--partition", "1-2"], &[None, of(1), of(2), None]);
+    let says = format!("{} has no partition 4", saved.topic);
+    saved.refused(&["--partition", "0,3-9"], 1, &says);
+    saved.refused(&["--partition", "3-0"], 2, "no list of partitions");
+}
+
+#[test]
+fn the_offset_of_a_time_is_kafkas_own() {
+    let saved = Saved::new("offset-of-time");
+    let now = samples::now_ms();
+    // Nearly all records lie behind the first one that is a little late; few behind the first one of now.
+    let times = [
+        now - 30 * HOUR_MS,
+        now - 60_000,
+        now - 10_000,
+        now + HOUR_MS,
+    ];
+    let at = |time| -> Vec<i64> {
+        let partitions = 0..PARTITIONS;
+        partitions
+            .map(|partition| saved.offset_for_time(partition, time))
+            .collect()
+    };
+    let within = |ranges: Vec<Range<i64>>| -> Vec<_> {
+        let partitions = ranges.iter().zip(0..);
+        partitions
+            .map(|(range, partition)| Some(saved.between(partition, range)))
+            .collect()
+    };
+    for time in times {
+        let word = format!("@{time}ms");
+        let until = at(time).into_iter().map(|end| 0..end).collect();
+        saved.restore(&["--until-offset-of", &word], &within(until));
+        let since = at(time).into_iter().map(|start| start..i64::MAX).collect();
+        saved.restore(&["--since-offset-of", &word], &within(since));
+    }
+    // With a filter by time, both hold.
+    let (word, filter) = (format!("@{}ms", now - 60_000), now - 12 * HOUR_MS);
+    let until = format!("@{filter}ms");
+    let ends = at(now - 60_000).into_iter().map(|end| 0..end).collect();
+    let mut expected = within(ends);
+    for records in expected.iter_mut().flatten() {
+        records.retain(|record| record.message.timestamp <= filter);
+    }
+    saved.restore(&["--until-offset-of", &word, "--until", &until], &expected);
+    let earlier = format!("@{filter}ms");
+    let words = ["--since-offset-of", &word, "--until-offset-of", &earlier];
+    saved.refused(&words, 2, "--since-offset-of is later");
+}
+
+#[test]
+fn a_file_says_which_offsets_come_back() {
+    let saved = Saved::new("offsets-file");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("UTF-8");
+    let write = |lines: &[&str]| {
+        let topic = &saved.topic;
+        let lines = lines.iter().map(|line| line.replace('T', topic));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        std::fs::write(path, text).expect("it can be written");
+    };
+    write(&["# the bad deploy", "T,0,100,250", "T,2,,7", "T,3,4990,"]);
+    let of = |partition, range| Some(saved.between(partition, &range));
+    let expected = [of(0, 100..250), None, of(2, 0..7), of(3, 4_990..i64::MAX)];
+    saved.restore(&["--offsets", path], &expected);
+
+    write(&["T,0,100,250", "T,1,5,six"]);
+    saved.refused(&["--offsets", path], 2, "line 2: `six` is not an offset");
+    write(&["", "T,9,,"]);
+    saved.refused(&["--offsets", path], 1, "line 2: ");
+    write(&["no-such-topic,0,,"]);
+    saved.refused(&["--offsets", path], 1, "no-such-topic");
+    write(&["T,0,0,5001"]);
+    saved.refused(&["--offsets", path], 1, "the snapshot covers 0 to 5000");
+}
+
+#[test]
+fn what_was_chosen_is_chosen_again_when_a_restore_is_gone_on_with() {
+    let saved = Saved::new("chosen-again");
+    let target = topics::unique("chosen-again");
+    let (map, time) = (
+        format!("{}={target}", saved.topic),
+        samples::now_ms() - 60_000,
+    );
+    let word = format!("@{time}ms");
+    let words = ["--partition", "1,2", "--until-offset-of", &word];
+    let words = [&words[..], &["--map", &map]].concat();
+    let mut command = saved.repo.restore(saved.broker, &words);
+    let began = Running::spawn(&mut command).finish().expect_code(0).json();
+    let restore = began["restore"].as_str().expect("a name").to_owned();
+    // As if it had been killed when it had committed everything and said nothing of it: begun anew from what begun.json says.
+    let folder = saved.repo.path().join("restores").join(&restore);
+    std::fs::remove_file(folder.join("done.json")).expect("it is done");
+    topics::delete(saved.broker, &target);
+    let resume = ["--resume", &restore];
+    let report = run(&mut saved.repo.restore(saved.broker, &resume)).expect_code(0);
+    let of = |partition| {
+        let end = saved.offset_for_time(partition, time);
+        Some(saved.between(partition, &(0..end)))
+    };
+    let expected = [None, of(1), of(2), None];
+    let total: usize = expected.iter().flatten().map(Vec::len).sum();
+    assert_eq!(report.json()["records"], json!(total));
+    saved.check_target(&target, &expected, &words);
+    assert!(offset_map::is_done(&saved.repo, &restore));
+}
