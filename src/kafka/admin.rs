@@ -13,6 +13,7 @@ mod coordinators;
 mod groups;
 mod owned;
 mod request;
+mod rights;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ptr;
@@ -28,7 +29,8 @@ pub use self::groups::{CommittedTopic, GroupDescription, GroupListing, GroupOffs
 pub(super) use self::owned::PartitionList;
 use self::owned::{NewTopic, TopicCollection, TopicConfig};
 use self::request::{Refusal, Request, Target};
-use super::client::{Client, millis, owned_text};
+pub use self::rights::TopicRights;
+use super::client::{Client, Reason, millis, owned_text};
 use super::error::{Code, KafkaError};
 use super::settings::ClientSettings;
 use super::source::log_bounds;
@@ -224,7 +226,8 @@ impl Admin {
         const AT_ONCE: usize = 500;
         let mut configs = BTreeMap::new();
         for some in names.chunks(AT_ONCE) {
-            configs.extend(self.topic_configs_at_once(some)?);
+            let told = self.topic_configs_at_once(some);
+            configs.extend(told.map_err(|error| error.needing("DESCRIBE_CONFIGS on TOPIC"))?);
         }
         Ok(configs)
     }
@@ -237,13 +240,30 @@ impl Admin {
         replication_factor: Option<i32>,
         config: &BTreeMap<String, String>,
     ) -> Result<(), KafkaError> {
+        let new = NewTopic::new(name, partitions, replication_factor, config);
+        self.create(name, new, false)
+    }
+
+    /// Asks whether the topic could be created, and creates none.
+    pub fn try_create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication_factor: Option<i32>,
+        config: &BTreeMap<String, String>,
+    ) -> Result<(), KafkaError> {
+        let new = NewTopic::new(name, partitions, replication_factor, config);
+        self.create(name, new, true)
+    }
+
+    fn create(
+        &self,
+        name: &str,
+        new: Result<NewTopic, String>,
+        validate_only: bool,
+    ) -> Result<(), KafkaError> {
         let doing = format!("create topic {name}");
-        let new = NewTopic::new(name, partitions, replication_factor, config).map_err(|cause| {
-            KafkaError::Other {
-                doing: doing.clone(),
-                cause,
-            }
-        })?;
+        let new = new.map_err(|cause| invalid(&doing, cause))?;
         self.request(
             &Request {
                 doing,
@@ -252,8 +272,16 @@ impl Admin {
             },
             |client, options, queue| {
                 let mut topics = [new.0.as_ptr()];
-                // SAFETY: all handles are live; the array is read during the call.
+                let mut reason = Reason::new();
+                // SAFETY: all handles are live; the options are not shared with another request, and the option exists for this
+                // operation. The array is read during the call.
                 unsafe {
+                    sys::rd_kafka_AdminOptions_set_validate_only(
+                        options.cast_mut(),
+                        validate_only.into(),
+                        reason.as_mut_ptr(),
+                        Reason::SIZE,
+                    );
                     sys::rd_kafka_CreateTopics(client, topics.as_mut_ptr(), 1, options, queue)
                 };
             },

@@ -166,8 +166,13 @@ pub enum KafkaError {
 impl KafkaError {
     /// The error of a call that ended with `code`; `topic` is the topic it was about, if it was one.
     pub(super) fn of(code: Code, doing: &str, topic: Option<&str>, detail: &str) -> KafkaError {
-        let doing = doing.to_owned();
         let cause = code.explain(detail);
+        let doing = match topic {
+            Some(topic) if code == Code::TOPIC_DENIED && !doing.contains(topic) => {
+                format!("{doing}, of topic {topic}")
+            }
+            _ => doing.to_owned(),
+        };
         match code {
             Code::TOPIC_DENIED
             | Code::GROUP_DENIED

@@ -51,7 +51,7 @@ pub mod transaction;
 
 pub use admin::{
     Admin, Cluster, CommittedTopic, ConfigEntry, ConfigSource, GroupDescription, GroupListing,
-    GroupOffsets, PartitionDescription, PartitionOffsets, TopicDescription,
+    GroupOffsets, PartitionDescription, PartitionOffsets, TopicDescription, TopicRights,
 };
 pub use error::KafkaError;
 pub use mock::EmbeddedCluster;

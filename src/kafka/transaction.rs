@@ -65,6 +65,14 @@ pub enum TransactionError {
     Failed(#[from] KafkaError),
 }
 
+impl From<TransactionError> for KafkaError {
+    fn from(error: TransactionError) -> KafkaError {
+        match error {
+            TransactionError::Again(error) | TransactionError::Failed(error) => error,
+        }
+    }
+}
+
 impl Producer {
     /// Takes over the transactional id: what another process left open under it is ended, one way or the other, and that
     /// process writes no more. Once, before anything is sent.
@@ -75,8 +83,8 @@ impl Producer {
             // SAFETY: the client is live.
             unsafe { sys::rd_kafka_init_transactions(client, millis(Client::PATIENCE)) }
         })
-        .map_err(|error| match error {
-            TransactionError::Again(error) | TransactionError::Failed(error) => error,
+        .map_err(|error| {
+            KafkaError::from(error).needing(&format!("WRITE on TRANSACTIONAL_ID {id}"))
         })
     }
 
@@ -90,27 +98,49 @@ impl Producer {
 
     /// Commits the records and, as the group's, the positions.
     pub fn commit(&mut self, group: &str, positions: &[Commit]) -> Result<(), TransactionError> {
-        if !positions.is_empty() {
-            let list = PartitionList::positions(positions).map_err(|cause| KafkaError::Other {
-                doing: "commit positions".to_owned(),
-                cause,
-            })?;
-            let group = Group::new(group)?;
-            self.repeatedly("commit positions", |client| {
-                // SAFETY: all handles are live; the list and the group are copied.
-                unsafe {
-                    sys::rd_kafka_send_offsets_to_transaction(
-                        client,
-                        list.0.as_ptr(),
-                        group.0.as_ptr(),
-                        millis(PATIENCE),
-                    )
-                }
-            })?;
-        }
+        self.send_positions(group, positions)?;
         self.repeatedly("commit a transaction", |client| {
             // SAFETY: the client is live. It serves delivery reports itself; all have been.
             unsafe { sys::rd_kafka_commit_transaction(client, FOR_AS_LONG_AS_IT_TAKES) }
+        })
+    }
+
+    /// Whether such positions could be committed: a transaction that is aborted.
+    pub fn try_commit(&mut self, group: &str, positions: &[Commit]) -> Result<(), KafkaError> {
+        let sent = self
+            .begin()
+            .and_then(|()| self.send_positions(group, positions));
+        let aborted = self.abort();
+        sent.map_err(|error| {
+            KafkaError::from(error).needing(&format!("READ on GROUP {group} and on the topics"))
+        })?;
+        aborted
+    }
+
+    fn send_positions(
+        &mut self,
+        group: &str,
+        positions: &[Commit],
+    ) -> Result<(), TransactionError> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let doing = format!("commit positions of group {group}");
+        let list = PartitionList::positions(positions).map_err(|cause| KafkaError::Other {
+            doing: doing.clone(),
+            cause,
+        })?;
+        let group = Group::new(group)?;
+        self.repeatedly(&doing, |client| {
+            // SAFETY: all handles are live; the list and the group are copied.
+            unsafe {
+                sys::rd_kafka_send_offsets_to_transaction(
+                    client,
+                    list.0.as_ptr(),
+                    group.0.as_ptr(),
+                    millis(PATIENCE),
+                )
+            }
         })
     }
 
@@ -126,9 +156,7 @@ impl Producer {
             self.client.poll(PAUSE);
         }
         self.deliveries.borrow_mut().forget();
-        aborted.map_err(|error| match error {
-            TransactionError::Again(error) | TransactionError::Failed(error) => error,
-        })
+        aborted.map_err(KafkaError::from)
     }
 
     /// What an error of [`send`](Self::send) or [`flush`](Self::flush) means for the transaction.

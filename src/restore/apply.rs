@@ -22,13 +22,15 @@ use tokio::runtime::Handle;
 
 use super::map::OffsetMap;
 use super::plan::{PartitionPlan, RestorePlan, Target as TargetTopic, TopicPlan};
+use super::preflight::Obstacle;
 use super::proof::{self, PartitionProof, ProofError};
+use super::rights;
 use super::untouched;
 use super::work::Work;
 use super::writer::{self, Shared, Writer};
 use crate::cli::{Cancel, Progress};
 use crate::kafka::{
-    Admin, ClientSettings, Committed, KafkaError, Producer, ProducerOptions, committed,
+    Admin, ClientSettings, Commit, Committed, KafkaError, Producer, ProducerOptions, committed,
 };
 
 /// Producers: each is one thread here and a few of librdkafka's, so two keep several cores busy.
@@ -77,6 +79,9 @@ pub enum RestoreError {
     /// The cluster has a topic of a name that Kafka does not allow.
     #[error(transparent)]
     TopicName(#[from] TopicNameError),
+    /// What showed only when the topics were there.
+    #[error("{}; the topics that were created are still empty", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Lacking(Vec<Obstacle>),
     /// The group that keeps the progress is gone, and records are there.
     #[error(
         "group {group} has committed nothing for {topic}/{partition}, which holds records from offset {offset} on: either the \
@@ -129,8 +134,14 @@ pub fn apply(
         runtime.block_on(repository.begin_restore(&restore))?;
     }
     let topics_created = create_topics(&admin, &plan.topics)?;
+    check_rights(&admin, &plan)?;
     for producer in &mut producers {
         producer.set_targets(work.targets.clone())?;
+    }
+    if plan.transactions
+        && let [producer, ..] = producers.as_mut_slice()
+    {
+        producer.try_commit(&restore.group(), &first_positions(&plan.topics))?;
     }
 
     let afterwards = afterwards(&plan.topics);
@@ -292,6 +303,32 @@ fn create_topics(admin: &Admin, topics: &[TopicPlan]) -> Result<usize, KafkaErro
         }
     }
     Ok(created)
+}
+
+/// Of topics that were just created nobody could tell before.
+fn check_rights(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
+    let topics: Vec<&TopicPlan> = plan.topics.iter().collect();
+    let lacking = rights::lacking_on(admin, &topics, plan.transactions)?;
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(RestoreError::Lacking(lacking))
+}
+
+/// One for each topic, to see whether positions may be committed at all.
+fn first_positions(topics: &[TopicPlan]) -> Vec<Commit> {
+    let position = |topic: &TopicPlan| {
+        let partition = topic.partitions.first()?;
+        Some(Commit {
+            topic: topic.target.clone(),
+            partition: partition.target_partition,
+            committed: Committed {
+                offset: 0,
+                metadata: String::new(),
+            },
+        })
+    };
+    topics.iter().filter_map(position).collect()
 }
 
 fn afterwards(topics: &[TopicPlan]) -> Vec<TopicPlan> {

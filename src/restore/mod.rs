@@ -14,6 +14,7 @@
 //! | `choice` | which partitions, offsets and times are meant |
 //! | `plan` | decides everything |
 //! | `preflight` | what would go wrong, all of it at once, before anything is written |
+//! | `rights` | whether this principal may do it |
 //! | `config` | which configuration a topic has while it is filled, and afterwards |
 //! | `resume` | finds a restore that is unfinished, and plans the rest of it |
 //! | `untouched` | that nothing is where nothing was committed |
@@ -31,6 +32,7 @@ mod plan;
 mod preflight;
 mod proof;
 mod resume;
+mod rights;
 mod untouched;
 mod work;
 mod writer;

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use super::choice::{Choice, ChoiceError};
 use super::config;
 use super::preflight::{self, Obstacle};
+use super::rights;
 use crate::kafka::{
     Admin, ClientSettings, ConfigEntry, KafkaError, PartitionOffsets, TopicDescription,
 };
@@ -228,7 +229,7 @@ pub async fn plan(
         topics.push(plan_topic(repository, topic, target, options, &cluster).await?);
     }
     let obstacles = preflight::check(&topics, &cluster, options);
-    Ok(RestorePlan {
+    let plan = RestorePlan {
         restore: RestoreId::fresh(jiff::Timestamp::now()),
         snapshot: snapshot.sequence,
         snapshot_sha256: snapshot.sha256,
@@ -239,7 +240,24 @@ pub async fn plan(
         topics,
         verify: options.verify,
         obstacles,
+    };
+    let kafka = options.kafka.clone();
+    let (plan, lacking) = blocking(move || {
+        let lacking = rights::lacking(&kafka, &plan);
+        (plan, lacking)
     })
+    .await;
+    let mut plan = plan;
+    plan.obstacles.extend(lacking?);
+    Ok(plan)
+}
+
+/// Runs what blocks away from the asynchronous threads. A panic there goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }
 
 /// The topic of this name that the cluster had last.
@@ -254,10 +272,7 @@ pub(super) async fn ask_in_background(
     groups: Vec<String>,
 ) -> Result<Cluster, KafkaError> {
     let kafka = kafka.clone();
-    match tokio::task::spawn_blocking(move || ask(&kafka, &targets, &groups)).await {
-        Ok(answer) => answer,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    blocking(move || ask(&kafka, &targets, &groups)).await
 }
 
 fn ask(

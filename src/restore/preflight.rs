@@ -70,6 +70,20 @@ pub enum Obstacle {
         /// Of the oldest record, in milliseconds since the epoch.
         oldest_timestamp: i64,
     },
+    /// This principal lacks a permission on a target.
+    MissingRight {
+        /// Kafka's name of it.
+        right: &'static str,
+        /// The target.
+        topic: String,
+    },
+    /// The cluster would not create a target.
+    CannotCreate {
+        /// The target.
+        topic: String,
+        /// What it says.
+        cause: String,
+    },
     /// A group that is to be restored is in use.
     GroupInUse {
         /// The group.
@@ -136,6 +150,14 @@ impl std::fmt::Display for Obstacle {
                 f,
                 "{topic} deletes records older than {retention_ms} ms, and the oldest to restore is of {}: raise its retention.ms",
                 crate::cli::human::timestamp_ms(*oldest_timestamp)
+            ),
+            Obstacle::MissingRight { right, topic } => write!(
+                f,
+                "this principal lacks {right} on topic {topic}: grant it, or use another principal"
+            ),
+            Obstacle::CannotCreate { topic, cause } => write!(
+                f,
+                "the cluster would not create {topic}: {cause}; create it beforehand as it is to be, or use --map"
             ),
             Obstacle::GroupInUse { group, members } => write!(
                 f,

@@ -6,8 +6,9 @@ use kbk::kafka::{Admin, ClientSettings, CommittedTopic, GroupOffsets};
 use kbk_format::repo::CommittedOffset;
 use serde_json::{Value, json};
 
-use crate::support::broker::{Broker, free_port};
+use crate::support::broker::Broker;
 use crate::support::groups::{Member, commit, committed, delete};
+use crate::support::guarded::Guarded;
 use crate::support::process::{Finished, run};
 use crate::support::produce::produce;
 use crate::support::record::Message;
@@ -298,50 +299,8 @@ fn groups_with_members_are_left_alone() {
     }
 }
 
-/// A broker with permissions: everything to who comes without a password, to `limited` what it is granted.
-struct Guarded {
-    broker: Broker,
-    bootstrap: String,
-}
-
-impl Guarded {
-    fn start() -> Self {
-        let bootstrap = format!("127.0.0.1:{}", free_port());
-        let listener = format!("SASL_PLAINTEXT://{bootstrap}");
-        let login =
-            "org.apache.kafka.common.security.plain.PlainLoginModule required user_limited=\"x\";";
-        let broker = Broker::start(&[
-            ("listeners", &listener),
-            ("advertised.listeners", &listener),
-            ("sasl.enabled.mechanisms", "PLAIN"),
-            ("listener.name.sasl_plaintext.plain.sasl.jaas.config", login),
-            (
-                "authorizer.class.name",
-                "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            ),
-            ("super.users", "User:ANONYMOUS"),
-        ]);
-        Self { broker, bootstrap }
-    }
-
-    fn grant(&self, words: &[&str]) {
-        let words = [&["--add", "--allow-principal", "User:limited"], words].concat();
-        self.broker
-            .tool("org.apache.kafka.tools.AclCommand", &words);
-    }
-
-    fn backup(&self, repo: &Repo) -> Finished {
-        let mut command = repo.kbk(&["backup", "--json", "--topic", "seen", "-b", &self.bootstrap]);
-        for property in [
-            "security.protocol=SASL_PLAINTEXT",
-            "sasl.mechanism=PLAIN",
-            "sasl.username=limited",
-            "sasl.password=x",
-        ] {
-            command.args(["-X", property]);
-        }
-        run(&mut command)
-    }
+fn backup_seen(guarded: &Guarded, repo: &Repo) -> Finished {
+    run(&mut guarded.kbk(repo, &["backup", "--topic", "seen"]))
 }
 
 /// Brokers leave out what a principal may not see, and do not say so.
@@ -366,7 +325,7 @@ fn groups_that_are_hidden_are_told_and_take_no_others_place() {
         "--topic",
         "seen",
     ]);
-    let none = guarded.backup(&repo).expect_code(0);
+    let none = backup_seen(&guarded, &repo).expect_code(0);
     assert!(
         none.stderr.contains("DESCRIBE on CLUSTER kafka-cluster"),
         "{none:#?}"
@@ -376,7 +335,7 @@ fn groups_that_are_hidden_are_told_and_take_no_others_place() {
     assert_eq!(saved(&repo, 2), saved(&repo, 1));
 
     guarded.grant(&["--operation", "Describe", "--group", "b-group"]);
-    let some = guarded.backup(&repo).expect_code(0).json();
+    let some = backup_seen(&guarded, &repo).expect_code(0).json();
     assert_eq!(
         some["findings"],
         json!([{ "finding": "groups_hidden", "groups": 1 }])
@@ -384,7 +343,7 @@ fn groups_that_are_hidden_are_told_and_take_no_others_place() {
     assert!(group(&saved(&repo, 3), "b-group").is_some());
 
     guarded.grant(&["--operation", "Describe", "--cluster"]);
-    let denied = guarded.backup(&repo).expect_code(0);
+    let denied = backup_seen(&guarded, &repo).expect_code(0);
     let expected = "not allowed to read the committed offsets of group a-group";
     assert!(denied.stderr.contains(expected), "{denied:#?}");
     assert!(
@@ -394,7 +353,7 @@ fn groups_that_are_hidden_are_told_and_take_no_others_place() {
     assert_eq!(saved(&repo, 4), saved(&repo, 3));
 
     guarded.grant(&["--operation", "Describe", "--group", "*"]);
-    let all = guarded.backup(&repo).expect_code(0).json();
+    let all = backup_seen(&guarded, &repo).expect_code(0).json();
     assert_eq!(all["findings"], json!([]));
     assert!(group(&saved(&repo, 5), "a-group").is_some());
 }

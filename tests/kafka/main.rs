@@ -10,6 +10,7 @@ mod interruption;
 mod kill;
 mod memory;
 mod open_transactions;
+mod permissions;
 mod point_in_time;
 mod proof;
 mod resume;

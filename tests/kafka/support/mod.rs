@@ -3,6 +3,7 @@
 pub(crate) mod broker;
 pub(crate) mod consume;
 pub(crate) mod groups;
+pub(crate) mod guarded;
 pub(crate) mod offset_map;
 pub(crate) mod process;
 pub(crate) mod produce;
