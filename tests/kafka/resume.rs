@@ -154,6 +154,35 @@ fn brokers_that_go_away_for_a_while_do_not_end_a_restore() {
 }
 
 #[test]
+fn leaders_and_coordinators_that_move_do_not_end_a_restore() {
+    let mut brokers = Broker::start_three();
+    let (topic, repo) = saved(&brokers[0], "moved", 200_000);
+    let target = topics::unique("moved-restore");
+    let running = Running::spawn(&mut restore(&repo, &brokers[0], &topic, &target));
+    wait::until("the first records", || {
+        let there = consume::partitions(&brokers[0], &target) > 0
+            && consume::offsets(&brokers[0], &target, 0).end > 0;
+        there.then_some(())
+    });
+    // Each in turn, so that whatever a broker leads moves at least once: shut down in good order, or killed.
+    for (node, broker) in brokers.iter_mut().enumerate() {
+        if node == 1 {
+            broker.kill();
+        } else {
+            broker.stop();
+        }
+        thread::sleep(Duration::from_secs(3));
+        broker.restart();
+    }
+    let finished = running.finish().expect_code(0);
+    println!("{}", finished.stderr);
+    consume::assert_same(&brokers[0], (&topic, &target), PARTITIONS);
+    let restores = offset_map::restores(&repo);
+    let last = restores.last().expect("it has begun");
+    offset_map::assert_exact(&brokers[0], &repo, last, (&topic, &target), PARTITIONS);
+}
+
+#[test]
 fn what_cannot_be_gone_on_with_is_refused() {
     let broker = Broker::shared();
     let (topic, repo) = saved(broker, "refused", 1_000);

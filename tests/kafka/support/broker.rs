@@ -64,13 +64,52 @@ impl Broker {
     /// added, so that the plain listener of [`bootstrap`](Self::bootstrap) is always there. Take
     /// their ports from [`free_port`].
     pub(crate) fn start(extra: &[(&str, &str)]) -> Self {
-        let server = Server::format(extra);
+        let (port, controller) = (free_port(), free_port());
+        let quorum = format!("127.0.0.1:{controller}");
+        let alone = [("controller.quorum.bootstrap.servers", quorum.as_str())];
+        let extra = [&alone, extra].concat();
+        let server = Server::format(
+            (port, controller),
+            &extra,
+            &["--standalone"],
+            &cluster_id(port),
+        );
         let mut broker = Self {
             bootstrap: format!("127.0.0.1:{}", server.port),
             server: Some(server),
         };
         broker.restart();
         broker
+    }
+
+    /// Three nodes of one cluster, each a broker and a controller, with three copies of everything. Clients of each begin with
+    /// any of them.
+    pub(crate) fn start_three() -> [Self; 3] {
+        let ports = [(); 3].map(|()| (free_port(), free_port()));
+        let each = |form: &dyn Fn(usize) -> String| [0, 1, 2].map(form).join(",");
+        let voters = each(&|node| format!("{}@127.0.0.1:{}", node + 1, ports[node].1));
+        let bootstrap = each(&|node| format!("127.0.0.1:{}", ports[node].0));
+        let mut brokers = [0, 1, 2].map(|node| {
+            let id = (node + 1).to_string();
+            let of_three = [
+                ("node.id", id.as_str()),
+                ("controller.quorum.voters", &voters),
+                ("default.replication.factor", "3"),
+                ("min.insync.replicas", "2"),
+                ("offsets.topic.replication.factor", "3"),
+                ("transaction.state.log.replication.factor", "3"),
+                ("transaction.state.log.min.isr", "2"),
+            ];
+            let cluster = cluster_id(ports[0].0);
+            let mut server = Server::format(ports[node], &of_three, &[], &cluster);
+            server.launch();
+            Self {
+                bootstrap: bootstrap.clone(),
+                server: Some(server),
+            }
+        });
+        brokers.iter_mut().for_each(Self::wait);
+        brokers
     }
 
     /// Where clients connect first, without TLS or SASL.
@@ -98,6 +137,11 @@ impl Broker {
     /// Starts a private broker that was stopped, on the same ports and data.
     pub(crate) fn restart(&mut self) {
         self.server().launch();
+        self.wait();
+    }
+
+    /// Until it answers.
+    fn wait(&mut self) {
         let started = Instant::now();
         while let Err(error) = self.probe() {
             assert!(
@@ -179,29 +223,28 @@ struct Server {
 }
 
 impl Server {
-    /// Writes the properties and an empty log folder.
-    fn format(extra: &[(&str, &str)]) -> Self {
+    /// Writes the properties and an empty log folder, for a listener and a controller on these ports.
+    fn format(ports: (u16, u16), extra: &[(&str, &str)], words: &[&str], cluster_id: &str) -> Self {
         assert!(
             Path::new(KAFKA_LIBS).is_dir(),
             "Apache Kafka is not in {KAFKA_LIBS}: run `scripts/setup kafka`"
         );
         let folder = TempDir::with_prefix("kbk-kafka-").expect("a temporary folder");
-        let port = free_port();
         fs::write(
             folder.path().join("server.properties"),
-            properties(folder.path(), port, free_port(), extra),
+            properties(folder.path(), ports, extra),
         )
         .expect("server.properties is written");
         let output = java("kafka.tools.StorageTool")
-            .args(["format", "--standalone", "-t", &cluster_id(port)])
-            .args(["-c", "server.properties"])
+            .args(["format", "-t", cluster_id, "-c", "server.properties"])
+            .args(words)
             .current_dir(folder.path())
             .output()
             .unwrap_or_else(|error| cannot_run_java(&error));
         assert!(output.status.success(), "StorageTool: {output:?}");
         Self {
             folder,
-            port,
+            port: ports.0,
             supervisor: None,
         }
     }
@@ -275,7 +318,7 @@ fn cannot_run_java(error: &std::io::Error) -> ! {
 }
 
 /// The contents of `server.properties`: one small node on which background work runs within seconds.
-fn properties(folder: &Path, port: u16, controller: u16, extra: &[(&str, &str)]) -> String {
+fn properties(folder: &Path, (port, controller): (u16, u16), extra: &[(&str, &str)]) -> String {
     let plain = format!("PLAINTEXT://127.0.0.1:{port}");
     let quorum = format!("127.0.0.1:{controller}");
     let listeners = format!("{plain},CONTROLLER://{quorum}");
@@ -284,7 +327,6 @@ fn properties(folder: &Path, port: u16, controller: u16, extra: &[(&str, &str)])
     let mut properties = BTreeMap::from([
         ("process.roles", "broker,controller"),
         ("node.id", "1"),
-        ("controller.quorum.bootstrap.servers", &quorum),
         ("controller.listener.names", "CONTROLLER"),
         (
             "listener.security.protocol.map",
