@@ -8,17 +8,19 @@ use tokio::runtime::Handle;
 
 use crate::cli::{
     ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table,
-    TopicArgs, TopicMapping, Totals, human, map_topics,
+    TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics,
 };
 use crate::kafka::ClientSettings;
 use crate::restore::{
-    self, Options, PartitionProof, RestoreError, RestorePlan, RestoreReport, Target, TopicPlan,
+    self, Choice, Options, PartitionProof, RestoreError, RestorePlan, RestoreReport, Target,
+    TopicPlan,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   kbk restore -r /backup/kafka -b broker:9092 --dry-run
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --map orders=orders-restored
+  kbk restore -r /backup/kafka -b broker:9092 --map-regex 'prod-(.*)=restored-$1'
   kbk restore -r /backup/kafka -b broker:9092 --until 2026-11-22T10:00:00Z
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --partition 0,3,5-7 --until-offset-of 2h30m
 
@@ -46,6 +48,11 @@ pub struct Args {
     #[arg(long, value_name = "SOURCE=TARGET")]
     pub map: Vec<TopicMapping>,
 
+    /// Topics whose whole name a regular expression matches have another name, in which $1 is its first group; repeatable,
+    /// the first one that matches counts, and --map before all
+    #[arg(long, value_name = "PATTERN=REPLACEMENT")]
+    pub map_regex: Vec<TopicRewrite>,
+
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
@@ -68,7 +75,8 @@ pub struct Args {
 
     /// Go on with a restore that was stopped or killed; its ID only where several are unfinished
     #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = [
-        "topic", "exclude", "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "map", "snapshot",
+        "topic", "exclude", "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "map", "map_regex", "map_regex",
+        "snapshot",
         "dry_run", "append", "replication_factor",
     ])]
     pub resume: Option<Option<RestoreId>>,
@@ -80,10 +88,11 @@ pub struct Args {
 
 /// Plans, and unless it is a dry run, restores.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let choice = super::choice(&args.choice)?;
     let repository = super::repository(context).await?;
     let kafka = args.kafka.settings()?;
     let plan = tokio::select! {
-        plan = plan(args, &repository, &kafka) => plan?,
+        plan = plan(args, choice, &repository, &kafka) => plan?,
         () = context.cancel.cancelled() => {
             tracing::warn!("stopped before anything was written");
             return Ok(Outcome::Interrupted);
@@ -120,6 +129,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 
 async fn plan(
     args: &Args,
+    choice: Choice,
     repository: &Repository,
     kafka: &ClientSettings,
 ) -> Result<RestorePlan, CliError> {
@@ -128,10 +138,10 @@ async fn plan(
         return Ok(restore::plan_rest(repository, restore, kafka, args.verify).await?);
     }
     let snapshot = super::snapshot(repository, args.snapshot).await?;
-    let (chosen, choice) = super::choice(&args.topics, &args.choice, &snapshot)?;
+    let chosen = super::chosen(&args.topics, &choice, &snapshot)?;
     let options = Options {
         kafka: kafka.clone(),
-        targets: map_topics(&chosen, &args.map)?,
+        targets: map_topics(&chosen, &args.map, &args.map_regex)?,
         choice,
         append: args.append,
         verify: args.verify,

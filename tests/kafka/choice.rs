@@ -247,3 +247,29 @@ fn what_was_chosen_is_chosen_again_when_a_restore_is_gone_on_with() {
     saved.check_target(&target, &expected, &words);
     assert!(offset_map::is_done(&saved.repo, &restore));
 }
+
+#[test]
+fn topics_are_renamed_by_rule() {
+    let broker = Broker::shared();
+    let run_name = topics::unique("rule");
+    let names = ["a", "b"].map(|name| format!("{run_name}-{name}"));
+    for name in &names {
+        topics::create(broker, name, 1, &[]);
+        produce_bulk(broker, "none", (name, 1), samples::mixed(1).take(10));
+    }
+    let repo = Repo::new();
+    let pattern = format!("{run_name}-*");
+    run(&mut repo.backup(broker, &["--topic", &pattern])).expect_code(0);
+    let rule = format!("{run_name}-(.)={run_name}.$1");
+    run(&mut repo.restore(broker, &["--map-regex", &rule])).expect_code(0);
+    for name in ["a", "b"] {
+        let (source, target) = (format!("{run_name}-{name}"), format!("{run_name}.{name}"));
+        consume::assert_same(broker, (&source, &target), 1);
+    }
+    let mixing = format!("{run_name}-.={run_name}");
+    let failed = run(&mut repo.restore(broker, &["--map-regex", &mixing])).expect_code(2);
+    assert!(
+        failed.stderr.contains("would both be restored"),
+        "{failed:#?}"
+    );
+}
