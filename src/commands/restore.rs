@@ -1,9 +1,11 @@
 //! `kbk restore`: a snapshot's topics back into a cluster.
 
+mod only_config;
+
 use std::io::{self, Write};
 use std::time::Duration;
 
-use kbk_format::repo::{Repository, RestoreId};
+use kbk_format::repo::{Repository, RestoreId, Snapshot};
 use tokio::runtime::Handle;
 
 use crate::cli::{
@@ -12,8 +14,8 @@ use crate::cli::{
 };
 use crate::kafka::ClientSettings;
 use crate::restore::{
-    self, Choice, Options, PartitionProof, RestoreError, RestorePlan, RestoreReport, Target,
-    TopicPlan,
+    self, Choice, Obstacle, Options, PartitionProof, RestoreError, RestorePlan, RestoreReport,
+    Target, TopicPlan,
 };
 
 const EXAMPLES: &str = "\
@@ -61,6 +63,13 @@ pub struct Args {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Bring back topics without their records: missing ones are created as they were saved, others get the saved values
+    #[arg(long, conflicts_with_all = [
+        "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "append", "verify", "no_transactions",
+        "resume",
+    ])]
+    pub only_config: bool,
+
     /// Restore into topics that hold records already
     #[arg(long)]
     pub append: bool,
@@ -91,6 +100,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let choice = super::choice(&args.choice)?;
     let repository = super::repository(context).await?;
     let kafka = args.kafka.settings()?;
+    if args.only_config {
+        return only_config::run(args, choice, &repository, kafka, context).await;
+    }
     let plan = tokio::select! {
         plan = plan(args, choice, &repository, &kafka) => plan?,
         () = context.cancel.cancelled() => {
@@ -101,7 +113,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if args.dry_run {
         return show(&plan, context);
     }
-    refuse(&plan)?;
+    refuse(&plan.obstacles)?;
     let restore = plan.restore.clone();
     let report = match apply(plan, &repository, kafka, context).await {
         Ok(report) => report,
@@ -138,8 +150,18 @@ async fn plan(
         return Ok(restore::plan_rest(repository, restore, kafka, args.verify).await?);
     }
     let snapshot = super::snapshot(repository, args.snapshot).await?;
-    let chosen = super::chosen(&args.topics, &choice, &snapshot)?;
-    let options = Options {
+    let options = options(args, choice, &snapshot, kafka)?;
+    Ok(restore::plan(repository, &snapshot, &options).await?)
+}
+
+fn options(
+    args: &Args,
+    choice: Choice,
+    snapshot: &Snapshot,
+    kafka: &ClientSettings,
+) -> Result<Options, CliError> {
+    let chosen = super::chosen(&args.topics, &choice, snapshot)?;
+    Ok(Options {
         kafka: kafka.clone(),
         targets: map_topics(&chosen, &args.map, &args.map_regex)?,
         choice,
@@ -148,8 +170,7 @@ async fn plan(
         transactions: !args.no_transactions,
         replication_factor: args.replication_factor.map(i32::from),
         count: args.dry_run,
-    };
-    Ok(restore::plan(repository, &snapshot, &options).await?)
+    })
 }
 
 async fn apply(
@@ -205,12 +226,12 @@ fn different(report: &RestoreReport) -> impl Iterator<Item = &PartitionProof> + 
 /// Prints the plan; what is in the way makes the dry run fail as the restore would.
 fn show(plan: &RestorePlan, context: &Context) -> Result<Outcome, CliError> {
     context.output.report(plan)?;
-    refuse(plan)?;
+    refuse(&plan.obstacles)?;
     Ok(Outcome::Clean)
 }
 
-fn refuse(plan: &RestorePlan) -> Result<(), CliError> {
-    let Some((first, others)) = plan.obstacles.split_first() else {
+fn refuse(obstacles: &[Obstacle]) -> Result<(), CliError> {
+    let Some((first, others)) = obstacles.split_first() else {
         return Ok(());
     };
     let mut message = format!("nothing was written: {first}");

@@ -15,6 +15,7 @@
 //! | `plan` | decides everything |
 //! | `preflight` | what would go wrong, all of it at once, before anything is written |
 //! | `config` | which configuration a topic has while it is filled, and afterwards |
+//! | `only_config` | topics without their records |
 //! | `resume` | finds a restore that is unfinished, and plans the rest of it |
 //! | `untouched` | that nothing is where nothing was committed |
 //! | `apply` | does it |
@@ -27,6 +28,7 @@ mod apply;
 mod choice;
 mod config;
 mod map;
+mod only_config;
 mod plan;
 mod preflight;
 mod proof;
@@ -37,6 +39,10 @@ mod writer;
 
 pub use apply::{RestoreError, RestoreReport, apply};
 pub use choice::{Choice, ChoiceError};
+pub use only_config::{
+    ConfigAction, ConfigChange, ConfigPlan, ConfigReport, TopicConfigPlan, apply_config,
+    plan_config,
+};
 pub use plan::{Options, PartitionPlan, PlanError, RestorePlan, Target, TopicPlan, plan};
 pub use preflight::Obstacle;
 pub use proof::{Difference, PartitionProof, ProofError, compare_live};

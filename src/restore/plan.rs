@@ -42,6 +42,15 @@ pub struct Options {
     pub count: bool,
 }
 
+impl Options {
+    /// Replicas of a topic that is created; `None` is the cluster's default.
+    pub(super) fn replication_factor_of(&self, topic: &TopicState) -> Option<i32> {
+        self.replication_factor
+            .or(Some(topic.replication_factor))
+            .filter(|factor| *factor > 0)
+    }
+}
+
 /// All that a restore does.
 #[derive(Clone, Debug, Serialize)]
 pub struct RestorePlan {
@@ -239,7 +248,7 @@ pub async fn plan(
 }
 
 /// The topic of this name that the cluster had last.
-fn newest_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a TopicState> {
+pub(super) fn newest_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a TopicState> {
     let named = snapshot.topics.iter().filter(|topic| &*topic.name == name);
     named.max_by_key(|topic| (!topic.deleted, topic.last_seen, topic.first_seen))
 }
@@ -327,10 +336,7 @@ async fn plan_topic(
         None => {
             let create = Target::Create {
                 partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
-                replication_factor: options
-                    .replication_factor
-                    .or(Some(topic.replication_factor))
-                    .filter(|factor| *factor > 0),
+                replication_factor: options.replication_factor_of(topic),
                 config: config::while_filling(&saved),
             };
             (create, config::afterwards(&saved))
