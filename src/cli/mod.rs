@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the options of all commands, and groups of options | `args` |
 //! | the options of one command | [`crate::commands`] |
-//! | how a word becomes a value | `compression`, `offset`, `offset_ranges`, `partitions`, `pattern`, `repo_url`, `size`, `snapshot`, `time`, `topic` |
+//! | how a word becomes a value | `compression`, `offset`, `offset_ranges`, `partitions`, `pattern`, `repo_url`, `rewrite`, `size`, `snapshot`, `time`, `topic` |
 //! | the configuration file | `config` |
 //! | results on stdout | `output` |
 //! | messages and progress on stderr | `stderr`, `logging`, `progress`, `error` |
@@ -25,6 +25,7 @@ mod partitions;
 mod pattern;
 mod progress;
 mod repo_url;
+mod rewrite;
 mod signals;
 mod size;
 mod snapshot;
@@ -52,6 +53,7 @@ pub use self::partitions::PartitionSet;
 pub use self::pattern::{NamePattern, SelectError, TopicSelection, select_groups};
 pub use self::progress::{PartitionProgress, Progress, Totals};
 pub use self::repo_url::RepoUrl;
+pub use self::rewrite::TopicRewrite;
 pub use self::signals::Cancel;
 pub use self::size::{BlockSize, SegmentSize};
 pub use self::snapshot::{SnapshotArg, SnapshotsArg};

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::error::CliError;
+use super::rewrite::TopicRewrite;
 
 /// Kafka's longest topic name.
 const MAX_NAME: usize = 249;
@@ -29,7 +30,7 @@ pub enum TopicError {
     Mapping(String),
 }
 
-fn topic_name(name: &str) -> Result<String, TopicError> {
+pub(super) fn topic_name(name: &str) -> Result<String, TopicError> {
     if is_topic_name(name) {
         Ok(name.to_owned())
     } else {
@@ -108,13 +109,14 @@ impl FromStr for TopicMapping {
     }
 }
 
-/// The target name of each of `topics`: its mapping's, or its own.
+/// The target name of each of `topics`: its mapping's, else that of the first rewrite that matches it, else its own.
 ///
-/// Refuses a mapping of a topic that is not restored, a topic mapped twice, and two topics that
-/// would be mixed in one target.
+/// Refuses a mapping of a topic that is not restored, a topic mapped twice, a rewrite that matches no topic, and two topics
+/// that would be mixed in one target.
 pub fn map_topics(
     topics: &[String],
     mappings: &[TopicMapping],
+    rewrites: &[TopicRewrite],
 ) -> Result<BTreeMap<String, String>, CliError> {
     let mut targets: BTreeMap<_, _> = topics.iter().map(|topic| (topic.clone(), None)).collect();
     for mapping in mappings {
@@ -130,6 +132,24 @@ pub fn map_topics(
                 "--map names `{}` twice",
                 mapping.source
             )));
+        }
+    }
+    for rewrite in rewrites {
+        let mut matches = false;
+        for (source, target) in &mut targets {
+            if let Some(name) = rewrite.apply(source) {
+                matches = true;
+                let wrong = |error| {
+                    CliError::usage(format!("--map-regex {rewrite}, for `{source}`: {error}"))
+                };
+                let name = name.map_err(wrong)?;
+                target.get_or_insert(name);
+            }
+        }
+        if !matches {
+            let message = format!("--map-regex {rewrite} matches none of the topics to restore");
+            return Err(CliError::usage(message)
+                .hint("the pattern is for the whole name; `kbk ls` lists the backup's topics"));
         }
     }
     let named: BTreeMap<String, String> = targets
@@ -158,9 +178,32 @@ mod tests {
     use super::*;
 
     fn map(topics: &[&str], mappings: &[&str]) -> Result<BTreeMap<String, String>, CliError> {
+        map_all(topics, mappings, &[])
+    }
+
+    fn map_all(
+        topics: &[&str],
+        mappings: &[&str],
+        rewrites: &[&str],
+    ) -> Result<BTreeMap<String, String>, CliError> {
         let topics: Vec<_> = topics.iter().map(|topic| topic.to_string()).collect();
         let mappings: Vec<_> = mappings.iter().map(|text| text.parse().unwrap()).collect();
-        map_topics(&topics, &mappings)
+        let rewrites: Vec<_> = rewrites.iter().map(|text| text.parse().unwrap()).collect();
+        map_topics(&topics, &mappings, &rewrites)
+    }
+
+    #[test]
+    fn rules_stand_behind_mappings_and_the_first_one_counts() {
+        let topics = ["prod-a", "prod-b", "c"];
+        let rules = ["prod-(b)=only-$1", "prod-(.*)=new-$1"];
+        let targets = map_all(&topics, &["prod-a=x"], &rules).unwrap();
+        let names: Vec<_> = targets.values().map(String::as_str).collect();
+        assert_eq!(names, ["c", "x", "only-b"]);
+        let message = |rule: &str| map_all(&topics, &[], &[rule]).unwrap_err().to_string();
+        assert!(message("prod-.*=same").contains("both be restored to `same`"));
+        assert!(message("prod-a=c").contains("both be restored to `c`"));
+        assert!(message("d=e").contains("matches none"));
+        assert!(message("(.*)=$1 x").contains("`c x` is not a topic name"));
     }
 
     #[test]

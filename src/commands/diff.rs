@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::cli::{
     ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table,
-    TopicArgs, TopicMapping, human, map_topics,
+    TopicArgs, TopicMapping, TopicRewrite, human, map_topics,
 };
 use crate::restore::{self, Obstacle, Options, PartitionProof, RestorePlan, Target};
 
@@ -44,6 +44,11 @@ pub struct Args {
     #[arg(long, value_name = "SOURCE=TARGET")]
     pub map: Vec<TopicMapping>,
 
+    /// Topics whose whole name a regular expression matches have another name, in which $1 is its first group; repeatable,
+    /// the first one that matches counts, and --map before all
+    #[arg(long, value_name = "PATTERN=REPLACEMENT")]
+    pub map_regex: Vec<TopicRewrite>,
+
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
@@ -58,17 +63,19 @@ struct DiffReport {
 
 /// Compares.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let choice = super::choice(&args.choice)?;
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
-    let (chosen, choice) = super::choice(&args.topics, &args.choice, &snapshot)?;
+    let chosen = super::chosen(&args.topics, &choice, &snapshot)?;
     let options = Options {
         kafka: args.kafka.settings()?,
-        targets: map_topics(&chosen, &args.map)?,
+        targets: map_topics(&chosen, &args.map, &args.map_regex)?,
         choice,
         append: true,
         verify: true,
         transactions: false,
         groups: Vec::new(),
+        offset_map: true,
         replication_factor: None,
         count: false,
     };

@@ -96,43 +96,31 @@ async fn repository(context: &Context) -> Result<Repository, CliError> {
     Ok(Repository::open(store).await?)
 }
 
-/// Topics of the snapshot by what the user chose; and what of their records.
-fn choice(
-    topics: &TopicArgs,
-    records: &ChoiceArgs,
-    snapshot: &Snapshot,
-) -> Result<(Vec<String>, Choice), CliError> {
-    let times = time_range(records.since.as_ref(), records.until.as_ref())?;
-    let [since_offset_of, until_offset_of] = offset_times(
-        records.since_offset_of.as_ref(),
-        records.until_offset_of.as_ref(),
-    )?;
-    let offsets = records
-        .offsets
-        .as_deref()
-        .map(OffsetRanges::load)
-        .transpose()?;
-    let chosen = match &offsets {
-        Some(offsets) => {
-            for name in offsets.topics() {
-                topic(snapshot, name)?;
-            }
-            offsets.topics().map(str::to_owned).collect()
-        }
-        None => chosen(topics, snapshot)?,
-    };
-    let choice = Choice {
-        times,
-        partitions: records.partition.clone(),
+/// What of the topics' records the user chose: what the words and the file that they name say, before anything is asked.
+fn choice(args: &ChoiceArgs) -> Result<Choice, CliError> {
+    let [since_offset_of, until_offset_of] =
+        offset_times(args.since_offset_of.as_ref(), args.until_offset_of.as_ref())?;
+    let offsets = args.offsets.as_deref();
+    Ok(Choice {
+        times: time_range(args.since.as_ref(), args.until.as_ref())?,
+        partitions: args.partition.clone(),
         since_offset_of,
         until_offset_of,
-        offsets,
-    };
-    Ok((chosen, choice))
+        offsets: offsets.map(OffsetRanges::load).transpose()?,
+    })
 }
 
-/// Topics of the snapshot that the user's choice covers. One that the cluster has deleted is taken when it is named.
-fn chosen(args: &TopicArgs, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
+/// Topics of the snapshot that the user's choice covers: those that a file of offsets names, if there is one.
+fn chosen(args: &TopicArgs, choice: &Choice, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
+    let Some(offsets) = &choice.offsets else {
+        return selected(args, snapshot);
+    };
+    let known = |name: &str| topic(snapshot, name).map(|topic| topic.name.to_string());
+    offsets.topics().map(known).collect()
+}
+
+/// Topics of the snapshot that --topic and --exclude cover. One that the cluster has deleted is taken when it is named.
+fn selected(args: &TopicArgs, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
     let named = !args.topic.is_empty();
     let topics = snapshot
         .topics

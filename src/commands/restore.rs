@@ -1,9 +1,11 @@
 //! `kbk restore`: a snapshot's topics back into a cluster.
 
+mod only_config;
+
 use std::io::{self, Write};
 use std::time::Duration;
 
-use kbk_format::repo::{Repository, RestoreId, Snapshot};
+use kbk_format::repo::{RepoError, Repository, RestoreId, Snapshot};
 use kbk_tools::offset_map::FinishedRestore;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -12,18 +14,20 @@ use super::groups;
 
 use crate::cli::{
     ChoiceArgs, CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report, SnapshotArg,
-    Table, TopicArgs, TopicMapping, Totals, human, map_topics, select_groups,
+    Table, TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics, select_groups,
 };
 use crate::groups::GroupsPlanError;
 use crate::kafka::ClientSettings;
 use crate::restore::{
-    self, Options, PartitionProof, RestoreError, RestorePlan, RestoreReport, Target, TopicPlan,
+    self, Choice, Obstacle, Options, PartitionProof, RestoreError, RestorePlan, RestoreReport,
+    Target, TopicPlan,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   kbk restore -r /backup/kafka -b broker:9092 --dry-run
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --map orders=orders-restored
+  kbk restore -r /backup/kafka -b broker:9092 --map-regex 'prod-(.*)=restored-$1'
   kbk restore -r /backup/kafka -b broker:9092 --until 2026-11-22T10:00:00Z
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --partition 0,3,5-7 --until-offset-of 2h30m
 
@@ -51,6 +55,11 @@ pub struct Args {
     #[arg(long, value_name = "SOURCE=TARGET")]
     pub map: Vec<TopicMapping>,
 
+    /// Topics whose whole name a regular expression matches have another name, in which $1 is its first group; repeatable,
+    /// the first one that matches counts, and --map before all
+    #[arg(long, value_name = "PATTERN=REPLACEMENT")]
+    pub map_regex: Vec<TopicRewrite>,
+
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
@@ -58,6 +67,13 @@ pub struct Args {
     /// Print the plan with exact counts and change nothing
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Bring back topics without their records: missing ones are created as they were saved, others get the saved values
+    #[arg(long, conflicts_with_all = [
+        "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "append", "verify", "no_transactions",
+        "resume",
+    ])]
+    pub only_config: bool,
 
     /// Restore into topics that hold records already
     #[arg(long)]
@@ -76,9 +92,14 @@ pub struct Args {
     #[arg(long, conflicts_with = "resume")]
     pub no_transactions: bool,
 
+    /// Write nothing into the repository, which may be read-only: no transactions, no offset map, no groups
+    #[arg(long, conflicts_with_all = ["resume", "groups"])]
+    pub no_offset_map: bool,
+
     /// Go on with a restore that was stopped or killed; its ID only where several are unfinished
     #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = [
-        "topic", "exclude", "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "map", "snapshot",
+        "topic", "exclude", "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "map", "map_regex", "map_regex",
+        "snapshot",
         "dry_run", "append", "replication_factor",
     ])]
     pub resume: Option<Option<RestoreId>>,
@@ -90,10 +111,14 @@ pub struct Args {
 
 /// Plans, and unless it is a dry run, restores.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let choice = super::choice(&args.choice)?;
     let repository = super::repository(context).await?;
     let kafka = args.kafka.settings()?;
+    if args.only_config {
+        return only_config::run(args, choice, &repository, kafka, context).await;
+    }
     let plan = tokio::select! {
-        plan = plan(args, &repository, &kafka) => plan?,
+        plan = plan(args, choice, &repository, &kafka) => plan?,
         () = context.cancel.cancelled() => {
             tracing::warn!("stopped before anything was written");
             return Ok(Outcome::Interrupted);
@@ -102,12 +127,18 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if args.dry_run {
         return show(&plan, context);
     }
-    refuse(&plan)?;
-    let restore = plan.restore.clone();
+    refuse(&plan.obstacles)?;
+    let (restore, offset_map) = (plan.restore.clone(), plan.offset_map);
     let report = match apply(plan, &repository, kafka, context).await {
         Ok(report) => report,
         Err(error) => {
-            return Err(CliError::from(error).hint(next_step(&repository, &restore).await));
+            let hint = match &error {
+                RestoreError::Repo(RepoError::NotWritable { .. }) => {
+                    "--no-offset-map restores without writing into the repository".to_owned()
+                }
+                _ => next_step(&repository, &restore, offset_map).await,
+            };
+            return Err(CliError::from(error).hint(hint));
         }
     };
     let complete = !report.interrupted && different(&report).count() == 0;
@@ -122,7 +153,10 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     context.output.report(&report)?;
     let Finished { report, .. } = report;
     if report.interrupted {
-        tracing::warn!("stopped early: {}", next_step(&repository, &restore).await);
+        tracing::warn!(
+            "stopped early: {}",
+            next_step(&repository, &restore, offset_map).await
+        );
         return Ok(Outcome::Interrupted);
     }
     let different = different(&report);
@@ -140,6 +174,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 
 async fn plan(
     args: &Args,
+    choice: Choice,
     repository: &Repository,
     kafka: &ClientSettings,
 ) -> Result<RestorePlan, CliError> {
@@ -148,19 +183,29 @@ async fn plan(
         return Ok(restore::plan_rest(repository, restore, kafka, args.verify).await?);
     }
     let snapshot = super::snapshot(repository, args.snapshot).await?;
-    let (chosen, choice) = super::choice(&args.topics, &args.choice, &snapshot)?;
-    let options = Options {
+    let options = options(args, choice, &snapshot, kafka)?;
+    Ok(restore::plan(repository, &snapshot, &options).await?)
+}
+
+fn options(
+    args: &Args,
+    choice: Choice,
+    snapshot: &Snapshot,
+    kafka: &ClientSettings,
+) -> Result<Options, CliError> {
+    let chosen = super::chosen(&args.topics, &choice, snapshot)?;
+    Ok(Options {
         kafka: kafka.clone(),
-        targets: map_topics(&chosen, &args.map)?,
+        targets: map_topics(&chosen, &args.map, &args.map_regex)?,
         choice,
         append: args.append,
         verify: args.verify,
         transactions: !args.no_transactions,
-        groups: chosen_groups(&args.groups, &snapshot)?,
+        groups: chosen_groups(&args.groups, snapshot)?,
+        offset_map: !args.no_offset_map,
         replication_factor: args.replication_factor.map(i32::from),
         count: args.dry_run,
-    };
-    Ok(restore::plan(repository, &snapshot, &options).await?)
+    })
 }
 
 /// Groups of the snapshot that are to come after the records: none where none is asked for.
@@ -207,13 +252,13 @@ async fn apply(
 }
 
 /// What to do about a restore that did not come to its end.
-async fn next_step(repository: &Repository, restore: &RestoreId) -> String {
+async fn next_step(repository: &Repository, restore: &RestoreId, offset_map: bool) -> String {
     match repository.restore(restore).await {
-        Ok(None) => "nothing was written: run it again".to_owned(),
+        Ok(None) if offset_map => "nothing was written: run it again".to_owned(),
         Ok(Some(begun)) if begun.producers > 0 => {
             format!("`kbk restore --resume {restore}` goes on from the last commit")
         }
-        Ok(Some(_)) => "the target topics hold a part of the records, and without transactions nobody knows which: empty them, \
+        Ok(_) => "the target topics hold a part of the records, and without transactions nobody knows which: empty them, \
              or delete those that this restore created, and restore again"
             .to_owned(),
         Err(error) => format!("whether it had begun cannot be told: {error}"),
@@ -229,12 +274,12 @@ fn different(report: &RestoreReport) -> impl Iterator<Item = &PartitionProof> + 
 /// Prints the plan; what is in the way makes the dry run fail as the restore would.
 fn show(plan: &RestorePlan, context: &Context) -> Result<Outcome, CliError> {
     context.output.report(plan)?;
-    refuse(plan)?;
+    refuse(&plan.obstacles)?;
     Ok(Outcome::Clean)
 }
 
-fn refuse(plan: &RestorePlan) -> Result<(), CliError> {
-    let Some((first, others)) = plan.obstacles.split_first() else {
+fn refuse(obstacles: &[Obstacle]) -> Result<(), CliError> {
+    let Some((first, others)) = obstacles.split_first() else {
         return Ok(());
     };
     let mut message = format!("nothing was written: {first}");
@@ -339,7 +384,7 @@ impl Report for RestoreReport {
                 ""
             },
         )?;
-        if !self.interrupted {
+        if self.offset_map && !self.interrupted {
             writeln!(
                 out,
                 "restore {}: the repository keeps its offset map",

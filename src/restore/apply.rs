@@ -51,6 +51,8 @@ pub struct RestoreReport {
     pub resumed: bool,
     /// Whether it was done in transactions.
     pub transactions: bool,
+    /// Whether the repository keeps where each record went.
+    pub offset_map: bool,
     /// Topics that were created.
     pub topics_created: usize,
     /// Topics that were written to.
@@ -130,7 +132,8 @@ pub fn apply(
         None => new_restore(&plan, repository, &work)?,
     };
     let mut producers = open_producers(&work, &restore, kafka)?;
-    if plan.begun.is_none() {
+    let keep_map = plan.offset_map;
+    if plan.begun.is_none() && keep_map {
         runtime.block_on(repository.begin_restore(&restore))?;
     }
     let topics_created = create_topics(&admin, &plan.topics)?;
@@ -152,6 +155,7 @@ pub fn apply(
         work: &work,
         repository,
         restore: &restore,
+        keep_map,
         cancel,
         runtime,
     };
@@ -172,23 +176,23 @@ pub fn apply(
         for topic in &afterwards {
             admin.alter_topic_config(&topic.target, &topic.config_afterwards)?;
         }
-        let done = RestoreDone {
-            restore: restore.restore.clone(),
-            finished_at: Timestamp::now(),
-            records,
-            partitions: work.into_done(),
-        };
-        runtime.block_on(repository.finish_restore(&done))?;
-        remove_group(&admin, &restore);
-        if resumed && let Err(error) = runtime.block_on(repository.sweep_map_pages(&done)) {
-            tracing::debug!("pages that a killed run left stay: {error}");
+        if keep_map {
+            let done = RestoreDone {
+                restore: restore.restore.clone(),
+                finished_at: Timestamp::now(),
+                records,
+                partitions: work.into_done(),
+            };
+            runtime.block_on(finish(repository, &done, resumed))?;
         }
+        remove_group(&admin, &restore);
     }
     Ok(RestoreReport {
         snapshot: restore.snapshot.sequence,
         restore: restore.restore,
         resumed,
         transactions: restore.producers > 0,
+        offset_map: keep_map,
         topics_created,
         topics,
         partitions,
@@ -197,6 +201,19 @@ pub fn apply(
         interrupted,
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// From here on the offset map counts without the cluster.
+async fn finish(
+    repository: &Repository,
+    done: &RestoreDone,
+    resumed: bool,
+) -> Result<(), RepoError> {
+    repository.finish_restore(done).await?;
+    if resumed && let Err(error) = repository.sweep_map_pages(done).await {
+        tracing::debug!("pages that a killed run left stay: {error}");
+    }
+    Ok(())
 }
 
 /// What begun.json says of a plan.
@@ -305,14 +322,22 @@ fn create_topics(admin: &Admin, topics: &[TopicPlan]) -> Result<usize, KafkaErro
     Ok(created)
 }
 
-/// Of topics that were just created nobody could tell before.
+/// Of topics that were just created nobody could tell before. It takes a moment until each broker knows them.
 fn check_rights(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const PAUSE: Duration = Duration::from_millis(100);
     let topics: Vec<&TopicPlan> = plan.topics.iter().collect();
-    let lacking = rights::lacking_on(admin, &topics, plan.transactions)?;
-    if lacking.is_empty() {
-        return Ok(());
+    let started = Instant::now();
+    loop {
+        match rights::lacking_on(admin, &topics, plan.transactions) {
+            Ok(lacking) if lacking.is_empty() => return Ok(()),
+            Ok(lacking) => return Err(RestoreError::Lacking(lacking)),
+            Err(KafkaError::UnknownTopic { .. }) if started.elapsed() < PATIENCE => {
+                thread::sleep(PAUSE);
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    Err(RestoreError::Lacking(lacking))
 }
 
 /// One for each topic, to see whether positions may be committed at all.

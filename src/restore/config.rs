@@ -20,10 +20,15 @@ const OF_THE_SOURCE: [&str; 2] = [
     "leader.replication.throttled.replicas",
 ];
 
+/// What of a saved configuration means something in another cluster.
+pub(super) fn own(mut saved: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    saved.retain(|key, _| !OF_THE_SOURCE.contains(&key.as_str()));
+    saved
+}
+
 /// The configuration to create a topic with.
 pub(super) fn while_filling(saved: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut config = saved.clone();
-    config.retain(|key, _| !OF_THE_SOURCE.contains(&key.as_str()));
+    let mut config = own(saved.clone());
     config.extend(WHILE_FILLING.map(|(key, value)| (key.to_owned(), value.to_owned())));
     config
 }

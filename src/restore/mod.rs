@@ -16,6 +16,7 @@
 //! | `preflight` | what would go wrong, all of it at once, before anything is written |
 //! | `rights` | whether this principal may do it |
 //! | `config` | which configuration a topic has while it is filled, and afterwards |
+//! | `only_config` | topics without their records |
 //! | `resume` | finds a restore that is unfinished, and plans the rest of it |
 //! | `untouched` | that nothing is where nothing was committed |
 //! | `apply` | does it |
@@ -28,6 +29,7 @@ mod apply;
 mod choice;
 mod config;
 mod map;
+mod only_config;
 mod plan;
 mod preflight;
 mod proof;
@@ -39,6 +41,10 @@ mod writer;
 
 pub use apply::{RestoreError, RestoreReport, apply};
 pub use choice::{Choice, ChoiceError};
+pub use only_config::{
+    ConfigAction, ConfigChange, ConfigPlan, ConfigReport, TopicConfigPlan, apply_config,
+    plan_config,
+};
 pub use plan::{Options, PartitionPlan, PlanError, RestorePlan, Target, TopicPlan, plan};
 pub use preflight::Obstacle;
 pub use proof::{Difference, PartitionProof, ProofError, compare_live};

@@ -41,8 +41,19 @@ pub struct Options {
     pub groups: Vec<String>,
     /// Write in transactions: exactly once, and to be gone on with.
     pub transactions: bool,
+    /// Keep in the repository where each record went. Transactions need it.
+    pub offset_map: bool,
     /// Count records exactly, where that means to decode the blocks that a bound in time cuts.
     pub count: bool,
+}
+
+impl Options {
+    /// Replicas of a topic that is created; `None` is the cluster's default.
+    pub(super) fn replication_factor_of(&self, topic: &TopicState) -> Option<i32> {
+        self.replication_factor
+            .or(Some(topic.replication_factor))
+            .filter(|factor| *factor > 0)
+    }
 }
 
 /// All that a restore does.
@@ -61,6 +72,8 @@ pub struct RestorePlan {
     pub choice: Choice,
     /// Whether records are written in transactions.
     pub transactions: bool,
+    /// Whether the repository keeps where each record went.
+    pub offset_map: bool,
     /// What an earlier run has begun, and this goes on with.
     #[serde(skip)]
     pub(super) begun: Option<Restore>,
@@ -235,7 +248,8 @@ pub async fn plan(
         snapshot_sha256: snapshot.sha256,
         cluster_id: cluster.id,
         choice: options.choice.clone(),
-        transactions: options.transactions,
+        transactions: options.transactions && options.offset_map,
+        offset_map: options.offset_map,
         begun: None,
         topics,
         verify: options.verify,
@@ -261,7 +275,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// The topic of this name that the cluster had last.
-fn newest_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a TopicState> {
+pub(super) fn newest_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a TopicState> {
     let named = snapshot.topics.iter().filter(|topic| &*topic.name == name);
     named.max_by_key(|topic| (!topic.deleted, topic.last_seen, topic.first_seen))
 }
@@ -366,10 +380,7 @@ async fn plan_topic(
         None => {
             let create = Target::Create {
                 partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
-                replication_factor: options
-                    .replication_factor
-                    .or(Some(topic.replication_factor))
-                    .filter(|factor| *factor > 0),
+                replication_factor: options.replication_factor_of(topic),
                 config: config::while_filling(&saved),
             };
             (create, config::afterwards(&saved))

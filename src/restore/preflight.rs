@@ -192,11 +192,7 @@ pub(super) fn check(topics: &[TopicPlan], cluster: &Cluster, options: &Options) 
 }
 
 fn check_source(topic: &TopicPlan, options: &Options, obstacles: &mut Vec<Obstacle>) {
-    if topic.source.starts_with("__") {
-        obstacles.push(Obstacle::Internal {
-            topic: topic.source.clone(),
-        });
-    }
+    check_internal(&topic.source, obstacles);
     let records = topic
         .partitions
         .iter()
@@ -216,17 +212,33 @@ fn check_created(
     cluster: &Cluster,
     obstacles: &mut Vec<Obstacle>,
 ) {
-    let Target::Create {
+    if let Target::Create {
         replication_factor, ..
     } = action
-    else {
-        return;
-    };
-    if let Some(wanted) = *replication_factor
+    {
+        check_replicas(&topic.target, *replication_factor, cluster, obstacles);
+    }
+}
+
+pub(super) fn check_internal(source: &str, obstacles: &mut Vec<Obstacle>) {
+    if source.starts_with("__") {
+        obstacles.push(Obstacle::Internal {
+            topic: source.to_owned(),
+        });
+    }
+}
+
+pub(super) fn check_replicas(
+    target: &str,
+    replication_factor: Option<i32>,
+    cluster: &Cluster,
+    obstacles: &mut Vec<Obstacle>,
+) {
+    if let Some(wanted) = replication_factor
         && usize::try_from(wanted).is_ok_and(|wanted| wanted > cluster.brokers)
     {
         obstacles.push(Obstacle::ReplicationFactor {
-            topic: topic.target.clone(),
+            topic: target.to_owned(),
             wanted,
             brokers: cluster.brokers,
         });

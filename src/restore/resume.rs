@@ -168,6 +168,7 @@ pub async fn plan_rest(
         cluster_id: cluster.id,
         choice: Choice::of_times(restore.min_timestamp..=restore.max_timestamp),
         transactions: true,
+        offset_map: true,
         begun: Some(restore),
         topics,
         verify,

@@ -38,6 +38,8 @@ pub(super) struct Shared<'a> {
     pub(super) work: &'a Work,
     pub(super) repository: &'a Repository,
     pub(super) restore: &'a Restore,
+    /// Whether the repository keeps the map.
+    pub(super) keep_map: bool,
     pub(super) cancel: &'a Cancel,
     pub(super) runtime: &'a Handle,
 }
@@ -201,29 +203,37 @@ impl<'a> Writer<'a> {
         for index in 0..self.jobs.len() {
             extended.push(self.extend_map(index)?);
         }
-        let pages: Vec<_> = extended
-            .iter()
-            .flat_map(|extended| extended.pages.iter().cloned())
-            .collect();
-        let Shared {
-            repository,
-            restore,
-            runtime,
-            ..
-        } = self.shared;
-        runtime.block_on(repository.write_map_pages(&pages))?;
+        self.write_pages(&extended)?;
         if self.since.is_some() && self.is_transactional() {
             let positions: Vec<_> = self.jobs.iter().zip(&extended).map(position).collect();
-            self.producer.commit(&restore.group(), &positions)?;
+            let group = self.shared.restore.group();
+            self.producer.commit(&group, &positions)?;
         }
         let replaced = extended.iter().filter_map(|extended| extended.replaced);
         let replaced: Vec<Digest> = replaced.collect();
         self.committed(extended);
-        let removed = runtime.block_on(repository.remove_map_pages(&restore.restore, &replaced));
-        if let Err(error) = removed {
+        self.remove_pages(&replaced);
+        Ok(())
+    }
+
+    fn write_pages(&self, extended: &[Extended]) -> Result<(), RepoError> {
+        if !self.shared.keep_map {
+            return Ok(());
+        }
+        let pages = extended.iter().flat_map(|extended| &extended.pages);
+        let pages: Vec<_> = pages.cloned().collect();
+        let written = self.shared.repository.write_map_pages(&pages);
+        self.shared.runtime.block_on(written).map(drop)
+    }
+
+    fn remove_pages(&self, pages: &[Digest]) {
+        let restore = &self.shared.restore.restore;
+        let removed = self.shared.repository.remove_map_pages(restore, pages);
+        if self.shared.keep_map
+            && let Err(error) = self.shared.runtime.block_on(removed)
+        {
             tracing::debug!("a page that is not needed any more stays: {error}");
         }
-        Ok(())
     }
 
     /// What the map of a job becomes by this transaction, if every record has its offset.

@@ -226,7 +226,13 @@ fn a_read_only_disk_is_named_and_can_be_restored_from() {
     says(&failed, &[&place.display().to_string(), "read-only"]);
     let map = format!("{topic}={topic}-restored");
     let restore = ["restore", "-b", broker.bootstrap(), "--map", &map];
+    let failed = run(&mut disk.inside(&kbk_on(&place, &restore))).expect_code(1);
+    says(&failed, &["read-only", "--no-offset-map"]);
+    let restore = [&restore[..], &["--no-offset-map"]].concat();
     run(&mut disk.inside(&kbk_on(&place, &restore))).expect_code(0);
+    let target = format!("{topic}-restored");
+    let records = consume::digest(broker, &target, 0).records;
+    assert_eq!(records, 100);
 }
 
 #[test]
@@ -429,6 +435,16 @@ fn impossible_words_are_wrong_usage() {
         &["restore", "--until", "-1h"],
         &["restore", "--since", "@2000", "--until", "@1000"],
         &["restore", "--map", "orders"],
+        &["restore", "--map-regex", "(=x"],
+        &["restore", "--partition", "1-0"],
+        &[
+            "restore",
+            "--since-offset-of",
+            "@2000",
+            "--until-offset-of",
+            "@1000",
+        ],
+        &["restore", "--offsets", "f.csv", "--topic", "orders"],
         &["restore", "--snapshot", "-1"],
         &["restore", "--replication-factor", "0"],
         &["backup", "--block-size", "1"],

@@ -247,3 +247,92 @@ fn what_was_chosen_is_chosen_again_when_a_restore_is_gone_on_with() {
     saved.check_target(&target, &expected, &words);
     assert!(offset_map::is_done(&saved.repo, &restore));
 }
+
+#[test]
+fn topics_are_renamed_by_rule() {
+    let broker = Broker::shared();
+    let run_name = topics::unique("rule");
+    let names = ["a", "b"].map(|name| format!("{run_name}-{name}"));
+    for name in &names {
+        topics::create(broker, name, 1, &[]);
+        produce_bulk(broker, "none", (name, 1), samples::mixed(1).take(10));
+    }
+    let repo = Repo::new();
+    let pattern = format!("{run_name}-*");
+    run(&mut repo.backup(broker, &["--topic", &pattern])).expect_code(0);
+    let rule = format!("{run_name}-(.)={run_name}.$1");
+    run(&mut repo.restore(broker, &["--map-regex", &rule])).expect_code(0);
+    for name in ["a", "b"] {
+        let (source, target) = (format!("{run_name}-{name}"), format!("{run_name}.{name}"));
+        consume::assert_same(broker, (&source, &target), 1);
+    }
+    let mixing = format!("{run_name}-.={run_name}");
+    let failed = run(&mut repo.restore(broker, &["--map-regex", &mixing])).expect_code(2);
+    assert!(
+        failed.stderr.contains("would both be restored"),
+        "{failed:#?}"
+    );
+}
+
+#[test]
+fn topics_come_back_without_their_records() {
+    let broker = Broker::shared();
+    let topic = topics::unique("config-only");
+    let saved = [("retention.ms", "86400000"), ("cleanup.policy", "compact")];
+    topics::create(broker, &topic, 3, &saved);
+    let keyed = samples::documents(1).take(10);
+    produce_bulk(broker, "none", (&topic, 3), keyed);
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+
+    let target = topics::unique("config-new");
+    let map = format!("{topic}={target}");
+    let words = ["--only-config", "--map", &map];
+    let restore = |words: &[&str]| run(&mut repo.restore(broker, words)).expect_code(0).json();
+    let dry = [&words[..], &["--dry-run"]].concat();
+    let plan = restore(&dry);
+    assert_eq!(plan["topics"][0]["action"]["kind"], "create", "{plan}");
+    assert_eq!(consume::partitions(broker, &target), 0);
+    let report = restore(&words);
+    assert_eq!(report["topics_created"], 1, "{report}");
+    assert_eq!(consume::partitions(broker, &target), 3);
+    assert_eq!(
+        topics::config(broker, &target),
+        topics::config(broker, &topic)
+    );
+    for partition in 0..3 {
+        assert!(consume::read_all(broker, &target, partition).is_empty());
+    }
+    assert_eq!(
+        restore(&words)["topics_unchanged"],
+        1,
+        "nothing is left to do"
+    );
+
+    // Of a topic that is there, only what was saved changes.
+    topics::reconfigure(
+        broker,
+        &target,
+        &[("retention.ms", "1"), ("segment.ms", "9999999")],
+    );
+    let plan = restore(&dry);
+    let changes = &plan["topics"][0]["action"]["changes"];
+    assert_eq!(
+        changes["retention.ms"],
+        json!({"from": "1", "to": "86400000"})
+    );
+    assert_eq!(changes["cleanup.policy"]["to"], "compact");
+    assert_eq!(changes.as_object().map(|changes| changes.len()), Some(2));
+    let shown = repo.kbk(&[&["restore", "-b", broker.bootstrap()][..], &dry].concat());
+    let shown = run(&mut { shown }).expect_code(0).stdout;
+    assert!(
+        shown.contains("retention.ms") && shown.contains("86400000"),
+        "{shown}"
+    );
+    assert_eq!(restore(&words)["topics_changed"], 1);
+    let config = topics::config(broker, &target);
+    assert_eq!(config["retention.ms"], "86400000");
+    assert_eq!(config["cleanup.policy"], "compact");
+    assert_eq!(config["segment.ms"], "9999999", "it stays");
+    assert!(offset_map::restores(&repo).is_empty());
+}

@@ -1,0 +1,125 @@
+//! `kbk restore --only-config`: topics without their records.
+
+use std::io::{self, Write};
+
+use kbk_format::repo::Repository;
+
+use super::{Args, options, refuse};
+use crate::cli::{CliError, Column, Context, Outcome, Report, Table, human};
+use crate::kafka::ClientSettings;
+use crate::restore::{
+    self, Choice, ConfigAction, ConfigChange, ConfigPlan, ConfigReport, TopicConfigPlan,
+};
+
+/// Plans, and unless it is a dry run, brings back topics without their records.
+pub(super) async fn run(
+    args: &Args,
+    choice: Choice,
+    repository: &Repository,
+    kafka: ClientSettings,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let snapshot = super::super::snapshot(repository, args.snapshot).await?;
+    let options = options(args, choice, &snapshot, &kafka)?;
+    let plan = restore::plan_config(&snapshot, &options).await?;
+    if args.dry_run {
+        context.output.report(&plan)?;
+    }
+    refuse(&plan.obstacles)?;
+    if args.dry_run {
+        return Ok(Outcome::Clean);
+    }
+    let cancel = context.cancel.clone();
+    let applied =
+        tokio::task::spawn_blocking(move || restore::apply_config(&plan, &kafka, &cancel));
+    let report = match applied.await {
+        Ok(report) => report?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    context.output.report(&report)?;
+    if report.interrupted {
+        tracing::warn!("stopped early: run it again for the other topics");
+        return Ok(Outcome::Interrupted);
+    }
+    Ok(Outcome::Clean)
+}
+
+impl Report for ConfigPlan {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = Table::new([
+            Column::Left("TOPIC"),
+            Column::Left("TARGET"),
+            Column::Right("PARTITIONS"),
+            Column::Left("KEY"),
+            Column::Left("NOW"),
+            Column::Left("SAVED"),
+        ]);
+        for topic in &self.topics {
+            for [target, partitions, key, now, saved] in config_rows(topic) {
+                table.row([topic.source.clone(), target, partitions, key, now, saved]);
+            }
+        }
+        table.write(out)?;
+        for topic in &self.topics {
+            let saved = topic.source_partitions;
+            if let ConfigAction::Change { partitions, .. } = &topic.action
+                && *partitions != saved
+            {
+                let target = &topic.target;
+                writeln!(
+                    out,
+                    "{target} has {partitions} partitions, the backup {saved}: that stays"
+                )?;
+            }
+        }
+        writeln!(
+            out,
+            "no record of snapshot {} would be written",
+            self.snapshot
+        )
+    }
+}
+
+/// A row for each entry, and at least one: target, partitions, key, what holds now, what was saved.
+fn config_rows(topic: &TopicConfigPlan) -> Vec<[String; 5]> {
+    let (target, partitions, entries) = match &topic.action {
+        ConfigAction::Create {
+            partitions, config, ..
+        } => {
+            let entries = config.iter();
+            let entries = entries.map(|(key, to)| [key.clone(), String::new(), to.clone()]);
+            let target = format!("{} (new)", topic.target);
+            (target, partitions.to_string(), entries.collect::<Vec<_>>())
+        }
+        ConfigAction::Change {
+            partitions,
+            changes,
+        } => {
+            let entry = |(key, change): (&String, &ConfigChange)| {
+                let now = change.from.clone().unwrap_or_else(|| "?".to_owned());
+                [key.clone(), now, change.to.clone()]
+            };
+            let entries = changes.iter().map(entry).collect();
+            (topic.target.clone(), partitions.to_string(), entries)
+        }
+    };
+    let entries = match entries.is_empty() {
+        true => vec![["(nothing to set)".to_owned(), String::new(), String::new()]],
+        false => entries,
+    };
+    let row =
+        |[key, now, saved]: [String; 3]| [target.clone(), partitions.clone(), key, now, saved];
+    entries.into_iter().map(row).collect()
+}
+
+impl Report for ConfigReport {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{} created, {} configured, {} as saved already; no record was written",
+            human::counted(self.topics_created as u64, "topic"),
+            self.topics_changed,
+            self.topics_unchanged,
+        )
+    }
+}
