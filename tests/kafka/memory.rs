@@ -6,7 +6,7 @@ use crate::support::broker::Broker;
 use crate::support::process::run;
 use crate::support::produce::produce_bulk;
 use crate::support::repo::Repo;
-use crate::support::{samples, soak, topics};
+use crate::support::{consume, offset_map, samples, soak, synthetic, topics};
 
 const LIMIT_BYTES: u64 = 150_000_000;
 const PARTITIONS: i32 = 16;
@@ -53,6 +53,40 @@ fn memory_is_bounded_for_topics_that_compress_well() {
         );
         let repo = Repo::new();
         check(name, &mut repo.backup(broker, &["--topic", &topic]));
+        topics::delete(broker, &topic);
+    }
+}
+
+/// Where each record went is kept in runs. Dense, all are one; with a gap every ten, there are as many as a tenth of the records.
+#[test]
+fn memory_is_bounded_at_any_size_of_offset_map() {
+    let end = if soak() { 10_000_000 } else { 2_000_000 };
+    let broker = Broker::shared();
+    for (name, gap_every, records) in [("dense", i64::MAX, end), ("gaps", 10, end - end / 10)] {
+        let topic = topics::unique(name);
+        let repo = Repo::new();
+        let offsets = (0..end).filter(|offset| offset % gap_every != gap_every - 1);
+        synthetic::make(&repo, &topic, offsets, end);
+        check(name, &mut repo.restore(broker, &[]));
+        let restore = offset_map::restores(&repo).pop().expect("it has begun");
+        let map = offset_map::read(&repo, &restore, &topic, 0);
+        assert_eq!(map.len() as i64, records);
+        // Values are the offsets that the records had.
+        let target = consume::offsets(broker, &topic, 0);
+        let last = consume::read(broker, &topic, 0, target.end - 10..target.end);
+        for record in last {
+            let value = record.message.value.expect("a value");
+            let source: i64 = String::from_utf8_lossy(&value).parse().expect("a number");
+            assert_eq!(map[&source], (0, record.offset));
+        }
+        let mut list = repo.kbk(&[
+            "groups",
+            "map",
+            &format!("{topic}/0"),
+            "9",
+            &(end - 2).to_string(),
+        ]);
+        check("groups map", &mut list);
         topics::delete(broker, &topic);
     }
 }

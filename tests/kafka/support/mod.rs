@@ -14,6 +14,7 @@ pub(crate) mod samples;
 pub(crate) mod scenarios;
 pub(crate) mod secure;
 pub(crate) mod small_disk;
+pub(crate) mod synthetic;
 pub(crate) mod topics;
 pub(crate) mod wait;
 pub(crate) mod wire;
