@@ -55,7 +55,7 @@ pub use self::progress::{PartitionProgress, Progress, Totals};
 pub use self::repo_url::RepoUrl;
 pub use self::rewrite::TopicRewrite;
 pub use self::signals::Cancel;
-pub use self::size::{BlockSize, SegmentSize};
+pub use self::size::{BlockSize, ByteRate, SegmentSize};
 pub use self::snapshot::{SnapshotArg, SnapshotsArg};
 pub use self::time::{TimeArg, offset_times, time_range};
 pub use self::topic::{TopicMapping, TopicName, TopicPlace, map_topics};

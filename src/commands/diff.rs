@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use kbk_format::repo::RateLimit;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
@@ -75,6 +76,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         verify: true,
         transactions: false,
         replication_factor: None,
+        rate_limit: RateLimit::default(),
         count: false,
     };
     let plan = restore::plan(&repository, &snapshot, &options).await?;

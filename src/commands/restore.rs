@@ -5,12 +5,12 @@ mod only_config;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use kbk_format::repo::{Repository, RestoreId, Snapshot};
+use kbk_format::repo::{RateLimit, Repository, RestoreId, Snapshot};
 use tokio::runtime::Handle;
 
 use crate::cli::{
-    ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table,
-    TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics,
+    ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg,
+    Table, TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics,
 };
 use crate::kafka::ClientSettings;
 use crate::restore::{
@@ -90,9 +90,29 @@ pub struct Args {
     ])]
     pub resume: Option<Option<RestoreId>>,
 
+    /// Write at most so many bytes of keys, values and headers a second, over all partitions; as 10MiB
+    #[arg(long, value_name = "SIZE", conflicts_with = "only_config")]
+    pub rate_limit: Option<ByteRate>,
+
+    /// Write at most so many records a second, over all partitions
+    #[arg(
+        long, value_name = "N", conflicts_with = "only_config",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub rate_limit_records: Option<u64>,
+
     /// Replication factor of the topics to create [default: the saved one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
     pub replication_factor: Option<i16>,
+}
+
+impl Args {
+    fn rate(&self) -> RateLimit {
+        RateLimit {
+            bytes: self.rate_limit.map(ByteRate::bytes),
+            records: self.rate_limit_records,
+        }
+    }
 }
 
 /// Plans, and unless it is a dry run, restores.
@@ -147,7 +167,7 @@ async fn plan(
 ) -> Result<RestorePlan, CliError> {
     if let Some(name) = &args.resume {
         let restore = restore::unfinished(repository, name.as_ref()).await?;
-        return Ok(restore::plan_rest(repository, restore, kafka, args.verify).await?);
+        return Ok(restore::plan_rest(repository, restore, kafka, args.verify, args.rate()).await?);
     }
     let snapshot = super::snapshot(repository, args.snapshot).await?;
     let options = options(args, choice, &snapshot, kafka)?;
@@ -169,6 +189,7 @@ fn options(
         verify: args.verify,
         transactions: !args.no_transactions,
         replication_factor: args.replication_factor.map(i32::from),
+        rate_limit: args.rate(),
         count: args.dry_run,
     })
 }
@@ -290,7 +311,11 @@ impl Report for RestorePlan {
             human::counted(records, "record"),
             self.snapshot,
             if choice.is_empty() { "" } else { ": " },
-        )
+        )?;
+        match restore::rate_in_words(self.rate_limit) {
+            limit if limit.is_empty() => Ok(()),
+            limit => writeln!(out, "no faster than {limit}"),
+        }
     }
 }
 

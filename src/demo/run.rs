@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kbk_format::repo::{Repository, Snapshot, Store, Stored};
+use kbk_format::repo::{RateLimit, Repository, Snapshot, Store, Stored};
 use kbk_tools::verify;
 use tokio::runtime::Handle;
 
@@ -219,6 +219,7 @@ impl Demo<'_> {
             verify: false,
             transactions: true,
             replication_factor: None,
+            rate_limit: RateLimit::default(),
             count: true,
         };
         let plan = restore::plan(repository, snapshot, &options).await?;

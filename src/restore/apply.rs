@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use super::map::OffsetMap;
 use super::plan::{PartitionPlan, RestorePlan, Target as TargetTopic, TopicPlan};
 use super::proof::{self, PartitionProof, ProofError};
+use super::rate::Throttle;
 use super::untouched;
 use super::work::Work;
 use super::writer::{self, Shared, Writer};
@@ -141,6 +142,7 @@ pub fn apply(
         work: &work,
         repository,
         restore: &restore,
+        throttle: Throttle::new(plan.rate_limit, Instant::now()),
         cancel,
         runtime,
     };
@@ -209,6 +211,7 @@ fn new_restore(
         min_timestamp: *plan.choice.times.start(),
         max_timestamp: *plan.choice.times.end(),
         producers: if plan.transactions { writers(work) } else { 0 },
+        rate_limit: plan.rate_limit,
         topics: topics.collect::<Result<_, _>>()?,
     })
 }

@@ -19,6 +19,7 @@
 //! | `resume` | finds a restore that is unfinished, and plans the rest of it |
 //! | `untouched` | that nothing is where nothing was committed |
 //! | `apply` | does it |
+//! | `rate` | how fast it may write |
 //! | `work` | the partitions, from waiting to done |
 //! | `writer` | writes them, a transaction at a time |
 //! | `map` | where each record went |
@@ -32,6 +33,7 @@ mod only_config;
 mod plan;
 mod preflight;
 mod proof;
+mod rate;
 mod resume;
 mod untouched;
 mod work;
@@ -46,4 +48,5 @@ pub use only_config::{
 pub use plan::{Options, PartitionPlan, PlanError, RestorePlan, Target, TopicPlan, plan};
 pub use preflight::Obstacle;
 pub use proof::{Difference, PartitionProof, ProofError, compare_live};
+pub(crate) use rate::in_words as rate_in_words;
 pub use resume::{ResumeError, plan_rest, unfinished};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
-    Digest, Id, PartitionState, Place, RepoError, Repository, Restore, RestoreId, SegmentReader,
-    Snapshot, Stored, TopicState,
+    Digest, Id, PartitionState, Place, RateLimit, RepoError, Repository, Restore, RestoreId,
+    SegmentReader, Snapshot, Stored, TopicState,
 };
 use kbk_tools::{Needs, Selection};
 use serde::Serialize;
@@ -38,6 +38,8 @@ pub struct Options {
     pub verify: bool,
     /// Write in transactions: exactly once, and to be gone on with.
     pub transactions: bool,
+    /// How fast it may write.
+    pub rate_limit: RateLimit,
     /// Count records exactly, where that means to decode the blocks that a bound in time cuts.
     pub count: bool,
 }
@@ -67,6 +69,8 @@ pub struct RestorePlan {
     pub choice: Choice,
     /// Whether records are written in transactions.
     pub transactions: bool,
+    /// How fast they are written at most.
+    pub rate_limit: RateLimit,
     /// What an earlier run has begun, and this goes on with.
     #[serde(skip)]
     pub(super) begun: Option<Restore>,
@@ -240,6 +244,7 @@ pub async fn plan(
         cluster_id: cluster.id,
         choice: options.choice.clone(),
         transactions: options.transactions,
+        rate_limit: options.rate_limit,
         begun: None,
         topics,
         verify: options.verify,

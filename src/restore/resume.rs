@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use kbk_format::repo::{
-    RepoError, Repository, Restore, RestoreId, RestoredPartition, RestoredTopic, Snapshot, Stored,
-    TopicState,
+    RateLimit, RepoError, Repository, Restore, RestoreId, RestoredPartition, RestoredTopic,
+    Snapshot, Stored, TopicState,
 };
 use kbk_tools::Selection;
 
@@ -129,7 +129,7 @@ pub async fn unfinished(
     }
 }
 
-/// Plans the rest of `restore`.
+/// Plans the rest of `restore`, as fast as it was begun where `rate_limit` does not say otherwise.
 ///
 /// # Errors
 ///
@@ -139,6 +139,7 @@ pub async fn plan_rest(
     restore: Restore,
     kafka: &ClientSettings,
     verify: bool,
+    rate_limit: RateLimit,
 ) -> Result<RestorePlan, ResumeError> {
     let snapshot = repository.snapshot(restore.snapshot.sequence).await?;
     if snapshot.sha256 != restore.snapshot.sha256 {
@@ -168,6 +169,10 @@ pub async fn plan_rest(
         cluster_id: cluster.id,
         choice: Choice::of_times(restore.min_timestamp..=restore.max_timestamp),
         transactions: true,
+        rate_limit: RateLimit {
+            bytes: rate_limit.bytes.or(restore.rate_limit.bytes),
+            records: rate_limit.records.or(restore.rate_limit.records),
+        },
         begun: Some(restore),
         topics,
         verify,

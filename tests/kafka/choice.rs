@@ -1,6 +1,8 @@
 //! Choosing what a restore brings back: exactly that comes back, and the dry run says so before.
 
 use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -335,4 +337,55 @@ fn topics_come_back_without_their_records() {
     assert_eq!(config["cleanup.policy"], "compact");
     assert_eq!(config["segment.ms"], "9999999", "it stays");
     assert!(offset_map::restores(&repo).is_empty());
+}
+
+#[test]
+fn a_restore_is_as_slow_as_it_is_told_to_be_and_commits_all_the_same() {
+    let broker = Broker::shared();
+    let topic = topics::unique("slow");
+    topics::create(broker, &topic, 1, &[]);
+    produce_bulk(broker, "lz4", (&topic, 1), samples::documents(1).take(300));
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let restore = |words: &[&str]| {
+        let target = topics::unique("slow-restore");
+        let map = format!("{topic}={target}");
+        let command = repo.restore(broker, &[words, &["--map", &map]].concat());
+        (target, command)
+    };
+    let (_, mut dry) = restore(&["--rate-limit", "100kB", "--dry-run"]);
+    let plan = run(&mut dry).expect_code(0).json();
+    assert_eq!(
+        plan["rate_limit"],
+        json!({"bytes": 100_000, "records": null})
+    );
+
+    // 300 records of about 970 bytes, and of a quarter of a second's worth at most none waits.
+    let (target, mut by_bytes) = restore(&["--rate-limit", "100kB"]);
+    let began = Instant::now();
+    run(&mut by_bytes).expect_code(0);
+    assert!(began.elapsed() > Duration::from_millis(2_400));
+    consume::assert_same(broker, (&topic, &target), 1);
+
+    // A transaction may be open for 10 seconds, and this takes 15.
+    let (target, mut by_records) = restore(&["--rate-limit-records", "20"]);
+    let began = Instant::now();
+    run(&mut by_records).expect_code(0);
+    assert!(began.elapsed() > Duration::from_secs(14));
+    consume::assert_same(broker, (&topic, &target), 1);
+    let end = consume::offsets(broker, &target, 0).end;
+    assert!(end >= 302, "each transaction leaves a marker: {end}");
+
+    // Somebody who asks it to stop need not wait for a block to be written, and may go on faster.
+    let (target, mut slow) = restore(&["--rate-limit-records", "20"]);
+    let running = Running::spawn(&mut slow);
+    thread::sleep(Duration::from_secs(3));
+    let asked = Instant::now();
+    running.signal(libc::SIGTERM);
+    running.finish().expect_code(143);
+    assert!(asked.elapsed() < Duration::from_secs(8));
+    let words = ["--resume", "--rate-limit-records", "100000"];
+    let report = run(&mut repo.restore(broker, &words)).expect_code(0).json();
+    assert_eq!(report["records"], 300);
+    consume::assert_same(broker, (&topic, &target), 1);
 }

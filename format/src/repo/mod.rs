@@ -45,8 +45,8 @@ pub use page::{FULL_PAGE, Page, SegmentEntry};
 pub use reader::SegmentReader;
 pub use repository::{FoundSegment, Repository};
 pub use restore::{
-    CreatedTopic, DonePartition, FULL_MAP_PAGE, MapPage, MapRun, Restore, RestoreDone, RestoreId,
-    RestoreIdError, RestoredPartition, RestoredTopic,
+    CreatedTopic, DonePartition, FULL_MAP_PAGE, MapPage, MapRun, RateLimit, Restore, RestoreDone,
+    RestoreId, RestoreIdError, RestoredPartition, RestoredTopic,
 };
 pub use sealed::{MAX_SEALED_BYTES, Stored};
 pub use snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};
