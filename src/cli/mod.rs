@@ -7,11 +7,13 @@
 //! | how a word becomes a value | `compression`, `offset`, `offset_ranges`, `partitions`, `pattern`, `repo_url`, `rewrite`, `size`, `snapshot`, `time`, `topic` |
 //! | the configuration file | `config` |
 //! | results on stdout | `output` |
+//! | asking before something is deleted | `confirm` |
 //! | messages and progress on stderr | `stderr`, `logging`, `progress`, `error` |
 //! | how the process ends | `exit`, `signals` |
 
 mod args;
 mod config;
+mod confirm;
 mod context;
 mod error;
 mod exit;

@@ -73,6 +73,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         targets: map_topics(&chosen, &args.map, &args.map_regex)?,
         choice,
         append: true,
+        purge: false,
         verify: true,
         transactions: false,
         replication_factor: None,

@@ -74,6 +74,14 @@ pub struct Args {
     #[arg(long)]
     pub append: bool,
 
+    /// Delete what the target partitions hold, before anything is written; asks first
+    #[arg(long, conflicts_with_all = ["append", "only_config", "resume"])]
+    pub purge_target: bool,
+
+    /// Do not ask before --purge-target deletes records
+    #[arg(long, requires = "purge_target")]
+    pub yes: bool,
+
     /// Read every record back when all are written, and compare it with the backup; exit 3 on any difference
     #[arg(long, conflicts_with = "dry_run")]
     pub verify: bool,
@@ -134,6 +142,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         return show(&plan, context);
     }
     refuse(&plan.obstacles)?;
+    if !args.yes {
+        confirm_purge(&plan, context)?;
+    }
     let restore = plan.restore.clone();
     let report = match apply(plan, &repository, kafka, context).await {
         Ok(report) => report,
@@ -186,6 +197,7 @@ fn options(
         targets: map_topics(&chosen, &args.map, &args.map_regex)?,
         choice,
         append: args.append,
+        purge: args.purge_target,
         verify: args.verify,
         transactions: !args.no_transactions,
         replication_factor: args.replication_factor.map(i32::from),
@@ -222,6 +234,26 @@ async fn apply(
         Ok(report) => report,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
+}
+
+/// Asks for the number of topics that lose records, if there are any.
+fn confirm_purge(plan: &RestorePlan, context: &Context) -> Result<(), CliError> {
+    let topics = plan.purged().count();
+    if topics == 0 {
+        return Ok(());
+    }
+    let names: Vec<String> = plan.purged().map(purge_in_words).collect();
+    let question = format!(
+        "--purge-target deletes the records of {}: {}",
+        human::counted(topics as u64, "topic"),
+        names.join(", ")
+    );
+    context.confirm(&question, &topics.to_string())
+}
+
+fn purge_in_words((topic, records): (&TopicPlan, u64)) -> String {
+    let records = human::counted(records, "record");
+    format!("{} (about {records})", topic.target)
 }
 
 /// What to do about a restore that did not come to its end.
@@ -304,6 +336,13 @@ impl Report for RestorePlan {
             .flat_map(|topic| &topic.partitions)
             .map(|partition| partition.records)
             .sum();
+        for purged in self.purged() {
+            writeln!(
+                out,
+                "what is there would be deleted: {}",
+                purge_in_words(purged)
+            )?;
+        }
         let choice = self.choice.to_string();
         writeln!(
             out,
@@ -343,6 +382,10 @@ impl Report for RestoreReport {
                 ""
             },
         )?;
+        if self.purged_records > 0 {
+            let records = human::counted(self.purged_records, "record");
+            writeln!(out, "about {records} of the targets were deleted first")?;
+        }
         if !self.interrupted {
             writeln!(
                 out,

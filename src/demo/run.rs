@@ -216,6 +216,7 @@ impl Demo<'_> {
                 .collect(),
             choice: restore::Choice::of_times(times),
             append: false,
+            purge: false,
             verify: false,
             transactions: true,
             replication_factor: None,

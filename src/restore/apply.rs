@@ -1,6 +1,7 @@
 //! Does what a plan says.
 //!
-//! Order of changes: the producers take over their transactional ids; begun.json is durable; topics are created with a
+//! Order of changes: the producers take over their transactional ids; begun.json is durable; targets are emptied, where that
+//! is asked for, up to the offset that begun.json has, so that doing it again deletes nothing new; topics are created with a
 //! configuration that keeps every record as it is; records are written, acknowledged and committed, each transaction with its
 //! part of the offset map ([`writer`](super::writer)); where a proof is asked for, they are read back and compared; only then
 //! do the topics get the configuration that was saved, which may delete or compact at once; done.json is durable; the group
@@ -56,6 +57,8 @@ pub struct RestoreReport {
     pub topics: usize,
     /// Their partitions.
     pub partitions: usize,
+    /// About how many records of the targets were deleted first, by this run.
+    pub purged_records: u64,
     /// Records that all replicas have, those of earlier runs of this restore among them.
     pub records: u64,
     /// What reading them back found, partition by partition; null if that was not asked for, or not finished.
@@ -129,6 +132,7 @@ pub fn apply(
     if plan.begun.is_none() {
         runtime.block_on(repository.begin_restore(&restore))?;
     }
+    purge(&admin, &plan.topics)?;
     let topics_created = create_topics(&admin, &plan.topics)?;
     for producer in &mut producers {
         producer.set_targets(work.targets.clone())?;
@@ -138,6 +142,7 @@ pub fn apply(
     let claims = plan.verify.then(|| proof::claims(&plan.topics));
     let topics = plan.topics.len();
     let resumed = plan.begun.is_some();
+    let purged_records = plan.purged().map(|(_, records)| records).sum();
     let shared = Shared {
         work: &work,
         repository,
@@ -183,6 +188,7 @@ pub fn apply(
         topics_created,
         topics,
         partitions,
+        purged_records,
         records,
         proof,
         interrupted,
@@ -241,6 +247,7 @@ fn restored_topic(topic: &TopicPlan) -> Result<RestoredTopic, TopicNameError> {
         topic: TopicName::try_from(topic.source.clone())?,
         topic_id: topic.source_topic_id,
         target: TopicName::try_from(topic.target.clone())?,
+        purge: topic.purge,
         create,
         partitions: topic.partitions.iter().map(partition).collect(),
     })
@@ -279,6 +286,19 @@ fn open_producers(
         Ok(producer)
     };
     (0..count).map(open).collect()
+}
+
+/// Deletes what the targets held when the restore was planned.
+fn purge(admin: &Admin, topics: &[TopicPlan]) -> Result<(), KafkaError> {
+    let purged = plan_partitions(topics).filter(|(topic, _)| topic.purge);
+    let before: Vec<_> = purged
+        .map(|(topic, partition)| {
+            let target = topic.target.clone();
+            (target, partition.target_partition, partition.target_offset)
+        })
+        .filter(|(_, _, offset)| *offset > 0)
+        .collect();
+    admin.delete_records(&before)
 }
 
 fn create_topics(admin: &Admin, topics: &[TopicPlan]) -> Result<usize, KafkaError> {

@@ -3,7 +3,7 @@
 //! ```text
 //! plan    what the snapshot has + what the cluster has = topics to create, records to write, what is in the way
 //! resume  the same of a restore that was begun: what it was asked for, and where the cluster says that it was left
-//! apply   take over transactional ids -> begun.json -> create topics that keep everything -> write records
+//! apply   take over transactional ids -> begun.json -> empty or create topics, which keep everything -> write records
 //!         -> read them back, if asked -> give the topics their own configuration -> done.json
 //! ```
 //!

@@ -32,6 +32,8 @@ pub struct Options {
     pub choice: Choice,
     /// Write into topics that hold records already.
     pub append: bool,
+    /// Delete what targets hold before.
+    pub purge: bool,
     /// Of topics that are created; as saved if `None`.
     pub replication_factor: Option<i32>,
     /// Read the records back when they are written, and compare.
@@ -82,6 +84,20 @@ pub struct RestorePlan {
     pub obstacles: Vec<Obstacle>,
 }
 
+impl RestorePlan {
+    /// The topics that hold records which are deleted first, and about how many of each.
+    pub fn purged(&self) -> impl Iterator<Item = (&TopicPlan, u64)> {
+        let records = |topic: &TopicPlan| -> u64 {
+            let partitions = topic.partitions.iter();
+            partitions.map(|partition| partition.purged_records).sum()
+        };
+        let topics = self.topics.iter();
+        topics
+            .map(move |topic| (topic, records(topic)))
+            .filter(|(_, records)| *records > 0)
+    }
+}
+
 /// One topic.
 #[derive(Clone, Debug, Serialize)]
 pub struct TopicPlan {
@@ -95,6 +111,8 @@ pub struct TopicPlan {
     pub target: String,
     /// How the target comes to be.
     pub action: Target,
+    /// Whether its partitions are emptied before records are written.
+    pub purge: bool,
     /// Changes to its configuration when all records are written; null takes an entry away.
     pub config_afterwards: BTreeMap<String, Option<String>>,
     /// The largest record that the target takes, where that is set or told.
@@ -129,6 +147,8 @@ pub struct PartitionPlan {
     pub target_partition: i32,
     /// Where the target ends before.
     pub target_offset: i64,
+    /// About how many records are deleted in front of that first.
+    pub purged_records: u64,
     /// First offset that is meant, in the backup.
     pub base_offset: i64,
     /// Behind the last offset that is meant.
@@ -199,6 +219,13 @@ impl ExistingTopic {
     /// The bounds of a partition, if it is there.
     pub(super) fn offsets(&self, partition: i32) -> Option<&PartitionOffsets> {
         self.offsets.get(usize::try_from(partition).ok()?)
+    }
+
+    /// About how many records a partition holds.
+    pub(super) fn records(&self, partition: i32) -> u64 {
+        self.offsets(partition).map_or(0, |offsets| {
+            offsets.high_watermark.abs_diff(offsets.log_start_offset)
+        })
     }
 
     /// Where a partition ends.
@@ -330,6 +357,9 @@ async fn plan_topic(
         };
         let mut planned = plan_partition(repository, place, state, selection).await?;
         planned.target_offset = existing.map_or(0, |existing| existing.end(state.partition));
+        if let Some(existing) = existing.filter(|_| options.purge) {
+            planned.purged_records = existing.records(state.partition);
+        }
         if options.count {
             planned.count().await?;
         }
@@ -353,6 +383,7 @@ async fn plan_topic(
         source_partitions: topic.partitions.len(),
         target: target.to_owned(),
         max_message_bytes: max_message_bytes(existing, &saved),
+        purge: options.purge && existing.is_some(),
         action,
         config_afterwards,
         partitions,
@@ -387,6 +418,7 @@ pub(super) async fn plan_partition(
         partition,
         target_partition: partition,
         target_offset: 0,
+        purged_records: 0,
         base_offset,
         end_offset,
         records: needs.records,

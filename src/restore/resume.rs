@@ -218,6 +218,7 @@ async fn plan_topic(
         source_partitions: saved.partitions.len(),
         target: topic.target.to_string(),
         action,
+        purge: topic.purge,
         config_afterwards,
         max_message_bytes,
         partitions,

@@ -389,3 +389,65 @@ fn a_restore_is_as_slow_as_it_is_told_to_be_and_commits_all_the_same() {
     assert_eq!(report["records"], 300);
     consume::assert_same(broker, (&topic, &target), 1);
 }
+
+#[test]
+fn what_a_target_holds_is_deleted_only_when_that_is_meant() {
+    let broker = Broker::shared();
+    let topic = topics::unique("purging");
+    topics::create(broker, &topic, 2, &[]);
+    produce_bulk(broker, "lz4", (&topic, 2), samples::documents(1).take(400));
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let target = topics::unique("purged");
+    let fill = || {
+        topics::create(broker, &target, 2, &[]);
+        produce_bulk(broker, "none", (&target, 2), samples::mixed(1).take(50));
+    };
+    fill();
+    let map = format!("{topic}={target}");
+    let restore = |words: &[&str], code| {
+        let words = [words, &["--map", &map]].concat();
+        run(&mut repo.restore(broker, &words)).expect_code(code)
+    };
+    assert!(restore(&[], 1).stderr.contains("--purge-target"));
+    let unasked = restore(&["--purge-target"], 2);
+    assert!(
+        unasked.stderr.contains("no terminal to ask at"),
+        "{unasked:#?}"
+    );
+    assert!(unasked.stderr.contains("1 topic: "), "{unasked:#?}");
+    let plan = restore(&["--purge-target", "--dry-run"], 0).json();
+    for partition in 0..2 {
+        let planned = &plan["topics"][0]["partitions"][partition];
+        assert_eq!(planned["purged_records"], 25);
+        assert_eq!(planned["target_offset"], 25);
+        assert_eq!(consume::offsets(broker, &target, partition as i32), 0..25);
+    }
+    let words = ["--purge-target", "--yes", "--verify"];
+    let report = restore(&words, 0).json();
+    assert_eq!(report["purged_records"], 50);
+    consume::assert_same(broker, (&topic, &target), 2);
+    assert_eq!(consume::offsets(broker, &target, 0).start, 25);
+
+    // As if it had been killed between begun.json and the deletion.
+    let restore_name = report["restore"].as_str().expect("a name");
+    let done = repo
+        .path()
+        .join(format!("restores/{restore_name}/done.json"));
+    std::fs::remove_file(done).expect("it is done");
+    topics::delete(broker, &target);
+    fill();
+    let words = ["--resume", restore_name];
+    run(&mut repo.restore(broker, &words)).expect_code(0);
+    consume::assert_same(broker, (&topic, &target), 2);
+    offset_map::assert_exact(broker, &repo, restore_name, (&topic, &target), 2);
+
+    let compacted = [("cleanup.policy", "compact")];
+    topics::reconfigure(broker, &target, &compacted);
+    let refused = restore(&["--purge-target", "--yes"], 1);
+    assert!(
+        refused.stderr.contains("cleanup.policy=compact"),
+        "{refused:#?}"
+    );
+    consume::assert_same(broker, (&topic, &target), 2);
+}

@@ -117,6 +117,8 @@ pub struct RestoredTopic {
     pub topic_id: Id,
     /// Its name in the cluster.
     pub target: TopicName,
+    /// Whether what the target's partitions held before is deleted first.
+    pub purge: bool,
     /// How the target is made, if the restore makes it.
     pub create: Option<CreatedTopic>,
     /// The partitions that are restored.

@@ -61,6 +61,27 @@ owner!(
     Group, sys::rd_kafka_DeleteGroup_t, sys::rd_kafka_DeleteGroup_destroy
 );
 
+owner!(
+    /// Partitions of which all in front of an offset is to be deleted.
+    DeleteRecords, sys::rd_kafka_DeleteRecords_t, sys::rd_kafka_DeleteRecords_destroy
+);
+
+impl DeleteRecords {
+    pub(super) fn new(before: &[(String, i32, i64)]) -> Result<DeleteRecords, String> {
+        let places: Vec<_> = before
+            .iter()
+            .map(|(topic, partition, _)| (topic.clone(), *partition))
+            .collect();
+        let mut list = PartitionList::new(&places, 0)?;
+        list.set_offsets(before.iter().map(|(_, _, offset)| *offset));
+        // SAFETY: the list is live, and copied.
+        let records = unsafe { sys::rd_kafka_DeleteRecords_new(list.0.as_ptr()) };
+        Ok(DeleteRecords(
+            NonNull::new(records).expect("the constructor never returns null"),
+        ))
+    }
+}
+
 impl Group {
     pub(super) fn new(name: &str) -> Result<Group, String> {
         let name = c_string(name)?;
@@ -189,6 +210,14 @@ impl PartitionList {
         unsafe {
             let list = self.0.as_ref();
             structs(list.elems, list.cnt)
+        }
+    }
+
+    /// The offset of each partition from now on.
+    fn set_offsets(&mut self, offsets: impl Iterator<Item = i64>) {
+        for (index, offset) in (0..self.raw().len()).zip(offsets) {
+            // SAFETY: the index is inside the list.
+            unsafe { (*self.0.as_ref().elems.add(index)).offset = offset };
         }
     }
 
