@@ -77,6 +77,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         verify: true,
         transactions: false,
         replication_factor: None,
+        keep_retention_off: false,
         rate_limit: RateLimit::default(),
         count: false,
     };

@@ -98,6 +98,10 @@ pub struct Args {
     ])]
     pub resume: Option<Option<RestoreId>>,
 
+    /// Leave retention.ms and retention.bytes of created topics at -1, where they are while records are written
+    #[arg(long, conflicts_with_all = ["only_config", "resume"])]
+    pub keep_retention_off: bool,
+
     /// Write at most so many bytes of keys, values and headers a second, over all partitions; as 10MiB
     #[arg(long, value_name = "SIZE", conflicts_with = "only_config")]
     pub rate_limit: Option<ByteRate>,
@@ -201,6 +205,7 @@ fn options(
         verify: args.verify,
         transactions: !args.no_transactions,
         replication_factor: args.replication_factor.map(i32::from),
+        keep_retention_off: args.keep_retention_off,
         rate_limit: args.rate(),
         count: args.dry_run,
     })
@@ -336,6 +341,10 @@ impl Report for RestorePlan {
             .flat_map(|topic| &topic.partitions)
             .map(|partition| partition.records)
             .sum();
+        for topic in self.topics.iter().filter(|topic| topic.retention_stays_off) {
+            let target = &topic.target;
+            writeln!(out, "{target} would keep its records: retention stays off")?;
+        }
         for purged in self.purged() {
             writeln!(
                 out,
@@ -385,6 +394,13 @@ impl Report for RestoreReport {
         if self.purged_records > 0 {
             let records = human::counted(self.purged_records, "record");
             writeln!(out, "about {records} of the targets were deleted first")?;
+        }
+        if !self.retention_off.is_empty() {
+            let topics = self.retention_off.join(", ");
+            writeln!(
+                out,
+                "retention is off, and stays off until it is set: {topics}"
+            )?;
         }
         if !self.interrupted {
             writeln!(

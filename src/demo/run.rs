@@ -220,6 +220,7 @@ impl Demo<'_> {
             verify: false,
             transactions: true,
             replication_factor: None,
+            keep_retention_off: false,
             rate_limit: RateLimit::default(),
             count: true,
         };

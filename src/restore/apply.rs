@@ -61,6 +61,8 @@ pub struct RestoreReport {
     pub purged_records: u64,
     /// Records that all replicas have, those of earlier runs of this restore among them.
     pub records: u64,
+    /// Topics that were created and keep `retention.ms` and `retention.bytes` at -1, as was asked for.
+    pub retention_off: Vec<String>,
     /// What reading them back found, partition by partition; null if that was not asked for, or not finished.
     pub proof: Option<Vec<PartitionProof>>,
     /// The run was stopped by a signal: the topics hold a part of the records.
@@ -142,6 +144,12 @@ pub fn apply(
     let claims = plan.verify.then(|| proof::claims(&plan.topics));
     let topics = plan.topics.len();
     let resumed = plan.begun.is_some();
+    let retention_off = plan
+        .topics
+        .iter()
+        .filter(|topic| topic.retention_stays_off)
+        .map(|topic| topic.target.clone())
+        .collect();
     let purged_records = plan.purged().map(|(_, records)| records).sum();
     let shared = Shared {
         work: &work,
@@ -190,6 +198,7 @@ pub fn apply(
         partitions,
         purged_records,
         records,
+        retention_off,
         proof,
         interrupted,
         seconds: began.elapsed().as_secs_f64(),

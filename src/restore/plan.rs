@@ -40,6 +40,8 @@ pub struct Options {
     pub verify: bool,
     /// Write in transactions: exactly once, and to be gone on with.
     pub transactions: bool,
+    /// Leave retention off in topics that are created.
+    pub keep_retention_off: bool,
     /// How fast it may write.
     pub rate_limit: RateLimit,
     /// Count records exactly, where that means to decode the blocks that a bound in time cuts.
@@ -115,6 +117,8 @@ pub struct TopicPlan {
     pub purge: bool,
     /// Changes to its configuration when all records are written; null takes an entry away.
     pub config_afterwards: BTreeMap<String, Option<String>>,
+    /// Whether it is created with retention off, and keeps it so though it was on in the backup.
+    pub retention_stays_off: bool,
     /// The largest record that the target takes, where that is set or told.
     pub max_message_bytes: Option<u64>,
     /// Partition by partition.
@@ -374,7 +378,10 @@ async fn plan_topic(
                 replication_factor: options.replication_factor_of(topic),
                 config: config::while_filling(&saved),
             };
-            (create, config::afterwards(&saved))
+            (
+                create,
+                config::afterwards(&saved, options.keep_retention_off),
+            )
         }
     };
     Ok(TopicPlan {
@@ -384,6 +391,8 @@ async fn plan_topic(
         target: target.to_owned(),
         max_message_bytes: max_message_bytes(existing, &saved),
         purge: options.purge && existing.is_some(),
+        retention_stays_off: existing.is_none()
+            && config::keeps_retention_off(&saved, &config_afterwards),
         action,
         config_afterwards,
         partitions,

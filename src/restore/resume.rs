@@ -9,6 +9,7 @@ use kbk_format::repo::{
 use kbk_tools::Selection;
 
 use super::choice::Choice;
+use super::config;
 use super::plan::{
     Cluster, PartitionPlan, PlanError, RestorePlan, Target, TopicPlan, ask_in_background,
     max_message_bytes, plan_partition,
@@ -199,16 +200,16 @@ async fn plan_topic(
         partitions.push(planned.ok_or_else(|| other_snapshot(restore))?);
     }
     let existing = cluster.topics.get(&*topic.target);
-    let (config, config_afterwards) = match &topic.create {
+    let (config_filling, config_afterwards) = match &topic.create {
         Some(create) => (create.config.clone(), create.config_afterwards.clone()),
         None => (BTreeMap::new(), BTreeMap::new()),
     };
-    let max_message_bytes = max_message_bytes(existing, &config);
+    let max_message_bytes = max_message_bytes(existing, &config_filling);
     let action = match &topic.create {
         Some(create) if existing.is_none() => Target::Create {
             partitions: create.partitions,
             replication_factor: create.replication_factor,
-            config,
+            config: config_filling,
         },
         _ => Target::Existing,
     };
@@ -219,6 +220,11 @@ async fn plan_topic(
         target: topic.target.to_string(),
         action,
         purge: topic.purge,
+        retention_stays_off: topic.create.is_some()
+            && config::keeps_retention_off(
+                saved.config.as_ref().unwrap_or(&BTreeMap::new()),
+                &config_afterwards,
+            ),
         config_afterwards,
         max_message_bytes,
         partitions,

@@ -451,3 +451,39 @@ fn what_a_target_holds_is_deleted_only_when_that_is_meant() {
     );
     consume::assert_same(broker, (&topic, &target), 2);
 }
+
+#[test]
+fn retention_stays_off_when_that_is_asked_for() {
+    let broker = Broker::shared();
+    let topic = topics::unique("retained");
+    let saved = [("retention.ms", "604800000"), ("segment.ms", "8640000")];
+    topics::create(broker, &topic, 1, &saved);
+    produce_bulk(broker, "none", (&topic, 1), samples::documents(1).take(10));
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    for keep in [false, true] {
+        let target = topics::unique("retained-restore");
+        let map = format!("{topic}={target}");
+        let mut words = vec!["--map", &map];
+        if keep {
+            words.push("--keep-retention-off");
+        }
+        let dry = [&words[..], &["--dry-run"]].concat();
+        let plan = run(&mut repo.restore(broker, &dry)).expect_code(0).json();
+        assert_eq!(plan["topics"][0]["retention_stays_off"], keep);
+        let report = run(&mut repo.restore(broker, &words)).expect_code(0).json();
+        let config = topics::config(broker, &target);
+        let off: &[&str] = if keep { &[&target] } else { &[] };
+        assert_eq!(report["retention_off"], json!(off));
+        assert_eq!(
+            config["retention.ms"],
+            if keep { "-1" } else { "604800000" }
+        );
+        assert_eq!(config.contains_key("retention.bytes"), keep);
+        assert_eq!(config["segment.ms"], "8640000");
+        assert!(
+            !config.contains_key("message.timestamp.type"),
+            "all else is as saved"
+        );
+    }
+}
