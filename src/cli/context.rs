@@ -1,6 +1,7 @@
 //! What every command is given besides its own arguments.
 
 use super::args::GlobalArgs;
+use super::confirm::confirm;
 use super::error::CliError;
 use super::output::Output;
 use super::progress::{Display, Progress, Totals};
@@ -16,6 +17,7 @@ pub struct Context {
     pub cancel: Cancel,
     repo: Option<RepoUrl>,
     display: Display,
+    stderr: Stderr,
 }
 
 impl Context {
@@ -25,12 +27,18 @@ impl Context {
             cancel,
             repo: global.repo.clone(),
             display: Display::choose(global, stderr),
+            stderr: stderr.clone(),
         }
     }
 
     /// The repository of this call, which it must name.
     pub fn repo(&self) -> Result<&RepoUrl, CliError> {
         self.repo.as_ref().ok_or_else(repo_url::missing)
+    }
+
+    /// Asks for `answer` to be typed; fails if it is not, or if there is nobody to ask.
+    pub fn confirm(&self, question: &str, answer: &str) -> Result<(), CliError> {
+        confirm(question, answer, &self.stderr)
     }
 
     /// Starts showing the progress of a run called `title`.

@@ -7,11 +7,13 @@
 //! | how a word becomes a value | `compression`, `offset`, `offset_ranges`, `partitions`, `pattern`, `repo_url`, `rewrite`, `size`, `snapshot`, `time`, `topic` |
 //! | the configuration file | `config` |
 //! | results on stdout | `output` |
+//! | asking before something is deleted | `confirm` |
 //! | messages and progress on stderr | `stderr`, `logging`, `progress`, `error` |
 //! | how the process ends | `exit`, `signals` |
 
 mod args;
 mod config;
+mod confirm;
 mod context;
 mod error;
 mod exit;
@@ -55,7 +57,7 @@ pub use self::progress::{PartitionProgress, Progress, Totals};
 pub use self::repo_url::RepoUrl;
 pub use self::rewrite::TopicRewrite;
 pub use self::signals::Cancel;
-pub use self::size::{BlockSize, SegmentSize};
+pub use self::size::{BlockSize, ByteRate, SegmentSize};
 pub use self::snapshot::{SnapshotArg, SnapshotsArg};
 pub use self::time::{TimeArg, offset_times, time_range};
 pub use self::topic::{TopicMapping, TopicName, TopicPlace, map_topics};

@@ -106,6 +106,25 @@ impl fmt::Display for SegmentSize {
     }
 }
 
+/// Bytes that may be written a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteRate(u64);
+
+impl ByteRate {
+    /// In bytes a second.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for ByteRate {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        parse(text, KIB..=1024 * GIB).map(Self)
+    }
+}
+
 /// The shortest exact spelling, so that a bound or a default can be typed as it is shown.
 struct Iec(u64);
 
@@ -161,6 +180,8 @@ mod tests {
         }
         assert!("1023KiB".parse::<SegmentSize>().is_err());
         assert!("5GiB".parse::<SegmentSize>().is_err());
+        assert_eq!("10MB".parse::<ByteRate>().unwrap().bytes(), 10_000_000);
+        assert!("1023".parse::<ByteRate>().is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use kbk_format::repo::RateLimit;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
@@ -72,11 +73,14 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         targets: map_topics(&chosen, &args.map, &args.map_regex)?,
         choice,
         append: true,
+        purge: false,
         verify: true,
         transactions: false,
         groups: Vec::new(),
         offset_map: true,
         replication_factor: None,
+        keep_retention_off: false,
+        rate_limit: RateLimit::default(),
         count: false,
     };
     let plan = restore::plan(&repository, &snapshot, &options).await?;

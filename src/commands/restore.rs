@@ -5,7 +5,7 @@ mod only_config;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use kbk_format::repo::{RepoError, Repository, RestoreId, Snapshot};
+use kbk_format::repo::{RateLimit, RepoError, Repository, RestoreId, Snapshot};
 use kbk_tools::offset_map::FinishedRestore;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -13,8 +13,9 @@ use tokio::runtime::Handle;
 use super::groups;
 
 use crate::cli::{
-    ChoiceArgs, CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report, SnapshotArg,
-    Table, TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics, select_groups,
+    ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report,
+    SnapshotArg, Table, TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics,
+    select_groups,
 };
 use crate::groups::GroupsPlanError;
 use crate::kafka::ClientSettings;
@@ -79,6 +80,14 @@ pub struct Args {
     #[arg(long)]
     pub append: bool,
 
+    /// Delete what the target partitions hold, before anything is written; asks first
+    #[arg(long, conflicts_with_all = ["append", "only_config", "resume"])]
+    pub purge_target: bool,
+
+    /// Do not ask before --purge-target deletes records
+    #[arg(long, requires = "purge_target")]
+    pub yes: bool,
+
     /// Read every record back when all are written, and compare it with the backup; exit 3 on any difference
     #[arg(long, conflicts_with = "dry_run")]
     pub verify: bool,
@@ -104,9 +113,33 @@ pub struct Args {
     ])]
     pub resume: Option<Option<RestoreId>>,
 
+    /// Leave retention.ms and retention.bytes of created topics at -1, where they are while records are written
+    #[arg(long, conflicts_with_all = ["only_config", "resume"])]
+    pub keep_retention_off: bool,
+
+    /// Write at most so many bytes of keys, values and headers a second, over all partitions; as 10MiB
+    #[arg(long, value_name = "SIZE", conflicts_with = "only_config")]
+    pub rate_limit: Option<ByteRate>,
+
+    /// Write at most so many records a second, over all partitions
+    #[arg(
+        long, value_name = "N", conflicts_with = "only_config",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub rate_limit_records: Option<u64>,
+
     /// Replication factor of the topics to create [default: the saved one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
     pub replication_factor: Option<i16>,
+}
+
+impl Args {
+    fn rate(&self) -> RateLimit {
+        RateLimit {
+            bytes: self.rate_limit.map(ByteRate::bytes),
+            records: self.rate_limit_records,
+        }
+    }
 }
 
 /// Plans, and unless it is a dry run, restores.
@@ -128,6 +161,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         return show(&plan, context);
     }
     refuse(&plan.obstacles)?;
+    if !args.yes {
+        confirm_purge(&plan, context)?;
+    }
     let (restore, offset_map) = (plan.restore.clone(), plan.offset_map);
     let report = match apply(plan, &repository, kafka, context).await {
         Ok(report) => report,
@@ -180,7 +216,7 @@ async fn plan(
 ) -> Result<RestorePlan, CliError> {
     if let Some(name) = &args.resume {
         let restore = restore::unfinished(repository, name.as_ref()).await?;
-        return Ok(restore::plan_rest(repository, restore, kafka, args.verify).await?);
+        return Ok(restore::plan_rest(repository, restore, kafka, args.verify, args.rate()).await?);
     }
     let snapshot = super::snapshot(repository, args.snapshot).await?;
     let options = options(args, choice, &snapshot, kafka)?;
@@ -199,11 +235,14 @@ fn options(
         targets: map_topics(&chosen, &args.map, &args.map_regex)?,
         choice,
         append: args.append,
+        purge: args.purge_target,
         verify: args.verify,
         transactions: !args.no_transactions,
         groups: chosen_groups(&args.groups, snapshot)?,
         offset_map: !args.no_offset_map,
         replication_factor: args.replication_factor.map(i32::from),
+        keep_retention_off: args.keep_retention_off,
+        rate_limit: args.rate(),
         count: args.dry_run,
     })
 }
@@ -249,6 +288,26 @@ async fn apply(
         Ok(report) => report,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
+}
+
+/// Asks for the number of topics that lose records, if there are any.
+fn confirm_purge(plan: &RestorePlan, context: &Context) -> Result<(), CliError> {
+    let topics = plan.purged().count();
+    if topics == 0 {
+        return Ok(());
+    }
+    let names: Vec<String> = plan.purged().map(purge_in_words).collect();
+    let question = format!(
+        "--purge-target deletes the records of {}: {}",
+        human::counted(topics as u64, "topic"),
+        names.join(", ")
+    );
+    context.confirm(&question, &topics.to_string())
+}
+
+fn purge_in_words((topic, records): (&TopicPlan, u64)) -> String {
+    let records = human::counted(records, "record");
+    format!("{} (about {records})", topic.target)
 }
 
 /// What to do about a restore that did not come to its end.
@@ -331,6 +390,17 @@ impl Report for RestorePlan {
             .flat_map(|topic| &topic.partitions)
             .map(|partition| partition.records)
             .sum();
+        for topic in self.topics.iter().filter(|topic| topic.retention_stays_off) {
+            let target = &topic.target;
+            writeln!(out, "{target} would keep its records: retention stays off")?;
+        }
+        for purged in self.purged() {
+            writeln!(
+                out,
+                "what is there would be deleted: {}",
+                purge_in_words(purged)
+            )?;
+        }
         let choice = self.choice.to_string();
         writeln!(
             out,
@@ -338,7 +408,11 @@ impl Report for RestorePlan {
             human::counted(records, "record"),
             self.snapshot,
             if choice.is_empty() { "" } else { ": " },
-        )
+        )?;
+        match restore::rate_in_words(self.rate_limit) {
+            limit if limit.is_empty() => Ok(()),
+            limit => writeln!(out, "no faster than {limit}"),
+        }
     }
 }
 
@@ -384,6 +458,17 @@ impl Report for RestoreReport {
                 ""
             },
         )?;
+        if self.purged_records > 0 {
+            let records = human::counted(self.purged_records, "record");
+            writeln!(out, "about {records} of the targets were deleted first")?;
+        }
+        if !self.retention_off.is_empty() {
+            let topics = self.retention_off.join(", ");
+            writeln!(
+                out,
+                "retention is off, and stays off until it is set: {topics}"
+            )?;
+        }
         if self.offset_map && !self.interrupted {
             writeln!(
                 out,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kbk_format::repo::{Repository, Snapshot, Store, Stored};
+use kbk_format::repo::{RateLimit, Repository, Snapshot, Store, Stored};
 use kbk_tools::verify;
 use tokio::runtime::Handle;
 
@@ -217,12 +217,15 @@ impl Demo<'_> {
                 .collect(),
             choice: restore::Choice::of_times(times),
             append: false,
+            purge: false,
             verify: false,
             // The embedded cluster's are make-believe, and librdkafka aborts the process when groups are deleted there.
             transactions: false,
             groups: Vec::new(),
             offset_map: true,
             replication_factor: None,
+            keep_retention_off: false,
+            rate_limit: RateLimit::default(),
             count: true,
         };
         let plan = restore::plan(repository, snapshot, &options).await?;

@@ -23,11 +23,12 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
 
 use self::answer::{
-    checked, from_config, from_description, from_metadata, from_offset, items, structs,
+    checked, from_config, from_description, from_metadata, from_offset, items, refused_partitions,
+    structs,
 };
 pub use self::groups::{CommittedTopic, GroupDescription, GroupListing, GroupOffsets};
 pub(super) use self::owned::PartitionList;
-use self::owned::{NewTopic, TopicCollection, TopicConfig};
+use self::owned::{DeleteRecords, NewTopic, TopicCollection, TopicConfig};
 use self::request::{Refusal, Request, Target};
 pub use self::rights::TopicRights;
 use super::client::{Client, Reason, millis, owned_text};
@@ -347,6 +348,37 @@ impl Admin {
                     items(resources, count)
                         .iter()
                         .try_for_each(|&resource| checked(resource))
+                }
+            },
+        )
+    }
+
+    /// Deletes the records of partitions in front of an offset each, which must not be behind the high watermark. What is
+    /// deleted already stays deleted.
+    pub fn delete_records(&self, before: &[(String, i32, i64)]) -> Result<(), KafkaError> {
+        if before.is_empty() {
+            return Ok(());
+        }
+        let doing = "delete the records of partitions".to_owned();
+        let records = DeleteRecords::new(before).map_err(|cause| invalid(&doing, cause))?;
+        self.request(
+            &Request {
+                doing,
+                op: Op::RD_KAFKA_ADMIN_OP_DELETERECORDS,
+                target: Target::Controller,
+            },
+            |client, options, queue| {
+                let mut records = [records.0.as_ptr()];
+                // SAFETY: all handles are live; the array is read during the call.
+                unsafe {
+                    sys::rd_kafka_DeleteRecords(client, records.as_mut_ptr(), 1, options, queue);
+                }
+            },
+            |event| {
+                // SAFETY: the event is of this kind, and what it holds lives as long as it.
+                unsafe {
+                    let result = sys::rd_kafka_event_DeleteRecords_result(event);
+                    refused_partitions(sys::rd_kafka_DeleteRecords_result_offsets(result))
                 }
             },
         )

@@ -1,6 +1,7 @@
 //! Does what a plan says.
 //!
-//! Order of changes: the producers take over their transactional ids; begun.json is durable; topics are created with a
+//! Order of changes: the producers take over their transactional ids; begun.json is durable; targets are emptied, where that
+//! is asked for, up to the offset that begun.json has, so that doing it again deletes nothing new; topics are created with a
 //! configuration that keeps every record as it is; records are written, acknowledged and committed, each transaction with its
 //! part of the offset map ([`writer`](super::writer)); where a proof is asked for, they are read back and compared; only then
 //! do the topics get the configuration that was saved, which may delete or compact at once; done.json is durable; the group
@@ -24,6 +25,7 @@ use super::map::OffsetMap;
 use super::plan::{PartitionPlan, RestorePlan, Target as TargetTopic, TopicPlan};
 use super::preflight::Obstacle;
 use super::proof::{self, PartitionProof, ProofError};
+use super::rate::Throttle;
 use super::rights;
 use super::untouched;
 use super::work::Work;
@@ -59,8 +61,12 @@ pub struct RestoreReport {
     pub topics: usize,
     /// Their partitions.
     pub partitions: usize,
+    /// About how many records of the targets were deleted first, by this run.
+    pub purged_records: u64,
     /// Records that all replicas have, those of earlier runs of this restore among them.
     pub records: u64,
+    /// Topics that were created and keep `retention.ms` and `retention.bytes` at -1, as was asked for.
+    pub retention_off: Vec<String>,
     /// What reading them back found, partition by partition; null if that was not asked for, or not finished.
     pub proof: Option<Vec<PartitionProof>>,
     /// The run was stopped by a signal: the topics hold a part of the records.
@@ -136,6 +142,7 @@ pub fn apply(
     if plan.begun.is_none() && keep_map {
         runtime.block_on(repository.begin_restore(&restore))?;
     }
+    purge(&admin, &plan.topics)?;
     let topics_created = create_topics(&admin, &plan.topics)?;
     check_rights(&admin, &plan)?;
     for producer in &mut producers {
@@ -151,11 +158,19 @@ pub fn apply(
     let claims = plan.verify.then(|| proof::claims(&plan.topics));
     let topics = plan.topics.len();
     let resumed = plan.begun.is_some();
+    let retention_off = plan
+        .topics
+        .iter()
+        .filter(|topic| topic.retention_stays_off)
+        .map(|topic| topic.target.clone())
+        .collect();
+    let purged_records = plan.purged().map(|(_, records)| records).sum();
     let shared = Shared {
         work: &work,
         repository,
         restore: &restore,
         keep_map,
+        throttle: Throttle::new(plan.rate_limit, Instant::now()),
         cancel,
         runtime,
     };
@@ -196,7 +211,9 @@ pub fn apply(
         topics_created,
         topics,
         partitions,
+        purged_records,
         records,
+        retention_off,
         proof,
         interrupted,
         seconds: began.elapsed().as_secs_f64(),
@@ -237,6 +254,7 @@ fn new_restore(
         min_timestamp: *plan.choice.times.start(),
         max_timestamp: *plan.choice.times.end(),
         producers: if plan.transactions { writers(work) } else { 0 },
+        rate_limit: plan.rate_limit,
         topics: topics.collect::<Result<_, _>>()?,
     })
 }
@@ -266,6 +284,7 @@ fn restored_topic(topic: &TopicPlan) -> Result<RestoredTopic, TopicNameError> {
         topic: TopicName::try_from(topic.source.clone())?,
         topic_id: topic.source_topic_id,
         target: TopicName::try_from(topic.target.clone())?,
+        purge: topic.purge,
         create,
         partitions: topic.partitions.iter().map(partition).collect(),
     })
@@ -304,6 +323,19 @@ fn open_producers(
         Ok(producer)
     };
     (0..count).map(open).collect()
+}
+
+/// Deletes what the targets held when the restore was planned.
+fn purge(admin: &Admin, topics: &[TopicPlan]) -> Result<(), KafkaError> {
+    let purged = plan_partitions(topics).filter(|(topic, _)| topic.purge);
+    let before: Vec<_> = purged
+        .map(|(topic, partition)| {
+            let target = topic.target.clone();
+            (target, partition.target_partition, partition.target_offset)
+        })
+        .filter(|(_, _, offset)| *offset > 0)
+        .collect();
+    admin.delete_records(&before)
 }
 
 fn create_topics(admin: &Admin, topics: &[TopicPlan]) -> Result<usize, KafkaError> {

@@ -14,6 +14,9 @@ const WHILE_FILLING: [(&str, &str); 7] = [
     ("retention.ms", "-1"),
 ];
 
+/// What makes Kafka delete old records.
+const RETENTION: [&str; 2] = ["retention.bytes", "retention.ms"];
+
 /// Entries that name brokers of the source.
 const OF_THE_SOURCE: [&str; 2] = [
     "follower.replication.throttled.replicas",
@@ -33,13 +36,29 @@ pub(super) fn while_filling(saved: &BTreeMap<String, String>) -> BTreeMap<String
     config
 }
 
-/// What to change when all records are written. What was not saved falls back to the cluster's value.
-pub(super) fn afterwards(saved: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
+/// What to change when all records are written. What was not saved falls back to the cluster's value. With
+/// `keep_retention_off` nothing is deleted for its age or size then either.
+pub(super) fn afterwards(
+    saved: &BTreeMap<String, String>,
+    keep_retention_off: bool,
+) -> BTreeMap<String, Option<String>> {
     WHILE_FILLING
         .iter()
         .filter(|(key, value)| saved.get(*key).is_none_or(|saved| saved != value))
+        .filter(|(key, _)| !(keep_retention_off && RETENTION.contains(key)))
         .map(|(key, _)| ((*key).to_owned(), saved.get(*key).cloned()))
         .collect()
+}
+
+/// Whether a topic that was made for a restore keeps retention off that is not off in the backup.
+pub(super) fn keeps_retention_off(
+    saved: &BTreeMap<String, String>,
+    afterwards: &BTreeMap<String, Option<String>>,
+) -> bool {
+    let off = |key: &str| saved.get(key).is_some_and(|value| value == "-1");
+    RETENTION
+        .iter()
+        .any(|key| !off(key) && !afterwards.contains_key(*key))
 }
 
 #[cfg(test)]
@@ -75,13 +94,28 @@ mod tests {
             ("retention.bytes", "-1"),
             ("max.message.bytes", "2000000"),
         ]);
-        let changes = afterwards(&saved);
+        let changes = afterwards(&saved, false);
         assert_eq!(changes["retention.ms"].as_deref(), Some("1000"));
         assert_eq!(changes["cleanup.policy"], None, "taken away again");
         assert!(!changes.contains_key("retention.bytes"), "already as saved");
         assert!(
             !changes.contains_key("max.message.bytes"),
             "set from the start"
+        );
+    }
+    #[test]
+    fn retention_stays_off_where_that_is_asked_for() {
+        let saved = config(&[("retention.ms", "1000"), ("cleanup.policy", "compact")]);
+        let changes = afterwards(&saved, true);
+        assert_eq!(changes["cleanup.policy"].as_deref(), Some("compact"));
+        assert!(!changes.contains_key("retention.ms"));
+        assert!(!changes.contains_key("retention.bytes"));
+        assert!(keeps_retention_off(&saved, &changes));
+        assert!(!keeps_retention_off(&saved, &afterwards(&saved, false)));
+        let off = config(&[("retention.ms", "-1"), ("retention.bytes", "-1")]);
+        assert!(
+            !keeps_retention_off(&off, &afterwards(&off, true)),
+            "it always was"
         );
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! plan    what the snapshot has + what the cluster has = topics to create, records to write, what is in the way
 //! resume  the same of a restore that was begun: what it was asked for, and where the cluster says that it was left
-//! apply   take over transactional ids -> begun.json -> create topics that keep everything -> write records
+//! apply   take over transactional ids -> begun.json -> empty or create topics, which keep everything -> write records
 //!         -> read them back, if asked -> give the topics their own configuration -> done.json
 //! ```
 //!
@@ -20,6 +20,7 @@
 //! | `resume` | finds a restore that is unfinished, and plans the rest of it |
 //! | `untouched` | that nothing is where nothing was committed |
 //! | `apply` | does it |
+//! | `rate` | how fast it may write |
 //! | `work` | the partitions, from waiting to done |
 //! | `writer` | writes them, a transaction at a time |
 //! | `map` | where each record went |
@@ -33,6 +34,7 @@ mod only_config;
 mod plan;
 mod preflight;
 mod proof;
+mod rate;
 mod resume;
 mod rights;
 mod untouched;
@@ -48,4 +50,5 @@ pub use only_config::{
 pub use plan::{Options, PartitionPlan, PlanError, RestorePlan, Target, TopicPlan, plan};
 pub use preflight::Obstacle;
 pub use proof::{Difference, PartitionProof, ProofError, compare_live};
+pub(crate) use rate::in_words as rate_in_words;
 pub use resume::{ResumeError, plan_rest, unfinished};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
-    Digest, Id, PartitionState, Place, RepoError, Repository, Restore, RestoreId, SegmentReader,
-    Snapshot, Stored, TopicState,
+    Digest, Id, PartitionState, Place, RateLimit, RepoError, Repository, Restore, RestoreId,
+    SegmentReader, Snapshot, Stored, TopicState,
 };
 use kbk_tools::{Needs, Selection};
 use serde::Serialize;
@@ -33,6 +33,8 @@ pub struct Options {
     pub choice: Choice,
     /// Write into topics that hold records already.
     pub append: bool,
+    /// Delete what targets hold before.
+    pub purge: bool,
     /// Of topics that are created; as saved if `None`.
     pub replication_factor: Option<i32>,
     /// Read the records back when they are written, and compare.
@@ -43,6 +45,10 @@ pub struct Options {
     pub transactions: bool,
     /// Keep in the repository where each record went. Transactions need it.
     pub offset_map: bool,
+    /// Leave retention off in topics that are created.
+    pub keep_retention_off: bool,
+    /// How fast it may write.
+    pub rate_limit: RateLimit,
     /// Count records exactly, where that means to decode the blocks that a bound in time cuts.
     pub count: bool,
 }
@@ -74,6 +80,8 @@ pub struct RestorePlan {
     pub transactions: bool,
     /// Whether the repository keeps where each record went.
     pub offset_map: bool,
+    /// How fast they are written at most.
+    pub rate_limit: RateLimit,
     /// What an earlier run has begun, and this goes on with.
     #[serde(skip)]
     pub(super) begun: Option<Restore>,
@@ -83,6 +91,20 @@ pub struct RestorePlan {
     pub verify: bool,
     /// What is in the way. A plan with any is not applied.
     pub obstacles: Vec<Obstacle>,
+}
+
+impl RestorePlan {
+    /// The topics that hold records which are deleted first, and about how many of each.
+    pub fn purged(&self) -> impl Iterator<Item = (&TopicPlan, u64)> {
+        let records = |topic: &TopicPlan| -> u64 {
+            let partitions = topic.partitions.iter();
+            partitions.map(|partition| partition.purged_records).sum()
+        };
+        let topics = self.topics.iter();
+        topics
+            .map(move |topic| (topic, records(topic)))
+            .filter(|(_, records)| *records > 0)
+    }
 }
 
 /// One topic.
@@ -98,8 +120,12 @@ pub struct TopicPlan {
     pub target: String,
     /// How the target comes to be.
     pub action: Target,
+    /// Whether its partitions are emptied before records are written.
+    pub purge: bool,
     /// Changes to its configuration when all records are written; null takes an entry away.
     pub config_afterwards: BTreeMap<String, Option<String>>,
+    /// Whether it is created with retention off, and keeps it so though it was on in the backup.
+    pub retention_stays_off: bool,
     /// The largest record that the target takes, where that is set or told.
     pub max_message_bytes: Option<u64>,
     /// Partition by partition.
@@ -132,6 +158,8 @@ pub struct PartitionPlan {
     pub target_partition: i32,
     /// Where the target ends before.
     pub target_offset: i64,
+    /// About how many records are deleted in front of that first.
+    pub purged_records: u64,
     /// First offset that is meant, in the backup.
     pub base_offset: i64,
     /// Behind the last offset that is meant.
@@ -206,6 +234,13 @@ impl ExistingTopic {
         self.offsets.get(usize::try_from(partition).ok()?)
     }
 
+    /// About how many records a partition holds.
+    pub(super) fn records(&self, partition: i32) -> u64 {
+        self.offsets(partition).map_or(0, |offsets| {
+            offsets.high_watermark.abs_diff(offsets.log_start_offset)
+        })
+    }
+
     /// Where a partition ends.
     fn end(&self, partition: i32) -> i64 {
         self.offsets(partition)
@@ -250,6 +285,7 @@ pub async fn plan(
         choice: options.choice.clone(),
         transactions: options.transactions && options.offset_map,
         offset_map: options.offset_map,
+        rate_limit: options.rate_limit,
         begun: None,
         topics,
         verify: options.verify,
@@ -369,6 +405,9 @@ async fn plan_topic(
         };
         let mut planned = plan_partition(repository, place, state, selection).await?;
         planned.target_offset = existing.map_or(0, |existing| existing.end(state.partition));
+        if let Some(existing) = existing.filter(|_| options.purge) {
+            planned.purged_records = existing.records(state.partition);
+        }
         if options.count {
             planned.count().await?;
         }
@@ -383,7 +422,10 @@ async fn plan_topic(
                 replication_factor: options.replication_factor_of(topic),
                 config: config::while_filling(&saved),
             };
-            (create, config::afterwards(&saved))
+            (
+                create,
+                config::afterwards(&saved, options.keep_retention_off),
+            )
         }
     };
     Ok(TopicPlan {
@@ -392,6 +434,9 @@ async fn plan_topic(
         source_partitions: topic.partitions.len(),
         target: target.to_owned(),
         max_message_bytes: max_message_bytes(existing, &saved),
+        purge: options.purge && existing.is_some(),
+        retention_stays_off: existing.is_none()
+            && config::keeps_retention_off(&saved, &config_afterwards),
         action,
         config_afterwards,
         partitions,
@@ -426,6 +471,7 @@ pub(super) async fn plan_partition(
         partition,
         target_partition: partition,
         target_offset: 0,
+        purged_records: 0,
         base_offset,
         end_offset,
         records: needs.records,

@@ -15,6 +15,13 @@ pub enum Obstacle {
         /// About how many.
         records: u64,
     },
+    /// The target's records are to be deleted, and it is of the kind whose records nobody may delete.
+    CannotPurge {
+        /// The target.
+        topic: String,
+        /// Its `cleanup.policy`.
+        policy: String,
+    },
     /// The target has another number of partitions.
     PartitionCount {
         /// The target.
@@ -103,7 +110,13 @@ impl std::fmt::Display for Obstacle {
         match self {
             Obstacle::NotEmpty { topic, records } => write!(
                 f,
-                "{topic} is not empty (about {records} records): restore under another name with --map, or add to it with --append"
+                "{topic} is not empty (about {records} records): restore under another name with --map, add to it with --append, or \
+                 delete them with --purge-target"
+            ),
+            Obstacle::CannotPurge { topic, policy } => write!(
+                f,
+                "{topic} has cleanup.policy={policy}, of which Kafka deletes no records: set compact,delete or delete for the restore, \
+                 or leave out --purge-target"
             ),
             Obstacle::PartitionCount {
                 topic,
@@ -252,14 +265,9 @@ fn check_existing(
     obstacles: &mut Vec<Obstacle>,
 ) {
     let target = || topic.target.clone();
-    let held = |partition: &PartitionPlan| {
-        let offsets = existing.offsets(partition.target_partition);
-        offsets.map_or(0, |offsets| {
-            offsets.high_watermark.abs_diff(offsets.log_start_offset)
-        })
-    };
+    let held = |partition: &PartitionPlan| existing.records(partition.target_partition);
     let records: u64 = topic.partitions.iter().map(held).sum();
-    if records > 0 && !options.append {
+    if records > 0 && !options.append && !options.purge {
         obstacles.push(Obstacle::NotEmpty {
             topic: target(),
             records,
@@ -277,6 +285,12 @@ fn check_existing(
         obstacles.push(Obstacle::LogAppendTime { topic: target() });
     }
     let policies = existing.value("cleanup.policy").unwrap_or("delete");
+    if records > 0 && options.purge && !policies.contains("delete") {
+        obstacles.push(Obstacle::CannotPurge {
+            topic: target(),
+            policy: policies.to_owned(),
+        });
+    }
     let null_keys: u64 = topic
         .partitions
         .iter()

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use kbk_format::repo::{
-    RepoError, Repository, Restore, RestoreId, RestoredPartition, RestoredTopic, Snapshot, Stored,
-    TopicState,
+    RateLimit, RepoError, Repository, Restore, RestoreId, RestoredPartition, RestoredTopic,
+    Snapshot, Stored, TopicState,
 };
 use kbk_tools::Selection;
 
 use super::choice::Choice;
+use super::config;
 use super::plan::{
     Cluster, PartitionPlan, PlanError, RestorePlan, Target, TopicPlan, ask_in_background,
     max_message_bytes, plan_partition,
@@ -129,7 +130,7 @@ pub async fn unfinished(
     }
 }
 
-/// Plans the rest of `restore`.
+/// Plans the rest of `restore`, as fast as it was begun where `rate_limit` does not say otherwise.
 ///
 /// # Errors
 ///
@@ -139,6 +140,7 @@ pub async fn plan_rest(
     restore: Restore,
     kafka: &ClientSettings,
     verify: bool,
+    rate_limit: RateLimit,
 ) -> Result<RestorePlan, ResumeError> {
     let snapshot = repository.snapshot(restore.snapshot.sequence).await?;
     if snapshot.sha256 != restore.snapshot.sha256 {
@@ -169,6 +171,10 @@ pub async fn plan_rest(
         choice: Choice::of_times(restore.min_timestamp..=restore.max_timestamp),
         transactions: true,
         offset_map: true,
+        rate_limit: RateLimit {
+            bytes: rate_limit.bytes.or(restore.rate_limit.bytes),
+            records: rate_limit.records.or(restore.rate_limit.records),
+        },
         begun: Some(restore),
         topics,
         verify,
@@ -195,16 +201,16 @@ async fn plan_topic(
         partitions.push(planned.ok_or_else(|| other_snapshot(restore))?);
     }
     let existing = cluster.topics.get(&*topic.target);
-    let (config, config_afterwards) = match &topic.create {
+    let (config_filling, config_afterwards) = match &topic.create {
         Some(create) => (create.config.clone(), create.config_afterwards.clone()),
         None => (BTreeMap::new(), BTreeMap::new()),
     };
-    let max_message_bytes = max_message_bytes(existing, &config);
+    let max_message_bytes = max_message_bytes(existing, &config_filling);
     let action = match &topic.create {
         Some(create) if existing.is_none() => Target::Create {
             partitions: create.partitions,
             replication_factor: create.replication_factor,
-            config,
+            config: config_filling,
         },
         _ => Target::Existing,
     };
@@ -214,6 +220,12 @@ async fn plan_topic(
         source_partitions: saved.partitions.len(),
         target: topic.target.to_string(),
         action,
+        purge: topic.purge,
+        retention_stays_off: topic.create.is_some()
+            && config::keeps_retention_off(
+                saved.config.as_ref().unwrap_or(&BTreeMap::new()),
+                &config_afterwards,
+            ),
         config_afterwards,
         max_message_bytes,
         partitions,

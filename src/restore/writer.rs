@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 
 use super::apply::RestoreError;
 use super::map::Extended;
+use super::rate::Throttle;
 use super::work::{Job, Work};
 use crate::cli::Cancel;
 use crate::kafka::{Commit, Committed, KafkaError, Producer, TransactionError};
@@ -40,6 +41,7 @@ pub(super) struct Shared<'a> {
     pub(super) restore: &'a Restore,
     /// Whether the repository keeps the map.
     pub(super) keep_map: bool,
+    pub(super) throttle: Option<Throttle>,
     pub(super) cancel: &'a Cancel,
     pub(super) runtime: &'a Handle,
 }
@@ -124,8 +126,13 @@ impl<'a> Writer<'a> {
             for record in batch.records() {
                 bytes += self.send(&record)?;
                 records += 1;
+                self.keep_to_limit(&record)?;
                 if self.is_full() {
                     self.commit()?;
+                }
+                // Where writing is slow, a block takes too long for somebody who asks to stop.
+                if self.shared.throttle.is_some() && self.shared.cancel.is_set() {
+                    break;
                 }
             }
             if let Some(Job {
@@ -171,13 +178,33 @@ impl<'a> Writer<'a> {
         Ok(bytes)
     }
 
+    /// Waits, behind a record that was sent, where writing would be faster than it may be. A transaction does not stay open
+    /// for it longer than for anything else.
+    fn keep_to_limit(&mut self, record: &Record<'_>) -> Result<(), Stopped> {
+        const SLICE: Duration = Duration::from_millis(100);
+        let Some(throttle) = &self.shared.throttle else {
+            return Ok(());
+        };
+        let mut left = throttle.take(payload_bytes(record), Instant::now());
+        while !left.is_zero() && !self.shared.cancel.is_set() {
+            let slice = left.min(SLICE);
+            thread::sleep(slice);
+            left -= slice;
+            if self.is_late() {
+                self.commit()?;
+            }
+        }
+        Ok(())
+    }
+
     fn is_full(&self) -> bool {
         const LOOK_EVERY: u32 = 256;
-        let late = || {
-            self.since
-                .is_some_and(|since| since.elapsed() >= TRANSACTION_TIME)
-        };
-        self.bytes >= TRANSACTION_BYTES || (self.sends.is_multiple_of(LOOK_EVERY) && late())
+        self.bytes >= TRANSACTION_BYTES || (self.sends.is_multiple_of(LOOK_EVERY) && self.is_late())
+    }
+
+    fn is_late(&self) -> bool {
+        let open_since = self.since;
+        open_since.is_some_and(|since| since.elapsed() >= TRANSACTION_TIME)
     }
 
     fn is_transactional(&self) -> bool {
@@ -321,6 +348,16 @@ impl<'a> Writer<'a> {
         self.bytes = 0;
         self.sends = 0;
     }
+}
+
+/// Of key, value and headers, before compression.
+fn payload_bytes(record: &Record<'_>) -> u64 {
+    let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let headers = record.headers.clone();
+    let headers: usize = headers
+        .map(|header| header.name.len() + length(header.value))
+        .sum();
+    (length(record.key) + length(record.value) + headers) as u64
 }
 
 fn position((job, extended): (&Job, &Extended)) -> Commit {

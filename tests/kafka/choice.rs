@@ -1,6 +1,8 @@
 //! Choosing what a restore brings back: exactly that comes back, and the dry run says so before.
 
 use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -335,4 +337,153 @@ fn topics_come_back_without_their_records() {
     assert_eq!(config["cleanup.policy"], "compact");
     assert_eq!(config["segment.ms"], "9999999", "it stays");
     assert!(offset_map::restores(&repo).is_empty());
+}
+
+#[test]
+fn a_restore_is_as_slow_as_it_is_told_to_be_and_commits_all_the_same() {
+    let broker = Broker::shared();
+    let topic = topics::unique("slow");
+    topics::create(broker, &topic, 1, &[]);
+    produce_bulk(broker, "lz4", (&topic, 1), samples::documents(1).take(300));
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let restore = |words: &[&str]| {
+        let target = topics::unique("slow-restore");
+        let map = format!("{topic}={target}");
+        let command = repo.restore(broker, &[words, &["--map", &map]].concat());
+        (target, command)
+    };
+    let (_, mut dry) = restore(&["--rate-limit", "100kB", "--dry-run"]);
+    let plan = run(&mut dry).expect_code(0).json();
+    assert_eq!(
+        plan["rate_limit"],
+        json!({"bytes": 100_000, "records": null})
+    );
+
+    // 300 records of about 970 bytes, and of a quarter of a second's worth at most none waits.
+    let (target, mut by_bytes) = restore(&["--rate-limit", "100kB"]);
+    let began = Instant::now();
+    run(&mut by_bytes).expect_code(0);
+    assert!(began.elapsed() > Duration::from_millis(2_400));
+    consume::assert_same(broker, (&topic, &target), 1);
+
+    // A transaction may be open for 10 seconds, and this takes 15.
+    let (target, mut by_records) = restore(&["--rate-limit-records", "20"]);
+    let began = Instant::now();
+    run(&mut by_records).expect_code(0);
+    assert!(began.elapsed() > Duration::from_secs(14));
+    consume::assert_same(broker, (&topic, &target), 1);
+    let end = consume::offsets(broker, &target, 0).end;
+    assert!(end >= 302, "each transaction leaves a marker: {end}");
+
+    // Somebody who asks it to stop need not wait for a block to be written, and may go on faster.
+    let (target, mut slow) = restore(&["--rate-limit-records", "20"]);
+    let running = Running::spawn(&mut slow);
+    thread::sleep(Duration::from_secs(3));
+    let asked = Instant::now();
+    running.signal(libc::SIGTERM);
+    running.finish().expect_code(143);
+    assert!(asked.elapsed() < Duration::from_secs(8));
+    let words = ["--resume", "--rate-limit-records", "100000"];
+    let report = run(&mut repo.restore(broker, &words)).expect_code(0).json();
+    assert_eq!(report["records"], 300);
+    consume::assert_same(broker, (&topic, &target), 1);
+}
+
+#[test]
+fn what_a_target_holds_is_deleted_only_when_that_is_meant() {
+    let broker = Broker::shared();
+    let topic = topics::unique("purging");
+    topics::create(broker, &topic, 2, &[]);
+    produce_bulk(broker, "lz4", (&topic, 2), samples::documents(1).take(400));
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let target = topics::unique("purged");
+    let fill = || {
+        topics::create(broker, &target, 2, &[]);
+        produce_bulk(broker, "none", (&target, 2), samples::mixed(1).take(50));
+    };
+    fill();
+    let map = format!("{topic}={target}");
+    let restore = |words: &[&str], code| {
+        let words = [words, &["--map", &map]].concat();
+        run(&mut repo.restore(broker, &words)).expect_code(code)
+    };
+    assert!(restore(&[], 1).stderr.contains("--purge-target"));
+    let unasked = restore(&["--purge-target"], 2);
+    assert!(
+        unasked.stderr.contains("no terminal to ask at"),
+        "{unasked:#?}"
+    );
+    assert!(unasked.stderr.contains("1 topic: "), "{unasked:#?}");
+    let plan = restore(&["--purge-target", "--dry-run"], 0).json();
+    for partition in 0..2 {
+        let planned = &plan["topics"][0]["partitions"][partition];
+        assert_eq!(planned["purged_records"], 25);
+        assert_eq!(planned["target_offset"], 25);
+        assert_eq!(consume::offsets(broker, &target, partition as i32), 0..25);
+    }
+    let words = ["--purge-target", "--yes", "--verify"];
+    let report = restore(&words, 0).json();
+    assert_eq!(report["purged_records"], 50);
+    consume::assert_same(broker, (&topic, &target), 2);
+    assert_eq!(consume::offsets(broker, &target, 0).start, 25);
+
+    // As if it had been killed between begun.json and the deletion.
+    let restore_name = report["restore"].as_str().expect("a name");
+    let done = repo
+        .path()
+        .join(format!("restores/{restore_name}/done.json"));
+    std::fs::remove_file(done).expect("it is done");
+    topics::delete(broker, &target);
+    fill();
+    let words = ["--resume", restore_name];
+    run(&mut repo.restore(broker, &words)).expect_code(0);
+    consume::assert_same(broker, (&topic, &target), 2);
+    offset_map::assert_exact(broker, &repo, restore_name, (&topic, &target), 2);
+
+    let compacted = [("cleanup.policy", "compact")];
+    topics::reconfigure(broker, &target, &compacted);
+    let refused = restore(&["--purge-target", "--yes"], 1);
+    assert!(
+        refused.stderr.contains("cleanup.policy=compact"),
+        "{refused:#?}"
+    );
+    consume::assert_same(broker, (&topic, &target), 2);
+}
+
+#[test]
+fn retention_stays_off_when_that_is_asked_for() {
+    let broker = Broker::shared();
+    let topic = topics::unique("retained");
+    let saved = [("retention.ms", "604800000"), ("segment.ms", "8640000")];
+    topics::create(broker, &topic, 1, &saved);
+    produce_bulk(broker, "none", (&topic, 1), samples::documents(1).take(10));
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    for keep in [false, true] {
+        let target = topics::unique("retained-restore");
+        let map = format!("{topic}={target}");
+        let mut words = vec!["--map", &map];
+        if keep {
+            words.push("--keep-retention-off");
+        }
+        let dry = [&words[..], &["--dry-run"]].concat();
+        let plan = run(&mut repo.restore(broker, &dry)).expect_code(0).json();
+        assert_eq!(plan["topics"][0]["retention_stays_off"], keep);
+        let report = run(&mut repo.restore(broker, &words)).expect_code(0).json();
+        let config = topics::config(broker, &target);
+        let off: &[&str] = if keep { &[&target] } else { &[] };
+        assert_eq!(report["retention_off"], json!(off));
+        assert_eq!(
+            config["retention.ms"],
+            if keep { "-1" } else { "604800000" }
+        );
+        assert_eq!(config.contains_key("retention.bytes"), keep);
+        assert_eq!(config["segment.ms"], "8640000");
+        assert!(
+            !config.contains_key("message.timestamp.type"),
+            "all else is as saved"
+        );
+    }
 }

@@ -48,7 +48,7 @@ pub use reader::SegmentReader;
 pub use repository::{FoundSegment, Repository};
 pub use restore::{
     ChangedGroup, ChangedOffset, CommittedPosition, CreatedTopic, DonePartition, FULL_MAP_PAGE,
-    GroupsChange, MapPage, MapRun, Restore, RestoreDone, RestoreId, RestoreIdError,
+    GroupsChange, MapPage, MapRun, RateLimit, Restore, RestoreDone, RestoreId, RestoreIdError,
     RestoredPartition, RestoredTopic,
 };
 pub use sealed::{MAX_SEALED_BYTES, Stored};

@@ -93,8 +93,19 @@ pub struct Restore {
     pub max_timestamp: i64,
     /// How many transactional producers write; 0 where it is done without transactions, and cannot be gone on with.
     pub producers: usize,
+    /// How fast it may write.
+    pub rate_limit: RateLimit,
     /// What is restored.
     pub topics: Vec<RestoredTopic>,
+}
+
+/// How fast a restore may write, over all its producers; null for no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// Bytes of keys, values and headers a second, before compression.
+    pub bytes: Option<u64>,
+    /// Records a second.
+    pub records: Option<u64>,
 }
 
 /// One topic of a restore.
@@ -106,6 +117,8 @@ pub struct RestoredTopic {
     pub topic_id: Id,
     /// Its name in the cluster.
     pub target: TopicName,
+    /// Whether what the target's partitions held before is deleted first.
+    pub purge: bool,
     /// How the target is made, if the restore makes it.
     pub create: Option<CreatedTopic>,
     /// The partitions that are restored.

@@ -36,6 +36,22 @@ pub(super) unsafe fn structs<'a, T>(array: *const T, count: c_int) -> &'a [T] {
 }
 
 /// # Safety
+/// `list` is part of a live answer.
+pub(super) unsafe fn refused_partitions(
+    list: *const sys::rd_kafka_topic_partition_list_t,
+) -> Result<(), Refusal> {
+    // SAFETY: by contract, for all that is reached from the list; the code is read as a number, since a newer broker may send
+    // any.
+    unsafe {
+        for partition in structs((*list).elems, (*list).cnt) {
+            let code = Code((&raw const partition.err).cast::<i32>().read());
+            Refusal::check(code, &owned_text(partition.topic), ptr::null())?;
+        }
+    }
+    Ok(())
+}
+
+/// # Safety
 /// `topic` is part of live metadata.
 pub(super) unsafe fn from_metadata(topic: &sys::rd_kafka_metadata_topic) -> TopicDescription {
     // SAFETY: by contract.

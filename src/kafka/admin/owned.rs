@@ -79,6 +79,25 @@ owner!(
     DeleteGroup, sys::rd_kafka_DeleteGroup_t, sys::rd_kafka_DeleteGroup_destroy
 );
 
+owner!(
+    /// Partitions of which all in front of an offset is to be deleted.
+    DeleteRecords, sys::rd_kafka_DeleteRecords_t, sys::rd_kafka_DeleteRecords_destroy
+);
+
+impl DeleteRecords {
+    pub(super) fn new(before: &[(String, i32, i64)]) -> Result<DeleteRecords, String> {
+        let list = PartitionList::new(&[], 0)?;
+        for (topic, partition, offset) in before {
+            list.add(&c_string(topic)?, *partition, *offset);
+        }
+        // SAFETY: the list is live, and copied.
+        let records = unsafe { sys::rd_kafka_DeleteRecords_new(list.0.as_ptr()) };
+        Ok(DeleteRecords(
+            NonNull::new(records).expect("the constructor never returns null"),
+        ))
+    }
+}
+
 impl NewTopic {
     pub(super) fn new(
         name: &str,

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use kbk_format::repo::{
     Change, CommittedOffset, Digest, DonePartition, FULL_MAP_PAGE, FoundGroups, GroupState,
-    GroupTopic, Hex, Id, Identity, MapPage, MapRun, ParentRef, PartitionChange, Place, Repository,
-    Restore, RestoreDone, RestoreId, RestoredPartition, RestoredTopic, SegmentEntry, Snapshot,
-    Store, Stored, TopicChange, Uploaded,
+    GroupTopic, Hex, Id, Identity, MapPage, MapRun, ParentRef, PartitionChange, Place, RateLimit,
+    Repository, Restore, RestoreDone, RestoreId, RestoredPartition, RestoredTopic, SegmentEntry,
+    Snapshot, Store, Stored, TopicChange, Uploaded,
 };
 use kbk_format::{
     Compression, FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter,
@@ -127,11 +127,13 @@ impl World {
             min_timestamp: i64::MIN,
             max_timestamp: i64::MAX,
             producers: 1,
+            rate_limit: RateLimit::default(),
             topics: vec![RestoredTopic {
                 topic: place.topic.clone(),
                 topic_id: place.topic_id,
                 target: "copies".parse().unwrap(),
                 create: None,
+                purge: false,
                 partitions: [0, 1].map(restored).into(),
             }],
         };

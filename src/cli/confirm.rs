@@ -1,0 +1,45 @@
+//! Asking before something is deleted.
+
+use std::io::{self, BufRead, IsTerminal};
+
+use super::error::CliError;
+use super::stderr::Stderr;
+
+/// Asks for `answer` to be typed. Without a terminal nobody can be asked: that is refused, as any other answer is.
+pub(super) fn confirm(question: &str, answer: &str, stderr: &Stderr) -> Result<(), CliError> {
+    let stdin = io::stdin();
+    if !(stdin.is_terminal() && stderr.is_terminal()) {
+        let error = CliError::usage(format!("{question}, and there is no terminal to ask at"));
+        return Err(error.hint("--dry-run shows what would be done; --yes does it unasked"));
+    }
+    stderr.line(&format!("{question}. Type {answer} to go on:"));
+    judge(&mut stdin.lock(), answer)
+}
+
+fn judge(input: &mut impl BufRead, answer: &str) -> Result<(), CliError> {
+    let mut typed = String::new();
+    input
+        .read_line(&mut typed)
+        .map_err(|error| CliError::new("cannot read the answer").caused_by(error))?;
+    match typed.trim() == answer {
+        true => Ok(()),
+        false => Err(CliError::new(format!(
+            "nothing was done: expected {answer}, found {:?}",
+            typed.trim()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_answer_is_the_answer() {
+        assert!(judge(&mut &b" 12 \n"[..], "12").is_ok());
+        for typed in ["", "\n", "y\n", "1\n", "123\n"] {
+            let error = judge(&mut typed.as_bytes(), "12").unwrap_err();
+            assert!(error.to_string().contains("nothing was done"), "{typed:?}");
+        }
+    }
+}
