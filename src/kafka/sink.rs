@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::ffi::c_void;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
@@ -85,10 +86,12 @@ impl Delivered {
 /// Timestamps are written as they are. Two of them are special to Kafka: -1, *none*, passes and is read back as -1; 0 would
 /// be taken by librdkafka for *now*, so such a record is refused before it is sent.
 pub struct Producer {
-    // Dropped in this order: topics before their client, and that before what its callbacks use.
-    topics: Topics,
-    pub(super) client: Client,
-    pub(super) deliveries: Box<RefCell<Deliveries>>,
+    // Dropped by hand, or not at all.
+    topics: ManuallyDrop<Topics>,
+    pub(super) client: ManuallyDrop<Client>,
+    pub(super) deliveries: ManuallyDrop<Box<RefCell<Deliveries>>>,
+    /// A call into the client has not returned, and may do so at any time.
+    pub(super) is_lost: bool,
     targets: Vec<Target>,
     pub(super) options: ProducerOptions,
     unpolled: u32,
@@ -111,9 +114,10 @@ impl Producer {
             unsafe { Client::producer(&config, on_delivery, NonNull::from(&*deliveries).cast()) }?;
         client.connect(Client::PATIENCE)?;
         Ok(Producer {
-            topics: Topics::default(),
-            client,
-            deliveries,
+            topics: ManuallyDrop::new(Topics::default()),
+            client: ManuallyDrop::new(client),
+            deliveries: ManuallyDrop::new(deliveries),
+            is_lost: false,
             targets: Vec::new(),
             options,
             unpolled: 0,
@@ -337,6 +341,22 @@ impl Producer {
             self.client.events().answered();
         }
         self.check()
+    }
+}
+
+impl Drop for Producer {
+    /// Topics before their client, and that before what its callbacks use. A lost client stays, with all of it: destroying it
+    /// under a call that still runs would be undefined.
+    fn drop(&mut self) {
+        if self.is_lost {
+            return;
+        }
+        // SAFETY: dropped once, here, and not used any more.
+        unsafe {
+            ManuallyDrop::drop(&mut self.topics);
+            ManuallyDrop::drop(&mut self.client);
+            ManuallyDrop::drop(&mut self.deliveries);
+        }
     }
 }
 

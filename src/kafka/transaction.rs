@@ -15,6 +15,7 @@
 
 use std::ffi::CString;
 use std::ptr::NonNull;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,9 @@ pub enum TransactionError {
     /// It has to be aborted, and may then be done again.
     #[error(transparent)]
     Again(KafkaError),
+    /// The same, and by another producer: this one is of no more use.
+    #[error(transparent)]
+    Lost(KafkaError),
     /// It would fail again.
     #[error(transparent)]
     Failed(#[from] KafkaError),
@@ -68,7 +72,9 @@ pub enum TransactionError {
 impl From<TransactionError> for KafkaError {
     fn from(error: TransactionError) -> KafkaError {
         match error {
-            TransactionError::Again(error) | TransactionError::Failed(error) => error,
+            TransactionError::Again(error)
+            | TransactionError::Lost(error)
+            | TransactionError::Failed(error) => error,
         }
     }
 }
@@ -81,7 +87,7 @@ impl Producer {
         let doing = format!("begin transactions as {id}");
         self.repeatedly(&doing, |client| {
             // SAFETY: the client is live.
-            unsafe { sys::rd_kafka_init_transactions(client, millis(Client::PATIENCE)) }
+            Some(unsafe { sys::rd_kafka_init_transactions(client, millis(Client::PATIENCE)) })
         })
         .map_err(|error| {
             KafkaError::from(error).needing(&format!("WRITE on TRANSACTIONAL_ID {id}"))
@@ -92,7 +98,7 @@ impl Producer {
     pub fn begin(&mut self) -> Result<(), TransactionError> {
         self.repeatedly("begin a transaction", |client| {
             // SAFETY: the client is live.
-            unsafe { sys::rd_kafka_begin_transaction(client) }
+            Some(unsafe { sys::rd_kafka_begin_transaction(client) })
         })
     }
 
@@ -101,7 +107,7 @@ impl Producer {
         self.send_positions(group, positions)?;
         self.repeatedly("commit a transaction", |client| {
             // SAFETY: the client is live. It serves delivery reports itself; all have been.
-            unsafe { sys::rd_kafka_commit_transaction(client, FOR_AS_LONG_AS_IT_TAKES) }
+            Some(unsafe { sys::rd_kafka_commit_transaction(client, FOR_AS_LONG_AS_IT_TAKES) })
         })
     }
 
@@ -131,24 +137,20 @@ impl Producer {
             cause,
         })?;
         let group = Group::new(group)?;
-        self.repeatedly(&doing, |client| {
-            // SAFETY: all handles are live; the list and the group are copied.
-            unsafe {
-                sys::rd_kafka_send_offsets_to_transaction(
-                    client,
-                    list.0.as_ptr(),
-                    group.0.as_ptr(),
-                    millis(PATIENCE),
-                )
-            }
-        })
+        let question = Arc::new(Question { list, group });
+        let sent = self.repeatedly(&doing, |client| question.send(client));
+        self.is_lost = matches!(sent, Err(TransactionError::Lost(_)));
+        sent
     }
 
     /// Takes everything back that was sent since [`begin`](Self::begin). After this another transaction may be tried.
     pub fn abort(&mut self) -> Result<(), KafkaError> {
+        if self.is_lost {
+            return Ok(());
+        }
         let aborted = self.repeatedly("abort a transaction", |client| {
             // SAFETY: the client is live.
-            unsafe { sys::rd_kafka_abort_transaction(client, FOR_AS_LONG_AS_IT_TAKES) }
+            Some(unsafe { sys::rd_kafka_abort_transaction(client, FOR_AS_LONG_AS_IT_TAKES) })
         });
         // What was purged is reported as failed; that is no failure of what comes next.
         let started = Instant::now();
@@ -176,15 +178,21 @@ impl Producer {
         }
     }
 
-    /// Calls until it succeeds, or fails for another reason than that it takes long.
+    /// Calls until it succeeds, or fails for another reason than that it takes long. `None` is a call that does not return.
     fn repeatedly(
         &mut self,
         doing: &str,
-        call: impl Fn(*mut sys::rd_kafka_t) -> *mut sys::rd_kafka_error_t,
+        call: impl Fn(*mut sys::rd_kafka_t) -> Option<*mut sys::rd_kafka_error_t>,
     ) -> Result<(), TransactionError> {
         let started = Instant::now();
         loop {
-            let error = call(self.client.as_ptr());
+            let Some(error) = call(self.client.as_ptr()) else {
+                return Err(TransactionError::Lost(KafkaError::Timeout {
+                    doing: doing.to_owned(),
+                    waited: started.elapsed(),
+                    cause: self.client.events().cause(),
+                }));
+            };
             // SAFETY: what was just returned is null, or ours until `Failure` takes it over.
             let (retriable, abortable, failure) = unsafe {
                 if error.is_null() {
@@ -253,6 +261,49 @@ pub fn committed(
             }
             Some(code) => return Err(KafkaError::of(code, &doing, None, "")),
         }
+    }
+}
+
+/// Positions on their way to the coordinator of a group.
+///
+/// librdkafka 2.12.1 waits for the answer without an end (`rd_kafka_txn_op_req0` with an `abs_timeout` of -1), and where a
+/// broker goes away at that moment it can be that none comes, not when the broker is back either. So the call has a thread of
+/// its own, and is given up when it takes too long. It runs no callbacks, so nothing else is touched by that thread.
+struct Question {
+    list: PartitionList,
+    group: Group,
+}
+
+// SAFETY: librdkafka's objects are not bound to a thread, and nobody changes these.
+unsafe impl Send for Question {}
+// SAFETY: as above.
+unsafe impl Sync for Question {}
+
+impl Question {
+    /// Longer than any transaction lasts: whatever comes later would come in vain.
+    const PATIENCE: Duration = TRANSACTION_TIMEOUT.saturating_add(Duration::from_secs(15));
+
+    fn send(self: &Arc<Self>, client: *mut sys::rd_kafka_t) -> Option<*mut sys::rd_kafka_error_t> {
+        let question = Arc::clone(self);
+        let address = client.expose_provenance();
+        let (sender, answer) = mpsc::channel();
+        let ask = move || {
+            // SAFETY: the client lives until this returns: a producer with a lost call is never destroyed. List and group are
+            // copied.
+            let error = unsafe {
+                sys::rd_kafka_send_offsets_to_transaction(
+                    std::ptr::with_exposed_provenance_mut(address),
+                    question.list.0.as_ptr(),
+                    question.group.0.as_ptr(),
+                    millis(TRANSACTION_TIMEOUT),
+                )
+            };
+            // Nobody waits any more if this fails.
+            let _ = sender.send(error.expose_provenance());
+        };
+        thread::spawn(ask);
+        let error = answer.recv_timeout(Self::PATIENCE).ok()?;
+        Some(std::ptr::with_exposed_provenance_mut(error))
     }
 }
 

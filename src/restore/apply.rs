@@ -24,6 +24,7 @@ use tokio::runtime::Handle;
 use super::map::OffsetMap;
 use super::plan::{PartitionPlan, RestorePlan, Target as TargetTopic, TopicPlan};
 use super::preflight::Obstacle;
+use super::producers::{self, Producers};
 use super::proof::{self, PartitionProof, ProofError};
 use super::rate::Throttle;
 use super::rights;
@@ -31,16 +32,7 @@ use super::untouched;
 use super::work::Work;
 use super::writer::{self, Shared, Writer};
 use crate::cli::{Cancel, Progress};
-use crate::kafka::{
-    Admin, ClientSettings, Commit, Committed, KafkaError, Producer, ProducerOptions, committed,
-};
-
-/// Producers: each is one thread here and a few of librdkafka's, so two keep several cores busy.
-const WRITERS: usize = 2;
-/// For records that are written and not yet acknowledged, over all producers.
-const QUEUE_BYTES: usize = 32 << 20;
-/// What a queued record takes besides its bytes, generously.
-const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
+use crate::kafka::{Admin, ClientSettings, Commit, Committed, KafkaError, Producer, committed};
 
 /// What a restore did.
 #[derive(Clone, Debug, Serialize)]
@@ -137,7 +129,12 @@ pub fn apply(
         Some(restore) => restore.clone(),
         None => new_restore(&plan, repository, &work)?,
     };
-    let mut producers = open_producers(&work, &restore, kafka)?;
+    let opener = Producers {
+        work: &work,
+        restore: &restore,
+        kafka,
+    };
+    let mut producers = opener.open_all()?;
     let keep_map = plan.offset_map;
     if plan.begun.is_none() && keep_map {
         runtime.block_on(repository.begin_restore(&restore))?;
@@ -167,6 +164,7 @@ pub fn apply(
     let purged_records = plan.purged().map(|(_, records)| records).sum();
     let shared = Shared {
         work: &work,
+        producers: &opener,
         repository,
         restore: &restore,
         keep_map,
@@ -253,7 +251,11 @@ fn new_restore(
         cluster_id: plan.cluster_id.clone(),
         min_timestamp: *plan.choice.times.start(),
         max_timestamp: *plan.choice.times.end(),
-        producers: if plan.transactions { writers(work) } else { 0 },
+        producers: if plan.transactions {
+            producers::count(work)
+        } else {
+            0
+        },
         rate_limit: plan.rate_limit,
         topics: topics.collect::<Result<_, _>>()?,
     })
@@ -288,41 +290,6 @@ fn restored_topic(topic: &TopicPlan) -> Result<RestoredTopic, TopicNameError> {
         create,
         partitions: topic.partitions.iter().map(partition).collect(),
     })
-}
-
-fn writers(work: &Work) -> usize {
-    work.targets.len().clamp(1, WRITERS)
-}
-
-/// With their transactional ids, if there are any: from here on no earlier run of the restore writes.
-fn open_producers(
-    work: &Work,
-    restore: &Restore,
-    kafka: &ClientSettings,
-) -> Result<Vec<Producer>, KafkaError> {
-    let transactional = restore.producers > 0;
-    let count = if transactional {
-        restore.producers
-    } else {
-        writers(work)
-    };
-    let largest = work
-        .largest_record_bytes
-        .saturating_add(RECORD_OVERHEAD_BYTES);
-    let open = |number| {
-        let options = ProducerOptions {
-            queue_bytes: (QUEUE_BYTES / count).max(largest),
-            batch_bytes: work.batch_bytes,
-            transactional_id: transactional.then(|| restore.transactional_id(number)),
-            ..ProducerOptions::default()
-        };
-        let mut producer = Producer::open(kafka, options)?;
-        if transactional {
-            producer.init_transactions()?;
-        }
-        Ok(producer)
-    };
-    (0..count).map(open).collect()
 }
 
 /// Deletes what the targets held when the restore was planned.
@@ -471,16 +438,16 @@ fn continued(
 /// All threads are joined before the first error is returned.
 fn write_all(shared: &Shared<'_>, producers: Vec<Producer>) -> Result<(), RestoreError> {
     thread::scope(|scope| {
-        let write = |producer| {
+        let write = |(number, producer)| {
             scope.spawn(move || {
-                let written = Writer::new(shared, producer).run();
+                let written = Writer::new(shared, number, producer).run();
                 if written.is_err() {
                     shared.work.stop();
                 }
                 written
             })
         };
-        let threads: Vec<_> = producers.into_iter().map(write).collect();
+        let threads: Vec<_> = producers.into_iter().enumerate().map(write).collect();
         let written: Vec<_> = threads
             .into_iter()
             .map(|thread| match thread.join() {

@@ -22,6 +22,7 @@
 //! | `apply` | does it |
 //! | `rate` | how fast it may write |
 //! | `work` | the partitions, from waiting to done |
+//! | `producers` | opens what they write with |
 //! | `writer` | writes them, a transaction at a time |
 //! | `map` | where each record went |
 //! | `proof` | reads the targets back and compares |
@@ -33,6 +34,7 @@ mod map;
 mod only_config;
 mod plan;
 mod preflight;
+mod producers;
 mod proof;
 mod rate;
 mod resume;

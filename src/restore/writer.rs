@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 
 use super::apply::RestoreError;
 use super::map::Extended;
+use super::producers::Producers;
 use super::rate::Throttle;
 use super::work::{Job, Work};
 use crate::cli::Cancel;
@@ -37,6 +38,7 @@ const METADATA_PREFIX: &str = "kbk1:";
 /// What all writers of a restore have in common.
 pub(super) struct Shared<'a> {
     pub(super) work: &'a Work,
+    pub(super) producers: &'a Producers<'a>,
     pub(super) repository: &'a Repository,
     pub(super) restore: &'a Restore,
     /// Whether the repository keeps the map.
@@ -49,6 +51,8 @@ pub(super) struct Shared<'a> {
 /// A writer with its producer.
 pub(super) struct Writer<'a> {
     shared: &'a Shared<'a>,
+    /// Of its producer.
+    number: usize,
     producer: Producer,
     /// Partitions with records in the open transaction; the last one may be read further.
     jobs: Vec<Job>,
@@ -63,6 +67,8 @@ pub(super) struct Writer<'a> {
 enum Stopped {
     /// It may be tried again.
     Again(KafkaError),
+    /// The same, with another producer.
+    Lost(KafkaError),
     Failed(RestoreError),
 }
 
@@ -70,6 +76,7 @@ impl From<TransactionError> for Stopped {
     fn from(error: TransactionError) -> Stopped {
         match error {
             TransactionError::Again(error) => Stopped::Again(error),
+            TransactionError::Lost(error) => Stopped::Lost(error),
             TransactionError::Failed(error) => Stopped::Failed(error.into()),
         }
     }
@@ -82,9 +89,10 @@ impl From<RepoError> for Stopped {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(shared: &'a Shared<'a>, producer: Producer) -> Writer<'a> {
+    pub(super) fn new(shared: &'a Shared<'a>, number: usize, producer: Producer) -> Writer<'a> {
         Writer {
             shared,
+            number,
             producer,
             jobs: Vec::new(),
             since: None,
@@ -108,7 +116,13 @@ impl<'a> Writer<'a> {
             };
             match step {
                 Ok(()) => {}
-                Err(Stopped::Again(error)) => self.start_over(error)?,
+                Err(Stopped::Again(error)) => {
+                    self.start_over(error, |writer| Ok(writer.producer.abort()?))?
+                }
+                Err(Stopped::Lost(error)) => self.start_over(error, |writer| {
+                    writer.producer = writer.shared.producers.replace(writer.number)?;
+                    Ok(())
+                })?,
                 Err(Stopped::Failed(error)) => {
                     self.give_up();
                     return Err(error);
@@ -314,14 +328,18 @@ impl<'a> Writer<'a> {
     }
 
     /// Takes the transaction back, and puts its partitions back to where they were before.
-    fn start_over(&mut self, error: KafkaError) -> Result<(), RestoreError> {
+    fn start_over(
+        &mut self,
+        error: KafkaError,
+        take_back: impl FnOnce(&mut Self) -> Result<(), RestoreError>,
+    ) -> Result<(), RestoreError> {
         self.aborts += 1;
         if self.aborts > MOST_ABORTS {
             self.give_up();
             return Err(error.into());
         }
         tracing::warn!("{error}; the records of this transaction are written again");
-        self.producer.abort()?;
+        take_back(self)?;
         for mut job in self.jobs.drain(..) {
             job.sent = job.position;
             job.unacknowledged = 0;

@@ -1,0 +1,65 @@
+//! The producers of a restore: how many, with which bounds, under which transactional ids.
+
+use kbk_format::repo::Restore;
+
+use super::work::Work;
+use crate::kafka::{ClientSettings, KafkaError, Producer, ProducerOptions};
+
+/// Each is one thread here and a few of librdkafka's, so two keep several cores busy.
+const PRODUCERS: usize = 2;
+/// For records that are written and not yet acknowledged, over all producers.
+const QUEUE_BYTES: usize = 32 << 20;
+/// What a queued record takes besides its bytes, generously.
+const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
+
+/// How many producers write, where nobody has decided that yet.
+pub(super) fn count(work: &Work) -> usize {
+    work.targets.len().clamp(1, PRODUCERS)
+}
+
+/// Opens them.
+pub(super) struct Producers<'a> {
+    pub(super) work: &'a Work,
+    pub(super) restore: &'a Restore,
+    pub(super) kafka: &'a ClientSettings,
+}
+
+impl Producers<'_> {
+    /// All of them, with no targets yet. With transactions, no earlier run of the restore writes from here on.
+    pub(super) fn open_all(&self) -> Result<Vec<Producer>, KafkaError> {
+        (0..self.count()).map(|number| self.open(number)).collect()
+    }
+
+    /// Another one in the place of one that is of no more use.
+    pub(super) fn replace(&self, number: usize) -> Result<Producer, KafkaError> {
+        let mut producer = self.open(number)?;
+        producer.set_targets(self.work.targets.clone())?;
+        Ok(producer)
+    }
+
+    fn count(&self) -> usize {
+        match self.restore.producers {
+            0 => count(self.work),
+            transactional => transactional,
+        }
+    }
+
+    fn open(&self, number: usize) -> Result<Producer, KafkaError> {
+        let transactional = self.restore.producers > 0;
+        let largest = self
+            .work
+            .largest_record_bytes
+            .saturating_add(RECORD_OVERHEAD_BYTES);
+        let options = ProducerOptions {
+            queue_bytes: (QUEUE_BYTES / self.count()).max(largest),
+            batch_bytes: self.work.batch_bytes,
+            transactional_id: transactional.then(|| self.restore.transactional_id(number)),
+            ..ProducerOptions::default()
+        };
+        let mut producer = Producer::open(self.kafka, options)?;
+        if transactional {
+            producer.init_transactions()?;
+        }
+        Ok(producer)
+    }
+}
