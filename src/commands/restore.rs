@@ -30,7 +30,7 @@ Examples:
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --map orders=orders-restored
   kbk restore -r /backup/kafka -b broker:9092 --map-regex 'prod-(.*)=restored-$1'
   kbk restore -r /backup/kafka -b broker:9092 --until 2026-11-22T10:00:00Z
-  kbk restore -r /backup/kafka -b broker:9092 --topic orders --partition 0,3,5-7 --until-offset-of 2h30m
+  kbk restore -r /backup/kafka -b broker:9092 --partition 0,3,5-7 --until-offset-of 2h30m
 
 Missing topics are created with the saved partition count and configuration. Partition, key, value,
 headers and timestamp of every record are kept; offsets are given anew by the cluster.

@@ -9,12 +9,12 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 use crate::support::broker::Broker;
-use crate::support::process::{Running, run};
+use crate::support::process::{Running, run, run_at_terminal};
 use crate::support::produce::produce_bulk;
 use crate::support::record::{Message, OwnedRecord};
 use crate::support::repo::Repo;
 use crate::support::wait::PATIENCE;
-use crate::support::{consume, offset_map, samples, topics};
+use crate::support::{consume, offset_map, samples, topics, wait};
 
 const PARTITIONS: i32 = 4;
 const RECORDS: usize = 20_000;
@@ -230,22 +230,29 @@ fn what_was_chosen_is_chosen_again_when_a_restore_is_gone_on_with() {
     let word = format!("@{time}ms");
     let words = ["--partition", "1,2", "--until-offset-of", &word];
     let words = [&words[..], &["--map", &map]].concat();
-    let mut command = saved.repo.restore(saved.broker, &words);
-    let began = Running::spawn(&mut command).finish().expect_code(0).json();
-    let restore = began["restore"].as_str().expect("a name").to_owned();
-    // As if it had been killed when it had committed everything and said nothing of it: begun anew from what begun.json says.
-    let folder = saved.repo.path().join("restores").join(&restore);
-    std::fs::remove_file(folder.join("done.json")).expect("it is done");
-    topics::delete(saved.broker, &target);
-    let resume = ["--resume", &restore];
-    let report = run(&mut saved.repo.restore(saved.broker, &resume)).expect_code(0);
+    // So slow that it is stopped on its way.
+    let slow = [&words[..], &["--rate-limit-records", "400"]].concat();
+    let running = Running::spawn(&mut saved.repo.restore(saved.broker, &slow));
+    wait::until("the first records", || {
+        let there = consume::partitions(saved.broker, &target) > 0
+            && consume::offsets(saved.broker, &target, 1).end > 0;
+        there.then_some(())
+    });
+    running.signal(libc::SIGTERM);
+    let stopped = running.finish().expect_code(143).json();
+    let restore = stopped["restore"].as_str().expect("a name").to_owned();
+    let resume = ["--resume", &restore, "--rate-limit-records", "1000000"];
+    let resumed = run(&mut saved.repo.restore(saved.broker, &resume));
+    let report = resumed.expect_code(0).json();
     let of = |partition| {
         let end = saved.offset_for_time(partition, time);
         Some(saved.between(partition, &(0..end)))
     };
     let expected = [None, of(1), of(2), None];
     let total: usize = expected.iter().flatten().map(Vec::len).sum();
-    assert_eq!(report.json()["records"], json!(total));
+    assert_eq!(report["records"], total);
+    let before = stopped["records"].as_u64().expect("a number");
+    assert!(before < total as u64, "{before} of {total}");
     saved.check_target(&target, &expected, &words);
     assert!(offset_map::is_done(&saved.repo, &restore));
 }
@@ -423,6 +430,29 @@ fn what_a_target_holds_is_deleted_only_when_that_is_meant() {
         assert_eq!(planned["target_offset"], 25);
         assert_eq!(consume::offsets(broker, &target, partition as i32), 0..25);
     }
+    // Somebody is asked for the number of topics.
+    let words = [
+        "restore",
+        "-b",
+        broker.bootstrap(),
+        "--purge-target",
+        "--map",
+        &map,
+    ];
+    let (ended, shown) = run_at_terminal(repo.kbk(&words), "yes\n");
+    assert_eq!(ended.code(), Some(1), "{shown}");
+    assert!(shown.contains("Type 1 to go on"), "{shown}");
+    assert!(shown.contains("nothing was done: expected 1"), "{shown}");
+    assert_eq!(consume::offsets(broker, &target, 0), 0..25);
+    let (ended, shown) = run_at_terminal(repo.kbk(&words), "1\n");
+    assert_eq!(ended.code(), Some(0), "{shown}");
+    assert!(
+        shown.contains("about 50 records of the targets were deleted first"),
+        "{shown}"
+    );
+    consume::assert_same(broker, (&topic, &target), 2);
+    topics::delete(broker, &target);
+    fill();
     let words = ["--purge-target", "--yes", "--verify"];
     let report = restore(&words, 0).json();
     assert_eq!(report["purged_records"], 50);

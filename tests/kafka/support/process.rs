@@ -2,11 +2,13 @@
 
 #![expect(
     unsafe_code,
-    reason = "wait4 tells the CPU time of one child; std does not"
+    reason = "wait4 tells the CPU time of one child, and openpty makes a terminal; std does neither"
 )]
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::FromRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
@@ -56,6 +58,47 @@ pub(crate) fn kbk<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Co
 /// Runs a command to its end.
 pub(crate) fn run(command: &mut Command) -> Finished {
     Running::spawn(command).finish()
+}
+
+/// Runs a command at a terminal at which somebody has typed `typed`; gives how it ended, and all that was shown.
+pub(crate) fn run_at_terminal(mut command: Command, typed: &str) -> (ExitStatus, String) {
+    let [mut screen, terminal] = terminal();
+    let duplicate = || terminal.try_clone().expect("a descriptor is free");
+    command
+        .stdin(duplicate())
+        .stdout(duplicate())
+        .stderr(duplicate());
+    let mut child = command.spawn().expect("it starts");
+    // The screen ends when nobody holds the terminal any more.
+    drop((command, terminal));
+    screen
+        .write_all(typed.as_bytes())
+        .expect("a terminal takes words");
+    let mut shown = Vec::new();
+    let mut some = [0; 4096];
+    while let Ok(count @ 1..) = screen.read(&mut some) {
+        shown.extend_from_slice(&some[..count]);
+    }
+    let status = child.wait().expect("it ends");
+    (status, String::from_utf8_lossy(&shown).into_owned())
+}
+
+/// What somebody sees and types at, and what a process is given of it.
+fn terminal() -> [File; 2] {
+    let (mut screen, mut terminal) = (-1, -1);
+    // SAFETY: both pointers are to descriptors; no name, settings or size are asked for.
+    let code = unsafe {
+        libc::openpty(
+            &raw mut screen,
+            &raw mut terminal,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            std::ptr::null(),
+        )
+    };
+    assert_eq!(code, 0, "openpty: {}", std::io::Error::last_os_error());
+    // SAFETY: the descriptors were just opened, and are ours.
+    [screen, terminal].map(|descriptor| unsafe { File::from_raw_fd(descriptor) })
 }
 
 /// A process that runs; dropped unfinished, it is killed.
