@@ -45,6 +45,14 @@ impl EmbeddedCluster {
             .request_errors(rdkafka_sys::RDKafkaApiKey::OffsetFetch, errors);
     }
 
+    /// Lets every answer take so long.
+    #[cfg(test)]
+    pub(super) fn answer_after(&self, delay: std::time::Duration) {
+        self.0
+            .broker_round_trip_time(1, delay)
+            .expect("there is a broker 1");
+    }
+
     /// Cuts all connections and takes no new ones.
     pub fn go_down(&self) -> Result<(), KafkaError> {
         self.0

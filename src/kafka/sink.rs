@@ -21,6 +21,7 @@ use super::error::{Code, KafkaError};
 use super::headers::HeaderList;
 use super::settings::ClientSettings;
 use super::topic::{PartitionNumbers, Topics};
+use super::transaction::TRANSACTION_TIMEOUT;
 
 /// A partition to write to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct ProducerOptions {
     pub batch_bytes: usize,
     /// How long all brokers may be away before writing gives up.
     pub patience: Duration,
+    /// How long the answer of a group's coordinator may take. Longer than any transaction lasts: what comes later comes in vain.
+    pub coordinator_patience: Duration,
     /// Records are written in transactions under this id; see [`Producer::init_transactions`].
     pub transactional_id: Option<String>,
 }
@@ -51,6 +54,7 @@ impl Default for ProducerOptions {
             queue_bytes: 32 << 20,
             batch_bytes: 1_000_000,
             patience: Duration::from_secs(60),
+            coordinator_patience: TRANSACTION_TIMEOUT + Duration::from_secs(15),
             transactional_id: None,
         }
     }

@@ -488,6 +488,42 @@ fn where_records_went_is_told_in_runs() {
     assert_eq!(producer.take_delivered(0), [], "each is told once");
 }
 
+#[test]
+fn a_coordinator_that_never_answers_costs_its_producer_and_no_more() {
+    let (cluster, settings) = cluster(&[("t", 1)]);
+    let open = || {
+        let options = ProducerOptions {
+            coordinator_patience: Duration::from_secs(2),
+            transactional_id: Some("restore".to_owned()),
+            ..ProducerOptions::default()
+        };
+        let mut producer = producer(&settings, options, target("t", 0));
+        producer.init_transactions().unwrap();
+        producer.begin().unwrap();
+        plain(1).lend(|record| producer.send(0, record)).unwrap();
+        producer.flush(Duration::from_secs(30)).unwrap();
+        producer
+    };
+    let position = Commit {
+        topic: "t".to_owned(),
+        partition: 0,
+        committed: Committed {
+            offset: 2,
+            metadata: "kept".to_owned(),
+        },
+    };
+    let mut lost = open();
+    cluster.answer_after(Duration::from_secs(600));
+    let error = lost.commit("progress", std::slice::from_ref(&position));
+    assert!(matches!(error, Err(TransactionError::Lost(_))), "{error:?}");
+    lost.abort().unwrap();
+    // The call still runs in it.
+    drop(lost);
+    cluster.answer_after(Duration::ZERO);
+    let mut next = open();
+    next.commit("progress", &[position]).unwrap();
+}
+
 fn run(source_offset: i64, target_offset: i64, records: u64) -> Delivered {
     Delivered {
         source_offset,

@@ -138,7 +138,8 @@ impl Producer {
         })?;
         let group = Group::new(group)?;
         let question = Arc::new(Question { list, group });
-        let sent = self.repeatedly(&doing, |client| question.send(client));
+        let patience = self.options.coordinator_patience;
+        let sent = self.repeatedly(&doing, |client| question.send(client, patience));
         self.is_lost = matches!(sent, Err(TransactionError::Lost(_)));
         sent
     }
@@ -280,10 +281,12 @@ unsafe impl Send for Question {}
 unsafe impl Sync for Question {}
 
 impl Question {
-    /// Longer than any transaction lasts: whatever comes later would come in vain.
-    const PATIENCE: Duration = TRANSACTION_TIMEOUT.saturating_add(Duration::from_secs(15));
-
-    fn send(self: &Arc<Self>, client: *mut sys::rd_kafka_t) -> Option<*mut sys::rd_kafka_error_t> {
+    /// The answer, if it comes within `patience`.
+    fn send(
+        self: &Arc<Self>,
+        client: *mut sys::rd_kafka_t,
+        patience: Duration,
+    ) -> Option<*mut sys::rd_kafka_error_t> {
         let question = Arc::clone(self);
         let address = client.expose_provenance();
         let (sender, answer) = mpsc::channel();
@@ -302,7 +305,7 @@ impl Question {
             let _ = sender.send(error.expose_provenance());
         };
         thread::spawn(ask);
-        let error = answer.recv_timeout(Self::PATIENCE).ok()?;
+        let error = answer.recv_timeout(patience).ok()?;
         Some(std::ptr::with_exposed_provenance_mut(error))
     }
 }
