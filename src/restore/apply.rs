@@ -1,11 +1,11 @@
 //! Does what a plan says.
 //!
-//! Order of changes: the producers take over their transactional ids; begun.json is durable; targets are emptied, where that
-//! is asked for, up to the offset that begun.json has, so that doing it again deletes nothing new; topics are created with a
-//! configuration that keeps every record as it is; records are written, acknowledged and committed, each transaction with its
-//! part of the offset map ([`writer`](super::writer)); where a proof is asked for, they are read back and compared; only then
-//! do the topics get the configuration that was saved, which may delete or compact at once; done.json is durable; the group
-//! that kept the progress is removed.
+//! Order of changes: the producers take over their transactional ids; begun.json is durable; topics are created with a
+//! configuration that keeps every record as it is; permissions are looked at, and a commit is tried; targets are emptied, where
+//! that is asked for, up to the offset that begun.json has, so that doing it again deletes nothing new; records are written,
+//! acknowledged and committed, each transaction with its part of the offset map ([`writer`](super::writer)); where a proof is
+//! asked for, they are read back and compared; only then do the topics get the configuration that was saved, which may delete
+//! or compact at once; done.json is durable; the group that kept the progress is removed.
 //!
 //! A restore that stops in between, or finds a difference, leaves topics that hold too much rather than too little, and says
 //! so. One in transactions is gone on with from its last commit.
@@ -134,23 +134,8 @@ pub fn apply(
         restore: &restore,
         kafka,
     };
-    let mut producers = opener.open_all()?;
+    let (producers, topics_created) = prepare(&plan, &opener, &admin, repository, runtime)?;
     let keep_map = plan.offset_map;
-    if plan.begun.is_none() && keep_map {
-        runtime.block_on(repository.begin_restore(&restore))?;
-    }
-    purge(&admin, &plan.topics)?;
-    let topics_created = create_topics(&admin, &plan.topics)?;
-    check_rights(&admin, &plan)?;
-    for producer in &mut producers {
-        producer.set_targets(work.targets.clone())?;
-    }
-    if plan.transactions
-        && let [producer, ..] = producers.as_mut_slice()
-    {
-        producer.try_commit(&restore.group(), &first_positions(&plan.topics))?;
-    }
-
     let afterwards = afterwards(&plan.topics);
     let claims = plan.verify.then(|| proof::claims(&plan.topics));
     let topics = plan.topics.len();
@@ -216,6 +201,33 @@ pub fn apply(
         interrupted,
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// All that comes before the first record, with what may be refused first and what deletes last.
+fn prepare(
+    plan: &RestorePlan,
+    opener: &Producers<'_>,
+    admin: &Admin,
+    repository: &Repository,
+    runtime: &Handle,
+) -> Result<(Vec<Producer>, usize), RestoreError> {
+    let mut producers = opener.open_all()?;
+    if plan.begun.is_none() && plan.offset_map {
+        runtime.block_on(repository.begin_restore(opener.restore))?;
+    }
+    let created = create_topics(admin, &plan.topics)?;
+    check_rights(admin, plan)?;
+    for producer in &mut producers {
+        producer.set_targets(opener.work.targets.clone())?;
+    }
+    if plan.transactions
+        && let [producer, ..] = producers.as_mut_slice()
+    {
+        let group = opener.restore.group();
+        producer.try_commit(&group, &first_positions(&plan.topics))?;
+    }
+    purge(admin, &plan.topics)?;
+    Ok((producers, created))
 }
 
 /// From here on the offset map counts without the cluster.
