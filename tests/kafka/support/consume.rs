@@ -6,6 +6,7 @@ use std::ops::Range;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::broker::Broker;
@@ -120,6 +121,10 @@ fn for_each(
         match polled {
             Ok(message) if message.offset() < offsets.end => take(owned(&message)),
             Ok(_) | Err(KafkaError::PartitionEOF(_)) => return,
+            // A broker has just come back, and the consumer connects anew by itself.
+            Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+            )) => {}
             Err(error) => panic!("{topic}/{partition} cannot be read: {error}"),
         }
     }
