@@ -68,13 +68,13 @@ impl Report for RolledBack {
         } = &self.plan;
         let (back, gone) = if self.dry_run {
             (
-                "would get back what they had committed",
-                "would be deleted: they did not exist",
+                "would be put back to what was committed",
+                "would be deleted: not there",
             )
         } else {
             (
-                "have what they had committed",
-                "deleted: they did not exist",
+                "put back to what was committed",
+                "deleted: not there",
             )
         };
         for (groups, what) in [(groups, back), (deleted, gone)] {
