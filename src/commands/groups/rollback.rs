@@ -72,10 +72,7 @@ impl Report for RolledBack {
                 "would be deleted: not there",
             )
         } else {
-            (
-                "put back to what was committed",
-                "deleted: not there",
-            )
+            ("put back to what was committed", "deleted: not there")
         };
         for (groups, what) in [(groups, back), (deleted, gone)] {
             if !groups.is_empty() {
