@@ -17,6 +17,7 @@
 //! | talk to Kafka | [`kafka`], the one place that names its client |
 
 pub mod backup;
+mod blocking;
 pub mod cli;
 pub mod commands;
 pub mod demo;

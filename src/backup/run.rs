@@ -12,13 +12,13 @@ use kbk_format::repo::{
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task;
 
 use super::adopt::{self, Adopted};
 use super::partition::{SegmentSettings, Stored as StoredPartition};
 use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
 use super::plan::{self, Finding, Plan};
 use super::survey::{self, Survey, SurveyError};
+use crate::blocking::blocking;
 use crate::cli::{Cancel, Progress, TopicSelection};
 use crate::kafka::{Admin, ClientSettings, KafkaError};
 
@@ -148,14 +148,6 @@ pub async fn run(
         interrupted,
         began.elapsed(),
     )))
-}
-
-/// Runs what blocks away from the asynchronous threads. A panic there goes on here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 fn ask(options: &Options, cancel: &Cancel) -> Result<Survey, SurveyError> {

@@ -6,6 +6,7 @@ use kbk_format::repo::RateLimit;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
+use crate::blocking::blocking;
 use crate::cli::{
     ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table,
     TopicArgs, TopicMapping, TopicRewrite, human, map_topics,
@@ -86,13 +87,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let plan = restore::plan(&repository, &snapshot, &options).await?;
     refuse(&plan)?;
     let (kafka, cancel, runtime) = (options.kafka, context.cancel.clone(), Handle::current());
-    let compared = tokio::task::spawn_blocking(move || {
-        restore::compare_live(&plan, &kafka, &cancel, &runtime)
-    });
-    let partitions = match compared.await {
-        Ok(proofs) => proofs?,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    };
+    let partitions =
+        blocking(move || restore::compare_live(&plan, &kafka, &cancel, &runtime)).await?;
     let report = DiffReport {
         snapshot: snapshot.sequence,
         partitions,

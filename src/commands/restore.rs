@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use super::groups;
 
+use crate::blocking::blocking;
 use crate::cli::{
     ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report,
     SnapshotArg, Table, TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics,
@@ -94,7 +95,7 @@ pub struct Args {
 
     /// Restore consumer groups too, when the records are there: a name, a glob, or /a regular expression/ for the whole name;
     /// repeatable
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", conflicts_with = "only_config")]
     pub groups: Vec<NamePattern>,
 
     /// Write without transactions: faster by a little, and a restore that is stopped cannot be gone on with
@@ -281,13 +282,7 @@ async fn apply(
         context.cancel.clone(),
         Handle::current(),
     );
-    let applied = tokio::task::spawn_blocking(move || {
-        restore::apply(plan, &repository, &kafka, &cancel, &progress, &runtime)
-    });
-    match applied.await {
-        Ok(report) => report,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    blocking(move || restore::apply(plan, &repository, &kafka, &cancel, &progress, &runtime)).await
 }
 
 /// Asks for the number of topics that lose records, if there are any.

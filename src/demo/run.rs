@@ -17,6 +17,7 @@ use super::report::{DemoReport, Step};
 use super::shop::{self, ShopRecord, TOPICS};
 use super::{folder, shell};
 use crate::backup;
+use crate::blocking::blocking;
 use crate::cli::{
     BlockSize, Cancel, CliError, Compression, Context, RepoUrl, SegmentSize, TopicSelection, Totals,
 };
@@ -425,12 +426,4 @@ async fn some_segment(repository: &Repository) -> Result<Option<String>, CliErro
         .segments(&topic.place(state.partition), state)
         .await?;
     Ok(segments.into_iter().next().map(|segment| segment.key))
-}
-
-/// Runs what blocks away from the asynchronous threads. A panic there goes on here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

@@ -77,13 +77,15 @@ impl OffsetMap {
         }
         page.end_offset = end_offset;
         pages.push(page.clone());
+        let sha256 = page.sha256();
         Extended {
             map: OffsetMap {
-                last: Some((page.sha256(), page)),
+                last: Some((sha256, page)),
                 ..self.clone_empty()
             },
             pages,
-            replaced,
+            // Where nothing was added it is the same page, under the same name.
+            replaced: replaced.filter(|replaced| *replaced != sha256),
         }
     }
 
@@ -200,6 +202,14 @@ mod tests {
             (100, 1_000, 900)
         );
         assert_eq!(sha256, page.sha256());
+    }
+
+    #[test]
+    fn a_page_that_stays_the_same_is_not_replaced() {
+        let first = empty().extend(0, 10, &[delivered(0, 0, 10)]);
+        let again = first.map.extend(0, 10, &[]);
+        assert_eq!(again.map.page(), first.map.page());
+        assert_eq!(again.replaced, None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::choice::{Choice, ChoiceError};
 use super::config;
 use super::preflight::{self, Obstacle};
 use super::rights;
+use crate::blocking::blocking;
 use crate::kafka::{
     Admin, ClientSettings, ConfigEntry, KafkaError, PartitionOffsets, TopicDescription,
 };
@@ -300,14 +301,6 @@ pub async fn plan(
     let mut plan = plan;
     plan.obstacles.extend(lacking?);
     Ok(plan)
-}
-
-/// Runs what blocks away from the asynchronous threads. A panic there goes on here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 /// The topic of this name that the cluster had last.

@@ -235,9 +235,12 @@ impl<'a> Writer<'a> {
 
     /// The steps of SPEC section 11.7, in its order.
     fn commit(&mut self) -> Result<(), Stopped> {
-        if self.since.is_some()
-            && let Err(error) = self.producer.flush(FLUSH_PATIENCE)
-        {
+        if self.since.is_none() {
+            // Nothing was sent since the last commit: the pages that it names stay those that count.
+            self.committed();
+            return Ok(());
+        }
+        if let Err(error) = self.producer.flush(FLUSH_PATIENCE) {
             return Err(self.judge(error));
         }
         let mut extended = Vec::with_capacity(self.jobs.len());
@@ -245,14 +248,17 @@ impl<'a> Writer<'a> {
             extended.push(self.extend_map(index)?);
         }
         self.write_pages(&extended)?;
-        if self.since.is_some() && self.is_transactional() {
+        if self.is_transactional() {
             let positions: Vec<_> = self.jobs.iter().zip(&extended).map(position).collect();
             let group = self.shared.restore.group();
             self.producer.commit(&group, &positions)?;
         }
         let replaced = extended.iter().filter_map(|extended| extended.replaced);
         let replaced: Vec<Digest> = replaced.collect();
-        self.committed(extended);
+        for (job, extended) in self.jobs.iter_mut().zip(extended) {
+            job.map = extended.map;
+        }
+        self.committed();
         self.remove_pages(&replaced);
         Ok(())
     }
@@ -305,11 +311,10 @@ impl<'a> Writer<'a> {
     }
 
     /// From here on it counts.
-    fn committed(&mut self, extended: Vec<Extended>) {
-        for (mut job, extended) in std::mem::take(&mut self.jobs).into_iter().zip(extended) {
+    fn committed(&mut self) {
+        for mut job in std::mem::take(&mut self.jobs) {
             job.position = job.sent;
             job.unacknowledged = 0;
-            job.map = extended.map;
             if job.finished {
                 self.shared.work.finished(job);
             } else {

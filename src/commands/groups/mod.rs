@@ -50,11 +50,3 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Command::Rollback(args) => rollback::run(args, context).await,
     }
 }
-
-/// Runs what blocks away from the asynchronous threads. A panic there goes on here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}

@@ -7,9 +7,9 @@ use kbk_tools::offset_map::FinishedRestore;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use super::blocking;
 use super::list::printable;
 use super::map::landing;
+use crate::blocking::blocking;
 use crate::cli::{
     CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report, Table, human,
 };

@@ -6,8 +6,8 @@ use kbk_format::repo::RestoreId;
 use kbk_tools::offset_map::FinishedRestore;
 use serde::Serialize;
 
-use super::blocking;
 use super::list::printable;
+use crate::blocking::blocking;
 use crate::cli::{CliError, Context, KafkaArgs, Outcome, Report, human};
 use crate::groups::{self, RollbackPlan};
 
