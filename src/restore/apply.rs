@@ -32,7 +32,9 @@ use super::untouched;
 use super::work::Work;
 use super::writer::{self, Shared, Writer};
 use crate::cli::{Cancel, Progress};
-use crate::kafka::{Admin, ClientSettings, Commit, Committed, KafkaError, Producer, committed};
+use crate::kafka::{
+    Admin, ClientSettings, Commit, Committed, KafkaError, PartitionOffsets, Producer, committed,
+};
 
 /// What a restore did.
 #[derive(Clone, Debug, Serialize)]
@@ -159,6 +161,9 @@ pub fn apply(
     };
     start(&shared, plan, kafka, progress)?;
     write_all(&shared, producers)?;
+    if restore.producers > 0 {
+        wait_until_stable(&admin, &work)?;
+    }
     let records = work.records();
     let proof = match claims {
         Some(claims) if !cancel.is_set() => {
@@ -469,6 +474,27 @@ fn write_all(shared: &Shared<'_>, producers: Vec<Producer>) -> Result<(), Restor
             .collect();
         written.into_iter().collect()
     })
+}
+
+/// A commit is answered before its markers are in the partitions, and until then its records are not to be read. Gives up
+/// after a while: somebody else's transaction may be open there.
+fn wait_until_stable(admin: &Admin, work: &Work) -> Result<(), KafkaError> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const PAUSE: Duration = Duration::from_millis(50);
+    let targets = work.targets.iter();
+    let partitions: Vec<_> = targets
+        .map(|target| (target.topic.clone(), target.partition))
+        .collect();
+    let started = Instant::now();
+    loop {
+        let offsets = admin.offsets(&partitions)?;
+        let stable =
+            |offsets: &PartitionOffsets| offsets.last_stable_offset >= offsets.high_watermark;
+        if offsets.iter().all(stable) || started.elapsed() >= PATIENCE {
+            return Ok(());
+        }
+        thread::sleep(PAUSE);
+    }
 }
 
 /// `None` if a signal came before everything was compared.
