@@ -16,7 +16,7 @@ mod request;
 mod rights;
 
 use std::collections::{BTreeMap, HashMap};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 use rdkafka_sys as sys;
@@ -28,7 +28,7 @@ use self::answer::{
 };
 pub use self::groups::{CommittedTopic, GroupDescription, GroupListing, GroupOffsets};
 pub(super) use self::owned::PartitionList;
-use self::owned::{DeleteRecords, NewTopic, TopicCollection, TopicConfig};
+use self::owned::{DeleteRecords, Metadata, NewTopic, TopicCollection, TopicConfig};
 use self::request::{Refusal, Request, Target};
 pub use self::rights::TopicRights;
 use super::client::{Client, Reason, millis, owned_text};
@@ -401,26 +401,28 @@ impl Admin {
         &self,
         read: impl FnOnce(&sys::rd_kafka_metadata) -> T,
     ) -> Result<T, KafkaError> {
+        let metadata = self.repeatedly("list the topics", |left| self.ask_metadata(left))?;
+        // SAFETY: the metadata is live.
+        Ok(read(unsafe { metadata.0.as_ref() }))
+    }
+
+    /// Asks for all metadata, once. What the answer says of leaders is what librdkafka goes by from then on.
+    fn ask_metadata(&self, wait: Duration) -> Result<Metadata, Refusal> {
         let mut metadata = ptr::null();
-        self.repeatedly("list the topics", |left| {
-            // SAFETY: the client is live and the out parameter valid.
-            let code = unsafe {
-                sys::rd_kafka_metadata(
-                    self.client.as_ptr(),
-                    1,
-                    ptr::null_mut(),
-                    &mut metadata,
-                    millis(left),
-                )
-            };
-            Refusal::check(Code(code as i32), "", ptr::null())
-        })?;
-        // SAFETY: the call succeeded, so the metadata is there, and ours to destroy.
-        unsafe {
-            let result = read(&*metadata);
-            sys::rd_kafka_metadata_destroy(metadata);
-            Ok(result)
-        }
+        // SAFETY: the client is live and the out parameter valid.
+        let code = unsafe {
+            sys::rd_kafka_metadata(
+                self.client.as_ptr(),
+                1,
+                ptr::null_mut(),
+                &mut metadata,
+                millis(wait),
+            )
+        };
+        Refusal::check(Code(code as i32), "", ptr::null())?;
+        NonNull::new(metadata.cast_mut())
+            .map(Metadata)
+            .ok_or_else(|| Refusal::of(Code::TIMED_OUT))
     }
 
     /// What the fallback of [`Admin::describe_topics`] makes of a metadata response.

@@ -244,6 +244,8 @@ impl Code {
         Code(Resp::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC as i32);
     pub(super) const UNKNOWN_PARTITION: Code =
         Code(Resp::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION as i32);
+    pub(super) const FENCED_LEADER_EPOCH: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH as i32);
     pub(super) const FATAL: Code = Code(Resp::RD_KAFKA_RESP_ERR__FATAL as i32);
     pub(super) const UNSUPPORTED_FEATURE: Code =
         Code(Resp::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE as i32);
@@ -280,7 +282,7 @@ impl Code {
 
     /// Whether the same call may succeed a moment later: leaders move, coordinators load, connections break.
     pub(super) fn is_transient(self) -> bool {
-        const TRANSIENT: [Resp; 13] = [
+        const TRANSIENT: [Resp; 15] = [
             Resp::RD_KAFKA_RESP_ERR__TRANSPORT,
             Resp::RD_KAFKA_RESP_ERR__TIMED_OUT,
             Resp::RD_KAFKA_RESP_ERR__WAIT_COORD,
@@ -288,6 +290,8 @@ impl Code {
             Resp::RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION,
             Resp::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
             Resp::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+            Resp::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
+            Resp::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH,
             Resp::RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE,
             Resp::RD_KAFKA_RESP_ERR_NOT_CONTROLLER,
             Resp::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,

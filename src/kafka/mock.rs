@@ -53,6 +53,14 @@ impl EmbeddedCluster {
             .expect("there is a broker 1");
     }
 
+    /// Lets broker 1 lead the topic's first partition in a new epoch.
+    #[cfg(test)]
+    pub(super) fn lead_again(&self, topic: &str) {
+        self.0
+            .partition_leader(topic, 0, Some(1))
+            .expect("there are such a broker and topic");
+    }
+
     /// Cuts all connections and takes no new ones.
     pub fn go_down(&self) -> Result<(), KafkaError> {
         self.0

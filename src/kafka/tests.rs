@@ -579,6 +579,16 @@ fn topics_are_described_and_unknown_ones_named() {
 }
 
 #[test]
+fn a_leader_that_was_away_is_asked_again_in_its_new_epoch() {
+    let (cluster, settings) = cluster(&[("t", 1)]);
+    let admin = Admin::connect(&settings).unwrap();
+    let partitions = [("t".to_owned(), 0)];
+    let before = admin.offsets(&partitions).unwrap();
+    cluster.lead_again("t");
+    assert_eq!(admin.offsets(&partitions).unwrap(), before);
+}
+
+#[test]
 fn what_the_embedded_cluster_cannot_do_is_told_by_type() {
     let (_cluster, settings) = cluster(&[("t", 1)]);
     let admin = Admin::connect(&settings).unwrap();

@@ -35,6 +35,10 @@ owner!(
     Event, sys::rd_kafka_event_t, sys::rd_kafka_event_destroy
 );
 owner!(
+    /// What a broker says of the brokers and of all topics.
+    Metadata, sys::rd_kafka_metadata, sys::rd_kafka_metadata_destroy
+);
+owner!(
     /// How a request is to be made.
     Options, sys::rd_kafka_AdminOptions_t, sys::rd_kafka_AdminOptions_destroy
 );

@@ -149,6 +149,11 @@ impl Admin {
             if !refusal.code.is_transient() {
                 return Err(refusal.error(doing));
             }
+            if refusal.code == Code::FENCED_LEADER_EPOCH {
+                // librdkafka would go on with the epoch that it knows: it looks for leaders again only where another broker
+                // leads, not where the same one does after it was away. Where this fails, so does the next attempt.
+                let _ = self.ask_metadata(left.min(Admin::ATTEMPT));
+            }
             if started.elapsed() + pause + Admin::SHORTEST_ATTEMPT >= self.deadline {
                 return Err(KafkaError::Timeout {
                     doing: doing.to_owned(),
