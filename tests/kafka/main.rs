@@ -8,6 +8,7 @@ mod harness;
 mod incremental;
 mod interruption;
 mod kill;
+mod large_records;
 mod memory;
 mod open_transactions;
 mod permissions;

@@ -1,0 +1,71 @@
+//! Records as large as a cluster allows come back whole, beside small ones, and a topic that would not take them is refused.
+
+use crate::support::broker::Broker;
+use crate::support::process::run;
+use crate::support::produce::produce;
+use crate::support::record::Message;
+use crate::support::repo::Repo;
+use crate::support::samples::{Random, now_ms};
+use crate::support::{consume, topics};
+
+const MB: u64 = 1_000_000;
+
+/// One that a cluster takes without being told to, and one for which it is.
+const SIZES: [u64; 2] = [MB, 20 * MB];
+
+#[test]
+fn records_of_a_megabyte_and_of_twenty_come_back() {
+    let broker = Broker::shared();
+    let topic = topics::unique("large-records");
+    topics::create(broker, &topic, 1, &[("max.message.bytes", "25000000")]);
+    for codec in ["none", "zstd"] {
+        produce(broker, codec, (&topic, 0), &records());
+    }
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    repo.verify();
+    repo.verify_by_spec();
+
+    let small = format!("{topic}-small");
+    topics::create(broker, &small, 1, &[]);
+    let map = format!("{topic}={small}");
+    let refused = run(&mut repo.restore(broker, &["--map", &map])).expect_code(1);
+    assert!(refused.stderr.contains("max.message.bytes"), "{refused:#?}");
+    assert_eq!(consume::offsets(broker, &small, 0), 0..0);
+
+    let target = format!("{topic}-restored");
+    let map = format!("{topic}={target}");
+    run(&mut repo.restore(broker, &["--map", &map, "--verify"])).expect_code(0);
+    let restored = consume::assert_same(broker, (&topic, &target), 1);
+    assert_eq!(restored, 2 * records().len() as u64);
+}
+
+/// Large values that no codec shortens and some that all do, a large key, and small records around each.
+fn records() -> Vec<Message> {
+    let mut random = Random::new(7);
+    let small = || Message {
+        timestamp: now_ms(),
+        key: Some(b"small".to_vec()),
+        value: Some(b"small".to_vec()),
+        headers: Vec::new(),
+    };
+    let mut records = vec![small()];
+    for size in SIZES {
+        // Kafka counts the record's frame, too.
+        let random = random.bytes(size - 200);
+        let same = vec![b'x'; random.len()];
+        for value in [&random, &same] {
+            records.push(Message {
+                value: Some(value.clone()),
+                ..small()
+            });
+            records.push(small());
+        }
+        records.push(Message {
+            key: Some(random),
+            value: None,
+            ..small()
+        });
+    }
+    records
+}
