@@ -1,5 +1,6 @@
 //! One file per subcommand: its arguments, and the little that joins the parts that do its work.
 
+pub mod acls;
 pub mod backup;
 pub mod cat;
 pub mod demo;
@@ -39,6 +40,8 @@ pub enum Command {
     Ls(ls::Args),
     /// Consumer groups: see them, translate their offsets, restore them, roll that back
     Groups(groups::Args),
+    /// Access control lists: see those of a snapshot, restore them
+    Acls(acls::Args),
     /// Print records as JSON lines
     Cat(cat::Args),
     /// Show what a segment file says about itself
@@ -83,6 +86,7 @@ impl Command {
             Self::Snapshots(args) => snapshots::run(args, context).await,
             Self::Ls(args) => ls::run(args, context).await,
             Self::Groups(args) => groups::run(args, context).await,
+            Self::Acls(args) => acls::run(args, context).await,
             Self::Cat(args) => cat::run(args, context).await,
             Self::Inspect(args) => inspect::run(args, context).await,
             Self::Demo(args) => demo::run(args, context).await,

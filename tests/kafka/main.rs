@@ -1,5 +1,6 @@
 //! The guarantees of kbk, proved against a real Apache Kafka: one file per guarantee.
 
+mod acls;
 mod bad_input;
 mod choice;
 mod groups;
