@@ -164,8 +164,9 @@ impl std::fmt::Display for Finding {
             ),
             Finding::AclsLeftOut { acls } => write!(
                 f,
-                "{acls} ACLs are of kinds that the Kafka client cannot name (delegation tokens, users, or an operation that is newer \
-                 than it), and were not saved"
+                "not saved: {} of kinds that the Kafka client cannot name (delegation tokens, users, or an operation that is newer \
+                 than it)",
+                crate::cli::human::counted(*acls as u64, "ACL")
             ),
         }
     }

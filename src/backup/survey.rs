@@ -53,8 +53,9 @@ pub enum SurveyError {
     TopicName(#[from] TopicNameError),
     /// All ACLs were wanted, and the client has no words for some.
     #[error(
-        "{acls} ACLs of the cluster are of kinds that the Kafka client cannot name (delegation tokens, users, or an operation that \
-         is newer than it); without --acls the others are saved"
+        "the cluster has {} of kinds that the Kafka client cannot name (delegation tokens, users, or an operation that is newer than \
+         it); without --acls all others are saved",
+        crate::cli::human::counted(*.acls as u64, "ACL")
     )]
     AclsLeftOut {
         /// How many.

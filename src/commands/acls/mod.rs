@@ -1,10 +1,11 @@
 //! `kbk acls`: the ACLs of a snapshot, and their way back into a cluster. One file per subcommand.
 
 pub mod list;
+pub mod restore;
 
 use clap::Subcommand;
 
-use crate::cli::{CliError, Context, Outcome};
+use crate::cli::{CliError, Context, KafkaArgs, Outcome};
 
 /// The words after `kbk acls`.
 #[derive(clap::Args, Clone, Debug)]
@@ -19,11 +20,24 @@ pub struct Args {
 pub enum Command {
     /// List the ACLs of a snapshot
     List(list::Args),
+    /// Create the ACLs of a snapshot in a cluster, those that are missing
+    Restore(restore::Args),
+}
+
+impl Args {
+    /// The connection that the subcommand makes, for the configuration file to complete.
+    pub fn kafka_mut(&mut self) -> Option<&mut KafkaArgs> {
+        match &mut self.command {
+            Command::List(_) => None,
+            Command::Restore(args) => Some(&mut args.kafka),
+        }
+    }
 }
 
 /// Does it.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     match &args.command {
         Command::List(args) => list::run(args, context).await,
+        Command::Restore(args) => restore::run(args, context).await,
     }
 }

@@ -3,8 +3,8 @@
 //! Three traps of librdkafka 2.12.1. It drops the error of an answer to the question for ACLs, so that being denied looks like a
 //! cluster that has none: permission is looked up before the question, and where nothing comes the broker is asked whether it has an
 //! authorizer at all. It gives *unknown* for the resource types `DELEGATION_TOKEN` and `USER` and for operations after
-//! `IDEMPOTENT_WRITE`: those bindings are counted, and can neither be told nor made. It copies the principals and hosts of an
-//! answer onto the stack of its thread, which tens of thousands of bindings fit.
+//! `IDEMPOTENT_WRITE`: those bindings are counted, and can neither be told nor made. It copies the principals and hosts of a
+//! whole answer onto the stack of its thread: of 8 MiB, 90,000 bindings with principals of 55 bytes fit, and 105,000 end the process.
 
 #![expect(
     unsafe_code,

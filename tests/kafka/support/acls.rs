@@ -6,6 +6,19 @@ use super::broker::Broker;
 
 const TOOL: &str = "org.apache.kafka.tools.AclCommand";
 
+/// Every resource type that the client knows, both patterns, both permissions, several hosts, principals and operations.
+pub(crate) const MANY: [&str; 7] = [
+    "--allow-principal User:alice --allow-principal User:bob --allow-host 10.0.0.1 --allow-host * \
+     --operation Read --operation DescribeConfigs --topic orders",
+    "--deny-principal User:größe --deny-host 10.0.0.2 --operation Write --topic ord \
+     --resource-pattern-type prefixed",
+    "--allow-principal User:monitor --operation Describe --topic *",
+    "--allow-principal User:alice --operation Read --group billing",
+    "--allow-principal User:alice --operation All --group bil --resource-pattern-type prefixed",
+    "--allow-principal User:alice --operation Write --transactional-id tx",
+    "--deny-principal User:bob --operation Alter --operation IdempotentWrite --cluster",
+];
+
 /// Makes what these words of the tool say.
 pub(crate) fn add(broker: &Broker, words: &str) {
     let words: Vec<&str> = words.split(' ').collect();
