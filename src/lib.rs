@@ -12,10 +12,11 @@
 //! |---|---|
 //! | know the words of a call, and how the program answers | [`cli`], [`commands`] |
 //! | read a cluster into a repository | [`backup`] |
-//! | write a snapshot into a cluster | [`restore`] |
+//! | write a snapshot into a cluster | [`restore`], its [`groups`] and [`acls`] |
 //! | see both at work on a broker in this process | [`demo`] |
 //! | talk to Kafka | [`kafka`], the one place that names its client |
 
+pub mod acls;
 pub mod backup;
 mod blocking;
 pub mod cli;

@@ -54,7 +54,7 @@ fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, Su
     let taken_at = Timestamp::now();
     wait_for_leaders(admin, topics)?;
     let mut listed = admin.list_groups()?;
-    let shows_all = admin.may_describe_cluster()?;
+    let shows_all = admin.cluster_rights()?.describe;
     if listed.is_empty() && !shows_all {
         let cause = "brokers show none to a principal without DESCRIBE on CLUSTER kafka-cluster or on any GROUP";
         return Ok(unknown(cause.to_owned()));

@@ -11,12 +11,14 @@
 //! | `plan` | decides, without touching anything |
 //! | `survey` | asks the cluster what the plan is made from |
 //! | `groups` | the consumer groups, a part of the survey |
+//! | `acls` | the ACLs, another |
 //! | `adopt` | takes over what an interrupted run left |
 //! | `pipeline` | runs the plan on all cores with bounded memory |
 //! | `feeder` | one source's records into blocks |
 //! | `partition` | one partition's blocks, in order, into segments |
 //! | `run` | all of it, and the report |
 
+mod acls;
 mod adopt;
 mod feeder;
 mod groups;
@@ -27,5 +29,6 @@ mod pool;
 mod run;
 mod survey;
 
+pub use acls::SaveAcls;
 pub use plan::Finding;
-pub use run::{BackupError, BackupReport, Options, run};
+pub use run::{BackupError, BackupReport, Options, SavedAcls, run};

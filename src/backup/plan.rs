@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use kbk_format::TimestampType;
 use kbk_format::repo::{
-    FoundGroups, Id, PartitionState, Snapshot, TopicName, TopicNameError, TopicState,
+    FoundAcls, FoundGroups, Id, PartitionState, Snapshot, TopicName, TopicNameError, TopicState,
 };
 use serde::Serialize;
 
@@ -75,6 +75,16 @@ pub enum Finding {
         /// How many these are.
         groups: usize,
     },
+    /// The cluster did not tell its ACLs: the snapshot has those of the one before.
+    AclsUnknown {
+        /// What it said.
+        cause: String,
+    },
+    /// The cluster has ACLs that the client has no words for. All others were saved.
+    AclsLeftOut {
+        /// How many.
+        acls: usize,
+    },
 }
 
 impl Finding {
@@ -88,7 +98,9 @@ impl Finding {
             | Finding::Deleted { .. }
             | Finding::ConfigUnknown { .. }
             | Finding::GroupsUnknown { .. }
-            | Finding::GroupsHidden { .. } => false,
+            | Finding::GroupsHidden { .. }
+            | Finding::AclsUnknown { .. }
+            | Finding::AclsLeftOut { .. } => false,
         }
     }
 }
@@ -146,6 +158,16 @@ impl std::fmt::Display for Finding {
                 "only the {groups} consumer groups that this principal may describe were saved: \
                  brokers show all to one with DESCRIBE on CLUSTER kafka-cluster"
             ),
+            Finding::AclsUnknown { cause } => write!(
+                f,
+                "ACLs were not saved, those of the last snapshot are kept: {cause} (--no-acls leaves them alone)"
+            ),
+            Finding::AclsLeftOut { acls } => write!(
+                f,
+                "not saved: {} of kinds that the Kafka client cannot name (delegation tokens, users, or an operation that is newer \
+                 than it)",
+                crate::cli::human::counted(*acls as u64, "ACL")
+            ),
         }
     }
 }
@@ -157,6 +179,7 @@ pub(super) struct Plan {
     /// Topics of the snapshot that were looked for and not found.
     pub(super) gone: Vec<(TopicName, Id)>,
     pub(super) groups: Option<FoundGroups>,
+    pub(super) acls: Option<FoundAcls>,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -196,6 +219,7 @@ pub(super) fn plan(
         .map(|cause| Finding::ConfigUnknown { cause })
         .into_iter()
         .chain(survey.groups.finding)
+        .chain(survey.acls.finding)
         .collect();
     let present = |name: &str| {
         survey
@@ -227,6 +251,7 @@ pub(super) fn plan(
         topics,
         gone,
         groups: survey.groups.found,
+        acls: survey.acls.found,
         findings,
     })
 }

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kbk_format::Compression;
 use kbk_format::repo::{
-    Change, Id, Identity, PartitionChange, RepoError, Repository, Snapshot, Store, Stored,
-    TopicChange, TopicNameError,
+    Change, FoundAcls, Id, Identity, PartitionChange, RepoError, Repository, Snapshot, Store,
+    Stored, TopicChange, TopicNameError,
 };
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use super::acls::SaveAcls;
 use super::adopt::{self, Adopted};
 use super::partition::{SegmentSettings, Stored as StoredPartition};
 use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
@@ -46,6 +47,8 @@ pub struct Options {
     pub open_transactions_wait: Duration,
     /// Whether to save the consumer groups; if not, those of the last snapshot stay.
     pub groups: bool,
+    /// Whether to save the ACLs.
+    pub acls: SaveAcls,
 }
 
 /// What a backup did. Counts are of this run alone.
@@ -61,6 +64,8 @@ pub struct BackupReport {
     pub partitions: usize,
     /// Consumer groups that were saved; null where they were not asked for or not told.
     pub groups: Option<usize>,
+    /// ACLs that were saved; null where they were not asked for or not told.
+    pub acls: Option<SavedAcls>,
     /// Records that were added.
     pub records: u64,
     /// Their bytes before compression.
@@ -75,6 +80,27 @@ pub struct BackupReport {
     pub interrupted: bool,
     /// Wall time.
     pub seconds: f64,
+}
+
+/// The ACLs that a backup saved.
+#[derive(Clone, Debug, Serialize)]
+pub struct SavedAcls {
+    /// How many.
+    pub saved: usize,
+    /// How many the Kafka client had no words for.
+    pub left_out: u64,
+    /// Whether the cluster has an authorizer. Without one it has no ACLs.
+    pub authorizer: bool,
+}
+
+impl From<&FoundAcls> for SavedAcls {
+    fn from(found: &FoundAcls) -> SavedAcls {
+        SavedAcls {
+            saved: found.acls.len(),
+            left_out: found.left_out,
+            authorizer: found.authorizer,
+        }
+    }
 }
 
 /// Why a backup failed. No snapshot was made; the previous one stands.
@@ -152,7 +178,7 @@ pub async fn run(
 
 fn ask(options: &Options, cancel: &Cancel) -> Result<Survey, SurveyError> {
     let admin = Admin::connect(&options.kafka)?;
-    let mut survey = survey::survey(&admin, &options.selection, options.groups)?;
+    let mut survey = survey::survey(&admin, &options.selection, options.groups, options.acls)?;
     survey.wait_for_open_transactions(&admin, options.open_transactions_wait, cancel)?;
     Ok(survey)
 }
@@ -306,6 +332,7 @@ fn change(
         topics,
         gone: plan.gone,
         groups: plan.groups,
+        acls: plan.acls,
     };
     (change, findings)
 }
@@ -330,6 +357,7 @@ fn report(
         topics: change.topics.len(),
         partitions: partitions().count(),
         groups: change.groups.as_ref().map(|found| found.groups.len()),
+        acls: change.acls.as_ref().map(SavedAcls::from),
         records: segments().map(|segment| segment.records).sum(),
         raw_bytes: segments().map(|segment| segment.raw_bytes).sum(),
         stored_bytes: segments().map(|segment| segment.size).sum(),

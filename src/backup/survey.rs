@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use kbk_format::TimestampType;
 use kbk_format::repo::TopicNameError;
 
+use super::acls::{self, SaveAcls, SurveyedAcls};
 use super::groups::{self, SurveyedGroups};
 use crate::cli::{Cancel, SelectError, TopicSelection};
 use crate::kafka::{
@@ -23,6 +24,7 @@ pub(super) struct Survey {
     /// Why the cluster did not tell configurations.
     pub(super) config_unknown: Option<String>,
     pub(super) groups: SurveyedGroups,
+    pub(super) acls: SurveyedAcls,
 }
 
 /// A topic with its configuration and where its logs begin and end.
@@ -49,13 +51,24 @@ pub enum SurveyError {
     /// A group has read a topic of a name that Kafka does not allow.
     #[error(transparent)]
     TopicName(#[from] TopicNameError),
+    /// All ACLs were wanted, and the client has no words for some.
+    #[error(
+        "the cluster has {} of kinds that the Kafka client cannot name (delegation tokens, users, or an operation that is newer than \
+         it); without --acls all others are saved",
+        crate::cli::human::counted(*.acls as u64, "ACL")
+    )]
+    AclsLeftOut {
+        /// How many.
+        acls: usize,
+    },
 }
 
-/// Asks for everything about the topics that `selection` chooses, and for all consumer groups unless they are not wanted.
+/// Asks for everything about the topics that `selection` chooses, and for all consumer groups and ACLs unless they are not wanted.
 pub(super) fn survey(
     admin: &Admin,
     selection: &TopicSelection,
     with_groups: bool,
+    save_acls: SaveAcls,
 ) -> Result<Survey, SurveyError> {
     let cluster = admin.cluster()?;
     let all = admin.describe_topics(None)?;
@@ -68,6 +81,7 @@ pub(super) fn survey(
     } else {
         SurveyedGroups::default()
     };
+    let acls = acls::ask(admin, save_acls)?;
     let (configs, config_unknown) = match admin.topic_configs(&chosen) {
         Ok(configs) => (Some(configs), None),
         // Records are worth more than settings: the backup goes on and the report says what is missing.
@@ -102,6 +116,7 @@ pub(super) fn survey(
         topics,
         config_unknown,
         groups,
+        acls,
     })
 }
 

@@ -16,6 +16,7 @@
 //! block-size = "1MiB"
 //! segment-size = "128MiB"
 //! no-groups = true
+//! no-acls = true
 //! ```
 //!
 //! A key is the long option's name and takes what the option takes. An option that is given on the
@@ -70,6 +71,7 @@ struct BackupConfig {
     #[serde(deserialize_with = "option")]
     segment_size: Option<SegmentSize>,
     no_groups: bool,
+    no_acls: bool,
 }
 
 /// The keys of each table, to find the one that was meant. A test holds them against the structs.
@@ -81,13 +83,14 @@ const KEYS: [&str; 6] = [
     "properties",
     "backup",
 ];
-const BACKUP_KEYS: [&str; 6] = [
+const BACKUP_KEYS: [&str; 7] = [
     "topic",
     "exclude",
     "compression",
     "block-size",
     "segment-size",
     "no-groups",
+    "no-acls",
 ];
 
 /// Why a configuration file cannot be used.
@@ -160,6 +163,7 @@ impl BackupConfig {
         fill(&mut args.block_size, self.block_size);
         fill(&mut args.segment_size, self.segment_size);
         args.no_groups |= self.no_groups;
+        args.no_acls |= self.no_acls;
     }
 }
 
@@ -367,6 +371,7 @@ compression = "zstd:9"
 block-size = "256KiB"
 segment-size = "64MiB"
 no-groups = true
+no-acls = true
 "#;
 
     fn backup_args(cli: &Cli) -> &backup::Args {
@@ -410,7 +415,7 @@ no-groups = true
         assert_eq!(args.compression, Some(Compression::Zstd(9)));
         assert_eq!(args.block_size.unwrap().bytes(), 256 << 10);
         assert_eq!(args.segment_size.unwrap().bytes(), 64 << 20);
-        assert!(args.no_groups);
+        assert!(args.no_groups && args.no_acls);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Numbers as people read them. `--json` never goes through here.
+//! Numbers and names as people read them. `--json` never goes through here.
 
 use std::time::Duration;
 
@@ -47,9 +47,29 @@ pub fn timestamp_ms(ms: i64) -> String {
     }
 }
 
+/// A name that somebody chose freely, as of a group or a principal: a line stays a line.
+pub fn printable(text: &str) -> String {
+    let escape = |c: char| -> String {
+        if c.is_control() {
+            c.escape_default().collect()
+        } else {
+            c.into()
+        }
+    };
+    text.chars().map(escape).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_break_a_line_is_escaped() {
+        assert_eq!(
+            printable("a\nb\u{1b}[31m größe \"x\""),
+            "a\\nb\\u{1b}[31m größe \"x\""
+        );
+    }
 
     #[test]
     fn sizes_and_counts() {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::backup::{self, BackupReport};
+use crate::backup::{self, BackupReport, SaveAcls, SavedAcls};
 use crate::cli::{
     BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, Report, SegmentSize, TopicArgs,
     Totals, human, time,
@@ -15,8 +15,8 @@ Examples:
   kbk backup -r /backup/kafka -b broker:9092 --topic 'orders*' --exclude '*-test'
   kbk backup -c /etc/kbk.toml --command-config client.properties --json
 
-The snapshot holds every record up to the offsets at the start of the run, and where every consumer
-group of the cluster stood then. A later run on the same repository stores only what is new; an
+The snapshot holds every record up to the offsets at the start of the run, where every consumer
+group of the cluster stood then, and its ACLs if it tells them. A later run on the same repository stores only what is new; an
 interrupted one is simply run again.";
 
 /// The words after `kbk backup`.
@@ -57,6 +57,25 @@ pub struct Args {
     /// those of the last one
     #[arg(long)]
     pub no_groups: bool,
+
+    /// Fail unless all ACLs of the cluster can be saved. Without this they are saved where brokers tell them, which takes
+    /// DESCRIBE on CLUSTER kafka-cluster, and the report says so where not
+    #[arg(long, conflicts_with = "no_acls")]
+    pub acls: bool,
+
+    /// Do not save the cluster's ACLs; the snapshot keeps those of the last one
+    #[arg(long)]
+    pub no_acls: bool,
+}
+
+impl Args {
+    fn save_acls(&self) -> SaveAcls {
+        match (self.acls, self.no_acls) {
+            (true, _) => SaveAcls::All,
+            (false, true) => SaveAcls::No,
+            (false, false) => SaveAcls::IfTold,
+        }
+    }
 }
 
 /// Backs up, and prints what was added.
@@ -70,6 +89,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         segment_bytes: args.segment_size.unwrap_or_default().bytes(),
         open_transactions_wait: args.open_transactions_wait,
         groups: !args.no_groups,
+        acls: args.save_acls(),
     };
     let progress = |offsets| {
         let totals = Totals {
@@ -107,9 +127,15 @@ impl Report for BackupReport {
             human::counted(self.topics as u64, "topic"),
             human::counted(self.partitions as u64, "partition"),
         )?;
-        match self.groups {
-            Some(groups) => writeln!(out, ", {}", human::counted(groups as u64, "consumer group"))?,
+        if let Some(groups) = self.groups {
+            write!(out, ", {}", human::counted(groups as u64, "consumer group"))?;
+        }
+        match &self.acls {
             None => writeln!(out)?,
+            Some(SavedAcls {
+                authorizer: false, ..
+            }) => writeln!(out, ", no ACLs (the cluster has no authorizer)")?,
+            Some(acls) => writeln!(out, ", {}", human::counted(acls.saved as u64, "ACL"))?,
         }
         let duration = human::duration(Duration::from_secs_f64(self.seconds));
         if self.records == 0 && self.segments == 0 {

@@ -1,5 +1,6 @@
 //! One file per subcommand: its arguments, and the little that joins the parts that do its work.
 
+pub mod acls;
 pub mod backup;
 pub mod cat;
 pub mod demo;
@@ -15,10 +16,11 @@ use clap::Subcommand;
 use kbk_format::repo::{PartitionState, Repository, Snapshot, Store, Stored, TopicState};
 
 use crate::cli::{
-    ChoiceArgs, CliError, Context, KafkaArgs, OffsetRanges, Outcome, SnapshotArg, TimeArg,
-    TopicArgs, TopicSelection, human, offset_times, time_range,
+    ChoiceArgs, CliError, Context, KafkaArgs, NamePattern, OffsetRanges, Outcome, SnapshotArg,
+    TimeArg, TopicArgs, TopicSelection, human, offset_times, select_groups, time_range,
 };
-use crate::restore::Choice;
+use crate::groups::GroupsPlanError;
+use crate::restore::{Choice, Obstacle};
 
 /// A subcommand with its arguments.
 #[derive(Subcommand, Clone, Debug)]
@@ -39,6 +41,8 @@ pub enum Command {
     Ls(ls::Args),
     /// Consumer groups: see them, translate their offsets, restore them, roll that back
     Groups(groups::Args),
+    /// Access control lists: see those of a snapshot, restore them
+    Acls(acls::Args),
     /// Print records as JSON lines
     Cat(cat::Args),
     /// Show what a segment file says about itself
@@ -53,6 +57,7 @@ impl Command {
             Self::Restore(args) => Some(&mut args.kafka),
             Self::Diff(args) => Some(&mut args.kafka),
             Self::Groups(args) => args.kafka_mut(),
+            Self::Acls(args) => args.kafka_mut(),
             _ => None,
         }
     }
@@ -83,6 +88,7 @@ impl Command {
             Self::Snapshots(args) => snapshots::run(args, context).await,
             Self::Ls(args) => ls::run(args, context).await,
             Self::Groups(args) => groups::run(args, context).await,
+            Self::Acls(args) => acls::run(args, context).await,
             Self::Cat(args) => cat::run(args, context).await,
             Self::Inspect(args) => inspect::run(args, context).await,
             Self::Demo(args) => demo::run(args, context).await,
@@ -129,6 +135,32 @@ fn selected(args: &TopicArgs, snapshot: &Snapshot) -> Result<Vec<String>, CliErr
     Ok(args
         .selection()
         .select(topics.map(|topic| (&*topic.name, topic.internal)))?)
+}
+
+/// Groups of the snapshot that these patterns choose: none where none is asked for.
+fn chosen_groups(patterns: &[NamePattern], snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
+    if patterns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(found) = &snapshot.groups else {
+        return Err(GroupsPlanError::NoGroups(snapshot.sequence).into());
+    };
+    let names: Vec<&str> = found.groups.iter().map(|g| g.group.as_str()).collect();
+    let chosen = select_groups(patterns, &names)?;
+    Ok(chosen.into_iter().map(str::to_owned).collect())
+}
+
+/// Fails with everything that is in the way, if there is anything.
+fn refuse<'a>(obstacles: impl IntoIterator<Item = &'a Obstacle>) -> Result<(), CliError> {
+    let mut obstacles = obstacles.into_iter();
+    let Some(first) = obstacles.next() else {
+        return Ok(());
+    };
+    let mut message = format!("nothing was written: {first}");
+    for obstacle in obstacles {
+        message.push_str(&format!("\n  and {obstacle}"));
+    }
+    Err(CliError::new(message))
 }
 
 /// The snapshot that is meant.

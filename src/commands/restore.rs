@@ -2,6 +2,7 @@
 
 mod only_config;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -10,16 +11,15 @@ use kbk_tools::offset_map::FinishedRestore;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use super::groups;
-
+use super::acls::restore::RestoredAcls;
+use super::{acls, groups, refuse};
+use crate::acls::AclsPlan;
 use crate::blocking::blocking;
 use crate::cli::{
     ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report,
     SnapshotArg, Table, TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics,
-    select_groups,
 };
-use crate::groups::GroupsPlanError;
-use crate::kafka::ClientSettings;
+use crate::kafka::{ClientSettings, KafkaError};
 use crate::restore::{
     self, Choice, Obstacle, Options, PartitionProof, RestoreError, RestorePlan, RestoreReport,
     Target, TopicPlan,
@@ -35,6 +35,7 @@ Examples:
 
 Missing topics are created with the saved partition count and configuration. Partition, key, value,
 headers and timestamp of every record are kept; offsets are given anew by the cluster.
+Give --groups and --acls again with --resume: what comes after the records is not remembered.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
 /// The words after `kbk restore`.
@@ -98,6 +99,11 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN", conflicts_with = "only_config")]
     pub groups: Vec<NamePattern>,
 
+    /// Create the snapshot's ACLs too, those that are missing, when all else is done: every one where every topic is restored, else
+    /// what applied to the topics and to the groups of --groups. See `kbk acls restore --help`
+    #[arg(long)]
+    pub acls: bool,
+
     /// Write without transactions: faster by a little, and a restore that is stopped cannot be gone on with
     #[arg(long, conflicts_with = "resume")]
     pub no_transactions: bool,
@@ -151,17 +157,21 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if args.only_config {
         return only_config::run(args, choice, &repository, kafka, context).await;
     }
-    let plan = tokio::select! {
-        plan = plan(args, choice, &repository, &kafka) => plan?,
+    let planned = tokio::select! {
+        planned = plan_all(args, choice, &repository, &kafka) => planned?,
         () = context.cancel.cancelled() => {
             tracing::warn!("stopped before anything was written");
             return Ok(Outcome::Interrupted);
         }
     };
     if args.dry_run {
-        return show(&plan, context);
+        context.output.report(&planned)?;
     }
-    refuse(&plan.obstacles)?;
+    planned.refuse(&planned.main.obstacles)?;
+    if args.dry_run {
+        return Ok(Outcome::Clean);
+    }
+    let WithAcls { main: plan, acls } = planned;
     if !args.yes {
         confirm_purge(&plan, context)?;
     }
@@ -186,9 +196,23 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     } else {
         None
     };
-    let report = Finished { report, groups };
+    let (acls, acls_failed) =
+        restored_acls(acls.filter(|_| complete), args.kafka.settings()?).await;
+    let report = Finished {
+        report,
+        groups,
+        acls,
+    };
     context.output.report(&report)?;
+    if let Some(error) = acls_failed {
+        return Err(CliError::from(error).hint(ACLS_LATER));
+    }
     let Finished { report, .. } = report;
+    if args.acls && !complete {
+        tracing::warn!(
+            "no ACL was created: they come when all records are there as they were saved, so give --acls again"
+        );
+    }
     if report.interrupted {
         tracing::warn!(
             "stopped early: {}",
@@ -207,6 +231,56 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         return Ok(Outcome::Findings);
     }
     Ok(Outcome::Clean)
+}
+
+/// What to do where everything is restored but ACLs.
+const ACLS_LATER: &str = "all else is restored; `kbk acls restore` with the same --topic, --exclude, --map and --map-regex creates \
+    those that are missing";
+
+/// Creates ACLs; an error is put beside the report of all that was done before.
+async fn restored_acls(
+    acls: Option<AclsPlan>,
+    kafka: ClientSettings,
+) -> (Option<RestoredAcls>, Option<KafkaError>) {
+    let Some(acls) = acls else {
+        return (None, None);
+    };
+    match acls::restore::restored(acls, kafka).await {
+        Ok(restored) => (Some(restored), None),
+        Err(error) => (None, Some(error)),
+    }
+}
+
+/// What a restore will do, the ACLs that come after it included.
+async fn plan_all(
+    args: &Args,
+    choice: Choice,
+    repository: &Repository,
+    kafka: &ClientSettings,
+) -> Result<WithAcls<RestorePlan, AclsPlan>, CliError> {
+    let plan = plan(args, choice, repository, kafka).await?;
+    let topics = plan.topics.iter();
+    let targets = topics.map(|topic| (topic.source.clone(), topic.target.clone()));
+    let targets = targets.collect();
+    let acls = plan_acls(args, repository, plan.snapshot, &targets, kafka).await?;
+    Ok(WithAcls { main: plan, acls })
+}
+
+/// The ACLs that come with these topics, if any are asked for.
+async fn plan_acls(
+    args: &Args,
+    repository: &Repository,
+    snapshot: u64,
+    targets: &BTreeMap<String, String>,
+    kafka: &ClientSettings,
+) -> Result<Option<AclsPlan>, CliError> {
+    if !args.acls {
+        return Ok(None);
+    }
+    let snapshot = repository.snapshot(snapshot).await?;
+    let groups = super::chosen_groups(&args.groups, &snapshot)?;
+    let plan = acls::restore::planned(&snapshot, targets, &groups, kafka).await?;
+    Ok(Some(plan))
 }
 
 async fn plan(
@@ -239,26 +313,13 @@ fn options(
         purge: args.purge_target,
         verify: args.verify,
         transactions: !args.no_transactions,
-        groups: chosen_groups(&args.groups, snapshot)?,
+        groups: super::chosen_groups(&args.groups, snapshot)?,
         offset_map: !args.no_offset_map,
         replication_factor: args.replication_factor.map(i32::from),
         keep_retention_off: args.keep_retention_off,
         rate_limit: args.rate(),
         count: args.dry_run,
     })
-}
-
-/// Groups of the snapshot that are to come after the records: none where none is asked for.
-fn chosen_groups(patterns: &[NamePattern], snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
-    if patterns.is_empty() {
-        return Ok(Vec::new());
-    }
-    let Some(found) = &snapshot.groups else {
-        return Err(GroupsPlanError::NoGroups(snapshot.sequence).into());
-    };
-    let names: Vec<&str> = found.groups.iter().map(|g| g.group.as_str()).collect();
-    let chosen = select_groups(patterns, &names)?;
-    Ok(chosen.into_iter().map(str::to_owned).collect())
 }
 
 async fn apply(
@@ -325,22 +386,30 @@ fn different(report: &RestoreReport) -> impl Iterator<Item = &PartitionProof> + 
     proofs.filter(|proof| !proof.is_equal())
 }
 
-/// Prints the plan; what is in the way makes the dry run fail as the restore would.
-fn show(plan: &RestorePlan, context: &Context) -> Result<Outcome, CliError> {
-    context.output.report(plan)?;
-    refuse(&plan.obstacles)?;
-    Ok(Outcome::Clean)
+/// A plan or a report, with that of the ACLs that come after it.
+#[derive(Serialize)]
+struct WithAcls<T, A> {
+    #[serde(flatten)]
+    main: T,
+    acls: Option<A>,
 }
 
-fn refuse(obstacles: &[Obstacle]) -> Result<(), CliError> {
-    let Some((first, others)) = obstacles.split_first() else {
-        return Ok(());
-    };
-    let mut message = format!("nothing was written: {first}");
-    for obstacle in others {
-        message.push_str(&format!("\n  and {obstacle}"));
+impl<T: Report, A: Report> Report for WithAcls<T, A> {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.main.human(out)?;
+        match &self.acls {
+            Some(acls) => acls.human(out),
+            None => Ok(()),
+        }
     }
-    Err(CliError::new(message))
+}
+
+impl<T> WithAcls<T, AclsPlan> {
+    /// What is in the way of the ACLs, after what is in the way of the rest.
+    fn refuse(&self, obstacles: &[Obstacle]) -> Result<(), CliError> {
+        let of_acls = self.acls.iter().flat_map(|acls| &acls.obstacles);
+        refuse(obstacles.iter().chain(of_acls))
+    }
 }
 
 impl Report for RestorePlan {
@@ -418,19 +487,23 @@ fn target(topic: &TopicPlan) -> String {
     }
 }
 
-/// What a restore did, with the groups that came after it.
+/// What a restore did, with the groups and ACLs that came after it.
 #[derive(Serialize)]
 struct Finished {
     #[serde(flatten)]
     report: RestoreReport,
     groups: Option<groups::restore::Restored>,
+    acls: Option<RestoredAcls>,
 }
 
 impl Report for Finished {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         self.report.human(out)?;
-        match &self.groups {
-            Some(groups) => groups.human(out),
+        if let Some(groups) = &self.groups {
+            groups.human(out)?;
+        }
+        match &self.acls {
+            Some(acls) => acls.human(out),
             None => Ok(()),
         }
     }

@@ -16,7 +16,7 @@ use super::compare::{self, ReadError};
 use super::report::{DemoReport, Step};
 use super::shop::{self, ShopRecord, TOPICS};
 use super::{folder, shell};
-use crate::backup;
+use crate::backup::{self, SaveAcls};
 use crate::blocking::blocking;
 use crate::cli::{
     BlockSize, Cancel, CliError, Compression, Context, RepoUrl, SegmentSize, TopicSelection, Totals,
@@ -156,6 +156,7 @@ impl Demo<'_> {
             segment_bytes: SegmentSize::default().bytes(),
             open_transactions_wait: Duration::ZERO,
             groups: true,
+            acls: SaveAcls::No,
         };
         let context = self.context;
         let progress = |offsets| {

@@ -1,4 +1,4 @@
-//! Asking a cluster what it holds, creating and configuring topics, and the offsets of groups.
+//! Asking a cluster what it holds, creating and configuring topics, the offsets of groups, and ACLs.
 //!
 //! Every call has a deadline, is repeated while its failure is of the passing kind (leaders move, coordinators load), and
 //! covers as many topics or partitions as it can at once: clusters have thousands.
@@ -8,6 +8,7 @@
     reason = "half of these calls exist in librdkafka's C interface only"
 )]
 
+mod acls;
 mod answer;
 mod coordinators;
 mod groups;
@@ -22,15 +23,16 @@ use std::time::Duration;
 use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
 
+pub use self::acls::{AclListing, knows_acl};
 use self::answer::{
     checked, from_config, from_description, from_metadata, from_offset, items, refused_partitions,
     structs,
 };
 pub use self::groups::{CommittedTopic, GroupDescription, GroupListing, GroupOffsets};
 pub(super) use self::owned::PartitionList;
-use self::owned::{DeleteRecords, Metadata, NewTopic, TopicCollection, TopicConfig};
+use self::owned::{Config, DeleteRecords, Metadata, NewTopic, TopicCollection};
 use self::request::{Refusal, Request, Target};
-pub use self::rights::TopicRights;
+pub use self::rights::{ClusterRights, TopicRights};
 use super::client::{Client, Reason, millis, owned_text};
 use super::error::{Code, KafkaError};
 use super::settings::ClientSettings;
@@ -313,7 +315,7 @@ impl Admin {
         changes: &BTreeMap<String, Option<String>>,
     ) -> Result<(), KafkaError> {
         let doing = format!("change the configuration of topic {name}");
-        let mut resource = TopicConfig::new(name).map_err(|cause| invalid(&doing, cause))?;
+        let mut resource = Config::of_topic(name).map_err(|cause| invalid(&doing, cause))?;
         for (key, value) in changes {
             resource
                 .change(key, value.as_deref())
@@ -562,15 +564,22 @@ impl Admin {
         &self,
         names: &[String],
     ) -> Result<BTreeMap<String, BTreeMap<String, ConfigEntry>>, KafkaError> {
-        let doing = "read the configuration of topics".to_owned();
-        let resources: Vec<TopicConfig> = names
-            .iter()
-            .map(|name| TopicConfig::new(name))
-            .collect::<Result<_, _>>()
-            .map_err(|cause| invalid(&doing, cause))?;
+        let doing = "read the configuration of topics";
+        let resources: Result<Vec<Config>, String> =
+            names.iter().map(|name| Config::of_topic(name)).collect();
+        let resources = resources.map_err(|cause| invalid(doing, cause))?;
+        self.configs(doing, &resources)
+    }
+
+    /// The configurations of topics, or of one broker, which is asked then.
+    fn configs(
+        &self,
+        doing: &str,
+        resources: &[Config],
+    ) -> Result<BTreeMap<String, BTreeMap<String, ConfigEntry>>, KafkaError> {
         self.request(
             &Request {
-                doing,
+                doing: doing.to_owned(),
                 op: Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
                 target: Target::Controller,
             },

@@ -25,7 +25,7 @@
 //! | where a range ends, lost offsets, waiting and giving up | [`source`] |
 //! | timestamps, sizes, delivery reports | [`sink`] |
 //! | transactions, and offsets committed in them | [`transaction`] |
-//! | topics, offsets, configurations, groups | [`admin`] |
+//! | topics, offsets, configurations, groups, ACLs | [`admin`] |
 //! | how much is fetched at a time | `fetch_size` |
 //! | why header names need care | `headers` |
 //! | callbacks, logging, connecting | `client` |
@@ -50,8 +50,9 @@ mod topic;
 pub mod transaction;
 
 pub use admin::{
-    Admin, Cluster, CommittedTopic, ConfigEntry, ConfigSource, GroupDescription, GroupListing,
-    GroupOffsets, PartitionDescription, PartitionOffsets, TopicDescription, TopicRights,
+    AclListing, Admin, Cluster, ClusterRights, CommittedTopic, ConfigEntry, ConfigSource,
+    GroupDescription, GroupListing, GroupOffsets, PartitionDescription, PartitionOffsets,
+    TopicDescription, TopicRights, knows_acl,
 };
 pub use error::KafkaError;
 pub use mock::EmbeddedCluster;

@@ -1,5 +1,7 @@
 //! The guarantees of kbk, proved against a real Apache Kafka: one file per guarantee.
 
+mod acls;
+mod acls_restore;
 mod bad_input;
 mod choice;
 mod groups;

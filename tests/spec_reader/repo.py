@@ -34,6 +34,9 @@ SEGMENT_KEY = re.compile(r"data/" + _PLACE + r"/(?P<base>[0-9]{20})-(?P<id>[0-9a
 PAGE_KEY = re.compile(r"index/" + _PLACE + r"/(?P<base>[0-9]{20})-(?P<digest>[0-9a-f]{16})\.json")
 SNAPSHOT_NAME = re.compile(r"(?P<sequence>[0-9]{20})\.json")
 
+# The members of a binding (section 11.5), in the order that bindings stand in.
+BINDING = ("resource_type", "resource_name", "pattern_type", "principal", "host", "operation", "permission_type")
+
 STRING, NUMBER, BOOLEAN, ARRAY, OBJECT = str, int, bool, list, dict
 
 
@@ -188,6 +191,8 @@ class Snapshot:
         self.partitions = list(self._partitions())
         groups = member(key, members, "groups", OBJECT, or_null=True)
         self.groups = None if groups is None else list(self._groups(groups))
+        acls = member(key, members, "acls", OBJECT, or_null=True)
+        self.acls = None if acls is None else list(self._acls(acls))
 
     def _partitions(self) -> Iterator[Partition]:
         key, before = self.key, None
@@ -233,6 +238,24 @@ class Snapshot:
                     member(key, partition, "metadata", STRING)
                     offsets[topic["topic"], partition["partition"]] = offset_member(key, partition, "offset")
             yield Group(name, offsets)
+
+    def _acls(self, acls: dict) -> Iterator[tuple[str, ...]]:
+        key, before = self.key, None
+        seen = offset_member(key, acls, "seen")
+        require(1 <= seen <= self.sequence, INCONSISTENT, key, None, f"acls seen by snapshot {seen}")
+        member(key, acls, "taken_at", STRING)
+        authorizer = member(key, acls, "authorizer", BOOLEAN)
+        left_out = offset_member(key, acls, "left_out")
+        bindings = member(key, acls, "acls", ARRAY)
+        require(authorizer or (not bindings and left_out == 0), INCONSISTENT, key, None, "acls of a cluster without an authorizer")
+        for binding in bindings:
+            values = tuple(member(key, binding, name, STRING) for name in BINDING)
+            for name, value in zip(BINDING, values):
+                is_word = name not in ("resource_name", "principal", "host")
+                require(not is_word or re.fullmatch("[A-Z0-9_]+", value) is not None, INCONSISTENT, key, None, f"{name} is {value!r}")
+            require(before is None or before < values, INCONSISTENT, key, None, f"binding {values!r} is out of order")
+            before = values
+            yield values
 
     def _ascending(self, of: object, name: str, order: str, kind: type) -> Iterator[dict]:
         """The items of an array, which stand in the order of one of their members, without equal ones."""
@@ -391,7 +414,8 @@ class Snapshot:
                 counts["records"] += entry.records
                 counts["bytes"] += entry.size
         groups = None if self.groups is None else len(self.groups)
-        return {"ok": True, "sequence": self.sequence, "partitions": len(self.partitions), "groups": groups, **counts}
+        acls = None if self.acls is None else len(self.acls)
+        return {"ok": True, "sequence": self.sequence, "partitions": len(self.partitions), "groups": groups, "acls": acls, **counts}
 
 
 def _is_topic(name: str) -> bool:

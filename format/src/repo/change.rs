@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::acls::{AclBinding, Acls};
 use super::error::{RepoError, Result};
 use super::groups::{GroupState, Groups};
 use super::id::Id;
@@ -37,6 +38,8 @@ pub struct Change {
     pub gone: Vec<(TopicName, Id)>,
     /// The consumer groups, if the run asked for them and was told all.
     pub groups: Option<FoundGroups>,
+    /// The ACLs, if the run asked for them and was told.
+    pub acls: Option<FoundAcls>,
 }
 
 /// The consumer groups of a cluster.
@@ -46,6 +49,19 @@ pub struct FoundGroups {
     pub taken_at: Timestamp,
     /// Ordered by `group`.
     pub groups: Arc<[GroupState]>,
+}
+
+/// The ACLs of a cluster.
+#[derive(Clone, Debug)]
+pub struct FoundAcls {
+    /// When they were asked for.
+    pub taken_at: Timestamp,
+    /// Whether the cluster has an authorizer.
+    pub authorizer: bool,
+    /// Bindings that there were no words for.
+    pub left_out: u64,
+    /// All others, in order.
+    pub acls: Arc<[AclBinding]>,
 }
 
 /// A topic as the cluster described it.
@@ -137,22 +153,30 @@ impl Change {
             cluster_id: self.cluster_id.clone(),
             topics,
             groups: self.apply_groups(sequence, newest),
+            acls: self.apply_acls(sequence, newest),
         })
     }
 
-    /// The groups that were found last: another run may have asked after this one did, and committed before.
     fn apply_groups(&self, sequence: u64, newest: Option<&Stored<Snapshot>>) -> Option<Groups> {
-        let carried_over = newest.and_then(|newest| newest.groups.as_ref());
         let found = self.groups.as_ref().map(|found| Groups {
             seen: sequence,
             taken_at: found.taken_at,
             groups: Arc::clone(&found.groups),
         });
-        match (found, carried_over) {
-            (Some(found), Some(theirs)) if theirs.taken_at > found.taken_at => Some(theirs.clone()),
-            (Some(found), _) => Some(found),
-            (None, carried_over) => carried_over.cloned(),
-        }
+        let carried_over = newest.and_then(|newest| newest.groups.as_ref());
+        found_last(found, carried_over, |groups| groups.taken_at)
+    }
+
+    fn apply_acls(&self, sequence: u64, newest: Option<&Stored<Snapshot>>) -> Option<Acls> {
+        let found = self.acls.as_ref().map(|found| Acls {
+            seen: sequence,
+            taken_at: found.taken_at,
+            authorizer: found.authorizer,
+            left_out: found.left_out,
+            acls: Arc::clone(&found.acls),
+        });
+        let carried_over = newest.and_then(|newest| newest.acls.as_ref());
+        found_last(found, carried_over, |acls| acls.taken_at)
     }
 
     /// A topic that another run has seen since the base is not gone.
@@ -240,6 +264,19 @@ impl Change {
 
     fn base_sequence(&self) -> u64 {
         self.base.as_ref().map_or(0, |base| base.sequence)
+    }
+}
+
+/// What was found last: another run may have asked after this one did, and committed before.
+fn found_last<T: Clone>(
+    found: Option<T>,
+    carried_over: Option<&T>,
+    taken_at: impl Fn(&T) -> Timestamp,
+) -> Option<T> {
+    match (found, carried_over) {
+        (Some(found), Some(theirs)) if taken_at(theirs) > taken_at(&found) => Some(theirs.clone()),
+        (Some(found), _) => Some(found),
+        (None, carried_over) => carried_over.cloned(),
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::Id;
 use super::keys::TopicName;
+use super::order::check_order;
 
 /// All groups of a cluster, as one backup found them. Clones share the groups, which may be many.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,23 +103,6 @@ impl CommittedOffset {
         }
         Ok(())
     }
-}
-
-/// Ascending, and nothing twice.
-fn check_order<'a, T, K: Ord + std::fmt::Debug>(
-    what: &str,
-    list: &'a [T],
-    key: impl Fn(&'a T) -> K,
-) -> Result<(), String> {
-    for [before, after] in list.array_windows() {
-        let (before, after) = (key(before), key(after));
-        if before >= after {
-            return Err(format!(
-                "its {what} {before:?} and {after:?} are out of order"
-            ));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@
 //! | know what an object says | [`Snapshot`], [`Page`], [`Identity`], inside [`Stored`] |
 //! | name an object | [`Key`], [`Place`], [`TopicName`], [`Id`] |
 
+mod acls;
 mod change;
 mod commit;
 mod error;
@@ -28,6 +29,7 @@ mod groups;
 mod id;
 mod identity;
 mod keys;
+mod order;
 mod page;
 mod reader;
 mod repository;
@@ -37,7 +39,8 @@ mod snapshot;
 mod store;
 mod upload;
 
-pub use change::{Change, FoundGroups, PartitionChange, TopicChange};
+pub use acls::{AclBinding, Acls};
+pub use change::{Change, FoundAcls, FoundGroups, PartitionChange, TopicChange};
 pub use error::{BoxedError, Operation, RepoError, Result};
 pub use groups::{CommittedOffset, GroupState, GroupTopic, Groups};
 pub use id::{Digest, Hex, Id, ParseHexError};

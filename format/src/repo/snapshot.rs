@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::acls::Acls;
 use super::groups::Groups;
 use super::id::{Digest, Id};
 use super::keys::{Key, Place, TopicName};
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub topics: Vec<TopicState>,
     /// The cluster's consumer groups; `None` where no backup has asked for them yet.
     pub groups: Option<Groups>,
+    /// The cluster's ACLs; `None` where no backup has asked for them yet, or none was told.
+    pub acls: Option<Acls>,
 }
 
 /// The name and digest of a snapshot's parent.
@@ -166,8 +169,11 @@ impl Snapshot {
             }
             topic.check(self.sequence)?;
         }
-        match &self.groups {
-            Some(groups) => groups.check(self.sequence),
+        if let Some(groups) = &self.groups {
+            groups.check(self.sequence)?;
+        }
+        match &self.acls {
+            Some(acls) => acls.check(self.sequence),
             None => Ok(()),
         }
     }

@@ -197,6 +197,37 @@ async fn groups_are_those_that_were_found_last() {
     assert_eq!(slow.groups, none.groups);
 }
 
+fn acls(snapshot: &Snapshot) -> Option<(u64, Vec<&str>)> {
+    let acls = snapshot.acls.as_ref()?;
+    let principals = acls.acls.iter().map(|binding| binding.principal.as_str());
+    Some((acls.seen, principals.collect()))
+}
+
+#[tokio::test]
+async fn acls_are_those_that_were_found_last() {
+    let (repository, _) = repository().await;
+    let cluster = world::cluster(&[("a", 1, &[0])]);
+    let commit = async |base, found| {
+        let mut change = world::look(base, &cluster);
+        change.acls = found;
+        repository.commit(&change).await.unwrap()
+    };
+    let first = commit(None, None).await;
+    assert_eq!(acls(&first), None, "nobody has asked");
+    let second = commit(Some(first), world::acls(20, &["User:a", "User:b"])).await;
+    assert_eq!(acls(&second), Some((2, vec!["User:a", "User:b"])));
+    let third = commit(Some(second.clone()), None).await;
+    assert_eq!(third.acls, second.acls, "a run that did not ask");
+    assert_eq!(repository.latest().await.unwrap(), Some(third.clone()));
+    let none = commit(Some(third.clone()), world::acls(30, &[])).await;
+    assert_eq!(acls(&none), Some((4, Vec::new())), "all are gone");
+
+    // A slow run asked before the one that has committed meanwhile.
+    let slow = commit(Some(third), world::acls(25, &["User:a"])).await;
+    assert_eq!(slow.sequence, 5);
+    assert_eq!(slow.acls, none.acls);
+}
+
 /// Nothing is written that a reader would refuse.
 #[tokio::test]
 async fn a_change_that_breaks_the_rules_is_refused() {
@@ -232,6 +263,9 @@ async fn a_change_that_breaks_the_rules_is_refused() {
     change.groups = world::groups(1, &["h", "g"]);
     refused(&change).await;
     change.groups = world::groups(1, &["g", "h"]);
+    change.acls = world::acls(1, &["User:a", "User:a"]);
+    refused(&change).await;
+    change.acls = world::acls(1, &["User:a"]);
     let mut next = change.clone();
     next.base = Some(repository.commit(&change).await.unwrap());
     let partition = &mut next.topics[0].partitions[0];

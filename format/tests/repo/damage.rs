@@ -162,6 +162,14 @@ async fn contradictions_under_a_sound_seal_are_found() {
         (r#""partition":4"#, r#""partition":-4"#),
         (r#""offset":9"#, r#""offset":-9"#),
         (r#""leader_epoch":3"#, r#""leader_epoch":-3"#),
+        (r#""acls":{"seen":2"#, r#""acls":{"seen":3"#),
+        (r#""authorizer":true"#, r#""authorizer":false"#),
+        (r#""left_out":1"#, r#""left_out":-1"#),
+        (r#""principal":"User:a""#, r#""principal":"User:b""#),
+        (
+            r#""pattern_type":"PREFIXED""#,
+            r#""pattern_type":"prefixed""#,
+        ),
     ] {
         world.assert_edit_is_damage(SNAPSHOT, from, to).await;
     }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kbk_format::TimestampType;
 use kbk_format::repo::{
-    Change, CommittedOffset, FoundGroups, GroupState, GroupTopic, Hex, Id, Identity, Key,
-    LostRange, PartitionChange, Place, RepoError, Repository, Result, SegmentEntry, SegmentUpload,
-    Snapshot, Store, Stored, TopicChange, TopicName, UploadBuffers,
+    AclBinding, Change, CommittedOffset, FoundAcls, FoundGroups, GroupState, GroupTopic, Hex, Id,
+    Identity, Key, LostRange, PartitionChange, Place, RepoError, Repository, Result, SegmentEntry,
+    SegmentUpload, Snapshot, Store, Stored, TopicChange, TopicName, UploadBuffers,
 };
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -85,6 +85,7 @@ pub(crate) fn look(base: Option<Stored<Snapshot>>, cluster: &Cluster) -> Change 
         topics: topics.collect(),
         gone: Vec::new(),
         groups: None,
+        acls: None,
     }
 }
 
@@ -109,6 +110,24 @@ pub(crate) fn groups(second: i64, names: &[&str]) -> Option<FoundGroups> {
     Some(FoundGroups {
         taken_at: Timestamp::from_second(second).unwrap(),
         groups: names.iter().map(group).collect(),
+    })
+}
+
+pub(crate) fn acls(second: i64, principals: &[&str]) -> Option<FoundAcls> {
+    let binding = |principal: &&str| AclBinding {
+        resource_type: "TOPIC".into(),
+        resource_name: "größe \"*\"".into(),
+        pattern_type: "PREFIXED".into(),
+        principal: (*principal).into(),
+        host: "*".into(),
+        operation: "READ".into(),
+        permission_type: "DENY".into(),
+    };
+    Some(FoundAcls {
+        taken_at: Timestamp::from_second(second).unwrap(),
+        authorizer: true,
+        left_out: 1,
+        acls: principals.iter().map(binding).collect(),
     })
 }
 
@@ -146,7 +165,7 @@ pub(crate) fn entry(place: &Place, base_offset: i64, end_offset: i64) -> (Segmen
     (entry, bytes)
 }
 
-/// Stores all that is new in `cluster`, two segments to a partition where it can, and commits it with groups.
+/// Stores all that is new in `cluster`, two segments to a partition where it can, and commits it with groups and ACLs.
 pub(crate) fn backup(
     runtime: &Runtime,
     repository: &Repository,
@@ -155,6 +174,7 @@ pub(crate) fn backup(
 ) -> Result<Stored<Snapshot>> {
     let mut change = look(base, cluster);
     change.groups = groups(9, &["g", "h"]);
+    change.acls = acls(9, &["User:a", "User:b"]);
     for topic in &mut change.topics {
         for partition in &mut topic.partitions {
             let place = Place {

@@ -106,7 +106,7 @@ fn groups_table(rows: &[GroupRow]) -> Table {
     ]);
     for row in rows {
         table.row([
-            printable(&row.group),
+            human::printable(&row.group),
             row.r#type.clone().unwrap_or_else(|| "-".to_owned()),
             row.state.clone().unwrap_or_else(|| "-".to_owned()),
             human::count(row.topics),
@@ -132,12 +132,12 @@ fn offsets_table(rows: &[GroupRow]) -> Table {
     for (group, row) in offsets {
         let stored = row.stored_end_offset;
         table.row([
-            printable(&group.group),
+            human::printable(&group.group),
             format!("{}/{}", row.topic, row.committed.partition),
             row.committed.offset.to_string(),
             stored.map_or_else(|| "-".to_owned(), |end| end.to_string()),
             behind(row.behind),
-            printable(&row.committed.metadata),
+            human::printable(&row.committed.metadata),
         ]);
     }
     table
@@ -151,30 +151,5 @@ fn behind(behind: Option<Behind>) -> String {
             let limit = if at_most { "at most " } else { "" };
             format!("{limit}{}", human::count(records))
         }
-    }
-}
-
-/// Groups choose their names and metadata freely: a line stays a line.
-pub(super) fn printable(text: &str) -> String {
-    let escape = |c: char| -> String {
-        if c.is_control() {
-            c.escape_default().collect()
-        } else {
-            c.into()
-        }
-    };
-    text.chars().map(escape).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::printable;
-
-    #[test]
-    fn what_would_break_a_line_is_escaped() {
-        assert_eq!(
-            printable("a\nb\u{1b}[31m größe \"x\""),
-            "a\\nb\\u{1b}[31m größe \"x\""
-        );
     }
 }

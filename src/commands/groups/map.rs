@@ -6,8 +6,9 @@ use kbk_format::repo::RestoreId;
 use kbk_tools::offset_map::{FinishedRestore, Landing, Translated};
 use serde::Serialize;
 
-use super::list::printable;
-use crate::cli::{CliError, Column, Context, NamePattern, Outcome, Report, Table, TopicPlace};
+use crate::cli::{
+    CliError, Column, Context, NamePattern, Outcome, Report, Table, TopicPlace, human,
+};
 use crate::groups::{self, GroupsPlan, OffsetPlan};
 
 const EXAMPLES: &str = "\
@@ -164,7 +165,7 @@ impl Report for OfGroups {
 fn row(group: &str, offset: &OffsetPlan) -> [String; 6] {
     let target = &offset.target;
     [
-        printable(group),
+        human::printable(group),
         format!("{}/{}", offset.source_topic, offset.source_partition),
         offset.source_offset.to_string(),
         format!("{}/{}", target.topic, target.partition),

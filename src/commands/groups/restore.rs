@@ -7,7 +7,6 @@ use kbk_tools::offset_map::FinishedRestore;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use super::list::printable;
 use super::map::landing;
 use crate::blocking::blocking;
 use crate::cli::{
@@ -121,7 +120,7 @@ impl Report for Restored {
                 let target = &offset.target;
                 let before = offset.before.as_ref();
                 table.row([
-                    printable(&group.group),
+                    human::printable(&group.group),
                     format!("{}/{}", offset.source_topic, offset.source_partition),
                     offset.source_offset.to_string(),
                     format!("{}/{}", target.topic, target.partition),

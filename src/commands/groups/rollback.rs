@@ -6,7 +6,6 @@ use kbk_format::repo::RestoreId;
 use kbk_tools::offset_map::FinishedRestore;
 use serde::Serialize;
 
-use super::list::printable;
 use crate::blocking::blocking;
 use crate::cli::{CliError, Context, KafkaArgs, Outcome, Report, human};
 use crate::groups::{self, RollbackPlan};
@@ -57,7 +56,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 impl Report for RolledBack {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let names = |groups: &[String]| {
-            let names: Vec<String> = groups.iter().map(|group| printable(group)).collect();
+            let names: Vec<String> = groups.iter().map(|group| human::printable(group)).collect();
             names.join(", ")
         };
         let RollbackPlan {

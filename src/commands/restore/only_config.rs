@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use kbk_format::repo::Repository;
 
-use super::{Args, options, refuse};
+use super::{Args, WithAcls, options, plan_acls, restored_acls};
+use crate::blocking::blocking;
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table, human};
 use crate::kafka::ClientSettings;
 use crate::restore::{
@@ -22,23 +23,26 @@ pub(super) async fn run(
     let snapshot = super::super::snapshot(repository, args.snapshot).await?;
     let options = options(args, choice, &snapshot, &kafka)?;
     let plan = restore::plan_config(&snapshot, &options).await?;
+    let acls = plan_acls(args, repository, plan.snapshot, &options.targets, &kafka).await?;
+    let planned = WithAcls { main: plan, acls };
     if args.dry_run {
-        context.output.report(&plan)?;
+        context.output.report(&planned)?;
     }
-    refuse(&plan.obstacles)?;
+    planned.refuse(&planned.main.obstacles)?;
     if args.dry_run {
         return Ok(Outcome::Clean);
     }
-    let cancel = context.cancel.clone();
-    let applied =
-        tokio::task::spawn_blocking(move || restore::apply_config(&plan, &kafka, &cancel));
-    let report = match applied.await {
-        Ok(report) => report?,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    };
-    context.output.report(&report)?;
-    if report.interrupted {
-        tracing::warn!("stopped early: run it again for the other topics");
+    let WithAcls { main: plan, acls } = planned;
+    let (settings, cancel) = (kafka.clone(), context.cancel.clone());
+    let report = blocking(move || restore::apply_config(&plan, &settings, &cancel)).await?;
+    let interrupted = report.interrupted;
+    let (acls, acls_failed) = restored_acls(acls.filter(|_| !interrupted), kafka).await;
+    context.output.report(&WithAcls { main: report, acls })?;
+    if let Some(error) = acls_failed {
+        return Err(error.into());
+    }
+    if interrupted {
+        tracing::warn!("stopped early: run it again for the rest");
         return Ok(Outcome::Interrupted);
     }
     Ok(Outcome::Clean)

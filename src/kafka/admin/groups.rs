@@ -22,6 +22,7 @@ use super::answer::items;
 use super::coordinators::GroupCall;
 use super::owned::{DeleteGroup, DeleteOffsets, ListOffsets, StoreOffsets, c_string};
 use super::request::{Refusal, Request, Target};
+use super::rights::DESCRIBE_CLUSTER;
 use super::{Admin, invalid};
 use crate::kafka::client::owned_text;
 use crate::kafka::error::{Code, KafkaError};
@@ -68,7 +69,7 @@ impl Admin {
     /// All groups that have or had consumers, or committed offsets; ordered by id. An error where one broker does not tell.
     ///
     /// Who may not describe the cluster is told only of the groups that it may describe, and not that there are others: see
-    /// [`Admin::may_describe_cluster`].
+    /// [`Admin::cluster_rights`].
     pub fn list_groups(&self) -> Result<Vec<GroupListing>, KafkaError> {
         let request = Request {
             doing: "list the consumer groups of every broker".to_owned(),
@@ -89,36 +90,6 @@ impl Admin {
         groups.sort_by(|a, b| a.group.cmp(&b.group));
         groups.dedup_by(|later, first| later.group == first.group);
         Ok(groups)
-    }
-
-    /// Whether this principal may describe the cluster, which lets it see every group; true where brokers do not say.
-    pub fn may_describe_cluster(&self) -> Result<bool, KafkaError> {
-        let request = Request {
-            doing: "describe the cluster".to_owned(),
-            op: Op::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER,
-            target: Target::Controller,
-        };
-        self.request(
-            &request,
-            |client, options, queue| {
-                // SAFETY: all handles are live; the options are not shared with another request. A null error is success, and
-                // the option exists for this operation.
-                unsafe {
-                    sys::rd_kafka_AdminOptions_set_include_authorized_operations(
-                        options.cast_mut(),
-                        1,
-                    );
-                    sys::rd_kafka_DescribeCluster(client, options, queue);
-                }
-            },
-            |event| {
-                // SAFETY: the event is of this kind, and what it holds lives as long as it.
-                unsafe {
-                    let result = sys::rd_kafka_event_DescribeCluster_result(event);
-                    Ok(may_describe(result))
-                }
-            },
-        )
     }
 
     /// The committed offsets of groups, in the order asked; `None` for a group that does not exist. One that has committed nothing
@@ -330,9 +301,6 @@ impl Admin {
     }
 }
 
-/// What it takes to see every group.
-const DESCRIBE_CLUSTER: &str = "DESCRIBE on CLUSTER kafka-cluster";
-
 /// Makes the request of each group.
 fn each<G, T>(
     groups: &[G],
@@ -376,20 +344,6 @@ unsafe fn known(name: *const c_char) -> Option<String> {
     // SAFETY: by contract.
     let name = unsafe { owned_text(name) };
     (!matches!(name.as_str(), "" | "Unknown")).then_some(name)
-}
-
-/// # Safety
-/// `result` is part of a live answer.
-unsafe fn may_describe(result: *const sys::rd_kafka_DescribeCluster_result_t) -> bool {
-    const DESCRIBE: i32 = sys::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_DESCRIBE as i32;
-    let mut count = 0;
-    // SAFETY: by contract; operations are read as numbers, since a newer broker may send any.
-    unsafe {
-        let operations =
-            sys::rd_kafka_DescribeCluster_result_authorized_operations(result, &mut count);
-        operations.is_null()
-            || std::slice::from_raw_parts(operations.cast::<i32>(), count).contains(&DESCRIBE)
-    }
 }
 
 /// # Safety

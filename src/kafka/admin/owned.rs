@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
 
 use rdkafka_sys as sys;
+use sys::rd_kafka_ResourceType_t as Resource;
 
 use super::answer::structs;
 use super::groups::{CommittedTopic, GroupOffsets};
@@ -51,8 +52,8 @@ owner!(
     TopicCollection, sys::rd_kafka_TopicCollection_t, sys::rd_kafka_TopicCollection_destroy
 );
 owner!(
-    /// A topic's configuration, as a question or as a change.
-    TopicConfig, sys::rd_kafka_ConfigResource_t, sys::rd_kafka_ConfigResource_destroy
+    /// The configuration of a topic or a broker, as a question or as a change.
+    Config, sys::rd_kafka_ConfigResource_t, sys::rd_kafka_ConfigResource_destroy
 );
 owner!(
     /// Partitions with an offset each.
@@ -81,6 +82,10 @@ owner!(
 owner!(
     /// A group to be deleted.
     DeleteGroup, sys::rd_kafka_DeleteGroup_t, sys::rd_kafka_DeleteGroup_destroy
+);
+owner!(
+    /// An ACL to be made, or which ones to list.
+    Acl, sys::rd_kafka_AclBinding_t, sys::rd_kafka_AclBinding_destroy
 );
 
 owner!(
@@ -155,19 +160,22 @@ impl TopicCollection {
     }
 }
 
-impl TopicConfig {
-    pub(super) fn new(name: &str) -> Result<TopicConfig, String> {
+impl Config {
+    pub(super) fn of_topic(name: &str) -> Result<Config, String> {
+        Config::of(Resource::RD_KAFKA_RESOURCE_TOPIC, name)
+    }
+
+    pub(super) fn of_broker(id: i32) -> Result<Config, String> {
+        Config::of(Resource::RD_KAFKA_RESOURCE_BROKER, &id.to_string())
+    }
+
+    fn of(resource: Resource, name: &str) -> Result<Config, String> {
         let name = c_string(name)?;
         // SAFETY: the name is a C string, which is copied.
-        let resource = unsafe {
-            sys::rd_kafka_ConfigResource_new(
-                sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC,
-                name.as_ptr(),
-            )
-        };
+        let resource = unsafe { sys::rd_kafka_ConfigResource_new(resource, name.as_ptr()) };
         NonNull::new(resource)
-            .map(TopicConfig)
-            .ok_or_else(|| "the topic has no name".to_owned())
+            .map(Config)
+            .ok_or_else(|| "the resource has no name".to_owned())
     }
 
     pub(super) fn change(&mut self, key: &str, value: Option<&str>) -> Result<(), String> {

@@ -29,7 +29,58 @@ pub struct TopicRights {
     pub alter_configs: bool,
 }
 
+/// Permissions on the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterRights {
+    /// DESCRIBE: also to see every group and every ACL.
+    pub describe: bool,
+    /// ALTER: also to make ACLs.
+    pub alter: bool,
+}
+
+/// What it takes to see every group and every ACL.
+pub(super) const DESCRIBE_CLUSTER: &str = "DESCRIBE on CLUSTER kafka-cluster";
+
 impl Admin {
+    /// Permissions on the cluster; all of them where brokers do not say.
+    pub fn cluster_rights(&self) -> Result<ClusterRights, KafkaError> {
+        let request = Request {
+            doing: "describe the cluster".to_owned(),
+            op: Op::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER,
+            target: Target::Controller,
+        };
+        self.request(
+            &request,
+            |client, options, queue| {
+                // SAFETY: all handles are live; the options are not shared with another request. A null error is success, and
+                // the option exists for this operation.
+                unsafe {
+                    sys::rd_kafka_AdminOptions_set_include_authorized_operations(
+                        options.cast_mut(),
+                        1,
+                    );
+                    sys::rd_kafka_DescribeCluster(client, options, queue);
+                }
+            },
+            |event| {
+                // SAFETY: the event is of this kind, and what it holds lives as long as it.
+                unsafe {
+                    let mut count = 0;
+                    let result = sys::rd_kafka_event_DescribeCluster_result(event);
+                    let operations = sys::rd_kafka_DescribeCluster_result_authorized_operations(
+                        result, &mut count,
+                    );
+                    let told = told(operations, count);
+                    let may = |operation| told.is_none_or(|told| told.contains(&operation));
+                    Ok(ClusterRights {
+                        describe: may(Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE as i32),
+                        alter: may(Operation::RD_KAFKA_ACL_OPERATION_ALTER as i32),
+                    })
+                }
+            },
+        )
+    }
+
     /// Permissions on topics, which exist. Brokers that do not tell are not in the answer.
     pub fn topic_rights(
         &self,
@@ -90,14 +141,11 @@ impl Admin {
 /// # Safety
 /// `topic` is part of a live answer.
 unsafe fn rights(topic: *const sys::rd_kafka_TopicDescription_t) -> Option<TopicRights> {
-    // SAFETY: by contract; the operations are read as numbers, since a newer broker may send any.
+    // SAFETY: by contract.
     unsafe {
         let mut count = 0;
         let operations = sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
-        if operations.is_null() {
-            return None;
-        }
-        let operations = slice::from_raw_parts(operations.cast::<i32>(), count);
+        let operations = told(operations, count)?;
         let may = |operation: Operation| operations.contains(&(operation as i32));
         Some(TopicRights {
             read: may(Operation::RD_KAFKA_ACL_OPERATION_READ),
@@ -105,4 +153,13 @@ unsafe fn rights(topic: *const sys::rd_kafka_TopicDescription_t) -> Option<Topic
             alter_configs: may(Operation::RD_KAFKA_ACL_OPERATION_ALTER_CONFIGS),
         })
     }
+}
+
+/// Operations as numbers, since a newer broker may send any; `None` where it did not tell.
+///
+/// # Safety
+/// `operations` is null, or that many which live as long as they are used.
+unsafe fn told<'a>(operations: *const Operation, count: usize) -> Option<&'a [i32]> {
+    // SAFETY: by contract.
+    (!operations.is_null()).then(|| unsafe { slice::from_raw_parts(operations.cast(), count) })
 }

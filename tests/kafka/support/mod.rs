@@ -1,5 +1,6 @@
 //! What the tests against a real Apache Kafka share: a broker, producers, a reader of truth, kbk.
 
+pub(crate) mod acls;
 pub(crate) mod broker;
 pub(crate) mod consume;
 pub(crate) mod groups;

@@ -53,6 +53,7 @@ pub(crate) fn make(repo: &Repo, topic: &str, offsets: impl Iterator<Item = i64>,
         }],
         gone: Vec::new(),
         groups: None,
+        acls: None,
     };
     runtime
         .block_on(repository.commit(&change))

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, CommittedOffset, Digest, DonePartition, FULL_MAP_PAGE, FoundGroups, GroupState,
-    GroupTopic, Hex, Id, Identity, MapPage, MapRun, ParentRef, PartitionChange, Place, RateLimit,
-    Repository, Restore, RestoreDone, RestoreId, RestoredPartition, RestoredTopic, SegmentEntry,
-    Snapshot, Store, Stored, TopicChange, Uploaded,
+    AclBinding, Change, CommittedOffset, Digest, DonePartition, FULL_MAP_PAGE, FoundAcls,
+    FoundGroups, GroupState, GroupTopic, Hex, Id, Identity, MapPage, MapRun, ParentRef,
+    PartitionChange, Place, RateLimit, Repository, Restore, RestoreDone, RestoreId,
+    RestoredPartition, RestoredTopic, SegmentEntry, Snapshot, Store, Stored, TopicChange, Uploaded,
 };
 use kbk_format::{
     Compression, FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter,
@@ -73,6 +73,7 @@ impl World {
         world.backup_with(
             &[("payments", 0, vec![rows(100, 250)])],
             Some(world.groups()),
+            Some(World::acls()),
         );
         world
     }
@@ -164,7 +165,7 @@ impl World {
 
     /// Adds a snapshot with these segments, each given by its records.
     pub fn backup(&self, partitions: &[(&str, i32, Vec<Vec<Row>>)]) -> Stored<Snapshot> {
-        self.backup_with(partitions, None)
+        self.backup_with(partitions, None, None)
     }
 
     /// Two groups: one has read 120 of payments and something that is not stored, one has committed nothing.
@@ -198,10 +199,34 @@ impl World {
         }
     }
 
+    /// Two ACLs, and one that the backup could not name.
+    fn acls() -> FoundAcls {
+        let binding = |resource_name: &str, pattern_type: &str, permission_type: &str| AclBinding {
+            resource_type: "TOPIC".into(),
+            resource_name: resource_name.into(),
+            pattern_type: pattern_type.into(),
+            principal: "User:a\tb".into(),
+            host: "*".into(),
+            operation: "READ".into(),
+            permission_type: permission_type.into(),
+        };
+        FoundAcls {
+            taken_at: Timestamp::UNIX_EPOCH,
+            authorizer: true,
+            left_out: 1,
+            acls: [
+                binding("orders", "LITERAL", "ALLOW"),
+                binding("pay", "PREFIXED", "DENY"),
+            ]
+            .into(),
+        }
+    }
+
     fn backup_with(
         &self,
         partitions: &[(&str, i32, Vec<Vec<Row>>)],
         groups: Option<FoundGroups>,
+        acls: Option<FoundAcls>,
     ) -> Stored<Snapshot> {
         let base = self.runtime.block_on(self.repository.latest()).unwrap();
         let mut topics: BTreeMap<&str, Vec<PartitionChange>> = BTreeMap::new();
@@ -239,6 +264,7 @@ impl World {
             topics: topics.into_iter().map(topic).collect(),
             gone: Vec::new(),
             groups,
+            acls,
         };
         let committed = self.runtime.block_on(self.repository.commit(&change));
         committed.unwrap()

@@ -1,0 +1,177 @@
+//! The access control lists of a snapshot: who may do what in the cluster, and the rules for that (SPEC section 11.5).
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::order::check_order;
+
+/// All ACLs of a cluster, as one backup found them. Clones share the bindings, which may be many.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acls {
+    /// Number of the snapshot whose backup asked.
+    pub seen: u64,
+    /// When it asked.
+    pub taken_at: Timestamp,
+    /// Whether the cluster has an authorizer. Without one everybody may do everything, and there are no bindings.
+    pub authorizer: bool,
+    /// Bindings that the cluster has and the backup had no words for.
+    pub left_out: u64,
+    /// All others, in order.
+    pub acls: Arc<[AclBinding]>,
+}
+
+/// One permission, given or taken. The order of the fields is the order of bindings.
+///
+/// Words are the names of Kafka's enums, such as `TOPIC`, `PREFIXED`, `READ` and `ALLOW`; there may be newer ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AclBinding {
+    /// A word: what it is about.
+    pub resource_type: String,
+    /// The name of the resource, or how it begins; `*` for all.
+    pub resource_name: String,
+    /// A word: how the name is meant.
+    pub pattern_type: String,
+    /// Whom it concerns, such as `User:alice`.
+    pub principal: String,
+    /// From where; `*` for anywhere.
+    pub host: String,
+    /// A word: what may be done or not.
+    pub operation: String,
+    /// A word: whether it may.
+    pub permission_type: String,
+}
+
+impl Acls {
+    /// The rules of SPEC section 11.5, or which one does not hold.
+    pub(super) fn check(&self, sequence: u64) -> Result<(), String> {
+        if !(1..=sequence).contains(&self.seen) {
+            let seen = self.seen;
+            return Err(format!("its ACLs were seen by snapshot {seen}"));
+        }
+        if !self.authorizer && (self.left_out > 0 || !self.acls.is_empty()) {
+            return Err("it has ACLs of a cluster without an authorizer".to_owned());
+        }
+        check_order("ACLs", &self.acls, |binding| binding)?;
+        self.acls.iter().try_for_each(AclBinding::check)
+    }
+}
+
+impl AclBinding {
+    fn check(&self) -> Result<(), String> {
+        let words = [
+            &self.resource_type,
+            &self.pattern_type,
+            &self.operation,
+            &self.permission_type,
+        ];
+        match words.iter().find(|word| !is_word(word)) {
+            Some(wrong) => Err(format!(
+                "an ACL says {wrong:?} where a name of Kafka's is due"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    !text.is_empty() && text.bytes().all(letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binding(name: &str) -> AclBinding {
+        AclBinding {
+            resource_type: "TOPIC".to_owned(),
+            resource_name: name.to_owned(),
+            pattern_type: "LITERAL".to_owned(),
+            principal: "User:größe".to_owned(),
+            host: "*".to_owned(),
+            operation: "READ".to_owned(),
+            permission_type: "ALLOW".to_owned(),
+        }
+    }
+
+    fn acls(list: Vec<AclBinding>) -> Acls {
+        Acls {
+            seen: 2,
+            taken_at: Timestamp::UNIX_EPOCH,
+            authorizer: true,
+            left_out: 0,
+            acls: list.into(),
+        }
+    }
+
+    #[test]
+    fn any_name_is_sound_and_so_are_words_of_newer_brokers() {
+        let mut all = ["*", "Z", "a", "a b", "ö"].map(binding).to_vec();
+        all[4].operation = "READ_2_TIMES".to_owned();
+        assert_eq!(acls(all).check(2), Ok(()));
+        assert_eq!(acls(Vec::new()).check(3), Ok(()));
+        let mut open = acls(Vec::new());
+        open.authorizer = false;
+        assert_eq!(open.check(2), Ok(()));
+    }
+
+    #[test]
+    fn every_rule_is_checked() {
+        let wrongs: [fn(&mut Acls); 11] = [
+            |acls| acls.seen = 0,
+            |acls| acls.seen = 3,
+            |acls| acls.authorizer = false,
+            |acls| (acls.authorizer, acls.left_out, acls.acls) = (false, 1, [].into()),
+            |acls| acls.acls = [binding("b"), binding("a")].into(),
+            |acls| acls.acls = [binding("a"), binding("a")].into(),
+            |acls| acls.acls = [with(|b| &mut b.resource_type, "topic")].into(),
+            |acls| acls.acls = [with(|b| &mut b.pattern_type, "")].into(),
+            |acls| acls.acls = [with(|b| &mut b.operation, "READ WRITE")].into(),
+            |acls| acls.acls = [with(|b| &mut b.permission_type, "Ä")].into(),
+            |acls| acls.acls = [with(|b| &mut b.permission_type, "ALLOW"), binding("a")].into(),
+        ];
+        for (at, wrong) in wrongs.iter().enumerate() {
+            let mut list = acls(vec![binding("a"), binding("b")]);
+            wrong(&mut list);
+            assert!(list.check(2).is_err(), "rule {at}");
+        }
+    }
+
+    fn with(member: fn(&mut AclBinding) -> &mut String, value: &str) -> AclBinding {
+        let mut binding = binding("b");
+        value.clone_into(member(&mut binding));
+        binding
+    }
+
+    #[test]
+    fn bindings_stand_in_the_order_of_all_their_members() {
+        let members: [fn(&mut AclBinding) -> &mut String; 7] = [
+            |b| &mut b.resource_type,
+            |b| &mut b.resource_name,
+            |b| &mut b.pattern_type,
+            |b| &mut b.principal,
+            |b| &mut b.host,
+            |b| &mut b.operation,
+            |b| &mut b.permission_type,
+        ];
+        for (at, first) in members.iter().enumerate() {
+            let (mut smaller, mut greater) = (binding("b"), binding("b"));
+            first(&mut smaller).insert(0, 'A');
+            first(&mut greater).insert(0, 'B');
+            for later in &members[at + 1..] {
+                later(&mut smaller).insert(0, 'Z');
+                later(&mut greater).insert(0, 'A');
+            }
+            assert_eq!(
+                acls(vec![smaller.clone(), greater.clone()]).check(2),
+                Ok(())
+            );
+            assert!(
+                acls(vec![greater, smaller]).check(2).is_err(),
+                "member {at}"
+            );
+        }
+    }
+}

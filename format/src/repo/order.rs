@@ -1,0 +1,18 @@
+//! The rule of lists in metadata: ascending, and nothing twice (SPEC section 11.5).
+
+/// Ascending, and nothing twice.
+pub(super) fn check_order<'a, T, K: Ord + std::fmt::Debug>(
+    what: &str,
+    list: &'a [T],
+    key: impl Fn(&'a T) -> K,
+) -> Result<(), String> {
+    for [before, after] in list.array_windows() {
+        let (before, after) = (key(before), key(after));
+        if before >= after {
+            return Err(format!(
+                "its {what} {before:?} and {after:?} are out of order"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Creates the ACLs of a plan that are not there.
+//!
+//! Order of changes: what denies comes before what allows, so that nobody is let in for a moment; what denies on the cluster comes
+//! last, since it may deny creating ACLs to whoever does this. A run that stops in between is done again without harm.
+
+use kbk_format::repo::AclBinding;
+
+use super::plan::AclsPlan;
+use crate::kafka::{Admin, ClientSettings, KafkaError};
+
+/// Creates what is missing. Blocks; must not be called from asynchronous code.
+///
+/// # Errors
+///
+/// If the cluster refuses; some ACLs may be there then.
+pub fn apply(plan: &AclsPlan, kafka: &ClientSettings) -> Result<(), KafkaError> {
+    let mut missing: Vec<AclBinding> = plan.missing().cloned().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    missing.sort_by_key(turn);
+    Admin::connect(kafka)?.create_acls(&missing)
+}
+
+fn turn(binding: &AclBinding) -> u8 {
+    let denies = binding.permission_type == "DENY";
+    match (denies, binding.resource_type.as_str()) {
+        (true, "CLUSTER") => 2,
+        (true, _) => 0,
+        (false, _) => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denials_come_first_and_those_on_the_cluster_last() {
+        let binding = |permission_type: &str, resource_type: &str| AclBinding {
+            resource_type: resource_type.to_owned(),
+            resource_name: "kafka-cluster".to_owned(),
+            pattern_type: "LITERAL".to_owned(),
+            principal: "User:a".to_owned(),
+            host: "*".to_owned(),
+            operation: "ALL".to_owned(),
+            permission_type: permission_type.to_owned(),
+        };
+        let ordered = [
+            binding("DENY", "TOPIC"),
+            binding("ALLOW", "CLUSTER"),
+            binding("ALLOW", "TOPIC"),
+            binding("DENY", "CLUSTER"),
+        ];
+        assert!(ordered.iter().map(turn).is_sorted());
+        assert_eq!(ordered.each_ref().map(turn), [0, 1, 1, 2]);
+    }
+}

@@ -1,0 +1,112 @@
+//! `kbk acls list`: the ACLs of a snapshot.
+
+use std::io::{self, Write};
+
+use kbk_format::repo::AclBinding;
+use serde::Serialize;
+
+use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table, human};
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk acls list -r /backup/kafka
+  kbk acls list -r /backup/kafka --snapshot 12 --json | jq '.acls[] | select(.principal == \"User:alice\")'";
+
+/// The words after `kbk acls list`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Snapshot number, or latest
+    #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
+    pub snapshot: SnapshotArg,
+}
+
+/// The ACLs of a snapshot.
+#[derive(Debug, Serialize)]
+struct Listing {
+    repository: String,
+    snapshot: u64,
+    /// The snapshot whose backup asked the cluster.
+    seen: u64,
+    /// When it asked.
+    taken_at: String,
+    /// Whether the cluster had an authorizer.
+    authorizer: bool,
+    /// ACLs that the cluster had and the backup could not name.
+    left_out: u64,
+    acls: Vec<AclBinding>,
+}
+
+/// Lists them.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repository = crate::commands::repository(context).await?;
+    let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
+    let Some(found) = &snapshot.acls else {
+        let message = format!(
+            "snapshot {} says nothing of ACLs: no backup up to it has saved them",
+            snapshot.sequence
+        );
+        return Err(CliError::new(message).hint("`kbk backup --acls` saves them, or says why not"));
+    };
+    context.output.report(&Listing {
+        repository: repository.store().url().to_owned(),
+        snapshot: snapshot.sequence,
+        seen: found.seen,
+        taken_at: found.taken_at.to_string(),
+        authorizer: found.authorizer,
+        left_out: found.left_out,
+        acls: found.acls.to_vec(),
+    })?;
+    Ok(Outcome::Clean)
+}
+
+impl Report for Listing {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let as_of = format!("as of {} (snapshot {})", self.taken_at, self.seen);
+        if !self.authorizer {
+            return writeln!(
+                out,
+                "the cluster had no authorizer, and so no ACLs, {as_of}"
+            );
+        }
+        let mut table = Table::new(COLUMNS);
+        for binding in &self.acls {
+            table.row(cells(binding));
+        }
+        table.write(out)?;
+        let count = human::counted(self.acls.len() as u64, "ACL");
+        writeln!(out, "{count} {as_of}")?;
+        if self.left_out > 0 {
+            let more = human::count(self.left_out);
+            writeln!(
+                out,
+                "the cluster had {more} more, of kinds that the Kafka client cannot name"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// What a table of ACLs says of each.
+pub(super) const COLUMNS: [Column; 7] = [
+    Column::Left("RESOURCE"),
+    Column::Left("NAME"),
+    Column::Left("PATTERN"),
+    Column::Left("PRINCIPAL"),
+    Column::Left("HOST"),
+    Column::Left("OPERATION"),
+    Column::Left("PERMISSION"),
+];
+
+pub(super) fn cells(binding: &AclBinding) -> [String; 7] {
+    [
+        &binding.resource_type,
+        &binding.resource_name,
+        &binding.pattern_type,
+        &binding.principal,
+        &binding.host,
+        &binding.operation,
+        &binding.permission_type,
+    ]
+    .map(|text| human::printable(text))
+}

@@ -1,0 +1,43 @@
+//! `kbk acls`: the ACLs of a snapshot, and their way back into a cluster. One file per subcommand.
+
+pub mod list;
+pub mod restore;
+
+use clap::Subcommand;
+
+use crate::cli::{CliError, Context, KafkaArgs, Outcome};
+
+/// The words after `kbk acls`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A subcommand of `kbk acls` with its arguments.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// List the ACLs of a snapshot
+    List(list::Args),
+    /// Create the ACLs of a snapshot in a cluster, those that are missing
+    Restore(restore::Args),
+}
+
+impl Args {
+    /// The connection that the subcommand makes, for the configuration file to complete.
+    pub fn kafka_mut(&mut self) -> Option<&mut KafkaArgs> {
+        match &mut self.command {
+            Command::List(_) => None,
+            Command::Restore(args) => Some(&mut args.kafka),
+        }
+    }
+}
+
+/// Does it.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    match &args.command {
+        Command::List(args) => list::run(args, context).await,
+        Command::Restore(args) => restore::run(args, context).await,
+    }
+}

@@ -1,0 +1,189 @@
+//! `kbk acls restore`: the ACLs of a snapshot without anything else.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use kbk_format::repo::Snapshot;
+use serde::Serialize;
+
+use super::list::{COLUMNS, cells};
+use crate::acls::{self, AclsPlan};
+use crate::blocking::blocking;
+use crate::cli::{
+    CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report, SnapshotArg, Table,
+    TopicArgs, TopicMapping, TopicRewrite, human, map_topics,
+};
+use crate::commands::{chosen_groups, refuse, selected};
+use crate::kafka::{ClientSettings, KafkaError};
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk acls restore -r /backup/kafka -b broker:9092 --dry-run
+  kbk acls restore -r /backup/kafka -b broker:9092 --topic orders --map orders=copy --group billing
+
+ACLs are only added, never changed or taken away. Without a choice of topics all of the snapshot
+come, as they were. With one, what applied to the chosen topics and groups comes: a pattern that
+covers one of them becomes an ACL of it alone. What applied to a topic applies to it under its new
+name.";
+
+/// The words after `kbk acls restore`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+
+    /// Which of the snapshot's topics.
+    #[command(flatten)]
+    pub topics: TopicArgs,
+
+    /// A topic has another name in the cluster; repeatable
+    #[arg(long, value_name = "SOURCE=TARGET")]
+    pub map: Vec<TopicMapping>,
+
+    /// Topics whose whole name a regular expression matches have another name, in which $1 is its first group; repeatable,
+    /// the first one that matches counts, and --map before all
+    #[arg(long, value_name = "PATTERN=REPLACEMENT")]
+    pub map_regex: Vec<TopicRewrite>,
+
+    /// Consumer groups whose ACLs come with those of chosen topics: a name, a glob, or /a regular expression/ for the whole name;
+    /// repeatable [default: none, or all where no topics are chosen]
+    #[arg(long, value_name = "PATTERN")]
+    pub group: Vec<NamePattern>,
+
+    /// Snapshot number, or latest
+    #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
+    pub snapshot: SnapshotArg,
+
+    /// Print which ACLs would be created, and create none
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Plans, and unless it is a dry run, creates what is missing.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repository = crate::commands::repository(context).await?;
+    let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
+    let chosen = selected(&args.topics, &snapshot)?;
+    let targets = map_topics(&chosen, &args.map, &args.map_regex)?;
+    let groups = chosen_groups(&args.group, &snapshot)?;
+    let kafka = args.kafka.settings()?;
+    let plan = planned(&snapshot, &targets, &groups, &kafka).await?;
+    if args.dry_run {
+        context.output.report(&plan)?;
+    }
+    refuse(&plan.obstacles)?;
+    if !args.dry_run {
+        context.output.report(&restored(plan, kafka).await?)?;
+    }
+    Ok(Outcome::Clean)
+}
+
+/// The ACLs that come with these topics and groups, held against what the cluster has.
+pub(in crate::commands) async fn planned(
+    snapshot: &Snapshot,
+    targets: &BTreeMap<String, String>,
+    groups: &[String],
+    kafka: &ClientSettings,
+) -> Result<AclsPlan, CliError> {
+    let chosen = acls::choose(snapshot, targets, groups)?;
+    let kafka = kafka.clone();
+    Ok(blocking(move || acls::compare(chosen, &kafka)).await?)
+}
+
+/// Creates what is missing.
+pub(in crate::commands) async fn restored(
+    plan: AclsPlan,
+    kafka: ClientSettings,
+) -> Result<RestoredAcls, KafkaError> {
+    let (plan, applied) = blocking(move || {
+        let applied = acls::apply(&plan, &kafka);
+        (plan, applied)
+    })
+    .await;
+    applied?;
+    let created = plan.missing().count();
+    Ok(RestoredAcls {
+        created,
+        existed: plan.acls.len() - created,
+        plan,
+    })
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+pub(in crate::commands) struct RestoredAcls {
+    /// ACLs that were created.
+    created: usize,
+    /// ACLs that were there already.
+    existed: usize,
+    /// In the plan, an ACL that was created is one that did not exist.
+    #[serde(flatten)]
+    plan: AclsPlan,
+}
+
+impl Report for AclsPlan {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let [a, b, c, d, e, f, g] = COLUMNS;
+        let (saved_as, now) = (Column::Left("SAVED AS"), Column::Left("NOW"));
+        let mut table = Table::new([a, b, c, d, e, f, g, saved_as, now]);
+        for acl in &self.acls {
+            let saved_as = acl.saved_as.as_ref().map_or_else(
+                || "-".to_owned(),
+                |saved| {
+                    format!(
+                        "{} {}",
+                        saved.pattern_type,
+                        human::printable(&saved.resource_name)
+                    )
+                },
+            );
+            let now = if acl.exists { "there already" } else { "new" };
+            let [a, b, c, d, e, f, g] = cells(&acl.binding);
+            table.row([a, b, c, d, e, f, g, saved_as, now.to_owned()]);
+        }
+        if !self.acls.is_empty() {
+            table.write(out)?;
+        }
+        let created = human::counted(self.missing().count() as u64, "ACL");
+        writeln!(
+            out,
+            "{created} of snapshot {} would be created",
+            self.snapshot
+        )?;
+        left_out(self, out)
+    }
+}
+
+impl Report for RestoredAcls {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let created = human::counted(self.created as u64, "ACL");
+        let existed = human::count(self.existed as u64);
+        writeln!(out, "{created} created, {existed} were there already")?;
+        left_out(&self.plan, out)
+    }
+}
+
+/// What does not come, and why.
+fn left_out(plan: &AclsPlan, out: &mut dyn Write) -> io::Result<()> {
+    if !plan.source_authorizer {
+        writeln!(
+            out,
+            "the cluster that was backed up had no authorizer, and so no ACLs"
+        )?;
+    }
+    if plan.not_chosen > 0 {
+        let count = human::counted(plan.not_chosen as u64, "ACL");
+        writeln!(out, "{count} left out: not of the chosen topics and groups")?;
+    }
+    let nameless = plan.not_saved + plan.unknown as u64;
+    if nameless > 0 {
+        let count = human::counted(nameless, "ACL");
+        writeln!(
+            out,
+            "{count} left out: of kinds that the Kafka client cannot name"
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! `kbk acls list`.
+
+use serde_json::json;
+
+use crate::world::World;
+
+#[test]
+fn acls_for_people() {
+    let world = World::sample();
+    let ended = world.kbk(&["acls", "list"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let lines: Vec<Vec<&str>> = ended
+        .stdout
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let deny = [
+        "TOPIC",
+        "pay",
+        "PREFIXED",
+        "User:a\\tb",
+        "*",
+        "READ",
+        "DENY",
+    ];
+    assert_eq!(lines[2], deny);
+    let end = "2 ACLs as of 1970-01-01T00:00:00Z (snapshot 2)\n\
+        the cluster had 1 more, of kinds that the Kafka client cannot name\n";
+    assert!(ended.stdout.ends_with(end), "{}", ended.stdout);
+}
+
+#[test]
+fn acls_for_programs_are_as_they_are_saved() {
+    let world = World::sample();
+    let list = world.kbk(&["acls", "list", "--json"]).json();
+    assert_eq!((&list["snapshot"], &list["seen"]), (&json!(2), &json!(2)));
+    assert_eq!(
+        (&list["authorizer"], &list["left_out"]),
+        (&json!(true), &json!(1))
+    );
+    assert_eq!(
+        list["acls"][0],
+        json!({
+            "resource_type": "TOPIC", "resource_name": "orders", "pattern_type": "LITERAL", "principal": "User:a\tb", "host": "*",
+            "operation": "READ", "permission_type": "ALLOW"
+        })
+    );
+}
+
+#[test]
+fn what_is_not_there_is_an_error() {
+    let world = World::sample();
+    let ended = world.kbk(&["acls", "list", "--snapshot", "1"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("kbk backup --acls"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_cluster_without_an_authorizer_is_told_from_one_without_acls() {
+    let world = World::sample();
+    world.forge_snapshot(|snapshot| {
+        snapshot["acls"]["authorizer"] = json!(false);
+        snapshot["acls"]["left_out"] = json!(0);
+        snapshot["acls"]["acls"] = json!([]);
+    });
+    let ended = world.kbk(&["acls", "list"]);
+    let expected =
+        "the cluster had no authorizer, and so no ACLs, as of 1970-01-01T00:00:00Z (snapshot 2)\n";
+    assert_eq!(ended.stdout, expected, "{}", ended.stderr);
+}
