@@ -14,15 +14,15 @@ use super::groups;
 
 use crate::blocking::blocking;
 use crate::cli::{
-    ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report,
-    SnapshotArg, Table, TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics,
+    ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, NamePattern, Outcome, PartitionMap,
+    Report, SnapshotArg, Table, TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics,
     select_groups,
 };
 use crate::groups::GroupsPlanError;
 use crate::kafka::ClientSettings;
 use crate::restore::{
-    self, Choice, Obstacle, Options, PartitionProof, RestoreError, RestorePlan, RestoreReport,
-    Target, TopicPlan,
+    self, Choice, Obstacle, Options, PartitionPlan, PartitionProof, RestoreError, RestorePlan,
+    RestoreReport, Shape, Target, TopicPlan,
 };
 
 const EXAMPLES: &str = "\
@@ -32,9 +32,11 @@ Examples:
   kbk restore -r /backup/kafka -b broker:9092 --map-regex 'prod-(.*)=restored-$1'
   kbk restore -r /backup/kafka -b broker:9092 --until 2026-11-22T10:00:00Z
   kbk restore -r /backup/kafka -b broker:9092 --partition 0,3,5-7 --until-offset-of 2h30m
+  kbk restore -r /backup/kafka -b broker:9092 --topic orders --partition-map 0:3,3:0
 
-Missing topics are created with the saved partition count and configuration. Partition, key, value,
-headers and timestamp of every record are kept; offsets are given anew by the cluster.
+Missing topics are created with the saved partition count (or more, where --partition-map needs them)
+and configuration. Partition, key, value, headers and timestamp of every record are kept; offsets are
+given anew by the cluster.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
 /// The words after `kbk restore`.
@@ -62,6 +64,11 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN=REPLACEMENT")]
     pub map_regex: Vec<TopicRewrite>,
 
+    /// Partitions go to other partitions of their target, in every topic that is chosen, as 0:3,3:0. Those that are not named
+    /// are restored too, and stay where they are; no two may go to one
+    #[arg(long, value_name = "SOURCE:TARGET,...")]
+    pub partition_map: Option<PartitionMap>,
+
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
@@ -73,7 +80,7 @@ pub struct Args {
     /// Bring back topics without their records: missing ones are created as they were saved, others get the saved values
     #[arg(long, conflicts_with_all = [
         "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "append", "verify", "no_transactions",
-        "resume",
+        "resume", "partition_map",
     ])]
     pub only_config: bool,
 
@@ -108,8 +115,8 @@ pub struct Args {
 
     /// Go on with a restore that was stopped or killed; its ID only where several are unfinished
     #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = [
-        "topic", "exclude", "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "map", "map_regex", "map_regex",
-        "snapshot",
+        "topic", "exclude", "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "map", "map_regex",
+        "partition_map", "snapshot",
         "dry_run", "append", "replication_factor",
     ])]
     pub resume: Option<Option<RestoreId>>,
@@ -235,6 +242,10 @@ fn options(
         kafka: kafka.clone(),
         targets: map_topics(&chosen, &args.map, &args.map_regex)?,
         choice,
+        shape: args
+            .partition_map
+            .clone()
+            .map_or(Shape::Kept, Shape::Mapped),
         append: args.append,
         purge: args.purge_target,
         verify: args.verify,
@@ -367,7 +378,7 @@ impl Report for RestorePlan {
                 table.row([
                     topic.source.clone(),
                     target(topic),
-                    partition.partition.to_string(),
+                    place(partition),
                     partition.base_offset.to_string(),
                     partition.end_offset.to_string(),
                     format!("{about}{}", human::count(partition.records)),
@@ -412,9 +423,32 @@ impl Report for RestorePlan {
 }
 
 fn target(topic: &TopicPlan) -> String {
+    let TopicPlan {
+        target,
+        source_partitions,
+        ..
+    } = topic;
     match topic.action {
-        Target::Existing => topic.target.clone(),
-        Target::Create { .. } => format!("{} (new)", topic.target),
+        Target::Existing => target.clone(),
+        Target::Create { partitions, .. }
+            if usize::try_from(partitions) == Ok(*source_partitions) =>
+        {
+            format!("{target} (new)")
+        }
+        Target::Create { partitions, .. } => format!("{target} (new, {partitions} partitions)"),
+    }
+}
+
+/// The partition, and where it goes if that is elsewhere.
+fn place(plan: &PartitionPlan) -> String {
+    let PartitionPlan {
+        partition,
+        target_partition,
+        ..
+    } = plan;
+    match target_partition == partition {
+        true => partition.to_string(),
+        false => format!("{partition} -> {target_partition}"),
     }
 }
 

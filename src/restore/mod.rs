@@ -12,6 +12,7 @@
 //! | file | job |
 //! |---|---|
 //! | `choice` | which partitions, offsets and times are meant |
+//! | `shape` | which partition of the target each goes to |
 //! | `plan` | decides everything |
 //! | `preflight` | what would go wrong, all of it at once, before anything is written |
 //! | `rights` | whether this principal may do it |
@@ -39,6 +40,7 @@ mod proof;
 mod rate;
 mod resume;
 mod rights;
+mod shape;
 mod untouched;
 mod work;
 mod writer;
@@ -54,3 +56,4 @@ pub use preflight::Obstacle;
 pub use proof::{Difference, PartitionProof, ProofError, compare_live};
 pub(crate) use rate::in_words as rate_in_words;
 pub use resume::{ResumeError, plan_rest, unfinished};
+pub use shape::{Shape, ShapeError};

@@ -15,6 +15,7 @@ use super::choice::{Choice, ChoiceError};
 use super::config;
 use super::preflight::{self, Obstacle};
 use super::rights;
+use super::shape::{Shape, ShapeError};
 use crate::blocking::blocking;
 use crate::kafka::{
     Admin, ClientSettings, ConfigEntry, KafkaError, PartitionOffsets, TopicDescription,
@@ -32,6 +33,8 @@ pub struct Options {
     pub targets: BTreeMap<String, String>,
     /// What of these topics is meant.
     pub choice: Choice,
+    /// How it lies in the targets.
+    pub shape: Shape,
     /// Write into topics that hold records already.
     pub append: bool,
     /// Delete what targets hold before.
@@ -208,6 +211,9 @@ pub enum PlanError {
     /// The snapshot does not have what is chosen.
     #[error(transparent)]
     Choice(#[from] ChoiceError),
+    /// What is chosen cannot lie so.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
 }
 
 /// The target cluster as far as it matters here.
@@ -271,6 +277,8 @@ pub async fn plan(
     for (topic, _) in &sources {
         options.choice.check(topic)?;
     }
+    let chosen: Vec<&TopicState> = sources.iter().map(|(topic, _)| *topic).collect();
+    options.shape.check(&chosen, &options.choice)?;
     let targets = options.targets.values().cloned().collect();
     let cluster = ask_in_background(&options.kafka, targets, options.groups.clone()).await?;
     let mut topics = Vec::with_capacity(sources.len());
@@ -397,9 +405,11 @@ async fn plan_topic(
             times: choice.times.clone(),
         };
         let mut planned = plan_partition(repository, place, state, selection).await?;
-        planned.target_offset = existing.map_or(0, |existing| existing.end(state.partition));
+        let target = options.shape.target(state.partition);
+        planned.target_partition = target;
+        planned.target_offset = existing.map_or(0, |existing| existing.end(target));
         if let Some(existing) = existing.filter(|_| options.purge) {
-            planned.purged_records = existing.records(state.partition);
+            planned.purged_records = existing.records(target);
         }
         if options.count {
             planned.count().await?;
@@ -411,7 +421,7 @@ async fn plan_topic(
         Some(_) => (Target::Existing, BTreeMap::new()),
         None => {
             let create = Target::Create {
-                partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+                partitions: partitions_needed(topic, &partitions),
                 replication_factor: options.replication_factor_of(topic),
                 config: config::while_filling(&saved),
             };
@@ -434,6 +444,15 @@ async fn plan_topic(
         config_afterwards,
         partitions,
     })
+}
+
+/// As many as were saved, or more where some are to lie behind them.
+fn partitions_needed(topic: &TopicState, planned: &[PartitionPlan]) -> i32 {
+    let saved = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+    let needed = planned
+        .iter()
+        .map(|plan| plan.target_partition.saturating_add(1));
+    needed.max().unwrap_or(0).max(saved)
 }
 
 /// The largest record that a target takes, or will when it is made.

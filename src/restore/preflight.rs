@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::plan::{Cluster, ExistingTopic, Options, PartitionPlan, Target, TopicPlan};
+use super::shape::Shape;
 
 /// Something that is in the way of a restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +29,17 @@ pub enum Obstacle {
         topic: String,
         /// Partitions in the backup.
         saved: usize,
+        /// Partitions of the target.
+        found: usize,
+    },
+    /// The target lacks a partition that another one goes to.
+    NoTargetPartition {
+        /// The target.
+        topic: String,
+        /// What goes there, by its number in the backup.
+        source_partition: i32,
+        /// What the target lacks.
+        partition: i32,
         /// Partitions of the target.
         found: usize,
     },
@@ -125,6 +137,16 @@ impl std::fmt::Display for Obstacle {
             } => write!(
                 f,
                 "{topic} has {found} partitions, the backup {saved}: restore under another name with --map"
+            ),
+            Obstacle::NoTargetPartition {
+                topic,
+                source_partition,
+                partition,
+                found,
+            } => write!(
+                f,
+                "{topic} has {found} partitions, counted from 0, and partition {source_partition} of the backup goes to its partition \
+                 {partition}: map it elsewhere with --partition-map, or restore under another name with --map"
             ),
             Obstacle::RecordTooLarge {
                 topic,
@@ -273,14 +295,7 @@ fn check_existing(
             records,
         });
     }
-    let (saved, found) = (topic.source_partitions, existing.partitions);
-    if saved != found {
-        obstacles.push(Obstacle::PartitionCount {
-            topic: target(),
-            saved,
-            found,
-        });
-    }
+    check_partitions(topic, existing, options, obstacles);
     if existing.value("message.timestamp.type") == Some("LogAppendTime") {
         obstacles.push(Obstacle::LogAppendTime { topic: target() });
     }
@@ -307,6 +322,34 @@ fn check_existing(
             .value("retention.ms")
             .and_then(|retention| retention.parse().ok());
         check_retention(topic, retention.unwrap_or(-1), options, obstacles);
+    }
+}
+
+/// A target of another size is not taken by mistake; where partitions are mapped, it is meant.
+fn check_partitions(
+    topic: &TopicPlan,
+    existing: &ExistingTopic,
+    options: &Options,
+    obstacles: &mut Vec<Obstacle>,
+) {
+    let (saved, found) = (topic.source_partitions, existing.partitions);
+    let missing = topic
+        .partitions
+        .iter()
+        .filter(|plan| existing.offsets(plan.target_partition).is_none());
+    match &options.shape {
+        Shape::Kept if saved != found => obstacles.push(Obstacle::PartitionCount {
+            topic: topic.target.clone(),
+            saved,
+            found,
+        }),
+        Shape::Kept => {}
+        Shape::Mapped(_) => obstacles.extend(missing.map(|plan| Obstacle::NoTargetPartition {
+            topic: topic.target.clone(),
+            source_partition: plan.partition,
+            partition: plan.target_partition,
+            found,
+        })),
     }
 }
 

@@ -16,4 +16,5 @@ mod proof;
 mod resume;
 mod round_trip;
 mod secure;
+mod shape;
 mod support;

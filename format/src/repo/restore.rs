@@ -336,6 +336,7 @@ impl Restore {
     pub const GROUP_PREFIX: &'static str = "kbk-restore-";
 
     fn check(&self) -> std::result::Result<(), String> {
+        let mut targets = BTreeSet::new();
         for topic in &self.topics {
             let mut before = -1;
             for partition in &topic.partitions {
@@ -354,6 +355,12 @@ impl Restore {
                     ));
                 }
                 before = number;
+                if !targets.insert((&topic.target, target_partition)) {
+                    return Err(format!(
+                        "{}/{target_partition} is the target of two partitions",
+                        topic.target
+                    ));
+                }
             }
         }
         Ok(())

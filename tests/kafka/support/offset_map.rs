@@ -102,11 +102,26 @@ pub(crate) fn assert_exact(
     (topic, target): (&str, &str),
     partitions: i32,
 ) {
+    let pairs: Vec<_> = (0..partitions)
+        .map(|partition| (partition, partition))
+        .collect();
+    assert_exact_at(broker, repo, restore, (topic, target), &pairs);
+}
+
+/// The same, where partition `pairs.0` of the topic is in partition `pairs.1` of the target.
+#[track_caller]
+pub(crate) fn assert_exact_at(
+    broker: &Broker,
+    repo: &Repo,
+    restore: &str,
+    (topic, target): (&str, &str),
+    pairs: &[(i32, i32)],
+) {
     assert_nothing_left_over(repo, restore);
-    for partition in 0..partitions {
-        let map = read(repo, restore, topic, partition);
-        let [sources, targets] =
-            [topic, target].map(|topic| consume::read_all(broker, topic, partition));
+    for &(source, partition) in pairs {
+        let map = read(repo, restore, topic, source);
+        let sources = consume::read_all(broker, topic, source);
+        let targets = consume::read_all(broker, target, partition);
         assert_eq!((map.len(), map.len()), (sources.len(), targets.len()));
         for ((source, target), mapped) in sources.iter().zip(&targets).zip(&map) {
             assert_eq!(mapped, (&source.offset, &(partition, target.offset)));
