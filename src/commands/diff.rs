@@ -127,7 +127,8 @@ fn refuse(plan: &RestorePlan) -> Result<(), CliError> {
             saved,
             found,
         } => Some(format!(
-            "{topic} has {found} partitions, the backup {saved}: they cannot be compared partition by partition"
+            "{topic} has {found} partitions, the backup {saved}: they cannot be compared partition by partition \
+             (where --repartition wrote them, `kbk restore --verify` does)"
         )),
         missing @ Obstacle::NoTargetPartition { .. } => Some(missing.to_string()),
         _ => None,

@@ -33,11 +33,15 @@ Examples:
   kbk restore -r /backup/kafka -b broker:9092 --until 2026-11-22T10:00:00Z
   kbk restore -r /backup/kafka -b broker:9092 --partition 0,3,5-7 --until-offset-of 2h30m
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --partition-map 0:3,3:0
+  kbk restore -r /backup/kafka -b broker:9092 --topic orders --repartition 24 --verify
 
-Missing topics are created with the saved partition count (or more, where --partition-map needs them)
-and configuration. Partition, key, value, headers and timestamp of every record are kept; offsets are
-given anew by the cluster.
+Missing topics are created with the saved configuration and partition count, or with as many partitions
+as --partition-map needs or --repartition says. Key, value, headers and timestamp of every record are
+kept, and its partition if nothing else is said; offsets are given anew by the cluster.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
+
+/// More than any cluster has of one topic.
+const MOST_PARTITIONS: i64 = 100_000;
 
 /// The words after `kbk restore`.
 #[derive(clap::Args, Clone, Debug)]
@@ -69,6 +73,15 @@ pub struct Args {
     #[arg(long, value_name = "SOURCE:TARGET,...")]
     pub partition_map: Option<PartitionMap>,
 
+    /// Write every topic that is chosen to N partitions, each record to that of its key, as Java's default partitioner does.
+    /// Records without a key stay together: partition P goes to P modulo N. The order of each partition is kept, and so that of
+    /// each key. A target that is there must have N partitions
+    #[arg(
+        long, value_name = "N", conflicts_with = "partition_map",
+        value_parser = clap::value_parser!(i32).range(1..=MOST_PARTITIONS)
+    )]
+    pub repartition: Option<i32>,
+
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
@@ -80,7 +93,7 @@ pub struct Args {
     /// Bring back topics without their records: missing ones are created as they were saved, others get the saved values
     #[arg(long, conflicts_with_all = [
         "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "append", "verify", "no_transactions",
-        "resume", "partition_map",
+        "resume", "partition_map", "repartition",
     ])]
     pub only_config: bool,
 
@@ -116,7 +129,7 @@ pub struct Args {
     /// Go on with a restore that was stopped or killed; its ID only where several are unfinished
     #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = [
         "topic", "exclude", "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "map", "map_regex",
-        "partition_map", "snapshot",
+        "partition_map", "repartition", "snapshot",
         "dry_run", "append", "replication_factor",
     ])]
     pub resume: Option<Option<RestoreId>>,
@@ -142,6 +155,14 @@ pub struct Args {
 }
 
 impl Args {
+    fn shape(&self) -> Shape {
+        match (&self.partition_map, self.repartition) {
+            (_, Some(count)) => Shape::Repartitioned(count),
+            (Some(map), None) => Shape::Mapped(map.clone()),
+            (None, None) => Shape::Kept,
+        }
+    }
+
     fn rate(&self) -> RateLimit {
         RateLimit {
             bytes: self.rate_limit.map(ByteRate::bytes),
@@ -238,14 +259,15 @@ fn options(
     kafka: &ClientSettings,
 ) -> Result<Options, CliError> {
     let chosen = super::chosen(&args.topics, &choice, snapshot)?;
+    if args.repartition.is_some() && args.verify && args.no_offset_map {
+        let message = "--verify finds repartitioned records by the offset map, and --no-offset-map keeps none";
+        return Err(CliError::usage(message));
+    }
     Ok(Options {
         kafka: kafka.clone(),
         targets: map_topics(&chosen, &args.map, &args.map_regex)?,
         choice,
-        shape: args
-            .partition_map
-            .clone()
-            .map_or(Shape::Kept, Shape::Mapped),
+        shape: args.shape(),
         append: args.append,
         purge: args.purge_target,
         verify: args.verify,
@@ -407,6 +429,15 @@ impl Report for RestorePlan {
                 purge_in_words(purged)
             )?;
         }
+        for topic in &self.topics {
+            if let Some(count) = topic.repartitioned() {
+                let (from, target) = (topic.source_partitions, &topic.target);
+                writeln!(
+                    out,
+                    "{target} would have {count} partitions where the backup has {from}: each record goes by its key"
+                )?;
+            }
+        }
         let choice = self.choice.to_string();
         writeln!(
             out,
@@ -441,14 +472,11 @@ fn target(topic: &TopicPlan) -> String {
 
 /// The partition, and where it goes if that is elsewhere.
 fn place(plan: &PartitionPlan) -> String {
-    let PartitionPlan {
-        partition,
-        target_partition,
-        ..
-    } = plan;
-    match target_partition == partition {
-        true => partition.to_string(),
-        false => format!("{partition} -> {target_partition}"),
+    let partition = plan.partition;
+    match plan.target_partition {
+        Some(target) if target == partition => partition.to_string(),
+        Some(target) => format!("{partition} -> {target}"),
+        None => format!("{partition} by key"),
     }
 }
 

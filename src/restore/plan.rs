@@ -101,8 +101,8 @@ impl RestorePlan {
     /// The topics that hold records which are deleted first, and about how many of each.
     pub fn purged(&self) -> impl Iterator<Item = (&TopicPlan, u64)> {
         let records = |topic: &TopicPlan| -> u64 {
-            let partitions = topic.partitions.iter();
-            partitions.map(|partition| partition.purged_records).sum()
+            let targets = topic.targets.iter();
+            targets.map(|target| target.purged_records).sum()
         };
         let topics = self.topics.iter();
         topics
@@ -132,8 +132,31 @@ pub struct TopicPlan {
     pub retention_stays_off: bool,
     /// The largest record that the target takes, where that is set or told.
     pub max_message_bytes: Option<u64>,
+    /// The partitions of the target that are written to.
+    pub targets: Vec<TargetPartitionPlan>,
     /// Partition by partition.
     pub partitions: Vec<PartitionPlan>,
+}
+
+impl TopicPlan {
+    /// Over how many partitions records are spread by their keys; `None` where each partition has one of its own.
+    #[must_use]
+    pub fn repartitioned(&self) -> Option<i32> {
+        let by_key = |partition: &PartitionPlan| partition.target_partition.is_none();
+        let count = || i32::try_from(self.targets.len()).unwrap_or(i32::MAX);
+        self.partitions.iter().any(by_key).then(count)
+    }
+}
+
+/// A partition of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TargetPartitionPlan {
+    /// Its number.
+    pub partition: i32,
+    /// Where it ends before.
+    pub offset: i64,
+    /// About how many records are deleted in front of that first.
+    pub purged_records: u64,
 }
 
 /// How a target topic comes to be.
@@ -158,12 +181,8 @@ pub enum Target {
 pub struct PartitionPlan {
     /// Its number in the backup.
     pub partition: i32,
-    /// Its number in the cluster.
-    pub target_partition: i32,
-    /// Where the target ends before.
-    pub target_offset: i64,
-    /// About how many records are deleted in front of that first.
-    pub purged_records: u64,
+    /// Its number in the cluster; null where the topic is repartitioned.
+    pub target_partition: Option<i32>,
     /// First offset that is meant, in the backup.
     pub base_offset: i64,
     /// Behind the last offset that is meant.
@@ -405,23 +424,27 @@ async fn plan_topic(
             times: choice.times.clone(),
         };
         let mut planned = plan_partition(repository, place, state, selection).await?;
-        let target = options.shape.target(state.partition);
-        planned.target_partition = target;
-        planned.target_offset = existing.map_or(0, |existing| existing.end(target));
-        if let Some(existing) = existing.filter(|_| options.purge) {
-            planned.purged_records = existing.records(target);
-        }
+        planned.target_partition = options.shape.target(state.partition);
         if options.count {
             planned.count().await?;
         }
         partitions.push(planned);
     }
+    let written = options.shape.targets(&partitions);
+    let targets = written.map(|partition| TargetPartitionPlan {
+        partition,
+        offset: existing.map_or(0, |existing| existing.end(partition)),
+        purged_records: existing
+            .filter(|_| options.purge)
+            .map_or(0, |existing| existing.records(partition)),
+    });
+    let targets: Vec<_> = targets.collect();
     let saved = topic.config.clone().unwrap_or_default();
     let (action, config_afterwards) = match existing {
         Some(_) => (Target::Existing, BTreeMap::new()),
         None => {
             let create = Target::Create {
-                partitions: partitions_needed(topic, &partitions),
+                partitions: options.shape.size(topic, &targets),
                 replication_factor: options.replication_factor_of(topic),
                 config: config::while_filling(&saved),
             };
@@ -442,17 +465,9 @@ async fn plan_topic(
             && config::keeps_retention_off(&saved, &config_afterwards),
         action,
         config_afterwards,
+        targets,
         partitions,
     })
-}
-
-/// As many as were saved, or more where some are to lie behind them.
-fn partitions_needed(topic: &TopicState, planned: &[PartitionPlan]) -> i32 {
-    let saved = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-    let needed = planned
-        .iter()
-        .map(|plan| plan.target_partition.saturating_add(1));
-    needed.max().unwrap_or(0).max(saved)
 }
 
 /// The largest record that a target takes, or will when it is made.
@@ -468,7 +483,7 @@ pub(super) fn max_message_bytes(
     limit.and_then(|limit| limit.parse().ok())
 }
 
-/// What is meant of a partition, for a target that is empty and has the same number.
+/// What is meant of a partition, for a target of the same number.
 pub(super) async fn plan_partition(
     repository: &Repository,
     place: Place,
@@ -481,9 +496,7 @@ pub(super) async fn plan_partition(
     let (needs, facts) = look(repository, &read).await?;
     Ok(PartitionPlan {
         partition,
-        target_partition: partition,
-        target_offset: 0,
-        purged_records: 0,
+        target_partition: Some(partition),
         base_offset,
         end_offset,
         records: needs.records,

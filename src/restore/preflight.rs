@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::plan::{Cluster, ExistingTopic, Options, PartitionPlan, Target, TopicPlan};
+use super::plan::{Cluster, ExistingTopic, Options, Target, TopicPlan};
 use super::shape::Shape;
 
 /// Something that is in the way of a restore.
@@ -32,14 +32,21 @@ pub enum Obstacle {
         /// Partitions of the target.
         found: usize,
     },
-    /// The target lacks a partition that another one goes to.
+    /// The target lacks a partition that another one is mapped to.
     NoTargetPartition {
         /// The target.
         topic: String,
-        /// What goes there, by its number in the backup.
-        source_partition: i32,
         /// What the target lacks.
         partition: i32,
+        /// Partitions of the target.
+        found: usize,
+    },
+    /// The target has another number of partitions than keys are to be spread over.
+    OtherPartitionCount {
+        /// The target.
+        topic: String,
+        /// What was asked for.
+        wanted: i32,
         /// Partitions of the target.
         found: usize,
     },
@@ -136,17 +143,26 @@ impl std::fmt::Display for Obstacle {
                 found,
             } => write!(
                 f,
-                "{topic} has {found} partitions, the backup {saved}: restore under another name with --map"
+                "{topic} has {found} partitions, the backup {saved}: restore under another name with --map, or by its records' keys into \
+                 {found} with --repartition {found}"
             ),
             Obstacle::NoTargetPartition {
                 topic,
-                source_partition,
                 partition,
                 found,
             } => write!(
                 f,
-                "{topic} has {found} partitions, counted from 0, and partition {source_partition} of the backup goes to its partition \
-                 {partition}: map it elsewhere with --partition-map, or restore under another name with --map"
+                "{topic} has {found} partitions, counted from 0, and would be written to in partition {partition}: say another one with \
+                 --partition-map, or restore under another name with --map"
+            ),
+            Obstacle::OtherPartitionCount {
+                topic,
+                wanted,
+                found,
+            } => write!(
+                f,
+                "{topic} has {found} partitions, not {wanted}, and producers would spread keys over all of them: give --repartition {found}, \
+                 or restore under another name with --map"
             ),
             Obstacle::RecordTooLarge {
                 topic,
@@ -287,8 +303,11 @@ fn check_existing(
     obstacles: &mut Vec<Obstacle>,
 ) {
     let target = || topic.target.clone();
-    let held = |partition: &PartitionPlan| existing.records(partition.target_partition);
-    let records: u64 = topic.partitions.iter().map(held).sum();
+    let held = topic
+        .targets
+        .iter()
+        .map(|target| existing.records(target.partition));
+    let records: u64 = held.sum();
     if records > 0 && !options.append && !options.purge {
         obstacles.push(Obstacle::NotEmpty {
             topic: target(),
@@ -333,24 +352,29 @@ fn check_partitions(
     obstacles: &mut Vec<Obstacle>,
 ) {
     let (saved, found) = (topic.source_partitions, existing.partitions);
-    let missing = topic
-        .partitions
-        .iter()
-        .filter(|plan| existing.offsets(plan.target_partition).is_none());
-    match &options.shape {
-        Shape::Kept if saved != found => obstacles.push(Obstacle::PartitionCount {
-            topic: topic.target.clone(),
+    let name = || topic.target.clone();
+    let targets = topic.targets.iter().map(|target| target.partition);
+    let mut missing = targets.filter(|target| existing.offsets(*target).is_none());
+    obstacles.extend(match options.shape {
+        Shape::Kept => (saved != found).then(|| Obstacle::PartitionCount {
+            topic: name(),
             saved,
             found,
         }),
-        Shape::Kept => {}
-        Shape::Mapped(_) => obstacles.extend(missing.map(|plan| Obstacle::NoTargetPartition {
-            topic: topic.target.clone(),
-            source_partition: plan.partition,
-            partition: plan.target_partition,
+        Shape::Mapped(_) => missing.next().map(|partition| Obstacle::NoTargetPartition {
+            topic: name(),
+            partition,
             found,
-        })),
-    }
+        }),
+        Shape::Repartitioned(wanted) => {
+            let other = usize::try_from(wanted) != Ok(found);
+            other.then(|| Obstacle::OtherPartitionCount {
+                topic: name(),
+                wanted,
+                found,
+            })
+        }
+    });
 }
 
 fn check_size(topic: &TopicPlan, obstacles: &mut Vec<Obstacle>) {

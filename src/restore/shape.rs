@@ -1,10 +1,11 @@
 //! Which partition of a target each partition of the backup goes to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::repo::TopicState;
 
 use super::choice::Choice;
+use super::plan::{PartitionPlan, TargetPartitionPlan};
 use crate::cli::PartitionMap;
 
 /// How the partitions of every topic lie in its target.
@@ -15,6 +16,8 @@ pub enum Shape {
     Kept,
     /// Those that are named lie elsewhere; the others as in the backup.
     Mapped(PartitionMap),
+    /// Each record goes, by its key, to one of so many.
+    Repartitioned(i32),
 }
 
 /// A shape that the chosen partitions cannot have.
@@ -53,12 +56,37 @@ pub enum ShapeError {
 }
 
 impl Shape {
-    /// Where a partition of the backup goes.
-    pub(super) fn target(&self, partition: i32) -> i32 {
+    /// Where a partition of the backup goes; `None` where the key of each record decides.
+    pub(super) fn target(&self, partition: i32) -> Option<i32> {
         match self {
-            Shape::Kept => partition,
-            Shape::Mapped(map) => map.target(partition).unwrap_or(partition),
+            Shape::Kept => Some(partition),
+            Shape::Mapped(map) => Some(map.target(partition).unwrap_or(partition)),
+            Shape::Repartitioned(_) => None,
         }
+    }
+
+    /// The partitions that a topic is written to, of which this is planned; ascending.
+    pub(super) fn targets(&self, planned: &[PartitionPlan]) -> impl Iterator<Item = i32> + use<> {
+        let written: BTreeSet<i32> = match self {
+            Shape::Repartitioned(count) => (0..*count).collect(),
+            Shape::Kept | Shape::Mapped(_) => {
+                let targets = planned.iter().filter_map(|plan| plan.target_partition);
+                targets.collect()
+            }
+        };
+        written.into_iter()
+    }
+
+    /// How many partitions a topic is created with: as many as were saved, or more where some are to lie behind them.
+    pub(super) fn size(&self, topic: &TopicState, targets: &[TargetPartitionPlan]) -> i32 {
+        if let Shape::Repartitioned(count) = self {
+            return *count;
+        }
+        let saved = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        let last = targets
+            .last()
+            .map_or(0, |last| last.partition.saturating_add(1));
+        last.max(saved)
     }
 
     /// Fails if the chosen partitions of these topics cannot lie so.
@@ -85,7 +113,9 @@ impl Shape {
         let mut sources = BTreeMap::new();
         let partitions = topic.partitions.iter().map(|state| state.partition);
         for second in partitions.filter(|partition| choice.takes(&topic.name, *partition)) {
-            let target = self.target(second);
+            let Some(target) = self.target(second) else {
+                continue;
+            };
             if let Some(first) = sources.insert(target, second) {
                 return Err(ShapeError::Collision {
                     topic: topic.name.to_string(),
@@ -162,9 +192,10 @@ mod tests {
         let shape = Shape::Mapped("0:3,3:7".parse().unwrap());
         assert_eq!(
             [0, 1, 2, 3].map(|source| shape.target(source)),
-            [3, 1, 2, 7]
+            [3, 1, 2, 7].map(Some)
         );
-        assert_eq!(Shape::Kept.target(3), 3);
+        assert_eq!(Shape::Kept.target(3), Some(3));
+        assert_eq!(Shape::Repartitioned(2).target(3), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod open_transactions;
 mod permissions;
 mod point_in_time;
 mod proof;
+mod repartition;
 mod resume;
 mod round_trip;
 mod secure;

@@ -170,7 +170,7 @@ fn maps_that_cannot_be_are_refused_by_name() {
         "--partition-map",
         "0:2",
     ];
-    refused(&words, 1, "goes to its partition 2");
+    refused(&words, 1, "would be written to in partition 2");
     refused(
         &["--map", &map, "--partition", "0,1"],
         1,

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::broker::Broker;
 use super::consume;
+use super::record::Message;
 use super::repo::Repo;
 
 /// Names of the restores of a repository, finished or not.
@@ -128,6 +129,53 @@ pub(crate) fn assert_exact_at(
             assert_eq!(source.message, target.message);
         }
     }
+}
+
+/// A record of a topic, by partition and offset, and where it is in the target.
+pub(crate) struct Moved {
+    pub(crate) source: (i32, i64),
+    pub(crate) target: (i32, i64),
+    pub(crate) message: Message,
+}
+
+/// The same of a topic that was repartitioned; gives its records, in the order of its partitions.
+#[track_caller]
+pub(crate) fn assert_exact_scattered(
+    broker: &Broker,
+    repo: &Repo,
+    restore: &str,
+    (topic, sources): (&str, i32),
+    (target, targets): (&str, i32),
+) -> Vec<Moved> {
+    assert_nothing_left_over(repo, restore);
+    let mut there = BTreeMap::new();
+    for partition in 0..targets {
+        let records = consume::read_all(broker, target, partition).into_iter();
+        there.extend(records.map(|record| ((partition, record.offset), record.message)));
+    }
+    let mut moved = Vec::new();
+    for partition in 0..sources {
+        let map = read(repo, restore, topic, partition);
+        let records = consume::read_all(broker, topic, partition);
+        assert_eq!(map.len(), records.len());
+        for (record, (offset, target)) in records.into_iter().zip(map) {
+            assert_eq!(record.offset, offset);
+            let found = there
+                .remove(&target)
+                .expect("a record that no other is mapped to");
+            assert!(
+                found == record.message,
+                "{partition}/{offset} at {target:?}"
+            );
+            moved.push(Moved {
+                source: (partition, offset),
+                target,
+                message: found,
+            });
+        }
+    }
+    assert!(there.is_empty(), "{} records too many", there.len());
+    moved
 }
 
 fn folder(repo: &Repo, restore: &str) -> PathBuf {
