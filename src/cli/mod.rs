@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the options of all commands, and groups of options | `args` |
 //! | the options of one command | [`crate::commands`] |
-//! | how a word becomes a value | `compression`, `offset`, `offset_ranges`, `partitions`, `pattern`, `repo_url`, `rewrite`, `size`, `snapshot`, `time`, `topic` |
+//! | how a word becomes a value | `compression`, `offset`, `offset_ranges`, `partition_map`, `partitions`, `pattern`, `repo_url`, `rewrite`, `size`, `snapshot`, `time`, `topic` |
 //! | the configuration file | `config` |
 //! | results on stdout | `output` |
 //! | asking before something is deleted | `confirm` |
@@ -23,6 +23,7 @@ mod nearest;
 mod offset;
 mod offset_ranges;
 mod output;
+mod partition_map;
 mod partitions;
 mod pattern;
 mod progress;
@@ -51,6 +52,7 @@ pub use self::exit::{Exit, Outcome};
 pub use self::offset::OffsetArg;
 pub use self::offset_ranges::{OffsetRange, OffsetRanges};
 pub use self::output::{Column, Lines, Output, Report, Table};
+pub use self::partition_map::PartitionMap;
 pub use self::partitions::PartitionSet;
 pub use self::pattern::{NamePattern, SelectError, TopicSelection, select_groups};
 pub use self::progress::{PartitionProgress, Progress, Totals};

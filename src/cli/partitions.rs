@@ -60,7 +60,7 @@ fn range(text: &str) -> Option<RangeInclusive<i32>> {
 }
 
 /// Digits only: no sign.
-fn number(text: &str) -> Option<i32> {
+pub(super) fn number(text: &str) -> Option<i32> {
     let text = text.trim();
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits)

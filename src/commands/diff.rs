@@ -8,10 +8,10 @@ use tokio::runtime::Handle;
 
 use crate::blocking::blocking;
 use crate::cli::{
-    ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, Report, SnapshotArg, Table,
-    TopicArgs, TopicMapping, TopicRewrite, human, map_topics,
+    ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, PartitionMap, Report, SnapshotArg,
+    Table, TopicArgs, TopicMapping, TopicRewrite, human, map_topics,
 };
-use crate::restore::{self, Obstacle, Options, PartitionProof, RestorePlan, Target};
+use crate::restore::{self, Obstacle, Options, PartitionProof, RestorePlan, Shape, Target};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,6 +51,10 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN=REPLACEMENT")]
     pub map_regex: Vec<TopicRewrite>,
 
+    /// Partitions lie in other partitions of their target, as in `kbk restore --partition-map`
+    #[arg(long, value_name = "SOURCE:TARGET,...")]
+    pub partition_map: Option<PartitionMap>,
+
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
@@ -73,6 +77,10 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         kafka: args.kafka.settings()?,
         targets: map_topics(&chosen, &args.map, &args.map_regex)?,
         choice,
+        shape: args
+            .partition_map
+            .clone()
+            .map_or(Shape::Kept, Shape::Mapped),
         append: true,
         purge: false,
         verify: true,
@@ -119,8 +127,10 @@ fn refuse(plan: &RestorePlan) -> Result<(), CliError> {
             saved,
             found,
         } => Some(format!(
-            "{topic} has {found} partitions, the backup {saved}: they cannot be compared partition by partition"
+            "{topic} has {found} partitions, the backup {saved}: they cannot be compared partition by partition \
+             (where --repartition wrote them, `kbk restore --verify` does)"
         )),
+        missing @ Obstacle::NoTargetPartition { .. } => Some(missing.to_string()),
         _ => None,
     });
     partitions.map_or(Ok(()), |message| Err(CliError::new(message)))

@@ -16,13 +16,13 @@ use super::{acls, groups, refuse};
 use crate::acls::AclsPlan;
 use crate::blocking::blocking;
 use crate::cli::{
-    ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report,
-    SnapshotArg, Table, TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics,
+    ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, NamePattern, Outcome, PartitionMap,
+    Report, SnapshotArg, Table, TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics,
 };
 use crate::kafka::{ClientSettings, KafkaError};
 use crate::restore::{
-    self, Choice, Obstacle, Options, PartitionProof, RestoreError, RestorePlan, RestoreReport,
-    Target, TopicPlan,
+    self, Choice, Obstacle, Options, PartitionPlan, PartitionProof, RestoreError, RestorePlan,
+    RestoreReport, Shape, Target, TopicPlan,
 };
 
 const EXAMPLES: &str = "\
@@ -32,11 +32,17 @@ Examples:
   kbk restore -r /backup/kafka -b broker:9092 --map-regex 'prod-(.*)=restored-$1'
   kbk restore -r /backup/kafka -b broker:9092 --until 2026-11-22T10:00:00Z
   kbk restore -r /backup/kafka -b broker:9092 --partition 0,3,5-7 --until-offset-of 2h30m
+  kbk restore -r /backup/kafka -b broker:9092 --topic orders --partition-map 0:3,3:0
+  kbk restore -r /backup/kafka -b broker:9092 --topic orders --repartition 24 --verify
 
-Missing topics are created with the saved partition count and configuration. Partition, key, value,
-headers and timestamp of every record are kept; offsets are given anew by the cluster.
+Missing topics are created with the saved configuration and partition count, or with as many partitions
+as --partition-map needs or --repartition says. Key, value, headers and timestamp of every record are
+kept, and its partition if nothing else is said; offsets are given anew by the cluster.
 Give --groups and --acls again with --resume: what comes after the records is not remembered.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
+
+/// More than any cluster has of one topic.
+const MOST_PARTITIONS: i64 = 100_000;
 
 /// The words after `kbk restore`.
 #[derive(clap::Args, Clone, Debug)]
@@ -63,6 +69,20 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN=REPLACEMENT")]
     pub map_regex: Vec<TopicRewrite>,
 
+    /// Partitions go to other partitions of their target, in every topic that is chosen, as 0:3,3:0. Those that are not named
+    /// are restored too, and stay where they are; no two may go to one
+    #[arg(long, value_name = "SOURCE:TARGET,...")]
+    pub partition_map: Option<PartitionMap>,
+
+    /// Write every topic that is chosen to N partitions, each record to that of its key, as Java's default partitioner does.
+    /// Records without a key stay together: partition P goes to P modulo N. The order of each partition is kept, and so that of
+    /// each key. A target that is there must have N partitions
+    #[arg(
+        long, value_name = "N", conflicts_with = "partition_map",
+        value_parser = clap::value_parser!(i32).range(1..=MOST_PARTITIONS)
+    )]
+    pub repartition: Option<i32>,
+
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
@@ -74,7 +94,7 @@ pub struct Args {
     /// Bring back topics without their records: missing ones are created as they were saved, others get the saved values
     #[arg(long, conflicts_with_all = [
         "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "append", "verify", "no_transactions",
-        "resume",
+        "resume", "partition_map", "repartition",
     ])]
     pub only_config: bool,
 
@@ -114,8 +134,8 @@ pub struct Args {
 
     /// Go on with a restore that was stopped or killed; its ID only where several are unfinished
     #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = [
-        "topic", "exclude", "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "map", "map_regex", "map_regex",
-        "snapshot",
+        "topic", "exclude", "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "map", "map_regex",
+        "partition_map", "repartition", "snapshot",
         "dry_run", "append", "replication_factor",
     ])]
     pub resume: Option<Option<RestoreId>>,
@@ -141,6 +161,14 @@ pub struct Args {
 }
 
 impl Args {
+    fn shape(&self) -> Shape {
+        match (&self.partition_map, self.repartition) {
+            (_, Some(count)) => Shape::Repartitioned(count),
+            (Some(map), None) => Shape::Mapped(map.clone()),
+            (None, None) => Shape::Kept,
+        }
+    }
+
     fn rate(&self) -> RateLimit {
         RateLimit {
             bytes: self.rate_limit.map(ByteRate::bytes),
@@ -305,10 +333,15 @@ fn options(
     kafka: &ClientSettings,
 ) -> Result<Options, CliError> {
     let chosen = super::chosen(&args.topics, &choice, snapshot)?;
+    if args.repartition.is_some() && args.verify && args.no_offset_map {
+        let message = "--verify finds repartitioned records by the offset map, and --no-offset-map keeps none";
+        return Err(CliError::usage(message));
+    }
     Ok(Options {
         kafka: kafka.clone(),
         targets: map_topics(&chosen, &args.map, &args.map_regex)?,
         choice,
+        shape: args.shape(),
         append: args.append,
         purge: args.purge_target,
         verify: args.verify,
@@ -436,7 +469,7 @@ impl Report for RestorePlan {
                 table.row([
                     topic.source.clone(),
                     target(topic),
-                    partition.partition.to_string(),
+                    place(partition),
                     partition.base_offset.to_string(),
                     partition.end_offset.to_string(),
                     format!("{about}{}", human::count(partition.records)),
@@ -465,6 +498,15 @@ impl Report for RestorePlan {
                 purge_in_words(purged)
             )?;
         }
+        for topic in &self.topics {
+            if let Some(count) = topic.repartitioned() {
+                let (from, target) = (topic.source_partitions, &topic.target);
+                writeln!(
+                    out,
+                    "{target} would have {count} partitions where the backup has {from}: each record goes by its key"
+                )?;
+            }
+        }
         let choice = self.choice.to_string();
         writeln!(
             out,
@@ -481,9 +523,29 @@ impl Report for RestorePlan {
 }
 
 fn target(topic: &TopicPlan) -> String {
+    let TopicPlan {
+        target,
+        source_partitions,
+        ..
+    } = topic;
     match topic.action {
-        Target::Existing => topic.target.clone(),
-        Target::Create { .. } => format!("{} (new)", topic.target),
+        Target::Existing => target.clone(),
+        Target::Create { partitions, .. }
+            if usize::try_from(partitions) == Ok(*source_partitions) =>
+        {
+            format!("{target} (new)")
+        }
+        Target::Create { partitions, .. } => format!("{target} (new, {partitions} partitions)"),
+    }
+}
+
+/// The partition, and where it goes if that is elsewhere.
+fn place(plan: &PartitionPlan) -> String {
+    let partition = plan.partition;
+    match plan.target_partition {
+        Some(target) if target == partition => partition.to_string(),
+        Some(target) => format!("{partition} -> {target}"),
+        None => format!("{partition} by key"),
     }
 }
 

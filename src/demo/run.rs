@@ -218,6 +218,7 @@ impl Demo<'_> {
                 .map(|(topic, _)| ((*topic).to_owned(), target(topic)))
                 .collect(),
             choice: restore::Choice::of_times(times),
+            shape: restore::Shape::Kept,
             append: false,
             purge: false,
             verify: false,

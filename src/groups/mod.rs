@@ -9,10 +9,14 @@
 //! | file | job |
 //! |---|---|
 //! | `plan` | decides everything |
+//! | `merge` | what the offsets of many partitions become where their records met |
 //! | `change` | does it, and takes it back |
 
 mod change;
+mod merge;
 mod plan;
 
 pub use change::{ChangeError, RollbackPlan, apply, last_change, plan_rollback, rollback};
-pub use plan::{GroupPlan, GroupsPlan, GroupsPlanError, LeftOut, OffsetPlan, plan, translate};
+pub use plan::{
+    GroupPlan, GroupsPlan, GroupsPlanError, OffsetPlan, SourcePartition, plan, translate,
+};

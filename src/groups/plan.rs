@@ -1,13 +1,18 @@
 //! What a restore of groups will commit: decided without changing anything.
+//!
+//! Each partition of the backup that went to one of the cluster as a whole hands its committed offset on to that one. In a
+//! topic that was repartitioned ([`super::merge`]) the offsets of all its partitions decide together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::repo::{
     CommittedPosition, GroupState, GroupTopic, Id, Place, RepoError, Repository, RestoreId,
-    Snapshot,
+    RestoredTopic, Snapshot,
 };
 use kbk_tools::offset_map::{FinishedRestore, OffsetMapError, Translated};
 use serde::Serialize;
+
+use super::merge::{self, Committed};
 
 use crate::cli::{NamePattern, SelectError, select_groups};
 use crate::kafka::{Admin, ClientSettings, CommittedTopic, GroupDescription, KafkaError};
@@ -37,7 +42,9 @@ pub struct GroupPlan {
     /// What is committed for it.
     pub offsets: Vec<OffsetPlan>,
     /// What it had committed that no target takes.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<SourcePartition>,
+    /// Partitions of repartitioned topics for which it had committed nothing, though for others: they count as not read.
+    pub unread: Vec<SourcePartition>,
 }
 
 /// One committed offset.
@@ -53,16 +60,18 @@ pub struct OffsetPlan {
     pub target: Translated,
     /// What is kept beside it.
     pub metadata: String,
+    /// Records behind it that the group had read already.
+    pub read_again: u64,
     /// What the cluster's group has committed there now.
     pub before: Option<CommittedPosition>,
 }
 
-/// A committed offset of a partition that the restore did not take.
+/// A partition of the backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LeftOut {
-    /// The topic in the backup.
+pub struct SourcePartition {
+    /// The topic.
     pub topic: String,
-    /// The partition in the backup.
+    /// The partition.
     pub partition: i32,
 }
 
@@ -117,37 +126,39 @@ pub async fn translate(
     let is_chosen = |group: &&GroupState| chosen.contains(group.group.as_str());
     let groups: Vec<&GroupState> = found.groups.iter().filter(is_chosen).collect();
     let targets = targets(repository, restore, &groups).await?;
+    let mut plans: Vec<_> = groups
+        .iter()
+        .map(|group| GroupPlan::new(group, restore, &targets))
+        .collect();
+    merge::count_read_again(repository, restore, &groups, &mut plans).await?;
     Ok(GroupsPlan {
         restore: restore.restore.restore.clone(),
         snapshot: snapshot.sequence,
         cluster_id: None,
-        groups: groups
-            .into_iter()
-            .map(|group| GroupPlan::new(group, restore, &targets))
-            .collect(),
+        groups: plans,
     })
 }
 
-/// Where each offset of each partition went that one of the groups has committed. Pages are read once for all groups.
-type Targets<'a> = BTreeMap<&'a Place, BTreeMap<i64, Translated>>;
+/// Where each offset of each partition went that one of the groups stands at. Pages are read once for all groups.
+type Targets = BTreeMap<Place, BTreeMap<i64, Vec<Translated>>>;
 
-async fn targets<'a>(
+async fn targets(
     repository: &Repository,
-    restore: &'a FinishedRestore,
+    restore: &FinishedRestore,
     groups: &[&GroupState],
-) -> Result<Targets<'a>, RepoError> {
-    let mut wanted: BTreeMap<&Place, BTreeSet<i64>> = BTreeMap::new();
+) -> Result<Targets, RepoError> {
+    let mut wanted: BTreeMap<Place, BTreeSet<i64>> = BTreeMap::new();
     for topic in groups.iter().flat_map(|group| &group.topics) {
-        for committed in &topic.partitions {
-            if let Some(place) = restored_place(restore, topic, committed.partition) {
-                wanted.entry(place).or_default().insert(committed.offset);
-            }
+        let stands = restored_topic(restore, topic).map(|restored| Committed::all(topic, restored));
+        for committed in stands.into_iter().flatten() {
+            let offsets = wanted.entry(committed.place).or_default();
+            offsets.insert(committed.offset);
         }
     }
     let mut targets = Targets::new();
     for (place, offsets) in wanted {
         let offsets: Vec<i64> = offsets.into_iter().collect();
-        let translated = restore.translate(repository, place, &offsets).await?;
+        let translated = restore.translate(repository, &place, &offsets).await?;
         let translated = translated.unwrap_or_default();
         targets.insert(place, offsets.into_iter().zip(translated).collect());
     }
@@ -155,47 +166,65 @@ async fn targets<'a>(
 }
 
 impl GroupPlan {
-    fn new(group: &GroupState, restore: &FinishedRestore, targets: &Targets<'_>) -> GroupPlan {
-        let (mut offsets, mut left_out) = (Vec::new(), Vec::new());
-        for topic in &group.topics {
-            for committed in &topic.partitions {
-                let target = restored_place(restore, topic, committed.partition)
-                    .and_then(|place| targets.get(place)?.get(&committed.offset));
-                match target {
-                    Some(target) => offsets.push(OffsetPlan {
-                        source_topic: topic.topic.to_string(),
-                        source_partition: committed.partition,
-                        source_offset: committed.offset,
-                        target: target.clone(),
-                        metadata: committed.metadata.clone(),
-                        before: None,
-                    }),
-                    None => left_out.push(LeftOut {
-                        topic: topic.topic.to_string(),
-                        partition: committed.partition,
-                    }),
-                }
-            }
-        }
-        GroupPlan {
+    fn new(group: &GroupState, restore: &FinishedRestore, targets: &Targets) -> GroupPlan {
+        let mut plan = GroupPlan {
             group: group.group.clone(),
             members: 0,
             exists: false,
-            offsets,
-            left_out,
+            offsets: Vec::new(),
+            left_out: Vec::new(),
+            unread: Vec::new(),
+        };
+        for topic in &group.topics {
+            plan.add(topic, restored_topic(restore, topic), targets);
         }
+        plan
+    }
+
+    fn add(&mut self, topic: &GroupTopic, restored: Option<&RestoredTopic>, targets: &Targets) {
+        let source = |partition| SourcePartition {
+            topic: topic.topic.to_string(),
+            partition,
+        };
+        let taken: Vec<i32> = restored
+            .into_iter()
+            .flat_map(|restored| &restored.partitions)
+            .map(|restored| restored.partition)
+            .collect();
+        let committed = topic.partitions.iter().map(|committed| committed.partition);
+        let left_out = committed.filter(|partition| !taken.contains(partition));
+        self.left_out.extend(left_out.map(source));
+        let Some(restored) = restored else {
+            return;
+        };
+        let stands = Committed::all(topic, restored);
+        let unread = stands
+            .iter()
+            .filter(|committed| committed.metadata.is_none());
+        let unread = unread.map(|committed| source(committed.place.partition));
+        self.unread.extend(unread);
+        let mut found: Vec<(Committed, &[Translated])> = Vec::with_capacity(stands.len());
+        for committed in stands {
+            let at = targets.get(&committed.place);
+            if let Some(translated) = at.and_then(|at| at.get(&committed.offset)) {
+                found.push((committed, translated));
+            }
+        }
+        self.offsets.extend(match restored.repartitioned() {
+            Some(_) => merge::merged(&found),
+            None => found.iter().filter_map(merge::handed_on).collect(),
+        });
     }
 }
 
-/// A topic of the same name and another id is another topic, unless one of the ids is not known.
-fn restored_place<'a>(
+/// What became of a topic. One of the same name and another id is another one, unless one of the ids is not known.
+pub(super) fn restored_topic<'a>(
     restore: &'a FinishedRestore,
     topic: &GroupTopic,
-    partition: i32,
-) -> Option<&'a Place> {
-    let place = restore.place(&topic.topic, partition)?;
-    let unknown = topic.topic_id == Id::ZERO || place.topic_id == Id::ZERO;
-    (unknown || place.topic_id == topic.topic_id).then_some(place)
+) -> Option<&'a RestoredTopic> {
+    let restored = restore.topic(&topic.topic)?;
+    let unknown = topic.topic_id == Id::ZERO || restored.topic_id == Id::ZERO;
+    (unknown || restored.topic_id == topic.topic_id).then_some(restored)
 }
 
 /// The same, with what the cluster says of these groups now. Blocks; must not be called from asynchronous code.
@@ -262,5 +291,12 @@ impl GroupsPlan {
     pub fn topics_left_out(&self) -> BTreeSet<&str> {
         let left_out = self.groups.iter().flat_map(|group| &group.left_out);
         left_out.map(|left_out| left_out.topic.as_str()).collect()
+    }
+
+    /// Records that groups had read and will read once more.
+    #[must_use]
+    pub fn read_again(&self) -> u64 {
+        let offsets = self.groups.iter().flat_map(|group| &group.offsets);
+        offsets.map(|offset| offset.read_again).sum()
     }
 }

@@ -512,16 +512,17 @@ fn a_coordinator_that_never_answers_costs_its_producer_and_no_more() {
             metadata: "kept".to_owned(),
         },
     };
+    let positions = Positions::from([("progress".to_owned(), vec![position])]);
     let mut lost = open();
     cluster.answer_after(Duration::from_secs(600));
-    let error = lost.commit("progress", std::slice::from_ref(&position));
+    let error = lost.commit(&positions);
     assert!(matches!(error, Err(TransactionError::Lost(_))), "{error:?}");
     lost.abort().unwrap();
     // The call still runs in it.
     drop(lost);
     cluster.answer_after(Duration::ZERO);
     let mut next = open();
-    next.commit("progress", &[position]).unwrap();
+    next.commit(&positions).unwrap();
 }
 
 fn run(source_offset: i64, target_offset: i64, records: u64) -> Delivered {

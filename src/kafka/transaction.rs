@@ -13,6 +13,7 @@
     reason = "transactions are in librdkafka's C interface, and their errors say more there"
 )]
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::ptr::NonNull;
 use std::sync::{Arc, mpsc};
@@ -45,6 +46,9 @@ pub struct Commit {
     /// What is committed for it.
     pub committed: Committed,
 }
+
+/// Positions to commit together, by the group that they are committed for.
+pub type Positions = BTreeMap<String, Vec<Commit>>;
 
 /// What a group has committed for a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,9 +106,11 @@ impl Producer {
         })
     }
 
-    /// Commits the records and, as the group's, the positions.
-    pub fn commit(&mut self, group: &str, positions: &[Commit]) -> Result<(), TransactionError> {
-        self.send_positions(group, positions)?;
+    /// Commits the records and, as their groups', the positions.
+    pub fn commit(&mut self, positions: &Positions) -> Result<(), TransactionError> {
+        for (group, positions) in positions {
+            self.send_positions(group, positions)?;
+        }
         self.repeatedly("commit a transaction", |client| {
             // SAFETY: the client is live. It serves delivery reports itself; all have been.
             Some(unsafe { sys::rd_kafka_commit_transaction(client, FOR_AS_LONG_AS_IT_TAKES) })
@@ -112,14 +118,17 @@ impl Producer {
     }
 
     /// Whether such positions could be committed: a transaction that is aborted.
-    pub fn try_commit(&mut self, group: &str, positions: &[Commit]) -> Result<(), KafkaError> {
-        let sent = self
-            .begin()
-            .and_then(|()| self.send_positions(group, positions));
+    pub fn try_commit(&mut self, positions: &Positions) -> Result<(), KafkaError> {
+        let sent = self.begin().map_err(KafkaError::from).and_then(|()| {
+            positions.iter().try_for_each(|(group, positions)| {
+                self.send_positions(group, positions).map_err(|error| {
+                    KafkaError::from(error)
+                        .needing(&format!("READ on GROUP {group} and on the topics"))
+                })
+            })
+        });
         let aborted = self.abort();
-        sent.map_err(|error| {
-            KafkaError::from(error).needing(&format!("READ on GROUP {group} and on the topics"))
-        })?;
+        sent?;
         aborted
     }
 

@@ -15,25 +15,29 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    CreatedTopic, ParentRef, Place, RepoError, Repository, Restore, RestoreDone, RestoreId,
-    RestoredPartition, RestoredTopic, TopicName, TopicNameError,
+    CreatedTopic, DonePartition, ParentRef, Place, RepoError, Repository, Restore, RestoreDone,
+    RestoreId, RestoredPartition, RestoredTopic, TargetPartition, TopicName, TopicNameError,
 };
 use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::map::OffsetMap;
-use super::plan::{PartitionPlan, RestorePlan, Target as TargetTopic, TopicPlan};
+use super::plan::{
+    PartitionPlan, RestorePlan, Target as TargetTopic, TargetPartitionPlan, TopicPlan,
+};
 use super::preflight::Obstacle;
 use super::producers::{self, Producers};
 use super::proof::{self, PartitionProof, ProofError};
 use super::rate::Throttle;
 use super::rights;
+use super::scattered::{self, Surroundings};
 use super::untouched;
 use super::work::Work;
 use super::writer::{self, Shared, Writer};
 use crate::cli::{Cancel, Progress};
 use crate::kafka::{
-    Admin, ClientSettings, Commit, Committed, KafkaError, PartitionOffsets, Producer, committed,
+    Admin, ClientSettings, Commit, Committed, KafkaError, PartitionOffsets, Positions, Producer,
+    committed,
 };
 
 /// What a restore did.
@@ -53,7 +57,7 @@ pub struct RestoreReport {
     pub topics_created: usize,
     /// Topics that were written to.
     pub topics: usize,
-    /// Their partitions.
+    /// Their partitions that were written to.
     pub partitions: usize,
     /// About how many records of the targets were deleted first, by this run.
     pub purged_records: u64,
@@ -86,13 +90,15 @@ pub enum RestoreError {
     Lacking(Vec<Obstacle>),
     /// The group that keeps the progress is gone, and records are there.
     #[error(
-        "group {group} has committed nothing for {topic}/{partition}, which holds records from offset {offset} on: either the \
-         group has expired (`offsets.retention.minutes` of the brokers), or somebody else writes there; what is missing cannot \
+        "group {group} has committed nothing for {source_place}, and {topic}/{partition} holds records from offset {offset} on: either \
+         the group has expired (`offsets.retention.minutes` of the brokers), or somebody else writes there; what is missing cannot \
          be told, so delete the targets, and restore again from the start"
     )]
     ProgressLost {
         /// The group.
         group: String,
+        /// The partition of the backup.
+        source_place: String,
         /// The target topic.
         topic: String,
         /// The target partition.
@@ -102,13 +108,13 @@ pub enum RestoreError {
     },
     /// The group that keeps the progress says something else than a restore writes there.
     #[error(
-        "group {group} has committed {committed:?} for {partition}, which no page of the offset map explains: somebody else \
-         uses the group; restore again from the start under other names"
+        "{committed:?} is committed as the progress of restore {restore} with {partition}, which no page of its offset map \
+         explains: somebody else uses its group; restore again from the start under other names"
     )]
     Progress {
-        /// The group.
-        group: String,
-        /// The partition in the cluster.
+        /// The restore.
+        restore: RestoreId,
+        /// The partition of the backup.
         partition: String,
         /// What is committed.
         committed: Committed,
@@ -139,7 +145,6 @@ pub fn apply(
     let (producers, topics_created) = prepare(&plan, &opener, &admin, repository, runtime)?;
     let keep_map = plan.offset_map;
     let afterwards = afterwards(&plan.topics);
-    let claims = plan.verify.then(|| proof::claims(&plan.topics));
     let topics = plan.topics.len();
     let resumed = plan.begun.is_some();
     let retention_off = plan
@@ -159,22 +164,29 @@ pub fn apply(
         cancel,
         runtime,
     };
-    start(&shared, plan, kafka, progress)?;
+    start(&shared, &plan, kafka, progress)?;
     write_all(&shared, producers)?;
     if restore.producers > 0 {
         wait_until_stable(&admin, &work)?;
     }
+    let partitions = work.targets.len();
     let records = work.records();
-    let proof = match claims {
-        Some(claims) if !cancel.is_set() => {
-            tracing::info!("reading the records back");
-            prove(claims, kafka, cancel, runtime)?
-        }
-        _ => None,
+    let done = work.into_done();
+    let proof = if plan.verify && !cancel.is_set() {
+        tracing::info!("reading the records back");
+        let surroundings = Surroundings {
+            restore: &restore.restore,
+            repository,
+            kafka,
+            cancel,
+            runtime,
+        };
+        prove(&plan.topics, &done, &surroundings)?
+    } else {
+        None
     };
     let interrupted = cancel.is_set();
     let differs = |proof: &Vec<PartitionProof>| !proof.iter().all(PartitionProof::is_equal);
-    let partitions = work.targets.len();
     if !interrupted && !proof.as_ref().is_some_and(differs) {
         for topic in &afterwards {
             admin.alter_topic_config(&topic.target, &topic.config_afterwards)?;
@@ -184,11 +196,11 @@ pub fn apply(
                 restore: restore.restore.clone(),
                 finished_at: Timestamp::now(),
                 records,
-                partitions: work.into_done(),
+                partitions: done,
             };
             runtime.block_on(finish(repository, &done, resumed))?;
         }
-        remove_group(&admin, &restore);
+        remove_groups(&admin, &restore);
     }
     Ok(RestoreReport {
         snapshot: restore.snapshot.sequence,
@@ -228,8 +240,7 @@ fn prepare(
     if plan.transactions
         && let [producer, ..] = producers.as_mut_slice()
     {
-        let group = opener.restore.group();
-        producer.try_commit(&group, &first_positions(&plan.topics))?;
+        producer.try_commit(&first_positions(opener.restore))?;
     }
     purge(admin, &plan.topics)?;
     Ok((producers, created))
@@ -297,7 +308,10 @@ fn restored_topic(topic: &TopicPlan) -> Result<RestoredTopic, TopicNameError> {
         base_offset: plan.base_offset,
         end_offset: plan.end_offset,
         target_partition: plan.target_partition,
-        target_offset: plan.target_offset,
+    };
+    let target = |plan: &TargetPartitionPlan| TargetPartition {
+        partition: plan.partition,
+        offset: plan.offset,
     };
     Ok(RestoredTopic {
         topic: TopicName::try_from(topic.source.clone())?,
@@ -305,20 +319,18 @@ fn restored_topic(topic: &TopicPlan) -> Result<RestoredTopic, TopicNameError> {
         target: TopicName::try_from(topic.target.clone())?,
         purge: topic.purge,
         create,
+        targets: topic.targets.iter().map(target).collect(),
         partitions: topic.partitions.iter().map(partition).collect(),
     })
 }
 
 /// Deletes what the targets held when the restore was planned.
 fn purge(admin: &Admin, topics: &[TopicPlan]) -> Result<(), KafkaError> {
-    let purged = plan_partitions(topics).filter(|(topic, _)| topic.purge);
-    let before: Vec<_> = purged
-        .map(|(topic, partition)| {
-            let target = topic.target.clone();
-            (target, partition.target_partition, partition.target_offset)
-        })
-        .filter(|(_, _, offset)| *offset > 0)
-        .collect();
+    let mut before = Vec::new();
+    for topic in topics.iter().filter(|topic| topic.purge) {
+        let held = topic.targets.iter().filter(|target| target.offset > 0);
+        before.extend(held.map(|target| (topic.target.clone(), target.partition, target.offset)));
+    }
     admin.delete_records(&before)
 }
 
@@ -356,20 +368,28 @@ fn check_rights(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
     }
 }
 
-/// One for each topic, to see whether positions may be committed at all.
-fn first_positions(topics: &[TopicPlan]) -> Vec<Commit> {
-    let position = |topic: &TopicPlan| {
-        let partition = topic.partitions.first()?;
-        Some(Commit {
-            topic: topic.target.clone(),
-            partition: partition.target_partition,
-            committed: Committed {
-                offset: 0,
-                metadata: String::new(),
-            },
-        })
-    };
-    topics.iter().filter_map(position).collect()
+/// One for each topic and each group, to see whether positions may be committed at all.
+fn first_positions(restore: &Restore) -> Positions {
+    let mut positions = Positions::new();
+    for topic in &restore.topics {
+        let mut before = None;
+        for index in 0..topic.partitions.len() {
+            let at = restore.progress(topic, index);
+            if before.as_ref() == Some(&at.group) {
+                continue;
+            }
+            before = Some(at.group.clone());
+            positions.entry(at.group).or_default().push(Commit {
+                topic: at.topic.to_string(),
+                partition: at.partition,
+                committed: Committed {
+                    offset: 0,
+                    metadata: String::new(),
+                },
+            });
+        }
+    }
+    positions
 }
 
 fn afterwards(topics: &[TopicPlan]) -> Vec<TopicPlan> {
@@ -381,32 +401,25 @@ fn afterwards(topics: &[TopicPlan]) -> Vec<TopicPlan> {
 /// Lets every partition begin, or go on where the cluster says that it was left.
 fn start(
     shared: &Shared<'_>,
-    plan: RestorePlan,
+    plan: &RestorePlan,
     kafka: &ClientSettings,
     progress: &Progress,
 ) -> Result<(), RestoreError> {
     let Shared { work, restore, .. } = *shared;
-    let positions = match plan.begun {
-        None => vec![None; work.targets.len()],
-        Some(_) => {
-            let partitions: Vec<_> = work
-                .targets
-                .iter()
-                .map(|target| (target.topic.clone(), target.partition))
-                .collect();
-            let positions = committed(kafka, &restore.group(), &partitions)?;
-            let unknown = plan_partitions(&plan.topics)
-                .zip(&positions)
-                .filter(|(_, position)| position.is_none())
-                .map(|((topic, partition), _)| (topic.target.as_str(), partition));
-            untouched::check(&restore.group(), unknown, kafka, shared.cancel)?;
-            positions
-        }
-    };
     let places: Vec<Place> = plan_partitions(&plan.topics)
         .map(|(_, partition)| partition.read.place().clone())
         .collect();
-    work.start(plan.topics, restore, progress, |number, empty| {
+    let positions = match plan.begun {
+        None => vec![None; places.len()],
+        Some(_) => {
+            let positions = positions(restore, kafka)?;
+            let is_unknown = positions.iter().map(Option::is_none);
+            let unknown: Vec<bool> = is_unknown.collect();
+            untouched::check(shared, &plan.topics, &unknown, kafka)?;
+            positions
+        }
+    };
+    work.start(&plan.topics, restore, progress, |number, empty| {
         let Some(committed) = &positions[number] else {
             return Ok((0, empty));
         };
@@ -414,12 +427,36 @@ fn start(
         match map {
             Some(map) => Ok((committed.offset, map)),
             None => Err(RestoreError::Progress {
-                group: restore.group(),
+                restore: restore.restore.clone(),
                 partition: places[number].to_string(),
                 committed: committed.clone(),
             }),
         }
     })
+}
+
+/// How far each partition of a restore has come, as the cluster says, in the order of begun.json.
+fn positions(
+    restore: &Restore,
+    kafka: &ClientSettings,
+) -> Result<Vec<Option<Committed>>, KafkaError> {
+    let progress = restore.topics.iter().flat_map(|topic| {
+        (0..topic.partitions.len()).map(move |index| restore.progress(topic, index))
+    });
+    let progress: Vec<_> = progress.collect();
+    let mut positions = vec![None; progress.len()];
+    for group in restore.groups() {
+        let of_group = progress.iter().enumerate();
+        let (numbers, partitions): (Vec<_>, Vec<_>) = of_group
+            .filter(|(_, at)| at.group == group)
+            .map(|(number, at)| (number, (at.topic.to_string(), at.partition)))
+            .unzip();
+        let found = committed(kafka, &group, &partitions)?;
+        for (number, found) in numbers.into_iter().zip(found) {
+            positions[number] = found;
+        }
+    }
+    Ok(positions)
 }
 
 fn plan_partitions(topics: &[TopicPlan]) -> impl Iterator<Item = (&TopicPlan, &PartitionPlan)> {
@@ -477,7 +514,7 @@ fn write_all(shared: &Shared<'_>, producers: Vec<Producer>) -> Result<(), Restor
 }
 
 /// A commit is answered before its markers are in the partitions, and until then its records are not to be read. Gives up
-/// after a while: somebody else's transaction may be open there.
+/// after a while: somebody else's transaction may be open there. All is committed, so brokers may be away so long, too.
 fn wait_until_stable(admin: &Admin, work: &Work) -> Result<(), KafkaError> {
     const PATIENCE: Duration = Duration::from_secs(30);
     const PAUSE: Duration = Duration::from_millis(50);
@@ -487,24 +524,42 @@ fn wait_until_stable(admin: &Admin, work: &Work) -> Result<(), KafkaError> {
         .collect();
     let started = Instant::now();
     loop {
-        let offsets = admin.offsets(&partitions)?;
+        let offsets = admin.offsets(&partitions);
         let stable =
             |offsets: &PartitionOffsets| offsets.last_stable_offset >= offsets.high_watermark;
-        if offsets.iter().all(stable) || started.elapsed() >= PATIENCE {
-            return Ok(());
+        match offsets {
+            Ok(offsets) if offsets.iter().all(stable) => return Ok(()),
+            Err(error) if error.is_denied() => return Err(error),
+            offsets if started.elapsed() >= PATIENCE => return offsets.map(drop),
+            Ok(_) | Err(_) => thread::sleep(PAUSE),
         }
-        thread::sleep(PAUSE);
     }
 }
 
 /// `None` if a signal came before everything was compared.
 fn prove(
-    claims: Vec<proof::Claim>,
-    kafka: &ClientSettings,
-    cancel: &Cancel,
-    runtime: &Handle,
+    topics: &[TopicPlan],
+    done: &[DonePartition],
+    surroundings: &Surroundings<'_>,
 ) -> Result<Option<Vec<PartitionProof>>, RestoreError> {
-    match proof::prove(claims, kafka, cancel, runtime) {
+    let Surroundings {
+        kafka,
+        cancel,
+        runtime,
+        ..
+    } = *surroundings;
+    let pages = done.iter().map(|done| (done.place(), done.page)).collect();
+    let whole = proof::prove(proof::claims(topics), kafka, cancel, runtime);
+    let mut scattered = topics
+        .iter()
+        .filter(|topic| topic.repartitioned().is_some());
+    let all = whole.and_then(|whole| {
+        scattered.try_fold(whole, |mut all, topic| {
+            all.extend(scattered::prove(topic, &pages, surroundings)?);
+            Ok(all)
+        })
+    });
+    match all {
         Ok(proof) => Ok(Some(proof)),
         Err(ProofError::Cancelled) => Ok(None),
         Err(ProofError::Kafka(error)) => Err(error.into()),
@@ -512,15 +567,20 @@ fn prove(
     }
 }
 
-/// It has done its work; where it stays, it does no harm.
-fn remove_group(admin: &Admin, restore: &Restore) {
-    const TRIES: u32 = 5;
-    if restore.producers == 0 {
-        return;
+/// They have done their work; where they stay, they do no harm.
+fn remove_groups(admin: &Admin, restore: &Restore) {
+    if restore.producers > 0 {
+        restore
+            .groups()
+            .iter()
+            .for_each(|group| remove_group(admin, group));
     }
-    let group = restore.group();
+}
+
+fn remove_group(admin: &Admin, group: &str) {
+    const TRIES: u32 = 5;
     for attempt in 1..=TRIES {
-        match admin.delete_groups(&[&group]) {
+        match admin.delete_groups(&[group]) {
             Ok(()) => return,
             Err(error) if attempt == TRIES => {
                 tracing::info!("group {group} stays in the cluster and is not needed: {error}");

@@ -2,14 +2,11 @@
 
 use kbk_format::repo::{Digest, FULL_MAP_PAGE, MapPage, MapRun, Place, RestoreId};
 
-use crate::kafka::Delivered;
-
 /// What is mapped of a partition: its last page, which leads to those before.
 #[derive(Clone, Debug)]
 pub(super) struct OffsetMap {
     restore: RestoreId,
     place: Place,
-    target_partition: i32,
     last: Option<(Digest, MapPage)>,
 }
 
@@ -25,11 +22,10 @@ pub(super) struct Extended {
 
 impl OffsetMap {
     /// Of a partition of which nothing is restored yet.
-    pub(super) fn empty(restore: RestoreId, place: Place, target_partition: i32) -> OffsetMap {
+    pub(super) fn empty(restore: RestoreId, place: Place) -> OffsetMap {
         OffsetMap {
             restore,
             place,
-            target_partition,
             last: None,
         }
     }
@@ -52,18 +48,12 @@ impl OffsetMap {
         self.last.as_ref().map_or(0, |(_, page)| page.records)
     }
 
-    /// Adds where records went that came from offsets up to `end_offset`. `base_offset` is where the partition's restore
-    /// began. Fails if a report cannot be.
-    pub(super) fn extend(
-        &self,
-        base_offset: i64,
-        end_offset: i64,
-        delivered: &[Delivered],
-    ) -> Extended {
+    /// Adds where records went that came from offsets up to `end_offset`, in their order. `base_offset` is where the partition's
+    /// restore began.
+    pub(super) fn extend(&self, base_offset: i64, end_offset: i64, runs: &[MapRun]) -> Extended {
         let (mut page, replaced) = self.open_page(base_offset);
         let mut pages = Vec::new();
-        for delivered in delivered {
-            let run = self.run(delivered);
+        for &run in runs {
             let joined = page.runs.last_mut().is_some_and(|last| join(last, &run));
             if !joined {
                 if page.runs.len() == FULL_MAP_PAGE {
@@ -122,21 +112,8 @@ impl OffsetMap {
         }
     }
 
-    fn run(&self, delivered: &Delivered) -> MapRun {
-        MapRun {
-            source_offset: delivered.source_offset,
-            target_partition: self.target_partition,
-            target_offset: delivered.target_offset,
-            records: delivered.records,
-        }
-    }
-
     fn clone_empty(&self) -> OffsetMap {
-        OffsetMap::empty(
-            self.restore.clone(),
-            self.place.clone(),
-            self.target_partition,
-        )
+        OffsetMap::empty(self.restore.clone(), self.place.clone())
     }
 }
 
@@ -164,12 +141,13 @@ mod tests {
             topic_id: Id::ZERO,
             partition: 3,
         };
-        OffsetMap::empty("r".parse().unwrap(), place, 3)
+        OffsetMap::empty("r".parse().unwrap(), place)
     }
 
-    fn delivered(source_offset: i64, target_offset: i64, records: u64) -> Delivered {
-        Delivered {
+    fn run(source_offset: i64, target_offset: i64, records: u64) -> MapRun {
+        MapRun {
             source_offset,
+            target_partition: 3,
             target_offset,
             records,
         }
@@ -185,7 +163,7 @@ mod tests {
         let mut map = empty();
         let mut replaced = Vec::new();
         for at in (100..1_000).step_by(100) {
-            let extended = map.extend(100, at + 100, &[delivered(at, at - 100, 100)]);
+            let extended = map.extend(100, at + 100, &[run(at, at - 100, 100)]);
             assert_eq!(extended.pages.len(), 1);
             replaced.push(extended.replaced);
             let before = std::mem::replace(&mut map, extended.map);
@@ -206,22 +184,33 @@ mod tests {
 
     #[test]
     fn a_page_that_stays_the_same_is_not_replaced() {
-        let first = empty().extend(0, 10, &[delivered(0, 0, 10)]);
+        let first = empty().extend(0, 10, &[run(0, 0, 10)]);
         let again = first.map.extend(0, 10, &[]);
         assert_eq!(again.map.page(), first.map.page());
         assert_eq!(again.replaced, None);
     }
 
     #[test]
+    fn what_goes_to_another_partition_begins_a_new_run() {
+        let elsewhere = MapRun {
+            target_partition: 4,
+            ..run(10, 10, 10)
+        };
+        let extended = empty().extend(0, 30, &[run(0, 0, 10), elsewhere, run(20, 10, 10)]);
+        let runs = [(0, 0, 10), (10, 10, 10), (20, 10, 10)];
+        assert_eq!(self::runs(&extended.pages[0]), runs);
+    }
+
+    #[test]
     fn the_marker_behind_a_transaction_begins_a_new_run() {
-        let first = empty().extend(0, 10, &[delivered(0, 0, 10)]);
-        let second = first.map.extend(0, 20, &[delivered(10, 11, 10)]);
+        let first = empty().extend(0, 10, &[run(0, 0, 10)]);
+        let second = first.map.extend(0, 20, &[run(10, 11, 10)]);
         assert_eq!(runs(&second.pages[0]), [(0, 0, 10), (10, 11, 10)]);
     }
 
     #[test]
     fn full_pages_stay_and_name_one_another() {
-        let gaps: Vec<Delivered> = (0..10_000).map(|n| delivered(n * 10, n * 9, 9)).collect();
+        let gaps: Vec<MapRun> = (0..10_000).map(|n| run(n * 10, n * 9, 9)).collect();
         let extended = empty().extend(0, 100_000, &gaps);
         let [first, second, third] = extended.pages.as_slice() else {
             panic!("{} pages", extended.pages.len());
@@ -238,9 +227,7 @@ mod tests {
         assert_eq!(third.records, 90_000);
         assert_eq!(first.records, 9 * FULL_MAP_PAGE as u64);
 
-        let more = extended
-            .map
-            .extend(0, 100_010, &[delivered(100_000, 90_000, 9)]);
+        let more = extended.map.extend(0, 100_010, &[run(100_000, 90_000, 9)]);
         assert_eq!(more.replaced, Some(third.sha256()));
         assert_eq!(more.pages[0].previous, Some(second.sha256()));
     }

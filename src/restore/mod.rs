@@ -12,6 +12,7 @@
 //! | file | job |
 //! |---|---|
 //! | `choice` | which partitions, offsets and times are meant |
+//! | `shape` | which partition of the target each goes to |
 //! | `plan` | decides everything |
 //! | `preflight` | what would go wrong, all of it at once, before anything is written |
 //! | `rights` | whether this principal may do it |
@@ -21,17 +22,20 @@
 //! | `untouched` | that nothing is where nothing was committed |
 //! | `apply` | does it |
 //! | `rate` | how fast it may write |
+//! | `partitioner` | which partition a record goes to by its key |
 //! | `work` | the partitions, from waiting to done |
 //! | `producers` | opens what they write with |
 //! | `writer` | writes them, a transaction at a time |
 //! | `map` | where each record went |
 //! | `proof` | reads the targets back and compares |
+//! | `scattered` | the same where a topic was repartitioned, by the offset map |
 
 mod apply;
 mod choice;
 mod config;
 mod map;
 mod only_config;
+mod partitioner;
 mod plan;
 mod preflight;
 mod producers;
@@ -39,6 +43,8 @@ mod proof;
 mod rate;
 mod resume;
 mod rights;
+mod scattered;
+mod shape;
 mod untouched;
 mod work;
 mod writer;
@@ -49,8 +55,11 @@ pub use only_config::{
     ConfigAction, ConfigChange, ConfigPlan, ConfigReport, TopicConfigPlan, apply_config,
     plan_config,
 };
-pub use plan::{Options, PartitionPlan, PlanError, RestorePlan, Target, TopicPlan, plan};
+pub use plan::{
+    Options, PartitionPlan, PlanError, RestorePlan, Target, TargetPartitionPlan, TopicPlan, plan,
+};
 pub use preflight::Obstacle;
 pub use proof::{Difference, PartitionProof, ProofError, compare_live};
 pub(crate) use rate::in_words as rate_in_words;
 pub use resume::{ResumeError, plan_rest, unfinished};
+pub use shape::{Shape, ShapeError};

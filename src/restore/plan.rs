@@ -15,6 +15,7 @@ use super::choice::{Choice, ChoiceError};
 use super::config;
 use super::preflight::{self, Obstacle};
 use super::rights;
+use super::shape::{Shape, ShapeError};
 use crate::blocking::blocking;
 use crate::kafka::{
     Admin, ClientSettings, ConfigEntry, KafkaError, PartitionOffsets, TopicDescription,
@@ -32,6 +33,8 @@ pub struct Options {
     pub targets: BTreeMap<String, String>,
     /// What of these topics is meant.
     pub choice: Choice,
+    /// How it lies in the targets.
+    pub shape: Shape,
     /// Write into topics that hold records already.
     pub append: bool,
     /// Delete what targets hold before.
@@ -98,8 +101,8 @@ impl RestorePlan {
     /// The topics that hold records which are deleted first, and about how many of each.
     pub fn purged(&self) -> impl Iterator<Item = (&TopicPlan, u64)> {
         let records = |topic: &TopicPlan| -> u64 {
-            let partitions = topic.partitions.iter();
-            partitions.map(|partition| partition.purged_records).sum()
+            let targets = topic.targets.iter();
+            targets.map(|target| target.purged_records).sum()
         };
         let topics = self.topics.iter();
         topics
@@ -129,8 +132,31 @@ pub struct TopicPlan {
     pub retention_stays_off: bool,
     /// The largest record that the target takes, where that is set or told.
     pub max_message_bytes: Option<u64>,
+    /// The partitions of the target that are written to.
+    pub targets: Vec<TargetPartitionPlan>,
     /// Partition by partition.
     pub partitions: Vec<PartitionPlan>,
+}
+
+impl TopicPlan {
+    /// Over how many partitions records are spread by their keys; `None` where each partition has one of its own.
+    #[must_use]
+    pub fn repartitioned(&self) -> Option<i32> {
+        let by_key = |partition: &PartitionPlan| partition.target_partition.is_none();
+        let count = || i32::try_from(self.targets.len()).unwrap_or(i32::MAX);
+        self.partitions.iter().any(by_key).then(count)
+    }
+}
+
+/// A partition of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TargetPartitionPlan {
+    /// Its number.
+    pub partition: i32,
+    /// Where it ends before.
+    pub offset: i64,
+    /// About how many records are deleted in front of that first.
+    pub purged_records: u64,
 }
 
 /// How a target topic comes to be.
@@ -155,12 +181,8 @@ pub enum Target {
 pub struct PartitionPlan {
     /// Its number in the backup.
     pub partition: i32,
-    /// Its number in the cluster.
-    pub target_partition: i32,
-    /// Where the target ends before.
-    pub target_offset: i64,
-    /// About how many records are deleted in front of that first.
-    pub purged_records: u64,
+    /// Its number in the cluster; null where the topic is repartitioned.
+    pub target_partition: Option<i32>,
     /// First offset that is meant, in the backup.
     pub base_offset: i64,
     /// Behind the last offset that is meant.
@@ -208,6 +230,9 @@ pub enum PlanError {
     /// The snapshot does not have what is chosen.
     #[error(transparent)]
     Choice(#[from] ChoiceError),
+    /// What is chosen cannot lie so.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
 }
 
 /// The target cluster as far as it matters here.
@@ -271,6 +296,8 @@ pub async fn plan(
     for (topic, _) in &sources {
         options.choice.check(topic)?;
     }
+    let chosen: Vec<&TopicState> = sources.iter().map(|(topic, _)| *topic).collect();
+    options.shape.check(&chosen, &options.choice)?;
     let targets = options.targets.values().cloned().collect();
     let cluster = ask_in_background(&options.kafka, targets, options.groups.clone()).await?;
     let mut topics = Vec::with_capacity(sources.len());
@@ -397,21 +424,27 @@ async fn plan_topic(
             times: choice.times.clone(),
         };
         let mut planned = plan_partition(repository, place, state, selection).await?;
-        planned.target_offset = existing.map_or(0, |existing| existing.end(state.partition));
-        if let Some(existing) = existing.filter(|_| options.purge) {
-            planned.purged_records = existing.records(state.partition);
-        }
+        planned.target_partition = options.shape.target(state.partition);
         if options.count {
             planned.count().await?;
         }
         partitions.push(planned);
     }
+    let written = options.shape.targets(&partitions);
+    let targets = written.map(|partition| TargetPartitionPlan {
+        partition,
+        offset: existing.map_or(0, |existing| existing.end(partition)),
+        purged_records: existing
+            .filter(|_| options.purge)
+            .map_or(0, |existing| existing.records(partition)),
+    });
+    let targets: Vec<_> = targets.collect();
     let saved = topic.config.clone().unwrap_or_default();
     let (action, config_afterwards) = match existing {
         Some(_) => (Target::Existing, BTreeMap::new()),
         None => {
             let create = Target::Create {
-                partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+                partitions: options.shape.size(topic, &targets),
                 replication_factor: options.replication_factor_of(topic),
                 config: config::while_filling(&saved),
             };
@@ -432,6 +465,7 @@ async fn plan_topic(
             && config::keeps_retention_off(&saved, &config_afterwards),
         action,
         config_afterwards,
+        targets,
         partitions,
     })
 }
@@ -449,7 +483,7 @@ pub(super) fn max_message_bytes(
     limit.and_then(|limit| limit.parse().ok())
 }
 
-/// What is meant of a partition, for a target that is empty and has the same number.
+/// What is meant of a partition, for a target of the same number.
 pub(super) async fn plan_partition(
     repository: &Repository,
     place: Place,
@@ -462,9 +496,7 @@ pub(super) async fn plan_partition(
     let (needs, facts) = look(repository, &read).await?;
     Ok(PartitionPlan {
         partition,
-        target_partition: partition,
-        target_offset: 0,
-        purged_records: 0,
+        target_partition: Some(partition),
         base_offset,
         end_offset,
         records: needs.records,

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::plan::{Cluster, ExistingTopic, Options, PartitionPlan, Target, TopicPlan};
+use super::plan::{Cluster, ExistingTopic, Options, Target, TopicPlan};
+use super::shape::Shape;
 
 /// Something that is in the way of a restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +29,24 @@ pub enum Obstacle {
         topic: String,
         /// Partitions in the backup.
         saved: usize,
+        /// Partitions of the target.
+        found: usize,
+    },
+    /// The target lacks a partition that another one is mapped to.
+    NoTargetPartition {
+        /// The target.
+        topic: String,
+        /// What the target lacks.
+        partition: i32,
+        /// Partitions of the target.
+        found: usize,
+    },
+    /// The target has another number of partitions than keys are to be spread over.
+    OtherPartitionCount {
+        /// The target.
+        topic: String,
+        /// What was asked for.
+        wanted: i32,
         /// Partitions of the target.
         found: usize,
     },
@@ -131,7 +150,26 @@ impl std::fmt::Display for Obstacle {
                 found,
             } => write!(
                 f,
-                "{topic} has {found} partitions, the backup {saved}: restore under another name with --map"
+                "{topic} has {found} partitions, the backup {saved}: restore under another name with --map, or by its records' keys into \
+                 {found} with --repartition {found}"
+            ),
+            Obstacle::NoTargetPartition {
+                topic,
+                partition,
+                found,
+            } => write!(
+                f,
+                "{topic} has {found} partitions, counted from 0, and would be written to in partition {partition}: say another one with \
+                 --partition-map, or restore under another name with --map"
+            ),
+            Obstacle::OtherPartitionCount {
+                topic,
+                wanted,
+                found,
+            } => write!(
+                f,
+                "{topic} has {found} partitions, not {wanted}, and producers would spread keys over all of them: give --repartition {found}, \
+                 or restore under another name with --map"
             ),
             Obstacle::RecordTooLarge {
                 topic,
@@ -280,22 +318,18 @@ fn check_existing(
     obstacles: &mut Vec<Obstacle>,
 ) {
     let target = || topic.target.clone();
-    let held = |partition: &PartitionPlan| existing.records(partition.target_partition);
-    let records: u64 = topic.partitions.iter().map(held).sum();
+    let held = topic
+        .targets
+        .iter()
+        .map(|target| existing.records(target.partition));
+    let records: u64 = held.sum();
     if records > 0 && !options.append && !options.purge {
         obstacles.push(Obstacle::NotEmpty {
             topic: target(),
             records,
         });
     }
-    let (saved, found) = (topic.source_partitions, existing.partitions);
-    if saved != found {
-        obstacles.push(Obstacle::PartitionCount {
-            topic: target(),
-            saved,
-            found,
-        });
-    }
+    check_partitions(topic, existing, options, obstacles);
     if existing.value("message.timestamp.type") == Some("LogAppendTime") {
         obstacles.push(Obstacle::LogAppendTime { topic: target() });
     }
@@ -323,6 +357,39 @@ fn check_existing(
             .and_then(|retention| retention.parse().ok());
         check_retention(topic, retention.unwrap_or(-1), options, obstacles);
     }
+}
+
+/// A target of another size is not taken by mistake; where partitions are mapped, it is meant.
+fn check_partitions(
+    topic: &TopicPlan,
+    existing: &ExistingTopic,
+    options: &Options,
+    obstacles: &mut Vec<Obstacle>,
+) {
+    let (saved, found) = (topic.source_partitions, existing.partitions);
+    let name = || topic.target.clone();
+    let targets = topic.targets.iter().map(|target| target.partition);
+    let mut missing = targets.filter(|target| existing.offsets(*target).is_none());
+    obstacles.extend(match options.shape {
+        Shape::Kept => (saved != found).then(|| Obstacle::PartitionCount {
+            topic: name(),
+            saved,
+            found,
+        }),
+        Shape::Mapped(_) => missing.next().map(|partition| Obstacle::NoTargetPartition {
+            topic: name(),
+            partition,
+            found,
+        }),
+        Shape::Repartitioned(wanted) => {
+            let other = usize::try_from(wanted) != Ok(found);
+            other.then(|| Obstacle::OtherPartitionCount {
+                topic: name(),
+                wanted,
+                found,
+            })
+        }
+    });
 }
 
 fn check_size(topic: &TopicPlan, obstacles: &mut Vec<Obstacle>) {

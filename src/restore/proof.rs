@@ -14,7 +14,7 @@ use kbk_tools::PartitionReader;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use super::plan::{PartitionPlan, RestorePlan, TopicPlan};
+use super::plan::{PartitionPlan, RestorePlan, TargetPartitionPlan, TopicPlan};
 use crate::cli::Cancel;
 use crate::kafka::{
     Admin, ClientSettings, KafkaError, PartitionOffsets, PartitionRange, RecordSink, Source,
@@ -24,9 +24,9 @@ use crate::kafka::{
 /// Partitions that one thread compares at a time: each holds a few blocks.
 const PARTITIONS_AT_ONCE: usize = 8;
 /// Threads that compare: decoding and comparing on one core, fetching on another.
-const THREADS: usize = 2;
+pub(super) const THREADS: usize = 2;
 /// For what has been fetched and not yet compared, of one thread.
-const FETCH_BYTES: usize = 8 << 20;
+pub(super) const FETCH_BYTES: usize = 8 << 20;
 
 /// How one partition of a target compares with the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,11 +48,15 @@ pub struct PartitionProof {
 /// A record that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
+    /// Its partition in the backup, where that is not known from where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_partition: Option<i32>,
     /// Its offset in the backup; none if the target has a record too many.
     pub source_offset: Option<i64>,
     /// Its offset in the target; none if the target lacks it.
     pub target_offset: Option<i64>,
-    /// What differs: `key`, `value`, `headers`, `timestamp`; empty for a record too many or too few.
+    /// What differs: `key`, `value`, `headers`, `timestamp`; where a topic was repartitioned, also the `partition` that
+    /// its key leads to and its `order`. Empty for a record too many or too few.
     pub what: Vec<&'static str>,
 }
 
@@ -70,6 +74,15 @@ pub enum ProofError {
     Cancelled,
 }
 
+impl From<SourceError<ProofError>> for ProofError {
+    fn from(error: SourceError<ProofError>) -> ProofError {
+        match error {
+            SourceError::Kafka(error) => error.into(),
+            SourceError::Sink(error) => error,
+        }
+    }
+}
+
 /// A partition to compare.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
@@ -80,9 +93,9 @@ pub(super) struct Claim {
     read: kbk_tools::PartitionPlan,
 }
 
-/// Every partition of the plan, empty ones too: what this plan is about to write.
+/// Every partition that goes to one of its own, empty ones too: what this plan is about to write.
 pub(super) fn claims(topics: &[TopicPlan]) -> Vec<Claim> {
-    claims_from(topics, |partition| Some(partition.target_offset))
+    claims_from(topics, |target| Some(target.offset))
 }
 
 /// Compares what the targets of a plan hold, from the first record to the last, with what the plan would write. Blocks; must
@@ -100,21 +113,27 @@ pub fn compare_live(
     prove(claims_from(&plan.topics, |_| None), kafka, cancel, runtime)
 }
 
-fn claims_from(topics: &[TopicPlan], from: impl Fn(&PartitionPlan) -> Option<i64>) -> Vec<Claim> {
-    let claim = |topic: &TopicPlan, partition: &PartitionPlan| Claim {
-        topic: topic.target.clone(),
-        partition: partition.target_partition,
-        from: from(partition),
-        read: partition.read.clone(),
+fn claims_from(
+    topics: &[TopicPlan],
+    from: impl Fn(&TargetPartitionPlan) -> Option<i64>,
+) -> Vec<Claim> {
+    let claim = |topic: &TopicPlan, partition: &PartitionPlan| {
+        let number = partition.target_partition?;
+        let target = topic
+            .targets
+            .iter()
+            .find(|target| target.partition == number);
+        Some(Claim {
+            topic: topic.target.clone(),
+            partition: number,
+            from: target.and_then(&from),
+            read: partition.read.clone(),
+        })
     };
     let mut claims = Vec::new();
     for topic in topics {
-        claims.extend(
-            topic
-                .partitions
-                .iter()
-                .map(|partition| claim(topic, partition)),
-        );
+        let partitions = topic.partitions.iter();
+        claims.extend(partitions.filter_map(|partition| claim(topic, partition)));
     }
     claims
 }
@@ -197,11 +216,7 @@ fn compare(
         runtime,
     };
     let read = Source::open(kafka, &options, ranges)?.run(&mut comparison);
-    match read {
-        Ok(()) => {}
-        Err(SourceError::Kafka(error)) => return Err(error.into()),
-        Err(SourceError::Sink(error)) => return Err(error),
-    }
+    read?;
     let proofs = comparison.comparing.into_iter().map(|one| one.proof);
     Ok((numbers, proofs.collect()))
 }
@@ -252,18 +267,8 @@ struct Comparing {
 impl Comparing {
     fn new(claim: Claim, runtime: &Handle) -> Comparing {
         Comparing {
-            expected: Expected {
-                reader: claim.read.read(Streams::All, runtime),
-                rows: 0..0,
-            },
-            proof: PartitionProof {
-                topic: claim.topic,
-                partition: claim.partition,
-                expected: 0,
-                found: 0,
-                differences: 0,
-                first: None,
-            },
+            expected: Expected::new(claim.read, runtime),
+            proof: PartitionProof::empty(claim.topic, claim.partition),
         }
     }
 
@@ -271,13 +276,13 @@ impl Comparing {
         let proof = &mut self.proof;
         proof.found += 1;
         let Some(expected) = self.expected.next(runtime)? else {
-            proof.differ(None, Some(found.offset), Vec::new());
+            proof.differ(Difference::too_many(found.offset));
             return Ok(());
         };
         proof.expected += 1;
         let what = unlike(&expected, found);
         if !what.is_empty() {
-            proof.differ(Some(expected.offset), Some(found.offset), what);
+            proof.differ(Difference::at(expected.offset, found.offset, what));
         }
         Ok(())
     }
@@ -286,7 +291,7 @@ impl Comparing {
     fn ended(&mut self, runtime: &Handle) -> Result<(), ProofError> {
         while let Some(expected) = self.expected.next(runtime)? {
             self.proof.expected += 1;
-            self.proof.differ(Some(expected.offset), None, Vec::new());
+            self.proof.differ(Difference::missing(expected.offset));
         }
         Ok(())
     }
@@ -299,18 +304,49 @@ impl PartitionProof {
         self.differences == 0
     }
 
-    fn differ(
-        &mut self,
-        source_offset: Option<i64>,
-        target_offset: Option<i64>,
-        what: Vec<&'static str>,
-    ) {
+    pub(super) fn empty(topic: String, partition: i32) -> PartitionProof {
+        PartitionProof {
+            topic,
+            partition,
+            expected: 0,
+            found: 0,
+            differences: 0,
+            first: None,
+        }
+    }
+
+    pub(super) fn differ(&mut self, difference: Difference) {
         self.differences += 1;
-        self.first.get_or_insert(Difference {
-            source_offset,
-            target_offset,
+        self.first.get_or_insert(difference);
+    }
+}
+
+impl Difference {
+    pub(super) fn at(source: i64, target: i64, what: Vec<&'static str>) -> Difference {
+        Difference {
+            source_partition: None,
+            source_offset: Some(source),
+            target_offset: Some(target),
             what,
-        });
+        }
+    }
+
+    pub(super) fn missing(source_offset: i64) -> Difference {
+        Difference {
+            source_partition: None,
+            source_offset: Some(source_offset),
+            target_offset: None,
+            what: Vec::new(),
+        }
+    }
+
+    pub(super) fn too_many(target_offset: i64) -> Difference {
+        Difference {
+            source_partition: None,
+            source_offset: None,
+            target_offset: Some(target_offset),
+            what: Vec::new(),
+        }
     }
 }
 
@@ -332,6 +368,9 @@ impl std::fmt::Display for PartitionProof {
 
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(partition) = self.source_partition {
+            write!(f, "of source partition {partition}, ")?;
+        }
         match (self.source_offset, self.target_offset) {
             (Some(source), Some(target)) => write!(
                 f,
@@ -339,24 +378,30 @@ impl std::fmt::Display for Difference {
                 self.what.join(", ")
             ),
             (Some(source), None) => write!(f, "source offset {source} is missing"),
-            (None, target) => write!(
-                f,
-                "target offset {} is one record too many",
-                target.unwrap_or_default()
-            ),
+            (None, Some(target)) => {
+                write!(f, "target offset {target} is one record too many")
+            }
+            (None, None) => write!(f, "it holds records that were not restored"),
         }
     }
 }
 
 /// The records of the backup, one after another.
-struct Expected {
+pub(super) struct Expected {
     reader: PartitionReader,
     /// Of the block at hand, those not yet looked at.
     rows: Range<usize>,
 }
 
 impl Expected {
-    fn next(&mut self, runtime: &Handle) -> Result<Option<Record<'_>>, RepoError> {
+    pub(super) fn new(read: kbk_tools::PartitionPlan, runtime: &Handle) -> Expected {
+        Expected {
+            reader: read.read(Streams::All, runtime),
+            rows: 0..0,
+        }
+    }
+
+    pub(super) fn next(&mut self, runtime: &Handle) -> Result<Option<Record<'_>>, RepoError> {
         loop {
             let row = {
                 let batch = self.reader.batch();
@@ -373,7 +418,7 @@ impl Expected {
     }
 }
 
-fn unlike(expected: &Record<'_>, found: &Record<'_>) -> Vec<&'static str> {
+pub(super) fn unlike(expected: &Record<'_>, found: &Record<'_>) -> Vec<&'static str> {
     let headers = || expected.headers.clone().eq(found.headers.clone());
     let parts = [
         ("key", expected.key == found.key),

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use kbk_format::repo::{
     RateLimit, RepoError, Repository, Restore, RestoreId, RestoredPartition, RestoredTopic,
-    Snapshot, Stored, TopicState,
+    Snapshot, Stored, TargetPartition, TopicState,
 };
 use kbk_tools::Selection;
 
 use super::choice::Choice;
 use super::config;
 use super::plan::{
-    Cluster, PartitionPlan, PlanError, RestorePlan, Target, TopicPlan, ask_in_background,
-    max_message_bytes, plan_partition,
+    Cluster, PartitionPlan, PlanError, RestorePlan, Target, TargetPartitionPlan, TopicPlan,
+    ask_in_background, max_message_bytes, plan_partition,
 };
 use crate::kafka::ClientSettings;
 
@@ -228,8 +228,18 @@ async fn plan_topic(
             ),
         config_afterwards,
         max_message_bytes,
+        targets: topic.targets.iter().map(planned_target).collect(),
         partitions,
     })
+}
+
+/// What was to be deleted was counted when the restore began.
+fn planned_target(target: &TargetPartition) -> TargetPartitionPlan {
+    TargetPartitionPlan {
+        partition: target.partition,
+        offset: target.offset,
+        purged_records: 0,
+    }
 }
 
 async fn plan_restored(
@@ -249,12 +259,9 @@ async fn plan_restored(
         offsets: restored.base_offset..restored.end_offset,
         times,
     };
-    let planned = plan_partition(repository, place, state, selection).await?;
-    Ok(Some(PartitionPlan {
-        target_partition: restored.target_partition,
-        target_offset: restored.target_offset,
-        ..planned
-    }))
+    let mut planned = plan_partition(repository, place, state, selection).await?;
+    planned.target_partition = restored.target_partition;
+    Ok(Some(planned))
 }
 
 fn other_snapshot(restore: &Restore) -> ResumeError {

@@ -1,12 +1,14 @@
 //! The partitions of a restore on their way: those that wait for a writer, and those that are done.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kbk_format::repo::{DonePartition, Place, Restore};
+use kbk_format::repo::{DonePartition, MapRun, Place, Progress as Position, Restore};
 
 use super::map::OffsetMap;
-use super::plan::{PartitionPlan, TopicPlan};
+use super::partitioner::Partitioner;
+use super::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
 use crate::cli::{PartitionProgress, Progress};
 use crate::kafka::{ProducerOptions, Target};
 
@@ -14,9 +16,9 @@ use crate::kafka::{ProducerOptions, Target};
 pub(super) struct Job {
     /// Among all partitions of the restore.
     pub(super) number: usize,
-    /// Its index in the producers' targets.
-    pub(super) target: usize,
-    pub(super) target_topic: String,
+    pub(super) route: Route,
+    /// Where its position is committed.
+    pub(super) committed_at: Position,
     pub(super) plan: PartitionPlan,
     /// None where nothing is left to do.
     pub(super) progress: Option<PartitionProgress>,
@@ -25,19 +27,66 @@ pub(super) struct Job {
     /// Source offset up to which all is sent.
     pub(super) sent: i64,
     /// Records sent since the last commit.
-    pub(super) unacknowledged: u64,
+    pub(super) uncommitted: u64,
+    /// Where they went, as far as that has been asked for.
+    pub(super) runs: Vec<MapRun>,
     /// All of it is sent.
     pub(super) finished: bool,
     /// Of what is committed.
     pub(super) map: OffsetMap,
 }
 
-impl Job {
-    pub(super) fn plan_name(&self) -> String {
-        format!("{}/{}", self.target_topic, self.plan.target_partition)
+/// Which of the producers' targets a partition's records are written to.
+#[derive(Clone, Debug)]
+pub(super) enum Route {
+    One(usize),
+    /// By their keys, to one of some that follow one another.
+    ByKey(Range<usize>, Partitioner),
+}
+
+impl Route {
+    /// Of a partition of a topic whose targets stand at `targets`.
+    fn new(topic: &TopicPlan, plan: &PartitionPlan, targets: Range<usize>) -> Route {
+        match plan.target_partition {
+            Some(partition) => {
+                let place = topic
+                    .targets
+                    .partition_point(|target| target.partition < partition);
+                Route::One(targets.start + place)
+            }
+            None => {
+                let count = i32::try_from(targets.len()).unwrap_or(i32::MAX);
+                Route::ByKey(targets, Partitioner::new(plan.partition, count))
+            }
+        }
     }
 
-    fn place(&self) -> &Place {
+    /// Where a record with this key goes.
+    pub(super) fn target(&self, key: Option<&[u8]>) -> usize {
+        match self {
+            Route::One(target) => *target,
+            Route::ByKey(targets, partitioner) => {
+                targets.start + usize::try_from(partitioner.partition(key)).unwrap_or(0)
+            }
+        }
+    }
+
+    /// All that records go to.
+    pub(super) fn targets(&self) -> Range<usize> {
+        match self {
+            Route::One(target) => *target..target + 1,
+            Route::ByKey(targets, _) => targets.clone(),
+        }
+    }
+
+    /// Whether other partitions are written to the same targets.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Route::ByKey(..))
+    }
+}
+
+impl Job {
+    pub(super) fn place(&self) -> &Place {
         self.plan.read.place()
     }
 }
@@ -66,13 +115,14 @@ impl Work {
         let largest = partitions
             .map(|partition| partition.facts.max_record_bytes)
             .max();
-        let target = |topic: &TopicPlan, plan: &PartitionPlan| Target {
+        let target = |topic: &TopicPlan, target: &TargetPartitionPlan| Target {
             topic: topic.target.clone(),
-            partition: plan.target_partition,
+            partition: target.partition,
         };
-        let targets = topics
-            .iter()
-            .flat_map(|topic| topic.partitions.iter().map(|plan| target(topic, plan)));
+        let targets = topics.iter().flat_map(|topic| {
+            let targets = topic.targets.iter();
+            targets.map(move |plan| target(topic, plan))
+        });
         Work {
             targets: targets.collect(),
             batch_bytes: limits.min().map_or(default, |limit| limit.min(default)),
@@ -87,48 +137,45 @@ impl Work {
     /// Makes a job of every partition; `map` says what is committed of it already.
     pub(super) fn start<E>(
         &self,
-        topics: Vec<TopicPlan>,
+        topics: &[TopicPlan],
         restore: &Restore,
         progress: &Progress,
         mut map: impl FnMut(usize, OffsetMap) -> Result<(i64, OffsetMap), E>,
     ) -> Result<(), E> {
         let mut jobs = Vec::new();
-        let partitions = topics.into_iter().flat_map(|topic| {
-            let target = topic.target;
-            topic
-                .partitions
-                .into_iter()
-                .map(move |plan| (target.clone(), plan))
-        });
-        for (number, (target_topic, plan)) in partitions.enumerate() {
-            let empty = OffsetMap::empty(
-                restore.restore.clone(),
-                plan.read.place().clone(),
-                plan.target_partition,
-            );
-            let (position, map) = map(number, empty)?;
-            let name = format!("{target_topic}/{}", plan.target_partition);
-            let finished = plan.records == 0 || position >= plan.end_offset;
-            let shown = (!finished).then(|| progress.partition(name, Some(plan.records)));
-            if let Some(shown) = &shown {
-                shown.add(map.records(), 0);
-            }
-            let job = Job {
-                number,
-                target: number,
-                target_topic,
-                progress: shown,
-                position: position.max(plan.base_offset),
-                sent: position.max(plan.base_offset),
-                unacknowledged: 0,
-                finished,
-                map,
-                plan,
-            };
-            if finished {
-                self.finished(job);
-            } else {
-                jobs.push(job);
+        let (mut number, mut first_target) = (0, 0);
+        for (topic, restored) in topics.iter().zip(&restore.topics) {
+            let targets = first_target..first_target + topic.targets.len();
+            first_target = targets.end;
+            for (index, plan) in topic.partitions.iter().enumerate() {
+                let empty = OffsetMap::empty(restore.restore.clone(), plan.read.place().clone());
+                let (position, map) = map(number, empty)?;
+                let finished = plan.records == 0 || position >= plan.end_offset;
+                let shown =
+                    (!finished).then(|| progress.partition(name(topic, plan), Some(plan.records)));
+                if let Some(shown) = &shown {
+                    shown.add(map.records(), 0);
+                }
+                let position = position.max(plan.base_offset);
+                let job = Job {
+                    number,
+                    route: Route::new(topic, plan, targets.clone()),
+                    committed_at: restore.progress(restored, index),
+                    progress: shown,
+                    position,
+                    sent: position,
+                    uncommitted: 0,
+                    runs: Vec::new(),
+                    finished,
+                    map,
+                    plan: plan.clone(),
+                };
+                if finished {
+                    self.finished(job);
+                } else {
+                    jobs.push(job);
+                }
+                number += 1;
             }
         }
         // The largest first, so that none of them is left alone at the end.
@@ -186,6 +233,14 @@ impl Work {
             .unwrap_or_else(PoisonError::into_inner);
         done.sort_by_key(|(number, _)| *number);
         done.into_iter().map(|(_, done)| done).collect()
+    }
+}
+
+/// What a partition is shown as while it is written: where it goes, or where it comes from if that is many places.
+fn name(topic: &TopicPlan, plan: &PartitionPlan) -> String {
+    match plan.target_partition {
+        Some(target) => format!("{}/{target}", topic.target),
+        None => format!("{}/{}", topic.source, plan.partition),
     }
 }
 

@@ -10,7 +10,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kbk_format::repo::{Digest, RepoError, Repository, Restore};
+use kbk_format::repo::{Digest, MapRun, RepoError, Repository, Restore};
 use kbk_format::{Record, Streams};
 use tokio::runtime::Handle;
 
@@ -20,12 +20,14 @@ use super::producers::Producers;
 use super::rate::Throttle;
 use super::work::{Job, Work};
 use crate::cli::Cancel;
-use crate::kafka::{Commit, Committed, KafkaError, Producer, TransactionError};
+use crate::kafka::{Commit, Committed, KafkaError, Positions, Producer, TransactionError};
 
 /// Bytes of records in a transaction. Committing takes some round trips and a flush of the disk, in which nothing is sent.
 const TRANSACTION_BYTES: usize = 64 << 20;
 /// How long one may be open: well below its timeout, so that a slow cluster does not run into that.
 const TRANSACTION_TIME: Duration = Duration::from_secs(10);
+/// Records in one, where each may be a run of the offset map by itself: some pages.
+const TRANSACTION_RUNS: u32 = 1 << 16;
 /// Partitions in one.
 const TRANSACTION_PARTITIONS: usize = 256;
 /// How long the last records may take to be acknowledged.
@@ -163,6 +165,11 @@ impl<'a> Writer<'a> {
         if let Some(job) = self.jobs.last_mut() {
             job.sent = job.plan.end_offset.max(job.sent);
             job.finished = true;
+            if job.route.is_shared() {
+                // The next one writes to the same targets, whose reports do not say which it was.
+                self.flush()?;
+                self.gather(self.jobs.len() - 1);
+            }
         }
         if self.jobs.len() >= TRANSACTION_PARTITIONS {
             self.commit()?;
@@ -181,11 +188,11 @@ impl<'a> Writer<'a> {
         let Some(job) = self.jobs.last_mut() else {
             return Ok(0);
         };
-        if let Err(error) = self.producer.send(job.target, record) {
+        if let Err(error) = self.producer.send(job.route.target(record.key), record) {
             return Err(self.judge(error));
         }
         job.sent = record.offset + 1;
-        job.unacknowledged += 1;
+        job.uncommitted += 1;
         let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
         self.bytes += bytes;
         self.sends += 1;
@@ -213,7 +220,10 @@ impl<'a> Writer<'a> {
 
     fn is_full(&self) -> bool {
         const LOOK_EVERY: u32 = 256;
-        self.bytes >= TRANSACTION_BYTES || (self.sends.is_multiple_of(LOOK_EVERY) && self.is_late())
+        let scattered = self.jobs.last().is_some_and(|job| job.route.is_shared());
+        self.bytes >= TRANSACTION_BYTES
+            || (scattered && self.sends >= TRANSACTION_RUNS)
+            || (self.sends.is_multiple_of(LOOK_EVERY) && self.is_late())
     }
 
     fn is_late(&self) -> bool {
@@ -240,18 +250,20 @@ impl<'a> Writer<'a> {
             self.committed();
             return Ok(());
         }
-        if let Err(error) = self.producer.flush(FLUSH_PATIENCE) {
-            return Err(self.judge(error));
-        }
+        self.flush()?;
         let mut extended = Vec::with_capacity(self.jobs.len());
         for index in 0..self.jobs.len() {
             extended.push(self.extend_map(index)?);
         }
         self.write_pages(&extended)?;
         if self.is_transactional() {
-            let positions: Vec<_> = self.jobs.iter().zip(&extended).map(position).collect();
-            let group = self.shared.restore.group();
-            self.producer.commit(&group, &positions)?;
+            let mut positions = Positions::new();
+            for (job, extended) in self.jobs.iter().zip(&extended) {
+                let group = job.committed_at.group.clone();
+                let positions = positions.entry(group).or_default();
+                positions.push(position(job, extended));
+            }
+            self.producer.commit(&positions)?;
         }
         let replaced = extended.iter().filter_map(|extended| extended.replaced);
         let replaced: Vec<Digest> = replaced.collect();
@@ -283,18 +295,42 @@ impl<'a> Writer<'a> {
         }
     }
 
+    fn flush(&mut self) -> Result<(), Stopped> {
+        let flushed = self.producer.flush(FLUSH_PATIENCE);
+        flushed.map_err(|error| self.judge(error))
+    }
+
+    /// Takes where the records of a job went, which all are acknowledged.
+    fn gather(&mut self, index: usize) {
+        let job = &mut self.jobs[index];
+        for target in job.route.targets() {
+            let partition = self.shared.work.targets[target].partition;
+            let delivered = self.producer.take_delivered(target).into_iter();
+            job.runs.extend(delivered.map(|run| MapRun {
+                source_offset: run.source_offset,
+                target_partition: partition,
+                target_offset: run.target_offset,
+                records: run.records,
+            }));
+        }
+        job.runs.sort_unstable_by_key(|run| run.source_offset);
+    }
+
     /// What the map of a job becomes by this transaction, if every record has its offset.
     fn extend_map(&mut self, index: usize) -> Result<Extended, Stopped> {
+        // One that shares its targets has been asked about when it ended.
+        if !(self.jobs[index].route.is_shared() && self.jobs[index].finished) {
+            self.gather(index);
+        }
         let job = &self.jobs[index];
-        let delivered = self.producer.take_delivered(job.target);
-        let records: u64 = delivered.iter().map(|run| run.records).sum();
-        let known = delivered.iter().all(|run| run.target_offset >= 0);
-        if records != job.unacknowledged || !known {
+        let records: u64 = job.runs.iter().map(|run| run.records).sum();
+        let known = job.runs.iter().all(|run| run.target_offset >= 0);
+        if records != job.uncommitted || !known {
             let error = KafkaError::Other {
-                doing: format!("learn where the records of {} went", job.plan_name()),
+                doing: format!("learn where the records of {} went", job.place()),
                 cause: format!(
                     "{} were sent, and {records} reported on{}",
-                    job.unacknowledged,
+                    job.uncommitted,
                     if known {
                         ""
                     } else {
@@ -307,14 +343,15 @@ impl<'a> Writer<'a> {
                 false => Stopped::Failed(error.into()),
             });
         }
-        Ok(job.map.extend(job.plan.base_offset, job.sent, &delivered))
+        Ok(job.map.extend(job.plan.base_offset, job.sent, &job.runs))
     }
 
     /// From here on it counts.
     fn committed(&mut self) {
         for mut job in std::mem::take(&mut self.jobs) {
             job.position = job.sent;
-            job.unacknowledged = 0;
+            job.uncommitted = 0;
+            job.runs = Vec::new();
             if job.finished {
                 self.shared.work.finished(job);
             } else {
@@ -347,7 +384,8 @@ impl<'a> Writer<'a> {
         take_back(self)?;
         for mut job in self.jobs.drain(..) {
             job.sent = job.position;
-            job.unacknowledged = 0;
+            job.uncommitted = 0;
+            job.runs = Vec::new();
             job.finished = false;
             self.shared.work.put_back(job);
         }
@@ -383,14 +421,14 @@ fn payload_bytes(record: &Record<'_>) -> u64 {
     (length(record.key) + length(record.value) + headers) as u64
 }
 
-fn position((job, extended): (&Job, &Extended)) -> Commit {
+fn position(job: &Job, extended: &Extended) -> Commit {
     let page = extended
         .map
         .page()
         .map_or_else(String::new, |page| page.to_string());
     Commit {
-        topic: job.target_topic.clone(),
-        partition: job.plan.target_partition,
+        topic: job.committed_at.topic.to_string(),
+        partition: job.committed_at.partition,
         committed: Committed {
             offset: job.sent,
             metadata: format!("{METADATA_PREFIX}{page}"),

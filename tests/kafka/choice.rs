@@ -425,9 +425,9 @@ fn what_a_target_holds_is_deleted_only_when_that_is_meant() {
     assert!(unasked.stderr.contains("1 topic: "), "{unasked:#?}");
     let plan = restore(&["--purge-target", "--dry-run"], 0).json();
     for partition in 0..2 {
-        let planned = &plan["topics"][0]["partitions"][partition];
+        let planned = &plan["topics"][0]["targets"][partition];
         assert_eq!(planned["purged_records"], 25);
-        assert_eq!(planned["target_offset"], 25);
+        assert_eq!(planned["offset"], 25);
         assert_eq!(consume::offsets(broker, &target, partition as i32), 0..25);
     }
     // Somebody is asked for the number of topics.

@@ -205,8 +205,8 @@ fn groups_come_with_the_records_unless_they_are_in_use() {
     let map = run(&mut repo.kbk(&words)).expect_code(0).json();
     let lands = |at: usize| {
         (
-            map["offsets"][at]["target"]["offset"].clone(),
-            map["offsets"][at]["target"]["lands"].clone(),
+            map["offsets"][at]["targets"][0]["offset"].clone(),
+            map["offsets"][at]["targets"][0]["lands"].clone(),
         )
     };
     assert_eq!(lands(0), (json!(24), json!("on_record")));

@@ -51,8 +51,8 @@ pub use reader::SegmentReader;
 pub use repository::{FoundSegment, Repository};
 pub use restore::{
     ChangedGroup, ChangedOffset, CommittedPosition, CreatedTopic, DonePartition, FULL_MAP_PAGE,
-    GroupsChange, MapPage, MapRun, RateLimit, Restore, RestoreDone, RestoreId, RestoreIdError,
-    RestoredPartition, RestoredTopic,
+    GroupsChange, MapPage, MapRun, Progress, RateLimit, Restore, RestoreDone, RestoreId,
+    RestoreIdError, RestoredPartition, RestoredTopic, TargetPartition,
 };
 pub use sealed::{MAX_SEALED_BYTES, Stored};
 pub use snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};

@@ -121,6 +121,8 @@ pub struct RestoredTopic {
     pub purge: bool,
     /// How the target is made, if the restore makes it.
     pub create: Option<CreatedTopic>,
+    /// The partitions of the target that are written to; from 0 on without a gap where the topic is repartitioned.
+    pub targets: Vec<TargetPartition>,
     /// The partitions that are restored.
     pub partitions: Vec<RestoredPartition>,
 }
@@ -147,10 +149,17 @@ pub struct RestoredPartition {
     pub base_offset: i64,
     /// Behind the last offset that is meant.
     pub end_offset: i64,
-    /// Its number in the cluster.
-    pub target_partition: i32,
-    /// Where the target ended before.
-    pub target_offset: i64,
+    /// Its number in the cluster; null where the topic is repartitioned, and each record goes where its key says.
+    pub target_partition: Option<i32>,
+}
+
+/// A partition of the cluster that a restore writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetPartition {
+    /// Its number.
+    pub partition: i32,
+    /// Where it ended before.
+    pub offset: i64,
 }
 
 /// Consecutive records that went to consecutive places.
@@ -320,43 +329,132 @@ impl Document for RestoreDone {
 }
 
 impl Restore {
-    /// The group that keeps the restore's progress in the target cluster.
+    /// The groups that keep the restore's progress in the target cluster, one unless a topic gets fewer partitions than are
+    /// restored of it.
     #[must_use]
-    pub fn group(&self) -> String {
-        format!("{}{}", Self::GROUP_PREFIX, self.restore)
+    pub fn groups(&self) -> Vec<String> {
+        let needed = self.topics.iter().map(RestoredTopic::groups);
+        let count = needed.max().unwrap_or(0).max(1);
+        (0..count).map(|number| self.group(number)).collect()
+    }
+
+    fn group(&self, number: usize) -> String {
+        let name = format!("{}{}", Self::GROUP_PREFIX, self.restore);
+        match number {
+            0 => name,
+            number => format!("{name}.{number}"),
+        }
+    }
+
+    /// Where the position of `topic.partitions[index]` is committed.
+    #[must_use]
+    pub fn progress(&self, topic: &RestoredTopic, index: usize) -> Progress {
+        let fixed = topic.partitions.get(index).and_then(|p| p.target_partition);
+        // Brokers take no position for a partition that they do not have.
+        let size = topic.targets.len().max(1);
+        Progress {
+            group: self.group(if fixed.is_some() { 0 } else { index / size }),
+            topic: topic.target.clone(),
+            partition: fixed.unwrap_or_else(|| i32::try_from(index % size).unwrap_or(i32::MAX)),
+        }
     }
 
     /// The id under which producer number `producer` writes its transactions.
     #[must_use]
     pub fn transactional_id(&self, producer: usize) -> String {
-        format!("{}-{producer}", self.group())
+        format!("{}-{producer}", self.group(0))
     }
 
     /// What the names of such groups begin with.
     pub const GROUP_PREFIX: &'static str = "kbk-restore-";
 
     fn check(&self) -> std::result::Result<(), String> {
+        let mut names = BTreeSet::new();
         for topic in &self.topics {
-            let mut before = -1;
-            for partition in &topic.partitions {
-                let RestoredPartition {
-                    partition: number,
-                    base_offset,
-                    end_offset,
-                    target_partition,
-                    target_offset,
-                } = *partition;
-                let bounds = base_offset >= 0 && base_offset <= end_offset;
-                if number <= before || !bounds || target_partition < 0 || target_offset < 0 {
-                    return Err(format!(
-                        "{}/{number} cannot be meant: {partition:?}",
-                        topic.topic
-                    ));
-                }
-                before = number;
+            if !names.insert(&topic.target) {
+                return Err(format!("{} is the target of two topics", topic.target));
             }
+            topic.check()?;
         }
         Ok(())
+    }
+}
+
+/// Where the position of a restored partition is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The group.
+    pub group: String,
+    /// The topic in the cluster.
+    pub topic: TopicName,
+    /// A partition that it has.
+    pub partition: i32,
+}
+
+impl RestoredTopic {
+    /// How many partitions records are spread over by their keys; `None` where each partition has one of its own.
+    #[must_use]
+    pub fn repartitioned(&self) -> Option<usize> {
+        let by_key = |partition: &RestoredPartition| partition.target_partition.is_none();
+        self.partitions
+            .iter()
+            .any(by_key)
+            .then_some(self.targets.len())
+    }
+
+    /// How many groups its positions need.
+    fn groups(&self) -> usize {
+        let size = self.repartitioned().unwrap_or(usize::MAX);
+        self.partitions.len().div_ceil(size.max(1))
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        let mut before = -1;
+        for target in &self.targets {
+            if target.partition <= before || target.offset < 0 {
+                let name = &self.target;
+                return Err(format!("{name}: {target:?} is out of order"));
+            }
+            before = target.partition;
+        }
+        let keyed = self.repartitioned().is_some();
+        if keyed && !self.is_gapless() {
+            let name = &self.target;
+            return Err(format!("{name} is not written to from partition 0 on"));
+        }
+        let (mut before, mut taken) = (-1, BTreeSet::new());
+        for partition in &self.partitions {
+            let RestoredPartition {
+                partition: number,
+                base_offset,
+                end_offset,
+                target_partition,
+            } = *partition;
+            let bounds = base_offset >= 0 && base_offset <= end_offset;
+            let target = match target_partition {
+                Some(target) => !keyed && taken.insert(target) && self.target(target).is_some(),
+                None => true,
+            };
+            if number <= before || !bounds || !target {
+                let name = &self.topic;
+                return Err(format!("{name}/{number} cannot be meant: {partition:?}"));
+            }
+            before = number;
+        }
+        Ok(())
+    }
+
+    /// A partition of the cluster that is written to.
+    #[must_use]
+    pub fn target(&self, partition: i32) -> Option<&TargetPartition> {
+        let targets = &self.targets;
+        let found = targets.binary_search_by_key(&partition, |target| target.partition);
+        targets.get(found.ok()?)
+    }
+
+    fn is_gapless(&self) -> bool {
+        let numbers = self.targets.iter().map(|target| target.partition);
+        !self.targets.is_empty() && (0..).zip(numbers).all(|(number, found)| number == found)
     }
 }
 
@@ -678,5 +776,104 @@ impl Repository {
             self.remove(&Key::map_page(restore, sha256)).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Partitions of the backup with their targets, and how many partitions of the cluster are written to.
+    fn restore(partitions: &[Option<i32>], targets: i32) -> Restore {
+        let partition = |(number, target_partition): (i32, &Option<i32>)| RestoredPartition {
+            partition: number,
+            base_offset: 0,
+            end_offset: 10,
+            target_partition: *target_partition,
+        };
+        let target = |partition| TargetPartition {
+            partition,
+            offset: 0,
+        };
+        Restore {
+            restore: RestoreId("r".to_owned()),
+            repository_id: Id::ZERO,
+            started_at: Timestamp::UNIX_EPOCH,
+            writer: String::new(),
+            snapshot: ParentRef {
+                sequence: 1,
+                sha256: "0".repeat(64).parse().unwrap(),
+            },
+            cluster_id: None,
+            min_timestamp: 0,
+            max_timestamp: 0,
+            producers: 1,
+            rate_limit: RateLimit::default(),
+            topics: vec![RestoredTopic {
+                topic: "t".parse().unwrap(),
+                topic_id: Id::ZERO,
+                target: "copy".parse().unwrap(),
+                purge: false,
+                create: None,
+                targets: (0..targets).map(target).collect(),
+                partitions: (0..).zip(partitions).map(partition).collect(),
+            }],
+        }
+    }
+
+    #[test]
+    fn each_partition_keeps_its_progress_where_no_other_does() {
+        for (count, targets) in [(1, 1), (1, 4), (4, 4), (4, 3), (9, 3), (7, 1)] {
+            let restore = restore(&vec![None; count], targets);
+            assert_eq!(restore.check(), Ok(()));
+            let topic = &restore.topics[0];
+            assert_eq!(topic.repartitioned(), usize::try_from(targets).ok());
+            let groups = restore.groups();
+            assert_eq!(
+                groups.len(),
+                count.div_ceil(usize::try_from(targets).unwrap())
+            );
+            let mut places = BTreeSet::new();
+            for index in 0..count {
+                let Progress {
+                    group, partition, ..
+                } = restore.progress(topic, index);
+                assert!(groups.contains(&group) && (0..targets).contains(&partition));
+                assert!(places.insert((group, partition)));
+            }
+        }
+        let more = restore(&[None; 4], 3);
+        assert_eq!(more.groups(), ["kbk-restore-r", "kbk-restore-r.1"]);
+        let mapped = restore(&[Some(2), Some(0)], 3);
+        let progress = mapped.progress(&mapped.topics[0], 0);
+        assert_eq!((&*progress.group, progress.partition), ("kbk-restore-r", 2));
+        assert_eq!(mapped.groups().len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_no_restore() {
+        let refused = |restore: Restore| restore.check().is_err();
+        assert!(!refused(restore(&[Some(1), Some(0)], 2)));
+        assert!(refused(restore(&[Some(1), Some(1)], 2)), "two in one");
+        assert!(refused(restore(&[Some(2)], 2)), "no such target");
+        assert!(refused(restore(&[Some(0), None], 2)), "half by key");
+        assert!(refused(restore(&[None, Some(0)], 2)), "half by key");
+        assert!(refused(restore(&[None], 0)), "by key to nowhere");
+        let with = |change: &dyn Fn(&mut Restore)| {
+            let mut restore = restore(&[None, None], 3);
+            change(&mut restore);
+            refused(restore)
+        };
+        assert!(with(&|restore| restore.topics[0].targets.swap(0, 1)));
+        assert!(with(&|restore| restore.topics[0]
+            .targets
+            .retain(|target| target.partition != 1)));
+        assert!(with(&|restore| restore.topics[0].targets[2].offset = -1));
+        assert!(with(
+            &|restore| restore.topics[0].partitions[1].partition = 0
+        ));
+        assert!(with(&|restore| restore
+            .topics
+            .push(restore.topics[0].clone())));
     }
 }

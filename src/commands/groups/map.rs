@@ -18,8 +18,10 @@ Examples:
   kbk groups map -r /backup/kafka --group 'billing-*' --csv > offsets.csv
   kafka-consumer-groups --bootstrap-server broker:9092 --all-groups --reset-offsets --from-file offsets.csv --execute
 
-A committed offset is the next record to read. It goes to that record; where it was not restored, to the first
-restored one behind it; where there is none, to the end.";
+A committed offset is the next record to read. It goes to that record; where it was not restored, to the
+first restored one behind it; where there is none, to the end. Where a topic was repartitioned, an offset
+leads to one in each partition that records of its own went to, and a group gets the smallest of those of
+all partitions: no record is skipped, and some are read again.";
 
 /// The words after `kbk groups map`.
 #[derive(clap::Args, Clone, Debug)]
@@ -58,7 +60,8 @@ struct OfPartition {
 #[derive(Debug, Serialize)]
 struct OfOffset {
     source_offset: i64,
-    target: Translated,
+    /// In every partition of the cluster that the partition's records may be in.
+    targets: Vec<Translated>,
 }
 
 /// The same of groups.
@@ -91,9 +94,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             topic: topic.clone(),
             partition,
             offsets: offsets
-                .map(|(source_offset, target)| OfOffset {
+                .map(|(source_offset, targets)| OfOffset {
                     source_offset: *source_offset,
-                    target,
+                    targets,
                 })
                 .collect(),
         })?;
@@ -121,15 +124,21 @@ impl Report for OfPartition {
         ]);
         for OfOffset {
             source_offset,
-            target,
+            targets,
         } in &self.offsets
         {
-            table.row([
-                source_offset.to_string(),
-                format!("{}/{}", target.topic, target.partition),
-                target.offset.to_string(),
-                landing(target.lands),
-            ]);
+            for target in targets {
+                let is = match target.lands {
+                    Landing::AtEnd if targets.len() > 1 => "behind its records there".to_owned(),
+                    lands => landing(lands),
+                };
+                table.row([
+                    source_offset.to_string(),
+                    format!("{}/{}", target.topic, target.partition),
+                    target.offset.to_string(),
+                    is,
+                ]);
+            }
         }
         table.write(out)
     }

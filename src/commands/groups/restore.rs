@@ -12,7 +12,7 @@ use crate::blocking::blocking;
 use crate::cli::{
     CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report, Table, human,
 };
-use crate::groups::{self, GroupPlan, GroupsPlan};
+use crate::groups::{self, GroupPlan, GroupsPlan, SourcePartition};
 use crate::kafka::ClientSettings;
 
 const EXAMPLES: &str = "\
@@ -22,7 +22,11 @@ Examples:
   kbk groups rollback -r /backup/kafka -b broker:9092
 
 Committed offsets are translated by the offset map of a restore. A group must have no members. What it had committed
-in the cluster before is kept in the repository, and `kbk groups rollback` puts it back.";
+in the cluster before is kept in the repository, and `kbk groups rollback` puts it back.
+
+Where a topic was repartitioned, a group goes on at the first record of each partition that it may not
+have read, whichever partition of the backup it is from; that one is shown. A partition that it had
+committed nothing for counts as not read. How many records are read once more is said.";
 
 /// The words after `kbk groups restore`.
 #[derive(clap::Args, Clone, Debug)]
@@ -86,6 +90,13 @@ pub(in crate::commands) async fn restored(
     for topic in plan.topics_left_out() {
         tracing::warn!("{topic} was not restored: what groups had committed for it is left out");
     }
+    for GroupPlan { group, unread, .. } in &plan.groups {
+        for SourcePartition { topic, partition } in unread {
+            tracing::warn!(
+                "group {group} had committed nothing for {topic}/{partition}, whose records are among others now: it reads all of them"
+            );
+        }
+    }
     if dry_run {
         for GroupPlan { group, members, .. } in plan.in_use() {
             tracing::warn!("group {group} has {members} members: stop its consumers first");
@@ -131,6 +142,11 @@ impl Report for Restored {
             }
         }
         table.write(out)?;
+        let read_again = self.plan.read_again();
+        if read_again > 0 {
+            let records = human::counted(read_again, "record");
+            writeln!(out, "{records} that were read before will be read again")?;
+        }
         let groups = human::counted(self.plan.groups.len() as u64, "group");
         match &self.change {
             None => writeln!(out, "{groups} would be changed"),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Seek as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -162,9 +162,20 @@ impl Broker {
 
     /// Runs one of Kafka's command-line tools (a Java class) on this broker; gives its output.
     pub(crate) fn tool(&self, class: &str, arguments: &[&str]) -> String {
+        self.tool_with_input(class, arguments, "")
+    }
+
+    /// The same with something to read on standard input.
+    pub(crate) fn tool_with_input(&self, class: &str, arguments: &[&str], input: &str) -> String {
+        let file = tempfile::tempfile().and_then(|mut file| {
+            file.write_all(input.as_bytes())?;
+            file.rewind()?;
+            Ok(file)
+        });
         let output = java(class)
             .args(["--bootstrap-server", &self.bootstrap])
             .args(arguments)
+            .stdin(file.expect("a temporary file"))
             .output()
             .unwrap_or_else(|error| cannot_run_java(&error));
         let stdout = String::from_utf8_lossy(&output.stdout);

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::broker::Broker;
 use super::consume;
+use super::record::Message;
 use super::repo::Repo;
 
 /// Names of the restores of a repository, finished or not.
@@ -102,17 +103,79 @@ pub(crate) fn assert_exact(
     (topic, target): (&str, &str),
     partitions: i32,
 ) {
+    let pairs: Vec<_> = (0..partitions)
+        .map(|partition| (partition, partition))
+        .collect();
+    assert_exact_at(broker, repo, restore, (topic, target), &pairs);
+}
+
+/// The same, where partition `pairs.0` of the topic is in partition `pairs.1` of the target.
+#[track_caller]
+pub(crate) fn assert_exact_at(
+    broker: &Broker,
+    repo: &Repo,
+    restore: &str,
+    (topic, target): (&str, &str),
+    pairs: &[(i32, i32)],
+) {
     assert_nothing_left_over(repo, restore);
-    for partition in 0..partitions {
-        let map = read(repo, restore, topic, partition);
-        let [sources, targets] =
-            [topic, target].map(|topic| consume::read_all(broker, topic, partition));
+    for &(source, partition) in pairs {
+        let map = read(repo, restore, topic, source);
+        let sources = consume::read_all(broker, topic, source);
+        let targets = consume::read_all(broker, target, partition);
         assert_eq!((map.len(), map.len()), (sources.len(), targets.len()));
         for ((source, target), mapped) in sources.iter().zip(&targets).zip(&map) {
             assert_eq!(mapped, (&source.offset, &(partition, target.offset)));
             assert_eq!(source.message, target.message);
         }
     }
+}
+
+/// A record of a topic, by partition and offset, and where it is in the target.
+pub(crate) struct Moved {
+    pub(crate) source: (i32, i64),
+    pub(crate) target: (i32, i64),
+    pub(crate) message: Message,
+}
+
+/// The same of a topic that was repartitioned; gives its records, in the order of its partitions.
+#[track_caller]
+pub(crate) fn assert_exact_scattered(
+    broker: &Broker,
+    repo: &Repo,
+    restore: &str,
+    (topic, sources): (&str, i32),
+    (target, targets): (&str, i32),
+) -> Vec<Moved> {
+    assert_nothing_left_over(repo, restore);
+    let mut there = BTreeMap::new();
+    for partition in 0..targets {
+        let records = consume::read_all(broker, target, partition).into_iter();
+        there.extend(records.map(|record| ((partition, record.offset), record.message)));
+    }
+    let mut moved = Vec::new();
+    for partition in 0..sources {
+        let map = read(repo, restore, topic, partition);
+        let records = consume::read_all(broker, topic, partition);
+        assert_eq!(map.len(), records.len());
+        for (record, (offset, target)) in records.into_iter().zip(map) {
+            assert_eq!(record.offset, offset);
+            let found = there
+                .remove(&target)
+                .expect("a record that no other is mapped to");
+            assert!(
+                found == record.message,
+                "{partition}/{offset} at {target:?}"
+            );
+            moved.push(Moved {
+                source: (partition, offset),
+                target,
+                message: found,
+            });
+        }
+    }
+    assert!(there.is_empty(), "{} records too many", there.len());
+    moved
 }
 
 fn folder(repo: &Repo, restore: &str) -> PathBuf {

@@ -1,7 +1,13 @@
 //! An offset goes to its record, or to the first restored one behind it, or to the end.
 
-use kbk_format::repo::FULL_MAP_PAGE;
-use kbk_tools::offset_map::{FinishedRestore, Landing, OffsetMapError};
+use std::collections::BTreeMap;
+
+use kbk_format::repo::{
+    FULL_MAP_PAGE, MapPage, MapRun, RestoreId, RestoredPartition, RestoredTopic, TargetPartition,
+};
+use kbk_tools::offset_map::{FinishedRestore, Landing, OffsetMapError, Overlap};
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use crate::support::{World, place};
 
@@ -16,6 +22,13 @@ fn each_offset_lands_where_the_rule_says() {
         let place = place("orders", partition);
         let translated = restore.translate(&world.repository, &place, offsets);
         let translated = world.runtime.block_on(translated).unwrap().unwrap();
+        let translated = translated.into_iter();
+        let translated: Vec<_> = translated
+            .map(|mut places| {
+                assert_eq!(places.len(), 1, "it went to one partition");
+                places.remove(0)
+            })
+            .collect();
         assert!(
             translated
                 .iter()
@@ -79,4 +92,183 @@ fn a_restore_that_is_not_there_or_not_finished_has_no_map() {
         Err(OffsetMapError::Unfinished(_))
     ));
     assert_eq!(open(None).unwrap(), "r", "the last one that has ended");
+}
+
+/// Where the target partitions ended before.
+const ENDS: [i64; 3] = [7, 0, 70];
+
+/// A record that a partition of the backup had: which, how many offsets without one lie before it, where it went, and how many
+/// offsets of others lie before it there.
+type Moved = (i32, i64, usize, i64);
+
+/// Source partition, source offset, target partition, target offset: in the order of writing.
+fn model(moved: &[Moved]) -> Vec<(i32, i64, i32, i64)> {
+    let (mut here, mut there) = ([0; 3], ENDS);
+    let place = |&(partition, gap, target, others): &Moved| {
+        let source_offset = here[partition as usize] + gap;
+        let target_offset = there[target] + others;
+        here[partition as usize] = source_offset + 1;
+        there[target] = target_offset + 1;
+        (partition, source_offset, target as i32, target_offset)
+    };
+    moved.iter().map(place).collect()
+}
+
+/// The map of one partition, in pages of so many runs.
+fn pages(
+    restore: &RestoreId,
+    records: &[(i32, i64, i32, i64)],
+    partition: i32,
+    page_runs: usize,
+) -> Vec<MapPage> {
+    let mut runs: Vec<MapRun> = Vec::new();
+    for &(_, source_offset, target_partition, target_offset) in
+        records.iter().filter(|record| record.0 == partition)
+    {
+        match runs.last_mut() {
+            Some(last)
+                if last.target_partition == target_partition
+                    && last.source_offset + last.records.cast_signed() == source_offset
+                    && last.target_offset + last.records.cast_signed() == target_offset =>
+            {
+                last.records += 1;
+            }
+            _ => runs.push(MapRun {
+                source_offset,
+                target_partition,
+                target_offset,
+                records: 1,
+            }),
+        }
+    }
+    let place = place("orders", partition);
+    let mut pages: Vec<MapPage> = Vec::new();
+    for runs in runs.chunks(page_runs) {
+        let before = pages.last();
+        let last = runs.last().expect("a chunk has some");
+        pages.push(MapPage {
+            restore: restore.clone(),
+            topic: place.topic.clone(),
+            topic_id: place.topic_id,
+            partition,
+            base_offset: before.map_or(0, |before| before.end_offset),
+            end_offset: last.source_offset + last.records.cast_signed(),
+            previous: before.map(MapPage::sha256),
+            records: before.map_or(0, |before| before.records)
+                + runs.iter().map(|run| run.records).sum::<u64>(),
+            runs: runs.to_vec(),
+        });
+    }
+    pages
+}
+
+/// A repartitioned topic of three partitions, restored into three others.
+fn scattered(restore: &str, records: &[(i32, i64, i32, i64)], page_runs: usize) -> World {
+    let world = World::sample();
+    let restore: RestoreId = restore.parse().unwrap();
+    let restored = |partition| RestoredPartition {
+        partition,
+        base_offset: 0,
+        end_offset: 1_000_000,
+        target_partition: None,
+    };
+    let target = |(partition, offset)| TargetPartition { partition, offset };
+    let place = place("orders", 0);
+    let topic = RestoredTopic {
+        topic: place.topic,
+        topic_id: place.topic_id,
+        target: "copies".parse().unwrap(),
+        create: None,
+        purge: false,
+        targets: (0..).zip(ENDS).map(target).collect(),
+        partitions: [0, 1, 2].map(restored).into(),
+    };
+    let pages: Vec<MapPage> = (0..3)
+        .flat_map(|partition| pages(&restore, records, partition, page_runs))
+        .collect();
+    world.finish(restore, topic, &pages);
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_partition_whose_records_were_scattered_leads_to_each_of_theirs(
+        moved in vec((0..3_i32, 0..3_i64, 0..3_usize, 0..3_i64), 0..60),
+        offsets in vec(0..80_i64, 1..12),
+        page_runs in 1..9_usize,
+    ) {
+        let records = model(&moved);
+        let world = scattered("r", &records, page_runs);
+        let opened = FinishedRestore::open(&world.repository, None);
+        let restore = world.runtime.block_on(opened).unwrap();
+        for partition in 0..3 {
+            let place = place("orders", partition);
+            let translated = restore.translate(&world.repository, &place, &offsets);
+            let translated = world.runtime.block_on(translated).unwrap().unwrap();
+            for (offset, found) in offsets.iter().zip(translated) {
+                let expected: Vec<_> = (0..3)
+                    .map(|target| leads_to(&records, (partition, *offset), target))
+                    .collect();
+                let found = found.iter().map(|found| (found.partition, found.offset, found.lands));
+                prop_assert_eq!(found.collect::<Vec<_>>(), expected);
+            }
+            let overlaps: Vec<Overlap> = offsets
+                .iter()
+                .zip(&offsets[1..])
+                .zip((0..3).cycle())
+                .map(|((before, from), partition)| Overlap {
+                    partition,
+                    from_target_offset: *from,
+                    before_source_offset: *before,
+                })
+                .collect();
+            let counted = restore.count(&world.repository, &place, &overlaps);
+            let counted = world.runtime.block_on(counted).unwrap();
+            let expected: Vec<u64> = overlaps
+                .iter()
+                .map(|overlap| count(&records, partition, overlap))
+                .collect();
+            prop_assert_eq!(counted, expected);
+        }
+    }
+}
+
+/// The rule of SPEC section 11.7, one record after another.
+fn leads_to(
+    records: &[(i32, i64, i32, i64)],
+    (partition, offset): (i32, i64),
+    target: i32,
+) -> (i32, i64, Landing) {
+    let there: BTreeMap<i64, i64> = records
+        .iter()
+        .filter(|record| (record.0, record.2) == (partition, target))
+        .map(|record| (record.1, record.3))
+        .collect();
+    match there.range(offset..).next() {
+        Some((source_offset, target_offset)) => {
+            let lands = match *source_offset == offset {
+                true => Landing::OnRecord,
+                false => Landing::OnNext {
+                    source_offset: *source_offset,
+                },
+            };
+            (target, *target_offset, lands)
+        }
+        None => {
+            let last = there.last_key_value();
+            let end = last.map_or(ENDS[target as usize], |(_, offset)| offset + 1);
+            (target, end, Landing::AtEnd)
+        }
+    }
+}
+
+fn count(records: &[(i32, i64, i32, i64)], partition: i32, overlap: &Overlap) -> u64 {
+    let inside = records.iter().filter(|record| {
+        (record.0, record.2) == (partition, overlap.partition)
+            && record.1 < overlap.before_source_offset
+            && record.3 >= overlap.from_target_offset
+    });
+    inside.count() as u64
 }

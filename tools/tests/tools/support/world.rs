@@ -9,7 +9,8 @@ use kbk_format::repo::{
     AclBinding, Change, CommittedOffset, Digest, DonePartition, FULL_MAP_PAGE, FoundAcls,
     FoundGroups, GroupState, GroupTopic, Hex, Id, Identity, MapPage, MapRun, ParentRef,
     PartitionChange, Place, RateLimit, Repository, Restore, RestoreDone, RestoreId,
-    RestoredPartition, RestoredTopic, SegmentEntry, Snapshot, Store, Stored, TopicChange, Uploaded,
+    RestoredPartition, RestoredTopic, SegmentEntry, Snapshot, Store, Stored, TargetPartition,
+    TopicChange, Uploaded,
 };
 use kbk_format::{
     Compression, FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter,
@@ -81,7 +82,7 @@ impl World {
     /// What a finished restore of one partition leaves: begin and end, and a map of two pages, the first of them full.
     pub fn restore(&self, name: &str) -> [Digest; 2] {
         let restore: RestoreId = name.parse().unwrap();
-        let (place, snapshot) = (place("orders", 1), self.latest());
+        let place = place("orders", 1);
         let run = |n: i64| MapRun {
             source_offset: 10 * n,
             target_partition: 1,
@@ -112,9 +113,32 @@ impl World {
             partition,
             base_offset: 0,
             end_offset: 1_000_000,
-            target_partition: partition,
-            target_offset: 500,
+            target_partition: Some(partition),
         };
+        let target = |partition| TargetPartition {
+            partition,
+            offset: 500,
+        };
+        let topic = RestoredTopic {
+            topic: place.topic.clone(),
+            topic_id: place.topic_id,
+            target: "copies".parse().unwrap(),
+            create: None,
+            purge: false,
+            targets: [0, 1].map(target).into(),
+            partitions: [0, 1].map(restored).into(),
+        };
+        self.finish(restore, topic, &pages).try_into().unwrap()
+    }
+
+    /// A restore that has finished, with these pages as its map: those of a partition in their order.
+    pub fn finish(
+        &self,
+        restore: RestoreId,
+        topic: RestoredTopic,
+        pages: &[MapPage],
+    ) -> Vec<Digest> {
+        let snapshot = self.latest();
         let begun = Restore {
             restore: restore.clone(),
             repository_id: self.repository.identity().repository_id,
@@ -129,33 +153,29 @@ impl World {
             max_timestamp: i64::MAX,
             producers: 1,
             rate_limit: RateLimit::default(),
-            topics: vec![RestoredTopic {
-                topic: place.topic.clone(),
-                topic_id: place.topic_id,
-                target: "copies".parse().unwrap(),
-                create: None,
-                purge: false,
-                partitions: [0, 1].map(restored).into(),
-            }],
+            topics: vec![topic],
         };
-        let done = |digests: &[Digest]| RestoreDone {
+        let last: BTreeMap<i32, &MapPage> =
+            pages.iter().map(|page| (page.partition, page)).collect();
+        let partition = |page: &MapPage| DonePartition {
+            topic: page.topic.clone(),
+            topic_id: page.topic_id,
+            partition: page.partition,
+            records: page.records,
+            page: Some(page.sha256()),
+        };
+        let done = RestoreDone {
             restore,
             finished_at: Timestamp::UNIX_EPOCH,
-            records: pages[1].records,
-            partitions: vec![DonePartition {
-                topic: place.topic.clone(),
-                topic_id: place.topic_id,
-                partition: 1,
-                records: pages[1].records,
-                page: digests.last().copied(),
-            }],
+            records: last.values().map(|page| page.records).sum(),
+            partitions: last.into_values().map(partition).collect(),
         };
         let repository = &self.repository;
         self.runtime.block_on(async {
             repository.begin_restore(&begun).await.unwrap();
-            let digests = repository.write_map_pages(&pages).await.unwrap();
-            repository.finish_restore(&done(&digests)).await.unwrap();
-            digests.try_into().unwrap()
+            let digests = repository.write_map_pages(pages).await.unwrap();
+            repository.finish_restore(&done).await.unwrap();
+            digests
         })
     }
 
@@ -258,7 +278,7 @@ impl World {
             base,
             nonce: Id::random(),
             started_at: Timestamp::UNIX_EPOCH,
-            created_at: Timestamp::UNIX_EPOCH,
+            created_at: Timestamp::now(),
             writer: "test".into(),
             cluster_id: None,
             topics: topics.into_iter().map(topic).collect(),
@@ -438,12 +458,6 @@ fn segment_in_blocks(place: &Place, rows: &[Row], block_bytes: usize) -> (Segmen
         sha256: Hex(Sha256::digest(&bytes).into()),
         size: bytes.len() as u64,
     };
-    let entry = SegmentEntry::new(
-        place,
-        &sealed.header,
-        &sealed.statistics,
-        sealed.footer_position,
-        uploaded,
-    );
+    let entry = SegmentEntry::new(place, &sealed, uploaded);
     (entry, bytes)
 }

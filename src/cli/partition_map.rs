@@ -1,0 +1,119 @@
+//! Partitions that go elsewhere, on the command line: `0:3,1:4`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::partitions::number;
+
+/// Which partition of a target some partitions of the backup go to. No two of them go to one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionMap {
+    targets: BTreeMap<i32, i32>,
+}
+
+impl PartitionMap {
+    /// Where partition `source` goes, if it is named.
+    pub fn target(&self, source: i32) -> Option<i32> {
+        self.targets.get(&source).copied()
+    }
+
+    /// The partitions that are named, ascending.
+    pub fn sources(&self) -> impl Iterator<Item = i32> {
+        self.targets.keys().copied()
+    }
+}
+
+impl fmt::Display for PartitionMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs = self.targets.iter();
+        let pairs = pairs.map(|(source, target)| format!("{source}:{target}"));
+        f.write_str(&pairs.collect::<Vec<_>>().join(","))
+    }
+}
+
+/// Text that maps no partitions.
+#[derive(Debug, thiserror::Error)]
+pub enum PartitionMapError {
+    /// Something else than pairs of numbers.
+    #[error(
+        "`{0}` maps no partition; give SOURCE:TARGET, both numbers from 0, and more of them behind commas, as in `0:3,1:4`"
+    )]
+    Form(String),
+    /// One partition would go to two places.
+    #[error("partition {0} is mapped twice")]
+    Source(i32),
+    /// Two partitions would go to one place.
+    #[error("partitions {first} and {second} are both mapped to partition {target}")]
+    Target {
+        /// One of them.
+        first: i32,
+        /// The other.
+        second: i32,
+        /// Where both would go.
+        target: i32,
+    },
+}
+
+impl FromStr for PartitionMap {
+    type Err = PartitionMapError;
+
+    fn from_str(text: &str) -> Result<Self, PartitionMapError> {
+        let (mut targets, mut sources) = (BTreeMap::new(), BTreeMap::new());
+        for pair in text.split(',') {
+            let (source, target) =
+                numbers(pair).ok_or_else(|| PartitionMapError::Form(pair.to_owned()))?;
+            if targets.insert(source, target).is_some() {
+                return Err(PartitionMapError::Source(source));
+            }
+            if let Some(first) = sources.insert(target, source) {
+                return Err(PartitionMapError::Target {
+                    first,
+                    second: source,
+                    target,
+                });
+            }
+        }
+        Ok(Self { targets })
+    }
+}
+
+/// A topic has at most `i32::MAX` partitions, so that is no number of one.
+fn numbers(pair: &str) -> Option<(i32, i32)> {
+    let (source, target) = pair.split_once(':')?;
+    let (source, target) = (number(source)?, number(target)?);
+    (source.max(target) < i32::MAX).then_some((source, target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_of_numbers() {
+        let map: PartitionMap = "1:4, 0 : 3".parse().unwrap();
+        assert_eq!(
+            (map.target(0), map.target(1), map.target(3)),
+            (Some(3), Some(4), None)
+        );
+        assert_eq!(map.sources().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(map.to_string(), "0:3,1:4");
+        let swap: PartitionMap = "0:1,1:0".parse().unwrap();
+        assert_eq!((swap.target(0), swap.target(1)), (Some(1), Some(0)));
+    }
+
+    #[test]
+    fn what_maps_no_partitions_is_refused_with_the_pair() {
+        let error = |text: &str| text.parse::<PartitionMap>().unwrap_err().to_string();
+        for text in ["", "1", "a:1", "1:", ":1", "1:-1", "+1:1", "1:2:3", "0=1"] {
+            assert!(error(text).contains(&format!("`{text}`")), "{text}");
+        }
+        assert!(error("0:1,,2:3").contains("`` maps no partition"));
+        assert!(error("0:2147483647").contains("`0:2147483647`"));
+        assert_eq!(error("0:1,0:2"), "partition 0 is mapped twice");
+        assert_eq!(
+            error("2:1,0:1"),
+            "partitions 2 and 0 are both mapped to partition 1"
+        );
+    }
+}

@@ -1,0 +1,540 @@
+//! Whether the targets of a repartitioned topic hold what was to be written: each record where the offset map says that it is,
+//! in the partition of its key, and no other record.
+//!
+//! ```text
+//! for each partition of the backup:   some of its records, and where the map says that each went
+//!                                     -> those stretches of the targets are read, and what is there is compared
+//! for each partition of the target:   its records are counted: as many as were found are all there may be
+//! ```
+//!
+//! Key, value, headers and timestamp must be the same, byte for byte, and the map's offsets ascend in each target as they do in
+//! the partition: its order is kept. Memory does not grow with the topic.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use kbk_format::repo::{Digest, MapRun, Place, RepoError, Repository, RestoreId};
+use kbk_format::{Header, Headers, Record, TimestampType};
+use tokio::runtime::Handle;
+
+use super::partitioner::Partitioner;
+use super::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
+use super::proof::{
+    Difference, Expected, FETCH_BYTES, PartitionProof, ProofError, THREADS, unlike,
+};
+use crate::cli::Cancel;
+use crate::kafka::{
+    Admin, ClientSettings, PartitionOffsets, PartitionRange, RecordSink, Source, SourceOptions,
+};
+
+/// Records that are looked for at a time, and bytes of them: a connection is made for them.
+const RECORDS_AT_ONCE: usize = 1 << 16;
+const BYTES_AT_ONCE: usize = 8 << 20;
+
+/// What is the same for all of a topic.
+struct Topic<'a> {
+    target: &'a str,
+    targets: &'a [TargetPartitionPlan],
+    /// Where each target begins and ends now.
+    bounds: Vec<PartitionOffsets>,
+    surroundings: &'a Surroundings<'a>,
+}
+
+/// What a proof is made with.
+pub(super) struct Surroundings<'a> {
+    pub(super) restore: &'a RestoreId,
+    pub(super) repository: &'a Repository,
+    pub(super) kafka: &'a ClientSettings,
+    pub(super) cancel: &'a Cancel,
+    pub(super) runtime: &'a Handle,
+}
+
+/// Compares a repartitioned topic, whose partitions have maps that end with these pages. Gives a proof for each partition of the
+/// target.
+pub(super) fn prove(
+    plan: &TopicPlan,
+    pages: &BTreeMap<Place, Option<Digest>>,
+    surroundings: &Surroundings<'_>,
+) -> Result<Vec<PartitionProof>, ProofError> {
+    let names = plan.targets.iter();
+    let names: Vec<_> = names
+        .map(|target| (plan.target.clone(), target.partition))
+        .collect();
+    let topic = Topic {
+        target: &plan.target,
+        targets: &plan.targets,
+        bounds: Admin::connect(surroundings.kafka)?.offsets(&names)?,
+        surroundings,
+    };
+    let waiting: Mutex<VecDeque<&PartitionPlan>> = Mutex::new(plan.partitions.iter().collect());
+    let proofs = names
+        .into_iter()
+        .map(|(topic, partition)| PartitionProof::empty(topic, partition));
+    let proofs: Mutex<Vec<PartitionProof>> = Mutex::new(proofs.collect());
+    let next = || lock(&waiting).pop_front();
+    let work = || {
+        while let Some(partition) = next() {
+            let page = pages.get(partition.read.place()).copied().flatten();
+            let found = Comparison::new(&topic, partition, page)?.run()?;
+            join(&mut lock(&proofs), found);
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads = [(); THREADS].map(|()| scope.spawn(work));
+        let ended = threads.map(|thread| match thread.join() {
+            Ok(ended) => ended,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        ended.into_iter().collect::<Result<(), ProofError>>()
+    })?;
+    let mut proofs = proofs.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (proof, count) in proofs.iter_mut().zip(topic.count()?) {
+        let too_many = count.saturating_sub(proof.found);
+        proof.found = count;
+        proof.differences += too_many;
+        if too_many > 0 && proof.first.is_none() {
+            proof.first = Some(Difference {
+                source_partition: None,
+                source_offset: None,
+                target_offset: None,
+                what: Vec::new(),
+            });
+        }
+    }
+    Ok(proofs)
+}
+
+/// A thread that panicked leaves plain values behind.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Adds what one partition of the backup says of each target.
+fn join(proofs: &mut [PartitionProof], of_partition: Vec<PartitionProof>) {
+    for (proof, found) in proofs.iter_mut().zip(of_partition) {
+        proof.expected += found.expected;
+        proof.found += found.found;
+        proof.differences += found.differences;
+        proof.first = proof.first.take().or(found.first);
+    }
+}
+
+impl Topic<'_> {
+    /// What there is to read of a target between these offsets.
+    fn range(&self, index: usize, offsets: Range<i64>) -> PartitionRange {
+        let bounds = &self.bounds[index];
+        PartitionRange {
+            topic: self.target.to_owned(),
+            partition: self.targets[index].partition,
+            start: offsets.start.max(bounds.log_start_offset),
+            end: offsets.end.min(bounds.last_stable_offset),
+        }
+    }
+
+    fn read(
+        &self,
+        ranges: Vec<PartitionRange>,
+        sink: &mut impl RecordSink<Error = ProofError>,
+    ) -> Result<(), ProofError> {
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let options = SourceOptions {
+            memory_bytes: FETCH_BYTES,
+            ..SourceOptions::default()
+        };
+        let mut source = Source::open(self.surroundings.kafka, &options, ranges)?;
+        source.run(sink).map_err(ProofError::from)
+    }
+
+    /// How many records each target has behind where the restore began.
+    fn count(&self) -> Result<Vec<u64>, ProofError> {
+        let targets = self.targets.iter().enumerate();
+        let ranges = targets.map(|(index, target)| self.range(index, target.offset..i64::MAX));
+        let mut counts = Counts {
+            records: vec![0; self.targets.len()],
+            cancel: self.surroundings.cancel,
+        };
+        self.read(ranges.collect(), &mut counts)?;
+        Ok(counts.records)
+    }
+}
+
+/// One partition of the backup on its way.
+struct Comparison<'a> {
+    topic: &'a Topic<'a>,
+    partition: i32,
+    partitioner: Partitioner,
+    expected: Expected,
+    /// The next of its records.
+    next: Option<Kept>,
+    mapped: Mapped<'a>,
+    /// Of each target.
+    proofs: Vec<PartitionProof>,
+    /// The last offset of the partition's records in each target.
+    last: Vec<i64>,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(
+        topic: &'a Topic<'a>,
+        plan: &PartitionPlan,
+        page: Option<Digest>,
+    ) -> Result<Comparison<'a>, ProofError> {
+        let Surroundings { runtime, .. } = *topic.surroundings;
+        let count = i32::try_from(topic.targets.len()).unwrap_or(i32::MAX);
+        let empty = |target: &TargetPartitionPlan| {
+            PartitionProof::empty(topic.target.to_owned(), target.partition)
+        };
+        let mut expected = Expected::new(plan.read.clone(), runtime);
+        Ok(Comparison {
+            topic,
+            partition: plan.partition,
+            partitioner: Partitioner::new(plan.partition, count),
+            next: expected.next(runtime)?.map(|record| Kept::new(&record)),
+            expected,
+            mapped: Mapped::new(topic.surroundings, plan.read.place().clone(), page)?,
+            proofs: topic.targets.iter().map(empty).collect(),
+            last: vec![-1; topic.targets.len()],
+        })
+    }
+
+    fn run(mut self) -> Result<Vec<PartitionProof>, ProofError> {
+        loop {
+            let wanted = self.wanted()?;
+            if wanted.is_empty() && self.next.is_none() && self.mapped.peek()?.is_none() {
+                return Ok(self.proofs);
+            }
+            self.look_for(wanted)?;
+        }
+    }
+
+    /// The next records that are both in the backup and in the map, by target and offset there. What is in one of the two only
+    /// is a difference.
+    fn wanted(&mut self) -> Result<Wanted, ProofError> {
+        let (mut wanted, mut bytes) = (Wanted::new(), 0);
+        while wanted.len() < RECORDS_AT_ONCE && bytes < BYTES_AT_ONCE {
+            let Some(place) = self.mapped.peek()? else {
+                match self.take()? {
+                    Some(record) => self.missing(&record),
+                    None => break,
+                }
+                continue;
+            };
+            let next = self.next.as_ref().map(|record| record.offset);
+            if next.is_some_and(|offset| offset < place.source_offset) {
+                self.take()?.iter().for_each(|record| self.missing(record));
+                continue;
+            }
+            self.mapped.advance();
+            let Some(index) = self.index(place.target_partition) else {
+                continue;
+            };
+            match self.take_at(place.source_offset)? {
+                Some(record) => {
+                    bytes += record.bytes();
+                    self.expect(index, &record, place.target_offset);
+                    wanted.insert((index, place.target_offset), record);
+                }
+                None => self.differ(index, Difference::too_many(place.target_offset)),
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn take(&mut self) -> Result<Option<Kept>, ProofError> {
+        let next = self.expected.next(self.topic.surroundings.runtime)?;
+        let next = next.map(|record| Kept::new(&record));
+        Ok(std::mem::replace(&mut self.next, next))
+    }
+
+    /// The next record, if it is the one at this offset.
+    fn take_at(&mut self, offset: i64) -> Result<Option<Kept>, ProofError> {
+        match &self.next {
+            Some(record) if record.offset == offset => self.take(),
+            _ => Ok(None),
+        }
+    }
+
+    /// A record that the map does not have.
+    fn missing(&mut self, record: &Kept) {
+        let target = self.target_of(record);
+        self.proofs[target].expected += 1;
+        self.differ(target, Difference::missing(record.offset));
+    }
+
+    /// Targets are 0 and up.
+    fn index(&self, partition: i32) -> Option<usize> {
+        let index = usize::try_from(partition).ok()?;
+        (index < self.proofs.len()).then_some(index)
+    }
+
+    fn target_of(&self, record: &Kept) -> usize {
+        let partition = self.partitioner.partition(record.key.as_deref());
+        usize::try_from(partition).unwrap_or(0)
+    }
+
+    fn expect(&mut self, index: usize, record: &Kept, target_offset: i64) {
+        self.proofs[index].expected += 1;
+        let last = std::mem::replace(&mut self.last[index], target_offset);
+        let parts = [
+            ("partition", self.target_of(record) == index),
+            ("order", last < target_offset),
+        ];
+        let wrong = parts.into_iter().filter(|(_, right)| !right);
+        let what: Vec<_> = wrong.map(|(name, _)| name).collect();
+        if !what.is_empty() {
+            self.differ(index, Difference::at(record.offset, target_offset, what));
+        }
+    }
+
+    fn differ(&mut self, index: usize, difference: Difference) {
+        self.proofs[index].differ(Difference {
+            source_partition: Some(self.partition),
+            ..difference
+        });
+    }
+
+    /// Reads what lies between the first and the last of them in each target.
+    fn look_for(&mut self, wanted: Wanted) -> Result<(), ProofError> {
+        let mut stretches: BTreeMap<usize, Range<i64>> = BTreeMap::new();
+        for (index, offset) in wanted.keys() {
+            let stretch = stretches.entry(*index).or_insert(*offset..*offset);
+            stretch.start = stretch.start.min(*offset);
+            stretch.end = stretch.end.max(offset.saturating_add(1));
+        }
+        let stretches = stretches.into_iter();
+        let ranges = stretches.map(|(index, stretch)| (index, self.topic.range(index, stretch)));
+        let (indices, ranges): (Vec<_>, Vec<_>) =
+            ranges.filter(|(_, range)| range.start < range.end).unzip();
+        let topic = self.topic;
+        let mut look = Look {
+            comparison: self,
+            indices,
+            wanted,
+        };
+        topic.read(ranges, &mut look)?;
+        let mut missing: Vec<_> = look.wanted.into_iter().collect();
+        missing.sort_by_key(|(_, record)| record.offset);
+        for ((index, _), record) in missing {
+            self.differ(index, Difference::missing(record.offset));
+        }
+        Ok(())
+    }
+}
+
+/// Records of the backup, by the index of a target and the offset there.
+type Wanted = HashMap<(usize, i64), Kept>;
+
+/// Receives what lies in the targets where records are looked for; others are among them.
+struct Look<'a, 'b> {
+    comparison: &'a mut Comparison<'b>,
+    /// Of the targets, by slot.
+    indices: Vec<usize>,
+    wanted: Wanted,
+}
+
+impl RecordSink for Look<'_, '_> {
+    type Error = ProofError;
+
+    /// The timestamp type is not compared: it is the topic's, which may have another one while it is filled.
+    fn record(
+        &mut self,
+        slot: usize,
+        _timestamp_type: TimestampType,
+        found: &Record<'_>,
+    ) -> Result<(), ProofError> {
+        let index = self.indices[slot];
+        let Some(expected) = self.wanted.remove(&(index, found.offset)) else {
+            return Ok(());
+        };
+        self.comparison.proofs[index].found += 1;
+        let what = expected.unlike(found);
+        if !what.is_empty() {
+            let difference = Difference::at(expected.offset, found.offset, what);
+            self.comparison.differ(index, difference);
+        }
+        Ok(())
+    }
+
+    /// What is gone shows as records that are missing.
+    fn lost(&mut self, _slot: usize, _from: i64, _to: i64) -> Result<(), ProofError> {
+        Ok(())
+    }
+
+    fn finished(&mut self, _slot: usize) -> Result<(), ProofError> {
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Result<(), ProofError> {
+        go_on(self.comparison.topic.surroundings.cancel)
+    }
+}
+
+/// Receives records to be counted.
+struct Counts<'a> {
+    records: Vec<u64>,
+    cancel: &'a Cancel,
+}
+
+impl RecordSink for Counts<'_> {
+    type Error = ProofError;
+
+    fn record(
+        &mut self,
+        slot: usize,
+        _timestamp_type: TimestampType,
+        _record: &Record<'_>,
+    ) -> Result<(), ProofError> {
+        self.records[slot] += 1;
+        Ok(())
+    }
+
+    fn lost(&mut self, _slot: usize, _from: i64, _to: i64) -> Result<(), ProofError> {
+        Ok(())
+    }
+
+    fn finished(&mut self, _slot: usize) -> Result<(), ProofError> {
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Result<(), ProofError> {
+        go_on(self.cancel)
+    }
+}
+
+fn go_on(cancel: &Cancel) -> Result<(), ProofError> {
+    match cancel.is_set() {
+        true => Err(ProofError::Cancelled),
+        false => Ok(()),
+    }
+}
+
+/// A record of the backup that outlives its block.
+struct Kept {
+    offset: i64,
+    timestamp: i64,
+    key: Option<Box<[u8]>>,
+    value: Option<Box<[u8]>>,
+    headers: Vec<KeptHeader>,
+}
+
+struct KeptHeader {
+    name: Box<[u8]>,
+    value: Option<Box<[u8]>>,
+}
+
+impl Kept {
+    fn new(record: &Record<'_>) -> Kept {
+        let headers = record.headers.clone();
+        Kept {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.map(Box::from),
+            value: record.value.map(Box::from),
+            headers: headers
+                .map(|header| KeptHeader {
+                    name: Box::from(header.name),
+                    value: header.value.map(Box::from),
+                })
+                .collect(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
+        let headers = self.headers.iter();
+        let headers: usize = headers
+            .map(|header| header.name.len() + length(&header.value))
+            .sum();
+        length(&self.key) + length(&self.value) + headers
+    }
+
+    fn unlike(&self, found: &Record<'_>) -> Vec<&'static str> {
+        let headers = self.headers.iter();
+        let headers: Vec<Header<'_>> = headers
+            .map(|header| Header {
+                name: &header.name,
+                value: header.value.as_deref(),
+            })
+            .collect();
+        let record = Record {
+            offset: self.offset,
+            timestamp: self.timestamp,
+            control: false,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: Headers::Slice(&headers),
+        };
+        unlike(&record, found)
+    }
+}
+
+/// The offset map of one partition of the backup, record by record from its beginning.
+struct Mapped<'a> {
+    surroundings: &'a Surroundings<'a>,
+    place: Place,
+    /// The pages, the first one last.
+    pages: Vec<Digest>,
+    /// Of the page at hand, those still to come.
+    runs: VecDeque<MapRun>,
+}
+
+impl<'a> Mapped<'a> {
+    fn new(
+        surroundings: &'a Surroundings<'a>,
+        place: Place,
+        last: Option<Digest>,
+    ) -> Result<Mapped<'a>, RepoError> {
+        let mut mapped = Mapped {
+            surroundings,
+            place,
+            pages: Vec::new(),
+            runs: VecDeque::new(),
+        };
+        let mut next = last;
+        while let Some(sha256) = next {
+            mapped.pages.push(sha256);
+            next = mapped.page(&sha256)?.1;
+        }
+        Ok(mapped)
+    }
+
+    fn page(&self, sha256: &Digest) -> Result<(VecDeque<MapRun>, Option<Digest>), RepoError> {
+        let Surroundings {
+            repository,
+            restore,
+            runtime,
+            ..
+        } = *self.surroundings;
+        let page = runtime.block_on(repository.map_page(restore, &self.place, sha256))?;
+        let (runs, previous) = (page.value.runs, page.value.previous);
+        Ok((runs.into(), previous))
+    }
+
+    /// The next record, as a run of one and more.
+    fn peek(&mut self) -> Result<Option<MapRun>, RepoError> {
+        while self.runs.is_empty() {
+            let Some(sha256) = self.pages.pop() else {
+                return Ok(None);
+            };
+            self.runs = self.page(&sha256)?.0;
+        }
+        Ok(self.runs.front().copied())
+    }
+
+    /// Behind the next record.
+    fn advance(&mut self) {
+        if let Some(run) = self.runs.front_mut() {
+            run.source_offset += 1;
+            run.target_offset += 1;
+            run.records -= 1;
+            if run.records == 0 {
+                self.runs.pop_front();
+            }
+        }
+    }
+}
