@@ -35,6 +35,12 @@ impl RenderedSizes {
         &self.ends
     }
 
+    /// Bytes of each view over all blocks.
+    #[must_use]
+    pub fn totals(&self) -> ViewSizes {
+        self.ends.last().copied().unwrap_or_default()
+    }
+
     /// No sizes yet, with room for those of `count` blocks.
     pub(crate) fn with_capacity(count: usize) -> RenderedSizes {
         RenderedSizes {

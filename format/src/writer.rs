@@ -13,6 +13,7 @@ use crate::header::FileHeader;
 use crate::index::{BlockIndex, IndexEntry};
 use crate::layout::{limits, trailer};
 use crate::record::Record;
+use crate::render::ViewSizes;
 use crate::statistics::Statistics;
 use crate::trailer::Trailer;
 
@@ -41,6 +42,8 @@ pub struct Sealed {
     pub footer_position: u64,
     /// Statistics over its records.
     pub statistics: Statistics,
+    /// Lengths of the rendered views.
+    pub rendered: ViewSizes,
 }
 
 /// Puts encoded blocks behind one another into a segment.
@@ -230,6 +233,7 @@ impl<W: Write> SegmentAssembler<W> {
             file_length: trailer.file_length,
             footer_position,
             statistics: footer.statistics,
+            rendered: footer.rendered.unwrap_or_default().totals(),
         };
         Ok((self.out, sealed))
     }

@@ -259,14 +259,7 @@ impl PartitionWriter {
         self.sealing = Some(runtime.spawn(async move {
             let _permit = permit;
             let uploaded = upload.complete().await?;
-            let Sealed {
-                header,
-                statistics,
-                footer_position,
-                ..
-            } = sealed;
-            let entry = SegmentEntry::new(&place, &header, &statistics, footer_position, uploaded);
-            Ok(entry)
+            Ok(SegmentEntry::new(&place, &sealed, uploaded))
         }));
         Ok(())
     }

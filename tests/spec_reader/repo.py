@@ -117,6 +117,8 @@ class Entry:
     records: int
     raw_bytes: int
     timestamp_type: str
+    content_digest: str
+    rendered: list[int] | None
 
 
 @dataclass(frozen=True)
@@ -331,6 +333,8 @@ class Snapshot:
             records=offset_member(page, item, "records"),
             raw_bytes=offset_member(page, item, "raw_bytes"),
             timestamp_type=member(page, item, "timestamp_type", STRING),
+            content_digest=hex_member(page, item, "content_digest", 32),
+            rendered=_rendered(page, item),
         )
         require(int(match["base"]) == entry.base_offset and match["id"] == entry.segment_id[:16], INCONSISTENT, page, None,
                 f"{key} names another base_offset or segment_id than its entry")
@@ -367,6 +371,8 @@ class Snapshot:
             ("record_count", statistics.record_count, entry.records),
             ("raw_bytes", statistics.raw_bytes, entry.raw_bytes),
             ("timestamp_type", ("CreateTime", "LogAppendTime")[header.timestamp_type], entry.timestamp_type),
+            ("content_digest", f"{statistics.content_digest:032x}", entry.content_digest),
+            ("rendered", _totals(segment), entry.rendered),
         ):
             require(found == wanted, INCONSISTENT, entry.key, None, f"{name} is {found}, its entry states {wanted}")
         return segment
@@ -392,6 +398,21 @@ class Snapshot:
                 counts["bytes"] += entry.size
         groups = None if self.groups is None else len(self.groups)
         return {"ok": True, "sequence": self.sequence, "partitions": len(self.partitions), "groups": groups, **counts}
+
+
+def _rendered(page: str, item: object) -> list[int] | None:
+    sizes = member(page, item, "rendered", ARRAY, or_null=True)
+    if sizes is None:
+        return None
+    good = len(sizes) == len(kseg.VIEWS) and all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes)
+    require(good, INCONSISTENT, page, None, f"rendered is {sizes!r}")
+    return sizes
+
+
+def _totals(segment: kseg.Segment) -> list[int] | None:
+    if segment.rendered_sizes is None:
+        return None
+    return [ends[-1] if ends else 0 for ends in (segment.rendered_sizes[view] for view in kseg.VIEWS)]
 
 
 def _is_topic(name: str) -> bool:

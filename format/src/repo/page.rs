@@ -6,9 +6,13 @@ use super::id::{Digest, Hex, Id};
 use super::keys::{Key, Place, TopicName};
 use super::sealed::Document;
 use super::upload::Uploaded;
+use crate::footer::RenderedSizes;
 use crate::header::FileHeader;
 use crate::record::TimestampType;
+use crate::render::ViewSizes;
+use crate::segment::Segment;
 use crate::statistics::Statistics;
+use crate::writer::Sealed;
 
 /// A page with this many entries is full, and never written again.
 pub const FULL_PAGE: usize = 512;
@@ -53,6 +57,10 @@ pub struct SegmentEntry {
     pub raw_bytes: u64,
     /// Of every record in the segment.
     pub timestamp_type: TimestampType,
+    /// Over all records: the number's 32 hex digits.
+    pub content_digest: Id,
+    /// Lengths of the rendered views; `None` where the segment does not state them.
+    pub rendered: Option<ViewSizes>,
 }
 
 impl Document for Page {
@@ -119,12 +127,41 @@ impl Page {
 }
 
 impl SegmentEntry {
-    /// The entry of a segment of `place` that was uploaded, or that was found and checked.
+    /// The entry of a segment of `place` that was written and uploaded.
     #[must_use]
-    pub fn new(
+    pub fn new(place: &Place, sealed: &Sealed, uploaded: Uploaded) -> Self {
+        let (header, statistics) = (&sealed.header, &sealed.statistics);
+        let rendered = Some(sealed.rendered);
+        Self::of(
+            place,
+            header,
+            statistics,
+            rendered,
+            sealed.footer_position,
+            uploaded,
+        )
+    }
+
+    /// The entry of a segment of `place` that was found and checked.
+    #[must_use]
+    pub fn found(place: &Place, segment: &Segment, uploaded: Uploaded) -> Self {
+        let (header, statistics) = (segment.header(), segment.statistics());
+        let rendered = segment.rendered_sizes().map(RenderedSizes::totals);
+        Self::of(
+            place,
+            header,
+            statistics,
+            rendered,
+            segment.footer_position(),
+            uploaded,
+        )
+    }
+
+    fn of(
         place: &Place,
         header: &FileHeader,
         statistics: &Statistics,
+        rendered: Option<ViewSizes>,
         footer_position: u64,
         uploaded: Uploaded,
     ) -> Self {
@@ -142,6 +179,8 @@ impl SegmentEntry {
             records: statistics.record_count,
             raw_bytes: statistics.raw_bytes,
             timestamp_type: header.timestamp_type,
+            content_digest: Hex(statistics.digests.content.to_be_bytes()),
+            rendered,
         }
     }
 

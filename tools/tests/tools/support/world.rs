@@ -412,12 +412,6 @@ fn segment_in_blocks(place: &Place, rows: &[Row], block_bytes: usize) -> (Segmen
         sha256: Hex(Sha256::digest(&bytes).into()),
         size: bytes.len() as u64,
     };
-    let entry = SegmentEntry::new(
-        place,
-        &sealed.header,
-        &sealed.statistics,
-        sealed.footer_position,
-        uploaded,
-    );
+    let entry = SegmentEntry::new(place, &sealed, uploaded);
     (entry, bytes)
 }

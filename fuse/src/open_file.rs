@@ -1,0 +1,76 @@
+//! A file that somebody has opened.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::attributes::Lifetime;
+use crate::error::ViewError;
+use crate::stored::StoredFile;
+use crate::text::TextFile;
+use crate::tree::Tree;
+
+/// A file to be read, by several at a time and anywhere. It shows what was there when it was opened.
+#[derive(Debug)]
+pub struct OpenFile {
+    tree: Arc<Tree>,
+    body: Body,
+    lifetime: Lifetime,
+}
+
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Made when it was opened.
+    Whole(Bytes),
+    Text(TextFile),
+    Stored(StoredFile),
+}
+
+impl OpenFile {
+    pub(crate) fn new(tree: Arc<Tree>, body: Body, lifetime: Lifetime) -> OpenFile {
+        OpenFile {
+            tree,
+            body,
+            lifetime,
+        }
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match &self.body {
+            Body::Whole(bytes) => bytes.len() as u64,
+            Body::Text(text) => text.size(),
+            Body::Stored(stored) => stored.entry.size,
+        }
+    }
+
+    /// Whether its bytes may be kept: of a growing file, the next who opens it may see others.
+    #[must_use]
+    pub fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    /// So many bytes from `offset` on; fewer only where the file ends.
+    ///
+    /// # Errors
+    ///
+    /// If any of these bytes cannot be read. Those before and behind can be.
+    pub async fn read(&self, offset: u64, length: usize) -> Result<Bytes, ViewError> {
+        let range = offset..offset.saturating_add(length as u64);
+        let library = &self.tree.library;
+        let read = match &self.body {
+            Body::Whole(bytes) => {
+                let at = |position: u64| {
+                    usize::try_from(position)
+                        .unwrap_or(usize::MAX)
+                        .min(bytes.len())
+                };
+                Ok(bytes.slice(at(range.start)..at(range.end)))
+            }
+            Body::Text(text) => text.read(library, range).await,
+            Body::Stored(stored) => stored.read(library, range).await,
+        };
+        read.inspect_err(|error| self.tree.damage.note(error))
+    }
+}
