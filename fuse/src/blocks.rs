@@ -239,6 +239,21 @@ impl Library {
         }
     }
 
+    /// What `look` makes of the timestamps of a block's records, which are not kept.
+    pub(crate) async fn timestamps<T: Send + 'static>(
+        &self,
+        segment: &OpenSegment,
+        block: usize,
+        look: impl FnOnce(&[i64]) -> T + Send + 'static,
+    ) -> Result<T, ViewError> {
+        let cost = Cost::of(segment, block, View::Records);
+        let _lease = self.budget.take(cost.stored + cost.raw).await;
+        let stored = self.fetch(segment, block..block + 1).await?;
+        self.render
+            .timestamps(segment.reader.clone(), block, stored, look)
+            .await
+    }
+
     async fn fetch(&self, segment: &OpenSegment, blocks: Range<usize>) -> Result<Bytes, ViewError> {
         let key = segment.reader.key().to_string();
         self.timed(&key, segment.reader.read(blocks)).await

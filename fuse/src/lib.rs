@@ -27,13 +27,17 @@ mod error;
 mod extended;
 mod inode;
 mod library;
+mod lines;
+mod named;
 mod names;
+mod offsets;
 mod open_file;
 mod pages;
 mod render;
 mod snapshot;
 mod stored;
 mod text;
+mod times;
 mod tree;
 mod view;
 

@@ -17,6 +17,7 @@ use crate::error::{Location, ViewError};
 use crate::pages::{Extent, Table};
 use crate::render::RenderPool;
 use crate::snapshot::{Loaded, Partition};
+use crate::times::Times;
 
 /// So many pages or footers are read at a time.
 pub(crate) const PARALLEL_READS: usize = 16;
@@ -34,6 +35,7 @@ pub(crate) struct Library {
     snapshots: Arc<Shelf<u64, Arc<Loaded>>>,
     tables: Arc<Shelf<Digest, Arc<Table>>>,
     extents: Arc<Shelf<(u64, u64), Arc<Extent>>>,
+    times: Arc<Shelf<(u64, u64), Arc<Times>>>,
     segments: Arc<Shelf<Id, Arc<OpenSegment>>>,
     pub(crate) texts: Arc<Shelf<TextKey, Text>>,
     pub(crate) render: RenderPool,
@@ -62,6 +64,7 @@ impl Library {
             snapshots: Shelf::new(&budget),
             tables: Shelf::new(&budget),
             extents: Shelf::new(&budget),
+            times: Shelf::new(&budget),
             segments: Shelf::new(&budget),
             texts: Shelf::new(&budget),
             render: RenderPool::new(),
@@ -176,6 +179,17 @@ impl Library {
         let lease = self.budget.take(Extent::weight(pages)).await;
         let extent = Extent::sum(tables.iter().map(|table| &table.page), lease);
         Ok(Arc::new(extent))
+    }
+
+    /// The parts of a partition by time.
+    pub(crate) async fn times(
+        self: &Arc<Self>,
+        partition: &Partition,
+    ) -> Result<Arc<Times>, ViewError> {
+        let key = (partition.sequence(), partition.ordinal());
+        let (library, of) = (Arc::clone(self), partition.clone());
+        let load = move || async move { library.load_times(&of).await };
+        self.times.get(key, load).await
     }
 
     /// The footer of a segment.

@@ -110,7 +110,7 @@ pub(crate) fn by_offset(entry: &SegmentEntry) -> String {
 }
 
 /// What a name in `by-offset` asks for: the first and the last offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Asked {
     /// `N.json`: there must be a record.
     One(i64),

@@ -91,21 +91,28 @@ impl RenderPool {
         made.await?
     }
 
-    /// What `look` sees in the records of a block.
-    pub(crate) async fn look<T: Send + 'static>(
+    /// What `look` makes of the timestamps of a block's records.
+    pub(crate) async fn timestamps<T: Send + 'static>(
         &self,
         reader: SegmentReader,
         block: usize,
         stored: Bytes,
-        streams: Streams,
-        look: impl FnOnce(&Columns) -> T + Send + 'static,
+        look: impl FnOnce(&[i64]) -> T + Send + 'static,
     ) -> Result<T, ViewError> {
         let made = self.run(move |bench| {
-            let decoded = bench.decode(&reader, block, &stored, streams);
+            let decoded = bench.decode(&reader, block, &stored, Streams::Meta);
             decoded.map_err(|error| damaged(reader.damaged(error)))?;
-            Ok(look(&bench.columns))
+            Ok(look(bench.columns.timestamps()))
         });
         made.await?
+    }
+
+    /// What `look` finds in text, which may be long.
+    pub(crate) async fn scan<T: Send + 'static>(
+        &self,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ViewError> {
+        self.run(move |_| look()).await
     }
 }
 

@@ -39,6 +39,17 @@ impl BlockSpot {
 }
 
 impl TextFile {
+    /// All of it.
+    pub(crate) fn whole(partition: Partition, extent: Arc<Extent>, view: View) -> TextFile {
+        let range = 0..extent.size(view);
+        TextFile {
+            partition,
+            extent,
+            view,
+            range,
+        }
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.range.end - self.range.start
     }
@@ -105,7 +116,11 @@ impl TextFile {
         library.begin(&spot.segment, spot.block..behind, self.view, urgency);
     }
 
-    async fn text(&self, library: &Arc<Library>, spot: &BlockSpot) -> Result<Text, ViewError> {
+    pub(crate) async fn text(
+        &self,
+        library: &Arc<Library>,
+        spot: &BlockSpot,
+    ) -> Result<Text, ViewError> {
         let text = library.text(&spot.segment, spot.block, self.view).await;
         text.map_err(|error| {
             error.at(offsets_of(

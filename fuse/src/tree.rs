@@ -15,6 +15,7 @@ use crate::documents;
 use crate::error::ViewError;
 use crate::inode::{Inode, Node, PartitionItem, RootItem, SnapshotItem, TopicItem};
 use crate::library::Library;
+use crate::named::{Named, NamedRange};
 use crate::names::{self, Asked};
 use crate::open_file::Body;
 use crate::pages::{Extent, Spot, Table};
@@ -31,6 +32,7 @@ pub(crate) struct Tree {
     pub(crate) catalogue: Catalogue,
     pub(crate) topics: Option<TopicFilter>,
     pub(crate) damage: Damage,
+    pub(crate) named: Named,
 }
 
 impl fmt::Debug for Tree {
@@ -154,9 +156,20 @@ impl Tree {
                     .loaded
                     .file(entry.size, entry.size, newest))
             }
-            Node::Part { .. } | Node::PartRecords { .. } | Node::Named(_) => {
-                Err(ViewError::NotFound)
+            Node::Part {
+                sequence,
+                partition,
+                ..
+            } => Ok(self.partition(sequence, partition).await?.loaded.folder()),
+            Node::PartRecords {
+                sequence,
+                partition,
+                part,
+            } => {
+                let partition = self.partition(sequence, partition).await?;
+                self.part_attributes(&partition, part).await
             }
+            Node::Named(number) => Ok(self.named.get(number)?.attributes),
         }
     }
 
@@ -273,6 +286,41 @@ impl Tree {
         Ok(loaded.file(extent.size(view), partition.state().stored_bytes, newest))
     }
 
+    async fn part_attributes(
+        &self,
+        partition: &Partition,
+        part: u64,
+    ) -> Result<Attributes, ViewError> {
+        let (range, newest) = self.part(partition, part).await?;
+        let extent = self.library.extent(partition).await?;
+        let size = range.end - range.start;
+        Ok(partition
+            .loaded
+            .file(size, share(partition, &extent, size), newest))
+    }
+
+    /// Where a part of `by-time` stands in the partition's text, and its largest timestamp.
+    async fn part(
+        &self,
+        partition: &Partition,
+        part: u64,
+    ) -> Result<(Range<u64>, Option<i64>), ViewError> {
+        let library = &self.library;
+        let (extent, times) = (
+            library.extent(partition).await?,
+            library.times(partition).await?,
+        );
+        let part = usize::try_from(part)
+            .ok()
+            .filter(|part| *part < times.len())
+            .ok_or(ViewError::Stale)?;
+        let start = library.part_start(partition, &extent, &times, part).await?;
+        let end = library
+            .part_start(partition, &extent, &times, part + 1)
+            .await?;
+        Ok((start.position..end.position, end.before))
+    }
+
     // Which names stand in a folder.
 
     pub(crate) async fn lookup(&self, parent: Node, name: &[u8]) -> Result<Entry, ViewError> {
@@ -325,6 +373,19 @@ impl Tree {
             Node::Partition {
                 sequence,
                 partition,
+                item: PartitionItem::ByTime,
+            } => {
+                let of = self.partition(sequence, partition).await?;
+                let part = self.library.times(&of).await?.named(name);
+                Ok(part.map(|part| Node::Part {
+                    sequence,
+                    partition,
+                    part: part as u64,
+                }))
+            }
+            Node::Partition {
+                sequence,
+                partition,
                 item: PartitionItem::ByOffset,
             } => self.by_offset_child(sequence, partition, name).await,
             Node::Partition {
@@ -336,7 +397,7 @@ impl Tree {
                 let Some(base) = names::stored_base(name) else {
                     return Ok(None);
                 };
-                let found = self.segment_at(&partition, base).await?;
+                let found = self.library.segment_at(&partition, base).await?;
                 let named = found.filter(|(_, entry)| names::stored(entry) == name);
                 Ok(named.map(|(segment, _)| Node::Stored {
                     sequence,
@@ -355,47 +416,41 @@ impl Tree {
     async fn by_offset_child(
         &self,
         sequence: u64,
-        partition: u64,
+        place: u64,
         name: &str,
     ) -> Result<Option<Node>, ViewError> {
-        let partition = self.partition(sequence, partition).await?;
-        let Some(Asked::Range(first, last)) = names::asked(name) else {
+        let partition = self.partition(sequence, place).await?;
+        let extent = self.library.extent(&partition).await?;
+        let Some(asked) = names::asked(name) else {
             return Ok(None);
         };
-        let found = self.segment_at(&partition, first).await?;
-        let whole = found.filter(|(_, entry)| {
-            entry.base_offset == first
-                && entry.end_offset.saturating_sub(1) == last
-                && entry.rendered.is_some()
-        });
-        Ok(whole.map(|(segment, _)| Node::ByOffset {
-            sequence,
-            segment: partition.segments_before() + segment,
-        }))
-    }
-
-    /// The segment that covers an offset, counted through the partition.
-    async fn segment_at(
-        &self,
-        partition: &Partition,
-        offset: i64,
-    ) -> Result<Option<(u64, SegmentEntry)>, ViewError> {
-        let pages = &partition.state().pages;
-        let page = pages.partition_point(|page| page.end_offset <= offset);
-        if pages.get(page).is_none_or(|page| offset < page.base_offset) {
+        if let Asked::Range(first, last) = asked
+            && let Some((segment, entry)) = self.library.segment_at(&partition, first).await?
+            && (entry.base_offset, entry.end_offset.saturating_sub(1)) == (first, last)
+            && entry.rendered.is_some()
+        {
+            let segment = partition.segments_before() + segment;
+            return Ok(Some(Node::ByOffset { sequence, segment }));
+        }
+        if !extent.sized {
             return Ok(None);
         }
-        let before: u64 = pages
-            .iter()
-            .take(page)
-            .map(|page| page.segments as u64)
-            .sum();
-        let table = self.library.table(partition, page).await?;
-        let segments = &table.page.segments;
-        let segment = segments.partition_point(|entry| entry.end_offset <= offset);
-        Ok(segments
-            .get(segment)
-            .map(|entry| (before + segment as u64, entry.clone())))
+        let Some(text) = self.library.asked(&partition, &extent, asked).await? else {
+            return Ok(None);
+        };
+        let size = text.end - text.start;
+        let newest = extent.times.map(|(_, max)| max);
+        let attributes = partition
+            .loaded
+            .file(size, share(&partition, &extent, size), newest);
+        let range = NamedRange {
+            sequence,
+            partition: place,
+            asked,
+            text,
+            attributes,
+        };
+        Ok(Some(Node::Named(self.named.looked_up(range))))
     }
 
     /// The topic that stands under `name` in `topics`.
@@ -526,6 +581,23 @@ impl Tree {
                 self.partition_children(&partition, item, from, at_most)
                     .await
             }
+            Node::Part {
+                sequence,
+                partition,
+                part,
+            } => {
+                let records = Node::PartRecords {
+                    sequence,
+                    partition,
+                    part,
+                };
+                Ok(fixed(
+                    &[("records.jsonl", records)],
+                    |_| true,
+                    from,
+                    at_most,
+                ))
+            }
             _ => Err(ViewError::NotFolder),
         }
     }
@@ -573,7 +645,20 @@ impl Tree {
             PartitionItem::ByOffset | PartitionItem::Segments => {
                 self.segment_children(partition, item, from, at_most).await
             }
-            PartitionItem::ByTime => Ok(Vec::new()),
+            PartitionItem::ByTime => {
+                let times = self.library.times(partition).await?;
+                let (sequence, place) = (partition.sequence(), partition.ordinal());
+                let first = usize::try_from(from).unwrap_or(usize::MAX);
+                let children = (first..times.len()).take(at_most).filter_map(|part| {
+                    let node = Node::Part {
+                        sequence,
+                        partition: place,
+                        part: part as u64,
+                    };
+                    Some((part as u64 + 1, times.name(part)?, node))
+                });
+                Ok(children.collect())
+            }
             PartitionItem::Meta
             | PartitionItem::Records
             | PartitionItem::Values
@@ -689,13 +774,7 @@ impl Tree {
                 if !extent.sized {
                     return Err(ViewError::NotFound);
                 }
-                let range = 0..extent.size(view);
-                Ok(Body::Text(TextFile {
-                    partition,
-                    extent,
-                    view,
-                    range,
-                }))
+                Ok(Body::Text(TextFile::whole(partition, extent, view)))
             }
             Node::ByOffset { sequence, segment } => {
                 let segment = self.segment(sequence, segment).await?;
@@ -710,6 +789,20 @@ impl Tree {
                     range,
                 }))
             }
+            Node::PartRecords {
+                sequence,
+                partition,
+                part,
+            } => {
+                let partition = self.partition(sequence, partition).await?;
+                let (range, _) = self.part(&partition, part).await?;
+                self.records_at(partition, range).await
+            }
+            Node::Named(number) => {
+                let named = self.named.get(number)?;
+                let partition = self.partition(named.sequence, named.partition).await?;
+                self.records_at(partition, named.text).await
+            }
             Node::Stored { sequence, segment } => {
                 let segment = self.segment(sequence, segment).await?;
                 let entry = segment.entry().clone();
@@ -720,6 +813,14 @@ impl Tree {
                 .await
                 .map(|bytes| Body::Whole(Bytes::from(bytes))),
         }
+    }
+
+    async fn records_at(&self, partition: Partition, range: Range<u64>) -> Result<Body, ViewError> {
+        let extent = self.library.extent(&partition).await?;
+        Ok(Body::Text(TextFile {
+            range,
+            ..TextFile::whole(partition, extent, TextView::Records)
+        }))
     }
 }
 
@@ -757,6 +858,13 @@ pub(crate) fn kind(node: Node) -> Kind {
         },
         _ => Kind::File,
     }
+}
+
+/// How many bytes are stored of so much text of a partition, about.
+fn share(partition: &Partition, extent: &Extent, size: u64) -> u64 {
+    let whole = u128::from(extent.size(TextView::Records).max(1));
+    let stored = u128::from(partition.state().stored_bytes) * u128::from(size) / whole;
+    u64::try_from(stored).unwrap_or(u64::MAX).max(size.min(1))
 }
 
 fn folder_of(partition: &Partition) -> Node {

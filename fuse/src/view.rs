@@ -12,6 +12,7 @@ use crate::damage::Damage;
 use crate::error::ViewError;
 use crate::inode::{Inode, Node, RootItem};
 use crate::library::Library;
+use crate::named::Named;
 use crate::open_file::OpenFile;
 use crate::tree::{TopicFilter, Tree};
 
@@ -99,6 +100,7 @@ impl View {
             catalogue,
             topics: options.topics,
             damage: Damage::default(),
+            named: Named::default(),
         })))
     }
 
@@ -114,7 +116,11 @@ impl View {
 
     /// So many lookups of a file are forgotten. Numbers follow from the manifest and are valid without; only files that no
     /// listing shows are remembered by this count.
-    pub fn forget(&self, _inode: Inode, _lookups: u64) {}
+    pub fn forget(&self, inode: Inode, lookups: u64) {
+        if let Some(Node::Named(number)) = Node::of(inode) {
+            self.0.named.forget(number, lookups);
+        }
+    }
 
     /// What is said of a file.
     ///

@@ -1,12 +1,13 @@
 //! Any range of any file of records is the slice of a rendering made without kbk's.
 
-use kbk_fuse::{View, ViewOptions};
+use jiff::Timestamp;
+use kbk_fuse::{View, ViewError, ViewOptions};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
-use crate::support::read::{find, read_by};
+use crate::support::read::{find, names, read, read_by};
 use crate::support::records::{self, Rec};
 use crate::support::world::{Part, World};
 
@@ -20,7 +21,12 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 
 fn record() -> impl Strategy<Value = (i64, Rec)> {
     let skipped = prop_oneof![4 => Just(0i64), 1 => 0..20i64];
-    let timestamp = prop_oneof![4 => 0..20_000_000i64, 1 => Just(-1i64), 1 => any::<i64>()];
+    let timestamp = prop_oneof![
+        40 => 0..40_000_000i64,
+        4 => Just(-1i64),
+        2 => 0..4_000_000_000_000i64,
+        1 => any::<i64>(),
+    ];
     let headers = vec((bytes(), option::of(bytes())), 0..3);
     (
         skipped,
@@ -101,6 +107,98 @@ proptest! {
                     let end = (at + length).min(expected.len());
                     prop_assert_eq!(&found[..], expected.get(at..end).unwrap_or_default());
                 }
+            }
+            Ok(())
+        })?;
+    }
+}
+
+/// The name of the hour that a largest timestamp has reached.
+fn hour(largest: i64) -> String {
+    match Timestamp::from_millisecond(largest) {
+        _ if largest < 0 => "1969-and-before".to_owned(),
+        Ok(time) if largest < Timestamp::MAX.as_millisecond() / 3_600_000 * 3_600_000 => {
+            time.strftime("%Y-%m-%dT%H").to_string()
+        }
+        _ => "9999-and-later".to_owned(),
+    }
+}
+
+/// The parts of `by-time`, record by record.
+fn by_time(records: &[Rec]) -> Vec<(String, Vec<Rec>)> {
+    let mut parts: Vec<(String, Vec<Rec>)> = Vec::new();
+    let mut largest = i64::MIN;
+    for record in records {
+        largest = largest.max(record.timestamp);
+        let hour = hour(largest);
+        match parts.last_mut() {
+            Some((last, records)) if *last == hour => records.push(record.clone()),
+            _ => parts.push((hour, vec![record.clone()])),
+        }
+    }
+    parts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn hours_tile_the_partition(parts in partition()) {
+        Runtime::new().unwrap().block_on(async {
+            let world = World::new().await;
+            world.backup(&[("orders", 1, 0, parts.clone())]).await;
+            let view = View::open(world.store(), ViewOptions::default()).await.unwrap();
+            let folder = "latest/topics/orders/0/by-time";
+            let expected = by_time(&all(&parts));
+            let hours: Vec<_> = expected.iter().map(|(hour, _)| hour.clone()).collect();
+            prop_assert_eq!(names(&view, folder).await, &hours[..]);
+            prop_assert!(hours.is_sorted());
+            for (hour, records) in &expected {
+                let path = format!("{folder}/{hour}/records.jsonl");
+                let newest = records.iter().map(|record| record.timestamp).max().unwrap();
+                let stated = find(&view, &path).await.unwrap().attributes.modified_ms;
+                prop_assert_eq!(stated, newest.clamp(0, world.now_ms) as u64);
+                prop_assert_eq!(read(&view, &path).await.unwrap(), records::records(records));
+            }
+            let other = find(&view, &format!("{folder}/2500-01-01T00")).await;
+            prop_assert!(matches!(other, Err(ViewError::NotFound)));
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn offsets_that_are_named_are_found(parts in partition(), named in vec((0..1_300i64, 0..80i64), 10)) {
+        Runtime::new().unwrap().block_on(async {
+            let world = World::new().await;
+            world.backup(&[("orders", 1, 0, parts.clone())]).await;
+            let view = View::open(world.store(), ViewOptions::default()).await.unwrap();
+            let folder = "latest/topics/orders/0/by-offset";
+            let segments: Vec<_> = parts
+                .iter()
+                .map(|part| format!("{}-{}.jsonl", part.offsets.start, part.offsets.end - 1))
+                .collect();
+            prop_assert_eq!(names(&view, folder).await, &segments[..]);
+            for (part, name) in parts.iter().zip(&segments) {
+                let found = read(&view, &format!("{folder}/{name}")).await.unwrap();
+                prop_assert_eq!(found, records::records(&part.records));
+            }
+            let records = all(&parts);
+            let covered = parts.first().map_or(0, |p| p.offsets.start)..parts.last().map_or(0, |p| p.offsets.end);
+            for (first, more) in named {
+                let one = read(&view, &format!("{folder}/{first}.json")).await;
+                match records.iter().find(|record| record.offset == first) {
+                    Some(record) => prop_assert_eq!(one.unwrap(), record.line().into_bytes()),
+                    None => prop_assert!(matches!(one, Err(ViewError::NotFound))),
+                }
+                let last = first + more;
+                let some = read(&view, &format!("{folder}/{first}-{last}.jsonl")).await;
+                if last < covered.start || first >= covered.end {
+                    prop_assert!(matches!(some, Err(ViewError::NotFound)));
+                    continue;
+                }
+                let meant = records.iter().filter(|record| (first..=last).contains(&record.offset));
+                let meant: Vec<_> = meant.cloned().collect();
+                prop_assert_eq!(some.unwrap(), records::records(&meant));
             }
             Ok(())
         })?;
