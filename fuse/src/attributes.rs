@@ -1,6 +1,6 @@
 //! What is said of a file.
 
-use crate::inode::Inode;
+use crate::tree::inode::Inode;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,33 +18,17 @@
 //! | tell a program why not | [`ViewError`] |
 
 mod attributes;
-mod blocks;
 mod cache;
-mod catalogue;
-mod damage;
-mod documents;
+mod content;
 mod error;
-mod extended;
-mod inode;
-mod library;
-mod lines;
-mod named;
-mod names;
-mod offsets;
 mod open_file;
-mod pages;
-mod render;
-mod snapshot;
-mod stored;
-mod text;
-mod times;
 mod tree;
 mod view;
 
 pub use attributes::{Attributes, Entry, Kind, Lifetime, Listed};
-pub use catalogue::Snapshots;
 pub use error::{Location, ViewError};
-pub use inode::Inode;
 pub use open_file::OpenFile;
 pub use tree::TopicFilter;
+pub use tree::catalogue::Snapshots;
+pub use tree::inode::Inode;
 pub use view::{CacheDir, Status, Totals, View, ViewOptions};

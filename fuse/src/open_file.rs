@@ -1,13 +1,16 @@
 //! A file that somebody has opened.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
 use crate::attributes::Lifetime;
+use crate::cache::locked;
+use crate::content::ahead::Ahead;
+use crate::content::stored::StoredFile;
+use crate::content::text::TextFile;
 use crate::error::ViewError;
-use crate::stored::StoredFile;
-use crate::text::TextFile;
 use crate::tree::Tree;
 
 /// A file to be read, by several at a time and anywhere. It shows what was there when it was opened.
@@ -16,22 +19,25 @@ pub struct OpenFile {
     tree: Arc<Tree>,
     body: Body,
     lifetime: Lifetime,
+    ahead: Mutex<Ahead>,
 }
 
 #[derive(Debug)]
 pub(crate) enum Body {
     /// Made when it was opened.
     Whole(Bytes),
-    Text(TextFile),
+    Text(Arc<TextFile>),
     Stored(StoredFile),
 }
 
 impl OpenFile {
     pub(crate) fn new(tree: Arc<Tree>, body: Body, lifetime: Lifetime) -> OpenFile {
+        let ahead = Mutex::new(Ahead::new(tree.library.budget.limit()));
         OpenFile {
             tree,
             body,
             lifetime,
+            ahead,
         }
     }
 
@@ -51,6 +57,23 @@ impl OpenFile {
         self.lifetime
     }
 
+    /// Begins to load what a reader that goes on like this will ask for.
+    fn load_ahead(&self, range: &Range<u64>) {
+        let Some(next) = locked(&self.ahead).read(range) else {
+            return;
+        };
+        let library = &self.tree.library;
+        match &self.body {
+            Body::Whole(_) => {}
+            Body::Text(text) => {
+                let (text, library) = (Arc::clone(text), Arc::clone(library));
+                // Whoever reads there is told what is wrong.
+                tokio::spawn(async move { text.load_ahead(&library, next).await.ok() });
+            }
+            Body::Stored(stored) => stored.load_ahead(library, next),
+        }
+    }
+
     /// So many bytes from `offset` on; fewer only where the file ends.
     ///
     /// # Errors
@@ -59,6 +82,7 @@ impl OpenFile {
     pub async fn read(&self, offset: u64, length: usize) -> Result<Bytes, ViewError> {
         let range = offset..offset.saturating_add(length as u64);
         let library = &self.tree.library;
+        self.load_ahead(&range);
         let read = match &self.body {
             Body::Whole(bytes) => {
                 let at = |position: u64| {

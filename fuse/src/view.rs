@@ -7,13 +7,14 @@ use std::time::Duration;
 use kbk_format::repo::Store;
 
 use crate::attributes::{Attributes, Entry, Lifetime, Listed};
-use crate::catalogue::{Catalogue, Snapshots};
-use crate::damage::Damage;
+use crate::cache::disk::DiskCache;
+use crate::content::library::Library;
 use crate::error::ViewError;
-use crate::inode::{Inode, Node, RootItem};
-use crate::library::Library;
-use crate::named::Named;
 use crate::open_file::OpenFile;
+use crate::tree::catalogue::{Catalogue, Snapshots};
+use crate::tree::damage::Damage;
+use crate::tree::inode::{Inode, Node, RootItem};
+use crate::tree::named::Named;
 use crate::tree::{TopicFilter, Tree};
 
 /// What of a repository is shown, and what that may take.
@@ -71,6 +72,8 @@ pub struct Status {
     pub hits: u64,
     /// Blocks that were loaded.
     pub loads: u64,
+    /// Blocks that were read from the folder of the cache.
+    pub disk_hits: u64,
     /// Bytes of memory that may be held.
     pub memory_bytes: u64,
     /// Bytes that are kept, or in flight.
@@ -93,7 +96,11 @@ impl View {
     ///
     /// If there is none, it cannot be read, or the one snapshot asked for is not there.
     pub async fn open(store: Store, options: ViewOptions) -> Result<View, ViewError> {
-        let library = Library::open(store, options.memory_bytes, options.deadline).await?;
+        let disk = options
+            .cache_dir
+            .map(|dir| DiskCache::open(&dir.folder, dir.bytes));
+        let (memory, deadline) = (options.memory_bytes, options.deadline);
+        let library = Library::open(store, memory, deadline, disk.transpose()?).await?;
         let catalogue = Catalogue::open(&library, options.snapshots, options.growing).await?;
         Ok(View(Arc::new(Tree {
             library,
@@ -232,6 +239,7 @@ impl View {
         Status {
             hits,
             loads,
+            disk_hits: library.disk.as_ref().map_or(0, DiskCache::hits),
             memory_bytes: library.budget.limit(),
             held_bytes: library.budget.held(),
             most_held_bytes: library.budget.most_held(),

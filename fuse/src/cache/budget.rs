@@ -1,7 +1,8 @@
 //! The one number of bytes that cache, prefetch and what is in flight share.
 //!
 //! Whoever is about to hold bytes takes a [`Lease`] for all of them at once, and takes no other while it holds one, so those who
-//! wait are waited for by nobody who holds. A lease ends when the last who uses the bytes drops them: a value that was evicted
+//! wait are waited for by nobody who holds. What is known of segments is at rest: small, held on the way to their blocks, and not
+//! waited for. A lease ends when the last who uses the bytes drops them: a value that was evicted
 //! and is still being read counts.
 //!
 //! A reader waits in line, and evicts what was used least recently. Nothing fails for want of memory: what is larger than the
@@ -40,6 +41,8 @@ pub(crate) struct Budget {
 struct Held {
     bytes: u64,
     most: u64,
+    /// Bytes that are not given back by waiting: those who wait may hold them themselves.
+    at_rest: u64,
 }
 
 /// Something that keeps values that it can do without.
@@ -57,6 +60,7 @@ pub(crate) struct Lease {
     bytes: u64,
     /// Counted as prefetched and not read.
     unread: AtomicBool,
+    at_rest: bool,
 }
 
 impl Budget {
@@ -117,7 +121,7 @@ impl Budget {
                 break;
             }
             self.waited_for.store(true, Ordering::Relaxed);
-            if self.held() == 0 || tokio::time::timeout_at(deadline, freed).await.is_err() {
+            if self.nothing_moves() || tokio::time::timeout_at(deadline, freed).await.is_err() {
                 self.hold(bytes);
                 break;
             }
@@ -160,6 +164,12 @@ impl Budget {
         held.most = held.most.max(held.bytes);
     }
 
+    /// Whether all that is held is at rest.
+    fn nothing_moves(&self) -> bool {
+        let held = locked(&self.held);
+        held.bytes == held.at_rest
+    }
+
     fn evict_oldest(&self) -> bool {
         let shelves: Vec<_> = locked(&self.shelves)
             .iter()
@@ -182,6 +192,7 @@ impl Budget {
             budget: Arc::clone(self),
             bytes,
             unread: AtomicBool::new(unread),
+            at_rest: false,
         }
     }
 }
@@ -192,6 +203,13 @@ impl Lease {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.budget.lease(bytes, *self.unread.get_mut())
+    }
+
+    /// Says that the bytes are kept by who reads on: nobody needs to wait for them.
+    pub(crate) fn at_rest(mut self) -> Lease {
+        locked(&self.budget.held).at_rest += self.bytes;
+        self.at_rest = true;
+        self
     }
 
     /// Somebody has asked for these bytes.
@@ -205,7 +223,12 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.read();
-        locked(&self.budget.held).bytes -= self.bytes;
+        let mut held = locked(&self.budget.held);
+        held.bytes -= self.bytes;
+        if self.at_rest {
+            held.at_rest -= self.bytes;
+        }
+        drop(held);
         self.budget.freed.notify_waiters();
     }
 }

@@ -6,6 +6,8 @@
 //! ```
 
 pub(crate) mod budget;
+pub(crate) mod disk;
+pub(crate) mod kept;
 pub(crate) mod shelf;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -204,10 +204,6 @@ async fn outcome<V: Value>(mut loading: Waiter<V>) -> Option<Outcome<V>> {
 }
 
 impl<K: Key, V: Value> Claim<K, V> {
-    pub(crate) fn key(&self) -> &K {
-        &self.key
-    }
-
     /// Gives the value, or why there is none, to all who wait, and keeps it.
     pub(crate) fn settle(self, outcome: Outcome<V>) {
         let tick = self.shelf.budget.tick();

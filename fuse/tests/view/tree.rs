@@ -3,28 +3,19 @@
 use kbk_fuse::{Inode, Kind, View, ViewError, ViewOptions};
 
 use crate::support::read::{find, list, names, read};
-use crate::support::records::Rec;
 use crate::support::world::{Part, World};
-
-fn part(from: i64, to: i64) -> Part {
-    let record = |offset| Rec {
-        offset,
-        timestamp: offset * 1_000,
-        value: Some(vec![b'v'; 20]),
-        ..Rec::default()
-    };
-    Part {
-        offsets: from..to,
-        records: (from..to).map(record).collect(),
-    }
-}
 
 #[tokio::test]
 async fn the_tree_is_that_of_its_contract() {
     let world = World::new().await;
     world
         .backup(&[
-            ("orders", 1, 0, vec![part(5, 100), part(100, 150)]),
+            (
+                "orders",
+                1,
+                0,
+                vec![Part::plain(5, 100), Part::plain(100, 150)],
+            ),
             ("orders", 1, 1, vec![]),
         ])
         .await;
@@ -111,12 +102,14 @@ async fn a_listing_is_the_same_in_pages_of_any_length() {
                 "orders",
                 1,
                 0,
-                vec![part(0, 10), part(10, 20), part(20, 30)],
+                vec![Part::plain(0, 10), Part::plain(10, 20), Part::plain(20, 30)],
             ),
             ("b", 2, 0, vec![]),
         ])
         .await;
-    world.backup(&[("orders", 1, 0, vec![part(30, 40)])]).await;
+    world
+        .backup(&[("orders", 1, 0, vec![Part::plain(30, 40)])])
+        .await;
     let view = View::open(world.store(), ViewOptions::default())
         .await
         .unwrap();

@@ -2,4 +2,5 @@
 
 pub(crate) mod read;
 pub(crate) mod records;
+pub(crate) mod watched;
 pub(crate) mod world;

@@ -26,6 +26,23 @@ pub(crate) struct Part {
     pub(crate) records: Vec<Rec>,
 }
 
+impl Part {
+    /// A record at each offset, a minute apart.
+    pub(crate) fn plain(from: i64, to: i64) -> Part {
+        let record = |offset: i64| Rec {
+            offset,
+            timestamp: offset * 60_000,
+            key: Some(offset.to_string().into()),
+            value: Some(vec![b'v'; 20]),
+            ..Rec::default()
+        };
+        Part {
+            offsets: from..to,
+            records: (from..to).map(record).collect(),
+        }
+    }
+}
+
 /// What a backup finds of a partition.
 pub(crate) type Parts<'a> = (&'a str, u8, i32, Vec<Part>);
 

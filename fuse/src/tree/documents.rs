@@ -6,9 +6,9 @@ use kbk_format::render::View;
 use kbk_format::repo::{GroupState, LostRange, TopicState};
 use serde::Serialize;
 
-use crate::damage::DamageRow;
-use crate::pages::Extent;
-use crate::snapshot::{Loaded, Partition};
+use crate::content::pages::Extent;
+use crate::content::snapshot::{Loaded, Partition};
+use crate::tree::damage::DamageRow;
 
 /// JSON that people read, too: indented, with a line feed at the end.
 fn json(document: &impl Serialize) -> Vec<u8> {

@@ -7,9 +7,9 @@ use kbk_format::repo::ListedSnapshot;
 use tokio::time::Instant;
 
 use crate::cache::locked;
+use crate::content::library::Library;
 use crate::error::ViewError;
-use crate::inode::LAST_SEQUENCE;
-use crate::library::Library;
+use crate::tree::inode::LAST_SEQUENCE;
 
 /// The repository is listed at most once in so long.
 const LISTED_AGAIN: Duration = Duration::from_secs(1);

@@ -2,10 +2,10 @@
 
 use kbk_format::repo::SegmentEntry;
 
+use crate::content::snapshot::Partition;
 use crate::error::ViewError;
-use crate::inode::Node;
-use crate::snapshot::Partition;
 use crate::tree::Tree;
+use crate::tree::inode::Node;
 
 /// Names and values.
 type Extended = Vec<(&'static str, String)>;

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use kbk_format::render::View;
 use kbk_format::repo::SegmentEntry;
 
+use crate::content::library::Library;
+use crate::content::lines;
+use crate::content::pages::Extent;
+use crate::content::snapshot::Partition;
+use crate::content::text::{BlockSpot, TextFile};
 use crate::error::ViewError;
-use crate::library::Library;
-use crate::lines;
-use crate::names::Asked;
-use crate::pages::Extent;
-use crate::snapshot::Partition;
-use crate::text::{BlockSpot, TextFile};
+use crate::tree::names::Asked;
 
 impl Library {
     /// The segment that covers an offset, counted through the partition.

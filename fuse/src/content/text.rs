@@ -6,11 +6,15 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use kbk_format::render::View;
 
-use crate::blocks::{Text, Urgency, offsets_of};
+use crate::cache::kept::Kept;
+use crate::content::blocks::{Urgency, offsets_of};
+use crate::content::library::{Library, OpenSegment};
+use crate::content::pages::Extent;
+use crate::content::snapshot::Partition;
 use crate::error::ViewError;
-use crate::library::{Library, OpenSegment};
-use crate::pages::Extent;
-use crate::snapshot::Partition;
+
+/// Text of a long read whose blocks are fetched side by side.
+const AT_ONCE: u64 = 4 << 20;
 
 /// Bytes `range` of a view of all records of a partition.
 #[derive(Clone, Debug)]
@@ -60,24 +64,51 @@ impl TextFile {
         library: &Arc<Library>,
         range: Range<u64>,
     ) -> Result<Bytes, ViewError> {
-        let start = self
-            .range
-            .start
-            .saturating_add(range.start)
-            .min(self.range.end);
-        let end = self
-            .range
-            .start
-            .saturating_add(range.end)
-            .min(self.range.end);
-        let mut pieces = Vec::new();
-        let mut at = start;
+        let Range { start, end } = self.in_partition(&range);
+        if start >= end {
+            return Ok(Bytes::new());
+        }
+        let (piece, mut at) = self.piece(library, start, end).await?;
+        if at >= end {
+            return Ok(piece);
+        }
+        // Copied, so that no piece holds memory that the next one waits for.
+        let mut all = BytesMut::from(&piece[..]);
+        drop(piece);
         while at < end {
             let (piece, behind) = self.piece(library, at, end).await?;
-            pieces.push(piece);
+            all.extend_from_slice(&piece);
             at = behind;
         }
-        Ok(joined(pieces))
+        Ok(all.freeze())
+    }
+
+    /// Begins to load what nobody waits for yet.
+    pub(crate) async fn load_ahead(
+        &self,
+        library: &Arc<Library>,
+        range: Range<u64>,
+    ) -> Result<(), ViewError> {
+        let Range { start: mut at, end } = self.in_partition(&range);
+        while at < end
+            && let Some(spot) = self.spot_at(library, at).await?
+        {
+            self.begin_blocks(library, &spot, end, Urgency::Ahead);
+            let segment = spot.segment.entries().len().saturating_sub(1);
+            at = spot.segment_start + spot.segment.text_range(segment, self.view).end;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the file, cut at its end, in the partition's text.
+    fn in_partition(&self, range: &Range<u64>) -> Range<u64> {
+        let at = |position| {
+            self.range
+                .start
+                .saturating_add(position)
+                .min(self.range.end)
+        };
+        at(range.start)..at(range.end)
     }
 
     /// The text from `at` on that one block has, up to `end` at most, and where that ends.
@@ -92,6 +123,7 @@ impl TextFile {
         };
         let block = spot.range(self.view);
         if block.end < end {
+            let end = end.min(at.saturating_add(AT_ONCE));
             self.begin_blocks(library, &spot, end, Urgency::Now);
         }
         let text = self.text(library, &spot).await?;
@@ -120,7 +152,7 @@ impl TextFile {
         &self,
         library: &Arc<Library>,
         spot: &BlockSpot,
-    ) -> Result<Text, ViewError> {
+    ) -> Result<Kept, ViewError> {
         let text = library.text(&spot.segment, spot.block, self.view).await;
         text.map_err(|error| {
             error.at(offsets_of(
@@ -153,14 +185,4 @@ impl TextFile {
             segment_start: spot.text_start,
         }))
     }
-}
-
-/// One piece is given as it is.
-fn joined(mut pieces: Vec<Bytes>) -> Bytes {
-    if pieces.len() == 1 {
-        return pieces.pop().unwrap_or_default();
-    }
-    let mut all = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-    pieces.iter().for_each(|piece| all.extend_from_slice(piece));
-    all.freeze()
 }

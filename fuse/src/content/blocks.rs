@@ -9,12 +9,16 @@ use kbk_format::render::View;
 use kbk_format::repo::{Hex, Id};
 
 use crate::cache::budget::Lease;
-use crate::cache::shelf::{Claim, Value};
+use crate::cache::disk::BlockName;
+use crate::cache::kept::Kept;
+use crate::cache::shelf::Claim;
+use crate::content::library::{Library, OpenSegment};
 use crate::error::{Location, ViewError};
-use crate::library::{Library, OpenSegment};
 
 /// Stored bytes that are fetched at a time, unless one block is larger.
-const RUN_BYTES: u64 = 4 << 20;
+pub(crate) const RUN_BYTES: u64 = 4 << 20;
+/// Text that is made of one fetch, at most, unless that of one block is longer.
+const RUN_TEXT: u64 = 16 << 20;
 
 /// One block in one view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,44 +26,6 @@ pub(crate) struct TextKey {
     segment: Id,
     block: usize,
     view: u8,
-}
-
-/// The text of a block. Its memory is given back when nobody reads it any more.
-#[derive(Clone, Debug)]
-pub(crate) struct Text {
-    pub(crate) bytes: Bytes,
-    lease: Arc<Lease>,
-}
-
-struct Owned {
-    bytes: Vec<u8>,
-    _lease: Arc<Lease>,
-}
-
-impl AsRef<[u8]> for Owned {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Text {
-    pub(crate) fn new(bytes: Vec<u8>, lease: Lease) -> Text {
-        let lease = Arc::new(lease);
-        let owned = Owned {
-            bytes,
-            _lease: Arc::clone(&lease),
-        };
-        Text {
-            bytes: Bytes::from_owner(owned),
-            lease,
-        }
-    }
-}
-
-impl Value for Text {
-    fn was_read(&self) {
-        self.lease.read();
-    }
 }
 
 /// Whether somebody waits for the bytes.
@@ -76,7 +42,7 @@ struct Run {
     segment: Arc<OpenSegment>,
     view: View,
     first: usize,
-    claims: Vec<Claim<TextKey, Text>>,
+    claims: Vec<Claim<TextKey, Kept>>,
 }
 
 impl OpenSegment {
@@ -103,6 +69,11 @@ impl OpenSegment {
         (block < ends.len()).then_some(block)
     }
 
+    fn block_name(&self, block: usize) -> BlockName {
+        let segment = Hex(self.reader.segment().header().segment_id);
+        BlockName { segment, block }
+    }
+
     fn text_key(&self, block: usize, view: View) -> TextKey {
         let segment = Hex(self.reader.segment().header().segment_id);
         TextKey {
@@ -120,7 +91,7 @@ impl Library {
         segment: &Arc<OpenSegment>,
         block: usize,
         view: View,
-    ) -> Result<Text, ViewError> {
+    ) -> Result<Kept, ViewError> {
         let (library, of) = (Arc::clone(self), Arc::clone(segment));
         let load = move || async move { library.load_text(&of, block, view).await };
         self.texts.get(segment.text_key(block, view), load).await
@@ -131,12 +102,15 @@ impl Library {
         segment: &OpenSegment,
         block: usize,
         view: View,
-    ) -> Result<Text, ViewError> {
+    ) -> Result<Kept, ViewError> {
         let cost = Cost::of(segment, block, view);
         let mut lease = self.budget.take(cost.stored + cost.text + cost.raw).await;
         let stored = self.fetch(segment, block..block + 1).await?;
         let kept = lease.split(cost.text);
-        self.render(segment, block, view, stored, kept).await
+        let in_flight = Arc::new(lease);
+        let stored = stored.into_iter().next().unwrap_or_default();
+        self.render(segment, block, view, stored, kept, &in_flight)
+            .await
     }
 
     /// Begins to load what nobody has or loads of these blocks, in as few fetches as can be. Answers at once.
@@ -162,32 +136,34 @@ impl Library {
         view: View,
     ) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
-        let mut bytes = 0;
+        let (mut stored, mut text) = (0, 0);
+        let most_text = RUN_TEXT.min(self.budget.limit() / 8);
         for block in blocks {
-            let range = segment.text_range(block, view);
-            let Some(claim) = (!range.is_empty())
-                .then(|| self.texts.claim(segment.text_key(block, view)))
-                .flatten()
-            else {
+            let cost = Cost::of(segment, block, view);
+            if cost.text == 0 {
+                continue;
+            }
+            let Some(claim) = self.texts.claim(segment.text_key(block, view)) else {
                 continue;
             };
-            let stored = Cost::of(segment, block, view).stored;
+            stored += cost.stored;
+            text += cost.text;
             match runs.last_mut() {
                 Some(run)
-                    if run.first + run.claims.len() == block && bytes + stored <= RUN_BYTES =>
+                    if run.first + run.claims.len() == block
+                        && stored <= RUN_BYTES
+                        && text <= most_text =>
                 {
                     run.claims.push(claim);
-                    bytes += stored;
                 }
                 _ => {
-                    let segment = Arc::clone(segment);
+                    (stored, text) = (cost.stored, cost.text);
                     runs.push(Run {
-                        segment,
+                        segment: Arc::clone(segment),
                         view,
                         first: block,
                         claims: vec![claim],
                     });
-                    bytes = stored;
                 }
             }
         }
@@ -216,25 +192,18 @@ impl Library {
         let Some(mut lease) = lease else {
             return;
         };
-        let Ok(bytes) = self.fetch(&segment, first..first + claims.len()).await else {
+        let Ok(stored) = self.fetch(&segment, first..first + claims.len()).await else {
             return;
         };
         let leases: Vec<_> = costs.iter().map(|cost| lease.split(cost.text)).collect();
         let in_flight = Arc::new(lease);
-        let mut at = 0;
-        for (block, ((claim, cost), kept)) in claims.into_iter().zip(costs).zip(leases).enumerate()
-        {
-            let end = (at + cost.stored as usize).min(bytes.len());
-            let stored = bytes.slice(at.min(end)..end);
-            at = end;
+        let blocks = claims.into_iter().zip(leases).zip(stored);
+        for (block, ((claim, kept), stored)) in (first..).zip(blocks) {
             let (library, segment) = (Arc::clone(&self), Arc::clone(&segment));
             let in_flight = Arc::clone(&in_flight);
             tokio::spawn(async move {
-                let text = library
-                    .render(&segment, first + block, view, stored, kept)
-                    .await;
-                drop(in_flight);
-                claim.settle(text);
+                let text = library.render(&segment, block, view, stored, kept, &in_flight);
+                claim.settle(text.await);
             });
         }
     }
@@ -248,32 +217,116 @@ impl Library {
     ) -> Result<T, ViewError> {
         let cost = Cost::of(segment, block, View::Records);
         let _lease = self.budget.take(cost.stored + cost.raw).await;
+        let _lease = self.budget.take(cost.stored + cost.raw).await;
         let stored = self.fetch(segment, block..block + 1).await?;
+        let stored = stored.into_iter().next().unwrap_or_default();
+        let reader = segment.reader.clone();
         self.render
-            .timestamps(segment.reader.clone(), block, stored, look)
+            .timestamps(reader, block, stored.bytes, look)
             .await
     }
 
-    async fn fetch(&self, segment: &OpenSegment, blocks: Range<usize>) -> Result<Bytes, ViewError> {
+    /// The stored bytes of each of these blocks. From the first that the folder of the cache does not have to the last, the
+    /// store is asked for them at once.
+    async fn fetch(
+        &self,
+        segment: &OpenSegment,
+        blocks: Range<usize>,
+    ) -> Result<Vec<Stored>, ViewError> {
+        let mut stored = Vec::with_capacity(blocks.len());
+        for block in blocks.clone() {
+            stored.push(self.stored_on_disk(segment, block).await);
+        }
+        let missing = |bytes: &Option<Bytes>| bytes.is_none();
+        let (Some(first), Some(last)) = (
+            stored.iter().position(missing),
+            stored.iter().rposition(missing),
+        ) else {
+            return Ok(stored
+                .into_iter()
+                .flatten()
+                .map(Stored::from_disk)
+                .collect());
+        };
+        let wanted = blocks.start + first..blocks.start + last + 1;
         let key = segment.reader.key().to_string();
-        self.timed(&key, segment.reader.read(blocks)).await
+        let bytes = self.timed(&key, segment.reader.read(wanted)).await?;
+        let mut at = 0;
+        let stored = blocks.zip(stored).enumerate().map(|(i, (block, on_disk))| {
+            if !(first..=last).contains(&i) {
+                return Stored::from_disk(on_disk.unwrap_or_default());
+            }
+            let start = at;
+            at = bytes
+                .len()
+                .min(start + Cost::of(segment, block, View::Records).stored as usize);
+            Stored {
+                bytes: bytes.slice(start..at),
+                from_disk: false,
+                on_disk: on_disk.is_some(),
+            }
+        });
+        Ok(stored.collect())
     }
 
+    async fn stored_on_disk(&self, segment: &OpenSegment, block: usize) -> Option<Bytes> {
+        let length = Cost::of(segment, block, View::Records).stored;
+        let bytes = self.disk.as_ref()?.get(segment.block_name(block), length);
+        // A disk that hangs is as good as none.
+        tokio::time::timeout(self.deadline, bytes).await.ok()?
+    }
+
+    /// The text of a block. Bytes from the folder of the cache that are not sound after all are read from the store instead.
     async fn render(
         &self,
         segment: &OpenSegment,
         block: usize,
         view: View,
-        stored: Bytes,
+        stored: Stored,
         kept: Lease,
-    ) -> Result<Text, ViewError> {
+        in_flight: &Arc<Lease>,
+    ) -> Result<Kept, ViewError> {
         let range = segment.text_range(block, view);
-        let reader = segment.reader.clone();
-        let text = self
-            .render
-            .text(reader, block, stored, view, range.end - range.start)
-            .await?;
-        Ok(Text::new(text, kept))
+        let render = |bytes| {
+            let reader = segment.reader.clone();
+            self.render
+                .text(reader, block, bytes, view, range.end - range.start)
+        };
+        let (mut bytes, mut on_disk) = (stored.bytes, stored.on_disk);
+        let mut text = render(bytes.clone()).await;
+        if let (Some(disk), true, Err(_)) = (&self.disk, stored.from_disk, &text) {
+            disk.remove(segment.block_name(block)).await;
+            let key = segment.reader.key().to_string();
+            bytes = self
+                .timed(&key, segment.reader.read(block..block + 1))
+                .await?;
+            text = render(bytes.clone()).await;
+            on_disk = false;
+        }
+        let text = text?;
+        if let (Some(disk), false) = (&self.disk, on_disk) {
+            disk.put(segment.block_name(block), bytes, Arc::clone(in_flight));
+        }
+        Ok(Kept::new(text, kept))
+    }
+}
+
+/// The stored bytes of a block.
+#[derive(Default)]
+struct Stored {
+    bytes: Bytes,
+    from_disk: bool,
+    /// Whether the folder of the cache has them.
+    on_disk: bool,
+}
+
+impl Stored {
+    fn from_disk(bytes: Bytes) -> Stored {
+        Stored {
+            bytes,
+            from_disk: true,
+            on_disk: true,
+        }
     }
 }
 

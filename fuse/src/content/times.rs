@@ -16,13 +16,13 @@ use kbk_format::render::View;
 use kbk_format::repo::SegmentEntry;
 
 use crate::cache::budget::Lease;
+use crate::content::library::{Library, OpenSegment, PARALLEL_READS};
+use crate::content::lines;
+use crate::content::pages::Extent;
+use crate::content::snapshot::Partition;
+use crate::content::text::{BlockSpot, TextFile};
 use crate::error::ViewError;
-use crate::inode::MAX_PARTS;
-use crate::library::{Library, OpenSegment, PARALLEL_READS};
-use crate::lines;
-use crate::pages::Extent;
-use crate::snapshot::Partition;
-use crate::text::{BlockSpot, TextFile};
+use crate::tree::inode::MAX_PARTS;
 
 /// Hours since the epoch. Times before it are one hour, and so are those behind what a calendar of four digits has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,7 +155,7 @@ impl Library {
             .await;
         Ok(Arc::new(Times {
             parts,
-            _lease: lease,
+            _lease: lease.at_rest(),
         }))
     }
 

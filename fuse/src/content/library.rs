@@ -9,15 +9,18 @@ use kbk_format::repo::{
     Digest, Id, ListedSnapshot, RepoError, Repository, SegmentEntry, SegmentReader, Store,
 };
 
-use crate::blocks::{Text, TextKey};
 use crate::cache::budget::{Budget, Lease};
+use crate::cache::disk::DiskCache;
+use crate::cache::kept::Kept;
 use crate::cache::locked;
 use crate::cache::shelf::{Shelf, Value};
+use crate::content::blocks::TextKey;
+use crate::content::pages::{Extent, Table};
+use crate::content::render::RenderPool;
+use crate::content::snapshot::{Loaded, Partition};
+use crate::content::stored::{Chunk, ChunkKey};
+use crate::content::times::Times;
 use crate::error::{Location, ViewError};
-use crate::pages::{Extent, Table};
-use crate::render::RenderPool;
-use crate::snapshot::{Loaded, Partition};
-use crate::times::Times;
 
 /// So many pages or footers are read at a time.
 pub(crate) const PARALLEL_READS: usize = 16;
@@ -28,7 +31,7 @@ impl<T: Send + Sync + 'static> Value for Arc<T> {}
 #[derive(Debug)]
 pub(crate) struct Library {
     repository: Repository,
-    deadline: Duration,
+    pub(crate) deadline: Duration,
     pub(crate) budget: Arc<Budget>,
     /// What each snapshot was when it was first read.
     digests: Mutex<HashMap<u64, Digest>>,
@@ -37,7 +40,9 @@ pub(crate) struct Library {
     extents: Arc<Shelf<(u64, u64), Arc<Extent>>>,
     times: Arc<Shelf<(u64, u64), Arc<Times>>>,
     segments: Arc<Shelf<Id, Arc<OpenSegment>>>,
-    pub(crate) texts: Arc<Shelf<TextKey, Text>>,
+    pub(crate) texts: Arc<Shelf<TextKey, Kept>>,
+    pub(crate) chunks: Arc<Shelf<ChunkKey, Chunk>>,
+    pub(crate) disk: Option<DiskCache>,
     pub(crate) render: RenderPool,
 }
 
@@ -53,6 +58,7 @@ impl Library {
         store: Store,
         memory_bytes: u64,
         deadline: Duration,
+        disk: Option<DiskCache>,
     ) -> Result<Arc<Library>, ViewError> {
         let opened = Repository::open(store);
         let repository = timed(deadline, "kbk.json", opened).await?;
@@ -67,6 +73,8 @@ impl Library {
             times: Shelf::new(&budget),
             segments: Shelf::new(&budget),
             texts: Shelf::new(&budget),
+            chunks: Shelf::new(&budget),
+            disk,
             render: RenderPool::new(),
             budget,
         }))
@@ -121,7 +129,7 @@ impl Library {
             ));
         }
         let lease = self.budget.take(Loaded::weight(&snapshot)).await;
-        Ok(Arc::new(Loaded::new(snapshot, lease)))
+        Ok(Arc::new(Loaded::new(snapshot, lease.at_rest())))
     }
 
     /// Page number `page` of a partition.
@@ -143,7 +151,7 @@ impl Library {
                 .budget
                 .take(Table::weight(page.segments.len()))
                 .await;
-            Ok(Arc::new(Table::new(page, lease)))
+            Ok(Arc::new(Table::new(page, lease.at_rest())))
         };
         let digest = partition.state().pages[page].sha256;
         self.tables
@@ -177,7 +185,7 @@ impl Library {
             .try_collect()
             .await?;
         let lease = self.budget.take(Extent::weight(pages)).await;
-        let extent = Extent::sum(tables.iter().map(|table| &table.page), lease);
+        let extent = Extent::sum(tables.iter().map(|table| &table.page), lease.at_rest());
         Ok(Arc::new(extent))
     }
 
@@ -211,7 +219,7 @@ impl Library {
             let reader = library.timed(&named.key, opened).await?;
             Ok(Arc::new(OpenSegment {
                 reader,
-                _lease: lease,
+                _lease: lease.at_rest(),
             }))
         };
         self.segments

@@ -154,14 +154,6 @@ impl Extent {
         (page < self.pages.len()).then(|| Some((page, usize::try_from(into).ok()?)))?
     }
 
-    /// How many segments stand before a page.
-    pub(crate) fn segments_before(&self, page: usize) -> u64 {
-        let before = page
-            .checked_sub(1)
-            .and_then(|before| self.pages.get(before));
-        before.map_or(0, |end| end.segments)
-    }
-
     fn page_start(&self, page: usize, view: View) -> u64 {
         let before = page
             .checked_sub(1)

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use crate::attributes::Attributes;
 use crate::cache::locked;
 use crate::error::ViewError;
-use crate::names::Asked;
+use crate::tree::names::Asked;
 
 /// What was named, and what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
