@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +119,7 @@ class Entry:
     timestamp_type: str
     content_digest: str
     rendered: list[int] | None
+    whole_lines: list[bool] | None
 
 
 @dataclass(frozen=True)
@@ -334,7 +335,8 @@ class Snapshot:
             raw_bytes=offset_member(page, item, "raw_bytes"),
             timestamp_type=member(page, item, "timestamp_type", STRING),
             content_digest=hex_member(page, item, "content_digest", 32),
-            rendered=_rendered(page, item),
+            rendered=_array(page, item, "rendered", len(kseg.VIEWS), lambda size: type(size) is int and size >= 0),
+            whole_lines=_array(page, item, "whole_lines", 2, lambda flag: isinstance(flag, bool)),
         )
         require(int(match["base"]) == entry.base_offset and match["id"] == entry.segment_id[:16], INCONSISTENT, page, None,
                 f"{key} names another base_offset or segment_id than its entry")
@@ -373,6 +375,7 @@ class Snapshot:
             ("timestamp_type", ("CreateTime", "LogAppendTime")[header.timestamp_type], entry.timestamp_type),
             ("content_digest", f"{statistics.content_digest:032x}", entry.content_digest),
             ("rendered", _totals(segment), entry.rendered),
+            ("whole_lines", segment.whole_lines and list(segment.whole_lines.values()), entry.whole_lines),
         ):
             require(found == wanted, INCONSISTENT, entry.key, None, f"{name} is {found}, its entry states {wanted}")
         return segment
@@ -400,13 +403,11 @@ class Snapshot:
         return {"ok": True, "sequence": self.sequence, "partitions": len(self.partitions), "groups": groups, **counts}
 
 
-def _rendered(page: str, item: object) -> list[int] | None:
-    sizes = member(page, item, "rendered", ARRAY, or_null=True)
-    if sizes is None:
-        return None
-    good = len(sizes) == len(kseg.VIEWS) and all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes)
-    require(good, INCONSISTENT, page, None, f"rendered is {sizes!r}")
-    return sizes
+def _array(page: str, item: object, name: str, length: int, good: Callable[[object], bool]) -> list | None:
+    """A member that is an array of so many good items, or null."""
+    array = member(page, item, name, ARRAY, or_null=True)
+    require(array is None or (len(array) == length and all(map(good, array))), INCONSISTENT, page, None, f"{name} is {array!r}")
+    return array
 
 
 def _totals(segment: kseg.Segment) -> list[int] | None:

@@ -12,6 +12,7 @@ use crate::record::TimestampType;
 use crate::render::ViewSizes;
 use crate::segment::Segment;
 use crate::statistics::Statistics;
+use crate::whole_lines::WholeLines;
 use crate::writer::Sealed;
 
 /// A page with this many entries is full, and never written again.
@@ -61,6 +62,8 @@ pub struct SegmentEntry {
     pub content_digest: Id,
     /// Lengths of the rendered views; `None` where the segment does not state them.
     pub rendered: Option<ViewSizes>,
+    /// Of values and keys: whether the rendered view gives them back; `None` where the segment does not state it.
+    pub whole_lines: Option<[bool; 2]>,
 }
 
 impl Document for Page {
@@ -130,38 +133,39 @@ impl SegmentEntry {
     /// The entry of a segment of `place` that was written and uploaded.
     #[must_use]
     pub fn new(place: &Place, sealed: &Sealed, uploaded: Uploaded) -> Self {
-        let (header, statistics) = (&sealed.header, &sealed.statistics);
-        let rendered = Some(sealed.rendered);
-        Self::of(
-            place,
-            header,
-            statistics,
-            rendered,
-            sealed.footer_position,
-            uploaded,
-        )
+        SegmentEntry {
+            rendered: Some(sealed.rendered),
+            whole_lines: Some(flags(sealed.whole_lines)),
+            ..Self::of(
+                place,
+                &sealed.header,
+                &sealed.statistics,
+                sealed.footer_position,
+                uploaded,
+            )
+        }
     }
 
     /// The entry of a segment of `place` that was found and checked.
     #[must_use]
     pub fn found(place: &Place, segment: &Segment, uploaded: Uploaded) -> Self {
-        let (header, statistics) = (segment.header(), segment.statistics());
-        let rendered = segment.rendered_sizes().map(RenderedSizes::totals);
-        Self::of(
-            place,
-            header,
-            statistics,
-            rendered,
-            segment.footer_position(),
-            uploaded,
-        )
+        SegmentEntry {
+            rendered: segment.rendered_sizes().map(RenderedSizes::totals),
+            whole_lines: segment.whole_lines().map(flags),
+            ..Self::of(
+                place,
+                segment.header(),
+                segment.statistics(),
+                segment.footer_position(),
+                uploaded,
+            )
+        }
     }
 
     fn of(
         place: &Place,
         header: &FileHeader,
         statistics: &Statistics,
-        rendered: Option<ViewSizes>,
         footer_position: u64,
         uploaded: Uploaded,
     ) -> Self {
@@ -180,7 +184,8 @@ impl SegmentEntry {
             raw_bytes: statistics.raw_bytes,
             timestamp_type: header.timestamp_type,
             content_digest: Hex(statistics.digests.content.to_be_bytes()),
-            rendered,
+            rendered: None,
+            whole_lines: None,
         }
     }
 
@@ -202,4 +207,9 @@ impl SegmentEntry {
             Ok(())
         }
     }
+}
+
+/// As an entry has it: of values and keys.
+pub(super) fn flags(lines: WholeLines) -> [bool; 2] {
+    [lines.values, lines.keys]
 }

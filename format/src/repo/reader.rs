@@ -18,7 +18,7 @@ use object_store::{GetOptions, ObjectStoreExt};
 use super::error::{Operation, RepoError, Result};
 use super::id::Hex;
 use super::keys::{Key, Place};
-use super::page::SegmentEntry;
+use super::page::{SegmentEntry, flags};
 use super::store::{Store, path};
 use crate::error::FormatError;
 use crate::footer::RenderedSizes;
@@ -252,5 +252,9 @@ fn difference(segment: &Segment, place: &Place, entry: &SegmentEntry) -> Option<
         .or_else(|| {
             let found = segment.rendered_sizes().map(RenderedSizes::totals);
             shows("rendered sizes", &entry.rendered, &found)
+        })
+        .or_else(|| {
+            let found = segment.whole_lines().map(flags);
+            shows("whole lines", &entry.whole_lines, &found)
         })
 }

@@ -144,6 +144,7 @@ pub(crate) fn entry(place: &Place, base_offset: i64, end_offset: i64) -> (Segmen
         timestamp_type: TimestampType::CreateTime,
         content_digest: Id::ZERO,
         rendered: None,
+        whole_lines: None,
     };
     (entry, bytes)
 }

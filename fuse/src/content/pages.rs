@@ -59,6 +59,8 @@ pub(crate) struct Extent {
     pub(crate) times: Option<(i64, i64)>,
     /// Over all records.
     pub(crate) content_digest: u128,
+    /// Of values and keys: whether each line is a whole one; none where a segment does not state it.
+    pub(crate) whole_lines: Option<[bool; 2]>,
     _lease: Lease,
 }
 
@@ -86,6 +88,7 @@ impl Extent {
             sized: true,
             times: None,
             content_digest: 0,
+            whole_lines: Some([true; 2]),
             _lease: lease,
         };
         let mut end = PageEnd::default();
@@ -104,6 +107,8 @@ impl Extent {
         self.sized &= entry.rendered.is_some();
         let digest = u128::from_be_bytes(entry.content_digest.0);
         self.content_digest = self.content_digest.wrapping_add(digest);
+        let lines = self.whole_lines.zip(entry.whole_lines);
+        self.whole_lines = lines.map(|(all, own)| [all[0] && own[0], all[1] && own[1]]);
         if entry.records > 0 {
             let (min, max) = self.times.unwrap_or((i64::MAX, i64::MIN));
             self.times = Some((min.min(entry.min_timestamp), max.max(entry.max_timestamp)));

@@ -123,6 +123,8 @@ struct MetaJson<'a> {
     stored_bytes: u64,
     raw_bytes: u64,
     rendered_bytes: Option<RenderedJson>,
+    /// Whether each line of a view is a whole value or key: none is null, none holds a line feed.
+    lossless: LosslessJson,
     content_digest: String,
     damage: Vec<Arc<DamageRow>>,
 }
@@ -141,6 +143,12 @@ struct RenderedJson {
     records: u64,
     values: u64,
     keys: u64,
+}
+
+#[derive(Serialize)]
+struct LosslessJson {
+    values: Option<bool>,
+    keys: Option<bool>,
 }
 
 /// `meta.json` of a partition, with the damage that has been found so far.
@@ -173,6 +181,10 @@ pub(crate) fn meta(partition: &Partition, extent: &Extent, damage: Vec<Arc<Damag
         stored_bytes: state.stored_bytes,
         raw_bytes: state.raw_bytes,
         rendered_bytes: extent.sized.then_some(rendered),
+        lossless: LosslessJson {
+            values: extent.whole_lines.map(|[values, _]| values),
+            keys: extent.whole_lines.map(|[_, keys]| keys),
+        },
         content_digest: format!("{:032x}", extent.content_digest),
         damage,
     })
@@ -184,7 +196,7 @@ A kbk repository of Kafka topics, as files that are read only. `latest` is the n
 
 snapshots/N/topics/TOPIC/PARTITION/ holds for each partition:
   records.jsonl          every record, one JSON object a line, in offset order
-  values, keys           one a line, as they are; a null gives an empty line
+  values, keys           one a line, as they are; meta.json says whether each line is a whole one (`lossless`)
   by-offset/             a file for each segment; any 17.json and 17-99.jsonl opens too, both ends inclusive
   by-time/               the same records by the hour (UTC) that their newest timestamp so far has reached:
                          a record that came late stays where its offset is

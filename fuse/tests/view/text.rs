@@ -108,6 +108,15 @@ proptest! {
                     prop_assert_eq!(&found[..], expected.get(at..end).unwrap_or_default());
                 }
             }
+            let meta = read(&view, "latest/topics/orders/0/meta.json").await.unwrap();
+            let meta: serde_json::Value = serde_json::from_slice(&meta).unwrap();
+            let whole = |part: fn(&Rec) -> &Option<Vec<u8>>| {
+                let mut parts = records.iter().map(part);
+                parts.all(|part| part.as_ref().is_some_and(|bytes| !bytes.contains(&b'\n')))
+            };
+            prop_assert_eq!(&meta["lossless"]["values"], whole(|record| &record.value));
+            prop_assert_eq!(&meta["lossless"]["keys"], whole(|record| &record.key));
+            prop_assert_eq!(&meta["records"], records.len());
             Ok(())
         })?;
     }
