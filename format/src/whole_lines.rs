@@ -85,7 +85,10 @@ mod tests {
     use super::*;
     use crate::record::Headers;
 
-    fn of(records: &[(Option<&[u8]>, Option<&[u8]>, bool)]) -> (bool, bool) {
+    /// Key, value, and whether it is a control record.
+    type Row<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, bool);
+
+    fn of(records: &[Row<'_>]) -> (bool, bool) {
         let mut columns = Columns::new();
         for (offset, (key, value, control)) in (0..).zip(records) {
             columns

@@ -27,7 +27,7 @@ pub(crate) enum Body {
     /// Made when it was opened.
     Whole(Bytes),
     Text(Arc<TextFile>),
-    Stored(StoredFile),
+    Stored(Arc<StoredFile>),
 }
 
 impl OpenFile {

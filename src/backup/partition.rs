@@ -7,8 +7,8 @@ use kbk_format::repo::{
     Id, Key, LostRange, Place, RepoError, SegmentEntry, SegmentUpload, Store, UploadBuffers,
 };
 use kbk_format::{
-    EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, Sealed, SegmentAssembler,
-    TimestampType, WriteError,
+    EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, SegmentAssembler, TimestampType,
+    WriteError,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;

@@ -56,7 +56,7 @@ impl StoredFile {
 
     /// The bytes at `range`, cut at the end.
     pub(crate) async fn read(
-        &self,
+        self: &Arc<Self>,
         library: &Arc<Library>,
         range: Range<u64>,
     ) -> Result<Bytes, ViewError> {
@@ -80,7 +80,7 @@ impl StoredFile {
     }
 
     async fn piece(
-        &self,
+        self: &Arc<Self>,
         library: &Arc<Library>,
         at: u64,
         end: u64,
@@ -104,9 +104,13 @@ impl StoredFile {
         Ok((chunk.kept.bytes.slice(piece), to))
     }
 
-    async fn chunk(&self, library: &Arc<Library>, number: u64) -> Result<Chunk, ViewError> {
+    async fn chunk(
+        self: &Arc<Self>,
+        library: &Arc<Library>,
+        number: u64,
+    ) -> Result<Chunk, ViewError> {
         let load = || {
-            let (library, of) = (Arc::clone(library), self.clone_of());
+            let (library, of) = (Arc::clone(library), Arc::clone(self));
             async move {
                 let range = of.range(number);
                 let lease = library.budget.take(range.end - range.start).await;
@@ -121,7 +125,7 @@ impl StoredFile {
     }
 
     /// Begins to load what nobody waits for yet.
-    pub(crate) fn load_ahead(&self, library: &Arc<Library>, range: Range<u64>) {
+    pub(crate) fn load_ahead(self: &Arc<Self>, library: &Arc<Library>, range: Range<u64>) {
         let end = range.end.min(self.entry.size);
         let mut run: Vec<Claim<ChunkKey, Chunk>> = Vec::new();
         let mut first = 0;
@@ -141,8 +145,13 @@ impl StoredFile {
     }
 
     /// Fetches consecutive chunks at once, if there is memory for them. Otherwise they are left to those who read them.
-    fn begin(&self, library: &Arc<Library>, first: u64, run: Vec<Claim<ChunkKey, Chunk>>) {
-        let (library, of) = (Arc::clone(library), self.clone_of());
+    fn begin(
+        self: &Arc<Self>,
+        library: &Arc<Library>,
+        first: u64,
+        run: Vec<Claim<ChunkKey, Chunk>>,
+    ) {
+        let (library, of) = (Arc::clone(library), Arc::clone(self));
         let ranges: Vec<_> = (first..)
             .take(run.len())
             .map(|number| self.range(number))
@@ -191,11 +200,6 @@ impl StoredFile {
             ));
         }
         Ok((read.bytes, read.version.map(Into::into)))
-    }
-
-    /// The same file, for a task of its own.
-    fn clone_of(&self) -> StoredFile {
-        StoredFile::new(self.partition.clone(), self.entry.clone())
     }
 
     fn key(&self, chunk: u64) -> ChunkKey {

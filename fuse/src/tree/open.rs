@@ -115,7 +115,9 @@ impl Tree {
             Node::Stored { sequence, segment } => {
                 let segment = self.segment(sequence, segment).await?;
                 let entry = segment.entry().clone();
-                Ok(Body::Stored(StoredFile::new(segment.partition, entry)))
+                Ok(Body::Stored(
+                    StoredFile::new(segment.partition, entry).into(),
+                ))
             }
             _ => self
                 .document(node)
