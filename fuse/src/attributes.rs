@@ -31,7 +31,8 @@ pub struct Attributes {
     pub size: u64,
     /// How many bytes are stored of what it shows; several files may show the same.
     pub stored_bytes: u64,
-    /// The time of its newest record, or of the backup; milliseconds since the epoch, never negative and never behind the backup.
+    /// The time of its newest record (of its partition, where a name chose some), or of the backup; milliseconds since the epoch,
+    /// never negative and never behind the backup.
     pub modified_ms: u64,
     /// Names of it; 1 of a folder too, which tells that its folders are not counted.
     pub links: u32,

@@ -118,7 +118,8 @@ impl View {
     ///
     /// [`ViewError::NotFound`] where there is none, [`ViewError::NotFolder`], or why it cannot be told.
     pub async fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Entry, ViewError> {
-        self.0.lookup(Tree::node(parent)?, name).await
+        let found = self.0.lookup(Tree::node(parent)?, name).await;
+        found.inspect_err(|error| self.0.damage.note(error))
     }
 
     /// So many lookups of a file are forgotten. Numbers follow from the manifest and are valid without; only files that no
@@ -213,7 +214,7 @@ impl View {
     ///
     /// If the newest snapshot cannot be read.
     pub async fn totals(&self) -> Result<Totals, ViewError> {
-        let snapshots = self.0.catalogue.snapshots(&self.0.library).await?;
+        let snapshots = self.0.catalogue.snapshots(&self.0.library).await;
         let Some(newest) = snapshots.last() else {
             return Ok(Totals::default());
         };

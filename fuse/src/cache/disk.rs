@@ -165,7 +165,7 @@ impl Inner {
         }
         let number = self.unfinished.fetch_add(1, Ordering::Relaxed);
         let unfinished = self.path(&format!("{}-{number}{UNFINISHED}", std::process::id()));
-        let written = File::create(&unfinished).and_then(|mut file| {
+        let written = create_file(&unfinished).and_then(|mut file| {
             file.write_all(bytes)?;
             file.write_all(&checksum(name, bytes).to_le_bytes())
         });
@@ -259,6 +259,15 @@ fn unsealed(name: &str, file: Vec<u8>) -> Option<Bytes> {
 /// With the name, so that a file under another's name is not taken for it.
 fn checksum(name: &str, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(name.as_bytes()), bytes)
+}
+
+/// Makes a file that only this user may read, and that nobody has put there.
+fn create_file(path: &Path) -> io::Result<File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// Makes a folder that only this user may look into: it holds what the topics hold.

@@ -186,6 +186,11 @@ impl Library {
             .await?;
         let lease = self.budget.take(Extent::weight(pages)).await;
         let extent = Extent::sum(tables.iter().map(|table| &table.page), lease.at_rest());
+        if let Some(detail) = extent.difference(partition.state()) {
+            let (url, key) = (self.store().url().to_owned(), partition.place().to_string());
+            let damaged = RepoError::Damaged { url, key, detail };
+            return Err(ViewError::repo(Location::default(), damaged));
+        }
         Ok(Arc::new(extent))
     }
 

@@ -1,7 +1,7 @@
 //! What the pages of a partition say: its segments, and where each one's text ends in the partition's.
 
 use kbk_format::render::{View, ViewSizes};
-use kbk_format::repo::{Page, SegmentEntry};
+use kbk_format::repo::{Page, PartitionState, SegmentEntry};
 
 use crate::cache::budget::Lease;
 
@@ -53,7 +53,7 @@ impl Table {
 pub(crate) struct Extent {
     /// Of each page.
     pages: Vec<PageEnd>,
-    /// Every segment states the sizes of its text.
+    /// Every segment states the sizes of its text, and their sums are sizes that a file can have.
     pub(crate) sized: bool,
     /// Smallest and largest timestamp, where there is a record.
     pub(crate) times: Option<(i64, i64)>,
@@ -69,6 +69,9 @@ pub(crate) struct Extent {
 struct PageEnd {
     segments: u64,
     text: ViewSizes,
+    records: u64,
+    stored_bytes: u64,
+    raw_bytes: u64,
 }
 
 /// A segment, by the page that names it.
@@ -96,10 +99,14 @@ impl Extent {
             for entry in &page.segments {
                 end.segments += 1;
                 end.text = sum(end.text, entry.rendered.unwrap_or_default());
+                end.records = end.records.saturating_add(entry.records);
+                end.stored_bytes = end.stored_bytes.saturating_add(entry.size);
+                end.raw_bytes = end.raw_bytes.saturating_add(entry.raw_bytes);
                 extent.add(entry);
             }
             extent.pages.push(end);
         }
+        extent.sized &= end.text.iter().all(|size| *size <= i64::MAX as u64);
         extent
     }
 
@@ -113,6 +120,22 @@ impl Extent {
             let (min, max) = self.times.unwrap_or((i64::MAX, i64::MIN));
             self.times = Some((min.min(entry.min_timestamp), max.max(entry.max_timestamp)));
         }
+    }
+
+    /// What the snapshot says of the partition that its pages do not.
+    pub(crate) fn difference(&self, state: &PartitionState) -> Option<String> {
+        let end = self.pages.last().copied().unwrap_or_default();
+        let sums = [
+            ("records", end.records, state.records),
+            ("stored bytes", end.stored_bytes, state.stored_bytes),
+            ("raw bytes", end.raw_bytes, state.raw_bytes),
+        ];
+        let (what, found, stated) = sums
+            .into_iter()
+            .find(|(_, found, stated)| found != stated)?;
+        Some(format!(
+            "the snapshot says {stated} {what}, its pages {found}"
+        ))
     }
 
     /// Bytes that the sums of so many pages take.

@@ -38,7 +38,8 @@ impl BlockSpot {
     /// Where the block's text is in the partition's.
     pub(crate) fn range(&self, view: View) -> Range<u64> {
         let range = self.segment.text_range(self.block, view);
-        self.segment_start + range.start..self.segment_start + range.end
+        let at = |position| self.segment_start.saturating_add(position);
+        at(range.start)..at(range.end)
     }
 }
 
@@ -95,7 +96,8 @@ impl TextFile {
         {
             self.begin_blocks(library, &spot, end, Urgency::Ahead);
             let segment = spot.segment.entries().len().saturating_sub(1);
-            at = spot.segment_start + spot.segment.text_range(segment, self.view).end;
+            let behind = spot.segment.text_range(segment, self.view).end;
+            at = spot.segment_start.saturating_add(behind);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::content::library::Library;
 use crate::error::ViewError;
 use crate::tree::inode::LAST_SEQUENCE;
 
-/// The repository is listed at most once in so long.
+/// The repository is listed at most once in so long, and the answer waited for no longer.
 const LISTED_AGAIN: Duration = Duration::from_secs(1);
 
 /// Which snapshots of a repository are shown.
@@ -62,21 +62,23 @@ impl Catalogue {
         self.shown == Snapshots::All
     }
 
-    /// The snapshots there are; those of a moment ago where there was no time to list them again.
-    pub(crate) async fn snapshots(
-        &self,
-        library: &Arc<Library>,
-    ) -> Result<Arc<[ListedSnapshot]>, ViewError> {
+    /// The snapshots there are. Those that were there when they were last listed, where the store does not say at once: names and
+    /// sizes are shown while it is away.
+    pub(crate) async fn snapshots(&self, library: &Arc<Library>) -> Arc<[ListedSnapshot]> {
         if let Some(known) = self.fresh() {
-            return Ok(known);
+            return known;
         }
         let _listing = self.listing.lock().await;
         if let Some(known) = self.fresh() {
-            return Ok(known);
+            return known;
         }
-        let listed = list(library, self.shown).await?;
+        let listed = tokio::time::timeout(LISTED_AGAIN, list(library, self.shown)).await;
+        let listed = match listed {
+            Ok(Ok(listed)) => listed,
+            Ok(Err(_)) | Err(_) => self.known(),
+        };
         *locked(&self.listed) = (Arc::clone(&listed), Instant::now());
-        Ok(listed)
+        listed
     }
 
     fn fresh(&self) -> Option<Arc<[ListedSnapshot]>> {

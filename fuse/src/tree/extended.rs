@@ -6,6 +6,7 @@ use crate::content::snapshot::Partition;
 use crate::error::ViewError;
 use crate::tree::Tree;
 use crate::tree::inode::Node;
+use crate::tree::names::Asked;
 
 /// Names and values.
 type Extended = Vec<(&'static str, String)>;
@@ -14,7 +15,19 @@ impl Tree {
     /// All extended attributes of a file. Those of a partition need its pages, and nothing needs a segment.
     pub(crate) async fn extended(&self, node: Node) -> Result<Extended, ViewError> {
         match node {
-            Node::Root(_) | Node::Named(_) => Ok(Vec::new()),
+            Node::Root(_) => Ok(Vec::new()),
+            Node::Named(number) => {
+                let named = self.named.get(number)?;
+                let partition = self.partition(named.sequence, named.partition).await?;
+                let (first, last) = match named.asked {
+                    Asked::One(offset) => (offset, offset),
+                    Asked::Range(first, last) => (first, last),
+                };
+                let mut all = of_place(&partition);
+                all.push(("user.kbk.base_offset", first.to_string()));
+                all.push(("user.kbk.end_offset", last.saturating_add(1).to_string()));
+                Ok(all)
+            }
             Node::Snapshot(sequence, _) | Node::Group { sequence, .. } => {
                 Ok(vec![snapshot(sequence)])
             }

@@ -56,7 +56,7 @@ impl Tree {
         match parent {
             Node::Root(RootItem::Folder) => Ok(self.root_children(from, at_most).await?),
             Node::Root(RootItem::Snapshots) => {
-                let snapshots = self.catalogue.snapshots(&self.library).await?;
+                let snapshots = self.catalogue.snapshots(&self.library).await;
                 let behind = snapshots
                     .iter()
                     .map(|snapshot| snapshot.sequence)

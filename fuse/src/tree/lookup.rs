@@ -25,7 +25,7 @@ impl Tree {
     async fn child(&self, parent: Node, name: &str) -> Result<Option<Node>, ViewError> {
         match parent {
             Node::Root(RootItem::Snapshots) => {
-                let snapshots = self.catalogue.snapshots(&self.library).await?;
+                let snapshots = self.catalogue.snapshots(&self.library).await;
                 let sequence = names::number(name).filter(|sequence| {
                     snapshots
                         .binary_search_by_key(sequence, |snapshot| snapshot.sequence)
@@ -50,10 +50,17 @@ impl Tree {
                 sequence,
                 topic,
                 item: TopicItem::Folder,
-            } if name != CONFIG => {
+            } => {
+                if name == CONFIG {
+                    let item = TopicItem::Config;
+                    return Ok(Some(Node::Topic {
+                        sequence,
+                        topic,
+                        item,
+                    }));
+                }
                 let loaded = self.library.snapshot(sequence).await?;
-                let number = names::number(name);
-                let at = usize::try_from(topic).ok().zip(number);
+                let at = usize::try_from(topic).ok().zip(names::number(name));
                 let partition = at.and_then(|(topic, number)| loaded.partition_of(topic, number));
                 Ok(partition.map(|partition| folder_of(&partition)))
             }
@@ -111,16 +118,15 @@ impl Tree {
         let Some(asked) = names::asked(name) else {
             return Ok(None);
         };
+        if !extent.sized {
+            return Ok(None);
+        }
         if let Asked::Range(first, last) = asked
             && let Some((segment, entry)) = self.library.segment_at(&partition, first).await?
             && (entry.base_offset, entry.end_offset.saturating_sub(1)) == (first, last)
-            && entry.rendered.is_some()
         {
             let segment = partition.segments_before() + segment;
             return Ok(Some(Node::ByOffset { sequence, segment }));
-        }
-        if !extent.sized {
-            return Ok(None);
         }
         let Some(text) = self.library.asked(&partition, &extent, asked).await? else {
             return Ok(None);

@@ -61,9 +61,9 @@ impl NamedSegment {
         &self.table.page.segments[self.spot.segment]
     }
 
-    /// Where its records stand in the partition's text, if it states their size.
+    /// Where its records stand in the partition's text, if that is shown.
     pub(crate) fn text_range(&self) -> Option<Range<u64>> {
-        let sizes = self.entry().rendered?;
+        let sizes = self.entry().rendered.filter(|_| self.extent.sized)?;
         let start = self.spot.text_start;
         Some(start..start.saturating_add(sizes[TextView::Records as usize]))
     }

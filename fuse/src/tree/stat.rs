@@ -79,7 +79,7 @@ impl Tree {
         } else {
             Lifetime::Sealed
         };
-        let snapshots = self.catalogue.snapshots(&self.library).await?;
+        let snapshots = self.catalogue.snapshots(&self.library).await;
         let newest = snapshots.last().map_or(0, |newest| newest.written_ms);
         let mut attributes = Attributes {
             kind: Kind::Folder,
@@ -106,7 +106,7 @@ impl Tree {
 
     /// Where `latest` leads to.
     pub(crate) async fn latest(&self) -> Result<String, ViewError> {
-        let snapshots = self.catalogue.snapshots(&self.library).await?;
+        let snapshots = self.catalogue.snapshots(&self.library).await;
         let newest = snapshots.last().filter(|_| self.catalogue.has_latest());
         newest
             .map(|newest| format!("snapshots/{}", newest.sequence))

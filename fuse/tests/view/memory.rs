@@ -248,17 +248,12 @@ async fn a_stored_segment_that_is_replaced_is_not_read_as_one_with_what_was_read
         .unwrap();
 }
 
-/// Files of a folder, and the sum of their lengths.
+/// Files of a folder, and the sum of their lengths. What is being renamed is not there.
 fn files(folder: &std::path::Path) -> (Vec<std::path::PathBuf>, u64) {
-    let files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .collect();
-    let bytes = files
-        .iter()
-        .map(|file| file.metadata().unwrap().len())
-        .sum();
-    (files, bytes)
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap());
+    let sized = files.filter_map(|file| Some((file.path(), file.metadata().ok()?.len())));
+    let (files, lengths): (Vec<_>, Vec<_>) = sized.unzip();
+    (files, lengths.iter().sum())
 }
 
 /// Waits until what is being written is written.
