@@ -85,7 +85,7 @@ pub struct Status {
 /// A repository as a tree of files. Clones are handles of the same.
 ///
 /// Every method must be called on a Tokio runtime that has its time and, for tasks that go on when a caller has gone away, some
-/// thread of its own. None blocks.
+/// thread of its own. None but [`open`](Self::open) blocks.
 #[derive(Clone, Debug)]
 pub struct View(Arc<Tree>);
 
@@ -118,8 +118,7 @@ impl View {
     ///
     /// [`ViewError::NotFound`] where there is none, [`ViewError::NotFolder`], or why it cannot be told.
     pub async fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Entry, ViewError> {
-        let found = self.0.lookup(Tree::node(parent)?, name).await;
-        found.inspect_err(|error| self.0.damage.note(error))
+        self.noted(self.0.lookup(Tree::node(parent)?, name).await)
     }
 
     /// So many lookups of a file are forgotten. Numbers follow from the manifest and are valid without; only files that no
@@ -136,7 +135,7 @@ impl View {
     ///
     /// [`ViewError::Stale`] where there is none of this number, or why it cannot be told.
     pub async fn attributes(&self, inode: Inode) -> Result<Attributes, ViewError> {
-        self.0.attributes(Tree::node(inode)?).await
+        self.noted(self.0.attributes(Tree::node(inode)?).await)
     }
 
     /// Names in a folder, behind the one whose cookie is `from`, from 0; fewer than `at_most` only at the end. `.` and `..` are not
@@ -151,7 +150,7 @@ impl View {
         from: u64,
         at_most: usize,
     ) -> Result<Vec<Listed>, ViewError> {
-        self.0.list(Tree::node(inode)?, from, at_most).await
+        self.noted(self.0.list(Tree::node(inode)?, from, at_most).await)
     }
 
     /// Where a link leads to.
@@ -199,13 +198,18 @@ impl View {
     /// [`ViewError::IsFolder`], or why it cannot be read.
     pub async fn open_file(&self, inode: Inode) -> Result<Arc<OpenFile>, ViewError> {
         let node = Tree::node(inode)?;
-        let body = self.0.body(node).await?;
+        let body = self.noted(self.0.body(node).await)?;
         let lifetime = if node.changes() {
             Lifetime::Growing
         } else {
             Lifetime::Sealed
         };
         Ok(Arc::new(OpenFile::new(Arc::clone(&self.0), body, lifetime)))
+    }
+
+    /// Damage that is come upon is listed from then on.
+    fn noted<T>(&self, answer: Result<T, ViewError>) -> Result<T, ViewError> {
+        answer.inspect_err(|error| self.0.damage.note(error))
     }
 
     /// How much there is.

@@ -75,7 +75,7 @@ impl Library {
             texts: Shelf::new(&budget),
             chunks: Shelf::new(&budget),
             disk,
-            render: RenderPool::new(),
+            render: RenderPool::new(deadline),
             budget,
         }))
     }

@@ -1,6 +1,7 @@
 //! Blocks become text on threads of their own, as many at a time as there are cores.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kbk_format::render::View;
@@ -19,6 +20,7 @@ const KEPT_BYTES: usize = 8 << 20;
 pub(crate) struct RenderPool {
     cores: Arc<Semaphore>,
     threads: usize,
+    deadline: Duration,
     benches: Arc<Mutex<Vec<Bench>>>,
 }
 
@@ -36,11 +38,13 @@ impl std::fmt::Debug for Bench {
 }
 
 impl RenderPool {
-    pub(crate) fn new() -> RenderPool {
+    /// Threads that answer within `deadline`: those that a hanging disk keeps are missing here.
+    pub(crate) fn new(deadline: Duration) -> RenderPool {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         RenderPool {
             cores: Arc::new(Semaphore::new(threads)),
             threads,
+            deadline,
             benches: Arc::default(),
         }
     }
@@ -50,8 +54,22 @@ impl RenderPool {
         self.threads
     }
 
-    /// What `work` makes of a block, when a core is free for it.
     async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Bench) -> T + Send + 'static,
+    ) -> Result<T, ViewError> {
+        let done = tokio::time::timeout(self.deadline, self.run_somewhen(work)).await;
+        done.unwrap_or_else(|_| {
+            Err(ViewError::Deadline {
+                location: Location::default(),
+                key: "a thread to decode on".to_owned(),
+                waited: self.deadline,
+            })
+        })
+    }
+
+    /// What `work` makes of a block, when a core is free for it.
+    async fn run_somewhen<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Bench) -> T + Send + 'static,
     ) -> Result<T, ViewError> {

@@ -131,10 +131,20 @@ struct MetaJson<'a> {
 
 #[derive(Serialize)]
 struct GapsJson<'a> {
-    /// Offsets in the coverage without a record, the lost ones too.
+    /// Offsets without a record, all in all.
     offsets: u64,
+    by_reason: ReasonsJson,
     /// The end is exclusive.
     lost: &'a [LostRange],
+}
+
+#[derive(Serialize)]
+struct ReasonsJson {
+    /// Deleted in the cluster before they were read.
+    lost: u64,
+    /// Not shown by the cluster: compacted, a mark of a transaction, or of an aborted one. Where a segment's own gaps say more, they
+    /// are in its footer.
+    not_delivered: u64,
 }
 
 #[derive(Serialize)]
@@ -155,6 +165,12 @@ struct LosslessJson {
 pub(crate) fn meta(partition: &Partition, extent: &Extent, damage: Vec<Arc<DamageRow>>) -> Vec<u8> {
     let (topic, state) = (partition.topic(), partition.state());
     let coverage = state.end_offset.abs_diff(state.base_offset);
+    let missing = coverage.saturating_sub(state.records);
+    let lost = state
+        .lost
+        .iter()
+        .map(|range| range.to.abs_diff(range.from))
+        .sum();
     let rendered = RenderedJson {
         records: extent.size(View::Records),
         values: extent.size(View::Values),
@@ -172,7 +188,11 @@ pub(crate) fn meta(partition: &Partition, extent: &Extent, damage: Vec<Arc<Damag
         end_offset: state.end_offset,
         records: state.records,
         gaps: GapsJson {
-            offsets: coverage.saturating_sub(state.records),
+            offsets: missing,
+            by_reason: ReasonsJson {
+                lost,
+                not_delivered: missing.saturating_sub(lost),
+            },
             lost: &state.lost,
         },
         min_timestamp: extent.times.map(|(min, _)| min),

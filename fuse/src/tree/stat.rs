@@ -218,6 +218,7 @@ impl Tree {
         let end = library
             .part_start(partition, &extent, &times, part + 1)
             .await?;
-        Ok((start.position..end.position, end.before))
+        let range = start.position..end.position.max(start.position);
+        Ok((range, end.before))
     }
 }

@@ -328,3 +328,59 @@ async fn a_reader_that_goes_away_harms_no_other() {
     first.abort();
     assert_eq!(file.read(0, 10).await.unwrap().len(), 10);
 }
+
+#[tokio::test]
+async fn names_are_shown_while_the_store_is_away() {
+    let world = world().await;
+    let (store, watch) = watched(world.objects.clone());
+    let view = View::open(store, ViewOptions::default()).await.unwrap();
+    let file = find(&view, FILE).await.unwrap();
+    watch.set(Mood::ListsNothing);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let answered = tokio::time::timeout(Duration::from_secs(20), find(&view, FILE)).await;
+    assert_eq!(answered.expect("an answer").unwrap(), file);
+}
+
+#[tokio::test]
+async fn a_block_whose_text_is_not_as_long_as_its_segment_states_is_damaged() {
+    for lie in [1, 1 << 40, 1 << 62] {
+        let mut world = World::new().await;
+        world.lie = lie;
+        world
+            .backup(&[("orders", 1, 0, vec![parts().remove(0)])])
+            .await;
+        let key = segments(&world).await[0].clone();
+        let bytes = bytes(&world, &key).await;
+        let segment = kbk_format::Segment::open_whole(&bytes).unwrap();
+        let ends: Vec<u64> = segment
+            .rendered_sizes()
+            .unwrap()
+            .ends()
+            .iter()
+            .map(|ends| ends[0])
+            .collect();
+        let view = View::open(world.store(), ViewOptions::default())
+            .await
+            .unwrap();
+        let entry = find(&view, FILE).await.unwrap();
+        let file = view.open_file(entry.inode).await.unwrap();
+        let text = records::records(&parts()[0].records);
+        assert_eq!(entry.attributes.size, text.len() as u64 + lie);
+        assert_eq!(
+            file.read(0, ends[0] as usize).await.unwrap(),
+            text[..ends[0] as usize]
+        );
+        for at in [ends[0], ends[1] - 1] {
+            let error = file.read(at, 1).await.unwrap_err();
+            assert!(matches!(error, ViewError::Damaged { .. }), "{error}");
+            assert!(error.to_string().contains("its segment states"), "{error}");
+        }
+        let third = file
+            .read(ends[1], (ends[2] - ends[1]) as usize)
+            .await
+            .unwrap();
+        let at = (ends[1] - lie) as usize;
+        assert_eq!(third, text[at..at + third.len()]);
+        assert!(view.status().held_bytes < 1 << 20, "{:?}", view.status());
+    }
+}

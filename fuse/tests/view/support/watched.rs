@@ -14,7 +14,7 @@ use object_store::{
     ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-/// What happens to a read of a segment.
+/// What happens to a read of a segment, or to a listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mood {
     #[default]
@@ -27,6 +27,8 @@ pub(crate) enum Mood {
     Refuses,
     /// The answer ends a byte too early.
     Short,
+    /// Nothing is listed any more: no answer comes.
+    ListsNothing,
 }
 
 /// The watch of a store.
@@ -161,6 +163,9 @@ impl ObjectStore for Watched {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if self.watch.0.lock().unwrap().mood == Mood::ListsNothing {
+            return Box::pin(futures_util::stream::pending());
+        }
         self.inner.list(prefix)
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub(crate) repository: Repository,
     /// Raw bytes in a block.
     pub(crate) block_bytes: usize,
+    /// So many bytes more than there are each segment states of the text of its second block.
+    pub(crate) lie: u64,
     /// When the backups were made, in milliseconds.
     pub(crate) now_ms: i64,
 }
@@ -65,6 +67,7 @@ impl World {
             repository: Repository::create(store, identity).await.unwrap(),
             objects,
             block_bytes: 700,
+            lie: 0,
             now_ms: 4_000_000_000_000,
         }
     }
@@ -151,9 +154,13 @@ impl World {
         for record in &part.records {
             record.give(|record| writer.push(record)).unwrap();
         }
-        let (bytes, sealed) = writer
+        let (mut bytes, mut sealed) = writer
             .seal(part.offsets.end, GapReason::NotDelivered)
             .unwrap();
+        if self.lie > 0 {
+            state_other_sizes(&mut bytes, self.lie);
+            sealed.rendered[0] += self.lie;
+        }
         let uploaded = Uploaded {
             sha256: Hex(Sha256::digest(&bytes).into()),
             size: bytes.len() as u64,
@@ -173,4 +180,29 @@ pub(crate) fn place(topic: &str, id: u8, partition: i32) -> Place {
         topic_id: Hex([id; 16]),
         partition,
     }
+}
+
+/// Makes the text of `records.jsonl` longer from the second block's end on, by what the footer says; all checksums match.
+fn state_other_sizes(bytes: &mut [u8], more: u64) {
+    let number = |bytes: &[u8], at: usize, length: usize| {
+        let digits = bytes[at..at + length].iter().rev();
+        digits.fold(0, |sum: u64, digit| sum << 8 | u64::from(*digit))
+    };
+    let trailer = bytes.len() - 64;
+    let footer = number(bytes, trailer, 8) as usize;
+    let mut section = footer;
+    while number(bytes, section, 4) != 5 {
+        let length = number(bytes, section + 8, 8) as usize;
+        section += (16 + length).next_multiple_of(8);
+    }
+    let blocks = number(bytes, trailer + 40, 4) as usize;
+    for block in 1..blocks {
+        let at = section + 16 + 8 + 8 * block;
+        let end = number(bytes, at, 8) + more;
+        bytes[at..at + 8].copy_from_slice(&end.to_le_bytes());
+    }
+    let crc = crc32c::crc32c(&bytes[footer..trailer]);
+    bytes[trailer + 20..trailer + 24].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[trailer..trailer + 52]);
+    bytes[trailer + 52..trailer + 56].copy_from_slice(&crc.to_le_bytes());
 }
