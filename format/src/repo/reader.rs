@@ -110,20 +110,42 @@ impl SegmentReader {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Missing`], [`RepoError::WrongSize`], [`RepoError::Changed`], or what the store said.
+    /// [`RepoError::Missing`], [`RepoError::WrongSize`], or what the store said.
     pub async fn read(&self, blocks: Range<usize>) -> Result<Bytes> {
-        let Some(range) = self.segment.index().range(blocks) else {
-            return Ok(Bytes::new());
-        };
-        let size = self.segment.file_length();
-        let read = get(&self.store, &self.key, size, range).await?;
-        if read.version != self.version {
-            return Err(RepoError::Changed {
-                url: self.store.url().to_owned(),
-                key: self.key.to_string(),
-            });
+        match self.segment.index().range(blocks) {
+            Some(range) => Ok(self.get(range).await?.bytes),
+            None => Ok(Bytes::new()),
         }
-        Ok(read.bytes)
+    }
+
+    /// The same, and whether the object is another one than that which was opened. That alone is no error: what the blocks'
+    /// checksums cover is the same, wherever it was read.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); [`RepoError::Changed`] where its size is another now.
+    pub async fn read_and_compare(&self, blocks: Range<usize>) -> Result<(Bytes, bool)> {
+        let Some(range) = self.segment.index().range(blocks) else {
+            return Ok((Bytes::new(), false));
+        };
+        match self.get(range).await {
+            Ok(read) => Ok((read.bytes, read.version != self.version)),
+            Err(RepoError::WrongSize { .. }) => Err(self.changed()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn get(&self, range: Range<u64>) -> Result<StoredRange> {
+        get(&self.store, &self.key, self.segment.file_length(), range).await
+    }
+
+    /// That the object is another one than that which was opened.
+    #[must_use]
+    pub fn changed(&self) -> RepoError {
+        RepoError::Changed {
+            url: self.store.url().to_owned(),
+            key: self.key.to_string(),
+        }
     }
 
     /// What is wrong with this segment's bytes, as an error that names the object.

@@ -253,7 +253,9 @@ impl Library {
         };
         let wanted = blocks.start + first..blocks.start + last + 1;
         let key = segment.reader.key().to_string();
-        let bytes = self.timed(&key, segment.reader.read(wanted)).await?;
+        let (bytes, changed) = self
+            .timed(&key, segment.reader.read_and_compare(wanted))
+            .await?;
         let mut at = 0;
         let stored = blocks.zip(stored).enumerate().map(|(i, (block, on_disk))| {
             if !(first..=last).contains(&i) {
@@ -267,6 +269,7 @@ impl Library {
                 bytes: bytes.slice(start..at),
                 from_disk: false,
                 on_disk: on_disk.is_some(),
+                changed,
             }
         });
         Ok(stored.collect())
@@ -295,22 +298,39 @@ impl Library {
             self.render
                 .text(reader, block, bytes, view, range.end - range.start)
         };
-        let (mut bytes, mut on_disk) = (stored.bytes, stored.on_disk);
-        let mut text = render(bytes.clone()).await;
+        let mut stored = stored;
+        let mut text = render(stored.bytes.clone()).await;
         if let (Some(disk), true, Err(_)) = (&self.disk, stored.from_disk, &text) {
             disk.remove(segment.block_name(block)).await;
-            let key = segment.reader.key().to_string();
-            bytes = self
-                .timed(&key, segment.reader.read(block..block + 1))
-                .await?;
-            text = render(bytes.clone()).await;
-            on_disk = false;
+            stored = self.fetch_again(segment, block).await?;
+            text = render(stored.bytes.clone()).await;
+        }
+        if stored.changed && matches!(text, Err(ViewError::Damaged { .. })) {
+            return Err(ViewError::repo(
+                Location::default(),
+                segment.reader.changed(),
+            ));
         }
         let text = text?;
-        if let (Some(disk), false) = (&self.disk, on_disk) {
-            disk.put(segment.block_name(block), bytes, Arc::clone(in_flight));
+        if let (Some(disk), false) = (&self.disk, stored.on_disk) {
+            disk.put(
+                segment.block_name(block),
+                stored.bytes,
+                Arc::clone(in_flight),
+            );
         }
         Ok(Kept::new(text, kept))
+    }
+
+    async fn fetch_again(&self, segment: &OpenSegment, block: usize) -> Result<Stored, ViewError> {
+        let key = segment.reader.key().to_string();
+        let read = segment.reader.read_and_compare(block..block + 1);
+        let (bytes, changed) = self.timed(&key, read).await?;
+        Ok(Stored {
+            bytes,
+            changed,
+            ..Stored::default()
+        })
     }
 }
 
@@ -321,6 +341,8 @@ struct Stored {
     from_disk: bool,
     /// Whether the folder of the cache has them.
     on_disk: bool,
+    /// They were read of another object than that which was opened. Sound ones are the same all the same.
+    changed: bool,
 }
 
 impl Stored {
@@ -329,6 +351,7 @@ impl Stored {
             bytes,
             from_disk: true,
             on_disk: true,
+            changed: false,
         }
     }
 }

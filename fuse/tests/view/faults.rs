@@ -291,17 +291,26 @@ async fn an_object_that_is_replaced_while_it_is_read_is_told_from_a_damaged_one(
     read(&view, &format!("{folder}/200-201.jsonl"))
         .await
         .unwrap();
-    let same = bytes(&world, &key).await;
+    // Another object with the same bytes is as good.
+    let mut other = bytes(&world, &key).await;
+    let path = Path::from(key.as_str());
     world
         .objects
-        .put(&Path::from(key.as_str()), same.into())
+        .put(&path, other.clone().into())
         .await
         .unwrap();
+    read(&view, &format!("{folder}/300-301.jsonl"))
+        .await
+        .unwrap();
+    let blocks = kbk_format::Segment::open_whole(&other).unwrap();
+    let last = blocks.index().entries().last().unwrap();
+    other[(last.position + u64::from(last.header_length)) as usize] ^= 1;
+    world.objects.put(&path, other.into()).await.unwrap();
     // What was read before is kept, and true of the snapshot.
     read(&view, &format!("{folder}/200-201.jsonl"))
         .await
         .unwrap();
-    let error = read(&view, &format!("{folder}/390-391.jsonl"))
+    let error = read(&view, &format!("{folder}/398-399.jsonl"))
         .await
         .unwrap_err();
     assert!(matches!(error, ViewError::Changed { .. }), "{error}");

@@ -342,7 +342,8 @@ fn an_entry_that_says_of_a_segment_what_it_does_not_say_itself_is_refused() {
         world.runtime.block_on(opened)
     };
     open(&sound).unwrap();
-    let lies: [(&str, fn(&mut SegmentEntry)); 6] = [
+    type Lie = fn(&mut SegmentEntry);
+    let lies: [(&str, Lie); 6] = [
         ("number of records", |entry| entry.records += 1),
         ("content digest", |entry| entry.content_digest.0[15] ^= 1),
         ("rendered sizes", |entry| entry.rendered = None),
