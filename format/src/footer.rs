@@ -8,6 +8,7 @@ use crate::layout::{self, ALIGNMENT, rendered_sizes, section as at, statistics a
 use crate::render::{RENDERING_VERSION, View as RenderedView, ViewSizes};
 use crate::statistics::Statistics;
 use crate::trailer::Trailer;
+use crate::whole_lines::WholeLines;
 use crate::wire::{View, length, pad};
 
 /// Everything that a segment says of itself behind its blocks.
@@ -20,6 +21,7 @@ pub(crate) struct Footer {
     pub(crate) statistics: Statistics,
     pub(crate) gaps: Gaps,
     pub(crate) rendered: Option<RenderedSizes>,
+    pub(crate) whole_lines: Option<WholeLines>,
 }
 
 /// Lengths of the rendered views, up to and including each block.
@@ -33,6 +35,12 @@ impl RenderedSizes {
     #[must_use]
     pub fn ends(&self) -> &[ViewSizes] {
         &self.ends
+    }
+
+    /// Bytes of each view over all blocks.
+    #[must_use]
+    pub fn totals(&self) -> ViewSizes {
+        self.ends.last().copied().unwrap_or_default()
     }
 
     /// No sizes yet, with room for those of `count` blocks.
@@ -127,6 +135,10 @@ impl Footer {
                 &rendered.encode(),
             );
         }
+        if let Some(lines) = self.whole_lines {
+            let payload = lines.encode();
+            put_section(&mut bytes, layout::SECTION_WHOLE_LINES, 0, &payload);
+        }
         pad(&mut bytes, ALIGNMENT);
         bytes
     }
@@ -184,6 +196,10 @@ impl Footer {
             }
             None => None,
         };
+        let whole_lines = match sections.whole_lines {
+            Some((payload, position)) => WholeLines::decode(payload, position)?,
+            None => None,
+        };
         let footer = Footer {
             header,
             header_bytes: header_bytes.to_vec(),
@@ -191,6 +207,7 @@ impl Footer {
             statistics,
             gaps,
             rendered,
+            whole_lines,
         };
         footer.check(&view)?;
         Ok(footer)
@@ -240,6 +257,7 @@ struct Sections<'a> {
     statistics: Option<Payload<'a>>,
     gaps: Option<Payload<'a>>,
     rendered_sizes: Option<Payload<'a>>,
+    whole_lines: Option<Payload<'a>>,
 }
 
 impl<'a> Sections<'a> {
@@ -285,6 +303,7 @@ impl<'a> Sections<'a> {
             layout::SECTION_STATISTICS => &mut self.statistics,
             layout::SECTION_GAPS => &mut self.gaps,
             layout::SECTION_RENDERED_SIZES => &mut self.rendered_sizes,
+            layout::SECTION_WHOLE_LINES => &mut self.whole_lines,
             unknown => {
                 let critical = flags & layout::SECTION_CRITICAL != 0;
                 return view.ensure(!critical, ErrorClass::Unsupported, || {

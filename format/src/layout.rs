@@ -171,6 +171,8 @@ pub const SECTION_STATISTICS: u32 = 3;
 pub const SECTION_GAPS: u32 = 4;
 /// Section type: lengths of the rendered views.
 pub const SECTION_RENDERED_SIZES: u32 = 5;
+/// Section type: whether lines of the rendered views are whole values and keys.
+pub const SECTION_WHOLE_LINES: u32 = 6;
 
 fields! {
     /// An entry of the block index (SPEC 2.5).
@@ -245,6 +247,14 @@ fields! {
 }
 
 fields! {
+    /// The whole-lines section (SPEC 2.5).
+    whole_lines {
+        RENDERING_VERSION: 4 => "rendering_version",
+        FLAGS: 4 => "flags",
+    }
+}
+
+fields! {
     /// The trailer (SPEC 2.7).
     trailer {
         FOOTER_POSITION: 8 => "footer_position",
@@ -299,6 +309,7 @@ const _: () = {
     assert!(gaps::LENGTH == 16);
     assert!(gap_entry::LENGTH == 24);
     assert!(rendered_sizes::LENGTH == 8);
+    assert!(whole_lines::LENGTH == 8);
     assert!(trailer::LENGTH == 64);
 };
 

@@ -101,6 +101,7 @@ pub mod statistics;
 mod trailer;
 mod varint;
 pub mod verify;
+pub mod whole_lines;
 mod wire;
 pub mod writer;
 
@@ -118,4 +119,5 @@ pub use record::{Header, Headers, IsolationLevel, Record, TimestampType};
 pub use scan::Scanner;
 pub use segment::{Block, Open, Segment};
 pub use statistics::Statistics;
+pub use whole_lines::WholeLines;
 pub use writer::{Sealed, SegmentAssembler, SegmentWriter, WriteError, WriterOptions};

@@ -17,6 +17,7 @@ use crate::header::FileHeader;
 use crate::index::{BlockIndex, IndexEntry};
 use crate::statistics::Statistics;
 use crate::trailer::Trailer;
+use crate::whole_lines::WholeLines;
 use crate::wire::length;
 
 /// What opening a segment leads to.
@@ -113,6 +114,12 @@ impl Segment {
     #[must_use]
     pub fn rendered_sizes(&self) -> Option<&RenderedSizes> {
         self.footer.rendered.as_ref()
+    }
+
+    /// Which rendered views give back what they were made of, where the writer stated it.
+    #[must_use]
+    pub fn whole_lines(&self) -> Option<WholeLines> {
+        self.footer.whole_lines
     }
 
     /// Bytes of the whole segment.

@@ -8,6 +8,7 @@ use crate::error::{ErrorClass, FormatError, Result};
 use crate::render;
 use crate::segment::{Block, Segment};
 use crate::statistics::Statistics;
+use crate::whole_lines::WholeLines;
 
 /// Decodes a segment's blocks in order and compares what they hold with what the segment says they hold.
 pub struct RecordVerifier<'a> {
@@ -16,6 +17,7 @@ pub struct RecordVerifier<'a> {
     columns: Columns,
     statistics: Statistics,
     rendered: render::ViewSizes,
+    whole_lines: WholeLines,
     blocks: usize,
     /// Whether a block was passed over, so that sums over all blocks say nothing.
     incomplete: bool,
@@ -31,6 +33,7 @@ impl<'a> RecordVerifier<'a> {
             columns: Columns::new(),
             statistics: Statistics::empty(segment.header().base_offset),
             rendered: render::ViewSizes::default(),
+            whole_lines: WholeLines::ALL,
             blocks: 0,
             incomplete: false,
         }
@@ -71,6 +74,7 @@ impl<'a> RecordVerifier<'a> {
         if !self.rendered_sizes_agree() {
             return error("the rendered sizes are not those of the records");
         }
+        self.whole_lines = self.whole_lines.and(WholeLines::of(&self.columns));
         if !self.incomplete {
             self.statistics.append(&statistics);
         }
@@ -104,20 +108,28 @@ impl<'a> RecordVerifier<'a> {
             .is_none_or(|sizes| sizes.ends().get(self.blocks) == Some(&self.rendered))
     }
 
-    /// Compares the sums over all blocks with the segment's statistics, unless a block was passed over.
+    /// Compares what was seen of all blocks with what the segment says of itself, unless a block was passed over.
     ///
     /// # Errors
     ///
     /// *inconsistent* where they differ.
     pub fn finish(self) -> Result<()> {
-        if self.incomplete || self.statistics == *self.segment.statistics() {
+        if self.incomplete {
             return Ok(());
         }
+        let lines = self.segment.whole_lines();
+        let wrong = if self.statistics != *self.segment.statistics() {
+            "section statistics"
+        } else if lines.is_some_and(|lines| lines != self.whole_lines) {
+            "section whole_lines"
+        } else {
+            return Ok(());
+        };
         Err(FormatError::new(
             ErrorClass::Inconsistent,
-            "section statistics",
+            wrong,
             self.segment.footer_position(),
-            "they are not those of the records",
+            "it is not that of the records",
         ))
     }
 }

@@ -13,8 +13,10 @@ use crate::header::FileHeader;
 use crate::index::{BlockIndex, IndexEntry};
 use crate::layout::{limits, trailer};
 use crate::record::Record;
+use crate::render::ViewSizes;
 use crate::statistics::Statistics;
 use crate::trailer::Trailer;
+use crate::whole_lines::WholeLines;
 
 /// Why a segment could not be written on.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,10 @@ pub struct Sealed {
     pub footer_position: u64,
     /// Statistics over its records.
     pub statistics: Statistics,
+    /// Lengths of the rendered views.
+    pub rendered: ViewSizes,
+    /// Whether these give back what they were made of.
+    pub whole_lines: WholeLines,
 }
 
 /// Puts encoded blocks behind one another into a segment.
@@ -53,6 +59,7 @@ pub struct SegmentAssembler<W> {
     index: BlockIndex,
     statistics: Statistics,
     rendered: RenderedSizes,
+    whole_lines: WholeLines,
     gaps: Vec<Gap>,
     failed: bool,
     scratch: Vec<u8>,
@@ -78,6 +85,7 @@ impl<W: Write> SegmentAssembler<W> {
             header,
             index: BlockIndex::with_capacity(EXPECTED_BLOCKS),
             rendered: RenderedSizes::with_capacity(EXPECTED_BLOCKS),
+            whole_lines: WholeLines::ALL,
             gaps: Vec::new(),
             failed: false,
             scratch: Vec::new(),
@@ -156,6 +164,7 @@ impl<W: Write> SegmentAssembler<W> {
         self.index.push(IndexEntry::of(&header));
         self.statistics.append(block.statistics());
         self.rendered.push(block.view_sizes());
+        self.whole_lines = self.whole_lines.and(block.whole_lines());
         Ok(())
     }
 
@@ -218,6 +227,7 @@ impl<W: Write> SegmentAssembler<W> {
             statistics: self.statistics,
             index: self.index,
             rendered: Some(self.rendered),
+            whole_lines: Some(self.whole_lines),
         };
         let footer_bytes = footer.encode();
         let footer_position = self.position;
@@ -230,6 +240,8 @@ impl<W: Write> SegmentAssembler<W> {
             file_length: trailer.file_length,
             footer_position,
             statistics: footer.statistics,
+            rendered: footer.rendered.unwrap_or_default().totals(),
+            whole_lines: self.whole_lines,
         };
         Ok((self.out, sealed))
     }

@@ -76,6 +76,7 @@ fn goldens_are_what_the_json_beside_them_says() {
             ("statistics", statistics(segment.statistics())),
             ("gaps", gaps(&segment)),
             ("rendered_sizes", rendered_sizes(&segment)),
+            ("whole_lines", whole_lines(&segment)),
         ] {
             let wanted = known_reasons(&expected[member]);
             assert_eq!(found, wanted, "{name}: {member} (found, expected)");
@@ -277,6 +278,14 @@ fn rendered_sizes(segment: &Segment) -> Value {
             .collect::<Map<_, _>>()
             .into()
     })
+}
+
+fn whole_lines(segment: &Segment) -> Value {
+    let lines = segment.whole_lines();
+    lines.map_or(
+        Value::Null,
+        |lines| json!({"values": lines.values, "keys": lines.keys}),
+    )
 }
 
 fn open_from_tail(bytes: &[u8]) -> Segment {

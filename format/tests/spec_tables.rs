@@ -84,7 +84,7 @@ fn size_of_type(name: &str) -> Option<usize> {
 
 #[test]
 fn every_layout_is_that_of_spec() {
-    let code: [(&str, &[Field], usize); 11] = [
+    let code: [(&str, &[Field], usize); 12] = [
         (
             "file header",
             layout::file_header::FIELDS,
@@ -123,6 +123,11 @@ fn every_layout_is_that_of_spec() {
             layout::rendered_sizes::FIELDS,
             layout::rendered_sizes::LENGTH,
         ),
+        (
+            "whole_lines",
+            layout::whole_lines::FIELDS,
+            layout::whole_lines::LENGTH,
+        ),
         ("trailer", layout::trailer::FIELDS, layout::trailer::LENGTH),
     ];
     let spec = tables(&["position", "size", "type", "name", "meaning"]);
@@ -156,11 +161,11 @@ fn magics_and_version_are_those_of_spec() {
     };
     same("file magic", &magic(0), &layout::FILE_MAGIC);
     same("block magic", &magic(2), &layout::BLOCK_MAGIC);
-    same("trailer magic", &magic(10), &layout::TRAILER_MAGIC);
+    same("trailer magic", &magic(11), &layout::TRAILER_MAGIC);
     assert_eq!(meaning(0, "major"), layout::MAJOR.to_string());
     assert_eq!(meaning(0, "minor"), layout::MINOR.to_string());
     for version in ["major", "minor"] {
-        assert_eq!(meaning(10, version), "as in the file header");
+        assert_eq!(meaning(11, version), "as in the file header");
     }
 }
 
@@ -254,6 +259,7 @@ fn tables_of_codes_are_those_of_spec() {
         (layout::SECTION_STATISTICS, "statistics"),
         (layout::SECTION_GAPS, "gaps"),
         (layout::SECTION_RENDERED_SIZES, "rendered_sizes"),
+        (layout::SECTION_WHOLE_LINES, "whole_lines"),
     ];
     same(
         "sections",

@@ -117,13 +117,7 @@ async fn check(
         sha256: Hex(sha256),
         size: found.size,
     };
-    let entry = SegmentEntry::new(
-        place,
-        header,
-        segment.statistics(),
-        segment.footer_position(),
-        uploaded,
-    );
+    let entry = SegmentEntry::found(place, &segment, uploaded);
     let lost = segment
         .gaps()
         .entries

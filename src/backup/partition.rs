@@ -7,8 +7,8 @@ use kbk_format::repo::{
     Id, Key, LostRange, Place, RepoError, SegmentEntry, SegmentUpload, Store, UploadBuffers,
 };
 use kbk_format::{
-    EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, Sealed, SegmentAssembler,
-    TimestampType, WriteError,
+    EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, SegmentAssembler, TimestampType,
+    WriteError,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -259,14 +259,7 @@ impl PartitionWriter {
         self.sealing = Some(runtime.spawn(async move {
             let _permit = permit;
             let uploaded = upload.complete().await?;
-            let Sealed {
-                header,
-                statistics,
-                footer_position,
-                ..
-            } = sealed;
-            let entry = SegmentEntry::new(&place, &header, &statistics, footer_position, uploaded);
-            Ok(entry)
+            Ok(SegmentEntry::new(&place, &sealed, uploaded))
         }));
         Ok(())
     }

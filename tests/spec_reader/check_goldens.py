@@ -58,7 +58,8 @@ def check_golden(data: bytes, expected: dict) -> list[str]:
 
     segment = kseg.verify(data)
     info = kseg.info_to_json(segment)
-    for name in ("header", "tlvs", "blocks", "statistics", "gaps", "rendered_sizes"):
+    expected.setdefault("whole_lines", None)
+    for name in ("header", "tlvs", "blocks", "statistics", "gaps", "rendered_sizes", "whole_lines"):
         if isinstance(expected[name], dict) and isinstance(info[name], dict):
             for member in sorted(expected[name].keys() | info[name].keys()):
                 compare(f"{name}.{member}", info[name].get(member, "nothing"), expected[name].get(member, "nothing"))

@@ -69,7 +69,7 @@ STREAM_NAMES = {META: "META", KEYS: "KEYS", HEADERS: "HEADERS", VALUES: "VALUES"
 CODEC_NONE, CODEC_ZSTD, CODEC_LZ4 = 0, 1, 2
 CODEC_NAMES = {CODEC_NONE: "none", CODEC_ZSTD: "zstd", CODEC_LZ4: "lz4"}
 
-SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS, SECTION_RENDERED_SIZES = 1, 2, 3, 4, 5
+SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS, SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES = 1, 2, 3, 4, 5, 6
 REQUIRED_SECTIONS = (SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS)
 FLAG_CRITICAL = 1
 
@@ -394,12 +394,13 @@ def parse_sections(footer: bytes, footer_position: int) -> list[Section]:
 
     # Features before relations: section 4 rule 1.
     for section in sections:
-        known = section.type in REQUIRED_SECTIONS or section.type == SECTION_RENDERED_SIZES
+        known = section.type in REQUIRED_SECTIONS or section.type in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES)
         require(known or not section.flags & FLAG_CRITICAL, UNSUPPORTED, what, section.position, f"critical section {section.type}")
     types = [section.type for section in sections]
     for wanted in REQUIRED_SECTIONS:
         require(types.count(wanted) == 1, INCONSISTENT, what, footer_position, f"section {wanted} is there {types.count(wanted)} times")
-    require(types.count(SECTION_RENDERED_SIZES) <= 1, INCONSISTENT, what, footer_position, "section 5 is there more than once")
+    for optional in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES):
+        require(types.count(optional) <= 1, INCONSISTENT, what, footer_position, f"section {optional} is there more than once")
     require(types == sorted(types), INCONSISTENT, what, footer_position, f"sections in the order {types}")
     return sections
 
@@ -483,6 +484,17 @@ def parse_rendered_sizes(section: Section, block_count: int) -> dict[str, list[i
     for name, values in views.items():
         require(values == sorted(values), INCONSISTENT, what, section.position, f"the ends of {name} decrease")
     return views
+
+
+def parse_whole_lines(section: Section) -> dict[str, bool] | None:
+    """View name to whether its lines are whole; None where they are of another rendering, of which nothing is known."""
+    what = "whole_lines"
+    require(len(section.payload) >= 8, INCONSISTENT, what, section.position, f"{len(section.payload)} bytes")
+    rendering_version, flags = struct.unpack_from("<II", section.payload)
+    if rendering_version != 1:
+        return None
+    require(len(section.payload) == 8, INCONSISTENT, what, section.position, f"{len(section.payload)} bytes")
+    return {"values": bool(flags & 1), "keys": bool(flags & 2)}
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -822,6 +834,7 @@ class Segment:
     statistics: Statistics
     gaps: Gaps
     rendered_sizes: dict[str, list[int]] | None
+    whole_lines: dict[str, bool] | None
 
     @property
     def base_offset(self) -> int:
@@ -905,7 +918,9 @@ def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's user
     gaps = parse_gaps(by_type[SECTION_GAPS], header.base_offset, end_offset)
     rendered = by_type.get(SECTION_RENDERED_SIZES)
     rendered_sizes = parse_rendered_sizes(rendered, len(index)) if rendered else None
-    return Segment(data, trailer, header, sections, index, statistics, gaps, rendered_sizes)
+    lines = by_type.get(SECTION_WHOLE_LINES)
+    whole_lines = parse_whole_lines(lines) if lines else None
+    return Segment(data, trailer, header, sections, index, statistics, gaps, rendered_sizes, whole_lines)
 
 
 @dataclass
@@ -1025,6 +1040,11 @@ def verify(data: bytes) -> Segment:
                 length += len(render(records, view))
                 require(ends[number] == length, INCONSISTENT, "rendered_sizes", positions[SECTION_RENDERED_SIZES],
                         f"{view} up to block {number} has {length} bytes, not {ends[number]}")
+    if segment.whole_lines is not None:
+        shown = [record for _, records in blocks for record in records if not record.control]
+        for view, stated in segment.whole_lines.items():
+            whole = all(part is not None and b"\n" not in part for part in (getattr(record, view[:-1]) for record in shown))
+            require(stated == whole, INCONSISTENT, "whole_lines", positions[SECTION_WHOLE_LINES], f"{view} is {stated}, the records' is {whole}")
     return segment
 
 
@@ -1131,6 +1151,7 @@ def info_to_json(segment: Segment) -> dict:
             "entries": [[gap.from_offset, gap.to_offset, gap.reason] for gap in segment.gaps.entries],
         },
         "rendered_sizes": segment.rendered_sizes,
+        "whole_lines": segment.whole_lines,
     }
 
 

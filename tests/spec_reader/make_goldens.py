@@ -13,6 +13,7 @@ fixtures/golden/v1/NAME.kseg with NAME.json:
     statistics      by the names of SPEC.md; digests as the hex digits of their 16 stored bytes
     gaps            {missing_count, default_reason, entries: [[from, to, reason]]}
     rendered_sizes  {view: [one end a block]} or null where the section is absent
+    whole_lines     {values, keys}, where the section is there
     rendered_sha256 {view: SHA-256 of the whole view}
     queries         {find_by_offset: [[offset, answer]], offset_for_time: [[T, answer]], select: [[T0, T1, [offsets]]]};
                     an answer is the offset of a record, or null
@@ -109,6 +110,7 @@ class Plan:
     gap_entries: list[tuple[int, int, int]] = field(default_factory=list)
     default_reason: int = 0
     rendered_sizes: bool = True
+    whole_lines: int | None = None  # the flags of that section
     reserved_byte: int = 0  # what reserved bytes are filled with
 
     header_padding_byte: int = 0
@@ -471,6 +473,8 @@ def build(plan: Plan) -> Built:
     sections = [[1, 1, header], [2, 1, index], [3, 1, statistics_payload], [4, 1, gaps_payload]]
     if plan.rendered_sizes:
         sections.append([5, 0, rendered_payload])
+    if plan.whole_lines is not None:
+        sections.append([6, 0, struct.pack("<II", 1, plan.whole_lines)])
     for section in sections:
         section[1] |= reserved_flags
     if plan.edit_sections:
@@ -525,6 +529,8 @@ def build(plan: Plan) -> Built:
         "gaps": {"missing_count": missing, "default_reason": plan.default_reason, "entries": [list(entry) for entry in plan.gap_entries]},
         "rendered_sizes": ends if plan.rendered_sizes else None,
     }
+    if plan.whole_lines is not None:
+        description["whole_lines"] = {"values": bool(plan.whole_lines & 1), "keys": bool(plan.whole_lines & 2)}
     return Built(data, len(header), block_positions, block_lengths, stream_positions, footer_position, section_positions, description)
 
 
@@ -721,6 +727,10 @@ def goldens() -> list[Plan]:
             Rec(len(awkward) + i, T + i, b, b, [(b, b)])
             for i, b in enumerate((b"\xff", b"ok\xe2\x82", b"\xc1\xbf", b"\xed\xbf\xbf", b"\xf0\x80\x80\x80ab"))])]))
 
+    plans.append(Plan("whole-lines", "a line feed in a value and none in keys; a control record with a null key, which does not count", [
+        Block(0, 2, [Rec(0, T, b"k", b"v"), Rec(1, T, b"", b"two\nlines")]),
+        Block(2, 4, [Rec(2, T, b"k", b""), Rec(3, T, None, None, attributes=1)])], isolation_level=0, whole_lines=2))
+
     plans.append(segment_in_a_record())
 
     entries = [(1 + 2 * i, 3 + 2 * i, i % 5) for i in range(5500)]
@@ -836,6 +846,7 @@ def broken_segments() -> list[Broken]:
         offsets)
     add("statistics-wrong", "inconsistent", "verify", "value_bytes is one too high", plan(
         force_statistics={"value_bytes": base.json["statistics"]["value_bytes"] + 1}), offsets)
+    add("whole-lines-wrong", "inconsistent", "verify", "whole_lines says that no key is a line of its own, and each is", plan(whole_lines=1), offsets)
     add("gaps-overlapping", "inconsistent", "open", "two gap entries overlap", with_gap([(109, 115, 1), (114, 119, 2)]), offsets)
     add("gap-outside-the-coverage", "inconsistent", "open", "a gap entry ends above end_offset", with_gap([(109, 121, 1)]), offsets)
     add("gap-holds-a-record", "inconsistent", "verify", "a gap entry holds the last record", with_gap([(108, 112, 1)]), offsets)

@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +120,9 @@ class Entry:
     records: int
     raw_bytes: int
     timestamp_type: str
+    content_digest: str
+    rendered: list[int] | None
+    whole_lines: list[bool] | None
 
 
 @dataclass(frozen=True)
@@ -354,6 +357,9 @@ class Snapshot:
             records=offset_member(page, item, "records"),
             raw_bytes=offset_member(page, item, "raw_bytes"),
             timestamp_type=member(page, item, "timestamp_type", STRING),
+            content_digest=hex_member(page, item, "content_digest", 32),
+            rendered=_array(page, item, "rendered", len(kseg.VIEWS), lambda size: type(size) is int and size >= 0),
+            whole_lines=_array(page, item, "whole_lines", 2, lambda flag: isinstance(flag, bool)),
         )
         require(int(match["base"]) == entry.base_offset and match["id"] == entry.segment_id[:16], INCONSISTENT, page, None,
                 f"{key} names another base_offset or segment_id than its entry")
@@ -390,6 +396,9 @@ class Snapshot:
             ("record_count", statistics.record_count, entry.records),
             ("raw_bytes", statistics.raw_bytes, entry.raw_bytes),
             ("timestamp_type", ("CreateTime", "LogAppendTime")[header.timestamp_type], entry.timestamp_type),
+            ("content_digest", f"{statistics.content_digest:032x}", entry.content_digest),
+            ("rendered", _totals(segment), entry.rendered),
+            ("whole_lines", segment.whole_lines and list(segment.whole_lines.values()), entry.whole_lines),
         ):
             require(found == wanted, INCONSISTENT, entry.key, None, f"{name} is {found}, its entry states {wanted}")
         return segment
@@ -416,6 +425,19 @@ class Snapshot:
         groups = None if self.groups is None else len(self.groups)
         acls = None if self.acls is None else len(self.acls)
         return {"ok": True, "sequence": self.sequence, "partitions": len(self.partitions), "groups": groups, "acls": acls, **counts}
+
+
+def _array(page: str, item: object, name: str, length: int, good: Callable[[object], bool]) -> list | None:
+    """A member that is an array of so many good items, or null."""
+    array = member(page, item, name, ARRAY, or_null=True)
+    require(array is None or (len(array) == length and all(map(good, array))), INCONSISTENT, page, None, f"{name} is {array!r}")
+    return array
+
+
+def _totals(segment: kseg.Segment) -> list[int] | None:
+    if segment.rendered_sizes is None:
+        return None
+    return [ends[-1] if ends else 0 for ends in (segment.rendered_sizes[view] for view in kseg.VIEWS)]
 
 
 def _is_topic(name: str) -> bool:

@@ -19,6 +19,7 @@ use crate::meta;
 use crate::record::Record;
 use crate::render::{self, ViewSizes};
 use crate::statistics::Statistics;
+use crate::whole_lines::WholeLines;
 
 /// Records on their way into a block.
 #[derive(Debug)]
@@ -163,6 +164,7 @@ impl BlockBuilder {
                 raw_bytes,
             ),
             view_sizes: render::sizes(&self.columns),
+            whole_lines: WholeLines::of(&self.columns),
             directory,
             builder: self,
         }
@@ -215,6 +217,7 @@ pub struct EncodedBlock {
     directory: Directory,
     statistics: Statistics,
     view_sizes: ViewSizes,
+    whole_lines: WholeLines,
 }
 
 impl EncodedBlock {
@@ -228,6 +231,12 @@ impl EncodedBlock {
     #[must_use]
     pub fn view_sizes(&self) -> ViewSizes {
         self.view_sizes
+    }
+
+    /// Whether the block's renderings give back what they were made of.
+    #[must_use]
+    pub fn whole_lines(&self) -> WholeLines {
+        self.whole_lines
     }
 
     /// Stored bytes of the streams.

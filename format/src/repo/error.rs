@@ -128,6 +128,15 @@ pub enum RepoError {
         error: FormatError,
     },
 
+    /// A segment in whose place another object was put while it was being read.
+    #[error("{key} in {url} is another object than when it was opened; open it again")]
+    Changed {
+        /// The repository.
+        url: String,
+        /// The object.
+        key: String,
+    },
+
     /// A sound segment that is not the one that was committed under this name.
     #[error(
         "{key} in {url} holds another segment: {detail}; put the segment that belongs there in its place"
@@ -268,6 +277,25 @@ impl std::fmt::Display for Operation {
 }
 
 impl RepoError {
+    /// Whether the store answered that this user may not do that.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        match self {
+            RepoError::NotWritable { .. } => true,
+            RepoError::Store { source, .. } => {
+                let forbidden = matches!(
+                    source.downcast_ref(),
+                    Some(
+                        object_store::Error::PermissionDenied { .. }
+                            | object_store::Error::Unauthenticated { .. }
+                    )
+                );
+                forbidden || io_kind(source.as_ref()) == Some(io::ErrorKind::PermissionDenied)
+            }
+            _ => false,
+        }
+    }
+
     /// The error of a store, by the operating system's reason where it gives one.
     pub(super) fn store(operation: Operation, url: &str, key: &str, source: BoxedError) -> Self {
         let (url, key) = (url.to_owned(), key.to_owned());

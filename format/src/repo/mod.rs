@@ -47,8 +47,8 @@ pub use id::{Digest, Hex, Id, ParseHexError};
 pub use identity::Identity;
 pub use keys::{Key, Place, TopicName, TopicNameError};
 pub use page::{FULL_PAGE, Page, SegmentEntry};
-pub use reader::SegmentReader;
-pub use repository::{FoundSegment, Repository};
+pub use reader::{SegmentReader, StoredRange};
+pub use repository::{FoundSegment, ListedSnapshot, Repository};
 pub use restore::{
     ChangedGroup, ChangedOffset, CommittedPosition, CreatedTopic, DonePartition, FULL_MAP_PAGE,
     GroupsChange, MapPage, MapRun, Progress, RateLimit, Restore, RestoreDone, RestoreId,

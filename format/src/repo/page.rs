@@ -6,9 +6,14 @@ use super::id::{Digest, Hex, Id};
 use super::keys::{Key, Place, TopicName};
 use super::sealed::Document;
 use super::upload::Uploaded;
+use crate::footer::RenderedSizes;
 use crate::header::FileHeader;
 use crate::record::TimestampType;
+use crate::render::ViewSizes;
+use crate::segment::Segment;
 use crate::statistics::Statistics;
+use crate::whole_lines::WholeLines;
+use crate::writer::Sealed;
 
 /// A page with this many entries is full, and never written again.
 pub const FULL_PAGE: usize = 512;
@@ -53,6 +58,12 @@ pub struct SegmentEntry {
     pub raw_bytes: u64,
     /// Of every record in the segment.
     pub timestamp_type: TimestampType,
+    /// Over all records: the number's 32 hex digits.
+    pub content_digest: Id,
+    /// Lengths of the rendered views; `None` where the segment does not state them.
+    pub rendered: Option<ViewSizes>,
+    /// Of values and keys: whether the rendered view gives them back; `None` where the segment does not state it.
+    pub whole_lines: Option<[bool; 2]>,
 }
 
 impl Document for Page {
@@ -119,9 +130,39 @@ impl Page {
 }
 
 impl SegmentEntry {
-    /// The entry of a segment of `place` that was uploaded, or that was found and checked.
+    /// The entry of a segment of `place` that was written and uploaded.
     #[must_use]
-    pub fn new(
+    pub fn new(place: &Place, sealed: &Sealed, uploaded: Uploaded) -> Self {
+        SegmentEntry {
+            rendered: Some(sealed.rendered),
+            whole_lines: Some(flags(sealed.whole_lines)),
+            ..Self::of(
+                place,
+                &sealed.header,
+                &sealed.statistics,
+                sealed.footer_position,
+                uploaded,
+            )
+        }
+    }
+
+    /// The entry of a segment of `place` that was found and checked.
+    #[must_use]
+    pub fn found(place: &Place, segment: &Segment, uploaded: Uploaded) -> Self {
+        SegmentEntry {
+            rendered: segment.rendered_sizes().map(RenderedSizes::totals),
+            whole_lines: segment.whole_lines().map(flags),
+            ..Self::of(
+                place,
+                segment.header(),
+                segment.statistics(),
+                segment.footer_position(),
+                uploaded,
+            )
+        }
+    }
+
+    fn of(
         place: &Place,
         header: &FileHeader,
         statistics: &Statistics,
@@ -142,6 +183,9 @@ impl SegmentEntry {
             records: statistics.record_count,
             raw_bytes: statistics.raw_bytes,
             timestamp_type: header.timestamp_type,
+            content_digest: Hex(statistics.digests.content.to_be_bytes()),
+            rendered: None,
+            whole_lines: None,
         }
     }
 
@@ -163,4 +207,9 @@ impl SegmentEntry {
             Ok(())
         }
     }
+}
+
+/// As an entry has it: of values and keys.
+pub(super) fn flags(lines: WholeLines) -> [bool; 2] {
+    [lines.values, lines.keys]
 }

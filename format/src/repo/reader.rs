@@ -8,6 +8,7 @@
 //! Opening compares the footer with the entry, so a segment that belongs elsewhere, or that is not
 //! the one that was committed, is never read as if it were.
 
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,9 +18,10 @@ use object_store::{GetOptions, ObjectStoreExt};
 use super::error::{Operation, RepoError, Result};
 use super::id::Hex;
 use super::keys::{Key, Place};
-use super::page::SegmentEntry;
+use super::page::{SegmentEntry, flags};
 use super::store::{Store, path};
 use crate::error::FormatError;
+use crate::footer::RenderedSizes;
 use crate::layout::{limits, trailer};
 use crate::segment::{Open, Segment};
 
@@ -29,6 +31,17 @@ pub struct SegmentReader {
     store: Store,
     key: Key,
     segment: Arc<Segment>,
+    /// Of the object whose footer was read.
+    version: Option<String>,
+}
+
+/// Bytes of an object as they are stored.
+#[derive(Clone, Debug)]
+pub struct StoredRange {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Tells the object from another one that takes its place, where the store does.
+    pub version: Option<String>,
 }
 
 impl SegmentReader {
@@ -45,8 +58,8 @@ impl SegmentReader {
             let detail = format!("its page states a footer of {footer} bytes");
             return Err(store.damaged(&key, detail));
         }
-        let bytes = get_footer(store, &key, entry).await?;
-        let segment = match Segment::open(&bytes, entry.size) {
+        let footer = get(store, &key, entry.size, entry.footer_position..entry.size).await?;
+        let segment = match Segment::open(&footer.bytes, entry.size) {
             Ok(Open::Ready(segment)) => *segment,
             Ok(Open::Need(range)) => {
                 let (found, expected) = (range.start, entry.footer_position);
@@ -62,7 +75,23 @@ impl SegmentReader {
             store: store.clone(),
             key,
             segment: Arc::new(segment),
+            version: footer.version,
         })
+    }
+
+    /// The bytes at `range` of the segment that `entry` names, as they are stored and unchecked.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Missing`], [`RepoError::WrongSize`], or what the store said.
+    pub async fn stored(
+        store: &Store,
+        place: &Place,
+        entry: &SegmentEntry,
+        range: Range<u64>,
+    ) -> Result<StoredRange> {
+        let key = Key::segment(place, entry.base_offset, &entry.segment_id);
+        get(store, &key, entry.size, range).await
     }
 
     /// The object's name.
@@ -81,15 +110,41 @@ impl SegmentReader {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Missing`], or what the store said.
+    /// [`RepoError::Missing`], [`RepoError::WrongSize`], or what the store said.
     pub async fn read(&self, blocks: Range<usize>) -> Result<Bytes> {
+        match self.segment.index().range(blocks) {
+            Some(range) => Ok(self.get(range).await?.bytes),
+            None => Ok(Bytes::new()),
+        }
+    }
+
+    /// The same, and whether the object is another one than that which was opened. That alone is no error: what the blocks'
+    /// checksums cover is the same, wherever it was read.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); [`RepoError::Changed`] where its size is another now.
+    pub async fn read_and_compare(&self, blocks: Range<usize>) -> Result<(Bytes, bool)> {
         let Some(range) = self.segment.index().range(blocks) else {
-            return Ok(Bytes::new());
+            return Ok((Bytes::new(), false));
         };
-        let objects = self.store.objects();
-        match objects.get_range(&path(&self.key), range).await {
-            Ok(bytes) => Ok(bytes),
-            Err(error) => Err(read_error(&self.store, &self.key, error)),
+        match self.get(range).await {
+            Ok(read) => Ok((read.bytes, read.version != self.version)),
+            Err(RepoError::WrongSize { .. }) => Err(self.changed()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn get(&self, range: Range<u64>) -> Result<StoredRange> {
+        get(&self.store, &self.key, self.segment.file_length(), range).await
+    }
+
+    /// That the object is another one than that which was opened.
+    #[must_use]
+    pub fn changed(&self) -> RepoError {
+        RepoError::Changed {
+            url: self.store.url().to_owned(),
+            key: self.key.to_string(),
         }
     }
 
@@ -100,18 +155,17 @@ impl SegmentReader {
     }
 }
 
-/// The bytes from the footer to the end, in an object of the expected size.
-async fn get_footer(store: &Store, key: &Key, entry: &SegmentEntry) -> Result<Bytes> {
-    let range = entry.footer_position..entry.size;
-    let options = GetOptions::new().with_range(Some(range.clone()));
+/// The bytes at `range` of an object that has the size `expected`.
+async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Result<StoredRange> {
+    let options = GetOptions::new().with_range(Some(range));
     let size = |found| {
-        if found == entry.size {
+        if found == expected {
             return Ok(());
         }
         Err(RepoError::WrongSize {
             url: store.url().to_owned(),
             key: key.to_string(),
-            expected: entry.size,
+            expected,
             found,
         })
     };
@@ -121,7 +175,7 @@ async fn get_footer(store: &Store, key: &Key, entry: &SegmentEntry) -> Result<By
             return Err(read_error(store, key, error));
         }
         Err(error) => {
-            // An object that ends before the footer has no such range; what stores say then differs.
+            // An object that ends before the range has none; what stores say then differs.
             if let Ok(found) = store.objects().head(&path(key)).await {
                 size(found.size)?;
             }
@@ -129,8 +183,11 @@ async fn get_footer(store: &Store, key: &Key, entry: &SegmentEntry) -> Result<By
         }
     };
     size(object.meta.size)?;
-    let bytes = object.bytes().await;
-    bytes.map_err(|error| read_error(store, key, error))
+    let version = object.meta.e_tag.clone();
+    match object.bytes().await {
+        Ok(bytes) => Ok(StoredRange { bytes, version }),
+        Err(error) => Err(read_error(store, key, error)),
+    }
 }
 
 /// Only the store's own word makes an object missing.
@@ -164,10 +221,15 @@ fn other(store: &Store, key: &Key, detail: String) -> RepoError {
 /// What the segment says of itself that its entry does not, expected and found.
 fn difference(segment: &Segment, place: &Place, entry: &SegmentEntry) -> Option<String> {
     let (header, statistics) = (segment.header(), segment.statistics());
-    let says = |what: &str, expected: &dyn ToString, found: &dyn ToString| {
-        let (expected, found) = (expected.to_string(), found.to_string());
+    let differs = |what: &str, expected: String, found: String| {
         (expected != found)
             .then(|| format!("its {what} is {found}, and the repository expects {expected} there"))
+    };
+    let says = |what: &str, expected: &dyn ToString, found: &dyn ToString| {
+        differs(what, expected.to_string(), found.to_string())
+    };
+    let shows = |what: &str, expected: &dyn Debug, found: &dyn Debug| {
+        differs(what, format!("{expected:?}"), format!("{found:?}"))
     };
     says("segment id", &entry.segment_id, &Hex(header.segment_id))
         .or_else(|| says("topic", &place.topic, &header.topic))
@@ -202,11 +264,19 @@ fn difference(segment: &Segment, place: &Place, entry: &SegmentEntry) -> Option<
             says("footer position", &expected, &found)
         })
         .or_else(|| {
+            let found = Hex(statistics.digests.content.to_be_bytes());
+            says("content digest", &entry.content_digest, &found)
+        })
+        .or_else(|| {
             let (expected, found) = (entry.timestamp_type, header.timestamp_type);
-            (expected != found).then(|| {
-                format!(
-                    "its timestamp type is {found:?}, and the repository expects {expected:?} there"
-                )
-            })
+            shows("timestamp type", &expected, &found)
+        })
+        .or_else(|| {
+            let found = segment.rendered_sizes().map(RenderedSizes::totals);
+            shows("rendered sizes", &entry.rendered, &found)
+        })
+        .or_else(|| {
+            let found = segment.whole_lines().map(flags);
+            shows("whole lines", &entry.whole_lines, &found)
         })
 }

@@ -1,6 +1,7 @@
 //! A repository: opened, made, and read from its newest snapshot down.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectMeta;
 
 use super::error::{RepoError, Result};
 use super::identity::Identity;
@@ -29,6 +30,17 @@ pub struct FoundSegment {
     pub base_offset: i64,
     /// Length of the object in bytes.
     pub size: u64,
+}
+
+/// A snapshot as a listing of its folder shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedSnapshot {
+    /// Its number.
+    pub sequence: u64,
+    /// Length of the object.
+    pub bytes: u64,
+    /// When the store got the object, in milliseconds since the epoch: what made it there may be a copy.
+    pub written_ms: i64,
 }
 
 impl Repository {
@@ -110,6 +122,20 @@ impl Repository {
             _ => None,
         };
         Ok(found.into_iter().filter_map(sequence).collect())
+    }
+
+    /// The same with what the store says of their objects, without a read of any.
+    pub async fn listed_snapshots(&self) -> Result<Vec<ListedSnapshot>> {
+        let found = self.store.list_objects(SNAPSHOTS).await?;
+        let listed = |(key, object): (Key, ObjectMeta)| match key {
+            Key::Snapshot { sequence } => Some(ListedSnapshot {
+                sequence,
+                bytes: object.size,
+                written_ms: object.last_modified.timestamp_millis(),
+            }),
+            _ => None,
+        };
+        Ok(found.into_iter().filter_map(listed).collect())
     }
 
     /// The snapshot with the highest number, which is the state of the repository.

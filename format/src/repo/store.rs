@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 use url::Url;
 
 use super::error::{Operation, RepoError, Result};
@@ -179,6 +179,13 @@ impl Store {
 
     /// The objects of a folder with their sizes in bytes, ordered by name. Other files are not seen.
     pub(super) async fn list(&self, folder: &str) -> Result<Vec<(Key, u64)>> {
+        let found = self.list_objects(folder).await?;
+        let sized = |(key, object): (Key, ObjectMeta)| (key, object.size);
+        Ok(found.into_iter().map(sized).collect())
+    }
+
+    /// The same with all that the store says of them.
+    pub(super) async fn list_objects(&self, folder: &str) -> Result<Vec<(Key, ObjectMeta)>> {
         let prefix = ObjectPath::from(folder);
         let found: Vec<_> = self
             .objects
@@ -191,10 +198,7 @@ impl Store {
             .filter_map(|object| Some((Key::parse(object.location.as_ref())?, object)))
             .collect();
         found.sort_by(|(_, a), (_, b)| a.location.cmp(&b.location));
-        Ok(found
-            .into_iter()
-            .map(|(key, object)| (key, object.size))
-            .collect())
+        Ok(found)
     }
 
     /// One of the things that stand in the root, if any. `lost+found` is the file system's own.

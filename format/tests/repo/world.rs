@@ -161,6 +161,9 @@ pub(crate) fn entry(place: &Place, base_offset: i64, end_offset: i64) -> (Segmen
         records: (end_offset - base_offset) as u64,
         raw_bytes: bytes.len() as u64,
         timestamp_type: TimestampType::CreateTime,
+        content_digest: Id::ZERO,
+        rendered: None,
+        whole_lines: None,
     };
     (entry, bytes)
 }

@@ -105,11 +105,5 @@ fn segment(
         .seal(end_offset, GapReason::NotDelivered)
         .expect("sealed");
     let uploaded = runtime.block_on(upload.complete()).expect("durable");
-    SegmentEntry::new(
-        place,
-        &sealed.header,
-        &sealed.statistics,
-        sealed.footer_position,
-        uploaded,
-    )
+    SegmentEntry::new(place, &sealed, uploaded)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use kbk_format::Streams;
-use kbk_format::repo::{RepoError, Repository, SegmentReader};
+use kbk_format::repo::{RepoError, Repository, SegmentEntry, SegmentReader};
 use kbk_tools::{Needs, PartitionPlan, Selection, offset_for_time};
 use proptest::prelude::*;
 
@@ -329,5 +329,37 @@ proptest! {
             end.unwrap();
             prop_assert_eq!(&found, &expected);
         }
+    }
+}
+
+#[test]
+fn an_entry_that_says_of_a_segment_what_it_does_not_say_itself_is_refused() {
+    let world = World::sample();
+    let (place, store) = (place("orders", 0), world.repository.store());
+    let sound = world.entries("orders", 0).remove(0);
+    let open = |entry: &SegmentEntry| {
+        let opened = SegmentReader::open(store, &place, entry);
+        world.runtime.block_on(opened)
+    };
+    open(&sound).unwrap();
+    type Lie = fn(&mut SegmentEntry);
+    let lies: [(&str, Lie); 6] = [
+        ("number of records", |entry| entry.records += 1),
+        ("content digest", |entry| entry.content_digest.0[15] ^= 1),
+        ("rendered sizes", |entry| entry.rendered = None),
+        ("rendered sizes", |entry| {
+            entry.rendered.as_mut().unwrap()[2] += 1;
+        }),
+        ("whole lines", |entry| entry.whole_lines = None),
+        ("whole lines", |entry| {
+            entry.whole_lines.as_mut().unwrap()[1] ^= true;
+        }),
+    ];
+    for (what, lie) in lies {
+        let mut entry = sound.clone();
+        lie(&mut entry);
+        let error = open(&entry).unwrap_err();
+        assert!(matches!(error, RepoError::OtherSegment { .. }), "{error}");
+        assert!(error.to_string().contains(what), "{error}");
     }
 }

@@ -1,0 +1,46 @@
+//! Bytes that count against the budget until the last who reads them lets go.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::budget::Lease;
+use super::shelf::Value;
+
+/// Bytes and their memory. Slices of them hold it, too.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) bytes: Bytes,
+    lease: Arc<Lease>,
+}
+
+struct Owned<B> {
+    bytes: B,
+    _lease: Arc<Lease>,
+}
+
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Owned<B> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+impl Kept {
+    pub(crate) fn new(bytes: impl AsRef<[u8]> + Send + 'static, lease: Lease) -> Kept {
+        let lease = Arc::new(lease);
+        let owned = Owned {
+            bytes,
+            _lease: Arc::clone(&lease),
+        };
+        Kept {
+            bytes: Bytes::from_owner(owned),
+            lease,
+        }
+    }
+}
+
+impl Value for Kept {
+    fn was_read(&self) {
+        self.lease.read();
+    }
+}

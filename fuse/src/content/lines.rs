@@ -1,0 +1,109 @@
+//! Places in the text of a block of `records.jsonl`: lines begin as SPEC section 10 has them.
+
+use std::ops::Range;
+
+const OFFSET: &[u8] = b"{\"offset\":";
+const TIMESTAMP: &[u8] = b",\"timestamp\":";
+
+/// Where the first record of `offset` or behind it begins; the text's end where there is none.
+pub(crate) fn from_offset(text: &[u8], offset: i64) -> usize {
+    let mut range = 0..text.len();
+    while !range.is_empty() {
+        let middle = range.start + range.len() / 2;
+        let line = line_around(text, &range, middle);
+        if offset_of(&text[line.clone()]).is_some_and(|found| found < offset) {
+            range.start = line.end;
+        } else {
+            range.end = line.start;
+        }
+    }
+    range.start
+}
+
+/// The line of the record at `offset`.
+pub(crate) fn of_offset(text: &[u8], offset: i64) -> Option<Range<usize>> {
+    let start = from_offset(text, offset);
+    let line = line_around(text, &(start..text.len()), start);
+    (offset_of(&text[line.clone()]) == Some(offset)).then_some(line)
+}
+
+/// Where the first record whose timestamp reaches `time` begins, and the largest timestamp before it.
+pub(crate) fn from_time(text: &[u8], time: i64) -> (usize, Option<i64>) {
+    let mut largest = None;
+    let mut at = 0;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let timestamp = timestamp_of(line);
+        if timestamp.is_some_and(|timestamp| timestamp >= time) {
+            break;
+        }
+        largest = largest.max(timestamp);
+        at += line.len();
+    }
+    (at, largest)
+}
+
+/// The line that holds the byte at `at`; `range` begins and ends with lines.
+fn line_around(text: &[u8], range: &Range<usize>, at: usize) -> Range<usize> {
+    let is_end = |byte: &u8| *byte == b'\n';
+    let before = text[range.start..at].iter().rposition(is_end);
+    let behind = text[at..range.end].iter().position(is_end);
+    let start = before.map_or(range.start, |before| range.start + before + 1);
+    start..behind.map_or(range.end, |behind| at + behind + 1)
+}
+
+fn offset_of(line: &[u8]) -> Option<i64> {
+    number(line.strip_prefix(OFFSET)?).map(|(offset, _)| offset)
+}
+
+fn timestamp_of(line: &[u8]) -> Option<i64> {
+    let (_, behind) = number(line.strip_prefix(OFFSET)?)?;
+    number(behind.strip_prefix(TIMESTAMP)?).map(|(timestamp, _)| timestamp)
+}
+
+/// The number that `text` begins with, and what comes behind it.
+fn number(text: &[u8]) -> Option<(i64, &[u8])> {
+    let end = text
+        .iter()
+        .position(|byte| *byte != b'-' && !byte.is_ascii_digit())?;
+    let (digits, behind) = text.split_at(end);
+    Some((str::from_utf8(digits).ok()?.parse().ok()?, behind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(records: &[(i64, i64)]) -> Vec<u8> {
+        let line = |(offset, time): &(i64, i64)| {
+            format!(
+                "{{\"offset\":{offset},\"timestamp\":{time},\"key\":null,\"value\":\"x\\n\",\"headers\":[]}}\n"
+            )
+        };
+        records.iter().map(line).collect::<String>().into()
+    }
+
+    #[test]
+    fn records_are_found_by_offset_and_by_time() {
+        let records = [(3, 5), (4, -7), (9, i64::MIN), (10, 8), (300, 9)];
+        let text = text(&records);
+        let starts: Vec<usize> = (0..records.len())
+            .map(|before| self::text(&records[..before]).len())
+            .collect();
+        for offset in 0..302 {
+            let at = records.iter().position(|(found, _)| *found >= offset);
+            let expected = at.map_or(text.len(), |at| starts[at]);
+            assert_eq!(from_offset(&text, offset), expected, "{offset}");
+            let there = records.iter().any(|(found, _)| *found == offset);
+            assert_eq!(
+                of_offset(&text, offset).map(|line| line.start),
+                there.then_some(expected),
+                "{offset}"
+            );
+        }
+        assert_eq!(from_time(&text, 6), (starts[3], Some(5)));
+        assert_eq!(from_time(&text, i64::MIN), (0, None));
+        assert_eq!(from_time(&text, 10), (text.len(), Some(9)));
+        assert_eq!(from_time(b"", 0), (0, None));
+        assert_eq!(of_offset(b"", 0), None);
+    }
+}

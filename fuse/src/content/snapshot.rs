@@ -1,0 +1,213 @@
+//! A snapshot in memory, with the places of its partitions and segments counted through.
+
+use std::sync::Arc;
+
+use kbk_format::repo::{PartitionState, Place, Snapshot, Stored, TopicState};
+
+use crate::attributes::{Attributes, Kind, Lifetime};
+use crate::cache::budget::Lease;
+use crate::error::Location;
+
+/// A snapshot and its memory.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) snapshot: Stored<Snapshot>,
+    /// How many partitions stand before each topic; one more entry for all.
+    partitions_before: Vec<u64>,
+    /// How many segments stand before each partition; one more entry for all.
+    segments_before: Vec<u64>,
+    _lease: Lease,
+}
+
+/// One partition of a snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct Partition {
+    pub(crate) loaded: Arc<Loaded>,
+    topic: usize,
+    number: usize,
+}
+
+impl Loaded {
+    pub(crate) fn new(snapshot: Stored<Snapshot>, lease: Lease) -> Loaded {
+        let (mut partitions_before, mut segments_before) = (Vec::new(), Vec::new());
+        let (mut partitions, mut segments) = (0, 0);
+        for topic in &snapshot.topics {
+            partitions_before.push(partitions);
+            partitions += topic.partitions.len() as u64;
+            for state in &topic.partitions {
+                segments_before.push(segments);
+                segments += state
+                    .pages
+                    .iter()
+                    .map(|page| page.segments as u64)
+                    .sum::<u64>();
+            }
+        }
+        partitions_before.push(partitions);
+        segments_before.push(segments);
+        Loaded {
+            snapshot,
+            partitions_before,
+            segments_before,
+            _lease: lease,
+        }
+    }
+
+    /// Bytes that a snapshot takes in memory, roughly.
+    pub(crate) fn weight(snapshot: &Snapshot) -> u64 {
+        let topics = snapshot.topics.iter().map(|topic| {
+            let config = topic.config.iter().flatten();
+            let config: usize = config
+                .map(|(name, value)| 100 + name.len() + value.len())
+                .sum();
+            let partitions = topic.partitions.iter();
+            let partitions: usize = partitions
+                .map(|p| 180 + p.pages.len() * 250 + p.lost.len() * 16)
+                .sum();
+            200 + topic.name.len() + config + partitions
+        });
+        let groups = snapshot
+            .groups
+            .iter()
+            .flat_map(|groups| groups.groups.iter());
+        let groups = groups.map(|group| {
+            let offsets = group.topics.iter().flat_map(|topic| &topic.partitions);
+            let offsets: usize = offsets.map(|offset| 48 + offset.metadata.len()).sum();
+            150 + group.group.len() + group.topics.len() * 100 + offsets
+        });
+        (1024 + topics.sum::<usize>() + groups.sum::<usize>()) as u64
+    }
+
+    pub(crate) fn sequence(&self) -> u64 {
+        self.snapshot.sequence
+    }
+
+    /// When the backup ended, in milliseconds since the epoch.
+    pub(crate) fn created_ms(&self) -> u64 {
+        u64::try_from(self.snapshot.created_at.as_millisecond()).unwrap_or(0)
+    }
+
+    /// `timestamp` between the epoch and the backup; that of the backup where there is none.
+    pub(crate) fn clamped_ms(&self, timestamp: Option<i64>) -> u64 {
+        let backup = self.created_ms();
+        timestamp.map_or(backup, |timestamp| {
+            u64::try_from(timestamp).unwrap_or(0).min(backup)
+        })
+    }
+
+    pub(crate) fn location(&self) -> Location {
+        Location {
+            snapshot: Some(self.sequence()),
+            ..Location::default()
+        }
+    }
+
+    pub(crate) fn topic(&self, topic: u64) -> Option<&TopicState> {
+        self.snapshot.topics.get(usize::try_from(topic).ok()?)
+    }
+
+    /// Partition `number` of the topic that stands at `topic`.
+    pub(crate) fn partition_of(self: &Arc<Self>, topic: usize, number: usize) -> Option<Partition> {
+        let state = self.snapshot.topics.get(topic)?;
+        state.partitions.get(number)?;
+        Some(Partition {
+            loaded: Arc::clone(self),
+            topic,
+            number,
+        })
+    }
+
+    /// The partition that stands at `place` among all of the snapshot.
+    pub(crate) fn partition(self: &Arc<Self>, place: u64) -> Option<Partition> {
+        let (topic, number) = position(&self.partitions_before, place)?;
+        self.partition_of(topic, number)
+    }
+
+    /// The partition of the segment that stands at `place` among all of the snapshot, and the segment's place in it.
+    pub(crate) fn segment(self: &Arc<Self>, place: u64) -> Option<(Partition, u64)> {
+        let (partition, segment) = position(&self.segments_before, place)?;
+        Some((self.partition(partition as u64)?, segment as u64))
+    }
+
+    /// What is said of a folder of this snapshot.
+    pub(crate) fn folder(&self) -> Attributes {
+        Attributes {
+            kind: Kind::Folder,
+            ..self.file(0, 0, None)
+        }
+    }
+
+    /// What is said of a file of this snapshot that shows records up to a timestamp.
+    pub(crate) fn file(&self, size: u64, stored_bytes: u64, newest: Option<i64>) -> Attributes {
+        Attributes {
+            kind: Kind::File,
+            size,
+            stored_bytes,
+            modified_ms: self.clamped_ms(newest),
+            links: 1,
+            lifetime: Lifetime::Sealed,
+        }
+    }
+}
+
+/// Where `place` lies among ranges that begin at `before`, and how far into it.
+fn position(before: &[u64], place: u64) -> Option<(usize, usize)> {
+    let range = before
+        .partition_point(|start| *start <= place)
+        .checked_sub(1)?;
+    before.get(range + 1)?;
+    let into = place - before.get(range)?;
+    Some((range, usize::try_from(into).ok()?))
+}
+
+impl Partition {
+    pub(crate) fn topic(&self) -> &TopicState {
+        // Both are checked where a `Partition` is made.
+        &self.loaded.snapshot.topics[self.topic]
+    }
+
+    pub(crate) fn state(&self) -> &PartitionState {
+        &self.topic().partitions[self.number]
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.topic().place(self.state().partition)
+    }
+
+    pub(crate) fn sequence(&self) -> u64 {
+        self.loaded.sequence()
+    }
+
+    /// Its place among all partitions of the snapshot.
+    pub(crate) fn ordinal(&self) -> u64 {
+        self.loaded.partitions_before[self.topic] + self.number as u64
+    }
+
+    /// How many segments of the snapshot stand before its first.
+    pub(crate) fn segments_before(&self) -> u64 {
+        let ordinal = usize::try_from(self.ordinal()).unwrap_or(usize::MAX);
+        self.loaded
+            .segments_before
+            .get(ordinal)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Number of its segments.
+    pub(crate) fn segments(&self) -> u64 {
+        self.state()
+            .pages
+            .iter()
+            .map(|page| page.segments as u64)
+            .sum()
+    }
+
+    pub(crate) fn location(&self) -> Location {
+        let (topic, partition) = (&self.topic().name, self.state().partition);
+        Location {
+            topic: Some(topic.to_string()),
+            partition: Some(partition),
+            ..self.loaded.location()
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! `by-time`: the parts of a partition, by the hour that the largest timestamp so far has reached.
+//!
+//! A part begins at the record that first reaches its hour and ends where the next one begins, so the parts tile the partition
+//! and a late record stays where its offset is. Which hours there are is known from block indexes wherever a block lies in two
+//! hours at most, and from META where it spans more; where exactly a part begins is only looked for when its file is.
+//!
+//! Where a segment or a block is damaged, the hour that its page or index states begins at its front: none of its bytes can be
+//! read, and all others stand where they belong.
+
+use std::sync::{Arc, OnceLock};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use kbk_format::IndexEntry;
+use kbk_format::render::View;
+use kbk_format::repo::SegmentEntry;
+
+use crate::cache::budget::Lease;
+use crate::content::library::{Library, OpenSegment, PARALLEL_READS};
+use crate::content::lines;
+use crate::content::pages::Extent;
+use crate::content::snapshot::Partition;
+use crate::content::text::{BlockSpot, TextFile};
+use crate::error::ViewError;
+use crate::tree::inode::MAX_PARTS;
+
+/// Hours since the epoch. Times before it are one hour, and so are those behind what a calendar of four digits has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Hour(i64);
+
+const HOUR_MS: i64 = 3_600_000;
+const BEFORE: Hour = Hour(-1);
+const BEFORE_NAME: &str = "1969-and-before";
+const LATER_NAME: &str = "9999-and-later";
+const FORMAT: &str = "%Y-%m-%dT%H";
+
+impl Hour {
+    fn later() -> Hour {
+        Hour(Timestamp::MAX.as_millisecond() / HOUR_MS)
+    }
+
+    pub(crate) fn of(timestamp: i64) -> Hour {
+        if timestamp < 0 {
+            return BEFORE;
+        }
+        Hour(timestamp / HOUR_MS).min(Self::later())
+    }
+
+    /// Its first millisecond.
+    fn start(self) -> i64 {
+        if self == BEFORE {
+            i64::MIN
+        } else {
+            self.0 * HOUR_MS
+        }
+    }
+
+    /// `2026-11-22T10`, UTC. In the order of the hours, as `ls` sorts them.
+    pub(crate) fn name(self) -> String {
+        match Timestamp::from_millisecond(self.start()) {
+            Ok(start) if self < Self::later() => start.strftime(FORMAT).to_string(),
+            _ if self == BEFORE => BEFORE_NAME.to_owned(),
+            _ => LATER_NAME.to_owned(),
+        }
+    }
+
+    fn parse(name: &str) -> Option<Hour> {
+        let hour = match name {
+            BEFORE_NAME => BEFORE,
+            LATER_NAME => Self::later(),
+            _ => {
+                let start: Timestamp = format!("{name}:00:00Z").parse().ok()?;
+                Hour::of(start.as_millisecond())
+            }
+        };
+        (hour.name() == name).then_some(hour)
+    }
+}
+
+/// The parts of a partition.
+#[derive(Debug)]
+pub(crate) struct Times {
+    parts: Vec<Part>,
+    _lease: Lease,
+}
+
+#[derive(Debug)]
+struct Part {
+    hour: Hour,
+    /// The segment in which it begins, counted through the partition.
+    segment: u64,
+    /// The block in which it begins; none where the segment cannot be opened.
+    block: Option<usize>,
+    /// The largest timestamp of all blocks before that one.
+    before: Option<i64>,
+    /// Known once somebody has looked.
+    start: OnceLock<Start>,
+}
+
+/// Where a part begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// In the partition's text.
+    pub(crate) position: u64,
+    /// The largest timestamp before it.
+    pub(crate) before: Option<i64>,
+}
+
+impl Times {
+    pub(crate) fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    pub(crate) fn name(&self, part: usize) -> Option<String> {
+        self.parts.get(part).map(|part| part.hour.name())
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<usize> {
+        let hour = Hour::parse(name)?;
+        self.parts
+            .binary_search_by_key(&hour, |part| part.hour)
+            .ok()
+    }
+}
+
+/// A segment with records in which the largest timestamp reaches another hour.
+struct Reaching {
+    /// Its place in the partition.
+    segment: u64,
+    entry: SegmentEntry,
+    /// None where it is damaged or missing.
+    open: Option<Arc<OpenSegment>>,
+    /// The largest timestamp of all segments before it.
+    before: Option<i64>,
+}
+
+impl Library {
+    pub(crate) async fn load_times(
+        self: &Arc<Self>,
+        partition: &Partition,
+    ) -> Result<Arc<Times>, ViewError> {
+        let mut parts = Vec::new();
+        let mut reaching = std::pin::pin!(self.reaching(partition).await?);
+        while let Some(segment) = reaching.try_next().await? {
+            self.add_parts(&segment, &mut parts)
+                .await
+                .map_err(|error| error.at(partition.location()))?;
+            if parts.len() == MAX_PARTS {
+                break;
+            }
+        }
+        let lease = self
+            .budget
+            .take((parts.len() * size_of::<Part>()) as u64)
+            .await;
+        Ok(Arc::new(Times {
+            parts,
+            _lease: lease.at_rest(),
+        }))
+    }
+
+    /// The segments that begin a part, opened in their order. What pages say leaves out all others.
+    async fn reaching(
+        self: &Arc<Self>,
+        partition: &Partition,
+    ) -> Result<impl futures_util::Stream<Item = Result<Reaching, ViewError>>, ViewError> {
+        let mut found = Vec::new();
+        let mut segment = 0;
+        let mut largest: Option<i64> = None;
+        for page in 0..partition.state().pages.len() {
+            let table = self.table(partition, page).await?;
+            for entry in &table.page.segments {
+                let behind = largest.max((entry.records > 0).then_some(entry.max_timestamp));
+                if behind.map(Hour::of) != largest.map(Hour::of) {
+                    found.push((segment, entry.clone(), largest));
+                }
+                largest = behind;
+                segment += 1;
+            }
+        }
+        let (library, partition) = (Arc::clone(self), partition.clone());
+        let opened = stream::iter(found).map(move |(segment, entry, before)| {
+            let (library, partition) = (Arc::clone(&library), partition.clone());
+            async move {
+                let open = undamaged(library.segment(&partition, &entry).await)?;
+                Ok(Reaching {
+                    segment,
+                    entry,
+                    open,
+                    before,
+                })
+            }
+        });
+        Ok(opened.buffered(PARALLEL_READS))
+    }
+
+    async fn add_parts(
+        self: &Arc<Self>,
+        at: &Reaching,
+        parts: &mut Vec<Part>,
+    ) -> Result<(), ViewError> {
+        let part = |hour, block, before| Part {
+            hour,
+            segment: at.segment,
+            block,
+            before,
+            start: OnceLock::new(),
+        };
+        let Some(open) = &at.open else {
+            parts.push(part(Hour::of(at.entry.max_timestamp), None, at.before));
+            return Ok(());
+        };
+        let mut largest = at.before;
+        for (block, entry) in open.entries().iter().enumerate() {
+            if entry.record_count == 0 {
+                continue;
+            }
+            let hours = match new_hours(largest, entry) {
+                Some(hours) => hours,
+                None => undamaged(self.hours_of(open, block, largest).await)?
+                    .unwrap_or_else(|| vec![Hour::of(entry.max_timestamp)]),
+            };
+            let new = hours
+                .into_iter()
+                .map(|hour| part(hour, Some(block), largest));
+            parts.extend(new.take(MAX_PARTS - parts.len()));
+            largest = largest.max(Some(entry.max_timestamp));
+        }
+        Ok(())
+    }
+
+    /// The hours that the records of a block reach, from META.
+    async fn hours_of(
+        self: &Arc<Self>,
+        segment: &Arc<OpenSegment>,
+        block: usize,
+        before: Option<i64>,
+    ) -> Result<Vec<Hour>, ViewError> {
+        let reached = move |timestamps: &[i64]| {
+            let mut hours = Vec::new();
+            let mut last = before.map(Hour::of);
+            for hour in timestamps.iter().map(|timestamp| Hour::of(*timestamp)) {
+                if last.is_none_or(|last| hour > last) {
+                    hours.push(hour);
+                    last = Some(hour);
+                }
+            }
+            hours
+        };
+        self.timestamps(segment, block, reached).await
+    }
+
+    /// Where a part begins; its end where there is no such part.
+    pub(crate) async fn part_start(
+        self: &Arc<Self>,
+        partition: &Partition,
+        extent: &Arc<Extent>,
+        times: &Times,
+        part: usize,
+    ) -> Result<Start, ViewError> {
+        let Some(at) = times.parts.get(part) else {
+            let largest = extent.times.map(|(_, max)| max);
+            return Ok(Start {
+                position: extent.size(View::Records),
+                before: largest,
+            });
+        };
+        if part == 0 {
+            return Ok(Start {
+                position: 0,
+                before: None,
+            });
+        }
+        if let Some(start) = at.start.get() {
+            return Ok(*start);
+        }
+        let start = self.find_start(partition, extent, at).await?;
+        Ok(*at.start.get_or_init(|| start))
+    }
+
+    async fn find_start(
+        self: &Arc<Self>,
+        partition: &Partition,
+        extent: &Arc<Extent>,
+        at: &Part,
+    ) -> Result<Start, ViewError> {
+        let Some((page, into)) = extent.page_of(at.segment) else {
+            return Err(ViewError::Stale);
+        };
+        let table = self.table(partition, page).await?;
+        let spot = extent.spot(page, &table, into, View::Records);
+        let entry = table.page.segments.get(into).ok_or(ViewError::Stale)?;
+        let front = |position| Start {
+            position,
+            before: at.before,
+        };
+        let Some(block) = at.block else {
+            return Ok(front(spot.text_start));
+        };
+        let segment = self.segment(partition, entry).await?;
+        let block = BlockSpot {
+            segment,
+            block,
+            segment_start: spot.text_start,
+        };
+        let text_start = block.range(View::Records).start;
+        let file = TextFile::whole(partition.clone(), Arc::clone(extent), View::Records);
+        let Some(text) = undamaged(file.text(self, &block).await)? else {
+            return Ok(front(text_start));
+        };
+        let (text, reached) = (text.bytes, at.hour.start());
+        let (position, before) = self
+            .render
+            .scan(move || lines::from_time(&text, reached))
+            .await?;
+        Ok(Start {
+            position: text_start + position as u64,
+            before: at.before.max(before),
+        })
+    }
+}
+
+/// `None` of what is damaged or missing.
+fn undamaged<T>(read: Result<T, ViewError>) -> Result<Option<T>, ViewError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.stays() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The hours that a block's records reach, where its index entry tells.
+fn new_hours(before: Option<i64>, entry: &IndexEntry) -> Option<Vec<Hour>> {
+    let last = Hour::of(entry.max_timestamp);
+    let Some(before) = before.map(Hour::of) else {
+        return (Hour::of(entry.min_timestamp) == last).then(|| vec![last]);
+    };
+    if last <= before {
+        return Some(Vec::new());
+    }
+    let next_or_all = last.0 == before.0 + 1 || Hour::of(entry.min_timestamp) == last;
+    next_or_all.then(|| vec![last])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_have_names_in_their_order() {
+        let times = [
+            i64::MIN,
+            -1,
+            0,
+            HOUR_MS - 1,
+            HOUR_MS,
+            1_795_341_599_999,
+            250_000_000_000_000,
+            i64::MAX,
+        ];
+        let names: Vec<_> = times.map(|time| Hour::of(time).name()).into();
+        let expected = [
+            "1969-and-before",
+            "1969-and-before",
+            "1970-01-01T00",
+            "1970-01-01T00",
+            "1970-01-01T01",
+            "2026-11-22T09",
+            "9892-03-08T12",
+            "9999-and-later",
+        ];
+        assert_eq!(names, expected);
+        assert!(names.is_sorted());
+        for name in names {
+            assert_eq!(Hour::parse(&name).unwrap().name(), name);
+        }
+        for other in [
+            "",
+            "2026",
+            "2026-11-22",
+            "2026-11-22T1",
+            "2026-11-22T24",
+            "2026-11-22t10",
+            "1969-12-31T23",
+            "9999-12-31T23",
+        ] {
+            assert_eq!(Hour::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A file that somebody has opened.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use crate::attributes::Lifetime;
+use crate::cache::locked;
+use crate::content::ahead::Ahead;
+use crate::content::stored::StoredFile;
+use crate::content::text::TextFile;
+use crate::error::ViewError;
+use crate::tree::Tree;
+
+/// A file to be read, by several at a time and anywhere. It shows what was there when it was opened.
+#[derive(Debug)]
+pub struct OpenFile {
+    tree: Arc<Tree>,
+    body: Body,
+    lifetime: Lifetime,
+    ahead: Mutex<Ahead>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Made when it was opened.
+    Whole(Bytes),
+    Text(Arc<TextFile>),
+    Stored(Arc<StoredFile>),
+}
+
+impl OpenFile {
+    pub(crate) fn new(tree: Arc<Tree>, body: Body, lifetime: Lifetime) -> OpenFile {
+        let ahead = Mutex::new(Ahead::new(tree.library.budget.limit()));
+        OpenFile {
+            tree,
+            body,
+            lifetime,
+            ahead,
+        }
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match &self.body {
+            Body::Whole(bytes) => bytes.len() as u64,
+            Body::Text(text) => text.size(),
+            Body::Stored(stored) => stored.entry.size,
+        }
+    }
+
+    /// Whether its bytes may be kept: of a growing file, the next who opens it may see others.
+    #[must_use]
+    pub fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    /// Begins to load what a reader that goes on like this will ask for.
+    fn load_ahead(&self, range: &Range<u64>) {
+        let Some(next) = locked(&self.ahead).read(range) else {
+            return;
+        };
+        let library = &self.tree.library;
+        match &self.body {
+            Body::Whole(_) => {}
+            Body::Text(text) => {
+                let (text, library) = (Arc::clone(text), Arc::clone(library));
+                // Whoever reads there is told what is wrong.
+                tokio::spawn(async move { text.load_ahead(&library, next).await.ok() });
+            }
+            Body::Stored(stored) => stored.load_ahead(library, next),
+        }
+    }
+
+    /// So many bytes from `offset` on; fewer only where the file ends.
+    ///
+    /// # Errors
+    ///
+    /// If any of these bytes cannot be read. Those before and behind can be.
+    pub async fn read(&self, offset: u64, length: usize) -> Result<Bytes, ViewError> {
+        let range = offset..offset.saturating_add(length as u64);
+        let library = &self.tree.library;
+        self.load_ahead(&range);
+        let read = match &self.body {
+            Body::Whole(bytes) => {
+                let at = |position: u64| {
+                    usize::try_from(position)
+                        .unwrap_or(usize::MAX)
+                        .min(bytes.len())
+                };
+                Ok(bytes.slice(at(range.start)..at(range.end)))
+            }
+            Body::Text(text) => text.read(library, range).await,
+            Body::Stored(stored) => stored.read(library, range).await,
+        };
+        read.inspect_err(|error| self.tree.damage.note(error))
+    }
+}

@@ -1,0 +1,100 @@
+//! The damage that reading has come upon so far, for `errors.jsonl` and `meta.json`.
+
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+
+use crate::cache::locked;
+use crate::error::ViewError;
+
+/// So many findings are kept; what comes behind them is only counted.
+const FINDINGS: usize = 10_000;
+
+/// One range that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct DamageRow {
+    pub(crate) snapshot: u64,
+    pub(crate) topic: Option<String>,
+    pub(crate) partition: Option<i32>,
+    pub(crate) from_offset: Option<i64>,
+    /// Inclusive.
+    pub(crate) to_offset: Option<i64>,
+    pub(crate) error: String,
+}
+
+/// What was found in all snapshots.
+#[derive(Debug, Default)]
+pub(crate) struct Damage {
+    rows: Mutex<Rows>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    found: Vec<Arc<DamageRow>>,
+    /// How many more there were.
+    left_out: u64,
+}
+
+impl Damage {
+    /// Notes an error that will not go away by itself, once.
+    pub(crate) fn note(&self, error: &ViewError) {
+        let (ViewError::Damaged { location, source }
+        | ViewError::Missing { location, source }
+        | ViewError::Changed { location, source }) = error
+        else {
+            return;
+        };
+        let Some(snapshot) = location.snapshot else {
+            return;
+        };
+        let offsets = location.offsets.as_ref();
+        let row = DamageRow {
+            snapshot,
+            topic: location.topic.clone(),
+            partition: location.partition,
+            from_offset: offsets.map(|offsets| offsets.start),
+            to_offset: offsets.map(|offsets| offsets.end.saturating_sub(1)),
+            error: source.to_string(),
+        };
+        let mut rows = locked(&self.rows);
+        if rows.found.iter().any(|found| **found == row) {
+            return;
+        }
+        if rows.found.len() < FINDINGS {
+            rows.found.push(Arc::new(row));
+        } else {
+            rows.left_out += 1;
+        }
+    }
+
+    /// What was found in a partition of a snapshot.
+    pub(crate) fn of_partition(
+        &self,
+        snapshot: u64,
+        topic: &str,
+        partition: i32,
+    ) -> Vec<Arc<DamageRow>> {
+        let rows = locked(&self.rows);
+        let of_partition = |row: &&Arc<DamageRow>| {
+            row.snapshot == snapshot
+                && row.topic.as_deref() == Some(topic)
+                && row.partition == Some(partition)
+        };
+        rows.found.iter().filter(of_partition).cloned().collect()
+    }
+
+    /// `errors.jsonl` of a snapshot.
+    pub(crate) fn lines(&self, snapshot: u64) -> Vec<u8> {
+        let rows = locked(&self.rows);
+        let mut out = Vec::new();
+        for row in rows.found.iter().filter(|row| row.snapshot == snapshot) {
+            out.extend(serde_json::to_vec(&**row).unwrap_or_default());
+            out.push(b'\n');
+        }
+        if rows.left_out > 0 {
+            let line = format!("{{\"left_out\":{}}}\n", rows.left_out);
+            out.extend_from_slice(line.as_bytes());
+        }
+        out
+    }
+}

@@ -1,0 +1,395 @@
+//! What a store does wrong is said of the bytes that it concerns, and of no others.
+
+use std::time::Duration;
+
+use kbk_fuse::{Location, View, ViewError, ViewOptions};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use crate::support::read::{find, read};
+use crate::support::records;
+use crate::support::watched::{Mood, watched};
+use crate::support::world::{Part, World};
+
+const FILE: &str = "latest/topics/orders/0/records.jsonl";
+
+fn parts() -> Vec<Part> {
+    [(0, 200), (200, 400), (400, 450)]
+        .map(|(from, to)| Part::plain(from, to))
+        .into()
+}
+
+async fn world() -> World {
+    let world = World::new().await;
+    world.backup(&[("orders", 1, 0, parts())]).await;
+    world
+}
+
+async fn segments(world: &World) -> Vec<String> {
+    let snapshot = world.repository.latest().await.unwrap().unwrap();
+    let topic = &snapshot.topics[0];
+    let entries = world
+        .repository
+        .segments(&topic.place(0), &topic.partitions[0])
+        .await
+        .unwrap();
+    entries.into_iter().map(|entry| entry.key).collect()
+}
+
+async fn bytes(world: &World, key: &str) -> Vec<u8> {
+    let object = world.objects.get(&Path::from(key)).await.unwrap();
+    object.bytes().await.unwrap().to_vec()
+}
+
+/// Every line that can be read, one at a time, and the offsets of the others.
+async fn sound_lines(view: &View) -> (Vec<i64>, Vec<ViewError>) {
+    let file = view
+        .open_file(find(view, FILE).await.unwrap().inode)
+        .await
+        .unwrap();
+    let (mut lost, mut errors) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    for part in parts() {
+        for record in part.records {
+            let line = record.line().into_bytes();
+            match file.read(at, line.len()).await {
+                Ok(found) => assert_eq!(found, line),
+                Err(error) => {
+                    lost.push(record.offset);
+                    errors.push(error);
+                }
+            }
+            at += line.len() as u64;
+        }
+    }
+    (lost, errors)
+}
+
+#[tokio::test]
+async fn a_flipped_byte_costs_the_records_of_its_block_and_no_others() {
+    let world = world().await;
+    let key = segments(&world).await[1].clone();
+    let sound = bytes(&world, &key).await;
+    let segment = kbk_format::Segment::open_whole(&sound).unwrap();
+    let entries = segment.index().entries();
+    assert!(entries.len() > 4);
+    let block = &entries[2];
+    // Magic, checksum, header, directory, streams.
+    for into in [0, 5, 41, 165, u64::from(block.header_length) + 3] {
+        let mut damaged = sound.clone();
+        damaged[(block.position + into) as usize] ^= 0x10;
+        world
+            .objects
+            .put(&Path::from(key.as_str()), damaged.into())
+            .await
+            .unwrap();
+        let view = View::open(world.store(), ViewOptions::default())
+            .await
+            .unwrap();
+        let (lost, errors) = sound_lines(&view).await;
+        assert_eq!(
+            lost,
+            (block.base_offset..block.end_offset).collect::<Vec<_>>(),
+            "byte {into}"
+        );
+        let expected = Location {
+            snapshot: Some(1),
+            topic: Some("orders".into()),
+            partition: Some(0),
+            offsets: Some(block.base_offset..block.end_offset),
+        };
+        for error in errors {
+            assert!(
+                matches!(&error, ViewError::Damaged { location, .. } if *location == expected),
+                "{error}"
+            );
+            let range = format!(
+                "orders/0, offsets {} to {}: ",
+                block.base_offset,
+                block.end_offset - 1
+            );
+            assert!(
+                error.to_string().contains(&range) && error.to_string().contains(&key),
+                "{error}"
+            );
+        }
+        let named = String::from_utf8(read(&view, "latest/errors.jsonl").await.unwrap()).unwrap();
+        assert_eq!(named.lines().count(), 1, "{named}");
+        let line: serde_json::Value = serde_json::from_str(&named).unwrap();
+        assert_eq!(
+            (&line["topic"], &line["from_offset"]),
+            (&"orders".into(), &block.base_offset.into())
+        );
+        let meta = read(&view, "latest/topics/orders/0/meta.json")
+            .await
+            .unwrap();
+        let meta: serde_json::Value = serde_json::from_slice(&meta).unwrap();
+        assert_eq!(meta["damage"][0]["to_offset"], block.end_offset - 1);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_or_missing_segment_costs_its_own_records() {
+    let world = world().await;
+    let key = segments(&world).await[1].clone();
+    let sound = bytes(&world, &key).await;
+    let footer = kbk_format::Segment::open_whole(&sound)
+        .unwrap()
+        .footer_position() as usize;
+    let mut flipped = sound.clone();
+    flipped[footer + 20] ^= 1;
+    let mut cut = sound.clone();
+    cut.pop();
+    for damaged in [Some(flipped), Some(cut), None] {
+        let path = Path::from(key.as_str());
+        let missing = damaged.is_none();
+        match damaged {
+            Some(damaged) => drop(world.objects.put(&path, damaged.into()).await.unwrap()),
+            None => world.objects.delete(&path).await.unwrap(),
+        }
+        let view = View::open(world.store(), ViewOptions::default())
+            .await
+            .unwrap();
+        let (lost, errors) = sound_lines(&view).await;
+        assert_eq!(lost, (200..400).collect::<Vec<_>>());
+        for error in errors {
+            assert_eq!(
+                matches!(error, ViewError::Missing { .. }),
+                missing,
+                "{error}"
+            );
+            assert_eq!(
+                matches!(error, ViewError::Damaged { .. }),
+                !missing,
+                "{error}"
+            );
+        }
+        // The hours are there all the same, and those elsewhere read.
+        let hours = crate::support::read::names(&view, "latest/topics/orders/0/by-time").await;
+        assert!(!hours.is_empty());
+        let first = read(
+            &view,
+            &format!("latest/topics/orders/0/by-time/{}/records.jsonl", hours[0]),
+        )
+        .await
+        .unwrap();
+        assert!(records::records(&parts()[0].records).starts_with(&first));
+    }
+}
+
+#[tokio::test]
+async fn damage_is_remembered_and_a_store_that_fails_is_asked_again() {
+    let world = world().await;
+    let key = segments(&world).await[0].clone();
+    let mut damaged = bytes(&world, &key).await;
+    damaged[500] ^= 1;
+    world
+        .objects
+        .put(&Path::from(key.as_str()), damaged.into())
+        .await
+        .unwrap();
+    let (store, watch) = watched(world.objects.clone());
+    let view = View::open(store, ViewOptions::default()).await.unwrap();
+    let file = view
+        .open_file(find(&view, FILE).await.unwrap().inode)
+        .await
+        .unwrap();
+    assert!(file.read(0, 1).await.is_err());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    watch.take();
+    for _ in 0..100 {
+        assert!(matches!(
+            file.read(0, 1).await,
+            Err(ViewError::Damaged { .. })
+        ));
+    }
+    assert_eq!(
+        watch.take().len(),
+        0,
+        "damage is not read again for every page"
+    );
+    let last = file.size() - 1;
+    for mood in [Mood::Fails, Mood::Refuses, Mood::Short] {
+        let (store, watch) = watched(world.objects.clone());
+        let view = View::open(store, ViewOptions::default()).await.unwrap();
+        let file = view
+            .open_file(find(&view, FILE).await.unwrap().inode)
+            .await
+            .unwrap();
+        watch.set(mood);
+        let error = file.read(last, 1).await.unwrap_err();
+        match mood {
+            Mood::Fails => assert!(matches!(error, ViewError::Store { .. }), "{error}"),
+            Mood::Refuses => assert!(matches!(error, ViewError::Forbidden { .. }), "{error}"),
+            _ => assert!(matches!(error, ViewError::Damaged { .. }), "{error}"),
+        }
+        watch.set(Mood::Well);
+        let again = file.read(last, 1).await;
+        assert_eq!(
+            again.is_ok(),
+            mood != Mood::Short,
+            "only damage is remembered"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_silent_is_waited_for_so_long_and_no_longer() {
+    let world = world().await;
+    let (store, watch) = watched(world.objects.clone());
+    let deadline = Duration::from_millis(100);
+    let view = View::open(
+        store,
+        ViewOptions {
+            deadline,
+            ..ViewOptions::default()
+        },
+    )
+    .await
+    .unwrap();
+    let file = view
+        .open_file(find(&view, FILE).await.unwrap().inode)
+        .await
+        .unwrap();
+    watch.set(Mood::Silent);
+    let reads: Vec<_> = (0..20)
+        .map(|_| {
+            let file = file.clone();
+            tokio::spawn(async move { file.read(0, 100_000).await })
+        })
+        .collect();
+    for read in reads {
+        let error = read.await.unwrap().unwrap_err();
+        assert!(matches!(error, ViewError::Deadline { .. }), "{error}");
+        assert!(
+            error.to_string().contains("orders/0") && error.to_string().contains(".kseg"),
+            "{error}"
+        );
+    }
+    // Names and sizes are answered while the store is silent.
+    assert_eq!(
+        find(&view, FILE).await.unwrap().attributes.size,
+        file.size()
+    );
+    watch.set(Mood::Well);
+    assert_eq!(read(&view, FILE).await.unwrap().len() as u64, file.size());
+    assert_eq!(
+        read(&view, "latest/errors.jsonl").await.unwrap(),
+        b"",
+        "no damage was found"
+    );
+}
+
+#[tokio::test]
+async fn an_object_that_is_replaced_while_it_is_read_is_told_from_a_damaged_one() {
+    let world = world().await;
+    let view = View::open(world.store(), ViewOptions::default())
+        .await
+        .unwrap();
+    let key = segments(&world).await[1].clone();
+    let folder = "latest/topics/orders/0/by-offset";
+    read(&view, &format!("{folder}/200-201.jsonl"))
+        .await
+        .unwrap();
+    // Another object with the same bytes is as good.
+    let mut other = bytes(&world, &key).await;
+    let path = Path::from(key.as_str());
+    world
+        .objects
+        .put(&path, other.clone().into())
+        .await
+        .unwrap();
+    read(&view, &format!("{folder}/300-301.jsonl"))
+        .await
+        .unwrap();
+    let blocks = kbk_format::Segment::open_whole(&other).unwrap();
+    let last = blocks.index().entries().last().unwrap();
+    other[(last.position + u64::from(last.header_length)) as usize] ^= 1;
+    world.objects.put(&path, other.into()).await.unwrap();
+    // What was read before is kept, and true of the snapshot.
+    read(&view, &format!("{folder}/200-201.jsonl"))
+        .await
+        .unwrap();
+    let error = read(&view, &format!("{folder}/398-399.jsonl"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ViewError::Changed { .. }), "{error}");
+    read(&view, &format!("{folder}/100-101.jsonl"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_harms_no_other() {
+    let world = world().await;
+    let (store, watch) = watched(world.objects.clone());
+    let view = View::open(store, ViewOptions::default()).await.unwrap();
+    let file = view
+        .open_file(find(&view, FILE).await.unwrap().inode)
+        .await
+        .unwrap();
+    watch.delay(Duration::from_millis(50));
+    let first = tokio::spawn({
+        let file = file.clone();
+        async move { file.read(0, 10).await }
+    });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    first.abort();
+    assert_eq!(file.read(0, 10).await.unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn names_are_shown_while_the_store_is_away() {
+    let world = world().await;
+    let (store, watch) = watched(world.objects.clone());
+    let view = View::open(store, ViewOptions::default()).await.unwrap();
+    let file = find(&view, FILE).await.unwrap();
+    watch.set(Mood::ListsNothing);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let answered = tokio::time::timeout(Duration::from_secs(20), find(&view, FILE)).await;
+    assert_eq!(answered.expect("an answer").unwrap(), file);
+}
+
+#[tokio::test]
+async fn a_block_whose_text_is_not_as_long_as_its_segment_states_is_damaged() {
+    for lie in [1, 1 << 40, 1 << 62] {
+        let mut world = World::new().await;
+        world.lie = lie;
+        world
+            .backup(&[("orders", 1, 0, vec![parts().remove(0)])])
+            .await;
+        let key = segments(&world).await[0].clone();
+        let bytes = bytes(&world, &key).await;
+        let segment = kbk_format::Segment::open_whole(&bytes).unwrap();
+        let ends: Vec<u64> = segment
+            .rendered_sizes()
+            .unwrap()
+            .ends()
+            .iter()
+            .map(|ends| ends[0])
+            .collect();
+        let view = View::open(world.store(), ViewOptions::default())
+            .await
+            .unwrap();
+        let entry = find(&view, FILE).await.unwrap();
+        let file = view.open_file(entry.inode).await.unwrap();
+        let text = records::records(&parts()[0].records);
+        assert_eq!(entry.attributes.size, text.len() as u64 + lie);
+        assert_eq!(
+            file.read(0, ends[0] as usize).await.unwrap(),
+            text[..ends[0] as usize]
+        );
+        for at in [ends[0], ends[1] - 1] {
+            let error = file.read(at, 1).await.unwrap_err();
+            assert!(matches!(error, ViewError::Damaged { .. }), "{error}");
+            assert!(error.to_string().contains("its segment states"), "{error}");
+        }
+        let third = file
+            .read(ends[1], (ends[2] - ends[1]) as usize)
+            .await
+            .unwrap();
+        let at = (ends[1] - lie) as usize;
+        assert_eq!(third, text[at..at + third.len()]);
+        assert!(view.status().held_bytes < 1 << 20, "{:?}", view.status());
+    }
+}

@@ -1,0 +1,7 @@
+//! The tree without a mount: every file against a model, whatever the store does.
+
+mod faults;
+mod memory;
+mod support;
+mod text;
+mod tree;

@@ -1,0 +1,364 @@
+//! One budget, one load for all who wait, few and large fetches.
+
+use std::time::Duration;
+
+use kbk_fuse::{CacheDir, View, ViewError, ViewOptions};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use crate::support::read::{find, read};
+use crate::support::records::{self, Rec};
+use crate::support::watched::watched;
+use crate::support::world::{Part, World};
+
+const FILE: &str = "latest/topics/orders/0/records.jsonl";
+const MIB: u64 = 1 << 20;
+
+/// Two segments of 8 MB that do not compress, in blocks of 64 KiB.
+fn large() -> Vec<Part> {
+    let mut seed = 88_172_645_463_325_252u64;
+    let mut random = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        b'!' + (seed % 90) as u8
+    };
+    let mut part = |from: i64, to: i64| {
+        let record = |offset| Rec {
+            offset,
+            timestamp: offset,
+            value: Some((0..8_000).map(|_| random()).collect()),
+            ..Rec::default()
+        };
+        Part {
+            offsets: from..to,
+            records: (from..to).map(record).collect(),
+        }
+    };
+    vec![part(0, 1_000), part(1_000, 2_000)]
+}
+
+async fn world(parts: &[Part]) -> World {
+    let mut world = World::new().await;
+    world.block_bytes = 64 << 10;
+    world.backup(&[("orders", 1, 0, parts.to_vec())]).await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_who_want_a_block_wait_for_one_load() {
+    let world = world(&large()).await;
+    let (store, watch) = watched(world.objects.clone());
+    let view = View::open(store, ViewOptions::default()).await.unwrap();
+    let file = view
+        .open_file(find(&view, FILE).await.unwrap().inode)
+        .await
+        .unwrap();
+    watch.take();
+    watch.delay(Duration::from_millis(20));
+    // Behind a seek, so that nothing is loaded ahead.
+    let reads: Vec<_> = (0..64)
+        .map(|_| {
+            let file = file.clone();
+            tokio::spawn(async move { file.read(5 * MIB, 100).await.unwrap() })
+        })
+        .collect();
+    for read in reads {
+        assert_eq!(read.await.unwrap().len(), 100);
+    }
+    let fetched = watch.take_segments();
+    // The footer, the block, and what a reader that goes on there will ask for.
+    assert!((2..=5).contains(&fetched.len()), "{fetched:?}");
+    let once: std::collections::BTreeSet<_> = fetched
+        .iter()
+        .map(|(key, range)| (key, range.start))
+        .collect();
+    assert_eq!(
+        once.len(),
+        fetched.len(),
+        "nothing is fetched twice: {fetched:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_on_takes_few_fetches_and_each_byte_once() {
+    let parts = large();
+    let world = world(&parts).await;
+    let (store, watch) = watched(world.objects.clone());
+    let view = View::open(store, ViewOptions::default()).await.unwrap();
+    find(&view, FILE).await.unwrap();
+    watch.take();
+    watch.delay(Duration::from_millis(5));
+    let whole = read(&view, FILE).await.unwrap();
+    assert_eq!(
+        whole,
+        records::records(&[&parts[0].records[..], &parts[1].records].concat())
+    );
+    let fetched = watch.take_segments();
+    let stored: u64 = fetched
+        .iter()
+        .map(|(_, range)| range.end - range.start)
+        .sum();
+    let size = find(&view, FILE).await.unwrap().attributes.stored_bytes;
+    assert!(stored <= size, "{stored} of {size}");
+    let blocks = view.status().loads;
+    assert!(
+        blocks > 200 && fetched.len() < 40,
+        "{blocks} blocks in {} fetches",
+        fetched.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_is_kept_and_nothing_fails_for_it() {
+    let parts = large();
+    let world = world(&parts).await;
+    let expected = records::records(&[&parts[0].records[..], &parts[1].records].concat());
+    let memory_bytes = 2 * MIB;
+    let options = ViewOptions {
+        memory_bytes,
+        ..ViewOptions::default()
+    };
+    let view = View::open(world.store(), options).await.unwrap();
+    let readers: Vec<_> = (0..8usize)
+        .map(|reader| {
+            let (view, expected) = (view.clone(), expected.clone());
+            tokio::spawn(async move {
+                let file = view
+                    .open_file(find(&view, FILE).await.unwrap().inode)
+                    .await
+                    .unwrap();
+                let mut at = reader * 1_900_000;
+                for _ in 0..60 {
+                    let found = file.read(at as u64, 131_072).await.unwrap();
+                    assert_eq!(found, expected[at..expected.len().min(at + 131_072)]);
+                    at = (at + 131_072) % expected.len();
+                }
+            })
+        })
+        .collect();
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    let status = view.status();
+    assert!(status.most_held_bytes <= memory_bytes, "{status:?}");
+    assert!(status.most_held_bytes > memory_bytes / 2, "{status:?}");
+    // One read that is larger than all memory.
+    let file = view
+        .open_file(find(&view, FILE).await.unwrap().inode)
+        .await
+        .unwrap();
+    assert_eq!(file.read(0, usize::MAX).await.unwrap(), expected);
+    assert!(
+        view.status().most_held_bytes <= memory_bytes,
+        "{:?}",
+        view.status()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_larger_than_all_memory_is_read_all_the_same() {
+    let parts = large();
+    let mut world = World::new().await;
+    world.block_bytes = 4 << 20;
+    world.backup(&[("orders", 1, 0, parts.clone())]).await;
+    let options = ViewOptions {
+        memory_bytes: MIB,
+        ..ViewOptions::default()
+    };
+    let view = View::open(world.store(), options).await.unwrap();
+    let expected = records::records(&[&parts[0].records[..], &parts[1].records].concat());
+    let file = view
+        .open_file(find(&view, FILE).await.unwrap().inode)
+        .await
+        .unwrap();
+    for at in [0, 9_000_000, 100] {
+        assert_eq!(
+            file.read(at as u64, 1_000).await.unwrap(),
+            expected[at..at + 1_000]
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stored_bytes_are_read_in_chunks_and_kept() {
+    let world = world(&large()).await;
+    let (store, watch) = watched(world.objects.clone());
+    let view = View::open(store, ViewOptions::default()).await.unwrap();
+    let folder = "latest/topics/orders/0/segments";
+    let name = crate::support::read::names(&view, folder).await[0].clone();
+    watch.take();
+    watch.delay(Duration::from_millis(5));
+    let path = format!("{folder}/{name}");
+    let whole = read(&view, &path).await.unwrap();
+    let fetched = watch.take_segments();
+    assert!(fetched.len() <= 8, "{fetched:?}");
+    assert_eq!(read(&view, &path).await.unwrap(), whole);
+    assert_eq!(watch.take_segments().len(), 0);
+    let digest: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(
+        <sha2::Sha256 as sha2::Digest>::new(),
+        &whole,
+    ))
+    .into();
+    let inode = find(&view, &path).await.unwrap().inode;
+    assert_eq!(
+        view.extended(inode, b"user.kbk.sha256").await.unwrap(),
+        kbk_format::repo::Hex(digest).to_string()
+    );
+}
+
+#[tokio::test]
+async fn a_stored_segment_that_is_replaced_is_not_read_as_one_with_what_was_read_before() {
+    let world = world(&large()).await;
+    let options = ViewOptions {
+        memory_bytes: 2 * MIB,
+        ..ViewOptions::default()
+    };
+    let view = View::open(world.store(), options).await.unwrap();
+    let folder = "latest/topics/orders/0/segments";
+    let name = crate::support::read::names(&view, folder).await[0].clone();
+    let found = find(&view, &format!("{folder}/{name}")).await.unwrap();
+    let file = view.open_file(found.inode).await.unwrap();
+    file.read(0, 10).await.unwrap();
+    let snapshot = world.repository.latest().await.unwrap().unwrap();
+    let (topic, state) = (&snapshot.topics[0], &snapshot.topics[0].partitions[0]);
+    let entries = world
+        .repository
+        .segments(&topic.place(0), state)
+        .await
+        .unwrap();
+    let key = Path::from(entries[0].key.as_str());
+    let same = world
+        .objects
+        .get(&key)
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
+    world.objects.put(&key, same.into()).await.unwrap();
+    let error = file.read(5 * MIB, 10).await.unwrap_err();
+    assert!(matches!(error, ViewError::Changed { .. }), "{error}");
+    // Who opens it now sees what is there now.
+    view.open_file(found.inode)
+        .await
+        .unwrap()
+        .read(5 * MIB, 10)
+        .await
+        .unwrap();
+}
+
+/// Files of a folder, and the sum of their lengths. What is being renamed is not there.
+fn files(folder: &std::path::Path) -> (Vec<std::path::PathBuf>, u64) {
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap());
+    let sized = files.filter_map(|file| Some((file.path(), file.metadata().ok()?.len())));
+    let (files, lengths): (Vec<_>, Vec<_>) = sized.unzip();
+    (files, lengths.iter().sum())
+}
+
+/// Waits until what is being written is written.
+async fn settled(folder: &std::path::Path) -> (Vec<std::path::PathBuf>, u64) {
+    let mut before = files(folder);
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = files(folder);
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_keeps_blocks_over_mounts_and_is_believed_only_as_far_as_it_is_sound() {
+    let parts = large();
+    let world = world(&parts).await;
+    let expected = records::records(&[&parts[0].records[..], &parts[1].records].concat());
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("cache");
+    let (store, watch) = watched(world.objects.clone());
+    let options = ViewOptions {
+        cache_dir: Some(CacheDir {
+            folder: folder.clone(),
+            bytes: 64 * MIB,
+        }),
+        ..ViewOptions::default()
+    };
+    // What comes while too much waits to be written is not kept, so it may take more than one mount.
+    let mut fetched = watch.take_segments();
+    for _ in 0..10 {
+        let view = View::open(store.clone(), options.clone()).await.unwrap();
+        assert_eq!(read(&view, FILE).await.unwrap(), expected);
+        assert!(settled(&folder).await.1 <= 64 * MIB);
+        fetched = watch.take_segments();
+        if fetched.len() == 2 {
+            assert!(view.status().disk_hits > 200);
+            break;
+        }
+    }
+    assert_eq!(fetched.len(), 2, "only footers are read: {fetched:?}");
+
+    // Damage of all kinds: it is found, and the store is asked instead.
+    let (files, _) = settled(&folder).await;
+    for (at, file) in files.iter().enumerate() {
+        let mut bytes = std::fs::read(file).unwrap();
+        match at % 4 {
+            0 => bytes[100] ^= 1,
+            1 => drop(bytes.pop()),
+            2 => bytes.clear(),
+            _ => continue,
+        }
+        std::fs::write(file, bytes).unwrap();
+    }
+    std::fs::write(folder.join("strange"), b"x").unwrap();
+    let view = View::open(store.clone(), options.clone()).await.unwrap();
+    assert_eq!(read(&view, FILE).await.unwrap(), expected);
+    assert!(watch.take_segments().len() > 2);
+    assert_eq!(
+        std::fs::read(folder.join("strange")).unwrap(),
+        b"x",
+        "what is not the cache's own is left alone"
+    );
+    settled(&folder).await;
+
+    // Another block's file under a block's name: the checksum covers the name.
+    std::fs::copy(&files[0], &files[1]).unwrap();
+    let view = View::open(store.clone(), options.clone()).await.unwrap();
+    assert_eq!(read(&view, FILE).await.unwrap(), expected);
+    settled(&folder).await;
+
+    // A smaller limit is kept at once, and while it is read.
+    let limit = 2 * MIB;
+    let cache_dir = Some(CacheDir {
+        folder: folder.clone(),
+        bytes: limit,
+    });
+    let view = View::open(
+        store.clone(),
+        ViewOptions {
+            cache_dir,
+            ..options.clone()
+        },
+    )
+    .await
+    .unwrap();
+    assert!(settled(&folder).await.1 <= limit);
+    assert_eq!(read(&view, FILE).await.unwrap(), expected);
+    assert!(settled(&folder).await.1 <= limit);
+
+    // What is no folder is said.
+    let cache_dir = Some(CacheDir {
+        folder: folder.join("strange"),
+        bytes: limit,
+    });
+    let error = View::open(
+        store,
+        ViewOptions {
+            cache_dir,
+            ..options
+        },
+    )
+    .await
+    .unwrap_err();
+    assert!(error.to_string().contains("strange"), "{error}");
+}

@@ -1,0 +1,6 @@
+//! Repositories in memory, what they hold, and ways to read them.
+
+pub(crate) mod read;
+pub(crate) mod records;
+pub(crate) mod watched;
+pub(crate) mod world;

@@ -1,0 +1,88 @@
+//! Records, and a rendering of them that is made without kbk's.
+
+use data_encoding::BASE64;
+use kbk_format::{Header, Headers, Record};
+use serde_json::Value;
+
+/// A record that owns its bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rec {
+    pub(crate) offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Rec {
+    pub(crate) fn give<T>(&self, give: impl FnOnce(&Record<'_>) -> T) -> T {
+        let headers: Vec<_> = self
+            .headers
+            .iter()
+            .map(|(name, value)| Header {
+                name,
+                value: value.as_deref(),
+            })
+            .collect();
+        give(&Record {
+            offset: self.offset,
+            timestamp: self.timestamp,
+            control: false,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: Headers::Slice(&headers),
+        })
+    }
+
+    /// The line of `records.jsonl`, from SPEC section 10 alone.
+    pub(crate) fn line(&self) -> String {
+        let headers: Vec<_> = self
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let (name, value) = (
+                    member("name", Some(name)),
+                    member("value", value.as_deref()),
+                );
+                format!("{{{name},{value}}}")
+            })
+            .collect();
+        format!(
+            "{{\"offset\":{},\"timestamp\":{},{},{},\"headers\":[{}]}}\n",
+            self.offset,
+            self.timestamp,
+            member("key", self.key.as_deref()),
+            member("value", self.value.as_deref()),
+            headers.join(",")
+        )
+    }
+}
+
+fn member(name: &str, bytes: Option<&[u8]>) -> String {
+    match bytes.map(|bytes| (str::from_utf8(bytes), bytes)) {
+        None => format!("\"{name}\":null"),
+        // serde_json escapes as SPEC does: the same letters, and lower-case hex.
+        Some((Ok(text), _)) => format!("\"{name}\":{}", Value::String(text.to_owned())),
+        Some((Err(_), bytes)) => format!("\"{name}_base64\":\"{}\"", BASE64.encode(bytes)),
+    }
+}
+
+/// `records.jsonl` of these records.
+pub(crate) fn records(records: &[Rec]) -> Vec<u8> {
+    records.iter().map(Rec::line).collect::<String>().into()
+}
+
+/// `values` of these records.
+pub(crate) fn values(records: &[Rec]) -> Vec<u8> {
+    lines(records.iter().map(|record| record.value.as_deref()))
+}
+
+/// `keys` of these records.
+pub(crate) fn keys(records: &[Rec]) -> Vec<u8> {
+    lines(records.iter().map(|record| record.key.as_deref()))
+}
+
+fn lines<'a>(all: impl Iterator<Item = Option<&'a [u8]>>) -> Vec<u8> {
+    let lines = all.map(|bytes| [bytes.unwrap_or_default(), b"\n"].concat());
+    lines.collect::<Vec<_>>().concat()
+}

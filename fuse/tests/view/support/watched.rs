@@ -1,0 +1,179 @@
+//! A store that is watched: it counts what it is asked for, and is slow, silent or wrong when told to.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use kbk_format::repo::Store;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+/// What happens to a read of a segment, or to a listing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mood {
+    #[default]
+    Well,
+    /// No answer comes.
+    Silent,
+    /// It fails, as if the network had.
+    Fails,
+    /// This user may not read.
+    Refuses,
+    /// The answer ends a byte too early.
+    Short,
+    /// Nothing is listed any more: no answer comes.
+    ListsNothing,
+}
+
+/// The watch of a store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watch(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    mood: Mood,
+    delay: Duration,
+    reads: Vec<(String, Option<Range<u64>>)>,
+}
+
+impl Watch {
+    pub(crate) fn set(&self, mood: Mood) {
+        self.0.lock().unwrap().mood = mood;
+    }
+
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.0.lock().unwrap().delay = delay;
+    }
+
+    /// Reads since the last time that this was asked: keys and ranges.
+    pub(crate) fn take(&self) -> Vec<(String, Option<Range<u64>>)> {
+        std::mem::take(&mut self.0.lock().unwrap().reads)
+    }
+
+    /// Those of segments.
+    pub(crate) fn take_segments(&self) -> Vec<(String, Range<u64>)> {
+        let segments = self
+            .take()
+            .into_iter()
+            .filter(|(key, _)| key.ends_with(".kseg"));
+        segments
+            .filter_map(|(key, range)| Some((key, range?)))
+            .collect()
+    }
+}
+
+/// `inner`, watched.
+pub(crate) fn watched(inner: Arc<dyn ObjectStore>) -> (Store, Watch) {
+    let watch = Watch::default();
+    let store = Watched {
+        inner,
+        watch: watch.clone(),
+    };
+    (Store::new(Arc::new(store), "watched"), watch)
+}
+
+#[derive(Debug)]
+struct Watched {
+    inner: Arc<dyn ObjectStore>,
+    watch: Watch,
+}
+
+impl fmt::Display for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "watched {}", self.inner)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Watched {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        bytes: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        self.inner.put_opts(path, bytes, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let range = match &options.range {
+            Some(GetRange::Bounded(range)) => Some(range.clone()),
+            _ => None,
+        };
+        let (mood, delay) = {
+            let mut state = self.watch.0.lock().unwrap();
+            state.reads.push((path.to_string(), range));
+            (state.mood, state.delay)
+        };
+        if delay > Duration::ZERO {
+            tokio::time::sleep(delay).await;
+        }
+        let is_segment = path.as_ref().ends_with(".kseg");
+        match mood {
+            Mood::Silent if is_segment => std::future::pending().await,
+            Mood::Fails if is_segment => Err(object_store::Error::Generic {
+                store: "watched",
+                source: "reset".into(),
+            }),
+            Mood::Refuses if is_segment => Err(object_store::Error::PermissionDenied {
+                path: path.to_string(),
+                source: "403".into(),
+            }),
+            Mood::Short if is_segment => {
+                let mut object = self.inner.get_opts(path, options).await?;
+                let (meta, range) = (object.meta.clone(), object.range.clone());
+                let attributes = std::mem::take(&mut object.attributes);
+                let bytes = object.bytes().await?;
+                let bytes = bytes.slice(..bytes.len() - 1);
+                let payload =
+                    GetResultPayload::Stream(Box::pin(futures_util::stream::once(async {
+                        Ok(bytes)
+                    })));
+                Ok(GetResult {
+                    payload,
+                    meta,
+                    range,
+                    attributes,
+                    extensions: Default::default(),
+                })
+            }
+            _ => self.inner.get_opts(path, options).await,
+        }
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if self.watch.0.lock().unwrap().mood == Mood::ListsNothing {
+            return Box::pin(futures_util::stream::pending());
+        }
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}

@@ -1,0 +1,209 @@
+//! A repository in memory, made by the commits of its tests.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kbk_format::repo::{
+    Change, FoundGroups, Hex, Id, Identity, PartitionChange, Place, Repository, SegmentEntry,
+    Snapshot, Store, Stored, TopicChange, Uploaded,
+};
+use kbk_format::{
+    Compression, FileHeader, GapReason, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
+};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use sha2::{Digest, Sha256};
+
+use super::records::Rec;
+
+/// One segment of a partition: what it covers, and its records.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) offsets: Range<i64>,
+    pub(crate) records: Vec<Rec>,
+}
+
+impl Part {
+    /// A record at each offset, a minute apart.
+    pub(crate) fn plain(from: i64, to: i64) -> Part {
+        let record = |offset: i64| Rec {
+            offset,
+            timestamp: offset * 60_000,
+            key: Some(offset.to_string().into()),
+            value: Some(vec![b'v'; 20]),
+            ..Rec::default()
+        };
+        Part {
+            offsets: from..to,
+            records: (from..to).map(record).collect(),
+        }
+    }
+}
+
+/// What a backup finds of a partition.
+pub(crate) type Parts<'a> = (&'a str, u8, i32, Vec<Part>);
+
+/// A repository in memory.
+pub(crate) struct World {
+    pub(crate) objects: Arc<InMemory>,
+    pub(crate) repository: Repository,
+    /// Raw bytes in a block.
+    pub(crate) block_bytes: usize,
+    /// So many bytes more than there are each segment states of the text of its second block.
+    pub(crate) lie: u64,
+    /// When the backups were made, in milliseconds.
+    pub(crate) now_ms: i64,
+}
+
+impl World {
+    pub(crate) async fn new() -> World {
+        let objects = Arc::new(InMemory::new());
+        let store = Store::new(Arc::clone(&objects) as Arc<dyn ObjectStore>, "memory");
+        let identity = Identity::fresh();
+        World {
+            repository: Repository::create(store, identity).await.unwrap(),
+            objects,
+            block_bytes: 700,
+            lie: 0,
+            now_ms: 4_000_000_000_000,
+        }
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        self.repository.store().clone()
+    }
+
+    /// Commits a snapshot with these segments of topics with these ids.
+    pub(crate) async fn backup(&self, partitions: &[Parts<'_>]) -> Stored<Snapshot> {
+        self.backup_with(partitions, None, &[]).await
+    }
+
+    pub(crate) async fn backup_with(
+        &self,
+        partitions: &[Parts<'_>],
+        groups: Option<FoundGroups>,
+        gone: &[(&str, u8)],
+    ) -> Stored<Snapshot> {
+        let base = self.repository.latest().await.unwrap();
+        let mut topics: BTreeMap<(&str, u8), Vec<PartitionChange>> = BTreeMap::new();
+        for (topic, id, partition, parts) in partitions {
+            let mut segments = Vec::new();
+            for part in parts {
+                segments.push(self.segment(&place(topic, *id, *partition), part).await);
+            }
+            let start = parts.first().map_or(0, |part| part.offsets.start);
+            let end = parts.last().map_or(start, |part| part.offsets.end);
+            topics
+                .entry((topic, *id))
+                .or_default()
+                .push(PartitionChange {
+                    partition: *partition,
+                    log_start_offset: start,
+                    high_watermark: end,
+                    last_stable_offset: end,
+                    segments,
+                    lost: Vec::new(),
+                });
+        }
+        let topic = |((name, id), partitions): ((&str, u8), Vec<PartitionChange>)| TopicChange {
+            name: name.parse().unwrap(),
+            topic_id: Hex([id; 16]),
+            internal: false,
+            replication_factor: 1,
+            config: Some(BTreeMap::from([("retention.ms".into(), "1000".into())])),
+            partitions,
+        };
+        let gone = gone
+            .iter()
+            .map(|(name, id)| (name.parse().unwrap(), Hex([*id; 16])));
+        let change = Change {
+            base,
+            nonce: Id::random(),
+            started_at: Timestamp::UNIX_EPOCH,
+            created_at: Timestamp::from_millisecond(self.now_ms).unwrap(),
+            writer: "test".into(),
+            cluster_id: None,
+            topics: topics.into_iter().map(topic).collect(),
+            gone: gone.collect(),
+            groups,
+            acls: None,
+        };
+        self.repository.commit(&change).await.unwrap()
+    }
+
+    async fn segment(&self, place: &Place, part: &Part) -> SegmentEntry {
+        let header = FileHeader {
+            segment_id: Id::random().0,
+            topic_id: place.topic_id.0,
+            topic: place.topic.to_string(),
+            partition: place.partition,
+            timestamp_type: TimestampType::CreateTime,
+            isolation_level: IsolationLevel::ReadCommitted,
+            base_offset: part.offsets.start,
+            cluster_id: None,
+            writer: None,
+            created_at: None,
+        };
+        let options = WriterOptions {
+            compression: Compression::Zstd(1),
+            block_bytes: self.block_bytes,
+        };
+        let mut writer = SegmentWriter::new(Vec::new(), header, options).unwrap();
+        for record in &part.records {
+            record.give(|record| writer.push(record)).unwrap();
+        }
+        let (mut bytes, mut sealed) = writer
+            .seal(part.offsets.end, GapReason::NotDelivered)
+            .unwrap();
+        if self.lie > 0 {
+            state_other_sizes(&mut bytes, self.lie);
+            sealed.rendered[0] += self.lie;
+        }
+        let uploaded = Uploaded {
+            sha256: Hex(Sha256::digest(&bytes).into()),
+            size: bytes.len() as u64,
+        };
+        let entry = SegmentEntry::new(place, &sealed, uploaded);
+        self.objects
+            .put(&Path::from(entry.key.as_str()), bytes.into())
+            .await
+            .unwrap();
+        entry
+    }
+}
+
+pub(crate) fn place(topic: &str, id: u8, partition: i32) -> Place {
+    Place {
+        topic: topic.parse().unwrap(),
+        topic_id: Hex([id; 16]),
+        partition,
+    }
+}
+
+/// Makes the text of `records.jsonl` longer from the second block's end on, by what the footer says; all checksums match.
+fn state_other_sizes(bytes: &mut [u8], more: u64) {
+    let number = |bytes: &[u8], at: usize, length: usize| {
+        let digits = bytes[at..at + length].iter().rev();
+        digits.fold(0, |sum: u64, digit| sum << 8 | u64::from(*digit))
+    };
+    let trailer = bytes.len() - 64;
+    let footer = number(bytes, trailer, 8) as usize;
+    let mut section = footer;
+    while number(bytes, section, 4) != 5 {
+        let length = number(bytes, section + 8, 8) as usize;
+        section += (16 + length).next_multiple_of(8);
+    }
+    let blocks = number(bytes, trailer + 40, 4) as usize;
+    for block in 1..blocks {
+        let at = section + 16 + 8 + 8 * block;
+        let end = number(bytes, at, 8) + more;
+        bytes[at..at + 8].copy_from_slice(&end.to_le_bytes());
+    }
+    let crc = crc32c::crc32c(&bytes[footer..trailer]);
+    bytes[trailer + 20..trailer + 24].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[trailer..trailer + 52]);
+    bytes[trailer + 52..trailer + 56].copy_from_slice(&crc.to_le_bytes());
+}
