@@ -171,6 +171,8 @@ pub fn apply(
     }
     let partitions = work.targets.len();
     let records = work.records();
+    // A run that was killed, and a transaction that was taken back, leave pages of the offset map that do not count.
+    let leftovers = resumed || work.has_repeated();
     let done = work.into_done();
     let proof = if plan.verify && !cancel.is_set() {
         tracing::info!("reading the records back");
@@ -198,7 +200,7 @@ pub fn apply(
                 records,
                 partitions: done,
             };
-            runtime.block_on(finish(repository, &done, resumed))?;
+            runtime.block_on(finish(repository, &done, leftovers))?;
         }
         remove_groups(&admin, &restore);
     }
@@ -250,11 +252,11 @@ fn prepare(
 async fn finish(
     repository: &Repository,
     done: &RestoreDone,
-    resumed: bool,
+    leftovers: bool,
 ) -> Result<(), RepoError> {
     repository.finish_restore(done).await?;
-    if resumed && let Err(error) = repository.sweep_map_pages(done).await {
-        tracing::debug!("pages that a killed run left stay: {error}");
+    if leftovers && let Err(error) = repository.sweep_map_pages(done).await {
+        tracing::debug!("pages of transactions that were not committed stay: {error}");
     }
     Ok(())
 }

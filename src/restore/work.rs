@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kbk_format::repo::{DonePartition, MapRun, Place, Progress as Position, Restore};
@@ -102,6 +103,8 @@ pub(super) struct Work {
     /// Those that a signal stopped.
     stopped: Mutex<Vec<Job>>,
     done: Mutex<Vec<(usize, DonePartition)>>,
+    /// Whether some transaction was taken back.
+    repeated: AtomicBool,
 }
 
 impl Work {
@@ -131,6 +134,7 @@ impl Work {
             waiting: Mutex::default(),
             stopped: Mutex::default(),
             done: Mutex::default(),
+            repeated: AtomicBool::new(false),
         }
     }
 
@@ -191,7 +195,13 @@ impl Work {
 
     /// A partition that is to be written from its position again.
     pub(super) fn put_back(&self, job: Job) {
+        self.repeated.store(true, Ordering::Relaxed);
         lock(&self.waiting).push_front(job);
+    }
+
+    /// Whether a transaction was taken back, whose pages of the offset map do not count.
+    pub(super) fn has_repeated(&self) -> bool {
+        self.repeated.load(Ordering::Relaxed)
     }
 
     /// A partition of which everything is committed.
