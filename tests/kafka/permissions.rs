@@ -45,7 +45,12 @@ const STEPS: [(&[&str], &str); 7] = [
 
 #[test]
 fn each_missing_permission_is_named_before_a_record_is_written() {
-    let guarded = Guarded::start();
+    for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
+        each_is_named(&Guarded::start_with_tls(mechanism));
+    }
+}
+
+fn each_is_named(guarded: &Guarded) {
     let broker = &guarded.broker;
     topics::create(broker, "original", 2, &[]);
     let records: Vec<Message> = samples::mixed(1).take(500).collect();

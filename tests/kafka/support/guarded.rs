@@ -2,14 +2,30 @@
 
 use std::process::Command;
 
+use tempfile::TempDir;
+
 use super::broker::{Broker, free_port};
 use super::repo::Repo;
+use super::secure::{self, PASSWORD};
+
+/// What makes a broker ask for permission.
+const GUARD: [(&str, &str); 2] = [
+    (
+        "authorizer.class.name",
+        "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    ),
+    ("super.users", "User:ANONYMOUS"),
+];
 
 /// The broker, and where `limited` connects.
 pub(crate) struct Guarded {
     /// As who may do everything.
     pub(crate) broker: Broker,
     bootstrap: String,
+    /// How `limited` logs in, as librdkafka's properties.
+    login: Vec<String>,
+    /// Keeps the certificate.
+    _folder: Option<TempDir>,
 }
 
 impl Guarded {
@@ -17,20 +33,39 @@ impl Guarded {
     pub(crate) fn start() -> Self {
         let bootstrap = format!("127.0.0.1:{}", free_port());
         let listener = format!("SASL_PLAINTEXT://{bootstrap}");
-        let login =
-            "org.apache.kafka.common.security.plain.PlainLoginModule required user_limited=\"x\";";
-        let broker = Broker::start(&[
-            ("listeners", &listener),
+        let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
+        let login = format!("{module} required user_limited=\"{PASSWORD}\";");
+        let config = [
+            ("listeners", &*listener),
             ("advertised.listeners", &listener),
             ("sasl.enabled.mechanisms", "PLAIN"),
-            ("listener.name.sasl_plaintext.plain.sasl.jaas.config", login),
             (
-                "authorizer.class.name",
-                "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                "listener.name.sasl_plaintext.plain.sasl.jaas.config",
+                &login,
             ),
-            ("super.users", "User:ANONYMOUS"),
-        ]);
-        Self { broker, bootstrap }
+        ];
+        Self {
+            broker: Broker::start(&[&config[..], &GUARD].concat()),
+            bootstrap,
+            login: login_over("SASL_PLAINTEXT", "PLAIN"),
+            _folder: None,
+        }
+    }
+
+    /// The same, but `limited` comes over TLS, with PLAIN or SCRAM-SHA-512.
+    pub(crate) fn start_with_tls(mechanism: &str) -> Self {
+        let folder = TempDir::with_prefix("kbk-tls-").expect("a temporary folder");
+        let bootstrap = format!("localhost:{}", free_port());
+        let broker = secure::start(&folder, &bootstrap, "limited", &GUARD);
+        secure::add_scram_user(&broker, "limited");
+        let mut login = login_over("SASL_SSL", mechanism);
+        login.push(format!("ssl.ca.location={}", secure::ca_file(&folder)));
+        Self {
+            broker,
+            bootstrap,
+            login,
+            _folder: Some(folder),
+        }
     }
 
     /// Lets `limited` do what these words of Kafka's own tool say.
@@ -44,14 +79,18 @@ impl Guarded {
     pub(crate) fn kbk(&self, repo: &Repo, words: &[&str]) -> Command {
         let mut command = repo.kbk(words);
         command.args(["--json", "-b", &self.bootstrap]);
-        for property in [
-            "security.protocol=SASL_PLAINTEXT",
-            "sasl.mechanism=PLAIN",
-            "sasl.username=limited",
-            "sasl.password=x",
-        ] {
+        for property in &self.login {
             command.args(["-X", property]);
         }
         command
     }
+}
+
+fn login_over(protocol: &str, mechanism: &str) -> Vec<String> {
+    vec![
+        format!("security.protocol={protocol}"),
+        format!("sasl.mechanism={mechanism}"),
+        "sasl.username=limited".to_owned(),
+        format!("sasl.password={PASSWORD}"),
+    ]
 }

@@ -24,18 +24,8 @@ impl SecureBroker {
     pub(crate) fn start() -> Self {
         let folder = TempDir::with_prefix("kbk-tls-").expect("a temporary folder");
         let bootstrap = format!("localhost:{}", free_port());
-        let plain = start(&folder, &bootstrap);
-        let add = format!("SCRAM-SHA-512=[password={PASSWORD}]");
-        plain.tool(
-            "kafka.admin.ConfigCommand",
-            &[
-                "--alter",
-                "--entity-type=users",
-                "--entity-name=bob",
-                "--add-config",
-                &add,
-            ],
-        );
+        let plain = start(&folder, &bootstrap, "alice", &[]);
+        add_scram_user(&plain, "bob");
         Self {
             plain,
             bootstrap,
@@ -45,11 +35,36 @@ impl SecureBroker {
 
     /// The file with the certificate to trust, as `ssl.ca.location` takes it.
     pub(crate) fn ca_file(&self) -> String {
-        path(&self.folder, "ca.pem")
+        ca_file(&self.folder)
     }
 }
 
-fn start(folder: &TempDir, bootstrap: &str) -> Broker {
+/// Makes a user who logs in with SCRAM-SHA-512.
+pub(super) fn add_scram_user(broker: &Broker, user: &str) {
+    let add = format!("SCRAM-SHA-512=[password={PASSWORD}]");
+    let name = format!("--entity-name={user}");
+    let words = [
+        "--alter",
+        "--entity-type=users",
+        &name,
+        "--add-config",
+        &add,
+    ];
+    broker.tool("kafka.admin.ConfigCommand", &words);
+}
+
+/// The certificate of a broker that was started with this folder.
+pub(super) fn ca_file(folder: &TempDir) -> String {
+    path(folder, "ca.pem")
+}
+
+/// Starts a broker that has a listener for TLS at `bootstrap`, where `user` logs in with PLAIN, and `more` configuration.
+pub(super) fn start(
+    folder: &TempDir,
+    bootstrap: &str,
+    user: &str,
+    more: &[(&str, &str)],
+) -> Broker {
     let store = path(folder, "broker.p12");
     let identity = ["-alias", "broker", "-storetype", "PKCS12"];
     let storage = ["-keystore", &store, "-storepass", PASSWORD];
@@ -66,7 +81,7 @@ fn start(folder: &TempDir, bootstrap: &str) -> Broker {
             "SAN=dns:localhost,ip:127.0.0.1",
         ],
     );
-    let certificate = path(folder, "ca.pem");
+    let certificate = ca_file(folder);
     keytool(
         &[&["-exportcert", "-rfc"], &identity[..], &storage[..]],
         &["-file", &certificate],
@@ -74,11 +89,11 @@ fn start(folder: &TempDir, bootstrap: &str) -> Broker {
 
     let listener = format!("SASL_SSL://{bootstrap}");
     let plain = format!(
-        "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"{PASSWORD}\";"
+        "org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}=\"{PASSWORD}\";"
     );
     let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
-    Broker::start(&[
-        ("listeners", &listener),
+    let config = [
+        ("listeners", &*listener),
         ("advertised.listeners", &listener),
         ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-512"),
         ("listener.name.sasl_ssl.plain.sasl.jaas.config", &plain),
@@ -89,7 +104,8 @@ fn start(folder: &TempDir, bootstrap: &str) -> Broker {
         ("ssl.keystore.type", "PKCS12"),
         ("ssl.keystore.location", &store),
         ("ssl.keystore.password", PASSWORD),
-    ])
+    ];
+    Broker::start(&[&config, more].concat())
 }
 
 fn keytool(groups: &[&[&str]], last: &[&str]) {
