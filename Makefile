@@ -29,10 +29,11 @@ check: ## The quick loop: what needs no broker
 	$(MAKE) lint docs cargo-test-quick
 
 bench: ## Measure: the format, then whole processes against a real Apache Kafka; KBK_BENCH_QUICK=1 is short
-	scripts/setup build kafka
+	scripts/setup build kafka mount
 	cargo bench -p kbk-format --bench density
 	cargo bench -p kbk-format --bench format -- $(if $(KBK_BENCH_QUICK),--quick,--warm-up-time 1 --measurement-time 3)
 	cargo bench -p kbk --bench kafka
+	cargo bench -p kbk --bench mount
 
 soak: ## The tests of `make test`, longer: more seeds, kills and data
 	KBK_SOAK=1 $(MAKE) test
@@ -51,9 +52,10 @@ docs:
 cargo-test:
 	cargo test $(ALL)
 
-# Every test but `kafka`, the one that needs a broker: Cargo's patterns can only say "not k".
+# Every test but `kafka`, which needs a broker, and `mount`, which needs /dev/fuse and root: Cargo's patterns can only say "not
+# k" and "not m".
 cargo-test-quick:
-	cargo test $(ALL) --lib --bins --examples --test '[!k]*'
+	cargo test $(ALL) --lib --bins --examples --test '[!km]*' --test model
 	cargo test $(ALL) --doc
 
 goldens:

@@ -1,4 +1,5 @@
-//! Speed of the segment format: `encode`, `decode` and `verify` by codec and shape of record, in raw bytes a second.
+//! Speed of the segment format: `encode`, `decode` and `verify` by codec and shape of record, in raw bytes a second, and
+//! `render` in bytes of text.
 //!
 //! `cargo bench -p kbk-format --bench format`, with a filter as `-- decode/zstd1` behind it. `encode/none` tells
 //! what everything but compression costs; `floor-crc32c` is what `verify` is compared with.
@@ -9,7 +10,7 @@ use std::io;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kbk_format::{
     BlockBuilder, BlockDecoder, Columns, Compression, Encoder, GapReason, Segment,
-    SegmentAssembler, Streams, WriterOptions, verify,
+    SegmentAssembler, Streams, WriterOptions, render, verify,
 };
 
 mod samples;
@@ -112,5 +113,43 @@ fn benches(c: &mut Criterion) {
     }
 }
 
-criterion_group!(format, benches);
+/// Decoded blocks as text, in bytes of text.
+fn renderings(c: &mut Criterion) {
+    for (sample, shape, count) in SAMPLES {
+        let rows = rows(shape, count);
+        let bytes = encode(&rows, &mut Encoder::new(Compression::None), Vec::new());
+        let segment = Segment::open_whole(&bytes).expect("a segment");
+        let first = segment.file_header_length() as usize;
+        let mut decoder = BlockDecoder::new();
+        let blocks: Vec<Columns> = segment
+            .blocks(0..segment.index().entries().len(), &bytes[first..])
+            .map(|block| {
+                let mut columns = Columns::new();
+                let block = block.expect("a sound block");
+                block
+                    .decode(&mut decoder, Streams::All, &mut columns)
+                    .expect("a sound block");
+                columns
+            })
+            .collect();
+        let mut text = Vec::new();
+        let mut group = c.benchmark_group("format");
+        let length: u64 = blocks.iter().map(|block| render::sizes(block)[0]).sum();
+        group.throughput(Throughput::Bytes(length)).sample_size(10);
+        group.bench_function(BenchmarkId::new("render/records", sample), |b| {
+            b.iter(|| {
+                for block in &blocks {
+                    text.clear();
+                    for record in block.iter() {
+                        render::View::Records.render(&record, &mut text);
+                    }
+                    black_box(text.len());
+                }
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(format, benches, renderings);
 criterion_main!(format);

@@ -1,4 +1,4 @@
-//! A repository as a tree of files: exact sizes, range reads, no FUSE types.
+//! A repository as a tree of files: exact sizes, range reads; and, in [`kernel`] alone, what puts it under a mount point.
 //!
 //! ```text
 //! kernel or program --> View --> tree --> files
@@ -16,11 +16,13 @@
 //! | know what a file is | [`Attributes`], [`Inode`] |
 //! | read one | [`OpenFile`] |
 //! | tell a program why not | [`ViewError`] |
+//! | mount one | [`kernel`] |
 
 mod attributes;
 mod cache;
 mod content;
 mod error;
+pub mod kernel;
 mod open_file;
 mod tree;
 mod view;

@@ -19,6 +19,7 @@ pub struct OpenFile {
     tree: Arc<Tree>,
     body: Body,
     lifetime: Lifetime,
+    has_damage: bool,
     ahead: Mutex<Ahead>,
 }
 
@@ -32,11 +33,16 @@ pub(crate) enum Body {
 
 impl OpenFile {
     pub(crate) fn new(tree: Arc<Tree>, body: Body, lifetime: Lifetime) -> OpenFile {
-        let ahead = Mutex::new(Ahead::new(tree.library.budget.limit()));
+        let ahead = Mutex::new(Ahead::new(tree.prefetch_bytes));
+        let has_damage = match &body {
+            Body::Text(text) => tree.damage.is_known(&text.partition.location()),
+            Body::Whole(_) | Body::Stored(_) => false,
+        };
         OpenFile {
             tree,
             body,
             lifetime,
+            has_damage,
             ahead,
         }
     }
@@ -57,6 +63,13 @@ impl OpenFile {
         self.lifetime
     }
 
+    /// Whether it is known to have a range that cannot be read. Then it must be read past the page cache, which knows whole pages
+    /// only, so that not a byte more is refused.
+    #[must_use]
+    pub fn has_damage(&self) -> bool {
+        self.has_damage
+    }
+
     /// Begins to load what a reader that goes on like this will ask for.
     fn load_ahead(&self, range: &Range<u64>) {
         let Some(next) = locked(&self.ahead).read(range) else {
@@ -74,11 +87,11 @@ impl OpenFile {
         }
     }
 
-    /// So many bytes from `offset` on; fewer only where the file ends.
+    /// So many bytes from `offset` on; fewer only where the file ends, or in front of known damage.
     ///
     /// # Errors
     ///
-    /// If any of these bytes cannot be read. Those before and behind can be.
+    /// If any of these bytes cannot be read, or the first of them where there is known damage. Those before and behind can be.
     pub async fn read(&self, offset: u64, length: usize) -> Result<Bytes, ViewError> {
         let range = offset..offset.saturating_add(length as u64);
         let library = &self.tree.library;
@@ -92,7 +105,7 @@ impl OpenFile {
                 };
                 Ok(bytes.slice(at(range.start)..at(range.end)))
             }
-            Body::Text(text) => text.read(library, range).await,
+            Body::Text(text) => text.read(library, range, self.has_damage).await,
             Body::Stored(stored) => stored.read(library, range).await,
         };
         read.inspect_err(|error| self.tree.damage.note(error))

@@ -26,6 +26,8 @@ pub struct ViewOptions {
     pub topics: Option<TopicFilter>,
     /// Bytes of memory for all that is kept and all that is in flight.
     pub memory_bytes: u64,
+    /// Bytes that are loaded ahead of who reads a file from one end to the other.
+    pub prefetch_bytes: u64,
     /// How long the store may take for one answer.
     pub deadline: Duration,
     /// Whether snapshots that are made meanwhile are shown.
@@ -49,6 +51,7 @@ impl Default for ViewOptions {
             snapshots: Snapshots::All,
             topics: None,
             memory_bytes: 256 << 20,
+            prefetch_bytes: 32 << 20,
             deadline: Duration::from_secs(30),
             growing: true,
             cache_dir: None,
@@ -107,6 +110,8 @@ impl View {
             catalogue,
             topics: options.topics,
             damage: Damage::default(),
+            // So that a few files that are read at once have room beside each other.
+            prefetch_bytes: options.prefetch_bytes.min(memory / 4),
             named: Named::default(),
         })))
     }
@@ -186,6 +191,10 @@ impl View {
     ///
     /// [`ViewError::NoAttribute`], or as [`attributes`](Self::attributes).
     pub async fn extended(&self, inode: Inode, name: &[u8]) -> Result<String, ViewError> {
+        // `ls -l` asks for those of others, of every file.
+        if !name.starts_with(b"user.kbk.") {
+            return Err(ViewError::NoAttribute);
+        }
         let all = self.0.extended(Tree::node(inode)?).await?;
         let found = all.into_iter().find(|(known, _)| known.as_bytes() == name);
         found.map(|(_, value)| value).ok_or(ViewError::NoAttribute)

@@ -37,7 +37,7 @@ pub mod time;
 mod topic;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
 use tokio::runtime::Runtime;
@@ -56,10 +56,10 @@ pub use self::partition_map::PartitionMap;
 pub use self::partitions::PartitionSet;
 pub use self::pattern::{NamePattern, SelectError, TopicSelection, select_groups};
 pub use self::progress::{PartitionProgress, Progress, Totals};
-pub use self::repo_url::RepoUrl;
+pub use self::repo_url::{RepoUrl, RepoUrlError};
 pub use self::rewrite::TopicRewrite;
 pub use self::signals::Cancel;
-pub use self::size::{BlockSize, ByteRate, SegmentSize};
+pub use self::size::{BlockSize, ByteRate, CacheSize, MemorySize, PrefetchSize, SegmentSize};
 pub use self::snapshot::{SnapshotArg, SnapshotsArg};
 pub use self::time::{TimeArg, offset_times, time_range};
 pub use self::topic::{TopicMapping, TopicName, TopicPlace, map_topics};
@@ -67,7 +67,7 @@ pub use kbk_format::Compression;
 
 use self::signals::FirstSignal;
 use self::stderr::Stderr;
-use crate::commands::Command;
+use crate::commands::{Command, words_of_mount};
 
 /// Back up and restore Apache Kafka
 #[derive(Parser, Clone, Debug)]
@@ -109,15 +109,20 @@ pub fn main() -> ExitCode {
 
 /// Ends the process here for `--help` (0) and for words that make no call (2).
 fn parse() -> Cli {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let words = match words_of_mount(&words) {
+        Some(rehearsal) if rehearsal.is_empty() => process::exit(Exit::Done.code().into()),
+        Some(translated) => translated,
+        None => words,
+    };
     let matches = Cli::command()
-        .color(help_color(std::env::args_os()))
-        .get_matches();
+        .color(help_color(&words))
+        .get_matches_from(words);
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// Help and usage errors are written before `--color` is parsed, so it is looked for.
-fn help_color(words: impl Iterator<Item = OsString>) -> ColorChoice {
-    let words: Vec<_> = words.collect();
+fn help_color(words: &[OsString]) -> ColorChoice {
     let given = |when: &str| {
         words.iter().any(|word| *word == *format!("--color={when}"))
             || words
@@ -154,10 +159,9 @@ fn run(cli: &Cli, stderr: &Stderr) -> Result<Exit, CliError> {
     for note in cli.command.times().filter_map(TimeArg::note) {
         tracing::info!("{note}");
     }
-    let first = if cli.command.writes() {
-        FirstSignal::Asks
-    } else {
-        FirstSignal::Ends
+    let first = match cli.command.when_stopped() {
+        Some(work) => FirstSignal::Asks(work),
+        None => FirstSignal::Ends,
     };
     let cancel = signals::install(first, stderr)?;
     let context = Context::new(&cli.global, stderr, cancel.clone());
@@ -249,7 +253,10 @@ mod tests {
 
     #[test]
     fn colour_is_chosen_before_parsing() {
-        let choice = |words: &[&str]| help_color(words.iter().map(OsString::from));
+        let choice = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(OsString::from).collect();
+            help_color(&words)
+        };
         assert_eq!(choice(&["kbk", "--color=never", "ls"]), ColorChoice::Never);
         assert_eq!(choice(&["kbk", "--color", "always"]), ColorChoice::Always);
         assert_eq!(choice(&["kbk", "--color"]), ColorChoice::Auto);

@@ -156,6 +156,12 @@ impl TopicSelection {
         Ok(chosen.into_iter().map(str::to_owned).collect())
     }
 
+    /// Whether a topic of this name is chosen, whatever others there are.
+    pub fn takes(&self, name: &str) -> bool {
+        let among = |patterns: &[NamePattern]| patterns.iter().any(|pattern| pattern.matches(name));
+        (self.include.is_empty() || among(&self.include)) && !among(&self.exclude)
+    }
+
     fn included<'a>(&self, topics: &[Topic<'a>]) -> Result<BTreeSet<&'a str>, SelectError> {
         if self.include.is_empty() {
             let ordinary: BTreeSet<_> = ordinary_names(topics).collect();

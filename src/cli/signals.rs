@@ -1,11 +1,12 @@
-//! SIGINT and SIGTERM: the first asks the command to end well, the second ends the process.
+//! SIGINT, SIGTERM and SIGHUP: the first asks the command to end well, the second ends the process.
 
+use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
@@ -44,8 +45,8 @@ impl Cancel {
     /// How the process ends when a signal made the command stop.
     pub fn exit(&self) -> Exit {
         match self.shared.signal.load(Ordering::Acquire) {
-            SIGTERM => Exit::Terminated,
-            _ => Exit::Interrupted,
+            SIGINT => Exit::Interrupted,
+            _ => Exit::Terminated,
         }
     }
 
@@ -58,11 +59,18 @@ impl Cancel {
     }
 }
 
+/// How the process ends for each. A terminal that is closed hangs up, which is an end like another.
+const SIGNALS: [(i32, Exit); 3] = [
+    (SIGINT, Exit::Interrupted),
+    (SIGTERM, Exit::Terminated),
+    (SIGHUP, Exit::Terminated),
+];
+
 /// What the first signal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FirstSignal {
-    /// The command has something to seal and commit.
-    Asks,
+    /// The command has something to do first, which is this.
+    Asks(&'static str),
     /// Nothing is written, so nothing is lost by ending at once.
     Ends,
 }
@@ -72,26 +80,42 @@ pub(super) enum FirstSignal {
 /// Ending happens in the signal handler itself, so that it works however busy the process is.
 pub(super) fn install(first: FirstSignal, stderr: &Stderr) -> io::Result<Cancel> {
     let ends = Arc::new(AtomicBool::new(first == FirstSignal::Ends));
-    for (signal, exit) in [(SIGINT, Exit::Interrupted), (SIGTERM, Exit::Terminated)] {
+    for (signal, exit) in heeded() {
         // In this order the first signal finds the flag unset and sets it for the second.
         flag::register_conditional_shutdown(signal, exit.code().into(), Arc::clone(&ends))?;
         flag::register(signal, Arc::clone(&ends))?;
     }
     let cancel = Cancel::default();
-    if first == FirstSignal::Asks {
-        wait_for_signal(cancel.clone(), stderr.clone())?;
+    if let FirstSignal::Asks(work) = first {
+        wait_for_signal(cancel.clone(), work, stderr.clone())?;
     }
     Ok(cancel)
 }
 
-fn wait_for_signal(cancel: Cancel, stderr: Stderr) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+/// All of them but a SIGHUP that nohup(1) has had ignored.
+fn heeded() -> impl Iterator<Item = (i32, Exit)> {
+    let ignored = ignored();
+    let heeded =
+        move |(signal, _): &(i32, Exit)| *signal != SIGHUP || ignored >> (SIGHUP - 1) & 1 == 0;
+    SIGNALS.into_iter().filter(heeded)
+}
+
+/// The signals that this process was started to ignore, signal 1 as the lowest bit; none where the system does not tell.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+fn wait_for_signal(cancel: Cancel, work: &'static str, stderr: Stderr) -> io::Result<()> {
+    let mut signals = Signals::new(heeded().map(|(signal, _)| signal))?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 cancel.set(signal);
-                stderr.line("stopping: sealing what is open; again to stop at once");
+                stderr.line(&format!("stopping: {work}; again to stop at once"));
             }
         })?;
     Ok(())
@@ -136,7 +160,7 @@ mod tests {
     #[ignore = "run by the tests below, in a process of its own"]
     fn child() {
         let first = match std::env::var("FIRST_SIGNAL").as_deref() {
-            Ok("asks") => FirstSignal::Asks,
+            Ok("asks") => FirstSignal::Asks("doing what has to be done"),
             _ => FirstSignal::Ends,
         };
         let cancel = install(first, &Stderr::new(ColorWhen::Never)).unwrap();
@@ -157,7 +181,11 @@ mod tests {
 
     impl Child {
         fn start(first: &str) -> Self {
-            let mut process = Command::new(std::env::current_exe().unwrap())
+            Self::run(Command::new(std::env::current_exe().unwrap()), first)
+        }
+
+        fn run(mut command: Command, first: &str) -> Self {
+            let mut process = command
                 .args([
                     "--exact",
                     "cli::signals::tests::child",
@@ -200,6 +228,7 @@ mod tests {
             ("INT", "INT", 130),
             ("TERM", "TERM", 143),
             ("INT", "TERM", 143),
+            ("HUP", "HUP", 143),
         ] {
             let mut child = Child::start("asks");
             child.signal(first);
@@ -209,9 +238,22 @@ mod tests {
         }
     }
 
+    /// If it were heeded, SIGINT would be the second signal and end the process.
+    #[test]
+    fn a_hangup_that_nohup_has_had_ignored_is_ignored() {
+        let mut nohup = Command::new("nohup");
+        nohup.arg(std::env::current_exe().unwrap());
+        let mut child = Child::run(nohup, "asks");
+        child.signal("HUP");
+        child.signal("INT");
+        child.wait_for("asked");
+        child.signal("TERM");
+        assert_eq!(child.exit_code(), Some(143));
+    }
+
     #[test]
     fn a_command_that_writes_nothing_ends_at_once() {
-        for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 143)] {
             let child = Child::start("ends");
             child.signal(signal);
             assert_eq!(child.exit_code(), Some(code));

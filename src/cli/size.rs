@@ -106,6 +106,63 @@ impl fmt::Display for SegmentSize {
     }
 }
 
+/// Memory for what a mount keeps, reads ahead and is reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemorySize(u64);
+
+impl MemorySize {
+    /// In bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for MemorySize {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        parse(text, 32 * MIB..=1024 * GIB).map(Self)
+    }
+}
+
+/// What is read ahead of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefetchSize(u64);
+
+impl PrefetchSize {
+    /// In bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for PrefetchSize {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        parse(text, 0..=GIB).map(Self)
+    }
+}
+
+/// How large a folder of cached bytes may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSize(u64);
+
+impl CacheSize {
+    /// In bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for CacheSize {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        parse(text, 64 * MIB..=1024 * 1024 * GIB).map(Self)
+    }
+}
+
 /// Bytes that may be written a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteRate(u64);

@@ -8,9 +8,13 @@ pub mod diff;
 pub mod groups;
 pub mod inspect;
 pub mod ls;
+pub mod mount;
 pub mod restore;
 pub mod snapshots;
+pub mod umount;
 pub mod verify;
+
+pub(crate) use self::mount::words_of_mount;
 
 use clap::Subcommand;
 use kbk_format::repo::{PartitionState, Repository, Snapshot, Store, Stored, TopicState};
@@ -45,6 +49,11 @@ pub enum Command {
     Acls(acls::Args),
     /// Print records as JSON lines
     Cat(cat::Args),
+    /// Show the repository as files, to look into with ls, less, grep, jq and cp
+    Mount(mount::Args),
+    /// Unmount what `kbk mount` has mounted, a dead mount too
+    #[command(alias = "unmount")]
+    Umount(umount::Args),
     /// Show what a segment file says about itself
     Inspect(inspect::Args),
 }
@@ -73,9 +82,13 @@ impl Command {
         times.into_iter()
     }
 
-    /// Whether there is something to seal and commit when a signal comes.
-    pub fn writes(&self) -> bool {
-        matches!(self, Self::Backup(_) | Self::Restore(_) | Self::Demo(_))
+    /// What is to be done when a signal comes, before the process ends; `None` where it can end at once.
+    pub fn when_stopped(&self) -> Option<&'static str> {
+        match self {
+            Self::Backup(_) | Self::Restore(_) | Self::Demo(_) => Some("sealing what is open"),
+            Self::Mount(_) => Some("unmounting"),
+            _ => None,
+        }
     }
 
     /// Does it.
@@ -90,6 +103,8 @@ impl Command {
             Self::Groups(args) => groups::run(args, context).await,
             Self::Acls(args) => acls::run(args, context).await,
             Self::Cat(args) => cat::run(args, context).await,
+            Self::Mount(args) => mount::run(args, context).await,
+            Self::Umount(args) => umount::run(args, context),
             Self::Inspect(args) => inspect::run(args, context).await,
             Self::Demo(args) => demo::run(args, context).await,
         }

@@ -7,8 +7,6 @@ use std::ops::Range;
 
 /// The first window.
 const FIRST: u64 = 1 << 20;
-/// The largest.
-const MOST: u64 = 32 << 20;
 /// A read that begins so little before or behind where it was expected is still the next one.
 const DISORDER: u64 = 512 << 10;
 
@@ -25,13 +23,13 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// A file that nobody has read yet, in memory of `memory_bytes`.
-    pub(crate) fn new(memory_bytes: u64) -> Ahead {
+    /// A file that nobody has read yet; the window grows to `most`.
+    pub(crate) fn new(most: u64) -> Ahead {
         Ahead {
             front: 0,
             loaded: 0,
             window: 0,
-            most: MOST.min(memory_bytes / 4),
+            most,
         }
     }
 
@@ -59,6 +57,7 @@ mod tests {
 
     const KIB: u64 = 1 << 10;
     const MIB: u64 = 1 << 20;
+    const MOST: u64 = 32 * MIB;
 
     fn sequential(ahead: &mut Ahead, from: u64, reads: u64) -> Vec<u64> {
         let reads = (0..reads).map(|i| from + i * 128 * KIB);
@@ -68,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_window_doubles_and_everything_is_loaded_once() {
-        let mut ahead = Ahead::new(256 * MIB);
+        let mut ahead = Ahead::new(MOST);
         let mut end = 128 * KIB;
         let mut largest = 0;
         for i in 0..2_000 {
@@ -85,7 +84,7 @@ mod tests {
 
     #[test]
     fn disorder_goes_on_and_a_seek_begins_anew() {
-        let mut ahead = Ahead::new(256 * MIB);
+        let mut ahead = Ahead::new(MOST);
         for at in [0, 256 * KIB, 128 * KIB, 512 * KIB, 384 * KIB] {
             ahead.read(&(at..at + 128 * KIB));
         }
@@ -111,12 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn little_memory_makes_a_small_window() {
-        let mut ahead = Ahead::new(MIB);
-        assert!(
-            sequential(&mut ahead, 0, 100)
-                .iter()
-                .all(|load| *load <= 256 * KIB + 128 * KIB)
-        );
+    fn a_small_window_stays_small_and_none_loads_nothing() {
+        let most = 256 * KIB;
+        let loads = sequential(&mut Ahead::new(most), 0, 100);
+        assert!(!loads.is_empty() && loads.iter().all(|load| *load <= most + 128 * KIB));
+        assert_eq!(sequential(&mut Ahead::new(0), 0, 100), [0; 0]);
     }
 }

@@ -59,11 +59,13 @@ impl TextFile {
         self.range.end - self.range.start
     }
 
-    /// The bytes of the file at `range`, cut at its end.
+    /// The bytes of the file at `range`, cut at its end; or where something is amiss behind the first of them, which only `part`
+    /// allows.
     pub(crate) async fn read(
         &self,
         library: &Arc<Library>,
         range: Range<u64>,
+        part: bool,
     ) -> Result<Bytes, ViewError> {
         let Range { start, end } = self.in_partition(&range);
         if start >= end {
@@ -77,7 +79,10 @@ impl TextFile {
         let mut all = BytesMut::from(&piece[..]);
         drop(piece);
         while at < end {
-            let (piece, behind) = self.piece(library, at, end).await?;
+            let (piece, behind) = match self.piece(library, at, end).await {
+                Err(_) if part => break,
+                found => found?,
+            };
             all.extend_from_slice(&piece);
             at = behind;
         }

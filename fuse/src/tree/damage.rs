@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde::Serialize;
 
 use crate::cache::locked;
-use crate::error::ViewError;
+use crate::error::{Location, ViewError};
 
 /// So many findings are kept; what comes behind them is only counted.
 const FINDINGS: usize = 10_000;
@@ -65,6 +65,17 @@ impl Damage {
         } else {
             rows.left_out += 1;
         }
+    }
+
+    /// Whether something was found in the partition that `place` is in.
+    pub(crate) fn is_known(&self, place: &Location) -> bool {
+        let rows = locked(&self.rows);
+        let in_there = |row: &Arc<DamageRow>| {
+            Some(row.snapshot) == place.snapshot
+                && row.topic == place.topic
+                && row.partition == place.partition
+        };
+        rows.found.iter().any(in_there)
     }
 
     /// What was found in a partition of a snapshot.

@@ -37,6 +37,8 @@ pub(crate) struct Tree {
     pub(crate) catalogue: Catalogue,
     pub(crate) topics: Option<TopicFilter>,
     pub(crate) damage: Damage,
+    /// The largest window of an open file.
+    pub(crate) prefetch_bytes: u64,
     pub(crate) named: Named,
 }
 

@@ -209,7 +209,7 @@ async fn damage_is_remembered_and_a_store_that_fails_is_asked_again() {
         "damage is not read again for every page"
     );
     let last = file.size() - 1;
-    for mood in [Mood::Fails, Mood::Refuses, Mood::Short] {
+    for mood in [Mood::Fails, Mood::Refuses, Mood::Short, Mood::Panics] {
         let (store, watch) = watched(world.objects.clone());
         let view = View::open(store, ViewOptions::default()).await.unwrap();
         let file = view
@@ -221,6 +221,7 @@ async fn damage_is_remembered_and_a_store_that_fails_is_asked_again() {
         match mood {
             Mood::Fails => assert!(matches!(error, ViewError::Store { .. }), "{error}"),
             Mood::Refuses => assert!(matches!(error, ViewError::Forbidden { .. }), "{error}"),
+            Mood::Panics => assert!(matches!(error, ViewError::Internal { .. }), "{error}"),
             _ => assert!(matches!(error, ViewError::Damaged { .. }), "{error}"),
         }
         watch.set(Mood::Well);

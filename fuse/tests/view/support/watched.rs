@@ -27,6 +27,8 @@ pub(crate) enum Mood {
     Refuses,
     /// The answer ends a byte too early.
     Short,
+    /// The store's own code fails.
+    Panics,
     /// Nothing is listed any more: no answer comes.
     ListsNothing,
 }
@@ -133,6 +135,7 @@ impl ObjectStore for Watched {
                 path: path.to_string(),
                 source: "403".into(),
             }),
+            Mood::Panics if is_segment => panic!("on purpose"),
             Mood::Short if is_segment => {
                 let mut object = self.inner.get_opts(path, options).await?;
                 let (meta, range) = (object.meta.clone(), object.range.clone());

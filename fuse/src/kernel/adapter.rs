@@ -1,0 +1,583 @@
+//! The kernel's requests, each handed to the view and answered with what it says. Nothing is decided here but how long the
+//! kernel may keep an answer.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    AccessFlags, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use tokio::runtime::Handle;
+
+use super::answer::answer;
+use super::complaints::Complaints;
+use super::errno::{errno, is_everyday};
+use super::handles::Handles;
+use super::options::MountOptions;
+use crate::{Attributes, Inode, Kind, Lifetime, Listed, OpenFile, View, ViewError};
+
+/// What is asked of a sealed snapshot has one answer.
+const SEALED: Duration = Duration::from_hours(1);
+/// What a backup, or found damage, may change is asked again: `tail -F` sees it then.
+const GROWING: Duration = Duration::from_secs(1);
+/// Names and attributes that one request of a listing is offered: about what the 32 KiB hold that `ls` asks for.
+const LISTED_AT_ONCE: usize = 192;
+/// The first names of every folder.
+const DOTS: [&str; 2] = [".", ".."];
+/// The block of `stat` and `statfs`: what the kernel reads at once.
+const BLOCK_BYTES: u32 = 128 * 1024;
+
+/// Answers the kernel out of a view.
+pub(super) struct Adapter {
+    shared: Arc<Shared>,
+    runtime: Handle,
+}
+
+struct Shared {
+    view: View,
+    handles: Arc<Handles>,
+    complaints: Complaints,
+    owner: Owner,
+    attributes: bool,
+}
+
+/// Whom the files belong to.
+#[derive(Clone, Copy)]
+struct Owner {
+    uid: u32,
+    gid: u32,
+    /// Whether everybody may read them.
+    others: bool,
+}
+
+impl Adapter {
+    pub(super) fn new(
+        view: View,
+        options: &MountOptions,
+        handles: Arc<Handles>,
+        runtime: Handle,
+    ) -> Self {
+        let shared = Shared {
+            view,
+            handles,
+            complaints: Complaints::default(),
+            owner: Owner {
+                uid: options.uid,
+                gid: options.gid,
+                others: options.allow_other,
+            },
+            attributes: options.extended_attributes,
+        };
+        Adapter {
+            shared: Arc::new(shared),
+            runtime,
+        }
+    }
+
+    /// Runs `reply` at once or as a task, with all that it needs.
+    fn answer<F>(&self, reply: impl FnOnce(Arc<Shared>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        answer(&self.runtime, reply(Arc::clone(&self.shared)));
+    }
+}
+
+impl Shared {
+    /// The number of an error, which is logged where a user should know more than that.
+    fn refusal(&self, error: &ViewError) -> Errno {
+        if !is_everyday(error) {
+            self.complaints.about(error.to_string());
+        }
+        errno(error)
+    }
+
+    /// A stretch of a folder's names: itself, its parent, and those that the view lists, whose cookies begin behind these two.
+    async fn names(&self, folder: Inode, from: u64) -> Result<Vec<Listed>, ViewError> {
+        let listed = self
+            .view
+            .list(
+                folder,
+                from.saturating_sub(DOTS.len() as u64),
+                LISTED_AT_ONCE,
+            )
+            .await?;
+        let attributes = self.view.attributes(folder).await;
+        let dots = DOTS
+            .into_iter()
+            .zip(1..)
+            .filter(|(_, cookie)| *cookie > from);
+        let dots = dots.map(|(name, cookie)| Listed {
+            cookie,
+            name: name.to_owned(),
+            // The kernel knows the parent, and does not look at what is said here.
+            inode: folder,
+            kind: Kind::Folder,
+            attributes: attributes.clone(),
+        });
+        let listed = listed.into_iter().map(|name| Listed {
+            cookie: name.cookie + DOTS.len() as u64,
+            ..name
+        });
+        Ok(dots.chain(listed).collect())
+    }
+
+    /// What a listing says of a name. Where that could not be told, the kernel is told nothing that it may keep: it asks again
+    /// for who wants to know, and gets the error then.
+    fn listed(&self, name: &Listed) -> (FileAttr, Duration) {
+        match &name.attributes {
+            Ok(attributes) => (self.attr(name.inode, attributes), time_to_live(attributes)),
+            Err(_) => {
+                let unknown = Attributes {
+                    kind: name.kind,
+                    size: 0,
+                    stored_bytes: 0,
+                    modified_ms: 0,
+                    links: 1,
+                    lifetime: Lifetime::Growing,
+                };
+                (self.attr(name.inode, &unknown), Duration::ZERO)
+            }
+        }
+    }
+
+    fn attr(&self, inode: Inode, attributes: &Attributes) -> FileAttr {
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(attributes.modified_ms);
+        let perm = match (attributes.kind, self.owner.others) {
+            (Kind::Folder, false) => 0o550,
+            (Kind::Folder, true) => 0o555,
+            (Kind::File, false) => 0o440,
+            (Kind::File, true) => 0o444,
+            (Kind::Link, _) => 0o777,
+        };
+        FileAttr {
+            ino: INodeNo(inode.0),
+            size: attributes.size,
+            blocks: attributes.stored_bytes.div_ceil(512),
+            atime: modified,
+            mtime: modified,
+            ctime: modified,
+            crtime: modified,
+            kind: file_type(attributes.kind),
+            perm,
+            nlink: attributes.links,
+            uid: self.owner.uid,
+            gid: self.owner.gid,
+            rdev: 0,
+            blksize: BLOCK_BYTES,
+            flags: 0,
+        }
+    }
+}
+
+fn time_to_live(attributes: &Attributes) -> Duration {
+    match attributes.lifetime {
+        Lifetime::Sealed => SEALED,
+        Lifetime::Growing => GROWING,
+    }
+}
+
+/// How the kernel's page cache is used for an open file. Past it, it asks for what a program asks for and no more: so a range
+/// that cannot be read costs its neighbours nothing, and what was made when the file was opened is read to its end, whatever
+/// length the kernel remembers.
+fn caching(file: &OpenFile) -> FopenFlags {
+    match file.lifetime() {
+        Lifetime::Sealed if !file.has_damage() => FopenFlags::FOPEN_KEEP_CACHE,
+        Lifetime::Sealed | Lifetime::Growing => FopenFlags::FOPEN_DIRECT_IO,
+    }
+}
+
+fn file_type(kind: Kind) -> FileType {
+    match kind {
+        Kind::Folder => FileType::Directory,
+        Kind::File => FileType::RegularFile,
+        Kind::Link => FileType::Symlink,
+    }
+}
+
+/// Replies to a request for an extended attribute: the length where that is asked for, else the bytes.
+fn reply_bytes(reply: ReplyXattr, room: u32, bytes: &[u8]) {
+    match u32::try_from(bytes.len()) {
+        Ok(length) if room == 0 => reply.size(length),
+        Ok(length) if length <= room => reply.data(bytes),
+        Ok(_) => reply.error(Errno::ERANGE),
+        Err(_) => reply.error(Errno::E2BIG),
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Each is a matter of speed: a kernel that lacks one works without. FUSE_CACHE_SYMLINKS would keep `latest` for ever.
+        for flag in [
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_ABORT_ERROR,
+        ] {
+            let _ = config.add_capabilities(flag);
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let name = name.to_owned();
+        self.answer(|shared| async move {
+            match shared.view.lookup(Inode(parent.0), name.as_bytes()).await {
+                Ok(entry) => reply.entry(
+                    &time_to_live(&entry.attributes),
+                    &shared.attr(entry.inode, &entry.attributes),
+                    Generation(0),
+                ),
+                Err(error) => reply.error(shared.refusal(&error)),
+            }
+        });
+    }
+
+    fn forget(&self, _: &Request, inode: INodeNo, lookups: u64) {
+        self.shared.view.forget(Inode(inode.0), lookups);
+    }
+
+    fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        self.answer(|shared| async move {
+            match shared.view.attributes(Inode(inode.0)).await {
+                Ok(attributes) => reply.attr(
+                    &time_to_live(&attributes),
+                    &shared.attr(Inode(inode.0), &attributes),
+                ),
+                Err(error) => reply.error(shared.refusal(&error)),
+            }
+        });
+    }
+
+    fn readlink(&self, _: &Request, inode: INodeNo, reply: ReplyData) {
+        self.answer(|shared| async move {
+            match shared.view.read_link(Inode(inode.0)).await {
+                Ok(target) => reply.data(target.as_bytes()),
+                Err(error) => reply.error(shared.refusal(&error)),
+            }
+        });
+    }
+
+    fn open(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if flags.acc_mode() != OpenAccMode::O_RDONLY {
+            return reply.error(Errno::EROFS);
+        }
+        self.answer(|shared| async move {
+            match shared.view.open_file(Inode(inode.0)).await {
+                Ok(file) => {
+                    let flags = caching(&file) | FopenFlags::FOPEN_NOFLUSH;
+                    reply.opened(shared.handles.insert(file), flags);
+                }
+                Err(error) => reply.error(shared.refusal(&error)),
+            }
+        });
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let Some(file) = self.shared.handles.get(handle) else {
+            return reply.error(Errno::EBADF);
+        };
+        self.answer(|shared| async move {
+            match file.read(offset, size as usize).await {
+                Ok(bytes) => reply.data(&bytes),
+                Err(error) => reply.error(shared.refusal(&error)),
+            }
+        });
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.shared.handles.remove(handle);
+        reply.ok();
+    }
+
+    fn opendir(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.answer(|shared| async move {
+            match shared.view.attributes(Inode(inode.0)).await {
+                Ok(attributes) => {
+                    let flags = match attributes.lifetime {
+                        Lifetime::Sealed => {
+                            FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE
+                        }
+                        Lifetime::Growing => FopenFlags::empty(),
+                    };
+                    reply.opened(FileHandle(0), flags);
+                }
+                Err(error) => reply.error(shared.refusal(&error)),
+            }
+        });
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        self.answer(|shared| async move {
+            match shared.names(Inode(inode.0), offset).await {
+                Ok(names) => {
+                    for name in names {
+                        if reply.add(
+                            INodeNo(name.inode.0),
+                            name.cookie,
+                            file_type(name.kind),
+                            &name.name,
+                        ) {
+                            break;
+                        }
+                    }
+                    reply.ok();
+                }
+                Err(error) => reply.error(shared.refusal(&error)),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        self.answer(|shared| async move {
+            match shared.names(Inode(inode.0), offset).await {
+                Ok(names) => {
+                    for name in names {
+                        let (attr, ttl) = shared.listed(&name);
+                        if reply.add(
+                            INodeNo(name.inode.0),
+                            name.cookie,
+                            &name.name,
+                            &ttl,
+                            &attr,
+                            Generation(0),
+                        ) {
+                            break;
+                        }
+                    }
+                    reply.ok();
+                }
+                Err(error) => reply.error(shared.refusal(&error)),
+            }
+        });
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        self.answer(|shared| async move {
+            match shared.view.totals().await {
+                Ok(totals) => {
+                    let blocks = totals.stored_bytes.div_ceil(u64::from(BLOCK_BYTES));
+                    reply.statfs(
+                        blocks,
+                        0,
+                        0,
+                        totals.partitions,
+                        0,
+                        BLOCK_BYTES,
+                        255,
+                        BLOCK_BYTES,
+                    );
+                }
+                Err(error) => reply.error(shared.refusal(&error)),
+            }
+        });
+    }
+
+    fn getxattr(&self, _: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        if !self.shared.attributes {
+            return reply.error(Errno::ENOSYS);
+        }
+        let name = name.to_owned();
+        self.answer(|shared| async move {
+            match shared.view.extended(Inode(inode.0), name.as_bytes()).await {
+                Ok(value) => reply_bytes(reply, size, value.as_bytes()),
+                Err(error) => reply.error(shared.refusal(&error)),
+            }
+        });
+    }
+
+    fn listxattr(&self, _: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        if !self.shared.attributes {
+            return reply.error(Errno::ENOSYS);
+        }
+        self.answer(|shared| async move {
+            match shared.view.attribute_names(Inode(inode.0)).await {
+                Ok(names) => {
+                    let names: String = names.iter().flat_map(|name| [name, "\0"]).collect();
+                    reply_bytes(reply, size, names.as_bytes());
+                }
+                Err(error) => reply.error(shared.refusal(&error)),
+            }
+        });
+    }
+
+    // ENOSYS, once, keeps the kernel from asking again.
+
+    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    // Everything that would change something. The kernel refuses it by itself as long as the mount is read-only.
+
+    fn setattr(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: Option<u32>,
+        _: Option<u32>,
+        _: Option<u32>,
+        _: Option<u64>,
+        _: Option<TimeOrNow>,
+        _: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn mknod(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn mkdir(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn unlink(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn rmdir(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn symlink(&self, _: &Request, _: INodeNo, _: &OsStr, _: &Path, reply: ReplyEntry) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: &OsStr,
+        _: INodeNo,
+        _: &OsStr,
+        _: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn create(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: &OsStr,
+        _: u32,
+        _: u32,
+        _: i32,
+        reply: ReplyCreate,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn setxattr(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: &OsStr,
+        _: &[u8],
+        _: i32,
+        _: u32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: u64,
+        _: i32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+}

@@ -1,0 +1,37 @@
+//! What a program that reads is told, for every way in which a file cannot be shown.
+
+use fuser::Errno;
+
+use crate::ViewError;
+
+/// The error number of `error`, and whether somebody should be told more than that.
+pub(super) fn errno(error: &ViewError) -> Errno {
+    match error {
+        ViewError::NotFound => Errno::ENOENT,
+        ViewError::NotFolder => Errno::ENOTDIR,
+        ViewError::IsFolder => Errno::EISDIR,
+        ViewError::NotLink => Errno::EINVAL,
+        ViewError::NoAttribute => Errno::NO_XATTR,
+        ViewError::Stale | ViewError::Changed { .. } => Errno::ESTALE,
+        ViewError::Forbidden { .. } => Errno::EACCES,
+        ViewError::Deadline { .. } => Errno::ETIMEDOUT,
+        ViewError::Damaged { .. }
+        | ViewError::Missing { .. }
+        | ViewError::Store { .. }
+        | ViewError::CacheFolder { .. }
+        | ViewError::Internal { .. } => Errno::EIO,
+    }
+}
+
+/// Whether it is an answer like any other: programs ask for what is not there all the time.
+pub(super) fn is_everyday(error: &ViewError) -> bool {
+    matches!(
+        error,
+        ViewError::NotFound
+            | ViewError::NotFolder
+            | ViewError::IsFolder
+            | ViewError::NotLink
+            | ViewError::NoAttribute
+            | ViewError::Stale
+    )
+}

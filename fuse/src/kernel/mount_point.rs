@@ -1,0 +1,159 @@
+//! Whether a folder can be mounted over, and if not, what has to be done first.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::mount_table::{MountEntry, mounted_at};
+
+/// A folder that nothing is mounted on, with nothing in it that a mount would hide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountPoint(PathBuf);
+
+/// Why a folder is no place for a mount.
+#[derive(Debug, thiserror::Error)]
+pub enum MountPointError {
+    /// There is nothing, or it cannot be looked at.
+    #[error("cannot use {path} as a mount point; it must be an empty folder that is there already")]
+    Unusable {
+        /// The mount point.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// A file, or something else that is no folder.
+    #[error("{path} is not a folder; a mount point must be an empty folder")]
+    NotAFolder {
+        /// The mount point.
+        path: PathBuf,
+    },
+    /// A mount whose program has gone.
+    #[error(
+        "{path} is a dead mount: the program that served it was killed; `kbk umount {path}` clears it, then mount again"
+    )]
+    Dead {
+        /// The mount point.
+        path: PathBuf,
+    },
+    /// Something is mounted there.
+    #[error(
+        "{path} is mounted already ({} of {}); unmount it first, or mount on another folder",
+        .by.file_system, .by.source
+    )]
+    Mounted {
+        /// The mount point.
+        path: PathBuf,
+        /// What is.
+        by: MountEntry,
+    },
+    /// The mount would hide what is in the folder.
+    #[error(
+        "{path} is not empty: it holds {found:?}, which a mount would hide; choose an empty folder"
+    )]
+    NotEmpty {
+        /// The mount point.
+        path: PathBuf,
+        /// One of the things in it.
+        found: OsString,
+    },
+    /// The mount would stand in its own way.
+    #[error("{path} is inside of the repository {repository}; mount on a folder elsewhere")]
+    InRepository {
+        /// The mount point.
+        path: PathBuf,
+        /// The repository's folder.
+        repository: PathBuf,
+    },
+}
+
+impl MountPoint {
+    /// Checks `path`, which must not lie inside of `repository`, where that is a folder of this machine.
+    ///
+    /// # Errors
+    ///
+    /// As [`MountPointError`] says.
+    pub fn check(path: &Path, repository: Option<&Path>) -> Result<MountPoint, MountPointError> {
+        let unusable = |error| MountPointError::Unusable {
+            path: path.to_owned(),
+            error,
+        };
+        if is_dead(path) {
+            return Err(MountPointError::Dead {
+                path: path.to_owned(),
+            });
+        }
+        let found = fs::metadata(path).map_err(unusable)?;
+        if !found.is_dir() {
+            return Err(MountPointError::NotAFolder {
+                path: path.to_owned(),
+            });
+        }
+        let place = path.canonicalize().map_err(unusable)?;
+        if let Some(by) = mounted_at(&place).map_err(unusable)? {
+            return Err(MountPointError::Mounted { path: place, by });
+        }
+        let repository = repository.and_then(|folder| folder.canonicalize().ok());
+        if let Some(repository) = repository.filter(|folder| place.starts_with(folder)) {
+            return Err(MountPointError::InRepository {
+                path: place,
+                repository,
+            });
+        }
+        let mut entries = fs::read_dir(&place).map_err(unusable)?;
+        match entries.next() {
+            None => Ok(MountPoint(place)),
+            Some(entry) => Err(MountPointError::NotEmpty {
+                path: place,
+                found: entry.map_err(unusable)?.file_name(),
+            }),
+        }
+    }
+
+    /// The folder, without links or dots.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// Whether the kernel answers that the connection to the program behind this mount is closed. What is said of the folder itself
+/// may be an older answer, so it is opened.
+fn is_dead(path: &Path) -> bool {
+    let closed = [
+        io::ErrorKind::NotConnected,
+        io::ErrorKind::ConnectionAborted,
+    ];
+    fs::read_dir(path).is_err_and(|error| closed.contains(&error.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn refused(path: &Path, repository: Option<&Path>) -> String {
+        MountPoint::check(path, repository).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_empty_folder_will_do_and_nothing_else() {
+        let folder = TempDir::new().unwrap();
+        let place = folder.path().join("mnt");
+        let missing = refused(&place, None);
+        assert!(missing.contains("must be an empty folder"), "{missing}");
+        fs::create_dir(&place).unwrap();
+        assert!(MountPoint::check(&place, Some(Path::new("/nowhere"))).is_ok());
+        let inside = refused(&place, Some(folder.path()));
+        assert!(inside.contains("inside of the repository"), "{inside}");
+        fs::write(place.join("precious"), "").unwrap();
+        let occupied = refused(&place, None);
+        assert!(occupied.contains("\"precious\""), "{occupied}");
+        let file = refused(&place.join("precious"), None);
+        assert!(file.contains("not a folder"), "{file}");
+        let mounted = refused(Path::new("/proc"), None);
+        assert!(mounted.contains("mounted already (proc"), "{mounted}");
+    }
+}

@@ -1,0 +1,136 @@
+//! Real mounts of a store that misbehaves: every read is answered, with the right error, and the mount is well afterwards.
+
+#[path = "../view/support/mod.rs"]
+#[expect(dead_code, reason = "the tests of the view use more of it")]
+mod support;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use kbk_fuse::kernel::{MountOptions, MountPoint, Mounted};
+use kbk_fuse::{View, ViewOptions};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use self::support::watched::{Mood, Watch, watched};
+use self::support::world::{Part, World};
+
+const EIO: i32 = 5;
+const EACCES: i32 = 13;
+const ETIMEDOUT: i32 = 110;
+
+/// A repository of four partitions in memory, under a mount point.
+struct Fixture {
+    watch: Watch,
+    mounted: Mounted,
+    folder: TempDir,
+    _runtime: Runtime,
+}
+
+impl Fixture {
+    fn new(deadline: Duration) -> Fixture {
+        let runtime = Runtime::new().unwrap();
+        let (view, watch) = runtime.block_on(async {
+            let world = World::new().await;
+            let parts = || vec![Part::plain(0, 200), Part::plain(200, 400)];
+            let topic = |partition| ("orders", 1, partition, parts());
+            world.backup(&[0, 1, 2, 3].map(topic)).await;
+            let (store, watch) = watched(world.objects.clone());
+            let options = ViewOptions {
+                deadline,
+                ..ViewOptions::default()
+            };
+            (View::open(store, options).await.unwrap(), watch)
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let place = MountPoint::check(folder.path(), None).unwrap();
+        let options = MountOptions::new("memory".to_owned());
+        let mounted = Mounted::new(view, &place, &options, runtime.handle().clone());
+        Fixture {
+            watch,
+            mounted: mounted.expect("this machine has /dev/fuse, and the tests run as root"),
+            folder,
+            _runtime: runtime,
+        }
+    }
+
+    fn records(&self, partition: i32) -> PathBuf {
+        let path = format!("latest/topics/orders/{partition}/records.jsonl");
+        self.folder.path().join(path)
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.mounted.unmount().unwrap();
+        assert!(self.mounted.wait(Duration::from_secs(30)), "it lives on");
+    }
+}
+
+fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
+    result.unwrap_err().raw_os_error()
+}
+
+#[test]
+fn every_fault_has_its_error_and_passes() {
+    let fixture = Fixture::new(Duration::from_millis(300));
+    for (mood, expected) in [
+        (Mood::Silent, ETIMEDOUT),
+        (Mood::Fails, EIO),
+        (Mood::Refuses, EACCES),
+        (Mood::Short, EIO),
+        (Mood::Panics, EIO),
+    ] {
+        fixture.watch.set(mood);
+        let found = errno(fs::read(fixture.records(0)));
+        assert_eq!(found, Some(expected), "{mood:?}");
+        fixture.watch.set(Mood::Well);
+        let well = fs::read(fixture.records(1)).unwrap();
+        assert!(well.len() > 10_000, "{mood:?}");
+    }
+}
+
+#[test]
+fn listings_do_not_wait_for_reads_that_hang() {
+    let fixture = Fixture::new(Duration::from_secs(4));
+    fixture.watch.set(Mood::Silent);
+    let readers: Vec<_> = (0..4)
+        .map(|partition| {
+            let path = fixture.records(partition);
+            thread::spawn(move || errno(fs::read(path)))
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(100));
+    let topic = fixture.folder.path().join("latest/topics/orders");
+    let partitions: Vec<_> = fs::read_dir(topic).unwrap().collect();
+    assert_eq!(partitions.len(), 5, "four, and the topic's configuration");
+    for partition in 0..4 {
+        assert!(fs::metadata(fixture.records(partition)).unwrap().len() > 10_000);
+    }
+    assert!(readers.iter().all(|reader| !reader.is_finished()));
+    for reader in readers {
+        assert_eq!(reader.join().unwrap(), Some(ETIMEDOUT));
+    }
+    fixture.watch.set(Mood::Well);
+    assert!(fs::read(fixture.records(3)).is_ok());
+}
+
+#[test]
+fn an_unmount_does_not_wait_for_a_store_that_hangs() {
+    let mut fixture = Fixture::new(Duration::from_secs(2));
+    fixture.watch.set(Mood::Silent);
+    let path = fixture.records(0);
+    let reader = thread::spawn(move || errno(fs::read(path)));
+    thread::sleep(Duration::from_millis(100));
+    fixture.mounted.unmount().unwrap();
+    assert!(
+        fs::read_dir(fixture.folder.path())
+            .unwrap()
+            .next()
+            .is_none()
+    );
+    assert!(reader.join().unwrap().is_some());
+}

@@ -1,0 +1,190 @@
+//! `kbk mount`: the repository as files, until somebody unmounts it or a signal comes.
+
+mod daemon;
+mod fstab;
+mod settings;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kbk_format::repo::{Repository, Store};
+use kbk_fuse::View;
+use kbk_fuse::kernel::{MountPoint, Mounted, Unmounted};
+use sd_notify::NotifyState;
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+pub(crate) use self::fstab::words_of_mount;
+use self::settings::Settings;
+use crate::cli::{CliError, Context, Outcome, RepoUrl, RepoUrlError, Report};
+
+/// How long programs that have files open are waited for when the mount is to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often the end of the mount, which comes without a word, is looked for.
+const TICK: Duration = Duration::from_millis(100);
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk mount /backup/kafka /mnt/kafka
+  kbk mount -r /backup/kafka /mnt/kafka --daemon --log-file /var/log/kbk-mount.log
+  kbk mount /backup/kafka /mnt/kafka --snapshot 41 --topic 'orders*'
+
+Signals unmount: programs that have files open can go on reading them for 30 s. Exit code 0 then.";
+
+/// The words after `kbk mount`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(override_usage = "kbk mount [OPTIONS] [REPO] <DIR>", after_help = EXAMPLES)]
+pub struct Args {
+    /// The repository, unless -r/--repo names it, and the empty folder to mount it on
+    #[arg(required = true, num_args = 1..=2, value_names = ["REPO", "DIR"])]
+    places: Vec<PathBuf>,
+
+    /// How.
+    #[command(flatten)]
+    settings: Settings,
+
+    /// The same settings as `mount -o` takes them, such as `allow_other,uid=1000`
+    #[arg(short = 'o', value_name = "OPTIONS", value_delimiter = ',')]
+    options: Vec<String>,
+
+    /// Return when the mount answers, and go on in the background
+    #[arg(long)]
+    daemon: bool,
+
+    /// With --daemon: append messages to this file, once it is mounted [default: they are dropped]
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+
+    /// This is the background process.
+    #[arg(long, hide = true, conflicts_with = "daemon")]
+    daemonized: bool,
+}
+
+/// What is mounted, and how it ends.
+#[derive(Debug, Serialize)]
+struct Ready {
+    repository: String,
+    mount_point: PathBuf,
+    pid: u32,
+}
+
+/// Mounts, says so, and serves until the end.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repo = args.repo(context)?;
+    let settings = args.settings.clone().with(&args.options)?;
+    let folder = args.places.last().map_or(Path::new(""), PathBuf::as_path);
+    let mount_point = MountPoint::check(folder, Some(repo.path()))?;
+    if args.daemon {
+        let pid = daemon::start()?;
+        context.output.report(&ready(&repo, &mount_point, pid))?;
+        return Ok(Outcome::Clean);
+    }
+    let mounted = mount(&repo, &settings, mount_point.clone()).await?;
+    if args.daemonized {
+        daemon::announce(args.log_file.as_deref())?;
+    } else {
+        context
+            .output
+            .report(&ready(&repo, &mount_point, std::process::id()))?;
+    }
+    notify(&[NotifyState::Ready]);
+    serve(mounted, context).await
+}
+
+impl Args {
+    fn repo(&self, context: &Context) -> Result<RepoUrl, CliError> {
+        let [repo, _] = self.places.as_slice() else {
+            return context.repo().cloned();
+        };
+        let text = repo.to_str();
+        let text =
+            text.ok_or_else(|| CliError::usage(format!("{} is not UTF-8", repo.display())))?;
+        text.parse()
+            .map_err(|error: RepoUrlError| CliError::usage(error.to_string()))
+    }
+}
+
+fn ready(repo: &RepoUrl, mount_point: &MountPoint, pid: u32) -> Ready {
+    Ready {
+        repository: repo.to_string(),
+        mount_point: mount_point.path().to_owned(),
+        pid,
+    }
+}
+
+async fn mount(
+    repo: &RepoUrl,
+    settings: &Settings,
+    mount_point: MountPoint,
+) -> Result<Mounted, CliError> {
+    let repository = Repository::open(Store::open(&repo.to_string())?).await?;
+    let store = repository.store().clone();
+    let options = settings.mount_options(store.url());
+    let view = View::open(store, settings.view_options(&repository).await?).await?;
+    let runtime = Handle::current();
+    // The kernel's first questions are answered by this runtime while they are waited for.
+    let mounted = spawn_blocking(move || Mounted::new(view, &mount_point, &options, runtime));
+    Ok(mounted.await??)
+}
+
+/// Serves until a signal comes, or somebody unmounts.
+async fn serve(mut mounted: Mounted, context: &Context) -> Result<Outcome, CliError> {
+    let ended = async {
+        while !mounted.has_ended() {
+            tokio::time::sleep(TICK).await;
+        }
+    };
+    tokio::select! {
+        () = ended => return Ok(Outcome::Clean),
+        () = context.cancel.cancelled() => {}
+    }
+    notify(&[NotifyState::Stopping]);
+    spawn_blocking(move || end(&mut mounted)).await?
+}
+
+/// Takes the mount away, and gives programs that have files open some time.
+fn end(mounted: &mut Mounted) -> Result<Outcome, CliError> {
+    let unmounted = mounted.unmount().map_err(|error| {
+        let path = mounted.path().display().to_string();
+        CliError::from(error).hint(format!("`kbk umount {path}` clears what is left of it"))
+    })?;
+    if unmounted == Unmounted::Detached && !mounted.has_ended() {
+        tracing::info!(
+            "unmounted {}, which is in use: programs have {} s to close their files",
+            mounted.path().display(),
+            PATIENCE.as_secs()
+        );
+    }
+    if !mounted.wait(PATIENCE) {
+        tracing::warn!(
+            "{} files of {} are still open, and can be read no more",
+            mounted.open_files(),
+            mounted.path().display()
+        );
+    }
+    Ok(Outcome::Clean)
+}
+
+/// Tells the service manager, where one asked for it.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!("the service manager cannot be told how the mount is: {error}");
+    }
+}
+
+impl Report for Ready {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let place = self.mount_point.display();
+        let how = if self.pid == std::process::id() {
+            format!("Ctrl-C here, or `kbk umount {place}` anywhere, unmounts it")
+        } else {
+            format!(
+                "process {} serves it, and `kbk umount {place}` unmounts it",
+                self.pid
+            )
+        };
+        writeln!(out, "{} is mounted on {place}; {how}", self.repository)
+    }
+}

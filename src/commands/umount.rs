@@ -1,0 +1,80 @@
+//! `kbk umount`: takes a mount of kbk's away, a dead one too.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use kbk_fuse::kernel::{Unmounted, mounted_at, unmount};
+use serde::Serialize;
+
+use crate::cli::{CliError, Context, Outcome, Report};
+
+/// The words after `kbk umount`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// The folder that it is mounted on
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+/// What has become of the mount.
+#[derive(Debug, Serialize)]
+struct Done {
+    mount_point: PathBuf,
+    /// Whether programs still have files of it open.
+    in_use: bool,
+}
+
+/// Unmounts.
+pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let path = resolved(&args.folder)?;
+    let shown = path.display();
+    let Some(entry) = mounted_at(&path)? else {
+        return Err(CliError::new(format!("nothing is mounted on {shown}"))
+            .hint("`findmnt -t fuse.kbk` lists what kbk has mounted"));
+    };
+    if !entry.is_kbk() {
+        return Err(CliError::new(format!(
+            "{shown} is a mount of {}, not of kbk: it is left alone",
+            entry.file_system
+        ))
+        .hint("umount(8) unmounts it, if that is meant"));
+    }
+    let unmounted = unmount(&path)?;
+    context.output.report(&Done {
+        mount_point: path,
+        in_use: unmounted == Unmounted::Detached,
+    })?;
+    Ok(Outcome::Clean)
+}
+
+/// The path without links or dots. A dead mount answers nothing, so then only its folder is asked.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    if let Ok(path) = path.canonicalize() {
+        return Ok(path);
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => {
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
+            Ok(folder.canonicalize()?.join(name))
+        }
+        _ => path.canonicalize(),
+    }
+}
+
+impl Report for Done {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let path = self.mount_point.display();
+        if self.in_use {
+            writeln!(
+                out,
+                "{path} is unmounted; programs that have files of it open can finish with them"
+            )
+        } else {
+            writeln!(out, "{path} is unmounted")
+        }
+    }
+}

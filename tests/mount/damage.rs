@@ -1,0 +1,115 @@
+//! Damage costs its own range, is named, and does not flood the log.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use kbk_format::{Open, Segment};
+
+use crate::mounted::Mount;
+use crate::world::World;
+
+const EIO: i32 = 5;
+
+/// Where the blocks of the second segment of orders/0 lie, in bytes of the object.
+fn blocks(world: &World) -> Vec<std::ops::Range<u64>> {
+    let entry = &world.entries("orders", 0)[1];
+    let bytes = fs::read(world.path(&entry.key)).unwrap();
+    let footer = &bytes[usize::try_from(entry.footer_position).unwrap()..];
+    let Ok(Open::Ready(segment)) = Segment::open(footer, entry.size) else {
+        panic!("the segment is sound");
+    };
+    let blocks = 0..segment.index().entries().len();
+    blocks
+        .map(|block| segment.index().range(block..block + 1).unwrap())
+        .collect()
+}
+
+/// Every byte of a file that can be read, one at a time.
+fn readable(path: &Path) -> Vec<Option<u8>> {
+    let file = File::open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    let byte = |position| {
+        let mut byte = [0];
+        match file.read_exact_at(&mut byte, position) {
+            Ok(()) => Some(byte[0]),
+            Err(error) => {
+                assert_eq!(error.raw_os_error(), Some(EIO), "{error}");
+                None
+            }
+        }
+    };
+    (0..length).map(byte).collect()
+}
+
+/// The first flip is in the header of a block, the others in its streams and its padding.
+#[test]
+fn a_flipped_byte_costs_the_range_of_its_block() {
+    let world = World::sample();
+    let whole = {
+        let mount = Mount::of(&world);
+        fs::read(mount.latest("topics/orders/0/records.jsonl")).unwrap()
+    };
+    let key = world.entries("orders", 0)[1].key.clone();
+    let blocks = blocks(&world);
+    assert!(blocks.len() > 4);
+    let block = blocks[2].clone();
+    for position in [block.start + 40, block.start + 300, block.end - 1] {
+        world.flip(&key, usize::try_from(position).unwrap());
+        let mount = Mount::of(&world);
+        let path = mount.latest("topics/orders/0/records.jsonl");
+        // Before the damage is known, the kernel reads and refuses whole pages.
+        let error = fs::read(&path).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(EIO));
+        let found = readable(&path);
+        assert_eq!(found.len(), whole.len());
+        for (found, original) in found.iter().zip(&whole) {
+            assert!(found.is_none_or(|byte| byte == *original));
+        }
+        let lost: Vec<usize> = (0..found.len()).filter(|at| found[*at].is_none()).collect();
+        let (first, last) = (lost[0], lost[lost.len() - 1]);
+        assert_eq!(lost.len(), last - first + 1, "one range is lost");
+        // Whole records, and no more of them than a block has.
+        assert!(whole[first - 1] == b'\n' && whole[last] == b'\n');
+        let records = whole[first..=last].split(|byte| *byte == b'\n').count() - 1;
+        assert!((10..80).contains(&records), "{records}");
+
+        // The neighbours are whole.
+        assert!(fs::read(mount.latest("topics/orders/1/records.jsonl")).unwrap() == whole);
+        assert!(fs::read(mount.latest("topics/payments/0/values")).is_ok());
+        let errors = fs::read_to_string(mount.latest("errors.jsonl")).unwrap();
+        assert!(
+            errors.contains("orders") && errors.lines().count() == 1,
+            "{errors}"
+        );
+        let meta = fs::read_to_string(mount.latest("topics/orders/0/meta.json")).unwrap();
+        assert!(meta.contains("damage"), "{meta}");
+        let logged = mount.stderr();
+        assert!(
+            logged.contains("orders/0") && logged.lines().count() < 10,
+            "{logged}"
+        );
+        world.flip(&key, usize::try_from(position).unwrap());
+    }
+}
+
+#[test]
+fn a_segment_that_is_gone_costs_its_own_records() {
+    let world = World::sample();
+    let key = world.entries("orders", 0)[1].key.clone();
+    fs::remove_file(world.path(&key)).unwrap();
+    let mount = Mount::of(&world);
+    let folder = mount.latest("topics/orders/0/by-offset");
+    let mut parts: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    parts.sort();
+    let read: Vec<bool> = parts.iter().map(|part| fs::read(part).is_ok()).collect();
+    assert_eq!(
+        read.iter().filter(|read| **read).count(),
+        2,
+        "{parts:?} {read:?}"
+    );
+    assert!(mount.stderr().contains(&key), "{}", mount.stderr());
+}

@@ -1,0 +1,162 @@
+//! However a mount ends, no dead one is left behind, and no reader hangs.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use crate::mounted::{Mount, is_mounted, kbk, until};
+use crate::world::{Row, World};
+
+/// Large enough to be read for a while.
+fn world() -> World {
+    let rows: Vec<Row> = (0..20_000).map(|offset| (offset, offset)).collect();
+    let world = World::with_blocks(16 * 1024);
+    world.backup(&[("load", 0, vec![rows])]);
+    world
+}
+
+/// Threads that read a file over and over, from opening to closing, until they meet an error.
+struct Load {
+    readers: Vec<JoinHandle<()>>,
+    reads: Arc<AtomicU64>,
+}
+
+impl Load {
+    fn on(mount: &Mount) -> Load {
+        let file = mount.latest("topics/load/0/records.jsonl");
+        let reads = Arc::<AtomicU64>::default();
+        let readers = (0..4).map(|_| {
+            let (file, reads) = (file.clone(), Arc::clone(&reads));
+            thread::spawn(move || {
+                while fs::read(&file).is_ok() {
+                    reads.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        let readers = readers.collect();
+        let load = Load { readers, reads };
+        until("some reads", || {
+            let failed = load.readers.iter().all(JoinHandle::is_finished);
+            assert!(!failed, "{}", mount.stderr());
+            (load.reads.load(Ordering::Relaxed) > 8).then_some(())
+        });
+        load
+    }
+
+    /// Returns when every reader has, which it must by itself.
+    fn end(self) {
+        for reader in self.readers {
+            until("a reader", || reader.is_finished().then_some(()));
+            reader.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_signal_under_load_unmounts_and_every_reader_returns() {
+    for signal in ["TERM", "INT", "HUP"] {
+        let world = world();
+        let mut mount = Mount::of(&world);
+        let load = Load::on(&mount);
+        mount.signal(signal);
+        assert!(mount.end().success(), "{signal}: {}", mount.stderr());
+        load.end();
+        assert!(!is_mounted(&mount.path()));
+    }
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_programs() {
+    let world = world();
+    let mut mount = Mount::of(&world);
+    let mut open = File::open(mount.latest("topics/load/0/records.jsonl")).unwrap();
+    mount.signal("TERM");
+    until("it has left the tree", || {
+        (!is_mounted(&mount.path())).then_some(())
+    });
+    // What is open can still be read to its end.
+    open.read_exact(&mut [0; 4096]).unwrap();
+    mount.signal("TERM");
+    assert_eq!(mount.end().code(), Some(143), "{}", mount.stderr());
+    let mut rest = Vec::new();
+    let error = open.read_to_end(&mut rest).unwrap_err();
+    assert!(
+        matches!(
+            error.kind(),
+            io::ErrorKind::NotConnected | io::ErrorKind::ConnectionAborted
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_a_kill_leaves_is_diagnosed_and_cleared() {
+    let world = world();
+    let mut mount = Mount::of(&world);
+    let load = Load::on(&mount);
+    mount.signal("KILL");
+    assert!(!mount.end().success());
+    load.end();
+    let place = mount.path();
+    assert!(is_mounted(&place));
+    let (repository, place) = (world.path(""), place.to_str().unwrap());
+    let again = |words: &[&str]| {
+        let output = kbk(words).output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), said.into_owned())
+    };
+    let mounting = ["mount", repository.to_str().unwrap(), place, "--daemon"];
+    let (worked, said) = again(&mounting);
+    assert!(
+        !worked && said.contains("dead mount") && said.contains("kbk umount"),
+        "{said}"
+    );
+    let (worked, said) = again(&["umount", place]);
+    assert!(worked, "{said}");
+    let (worked, said) = again(&mounting);
+    assert!(worked, "{said}");
+    assert!(fs::read(mount.latest("topics/load/0/values")).is_ok());
+    let (worked, said) = again(&["umount", place]);
+    assert!(worked, "{said}");
+}
+
+#[test]
+fn an_unmount_from_outside_ends_the_program() {
+    for lazy in [false, true] {
+        let world = world();
+        let mut mount = Mount::of(&world);
+        let load = lazy.then(|| Load::on(&mount));
+        let mut umount = Command::new("umount");
+        umount.args(lazy.then_some("-l")).arg(mount.path());
+        assert!(umount.status().unwrap().success());
+        assert!(mount.end().success(), "{}", mount.stderr());
+        load.into_iter().for_each(Load::end);
+    }
+}
+
+#[test]
+fn kbk_umount_works_under_load_and_leaves_other_mounts_alone() {
+    let world = world();
+    let mut mount = Mount::of(&world);
+    let load = Load::on(&mount);
+    let place = mount.path();
+    let umount = |place: &str| kbk(&["umount", place]).output().unwrap();
+    let output = umount(place.to_str().unwrap());
+    assert!(output.status.success(), "{output:?}");
+    load.end();
+    assert!(mount.end().success());
+    for (other, says) in [
+        ("/proc", "not of kbk"),
+        ("/", "not of kbk"),
+        ("/usr", "nothing is mounted"),
+    ] {
+        let output = umount(other);
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(says), "{other}: {said}");
+    }
+}

@@ -1,0 +1,231 @@
+//! Where can be mounted, where not, and who may.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::mounted::{Mount, is_mounted, kbk, sh};
+use crate::world::World;
+
+/// What `kbk mount` on `place` is refused with.
+fn refused(world: &World, place: &Path, words: &[&str]) -> String {
+    let repository = world.path("");
+    let places = [
+        "mount",
+        repository.to_str().unwrap(),
+        place.to_str().unwrap(),
+    ];
+    let output = kbk(&[&places, words].concat()).output().unwrap();
+    assert_ne!(output.status.code(), Some(0));
+    assert!(output.stdout.is_empty());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn places_that_will_not_do_are_refused_with_the_reason() {
+    let world = World::sample();
+    let mount = Mount::of(&world);
+    let twice = refused(&world, &mount.path(), &[]);
+    assert!(twice.contains("mounted already (fuse.kbk of"), "{twice}");
+    let inside = world.path("").join("mnt");
+    fs::create_dir(&inside).unwrap();
+    let inside = refused(&world, &inside, &[]);
+    assert!(inside.contains("inside of the repository"), "{inside}");
+    let folder = tempfile::tempdir().unwrap();
+    let missing = refused(&world, &folder.path().join("none"), &[]);
+    assert!(missing.contains("must be an empty folder"), "{missing}");
+    fs::write(folder.path().join("precious"), "").unwrap();
+    let full = refused(&world, folder.path(), &[]);
+    assert!(full.contains("precious"), "{full}");
+}
+
+#[test]
+fn wrong_words_are_refused_before_anything_is_mounted() {
+    let world = World::sample();
+    let folder = tempfile::tempdir().unwrap();
+    for (words, says) in [
+        (&["-o", "alow_other"][..], "--alow-other"),
+        (&["-o", "uid=me"], "uid"),
+        (&["--topic", "oders"], "orders"),
+        (&["--snapshot", "7"], "snapshot 7"),
+        (&["--memory", "1MiB"], "out of bounds"),
+    ] {
+        let said = refused(&world, folder.path(), words);
+        assert!(said.contains(says), "{words:?}: {said}");
+        assert!(!is_mounted(folder.path()));
+    }
+}
+
+#[test]
+fn options_of_mount_are_understood() {
+    let world = World::sample();
+    let mount = Mount::with(
+        &world,
+        &[
+            "-o",
+            "rw,nofail,x-systemd.automount,uid=1234,gid=55,no_xattr",
+        ],
+    );
+    let stat = sh(&format!(
+        "stat -c '%u %g %a' {}",
+        mount.latest("topics/orders/0/values").display()
+    ));
+    assert_eq!(stat.trim(), "1234 55 440");
+    let options = sh(&format!(
+        "findmnt -n -o OPTIONS,FSTYPE {}",
+        mount.path().display()
+    ));
+    for option in [
+        "ro",
+        "nosuid",
+        "nodev",
+        "noexec",
+        "default_permissions",
+        "fuse.kbk",
+    ] {
+        assert!(options.contains(option), "{options}");
+    }
+    let none = sh(&format!(
+        "getfattr -d {} 2>&1 || true",
+        mount.path().display()
+    ));
+    assert!(none.contains("Operation not supported"), "{none}");
+}
+
+#[test]
+fn other_users_may_look_where_they_are_let() {
+    let world = World::sample();
+    let mount = Mount::with(&world, &["--allow-other"]);
+    // The test's own folders are closed to others, the mount is not.
+    sh(&format!(
+        "chmod a+x {}",
+        mount.path().parent().unwrap().display()
+    ));
+    let file = mount.latest("topics/orders/0/values");
+    let nobody = "setpriv --reuid=nobody --clear-groups";
+    assert_eq!(
+        sh(&format!("{nobody} wc -l < {}", file.display())).trim(),
+        "600"
+    );
+    let alone = Mount::of(&world);
+    sh(&format!(
+        "chmod a+x {}",
+        alone.path().parent().unwrap().display()
+    ));
+    let refused = sh(&format!(
+        "{nobody} ls {} 2>&1 || true",
+        alone.path().display()
+    ));
+    assert!(refused.contains("Permission denied"), "{refused}");
+}
+
+#[test]
+fn a_background_process_logs_into_its_file() {
+    let world = World::sample();
+    let key = world.entries("orders", 0)[1].key.clone();
+    fs::remove_file(world.path(&key)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (place, log) = (folder.path().join("mnt"), folder.path().join("log"));
+    fs::create_dir(&place).unwrap();
+    let repository = world.path("");
+    let words = [
+        "mount",
+        repository.to_str().unwrap(),
+        place.to_str().unwrap(),
+    ];
+    let log_words = ["--daemon", "--log-file", log.to_str().unwrap()];
+    let output = kbk(&[&words[..], &log_words[..]].concat())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(fs::read(place.join("latest/topics/orders/0/values")).is_err());
+    let logged = fs::read_to_string(&log).unwrap();
+    assert!(logged.contains(&key), "{logged}");
+    sh(&format!(
+        "{} umount {}",
+        env!("CARGO_BIN_EXE_kbk"),
+        place.display()
+    ));
+    assert!(!is_mounted(&place));
+}
+
+#[test]
+fn mount_8_finds_its_helper_and_returns_when_the_mount_answers() {
+    let world = World::sample();
+    let folder = tempfile::tempdir().unwrap();
+    let (helper, place) = (folder.path().join("mount.kbk"), folder.path().join("mnt"));
+    symlink(env!("CARGO_BIN_EXE_kbk"), &helper).unwrap();
+    fs::create_dir(&place).unwrap();
+    let (repository, place) = (world.path(""), place.display());
+    sh(&format!(
+        "{} {} {place} -f -o rw",
+        helper.display(),
+        repository.display()
+    ));
+    assert!(!is_mounted(&folder.path().join("mnt")));
+    sh(&format!(
+        "{} {} {place} -n -o rw,nofail",
+        helper.display(),
+        repository.display()
+    ));
+    let listed = sh(&format!("ls {place}/latest/topics"));
+    assert_eq!(listed, "orders\npayments\n");
+    let output = kbk(&["umount", &place.to_string()]).output().unwrap();
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("is unmounted")
+    );
+    assert!(!is_mounted(&folder.path().join("mnt")));
+}
+
+/// `fusermount3` mounts for users who are not root; the device must be open to them, which it is on most machines.
+#[test]
+fn a_plain_user_can_mount() {
+    let device = Path::new("/dev/fuse");
+    let mode = fs::metadata(device).unwrap().permissions();
+    let world = World::sample();
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("mnt");
+    fs::create_dir(&place).unwrap();
+    let own = |path: &Path| {
+        sh(&format!(
+            "chmod -R a+rX {0}; chown -R nobody {0}",
+            path.display()
+        ))
+    };
+    own(folder.path());
+    own(world.folder.path());
+    let mut command = std::process::Command::new("setpriv");
+    command.args([
+        "--reuid=nobody",
+        "--clear-groups",
+        env!("CARGO_BIN_EXE_kbk"),
+        "mount",
+    ]);
+    command.arg(world.path("")).arg(&place);
+    fs::set_permissions(device, fs::Permissions::from_mode(0o666)).unwrap();
+    let mount = Mount::start(command, folder);
+    fs::set_permissions(device, mode).unwrap();
+    let ls = format!(
+        "setpriv --reuid=nobody --clear-groups ls {}",
+        mount.latest("topics").display()
+    );
+    assert_eq!(sh(&ls), "orders\npayments\n");
+}
+
+#[test]
+fn a_user_namespace_can_mount() {
+    let world = World::sample();
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("mnt");
+    fs::create_dir(&place).unwrap();
+    let (repository, place) = (world.path(""), place.display());
+    let kbk = env!("CARGO_BIN_EXE_kbk");
+    let listed = sh(&format!(
+        "unshare -Urm sh -ec '{kbk} mount -q {} {place} --daemon >/dev/null; ls {place}/latest/topics; {kbk} umount {place} >/dev/null'",
+        repository.display()
+    ));
+    assert_eq!(listed, "orders\npayments\n");
+}

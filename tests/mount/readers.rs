@@ -1,0 +1,77 @@
+//! Many readers at once, in constant memory.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::thread;
+
+use sha2::{Digest, Sha256};
+
+use crate::mounted::Mount;
+use crate::world::{Row, World, key_of, value_of};
+
+const MIB: u64 = 1 << 20;
+/// The least that `--memory` takes; the files shown are several times that.
+const BUDGET: u64 = 32 * MIB;
+
+#[test]
+fn sixteen_readers_see_the_same_bytes_within_the_memory_given() {
+    const RECORDS: i64 = 500_000;
+    let rows: Vec<Row> = (0..RECORDS).map(|offset| (offset, offset)).collect();
+    let world = World::with_blocks(256 * 1024);
+    world.backup(&[(
+        "load",
+        0,
+        rows.chunks(125_000).map(<[Row]>::to_vec).collect(),
+    )]);
+    let whole = rendered(RECORDS);
+    let mount = Mount::with(&world, &["--memory", "32MiB"]);
+    let path = mount.latest("topics/load/0/records.jsonl");
+    assert_eq!(fs::metadata(&path).unwrap().len(), whole.len() as u64);
+    assert!(whole.len() as u64 > BUDGET);
+
+    let expected = Sha256::digest(&whole);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(Sha256::digest(fs::read(&path).unwrap()), expected));
+        }
+        for seed in 0..8 {
+            let (path, whole) = (&path, &whole);
+            scope.spawn(move || read_anywhere(path, whole, seed));
+        }
+    });
+    let most = mount.most_memory();
+    assert!(
+        most < BUDGET + 100 * MIB,
+        "{} MiB were resident",
+        most / MIB
+    );
+}
+
+/// The rendering of SPEC section 10, of these records.
+fn rendered(records: i64) -> Vec<u8> {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let line = |offset| {
+        let (key, value) = (text(key_of(offset)), text(value_of(offset)));
+        format!(
+            "{{\"offset\":{offset},\"timestamp\":{offset},\"key\":\"{key}\",\"value\":\"{value}\",\"headers\":[]}}\n"
+        )
+    };
+    (0..records)
+        .flat_map(|offset| line(offset).into_bytes())
+        .collect()
+}
+
+fn read_anywhere(path: &std::path::Path, whole: &[u8], seed: u64) {
+    let file = File::open(path).unwrap();
+    let mut state = seed * 2 + 1;
+    for _ in 0..300 {
+        state = state
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(seed * 2 + 1);
+        let at = usize::try_from(state >> 20).unwrap() % whole.len();
+        let length = (1 + at % 70_000).min(whole.len() - at);
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, at as u64).unwrap();
+        assert!(bytes == whole[at..at + length], "{length} bytes at {at}");
+    }
+}
