@@ -2,12 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use crate::mounted::{Mount, is_mounted, kbk, until};
+use crate::mounted::{Mount, PATIENCE, is_mounted, kbk, until};
 use crate::world::{Row, World};
 
 /// Large enough to be read for a while.
@@ -159,4 +160,32 @@ fn kbk_umount_works_under_load_and_leaves_other_mounts_alone() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains(says), "{other}: {said}");
     }
+}
+
+#[test]
+fn a_service_manager_is_told_when_the_mount_answers_and_when_it_stops() {
+    let world = world();
+    let folder = tempfile::tempdir().unwrap();
+    let (place, socket) = (folder.path().join("mnt"), folder.path().join("notify"));
+    fs::create_dir(&place).unwrap();
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut message = [0; 256];
+        let length = manager.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    };
+    let repository = world.path("");
+    let words = [
+        "mount",
+        repository.to_str().unwrap(),
+        place.to_str().unwrap(),
+    ];
+    let mut command = kbk(&words);
+    command.env("NOTIFY_SOCKET", &socket);
+    let mut mount = Mount::start(command, folder);
+    assert_eq!(told().trim_end(), "READY=1");
+    mount.signal("TERM");
+    assert_eq!(told().trim_end(), "STOPPING=1");
+    assert!(mount.end().success());
 }
