@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::mounted::{Mount, is_mounted, kbk, sh};
+use crate::mounted::{Mount, is_mounted, kbk, sh, until};
 use crate::world::World;
 
 /// What `kbk mount` on `place` is refused with.
@@ -146,6 +146,38 @@ fn a_background_process_logs_into_its_file() {
         place.display()
     ));
     assert!(!is_mounted(&place));
+}
+
+/// With paths as they are typed: from where the program was started, which it leaves.
+#[test]
+fn a_folder_keeps_blocks_across_mounts() {
+    let world = World::sample();
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("mnt");
+    fs::create_dir(&place).unwrap();
+    let repository = world.path("");
+    let mut mount = kbk(&["mount", repository.to_str().unwrap(), "mnt", "--daemon"]);
+    mount.args(["--cache-dir", "cache", "--readahead-kb", "512"]);
+    mount.current_dir(folder.path());
+    let records = place.join("latest/topics/orders/0/records.jsonl");
+    let mut read = || {
+        let output = mount.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let device = sh(&format!("findmnt -n -o MAJ:MIN {}", place.display()));
+        let setting = format!("/sys/class/bdi/{}/read_ahead_kb", device.trim());
+        assert_eq!(fs::read_to_string(setting).unwrap().trim(), "512");
+        let records = fs::read(&records);
+        // They are kept by a task of its own, behind the read.
+        let found = format!("find {}/cache -type f | wc -l", folder.path().display());
+        until("blocks in the folder", || {
+            (sh(&found).trim() != "0").then_some(())
+        });
+        let umount = format!("{} umount {}", env!("CARGO_BIN_EXE_kbk"), place.display());
+        sh(&umount);
+        records.unwrap()
+    };
+    let first = read();
+    assert!(read() == first);
 }
 
 #[test]

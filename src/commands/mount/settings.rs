@@ -1,6 +1,6 @@
 //! How a repository is mounted: as options of the command line, and as the words of `mount -o`, which mean the same.
 
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,11 +154,19 @@ impl Settings {
                 .map_or(usual.prefetch_bytes, PrefetchSize::bytes),
             deadline: self.deadline.map_or(usual.deadline, Duration::from_secs),
             growing: true,
-            cache_dir: self.cache_dir.as_ref().map(|folder| CacheDir {
-                folder: folder.clone(),
-                bytes: self.cache_size.map_or(CACHE_BYTES, CacheSize::bytes),
-            }),
+            cache_dir: self.cache_dir()?,
         })
+    }
+
+    /// Its path is made absolute: a process in the background leaves the folder that it was started in.
+    fn cache_dir(&self) -> Result<Option<CacheDir>, CliError> {
+        let Some(folder) = &self.cache_dir else {
+            return Ok(None);
+        };
+        Ok(Some(CacheDir {
+            folder: path::absolute(folder)?,
+            bytes: self.cache_size.map_or(CACHE_BYTES, CacheSize::bytes),
+        }))
     }
 
     fn topic_filter(&self, newest: Option<&Snapshot>) -> Result<Option<TopicFilter>, CliError> {
