@@ -4,7 +4,7 @@ use fuser::Errno;
 
 use crate::ViewError;
 
-/// The error number of `error`, and whether somebody should be told more than that.
+/// The error number that a program is given.
 pub(super) fn errno(error: &ViewError) -> Errno {
     match error {
         ViewError::NotFound => Errno::ENOENT,

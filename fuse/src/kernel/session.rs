@@ -86,7 +86,8 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Mounts `view`. Its requests are answered on `runtime`, which must not be what calls this without a pause.
+    /// Mounts `view`, whose requests are answered on `runtime`. Blocks until the first one is: not for a task of that runtime, but
+    /// for a thread of its own, such as `spawn_blocking` has.
     ///
     /// # Errors
     ///
