@@ -79,15 +79,16 @@ pub(super) enum FirstSignal {
 ///
 /// Ending happens in the signal handler itself, so that it works however busy the process is.
 pub(super) fn install(first: FirstSignal, stderr: &Stderr) -> io::Result<Cancel> {
+    // First, so that no signal is caught and told to nobody.
+    let cancel = Cancel::default();
+    if let FirstSignal::Asks(work) = first {
+        wait_for_signal(cancel.clone(), work, stderr.clone())?;
+    }
     let ends = Arc::new(AtomicBool::new(first == FirstSignal::Ends));
     for (signal, exit) in heeded() {
         // In this order the first signal finds the flag unset and sets it for the second.
         flag::register_conditional_shutdown(signal, exit.code().into(), Arc::clone(&ends))?;
         flag::register(signal, Arc::clone(&ends))?;
-    }
-    let cancel = Cancel::default();
-    if let FirstSignal::Asks(work) = first {
-        wait_for_signal(cancel.clone(), work, stderr.clone())?;
     }
     Ok(cancel)
 }

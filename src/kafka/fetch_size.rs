@@ -3,12 +3,13 @@
 //! A fetch is bounded in bytes as they are stored, and grows when it is opened: by what the topic was compressed with, and
 //! by what librdkafka keeps for each record, which is more than a small record itself. That is a factor of 1.5 for plain
 //! records of 1 KB and of hundreds for small ones that compress well. Nobody knows it beforehand, so the first fetches are
-//! small, and what came of them decides the next.
+//! the smallest, and what came of them decides the next.
 
 use serde::Deserialize;
 
-/// As little as still moves a hundred megabytes a second where a round trip takes half a millisecond.
-const SMALLEST: usize = 64 << 10;
+/// No answer is smaller than one batch of records, and most of those are about as large when they compress well. Where they do
+/// not, more is asked for at once.
+const SMALLEST: usize = 16 << 10;
 /// What librdkafka holds for one record besides its bytes, about: `rd_kafka_op_t` and its allocations.
 const RECORD_OVERHEAD_BYTES: u64 = 600;
 /// Stored bytes after which what they became is believed.
@@ -61,6 +62,11 @@ impl FetchSize {
             return false;
         }
         let records = received.rxmsgs.saturating_sub(self.judged.rxmsgs);
+        if records == 0 {
+            // What a large cluster says of itself is no fetch.
+            self.judged = received;
+            return false;
+        }
         let payload = received.rxmsg_bytes.saturating_sub(self.judged.rxmsg_bytes);
         let opened = payload.saturating_add(records.saturating_mul(RECORD_OVERHEAD_BYTES));
         self.judged = received;
@@ -120,12 +126,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_record_is_not_judged_by() {
+        let mut size = FetchSize::new(MEMORY);
+        let metadata = received(10 << 20, 0, 1000);
+        assert!(!size.adapt(metadata));
+        let records = received(1 << 20, 50, 1000);
+        size.adapt(Received {
+            rx_bytes: metadata.rx_bytes + records.rx_bytes,
+            ..records
+        });
+        let mut without = FetchSize::new(MEMORY);
+        without.adapt(records);
+        assert_eq!(size.bytes(), without.bytes());
+    }
+
+    #[test]
     fn it_follows_a_topic_that_changes() {
         let mut size = FetchSize::new(MEMORY);
         assert!(size.adapt(received(1 << 20, 1, 1000)));
-        assert!(size.adapt(received(1 << 20, 50, 1000)));
+        assert!(size.adapt(received(1 << 20, 500, 1000)));
         assert_eq!(size.bytes(), SMALLEST);
-        let so_far = received(1 << 20, 50, 1000);
+        let so_far = received(1 << 20, 500, 1000);
         assert!(!size.adapt(so_far));
         let since = received(1 << 20, 1, 1000);
         assert!(size.adapt(Received {

@@ -31,13 +31,13 @@ use super::proof::{self, PartitionProof, ProofError};
 use super::rate::Throttle;
 use super::rights;
 use super::scattered::{self, Surroundings};
+use super::stable::{self, HeldUp};
 use super::untouched;
 use super::work::Work;
 use super::writer::{self, Shared, Writer};
 use crate::cli::{Cancel, Progress};
 use crate::kafka::{
-    Admin, ClientSettings, Commit, Committed, KafkaError, PartitionOffsets, Positions, Producer,
-    committed,
+    Admin, ClientSettings, Commit, Committed, KafkaError, Positions, Producer, committed,
 };
 
 /// What a restore did.
@@ -88,6 +88,13 @@ pub enum RestoreError {
     /// What showed only when the topics were there.
     #[error("{}; the topics that were created are still empty", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Lacking(Vec<Obstacle>),
+    /// What is to be compared cannot be read.
+    #[error(
+        "everything is restored, and cannot be compared yet: {}; when it has ended, `kbk restore --resume` goes on from here (Kafka's \
+         `kafka-transactions.sh find-hanging` finds one that nobody will end)",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    )]
+    HeldUp(Vec<HeldUp>),
     /// The group that keeps the progress is gone, and records are there.
     #[error(
         "group {group} has committed nothing for {source_place}, and {topic}/{partition} holds records from offset {offset} on: either \
@@ -167,7 +174,13 @@ pub fn apply(
     start(&shared, &plan, kafka, progress)?;
     write_all(&shared, producers)?;
     if restore.producers > 0 {
-        wait_until_stable(&admin, &work)?;
+        let held_up = stable::wait(&admin, &work, cancel)?;
+        if plan.verify && !cancel.is_set() && !held_up.is_empty() {
+            return Err(RestoreError::HeldUp(held_up));
+        }
+        for held_up in held_up {
+            tracing::warn!("{held_up}");
+        }
     }
     let partitions = work.targets.len();
     let records = work.records();
@@ -513,29 +526,6 @@ fn write_all(shared: &Shared<'_>, producers: Vec<Producer>) -> Result<(), Restor
             .collect();
         written.into_iter().collect()
     })
-}
-
-/// A commit is answered before its markers are in the partitions, and until then its records are not to be read. Gives up
-/// after a while: somebody else's transaction may be open there. All is committed, so brokers may be away so long, too.
-fn wait_until_stable(admin: &Admin, work: &Work) -> Result<(), KafkaError> {
-    const PATIENCE: Duration = Duration::from_secs(30);
-    const PAUSE: Duration = Duration::from_millis(50);
-    let targets = work.targets.iter();
-    let partitions: Vec<_> = targets
-        .map(|target| (target.topic.clone(), target.partition))
-        .collect();
-    let started = Instant::now();
-    loop {
-        let offsets = admin.offsets(&partitions);
-        let stable =
-            |offsets: &PartitionOffsets| offsets.last_stable_offset >= offsets.high_watermark;
-        match offsets {
-            Ok(offsets) if offsets.iter().all(stable) => return Ok(()),
-            Err(error) if error.is_denied() => return Err(error),
-            offsets if started.elapsed() >= PATIENCE => return offsets.map(drop),
-            Ok(_) | Err(_) => thread::sleep(PAUSE),
-        }
-    }
 }
 
 /// `None` if a signal came before everything was compared.

@@ -27,6 +27,7 @@
 //! | `producers` | opens what they write with |
 //! | `writer` | writes them, a transaction at a time |
 //! | `map` | where each record went |
+//! | `stable` | waits until they can be read |
 //! | `proof` | reads the targets back and compares |
 //! | `scattered` | the same where a topic was repartitioned, by the offset map |
 
@@ -45,6 +46,7 @@ mod resume;
 mod rights;
 mod scattered;
 mod shape;
+mod stable;
 mod untouched;
 mod work;
 mod writer;
@@ -63,3 +65,4 @@ pub use proof::{Difference, PartitionProof, ProofError, compare_live};
 pub(crate) use rate::in_words as rate_in_words;
 pub use resume::{ResumeError, plan_rest, unfinished};
 pub use shape::{Shape, ShapeError};
+pub use stable::HeldUp;

@@ -271,30 +271,35 @@ fn a_killed_repartition_is_gone_on_with_exactly() {
 fn a_broker_that_goes_away_for_a_while_does_not_end_a_repartition() {
     let mut broker = Broker::start(&[]);
     let (topic, repo) = saved(&broker, "cut-off-repartition", 5, 400_000);
-    let target = topics::unique("cut-off-target");
-    let words = words(&topic, &target, 3);
-    let running = Running::spawn(&mut restore(&repo, &broker, &words, &[]));
-    for kill in [true, false] {
+    let mut random = Random::new(seed());
+    for _ in 0..if soak() { 20 } else { 1 } {
+        let target = topics::unique("cut-off-target");
+        let words = words(&topic, &target, 3);
+        let running = Running::spawn(&mut restore(&repo, &broker, &words, &[]));
         wait::until("the first records", || {
             let there = consume::partitions(&broker, &target) > 0
                 && consume::offsets(&broker, &target, 0).end > 0;
             there.then_some(())
         });
-        if kill {
-            broker.kill();
-        } else {
-            broker.stop();
+        for kill in [true, false] {
+            std::thread::sleep(Duration::from_millis(random.below(2_000)));
+            if kill {
+                broker.kill();
+            } else {
+                broker.stop();
+            }
+            std::thread::sleep(Duration::from_secs(3));
+            broker.restart();
         }
-        std::thread::sleep(Duration::from_secs(3));
-        broker.restart();
+        let finished = running.finish().expect_code(0);
+        println!("{}", finished.stderr);
+        let name = finished.json()["restore"]
+            .as_str()
+            .expect("a name")
+            .to_owned();
+        assert_repartitioned(&broker, &repo, &name, (&topic, 5), (&target, 3));
+        topics::delete(&broker, &target);
     }
-    let finished = running.finish().expect_code(0);
-    println!("{}", finished.stderr);
-    let name = finished.json()["restore"]
-        .as_str()
-        .expect("a name")
-        .to_owned();
-    assert_repartitioned(&broker, &repo, &name, (&topic, 5), (&target, 3));
 }
 
 /// Restores slowly, and gives the name of the restore when some of it is there and it was asked to stop.

@@ -34,6 +34,17 @@ pub(crate) fn offsets(broker: &Broker, topic: &str, partition: i32) -> Range<i64
     })
 }
 
+/// What a failed comparison says of a partition: the log's start, the last stable offset, and the high watermark.
+pub(crate) fn bounds(broker: &Broker, topic: &str, partition: i32) -> [i64; 3] {
+    let stable = offsets(broker, topic, partition);
+    let mut client = broker.client();
+    client.set("isolation.level", "read_uncommitted");
+    let uncommitted: BaseConsumer = client.create().expect("a consumer");
+    let watermarks = uncommitted.fetch_watermarks(topic, partition, PATIENCE);
+    let (_, high_watermark) = watermarks.expect("watermarks");
+    [stable.start, stable.end, high_watermark]
+}
+
 /// The number of a topic's partitions; 0 if there is no such topic.
 pub(crate) fn partitions(broker: &Broker, topic: &str) -> i32 {
     let metadata = consumer(broker)

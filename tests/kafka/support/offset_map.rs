@@ -147,12 +147,12 @@ pub(crate) fn assert_exact_scattered(
     repo: &Repo,
     restore: &str,
     (topic, sources): (&str, i32),
-    (target, targets): (&str, i32),
+    (topic_of_target, targets): (&str, i32),
 ) -> Vec<Moved> {
     assert_nothing_left_over(repo, restore);
     let mut there = BTreeMap::new();
     for partition in 0..targets {
-        let records = consume::read_all(broker, target, partition).into_iter();
+        let records = consume::read_all(broker, topic_of_target, partition).into_iter();
         there.extend(records.map(|record| ((partition, record.offset), record.message)));
     }
     let mut moved = Vec::new();
@@ -162,9 +162,10 @@ pub(crate) fn assert_exact_scattered(
         assert_eq!(map.len(), records.len());
         for (record, (offset, target)) in records.into_iter().zip(map) {
             assert_eq!(record.offset, offset);
-            let found = there
-                .remove(&target)
-                .expect("a record that no other is mapped to");
+            let found = there.remove(&target).unwrap_or_else(|| {
+                let held = consume::bounds(broker, topic_of_target, target.0);
+                panic!("{partition}/{offset} is mapped to {target:?}: not there, or mapped to twice; {held:?}")
+            });
             assert!(
                 found == record.message,
                 "{partition}/{offset} at {target:?}"
