@@ -164,7 +164,13 @@ pub(crate) fn assert_exact_scattered(
             assert_eq!(record.offset, offset);
             let found = there.remove(&target).unwrap_or_else(|| {
                 let held = consume::bounds(broker, topic_of_target, target.0);
-                panic!("{partition}/{offset} is mapped to {target:?}: not there, or mapped to twice; {held:?}")
+                let left = there.range((target.0, 0)..(target.0 + 1, 0));
+                panic!(
+                    "{partition}/{offset} is mapped to {target:?}: not there, or mapped to twice; [start, stable, end] {held:?}, left of \
+                     it {:?} to {:?}",
+                    left.clone().next(),
+                    left.last()
+                )
             });
             assert!(
                 found == record.message,
