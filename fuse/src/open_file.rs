@@ -12,8 +12,10 @@ use crate::content::stored::StoredFile;
 use crate::content::text::TextFile;
 use crate::error::ViewError;
 use crate::tree::Tree;
+use crate::tree::follow::FollowedFile;
 
-/// A file to be read, by several at a time and anywhere. It shows what was there when it was opened.
+/// A file to be read, by several at a time and anywhere. It shows what was there when it was opened; one that is followed, what
+/// was added since, too.
 #[derive(Debug)]
 pub struct OpenFile {
     tree: Arc<Tree>,
@@ -29,6 +31,7 @@ pub(crate) enum Body {
     Whole(Bytes),
     Text(Arc<TextFile>),
     Stored(Arc<StoredFile>),
+    Followed(FollowedFile),
 }
 
 impl OpenFile {
@@ -36,7 +39,7 @@ impl OpenFile {
         let ahead = Mutex::new(Ahead::new(tree.prefetch_bytes));
         let has_damage = match &body {
             Body::Text(text) => tree.damage.is_known(&text.partition.location()),
-            Body::Whole(_) | Body::Stored(_) => false,
+            Body::Whole(_) | Body::Stored(_) | Body::Followed(_) => false,
         };
         OpenFile {
             tree,
@@ -47,13 +50,14 @@ impl OpenFile {
         }
     }
 
-    /// Its length in bytes.
+    /// Its length in bytes, when it was opened.
     #[must_use]
     pub fn size(&self) -> u64 {
         match &self.body {
             Body::Whole(bytes) => bytes.len() as u64,
             Body::Text(text) => text.size(),
             Body::Stored(stored) => stored.entry.size,
+            Body::Followed(followed) => followed.size,
         }
     }
 
@@ -84,6 +88,13 @@ impl OpenFile {
                 tokio::spawn(async move { text.load_ahead(&library, next).await.ok() });
             }
             Body::Stored(stored) => stored.load_ahead(library, next),
+            Body::Followed(FollowedFile { number, view, .. }) => {
+                let (tree, number, view) = (Arc::clone(&self.tree), *number, *view);
+                tokio::spawn(async move {
+                    let text = tree.followed_text(number, view).await?;
+                    text.load_ahead(&tree.library, next).await
+                });
+            }
         }
     }
 
@@ -107,6 +118,12 @@ impl OpenFile {
             }
             Body::Text(text) => text.read(library, range, self.has_damage).await,
             Body::Stored(stored) => stored.read(library, range).await,
+            Body::Followed(FollowedFile { number, view, .. }) => {
+                match self.tree.followed_text(*number, *view).await {
+                    Ok(text) => text.read(library, range, true).await,
+                    Err(error) => Err(error),
+                }
+            }
         };
         read.inspect_err(|error| self.tree.damage.note(error))
     }

@@ -13,6 +13,7 @@ use crate::error::ViewError;
 use crate::open_file::OpenFile;
 use crate::tree::catalogue::{Catalogue, Snapshots};
 use crate::tree::damage::Damage;
+use crate::tree::follow::Followed;
 use crate::tree::inode::{Inode, Node, RootItem};
 use crate::tree::named::Named;
 use crate::tree::{TopicFilter, Tree};
@@ -113,6 +114,7 @@ impl View {
             // So that a few files that are read at once have room beside each other.
             prefetch_bytes: options.prefetch_bytes.min(memory / 4),
             named: Named::default(),
+            followed: Followed::default(),
         })))
     }
 
@@ -200,7 +202,7 @@ impl View {
         found.map(|(_, value)| value).ok_or(ViewError::NoAttribute)
     }
 
-    /// Opens a file for reading. What it shows stays the same while it is open.
+    /// Opens a file for reading. What it shows stays the same while it is open; of one that is followed, all that was read.
     ///
     /// # Errors
     ///
@@ -227,11 +229,9 @@ impl View {
     ///
     /// If the newest snapshot cannot be read.
     pub async fn totals(&self) -> Result<Totals, ViewError> {
-        let snapshots = self.0.catalogue.snapshots(&self.0.library).await;
-        let Some(newest) = snapshots.last() else {
+        let Some(loaded) = self.0.newest().await? else {
             return Ok(Totals::default());
         };
-        let loaded = self.0.library.snapshot(newest.sequence).await?;
         let states = || {
             loaded
                 .snapshot

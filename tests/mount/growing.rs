@@ -32,26 +32,60 @@ fn new_snapshots_appear_and_the_old_ones_stay_as_they_were() {
     );
 }
 
-/// By its name, as one follows a log that is replaced.
+/// By its name, as one follows a log that is replaced; and the file itself, which grows.
 #[test]
-fn tail_follows_the_newest_snapshot() {
+fn tail_follows_what_backups_add() {
     let world = World::sample();
     let mount = Mount::of(&world);
-    let mut tail = Command::new("tail")
-        .args(["-n", "1", "-F", "-s", "0.2"])
-        .arg(mount.latest("topics/payments/0/values"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(tail.stdout.take().unwrap())
-        .lines()
-        .map(Result::unwrap);
-    assert!(lines.next().unwrap().ends_with("of offset 249"));
-    world.backup(&[("payments", 0, vec![rows(250, 300)])]);
-    assert!(lines.any(|line| line.ends_with("of offset 299")));
-    tail.kill().unwrap();
-    tail.wait().unwrap();
+    let file = |tree: &str| mount.path().join(tree).join("topics/payments/0/values");
+    let mut tails = ["-F", "-f"].map(|how| {
+        let mut tail = Command::new("tail")
+            .args(["-n", "1", how, "-s", "0.2"])
+            .arg(file(if how == "-F" { "latest" } else { "follow" }))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+        (how, tail, lines.map(Result::unwrap))
+    });
+    for (_, _, lines) in &mut tails {
+        assert!(lines.next().unwrap().ends_with("of offset 249"));
+    }
+    for (from, to) in [(250, 300), (300, 310)] {
+        world.backup(&[("payments", 0, vec![rows(from, to)])]);
+        for (how, _, lines) in &mut tails {
+            // The whole of a file that has another one's place, or what was added: the same at its end.
+            let ends = |line: &String| line.ends_with(&format!("of offset {}", to - 1));
+            if *how == "-F" {
+                assert!(lines.any(|line| ends(&line)));
+                continue;
+            }
+            for offset in from..to {
+                let line = lines.next().unwrap();
+                assert!(line.ends_with(&format!("of offset {offset}")), "{line}");
+            }
+        }
+    }
+    for (how, mut tail, _) in tails {
+        tail.kill().unwrap();
+        let said = tail.wait_with_output().unwrap().stderr;
+        assert!(
+            how == "-F" || said.is_empty(),
+            "{}",
+            String::from_utf8_lossy(&said)
+        );
+    }
+    // Whoever opens it finds all of it, and so does a copy.
+    for tool in ["cat", "tail -n +1", "dd status=none bs=1000 if="] {
+        let tool = if tool.ends_with('=') {
+            tool.to_owned()
+        } else {
+            format!("{tool} ")
+        };
+        let sum = |tree: &str| sh(&format!("{tool}{} | sha256sum", file(tree).display()));
+        assert_eq!(sum("follow"), sum("latest"));
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::{Attributes, Inode, Kind, Lifetime, Listed, OpenFile, View, ViewError
 
 /// What is asked of a sealed snapshot has one answer.
 const SEALED: Duration = Duration::from_hours(1);
-/// What a backup, or found damage, may change is asked again: `tail -F` sees it then.
+/// What a backup, or found damage, may change is asked again: `tail -f` and `tail -F` see it then.
 const GROWING: Duration = Duration::from_secs(1);
 /// Names and attributes that one request of a listing is offered: about what the 32 KiB hold that `ls` asks for.
 const LISTED_AT_ONCE: usize = 192;

@@ -212,7 +212,8 @@ pub(crate) fn meta(partition: &Partition, extent: &Extent, damage: Vec<Arc<Damag
 
 /// `README.txt` of the root.
 pub(crate) const README: &str = "\
-A kbk repository of Kafka topics, as files that are read only. `latest` is the newest backup.
+A kbk repository of Kafka topics, as files that are read only. `latest` is the newest backup. The files under
+`follow` are its records.jsonl, values and keys, and grow with each backup that comes: `tail -f` them.
 
 snapshots/N/topics/TOPIC/PARTITION/ holds for each partition:
   records.jsonl          every record, one JSON object a line, in offset order

@@ -1,6 +1,6 @@
 //! Extended attributes: what a program may want to know of a file without parsing its name.
 
-use kbk_format::repo::SegmentEntry;
+use kbk_format::repo::{SegmentEntry, TopicState};
 
 use crate::content::snapshot::Partition;
 use crate::error::ViewError;
@@ -36,11 +36,7 @@ impl Tree {
             } => {
                 let loaded = self.library.snapshot(sequence).await?;
                 let topic = loaded.topic(topic).ok_or(ViewError::Stale)?;
-                Ok(vec![
-                    snapshot(sequence),
-                    ("user.kbk.topic", topic.name.to_string()),
-                    ("user.kbk.topic_id", topic.topic_id.to_string()),
-                ])
+                Ok(of_topic(sequence, topic))
             }
             Node::Partition {
                 sequence,
@@ -61,6 +57,12 @@ impl Tree {
                 let partition = loaded.partition(partition).ok_or(ViewError::Stale)?;
                 self.of_partition(&partition).await
             }
+            Node::FollowedTopic(number) => {
+                let newest = self.newest().await?.ok_or(ViewError::Stale)?;
+                let (topic, _) = self.followed_topic(&newest, number)?;
+                Ok(of_topic(newest.sequence(), &newest.snapshot.topics[topic]))
+            }
+            Node::Followed { number, .. } => self.of_partition(&self.follow(number).await?).await,
             Node::ByOffset { sequence, segment } | Node::Stored { sequence, segment } => {
                 let segment = self.segment(sequence, segment).await?;
                 Ok(of_segment(&segment.partition, segment.entry()))
@@ -89,17 +91,19 @@ fn snapshot(sequence: u64) -> (&'static str, String) {
     ("user.kbk.snapshot", sequence.to_string())
 }
 
-fn of_place(partition: &Partition) -> Extended {
-    let topic = partition.topic();
+fn of_topic(sequence: u64, topic: &TopicState) -> Extended {
     vec![
-        snapshot(partition.sequence()),
+        snapshot(sequence),
         ("user.kbk.topic", topic.name.to_string()),
         ("user.kbk.topic_id", topic.topic_id.to_string()),
-        (
-            "user.kbk.partition",
-            partition.state().partition.to_string(),
-        ),
     ]
+}
+
+fn of_place(partition: &Partition) -> Extended {
+    let mut all = of_topic(partition.sequence(), partition.topic());
+    let number = partition.state().partition;
+    all.push(("user.kbk.partition", number.to_string()));
+    all
 }
 
 fn of_segment(partition: &Partition, entry: &SegmentEntry) -> Extended {

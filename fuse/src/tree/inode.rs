@@ -8,15 +8,23 @@
 //!
 //! | family | place |
 //! |---|---|
-//! | 0 | an item of the root (sequence 0), or of the snapshot |
+//! | 0 | an item of the snapshot |
 //! | 1 | group |
 //! | 2 | topic * 2 + item |
 //! | 3 | partition * 8 + item; partitions are counted through all topics |
 //! | 4, 5 | segment, as records and as stored bytes; segments are counted through all partitions |
 //! | 6, 7 | partition * 2^16 + part of `by-time`, its folder and its file |
 //!
-//! All of it follows from the manifest, so a file has the same number after a remount, and files of two snapshots never share
-//! one. The limits of SPEC section 6 leave room: a manifest of 256 MiB names at most 2^21 partitions, 2^30 segments and 2^23
+//! Sequence 0 is of no snapshot:
+//!
+//! | family | place |
+//! |---|---|
+//! | 0 | an item of the root |
+//! | 1 | topic that is followed, by the number it was given when it was first seen |
+//! | 2 | partition that is followed * 4 + item; numbered likewise |
+//!
+//! All but what is followed comes from the manifest, so a file has the same number after a remount, and files of two snapshots
+//! never share one. The limits of SPEC section 6 leave room: a manifest of 256 MiB names at most 2^21 partitions, 2^30 segments and 2^23
 //! groups. Snapshots from 2^23 on are not shown.
 
 /// The number of a file, as the kernel knows it.
@@ -81,6 +89,13 @@ pub(crate) enum Node {
     },
     /// A range of offsets that somebody named, without [`NAMED`].
     Named(u64),
+    /// A topic whose partitions are followed.
+    FollowedTopic(u64),
+    /// A partition that is followed from snapshot to snapshot.
+    Followed {
+        number: u64,
+        item: FollowedItem,
+    },
 }
 
 /// Declares an enum whose items are numbered, and found by their number.
@@ -102,7 +117,7 @@ macro_rules! items {
 
 items!(
     /// What stands in the root; the first is the root itself.
-    RootItem { Folder, Readme, Latest, Snapshots }
+    RootItem { Folder, Readme, Latest, Snapshots, Follow, FollowedTopics }
 );
 items!(
     /// What stands in a snapshot; the first is its folder.
@@ -115,6 +130,10 @@ items!(
 items!(
     /// What stands in a partition; the first is its folder.
     PartitionItem { Folder, Meta, Records, Values, Keys, ByOffset, ByTime, Segments }
+);
+items!(
+    /// What stands in a partition that is followed; the first is its folder.
+    FollowedItem { Folder, Records, Values, Keys }
 );
 
 impl Node {
@@ -147,6 +166,8 @@ impl Node {
                 part,
             } => (sequence, 7, partition << PART_BITS | part),
             Node::Named(number) => return Inode(NAMED | number),
+            Node::FollowedTopic(number) => (0, 1, number),
+            Node::Followed { number, item } => (0, 2, number << 2 | item as u64),
         };
         Inode(sequence << (PLACE_BITS + 3) | family << PLACE_BITS | place)
     }
@@ -155,7 +176,8 @@ impl Node {
     pub(crate) fn changes(self) -> bool {
         matches!(
             self,
-            Node::Snapshot(_, SnapshotItem::Errors)
+            Node::Followed { .. }
+                | Node::Snapshot(_, SnapshotItem::Errors)
                 | Node::Partition {
                     item: PartitionItem::Meta,
                     ..
@@ -173,8 +195,15 @@ impl Node {
         let (partition, part) = (place >> PART_BITS, place & ((1 << PART_BITS) - 1));
         let family = number >> PLACE_BITS & 7;
         if sequence == 0 {
-            let item = place.checked_sub(1).and_then(RootItem::of);
-            return item.filter(|_| family == 0).map(Node::Root);
+            return match family {
+                0 => place.checked_sub(1).and_then(RootItem::of).map(Node::Root),
+                1 => Some(Node::FollowedTopic(place)),
+                2 => Some(Node::Followed {
+                    number: place >> 2,
+                    item: FollowedItem::of(place & 3)?,
+                }),
+                _ => None,
+            };
         }
         Some(match family {
             0 => Node::Snapshot(sequence, SnapshotItem::of(place)?),
@@ -246,6 +275,8 @@ mod tests {
                 Node::Stored { sequence, segment },
                 Node::Part { sequence, partition, part },
                 Node::PartRecords { sequence, partition, part },
+                Node::FollowedTopic(segment),
+                Node::Followed { number: segment, item: FollowedItem::Keys },
             ] {
                 prop_assert_eq!(Node::of(node.inode()), Some(node));
             }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use kbk_format::repo::{GroupState, TopicState};
 
-use super::inode::{Node, PartitionItem, RootItem, SnapshotItem, TopicItem};
+use super::inode::{FollowedItem, Node, PartitionItem, RootItem, SnapshotItem, TopicItem};
 use super::{Tree, names};
 use crate::attributes::{Kind, Listed};
 use crate::content::snapshot::{Loaded, Partition};
 use crate::error::ViewError;
 
 /// A name in a folder, where a listing goes on behind it, and what it names.
-type Child = (u64, String, Node);
+pub(super) type Child = (u64, String, Node);
 
 pub(super) const CONFIG: &str = "config.json";
 
@@ -70,6 +70,13 @@ impl Tree {
                 };
                 Ok(behind.take(at_most).map(child).collect())
             }
+            Node::Root(RootItem::Follow) => {
+                let topics = ("topics", Node::Root(RootItem::FollowedTopics));
+                Ok(fixed(&[topics], |_| true, from, at_most))
+            }
+            Node::Root(RootItem::FollowedTopics)
+            | Node::FollowedTopic(_)
+            | Node::Followed { .. } => self.follow_children(parent, from, at_most).await,
             Node::Snapshot(sequence, SnapshotItem::Folder) => {
                 let loaded = self.library.snapshot(sequence).await?;
                 let has_groups = loaded.snapshot.groups.is_some();
@@ -168,8 +175,13 @@ impl Tree {
             ("README.txt", Node::Root(RootItem::Readme)),
             ("latest", Node::Root(RootItem::Latest)),
             ("snapshots", Node::Root(RootItem::Snapshots)),
+            ("follow", Node::Root(RootItem::Follow)),
         ];
-        let shown = |node: Node| has_latest || node != Node::Root(RootItem::Latest);
+        let shown = |node: Node| match node {
+            Node::Root(RootItem::Latest) => has_latest,
+            Node::Root(RootItem::Follow) => self.catalogue.is_growing(),
+            _ => true,
+        };
         Ok(fixed(&named, shown, from, at_most))
     }
 
@@ -270,13 +282,20 @@ impl Tree {
 fn kind(node: Node) -> Kind {
     match node {
         Node::Root(RootItem::Latest) => Kind::Link,
-        Node::Root(RootItem::Folder | RootItem::Snapshots)
+        Node::Root(
+            RootItem::Folder | RootItem::Snapshots | RootItem::Follow | RootItem::FollowedTopics,
+        )
         | Node::Snapshot(_, SnapshotItem::Folder | SnapshotItem::Groups | SnapshotItem::Topics)
         | Node::Topic {
             item: TopicItem::Folder,
             ..
         }
-        | Node::Part { .. } => Kind::Folder,
+        | Node::Part { .. }
+        | Node::FollowedTopic(_)
+        | Node::Followed {
+            item: FollowedItem::Folder,
+            ..
+        } => Kind::Folder,
         Node::Partition { item, .. } => match item {
             PartitionItem::Folder
             | PartitionItem::ByOffset

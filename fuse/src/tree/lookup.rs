@@ -33,6 +33,9 @@ impl Tree {
                 });
                 Ok(sequence.map(|sequence| Node::Snapshot(sequence, SnapshotItem::Folder)))
             }
+            Node::Root(RootItem::FollowedTopics) | Node::FollowedTopic(_) => {
+                self.follow_child(parent, name).await
+            }
             Node::Snapshot(sequence, SnapshotItem::Groups) => {
                 let loaded = self.library.snapshot(sequence).await?;
                 Ok(group_named(&loaded, name).map(|group| Node::Group { sequence, group }))
@@ -147,7 +150,7 @@ impl Tree {
     }
 
     /// The topic that stands under `name` in `topics`.
-    fn topic_named(&self, loaded: &Loaded, name: &str) -> Option<u64> {
+    pub(super) fn topic_named(&self, loaded: &Loaded, name: &str) -> Option<u64> {
         let begins = name.split(['@', '~']).next().unwrap_or_default();
         let topics = &loaded.snapshot.topics;
         let first = topics.partition_point(|topic| &*topic.name < begins);

@@ -4,6 +4,7 @@ pub(crate) mod catalogue;
 pub(crate) mod damage;
 mod documents;
 mod extended;
+pub(crate) mod follow;
 pub(crate) mod inode;
 mod list;
 mod lookup;
@@ -21,6 +22,7 @@ use kbk_format::repo::{SegmentEntry, TopicState};
 
 use self::catalogue::Catalogue;
 use self::damage::Damage;
+use self::follow::Followed;
 use self::inode::{Inode, Node};
 use self::named::Named;
 use crate::content::library::Library;
@@ -40,6 +42,7 @@ pub(crate) struct Tree {
     /// The largest window of an open file.
     pub(crate) prefetch_bytes: u64,
     pub(crate) named: Named,
+    pub(crate) followed: Followed,
 }
 
 impl fmt::Debug for Tree {

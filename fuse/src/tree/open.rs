@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use kbk_format::render::View as TextView;
 
+use super::follow::FollowedFile;
 use super::inode::{Node, PartitionItem, RootItem, SnapshotItem, TopicItem};
 use super::{NamedSegment, Tree, documents};
 use crate::content::snapshot::Partition;
@@ -111,6 +112,11 @@ impl Tree {
                 let named = self.named.get(number)?;
                 let partition = self.partition(named.sequence, named.partition).await?;
                 self.records_at(partition, named.text).await
+            }
+            Node::Followed { number, item } => {
+                let view = item.view().ok_or(ViewError::IsFolder)?;
+                let size = self.followed_text(number, view).await?.size();
+                Ok(Body::Followed(FollowedFile { number, view, size }))
             }
             Node::Stored { sequence, segment } => {
                 let segment = self.segment(sequence, segment).await?;

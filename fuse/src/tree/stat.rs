@@ -70,6 +70,7 @@ impl Tree {
                 self.part_attributes(&partition, part).await
             }
             Node::Named(number) => Ok(self.named.get(number)?.attributes),
+            Node::FollowedTopic(_) | Node::Followed { .. } => self.follow_attributes(node).await,
         }
     }
 
@@ -90,7 +91,10 @@ impl Tree {
             lifetime: growing,
         };
         match item {
-            RootItem::Folder | RootItem::Snapshots => {}
+            RootItem::Folder
+            | RootItem::Snapshots
+            | RootItem::Follow
+            | RootItem::FollowedTopics => {}
             RootItem::Readme => {
                 attributes.kind = Kind::File;
                 attributes.size = documents::README.len() as u64;

@@ -1,6 +1,7 @@
 //! The tree without a mount: every file against a model, whatever the store does.
 
 mod faults;
+mod follow;
 mod memory;
 mod support;
 mod text;

@@ -30,7 +30,7 @@ async fn the_tree_is_that_of_its_contract() {
         .unwrap();
     assert_eq!(
         names(&view, "").await,
-        ["README.txt", "latest", "snapshots"]
+        ["README.txt", "latest", "snapshots", "follow"]
     );
     assert_eq!(names(&view, "snapshots").await, ["1"]);
     assert_eq!(
@@ -420,7 +420,10 @@ async fn new_snapshots_are_shown_as_they_come_if_that_is_wanted() {
     let growing = View::open(world.store(), ViewOptions::default())
         .await
         .unwrap();
-    assert_eq!(names(&growing, "").await, ["README.txt", "snapshots"]);
+    assert_eq!(
+        names(&growing, "").await,
+        ["README.txt", "snapshots", "follow"]
+    );
     assert!(matches!(
         find(&growing, "latest").await,
         Err(ViewError::NotFound)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use kbk_format::repo::{
     Change, FoundGroups, Hex, Id, Identity, PartitionChange, Place, Repository, SegmentEntry,
@@ -14,7 +15,7 @@ use kbk_format::{
 };
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use sha2::{Digest, Sha256};
 
 use super::records::Rec;
@@ -60,9 +61,12 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> World {
+        World::of(Identity::fresh()).await
+    }
+
+    pub(crate) async fn of(identity: Identity) -> World {
         let objects = Arc::new(InMemory::new());
         let store = Store::new(Arc::clone(&objects) as Arc<dyn ObjectStore>, "memory");
-        let identity = Identity::fresh();
         World {
             repository: Repository::create(store, identity).await.unwrap(),
             objects,
@@ -132,6 +136,22 @@ impl World {
             acls: None,
         };
         self.repository.commit(&change).await.unwrap()
+    }
+
+    /// Gives another repository what it does not have.
+    pub(crate) async fn copy_into(&self, other: &World) {
+        let mut objects = self.objects.list(None);
+        while let Some(object) = objects.next().await {
+            let key = object.unwrap().location;
+            let bytes = self.objects.get(&key).await.unwrap().bytes().await.unwrap();
+            let created = other
+                .objects
+                .put_opts(&key, bytes.into(), PutMode::Create.into());
+            assert!(matches!(
+                created.await,
+                Ok(_) | Err(object_store::Error::AlreadyExists { .. })
+            ));
+        }
     }
 
     async fn segment(&self, place: &Place, part: &Part) -> SegmentEntry {

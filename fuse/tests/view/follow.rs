@@ -1,0 +1,181 @@
+//! `follow`: files that go on where the next snapshot does.
+
+use std::time::Duration;
+
+use kbk_format::repo::Identity;
+use kbk_fuse::{Inode, Kind, Lifetime, View, ViewError, ViewOptions};
+
+use crate::support::read::{find, list, names, read};
+use crate::support::world::{Part, World};
+
+/// The repository is listed again after a second.
+async fn until_listed_again() {
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+}
+
+async fn view(world: &World) -> View {
+    View::open(world.store(), ViewOptions::default())
+        .await
+        .unwrap()
+}
+
+const VIEWS: [&str; 3] = ["records.jsonl", "values", "keys"];
+
+#[tokio::test]
+async fn an_open_file_goes_on_where_the_next_snapshot_does() {
+    let world = World::new().await;
+    world
+        .backup(&[("orders", 1, 0, vec![Part::plain(5, 40)])])
+        .await;
+    let view = view(&world).await;
+    let path = |name| format!("follow/topics/orders/0/{name}");
+    let mut open = Vec::new();
+    for name in VIEWS {
+        let entry = find(&view, &path(name)).await.unwrap();
+        assert_eq!(entry.attributes.lifetime, Lifetime::Growing);
+        let file = view.open_file(entry.inode).await.unwrap();
+        let text = file.read(0, usize::MAX >> 1).await.unwrap();
+        let newest = format!("latest/topics/orders/0/{name}");
+        assert_eq!(text, read(&view, &newest).await.unwrap());
+        open.push((name, entry, file, text.to_vec()));
+    }
+    // One that adds nothing, one of one segment, one of some, each seen or not.
+    for (parts, is_seen) in [
+        (vec![], true),
+        (vec![Part::plain(40, 60)], true),
+        (vec![Part::plain(60, 70)], false),
+        (vec![Part::plain(70, 80), Part::plain(80, 130)], true),
+    ] {
+        world.backup(&[("orders", 1, 0, parts)]).await;
+        until_listed_again().await;
+        if !is_seen {
+            continue;
+        }
+        for (name, before, file, text) in &mut open {
+            let entry = find(&view, &path(name)).await.unwrap();
+            assert_eq!(entry.inode, before.inode);
+            assert_eq!(
+                view.attributes(before.inode).await.unwrap(),
+                entry.attributes
+            );
+            let more = file.read(text.len() as u64, usize::MAX >> 1).await.unwrap();
+            text.extend_from_slice(&more);
+            assert_eq!(text.len() as u64, entry.attributes.size);
+            let newest = format!("latest/topics/orders/0/{name}");
+            assert_eq!(*text, read(&view, &newest).await.unwrap());
+            assert!(file.read(text.len() as u64, 1).await.unwrap().is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_new_appears_and_what_is_deleted_does_not_stay() {
+    let world = World::new().await;
+    let view = view(&world).await;
+    assert!(names(&view, "follow/topics").await.is_empty());
+    world
+        .backup(&[("b", 1, 0, vec![]), ("c", 2, 0, vec![Part::plain(0, 3)])])
+        .await;
+    until_listed_again().await;
+    assert_eq!(names(&view, "follow").await, ["topics"]);
+    assert_eq!(names(&view, "follow/topics").await, ["b", "c"]);
+    assert_eq!(names(&view, "follow/topics/c").await, ["0"]);
+    assert_eq!(names(&view, "follow/topics/c/0").await, VIEWS);
+    let topics = find(&view, "follow/topics").await.unwrap().inode;
+    let before = list(&view, topics, 1).await.unwrap();
+    let empty = find(&view, "follow/topics/b/0/values").await.unwrap();
+    assert_eq!(empty.attributes.size, 0);
+
+    let c = [
+        ("c", 2, 0, vec![Part::plain(3, 6)]),
+        ("c", 2, 1, vec![]),
+        ("a", 3, 0, vec![]),
+        ("b", 1, 0, vec![Part::plain(0, 1)]),
+    ];
+    world.backup(&c).await;
+    until_listed_again().await;
+    // A listing that has begun goes on: numbers are given to what is new.
+    let after = list(&view, topics, 1).await.unwrap();
+    assert_eq!(after[1].cookie, before[1].cookie);
+    assert_eq!(names(&view, "follow/topics").await, ["b", "c", "a"]);
+    assert_eq!(names(&view, "follow/topics/c").await, ["0", "1"]);
+    let begun = view.attributes(empty.inode).await.unwrap();
+    assert!(begun.size > 0);
+
+    world.backup_with(&[], None, &[("c", 2)]).await;
+    until_listed_again().await;
+    assert_eq!(names(&view, "follow/topics").await, ["b", "a"]);
+    for path in ["follow/topics/c", "follow/topics/b/1", "follow/x"] {
+        let found = find(&view, path).await;
+        assert!(matches!(found, Err(ViewError::NotFound)), "{path}");
+    }
+}
+
+/// Nothing that kbk does today makes such a snapshot, but one that removes what is old will.
+#[tokio::test]
+async fn a_file_whose_beginning_is_another_one_is_stale() {
+    let identity = Identity::fresh();
+    let world = World::of(identity.clone()).await;
+    world
+        .backup(&[
+            ("orders", 1, 0, vec![Part::plain(0, 20)]),
+            ("payments", 2, 0, vec![Part::plain(0, 20)]),
+        ])
+        .await;
+    let view = view(&world).await;
+    let values = |topic| format!("follow/topics/{topic}/0/values");
+    let orders = find(&view, &values("orders")).await.unwrap();
+    let payments = find(&view, &values("payments")).await.unwrap();
+    let open = view.open_file(orders.inode).await.unwrap();
+
+    // The same partitions, without the first records of one.
+    let other = World::of(identity).await;
+    other.backup(&[]).await;
+    other
+        .backup(&[
+            ("orders", 1, 0, vec![Part::plain(10, 30)]),
+            (
+                "payments",
+                2,
+                0,
+                vec![Part::plain(0, 20), Part::plain(20, 30)],
+            ),
+        ])
+        .await;
+    other.copy_into(&world).await;
+    until_listed_again().await;
+    for answer in [
+        view.attributes(orders.inode).await.map(drop),
+        open.read(0, 1).await.map(drop),
+        view.open_file(orders.inode).await.map(drop),
+    ] {
+        assert!(matches!(answer, Err(ViewError::Stale)), "{answer:?}");
+    }
+    let now = find(&view, &values("orders")).await.unwrap();
+    assert_ne!(now.inode, orders.inode);
+    assert_eq!(
+        read(&view, &values("orders")).await.unwrap(),
+        read(&view, "latest/topics/orders/0/values").await.unwrap()
+    );
+    let grown = view.attributes(payments.inode).await.unwrap();
+    assert!(grown.size > payments.attributes.size);
+}
+
+#[tokio::test]
+async fn there_is_nothing_to_follow_where_nothing_grows() {
+    let world = World::new().await;
+    world.backup(&[("orders", 1, 0, vec![])]).await;
+    let sealed = ViewOptions {
+        growing: false,
+        ..ViewOptions::default()
+    };
+    let sealed = View::open(world.store(), sealed).await.unwrap();
+    assert_eq!(
+        names(&sealed, "").await,
+        ["README.txt", "latest", "snapshots"]
+    );
+    let follow = sealed.lookup(Inode::ROOT, b"follow").await;
+    assert!(matches!(follow, Err(ViewError::NotFound)));
+    let folder = find(&view(&world).await, "follow/topics/orders").await;
+    assert_eq!(folder.unwrap().attributes.kind, Kind::Folder);
+}
