@@ -282,7 +282,10 @@ fn a_broker_that_goes_away_for_a_while_does_not_end_a_repartition() {
             there.then_some(())
         });
         for kill in [true, false] {
-            std::thread::sleep(Duration::from_millis(random.below(2_000)));
+            // At once, too: a broker that has just come back has much to do.
+            std::thread::sleep(Duration::from_millis(
+                random.below(4_000).saturating_sub(2_000),
+            ));
             if kill {
                 broker.kill();
             } else {
