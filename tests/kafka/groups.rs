@@ -242,6 +242,42 @@ fn offsets_are_committed_and_deleted_in_the_place_of_groups_without_members() {
     assert!(is_listed(&names[0]) && !is_listed(&names[1]));
 }
 
+/// A coordinator keeps what one request commits in one batch of records, which its topic bounds to a megabyte.
+#[test]
+fn a_group_is_committed_whatever_it_takes() {
+    const PARTITIONS: i32 = 300;
+    let broker = Broker::shared();
+    let topic = topics::unique("committed-widely");
+    topics::create(broker, &topic, PARTITIONS, &[]);
+    let group = topics::unique("wide");
+    // As long as brokers let it be (`offset.metadata.max.bytes`).
+    let metadata = |partition: i32| format!("{partition:>4096}");
+    let committed = |partition: i32| CommittedOffset {
+        partition,
+        offset: i64::from(partition),
+        leader_epoch: None,
+        metadata: metadata(partition),
+    };
+    let wide = GroupOffsets {
+        group: group.clone(),
+        topics: vec![CommittedTopic {
+            topic: topic.clone(),
+            partitions: (0..PARTITIONS).map(committed).collect(),
+        }],
+    };
+    let admin = admin(broker);
+    admin
+        .commit_offsets(std::slice::from_ref(&wide))
+        .expect("committed");
+    let found = admin.committed_offsets(&[&group]).expect("asked");
+    assert_eq!(found, [Some(wide.topics)]);
+    let all: Vec<_> = (0..PARTITIONS).map(|n| (topic.clone(), n)).collect();
+    admin.delete_offsets(&group, &all).expect("deleted");
+    let found = admin.committed_offsets(&[&group]).expect("asked");
+    assert!(found[0].iter().all(Vec::is_empty), "{found:?}");
+    topics::delete(broker, &topic);
+}
+
 #[test]
 fn groups_with_members_are_left_alone() {
     let broker = Broker::shared();

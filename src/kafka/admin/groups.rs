@@ -65,6 +65,44 @@ pub struct CommittedTopic {
     pub partitions: Vec<CommittedOffset>,
 }
 
+/// What one request commits or deletes becomes one batch of records of `__consumer_offsets`, whose `max.message.bytes` bounds it: 1 MB,
+/// unless somebody made it less. This is far below.
+const REQUEST_BYTES: usize = 256 << 10;
+/// What such a record takes besides its names and metadata, generously.
+const COMMIT_OVERHEAD_BYTES: usize = 100;
+
+impl GroupOffsets {
+    /// The same in pieces of which each fits a request.
+    fn pieces(&self) -> Vec<GroupOffsets> {
+        let mut pieces: Vec<GroupOffsets> = Vec::new();
+        let mut room = 0;
+        for CommittedTopic { topic, partitions } in &self.topics {
+            for (index, committed) in partitions.iter().enumerate() {
+                let names = self.group.len() + topic.len();
+                let bytes = names + committed.metadata.len() + COMMIT_OVERHEAD_BYTES;
+                if bytes > room || pieces.is_empty() {
+                    pieces.push(GroupOffsets {
+                        group: self.group.clone(),
+                        topics: Vec::new(),
+                    });
+                    room = REQUEST_BYTES;
+                }
+                room = room.saturating_sub(bytes);
+                let topics = &mut pieces.last_mut().expect("pushed").topics;
+                if index == 0 || topics.is_empty() {
+                    topics.push(CommittedTopic {
+                        topic: topic.clone(),
+                        partitions: Vec::new(),
+                    });
+                }
+                let of_topic = topics.last_mut().expect("pushed");
+                of_topic.partitions.push(committed.clone());
+            }
+        }
+        pieces
+    }
+}
+
 impl Admin {
     /// All groups that have or had consumers, or committed offsets; ordered by id. An error where one broker does not tell.
     ///
@@ -180,7 +218,8 @@ impl Admin {
     }
 
     /// Commits offsets in the place of groups, which must be without members; one that does not exist is made. Offsets that are not named
-    /// stay as they are. No leader epoch is committed: those of another cluster mean nothing here.
+    /// stay as they are. No leader epoch is committed: those of another cluster mean nothing here. What one group commits may take
+    /// several requests.
     pub fn commit_offsets(&self, groups: &[GroupOffsets]) -> Result<(), KafkaError> {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS,
@@ -188,9 +227,9 @@ impl Admin {
             on_group: "READ",
             on_topic: "READ",
         };
-        let groups: Vec<_> = groups.iter().filter(|g| !g.topics.is_empty()).collect();
+        let groups: Vec<GroupOffsets> = groups.iter().flat_map(GroupOffsets::pieces).collect();
         let names: Vec<&str> = groups.iter().map(|group| group.group.as_str()).collect();
-        let changes = each(&groups, call.doing, |group| StoreOffsets::new(group))?;
+        let changes = each(&groups, call.doing, StoreOffsets::new)?;
         self.ask_coordinators(
             &call,
             &names,
@@ -233,16 +272,17 @@ impl Admin {
             on_group: "DELETE",
             on_topic: "READ",
         };
-        if partitions.is_empty() {
-            return Ok(());
-        }
-        let change = DeleteOffsets::new(group, partitions)
-            .map_err(|cause| invalid(&format!("{} group {group}", call.doing), cause))?;
+        const LONGEST_TOPIC: usize = 249;
+        let at_once = REQUEST_BYTES / (group.len() + LONGEST_TOPIC + COMMIT_OVERHEAD_BYTES);
+        let pieces: Vec<_> = partitions.chunks(at_once.max(1)).collect();
+        let changes = each(&pieces, call.doing, |piece| {
+            DeleteOffsets::new(group, piece)
+        })?;
         self.ask_coordinators(
             &call,
-            &[group],
-            &|_, client, options, queue| {
-                let mut change = [change.0.as_ptr()];
+            &vec![group; pieces.len()],
+            &|index, client, options, queue| {
+                let mut change = [changes[index].0.as_ptr()];
                 // SAFETY: all handles are live; the array is read during the call.
                 unsafe {
                     sys::rd_kafka_DeleteConsumerGroupOffsets(
