@@ -244,6 +244,10 @@ impl Code {
         Code(Resp::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC as i32);
     pub(super) const UNKNOWN_PARTITION: Code =
         Code(Resp::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION as i32);
+    /// Said by librdkafka where no partition of a request has a leader.
+    pub(super) const NO_LEADERS: Code = Code(Resp::RD_KAFKA_RESP_ERR__NOENT as i32);
+    pub(super) const LEADER_NOT_AVAILABLE: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE as i32);
     pub(super) const FENCED_LEADER_EPOCH: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH as i32);
     pub(super) const FATAL: Code = Code(Resp::RD_KAFKA_RESP_ERR__FATAL as i32);

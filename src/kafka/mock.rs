@@ -53,11 +53,11 @@ impl EmbeddedCluster {
             .expect("there is a broker 1");
     }
 
-    /// Lets broker 1 lead the topic's first partition in a new epoch.
+    /// Lets a broker lead the topic's first partition, in a new epoch, or none.
     #[cfg(test)]
-    pub(super) fn lead_again(&self, topic: &str) {
+    pub(super) fn lead(&self, topic: &str, broker: Option<i32>) {
         self.0
-            .partition_leader(topic, 0, Some(1))
+            .partition_leader(topic, 0, broker)
             .expect("there are such a broker and topic");
     }
 

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use kbk_format::record::{Header, Headers, Record, TimestampType};
@@ -585,8 +587,30 @@ fn a_leader_that_was_away_is_asked_again_in_its_new_epoch() {
     let admin = Admin::connect(&settings).unwrap();
     let partitions = [("t".to_owned(), 0)];
     let before = admin.offsets(&partitions).unwrap();
-    cluster.lead_again("t");
+    cluster.lead("t", Some(1));
     assert_eq!(admin.offsets(&partitions).unwrap(), before);
+}
+
+#[test]
+fn a_leader_that_is_missing_is_waited_for() {
+    let (cluster, settings) = cluster(&[("t", 1)]);
+    let partitions = [("t".to_owned(), 0)];
+    let (asked, heard) = mpsc::channel();
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let admin = Admin::connect(&settings).unwrap();
+            let before = admin.offsets(&partitions).unwrap();
+            asked.send(()).unwrap();
+            // Long enough for the leader to be gone.
+            thread::sleep(Duration::from_millis(300));
+            assert_eq!(admin.offsets(&partitions).unwrap(), before);
+        });
+        heard.recv().unwrap();
+        cluster.lead("t", None);
+        thread::sleep(Duration::from_secs(1));
+        cluster.lead("t", Some(1));
+        asking.join().unwrap();
+    });
 }
 
 #[test]

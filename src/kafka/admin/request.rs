@@ -146,12 +146,16 @@ impl Admin {
                 Err(refusal) => refusal,
             };
             self.client.poll(Duration::ZERO);
-            if !refusal.code.is_transient() {
+            let leaders_changed = matches!(
+                refusal.code,
+                Code::FENCED_LEADER_EPOCH | Code::LEADER_NOT_AVAILABLE | Code::NO_LEADERS
+            );
+            if !refusal.code.is_transient() && !leaders_changed {
                 return Err(refusal.error(doing));
             }
-            if refusal.code == Code::FENCED_LEADER_EPOCH {
-                // librdkafka would go on with the epoch that it knows: it looks for leaders again only where another broker
-                // leads, not where the same one does after it was away. Where this fails, so does the next attempt.
+            if leaders_changed {
+                // librdkafka would go on with what it knows for minutes: it does not ask again who leads where the same broker
+                // does in a later epoch, nor where none did when it last asked. Where this fails, so does the next attempt.
                 let _ = self.ask_metadata(left.min(Admin::ATTEMPT));
             }
             if started.elapsed() + pause + Admin::SHORTEST_ATTEMPT >= self.deadline {
