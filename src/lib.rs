@@ -24,4 +24,5 @@ pub mod commands;
 pub mod demo;
 pub mod groups;
 pub mod kafka;
+mod memory;
 pub mod restore;

@@ -255,9 +255,13 @@ impl ClientSettings {
         said("fetch.max.bytes") || said("max.partition.fetch.bytes")
     }
 
-    /// For writing.
+    /// For writing. The queue is bounded in bytes of records, and in records, since librdkafka holds a few hundred bytes for each.
     pub(super) fn producer(&self, options: &ProducerOptions) -> ClientConfig {
+        const RECORD_OVERHEAD_BYTES: usize = 256;
+        const FEWEST_RECORDS: usize = 10_000;
         let queue_kbytes = options.queue_bytes.div_ceil(1024).clamp(1024, 2_097_151);
+        let records =
+            (options.queue_bytes / RECORD_OVERHEAD_BYTES).clamp(FEWEST_RECORDS, 1_000_000);
         let mut config = self.over(&[
             ("max.in.flight.requests.per.connection", "5".to_owned()),
             // The largest that librdkafka takes: the broker and the topic decide.
@@ -268,7 +272,7 @@ impl ClientSettings {
             ),
             ("linger.ms", "10".to_owned()),
             ("queue.buffering.max.kbytes", queue_kbytes.to_string()),
-            ("queue.buffering.max.messages", "1000000".to_owned()),
+            ("queue.buffering.max.messages", records.to_string()),
             ("delivery.timeout.ms", "600000".to_owned()),
         ]);
         if let Some(id) = &options.transactional_id {

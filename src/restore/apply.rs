@@ -39,6 +39,7 @@ use crate::cli::{Cancel, Progress};
 use crate::kafka::{
     Admin, ClientSettings, Commit, Committed, KafkaError, Positions, Producer, committed,
 };
+use crate::memory;
 
 /// What a restore did.
 #[derive(Clone, Debug, Serialize)]
@@ -173,6 +174,8 @@ pub fn apply(
     };
     start(&shared, &plan, kafka, progress)?;
     write_all(&shared, producers)?;
+    // The queues of the producers, before those of a proof are filled.
+    memory::give_back();
     if restore.producers > 0 {
         let held_up = stable::wait(&admin, &work, cancel)?;
         if plan.verify && !cancel.is_set() && !held_up.is_empty() {

@@ -53,7 +53,12 @@ fn memory_is_bounded_for_topics_that_compress_well() {
         );
         let repo = Repo::new();
         check(name, &mut repo.backup(broker, &["--topic", &topic]));
+        let target = format!("{topic}-restored");
+        let map = format!("{topic}={target}");
+        let mut restore = repo.restore(broker, &["--map", &map, "--verify"]);
+        check(&format!("{name}, restored and compared"), &mut restore);
         topics::delete(broker, &topic);
+        topics::delete(broker, &target);
     }
 }
 
