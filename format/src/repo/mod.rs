@@ -26,9 +26,11 @@ mod change;
 mod commit;
 mod error;
 mod groups;
+mod groups_change;
 mod id;
 mod identity;
 mod keys;
+mod offset_map;
 mod order;
 mod page;
 mod reader;
@@ -43,15 +45,16 @@ pub use acls::{AclBinding, Acls};
 pub use change::{Change, FoundAcls, FoundGroups, PartitionChange, TopicChange};
 pub use error::{BoxedError, Operation, RepoError, Result};
 pub use groups::{CommittedOffset, GroupState, GroupTopic, Groups};
+pub use groups_change::{ChangedGroup, ChangedOffset, CommittedPosition, GroupsChange};
 pub use id::{Digest, Hex, Id, ParseHexError};
 pub use identity::Identity;
 pub use keys::{Key, Place, TopicName, TopicNameError};
+pub use offset_map::{FULL_MAP_PAGE, MapPage, MapRun};
 pub use page::{FULL_PAGE, Page, SegmentEntry};
 pub use reader::{SegmentReader, StoredRange};
 pub use repository::{FoundSegment, ListedSnapshot, Repository};
 pub use restore::{
-    ChangedGroup, ChangedOffset, CommittedPosition, CreatedTopic, DonePartition, FULL_MAP_PAGE,
-    GroupsChange, MapPage, MapRun, Progress, RateLimit, Restore, RestoreDone, RestoreId,
+    CreatedTopic, DonePartition, Progress, RateLimit, Restore, RestoreDone, RestoreId,
     RestoreIdError, RestoredPartition, RestoredTopic, TargetPartition,
 };
 pub use sealed::{MAX_SEALED_BYTES, Stored};

@@ -1,4 +1,5 @@
-//! What a restore leaves in the repository: what it was asked for, where each record went, that it is done (SPEC section 11.7).
+//! What a restore leaves in the repository: what it was asked for, and that it is done (SPEC section 11.7). Where each record went is
+//! in [`offset_map`](super::offset_map).
 //!
 //! ```text
 //! restores/<restore>/begun.json          first, before anything is written to a cluster
@@ -10,21 +11,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 
-use super::error::{Operation, RepoError, Result};
+use super::error::{RepoError, Result};
 use super::id::{Digest, Id};
 use super::keys::{Key, Place, RESTORES, TopicName};
-use super::repository::{PARALLEL_REQUESTS, Repository};
-use super::sealed::{Document, Stored, seal};
+use super::offset_map::{MapPage, MapRun};
+use super::repository::Repository;
+use super::sealed::{Document, seal};
 use super::snapshot::ParentRef;
-use super::store::{Put, path};
-
-/// A page of the offset map with this many runs is full, and never written again.
-pub const FULL_MAP_PAGE: usize = 4096;
+use super::store::Put;
 
 /// The name of a restore: 1 to 64 characters of `a-z 0-9 -`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -162,68 +159,6 @@ pub struct TargetPartition {
     pub offset: i64,
 }
 
-/// Consecutive records that went to consecutive places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "(i64, i32, i64, u64)", into = "(i64, i32, i64, u64)")]
-pub struct MapRun {
-    /// Offset of the first record in the backup; each other has the next.
-    pub source_offset: i64,
-    /// Where they are.
-    pub target_partition: i32,
-    /// Offset of the first record there; each other has the next.
-    pub target_offset: i64,
-    /// Number of records, at least 1.
-    pub records: u64,
-}
-
-impl From<(i64, i32, i64, u64)> for MapRun {
-    fn from(
-        (source_offset, target_partition, target_offset, records): (i64, i32, i64, u64),
-    ) -> Self {
-        MapRun {
-            source_offset,
-            target_partition,
-            target_offset,
-            records,
-        }
-    }
-}
-
-impl From<MapRun> for (i64, i32, i64, u64) {
-    fn from(run: MapRun) -> Self {
-        let MapRun {
-            source_offset,
-            target_partition,
-            target_offset,
-            records,
-        } = run;
-        (source_offset, target_partition, target_offset, records)
-    }
-}
-
-/// Where the records of one partition went, for a range of its offsets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MapPage {
-    /// The restore.
-    pub restore: RestoreId,
-    /// The topic's name in the backup.
-    pub topic: TopicName,
-    /// The topic's id in the backup.
-    pub topic_id: Id,
-    /// The partition in the backup.
-    pub partition: i32,
-    /// First offset that the page answers for.
-    pub base_offset: i64,
-    /// Behind the last offset that the page answers for. Offsets in between without a run were not restored.
-    pub end_offset: i64,
-    /// The page that ends where this one begins; null where the restore of the partition began.
-    pub previous: Option<Digest>,
-    /// Records of this page and of all before it.
-    pub records: u64,
-    /// In offset order.
-    pub runs: Vec<MapRun>,
-}
-
 /// That a restore is finished.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestoreDone {
@@ -252,54 +187,6 @@ pub struct DonePartition {
     pub page: Option<Digest>,
 }
 
-/// What consumer groups of the target had committed before a restore of groups changed it, and what it was changed to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GroupsChange {
-    /// The restore whose offset map was used.
-    pub restore: RestoreId,
-    /// The name of the change; names sort by time.
-    pub change: RestoreId,
-    /// When it was made.
-    pub changed_at: Timestamp,
-    /// Kafka's id of the cluster, where it gave one.
-    pub cluster_id: Option<String>,
-    /// The groups.
-    pub groups: Vec<ChangedGroup>,
-}
-
-/// A group that was changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChangedGroup {
-    /// Its id.
-    pub group: String,
-    /// Whether the cluster had it before.
-    pub existed: bool,
-    /// What was changed of it.
-    pub offsets: Vec<ChangedOffset>,
-}
-
-/// A committed offset that was changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChangedOffset {
-    /// The topic in the cluster.
-    pub topic: TopicName,
-    /// The partition.
-    pub partition: i32,
-    /// What was committed before; null where nothing was.
-    pub before: Option<CommittedPosition>,
-    /// What is committed now.
-    pub after: CommittedPosition,
-}
-
-/// A committed offset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommittedPosition {
-    /// The next record to read.
-    pub offset: i64,
-    /// What is kept beside it.
-    pub metadata: String,
-}
-
 impl DonePartition {
     /// Whose records they were.
     #[must_use]
@@ -316,19 +203,22 @@ impl Document for Restore {
     const FORMAT: &'static str = "kbk-restore";
 }
 
-impl Document for MapPage {
-    const FORMAT: &'static str = "kbk-offset-map";
-}
-
-impl Document for GroupsChange {
-    const FORMAT: &'static str = "kbk-groups-change";
-}
-
 impl Document for RestoreDone {
     const FORMAT: &'static str = "kbk-restore-done";
 }
 
 impl Restore {
+    /// The part that one partition of the backup has in it.
+    #[must_use]
+    pub fn partition(&self, place: &Place) -> Option<(&RestoredTopic, &RestoredPartition)> {
+        let mut topics = self.topics.iter();
+        let topic = topics
+            .find(|topic| (&topic.topic, topic.topic_id) == (&place.topic, place.topic_id))?;
+        let mut partitions = topic.partitions.iter();
+        let partition = partitions.find(|meant| meant.partition == place.partition)?;
+        Some((topic, partition))
+    }
+
     /// The groups that keep the restore's progress in the target cluster, one unless a topic gets fewer partitions than are
     /// restored of it.
     #[must_use]
@@ -452,68 +342,23 @@ impl RestoredTopic {
         targets.get(found.ok()?)
     }
 
+    /// Whether a page of the offset map of one of its partitions may answer for these offsets and say this.
+    #[must_use]
+    pub fn explains(&self, partition: &RestoredPartition, page: &MapPage) -> bool {
+        let covers =
+            partition.base_offset <= page.base_offset && page.end_offset <= partition.end_offset;
+        let goes_there = |run: &MapRun| {
+            let chosen = partition.target_partition.unwrap_or(run.target_partition);
+            let target = self.target(run.target_partition);
+            chosen == run.target_partition
+                && target.is_some_and(|target| target.offset <= run.target_offset)
+        };
+        covers && page.runs.iter().all(goes_there)
+    }
+
     fn is_gapless(&self) -> bool {
         let numbers = self.targets.iter().map(|target| target.partition);
         !self.targets.is_empty() && (0..).zip(numbers).all(|(number, found)| number == found)
-    }
-}
-
-impl MapPage {
-    /// Whose records it maps.
-    #[must_use]
-    pub fn place(&self) -> Place {
-        Place {
-            topic: self.topic.clone(),
-            topic_id: self.topic_id,
-            partition: self.partition,
-        }
-    }
-
-    /// What the next page, and the target cluster, know it by.
-    #[must_use]
-    pub fn sha256(&self) -> Digest {
-        seal(self).1
-    }
-
-    /// The rules of SPEC section 11.7, or which one does not hold.
-    fn check(&self) -> std::result::Result<(), String> {
-        if self.partition < 0 || self.base_offset < 0 || self.base_offset > self.end_offset {
-            return Err(format!(
-                "it answers for the offsets {} to {} of partition {}",
-                self.base_offset, self.end_offset, self.partition
-            ));
-        }
-        if self.runs.len() > FULL_MAP_PAGE {
-            let runs = self.runs.len();
-            return Err(format!(
-                "it has {runs} runs, and {FULL_MAP_PAGE} are allowed"
-            ));
-        }
-        let (mut at, mut records) = (self.base_offset, 0_u64);
-        for run in &self.runs {
-            let behind = i64::try_from(run.records)
-                .ok()
-                .filter(|count| *count > 0 && run.target_partition >= 0 && run.target_offset >= 0)
-                .filter(|count| run.target_offset.checked_add(*count).is_some())
-                .and_then(|count| run.source_offset.checked_add(count));
-            match behind {
-                Some(behind) if run.source_offset >= at && behind <= self.end_offset => at = behind,
-                _ => {
-                    return Err(format!(
-                        "{run:?} is out of order, or outside of what it answers for"
-                    ));
-                }
-            }
-            records = records.saturating_add(run.records);
-        }
-        let first = self.previous.is_none();
-        if records > self.records || (first && records != self.records) {
-            return Err(format!(
-                "it states {} records, and its runs have {records}",
-                self.records
-            ));
-        }
-        Ok(())
     }
 }
 
@@ -607,175 +452,6 @@ impl Repository {
         };
         self.store().put_again(&key, seal(done).0).await?;
         self.store().sync_folders([key.to_string()]).await
-    }
-
-    /// Records a change of groups before it is made; durable when this returns.
-    ///
-    /// # Errors
-    ///
-    /// [`RepoError::Refused`] if there is one of this name, or what the store said.
-    pub async fn record_groups_change(&self, change: &GroupsChange) -> Result<()> {
-        let key = Key::GroupsChange {
-            restore: change.restore.clone(),
-            change: change.change.clone(),
-        };
-        match self.store().put_if_absent(&key, seal(change).0).await? {
-            Put::Done => self.store().sync_folders([key.to_string()]).await,
-            Put::Exists => Err(RepoError::Refused {
-                key: key.to_string(),
-                detail: "there is a change of this name".to_owned(),
-            }),
-        }
-    }
-
-    /// The changes of groups that were made by the map of a restore, in the order of time.
-    ///
-    /// # Errors
-    ///
-    /// [`RepoError::Damaged`], or what the store said.
-    pub async fn groups_changes(&self, restore: &RestoreId) -> Result<Vec<GroupsChange>> {
-        let folder = format!("{RESTORES}/{restore}/groups");
-        let mut changes = Vec::new();
-        for (key, _) in self.store().list(&folder).await? {
-            if let Some(found) = self.store().read::<GroupsChange>(&key).await? {
-                let name = Key::GroupsChange {
-                    restore: found.restore.clone(),
-                    change: found.change.clone(),
-                };
-                if name != key {
-                    return Err(self.store().damaged(&key, format!("it is {name}")));
-                }
-                changes.push(found.value);
-            }
-        }
-        Ok(changes)
-    }
-
-    /// Stores pages of an offset map, durable when this returns, and gives their digests in the same order.
-    ///
-    /// # Errors
-    ///
-    /// [`RepoError::Refused`], or what the store said.
-    pub async fn write_map_pages(&self, pages: &[MapPage]) -> Result<Vec<Digest>> {
-        let writes: Vec<_> = pages.iter().map(|page| self.write_map_page(page)).collect();
-        let written = stream::iter(writes).buffered(PARALLEL_REQUESTS);
-        let (keys, digests): (Vec<_>, Vec<_>) =
-            written.try_collect::<Vec<_>>().await?.into_iter().unzip();
-        self.store().sync_folders(keys).await?;
-        Ok(digests)
-    }
-
-    async fn write_map_page(&self, page: &MapPage) -> Result<(String, Digest)> {
-        let (bytes, sha256) = seal(page);
-        let key = Key::map_page(&page.restore, &sha256);
-        page.check().map_err(|detail| RepoError::Refused {
-            key: key.to_string(),
-            detail,
-        })?;
-        self.store().put_again(&key, bytes).await?;
-        Ok((key.to_string(), sha256))
-    }
-
-    /// A page of the offset map of the partition at `place`, by its digest.
-    ///
-    /// # Errors
-    ///
-    /// [`RepoError::Missing`], [`RepoError::Damaged`], or what the store said.
-    pub async fn map_page(
-        &self,
-        restore: &RestoreId,
-        place: &Place,
-        sha256: &Digest,
-    ) -> Result<Stored<MapPage>> {
-        let key = Key::map_page(restore, sha256);
-        let page = self.listed_map_page(&key).await?;
-        let damaged = |detail| Err(self.store().damaged(&key, detail));
-        if page.sha256 != *sha256 {
-            return damaged(format!("its digest is {}, not {sha256}", page.sha256));
-        }
-        if page.restore != *restore || page.place() != *place {
-            let (theirs, found) = (&page.restore, page.place());
-            return damaged(format!(
-                "it maps {found} for restore {theirs}, not {place} for {restore}"
-            ));
-        }
-        Ok(page)
-    }
-
-    /// The names of all pages of a restore, those that do not count too.
-    ///
-    /// # Errors
-    ///
-    /// What the store said.
-    pub async fn map_page_keys(&self, restore: &RestoreId) -> Result<BTreeSet<Key>> {
-        let folder = format!("{RESTORES}/{restore}/map");
-        let found = self.store().list(&folder).await?;
-        Ok(found.into_iter().map(|(key, _)| key).collect())
-    }
-
-    /// A page of which nothing but its name is known.
-    ///
-    /// # Errors
-    ///
-    /// As [`map_page`](Self::map_page).
-    pub async fn listed_map_page(&self, key: &Key) -> Result<Stored<MapPage>> {
-        let Some(page) = self.store().read::<MapPage>(key).await? else {
-            return Err(RepoError::Missing {
-                url: self.store().url().to_owned(),
-                key: key.to_string(),
-                named_by: "an offset map".to_owned(),
-            });
-        };
-        let name = Key::map_page(&page.restore, &page.sha256);
-        let checked = match page.check() {
-            Ok(()) if name != *key => Err(format!("its bytes are those of {name}")),
-            checked => checked,
-        };
-        checked.map_err(|detail| self.store().damaged(key, detail))?;
-        Ok(page)
-    }
-
-    /// Removes the pages of a finished restore that do not count: what runs of it left that were killed.
-    ///
-    /// # Errors
-    ///
-    /// As [`map_page`](Self::map_page); nothing is removed then.
-    pub async fn sweep_map_pages(&self, done: &RestoreDone) -> Result<()> {
-        let mut unneeded: BTreeSet<Key> = self.map_page_keys(&done.restore).await?;
-        for partition in &done.partitions {
-            let place = partition.place();
-            let mut next = partition.page;
-            while let Some(sha256) = next {
-                unneeded.remove(&Key::map_page(&done.restore, &sha256));
-                next = self
-                    .map_page(&done.restore, &place, &sha256)
-                    .await?
-                    .previous;
-            }
-        }
-        for key in unneeded {
-            self.remove(&key).await?;
-        }
-        Ok(())
-    }
-
-    async fn remove(&self, key: &Key) -> Result<()> {
-        match self.store().objects().delete(&path(key)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.store().failed(Operation::Remove, key, error)),
-        }
-    }
-
-    /// Removes pages that nothing names any more. One that is gone already is as good.
-    ///
-    /// # Errors
-    ///
-    /// What the store said.
-    pub async fn remove_map_pages(&self, restore: &RestoreId, pages: &[Digest]) -> Result<()> {
-        for sha256 in pages {
-            self.remove(&Key::map_page(restore, sha256)).await?;
-        }
-        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | kbk.json, snapshots, pages | seal, and what they say of each other: names, digests, coverage, sums |
 //! | segments | size, footer, every byte by its checksum or as padding, footer against page |
-//! | what restores left | seal, and that the pages of an offset map follow one another |
+//! | what restores left | seal, that the pages of an offset map follow one another, and that they map what was asked for to where |
 //! | with `full` | SHA-256 of each segment; every record against digests, statistics, gaps, rendered sizes |
 //!
 //! Damage is not the end: everything else is still checked, and all findings are reported. What

@@ -1,6 +1,9 @@
-//! What restores left: every page of their offset maps, and that those of a finished one follow one another.
+//! What restores left: every page of their offset maps, and that those of a finished one follow one another and say what it was asked
+//! for.
 
-use kbk_format::repo::{DonePartition, RepoError, Repository, RestoreId};
+use kbk_format::repo::{
+    DonePartition, RepoError, Repository, RestoreId, RestoredPartition, RestoredTopic,
+};
 
 use crate::finding::{Finding, Kind};
 
@@ -43,10 +46,18 @@ async fn verify_ends(
     findings: &mut Vec<Finding>,
 ) -> Result<(), RepoError> {
     repository.groups_changes(name).await?;
-    repository.restore(name).await?;
+    let begun = repository.restore(name).await?;
     let done = repository.restore_done(name).await?;
     for partition in done.into_iter().flat_map(|done| done.partitions) {
-        verify_partition(repository, name, &partition, findings).await;
+        let place = partition.place();
+        match begun.as_ref().and_then(|begun| begun.partition(&place)) {
+            Some(meant) => verify_partition(repository, name, meant, &partition, findings).await,
+            None => {
+                let message =
+                    format!("restore {name} has ended with a partition that it did not begin with");
+                findings.push(Finding::new(Kind::DamagedRestore, message).place(&place));
+            }
+        }
     }
     Ok(())
 }
@@ -55,6 +66,7 @@ async fn verify_ends(
 async fn verify_partition(
     repository: &Repository,
     name: &RestoreId,
+    (topic, meant): (&RestoredTopic, &RestoredPartition),
     partition: &DonePartition,
     findings: &mut Vec<Finding>,
 ) {
@@ -73,6 +85,12 @@ async fn verify_partition(
                 page.end_offset,
                 page.records,
                 end.map_or_else(String::new, |end| format!(" up to {end}"))
+            );
+            return findings.push(Finding::new(Kind::DamagedRestore, message).place(&place));
+        }
+        if !topic.explains(meant, &page) {
+            let message = format!(
+                "page {sha256} of restore {name} maps offsets, or to places, that the restore was not asked for"
             );
             return findings.push(Finding::new(Kind::DamagedRestore, message).place(&place));
         }

@@ -5,7 +5,10 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kbk_format::repo::{Key, Repository};
+use kbk_format::repo::{
+    Key, MapPage, MapRun, Place, Repository, RestoreId, RestoredPartition, RestoredTopic,
+    TargetPartition,
+};
 use kbk_tools::verify::{Report, Request, verify};
 use kbk_tools::{Finding, Kind, Offsets, Severity};
 use serde_json::json;
@@ -158,6 +161,83 @@ fn an_offset_map_with_a_page_too_few_is_found() {
         assert_eq!(finding.kind, Kind::DamagedRestore);
         assert_eq!(finding.key, Some(key));
         assert_eq!(finding.partition, Some(1));
+    }
+}
+
+#[test]
+fn an_offset_map_that_says_what_was_not_asked_for_is_found() {
+    let meant = RestoredPartition {
+        partition: 1,
+        base_offset: 10,
+        end_offset: 20,
+        target_partition: Some(0),
+    };
+    let run = |target_partition, target_offset| MapRun {
+        source_offset: 12,
+        target_partition,
+        target_offset,
+        records: 3,
+    };
+    let by_key = RestoredPartition {
+        target_partition: None,
+        ..meant
+    };
+    for (what, meant, run, covered, is_sound) in [
+        ("as it should be", meant, run(0, 5), 10..20, true),
+        ("by key", by_key, run(1, 0), 10..20, true),
+        ("another target", meant, run(1, 5), 10..20, false),
+        ("no target at all", by_key, run(2, 5), 10..20, false),
+        ("what was there before", meant, run(0, 4), 10..20, false),
+        ("in front", meant, run(0, 5), 9..20, false),
+        ("behind", meant, run(0, 5), 10..21, false),
+        (
+            "no such partition",
+            RestoredPartition {
+                partition: 0,
+                ..meant
+            },
+            run(0, 5),
+            10..20,
+            false,
+        ),
+    ] {
+        let world = World::sample();
+        let restore: RestoreId = "r".parse().unwrap();
+        let Place {
+            topic,
+            topic_id,
+            partition,
+        } = place("orders", 1);
+        let restored = RestoredTopic {
+            topic: topic.clone(),
+            topic_id,
+            target: "copies".parse().unwrap(),
+            create: None,
+            purge: false,
+            targets: [(0, 5), (1, 0)]
+                .map(|(partition, offset)| TargetPartition { partition, offset })
+                .into(),
+            partitions: vec![meant],
+        };
+        let page = MapPage {
+            restore: restore.clone(),
+            topic,
+            topic_id,
+            partition,
+            base_offset: covered.start,
+            end_offset: covered.end,
+            previous: None,
+            records: 3,
+            runs: vec![run],
+        };
+        world.finish(restore, restored, &[page]);
+        let found = kinds(&findings(&world));
+        let expected: &[Kind] = if is_sound {
+            &[]
+        } else {
+            &[Kind::DamagedRestore]
+        };
+        assert_eq!(found, expected, "{what}");
     }
 }
 

@@ -115,17 +115,15 @@ impl World {
             end_offset: 1_000_000,
             target_partition: Some(partition),
         };
-        let target = |partition| TargetPartition {
-            partition,
-            offset: 500,
-        };
+        // The one that nothing went to held something before.
+        let target = |(partition, offset)| TargetPartition { partition, offset };
         let topic = RestoredTopic {
             topic: place.topic.clone(),
             topic_id: place.topic_id,
             target: "copies".parse().unwrap(),
             create: None,
             purge: false,
-            targets: [0, 1].map(target).into(),
+            targets: [(0, 500), (1, 0)].map(target).into(),
             partitions: [0, 1].map(restored).into(),
         };
         self.finish(restore, topic, &pages).try_into().unwrap()

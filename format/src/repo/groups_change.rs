@@ -1,0 +1,107 @@
+//! What a restore of consumer groups replaced in the target, so that it can be put back (SPEC section 11.7).
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::error::{RepoError, Result};
+use super::keys::{Key, RESTORES, TopicName};
+use super::repository::Repository;
+use super::restore::RestoreId;
+use super::sealed::{Document, seal};
+use super::store::Put;
+
+/// What consumer groups of the target had committed before a restore of groups changed it, and what it was changed to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupsChange {
+    /// The restore whose offset map was used.
+    pub restore: RestoreId,
+    /// The name of the change; names sort by time.
+    pub change: RestoreId,
+    /// When it was made.
+    pub changed_at: Timestamp,
+    /// Kafka's id of the cluster, where it gave one.
+    pub cluster_id: Option<String>,
+    /// The groups.
+    pub groups: Vec<ChangedGroup>,
+}
+
+/// A group that was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedGroup {
+    /// Its id.
+    pub group: String,
+    /// Whether the cluster had it before.
+    pub existed: bool,
+    /// What was changed of it.
+    pub offsets: Vec<ChangedOffset>,
+}
+
+/// A committed offset that was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedOffset {
+    /// The topic in the cluster.
+    pub topic: TopicName,
+    /// The partition.
+    pub partition: i32,
+    /// What was committed before; null where nothing was.
+    pub before: Option<CommittedPosition>,
+    /// What is committed now.
+    pub after: CommittedPosition,
+}
+
+/// A committed offset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommittedPosition {
+    /// The next record to read.
+    pub offset: i64,
+    /// What is kept beside it.
+    pub metadata: String,
+}
+
+impl Document for GroupsChange {
+    const FORMAT: &'static str = "kbk-groups-change";
+}
+
+impl Repository {
+    /// Records a change of groups before it is made; durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Refused`] if there is one of this name, or what the store said.
+    pub async fn record_groups_change(&self, change: &GroupsChange) -> Result<()> {
+        let key = Key::GroupsChange {
+            restore: change.restore.clone(),
+            change: change.change.clone(),
+        };
+        match self.store().put_if_absent(&key, seal(change).0).await? {
+            Put::Done => self.store().sync_folders([key.to_string()]).await,
+            Put::Exists => Err(RepoError::Refused {
+                key: key.to_string(),
+                detail: "there is a change of this name".to_owned(),
+            }),
+        }
+    }
+
+    /// The changes of groups that were made by the map of a restore, in the order of time.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Damaged`], or what the store said.
+    pub async fn groups_changes(&self, restore: &RestoreId) -> Result<Vec<GroupsChange>> {
+        let folder = format!("{RESTORES}/{restore}/groups");
+        let mut changes = Vec::new();
+        for (key, _) in self.store().list(&folder).await? {
+            if let Some(found) = self.store().read::<GroupsChange>(&key).await? {
+                let name = Key::GroupsChange {
+                    restore: found.restore.clone(),
+                    change: found.change.clone(),
+                };
+                if name != key {
+                    return Err(self.store().damaged(&key, format!("it is {name}")));
+                }
+                changes.push(found.value);
+            }
+        }
+        Ok(changes)
+    }
+}

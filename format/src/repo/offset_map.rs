@@ -1,0 +1,272 @@
+//! Where the records of a restore went: pages, each of which names the one before (SPEC section 11.7).
+
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStoreExt;
+use serde::{Deserialize, Serialize};
+
+use super::error::{Operation, RepoError, Result};
+use super::id::{Digest, Id};
+use super::keys::{Key, Place, RESTORES, TopicName};
+use super::repository::{PARALLEL_REQUESTS, Repository};
+use super::restore::{RestoreDone, RestoreId};
+use super::sealed::{Document, Stored, seal};
+use super::store::path;
+
+/// A page of the offset map with this many runs is full, and never written again.
+pub const FULL_MAP_PAGE: usize = 4096;
+
+/// Consecutive records that went to consecutive places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(i64, i32, i64, u64)", into = "(i64, i32, i64, u64)")]
+pub struct MapRun {
+    /// Offset of the first record in the backup; each other has the next.
+    pub source_offset: i64,
+    /// Where they are.
+    pub target_partition: i32,
+    /// Offset of the first record there; each other has the next.
+    pub target_offset: i64,
+    /// Number of records, at least 1.
+    pub records: u64,
+}
+
+impl From<(i64, i32, i64, u64)> for MapRun {
+    fn from(
+        (source_offset, target_partition, target_offset, records): (i64, i32, i64, u64),
+    ) -> Self {
+        MapRun {
+            source_offset,
+            target_partition,
+            target_offset,
+            records,
+        }
+    }
+}
+
+impl From<MapRun> for (i64, i32, i64, u64) {
+    fn from(run: MapRun) -> Self {
+        let MapRun {
+            source_offset,
+            target_partition,
+            target_offset,
+            records,
+        } = run;
+        (source_offset, target_partition, target_offset, records)
+    }
+}
+
+/// Where the records of one partition went, for a range of its offsets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapPage {
+    /// The restore.
+    pub restore: RestoreId,
+    /// The topic's name in the backup.
+    pub topic: TopicName,
+    /// The topic's id in the backup.
+    pub topic_id: Id,
+    /// The partition in the backup.
+    pub partition: i32,
+    /// First offset that the page answers for.
+    pub base_offset: i64,
+    /// Behind the last offset that the page answers for. Offsets in between without a run were not restored.
+    pub end_offset: i64,
+    /// The page that ends where this one begins; null where the restore of the partition began.
+    pub previous: Option<Digest>,
+    /// Records of this page and of all before it.
+    pub records: u64,
+    /// In offset order.
+    pub runs: Vec<MapRun>,
+}
+
+impl Document for MapPage {
+    const FORMAT: &'static str = "kbk-offset-map";
+}
+
+impl MapPage {
+    /// Whose records it maps.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            topic: self.topic.clone(),
+            topic_id: self.topic_id,
+            partition: self.partition,
+        }
+    }
+
+    /// What the next page, and the target cluster, know it by.
+    #[must_use]
+    pub fn sha256(&self) -> Digest {
+        seal(self).1
+    }
+
+    /// The rules of SPEC section 11.7, or which one does not hold.
+    fn check(&self) -> std::result::Result<(), String> {
+        if self.partition < 0 || self.base_offset < 0 || self.base_offset > self.end_offset {
+            return Err(format!(
+                "it answers for the offsets {} to {} of partition {}",
+                self.base_offset, self.end_offset, self.partition
+            ));
+        }
+        if self.runs.len() > FULL_MAP_PAGE {
+            let runs = self.runs.len();
+            return Err(format!(
+                "it has {runs} runs, and {FULL_MAP_PAGE} are allowed"
+            ));
+        }
+        let (mut at, mut records) = (self.base_offset, 0_u64);
+        for run in &self.runs {
+            let behind = i64::try_from(run.records)
+                .ok()
+                .filter(|count| *count > 0 && run.target_partition >= 0 && run.target_offset >= 0)
+                .filter(|count| run.target_offset.checked_add(*count).is_some())
+                .and_then(|count| run.source_offset.checked_add(count));
+            match behind {
+                Some(behind) if run.source_offset >= at && behind <= self.end_offset => at = behind,
+                _ => {
+                    return Err(format!(
+                        "{run:?} is out of order, or outside of what it answers for"
+                    ));
+                }
+            }
+            records = records.saturating_add(run.records);
+        }
+        let first = self.previous.is_none();
+        if records > self.records || (first && records != self.records) {
+            return Err(format!(
+                "it states {} records, and its runs have {records}",
+                self.records
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Repository {
+    /// Stores pages of an offset map, durable when this returns, and gives their digests in the same order.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Refused`], or what the store said.
+    pub async fn write_map_pages(&self, pages: &[MapPage]) -> Result<Vec<Digest>> {
+        let writes: Vec<_> = pages.iter().map(|page| self.write_map_page(page)).collect();
+        let written = stream::iter(writes).buffered(PARALLEL_REQUESTS);
+        let (keys, digests): (Vec<_>, Vec<_>) =
+            written.try_collect::<Vec<_>>().await?.into_iter().unzip();
+        self.store().sync_folders(keys).await?;
+        Ok(digests)
+    }
+
+    async fn write_map_page(&self, page: &MapPage) -> Result<(String, Digest)> {
+        let (bytes, sha256) = seal(page);
+        let key = Key::map_page(&page.restore, &sha256);
+        page.check().map_err(|detail| RepoError::Refused {
+            key: key.to_string(),
+            detail,
+        })?;
+        self.store().put_again(&key, bytes).await?;
+        Ok((key.to_string(), sha256))
+    }
+
+    /// A page of the offset map of the partition at `place`, by its digest.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoError::Missing`], [`RepoError::Damaged`], or what the store said.
+    pub async fn map_page(
+        &self,
+        restore: &RestoreId,
+        place: &Place,
+        sha256: &Digest,
+    ) -> Result<Stored<MapPage>> {
+        let key = Key::map_page(restore, sha256);
+        let page = self.listed_map_page(&key).await?;
+        let damaged = |detail| Err(self.store().damaged(&key, detail));
+        if page.sha256 != *sha256 {
+            return damaged(format!("its digest is {}, not {sha256}", page.sha256));
+        }
+        if page.restore != *restore || page.place() != *place {
+            let (theirs, found) = (&page.restore, page.place());
+            return damaged(format!(
+                "it maps {found} for restore {theirs}, not {place} for {restore}"
+            ));
+        }
+        Ok(page)
+    }
+
+    /// The names of all pages of a restore, those that do not count too.
+    ///
+    /// # Errors
+    ///
+    /// What the store said.
+    pub async fn map_page_keys(&self, restore: &RestoreId) -> Result<BTreeSet<Key>> {
+        let folder = format!("{RESTORES}/{restore}/map");
+        let found = self.store().list(&folder).await?;
+        Ok(found.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// A page of which nothing but its name is known.
+    ///
+    /// # Errors
+    ///
+    /// As [`map_page`](Self::map_page).
+    pub async fn listed_map_page(&self, key: &Key) -> Result<Stored<MapPage>> {
+        let Some(page) = self.store().read::<MapPage>(key).await? else {
+            return Err(RepoError::Missing {
+                url: self.store().url().to_owned(),
+                key: key.to_string(),
+                named_by: "an offset map".to_owned(),
+            });
+        };
+        let name = Key::map_page(&page.restore, &page.sha256);
+        let checked = match page.check() {
+            Ok(()) if name != *key => Err(format!("its bytes are those of {name}")),
+            checked => checked,
+        };
+        checked.map_err(|detail| self.store().damaged(key, detail))?;
+        Ok(page)
+    }
+
+    /// Removes the pages of a finished restore that do not count: what runs of it left that were killed.
+    ///
+    /// # Errors
+    ///
+    /// As [`map_page`](Self::map_page); nothing is removed then.
+    pub async fn sweep_map_pages(&self, done: &RestoreDone) -> Result<()> {
+        let mut unneeded: BTreeSet<Key> = self.map_page_keys(&done.restore).await?;
+        for partition in &done.partitions {
+            let place = partition.place();
+            let mut next = partition.page;
+            while let Some(sha256) = next {
+                unneeded.remove(&Key::map_page(&done.restore, &sha256));
+                next = self
+                    .map_page(&done.restore, &place, &sha256)
+                    .await?
+                    .previous;
+            }
+        }
+        for key in unneeded {
+            self.remove(&key).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, key: &Key) -> Result<()> {
+        match self.store().objects().delete(&path(key)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.store().failed(Operation::Remove, key, error)),
+        }
+    }
+
+    /// Removes pages that nothing names any more. One that is gone already is as good.
+    ///
+    /// # Errors
+    ///
+    /// What the store said.
+    pub async fn remove_map_pages(&self, restore: &RestoreId, pages: &[Digest]) -> Result<()> {
+        for sha256 in pages {
+            self.remove(&Key::map_page(restore, sha256)).await?;
+        }
+        Ok(())
+    }
+}
