@@ -1,5 +1,6 @@
 //! The options that several commands share, each group defined once.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -11,7 +12,9 @@ use super::error::CliError;
 use super::partitions::PartitionSet;
 use super::pattern::{NamePattern, TopicSelection};
 use super::repo_url::RepoUrl;
+use super::rewrite::TopicRewrite;
 use super::time::TimeArg;
+use super::topic::{TopicMapping, map_topics};
 use crate::kafka::ClientSettings;
 
 const GLOBAL: &str = "Global options";
@@ -168,7 +171,7 @@ fn bad_property(command: &clap::Command) -> clap::Error {
 #[derive(Args, Clone, Debug, Default)]
 pub struct TopicArgs {
     /// Topics to take: a name, a glob, or /a regular expression/ for the whole name; repeatable
-    /// [default: all but internal ones]
+    /// [default: all but internal ones; verify and mount take those, too]
     #[arg(long, value_name = "PATTERN", help_heading = TOPICS)]
     pub topic: Vec<NamePattern>,
 
@@ -181,6 +184,26 @@ impl TopicArgs {
     /// The choice that they make together.
     pub fn selection(&self) -> TopicSelection {
         TopicSelection::new(self.topic.clone(), self.exclude.clone())
+    }
+}
+
+/// What the topics are called in the cluster.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RenameArgs {
+    /// A topic has another name in the cluster; repeatable
+    #[arg(long, value_name = "SOURCE=TARGET")]
+    pub map: Vec<TopicMapping>,
+
+    /// Topics whose whole name a regular expression matches have another name, in which $1 is its first group; repeatable,
+    /// the first one that matches counts, and --map before all
+    #[arg(long, value_name = "PATTERN=REPLACEMENT")]
+    pub map_regex: Vec<TopicRewrite>,
+}
+
+impl RenameArgs {
+    /// The name of each of these topics of the backup there.
+    pub fn targets(&self, topics: &[String]) -> Result<BTreeMap<String, String>, CliError> {
+        map_topics(topics, &self.map, &self.map_regex)
     }
 }
 

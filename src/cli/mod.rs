@@ -43,7 +43,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
 use tokio::runtime::Runtime;
 
 pub use self::args::{
-    ChoiceArgs, ColorWhen, GlobalArgs, KafkaArgs, LogFormat, Property, TopicArgs,
+    ChoiceArgs, ColorWhen, GlobalArgs, KafkaArgs, LogFormat, Property, RenameArgs, TopicArgs,
 };
 pub use self::config::{Config, ConfigError};
 pub use self::context::Context;
@@ -62,7 +62,7 @@ pub use self::signals::Cancel;
 pub use self::size::{BlockSize, ByteRate, CacheSize, MemorySize, PrefetchSize, SegmentSize};
 pub use self::snapshot::{SnapshotArg, SnapshotsArg};
 pub use self::time::{TimeArg, offset_times, time_range};
-pub use self::topic::{TopicMapping, TopicName, TopicPlace, map_topics};
+pub use self::topic::{TopicMapping, TopicName, TopicPlace};
 pub use kbk_format::Compression;
 
 use self::signals::FirstSignal;

@@ -113,7 +113,7 @@ impl FromStr for TopicMapping {
 ///
 /// Refuses a mapping of a topic that is not restored, a topic mapped twice, a rewrite that matches no topic, and two topics
 /// that would be mixed in one target.
-pub fn map_topics(
+pub(super) fn map_topics(
     topics: &[String],
     mappings: &[TopicMapping],
     rewrites: &[TopicRewrite],

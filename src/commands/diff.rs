@@ -8,8 +8,8 @@ use tokio::runtime::Handle;
 
 use crate::blocking::blocking;
 use crate::cli::{
-    ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, PartitionMap, Report, SnapshotArg,
-    Table, TopicArgs, TopicMapping, TopicRewrite, human, map_topics,
+    ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, PartitionMap, RenameArgs, Report,
+    SnapshotArg, Table, TopicArgs, human,
 };
 use crate::restore::{self, Obstacle, Options, PartitionProof, RestorePlan, Shape, Target};
 
@@ -42,14 +42,9 @@ pub struct Args {
     #[arg(long, required = true)]
     pub live: bool,
 
-    /// The topic has another name in the cluster; repeatable
-    #[arg(long, value_name = "SOURCE=TARGET")]
-    pub map: Vec<TopicMapping>,
-
-    /// Topics whose whole name a regular expression matches have another name, in which $1 is its first group; repeatable,
-    /// the first one that matches counts, and --map before all
-    #[arg(long, value_name = "PATTERN=REPLACEMENT")]
-    pub map_regex: Vec<TopicRewrite>,
+    /// What they are called in the cluster.
+    #[command(flatten)]
+    pub names: RenameArgs,
 
     /// Partitions lie in other partitions of their target, as in `kbk restore --partition-map`
     #[arg(long, value_name = "SOURCE:TARGET,...")]
@@ -75,7 +70,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let chosen = super::chosen(&args.topics, &choice, &snapshot)?;
     let options = Options {
         kafka: args.kafka.settings()?,
-        targets: map_topics(&chosen, &args.map, &args.map_regex)?,
+        targets: args.names.targets(&chosen)?,
         choice,
         shape: args
             .partition_map

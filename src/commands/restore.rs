@@ -17,7 +17,7 @@ use crate::acls::AclsPlan;
 use crate::blocking::blocking;
 use crate::cli::{
     ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, NamePattern, Outcome, PartitionMap,
-    Report, SnapshotArg, Table, TopicArgs, TopicMapping, TopicRewrite, Totals, human, map_topics,
+    RenameArgs, Report, SnapshotArg, Table, TopicArgs, Totals, human,
 };
 use crate::kafka::{ClientSettings, KafkaError};
 use crate::restore::{
@@ -60,14 +60,9 @@ pub struct Args {
     #[command(flatten)]
     pub choice: ChoiceArgs,
 
-    /// Restore a topic under another name; repeatable
-    #[arg(long, value_name = "SOURCE=TARGET")]
-    pub map: Vec<TopicMapping>,
-
-    /// Topics whose whole name a regular expression matches have another name, in which $1 is its first group; repeatable,
-    /// the first one that matches counts, and --map before all
-    #[arg(long, value_name = "PATTERN=REPLACEMENT")]
-    pub map_regex: Vec<TopicRewrite>,
+    /// What they are called in the cluster.
+    #[command(flatten)]
+    pub names: RenameArgs,
 
     /// Partitions go to other partitions of their target, in every topic that is chosen, as 0:3,3:0. Those that are not named
     /// are restored too, and stay where they are; no two may go to one
@@ -339,7 +334,7 @@ fn options(
     }
     Ok(Options {
         kafka: kafka.clone(),
-        targets: map_topics(&chosen, &args.map, &args.map_regex)?,
+        targets: args.names.targets(&chosen)?,
         choice,
         shape: args.shape(),
         append: args.append,

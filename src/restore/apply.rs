@@ -91,7 +91,7 @@ pub enum RestoreError {
     Lacking(Vec<Obstacle>),
     /// What is to be compared cannot be read.
     #[error(
-        "everything is restored, and cannot be compared yet: {}; when it has ended, `kbk restore --resume` goes on from here (Kafka's \
+        "everything is restored, and cannot be compared yet: {}; when it has ended, `kbk restore --resume --verify` does (Kafka's \
          `kafka-transactions.sh find-hanging` finds one that nobody will end)",
         .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     )]

@@ -13,7 +13,9 @@ use crate::kafka::{Admin, KafkaError, PartitionOffsets, Target};
 
 /// Far more than writing a marker takes, and enough for brokers to come back.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The same for somebody who has asked to stop.
+/// After so long the user is told what is waited for.
+const QUIET: Duration = Duration::from_secs(5);
+/// [`PATIENCE`] of somebody who has asked to stop.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A target whose restored records cannot all be read.
@@ -41,6 +43,7 @@ impl fmt::Display for HeldUp {
 /// it by others is not waited for.
 pub(super) fn wait(admin: &Admin, work: &Work, cancel: &Cancel) -> Result<Vec<HeldUp>, KafkaError> {
     const PAUSE: Duration = Duration::from_millis(50);
+    const LONG_PAUSE: Duration = Duration::from_secs(1);
     let targets = work.targets.iter();
     let partitions: Vec<_> = targets
         .map(|target| (target.topic.clone(), target.partition))
@@ -48,6 +51,7 @@ pub(super) fn wait(admin: &Admin, work: &Work, cancel: &Cancel) -> Result<Vec<He
     let started = Instant::now();
     // The high watermarks when they could first be told: everything that was restored lies below.
     let mut ends: Option<Vec<i64>> = None;
+    let mut told = false;
     loop {
         let patience = match cancel.is_set() {
             true => SHORT_PATIENCE,
@@ -66,11 +70,17 @@ pub(super) fn wait(admin: &Admin, work: &Work, cancel: &Cancel) -> Result<Vec<He
                 if held_up.is_empty() || is_over {
                     return Ok(held_up);
                 }
+                if let [first, ..] = held_up.as_slice()
+                    && started.elapsed() >= QUIET
+                    && !std::mem::replace(&mut told, true)
+                {
+                    tracing::info!("waiting: {first}");
+                }
             }
             Err(error) if is_over || error.is_denied() => return Err(error),
             Err(_) => {}
         }
-        thread::sleep(PAUSE);
+        thread::sleep(if told { LONG_PAUSE } else { PAUSE });
     }
 }
 

@@ -10,8 +10,8 @@ use super::list::{COLUMNS, cells};
 use crate::acls::{self, AclsPlan};
 use crate::blocking::blocking;
 use crate::cli::{
-    CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report, SnapshotArg, Table,
-    TopicArgs, TopicMapping, TopicRewrite, human, map_topics,
+    CliError, Column, Context, KafkaArgs, NamePattern, Outcome, RenameArgs, Report, SnapshotArg,
+    Table, TopicArgs, human,
 };
 use crate::commands::{chosen_groups, refuse, selected};
 use crate::kafka::{ClientSettings, KafkaError};
@@ -38,14 +38,9 @@ pub struct Args {
     #[command(flatten)]
     pub topics: TopicArgs,
 
-    /// A topic has another name in the cluster; repeatable
-    #[arg(long, value_name = "SOURCE=TARGET")]
-    pub map: Vec<TopicMapping>,
-
-    /// Topics whose whole name a regular expression matches have another name, in which $1 is its first group; repeatable,
-    /// the first one that matches counts, and --map before all
-    #[arg(long, value_name = "PATTERN=REPLACEMENT")]
-    pub map_regex: Vec<TopicRewrite>,
+    /// What they are called in the cluster.
+    #[command(flatten)]
+    pub names: RenameArgs,
 
     /// Consumer groups whose ACLs come with those of chosen topics: a name, a glob, or /a regular expression/ for the whole name;
     /// repeatable [default: none, or all where no topics are chosen]
@@ -66,7 +61,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = crate::commands::repository(context).await?;
     let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
     let chosen = selected(&args.topics, &snapshot)?;
-    let targets = map_topics(&chosen, &args.map, &args.map_regex)?;
+    let targets = args.names.targets(&chosen)?;
     let groups = chosen_groups(&args.group, &snapshot)?;
     let kafka = args.kafka.settings()?;
     let plan = planned(&snapshot, &targets, &groups, &kafka).await?;
