@@ -120,15 +120,21 @@ async fn a_file_whose_beginning_is_another_one_is_stale() {
         .backup(&[
             ("orders", 1, 0, vec![Part::plain(0, 20)]),
             ("payments", 2, 0, vec![Part::plain(0, 20)]),
+            ("refunds", 3, 0, vec![Part::plain(0, 20)]),
         ])
         .await;
     let view = view(&world).await;
     let values = |topic| format!("follow/topics/{topic}/0/values");
     let orders = find(&view, &values("orders")).await.unwrap();
     let payments = find(&view, &values("payments")).await.unwrap();
+    let refunds = find(&view, &values("refunds")).await.unwrap();
     let open = view.open_file(orders.inode).await.unwrap();
 
-    // The same partitions, without the first records of one.
+    // The same partitions, without the first offsets of one, and of another without its last record.
+    let thinned = Part {
+        offsets: 0..20,
+        records: Part::plain(0, 19).records,
+    };
     let other = World::of(identity).await;
     other.backup(&[]).await;
     other
@@ -140,12 +146,14 @@ async fn a_file_whose_beginning_is_another_one_is_stale() {
                 0,
                 vec![Part::plain(0, 20), Part::plain(20, 30)],
             ),
+            ("refunds", 3, 0, vec![thinned, Part::plain(20, 30)]),
         ])
         .await;
     other.copy_into(&world).await;
     until_listed_again().await;
     for answer in [
         view.attributes(orders.inode).await.map(drop),
+        view.attributes(refunds.inode).await.map(drop),
         open.read(0, 1).await.map(drop),
         view.open_file(orders.inode).await.map(drop),
     ] {
