@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use kbk_format::repo::{
-    Change, Id, Identity, Key, PartitionChange, Place, Repository, SegmentEntry, SegmentUpload,
-    Store, TopicChange, UploadBuffers,
+    Change, Id, Identity, Key, PartitionChange, PartitionId, Repository, SegmentEntry,
+    SegmentUpload, Store, TopicChange, UploadBuffers,
 };
 use kbk_format::{GapReason, SegmentWriter, WriterOptions};
 use tokio::runtime::Runtime;
@@ -27,7 +27,7 @@ pub(crate) fn make(folder: &Path, bytes: u64) {
     let store = Store::open_or_create(folder.to_str().expect("UTF-8")).expect("a folder");
     let made = Repository::create(store.clone(), Identity::fresh());
     let repository = runtime.block_on(made).expect("a repository");
-    let place = Place {
+    let place = PartitionId {
         topic: TOPIC.parse().expect("a name"),
         topic_id: Id::ZERO,
         partition: 0,
@@ -84,7 +84,7 @@ pub(crate) fn make(folder: &Path, bytes: u64) {
 fn segment(
     store: &Store,
     runtime: &Runtime,
-    place: &Place,
+    place: &PartitionId,
     base_offset: i64,
     rows: &[Row],
     bytes: u64,

@@ -120,4 +120,4 @@ pub use scan::Scanner;
 pub use segment::{Block, Open, Segment};
 pub use statistics::Statistics;
 pub use whole_lines::WholeLines;
-pub use writer::{Sealed, SegmentAssembler, SegmentWriter, WriteError, WriterOptions};
+pub use writer::{SegmentAssembler, SegmentSummary, SegmentWriter, WriteError, WriterOptions};

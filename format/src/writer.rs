@@ -34,7 +34,7 @@ pub enum WriteError {
 
 /// A sealed segment, as a page's entry names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sealed {
+pub struct SegmentSummary {
     /// The file header.
     pub header: FileHeader,
     /// Bytes of the whole segment.
@@ -204,7 +204,7 @@ impl<W: Write> SegmentAssembler<W> {
     /// # Errors
     ///
     /// If it cannot be written, or a named gap lies outside the coverage.
-    pub fn seal(mut self, default_reason: GapReason) -> Result<(W, Sealed), WriteError> {
+    pub fn seal(mut self, default_reason: GapReason) -> Result<(W, SegmentSummary), WriteError> {
         if self.failed {
             return Err(WriteError::Latched);
         }
@@ -235,7 +235,7 @@ impl<W: Write> SegmentAssembler<W> {
         self.out.write_all(&footer_bytes)?;
         self.out.write_all(&trailer.encode())?;
         self.out.flush()?;
-        let sealed = Sealed {
+        let sealed = SegmentSummary {
             header: footer.header,
             file_length: trailer.file_length,
             footer_position,
@@ -365,7 +365,7 @@ impl<W: Write> SegmentWriter<W> {
         mut self,
         end_offset: i64,
         default_reason: GapReason,
-    ) -> Result<(W, Sealed), WriteError> {
+    ) -> Result<(W, SegmentSummary), WriteError> {
         let builder = self.builder.as_mut().ok_or(WriteError::Latched)?;
         builder.cover(end_offset);
         if builder.end_offset() > builder.base_offset() {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use kbk_format::layout::TAIL_LENGTH;
 use kbk_format::repo::{
-    FoundSegment, Hex, Key, LostRange, Operation, Place, RepoError, Repository, SegmentEntry,
+    FoundSegment, Hex, Key, LostRange, Operation, PartitionId, RepoError, Repository, SegmentEntry,
     Uploaded,
 };
 use kbk_format::{FormatError, GapReason, IsolationLevel, Open, Segment};
@@ -36,7 +36,7 @@ pub(super) async fn adopt(repository: &Repository, plan: &mut Plan) -> Result<()
             .iter_mut()
             .filter(|partition| !partition.read.is_empty())
         {
-            let place = Place {
+            let place = PartitionId {
                 topic: topic.name.clone(),
                 topic_id: topic.topic_id,
                 partition: partition.partition,
@@ -58,7 +58,7 @@ pub(super) async fn adopt(repository: &Repository, plan: &mut Plan) -> Result<()
 /// The longest chain of sound segments from `read.start` that does not reach beyond `read.end`.
 async fn chain(
     repository: &Repository,
-    place: &Place,
+    place: &PartitionId,
     read: Range<i64>,
 ) -> Result<Adopted, RepoError> {
     let found = repository.unnamed_segments(place, read.start).await?;
@@ -98,7 +98,7 @@ enum Unfit {
 /// Checks every byte of a segment, and makes the entry that a page would have had for it.
 async fn check(
     repository: &Repository,
-    place: &Place,
+    place: &PartitionId,
     found: &FoundSegment,
 ) -> Result<(SegmentEntry, Vec<LostRange>), Unfit> {
     let object = Object { repository, found };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use kbk_format::repo::{LostRange, Place};
+use kbk_format::repo::{LostRange, PartitionId};
 use kbk_format::{BlockBuilder, FormatError, Record, TimestampType};
 
 use super::partition::PartitionLine;
@@ -28,7 +28,7 @@ pub(super) struct Job {
 pub(super) struct Slot {
     pub(super) line: Arc<PartitionLine>,
     pub(super) partition: usize,
-    pub(super) place: Place,
+    pub(super) place: PartitionId,
     pub(super) range: std::ops::Range<i64>,
     /// Assumed until a record says otherwise.
     pub(super) timestamp_type: TimestampType,
@@ -52,7 +52,7 @@ pub(super) enum Stop {
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {error}")]
 pub struct RecordError {
-    place: Place,
+    place: PartitionId,
     error: FormatError,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kbk_format::repo::{
-    Id, Key, LostRange, Place, RepoError, SegmentEntry, SegmentUpload, Store, UploadBuffers,
+    Id, Key, LostRange, PartitionId, RepoError, SegmentEntry, SegmentUpload, Store, UploadBuffers,
 };
 use kbk_format::{
     EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, SegmentAssembler, TimestampType,
@@ -48,7 +48,7 @@ pub enum PartitionError {
     #[error("{place}: {error}")]
     Write {
         /// Which partition.
-        place: Place,
+        place: PartitionId,
         /// What went wrong.
         error: WriteError,
     },
@@ -123,14 +123,14 @@ impl PartitionLine {
     }
 
     /// The segments, once the last of them is durable.
-    pub(super) fn finish(self) -> Result<Stored, PartitionError> {
+    pub(super) fn finish(self) -> Result<StoredPartition, PartitionError> {
         let state = self
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         match state.writer {
             Writer::Idle(writer) => writer.finish(),
-            Writer::Busy | Writer::Failed => Ok(Stored::default()),
+            Writer::Busy | Writer::Failed => Ok(StoredPartition::default()),
         }
     }
 }
@@ -152,30 +152,30 @@ impl State {
 
 /// What was stored of a partition: durable segments in offset order.
 #[derive(Debug, Default)]
-pub(super) struct Stored {
+pub(super) struct StoredPartition {
     pub(super) segments: Vec<SegmentEntry>,
     pub(super) lost: Vec<LostRange>,
 }
 
 /// Writes one partition's blocks into segments, one segment at a time.
 pub(super) struct PartitionWriter {
-    place: Place,
+    place: PartitionId,
     settings: SegmentSettings,
     open: Option<SegmentAssembler<SegmentUpload>>,
     /// The segment before, on its way to being durable while the next one is written. One at most, so that entries
     /// come in offset order.
     sealing: Option<JoinHandle<Result<SegmentEntry, RepoError>>>,
-    stored: Stored,
+    stored: StoredPartition,
 }
 
 impl PartitionWriter {
-    pub(super) fn new(place: Place, settings: SegmentSettings) -> PartitionWriter {
+    pub(super) fn new(place: PartitionId, settings: SegmentSettings) -> PartitionWriter {
         PartitionWriter {
             place,
             settings,
             open: None,
             sealing: None,
-            stored: Stored::default(),
+            stored: StoredPartition::default(),
         }
     }
 
@@ -276,7 +276,7 @@ impl PartitionWriter {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Stored, PartitionError> {
+    fn finish(mut self) -> Result<StoredPartition, PartitionError> {
         self.list_sealed()?;
         Ok(self.stored)
     }

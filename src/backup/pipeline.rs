@@ -15,12 +15,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use kbk_format::repo::Place;
+use kbk_format::repo::PartitionId;
 use kbk_format::{Compression, Encoder, TimestampType};
 
 use super::feeder::{Feeder, Job, RecordError, Slot, Stop};
 use super::partition::{
-    PartitionError, PartitionLine, PartitionWriter, SegmentSettings, Step, Stored,
+    PartitionError, PartitionLine, PartitionWriter, SegmentSettings, Step, StoredPartition,
 };
 use super::pool::{Free, Return, pool};
 use crate::cli::Cancel;
@@ -49,7 +49,7 @@ pub(super) struct PipelineOptions {
 /// A partition to read.
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
-    pub(super) place: Place,
+    pub(super) place: PartitionId,
     pub(super) range: std::ops::Range<i64>,
     pub(super) timestamp_type: TimestampType,
 }
@@ -58,7 +58,7 @@ pub(super) struct Reading {
 #[derive(Debug)]
 pub(super) struct Finished {
     /// In the order of the readings.
-    pub(super) stored: Vec<Stored>,
+    pub(super) stored: Vec<StoredPartition>,
     pub(super) interrupted: bool,
     pub(super) error: Option<PipelineError>,
 }
@@ -123,7 +123,7 @@ pub(super) fn run(
     }
 }
 
-fn finish(line: Arc<PartitionLine>, stop: &StopSignal<'_>) -> Stored {
+fn finish(line: Arc<PartitionLine>, stop: &StopSignal<'_>) -> StoredPartition {
     // Jobs and slots, which share the line, are gone with their threads.
     let stored = Arc::into_inner(line).map(PartitionLine::finish);
     stored

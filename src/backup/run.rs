@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kbk_format::Compression;
 use kbk_format::repo::{
-    Change, FoundAcls, Id, Identity, PartitionChange, RepoError, Repository, Snapshot, Store,
-    Stored, TopicChange, TopicNameError,
+    Change, Digested, FoundAcls, Id, Identity, PartitionChange, RepoError, Repository, Snapshot,
+    Store, TopicChange, TopicNameError,
 };
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::acls::SaveAcls;
 use super::adopt::{self, Adopted};
-use super::partition::{SegmentSettings, Stored as StoredPartition};
+use super::partition::{SegmentSettings, StoredPartition};
 use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
 use super::plan::{self, Finding, Plan};
 use super::survey::{self, Survey, SurveyError};
@@ -252,7 +252,7 @@ async fn read(
 fn readings(plan: &Plan) -> Vec<Reading> {
     let of_topic = |topic: &plan::TopicPlan| -> Vec<Reading> {
         let reading = |partition: &plan::PartitionPlan| Reading {
-            place: kbk_format::repo::Place {
+            place: kbk_format::repo::PartitionId {
                 topic: topic.name.clone(),
                 topic_id: topic.topic_id,
                 partition: partition.partition,
@@ -274,7 +274,7 @@ fn readings(plan: &Plan) -> Vec<Reading> {
 fn change(
     plan: Plan,
     stored: Vec<StoredPartition>,
-    base: Option<Stored<Snapshot>>,
+    base: Option<Digested<Snapshot>>,
     cluster_id: Option<String>,
     started_at: Timestamp,
 ) -> (Change, Vec<Finding>) {

@@ -3,9 +3,9 @@
 use std::ops::{ControlFlow, Range};
 
 use kbk_format::render::render_members;
-use kbk_format::repo::{PartitionState, Place, TopicState};
+use kbk_format::repo::{PartitionId, PartitionState, TopicState};
 use kbk_format::{Record, Streams};
-use kbk_tools::{PartitionPlan, Selection};
+use kbk_tools::{ReadPlan, Selection};
 use tokio::runtime::Handle;
 
 use crate::cli::{
@@ -86,7 +86,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
                 times: times.clone(),
             };
             let place = topic.place(state.partition);
-            let plan = PartitionPlan::new(&repository, place, state, selection).await?;
+            let plan = ReadPlan::new(&repository, place, state, selection).await?;
             if printer.partition(plan).await?.is_break() {
                 break;
             }
@@ -135,11 +135,11 @@ impl<'a> Printer<'a> {
     }
 
     /// Breaks when enough is printed, or nobody reads any more.
-    async fn partition(&mut self, plan: PartitionPlan) -> Result<ControlFlow<()>, CliError> {
+    async fn partition(&mut self, plan: ReadPlan) -> Result<ControlFlow<()>, CliError> {
         if self.left == 0 {
             return Ok(ControlFlow::Break(()));
         }
-        let Place {
+        let PartitionId {
             topic, partition, ..
         } = plan.place();
         // A topic's name has no character that JSON escapes.

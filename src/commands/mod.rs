@@ -17,7 +17,7 @@ pub mod verify;
 pub(crate) use self::mount::words_of_mount;
 
 use clap::Subcommand;
-use kbk_format::repo::{PartitionState, Repository, Snapshot, Store, Stored, TopicState};
+use kbk_format::repo::{Digested, PartitionState, Repository, Snapshot, Store, TopicState};
 
 use crate::cli::{
     ChoiceArgs, CliError, Context, KafkaArgs, NamePattern, OffsetRanges, Outcome, SnapshotArg,
@@ -182,7 +182,7 @@ fn refuse<'a>(obstacles: impl IntoIterator<Item = &'a Obstacle>) -> Result<(), C
 async fn snapshot(
     repository: &Repository,
     which: SnapshotArg,
-) -> Result<Stored<Snapshot>, CliError> {
+) -> Result<Digested<Snapshot>, CliError> {
     if let SnapshotArg::Number(sequence) = which {
         return Ok(repository.snapshot(sequence).await?);
     }

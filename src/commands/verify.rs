@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use kbk_format::repo::{Repository, Snapshot, Store, Stored};
+use kbk_format::repo::{Digested, Repository, Snapshot, Store};
 use kbk_tools::verify::{Report as Verification, Request, verify};
 use serde::Serialize;
 
@@ -107,7 +107,7 @@ async fn sequences(args: &Args, repository: &Repository) -> Result<Vec<u64>, Cli
 }
 
 /// The snapshots that can be read. The others are findings.
-async fn readable(repository: &Repository, sequences: &[u64]) -> Vec<Stored<Snapshot>> {
+async fn readable(repository: &Repository, sequences: &[u64]) -> Vec<Digested<Snapshot>> {
     let mut readable = Vec::new();
     for sequence in sequences {
         readable.extend(repository.snapshot(*sequence).await.ok());
@@ -118,7 +118,7 @@ async fn readable(repository: &Repository, sequences: &[u64]) -> Vec<Stored<Snap
 /// The topics that the patterns choose; all of them without a pattern, internal and deleted ones too.
 fn topics(
     args: &Args,
-    snapshots: &[Stored<Snapshot>],
+    snapshots: &[Digested<Snapshot>],
 ) -> Result<Option<BTreeSet<String>>, CliError> {
     let unrestricted = args.topics.topic.is_empty() && args.topics.exclude.is_empty();
     if unrestricted || snapshots.is_empty() {
@@ -131,7 +131,7 @@ fn topics(
 }
 
 /// What several snapshots share is read once, and how much that is shows only on the way.
-fn expected_bytes(request: &Request, snapshots: &[Stored<Snapshot>]) -> Option<u64> {
+fn expected_bytes(request: &Request, snapshots: &[Digested<Snapshot>]) -> Option<u64> {
     let [snapshot] = snapshots else {
         return None;
     };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kbk_format::repo::{RateLimit, Repository, Snapshot, Store, Stored};
+use kbk_format::repo::{Digested, RateLimit, Repository, Snapshot, Store};
 use kbk_tools::verify;
 use tokio::runtime::Handle;
 
@@ -175,7 +175,7 @@ impl Demo<'_> {
     async fn restore(
         &self,
         repository: &Repository,
-        snapshot: &Stored<Snapshot>,
+        snapshot: &Digested<Snapshot>,
     ) -> Result<Step, Stop> {
         for (topic, partitions) in TOPICS {
             self.cluster.create_topic(&restored(topic), partitions)?;
@@ -207,7 +207,7 @@ impl Demo<'_> {
     async fn plan(
         &self,
         repository: &Repository,
-        snapshot: &Stored<Snapshot>,
+        snapshot: &Digested<Snapshot>,
         target: impl Fn(&str) -> String,
         times: RangeInclusive<i64>,
     ) -> Result<RestorePlan, Stop> {
@@ -281,7 +281,7 @@ impl Demo<'_> {
     async fn plan_until(
         &self,
         repository: &Repository,
-        snapshot: &Stored<Snapshot>,
+        snapshot: &Digested<Snapshot>,
     ) -> Result<Step, Stop> {
         let middle = self.records[self.records.len() / 2].timestamp;
         let target = |topic: &str| format!("{topic}-until");
@@ -379,7 +379,7 @@ async fn verify(repository: &Repository) -> Result<Step, Stop> {
     ))
 }
 
-async fn latest(repository: &Repository) -> Result<Stored<Snapshot>, Stop> {
+async fn latest(repository: &Repository) -> Result<Digested<Snapshot>, Stop> {
     match repository.latest().await? {
         Some(stored) => Ok(stored),
         None => Err(Stop::Failed(CliError::new(format!(

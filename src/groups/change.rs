@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    ChangedGroup, ChangedOffset, CommittedOffset, CommittedPosition, GroupsChange, RepoError,
+    ChangedGroup, ChangedOffset, CommittedOffset, GroupsChange, OffsetAndMetadata, RepoError,
     Repository, RestoreId,
 };
 use serde::Serialize;
@@ -86,7 +86,7 @@ fn changed_group(plan: &GroupPlan) -> ChangedGroup {
         topic: offset.target.topic.clone(),
         partition: offset.target.partition,
         before: offset.before.clone(),
-        after: CommittedPosition {
+        after: OffsetAndMetadata {
             offset: offset.target.offset,
             metadata: offset.metadata.clone(),
         },
@@ -108,7 +108,7 @@ fn offsets_after(change: &GroupsChange) -> Vec<GroupOffsets> {
 /// Those offsets of a group that `pick` has a position for.
 fn group_offsets<'a>(
     group: &'a ChangedGroup,
-    pick: impl Fn(&'a ChangedOffset) -> Option<&'a CommittedPosition>,
+    pick: impl Fn(&'a ChangedOffset) -> Option<&'a OffsetAndMetadata>,
 ) -> GroupOffsets {
     let mut topics: BTreeMap<&str, Vec<CommittedOffset>> = BTreeMap::new();
     for changed in &group.offsets {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use kbk_format::repo::{GroupState, GroupTopic, Place, RepoError, Repository, RestoredTopic};
+use kbk_format::repo::{GroupState, GroupTopic, PartitionId, RepoError, Repository, RestoredTopic};
 use kbk_tools::offset_map::{FinishedRestore, Landing, Overlap, Translated};
 
 use super::plan::{GroupPlan, OffsetPlan, restored_topic};
@@ -14,7 +14,7 @@ use super::plan::{GroupPlan, OffsetPlan, restored_topic};
 /// How far a group had read a restored partition.
 #[derive(Clone, Debug)]
 pub(super) struct Committed {
-    pub(super) place: Place,
+    pub(super) place: PartitionId,
     /// The next one to read; where the restore of the partition begins if nothing was committed.
     pub(super) offset: i64,
     /// What was committed beside it, if anything was.
@@ -33,7 +33,7 @@ impl Committed {
             .map(|partition| {
                 let found = offsets.get(&partition.partition);
                 Committed {
-                    place: Place {
+                    place: PartitionId {
                         topic: restored.topic.clone(),
                         topic_id: restored.topic_id,
                         partition: partition.partition,
@@ -132,7 +132,7 @@ pub(super) async fn count_read_again(
     groups: &[&GroupState],
     plans: &mut [GroupPlan],
 ) -> Result<(), RepoError> {
-    let mut questions: BTreeMap<Place, Vec<Question>> = BTreeMap::new();
+    let mut questions: BTreeMap<PartitionId, Vec<Question>> = BTreeMap::new();
     for (number, (group, plan)) in groups.iter().zip(plans.iter()).enumerate() {
         for topic in &group.topics {
             let restored = restored_topic(restore, topic);
@@ -159,7 +159,7 @@ pub(super) async fn count_read_again(
 fn ask(
     committed: &[Committed],
     (group, plan): (usize, &GroupPlan),
-    questions: &mut BTreeMap<Place, Vec<Question>>,
+    questions: &mut BTreeMap<PartitionId, Vec<Question>>,
 ) {
     for committed in committed {
         let offsets = plan.offsets.iter().enumerate();
@@ -186,7 +186,7 @@ mod tests {
 
     fn committed(partition: i32, metadata: Option<&str>) -> Committed {
         Committed {
-            place: Place {
+            place: PartitionId {
                 topic: "orders".parse().unwrap(),
                 topic_id: Id::ZERO,
                 partition,

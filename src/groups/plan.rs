@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::repo::{
-    CommittedPosition, GroupState, GroupTopic, Id, Place, RepoError, Repository, RestoreId,
+    GroupState, GroupTopic, Id, OffsetAndMetadata, PartitionId, RepoError, Repository, RestoreId,
     RestoredTopic, Snapshot,
 };
 use kbk_tools::offset_map::{FinishedRestore, OffsetMapError, Translated};
@@ -63,7 +63,7 @@ pub struct OffsetPlan {
     /// Records behind it that the group had read already.
     pub read_again: u64,
     /// What the cluster's group has committed there now.
-    pub before: Option<CommittedPosition>,
+    pub before: Option<OffsetAndMetadata>,
 }
 
 /// A partition of the backup.
@@ -140,14 +140,14 @@ pub async fn translate(
 }
 
 /// Where each offset of each partition went that one of the groups stands at. Pages are read once for all groups.
-type Targets = BTreeMap<Place, BTreeMap<i64, Vec<Translated>>>;
+type Targets = BTreeMap<PartitionId, BTreeMap<i64, Vec<Translated>>>;
 
 async fn targets(
     repository: &Repository,
     restore: &FinishedRestore,
     groups: &[&GroupState],
 ) -> Result<Targets, RepoError> {
-    let mut wanted: BTreeMap<Place, BTreeSet<i64>> = BTreeMap::new();
+    let mut wanted: BTreeMap<PartitionId, BTreeSet<i64>> = BTreeMap::new();
     for topic in groups.iter().flat_map(|group| &group.topics) {
         let stands = restored_topic(restore, topic).map(|restored| Committed::all(topic, restored));
         for committed in stands.into_iter().flatten() {
@@ -260,11 +260,11 @@ pub fn plan(
 impl GroupPlan {
     fn look_at(&mut self, described: Option<GroupDescription>, committed: Vec<CommittedTopic>) {
         self.members = described.as_ref().map_or(0, |found| found.members);
-        let before: BTreeMap<(String, i32), CommittedPosition> = committed
+        let before: BTreeMap<(String, i32), OffsetAndMetadata> = committed
             .into_iter()
             .flat_map(|topic| {
                 topic.partitions.into_iter().map(move |committed| {
-                    let position = CommittedPosition {
+                    let position = OffsetAndMetadata {
                         offset: committed.offset,
                         metadata: committed.metadata,
                     };

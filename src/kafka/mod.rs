@@ -59,4 +59,4 @@ pub use mock::EmbeddedCluster;
 pub use settings::{ClientSettings, Origin, SettingsError};
 pub use sink::{Delivered, Producer, ProducerOptions, Target};
 pub use source::{PartitionRange, RecordSink, Source, SourceError, SourceOptions};
-pub use transaction::{Commit, Committed, Positions, TransactionError, committed};
+pub use transaction::{OffsetCommit, Positions, TransactionError, committed};

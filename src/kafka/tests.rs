@@ -1,5 +1,6 @@
 //! Source, producer and admin against librdkafka's in-process cluster.
 
+use kbk_format::repo::OffsetAndMetadata;
 use std::cell::RefCell;
 use std::net::TcpListener;
 use std::sync::mpsc;
@@ -506,10 +507,10 @@ fn a_coordinator_that_never_answers_costs_its_producer_and_no_more() {
         producer.flush(Duration::from_secs(30)).unwrap();
         producer
     };
-    let position = Commit {
+    let position = OffsetCommit {
         topic: "t".to_owned(),
         partition: 0,
-        committed: Committed {
+        committed: OffsetAndMetadata {
             offset: 2,
             metadata: "kept".to_owned(),
         },

@@ -20,6 +20,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kbk_format::repo::OffsetAndMetadata;
 use rdkafka_sys as sys;
 
 use super::admin::PartitionList;
@@ -38,26 +39,17 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// A position to commit with a transaction, for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Commit {
+pub struct OffsetCommit {
     /// The topic, which exists in the cluster.
     pub topic: String,
     /// The partition.
     pub partition: i32,
     /// What is committed for it.
-    pub committed: Committed,
+    pub committed: OffsetAndMetadata,
 }
 
 /// Positions to commit together, by the group that they are committed for.
-pub type Positions = BTreeMap<String, Vec<Commit>>;
-
-/// What a group has committed for a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The offset.
-    pub offset: i64,
-    /// Whatever was to be kept with it.
-    pub metadata: String,
-}
+pub type Positions = BTreeMap<String, Vec<OffsetCommit>>;
 
 /// Why a transaction could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +127,7 @@ impl Producer {
     fn send_positions(
         &mut self,
         group: &str,
-        positions: &[Commit],
+        positions: &[OffsetCommit],
     ) -> Result<(), TransactionError> {
         if positions.is_empty() {
             return Ok(());
@@ -248,7 +240,7 @@ pub fn committed(
     settings: &ClientSettings,
     group: &str,
     partitions: &[(String, i32)],
-) -> Result<Vec<Option<Committed>>, KafkaError> {
+) -> Result<Vec<Option<OffsetAndMetadata>>, KafkaError> {
     let doing = format!("read what group {group} has committed");
     let client = Client::consumer(&settings.member_of(group))?;
     client.connect(Client::PATIENCE)?;

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    CreatedTopic, DonePartition, ParentRef, Place, RepoError, Repository, Restore, RestoreDone,
-    RestoreId, RestoredPartition, RestoredTopic, TargetPartition, TopicName, TopicNameError,
+    CreatedTopic, DonePartition, OffsetAndMetadata, ParentRef, PartitionId, RepoError, Repository,
+    RestoreDone, RestoreId, RestoreManifest, RestoredPartition, RestoredTopic, TargetPartition,
+    TopicName, TopicNameError,
 };
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -37,7 +38,7 @@ use super::work::Work;
 use super::writer::{self, Shared, Writer};
 use crate::cli::{Cancel, Progress};
 use crate::kafka::{
-    Admin, ClientSettings, Commit, Committed, KafkaError, Positions, Producer, committed,
+    Admin, ClientSettings, KafkaError, OffsetCommit, Positions, Producer, committed,
 };
 use crate::memory;
 
@@ -125,7 +126,7 @@ pub enum RestoreError {
         /// The partition of the backup.
         partition: String,
         /// What is committed.
-        committed: Committed,
+        committed: OffsetAndMetadata,
     },
 }
 
@@ -282,10 +283,10 @@ fn new_restore(
     plan: &RestorePlan,
     repository: &Repository,
     work: &Work,
-) -> Result<Restore, RestoreError> {
+) -> Result<RestoreManifest, RestoreError> {
     let topics = plan.topics.iter().map(restored_topic);
     let now = Timestamp::now();
-    Ok(Restore {
+    Ok(RestoreManifest {
         restore: plan.restore.clone(),
         repository_id: repository.identity().repository_id,
         started_at: now,
@@ -387,7 +388,7 @@ fn check_rights(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
 }
 
 /// One for each topic and each group, to see whether positions may be committed at all.
-fn first_positions(restore: &Restore) -> Positions {
+fn first_positions(restore: &RestoreManifest) -> Positions {
     let mut positions = Positions::new();
     for topic in &restore.topics {
         let mut before = None;
@@ -397,10 +398,10 @@ fn first_positions(restore: &Restore) -> Positions {
                 continue;
             }
             before = Some(at.group.clone());
-            positions.entry(at.group).or_default().push(Commit {
+            positions.entry(at.group).or_default().push(OffsetCommit {
                 topic: at.topic.to_string(),
                 partition: at.partition,
-                committed: Committed {
+                committed: OffsetAndMetadata {
                     offset: 0,
                     metadata: String::new(),
                 },
@@ -424,7 +425,7 @@ fn start(
     progress: &Progress,
 ) -> Result<(), RestoreError> {
     let Shared { work, restore, .. } = *shared;
-    let places: Vec<Place> = plan_partitions(&plan.topics)
+    let places: Vec<PartitionId> = plan_partitions(&plan.topics)
         .map(|(_, partition)| partition.read.place().clone())
         .collect();
     let positions = match plan.begun {
@@ -455,9 +456,9 @@ fn start(
 
 /// How far each partition of a restore has come, as the cluster says, in the order of begun.json.
 fn positions(
-    restore: &Restore,
+    restore: &RestoreManifest,
     kafka: &ClientSettings,
-) -> Result<Vec<Option<Committed>>, KafkaError> {
+) -> Result<Vec<Option<OffsetAndMetadata>>, KafkaError> {
     let progress = restore.topics.iter().flat_map(|topic| {
         (0..topic.partitions.len()).map(move |index| restore.progress(topic, index))
     });
@@ -489,8 +490,8 @@ fn plan_partitions(topics: &[TopicPlan]) -> impl Iterator<Item = (&TopicPlan, &P
 /// The offset map that a committed position names; `None` if that cannot be.
 fn continued(
     shared: &Shared<'_>,
-    place: &Place,
-    committed: &Committed,
+    place: &PartitionId,
+    committed: &OffsetAndMetadata,
     empty: OffsetMap,
 ) -> Result<Option<OffsetMap>, RepoError> {
     let Shared {
@@ -563,7 +564,7 @@ fn prove(
 }
 
 /// They have done their work; where they stay, they do no harm.
-fn remove_groups(admin: &Admin, restore: &Restore) {
+fn remove_groups(admin: &Admin, restore: &RestoreManifest) {
     if restore.producers > 0 {
         restore
             .groups()

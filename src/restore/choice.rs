@@ -5,7 +5,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use kbk_format::repo::{PartitionState, Place, RepoError, Repository, TopicState};
+use kbk_format::repo::{PartitionId, PartitionState, RepoError, Repository, TopicState};
 use kbk_tools::offset_for_time;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -154,7 +154,7 @@ impl Choice {
     pub(super) async fn offsets(
         &self,
         repository: &Repository,
-        place: &Place,
+        place: &PartitionId,
         state: &PartitionState,
     ) -> Result<Range<i64>, RepoError> {
         let named = self

@@ -1,12 +1,12 @@
 //! The offset map of one partition while it grows: runs from delivery reports into pages that name one another.
 
-use kbk_format::repo::{Digest, FULL_MAP_PAGE, MapPage, MapRun, Place, RestoreId};
+use kbk_format::repo::{Digest, FULL_MAP_PAGE, MapPage, MapRun, PartitionId, RestoreId};
 
 /// What is mapped of a partition: its last page, which leads to those before.
 #[derive(Clone, Debug)]
 pub(super) struct OffsetMap {
     restore: RestoreId,
-    place: Place,
+    place: PartitionId,
     last: Option<(Digest, MapPage)>,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Extended {
 
 impl OffsetMap {
     /// Of a partition of which nothing is restored yet.
-    pub(super) fn empty(restore: RestoreId, place: Place) -> OffsetMap {
+    pub(super) fn empty(restore: RestoreId, place: PartitionId) -> OffsetMap {
         OffsetMap {
             restore,
             place,
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn empty() -> OffsetMap {
-        let place = Place {
+        let place = PartitionId {
             topic: "orders".parse().unwrap(),
             topic_id: Id::ZERO,
             partition: 3,

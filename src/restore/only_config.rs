@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kbk_format::repo::{Snapshot, Stored, TopicState};
+use kbk_format::repo::{Digested, Snapshot, TopicState};
 use serde::Serialize;
 
 use super::config;
@@ -87,7 +87,7 @@ pub struct ConfigReport {
 ///
 /// If the cluster cannot be asked.
 pub async fn plan_config(
-    snapshot: &Stored<Snapshot>,
+    snapshot: &Digested<Snapshot>,
     options: &Options,
 ) -> Result<ConfigPlan, PlanError> {
     let targets = options.targets.values().cloned().collect();

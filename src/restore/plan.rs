@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
-    Digest, Id, PartitionState, Place, RateLimit, RepoError, Repository, Restore, RestoreId,
-    SegmentReader, Snapshot, Stored, TopicState,
+    Digest, Digested, Id, PartitionId, PartitionState, RateLimit, RepoError, Repository, RestoreId,
+    RestoreManifest, SegmentReader, Snapshot, TopicState,
 };
 use kbk_tools::{Needs, Selection};
 use serde::Serialize;
@@ -88,7 +88,7 @@ pub struct RestorePlan {
     pub rate_limit: RateLimit,
     /// What an earlier run has begun, and this goes on with.
     #[serde(skip)]
-    pub(super) begun: Option<Restore>,
+    pub(super) begun: Option<RestoreManifest>,
     /// Topic by topic.
     pub topics: Vec<TopicPlan>,
     /// Whether the records are read back and compared.
@@ -206,7 +206,7 @@ pub struct PartitionPlan {
     #[serde(skip)]
     pub(super) needs: Needs,
     #[serde(skip)]
-    pub(super) read: kbk_tools::PartitionPlan,
+    pub(super) read: kbk_tools::ReadPlan,
 }
 
 /// What the segments' statistics say that a target may not take.
@@ -286,7 +286,7 @@ impl ExistingTopic {
 /// If the repository or the cluster cannot be read. What merely stands in the way is in the plan.
 pub async fn plan(
     repository: &Repository,
-    snapshot: &Stored<Snapshot>,
+    snapshot: &Digested<Snapshot>,
     options: &Options,
 ) -> Result<RestorePlan, PlanError> {
     let sources = options.targets.iter();
@@ -486,13 +486,13 @@ pub(super) fn max_message_bytes(
 /// What is meant of a partition, for a target of the same number.
 pub(super) async fn plan_partition(
     repository: &Repository,
-    place: Place,
+    place: PartitionId,
     state: &PartitionState,
     selection: Selection,
 ) -> Result<PartitionPlan, PlanError> {
     let partition = place.partition;
     let (base_offset, end_offset) = (selection.offsets.start, selection.offsets.end);
-    let read = kbk_tools::PartitionPlan::new(repository, place, state, selection).await?;
+    let read = kbk_tools::ReadPlan::new(repository, place, state, selection).await?;
     let (needs, facts) = look(repository, &read).await?;
     Ok(PartitionPlan {
         partition,
@@ -527,7 +527,7 @@ impl PartitionPlan {
 /// Reads the footer of every segment: a read each, no blocks.
 async fn look(
     repository: &Repository,
-    read: &kbk_tools::PartitionPlan,
+    read: &kbk_tools::ReadPlan,
 ) -> Result<(Needs, Facts), RepoError> {
     let opened = read
         .segments()

@@ -1,6 +1,6 @@
 //! The producers of a restore: how many, with which bounds, under which transactional ids.
 
-use kbk_format::repo::Restore;
+use kbk_format::repo::RestoreManifest;
 
 use super::work::Work;
 use crate::kafka::{ClientSettings, KafkaError, Producer, ProducerOptions};
@@ -20,7 +20,7 @@ pub(super) fn count(work: &Work) -> usize {
 /// Opens them.
 pub(super) struct Producers<'a> {
     pub(super) work: &'a Work,
-    pub(super) restore: &'a Restore,
+    pub(super) restore: &'a RestoreManifest,
     pub(super) kafka: &'a ClientSettings,
 }
 

@@ -90,7 +90,7 @@ pub(super) struct Claim {
     partition: i32,
     /// Where the restored records begin, if others are before them; else the log's start.
     from: Option<i64>,
-    read: kbk_tools::PartitionPlan,
+    read: kbk_tools::ReadPlan,
 }
 
 /// Every partition that goes to one of its own, empty ones too: what this plan is about to write.
@@ -394,7 +394,7 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    pub(super) fn new(read: kbk_tools::PartitionPlan, runtime: &Handle) -> Expected {
+    pub(super) fn new(read: kbk_tools::ReadPlan, runtime: &Handle) -> Expected {
         Expected {
             reader: read.read(Streams::All, runtime),
             rows: 0..0,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use kbk_format::repo::{
-    RateLimit, RepoError, Repository, Restore, RestoreId, RestoredPartition, RestoredTopic,
-    Snapshot, Stored, TargetPartition, TopicState,
+    Digested, RateLimit, RepoError, Repository, RestoreId, RestoreManifest, RestoredPartition,
+    RestoredTopic, Snapshot, TargetPartition, TopicState,
 };
 use kbk_tools::Selection;
 
@@ -88,7 +88,7 @@ impl From<RepoError> for ResumeError {
 pub async fn unfinished(
     repository: &Repository,
     name: Option<&RestoreId>,
-) -> Result<Restore, ResumeError> {
+) -> Result<RestoreManifest, ResumeError> {
     let names = repository.restores().await?;
     let mut found = Vec::new();
     for candidate in names
@@ -137,7 +137,7 @@ pub async fn unfinished(
 /// As [`plan`](super::plan()); also where cluster or snapshot are not those that it began with.
 pub async fn plan_rest(
     repository: &Repository,
-    restore: Restore,
+    restore: RestoreManifest,
     kafka: &ClientSettings,
     verify: bool,
     rate_limit: RateLimit,
@@ -185,8 +185,8 @@ pub async fn plan_rest(
 /// A topic that is there by now is not made again, whoever was to make it.
 async fn plan_topic(
     repository: &Repository,
-    restore: &Restore,
-    snapshot: &Stored<Snapshot>,
+    restore: &RestoreManifest,
+    snapshot: &Digested<Snapshot>,
     topic: &RestoredTopic,
     cluster: &Cluster,
 ) -> Result<TopicPlan, ResumeError> {
@@ -264,7 +264,7 @@ async fn plan_restored(
     Ok(Some(planned))
 }
 
-fn other_snapshot(restore: &Restore) -> ResumeError {
+fn other_snapshot(restore: &RestoreManifest) -> ResumeError {
     ResumeError::OtherSnapshot {
         restore: restore.restore.clone(),
         sequence: restore.snapshot.sequence,

@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use kbk_format::repo::{Digest, MapRun, Place, RepoError, Repository, RestoreId};
+use kbk_format::repo::{Digest, MapRun, PartitionId, RepoError, Repository, RestoreId};
 use kbk_format::{Header, Headers, Record, TimestampType};
 use tokio::runtime::Handle;
 
@@ -55,7 +55,7 @@ pub(super) struct Surroundings<'a> {
 /// target.
 pub(super) fn prove(
     plan: &TopicPlan,
-    pages: &BTreeMap<Place, Option<Digest>>,
+    pages: &BTreeMap<PartitionId, Option<Digest>>,
     surroundings: &Surroundings<'_>,
 ) -> Result<Vec<PartitionProof>, ProofError> {
     let names = plan.targets.iter();
@@ -476,7 +476,7 @@ impl Kept {
 /// The offset map of one partition of the backup, record by record from its beginning.
 struct Mapped<'a> {
     surroundings: &'a Surroundings<'a>,
-    place: Place,
+    place: PartitionId,
     /// The pages, the first one last.
     pages: Vec<Digest>,
     /// Of the page at hand, those still to come.
@@ -486,7 +486,7 @@ struct Mapped<'a> {
 impl<'a> Mapped<'a> {
     fn new(
         surroundings: &'a Surroundings<'a>,
-        place: Place,
+        place: PartitionId,
         last: Option<Digest>,
     ) -> Result<Mapped<'a>, RepoError> {
         let mut mapped = Mapped {

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use kbk_format::repo::{Place, RepoError};
+use kbk_format::repo::{PartitionId, RepoError};
 use kbk_format::{Record, TimestampType};
 
 use super::apply::RestoreError;
@@ -38,7 +38,7 @@ enum What {
 /// A partition of which nothing is committed, and the group that would have it.
 #[derive(Clone)]
 struct Unknown {
-    place: Place,
+    place: PartitionId,
     group: String,
 }
 
@@ -119,7 +119,7 @@ fn forbidden(
 /// A record of each page of these partitions, whose targets and groups they say.
 fn named_by_pages(
     shared: &Shared<'_>,
-    unknown: &BTreeMap<Place, (&str, String)>,
+    unknown: &BTreeMap<PartitionId, (&str, String)>,
 ) -> Result<Vec<Forbidden>, RepoError> {
     let (repository, runtime) = (shared.repository, shared.runtime);
     let mut named: BTreeMap<(&str, i32), BTreeMap<i64, Unknown>> = BTreeMap::new();

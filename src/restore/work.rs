@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kbk_format::repo::{DonePartition, MapRun, Place, Progress as Position, Restore};
+use kbk_format::repo::{CommittedPosition, DonePartition, MapRun, PartitionId, RestoreManifest};
 
 use super::map::OffsetMap;
 use super::partitioner::Partitioner;
@@ -19,7 +19,7 @@ pub(super) struct Job {
     pub(super) number: usize,
     pub(super) route: Route,
     /// Where its position is committed.
-    pub(super) committed_at: Position,
+    pub(super) committed_at: CommittedPosition,
     pub(super) plan: PartitionPlan,
     /// None where nothing is left to do.
     pub(super) progress: Option<PartitionProgress>,
@@ -87,7 +87,7 @@ impl Route {
 }
 
 impl Job {
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &PartitionId {
         self.plan.read.place()
     }
 }
@@ -142,7 +142,7 @@ impl Work {
     pub(super) fn start<E>(
         &self,
         topics: &[TopicPlan],
-        restore: &Restore,
+        restore: &RestoreManifest,
         progress: &Progress,
         mut map: impl FnMut(usize, OffsetMap) -> Result<(i64, OffsetMap), E>,
     ) -> Result<(), E> {

@@ -10,7 +10,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kbk_format::repo::{Digest, MapRun, RepoError, Repository, Restore};
+use kbk_format::repo::{Digest, MapRun, OffsetAndMetadata, RepoError, Repository, RestoreManifest};
 use kbk_format::{Record, Streams};
 use tokio::runtime::Handle;
 
@@ -20,7 +20,7 @@ use super::producers::Producers;
 use super::rate::Throttle;
 use super::work::{Job, Work};
 use crate::cli::Cancel;
-use crate::kafka::{Commit, Committed, KafkaError, Positions, Producer, TransactionError};
+use crate::kafka::{KafkaError, OffsetCommit, Positions, Producer, TransactionError};
 
 /// Bytes of records in a transaction. Committing takes some round trips and a flush of the disk, in which nothing is sent.
 const TRANSACTION_BYTES: usize = 64 << 20;
@@ -42,7 +42,7 @@ pub(super) struct Shared<'a> {
     pub(super) work: &'a Work,
     pub(super) producers: &'a Producers<'a>,
     pub(super) repository: &'a Repository,
-    pub(super) restore: &'a Restore,
+    pub(super) restore: &'a RestoreManifest,
     /// Whether the repository keeps the map.
     pub(super) keep_map: bool,
     pub(super) throttle: Option<Throttle>,
@@ -421,15 +421,15 @@ fn payload_bytes(record: &Record<'_>) -> u64 {
     (length(record.key) + length(record.value) + headers) as u64
 }
 
-fn position(job: &Job, extended: &Extended) -> Commit {
+fn position(job: &Job, extended: &Extended) -> OffsetCommit {
     let page = extended
         .map
         .page()
         .map_or_else(String::new, |page| page.to_string());
-    Commit {
+    OffsetCommit {
         topic: job.committed_at.topic.to_string(),
         partition: job.committed_at.partition,
-        committed: Committed {
+        committed: OffsetAndMetadata {
             offset: job.sent,
             metadata: format!("{METADATA_PREFIX}{page}"),
         },
@@ -437,7 +437,7 @@ fn position(job: &Job, extended: &Extended) -> Commit {
 }
 
 /// The page that a committed position names.
-pub(super) fn page_of(committed: &Committed) -> Option<Digest> {
+pub(super) fn page_of(committed: &OffsetAndMetadata) -> Option<Digest> {
     committed
         .metadata
         .strip_prefix(METADATA_PREFIX)?

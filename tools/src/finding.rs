@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kbk_format::repo::{Place, RepoError, SegmentEntry};
+use kbk_format::repo::{PartitionId, RepoError, SegmentEntry};
 use kbk_format::{FormatError, IndexEntry};
 use serde::Serialize;
 
@@ -262,7 +262,7 @@ impl Finding {
         self
     }
 
-    pub(crate) fn place(mut self, place: &Place) -> Finding {
+    pub(crate) fn place(mut self, place: &PartitionId) -> Finding {
         self.topic = Some(place.topic.to_string());
         self.topic_id = Some(place.topic_id.to_string());
         self.partition = Some(place.partition);

@@ -1,7 +1,7 @@
 //! Programs over the kbk format that need no Kafka.
 //!
 //! ```text
-//! Snapshot --> PartitionPlan --> PartitionReader --> Batch --> Record     get records out
+//! Snapshot --> ReadPlan --> PartitionReader --> Batch --> Record     get records out
 //! Snapshot --> verify -------------------------------------> Report       is everything there?
 //! Snapshot --> listing, groups ----------------------------> rows         what is there?
 //! FILE.kseg -> Inspection                                                 what does one segment say?
@@ -12,7 +12,7 @@
 //! ```no_run
 //! use kbk_format::Streams;
 //! use kbk_format::repo::{Repository, Store};
-//! use kbk_tools::{PartitionPlan, Selection};
+//! use kbk_tools::{ReadPlan, Selection};
 //!
 //! # async fn example() -> Result<(), kbk_format::repo::RepoError> {
 //! let repository = Repository::open(Store::open("/backup/kafka")?).await?;
@@ -24,7 +24,7 @@
 //!             times: i64::MIN..=1_763_800_000_000,
 //!         };
 //!         let place = topic.place(state.partition);
-//!         let plan = PartitionPlan::new(&repository, place, state, selection).await?;
+//!         let plan = ReadPlan::new(&repository, place, state, selection).await?;
 //!         let mut reader = plan.read(Streams::All, &tokio::runtime::Handle::current());
 //!         while let Some(batch) = reader.next().await? {
 //!             for record in batch.records() {
@@ -39,7 +39,7 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | choose records, and see what will be read | [`Selection`], [`PartitionPlan`], [`Needs`] |
+//! | choose records, and see what will be read | [`Selection`], [`ReadPlan`], [`Needs`] |
 //! | know where a time begins, as Kafka means it | [`offset_for_time`] |
 //! | read them | [`PartitionReader`], [`Batch`] |
 //! | prove a repository | [`verify`], [`Finding`] |
@@ -64,6 +64,6 @@ pub mod verify;
 pub use finding::{Finding, Kind, Offsets, Severity};
 pub use needs::Needs;
 pub use offset_for_time::offset_for_time;
-pub use plan::PartitionPlan;
+pub use plan::ReadPlan;
 pub use reader::{Batch, PartitionReader};
 pub use select::Selection;

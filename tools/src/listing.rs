@@ -2,7 +2,8 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
-    LostRange, PartitionState, Place, RepoError, Repository, SegmentEntry, Snapshot, TopicState,
+    LostRange, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
+    TopicState,
 };
 use serde::Serialize;
 
@@ -239,7 +240,7 @@ pub async fn partitions(
 
 async fn partition(
     repository: &Repository,
-    place: Place,
+    place: PartitionId,
     state: &PartitionState,
 ) -> Result<PartitionRow, RepoError> {
     let segments = repository.segments(&place, state).await?;

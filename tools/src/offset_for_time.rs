@@ -1,7 +1,7 @@
 //! Kafka's own offset for a time, of a partition in a snapshot (SPEC section 5).
 
 use kbk_format::repo::{
-    PartitionState, Place, RepoError, Repository, SegmentEntry, SegmentReader, Store,
+    PartitionId, PartitionState, RepoError, Repository, SegmentEntry, SegmentReader, Store,
 };
 use kbk_format::{BlockDecoder, Columns, Streams};
 
@@ -17,7 +17,7 @@ use kbk_format::{BlockDecoder, Columns, Streams};
 /// is damaged.
 pub async fn offset_for_time(
     repository: &Repository,
-    place: &Place,
+    place: &PartitionId,
     state: &PartitionState,
     timestamp: i64,
 ) -> Result<Option<i64>, RepoError> {
@@ -33,7 +33,7 @@ pub async fn offset_for_time(
 
 async fn in_segment(
     store: &Store,
-    place: &Place,
+    place: &PartitionId,
     entry: &SegmentEntry,
     timestamp: i64,
 ) -> Result<Option<i64>, RepoError> {

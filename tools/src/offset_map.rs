@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use kbk_format::repo::{
-    Digest, MapRun, Place, RepoError, Repository, Restore, RestoreDone, RestoreId, RestoredTopic,
-    TargetPartition, TopicName,
+    Digest, MapRun, PartitionId, RepoError, Repository, RestoreDone, RestoreId, RestoreManifest,
+    RestoredTopic, TargetPartition, TopicName,
 };
 use serde::Serialize;
 
@@ -12,8 +12,8 @@ use serde::Serialize;
 #[derive(Clone, Debug)]
 pub struct FinishedRestore {
     /// What it was asked for.
-    pub restore: Restore,
-    partitions: BTreeMap<Place, Mapped>,
+    pub restore: RestoreManifest,
+    partitions: BTreeMap<PartitionId, Mapped>,
 }
 
 /// Where one partition went.
@@ -110,8 +110,8 @@ impl FinishedRestore {
         Err(OffsetMapError::Nothing)
     }
 
-    fn new(restore: Restore, done: RestoreDone) -> FinishedRestore {
-        let pages: BTreeMap<Place, Option<Digest>> = done
+    fn new(restore: RestoreManifest, done: RestoreDone) -> FinishedRestore {
+        let pages: BTreeMap<PartitionId, Option<Digest>> = done
             .partitions
             .iter()
             .map(|partition| (partition.place(), partition.page))
@@ -119,7 +119,7 @@ impl FinishedRestore {
         let mut partitions = BTreeMap::new();
         for topic in &restore.topics {
             for restored in &topic.partitions {
-                let place = Place {
+                let place = PartitionId {
                     topic: topic.topic.clone(),
                     topic_id: topic.topic_id,
                     partition: restored.partition,
@@ -143,7 +143,7 @@ impl FinishedRestore {
 
     /// The partition of the backup that this restore took under this name and number.
     #[must_use]
-    pub fn place(&self, topic: &str, partition: i32) -> Option<&Place> {
+    pub fn place(&self, topic: &str, partition: i32) -> Option<&PartitionId> {
         self.partitions
             .keys()
             .find(|place| &*place.topic == topic && place.partition == partition)
@@ -165,7 +165,7 @@ impl FinishedRestore {
     pub async fn translate(
         &self,
         repository: &Repository,
-        place: &Place,
+        place: &PartitionId,
         offsets: &[i64],
     ) -> Result<Option<Vec<Vec<Translated>>>, RepoError> {
         let Some(mapped) = self.partitions.get(place) else {
@@ -189,7 +189,7 @@ impl FinishedRestore {
     pub async fn count(
         &self,
         repository: &Repository,
-        place: &Place,
+        place: &PartitionId,
         overlaps: &[Overlap],
     ) -> Result<Vec<u64>, RepoError> {
         let mut counting = Counting::new(overlaps);
@@ -207,7 +207,7 @@ impl FinishedRestore {
     fn pages<'a>(
         &'a self,
         repository: &'a Repository,
-        place: &'a Place,
+        place: &'a PartitionId,
         mapped: &Mapped,
     ) -> Pages<'a> {
         Pages {
@@ -223,7 +223,7 @@ impl FinishedRestore {
 struct Pages<'a> {
     repository: &'a Repository,
     restore: &'a RestoreId,
-    place: &'a Place,
+    place: &'a PartitionId,
     next: Option<Digest>,
 }
 

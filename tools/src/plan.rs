@@ -1,7 +1,9 @@
 //! What must be read of one partition to find the records that are meant.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use kbk_format::repo::{Page, PartitionState, Place, RepoError, Repository, SegmentEntry, Store};
+use kbk_format::repo::{
+    Page, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Store,
+};
 use kbk_format::{Segment, Streams};
 use tokio::runtime::Handle;
 
@@ -17,14 +19,14 @@ const PARALLEL_PAGES: usize = 8;
 /// Pages and segments outside the offsets are left out by what the snapshot says, segments outside
 /// the times by what their pages say; which blocks are read is decided when a segment is open.
 #[derive(Clone, Debug)]
-pub struct PartitionPlan {
+pub struct ReadPlan {
     pub(crate) store: Store,
-    pub(crate) place: Place,
+    pub(crate) place: PartitionId,
     pub(crate) selection: Selection,
     pub(crate) segments: Vec<SegmentEntry>,
 }
 
-impl PartitionPlan {
+impl ReadPlan {
     /// Plans to read `selection` of the partition at `place`, as a snapshot has it in `state`.
     ///
     /// # Errors
@@ -32,10 +34,10 @@ impl PartitionPlan {
     /// As [`Repository::page`].
     pub async fn new(
         repository: &Repository,
-        place: Place,
+        place: PartitionId,
         state: &PartitionState,
         selection: Selection,
-    ) -> Result<PartitionPlan, RepoError> {
+    ) -> Result<ReadPlan, RepoError> {
         let needed = state
             .pages
             .iter()
@@ -45,7 +47,7 @@ impl PartitionPlan {
         let pages: Vec<Page> = reads.try_collect().await?;
         let mut segments: Vec<_> = pages.into_iter().flat_map(|page| page.segments).collect();
         segments.retain(|entry| selection.needs_segment(entry));
-        Ok(PartitionPlan {
+        Ok(ReadPlan {
             store: repository.store().clone(),
             place,
             selection,
@@ -55,7 +57,7 @@ impl PartitionPlan {
 
     /// The same without what lies before `offset`.
     #[must_use]
-    pub fn from_offset(mut self, offset: i64) -> PartitionPlan {
+    pub fn from_offset(mut self, offset: i64) -> ReadPlan {
         let selection = &mut self.selection;
         selection.offsets.start = selection.offsets.start.max(offset);
         self.segments.retain(|entry| selection.needs_segment(entry));
@@ -64,7 +66,7 @@ impl PartitionPlan {
 
     /// Whose records they are.
     #[must_use]
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &PartitionId {
         &self.place
     }
 

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::plan::PartitionPlan;
+use crate::plan::ReadPlan;
 use crate::runs::runs;
 use crate::select::Selection;
 
@@ -26,7 +26,7 @@ const LOCAL_RANGE_BYTES: u64 = 1 << 20;
 /// The same of anything else: a bucket's round trip must be worth it.
 const REMOTE_RANGE_BYTES: u64 = 4 << 20;
 
-/// Reads what a [`PartitionPlan`] names.
+/// Reads what a [`ReadPlan`] names.
 ///
 /// Blocks are decoded where [`next`](Self::next) is called: about a millisecond of computing for a
 /// block of 1 MiB. Several readers on threads of their own use as many cores; a plain thread calls
@@ -64,7 +64,7 @@ pub struct Batch<'a> {
 
 impl PartitionReader {
     pub(crate) fn start(
-        plan: PartitionPlan,
+        plan: ReadPlan,
         wanted: Wanted,
         streams: Streams,
         runtime: &Handle,
@@ -183,7 +183,7 @@ impl Drop for PartitionReader {
 
 /// Opens segments and reads ranges, each when there is room for it. Ends early when nobody listens.
 async fn fetch(
-    plan: &PartitionPlan,
+    plan: &ReadPlan,
     wanted: Wanted,
     sender: &Sender<Result<Fetched, RepoError>>,
 ) -> Result<(), RepoError> {

@@ -9,9 +9,9 @@ use super::acls::{AclBinding, Acls};
 use super::error::{RepoError, Result};
 use super::groups::{GroupState, Groups};
 use super::id::Id;
-use super::keys::{Place, TopicName};
+use super::keys::{PartitionId, TopicName};
 use super::page::SegmentEntry;
-use super::sealed::Stored;
+use super::sealed::Digested;
 use super::snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};
 
 /// A commit before it is made: what is new since the snapshot it started from.
@@ -21,7 +21,7 @@ use super::snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, T
 #[derive(Clone, Debug)]
 pub struct Change {
     /// The newest snapshot when the run began; every partition goes on where it ends there.
-    pub base: Option<Stored<Snapshot>>,
+    pub base: Option<Digested<Snapshot>>,
     /// Random, and new for each commit.
     pub nonce: Id,
     /// When the offsets were taken.
@@ -100,13 +100,13 @@ pub struct PartitionChange {
 }
 
 /// All pages of each partition that has new segments, by its place.
-pub(super) type ChangedPages = BTreeMap<Place, Vec<PageRef>>;
+pub(super) type ChangedPages = BTreeMap<PartitionId, Vec<PageRef>>;
 
 type Topics = BTreeMap<(TopicName, Id), TopicState>;
 
 impl Change {
     /// Each partition that has new segments, with these.
-    pub(super) fn stored(&self) -> impl Iterator<Item = (Place, &[SegmentEntry])> {
+    pub(super) fn stored(&self) -> impl Iterator<Item = (PartitionId, &[SegmentEntry])> {
         self.topics.iter().flat_map(|topic| {
             let stored = topic.partitions.iter().filter(|p| !p.segments.is_empty());
             stored.map(|p| (topic.place(p.partition), p.segments.as_slice()))
@@ -122,7 +122,7 @@ impl Change {
     pub(super) fn apply(
         &self,
         repository_id: Id,
-        newest: Option<&Stored<Snapshot>>,
+        newest: Option<&Digested<Snapshot>>,
         pages: &ChangedPages,
     ) -> Result<Snapshot> {
         let sequence = newest.map_or(1, |newest| newest.sequence.saturating_add(1));
@@ -157,7 +157,7 @@ impl Change {
         })
     }
 
-    fn apply_groups(&self, sequence: u64, newest: Option<&Stored<Snapshot>>) -> Option<Groups> {
+    fn apply_groups(&self, sequence: u64, newest: Option<&Digested<Snapshot>>) -> Option<Groups> {
         let found = self.groups.as_ref().map(|found| Groups {
             seen: sequence,
             taken_at: found.taken_at,
@@ -167,7 +167,7 @@ impl Change {
         found_last(found, carried_over, |groups| groups.taken_at)
     }
 
-    fn apply_acls(&self, sequence: u64, newest: Option<&Stored<Snapshot>>) -> Option<Acls> {
+    fn apply_acls(&self, sequence: u64, newest: Option<&Digested<Snapshot>>) -> Option<Acls> {
         let found = self.acls.as_ref().map(|found| Acls {
             seen: sequence,
             taken_at: found.taken_at,
@@ -244,7 +244,7 @@ impl Change {
 
     fn check_conflict(
         &self,
-        place: &Place,
+        place: &PartitionId,
         change: &PartitionChange,
         now: Option<&PartitionState>,
     ) -> Result<()> {
@@ -281,8 +281,8 @@ fn found_last<T: Clone>(
 }
 
 impl TopicChange {
-    fn place(&self, partition: i32) -> Place {
-        Place {
+    fn place(&self, partition: i32) -> PartitionId {
+        PartitionId {
             topic: self.name.clone(),
             topic_id: self.topic_id,
             partition,

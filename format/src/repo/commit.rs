@@ -17,10 +17,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::change::{Change, ChangedPages};
 use super::error::{RepoError, Result};
-use super::keys::{Key, Place};
+use super::keys::{Key, PartitionId};
 use super::page::{FULL_PAGE, Page, SegmentEntry};
 use super::repository::{PARALLEL_REQUESTS, Repository};
-use super::sealed::{MAX_SEALED_BYTES, Stored, seal};
+use super::sealed::{Digested, MAX_SEALED_BYTES, seal};
 use super::snapshot::{PageRef, Snapshot};
 use super::store::Put;
 
@@ -35,7 +35,7 @@ impl Repository {
     /// [`RepoError::Conflict`] where another writer changed the same partitions since the base of
     /// the change. After any error the previous snapshot stands, and the run can be repeated. Only
     /// if the store could not be read either, the commit may stand nevertheless.
-    pub async fn commit(&self, change: &Change) -> Result<Stored<Snapshot>> {
+    pub async fn commit(&self, change: &Change) -> Result<Digested<Snapshot>> {
         let segments = change.stored().flat_map(|(_, segments)| segments);
         let segments: Vec<_> = segments.map(|segment| segment.key.clone()).collect();
         self.store().sync_folders(segments).await?;
@@ -58,9 +58,9 @@ impl Repository {
     async fn extend_pages(
         &self,
         change: &Change,
-        place: Place,
+        place: PartitionId,
         segments: &[SegmentEntry],
-    ) -> Result<(Place, Vec<PageRef>)> {
+    ) -> Result<(PartitionId, Vec<PageRef>)> {
         let base = change.base.as_ref().and_then(|base| base.partition(&place));
         let mut refs = base.map_or_else(Vec::new, |state| state.pages.clone());
         let mut entries = Vec::new();
@@ -89,7 +89,7 @@ impl Repository {
         })
     }
 
-    async fn publish(&self, change: &Change, pages: &ChangedPages) -> Result<Stored<Snapshot>> {
+    async fn publish(&self, change: &Change, pages: &ChangedPages) -> Result<Digested<Snapshot>> {
         let mut newest = self.latest().await?;
         for _ in 0..MAX_TRIES {
             let next = change.apply(self.identity().repository_id, newest.as_ref(), pages)?;
@@ -111,7 +111,7 @@ impl Repository {
         check(&key, snapshot.check(), &bytes)?;
         let put = self.store().put_if_absent(&key, bytes).await;
         let ours = match put {
-            Ok(Put::Done) => Stored {
+            Ok(Put::Done) => Digested {
                 value: snapshot,
                 sha256,
             },
@@ -128,8 +128,8 @@ impl Repository {
 }
 
 enum Published {
-    Ours(Stored<Snapshot>),
-    Others(Stored<Snapshot>),
+    Ours(Digested<Snapshot>),
+    Others(Digested<Snapshot>),
 }
 
 /// Nothing is written that a reader would refuse.

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use super::keys::Place;
+use super::keys::PartitionId;
 use crate::error::FormatError;
 
 /// Shorthand for what the repository returns.
@@ -173,7 +173,7 @@ pub enum RepoError {
     )]
     Conflict {
         /// The partition.
-        place: Place,
+        place: PartitionId,
         /// Where this writer went on from.
         expected: i64,
         /// Where the partition ends now.

@@ -44,14 +44,14 @@ pub struct ChangedOffset {
     /// The partition.
     pub partition: i32,
     /// What was committed before; null where nothing was.
-    pub before: Option<CommittedPosition>,
+    pub before: Option<OffsetAndMetadata>,
     /// What is committed now.
-    pub after: CommittedPosition,
+    pub after: OffsetAndMetadata,
 }
 
 /// A committed offset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommittedPosition {
+pub struct OffsetAndMetadata {
     /// The next record to read.
     pub offset: i64,
     /// What is kept beside it.

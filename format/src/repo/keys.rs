@@ -61,7 +61,7 @@ impl fmt::Display for TopicName {
 /// The partition that an object belongs to. A topic that was deleted and created again has
 /// another id, so its objects stand beside the old ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct PartitionId {
     /// The topic's name.
     pub topic: TopicName,
     /// Kafka's topic id; zeros where the cluster gave none.
@@ -70,7 +70,7 @@ pub struct Place {
     pub partition: i32,
 }
 
-impl Place {
+impl PartitionId {
     /// The folder of the partition's segments.
     pub(super) fn segments(&self) -> String {
         format!("data/{}/{}/{}", self.topic, self.topic_id, self.partition)
@@ -81,7 +81,7 @@ impl Place {
     }
 
     fn parse(topic: &str, topic_id: &str, partition: &str) -> Option<Self> {
-        Some(Place {
+        Some(PartitionId {
             topic: topic.parse().ok()?,
             topic_id: topic_id.parse().ok()?,
             partition: parse_partition(partition)?,
@@ -89,7 +89,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for PartitionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.topic, self.partition)
     }
@@ -103,7 +103,7 @@ pub enum Key {
     /// `data/<topic>/<topic-id>/<partition>/<base>-<id>.kseg`
     Segment {
         /// Whose records it holds.
-        place: Place,
+        place: PartitionId,
         /// The first offset covered.
         base_offset: i64,
         /// The first half of the segment's id.
@@ -112,7 +112,7 @@ pub enum Key {
     /// `index/<topic>/<topic-id>/<partition>/<base>-<digest>.json`
     Page {
         /// Whose segments it lists.
-        place: Place,
+        place: PartitionId,
         /// The first offset covered.
         base_offset: i64,
         /// The first 8 bytes of the page's SHA-256.
@@ -157,7 +157,7 @@ pub(super) const RESTORES: &str = "restores";
 impl Key {
     /// The name of a segment.
     #[must_use]
-    pub fn segment(place: &Place, base_offset: i64, segment_id: &Id) -> Self {
+    pub fn segment(place: &PartitionId, base_offset: i64, segment_id: &Id) -> Self {
         Key::Segment {
             place: place.clone(),
             base_offset,
@@ -167,7 +167,7 @@ impl Key {
 
     /// The name of a page of segment entries.
     #[must_use]
-    pub fn page(place: &Place, base_offset: i64, sha256: &Digest) -> Self {
+    pub fn page(place: &PartitionId, base_offset: i64, sha256: &Digest) -> Self {
         Key::Page {
             place: place.clone(),
             base_offset,
@@ -193,7 +193,7 @@ impl Key {
             ["data", topic, topic_id, partition, file] => {
                 let (base, id) = file.strip_suffix(".kseg")?.split_once('-')?;
                 Some(Key::Segment {
-                    place: Place::parse(topic, topic_id, partition)?,
+                    place: PartitionId::parse(topic, topic_id, partition)?,
                     base_offset: parse_offset(base)?,
                     id: id.parse().ok()?,
                 })
@@ -201,7 +201,7 @@ impl Key {
             ["index", topic, topic_id, partition, file] => {
                 let (base, digest) = file.strip_suffix(".json")?.split_once('-')?;
                 Some(Key::Page {
-                    place: Place::parse(topic, topic_id, partition)?,
+                    place: PartitionId::parse(topic, topic_id, partition)?,
                     base_offset: parse_offset(base)?,
                     digest: digest.parse().ok()?,
                 })
@@ -273,8 +273,8 @@ fn parse_partition(digits: &str) -> Option<i32> {
 mod tests {
     use super::*;
 
-    fn place() -> Place {
-        Place {
+    fn place() -> PartitionId {
+        PartitionId {
             topic: "orders.v1_x-2".parse().unwrap(),
             topic_id: Hex([0xab; 16]),
             partition: 12,

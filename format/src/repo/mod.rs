@@ -17,9 +17,9 @@
 //! | read a segment | [`SegmentReader`] |
 //! | write a segment | [`SegmentUpload`] |
 //! | commit what was written | [`Change`], [`Repository::commit`] |
-//! | keep what a restore did | [`Restore`], [`MapPage`], [`RestoreDone`] |
-//! | know what an object says | [`Snapshot`], [`Page`], [`Identity`], inside [`Stored`] |
-//! | name an object | [`Key`], [`Place`], [`TopicName`], [`Id`] |
+//! | keep what a restore did | [`RestoreManifest`], [`MapPage`], [`RestoreDone`] |
+//! | know what an object says | [`Snapshot`], [`Page`], [`Identity`], inside [`Digested`] |
+//! | name an object | [`Key`], [`PartitionId`], [`TopicName`], [`Id`] |
 
 mod acls;
 mod change;
@@ -45,19 +45,19 @@ pub use acls::{AclBinding, Acls};
 pub use change::{Change, FoundAcls, FoundGroups, PartitionChange, TopicChange};
 pub use error::{BoxedError, Operation, RepoError, Result};
 pub use groups::{CommittedOffset, GroupState, GroupTopic, Groups};
-pub use groups_change::{ChangedGroup, ChangedOffset, CommittedPosition, GroupsChange};
+pub use groups_change::{ChangedGroup, ChangedOffset, GroupsChange, OffsetAndMetadata};
 pub use id::{Digest, Hex, Id, ParseHexError};
 pub use identity::Identity;
-pub use keys::{Key, Place, TopicName, TopicNameError};
+pub use keys::{Key, PartitionId, TopicName, TopicNameError};
 pub use offset_map::{FULL_MAP_PAGE, MapPage, MapRun};
 pub use page::{FULL_PAGE, Page, SegmentEntry};
 pub use reader::{SegmentReader, StoredRange};
 pub use repository::{FoundSegment, ListedSnapshot, Repository};
 pub use restore::{
-    CreatedTopic, DonePartition, Progress, RateLimit, Restore, RestoreDone, RestoreId,
-    RestoreIdError, RestoredPartition, RestoredTopic, TargetPartition,
+    CommittedPosition, CreatedTopic, DonePartition, RateLimit, RestoreDone, RestoreId,
+    RestoreIdError, RestoreManifest, RestoredPartition, RestoredTopic, TargetPartition,
 };
-pub use sealed::{MAX_SEALED_BYTES, Stored};
+pub use sealed::{Digested, MAX_SEALED_BYTES};
 pub use snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};
 pub use store::Store;
 pub use upload::{SegmentUpload, UploadBuffers, Uploaded};

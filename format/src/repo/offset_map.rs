@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Operation, RepoError, Result};
 use super::id::{Digest, Id};
-use super::keys::{Key, Place, RESTORES, TopicName};
+use super::keys::{Key, PartitionId, RESTORES, TopicName};
 use super::repository::{PARALLEL_REQUESTS, Repository};
 use super::restore::{RestoreDone, RestoreId};
-use super::sealed::{Document, Stored, seal};
+use super::sealed::{Digested, Document, seal};
 use super::store::path;
 
 /// A page of the offset map with this many runs is full, and never written again.
@@ -86,8 +86,8 @@ impl Document for MapPage {
 impl MapPage {
     /// Whose records it maps.
     #[must_use]
-    pub fn place(&self) -> Place {
-        Place {
+    pub fn place(&self) -> PartitionId {
+        PartitionId {
             topic: self.topic.clone(),
             topic_id: self.topic_id,
             partition: self.partition,
@@ -176,9 +176,9 @@ impl Repository {
     pub async fn map_page(
         &self,
         restore: &RestoreId,
-        place: &Place,
+        place: &PartitionId,
         sha256: &Digest,
-    ) -> Result<Stored<MapPage>> {
+    ) -> Result<Digested<MapPage>> {
         let key = Key::map_page(restore, sha256);
         let page = self.listed_map_page(&key).await?;
         let damaged = |detail| Err(self.store().damaged(&key, detail));
@@ -210,7 +210,7 @@ impl Repository {
     /// # Errors
     ///
     /// As [`map_page`](Self::map_page).
-    pub async fn listed_map_page(&self, key: &Key) -> Result<Stored<MapPage>> {
+    pub async fn listed_map_page(&self, key: &Key) -> Result<Digested<MapPage>> {
         let Some(page) = self.store().read::<MapPage>(key).await? else {
             return Err(RepoError::Missing {
                 url: self.store().url().to_owned(),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::id::{Digest, Hex, Id};
-use super::keys::{Key, Place, TopicName};
+use super::keys::{Key, PartitionId, TopicName};
 use super::sealed::Document;
 use super::upload::Uploaded;
 use crate::footer::RenderedSizes;
@@ -13,7 +13,7 @@ use crate::render::ViewSizes;
 use crate::segment::Segment;
 use crate::statistics::Statistics;
 use crate::whole_lines::WholeLines;
-use crate::writer::Sealed;
+use crate::writer::SegmentSummary;
 
 /// A page with this many entries is full, and never written again.
 pub const FULL_PAGE: usize = 512;
@@ -73,8 +73,8 @@ impl Document for Page {
 impl Page {
     /// Whose segments it lists.
     #[must_use]
-    pub fn place(&self) -> Place {
-        Place {
+    pub fn place(&self) -> PartitionId {
+        PartitionId {
             topic: self.topic.clone(),
             topic_id: self.topic_id,
             partition: self.partition,
@@ -82,7 +82,7 @@ impl Page {
     }
 
     /// Lays the entries of one partition out in pages.
-    pub(super) fn cut(place: &Place, entries: &[SegmentEntry]) -> Vec<Page> {
+    pub(super) fn cut(place: &PartitionId, entries: &[SegmentEntry]) -> Vec<Page> {
         let page = |segments: &[SegmentEntry]| Page {
             topic: place.topic.clone(),
             topic_id: place.topic_id,
@@ -132,7 +132,7 @@ impl Page {
 impl SegmentEntry {
     /// The entry of a segment of `place` that was written and uploaded.
     #[must_use]
-    pub fn new(place: &Place, sealed: &Sealed, uploaded: Uploaded) -> Self {
+    pub fn new(place: &PartitionId, sealed: &SegmentSummary, uploaded: Uploaded) -> Self {
         SegmentEntry {
             rendered: Some(sealed.rendered),
             whole_lines: Some(flags(sealed.whole_lines)),
@@ -148,7 +148,7 @@ impl SegmentEntry {
 
     /// The entry of a segment of `place` that was found and checked.
     #[must_use]
-    pub fn found(place: &Place, segment: &Segment, uploaded: Uploaded) -> Self {
+    pub fn found(place: &PartitionId, segment: &Segment, uploaded: Uploaded) -> Self {
         SegmentEntry {
             rendered: segment.rendered_sizes().map(RenderedSizes::totals),
             whole_lines: segment.whole_lines().map(flags),
@@ -163,7 +163,7 @@ impl SegmentEntry {
     }
 
     fn of(
-        place: &Place,
+        place: &PartitionId,
         header: &FileHeader,
         statistics: &Statistics,
         footer_position: u64,
@@ -189,7 +189,7 @@ impl SegmentEntry {
         }
     }
 
-    fn check(&self, place: &Place) -> Result<(), String> {
+    fn check(&self, place: &PartitionId) -> Result<(), String> {
         let key = Key::segment(place, self.base_offset, &self.segment_id).to_string();
         if self.base_offset < 0 || self.base_offset >= self.end_offset {
             Err(format!(

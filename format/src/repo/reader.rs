@@ -17,7 +17,7 @@ use object_store::{GetOptions, ObjectStoreExt};
 
 use super::error::{Operation, RepoError, Result};
 use super::id::Hex;
-use super::keys::{Key, Place};
+use super::keys::{Key, PartitionId};
 use super::page::{SegmentEntry, flags};
 use super::store::{Store, path};
 use crate::error::FormatError;
@@ -51,7 +51,7 @@ impl SegmentReader {
     ///
     /// [`RepoError::Missing`] only where the store says so, [`RepoError::WrongSize`],
     /// [`RepoError::DamagedSegment`], [`RepoError::OtherSegment`], or what the store said.
-    pub async fn open(store: &Store, place: &Place, entry: &SegmentEntry) -> Result<Self> {
+    pub async fn open(store: &Store, place: &PartitionId, entry: &SegmentEntry) -> Result<Self> {
         let key = Key::segment(place, entry.base_offset, &entry.segment_id);
         let footer = entry.size.saturating_sub(entry.footer_position);
         if footer > (limits::FOOTER_LENGTH + trailer::LENGTH) as u64 {
@@ -86,7 +86,7 @@ impl SegmentReader {
     /// [`RepoError::Missing`], [`RepoError::WrongSize`], or what the store said.
     pub async fn stored(
         store: &Store,
-        place: &Place,
+        place: &PartitionId,
         entry: &SegmentEntry,
         range: Range<u64>,
     ) -> Result<StoredRange> {
@@ -219,7 +219,7 @@ fn other(store: &Store, key: &Key, detail: String) -> RepoError {
 }
 
 /// What the segment says of itself that its entry does not, expected and found.
-fn difference(segment: &Segment, place: &Place, entry: &SegmentEntry) -> Option<String> {
+fn difference(segment: &Segment, place: &PartitionId, entry: &SegmentEntry) -> Option<String> {
     let (header, statistics) = (segment.header(), segment.statistics());
     let differs = |what: &str, expected: String, found: String| {
         (expected != found)

@@ -5,9 +5,9 @@ use object_store::ObjectMeta;
 
 use super::error::{RepoError, Result};
 use super::identity::Identity;
-use super::keys::{Key, Place, SNAPSHOTS};
+use super::keys::{Key, PartitionId, SNAPSHOTS};
 use super::page::{Page, SegmentEntry};
-use super::sealed::{Stored, seal};
+use super::sealed::{Digested, seal};
 use super::snapshot::{PageRef, PartitionState, Snapshot};
 use super::store::{Put, Store};
 
@@ -139,7 +139,7 @@ impl Repository {
     }
 
     /// The snapshot with the highest number, which is the state of the repository.
-    pub async fn latest(&self) -> Result<Option<Stored<Snapshot>>> {
+    pub async fn latest(&self) -> Result<Option<Digested<Snapshot>>> {
         match self.sequences().await?.last() {
             Some(&sequence) => self.snapshot(sequence).await.map(Some),
             None => Ok(None),
@@ -151,7 +151,7 @@ impl Repository {
     /// # Errors
     ///
     /// [`RepoError::NoSuchSnapshot`], [`RepoError::Damaged`], or what the store said.
-    pub async fn snapshot(&self, sequence: u64) -> Result<Stored<Snapshot>> {
+    pub async fn snapshot(&self, sequence: u64) -> Result<Digested<Snapshot>> {
         let key = Key::Snapshot { sequence };
         let url = || self.store.url().to_owned();
         let Some(snapshot) = self.store.read::<Snapshot>(&key).await? else {
@@ -179,7 +179,7 @@ impl Repository {
     /// # Errors
     ///
     /// [`RepoError::Missing`], [`RepoError::Damaged`], [`RepoError::BrokenCoverage`], or what the store said.
-    pub async fn page(&self, place: &Place, named: &PageRef) -> Result<Page> {
+    pub async fn page(&self, place: &PartitionId, named: &PageRef) -> Result<Page> {
         let key = Key::page(place, named.base_offset, &named.sha256);
         let Some(page) = self.store.read::<Page>(&key).await? else {
             return Err(RepoError::Missing {
@@ -221,7 +221,7 @@ impl Repository {
     /// As [`Repository::page`]; also where the entries do not add up to what the snapshot says.
     pub async fn segments(
         &self,
-        place: &Place,
+        place: &PartitionId,
         state: &PartitionState,
     ) -> Result<Vec<SegmentEntry>> {
         let pages: Vec<_> = state
@@ -256,7 +256,7 @@ impl Repository {
     /// left them. Checked before they are used, they spare the next run their records.
     pub async fn unnamed_segments(
         &self,
-        place: &Place,
+        place: &PartitionId,
         end_offset: i64,
     ) -> Result<Vec<FoundSegment>> {
         let found = self.store.list(&place.segments()).await?;

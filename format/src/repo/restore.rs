@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{RepoError, Result};
 use super::id::{Digest, Id};
-use super::keys::{Key, Place, RESTORES, TopicName};
+use super::keys::{Key, PartitionId, RESTORES, TopicName};
 use super::offset_map::{MapPage, MapRun};
 use super::repository::Repository;
 use super::sealed::{Document, seal};
@@ -71,7 +71,7 @@ impl fmt::Display for RestoreId {
 
 /// What a restore was asked for: all that going on with it takes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Restore {
+pub struct RestoreManifest {
     /// Its name.
     pub restore: RestoreId,
     /// The repository that it is of.
@@ -190,8 +190,8 @@ pub struct DonePartition {
 impl DonePartition {
     /// Whose records they were.
     #[must_use]
-    pub fn place(&self) -> Place {
-        Place {
+    pub fn place(&self) -> PartitionId {
+        PartitionId {
             topic: self.topic.clone(),
             topic_id: self.topic_id,
             partition: self.partition,
@@ -199,7 +199,7 @@ impl DonePartition {
     }
 }
 
-impl Document for Restore {
+impl Document for RestoreManifest {
     const FORMAT: &'static str = "kbk-restore";
 }
 
@@ -207,10 +207,10 @@ impl Document for RestoreDone {
     const FORMAT: &'static str = "kbk-restore-done";
 }
 
-impl Restore {
+impl RestoreManifest {
     /// The part that one partition of the backup has in it.
     #[must_use]
-    pub fn partition(&self, place: &Place) -> Option<(&RestoredTopic, &RestoredPartition)> {
+    pub fn partition(&self, place: &PartitionId) -> Option<(&RestoredTopic, &RestoredPartition)> {
         let mut topics = self.topics.iter();
         let topic = topics
             .find(|topic| (&topic.topic, topic.topic_id) == (&place.topic, place.topic_id))?;
@@ -238,11 +238,11 @@ impl Restore {
 
     /// Where the position of `topic.partitions[index]` is committed.
     #[must_use]
-    pub fn progress(&self, topic: &RestoredTopic, index: usize) -> Progress {
+    pub fn progress(&self, topic: &RestoredTopic, index: usize) -> CommittedPosition {
         let fixed = topic.partitions.get(index).and_then(|p| p.target_partition);
         // Brokers take no position for a partition that they do not have.
         let size = topic.targets.len().max(1);
-        Progress {
+        CommittedPosition {
             group: self.group(if fixed.is_some() { 0 } else { index / size }),
             topic: topic.target.clone(),
             partition: fixed.unwrap_or_else(|| i32::try_from(index % size).unwrap_or(i32::MAX)),
@@ -272,7 +272,7 @@ impl Restore {
 
 /// Where the position of a restored partition is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct CommittedPosition {
     /// The group.
     pub group: String,
     /// The topic in the cluster.
@@ -368,7 +368,7 @@ impl Repository {
     /// # Errors
     ///
     /// [`RepoError::Refused`] if there is one of this name, or what the store said.
-    pub async fn begin_restore(&self, restore: &Restore) -> Result<()> {
+    pub async fn begin_restore(&self, restore: &RestoreManifest) -> Result<()> {
         let key = Key::RestoreBegun {
             restore: restore.restore.clone(),
         };
@@ -402,11 +402,11 @@ impl Repository {
     /// # Errors
     ///
     /// [`RepoError::Damaged`], or what the store said.
-    pub async fn restore(&self, restore: &RestoreId) -> Result<Option<Restore>> {
+    pub async fn restore(&self, restore: &RestoreId) -> Result<Option<RestoreManifest>> {
         let key = Key::RestoreBegun {
             restore: restore.clone(),
         };
-        let Some(found) = self.store().read::<Restore>(&key).await? else {
+        let Some(found) = self.store().read::<RestoreManifest>(&key).await? else {
             return Ok(None);
         };
         let ours = self.identity().repository_id;
@@ -460,7 +460,7 @@ mod tests {
     use super::*;
 
     /// Partitions of the backup with their targets, and how many partitions of the cluster are written to.
-    fn restore(partitions: &[Option<i32>], targets: i32) -> Restore {
+    fn restore(partitions: &[Option<i32>], targets: i32) -> RestoreManifest {
         let partition = |(number, target_partition): (i32, &Option<i32>)| RestoredPartition {
             partition: number,
             base_offset: 0,
@@ -471,7 +471,7 @@ mod tests {
             partition,
             offset: 0,
         };
-        Restore {
+        RestoreManifest {
             restore: RestoreId("r".to_owned()),
             repository_id: Id::ZERO,
             started_at: Timestamp::UNIX_EPOCH,
@@ -511,7 +511,7 @@ mod tests {
             );
             let mut places = BTreeSet::new();
             for index in 0..count {
-                let Progress {
+                let CommittedPosition {
                     group, partition, ..
                 } = restore.progress(topic, index);
                 assert!(groups.contains(&group) && (0..targets).contains(&partition));
@@ -528,14 +528,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_no_restore() {
-        let refused = |restore: Restore| restore.check().is_err();
+        let refused = |restore: RestoreManifest| restore.check().is_err();
         assert!(!refused(restore(&[Some(1), Some(0)], 2)));
         assert!(refused(restore(&[Some(1), Some(1)], 2)), "two in one");
         assert!(refused(restore(&[Some(2)], 2)), "no such target");
         assert!(refused(restore(&[Some(0), None], 2)), "half by key");
         assert!(refused(restore(&[None, Some(0)], 2)), "half by key");
         assert!(refused(restore(&[None], 0)), "by key to nowhere");
-        let with = |change: &dyn Fn(&mut Restore)| {
+        let with = |change: &dyn Fn(&mut RestoreManifest)| {
             let mut restore = restore(&[None, None], 3);
             change(&mut restore);
             refused(restore)

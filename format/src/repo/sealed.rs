@@ -31,14 +31,14 @@ pub(super) trait Document: Serialize + DeserializeOwned {
 
 /// What a sealed object says, with the digest that names it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stored<T> {
+pub struct Digested<T> {
     /// What it says.
     pub value: T,
     /// Its name wherever another object refers to it.
     pub sha256: Digest,
 }
 
-impl<T> Deref for Stored<T> {
+impl<T> Deref for Digested<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -92,7 +92,7 @@ pub(super) fn seal<T: Document>(body: &T) -> (Vec<u8>, Digest) {
 }
 
 /// Checks the seal, then reads what it covers.
-pub(super) fn unseal<T: Document>(bytes: &[u8]) -> Result<Stored<T>, SealError> {
+pub(super) fn unseal<T: Document>(bytes: &[u8]) -> Result<Digested<T>, SealError> {
     let sha256 = check_seal(bytes).map_err(SealError::Damaged)?;
     let json = |error: serde_json::Error| {
         SealError::Damaged(format!("its seal is sound and its JSON is not: {error}"))
@@ -109,7 +109,7 @@ pub(super) fn unseal<T: Document>(bytes: &[u8]) -> Result<Stored<T>, SealError> 
         return Err(SealError::Damaged(detail));
     }
     let value = serde_json::from_slice(bytes).map_err(json)?;
-    Ok(Stored { value, sha256 })
+    Ok(Digested { value, sha256 })
 }
 
 fn check_seal(bytes: &[u8]) -> Result<Digest, String> {
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(SEAL_BYTES, 78, "77 bytes and a line feed");
         assert_eq!(
             unseal(&bytes),
-            Ok(Stored {
+            Ok(Digested {
                 value: note(),
                 sha256
             })

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::acls::Acls;
 use super::groups::Groups;
 use super::id::{Digest, Id};
-use super::keys::{Key, Place, TopicName};
+use super::keys::{Key, PartitionId, TopicName};
 use super::page::FULL_PAGE;
 use super::sealed::Document;
 
@@ -139,7 +139,7 @@ impl Snapshot {
 
     /// The partition at this place.
     #[must_use]
-    pub fn partition(&self, place: &Place) -> Option<&PartitionState> {
+    pub fn partition(&self, place: &PartitionId) -> Option<&PartitionState> {
         self.topic(&place.topic, place.topic_id)?
             .partitions
             .get(usize::try_from(place.partition).ok()?)
@@ -182,8 +182,8 @@ impl Snapshot {
 impl TopicState {
     /// The place of one of its partitions.
     #[must_use]
-    pub fn place(&self, partition: i32) -> Place {
-        Place {
+    pub fn place(&self, partition: i32) -> PartitionId {
+        PartitionId {
             topic: self.name.clone(),
             topic_id: self.topic_id,
             partition,
@@ -217,7 +217,7 @@ impl TopicState {
 }
 
 impl PartitionState {
-    fn check(&self, place: &Place) -> Result<(), String> {
+    fn check(&self, place: &PartitionId) -> Result<(), String> {
         let (base, end) = (self.base_offset, self.end_offset);
         if base < 0 || base > end {
             return Err(format!("it covers the offsets {base} to {end}"));
@@ -248,7 +248,7 @@ impl PartitionState {
 }
 
 impl PageRef {
-    fn check(&self, place: &Place) -> Result<(), String> {
+    fn check(&self, place: &PartitionId) -> Result<(), String> {
         let key = Key::page(place, self.base_offset, &self.sha256).to_string();
         if self.key != key {
             return Err(format!("a page's key is {}, not {key}", self.key));

@@ -23,7 +23,7 @@ use url::Url;
 
 use super::error::{Operation, RepoError, Result};
 use super::keys::Key;
-use super::sealed::{self, Document, MAX_SEALED_BYTES, SealError, Stored};
+use super::sealed::{self, Digested, Document, MAX_SEALED_BYTES, SealError};
 
 /// A folder (later: a bucket's prefix) and how messages name it.
 #[derive(Clone, Debug)]
@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// A sealed object; `None` only where the store says that there is no such object.
-    pub(super) async fn read<T: Document>(&self, key: &Key) -> Result<Option<Stored<T>>> {
+    pub(super) async fn read<T: Document>(&self, key: &Key) -> Result<Option<Digested<T>>> {
         let Some(bytes) = self.read_bytes(key).await? else {
             return Ok(None);
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use kbk_format::repo::{PartitionState, RepoError, Repository, Result, Snapshot, Store, Stored};
+use kbk_format::repo::{Digested, PartitionState, RepoError, Repository, Result, Snapshot, Store};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -19,7 +19,7 @@ const SNAPSHOT: &str = "snapshots/00000000000000000002.json";
 
 struct World {
     objects: Arc<dyn ObjectStore>,
-    snapshot: Stored<Snapshot>,
+    snapshot: Digested<Snapshot>,
 }
 
 /// Two snapshots; the second has two topics with a page each, and groups.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kbk_format::TimestampType;
 use kbk_format::repo::{
-    AclBinding, Change, CommittedOffset, FoundAcls, FoundGroups, GroupState, GroupTopic, Hex, Id,
-    Identity, Key, LostRange, PartitionChange, Place, RepoError, Repository, Result, SegmentEntry,
-    SegmentUpload, Snapshot, Store, Stored, TopicChange, TopicName, UploadBuffers,
+    AclBinding, Change, CommittedOffset, Digested, FoundAcls, FoundGroups, GroupState, GroupTopic,
+    Hex, Id, Identity, Key, LostRange, PartitionChange, PartitionId, RepoError, Repository, Result,
+    SegmentEntry, SegmentUpload, Snapshot, Store, TopicChange, TopicName, UploadBuffers,
 };
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -54,8 +54,8 @@ pub(crate) fn name(topic: &str) -> TopicName {
     topic.parse().unwrap()
 }
 
-pub(crate) fn place(topic: &str, id: u8, partition: i32) -> Place {
-    Place {
+pub(crate) fn place(topic: &str, id: u8, partition: i32) -> PartitionId {
+    PartitionId {
         topic: name(topic),
         topic_id: Hex([id; 16]),
         partition,
@@ -63,7 +63,7 @@ pub(crate) fn place(topic: &str, id: u8, partition: i32) -> Place {
 }
 
 /// A change that looks at all of `cluster` and has stored nothing yet.
-pub(crate) fn look(base: Option<Stored<Snapshot>>, cluster: &Cluster) -> Change {
+pub(crate) fn look(base: Option<Digested<Snapshot>>, cluster: &Cluster) -> Change {
     let topics = cluster.iter().map(|(topic, (id, ends))| TopicChange {
         name: name(topic),
         topic_id: Hex([*id; 16]),
@@ -143,7 +143,11 @@ fn partition(partition: i32, end: i64) -> PartitionChange {
 }
 
 /// What a segment holds does not matter here; every offset is one record of 8 bytes.
-pub(crate) fn entry(place: &Place, base_offset: i64, end_offset: i64) -> (SegmentEntry, Vec<u8>) {
+pub(crate) fn entry(
+    place: &PartitionId,
+    base_offset: i64,
+    end_offset: i64,
+) -> (SegmentEntry, Vec<u8>) {
     let bytes: Vec<u8> = (base_offset..end_offset)
         .flat_map(i64::to_le_bytes)
         .collect();
@@ -172,15 +176,15 @@ pub(crate) fn entry(place: &Place, base_offset: i64, end_offset: i64) -> (Segmen
 pub(crate) fn backup(
     runtime: &Runtime,
     repository: &Repository,
-    base: Option<Stored<Snapshot>>,
+    base: Option<Digested<Snapshot>>,
     cluster: &Cluster,
-) -> Result<Stored<Snapshot>> {
+) -> Result<Digested<Snapshot>> {
     let mut change = look(base, cluster);
     change.groups = groups(9, &["g", "h"]);
     change.acls = acls(9, &["User:a", "User:b"]);
     for topic in &mut change.topics {
         for partition in &mut topic.partitions {
-            let place = Place {
+            let place = PartitionId {
                 topic: topic.name.clone(),
                 topic_id: topic.topic_id,
                 partition: partition.partition,
@@ -203,7 +207,7 @@ pub(crate) fn backup(
 fn store_segment(
     runtime: &Runtime,
     repository: &Repository,
-    place: &Place,
+    place: &PartitionId,
     from: i64,
     to: i64,
 ) -> Result<SegmentEntry> {
@@ -225,7 +229,9 @@ fn store_segment(
 
 /// Reads everything that every snapshot names, down to the bytes of the segments, and gives the
 /// newest one's number and the ends of its partitions.
-pub(crate) async fn check_whole(objects: &Arc<dyn ObjectStore>) -> (u64, BTreeMap<Place, i64>) {
+pub(crate) async fn check_whole(
+    objects: &Arc<dyn ObjectStore>,
+) -> (u64, BTreeMap<PartitionId, i64>) {
     let repository = Repository::open(store(objects)).await.unwrap();
     let sequences = repository.sequences().await.unwrap();
     let expected: Vec<u64> = (1..=sequences.len() as u64).collect();
@@ -246,7 +252,7 @@ async fn check_snapshot(
     objects: &Arc<dyn ObjectStore>,
     repository: &Repository,
     snapshot: &Snapshot,
-) -> BTreeMap<Place, i64> {
+) -> BTreeMap<PartitionId, i64> {
     let mut ends = BTreeMap::new();
     for topic in &snapshot.topics {
         for state in &topic.partitions {
@@ -286,7 +292,7 @@ pub(crate) async fn put(objects: &Arc<dyn ObjectStore>, key: &str, bytes: &[u8])
 }
 
 /// The ends that a whole backup of `cluster` reaches.
-pub(crate) fn ends(cluster: &Cluster) -> BTreeMap<Place, i64> {
+pub(crate) fn ends(cluster: &Cluster) -> BTreeMap<PartitionId, i64> {
     let mut all = BTreeMap::new();
     for (topic, (id, ends)) in cluster {
         for (partition, end) in (0..).zip(ends) {

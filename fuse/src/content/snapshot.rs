@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kbk_format::repo::{PartitionState, Place, Snapshot, Stored, TopicState};
+use kbk_format::repo::{Digested, PartitionId, PartitionState, Snapshot, TopicState};
 
 use crate::attributes::{Attributes, Kind, Lifetime};
 use crate::cache::budget::Lease;
@@ -11,7 +11,7 @@ use crate::error::Location;
 /// A snapshot and its memory.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) snapshot: Stored<Snapshot>,
+    pub(crate) snapshot: Digested<Snapshot>,
     /// How many partitions stand before each topic; one more entry for all.
     partitions_before: Vec<u64>,
     /// How many segments stand before each partition; one more entry for all.
@@ -28,7 +28,7 @@ pub(crate) struct Partition {
 }
 
 impl Loaded {
-    pub(crate) fn new(snapshot: Stored<Snapshot>, lease: Lease) -> Loaded {
+    pub(crate) fn new(snapshot: Digested<Snapshot>, lease: Lease) -> Loaded {
         let (mut partitions_before, mut segments_before) = (Vec::new(), Vec::new());
         let (mut partitions, mut segments) = (0, 0);
         for topic in &snapshot.topics {
@@ -170,7 +170,7 @@ impl Partition {
         &self.topic().partitions[self.number]
     }
 
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> PartitionId {
         self.topic().place(self.state().partition)
     }
 

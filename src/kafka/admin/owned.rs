@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
 
+use kbk_format::repo::OffsetAndMetadata;
 use rdkafka_sys as sys;
 use sys::rd_kafka_ResourceType_t as Resource;
 
@@ -14,7 +15,7 @@ use super::groups::{CommittedTopic, GroupOffsets};
 use crate::kafka::batch::bytes;
 use crate::kafka::client::{Failure, Reason};
 use crate::kafka::error::Code;
-use crate::kafka::transaction::{Commit, Committed};
+use crate::kafka::transaction::OffsetCommit;
 
 /// Makes an owner of a librdkafka object that one function frees.
 macro_rules! owner {
@@ -236,11 +237,11 @@ impl PartitionList {
     }
 
     /// Positions to be committed with a transaction.
-    pub(in crate::kafka) fn positions(positions: &[Commit]) -> Result<PartitionList, String> {
+    pub(in crate::kafka) fn positions(positions: &[OffsetCommit]) -> Result<PartitionList, String> {
         let list = PartitionList::new(&[], 0)?;
         for position in positions {
             let topic = c_string(&position.topic)?;
-            let Committed { offset, metadata } = &position.committed;
+            let OffsetAndMetadata { offset, metadata } = &position.committed;
             let element = list.add(&topic, position.partition, *offset);
             // SAFETY: the element is in the list, which frees the metadata with librdkafka's own allocator.
             unsafe { set_metadata(element, metadata.as_bytes()) };
@@ -249,13 +250,13 @@ impl PartitionList {
     }
 
     /// What an answer says is committed for each partition; nothing where nothing is.
-    pub(in crate::kafka) fn answered(&self) -> Vec<Option<Committed>> {
+    pub(in crate::kafka) fn answered(&self) -> Vec<Option<OffsetAndMetadata>> {
         let committed = |element: &sys::rd_kafka_topic_partition_t| {
             (element.offset >= 0).then(|| {
                 // SAFETY: null, or as many bytes as said, which live as long as the list.
                 let metadata =
                     unsafe { bytes(element.metadata, element.metadata_size) }.unwrap_or_default();
-                Committed {
+                OffsetAndMetadata {
                     offset: element.offset,
                     metadata: String::from_utf8_lossy(metadata).into_owned(),
                 }

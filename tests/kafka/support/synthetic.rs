@@ -4,8 +4,8 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, Id, Identity, Key, PartitionChange, Place, Repository, SegmentEntry, SegmentUpload,
-    Store, TopicChange, UploadBuffers,
+    Change, Id, Identity, Key, PartitionChange, PartitionId, Repository, SegmentEntry,
+    SegmentUpload, Store, TopicChange, UploadBuffers,
 };
 use kbk_format::{
     FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter, TimestampType,
@@ -23,7 +23,7 @@ pub(crate) fn make(repo: &Repo, topic: &str, offsets: impl Iterator<Item = i64>,
     let store = Store::open_or_create(location.to_str().expect("UTF-8")).expect("a folder");
     let made = Repository::create(store.clone(), Identity::fresh());
     let repository = runtime.block_on(made).expect("a repository");
-    let place = Place {
+    let place = PartitionId {
         topic: topic.parse().expect("a topic's name"),
         topic_id: Id::random(),
         partition: 0,
@@ -63,7 +63,7 @@ pub(crate) fn make(repo: &Repo, topic: &str, offsets: impl Iterator<Item = i64>,
 fn segment(
     store: &Store,
     runtime: &Runtime,
-    place: &Place,
+    place: &PartitionId,
     offsets: impl Iterator<Item = i64>,
     end_offset: i64,
 ) -> SegmentEntry {

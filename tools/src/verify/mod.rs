@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::thread;
 
 use kbk_format::repo::{
-    Digest, Hex, PageRef, PartitionState, Place, RepoError, Repository, SegmentEntry,
-    SegmentReader, Snapshot, Stored,
+    Digest, Digested, Hex, PageRef, PartitionId, PartitionState, RepoError, Repository,
+    SegmentEntry, SegmentReader, Snapshot,
 };
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -124,7 +124,7 @@ struct Run<'a> {
     report: Report,
     /// Of the snapshots that were read.
     digests: HashMap<u64, Digest>,
-    places: HashSet<Place>,
+    places: HashSet<PartitionId>,
     /// Of pages that were read; `None` where one could not be.
     pages: HashMap<Digest, Option<Sums>>,
     /// Entries whose segments are checked already, as keyed hashes: a repository may have millions.
@@ -183,7 +183,7 @@ impl Run<'_> {
     }
 
     /// A parent may have been removed since; one that is there must be the one that is meant.
-    async fn parent(&mut self, snapshot: &Stored<Snapshot>) {
+    async fn parent(&mut self, snapshot: &Digested<Snapshot>) {
         let Some(parent) = &snapshot.parent else {
             return;
         };
@@ -207,7 +207,7 @@ impl Run<'_> {
         }
     }
 
-    async fn partition(&mut self, sequence: u64, place: &Place, state: &PartitionState) {
+    async fn partition(&mut self, sequence: u64, place: &PartitionId, state: &PartitionState) {
         if self.places.insert(place.clone()) {
             self.report.partitions += 1;
         }
@@ -242,7 +242,7 @@ impl Run<'_> {
     }
 
     /// The sums over a page's entries, whose segments are verified if they were not before.
-    async fn page(&mut self, sequence: u64, place: &Place, named: &PageRef) -> Option<Sums> {
+    async fn page(&mut self, sequence: u64, place: &PartitionId, named: &PageRef) -> Option<Sums> {
         if let Some(known) = self.pages.get(&named.sha256) {
             return *known;
         }
@@ -270,7 +270,7 @@ impl Run<'_> {
     }
 
     /// Waits for a core, then checks the segment on it.
-    async fn segment(&mut self, sequence: u64, place: &Place, entry: SegmentEntry) {
+    async fn segment(&mut self, sequence: u64, place: &PartitionId, entry: SegmentEntry) {
         if !self.segments.insert(self.hasher.hash_one(&entry)) {
             return;
         }
@@ -314,7 +314,7 @@ impl Run<'_> {
 /// One segment, to be checked on a thread of its own.
 struct SegmentJob {
     repository: Repository,
-    place: Place,
+    place: PartitionId,
     entry: SegmentEntry,
     full: bool,
     progress: Progress,

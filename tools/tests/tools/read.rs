@@ -4,7 +4,7 @@ use std::fs;
 
 use kbk_format::Streams;
 use kbk_format::repo::{RepoError, Repository, SegmentEntry, SegmentReader};
-use kbk_tools::{Needs, PartitionPlan, Selection, offset_for_time};
+use kbk_tools::{Needs, ReadPlan, Selection, offset_for_time};
 use proptest::prelude::*;
 
 use crate::support::{Row, World, key_of, place, value_of, watched};
@@ -14,15 +14,15 @@ fn plan(
     repository: &Repository,
     topic: &str,
     selection: Selection,
-) -> Result<PartitionPlan, RepoError> {
+) -> Result<ReadPlan, RepoError> {
     let (snapshot, place) = (world.latest(), place(topic, 0));
     let state = snapshot.partition(&place).unwrap();
-    let plan = PartitionPlan::new(repository, place.clone(), state, selection);
+    let plan = ReadPlan::new(repository, place.clone(), state, selection);
     world.runtime.block_on(plan)
 }
 
 /// What the indexes say that reading takes.
-fn needs(world: &World, plan: &PartitionPlan) -> Needs {
+fn needs(world: &World, plan: &ReadPlan) -> Needs {
     let open = |entry| SegmentReader::open(world.repository.store(), plan.place(), entry);
     let segments = plan.segments().iter();
     let opened = segments.map(|entry| world.runtime.block_on(open(entry)).unwrap());
@@ -32,18 +32,14 @@ fn needs(world: &World, plan: &PartitionPlan) -> Needs {
 }
 
 /// The exact number of records, decoding only blocks that are cut.
-fn count(world: &World, plan: PartitionPlan) -> u64 {
+fn count(world: &World, plan: ReadPlan) -> u64 {
     let whole = needs(world, &plan).whole_records;
     let cut = plan.count_cut(world.runtime.handle());
     whole + world.runtime.block_on(cut).unwrap()
 }
 
 /// What a reader gives, and how it ends.
-fn drain(
-    world: &World,
-    plan: PartitionPlan,
-    streams: Streams,
-) -> (Vec<Row>, Result<(), RepoError>) {
+fn drain(world: &World, plan: ReadPlan, streams: Streams) -> (Vec<Row>, Result<(), RepoError>) {
     let mut reader = plan.read(streams, world.runtime.handle());
     let mut rows = Vec::new();
     world.runtime.block_on(async {

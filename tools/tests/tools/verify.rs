@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kbk_format::repo::{
-    Key, MapPage, MapRun, Place, Repository, RestoreId, RestoredPartition, RestoredTopic,
+    Key, MapPage, MapRun, PartitionId, Repository, RestoreId, RestoredPartition, RestoredTopic,
     TargetPartition,
 };
 use kbk_tools::verify::{Report, Request, verify};
@@ -203,7 +203,7 @@ fn an_offset_map_that_says_what_was_not_asked_for_is_found() {
     ] {
         let world = World::sample();
         let restore: RestoreId = "r".parse().unwrap();
-        let Place {
+        let PartitionId {
             topic,
             topic_id,
             partition,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, FoundGroups, Hex, Id, Identity, PartitionChange, Place, Repository, SegmentEntry,
-    Snapshot, Store, Stored, TopicChange, Uploaded,
+    Change, Digested, FoundGroups, Hex, Id, Identity, PartitionChange, PartitionId, Repository,
+    SegmentEntry, Snapshot, Store, TopicChange, Uploaded,
 };
 use kbk_format::{
     Compression, FileHeader, GapReason, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
@@ -81,7 +81,7 @@ impl World {
     }
 
     /// Commits a snapshot with these segments of topics with these ids.
-    pub(crate) async fn backup(&self, partitions: &[Parts<'_>]) -> Stored<Snapshot> {
+    pub(crate) async fn backup(&self, partitions: &[Parts<'_>]) -> Digested<Snapshot> {
         self.backup_with(partitions, None, &[]).await
     }
 
@@ -90,7 +90,7 @@ impl World {
         partitions: &[Parts<'_>],
         groups: Option<FoundGroups>,
         gone: &[(&str, u8)],
-    ) -> Stored<Snapshot> {
+    ) -> Digested<Snapshot> {
         let base = self.repository.latest().await.unwrap();
         let mut topics: BTreeMap<(&str, u8), Vec<PartitionChange>> = BTreeMap::new();
         for (topic, id, partition, parts) in partitions {
@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    async fn segment(&self, place: &Place, part: &Part) -> SegmentEntry {
+    async fn segment(&self, place: &PartitionId, part: &Part) -> SegmentEntry {
         let header = FileHeader {
             segment_id: Id::random().0,
             topic_id: place.topic_id.0,
@@ -195,8 +195,8 @@ impl World {
     }
 }
 
-pub(crate) fn place(topic: &str, id: u8, partition: i32) -> Place {
-    Place {
+pub(crate) fn place(topic: &str, id: u8, partition: i32) -> PartitionId {
+    PartitionId {
         topic: topic.parse().unwrap(),
         topic_id: Hex([id; 16]),
         partition,

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    AclBinding, Change, CommittedOffset, Digest, DonePartition, FULL_MAP_PAGE, FoundAcls,
+    AclBinding, Change, CommittedOffset, Digest, Digested, DonePartition, FULL_MAP_PAGE, FoundAcls,
     FoundGroups, GroupState, GroupTopic, Hex, Id, Identity, MapPage, MapRun, ParentRef,
-    PartitionChange, Place, RateLimit, Repository, Restore, RestoreDone, RestoreId,
-    RestoredPartition, RestoredTopic, SegmentEntry, Snapshot, Store, Stored, TargetPartition,
-    TopicChange, Uploaded,
+    PartitionChange, PartitionId, RateLimit, Repository, RestoreDone, RestoreId, RestoreManifest,
+    RestoredPartition, RestoredTopic, SegmentEntry, Snapshot, Store, TargetPartition, TopicChange,
+    Uploaded,
 };
 use kbk_format::{
     Compression, FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter,
@@ -137,7 +137,7 @@ impl World {
         pages: &[MapPage],
     ) -> Vec<Digest> {
         let snapshot = self.latest();
-        let begun = Restore {
+        let begun = RestoreManifest {
             restore: restore.clone(),
             repository_id: self.repository.identity().repository_id,
             started_at: Timestamp::UNIX_EPOCH,
@@ -182,7 +182,7 @@ impl World {
     }
 
     /// Adds a snapshot with these segments, each given by its records.
-    pub fn backup(&self, partitions: &[(&str, i32, Vec<Vec<Row>>)]) -> Stored<Snapshot> {
+    pub fn backup(&self, partitions: &[(&str, i32, Vec<Vec<Row>>)]) -> Digested<Snapshot> {
         self.backup_with(partitions, None, None)
     }
 
@@ -245,7 +245,7 @@ impl World {
         partitions: &[(&str, i32, Vec<Vec<Row>>)],
         groups: Option<FoundGroups>,
         acls: Option<FoundAcls>,
-    ) -> Stored<Snapshot> {
+    ) -> Digested<Snapshot> {
         let base = self.runtime.block_on(self.repository.latest()).unwrap();
         let mut topics: BTreeMap<&str, Vec<PartitionChange>> = BTreeMap::new();
         for (topic, partition, segments) in partitions {
@@ -289,7 +289,7 @@ impl World {
     }
 
     /// Stores a segment that covers the records' offsets and nothing more.
-    pub fn segment(&self, place: &Place, rows: &[Row]) -> SegmentEntry {
+    pub fn segment(&self, place: &PartitionId, rows: &[Row]) -> SegmentEntry {
         let (entry, bytes) = segment_in_blocks(place, rows, self.block_bytes);
         let path = self.path(&entry.key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -297,7 +297,7 @@ impl World {
         entry
     }
 
-    pub fn latest(&self) -> Stored<Snapshot> {
+    pub fn latest(&self) -> Digested<Snapshot> {
         let latest = self.runtime.block_on(self.repository.latest());
         latest.unwrap().unwrap()
     }
@@ -394,8 +394,8 @@ pub fn sealed(mut value: Value) -> (String, String) {
     )
 }
 
-pub fn place(topic: &str, partition: i32) -> Place {
-    Place {
+pub fn place(topic: &str, partition: i32) -> PartitionId {
+    PartitionId {
         topic: topic.parse().unwrap(),
         topic_id: Hex([topic.len() as u8; 16]),
         partition,
@@ -415,11 +415,15 @@ pub fn value_of(offset: i64) -> Vec<u8> {
 }
 
 /// A segment's entry and its bytes.
-pub fn segment(place: &Place, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
+pub fn segment(place: &PartitionId, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
     segment_in_blocks(place, rows, BLOCK_BYTES)
 }
 
-fn segment_in_blocks(place: &Place, rows: &[Row], block_bytes: usize) -> (SegmentEntry, Vec<u8>) {
+fn segment_in_blocks(
+    place: &PartitionId,
+    rows: &[Row],
+    block_bytes: usize,
+) -> (SegmentEntry, Vec<u8>) {
     let base_offset = rows[0].0;
     let header = FileHeader {
         segment_id: Id::random().0,
