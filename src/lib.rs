@@ -17,12 +17,16 @@
 //! | talk to Kafka | [`kafka`], the one place that names its client |
 
 pub mod acls;
+pub mod app;
 pub mod backup;
 mod blocking;
 pub mod cli;
 pub mod commands;
 pub mod demo;
 pub mod groups;
+pub mod human;
 pub mod kafka;
 mod memory;
 pub mod restore;
+pub mod run;
+pub mod select;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kbk::cli::main()
+    kbk::app::main()
 }

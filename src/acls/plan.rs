@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use kbk_format::repo::{AclBinding, Snapshot};
 use serde::Serialize;
 
-use crate::cli::TopicSelection;
 use crate::kafka::{Admin, ClientSettings, KafkaError, knows_acl};
 use crate::restore::Obstacle;
+use crate::select::TopicSelection;
 
 /// What becomes of the ACLs.
 #[derive(Clone, Debug, Serialize)]

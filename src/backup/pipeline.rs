@@ -23,10 +23,10 @@ use super::partition::{
     PartitionError, PartitionLine, PartitionWriter, SegmentSettings, Step, StoredPartition,
 };
 use super::pool::{Free, Return, pool};
-use crate::cli::Cancel;
 use crate::kafka::{
     ClientSettings, KafkaError, PartitionRange, Source, SourceError, SourceOptions,
 };
+use crate::run::Cancel;
 
 /// Partitions that one source reads at a time: each holds a block and an upload open.
 const PARTITIONS_A_SOURCE: usize = 8;

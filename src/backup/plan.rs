@@ -166,7 +166,7 @@ impl std::fmt::Display for Finding {
                 f,
                 "not saved: {} of kinds that the Kafka client cannot name (delegation tokens, users, or an operation that is newer \
                  than it)",
-                crate::cli::human::counted(*acls as u64, "ACL")
+                crate::human::counted(*acls as u64, "ACL")
             ),
         }
     }

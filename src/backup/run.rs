@@ -20,8 +20,10 @@ use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
 use super::plan::{self, Finding, Plan};
 use super::survey::{self, Survey, SurveyError};
 use crate::blocking::blocking;
-use crate::cli::{Cancel, Progress, TopicSelection};
+use crate::cli::Progress;
 use crate::kafka::{Admin, ClientSettings, KafkaError};
+use crate::run::Cancel;
+use crate::select::TopicSelection;
 
 /// For records that librdkafka has fetched and nobody has read yet.
 const FETCH_BYTES: usize = 16 << 20;

@@ -8,10 +8,11 @@ use kbk_format::repo::TopicNameError;
 
 use super::acls::{self, SaveAcls, SurveyedAcls};
 use super::groups::{self, SurveyedGroups};
-use crate::cli::{Cancel, SelectError, TopicSelection};
 use crate::kafka::{
     Admin, ConfigEntry, ConfigSource, KafkaError, PartitionOffsets, TopicDescription,
 };
+use crate::run::Cancel;
+use crate::select::{SelectError, TopicSelection};
 
 /// How often open transactions are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -55,7 +56,7 @@ pub enum SurveyError {
     #[error(
         "the cluster has {} of kinds that the Kafka client cannot name (delegation tokens, users, or an operation that is newer than \
          it); without --acls all others are saved",
-        crate::cli::human::counted(*.acls as u64, "ACL")
+        crate::human::counted(*.acls as u64, "ACL")
     )]
     AclsLeftOut {
         /// How many.

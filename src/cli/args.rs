@@ -9,13 +9,12 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::error::CliError;
-use super::partitions::PartitionSet;
-use super::pattern::{NamePattern, TopicSelection};
 use super::repo_url::RepoUrl;
-use super::rewrite::TopicRewrite;
 use super::time::TimeArg;
-use super::topic::{TopicMapping, map_topics};
 use crate::kafka::ClientSettings;
+use crate::select::{
+    NamePattern, PartitionSet, TopicMapping, TopicRewrite, TopicSelection, rename_topics,
+};
 
 const GLOBAL: &str = "Global options";
 const KAFKA: &str = "Kafka options";
@@ -203,7 +202,13 @@ pub struct RenameArgs {
 impl RenameArgs {
     /// The name of each of these topics of the backup there.
     pub fn targets(&self, topics: &[String]) -> Result<BTreeMap<String, String>, CliError> {
-        map_topics(topics, &self.map, &self.map_regex)
+        rename_topics(topics, &self.map, &self.map_regex).map_err(|error| {
+            let usage = CliError::usage(error.to_string());
+            match error.hint() {
+                Some(hint) => usage.hint(hint),
+                None => usage,
+            }
+        })
     }
 }
 

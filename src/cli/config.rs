@@ -35,11 +35,9 @@ use serde::{Deserialize, Deserializer};
 use toml::de::{DeTable, DeValue};
 
 use super::args::{GlobalArgs, KafkaArgs, LogFormat, Property};
-use super::nearest::nearest;
-use super::pattern::NamePattern;
 use super::repo_url::RepoUrl;
 use super::size::{BlockSize, SegmentSize};
-use crate::commands::{Command, backup};
+use crate::select::{NamePattern, nearest};
 use kbk_format::Compression;
 
 /// What the file says.
@@ -57,21 +55,22 @@ pub struct Config {
     backup: BackupConfig,
 }
 
+/// The options of `kbk backup`, each under the long option's name.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-struct BackupConfig {
+pub struct BackupConfig {
     #[serde(deserialize_with = "patterns")]
-    topic: Vec<NamePattern>,
+    pub(crate) topic: Vec<NamePattern>,
     #[serde(deserialize_with = "patterns")]
-    exclude: Vec<NamePattern>,
+    pub(crate) exclude: Vec<NamePattern>,
     #[serde(deserialize_with = "option")]
-    compression: Option<Compression>,
+    pub(crate) compression: Option<Compression>,
     #[serde(deserialize_with = "option")]
-    block_size: Option<BlockSize>,
+    pub(crate) block_size: Option<BlockSize>,
     #[serde(deserialize_with = "option")]
-    segment_size: Option<SegmentSize>,
-    no_groups: bool,
-    no_acls: bool,
+    pub(crate) segment_size: Option<SegmentSize>,
+    pub(crate) no_groups: bool,
+    pub(crate) no_acls: bool,
 }
 
 /// The keys of each table, to find the one that was meant. A test holds them against the structs.
@@ -140,40 +139,28 @@ impl Config {
         toml::from_str(&text).map_err(|error| file.invalid(&error))
     }
 
-    /// Fills in what neither the command line nor the environment has given.
-    pub fn merge(self, global: &mut GlobalArgs, command: &mut Command) {
+    /// Fills in the options that neither the command line nor the environment gives.
+    pub fn fill(self, global: &mut GlobalArgs, kafka: Option<&mut KafkaArgs>) -> BackupConfig {
         fill(&mut global.repo, self.repo);
         fill(&mut global.log_format, self.log_format);
-        if let Some(kafka) = command.kafka_mut() {
+        if let Some(kafka) = kafka {
             fill(&mut kafka.bootstrap_server, self.bootstrap_server);
             fill(&mut kafka.command_config, self.command_config);
             prepend_properties(kafka, self.properties);
         }
-        if let Command::Backup(args) = command {
-            self.backup.merge(args);
-        }
+        self.backup
     }
 }
 
-impl BackupConfig {
-    fn merge(self, args: &mut backup::Args) {
-        fill_list(&mut args.topics.topic, self.topic);
-        fill_list(&mut args.topics.exclude, self.exclude);
-        fill(&mut args.compression, self.compression);
-        fill(&mut args.block_size, self.block_size);
-        fill(&mut args.segment_size, self.segment_size);
-        args.no_groups |= self.no_groups;
-        args.no_acls |= self.no_acls;
-    }
-}
-
-fn fill<T>(option: &mut Option<T>, default: Option<T>) {
+/// Sets an option that was not given.
+pub(crate) fn fill<T>(option: &mut Option<T>, default: Option<T>) {
     if option.is_none() {
         *option = default;
     }
 }
 
-fn fill_list<T>(list: &mut Vec<T>, default: Vec<T>) {
+/// Sets a repeatable option that was not given.
+pub(crate) fn fill_list<T>(list: &mut Vec<T>, default: Vec<T>) {
     if list.is_empty() {
         *list = default;
     }
@@ -331,11 +318,9 @@ fn flatten(prefix: &str, table: toml::Table, properties: &mut Vec<Property>) -> 
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use std::io::Write;
 
     use super::*;
-    use crate::cli::Cli;
 
     fn load(text: &str) -> Result<Config, ConfigError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -345,111 +330,6 @@ mod tests {
 
     fn message(text: &str) -> String {
         load(text).unwrap_err().to_string()
-    }
-
-    fn merged(config: &str, words: &[&str]) -> Cli {
-        let mut cli = Cli::try_parse_from([&["kbk"], words].concat()).unwrap();
-        load(config)
-            .unwrap()
-            .merge(&mut cli.global, &mut cli.command);
-        cli
-    }
-
-    const FULL: &str = r#"
-repo = "/backup"
-bootstrap-server = "b:9092"
-command-config = "client.properties"
-log-format = "json"
-[properties]
-sasl.username = "me"
-"linger.ms" = 5
-enable.idempotence = true
-[backup]
-topic = ["orders*", "audit"]
-exclude = "*-test"
-compression = "zstd:9"
-block-size = "256KiB"
-segment-size = "64MiB"
-no-groups = true
-no-acls = true
-"#;
-
-    fn backup_args(cli: &Cli) -> &backup::Args {
-        match &cli.command {
-            Command::Backup(args) => args,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn every_key_takes_effect() {
-        let cli = merged(FULL, &["backup"]);
-        assert_eq!(
-            cli.global.repo.as_ref().unwrap().path(),
-            Path::new("/backup")
-        );
-        assert_eq!(cli.global.log_format, Some(LogFormat::Json));
-        let args = backup_args(&cli);
-        assert_eq!(args.kafka.bootstrap_server.as_deref(), Some("b:9092"));
-        assert_eq!(
-            args.kafka.command_config.as_deref(),
-            Some(Path::new("client.properties"))
-        );
-        let properties: Vec<_> = args
-            .kafka
-            .properties
-            .iter()
-            .map(|p| (p.key.as_str(), p.value.as_str()))
-            .collect();
-        assert!(
-            properties.contains(&("sasl.username", "me")),
-            "{properties:?}"
-        );
-        assert!(properties.contains(&("linger.ms", "5")), "{properties:?}");
-        assert!(
-            properties.contains(&("enable.idempotence", "true")),
-            "{properties:?}"
-        );
-        assert_eq!(args.topics.topic.len(), 2);
-        assert_eq!(args.topics.exclude.len(), 1);
-        assert_eq!(args.compression, Some(Compression::Zstd(9)));
-        assert_eq!(args.block_size.unwrap().bytes(), 256 << 10);
-        assert_eq!(args.segment_size.unwrap().bytes(), 64 << 20);
-        assert!(args.no_groups && args.no_acls);
-    }
-
-    #[test]
-    fn the_command_line_wins() {
-        let words = [
-            "-r",
-            "/mine",
-            "--log-format",
-            "text",
-            "backup",
-            "-b",
-            "c:1",
-            "--topic",
-            "x",
-            "--compression",
-            "lz4",
-            "--block-size",
-            "1MiB",
-            "--segment-size",
-            "1MiB",
-            "-X",
-            "linger.ms=9",
-        ];
-        let cli = merged(FULL, &words);
-        assert_eq!(cli.global.repo.as_ref().unwrap().path(), Path::new("/mine"));
-        assert_eq!(cli.global.log_format, Some(LogFormat::Text));
-        let args = backup_args(&cli);
-        assert_eq!(args.kafka.bootstrap_server.as_deref(), Some("c:1"));
-        assert_eq!(args.topics.topic.len(), 1);
-        assert_eq!(args.topics.exclude.len(), 1);
-        assert_eq!(args.compression, Some(Compression::Lz4));
-        assert_eq!(args.block_size, Some(BlockSize::default()));
-        let last = args.kafka.properties.last().unwrap();
-        assert_eq!((last.key.as_str(), last.value.as_str()), ("linger.ms", "9"));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::error::CliError;
 use super::output::Output;
 use super::progress::{Display, Progress, Totals};
 use super::repo_url::{self, RepoUrl};
-use super::signals::Cancel;
 use super::stderr::Stderr;
+use crate::run::Cancel;
 
 /// The surroundings of a running command.
 pub struct Context {
@@ -21,7 +21,7 @@ pub struct Context {
 }
 
 impl Context {
-    pub(super) fn new(global: &GlobalArgs, stderr: &Stderr, cancel: Cancel) -> Self {
+    pub(crate) fn new(global: &GlobalArgs, stderr: &Stderr, cancel: Cancel) -> Self {
         Self {
             output: Output::stdout(global.json),
             cancel,

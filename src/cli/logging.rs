@@ -17,7 +17,7 @@ use super::error::CliError;
 use super::stderr::{Paint, Stderr};
 
 /// Sends what the program and its libraries say to `stderr`, from here to the end of the process.
-pub(super) fn init(global: &GlobalArgs, stderr: &Stderr) {
+pub(crate) fn init(global: &GlobalArgs, stderr: &Stderr) {
     let writer = stderr.clone();
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
@@ -55,7 +55,7 @@ fn levels(global: &GlobalArgs) -> Targets {
 }
 
 /// Says why the command failed, in the format of all other messages.
-pub(super) fn report(error: &CliError, global: &GlobalArgs, stderr: &Stderr) {
+pub(crate) fn report(error: &CliError, global: &GlobalArgs, stderr: &Stderr) {
     match global.log_format.unwrap_or_default() {
         LogFormat::Text => {
             stderr.line(&format!("{} {error}", stderr.painted(Paint::Red, "error:")))

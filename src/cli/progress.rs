@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tracing::info;
 
 use super::args::{GlobalArgs, LogFormat};
-use super::human;
 use super::stderr::Stderr;
+use crate::human;
 
 /// Partitions drawn at once; a cluster has thousands.
 const SHOWN: usize = 8;

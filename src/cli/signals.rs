@@ -3,61 +3,16 @@
 use std::fs;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
-use tokio::sync::Notify;
 
 use super::exit::Exit;
 use super::stderr::Stderr;
-
-/// Whether the user has asked to stop. Clones are told alike; asking costs one atomic load.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    /// The first signal's number; 0 before it.
-    signal: AtomicI32,
-    notify: Notify,
-}
-
-impl Cancel {
-    /// Whether a signal has come.
-    pub fn is_set(&self) -> bool {
-        self.shared.signal.load(Ordering::Acquire) != 0
-    }
-
-    /// Returns when a signal has come.
-    pub async fn cancelled(&self) {
-        // Made before the check: a signal between the two wakes it.
-        let notified = self.shared.notify.notified();
-        if !self.is_set() {
-            notified.await;
-        }
-    }
-
-    /// How the process ends when a signal made the command stop.
-    pub fn exit(&self) -> Exit {
-        match self.shared.signal.load(Ordering::Acquire) {
-            SIGINT => Exit::Interrupted,
-            _ => Exit::Terminated,
-        }
-    }
-
-    fn set(&self, signal: i32) {
-        let _ = self
-            .shared
-            .signal
-            .compare_exchange(0, signal, Ordering::AcqRel, Ordering::Acquire);
-        self.shared.notify.notify_waiters();
-    }
-}
+use crate::run::Cancel;
 
 /// How the process ends for each. A terminal that is closed hangs up, which is an end like another.
 const SIGNALS: [(i32, Exit); 3] = [
@@ -66,9 +21,16 @@ const SIGNALS: [(i32, Exit); 3] = [
     (SIGHUP, Exit::Terminated),
 ];
 
+/// Returns how the process ends after a command that `cancel` stopped.
+pub(crate) fn exit_after(cancel: &Cancel) -> Exit {
+    let asked = |(signal, _): &&(i32, Exit)| cancel.signal() == Some(*signal);
+    let found = SIGNALS.iter().find(asked);
+    found.map_or(Exit::Terminated, |(_, exit)| *exit)
+}
+
 /// What the first signal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FirstSignal {
+pub(crate) enum FirstSignal {
     /// The command has something to do first, which is this.
     Asks(&'static str),
     /// Nothing is written, so nothing is lost by ending at once.
@@ -78,7 +40,7 @@ pub(super) enum FirstSignal {
 /// Handles signals until the process ends.
 ///
 /// Ending happens in the signal handler itself, so that it works however busy the process is.
-pub(super) fn install(first: FirstSignal, stderr: &Stderr) -> io::Result<Cancel> {
+pub(crate) fn install(first: FirstSignal, stderr: &Stderr) -> io::Result<Cancel> {
     // First, so that no signal is caught and told to nobody.
     let cancel = Cancel::default();
     if let FirstSignal::Asks(work) = first {
@@ -130,30 +92,13 @@ mod tests {
     use super::*;
     use crate::cli::ColorWhen;
 
-    #[tokio::test]
-    async fn waiting_ends_with_the_signal_and_not_before() {
-        let cancel = Cancel::default();
-        let waiter = tokio::spawn({
-            let cancel = cancel.clone();
-            async move { cancel.cancelled().await }
-        });
-        tokio::task::yield_now().await;
-        assert!(!cancel.is_set() && !waiter.is_finished());
-        cancel.set(SIGTERM);
-        waiter.await.unwrap();
-        assert!(cancel.is_set());
-        cancel.cancelled().await;
-    }
-
     #[test]
-    fn the_first_signal_gives_the_exit_code() {
-        let cancel = Cancel::default();
-        cancel.set(SIGTERM);
-        cancel.set(SIGINT);
-        assert_eq!(cancel.exit(), Exit::Terminated);
-        let cancel = Cancel::default();
-        cancel.set(SIGINT);
-        assert_eq!(cancel.exit(), Exit::Interrupted);
+    fn the_signal_gives_the_exit_code() {
+        for (signal, exit) in SIGNALS {
+            let cancel = Cancel::default();
+            cancel.set(signal);
+            assert_eq!(exit_after(&cancel), exit);
+        }
     }
 
     /// What the process under test does: asks for its signals, then works on for ever.

@@ -8,7 +8,7 @@ use super::args::ColorWhen;
 
 /// Stderr with the progress that may be drawn at its end. Clones write to the same place.
 #[derive(Clone, Debug)]
-pub(super) struct Stderr {
+pub(crate) struct Stderr {
     bars: MultiProgress,
     terminal: bool,
     color: bool,
@@ -16,7 +16,7 @@ pub(super) struct Stderr {
 
 /// The colour of a message's first word.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Paint {
+pub(crate) enum Paint {
     /// An error.
     Red,
     /// A warning.
@@ -27,7 +27,7 @@ pub(super) enum Paint {
 
 impl Stderr {
     /// Finds out whether stderr is a terminal and takes colour.
-    pub(super) fn new(color: ColorWhen) -> Self {
+    pub(crate) fn new(color: ColorWhen) -> Self {
         let terminal = io::stderr().is_terminal();
         let color = match color {
             ColorWhen::Always => true,
@@ -42,19 +42,19 @@ impl Stderr {
     }
 
     /// Whether somebody may be watching.
-    pub(super) fn is_terminal(&self) -> bool {
+    pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
     }
 
     /// Writes one line above the progress.
-    pub(super) fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         let mut line = text.to_owned();
         line.push('\n');
         self.write_whole(line.as_bytes());
     }
 
     /// `text` in `paint`, where colour is wanted.
-    pub(super) fn painted(&self, paint: Paint, text: &str) -> String {
+    pub(crate) fn painted(&self, paint: Paint, text: &str) -> String {
         if !self.color {
             return text.to_owned();
         }
@@ -66,7 +66,7 @@ impl Stderr {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
-    pub(super) fn bars(&self) -> &MultiProgress {
+    pub(crate) fn bars(&self) -> &MultiProgress {
         &self.bars
     }
 

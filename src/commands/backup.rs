@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::backup::{self, BackupReport, SaveAcls, SavedAcls};
 use crate::cli::{
-    BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, Report, SegmentSize, TopicArgs,
-    Totals, human, time,
+    BackupConfig, BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, Report,
+    SegmentSize, TopicArgs, Totals, fill, fill_list, time,
 };
+use crate::human;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,6 +70,17 @@ pub struct Args {
 }
 
 impl Args {
+    /// Fills in the options that the command line does not give.
+    pub(crate) fn fill(&mut self, config: BackupConfig) {
+        fill_list(&mut self.topics.topic, config.topic);
+        fill_list(&mut self.topics.exclude, config.exclude);
+        fill(&mut self.compression, config.compression);
+        fill(&mut self.block_size, config.block_size);
+        fill(&mut self.segment_size, config.segment_size);
+        self.no_groups |= config.no_groups;
+        self.no_acls |= config.no_acls;
+    }
+
     fn save_acls(&self) -> SaveAcls {
         match (self.acls, self.no_acls) {
             (true, _) => SaveAcls::All,

@@ -8,9 +8,8 @@ use kbk_format::{Record, Streams};
 use kbk_tools::{ReadPlan, Selection};
 use tokio::runtime::Handle;
 
-use crate::cli::{
-    CliError, Context, Lines, OffsetArg, Outcome, SnapshotArg, TimeArg, TopicName, time_range,
-};
+use crate::cli::{CliError, Context, Lines, OffsetArg, Outcome, SnapshotArg, TimeArg, time_range};
+use crate::select::TopicName;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -8,10 +8,12 @@ use tokio::runtime::Handle;
 
 use crate::blocking::blocking;
 use crate::cli::{
-    ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, PartitionMap, RenameArgs, Report,
-    SnapshotArg, Table, TopicArgs, human,
+    ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, RenameArgs, Report, SnapshotArg,
+    Table, TopicArgs,
 };
+use crate::human;
 use crate::restore::{self, Obstacle, Options, PartitionProof, RestorePlan, Shape, Target};
+use crate::select::PartitionMap;
 
 const EXAMPLES: &str = "\
 Examples:

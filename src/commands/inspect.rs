@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use kbk_tools::inspect::{Footer, Header, Inspection, Problem, inspect};
 use serde::Serialize;
 
-use crate::cli::{CliError, Column, Context, Outcome, Report, Table, human};
+use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
+use crate::human;
 
 /// The words after `kbk inspect`.
 #[derive(clap::Args, Clone, Debug)]

@@ -6,9 +6,9 @@ use kbk_format::repo::{PartitionState, Repository, Snapshot, TopicState};
 use kbk_tools::listing::{self, PartitionRow, SegmentRow, TopicRow};
 use serde::Serialize;
 
-use crate::cli::{
-    CliError, Column, Context, Outcome, Report, SnapshotArg, Table, TopicPlace, human,
-};
+use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table};
+use crate::human;
+use crate::select::TopicPlace;
 
 /// The words after `kbk ls`.
 #[derive(clap::Args, Clone, Debug)]

@@ -16,15 +16,19 @@ pub mod verify;
 
 pub(crate) use self::mount::words_of_mount;
 
+use std::path::Path;
+
 use clap::Subcommand;
 use kbk_format::repo::{Digested, PartitionState, Repository, Snapshot, Store, TopicState};
 
 use crate::cli::{
-    ChoiceArgs, CliError, Context, KafkaArgs, NamePattern, OffsetRanges, Outcome, SnapshotArg,
-    TimeArg, TopicArgs, TopicSelection, human, offset_times, select_groups, time_range,
+    ChoiceArgs, CliError, Context, KafkaArgs, Outcome, SnapshotArg, TimeArg, TopicArgs,
+    offset_times, time_range,
 };
 use crate::groups::GroupsPlanError;
+use crate::human;
 use crate::restore::{Choice, Obstacle};
+use crate::select::{NamePattern, OffsetRanges, OffsetRangesError, TopicSelection, select_groups};
 
 /// A subcommand with its arguments.
 #[derive(Subcommand, Clone, Debug)]
@@ -127,7 +131,16 @@ fn choice(args: &ChoiceArgs) -> Result<Choice, CliError> {
         partitions: args.partition.clone(),
         since_offset_of,
         until_offset_of,
-        offsets: offsets.map(OffsetRanges::load).transpose()?,
+        offsets: offsets.map(offset_ranges).transpose()?,
+    })
+}
+
+fn offset_ranges(path: &Path) -> Result<OffsetRanges, CliError> {
+    OffsetRanges::load(path).map_err(|error| match error {
+        OffsetRangesError::Read { .. } => CliError::from(error),
+        OffsetRangesError::Line { .. } | OffsetRangesError::Empty(_) => {
+            CliError::usage(error.to_string())
+        }
     })
 }
 

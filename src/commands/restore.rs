@@ -16,14 +16,16 @@ use super::{acls, groups, refuse};
 use crate::acls::AclsPlan;
 use crate::blocking::blocking;
 use crate::cli::{
-    ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, NamePattern, Outcome, PartitionMap,
-    RenameArgs, Report, SnapshotArg, Table, TopicArgs, Totals, human,
+    ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, RenameArgs, Report,
+    SnapshotArg, Table, TopicArgs, Totals,
 };
+use crate::human;
 use crate::kafka::{ClientSettings, KafkaError};
 use crate::restore::{
     self, Choice, Obstacle, Options, PartitionPlan, PartitionProof, RestoreError, RestorePlan,
     RestoreReport, Shape, Target, TopicPlan,
 };
+use crate::select::{NamePattern, PartitionMap};
 
 const EXAMPLES: &str = "\
 Examples:

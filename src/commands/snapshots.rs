@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use kbk_tools::listing::{self, SnapshotRow};
 use serde::Serialize;
 
-use crate::cli::{CliError, Column, Context, Outcome, Report, Table, human};
+use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
+use crate::human;
 
 /// The words after `kbk snapshots`.
 #[derive(clap::Args, Clone, Debug)]

@@ -9,8 +9,9 @@ use kbk_tools::verify::{Report as Verification, Request, verify};
 use serde::Serialize;
 
 use crate::cli::{
-    CliError, Context, Outcome, Report, SnapshotArg, SnapshotsArg, TopicArgs, Totals, human,
+    CliError, Context, Outcome, Report, SnapshotArg, SnapshotsArg, TopicArgs, Totals,
 };
+use crate::human;
 
 /// The words after `kbk verify`.
 #[derive(clap::Args, Clone, Debug)]

@@ -2,11 +2,11 @@
 
 use kbk_format::{Record, TimestampType};
 
-use crate::cli::Cancel;
 use crate::kafka::{
     Admin, ClientSettings, KafkaError, PartitionRange, RecordSink, Source, SourceError,
     SourceOptions, Target,
 };
+use crate::run::Cancel;
 
 /// A record without its offset, which a restore does not keep.
 #[derive(PartialEq, Eq)]

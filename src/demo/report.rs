@@ -9,7 +9,8 @@ use kbk_tools::verify;
 use serde::Serialize;
 
 use crate::backup::{BackupReport, Finding};
-use crate::cli::{Report, human};
+use crate::cli::Report;
+use crate::human;
 use crate::restore::RestoreReport;
 
 /// One thing that was done.

@@ -18,13 +18,13 @@ use super::shop::{self, ShopRecord, TOPICS};
 use super::{folder, shell};
 use crate::backup::{self, SaveAcls};
 use crate::blocking::blocking;
-use crate::cli::{
-    BlockSize, Cancel, CliError, Compression, Context, RepoUrl, SegmentSize, TopicSelection, Totals,
-};
+use crate::cli::{BlockSize, CliError, Compression, Context, RepoUrl, SegmentSize, Totals};
 use crate::kafka::{
     ClientSettings, EmbeddedCluster, KafkaError, Producer, ProducerOptions, Target,
 };
 use crate::restore::{self, RestorePlan, RestoreReport};
+use crate::run::Cancel;
+use crate::select::TopicSelection;
 
 /// All records. The embedded broker keeps 5 MiB a partition, several times as much as this.
 const RECORDS: u64 = 20_000;

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::merge::{self, Committed};
 
-use crate::cli::{NamePattern, SelectError, select_groups};
 use crate::kafka::{Admin, ClientSettings, CommittedTopic, GroupDescription, KafkaError};
+use crate::select::{NamePattern, SelectError, select_groups};
 
 /// What becomes of the groups.
 #[derive(Clone, Debug, Serialize)]

@@ -36,11 +36,12 @@ use super::stable::{self, HeldUp};
 use super::untouched;
 use super::work::Work;
 use super::writer::{self, Shared, Writer};
-use crate::cli::{Cancel, Progress};
+use crate::cli::Progress;
 use crate::kafka::{
     Admin, ClientSettings, KafkaError, OffsetCommit, Positions, Producer, committed,
 };
 use crate::memory;
+use crate::run::Cancel;
 
 /// What a restore did.
 #[derive(Clone, Debug, Serialize)]

@@ -9,8 +9,8 @@ use kbk_format::repo::{PartitionId, PartitionState, RepoError, Repository, Topic
 use kbk_tools::offset_for_time;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::cli::human::timestamp_ms;
-use crate::cli::{OffsetRange, OffsetRanges, PartitionSet};
+use crate::human::timestamp_ms;
+use crate::select::{OffsetRange, OffsetRanges, PartitionSet};
 
 /// What is meant. Everything that is said holds: a record must be in all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::config;
 use super::plan::{Cluster, ExistingTopic, Options, PlanError, ask_in_background, newest_of};
 use super::preflight::{self, Obstacle};
-use crate::cli::Cancel;
 use crate::kafka::{Admin, ClientSettings, ConfigSource, KafkaError};
+use crate::run::Cancel;
 
 /// All that is done.
 #[derive(Clone, Debug, Serialize)]

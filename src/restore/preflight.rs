@@ -207,7 +207,7 @@ impl std::fmt::Display for Obstacle {
             } => write!(
                 f,
                 "{topic} deletes records older than {retention_ms} ms, and the oldest to restore is of {}: raise its retention.ms",
-                crate::cli::human::timestamp_ms(*oldest_timestamp)
+                crate::human::timestamp_ms(*oldest_timestamp)
             ),
             Obstacle::MissingRight { right, topic } => write!(
                 f,

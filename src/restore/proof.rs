@@ -15,11 +15,11 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::plan::{PartitionPlan, RestorePlan, TargetPartitionPlan, TopicPlan};
-use crate::cli::Cancel;
 use crate::kafka::{
     Admin, ClientSettings, KafkaError, PartitionOffsets, PartitionRange, RecordSink, Source,
     SourceError, SourceOptions,
 };
+use crate::run::Cancel;
 
 /// Partitions that one thread compares at a time: each holds a few blocks.
 const PARTITIONS_AT_ONCE: usize = 8;

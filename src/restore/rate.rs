@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use kbk_format::repo::RateLimit;
 
-use crate::cli::human;
+use crate::human;
 
 /// What is left over from a pause, such as a commit, may be written at once later: so much time's worth.
 const BURST: Duration = Duration::from_millis(250);

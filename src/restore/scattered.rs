@@ -24,10 +24,10 @@ use super::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
 use super::proof::{
     Difference, Expected, FETCH_BYTES, PartitionProof, ProofError, THREADS, unlike,
 };
-use crate::cli::Cancel;
 use crate::kafka::{
     Admin, ClientSettings, PartitionOffsets, PartitionRange, RecordSink, Source, SourceOptions,
 };
+use crate::run::Cancel;
 
 /// Records that are looked for at a time, and bytes of them: a connection is made for them.
 const RECORDS_AT_ONCE: usize = 1 << 16;

@@ -6,7 +6,7 @@ use kbk_format::repo::TopicState;
 
 use super::choice::Choice;
 use super::plan::{PartitionPlan, TargetPartitionPlan};
-use crate::cli::PartitionMap;
+use crate::select::PartitionMap;
 
 /// How the partitions of every topic lie in its target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::work::Work;
-use crate::cli::Cancel;
 use crate::kafka::{Admin, KafkaError, PartitionOffsets, Target};
+use crate::run::Cancel;
 
 /// Far more than writing a marker takes, and enough for brokers to come back.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -15,11 +15,11 @@ use kbk_format::{Record, TimestampType};
 use super::apply::RestoreError;
 use super::plan::TopicPlan;
 use super::writer::Shared;
-use crate::cli::Cancel;
 use crate::kafka::{
     Admin, ClientSettings, PartitionOffsets, PartitionRange, RecordSink, Source, SourceError,
     SourceOptions,
 };
+use crate::run::Cancel;
 
 /// What must not be in a partition of a target.
 struct Forbidden {

@@ -19,8 +19,8 @@ use super::map::Extended;
 use super::producers::Producers;
 use super::rate::Throttle;
 use super::work::{Job, Work};
-use crate::cli::Cancel;
 use crate::kafka::{KafkaError, OffsetCommit, Positions, Producer, TransactionError};
+use crate::run::Cancel;
 
 /// Bytes of records in a transaction. Committing takes some round trips and a flush of the disk, in which nothing is sent.
 const TRANSACTION_BYTES: usize = 64 << 20;

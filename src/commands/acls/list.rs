@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use kbk_format::repo::AclBinding;
 use serde::Serialize;
 
-use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table, human};
+use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table};
+use crate::human;
 
 const EXAMPLES: &str = "\
 Examples:

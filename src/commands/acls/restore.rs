@@ -10,11 +10,13 @@ use super::list::{COLUMNS, cells};
 use crate::acls::{self, AclsPlan};
 use crate::blocking::blocking;
 use crate::cli::{
-    CliError, Column, Context, KafkaArgs, NamePattern, Outcome, RenameArgs, Report, SnapshotArg,
-    Table, TopicArgs, human,
+    CliError, Column, Context, KafkaArgs, Outcome, RenameArgs, Report, SnapshotArg, Table,
+    TopicArgs,
 };
 use crate::commands::{chosen_groups, refuse, selected};
+use crate::human;
 use crate::kafka::{ClientSettings, KafkaError};
+use crate::select::NamePattern;
 
 const EXAMPLES: &str = "\
 Examples:

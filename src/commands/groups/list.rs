@@ -6,10 +6,9 @@ use kbk_format::repo::GroupState;
 use kbk_tools::groups::{self, Behind, GroupRow};
 use serde::Serialize;
 
-use crate::cli::{
-    CliError, Column, Context, NamePattern, Outcome, Report, SnapshotArg, Table, human,
-    select_groups,
-};
+use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table};
+use crate::human;
+use crate::select::{NamePattern, select_groups};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -6,10 +6,10 @@ use kbk_format::repo::RestoreId;
 use kbk_tools::offset_map::{FinishedRestore, Landing, Translated};
 use serde::Serialize;
 
-use crate::cli::{
-    CliError, Column, Context, NamePattern, Outcome, Report, Table, TopicPlace, human,
-};
+use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
 use crate::groups::{self, GroupsPlan, OffsetPlan};
+use crate::human;
+use crate::select::{NamePattern, TopicPlace};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -9,11 +9,11 @@ use tokio::runtime::Handle;
 
 use super::map::landing;
 use crate::blocking::blocking;
-use crate::cli::{
-    CliError, Column, Context, KafkaArgs, NamePattern, Outcome, Report, Table, human,
-};
+use crate::cli::{CliError, Column, Context, KafkaArgs, Outcome, Report, Table};
 use crate::groups::{self, GroupPlan, GroupsPlan, SourcePartition};
+use crate::human;
 use crate::kafka::ClientSettings;
+use crate::select::NamePattern;
 
 const EXAMPLES: &str = "\
 Examples:

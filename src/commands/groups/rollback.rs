@@ -7,8 +7,9 @@ use kbk_tools::offset_map::FinishedRestore;
 use serde::Serialize;
 
 use crate::blocking::blocking;
-use crate::cli::{CliError, Context, KafkaArgs, Outcome, Report, human};
+use crate::cli::{CliError, Context, KafkaArgs, Outcome, Report};
 use crate::groups::{self, RollbackPlan};
+use crate::human;
 
 /// The words after `kbk groups rollback`.
 #[derive(clap::Args, Clone, Debug)]

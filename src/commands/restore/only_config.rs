@@ -6,7 +6,8 @@ use kbk_format::repo::Repository;
 
 use super::{Args, WithAcls, options, plan_acls, restored_acls};
 use crate::blocking::blocking;
-use crate::cli::{CliError, Column, Context, Outcome, Report, Table, human};
+use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
+use crate::human;
 use crate::kafka::ClientSettings;
 use crate::restore::{
     self, Choice, ConfigAction, ConfigChange, ConfigPlan, ConfigReport, TopicConfigPlan,

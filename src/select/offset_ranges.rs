@@ -10,9 +10,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::error::CliError;
+use super::partitions::number;
 
 /// Offsets of some partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,10 +33,18 @@ pub struct OffsetRange {
     pub to: Option<i64>,
 }
 
-/// A file that names no offsets.
+/// Why a file of offsets cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum OffsetRangesError {
-    /// One of its lines is wrong.
+pub enum OffsetRangesError {
+    /// It cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A line that does not parse.
     #[error("{path}, line {line}: {reason}")]
     Line {
         /// The file.
@@ -45,18 +54,19 @@ enum OffsetRangesError {
         /// What is wrong there.
         reason: String,
     },
-    /// It has no lines but comments.
+    /// Every line is empty or a comment.
     #[error("{0} names no offsets; give lines of the form `topic,partition,from,to`")]
     Empty(PathBuf),
 }
 
 impl OffsetRanges {
     /// Reads the file at `path`.
-    pub fn load(path: &Path) -> Result<Self, CliError> {
-        let text = fs::read_to_string(path).map_err(|error| {
-            CliError::new(format!("cannot read {}", path.display())).caused_by(error)
+    pub fn load(path: &Path) -> Result<Self, OffsetRangesError> {
+        let text = fs::read_to_string(path).map_err(|source| OffsetRangesError::Read {
+            path: path.to_owned(),
+            source,
         })?;
-        Self::parse(path, &text).map_err(|error| CliError::usage(error.to_string()))
+        Self::parse(path, &text)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, OffsetRangesError> {
@@ -109,7 +119,7 @@ impl OffsetRanges {
     }
 }
 
-fn line(number: usize, text: &str) -> Result<(&str, i32, OffsetRange), String> {
+fn line(line: usize, text: &str) -> Result<(&str, i32, OffsetRange), String> {
     let fields: Vec<&str> = text.split(',').map(str::trim).collect();
     let [topic, partition, from, to] = fields[..] else {
         let count = fields.len();
@@ -121,10 +131,7 @@ fn line(number: usize, text: &str) -> Result<(&str, i32, OffsetRange), String> {
         return Err("the topic is missing".to_owned());
     }
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let partition = partition
-        .parse()
-        .ok()
-        .filter(|_| digits(partition))
+    let partition = number(partition)
         .ok_or_else(|| format!("`{partition}` is not a partition; give a number from 0"))?;
     let offset = |text: &str| match text {
         "" => Ok(None),
@@ -141,11 +148,7 @@ fn line(number: usize, text: &str) -> Result<(&str, i32, OffsetRange), String> {
     {
         return Err(format!("from {from} is behind to {to}"));
     }
-    let range = OffsetRange {
-        line: number,
-        from,
-        to,
-    };
+    let range = OffsetRange { line, from, to };
     Ok((topic, partition, range))
 }
 

@@ -81,7 +81,7 @@ impl FromStr for PartitionMap {
 /// A topic has at most `i32::MAX` partitions, so that is no number of one.
 fn numbers(pair: &str) -> Option<(i32, i32)> {
     let (source, target) = pair.split_once(':')?;
-    let (source, target) = (number(source)?, number(target)?);
+    let (source, target) = (number(source.trim())?, number(target.trim())?);
     (source.max(target) < i32::MAX).then_some((source, target))
 }
 

@@ -55,13 +55,12 @@ impl FromStr for PartitionSet {
 
 fn range(text: &str) -> Option<RangeInclusive<i32>> {
     let (start, end) = text.split_once('-').unwrap_or((text, text));
-    let (start, end) = (number(start)?, number(end)?);
+    let (start, end) = (number(start.trim())?, number(end.trim())?);
     (start <= end).then_some(start..=end)
 }
 
-/// Digits only: no sign.
+/// Parses digits only: neither a sign nor spaces.
 pub(super) fn number(text: &str) -> Option<i32> {
-    let text = text.trim();
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits)
 }

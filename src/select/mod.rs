@@ -1,0 +1,30 @@
+//! Which topics, groups, partitions and offsets a run covers, and which names and partitions they are restored to.
+//!
+//! Each value parses from the text of an option (`FromStr`) and prints as that text; none knows the command line itself.
+//!
+//! | value | file |
+//! |---|---|
+//! | topics and groups by name, glob or regular expression | `pattern` |
+//! | partitions by number | `partitions` |
+//! | offsets by a CSV file | `offset_ranges` |
+//! | other topic names | `topic`, `rewrite`, `rename` |
+//! | other partition numbers | `partition_map` |
+//! | names like a mistyped one | `nearest` |
+
+mod nearest;
+mod offset_ranges;
+mod partition_map;
+mod partitions;
+mod pattern;
+mod rename;
+mod rewrite;
+mod topic;
+
+pub(crate) use self::nearest::nearest;
+pub use self::offset_ranges::{OffsetRange, OffsetRanges, OffsetRangesError};
+pub use self::partition_map::{PartitionMap, PartitionMapError};
+pub use self::partitions::{PartitionSet, PartitionsError};
+pub use self::pattern::{NamePattern, PatternError, SelectError, TopicSelection, select_groups};
+pub use self::rename::{RenameError, rename_topics};
+pub use self::rewrite::{RewriteError, TopicRewrite};
+pub use self::topic::{TopicError, TopicMapping, TopicName, TopicPlace};
