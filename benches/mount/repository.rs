@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kbk_format::repo::{
     Change, Id, Identity, Key, PartitionChange, PartitionId, Repository, SegmentEntry,
-    SegmentUpload, Store, TopicChange, UploadBuffers,
+    SegmentUpload, Store, TopicChange,
 };
 use kbk_format::{GapReason, SegmentWriter, WriterOptions};
 use tokio::runtime::Runtime;
@@ -98,7 +98,7 @@ fn segment(
         store,
         key,
         runtime.handle().clone(),
-        UploadBuffers::default(),
+        store.profile().upload,
     );
     let upload = upload.expect("the upload begins");
     let mut writer =

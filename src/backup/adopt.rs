@@ -18,9 +18,6 @@ use sha2::{Digest, Sha256};
 
 use super::plan::Plan;
 
-/// Bytes that are read and checked at a time, unless one block is larger.
-const PART_BYTES: u64 = 4 << 20;
-
 /// Segments taken over, and the ranges that they say were lost.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Adopted {
@@ -175,10 +172,11 @@ impl Object<'_> {
         segment.check_file_header(&header)?;
         sha256.update(&header);
         let entries = segment.index().entries();
+        let range_bytes = self.repository.store().profile().range_bytes;
         let mut next = 0;
         while next < entries.len() {
             let first = entries[next].position;
-            let fits = |entry: &kbk_format::IndexEntry| entry.end() - first <= PART_BYTES;
+            let fits = |entry: &kbk_format::IndexEntry| entry.end() - first <= range_bytes;
             let blocks = next..next
                 + entries[next..]
                     .iter()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kbk_format::repo::{
-    Id, Key, LostRange, PartitionId, RepoError, SegmentEntry, SegmentUpload, Store, UploadBuffers,
+    Id, Key, LostRange, PartitionId, RepoError, SegmentEntry, SegmentUpload, Store,
 };
 use kbk_format::{
     EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, SegmentAssembler, TimestampType,
@@ -226,7 +226,7 @@ impl PartitionWriter {
             writer,
             ..
         } = &self.settings;
-        let upload = SegmentUpload::start(store, key, runtime.clone(), UploadBuffers::default())?;
+        let upload = SegmentUpload::start(store, key, runtime.clone(), store.profile().upload)?;
         let header = FileHeader {
             segment_id: segment_id.0,
             topic_id: self.place.topic_id.0,

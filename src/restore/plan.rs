@@ -21,9 +21,6 @@ use crate::kafka::{
     Admin, ClientSettings, ConfigEntry, KafkaError, PartitionOffsets, TopicDescription,
 };
 
-/// Footers that are read at a time.
-const PARALLEL_READS: usize = 16;
-
 /// What to restore, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -535,7 +532,7 @@ async fn look(
         .map(|entry| SegmentReader::open(repository.store(), read.place(), entry));
     let opened: Vec<_> = opened.collect();
     stream::iter(opened)
-        .buffer_unordered(PARALLEL_READS)
+        .buffer_unordered(repository.store().profile().parallel_requests)
         .try_fold(
             Default::default(),
             |(sum, facts): (Needs, Facts), opened| {

@@ -7,9 +7,6 @@ use kbk_format::repo::{
 };
 use serde::Serialize;
 
-/// So many partitions' pages are read at a time.
-const PARALLEL_PARTITIONS: usize = 8;
-
 /// One snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SnapshotRow {
@@ -234,7 +231,7 @@ pub async fn partitions(
         .iter()
         .map(|state| partition(repository, topic.place(state.partition), state))
         .collect();
-    let rows = stream::iter(rows).buffered(PARALLEL_PARTITIONS);
+    let rows = stream::iter(rows).buffered(repository.store().profile().parallel_partitions);
     rows.try_collect().await
 }
 

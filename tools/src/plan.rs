@@ -11,9 +11,6 @@ use crate::needs::Needs;
 use crate::reader::PartitionReader;
 use crate::select::Selection;
 
-/// So many pages are read at a time.
-const PARALLEL_PAGES: usize = 8;
-
 /// The segments of one partition that may hold records that are meant, in offset order.
 ///
 /// Pages and segments outside the offsets are left out by what the snapshot says, segments outside
@@ -43,7 +40,7 @@ impl ReadPlan {
             .iter()
             .filter(|page| selection.reaches(page.base_offset, page.end_offset));
         let reads: Vec<_> = needed.map(|page| repository.page(&place, page)).collect();
-        let reads = stream::iter(reads).buffered(PARALLEL_PAGES);
+        let reads = stream::iter(reads).buffered(repository.store().profile().parallel_requests);
         let pages: Vec<Page> = reads.try_collect().await?;
         let mut segments: Vec<_> = pages.into_iter().flat_map(|page| page.segments).collect();
         segments.retain(|entry| selection.needs_segment(entry));

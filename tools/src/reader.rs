@@ -21,11 +21,6 @@ use crate::plan::ReadPlan;
 use crate::runs::runs;
 use crate::select::Selection;
 
-/// Stored bytes of one read of a local file, little enough to hold two for each of many partitions.
-const LOCAL_RANGE_BYTES: u64 = 1 << 20;
-/// The same of anything else: a bucket's round trip must be worth it.
-const REMOTE_RANGE_BYTES: u64 = 4 << 20;
-
 /// Reads what a [`ReadPlan`] names.
 ///
 /// Blocks are decoded where [`next`](Self::next) is called: about a millisecond of computing for a
@@ -187,10 +182,7 @@ async fn fetch(
     wanted: Wanted,
     sender: &Sender<Result<Fetched, RepoError>>,
 ) -> Result<(), RepoError> {
-    let max_bytes = match plan.store.folder() {
-        Some(_) => LOCAL_RANGE_BYTES,
-        None => REMOTE_RANGE_BYTES,
-    };
+    let max_bytes = plan.store.profile().range_bytes;
     for entry in &plan.segments {
         let Ok(room) = sender.reserve().await else {
             return Ok(());

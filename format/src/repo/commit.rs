@@ -19,7 +19,7 @@ use super::change::{Change, ChangedPages};
 use super::error::{RepoError, Result};
 use super::keys::{Key, PartitionId};
 use super::page::{FULL_PAGE, Page, SegmentEntry};
-use super::repository::{PARALLEL_REQUESTS, Repository};
+use super::repository::Repository;
 use super::sealed::{Digested, MAX_SEALED_BYTES, seal};
 use super::snapshot::{PageRef, Snapshot};
 use super::store::Put;
@@ -50,7 +50,8 @@ impl Repository {
             .stored()
             .map(|(place, segments)| self.extend_pages(change, place, segments))
             .collect();
-        let pages = stream::iter(partitions).buffer_unordered(PARALLEL_REQUESTS);
+        let parallel = self.store().profile().parallel_requests;
+        let pages = stream::iter(partitions).buffer_unordered(parallel);
         pages.try_collect().await
     }
 

@@ -33,6 +33,7 @@ mod keys;
 mod offset_map;
 mod order;
 mod page;
+mod profile;
 mod reader;
 mod repository;
 mod restore;
@@ -51,6 +52,7 @@ pub use identity::Identity;
 pub use keys::{Key, PartitionId, TopicName, TopicNameError};
 pub use offset_map::{FULL_MAP_PAGE, MapPage, MapRun};
 pub use page::{FULL_PAGE, Page, SegmentEntry};
+pub use profile::StoreProfile;
 pub use reader::{SegmentReader, StoredRange};
 pub use repository::{FoundSegment, ListedSnapshot, Repository};
 pub use restore::{

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Operation, RepoError, Result};
 use super::id::{Digest, Id};
 use super::keys::{Key, PartitionId, RESTORES, TopicName};
-use super::repository::{PARALLEL_REQUESTS, Repository};
+use super::repository::Repository;
 use super::restore::{RestoreDone, RestoreId};
 use super::sealed::{Digested, Document, seal};
 use super::store::path;
@@ -150,7 +150,7 @@ impl Repository {
     /// [`RepoError::Refused`], or what the store said.
     pub async fn write_map_pages(&self, pages: &[MapPage]) -> Result<Vec<Digest>> {
         let writes: Vec<_> = pages.iter().map(|page| self.write_map_page(page)).collect();
-        let written = stream::iter(writes).buffered(PARALLEL_REQUESTS);
+        let written = stream::iter(writes).buffered(self.store().profile().parallel_requests);
         let (keys, digests): (Vec<_>, Vec<_>) =
             written.try_collect::<Vec<_>>().await?.into_iter().unzip();
         self.store().sync_folders(keys).await?;

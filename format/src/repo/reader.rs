@@ -94,6 +94,12 @@ impl SegmentReader {
         get(store, &key, entry.size, range).await
     }
 
+    /// Where its bytes are.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The object's name.
     #[must_use]
     pub fn key(&self) -> &Key {

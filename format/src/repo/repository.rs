@@ -11,9 +11,6 @@ use super::sealed::{Digested, seal};
 use super::snapshot::{PageRef, PartitionState, Snapshot};
 use super::store::{Put, Store};
 
-/// So many small objects are read or written at a time.
-pub(super) const PARALLEL_REQUESTS: usize = 16;
-
 /// A place that has an identity. Clones are handles of the same.
 #[derive(Clone, Debug)]
 pub struct Repository {
@@ -229,7 +226,7 @@ impl Repository {
             .iter()
             .map(|page| self.page(place, page))
             .collect();
-        let pages = stream::iter(pages).buffered(PARALLEL_REQUESTS);
+        let pages = stream::iter(pages).buffered(self.store.profile().parallel_requests);
         let pages: Vec<Page> = pages.try_collect().await?;
         let segments: Vec<_> = pages.into_iter().flat_map(|page| page.segments).collect();
         let sum = |field: fn(&SegmentEntry) -> u64| -> u128 {

@@ -23,6 +23,7 @@ use url::Url;
 
 use super::error::{Operation, RepoError, Result};
 use super::keys::Key;
+use super::profile::StoreProfile;
 use super::sealed::{self, Digested, Document, MAX_SEALED_BYTES, SealError};
 
 /// A folder (later: a bucket's prefix) and how messages name it.
@@ -32,6 +33,7 @@ pub struct Store {
     url: Arc<str>,
     /// The root on a local disk.
     folder: Option<Arc<Path>>,
+    profile: StoreProfile,
 }
 
 /// What a store did with an object that must not be there yet.
@@ -72,14 +74,21 @@ impl Store {
         Self::open(location)
     }
 
-    /// Any store, under the name that messages call it by.
+    /// Any store, under the name that messages call it by, with the profile [`StoreProfile::remote`].
     #[must_use]
     pub fn new(objects: Arc<dyn ObjectStore>, url: &str) -> Self {
         Store {
             objects,
             url: url.into(),
             folder: None,
+            profile: StoreProfile::remote(),
         }
+    }
+
+    /// The same store with another profile.
+    #[must_use]
+    pub fn with_profile(self, profile: StoreProfile) -> Self {
+        Store { profile, ..self }
     }
 
     fn local(location: &str, folder: &Path) -> Result<Self> {
@@ -90,6 +99,7 @@ impl Store {
             objects: Arc::new(objects.with_fsync(true)),
             url: location.into(),
             folder: Some(folder.into()),
+            profile: StoreProfile::local(),
         })
     }
 
@@ -97,6 +107,12 @@ impl Store {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The request sizes and parallelism that suit it.
+    #[must_use]
+    pub fn profile(&self) -> &StoreProfile {
+        &self.profile
     }
 
     /// The objects themselves, for whoever reads segments.

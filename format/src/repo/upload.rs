@@ -25,16 +25,6 @@ pub struct UploadBuffers {
     pub parts_in_flight: usize,
 }
 
-impl Default for UploadBuffers {
-    /// For a local disk, where many partitions are written at once: 1 MiB for each.
-    fn default() -> Self {
-        UploadBuffers {
-            part_bytes: 512 * 1024,
-            parts_in_flight: 1,
-        }
-    }
-}
-
 /// How a part's task ended, and the part itself.
 type PartDone = std::result::Result<object_store::Result<()>, tokio::task::JoinError>;
 

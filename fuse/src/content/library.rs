@@ -22,9 +22,6 @@ use crate::content::stored::{Chunk, ChunkKey};
 use crate::content::times::Times;
 use crate::error::{Location, ViewError};
 
-/// So many pages or footers are read at a time.
-pub(crate) const PARALLEL_READS: usize = 16;
-
 impl<T: Send + Sync + 'static> Value for Arc<T> {}
 
 /// The repository, and what is kept of it.
@@ -181,7 +178,7 @@ impl Library {
         let pages = partition.state().pages.len();
         let reads = (0..pages).map(|page| self.table(partition, page));
         let tables: Vec<_> = stream::iter(reads)
-            .buffered(PARALLEL_READS)
+            .buffered(self.store().profile().parallel_requests)
             .try_collect()
             .await?;
         let lease = self.budget.take(Extent::weight(pages)).await;

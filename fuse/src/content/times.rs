@@ -16,7 +16,7 @@ use kbk_format::render::View;
 use kbk_format::repo::SegmentEntry;
 
 use crate::cache::budget::Lease;
-use crate::content::library::{Library, OpenSegment, PARALLEL_READS};
+use crate::content::library::{Library, OpenSegment};
 use crate::content::lines;
 use crate::content::pages::Extent;
 use crate::content::snapshot::Partition;
@@ -191,7 +191,7 @@ impl Library {
                 })
             }
         });
-        Ok(opened.buffered(PARALLEL_READS))
+        Ok(opened.buffered(self.store().profile().parallel_requests))
     }
 
     async fn add_parts(

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use jiff::Timestamp;
 use kbk_format::repo::{
     Change, Id, Identity, Key, PartitionChange, PartitionId, Repository, SegmentEntry,
-    SegmentUpload, Store, TopicChange, UploadBuffers,
+    SegmentUpload, Store, TopicChange,
 };
 use kbk_format::{
     FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter, TimestampType,
@@ -81,7 +81,7 @@ fn segment(
         created_at: None,
     };
     let key = Key::segment(place, 0, &segment_id);
-    let buffers = UploadBuffers::default();
+    let buffers = store.profile().upload;
     let upload = SegmentUpload::start(store, key, runtime.handle().clone(), buffers);
     let upload = upload.expect("the upload begins");
     let options = WriterOptions::default();

@@ -19,10 +19,6 @@ use super::object::Object;
 use crate::finding::{Finding, Kind};
 use crate::runs::runs;
 
-/// Stored bytes that are read and checked at a time, unless one block is larger. Larger parts fall
-/// out of the processor's cache between being read and being checked.
-const PART_BYTES: u64 = 1 << 20;
-
 /// A stretch of the segment.
 enum Part {
     Header,
@@ -45,7 +41,7 @@ pub(super) fn check(
         sha256: full.then(Sha256::new),
         findings: Vec::new(),
     };
-    if let Err(error) = check.parts(object, progress) {
+    if let Err(error) = check.parts(object, reader.store().profile().range_bytes, progress) {
         let finding = Finding::new(Kind::Unreadable, error.to_string());
         check.findings.push(finding);
         return check.findings;
@@ -61,10 +57,15 @@ struct SegmentCheck<'a> {
 }
 
 impl SegmentCheck<'_> {
-    fn parts(&mut self, object: &mut Object, progress: &Progress) -> Result<(), BoxedError> {
+    fn parts(
+        &mut self,
+        object: &mut Object,
+        range_bytes: u64,
+        progress: &Progress,
+    ) -> Result<(), BoxedError> {
         let segment = self.segment;
         let entries = segment.index().entries();
-        let blocks = runs(entries, 0..entries.len(), PART_BYTES).map(Part::Blocks);
+        let blocks = runs(entries, 0..entries.len(), range_bytes).map(Part::Blocks);
         let footer = self.sha256.is_some().then_some(Part::Footer);
         let mut parts = std::iter::once(Part::Header)
             .chain(blocks)
