@@ -9,7 +9,7 @@ use kbk_format::{BlockBuilder, FormatError, Record, TimestampType};
 use super::partition::PartitionLine;
 use super::pipeline::StopSignal;
 use super::pool::Free;
-use crate::kafka::RecordSink;
+use crate::kafka::RecordHandler;
 
 /// A full block for the encoders.
 pub(super) struct Job {
@@ -142,7 +142,7 @@ impl<'a> Feeder<'a> {
     }
 }
 
-impl RecordSink for Feeder<'_> {
+impl RecordHandler for Feeder<'_> {
     type Error = Stop;
 
     fn record(

@@ -11,7 +11,7 @@ use kbk_format::repo::{FoundGroups, GroupState, GroupTopic, Hex, Id, TopicNameEr
 
 use super::plan::Finding;
 use super::survey::SurveyError;
-use crate::kafka::{Admin, CommittedTopic, GroupListing, KafkaError, TopicDescription};
+use crate::kafka::{Admin, Answers, CommittedTopic, GroupListing, KafkaError, TopicDescription};
 
 /// Groups that restores keep their own progress in.
 const OWN: &str = "kbk-restore-";
@@ -105,14 +105,15 @@ fn with_offsets(
     topics: &[TopicDescription],
 ) -> Result<Vec<GroupState>, SurveyError> {
     let names: Vec<&str> = listed.iter().map(|group| group.group.as_str()).collect();
-    let committed = admin.committed_offsets(&names)?;
-    let gone = gone(admin, &names, &committed)?;
+    let mut committed = admin.committed_offsets(&names)?;
+    let gone = gone(admin, &committed)?;
     let ids = topics
         .iter()
         .map(|topic| (topic.name.as_str(), Hex(topic.topic_id)))
         .collect();
     let mut groups = Vec::with_capacity(listed.len());
-    for (listed, committed) in listed.into_iter().zip(committed) {
+    for listed in listed {
+        let committed = committed.take(listed.group.as_str())?;
         let Some(committed) = committed.filter(|_| !gone.contains(&listed.group)) else {
             continue;
         };
@@ -130,22 +131,19 @@ fn with_offsets(
 /// have committed nothing.
 fn gone(
     admin: &Admin,
-    names: &[&str],
-    committed: &[Option<Vec<CommittedTopic>>],
+    committed: &Answers<String, Option<Vec<CommittedTopic>>>,
 ) -> Result<HashSet<String>, KafkaError> {
     let empty =
         |committed: &Option<Vec<CommittedTopic>>| committed.as_ref().is_some_and(Vec::is_empty);
-    let doubtful: Vec<&str> = names
+    let doubtful: Vec<&str> = committed
         .iter()
-        .zip(committed)
         .filter(|(_, committed)| empty(committed))
-        .map(|(name, _)| *name)
+        .map(|(name, _)| name.as_str())
         .collect();
-    let described = admin.describe_groups(&doubtful)?;
-    let gone = doubtful.iter().zip(described);
-    Ok(gone
+    let described = admin.describe_groups(&doubtful)?.into_iter();
+    Ok(described
         .filter(|(_, described)| described.is_none())
-        .map(|(name, _)| (*name).to_owned())
+        .map(|(name, _)| name)
         .collect())
 }
 

@@ -24,7 +24,7 @@ use super::partition::{
 };
 use super::pool::{Free, Return, pool};
 use crate::kafka::{
-    ClientSettings, KafkaError, PartitionRange, Source, SourceError, SourceOptions,
+    ClientSettings, Consumer, KafkaError, PartitionRange, SourceError, SourceOptions,
 };
 use crate::run::Cancel;
 
@@ -224,13 +224,13 @@ fn feed(
             return;
         }
         let mut feeder = Feeder::new(slots, free.clone(), jobs.clone(), options.block_bytes, stop);
-        let read = Source::open(&options.kafka, &source_options, ranges)
+        let read = Consumer::open(&options.kafka, &source_options, ranges)
             .map_err(SourceError::Kafka)
             .and_then(|mut source| source.run(&mut feeder));
         match read {
-            Ok(()) | Err(SourceError::Sink(Stop::Requested | Stop::EncodersGone)) => {}
+            Ok(()) | Err(SourceError::Handler(Stop::Requested | Stop::EncodersGone)) => {}
             Err(SourceError::Kafka(error)) => stop.fail(error.into()),
-            Err(SourceError::Sink(Stop::Record(error))) => stop.fail(error.into()),
+            Err(SourceError::Handler(Stop::Record(error))) => stop.fail(error.into()),
         }
     }
 }

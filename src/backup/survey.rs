@@ -10,6 +10,7 @@ use super::acls::{self, SaveAcls, SurveyedAcls};
 use super::groups::{self, SurveyedGroups};
 use crate::kafka::{
     Admin, ConfigEntry, ConfigSource, KafkaError, PartitionOffsets, TopicDescription,
+    TopicPartition,
 };
 use crate::run::Cancel;
 use crate::select::{SelectError, TopicSelection};
@@ -94,24 +95,23 @@ pub(super) fn survey(
         .into_iter()
         .filter(|topic| chosen.binary_search(&topic.name).is_ok())
         .collect();
-    let mut offsets = admin.offsets(&partitions(&chosen))?.into_iter();
+    let offsets = admin.offsets(&partitions(&chosen))?;
     let topics = chosen
         .into_iter()
         .map(|description| {
+            let of_topic = partitions(std::slice::from_ref(&description));
+            let of_topic = of_topic.iter().map(|name| offsets.get(name).copied());
             let config = configs
                 .as_ref()
                 .and_then(|configs| configs.get(&description.name));
-            SurveyedTopic {
+            Ok(SurveyedTopic {
                 config: config.map(values_of_the_topic),
                 timestamp_type: timestamp_type(config),
-                offsets: offsets
-                    .by_ref()
-                    .take(description.partitions.len())
-                    .collect(),
+                offsets: of_topic.collect::<Result<_, _>>()?,
                 description,
-            }
+            })
         })
-        .collect();
+        .collect::<Result<_, KafkaError>>()?;
     Ok(Survey {
         cluster_id: cluster.id,
         topics,
@@ -121,12 +121,12 @@ pub(super) fn survey(
     })
 }
 
-fn partitions(topics: &[TopicDescription]) -> Vec<(String, i32)> {
-    let of_topic = |topic: &TopicDescription| -> Vec<(String, i32)> {
+fn partitions(topics: &[TopicDescription]) -> Vec<TopicPartition> {
+    let of_topic = |topic: &TopicDescription| -> Vec<TopicPartition> {
         topic
             .partitions
             .iter()
-            .map(|partition| (topic.name.clone(), partition.id))
+            .map(|partition| TopicPartition::new(&topic.name, partition.id))
             .collect()
     };
     topics.iter().flat_map(of_topic).collect()
@@ -171,7 +171,7 @@ impl Survey {
     }
 
     /// Partitions whose last stable offset is below the high watermark.
-    fn held_back(&self) -> impl Iterator<Item = (String, i32)> {
+    fn held_back(&self) -> impl Iterator<Item = TopicPartition> {
         self.topics.iter().flat_map(|topic| {
             topic
                 .description
@@ -179,20 +179,26 @@ impl Survey {
                 .iter()
                 .zip(&topic.offsets)
                 .filter(|(_, offsets)| offsets.last_stable_offset < offsets.high_watermark)
-                .map(|(partition, _)| (topic.description.name.clone(), partition.id))
+                .map(|(partition, _)| TopicPartition::new(&topic.description.name, partition.id))
         })
     }
 
     fn look_again(&mut self, admin: &Admin) -> Result<(), KafkaError> {
         let held_back: Vec<_> = self.held_back().collect();
-        let mut now = admin.offsets(&held_back)?.into_iter();
-        let offsets = self.topics.iter_mut().flat_map(|topic| &mut topic.offsets);
-        for before in offsets.filter(|offsets| offsets.last_stable_offset < offsets.high_watermark)
+        let now = admin.offsets(&held_back)?;
+        for SurveyedTopic {
+            description,
+            offsets,
+            ..
+        } in &mut self.topics
         {
-            let stable = now
-                .next()
-                .map_or(before.last_stable_offset, |now| now.last_stable_offset);
-            before.last_stable_offset = stable.min(before.high_watermark);
+            for (partition, before) in description.partitions.iter().zip(offsets) {
+                if before.last_stable_offset < before.high_watermark {
+                    let name = TopicPartition::new(&description.name, partition.id);
+                    let stable = now.get(&name)?.last_stable_offset;
+                    before.last_stable_offset = stable.min(before.high_watermark);
+                }
+            }
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use kbk_format::{Record, TimestampType};
 
 use crate::kafka::{
-    Admin, ClientSettings, KafkaError, PartitionRange, RecordSink, Source, SourceError,
-    SourceOptions, Target,
+    Admin, ClientSettings, Consumer, KafkaError, PartitionRange, RecordHandler, SourceError,
+    SourceOptions, TopicPartition,
 };
 use crate::run::Cancel;
 
@@ -70,7 +70,7 @@ impl From<SourceError<ReadError>> for ReadError {
     fn from(error: SourceError<ReadError>) -> ReadError {
         match error {
             SourceError::Kafka(error) => error.into(),
-            SourceError::Sink(error) => error,
+            SourceError::Handler(error) => error,
         }
     }
 }
@@ -78,27 +78,28 @@ impl From<SourceError<ReadError>> for ReadError {
 /// All records of these partitions, each partition's in its order. Blocks.
 pub(super) fn read_all(
     kafka: &ClientSettings,
-    partitions: &[Target],
+    partitions: &[TopicPartition],
     cancel: &Cancel,
 ) -> Result<Vec<Vec<Restorable>>, ReadError> {
-    let names: Vec<_> = partitions
-        .iter()
-        .map(|target| (target.topic.clone(), target.partition))
-        .collect();
-    let offsets = Admin::connect(kafka)?.offsets(&names)?;
-    let range =
-        |((topic, partition), offsets): (_, &crate::kafka::PartitionOffsets)| PartitionRange {
-            topic,
-            partition,
+    let offsets = Admin::connect(kafka)?.offsets(partitions)?;
+    let range = |target: &TopicPartition| {
+        let offsets = offsets.get(target)?;
+        Ok(PartitionRange {
+            topic: target.topic.clone(),
+            partition: target.partition,
             start: offsets.log_start_offset,
             end: offsets.high_watermark,
-        };
-    let ranges: Vec<_> = names.into_iter().zip(&offsets).map(range).collect();
+        })
+    };
+    let ranges: Vec<_> = partitions
+        .iter()
+        .map(range)
+        .collect::<Result<_, KafkaError>>()?;
     let mut collected = Collected {
         records: ranges.iter().map(|_| Vec::new()).collect(),
         cancel,
     };
-    Source::open(kafka, &SourceOptions::default(), ranges)?.run(&mut collected)?;
+    Consumer::open(kafka, &SourceOptions::default(), ranges)?.run(&mut collected)?;
     Ok(collected.records)
 }
 
@@ -107,7 +108,7 @@ struct Collected<'a> {
     cancel: &'a Cancel,
 }
 
-impl RecordSink for Collected<'_> {
+impl RecordHandler for Collected<'_> {
     type Error = ReadError;
 
     fn record(
@@ -142,11 +143,11 @@ impl RecordSink for Collected<'_> {
 
 /// The first difference between a partition and its restored copy, in words.
 pub(super) fn difference(
-    place: &Target,
+    place: &TopicPartition,
     source: &[Restorable],
     copy: &[Restorable],
 ) -> Option<String> {
-    let Target { topic, partition } = place;
+    let TopicPartition { topic, partition } = place;
     let different = source
         .iter()
         .zip(copy)
@@ -184,7 +185,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_difference_is_found() {
-        let place = Target {
+        let place = TopicPartition {
             topic: "orders".to_owned(),
             partition: 3,
         };

@@ -20,7 +20,7 @@ use crate::backup::{self, SaveAcls};
 use crate::blocking::blocking;
 use crate::cli::{BlockSize, CliError, Compression, Context, RepoUrl, SegmentSize, Totals};
 use crate::kafka::{
-    ClientSettings, EmbeddedCluster, KafkaError, Producer, ProducerOptions, Target,
+    ClientSettings, EmbeddedCluster, KafkaError, Producer, ProducerOptions, TopicPartition,
 };
 use crate::restore::{self, RestorePlan, RestoreReport};
 use crate::run::Cancel;
@@ -244,9 +244,9 @@ impl Demo<'_> {
         let (kafka, cancel, produced) = (self.kafka.clone(), self.context.cancel.clone(), RECORDS);
         let compared = blocking(move || {
             let sources = shop::targets();
-            let copies: Vec<Target> = sources
+            let copies: Vec<TopicPartition> = sources
                 .iter()
-                .map(|place| Target {
+                .map(|place| TopicPartition {
                     topic: restored(&place.topic),
                     ..place.clone()
                 })
@@ -318,7 +318,7 @@ fn records(plan: &RestorePlan) -> u64 {
 fn produce(
     kafka: &ClientSettings,
     records: &[ShopRecord],
-    targets: Vec<Target>,
+    targets: Vec<TopicPartition>,
     cancel: &Cancel,
 ) -> Result<(), KafkaError> {
     let mut producer = Producer::open(kafka, ProducerOptions::default())?;
@@ -332,7 +332,7 @@ fn produce(
     producer.flush(FLUSH_PATIENCE)
 }
 
-fn produced(records: &[ShopRecord], targets: &[Target]) -> Step {
+fn produced(records: &[ShopRecord], targets: &[TopicPartition]) -> Step {
     let mut topics = BTreeMap::new();
     let mut newest = vec![i64::MIN; targets.len()];
     let mut late = 0;

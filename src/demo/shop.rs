@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kbk_format::{Header, Headers, Record};
 use serde::Serialize;
 
-use crate::kafka::Target;
+use crate::kafka::TopicPartition;
 
 /// The topics and how many partitions each has.
 pub(super) const TOPICS: [(&str, i32); 3] = [("orders", 4), ("order-events", 1), ("customers", 2)];
@@ -40,10 +40,10 @@ const GOODS: [(&str, u64); 6] = [
 ];
 
 /// Every partition of [`TOPICS`].
-pub(super) fn targets() -> Vec<Target> {
+pub(super) fn targets() -> Vec<TopicPartition> {
     let of_topic = |(topic, partitions): (&str, i32)| {
         let topic = topic.to_owned();
-        (0..partitions).map(move |partition| Target {
+        (0..partitions).map(move |partition| TopicPartition {
             topic: topic.clone(),
             partition,
         })

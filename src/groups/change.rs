@@ -14,7 +14,9 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::plan::{GroupPlan, GroupsPlan, OffsetPlan};
-use crate::kafka::{Admin, ClientSettings, CommittedTopic, GroupOffsets, KafkaError};
+use crate::kafka::{
+    Admin, ClientSettings, CommittedTopic, GroupOffsets, KafkaError, TopicPartition,
+};
 
 /// Why groups were not changed.
 #[derive(Debug, thiserror::Error)]
@@ -184,15 +186,17 @@ pub fn plan_rollback(
     }
     let names: Vec<&str> = change.groups.iter().map(|g| g.group.as_str()).collect();
     let described = admin.describe_groups(&names)?;
-    let in_use = names.iter().zip(described).find_map(|(group, described)| {
-        let members = described.map_or(0, |described| described.members);
-        (members > 0).then(|| ChangeError::InUse {
-            group: (*group).to_owned(),
-            members,
-        })
-    });
-    if let Some(error) = in_use {
-        return Err(error);
+    for name in names {
+        let members = described
+            .get(name)?
+            .as_ref()
+            .map_or(0, |group| group.members);
+        if members > 0 {
+            return Err(ChangeError::InUse {
+                group: name.to_owned(),
+                members,
+            });
+        }
     }
     let named = |existed: bool| {
         let groups = change.groups.iter().filter(move |g| g.existed == existed);
@@ -225,7 +229,7 @@ pub fn rollback(plan: &RollbackPlan, kafka: &ClientSettings) -> Result<(), Chang
             .iter()
             .filter(|offset| offset.before.is_none());
         let added: Vec<_> = added
-            .map(|offset| (offset.topic.to_string(), offset.partition))
+            .map(|offset| TopicPartition::new(offset.topic.to_string(), offset.partition))
             .collect();
         admin.delete_offsets(&group.group, &added)?;
     }

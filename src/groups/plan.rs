@@ -249,9 +249,11 @@ pub fn plan(
         });
     }
     let names: Vec<&str> = plan.groups.iter().map(|g| g.group.as_str()).collect();
-    let described = admin.describe_groups(&names)?;
-    let committed = admin.committed_offsets(&names)?;
-    for ((group, described), committed) in plan.groups.iter_mut().zip(described).zip(committed) {
+    let mut described = admin.describe_groups(&names)?;
+    let mut committed = admin.committed_offsets(&names)?;
+    for group in &mut plan.groups {
+        let described = described.take(group.group.as_str())?;
+        let committed = committed.take(group.group.as_str())?;
         group.look_at(described, committed.unwrap_or_default());
     }
     Ok(plan)

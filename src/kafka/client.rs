@@ -1,4 +1,4 @@
-//! A librdkafka client and its configuration as owned values: what it logs goes to `tracing`, what goes wrong is kept.
+//! Owned librdkafka clients and their configuration: log lines go to `tracing`, failures are kept for error messages.
 
 #![expect(
     unsafe_code,
@@ -20,7 +20,7 @@ use sys::rd_kafka_type_t as Kind;
 use super::error::{Code, KafkaError};
 use super::fetch_size::Received;
 
-/// librdkafka properties by name; secrets do not show in its `Debug`.
+/// librdkafka properties by name; its `Debug` hides secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct ClientConfig(pub(super) BTreeMap<String, String>);
 
@@ -46,7 +46,7 @@ impl fmt::Debug for ClientConfig {
     }
 }
 
-/// Whether a property holds what must not be shown. Broad on purpose: a path hidden by mistake hurts nobody.
+/// Whether the value of a property must not be shown. Broad on purpose: hiding a path by mistake does no harm.
 fn is_secret(key: &str) -> bool {
     const MARKS: [&str; 8] = [
         "password",
@@ -61,12 +61,12 @@ fn is_secret(key: &str) -> bool {
     MARKS.iter().any(|mark| key.contains(mark))
 }
 
-/// Why librdkafka did not take a property.
+/// Why librdkafka rejected a property.
 #[derive(Debug)]
 pub(super) enum ConfError {
-    /// It has none of that name.
+    /// No property has this name.
     Unknown,
-    /// It has, and the value does not fit.
+    /// The property exists, and the value is invalid.
     Invalid(String),
 }
 
@@ -102,7 +102,7 @@ impl NativeConf {
         }
     }
 
-    /// The names of all properties that have a default value, which is nearly all.
+    /// Lists the names of all properties that have a default value, which is nearly all of them.
     pub(super) fn names(&self) -> Vec<String> {
         let mut count = 0;
         // SAFETY: the dump is an array of `count` C strings, names and values in turn, freed below.
@@ -121,7 +121,7 @@ impl NativeConf {
         }
     }
 
-    /// What was compiled into this librdkafka, such as `ssl,sasl_plain,zstd`.
+    /// Returns the features compiled into this librdkafka, such as `ssl,sasl_plain,zstd`.
     pub(super) fn features(&self) -> String {
         let mut text = Reason::new();
         let mut size = Reason::SIZE;
@@ -140,12 +140,12 @@ impl NativeConf {
 
 impl Drop for NativeConf {
     fn drop(&mut self) {
-        // SAFETY: ours until `rd_kafka_new` takes it over, which forgets `self`.
+        // SAFETY: ours; `Client::new` forgets a configuration that `rd_kafka_new` has taken over.
         unsafe { sys::rd_kafka_conf_destroy(self.0.as_ptr()) };
     }
 }
 
-/// A buffer that librdkafka writes a reason into.
+/// A buffer into which librdkafka writes a reason.
 pub(super) struct Reason([c_char; Reason::SIZE]);
 
 impl Reason {
@@ -168,16 +168,16 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What a client's callbacks have told, from whichever thread.
+/// What a client's callbacks have reported, from any thread.
 #[derive(Default)]
 pub(super) struct Events {
-    /// The last failure of a connection.
+    /// The last connection failure.
     last_failure: Mutex<Option<(Code, String)>>,
-    /// Since when no broker is connected.
+    /// Since when no broker has been connected.
     down_since: Mutex<Option<Instant>>,
-    /// Whether a broker has answered: failures before are told by the error that `connect` returns.
+    /// Whether a broker has answered: the error that `connect` returns reports earlier failures, so they are not logged as well.
     connected: AtomicBool,
-    /// What the last statistics said, until somebody takes it.
+    /// The latest statistics, until they are taken.
     received: Mutex<Option<Received>>,
 }
 
@@ -190,18 +190,18 @@ impl Events {
         }
     }
 
-    /// Something arrived from a broker, so that none of the failures before counts.
+    /// Notes that something arrived from a broker, which makes earlier failures obsolete.
     pub(super) fn answered(&self) {
         self.connected.store(true, Ordering::Relaxed);
         *lock(&self.down_since) = None;
     }
 
-    /// For how long all brokers have been away.
+    /// How long all brokers have been unreachable.
     pub(super) fn down_for(&self) -> Option<Duration> {
         lock(&self.down_since).map(|since| since.elapsed())
     }
 
-    /// What has arrived in all, if that was told since this was last asked.
+    /// Takes the totals received so far, if new statistics arrived since the last call.
     pub(super) fn received(&self) -> Option<Received> {
         lock(&self.received).take()
     }
@@ -212,14 +212,14 @@ impl Events {
             .is_some_and(|(code, _)| code.is_authentication())
     }
 
-    /// The last failure in words. librdkafka has none for a connection that is closed before the first answer.
+    /// Describes the last failure. librdkafka reports none for a connection that is closed before the first answer.
     pub(super) fn cause(&self) -> String {
         let failure = lock(&self.last_failure)
             .as_ref()
             .map(|(_, reason)| reason.clone());
         let silent = match self.down_for() {
             Some(_) => {
-                "connections are closed without an answer, as when `security.protocol` is not that of the listener"
+                "connections are closed without an answer, as happens where `security.protocol` differs from the listener's"
             }
             None => "no answer",
         };
@@ -227,12 +227,12 @@ impl Events {
     }
 }
 
-/// A callback that panicked elsewhere leaves plain values behind, good to go on with.
+/// Locks a mutex, poisoned or not: a callback that panicked leaves plain values behind, which stay usable.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a delivery report is handed to; see [`Client::producer`].
+/// The callback for delivery reports; see [`Client::producer`].
 pub(super) type DeliveryReport =
     unsafe extern "C" fn(*mut sys::rd_kafka_t, *const sys::rd_kafka_message_t, *mut c_void);
 
@@ -240,7 +240,7 @@ pub(super) type DeliveryReport =
 #[derive(Default)]
 struct Opaque {
     events: Events,
-    /// What [`Client::producer`] was given for its delivery reports.
+    /// The state that [`Client::producer`] was given for its delivery reports.
     delivery: Option<NonNull<c_void>>,
 }
 
@@ -257,18 +257,18 @@ pub(super) struct Client {
 unsafe impl Send for Client {}
 
 impl Client {
-    /// How long a cluster may take to answer.
+    /// How long a cluster may take to answer; `connect` then fails within the ten seconds that its callers promise.
     pub(super) const PATIENCE: Duration = Duration::from_secs(9);
 
-    /// A client that reads and asks. It joins no group, and needs no permission on any.
+    /// Creates a client that reads and sends requests. It joins no group, and needs no permission on any.
     pub(super) fn consumer(config: &ClientConfig) -> Result<Client, KafkaError> {
         Client::new(Kind::RD_KAFKA_CONSUMER, config, None)
     }
 
-    /// A client that writes; `report` is called with `state` from within [`Client::poll`] for every record.
+    /// Creates a client that writes; `report` is called with `state` from within [`Client::poll`] for every record.
     ///
     /// # Safety
-    /// `state` is valid until the client is dropped, and `report` is right to use it.
+    /// `state` is valid until the client is dropped, and of the type that `report` expects.
     pub(super) unsafe fn producer(
         config: &ClientConfig,
         report: DeliveryReport,
@@ -323,7 +323,7 @@ impl Client {
         Ok(client)
     }
 
-    /// OAUTHBEARER tokens are renewed on librdkafka's own thread, since nobody polls while the sink blocks.
+    /// Renews OAUTHBEARER tokens on librdkafka's own thread, since nobody polls while a record handler blocks.
     fn refresh_tokens_in_background(&self) -> Result<(), KafkaError> {
         // SAFETY: the client is live; the error, if any, is ours.
         let failure = unsafe {
@@ -352,7 +352,7 @@ impl Client {
         unsafe { sys::rd_kafka_poll(self.as_ptr(), millis(wait)) }
     }
 
-    /// That nobody answers, with the last cause heard.
+    /// The error that no broker answers, with the last known cause.
     pub(super) fn unreachable(&self) -> KafkaError {
         let (addresses, cause) = (self.addresses.clone(), self.events().cause());
         if self.events().credentials_refused() {
@@ -364,7 +364,7 @@ impl Client {
 
     /// Waits until a broker answers a request, for at most `patience`.
     ///
-    /// Gives up before on refused credentials, and when no address has worked for [`SURELY_DOWN`].
+    /// Fails earlier where the credentials are rejected, and where all addresses have failed for [`SURELY_DOWN`].
     pub(super) fn connect(&self, patience: Duration) -> Result<(), KafkaError> {
         const ATTEMPT: Duration = Duration::from_millis(500);
         const SURELY_DOWN: Duration = Duration::from_secs(3);
@@ -386,14 +386,14 @@ impl Client {
         }
     }
 
-    /// Whether the cluster tells its id, which it does on any connection, within `wait`.
+    /// Whether the cluster names its controller within `wait`, which it does on any connection.
     fn ping(&self, wait: Duration) -> bool {
         let started = Instant::now();
         // SAFETY: the client is live.
         let controller = unsafe { sys::rd_kafka_controllerid(self.as_ptr(), millis(wait)) };
         let answered = controller >= 0;
         if !answered {
-            // It may return at once while a connection is being made; waiting here serves the callbacks too.
+            // The call may return at once while a connection is being established; waiting here serves callbacks as well.
             self.poll(wait.saturating_sub(started.elapsed()));
         }
         answered
@@ -407,9 +407,19 @@ impl Drop for Client {
     }
 }
 
-/// Milliseconds as librdkafka takes them; -1 would mean for ever, so it is never produced.
+/// Milliseconds for librdkafka, saturated: -1 would mean "wait forever", so it is never returned.
 pub(super) fn millis(duration: Duration) -> c_int {
     c_int::try_from(duration.as_millis()).unwrap_or(c_int::MAX)
+}
+
+/// A count or length that librdkafka reports.
+///
+/// # Panics
+///
+/// Where it is negative, which breaks an invariant of librdkafka: it counts its own lists and queues. Reading it as 0 would hide
+/// records, brokers or offsets that exist.
+pub(super) fn length(count: c_int, of: &str) -> usize {
+    usize::try_from(count).unwrap_or_else(|_| panic!("librdkafka reports {count} {of}"))
 }
 
 fn native(config: &ClientConfig) -> Result<NativeConf, KafkaError> {
@@ -432,10 +442,10 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// Takes over what a call returned; null means that it succeeded.
+    /// Takes ownership of what a call returned; null means success.
     ///
     /// # Safety
-    /// `error` is what librdkafka has just returned to its owner, or null.
+    /// `error` is null, or was just returned by librdkafka to its new owner.
     pub(super) unsafe fn of(error: *mut sys::rd_kafka_error_t) -> Option<Failure> {
         let error = NonNull::new(error)?;
         // SAFETY: by contract the error is ours to read and to destroy.
@@ -448,7 +458,7 @@ impl Failure {
     }
 }
 
-/// A copy of a C string; empty for null.
+/// Copies a C string; null becomes empty.
 ///
 /// # Safety
 /// `text` is null or a live C string.
@@ -462,8 +472,10 @@ pub(super) unsafe fn owned_text(text: *const c_char) -> String {
         .into_owned()
 }
 
+/// Keeps a client-level error for later messages.
+///
 /// # Safety
-/// Called by librdkafka with its client and the pointer that `Client::new` gave.
+/// Called by librdkafka with its client and the pointer that `Client::new` set.
 unsafe extern "C" fn on_error(
     _client: *mut sys::rd_kafka_t,
     code: c_int,
@@ -475,10 +487,10 @@ unsafe extern "C" fn on_error(
     opaque.events.failed(Code(code), reason);
 }
 
-/// librdkafka's statistics, within a poll: one JSON object. They come only where `statistics.interval.ms` is set.
+/// Receives librdkafka's statistics, one JSON object, within a poll. They are sent only where `statistics.interval.ms` is set.
 ///
 /// # Safety
-/// Called by librdkafka with its client, as many bytes as it says, and the pointer that `Client::new` gave.
+/// Called by librdkafka with its client, `length` bytes, and the pointer that `Client::new` set.
 unsafe extern "C" fn on_statistics(
     _client: *mut sys::rd_kafka_t,
     json: *mut c_char,
@@ -499,10 +511,10 @@ unsafe extern "C" fn on_statistics(
     FREE_IT
 }
 
-/// librdkafka's log lines, from any of its threads. It repeats itself at most every 30 seconds.
+/// Receives librdkafka's log lines, from any of its threads. librdkafka repeats a line at most every 30 seconds.
 ///
 /// # Safety
-/// Called by librdkafka with its client, and C strings.
+/// Called by librdkafka with its client and C strings.
 unsafe extern "C" fn on_log(
     client: *const sys::rd_kafka_t,
     level: c_int,
@@ -512,7 +524,7 @@ unsafe extern "C" fn on_log(
     const ERROR: c_int = 3;
     const WARNING: c_int = 4;
     const INFO: c_int = 6;
-    // SAFETY: the opaque pointer is what `Client::new` gave, null for the clients of the mock cluster.
+    // SAFETY: the opaque pointer is the one that `Client::new` set, or null for the clients of the mock cluster.
     let connected = unsafe {
         sys::rd_kafka_opaque(client)
             .cast::<Opaque>()
@@ -521,7 +533,8 @@ unsafe extern "C" fn on_log(
     };
     // SAFETY: C strings by contract.
     let (facility, line) = unsafe { (owned_text(facility), owned_text(line)) };
-    // Closing idle connections is the brokers' good right. ACLs of unknown kinds are counted by who asks, and told once.
+    // Brokers may close idle connections at any time (`connections.max.idle.ms`). ACLs of unknown kinds are counted and reported
+    // by the caller, once.
     let routine = line.contains("Disconnected") || facility == "DESCRIBEACLSRESPONSE";
     match level {
         ..=WARNING if connected && !routine => {
@@ -532,10 +545,10 @@ unsafe extern "C" fn on_log(
     }
 }
 
-/// What [`Client::producer`] was given, out of a delivery report's opaque pointer.
+/// Recovers the state that [`Client::producer`] was given from a delivery report's opaque pointer.
 ///
 /// # Safety
-/// `opaque` came from librdkafka to a delivery callback, and the state is of type `T`.
+/// `opaque` was passed to a delivery callback by librdkafka, and the state has type `T`.
 pub(super) unsafe fn delivery_state<'a, T>(opaque: *mut c_void) -> Option<&'a T> {
     // SAFETY: by contract.
     unsafe {

@@ -1,4 +1,4 @@
-//! What can go wrong between kbk and a Kafka cluster, as types that say what to do next.
+//! Errors of a Kafka cluster and its client, by what the caller must do next.
 
 #![expect(
     unsafe_code,
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rdkafka_sys::rd_kafka_resp_err_t as Resp;
 
-/// A failure of the Kafka side. The kind says what the caller, or the person, has to do.
+/// A failure on the Kafka side. The variant says what the caller, or the user, has to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KafkaError {
@@ -25,84 +25,82 @@ pub enum KafkaError {
     Unreachable {
         /// The bootstrap servers that were tried.
         addresses: String,
-        /// What the last attempt failed with.
+        /// The failure of the last attempt.
         cause: String,
     },
-    /// A broker answered and refused the credentials.
+    /// A broker answered and rejected the credentials.
     #[error(
-        "{addresses} refused the credentials: {cause}; check `sasl.mechanism` and the user and password of --command-config or -X"
+        "{addresses} rejected the credentials: {cause}; check `sasl.mechanism` and the user and password of --command-config or -X"
     )]
     Authentication {
         /// The bootstrap servers that were tried.
         addresses: String,
-        /// What the broker said.
+        /// The broker's reason.
         cause: String,
     },
-    /// The credentials are good and lack a permission.
+    /// The credentials are valid and lack a permission.
     #[error(
-        "not allowed to {doing} ({cause}): grant this principal the permission, or use another one"
+        "not allowed to {doing} ({cause}): grant this principal the permission, or use another principal"
     )]
     Authorization {
-        /// What was attempted, the resource included.
+        /// The attempted operation, with its resource.
         doing: String,
-        /// What the broker said.
+        /// The broker's reason.
         cause: String,
     },
-    /// The topic does not exist, or not any more.
-    #[error(
-        "topic {topic} does not exist (any more) while trying to {doing}; list what exists and check the spelling"
-    )]
+    /// The topic does not exist, or no longer does.
+    #[error("cannot {doing}: topic {topic} does not exist, or no longer does; check its name")]
     UnknownTopic {
         /// The topic.
         topic: String,
-        /// What was attempted.
+        /// The attempted operation.
         doing: String,
     },
-    /// The log ends before an offset that it had once: truncated, or deleted and created again.
+    /// The log ends before an offset that it once contained: truncated, or deleted and created again.
     #[error(
         "{topic}/{partition}: offset {position} is beyond the log, which now holds [{log_start_offset}, {log_end_offset}): \
-         the topic was truncated, or deleted and created again; run the backup again to take it as it is now"
+         the topic was truncated, or deleted and created again; run the backup again to store its present state"
     )]
     OffsetOutOfRange {
         /// The topic.
         topic: String,
         /// The partition.
         partition: i32,
-        /// The offset that was to be read next.
+        /// The next offset to read.
         position: i64,
-        /// The first offset that the log holds now.
+        /// The first offset in the log now.
         log_start_offset: i64,
-        /// The offset after the last that the log holds now.
+        /// The exclusive end of the log now.
         log_end_offset: i64,
     },
-    /// The broker or the topic refused a record because of its size.
+    /// A record exceeds a size limit of the topic, the brokers, or the producer.
     #[error(
         "{topic}/{partition}: the record of source offset {source_offset} ({size_bytes} bytes) is too large: {cause}; \
-         raise `max.message.bytes` of the topic, or `message.max.bytes` of the brokers, to at least {size_bytes} and some"
+         raise `max.message.bytes` of the topic, or `message.max.bytes` of the brokers, above {size_bytes}"
     )]
     RecordTooLarge {
         /// The target topic.
         topic: String,
         /// The target partition.
         partition: i32,
-        /// The record's offset where it came from.
+        /// The record's offset in the backup.
         source_offset: i64,
-        /// Key, value and headers.
+        /// Bytes of key, value and headers.
         size_bytes: usize,
-        /// What refused it.
+        /// What rejected it.
         cause: String,
     },
-    /// librdkafka takes a timestamp of 0 to mean *now*: sending would change the record.
+    /// librdkafka replaces a timestamp of 0 by the present time: sending would change the record.
     #[error(
         "{topic}/{partition}: the record of source offset {source_offset} has the timestamp 0 (1970-01-01T00:00:00Z), which \
-         librdkafka would silently replace by the present time; nothing of this record was sent"
+         librdkafka would silently replace by the present time; the record was not sent"
     )]
     TimestampZero {
         /// The target topic.
         topic: String,
         /// The target partition.
         partition: i32,
-        /// The record's offset where it came from.
+        /// The record's offset in the backup.
         source_offset: i64,
     },
     /// A record was not written.
@@ -114,57 +112,57 @@ pub enum KafkaError {
         topic: String,
         /// The target partition.
         partition: i32,
-        /// The record's offset where it came from.
+        /// The record's offset in the backup.
         source_offset: i64,
-        /// Why.
+        /// The reason.
         cause: String,
     },
-    /// The client can do nothing any more.
-    #[error("the Kafka client stopped for good: {cause}; run the command again")]
+    /// The client failed permanently.
+    #[error("the Kafka client failed permanently: {cause}; run the command again")]
     Fatal {
-        /// What librdkafka said.
+        /// librdkafka's reason.
         cause: String,
     },
-    /// The cluster does not know the call.
+    /// The cluster does not support the request.
     #[error(
         "the cluster cannot {doing}: {cause}; it needs Apache Kafka 2.4 or newer, or one compatible with it"
     )]
     Unsupported {
-        /// What was attempted.
+        /// The attempted operation.
         doing: String,
-        /// What the client or broker said.
+        /// The reason of the client or the broker.
         cause: String,
     },
-    /// The cluster is there and did not answer in time.
+    /// The cluster is reachable and did not answer in time.
     #[error(
-        "the cluster did not {doing} within {waited:?}: {cause}; look at the brokers' health, then try again"
+        "the cluster did not {doing} within {waited:?}: {cause}; check the brokers' health, then try again"
     )]
     Timeout {
-        /// What was attempted.
+        /// The attempted operation.
         doing: String,
-        /// How long.
+        /// How long the client waited.
         waited: Duration,
-        /// The last that was heard.
+        /// The last known cause.
         cause: String,
     },
-    /// librdkafka refused the settings.
+    /// librdkafka rejected the settings.
     #[error("the Kafka client cannot start: {cause}; check --command-config and -X")]
     Settings {
-        /// What librdkafka said.
+        /// librdkafka's reason.
         cause: String,
     },
-    /// Everything else, as the broker put it.
+    /// Any other failure, in the broker's or the client's words.
     #[error("cannot {doing}: {cause}")]
     Other {
-        /// What was attempted.
+        /// The attempted operation.
         doing: String,
-        /// What the broker or client said.
+        /// The reason of the broker or the client.
         cause: String,
     },
 }
 
 impl KafkaError {
-    /// The error of a call that ended with `code`; `topic` is the topic it was about, if it was one.
+    /// Converts the result of a call that ended with `code`; `topic` is the topic that it concerned, if any.
     pub(super) fn of(code: Code, doing: &str, topic: Option<&str>, detail: &str) -> KafkaError {
         let cause = code.explain(detail);
         let doing = match topic {
@@ -194,10 +192,10 @@ impl KafkaError {
         }
     }
 
-    /// Names the permission that is lacking, if it is that.
+    /// Names the missing permission, if the error is one of authorization.
     pub(super) fn needing(mut self, permission: &str) -> KafkaError {
         if let KafkaError::Authorization { cause, .. } = &mut self {
-            *cause = format!("{cause}; it takes {permission}");
+            *cause = format!("{cause}; it needs {permission}");
         }
         self
     }
@@ -208,7 +206,7 @@ impl KafkaError {
         matches!(self, KafkaError::Authorization { .. })
     }
 
-    /// Whether the cluster does not know the call, so that another one may be tried.
+    /// Whether the cluster does not support the request, so that the caller may try another one.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         matches!(self, KafkaError::Unsupported { .. })
@@ -217,8 +215,8 @@ impl KafkaError {
 
 /// An error code of the protocol, or of librdkafka where negative.
 ///
-/// A plain number, not the enum of the bindings: a newer broker may send a code that this librdkafka has no
-/// name for, and an enum must not hold one.
+/// A plain number instead of the enum of the bindings: a newer broker may send a code that this librdkafka does not define, and an
+/// enum must not hold such a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Code(pub(super) i32);
 
@@ -244,7 +242,7 @@ impl Code {
         Code(Resp::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC as i32);
     pub(super) const UNKNOWN_PARTITION: Code =
         Code(Resp::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION as i32);
-    /// Said by librdkafka where no partition of a request has a leader.
+    /// What librdkafka reports where no partition of a request has a leader.
     pub(super) const NO_LEADERS: Code = Code(Resp::RD_KAFKA_RESP_ERR__NOENT as i32);
     pub(super) const LEADER_NOT_AVAILABLE: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE as i32);
@@ -261,6 +259,7 @@ impl Code {
     pub(super) const ALL_BROKERS_DOWN: Code =
         Code(Resp::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as i32);
     pub(super) const TIMED_OUT: Code = Code(Resp::RD_KAFKA_RESP_ERR__TIMED_OUT as i32);
+    pub(super) const BAD_MESSAGE: Code = Code(Resp::RD_KAFKA_RESP_ERR__BAD_MSG as i32);
     pub(super) const QUEUE_FULL: Code = Code(Resp::RD_KAFKA_RESP_ERR__QUEUE_FULL as i32);
     pub(super) const MESSAGE_TOO_LARGE: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32);
@@ -269,13 +268,13 @@ impl Code {
     pub(super) const INVALID_TIMESTAMP: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP as i32);
 
-    /// What the last call on this thread that answers with a mere -1 or null failed with.
+    /// The code of the last failed call on this thread, for calls that return only -1 or null.
     pub(super) fn last() -> Code {
         // SAFETY: reads a thread-local number of librdkafka.
         Code(unsafe { rdkafka_sys::rd_kafka_last_error() } as i32)
     }
 
-    /// The code as a result.
+    /// Converts the code into a result.
     pub(super) fn ok(self) -> Result<(), Code> {
         if self == Code::NONE {
             Ok(())
@@ -284,7 +283,7 @@ impl Code {
         }
     }
 
-    /// Whether the same call may succeed a moment later: leaders move, coordinators load, connections break.
+    /// Whether a retry of the call may succeed: leaders move, coordinators load, connections break.
     pub(super) fn is_transient(self) -> bool {
         const TRANSIENT: [Resp; 15] = [
             Resp::RD_KAFKA_RESP_ERR__TRANSPORT,
@@ -306,9 +305,9 @@ impl Code {
         TRANSIENT.iter().any(|&known| known as i32 == self.0)
     }
 
-    /// Whether a broker refused the record for what it is, or for who sends it: it would again.
-    pub(super) fn refuses_records(self) -> bool {
-        const REFUSALS: [Code; 9] = [
+    /// Whether a broker rejected a record for its content or its sender, so that a retry would fail as well.
+    pub(super) fn rejects_records(self) -> bool {
+        const REJECTIONS: [Code; 9] = [
             Code::MESSAGE_TOO_LARGE,
             Code::BATCH_TOO_LARGE,
             Code::INVALID_TIMESTAMP,
@@ -319,15 +318,15 @@ impl Code {
             Code::UNKNOWN_TOPIC,
             Code::LOCAL_UNKNOWN_TOPIC,
         ];
-        REFUSALS.contains(&self)
+        REJECTIONS.contains(&self)
     }
 
-    /// Whether a broker refused the credentials.
+    /// Whether a broker rejected the credentials.
     pub(super) fn is_authentication(self) -> bool {
         matches!(self, Code::AUTHENTICATION | Code::SASL_FAILED)
     }
 
-    /// What was said about the failure, with the code's own words where nothing was.
+    /// Describes the failure: `detail` and the code's name, or the code's description where there is no detail.
     pub(super) fn explain(self, detail: &str) -> String {
         if detail.is_empty() {
             self.to_string()
@@ -336,7 +335,7 @@ impl Code {
         }
     }
 
-    /// The code's name in the protocol, such as `TOPIC_AUTHORIZATION_FAILED`.
+    /// Returns the code's name in the protocol, such as `TOPIC_AUTHORIZATION_FAILED`.
     pub(super) fn name(self) -> String {
         NAMES
             .get(&self.0)
@@ -348,7 +347,7 @@ impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match NAMES.get(&self.0) {
             Some((name, text)) => write!(f, "{text} ({name})"),
-            None => write!(f, "error {} of a newer broker", self.0),
+            None => write!(f, "error {}, which this client does not know", self.0),
         }
     }
 }
@@ -385,14 +384,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_have_names_and_unknown_ones_a_number() {
+    fn known_codes_have_names_and_unknown_ones_a_number() {
         assert_eq!(Code::TOPIC_DENIED.name(), "TOPIC_AUTHORIZATION_FAILED");
         assert!(Code::PARTITION_EOF.to_string().contains("No more messages"));
         assert_eq!(Code(9999).name(), "error 9999");
     }
 
     #[test]
-    fn a_refused_topic_is_named() {
+    fn a_denied_topic_is_named() {
         let error = KafkaError::of(Code::TOPIC_DENIED, "read topic orders", Some("orders"), "");
         assert!(
             error

@@ -1,29 +1,28 @@
-//! How much to ask of a broker at a time, so that what an answer becomes in memory stays within its share.
+//! The fetch size, adapted so that a response stays within its share of memory once it is decompressed.
 //!
-//! A fetch is bounded in bytes as they are stored, and grows when it is opened: by what the topic was compressed with, and
-//! by what librdkafka keeps for each record, which is more than a small record itself. That is a factor of 1.5 for plain
-//! records of 1 KB and of hundreds for small ones that compress well. Nobody knows it beforehand, so the first fetches are
-//! the smallest, and what came of them decides the next.
+//! A fetch is bounded in stored bytes, and expands in memory: by the compression ratio, and by what librdkafka allocates per record,
+//! which exceeds a small record itself. The factor is about 1.5 for uncompressed records of 1 KB, and in the hundreds for small
+//! records that compress well. It is not known beforehand, so the first fetches use the smallest size, and their expansion decides
+//! the next size.
 
 use serde::Deserialize;
 
-/// No answer is smaller than one batch of records, and most of those are about as large when they compress well. Where they do
-/// not, more is asked for at once.
+/// Brokers return at least one whole batch, and producers' default `batch.size` is 16 KiB, so a smaller size would not make
+/// responses smaller.
 const SMALLEST: usize = 16 << 10;
-/// What librdkafka holds for one record besides its bytes, about: `rd_kafka_op_t` and its allocations.
+/// Approximate memory of librdkafka per record besides its bytes: `rd_kafka_op_t` and its allocations.
 const RECORD_OVERHEAD_BYTES: u64 = 600;
-/// Stored bytes after which what they became is believed.
+/// Stored bytes after which their expansion is representative.
 const ENOUGH_BYTES: u64 = 256 << 10;
 
-/// What a consumer has received since it was made, as librdkafka's statistics say (STATISTICS.md: `rx_bytes`, `rxmsgs`,
-/// `rxmsg_bytes`).
+/// Totals of a consumer since its creation, from librdkafka's statistics (STATISTICS.md: `rx_bytes`, `rxmsgs`, `rxmsg_bytes`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Received {
-    /// Bytes of the brokers' answers.
+    /// Bytes of responses.
     pub(super) rx_bytes: u64,
-    /// Records.
+    /// Number of records.
     pub(super) rxmsgs: u64,
-    /// Their keys and values.
+    /// Bytes of their keys and values.
     pub(super) rxmsg_bytes: u64,
 }
 
@@ -31,15 +30,15 @@ pub(super) struct Received {
 #[derive(Clone, Debug)]
 pub(super) struct FetchSize {
     bytes: usize,
-    /// What one answer may become.
+    /// Memory that one response may take.
     share_bytes: usize,
     largest: usize,
-    /// Before the fetches that are judged next.
+    /// The totals at the last adaptation.
     judged: Received,
 }
 
 impl FetchSize {
-    /// For a consumer that has `memory_bytes` in all.
+    /// Starts with the smallest size, for a consumer with a budget of `memory_bytes`.
     pub(super) fn new(memory_bytes: usize) -> FetchSize {
         FetchSize {
             bytes: SMALLEST,
@@ -49,13 +48,12 @@ impl FetchSize {
         }
     }
 
-    /// Stored bytes to ask for at a time.
+    /// Stored bytes per fetch.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Looks at what has come so far. True if the size is another one from now on, which takes a new consumer, whose
-    /// figures begin at nothing again.
+    /// Adapts the size to the totals so far. True if it changed, which requires a new consumer, whose totals start at zero.
     pub(super) fn adapt(&mut self, received: Received) -> bool {
         let stored = received.rx_bytes.saturating_sub(self.judged.rx_bytes);
         if stored < ENOUGH_BYTES {
@@ -63,22 +61,22 @@ impl FetchSize {
         }
         let records = received.rxmsgs.saturating_sub(self.judged.rxmsgs);
         if records == 0 {
-            // What a large cluster says of itself is no fetch.
+            // Metadata of a large cluster, not fetches.
             self.judged = received;
             return false;
         }
         let payload = received.rxmsg_bytes.saturating_sub(self.judged.rxmsg_bytes);
-        let opened = payload.saturating_add(records.saturating_mul(RECORD_OVERHEAD_BYTES));
+        let expanded = payload.saturating_add(records.saturating_mul(RECORD_OVERHEAD_BYTES));
         self.judged = received;
-        let wanted = (self.share_bytes as u128 * u128::from(stored) / u128::from(opened.max(1)))
+        let wanted = (self.share_bytes as u128 * u128::from(stored) / u128::from(expanded.max(1)))
             .clamp(SMALLEST as u128, self.largest as u128) as usize;
-        // A new consumer costs some round trips: not for less than a factor of two.
-        let other = wanted >= self.bytes.saturating_mul(2) || wanted <= self.bytes / 2;
-        if other {
+        // A new consumer costs some round trips, so a change must be worth at least a factor of two.
+        let changed = wanted >= self.bytes.saturating_mul(2) || wanted <= self.bytes / 2;
+        if changed {
             self.bytes = wanted;
             self.judged = Received::default();
         }
-        other
+        changed
     }
 }
 
@@ -88,7 +86,7 @@ mod tests {
 
     const MEMORY: usize = 8 << 20;
 
-    /// What comes of `stored` bytes of records of `record_bytes` that were compressed so many times.
+    /// Totals after `stored` bytes of records of `record_bytes`, compressed by `ratio`.
     fn received(stored: u64, ratio: u64, record_bytes: u64) -> Received {
         Received {
             rx_bytes: stored,
@@ -98,35 +96,35 @@ mod tests {
     }
 
     #[test]
-    fn plain_records_are_fetched_in_the_largest_pieces() {
+    fn uncompressed_records_are_fetched_at_the_largest_size() {
         let mut size = FetchSize::new(MEMORY);
         assert_eq!(size.bytes(), SMALLEST);
         assert!(
             !size.adapt(received(1000, 1, 1000)),
-            "too little to judge by"
+            "too few bytes to adapt to"
         );
         assert!(size.adapt(received(1 << 20, 1, 1000)));
         assert_eq!(size.bytes(), MEMORY / 8);
-        assert!(!size.adapt(received(1 << 20, 1, 1000)), "it stays");
+        assert!(!size.adapt(received(1 << 20, 1, 1000)), "it is stable");
     }
 
     #[test]
-    fn what_grows_much_is_fetched_in_small_pieces() {
+    fn records_that_expand_are_fetched_at_a_small_size() {
         for (ratio, record_bytes) in [(18, 1000), (140, 1000), (1, 40), (12, 40)] {
             let mut size = FetchSize::new(MEMORY);
             size.adapt(received(1 << 20, ratio, record_bytes));
-            let answer = received(size.bytes() as u64, ratio, record_bytes);
-            let opened = answer.rxmsg_bytes + RECORD_OVERHEAD_BYTES * answer.rxmsgs;
+            let response = received(size.bytes() as u64, ratio, record_bytes);
+            let expanded = response.rxmsg_bytes + RECORD_OVERHEAD_BYTES * response.rxmsgs;
             let smallest = size.bytes() == SMALLEST;
             assert!(
-                smallest || opened <= MEMORY as u64 / 2,
+                smallest || expanded <= MEMORY as u64 / 2,
                 "{ratio} {record_bytes}"
             );
         }
     }
 
     #[test]
-    fn what_is_no_record_is_not_judged_by() {
+    fn metadata_does_not_influence_the_size() {
         let mut size = FetchSize::new(MEMORY);
         let metadata = received(10 << 20, 0, 1000);
         assert!(!size.adapt(metadata));
@@ -141,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn it_follows_a_topic_that_changes() {
+    fn the_size_follows_a_change_of_the_topic() {
         let mut size = FetchSize::new(MEMORY);
         assert!(size.adapt(received(1 << 20, 1, 1000)));
         assert!(size.adapt(received(1 << 20, 500, 1000)));

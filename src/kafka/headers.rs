@@ -1,4 +1,4 @@
-//! Record headers across the C boundary: names are bytes, lists repeat and keep their order.
+//! Record headers across the C boundary: names are arbitrary bytes, may repeat, and keep their order.
 
 #![expect(
     unsafe_code,
@@ -16,7 +16,7 @@ use sys::rd_kafka_resp_err_t as Resp;
 
 use super::error::Code;
 
-/// The scratch list that one consumer thread reuses for the headers of one record after the other.
+/// A list that a consumer thread reuses for the headers of each record.
 pub(super) struct HeaderScratch(Vec<Header<'static>>);
 
 impl HeaderScratch {
@@ -24,10 +24,10 @@ impl HeaderScratch {
         HeaderScratch(Vec::new())
     }
 
-    /// The headers of `message`, borrowed from librdkafka's copy of them; no allocation of ours in the long run.
+    /// Lists the headers of `message`, borrowed from librdkafka's copy; allocates only while the list grows.
     ///
     /// # Safety
-    /// `message` is a live consumed message that is not destroyed while the result is in use.
+    /// `message` is a live consumed message, which is not destroyed while the result is in use.
     #[inline]
     pub(super) unsafe fn read<'m>(
         &'m mut self,
@@ -37,11 +37,11 @@ impl HeaderScratch {
         let mut list = ptr::null_mut();
         // SAFETY: the message is live.
         match unsafe { sys::rd_kafka_message_headers(message.as_ptr(), &mut list) } {
-            // SAFETY: the list belongs to the message. The 'static is never seen outside: the slice returned is
-            // shortened to 'm, and the next read clears the list before anything else.
+            // SAFETY: the list belongs to the message. The 'static does not escape: the returned slice is shortened to 'm,
+            // and the next read clears the list first.
             Resp::RD_KAFKA_RESP_ERR_NO_ERROR => unsafe { collect(list, &mut self.0) },
             Resp::RD_KAFKA_RESP_ERR__NOENT => {}
-            // A list that librdkafka cannot parse must not pass for none.
+            // Headers that librdkafka cannot parse must not pass for a record without headers.
             failure => return Err(Code(failure as i32)),
         }
         Ok(&self.0)
@@ -51,18 +51,18 @@ impl HeaderScratch {
 /// Appends all headers of `list`.
 ///
 /// # Safety
-/// `list` outlives every use of what is appended.
+/// `list` outlives every use of the appended headers.
 unsafe fn collect(list: *const sys::rd_kafka_headers_t, into: &mut Vec<Header<'static>>) {
     let name_length = *NAME_LENGTH;
     let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
     for index in 0.. {
-        // SAFETY: the list is live, the out parameters are valid, and an index past the end answers NOENT.
+        // SAFETY: the list is live, the out parameters are valid, and an index past the end returns NOENT.
         let found =
             unsafe { sys::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut size) };
         if found != Resp::RD_KAFKA_RESP_ERR_NO_ERROR {
             break;
         }
-        // SAFETY: the name is one of a header that librdkafka built, `size` the length of a value that is not null.
+        // SAFETY: the name belongs to a header that librdkafka built; `size` is the length of a value that is not null.
         into.push(unsafe {
             Header {
                 name: slice::from_raw_parts(name.cast(), name_length(name)),
@@ -72,20 +72,20 @@ unsafe fn collect(list: *const sys::rd_kafka_headers_t, into: &mut Vec<Header<'s
     }
 }
 
-/// Finds a header name's length.
+/// Determines the length of a header name.
 type NameLength = unsafe fn(*const c_char) -> usize;
 
-/// The way to find a name's length that this librdkafka allows, settled once.
+/// How to determine a name's length with this librdkafka, decided once.
 ///
-/// The public API gives a name without its length and ends it with a NUL, so that a name with a NUL inside (legal on
-/// the wire, and met in the field) would be cut short. librdkafka keeps the length in front of the name, so it is
-/// read from there, if a list that is built here reads back exactly; else names end at the first NUL.
+/// The public API returns a name without its length and terminates it with a NUL, so a name that contains a NUL (legal on the wire,
+/// and seen in practice) would be truncated. librdkafka stores the length in front of the name. It is read from there if a test
+/// list reads back exactly; otherwise names end at the first NUL.
 static NAME_LENGTH: LazyLock<NameLength> = LazyLock::new(|| {
     if stored_length_is_where_expected() {
         stored_length
     } else {
         tracing::warn!(
-            "unknown header layout in librdkafka: header names will end at their first NUL byte"
+            "unknown header layout in librdkafka: header names are truncated at their first NUL byte"
         );
         length_to_nul
     }
@@ -95,11 +95,13 @@ static NAME_LENGTH: LazyLock<NameLength> = LazyLock::new(|| {
 /// `size_t rkhdr_name_size; char *rkhdr_value; char rkhdr_name[1]`).
 const NAME_SIZE_BEFORE_NAME: usize = size_of::<usize>() + size_of::<*const c_char>();
 
+/// Reads the length that librdkafka stores in front of the name.
+///
 /// # Safety
-/// `name` came from `rd_kafka_header_get_all`, so that a whole header lies in front of it.
+/// `name` came from `rd_kafka_header_get_all`, so it is preceded by the other fields of its header.
 unsafe fn stored_length(name: *const c_char) -> usize {
-    // SAFETY: three words of the same allocation lie in front of the name, so this one is inside; it may be unaligned
-    // in theory only, and is read as if it were.
+    // SAFETY: three words of the same allocation precede the name, so this one is inside it. The word is aligned in practice;
+    // the read does not depend on that.
     unsafe {
         name.byte_sub(NAME_SIZE_BEFORE_NAME)
             .cast::<usize>()
@@ -107,6 +109,8 @@ unsafe fn stored_length(name: *const c_char) -> usize {
     }
 }
 
+/// Counts bytes up to the first NUL.
+///
 /// # Safety
 /// `name` is NUL-terminated.
 unsafe fn length_to_nul(name: *const c_char) -> usize {
@@ -114,7 +118,7 @@ unsafe fn length_to_nul(name: *const c_char) -> usize {
     unsafe { CStr::from_ptr(name) }.count_bytes()
 }
 
-/// Builds headers with NULs in their names and null, empty and filled values, and checks the lengths found for them.
+/// Builds headers with NULs in their names, and with null, empty and other values, and checks the name lengths read back.
 fn stored_length_is_where_expected() -> bool {
     let expected: [(&[u8], Option<&[u8]>); 4] = [
         (b"plain", Some(b"value")),
@@ -126,8 +130,8 @@ fn stored_length_is_where_expected() -> bool {
     let list = HeaderList::new(Headers::Slice(&headers));
     let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
     headers.iter().enumerate().all(|(index, header)| {
-        // SAFETY: the list is live and has as many headers. The word read lies inside the header's allocation in
-        // every version of librdkafka so far (the struct begins with three or more words).
+        // SAFETY: the list is live and has `index` + 1 headers. The word is inside the header's allocation in every version of
+        // librdkafka so far (the struct begins with at least three words).
         unsafe {
             sys::rd_kafka_header_get_all(list.0.as_ptr(), index, &mut name, &mut value, &mut size);
             stored_length(name) == header.name.len()
@@ -135,19 +139,19 @@ fn stored_length_is_where_expected() -> bool {
     })
 }
 
-/// Headers in librdkafka's own form, to be given to a produced message.
+/// Headers as a librdkafka list, to attach to a produced message.
 pub(super) struct HeaderList(NonNull<sys::rd_kafka_headers_t>);
 
 impl HeaderList {
     pub(super) fn new(headers: Headers<'_>) -> HeaderList {
-        // SAFETY: a plain constructor; it aborts instead of returning null when memory ends.
+        // SAFETY: a plain constructor; it aborts the process when out of memory.
         let list = unsafe { sys::rd_kafka_headers_new(Headers::count(&headers)) };
         let list = HeaderList(NonNull::new(list).expect("rd_kafka_headers_new never returns null"));
         for Header { name, value } in headers {
             let (value, size) =
                 value.map_or((ptr::null(), 0), |v| (v.as_ptr().cast::<c_void>(), v.len()));
-            // SAFETY: pointers and sizes describe live slices, which librdkafka copies. An empty slice's pointer is
-            // not null, so empty stays apart from null. It fails for a read-only list only, which this is not.
+            // SAFETY: pointers and sizes describe live slices, which librdkafka copies. The pointer of an empty slice is not
+            // null, so empty and null stay distinct. The call fails for read-only lists only, which this is not.
             unsafe {
                 sys::rd_kafka_header_add(
                     list.0.as_ptr(),
@@ -165,7 +169,7 @@ impl HeaderList {
         self.0.as_ptr()
     }
 
-    /// Leaves the list to librdkafka, which has taken it over with a message.
+    /// Gives up the list to librdkafka, which owns it once the message is enqueued.
     pub(super) fn release(self) {
         std::mem::forget(self);
     }
@@ -209,7 +213,7 @@ mod tests {
         ];
         let list = HeaderList::new(Headers::Slice(&headers));
         let mut read = Vec::new();
-        // SAFETY: the list outlives what is read.
+        // SAFETY: the list outlives the headers read from it.
         unsafe { collect(list.as_ptr(), &mut read) };
         assert_eq!(read, headers);
     }

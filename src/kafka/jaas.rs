@@ -1,30 +1,30 @@
-//! `sasl.jaas.config`: a login module of Java's security framework, as Kafka's clients write it into one property.
+//! `sasl.jaas.config`: the login module of Java's security framework, as Kafka's Java clients configure it in one property.
 
 use std::collections::BTreeMap;
 
 /// `org.example.SomeLoginModule required key="value" ... ;`
 pub(super) struct LoginModule {
-    /// The class without its package.
+    /// The class name without its package.
     pub(super) name: String,
     pub(super) options: BTreeMap<String, String>,
 }
 
 impl LoginModule {
-    /// Reads the first module of the text. What is wrong is told without repeating the text, which holds secrets.
+    /// Parses the first module of the text. Errors do not repeat the text, which contains secrets.
     pub(super) fn parse(text: &str) -> Result<LoginModule, &'static str> {
         let mut words = words(text)?.into_iter();
         let class = words.next().ok_or("it is empty")?;
         let name = class.rsplit('.').next().unwrap_or_default().to_owned();
         words
             .next()
-            .ok_or("a word such as `required` must follow the class")?;
+            .ok_or("a control flag such as `required` must follow the class")?;
         let options = words
             .map(|word| {
                 word.split_once('=')
                     .map(|(key, value)| (key.to_owned(), value.to_owned()))
             })
             .collect::<Option<_>>()
-            .ok_or("after `required` come options as key=\"value\"")?;
+            .ok_or("options after `required` must have the form key=\"value\"")?;
         Ok(LoginModule { name, options })
     }
 
@@ -33,7 +33,7 @@ impl LoginModule {
     }
 }
 
-/// The words up to the semicolon; quotes hold blanks together, a backslash keeps the next character.
+/// Splits the text into words up to the semicolon. Quotes group blanks; a backslash within them escapes the next character.
 fn words(text: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
     let mut word = String::new();
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_secrets() {
+    fn malformed_text_is_an_error_without_secrets() {
         for text in [
             "",
             "Module",

@@ -1,24 +1,24 @@
-//! What the properties of Kafka's Java clients mean to librdkafka.
+//! Translates properties of Kafka's Java clients into librdkafka's.
 
 use std::fs::File;
 use std::io::Read;
 
 use super::jaas::LoginModule;
 
-/// What one property of a Java client becomes.
+/// The translation of one Java client property.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Translation {
-    /// Nothing: it has no meaning for a backup.
+    /// Dropped: it has no meaning for a backup.
     Ignored,
     /// These librdkafka properties.
     Set(Vec<(&'static str, String)>),
-    /// Not a property of Java clients alone: librdkafka has the last word.
+    /// Not specific to Java clients: passed to librdkafka, which checks it.
     NotJava,
 }
 
-/// Names that differ while the meaning is the same.
+/// Properties with the same meaning under another name.
 const RENAMED: [(&str, &str); 6] = [
-    // librdkafka's property of the same name is how long a broker may wait for its replicas.
+    // librdkafka's own `request.timeout.ms` bounds how long a broker may wait for acknowledgements of its replicas.
     ("request.timeout.ms", "socket.timeout.ms"),
     ("ssl.truststore.certificates", "ssl.ca.pem"),
     ("ssl.keystore.key", "ssl.key.pem"),
@@ -27,7 +27,7 @@ const RENAMED: [(&str, &str); 6] = [
     ("receive.buffer.bytes", "socket.receive.buffer.bytes"),
 ];
 
-/// Properties that need more than a new name; see [`translate`].
+/// Properties that need more than a rename; see [`translate`].
 const SPECIAL: [&str; 7] = [
     "sasl.jaas.config",
     "sasl.mechanism",
@@ -38,10 +38,10 @@ const SPECIAL: [&str; 7] = [
     ENDPOINT_CHECK,
 ];
 
-/// Whether the broker's name must be that of its certificate; empty in Java for no.
+/// Whether the broker's host name must match its certificate; Java switches the check off with an empty value.
 const ENDPOINT_CHECK: &str = "ssl.endpoint.identification.algorithm";
 
-/// Properties of Java clients that mean nothing here, or that kbk settles itself (how it reads and writes).
+/// Java client properties without meaning here, or that kbk sets itself (how it reads and writes).
 const IGNORED: [&str; 64] = [
     "acks",
     "allow.auto.create.topics",
@@ -109,14 +109,14 @@ const IGNORED: [&str; 64] = [
     "value.serializer",
 ];
 
-/// All names of this page, for suggestions.
+/// All Java property names, for suggestions.
 pub(super) fn keys() -> impl Iterator<Item = &'static str> {
     let renamed = RENAMED.iter().map(|(java, _)| *java);
     IGNORED.into_iter().chain(SPECIAL).chain(renamed)
 }
 
-/// Translates one property; `file` gives the values of the others beside it. An error says what is wrong and what to
-/// do, without the value where that may be a secret.
+/// Translates one property; `file` looks up the other properties of the same file. Errors say what is wrong and what to do, and
+/// omit values that may be secrets.
 pub(super) fn translate<'f>(
     key: &str,
     value: &str,
@@ -126,7 +126,7 @@ pub(super) fn translate<'f>(
         return Ok(Translation::Ignored);
     }
     if let Some((_, name)) = RENAMED.iter().find(|(java, _)| *java == key) {
-        // Java's -1 for "as the system has it" is librdkafka's 0.
+        // The system default is -1 in Java, and 0 in librdkafka.
         let value = if key.ends_with("buffer.bytes") && value == "-1" {
             "0"
         } else {
@@ -137,7 +137,7 @@ pub(super) fn translate<'f>(
     match key {
         "sasl.jaas.config" => login(value, &file),
         "sasl.mechanism" if value == "AWS_MSK_IAM" => Err(
-            "AWS_MSK_IAM exists as a Java class only; let the cluster also offer SCRAM-SHA-512 or TLS client certificates"
+            "AWS_MSK_IAM exists as a Java class only; enable SCRAM-SHA-512 or TLS client certificates on the cluster as well"
                 .to_owned(),
         ),
         "sasl.mechanism" => Ok(set([("sasl.mechanism", value)])),
@@ -156,7 +156,7 @@ fn set<const N: usize>(pairs: [(&'static str, &str); N]) -> Translation {
     Translation::Set(pairs.map(|(key, value)| (key, value.to_owned())).into())
 }
 
-/// `sasl.jaas.config`: user and password, or the claims of an unsecured token.
+/// Translates `sasl.jaas.config`: user and password, or the claims of an unsecured token.
 fn login<'f>(text: &str, file: &impl Fn(&str) -> Option<&'f str>) -> Result<Translation, String> {
     let module = LoginModule::parse(text).map_err(str::to_owned)?;
     let required = |option: &str| {
@@ -182,12 +182,12 @@ fn login<'f>(text: &str, file: &impl Fn(&str) -> Option<&'f str>) -> Result<Tran
         ])),
         "OAuthBearerLoginModule" => Ok(bearer(&module, file)),
         other => Err(format!(
-            "the login module {other} cannot be used here; PlainLoginModule, ScramLoginModule and OAuthBearerLoginModule can"
+            "the login module {other} is not supported; use PlainLoginModule, ScramLoginModule or OAuthBearerLoginModule"
         )),
     }
 }
 
-/// A client's id and secret for a token endpoint, or the claims of an unsecured token, which librdkafka makes itself.
+/// Translates a client id and secret for a token endpoint, or the claims of an unsecured token, which librdkafka creates itself.
 fn bearer<'f>(module: &LoginModule, file: &impl Fn(&str) -> Option<&'f str>) -> Translation {
     const CREDENTIALS: [(&str, &str); 3] = [
         ("clientId", "sasl.oauthbearer.client.id"),
@@ -208,7 +208,7 @@ fn bearer<'f>(module: &LoginModule, file: &impl Fn(&str) -> Option<&'f str>) -> 
             _ => None,
         })
         .collect();
-    // librdkafka's own way of saying the claims, beside the module, wins.
+    // librdkafka's own property for the claims wins over the module's.
     if !claims.is_empty() && file("sasl.oauthbearer.config").is_none() {
         pairs.push(("sasl.oauthbearer.config", claims.join(" ")));
         pairs.push(("enable.sasl.oauthbearer.unsecure.jwt", "true".to_owned()));
@@ -218,15 +218,15 @@ fn bearer<'f>(module: &LoginModule, file: &impl Fn(&str) -> Option<&'f str>) -> 
 
 fn callback_handler(class: &str) -> Result<Translation, String> {
     match class.rsplit('.').next().unwrap_or_default() {
-        // The two of Apache Kafka itself: what they do follows from the other properties.
+        // Apache Kafka's own two handlers: the other properties configure what they do.
         "OAuthBearerLoginCallbackHandler" | "OAuthBearerUnsecuredLoginCallbackHandler" => {
             Ok(Translation::Ignored)
         }
-        _ => Err("a Java class cannot run here; use a mechanism that needs none".to_owned()),
+        _ => Err("kbk cannot run Java classes; use a mechanism that needs none".to_owned()),
     }
 }
 
-/// The kinds of files that Java keeps keys and certificates in.
+/// The file formats in which Java stores keys and certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Store {
     Pem,
@@ -234,16 +234,16 @@ enum Store {
     Jks,
 }
 
-/// The kind as declared beside the file, else as its first bytes tell.
+/// Determines the format: the declared type, else the first bytes of the file.
 fn store_kind(path: &str, declared: Option<&str>) -> Result<Store, String> {
     match declared.map(str::to_ascii_uppercase).as_deref() {
         Some("PEM") => return Ok(Store::Pem),
         Some("PKCS12") => return Ok(Store::Pkcs12),
-        // Java opens PKCS12 under the name of JKS too, so the bytes decide.
+        // Java also opens PKCS12 files that are declared as JKS, so the bytes decide.
         Some("JKS") | None => {}
         Some(other) => {
             return Err(format!(
-                "stores of type {other} cannot be read; export it as PEM"
+                "stores of type {other} are not supported; export it as PEM"
             ));
         }
     }
@@ -265,7 +265,7 @@ fn trust_store(path: &str, declared: Option<&str>) -> Result<Translation, String
         Store::Pkcs12 | Store::Jks => Err(format!(
             "{path} is a Java trust store, which librdkafka cannot read; export its certificates once with \
              `keytool -exportcert -rfc -keystore {path} -alias ALIAS -file ca.pem` (aliases: `keytool -list -keystore {path}`), \
-             then say ssl.truststore.type=PEM and ssl.truststore.location=ca.pem"
+             then set ssl.truststore.type=PEM and ssl.truststore.location=ca.pem"
         )),
     }
 }
@@ -279,7 +279,7 @@ fn key_store(path: &str, declared: Option<&str>) -> Result<Translation, String> 
         Store::Pkcs12 => Ok(set([("ssl.keystore.location", path)])),
         Store::Jks => Err(format!(
             "{path} is a JKS key store, which librdkafka cannot read; convert it once with \
-             `keytool -importkeystore -srckeystore {path} -destkeystore client.p12 -deststoretype PKCS12`, then say \
+             `keytool -importkeystore -srckeystore {path} -destkeystore client.p12 -deststoretype PKCS12`, then set \
              ssl.keystore.type=PKCS12 and ssl.keystore.location=client.p12"
         )),
     }
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_module_that_is_java_only_is_refused_by_name() {
+    fn a_java_only_login_module_is_rejected_by_name() {
         let error = alone(
             "sasl.jaas.config",
             "com.sun.security.auth.module.Krb5LoginModule required;",
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn stores_are_told_apart_by_type_and_by_content() {
+    fn stores_are_distinguished_by_declared_type_and_by_content() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);

@@ -1,49 +1,56 @@
-//! The Kafka client of kbk: the one place that names rdkafka.
+//! The Kafka client of kbk: the only module that names rdkafka.
 //!
 //! ```text
 //!                  ClientSettings   --bootstrap-server, --command-config, -X
 //!                        │
 //!        ┌───────────────┼────────────────┐
 //!        ▼               ▼                ▼
-//!      Admin           Source          Producer
-//!  what is there    ranges of        records to
-//!  create, alter    partitions       partitions
+//!      Admin          Consumer         Producer
+//!    describe,        ranges of        records to
+//!  create, alter      partitions       partitions
 //!        │               │                ▲
 //!        ▼               ▼                │
-//!     values         RecordSink      &Record<'_>
-//!                  (backup's blocks)  (restore)
+//!     values       RecordHandler     &Record<'_>
 //! ```
 //!
-//! [`Source`] and [`Producer`] hand records over as [`Record`](kbk_format::record::Record)s that borrow their bytes: the
-//! source from librdkafka's fetch buffers, without a copy or an allocation of ours. Both use plain threads, the caller's:
-//! they block, and bound what they hold in memory.
+//! [`Consumer`] and [`Producer`] exchange [`Record`](kbk_format::record::Record)s that borrow their bytes: the consumer from
+//! librdkafka's fetch buffers, without copies or allocations of its own. Both block on the caller's thread, and bound their memory.
+//! Backup and restore reach them through the traits in `src/records/`, which a second transport can implement as well.
+//!
+//! Of this crate's modules, `kafka` uses none but itself: it builds on `kbk_format` alone.
 //!
 //! | to find | look in |
 //! |---|---|
-//! | which property is set, and why; precedence; what is refused | [`settings`] |
-//! | what a Java client's property becomes | `java`, `jaas`, and `properties` for the file |
-//! | where a range ends, lost offsets, waiting and giving up | [`source`] |
-//! | timestamps, sizes, delivery reports | [`sink`] |
+//! | which properties are set, and why; precedence; what is rejected | [`settings`] |
+//! | the translation of a Java client's properties | `java`, `jaas`, and `properties` for the file format |
+//! | how a range ends, lost offsets, stalls | [`consumer`] |
+//! | timestamps, sizes, delivery reports | [`producer`], `delivered` |
 //! | transactions, and offsets committed in them | [`transaction`] |
 //! | topics, offsets, configurations, groups, ACLs | [`admin`] |
-//! | how much is fetched at a time | `fetch_size` |
+//! | partitions, ranges, and answers by partition or group | `partition`, `answers` |
+//! | the callbacks of a read | `handler` |
+//! | the size of fetches | `fetch_size` |
 //! | why header names need care | `headers` |
 //! | callbacks, logging, connecting | `client` |
-//! | the embedded cluster of `kbk demo` and of tests | [`mock`] |
+//! | the in-process cluster of `kbk demo` and of tests | [`mock`] |
 
 pub mod admin;
-mod batch;
+mod answers;
 mod client;
+pub mod consumer;
+mod delivered;
 pub mod error;
 mod fetch_size;
+mod handler;
 mod headers;
 mod jaas;
 mod java;
+mod message;
 pub mod mock;
+mod partition;
+pub mod producer;
 mod properties;
 pub mod settings;
-pub mod sink;
-pub mod source;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -54,9 +61,13 @@ pub use admin::{
     GroupDescription, GroupListing, GroupOffsets, PartitionDescription, PartitionOffsets,
     TopicDescription, TopicRights, knows_acl,
 };
+pub use answers::Answers;
+pub use consumer::{Consumer, SourceOptions};
+pub use delivered::Delivered;
 pub use error::KafkaError;
+pub use handler::{RecordHandler, SourceError};
 pub use mock::EmbeddedCluster;
+pub use partition::{PartitionRange, TopicPartition};
+pub use producer::{Producer, ProducerOptions};
 pub use settings::{ClientSettings, Origin, SettingsError};
-pub use sink::{Delivered, Producer, ProducerOptions, Target};
-pub use source::{PartitionRange, RecordSink, Source, SourceError, SourceOptions};
 pub use transaction::{OffsetCommit, Positions, TransactionError, committed};

@@ -1,9 +1,9 @@
-//! The Java `.properties` format, with the line of every entry.
+//! Parses Java's `.properties` format, with the line number of every entry.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// One `key=value` of a file.
+/// One entry of a file.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Property {
     /// The first line of the entry, from 1.
@@ -12,14 +12,14 @@ pub(super) struct Property {
     pub(super) value: String,
 }
 
-/// A line that is not of the format.
+/// A malformed line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SyntaxError {
     pub(super) line: usize,
     pub(super) what: &'static str,
 }
 
-/// The entries of a file as `java.util.Properties.load` reads them, but in UTF-8.
+/// Parses the entries of a file as `java.util.Properties.load` does, but as UTF-8.
 pub(super) fn parse(text: &str) -> Result<Vec<Property>, SyntaxError> {
     let mut properties = Vec::new();
     let mut lines = text.lines().enumerate();
@@ -41,15 +41,15 @@ pub(super) fn parse(text: &str) -> Result<Vec<Property>, SyntaxError> {
     Ok(properties)
 }
 
-/// What separates as white space, line ends apart.
+/// White space of the format, except line ends.
 const BLANKS: [char; 3] = [' ', '\t', '\x0c'];
 
-/// Whether the next line belongs to this one: it ends in an odd number of backslashes.
+/// Whether the next line continues this one: it ends in an odd number of backslashes.
 fn continues(line: &str) -> bool {
     line.bytes().rev().take_while(|&byte| byte == b'\\').count() % 2 == 1
 }
 
-/// Splits at the first unescaped `=`, `:` or blank; blanks around one `=` or `:` belong to it.
+/// Splits at the first unescaped `=`, `:` or blank; blanks around one `=` or `:` are part of the separator.
 fn entry(line: &str) -> Result<(String, String), &'static str> {
     let mut chars = line.chars().peekable();
     let key = unescape(&mut chars, |c| c == '=' || c == ':' || BLANKS.contains(&c))?;
@@ -64,7 +64,7 @@ fn skip_blanks(chars: &mut Peekable<Chars<'_>>) {
     while chars.next_if(|c| BLANKS.contains(c)).is_some() {}
 }
 
-/// Reads up to an unescaped character for which `ends` holds, which stays.
+/// Reads up to, and without, the first unescaped character for which `ends` holds.
 fn unescape(
     chars: &mut Peekable<Chars<'_>>,
     ends: fn(char) -> bool,
@@ -84,13 +84,13 @@ fn escaped(chars: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> {
         Some('f') => '\x0c',
         Some('u') => unicode(chars)?,
         Some(other) => other,
-        None => return Err("nothing follows the backslash"),
+        None => return Err("a backslash ends the entry"),
     })
 }
 
-/// The rest of `\uXXXX`: a UTF-16 unit, two of them (`\uXXXX\uXXXX`) for a character beyond the first plane.
+/// Reads the rest of `\uXXXX`: a UTF-16 unit, or two of them (`\uXXXX\uXXXX`) for a character outside the basic multilingual plane.
 fn unicode(chars: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> {
-    const MALFORMED: &str = "\\u needs four hexadecimal digits that make a character";
+    const MALFORMED: &str = "\\u must be followed by four hexadecimal digits that form a character";
     let first = utf16_unit(chars).ok_or(MALFORMED)?;
     if let Some(c) = char::from_u32(first.into()) {
         return Ok(c);

@@ -1,4 +1,4 @@
-//! How to reach a cluster: `--bootstrap-server`, `--command-config` and `-X`, checked and merged.
+//! Client settings from `--bootstrap-server`, `--command-config` and `-X`, checked and merged.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,74 +6,74 @@ use std::path::{Path, PathBuf};
 
 use super::client::{ClientConfig, ConfError, NativeConf};
 use super::java;
+use super::producer::ProducerOptions;
 use super::properties::{self, Property};
-use super::sink::ProducerOptions;
 use super::transaction::TRANSACTION_TIMEOUT;
 
 /// Checked settings of a Kafka client. Neither `Debug` nor any error shows a secret.
 ///
-/// Where one thing is said twice, `-X` wins over `--bootstrap-server`, and that over the file.
+/// `-X` takes precedence over `--bootstrap-server`, which takes precedence over the file.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
     config: ClientConfig,
 }
 
-/// What is wrong with the settings, and where it was written.
+/// A mistake in the settings, and where it was made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
     /// No cluster was named.
     #[error("no cluster: give --bootstrap-server, or `bootstrap.servers` in --command-config")]
     NoBootstrapServer,
-    /// The file, or one that it names, cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {path}: {source}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A line is no `key=value`.
+    /// A line is not a valid `key=value`.
     #[error("{origin}: {what}")]
     Syntax {
-        /// Where.
+        /// Where it was set.
         origin: Origin,
         /// What is wrong.
         what: &'static str,
     },
-    /// No client has such a property.
+    /// The property is unknown.
     #[error("{origin}: unknown property `{key}`{}", .nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
     UnknownKey {
-        /// Where.
+        /// Where it was set.
         origin: Origin,
         /// The property.
         key: String,
-        /// The known property that looks most like it.
+        /// The most similar known property.
         nearest: Option<String>,
     },
-    /// The property is known, the value does not do.
+    /// The value of a known property is invalid.
     #[error("{origin}: `{key}`: {cause}")]
     InvalidValue {
-        /// Where.
+        /// Where it was set.
         origin: Origin,
         /// The property.
         key: String,
         /// What is wrong, and what to do.
         cause: String,
     },
-    /// The value would make a backup or a restore wrong.
+    /// The value would break a backup or a restore.
     #[error("{origin}: `{key}` cannot be changed: {why}")]
     Refused {
-        /// Where.
+        /// Where it was set.
         origin: Origin,
         /// The property.
         key: String,
-        /// Why.
+        /// The reason.
         why: &'static str,
     },
 }
 
-/// Where a setting was written.
+/// Where a setting comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A line of a properties file, from 1.
@@ -99,22 +99,22 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Properties that kbk sets itself and that nobody may change: name, value, why.
+/// Properties that kbk sets and that cannot be changed: name, value, reason.
 const FIXED: [(&str, &str, &str); 10] = [
     (
         "enable.auto.commit",
         "false",
-        "a backup keeps its own positions and commits none",
+        "kbk keeps its own positions and commits none",
     ),
     (
         "enable.auto.offset.store",
         "false",
-        "a backup keeps its own positions and commits none",
+        "kbk keeps its own positions and commits none",
     ),
     (
         "auto.offset.reset",
         "error",
-        "a jump over lost records must be noticed",
+        "a gap left by lost records must be detected",
     ),
     (
         "isolation.level",
@@ -124,13 +124,17 @@ const FIXED: [(&str, &str, &str); 10] = [
     (
         "enable.partition.eof",
         "true",
-        "the end of a partition is known by it",
+        "kbk detects the end of a partition by it",
     ),
-    ("check.crcs", "true", "damage on the way must be noticed"),
+    (
+        "check.crcs",
+        "true",
+        "corruption in transit must be detected",
+    ),
     (
         "enable.idempotence",
         "true",
-        "retries would double or reorder records",
+        "retries would duplicate or reorder records",
     ),
     (
         "acks",
@@ -140,12 +144,16 @@ const FIXED: [(&str, &str, &str); 10] = [
     (
         "allow.auto.create.topics",
         "false",
-        "looking at a topic must not create it",
+        "describing a topic must not create it",
     ),
-    ("enable.metrics.push", "false", "a backup reports to nobody"),
+    (
+        "enable.metrics.push",
+        "false",
+        "kbk sends no metrics to the cluster",
+    ),
 ];
 
-/// Two names that librdkafka has for one property; kept under the second, so that `-X` wins by either.
+/// Pairs of names that librdkafka has for one property. Values are kept under the second, so that `-X` wins under either name.
 const ALIASES: [(&str, &str); 9] = [
     ("metadata.broker.list", "bootstrap.servers"),
     ("sasl.mechanisms", "sasl.mechanism"),
@@ -158,18 +166,15 @@ const ALIASES: [(&str, &str); 9] = [
     ("message.send.max.retries", "retries"),
 ];
 
-/// Properties that would make another kind of client of it.
+/// Properties that would change what kind of client it is.
 const UNUSABLE: [(&str, &str); 3] = [
-    ("transactional.id", "kbk names its transactions itself"),
-    (
-        "test.mock.num.brokers",
-        "`kbk demo` has a cluster of its own",
-    ),
-    ("plugin.library.paths", "kbk loads no code into itself"),
+    ("transactional.id", "kbk chooses its transactional ids"),
+    ("test.mock.num.brokers", "`kbk demo` runs its own cluster"),
+    ("plugin.library.paths", "kbk loads no plugins"),
 ];
 
 impl ClientSettings {
-    /// Reads and checks all that was said. `overrides` are the pairs of `-X`.
+    /// Reads and checks all settings. `overrides` are the pairs of `-X`.
     pub fn new(
         bootstrap_server: Option<&str>,
         command_config: Option<&Path>,
@@ -188,83 +193,83 @@ impl ClientSettings {
         builder.finish()
     }
 
-    /// The brokers to begin with, as they were given.
+    /// The bootstrap servers, as given.
     #[must_use]
     pub fn bootstrap_servers(&self) -> &str {
         self.config.get("bootstrap.servers").unwrap_or_default()
     }
 
-    /// For asking: metadata, offsets, configurations.
+    /// For metadata, offsets and configurations.
     pub(super) fn admin(&self) -> ClientConfig {
-        self.over(&[("topic.metadata.refresh.interval.ms", "-1".to_owned())])
+        self.merge(&[("topic.metadata.refresh.interval.ms", "-1".to_owned())])
     }
 
-    /// For asking what a group has committed.
+    /// For reading what a group has committed.
     pub(super) fn member_of(&self, group: &str) -> ClientConfig {
         let mut config = self.admin();
         config.set("group.id", group);
         config
     }
 
-    /// For asking the coordinators of groups.
+    /// For requests to group coordinators.
     ///
-    /// The group that is named here is never joined nor made. But where none is named, librdkafka 2.12.1 follows a null pointer when a
-    /// broker answers that it is not a group's coordinator (any more): `rd_kafka_handle_OffsetFetch` tells the client's own group.
+    /// The group named here is never joined or created. But without one, librdkafka 2.12.1 dereferences a null pointer when a broker
+    /// answers that it is not, or no longer, a group's coordinator: `rd_kafka_handle_OffsetFetch` notifies the client's own group.
     pub(super) fn coordinators(&self) -> ClientConfig {
         let mut config = self.admin();
         config.set("group.id", "kbk");
-        // Any broker may be a coordinator. Connected when first needed, one was often waited for a whole second.
+        // Any broker may be a coordinator. With connections made on demand, the first request often waited for a whole second.
         config.set("enable.sparse.connections", "false");
         config
     }
 
-    /// For reading within `memory_bytes`, all partitions together, `fetch_bytes` at a time as they are stored.
+    /// For reading within `memory_bytes` over all partitions, `fetch_bytes` stored bytes at a time.
     ///
-    /// Half is for records that wait in the queue, in bytes and in number, since librdkafka holds more than half a kilobyte
-    /// for each. It is looked at before a fetch, so it overshoots by one answer. The rest is for the batch being handled, and
-    /// for what the allocator keeps.
+    /// Half of the memory is for queued records, bounded in bytes and in number, since librdkafka allocates more than half a
+    /// kilobyte per record. librdkafka checks the bound before a fetch, so the queue exceeds it by up to one response. The rest is
+    /// for the batch being handled and for what the allocator retains.
     pub(super) fn consumer(&self, memory_bytes: usize, fetch_bytes: usize) -> ClientConfig {
         const STATISTICS_EVERY_MS: u32 = 200;
         let memory_bytes = memory_bytes.clamp(4 << 20, 1 << 30);
         let queued_bytes = memory_bytes / 2;
-        let mut config = self.over(&[
+        let mut config = self.merge(&[
             (
                 "queued.max.messages.kbytes",
                 (queued_bytes / 1024).to_string(),
             ),
             ("queued.min.messages", (queued_bytes / 1024).to_string()),
-            // Look again at once when the queue was full: by default a second later.
+            // Fetch again soon after the queue was full; the default is one second.
             ("fetch.queue.backoff.ms", "2".to_owned()),
             ("fetch.max.bytes", fetch_bytes.to_string()),
             ("max.partition.fetch.bytes", fetch_bytes.to_string()),
-            // A record larger than all that is sent alone, and must pass.
+            // A broker returns a record that exceeds the fetch size by itself, and it must be accepted.
             ("receive.message.max.bytes", i32::MAX.to_string()),
             ("fetch.wait.max.ms", "100".to_owned()),
             ("fetch.error.backoff.ms", "100".to_owned()),
             ("statistics.interval.ms", STATISTICS_EVERY_MS.to_string()),
         ]);
-        // It says nothing about reading, but librdkafka refuses a `fetch.max.bytes` below it.
+        // Irrelevant for reading, but librdkafka rejects a `fetch.max.bytes` below it.
         let largest_sent = config.get("fetch.max.bytes").unwrap_or_default().to_owned();
         config.set("message.max.bytes", largest_sent);
         config
     }
 
-    /// Whether the user has said how much to fetch at a time.
+    /// Whether the user has set the fetch size.
     pub(super) fn fixes_fetch_size(&self) -> bool {
-        let said = |key| self.config.get(key).is_some();
-        said("fetch.max.bytes") || said("max.partition.fetch.bytes")
+        let is_set = |key| self.config.get(key).is_some();
+        is_set("fetch.max.bytes") || is_set("max.partition.fetch.bytes")
     }
 
-    /// For writing. The queue is bounded in bytes of records, and in records, since librdkafka holds a few hundred bytes for each.
+    /// For writing. The queue is bounded in bytes and in records, since librdkafka allocates a few hundred bytes per record.
     pub(super) fn producer(&self, options: &ProducerOptions) -> ClientConfig {
         const RECORD_OVERHEAD_BYTES: usize = 256;
         const FEWEST_RECORDS: usize = 10_000;
         let queue_kbytes = options.queue_bytes.div_ceil(1024).clamp(1024, 2_097_151);
         let records =
             (options.queue_bytes / RECORD_OVERHEAD_BYTES).clamp(FEWEST_RECORDS, 1_000_000);
-        let mut config = self.over(&[
+        let mut config = self.merge(&[
             ("max.in.flight.requests.per.connection", "5".to_owned()),
-            // The largest that librdkafka takes: the broker and the topic decide.
+            // librdkafka's maximum: the limits of the broker and the topic apply.
             ("message.max.bytes", "1000000000".to_owned()),
             (
                 "batch.size",
@@ -279,14 +284,14 @@ impl ClientSettings {
             let timeout_ms = TRANSACTION_TIMEOUT.as_millis().to_string();
             config.set("transactional.id", id.as_str());
             config.set("transaction.timeout.ms", timeout_ms.as_str());
-            // A record that is late fails its transaction, not more, and librdkafka wants it so.
+            // librdkafka requires it to be at most the transaction timeout. A late record fails its transaction, nothing else.
             config.set("delivery.timeout.ms", timeout_ms);
         }
         config
     }
 
-    /// kbk's defaults, then `defaults`, then what the user said, then what nobody may change.
-    fn over(&self, defaults: &[(&str, String)]) -> ClientConfig {
+    /// Merges kbk's defaults, `defaults`, the user's settings and the fixed properties, in ascending precedence.
+    fn merge(&self, defaults: &[(&str, String)]) -> ClientConfig {
         let mut config = ClientConfig::default();
         for (key, value) in [
             ("client.id", "kbk"),
@@ -307,9 +312,9 @@ impl ClientSettings {
     }
 }
 
-/// Settings while they are put together.
+/// Settings under construction.
 struct Builder {
-    /// librdkafka's own configuration, which knows all names and checks all values.
+    /// librdkafka's own configuration object, which validates names and values.
     native: NativeConf,
     config: ClientConfig,
 }
@@ -334,7 +339,7 @@ impl Builder {
             },
             what: error.what,
         })?;
-        // As in Java, the last of equal keys counts.
+        // As in Java, the last of several entries with one key wins.
         let entries: BTreeMap<&str, &Property> = properties
             .iter()
             .map(|property| (property.key.as_str(), property))
@@ -372,7 +377,7 @@ impl Builder {
     }
 
     fn add_override(&mut self, key: &str, value: &str) -> Result<(), SettingsError> {
-        refuse(key, value)?;
+        check_override(key, value)?;
         self.set(&Origin::Option, key, value)
     }
 
@@ -403,7 +408,7 @@ impl Builder {
         }
     }
 
-    /// Says plainly what this build lacks, where librdkafka would be brief.
+    /// Explains what this build lacks, in more detail than librdkafka.
     fn check_compiled_in(&self, key: &str, value: &str) -> Result<(), String> {
         let (feature, advice) = match (key, value) {
             ("sasl.oauthbearer.method", "oidc") => (
@@ -428,16 +433,16 @@ impl Builder {
         }
     }
 
-    /// The known property that looks most like `key`; those of Java clients count in a file only.
+    /// Finds the known property most similar to `key`; Java properties are considered in a file only.
     fn nearest(&self, key: &str, origin: &Origin) -> Option<String> {
-        const ALIKE: f64 = 0.75;
+        const MIN_SIMILARITY: f64 = 0.75;
         let java = java::keys().filter(|_| matches!(origin, Origin::File { .. }));
         self.native
             .names()
             .into_iter()
             .chain(java.map(str::to_owned))
             .map(|name| (strsim::normalized_damerau_levenshtein(key, &name), name))
-            .filter(|(likeness, _)| *likeness >= ALIKE)
+            .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
             .max_by(|(a, _), (b, _)| a.total_cmp(b))
             .map(|(_, name)| name)
     }
@@ -452,7 +457,7 @@ impl Builder {
     }
 }
 
-/// The name under which a property is kept.
+/// Returns the name under which a property is kept.
 fn canonical(key: &str) -> &str {
     ALIASES
         .iter()
@@ -460,12 +465,12 @@ fn canonical(key: &str) -> &str {
         .map_or(key, |(_, name)| name)
 }
 
-/// Refuses an option that would break what kbk promises.
-fn refuse(key: &str, value: &str) -> Result<(), SettingsError> {
+/// Rejects an option that would break kbk's guarantees.
+fn check_override(key: &str, value: &str) -> Result<(), SettingsError> {
     let key = canonical(key);
     let fixed = FIXED
         .iter()
-        .find(|(name, required, _)| *name == key && !means(value, required))
+        .find(|(name, required, _)| *name == key && !is_equivalent(value, required))
         .map(|(_, _, why)| *why);
     let unusable = UNUSABLE
         .iter()
@@ -481,8 +486,8 @@ fn refuse(key: &str, value: &str) -> Result<(), SettingsError> {
     }
 }
 
-/// Whether librdkafka takes `value` for the same as `required`.
-fn means(value: &str, required: &str) -> bool {
+/// Whether librdkafka treats `value` the same as `required`.
+fn is_equivalent(value: &str, required: &str) -> bool {
     let value = value.trim().to_lowercase();
     value == required
         || matches!(
@@ -511,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_as_the_java_tools_take_it() {
+    fn a_file_for_the_java_tools_is_accepted() {
         let settings = file(concat!(
             "bootstrap.servers=b1:9093,b2:9093\n",
             "security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\n",
@@ -543,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_name_their_line_and_the_nearest() {
+    fn unknown_keys_are_reported_with_their_line_and_a_suggestion() {
         let error = file("bootstrap.servers=a\n\nsecurity.protokol=SSL\n")
             .unwrap_err()
             .to_string();
@@ -563,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_values_are_refused_by_name() {
+    fn invalid_values_are_rejected_by_name() {
         let error = options(&[("socket.timeout.ms", "soon")]).unwrap_err();
         assert!(
             matches!(error, SettingsError::InvalidValue { key, .. } if key == "socket.timeout.ms")
@@ -582,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn options_win_over_bootstrap_server_and_that_over_the_file() {
+    fn options_take_precedence_over_bootstrap_server_and_that_over_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("client.properties");
         std::fs::write(
@@ -608,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_backup_depends_on_cannot_be_changed() {
+    fn properties_that_a_backup_depends_on_cannot_be_changed() {
         for (key, value) in [
             ("enable.auto.commit", "true"),
             ("isolation.level", "read_uncommitted"),
@@ -634,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cluster_is_an_error() {
+    fn missing_bootstrap_servers_are_an_error() {
         assert!(matches!(
             ClientSettings::new(None, None, &[]),
             Err(SettingsError::NoBootstrapServer)
@@ -642,7 +647,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_compiled_in_is_said_plainly() {
+    fn mechanisms_that_are_not_compiled_in_are_explained() {
         let error = options(&[("sasl.mechanism", "GSSAPI")])
             .unwrap_err()
             .to_string();
@@ -659,7 +664,7 @@ mod tests {
     }
 
     #[test]
-    fn every_default_is_a_property_that_librdkafka_takes() {
+    fn librdkafka_accepts_every_default() {
         let settings = options(&[]).unwrap();
         let producer = |bytes, transactional_id| ProducerOptions {
             queue_bytes: bytes,

@@ -1,4 +1,4 @@
-//! Topic handles of a client, and the way from a message back to the caller's number for its partition.
+//! Topic handles of a client, and the lookup from a message to the caller's number for its partition.
 
 #![expect(unsafe_code, reason = "owns librdkafka's topic handles")]
 
@@ -12,7 +12,7 @@ use rdkafka_sys as sys;
 use super::client::{Client, millis};
 use super::error::{Code, KafkaError};
 
-/// A topic as one client knows it. It must be dropped before the client.
+/// A client's handle of a topic. It must be dropped before the client.
 pub(super) struct Topic(NonNull<sys::rd_kafka_topic_t>);
 
 impl Topic {
@@ -34,11 +34,11 @@ impl Topic {
         self.0.as_ptr()
     }
 
-    /// Asks the cluster how many partitions the topic has, or what is wrong with it.
+    /// Asks the cluster how many partitions the topic has; the code says what is wrong with it.
     pub(super) fn partitions(&self, client: &Client, wait: Duration) -> Result<i32, Code> {
         let mut metadata = ptr::null();
-        // SAFETY: client and topic are live, and the out parameter is valid. On success the metadata is ours, and has
-        // one topic: the one asked for. Its code is read as a number.
+        // SAFETY: client and topic are live, and the out parameter is valid. On success the metadata is ours and holds one
+        // topic, the requested one. Its code is read as a number.
         unsafe {
             let asked = sys::rd_kafka_metadata(
                 client.as_ptr(),
@@ -70,12 +70,12 @@ impl Drop for Topic {
     }
 }
 
-/// The topics that a client has opened, each once.
+/// The topic handles of a client, each opened once.
 #[derive(Default)]
 pub(super) struct Topics(HashMap<String, Topic>);
 
 impl Topics {
-    /// The handle of a topic, opened if it is not yet.
+    /// Returns the handle of a topic, opening it first if needed.
     pub(super) fn open(&mut self, client: &Client, name: &str) -> Result<&Topic, KafkaError> {
         if !self.0.contains_key(name) {
             self.0.insert(name.to_owned(), Topic::new(client, name)?);
@@ -84,11 +84,11 @@ impl Topics {
     }
 }
 
-/// The caller's number for each partition in use, found from what a message says of itself.
+/// The caller's number of each partition in use, looked up by a message's topic handle and partition.
 #[derive(Default)]
 pub(super) struct PartitionNumbers {
     numbers: HashMap<(usize, i32), usize>,
-    /// Records come in runs of one partition, so the last answer is nearly always the next.
+    /// Records arrive in runs of one partition, so the previous result is nearly always the next one.
     last: Option<((usize, i32), usize)>,
 }
 

@@ -1,16 +1,16 @@
-//! Transactions: records and the positions they came from, committed together or not at all.
+//! Transactions: records and their source positions, committed together or not at all.
 //!
 //! ```text
-//! init_transactions   ends what a former process of this id left open, and locks that process out
-//! send ... send       the first begins a transaction
+//! init_transactions   ends the transaction that an earlier process left open under this id, and fences that process
+//! begin, send ...     records of one transaction
 //! flush               every record has its offset
-//! commit              positions and records, all of them
+//! commit              positions and records become visible together
 //! abort               instead, after an error: as if nothing had been sent
 //! ```
 
 #![expect(
     unsafe_code,
-    reason = "transactions are in librdkafka's C interface, and their errors say more there"
+    reason = "librdkafka's C interface tells retriable, abortable and fatal transaction errors apart"
 )]
 
 use std::collections::BTreeMap;
@@ -24,43 +24,45 @@ use kbk_format::repo::OffsetAndMetadata;
 use rdkafka_sys as sys;
 
 use super::admin::PartitionList;
+use super::answers::Answers;
 use super::client::{Client, Failure, millis};
 use super::error::{Code, KafkaError};
+use super::partition::TopicPartition;
+use super::producer::Producer;
 use super::settings::ClientSettings;
-use super::sink::Producer;
 
-/// How long a transaction may be open before its coordinator ends it. So long do readers of the target wait for a restore
-/// that was killed and is not gone on with.
+/// How long a transaction may stay open before its coordinator aborts it, and so how long a restore that was killed and is not
+/// resumed can hold back `read_committed` consumers of the target.
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the cluster may take for one step of a transaction.
+/// How long one step of a transaction may take, retries included.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two tries.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A position to commit with a transaction, for one partition.
+/// A position to commit in a transaction, for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetCommit {
-    /// The topic, which exists in the cluster.
+    /// The topic, which must exist in the cluster.
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// What is committed for it.
+    /// The offset and metadata to commit.
     pub committed: OffsetAndMetadata,
 }
 
-/// Positions to commit together, by the group that they are committed for.
+/// Positions to commit together, by consumer group.
 pub type Positions = BTreeMap<String, Vec<OffsetCommit>>;
 
-/// Why a transaction could not go on.
+/// Why a transaction failed, and what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum TransactionError {
-    /// It has to be aborted, and may then be done again.
+    /// The transaction must be aborted, and can then be retried.
     #[error(transparent)]
     Again(KafkaError),
-    /// The same, and by another producer: this one is of no more use.
+    /// The transaction can be retried with a new producer only: this one is unusable.
     #[error(transparent)]
     Lost(KafkaError),
-    /// It would fail again.
+    /// A retry would fail as well.
     #[error(transparent)]
     Failed(#[from] KafkaError),
 }
@@ -76,8 +78,8 @@ impl From<TransactionError> for KafkaError {
 }
 
 impl Producer {
-    /// Takes over the transactional id: what another process left open under it is ended, one way or the other, and that
-    /// process writes no more. Once, before anything is sent.
+    /// Takes over the transactional id: completes or aborts the transaction that another process left open under it, and fences
+    /// that process. Called once, before anything is sent.
     pub fn init_transactions(&mut self) -> Result<(), KafkaError> {
         let id = self.options.transactional_id.clone().unwrap_or_default();
         let doing = format!("begin transactions as {id}");
@@ -90,7 +92,7 @@ impl Producer {
         })
     }
 
-    /// Begins a transaction: records are sent in one only.
+    /// Begins a transaction. A transactional producer can send records only within one.
     pub fn begin(&mut self) -> Result<(), TransactionError> {
         self.repeatedly("begin a transaction", |client| {
             // SAFETY: the client is live.
@@ -98,18 +100,18 @@ impl Producer {
         })
     }
 
-    /// Commits the records and, as their groups', the positions.
+    /// Commits the records together with the positions of the groups.
     pub fn commit(&mut self, positions: &Positions) -> Result<(), TransactionError> {
         for (group, positions) in positions {
             self.send_positions(group, positions)?;
         }
         self.repeatedly("commit a transaction", |client| {
-            // SAFETY: the client is live. It serves delivery reports itself; all have been.
-            Some(unsafe { sys::rd_kafka_commit_transaction(client, FOR_AS_LONG_AS_IT_TAKES) })
+            // SAFETY: the client is live. The call serves delivery reports, of which none are outstanding after a flush.
+            Some(unsafe { sys::rd_kafka_commit_transaction(client, NO_TIMEOUT) })
         })
     }
 
-    /// Whether such positions could be committed: a transaction that is aborted.
+    /// Checks that these positions could be committed, in a transaction that is then aborted.
     pub fn try_commit(&mut self, positions: &Positions) -> Result<(), KafkaError> {
         let sent = self.begin().map_err(KafkaError::from).and_then(|()| {
             positions.iter().try_for_each(|(group, positions)| {
@@ -138,23 +140,23 @@ impl Producer {
             cause,
         })?;
         let group = Group::new(group)?;
-        let question = Arc::new(Question { list, group });
+        let request = Arc::new(OffsetsRequest { list, group });
         let patience = self.options.coordinator_patience;
-        let sent = self.repeatedly(&doing, |client| question.send(client, patience));
-        self.is_lost = matches!(sent, Err(TransactionError::Lost(_)));
+        let sent = self.repeatedly(&doing, |client| request.send(client, patience));
+        self.is_abandoned = matches!(sent, Err(TransactionError::Lost(_)));
         sent
     }
 
-    /// Takes everything back that was sent since [`begin`](Self::begin). After this another transaction may be tried.
+    /// Aborts the transaction: discards everything sent since [`begin`](Self::begin). Another one may follow.
     pub fn abort(&mut self) -> Result<(), KafkaError> {
-        if self.is_lost {
+        if self.is_abandoned {
             return Ok(());
         }
         let aborted = self.repeatedly("abort a transaction", |client| {
             // SAFETY: the client is live.
-            Some(unsafe { sys::rd_kafka_abort_transaction(client, FOR_AS_LONG_AS_IT_TAKES) })
+            Some(unsafe { sys::rd_kafka_abort_transaction(client, NO_TIMEOUT) })
         });
-        // What was purged is reported as failed; that is no failure of what comes next.
+        // librdkafka reports purged records as failed: those reports must not count against the next transaction.
         let started = Instant::now();
         while self.outstanding() > 0 && started.elapsed() < PATIENCE {
             self.client.poll(PAUSE);
@@ -163,9 +165,9 @@ impl Producer {
         aborted.map_err(KafkaError::from)
     }
 
-    /// What an error of [`send`](Self::send) or [`flush`](Self::flush) means for the transaction.
+    /// Decides what an error of [`send`](Self::send) or [`flush`](Self::flush) means for the transaction.
     pub fn judge(&self, error: KafkaError) -> TransactionError {
-        let refused = matches!(
+        let permanent = matches!(
             error,
             KafkaError::TimestampZero { .. }
                 | KafkaError::RecordTooLarge { .. }
@@ -173,14 +175,14 @@ impl Producer {
                 | KafkaError::UnknownTopic { .. }
                 | KafkaError::Unreachable { .. }
         );
-        if refused || self.deliveries.borrow().is_refusal() {
+        if permanent || self.deliveries.borrow().is_rejection() {
             TransactionError::Failed(error)
         } else {
             TransactionError::Again(error)
         }
     }
 
-    /// Calls until it succeeds, or fails for another reason than that it takes long. `None` is a call that does not return.
+    /// Repeats a call until it succeeds or fails with an error that is not retriable. `None` is a call that did not return.
     fn repeatedly(
         &mut self,
         doing: &str,
@@ -210,7 +212,7 @@ impl Producer {
             let Some(Failure { code, text }) = failure else {
                 return Ok(());
             };
-            // Delivery reports, and why nobody answers. What they fail is told by the call itself.
+            // Serves delivery reports and connection errors; the result of the call decides, not they.
             self.client.poll(Duration::ZERO);
             if retriable && started.elapsed() < PATIENCE {
                 thread::sleep(PAUSE);
@@ -222,7 +224,7 @@ impl Producer {
                 KafkaError::of(code, doing, None, &text)
             };
             return Err(
-                if abortable && !code.refuses_records() && code != Code::GROUP_DENIED {
+                if abortable && !code.rejects_records() && code != Code::GROUP_DENIED {
                     TransactionError::Again(error)
                 } else {
                     TransactionError::Failed(error)
@@ -232,15 +234,16 @@ impl Producer {
     }
 }
 
-/// librdkafka's advice for commits and aborts: they go on in the background, and must not be taken for ended.
-const FOR_AS_LONG_AS_IT_TAKES: i32 = -1;
+/// No timeout. librdkafka recommends it for commits and aborts: a call that times out continues in the background, so its outcome
+/// would be unknown.
+const NO_TIMEOUT: i32 = -1;
 
-/// What a group has committed for these partitions, in their order, once no transaction is open that would change it.
+/// Returns what a group has committed for each of these partitions, once no open transaction can change it any more.
 pub fn committed(
     settings: &ClientSettings,
     group: &str,
-    partitions: &[(String, i32)],
-) -> Result<Vec<Option<OffsetAndMetadata>>, KafkaError> {
+    partitions: &[TopicPartition],
+) -> Result<Answers<TopicPartition, Option<OffsetAndMetadata>>, KafkaError> {
     let doing = format!("read what group {group} has committed");
     let client = Client::consumer(&settings.member_of(group))?;
     client.connect(Client::PATIENCE)?;
@@ -254,9 +257,9 @@ pub fn committed(
         let asked = Code(unsafe {
             sys::rd_kafka_committed(client.as_ptr(), list.0.as_ptr(), millis(Client::PATIENCE))
         } as i32);
-        let refused = asked.ok().err().or_else(|| list.first_error());
-        match refused {
-            None => return Ok(list.answered()),
+        let error = asked.ok().err().or_else(|| list.first_error());
+        match error {
+            None => return Answers::complete(&doing, partitions, list.committed_offsets()),
             Some(code) if code.is_transient() && started.elapsed() < PATIENCE => {
                 client.poll(Duration::ZERO);
                 thread::sleep(PAUSE);
@@ -266,43 +269,43 @@ pub fn committed(
     }
 }
 
-/// Positions on their way to the coordinator of a group.
+/// Positions on their way to a group coordinator.
 ///
-/// librdkafka 2.12.1 waits for the answer without an end (`rd_kafka_txn_op_req0` with an `abs_timeout` of -1), and where a
-/// broker goes away at that moment it can be that none comes, not when the broker is back either. So the call has a thread of
-/// its own, and is given up when it takes too long. It runs no callbacks, so nothing else is touched by that thread.
-struct Question {
+/// librdkafka 2.12.1 waits for the answer without a limit (`rd_kafka_txn_op_req0` with an `abs_timeout` of -1). If a broker goes
+/// away at that moment, the answer may never come, not even once the broker is back. So the call runs on a thread of its own and is
+/// abandoned when it takes too long. It runs no callbacks, so that thread touches nothing else.
+struct OffsetsRequest {
     list: PartitionList,
     group: Group,
 }
 
-// SAFETY: librdkafka's objects are not bound to a thread, and nobody changes these.
-unsafe impl Send for Question {}
+// SAFETY: librdkafka's objects are not bound to a thread, and these are not modified.
+unsafe impl Send for OffsetsRequest {}
 // SAFETY: as above.
-unsafe impl Sync for Question {}
+unsafe impl Sync for OffsetsRequest {}
 
-impl Question {
-    /// The answer, if it comes within `patience`.
+impl OffsetsRequest {
+    /// Sends the request and returns the answer, if it arrives within `patience`.
     fn send(
         self: &Arc<Self>,
         client: *mut sys::rd_kafka_t,
         patience: Duration,
     ) -> Option<*mut sys::rd_kafka_error_t> {
-        let question = Arc::clone(self);
+        let request = Arc::clone(self);
         let address = client.expose_provenance();
         let (sender, answer) = mpsc::channel();
         let ask = move || {
-            // SAFETY: the client lives until this returns: a producer with a lost call is never destroyed. List and group are
+            // SAFETY: the client lives until this call returns: a producer with an abandoned call is leaked. List and group are
             // copied.
             let error = unsafe {
                 sys::rd_kafka_send_offsets_to_transaction(
                     std::ptr::with_exposed_provenance_mut(address),
-                    question.list.0.as_ptr(),
-                    question.group.0.as_ptr(),
+                    request.list.0.as_ptr(),
+                    request.group.0.as_ptr(),
                     millis(TRANSACTION_TIMEOUT),
                 )
             };
-            // Nobody waits any more if this fails.
+            // Fails where the caller has stopped waiting.
             let _ = sender.send(error.expose_provenance());
         };
         thread::spawn(ask);
@@ -311,7 +314,7 @@ impl Question {
     }
 }
 
-/// A group that nobody is a member of, as transactions name it.
+/// The metadata of a group that this client is not a member of.
 struct Group(NonNull<sys::rd_kafka_consumer_group_metadata_t>);
 
 impl Group {

@@ -38,7 +38,7 @@ use super::work::Work;
 use super::writer::{self, Shared, Writer};
 use crate::cli::Progress;
 use crate::kafka::{
-    Admin, ClientSettings, KafkaError, OffsetCommit, Positions, Producer, committed,
+    Admin, ClientSettings, KafkaError, OffsetCommit, Positions, Producer, TopicPartition, committed,
 };
 use crate::memory;
 use crate::run::Cancel;
@@ -349,7 +349,10 @@ fn purge(admin: &Admin, topics: &[TopicPlan]) -> Result<(), KafkaError> {
     let mut before = Vec::new();
     for topic in topics.iter().filter(|topic| topic.purge) {
         let held = topic.targets.iter().filter(|target| target.offset > 0);
-        before.extend(held.map(|target| (topic.target.clone(), target.partition, target.offset)));
+        before.extend(held.map(|target| {
+            let partition = TopicPartition::new(&topic.target, target.partition);
+            (partition, target.offset)
+        }));
     }
     admin.delete_records(&before)
 }
@@ -469,11 +472,14 @@ fn positions(
         let of_group = progress.iter().enumerate();
         let (numbers, partitions): (Vec<_>, Vec<_>) = of_group
             .filter(|(_, at)| at.group == group)
-            .map(|(number, at)| (number, (at.topic.to_string(), at.partition)))
+            .map(|(number, at)| {
+                let partition = TopicPartition::new(at.topic.to_string(), at.partition);
+                (number, partition)
+            })
             .unzip();
-        let found = committed(kafka, &group, &partitions)?;
-        for (number, found) in numbers.into_iter().zip(found) {
-            positions[number] = found;
+        let mut found = committed(kafka, &group, &partitions)?;
+        for (number, partition) in numbers.into_iter().zip(&partitions) {
+            positions[number] = found.take(partition)?;
         }
     }
     Ok(positions)

@@ -19,6 +19,7 @@ use super::shape::{Shape, ShapeError};
 use crate::blocking::blocking;
 use crate::kafka::{
     Admin, ClientSettings, ConfigEntry, KafkaError, PartitionOffsets, TopicDescription,
+    TopicPartition,
 };
 
 /// What to restore, and how.
@@ -357,24 +358,28 @@ fn ask(
         Err(error) if error.is_unsupported() => None,
         Err(error) => return Err(error),
     };
-    let partitions: Vec<(String, i32)> = there.iter().flat_map(partitions_of).collect();
-    let mut offsets = admin.offsets(&partitions)?.into_iter();
+    let partitions: Vec<_> = there.iter().flat_map(partitions_of).collect();
+    let offsets = admin.offsets(&partitions)?;
     let existing = |topic: TopicDescription| {
-        let count = topic.partitions.len();
+        let of_topic = partitions_of(&topic);
+        let of_topic = of_topic.iter().map(|name| offsets.get(name).copied());
         let existing = ExistingTopic {
-            partitions: count,
-            offsets: offsets.by_ref().take(count).collect(),
+            partitions: topic.partitions.len(),
+            offsets: of_topic.collect::<Result<_, _>>()?,
             config: configs
                 .as_ref()
                 .and_then(|configs| configs.get(&topic.name).cloned()),
         };
-        (topic.name, existing)
+        Ok((topic.name, existing))
     };
     Ok(Cluster {
         id: cluster.id,
         brokers: cluster.brokers,
         members: members(&admin, groups)?,
-        topics: there.into_iter().map(existing).collect(),
+        topics: there
+            .into_iter()
+            .map(existing)
+            .collect::<Result<_, KafkaError>>()?,
     })
 }
 
@@ -385,18 +390,22 @@ fn members(admin: &Admin, groups: &[String]) -> Result<Vec<(String, usize)>, Kaf
     }
     let names: Vec<&str> = groups.iter().map(String::as_str).collect();
     let described = admin.describe_groups(&names)?;
-    let members = described
-        .into_iter()
-        .map(|found| found.map_or(0, |found| found.members));
-    let in_use = groups.iter().cloned().zip(members);
-    Ok(in_use.filter(|(_, members)| *members > 0).collect())
+    let mut in_use = Vec::new();
+    for group in groups {
+        let found = described.get(group.as_str())?.as_ref();
+        let members = found.map_or(0, |found| found.members);
+        if members > 0 {
+            in_use.push((group.clone(), members));
+        }
+    }
+    Ok(in_use)
 }
 
-fn partitions_of(topic: &TopicDescription) -> Vec<(String, i32)> {
+fn partitions_of(topic: &TopicDescription) -> Vec<TopicPartition> {
     topic
         .partitions
         .iter()
-        .map(|partition| (topic.name.clone(), partition.id))
+        .map(|partition| TopicPartition::new(&topic.name, partition.id))
         .collect()
 }
 

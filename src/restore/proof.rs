@@ -16,8 +16,8 @@ use tokio::runtime::Handle;
 
 use super::plan::{PartitionPlan, RestorePlan, TargetPartitionPlan, TopicPlan};
 use crate::kafka::{
-    Admin, ClientSettings, KafkaError, PartitionOffsets, PartitionRange, RecordSink, Source,
-    SourceError, SourceOptions,
+    Admin, ClientSettings, Consumer, KafkaError, PartitionRange, RecordHandler, SourceError,
+    SourceOptions, TopicPartition,
 };
 use crate::run::Cancel;
 
@@ -78,7 +78,7 @@ impl From<SourceError<ProofError>> for ProofError {
     fn from(error: SourceError<ProofError>) -> ProofError {
         match error {
             SourceError::Kafka(error) => error.into(),
-            SourceError::Sink(error) => error,
+            SourceError::Handler(error) => error,
         }
     }
 }
@@ -147,17 +147,20 @@ pub(super) fn prove(
 ) -> Result<Vec<PartitionProof>, ProofError> {
     let names: Vec<_> = claims
         .iter()
-        .map(|claim| (claim.topic.clone(), claim.partition))
+        .map(|claim| TopicPartition::new(&claim.topic, claim.partition))
         .collect();
     let bounds = Admin::connect(kafka)?.offsets(&names)?;
-    let range = |(claim, bounds): (&Claim, &PartitionOffsets)| PartitionRange {
-        topic: claim.topic.clone(),
-        partition: claim.partition,
-        start: claim.from.unwrap_or(bounds.log_start_offset),
-        end: bounds.last_stable_offset,
-    };
-    let ranges: Vec<_> = claims.iter().zip(&bounds).map(range).collect();
-    let waiting: VecDeque<Waiting> = claims.into_iter().zip(ranges).enumerate().collect();
+    let mut waiting: VecDeque<Waiting> = VecDeque::with_capacity(claims.len());
+    for (number, (claim, name)) in claims.into_iter().zip(&names).enumerate() {
+        let bounds = bounds.get(name)?;
+        let range = PartitionRange {
+            topic: claim.topic.clone(),
+            partition: claim.partition,
+            start: claim.from.unwrap_or(bounds.log_start_offset),
+            end: bounds.last_stable_offset,
+        };
+        waiting.push_back((number, (claim, range)));
+    }
     let waiting = Mutex::new(waiting);
     let proofs = Mutex::new(Vec::with_capacity(names.len()));
     let work = || {
@@ -215,7 +218,7 @@ fn compare(
         cancel,
         runtime,
     };
-    let read = Source::open(kafka, &options, ranges)?.run(&mut comparison);
+    let read = Consumer::open(kafka, &options, ranges)?.run(&mut comparison);
     read?;
     let proofs = comparison.comparing.into_iter().map(|one| one.proof);
     Ok((numbers, proofs.collect()))
@@ -228,7 +231,7 @@ struct Comparison<'a> {
     runtime: &'a Handle,
 }
 
-impl RecordSink for Comparison<'_> {
+impl RecordHandler for Comparison<'_> {
     type Error = ProofError;
 
     /// The timestamp type is not compared: it is the topic's, which may have another one while it is filled.

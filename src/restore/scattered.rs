@@ -25,7 +25,8 @@ use super::proof::{
     Difference, Expected, FETCH_BYTES, PartitionProof, ProofError, THREADS, unlike,
 };
 use crate::kafka::{
-    Admin, ClientSettings, PartitionOffsets, PartitionRange, RecordSink, Source, SourceOptions,
+    Admin, ClientSettings, Consumer, PartitionOffsets, PartitionRange, RecordHandler,
+    SourceOptions, TopicPartition,
 };
 use crate::run::Cancel;
 
@@ -60,18 +61,22 @@ pub(super) fn prove(
 ) -> Result<Vec<PartitionProof>, ProofError> {
     let names = plan.targets.iter();
     let names: Vec<_> = names
-        .map(|target| (plan.target.clone(), target.partition))
+        .map(|target| TopicPartition::new(&plan.target, target.partition))
         .collect();
+    let bounds = Admin::connect(surroundings.kafka)?.offsets(&names)?;
     let topic = Topic {
         target: &plan.target,
         targets: &plan.targets,
-        bounds: Admin::connect(surroundings.kafka)?.offsets(&names)?,
+        bounds: names
+            .iter()
+            .map(|name| bounds.get(name).copied())
+            .collect::<Result<_, _>>()?,
         surroundings,
     };
     let waiting: Mutex<VecDeque<&PartitionPlan>> = Mutex::new(plan.partitions.iter().collect());
     let proofs = names
         .into_iter()
-        .map(|(topic, partition)| PartitionProof::empty(topic, partition));
+        .map(|name| PartitionProof::empty(name.topic, name.partition));
     let proofs: Mutex<Vec<PartitionProof>> = Mutex::new(proofs.collect());
     let next = || lock(&waiting).pop_front();
     let work = || {
@@ -137,7 +142,7 @@ impl Topic<'_> {
     fn read(
         &self,
         ranges: Vec<PartitionRange>,
-        sink: &mut impl RecordSink<Error = ProofError>,
+        sink: &mut impl RecordHandler<Error = ProofError>,
     ) -> Result<(), ProofError> {
         if ranges.is_empty() {
             return Ok(());
@@ -146,7 +151,7 @@ impl Topic<'_> {
             memory_bytes: FETCH_BYTES,
             ..SourceOptions::default()
         };
-        let mut source = Source::open(self.surroundings.kafka, &options, ranges)?;
+        let mut source = Consumer::open(self.surroundings.kafka, &options, ranges)?;
         source.run(sink).map_err(ProofError::from)
     }
 
@@ -337,7 +342,7 @@ struct Look<'a, 'b> {
     wanted: Wanted,
 }
 
-impl RecordSink for Look<'_, '_> {
+impl RecordHandler for Look<'_, '_> {
     type Error = ProofError;
 
     /// The timestamp type is not compared: it is the topic's, which may have another one while it is filled.
@@ -380,7 +385,7 @@ struct Counts<'a> {
     cancel: &'a Cancel,
 }
 
-impl RecordSink for Counts<'_> {
+impl RecordHandler for Counts<'_> {
     type Error = ProofError;
 
     fn record(

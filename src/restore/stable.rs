@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::work::Work;
-use crate::kafka::{Admin, KafkaError, PartitionOffsets, Target};
+use crate::kafka::{Admin, KafkaError, PartitionOffsets, TopicPartition};
 use crate::run::Cancel;
 
 /// Far more than writing a marker takes, and enough for brokers to come back.
@@ -22,14 +22,14 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldUp {
     /// The target.
-    pub target: Target,
+    pub target: TopicPartition,
     /// The last stable offset, where a transaction is open.
     pub offset: i64,
 }
 
 impl fmt::Display for HeldUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Target { topic, partition } = &self.target;
+        let TopicPartition { topic, partition } = &self.target;
         let offset = self.offset;
         write!(
             f,
@@ -44,10 +44,6 @@ impl fmt::Display for HeldUp {
 pub(super) fn wait(admin: &Admin, work: &Work, cancel: &Cancel) -> Result<Vec<HeldUp>, KafkaError> {
     const PAUSE: Duration = Duration::from_millis(50);
     const LONG_PAUSE: Duration = Duration::from_secs(1);
-    let targets = work.targets.iter();
-    let partitions: Vec<_> = targets
-        .map(|target| (target.topic.clone(), target.partition))
-        .collect();
     let started = Instant::now();
     // The high watermarks when they could first be told: everything that was restored lies below.
     let mut ends: Option<Vec<i64>> = None;
@@ -58,7 +54,7 @@ pub(super) fn wait(admin: &Admin, work: &Work, cancel: &Cancel) -> Result<Vec<He
             false => PATIENCE,
         };
         let is_over = started.elapsed() >= patience;
-        match admin.offsets(&partitions) {
+        match offsets(admin, &work.targets) {
             Ok(offsets) => {
                 let ends = ends.get_or_insert_with(|| {
                     offsets
@@ -84,7 +80,14 @@ pub(super) fn wait(admin: &Admin, work: &Work, cancel: &Cancel) -> Result<Vec<He
     }
 }
 
-fn held_up(targets: &[Target], offsets: &[PartitionOffsets], ends: &[i64]) -> Vec<HeldUp> {
+/// The offsets of the targets, in their order.
+fn offsets(admin: &Admin, targets: &[TopicPartition]) -> Result<Vec<PartitionOffsets>, KafkaError> {
+    let offsets = admin.offsets(targets)?;
+    let targets = targets.iter();
+    targets.map(|target| offsets.get(target).copied()).collect()
+}
+
+fn held_up(targets: &[TopicPartition], offsets: &[PartitionOffsets], ends: &[i64]) -> Vec<HeldUp> {
     let targets = targets.iter().zip(offsets).zip(ends);
     let unstable = targets.filter(|((_, offsets), end)| offsets.last_stable_offset < **end);
     unstable
@@ -109,7 +112,7 @@ mod tests {
 
     #[test]
     fn only_what_was_restored_is_waited_for() {
-        let targets = [0, 1, 2].map(|partition| Target {
+        let targets = [0, 1, 2].map(|partition| TopicPartition {
             topic: "orders".to_owned(),
             partition,
         });

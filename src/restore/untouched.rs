@@ -16,8 +16,8 @@ use super::apply::RestoreError;
 use super::plan::TopicPlan;
 use super::writer::Shared;
 use crate::kafka::{
-    Admin, ClientSettings, PartitionOffsets, PartitionRange, RecordSink, Source, SourceError,
-    SourceOptions,
+    Admin, ClientSettings, Consumer, KafkaError, PartitionOffsets, PartitionRange, RecordHandler,
+    SourceError, SourceOptions, TopicPartition,
 };
 use crate::run::Cancel;
 
@@ -56,14 +56,16 @@ pub(super) fn check(
     }
     let names: Vec<_> = forbidden
         .iter()
-        .map(|forbidden| (forbidden.topic.clone(), forbidden.partition))
+        .map(|forbidden| TopicPartition::new(&forbidden.topic, forbidden.partition))
         .collect();
     let ends = Admin::connect(kafka)?.offsets(&names)?;
     let ranges = forbidden
         .iter()
-        .zip(&ends)
-        .map(|(forbidden, end)| forbidden.range(end));
+        .zip(&names)
+        .map(|(forbidden, name)| Ok(forbidden.range(ends.get(name)?)))
+        .collect::<Result<Vec<_>, KafkaError>>()?;
     let (ranges, forbidden): (Vec<_>, Vec<_>) = ranges
+        .into_iter()
         .zip(&forbidden)
         .filter(|(range, _)| range.start < range.end)
         .unzip();
@@ -74,10 +76,10 @@ pub(super) fn check(
         forbidden,
         cancel: shared.cancel,
     };
-    match Source::open(kafka, &SourceOptions::default(), ranges)?.run(&mut look) {
-        Ok(()) | Err(SourceError::Sink(None)) => Ok(()),
+    match Consumer::open(kafka, &SourceOptions::default(), ranges)?.run(&mut look) {
+        Ok(()) | Err(SourceError::Handler(None)) => Ok(()),
         Err(SourceError::Kafka(error)) => Err(error.into()),
-        Err(SourceError::Sink(Some(found))) => Err(*found),
+        Err(SourceError::Handler(Some(found))) => Err(*found),
     }
 }
 
@@ -183,7 +185,7 @@ struct Look<'a> {
     cancel: &'a Cancel,
 }
 
-impl RecordSink for Look<'_> {
+impl RecordHandler for Look<'_> {
     /// What ends the look before its end: what was found, or nothing for a signal.
     type Error = Option<Box<RestoreError>>;
 

@@ -11,7 +11,7 @@ use super::map::OffsetMap;
 use super::partitioner::Partitioner;
 use super::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
 use crate::cli::{PartitionProgress, Progress};
-use crate::kafka::{ProducerOptions, Target};
+use crate::kafka::{ProducerOptions, TopicPartition};
 
 /// A partition to write.
 pub(super) struct Job {
@@ -94,7 +94,7 @@ impl Job {
 
 /// All partitions of a restore.
 pub(super) struct Work {
-    pub(super) targets: Vec<Target>,
+    pub(super) targets: Vec<TopicPartition>,
     /// A batch of records must not be larger than the smallest limit of a target.
     pub(super) batch_bytes: usize,
     /// A queue must hold the largest record.
@@ -118,7 +118,7 @@ impl Work {
         let largest = partitions
             .map(|partition| partition.facts.max_record_bytes)
             .max();
-        let target = |topic: &TopicPlan, target: &TargetPartitionPlan| Target {
+        let target = |topic: &TopicPlan, target: &TargetPartitionPlan| TopicPartition {
             topic: topic.target.clone(),
             partition: target.partition,
         };

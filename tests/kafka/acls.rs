@@ -120,7 +120,7 @@ fn who_may_not_see_acls_is_told_and_they_take_no_others_place() {
     let words = "--operation Read --operation DescribeConfigs --topic orders";
     guarded.grant(&words.split(' ').collect::<Vec<_>>());
     let limited = ["backup", "--topic", "orders"];
-    let right = "it takes DESCRIBE on CLUSTER kafka-cluster";
+    let right = "it needs DESCRIBE on CLUSTER kafka-cluster";
 
     let some = run(&mut guarded.kbk(&repo, &limited)).expect_code(0);
     let line = some

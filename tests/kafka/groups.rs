@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use kbk::kafka::{Admin, ClientSettings, CommittedTopic, GroupOffsets};
+use kbk::kafka::{Admin, ClientSettings, CommittedTopic, GroupOffsets, TopicPartition};
 use kbk_format::repo::CommittedOffset;
 use serde_json::{Value, json};
 
@@ -220,11 +220,13 @@ fn offsets_are_committed_and_deleted_in_the_place_of_groups_without_members() {
     }
     let asked: Vec<&str> = names.iter().map(String::as_str).collect();
     let found = admin.committed_offsets(&asked).expect("asked");
-    let expected = groups.iter().map(|group| Some(group.topics.clone()));
-    assert!(found.into_iter().eq(expected));
+    for group in &groups {
+        let found = found.get(&group.group).expect("answered");
+        assert_eq!(found.as_ref(), Some(&group.topics));
+    }
 
     commit(broker, &names[0], &[(&topic, 2, 7, "stays")]);
-    let partitions = [(topic.clone(), 1)];
+    let partitions = [TopicPartition::new(&topic, 1)];
     admin
         .delete_offsets(&names[0], &partitions)
         .expect("deleted");
@@ -234,9 +236,12 @@ fn offsets_are_committed_and_deleted_in_the_place_of_groups_without_members() {
     admin.delete_groups(&asked[1..]).expect("deleted");
     admin.delete_groups(&asked[1..]).expect("deleted already");
     let described = admin.describe_groups(&asked).expect("described");
-    let first = described[0].as_ref().expect("it is there");
+    let first = described.get(&names[0]).expect("answered");
+    let first = first.as_ref().expect("it is there");
     assert_eq!((first.state.as_deref(), first.members), (Some("Empty"), 0));
-    assert!(described[1..].iter().all(Option::is_none), "{described:?}");
+    assert_eq!(described.iter().count(), names.len());
+    let mut others = described.iter().filter(|(name, _)| **name != names[0]);
+    assert!(others.all(|(_, found)| found.is_none()), "{described:?}");
     let listed = admin.list_groups().expect("listed");
     let is_listed = |name: &str| listed.iter().any(|listed| listed.group == name);
     assert!(is_listed(&names[0]) && !is_listed(&names[1]));
@@ -270,11 +275,14 @@ fn a_group_is_committed_whatever_it_takes() {
         .commit_offsets(std::slice::from_ref(&wide))
         .expect("committed");
     let found = admin.committed_offsets(&[&group]).expect("asked");
-    assert_eq!(found, [Some(wide.topics)]);
-    let all: Vec<_> = (0..PARTITIONS).map(|n| (topic.clone(), n)).collect();
+    assert_eq!(*found.get(&group).expect("answered"), Some(wide.topics));
+    let all: Vec<_> = (0..PARTITIONS)
+        .map(|n| TopicPartition::new(&topic, n))
+        .collect();
     admin.delete_offsets(&group, &all).expect("deleted");
     let found = admin.committed_offsets(&[&group]).expect("asked");
-    assert!(found[0].iter().all(Vec::is_empty), "{found:?}");
+    let left = found.get(&group).expect("answered");
+    assert!(left.iter().all(Vec::is_empty), "{found:?}");
     topics::delete(broker, &topic);
 }
 
@@ -290,7 +298,8 @@ fn groups_with_members_are_left_alone() {
         let described = admin
             .describe_groups(&[&name])
             .expect("described")
-            .remove(0);
+            .take(&name)
+            .expect("answered");
         let described = described.expect("it is there");
         assert_eq!(
             (described.state.as_deref(), described.members),
@@ -317,7 +326,7 @@ fn groups_with_members_are_left_alone() {
             error.contains(&name) && error.contains("NON_EMPTY_GROUP"),
             "{error}"
         );
-        let error = admin.delete_offsets(&name, &[(topic.clone(), 0)]);
+        let error = admin.delete_offsets(&name, &[TopicPartition::new(&topic, 0)]);
         let error = error.expect_err("refused").to_string();
         assert!(
             error.contains(&name) && error.contains("GROUP_SUBSCRIBED_TO_TOPIC"),
@@ -329,7 +338,8 @@ fn groups_with_members_are_left_alone() {
             let described = admin
                 .describe_groups(&[&name])
                 .expect("described")
-                .remove(0)?;
+                .take(&name)
+                .expect("answered")?;
             (described.members == 0).then_some(())
         });
     }

@@ -27,7 +27,7 @@ const STEPS: [(&[&str], &str); 7] = [
     ),
     (
         &["--operation", "Write", "--topic", "copy"],
-        "of topic copy (Topic authorization failed. (TOPIC_AUTHORIZATION_FAILED); it takes DESCRIBE_CONFIGS",
+        "of topic copy (Topic authorization failed. (TOPIC_AUTHORIZATION_FAILED); it needs DESCRIBE_CONFIGS",
     ),
     (
         &["--operation", "DescribeConfigs", "--topic", "copy"],

@@ -1,10 +1,13 @@
-//! ACLs: which there are, and making new ones.
+//! ACLs: listing and creating them.
 //!
-//! Three traps of librdkafka 2.12.1. It drops the error of an answer to the question for ACLs, so that being denied looks like a
-//! cluster that has none: permission is looked up before the question, and where nothing comes the broker is asked whether it has an
-//! authorizer at all. It gives *unknown* for the resource types `DELEGATION_TOKEN` and `USER` and for operations after
-//! `IDEMPOTENT_WRITE`: those bindings are counted, and can neither be told nor made. It copies the principals and hosts of a
-//! whole answer onto the stack of its thread: of 8 MiB, 90,000 bindings with principals of 55 bytes fit, and 105,000 end the process.
+//! librdkafka 2.12.1 has three traps:
+//!
+//! - It drops the error of a DescribeAcls answer, so a denied request looks like a cluster without ACLs. So the permission is
+//!   checked before the request, and where the answer is empty, a broker is asked whether it has an authorizer at all.
+//! - It reports the resource types `DELEGATION_TOKEN` and `USER`, and operations after `IDEMPOTENT_WRITE`, as *unknown*. Those
+//!   bindings are counted, and can be neither described nor created.
+//! - It copies the principals and hosts of a whole answer onto its thread's stack. In 8 MiB, 90,000 bindings with principals of 55
+//!   bytes fit; 105,000 crash the process.
 
 #![expect(
     unsafe_code,
@@ -24,7 +27,7 @@ use sys::rd_kafka_admin_op_t as Op;
 
 use super::answer::{items, structs};
 use super::owned::{Acl, Config, c_string};
-use super::request::{Refusal, Request, Target};
+use super::request::{BrokerError, Request, Responder};
 use super::rights::DESCRIBE_CLUSTER;
 use super::{Admin, invalid};
 use crate::kafka::client::{Reason, owned_text};
@@ -33,15 +36,15 @@ use crate::kafka::error::{Code, KafkaError};
 /// The ACLs of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AclListing {
-    /// Whether the cluster has an authorizer; true where brokers do not say. Without one there are no ACLs.
+    /// Whether the cluster has an authorizer; true where brokers do not report it. Without one there are no ACLs.
     pub authorizer: bool,
-    /// In order, each once.
+    /// The bindings, sorted and without duplicates.
     pub bindings: Vec<AclBinding>,
-    /// Bindings that librdkafka has no words for.
+    /// Number of bindings that librdkafka cannot represent.
     pub unknown: usize,
 }
 
-/// What librdkafka calls Kafka's words.
+/// librdkafka's constants and Kafka's names for them.
 const RESOURCES: [(Resource, &str); 4] = [
     (Resource::RD_KAFKA_RESOURCE_TOPIC, "TOPIC"),
     (Resource::RD_KAFKA_RESOURCE_GROUP, "GROUP"),
@@ -85,14 +88,14 @@ const PERMISSIONS: [(Permission, &str); 2] = [
     (Permission::RD_KAFKA_ACL_PERMISSION_TYPE_DENY, "DENY"),
 ];
 
-/// Whether this client can make the binding: it has no words that are newer.
+/// Whether this client can represent the binding, and so create it: it does not know newer names.
 #[must_use]
 pub fn knows_acl(binding: &AclBinding) -> bool {
     Acl::new(binding).is_ok()
 }
 
 impl Admin {
-    /// All ACLs of the cluster.
+    /// Lists all ACLs of the cluster.
     pub fn acls(&self) -> Result<AclListing, KafkaError> {
         const DOING: &str = "list the ACLs";
         if !self.cluster_rights()?.describe {
@@ -100,11 +103,11 @@ impl Admin {
             return Err(denied.needing(DESCRIBE_CLUSTER));
         }
         let everything = Acl::everything().map_err(|cause| invalid(DOING, cause))?;
-        let told: Vec<Option<AclBinding>> = self.request(
+        let listed: Vec<Option<AclBinding>> = self.request(
             &Request {
                 doing: DOING.to_owned(),
                 op: Op::RD_KAFKA_ADMIN_OP_DESCRIBEACLS,
-                target: Target::Controller,
+                responder: Responder::Controller,
             },
             |client, options, queue| {
                 // SAFETY: all handles are live; the filter is copied.
@@ -113,7 +116,7 @@ impl Admin {
                 }
             },
             |event| {
-                // SAFETY: the event is of this kind, and what it holds lives as long as it.
+                // SAFETY: the event is of this kind, and its contents live as long as it does.
                 unsafe {
                     let mut count = 0;
                     let result = sys::rd_kafka_event_DescribeAcls_result(event);
@@ -125,9 +128,9 @@ impl Admin {
                 }
             },
         )?;
-        let authorizer = !told.is_empty() || self.has_authorizer()?;
-        let unknown = told.iter().filter(|acl| acl.is_none()).count();
-        let mut bindings: Vec<AclBinding> = told.into_iter().flatten().collect();
+        let authorizer = !listed.is_empty() || self.has_authorizer()?;
+        let unknown = listed.iter().filter(|acl| acl.is_none()).count();
+        let mut bindings: Vec<AclBinding> = listed.into_iter().flatten().collect();
         bindings.sort_unstable();
         bindings.dedup();
         Ok(AclListing {
@@ -137,9 +140,9 @@ impl Admin {
         })
     }
 
-    /// Makes ACLs, in this order. What is there already stays.
+    /// Creates ACLs, in this order. Existing ones stay.
     pub fn create_acls(&self, bindings: &[AclBinding]) -> Result<(), KafkaError> {
-        // Controllers take at most 10,000 in a request.
+        // Controllers accept at most 10,000 per request.
         const AT_ONCE: usize = 1000;
         for some in bindings.chunks(AT_ONCE) {
             let created = self.create_acls_at_once(some);
@@ -156,7 +159,7 @@ impl Admin {
             &Request {
                 doing: DOING.to_owned(),
                 op: Op::RD_KAFKA_ADMIN_OP_CREATEACLS,
-                target: Target::Controller,
+                responder: Responder::Controller,
             },
             |client, options, queue| {
                 let mut acls: Vec<_> = acls.iter().map(|acl| acl.0.as_ptr()).collect();
@@ -166,16 +169,28 @@ impl Admin {
                 }
             },
             |event| {
-                // SAFETY: the event is of this kind, and what it holds lives as long as it.
+                // SAFETY: the event is of this kind, and its contents live as long as it does.
                 unsafe {
                     let mut count = 0;
                     let result = sys::rd_kafka_event_CreateAcls_result(event);
                     let results = sys::rd_kafka_CreateAcls_result_acls(result, &mut count);
-                    for (&result, binding) in items(results, count).iter().zip(bindings) {
+                    // Results carry no key. Their order is that of the request, so with one missing all would be misattributed.
+                    let results = items(results, count);
+                    if results.len() != bindings.len() {
+                        return Err(BrokerError {
+                            text: format!(
+                                "{} ACLs were sent, and {} results returned",
+                                bindings.len(),
+                                results.len()
+                            ),
+                            ..BrokerError::of(Code::BAD_MESSAGE)
+                        });
+                    }
+                    for (&result, binding) in results.iter().zip(bindings) {
                         let error = sys::rd_kafka_acl_result_error(result);
-                        Refusal::check_error(error, "").map_err(|refusal| Refusal {
-                            text: format!("{}: {}", in_words(binding), refusal.text),
-                            ..refusal
+                        BrokerError::check_error(error, "").map_err(|error| BrokerError {
+                            text: format!("{}: {}", describe(binding), error.text),
+                            ..error
                         })?;
                     }
                 }
@@ -184,9 +199,9 @@ impl Admin {
         )
     }
 
-    /// Whether the brokers check permissions, as one of them says of itself. Who may not ask that meets an authorizer.
+    /// Whether brokers check permissions, according to the configuration of one of them. If reading that is denied, they do.
     fn has_authorizer(&self) -> Result<bool, KafkaError> {
-        const DOING: &str = "ask a broker for its authorizer";
+        const DOING: &str = "read the authorizer of a broker";
         let broker = self.metadata(|metadata| {
             // SAFETY: the array lives as long as the metadata.
             let brokers = unsafe { structs(metadata.brokers, metadata.broker_cnt) };
@@ -196,11 +211,11 @@ impl Admin {
             return Ok(true);
         };
         let config = Config::of_broker(broker).map_err(|cause| invalid(DOING, cause))?;
-        let told = match self.configs(DOING, &[config]) {
+        let configs = match self.configs(DOING, &[config]) {
             Err(error) if error.is_denied() || error.is_unsupported() => return Ok(true),
-            told => told?,
+            configs => configs?,
         };
-        let entry = told
+        let entry = configs
             .values()
             .find_map(|config| config.get("authorizer.class.name"));
         let is_set = |value: &String| !value.is_empty();
@@ -208,8 +223,8 @@ impl Admin {
     }
 }
 
-/// For an error about one of many.
-fn in_words(binding: &AclBinding) -> String {
+/// Describes a binding, for an error about one of many.
+fn describe(binding: &AclBinding) -> String {
     let AclBinding {
         resource_type,
         resource_name,
@@ -237,7 +252,7 @@ impl Acl {
         ];
         let [name, principal, host] = texts.each_ref().map(|text| text.as_ptr());
         let mut reason = Reason::new();
-        // SAFETY: the texts are C strings, which are copied, and the buffer's size is given.
+        // SAFETY: the texts are C strings, which are copied; the buffer's size is given.
         let acl = unsafe {
             sys::rd_kafka_AclBinding_new(
                 resource,
@@ -252,13 +267,13 @@ impl Acl {
             )
         };
         let acl = NonNull::new(acl).map(Acl);
-        acl.ok_or_else(|| format!("{}: {reason}", in_words(binding)))
+        acl.ok_or_else(|| format!("{}: {reason}", describe(binding)))
     }
 
-    /// A filter that every binding passes.
+    /// Creates a filter that matches every binding.
     fn everything() -> Result<Acl, String> {
         let mut reason = Reason::new();
-        // SAFETY: null stands for any text, and the buffer's size is given.
+        // SAFETY: null matches any text; the buffer's size is given.
         let filter = unsafe {
             sys::rd_kafka_AclBindingFilter_new(
                 Resource::RD_KAFKA_RESOURCE_ANY,
@@ -278,38 +293,38 @@ impl Acl {
     }
 }
 
-/// The binding, unless it has a word that librdkafka does not know. It replaces those before they become its enums.
+/// Reads a binding; `None` where librdkafka cannot represent it. It replaces unknown values before they reach its enums.
 ///
 /// # Safety
 /// `acl` is part of a live answer.
 unsafe fn from_acl(acl: *const sys::rd_kafka_AclBinding_t) -> Option<AclBinding> {
-    // SAFETY: by contract, for all that is reached from the binding.
+    // SAFETY: by contract, for everything reached from the binding.
     unsafe {
         Some(AclBinding {
-            resource_type: word(&RESOURCES, sys::rd_kafka_AclBinding_restype(acl))?,
+            resource_type: name_of(&RESOURCES, sys::rd_kafka_AclBinding_restype(acl))?,
             resource_name: owned_text(sys::rd_kafka_AclBinding_name(acl)),
-            pattern_type: word(
+            pattern_type: name_of(
                 &PATTERNS,
                 sys::rd_kafka_AclBinding_resource_pattern_type(acl),
             )?,
             principal: owned_text(sys::rd_kafka_AclBinding_principal(acl)),
             host: owned_text(sys::rd_kafka_AclBinding_host(acl)),
-            operation: word(&OPERATIONS, sys::rd_kafka_AclBinding_operation(acl))?,
-            permission_type: word(&PERMISSIONS, sys::rd_kafka_AclBinding_permission_type(acl))?,
+            operation: name_of(&OPERATIONS, sys::rd_kafka_AclBinding_operation(acl))?,
+            permission_type: name_of(&PERMISSIONS, sys::rd_kafka_AclBinding_permission_type(acl))?,
         })
     }
 }
 
-fn word<T: PartialEq>(words: &[(T, &str)], value: T) -> Option<String> {
-    let known = words.iter().find(|(known, _)| *known == value);
-    known.map(|(_, word)| (*word).to_owned())
+fn name_of<T: PartialEq>(names: &[(T, &str)], value: T) -> Option<String> {
+    let known = names.iter().find(|(known, _)| *known == value);
+    known.map(|(_, name)| (*name).to_owned())
 }
 
-fn value<T: Copy>(words: &[(T, &str)], word: &str) -> Result<T, String> {
-    let known = words.iter().find(|(_, known)| *known == word);
+fn value<T: Copy>(names: &[(T, &str)], name: &str) -> Result<T, String> {
+    let known = names.iter().find(|(_, known)| *known == name);
     known
         .map(|(value, _)| *value)
-        .ok_or_else(|| format!("the Kafka client has no word for {word}"))
+        .ok_or_else(|| format!("the Kafka client cannot represent {name}"))
 }
 
 #[cfg(test)]
@@ -330,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn every_known_word_goes_to_librdkafka_and_back() {
+    fn every_known_name_survives_the_round_trip_through_librdkafka() {
         for (_, resource) in RESOURCES {
             for (_, pattern) in PATTERNS {
                 for (_, operation) in OPERATIONS {
@@ -352,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_has_no_word_for_is_named() {
+    fn what_the_client_cannot_represent_is_named() {
         type Change = fn(&mut AclBinding);
         let changes: [(Change, &str); 5] = [
             (|b| b.resource_type = "USER".to_owned(), "USER"),

@@ -1,13 +1,13 @@
-//! One request for each of many groups, sent to the group's coordinator, a bounded number at a time.
+//! Sends one request per group to the group's coordinator, with a bounded number in flight.
 //!
-//! librdkafka takes one group a call. A cluster has thousands, so that calls one after the other would take minutes.
+//! librdkafka takes one group per call. Clusters have thousands of groups, so sequential calls would take minutes.
 
 #![expect(
     unsafe_code,
     reason = "requests are made through librdkafka's C interface"
 )]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
@@ -16,43 +16,44 @@ use rdkafka_sys as sys;
 
 use super::Admin;
 use super::owned::{Event, Options};
-use super::request::Refusal;
-use crate::kafka::batch::Queue;
+use super::request::BrokerError;
 use crate::kafka::client::{Client, millis};
 use crate::kafka::error::{Code, KafkaError};
+use crate::kafka::message::Queue;
 
-/// So many groups are asked about at a time.
+/// Requests in flight at a time.
 const IN_FLIGHT: usize = 32;
 
-/// What is asked of each group, and which permissions that takes.
+/// The request to send for each group, and the permissions that it needs.
 pub(super) struct GroupCall {
     pub(super) op: sys::rd_kafka_admin_op_t,
     /// As in "cannot *read the committed offsets of* group g".
     pub(super) doing: &'static str,
-    /// The operation on the group.
+    /// The ACL operation that it needs on the group.
     pub(super) on_group: &'static str,
-    /// The operation on each topic.
+    /// The ACL operation that it needs on each topic.
     pub(super) on_topic: &'static str,
 }
 
-/// Sends the request of the item at an index.
+/// Submits the request at an index.
 pub(super) type Submit<'a> = dyn Fn(usize, *mut sys::rd_kafka_t, *const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t)
     + 'a;
 
-/// Reads an answer.
-pub(super) type Read<'a, T> = dyn Fn(*mut sys::rd_kafka_event_t) -> Result<T, Refusal> + 'a;
+/// Reads the answer of one group.
+pub(super) type Read<'a, T> = dyn Fn(*mut sys::rd_kafka_event_t) -> Result<T, BrokerError> + 'a;
 
 impl Admin {
-    /// Asks the coordinator of each of `groups`. `None` stands for a group that does not exist (any more).
+    /// Sends a request to the coordinator of each of `groups` and returns the answers with their groups, in the order of `groups`.
+    /// `None` stands for a group that does not exist, or no longer does.
     ///
-    /// Every request has its own deadline. The first that fails for good ends all.
+    /// Every request has its own deadline. The first permanent failure ends the call.
     pub(super) fn ask_coordinators<T>(
         &self,
         call: &GroupCall,
         groups: &[&str],
         submit: &Submit<'_>,
         read: &Read<'_, T>,
-    ) -> Result<Vec<Option<T>>, KafkaError> {
+    ) -> Result<Vec<(String, Option<T>)>, KafkaError> {
         if groups.is_empty() {
             return Ok(Vec::new());
         }
@@ -80,18 +81,18 @@ struct Round<'a> {
     submit: &'a Submit<'a>,
     queue: Queue,
     client: &'a Client,
-    /// Never sent yet.
+    /// Not sent yet.
     fresh: Range<usize>,
-    /// Not answered yet.
+    /// Sent and not answered yet.
     sent: HashMap<usize, Attempts>,
-    /// To be sent again when it is time. They keep their places among [`IN_FLIGHT`], so that groups whose coordinator is
-    /// away do not all wait in turn: the first of them ends the call at its deadline.
+    /// To be retried when due. They count towards [`IN_FLIGHT`]: otherwise the groups of an unreachable coordinator would run
+    /// into their deadlines one after the other instead of ending the call at the first.
     later: Vec<(Instant, usize, Attempts)>,
-    /// Of each request, with all its attempts.
+    /// How long each request may take, its retries included.
     deadline: Duration,
 }
 
-/// The attempts at one request.
+/// The attempts at one request so far.
 #[derive(Clone, Copy)]
 struct Attempts {
     first: Instant,
@@ -99,13 +100,12 @@ struct Attempts {
 }
 
 impl Round<'_> {
-    fn run<T>(mut self, read: &Read<'_, T>) -> Result<Vec<Option<T>>, KafkaError> {
-        let mut answers: Vec<Option<T>> = Vec::new();
-        answers.resize_with(self.groups.len(), || None);
+    fn run<T>(mut self, read: &Read<'_, T>) -> Result<Vec<(String, Option<T>)>, KafkaError> {
+        let mut answers: BTreeMap<usize, Option<T>> = BTreeMap::new();
         loop {
             self.send()?;
             if self.sent.is_empty() && self.later.is_empty() {
-                return Ok(answers);
+                return self.with_groups(answers);
             }
             let Some(event) = self.next_event()? else {
                 continue;
@@ -116,13 +116,34 @@ impl Round<'_> {
                 continue;
             };
             match event.check().and_then(|()| read(event.0.as_ptr())) {
-                Ok(answer) => answers[index] = Some(answer),
-                Err(refusal) => self.refused(index, attempts, &refusal)?,
+                Ok(answer) => drop(answers.insert(index, Some(answer))),
+                Err(error) if error.code == Code::GROUP_NOT_FOUND => {
+                    tracing::debug!("group {:?} is gone", self.groups[index]);
+                    answers.insert(index, None);
+                }
+                Err(error) => self.retry_later(index, attempts, error)?,
             }
         }
     }
 
-    /// Sends again what is due, then what is new, as far as there are places.
+    /// Pairs the answers with their groups. A group that was never answered must not pass for one that does not exist.
+    fn with_groups<T>(
+        &self,
+        mut answers: BTreeMap<usize, Option<T>>,
+    ) -> Result<Vec<(String, Option<T>)>, KafkaError> {
+        let groups = self.groups.iter().enumerate();
+        groups
+            .map(|(index, group)| match answers.remove(&index) {
+                Some(answer) => Ok(((*group).to_owned(), answer)),
+                None => Err(KafkaError::Other {
+                    doing: self.doing(index),
+                    cause: "the coordinator did not answer".to_owned(),
+                }),
+            })
+            .collect()
+    }
+
+    /// Sends due retries, then new requests as long as fewer than [`IN_FLIGHT`] are pending.
     fn send(&mut self) -> Result<(), KafkaError> {
         let now = Instant::now();
         let due: Vec<_> = self.later.extract_if(.., |(due, ..)| *due <= now).collect();
@@ -146,7 +167,7 @@ impl Round<'_> {
         let left = self.deadline.saturating_sub(attempts.first.elapsed());
         let wait = left.clamp(Admin::SHORTEST_ATTEMPT, Admin::ATTEMPT);
         let options = Options::new(self.client, self.call.op, wait)
-            .map_err(|refusal| self.error(index, &refusal))?;
+            .map_err(|error| self.error(index, error))?;
         // SAFETY: the options are live; the opaque value is a number, never followed.
         unsafe {
             sys::rd_kafka_AdminOptions_set_opaque(
@@ -164,13 +185,13 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// The next answer; `None` when it is time to send something again.
+    /// Waits for the next answer; `None` when a retry is due.
     fn next_event(&self) -> Result<Option<Event>, KafkaError> {
-        // librdkafka answers by the deadline in the options at the latest; the second is for its own way back.
+        // librdkafka answers by the timeout in the options at the latest; the extra second is for its own queues.
         const SURELY: Duration = Admin::ATTEMPT.saturating_add(Duration::from_secs(1));
         let due = self.later.iter().map(|(due, ..)| *due).min();
         let wait = due.map_or(SURELY, |due| due.saturating_duration_since(Instant::now()));
-        // SAFETY: the queue is live. A millisecond more, since the wait is cut to whole ones.
+        // SAFETY: the queue is live. One millisecond is added because the wait is truncated to whole milliseconds.
         let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), millis(wait) + 1) };
         self.client.poll(Duration::ZERO);
         match (NonNull::new(event), self.sent.keys().next()) {
@@ -183,26 +204,22 @@ impl Round<'_> {
         }
     }
 
-    /// Puts a request aside for another attempt, unless it has failed for good.
-    fn refused(
+    /// Schedules another attempt, or fails where the error is permanent or the deadline has passed.
+    fn retry_later(
         &mut self,
         index: usize,
         attempts: Attempts,
-        refusal: &Refusal,
+        error: BrokerError,
     ) -> Result<(), KafkaError> {
-        if refusal.code == Code::GROUP_NOT_FOUND {
-            tracing::debug!("group {:?} is gone", self.groups[index]);
-            return Ok(());
-        }
-        if !refusal.code.is_transient() {
-            return Err(self.error(index, refusal));
+        if !error.code.is_transient() {
+            return Err(self.error(index, error));
         }
         let Attempts { first, pause } = attempts;
         if first.elapsed() + pause + Admin::SHORTEST_ATTEMPT >= self.deadline {
             return Err(KafkaError::Timeout {
                 doing: self.doing(index),
                 waited: first.elapsed(),
-                cause: refusal.code.explain(&refusal.text),
+                cause: error.code.explain(&error.text),
             });
         }
         let next = Attempts {
@@ -213,13 +230,15 @@ impl Round<'_> {
         Ok(())
     }
 
-    fn error(&self, index: usize, refusal: &Refusal) -> KafkaError {
-        let permission = if refusal.topic.is_empty() {
+    fn error(&self, index: usize, error: BrokerError) -> KafkaError {
+        let permission = if error.topic.is_empty() {
             format!("{} on GROUP {}", self.call.on_group, self.groups[index])
         } else {
-            format!("{} on TOPIC {}", self.call.on_topic, refusal.topic)
+            format!("{} on TOPIC {}", self.call.on_topic, error.topic)
         };
-        refusal.error(&self.doing(index)).needing(&permission)
+        error
+            .into_kafka_error(&self.doing(index))
+            .needing(&permission)
     }
 
     fn doing(&self, index: usize) -> String {
@@ -241,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn passing_refusals_are_tried_again() {
+    fn transient_errors_are_retried() {
         let (cluster, admin) = cluster();
         cluster.fail_offset_fetches(&[
             Resp::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
@@ -251,20 +270,26 @@ mod tests {
         let names: Vec<String> = (0..100).map(|n| format!("group-{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let offsets = admin.committed_offsets(&names).unwrap();
-        assert_eq!(offsets, vec![Some(Vec::new()); 100]);
+        assert_eq!(offsets.iter().count(), 100);
+        assert!(offsets.iter().all(|(_, found)| *found == Some(Vec::new())));
     }
 
     #[test]
-    fn a_group_that_is_gone_is_none_and_the_others_stay() {
+    fn a_deleted_group_is_none_and_the_others_are_found() {
         let (cluster, admin) = cluster();
         cluster.fail_offset_fetches(&[Resp::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND]);
         let offsets = admin.committed_offsets(&["a", "b", "c"]).unwrap();
-        assert_eq!(offsets.iter().flatten().count(), 2);
-        assert_eq!(admin.committed_offsets(&[]).unwrap(), []);
+        assert_eq!(offsets.iter().count(), 3);
+        assert_eq!(
+            offsets.iter().filter(|(_, found)| found.is_some()).count(),
+            2
+        );
+        assert!(offsets.get("d").is_err(), "it was not asked about");
+        assert_eq!(admin.committed_offsets(&[]).unwrap().iter().count(), 0);
     }
 
     #[test]
-    fn one_refusal_for_good_is_an_error_that_names_the_group_and_the_permission() {
+    fn a_permanent_error_names_the_group_and_the_permission() {
         let (cluster, admin) = cluster();
         cluster.fail_offset_fetches(&[Resp::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED]);
         let error = admin.committed_offsets(&["billing"]).unwrap_err();
@@ -272,7 +297,7 @@ mod tests {
         let error = error.to_string();
         assert!(
             error.starts_with("not allowed to read the committed offsets of group billing (")
-                && error.contains("it takes DESCRIBE on GROUP billing"),
+                && error.contains("it needs DESCRIBE on GROUP billing"),
             "{error}"
         );
         cluster.fail_offset_fetches(&[Resp::RD_KAFKA_RESP_ERR_INVALID_GROUP_ID]);
@@ -288,9 +313,9 @@ mod tests {
         assert!(error.contains("NUL"), "{error}");
     }
 
-    /// It asks for ever: the deadline ends it, and not once for each group in turn.
+    /// The deadline ends the call once, not once per group.
     #[test]
-    fn a_coordinator_that_stays_away_ends_the_call() {
+    fn an_unavailable_coordinator_ends_the_call_at_the_deadline() {
         let (cluster, mut admin) = cluster();
         admin.deadline = Duration::from_secs(4);
         cluster.fail_offset_fetches(&[Resp::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE; 10_000]);

@@ -1,9 +1,9 @@
-//! Consumer groups: which there are, what they have committed, and changing that.
+//! Consumer groups: listing and describing them, and reading, committing and deleting their offsets.
 //!
-//! Every broker lists the groups that it coordinates. librdkafka 2.12.1 keeps those of the protocol type `consumer`, which both the
-//! classic consumers and those of KIP-848 have, and those of none, which only ever committed. It drops all others: of these, groups of the
-//! Streams protocol (KIP-1071) have committed offsets, and share groups have offsets of another kind. States that it has
-//! no name for, such as KIP-848's `Assigning`, are told as none.
+//! Every broker lists the groups that it coordinates. librdkafka 2.12.1 keeps groups of protocol type `consumer`, which both classic
+//! and KIP-848 consumers have, and groups without one, which only ever committed offsets. It drops all others, among them groups of
+//! the Streams protocol (KIP-1071), which have committed offsets, and share groups, whose offsets are of another kind. It reports
+//! states that it does not know, such as KIP-848's `Assigning`, as unknown; here they are `None`.
 
 #![expect(
     unsafe_code,
@@ -21,20 +21,22 @@ use sys::rd_kafka_admin_op_t as Op;
 use super::answer::items;
 use super::coordinators::GroupCall;
 use super::owned::{DeleteGroup, DeleteOffsets, ListOffsets, StoreOffsets, c_string};
-use super::request::{Refusal, Request, Target};
+use super::request::{BrokerError, Request, Responder};
 use super::rights::DESCRIBE_CLUSTER;
 use super::{Admin, invalid};
-use crate::kafka::client::owned_text;
+use crate::kafka::answers::Answers;
+use crate::kafka::client::{length, owned_text};
 use crate::kafka::error::{Code, KafkaError};
+use crate::kafka::partition::TopicPartition;
 
 /// A group, as the broker that coordinates it lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupListing {
     /// Its id.
     pub group: String,
-    /// `Classic` or `Consumer`, where the broker tells.
+    /// `Classic` or `Consumer`, where the broker reports it.
     pub r#type: Option<String>,
-    /// Such as `Stable` or `Empty`, where the broker tells one that librdkafka knows.
+    /// Such as `Stable` or `Empty`, where the broker reports a state that librdkafka knows.
     pub state: Option<String>,
 }
 
@@ -43,11 +45,11 @@ pub struct GroupListing {
 pub struct GroupDescription {
     /// As in [`GroupListing`].
     pub state: Option<String>,
-    /// Consumers that are in it.
+    /// Number of members.
     pub members: usize,
 }
 
-/// What a group has committed.
+/// The committed offsets of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupOffsets {
     /// Its id.
@@ -56,7 +58,7 @@ pub struct GroupOffsets {
     pub topics: Vec<CommittedTopic>,
 }
 
-/// The part of one topic.
+/// The committed offsets of a group for one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedTopic {
     /// Its name.
@@ -65,30 +67,30 @@ pub struct CommittedTopic {
     pub partitions: Vec<CommittedOffset>,
 }
 
-/// What one request commits or deletes becomes one batch of records of `__consumer_offsets`, whose `max.message.bytes` bounds it: 1 MB,
-/// unless somebody made it less. This is far below.
+/// Bytes of offsets per request. The coordinator writes a request as one batch of `__consumer_offsets`, which that topic's
+/// `max.message.bytes` bounds: 1 MB by default. This stays well below, should somebody have lowered it.
 const REQUEST_BYTES: usize = 256 << 10;
-/// What such a record takes besides its names and metadata, generously.
+/// Upper estimate of what such a record takes besides its names and metadata.
 const COMMIT_OVERHEAD_BYTES: usize = 100;
 
 impl GroupOffsets {
-    /// The same in pieces of which each fits a request.
-    fn pieces(&self) -> Vec<GroupOffsets> {
-        let mut pieces: Vec<GroupOffsets> = Vec::new();
+    /// Splits the offsets into parts that fit one request each.
+    fn parts(&self) -> Vec<GroupOffsets> {
+        let mut parts: Vec<GroupOffsets> = Vec::new();
         let mut room = 0;
         for CommittedTopic { topic, partitions } in &self.topics {
             for (index, committed) in partitions.iter().enumerate() {
                 let names = self.group.len() + topic.len();
                 let bytes = names + committed.metadata.len() + COMMIT_OVERHEAD_BYTES;
-                if bytes > room || pieces.is_empty() {
-                    pieces.push(GroupOffsets {
+                if bytes > room || parts.is_empty() {
+                    parts.push(GroupOffsets {
                         group: self.group.clone(),
                         topics: Vec::new(),
                     });
                     room = REQUEST_BYTES;
                 }
                 room = room.saturating_sub(bytes);
-                let topics = &mut pieces.last_mut().expect("pushed").topics;
+                let topics = &mut parts.last_mut().expect("pushed").topics;
                 if index == 0 || topics.is_empty() {
                     topics.push(CommittedTopic {
                         topic: topic.clone(),
@@ -99,20 +101,20 @@ impl GroupOffsets {
                 of_topic.partitions.push(committed.clone());
             }
         }
-        pieces
+        parts
     }
 }
 
 impl Admin {
-    /// All groups that have or had consumers, or committed offsets; ordered by id. An error where one broker does not tell.
+    /// Lists all groups that have or had consumers, or committed offsets, ordered by id. Fails if any broker does not answer.
     ///
-    /// Who may not describe the cluster is told only of the groups that it may describe, and not that there are others: see
+    /// A principal that may not describe the cluster silently gets only the groups that it may describe: see
     /// [`Admin::cluster_rights`].
     pub fn list_groups(&self) -> Result<Vec<GroupListing>, KafkaError> {
         let request = Request {
             doing: "list the consumer groups of every broker".to_owned(),
             op: Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS,
-            target: Target::ByRequest,
+            responder: Responder::ByRequest,
         };
         let listed = self.request(
             &request,
@@ -124,44 +126,44 @@ impl Admin {
             |event| unsafe { from_listing(event) },
         );
         let mut groups = listed.map_err(|error| error.needing(DESCRIBE_CLUSTER))?;
-        // While a group changes its coordinator, two brokers may list it.
+        // While a group moves to another coordinator, two brokers may list it.
         groups.sort_by(|a, b| a.group.cmp(&b.group));
         groups.dedup_by(|later, first| later.group == first.group);
         Ok(groups)
     }
 
-    /// The committed offsets of groups, in the order asked; `None` for a group that does not exist. One that has committed nothing
-    /// and one that has just been deleted look alike, with no topics.
+    /// Returns the committed offsets of each group; `None` for a group that does not exist. A group that has committed nothing and
+    /// one that was just deleted look the same: no topics.
     ///
-    /// Offsets of topics that this principal may not describe are left out by the brokers, who do not say so.
+    /// Brokers silently omit offsets of topics that this principal may not describe.
     pub fn committed_offsets(
         &self,
         groups: &[&str],
-    ) -> Result<Vec<Option<Vec<CommittedTopic>>>, KafkaError> {
+    ) -> Result<Answers<String, Option<Vec<CommittedTopic>>>, KafkaError> {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
             doing: "read the committed offsets of",
             on_group: "DESCRIBE",
             on_topic: "DESCRIBE",
         };
-        let questions = each(groups, call.doing, |group| ListOffsets::all(group))?;
-        self.ask_coordinators(
+        let requests = each(groups, call.doing, |group| ListOffsets::all(group))?;
+        let answers = self.ask_coordinators(
             &call,
             groups,
             &|index, client, options, queue| {
-                let mut question = [questions[index].0.as_ptr()];
+                let mut request = [requests[index].0.as_ptr()];
                 // SAFETY: all handles are live; the array is read during the call.
                 unsafe {
                     sys::rd_kafka_ListConsumerGroupOffsets(
                         client,
-                        question.as_mut_ptr(),
+                        request.as_mut_ptr(),
                         1,
                         options,
                         queue,
                     );
                 }
             },
-            // SAFETY: the event is of this kind, and what it holds lives as long as it.
+            // SAFETY: the event is of this kind, and its contents live as long as it does.
             &|event| unsafe {
                 let mut count = 0;
                 let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(event);
@@ -173,22 +175,23 @@ impl Admin {
                 }
                 Ok(in_order(topics))
             },
-        )
+        )?;
+        by_group("read the committed offsets of groups", groups, answers)
     }
 
-    /// States and members of groups, in the order asked; `None` for a group that does not exist.
+    /// Returns the state and member count of each group; `None` for a group that does not exist.
     pub fn describe_groups(
         &self,
         groups: &[&str],
-    ) -> Result<Vec<Option<GroupDescription>>, KafkaError> {
+    ) -> Result<Answers<String, Option<GroupDescription>>, KafkaError> {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
-            doing: "ask for the state of",
+            doing: "read the state of",
             on_group: "DESCRIBE",
             on_topic: "DESCRIBE",
         };
         let names = each(groups, call.doing, |group| c_string(group))?;
-        self.ask_coordinators(
+        let answers = self.ask_coordinators(
             &call,
             groups,
             &|index, client, options, queue| {
@@ -204,22 +207,23 @@ impl Admin {
                     );
                 }
             },
-            // SAFETY: the event is of this kind, and what it holds lives as long as it.
+            // SAFETY: the event is of this kind, and its contents live as long as it does.
             &|event| unsafe {
                 let mut count = 0;
                 let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event);
                 let groups = sys::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
                 match items(groups, count) {
                     [group] => from_group(*group),
-                    _ => Err(Refusal::of(Code::GROUP_NOT_FOUND)),
+                    _ => Err(BrokerError::of(Code::GROUP_NOT_FOUND)),
                 }
             },
-        )
+        )?;
+        by_group("read the state of groups", groups, answers)
     }
 
-    /// Commits offsets in the place of groups, which must be without members; one that does not exist is made. Offsets that are not named
-    /// stay as they are. No leader epoch is committed: those of another cluster mean nothing here. What one group commits may take
-    /// several requests.
+    /// Commits offsets on behalf of groups, which must have no members; a group that does not exist is created. Offsets that are not
+    /// listed stay unchanged. No leader epoch is committed, since those of another cluster are meaningless here. The offsets of one
+    /// group may take several requests, so a failure may leave some of them committed.
     pub fn commit_offsets(&self, groups: &[GroupOffsets]) -> Result<(), KafkaError> {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS,
@@ -227,7 +231,7 @@ impl Admin {
             on_group: "READ",
             on_topic: "READ",
         };
-        let groups: Vec<GroupOffsets> = groups.iter().flat_map(GroupOffsets::pieces).collect();
+        let groups: Vec<GroupOffsets> = groups.iter().flat_map(GroupOffsets::parts).collect();
         let names: Vec<&str> = groups.iter().map(|group| group.group.as_str()).collect();
         let changes = each(&groups, call.doing, StoreOffsets::new)?;
         self.ask_coordinators(
@@ -246,7 +250,7 @@ impl Admin {
                     );
                 }
             },
-            // SAFETY: the event is of this kind, and what it holds lives as long as it.
+            // SAFETY: the event is of this kind, and its contents live as long as it does.
             &|event| unsafe {
                 let mut count = 0;
                 let result = sys::rd_kafka_event_AlterConsumerGroupOffsets_result(event);
@@ -260,11 +264,11 @@ impl Admin {
         Ok(())
     }
 
-    /// Takes the committed offsets of some partitions away from a group that does not read their topics now.
+    /// Deletes a group's committed offsets of partitions. The group must not be subscribed to their topics.
     pub fn delete_offsets(
         &self,
         group: &str,
-        partitions: &[(String, i32)],
+        partitions: &[TopicPartition],
     ) -> Result<(), KafkaError> {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS,
@@ -274,13 +278,11 @@ impl Admin {
         };
         const LONGEST_TOPIC: usize = 249;
         let at_once = REQUEST_BYTES / (group.len() + LONGEST_TOPIC + COMMIT_OVERHEAD_BYTES);
-        let pieces: Vec<_> = partitions.chunks(at_once.max(1)).collect();
-        let changes = each(&pieces, call.doing, |piece| {
-            DeleteOffsets::new(group, piece)
-        })?;
+        let parts: Vec<_> = partitions.chunks(at_once.max(1)).collect();
+        let changes = each(&parts, call.doing, |part| DeleteOffsets::new(group, part))?;
         self.ask_coordinators(
             &call,
-            &vec![group; pieces.len()],
+            &vec![group; parts.len()],
             &|index, client, options, queue| {
                 let mut change = [changes[index].0.as_ptr()];
                 // SAFETY: all handles are live; the array is read during the call.
@@ -294,7 +296,7 @@ impl Admin {
                     );
                 }
             },
-            // SAFETY: the event is of this kind, and what it holds lives as long as it.
+            // SAFETY: the event is of this kind, and its contents live as long as it does.
             &|event| unsafe {
                 let mut count = 0;
                 let result = sys::rd_kafka_event_DeleteConsumerGroupOffsets_result(event);
@@ -308,7 +310,7 @@ impl Admin {
         Ok(())
     }
 
-    /// Deletes groups, which must be without members, with all that they have committed. One that does not exist is deleted already.
+    /// Deletes groups, which must have no members, with their committed offsets. A group that does not exist counts as deleted.
     pub fn delete_groups(&self, groups: &[&str]) -> Result<(), KafkaError> {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_DELETEGROUPS,
@@ -327,7 +329,7 @@ impl Admin {
                     sys::rd_kafka_DeleteGroups(client, change.as_mut_ptr(), 1, options, queue);
                 }
             },
-            // SAFETY: the event is of this kind, and what it holds lives as long as it.
+            // SAFETY: the event is of this kind, and its contents live as long as it does.
             &|event| unsafe {
                 let mut count = 0;
                 let result = sys::rd_kafka_event_DeleteGroups_result(event);
@@ -341,7 +343,17 @@ impl Admin {
     }
 }
 
-/// Makes the request of each group.
+/// Keys answers by group.
+fn by_group<T>(
+    doing: &str,
+    groups: &[&str],
+    answers: Vec<(String, T)>,
+) -> Result<Answers<String, T>, KafkaError> {
+    let asked: Vec<String> = groups.iter().map(|&group| group.to_owned()).collect();
+    Answers::complete(doing, &asked, answers.into_iter().collect())
+}
+
+/// Builds the request of each group.
 fn each<G, T>(
     groups: &[G],
     doing: &str,
@@ -351,16 +363,20 @@ fn each<G, T>(
     made.map_err(|cause| invalid(&format!("{doing} a group"), cause))
 }
 
+/// Reads a listing of groups.
+///
 /// # Safety
 /// `event` is a live answer to a listing of groups.
-unsafe fn from_listing(event: *mut sys::rd_kafka_event_t) -> Result<Vec<GroupListing>, Refusal> {
-    // SAFETY: by contract, for all that is reached from the event.
+unsafe fn from_listing(
+    event: *mut sys::rd_kafka_event_t,
+) -> Result<Vec<GroupListing>, BrokerError> {
+    // SAFETY: by contract, for everything reached from the event.
     unsafe {
         let result = sys::rd_kafka_event_ListConsumerGroups_result(event);
         let mut count = 0;
         let errors = sys::rd_kafka_ListConsumerGroups_result_errors(result, &mut count);
         for &error in items(errors, count) {
-            Refusal::check_error(error, "")?;
+            BrokerError::check_error(error, "")?;
         }
         let groups = sys::rd_kafka_ListConsumerGroups_result_valid(result, &mut count);
         let listed = items(groups, count).iter().map(|&group| GroupListing {
@@ -376,7 +392,7 @@ unsafe fn from_listing(event: *mut sys::rd_kafka_event_t) -> Result<Vec<GroupLis
     }
 }
 
-/// A name of librdkafka's, unless it says that it knows none.
+/// Copies one of librdkafka's names; `None` where it is empty or `Unknown`.
 ///
 /// # Safety
 /// `name` is null or a static C string.
@@ -386,19 +402,21 @@ unsafe fn known(name: *const c_char) -> Option<String> {
     (!matches!(name.as_str(), "" | "Unknown")).then_some(name)
 }
 
+/// Reads the description of a group.
+///
 /// # Safety
 /// `group` is part of a live answer.
 unsafe fn from_group(
     group: *const sys::rd_kafka_ConsumerGroupDescription_t,
-) -> Result<GroupDescription, Refusal> {
+) -> Result<GroupDescription, BrokerError> {
     use sys::rd_kafka_consumer_group_state_t::RD_KAFKA_CONSUMER_GROUP_STATE_DEAD as DEAD;
-    // SAFETY: by contract, for all that is reached from the group.
+    // SAFETY: by contract, for everything reached from the group.
     unsafe {
-        Refusal::check_error(sys::rd_kafka_ConsumerGroupDescription_error(group), "")?;
+        BrokerError::check_error(sys::rd_kafka_ConsumerGroupDescription_error(group), "")?;
         let state = sys::rd_kafka_ConsumerGroupDescription_state(group);
-        // How brokers before KIP-1043 say that there is no such group.
+        // Brokers before KIP-1043 describe a group that does not exist as dead.
         if state == DEAD {
-            return Err(Refusal::of(Code::GROUP_NOT_FOUND));
+            return Err(BrokerError::of(Code::GROUP_NOT_FOUND));
         }
         Ok(GroupDescription {
             state: known(sys::rd_kafka_consumer_group_state_name(state)),
@@ -407,42 +425,44 @@ unsafe fn from_group(
     }
 }
 
-/// # Safety
-/// `group` is part of a live answer.
-unsafe fn checked(group: *const sys::rd_kafka_group_result_t) -> Result<(), Refusal> {
-    // SAFETY: by contract.
-    unsafe { Refusal::check_error(sys::rd_kafka_group_result_error(group), "") }
-}
-
-/// That a change was made to every partition.
+/// Returns the error of a group, if it has one.
 ///
 /// # Safety
 /// `group` is part of a live answer.
-unsafe fn all_done(group: *const sys::rd_kafka_group_result_t) -> Result<(), Refusal> {
-    // SAFETY: by contract, for all that is reached from the group.
+unsafe fn checked(group: *const sys::rd_kafka_group_result_t) -> Result<(), BrokerError> {
+    // SAFETY: by contract.
+    unsafe { BrokerError::check_error(sys::rd_kafka_group_result_error(group), "") }
+}
+
+/// Returns the first error of a change, of the group or of one of its partitions.
+///
+/// # Safety
+/// `group` is part of a live answer.
+unsafe fn all_done(group: *const sys::rd_kafka_group_result_t) -> Result<(), BrokerError> {
+    // SAFETY: by contract, for everything reached from the group.
     unsafe {
         checked(group)?;
         elements(group).try_for_each(|element| {
             let topic = owned_text((&raw const (*element).topic).read());
-            Refusal::check(code(element), &topic, ptr::null())
+            BrokerError::check(code(element), &topic, ptr::null())
         })
     }
 }
 
-/// Adds the offsets of an answer to those of their topics.
+/// Adds the offsets of an answer to `topics`.
 ///
 /// # Safety
 /// `group` is part of a live answer.
 unsafe fn add_committed(
     group: *const sys::rd_kafka_group_result_t,
     topics: &mut BTreeMap<String, Vec<CommittedOffset>>,
-) -> Result<(), Refusal> {
-    // SAFETY: by contract, for all that is reached from the group.
+) -> Result<(), BrokerError> {
+    // SAFETY: by contract, for everything reached from the group.
     unsafe {
         checked(group)?;
         for element in elements(group) {
             let name = (&raw const (*element).topic).read();
-            Refusal::check(code(element), &owned_text(name), ptr::null())?;
+            BrokerError::check(code(element), &owned_text(name), ptr::null())?;
             let Some(committed) = from_element(element) else {
                 continue;
             };
@@ -456,12 +476,12 @@ unsafe fn add_committed(
     Ok(())
 }
 
-/// What is committed, if anything is.
+/// Reads the committed offset of a partition, if there is one.
 ///
 /// # Safety
 /// `element` is part of a live answer.
 unsafe fn from_element(element: *const sys::rd_kafka_topic_partition_t) -> Option<CommittedOffset> {
-    // SAFETY: by contract; the metadata has as many bytes as said.
+    // SAFETY: by contract; the metadata has `metadata_size` bytes.
     unsafe {
         let offset = (&raw const (*element).offset).read();
         let metadata = (&raw const (*element).metadata).read();
@@ -491,25 +511,27 @@ fn in_order(topics: BTreeMap<String, Vec<CommittedOffset>>) -> Vec<CommittedTopi
     topics.into_iter().map(topic).collect()
 }
 
-/// The partitions of an answer, behind pointers: a code that librdkafka has no name for must not become its enum.
+/// Iterates over the partitions of an answer by pointer: forming a reference to an element whose error code is not in librdkafka's
+/// enum would be undefined behaviour.
 ///
 /// # Safety
 /// `group` is part of a live answer, which lives as long as the pointers are used.
 unsafe fn elements(
     group: *const sys::rd_kafka_group_result_t,
 ) -> impl Iterator<Item = *const sys::rd_kafka_topic_partition_t> {
-    // SAFETY: by contract; the list has as many elements as said.
+    // SAFETY: by contract; the list has `cnt` elements.
     unsafe {
         let list = sys::rd_kafka_group_result_partitions(group).as_ref();
         let (first, count) = list.map_or((ptr::null_mut(), 0), |list| (list.elems, list.cnt));
-        let count = usize::try_from(count).unwrap_or(0);
-        (0..count).map(move |index| first.add(index).cast_const())
+        (0..length(count, "partitions of a group")).map(move |index| first.add(index).cast_const())
     }
 }
 
+/// Reads the error code of a partition.
+///
 /// # Safety
 /// `element` is part of a live answer.
 unsafe fn code(element: *const sys::rd_kafka_topic_partition_t) -> Code {
-    // SAFETY: by contract; read as a number.
+    // SAFETY: by contract; the code is read as a number, since a newer broker may send any.
     Code(unsafe { (&raw const (*element).err).cast::<i32>().read() })
 }

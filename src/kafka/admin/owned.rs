@@ -1,4 +1,4 @@
-//! Questions in librdkafka's own form, each freed when dropped.
+//! librdkafka's objects for requests and answers, each freed when dropped.
 
 #![expect(unsafe_code, reason = "owns librdkafka's objects")]
 
@@ -12,12 +12,13 @@ use sys::rd_kafka_ResourceType_t as Resource;
 
 use super::answer::structs;
 use super::groups::{CommittedTopic, GroupOffsets};
-use crate::kafka::batch::bytes;
-use crate::kafka::client::{Failure, Reason};
+use crate::kafka::client::{Failure, Reason, owned_text};
 use crate::kafka::error::Code;
+use crate::kafka::message::bytes;
+use crate::kafka::partition::TopicPartition;
 use crate::kafka::transaction::OffsetCommit;
 
-/// Makes an owner of a librdkafka object that one function frees.
+/// Defines the owner of a librdkafka object that one function frees.
 macro_rules! owner {
     ($(#[$doc:meta])* $name:ident, $raw:ty, $free:path) => {
         $(#[$doc])*
@@ -37,70 +38,70 @@ owner!(
     Event, sys::rd_kafka_event_t, sys::rd_kafka_event_destroy
 );
 owner!(
-    /// What a broker says of the brokers and of all topics.
+    /// Metadata of the brokers and of all topics.
     Metadata, sys::rd_kafka_metadata, sys::rd_kafka_metadata_destroy
 );
 owner!(
-    /// How a request is to be made.
+    /// Options of a request.
     Options, sys::rd_kafka_AdminOptions_t, sys::rd_kafka_AdminOptions_destroy
 );
 owner!(
-    /// A topic to be created.
+    /// A topic to create.
     NewTopic, sys::rd_kafka_NewTopic_t, sys::rd_kafka_NewTopic_destroy
 );
 owner!(
-    /// The names of topics.
+    /// Names of topics to describe.
     TopicCollection, sys::rd_kafka_TopicCollection_t, sys::rd_kafka_TopicCollection_destroy
 );
 owner!(
-    /// The configuration of a topic or a broker, as a question or as a change.
+    /// The configuration of a topic or a broker, to read or to change.
     Config, sys::rd_kafka_ConfigResource_t, sys::rd_kafka_ConfigResource_destroy
 );
 owner!(
-    /// Partitions with an offset each.
+    /// Partitions, each with an offset.
     PartitionList,
     sys::rd_kafka_topic_partition_list_t,
     sys::rd_kafka_topic_partition_list_destroy
 );
 owner!(
-    /// The question for a group's committed offsets.
+    /// A request for a group's committed offsets.
     ListOffsets,
     sys::rd_kafka_ListConsumerGroupOffsets_t,
     sys::rd_kafka_ListConsumerGroupOffsets_destroy
 );
 owner!(
-    /// Offsets to be committed in a group's place.
+    /// Offsets to commit on behalf of a group.
     StoreOffsets,
     sys::rd_kafka_AlterConsumerGroupOffsets_t,
     sys::rd_kafka_AlterConsumerGroupOffsets_destroy
 );
 owner!(
-    /// Committed offsets to be taken away from a group.
+    /// Committed offsets to delete from a group.
     DeleteOffsets,
     sys::rd_kafka_DeleteConsumerGroupOffsets_t,
     sys::rd_kafka_DeleteConsumerGroupOffsets_destroy
 );
 owner!(
-    /// A group to be deleted.
+    /// A group to delete.
     DeleteGroup, sys::rd_kafka_DeleteGroup_t, sys::rd_kafka_DeleteGroup_destroy
 );
 owner!(
-    /// An ACL to be made, or which ones to list.
+    /// An ACL to create, or a filter for listing ACLs.
     Acl, sys::rd_kafka_AclBinding_t, sys::rd_kafka_AclBinding_destroy
 );
 
 owner!(
-    /// Partitions of which all in front of an offset is to be deleted.
+    /// Partitions, each with the offset below which its records are to be deleted.
     DeleteRecords, sys::rd_kafka_DeleteRecords_t, sys::rd_kafka_DeleteRecords_destroy
 );
 
 impl DeleteRecords {
-    pub(super) fn new(before: &[(String, i32, i64)]) -> Result<DeleteRecords, String> {
+    pub(super) fn new(before: &[(TopicPartition, i64)]) -> Result<DeleteRecords, String> {
         let list = PartitionList::new(&[], 0)?;
-        for (topic, partition, offset) in before {
+        for (TopicPartition { topic, partition }, offset) in before {
             list.add(&c_string(topic)?, *partition, *offset);
         }
-        // SAFETY: the list is live, and copied.
+        // SAFETY: the list is live; it is copied.
         let records = unsafe { sys::rd_kafka_DeleteRecords_new(list.0.as_ptr()) };
         Ok(DeleteRecords(
             NonNull::new(records).expect("the constructor never returns null"),
@@ -151,7 +152,7 @@ impl TopicCollection {
             .map(|name| c_string(name))
             .collect::<Result<_, _>>()?;
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-        // SAFETY: the array has as many C strings as said; they are copied.
+        // SAFETY: the array has `len` C strings; they are copied.
         let collection = unsafe {
             sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len())
         };
@@ -201,20 +202,20 @@ impl Config {
 
 impl PartitionList {
     pub(in crate::kafka) fn new(
-        partitions: &[(String, i32)],
+        partitions: &[TopicPartition],
         offset: i64,
     ) -> Result<PartitionList, String> {
         let size = c_int::try_from(partitions.len()).map_err(|error| error.to_string())?;
         // SAFETY: a plain constructor.
         let list = unsafe { sys::rd_kafka_topic_partition_list_new(size) };
         let list = PartitionList(NonNull::new(list).expect("the constructor never returns null"));
-        for (topic, partition) in partitions {
+        for TopicPartition { topic, partition } in partitions {
             list.add(&c_string(topic)?, *partition, offset);
         }
         Ok(list)
     }
 
-    /// Offsets to commit with their metadata, and without leader epochs.
+    /// Lists offsets to commit, with metadata and without leader epochs.
     fn committed(topics: &[CommittedTopic]) -> Result<PartitionList, String> {
         let list = PartitionList::new(&[], 0)?;
         for CommittedTopic { topic, partitions } in topics {
@@ -229,14 +230,14 @@ impl PartitionList {
     }
 
     fn raw(&self) -> &[sys::rd_kafka_topic_partition_t] {
-        // SAFETY: the list is live and has as many elements as it says.
+        // SAFETY: the list is live and has `cnt` elements.
         unsafe {
             let list = self.0.as_ref();
             structs(list.elems, list.cnt)
         }
     }
 
-    /// Positions to be committed with a transaction.
+    /// Lists positions to commit in a transaction.
     pub(in crate::kafka) fn positions(positions: &[OffsetCommit]) -> Result<PartitionList, String> {
         let list = PartitionList::new(&[], 0)?;
         for position in positions {
@@ -249,23 +250,28 @@ impl PartitionList {
         Ok(list)
     }
 
-    /// What an answer says is committed for each partition; nothing where nothing is.
-    pub(in crate::kafka) fn answered(&self) -> Vec<Option<OffsetAndMetadata>> {
+    /// Reads an answer: the committed offset of each partition, or `None` where the group has committed none.
+    pub(in crate::kafka) fn committed_offsets(
+        &self,
+    ) -> BTreeMap<TopicPartition, Option<OffsetAndMetadata>> {
         let committed = |element: &sys::rd_kafka_topic_partition_t| {
-            (element.offset >= 0).then(|| {
-                // SAFETY: null, or as many bytes as said, which live as long as the list.
+            // SAFETY: the topic is a C string that lives as long as the list.
+            let topic = unsafe { owned_text(element.topic) };
+            let committed = (element.offset >= 0).then(|| {
+                // SAFETY: null, or `metadata_size` bytes that live as long as the list.
                 let metadata =
                     unsafe { bytes(element.metadata, element.metadata_size) }.unwrap_or_default();
                 OffsetAndMetadata {
                     offset: element.offset,
                     metadata: String::from_utf8_lossy(metadata).into_owned(),
                 }
-            })
+            });
+            (TopicPartition::new(topic, element.partition), committed)
         };
         self.raw().iter().map(committed).collect()
     }
 
-    /// The first partition that an answer refuses to tell about, and why.
+    /// Returns the first error that an answer reports for a partition.
     pub(in crate::kafka) fn first_error(&self) -> Option<Code> {
         self.raw()
             .iter()
@@ -275,14 +281,15 @@ impl PartitionList {
             })
             .find(|code| *code != Code::NONE)
     }
-    /// The element that was added, which moves when the next one is.
+
+    /// Adds an element and returns it. The pointer is valid until the next one is added: the list then reallocates.
     fn add(
         &self,
         topic: &CStr,
         partition: i32,
         offset: i64,
     ) -> *mut sys::rd_kafka_topic_partition_t {
-        // SAFETY: the list is live, the name is copied, and the element returned is in the list.
+        // SAFETY: the list is live, the name is copied, and the returned element is in the list.
         unsafe {
             let element =
                 sys::rd_kafka_topic_partition_list_add(self.0.as_ptr(), topic.as_ptr(), partition);
@@ -292,13 +299,15 @@ impl PartitionList {
     }
 }
 
+/// Gives an element a copy of the metadata; empty metadata stays null.
+///
 /// # Safety
-/// `element` is a live one without metadata.
+/// `element` is live and has no metadata yet.
 unsafe fn set_metadata(element: *mut sys::rd_kafka_topic_partition_t, metadata: &[u8]) {
     if metadata.is_empty() {
         return;
     }
-    // SAFETY: the allocator of librdkafka needs no client, and ends the process rather than give null.
+    // SAFETY: librdkafka's allocator needs no client, and aborts the process rather than return null.
     unsafe {
         let copy = sys::rd_kafka_mem_malloc(ptr::null_mut(), metadata.len());
         ptr::copy_nonoverlapping(metadata.as_ptr(), copy.cast::<u8>(), metadata.len());
@@ -308,13 +317,13 @@ unsafe fn set_metadata(element: *mut sys::rd_kafka_topic_partition_t, metadata: 
 }
 
 impl ListOffsets {
-    /// Of every partition that the group has committed.
+    /// Requests every partition for which the group has committed an offset.
     pub(super) fn all(group: &str) -> Result<ListOffsets, String> {
         let group = c_string(group)?;
         // SAFETY: the name is a C string, which is copied; null asks for all partitions.
-        let question =
+        let request =
             unsafe { sys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), ptr::null()) };
-        made(question).map(ListOffsets)
+        non_null(request).map(ListOffsets)
     }
 }
 
@@ -327,18 +336,18 @@ impl StoreOffsets {
         // SAFETY: the name is a C string; both are copied.
         let change =
             unsafe { sys::rd_kafka_AlterConsumerGroupOffsets_new(group.as_ptr(), list.0.as_ptr()) };
-        made(change).map(StoreOffsets)
+        non_null(change).map(StoreOffsets)
     }
 }
 
 impl DeleteOffsets {
-    pub(super) fn new(group: &str, partitions: &[(String, i32)]) -> Result<DeleteOffsets, String> {
+    pub(super) fn new(group: &str, partitions: &[TopicPartition]) -> Result<DeleteOffsets, String> {
         let (group, list) = (c_string(group)?, PartitionList::new(partitions, 0)?);
         // SAFETY: the name is a C string; both are copied.
         let change = unsafe {
             sys::rd_kafka_DeleteConsumerGroupOffsets_new(group.as_ptr(), list.0.as_ptr())
         };
-        made(change).map(DeleteOffsets)
+        non_null(change).map(DeleteOffsets)
     }
 }
 
@@ -346,13 +355,13 @@ impl DeleteGroup {
     pub(super) fn new(group: &str) -> Result<DeleteGroup, String> {
         let group = c_string(group)?;
         // SAFETY: the name is a C string, which is copied.
-        made(unsafe { sys::rd_kafka_DeleteGroup_new(group.as_ptr()) }).map(DeleteGroup)
+        non_null(unsafe { sys::rd_kafka_DeleteGroup_new(group.as_ptr()) }).map(DeleteGroup)
     }
 }
 
-/// What a constructor of librdkafka gave.
-fn made<T>(object: *mut T) -> Result<NonNull<T>, String> {
-    NonNull::new(object).ok_or_else(|| "librdkafka refuses the group's id".to_owned())
+/// Checks the result of a constructor. None of them returns null in librdkafka 2.12.1, and rdkafka.h does not promise that.
+fn non_null<T>(object: *mut T) -> Result<NonNull<T>, String> {
+    NonNull::new(object).ok_or_else(|| "librdkafka rejects the group id".to_owned())
 }
 
 pub(super) fn c_string(text: &str) -> Result<CString, String> {

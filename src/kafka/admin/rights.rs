@@ -1,8 +1,8 @@
-//! What this principal may do, asked before it is tried.
+//! Permissions of this principal, checked before they are needed.
 
 #![expect(
     unsafe_code,
-    reason = "brokers tell permissions through librdkafka's C interface only"
+    reason = "authorized operations exist in librdkafka's C interface only"
 )]
 
 use std::collections::BTreeMap;
@@ -12,16 +12,17 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_AclOperation_t as Operation;
 use sys::rd_kafka_admin_op_t as Op;
 
-use super::answer::{from_description, items};
+use super::answer::items;
 use super::owned::TopicCollection;
-use super::request::{Request, Target};
+use super::request::{Request, Responder};
+use super::topics::from_description;
 use super::{Admin, invalid};
 use crate::kafka::error::{Code, KafkaError};
 
 /// Permissions on one topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TopicRights {
-    /// READ: also to commit positions of it.
+    /// READ, which committing offsets of the topic needs as well.
     pub read: bool,
     /// WRITE.
     pub write: bool,
@@ -32,28 +33,28 @@ pub struct TopicRights {
 /// Permissions on the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClusterRights {
-    /// DESCRIBE: also to see every group and every ACL.
+    /// DESCRIBE, which listing every group and every ACL needs as well.
     pub describe: bool,
-    /// ALTER: also to make ACLs.
+    /// ALTER, which creating ACLs needs as well.
     pub alter: bool,
 }
 
-/// What it takes to see every group and every ACL.
+/// The permission needed to list every group and every ACL.
 pub(super) const DESCRIBE_CLUSTER: &str = "DESCRIBE on CLUSTER kafka-cluster";
 
 impl Admin {
-    /// Permissions on the cluster; all of them where brokers do not say.
+    /// Returns the permissions on the cluster; all of them where brokers do not report them.
     pub fn cluster_rights(&self) -> Result<ClusterRights, KafkaError> {
         let request = Request {
             doing: "describe the cluster".to_owned(),
             op: Op::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER,
-            target: Target::Controller,
+            responder: Responder::Controller,
         };
         self.request(
             &request,
             |client, options, queue| {
-                // SAFETY: all handles are live; the options are not shared with another request. A null error is success, and
-                // the option exists for this operation.
+                // SAFETY: all handles are live; the options are not shared with another request. The setter returns null, for
+                // success: this operation has the option.
                 unsafe {
                     sys::rd_kafka_AdminOptions_set_include_authorized_operations(
                         options.cast_mut(),
@@ -63,15 +64,16 @@ impl Admin {
                 }
             },
             |event| {
-                // SAFETY: the event is of this kind, and what it holds lives as long as it.
+                // SAFETY: the event is of this kind, and its contents live as long as it does.
                 unsafe {
                     let mut count = 0;
                     let result = sys::rd_kafka_event_DescribeCluster_result(event);
                     let operations = sys::rd_kafka_DescribeCluster_result_authorized_operations(
                         result, &mut count,
                     );
-                    let told = told(operations, count);
-                    let may = |operation| told.is_none_or(|told| told.contains(&operation));
+                    let allowed = allowed(operations, count);
+                    let may =
+                        |operation| allowed.is_none_or(|allowed| allowed.contains(&operation));
                     Ok(ClusterRights {
                         describe: may(Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE as i32),
                         alter: may(Operation::RD_KAFKA_ACL_OPERATION_ALTER as i32),
@@ -81,7 +83,7 @@ impl Admin {
         )
     }
 
-    /// Permissions on topics, which exist. Brokers that do not tell are not in the answer.
+    /// Returns the permissions on topics, which must exist. Topics whose brokers do not report permissions are left out.
     pub fn topic_rights(
         &self,
         names: &[String],
@@ -89,17 +91,17 @@ impl Admin {
         if names.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let doing = "ask for the permissions on topics".to_owned();
+        let doing = "read the permissions on topics".to_owned();
         let collection = TopicCollection::new(names).map_err(|cause| invalid(&doing, cause))?;
-        let told = self.request(
+        let rights_by_topic = self.request(
             &Request {
                 doing,
                 op: Op::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
-                target: Target::Controller,
+                responder: Responder::Controller,
             },
             |client, options, queue| {
-                // SAFETY: all handles are live; the options are not shared with another request. A null error is success, and
-                // the option exists for this operation. The collection is copied.
+                // SAFETY: all handles are live; the options are not shared with another request. The setter returns null, for
+                // success: this operation has the option. The collection is copied.
                 unsafe {
                     sys::rd_kafka_AdminOptions_set_include_authorized_operations(
                         options.cast_mut(),
@@ -109,35 +111,38 @@ impl Admin {
                 }
             },
             |event| {
-                // SAFETY: the event is of this kind, and what it holds lives as long as it.
+                // SAFETY: the event is of this kind, and its contents live as long as it does.
                 unsafe {
                     let mut count = 0;
                     let result = sys::rd_kafka_event_DescribeTopics_result(event);
                     let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-                    let mut told = BTreeMap::new();
+                    let mut rights_by_topic = BTreeMap::new();
                     for &topic in items(topics, count) {
                         match from_description(topic) {
                             Ok(found) => {
-                                told.extend(rights(topic).map(|rights| (found.name, rights)));
+                                let rights = rights(topic);
+                                rights_by_topic.extend(rights.map(|rights| (found.name, rights)));
                             }
-                            // Each permission lets it be described too, so this principal has none.
-                            Err(refusal) if refusal.code == Code::TOPIC_DENIED => {
-                                told.insert(refusal.topic, TopicRights::default());
+                            // Each of these permissions implies DESCRIBE, so a principal without it has none of them.
+                            Err(error) if error.code == Code::TOPIC_DENIED => {
+                                rights_by_topic.insert(error.topic, TopicRights::default());
                             }
-                            Err(refusal) => return Err(refusal),
+                            Err(error) => return Err(error),
                         }
                     }
-                    Ok(told)
+                    Ok(rights_by_topic)
                 }
             },
         );
-        match told {
+        match rights_by_topic {
             Err(error) if error.is_unsupported() => Ok(BTreeMap::new()),
-            told => told,
+            answer => answer,
         }
     }
 }
 
+/// Reads the permissions on a topic; `None` where the broker did not report them.
+///
 /// # Safety
 /// `topic` is part of a live answer.
 unsafe fn rights(topic: *const sys::rd_kafka_TopicDescription_t) -> Option<TopicRights> {
@@ -145,7 +150,7 @@ unsafe fn rights(topic: *const sys::rd_kafka_TopicDescription_t) -> Option<Topic
     unsafe {
         let mut count = 0;
         let operations = sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
-        let operations = told(operations, count)?;
+        let operations = allowed(operations, count)?;
         let may = |operation: Operation| operations.contains(&(operation as i32));
         Some(TopicRights {
             read: may(Operation::RD_KAFKA_ACL_OPERATION_READ),
@@ -155,11 +160,11 @@ unsafe fn rights(topic: *const sys::rd_kafka_TopicDescription_t) -> Option<Topic
     }
 }
 
-/// Operations as numbers, since a newer broker may send any; `None` where it did not tell.
+/// Borrows operations as numbers, since a newer broker may send any; `None` where it did not report them.
 ///
 /// # Safety
-/// `operations` is null, or that many which live as long as they are used.
-unsafe fn told<'a>(operations: *const Operation, count: usize) -> Option<&'a [i32]> {
+/// `operations` is null, or an array of `count` that lives as long as the result is used.
+unsafe fn allowed<'a>(operations: *const Operation, count: usize) -> Option<&'a [i32]> {
     // SAFETY: by contract.
     (!operations.is_null()).then(|| unsafe { slice::from_raw_parts(operations.cast(), count) })
 }

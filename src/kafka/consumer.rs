@@ -1,83 +1,33 @@
-//! Reading ranges of partitions: records straight from librdkafka's buffers into a [`RecordSink`], once, in order.
+//! Reads ranges of partitions: each record once, in order, from librdkafka's buffers into a [`RecordHandler`].
 //!
-//! One source is one librdkafka consumer with its broker threads; run several, each with its share of the partitions and
-//! of the memory, to use more cores. It reads partitions by themselves (`rd_kafka_consume_start_queue`) instead of through
-//! a consumer group: nothing is asked of a coordinator, no permission on a group is needed, and no rebalance or poll
-//! interval exists.
+//! One [`Consumer`] is one librdkafka client with its broker threads. To use more cores, run several, each with its share of the
+//! partitions and of the memory. It fetches partitions by assignment (`rd_kafka_consume_start_queue`) instead of through a
+//! consumer group: no coordinator is involved, no permission on a group is needed, and neither rebalances nor poll intervals exist.
 
 #![expect(unsafe_code, reason = "starts and stops librdkafka's fetchers")]
 
 use std::ffi::CString;
 use std::time::{Duration, Instant};
 
-use kbk_format::record::{Record, TimestampType};
 use rdkafka_sys as sys;
 
-use super::batch::{Batch, Message, Queue};
 use super::client::{Client, millis};
 use super::error::{Code, KafkaError};
 use super::fetch_size::FetchSize;
+use super::handler::{RecordHandler, SourceError};
 use super::headers::HeaderScratch;
+use super::message::{Message, MessageBatch, Queue};
+use super::partition::PartitionRange;
 use super::settings::ClientSettings;
 use super::topic::{PartitionNumbers, Topics};
 
-/// Offsets `[start, end)` of one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionRange {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-    /// The first offset wanted.
-    pub start: i64,
-    /// The offset to stop in front of: the log's end as it was when the range was decided.
-    pub end: i64,
-}
-
-/// Receives what a [`Source`] reads, in offset order per partition.
-///
-/// `slot` is the index into the ranges given to [`Source::open`]. An error from any method ends [`Source::run`]. A method
-/// that blocks holds the source back: librdkafka's queue fills up to its bound and fetching stops.
-pub trait RecordSink {
-    /// Why the sink cannot go on.
-    type Error;
-
-    /// The next record. Its bytes are librdkafka's, for the duration of the call.
-    fn record(
-        &mut self,
-        slot: usize,
-        timestamp_type: TimestampType,
-        record: &Record<'_>,
-    ) -> Result<(), Self::Error>;
-
-    /// Offsets `[from, to)` can be read no more: retention, or somebody's deletion, was faster.
-    fn lost(&mut self, slot: usize, from: i64, to: i64) -> Result<(), Self::Error>;
-
-    /// The position reached the range's end; nothing more comes for this slot.
-    fn finished(&mut self, slot: usize) -> Result<(), Self::Error>;
-
-    /// Called between batches, at least every tenth of a second: the place to flush and to look for cancellation.
-    fn idle(&mut self) -> Result<(), Self::Error>;
-}
-
-/// Why [`Source::run`] ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError<E> {
-    /// The Kafka side failed.
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-    /// The sink failed, or was cancelled.
-    #[error(transparent)]
-    Sink(E),
-}
-
-/// Bounds of a [`Source`].
+/// Bounds of a [`Consumer`].
 #[derive(Clone, Debug)]
 pub struct SourceOptions {
-    /// For records fetched and not yet handled, about.
+    /// Approximate memory for records that are fetched and not yet handled.
     pub memory_bytes: usize,
-    /// How long all brokers may be away before the source gives up; a cluster that is there but silent gets five times
-    /// as long.
+    /// How long all brokers may be unreachable before the read fails. A cluster that is reachable and sends nothing gets five
+    /// times as long.
     pub patience: Duration,
 }
 
@@ -91,9 +41,9 @@ impl Default for SourceOptions {
 }
 
 /// Reads ranges of partitions to their ends.
-pub struct Source {
-    // Dropped in this order: messages before their queue, and all before the client.
-    batch: Batch,
+pub struct Consumer {
+    // Dropped in this order: messages before their queue, and everything before the client.
+    batch: MessageBatch,
     scratch: HeaderScratch,
     queue: Queue,
     topics: Topics,
@@ -106,17 +56,17 @@ pub struct Source {
     fetch_size: FetchSize,
 }
 
-// SAFETY: librdkafka's handles are not bound to a thread, and `&mut self` keeps two threads from using one source.
-unsafe impl Send for Source {}
+// SAFETY: librdkafka's handles are not bound to a thread, and `&mut self` keeps two threads from using one consumer.
+unsafe impl Send for Consumer {}
 
-/// One range on its way.
+/// One range and how far it has been read.
 struct Slot {
     range: PartitionRange,
-    /// The next offset wanted; everything before was delivered, reported lost, or does not exist.
+    /// The next offset to read; everything before it was delivered, reported lost, or does not exist.
     position: i64,
     state: State,
-    /// How often the position was refused since the last record.
-    refusals: u32,
+    /// How often the broker rejected the position since the last record.
+    rejections: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,13 +76,13 @@ enum State {
     Finished,
 }
 
-impl Source {
-    /// Connects, within ten seconds, and prepares to read `ranges`, of which no two may be of one partition.
+impl Consumer {
+    /// Connects, within ten seconds, and prepares to read `ranges`, no two of which may belong to one partition.
     pub fn open(
         settings: &ClientSettings,
         options: &SourceOptions,
         ranges: Vec<PartitionRange>,
-    ) -> Result<Source, KafkaError> {
+    ) -> Result<Consumer, KafkaError> {
         let fetch_size = FetchSize::new(options.memory_bytes);
         let client = connect(settings, options, &fetch_size)?;
         let slots: Vec<Slot> = ranges
@@ -141,11 +91,11 @@ impl Source {
                 position: range.start,
                 range,
                 state: State::Waiting,
-                refusals: 0,
+                rejections: 0,
             })
             .collect();
-        let mut source = Source {
-            batch: Batch::new(),
+        let mut consumer = Consumer {
+            batch: MessageBatch::new(),
             scratch: HeaderScratch::new(),
             queue: Queue::new(&client),
             topics: Topics::default(),
@@ -157,8 +107,8 @@ impl Source {
             options: options.clone(),
             fetch_size,
         };
-        source.number_slots()?;
-        Ok(source)
+        consumer.number_slots()?;
+        Ok(consumer)
     }
 
     fn number_slots(&mut self) -> Result<(), KafkaError> {
@@ -169,57 +119,60 @@ impl Source {
         Ok(())
     }
 
-    /// Reads until every range is finished. After an error the source is good for nothing but to be dropped.
-    pub fn run<S: RecordSink>(&mut self, sink: &mut S) -> Result<(), SourceError<S::Error>> {
+    /// Reads until every range is finished. After an error the consumer can only be dropped.
+    pub fn run<H: RecordHandler>(&mut self, handler: &mut H) -> Result<(), SourceError<H::Error>> {
         const WAIT: Duration = Duration::from_millis(100);
-        self.start_all(sink)?;
-        let mut quiet = Quiet::begin();
+        self.start_all(handler)?;
+        let mut stall = StallTimer::start();
         while self.unfinished > 0 {
-            if self.queue.take(&mut self.batch, WAIT) > 0 {
+            let taken = self.queue.take(&mut self.batch, WAIT).map_err(|code| {
+                KafkaError::of(code, "take records from the fetch queue", None, "")
+            })?;
+            if taken > 0 {
                 self.client.events().answered();
                 while let Some(message) = self.batch.next() {
-                    self.handle(&message, sink)?;
+                    self.handle(&message, handler)?;
                 }
-                quiet = Quiet::begin();
+                stall = StallTimer::start();
             } else {
-                self.bear(&mut quiet)?;
+                self.check_stall(&mut stall)?;
             }
             self.client.poll(Duration::ZERO);
             self.adapt_fetch_size()?;
-            sink.idle().map_err(SourceError::Sink)?;
+            handler.idle().map_err(SourceError::Handler)?;
         }
         Ok(())
     }
 
-    /// Goes on with a new client where the fetches turn out to be of the wrong size: librdkafka takes that once.
+    /// Continues with a new client where fetches turn out to have the wrong size: librdkafka takes the size at start only.
     fn adapt_fetch_size(&mut self) -> Result<(), KafkaError> {
         let Some(received) = self.client.events().received() else {
             return Ok(());
         };
         let mut fetch_size = self.fetch_size.clone();
-        let other = fetch_size.adapt(received);
-        if self.settings.fixes_fetch_size() || !other {
+        let changed = fetch_size.adapt(received);
+        if self.settings.fixes_fetch_size() || !changed {
             self.fetch_size = fetch_size;
             return Ok(());
         }
         let client = match connect(&self.settings, &self.options, &fetch_size) {
             Ok(client) => client,
-            // The client at hand waits longer for a cluster that is away for a moment.
+            // The present client waits longer for a cluster that is briefly unreachable.
             Err(error) => {
-                tracing::debug!("no client with another fetch size: {error}");
+                tracing::debug!("cannot change the fetch size: {error}");
                 return Ok(());
             }
         };
-        tracing::debug!(bytes = fetch_size.bytes(), "another fetch size");
+        tracing::debug!(bytes = fetch_size.bytes(), "changed the fetch size");
         self.fetch_size = fetch_size;
         let reading: Vec<usize> = (0..self.slots.len())
             .filter(|slot| self.slots[*slot].state == State::Reading)
             .collect();
-        // What is queued is dropped with its client: positions say what was handled, and the rest is fetched again.
+        // Queued messages are dropped with their client. Positions record what was handled, so the rest is fetched again.
         for &slot in &reading {
             self.stop(slot);
         }
-        self.batch = Batch::new();
+        self.batch = MessageBatch::new();
         self.queue = Queue::new(&client);
         self.topics = Topics::default();
         self.numbers = PartitionNumbers::default();
@@ -228,13 +181,16 @@ impl Source {
         reading.into_iter().try_for_each(|slot| self.start(slot))
     }
 
-    fn start_all<S: RecordSink>(&mut self, sink: &mut S) -> Result<(), SourceError<S::Error>> {
+    fn start_all<H: RecordHandler>(
+        &mut self,
+        handler: &mut H,
+    ) -> Result<(), SourceError<H::Error>> {
         for slot in 0..self.slots.len() {
             if self.slots[slot].state != State::Waiting {
                 continue;
             }
             if self.slots[slot].reached_end() {
-                self.finish(slot, sink)?;
+                self.finish(slot, handler)?;
             } else {
                 self.start(slot)?;
             }
@@ -243,11 +199,11 @@ impl Source {
     }
 
     #[inline]
-    fn handle<S: RecordSink>(
+    fn handle<H: RecordHandler>(
         &mut self,
         message: &Message,
-        sink: &mut S,
-    ) -> Result<(), SourceError<S::Error>> {
+        handler: &mut H,
+    ) -> Result<(), SourceError<H::Error>> {
         let Some(slot) = self.numbers.get(message.topic(), message.partition()) else {
             let cause = message.code().explain(&message.error_text());
             return Err(KafkaError::Other {
@@ -256,102 +212,107 @@ impl Source {
             }
             .into());
         };
+        // The batch was dequeued before the partition was stopped.
         if self.slots[slot].state == State::Finished {
             return Ok(());
         }
         match message.code() {
-            Code::NONE => self.record(slot, message, sink),
+            Code::NONE => self.record(slot, message, handler),
             Code::PARTITION_EOF => {
                 let position = &mut self.slots[slot].position;
                 *position = message.offset().max(*position);
-                self.finish_at_end(slot, sink)
+                self.finish_at_end(slot, handler)
             }
-            Code::OFFSET_RESET => self.refused(slot, sink),
+            Code::OFFSET_RESET => self.rejected(slot, handler),
             code => self.failed(slot, code, message).map_err(SourceError::Kafka),
         }
     }
 
     #[inline]
-    fn record<S: RecordSink>(
+    fn record<H: RecordHandler>(
         &mut self,
         index: usize,
         message: &Message,
-        sink: &mut S,
-    ) -> Result<(), SourceError<S::Error>> {
+        handler: &mut H,
+    ) -> Result<(), SourceError<H::Error>> {
         let slot = &mut self.slots[index];
         let offset = message.offset();
+        // Positions never go back: no record is handed over twice, whatever a restart fetches again.
         if offset < slot.position {
             return Ok(());
         }
-        slot.refusals = 0;
+        slot.rejections = 0;
         if offset >= slot.range.end {
-            // Offsets have gaps: that a later record exists is how the end of the range shows.
+            // Offsets have gaps: the record at `end - 1` may not exist, and a later record is then how the end shows.
             slot.position = offset;
         } else {
             slot.position = offset + 1;
             match message.record(&mut self.scratch) {
                 Ok((timestamp_type, record)) => {
-                    sink.record(index, timestamp_type, &record)
-                        .map_err(SourceError::Sink)?;
+                    handler
+                        .record(index, timestamp_type, &record)
+                        .map_err(SourceError::Handler)?;
                 }
                 Err(code) => return Err(slot.unreadable(offset, &code.to_string()).into()),
             }
         }
-        self.finish_at_end(index, sink)
+        self.finish_at_end(index, handler)
     }
 
     #[inline]
-    fn finish_at_end<S: RecordSink>(
+    fn finish_at_end<H: RecordHandler>(
         &mut self,
         slot: usize,
-        sink: &mut S,
-    ) -> Result<(), SourceError<S::Error>> {
+        handler: &mut H,
+    ) -> Result<(), SourceError<H::Error>> {
         if self.slots[slot].reached_end() {
-            self.finish(slot, sink)
+            self.finish(slot, handler)
         } else {
             Ok(())
         }
     }
 
-    fn finish<S: RecordSink>(
+    fn finish<H: RecordHandler>(
         &mut self,
         slot: usize,
-        sink: &mut S,
-    ) -> Result<(), SourceError<S::Error>> {
+        handler: &mut H,
+    ) -> Result<(), SourceError<H::Error>> {
         self.stop(slot);
         self.slots[slot].state = State::Finished;
         self.unfinished -= 1;
-        sink.finished(slot).map_err(SourceError::Sink)
+        handler.finished(slot).map_err(SourceError::Handler)
     }
 
-    /// The broker has no record at the position: go on where the log starts now, if that is later.
-    fn refused<S: RecordSink>(
+    /// Handles a position that the broker rejects as out of range: resumes at the log start if that has moved past it.
+    fn rejected<H: RecordHandler>(
         &mut self,
         index: usize,
-        sink: &mut S,
-    ) -> Result<(), SourceError<S::Error>> {
+        handler: &mut H,
+    ) -> Result<(), SourceError<H::Error>> {
         const TOO_OFTEN: u32 = 10;
         let (log_start_offset, log_end_offset) = self.log_bounds(index)?;
         self.stop(index);
         let slot = &mut self.slots[index];
-        slot.refusals += 1;
+        slot.rejections += 1;
         let position = slot.position;
-        if position > log_end_offset || slot.refusals > TOO_OFTEN {
+        if position > log_end_offset || slot.rejections > TOO_OFTEN {
             return Err(slot.truncated(log_start_offset, log_end_offset).into());
         }
         if position < log_start_offset {
             let to = log_start_offset.min(slot.range.end);
             slot.position = to;
-            sink.lost(index, position, to).map_err(SourceError::Sink)?;
+            handler
+                .lost(index, position, to)
+                .map_err(SourceError::Handler)?;
         }
-        // Otherwise a leader was not yet up to date, and the same position is good for another attempt.
+        // Otherwise the leader was not up to date yet, and the same position is worth another attempt.
         if self.slots[index].reached_end() {
-            return self.finish(index, sink);
+            return self.finish(index, handler);
         }
         Ok(self.start(index)?)
     }
 
-    /// An error in the place of a record: waited out if it is of the passing kind, else the end.
+    /// Handles an error delivered in place of a record: transient ones are waited out, others end the read.
     fn failed(&self, index: usize, code: Code, message: &Message) -> Result<(), KafkaError> {
         let slot = &self.slots[index];
         let PartitionRange {
@@ -364,7 +325,7 @@ impl Source {
             }
             Code::UNKNOWN_PARTITION => Err(KafkaError::UnknownTopic {
                 topic: topic.clone(),
-                doing: format!("read its partition {partition}"),
+                doing: format!("read partition {partition}"),
             }),
             code if code.is_transient() => {
                 tracing::warn!(topic, partition, "{}; trying again", message.error_text());
@@ -382,13 +343,13 @@ impl Source {
                     &message.error_text(),
                 ))
             }
-            // Among these are failed checksums, after which librdkafka would go on behind the damage.
+            // This includes failed checksums, after which librdkafka would silently resume past the damaged batch.
             code => Err(slot.unreadable(slot.position, &code.explain(&message.error_text()))),
         }
     }
 
-    /// Nothing arrived: asks why from time to time, and at last gives up.
-    fn bear(&mut self, quiet: &mut Quiet) -> Result<(), KafkaError> {
+    /// Called while nothing arrives: asks the cluster why from time to time, and fails when that takes too long.
+    fn check_stall(&mut self, stall: &mut StallTimer) -> Result<(), KafkaError> {
         if self
             .client
             .events()
@@ -402,19 +363,19 @@ impl Source {
             .slots
             .iter()
             .position(reading)
-            .filter(|_| quiet.is_due())
+            .filter(|_| stall.is_due())
         else {
             return Ok(());
         };
-        let waited = quiet.since.elapsed();
-        let cause = match self.look_for(index) {
+        let waited = stall.since.elapsed();
+        let cause = match self.check_readable(index) {
             Err(
                 error @ (KafkaError::UnknownTopic { .. }
                 | KafkaError::Authorization { .. }
                 | KafkaError::OffsetOutOfRange { .. }),
             ) => return Err(error),
             Err(error) => error.to_string(),
-            Ok(()) => "the partition is there, and its leader sends nothing".to_owned(),
+            Ok(()) => "the partition exists, and its leader sends nothing".to_owned(),
         };
         let Slot {
             range: PartitionRange {
@@ -440,9 +401,9 @@ impl Source {
         Ok(())
     }
 
-    /// Whether a partition is still there, allowed to be read, and with the position inside its log. librdkafka keeps
-    /// silent, for minutes at least, about a topic that is deleted while it is read.
-    fn look_for(&mut self, index: usize) -> Result<(), KafkaError> {
+    /// Checks that the partition still exists, may be read, and has the position inside its log. librdkafka 2.12 reports nothing,
+    /// for minutes at least, about a topic that is deleted while it is read.
+    fn check_readable(&mut self, index: usize) -> Result<(), KafkaError> {
         let PartitionRange {
             topic, partition, ..
         } = &self.slots[index].range;
@@ -465,7 +426,7 @@ impl Source {
         Ok(())
     }
 
-    /// Where the partition's log starts and ends now.
+    /// Asks for the present bounds of the partition's log.
     fn log_bounds(&self, slot: usize) -> Result<(i64, i64), KafkaError> {
         let PartitionRange {
             topic, partition, ..
@@ -492,21 +453,21 @@ impl Source {
         Ok(())
     }
 
-    /// Ends fetching; what is queued of the partition is discarded.
+    /// Stops fetching a partition; its queued messages are discarded.
     fn stop(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         if slot.state == State::Reading
             && let Ok(topic) = self.topics.open(&self.client, &slot.range.topic)
         {
-            // SAFETY: the topic is live and the partition was started. It waits for librdkafka's own thread only, and
-            // fails only for a partition that is not started.
+            // SAFETY: the topic is live and the partition was started. The call waits for librdkafka's own thread only, and
+            // fails only for a partition that was not started.
             unsafe { sys::rd_kafka_consume_stop(topic.as_ptr(), slot.range.partition) };
             slot.state = State::Waiting;
         }
     }
 }
 
-impl Drop for Source {
+impl Drop for Consumer {
     fn drop(&mut self) {
         for slot in 0..self.slots.len() {
             self.stop(slot);
@@ -551,33 +512,33 @@ fn connect(
     Ok(client)
 }
 
-/// Since when nothing arrives, and when that was last looked into.
-struct Quiet {
+/// How long nothing has arrived, and when that was last looked into.
+struct StallTimer {
     since: Instant,
-    looked: Instant,
+    checked: Instant,
 }
 
-impl Quiet {
-    fn begin() -> Quiet {
+impl StallTimer {
+    fn start() -> StallTimer {
         let now = Instant::now();
-        Quiet {
+        StallTimer {
             since: now,
-            looked: now,
+            checked: now,
         }
     }
 
-    /// Whether it is time to look and to say it, which counts as done.
+    /// Whether another check is due; if so, restarts the interval.
     fn is_due(&mut self) -> bool {
         const EVERY: Duration = Duration::from_secs(10);
-        let due = self.looked.elapsed() >= EVERY;
+        let due = self.checked.elapsed() >= EVERY;
         if due {
-            self.looked = Instant::now();
+            self.checked = Instant::now();
         }
         due
     }
 }
 
-/// Log start and end offset of one partition; the end as the client's isolation level shows it.
+/// Asks for the log start and end offset of one partition; the end is the one that the client's isolation level shows.
 pub(super) fn log_bounds(
     client: &Client,
     topic: &str,

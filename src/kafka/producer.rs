@@ -1,4 +1,4 @@
-//! Writing records to partitions: idempotent, in order, byte for byte, and reported when all replicas have them.
+//! Writes records to partitions: idempotent, in order, byte for byte, and reported once all replicas have them.
 
 #![expect(
     unsafe_code,
@@ -16,35 +16,29 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_vtype_t as Kind;
 use sys::rd_kafka_vu_s__bindgen_ty_1 as Value;
 
-use super::client::{Client, Failure, delivery_state, millis, owned_text};
+use super::client::{Client, Failure, delivery_state, length, millis, owned_text};
+use super::delivered::Delivered;
 use super::error::{Code, KafkaError};
 use super::headers::HeaderList;
+use super::partition::TopicPartition;
 use super::settings::ClientSettings;
 use super::topic::{PartitionNumbers, Topics};
 use super::transaction::TRANSACTION_TIMEOUT;
 
-/// A partition to write to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The topic, which exists.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-}
-
 /// Bounds of a [`Producer`].
 #[derive(Clone, Debug)]
 pub struct ProducerOptions {
-    /// For records that are not yet acknowledged; at least the largest record.
+    /// Memory for records that are not acknowledged yet; at least the size of the largest record.
     pub queue_bytes: usize,
-    /// At most the smallest `max.message.bytes` of the targets. librdkafka does not split a batch that a broker refuses
-    /// as too large, even if each of its records is small.
+    /// Largest batch; at most the smallest `max.message.bytes` of the targets. librdkafka does not split a batch that a broker
+    /// rejects as too large, even if each of its records is small.
     pub batch_bytes: usize,
-    /// How long all brokers may be away before writing gives up.
+    /// How long all brokers may be unreachable before a write fails.
     pub patience: Duration,
-    /// How long the answer of a group's coordinator may take. Longer than any transaction lasts: what comes later comes in vain.
+    /// How long a group coordinator may take to answer. The default exceeds the transaction timeout, after which an answer is
+    /// useless: the transaction has been aborted by then.
     pub coordinator_patience: Duration,
-    /// Records are written in transactions under this id; see [`Producer::init_transactions`].
+    /// The id under which records are written in transactions, if they are; see [`Producer::init_transactions`].
     pub transactional_id: Option<String>,
 }
 
@@ -60,43 +54,21 @@ impl Default for ProducerOptions {
     }
 }
 
-/// Records that all replicas have: consecutive ones, at consecutive offsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivered {
-    /// Offset of the first record where it came from.
-    pub source_offset: i64,
-    /// The offset that it got.
-    pub target_offset: i64,
-    /// Number of records.
-    pub records: u64,
-}
-
-impl Delivered {
-    /// Takes the record in if it follows.
-    fn extend(&mut self, source_offset: i64, target_offset: i64) -> bool {
-        let records = self.records.cast_signed();
-        let follows = self.source_offset.checked_add(records) == Some(source_offset)
-            && self.target_offset.checked_add(records) == Some(target_offset);
-        self.records += u64::from(follows);
-        follows
-    }
-}
-
-/// Writes records, each to the target it is said.
+/// Writes records, each to the target that the caller names.
 ///
 /// Records of one target arrive in the order of the calls, each exactly once as long as the process lives. The first
-/// failure is kept and returned by every call from then on.
+/// failure is kept and returned by every later call.
 ///
-/// Timestamps are written as they are. Two of them are special to Kafka: -1, *none*, passes and is read back as -1; 0 would
-/// be taken by librdkafka for *now*, so such a record is refused before it is sent.
+/// Timestamps are written unchanged. Two values are special: -1 (*none*) passes and is read back as -1; librdkafka would replace
+/// 0 by the present time, so such a record is rejected before it is sent.
 pub struct Producer {
-    // Dropped by hand, or not at all.
+    // Dropped by hand, in the order that `drop` states, or not at all.
     topics: ManuallyDrop<Topics>,
     pub(super) client: ManuallyDrop<Client>,
     pub(super) deliveries: ManuallyDrop<Box<RefCell<Deliveries>>>,
-    /// A call into the client has not returned, and may do so at any time.
-    pub(super) is_lost: bool,
-    targets: Vec<Target>,
+    /// A call into the client was abandoned: it has not returned, and may do so at any time.
+    pub(super) is_abandoned: bool,
+    targets: Vec<TopicPartition>,
     pub(super) options: ProducerOptions,
     unpolled: u32,
 }
@@ -121,15 +93,15 @@ impl Producer {
             topics: ManuallyDrop::new(Topics::default()),
             client: ManuallyDrop::new(client),
             deliveries: ManuallyDrop::new(deliveries),
-            is_lost: false,
+            is_abandoned: false,
             targets: Vec::new(),
             options,
             unpolled: 0,
         })
     }
 
-    /// Says where records go, once. The topics exist: librdkafka remembers for a while that one did not.
-    pub fn set_targets(&mut self, targets: Vec<Target>) -> Result<(), KafkaError> {
+    /// Sets the targets, once. Their topics must exist: librdkafka caches for a while that one does not.
+    pub fn set_targets(&mut self, targets: Vec<TopicPartition>) -> Result<(), KafkaError> {
         let mut deliveries = self.deliveries.borrow_mut();
         for (number, target) in targets.iter().enumerate() {
             let topic = self.topics.open(&self.client, &target.topic)?;
@@ -142,11 +114,12 @@ impl Producer {
         Ok(())
     }
 
-    /// Takes a copy of the record for writing to `targets[target]`; blocks while the queue is full.
+    /// Enqueues a copy of the record for `targets[target]`; blocks while the queue is full.
     pub fn send(&mut self, target: usize, record: &Record<'_>) -> Result<(), KafkaError> {
         const POLL_EVERY: u32 = 256;
+        // Once a record has failed, writing a later one of its partition would leave a gap.
         self.check()?;
-        self.refuse_what_would_change(target, record)?;
+        self.reject_unfaithful(target, record)?;
         let headers =
             (Headers::count(&record.headers) > 0).then(|| HeaderList::new(record.headers.clone()));
         let mut waiting = None;
@@ -173,12 +146,12 @@ impl Producer {
         Ok(())
     }
 
-    /// Waits until every record sent is acknowledged, at most until `wait` is over.
+    /// Waits until every record sent is acknowledged, for at most `wait`.
     pub fn flush(&mut self, wait: Duration) -> Result<(), KafkaError> {
         const SLICE: Duration = Duration::from_millis(100);
         let started = Instant::now();
         loop {
-            // SAFETY: the client is live. It serves the delivery reports itself.
+            // SAFETY: the client is live. The call serves delivery reports.
             let code =
                 Code(
                     unsafe { sys::rd_kafka_flush(self.client.as_ptr(), millis(SLICE.min(wait))) }
@@ -198,30 +171,30 @@ impl Producer {
         }
     }
 
-    /// Takes what has been acknowledged of a target since this was last asked, by its index; in the order of sending.
+    /// Returns what was acknowledged for `targets[target]` since the last call, in the order of sending.
     #[must_use]
     pub fn take_delivered(&mut self, target: usize) -> Vec<Delivered> {
         std::mem::take(&mut self.deliveries.borrow_mut().delivered[target])
     }
 
-    /// Records sent and not yet reported on.
+    /// Number of records sent and not yet reported on.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         // SAFETY: the client is live.
-        usize::try_from(unsafe { sys::rd_kafka_outq_len(self.client.as_ptr()) }).unwrap_or(0)
+        length(
+            unsafe { sys::rd_kafka_outq_len(self.client.as_ptr()) },
+            "queued messages",
+        )
     }
 
-    /// The first failure, again.
+    /// Returns the first failure again.
     fn check(&self) -> Result<(), KafkaError> {
         self.deliveries.borrow().check()
     }
 
-    fn refuse_what_would_change(
-        &self,
-        target: usize,
-        record: &Record<'_>,
-    ) -> Result<(), KafkaError> {
-        let Target { topic, partition } = &self.targets[target];
+    /// Rejects records that would be written differently, or not at all.
+    fn reject_unfaithful(&self, target: usize, record: &Record<'_>) -> Result<(), KafkaError> {
+        let TopicPartition { topic, partition } = &self.targets[target];
         let (topic, partition, source_offset) = (topic, *partition, record.offset);
         if record.timestamp == 0 {
             return Err(KafkaError::TimestampZero {
@@ -235,7 +208,7 @@ impl Producer {
                 topic: topic.clone(),
                 partition,
                 source_offset,
-                cause: "it is a transaction marker, which only brokers write".to_owned(),
+                cause: "it is a transaction marker, which only brokers can write".to_owned(),
             });
         }
         let size_bytes = size(record);
@@ -255,14 +228,14 @@ impl Producer {
         Ok(())
     }
 
-    /// Hands a copy to librdkafka; on success `headers` are librdkafka's.
+    /// Hands librdkafka a copy; on success it owns `headers`.
     fn produce(
         &mut self,
         target: usize,
         record: &Record<'_>,
         headers: Option<&HeaderList>,
     ) -> Result<Option<Failure>, KafkaError> {
-        let Target { topic, partition } = &self.targets[target];
+        let TopicPartition { topic, partition } = &self.targets[target];
         let topic = self.topics.open(&self.client, topic)?;
         let arguments = [
             argument(
@@ -304,7 +277,7 @@ impl Producer {
         } else {
             arguments.len() - 1
         };
-        // SAFETY: each argument's value is of the kind it says, and all that is pointed to lives for the call, which
+        // SAFETY: each argument's value is of the kind that it declares, and everything pointed to lives for the call, which
         // copies it.
         Ok(unsafe {
             Failure::of(sys::rd_kafka_produceva(
@@ -315,7 +288,7 @@ impl Producer {
         })
     }
 
-    /// The queue is full: waits for acknowledgements. Ends, since records that are not delivered in time fail.
+    /// Waits for acknowledgements while the queue is full. Terminates, since records that are not delivered in time fail.
     fn wait_for_room(&mut self, since: &mut Instant) -> Result<(), KafkaError> {
         const SLICE: Duration = Duration::from_millis(50);
         let before = self.outstanding();
@@ -349,13 +322,13 @@ impl Producer {
 }
 
 impl Drop for Producer {
-    /// Topics before their client, and that before what its callbacks use. A lost client stays, with all of it: destroying it
-    /// under a call that still runs would be undefined.
+    /// Drops topics before their client, and the client before the state of its callbacks. With an abandoned call all of it is
+    /// leaked: destroying a client under a running call would be undefined behaviour.
     fn drop(&mut self) {
-        if self.is_lost {
+        if self.is_abandoned {
             return;
         }
-        // SAFETY: dropped once, here, and not used any more.
+        // SAFETY: dropped once, here, and not used afterwards.
         unsafe {
             ManuallyDrop::drop(&mut self.topics);
             ManuallyDrop::drop(&mut self.client);
@@ -364,16 +337,16 @@ impl Drop for Producer {
     }
 }
 
-/// What delivery reports have told. They arrive within polls, on the thread that polls.
+/// The delivery reports so far. They arrive within polls, on the polling thread.
 #[derive(Default)]
 pub(super) struct Deliveries {
     numbers: PartitionNumbers,
-    targets: Vec<Target>,
+    targets: Vec<TopicPartition>,
     /// By target.
     delivered: Vec<Vec<Delivered>>,
-    /// The first record that was not written; kept for good.
+    /// The first record that was not written; kept until [`forget`](Self::forget).
     failed: Option<Failed>,
-    /// Whether any record was acknowledged since this was last asked.
+    /// Whether any record was acknowledged since the last poll.
     heard: bool,
 }
 
@@ -386,17 +359,17 @@ struct Failed {
 }
 
 impl Deliveries {
-    /// Forgets what an aborted transaction delivered, and why it failed.
+    /// Discards what an aborted transaction delivered, and why it failed.
     pub(super) fn forget(&mut self) {
         self.failed = None;
         self.delivered.iter_mut().for_each(Vec::clear);
     }
 
-    /// Whether the same records would be refused again.
-    pub(super) fn is_refusal(&self) -> bool {
+    /// Whether the broker rejected a record for good: the same records would be rejected again.
+    pub(super) fn is_rejection(&self) -> bool {
         self.failed
             .as_ref()
-            .is_some_and(|failed| failed.code.refuses_records())
+            .is_some_and(|failed| failed.code.rejects_records())
     }
 
     pub(super) fn check(&self) -> Result<(), KafkaError> {
@@ -413,17 +386,7 @@ impl Deliveries {
     }
 
     fn acknowledge(&mut self, target: usize, source_offset: i64, target_offset: i64) {
-        let delivered = &mut self.delivered[target];
-        let follows = delivered
-            .last_mut()
-            .is_some_and(|last| last.extend(source_offset, target_offset));
-        if !follows {
-            delivered.push(Delivered {
-                source_offset,
-                target_offset,
-                records: 1,
-            });
-        }
+        Delivered::append(&mut self.delivered[target], source_offset, target_offset);
         self.heard = true;
     }
 
@@ -435,7 +398,7 @@ impl Deliveries {
         code: Code,
         text: &str,
     ) -> KafkaError {
-        let Target { topic, partition } = self.targets[target].clone();
+        let TopicPartition { topic, partition } = self.targets[target].clone();
         let doing = || format!("write to topic {topic}");
         match code {
             Code::MESSAGE_TOO_LARGE | Code::BATCH_TOO_LARGE => KafkaError::RecordTooLarge {
@@ -471,7 +434,7 @@ impl Deliveries {
     }
 }
 
-/// One record's fate.
+/// Receives the delivery report of one record.
 ///
 /// # Safety
 /// Called by librdkafka, within a poll, with a live message and the opaque pointer of [`Client::producer`].
@@ -480,7 +443,7 @@ unsafe extern "C" fn on_delivery(
     message: *const sys::rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
-    // SAFETY: the state is what `Producer::open` gave. The message is live; its code is read as a number.
+    // SAFETY: the state is the one that `Producer::open` passed. The message is live; its code is read as a number.
     let (deliveries, code, topic, partition, offset, source_offset) = unsafe {
         (
             delivery_state::<RefCell<Deliveries>>(opaque),
@@ -491,6 +454,7 @@ unsafe extern "C" fn on_delivery(
             from_opaque((&raw const (*message)._private).read()),
         )
     };
+    // Reports arrive only within polls, where nothing else borrows the state; a panic here would unwind into C.
     let Some(mut deliveries) = deliveries.and_then(|cell| cell.try_borrow_mut().ok()) else {
         return;
     };
@@ -500,8 +464,8 @@ unsafe extern "C" fn on_delivery(
     if code == Code::NONE {
         deliveries.acknowledge(target, source_offset, offset);
     } else if deliveries.failed.is_none() {
-        // SAFETY: as above; the text is null or a C string that lives as long as the message. (The function without
-        // `produce` in its name would give the record's value.)
+        // SAFETY: as above; the text is null or a C string that lives as long as the message. (`rd_kafka_message_errstr`, without
+        // `produce` in its name, would return the record's value for a produced message.)
         let (size_bytes, text) = unsafe {
             (
                 (&raw const (*message).len).read() + (&raw const (*message).key_len).read(),
@@ -522,7 +486,7 @@ fn argument(vtype: Kind, u: Value) -> sys::rd_kafka_vu_t {
     sys::rd_kafka_vu_t { vtype, u }
 }
 
-/// Bytes, or null. An empty slice has a pointer that is not null, so empty stays apart from null.
+/// Bytes, or null. The pointer of an empty slice is not null, so empty and null stay distinct.
 fn memory(bytes: Option<&[u8]>) -> Value {
     let (ptr, size) = bytes.map_or((std::ptr::null_mut(), 0), |bytes| {
         (bytes.as_ptr().cast_mut().cast(), bytes.len())
@@ -532,7 +496,7 @@ fn memory(bytes: Option<&[u8]>) -> Value {
     }
 }
 
-/// A source offset in the place of the pointer that librdkafka carries with each message; it is never followed.
+/// Stores a source offset in the pointer that librdkafka carries with each message; it is never dereferenced.
 fn to_opaque(offset: i64) -> *mut c_void {
     const { assert!(size_of::<*mut c_void>() == size_of::<i64>()) };
     std::ptr::without_provenance_mut(offset as usize)
@@ -542,7 +506,7 @@ fn from_opaque(opaque: *mut c_void) -> i64 {
     opaque.addr() as i64
 }
 
-/// Bytes that a record holds, without the few of Kafka's own encoding.
+/// Bytes of key, value and headers, without Kafka's encoding overhead.
 fn size(record: &Record<'_>) -> usize {
     let payload = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
     let header = |header: kbk_format::record::Header<'_>| {

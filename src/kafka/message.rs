@@ -1,4 +1,4 @@
-//! Consumed messages: taken from the queue many at a time, borrowed from where they lie, and freed one by one.
+//! Consumed messages: dequeued many at a time, read in place from the fetch buffers, and freed one by one.
 
 #![expect(unsafe_code, reason = "reads librdkafka's messages in place")]
 
@@ -27,16 +27,21 @@ impl Queue {
         self.0.as_ptr()
     }
 
-    /// Takes what is there, or waits up to `wait` for one message.
-    pub(super) fn take(&self, batch: &mut Batch, wait: Duration) -> usize {
-        // A call with a time waits for a *full* array, so the array of the waiting call has one place.
-        match self.take_up_to(batch, Batch::CAPACITY, Duration::ZERO) {
+    /// Dequeues what is available, or waits up to `wait` for one message. Returns how many there are.
+    pub(super) fn take(&self, batch: &mut MessageBatch, wait: Duration) -> Result<usize, Code> {
+        // A call with a timeout waits until the array is *full*, so the waiting call offers room for one message.
+        match self.take_up_to(batch, MessageBatch::CAPACITY, Duration::ZERO)? {
             0 => self.take_up_to(batch, 1, wait),
-            count => count,
+            count => Ok(count),
         }
     }
 
-    fn take_up_to(&self, batch: &mut Batch, most: usize, wait: Duration) -> usize {
+    fn take_up_to(
+        &self,
+        batch: &mut MessageBatch,
+        most: usize,
+        wait: Duration,
+    ) -> Result<usize, Code> {
         batch.clear();
         let most = most.min(batch.messages.len());
         // SAFETY: the queue is live, and the array has room for `most` pointers.
@@ -49,8 +54,9 @@ impl Queue {
             )
         };
         batch.next = 0;
-        batch.count = usize::try_from(count).unwrap_or(0);
-        batch.count
+        // -1 stands for an error: taken for an empty queue, it would look like a partition that has no records.
+        batch.count = usize::try_from(count).map_err(|_| Code::last())?;
+        Ok(batch.count)
     }
 }
 
@@ -61,26 +67,26 @@ impl Drop for Queue {
     }
 }
 
-/// A reused array of messages, of which those not yet taken out are still to be freed.
-pub(super) struct Batch {
+/// A reused array of messages. Dropping it frees those that were not taken out.
+pub(super) struct MessageBatch {
     messages: Box<[*mut sys::rd_kafka_message_t]>,
     next: usize,
     count: usize,
 }
 
-impl Batch {
-    /// Large enough that the call costs nothing per record; what it holds is bounded in bytes by the queue.
+impl MessageBatch {
+    /// Large enough that the cost of the call per record is negligible; the queue bounds the bytes that the batch holds.
     const CAPACITY: usize = 1024;
 
-    pub(super) fn new() -> Batch {
-        Batch {
-            messages: vec![ptr::null_mut(); Batch::CAPACITY].into(),
+    pub(super) fn new() -> MessageBatch {
+        MessageBatch {
+            messages: vec![ptr::null_mut(); MessageBatch::CAPACITY].into(),
             next: 0,
             count: 0,
         }
     }
 
-    /// The next message, now the caller's.
+    /// Returns the next message, which the caller then owns.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Message> {
         let message = *self.messages[..self.count].get(self.next)?;
@@ -90,17 +96,19 @@ impl Batch {
 
     fn clear(&mut self) {
         while self.next().is_some() {}
+        // An error of the next dequeue leaves the array as it is: its pointers must not be handed out a second time.
+        self.count = 0;
     }
 }
 
-impl Drop for Batch {
+impl Drop for MessageBatch {
     fn drop(&mut self) {
         self.clear();
     }
 }
 
-/// A consumed record, or an error or end of partition in the place of one. Dropping it frees its share of the fetch
-/// buffer.
+/// A consumed record, or an error or end of partition delivered in place of one. Dropping it releases its share of the
+/// fetch buffer.
 pub(super) struct Message(NonNull<sys::rd_kafka_message_t>);
 
 impl Message {
@@ -133,7 +141,7 @@ impl Message {
         unsafe { (&raw const (*self.raw()).offset).read() }
     }
 
-    /// What librdkafka says about a message that stands for an error.
+    /// Returns librdkafka's description of the error that this message carries.
     pub(super) fn error_text(&self) -> String {
         // SAFETY: the message is live and has an error, so its payload is a C string or null.
         unsafe {
@@ -146,7 +154,7 @@ impl Message {
         }
     }
 
-    /// The record in place, with its headers listed in `scratch`.
+    /// Borrows the record in place, with its headers listed in `scratch`.
     #[inline]
     pub(super) fn record<'m>(
         &'m self,
@@ -155,7 +163,7 @@ impl Message {
         // SAFETY: the message is live as long as the record, which borrows it.
         let headers = unsafe { scratch.read(self.0)? };
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-        // SAFETY: the message is live. This one carries no error, so its code is of the enum and all of it may be read.
+        // SAFETY: the message is live. It carries no error, so its code is a value of the enum and the whole struct may be read.
         let (timestamp, message) = unsafe {
             (
                 sys::rd_kafka_message_timestamp(self.raw(), &mut kind),
@@ -168,7 +176,7 @@ impl Message {
             }
             _ => TimestampType::CreateTime,
         };
-        // SAFETY: null, or as many bytes of the fetch buffer as said, which the message keeps alive.
+        // SAFETY: each pointer is null or points to `len` bytes of the fetch buffer, which the message keeps alive.
         let (key, value) = unsafe {
             (
                 bytes(message.key, message.key_len),
@@ -195,6 +203,8 @@ impl Drop for Message {
     }
 }
 
+/// Borrows bytes across the C boundary; null is `None`, which is not the same as empty.
+///
 /// # Safety
 /// `start` is null, or points to `length` bytes that live for 'm.
 #[inline]

@@ -1,0 +1,221 @@
+//! Configurations of topics and brokers: reading and changing them.
+
+#![expect(
+    unsafe_code,
+    reason = "these calls exist in librdkafka's C interface only"
+)]
+
+use std::collections::BTreeMap;
+
+use rdkafka_sys as sys;
+use sys::rd_kafka_admin_op_t as Op;
+
+use super::answer::items;
+use super::owned::Config;
+use super::request::{BrokerError, Request, Responder};
+use super::{Admin, invalid};
+use crate::kafka::client::owned_text;
+use crate::kafka::error::{Code, KafkaError};
+
+/// One entry of a topic's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// The value; null for a sensitive entry.
+    pub value: Option<String>,
+    /// Whether the value is Kafka's built-in default.
+    pub is_default: bool,
+    /// Where the value comes from.
+    pub source: ConfigSource,
+    /// Whether brokers hide the value.
+    pub sensitive: bool,
+}
+
+/// Where a configuration value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// Set on the topic.
+    Topic,
+    /// Set on one broker or on all of them, in server.properties or dynamically.
+    Broker,
+    /// Built in.
+    Default,
+    /// Not reported by the broker.
+    Unknown,
+}
+
+impl Admin {
+    /// Returns the complete configuration of each topic, defaults included, by topic and name.
+    pub fn topic_configs(
+        &self,
+        names: &[String],
+    ) -> Result<BTreeMap<String, BTreeMap<String, ConfigEntry>>, KafkaError> {
+        const AT_ONCE: usize = 500;
+        let mut configs = BTreeMap::new();
+        for some in names.chunks(AT_ONCE) {
+            let answer = self.topic_configs_at_once(some);
+            configs.extend(answer.map_err(|error| error.needing("DESCRIBE_CONFIGS on TOPIC"))?);
+        }
+        Ok(configs)
+    }
+
+    /// Changes entries of a topic's configuration and keeps the others. `None` removes the topic's own value, so that the
+    /// cluster's applies again.
+    pub fn alter_topic_config(
+        &self,
+        name: &str,
+        changes: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), KafkaError> {
+        let doing = format!("change the configuration of topic {name}");
+        let mut resource = Config::of_topic(name).map_err(|cause| invalid(&doing, cause))?;
+        for (key, value) in changes {
+            resource
+                .change(key, value.as_deref())
+                .map_err(|cause| invalid(&doing, cause))?;
+        }
+        self.request(
+            &Request {
+                doing,
+                op: Op::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS,
+                responder: Responder::Controller,
+            },
+            |client, options, queue| {
+                let mut resources = [resource.0.as_ptr()];
+                // SAFETY: all handles are live; the array is read during the call.
+                unsafe {
+                    sys::rd_kafka_IncrementalAlterConfigs(
+                        client,
+                        resources.as_mut_ptr(),
+                        1,
+                        options,
+                        queue,
+                    );
+                }
+            },
+            |event| {
+                // SAFETY: the event is of this kind, and its contents live as long as it does.
+                unsafe {
+                    let mut count = 0;
+                    let result = sys::rd_kafka_event_IncrementalAlterConfigs_result(event);
+                    let resources =
+                        sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, &mut count);
+                    items(resources, count)
+                        .iter()
+                        .try_for_each(|&resource| checked(resource))
+                }
+            },
+        )
+    }
+
+    fn topic_configs_at_once(
+        &self,
+        names: &[String],
+    ) -> Result<BTreeMap<String, BTreeMap<String, ConfigEntry>>, KafkaError> {
+        let doing = "read the configuration of topics";
+        let resources: Result<Vec<Config>, String> =
+            names.iter().map(|name| Config::of_topic(name)).collect();
+        let resources = resources.map_err(|cause| invalid(doing, cause))?;
+        self.configs(doing, &resources)
+    }
+
+    /// Reads the configurations of topics, or of one broker, to which the request is then sent.
+    pub(super) fn configs(
+        &self,
+        doing: &str,
+        resources: &[Config],
+    ) -> Result<BTreeMap<String, BTreeMap<String, ConfigEntry>>, KafkaError> {
+        self.request(
+            &Request {
+                doing: doing.to_owned(),
+                op: Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
+                responder: Responder::Controller,
+            },
+            |client, options, queue| {
+                let mut resources: Vec<_> = resources
+                    .iter()
+                    .map(|resource| resource.0.as_ptr())
+                    .collect();
+                // SAFETY: all handles are live; the array is read during the call.
+                unsafe {
+                    sys::rd_kafka_DescribeConfigs(
+                        client,
+                        resources.as_mut_ptr(),
+                        resources.len(),
+                        options,
+                        queue,
+                    );
+                }
+            },
+            |event| {
+                // SAFETY: the event is of this kind, and its contents live as long as it does.
+                unsafe {
+                    let mut count = 0;
+                    let result = sys::rd_kafka_event_DescribeConfigs_result(event);
+                    let resources =
+                        sys::rd_kafka_DescribeConfigs_result_resources(result, &mut count);
+                    items(resources, count)
+                        .iter()
+                        .map(|&resource| from_config(resource))
+                        .collect()
+                }
+            },
+        )
+    }
+}
+
+/// Returns the error of a resource, if it has one.
+///
+/// # Safety
+/// `resource` is part of a live answer.
+unsafe fn checked(resource: *const sys::rd_kafka_ConfigResource_t) -> Result<(), BrokerError> {
+    // SAFETY: by contract.
+    unsafe {
+        BrokerError::check(
+            Code(sys::rd_kafka_ConfigResource_error(resource) as i32),
+            &owned_text(sys::rd_kafka_ConfigResource_name(resource)),
+            sys::rd_kafka_ConfigResource_error_string(resource),
+        )
+    }
+}
+
+/// Reads the configuration of one resource, by its name.
+///
+/// # Safety
+/// `resource` is part of a live answer.
+unsafe fn from_config(
+    resource: *const sys::rd_kafka_ConfigResource_t,
+) -> Result<(String, BTreeMap<String, ConfigEntry>), BrokerError> {
+    // SAFETY: by contract, for everything reached from the resource.
+    unsafe {
+        checked(resource)?;
+        let mut count = 0;
+        let entries = sys::rd_kafka_ConfigResource_configs(resource, &mut count);
+        let entries = items(entries, count).iter().map(|&entry| {
+            let value = sys::rd_kafka_ConfigEntry_value(entry);
+            let config = ConfigEntry {
+                value: (!value.is_null()).then(|| owned_text(value)),
+                is_default: sys::rd_kafka_ConfigEntry_is_default(entry) == 1,
+                source: ConfigSource::from(sys::rd_kafka_ConfigEntry_source(entry)),
+                sensitive: sys::rd_kafka_ConfigEntry_is_sensitive(entry) == 1,
+            };
+            (owned_text(sys::rd_kafka_ConfigEntry_name(entry)), config)
+        });
+        Ok((
+            owned_text(sys::rd_kafka_ConfigResource_name(resource)),
+            entries.collect(),
+        ))
+    }
+}
+
+impl From<sys::rd_kafka_ConfigSource_t> for ConfigSource {
+    fn from(source: sys::rd_kafka_ConfigSource_t) -> ConfigSource {
+        use sys::rd_kafka_ConfigSource_t as Source;
+        match source {
+            Source::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG => ConfigSource::Topic,
+            Source::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_BROKER_CONFIG
+            | Source::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_DEFAULT_BROKER_CONFIG
+            | Source::RD_KAFKA_CONFIG_SOURCE_STATIC_BROKER_CONFIG => ConfigSource::Broker,
+            Source::RD_KAFKA_CONFIG_SOURCE_DEFAULT_CONFIG => ConfigSource::Default,
+            _ => ConfigSource::Unknown,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Offsets of partitions: where logs start and end, and deleting records from their start.
+
+#![expect(
+    unsafe_code,
+    reason = "these calls exist in librdkafka's C interface only"
+)]
+
+use std::collections::BTreeMap;
+use std::ptr;
+
+use rdkafka_sys as sys;
+use sys::rd_kafka_admin_op_t as Op;
+
+use super::answer::{items, structs};
+use super::owned::{DeleteRecords, PartitionList};
+use super::request::{BrokerError, Request, Responder};
+use super::{Admin, invalid};
+use crate::kafka::answers::Answers;
+use crate::kafka::client::{Client, owned_text};
+use crate::kafka::consumer::log_bounds;
+use crate::kafka::error::{Code, KafkaError};
+use crate::kafka::partition::TopicPartition;
+
+/// The bounds of a partition's log. The ends are exclusive: one past the last offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionOffsets {
+    /// The first offset in the log.
+    pub log_start_offset: i64,
+    /// The end of what all in-sync replicas have.
+    pub high_watermark: i64,
+    /// Where the first open transaction begins, or the high watermark if none is open: `read_committed` reads up to here.
+    pub last_stable_offset: i64,
+}
+
+/// As in "cannot *list the offsets of partitions*".
+const LIST_OFFSETS: &str = "list the offsets of partitions";
+
+impl Admin {
+    /// Returns the log bounds of partitions.
+    pub fn offsets(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<Answers<TopicPartition, PartitionOffsets>, KafkaError> {
+        use sys::rd_kafka_IsolationLevel_t::{
+            RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED as COMMITTED,
+            RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED as UNCOMMITTED,
+        };
+        const EARLIEST: i64 = sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64;
+        const LATEST: i64 = sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
+        if partitions.is_empty() {
+            return Answers::complete(LIST_OFFSETS, [], BTreeMap::new());
+        }
+        // The stable offset first and the start last: whatever moves in between, start <= stable <= high holds unless
+        // retention overtakes, in which case the start is the more recent of them.
+        let stable = match self.list_offsets(partitions, LATEST, COMMITTED) {
+            Err(error) if error.is_unsupported() => return self.offsets_one_by_one(partitions),
+            stable => stable?,
+        };
+        let high = self.list_offsets(partitions, LATEST, UNCOMMITTED)?;
+        let start = self.list_offsets(partitions, EARLIEST, UNCOMMITTED)?;
+        let mut bounds = BTreeMap::new();
+        for (partition, log_start_offset) in start {
+            let offsets = PartitionOffsets {
+                log_start_offset,
+                high_watermark: *high.get(&partition)?,
+                last_stable_offset: *stable.get(&partition)?,
+            };
+            bounds.insert(partition, offsets);
+        }
+        Answers::complete(LIST_OFFSETS, partitions, bounds)
+    }
+
+    /// Deletes the records of each partition below an offset, which must not exceed its high watermark. Offsets at or below the
+    /// log start delete nothing.
+    pub fn delete_records(&self, before: &[(TopicPartition, i64)]) -> Result<(), KafkaError> {
+        if before.is_empty() {
+            return Ok(());
+        }
+        let doing = "delete the records of partitions".to_owned();
+        let records = DeleteRecords::new(before).map_err(|cause| invalid(&doing, cause))?;
+        self.request(
+            &Request {
+                doing,
+                op: Op::RD_KAFKA_ADMIN_OP_DELETERECORDS,
+                responder: Responder::Controller,
+            },
+            |client, options, queue| {
+                let mut records = [records.0.as_ptr()];
+                // SAFETY: all handles are live; the array is read during the call.
+                unsafe {
+                    sys::rd_kafka_DeleteRecords(client, records.as_mut_ptr(), 1, options, queue);
+                }
+            },
+            |event| {
+                // SAFETY: the event is of this kind, and its contents live as long as it does.
+                unsafe {
+                    let result = sys::rd_kafka_event_DeleteRecords_result(event);
+                    check_partitions(sys::rd_kafka_DeleteRecords_result_offsets(result))
+                }
+            },
+        )
+    }
+
+    /// Requests one offset per partition, in one call for any number of partitions and brokers.
+    fn list_offsets(
+        &self,
+        partitions: &[TopicPartition],
+        spec: i64,
+        isolation: sys::rd_kafka_IsolationLevel_t,
+    ) -> Result<Answers<TopicPartition, i64>, KafkaError> {
+        let list =
+            PartitionList::new(partitions, spec).map_err(|cause| invalid(LIST_OFFSETS, cause))?;
+        let found = self.request(
+            &Request {
+                doing: LIST_OFFSETS.to_owned(),
+                op: Op::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
+                responder: Responder::Leaders(isolation),
+            },
+            |client, options, queue| {
+                // SAFETY: all handles are live; the list is copied.
+                unsafe { sys::rd_kafka_ListOffsets(client, list.0.as_ptr(), options, queue) };
+            },
+            |event| {
+                // SAFETY: the event is of this kind, and its contents live as long as it does.
+                unsafe {
+                    let mut count = 0;
+                    let result = sys::rd_kafka_event_ListOffsets_result(event);
+                    let infos = sys::rd_kafka_ListOffsets_result_infos(result, &mut count);
+                    items(infos, count)
+                        .iter()
+                        .map(|&info| from_offset(info))
+                        .collect()
+                }
+            },
+        )?;
+        Answers::complete(LIST_OFFSETS, partitions, found)
+    }
+
+    /// The fallback for clusters without ListOffsets by isolation level; they are taken to have no open transactions.
+    fn offsets_one_by_one(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<Answers<TopicPartition, PartitionOffsets>, KafkaError> {
+        let mut bounds = BTreeMap::new();
+        for asked in partitions {
+            let (log_start_offset, high_watermark) = log_bounds(
+                &self.client,
+                &asked.topic,
+                asked.partition,
+                Client::PATIENCE,
+            )?;
+            let offsets = PartitionOffsets {
+                log_start_offset,
+                high_watermark,
+                last_stable_offset: high_watermark,
+            };
+            bounds.insert(asked.clone(), offsets);
+        }
+        Answers::complete(LIST_OFFSETS, partitions, bounds)
+    }
+}
+
+/// Returns the first error in a list of partitions.
+///
+/// # Safety
+/// `list` is part of a live answer.
+unsafe fn check_partitions(
+    list: *const sys::rd_kafka_topic_partition_list_t,
+) -> Result<(), BrokerError> {
+    // SAFETY: by contract, for everything reached from the list; the code is read as a number, since a newer broker may send
+    // any.
+    unsafe {
+        for partition in structs((*list).elems, (*list).cnt) {
+            let code = Code((&raw const partition.err).cast::<i32>().read());
+            BrokerError::check(code, &owned_text(partition.topic), ptr::null())?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the offset of one partition.
+///
+/// # Safety
+/// `info` is part of a live answer.
+unsafe fn from_offset(
+    info: *const sys::rd_kafka_ListOffsetsResultInfo_t,
+) -> Result<(TopicPartition, i64), BrokerError> {
+    // SAFETY: by contract; the code is read as a number.
+    unsafe {
+        let partition = sys::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
+        let topic = owned_text((&raw const (*partition).topic).read());
+        let number = (&raw const (*partition).partition).read();
+        let code = Code((&raw const (*partition).err).cast::<i32>().read());
+        BrokerError::check(code, &topic, ptr::null())?;
+        let offset = (&raw const (*partition).offset).read();
+        Ok((TopicPartition::new(topic, number), offset))
+    }
+}

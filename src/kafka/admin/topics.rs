@@ -1,0 +1,336 @@
+//! Topics: describing and creating them.
+
+#![expect(
+    unsafe_code,
+    reason = "these calls exist in librdkafka's C interface only"
+)]
+
+use std::collections::{BTreeMap, HashMap};
+
+use rdkafka_sys as sys;
+use sys::rd_kafka_admin_op_t as Op;
+
+use super::answer::{items, structs};
+use super::owned::{NewTopic, TopicCollection};
+use super::request::{BrokerError, Request, Responder};
+use super::{Admin, invalid};
+use crate::kafka::client::{Reason, owned_text};
+use crate::kafka::error::{Code, KafkaError};
+
+/// A topic and the placement of its partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// The name.
+    pub name: String,
+    /// Distinguishes this topic from an earlier one of the same name; zero where the cluster has no topic ids.
+    pub topic_id: [u8; 16],
+    /// Whether it is one of Kafka's own, such as `__consumer_offsets`.
+    pub internal: bool,
+    /// Ordered by partition.
+    pub partitions: Vec<PartitionDescription>,
+    /// Number of replicas of the first partition.
+    pub replication_factor: usize,
+}
+
+/// One partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionDescription {
+    /// The partition.
+    pub id: i32,
+    /// The broker that leads it; -1 while it has no leader.
+    pub leader: i32,
+    /// The brokers that hold replicas.
+    pub replicas: Vec<i32>,
+}
+
+impl Admin {
+    /// Describes all topics, or the named ones, each of which must exist.
+    pub fn describe_topics(
+        &self,
+        names: Option<&[String]>,
+    ) -> Result<Vec<TopicDescription>, KafkaError> {
+        const AT_ONCE: usize = 500;
+        let listed = match names {
+            None => self.list_topics()?,
+            Some(_) => Vec::new(),
+        };
+        let all: Vec<String> = match names {
+            None => listed.iter().map(|topic| topic.name.clone()).collect(),
+            Some(names) => names.to_vec(),
+        };
+        let mut topics = Vec::with_capacity(all.len());
+        for some in all.chunks(AT_ONCE) {
+            match self.describe_at_once(some, names.is_some()) {
+                Ok(described) => topics.extend(described),
+                Err(error) if error.is_unsupported() => return self.select(listed, names),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(topics)
+    }
+
+    /// Creates a topic. `None` stands for the cluster's default replication factor.
+    pub fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication_factor: Option<i32>,
+        config: &BTreeMap<String, String>,
+    ) -> Result<(), KafkaError> {
+        let new = NewTopic::new(name, partitions, replication_factor, config);
+        self.create(name, new, false)
+    }
+
+    /// Checks whether the topic could be created, without creating it.
+    pub fn try_create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication_factor: Option<i32>,
+        config: &BTreeMap<String, String>,
+    ) -> Result<(), KafkaError> {
+        let new = NewTopic::new(name, partitions, replication_factor, config);
+        self.create(name, new, true)
+    }
+
+    fn create(
+        &self,
+        name: &str,
+        new: Result<NewTopic, String>,
+        validate_only: bool,
+    ) -> Result<(), KafkaError> {
+        let doing = format!("create topic {name}");
+        let new = new.map_err(|cause| invalid(&doing, cause))?;
+        self.request(
+            &Request {
+                doing,
+                op: Op::RD_KAFKA_ADMIN_OP_CREATETOPICS,
+                responder: Responder::Controller,
+            },
+            |client, options, queue| {
+                let mut topics = [new.0.as_ptr()];
+                let mut reason = Reason::new();
+                // SAFETY: all handles are live; the options are not shared with another request, and this operation has the
+                // option. The array is read during the call.
+                unsafe {
+                    sys::rd_kafka_AdminOptions_set_validate_only(
+                        options.cast_mut(),
+                        validate_only.into(),
+                        reason.as_mut_ptr(),
+                        Reason::SIZE,
+                    );
+                    sys::rd_kafka_CreateTopics(client, topics.as_mut_ptr(), 1, options, queue)
+                };
+            },
+            |event| {
+                // SAFETY: the event is of this kind, and its contents live as long as it does.
+                unsafe {
+                    let mut count = 0;
+                    let result = sys::rd_kafka_event_CreateTopics_result(event);
+                    let topics = sys::rd_kafka_CreateTopics_result_topics(result, &mut count);
+                    for &topic in items(topics, count) {
+                        BrokerError::check(
+                            Code(sys::rd_kafka_topic_result_error(topic) as i32),
+                            name,
+                            sys::rd_kafka_topic_result_error_string(topic),
+                        )?;
+                    }
+                }
+                Ok(())
+            },
+        )
+    }
+
+    /// Lists all topics from a metadata response, which has no topic ids.
+    fn list_topics(&self) -> Result<Vec<TopicDescription>, KafkaError> {
+        self.metadata(|metadata| {
+            // SAFETY: the arrays and names live as long as the metadata.
+            unsafe { structs(metadata.topics, metadata.topic_cnt) }
+                .iter()
+                // SAFETY: as above.
+                .map(|topic| unsafe { from_metadata(topic) })
+                .collect()
+        })
+    }
+
+    /// The fallback of [`Admin::describe_topics`] for clusters that cannot describe topics: selects from a metadata response.
+    fn select(
+        &self,
+        listed: Vec<TopicDescription>,
+        names: Option<&[String]>,
+    ) -> Result<Vec<TopicDescription>, KafkaError> {
+        let Some(names) = names else {
+            return Ok(listed);
+        };
+        let mut by_name: HashMap<String, TopicDescription> = self
+            .list_topics()?
+            .into_iter()
+            .map(|topic| (topic.name.clone(), topic))
+            .collect();
+        names
+            .iter()
+            .map(|name| {
+                by_name
+                    .remove(name)
+                    .ok_or_else(|| KafkaError::UnknownTopic {
+                        topic: name.clone(),
+                        doing: format!("describe topic {name}"),
+                    })
+            })
+            .collect()
+    }
+
+    fn describe_at_once(
+        &self,
+        names: &[String],
+        all_must_exist: bool,
+    ) -> Result<Vec<TopicDescription>, KafkaError> {
+        let doing = "describe topics".to_owned();
+        let collection = TopicCollection::new(names).map_err(|cause| invalid(&doing, cause))?;
+        self.request(
+            &Request {
+                doing,
+                op: Op::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+                responder: Responder::Controller,
+            },
+            |client, options, queue| {
+                // SAFETY: all handles are live; the collection is copied.
+                unsafe {
+                    sys::rd_kafka_DescribeTopics(client, collection.0.as_ptr(), options, queue);
+                }
+            },
+            |event| {
+                // SAFETY: the event is of this kind, and its contents live as long as it does.
+                unsafe {
+                    let mut count = 0;
+                    let result = sys::rd_kafka_event_DescribeTopics_result(event);
+                    let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+                    let described = items(topics, count)
+                        .iter()
+                        .map(|&topic| from_description(topic));
+                    // A topic that was listed a moment ago may have been deleted since.
+                    let is_gone = |described: &Result<_, BrokerError>| {
+                        described
+                            .as_ref()
+                            .is_err_and(|error| error.code == Code::UNKNOWN_TOPIC)
+                    };
+                    described
+                        .filter(|topic| all_must_exist || !is_gone(topic))
+                        .collect()
+                }
+            },
+        )
+    }
+}
+
+/// Reads a topic from a metadata response.
+///
+/// # Safety
+/// `topic` is part of live metadata.
+unsafe fn from_metadata(topic: &sys::rd_kafka_metadata_topic) -> TopicDescription {
+    // SAFETY: by contract.
+    let (name, partitions) = unsafe {
+        (
+            owned_text(topic.topic),
+            structs(topic.partitions, topic.partition_cnt),
+        )
+    };
+    let partitions = partitions
+        .iter()
+        .map(|partition| PartitionDescription {
+            id: partition.id,
+            leader: partition.leader,
+            // SAFETY: by contract.
+            replicas: unsafe { structs(partition.replicas, partition.replica_cnt) }.to_vec(),
+        })
+        .collect();
+    // librdkafka 2.12 parses `is_internal` and does not expose it in these structs; these are Kafka's internal topics.
+    let internal = [
+        "__consumer_offsets",
+        "__transaction_state",
+        "__share_group_state",
+    ]
+    .contains(&name.as_str());
+    TopicDescription::new(name, [0; 16], internal, partitions)
+}
+
+impl TopicDescription {
+    fn new(
+        name: String,
+        topic_id: [u8; 16],
+        internal: bool,
+        mut partitions: Vec<PartitionDescription>,
+    ) -> TopicDescription {
+        partitions.sort_by_key(|partition| partition.id);
+        let replication_factor = partitions
+            .first()
+            .map_or(0, |partition| partition.replicas.len());
+        TopicDescription {
+            name,
+            topic_id,
+            internal,
+            partitions,
+            replication_factor,
+        }
+    }
+}
+
+/// Reads the description of a topic.
+///
+/// # Safety
+/// `topic` is part of a live answer.
+pub(super) unsafe fn from_description(
+    topic: *const sys::rd_kafka_TopicDescription_t,
+) -> Result<TopicDescription, BrokerError> {
+    // SAFETY: by contract, for everything reached from the topic.
+    unsafe {
+        let name = owned_text(sys::rd_kafka_TopicDescription_name(topic));
+        BrokerError::check_error(sys::rd_kafka_TopicDescription_error(topic), &name)?;
+        let id = sys::rd_kafka_TopicDescription_topic_id(topic);
+        let topic_id = if id.is_null() {
+            [0; 16]
+        } else {
+            let high = sys::rd_kafka_Uuid_most_significant_bits(id).cast_unsigned();
+            let low = sys::rd_kafka_Uuid_least_significant_bits(id).cast_unsigned();
+            (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+        };
+        let mut count = 0;
+        let partitions = sys::rd_kafka_TopicDescription_partitions(topic, &mut count);
+        let partitions = items(partitions, count)
+            .iter()
+            .map(|&partition| from_partition(partition))
+            .collect();
+        let internal = sys::rd_kafka_TopicDescription_is_internal(topic) != 0;
+        Ok(TopicDescription::new(name, topic_id, internal, partitions))
+    }
+}
+
+/// Reads the description of a partition.
+///
+/// # Safety
+/// `partition` is part of a live answer.
+unsafe fn from_partition(
+    partition: *const sys::rd_kafka_TopicPartitionInfo_t,
+) -> PartitionDescription {
+    let node_id = |node: *const sys::rd_kafka_Node_t| {
+        // SAFETY: null, or part of the same answer.
+        if node.is_null() {
+            -1
+        } else {
+            unsafe { sys::rd_kafka_Node_id(node) }
+        }
+    };
+    // SAFETY: by contract.
+    unsafe {
+        let mut count = 0;
+        let replicas = sys::rd_kafka_TopicPartitionInfo_replicas(partition, &mut count);
+        PartitionDescription {
+            id: sys::rd_kafka_TopicPartitionInfo_partition(partition),
+            leader: node_id(sys::rd_kafka_TopicPartitionInfo_leader(partition)),
+            replicas: items(replicas, count)
+                .iter()
+                .map(|&node| node_id(node))
+                .collect(),
+        }
+    }
+}
