@@ -1,7 +1,7 @@
 //! kbk: back up and restore Apache Kafka.
 //!
 //! ```text
-//! cluster --kafka::Source--> backup --segments, pages, snapshot--> repository --tools--> verify, ls, cat, inspect
+//! cluster --kafka::Consumer--> backup --segments, pages, snapshot--> repository --tools--> verify, ls, cat, inspect
 //! cluster <--kafka::Producer-- restore <--selection, reader------- repository
 //! ```
 //!
@@ -14,6 +14,7 @@
 //! | read a cluster into a repository | [`backup`] |
 //! | write a snapshot into a cluster | [`restore`], its [`groups`] and [`acls`] |
 //! | see both at work on a broker in this process | [`demo`] |
+//! | exchange records with a cluster | [`records`], the seam between those and a client |
 //! | talk to Kafka | [`kafka`], the one place that names its client |
 
 pub mod acls;
@@ -27,6 +28,7 @@ pub mod groups;
 pub mod human;
 pub mod kafka;
 mod memory;
+pub mod records;
 pub mod restore;
 pub mod run;
 pub mod select;

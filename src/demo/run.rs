@@ -20,7 +20,7 @@ use crate::backup::{self, SaveAcls};
 use crate::blocking::blocking;
 use crate::cli::{BlockSize, CliError, Compression, Context, RepoUrl, SegmentSize, Totals};
 use crate::kafka::{
-    ClientSettings, EmbeddedCluster, KafkaError, Producer, ProducerOptions, TopicPartition,
+    ClientSettings, EmbeddedCluster, KafkaError, Producer, SinkOptions, TopicPartition,
 };
 use crate::restore::{self, RestorePlan, RestoreReport};
 use crate::run::Cancel;
@@ -321,7 +321,7 @@ fn produce(
     targets: Vec<TopicPartition>,
     cancel: &Cancel,
 ) -> Result<(), KafkaError> {
-    let mut producer = Producer::open(kafka, ProducerOptions::default())?;
+    let mut producer = Producer::open(kafka, SinkOptions::default())?;
     producer.set_targets(targets)?;
     for (number, record) in (0..).zip(records) {
         if cancel.is_set() {

@@ -17,28 +17,10 @@ use super::fetch_size::FetchSize;
 use super::handler::{RecordHandler, SourceError};
 use super::headers::HeaderScratch;
 use super::message::{Message, MessageBatch, Queue};
+use super::options::SourceOptions;
 use super::partition::PartitionRange;
 use super::settings::ClientSettings;
 use super::topic::{PartitionNumbers, Topics};
-
-/// Bounds of a [`Consumer`].
-#[derive(Clone, Debug)]
-pub struct SourceOptions {
-    /// Approximate memory for records that are fetched and not yet handled.
-    pub memory_bytes: usize,
-    /// How long all brokers may be unreachable before the read fails. A cluster that is reachable and sends nothing gets five
-    /// times as long.
-    pub patience: Duration,
-}
-
-impl Default for SourceOptions {
-    fn default() -> SourceOptions {
-        SourceOptions {
-            memory_bytes: 32 << 20,
-            patience: Duration::from_secs(60),
-        }
-    }
-}
 
 /// Reads ranges of partitions to their ends.
 pub struct Consumer {

@@ -28,6 +28,7 @@
 //! | transactions, and offsets committed in them | [`transaction`] |
 //! | topics, offsets, configurations, groups, ACLs | [`admin`] |
 //! | partitions, ranges, and answers by partition or group | `partition`, `answers` |
+//! | memory bounds and timeouts of both | `options` |
 //! | the callbacks of a read | `handler` |
 //! | the size of fetches | `fetch_size` |
 //! | why header names need care | `headers` |
@@ -47,6 +48,7 @@ mod jaas;
 mod java;
 mod message;
 pub mod mock;
+mod options;
 mod partition;
 pub mod producer;
 mod properties;
@@ -62,12 +64,13 @@ pub use admin::{
     TopicDescription, TopicRights, knows_acl,
 };
 pub use answers::Answers;
-pub use consumer::{Consumer, SourceOptions};
+pub use consumer::Consumer;
 pub use delivered::Delivered;
 pub use error::KafkaError;
 pub use handler::{RecordHandler, SourceError};
 pub use mock::EmbeddedCluster;
+pub use options::{SinkOptions, SourceOptions};
 pub use partition::{PartitionRange, TopicPartition};
-pub use producer::{Producer, ProducerOptions};
+pub use producer::Producer;
 pub use settings::{ClientSettings, Origin, SettingsError};
 pub use transaction::{OffsetCommit, Positions, TransactionError, committed};

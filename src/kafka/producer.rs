@@ -20,39 +20,10 @@ use super::client::{Client, Failure, delivery_state, length, millis, owned_text}
 use super::delivered::Delivered;
 use super::error::{Code, KafkaError};
 use super::headers::HeaderList;
+use super::options::SinkOptions;
 use super::partition::TopicPartition;
 use super::settings::ClientSettings;
 use super::topic::{PartitionNumbers, Topics};
-use super::transaction::TRANSACTION_TIMEOUT;
-
-/// Bounds of a [`Producer`].
-#[derive(Clone, Debug)]
-pub struct ProducerOptions {
-    /// Memory for records that are not acknowledged yet; at least the size of the largest record.
-    pub queue_bytes: usize,
-    /// Largest batch; at most the smallest `max.message.bytes` of the targets. librdkafka does not split a batch that a broker
-    /// rejects as too large, even if each of its records is small.
-    pub batch_bytes: usize,
-    /// How long all brokers may be unreachable before a write fails.
-    pub patience: Duration,
-    /// How long a group coordinator may take to answer. The default exceeds the transaction timeout, after which an answer is
-    /// useless: the transaction has been aborted by then.
-    pub coordinator_patience: Duration,
-    /// The id under which records are written in transactions, if they are; see [`Producer::init_transactions`].
-    pub transactional_id: Option<String>,
-}
-
-impl Default for ProducerOptions {
-    fn default() -> ProducerOptions {
-        ProducerOptions {
-            queue_bytes: 32 << 20,
-            batch_bytes: 1_000_000,
-            patience: Duration::from_secs(60),
-            coordinator_patience: TRANSACTION_TIMEOUT + Duration::from_secs(15),
-            transactional_id: None,
-        }
-    }
-}
 
 /// Writes records, each to the target that the caller names.
 ///
@@ -69,7 +40,7 @@ pub struct Producer {
     /// A call into the client was abandoned: it has not returned, and may do so at any time.
     pub(super) is_abandoned: bool,
     targets: Vec<TopicPartition>,
-    pub(super) options: ProducerOptions,
+    pub(super) options: SinkOptions,
     unpolled: u32,
 }
 
@@ -79,10 +50,7 @@ unsafe impl Send for Producer {}
 
 impl Producer {
     /// Connects, within ten seconds.
-    pub fn open(
-        settings: &ClientSettings,
-        options: ProducerOptions,
-    ) -> Result<Producer, KafkaError> {
+    pub fn open(settings: &ClientSettings, options: SinkOptions) -> Result<Producer, KafkaError> {
         let deliveries = Box::new(RefCell::new(Deliveries::default()));
         let config = settings.producer(&options);
         // SAFETY: the box keeps its address and is dropped after the client, and the callback expects its type.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::client::{ClientConfig, ConfError, NativeConf};
 use super::java;
-use super::producer::ProducerOptions;
+use super::options::SinkOptions;
 use super::properties::{self, Property};
 use super::transaction::TRANSACTION_TIMEOUT;
 
@@ -261,7 +261,7 @@ impl ClientSettings {
     }
 
     /// For writing. The queue is bounded in bytes and in records, since librdkafka allocates a few hundred bytes per record.
-    pub(super) fn producer(&self, options: &ProducerOptions) -> ClientConfig {
+    pub(super) fn producer(&self, options: &SinkOptions) -> ClientConfig {
         const RECORD_OVERHEAD_BYTES: usize = 256;
         const FEWEST_RECORDS: usize = 10_000;
         let queue_kbytes = options.queue_bytes.div_ceil(1024).clamp(1024, 2_097_151);
@@ -666,11 +666,11 @@ mod tests {
     #[test]
     fn librdkafka_accepts_every_default() {
         let settings = options(&[]).unwrap();
-        let producer = |bytes, transactional_id| ProducerOptions {
+        let producer = |bytes, transactional_id| SinkOptions {
             queue_bytes: bytes,
             batch_bytes: bytes,
             transactional_id,
-            ..ProducerOptions::default()
+            ..SinkOptions::default()
         };
         for config in [
             settings.admin(),

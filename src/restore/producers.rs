@@ -3,7 +3,7 @@
 use kbk_format::repo::RestoreManifest;
 
 use super::work::Work;
-use crate::kafka::{ClientSettings, KafkaError, Producer, ProducerOptions};
+use crate::kafka::{ClientSettings, KafkaError, Producer, SinkOptions};
 
 /// Each is one thread here and a few of librdkafka's, so two keep several cores busy.
 const PRODUCERS: usize = 2;
@@ -50,11 +50,11 @@ impl Producers<'_> {
             .work
             .largest_record_bytes
             .saturating_add(RECORD_OVERHEAD_BYTES);
-        let options = ProducerOptions {
+        let options = SinkOptions {
             queue_bytes: (QUEUE_BYTES / self.count()).max(largest),
             batch_bytes: self.work.batch_bytes,
             transactional_id: transactional.then(|| self.restore.transactional_id(number)),
-            ..ProducerOptions::default()
+            ..SinkOptions::default()
         };
         let mut producer = Producer::open(self.kafka, options)?;
         if transactional {

@@ -11,7 +11,7 @@ use super::map::OffsetMap;
 use super::partitioner::Partitioner;
 use super::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
 use crate::cli::{PartitionProgress, Progress};
-use crate::kafka::{ProducerOptions, TopicPartition};
+use crate::kafka::{SinkOptions, TopicPartition};
 
 /// A partition to write.
 pub(super) struct Job {
@@ -110,7 +110,7 @@ pub(super) struct Work {
 impl Work {
     /// Of everything that the topics' plans say. Nothing waits until [`start`](Self::start).
     pub(super) fn new(topics: &[TopicPlan]) -> Work {
-        let default = ProducerOptions::default().batch_bytes;
+        let default = SinkOptions::default().batch_bytes;
         let limits = topics
             .iter()
             .filter_map(|topic| usize::try_from(topic.max_message_bytes?).ok());

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::support::{Owned, cluster, plain, producer, target};
-use crate::kafka::{Delivered, KafkaError, ProducerOptions};
+use crate::kafka::{Delivered, KafkaError, SinkOptions};
 
 #[test]
 fn a_timestamp_of_zero_is_rejected_before_it_is_sent() {
     let (_cluster, settings) = cluster(&[("t", 1)]);
-    let mut producer = producer(&settings, ProducerOptions::default(), target("t", 0));
+    let mut producer = producer(&settings, SinkOptions::default(), target("t", 0));
     let record = Owned {
         timestamp: 0,
         offset: 77,
@@ -31,9 +31,9 @@ fn a_timestamp_of_zero_is_rejected_before_it_is_sent() {
 #[test]
 fn a_record_larger_than_the_queue_is_rejected_by_offset() {
     let (_cluster, settings) = cluster(&[("t", 1)]);
-    let options = ProducerOptions {
+    let options = SinkOptions {
         queue_bytes: 1 << 20,
-        ..ProducerOptions::default()
+        ..SinkOptions::default()
     };
     let mut producer = producer(&settings, options, target("t", 0));
     let record = Owned {
@@ -56,9 +56,9 @@ fn a_record_larger_than_the_queue_is_rejected_by_offset() {
 #[test]
 fn a_full_queue_blocks_the_writer_and_loses_nothing() {
     let (_cluster, settings) = cluster(&[("t", 1)]);
-    let options = ProducerOptions {
+    let options = SinkOptions {
         queue_bytes: 1 << 20,
-        ..ProducerOptions::default()
+        ..SinkOptions::default()
     };
     let mut producer = producer(&settings, options, target("t", 0));
     for offset in 0..4000 {
@@ -75,7 +75,7 @@ fn a_full_queue_blocks_the_writer_and_loses_nothing() {
 #[test]
 fn delivery_reports_are_run_length_encoded() {
     let (_cluster, settings) = cluster(&[("t", 1)]);
-    let mut producer = producer(&settings, ProducerOptions::default(), target("t", 0));
+    let mut producer = producer(&settings, SinkOptions::default(), target("t", 0));
     let gaps = (0..50).filter(|offset| offset % 10 != 0);
     for offset in gaps.chain(100..130) {
         plain(offset)
@@ -106,7 +106,7 @@ fn run(source_offset: i64, target_offset: i64, records: u64) -> Delivered {
 #[test]
 fn the_first_failure_is_kept() {
     let (_cluster, settings) = cluster(&[("t", 1)]);
-    let mut producer = producer(&settings, ProducerOptions::default(), target("t", 9));
+    let mut producer = producer(&settings, SinkOptions::default(), target("t", 9));
     let record = plain(3);
     // Whether the first call already fails depends on when the metadata arrives, which says that partition 9 does not exist.
     let _ = record.lend(|record| producer.send(0, record));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use kbk_format::record::{Header, Headers, Record, TimestampType};
 
 use crate::kafka::{
-    ClientSettings, Consumer, EmbeddedCluster, PartitionRange, Producer, ProducerOptions,
-    RecordHandler, SourceOptions, TopicPartition,
+    ClientSettings, Consumer, EmbeddedCluster, PartitionRange, Producer, RecordHandler,
+    SinkOptions, SourceOptions, TopicPartition,
 };
 
 /// A record that owns its bytes.
@@ -129,7 +129,7 @@ pub(super) fn range(topic: &str, partition: i32, start: i64, end: i64) -> Partit
 
 pub(super) fn producer(
     settings: &ClientSettings,
-    options: ProducerOptions,
+    options: SinkOptions,
     target: TopicPartition,
 ) -> Producer {
     let mut producer = Producer::open(settings, options).unwrap();
@@ -138,7 +138,7 @@ pub(super) fn producer(
 }
 
 pub(super) fn write(settings: &ClientSettings, target: TopicPartition, records: &[Owned]) {
-    let mut producer = producer(settings, ProducerOptions::default(), target);
+    let mut producer = producer(settings, SinkOptions::default(), target);
     for record in records {
         record.lend(|record| producer.send(0, record)).unwrap();
     }

@@ -6,16 +6,16 @@ use std::time::Duration;
 use kbk_format::repo::OffsetAndMetadata;
 
 use super::support::{cluster, plain, producer, target};
-use crate::kafka::{OffsetCommit, Positions, ProducerOptions, TransactionError};
+use crate::kafka::{OffsetCommit, Positions, SinkOptions, TransactionError};
 
 #[test]
 fn a_coordinator_that_never_answers_loses_only_its_producer() {
     let (cluster, settings) = cluster(&[("t", 1)]);
     let open = || {
-        let options = ProducerOptions {
+        let options = SinkOptions {
             coordinator_patience: Duration::from_secs(2),
             transactional_id: Some("restore".to_owned()),
-            ..ProducerOptions::default()
+            ..SinkOptions::default()
         };
         let mut producer = producer(&settings, options, target("t", 0));
         producer.init_transactions().unwrap();

@@ -1,0 +1,32 @@
+//! The seam between kbk's engine and a Kafka client: where records come from, and where they go.
+//!
+//! ```text
+//!   backup (feeder, pipeline)            restore (writer, producers)
+//!            │ ranges                             │ records, positions
+//!            ▼                                    ▼
+//!      RecordSource ── RecordHandler        RecordSink ── Delivered
+//!            ▲                                    ▲
+//!            └──────────── Transport ─────────────┘
+//!                opens both: [`Librdkafka`] today
+//! ```
+//!
+//! A second transport, such as one that speaks Kafka's protocol itself, implements [`Transport`] and runs under the same engine and
+//! the same tests. What it lacks, it leaves to the default methods. Engines are generic over the transport instead of using trait
+//! objects, so that a record costs no dynamic call.
+//!
+//! The values that cross the seam belong to [`kafka`](crate::kafka), which uses no other module of this crate. They are re-exported
+//! here.
+
+mod librdkafka;
+mod sink;
+mod source;
+mod transport;
+
+pub use crate::kafka::{
+    Delivered, KafkaError, OffsetCommit, PartitionRange, Positions, RecordHandler, SinkOptions,
+    SourceError, SourceOptions, TopicPartition, TransactionError,
+};
+pub use librdkafka::Librdkafka;
+pub use sink::RecordSink;
+pub use source::RecordSource;
+pub use transport::Transport;

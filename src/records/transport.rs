@@ -1,0 +1,24 @@
+//! A way to reach a cluster's records: opens sources and sinks.
+
+use super::{KafkaError, PartitionRange, RecordSink, RecordSource, SinkOptions, SourceOptions};
+
+/// Opens sources and sinks. Shared by the threads of a run, which open one each.
+pub trait Transport: Sync {
+    /// What it reads with.
+    type Source: RecordSource;
+    /// What it writes with.
+    type Sink: RecordSink;
+
+    /// Opens a source for `ranges`, no two of which may belong to one partition. The slots of its handler are their indices.
+    fn open_source(
+        &self,
+        options: &SourceOptions,
+        ranges: Vec<PartitionRange>,
+    ) -> Result<Self::Source, KafkaError>;
+
+    /// Opens a sink, without targets yet.
+    ///
+    /// With a transactional id, this completes or aborts the transaction that an earlier sink left open under it, and fences that
+    /// sink: once this returns, nothing else writes under the id.
+    fn open_sink(&self, options: SinkOptions) -> Result<Self::Sink, KafkaError>;
+}
