@@ -206,7 +206,7 @@ impl Events {
         lock(&self.received).take()
     }
 
-    fn credentials_refused(&self) -> bool {
+    fn credentials_rejected(&self) -> bool {
         lock(&self.last_failure)
             .as_ref()
             .is_some_and(|(code, _)| code.is_authentication())
@@ -355,7 +355,7 @@ impl Client {
     /// The error that no broker answers, with the last known cause.
     pub(super) fn unreachable(&self) -> KafkaError {
         let (addresses, cause) = (self.addresses.clone(), self.events().cause());
-        if self.events().credentials_refused() {
+        if self.events().credentials_rejected() {
             KafkaError::Authentication { addresses, cause }
         } else {
             KafkaError::Unreachable { addresses, cause }
@@ -380,7 +380,7 @@ impl Client {
                 .events()
                 .down_for()
                 .is_some_and(|down| down >= SURELY_DOWN);
-            if down || left.is_zero() || self.events().credentials_refused() {
+            if down || left.is_zero() || self.events().credentials_rejected() {
                 return Err(self.unreachable());
             }
         }

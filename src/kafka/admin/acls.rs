@@ -144,8 +144,8 @@ impl Admin {
     pub fn create_acls(&self, bindings: &[AclBinding]) -> Result<(), KafkaError> {
         // Controllers accept at most 10,000 per request.
         const AT_ONCE: usize = 1000;
-        for some in bindings.chunks(AT_ONCE) {
-            let created = self.create_acls_at_once(some);
+        for chunk in bindings.chunks(AT_ONCE) {
+            let created = self.create_acls_at_once(chunk);
             created.map_err(|error| error.needing("ALTER on CLUSTER kafka-cluster"))?;
         }
         Ok(())
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_cannot_list_acls_says_so() {
+    fn listing_acls_is_an_error_where_the_cluster_does_not_support_it() {
         let cluster = EmbeddedCluster::start(1).unwrap();
         let admin = Admin::connect(&cluster.settings().unwrap()).unwrap();
         let error = admin.acls().unwrap_err();

@@ -51,8 +51,8 @@ impl Admin {
     ) -> Result<BTreeMap<String, BTreeMap<String, ConfigEntry>>, KafkaError> {
         const AT_ONCE: usize = 500;
         let mut configs = BTreeMap::new();
-        for some in names.chunks(AT_ONCE) {
-            let answer = self.topic_configs_at_once(some);
+        for chunk in names.chunks(AT_ONCE) {
+            let answer = self.topic_configs_at_once(chunk);
             configs.extend(answer.map_err(|error| error.needing("DESCRIBE_CONFIGS on TOPIC"))?);
         }
         Ok(configs)

@@ -188,16 +188,16 @@ impl Round<'_> {
     /// Waits for the next answer; `None` when a retry is due.
     fn next_event(&self) -> Result<Option<Event>, KafkaError> {
         // librdkafka answers by the timeout in the options at the latest; the extra second is for its own queues.
-        const SURELY: Duration = Admin::ATTEMPT.saturating_add(Duration::from_secs(1));
+        const ANSWER_LIMIT: Duration = Admin::ATTEMPT.saturating_add(Duration::from_secs(1));
         let due = self.later.iter().map(|(due, ..)| *due).min();
-        let wait = due.map_or(SURELY, |due| due.saturating_duration_since(Instant::now()));
+        let wait = due.map_or(ANSWER_LIMIT, |due| due.saturating_duration_since(Instant::now()));
         // SAFETY: the queue is live. One millisecond is added because the wait is truncated to whole milliseconds.
         let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), millis(wait) + 1) };
         self.client.poll(Duration::ZERO);
         match (NonNull::new(event), self.sent.keys().next()) {
             (None, Some(&index)) if due.is_none() => Err(KafkaError::Timeout {
                 doing: self.doing(index),
-                waited: SURELY,
+                waited: ANSWER_LIMIT,
                 cause: Code::TIMED_OUT.to_string(),
             }),
             (event, _) => Ok(event.map(Event)),
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_cannot_list_groups_says_so() {
+    fn listing_groups_is_an_error_where_the_cluster_does_not_support_it() {
         let (_cluster, admin) = cluster();
         let error = admin.list_groups().unwrap_err();
         assert!(error.is_unsupported(), "{error}");

@@ -173,7 +173,7 @@ impl Admin {
                 for &group in items(groups, count) {
                     add_committed(group, &mut topics)?;
                 }
-                Ok(in_order(topics))
+                Ok(sorted(topics))
             },
         )?;
         by_group("read the committed offsets of groups", groups, answers)
@@ -502,7 +502,7 @@ unsafe fn from_element(element: *const sys::rd_kafka_topic_partition_t) -> Optio
     }
 }
 
-fn in_order(topics: BTreeMap<String, Vec<CommittedOffset>>) -> Vec<CommittedTopic> {
+fn sorted(topics: BTreeMap<String, Vec<CommittedOffset>>) -> Vec<CommittedTopic> {
     let topic = |(topic, mut partitions): (String, Vec<CommittedOffset>)| {
         partitions.sort_by_key(|committed| committed.partition);
         partitions.shrink_to_fit();

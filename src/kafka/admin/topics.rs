@@ -59,8 +59,8 @@ impl Admin {
             Some(names) => names.to_vec(),
         };
         let mut topics = Vec::with_capacity(all.len());
-        for some in all.chunks(AT_ONCE) {
-            match self.describe_at_once(some, names.is_some()) {
+        for chunk in all.chunks(AT_ONCE) {
+            match self.describe_at_once(chunk, names.is_some()) {
                 Ok(described) => topics.extend(described),
                 Err(error) if error.is_unsupported() => return self.select(listed, names),
                 Err(error) => return Err(error),
