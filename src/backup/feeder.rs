@@ -9,7 +9,7 @@ use kbk_format::{BlockBuilder, FormatError, Record, TimestampType};
 use super::partition::PartitionLine;
 use super::pipeline::StopSignal;
 use super::pool::Free;
-use crate::kafka::RecordHandler;
+use crate::records::RecordHandler;
 
 /// A full block for the encoders.
 pub(super) struct Job {

@@ -28,6 +28,8 @@ mod plan;
 mod pool;
 mod run;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use acls::SaveAcls;
 pub use plan::Finding;

@@ -23,8 +23,8 @@ use super::partition::{
     PartitionError, PartitionLine, PartitionWriter, SegmentSettings, Step, StoredPartition,
 };
 use super::pool::{Free, Return, pool};
-use crate::kafka::{
-    ClientSettings, Consumer, KafkaError, PartitionRange, SourceError, SourceOptions,
+use crate::records::{
+    KafkaError, PartitionRange, RecordSource, SourceError, SourceOptions, Transport,
 };
 use crate::run::Cancel;
 
@@ -36,7 +36,6 @@ const SOURCES: usize = 2;
 /// How a pipeline runs.
 #[derive(Clone, Debug)]
 pub(super) struct PipelineOptions {
-    pub(super) kafka: ClientSettings,
     pub(super) segments: SegmentSettings,
     pub(super) compression: Compression,
     pub(super) block_bytes: usize,
@@ -83,6 +82,7 @@ pub(super) type Observer<'a> = &'a (dyn Fn(usize, u64, u64) + Sync);
 /// Reads everything in `readings`. Blocks; must not be called from asynchronous code.
 pub(super) fn run(
     options: &PipelineOptions,
+    transport: &impl Transport,
     readings: Vec<Reading>,
     cancel: &Cancel,
     observer: Observer<'_>,
@@ -107,7 +107,7 @@ pub(super) fn run(
         for _ in 0..work.sources {
             let (free, jobs) = (free.clone(), jobs.clone());
             let (work, stop) = (&work, &stop);
-            scope.spawn(move || feed(options, work, &free, &jobs, stop));
+            scope.spawn(move || feed(options, transport, work, &free, &jobs, stop));
         }
         // Encoders end when no feeder can send any more.
         drop((jobs, queue, returned));
@@ -209,6 +209,7 @@ fn encode(
 /// A source thread: reads one group of partitions after another.
 fn feed(
     options: &PipelineOptions,
+    transport: &impl Transport,
     work: &Work,
     free: &Free,
     jobs: &Sender<Job>,
@@ -224,7 +225,8 @@ fn feed(
             return;
         }
         let mut feeder = Feeder::new(slots, free.clone(), jobs.clone(), options.block_bytes, stop);
-        let read = Consumer::open(&options.kafka, &source_options, ranges)
+        let read = transport
+            .open_source(&source_options, ranges)
             .map_err(SourceError::Kafka)
             .and_then(|mut source| source.run(&mut feeder));
         match read {

@@ -22,6 +22,7 @@ use super::survey::{self, Survey, SurveyError};
 use crate::blocking::blocking;
 use crate::cli::Progress;
 use crate::kafka::{Admin, ClientSettings, KafkaError};
+use crate::records::Librdkafka;
 use crate::run::Cancel;
 use crate::select::TopicSelection;
 
@@ -220,7 +221,6 @@ async fn read(
         })
         .collect();
     let pipeline_options = PipelineOptions {
-        kafka: options.kafka.clone(),
         segments: SegmentSettings {
             store: repository.store().clone(),
             runtime: Handle::current(),
@@ -234,10 +234,12 @@ async fn read(
         encoders: std::thread::available_parallelism().map_or(1, usize::from),
         fetch_bytes: FETCH_BYTES,
     };
+    let transport = Librdkafka::new(options.kafka.clone());
     let cancel = cancel.clone();
     let finished = blocking(move || {
         pipeline::run(
             &pipeline_options,
+            &transport,
             readings,
             &cancel,
             &|partition, records, bytes| {

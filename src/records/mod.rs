@@ -18,8 +18,12 @@
 //! here.
 
 mod librdkafka;
+#[cfg(test)]
+pub(crate) mod memory;
 mod sink;
 mod source;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub use crate::kafka::{

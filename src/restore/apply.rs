@@ -38,9 +38,10 @@ use super::work::Work;
 use super::writer::{self, Shared, Writer};
 use crate::cli::Progress;
 use crate::kafka::{
-    Admin, ClientSettings, KafkaError, OffsetCommit, Positions, Producer, TopicPartition, committed,
+    Admin, ClientSettings, KafkaError, OffsetCommit, Positions, TopicPartition, committed,
 };
 use crate::memory;
+use crate::records::{Librdkafka, RecordSink, Transport};
 use crate::run::Cancel;
 
 /// What a restore did.
@@ -147,10 +148,11 @@ pub fn apply(
         Some(restore) => restore.clone(),
         None => new_restore(&plan, repository, &work)?,
     };
+    let transport = Librdkafka::new(kafka.clone());
     let opener = Producers {
         work: &work,
         restore: &restore,
-        kafka,
+        transport: &transport,
     };
     let (producers, topics_created) = prepare(&plan, &opener, &admin, repository, runtime)?;
     let keep_map = plan.offset_map;
@@ -166,7 +168,6 @@ pub fn apply(
     let purged_records = plan.purged().map(|(_, records)| records).sum();
     let shared = Shared {
         work: &work,
-        producers: &opener,
         repository,
         restore: &restore,
         keep_map,
@@ -175,7 +176,7 @@ pub fn apply(
         runtime,
     };
     start(&shared, &plan, kafka, progress)?;
-    write_all(&shared, producers)?;
+    write_all(&shared, &opener, producers)?;
     // The queues of the producers, before those of a proof are filled.
     memory::give_back();
     if restore.producers > 0 {
@@ -241,13 +242,13 @@ pub fn apply(
 }
 
 /// All that comes before the first record, with what may be refused first and what deletes last.
-fn prepare(
+fn prepare<T: Transport>(
     plan: &RestorePlan,
-    opener: &Producers<'_>,
+    opener: &Producers<'_, T>,
     admin: &Admin,
     repository: &Repository,
     runtime: &Handle,
-) -> Result<(Vec<Producer>, usize), RestoreError> {
+) -> Result<(Vec<T::Sink>, usize), RestoreError> {
     let mut producers = opener.open_all()?;
     if plan.begun.is_none() && plan.offset_map {
         runtime.block_on(repository.begin_restore(opener.restore))?;
@@ -516,11 +517,15 @@ fn continued(
 }
 
 /// All threads are joined before the first error is returned.
-fn write_all(shared: &Shared<'_>, producers: Vec<Producer>) -> Result<(), RestoreError> {
+fn write_all<T: Transport>(
+    shared: &Shared<'_>,
+    opener: &Producers<'_, T>,
+    producers: Vec<T::Sink>,
+) -> Result<(), RestoreError> {
     thread::scope(|scope| {
         let write = |(number, producer)| {
             scope.spawn(move || {
-                let written = Writer::new(shared, number, producer).run();
+                let written = Writer::new(shared, opener, number, producer).run();
                 if written.is_err() {
                     shared.work.stop();
                 }

@@ -47,6 +47,8 @@ mod rights;
 mod scattered;
 mod shape;
 mod stable;
+#[cfg(test)]
+mod tests;
 mod untouched;
 mod work;
 mod writer;

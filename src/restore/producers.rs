@@ -3,7 +3,7 @@
 use kbk_format::repo::RestoreManifest;
 
 use super::work::Work;
-use crate::kafka::{ClientSettings, KafkaError, Producer, SinkOptions};
+use crate::records::{KafkaError, RecordSink, SinkOptions, Transport};
 
 /// Each is one thread here and a few of librdkafka's, so two keep several cores busy.
 const PRODUCERS: usize = 2;
@@ -18,20 +18,20 @@ pub(super) fn count(work: &Work) -> usize {
 }
 
 /// Opens them.
-pub(super) struct Producers<'a> {
+pub(super) struct Producers<'a, T> {
     pub(super) work: &'a Work,
     pub(super) restore: &'a RestoreManifest,
-    pub(super) kafka: &'a ClientSettings,
+    pub(super) transport: &'a T,
 }
 
-impl Producers<'_> {
+impl<T: Transport> Producers<'_, T> {
     /// All of them, with no targets yet. With transactions, no earlier run of the restore writes from here on.
-    pub(super) fn open_all(&self) -> Result<Vec<Producer>, KafkaError> {
+    pub(super) fn open_all(&self) -> Result<Vec<T::Sink>, KafkaError> {
         (0..self.count()).map(|number| self.open(number)).collect()
     }
 
     /// Another one in the place of one that is of no more use.
-    pub(super) fn replace(&self, number: usize) -> Result<Producer, KafkaError> {
+    pub(super) fn replace(&self, number: usize) -> Result<T::Sink, KafkaError> {
         let mut producer = self.open(number)?;
         producer.set_targets(self.work.targets.clone())?;
         Ok(producer)
@@ -44,7 +44,7 @@ impl Producers<'_> {
         }
     }
 
-    fn open(&self, number: usize) -> Result<Producer, KafkaError> {
+    fn open(&self, number: usize) -> Result<T::Sink, KafkaError> {
         let transactional = self.restore.producers > 0;
         let largest = self
             .work
@@ -56,10 +56,6 @@ impl Producers<'_> {
             transactional_id: transactional.then(|| self.restore.transactional_id(number)),
             ..SinkOptions::default()
         };
-        let mut producer = Producer::open(self.kafka, options)?;
-        if transactional {
-            producer.init_transactions()?;
-        }
-        Ok(producer)
+        self.transport.open_sink(options)
     }
 }

@@ -11,7 +11,7 @@ use super::map::OffsetMap;
 use super::partitioner::Partitioner;
 use super::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
 use crate::cli::{PartitionProgress, Progress};
-use crate::kafka::{SinkOptions, TopicPartition};
+use crate::records::{SinkOptions, TopicPartition};
 
 /// A partition to write.
 pub(super) struct Job {

@@ -19,7 +19,9 @@ use super::map::Extended;
 use super::producers::Producers;
 use super::rate::Throttle;
 use super::work::{Job, Work};
-use crate::kafka::{KafkaError, OffsetCommit, Positions, Producer, TransactionError};
+use crate::records::{
+    KafkaError, OffsetCommit, Positions, RecordSink, TransactionError, Transport,
+};
 use crate::run::Cancel;
 
 /// Bytes of records in a transaction. Committing takes some round trips and a flush of the disk, in which nothing is sent.
@@ -40,7 +42,6 @@ const METADATA_PREFIX: &str = "kbk1:";
 /// What all writers of a restore have in common.
 pub(super) struct Shared<'a> {
     pub(super) work: &'a Work,
-    pub(super) producers: &'a Producers<'a>,
     pub(super) repository: &'a Repository,
     pub(super) restore: &'a RestoreManifest,
     /// Whether the repository keeps the map.
@@ -51,11 +52,12 @@ pub(super) struct Shared<'a> {
 }
 
 /// A writer with its producer.
-pub(super) struct Writer<'a> {
+pub(super) struct Writer<'a, T: Transport> {
     shared: &'a Shared<'a>,
+    producers: &'a Producers<'a, T>,
     /// Of its producer.
     number: usize,
-    producer: Producer,
+    producer: T::Sink,
     /// Partitions with records in the open transaction; the last one may be read further.
     jobs: Vec<Job>,
     /// When the open transaction began, if one is open.
@@ -90,10 +92,16 @@ impl From<RepoError> for Stopped {
     }
 }
 
-impl<'a> Writer<'a> {
-    pub(super) fn new(shared: &'a Shared<'a>, number: usize, producer: Producer) -> Writer<'a> {
+impl<'a, T: Transport> Writer<'a, T> {
+    pub(super) fn new(
+        shared: &'a Shared<'a>,
+        producers: &'a Producers<'a, T>,
+        number: usize,
+        producer: T::Sink,
+    ) -> Writer<'a, T> {
         Writer {
             shared,
+            producers,
             number,
             producer,
             jobs: Vec::new(),
@@ -122,7 +130,7 @@ impl<'a> Writer<'a> {
                     self.start_over(error, |writer| Ok(writer.producer.abort()?))?
                 }
                 Err(Stopped::Lost(error)) => self.start_over(error, |writer| {
-                    writer.producer = writer.shared.producers.replace(writer.number)?;
+                    writer.producer = writer.producers.replace(writer.number)?;
                     Ok(())
                 })?,
                 Err(Stopped::Failed(error)) => {

@@ -190,7 +190,9 @@ impl Round<'_> {
         // librdkafka answers by the timeout in the options at the latest; the extra second is for its own queues.
         const ANSWER_LIMIT: Duration = Admin::ATTEMPT.saturating_add(Duration::from_secs(1));
         let due = self.later.iter().map(|(due, ..)| *due).min();
-        let wait = due.map_or(ANSWER_LIMIT, |due| due.saturating_duration_since(Instant::now()));
+        let wait = due.map_or(ANSWER_LIMIT, |due| {
+            due.saturating_duration_since(Instant::now())
+        });
         // SAFETY: the queue is live. One millisecond is added because the wait is truncated to whole milliseconds.
         let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), millis(wait) + 1) };
         self.client.poll(Duration::ZERO);

@@ -1,0 +1,165 @@
+//! The pipeline over logs in memory: what is read is what is stored, without a broker.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kbk_format::repo::{Hex, LostRange, PartitionId, SegmentReader, Store};
+use kbk_format::{BlockDecoder, Columns, Compression, Streams, TimestampType};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+use super::partition::{SegmentSettings, StoredPartition};
+use super::pipeline::{self, Finished, PipelineOptions, Reading};
+use crate::records::TopicPartition;
+use crate::records::memory::{MemoryCluster, OwnedRecord};
+use crate::run::Cancel;
+
+/// A store in a folder of its own, and the runtime for its requests.
+struct Backup {
+    runtime: Runtime,
+    store: Store,
+    _folder: TempDir,
+}
+
+impl Backup {
+    fn new() -> Backup {
+        let folder = tempfile::tempdir().unwrap();
+        Backup {
+            runtime: Runtime::new().unwrap(),
+            store: Store::open_or_create(folder.path().to_str().unwrap()).unwrap(),
+            _folder: folder,
+        }
+    }
+
+    /// Runs the pipeline with small blocks and segments; returns how it ended and the number of records reported as progress.
+    fn run(&self, cluster: &MemoryCluster, readings: Vec<Reading>) -> (Finished, u64) {
+        let options = PipelineOptions {
+            segments: SegmentSettings {
+                store: self.store.clone(),
+                runtime: self.runtime.handle().clone(),
+                cluster_id: None,
+                writer: "test".to_owned(),
+                segment_bytes: 4 << 10,
+                sealing: Arc::new(Semaphore::new(2)),
+            },
+            compression: Compression::None,
+            block_bytes: 1 << 10,
+            encoders: 2,
+            fetch_bytes: 1 << 20,
+        };
+        let seen = AtomicU64::new(0);
+        let observer = |_: usize, records: u64, _: u64| {
+            seen.fetch_add(records, Ordering::Relaxed);
+        };
+        let finished = pipeline::run(&options, cluster, readings, &Cancel::default(), &observer);
+        (finished, seen.into_inner())
+    }
+
+    /// The stored records of a partition, by offset.
+    fn records(&self, place: &PartitionId, stored: &StoredPartition) -> Vec<(i64, OwnedRecord)> {
+        let mut records = Vec::new();
+        let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
+        for entry in &stored.segments {
+            let opened = SegmentReader::open(&self.store, place, entry);
+            let reader = self.runtime.block_on(opened).unwrap();
+            for block in 0..reader.segment().index().entries().len() {
+                let bytes = self
+                    .runtime
+                    .block_on(reader.read(block..block + 1))
+                    .unwrap();
+                let block = reader.segment().block(block, &bytes).unwrap();
+                block
+                    .decode(&mut decoder, Streams::All, &mut columns)
+                    .unwrap();
+                let decoded = columns.iter();
+                records.extend(decoded.map(|record| (record.offset, OwnedRecord::copy(&record))));
+            }
+        }
+        records
+    }
+}
+
+fn place(partition: i32) -> PartitionId {
+    PartitionId {
+        topic: "orders".parse().unwrap(),
+        topic_id: Hex([7; 16]),
+        partition,
+    }
+}
+
+fn log(partition: i32) -> TopicPartition {
+    TopicPartition::new("orders", partition)
+}
+
+fn reading(partition: i32, range: Range<i64>) -> Reading {
+    Reading {
+        place: place(partition),
+        range,
+        timestamp_type: TimestampType::CreateTime,
+    }
+}
+
+fn record(number: i64) -> OwnedRecord {
+    OwnedRecord {
+        timestamp: 1_763_800_000_000 + number,
+        key: (number % 3 != 0).then(|| number.to_be_bytes().to_vec()),
+        value: (number % 5 != 0).then(|| vec![b'v'; 100]),
+        headers: vec![(b"trace".to_vec(), Some(number.to_le_bytes().to_vec()))],
+    }
+}
+
+#[test]
+fn stored_records_are_those_of_the_source() {
+    let cluster = MemoryCluster::default();
+    let partitions = 0..20;
+    for partition in partitions.clone() {
+        cluster.append(&log(partition), (0..50 * i64::from(partition)).map(record));
+    }
+    let backup = Backup::new();
+    let readings = partitions
+        .clone()
+        .map(|partition| reading(partition, 0..50 * i64::from(partition)))
+        .collect();
+    let (finished, seen) = backup.run(&cluster, readings);
+    assert!(finished.error.is_none() && !finished.interrupted);
+    assert_eq!(seen, 50 * 190, "progress counts every record once");
+    for (partition, stored) in partitions.zip(&finished.stored) {
+        let expected = cluster.records(&log(partition));
+        assert_eq!(backup.records(&place(partition), stored), expected);
+    }
+    let large = &finished.stored[19];
+    assert!(large.segments.len() > 1, "it takes several segments");
+    let mut end = 0;
+    for segment in &large.segments {
+        assert_eq!(segment.base_offset, end, "segments follow one another");
+        end = segment.end_offset;
+    }
+    assert_eq!(end, 950);
+}
+
+#[test]
+fn coverage_reaches_the_planned_end_over_gaps_and_lost_offsets() {
+    let cluster = MemoryCluster::default();
+    cluster.append(&log(0), (0..100).map(record));
+    cluster.delete_below(&log(0), 20);
+    // The records at the end of the range are gone as well, so that no record marks the end.
+    cluster.compact(&log(0), 40..60);
+    cluster.compact(&log(0), 90..100);
+    let backup = Backup::new();
+    let (finished, seen) = backup.run(&cluster, vec![reading(0, 10..100)]);
+    let [stored] = &finished.stored[..] else {
+        panic!("{finished:?}")
+    };
+    assert_eq!(seen, 20 + 30);
+    assert_eq!(stored.lost, [LostRange { from: 10, to: 20 }]);
+    let coverage = (
+        stored.segments.first().unwrap().base_offset,
+        stored.segments.last().unwrap().end_offset,
+    );
+    assert_eq!(coverage, (10, 100));
+    let kept = |(offset, _): &(i64, OwnedRecord)| *offset >= 20;
+    let expected: Vec<_> = cluster.records(&log(0)).into_iter().filter(kept).collect();
+    assert_eq!(backup.records(&place(0), stored), expected);
+}
