@@ -11,7 +11,7 @@ use super::{Delivered, KafkaError, Positions, TopicPartition, TransactionError};
 /// Records of one target are written in the order of the calls. The first failure is kept and returned by every later call, until
 /// [`abort`](RecordSink::abort).
 ///
-/// The methods about transactions have defaults for a transport without them. Those fail as unsupported, so that records are never
+/// The methods about transactions have defaults for a transport without them. Those fail, so that records are never
 /// written outside a transaction that the caller believes to be open.
 pub trait RecordSink: Send {
     /// Sets the targets, once. Their topics must exist.

@@ -6,8 +6,9 @@ use kbk_format::record::{Record, TimestampType};
 
 use super::memory::{MemoryCluster, OwnedRecord};
 use super::{
-    Librdkafka, PartitionRange, RecordHandler, RecordSink, RecordSource, SinkOptions, SourceError,
-    SourceOptions, TopicPartition, Transport,
+    Delivered, KafkaError, Librdkafka, PartitionRange, Positions, RecordHandler, RecordSink,
+    RecordSource, SinkOptions, SourceError, SourceOptions, TopicPartition, TransactionError,
+    Transport,
 };
 use crate::kafka::EmbeddedCluster;
 
@@ -156,4 +157,39 @@ fn an_error_of_the_handler_ends_the_read(transport: &impl Transport) {
     assert!(matches!(read, Err(SourceError::Handler("full"))));
     assert_eq!(collected.records.len(), 3);
     assert!(collected.finished.is_empty());
+}
+
+/// A transport without transactions implements the required methods only.
+struct PlainSink;
+
+impl RecordSink for PlainSink {
+    fn set_targets(&mut self, _targets: Vec<TopicPartition>) -> Result<(), KafkaError> {
+        Ok(())
+    }
+
+    fn send(&mut self, _target: usize, _record: &Record<'_>) -> Result<(), KafkaError> {
+        Ok(())
+    }
+
+    fn flush(&mut self, _wait: Duration) -> Result<(), KafkaError> {
+        Ok(())
+    }
+
+    fn take_delivered(&mut self, _target: usize) -> Vec<Delivered> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn a_sink_without_transactions_fails_every_transactional_call() {
+    let mut sink = PlainSink;
+    let begun = sink.begin();
+    assert!(matches!(begun, Err(TransactionError::Failed(_))));
+    let committed = sink.commit(&Positions::new());
+    assert!(matches!(committed, Err(TransactionError::Failed(_))));
+    let error = sink.try_commit(&Positions::new()).unwrap_err();
+    let failed = "cannot commit positions in a transaction: this client has no transactions";
+    assert_eq!(error.to_string(), failed);
+    let error = sink.abort().unwrap_err();
+    assert!(matches!(sink.judge(error), TransactionError::Failed(_)));
 }
