@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use kbk_tools::inspect::{Footer, Header, Inspection, Problem, inspect};
+use kbk_tools::inspect::{InspectedFooter, InspectedHeader, Inspection, Problem, inspect};
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
@@ -96,7 +96,7 @@ fn ratio(raw: u64, stored: u64) -> String {
     format!(", ratio {:.2}", raw as f64 / stored as f64)
 }
 
-fn show_header(header: &Header, out: &mut dyn Write) -> io::Result<()> {
+fn show_header(header: &InspectedHeader, out: &mut dyn Write) -> io::Result<()> {
     line(out, "segment", &header.segment_id.to_string())?;
     line(
         out,
@@ -121,7 +121,7 @@ fn show_header(header: &Header, out: &mut dyn Write) -> io::Result<()> {
     line(out, "from offset", &header.base_offset.to_string())
 }
 
-fn show_footer(footer: &Footer, out: &mut dyn Write) -> io::Result<()> {
+fn show_footer(footer: &InspectedFooter, out: &mut dyn Write) -> io::Result<()> {
     line(out, "to offset", &(footer.end_offset - 1).to_string())?;
     let counts = [
         (footer.tombstone_count, "tombstone"),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use kbk_format::repo::{PartitionState, Repository, Snapshot, TopicState};
-use kbk_tools::listing::{self, PartitionRow, SegmentRow, TopicRow};
+use kbk_tools::list::{self, PartitionRow, SegmentRow, TopicRow};
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table};
@@ -61,11 +61,11 @@ async fn rows(args: &Args, repository: &Repository, snapshot: &Snapshot) -> Resu
         return segments(args, repository, snapshot).await;
     }
     let Some(place) = &args.place else {
-        let rows = listing::topics(repository, snapshot).await?;
+        let rows = list::topics(repository, snapshot).await?;
         return Ok(Rows::Topics(rows));
     };
     let topic = super::topic(snapshot, &place.topic)?;
-    let mut rows = listing::partitions(repository, topic).await?;
+    let mut rows = list::partitions(repository, topic).await?;
     if let Some(number) = place.partition {
         super::partition(topic, number)?;
         rows.retain(|row| row.partition == number);
@@ -80,7 +80,7 @@ async fn segments(
 ) -> Result<Rows, CliError> {
     let mut rows = Vec::new();
     for (topic, state) in chosen(args, snapshot)? {
-        rows.extend(listing::segments(repository, topic, state).await?);
+        rows.extend(list::segments(repository, topic, state).await?);
     }
     Ok(Rows::Segments(rows))
 }

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use kbk_format::repo::{RateLimit, RepoError, Repository, RestoreId, Snapshot};
-use kbk_tools::offset_map::FinishedRestore;
+use kbk_tools::restores::FinishedRestore;
 use serde::Serialize;
 use tokio::runtime::Handle;
 

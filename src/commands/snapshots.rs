@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use kbk_tools::listing::{self, SnapshotRow};
+use kbk_tools::list::{self, SnapshotRow};
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
@@ -24,7 +24,7 @@ pub async fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = super::repository(context).await?;
     let listed = Snapshots {
         repository: repository.store().url().to_owned(),
-        snapshots: listing::snapshots(&repository).await?,
+        snapshots: list::snapshots(&repository).await?,
     };
     context.output.report(&listed)?;
     let damaged = listed.snapshots.iter().any(|row| row.contents.is_none());

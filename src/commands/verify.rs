@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use kbk_format::repo::{Digested, Repository, Snapshot, Store};
-use kbk_tools::verify::{Report as Verification, Request, verify};
+use kbk_tools::verify::{VerifyOptions, VerifyReport, verify};
 use serde::Serialize;
 
 use crate::cli::{
@@ -34,7 +34,7 @@ pub struct Args {
 struct Verified {
     repository: String,
     #[serde(flatten)]
-    report: Verification,
+    report: VerifyReport,
 }
 
 /// Verifies, and prints every finding.
@@ -43,7 +43,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let url = store.url().to_owned();
     let report = match Repository::open(store).await {
         Ok(repository) => verified(args, context, &repository).await?,
-        Err(error) => Verification::of_damaged_identity(&error).ok_or(error)?,
+        Err(error) => VerifyReport::of_damaged_identity(&error).ok_or(error)?,
     };
     let sound = report.findings.is_empty();
     context.output.report(&Verified {
@@ -61,24 +61,24 @@ async fn verified(
     args: &Args,
     context: &Context,
     repository: &Repository,
-) -> Result<Verification, CliError> {
+) -> Result<VerifyReport, CliError> {
     let snapshots = sequences(args, repository).await?;
     let readable = readable(repository, &snapshots).await;
-    let request = Request {
+    let options = VerifyOptions {
         topics: topics(args, &readable)?,
         snapshots,
         full: args.full,
     };
     let totals = Totals {
         records: None,
-        bytes: expected_bytes(&request, &readable),
+        bytes: expected_bytes(&options, &readable),
     };
     let progress = Arc::new(context.progress("verifying", totals));
     let counted = Arc::clone(&progress);
     let report = verify(
         repository,
-        &request,
-        Arc::new(move |bytes| counted.add(0, bytes)),
+        &options,
+        Arc::new(move |bytes: u64| counted.add(0, bytes)),
     )
     .await;
     // Taken off the screen before the result is written.
@@ -132,11 +132,11 @@ fn topics(
 }
 
 /// What several snapshots share is read once, and how much that is shows only on the way.
-fn expected_bytes(request: &Request, snapshots: &[Digested<Snapshot>]) -> Option<u64> {
+fn expected_bytes(options: &VerifyOptions, snapshots: &[Digested<Snapshot>]) -> Option<u64> {
     let [snapshot] = snapshots else {
         return None;
     };
-    let chosen = request.topics.as_ref();
+    let chosen = options.topics.as_ref();
     let topics = snapshot.topics.iter();
     let topics = topics.filter(|topic| chosen.is_none_or(|chosen| chosen.contains(&*topic.name)));
     let states = topics.flat_map(|topic| &topic.partitions);

@@ -369,13 +369,13 @@ fn behind_newer(records: &[ShopRecord], until: i64) -> u64 {
 }
 
 async fn verify(repository: &Repository) -> Result<Step, Stop> {
-    let request = verify::Request {
+    let request = verify::VerifyOptions {
         snapshots: repository.sequences().await?,
         topics: None,
         full: true,
     };
     Ok(Step::Verified(
-        verify::verify(repository, &request, Arc::new(|_| ())).await,
+        verify::verify(repository, &request, Arc::new(|_: u64| ())).await,
     ))
 }
 

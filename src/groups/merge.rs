@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use kbk_format::repo::{GroupState, GroupTopic, PartitionId, RepoError, Repository, RestoredTopic};
-use kbk_tools::offset_map::{FinishedRestore, Landing, Overlap, Translated};
+use kbk_tools::restores::{FinishedRestore, Landing, Overlap, Translated};
 
 use super::plan::{GroupPlan, OffsetPlan, restored_topic};
 

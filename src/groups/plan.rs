@@ -9,7 +9,7 @@ use kbk_format::repo::{
     GroupState, GroupTopic, Id, OffsetAndMetadata, PartitionId, RepoError, Repository, RestoreId,
     RestoredTopic, Snapshot,
 };
-use kbk_tools::offset_map::{FinishedRestore, OffsetMapError, Translated};
+use kbk_tools::restores::{FinishedRestore, OffsetMapError, Translated};
 use serde::Serialize;
 
 use super::merge::{self, Committed};

@@ -19,6 +19,7 @@ use kbk_format::repo::{
     RestoreDone, RestoreId, RestoreManifest, RestoredPartition, RestoredTopic, TargetPartition,
     TopicName, TopicNameError,
 };
+use kbk_tools::restores::sweep_map_pages;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
@@ -274,7 +275,7 @@ async fn finish(
     leftovers: bool,
 ) -> Result<(), RepoError> {
     repository.finish_restore(done).await?;
-    if leftovers && let Err(error) = repository.sweep_map_pages(done).await {
+    if leftovers && let Err(error) = sweep_map_pages(repository, done).await {
         tracing::debug!("pages of transactions that were not committed stay: {error}");
     }
     Ok(())

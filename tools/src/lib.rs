@@ -1,18 +1,21 @@
-//! Programs over the kbk format that need no Kafka.
+//! Everything that works on a repository without Kafka.
 //!
 //! ```text
-//! Snapshot --> ReadPlan --> PartitionReader --> Batch --> Record     get records out
-//! Snapshot --> verify -------------------------------------> Report       is everything there?
-//! Snapshot --> listing, groups ----------------------------> rows         what is there?
-//! FILE.kseg -> Inspection                                                 what does one segment say?
+//!                 read      Snapshot --> ReadPlan --> PartitionReader --> Batch --> Record
+//!                 verify    Snapshot --> every page, segment and byte --> VerifyReport
+//!   Repository -- list      Snapshot --> rows of snapshots, topics, partitions, segments, groups
+//!                 restores  finished restore --> offset map --> offsets in the cluster
+//!   FILE.kseg --- inspect   one segment, without its repository --> Inspection
 //! ```
 //!
-//! Reading the records of a partition, in offset order and in constant memory:
+//! Each room answers one question, depends on `kbk-format` alone, and knows neither a cluster nor a command line.
+//!
+//! Reading the records of a repository, in offset order and in constant memory:
 //!
 //! ```no_run
 //! use kbk_format::Streams;
 //! use kbk_format::repo::{Repository, Store};
-//! use kbk_tools::{ReadPlan, Selection};
+//! use kbk_tools::read::{ReadPlan, Selection};
 //!
 //! # async fn example() -> Result<(), kbk_format::repo::RepoError> {
 //! let repository = Repository::open(Store::open("/backup/kafka")?).await?;
@@ -23,8 +26,8 @@
 //!             offsets: state.base_offset..state.end_offset,
 //!             times: i64::MIN..=1_763_800_000_000,
 //!         };
-//!         let place = topic.place(state.partition);
-//!         let plan = ReadPlan::new(&repository, place, state, selection).await?;
+//!         let partition = topic.place(state.partition);
+//!         let plan = ReadPlan::new(&repository, partition, state, selection).await?;
 //!         let mut reader = plan.read(Streams::All, &tokio::runtime::Handle::current());
 //!         while let Some(batch) = reader.next().await? {
 //!             for record in batch.records() {
@@ -39,31 +42,20 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | choose records, and see what will be read | [`Selection`], [`ReadPlan`], [`Needs`] |
-//! | know where a time begins, as Kafka means it | [`offset_for_time`] |
-//! | read them | [`PartitionReader`], [`Batch`] |
-//! | prove a repository | [`verify`], [`Finding`] |
-//! | list what it holds | [`listing`] |
-//! | see how far consumer groups had read | [`groups`] |
-//! | know where a restore put an offset | [`offset_map`] |
-//! | look at one segment | [`inspect`] |
+//! | select records, and estimate what reading them takes | [`read::Selection`], [`read::ReadPlan`], [`read::Needs`] |
+//! | read them | [`read::PartitionReader`], [`read::Batch`] |
+//! | find the offset at which a time begins, as Kafka defines it | [`read::offset_for_time`] |
+//! | verify a repository (`kbk verify`) | [`verify::verify`], [`verify::Finding`] |
+//! | list snapshots, topics, partitions and segments | [`list`] |
+//! | list consumer groups and their lag | [`list::groups`] |
+//! | translate offsets by the offset map of a restore | [`restores::FinishedRestore`], [`restores::MapReader`] |
+//! | look at one segment file (`kbk inspect`) | [`inspect::inspect`] |
 
-pub mod finding;
-pub mod groups;
 pub mod inspect;
-pub mod listing;
-mod needs;
-mod offset_for_time;
-pub mod offset_map;
-mod plan;
-mod reader;
-mod runs;
-mod select;
+pub mod list;
+pub mod read;
+pub mod restores;
+mod task;
 pub mod verify;
 
-pub use finding::{Finding, Kind, Offsets, Severity};
-pub use needs::Needs;
-pub use offset_for_time::offset_for_time;
-pub use plan::ReadPlan;
-pub use reader::{Batch, PartitionReader};
-pub use select::Selection;
+pub use read::{Batch, Needs, PartitionReader, ReadPlan, Selection, offset_for_time};

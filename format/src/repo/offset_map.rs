@@ -10,7 +10,7 @@ use super::error::{Operation, RepoError, Result};
 use super::id::{Digest, Id};
 use super::keys::{Key, PartitionId, RESTORES, TopicName};
 use super::repository::Repository;
-use super::restore::{RestoreDone, RestoreId};
+use super::restore::RestoreId;
 use super::sealed::{Digested, Document, seal};
 use super::store::path;
 
@@ -227,26 +227,14 @@ impl Repository {
         Ok(page)
     }
 
-    /// Removes the pages of a finished restore that do not count: what runs of it left that were killed.
+    /// Removes the pages of a restore's offset maps but for those in `kept`.
     ///
     /// # Errors
     ///
-    /// As [`map_page`](Self::map_page); nothing is removed then.
-    pub async fn sweep_map_pages(&self, done: &RestoreDone) -> Result<()> {
-        let mut unneeded: BTreeSet<Key> = self.map_page_keys(&done.restore).await?;
-        for partition in &done.partitions {
-            let place = partition.place();
-            let mut next = partition.page;
-            while let Some(sha256) = next {
-                unneeded.remove(&Key::map_page(&done.restore, &sha256));
-                next = self
-                    .map_page(&done.restore, &place, &sha256)
-                    .await?
-                    .previous;
-            }
-        }
-        for key in unneeded {
-            self.remove(&key).await?;
+    /// What the store said.
+    pub async fn keep_map_pages(&self, restore: &RestoreId, kept: &BTreeSet<Key>) -> Result<()> {
+        for key in self.map_page_keys(restore).await?.difference(kept) {
+            self.remove(key).await?;
         }
         Ok(())
     }

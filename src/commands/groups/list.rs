@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use kbk_format::repo::GroupState;
-use kbk_tools::groups::{self, Behind, GroupRow};
+use kbk_tools::list::groups::{self, GroupRow, Lag};
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table};
@@ -143,10 +143,10 @@ fn offsets_table(rows: &[GroupRow]) -> Table {
 }
 
 /// Nothing is known of partitions that are not stored.
-fn behind(behind: Option<Behind>) -> String {
+fn behind(behind: Option<Lag>) -> String {
     match behind {
         None => "-".to_owned(),
-        Some(Behind { records, at_most }) => {
+        Some(Lag { records, at_most }) => {
             let limit = if at_most { "at most " } else { "" };
             format!("{limit}{}", human::count(records))
         }

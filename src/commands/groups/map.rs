@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use kbk_format::repo::RestoreId;
-use kbk_tools::offset_map::{FinishedRestore, Landing, Translated};
+use kbk_tools::restores::{FinishedRestore, Landing, Translated};
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use kbk_format::repo::{Repository, RestoreId};
-use kbk_tools::offset_map::FinishedRestore;
+use kbk_tools::restores::FinishedRestore;
 use serde::Serialize;
 use tokio::runtime::Handle;
 

@@ -1,13 +1,16 @@
-//! What restores left: every page of their offset maps, and that those of a finished one follow one another and say what it was asked
-//! for.
+//! Verifies what restores left: every page of their offset maps, and that the map of a finished restore is complete and maps what
+//! the restore was asked for.
+
+use std::collections::BTreeSet;
 
 use kbk_format::repo::{
     DonePartition, RepoError, Repository, RestoreId, RestoredPartition, RestoredTopic,
 };
 
-use crate::finding::{Finding, Kind};
+use super::finding::{Finding, FindingKind};
+use crate::restores::MapReader;
 
-/// Everything that is wrong with the restores of a repository.
+/// Verifies the restores of a repository.
 pub(super) async fn verify(repository: &Repository) -> Vec<Finding> {
     let names = match repository.restores().await {
         Ok(names) => names,
@@ -15,96 +18,98 @@ pub(super) async fn verify(repository: &Repository) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     for name in &names {
-        if let Err(error) = verify_pages(repository, name, &mut findings).await {
-            findings.push(finding(&error));
+        let mut restore = RestoreCheck {
+            repository,
+            name,
+            damaged_pages: BTreeSet::new(),
+            findings: Vec::new(),
+        };
+        if let Err(error) = restore.pages().await {
+            restore.findings.push(finding(&error));
         }
-        if let Err(error) = verify_ends(repository, name, &mut findings).await {
-            findings.push(finding(&error));
+        if let Err(error) = restore.manifests().await {
+            restore.findings.push(finding(&error));
         }
+        findings.append(&mut restore.findings);
     }
     findings
 }
 
-/// Each page by itself, those of an unfinished restore too.
-async fn verify_pages(
-    repository: &Repository,
-    name: &RestoreId,
-    findings: &mut Vec<Finding>,
-) -> Result<(), RepoError> {
-    for key in repository.map_page_keys(name).await? {
-        if let Err(error) = repository.listed_map_page(&key).await {
-            findings.push(finding(&error));
-        }
-    }
-    Ok(())
+/// One restore, finished or not.
+struct RestoreCheck<'a> {
+    repository: &'a Repository,
+    name: &'a RestoreId,
+    /// Keys of pages that are findings by themselves, and must not be reported again by the maps that need them.
+    damaged_pages: BTreeSet<String>,
+    findings: Vec<Finding>,
 }
 
-/// Beginning and end, and what the end names.
-async fn verify_ends(
-    repository: &Repository,
-    name: &RestoreId,
-    findings: &mut Vec<Finding>,
-) -> Result<(), RepoError> {
-    repository.groups_changes(name).await?;
-    let begun = repository.restore(name).await?;
-    let done = repository.restore_done(name).await?;
-    for partition in done.into_iter().flat_map(|done| done.partitions) {
-        let place = partition.place();
-        match begun.as_ref().and_then(|begun| begun.partition(&place)) {
-            Some(meant) => verify_partition(repository, name, meant, &partition, findings).await,
-            None => {
-                let message =
-                    format!("restore {name} has ended with a partition that it did not begin with");
-                findings.push(Finding::new(Kind::DamagedRestore, message).place(&place));
+impl RestoreCheck<'_> {
+    /// Checks each page by itself, including those that no map names: an unfinished restore may still need them.
+    async fn pages(&mut self) -> Result<(), RepoError> {
+        for key in self.repository.map_page_keys(self.name).await? {
+            if let Err(error) = self.repository.listed_map_page(&key).await {
+                self.damaged_pages.insert(key.to_string());
+                self.findings.push(finding(&error));
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// The pages of one partition, from the last to the first.
-async fn verify_partition(
-    repository: &Repository,
-    name: &RestoreId,
-    (topic, meant): (&RestoredTopic, &RestoredPartition),
-    partition: &DonePartition,
-    findings: &mut Vec<Finding>,
-) {
-    let place = partition.place();
-    let (mut next, mut records, mut end) = (partition.page, partition.records, None);
-    while let Some(sha256) = next {
-        let page = match repository.map_page(name, &place, &sha256).await {
-            // It was found by its name.
-            Err(RepoError::Damaged { .. }) => return,
-            Err(error) => return findings.push(finding(&error).place(&place)),
-            Ok(page) => page,
-        };
-        if page.records != records || end.is_some_and(|end| page.end_offset != end) {
-            let message = format!(
-                "page {sha256} of restore {name} ends at offset {} with {} records, and what names it says {records}{}",
-                page.end_offset,
-                page.records,
-                end.map_or_else(String::new, |end| format!(" up to {end}"))
-            );
-            return findings.push(Finding::new(Kind::DamagedRestore, message).place(&place));
+    /// Checks `begun.json`, `done.json`, and the maps that the latter names.
+    async fn manifests(&mut self) -> Result<(), RepoError> {
+        self.repository.groups_changes(self.name).await?;
+        let begun = self.repository.restore(self.name).await?;
+        let done = self.repository.restore_done(self.name).await?;
+        for partition in done.into_iter().flat_map(|done| done.partitions) {
+            let source = partition.place();
+            let requested = begun.as_ref().and_then(|begun| begun.partition(&source));
+            let wrong = match requested {
+                Some(requested) => self.map(requested, &partition).await,
+                None => {
+                    let message = format!(
+                        "restore {} finished with a partition that it did not begin with",
+                        self.name
+                    );
+                    Some(Finding::new(FindingKind::DamagedRestore, message))
+                }
+            };
+            let wrong = wrong.map(|finding| finding.partition(&source));
+            self.findings.extend(wrong);
         }
-        if !topic.explains(meant, &page) {
-            let message = format!(
-                "page {sha256} of restore {name} maps offsets, or to places, that the restore was not asked for"
-            );
-            return findings.push(Finding::new(Kind::DamagedRestore, message).place(&place));
-        }
-        let runs: u64 = page.runs.iter().map(|run| run.records).sum();
-        records = records.saturating_sub(runs);
-        end = Some(page.base_offset);
-        next = page.previous;
+        Ok(())
     }
-    if records > 0 {
-        let message = format!("restore {name} wrote {records} records that its offset map lacks");
-        findings.push(Finding::new(Kind::DamagedRestore, message).place(&place));
+
+    /// Checks the offset map of one partition; returns the first thing that is wrong with it.
+    async fn map(
+        &self,
+        (topic, requested): (&RestoredTopic, &RestoredPartition),
+        partition: &DonePartition,
+    ) -> Option<Finding> {
+        let mut map = MapReader::new(self.repository, self.name, partition);
+        loop {
+            let page = match map.next().await {
+                Ok(page) => page?,
+                Err(RepoError::Damaged { key, .. }) if self.damaged_pages.contains(&key) => {
+                    return None;
+                }
+                Err(error) => return Some(finding(&error)),
+            };
+            if !topic.explains(requested, &page) {
+                let message = format!(
+                    "page {} of restore {} maps offsets, or to partitions, that the restore was not asked for",
+                    page.sha256, self.name
+                );
+                return Some(Finding::new(FindingKind::DamagedRestore, message));
+            }
+        }
     }
 }
 
 fn finding(error: &RepoError) -> Finding {
-    Finding::of_error(error, Kind::DamagedRestore, Kind::DamagedRestore)
+    Finding::of_error(
+        error,
+        FindingKind::DamagedRestore,
+        FindingKind::DamagedRestore,
+    )
 }

@@ -1,27 +1,27 @@
-//! What is left of a segment that cannot be opened: which offsets no sound block covers.
+//! Finds what is left of a segment that cannot be opened, and which of its offsets no valid block covers.
 //!
-//! Blocks are found without an index, as SPEC section 5 (*Scan*) says: a sound header states where it
-//! belongs and how long its block is; where none stands, the search goes on 64 bytes further.
+//! Blocks are found without an index, as SPEC section 5 (*Scan*) describes: a valid header states where its block belongs and how
+//! long it is; where there is none, the search continues 64 bytes further on.
 
 use kbk_format::layout::{ALIGNMENT, block_header_length, limits};
 use kbk_format::repo::{BoxedError, SegmentEntry};
 use kbk_format::{BlockHeader, FileHeader};
 
-use super::Progress;
-use super::object::Object;
-use crate::finding::{Finding, Kind};
+use super::VerifyEvents;
+use super::finding::{Finding, FindingKind};
+use super::object_reader::ObjectReader;
 
 /// Bytes that are searched at a time.
 const WINDOW_BYTES: u64 = 1 << 20;
-/// The longest header of a block of this version.
+/// Length of the longest block header of this version.
 const HEADER_BYTES: usize = block_header_length(limits::STREAMS);
 
-/// Looks through the first `size` bytes of the segment that `entry` names.
+/// Searches the first `size` bytes of the segment that `entry` names.
 pub(super) fn salvage(
     entry: &SegmentEntry,
-    object: &mut Object,
+    object: &mut ObjectReader,
     size: u64,
-    progress: &Progress,
+    events: &dyn VerifyEvents,
 ) -> Result<Vec<Finding>, BoxedError> {
     let mut salvage = Salvage {
         salt: entry
@@ -42,10 +42,10 @@ pub(super) fn salvage(
         if let Some(end) = block_end {
             let block = object.read(position + step..end, None)?;
             salvage.block(block, position + step);
-            progress(end - position);
+            events.bytes_checked(end - position);
             position = end;
         } else {
-            progress(step);
+            events.bytes_checked(step);
             position += step.max(ALIGNMENT as u64);
         }
     }
@@ -53,8 +53,8 @@ pub(super) fn salvage(
     Ok(salvage.findings)
 }
 
-/// The segment's id, as far as its first bytes tell.
-pub(super) fn segment_id(object: &mut Object, size: u64) -> Option<[u8; 16]> {
+/// Returns the segment id in the file header, if that is valid.
+pub(super) fn segment_id(object: &mut ObjectReader, size: u64) -> Option<[u8; 16]> {
     let first = 0..size.min(limits::FILE_HEADER_LENGTH as u64);
     let (header, _) = FileHeader::decode(object.read(first, None).ok()?).ok()?;
     Some(header.segment_id)
@@ -62,19 +62,20 @@ pub(super) fn segment_id(object: &mut Object, size: u64) -> Option<[u8; 16]> {
 
 struct Salvage {
     salt: [u8; 8],
-    /// Behind the last offset that a block has answered for.
+    /// One past the last offset that a block has covered.
     covered: i64,
     findings: Vec<Finding>,
 }
 
 impl Salvage {
-    /// Takes the sound blocks that lie in the window. Returns how far it came, and where the block
-    /// ends that starts there, if one does that does not lie in the window as a whole.
+    /// Takes the valid blocks within the window. Returns how many bytes it has searched, and the end of the block that starts
+    /// there, if that block extends beyond the window.
     fn window(&mut self, bytes: &[u8], position: u64, size: u64) -> (u64, Option<u64>) {
         let mut at = 0;
         while at < bytes.len() {
             let here = position + at as u64;
             let rest = bytes.get(at..).unwrap_or_default();
+            // A header may be cut off by the window, and is then searched for in the next one, which starts here.
             let end_of_file = here + rest.len() as u64 == size;
             if rest.len() < HEADER_BYTES && !end_of_file && at > 0 {
                 break;
@@ -100,22 +101,25 @@ impl Salvage {
         let Ok(header) = BlockHeader::decode(bytes, position, self.salt) else {
             return;
         };
-        // A block that goes back belongs to no sound order, and is passed over.
+        // Blocks ascend in a valid segment, so one that covers earlier offsets is a remnant of something else.
         if header.base_offset < self.covered {
             return;
         }
         self.cover(header.base_offset, header.end_offset);
         if let Err(error) = kbk_format::block::decode::check_stored_bytes(&header, bytes) {
-            let finding = Finding::format(&error, Kind::DamagedBlock);
+            let finding = Finding::of_format_error(&error, FindingKind::DamagedBlock);
             self.findings
                 .push(finding.offsets(header.base_offset, header.end_offset));
         }
     }
 
-    /// Takes the offsets up to `end` for answered, and those before `base` for lost.
+    /// Marks the offsets up to `end` as covered, and reports those before `base` that are not as lost.
     fn cover(&mut self, base: i64, end: i64) {
         if base > self.covered {
-            let finding = Finding::new(Kind::LostOffsets, "no sound block covers these offsets");
+            let finding = Finding::new(
+                FindingKind::LostOffsets,
+                "no valid block covers these offsets",
+            );
             self.findings.push(finding.offsets(self.covered, base));
         }
         self.covered = self.covered.max(end);

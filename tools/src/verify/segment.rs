@@ -1,67 +1,90 @@
-//! Every byte of one segment, in parts of bounded size.
+//! Checks every byte of one segment, in parts of bounded size.
 //!
 //! ```text
 //! | file header | run of blocks | run of blocks | ... | footer and trailer |
 //! ```
 //!
-//! The footer has been read and compared with the page's entry before. What a damaged block covers
-//! is known from the footer, so the check goes on behind it.
+//! The footer has been read and checked before. It locates every block, so the check continues after a damaged one.
 
 use std::ops::Range;
 
-use kbk_format::repo::{BoxedError, Hex, SegmentEntry, SegmentReader};
+use kbk_format::repo::BoxedError;
 use kbk_format::verify::RecordVerifier;
-use kbk_format::{FormatError, Segment};
+use kbk_format::{FormatError, IndexEntry, Segment};
 use sha2::{Digest, Sha256};
 
-use super::Progress;
-use super::object::Object;
-use crate::finding::{Finding, Kind};
-use crate::runs::runs;
+use super::VerifyEvents;
+use super::object_reader::ObjectReader;
+use crate::read::runs;
 
-/// A stretch of the segment.
-enum Part {
-    Header,
-    Blocks(Range<usize>),
-    /// Checked already; only the SHA-256 needs it once more.
-    Footer,
+/// What is checked in addition to the checksum of every byte.
+#[derive(Default)]
+pub(super) struct Depth<'a> {
+    /// Decode every record, and compare with the digests and statistics of the footer.
+    pub(super) records: bool,
+    /// Receives every byte of the object, in order.
+    pub(super) sha256: Option<&'a mut Sha256>,
 }
 
-/// Checks one segment, with `full` its records and its SHA-256 too.
+/// What the check of a segment found.
+pub(super) struct Checked {
+    /// All damage, in file order.
+    pub(super) damage: Vec<Damage>,
+    /// Why the check stopped before the end, if it did.
+    pub(super) unreadable: Option<BoxedError>,
+}
+
+/// One damaged structure of a segment.
+pub(super) struct Damage {
+    pub(super) error: FormatError,
+    /// The damaged block; `None` for the segment as a whole.
+    pub(super) block: Option<IndexEntry>,
+}
+
+/// Checks the segment whose bytes `object` reads, `range_bytes` at a time unless a block is larger. Blocks.
 pub(super) fn check(
-    entry: &SegmentEntry,
-    reader: &SegmentReader,
-    object: &mut Object,
-    full: bool,
-    progress: &Progress,
-) -> Vec<Finding> {
+    segment: &Segment,
+    object: &mut ObjectReader,
+    range_bytes: u64,
+    depth: Depth<'_>,
+    events: &dyn VerifyEvents,
+) -> Checked {
     let mut check = SegmentCheck {
-        segment: reader.segment(),
-        records: full.then(|| RecordVerifier::new(reader.segment())),
-        sha256: full.then(Sha256::new),
-        findings: Vec::new(),
+        segment,
+        records: depth.records.then(|| RecordVerifier::new(segment)),
+        sha256: depth.sha256,
+        damage: Vec::new(),
     };
-    if let Err(error) = check.parts(object, reader.store().profile().range_bytes, progress) {
-        let finding = Finding::new(Kind::Unreadable, error.to_string());
-        check.findings.push(finding);
-        return check.findings;
+    match check.parts(object, range_bytes, events) {
+        Ok(()) => check.finish(),
+        Err(error) => Checked {
+            damage: check.damage,
+            unreadable: Some(error),
+        },
     }
-    check.finish(entry)
 }
 
 struct SegmentCheck<'a> {
     segment: &'a Segment,
     records: Option<RecordVerifier<'a>>,
-    sha256: Option<Sha256>,
-    findings: Vec<Finding>,
+    sha256: Option<&'a mut Sha256>,
+    damage: Vec<Damage>,
+}
+
+/// A contiguous range of the segment.
+enum Part {
+    Header,
+    Blocks(Range<usize>),
+    /// Checked when the segment was opened; read again only for the SHA-256.
+    Footer,
 }
 
 impl SegmentCheck<'_> {
     fn parts(
         &mut self,
-        object: &mut Object,
+        object: &mut ObjectReader,
         range_bytes: u64,
-        progress: &Progress,
+        events: &dyn VerifyEvents,
     ) -> Result<(), BoxedError> {
         let segment = self.segment;
         let entries = segment.index().entries();
@@ -84,15 +107,14 @@ impl SegmentCheck<'_> {
                 Part::Blocks(blocks) => self.blocks(blocks, bytes),
                 Part::Footer => {}
             }
-            progress(length);
+            events.bytes_checked(length);
         }
         Ok(())
     }
 
     fn header(&mut self, bytes: &[u8]) {
         if let Err(error) = self.segment.check_file_header(bytes) {
-            self.findings
-                .push(Finding::format(&error, Kind::DamagedSegment));
+            self.damage.push(Damage { error, block: None });
         }
     }
 
@@ -108,36 +130,25 @@ impl SegmentCheck<'_> {
                 None => block.check(),
             });
             if let Err(error) = checked {
-                self.damaged_block(&error, entry);
+                // The digests over all records cannot match any more, and must not be reported as further damage.
+                if let Some(records) = &mut self.records {
+                    records.skip();
+                }
+                let block = Some(*entry);
+                self.damage.push(Damage { error, block });
             }
         }
     }
 
-    fn damaged_block(&mut self, error: &FormatError, entry: &kbk_format::IndexEntry) {
-        if let Some(records) = &mut self.records {
-            records.skip();
-        }
-        let finding = Finding::format(error, Kind::DamagedBlock);
-        self.findings.push(finding.block(entry));
-    }
-
-    /// What shows only when all parts have been seen.
-    fn finish(mut self, entry: &SegmentEntry) -> Vec<Finding> {
+    /// Adds what shows only once every part has been seen.
+    fn finish(mut self) -> Checked {
         if let Some(Err(error)) = self.records.take().map(RecordVerifier::finish) {
-            self.findings
-                .push(Finding::format(&error, Kind::DamagedSegment));
+            self.damage.push(Damage { error, block: None });
         }
-        // Damage that has been found changes the digest as a matter of course.
-        if let Some(sha256) = self.sha256.take()
-            && self.findings.is_empty()
-        {
-            let found = Hex(sha256.finalize().into());
-            if found != entry.sha256 {
-                let message = format!("its SHA-256 is {found}, and its page says {}", entry.sha256);
-                self.findings.push(Finding::new(Kind::OtherDigest, message));
-            }
+        Checked {
+            damage: self.damage,
+            unreadable: None,
         }
-        self.findings
     }
 }
 

@@ -6,8 +6,8 @@
 )]
 
 mod inspect;
-mod listing;
-mod offset_map;
+mod list;
 mod read;
+mod restores;
 mod support;
 mod verify;

@@ -9,20 +9,22 @@ use kbk_format::repo::{
     Key, MapPage, MapRun, PartitionId, Repository, RestoreId, RestoredPartition, RestoredTopic,
     TargetPartition,
 };
-use kbk_tools::verify::{Report, Request, verify};
-use kbk_tools::{Finding, Kind, Offsets, Severity};
+use kbk_tools::verify::{
+    Finding, FindingKind, Offsets, Severity,
+    VerifyOptions, VerifyReport, verify,
+};
 use serde_json::json;
 
 use crate::support::{World, place, segment, watched};
 
-fn run(world: &World, repository: &Repository, full: bool) -> Report {
+fn run(world: &World, repository: &Repository, full: bool) -> VerifyReport {
     let snapshots = world.runtime.block_on(repository.sequences()).unwrap();
-    let request = Request {
+    let options = VerifyOptions {
         snapshots,
         topics: None,
         full,
     };
-    let verified = verify(repository, &request, Arc::new(|_| {}));
+    let verified = verify(repository, &options, Arc::new(|_: u64| {}));
     world.runtime.block_on(verified)
 }
 
@@ -33,7 +35,7 @@ fn findings(world: &World) -> Vec<Finding> {
     quick
 }
 
-fn kinds(findings: &[Finding]) -> Vec<Kind> {
+fn kinds(findings: &[Finding]) -> Vec<FindingKind> {
     findings.iter().map(|finding| finding.kind).collect()
 }
 
@@ -62,18 +64,18 @@ fn a_sound_repository_is_clean_and_every_byte_is_counted_once() {
 fn progress_comes_to_all_bytes() {
     let world = World::sample();
     let seen = Arc::new(AtomicU64::new(0));
-    let request = Request {
+    let options = VerifyOptions {
         snapshots: vec![2],
         topics: Some(BTreeSet::from(["orders".to_owned()])),
         full: true,
     };
     let progress = {
         let seen = Arc::clone(&seen);
-        Arc::new(move |bytes| {
+        Arc::new(move |bytes: u64| {
             seen.fetch_add(bytes, Ordering::SeqCst);
         })
     };
-    let verified = verify(&world.repository, &request, progress);
+    let verified = verify(&world.repository, &options, progress);
     let report = world.runtime.block_on(verified);
     assert_eq!(
         (report.partitions, report.segments),
@@ -95,10 +97,10 @@ fn a_flipped_bit_in_any_object_is_found() {
             .chain([sound.len() - 1])
         {
             world.flip(key, position);
-            let found: Vec<Kind> = if key == "kbk.json" {
+            let found: Vec<FindingKind> = if key == "kbk.json" {
                 let store = world.repository.store().clone();
                 let error = world.runtime.block_on(Repository::open(store)).unwrap_err();
-                kinds(&Report::of_damaged_identity(&error).unwrap().findings)
+                kinds(&VerifyReport::of_damaged_identity(&error).unwrap().findings)
             } else {
                 let report = run(&world, &world.repository, false);
                 for finding in &report.findings {
@@ -106,13 +108,17 @@ fn a_flipped_bit_in_any_object_is_found() {
                 }
                 kinds(&report.findings)
             };
-            let expected: &[Kind] = match key.split('/').next().unwrap() {
-                "kbk.json" => &[Kind::DamagedIdentity],
-                "snapshots" => &[Kind::DamagedSnapshot],
-                "index" => &[Kind::DamagedPage],
-                "restores" => &[Kind::DamagedRestore],
+            let expected: &[FindingKind] = match key.split('/').next().unwrap() {
+                "kbk.json" => &[FindingKind::DamagedIdentity],
+                "snapshots" => &[FindingKind::DamagedSnapshot],
+                "index" => &[FindingKind::DamagedPage],
+                "restores" => &[FindingKind::DamagedRestore],
                 // A damaged footer leaves its blocks to be found one by one, here all of them.
-                _ => &[Kind::DamagedSegment, Kind::DamagedBlock, Kind::OtherSegment],
+                _ => &[
+                    FindingKind::DamagedSegment,
+                    FindingKind::DamagedBlock,
+                    FindingKind::OtherSegment,
+                ],
             };
             assert_eq!(found.len(), 1, "byte {position} of {key}: {found:?}");
             assert!(
@@ -131,7 +137,7 @@ fn a_missing_segment_and_a_missing_page() {
     let entry = &world.entries("orders", 1)[2];
     fs::remove_file(world.path(&entry.key)).unwrap();
     let finding = only(&world);
-    assert_eq!(finding.kind, Kind::MissingSegment);
+    assert_eq!(finding.kind, FindingKind::MissingSegment);
     assert_eq!(finding.severity, Severity::Error);
     assert_eq!(finding.snapshot, Some(1), "the first that names it");
     assert_eq!(finding.topic.as_deref(), Some("orders"));
@@ -144,7 +150,7 @@ fn a_missing_segment_and_a_missing_page() {
     let page = &snapshot.partition(&place("orders", 1)).unwrap().pages[0];
     fs::remove_file(world.path(&page.key)).unwrap();
     let finding = only(&world);
-    assert_eq!(finding.kind, Kind::MissingPage);
+    assert_eq!(finding.kind, FindingKind::MissingPage);
     assert_eq!(finding.key.as_deref(), Some(&*page.key));
     assert_eq!(finding.offsets, Some(Offsets { from: 0, to: 600 }));
 }
@@ -158,7 +164,7 @@ fn an_offset_map_with_a_page_too_few_is_found() {
         let key = Key::map_page(&"r".parse().unwrap(), &pages[missing]).to_string();
         fs::remove_file(world.path(&key)).unwrap();
         let finding = only(&world);
-        assert_eq!(finding.kind, Kind::DamagedRestore);
+        assert_eq!(finding.kind, FindingKind::DamagedRestore);
         assert_eq!(finding.key, Some(key));
         assert_eq!(finding.partition, Some(1));
     }
@@ -232,10 +238,10 @@ fn an_offset_map_that_says_what_was_not_asked_for_is_found() {
         };
         world.finish(restore, restored, &[page]);
         let found = kinds(&findings(&world));
-        let expected: &[Kind] = if is_sound {
+        let expected: &[FindingKind] = if is_sound {
             &[]
         } else {
-            &[Kind::DamagedRestore]
+            &[FindingKind::DamagedRestore]
         };
         assert_eq!(found, expected, "{what}");
     }
@@ -249,14 +255,14 @@ fn swapped_segments_do_not_belong_where_they_are() {
     let (first, last) = (fs::read(&a).unwrap(), fs::read(&b).unwrap());
     fs::write(a, last).unwrap();
     fs::write(b, first).unwrap();
-    assert_eq!(kinds(&findings(&world)), [Kind::OtherSegment; 2]);
+    assert_eq!(kinds(&findings(&world)), [FindingKind::OtherSegment; 2]);
 
     // Another length than that of the one that belongs there does not make it a torn one.
     let world = World::sample();
     let victim = &world.entries("payments", 0)[0];
     let (_, foreign) = segment(&place("payments", 0), &[(0, 1), (1, 1)]);
     fs::write(world.path(&victim.key), foreign).unwrap();
-    assert_eq!(only(&world).kind, Kind::OtherSegment);
+    assert_eq!(only(&world).kind, FindingKind::OtherSegment);
 }
 
 #[test]
@@ -265,7 +271,10 @@ fn a_cut_segment_tells_which_offsets_are_gone() {
     let entry = &world.entries("orders", 0)[0];
     world.harm(&entry.key, |bytes| bytes.truncate(bytes.len() / 2));
     let found = findings(&world);
-    assert_eq!(kinds(&found), [Kind::WrongSize, Kind::LostOffsets]);
+    assert_eq!(
+        kinds(&found),
+        [FindingKind::WrongSize, FindingKind::LostOffsets]
+    );
     let lost = found[1].offsets.unwrap();
     assert!(
         0 < lost.from && lost.from < 200 && lost.to == 200,
@@ -274,7 +283,11 @@ fn a_cut_segment_tells_which_offsets_are_gone() {
 
     let world = World::sample();
     world.harm(&entry_key(&world), |bytes| bytes.extend([0; 64]));
-    assert_eq!(only(&world).kind, Kind::WrongSize, "every block is there");
+    assert_eq!(
+        only(&world).kind,
+        FindingKind::WrongSize,
+        "every block is there"
+    );
 }
 
 fn entry_key(world: &World) -> String {
@@ -296,14 +309,18 @@ fn all_damage_is_reported_not_the_first_alone() {
     world.flip(&first.key, second + 300);
     world.flip(&first.key, third + 60);
     let found = findings(&world);
-    assert_eq!(kinds(&found), [Kind::DamagedBlock; 2], "{found:#?}");
+    assert_eq!(kinds(&found), [FindingKind::DamagedBlock; 2], "{found:#?}");
     assert_eq!(found[0].position, Some(second as u64));
     assert_eq!(found[1].position, Some(third as u64));
     assert_eq!(found[0].offsets.unwrap().to, found[1].offsets.unwrap().from);
 
     world.flip(&first.key, footer + 20);
     let found = findings(&world);
-    let expected = [Kind::DamagedSegment, Kind::DamagedBlock, Kind::LostOffsets];
+    let expected = [
+        FindingKind::DamagedSegment,
+        FindingKind::DamagedBlock,
+        FindingKind::LostOffsets,
+    ];
     assert_eq!(
         kinds(&found).into_iter().collect::<BTreeSet<_>>(),
         BTreeSet::from(expected),
@@ -316,7 +333,9 @@ fn all_damage_is_reported_not_the_first_alone() {
     let page = &orders.partition(&place("orders", 1)).unwrap().pages[0];
     world.flip(&page.key, 40);
     let found = kinds(&findings(&world));
-    assert!(found.contains(&Kind::MissingSegment) && found.contains(&Kind::DamagedPage));
+    assert!(
+        found.contains(&FindingKind::MissingSegment) && found.contains(&FindingKind::DamagedPage)
+    );
     assert_eq!(found.len(), 5, "{found:?}");
 }
 
@@ -327,7 +346,7 @@ fn holes_and_overlaps_in_a_sealed_page() {
         segments.remove(1);
     });
     let finding = findings(&world).remove(0);
-    assert_eq!(finding.kind, Kind::Hole);
+    assert_eq!(finding.kind, FindingKind::Hole);
     assert_eq!(finding.offsets, Some(Offsets { from: 200, to: 400 }));
 
     let world = World::sample();
@@ -335,7 +354,7 @@ fn holes_and_overlaps_in_a_sealed_page() {
         segments[0]["end_offset"] = json!(250)
     });
     let finding = findings(&world).remove(0);
-    assert_eq!(finding.kind, Kind::Overlap);
+    assert_eq!(finding.kind, FindingKind::Overlap);
     assert_eq!(finding.offsets, Some(Offsets { from: 200, to: 250 }));
 }
 
@@ -343,7 +362,7 @@ fn holes_and_overlaps_in_a_sealed_page() {
 fn sealed_lies_are_found_too() {
     let world = World::sample();
     world.forge_snapshot(|snapshot| snapshot["topics"][0]["partitions"][0]["records"] = json!(601));
-    assert_eq!(only(&world).kind, Kind::WrongSums);
+    assert_eq!(only(&world).kind, FindingKind::WrongSums);
 
     let world = World::sample();
     world.forge_page("orders", 1, |segments| {
@@ -352,7 +371,7 @@ fn sealed_lies_are_found_too() {
     let finding = only(&world);
     assert_eq!(
         finding.kind,
-        Kind::OtherSegment,
+        FindingKind::OtherSegment,
         "the entry is not the segment's"
     );
     assert!(
@@ -366,7 +385,7 @@ fn sealed_lies_are_found_too() {
     let finding = only(&world);
     assert_eq!(
         (finding.kind, finding.severity),
-        (Kind::OtherParent, Severity::Warning)
+        (FindingKind::OtherParent, Severity::Warning)
     );
 }
 
@@ -378,7 +397,7 @@ fn only_a_full_verification_takes_the_sha_256() {
     });
     assert_eq!(run(&world, &world.repository, false).findings, []);
     let found = run(&world, &world.repository, true).findings;
-    assert_eq!(kinds(&found), [Kind::OtherDigest]);
+    assert_eq!(kinds(&found), [FindingKind::OtherDigest]);
 }
 
 #[test]
@@ -387,7 +406,7 @@ fn refused_is_not_missing() {
     let (repository, watch) = watched(&world);
     watch.refuse_segments();
     let found = run(&world, &repository, false).findings;
-    assert_eq!(kinds(&found), [Kind::Unreadable; 8]);
+    assert_eq!(kinds(&found), [FindingKind::Unreadable; 8]);
 }
 
 #[test]

@@ -1,15 +1,19 @@
-//! An offset goes to its record, or to the first restored one behind it, or to the end.
+//! Offset maps: an offset is translated into that of its record, or of the next restored one, or into the end; and pages are read
+//! in order, or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::repo::{
-    FULL_MAP_PAGE, MapPage, MapRun, RestoreId, RestoredPartition, RestoredTopic, TargetPartition,
+    FULL_MAP_PAGE, Key, MapPage, MapRun, RepoError, RestoreDone, RestoreId, RestoredPartition,
+    RestoredTopic, TargetPartition,
 };
-use kbk_tools::offset_map::{FinishedRestore, Landing, OffsetMapError, Overlap};
+use kbk_tools::restores::{
+    FinishedRestore, Landing, MapReader, OffsetMapError, Overlap, sweep_map_pages,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::support::{World, place};
+use crate::support::{World, place, watched};
 
 #[test]
 fn each_offset_lands_where_the_rule_says() {
@@ -271,4 +275,173 @@ fn count(records: &[(i32, i64, i32, i64)], partition: i32, overlap: &Overlap) ->
             && record.3 >= overlap.from_target_offset
     });
     inside.count() as u64
+}
+
+/// The map of partition 1 in pages of one run each: page `n` maps the offsets from `10 * n` on.
+fn chain(restore: &RestoreId, pages: i64) -> Vec<MapPage> {
+    let moved: Vec<_> = (0..pages)
+        .flat_map(|page| (0..9).map(move |row| (1, 10 * page + row, 1, 20 * page + row)))
+        .collect();
+    self::pages(restore, &moved, 1, 1)
+}
+
+fn restored_orders() -> RestoredTopic {
+    let place = place("orders", 1);
+    RestoredTopic {
+        topic: place.topic,
+        topic_id: place.topic_id,
+        target: "copies".parse().unwrap(),
+        create: None,
+        purge: false,
+        targets: vec![TargetPartition {
+            partition: 1,
+            offset: 0,
+        }],
+        partitions: vec![RestoredPartition {
+            partition: 1,
+            base_offset: 0,
+            end_offset: 1_000_000,
+            target_partition: Some(1),
+        }],
+    }
+}
+
+fn done(world: &World, restore: &RestoreId) -> RestoreDone {
+    let done = world.repository.restore_done(restore);
+    world.runtime.block_on(done).unwrap().unwrap()
+}
+
+#[test]
+fn a_map_is_read_backwards_by_page_and_forwards_by_record_with_one_read_per_page() {
+    for length in [1, 2, 7] {
+        let (world, restore) = (World::sample(), "r".parse().unwrap());
+        let pages = chain(&restore, length);
+        world.finish(restore.clone(), restored_orders(), &pages);
+        let (repository, watch) = watched(&world);
+        let partition = done(&world, &restore).partitions.remove(0);
+
+        watch.take_reads();
+        let mut map = MapReader::new(&repository, &restore, &partition);
+        let mut found = Vec::new();
+        world.runtime.block_on(async {
+            while let Some(page) = map.next().await.unwrap() {
+                found.push(page.value);
+            }
+            assert!(map.next().await.unwrap().is_none(), "the end stays the end");
+        });
+        assert_eq!(watch.take_reads(), pages.len());
+        found.reverse();
+        assert_eq!(found, pages);
+
+        let map = MapReader::new(&repository, &restore, &partition);
+        let records = world.runtime.block_on(async {
+            let (mut runs, mut records) = (map.forward().await.unwrap(), Vec::new());
+            while let Some(run) = runs.peek().await.unwrap() {
+                records.push((run.source_offset, run.target_offset));
+                runs.advance();
+            }
+            records
+        });
+        let expected =
+            (0..length).flat_map(|page| (0..9).map(move |row| (10 * page + row, 20 * page + row)));
+        assert_eq!(records, expected.collect::<Vec<_>>());
+        assert_eq!(
+            watch.take_reads(),
+            2 * pages.len() - 1,
+            "each page twice, but for the first"
+        );
+    }
+}
+
+#[test]
+fn a_lookup_that_the_last_page_answers_reads_that_page_only() {
+    let (world, restore) = (World::sample(), "r".parse().unwrap());
+    world.finish(
+        RestoreId::clone(&restore),
+        restored_orders(),
+        &chain(&restore, 7),
+    );
+    let (repository, watch) = watched(&world);
+    let opened = FinishedRestore::open(&repository, None);
+    let restore = world.runtime.block_on(opened).unwrap();
+    watch.take_reads();
+    let place = place("orders", 1);
+    let translated = restore.translate(&repository, &place, &[63]);
+    world.runtime.block_on(translated).unwrap().unwrap();
+    assert_eq!(watch.take_reads(), 1);
+}
+
+#[test]
+fn pages_that_do_not_follow_one_another_are_damage() {
+    let restore: RestoreId = "r".parse().unwrap();
+    type Break = fn(&mut Vec<MapPage>);
+    let breaks: [(&str, Break); 3] = [
+        ("a hole in front of the last page", |pages| {
+            pages[2].base_offset += 1
+        }),
+        ("a record too many before it", |pages| pages[2].records += 1),
+        ("another page before it", |pages| {
+            pages[2].previous = pages[0].previous.or(Some(pages[0].sha256()))
+        }),
+    ];
+    for (what, harm) in breaks {
+        let world = World::sample();
+        let mut pages = chain(&restore, 3);
+        harm(&mut pages);
+        world.finish(restore.clone(), restored_orders(), &pages);
+        let partition = done(&world, &restore).partitions.remove(0);
+        let mut map = MapReader::new(&world.repository, &restore, &partition);
+        world.runtime.block_on(async {
+            map.next().await.unwrap().unwrap();
+            let error = map.next().await.unwrap_err();
+            assert!(
+                matches!(error, RepoError::Damaged { .. }),
+                "{what}: {error}"
+            );
+            assert!(map.next().await.unwrap().is_none(), "an error is the end");
+        });
+    }
+
+    let world = World::sample();
+    world.finish(restore.clone(), restored_orders(), &chain(&restore, 1));
+    let mut partition = done(&world, &restore).partitions.remove(0);
+    partition.page = None;
+    let mut map = MapReader::new(&world.repository, &restore, &partition);
+    let error = world.runtime.block_on(map.next()).unwrap_err();
+    assert!(
+        error.to_string().contains("restores/r/done.json"),
+        "{error}"
+    );
+}
+
+#[test]
+fn sweeping_keeps_the_pages_of_the_map_and_removes_all_others() {
+    let (world, restore) = (World::sample(), "r".parse().unwrap());
+    let pages = chain(&restore, 3);
+    let kept = world.finish(RestoreId::clone(&restore), restored_orders(), &pages);
+    let mut aborted = pages[2].clone();
+    aborted.runs[0].target_offset += 100;
+    let aborted = [aborted];
+    let written = world.repository.write_map_pages(&aborted);
+    world.runtime.block_on(written).unwrap();
+    let keys = || {
+        let keys = world.repository.map_page_keys(&restore);
+        world.runtime.block_on(keys).unwrap()
+    };
+    assert_eq!(keys().len(), 4);
+    let done = done(&world, &restore);
+    let swept = sweep_map_pages(&world.repository, &done);
+    world.runtime.block_on(swept).unwrap();
+    let kept: BTreeSet<_> = kept
+        .iter()
+        .map(|page| Key::map_page(&restore, page))
+        .collect();
+    assert_eq!(keys(), kept);
+
+    // With a page of the map missing, nothing tells which pages are needed.
+    std::fs::remove_file(world.path(&kept.first().unwrap().to_string())).unwrap();
+    let before = keys();
+    let swept = sweep_map_pages(&world.repository, &done);
+    world.runtime.block_on(swept).unwrap_err();
+    assert_eq!(keys(), before);
 }

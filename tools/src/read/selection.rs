@@ -1,25 +1,24 @@
-//! Which records of a partition are meant, and what of it need not be read to find them.
+//! Selects records of a partition, and rules out the segments and blocks that cannot hold any of them.
 
 use std::ops::{Range, RangeInclusive};
 
 use kbk_format::repo::SegmentEntry;
 use kbk_format::{Columns, IndexEntry, Record, Segment};
 
-/// The records with an offset in `offsets` and a timestamp in `times`.
+/// Selects the records with an offset in `offsets` and a timestamp in `times`.
 ///
-/// Timestamps are looked at record by record: they need not be in order, and a late record counts
-/// like any other. A record without a timestamp has the timestamp -1. Control records are Kafka's
-/// own marks and never meant.
+/// Timestamps are compared record by record: they need not be in order, and a late record counts like any other. A record
+/// without a timestamp has the timestamp -1. Control records are Kafka's own markers and are never selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// The end is exclusive.
+    /// Offsets; the end is exclusive.
     pub offsets: Range<i64>,
-    /// Milliseconds since the epoch; both bounds are inclusive.
+    /// Timestamps in milliseconds since the epoch; both bounds are inclusive.
     pub times: RangeInclusive<i64>,
 }
 
 impl Selection {
-    /// Every record of every partition.
+    /// Selects every record.
     #[must_use]
     pub fn all() -> Selection {
         Selection {
@@ -28,8 +27,8 @@ impl Selection {
         }
     }
 
-    /// Whether any of the offsets from `base` to `end`, exclusive, is meant.
-    pub(crate) fn reaches(&self, base: i64, end: i64) -> bool {
+    /// Reports whether any offset from `base` up to, but not including, `end` is selected.
+    pub(super) fn reaches(&self, base: i64, end: i64) -> bool {
         base.max(self.offsets.start) < end.min(self.offsets.end)
     }
 
@@ -37,41 +36,41 @@ impl Selection {
         min_timestamp <= *self.times.end() && max_timestamp >= *self.times.start()
     }
 
-    /// Whether the segment may hold a record that is meant.
-    pub(crate) fn needs_segment(&self, entry: &SegmentEntry) -> bool {
+    /// Reports whether the segment may hold a selected record.
+    pub(super) fn needs_segment(&self, entry: &SegmentEntry) -> bool {
         entry.records > 0
             && self.reaches(entry.base_offset, entry.end_offset)
             && self.overlaps(entry.min_timestamp, entry.max_timestamp)
     }
 
-    /// Whether the block may hold a record that is meant.
-    pub(crate) fn needs_block(&self, entry: &IndexEntry) -> bool {
+    /// Reports whether the block may hold a selected record.
+    pub(super) fn needs_block(&self, entry: &IndexEntry) -> bool {
         entry.record_count > 0
             && self.reaches(entry.base_offset, entry.end_offset)
             && self.overlaps(entry.min_timestamp, entry.max_timestamp)
     }
 
-    /// Whether the block may hold records that are meant beside others: only decoding it tells how many.
-    pub(crate) fn cuts_block(&self, segment: &Segment, entry: &IndexEntry) -> bool {
+    /// Reports whether the block may hold both selected and other records, so that only decoding it tells how many.
+    pub(super) fn cuts_block(&self, segment: &Segment, entry: &IndexEntry) -> bool {
         let offsets =
             self.offsets.start <= entry.base_offset && entry.end_offset <= self.offsets.end;
         let times =
             self.times.contains(&entry.min_timestamp) && self.times.contains(&entry.max_timestamp);
-        // Only the segment as a whole says whether it has control records.
+        // The index counts control records per segment only, so one of them makes every block of the segment uncertain.
         let records_only = segment.statistics().control_count == 0;
         self.needs_block(entry) && !(offsets && times && records_only)
     }
 
-    /// The records in `columns` whose offsets are meant, whatever their times.
-    pub(crate) fn rows(&self, columns: &Columns) -> Range<usize> {
+    /// Returns the rows whose offsets are selected, whatever their timestamps.
+    pub(super) fn rows(&self, columns: &Columns) -> Range<usize> {
         let offsets = columns.offsets();
         let start = offsets.partition_point(|offset| *offset < self.offsets.start);
         let end = offsets.partition_point(|offset| *offset < self.offsets.end);
         start..end.max(start)
     }
 
-    /// Whether a record whose offset is meant is meant itself.
-    pub(crate) fn takes(&self, record: &Record<'_>) -> bool {
+    /// Reports whether a record whose offset is selected is selected itself.
+    pub(super) fn selects(&self, record: &Record<'_>) -> bool {
         self.times.contains(&record.timestamp) && !record.control
     }
 }

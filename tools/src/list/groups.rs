@@ -1,53 +1,53 @@
-//! The consumer groups of a snapshot as rows, each offset with where it lies in what is stored.
+//! Lists the consumer groups of a snapshot, with each committed offset's lag behind the stored records.
 
 use kbk_format::repo::{CommittedOffset, GroupState, GroupTopic, PartitionState, Snapshot};
 use serde::Serialize;
 
-/// One group.
+/// One consumer group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GroupRow {
-    /// Its id.
+    /// The group id.
     pub group: String,
-    /// The cluster's word for its protocol.
+    /// The group's type, as the cluster named it.
     pub r#type: Option<String>,
-    /// The cluster's word for its state when the groups were taken.
+    /// The group's state at the time of the backup, as the cluster named it.
     pub state: Option<String>,
-    /// Topics that it has committed offsets of.
+    /// Number of topics with committed offsets.
     pub topics: u64,
-    /// Their partitions that it has committed offsets of.
+    /// Number of partitions with committed offsets.
     pub partitions: u64,
-    /// Over all partitions that are stored; null where none is.
-    pub behind: Option<Behind>,
-    /// Ordered by topic and partition.
+    /// Lag over all stored partitions; null if none is stored.
+    pub behind: Option<Lag>,
+    /// Committed offsets, ordered by topic and partition.
     pub offsets: Vec<OffsetRow>,
 }
 
 /// One committed offset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OffsetRow {
-    /// The topic.
+    /// The topic's name.
     pub topic: String,
-    /// Its id then, 32 hex digits; zeros where it is not known.
+    /// The topic's id when the offset was read, 32 hex digits; zeros if unknown.
     pub topic_id: String,
-    /// What is committed.
+    /// The committed offset.
     #[serde(flatten)]
     pub committed: CommittedOffset,
-    /// Behind the last offset of the partition that is stored; null where nothing of it is.
+    /// One past the last stored offset of the partition; null if the partition is not stored.
     pub stored_end_offset: Option<i64>,
-    /// The stored records that the group had yet to read; null as above.
-    pub behind: Option<Behind>,
+    /// Stored records that the group had not read yet; null if the partition is not stored.
+    pub behind: Option<Lag>,
 }
 
-/// A number of records, counted without reading any.
+/// A group's lag in records, derived from coverage alone, without reading any record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Behind {
-    /// So many.
+pub struct Lag {
+    /// The lag, or an upper bound of it.
     pub records: u64,
-    /// Or fewer: offsets without records lie among them.
+    /// Whether `records` is an upper bound, because some of the offsets have no record.
     pub at_most: bool,
 }
 
-/// A group of a snapshot.
+/// Makes the row of one group of `snapshot`.
 #[must_use]
 pub fn row(snapshot: &Snapshot, group: &GroupState) -> GroupRow {
     let of_topic = |topic| offset_rows(snapshot, topic);
@@ -59,7 +59,7 @@ pub fn row(snapshot: &Snapshot, group: &GroupState) -> GroupRow {
         state: group.state.clone(),
         topics: group.topics.len() as u64,
         partitions: offsets.len() as u64,
-        behind: behind.reduce(|a, b| Behind {
+        behind: behind.reduce(|a, b| Lag {
             records: a.records.saturating_add(b.records),
             at_most: a.at_most || b.at_most,
         }),
@@ -79,20 +79,20 @@ fn offset_rows(snapshot: &Snapshot, topic: &GroupTopic) -> Vec<OffsetRow> {
             topic_id: topic.topic_id.to_string(),
             committed: committed.clone(),
             stored_end_offset: state.map(|state| state.end_offset),
-            behind: state.map(|state| Behind::of(state, committed.offset)),
+            behind: state.map(|state| Lag::of(state, committed.offset)),
         }
     };
     topic.partitions.iter().map(row).collect()
 }
 
-impl Behind {
-    /// The records of a partition from `offset` on. The coverage alone tells them where every offset of it is a record, or where it lies
-    /// on one side of `offset` as a whole.
-    fn of(state: &PartitionState, offset: i64) -> Behind {
+impl Lag {
+    /// Counts the records of a partition from `offset` on. The count is exact if every covered offset has a record, or if the
+    /// coverage lies entirely on one side of `offset`.
+    fn of(state: &PartitionState, offset: i64) -> Lag {
         let (base, end) = (state.base_offset, state.end_offset);
         let left = u64::try_from(end.saturating_sub(offset.max(base))).unwrap_or(0);
         let dense = end.abs_diff(base) == state.records;
-        Behind {
+        Lag {
             records: left.min(state.records),
             at_most: offset > base && offset < end && !dense,
         }
@@ -117,12 +117,12 @@ mod tests {
             lost: Vec::new(),
             pages: Vec::new(),
         };
-        let Behind { records, at_most } = Behind::of(&state, offset);
+        let Lag { records, at_most } = Lag::of(&state, offset);
         (records, at_most)
     }
 
     #[test]
-    fn exact_where_the_coverage_tells() {
+    fn lag_is_exact_where_coverage_determines_it() {
         for (offset, expected) in [(0, 20), (10, 20), (11, 19), (29, 1), (30, 0), (99, 0)] {
             assert_eq!(behind(20, offset), (expected, false), "{offset}");
         }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_where_it_does_not() {
+    fn lag_is_an_upper_bound_inside_sparse_coverage() {
         assert_eq!(behind(7, 11), (7, true));
         assert_eq!(behind(7, 28), (2, true));
     }

@@ -1,12 +1,12 @@
-//! The records of one partition, block by block in offset order and in constant memory.
+//! Reads the records of one partition, block by block in offset order and in constant memory.
 //!
 //! ```text
 //! task on the runtime:  open segment | read range 1 | read range 2 | ...
 //! caller:                                 decode blocks of range 1 | decode blocks of range 2
 //! ```
 //!
-//! At any time one range is being decoded and one is being read or waits: a few MiB, whatever the
-//! size of the partition, unless one block alone is larger.
+//! At any time one range is being decoded and the next one is being read or queued: a few MiB whatever the size of the
+//! partition, unless a single block is larger.
 
 use std::ops::Range;
 
@@ -15,20 +15,20 @@ use kbk_format::repo::{Operation, RepoError, SegmentReader};
 use kbk_format::{BlockDecoder, Columns, IndexEntry, Record, Segment, Streams};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 
-use crate::plan::ReadPlan;
-use crate::runs::runs;
-use crate::select::Selection;
+use super::plan::ReadPlan;
+use super::runs::runs;
+use super::selection::Selection;
+use crate::task::joined;
 
-/// Reads what a [`ReadPlan`] names.
+/// Reads the records that a [`ReadPlan`] selects.
 ///
-/// Blocks are decoded where [`next`](Self::next) is called: about a millisecond of computing for a
-/// block of 1 MiB. Several readers on threads of their own use as many cores; a plain thread calls
-/// it inside [`Handle::block_on`].
+/// Blocks are decoded on the thread that calls [`next`](Self::next), which takes about a millisecond for a block of 1 MiB.
+/// Readers on separate threads use separate cores; a thread outside the runtime calls it inside [`Handle::block_on`].
 pub struct PartitionReader {
     fetched: Receiver<Result<Fetched, RepoError>>,
-    /// `None` when it has ended and was asked how.
+    /// `None` once it has ended and its result has been taken.
     fetcher: Option<JoinHandle<()>>,
     current: Option<Fetched>,
     url: String,
@@ -39,17 +39,17 @@ pub struct PartitionReader {
     stored_bytes: u64,
 }
 
-/// Which of a segment's blocks are read.
-pub(crate) type Wanted = fn(&Selection, &Segment, &IndexEntry) -> bool;
+/// Decides whether a block of a segment is read.
+pub(super) type BlockFilter = fn(&Selection, &Segment, &IndexEntry) -> bool;
 
-/// Blocks whose bytes have been read and that are not decoded yet.
+/// Blocks whose bytes have been read but not yet decoded.
 struct Fetched {
     segment: SegmentReader,
     blocks: Range<usize>,
     bytes: Bytes,
 }
 
-/// One decoded block that holds at least one record that is meant.
+/// One decoded block with at least one selected record.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     columns: &'a Columns,
@@ -58,19 +58,19 @@ pub struct Batch<'a> {
 }
 
 impl PartitionReader {
-    pub(crate) fn start(
+    pub(super) fn start(
         plan: ReadPlan,
-        wanted: Wanted,
+        wanted: BlockFilter,
         streams: Streams,
         runtime: &Handle,
     ) -> Self {
-        // One range waits in the channel; the fetcher reads the next one only when it is taken.
+        // A capacity of one bounds memory: the fetcher reads the next range only once this one has been taken.
         let (sender, fetched) = mpsc::channel(1);
         let url = plan.store.url().to_owned();
         let selection = plan.selection.clone();
         let fetcher = runtime.spawn(async move {
             if let Err(error) = fetch(&plan, wanted, &sender).await {
-                // Nobody listens any more if this fails.
+                // The send fails only if the reader was dropped, and then nobody needs the error.
                 let _ = sender.send(Err(error)).await;
             }
         });
@@ -87,12 +87,12 @@ impl PartitionReader {
         }
     }
 
-    /// The next block with records that are meant; `None` behind the last one, and after an error.
+    /// Returns the next block with selected records; `None` after the last one, and after an error.
     ///
     /// # Errors
     ///
-    /// As [`SegmentReader::open`] and [`SegmentReader::read`]; [`RepoError::DamagedSegment`] where a
-    /// block is damaged, of which then no record is returned.
+    /// As [`SegmentReader::open`] and [`SegmentReader::read`]; [`RepoError::DamagedSegment`] if a block is damaged, and then
+    /// none of its records is returned.
     pub async fn next(&mut self) -> Result<Option<Batch<'_>>, RepoError> {
         while self.decode_next().await? {
             if self.batch().records().next().is_some() {
@@ -102,7 +102,7 @@ impl PartitionReader {
         Ok(None)
     }
 
-    /// The block that [`next`](Self::next) returned last, again: for callers that keep the reader and not the batch.
+    /// Returns the block that [`next`](Self::next) returned last, for callers that keep the reader rather than the batch.
     #[must_use]
     pub fn batch(&self) -> Batch<'_> {
         Batch {
@@ -125,6 +125,7 @@ impl PartitionReader {
         }
         let decoded = self.decode_block();
         if decoded.is_err() {
+            // Later calls must find the end, not the blocks after a damaged one: a caller would take the gap for the data.
             self.current = None;
             self.fetched.close();
             while self.fetched.try_recv().is_ok() {}
@@ -132,20 +133,16 @@ impl PartitionReader {
         decoded.map(|()| true)
     }
 
-    /// A fetcher that did not reach its end must not look like the end of the partition.
+    /// Reports how the fetcher ended: one that panicked or was cancelled must not look like the end of the partition.
     async fn end(&mut self) -> Result<(), RepoError> {
         let Some(fetcher) = self.fetcher.take() else {
             return Ok(());
         };
-        let ended = fetcher.await.map_err(JoinError::try_into_panic);
-        ended.map_err(|panic| match panic {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(cancelled) => RepoError::Store {
-                operation: Operation::Read,
-                url: self.url.clone(),
-                key: "the segments".to_owned(),
-                source: cancelled.into(),
-            },
+        joined(fetcher.await).map_err(|cancelled| RepoError::Store {
+            operation: Operation::Read,
+            url: self.url.clone(),
+            key: "the segments".to_owned(),
+            source: cancelled,
         })
     }
 
@@ -176,10 +173,10 @@ impl Drop for PartitionReader {
     }
 }
 
-/// Opens segments and reads ranges, each when there is room for it. Ends early when nobody listens.
+/// Opens segments and reads ranges, each once the channel has room for it. Returns early if the reader was dropped.
 async fn fetch(
     plan: &ReadPlan,
-    wanted: Wanted,
+    wanted: BlockFilter,
     sender: &Sender<Result<Fetched, RepoError>>,
 ) -> Result<(), RepoError> {
     let max_bytes = plan.store.profile().range_bytes;
@@ -187,7 +184,8 @@ async fn fetch(
         let Ok(room) = sender.reserve().await else {
             return Ok(());
         };
-        let segment = SegmentReader::open(&plan.store, &plan.place, entry).await?;
+        let segment = SegmentReader::open(&plan.store, &plan.partition, entry).await?;
+        // Only reserved so that a segment is not opened long before it is needed; it may turn out to have no wanted block.
         drop(room);
         let entries = segment.segment().index().entries();
         let needed = (0..entries.len())
@@ -208,32 +206,32 @@ async fn fetch(
 }
 
 impl<'a> Batch<'a> {
-    /// All records of the block, those that are not meant too.
+    /// Returns every record of the block, selected or not.
     #[must_use]
     pub fn columns(&self) -> &'a Columns {
         self.columns
     }
 
-    /// The records that are meant, in offset order.
+    /// Returns the selected records, in offset order.
     pub fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
         let batch = *self;
         self.rows().filter_map(move |row| batch.record(row))
     }
 
-    /// Rows of [`columns`](Self::columns) among which the records are that are meant.
+    /// Returns the rows of [`columns`](Self::columns) that may hold selected records: outside of them there is none.
     #[must_use]
     pub fn rows(&self) -> Range<usize> {
         self.selection.rows(self.columns)
     }
 
-    /// The record of a row, if it is meant.
+    /// Returns the record in a row, if it is selected.
     #[must_use]
     pub fn record(&self, row: usize) -> Option<Record<'a>> {
         let record = self.columns.get(row);
-        record.filter(|record| self.selection.takes(record))
+        record.filter(|record| self.selection.selects(record))
     }
 
-    /// Bytes of the block as it is stored.
+    /// Returns the stored size of the block in bytes.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         self.stored_bytes

@@ -1,11 +1,11 @@
-//! Blocks that stand side by side, joined into reads of a bounded size.
+//! Joins adjacent blocks into reads of a bounded size.
 
 use std::ops::Range;
 
 use kbk_format::IndexEntry;
 
-/// Joins consecutive numbers of `blocks` into runs of at most `max_bytes` stored bytes; a block that
-/// is larger is a run of its own. Blocks that are not named are in no run.
+/// Joins consecutive numbers in `blocks` into runs that end before the block that would exceed `max_bytes` stored bytes; a run
+/// has at least two blocks where two are adjacent. `blocks` ascends, and blocks that it leaves out are in no run.
 pub(crate) fn runs<'a>(
     entries: &'a [IndexEntry],
     blocks: impl Iterator<Item = usize> + 'a,
@@ -23,8 +23,7 @@ pub(crate) fn runs<'a>(
         while let Some(block) = blocks.next_if_eq(&run.end) {
             bytes += length(block);
             run.end = block + 1;
-            let next = length(run.end);
-            if bytes + next > max_bytes {
+            if bytes + length(run.end) > max_bytes {
                 break;
             }
         }

@@ -1,6 +1,6 @@
 //! What a repository holds, as rows.
 
-use kbk_tools::listing::{partitions, segments, snapshots, topics};
+use kbk_tools::list::{partitions, segments, snapshots, topics};
 
 use crate::support::World;
 

@@ -1,4 +1,4 @@
-//! An object read from front to back, one part in memory at a time.
+//! Reads an object from front to back, with one part in memory at a time.
 
 use std::fs::File;
 use std::io;
@@ -12,52 +12,56 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-/// Where the bytes come from. A local file is read into one buffer that is reused: mapped pages
-/// would count as memory of this process, and a fresh buffer for each part costs its page faults.
-pub(super) enum Object {
-    /// The system reads ahead by itself.
+/// Reads parts of one object. Blocks; must not be used on a thread that runs asynchronous code.
+pub(super) enum ObjectReader {
+    /// A local file, read into one buffer that is reused: mapped pages would count as memory of this process, and a fresh
+    /// buffer per part would cost its page faults. The operating system reads ahead by itself.
     Local { file: File, buffer: Vec<u8> },
-    /// The next part is under way while one is being checked.
+    /// Any other object. The next part is requested while the caller works on this one.
     Remote {
         objects: Arc<dyn ObjectStore>,
         path: Path,
         runtime: Handle,
-        ahead: Option<Ahead>,
+        readahead: Option<Readahead>,
         bytes: Bytes,
     },
 }
 
-pub(super) struct Ahead {
+/// A request for a part that has not been asked for yet.
+pub(super) struct Readahead {
     range: Range<u64>,
     read: JoinHandle<object_store::Result<Bytes>>,
 }
 
-impl Object {
-    /// Must be called, as [`read`](Self::read), outside of asynchronous code.
-    pub(super) fn open(store: &Store, key: &str, runtime: &Handle) -> Result<Object, BoxedError> {
+impl ObjectReader {
+    pub(super) fn open(
+        store: &Store,
+        key: &str,
+        runtime: &Handle,
+    ) -> Result<ObjectReader, BoxedError> {
         match store.folder() {
-            Some(folder) => Ok(Object::Local {
+            Some(folder) => Ok(ObjectReader::Local {
                 file: File::open(folder.join(key))?,
                 buffer: Vec::new(),
             }),
-            None => Ok(Object::Remote {
+            None => Ok(ObjectReader::Remote {
                 objects: Arc::clone(store.objects()),
                 path: Path::from(key),
                 runtime: runtime.clone(),
-                ahead: None,
+                readahead: None,
                 bytes: Bytes::new(),
             }),
         }
     }
 
-    /// The bytes at `range`, of an object that has them; `next` will be asked for next.
+    /// Returns the bytes at `range`, which must lie within the object; `next` announces the range of the next call.
     pub(super) fn read(
         &mut self,
         range: Range<u64>,
         next: Option<Range<u64>>,
     ) -> Result<&[u8], BoxedError> {
         match self {
-            Object::Local { file, buffer } => {
+            ObjectReader::Local { file, buffer } => {
                 let length = usize::try_from(range.end.saturating_sub(range.start))?;
                 if buffer.len() < length {
                     buffer.resize(length, 0);
@@ -66,25 +70,25 @@ impl Object {
                 read_exact_at(file, part, range.start)?;
                 Ok(part)
             }
-            Object::Remote {
+            ObjectReader::Remote {
                 objects,
                 path,
                 runtime,
-                ahead,
+                readahead,
                 bytes,
             } => {
                 let start = |range: Range<u64>| {
                     let (objects, path) = (Arc::clone(objects), path.clone());
                     let part = range.clone();
                     let read = runtime.spawn(async move { objects.get_range(&path, part).await });
-                    Ahead { range, read }
+                    Readahead { range, read }
                 };
-                let now = match ahead.take() {
-                    Some(ahead) if ahead.range == range => ahead,
+                let current = match readahead.take() {
+                    Some(readahead) if readahead.range == range => readahead,
                     _ => start(range.clone()),
                 };
-                *ahead = next.map(start);
-                *bytes = runtime.block_on(now.read)??;
+                *readahead = next.map(start);
+                *bytes = runtime.block_on(current.read)??;
                 Ok(bytes)
             }
         }

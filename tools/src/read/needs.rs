@@ -1,34 +1,34 @@
-//! What reading a selection takes, as the block indexes say, before any block is read.
+//! Estimates, from the block indexes alone, what reading a selection takes.
 
 use std::ops::Add;
 
 use kbk_format::{IndexEntry, Segment};
 
-use crate::select::Selection;
+use super::selection::Selection;
 
-/// The blocks that are read, and what is known of the records in them.
+/// The blocks that a selection needs, and what their index entries say about the records in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Blocks.
+    /// Number of blocks.
     pub blocks: u64,
-    /// Their bytes as they are stored.
+    /// Stored bytes of the blocks.
     pub stored_bytes: u64,
-    /// Their bytes before compression.
+    /// Bytes of the blocks before compression.
     pub raw_bytes: u64,
-    /// Records in them: at least as many as are meant.
+    /// Records in the blocks: an upper bound on the selected records.
     pub records: u64,
-    /// Records in those of them of which every record is meant.
+    /// Records in blocks of which every record is selected: a lower bound.
     pub whole_records: u64,
-    /// Those of which some records may not be meant.
+    /// Number of blocks that may hold records outside of the selection.
     pub cut_blocks: u64,
-    /// Smallest timestamp in them; none without blocks.
+    /// Smallest timestamp in the blocks; `None` without blocks.
     pub min_timestamp: Option<i64>,
-    /// Whether any of them may hold a record with the timestamp 0.
+    /// Whether any block may hold a record with the timestamp 0.
     pub may_have_zero_timestamps: bool,
 }
 
 impl Needs {
-    pub(crate) fn of(selection: &Selection, segment: &Segment) -> Needs {
+    pub(super) fn of(selection: &Selection, segment: &Segment) -> Needs {
         let entries = segment.index().entries().iter();
         entries
             .filter(|entry| selection.needs_block(entry))

@@ -1,4 +1,4 @@
-//! What must be read of one partition to find the records that are meant.
+//! Plans which segments of one partition have to be read to find the selected records.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
@@ -7,31 +7,31 @@ use kbk_format::repo::{
 use kbk_format::{Segment, Streams};
 use tokio::runtime::Handle;
 
-use crate::needs::Needs;
-use crate::reader::PartitionReader;
-use crate::select::Selection;
+use super::needs::Needs;
+use super::reader::PartitionReader;
+use super::selection::Selection;
 
-/// The segments of one partition that may hold records that are meant, in offset order.
+/// The segments of one partition that may hold selected records, in offset order.
 ///
-/// Pages and segments outside the offsets are left out by what the snapshot says, segments outside
-/// the times by what their pages say; which blocks are read is decided when a segment is open.
+/// The snapshot rules out pages by their offsets, the pages rule out segments by offsets and timestamps, and the footer of an
+/// open segment rules out blocks.
 #[derive(Clone, Debug)]
 pub struct ReadPlan {
-    pub(crate) store: Store,
-    pub(crate) place: PartitionId,
-    pub(crate) selection: Selection,
-    pub(crate) segments: Vec<SegmentEntry>,
+    pub(super) store: Store,
+    pub(super) partition: PartitionId,
+    pub(super) selection: Selection,
+    pub(super) segments: Vec<SegmentEntry>,
 }
 
 impl ReadPlan {
-    /// Plans to read `selection` of the partition at `place`, as a snapshot has it in `state`.
+    /// Plans to read `selection` from `partition`, whose contents in a snapshot are `state`.
     ///
     /// # Errors
     ///
     /// As [`Repository::page`].
     pub async fn new(
         repository: &Repository,
-        place: PartitionId,
+        partition: PartitionId,
         state: &PartitionState,
         selection: Selection,
     ) -> Result<ReadPlan, RepoError> {
@@ -39,20 +39,22 @@ impl ReadPlan {
             .pages
             .iter()
             .filter(|page| selection.reaches(page.base_offset, page.end_offset));
-        let reads: Vec<_> = needed.map(|page| repository.page(&place, page)).collect();
+        let reads: Vec<_> = needed
+            .map(|page| repository.page(&partition, page))
+            .collect();
         let reads = stream::iter(reads).buffered(repository.store().profile().parallel_requests);
         let pages: Vec<Page> = reads.try_collect().await?;
         let mut segments: Vec<_> = pages.into_iter().flat_map(|page| page.segments).collect();
         segments.retain(|entry| selection.needs_segment(entry));
         Ok(ReadPlan {
             store: repository.store().clone(),
-            place,
+            partition,
             selection,
             segments,
         })
     }
 
-    /// The same without what lies before `offset`.
+    /// Narrows the plan to offsets from `offset` on.
     #[must_use]
     pub fn from_offset(mut self, offset: i64) -> ReadPlan {
         let selection = &mut self.selection;
@@ -61,26 +63,26 @@ impl ReadPlan {
         self
     }
 
-    /// Whose records they are.
+    /// Returns the partition that is read.
     #[must_use]
     pub fn place(&self) -> &PartitionId {
-        &self.place
+        &self.partition
     }
 
-    /// The segments that will be opened.
+    /// Returns the segments that will be opened.
     #[must_use]
     pub fn segments(&self) -> &[SegmentEntry] {
         &self.segments
     }
 
-    /// What reading takes of one of these segments.
+    /// Returns what reading takes from one of these segments.
     #[must_use]
     pub fn needs(&self, segment: &Segment) -> Needs {
         Needs::of(&self.selection, segment)
     }
 
-    /// The number of records that are meant in blocks that hold others too: decodes these blocks, and no other. With what
-    /// [`Needs::whole_records`] says of all segments it is the exact number of records that are meant.
+    /// Counts the selected records in blocks that also hold others, decoding only those blocks. Added to
+    /// [`Needs::whole_records`] over all segments, this is the exact number of selected records.
     ///
     /// # Errors
     ///
@@ -95,8 +97,8 @@ impl ReadPlan {
         Ok(records)
     }
 
-    /// Starts reading, with the requests on `runtime`. With [`Streams::Meta`] the records have their
-    /// offsets and timestamps only, which is all that counting needs and much faster.
+    /// Starts reading, with the store's requests on `runtime`. With [`Streams::Meta`] records have offsets and timestamps only,
+    /// which is all that counting needs and much faster.
     #[must_use]
     pub fn read(self, streams: Streams, runtime: &Handle) -> PartitionReader {
         let needed = |selection: &Selection, _: &_, entry: &_| selection.needs_block(entry);

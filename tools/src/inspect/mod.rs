@@ -1,0 +1,182 @@
+//! Shows what one segment file says about itself, and checks that its bytes are those that were written.
+//!
+//! No repository is needed. If the footer is lost, the file is scanned for blocks, and their headers are shown instead. Every
+//! byte is checked; nothing is decompressed.
+
+mod report;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kbk_format::mapped::map_file;
+use kbk_format::scan::Found;
+use kbk_format::{BlockHeader, Codec, ErrorClass, FileHeader, FormatError, Scanner, Segment};
+
+pub use self::report::{
+    BlockTotals, InspectedBlock, InspectedFooter, InspectedHeader, Inspection, Problem,
+    StreamTotals,
+};
+use crate::verify::Offsets;
+
+/// Why a file cannot be inspected.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// The file holds neither a header, nor a footer, nor any block of a segment.
+    #[error("{} is not a segment: it holds no header, footer or block of one", file.display())]
+    NotASegment {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Inspects the segment in `file`.
+///
+/// # Errors
+///
+/// If the file cannot be read or holds no part of a segment. Damage is reported in the result, not as an error.
+pub fn inspect(file: &Path) -> Result<Inspection, InspectError> {
+    let bytes = map_file(file).map_err(|source| InspectError::Io {
+        file: file.to_owned(),
+        source,
+    })?;
+    let mut inspection = Inspection {
+        file: file.to_owned(),
+        size: bytes.len() as u64,
+        header: None,
+        footer: None,
+        totals: BlockTotals::default(),
+        streams: Vec::new(),
+        blocks: Vec::new(),
+        problems: Vec::new(),
+    };
+    match Segment::open_whole(&bytes) {
+        Ok(segment) => inspection.read_index(&segment, &bytes),
+        Err(error) => inspection.scan(error, &bytes),
+    }
+    if inspection.header.is_none() && inspection.blocks.is_empty() {
+        let file = file.to_owned();
+        return Err(InspectError::NotASegment { file });
+    }
+    Ok(inspection)
+}
+
+impl Inspection {
+    /// Checks the blocks that the footer's index lists.
+    fn read_index(&mut self, segment: &Segment, bytes: &[u8]) {
+        self.header = Some(InspectedHeader::of(segment.header()));
+        self.footer = Some(InspectedFooter::of(segment));
+        if let Err(error) = segment.check_file_header(bytes) {
+            self.problems.push(Problem::of(&error));
+        }
+        for (number, entry) in segment.index().entries().iter().enumerate() {
+            let rest = tail(bytes, entry.position);
+            let block = segment.block(number, rest);
+            let checked = block.and_then(|block| {
+                let checked = block.check();
+                self.add_block(block.header(), checked.is_ok());
+                checked
+            });
+            if let Err(error) = checked {
+                let problem = Problem::of(&error);
+                self.problems
+                    .push(problem.at(entry.base_offset, entry.end_offset));
+            }
+        }
+    }
+
+    /// Searches the file for blocks, because its footer cannot be read.
+    fn scan(&mut self, error: FormatError, bytes: &[u8]) {
+        self.problems.push(Problem::of(&error));
+        let scanner = Scanner::new(bytes);
+        match FileHeader::decode(bytes) {
+            Ok((header, _)) => self.header = Some(InspectedHeader::of(&header)),
+            Err(error) => self.problems.push(Problem::of(&error)),
+        }
+        for found in scanner {
+            match found {
+                Found::Block { header, bytes } => self.add_found(&header, bytes),
+                Found::OutOfOrder(header) => self.problems.push(Problem {
+                    class: ErrorClass::Misplaced,
+                    what: "block".to_owned(),
+                    position: header.position,
+                    offsets: Some(Offsets {
+                        from: header.base_offset,
+                        to: header.end_offset,
+                    }),
+                    detail: "an earlier block covers its offsets".to_owned(),
+                }),
+                Found::Skipped(range) => self.problems.push(Problem {
+                    class: ErrorClass::Checksum,
+                    what: "range without a valid block".to_owned(),
+                    position: range.start,
+                    offsets: None,
+                    detail: format!(
+                        "{} bytes; after the last block, this is the footer",
+                        range.end - range.start
+                    ),
+                }),
+            }
+        }
+    }
+
+    fn add_found(&mut self, header: &BlockHeader, bytes: &[u8]) {
+        let checked = kbk_format::block::decode::check_stored_bytes(header, bytes);
+        self.add_block(header, checked.is_ok());
+        if let Err(error) = checked {
+            let problem = Problem::of(&error);
+            self.problems
+                .push(problem.at(header.base_offset, header.end_offset));
+        }
+    }
+
+    fn add_block(&mut self, header: &BlockHeader, sound: bool) {
+        let block = InspectedBlock::of(header, sound);
+        self.totals.blocks += 1;
+        self.totals.records += u64::from(block.records);
+        self.totals.stored_bytes += block.stored_bytes;
+        self.totals.raw_bytes += u64::from(block.raw_bytes);
+        self.blocks.push(block);
+        for entry in header.directory.iter() {
+            let (stream, codec) = (entry.id.name(), codec_name(entry.codec));
+            let stored_bytes = u64::from(entry.stored_length);
+            let raw_bytes = u64::from(entry.raw_length);
+            let mut known = self.streams.iter_mut();
+            match known.find(|known| (known.stream, known.codec) == (stream, codec)) {
+                Some(known) => {
+                    known.blocks += 1;
+                    known.stored_bytes += stored_bytes;
+                    known.raw_bytes += raw_bytes;
+                }
+                None => self.streams.push(StreamTotals {
+                    stream,
+                    codec,
+                    blocks: 1,
+                    stored_bytes,
+                    raw_bytes,
+                }),
+            }
+        }
+    }
+}
+
+/// Returns the bytes from `position` to the end; none if it is beyond the end.
+fn tail(bytes: &[u8], position: u64) -> &[u8] {
+    let start = usize::try_from(position).unwrap_or(usize::MAX);
+    bytes.get(start..).unwrap_or_default()
+}
+
+fn codec_name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::None => "none",
+        Codec::Zstd => "zstd",
+        Codec::Lz4 => "lz4",
+    }
+}

@@ -1,0 +1,266 @@
+//! What an inspection reports, in the shape of the JSON of `kbk inspect`.
+
+use std::path::PathBuf;
+
+use kbk_format::repo::{Hex, Id};
+use kbk_format::{
+    BlockHeader, ErrorClass, FileHeader, FormatError, Gap, GapReason, IsolationLevel, Segment,
+    Statistics, TimestampType,
+};
+use serde::Serialize;
+
+use crate::verify::Offsets;
+
+/// What one segment file holds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inspection {
+    /// The file's path, as given.
+    pub file: PathBuf,
+    /// The file's length in bytes.
+    pub size: u64,
+    /// The file header; null if both it and the footer's copy are damaged.
+    pub header: Option<InspectedHeader>,
+    /// The footer; null if it is damaged.
+    pub footer: Option<InspectedFooter>,
+    /// Sums over `blocks`.
+    pub totals: BlockTotals,
+    /// Sums over the streams of `blocks`, per stream and codec.
+    pub streams: Vec<StreamTotals>,
+    /// The blocks with a valid header, in file order, including those with damaged streams.
+    pub blocks: Vec<InspectedBlock>,
+    /// Everything that is wrong with the file.
+    pub problems: Vec<Problem>,
+}
+
+/// The file header.
+#[derive(Clone, Debug, Serialize)]
+pub struct InspectedHeader {
+    /// The segment's random id.
+    pub segment_id: Id,
+    /// The topic's name.
+    pub topic: String,
+    /// Kafka's id of the topic.
+    pub topic_id: Id,
+    /// The partition.
+    pub partition: i32,
+    /// First offset covered.
+    pub base_offset: i64,
+    /// The timestamp type of every record.
+    pub timestamp_type: TimestampType,
+    /// The isolation level at which the records were read.
+    pub isolation_level: IsolationLevel,
+    /// Kafka's id of the cluster.
+    pub cluster_id: Option<String>,
+    /// The program that wrote the segment, and its version.
+    pub writer: Option<String>,
+    /// When writing began, in milliseconds since the epoch.
+    pub created_at: Option<i64>,
+}
+
+/// The footer, with the names of SPEC section 2.5.
+#[derive(Clone, Debug, Serialize)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of SPEC's table of statistics"
+)]
+pub struct InspectedFooter {
+    pub position: u64,
+    pub end_offset: i64,
+    pub first_offset: i64,
+    pub last_offset: i64,
+    pub min_timestamp: i64,
+    pub max_timestamp: i64,
+    pub record_count: u64,
+    pub tombstone_count: u64,
+    pub control_count: u64,
+    pub no_timestamp_count: u64,
+    pub zero_timestamp_count: u64,
+    pub null_key_count: u64,
+    pub header_count: u64,
+    pub key_bytes: u64,
+    pub value_bytes: u64,
+    pub header_bytes: u64,
+    pub max_record_bytes: u64,
+    pub max_lateness_ms: u64,
+    /// 32 hex digits, most significant first.
+    pub content_digest: String,
+    /// 32 hex digits, most significant first.
+    pub restore_digest: String,
+    /// Covered offsets without a record.
+    pub missing_count: u64,
+    /// Why these offsets have no record, unless `gaps` gives another reason.
+    pub default_gap_reason: GapReason,
+    pub gaps: Vec<Gap>,
+}
+
+/// Sums over blocks.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct BlockTotals {
+    /// Number of blocks.
+    pub blocks: u64,
+    /// Number of records.
+    pub records: u64,
+    /// Stored bytes of the blocks.
+    pub stored_bytes: u64,
+    /// Bytes of the streams after decoding.
+    pub raw_bytes: u64,
+}
+
+/// Sums over all blocks for one stream with one codec.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct StreamTotals {
+    /// The stream's name in SPEC.
+    pub stream: &'static str,
+    /// `none`, `zstd` or `lz4`.
+    pub codec: &'static str,
+    /// Number of blocks that have it.
+    pub blocks: u64,
+    /// Stored bytes.
+    pub stored_bytes: u64,
+    /// Bytes after decoding.
+    pub raw_bytes: u64,
+}
+
+/// One block.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct InspectedBlock {
+    /// Position in the file, in bytes.
+    pub position: u64,
+    /// First offset covered.
+    pub base_offset: i64,
+    /// One past the last offset covered.
+    pub end_offset: i64,
+    /// Number of records.
+    pub records: u32,
+    /// Smallest timestamp in milliseconds; null without records.
+    pub min_timestamp: Option<i64>,
+    /// Largest timestamp in milliseconds; null without records.
+    pub max_timestamp: Option<i64>,
+    /// Stored bytes of the whole block.
+    pub stored_bytes: u64,
+    /// Bytes of the streams after decoding.
+    pub raw_bytes: u32,
+    /// Whether every byte of the block is intact.
+    pub sound: bool,
+}
+
+/// Something that is wrong with the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The error class of SPEC section 7.
+    pub class: ErrorClass,
+    /// The damaged structure.
+    pub what: String,
+    /// Position in the file, in bytes.
+    pub position: u64,
+    /// The offsets that cannot be relied on, if known.
+    pub offsets: Option<Offsets>,
+    /// Expected and found.
+    pub detail: String,
+}
+
+impl InspectedHeader {
+    pub(super) fn of(header: &FileHeader) -> InspectedHeader {
+        InspectedHeader {
+            segment_id: Hex(header.segment_id),
+            topic: header.topic.clone(),
+            topic_id: Hex(header.topic_id),
+            partition: header.partition,
+            base_offset: header.base_offset,
+            timestamp_type: header.timestamp_type,
+            isolation_level: header.isolation_level,
+            cluster_id: header.cluster_id.clone(),
+            writer: header.writer.clone(),
+            created_at: header.created_at,
+        }
+    }
+}
+
+impl InspectedFooter {
+    pub(super) fn of(segment: &Segment) -> InspectedFooter {
+        let Statistics {
+            base_offset: _,
+            end_offset,
+            first_offset,
+            last_offset,
+            min_timestamp,
+            max_timestamp,
+            record_count,
+            tombstone_count,
+            control_count,
+            no_timestamp_count,
+            zero_timestamp_count,
+            null_key_count,
+            header_count,
+            key_bytes,
+            value_bytes,
+            header_bytes,
+            max_record_bytes,
+            max_lateness_ms,
+            raw_bytes: _,
+            digests,
+        } = segment.statistics().clone();
+        let gaps = segment.gaps();
+        InspectedFooter {
+            position: segment.footer_position(),
+            end_offset,
+            first_offset,
+            last_offset,
+            min_timestamp,
+            max_timestamp,
+            record_count,
+            tombstone_count,
+            control_count,
+            no_timestamp_count,
+            zero_timestamp_count,
+            null_key_count,
+            header_count,
+            key_bytes,
+            value_bytes,
+            header_bytes,
+            max_record_bytes,
+            max_lateness_ms,
+            content_digest: format!("{:032x}", digests.content),
+            restore_digest: format!("{:032x}", digests.restore),
+            missing_count: gaps.missing_count,
+            default_gap_reason: gaps.default_reason,
+            gaps: gaps.entries.clone(),
+        }
+    }
+}
+
+impl InspectedBlock {
+    pub(super) fn of(header: &BlockHeader, sound: bool) -> InspectedBlock {
+        let times =
+            (header.record_count > 0).then_some((header.min_timestamp, header.max_timestamp));
+        InspectedBlock {
+            position: header.position,
+            base_offset: header.base_offset,
+            end_offset: header.end_offset,
+            records: header.record_count,
+            min_timestamp: times.map(|(min, _)| min),
+            max_timestamp: times.map(|(_, max)| max),
+            stored_bytes: header.block_length() as u64,
+            raw_bytes: header.raw_length(),
+            sound,
+        }
+    }
+}
+
+impl Problem {
+    pub(super) fn of(error: &FormatError) -> Problem {
+        Problem {
+            class: error.class,
+            what: error.what.to_owned(),
+            position: error.position,
+            offsets: None,
+            detail: error.detail.clone(),
+        }
+    }
+
+    /// Adds the offsets that the problem concerns.
+    pub(super) fn at(mut self, from: i64, to: i64) -> Problem {
+        self.offsets = Some(Offsets { from, to });
+        self
+    }
+}

@@ -1,0 +1,14 @@
+//! Lists what a repository holds, as rows that serialize to the JSON of `kbk snapshots`, `kbk ls` and `kbk groups list`.
+//!
+//! | rows | of |
+//! |---|---|
+//! | [`snapshots`] | a repository |
+//! | [`topics`], [`partitions`], [`segments`] | a snapshot |
+//! | [`groups`] | a snapshot's consumer groups and their lag |
+
+pub mod groups;
+mod snapshots;
+mod topics;
+
+pub use snapshots::{SnapshotContents, SnapshotRow, snapshots};
+pub use topics::{PartitionRow, SegmentRow, SegmentTotals, TopicRow, partitions, segments, topics};

@@ -1,0 +1,184 @@
+//! Lists the topics, partitions and segments of a snapshot.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use kbk_format::repo::{
+    LostRange, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
+    TopicState,
+};
+use serde::Serialize;
+
+/// One topic. A topic that was deleted and created again is two rows with different ids.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TopicRow {
+    /// The topic's name.
+    pub topic: String,
+    /// Kafka's id of the topic, 32 hex digits; zeros if the cluster assigns none.
+    pub topic_id: String,
+    /// Whether the cluster no longer has it.
+    pub deleted: bool,
+    /// Whether it is one of Kafka's internal topics.
+    pub internal: bool,
+    /// Number of partitions.
+    pub partitions: u64,
+    /// Totals over its segments.
+    #[serde(flatten)]
+    pub totals: SegmentTotals,
+}
+
+/// One partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartitionRow {
+    /// The topic's name.
+    pub topic: String,
+    /// Kafka's id of the topic.
+    pub topic_id: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// First offset covered.
+    pub base_offset: i64,
+    /// One past the last offset covered.
+    pub end_offset: i64,
+    /// Number of segments.
+    pub segments: u64,
+    /// Totals over its segments.
+    #[serde(flatten)]
+    pub totals: SegmentTotals,
+    /// Offset ranges that the cluster had deleted before they were read; ends are exclusive.
+    pub lost: Vec<LostRange>,
+}
+
+/// One segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SegmentRow {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Its entry in the index page.
+    #[serde(flatten)]
+    pub entry: SegmentEntry,
+}
+
+/// Sums and extremes over segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SegmentTotals {
+    /// Number of records.
+    pub records: u64,
+    /// Bytes of the segments.
+    pub stored_bytes: u64,
+    /// Bytes of the records before compression.
+    pub raw_bytes: u64,
+    /// Smallest timestamp in milliseconds; null without records.
+    pub min_timestamp: Option<i64>,
+    /// Largest timestamp in milliseconds; null without records.
+    pub max_timestamp: Option<i64>,
+}
+
+impl SegmentTotals {
+    fn of(entries: &[SegmentEntry]) -> SegmentTotals {
+        let mut totals = SegmentTotals::default();
+        for entry in entries {
+            let times = (entry.records > 0).then_some((entry.min_timestamp, entry.max_timestamp));
+            totals.add(&SegmentTotals {
+                records: entry.records,
+                stored_bytes: entry.size,
+                raw_bytes: entry.raw_bytes,
+                min_timestamp: times.map(|(min, _)| min),
+                max_timestamp: times.map(|(_, max)| max),
+            });
+        }
+        totals
+    }
+
+    fn add(&mut self, other: &SegmentTotals) {
+        self.records = self.records.saturating_add(other.records);
+        self.stored_bytes = self.stored_bytes.saturating_add(other.stored_bytes);
+        self.raw_bytes = self.raw_bytes.saturating_add(other.raw_bytes);
+        let (min, max) = (self.min_timestamp, self.max_timestamp);
+        self.min_timestamp = min.into_iter().chain(other.min_timestamp).min();
+        self.max_timestamp = max.into_iter().chain(other.max_timestamp).max();
+    }
+}
+
+/// Lists the topics of a snapshot, in its order.
+///
+/// # Errors
+///
+/// As [`Repository::segments`]: only the index pages have timestamps.
+pub async fn topics(
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> Result<Vec<TopicRow>, RepoError> {
+    let mut rows = Vec::new();
+    for topic in &snapshot.topics {
+        let mut totals = SegmentTotals::default();
+        for partition in partitions(repository, topic).await? {
+            totals.add(&partition.totals);
+        }
+        rows.push(TopicRow {
+            topic: topic.name.to_string(),
+            topic_id: topic.topic_id.to_string(),
+            deleted: topic.deleted,
+            internal: topic.internal,
+            partitions: topic.partitions.len() as u64,
+            totals,
+        });
+    }
+    Ok(rows)
+}
+
+/// Lists the partitions of a topic, in ascending order.
+///
+/// # Errors
+///
+/// As [`Repository::segments`].
+pub async fn partitions(
+    repository: &Repository,
+    topic: &TopicState,
+) -> Result<Vec<PartitionRow>, RepoError> {
+    let rows: Vec<_> = topic
+        .partitions
+        .iter()
+        .map(|state| partition(repository, topic.place(state.partition), state))
+        .collect();
+    let rows = stream::iter(rows).buffered(repository.store().profile().parallel_partitions);
+    rows.try_collect().await
+}
+
+async fn partition(
+    repository: &Repository,
+    place: PartitionId,
+    state: &PartitionState,
+) -> Result<PartitionRow, RepoError> {
+    let segments = repository.segments(&place, state).await?;
+    Ok(PartitionRow {
+        topic: place.topic.to_string(),
+        topic_id: place.topic_id.to_string(),
+        partition: place.partition,
+        base_offset: state.base_offset,
+        end_offset: state.end_offset,
+        segments: segments.len() as u64,
+        totals: SegmentTotals::of(&segments),
+        lost: state.lost.clone(),
+    })
+}
+
+/// Lists the segments of a partition, in offset order.
+///
+/// # Errors
+///
+/// As [`Repository::segments`].
+pub async fn segments(
+    repository: &Repository,
+    topic: &TopicState,
+    state: &PartitionState,
+) -> Result<Vec<SegmentRow>, RepoError> {
+    let place = topic.place(state.partition);
+    let segments = repository.segments(&place, state).await?;
+    let row = |entry| SegmentRow {
+        topic: place.topic.to_string(),
+        partition: place.partition,
+        entry,
+    };
+    Ok(segments.into_iter().map(row).collect())
+}

@@ -1,0 +1,334 @@
+//! Findings of a verification as typed values: what is wrong, where, and what to do about it.
+
+use std::fmt;
+
+use kbk_format::FormatError;
+use kbk_format::repo::{PartitionId, RepoError, SegmentEntry};
+use serde::Serialize;
+
+use super::segment::Damage;
+
+/// How severe a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Records are lost, or cannot be proved to be intact.
+    Error,
+    /// Every record is intact, but something else is not as it was written.
+    Warning,
+}
+
+/// What is wrong. JSON has the same names in snake case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// `kbk.json` is damaged.
+    DamagedIdentity,
+    /// A snapshot is damaged, or contradicts itself.
+    DamagedSnapshot,
+    /// The snapshot that this one was made from has been replaced.
+    OtherParent,
+    /// A page that a snapshot names does not exist.
+    MissingPage,
+    /// A page is damaged, or is not the one that the snapshot names.
+    DamagedPage,
+    /// Offsets that no segment of a page covers.
+    Hole,
+    /// Offsets that two segments of a page cover.
+    Overlap,
+    /// The counts of a snapshot are not the sums over its segments.
+    WrongSums,
+    /// A segment that a page names does not exist.
+    MissingSegment,
+    /// A segment is shorter or longer than its page states.
+    WrongSize,
+    /// An intact segment is in the place of another one.
+    OtherSegment,
+    /// A segment's header or footer is damaged.
+    DamagedSegment,
+    /// A block of a segment is damaged.
+    DamagedBlock,
+    /// Offsets that no valid block covers, in a segment without a valid footer.
+    LostOffsets,
+    /// A segment's SHA-256 differs from its page's, although everything inside it is consistent.
+    OtherDigest,
+    /// An object of a restore is damaged, or contradicts another one. No snapshot is affected.
+    DamagedRestore,
+    /// A later version of kbk wrote the object, and this one cannot check it.
+    Unsupported,
+    /// The store did not return the object. Whether it exists is unknown.
+    Unreadable,
+}
+
+impl FindingKind {
+    /// Returns the name as words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            FindingKind::DamagedIdentity => "damaged identity",
+            FindingKind::DamagedSnapshot => "damaged snapshot",
+            FindingKind::OtherParent => "other parent",
+            FindingKind::MissingPage => "missing page",
+            FindingKind::DamagedPage => "damaged page",
+            FindingKind::Hole => "hole",
+            FindingKind::Overlap => "overlap",
+            FindingKind::WrongSums => "wrong sums",
+            FindingKind::MissingSegment => "missing segment",
+            FindingKind::WrongSize => "wrong size",
+            FindingKind::OtherSegment => "other segment",
+            FindingKind::DamagedSegment => "damaged segment",
+            FindingKind::DamagedBlock => "damaged block",
+            FindingKind::LostOffsets => "lost offsets",
+            FindingKind::OtherDigest => "other digest",
+            FindingKind::DamagedRestore => "damaged restore",
+            FindingKind::Unsupported => "unsupported",
+            FindingKind::Unreadable => "unreadable",
+        }
+    }
+
+    fn severity(self) -> Severity {
+        match self {
+            FindingKind::OtherParent => Severity::Warning,
+            _ => Severity::Error,
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            FindingKind::Unsupported => "verify it with a newer kbk",
+            FindingKind::Unreadable => {
+                "check that the repository can be reached and read, then verify again"
+            }
+            FindingKind::OtherParent => {
+                "nothing of this snapshot is lost; verify the older snapshots"
+            }
+            FindingKind::Hole | FindingKind::Overlap | FindingKind::WrongSums => {
+                "this is a bug in the writer: please report it, and use an older snapshot"
+            }
+            FindingKind::DamagedSnapshot => {
+                "restore this object from an intact copy, or use an older snapshot"
+            }
+            FindingKind::MissingPage | FindingKind::DamagedPage => {
+                "restore this page from an intact copy, or use an older snapshot"
+            }
+            FindingKind::DamagedSegment | FindingKind::DamagedBlock | FindingKind::LostOffsets => {
+                "restore this segment from an intact copy; `kbk inspect` shows what is left of it"
+            }
+            FindingKind::DamagedRestore => {
+                "restore this object from an intact copy; without it the offset map of the restore is lost, but no record is"
+            }
+            FindingKind::DamagedIdentity
+            | FindingKind::MissingSegment
+            | FindingKind::WrongSize
+            | FindingKind::OtherSegment
+            | FindingKind::OtherDigest => "restore this object from an intact copy",
+        }
+    }
+}
+
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// A range of offsets; the end is exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Offsets {
+    /// First offset.
+    pub from: i64,
+    /// One past the last offset.
+    pub to: i64,
+}
+
+/// One thing that is wrong. In JSON, members that do not apply are null.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How severe it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub kind: FindingKind,
+    /// The first verified snapshot that is affected.
+    pub snapshot: Option<u64>,
+    /// The topic's name.
+    pub topic: Option<String>,
+    /// Kafka's id of the topic, which distinguishes topics of the same name.
+    pub topic_id: Option<String>,
+    /// The partition number.
+    pub partition: Option<i32>,
+    /// The object's key in the repository.
+    pub key: Option<String>,
+    /// Position in the object, in bytes.
+    pub position: Option<u64>,
+    /// The offsets that cannot be relied on.
+    pub offsets: Option<Offsets>,
+    /// What was expected, and what was found.
+    pub message: String,
+    /// What to do next.
+    pub hint: &'static str,
+}
+
+impl Finding {
+    /// Makes a finding without a location.
+    #[must_use]
+    pub fn new(kind: FindingKind, message: impl Into<String>) -> Finding {
+        Finding {
+            severity: kind.severity(),
+            kind,
+            snapshot: None,
+            topic: None,
+            topic_id: None,
+            partition: None,
+            key: None,
+            position: None,
+            offsets: None,
+            message: message.into(),
+            hint: kind.hint(),
+        }
+    }
+
+    /// Makes a finding of an error that reading an object returned: `damaged` or `missing` if it is, else what the error says.
+    pub(super) fn of_error(
+        error: &RepoError,
+        damaged: FindingKind,
+        missing: FindingKind,
+    ) -> Finding {
+        match error {
+            RepoError::Missing { key, named_by, .. } => Finding::new(
+                missing,
+                format!("{named_by} names it, but it does not exist"),
+            )
+            .key(key),
+            RepoError::Damaged { key, detail, .. } => {
+                Finding::new(damaged, detail.as_str()).key(key)
+            }
+            RepoError::NewerVersion { key, found, .. } => {
+                let message = format!("it has version {found} of the format");
+                Finding::new(FindingKind::Unsupported, message).key(key)
+            }
+            RepoError::WrongSize {
+                key,
+                expected,
+                found,
+                ..
+            } => {
+                let message = format!("it has {found} bytes, and its page states {expected}");
+                Finding::new(FindingKind::WrongSize, message).key(key)
+            }
+            RepoError::OtherSegment { key, detail, .. } => {
+                Finding::new(FindingKind::OtherSegment, detail.as_str()).key(key)
+            }
+            RepoError::DamagedSegment { key, error, .. } => {
+                Finding::of_format_error(error, damaged).key(key)
+            }
+            RepoError::BrokenCoverage {
+                key,
+                expected,
+                found,
+                ..
+            } => Finding::coverage(*expected, *found).key(key),
+            RepoError::Store { key, source, .. } => {
+                Finding::new(FindingKind::Unreadable, source.to_string()).key(key)
+            }
+            other => Finding::new(FindingKind::Unreadable, other.to_string()),
+        }
+    }
+
+    /// Makes a finding of damage in a segment.
+    pub(super) fn damage(damage: &Damage) -> Finding {
+        match &damage.block {
+            None => Finding::of_format_error(&damage.error, FindingKind::DamagedSegment),
+            Some(block) => Finding::of_format_error(&damage.error, FindingKind::DamagedBlock)
+                .offsets(block.base_offset, block.end_offset),
+        }
+    }
+
+    /// Makes a finding of bytes that cannot be decoded, of the kind `damaged` unless a later version wrote them.
+    pub(super) fn of_format_error(error: &FormatError, damaged: FindingKind) -> Finding {
+        let kind = match error.class {
+            kbk_format::ErrorClass::Unsupported => FindingKind::Unsupported,
+            _ => damaged,
+        };
+        let message = format!("{}: {} ({})", error.what, error.detail, error.class);
+        let mut finding = Finding::new(kind, message);
+        finding.position = Some(error.position);
+        finding
+    }
+
+    fn coverage(end: i64, base: i64) -> Finding {
+        let (kind, from, to) = if base > end {
+            (FindingKind::Hole, end, base)
+        } else {
+            (FindingKind::Overlap, base, end)
+        };
+        let message =
+            format!("a segment ends before offset {end}, and the next one begins at {base}");
+        Finding::new(kind, message).offsets(from, to)
+    }
+
+    pub(super) fn key(mut self, key: &str) -> Finding {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    pub(super) fn offsets(mut self, from: i64, to: i64) -> Finding {
+        self.offsets = Some(Offsets { from, to });
+        self
+    }
+
+    pub(super) fn snapshot(mut self, sequence: u64) -> Finding {
+        self.snapshot = Some(sequence);
+        self
+    }
+
+    pub(super) fn partition(mut self, partition: &PartitionId) -> Finding {
+        self.topic = Some(partition.topic.to_string());
+        self.topic_id = Some(partition.topic_id.to_string());
+        self.partition = Some(partition.partition);
+        self
+    }
+
+    /// Locates the finding in a segment: in all of its offsets, unless narrower ones are known.
+    pub(super) fn segment(mut self, entry: &SegmentEntry) -> Finding {
+        self.offsets.get_or_insert(Offsets {
+            from: entry.base_offset,
+            to: entry.end_offset,
+        });
+        self.key(&entry.key)
+    }
+
+    /// Returns the key by which findings are ordered in a report.
+    pub(super) fn order(&self) -> impl Ord + use<> {
+        (
+            self.snapshot,
+            self.topic.clone(),
+            self.topic_id.clone(),
+            self.partition,
+            self.offsets,
+            self.position,
+        )
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind)?;
+        if let Some(snapshot) = self.snapshot {
+            write!(f, ", snapshot {snapshot}")?;
+        }
+        if let (Some(topic), Some(partition)) = (&self.topic, self.partition) {
+            write!(f, ", {topic}/{partition}")?;
+        }
+        if let Some(Offsets { from, to }) = self.offsets {
+            write!(f, ", offsets {from} to {}", to.saturating_sub(1))?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, "\n  {key}")?;
+        }
+        if let Some(position) = self.position {
+            write!(f, " at position {position}")?;
+        }
+        write!(f, "\n  {}\n  hint: {}", self.message, self.hint)
+    }
+}

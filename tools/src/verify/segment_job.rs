@@ -1,0 +1,103 @@
+//! Verifies one segment that an index page names, and reports what is left of it if it cannot be opened.
+
+use std::sync::Arc;
+
+use kbk_format::Segment;
+use kbk_format::repo::{
+    BoxedError, Hex, PartitionId, RepoError, Repository, SegmentEntry, SegmentReader,
+};
+use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
+
+use super::finding::{Finding, FindingKind};
+use super::object_reader::ObjectReader;
+use super::segment::{self, Depth};
+use super::{VerifyEvents, salvage};
+
+/// One segment, to be verified on a blocking thread.
+pub(super) struct SegmentJob {
+    pub(super) repository: Repository,
+    pub(super) partition: PartitionId,
+    pub(super) entry: SegmentEntry,
+    pub(super) full: bool,
+    pub(super) events: Arc<dyn VerifyEvents>,
+    pub(super) runtime: Handle,
+}
+
+impl SegmentJob {
+    /// Verifies the segment. Blocks.
+    pub(super) fn run(&self) -> Vec<Finding> {
+        let store = self.repository.store();
+        let opened = SegmentReader::open(store, &self.partition, &self.entry);
+        let reader = match self.runtime.block_on(opened) {
+            Ok(reader) => reader,
+            Err(error) => return self.unopened(&error),
+        };
+        match ObjectReader::open(store, &self.entry.key, &self.runtime) {
+            Ok(mut object) => self.check(reader.segment(), &mut object),
+            Err(error) => vec![unreadable(&error)],
+        }
+    }
+
+    /// Checks every byte, with `full` also every record and the SHA-256.
+    fn check(&self, segment: &Segment, object: &mut ObjectReader) -> Vec<Finding> {
+        let mut sha256 = self.full.then(Sha256::new);
+        let depth = Depth {
+            records: self.full,
+            sha256: sha256.as_mut(),
+        };
+        let range_bytes = self.repository.store().profile().range_bytes;
+        let checked = segment::check(segment, object, range_bytes, depth, &*self.events);
+        let damage = checked.damage.iter();
+        let mut findings: Vec<Finding> = damage.map(Finding::damage).collect();
+        match (checked.unreadable, sha256) {
+            (Some(error), _) => findings.push(unreadable(&error)),
+            // Damage that has been reported changes the digest too.
+            (None, Some(sha256)) if findings.is_empty() => findings.extend(self.digest(sha256)),
+            (None, _) => {}
+        }
+        findings
+    }
+
+    fn digest(&self, sha256: Sha256) -> Option<Finding> {
+        let (found, expected) = (Hex(sha256.finalize().into()), self.entry.sha256);
+        let message = format!("its SHA-256 is {found}, and its page says {expected}");
+        (found != expected).then(|| Finding::new(FindingKind::OtherDigest, message))
+    }
+
+    /// Reports why the segment cannot be opened, and which of its offsets are lost.
+    fn unopened(&self, error: &RepoError) -> Vec<Finding> {
+        let finding = Finding::of_error(
+            error,
+            FindingKind::DamagedSegment,
+            FindingKind::MissingSegment,
+        );
+        let size = match error {
+            RepoError::WrongSize { found, .. } => *found,
+            RepoError::DamagedSegment { .. } => self.entry.footer_position,
+            _ => return vec![finding],
+        };
+        let store = self.repository.store();
+        let Ok(mut object) = ObjectReader::open(store, &self.entry.key, &self.runtime) else {
+            return vec![finding];
+        };
+        if let Some(other) = salvage::segment_id(&mut object, size).map(Hex)
+            && other != self.entry.segment_id
+        {
+            let message = format!(
+                "its segment id is {other}, and its page names segment {}",
+                self.entry.segment_id
+            );
+            return vec![Finding::new(FindingKind::OtherSegment, message)];
+        }
+        let size = size.min(self.entry.footer_position);
+        match salvage::salvage(&self.entry, &mut object, size, &*self.events) {
+            Ok(lost) => [vec![finding], lost].concat(),
+            Err(error) => vec![finding, unreadable(&error)],
+        }
+    }
+}
+
+fn unreadable(error: &BoxedError) -> Finding {
+    Finding::new(FindingKind::Unreadable, error.to_string())
+}
