@@ -1,200 +1,138 @@
-//! Segments that an interrupted run left: durable, whole, and named by no snapshot.
+//! Adopts segments that an interrupted run left behind: durable and complete, but named by no snapshot.
 //!
-//! They are taken over where they continue a partition's coverage without a hole, so that a first backup of days is not begun
-//! again when it is killed near its end. Before that every byte of them is read and checked: nobody has vouched for them yet.
+//! They are adopted if they continue a partition's coverage without a hole, so that a first backup that takes days does not start
+//! over when it is killed near its end. Nothing vouches for such a segment, so every byte of it is checked first
+//! ([`UnindexedSegment`]).
 
 use std::ops::Range;
 
-use bytes::Bytes;
-use kbk_format::layout::TAIL_LENGTH;
 use kbk_format::repo::{
-    FoundSegment, Hex, Key, LostRange, Operation, PartitionId, RepoError, Repository, SegmentEntry,
-    Uploaded,
+    FoundSegment, Hex, Key, LostRange, PartitionId, RepoError, Repository, SegmentEntry,
 };
-use kbk_format::{FormatError, GapReason, IsolationLevel, Open, Segment};
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
-use sha2::{Digest, Sha256};
+use kbk_format::{FormatError, Gap, GapReason, IsolationLevel, Segment};
+use kbk_tools::verify::{UnindexedSegment, UnindexedSegmentError};
 
 use super::plan::Plan;
 
-/// Segments taken over, and the ranges that they say were lost.
+/// Adopted segments, and the offset ranges that were lost according to them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Adopted {
     pub(super) segments: Vec<SegmentEntry>,
     pub(super) lost: Vec<LostRange>,
 }
 
-/// Looks for segments to take over in front of everything that is still to be read.
+/// Adopts segments for every partition that has offsets to read, and moves the start of what is read past them.
 pub(super) async fn adopt(repository: &Repository, plan: &mut Plan) -> Result<(), RepoError> {
     for topic in &mut plan.topics {
-        for partition in topic
+        for planned in topic
             .partitions
             .iter_mut()
-            .filter(|partition| !partition.read.is_empty())
+            .filter(|planned| !planned.read.is_empty())
         {
-            let place = PartitionId {
+            let partition = PartitionId {
                 topic: topic.name.clone(),
                 topic_id: topic.topic_id,
-                partition: partition.partition,
+                partition: planned.partition,
             };
-            let adopted = chain(repository, &place, partition.read.clone()).await?;
+            let adopted = chain(repository, &partition, planned.read.clone()).await?;
             if let Some(last) = adopted.segments.last() {
                 let segments = adopted.segments.len();
                 tracing::info!(
-                    "{place}: taking over {segments} segments that an interrupted run left"
+                    "{partition}: adopting {segments} segments that an interrupted run left behind"
                 );
-                partition.read.start = last.end_offset;
+                planned.read.start = last.end_offset;
             }
-            partition.adopted = adopted;
+            planned.adopted = adopted;
         }
     }
     Ok(())
 }
 
-/// The longest chain of sound segments from `read.start` that does not reach beyond `read.end`.
+/// Finds the longest chain of intact segments that starts at `read.start` and ends at or before `read.end`.
 async fn chain(
     repository: &Repository,
-    place: &PartitionId,
+    partition: &PartitionId,
     read: Range<i64>,
 ) -> Result<Adopted, RepoError> {
-    let found = repository.unnamed_segments(place, read.start).await?;
+    let found = repository.unnamed_segments(partition, read.start).await?;
     let mut adopted = Adopted::default();
-    let mut at = read.start;
-    // In the order of their offsets, so one pass is enough; of two that begin alike the first sound one is taken.
+    let mut next = read.start;
+    // Keys sort by base offset, so one pass finds the chain; of two segments with the same base offset, the first intact one is
+    // adopted.
     for candidate in found {
-        if candidate.base_offset != at {
+        if candidate.base_offset != next {
             continue;
         }
-        match check(repository, place, &candidate).await {
+        match check(repository, partition, &candidate).await {
             Ok((entry, lost)) if entry.end_offset <= read.end => {
-                at = entry.end_offset;
+                next = entry.end_offset;
                 adopted.segments.push(entry);
                 adopted.lost.extend(lost);
             }
+            // It reaches beyond the offsets that this run reads.
             Ok(_) => {}
-            Err(Unfit::Repo(error)) => return Err(error),
-            Err(unfit) => tracing::debug!("{} is not taken over: {unfit}", candidate.key),
+            Err(AdoptError::Repo(error)) => return Err(error),
+            Err(error) => tracing::debug!("{} is not adopted: {error}", candidate.key),
         }
     }
     Ok(adopted)
 }
 
-/// Why a segment is not taken over.
+/// Why a segment is not adopted.
 #[derive(Debug, thiserror::Error)]
-enum Unfit {
-    /// The store did not give bytes that it has: no verdict on the segment.
+enum AdoptError {
+    /// The store did not return the segment's bytes, so nothing is known about it.
     #[error(transparent)]
-    Repo(#[from] RepoError),
+    Repo(RepoError),
     #[error(transparent)]
-    Format(#[from] FormatError),
-    #[error("it is of another partition, or was read otherwise")]
+    Damaged(FormatError),
+    #[error("the object changed while it was being read")]
+    Changed,
+    #[error("it is a segment of another partition, or was read at another isolation level")]
     OtherSource,
 }
 
-/// Checks every byte of a segment, and makes the entry that a page would have had for it.
+impl From<UnindexedSegmentError> for AdoptError {
+    fn from(error: UnindexedSegmentError) -> AdoptError {
+        match error {
+            UnindexedSegmentError::Repo(error) => AdoptError::Repo(error),
+            UnindexedSegmentError::Damaged(error) => AdoptError::Damaged(error),
+            UnindexedSegmentError::Changed => AdoptError::Changed,
+        }
+    }
+}
+
+/// Checks every byte of a segment, and returns its index entry and the ranges that were lost according to it.
 async fn check(
     repository: &Repository,
-    place: &PartitionId,
+    partition: &PartitionId,
     found: &FoundSegment,
-) -> Result<(SegmentEntry, Vec<LostRange>), Unfit> {
-    let object = Object { repository, found };
-    let segment = object.open().await?;
-    let header = segment.header();
-    let same = header.topic == *place.topic
-        && header.topic_id == place.topic_id.0
-        && header.partition == place.partition
-        && header.isolation_level == IsolationLevel::ReadCommitted
-        && Key::segment(place, header.base_offset, &Hex(header.segment_id)) == found.key;
-    if !same || segment.coverage().is_empty() {
-        return Err(Unfit::OtherSource);
+) -> Result<(SegmentEntry, Vec<LostRange>), AdoptError> {
+    let candidate = UnindexedSegment::open(repository.store(), found).await?;
+    let segment = candidate.segment();
+    if !has_same_source(segment, partition, found) || segment.coverage().is_empty() {
+        return Err(AdoptError::OtherSource);
     }
-    let sha256 = object.check_all(&segment).await?;
-    let uploaded = Uploaded {
-        sha256: Hex(sha256),
-        size: found.size,
-    };
-    let entry = SegmentEntry::found(place, &segment, uploaded);
-    let lost = segment
-        .gaps()
-        .entries
-        .iter()
-        .filter(|gap| gap.reason == GapReason::Lost);
-    let lost = lost
-        .map(|gap| LostRange {
-            from: gap.from_offset,
-            to: gap.to_offset,
-        })
-        .collect();
+    let gaps = segment.gaps().entries.iter();
+    let lost = gaps.filter(|gap| gap.reason == GapReason::Lost);
+    let lost = lost.map(lost_range).collect();
+    let entry = candidate.check(partition.clone()).await?;
     Ok((entry, lost))
 }
 
-/// The bytes of a segment that only its name is known of.
-struct Object<'a> {
-    repository: &'a Repository,
-    found: &'a FoundSegment,
+/// Reports whether this program would have written the segment for this partition, under this key.
+fn has_same_source(segment: &Segment, partition: &PartitionId, found: &FoundSegment) -> bool {
+    let header = segment.header();
+    header.topic == *partition.topic
+        && header.topic_id == partition.topic_id.0
+        && header.partition == partition.partition
+        && header.isolation_level == IsolationLevel::ReadCommitted
+        && Key::segment(partition, header.base_offset, &Hex(header.segment_id)) == found.key
 }
 
-impl Object<'_> {
-    async fn read(&self, range: Range<u64>) -> Result<Bytes, RepoError> {
-        let store = self.repository.store();
-        let key = self.found.key.to_string();
-        let read = store
-            .objects()
-            .get_range(&Path::from(key.as_str()), range)
-            .await;
-        let url = store.url().to_owned();
-        read.map_err(|error| RepoError::Store {
-            operation: Operation::Read,
-            url,
-            key,
-            source: Box::new(error),
-        })
-    }
-
-    async fn open(&self) -> Result<Segment, Unfit> {
-        let size = self.found.size;
-        let tail = self.read(size.saturating_sub(TAIL_LENGTH)..size).await?;
-        let footer = match Segment::open(&tail, size)? {
-            Open::Ready(segment) => return Ok(*segment),
-            Open::Need(range) => self.read(range).await?,
-        };
-        match Segment::open(&footer, size)? {
-            Open::Ready(segment) => Ok(*segment),
-            Open::Need(_) => Err(Unfit::OtherSource),
-        }
-    }
-
-    /// Reads everything from front to back; returns the SHA-256 of it.
-    async fn check_all(&self, segment: &Segment) -> Result<[u8; 32], Unfit> {
-        let mut sha256 = Sha256::new();
-        let header = self.read(0..segment.file_header_length()).await?;
-        segment.check_file_header(&header)?;
-        sha256.update(&header);
-        let entries = segment.index().entries();
-        let range_bytes = self.repository.store().profile().range_bytes;
-        let mut next = 0;
-        while next < entries.len() {
-            let first = entries[next].position;
-            let fits = |entry: &kbk_format::IndexEntry| entry.end() - first <= range_bytes;
-            let blocks = next..next
-                + entries[next..]
-                    .iter()
-                    .take_while(|entry| fits(entry))
-                    .count()
-                    .max(1);
-            let range = segment.index().range(blocks.clone()).unwrap_or_default();
-            let bytes = self.read(range).await?;
-            for block in segment.blocks(blocks.clone(), &bytes) {
-                block?.check()?;
-            }
-            sha256.update(&bytes);
-            next = blocks.end;
-        }
-        sha256.update(
-            self.read(segment.footer_position()..segment.file_length())
-                .await?,
-        );
-        Ok(sha256.finalize().into())
+fn lost_range(gap: &Gap) -> LostRange {
+    LostRange {
+        from: gap.from_offset,
+        to: gap.to_offset,
     }
 }

@@ -46,6 +46,7 @@
 //! | read them | [`read::PartitionReader`], [`read::Batch`] |
 //! | find the offset at which a time begins, as Kafka defines it | [`read::offset_for_time`] |
 //! | verify a repository (`kbk verify`) | [`verify::verify`], [`verify::Finding`] |
+//! | check a segment that no index page names | [`verify::UnindexedSegment`] |
 //! | list snapshots, topics, partitions and segments | [`list`] |
 //! | list consumer groups and their lag | [`list::groups`] |
 //! | translate offsets by the offset map of a restore | [`restores::FinishedRestore`], [`restores::MapReader`] |

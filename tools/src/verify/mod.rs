@@ -20,6 +20,7 @@
 //! |---|---|
 //! | `run` | the walk over snapshots and pages |
 //! | `segment_job`, `segment`, `salvage` | a segment that a page names, its bytes, what is left of it if it cannot be opened |
+//! | `unindexed` | a segment that no page names |
 //! | `restores` | what restores left in the repository |
 //! | `finding` | findings as typed values |
 
@@ -30,6 +31,7 @@ mod run;
 mod salvage;
 mod segment;
 mod segment_job;
+mod unindexed;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use serde::Serialize;
 
 pub use self::finding::{Finding, FindingKind, Offsets, Severity};
 use self::run::Run;
+pub use self::unindexed::{UnindexedSegment, UnindexedSegmentError};
 
 /// Receives the progress of a verification, from several threads.
 pub trait VerifyEvents: Send + Sync {

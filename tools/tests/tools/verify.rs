@@ -10,7 +10,7 @@ use kbk_format::repo::{
     TargetPartition,
 };
 use kbk_tools::verify::{
-    Finding, FindingKind, Offsets, Severity,
+    Finding, FindingKind, Offsets, Severity, UnindexedSegment, UnindexedSegmentError,
     VerifyOptions, VerifyReport, verify,
 };
 use serde_json::json;
@@ -431,4 +431,44 @@ fn json_has_every_member_under_its_name() {
     ] {
         assert!(finding.contains_key(member), "{member}");
     }
+}
+
+#[test]
+fn a_segment_that_no_page_names_is_checked_to_its_last_byte() {
+    let world = World::sample();
+    let source = place("orders", 7);
+    let rows: Vec<_> = (0..300).map(|offset| (offset, offset)).collect();
+    let expected = world.segment(&source, &rows);
+    let (remote, _) = watched(&world);
+    let check = |repository: &Repository| {
+        let found = repository.unnamed_segments(&source, 0);
+        let found = world.runtime.block_on(found).unwrap().remove(0);
+        world.runtime.block_on(async {
+            let segment = UnindexedSegment::open(repository.store(), &found).await?;
+            segment.check(source.clone()).await
+        })
+    };
+    for repository in [&world.repository, &remote] {
+        assert_eq!(check(repository).unwrap(), expected);
+        let intact = fs::read(world.path(&expected.key)).unwrap();
+        for position in (0..intact.len()).step_by(intact.len() / 24) {
+            world.flip(&expected.key, position);
+            let error = check(repository).unwrap_err();
+            assert!(
+                matches!(error, UnindexedSegmentError::Damaged(_)),
+                "byte {position}: {error}"
+            );
+            fs::write(world.path(&expected.key), &intact).unwrap();
+        }
+        world.harm(&expected.key, |bytes| bytes.truncate(bytes.len() - 1));
+        assert!(check(repository).is_err(), "its last byte is missing");
+        fs::write(world.path(&expected.key), &intact).unwrap();
+    }
+    let (refusing, watch) = watched(&world);
+    watch.refuse_segments();
+    let error = check(&refusing).unwrap_err();
+    assert!(
+        matches!(error, UnindexedSegmentError::Repo(_)),
+        "nothing is known about it: {error}"
+    );
 }
