@@ -9,7 +9,6 @@
 //! A source is one librdkafka client with threads of its own. Blocks of one partition are encoded by all encoders and
 //! written in their order by whichever has the next one, so one large partition keeps every core busy.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -17,6 +16,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use kbk_format::repo::PartitionId;
 use kbk_format::{Compression, Encoder, TimestampType};
+use kbk_tools::share::FairShare;
 
 use super::feeder::{Feeder, Job, RecordError, Slot, Stop};
 use super::partition::{
@@ -94,8 +94,8 @@ pub(super) fn run(
             Arc::new(PartitionLine::new(writer))
         })
         .collect();
-    let work = Work::new(readings, &lines);
-    let builders = work.sources * PARTITIONS_A_SOURCE + 2 * options.encoders + 2;
+    let work = share(readings, &lines);
+    let builders = work.workers() * PARTITIONS_A_SOURCE + 2 * options.encoders + 2;
     let (returned, free) = pool(builders, options.block_bytes);
     let (jobs, queue) = bounded(options.encoders);
     let stop = StopSignal::new(cancel);
@@ -104,7 +104,7 @@ pub(super) fn run(
             let (queue, returned, stop) = (queue.clone(), returned.clone(), &stop);
             scope.spawn(move || encode(options.compression, &queue, &returned, observer, stop));
         }
-        for _ in 0..work.sources {
+        for _ in 0..work.workers() {
             let (free, jobs) = (free.clone(), jobs.clone());
             let (work, stop) = (&work, &stop);
             scope.spawn(move || feed(options, transport, work, &free, &jobs, stop));
@@ -210,17 +210,17 @@ fn encode(
 fn feed(
     options: &PipelineOptions,
     transport: &impl Transport,
-    work: &Work,
+    work: &FairShare<(PartitionRange, Slot)>,
     free: &Free,
     jobs: &Sender<Job>,
     stop: &StopSignal<'_>,
 ) {
     let source_options = SourceOptions {
-        memory_bytes: options.fetch_bytes / work.sources,
+        memory_bytes: options.fetch_bytes / work.workers(),
         ..SourceOptions::default()
     };
     while !stop.is_set() {
-        let (ranges, slots): (Vec<_>, Vec<_>) = work.next_group().into_iter().unzip();
+        let (ranges, slots): (Vec<_>, Vec<_>) = work.take().into_iter().unzip();
         if ranges.is_empty() {
             return;
         }
@@ -237,50 +237,32 @@ fn feed(
     }
 }
 
-/// Partitions that no source reads yet, the largest first.
-struct Work {
-    waiting: Mutex<VecDeque<(PartitionRange, Slot)>>,
-    sources: usize,
-}
-
-impl Work {
-    fn new(readings: Vec<Reading>, lines: &[Arc<PartitionLine>]) -> Work {
-        let mut waiting: Vec<_> = readings
-            .into_iter()
-            .zip(lines)
-            .enumerate()
-            .map(|(partition, (reading, line))| {
-                let range = PartitionRange {
-                    topic: reading.place.topic.to_string(),
-                    partition: reading.place.partition,
-                    start: reading.range.start,
-                    end: reading.range.end,
-                };
-                let slot = Slot {
-                    line: Arc::clone(line),
-                    partition,
-                    place: reading.place,
-                    range: reading.range,
-                    timestamp_type: reading.timestamp_type,
-                };
-                (range, slot)
-            })
-            .collect();
-        waiting.sort_by_key(|(range, _)| std::cmp::Reverse(range.end - range.start));
-        let sources = SOURCES.min(waiting.len()).max(1);
-        Work {
-            waiting: Mutex::new(waiting.into()),
-            sources,
-        }
-    }
-
-    /// A fair share of what is left, so that no source gets all of a few partitions.
-    fn next_group(&self) -> Vec<(PartitionRange, Slot)> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let share = waiting
-            .len()
-            .div_ceil(self.sources)
-            .min(PARTITIONS_A_SOURCE);
-        waiting.drain(..share).collect()
-    }
+/// Makes the partitions that wait for a source, the largest first, so that none of those is left for the end.
+fn share(
+    readings: Vec<Reading>,
+    lines: &[Arc<PartitionLine>],
+) -> FairShare<(PartitionRange, Slot)> {
+    let mut waiting: Vec<_> = readings
+        .into_iter()
+        .zip(lines)
+        .enumerate()
+        .map(|(partition, (reading, line))| {
+            let range = PartitionRange {
+                topic: reading.place.topic.to_string(),
+                partition: reading.place.partition,
+                start: reading.range.start,
+                end: reading.range.end,
+            };
+            let slot = Slot {
+                line: Arc::clone(line),
+                partition,
+                place: reading.place,
+                range: reading.range,
+                timestamp_type: reading.timestamp_type,
+            };
+            (range, slot)
+        })
+        .collect();
+    waiting.sort_by_key(|(range, _)| std::cmp::Reverse(range.end - range.start));
+    FairShare::new(waiting, SOURCES, PARTITIONS_A_SOURCE)
 }

@@ -51,11 +51,13 @@
 //! | list consumer groups and their lag | [`list::groups`] |
 //! | translate offsets by the offset map of a restore | [`restores::FinishedRestore`], [`restores::MapReader`] |
 //! | look at one segment file (`kbk inspect`) | [`inspect::inspect`] |
+//! | share work among threads | [`share::FairShare`] |
 
 pub mod inspect;
 pub mod list;
 pub mod read;
 pub mod restores;
+pub mod share;
 mod task;
 pub mod verify;
 
