@@ -557,14 +557,14 @@ fn prove(
         runtime,
         ..
     } = *surroundings;
-    let pages = done.iter().map(|done| (done.place(), done.page)).collect();
+    let maps = done.iter().map(|done| (done.place(), done)).collect();
     let whole = proof::prove(proof::claims(topics), kafka, cancel, runtime);
     let mut scattered = topics
         .iter()
         .filter(|topic| topic.repartitioned().is_some());
     let all = whole.and_then(|whole| {
         scattered.try_fold(whole, |mut all, topic| {
-            all.extend(scattered::prove(topic, &pages, surroundings)?);
+            all.extend(scattered::prove(topic, &maps, surroundings)?);
             Ok(all)
         })
     });

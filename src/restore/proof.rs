@@ -3,14 +3,13 @@
 //! Target and backup are read side by side, each partition in its order, and neither is held in memory. Key, value, headers
 //! and timestamp must be the same, byte for byte; offsets are the cluster's.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use kbk_format::repo::RepoError;
 use kbk_format::{Record, Streams, TimestampType};
 use kbk_tools::PartitionReader;
+use kbk_tools::share::FairShare;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
@@ -150,7 +149,7 @@ pub(super) fn prove(
         .map(|claim| TopicPartition::new(&claim.topic, claim.partition))
         .collect();
     let bounds = Admin::connect(kafka)?.offsets(&names)?;
-    let mut waiting: VecDeque<Waiting> = VecDeque::with_capacity(claims.len());
+    let mut waiting: Vec<Waiting> = Vec::with_capacity(claims.len());
     for (number, (claim, name)) in claims.into_iter().zip(&names).enumerate() {
         let bounds = bounds.get(name)?;
         let range = PartitionRange {
@@ -159,27 +158,15 @@ pub(super) fn prove(
             start: claim.from.unwrap_or(bounds.log_start_offset),
             end: bounds.last_stable_offset,
         };
-        waiting.push_back((number, (claim, range)));
+        waiting.push((number, (claim, range)));
     }
-    let waiting = Mutex::new(waiting);
+    let partitions = FairShare::new(waiting, THREADS, PARTITIONS_AT_ONCE);
     let proofs = Mutex::new(Vec::with_capacity(names.len()));
-    let work = || {
-        while let group = next_group(&waiting)
-            && !group.is_empty()
-        {
-            let (numbers, proved) = compare(group, kafka, cancel, runtime)?;
-            let mut proofs = proofs.lock().unwrap_or_else(PoisonError::into_inner);
-            proofs.extend(numbers.into_iter().zip(proved));
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let threads = [(); THREADS].map(|()| scope.spawn(work));
-        let ended = threads.map(|thread| match thread.join() {
-            Ok(ended) => ended,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        ended.into_iter().collect::<Result<(), ProofError>>()
+    partitions.run(|group| {
+        let (numbers, proved) = compare(group, kafka, cancel, runtime)?;
+        let mut proofs = proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        proofs.extend(numbers.into_iter().zip(proved));
+        Ok::<(), ProofError>(())
     })?;
     let mut proofs = proofs.into_inner().unwrap_or_else(PoisonError::into_inner);
     proofs.sort_by_key(|(number, _)| *number);
@@ -188,12 +175,6 @@ pub(super) fn prove(
 
 /// A partition that no thread compares yet: its number among all, what it should hold, where that is.
 type Waiting = (usize, (Claim, PartitionRange));
-
-fn next_group(waiting: &Mutex<VecDeque<Waiting>>) -> Vec<Waiting> {
-    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    let share = waiting.len().div_ceil(THREADS).min(PARTITIONS_AT_ONCE);
-    waiting.drain(..share).collect()
-}
 
 fn compare(
     group: Vec<Waiting>,

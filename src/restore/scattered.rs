@@ -10,13 +10,14 @@
 //! Key, value, headers and timestamp must be the same, byte for byte, and the map's offsets ascend in each target as they do in
 //! the partition: its order is kept. Memory does not grow with the topic.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
-use kbk_format::repo::{Digest, MapRun, PartitionId, RepoError, Repository, RestoreId};
+use kbk_format::repo::{DonePartition, MapRun, PartitionId, RepoError, Repository, RestoreId};
 use kbk_format::{Header, Headers, Record, TimestampType};
+use kbk_tools::restores::{MapReader, MapRuns};
+use kbk_tools::share::FairShare;
 use tokio::runtime::Handle;
 
 use super::partitioner::Partitioner;
@@ -52,11 +53,11 @@ pub(super) struct Surroundings<'a> {
     pub(super) runtime: &'a Handle,
 }
 
-/// Compares a repartitioned topic, whose partitions have maps that end with these pages. Gives a proof for each partition of the
+/// Compares a repartitioned topic, whose partitions have the maps that `done` names. Gives a proof for each partition of the
 /// target.
 pub(super) fn prove(
     plan: &TopicPlan,
-    pages: &BTreeMap<PartitionId, Option<Digest>>,
+    done: &BTreeMap<PartitionId, &DonePartition>,
     surroundings: &Surroundings<'_>,
 ) -> Result<Vec<PartitionProof>, ProofError> {
     let names = plan.targets.iter();
@@ -73,27 +74,18 @@ pub(super) fn prove(
             .collect::<Result<_, _>>()?,
         surroundings,
     };
-    let waiting: Mutex<VecDeque<&PartitionPlan>> = Mutex::new(plan.partitions.iter().collect());
     let proofs = names
         .into_iter()
         .map(|name| PartitionProof::empty(name.topic, name.partition));
     let proofs: Mutex<Vec<PartitionProof>> = Mutex::new(proofs.collect());
-    let next = || lock(&waiting).pop_front();
-    let work = || {
-        while let Some(partition) = next() {
-            let page = pages.get(partition.read.place()).copied().flatten();
-            let found = Comparison::new(&topic, partition, page)?.run()?;
+    let partitions = FairShare::new(plan.partitions.iter().collect(), THREADS, 1);
+    partitions.run(|group: Vec<&PartitionPlan>| {
+        for partition in group {
+            let done = done.get(partition.read.place()).copied();
+            let found = Comparison::new(&topic, partition, done)?.run()?;
             join(&mut lock(&proofs), found);
         }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let threads = [(); THREADS].map(|()| scope.spawn(work));
-        let ended = threads.map(|thread| match thread.join() {
-            Ok(ended) => ended,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        ended.into_iter().collect::<Result<(), ProofError>>()
+        Ok::<(), ProofError>(())
     })?;
     let mut proofs = proofs.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (proof, count) in proofs.iter_mut().zip(topic.count()?) {
@@ -176,7 +168,8 @@ struct Comparison<'a> {
     expected: Expected,
     /// The next of its records.
     next: Option<Kept>,
-    mapped: Mapped<'a>,
+    /// Where the records went; none without a map.
+    map: Option<MapRuns>,
     /// Of each target.
     proofs: Vec<PartitionProof>,
     /// The last offset of the partition's records in each target.
@@ -187,9 +180,15 @@ impl<'a> Comparison<'a> {
     fn new(
         topic: &'a Topic<'a>,
         plan: &PartitionPlan,
-        page: Option<Digest>,
+        done: Option<&DonePartition>,
     ) -> Result<Comparison<'a>, ProofError> {
-        let Surroundings { runtime, .. } = *topic.surroundings;
+        let Surroundings {
+            restore,
+            repository,
+            runtime,
+            ..
+        } = *topic.surroundings;
+        let map = done.map(|done| MapReader::new(repository, restore, done).forward());
         let count = i32::try_from(topic.targets.len()).unwrap_or(i32::MAX);
         let empty = |target: &TargetPartitionPlan| {
             PartitionProof::empty(topic.target.to_owned(), target.partition)
@@ -201,7 +200,7 @@ impl<'a> Comparison<'a> {
             partitioner: Partitioner::new(plan.partition, count),
             next: expected.next(runtime)?.map(|record| Kept::new(&record)),
             expected,
-            mapped: Mapped::new(topic.surroundings, plan.read.place().clone(), page)?,
+            map: map.map(|map| runtime.block_on(map)).transpose()?,
             proofs: topic.targets.iter().map(empty).collect(),
             last: vec![-1; topic.targets.len()],
         })
@@ -210,7 +209,7 @@ impl<'a> Comparison<'a> {
     fn run(mut self) -> Result<Vec<PartitionProof>, ProofError> {
         loop {
             let wanted = self.wanted()?;
-            if wanted.is_empty() && self.next.is_none() && self.mapped.peek()?.is_none() {
+            if wanted.is_empty() && self.next.is_none() && self.mapped()?.is_none() {
                 return Ok(self.proofs);
             }
             self.look_for(wanted)?;
@@ -222,7 +221,7 @@ impl<'a> Comparison<'a> {
     fn wanted(&mut self) -> Result<Wanted, ProofError> {
         let (mut wanted, mut bytes) = (Wanted::new(), 0);
         while wanted.len() < RECORDS_AT_ONCE && bytes < BYTES_AT_ONCE {
-            let Some(place) = self.mapped.peek()? else {
+            let Some(place) = self.mapped()? else {
                 match self.take()? {
                     Some(record) => self.missing(&record),
                     None => break,
@@ -234,7 +233,7 @@ impl<'a> Comparison<'a> {
                 self.take()?.iter().for_each(|record| self.missing(record));
                 continue;
             }
-            self.mapped.advance();
+            self.map.iter_mut().for_each(MapRuns::advance);
             let Some(index) = self.index(place.target_partition) else {
                 continue;
             };
@@ -248,6 +247,18 @@ impl<'a> Comparison<'a> {
             }
         }
         Ok(wanted)
+    }
+
+    /// Where the next record of the map is.
+    fn mapped(&mut self) -> Result<Option<MapRun>, RepoError> {
+        let Some(map) = &mut self.map else {
+            return Ok(None);
+        };
+        // Entering the runtime costs more than a record does, so it is entered once per page.
+        match map.front() {
+            Some(run) => Ok(Some(run)),
+            None => self.topic.surroundings.runtime.block_on(map.peek()),
+        }
     }
 
     fn take(&mut self) -> Result<Option<Kept>, ProofError> {
@@ -475,71 +486,5 @@ impl Kept {
             headers: Headers::Slice(&headers),
         };
         unlike(&record, found)
-    }
-}
-
-/// The offset map of one partition of the backup, record by record from its beginning.
-struct Mapped<'a> {
-    surroundings: &'a Surroundings<'a>,
-    place: PartitionId,
-    /// The pages, the first one last.
-    pages: Vec<Digest>,
-    /// Of the page at hand, those still to come.
-    runs: VecDeque<MapRun>,
-}
-
-impl<'a> Mapped<'a> {
-    fn new(
-        surroundings: &'a Surroundings<'a>,
-        place: PartitionId,
-        last: Option<Digest>,
-    ) -> Result<Mapped<'a>, RepoError> {
-        let mut mapped = Mapped {
-            surroundings,
-            place,
-            pages: Vec::new(),
-            runs: VecDeque::new(),
-        };
-        let mut next = last;
-        while let Some(sha256) = next {
-            mapped.pages.push(sha256);
-            next = mapped.page(&sha256)?.1;
-        }
-        Ok(mapped)
-    }
-
-    fn page(&self, sha256: &Digest) -> Result<(VecDeque<MapRun>, Option<Digest>), RepoError> {
-        let Surroundings {
-            repository,
-            restore,
-            runtime,
-            ..
-        } = *self.surroundings;
-        let page = runtime.block_on(repository.map_page(restore, &self.place, sha256))?;
-        let (runs, previous) = (page.value.runs, page.value.previous);
-        Ok((runs.into(), previous))
-    }
-
-    /// The next record, as a run of one and more.
-    fn peek(&mut self) -> Result<Option<MapRun>, RepoError> {
-        while self.runs.is_empty() {
-            let Some(sha256) = self.pages.pop() else {
-                return Ok(None);
-            };
-            self.runs = self.page(&sha256)?.0;
-        }
-        Ok(self.runs.front().copied())
-    }
-
-    /// Behind the next record.
-    fn advance(&mut self) {
-        if let Some(run) = self.runs.front_mut() {
-            run.source_offset += 1;
-            run.target_offset += 1;
-            run.records -= 1;
-            if run.records == 0 {
-                self.runs.pop_front();
-            }
-        }
     }
 }

@@ -180,7 +180,13 @@ impl MapRuns {
             self.runs = page.value.runs.into();
             self.request_next();
         }
-        Ok(self.runs.front().copied())
+        Ok(self.front())
+    }
+
+    /// Returns what [`peek`](Self::peek) would, without waiting; `None` also if the next page has to be read first.
+    #[must_use]
+    pub fn front(&self) -> Option<MapRun> {
+        self.runs.front().copied()
     }
 
     /// Consumes one record of the run that [`peek`](Self::peek) returned.
