@@ -1,4 +1,4 @@
-//! One file: sound, damaged, and no segment at all.
+//! Inspects one file: intact, damaged, and not a segment at all.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn written(harm: impl FnOnce(&mut Vec<u8>)) -> Result<Inspection, InspectError> 
 }
 
 #[test]
-fn a_sound_segment_says_everything() {
+fn an_intact_segment_is_shown_in_full() {
     let found = written(|_| {}).unwrap();
     assert_eq!(found.problems, []);
     let header = found.header.unwrap();
@@ -35,7 +35,7 @@ fn a_sound_segment_says_everything() {
 }
 
 #[test]
-fn a_lost_footer_leaves_the_blocks() {
+fn blocks_are_found_without_a_footer() {
     let found = written(|bytes| {
         let end = bytes.len();
         bytes.truncate(end - 10);
@@ -48,7 +48,7 @@ fn a_lost_footer_leaves_the_blocks() {
 }
 
 #[test]
-fn a_damaged_block_is_named_with_its_offsets() {
+fn a_damaged_block_is_reported_with_its_offsets() {
     let found = written(|bytes| {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -60,7 +60,7 @@ fn a_damaged_block_is_named_with_its_offsets() {
 }
 
 #[test]
-fn other_files_are_no_segments() {
+fn other_files_are_not_segments() {
     for bytes in [b"".as_slice(), b"hello", &[0; 4096]] {
         let error = written(|file| *file = bytes.to_vec()).unwrap_err();
         assert!(matches!(error, InspectError::NotASegment { .. }), "{error}");

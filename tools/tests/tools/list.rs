@@ -1,11 +1,11 @@
-//! What a repository holds, as rows.
+//! Lists what a repository holds.
 
 use kbk_tools::list::{partitions, segments, snapshots, topics};
 
 use crate::support::World;
 
 #[test]
-fn snapshots_say_what_is_new_in_each() {
+fn each_snapshot_row_counts_what_its_parent_lacks() {
     let world = World::sample();
     let rows = world
         .runtime
@@ -34,7 +34,7 @@ fn snapshots_say_what_is_new_in_each() {
     assert_eq!(
         rows[1].contents.as_ref().unwrap().new_bytes,
         None,
-        "not known"
+        "its parent cannot be read"
     );
 }
 

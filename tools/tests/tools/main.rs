@@ -1,4 +1,4 @@
-//! The tools over repositories that are really on disk.
+//! Tests the tools on repositories in a temporary folder.
 
 #![expect(
     unreachable_pub,

@@ -1,4 +1,4 @@
-//! Getting records out: the right ones, with few reads, and never from a wrong object.
+//! Reads records: exactly the selected ones, with few requests, and never from a wrong object.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn plan(
     world.runtime.block_on(plan)
 }
 
-/// What the indexes say that reading takes.
+/// Sums up what reading the plan takes, according to the indexes.
 fn needs(world: &World, plan: &ReadPlan) -> Needs {
     let open = |entry| SegmentReader::open(world.repository.store(), plan.place(), entry);
     let segments = plan.segments().iter();
@@ -31,14 +31,14 @@ fn needs(world: &World, plan: &ReadPlan) -> Needs {
         .fold(Needs::default(), |sum, next| sum + next)
 }
 
-/// The exact number of records, decoding only blocks that are cut.
+/// Counts the selected records, decoding only blocks that also hold others.
 fn count(world: &World, plan: ReadPlan) -> u64 {
     let whole = needs(world, &plan).whole_records;
     let cut = plan.count_cut(world.runtime.handle());
     whole + world.runtime.block_on(cut).unwrap()
 }
 
-/// What a reader gives, and how it ends.
+/// Reads everything, and returns the rows and how reading ended.
 fn drain(world: &World, plan: ReadPlan, streams: Streams) -> (Vec<Row>, Result<(), RepoError>) {
     let mut reader = plan.read(streams, world.runtime.handle());
     let mut rows = Vec::new();
@@ -65,7 +65,7 @@ fn drain(world: &World, plan: ReadPlan, streams: Streams) -> (Vec<Row>, Result<(
     })
 }
 
-/// The object that an error names.
+/// Returns the key of the object that an error names.
 fn key_in(error: &RepoError) -> &str {
     match error {
         RepoError::Missing { key, .. }
@@ -73,7 +73,7 @@ fn key_in(error: &RepoError) -> &str {
         | RepoError::OtherSegment { key, .. }
         | RepoError::DamagedSegment { key, .. }
         | RepoError::Store { key, .. } => key,
-        other => panic!("no object in {other}"),
+        other => panic!("{other} names no object"),
     }
 }
 
@@ -99,14 +99,14 @@ fn one_record_by_offset_or_by_time_takes_two_reads() {
         let (rows, end) = drain(&world, plan, Streams::All);
         end.unwrap();
         assert_eq!(rows, [(333, 4_330)]);
-        assert_eq!(watch.take_reads(), 2, "the footer, and one run of blocks");
+        assert_eq!(watch.take_reads(), 2, "the footer and one run of blocks");
         let size = world.entries("orders", 0)[1].size;
         assert!(watch.take_bytes() < size / 2, "other blocks were read too");
     }
 }
 
 #[test]
-fn what_holds_nothing_that_is_meant_is_not_opened() {
+fn segments_without_selected_records_are_not_opened() {
     let world = World::sample();
     let (repository, _) = watched(&world);
     let segments = |selection| {
@@ -125,7 +125,7 @@ fn what_holds_nothing_that_is_meant_is_not_opened() {
 }
 
 #[test]
-fn a_damaged_block_ends_the_reading_and_names_the_object() {
+fn a_damaged_block_ends_reading_and_the_error_names_its_object() {
     let world = World::sample();
     let entry = &world.entries("orders", 0)[1];
     world.flip(
@@ -144,7 +144,7 @@ fn a_damaged_block_ends_the_reading_and_names_the_object() {
 }
 
 #[test]
-fn a_missing_a_refused_a_cut_and_a_foreign_segment_are_four_things() {
+fn missing_refused_truncated_and_foreign_segments_are_told_apart() {
     let open = |world: &World, repository: &Repository| {
         let entry = world.entries("orders", 0).remove(0);
         let place = place("orders", 0);
@@ -180,7 +180,7 @@ fn a_missing_a_refused_a_cut_and_a_foreign_segment_are_four_things() {
         }
     }
 
-    // The other partition's segment has the same length.
+    // The other partition's segment has the same length, so only its contents give it away.
     let foreign = world.entries("orders", 1).remove(0);
     fs::copy(world.path(&foreign.key), world.path(&first.key)).unwrap();
     let error = open(&world, &world.repository);
@@ -203,7 +203,7 @@ fn a_minute_of_a_day_reads_a_hundredth_of_the_day() {
     let world = World::with_blocks(16 << 10);
     let rows = |segment: i64| -> Vec<Row> {
         let offsets = segment * RECORDS / SEGMENTS..(segment + 1) * RECORDS / SEGMENTS;
-        // From a few milliseconds to a second apart, and some a little late.
+        // Timestamps advance unevenly, and some records are up to a second late.
         let time = |offset: i64| offset * DAY_MS / RECORDS + offset * 7_919 % 1_009;
         offsets.map(|offset| (offset, time(offset))).collect()
     };
@@ -260,14 +260,10 @@ fn the_offset_for_a_time_takes_a_page_a_footer_and_a_block() {
     assert_eq!(ask(i64::MIN), (Some(0), 3));
     assert_eq!(ask(4_330), (Some(333), 3));
     assert_eq!(ask(4_331), (Some(334), 3));
-    assert_eq!(
-        ask(6_991),
-        (None, 1),
-        "the entries say that nothing reaches it"
-    );
+    assert_eq!(ask(6_991), (None, 1), "the index entries alone rule it out");
 }
 
-/// Timestamps as producers set them: out of order, repeated, none, extreme.
+/// Timestamps as producers set them: out of order, repeated, missing, extreme.
 fn timestamps() -> impl Strategy<Value = Vec<i64>> {
     let timestamp = prop_oneof![
         8 => 0..1_000i64,
@@ -281,7 +277,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_selection_is_what_brute_force_finds(
+    fn a_selection_matches_brute_force(
         timestamps in timestamps(),
         skips in prop::collection::vec(1..4i64, 400),
         cut in 0..400usize,
@@ -297,7 +293,7 @@ proptest! {
         });
         let rows: Vec<Row> = offsets.zip(timestamps).collect();
         let (first, second) = rows.split_at(cut.min(rows.len() - 1));
-        // Coverage has no holes: a gap in offsets lies inside of a segment.
+        // Coverage has no holes, so a gap in offsets must be inside a segment, not between two.
         let mut segments = vec![first.to_vec(), second.to_vec()];
         segments.retain(|rows| !rows.is_empty());
         if let [first, second] = &mut segments[..] {
@@ -329,15 +325,15 @@ proptest! {
 }
 
 #[test]
-fn an_entry_that_says_of_a_segment_what_it_does_not_say_itself_is_refused() {
+fn an_entry_that_contradicts_its_segment_is_refused() {
     let world = World::sample();
     let (place, store) = (place("orders", 0), world.repository.store());
-    let sound = world.entries("orders", 0).remove(0);
+    let intact = world.entries("orders", 0).remove(0);
     let open = |entry: &SegmentEntry| {
         let opened = SegmentReader::open(store, &place, entry);
         world.runtime.block_on(opened)
     };
-    open(&sound).unwrap();
+    open(&intact).unwrap();
     type Lie = fn(&mut SegmentEntry);
     let lies: [(&str, Lie); 6] = [
         ("number of records", |entry| entry.records += 1),
@@ -352,7 +348,7 @@ fn an_entry_that_says_of_a_segment_what_it_does_not_say_itself_is_refused() {
         }),
     ];
     for (what, lie) in lies {
-        let mut entry = sound.clone();
+        let mut entry = intact.clone();
         lie(&mut entry);
         let error = open(&entry).unwrap_err();
         assert!(matches!(error, RepoError::OtherSegment { .. }), "{error}");

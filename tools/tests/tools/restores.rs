@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use crate::support::{World, place, watched};
 
 #[test]
-fn each_offset_lands_where_the_rule_says() {
+fn each_offset_is_translated_as_the_specification_says() {
     use Landing::{AtEnd, OnNext, OnRecord};
     let world = World::sample();
     world.restore("20261124-000000-abcdef");
@@ -28,9 +28,9 @@ fn each_offset_lands_where_the_rule_says() {
         let translated = world.runtime.block_on(translated).unwrap().unwrap();
         let translated = translated.into_iter();
         let translated: Vec<_> = translated
-            .map(|mut places| {
-                assert_eq!(places.len(), 1, "it went to one partition");
-                places.remove(0)
+            .map(|mut targets| {
+                assert_eq!(targets.len(), 1, "it went to one partition");
+                targets.remove(0)
             })
             .collect();
         assert!(
@@ -43,7 +43,7 @@ fn each_offset_lands_where_the_rule_says() {
             .map(|t| (t.offset, t.lands))
             .collect::<Vec<_>>()
     };
-    // Nine records of ten, in pages of so many runs.
+    // Nine of ten offsets have records, and a full page maps this many runs.
     let page = FULL_MAP_PAGE as i64;
     let cases = [
         (0, (0, OnRecord)),
@@ -51,7 +51,7 @@ fn each_offset_lands_where_the_rule_says() {
         (9, (9, OnNext { source_offset: 10 })),
         (10, (9, OnRecord)),
         (10 * page - 2, (9 * page - 1, OnRecord)),
-        // The gap between two pages.
+        // The gap between the two pages.
         (
             10 * page - 1,
             (
@@ -71,12 +71,12 @@ fn each_offset_lands_where_the_rule_says() {
     let backwards: Vec<i64> = offsets.iter().rev().copied().collect();
     let found: Vec<_> = translate(1, &backwards).into_iter().rev().collect();
     assert_eq!(found, expected, "in any order");
-    // Of which nothing was restored.
+    // Nothing of this partition was restored.
     assert_eq!(translate(0, &[0, 77]), [(500, AtEnd); 2]);
 }
 
 #[test]
-fn a_restore_that_is_not_there_or_not_finished_has_no_map() {
+fn an_unknown_or_unfinished_restore_has_no_map() {
     let world = World::sample();
     let open = |name: Option<&str>| {
         let name = name.map(|name| name.parse().unwrap());
@@ -95,17 +95,17 @@ fn a_restore_that_is_not_there_or_not_finished_has_no_map() {
         open(Some("s")),
         Err(OffsetMapError::Unfinished(_))
     ));
-    assert_eq!(open(None).unwrap(), "r", "the last one that has ended");
+    assert_eq!(open(None).unwrap(), "r", "the last finished one");
 }
 
-/// Where the target partitions ended before.
+/// Where the target partitions ended before the restore.
 const ENDS: [i64; 3] = [7, 0, 70];
 
-/// A record that a partition of the backup had: which, how many offsets without one lie before it, where it went, and how many
-/// offsets of others lie before it there.
+/// A record of the backup: its partition, the number of offsets without a record before it, its target partition, and the number
+/// of offsets of other records before it there.
 type Moved = (i32, i64, usize, i64);
 
-/// Source partition, source offset, target partition, target offset: in the order of writing.
+/// Returns source partition, source offset, target partition and target offset per record, in the order of writing.
 fn model(moved: &[Moved]) -> Vec<(i32, i64, i32, i64)> {
     let (mut here, mut there) = ([0; 3], ENDS);
     let place = |&(partition, gap, target, others): &Moved| {
@@ -118,7 +118,7 @@ fn model(moved: &[Moved]) -> Vec<(i32, i64, i32, i64)> {
     moved.iter().map(place).collect()
 }
 
-/// The map of one partition, in pages of so many runs.
+/// Makes the map of one partition, in pages of at most `page_runs` runs.
 fn pages(
     restore: &RestoreId,
     records: &[(i32, i64, i32, i64)],
@@ -166,7 +166,7 @@ fn pages(
     pages
 }
 
-/// A repartitioned topic of three partitions, restored into three others.
+/// Makes a repository with a topic of three partitions that was repartitioned into three others.
 fn scattered(restore: &str, records: &[(i32, i64, i32, i64)], page_runs: usize) -> World {
     let world = World::sample();
     let restore: RestoreId = restore.parse().unwrap();
@@ -198,7 +198,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_partition_whose_records_were_scattered_leads_to_each_of_theirs(
+    fn offsets_of_a_repartitioned_topic_are_translated_into_each_target(
         moved in vec((0..3_i32, 0..3_i64, 0..3_usize, 0..3_i64), 0..60),
         offsets in vec(0..80_i64, 1..12),
         page_runs in 1..9_usize,
@@ -239,7 +239,7 @@ proptest! {
     }
 }
 
-/// The rule of SPEC section 11.7, one record after another.
+/// Applies the rule of SPEC section 11.7 record by record.
 fn leads_to(
     records: &[(i32, i64, i32, i64)],
     (partition, offset): (i32, i64),

@@ -1,4 +1,4 @@
-//! What is sound is clean, and whatever is wrong is found and called by its name.
+//! Verifies repositories: an intact one has no findings, and each kind of damage is found under its own name.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -46,7 +46,7 @@ fn only(world: &World) -> Finding {
 }
 
 #[test]
-fn a_sound_repository_is_clean_and_every_byte_is_counted_once() {
+fn an_intact_repository_has_no_findings_and_is_counted_once() {
     let world = World::sample();
     let (remote, _) = watched(&world);
     for repository in [&world.repository, &remote] {
@@ -61,7 +61,7 @@ fn a_sound_repository_is_clean_and_every_byte_is_counted_once() {
 }
 
 #[test]
-fn progress_comes_to_all_bytes() {
+fn progress_adds_up_to_all_bytes() {
     let world = World::sample();
     let seen = Arc::new(AtomicU64::new(0));
     let options = VerifyOptions {
@@ -91,10 +91,10 @@ fn a_flipped_bit_in_any_object_is_found() {
     world.restore("20261124-000000-abcdef");
     let keys = world.keys();
     for key in &keys {
-        let sound = fs::read(world.path(key)).unwrap();
-        for position in (0..sound.len())
-            .step_by(sound.len() / 16)
-            .chain([sound.len() - 1])
+        let intact = fs::read(world.path(key)).unwrap();
+        for position in (0..intact.len())
+            .step_by(intact.len() / 16)
+            .chain([intact.len() - 1])
         {
             world.flip(key, position);
             let found: Vec<FindingKind> = if key == "kbk.json" {
@@ -113,7 +113,7 @@ fn a_flipped_bit_in_any_object_is_found() {
                 "snapshots" => &[FindingKind::DamagedSnapshot],
                 "index" => &[FindingKind::DamagedPage],
                 "restores" => &[FindingKind::DamagedRestore],
-                // A damaged footer leaves its blocks to be found one by one, here all of them.
+                // With a damaged footer, blocks are searched for one by one, and here all of them are found.
                 _ => &[
                     FindingKind::DamagedSegment,
                     FindingKind::DamagedBlock,
@@ -125,7 +125,7 @@ fn a_flipped_bit_in_any_object_is_found() {
                 expected.contains(&found[0]),
                 "byte {position} of {key}: {found:?}"
             );
-            fs::write(world.path(key), &sound).unwrap();
+            fs::write(world.path(key), &intact).unwrap();
         }
     }
     assert_eq!(findings(&world), []);
@@ -156,7 +156,7 @@ fn a_missing_segment_and_a_missing_page() {
 }
 
 #[test]
-fn an_offset_map_with_a_page_too_few_is_found() {
+fn a_missing_page_of_an_offset_map_is_found() {
     for missing in [0, 1] {
         let world = World::sample();
         let pages = world.restore("r");
@@ -171,8 +171,8 @@ fn an_offset_map_with_a_page_too_few_is_found() {
 }
 
 #[test]
-fn an_offset_map_that_says_what_was_not_asked_for_is_found() {
-    let meant = RestoredPartition {
+fn an_offset_map_that_does_not_match_the_request_is_found() {
+    let requested = RestoredPartition {
         partition: 1,
         base_offset: 10,
         end_offset: 20,
@@ -186,21 +186,21 @@ fn an_offset_map_that_says_what_was_not_asked_for_is_found() {
     };
     let by_key = RestoredPartition {
         target_partition: None,
-        ..meant
+        ..requested
     };
-    for (what, meant, run, covered, is_sound) in [
-        ("as it should be", meant, run(0, 5), 10..20, true),
+    for (what, requested, run, covered, matches) in [
+        ("as requested", requested, run(0, 5), 10..20, true),
         ("by key", by_key, run(1, 0), 10..20, true),
-        ("another target", meant, run(1, 5), 10..20, false),
-        ("no target at all", by_key, run(2, 5), 10..20, false),
-        ("what was there before", meant, run(0, 4), 10..20, false),
-        ("in front", meant, run(0, 5), 9..20, false),
-        ("behind", meant, run(0, 5), 10..21, false),
+        ("another target", requested, run(1, 5), 10..20, false),
+        ("not a target", by_key, run(2, 5), 10..20, false),
+        ("before the restore", requested, run(0, 4), 10..20, false),
+        ("covers too early", requested, run(0, 5), 9..20, false),
+        ("covers too much", requested, run(0, 5), 10..21, false),
         (
             "no such partition",
             RestoredPartition {
                 partition: 0,
-                ..meant
+                ..requested
             },
             run(0, 5),
             10..20,
@@ -223,7 +223,7 @@ fn an_offset_map_that_says_what_was_not_asked_for_is_found() {
             targets: [(0, 5), (1, 0)]
                 .map(|(partition, offset)| TargetPartition { partition, offset })
                 .into(),
-            partitions: vec![meant],
+            partitions: vec![requested],
         };
         let page = MapPage {
             restore: restore.clone(),
@@ -238,7 +238,7 @@ fn an_offset_map_that_says_what_was_not_asked_for_is_found() {
         };
         world.finish(restore, restored, &[page]);
         let found = kinds(&findings(&world));
-        let expected: &[FindingKind] = if is_sound {
+        let expected: &[FindingKind] = if matches {
             &[]
         } else {
             &[FindingKind::DamagedRestore]
@@ -248,7 +248,7 @@ fn an_offset_map_that_says_what_was_not_asked_for_is_found() {
 }
 
 #[test]
-fn swapped_segments_do_not_belong_where_they_are() {
+fn swapped_segments_are_found() {
     let world = World::sample();
     let segments = world.entries("orders", 0);
     let (a, b) = (world.path(&segments[0].key), world.path(&segments[2].key));
@@ -257,7 +257,7 @@ fn swapped_segments_do_not_belong_where_they_are() {
     fs::write(b, first).unwrap();
     assert_eq!(kinds(&findings(&world)), [FindingKind::OtherSegment; 2]);
 
-    // Another length than that of the one that belongs there does not make it a torn one.
+    // A foreign segment of another length is not taken for a truncated one.
     let world = World::sample();
     let victim = &world.entries("payments", 0)[0];
     let (_, foreign) = segment(&place("payments", 0), &[(0, 1), (1, 1)]);
@@ -266,7 +266,7 @@ fn swapped_segments_do_not_belong_where_they_are() {
 }
 
 #[test]
-fn a_cut_segment_tells_which_offsets_are_gone() {
+fn a_truncated_segment_reports_its_lost_offsets() {
     let world = World::sample();
     let entry = &world.entries("orders", 0)[0];
     world.harm(&entry.key, |bytes| bytes.truncate(bytes.len() / 2));
@@ -295,11 +295,12 @@ fn entry_key(world: &World) -> String {
 }
 
 #[test]
-fn all_damage_is_reported_not_the_first_alone() {
+fn all_damage_is_reported_not_only_the_first() {
     let world = World::sample();
     let first = &world.entries("orders", 0)[0];
     let footer = usize::try_from(first.footer_position).unwrap();
-    // Three places of one segment: two blocks and the footer. The third block is lost with its header.
+    // Damage in three parts of one segment: two blocks and the footer. Once the footer is gone, the block with a damaged header
+    // cannot be found.
     let block_header = |world: &World, number: usize| {
         let bytes = fs::read(world.path(&first.key)).unwrap();
         let segment = kbk_format::Segment::open_whole(&bytes).unwrap();
@@ -327,7 +328,7 @@ fn all_damage_is_reported_not_the_first_alone() {
         "{found:#?}"
     );
 
-    // And elsewhere too.
+    // Damage elsewhere is still found.
     fs::remove_file(world.path(&world.entries("payments", 0)[1].key)).unwrap();
     let orders = world.latest();
     let page = &orders.partition(&place("orders", 1)).unwrap().pages[0];
@@ -340,7 +341,7 @@ fn all_damage_is_reported_not_the_first_alone() {
 }
 
 #[test]
-fn holes_and_overlaps_in_a_sealed_page() {
+fn holes_and_overlaps_in_a_sealed_page_are_found() {
     let world = World::sample();
     world.forge_page("orders", 0, |segments| {
         segments.remove(1);
@@ -359,7 +360,7 @@ fn holes_and_overlaps_in_a_sealed_page() {
 }
 
 #[test]
-fn sealed_lies_are_found_too() {
+fn contradictions_between_sealed_objects_are_found() {
     let world = World::sample();
     world.forge_snapshot(|snapshot| snapshot["topics"][0]["partitions"][0]["records"] = json!(601));
     assert_eq!(only(&world).kind, FindingKind::WrongSums);
@@ -372,7 +373,7 @@ fn sealed_lies_are_found_too() {
     assert_eq!(
         finding.kind,
         FindingKind::OtherSegment,
-        "the entry is not the segment's"
+        "the entry does not describe the segment"
     );
     assert!(
         finding.message.contains("largest timestamp"),
@@ -390,7 +391,7 @@ fn sealed_lies_are_found_too() {
 }
 
 #[test]
-fn only_a_full_verification_takes_the_sha_256() {
+fn only_a_full_verification_computes_the_sha_256() {
     let world = World::sample();
     world.forge_page("payments", 0, |segments| {
         segments[0]["sha256"] = json!("ab".repeat(32));
@@ -401,7 +402,7 @@ fn only_a_full_verification_takes_the_sha_256() {
 }
 
 #[test]
-fn refused_is_not_missing() {
+fn a_refused_segment_is_not_reported_as_missing() {
     let world = World::sample();
     let (repository, watch) = watched(&world);
     watch.refuse_segments();

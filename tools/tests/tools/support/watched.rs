@@ -1,4 +1,4 @@
-//! A store that counts what it is asked for, and refuses it if told to.
+//! A store that counts its reads, and refuses them on request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use object_store::{
 
 use super::World;
 
-/// The same repository behind a store that is watched.
+/// Opens the same repository behind a store that is watched.
 pub fn watched(world: &World) -> (Repository, Watch) {
     let inner = LocalFileSystem::new_with_prefix(world.path("")).unwrap();
     let watch = Watch::default();
@@ -29,7 +29,7 @@ pub fn watched(world: &World) -> (Repository, Watch) {
     (repository, watch)
 }
 
-/// What a watched store was asked for, and whether it answers.
+/// Counts the reads of a watched store, and controls whether it answers them.
 #[derive(Clone, Debug, Default)]
 pub struct Watch(Arc<Counts>);
 
@@ -41,17 +41,17 @@ struct Counts {
 }
 
 impl Watch {
-    /// Reads since the last time that this was asked.
+    /// Returns the number of reads since the last call.
     pub fn take_reads(&self) -> usize {
         self.0.reads.swap(0, Ordering::SeqCst)
     }
 
-    /// Bytes since the last time that this was asked.
+    /// Returns the number of bytes read since the last call.
     pub fn take_bytes(&self) -> u64 {
         self.0.bytes.swap(0, Ordering::SeqCst)
     }
 
-    /// From now on segments are not given out, as to somebody who may not read them.
+    /// Refuses to read segments from now on, as if permission were denied.
     pub fn refuse_segments(&self) {
         self.0.refuses.store(true, Ordering::SeqCst);
     }

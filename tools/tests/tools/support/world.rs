@@ -1,4 +1,4 @@
-//! Repositories in a temporary folder, and ways to harm them.
+//! Repositories in a temporary folder, and ways to damage them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,10 +21,10 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// Offset and timestamp; the rest follows from them.
+/// Offset and timestamp of a record; key and value follow from them.
 pub type Row = (i64, i64);
 
-/// Blocks this small give a segment of a few hundred records several of them.
+/// Small enough that a segment of a few hundred records has several blocks.
 const BLOCK_BYTES: usize = 1024;
 
 /// A repository in a folder.
@@ -32,7 +32,7 @@ pub struct World {
     pub runtime: Runtime,
     pub folder: TempDir,
     pub repository: Repository,
-    /// Raw bytes in a block.
+    /// Raw bytes per block.
     block_bytes: usize,
 }
 
@@ -41,7 +41,7 @@ impl World {
         World::with_blocks(BLOCK_BYTES)
     }
 
-    /// The same with blocks of another size.
+    /// Makes an empty repository whose segments have blocks of this size.
     pub fn with_blocks(block_bytes: usize) -> World {
         let runtime = Runtime::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -58,7 +58,7 @@ impl World {
         }
     }
 
-    /// A repository with one snapshot of `orders` (two partitions of 600 records, three segments each)
+    /// Makes a repository with one snapshot of `orders` (two partitions of 600 records, three segments each)
     /// and `payments` (one segment), and a second snapshot with one segment more.
     pub fn sample() -> World {
         let world = World::new();
@@ -79,7 +79,7 @@ impl World {
         world
     }
 
-    /// What a finished restore of one partition leaves: begin and end, and a map of two pages, the first of them full.
+    /// Adds what a finished restore of one partition leaves: begun.json, done.json, and a map of two pages, the first one full.
     pub fn restore(&self, name: &str) -> [Digest; 2] {
         let restore: RestoreId = name.parse().unwrap();
         let place = place("orders", 1);
@@ -115,7 +115,7 @@ impl World {
             end_offset: 1_000_000,
             target_partition: Some(partition),
         };
-        // The one that nothing went to held something before.
+        // Nothing was restored into the first one, which already held 500 offsets.
         let target = |(partition, offset)| TargetPartition { partition, offset };
         let topic = RestoredTopic {
             topic: place.topic.clone(),
@@ -129,7 +129,7 @@ impl World {
         self.finish(restore, topic, &pages).try_into().unwrap()
     }
 
-    /// A restore that has finished, with these pages as its map: those of a partition in their order.
+    /// Adds a finished restore with these pages as its offset maps, those of each partition in order.
     pub fn finish(
         &self,
         restore: RestoreId,
@@ -186,7 +186,7 @@ impl World {
         self.backup_with(partitions, None, None)
     }
 
-    /// Two groups: one has read 120 of payments and something that is not stored, one has committed nothing.
+    /// Makes two groups: one with committed offsets of `payments` and of a topic that is not stored, and one without any.
     fn groups(&self) -> FoundGroups {
         let topic = |name: &str, partition, offset| GroupTopic {
             topic: name.parse().unwrap(),
@@ -217,7 +217,7 @@ impl World {
         }
     }
 
-    /// Two ACLs, and one that the backup could not name.
+    /// Makes two ACLs, and one that the backup could not represent.
     fn acls() -> FoundAcls {
         let binding = |resource_name: &str, pattern_type: &str, permission_type: &str| AclBinding {
             resource_type: "TOPIC".into(),
@@ -288,7 +288,7 @@ impl World {
         committed.unwrap()
     }
 
-    /// Stores a segment that covers the records' offsets and nothing more.
+    /// Stores a segment that covers exactly the offsets of these records.
     pub fn segment(&self, place: &PartitionId, rows: &[Row]) -> SegmentEntry {
         let (entry, bytes) = segment_in_blocks(place, rows, self.block_bytes);
         let path = self.path(&entry.key);
@@ -302,7 +302,7 @@ impl World {
         latest.unwrap().unwrap()
     }
 
-    /// The entries of a partition in the latest snapshot.
+    /// Returns the index entries of a partition in the latest snapshot.
     pub fn entries(&self, topic: &str, partition: i32) -> Vec<SegmentEntry> {
         let (snapshot, place) = (self.latest(), place(topic, partition));
         let state = snapshot.partition(&place).unwrap();
@@ -310,7 +310,7 @@ impl World {
         self.runtime.block_on(segments).unwrap()
     }
 
-    /// Every object's key.
+    /// Returns the key of every object, in order.
     pub fn keys(&self) -> Vec<String> {
         let mut keys = Vec::new();
         let mut folders = vec![self.path("")];
@@ -340,7 +340,7 @@ impl World {
         self.harm(key, |bytes| bytes[position] ^= 0x10);
     }
 
-    /// Changes what the only page of a partition says, and seals page and latest snapshot anew.
+    /// Changes the entries in the only page of a partition, and seals the page and the latest snapshot again.
     pub fn forge_page(&self, topic: &str, partition: i32, change: impl FnOnce(&mut Vec<Value>)) {
         let snapshot = self.latest();
         let place = place(topic, partition);
@@ -369,7 +369,7 @@ impl World {
         });
     }
 
-    /// Changes what the latest snapshot says, and seals it anew.
+    /// Changes the latest snapshot, and seals it again.
     pub fn forge_snapshot(&self, change: impl FnOnce(&mut Value)) {
         let key = format!("snapshots/{:020}.json", self.latest().sequence);
         let mut value = self.json(&key);
@@ -382,7 +382,7 @@ impl World {
     }
 }
 
-/// The bytes of `value` as a sealed object, and its digest.
+/// Returns the bytes of `value` as a sealed object, and its digest.
 pub fn sealed(mut value: Value) -> (String, String) {
     value.as_object_mut().unwrap().remove("sha256");
     let text = value.to_string();
@@ -414,7 +414,7 @@ pub fn value_of(offset: i64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A segment's entry and its bytes.
+/// Makes a segment; returns its index entry and its bytes.
 pub fn segment(place: &PartitionId, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
     segment_in_blocks(place, rows, BLOCK_BYTES)
 }
