@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kbk_format::repo::RepoError;
+use kbk_format::repo::{Id, RepoError};
 
 /// Where in the backup something went wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Location {
     pub snapshot: Option<u64>,
     /// The topic.
     pub topic: Option<String>,
+    /// The topic's id, which tells it from a deleted one of the same name.
+    pub topic_id: Option<Id>,
     /// The partition.
     pub partition: Option<i32>,
     /// Offsets that cannot be read.

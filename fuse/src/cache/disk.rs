@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use kbk_format::repo::Id;
+use kbk_format::repo::Digest;
 use tokio::sync::Semaphore;
 
 use super::locked;
@@ -34,10 +34,11 @@ const WRITERS: usize = 4;
 /// So many wait for that; what comes while they do is not kept.
 const WAITING: usize = 256;
 
-/// One block of a segment.
+/// One block of a segment. The folder may be shared by mounts of several repositories, so a segment is named by its bytes: not by
+/// its id, which another may have, nor by the name that it has in its repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockName {
-    pub(crate) segment: Id,
+    pub(crate) segment: Digest,
     pub(crate) block: usize,
 }
 

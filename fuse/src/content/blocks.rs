@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kbk_format::IndexEntry;
 use kbk_format::render::View;
-use kbk_format::repo::{Hex, Id};
+use kbk_format::repo::Key;
 
 use crate::cache::budget::Lease;
 use crate::cache::disk::BlockName;
@@ -25,9 +25,9 @@ const RUN_TEXT: u64 = 16 << 20;
 const MOST_TEXT: u64 = 1 << 31;
 
 /// One block in one view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TextKey {
-    segment: Id,
+    segment: Arc<Key>,
     block: usize,
     view: u8,
 }
@@ -74,14 +74,13 @@ impl OpenSegment {
     }
 
     fn block_name(&self, block: usize) -> BlockName {
-        let segment = Hex(self.reader.segment().header().segment_id);
+        let segment = self.sha256;
         BlockName { segment, block }
     }
 
     fn text_key(&self, block: usize, view: View) -> TextKey {
-        let segment = Hex(self.reader.segment().header().segment_id);
         TextKey {
-            segment,
+            segment: Arc::clone(&self.key),
             block,
             view: view as u8,
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
-    Digest, Id, ListedSnapshot, RepoError, Repository, SegmentEntry, SegmentReader, Store,
+    Digest, Key, ListedSnapshot, RepoError, Repository, SegmentEntry, SegmentReader, Store,
 };
 
 use crate::cache::budget::{Budget, Lease};
@@ -33,10 +33,11 @@ pub(crate) struct Library {
     /// What each snapshot was when it was first read.
     digests: Mutex<HashMap<u64, Digest>>,
     snapshots: Arc<Shelf<u64, Arc<Loaded>>>,
-    tables: Arc<Shelf<Digest, Arc<Table>>>,
+    // Objects are told apart by their names: by topic, topic id and partition, too, and not by an id or a digest alone.
+    tables: Arc<Shelf<Key, Arc<Table>>>,
     extents: Arc<Shelf<(u64, u64), Arc<Extent>>>,
     times: Arc<Shelf<(u64, u64), Arc<Times>>>,
-    segments: Arc<Shelf<Id, Arc<OpenSegment>>>,
+    segments: Arc<Shelf<Arc<Key>, Arc<OpenSegment>>>,
     pub(crate) texts: Arc<Shelf<TextKey, Kept>>,
     pub(crate) chunks: Arc<Shelf<ChunkKey, Chunk>>,
     pub(crate) disk: Option<DiskCache>,
@@ -47,6 +48,10 @@ pub(crate) struct Library {
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     pub(crate) reader: SegmentReader,
+    /// The object's name.
+    pub(crate) key: Arc<Key>,
+    /// Of the whole object, as its page states it.
+    pub(crate) sha256: Digest,
     _lease: Lease,
 }
 
@@ -141,6 +146,7 @@ impl Library {
         let mut location = partition.location();
         location.offsets = Some(named.base_offset..named.end_offset);
         let (library, place) = (Arc::clone(self), partition.place());
+        let key = Key::page(&place, named.base_offset, &named.sha256);
         let load = move || async move {
             let read = library.repository.page(&place, &named);
             let page = library.timed(&named.key, read).await?;
@@ -150,9 +156,8 @@ impl Library {
                 .await;
             Ok(Arc::new(Table::new(page, lease.at_rest())))
         };
-        let digest = partition.state().pages[page].sha256;
         self.tables
-            .get(digest, load)
+            .get(key, load)
             .await
             .map_err(|error| error.at(location))
     }
@@ -211,6 +216,8 @@ impl Library {
         let mut location = partition.location();
         location.offsets = Some(entry.base_offset..entry.end_offset);
         let (library, place, named) = (Arc::clone(self), partition.place(), entry.clone());
+        let key = Arc::new(Key::segment(&place, named.base_offset, &named.segment_id));
+        let of = Arc::clone(&key);
         let load = move || async move {
             // Its index takes as much again when it is read.
             let lease = library
@@ -221,11 +228,13 @@ impl Library {
             let reader = library.timed(&named.key, opened).await?;
             Ok(Arc::new(OpenSegment {
                 reader,
+                key: of,
+                sha256: named.sha256,
                 _lease: lease.at_rest(),
             }))
         };
         self.segments
-            .get(entry.segment_id, load)
+            .get(key, load)
             .await
             .map_err(|error| error.at(location))
     }

@@ -203,9 +203,10 @@ impl Partition {
     }
 
     pub(crate) fn location(&self) -> Location {
-        let (topic, partition) = (&self.topic().name, self.state().partition);
+        let (topic, partition) = (self.topic(), self.state().partition);
         Location {
-            topic: Some(topic.to_string()),
+            topic: Some(topic.name.to_string()),
+            topic_id: Some(topic.topic_id),
             partition: Some(partition),
             ..self.loaded.location()
         }

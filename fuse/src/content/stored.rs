@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
-use kbk_format::repo::{Id, RepoError, SegmentEntry, SegmentReader};
+use kbk_format::repo::{Key, RepoError, SegmentEntry, SegmentReader};
 
 use crate::cache::kept::Kept;
 use crate::cache::shelf::{Claim, Value};
@@ -17,9 +17,9 @@ use crate::error::{Location, ViewError};
 const CHUNK: u64 = 1 << 20;
 
 /// A chunk of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ChunkKey {
-    segment: Id,
+    segment: Arc<Key>,
     chunk: u64,
 }
 
@@ -41,13 +41,16 @@ impl Value for Chunk {
 pub(crate) struct StoredFile {
     partition: Partition,
     pub(crate) entry: SegmentEntry,
+    key: Arc<Key>,
     /// What the object was when it was first read through this handle.
     version: OnceLock<Option<Arc<str>>>,
 }
 
 impl StoredFile {
     pub(crate) fn new(partition: Partition, entry: SegmentEntry) -> StoredFile {
+        let place = partition.place();
         StoredFile {
+            key: Arc::new(Key::segment(&place, entry.base_offset, &entry.segment_id)),
             partition,
             entry,
             version: OnceLock::new(),
@@ -204,7 +207,7 @@ impl StoredFile {
 
     fn key(&self, chunk: u64) -> ChunkKey {
         ChunkKey {
-            segment: self.entry.segment_id,
+            segment: Arc::clone(&self.key),
             chunk,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use kbk_format::repo::{Id, PartitionId};
 use serde::Serialize;
 
 use crate::cache::locked;
@@ -15,6 +16,9 @@ const FINDINGS: usize = 10_000;
 pub(crate) struct DamageRow {
     pub(crate) snapshot: u64,
     pub(crate) topic: Option<String>,
+    /// Tells a topic from a deleted one of the same name.
+    #[serde(skip)]
+    pub(crate) topic_id: Option<Id>,
     pub(crate) partition: Option<i32>,
     pub(crate) from_offset: Option<i64>,
     /// Inclusive.
@@ -51,6 +55,7 @@ impl Damage {
         let row = DamageRow {
             snapshot,
             topic: location.topic.clone(),
+            topic_id: location.topic_id,
             partition: location.partition,
             from_offset: offsets.map(|offsets| offsets.start),
             to_offset: offsets.map(|offsets| offsets.end.saturating_sub(1)),
@@ -72,7 +77,7 @@ impl Damage {
         let rows = locked(&self.rows);
         let in_there = |row: &Arc<DamageRow>| {
             Some(row.snapshot) == place.snapshot
-                && row.topic == place.topic
+                && (&row.topic, row.topic_id) == (&place.topic, place.topic_id)
                 && row.partition == place.partition
         };
         rows.found.iter().any(in_there)
@@ -82,14 +87,14 @@ impl Damage {
     pub(crate) fn of_partition(
         &self,
         snapshot: u64,
-        topic: &str,
-        partition: i32,
+        partition: &PartitionId,
     ) -> Vec<Arc<DamageRow>> {
         let rows = locked(&self.rows);
         let of_partition = |row: &&Arc<DamageRow>| {
             row.snapshot == snapshot
-                && row.topic.as_deref() == Some(topic)
-                && row.partition == Some(partition)
+                && row.topic.as_deref() == Some(&*partition.topic)
+                && row.topic_id == Some(partition.topic_id)
+                && row.partition == Some(partition.partition)
         };
         rows.found.iter().filter(of_partition).cloned().collect()
     }

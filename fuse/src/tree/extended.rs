@@ -59,7 +59,7 @@ impl Tree {
             }
             Node::FollowedTopic(number) => {
                 let newest = self.newest().await?.ok_or(ViewError::Stale)?;
-                let (topic, _) = self.followed_topic(&newest, number)?;
+                let topic = self.followed_topic(&newest, number)?;
                 Ok(of_topic(newest.sequence(), &newest.snapshot.topics[topic]))
             }
             Node::Followed { number, .. } => self.of_partition(&self.follow(number).await?).await,

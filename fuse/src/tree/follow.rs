@@ -35,12 +35,14 @@ pub(crate) struct Followed(Mutex<Numbers>);
 #[derive(Debug, Default)]
 struct Numbers {
     topics: Vec<TopicKey>,
-    topic_numbers: HashMap<Id, u64>,
+    topic_numbers: HashMap<TopicKey, u64>,
     partitions: Vec<Line>,
-    partition_numbers: HashMap<(Id, usize), u64>,
+    /// By the number of the topic.
+    partition_numbers: HashMap<(u64, usize), u64>,
 }
 
-#[derive(Clone, Debug)]
+/// What tells one topic from all others. The id alone does not: it is zeros where the cluster gave none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct TopicKey {
     name: TopicName,
     topic_id: Id,
@@ -83,18 +85,19 @@ impl Followed {
             topic_numbers,
             ..
         } = &mut *numbers;
-        *topic_numbers.entry(topic.topic_id).or_insert_with(|| {
-            topics.push(TopicKey {
-                name: topic.name.clone(),
-                topic_id: topic.topic_id,
-            });
+        let key = TopicKey {
+            name: topic.name.clone(),
+            topic_id: topic.topic_id,
+        };
+        *topic_numbers.entry(key).or_insert_with_key(|key| {
+            topics.push(key.clone());
             topics.len() as u64 - 1
         })
     }
 
-    fn partition(&self, topic: u64, topic_id: Id, partition: usize) -> u64 {
+    fn partition(&self, topic: u64, partition: usize) -> u64 {
         let mut numbers = locked(&self.0);
-        let known = numbers.partition_numbers.get(&(topic_id, partition));
+        let known = numbers.partition_numbers.get(&(topic, partition));
         if let Some(number) = known.copied()
             && numbers.line(number).is_ok_and(|line| !line.is_cut)
         {
@@ -107,9 +110,7 @@ impl Followed {
             seen: None,
             is_cut: false,
         });
-        numbers
-            .partition_numbers
-            .insert((topic_id, partition), number);
+        numbers.partition_numbers.insert((topic, partition), number);
         number
     }
 
@@ -203,11 +204,11 @@ impl Tree {
             }
             Node::FollowedTopic(number) => {
                 let newest = self.newest().await?.ok_or(ViewError::Stale)?;
-                let (topic, topic_id) = self.followed_topic(&newest, number)?;
+                let topic = self.followed_topic(&newest, number)?;
                 let partitions = newest.snapshot.topics[topic].partitions.len();
                 let first = usize::try_from(from).unwrap_or(usize::MAX);
                 let child = |partition: usize| {
-                    let number = self.followed.partition(number, topic_id, partition);
+                    let number = self.followed.partition(number, partition);
                     let item = FollowedItem::Folder;
                     let node = Node::Followed { number, item };
                     (partition as u64 + 1, partition.to_string(), node)
@@ -251,11 +252,11 @@ impl Tree {
                 Ok(topic.map(|topic| Node::FollowedTopic(self.followed.topic(topic))))
             }
             Node::FollowedTopic(number) => {
-                let (topic, topic_id) = self.followed_topic(&newest, number)?;
+                let topic = self.followed_topic(&newest, number)?;
                 let partition = names::number(name)
                     .filter(|partition| newest.partition_of(topic, *partition).is_some());
                 Ok(partition.map(|partition| Node::Followed {
-                    number: self.followed.partition(number, topic_id, partition),
+                    number: self.followed.partition(number, partition),
                     item: FollowedItem::Folder,
                 }))
             }
@@ -307,11 +308,7 @@ impl Tree {
     }
 
     /// Where a topic stands in a snapshot.
-    pub(super) fn followed_topic(
-        &self,
-        loaded: &Loaded,
-        number: u64,
-    ) -> Result<(usize, Id), ViewError> {
+    pub(super) fn followed_topic(&self, loaded: &Loaded, number: u64) -> Result<usize, ViewError> {
         let TopicKey { name, topic_id } = self.followed.topic_key(number)?;
         let topics = &loaded.snapshot.topics;
         let first = topics.partition_point(|topic| topic.name < name);
@@ -321,9 +318,7 @@ impl Tree {
         let place = of_name
             .zip(first..)
             .find(|(topic, _)| topic.topic_id == topic_id);
-        place
-            .map(|(_, place)| (place, topic_id))
-            .ok_or(ViewError::Stale)
+        place.map(|(_, place)| place).ok_or(ViewError::Stale)
     }
 
     /// A partition as the newest snapshot has it, or the newest that anybody has seen here.
@@ -337,7 +332,7 @@ impl Tree {
         if let Some(seen) = line.seen.filter(|seen| seen.sequence > newest.sequence()) {
             newest = self.library.snapshot(seen.sequence).await?;
         }
-        let (topic, _) = self.followed_topic(&newest, line.topic)?;
+        let topic = self.followed_topic(&newest, line.topic)?;
         newest
             .partition_of(topic, line.partition)
             .ok_or(ViewError::Stale)

@@ -50,8 +50,7 @@ impl Tree {
             } => {
                 let partition = self.partition(sequence, partition).await?;
                 let extent = self.library.extent(&partition).await?;
-                let (topic, number) = (&partition.topic().name, partition.state().partition);
-                let damage = self.damage.of_partition(sequence, topic, number);
+                let damage = self.damage.of_partition(sequence, &partition.place());
                 Ok(documents::meta(&partition, &extent, damage))
             }
             _ => Err(ViewError::IsFolder),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kbk_format::repo::Hex;
 use kbk_fuse::{Location, View, ViewError, ViewOptions};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -95,6 +96,7 @@ async fn a_flipped_byte_costs_the_records_of_its_block_and_no_others() {
         let expected = Location {
             snapshot: Some(1),
             topic: Some("orders".into()),
+            topic_id: Some(Hex([1; 16])),
             partition: Some(0),
             offsets: Some(block.base_offset..block.end_offset),
         };

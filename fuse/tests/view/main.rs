@@ -2,6 +2,7 @@
 
 mod faults;
 mod follow;
+mod identity;
 mod memory;
 mod support;
 mod text;

@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) lie: u64,
     /// When the backups were made, in milliseconds.
     pub(crate) now_ms: i64,
+    /// The id of every segment; random ids where there is none.
+    pub(crate) segment_id: Option<Id>,
 }
 
 impl World {
@@ -73,6 +75,7 @@ impl World {
             block_bytes: 700,
             lie: 0,
             now_ms: 4_000_000_000_000,
+            segment_id: None,
         }
     }
 
@@ -156,7 +159,7 @@ impl World {
 
     async fn segment(&self, place: &PartitionId, part: &Part) -> SegmentEntry {
         let header = FileHeader {
-            segment_id: Id::random().0,
+            segment_id: self.segment_id.unwrap_or_else(Id::random).0,
             topic_id: place.topic_id.0,
             topic: place.topic.to_string(),
             partition: place.partition,
