@@ -240,6 +240,69 @@ async fn numbers_are_the_same_after_a_remount_and_no_two_files_share_one() {
     assert!(stale > 100, "{stale}");
 }
 
+/// Programs remember inode numbers across mounts, so numbers are as fixed as names.
+#[tokio::test]
+async fn inode_numbers_are_pinned() {
+    let world = World::new().await;
+    let parts = vec![Part::plain(0, 10), Part::plain(10, 70)];
+    world
+        .backup(&[
+            ("a", 2, 0, vec![]),
+            ("orders", 1, 0, vec![]),
+            ("orders", 1, 1, parts),
+        ])
+        .await;
+    world.backup_with(&[], Some(groups(&["g", "h"])), &[]).await;
+    let view = View::open(world.store(), ViewOptions::default())
+        .await
+        .unwrap();
+    let partition = "snapshots/2/topics/orders/1";
+    let stored = &names(&view, &format!("{partition}/segments")).await[1];
+    let at = |name: &str| format!("{partition}{name}");
+    for (path, number) in [
+        ("README.txt".to_owned(), 0x2),
+        ("snapshots".to_owned(), 0x4),
+        ("follow".to_owned(), 0x5),
+        ("follow/topics".to_owned(), 0x6),
+        ("follow/topics/orders".to_owned(), 0x20_0000_0000),
+        ("follow/topics/orders/1".to_owned(), 0x40_0000_0000),
+        (
+            "follow/topics/orders/1/records.jsonl".to_owned(),
+            0x40_0000_0001,
+        ),
+        ("follow/topics/orders/1/values".to_owned(), 0x40_0000_0002),
+        ("follow/topics/orders/1/keys".to_owned(), 0x40_0000_0003),
+        ("snapshots/1".to_owned(), 0x100_0000_0000),
+        ("snapshots/1/snapshot.json".to_owned(), 0x100_0000_0001),
+        ("snapshots/1/errors.jsonl".to_owned(), 0x100_0000_0002),
+        ("snapshots/1/topics".to_owned(), 0x100_0000_0004),
+        ("snapshots/2/groups".to_owned(), 0x200_0000_0003),
+        ("snapshots/2/groups/h.json".to_owned(), 0x220_0000_0001),
+        ("snapshots/2/topics/orders".to_owned(), 0x240_0000_0002),
+        (
+            "snapshots/2/topics/orders/config.json".to_owned(),
+            0x240_0000_0003,
+        ),
+        (at(""), 0x260_0000_0010),
+        (at("/meta.json"), 0x260_0000_0011),
+        (at("/records.jsonl"), 0x260_0000_0012),
+        (at("/values"), 0x260_0000_0013),
+        (at("/keys"), 0x260_0000_0014),
+        (at("/by-offset"), 0x260_0000_0015),
+        (at("/by-time"), 0x260_0000_0016),
+        (at("/segments"), 0x260_0000_0017),
+        (at("/by-offset/10-69.jsonl"), 0x280_0000_0001),
+        (at(&format!("/segments/{stored}")), 0x2a0_0000_0001),
+        (at("/by-time/1970-01-01T01"), 0x2c0_0002_0001),
+        (at("/by-time/1970-01-01T01/records.jsonl"), 0x2e0_0002_0001),
+    ] {
+        let found = find(&view, &path).await.unwrap().inode;
+        assert_eq!(found, Inode(number), "{path}: {:#x}", found.0);
+    }
+    let latest = view.lookup(Inode::ROOT, b"latest").await.unwrap();
+    assert_eq!((Inode::ROOT, latest.inode), (Inode(1), Inode(3)));
+}
+
 #[tokio::test]
 async fn a_partition_of_a_thousand_segments_is_listed_without_reading_any() {
     let world = World::new().await;
