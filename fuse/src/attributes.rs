@@ -1,65 +1,65 @@
-//! What is said of a file.
+//! The attributes of a file.
 
 use crate::tree::inode::Inode;
 
-/// What a file is.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A folder.
     Folder,
-    /// A file that is read.
+    /// A regular file.
     File,
     /// A symbolic link.
     Link,
 }
 
-/// How long what was said of a file stays true.
+/// How long the attributes of a file stay valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// As long as the snapshot is there.
+    /// As long as the snapshot exists.
     Sealed,
-    /// Until the next backup, or until damage is found: ask again after a second, and keep no bytes.
+    /// Until the next backup, or until damage is found: they expire after a second, and contents must not be cached.
     Growing,
 }
 
 /// A file as `stat` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// What it is.
+    /// Its type.
     pub kind: Kind,
-    /// Its exact length in bytes; 0 of a folder.
+    /// Its exact length in bytes; 0 for a folder.
     pub size: u64,
-    /// How many bytes are stored of what it shows; several files may show the same.
+    /// The stored bytes of its contents. Several files may show the same bytes.
     pub stored_bytes: u64,
-    /// The time of its newest record (of its partition, where a name chose some), or of the backup; milliseconds since the epoch,
-    /// never negative and never behind the backup.
+    /// The time of its newest record, or of the backup, in milliseconds since the epoch; between the epoch and the backup. A range
+    /// of offsets that was looked up has the time of its partition.
     pub modified_ms: u64,
-    /// Names of it; 1 of a folder too, which tells that its folders are not counted.
+    /// The number of its links; 1 for a folder, too, which tells programs not to count subfolders.
     pub links: u32,
-    /// How long all this may be kept.
+    /// How long all this may be cached.
     pub lifetime: Lifetime,
 }
 
-/// A file that a lookup has found.
+/// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its number.
+    /// Its inode number.
     pub inode: Inode,
-    /// What is said of it.
+    /// Its attributes.
     pub attributes: Attributes,
 }
 
-/// A name in a folder.
+/// A name in the listing of a folder.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// Where a listing goes on behind it; from 1.
+    /// Where a listing resumes after it; from 1.
     pub cookie: u64,
     /// Its name.
     pub name: String,
-    /// The number of the file.
+    /// The inode number of the file.
     pub inode: Inode,
-    /// What the file is.
+    /// The type of the file.
     pub kind: Kind,
-    /// What is said of it, or why that cannot be told: then only a lookup of this name fails, not the listing.
+    /// Its attributes, or why they cannot be read: then a lookup of this name fails, but the listing does not.
     pub attributes: Result<Attributes, crate::ViewError>,
 }

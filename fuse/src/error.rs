@@ -1,4 +1,4 @@
-//! Why a file cannot be shown, by what a program that reads it is told.
+//! Why a file cannot be shown, classified by the error that a program gets.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,11 +14,11 @@ pub struct Location {
     pub snapshot: Option<u64>,
     /// The topic.
     pub topic: Option<String>,
-    /// The topic's id, which tells it from a deleted one of the same name.
+    /// The topic's id, which distinguishes it from a deleted topic of the same name.
     pub topic_id: Option<Id>,
     /// The partition.
     pub partition: Option<i32>,
-    /// Offsets that cannot be read.
+    /// The offsets that cannot be read, with an exclusive end.
     pub offsets: Option<Range<i64>>,
 }
 
@@ -46,107 +46,105 @@ impl fmt::Display for Location {
     }
 }
 
-/// Why a file, or a range of it, cannot be shown. Clones share what the repository said.
+/// Why a file, or a range of it, cannot be shown. Clones share the underlying error.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ViewError {
-    /// There is no such name.
-    #[error("there is no such file")]
+    /// The name does not exist.
+    #[error("no such file")]
     NotFound,
-    /// A name was looked up in what is no folder.
-    #[error("it is no folder")]
+    /// A name was looked up in a file.
+    #[error("not a folder")]
     NotFolder,
-    /// A folder was to be read as a file.
-    #[error("it is a folder")]
+    /// A folder was opened as a file.
+    #[error("is a folder")]
     IsFolder,
-    /// What is no link was to be followed.
-    #[error("it is no link")]
+    /// The target of a file or folder was requested.
+    #[error("not a symbolic link")]
     NotLink,
-    /// There is no such extended attribute.
-    #[error("there is no such attribute")]
+    /// The extended attribute does not exist.
+    #[error("no such attribute")]
     NoAttribute,
-    /// A number that no lookup has given, or that was forgotten.
-    #[error("it is not known any more; look it up again")]
+    /// The inode number is unknown, was forgotten, or belongs to a followed file that is stale.
+    #[error("the file is no longer known; look it up again")]
     Stale,
-    /// The stored bytes are not what was written.
+    /// The stored bytes are not those that were written.
     #[error("{location}: {source}")]
     Damaged {
-        /// Where.
+        /// Where it was found.
         location: Location,
-        /// Which object, and what is wrong with it.
+        /// The object, and what is wrong with it.
         source: Arc<RepoError>,
     },
     /// An object that the snapshot needs does not exist.
     #[error("{location}: {source}")]
     Missing {
-        /// Where.
+        /// Where it was found.
         location: Location,
-        /// Which object.
+        /// The object.
         source: Arc<RepoError>,
     },
-    /// An object is another one than when it was first read.
+    /// An object was replaced after it was first read.
     #[error("{location}: {source}")]
     Changed {
-        /// Where.
+        /// Where it was found.
         location: Location,
-        /// Which object.
+        /// The object.
         source: Arc<RepoError>,
     },
-    /// The store does not let this user read.
+    /// The store does not permit this user to read.
     #[error("{location}: {source}")]
     Forbidden {
-        /// Where.
+        /// Where it was found.
         location: Location,
-        /// Which object.
+        /// The object.
         source: Arc<RepoError>,
     },
     /// The store did not answer in time.
-    #[error("{location}: {key} was not answered within {} s; the store hangs or cannot be reached", waited.as_secs_f64())]
+    #[error("{location}: cannot read {key}: no answer within {} s; check that the store can be reached, or raise --deadline", waited.as_secs_f64())]
     Deadline {
-        /// Where.
+        /// Where it was found.
         location: Location,
-        /// What was asked for.
+        /// What was query for.
         key: String,
-        /// How long the answer was waited for.
+        /// The time limit.
         waited: Duration,
     },
     /// The store failed.
     #[error("{location}: {source}")]
     Store {
-        /// Where.
+        /// Where it was found.
         location: Location,
-        /// Which object, and what the store said.
+        /// The object, and the error of the store.
         source: Arc<RepoError>,
     },
-    /// The folder of `--cache-dir` cannot be used.
+    /// The folder of `--cache-dir` is unusable.
     #[error(
         "cannot use {folder} as a cache: {source}; check that it is a folder that this user may write to"
     )]
     CacheFolder {
         /// The folder.
         folder: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: Arc<std::io::Error>,
     },
-    /// A task of this program ended without an answer.
-    #[error(
-        "{location}: a task ended without an answer; this is a defect of kbk: please report it"
-    )]
+    /// A task of this process ended without a result.
+    #[error("{location}: a task ended without a result; this is a bug in kbk: please report it")]
     Internal {
-        /// Where.
+        /// Where it was found.
         location: Location,
     },
 }
 
 impl ViewError {
-    /// Whether asking again at once would end the same: it is not the store that failed.
-    pub(crate) fn stays(&self) -> bool {
+    /// Whether a retry would fail the same way: the object is at fault, not the store.
+    pub(crate) fn is_permanent(&self) -> bool {
         matches!(
             self,
             ViewError::Damaged { .. } | ViewError::Missing { .. } | ViewError::Changed { .. }
         )
     }
 
-    /// The same error, found at `location`: what is kept of an object is shared by the snapshots that name it.
+    /// The same error at another location: cached errors of an object are shared by the snapshots that name it.
     pub(crate) fn at(mut self, place: Location) -> ViewError {
         match &mut self {
             ViewError::Damaged { location, .. }
@@ -161,6 +159,7 @@ impl ViewError {
         self
     }
 
+    /// Classifies an error of the repository.
     pub(crate) fn repo(location: Location, source: RepoError) -> ViewError {
         let forbidden = source.is_forbidden();
         let source = Arc::new(source);

@@ -1,4 +1,4 @@
-//! A file that somebody has opened.
+//! A file that a program has open.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -7,27 +7,28 @@ use bytes::Bytes;
 
 use crate::attributes::Lifetime;
 use crate::cache::locked;
-use crate::content::ahead::Ahead;
-use crate::content::stored::StoredFile;
-use crate::content::text::TextFile;
+use crate::content::readahead::Readahead;
+use crate::content::stored_file::StoredFile;
+use crate::content::text_file::TextFile;
 use crate::error::ViewError;
 use crate::tree::Tree;
 use crate::tree::follow::FollowedFile;
 
-/// A file to be read, by several at a time and anywhere. It shows what was there when it was opened; one that is followed, what
-/// was added since, too.
+/// An open file, for concurrent reads at any position. Its contents are those of the moment when it was opened; a followed file
+/// also shows what was added since.
 #[derive(Debug)]
 pub struct OpenFile {
     tree: Arc<Tree>,
     body: Body,
     lifetime: Lifetime,
     has_damage: bool,
-    ahead: Mutex<Ahead>,
+    ahead: Mutex<Readahead>,
 }
 
+/// Where the contents of an open file come from.
 #[derive(Debug)]
 pub(crate) enum Body {
-    /// Made when it was opened.
+    /// A document that was made when the file was opened.
     Whole(Bytes),
     Text(Arc<TextFile>),
     Stored(Arc<StoredFile>),
@@ -36,7 +37,7 @@ pub(crate) enum Body {
 
 impl OpenFile {
     pub(crate) fn new(tree: Arc<Tree>, body: Body, lifetime: Lifetime) -> OpenFile {
-        let ahead = Mutex::new(Ahead::new(tree.prefetch_bytes));
+        let ahead = Mutex::new(Readahead::new(tree.prefetch_bytes));
         let has_damage = match &body {
             Body::Text(text) => tree.damage.is_known(&text.partition.location()),
             Body::Whole(_) | Body::Stored(_) | Body::Followed(_) => false,
@@ -50,7 +51,7 @@ impl OpenFile {
         }
     }
 
-    /// Its length in bytes, when it was opened.
+    /// Its length in bytes when it was opened.
     #[must_use]
     pub fn size(&self) -> u64 {
         match &self.body {
@@ -61,51 +62,52 @@ impl OpenFile {
         }
     }
 
-    /// Whether its bytes may be kept: of a growing file, the next who opens it may see others.
+    /// Whether its bytes may be cached: the next open of a growing file may show others.
     #[must_use]
     pub fn lifetime(&self) -> Lifetime {
         self.lifetime
     }
 
-    /// Whether it is known to have a range that cannot be read. Then it must be read past the page cache, which knows whole pages
-    /// only, so that not a byte more is refused.
+    /// Whether a range of its partition is known to be damaged. Then it must be read past the page cache, which reads whole pages,
+    /// so that no read fails for bytes that it did not ask for.
     #[must_use]
     pub fn has_damage(&self) -> bool {
         self.has_damage
     }
 
-    /// Begins to load what a reader that goes on like this will ask for.
+    /// Begins to load what a sequential reader will ask for next.
     fn load_ahead(&self, range: &Range<u64>) {
         let Some(next) = locked(&self.ahead).read(range) else {
             return;
         };
-        let library = &self.tree.library;
+        let reader = &self.tree.reader;
         match &self.body {
             Body::Whole(_) => {}
             Body::Text(text) => {
-                let (text, library) = (Arc::clone(text), Arc::clone(library));
-                // Whoever reads there is told what is wrong.
-                tokio::spawn(async move { text.load_ahead(&library, next).await.ok() });
+                let (text, reader) = (Arc::clone(text), Arc::clone(reader));
+                // An error here is reported to the read that needs these bytes.
+                tokio::spawn(async move { text.load_ahead(&reader, next).await.ok() });
             }
-            Body::Stored(stored) => stored.load_ahead(library, next),
+            Body::Stored(stored) => stored.load_ahead(reader, next),
             Body::Followed(FollowedFile { number, view, .. }) => {
                 let (tree, number, view) = (Arc::clone(&self.tree), *number, *view);
                 tokio::spawn(async move {
                     let text = tree.followed_text(number, view).await?;
-                    text.load_ahead(&tree.library, next).await
+                    text.load_ahead(&tree.reader, next).await
                 });
             }
         }
     }
 
-    /// So many bytes from `offset` on; fewer only where the file ends, or in front of known damage.
+    /// Reads `length` bytes from `offset`; fewer only at the end of the file or before known damage.
     ///
     /// # Errors
     ///
-    /// If any of these bytes cannot be read, or the first of them where there is known damage. Those before and behind can be.
+    /// If any of the bytes cannot be read; in a file with known damage, only if the first one cannot. Bytes around the damage can
+    /// still be read.
     pub async fn read(&self, offset: u64, length: usize) -> Result<Bytes, ViewError> {
         let range = offset..offset.saturating_add(length as u64);
-        let library = &self.tree.library;
+        let reader = &self.tree.reader;
         self.load_ahead(&range);
         let read = match &self.body {
             Body::Whole(bytes) => {
@@ -116,11 +118,11 @@ impl OpenFile {
                 };
                 Ok(bytes.slice(at(range.start)..at(range.end)))
             }
-            Body::Text(text) => text.read(library, range, self.has_damage).await,
-            Body::Stored(stored) => stored.read(library, range).await,
+            Body::Text(text) => text.read(reader, range, self.has_damage).await,
+            Body::Stored(stored) => stored.read(reader, range).await,
             Body::Followed(FollowedFile { number, view, .. }) => {
                 match self.tree.followed_text(*number, *view).await {
-                    Ok(text) => text.read(library, range, true).await,
+                    Ok(text) => text.read(reader, range, true).await,
                     Err(error) => Err(error),
                 }
             }

@@ -1,4 +1,4 @@
-//! The door to the tree: files by their numbers, as a kernel asks for them.
+//! The entry point to the tree: files by inode number, as a kernel asks for them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,41 +8,42 @@ use kbk_format::repo::Store;
 
 use crate::attributes::{Attributes, Entry, Lifetime, Listed};
 use crate::cache::disk::DiskCache;
-use crate::content::library::Library;
+use crate::content::snapshot_reader::SnapshotReader;
 use crate::error::ViewError;
 use crate::open_file::OpenFile;
 use crate::tree::catalogue::{Catalogue, Snapshots};
 use crate::tree::damage::Damage;
-use crate::tree::follow::Followed;
-use crate::tree::inode::{Inode, Node, RootItem};
-use crate::tree::named::Named;
+use crate::tree::ephemeral::EphemeralInodes;
+use crate::tree::followed::FollowedInodes;
+use crate::tree::inode::Inode;
+use crate::tree::node::Node;
 use crate::tree::{TopicFilter, Tree};
 
-/// What of a repository is shown, and what that may take.
+/// Which parts of a repository a view shows, and the resources it may use.
 #[derive(Clone)]
 pub struct ViewOptions {
-    /// Which snapshots.
+    /// The snapshots to show.
     pub snapshots: Snapshots,
-    /// Which topics; all, where there is no filter.
+    /// The topics to show; `None` shows all.
     pub topics: Option<TopicFilter>,
-    /// Bytes of memory for all that is kept and all that is in flight.
+    /// The memory for everything that is cached or in flight, in bytes.
     pub memory_bytes: u64,
-    /// Bytes that are loaded ahead of who reads a file from one end to the other.
+    /// At most this many bytes are loaded ahead of a sequential reader of a file.
     pub prefetch_bytes: u64,
     /// How long the store may take for one answer.
     pub deadline: Duration,
-    /// Whether snapshots that are made meanwhile are shown.
+    /// Whether snapshots that are made after the view was opened are shown.
     pub growing: bool,
-    /// A folder on disk that keeps stored blocks.
+    /// A folder on disk that caches stored blocks.
     pub cache_dir: Option<CacheDir>,
 }
 
-/// A folder for stored blocks, which may be shared by several mounts.
+/// A cache folder for stored blocks. Several mounts may share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheDir {
-    /// The folder; made where it is missing.
+    /// The folder; created if it does not exist.
     pub folder: PathBuf,
-    /// Bytes that it may take.
+    /// The maximum size of its files, in bytes.
     pub bytes: u64,
 }
 
@@ -60,36 +61,36 @@ impl Default for ViewOptions {
     }
 }
 
-/// How much there is, for `statfs`.
+/// The size of a repository, for `statfs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Bytes of all segments of the newest snapshot that is shown.
     pub stored_bytes: u64,
-    /// Its partitions.
+    /// The number of its partitions.
     pub partitions: u64,
 }
 
-/// What the cache did so far.
+/// Cache statistics since the view was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Blocks that were there, or that somebody else was loading.
+    /// Blocks that were cached, or already being loaded.
     pub hits: u64,
     /// Blocks that were loaded.
     pub loads: u64,
-    /// Blocks that were read from the folder of the cache.
+    /// Blocks that were read from the cache folder.
     pub disk_hits: u64,
-    /// Bytes of memory that may be held.
+    /// The memory budget, in bytes.
     pub memory_bytes: u64,
-    /// Bytes that are kept, or in flight.
+    /// Bytes of the budget that are cached or in flight.
     pub held_bytes: u64,
-    /// The most bytes that ever were.
+    /// The maximum of `held_bytes` so far.
     pub most_held_bytes: u64,
 }
 
-/// A repository as a tree of files. Clones are handles of the same.
+/// A repository as a tree of files. Clones share it.
 ///
-/// Every method must be called on a Tokio runtime that has its time and, for tasks that go on when a caller has gone away, some
-/// thread of its own. None but [`open`](Self::open) blocks.
+/// Every method must be called on a Tokio runtime with time enabled and worker threads of its own: loads continue as tasks when
+/// their caller has gone away. Only [`open`](Self::open) may block.
 #[derive(Clone, Debug)]
 pub struct View(Arc<Tree>);
 
@@ -98,55 +99,54 @@ impl View {
     ///
     /// # Errors
     ///
-    /// If there is none, it cannot be read, or the one snapshot asked for is not there.
+    /// If there is no repository, it cannot be read, or the one snapshot that is to be shown does not exist.
     pub async fn open(store: Store, options: ViewOptions) -> Result<View, ViewError> {
         let disk = options
             .cache_dir
             .map(|dir| DiskCache::open(&dir.folder, dir.bytes));
         let (memory, deadline) = (options.memory_bytes, options.deadline);
-        let library = Library::open(store, memory, deadline, disk.transpose()?).await?;
-        let catalogue = Catalogue::open(&library, options.snapshots, options.growing).await?;
+        let reader = SnapshotReader::open(store, memory, deadline, disk.transpose()?).await?;
+        let catalogue = Catalogue::open(&reader, options.snapshots, options.growing).await?;
         Ok(View(Arc::new(Tree {
-            library,
+            reader,
             catalogue,
             topics: options.topics,
             damage: Damage::default(),
-            // So that a few files that are read at once have room beside each other.
+            // So that the windows of a few files fit into memory side by side.
             prefetch_bytes: options.prefetch_bytes.min(memory / 4),
-            named: Named::default(),
-            followed: Followed::default(),
+            ephemeral: EphemeralInodes::default(),
+            followed: FollowedInodes::default(),
         })))
     }
 
-    /// The file that stands under `name` in a folder. A kernel that is given it must [`forget`](Self::forget) it once for each
-    /// time.
+    /// Looks up a name in a folder. A kernel that is given the entry must [`forget`](Self::forget) it once per lookup.
     ///
     /// # Errors
     ///
-    /// [`ViewError::NotFound`] where there is none, [`ViewError::NotFolder`], or why it cannot be told.
+    /// [`ViewError::NotFound`], [`ViewError::NotFolder`], or why the folder cannot be read.
     pub async fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Entry, ViewError> {
         self.noted(self.0.lookup(Tree::node(parent)?, name).await)
     }
 
-    /// So many lookups of a file are forgotten. Numbers follow from the manifest and are valid without; only files that no
-    /// listing shows are remembered by this count.
+    /// Forgets this many lookups of a file. Most numbers follow from the manifest and stay valid; only files that no listing
+    /// shows are dropped when all of their lookups are forgotten.
     pub fn forget(&self, inode: Inode, lookups: u64) {
-        if let Some(Node::Named(number)) = Node::of(inode) {
-            self.0.named.forget(number, lookups);
+        if let Some(node) = Node::of(inode) {
+            node.forget(&self.0, lookups);
         }
     }
 
-    /// What is said of a file.
+    /// The attributes of a file.
     ///
     /// # Errors
     ///
-    /// [`ViewError::Stale`] where there is none of this number, or why it cannot be told.
+    /// [`ViewError::Stale`] if no file has this number, or why the attributes cannot be read.
     pub async fn attributes(&self, inode: Inode) -> Result<Attributes, ViewError> {
-        self.noted(self.0.attributes(Tree::node(inode)?).await)
+        self.noted(Tree::node(inode)?.attributes(&self.0).await)
     }
 
-    /// Names in a folder, behind the one whose cookie is `from`, from 0; fewer than `at_most` only at the end. `.` and `..` are not
-    /// among them. Who goes on at a cookie misses no name and sees none twice.
+    /// Lists names in a folder after the cookie `from`, which is 0 at first; fewer than `at_most` only at the end. `.` and `..` are
+    /// not included. A listing that resumes at a cookie misses no name and repeats none.
     ///
     /// # Errors
     ///
@@ -160,16 +160,13 @@ impl View {
         self.noted(self.0.list(Tree::node(inode)?, from, at_most).await)
     }
 
-    /// Where a link leads to.
+    /// The target of a symbolic link.
     ///
     /// # Errors
     ///
-    /// [`ViewError::NotLink`], or that there is no snapshot.
+    /// [`ViewError::NotLink`], or [`ViewError::NotFound`] if there is no snapshot.
     pub async fn read_link(&self, inode: Inode) -> Result<String, ViewError> {
-        match Tree::node(inode)? {
-            Node::Root(RootItem::Latest) => self.0.latest().await,
-            _ => Err(ViewError::NotLink),
-        }
+        Tree::node(inode)?.link_target(&self.0).await
     }
 
     /// The names of a file's extended attributes.
@@ -178,13 +175,8 @@ impl View {
     ///
     /// As [`attributes`](Self::attributes).
     pub async fn attribute_names(&self, inode: Inode) -> Result<Vec<&'static str>, ViewError> {
-        Ok(self
-            .0
-            .extended(Tree::node(inode)?)
-            .await?
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect())
+        let all = Tree::node(inode)?.extended(&self.0).await?;
+        Ok(all.into_iter().map(|(name, _)| name).collect())
     }
 
     /// One extended attribute of a file.
@@ -193,23 +185,23 @@ impl View {
     ///
     /// [`ViewError::NoAttribute`], or as [`attributes`](Self::attributes).
     pub async fn extended(&self, inode: Inode, name: &[u8]) -> Result<String, ViewError> {
-        // `ls -l` asks for those of others, of every file.
+        // `ls -l` asks every file for attributes of other namespaces, which must cost nothing.
         if !name.starts_with(b"user.kbk.") {
             return Err(ViewError::NoAttribute);
         }
-        let all = self.0.extended(Tree::node(inode)?).await?;
+        let all = Tree::node(inode)?.extended(&self.0).await?;
         let found = all.into_iter().find(|(known, _)| known.as_bytes() == name);
         found.map(|(_, value)| value).ok_or(ViewError::NoAttribute)
     }
 
-    /// Opens a file for reading. What it shows stays the same while it is open; of one that is followed, all that was read.
+    /// Opens a file for reading. Its contents stay the same while it is open; a followed file only grows.
     ///
     /// # Errors
     ///
-    /// [`ViewError::IsFolder`], or why it cannot be read.
+    /// [`ViewError::IsFolder`], or why the file cannot be read.
     pub async fn open_file(&self, inode: Inode) -> Result<Arc<OpenFile>, ViewError> {
         let node = Tree::node(inode)?;
-        let body = self.noted(self.0.body(node).await)?;
+        let body = self.noted(node.open(&self.0).await)?;
         let lifetime = if node.changes() {
             Lifetime::Growing
         } else {
@@ -218,12 +210,12 @@ impl View {
         Ok(Arc::new(OpenFile::new(Arc::clone(&self.0), body, lifetime)))
     }
 
-    /// Damage that is come upon is listed from then on.
+    /// Records damage that was found, for `errors.jsonl` and `meta.json`.
     fn noted<T>(&self, answer: Result<T, ViewError>) -> Result<T, ViewError> {
         answer.inspect_err(|error| self.0.damage.note(error))
     }
 
-    /// How much there is.
+    /// The size of the newest snapshot.
     ///
     /// # Errors
     ///
@@ -232,31 +224,26 @@ impl View {
         let Some(loaded) = self.0.newest().await? else {
             return Ok(Totals::default());
         };
-        let states = || {
-            loaded
-                .snapshot
-                .topics
-                .iter()
-                .flat_map(|topic| &topic.partitions)
-        };
+        let topics = &loaded.snapshot.topics;
+        let states = || topics.iter().flat_map(|topic| &topic.partitions);
         Ok(Totals {
             stored_bytes: states().map(|state| state.stored_bytes).sum(),
             partitions: states().count() as u64,
         })
     }
 
-    /// What the cache did so far.
+    /// Cache statistics.
     #[must_use]
     pub fn status(&self) -> Status {
-        let library = &self.0.library;
-        let (hits, loads) = library.texts.counts();
+        let reader = &self.0.reader;
+        let (hits, loads) = reader.caches.texts.counts();
         Status {
             hits,
             loads,
-            disk_hits: library.disk.as_ref().map_or(0, DiskCache::hits),
-            memory_bytes: library.budget.limit(),
-            held_bytes: library.budget.held(),
-            most_held_bytes: library.budget.most_held(),
+            disk_hits: reader.disk.as_ref().map_or(0, DiskCache::hits),
+            memory_bytes: reader.budget.limit(),
+            held_bytes: reader.budget.held(),
+            most_held_bytes: reader.budget.most_held(),
         }
     }
 }

@@ -32,9 +32,9 @@ pub(crate) struct Budget {
     /// Readers take their bytes one behind the other: who needs many is not overtaken for ever by those who need few.
     line: tokio::sync::Mutex<()>,
     waited_for: AtomicBool,
-    /// Counts uses of values, over all shelves.
+    /// Counts uses of values, over all caches.
     clock: AtomicU64,
-    shelves: Mutex<Vec<Weak<dyn Evict>>>,
+    caches: Mutex<Vec<Weak<dyn Evict>>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,14 +78,14 @@ impl Budget {
             line: tokio::sync::Mutex::new(()),
             waited_for: AtomicBool::new(false),
             clock: AtomicU64::new(0),
-            shelves: Mutex::default(),
+            caches: Mutex::default(),
         })
     }
 
-    /// What `shelf` keeps may be evicted from now on.
-    pub(crate) fn add_shelf(&self, shelf: &Arc<impl Evict + 'static>) {
-        let shelf: Weak<dyn Evict> = Arc::downgrade(&(Arc::clone(shelf) as Arc<dyn Evict>));
-        locked(&self.shelves).push(shelf);
+    /// What `cache` keeps may be evicted from now on.
+    pub(crate) fn add_cache(&self, cache: &Arc<impl Evict + 'static>) {
+        let cache: Weak<dyn Evict> = Arc::downgrade(&(Arc::clone(cache) as Arc<dyn Evict>));
+        locked(&self.caches).push(cache);
     }
 
     /// A number above all before it: when something was used.
@@ -130,7 +130,7 @@ impl Budget {
         self.lease(bytes, false)
     }
 
-    /// Bytes for something that nobody has asked for yet.
+    /// Bytes for something that nobody has query for yet.
     pub(crate) fn take_ahead(self: &Arc<Self>, bytes: u64) -> Option<Lease> {
         let unread = self.unread.load(Ordering::Relaxed).saturating_add(bytes);
         let refused = self.waited_for.load(Ordering::Relaxed) || unread > self.limit / 2;
@@ -171,16 +171,16 @@ impl Budget {
     }
 
     fn evict_oldest(&self) -> bool {
-        let shelves: Vec<_> = locked(&self.shelves)
+        let caches: Vec<_> = locked(&self.caches)
             .iter()
             .filter_map(Weak::upgrade)
             .collect();
-        let aged = shelves
+        let aged = caches
             .iter()
-            .filter_map(|shelf| Some((shelf.oldest()?, shelf)));
+            .filter_map(|cache| Some((cache.oldest()?, cache)));
         match aged.min_by_key(|(oldest, _)| *oldest) {
-            Some((_, shelf)) => {
-                shelf.evict_oldest();
+            Some((_, cache)) => {
+                cache.evict_oldest();
                 true
             }
             None => false,
@@ -212,7 +212,7 @@ impl Lease {
         self
     }
 
-    /// Somebody has asked for these bytes.
+    /// Somebody has query for these bytes.
     pub(crate) fn read(&self) {
         if self.unread.swap(false, Ordering::Relaxed) {
             self.budget.unread.fetch_sub(self.bytes, Ordering::Relaxed);

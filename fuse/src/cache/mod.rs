@@ -1,14 +1,14 @@
-//! What is kept in memory: one budget over everything, and the shelves that it is spent on.
+//! What is kept in memory: one budget over everything, and the caches that it is spent on.
 //!
 //! ```text
 //! Budget --Lease--> every value that is kept, and every byte that is in flight
-//! Shelf  --Claim--> who loads a value, while the others wait for it
+//! SingleFlightCache  --LoadGuard--> who loads a value, while the others wait for it
 //! ```
 
 pub(crate) mod budget;
 pub(crate) mod disk;
-pub(crate) mod kept;
-pub(crate) mod shelf;
+pub(crate) mod leased_bytes;
+pub(crate) mod single_flight;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

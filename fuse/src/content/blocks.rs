@@ -1,4 +1,4 @@
-//! The text of single blocks: fetched in runs, rendered one by one, kept by block.
+//! The text of blocks: fetched in runs, rendered and cached one by one.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,23 +6,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kbk_format::IndexEntry;
 use kbk_format::render::View;
-use kbk_format::repo::Key;
+use kbk_format::repo::{Digest, Key, SegmentReader};
 
 use crate::cache::budget::Lease;
 use crate::cache::disk::BlockName;
-use crate::cache::kept::Kept;
-use crate::cache::shelf::Claim;
-use crate::content::library::{Library, OpenSegment};
+use crate::cache::leased_bytes::LeasedBytes;
+use crate::cache::single_flight::LoadGuard;
+use crate::content::snapshot_reader::SnapshotReader;
 use crate::error::{Location, ViewError};
 
-/// Stored bytes that are fetched at a time, unless one block is larger.
+/// At most this many stored bytes are fetched at a time, unless a single block is larger.
 pub(crate) const RUN_BYTES: u64 = 4 << 20;
-/// Text that is made of one fetch, at most, unless that of one block is longer.
+/// At most this much text is rendered from one fetch, unless that of a single block is longer.
 const RUN_TEXT: u64 = 16 << 20;
 
-/// No block that SPEC section 6 allows has as much text: six bytes for each that it holds, and what its records' and headers'
-/// members take beside. What a footer states beyond is found wrong when the block is rendered.
-const MOST_TEXT: u64 = 1 << 31;
+/// No block within the limits of SPEC section 6 has more text: six bytes per stored byte, plus the JSON members of its records and
+/// headers. A footer that states more is found wrong when the block is rendered.
+const MAX_TEXT: u64 = 1 << 31;
 
 /// One block in one view.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,29 +32,54 @@ pub(crate) struct TextKey {
     view: u8,
 }
 
-/// Whether somebody waits for the bytes.
+/// Whether a reader is waiting for the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// A reader does.
+    /// A reader is waiting.
     Now,
-    /// Nobody yet: not at the cost of those who do.
+    /// No reader yet: readers that wait come first.
     Ahead,
 }
 
-/// Consecutive blocks of a segment that nobody has or loads yet.
+/// Consecutive blocks of a segment that are neither cached nor being loaded.
 struct Run {
     segment: Arc<OpenSegment>,
     view: View,
     first: usize,
-    claims: Vec<Claim<TextKey, Kept>>,
+    guards: Vec<LoadGuard<TextKey, LeasedBytes>>,
+}
+
+/// A segment whose footer was read, and the lease on its memory.
+#[derive(Debug)]
+pub(crate) struct OpenSegment {
+    pub(crate) reader: SegmentReader,
+    /// The object's name.
+    key: Arc<Key>,
+    /// Of the whole object, as its page states it.
+    sha256: Digest,
+    _lease: Lease,
 }
 
 impl OpenSegment {
+    pub(crate) fn new(
+        reader: SegmentReader,
+        key: Arc<Key>,
+        sha256: Digest,
+        lease: Lease,
+    ) -> OpenSegment {
+        OpenSegment {
+            reader,
+            key,
+            sha256,
+            _lease: lease,
+        }
+    }
+
     pub(crate) fn entries(&self) -> &[IndexEntry] {
         self.reader.segment().index().entries()
     }
 
-    /// Where a block's text begins and ends in the segment's.
+    /// Where a block's text begins and ends in the segment's text.
     pub(crate) fn text_range(&self, block: usize, view: View) -> Range<u64> {
         let ends = self
             .reader
@@ -66,7 +91,7 @@ impl OpenSegment {
         start..end(block).max(start)
     }
 
-    /// The block that holds the byte at `position` of the segment's text.
+    /// The block that contains the byte at `position` of the segment's text.
     pub(crate) fn block_at(&self, position: u64, view: View) -> Option<usize> {
         let ends = self.reader.segment().rendered_sizes()?.ends();
         let block = ends.partition_point(|ends| ends[view as usize] <= position);
@@ -87,17 +112,20 @@ impl OpenSegment {
     }
 }
 
-impl Library {
+impl SnapshotReader {
     /// The text of a block.
-    pub(crate) async fn text(
+    pub(crate) async fn block_text(
         self: &Arc<Self>,
         segment: &Arc<OpenSegment>,
         block: usize,
         view: View,
-    ) -> Result<Kept, ViewError> {
-        let (library, of) = (Arc::clone(self), Arc::clone(segment));
-        let load = move || async move { library.load_text(&of, block, view).await };
-        self.texts.get(segment.text_key(block, view), load).await
+    ) -> Result<LeasedBytes, ViewError> {
+        let (reader, of) = (Arc::clone(self), Arc::clone(segment));
+        let load = move || async move { reader.load_text(&of, block, view).await };
+        self.caches
+            .texts
+            .get(segment.text_key(block, view), load)
+            .await
     }
 
     async fn load_text(
@@ -105,7 +133,7 @@ impl Library {
         segment: &OpenSegment,
         block: usize,
         view: View,
-    ) -> Result<Kept, ViewError> {
+    ) -> Result<LeasedBytes, ViewError> {
         let cost = Cost::of(segment, block, view);
         let mut lease = self.budget.take(cost.stored + cost.text + cost.raw).await;
         let stored = self.fetch(segment, block..block + 1).await?;
@@ -116,10 +144,11 @@ impl Library {
             .await
     }
 
-    /// Begins to load what nobody has or loads of these blocks, in as few fetches as can be. Answers at once.
+    /// Begins to load those of the blocks that are neither cached nor being loaded, in as few fetches as possible, and returns
+    /// at once.
     ///
-    /// Who reads a block then waits for it, or loads it alone where there was no memory for it.
-    pub(crate) fn begin(
+    /// A reader of such a block waits for this load, or loads the block itself if there was no memory for the run.
+    pub(crate) fn begin_blocks(
         self: &Arc<Self>,
         segment: &Arc<OpenSegment>,
         blocks: Range<usize>,
@@ -127,8 +156,8 @@ impl Library {
         urgency: Urgency,
     ) {
         for run in self.runs(segment, blocks, view) {
-            let library = Arc::clone(self);
-            tokio::spawn(async move { library.load_run(run, urgency).await });
+            let reader = Arc::clone(self);
+            tokio::spawn(async move { reader.load_run(run, urgency).await });
         }
     }
 
@@ -140,24 +169,24 @@ impl Library {
     ) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         let (mut stored, mut text) = (0, 0);
-        let most_text = RUN_TEXT.min(self.budget.limit() / 8);
+        let max_text = RUN_TEXT.min(self.budget.limit() / 8);
         for block in blocks {
             let cost = Cost::of(segment, block, view);
             if cost.text == 0 {
                 continue;
             }
-            let Some(claim) = self.texts.claim(segment.text_key(block, view)) else {
+            let Some(guard) = self.caches.texts.reserve(segment.text_key(block, view)) else {
                 continue;
             };
             stored += cost.stored;
             text += cost.text;
             match runs.last_mut() {
                 Some(run)
-                    if run.first + run.claims.len() == block
+                    if run.first + run.guards.len() == block
                         && stored <= RUN_BYTES
-                        && text <= most_text =>
+                        && text <= max_text =>
                 {
-                    run.claims.push(claim);
+                    run.guards.push(guard);
                 }
                 _ => {
                     (stored, text) = (cost.stored, cost.text);
@@ -165,7 +194,7 @@ impl Library {
                         segment: Arc::clone(segment),
                         view,
                         first: block,
-                        claims: vec![claim],
+                        guards: vec![guard],
                     });
                 }
             }
@@ -173,16 +202,16 @@ impl Library {
         runs
     }
 
-    /// Fetches a run and renders its blocks side by side. Where it cannot be fetched as a whole, its blocks are left to those
-    /// who read them: only what is damaged must fail.
+    /// Fetches a run and renders its blocks in parallel. If it cannot be fetched as a whole, dropping the guards leaves each block
+    /// to its readers: only reads of damaged bytes may fail.
     async fn load_run(self: Arc<Self>, run: Run, urgency: Urgency) {
         let Run {
             segment,
             view,
             first,
-            claims,
+            guards,
         } = run;
-        let costs: Vec<_> = (first..first + claims.len())
+        let costs: Vec<_> = (first..first + guards.len())
             .map(|block| Cost::of(&segment, block, view))
             .collect();
         let kept: u64 = costs.iter().map(|cost| cost.stored + cost.text).sum();
@@ -195,23 +224,23 @@ impl Library {
         let Some(mut lease) = lease else {
             return;
         };
-        let Ok(stored) = self.fetch(&segment, first..first + claims.len()).await else {
+        let Ok(stored) = self.fetch(&segment, first..first + guards.len()).await else {
             return;
         };
         let leases: Vec<_> = costs.iter().map(|cost| lease.split(cost.text)).collect();
         let in_flight = Arc::new(lease);
-        let blocks = claims.into_iter().zip(leases).zip(stored);
-        for (block, ((claim, kept), stored)) in (first..).zip(blocks) {
-            let (library, segment) = (Arc::clone(&self), Arc::clone(&segment));
+        let blocks = guards.into_iter().zip(leases).zip(stored);
+        for (block, ((guard, kept), stored)) in (first..).zip(blocks) {
+            let (reader, segment) = (Arc::clone(&self), Arc::clone(&segment));
             let in_flight = Arc::clone(&in_flight);
             tokio::spawn(async move {
-                let text = library.render(&segment, block, view, stored, kept, &in_flight);
-                claim.settle(text.await);
+                let text = reader.render(&segment, block, view, stored, kept, &in_flight);
+                guard.settle(text.await);
             });
         }
     }
 
-    /// What `look` makes of the timestamps of a block's records, which are not kept.
+    /// Applies `look` to the timestamps of a block's records. They are not cached.
     pub(crate) async fn timestamps<T: Send + 'static>(
         &self,
         segment: &OpenSegment,
@@ -228,8 +257,8 @@ impl Library {
             .await
     }
 
-    /// The stored bytes of each of these blocks. From the first that the folder of the cache does not have to the last, the
-    /// store is asked for them at once.
+    /// The stored bytes of each block. One read of the store covers everything from the first block that the disk cache lacks
+    /// through the last one.
     async fn fetch(
         &self,
         segment: &OpenSegment,
@@ -251,10 +280,7 @@ impl Library {
                 .collect());
         };
         let wanted = blocks.start + first..blocks.start + last + 1;
-        let key = segment.reader.key().to_string();
-        let (bytes, changed) = self
-            .timed(&key, segment.reader.read_and_compare(wanted))
-            .await?;
+        let (bytes, changed) = self.source.blocks(&segment.reader, wanted).await?;
         let mut at = 0;
         let stored = blocks.zip(stored).enumerate().map(|(i, (block, on_disk))| {
             if !(first..=last).contains(&i) {
@@ -277,11 +303,11 @@ impl Library {
     async fn stored_on_disk(&self, segment: &OpenSegment, block: usize) -> Option<Bytes> {
         let length = Cost::of(segment, block, View::Records).stored;
         let bytes = self.disk.as_ref()?.get(segment.block_name(block), length);
-        // A disk that hangs is as good as none.
+        // A disk that hangs is treated like one that has nothing.
         tokio::time::timeout(self.deadline, bytes).await.ok()?
     }
 
-    /// The text of a block. Bytes from the folder of the cache that are not sound after all are read from the store instead.
+    /// Renders a block. If bytes from the disk cache turn out to be damaged, they are read from the store instead.
     async fn render(
         &self,
         segment: &OpenSegment,
@@ -290,7 +316,7 @@ impl Library {
         stored: Stored,
         kept: Lease,
         in_flight: &Arc<Lease>,
-    ) -> Result<Kept, ViewError> {
+    ) -> Result<LeasedBytes, ViewError> {
         let range = segment.text_range(block, view);
         let render = |bytes| {
             let reader = segment.reader.clone();
@@ -318,13 +344,12 @@ impl Library {
                 Arc::clone(in_flight),
             );
         }
-        Ok(Kept::new(text, kept))
+        Ok(LeasedBytes::new(text, kept))
     }
 
     async fn fetch_again(&self, segment: &OpenSegment, block: usize) -> Result<Stored, ViewError> {
-        let key = segment.reader.key().to_string();
-        let read = segment.reader.read_and_compare(block..block + 1);
-        let (bytes, changed) = self.timed(&key, read).await?;
+        let blocks = block..block + 1;
+        let (bytes, changed) = self.source.blocks(&segment.reader, blocks).await?;
         Ok(Stored {
             bytes,
             changed,
@@ -333,14 +358,14 @@ impl Library {
     }
 }
 
-/// The stored bytes of a block.
+/// The stored bytes of a block, and where they came from.
 #[derive(Default)]
 struct Stored {
     bytes: Bytes,
     from_disk: bool,
-    /// Whether the folder of the cache has them.
+    /// Whether the disk cache has them already.
     on_disk: bool,
-    /// They were read of another object than that which was opened. Sound ones are the same all the same.
+    /// Whether the object is another one than when it was opened. If the checksums match, its blocks are the same nevertheless.
     changed: bool,
 }
 
@@ -355,7 +380,7 @@ impl Stored {
     }
 }
 
-/// Bytes that a block takes while its text is made.
+/// The memory that a block takes while it is rendered, in bytes.
 #[derive(Clone, Copy)]
 struct Cost {
     stored: u64,
@@ -370,13 +395,17 @@ impl Cost {
         Cost {
             stored: entry.map_or(0, |entry| u64::from(entry.block_length)),
             raw: entry.map_or(0, |entry| u64::from(entry.raw_length)),
-            text: (range.end - range.start).min(MOST_TEXT),
+            text: (range.end - range.start).min(MAX_TEXT),
         }
     }
 }
 
-/// The offsets of a block, for whoever is told that it cannot be read.
-pub(crate) fn offsets_of(segment: &OpenSegment, block: usize, mut location: Location) -> Location {
+/// The location of an error in a block.
+pub(crate) fn block_location(
+    segment: &OpenSegment,
+    block: usize,
+    mut location: Location,
+) -> Location {
     let entry = segment.entries().get(block);
     location.offsets = entry.map(|entry| entry.base_offset..entry.end_offset);
     location

@@ -1,11 +1,11 @@
-//! Places in the text of a block of `records.jsonl`: lines begin as SPEC section 10 has them.
+//! Searches in the text of a block of `records.jsonl`, by the fixed beginning of its lines (SPEC section 10).
 
 use std::ops::Range;
 
 const OFFSET: &[u8] = b"{\"offset\":";
 const TIMESTAMP: &[u8] = b",\"timestamp\":";
 
-/// Where the first record of `offset` or behind it begins; the text's end where there is none.
+/// Where the first record at or after `offset` begins; the end of the text if there is none.
 pub(crate) fn from_offset(text: &[u8], offset: i64) -> usize {
     let mut range = 0..text.len();
     while !range.is_empty() {
@@ -42,13 +42,13 @@ pub(crate) fn from_time(text: &[u8], time: i64) -> (usize, Option<i64>) {
     (at, largest)
 }
 
-/// The line that holds the byte at `at`; `range` begins and ends with lines.
+/// The line that contains the byte at `at`; `range` begins and ends at line boundaries.
 fn line_around(text: &[u8], range: &Range<usize>, at: usize) -> Range<usize> {
     let is_end = |byte: &u8| *byte == b'\n';
     let before = text[range.start..at].iter().rposition(is_end);
-    let behind = text[at..range.end].iter().position(is_end);
+    let after = text[at..range.end].iter().position(is_end);
     let start = before.map_or(range.start, |before| range.start + before + 1);
-    start..behind.map_or(range.end, |behind| at + behind + 1)
+    start..after.map_or(range.end, |after| at + after + 1)
 }
 
 fn offset_of(line: &[u8]) -> Option<i64> {
@@ -56,17 +56,17 @@ fn offset_of(line: &[u8]) -> Option<i64> {
 }
 
 fn timestamp_of(line: &[u8]) -> Option<i64> {
-    let (_, behind) = number(line.strip_prefix(OFFSET)?)?;
-    number(behind.strip_prefix(TIMESTAMP)?).map(|(timestamp, _)| timestamp)
+    let (_, after) = number(line.strip_prefix(OFFSET)?)?;
+    number(after.strip_prefix(TIMESTAMP)?).map(|(timestamp, _)| timestamp)
 }
 
-/// The number that `text` begins with, and what comes behind it.
+/// The number at the beginning of `text`, and the text after it.
 fn number(text: &[u8]) -> Option<(i64, &[u8])> {
     let end = text
         .iter()
         .position(|byte| *byte != b'-' && !byte.is_ascii_digit())?;
-    let (digits, behind) = text.split_at(end);
-    Some((str::from_utf8(digits).ok()?.parse().ok()?, behind))
+    let (digits, after) = text.split_at(end);
+    Some((str::from_utf8(digits).ok()?.parse().ok()?, after))
 }
 
 #[cfg(test)]

@@ -1,19 +1,30 @@
 //! What is in the files: from the store to bytes.
 //!
 //! ```text
-//! snapshot --> pages --> footers    where in the text a block, an offset, an hour stands
+//! snapshot --> pages --> footers    where in the text a block, an offset or an hour is
 //!                          |
 //!              stored blocks --render--> text --> any range of a file
 //! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | read from the repository, within a deadline | `source` |
+//! | keep what was read, and load it once | `caches` |
+//! | find snapshots, pages, indexes and footers | `snapshot_reader`, `snapshot`, `pages` |
+//! | find offsets and hours in a partition's text | `offsets`, `hours`, `lines` |
+//! | turn blocks into text | `blocks`, `render` |
+//! | read files | `text_file`, `stored_file`, `readahead` |
 
-pub(crate) mod ahead;
 pub(crate) mod blocks;
-pub(crate) mod library;
+mod caches;
+pub(crate) mod hours;
 mod lines;
-mod offsets;
+pub(crate) mod offsets;
 pub(crate) mod pages;
+pub(crate) mod readahead;
 mod render;
 pub(crate) mod snapshot;
-pub(crate) mod stored;
-pub(crate) mod text;
-mod times;
+pub(crate) mod snapshot_reader;
+mod source;
+pub(crate) mod stored_file;
+pub(crate) mod text_file;

@@ -1,4 +1,4 @@
-//! Where ranges of offsets stand in the text of a partition.
+//! Where ranges of offsets are in the text of a partition.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,16 +7,24 @@ use bytes::Bytes;
 use kbk_format::render::View;
 use kbk_format::repo::SegmentEntry;
 
-use crate::content::library::Library;
 use crate::content::lines;
-use crate::content::pages::Extent;
+use crate::content::pages::PartitionIndex;
 use crate::content::snapshot::Partition;
-use crate::content::text::{BlockSpot, TextFile};
+use crate::content::snapshot_reader::SnapshotReader;
+use crate::content::text_file::{BlockLocation, TextFile};
 use crate::error::ViewError;
-use crate::tree::names::Asked;
 
-impl Library {
-    /// The segment that covers an offset, counted through the partition.
+/// What a name in `by-offset` asks for. Its hash is part of inode numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum OffsetQuery {
+    /// The record at an offset, which must exist.
+    One(i64),
+    /// The records from the first offset through the last one, however many there are.
+    Range(i64, i64),
+}
+
+impl SnapshotReader {
+    /// The segment that covers an offset, and its ordinal in the partition.
     pub(crate) async fn segment_at(
         self: &Arc<Self>,
         partition: &Partition,
@@ -27,61 +35,59 @@ impl Library {
         if pages.get(page).is_none_or(|page| offset < page.base_offset) {
             return Ok(None);
         }
-        let before: u64 = pages
-            .iter()
-            .take(page)
-            .map(|page| page.segments as u64)
-            .sum();
-        let table = self.table(partition, page).await?;
+        let before = pages.iter().take(page).map(|page| page.segments as u64);
+        let before: u64 = before.sum();
+        let table = self.segment_table(partition, page).await?;
         let segments = &table.page.segments;
         let segment = segments.partition_point(|entry| entry.end_offset <= offset);
-        Ok(segments
-            .get(segment)
-            .map(|entry| (before + segment as u64, entry.clone())))
+        let entry = segments.get(segment).cloned();
+        Ok(entry.map(|entry| (before + segment as u64, entry)))
     }
 
-    /// Where what a name asks for stands in the partition's text.
-    pub(crate) async fn asked(
+    /// Where the queried records are in the partition's text; none if the partition does not cover them.
+    pub(crate) async fn offset_range(
         self: &Arc<Self>,
         partition: &Partition,
-        extent: &Arc<Extent>,
-        asked: Asked,
+        index: &Arc<PartitionIndex>,
+        query: OffsetQuery,
     ) -> Result<Option<Range<u64>>, ViewError> {
         let state = partition.state();
-        match asked {
-            Asked::One(offset) => self.record_at(partition, extent, offset).await,
-            Asked::Range(first, last) if last < state.base_offset || first >= state.end_offset => {
+        match query {
+            OffsetQuery::One(offset) => self.record_at(partition, index, offset).await,
+            OffsetQuery::Range(first, last)
+                if last < state.base_offset || first >= state.end_offset =>
+            {
                 Ok(None)
             }
-            Asked::Range(first, last) => {
-                let start = self.text_from(partition, extent, first).await?;
-                let end = self
-                    .text_from(partition, extent, last.saturating_add(1))
-                    .await?;
+            OffsetQuery::Range(first, last) => {
+                let start = self.text_from(partition, index, first).await?;
+                let end = last.saturating_add(1);
+                let end = self.text_from(partition, index, end).await?;
                 Ok(Some(start..end.max(start)))
             }
         }
     }
 
-    /// Where the first record of `offset` or behind it begins.
+    /// Where the first record at or after an offset begins.
     async fn text_from(
         self: &Arc<Self>,
         partition: &Partition,
-        extent: &Arc<Extent>,
+        index: &Arc<PartitionIndex>,
         offset: i64,
     ) -> Result<u64, ViewError> {
         if offset <= partition.state().base_offset {
             return Ok(0);
         }
-        let Some(found) = self.block_of(partition, extent, offset).await? else {
-            return Ok(extent.size(View::Records));
+        let Some(found) = self.block_of(partition, index, offset).await? else {
+            return Ok(index.size(View::Records));
         };
         let block = found.range(View::Records);
         let entry = found.segment.entries().get(found.block);
+        // At a block's front nothing has to be decoded.
         if block.is_empty() || entry.is_some_and(|entry| entry.base_offset == offset) {
             return Ok(block.start);
         }
-        let text = self.records_of(partition, extent, &found).await?;
+        let text = self.records_of(partition, index, &found).await?;
         let into = self
             .render
             .scan(move || lines::from_offset(&text, offset))
@@ -92,14 +98,14 @@ impl Library {
     async fn record_at(
         self: &Arc<Self>,
         partition: &Partition,
-        extent: &Arc<Extent>,
+        index: &Arc<PartitionIndex>,
         offset: i64,
     ) -> Result<Option<Range<u64>>, ViewError> {
-        let Some(found) = self.block_of(partition, extent, offset).await? else {
+        let Some(found) = self.block_of(partition, index, offset).await? else {
             return Ok(None);
         };
         let start = found.range(View::Records).start;
-        let text = self.records_of(partition, extent, &found).await?;
+        let text = self.records_of(partition, index, &found).await?;
         let line = self
             .render
             .scan(move || lines::of_offset(&text, offset))
@@ -107,32 +113,33 @@ impl Library {
         Ok(line.map(|line| start + line.start as u64..start + line.end as u64))
     }
 
+    /// The text of the records of a block.
     async fn records_of(
         self: &Arc<Self>,
         partition: &Partition,
-        extent: &Arc<Extent>,
-        block: &BlockSpot,
+        index: &Arc<PartitionIndex>,
+        block: &BlockLocation,
     ) -> Result<Bytes, ViewError> {
-        let file = TextFile::whole(partition.clone(), Arc::clone(extent), View::Records);
-        Ok(file.text(self, block).await?.bytes)
+        let file = TextFile::whole(partition.clone(), Arc::clone(index), View::Records);
+        Ok(file.block_text(self, block).await?.bytes)
     }
 
     /// The block that covers an offset.
     async fn block_of(
         self: &Arc<Self>,
         partition: &Partition,
-        extent: &Arc<Extent>,
+        index: &Arc<PartitionIndex>,
         offset: i64,
-    ) -> Result<Option<BlockSpot>, ViewError> {
-        let Some((place, entry)) = self.segment_at(partition, offset).await? else {
+    ) -> Result<Option<BlockLocation>, ViewError> {
+        let Some((segment, entry)) = self.segment_at(partition, offset).await? else {
             return Ok(None);
         };
-        let (page, into) = extent.page_of(place).ok_or(ViewError::Stale)?;
-        let table = self.table(partition, page).await?;
-        let segment_start = extent.spot(page, &table, into, View::Records).text_start;
+        let (page, into) = index.page_of(segment).ok_or(ViewError::Stale)?;
+        let table = self.segment_table(partition, page).await?;
+        let segment_start = index.location(page, &table, into, View::Records).text_start;
         let segment = self.segment(partition, &entry).await?;
         let block = segment.reader.segment().index().block_of_offset(offset);
-        Ok(block.map(|block| BlockSpot {
+        Ok(block.map(|block| BlockLocation {
             segment,
             block,
             segment_start,

@@ -1,39 +1,39 @@
-//! What the pages of a partition say: its segments, and where each one's text ends in the partition's.
+//! The pages of a partition: its segments, and where the text of each ends in the partition's.
 
 use kbk_format::render::{View, ViewSizes};
 use kbk_format::repo::{Page, PartitionState, SegmentEntry};
 
 use crate::cache::budget::Lease;
 
-/// A page and its memory.
+/// The segments that a page lists, and the lease on their memory.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct SegmentTable {
     pub(crate) page: Page,
-    /// Bytes of each view up to and including each segment, from the page's beginning.
+    /// The length of each view's text through each segment, from the page's beginning.
     ends: Vec<ViewSizes>,
     _lease: Lease,
 }
 
-impl Table {
-    pub(crate) fn new(page: Page, lease: Lease) -> Table {
+impl SegmentTable {
+    pub(crate) fn new(page: Page, lease: Lease) -> SegmentTable {
         let mut end = ViewSizes::default();
         let ends = page.segments.iter().map(|entry| {
             end = sum(end, entry.rendered.unwrap_or_default());
             end
         });
-        Table {
+        SegmentTable {
             ends: ends.collect(),
             page,
             _lease: lease,
         }
     }
 
-    /// Bytes that a page of so many entries takes in memory, roughly.
+    /// The approximate size of a page with this many entries in memory, in bytes.
     pub(crate) fn weight(entries: usize) -> u64 {
         entries as u64 * (size_of::<SegmentEntry>() + size_of::<ViewSizes>() + 150) as u64
     }
 
-    /// Where the text of a segment begins in the page's.
+    /// Where the text of a segment begins in the page's text.
     pub(crate) fn text_start(&self, segment: usize, view: View) -> u64 {
         let before = segment
             .checked_sub(1)
@@ -41,30 +41,30 @@ impl Table {
         before.map_or(0, |ends| ends[view as usize])
     }
 
-    /// The segment that holds the byte at `position` of the page's text.
+    /// The segment that contains the byte at `position` of the page's text.
     fn segment_at(&self, position: u64, view: View) -> usize {
         self.ends
             .partition_point(|ends| ends[view as usize] <= position)
     }
 }
 
-/// Sums over the pages of a partition: what is said of its files without keeping the pages.
+/// Sums over the pages of a partition: enough for the attributes of its files, without the pages.
 #[derive(Debug)]
-pub(crate) struct Extent {
-    /// Of each page.
+pub(crate) struct PartitionIndex {
+    /// Through each page.
     pages: Vec<PageEnd>,
-    /// Every segment states the sizes of its text, and their sums are sizes that a file can have.
+    /// Whether every segment states the length of its text, and the sums are valid file sizes.
     pub(crate) sized: bool,
-    /// Smallest and largest timestamp, where there is a record.
+    /// The smallest and the largest timestamp, if there is a record.
     pub(crate) times: Option<(i64, i64)>,
     /// Over all records.
     pub(crate) content_digest: u128,
-    /// Of values and keys: whether each line is a whole one; none where a segment does not state it.
+    /// Whether each line of values, and of keys, is a whole one; none if a segment does not state it.
     pub(crate) whole_lines: Option<[bool; 2]>,
     _lease: Lease,
 }
 
-/// Sums up to and including a page.
+/// Sums through a page.
 #[derive(Clone, Copy, Debug, Default)]
 struct PageEnd {
     segments: u64,
@@ -74,19 +74,19 @@ struct PageEnd {
     raw_bytes: u64,
 }
 
-/// A segment, by the page that names it.
+/// A segment, by the page that lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Spot {
+pub(crate) struct SegmentLocation {
     pub(crate) page: usize,
     pub(crate) segment: usize,
-    /// Where the segment's text begins in the partition's.
+    /// Where the segment's text begins in the partition's text.
     pub(crate) text_start: u64,
 }
 
-impl Extent {
-    /// Sums up pages given in their order.
-    pub(crate) fn sum<'a>(pages: impl Iterator<Item = &'a Page>, lease: Lease) -> Extent {
-        let mut extent = Extent {
+impl PartitionIndex {
+    /// Sums up the pages, which must come in order.
+    pub(crate) fn sum<'a>(pages: impl Iterator<Item = &'a Page>, lease: Lease) -> PartitionIndex {
+        let mut index = PartitionIndex {
             pages: Vec::new(),
             sized: true,
             times: None,
@@ -102,12 +102,12 @@ impl Extent {
                 end.records = end.records.saturating_add(entry.records);
                 end.stored_bytes = end.stored_bytes.saturating_add(entry.size);
                 end.raw_bytes = end.raw_bytes.saturating_add(entry.raw_bytes);
-                extent.add(entry);
+                index.add(entry);
             }
-            extent.pages.push(end);
+            index.pages.push(end);
         }
-        extent.sized &= end.text.iter().all(|size| *size <= i64::MAX as u64);
-        extent
+        index.sized &= end.text.iter().all(|size| *size <= i64::MAX as u64);
+        index
     }
 
     fn add(&mut self, entry: &SegmentEntry) {
@@ -122,7 +122,7 @@ impl Extent {
         }
     }
 
-    /// What the snapshot says of the partition that its pages do not.
+    /// A contradiction between what the snapshot and the pages state, if there is one.
     pub(crate) fn difference(&self, state: &PartitionState) -> Option<String> {
         let end = self.pages.last().copied().unwrap_or_default();
         let sums = [
@@ -138,17 +138,17 @@ impl Extent {
         ))
     }
 
-    /// Bytes that the sums of so many pages take.
+    /// The size of the index of this many pages in memory, in bytes.
     pub(crate) fn weight(pages: usize) -> u64 {
-        (size_of::<Extent>() + pages * size_of::<PageEnd>()) as u64
+        (size_of::<PartitionIndex>() + pages * size_of::<PageEnd>()) as u64
     }
 
-    /// Length of the partition's text.
+    /// The length of the partition's text.
     pub(crate) fn size(&self, view: View) -> u64 {
         self.pages.last().map_or(0, |end| end.text[view as usize])
     }
 
-    /// The page that holds the byte at `position` of the partition's text.
+    /// The page that contains the byte at `position` of the partition's text.
     pub(crate) fn page_at(&self, position: u64, view: View) -> Option<usize> {
         let page = self
             .pages
@@ -156,23 +156,35 @@ impl Extent {
         (page < self.pages.len()).then_some(page)
     }
 
-    /// The segment of that page that holds it.
-    pub(crate) fn spot_at(&self, page: usize, table: &Table, position: u64, view: View) -> Spot {
+    /// The segment of that page that contains the byte.
+    pub(crate) fn location_at(
+        &self,
+        page: usize,
+        table: &SegmentTable,
+        position: u64,
+        view: View,
+    ) -> SegmentLocation {
         let before = self.page_start(page, view);
         let segment = table.segment_at(position.saturating_sub(before), view);
-        self.spot(page, table, segment, view)
+        self.location(page, table, segment, view)
     }
 
-    pub(crate) fn spot(&self, page: usize, table: &Table, segment: usize, view: View) -> Spot {
+    pub(crate) fn location(
+        &self,
+        page: usize,
+        table: &SegmentTable,
+        segment: usize,
+        view: View,
+    ) -> SegmentLocation {
         let text_start = self.page_start(page, view) + table.text_start(segment, view);
-        Spot {
+        SegmentLocation {
             page,
             segment,
             text_start,
         }
     }
 
-    /// The page of a segment that is counted through the partition, and its place there.
+    /// The page of a segment, by its ordinal in the partition, and its index there.
     pub(crate) fn page_of(&self, segment: u64) -> Option<(usize, usize)> {
         let page = self.pages.partition_point(|end| end.segments <= segment);
         let before = page

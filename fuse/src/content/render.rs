@@ -1,4 +1,4 @@
-//! Blocks become text on threads of their own, as many at a time as there are cores.
+//! A pool that renders blocks as text, on as many threads as there are cores.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,53 +12,53 @@ use tokio::sync::Semaphore;
 use crate::cache::locked;
 use crate::error::{Location, ViewError};
 
-/// Buffers that are larger are not kept for the next block.
-const KEPT_BYTES: usize = 8 << 20;
+/// Larger buffers are freed instead of being reused for the next block.
+const MAX_REUSED_BYTES: usize = 8 << 20;
 
-/// Threads that decode.
+/// Decodes on blocking threads.
 #[derive(Debug)]
 pub(crate) struct RenderPool {
     cores: Arc<Semaphore>,
     threads: usize,
     deadline: Duration,
-    benches: Arc<Mutex<Vec<Bench>>>,
+    scratches: Arc<Mutex<Vec<DecodeScratch>>>,
 }
 
-/// What a thread decodes with.
+/// A decoder and its buffers, reused from block to block.
 #[derive(Default)]
-pub(crate) struct Bench {
+pub(crate) struct DecodeScratch {
     decoder: BlockDecoder,
     columns: Columns,
 }
 
-impl std::fmt::Debug for Bench {
+impl std::fmt::Debug for DecodeScratch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bench").finish_non_exhaustive()
+        f.debug_struct("DecodeScratch").finish_non_exhaustive()
     }
 }
 
 impl RenderPool {
-    /// Threads that answer within `deadline`: those that a hanging disk keeps are missing here.
+    /// A pool whose work must start and finish within `deadline`: reads of a disk that hangs hold blocking threads, too.
     pub(crate) fn new(deadline: Duration) -> RenderPool {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         RenderPool {
             cores: Arc::new(Semaphore::new(threads)),
             threads,
             deadline,
-            benches: Arc::default(),
+            scratches: Arc::default(),
         }
     }
 
-    /// So many blocks are decoded at a time.
+    /// The number of blocks that are decoded at a time.
     pub(crate) fn threads(&self) -> usize {
         self.threads
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Bench) -> T + Send + 'static,
+        work: impl FnOnce(&mut DecodeScratch) -> T + Send + 'static,
     ) -> Result<T, ViewError> {
-        let done = tokio::time::timeout(self.deadline, self.run_somewhen(work)).await;
+        let done = tokio::time::timeout(self.deadline, self.run_when_idle(work)).await;
         done.unwrap_or_else(|_| {
             Err(ViewError::Deadline {
                 location: Location::default(),
@@ -68,10 +68,10 @@ impl RenderPool {
         })
     }
 
-    /// What `work` makes of a block, when a core is free for it.
-    async fn run_somewhen<T: Send + 'static>(
+    /// Runs `work` as soon as a core is idle.
+    async fn run_when_idle<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Bench) -> T + Send + 'static,
+        work: impl FnOnce(&mut DecodeScratch) -> T + Send + 'static,
     ) -> Result<T, ViewError> {
         let ended = || ViewError::Internal {
             location: Location::default(),
@@ -80,12 +80,12 @@ impl RenderPool {
             .acquire_owned()
             .await
             .map_err(|_| ended())?;
-        let benches = Arc::clone(&self.benches);
+        let scratches = Arc::clone(&self.scratches);
         let done = tokio::task::spawn_blocking(move || {
-            let mut bench = locked(&benches).pop().unwrap_or_default();
-            let made = work(&mut bench);
-            if bench.columns.payload_bytes() <= KEPT_BYTES {
-                locked(&benches).push(bench);
+            let mut scratch = locked(&scratches).pop().unwrap_or_default();
+            let made = work(&mut scratch);
+            if scratch.columns.payload_bytes() <= MAX_REUSED_BYTES {
+                locked(&scratches).push(scratch);
             }
             drop(core);
             made
@@ -93,7 +93,7 @@ impl RenderPool {
         done.await.map_err(|_| ended())
     }
 
-    /// The text of a block whose stored bytes are `stored`; it must have the length `expected`.
+    /// Renders a block from its stored bytes. The text must have the length `expected`.
     pub(crate) async fn text(
         &self,
         reader: SegmentReader,
@@ -102,14 +102,14 @@ impl RenderPool {
         view: View,
         expected: u64,
     ) -> Result<Vec<u8>, ViewError> {
-        let made = self.run(move |bench| {
-            let text = bench.text(&reader, block, &stored, view, expected);
+        let made = self.run(move |scratch| {
+            let text = scratch.text(&reader, block, &stored, view, expected);
             text.map_err(|error| damaged(reader.damaged(error)))
         });
         made.await?
     }
 
-    /// What `look` makes of the timestamps of a block's records.
+    /// Applies `look` to the timestamps of a block's records.
     pub(crate) async fn timestamps<T: Send + 'static>(
         &self,
         reader: SegmentReader,
@@ -117,15 +117,15 @@ impl RenderPool {
         stored: Bytes,
         look: impl FnOnce(&[i64]) -> T + Send + 'static,
     ) -> Result<T, ViewError> {
-        let made = self.run(move |bench| {
-            let decoded = bench.decode(&reader, block, &stored, Streams::Meta);
+        let made = self.run(move |scratch| {
+            let decoded = scratch.decode(&reader, block, &stored, Streams::Meta);
             decoded.map_err(|error| damaged(reader.damaged(error)))?;
-            Ok(look(bench.columns.timestamps()))
+            Ok(look(scratch.columns.timestamps()))
         });
         made.await?
     }
 
-    /// What `look` finds in text, which may be long.
+    /// Runs `look` over text, which may be long, off the async threads.
     pub(crate) async fn scan<T: Send + 'static>(
         &self,
         look: impl FnOnce() -> T + Send + 'static,
@@ -138,7 +138,7 @@ fn damaged(error: RepoError) -> ViewError {
     ViewError::repo(Location::default(), error)
 }
 
-impl Bench {
+impl DecodeScratch {
     fn decode(
         &mut self,
         reader: &SegmentReader,
@@ -160,9 +160,9 @@ impl Bench {
     ) -> Result<Vec<u8>, FormatError> {
         self.decode(reader, block, stored, Streams::All)?;
         let length = usize::try_from(expected).unwrap_or(usize::MAX);
-        // What a footer states is not believed before the block is decoded: its text has some bytes for each that it holds.
-        let believed = 8 * self.columns.payload_bytes() + 512 * self.columns.len();
-        let mut text = Vec::with_capacity(length.min(believed));
+        // A footer may state any length. Allocate no more than the decoded bytes can plausibly render to.
+        let plausible = 8 * self.columns.payload_bytes() + 512 * self.columns.len();
+        let mut text = Vec::with_capacity(length.min(plausible));
         for record in self.columns.iter() {
             view.render(&record, &mut text);
         }
@@ -176,7 +176,7 @@ impl Bench {
             .get(block)
             .map_or(0, |entry| entry.position);
         let detail = format!(
-            "it renders to {} bytes, its segment states {expected}",
+            "it renders to {} bytes, but its segment states {expected}",
             text.len()
         );
         Err(FormatError::new(

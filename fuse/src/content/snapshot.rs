@@ -1,4 +1,4 @@
-//! A snapshot in memory, with the places of its partitions and segments counted through.
+//! A snapshot in memory, whose partitions and segments are numbered consecutively.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use crate::attributes::{Attributes, Kind, Lifetime};
 use crate::cache::budget::Lease;
 use crate::error::Location;
 
-/// A snapshot and its memory.
+/// A snapshot, and the lease on its memory.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadedSnapshot {
     pub(crate) snapshot: Digested<Snapshot>,
-    /// How many partitions stand before each topic; one more entry for all.
+    /// The number of partitions before each topic; one more entry for their sum.
     partitions_before: Vec<u64>,
-    /// How many segments stand before each partition; one more entry for all.
+    /// The number of segments before each partition; one more entry for their sum.
     segments_before: Vec<u64>,
     _lease: Lease,
 }
@@ -22,13 +22,13 @@ pub(crate) struct Loaded {
 /// One partition of a snapshot.
 #[derive(Clone, Debug)]
 pub(crate) struct Partition {
-    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) loaded: Arc<LoadedSnapshot>,
     topic: usize,
     number: usize,
 }
 
-impl Loaded {
-    pub(crate) fn new(snapshot: Digested<Snapshot>, lease: Lease) -> Loaded {
+impl LoadedSnapshot {
+    pub(crate) fn new(snapshot: Digested<Snapshot>, lease: Lease) -> LoadedSnapshot {
         let (mut partitions_before, mut segments_before) = (Vec::new(), Vec::new());
         let (mut partitions, mut segments) = (0, 0);
         for topic in &snapshot.topics {
@@ -45,7 +45,7 @@ impl Loaded {
         }
         partitions_before.push(partitions);
         segments_before.push(segments);
-        Loaded {
+        LoadedSnapshot {
             snapshot,
             partitions_before,
             segments_before,
@@ -53,7 +53,7 @@ impl Loaded {
         }
     }
 
-    /// Bytes that a snapshot takes in memory, roughly.
+    /// The approximate size of a snapshot in memory, in bytes.
     pub(crate) fn weight(snapshot: &Snapshot) -> u64 {
         let topics = snapshot.topics.iter().map(|topic| {
             let config = topic.config.iter().flatten();
@@ -87,7 +87,7 @@ impl Loaded {
         u64::try_from(self.snapshot.created_at.as_millisecond()).unwrap_or(0)
     }
 
-    /// `timestamp` between the epoch and the backup; that of the backup where there is none.
+    /// A timestamp, clamped to between the epoch and the backup; the time of the backup if there is none.
     pub(crate) fn clamped_ms(&self, timestamp: Option<i64>) -> u64 {
         let backup = self.created_ms();
         timestamp.map_or(backup, |timestamp| {
@@ -106,7 +106,7 @@ impl Loaded {
         self.snapshot.topics.get(usize::try_from(topic).ok()?)
     }
 
-    /// Partition `number` of the topic that stands at `topic`.
+    /// Partition `number` of the topic at index `topic`.
     pub(crate) fn partition_of(self: &Arc<Self>, topic: usize, number: usize) -> Option<Partition> {
         let state = self.snapshot.topics.get(topic)?;
         state.partitions.get(number)?;
@@ -117,19 +117,19 @@ impl Loaded {
         })
     }
 
-    /// The partition that stands at `place` among all of the snapshot.
-    pub(crate) fn partition(self: &Arc<Self>, place: u64) -> Option<Partition> {
-        let (topic, number) = position(&self.partitions_before, place)?;
+    /// A partition by its ordinal among all partitions of the snapshot.
+    pub(crate) fn partition(self: &Arc<Self>, ordinal: u64) -> Option<Partition> {
+        let (topic, number) = locate(&self.partitions_before, ordinal)?;
         self.partition_of(topic, number)
     }
 
-    /// The partition of the segment that stands at `place` among all of the snapshot, and the segment's place in it.
-    pub(crate) fn segment(self: &Arc<Self>, place: u64) -> Option<(Partition, u64)> {
-        let (partition, segment) = position(&self.segments_before, place)?;
+    /// A segment by its ordinal among all segments of the snapshot: its partition, and its ordinal in that.
+    pub(crate) fn segment(self: &Arc<Self>, ordinal: u64) -> Option<(Partition, u64)> {
+        let (partition, segment) = locate(&self.segments_before, ordinal)?;
         Some((self.partition(partition as u64)?, segment as u64))
     }
 
-    /// What is said of a folder of this snapshot.
+    /// The attributes of a folder of this snapshot.
     pub(crate) fn folder(&self) -> Attributes {
         Attributes {
             kind: Kind::Folder,
@@ -137,7 +137,7 @@ impl Loaded {
         }
     }
 
-    /// What is said of a file of this snapshot that shows records up to a timestamp.
+    /// The attributes of a file of this snapshot whose newest record has a timestamp.
     pub(crate) fn file(&self, size: u64, stored_bytes: u64, newest: Option<i64>) -> Attributes {
         Attributes {
             kind: Kind::File,
@@ -150,19 +150,19 @@ impl Loaded {
     }
 }
 
-/// Where `place` lies among ranges that begin at `before`, and how far into it.
-fn position(before: &[u64], place: u64) -> Option<(usize, usize)> {
+/// The range that contains `ordinal`, of ranges that begin at `before`, and the distance from its beginning.
+fn locate(before: &[u64], ordinal: u64) -> Option<(usize, usize)> {
     let range = before
-        .partition_point(|start| *start <= place)
+        .partition_point(|start| *start <= ordinal)
         .checked_sub(1)?;
     before.get(range + 1)?;
-    let into = place - before.get(range)?;
+    let into = ordinal - before.get(range)?;
     Some((range, usize::try_from(into).ok()?))
 }
 
 impl Partition {
     pub(crate) fn topic(&self) -> &TopicState {
-        // Both are checked where a `Partition` is made.
+        // Both indexes were checked when the `Partition` was made.
         &self.loaded.snapshot.topics[self.topic]
     }
 
@@ -178,12 +178,12 @@ impl Partition {
         self.loaded.sequence()
     }
 
-    /// Its place among all partitions of the snapshot.
+    /// Its ordinal among all partitions of the snapshot.
     pub(crate) fn ordinal(&self) -> u64 {
         self.loaded.partitions_before[self.topic] + self.number as u64
     }
 
-    /// How many segments of the snapshot stand before its first.
+    /// The number of segments of the snapshot before its first.
     pub(crate) fn segments_before(&self) -> u64 {
         let ordinal = usize::try_from(self.ordinal()).unwrap_or(usize::MAX);
         self.loaded
@@ -193,7 +193,7 @@ impl Partition {
             .unwrap_or_default()
     }
 
-    /// Number of its segments.
+    /// The number of its segments.
     pub(crate) fn segments(&self) -> u64 {
         self.state()
             .pages

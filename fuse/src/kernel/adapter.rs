@@ -17,9 +17,9 @@ use fuser::{
 use tokio::runtime::Handle;
 
 use super::answer::answer;
-use super::complaints::Complaints;
 use super::errno::{errno, is_everyday};
 use super::handles::Handles;
+use super::log_throttle::LogThrottle;
 use super::options::MountOptions;
 use crate::{Attributes, Inode, Kind, Lifetime, Listed, OpenFile, View, ViewError};
 
@@ -43,7 +43,7 @@ pub(super) struct Adapter {
 struct Shared {
     view: View,
     handles: Arc<Handles>,
-    complaints: Complaints,
+    log: LogThrottle,
     owner: Owner,
     attributes: bool,
 }
@@ -67,7 +67,7 @@ impl Adapter {
         let shared = Shared {
             view,
             handles,
-            complaints: Complaints::default(),
+            log: LogThrottle::default(),
             owner: Owner {
                 uid: options.uid,
                 gid: options.gid,
@@ -94,7 +94,7 @@ impl Shared {
     /// The number of an error, which is logged where a user should know more than that.
     fn refusal(&self, error: &ViewError) -> Errno {
         if !is_everyday(error) {
-            self.complaints.about(error.to_string());
+            self.log.warn(error.to_string());
         }
         errno(error)
     }

@@ -18,7 +18,7 @@ pub(super) fn answer(runtime: &Handle, answer: impl Future<Output = ()> + Send +
         if let Err(panic) = AssertUnwindSafe(answer).catch_unwind().await {
             tracing::error!(
                 "a request failed inside of kbk, which is a defect: {}; please report it",
-                words(panic.as_ref())
+                message(panic.as_ref())
             );
         }
     });
@@ -29,7 +29,7 @@ pub(super) fn answer(runtime: &Handle, answer: impl Future<Output = ()> + Send +
     }
 }
 
-fn words(panic: &(dyn Any + Send)) -> &str {
+fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("without a word")

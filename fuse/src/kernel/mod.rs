@@ -10,9 +10,9 @@
 
 mod adapter;
 mod answer;
-mod complaints;
 mod errno;
 mod handles;
+mod log_throttle;
 mod mount_point;
 mod mount_table;
 mod options;

@@ -78,7 +78,7 @@ fn advice(error: &io::Error) -> &'static str {
 pub struct Mounted {
     mount_point: PathBuf,
     handles: Arc<Handles>,
-    /// Takes requests until the connection ends. Never dropped: the library would then unmount whatever is mounted there by
+    /// Takes requests until the connection ends. Never dropped: the reader would then unmount whatever is mounted there by
     /// then, if only its own connection has not quite ended.
     session: ManuallyDrop<BackgroundSession>,
     /// Whether it still is in the tree, as far as we know.
@@ -188,7 +188,7 @@ impl Drop for Mounted {
     }
 }
 
-/// Whether this user can open the device is said here, in plain words: what the library makes of it is not.
+/// Whether this user can open the device is said here, in plain words: what the reader makes of it is not.
 fn device(path: &Path) -> Result<(), MountError> {
     let opened = fs::OpenOptions::new()
         .read(true)
@@ -209,7 +209,7 @@ fn config(options: &MountOptions) -> Config {
         MountOption::NoExec,
         MountOption::DefaultPermissions,
         MountOption::FSName(options.source.replace(',', "_")),
-        // As a word of our own, because the library hands its own `Subtype` to fusermount3 only.
+        // As a word of our own, because the reader hands its own `Subtype` to fusermount3 only.
         MountOption::CUSTOM("subtype=kbk".to_owned()),
     ];
     config.acl = if options.allow_other {

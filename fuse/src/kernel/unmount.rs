@@ -83,9 +83,9 @@ fn through_helper(path: &Path) -> Result<Unmounted, UnmountError> {
 }
 
 /// What fusermount3 refused with, if it did.
-fn helper(path: &Path, words: &[&str]) -> Result<Option<String>, UnmountError> {
+fn helper(path: &Path, message: &[&str]) -> Result<Option<String>, UnmountError> {
     let output = Command::new("fusermount3")
-        .args(words)
+        .args(message)
         .arg("--")
         .arg(path)
         .output();

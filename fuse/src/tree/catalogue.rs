@@ -1,4 +1,4 @@
-//! Which snapshots are shown, listed again while backups go on.
+//! The snapshots that are shown, listed again as backups are made.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,12 +7,12 @@ use kbk_format::repo::ListedSnapshot;
 use tokio::time::Instant;
 
 use crate::cache::locked;
-use crate::content::library::Library;
+use crate::content::snapshot_reader::SnapshotReader;
 use crate::error::ViewError;
 use crate::tree::inode::LAST_SEQUENCE;
 
-/// The repository is listed at most once in so long, and the answer waited for no longer.
-const LISTED_AGAIN: Duration = Duration::from_secs(1);
+/// The repository is listed at most once in this time, and the answer is awaited no longer than this.
+const LIST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Which snapshots of a repository are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,27 +24,27 @@ pub enum Snapshots {
     One(u64),
 }
 
-/// The snapshots that are shown, ascending.
+/// The snapshots that are shown, in ascending order.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     shown: Snapshots,
     growing: bool,
     listed: Mutex<(Arc<[ListedSnapshot]>, Instant)>,
-    /// One lists at a time.
+    /// Held while listing, so that one task lists at a time.
     listing: tokio::sync::Mutex<()>,
 }
 
 impl Catalogue {
     pub(crate) async fn open(
-        library: &Arc<Library>,
+        reader: &Arc<SnapshotReader>,
         shown: Snapshots,
         growing: bool,
     ) -> Result<Catalogue, ViewError> {
         if let Snapshots::One(sequence) = shown {
-            // Whoever asks for one is told at once if it is not there.
-            library.snapshot(sequence).await?;
+            // A missing snapshot is reported when the view is opened, not as an empty tree.
+            reader.snapshot(sequence).await?;
         }
-        let listed = list(library, shown).await?;
+        let listed = list(reader, shown).await?;
         Ok(Catalogue {
             shown,
             growing: growing && shown == Snapshots::All,
@@ -53,7 +53,7 @@ impl Catalogue {
         })
     }
 
-    /// Whether new snapshots are shown as they come.
+    /// Whether snapshots that are made from now on are shown.
     pub(crate) fn is_growing(&self) -> bool {
         self.growing
     }
@@ -62,9 +62,9 @@ impl Catalogue {
         self.shown == Snapshots::All
     }
 
-    /// The snapshots there are. Those that were there when they were last listed, where the store does not say at once: names and
-    /// sizes are shown while it is away.
-    pub(crate) async fn snapshots(&self, library: &Arc<Library>) -> Arc<[ListedSnapshot]> {
+    /// The present snapshots. If the store does not answer at once, those that were last listed: names and sizes are shown while
+    /// the store is unavailable.
+    pub(crate) async fn snapshots(&self, reader: &Arc<SnapshotReader>) -> Arc<[ListedSnapshot]> {
         if let Some(known) = self.fresh() {
             return known;
         }
@@ -72,7 +72,7 @@ impl Catalogue {
         if let Some(known) = self.fresh() {
             return known;
         }
-        let listed = tokio::time::timeout(LISTED_AGAIN, list(library, self.shown)).await;
+        let listed = tokio::time::timeout(LIST_INTERVAL, list(reader, self.shown)).await;
         let listed = match listed {
             Ok(Ok(listed)) => listed,
             Ok(Err(_)) | Err(_) => self.known(),
@@ -83,26 +83,26 @@ impl Catalogue {
 
     fn fresh(&self) -> Option<Arc<[ListedSnapshot]>> {
         let (listed, at) = &*locked(&self.listed);
-        (!self.growing || at.elapsed() < LISTED_AGAIN).then(|| Arc::clone(listed))
+        (!self.growing || at.elapsed() < LIST_INTERVAL).then(|| Arc::clone(listed))
     }
 
-    /// What was listed last, without listing again.
+    /// The snapshots that were last listed.
     pub(crate) fn known(&self) -> Arc<[ListedSnapshot]> {
         Arc::clone(&locked(&self.listed).0)
     }
 }
 
 async fn list(
-    library: &Arc<Library>,
+    reader: &Arc<SnapshotReader>,
     shown: Snapshots,
 ) -> Result<Arc<[ListedSnapshot]>, ViewError> {
-    let mut listed = library.listed_snapshots().await?;
+    let mut listed = reader.source.listed_snapshots().await?;
     listed.retain(|snapshot| {
-        let chosen = match shown {
+        let selected = match shown {
             Snapshots::All => true,
             Snapshots::One(sequence) => snapshot.sequence == sequence,
         };
-        chosen && snapshot.sequence <= LAST_SEQUENCE
+        selected && snapshot.sequence <= LAST_SEQUENCE
     });
     Ok(listed.into())
 }

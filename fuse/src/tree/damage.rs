@@ -1,4 +1,4 @@
-//! The damage that reading has come upon so far, for `errors.jsonl` and `meta.json`.
+//! The damage that was found so far, for `errors.jsonl` and `meta.json`.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,15 +8,15 @@ use serde::Serialize;
 use crate::cache::locked;
 use crate::error::{Location, ViewError};
 
-/// So many findings are kept; what comes behind them is only counted.
-const FINDINGS: usize = 10_000;
+/// At most this many findings are kept; further ones are only counted.
+const MAX_FINDINGS: usize = 10_000;
 
 /// One range that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct DamageRow {
     pub(crate) snapshot: u64,
     pub(crate) topic: Option<String>,
-    /// Tells a topic from a deleted one of the same name.
+    /// Distinguishes a topic from a deleted one of the same name; the format of the documents does not have it.
     #[serde(skip)]
     pub(crate) topic_id: Option<Id>,
     pub(crate) partition: Option<i32>,
@@ -26,7 +26,7 @@ pub(crate) struct DamageRow {
     pub(crate) error: String,
 }
 
-/// What was found in all snapshots.
+/// The damage that was found, across all snapshots.
 #[derive(Debug, Default)]
 pub(crate) struct Damage {
     rows: Mutex<Rows>,
@@ -35,12 +35,12 @@ pub(crate) struct Damage {
 #[derive(Debug, Default)]
 struct Rows {
     found: Vec<Arc<DamageRow>>,
-    /// How many more there were.
+    /// Findings that were not kept.
     left_out: u64,
 }
 
 impl Damage {
-    /// Notes an error that will not go away by itself, once.
+    /// Records an error that a retry would not fix, once.
     pub(crate) fn note(&self, error: &ViewError) {
         let (ViewError::Damaged { location, source }
         | ViewError::Missing { location, source }
@@ -65,25 +65,25 @@ impl Damage {
         if rows.found.iter().any(|found| **found == row) {
             return;
         }
-        if rows.found.len() < FINDINGS {
+        if rows.found.len() < MAX_FINDINGS {
             rows.found.push(Arc::new(row));
         } else {
             rows.left_out += 1;
         }
     }
 
-    /// Whether something was found in the partition that `place` is in.
-    pub(crate) fn is_known(&self, place: &Location) -> bool {
+    /// Whether damage was found in the partition of a location.
+    pub(crate) fn is_known(&self, location: &Location) -> bool {
         let rows = locked(&self.rows);
-        let in_there = |row: &Arc<DamageRow>| {
-            Some(row.snapshot) == place.snapshot
-                && (&row.topic, row.topic_id) == (&place.topic, place.topic_id)
-                && row.partition == place.partition
+        let in_partition = |row: &Arc<DamageRow>| {
+            Some(row.snapshot) == location.snapshot
+                && (&row.topic, row.topic_id) == (&location.topic, location.topic_id)
+                && row.partition == location.partition
         };
-        rows.found.iter().any(in_there)
+        rows.found.iter().any(in_partition)
     }
 
-    /// What was found in a partition of a snapshot.
+    /// The damage that was found in a partition of a snapshot.
     pub(crate) fn of_partition(
         &self,
         snapshot: u64,

@@ -1,25 +1,52 @@
-//! `follow`: the files of the newest snapshot, which go on where the next one does.
+//! `follow/topics/TOPIC/PARTITION/`: `records.jsonl`, `values` and `keys` of the newest snapshot, which grow with the next one.
 //!
-//! A file here is the text of a partition over all snapshots to come, so that who has it open reads on when a backup has added to
-//! it. That holds as long as each snapshot only adds to the one before. Where one does not, because the repository was compacted
-//! or what was old was removed from it, what was read before is not the beginning of what is there now: the file is stale then,
-//! and another one has its name.
+//! A file here is the text of a partition across all snapshots to come, so a program that has it open reads on once a backup has
+//! added to it. That holds as long as each snapshot only adds to the one before. Where one does not, because the repository was
+//! compacted or old records were removed from it, what was read before is not the beginning of what is there now: the file is
+//! stale then, and another file takes its name.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use kbk_format::render::{View as TextView, ViewSizes};
-use kbk_format::repo::{Id, TopicName, TopicState};
+use kbk_format::render::View as TextView;
+use kbk_format::repo::TopicState;
 
-use super::inode::{FollowedItem, Node, RootItem};
-use super::list::Child;
-use super::{Tree, names};
-use crate::attributes::{Attributes, Lifetime};
-use crate::cache::locked;
-use crate::content::pages::Extent;
-use crate::content::snapshot::{Loaded, Partition};
-use crate::content::text::TextFile;
+use super::extended::{self, Extended};
+use super::followed::{FollowedTopic, Seen};
+use super::inode::{Number, items};
+use super::node::{Child, Family, Node, Window};
+use super::partition::text_attributes;
+use super::{Tree, names, root};
+use crate::attributes::{Attributes, Kind, Lifetime};
+use crate::content::pages::PartitionIndex;
+use crate::content::snapshot::{LoadedSnapshot, Partition};
+use crate::content::text_file::TextFile;
 use crate::error::ViewError;
+use crate::open_file::Body;
+
+/// A node of this family. Topics and partitions are known by the numbers that
+/// [`FollowedInodes`](super::followed::FollowedInodes) has given them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FollowNode {
+    /// The folder `follow`.
+    Folder,
+    /// The folder `follow/topics`.
+    Topics,
+    /// The folder of a topic.
+    Topic(u64),
+    /// The folder of a partition, or a file in it.
+    Partition { number: u64, item: FollowedItem },
+}
+
+items!(
+    /// The folder of a followed partition, and its files.
+    FollowedItem { Folder, Records, Values, Keys }
+);
+
+const FOLDER_PLACE: u64 = 5;
+const TOPICS_PLACE: u64 = 6;
+const TOPIC_FAMILY: u64 = 1;
+const PARTITION_FAMILY: u64 = 2;
+const ITEM_BITS: u32 = 2;
 
 const FILE_NAMES: [(&str, FollowedItem); 3] = [
     ("records.jsonl", FollowedItem::Records),
@@ -27,48 +54,7 @@ const FILE_NAMES: [(&str, FollowedItem); 3] = [
     ("keys", FollowedItem::Keys),
 ];
 
-/// Topics and partitions by the numbers that they were given when they were first seen. A kernel may know any of them for as long
-/// as it is mounted, and there are no more than the repository names.
-#[derive(Debug, Default)]
-pub(crate) struct Followed(Mutex<Numbers>);
-
-#[derive(Debug, Default)]
-struct Numbers {
-    topics: Vec<TopicKey>,
-    topic_numbers: HashMap<TopicKey, u64>,
-    partitions: Vec<Line>,
-    /// By the number of the topic.
-    partition_numbers: HashMap<(u64, usize), u64>,
-}
-
-/// What tells one topic from all others. The id alone does not: it is zeros where the cluster gave none.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct TopicKey {
-    name: TopicName,
-    topic_id: Id,
-}
-
-/// A partition from snapshot to snapshot.
-#[derive(Clone, Debug)]
-struct Line {
-    topic: u64,
-    partition: usize,
-    /// What the newest snapshot has of it that anybody asked about.
-    seen: Option<Seen>,
-    /// Whether a snapshot did not go on from there.
-    is_cut: bool,
-}
-
-/// How far a partition's text goes.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    sequence: u64,
-    base_offset: i64,
-    end_offset: i64,
-    text: ViewSizes,
-}
-
-/// A file that is open, whatever length it has at the moment.
+/// The contents of an open file, whatever their length is at the moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FollowedFile {
     pub(crate) number: u64,
@@ -77,216 +63,64 @@ pub(crate) struct FollowedFile {
     pub(crate) size: u64,
 }
 
-impl Followed {
-    fn topic(&self, topic: &TopicState) -> u64 {
-        let mut numbers = locked(&self.0);
-        let Numbers {
-            topics,
-            topic_numbers,
-            ..
-        } = &mut *numbers;
-        let key = TopicKey {
-            name: topic.name.clone(),
-            topic_id: topic.topic_id,
+impl Family for FollowNode {
+    fn of(number: Number) -> Option<Self> {
+        let Number::Root { family, place } = number else {
+            return None;
         };
-        *topic_numbers.entry(key).or_insert_with_key(|key| {
-            topics.push(key.clone());
-            topics.len() as u64 - 1
-        })
-    }
-
-    fn partition(&self, topic: u64, partition: usize) -> u64 {
-        let mut numbers = locked(&self.0);
-        let known = numbers.partition_numbers.get(&(topic, partition));
-        if let Some(number) = known.copied()
-            && numbers.line(number).is_ok_and(|line| !line.is_cut)
-        {
-            return number;
-        }
-        let number = numbers.partitions.len() as u64;
-        numbers.partitions.push(Line {
-            topic,
-            partition,
-            seen: None,
-            is_cut: false,
-        });
-        numbers.partition_numbers.insert((topic, partition), number);
-        number
-    }
-
-    fn topic_key(&self, number: u64) -> Result<TopicKey, ViewError> {
-        let numbers = locked(&self.0);
-        let at = usize::try_from(number).unwrap_or(usize::MAX);
-        numbers.topics.get(at).cloned().ok_or(ViewError::Stale)
-    }
-
-    fn line(&self, number: u64) -> Result<Line, ViewError> {
-        locked(&self.0).line(number).cloned()
-    }
-
-    fn saw(&self, number: u64, seen: Seen) {
-        if let Ok(line) = locked(&self.0).line_mut(number)
-            && line
-                .seen
-                .is_none_or(|before| before.sequence < seen.sequence)
-        {
-            line.seen = Some(seen);
+        match (family, place) {
+            (root::FAMILY, FOLDER_PLACE) => Some(FollowNode::Folder),
+            (root::FAMILY, TOPICS_PLACE) => Some(FollowNode::Topics),
+            (TOPIC_FAMILY, topic) => Some(FollowNode::Topic(topic)),
+            (PARTITION_FAMILY, place) => Some(FollowNode::Partition {
+                number: place >> ITEM_BITS,
+                item: FollowedItem::of(place & ((1 << ITEM_BITS) - 1))?,
+            }),
+            _ => None,
         }
     }
 
-    fn cut(&self, number: u64) {
-        if let Ok(line) = locked(&self.0).line_mut(number) {
-            line.is_cut = true;
-        }
-    }
-}
-
-impl Numbers {
-    fn line(&self, number: u64) -> Result<&Line, ViewError> {
-        let at = usize::try_from(number).unwrap_or(usize::MAX);
-        self.partitions.get(at).ok_or(ViewError::Stale)
-    }
-
-    fn line_mut(&mut self, number: u64) -> Result<&mut Line, ViewError> {
-        let at = usize::try_from(number).unwrap_or(usize::MAX);
-        self.partitions.get_mut(at).ok_or(ViewError::Stale)
-    }
-}
-
-impl Seen {
-    fn of(partition: &Partition, extent: &Extent) -> Seen {
-        let state = partition.state();
-        Seen {
-            sequence: partition.sequence(),
-            base_offset: state.base_offset,
-            end_offset: state.end_offset,
-            text: TextView::ALL.map(|view| extent.size(view)),
-        }
-    }
-}
-
-impl Tree {
-    /// The newest snapshot, if there is any.
-    pub(crate) async fn newest(&self) -> Result<Option<Arc<Loaded>>, ViewError> {
-        let snapshots = self.catalogue.snapshots(&self.library).await;
-        match snapshots.last() {
-            Some(newest) => self.library.snapshot(newest.sequence).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Topics that may still grow.
-    pub(super) fn is_followed(&self, topic: &TopicState) -> bool {
-        !topic.deleted && self.shows(topic)
-    }
-
-    pub(super) async fn follow_children(
-        &self,
-        parent: Node,
-        from: u64,
-        at_most: usize,
-    ) -> Result<Vec<Child>, ViewError> {
-        match parent {
-            Node::Root(RootItem::FollowedTopics) => {
-                let newest = self.newest().await?;
-                let topics = newest.iter().flat_map(|newest| &newest.snapshot.topics);
-                let topics = topics.filter(|topic| self.is_followed(topic));
-                let mut children: Vec<Child> = topics
-                    .map(|topic| {
-                        let number = self.followed.topic(topic);
-                        (number + 1, names::topic(topic), Node::FollowedTopic(number))
-                    })
-                    .filter(|(cookie, ..)| *cookie > from)
-                    .collect();
-                children.sort_unstable_by_key(|(cookie, ..)| *cookie);
-                children.truncate(at_most);
-                Ok(children)
+    fn number(self) -> Number {
+        let (family, place) = match self {
+            FollowNode::Folder => (root::FAMILY, FOLDER_PLACE),
+            FollowNode::Topics => (root::FAMILY, TOPICS_PLACE),
+            FollowNode::Topic(topic) => (TOPIC_FAMILY, topic),
+            FollowNode::Partition { number, item } => {
+                (PARTITION_FAMILY, number << ITEM_BITS | item as u64)
             }
-            Node::FollowedTopic(number) => {
-                let newest = self.newest().await?.ok_or(ViewError::Stale)?;
-                let topic = self.followed_topic(&newest, number)?;
-                let partitions = newest.snapshot.topics[topic].partitions.len();
-                let first = usize::try_from(from).unwrap_or(usize::MAX);
-                let child = |partition: usize| {
-                    let number = self.followed.partition(number, partition);
-                    let item = FollowedItem::Folder;
-                    let node = Node::Followed { number, item };
-                    (partition as u64 + 1, partition.to_string(), node)
-                };
-                Ok((first..partitions).take(at_most).map(child).collect())
-            }
-            Node::Followed {
-                number,
-                item: FollowedItem::Folder,
-            } => {
-                let (_, extent) = self.followed_partition(number).await?;
-                let files = FILE_NAMES.iter().filter(|_| extent.sized).zip(1..);
-                let behind = files.filter(|(_, cookie)| *cookie > from);
-                let child = |((name, item), cookie): (&(&str, FollowedItem), u64)| {
-                    let node = Node::Followed {
-                        number,
-                        item: *item,
-                    };
-                    (cookie, (*name).to_owned(), node)
-                };
-                Ok(behind.take(at_most).map(child).collect())
-            }
-            _ => Err(ViewError::NotFolder),
-        }
-    }
-
-    /// What `name` names in a folder of many.
-    pub(super) async fn follow_child(
-        &self,
-        parent: Node,
-        name: &str,
-    ) -> Result<Option<Node>, ViewError> {
-        let Some(newest) = self.newest().await? else {
-            return Ok(None);
         };
-        match parent {
-            Node::Root(RootItem::FollowedTopics) => {
-                let topic = self.topic_named(&newest, name);
-                let topic = topic.and_then(|topic| newest.topic(topic));
-                let topic = topic.filter(|topic| self.is_followed(topic));
-                Ok(topic.map(|topic| Node::FollowedTopic(self.followed.topic(topic))))
-            }
-            Node::FollowedTopic(number) => {
-                let topic = self.followed_topic(&newest, number)?;
-                let partition = names::number(name)
-                    .filter(|partition| newest.partition_of(topic, *partition).is_some());
-                Ok(partition.map(|partition| Node::Followed {
-                    number: self.followed.partition(number, partition),
-                    item: FollowedItem::Folder,
-                }))
-            }
-            _ => Err(ViewError::NotFolder),
+        Number::Root { family, place }
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            FollowNode::Folder | FollowNode::Topics | FollowNode::Topic(_) => Kind::Folder,
+            FollowNode::Partition { item, .. } => match item {
+                FollowedItem::Folder => Kind::Folder,
+                FollowedItem::Records | FollowedItem::Values | FollowedItem::Keys => Kind::File,
+            },
         }
     }
 
-    /// What is said of a topic or a partition that is followed, or of a file in it.
-    pub(super) async fn follow_attributes(&self, node: Node) -> Result<Attributes, ViewError> {
-        let attributes = match node {
-            Node::FollowedTopic(number) => {
-                let newest = self.newest().await?.ok_or(ViewError::Stale)?;
-                self.followed_topic(&newest, number)?;
+    fn changes(self) -> bool {
+        matches!(self, FollowNode::Partition { .. })
+    }
+
+    async fn attributes(self, tree: &Tree) -> Result<Attributes, ViewError> {
+        let attributes = match self {
+            FollowNode::Folder | FollowNode::Topics => return Ok(tree.root_folder().await),
+            FollowNode::Topic(number) => {
+                let newest = tree.newest().await?.ok_or(ViewError::Stale)?;
+                tree.followed_topic(&newest, number)?;
                 newest.folder()
             }
-            Node::Followed { number, item } => match item.view() {
-                None => self.follow(number).await?.loaded.folder(),
+            FollowNode::Partition { number, item } => match item.view() {
+                None => tree.followed_partition(number).await?.loaded.folder(),
                 Some(view) => {
-                    let (partition, extent) = self.followed_partition(number).await?;
-                    if !extent.sized {
-                        return Err(ViewError::NotFound);
-                    }
-                    let newest = extent.times.map(|(_, max)| max);
-                    let stored_bytes = partition.state().stored_bytes;
-                    partition
-                        .loaded
-                        .file(extent.size(view), stored_bytes, newest)
+                    let (partition, _) = tree.continued_partition(number).await?;
+                    text_attributes(tree, &partition, view).await?
                 }
             },
-            _ => return Err(ViewError::Stale),
         };
         Ok(Attributes {
             lifetime: Lifetime::Growing,
@@ -294,71 +128,188 @@ impl Tree {
         })
     }
 
-    /// All that a file says at the moment.
-    pub(crate) async fn followed_text(
-        &self,
-        number: u64,
-        view: TextView,
-    ) -> Result<TextFile, ViewError> {
-        let (partition, extent) = self.followed_partition(number).await?;
-        if !extent.sized {
-            return Err(ViewError::NotFound);
+    async fn extended(self, tree: &Tree) -> Result<Extended, ViewError> {
+        match self {
+            FollowNode::Folder | FollowNode::Topics => Ok(Vec::new()),
+            FollowNode::Topic(number) => {
+                let newest = tree.newest().await?.ok_or(ViewError::Stale)?;
+                let topic = tree.followed_topic(&newest, number)?;
+                let topic = &newest.snapshot.topics[topic];
+                Ok(extended::of_topic(newest.sequence(), topic))
+            }
+            FollowNode::Partition { number, .. } => {
+                let partition = tree.followed_partition(number).await?;
+                tree.extended_of_partition(&partition).await
+            }
         }
-        Ok(TextFile::whole(partition, extent, view))
     }
 
-    /// Where a topic stands in a snapshot.
-    pub(super) fn followed_topic(&self, loaded: &Loaded, number: u64) -> Result<usize, ViewError> {
-        let TopicKey { name, topic_id } = self.followed.topic_key(number)?;
+    async fn children(self, tree: &Tree, window: Window) -> Result<Vec<Child>, ViewError> {
+        match self {
+            FollowNode::Folder => Ok(window.of_fixed(&[("topics", FollowNode::Topics)], |_| true)),
+            FollowNode::Topics => Ok(topics(tree, window).await?),
+            FollowNode::Topic(number) => {
+                let newest = tree.newest().await?.ok_or(ViewError::Stale)?;
+                let topic = tree.followed_topic(&newest, number)?;
+                let partitions = newest.snapshot.topics[topic].partitions.len();
+                let child = |partition: usize| {
+                    let node = tree.partition_to_follow(number, partition);
+                    Child::new(partition as u64 + 1, partition.to_string(), node)
+                };
+                let rest = window.start()..partitions;
+                Ok(rest.take(window.at_most).map(child).collect())
+            }
+            FollowNode::Partition {
+                number,
+                item: FollowedItem::Folder,
+            } => {
+                let (_, index) = tree.continued_partition(number).await?;
+                let names =
+                    FILE_NAMES.map(|(name, item)| (name, FollowNode::Partition { number, item }));
+                Ok(window.of_fixed(&names, |_| index.sized))
+            }
+            FollowNode::Partition { .. } => Err(ViewError::NotFolder),
+        }
+    }
+
+    async fn child(self, tree: &Tree, name: &str) -> Result<Option<Node>, ViewError> {
+        if !matches!(self, FollowNode::Topics | FollowNode::Topic(_)) {
+            return self.listed_child(tree, name).await;
+        }
+        let Some(newest) = tree.newest().await? else {
+            return Ok(None);
+        };
+        if let FollowNode::Topic(number) = self {
+            let topic = tree.followed_topic(&newest, number)?;
+            let partition = names::number(name)
+                .filter(|partition| newest.partition_of(topic, *partition).is_some());
+            return Ok(
+                partition.map(|partition| tree.partition_to_follow(number, partition).into())
+            );
+        }
+        let topic = tree.topic_named(&newest, name);
+        let topic = topic.and_then(|topic| newest.topic(topic));
+        let topic = topic.filter(|topic| tree.is_followed(topic));
+        Ok(topic.map(|topic| FollowNode::Topic(tree.followed.number_of_topic(topic)).into()))
+    }
+
+    async fn open(self, tree: &Tree) -> Result<Body, ViewError> {
+        let FollowNode::Partition { number, item } = self else {
+            return Err(ViewError::IsFolder);
+        };
+        let view = item.view().ok_or(ViewError::IsFolder)?;
+        let size = tree.followed_text(number, view).await?.size();
+        Ok(Body::Followed(FollowedFile { number, view, size }))
+    }
+}
+
+impl FollowNode {
+    #[cfg(test)]
+    pub(super) fn partition_folder(number: u64) -> FollowNode {
+        FollowNode::Partition {
+            number,
+            item: FollowedItem::Folder,
+        }
+    }
+}
+
+impl FollowedItem {
+    fn view(self) -> Option<TextView> {
+        match self {
+            FollowedItem::Folder => None,
+            FollowedItem::Records => Some(TextView::Records),
+            FollowedItem::Values => Some(TextView::Values),
+            FollowedItem::Keys => Some(TextView::Keys),
+        }
+    }
+}
+
+/// The followed topics in the order of their numbers: what is new comes last, so a listing in progress stays valid.
+async fn topics(tree: &Tree, window: Window) -> Result<Vec<Child>, ViewError> {
+    let newest = tree.newest().await?;
+    let topics = newest.iter().flat_map(|newest| &newest.snapshot.topics);
+    let child = |topic| {
+        let number = tree.followed.number_of_topic(topic);
+        Child::new(number + 1, names::topic(topic), FollowNode::Topic(number))
+    };
+    let mut children: Vec<Child> = topics
+        .filter(|topic| tree.is_followed(topic))
+        .map(child)
+        .filter(|child| child.cookie > window.after)
+        .collect();
+    children.sort_unstable_by_key(|child| child.cookie);
+    children.truncate(window.at_most);
+    Ok(children)
+}
+
+impl Tree {
+    /// Whether a topic may still grow.
+    fn is_followed(&self, topic: &TopicState) -> bool {
+        !topic.deleted && self.shows(topic)
+    }
+
+    /// The folder of a partition of the topic with this number.
+    fn partition_to_follow(&self, topic: u64, partition: usize) -> FollowNode {
+        FollowNode::Partition {
+            number: self.followed.number_of_partition(topic, partition),
+            item: FollowedItem::Folder,
+        }
+    }
+
+    /// The position of a followed topic in a snapshot.
+    fn followed_topic(&self, loaded: &LoadedSnapshot, number: u64) -> Result<usize, ViewError> {
+        let FollowedTopic { name, topic_id } = self.followed.topic(number)?;
         let topics = &loaded.snapshot.topics;
         let first = topics.partition_point(|topic| topic.name < name);
-        let of_name = topics[first..]
-            .iter()
-            .take_while(|topic| topic.name == name);
-        let place = of_name
-            .zip(first..)
-            .find(|(topic, _)| topic.topic_id == topic_id);
-        place.map(|(_, place)| place).ok_or(ViewError::Stale)
+        let of_name = topics.iter().enumerate().skip(first);
+        let found = of_name
+            .take_while(|(_, topic)| topic.name == name)
+            .find(|(_, topic)| topic.topic_id == topic_id);
+        found.map(|(at, _)| at).ok_or(ViewError::Stale)
     }
 
-    /// A partition as the newest snapshot has it, or the newest that anybody has seen here.
-    pub(super) async fn follow(&self, number: u64) -> Result<Partition, ViewError> {
-        let line = self.followed.line(number)?;
-        if line.is_cut {
+    /// A partition as the newest snapshot has it.
+    async fn followed_partition(&self, number: u64) -> Result<Partition, ViewError> {
+        let followed = self.followed.partition(number)?;
+        if followed.is_stale {
             return Err(ViewError::Stale);
         }
         let mut newest = self.newest().await?.ok_or(ViewError::Stale)?;
-        // A task may be slow, and a file must not become shorter for a moment.
-        if let Some(seen) = line.seen.filter(|seen| seen.sequence > newest.sequence()) {
-            newest = self.library.snapshot(seen.sequence).await?;
+        // A slow task may have listed the snapshots before another task saw a newer one. A file must not become shorter.
+        let seen = followed.seen;
+        if let Some(seen) = seen.filter(|seen| seen.sequence > newest.sequence()) {
+            newest = self.reader.snapshot(seen.sequence).await?;
         }
-        let topic = self.followed_topic(&newest, line.topic)?;
+        let topic = self.followed_topic(&newest, followed.topic)?;
         newest
-            .partition_of(topic, line.partition)
+            .partition_of(topic, followed.partition)
             .ok_or(ViewError::Stale)
     }
 
-    /// The same with its extent, if it goes on from what was seen before.
-    async fn followed_partition(&self, number: u64) -> Result<(Partition, Arc<Extent>), ViewError> {
-        let partition = self.follow(number).await?;
-        let extent = self.library.extent(&partition).await?;
-        let seen = self.followed.line(number)?.seen;
+    /// The same and its index, provided that it continues what was seen before.
+    async fn continued_partition(
+        &self,
+        number: u64,
+    ) -> Result<(Partition, Arc<PartitionIndex>), ViewError> {
+        let partition = self.followed_partition(number).await?;
+        let index = self.reader.partition_index(&partition).await?;
+        let seen = self.followed.partition(number)?.seen;
         if let Some(seen) = seen.filter(|seen| seen.sequence < partition.sequence())
-            && !self.goes_on(&partition, &extent, &seen).await?
+            && !self.continues(&partition, &index, &seen).await?
         {
-            self.followed.cut(number);
+            self.followed.mark_stale(number);
             return Err(ViewError::Stale);
         }
-        self.followed.saw(number, Seen::of(&partition, &extent));
-        Ok((partition, extent))
+        self.followed.saw(number, Seen::of(&partition, &index));
+        Ok((partition, index))
     }
 
-    /// Whether the text that was seen is the beginning of what is there: it begins at the same offset, and the offset at which it
-    /// ended stands where it ended.
-    async fn goes_on(
+    /// Whether the text that was seen is the beginning of the present text. It is if both begin at the same offset and a segment
+    /// begins exactly where the seen offsets and the seen text of every view end: fewer records before it would shift the text.
+    async fn continues(
         &self,
         partition: &Partition,
-        extent: &Arc<Extent>,
+        index: &Arc<PartitionIndex>,
         seen: &Seen,
     ) -> Result<bool, ViewError> {
         let state = partition.state();
@@ -366,34 +317,31 @@ impl Tree {
             return Ok(false);
         }
         if state.end_offset == seen.end_offset {
-            return Ok(Seen::of(partition, extent).text == seen.text);
+            return Ok(Seen::of(partition, index).text == seen.text);
         }
-        let next = self.library.segment_at(partition, seen.end_offset).await?;
+        let next = self.reader.segment_at(partition, seen.end_offset).await?;
         let Some((segment, entry)) = next else {
             return Ok(false);
         };
-        let segment = self.segment_of(partition.clone(), segment).await?;
+        let found = self.segment_of(partition.clone(), segment).await?;
+        let at = found.location;
         let starts = TextView::ALL.map(|view| {
-            extent
-                .spot(
-                    segment.spot.page,
-                    &segment.table,
-                    segment.spot.segment,
-                    view,
-                )
-                .text_start
+            let location = index.location(at.page, &found.table, at.segment, view);
+            location.text_start
         });
         Ok(entry.base_offset == seen.end_offset && starts == seen.text)
     }
-}
 
-impl FollowedItem {
-    pub(super) fn view(self) -> Option<TextView> {
-        match self {
-            FollowedItem::Folder => None,
-            FollowedItem::Records => Some(TextView::Records),
-            FollowedItem::Values => Some(TextView::Values),
-            FollowedItem::Keys => Some(TextView::Keys),
+    /// The present text of a followed partition.
+    pub(crate) async fn followed_text(
+        &self,
+        number: u64,
+        view: TextView,
+    ) -> Result<TextFile, ViewError> {
+        let (partition, index) = self.continued_partition(number).await?;
+        if !index.sized {
+            return Err(ViewError::NotFound);
         }
+        Ok(TextFile::whole(partition, index, view))
     }
 }

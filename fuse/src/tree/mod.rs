@@ -1,17 +1,39 @@
-//! The tree: which names stand in a folder, and what each is.
+//! The tree: which files there are, what their attributes are, and what they contain.
+//!
+//! | path | family |
+//! |---|---|
+//! | `README.txt`, `latest` | `root` |
+//! | `snapshots/N/`, with `snapshot.json` and `errors.jsonl` | `snapshots` |
+//! | `groups/GROUP.json` | `groups` |
+//! | `topics/TOPIC/config.json` | `topics` |
+//! | `PARTITION/`, with `meta.json`, `records.jsonl`, `values` and `keys` | `partition`, `meta` |
+//! | `by-offset/` | `by_offset`, `ephemeral` |
+//! | `by-time/` | `by_time` |
+//! | `segments/` | `segments` |
+//! | `follow/` | `follow`, `followed` |
+//!
+//! A family is one type that implements [`node::Family`] in one module. To add one, write the module and name it in the register
+//! of `node`; `inode` lists the numbers that are taken. `names` turns manifest data into file names and back for all of them.
 
+mod by_offset;
+mod by_time;
 pub(crate) mod catalogue;
 pub(crate) mod damage;
-mod documents;
+mod document;
+pub(crate) mod ephemeral;
 mod extended;
 pub(crate) mod follow;
+pub(crate) mod followed;
+mod groups;
 pub(crate) mod inode;
-mod list;
-mod lookup;
-pub(crate) mod named;
-pub(crate) mod names;
-mod open;
-mod stat;
+mod meta;
+mod names;
+pub(crate) mod node;
+mod partition;
+mod root;
+mod segments;
+mod snapshots;
+mod topics;
 
 use std::fmt;
 use std::ops::Range;
@@ -22,27 +44,31 @@ use kbk_format::repo::{SegmentEntry, TopicState};
 
 use self::catalogue::Catalogue;
 use self::damage::Damage;
-use self::follow::Followed;
-use self::inode::{Inode, Node};
-use self::named::Named;
-use crate::content::library::Library;
-use crate::content::pages::{Extent, Spot, Table};
-use crate::content::snapshot::Partition;
+use self::ephemeral::EphemeralInodes;
+use self::followed::FollowedInodes;
+use self::inode::Inode;
+use self::node::{Child, Node, Window};
+use crate::attributes::{Entry, Listed};
+use crate::content::pages::{PartitionIndex, SegmentLocation, SegmentTable};
+use crate::content::snapshot::{LoadedSnapshot, Partition};
+use crate::content::snapshot_reader::SnapshotReader;
+use crate::content::text_file::TextFile;
 use crate::error::ViewError;
+use crate::open_file::Body;
 
-/// Which topics are shown, by their names.
+/// Selects topics by name.
 pub type TopicFilter = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Everything that is shown.
 pub(crate) struct Tree {
-    pub(crate) library: Arc<Library>,
+    pub(crate) reader: Arc<SnapshotReader>,
     pub(crate) catalogue: Catalogue,
     pub(crate) topics: Option<TopicFilter>,
     pub(crate) damage: Damage,
-    /// The largest window of an open file.
+    /// The largest readahead window of an open file.
     pub(crate) prefetch_bytes: u64,
-    pub(crate) named: Named,
-    pub(crate) followed: Followed,
+    pub(crate) ephemeral: EphemeralInodes,
+    pub(crate) followed: FollowedInodes,
 }
 
 impl fmt::Debug for Tree {
@@ -51,55 +77,96 @@ impl fmt::Debug for Tree {
     }
 }
 
-/// A segment of a snapshot, and the page that names it.
-pub(crate) struct NamedSegment {
-    pub(crate) partition: Partition,
-    pub(crate) extent: Arc<Extent>,
-    pub(crate) table: Arc<Table>,
+/// A segment of a snapshot, and the page that lists it.
+pub(super) struct LocatedSegment {
+    partition: Partition,
+    index: Arc<PartitionIndex>,
+    table: Arc<SegmentTable>,
     /// In the text of the records.
-    pub(crate) spot: Spot,
+    location: SegmentLocation,
 }
 
-impl NamedSegment {
-    pub(crate) fn entry(&self) -> &SegmentEntry {
-        // It was found there.
-        &self.table.page.segments[self.spot.segment]
+impl LocatedSegment {
+    fn entry(&self) -> &SegmentEntry {
+        // `location` was found in this very table.
+        &self.table.page.segments[self.location.segment]
     }
 
-    /// Where its records stand in the partition's text, if that is shown.
-    pub(crate) fn text_range(&self) -> Option<Range<u64>> {
-        let sizes = self.entry().rendered.filter(|_| self.extent.sized)?;
-        let start = self.spot.text_start;
+    /// The largest timestamp of its records, if it has any.
+    fn newest(&self) -> Option<i64> {
+        let entry = self.entry();
+        (entry.records > 0).then_some(entry.max_timestamp)
+    }
+
+    /// Where its records are in the partition's text, if that is shown.
+    fn text_range(&self) -> Option<Range<u64>> {
+        let sizes = self.entry().rendered.filter(|_| self.index.sized)?;
+        let start = self.location.text_start;
         Some(start..start.saturating_add(sizes[TextView::Records as usize]))
     }
 }
 
 impl Tree {
+    /// The node of an inode number.
     pub(crate) fn node(inode: Inode) -> Result<Node, ViewError> {
         Node::of(inode).ok_or(ViewError::Stale)
     }
 
-    pub(super) fn shows(&self, topic: &TopicState) -> bool {
+    pub(crate) async fn lookup(&self, parent: Node, name: &[u8]) -> Result<Entry, ViewError> {
+        // All names of the tree are UTF-8.
+        let Ok(name) = str::from_utf8(name) else {
+            return Err(ViewError::NotFound);
+        };
+        let node = parent.child(self, name).await?.ok_or(ViewError::NotFound)?;
+        Ok(Entry {
+            inode: node.inode(),
+            attributes: node.attributes(self).await?,
+        })
+    }
+
+    pub(crate) async fn list(
+        &self,
+        parent: Node,
+        after: u64,
+        at_most: usize,
+    ) -> Result<Vec<Listed>, ViewError> {
+        let mut listed = Vec::new();
+        for child in parent.children(self, Window { after, at_most }).await? {
+            let Child { cookie, name, node } = child;
+            listed.push(Listed {
+                cookie,
+                name,
+                inode: node.inode(),
+                kind: node.kind(),
+                attributes: node.attributes(self).await,
+            });
+        }
+        Ok(listed)
+    }
+
+    /// The newest snapshot, if there is any.
+    pub(crate) async fn newest(&self) -> Result<Option<Arc<LoadedSnapshot>>, ViewError> {
+        let snapshots = self.catalogue.snapshots(&self.reader).await;
+        match snapshots.last() {
+            Some(newest) => self.reader.snapshot(newest.sequence).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn shows(&self, topic: &TopicState) -> bool {
         self.topics.as_ref().is_none_or(|shows| shows(&topic.name))
     }
 
-    pub(super) async fn partition(
-        &self,
-        sequence: u64,
-        place: u64,
-    ) -> Result<Partition, ViewError> {
-        let loaded = self.library.snapshot(sequence).await?;
-        loaded.partition(place).ok_or(ViewError::Stale)
+    /// A partition by its ordinal among all partitions of the snapshot.
+    async fn partition(&self, sequence: u64, ordinal: u64) -> Result<Partition, ViewError> {
+        let loaded = self.reader.snapshot(sequence).await?;
+        loaded.partition(ordinal).ok_or(ViewError::Stale)
     }
 
-    /// The segment that is counted as number `place` through the snapshot.
-    pub(crate) async fn segment(
-        &self,
-        sequence: u64,
-        place: u64,
-    ) -> Result<NamedSegment, ViewError> {
-        let loaded = self.library.snapshot(sequence).await?;
-        let (partition, segment) = loaded.segment(place).ok_or(ViewError::Stale)?;
+    /// A segment by its ordinal among all segments of the snapshot.
+    async fn segment(&self, sequence: u64, ordinal: u64) -> Result<LocatedSegment, ViewError> {
+        let loaded = self.reader.snapshot(sequence).await?;
+        let (partition, segment) = loaded.segment(ordinal).ok_or(ViewError::Stale)?;
         self.segment_of(partition, segment).await
     }
 
@@ -107,23 +174,58 @@ impl Tree {
         &self,
         partition: Partition,
         segment: u64,
-    ) -> Result<NamedSegment, ViewError> {
-        let extent = self.library.extent(&partition).await?;
-        let (page, into) = extent.page_of(segment).ok_or(ViewError::Stale)?;
-        let table = self.library.table(&partition, page).await?;
-        let spot = extent.spot(page, &table, into, TextView::Records);
-        Ok(NamedSegment {
+    ) -> Result<LocatedSegment, ViewError> {
+        let index = self.reader.partition_index(&partition).await?;
+        let (page, into) = index.page_of(segment).ok_or(ViewError::Stale)?;
+        let table = self.reader.segment_table(&partition, page).await?;
+        let location = index.location(page, &table, into, TextView::Records);
+        Ok(LocatedSegment {
             partition,
-            extent,
+            index,
             table,
-            spot,
+            location,
         })
+    }
+
+    /// A child for each segment of a partition. `child` is given the cookie, and the segment's ordinal in the snapshot.
+    async fn segment_children(
+        &self,
+        partition: &Partition,
+        window: Window,
+        child: impl Fn(u64, u64, &SegmentEntry) -> Child,
+    ) -> Result<Vec<Child>, ViewError> {
+        let index = self.reader.partition_index(partition).await?;
+        let before = partition.segments_before();
+        let mut children = Vec::new();
+        let mut at = window.after;
+        while children.len() < window.at_most
+            && let Some((page, into)) = index.page_of(at)
+        {
+            let table = self.reader.segment_table(partition, page).await?;
+            let rest = table.page.segments.iter().skip(into);
+            for entry in rest.take(window.at_most - children.len()) {
+                children.push(child(at + 1, before + at, entry));
+                at += 1;
+            }
+        }
+        Ok(children)
+    }
+
+    /// The contents of a file with a part of the records of a partition.
+    async fn open_records(
+        &self,
+        partition: Partition,
+        text: Range<u64>,
+    ) -> Result<Body, ViewError> {
+        let index = self.reader.partition_index(&partition).await?;
+        let file = TextFile::records(partition, index, text);
+        Ok(Body::Text(file.into()))
     }
 }
 
-/// How many bytes are stored of so much text of a partition, about.
-pub(super) fn share(partition: &Partition, extent: &Extent, size: u64) -> u64 {
-    let whole = u128::from(extent.size(TextView::Records).max(1));
+/// About how many bytes are stored for this much text of a partition, for `du`: its share of the partition's bytes.
+fn stored_share(partition: &Partition, index: &PartitionIndex, size: u64) -> u64 {
+    let whole = u128::from(index.size(TextView::Records).max(1));
     let stored = u128::from(partition.state().stored_bytes) * u128::from(size) / whole;
     u64::try_from(stored).unwrap_or(u64::MAX).max(size.min(1))
 }

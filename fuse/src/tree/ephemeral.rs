@@ -1,4 +1,5 @@
-//! Files that no listing shows: ranges of offsets that somebody named, remembered while a kernel knows them.
+//! Inode numbers of files that no listing shows: ranges of offsets that a program looked up, remembered while the kernel knows
+//! them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -8,32 +9,35 @@ use std::sync::Mutex;
 
 use crate::attributes::Attributes;
 use crate::cache::locked;
+use crate::content::offsets::OffsetQuery;
 use crate::error::ViewError;
-use crate::tree::names::Asked;
 
-/// What was named, and what it is.
+/// A range that was looked up, and its attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NamedRange {
+pub(crate) struct EphemeralRange {
     pub(crate) sequence: u64,
-    /// Its place among all partitions of the snapshot.
+    /// Its ordinal among all partitions of the snapshot.
     pub(crate) partition: u64,
-    pub(crate) asked: Asked,
-    /// Where its records stand in the partition's text.
+    pub(crate) query: OffsetQuery,
+    /// Where its records are in the partition's text.
     pub(crate) text: Range<u64>,
     pub(crate) attributes: Attributes,
 }
 
-/// Ranges by number, each with the lookups that were not forgotten.
+/// Ranges by number, each with the count of lookups that the kernel has not forgotten.
 #[derive(Debug, Default)]
-pub(crate) struct Named(Mutex<HashMap<u64, (NamedRange, u64)>>);
+pub(crate) struct EphemeralInodes(Mutex<HashMap<u64, (EphemeralRange, u64)>>);
 
-impl Named {
-    /// The number of a range, which was looked up once more.
+impl EphemeralInodes {
+    /// Bits of a number that a hash may use: the top bit marks ephemeral numbers.
+    const MASK: u64 = !(1 << 63);
+
+    /// Counts one lookup of a range, and returns its number.
     ///
-    /// A hash of what was named, so that it is mostly the same after a remount; the next one that is free, where another has it.
-    pub(crate) fn looked_up(&self, range: NamedRange) -> u64 {
+    /// The number is a hash of the query, so it is nearly always the same after a remount; on a collision, the next free number.
+    pub(crate) fn looked_up(&self, range: EphemeralRange) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (range.sequence, range.partition, range.asked).hash(&mut hasher);
+        (range.sequence, range.partition, range.query).hash(&mut hasher);
         let mut number = hasher.finish() & Self::MASK;
         let mut known = locked(&self.0);
         loop {
@@ -51,10 +55,7 @@ impl Named {
         }
     }
 
-    /// Bits of a number that are not its mark.
-    const MASK: u64 = !(1 << 63);
-
-    pub(crate) fn get(&self, number: u64) -> Result<NamedRange, ViewError> {
+    pub(crate) fn get(&self, number: u64) -> Result<EphemeralRange, ViewError> {
         let known = locked(&self.0);
         known
             .get(&number)
@@ -62,6 +63,7 @@ impl Named {
             .ok_or(ViewError::Stale)
     }
 
+    /// Uncounts lookups; a range that has none left is dropped.
     pub(crate) fn forget(&self, number: u64, lookups: u64) {
         let mut known = locked(&self.0);
         if let Slot::Occupied(mut slot) = known.entry(number) {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::budget::Lease;
-use super::shelf::Value;
+use super::single_flight::Value;
 
 /// Bytes and their memory. Slices of them hold it, too.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct LeasedBytes {
     pub(crate) bytes: Bytes,
     lease: Arc<Lease>,
 }
@@ -25,21 +25,21 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Owned<B> {
     }
 }
 
-impl Kept {
-    pub(crate) fn new(bytes: impl AsRef<[u8]> + Send + 'static, lease: Lease) -> Kept {
+impl LeasedBytes {
+    pub(crate) fn new(bytes: impl AsRef<[u8]> + Send + 'static, lease: Lease) -> LeasedBytes {
         let lease = Arc::new(lease);
         let owned = Owned {
             bytes,
             _lease: Arc::clone(&lease),
         };
-        Kept {
+        LeasedBytes {
             bytes: Bytes::from_owner(owned),
             lease,
         }
     }
 }
 
-impl Value for Kept {
+impl Value for LeasedBytes {
     fn was_read(&self) {
         self.lease.read();
     }

@@ -1,19 +1,19 @@
-//! A stored segment as a file: its bytes as they are, unchecked, in chunks that are kept.
+//! A stored segment as a file: its bytes, unchecked, in chunks that are kept.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
-use kbk_format::repo::{Key, RepoError, SegmentEntry, SegmentReader};
+use kbk_format::repo::{Key, SegmentEntry};
 
-use crate::cache::kept::Kept;
-use crate::cache::shelf::{Claim, Value};
+use crate::cache::leased_bytes::LeasedBytes;
+use crate::cache::single_flight::{LoadGuard, Value};
 use crate::content::blocks::RUN_BYTES;
-use crate::content::library::Library;
 use crate::content::snapshot::Partition;
+use crate::content::snapshot_reader::SnapshotReader;
 use crate::error::{Location, ViewError};
 
-/// Bytes of one chunk.
+/// The size of a chunk in bytes.
 const CHUNK: u64 = 1 << 20;
 
 /// A chunk of a segment.
@@ -23,10 +23,10 @@ pub(crate) struct ChunkKey {
     chunk: u64,
 }
 
-/// A chunk, and which version of the object it is of.
+/// A chunk, and the version of the object that it was read from.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
-    kept: Kept,
+    kept: LeasedBytes,
     version: Option<Arc<str>>,
 }
 
@@ -36,13 +36,13 @@ impl Value for Chunk {
     }
 }
 
-/// The bytes of one segment.
+/// The bytes of a segment.
 #[derive(Debug)]
 pub(crate) struct StoredFile {
     partition: Partition,
     pub(crate) entry: SegmentEntry,
     key: Arc<Key>,
-    /// What the object was when it was first read through this handle.
+    /// Of the object when it was first read through this handle: a replaced object must not be read as one file with the old one.
     version: OnceLock<Option<Arc<str>>>,
 }
 
@@ -60,14 +60,14 @@ impl StoredFile {
     /// The bytes at `range`, cut at the end.
     pub(crate) async fn read(
         self: &Arc<Self>,
-        library: &Arc<Library>,
+        reader: &Arc<SnapshotReader>,
         range: Range<u64>,
     ) -> Result<Bytes, ViewError> {
         let Range { mut start, end } = range.start..range.end.min(self.entry.size);
         if start >= end {
             return Ok(Bytes::new());
         }
-        let (piece, behind) = self.piece(library, start, end).await?;
+        let (piece, behind) = self.piece(reader, start, end).await?;
         if behind >= end {
             return Ok(piece);
         }
@@ -75,7 +75,7 @@ impl StoredFile {
         drop(piece);
         start = behind;
         while start < end {
-            let (piece, behind) = self.piece(library, start, end).await?;
+            let (piece, behind) = self.piece(reader, start, end).await?;
             all.extend_from_slice(&piece);
             start = behind;
         }
@@ -84,77 +84,74 @@ impl StoredFile {
 
     async fn piece(
         self: &Arc<Self>,
-        library: &Arc<Library>,
+        reader: &Arc<SnapshotReader>,
         at: u64,
         end: u64,
     ) -> Result<(Bytes, u64), ViewError> {
         let number = at / CHUNK;
         let chunk = self
-            .chunk(library, number)
+            .chunk(reader, number)
             .await
             .map_err(|error| error.at(self.location()))?;
         if *self.version.get_or_init(|| chunk.version.clone()) != chunk.version {
-            let (url, key) = (library.store().url().to_owned(), self.entry.key.clone());
-            return Err(ViewError::repo(
-                self.location(),
-                RepoError::Changed { url, key },
-            ));
+            let changed = reader.source.changed(self.entry.key.clone());
+            return Err(changed.at(self.location()));
         }
         let range = self.range(number);
         let to = range.end.min(end);
-        // Both are inside of the chunk, which is in memory.
+        // Both are within the chunk, which is in memory, so they fit a usize.
         let piece = (at - range.start) as usize..(to - range.start) as usize;
         Ok((chunk.kept.bytes.slice(piece), to))
     }
 
     async fn chunk(
         self: &Arc<Self>,
-        library: &Arc<Library>,
+        reader: &Arc<SnapshotReader>,
         number: u64,
     ) -> Result<Chunk, ViewError> {
         let load = || {
-            let (library, of) = (Arc::clone(library), Arc::clone(self));
+            let (reader, of) = (Arc::clone(reader), Arc::clone(self));
             async move {
                 let range = of.range(number);
-                let lease = library.budget.take(range.end - range.start).await;
-                let (bytes, version) = of.fetch(&library, range).await?;
+                let lease = reader.budget.take(range.end - range.start).await;
+                let (bytes, version) = of.fetch(&reader, range).await?;
                 Ok(Chunk {
-                    kept: Kept::new(bytes, lease),
+                    kept: LeasedBytes::new(bytes, lease),
                     version,
                 })
             }
         };
-        library.chunks.get(self.key(number), load).await
+        reader.caches.chunks.get(self.key(number), load).await
     }
 
-    /// Begins to load what nobody waits for yet.
-    pub(crate) fn load_ahead(self: &Arc<Self>, library: &Arc<Library>, range: Range<u64>) {
+    /// Begins to load a range that no reader waits for yet.
+    pub(crate) fn load_ahead(self: &Arc<Self>, reader: &Arc<SnapshotReader>, range: Range<u64>) {
         let end = range.end.min(self.entry.size);
-        let mut run: Vec<Claim<ChunkKey, Chunk>> = Vec::new();
+        let mut run: Vec<LoadGuard<ChunkKey, Chunk>> = Vec::new();
         let mut first = 0;
         for number in range.start / CHUNK..end.div_ceil(CHUNK) {
-            let claim = library.chunks.claim(self.key(number));
-            if claim.is_none() || run.len() as u64 * CHUNK >= RUN_BYTES {
-                self.begin(library, first, std::mem::take(&mut run));
+            let guard = reader.caches.chunks.reserve(self.key(number));
+            if guard.is_none() || run.len() as u64 * CHUNK >= RUN_BYTES {
+                self.begin(reader, first, std::mem::take(&mut run));
             }
-            if let Some(claim) = claim {
+            if let Some(guard) = guard {
                 if run.is_empty() {
                     first = number;
                 }
-                run.push(claim);
+                run.push(guard);
             }
         }
-        self.begin(library, first, run);
+        self.begin(reader, first, run);
     }
 
-    /// Fetches consecutive chunks at once, if there is memory for them. Otherwise they are left to those who read them.
+    /// Fetches consecutive chunks with one read, if there is memory for them. Otherwise they are left to their readers.
     fn begin(
         self: &Arc<Self>,
-        library: &Arc<Library>,
+        reader: &Arc<SnapshotReader>,
         first: u64,
-        run: Vec<Claim<ChunkKey, Chunk>>,
+        run: Vec<LoadGuard<ChunkKey, Chunk>>,
     ) {
-        let (library, of) = (Arc::clone(library), Arc::clone(self));
+        let (reader, of) = (Arc::clone(reader), Arc::clone(self));
         let ranges: Vec<_> = (first..)
             .take(run.len())
             .map(|number| self.range(number))
@@ -164,18 +161,18 @@ impl StoredFile {
         };
         let whole = start.start..end.end;
         tokio::spawn(async move {
-            let Some(mut lease) = library.budget.take_ahead(whole.end - whole.start) else {
+            let Some(mut lease) = reader.budget.take_ahead(whole.end - whole.start) else {
                 return;
             };
-            let Ok((bytes, version)) = of.fetch(&library, whole.clone()).await else {
+            let Ok((bytes, version)) = of.fetch(&reader, whole.clone()).await else {
                 return;
             };
-            for (claim, range) in run.into_iter().zip(ranges) {
-                // Copied, so that the memory of a chunk is its own.
+            for (guard, range) in run.into_iter().zip(ranges) {
+                // Copied, so that each chunk can be evicted by itself.
                 let at = |position: u64| (position - whole.start) as usize;
                 let own = bytes.slice(at(range.start)..at(range.end)).to_vec();
-                let kept = Kept::new(own, lease.split(range.end - range.start));
-                claim.settle(Ok(Chunk {
+                let kept = LeasedBytes::new(own, lease.split(range.end - range.start));
+                guard.settle(Ok(Chunk {
                     kept,
                     version: version.clone(),
                 }));
@@ -183,25 +180,13 @@ impl StoredFile {
         });
     }
 
-    /// Exactly the bytes at `range`.
     async fn fetch(
         &self,
-        library: &Library,
+        reader: &SnapshotReader,
         range: Range<u64>,
     ) -> Result<(Bytes, Option<Arc<str>>), ViewError> {
-        let place = self.partition.place();
-        let expected = range.end - range.start;
-        let read = SegmentReader::stored(library.store(), &place, &self.entry, range);
-        let read = library.timed(&self.entry.key, read).await?;
-        if read.bytes.len() as u64 != expected {
-            let url = library.store().url().to_owned();
-            let detail = format!("the store gave {} bytes of {expected}", read.bytes.len());
-            let (key, location) = (self.entry.key.clone(), Location::default());
-            return Err(ViewError::repo(
-                location,
-                RepoError::Damaged { url, key, detail },
-            ));
-        }
+        let id = self.partition.place();
+        let read = reader.source.stored_bytes(&id, &self.entry, range).await?;
         Ok((read.bytes, read.version.map(Into::into)))
     }
 

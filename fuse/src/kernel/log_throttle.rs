@@ -14,7 +14,7 @@ const AT_ONCE: usize = 20;
 
 /// What was complained about lately.
 #[derive(Debug, Default)]
-pub(super) struct Complaints(Mutex<Lately>);
+pub(super) struct LogThrottle(Mutex<Lately>);
 
 #[derive(Debug, Default)]
 struct Lately {
@@ -22,9 +22,9 @@ struct Lately {
     left_out: u64,
 }
 
-impl Complaints {
+impl LogThrottle {
     /// Logs the trouble unless it was lately.
-    pub(super) fn about(&self, trouble: String) {
+    pub(super) fn warn(&self, trouble: String) {
         let mut lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(left_out) = lately.admit(trouble.clone(), Instant::now()) {
             drop(lately);

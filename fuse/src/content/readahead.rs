@@ -1,39 +1,39 @@
-//! How far ahead of an open file's reads bytes are loaded.
+//! How far ahead of its reads an open file is loaded.
 //!
 //! The kernel asks for 128 KiB at a time, several at once and not always in order. A window begins at [`FIRST`] and doubles with
-//! every load while reads go on where they were expected, give or take [`DISORDER`]; a read elsewhere closes it.
+//! every load while reads continue within [`DISORDER`] of where they were expected; a read elsewhere closes it.
 
 use std::ops::Range;
 
-/// The first window.
+/// The first window, in bytes.
 const FIRST: u64 = 1 << 20;
-/// A read that begins so little before or behind where it was expected is still the next one.
+/// A read that begins within this distance of the expected position is still sequential.
 const DISORDER: u64 = 512 << 10;
 
-/// What was read of an open file, and what is being loaded.
+/// The readahead state of an open file.
 #[derive(Debug)]
-pub(crate) struct Ahead {
-    /// Where the reads so far end.
+pub(crate) struct Readahead {
+    /// The end of the reads so far.
     front: u64,
-    /// Where what is loaded, or being loaded, ends.
+    /// The end of what is loaded or being loaded.
     loaded: u64,
-    /// Bytes that were last loaded ahead; none yet where it is 0.
+    /// How many bytes were last loaded ahead; 0 if none.
     window: u64,
-    most: u64,
+    max_window: u64,
 }
 
-impl Ahead {
-    /// A file that nobody has read yet; the window grows to `most`.
-    pub(crate) fn new(most: u64) -> Ahead {
-        Ahead {
+impl Readahead {
+    /// The state of a file that was not read yet, whose window grows to `max_window`.
+    pub(crate) fn new(max_window: u64) -> Readahead {
+        Readahead {
             front: 0,
             loaded: 0,
             window: 0,
-            most,
+            max_window,
         }
     }
 
-    /// What to load, now that `range` is read.
+    /// The range to load now that `range` is read, if there is one.
     pub(crate) fn read(&mut self, range: &Range<u64>) -> Option<Range<u64>> {
         if range.start.abs_diff(self.front) > DISORDER {
             (self.front, self.loaded, self.window) = (range.end, range.end, 0);
@@ -44,7 +44,7 @@ impl Ahead {
         if self.loaded - self.front > self.window / 2 {
             return None;
         }
-        self.window = (2 * self.window).max(FIRST).min(self.most);
+        self.window = (2 * self.window).max(FIRST).min(self.max_window);
         let from = self.loaded;
         self.loaded = self.front.saturating_add(self.window);
         (from < self.loaded).then_some(from..self.loaded)
@@ -59,15 +59,15 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const MOST: u64 = 32 * MIB;
 
-    fn sequential(ahead: &mut Ahead, from: u64, reads: u64) -> Vec<u64> {
+    fn sequential(ahead: &mut Readahead, from: u64, reads: u64) -> Vec<u64> {
         let reads = (0..reads).map(|i| from + i * 128 * KIB);
         let loads = reads.filter_map(|at| ahead.read(&(at..at + 128 * KIB)));
         loads.map(|load| load.end - load.start).collect()
     }
 
     #[test]
-    fn the_window_doubles_and_everything_is_loaded_once() {
-        let mut ahead = Ahead::new(MOST);
+    fn the_window_doubles_and_nothing_is_loaded_twice() {
+        let mut ahead = Readahead::new(MOST);
         let mut end = 128 * KIB;
         let mut largest = 0;
         for i in 0..2_000 {
@@ -83,8 +83,8 @@ mod tests {
     }
 
     #[test]
-    fn disorder_goes_on_and_a_seek_begins_anew() {
-        let mut ahead = Ahead::new(MOST);
+    fn reordered_reads_stay_sequential_and_a_seek_starts_over() {
+        let mut ahead = Readahead::new(MOST);
         for at in [0, 256 * KIB, 128 * KIB, 512 * KIB, 384 * KIB] {
             ahead.read(&(at..at + 128 * KIB));
         }
@@ -93,13 +93,13 @@ mod tests {
             assert_eq!(
                 ahead.read(&(384 * KIB..512 * KIB)),
                 None,
-                "reading again is not reading on"
+                "reading the same range again is not sequential"
             );
         }
         assert_eq!(
             ahead.read(&(100 * MIB..101 * MIB)),
             None,
-            "one read elsewhere is no sequence"
+            "a single read elsewhere is not sequential"
         );
         assert_eq!(ahead.window, 0);
         assert_eq!(
@@ -110,10 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn a_small_window_stays_small_and_none_loads_nothing() {
+    fn a_window_stays_within_its_limit_and_a_limit_of_zero_disables_it() {
         let most = 256 * KIB;
-        let loads = sequential(&mut Ahead::new(most), 0, 100);
+        let loads = sequential(&mut Readahead::new(most), 0, 100);
         assert!(!loads.is_empty() && loads.iter().all(|load| *load <= most + 128 * KIB));
-        assert_eq!(sequential(&mut Ahead::new(0), 0, 100), [0; 0]);
+        assert_eq!(sequential(&mut Readahead::new(0), 0, 100), [0; 0]);
     }
 }

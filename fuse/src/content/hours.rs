@@ -1,11 +1,11 @@
-//! `by-time`: the parts of a partition, by the hour that the largest timestamp so far has reached.
+//! The hours of `by-time`: a partition, divided where the largest timestamp so far reaches another hour.
 //!
-//! A part begins at the record that first reaches its hour and ends where the next one begins, so the parts tile the partition
-//! and a late record stays where its offset is. Which hours there are is known from block indexes wherever a block lies in two
-//! hours at most, and from META where it spans more; where exactly a part begins is only looked for when its file is.
+//! An hour begins with the record that first reaches it and ends where the next one begins, so the hours tile the partition and a
+//! late record stays where its offset is. Which hours exist is known from block indexes wherever a block spans at most two hours,
+//! and from the META stream where it spans more. Where exactly an hour begins is determined only when its file is looked up.
 //!
-//! Where a segment or a block is damaged, the hour that its page or index states begins at its front: none of its bytes can be
-//! read, and all others stand where they belong.
+//! If a segment or a block is damaged, the hour that its page or index states begins at its front: none of its bytes can be read,
+//! and all other records stay in their hours.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,17 +16,20 @@ use kbk_format::render::View;
 use kbk_format::repo::SegmentEntry;
 
 use crate::cache::budget::Lease;
-use crate::content::library::{Library, OpenSegment};
+use crate::content::blocks::OpenSegment;
 use crate::content::lines;
-use crate::content::pages::Extent;
+use crate::content::pages::PartitionIndex;
 use crate::content::snapshot::Partition;
-use crate::content::text::{BlockSpot, TextFile};
+use crate::content::snapshot_reader::SnapshotReader;
+use crate::content::text_file::{BlockLocation, TextFile};
 use crate::error::ViewError;
-use crate::tree::inode::MAX_PARTS;
 
-/// Hours since the epoch. Times before it are one hour, and so are those behind what a calendar of four digits has.
+/// Hours since the epoch. All times before the epoch count as one hour, and so do all after the year 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Hour(i64);
+
+/// A partition has at most this many hours; the last one extends to the end.
+pub(crate) const MAX_HOURS: usize = 1 << 16;
 
 const HOUR_MS: i64 = 3_600_000;
 const BEFORE: Hour = Hour(-1);
@@ -55,7 +58,7 @@ impl Hour {
         }
     }
 
-    /// `2026-11-22T10`, UTC. In the order of the hours, as `ls` sorts them.
+    /// `2026-11-22T10`, in UTC. Names sort in the order of the hours.
     pub(crate) fn name(self) -> String {
         match Timestamp::from_millisecond(self.start()) {
             Ok(start) if self < Self::later() => start.strftime(FORMAT).to_string(),
@@ -77,27 +80,27 @@ impl Hour {
     }
 }
 
-/// The parts of a partition.
+/// The hours of a partition, in order.
 #[derive(Debug)]
-pub(crate) struct Times {
-    parts: Vec<Part>,
+pub(crate) struct Hours {
+    entries: Vec<HourEntry>,
     _lease: Lease,
 }
 
 #[derive(Debug)]
-struct Part {
+struct HourEntry {
     hour: Hour,
-    /// The segment in which it begins, counted through the partition.
+    /// The segment in which it begins, by its ordinal in the partition.
     segment: u64,
-    /// The block in which it begins; none where the segment cannot be opened.
+    /// The block in which it begins; none if the segment cannot be opened.
     block: Option<usize>,
     /// The largest timestamp of all blocks before that one.
     before: Option<i64>,
-    /// Known once somebody has looked.
+    /// Determined when it is first needed.
     start: OnceLock<Start>,
 }
 
-/// Where a part begins.
+/// Where an hour begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
     /// In the partition's text.
@@ -106,60 +109,60 @@ pub(crate) struct Start {
     pub(crate) before: Option<i64>,
 }
 
-impl Times {
+impl Hours {
     pub(crate) fn len(&self) -> usize {
-        self.parts.len()
+        self.entries.len()
     }
 
-    pub(crate) fn name(&self, part: usize) -> Option<String> {
-        self.parts.get(part).map(|part| part.hour.name())
+    pub(crate) fn name(&self, hour: usize) -> Option<String> {
+        self.entries.get(hour).map(|entry| entry.hour.name())
     }
 
     pub(crate) fn named(&self, name: &str) -> Option<usize> {
         let hour = Hour::parse(name)?;
-        self.parts
-            .binary_search_by_key(&hour, |part| part.hour)
+        self.entries
+            .binary_search_by_key(&hour, |entry| entry.hour)
             .ok()
     }
 }
 
-/// A segment with records in which the largest timestamp reaches another hour.
+/// A segment in which the largest timestamp reaches another hour.
 struct Reaching {
-    /// Its place in the partition.
+    /// Its ordinal in the partition.
     segment: u64,
     entry: SegmentEntry,
-    /// None where it is damaged or missing.
+    /// None if it is damaged or missing.
     open: Option<Arc<OpenSegment>>,
     /// The largest timestamp of all segments before it.
     before: Option<i64>,
 }
 
-impl Library {
-    pub(crate) async fn load_times(
+impl SnapshotReader {
+    pub(crate) async fn load_hours(
         self: &Arc<Self>,
         partition: &Partition,
-    ) -> Result<Arc<Times>, ViewError> {
-        let mut parts = Vec::new();
+    ) -> Result<Arc<Hours>, ViewError> {
+        let mut entries = Vec::new();
         let mut reaching = std::pin::pin!(self.reaching(partition).await?);
         while let Some(segment) = reaching.try_next().await? {
-            self.add_parts(&segment, &mut parts)
+            self.add_hours(&segment, &mut entries)
                 .await
                 .map_err(|error| error.at(partition.location()))?;
-            if parts.len() == MAX_PARTS {
+            if entries.len() == MAX_HOURS {
                 break;
             }
         }
         let lease = self
             .budget
-            .take((parts.len() * size_of::<Part>()) as u64)
+            .take((entries.len() * size_of::<HourEntry>()) as u64)
             .await;
-        Ok(Arc::new(Times {
-            parts,
+        Ok(Arc::new(Hours {
+            entries,
             _lease: lease.at_rest(),
         }))
     }
 
-    /// The segments that begin a part, opened in their order. What pages say leaves out all others.
+    /// The segments in which an hour begins, in order. The pages rule out all others, which are not opened.
     async fn reaching(
         self: &Arc<Self>,
         partition: &Partition,
@@ -168,21 +171,21 @@ impl Library {
         let mut segment = 0;
         let mut largest: Option<i64> = None;
         for page in 0..partition.state().pages.len() {
-            let table = self.table(partition, page).await?;
+            let table = self.segment_table(partition, page).await?;
             for entry in &table.page.segments {
-                let behind = largest.max((entry.records > 0).then_some(entry.max_timestamp));
-                if behind.map(Hour::of) != largest.map(Hour::of) {
+                let after = largest.max((entry.records > 0).then_some(entry.max_timestamp));
+                if after.map(Hour::of) != largest.map(Hour::of) {
                     found.push((segment, entry.clone(), largest));
                 }
-                largest = behind;
+                largest = after;
                 segment += 1;
             }
         }
-        let (library, partition) = (Arc::clone(self), partition.clone());
+        let (reader, partition) = (Arc::clone(self), partition.clone());
         let opened = stream::iter(found).map(move |(segment, entry, before)| {
-            let (library, partition) = (Arc::clone(&library), partition.clone());
+            let (reader, partition) = (Arc::clone(&reader), partition.clone());
             async move {
-                let open = undamaged(library.segment(&partition, &entry).await)?;
+                let open = undamaged(reader.segment(&partition, &entry).await)?;
                 Ok(Reaching {
                     segment,
                     entry,
@@ -191,15 +194,15 @@ impl Library {
                 })
             }
         });
-        Ok(opened.buffered(self.store().profile().parallel_requests))
+        Ok(opened.buffered(self.source.parallel_requests()))
     }
 
-    async fn add_parts(
+    async fn add_hours(
         self: &Arc<Self>,
         at: &Reaching,
-        parts: &mut Vec<Part>,
+        entries: &mut Vec<HourEntry>,
     ) -> Result<(), ViewError> {
-        let part = |hour, block, before| Part {
+        let starts = |hour, block, before| HourEntry {
             hour,
             segment: at.segment,
             block,
@@ -207,7 +210,7 @@ impl Library {
             start: OnceLock::new(),
         };
         let Some(open) = &at.open else {
-            parts.push(part(Hour::of(at.entry.max_timestamp), None, at.before));
+            entries.push(starts(Hour::of(at.entry.max_timestamp), None, at.before));
             return Ok(());
         };
         let mut largest = at.before;
@@ -222,14 +225,14 @@ impl Library {
             };
             let new = hours
                 .into_iter()
-                .map(|hour| part(hour, Some(block), largest));
-            parts.extend(new.take(MAX_PARTS - parts.len()));
+                .map(|hour| starts(hour, Some(block), largest));
+            entries.extend(new.take(MAX_HOURS - entries.len()));
             largest = largest.max(Some(entry.max_timestamp));
         }
         Ok(())
     }
 
-    /// The hours that the records of a block reach, from META.
+    /// The hours that the records of a block reach, from its META stream.
     async fn hours_of(
         self: &Arc<Self>,
         segment: &Arc<OpenSegment>,
@@ -250,22 +253,22 @@ impl Library {
         self.timestamps(segment, block, reached).await
     }
 
-    /// Where a part begins; its end where there is no such part.
-    pub(crate) async fn part_start(
+    /// Where an hour begins; the end of the text if there is no such hour.
+    pub(crate) async fn hour_start(
         self: &Arc<Self>,
         partition: &Partition,
-        extent: &Arc<Extent>,
-        times: &Times,
-        part: usize,
+        index: &Arc<PartitionIndex>,
+        hours: &Hours,
+        hour: usize,
     ) -> Result<Start, ViewError> {
-        let Some(at) = times.parts.get(part) else {
-            let largest = extent.times.map(|(_, max)| max);
+        let Some(at) = hours.entries.get(hour) else {
+            let largest = index.times.map(|(_, max)| max);
             return Ok(Start {
-                position: extent.size(View::Records),
+                position: index.size(View::Records),
                 before: largest,
             });
         };
-        if part == 0 {
+        if hour == 0 {
             return Ok(Start {
                 position: 0,
                 before: None,
@@ -274,38 +277,38 @@ impl Library {
         if let Some(start) = at.start.get() {
             return Ok(*start);
         }
-        let start = self.find_start(partition, extent, at).await?;
+        let start = self.find_start(partition, index, at).await?;
         Ok(*at.start.get_or_init(|| start))
     }
 
     async fn find_start(
         self: &Arc<Self>,
         partition: &Partition,
-        extent: &Arc<Extent>,
-        at: &Part,
+        index: &Arc<PartitionIndex>,
+        at: &HourEntry,
     ) -> Result<Start, ViewError> {
-        let Some((page, into)) = extent.page_of(at.segment) else {
+        let Some((page, into)) = index.page_of(at.segment) else {
             return Err(ViewError::Stale);
         };
-        let table = self.table(partition, page).await?;
-        let spot = extent.spot(page, &table, into, View::Records);
+        let table = self.segment_table(partition, page).await?;
+        let location = index.location(page, &table, into, View::Records);
         let entry = table.page.segments.get(into).ok_or(ViewError::Stale)?;
         let front = |position| Start {
             position,
             before: at.before,
         };
         let Some(block) = at.block else {
-            return Ok(front(spot.text_start));
+            return Ok(front(location.text_start));
         };
         let segment = self.segment(partition, entry).await?;
-        let block = BlockSpot {
+        let block = BlockLocation {
             segment,
             block,
-            segment_start: spot.text_start,
+            segment_start: location.text_start,
         };
         let text_start = block.range(View::Records).start;
-        let file = TextFile::whole(partition.clone(), Arc::clone(extent), View::Records);
-        let Some(text) = undamaged(file.text(self, &block).await)? else {
+        let file = TextFile::whole(partition.clone(), Arc::clone(index), View::Records);
+        let Some(text) = undamaged(file.block_text(self, &block).await)? else {
             return Ok(front(text_start));
         };
         let (text, reached) = (text.bytes, at.hour.start());
@@ -320,16 +323,16 @@ impl Library {
     }
 }
 
-/// `None` of what is damaged or missing.
+/// `None` if it is damaged or missing.
 fn undamaged<T>(read: Result<T, ViewError>) -> Result<Option<T>, ViewError> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(error) if error.stays() => Ok(None),
+        Err(error) if error.is_permanent() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// The hours that a block's records reach, where its index entry tells.
+/// The hours that a block's records reach, if its index entry determines them.
 fn new_hours(before: Option<i64>, entry: &IndexEntry) -> Option<Vec<Hour>> {
     let last = Hour::of(entry.max_timestamp);
     let Some(before) = before.map(Hour::of) else {
@@ -347,7 +350,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hours_have_names_in_their_order() {
+    fn names_sort_in_the_order_of_the_hours() {
         let times = [
             i64::MIN,
             -1,

@@ -28,7 +28,7 @@ impl<K: Clone + Eq + Hash + Debug + Send + Sync + 'static> Key for K {}
 
 /// A clone is a handle of the same value.
 pub(crate) trait Value: Clone + Send + Sync + 'static {
-    /// Somebody was given it who asked for it.
+    /// Somebody was given it who query for it.
     fn was_read(&self) {}
 }
 
@@ -36,7 +36,7 @@ type Outcome<V> = Result<V, ViewError>;
 type Waiter<V> = watch::Receiver<Option<Outcome<V>>>;
 
 /// Values by key.
-pub(crate) struct Shelf<K, V> {
+pub(crate) struct SingleFlightCache<K, V> {
     budget: Arc<Budget>,
     slots: Mutex<Slots<K, V>>,
     hits: AtomicU64,
@@ -51,29 +51,29 @@ struct Slots<K, V> {
     failed: HashMap<K, (ViewError, Instant)>,
 }
 
-/// What a shelf has of a key.
+/// What a cache has of a key.
 enum Found<K: Key, V: Value> {
     Ready(Outcome<V>),
     Loading(Waiter<V>),
-    Vacant(Claim<K, V>),
+    Vacant(LoadGuard<K, V>),
 }
 
 /// The right, and the duty, to load one value. Dropped, it leaves the value to the next who asks.
-pub(crate) struct Claim<K: Key, V: Value> {
-    shelf: Arc<Shelf<K, V>>,
+pub(crate) struct LoadGuard<K: Key, V: Value> {
+    cache: Arc<SingleFlightCache<K, V>>,
     key: K,
     sender: watch::Sender<Option<Outcome<V>>>,
 }
 
-impl<K, V> Debug for Shelf<K, V> {
+impl<K, V> Debug for SingleFlightCache<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shelf").finish_non_exhaustive()
+        f.debug_struct("SingleFlightCache").finish_non_exhaustive()
     }
 }
 
-impl<K: Key, V: Value> Shelf<K, V> {
+impl<K: Key, V: Value> SingleFlightCache<K, V> {
     pub(crate) fn new(budget: &Arc<Budget>) -> Arc<Self> {
-        let shelf = Arc::new(Shelf {
+        let cache = Arc::new(SingleFlightCache {
             budget: Arc::clone(budget),
             slots: Mutex::new(Slots {
                 ready: HashMap::new(),
@@ -84,8 +84,8 @@ impl<K: Key, V: Value> Shelf<K, V> {
             hits: AtomicU64::new(0),
             loads: AtomicU64::new(0),
         });
-        budget.add_shelf(&shelf);
-        shelf
+        budget.add_cache(&cache);
+        cache
     }
 
     /// How often a value was there, and how often it had to be loaded.
@@ -96,7 +96,7 @@ impl<K: Key, V: Value> Shelf<K, V> {
         )
     }
 
-    /// The value, loaded by a task of its own where nobody has it or loads it: who asked for it may go away.
+    /// The value, loaded by a task of its own where nobody has it or loads it: who query for it may go away.
     pub(crate) async fn get<F>(self: &Arc<Self>, key: K, load: impl FnOnce() -> F) -> Outcome<V>
     where
         F: Future<Output = Outcome<V>> + Send + 'static,
@@ -126,7 +126,7 @@ impl<K: Key, V: Value> Shelf<K, V> {
     }
 
     /// The right to load `key` ahead of anybody's asking, where nobody has it or loads it.
-    pub(crate) fn claim(self: &Arc<Self>, key: K) -> Option<Claim<K, V>> {
+    pub(crate) fn reserve(self: &Arc<Self>, key: K) -> Option<LoadGuard<K, V>> {
         let mut slots = locked(&self.slots);
         let known = slots.ready.contains_key(&key)
             || slots.loading.contains_key(&key)
@@ -155,12 +155,12 @@ impl<K: Key, V: Value> Shelf<K, V> {
         }
     }
 
-    fn vacant(self: &Arc<Self>, slots: &mut Slots<K, V>, key: K) -> Claim<K, V> {
+    fn vacant(self: &Arc<Self>, slots: &mut Slots<K, V>, key: K) -> LoadGuard<K, V> {
         self.loads.fetch_add(1, Ordering::Relaxed);
         let (sender, waiter) = watch::channel(None);
         slots.loading.insert(key.clone(), waiter);
-        Claim {
-            shelf: Arc::clone(self),
+        LoadGuard {
+            cache: Arc::clone(self),
             key,
             sender,
         }
@@ -203,33 +203,33 @@ async fn outcome<V: Value>(mut loading: Waiter<V>) -> Option<Outcome<V>> {
     outcome
 }
 
-impl<K: Key, V: Value> Claim<K, V> {
+impl<K: Key, V: Value> LoadGuard<K, V> {
     /// Gives the value, or why there is none, to all who wait, and keeps it.
     pub(crate) fn settle(self, outcome: Outcome<V>) {
-        let tick = self.shelf.budget.tick();
-        let mut slots = locked(&self.shelf.slots);
+        let tick = self.cache.budget.tick();
+        let mut slots = locked(&self.cache.slots);
         slots.loading.remove(&self.key);
         match &outcome {
             Ok(value) => slots.keep(self.key.clone(), value.clone(), tick),
-            Err(error) if error.stays() => slots.remember(self.key.clone(), error.clone()),
+            Err(error) if error.is_permanent() => slots.remember(self.key.clone(), error.clone()),
             Err(_) => {}
         }
         drop(slots);
         self.sender.send_replace(Some(outcome));
-        self.shelf.budget.changed();
+        self.cache.budget.changed();
     }
 }
 
-impl<K: Key, V: Value> Drop for Claim<K, V> {
+impl<K: Key, V: Value> Drop for LoadGuard<K, V> {
     fn drop(&mut self) {
         // A settled claim's entry is gone, and another may be loading the key again.
         if self.sender.borrow().is_none() {
-            locked(&self.shelf.slots).loading.remove(&self.key);
+            locked(&self.cache.slots).loading.remove(&self.key);
         }
     }
 }
 
-impl<K: Key, V: Value> Evict for Shelf<K, V> {
+impl<K: Key, V: Value> Evict for SingleFlightCache<K, V> {
     fn oldest(&self) -> Option<u64> {
         locked(&self.slots).order.keys().next().copied()
     }

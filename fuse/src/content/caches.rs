@@ -1,0 +1,48 @@
+//! What is kept of a repository: a single-flight cache for each kind of value, all within one budget.
+
+use std::sync::Arc;
+
+use kbk_format::repo::Key;
+
+use crate::cache::budget::Budget;
+use crate::cache::leased_bytes::LeasedBytes;
+use crate::cache::single_flight::{SingleFlightCache, Value};
+use crate::content::blocks::{OpenSegment, TextKey};
+use crate::content::hours::Hours;
+use crate::content::pages::{PartitionIndex, SegmentTable};
+use crate::content::snapshot::LoadedSnapshot;
+use crate::content::stored_file::{Chunk, ChunkKey};
+
+impl<T: Send + Sync + 'static> Value for Arc<T> {}
+
+/// A snapshot's sequence, and a partition's ordinal in it.
+pub(crate) type PartitionKey = (u64, u64);
+
+/// The caches.
+///
+/// Stored objects are keyed by their names, which contain topic, topic id and partition: ids and digests alone would show one
+/// partition's records in another whose page names the same segment.
+#[derive(Debug)]
+pub(crate) struct Caches {
+    pub(crate) snapshots: Arc<SingleFlightCache<u64, Arc<LoadedSnapshot>>>,
+    pub(crate) tables: Arc<SingleFlightCache<Key, Arc<SegmentTable>>>,
+    pub(crate) indexes: Arc<SingleFlightCache<PartitionKey, Arc<PartitionIndex>>>,
+    pub(crate) hours: Arc<SingleFlightCache<PartitionKey, Arc<Hours>>>,
+    pub(crate) segments: Arc<SingleFlightCache<Arc<Key>, Arc<OpenSegment>>>,
+    pub(crate) texts: Arc<SingleFlightCache<TextKey, LeasedBytes>>,
+    pub(crate) chunks: Arc<SingleFlightCache<ChunkKey, Chunk>>,
+}
+
+impl Caches {
+    pub(crate) fn new(budget: &Arc<Budget>) -> Caches {
+        Caches {
+            snapshots: SingleFlightCache::new(budget),
+            tables: SingleFlightCache::new(budget),
+            indexes: SingleFlightCache::new(budget),
+            hours: SingleFlightCache::new(budget),
+            segments: SingleFlightCache::new(budget),
+            texts: SingleFlightCache::new(budget),
+            chunks: SingleFlightCache::new(budget),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What is read of snapshots: manifests, pages, indexes of partitions and footers of segments.
+//!
+//! Each value is loaded once for all who ask ([`Caches`]), from a repository that must answer in time ([`Source`]), and errors
+//! are located here: a cached error may have been found for another snapshot.
+//!
+//! | to read | see |
+//! |---|---|
+//! | the text of blocks | `blocks` |
+//! | the hours of `by-time` | `hours` |
+//! | ranges of offsets | `offsets` |
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use kbk_format::repo::{Digest, Key, SegmentEntry, Store};
+
+use crate::cache::budget::Budget;
+use crate::cache::disk::DiskCache;
+use crate::cache::locked;
+use crate::content::blocks::OpenSegment;
+use crate::content::caches::Caches;
+use crate::content::hours::Hours;
+use crate::content::pages::{PartitionIndex, SegmentTable};
+use crate::content::render::RenderPool;
+use crate::content::snapshot::{LoadedSnapshot, Partition};
+use crate::content::source::Source;
+use crate::error::{Location, ViewError};
+
+/// Reads the snapshots of a repository.
+#[derive(Debug)]
+pub(crate) struct SnapshotReader {
+    pub(crate) source: Source,
+    pub(crate) caches: Caches,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) disk: Option<DiskCache>,
+    pub(crate) render: RenderPool,
+    pub(crate) deadline: Duration,
+    /// Of each snapshot when it was first read: its files must not change, even if it is evicted and read again.
+    first_digests: Mutex<HashMap<u64, Digest>>,
+}
+
+impl SnapshotReader {
+    pub(crate) async fn open(
+        store: Store,
+        memory_bytes: u64,
+        deadline: Duration,
+        disk: Option<DiskCache>,
+    ) -> Result<Arc<SnapshotReader>, ViewError> {
+        let source = Source::open(store, deadline).await?;
+        let budget = Budget::new(memory_bytes);
+        Ok(Arc::new(SnapshotReader {
+            source,
+            caches: Caches::new(&budget),
+            budget,
+            disk,
+            render: RenderPool::new(deadline),
+            deadline,
+            first_digests: Mutex::default(),
+        }))
+    }
+
+    /// A snapshot.
+    pub(crate) async fn snapshot(
+        self: &Arc<Self>,
+        sequence: u64,
+    ) -> Result<Arc<LoadedSnapshot>, ViewError> {
+        let reader = Arc::clone(self);
+        let load = || async move { reader.load_snapshot(sequence).await };
+        let location = Location {
+            snapshot: Some(sequence),
+            ..Location::default()
+        };
+        let loaded = self.caches.snapshots.get(sequence, load).await;
+        loaded.map_err(|error| error.at(location))
+    }
+
+    async fn load_snapshot(&self, sequence: u64) -> Result<Arc<LoadedSnapshot>, ViewError> {
+        let snapshot = self.source.snapshot(sequence).await?;
+        let first = *locked(&self.first_digests)
+            .entry(sequence)
+            .or_insert(snapshot.sha256);
+        if first != snapshot.sha256 {
+            return Err(self.source.changed(format!("snapshot {sequence}")));
+        }
+        let lease = self.budget.take(LoadedSnapshot::weight(&snapshot)).await;
+        Ok(Arc::new(LoadedSnapshot::new(snapshot, lease.at_rest())))
+    }
+
+    /// The segments that a page of a partition lists.
+    pub(crate) async fn segment_table(
+        self: &Arc<Self>,
+        partition: &Partition,
+        page: usize,
+    ) -> Result<Arc<SegmentTable>, ViewError> {
+        let page = partition.state().pages.get(page).cloned();
+        let page = page.ok_or(ViewError::Stale)?;
+        let location = Location {
+            offsets: Some(page.base_offset..page.end_offset),
+            ..partition.location()
+        };
+        let (reader, id) = (Arc::clone(self), partition.place());
+        let key = Key::page(&id, page.base_offset, &page.sha256);
+        let load = move || async move {
+            let page = reader.source.page(&id, &page).await?;
+            let weight = SegmentTable::weight(page.segments.len());
+            let lease = reader.budget.take(weight).await;
+            Ok(Arc::new(SegmentTable::new(page, lease.at_rest())))
+        };
+        let loaded = self.caches.tables.get(key, load).await;
+        loaded.map_err(|error| error.at(location))
+    }
+
+    /// The sums over all pages of a partition.
+    pub(crate) async fn partition_index(
+        self: &Arc<Self>,
+        partition: &Partition,
+    ) -> Result<Arc<PartitionIndex>, ViewError> {
+        let key = (partition.sequence(), partition.ordinal());
+        let (reader, of) = (Arc::clone(self), partition.clone());
+        let load = move || async move { reader.load_index(&of).await };
+        let loaded = self.caches.indexes.get(key, load).await;
+        loaded.map_err(|error| error.at(partition.location()))
+    }
+
+    async fn load_index(
+        self: &Arc<Self>,
+        partition: &Partition,
+    ) -> Result<Arc<PartitionIndex>, ViewError> {
+        let pages = partition.state().pages.len();
+        let reads = (0..pages).map(|page| self.segment_table(partition, page));
+        let tables: Vec<_> = stream::iter(reads)
+            .buffered(self.source.parallel_requests())
+            .try_collect()
+            .await?;
+        let lease = self.budget.take(PartitionIndex::weight(pages)).await;
+        let index = PartitionIndex::sum(tables.iter().map(|table| &table.page), lease.at_rest());
+        match index.difference(partition.state()) {
+            Some(detail) => Err(self.source.damaged(partition.place().to_string(), detail)),
+            None => Ok(Arc::new(index)),
+        }
+    }
+
+    /// The hours of a partition.
+    pub(crate) async fn hours(
+        self: &Arc<Self>,
+        partition: &Partition,
+    ) -> Result<Arc<Hours>, ViewError> {
+        let key = (partition.sequence(), partition.ordinal());
+        let (reader, of) = (Arc::clone(self), partition.clone());
+        let load = move || async move { reader.load_hours(&of).await };
+        self.caches.hours.get(key, load).await
+    }
+
+    /// A segment, opened by its footer.
+    pub(crate) async fn segment(
+        self: &Arc<Self>,
+        partition: &Partition,
+        entry: &SegmentEntry,
+    ) -> Result<Arc<OpenSegment>, ViewError> {
+        let location = Location {
+            offsets: Some(entry.base_offset..entry.end_offset),
+            ..partition.location()
+        };
+        let (reader, id, entry) = (Arc::clone(self), partition.place(), entry.clone());
+        let key = Arc::new(Key::segment(&id, entry.base_offset, &entry.segment_id));
+        let object = Arc::clone(&key);
+        let load = move || async move {
+            // The footer's bytes, and about as much again for the index that is decoded from them.
+            let footer = entry.size.saturating_sub(entry.footer_position);
+            let lease = reader.budget.take(2 * footer).await;
+            let segment = reader.source.segment(&id, &entry).await?;
+            let (object, sha256) = (object, entry.sha256);
+            Ok(Arc::new(OpenSegment::new(
+                segment,
+                object,
+                sha256,
+                lease.at_rest(),
+            )))
+        };
+        let loaded = self.caches.segments.get(key, load).await;
+        loaded.map_err(|error| error.at(location))
+    }
+}

@@ -1,0 +1,122 @@
+//! `meta.json` of a partition.
+
+use std::sync::Arc;
+
+use kbk_format::render::View;
+use kbk_format::repo::LostRange;
+use serde::Serialize;
+
+use super::damage::DamageRow;
+use super::document::json;
+use crate::content::pages::PartitionIndex;
+use crate::content::snapshot::Partition;
+
+#[derive(Serialize)]
+struct MetaJson<'a> {
+    topic: &'a str,
+    topic_id: String,
+    partition: i32,
+    snapshot: u64,
+    log_start_offset: i64,
+    high_watermark: i64,
+    last_stable_offset: i64,
+    base_offset: i64,
+    end_offset: i64,
+    records: u64,
+    gaps: GapsJson<'a>,
+    min_timestamp: Option<i64>,
+    max_timestamp: Option<i64>,
+    segments: u64,
+    stored_bytes: u64,
+    raw_bytes: u64,
+    rendered_bytes: Option<RenderedJson>,
+    /// Whether each line of a view is one whole value or key: none is null, and none contains a line feed.
+    lossless: LosslessJson,
+    content_digest: String,
+    damage: Vec<Arc<DamageRow>>,
+}
+
+#[derive(Serialize)]
+struct GapsJson<'a> {
+    /// Number of offsets without a record.
+    offsets: u64,
+    by_reason: ReasonsJson,
+    /// The end is exclusive.
+    lost: &'a [LostRange],
+}
+
+#[derive(Serialize)]
+struct ReasonsJson {
+    /// Deleted in the cluster before a backup read them.
+    lost: u64,
+    /// Not delivered by the cluster: compacted, a transaction marker, or part of an aborted transaction. A segment's footer may
+    /// give more detail.
+    not_delivered: u64,
+}
+
+#[derive(Serialize)]
+struct RenderedJson {
+    #[serde(rename = "records.jsonl")]
+    records: u64,
+    values: u64,
+    keys: u64,
+}
+
+#[derive(Serialize)]
+struct LosslessJson {
+    values: Option<bool>,
+    keys: Option<bool>,
+}
+
+/// What is known of a partition without reading a segment, and the damage found so far.
+pub(super) fn meta_json(
+    partition: &Partition,
+    index: &PartitionIndex,
+    damage: Vec<Arc<DamageRow>>,
+) -> Vec<u8> {
+    let (topic, state) = (partition.topic(), partition.state());
+    let coverage = state.end_offset.abs_diff(state.base_offset);
+    let missing = coverage.saturating_sub(state.records);
+    let lost = state
+        .lost
+        .iter()
+        .map(|range| range.to.abs_diff(range.from))
+        .sum();
+    let rendered = RenderedJson {
+        records: index.size(View::Records),
+        values: index.size(View::Values),
+        keys: index.size(View::Keys),
+    };
+    json(&MetaJson {
+        topic: &topic.name,
+        topic_id: topic.topic_id.to_string(),
+        partition: state.partition,
+        snapshot: partition.sequence(),
+        log_start_offset: state.log_start_offset,
+        high_watermark: state.high_watermark,
+        last_stable_offset: state.last_stable_offset,
+        base_offset: state.base_offset,
+        end_offset: state.end_offset,
+        records: state.records,
+        gaps: GapsJson {
+            offsets: missing,
+            by_reason: ReasonsJson {
+                lost,
+                not_delivered: missing.saturating_sub(lost),
+            },
+            lost: &state.lost,
+        },
+        min_timestamp: index.times.map(|(min, _)| min),
+        max_timestamp: index.times.map(|(_, max)| max),
+        segments: partition.segments(),
+        stored_bytes: state.stored_bytes,
+        raw_bytes: state.raw_bytes,
+        rendered_bytes: index.sized.then_some(rendered),
+        lossless: LosslessJson {
+            values: index.whole_lines.map(|[values, _]| values),
+            keys: index.whole_lines.map(|[_, keys]| keys),
+        },
+        content_digest: format!("{:032x}", index.content_digest),
+        damage,
+    })
+}

@@ -1,0 +1,199 @@
+//! `PARTITION/` of a topic: `meta.json`, and all records as `records.jsonl`, `values` and `keys`.
+
+use kbk_format::render::View as TextView;
+
+use super::by_offset::ByOffsetNode;
+use super::by_time::ByTimeNode;
+use super::extended::Extended;
+use super::inode::{Number, items};
+use super::node::{Child, Family, Node, Window};
+use super::segments::SegmentNode;
+use super::{Tree, meta};
+use crate::attributes::{Attributes, Kind, Lifetime};
+use crate::content::snapshot::Partition;
+use crate::content::text_file::TextFile;
+use crate::error::ViewError;
+use crate::open_file::Body;
+
+/// A partition's folder, or a file in it. Partitions are counted across all topics of the snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionNode {
+    sequence: u64,
+    partition: u64,
+    item: PartitionItem,
+}
+
+items!(
+    /// A partition's folder, and its files.
+    PartitionItem { Folder, Meta, Records, Values, Keys }
+);
+
+const FAMILY: u64 = 3;
+/// Room for the items of this module and for the folders of `by_offset`, `by_time` and `segments`.
+const ITEM_BITS: u32 = 3;
+
+/// The number of an item of a partition, for the families whose folders are in one.
+pub(super) fn item_number(sequence: u64, partition: u64, item: u64) -> Number {
+    Number::Snapshot {
+        sequence,
+        family: FAMILY,
+        place: partition << ITEM_BITS | item,
+    }
+}
+
+/// The sequence, partition and item of such a number.
+pub(super) fn item_of(number: Number) -> Option<(u64, u64, u64)> {
+    match number {
+        Number::Snapshot {
+            sequence,
+            family: FAMILY,
+            place,
+        } => Some((sequence, place >> ITEM_BITS, place & ((1 << ITEM_BITS) - 1))),
+        _ => None,
+    }
+}
+
+impl Family for PartitionNode {
+    fn of(number: Number) -> Option<Self> {
+        let (sequence, partition, item) = item_of(number)?;
+        Some(PartitionNode {
+            sequence,
+            partition,
+            item: PartitionItem::of(item)?,
+        })
+    }
+
+    fn number(self) -> Number {
+        item_number(self.sequence, self.partition, self.item as u64)
+    }
+
+    fn kind(self) -> Kind {
+        match self.item {
+            PartitionItem::Folder => Kind::Folder,
+            PartitionItem::Meta
+            | PartitionItem::Records
+            | PartitionItem::Values
+            | PartitionItem::Keys => Kind::File,
+        }
+    }
+
+    fn changes(self) -> bool {
+        // It lists damage as it is found.
+        self.item == PartitionItem::Meta
+    }
+
+    async fn attributes(self, tree: &Tree) -> Result<Attributes, ViewError> {
+        let partition = tree.partition(self.sequence, self.partition).await?;
+        match self.item.view() {
+            Some(view) => text_attributes(tree, &partition, view).await,
+            None if self.item == PartitionItem::Folder => Ok(partition.loaded.folder()),
+            None => {
+                let size = meta_json(tree, &partition).await?.len() as u64;
+                Ok(Attributes {
+                    lifetime: Lifetime::Growing,
+                    ..partition.loaded.file(size, 0, None)
+                })
+            }
+        }
+    }
+
+    async fn extended(self, tree: &Tree) -> Result<Extended, ViewError> {
+        let partition = tree.partition(self.sequence, self.partition).await?;
+        tree.extended_of_partition(&partition).await
+    }
+
+    async fn children(self, tree: &Tree, window: Window) -> Result<Vec<Child>, ViewError> {
+        if self.item != PartitionItem::Folder {
+            return Err(ViewError::NotFolder);
+        }
+        let (sequence, partition) = (self.sequence, self.partition);
+        let of = tree.partition(sequence, partition).await?;
+        let file = |item| Node::from(PartitionNode { item, ..self });
+        let by_offset = ByOffsetNode::Folder {
+            sequence,
+            partition,
+        };
+        let by_time = ByTimeNode::Folder {
+            sequence,
+            partition,
+        };
+        let segments = SegmentNode::Folder {
+            sequence,
+            partition,
+        };
+        let names = [
+            ("meta.json", file(PartitionItem::Meta)),
+            ("records.jsonl", file(PartitionItem::Records)),
+            ("values", file(PartitionItem::Values)),
+            ("keys", file(PartitionItem::Keys)),
+            ("by-offset", by_offset.into()),
+            ("by-time", by_time.into()),
+            ("segments", segments.into()),
+        ];
+        // Sizes must be exact, and without stated lengths they are unknown: then no text is shown.
+        let is_sized = tree.reader.partition_index(&of).await?.sized;
+        let is_text = |node| !matches!(node, Node::Segment(_)) && node != file(PartitionItem::Meta);
+        Ok(window.of_fixed(&names, |node| is_sized || !is_text(node)))
+    }
+
+    async fn open(self, tree: &Tree) -> Result<Body, ViewError> {
+        if self.item == PartitionItem::Folder {
+            return Err(ViewError::IsFolder);
+        }
+        let partition = tree.partition(self.sequence, self.partition).await?;
+        let Some(view) = self.item.view() else {
+            return Ok(Body::Whole(meta_json(tree, &partition).await?.into()));
+        };
+        let index = tree.reader.partition_index(&partition).await?;
+        if !index.sized {
+            return Err(ViewError::NotFound);
+        }
+        Ok(Body::Text(TextFile::whole(partition, index, view).into()))
+    }
+}
+
+impl PartitionNode {
+    pub(super) fn folder(sequence: u64, partition: u64) -> PartitionNode {
+        PartitionNode {
+            sequence,
+            partition,
+            item: PartitionItem::Folder,
+        }
+    }
+}
+
+impl PartitionItem {
+    fn view(self) -> Option<TextView> {
+        match self {
+            PartitionItem::Folder | PartitionItem::Meta => None,
+            PartitionItem::Records => Some(TextView::Records),
+            PartitionItem::Values => Some(TextView::Values),
+            PartitionItem::Keys => Some(TextView::Keys),
+        }
+    }
+}
+
+/// The attributes of a file with the text of all records of a partition.
+pub(super) async fn text_attributes(
+    tree: &Tree,
+    partition: &Partition,
+    view: TextView,
+) -> Result<Attributes, ViewError> {
+    let index = tree.reader.partition_index(partition).await?;
+    if !index.sized {
+        return Err(ViewError::NotFound);
+    }
+    let newest = index.times.map(|(_, max)| max);
+    let stored_bytes = partition.state().stored_bytes;
+    Ok(partition
+        .loaded
+        .file(index.size(view), stored_bytes, newest))
+}
+
+async fn meta_json(tree: &Tree, partition: &Partition) -> Result<Vec<u8>, ViewError> {
+    let index = tree.reader.partition_index(partition).await?;
+    let damage = tree
+        .damage
+        .of_partition(partition.sequence(), &partition.place());
+    Ok(meta::meta_json(partition, &index, damage))
+}

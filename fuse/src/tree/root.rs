@@ -1,0 +1,141 @@
+//! The root: `README.txt`, `latest`, and the folders `snapshots` and `follow`.
+
+use super::Tree;
+use super::extended::Extended;
+use super::follow::FollowNode;
+use super::inode::{Number, items};
+use super::node::{Child, Family, Node, Window};
+use super::snapshots::SnapshotNode;
+use crate::attributes::{Attributes, Kind, Lifetime};
+use crate::error::ViewError;
+use crate::open_file::Body;
+
+items!(
+    /// The root folder, and what only it holds.
+    RootNode { Folder, Readme, Latest }
+);
+
+/// The family of everything that belongs to no snapshot and always exists; its place 0 is unused, because the root's number is 1.
+pub(super) const FAMILY: u64 = 0;
+
+const README: &str = "\
+A kbk repository of Kafka topics, as files that are read only. `latest` is the newest backup. The files under
+`follow` are its records.jsonl, values and keys, and grow with each backup that comes: `tail -f` them.
+
+snapshots/N/topics/TOPIC/PARTITION/ holds for each partition:
+  records.jsonl          every record, one JSON object a line, in offset order
+  values, keys           one a line, as they are; meta.json says whether each line is a whole one (`lossless`)
+  by-offset/             a file for each segment; any 17.json and 17-99.jsonl opens too, both ends inclusive
+  by-time/               the same records by the hour (UTC) that their newest timestamp so far has reached:
+                         a record that came late stays where its offset is
+  segments/              the stored bytes
+  meta.json              offsets, gaps, counts, times, sizes, and the damage found so far
+A topic that was deleted stands under TOPIC@ID. Where only meta.json and segments/ are there, the segments do not
+state how long their text is: `kbk cat` shows their records. `du` of one file says what is stored of it.
+";
+
+impl Family for RootNode {
+    fn of(number: Number) -> Option<Self> {
+        match number {
+            Number::Root {
+                family: FAMILY,
+                place,
+            } => RootNode::of(place.checked_sub(1)?),
+            _ => None,
+        }
+    }
+
+    fn number(self) -> Number {
+        Number::Root {
+            family: FAMILY,
+            place: 1 + self as u64,
+        }
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            RootNode::Folder => Kind::Folder,
+            RootNode::Readme => Kind::File,
+            RootNode::Latest => Kind::Link,
+        }
+    }
+
+    async fn attributes(self, tree: &Tree) -> Result<Attributes, ViewError> {
+        let folder = tree.root_folder().await;
+        Ok(match self {
+            RootNode::Folder => folder,
+            RootNode::Readme => Attributes {
+                kind: Kind::File,
+                size: README.len() as u64,
+                lifetime: Lifetime::Sealed,
+                ..folder
+            },
+            RootNode::Latest => Attributes {
+                kind: Kind::Link,
+                size: self.link_target(tree).await?.len() as u64,
+                ..folder
+            },
+        })
+    }
+
+    async fn extended(self, _: &Tree) -> Result<Extended, ViewError> {
+        Ok(Vec::new())
+    }
+
+    async fn children(self, tree: &Tree, window: Window) -> Result<Vec<Child>, ViewError> {
+        if self != RootNode::Folder {
+            return Err(ViewError::NotFolder);
+        }
+        let has_latest = RootNode::Latest.link_target(tree).await.is_ok();
+        let names: [(&str, Node); 4] = [
+            ("README.txt", RootNode::Readme.into()),
+            ("latest", RootNode::Latest.into()),
+            ("snapshots", SnapshotNode::All.into()),
+            ("follow", FollowNode::Folder.into()),
+        ];
+        let shown = |node| match node {
+            Node::Root(RootNode::Latest) => has_latest,
+            Node::Follow(_) => tree.catalogue.is_growing(),
+            _ => true,
+        };
+        Ok(window.of_fixed(&names, shown))
+    }
+
+    async fn open(self, _: &Tree) -> Result<Body, ViewError> {
+        match self {
+            RootNode::Readme => Ok(Body::Whole(README.into())),
+            RootNode::Folder | RootNode::Latest => Err(ViewError::IsFolder),
+        }
+    }
+
+    async fn link_target(self, tree: &Tree) -> Result<String, ViewError> {
+        if self != RootNode::Latest {
+            return Err(ViewError::NotLink);
+        }
+        let snapshots = tree.catalogue.snapshots(&tree.reader).await;
+        let newest = snapshots.last().filter(|_| tree.catalogue.has_latest());
+        newest
+            .map(|newest| format!("snapshots/{}", newest.sequence))
+            .ok_or(ViewError::NotFound)
+    }
+}
+
+impl Tree {
+    /// The attributes of a folder that belongs to no snapshot.
+    pub(super) async fn root_folder(&self) -> Attributes {
+        let snapshots = self.catalogue.snapshots(&self.reader).await;
+        let newest = snapshots.last().map_or(0, |newest| newest.written_ms);
+        Attributes {
+            kind: Kind::Folder,
+            size: 0,
+            stored_bytes: 0,
+            modified_ms: u64::try_from(newest).unwrap_or(0),
+            links: 1,
+            lifetime: if self.catalogue.is_growing() {
+                Lifetime::Growing
+            } else {
+                Lifetime::Sealed
+            },
+        }
+    }
+}

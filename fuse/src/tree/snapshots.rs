@@ -1,0 +1,233 @@
+//! `snapshots/` and `snapshots/N/` with `snapshot.json` and `errors.jsonl`.
+
+use serde::Serialize;
+
+use super::document::json;
+use super::extended::{self, Extended};
+use super::groups::GroupNode;
+use super::inode::{Number, items};
+use super::node::{Child, Family, Node, Window};
+use super::topics::TopicNode;
+use super::{Tree, names, root};
+use crate::attributes::{Attributes, Kind, Lifetime};
+use crate::content::snapshot::LoadedSnapshot;
+use crate::error::ViewError;
+use crate::open_file::Body;
+
+/// A node of this family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SnapshotNode {
+    /// The folder `snapshots`.
+    All,
+    /// A snapshot's folder, or a file in it.
+    Of { sequence: u64, item: SnapshotItem },
+}
+
+items!(
+    /// A snapshot's folder, and its files.
+    SnapshotItem { Folder, Json, Errors }
+);
+
+/// The family of a snapshot's items: those of this module, then the folders `groups` and `topics`.
+pub(super) const FAMILY: u64 = 0;
+const ALL_PLACE: u64 = 4;
+
+impl Family for SnapshotNode {
+    fn of(number: Number) -> Option<Self> {
+        match number {
+            Number::Root {
+                family: root::FAMILY,
+                place: ALL_PLACE,
+            } => Some(SnapshotNode::All),
+            Number::Snapshot {
+                sequence,
+                family: FAMILY,
+                place,
+            } => Some(SnapshotNode::Of {
+                sequence,
+                item: SnapshotItem::of(place)?,
+            }),
+            _ => None,
+        }
+    }
+
+    fn number(self) -> Number {
+        match self {
+            SnapshotNode::All => Number::Root {
+                family: root::FAMILY,
+                place: ALL_PLACE,
+            },
+            SnapshotNode::Of { sequence, item } => Number::Snapshot {
+                sequence,
+                family: FAMILY,
+                place: item as u64,
+            },
+        }
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            SnapshotNode::All => Kind::Folder,
+            SnapshotNode::Of { item, .. } => match item {
+                SnapshotItem::Folder => Kind::Folder,
+                SnapshotItem::Json | SnapshotItem::Errors => Kind::File,
+            },
+        }
+    }
+
+    fn changes(self) -> bool {
+        // Damage is listed as it is found.
+        let errors = SnapshotItem::Errors;
+        matches!(self, SnapshotNode::Of { item, .. } if item == errors)
+    }
+
+    async fn attributes(self, tree: &Tree) -> Result<Attributes, ViewError> {
+        let SnapshotNode::Of { sequence, item } = self else {
+            return Ok(tree.root_folder().await);
+        };
+        if item == SnapshotItem::Folder {
+            return folder(tree, sequence);
+        }
+        let loaded = tree.reader.snapshot(sequence).await?;
+        let file = loaded.file(self.document(tree).await?.len() as u64, 0, None);
+        Ok(match item {
+            SnapshotItem::Errors => Attributes {
+                lifetime: Lifetime::Growing,
+                ..file
+            },
+            SnapshotItem::Folder | SnapshotItem::Json => file,
+        })
+    }
+
+    async fn extended(self, _: &Tree) -> Result<Extended, ViewError> {
+        Ok(match self {
+            SnapshotNode::All => Vec::new(),
+            SnapshotNode::Of { sequence, .. } => vec![extended::snapshot(sequence)],
+        })
+    }
+
+    async fn children(self, tree: &Tree, window: Window) -> Result<Vec<Child>, ViewError> {
+        match self {
+            SnapshotNode::All => {
+                let snapshots = tree.catalogue.snapshots(&tree.reader).await;
+                // A snapshot's cookie is its number: what is new comes last.
+                let rest = snapshots.iter().map(|snapshot| snapshot.sequence);
+                let rest = rest.filter(|sequence| *sequence > window.after);
+                let child = |sequence: u64| {
+                    Child::new(sequence, sequence.to_string(), Self::folder(sequence))
+                };
+                Ok(rest.take(window.at_most).map(child).collect())
+            }
+            SnapshotNode::Of {
+                sequence,
+                item: SnapshotItem::Folder,
+            } => {
+                let loaded = tree.reader.snapshot(sequence).await?;
+                let file = |item| Node::from(SnapshotNode::Of { sequence, item });
+                let names: [(&str, Node); 4] = [
+                    ("snapshot.json", file(SnapshotItem::Json)),
+                    ("errors.jsonl", file(SnapshotItem::Errors)),
+                    ("groups", GroupNode::Folder { sequence }.into()),
+                    ("topics", TopicNode::All { sequence }.into()),
+                ];
+                let has_groups = loaded.snapshot.groups.is_some();
+                let shown = |node| has_groups || !matches!(node, Node::Group(_));
+                Ok(window.of_fixed(&names, shown))
+            }
+            SnapshotNode::Of { .. } => Err(ViewError::NotFolder),
+        }
+    }
+
+    async fn child(self, tree: &Tree, name: &str) -> Result<Option<Node>, ViewError> {
+        if self != SnapshotNode::All {
+            return self.listed_child(tree, name).await;
+        }
+        let snapshots = tree.catalogue.snapshots(&tree.reader).await;
+        let sequence = names::number(name).filter(|sequence| {
+            snapshots
+                .binary_search_by_key(sequence, |snapshot| snapshot.sequence)
+                .is_ok()
+        });
+        Ok(sequence.map(|sequence| Self::folder(sequence).into()))
+    }
+
+    async fn open(self, tree: &Tree) -> Result<Body, ViewError> {
+        Ok(Body::Whole(self.document(tree).await?.into()))
+    }
+}
+
+impl SnapshotNode {
+    fn folder(sequence: u64) -> SnapshotNode {
+        SnapshotNode::Of {
+            sequence,
+            item: SnapshotItem::Folder,
+        }
+    }
+
+    async fn document(self, tree: &Tree) -> Result<Vec<u8>, ViewError> {
+        match self {
+            SnapshotNode::Of {
+                sequence,
+                item: SnapshotItem::Json,
+            } => Ok(snapshot_json(&*tree.reader.snapshot(sequence).await?)),
+            SnapshotNode::Of {
+                sequence,
+                item: SnapshotItem::Errors,
+            } => Ok(tree.damage.lines(sequence)),
+            _ => Err(ViewError::IsFolder),
+        }
+    }
+}
+
+/// A snapshot's folder, from the listing alone: listing all snapshots reads none of them.
+fn folder(tree: &Tree, sequence: u64) -> Result<Attributes, ViewError> {
+    let known = tree.catalogue.known();
+    let at = known.binary_search_by_key(&sequence, |snapshot| snapshot.sequence);
+    let listed = at.ok().and_then(|at| known.get(at));
+    let listed = listed.ok_or(ViewError::Stale)?;
+    Ok(Attributes {
+        kind: Kind::Folder,
+        size: 0,
+        stored_bytes: 0,
+        modified_ms: u64::try_from(listed.written_ms).unwrap_or(0),
+        links: 1,
+        lifetime: Lifetime::Sealed,
+    })
+}
+
+#[derive(Serialize)]
+struct SnapshotJson<'a> {
+    sequence: u64,
+    sha256: String,
+    parent: Option<u64>,
+    started_at: String,
+    created_at: String,
+    writer: &'a str,
+    cluster_id: Option<&'a str>,
+    topics: usize,
+    partitions: usize,
+    groups: Option<usize>,
+    records: u64,
+    stored_bytes: u64,
+    raw_bytes: u64,
+}
+
+fn snapshot_json(loaded: &LoadedSnapshot) -> Vec<u8> {
+    let snapshot = &loaded.snapshot;
+    let states = || snapshot.topics.iter().flat_map(|topic| &topic.partitions);
+    json(&SnapshotJson {
+        sequence: snapshot.sequence,
+        sha256: snapshot.sha256.to_string(),
+        parent: snapshot.parent.as_ref().map(|parent| parent.sequence),
+        started_at: snapshot.started_at.to_string(),
+        created_at: snapshot.created_at.to_string(),
+        writer: &snapshot.writer,
+        cluster_id: snapshot.cluster_id.as_deref(),
+        topics: snapshot.topics.len(),
+        partitions: states().count(),
+        groups: snapshot.groups.as_ref().map(|groups| groups.groups.len()),
+        records: states().map(|state| state.records).sum(),
+        stored_bytes: states().map(|state| state.stored_bytes).sum(),
+        raw_bytes: states().map(|state| state.raw_bytes).sum(),
+    })
+}
