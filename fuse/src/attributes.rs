@@ -34,7 +34,7 @@ pub struct Attributes {
     /// The time of its newest record, or of the backup, in milliseconds since the epoch; between the epoch and the backup. A range
     /// of offsets that was looked up has the time of its partition.
     pub modified_ms: u64,
-    /// The number of its links; 1 for a folder, too, which tells programs not to count subfolders.
+    /// The number of its links; 1 for a folder, too, so that programs do not count subfolders.
     pub links: u32,
     /// How long all this may be cached.
     pub lifetime: Lifetime,

@@ -13,7 +13,7 @@ pub struct Location {
     /// The snapshot.
     pub snapshot: Option<u64>,
     /// The topic.
-    pub topic: Option<String>,
+    pub topic: Option<Box<str>>,
     /// The topic's id, which distinguishes it from a deleted topic of the same name.
     pub topic_id: Option<Id>,
     /// The partition.
@@ -100,12 +100,12 @@ pub enum ViewError {
         source: Arc<RepoError>,
     },
     /// The store did not answer in time.
-    #[error("{location}: cannot read {key}: no answer within {} s; check that the store can be reached, or raise --deadline", waited.as_secs_f64())]
+    #[error("{location}: timed out after {} s waiting for {key}; check that the store can be reached, or raise --deadline", waited.as_secs_f64())]
     Deadline {
         /// Where it was found.
         location: Location,
-        /// What was query for.
-        key: String,
+        /// The object.
+        key: Box<str>,
         /// The time limit.
         waited: Duration,
     },

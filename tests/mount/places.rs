@@ -31,7 +31,7 @@ fn places_that_will_not_do_are_refused_with_the_reason() {
     let inside = world.path("").join("mnt");
     fs::create_dir(&inside).unwrap();
     let inside = refused(&world, &inside, &[]);
-    assert!(inside.contains("inside of the repository"), "{inside}");
+    assert!(inside.contains("inside the repository"), "{inside}");
     let folder = tempfile::tempdir().unwrap();
     let missing = refused(&world, &folder.path().join("none"), &[]);
     assert!(missing.contains("must be an empty folder"), "{missing}");

@@ -1,13 +1,13 @@
-//! The one number of bytes that cache, prefetch and what is in flight share.
+//! The memory budget that caches, readahead and reads in flight share.
 //!
-//! Whoever is about to hold bytes takes a [`Lease`] for all of them at once, and takes no other while it holds one, so those who
-//! wait are waited for by nobody who holds. What is known of segments is at rest: small, held on the way to their blocks, and not
-//! waited for. A lease ends when the last who uses the bytes drops them: a value that was evicted
-//! and is still being read counts.
+//! A task takes one [`Lease`] for all bytes it is about to hold, and takes no second one while it holds the first. So no task that
+//! holds memory waits for memory, and there is no deadlock. Metadata of segments is the exception: it is *at rest*, which means
+//! that it is small, that tasks hold it while they read blocks, and that no task waits for it. A lease ends when the last user
+//! drops the bytes: a value that was evicted while it is being read still counts.
 //!
-//! A reader waits in line, and evicts what was used least recently. Nothing fails for want of memory: what is larger than the
-//! whole budget is granted when it is alone, and after [`PATIENCE`] a reader is granted its bytes whatever others hold. Prefetch
-//! never waits: it is refused where a reader waits, and where half of the budget is prefetched and not read yet.
+//! Readers wait in line and evict the least recently used values. No read fails for lack of memory: more bytes than the whole
+//! budget are granted once nothing else is held, and after [`PATIENCE`] a reader gets its bytes in any case. Readahead never
+//! waits: it is refused while a reader waits, and while half of the budget is loaded ahead and unread.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -17,22 +17,22 @@ use tokio::sync::Notify;
 
 use super::locked;
 
-/// How long a reader waits for others to give back what they hold.
+/// How long a reader waits for others to release memory.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes that may be held.
+/// A limit on the bytes that may be held.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: u64,
     patience: Duration,
     held: Mutex<Held>,
-    /// Bytes that were prefetched and that nobody has read.
+    /// Bytes that were loaded ahead and not read yet.
     unread: AtomicU64,
     freed: Notify,
-    /// Readers take their bytes one behind the other: who needs many is not overtaken for ever by those who need few.
+    /// Readers are served one at a time, or a large request could be overtaken by small ones forever.
     line: tokio::sync::Mutex<()>,
     waited_for: AtomicBool,
-    /// Counts uses of values, over all caches.
+    /// A logical clock over the uses of all caches.
     clock: AtomicU64,
     caches: Mutex<Vec<Weak<dyn Evict>>>,
 }
@@ -41,24 +41,24 @@ pub(crate) struct Budget {
 struct Held {
     bytes: u64,
     most: u64,
-    /// Bytes that are not given back by waiting: those who wait may hold them themselves.
+    /// Bytes that waiting does not free, because the tasks that wait may hold them.
     at_rest: u64,
 }
 
-/// Something that keeps values that it can do without.
+/// A cache whose values can be evicted.
 pub(crate) trait Evict: Send + Sync + std::fmt::Debug {
-    /// When the value was used that was used least recently.
+    /// When its least recently used value was last used.
     fn oldest(&self) -> Option<u64>;
-    /// Gives that value up.
+    /// Evicts that value.
     fn evict_oldest(&self);
 }
 
-/// Bytes of the budget that are held until this is dropped.
+/// A share of the budget, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
     budget: Arc<Budget>,
     bytes: u64,
-    /// Counted as prefetched and not read.
+    /// Whether it is counted as loaded ahead and unread.
     unread: AtomicBool,
     at_rest: bool,
 }
@@ -82,18 +82,18 @@ impl Budget {
         })
     }
 
-    /// What `cache` keeps may be evicted from now on.
+    /// Registers a cache whose values may be evicted.
     pub(crate) fn add_cache(&self, cache: &Arc<impl Evict + 'static>) {
         let cache: Weak<dyn Evict> = Arc::downgrade(&(Arc::clone(cache) as Arc<dyn Evict>));
         locked(&self.caches).push(cache);
     }
 
-    /// A number above all before it: when something was used.
+    /// The next time of the logical clock.
     pub(crate) fn tick(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// There is something new to be evicted.
+    /// Wakes readers that wait: there is a new value to evict.
     pub(crate) fn changed(&self) {
         self.freed.notify_waiters();
     }
@@ -106,12 +106,12 @@ impl Budget {
         locked(&self.held).bytes
     }
 
-    /// The most that was ever held.
+    /// The maximum that was held so far.
     pub(crate) fn most_held(&self) -> u64 {
         locked(&self.held).most
     }
 
-    /// Waits until there is room for so many bytes.
+    /// Waits until there is room for this many bytes.
     pub(crate) async fn take(self: &Arc<Self>, bytes: u64) -> Lease {
         let _line = self.line.lock().await;
         let deadline = tokio::time::Instant::now() + self.patience;
@@ -121,7 +121,7 @@ impl Budget {
                 break;
             }
             self.waited_for.store(true, Ordering::Relaxed);
-            if self.nothing_moves() || tokio::time::timeout_at(deadline, freed).await.is_err() {
+            if self.all_at_rest() || tokio::time::timeout_at(deadline, freed).await.is_err() {
                 self.hold(bytes);
                 break;
             }
@@ -130,7 +130,7 @@ impl Budget {
         self.lease(bytes, false)
     }
 
-    /// Bytes for something that nobody has query for yet.
+    /// Takes memory for readahead, without waiting; `None` if it is refused.
     pub(crate) fn take_ahead(self: &Arc<Self>, bytes: u64) -> Option<Lease> {
         let unread = self.unread.load(Ordering::Relaxed).saturating_add(bytes);
         let refused = self.waited_for.load(Ordering::Relaxed) || unread > self.limit / 2;
@@ -141,7 +141,7 @@ impl Budget {
         Some(self.lease(bytes, true))
     }
 
-    /// Evicts until so many bytes fit, and holds them; `false` where nothing is left to be evicted.
+    /// Evicts values until this many bytes fit, and holds them; `false` if nothing is left to evict.
     fn make_room(&self, bytes: u64) -> bool {
         loop {
             let mut held = locked(&self.held);
@@ -164,8 +164,8 @@ impl Budget {
         held.most = held.most.max(held.bytes);
     }
 
-    /// Whether all that is held is at rest.
-    fn nothing_moves(&self) -> bool {
+    /// Whether everything that is held is at rest, so that waiting is pointless.
+    fn all_at_rest(&self) -> bool {
         let held = locked(&self.held);
         held.bytes == held.at_rest
     }
@@ -198,21 +198,21 @@ impl Budget {
 }
 
 impl Lease {
-    /// Splits so many bytes off, or all where there are fewer.
+    /// Splits this many bytes off, or all if there are fewer.
     pub(crate) fn split(&mut self, bytes: u64) -> Lease {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.budget.lease(bytes, *self.unread.get_mut())
     }
 
-    /// Says that the bytes are kept by who reads on: nobody needs to wait for them.
+    /// Marks the bytes as held by tasks that may take further leases, so that no task waits for them.
     pub(crate) fn at_rest(mut self) -> Lease {
         locked(&self.budget.held).at_rest += self.bytes;
         self.at_rest = true;
         self
     }
 
-    /// Somebody has query for these bytes.
+    /// Marks the bytes as read.
     pub(crate) fn read(&self) {
         if self.unread.swap(false, Ordering::Relaxed) {
             self.budget.unread.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_reader_waits_for_what_others_hold_and_is_never_refused() {
+    async fn a_reader_waits_for_memory_and_is_never_refused() {
         let budget = Budget::with_patience(100, Duration::from_secs(600));
         let first = budget.take(80).await;
         let second = tokio::spawn({
@@ -249,21 +249,21 @@ mod tests {
         assert_eq!(budget.held(), 80);
         assert!(
             budget.take_ahead(1).is_none(),
-            "prefetch goes behind whoever waits"
+            "readers that wait come before readahead"
         );
         drop(first);
         drop(second.await.unwrap());
         assert_eq!((budget.held(), budget.most_held()), (0, 80));
         let budget = Budget::with_patience(100, Duration::from_millis(1));
         let huge = budget.take(1_000).await;
-        assert_eq!(budget.held(), 1_000, "alone, it is granted");
+        assert_eq!(budget.held(), 1_000, "granted because nothing else is held");
         let patient = budget.take(10).await;
         drop((huge, patient));
         assert_eq!(budget.held(), 0);
     }
 
     #[tokio::test]
-    async fn what_nobody_has_read_yet_is_at_most_half() {
+    async fn at_most_half_of_the_budget_is_loaded_ahead() {
         let budget = Budget::new(100);
         let mut ahead = budget.take_ahead(50).unwrap();
         assert!(budget.take_ahead(1).is_none());

@@ -1,12 +1,11 @@
-//! A folder that keeps stored blocks, for stores that are far away.
+//! A cache folder for stored blocks, for remote stores.
 //!
-//! A file appears under its name when it is whole (written beside it, then renamed), ends in a CRC-32C over its name and its
-//! bytes, and is given up where that does not match. So a cut-off write, a flipped bit or another program's file is a miss and
-//! nothing worse, and several mounts may share the folder. It is a cache: nothing is flushed, and what cannot be written is not
-//! kept.
+//! A file is written under a temporary name and renamed when it is complete. It ends in a CRC-32C over its name and its bytes, and
+//! is removed if that does not match. So a torn write, a flipped bit or a file of another program is merely a miss, and several
+//! mounts may share the folder. Nothing is flushed, and what cannot be written is not cached.
 //!
-//! Files that were read least recently go first. What other mounts add is seen when the folder is looked through again, each time
-//! that this one has written an eighth of the limit.
+//! The least recently read files are removed first. Files that other mounts add are noticed when the folder is scanned again, each
+//! time this mount has written an eighth of the limit.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -25,17 +24,17 @@ use crate::error::ViewError;
 
 const CRC_BYTES: usize = 4;
 const SUFFIX: &str = ".block";
-/// A file that is being written, or that was when its program ended.
+/// A file that is being written, or whose writer was killed.
 const UNFINISHED: &str = ".part";
-/// An unfinished file that nobody has touched for so long is nobody's.
+/// An unfinished file that is older than this has no writer any more.
 const ABANDONED: Duration = Duration::from_secs(3600);
-/// So many files are written at a time.
+/// Files that are written at a time.
 const WRITERS: usize = 4;
-/// So many wait for that; what comes while they do is not kept.
-const WAITING: usize = 256;
+/// Blocks that wait to be written, or are written, at most; further ones are not cached.
+const MAX_WAITING: usize = 256;
 
-/// One block of a segment. The folder may be shared by mounts of several repositories, so a segment is named by its bytes: not by
-/// its id, which another may have, nor by the name that it has in its repository.
+/// A block of a segment. Mounts of several repositories may share the folder, so segments are identified by their contents: an id
+/// is not unique beyond doubt, and an object's name only within its repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockName {
     pub(crate) segment: Digest,
@@ -48,7 +47,7 @@ impl BlockName {
     }
 }
 
-/// The folder.
+/// The cache folder. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct DiskCache(Arc<Inner>);
 
@@ -64,7 +63,7 @@ struct Inner {
     hits: AtomicU64,
 }
 
-/// Which files there are, those read least recently first.
+/// The files, in the order of their last use.
 #[derive(Debug, Default)]
 struct Index {
     files: HashMap<String, (u64, u64)>,
@@ -74,19 +73,19 @@ struct Index {
 }
 
 impl DiskCache {
-    /// Uses a folder, which is made where it is missing, and looks through it.
+    /// Opens a folder, which is created if it does not exist, and scans it.
     pub(crate) fn open(folder: &Path, limit: u64) -> Result<DiskCache, ViewError> {
         let cache = DiskCache(Arc::new(Inner {
             folder: folder.to_owned(),
             limit,
             index: Mutex::default(),
             writers: Semaphore::new(WRITERS),
-            waiting: Arc::new(Semaphore::new(WAITING)),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             written: AtomicU64::new(0),
             unfinished: AtomicU64::new(0),
             hits: AtomicU64::new(0),
         }));
-        let opened = create_private(folder).and_then(|()| cache.0.look_through());
+        let opened = create_private(folder).and_then(|()| cache.0.scan());
         opened.map_err(|source| ViewError::CacheFolder {
             folder: folder.display().to_string(),
             source: Arc::new(source),
@@ -95,19 +94,19 @@ impl DiskCache {
         Ok(cache)
     }
 
-    /// How often a block was there.
+    /// The number of hits.
     pub(crate) fn hits(&self) -> u64 {
         self.0.hits.load(Ordering::Relaxed)
     }
 
-    /// The bytes of a block, if they are there and whole.
+    /// The bytes of a block, if they are cached and intact.
     pub(crate) async fn get(&self, name: BlockName, length: u64) -> Option<Bytes> {
         let inner = Arc::clone(&self.0);
         let read = tokio::task::spawn_blocking(move || inner.read(&name.name(), length));
         read.await.ok().flatten()
     }
 
-    /// Keeps a block whose bytes were found sound; `hold` is held until that is done.
+    /// Caches a block whose bytes were verified. `hold` is dropped when they are written.
     pub(crate) fn put(&self, name: BlockName, bytes: Bytes, hold: impl Send + 'static) {
         let Ok(waiting) = Arc::clone(&self.0.waiting).try_acquire_owned() else {
             return;
@@ -117,7 +116,7 @@ impl DiskCache {
             let writing = Arc::clone(&inner);
             let _writer = writing.writers.acquire().await;
             let written = tokio::task::spawn_blocking(move || {
-                // A full disk, or one that is read-only: then nothing is kept.
+                // A full or read-only disk is no reason to fail a read.
                 let _ = inner.write(&name.name(), &bytes);
                 drop((bytes, hold, waiting));
             });
@@ -125,7 +124,7 @@ impl DiskCache {
         });
     }
 
-    /// Gives up a block.
+    /// Removes a block.
     pub(crate) async fn remove(&self, name: BlockName) {
         let inner = Arc::clone(&self.0);
         let _ = tokio::task::spawn_blocking(move || inner.remove(&name.name())).await;
@@ -139,7 +138,7 @@ impl Inner {
 
     fn read(&self, name: &str, length: u64) -> Option<Bytes> {
         let path = self.path(name);
-        // A length that is not the block's is not even read.
+        // A file of any other length is not even read: its length is untrusted.
         let expected = length + CRC_BYTES as u64;
         let metadata = fs::symlink_metadata(&path).ok()?;
         let whole = metadata.is_file() && metadata.len() == expected;
@@ -148,13 +147,13 @@ impl Inner {
         } else {
             Vec::new()
         };
-        let Some(bytes) = unsealed(name, bytes) else {
+        let Some(bytes) = verified(name, bytes) else {
             self.remove(name);
             return None;
         };
         self.hits.fetch_add(1, Ordering::Relaxed);
         locked(&self.index).used(name, expected);
-        // So that whoever looks through the folder later knows. A folder that is read-only serves all the same.
+        // The modification time is the last use, for later scans. A read-only folder still serves reads.
         let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Some(bytes)
     }
@@ -178,7 +177,7 @@ impl Inner {
         locked(&self.index).used(name, size);
         if self.written.fetch_add(size, Ordering::Relaxed) + size > self.limit / 8 {
             self.written.store(0, Ordering::Relaxed);
-            self.look_through()?;
+            self.scan()?;
         }
         self.evict();
         Ok(())
@@ -203,8 +202,8 @@ impl Inner {
         }
     }
 
-    /// Learns what is in the folder, and clears away what was never finished.
-    fn look_through(&self) -> io::Result<()> {
+    /// Scans the folder, and removes files that were never completed.
+    fn scan(&self) -> io::Result<()> {
         let mut found = Vec::new();
         for file in fs::read_dir(&self.folder)? {
             let Ok(file) = file else { continue };
@@ -250,19 +249,19 @@ impl Index {
     }
 }
 
-/// The bytes before the checksum, if that is right.
-fn unsealed(name: &str, file: Vec<u8>) -> Option<Bytes> {
+/// The bytes before the checksum, if the checksum matches.
+fn verified(name: &str, file: Vec<u8>) -> Option<Bytes> {
     let (bytes, crc) = file.split_last_chunk::<CRC_BYTES>()?;
     let length = bytes.len();
     (checksum(name, bytes) == u32::from_le_bytes(*crc)).then(|| Bytes::from(file).slice(..length))
 }
 
-/// With the name, so that a file under another's name is not taken for it.
+/// A checksum that includes the name, so that a file under the name of another is detected.
 fn checksum(name: &str, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(name.as_bytes()), bytes)
 }
 
-/// Makes a file that only this user may read, and that nobody has put there.
+/// Creates a new file that only this user may read.
 fn create_file(path: &Path) -> io::Result<File> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -271,7 +270,7 @@ fn create_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Makes a folder that only this user may look into: it holds what the topics hold.
+/// Creates a folder that only this user may read: it contains what the topics contain.
 fn create_private(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);

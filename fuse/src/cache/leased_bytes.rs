@@ -1,4 +1,4 @@
-//! Bytes that count against the budget until the last who reads them lets go.
+//! Bytes that count against the budget until their last reader drops them.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::budget::Lease;
 use super::single_flight::Value;
 
-/// Bytes and their memory. Slices of them hold it, too.
+/// Bytes and the lease on their memory, which slices of the bytes share.
 #[derive(Clone, Debug)]
 pub(crate) struct LeasedBytes {
     pub(crate) bytes: Bytes,

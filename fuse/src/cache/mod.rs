@@ -1,9 +1,11 @@
-//! What is kept in memory: one budget over everything, and the caches that it is spent on.
+//! Memory: one budget for everything that is cached or in flight, and the caches that spend it.
 //!
 //! ```text
-//! Budget --Lease--> every value that is kept, and every byte that is in flight
-//! SingleFlightCache  --LoadGuard--> who loads a value, while the others wait for it
+//! Budget            --Lease-->     every value that is cached, and every byte that is in flight
+//! SingleFlightCache --LoadGuard--> the one task that loads a value, while the others wait for it
 //! ```
+//!
+//! `disk` is a second level for stored blocks, in a folder.
 
 pub(crate) mod budget;
 pub(crate) mod disk;
@@ -12,7 +14,7 @@ pub(crate) mod single_flight;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What a panic elsewhere left behind is whole: no lock here is held across a call that can fail.
+/// Locks a mutex, poisoned or not: no lock here is held across a call that can panic, so the value is consistent.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

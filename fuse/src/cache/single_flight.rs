@@ -1,7 +1,7 @@
-//! Values by key, those used least recently evicted first; each is loaded by one and waited for by the others.
+//! A cache whose values are loaded by one task each while all others wait; the least recently used are evicted first.
 //!
-//! An error that will not go away by itself is remembered for a minute, so that a damaged block is not read and reported again
-//! for every page that the kernel asks for.
+//! Permanent errors are cached for a minute, so that a damaged block is not read and reported again for every page that the kernel
+//! asks for.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -17,25 +17,25 @@ use super::budget::{Budget, Evict};
 use super::locked;
 use crate::error::{Location, ViewError};
 
-/// How long damage is remembered.
-const MEMORY: Duration = Duration::from_secs(60);
-/// So many errors are remembered at a time.
-const ERRORS: usize = 4096;
+/// How long permanent errors are cached.
+const ERROR_LIFETIME: Duration = Duration::from_secs(60);
+/// At most this many errors are cached.
+const MAX_ERRORS: usize = 4096;
 
-/// What a key and a value must be.
+/// What a key must be.
 pub(crate) trait Key: Clone + Eq + Hash + Debug + Send + Sync + 'static {}
 impl<K: Clone + Eq + Hash + Debug + Send + Sync + 'static> Key for K {}
 
-/// A clone is a handle of the same value.
+/// What a value must be. A clone is a handle to the same value.
 pub(crate) trait Value: Clone + Send + Sync + 'static {
-    /// Somebody was given it who query for it.
+    /// The value was handed to a reader, as opposed to loaded ahead.
     fn was_read(&self) {}
 }
 
 type Outcome<V> = Result<V, ViewError>;
 type Waiter<V> = watch::Receiver<Option<Outcome<V>>>;
 
-/// Values by key.
+/// The cache.
 pub(crate) struct SingleFlightCache<K, V> {
     budget: Arc<Budget>,
     slots: Mutex<Slots<K, V>>,
@@ -45,20 +45,20 @@ pub(crate) struct SingleFlightCache<K, V> {
 
 struct Slots<K, V> {
     ready: HashMap<K, (V, u64)>,
-    /// By when they were used last.
+    /// By the time of the last use.
     order: BTreeMap<u64, K>,
     loading: HashMap<K, Waiter<V>>,
     failed: HashMap<K, (ViewError, Instant)>,
 }
 
-/// What a cache has of a key.
+/// The state of a key.
 enum Found<K: Key, V: Value> {
     Ready(Outcome<V>),
     Loading(Waiter<V>),
     Vacant(LoadGuard<K, V>),
 }
 
-/// The right, and the duty, to load one value. Dropped, it leaves the value to the next who asks.
+/// The right and the duty to load one value. If it is dropped unsettled, the next caller loads the value.
 pub(crate) struct LoadGuard<K: Key, V: Value> {
     cache: Arc<SingleFlightCache<K, V>>,
     key: K,
@@ -88,7 +88,7 @@ impl<K: Key, V: Value> SingleFlightCache<K, V> {
         cache
     }
 
-    /// How often a value was there, and how often it had to be loaded.
+    /// The numbers of hits and of loads.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (
             self.hits.load(Ordering::Relaxed),
@@ -96,7 +96,7 @@ impl<K: Key, V: Value> SingleFlightCache<K, V> {
         )
     }
 
-    /// The value, loaded by a task of its own where nobody has it or loads it: who query for it may go away.
+    /// The value of a key. It is loaded by a task of its own, so that the load survives a caller that goes away.
     pub(crate) async fn get<F>(self: &Arc<Self>, key: K, load: impl FnOnce() -> F) -> Outcome<V>
     where
         F: Future<Output = Outcome<V>> + Send + 'static,
@@ -106,16 +106,16 @@ impl<K: Key, V: Value> SingleFlightCache<K, V> {
             let loading = match self.find(&key) {
                 Found::Ready(outcome) => return outcome,
                 Found::Loading(loading) => loading,
-                Found::Vacant(claim) => {
+                Found::Vacant(guard) => {
                     let Some(load) = load.take() else {
-                        // The task that was to load it has panicked.
+                        // Our own load was dropped unsettled: its task panicked.
                         return Err(ViewError::Internal {
                             location: Location::default(),
                         });
                     };
-                    let loading = claim.sender.subscribe();
+                    let loading = guard.sender.subscribe();
                     let value = load();
-                    tokio::spawn(async move { claim.settle(value.await) });
+                    tokio::spawn(async move { guard.settle(value.await) });
                     loading
                 }
             };
@@ -125,7 +125,7 @@ impl<K: Key, V: Value> SingleFlightCache<K, V> {
         }
     }
 
-    /// The right to load `key` ahead of anybody's asking, where nobody has it or loads it.
+    /// Reserves the load of a key that is neither cached nor being loaded, before anyone asks for it.
     pub(crate) fn reserve(self: &Arc<Self>, key: K) -> Option<LoadGuard<K, V>> {
         let mut slots = locked(&self.slots);
         let known = slots.ready.contains_key(&key)
@@ -136,7 +136,7 @@ impl<K: Key, V: Value> SingleFlightCache<K, V> {
 
     fn find(self: &Arc<Self>, key: &K) -> Found<K, V> {
         let mut slots = locked(&self.slots);
-        if let Some(value) = slots.used(key, self.budget.tick()) {
+        if let Some(value) = slots.touch(key, self.budget.tick()) {
             drop(slots);
             self.hits.fetch_add(1, Ordering::Relaxed);
             value.was_read();
@@ -168,7 +168,7 @@ impl<K: Key, V: Value> SingleFlightCache<K, V> {
 }
 
 impl<K: Key, V: Value> Slots<K, V> {
-    fn used(&mut self, key: &K, tick: u64) -> Option<V> {
+    fn touch(&mut self, key: &K, tick: u64) -> Option<V> {
         let (value, last) = self.ready.get_mut(key)?;
         self.order.remove(last);
         *last = tick;
@@ -177,23 +177,23 @@ impl<K: Key, V: Value> Slots<K, V> {
         Some(value)
     }
 
-    fn keep(&mut self, key: K, value: V, tick: u64) {
+    fn insert(&mut self, key: K, value: V, tick: u64) {
         self.order.insert(tick, key.clone());
         self.ready.insert(key, (value, tick));
     }
 
-    fn remember(&mut self, key: K, error: ViewError) {
+    fn insert_error(&mut self, key: K, error: ViewError) {
         let now = Instant::now();
-        if self.failed.len() >= ERRORS {
+        if self.failed.len() >= MAX_ERRORS {
             self.failed.retain(|_, (_, until)| now < *until);
         }
-        if self.failed.len() < ERRORS {
-            self.failed.insert(key, (error, now + MEMORY));
+        if self.failed.len() < MAX_ERRORS {
+            self.failed.insert(key, (error, now + ERROR_LIFETIME));
         }
     }
 }
 
-/// `None` where whoever was to load it gave it up.
+/// Waits for a load; `None` if its guard was dropped unsettled.
 async fn outcome<V: Value>(mut loading: Waiter<V>) -> Option<Outcome<V>> {
     let settled = loading.wait_for(Option::is_some).await.ok()?;
     let outcome = Option::clone(&settled);
@@ -204,14 +204,16 @@ async fn outcome<V: Value>(mut loading: Waiter<V>) -> Option<Outcome<V>> {
 }
 
 impl<K: Key, V: Value> LoadGuard<K, V> {
-    /// Gives the value, or why there is none, to all who wait, and keeps it.
+    /// Hands the outcome to all who wait, and caches it.
     pub(crate) fn settle(self, outcome: Outcome<V>) {
         let tick = self.cache.budget.tick();
         let mut slots = locked(&self.cache.slots);
         slots.loading.remove(&self.key);
         match &outcome {
-            Ok(value) => slots.keep(self.key.clone(), value.clone(), tick),
-            Err(error) if error.is_permanent() => slots.remember(self.key.clone(), error.clone()),
+            Ok(value) => slots.insert(self.key.clone(), value.clone(), tick),
+            Err(error) if error.is_permanent() => {
+                slots.insert_error(self.key.clone(), error.clone())
+            }
             Err(_) => {}
         }
         drop(slots);
@@ -222,7 +224,7 @@ impl<K: Key, V: Value> LoadGuard<K, V> {
 
 impl<K: Key, V: Value> Drop for LoadGuard<K, V> {
     fn drop(&mut self) {
-        // A settled claim's entry is gone, and another may be loading the key again.
+        // Once settled, the entry is gone, and another task may already be loading the key again.
         if self.sender.borrow().is_none() {
             locked(&self.cache.slots).loading.remove(&self.key);
         }
@@ -240,7 +242,7 @@ impl<K: Key, V: Value> Evict for SingleFlightCache<K, V> {
             .order
             .pop_first()
             .and_then(|(_, key)| slots.ready.remove(&key));
-        // What it held is given back without the lock.
+        // Dropped without the lock: it may free a lot of memory, and its lease takes the lock of the budget.
         drop(slots);
         drop(evicted);
     }

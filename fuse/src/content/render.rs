@@ -62,7 +62,7 @@ impl RenderPool {
         done.unwrap_or_else(|_| {
             Err(ViewError::Deadline {
                 location: Location::default(),
-                key: "a thread to decode on".to_owned(),
+                key: "a thread to decode on".into(),
                 waited: self.deadline,
             })
         })

@@ -170,7 +170,7 @@ impl Partition {
         &self.topic().partitions[self.number]
     }
 
-    pub(crate) fn place(&self) -> PartitionId {
+    pub(crate) fn id(&self) -> PartitionId {
         self.topic().place(self.state().partition)
     }
 
@@ -205,7 +205,7 @@ impl Partition {
     pub(crate) fn location(&self) -> Location {
         let (topic, partition) = (self.topic(), self.state().partition);
         Location {
-            topic: Some(topic.name.to_string()),
+            topic: Some((*topic.name).into()),
             topic_id: Some(topic.topic_id),
             partition: Some(partition),
             ..self.loaded.location()

@@ -100,7 +100,7 @@ impl SnapshotReader {
             offsets: Some(page.base_offset..page.end_offset),
             ..partition.location()
         };
-        let (reader, id) = (Arc::clone(self), partition.place());
+        let (reader, id) = (Arc::clone(self), partition.id());
         let key = Key::page(&id, page.base_offset, &page.sha256);
         let load = move || async move {
             let page = reader.source.page(&id, &page).await?;
@@ -137,7 +137,7 @@ impl SnapshotReader {
         let lease = self.budget.take(PartitionIndex::weight(pages)).await;
         let index = PartitionIndex::sum(tables.iter().map(|table| &table.page), lease.at_rest());
         match index.difference(partition.state()) {
-            Some(detail) => Err(self.source.damaged(partition.place().to_string(), detail)),
+            Some(detail) => Err(self.source.damaged(partition.id().to_string(), detail)),
             None => Ok(Arc::new(index)),
         }
     }
@@ -163,7 +163,7 @@ impl SnapshotReader {
             offsets: Some(entry.base_offset..entry.end_offset),
             ..partition.location()
         };
-        let (reader, id, entry) = (Arc::clone(self), partition.place(), entry.clone());
+        let (reader, id, entry) = (Arc::clone(self), partition.id(), entry.clone());
         let key = Arc::new(Key::segment(&id, entry.base_offset, &entry.segment_id));
         let object = Arc::clone(&key);
         let load = move || async move {

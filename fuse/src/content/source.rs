@@ -119,7 +119,7 @@ async fn bounded<T>(
         Ok(answer) => answer.map_err(|error| ViewError::repo(Location::default(), error)),
         Err(_) => Err(ViewError::Deadline {
             location: Location::default(),
-            key: key.to_owned(),
+            key: key.into(),
             waited: deadline,
         }),
     }

@@ -48,7 +48,7 @@ pub(crate) struct StoredFile {
 
 impl StoredFile {
     pub(crate) fn new(partition: Partition, entry: SegmentEntry) -> StoredFile {
-        let place = partition.place();
+        let place = partition.id();
         StoredFile {
             key: Arc::new(Key::segment(&place, entry.base_offset, &entry.segment_id)),
             partition,
@@ -67,17 +67,17 @@ impl StoredFile {
         if start >= end {
             return Ok(Bytes::new());
         }
-        let (piece, behind) = self.piece(reader, start, end).await?;
-        if behind >= end {
+        let (piece, next) = self.piece(reader, start, end).await?;
+        if next >= end {
             return Ok(piece);
         }
         let mut all = BytesMut::from(&piece[..]);
         drop(piece);
-        start = behind;
+        start = next;
         while start < end {
-            let (piece, behind) = self.piece(reader, start, end).await?;
+            let (piece, next) = self.piece(reader, start, end).await?;
             all.extend_from_slice(&piece);
-            start = behind;
+            start = next;
         }
         Ok(all.freeze())
     }
@@ -185,7 +185,7 @@ impl StoredFile {
         reader: &SnapshotReader,
         range: Range<u64>,
     ) -> Result<(Bytes, Option<Arc<str>>), ViewError> {
-        let id = self.partition.place();
+        let id = self.partition.id();
         let read = reader.source.stored_bytes(&id, &self.entry, range).await?;
         Ok((read.bytes, read.version.map(Into::into)))
     }

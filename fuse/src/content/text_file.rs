@@ -114,8 +114,8 @@ impl TextFile {
         {
             self.begin_blocks(reader, &location, end, Urgency::Ahead);
             let segment = location.segment.entries().len().saturating_sub(1);
-            let behind = location.segment.text_range(segment, self.view).end;
-            at = location.segment_start.saturating_add(behind);
+            let segment_end = location.segment.text_range(segment, self.view).end;
+            at = location.segment_start.saturating_add(segment_end);
         }
         Ok(())
     }
@@ -164,10 +164,10 @@ impl TextFile {
         let last = location
             .segment
             .block_at(end.saturating_sub(location.segment_start + 1), self.view);
-        let behind = last.map_or(location.segment.entries().len(), |last| last + 1);
+        let after_last = last.map_or(location.segment.entries().len(), |last| last + 1);
         reader.begin_blocks(
             &location.segment,
-            location.block..behind,
+            location.block..after_last,
             self.view,
             urgency,
         );

@@ -1,5 +1,5 @@
-//! The kernel's requests, each handed to the view and answered with what it says. Nothing is decided here but how long the
-//! kernel may keep an answer.
+//! Hands each request of the kernel to the view, and replies with the result. The only decision here is how long the kernel may
+//! cache an answer.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,24 +17,24 @@ use fuser::{
 use tokio::runtime::Handle;
 
 use super::answer::answer;
-use super::errno::{errno, is_everyday};
+use super::errno::{errno, is_routine};
 use super::handles::Handles;
 use super::log_throttle::LogThrottle;
 use super::options::MountOptions;
 use crate::{Attributes, Inode, Kind, Lifetime, Listed, OpenFile, View, ViewError};
 
-/// What is asked of a sealed snapshot has one answer.
+/// Answers about a sealed snapshot never change.
 const SEALED: Duration = Duration::from_hours(1);
-/// What a backup, or found damage, may change is asked again: `tail -f` and `tail -F` see it then.
+/// A backup or the discovery of damage may change these answers: `tail -f` and `tail -F` notice after this time.
 const GROWING: Duration = Duration::from_secs(1);
-/// Names and attributes that one request of a listing is offered: about what the 32 KiB hold that `ls` asks for.
+/// Names offered per request of a listing: about as many as fit into the 32 KiB that `ls` asks for.
 const LISTED_AT_ONCE: usize = 192;
-/// The first names of every folder.
+/// The first two names of every folder.
 const DOTS: [&str; 2] = [".", ".."];
-/// The block of `stat` and `statfs`: what the kernel reads at once.
+/// The block size of `stat` and `statfs`: what the kernel reads at once.
 const BLOCK_BYTES: u32 = 128 * 1024;
 
-/// Answers the kernel out of a view.
+/// Answers the kernel from a view.
 pub(super) struct Adapter {
     shared: Arc<Shared>,
     runtime: Handle,
@@ -48,12 +48,12 @@ struct Shared {
     attributes: bool,
 }
 
-/// Whom the files belong to.
+/// The owner of the files.
 #[derive(Clone, Copy)]
 struct Owner {
     uid: u32,
     gid: u32,
-    /// Whether everybody may read them.
+    /// Whether other users may read them.
     others: bool,
 }
 
@@ -81,7 +81,7 @@ impl Adapter {
         }
     }
 
-    /// Runs `reply` at once or as a task, with all that it needs.
+    /// Runs `reply` at once or as a task.
     fn answer<F>(&self, reply: impl FnOnce(Arc<Shared>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -91,15 +91,15 @@ impl Adapter {
 }
 
 impl Shared {
-    /// The number of an error, which is logged where a user should know more than that.
+    /// The number of an error, which is also logged unless it is routine.
     fn refusal(&self, error: &ViewError) -> Errno {
-        if !is_everyday(error) {
+        if !is_routine(error) {
             self.log.warn(error.to_string());
         }
         errno(error)
     }
 
-    /// A stretch of a folder's names: itself, its parent, and those that the view lists, whose cookies begin behind these two.
+    /// A part of a folder's names: `.`, `..`, and those that the view lists, whose cookies are shifted by these two.
     async fn names(&self, folder: Inode, from: u64) -> Result<Vec<Listed>, ViewError> {
         let listed = self
             .view
@@ -117,7 +117,7 @@ impl Shared {
         let dots = dots.map(|(name, cookie)| Listed {
             cookie,
             name: name.to_owned(),
-            // The kernel knows the parent, and does not look at what is said here.
+            // The kernel knows the parent, and ignores this number.
             inode: folder,
             kind: Kind::Folder,
             attributes: attributes.clone(),
@@ -129,8 +129,8 @@ impl Shared {
         Ok(dots.chain(listed).collect())
     }
 
-    /// What a listing says of a name. Where that could not be told, the kernel is told nothing that it may keep: it asks again
-    /// for who wants to know, and gets the error then.
+    /// The attributes of a name in a listing. If they could not be read, the kernel gets placeholders that it may not cache: it
+    /// asks again on behalf of a program that needs them, and gets the error then.
     fn listed(&self, name: &Listed) -> (FileAttr, Duration) {
         match &name.attributes {
             Ok(attributes) => (self.attr(name.inode, attributes), time_to_live(attributes)),
@@ -184,9 +184,9 @@ fn time_to_live(attributes: &Attributes) -> Duration {
     }
 }
 
-/// How the kernel's page cache is used for an open file. Past it, it asks for what a program asks for and no more: so a range
-/// that cannot be read costs its neighbours nothing, and what was made when the file was opened is read to its end, whatever
-/// length the kernel remembers.
+/// Whether reads of an open file use the page cache. Without it, the kernel asks for exactly what a program asks for: a range that
+/// cannot be read does not affect its neighbours, and a document that was made at open is read to its end, whatever length the
+/// kernel has cached.
 fn caching(file: &OpenFile) -> FopenFlags {
     match file.lifetime() {
         Lifetime::Sealed if !file.has_damage() => FopenFlags::FOPEN_KEEP_CACHE,
@@ -202,7 +202,7 @@ fn file_type(kind: Kind) -> FileType {
     }
 }
 
-/// Replies to a request for an extended attribute: the length where that is asked for, else the bytes.
+/// Replies to a request for an extended attribute: with the length if `room` is 0, else with the bytes.
 fn reply_bytes(reply: ReplyXattr, room: u32, bytes: &[u8]) {
     match u32::try_from(bytes.len()) {
         Ok(length) if room == 0 => reply.size(length),
@@ -214,7 +214,7 @@ fn reply_bytes(reply: ReplyXattr, room: u32, bytes: &[u8]) {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Each is a matter of speed: a kernel that lacks one works without. FUSE_CACHE_SYMLINKS would keep `latest` for ever.
+        // Each only affects speed, so a kernel may lack it. Not FUSE_CACHE_SYMLINKS: it would cache `latest` forever.
         for flag in [
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_PARALLEL_DIROPS,
@@ -441,7 +441,7 @@ impl Filesystem for Adapter {
         });
     }
 
-    // ENOSYS, once, keeps the kernel from asking again.
+    // After one ENOSYS the kernel does not ask again.
 
     fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
         reply.error(Errno::ENOSYS);
@@ -463,7 +463,7 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
-    // Everything that would change something. The kernel refuses it by itself as long as the mount is read-only.
+    // Requests that would write. The kernel itself refuses them as long as the mount is read-only.
 
     fn setattr(
         &self,

@@ -1,4 +1,4 @@
-//! Answering a request: at once where the answer is in memory, by a task where it has to be waited for.
+//! Answers requests: at once if the answer is in memory, in a task if it has to be awaited.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -8,23 +8,23 @@ use std::task::{Context, Waker};
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 
-/// Polls `answer` once where the caller stands, and leaves the rest to a task.
+/// Polls `answer` once on the calling thread, and leaves the rest to a task.
 ///
-/// The thread that reads requests from the kernel is the caller: it must never wait, and never end. So a panic ends the
-/// answer only, and the reply that it held is then sent as EIO when it is dropped.
+/// The caller is the thread that reads requests from the kernel, which must never block and never end. So a panic ends only the
+/// answer; dropping the reply that it held sends EIO.
 pub(super) fn answer(runtime: &Handle, answer: impl Future<Output = ()> + Send + 'static) {
     let _inside = runtime.enter();
     let mut answer: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
         if let Err(panic) = AssertUnwindSafe(answer).catch_unwind().await {
             tracing::error!(
-                "a request failed inside of kbk, which is a defect: {}; please report it",
+                "a request panicked, which is a bug in kbk: {}; please report it",
                 message(panic.as_ref())
             );
         }
     });
-    // Nobody is woken by this poll: the task polls again before it waits.
-    let mut nobody = Context::from_waker(Waker::noop());
-    if answer.as_mut().poll(&mut nobody).is_pending() {
+    // This poll registers no waker; the task polls again before it waits.
+    let mut no_waker = Context::from_waker(Waker::noop());
+    if answer.as_mut().poll(&mut no_waker).is_pending() {
         runtime.spawn(answer);
     }
 }
@@ -32,7 +32,7 @@ pub(super) fn answer(runtime: &Handle, answer: impl Future<Output = ()> + Send +
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("without a word")
+        .unwrap_or("no message")
 }
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_ready_is_answered_by_the_caller_and_the_rest_by_a_task() {
+    fn a_ready_answer_runs_on_the_caller_and_a_pending_one_in_a_task() {
         let runtime = Runtime::new().unwrap();
         let (sender, answers) = mpsc::channel();
         let here = std::thread::current().id();
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_ends_the_answer_and_nothing_else() {
+    fn a_panic_ends_only_the_answer() {
         let runtime = Runtime::new().unwrap();
         let (sender, dropped) = mpsc::channel::<()>();
         answer(runtime.handle(), async move {

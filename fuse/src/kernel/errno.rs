@@ -1,10 +1,10 @@
-//! What a program that reads is told, for every way in which a file cannot be shown.
+//! The error number for each reason why a file cannot be shown.
 
 use fuser::Errno;
 
 use crate::ViewError;
 
-/// The error number that a program is given.
+/// The error number that a program gets.
 pub(super) fn errno(error: &ViewError) -> Errno {
     match error {
         ViewError::NotFound => Errno::ENOENT,
@@ -23,8 +23,8 @@ pub(super) fn errno(error: &ViewError) -> Errno {
     }
 }
 
-/// Whether it is an answer like any other: programs ask for what is not there all the time.
-pub(super) fn is_everyday(error: &ViewError) -> bool {
+/// Whether it is routine, and not worth logging: programs look up missing names all the time.
+pub(super) fn is_routine(error: &ViewError) -> bool {
     matches!(
         error,
         ViewError::NotFound

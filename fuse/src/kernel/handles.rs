@@ -1,4 +1,4 @@
-//! Open files by the numbers that the kernel is given for them.
+//! Open files, by the handles that the kernel knows.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use fuser::FileHandle;
 
 use crate::OpenFile;
 
-/// All files that programs have open.
+/// The files that programs have open.
 #[derive(Debug, Default)]
 pub(super) struct Handles {
     files: RwLock<HashMap<u64, Arc<OpenFile>>>,
@@ -33,7 +33,7 @@ impl Handles {
         files.remove(&handle.0);
     }
 
-    /// How many there are.
+    /// The number of open files.
     pub(super) fn count(&self) -> usize {
         let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
         files.len()

@@ -1,52 +1,52 @@
-//! One log line for one trouble, however often programs run into it.
+//! Limits how often the same problem is logged.
 //!
-//! A reader that meets a damaged block asks for it again and again, with every program that is tried on the file. So the same
-//! line is written once in [`SILENCE`], and of different ones no more than [`AT_ONCE`] in that time; what was left out is counted.
+//! A program that reads a damaged block asks for it again and again, and so does the next program. So the same message is logged
+//! once per [`INTERVAL`], and at most [`MAX_MESSAGES`] different ones in that time. Suppressed messages are counted.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a line is not repeated.
-const SILENCE: Duration = Duration::from_mins(1);
-/// How many different lines may be written in that time.
-const AT_ONCE: usize = 20;
+/// How long a message is not repeated.
+const INTERVAL: Duration = Duration::from_mins(1);
+/// The number of different messages in that time.
+const MAX_MESSAGES: usize = 20;
 
-/// What was complained about lately.
+/// The messages of the last interval.
 #[derive(Debug, Default)]
-pub(super) struct LogThrottle(Mutex<Lately>);
+pub(super) struct LogThrottle(Mutex<Recent>);
 
 #[derive(Debug, Default)]
-struct Lately {
+struct Recent {
     written: HashMap<String, Instant>,
-    left_out: u64,
+    suppressed: u64,
 }
 
 impl LogThrottle {
-    /// Logs the trouble unless it was lately.
-    pub(super) fn warn(&self, trouble: String) {
-        let mut lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(left_out) = lately.admit(trouble.clone(), Instant::now()) {
-            drop(lately);
-            if left_out > 0 {
-                tracing::warn!("{left_out} more like the last ones were not logged");
+    /// Logs a warning unless it is suppressed.
+    pub(super) fn warn(&self, message: String) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = recent.admit(message.clone(), Instant::now()) {
+            drop(recent);
+            if suppressed > 0 {
+                tracing::warn!("{suppressed} similar messages were suppressed");
             }
-            tracing::warn!("{trouble}");
+            tracing::warn!("{message}");
         }
     }
 }
 
-impl Lately {
-    /// How many were left out before this one, where it is to be written.
-    fn admit(&mut self, trouble: String, now: Instant) -> Option<u64> {
+impl Recent {
+    /// The number of messages suppressed before this one, if this one is to be logged.
+    fn admit(&mut self, message: String, now: Instant) -> Option<u64> {
         self.written
-            .retain(|_, written| now.duration_since(*written) < SILENCE);
-        if self.written.contains_key(&trouble) || self.written.len() >= AT_ONCE {
-            self.left_out += 1;
+            .retain(|_, written| now.duration_since(*written) < INTERVAL);
+        if self.written.contains_key(&message) || self.written.len() >= MAX_MESSAGES {
+            self.suppressed += 1;
             return None;
         }
-        self.written.insert(trouble, now);
-        Some(std::mem::take(&mut self.left_out))
+        self.written.insert(message, now);
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
@@ -55,19 +55,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trouble_is_told_once_a_minute_and_floods_are_counted() {
-        let mut lately = Lately::default();
+    fn a_message_is_logged_once_per_interval_and_the_rest_is_counted() {
+        let mut recent = Recent::default();
         let start = Instant::now();
-        assert_eq!(lately.admit("a".into(), start), Some(0));
+        assert_eq!(recent.admit("a".into(), start), Some(0));
         for _ in 0..353 {
-            assert_eq!(lately.admit("a".into(), start), None);
+            assert_eq!(recent.admit("a".into(), start), None);
         }
-        for other in 1..AT_ONCE {
-            assert!(lately.admit(other.to_string(), start).is_some());
+        for other in 1..MAX_MESSAGES {
+            assert!(recent.admit(other.to_string(), start).is_some());
         }
-        assert_eq!(lately.admit("b".into(), start), None);
-        let later = start + SILENCE;
-        assert_eq!(lately.admit("b".into(), later), Some(1));
-        assert_eq!(lately.admit("a".into(), later), Some(0));
+        assert_eq!(recent.admit("b".into(), start), None);
+        let later = start + INTERVAL;
+        assert_eq!(recent.admit("b".into(), later), Some(1));
+        assert_eq!(recent.admit("a".into(), later), Some(0));
     }
 }

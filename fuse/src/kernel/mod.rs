@@ -2,11 +2,12 @@
 //!
 //! | to know | look in |
 //! |---|---|
-//! | how a mount begins and ends | `session` |
-//! | what is answered to which request | `adapter`, `errno` |
-//! | how a request is kept from holding up others, or from ending the mount | `answer` |
-//! | where can be mounted, and what is | `mount_point`, `mount_table` |
-//! | how a mount is taken away | `unmount` |
+//! | how a mount starts and ends | `session` |
+//! | how each request is answered | `adapter`, `errno` |
+//! | why a slow or failing request does not affect others | `answer` |
+//! | what is logged | `log_throttle` |
+//! | where a view can be mounted, and what is mounted | `mount_point`, `mount_table` |
+//! | how a mount is removed | `unmount` |
 
 mod adapter;
 mod answer;

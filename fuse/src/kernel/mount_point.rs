@@ -1,4 +1,4 @@
-//! Whether a folder can be mounted over, and if not, what has to be done first.
+//! Checks that a folder can be a mount point, and reports what to do if not.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,29 +7,29 @@ use std::path::{Path, PathBuf};
 
 use super::mount_table::{MountEntry, mounted_at};
 
-/// A folder that nothing is mounted on, with nothing in it that a mount would hide.
+/// An empty folder that is not a mount point yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountPoint(PathBuf);
 
-/// Why a folder is no place for a mount.
+/// Why a folder cannot be a mount point.
 #[derive(Debug, thiserror::Error)]
 pub enum MountPointError {
-    /// There is nothing, or it cannot be looked at.
-    #[error("cannot use {path} as a mount point; it must be an empty folder that is there already")]
+    /// The path does not exist or cannot be read.
+    #[error("cannot use {path} as a mount point; it must be an empty folder that exists")]
     Unusable {
         /// The mount point.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         error: io::Error,
     },
-    /// A file, or something else that is no folder.
+    /// The path is not a folder.
     #[error("{path} is not a folder; a mount point must be an empty folder")]
     NotAFolder {
         /// The mount point.
         path: PathBuf,
     },
-    /// A mount whose program has gone.
+    /// The path is a mount whose process was killed.
     #[error(
         "{path} is a dead mount: the program that served it was killed; `kbk umount {path}` clears it, then mount again"
     )]
@@ -37,7 +37,7 @@ pub enum MountPointError {
         /// The mount point.
         path: PathBuf,
     },
-    /// Something is mounted there.
+    /// A file system is mounted there.
     #[error(
         "{path} is mounted already ({} of {}); unmount it first, or mount on another folder",
         .by.file_system, .by.source
@@ -45,21 +45,21 @@ pub enum MountPointError {
     Mounted {
         /// The mount point.
         path: PathBuf,
-        /// What is.
+        /// The mounted file system.
         by: MountEntry,
     },
-    /// The mount would hide what is in the folder.
+    /// The folder contains files, which a mount would hide.
     #[error(
-        "{path} is not empty: it holds {found:?}, which a mount would hide; choose an empty folder"
+        "{path} is not empty: it contains {found:?}, which a mount would hide; choose an empty folder"
     )]
     NotEmpty {
         /// The mount point.
         path: PathBuf,
-        /// One of the things in it.
+        /// One of its files.
         found: OsString,
     },
-    /// The mount would stand in its own way.
-    #[error("{path} is inside of the repository {repository}; mount on a folder elsewhere")]
+    /// The mount point is inside the repository, so reading the repository could wait for the mount itself.
+    #[error("{path} is inside the repository {repository}; mount on a folder elsewhere")]
     InRepository {
         /// The mount point.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum MountPointError {
 }
 
 impl MountPoint {
-    /// Checks `path`, which must not lie inside of `repository`, where that is a folder of this machine.
+    /// Checks `path`, which must not be inside `repository`, if that is a local folder.
     ///
     /// # Errors
     ///
@@ -118,8 +118,7 @@ impl MountPoint {
     }
 }
 
-/// Whether the kernel answers that the connection to the program behind this mount is closed. What is said of the folder itself
-/// may be an older answer, so it is opened.
+/// Whether the process behind a mount is gone. The folder is opened, because the kernel may answer `stat` from its cache.
 fn is_dead(path: &Path) -> bool {
     let closed = [
         io::ErrorKind::NotConnected,
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_folder_will_do_and_nothing_else() {
+    fn only_an_empty_folder_is_accepted() {
         let folder = TempDir::new().unwrap();
         let place = folder.path().join("mnt");
         let missing = refused(&place, None);
@@ -147,7 +146,7 @@ mod tests {
         fs::create_dir(&place).unwrap();
         assert!(MountPoint::check(&place, Some(Path::new("/nowhere"))).is_ok());
         let inside = refused(&place, Some(folder.path()));
-        assert!(inside.contains("inside of the repository"), "{inside}");
+        assert!(inside.contains("inside the repository"), "{inside}");
         fs::write(place.join("precious"), "").unwrap();
         let occupied = refused(&place, None);
         assert!(occupied.contains("\"precious\""), "{occupied}");

@@ -1,4 +1,4 @@
-//! What is mounted on this machine, as the kernel tells in `/proc/self/mountinfo`.
+//! The mounted file systems, from `/proc/self/mountinfo`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,29 +9,29 @@ use std::path::{Path, PathBuf};
 /// A mounted file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountEntry {
-    /// Where.
+    /// The mount point.
     pub mount_point: PathBuf,
     /// Its type, such as `ext4` or `fuse.kbk`.
     pub file_system: String,
-    /// What was mounted, such as a device or a repository.
+    /// The source, such as a device or a repository.
     pub source: String,
-    /// Major and minor number of its device, as in `3:17`.
+    /// The major and minor number of its device, such as `3:17`.
     pub device: String,
 }
 
 impl MountEntry {
-    /// Whether it is a mount of kbk's.
+    /// Whether kbk mounted it.
     #[must_use]
     pub fn is_kbk(&self) -> bool {
         self.file_system == "fuse.kbk"
     }
 }
 
-/// What is mounted at this very path; the topmost, where there are several.
+/// The file system that is mounted at exactly this path; the topmost if there are several.
 ///
 /// # Errors
 ///
-/// What reading the table failed with.
+/// If the table cannot be read.
 pub fn mounted_at(path: &Path) -> io::Result<Option<MountEntry>> {
     let table = fs::read("/proc/self/mountinfo")?;
     let entries = table.split(|&byte| byte == b'\n').filter_map(parse);
@@ -39,7 +39,7 @@ pub fn mounted_at(path: &Path) -> io::Result<Option<MountEntry>> {
     Ok(there.next_back())
 }
 
-/// A line of mountinfo (man 5 `proc_pid_mountinfo`): fields 3, 5, and behind a lone dash the type and the source.
+/// Parses a line of mountinfo (man 5 `proc_pid_mountinfo`): fields 3 and 5, and after a lone dash the type and the source.
 fn parse(line: &[u8]) -> Option<MountEntry> {
     let mut fields = line.split(|&byte| byte == b' ');
     let device = fields.nth(2)?;
@@ -54,21 +54,21 @@ fn parse(line: &[u8]) -> Option<MountEntry> {
     })
 }
 
-/// Spaces, tabs, line feeds and backslashes stand as `\` and three octal digits.
+/// Decodes spaces, tabs, line feeds and backslashes, which are written as `\` and three octal digits.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
-    while let Some((&first, behind)) = rest.split_first() {
-        let octal = behind.get(..3).filter(|_| first == b'\\');
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| first == b'\\');
         let octal = octal.and_then(|digits| str::from_utf8(digits).ok());
         match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) => {
                 bytes.push(byte);
-                rest = &behind[3..];
+                rest = &after[3..];
             }
             None => {
                 bytes.push(first);
-                rest = behind;
+                rest = after;
             }
         }
     }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_the_table() {
+    fn lines_of_the_table_are_parsed() {
         let entry = parse(br"60 28 0:55 / /mnt/my\040backup\134 ro,nosuid shared:1 master:2 - fuse.kbk /data/a\040b ro,user_id=0").unwrap();
         assert_eq!(
             entry,
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_is_mounted_and_a_file_is_not() {
+    fn mount_points_are_found_by_their_exact_path() {
         assert!(mounted_at(Path::new("/proc")).unwrap().is_some());
         assert_eq!(mounted_at(Path::new("/proc/self/mountinfo")).unwrap(), None);
     }

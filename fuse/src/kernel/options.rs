@@ -1,24 +1,24 @@
-//! How a mount is made.
+//! Options of a mount.
 
-/// How the kernel is to show a view.
+/// How the kernel presents a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountOptions {
-    /// What `mount` and `df` show as the source: the repository, without secrets.
+    /// The source that `mount` and `df` show: the repository, without secrets.
     pub source: String,
-    /// Whether users other than the one who mounts may look.
+    /// Whether users other than the one who mounts may read.
     pub allow_other: bool,
-    /// Whom the files belong to.
+    /// The owner of the files.
     pub uid: u32,
-    /// Which group they belong to.
+    /// The group of the files.
     pub gid: u32,
-    /// Whether `user.kbk.*` attributes are shown.
+    /// Whether files have `user.kbk.*` attributes.
     pub extended_attributes: bool,
-    /// How many KiB the kernel reads ahead, where root mounts; `None` leaves its 128.
+    /// How much the kernel reads ahead, in KiB; `None` leaves its default of 128. Only root can set it.
     pub readahead_kb: Option<u32>,
 }
 
 impl MountOptions {
-    /// Options for whoever runs this process.
+    /// The defaults for the user of this process.
     #[must_use]
     pub fn new(source: String) -> Self {
         MountOptions {

@@ -1,13 +1,12 @@
-//! A mounted view, from the mount to its end.
+//! A mounted view, from mount to unmount.
 //!
 //! ```text
-//! mount: check the mount point -> open /dev/fuse, mount, shake hands -> a thread reads requests -> the root answers
-//! end:   unmount, detached from the tree where it is in use -> programs close what they have open -> the kernel ends the
-//!        connection -> the thread ends
+//! mount:   check the mount point -> open /dev/fuse, mount, handshake -> threads read requests -> the root answers
+//! unmount: unmount, or detach if in use -> programs close their files -> the kernel ends the connection -> the threads end
 //! ```
 //!
-//! However it is dropped, no mount is left behind. Only a process that is killed leaves one, which is then dead: every look at
-//! it is answered with ENOTCONN until it is unmounted.
+//! Dropping the session always unmounts. Only a process that is killed leaves a mount, which is then dead: every access fails
+//! with ENOTCONN until it is unmounted.
 
 use std::fs;
 use std::io;
@@ -28,15 +27,15 @@ use super::options::MountOptions;
 use super::unmount::{UnmountError, Unmounted, unmount};
 use crate::View;
 
-/// Threads that take requests from the kernel. They answer out of memory or hand over, so few do.
+/// Threads that read requests from the kernel. They never block, so a few suffice.
 const THREADS: usize = 2;
-/// How often the end of a session is looked for.
+/// How often to check whether a session has ended.
 const TICK: Duration = Duration::from_millis(20);
 
 /// Why a view could not be mounted.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
-    /// There is no such device, or it is not for this user.
+    /// The device does not exist, or this user may not open it.
     #[error(
         "cannot mount on {path}: /dev/fuse cannot be opened; {}",
         advice(error)
@@ -44,28 +43,28 @@ pub enum MountError {
     Device {
         /// The mount point.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         error: io::Error,
     },
-    /// The kernel, or fusermount3, refuses.
+    /// The kernel or fusermount3 refuses.
     #[error(
-        "cannot mount on {path}; root can, and other users where fusermount3 is installed (Debian: fuse3) and, for --allow-other, /etc/fuse.conf has user_allow_other"
+        "cannot mount on {path}; mount as root, or install fusermount3 (Debian: fuse3) and, for --allow-other, put user_allow_other into /etc/fuse.conf"
     )]
     Refused {
         /// The mount point.
         path: PathBuf,
-        /// What was said.
+        /// The error.
         #[source]
         error: io::Error,
     },
 }
 
-/// What usually helps.
+/// The usual remedy.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            "load the kernel's module (`modprobe fuse`), or give the container the device (`--device /dev/fuse --cap-add SYS_ADMIN`)"
+            "load the kernel module (`modprobe fuse`), or pass the device to the container (`--device /dev/fuse --cap-add SYS_ADMIN`)"
         }
         _ => {
             "its mode must allow this user to read and write it (usually 0666), and a container needs `--device /dev/fuse`"
@@ -73,21 +72,21 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// A view that is mounted. Dropped, it is unmounted, and not waited for.
+/// A mounted view. Dropping it unmounts it, without waiting for open files.
 #[derive(Debug)]
 pub struct Mounted {
     mount_point: PathBuf,
     handles: Arc<Handles>,
-    /// Takes requests until the connection ends. Never dropped: the reader would then unmount whatever is mounted there by
-    /// then, if only its own connection has not quite ended.
+    /// Reads requests until the connection ends. Never dropped: fuser would then unmount whatever is mounted at the path by that
+    /// time, if its own connection has not quite ended.
     session: ManuallyDrop<BackgroundSession>,
-    /// Whether it still is in the tree, as far as we know.
+    /// Whether it is still in the file tree, as far as we know.
     attached: bool,
 }
 
 impl Mounted {
-    /// Mounts `view`, whose requests are answered on `runtime`. Blocks until the first one is: not for a task of that runtime, but
-    /// for a thread of its own, such as `spawn_blocking` has.
+    /// Mounts `view`, whose requests are answered on `runtime`. Blocks until the first one is answered, so it must be called on a
+    /// blocking thread (`spawn_blocking`), not in a task of that runtime.
     ///
     /// # Errors
     ///
@@ -114,7 +113,7 @@ impl Mounted {
             session,
             attached: true,
         };
-        // The first answer: from here on a program that looks gets one.
+        // Wait for the first answer: from here on, programs get theirs.
         fs::metadata(path).map_err(refused)?;
         if let Some(kb) = options.readahead_kb {
             mounted.read_ahead(kb);
@@ -122,25 +121,25 @@ impl Mounted {
         Ok(mounted)
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.mount_point
     }
 
-    /// Whether it has ended, because somebody unmounted it.
+    /// Whether it has ended, because it was unmounted.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.session.guard.is_finished()
     }
 
-    /// How many files programs have open.
+    /// The number of files that programs have open.
     #[must_use]
     pub fn open_files(&self) -> usize {
         self.handles.count()
     }
 
-    /// Takes the mount out of the tree. Nobody can open anything from then on.
+    /// Removes the mount from the file tree. From then on, no file can be opened.
     ///
     /// # Errors
     ///
@@ -154,7 +153,7 @@ impl Mounted {
         Ok(unmounted)
     }
 
-    /// Waits until programs have closed what they had open; whether they did within `patience`.
+    /// Waits at most `patience` until programs have closed their files, and returns whether they have.
     #[must_use]
     pub fn wait(&self, patience: Duration) -> bool {
         let started = Instant::now();
@@ -164,7 +163,7 @@ impl Mounted {
         self.has_ended()
     }
 
-    /// Asks the kernel to read more at once. Only root may, and only speed depends on it.
+    /// Sets the readahead of the kernel. Only root may, and only speed depends on it.
     fn read_ahead(&self, kb: u32) {
         let device = mounted_at(&self.mount_point)
             .ok()
@@ -174,7 +173,7 @@ impl Mounted {
         let setting = format!("/sys/class/bdi/{device}/read_ahead_kb");
         if let Err(error) = fs::write(&setting, kb.to_string()) {
             tracing::warn!(
-                "the kernel reads ahead 128 KiB as ever, because {setting} cannot be written: {error}"
+                "cannot write {setting}: {error}; the kernel reads ahead its default of 128 KiB"
             );
         }
     }
@@ -188,7 +187,7 @@ impl Drop for Mounted {
     }
 }
 
-/// Whether this user can open the device is said here, in plain words: what the reader makes of it is not.
+/// Checks that this user can open the device, for a clearer error than that of fuser.
 fn device(path: &Path) -> Result<(), MountError> {
     let opened = fs::OpenOptions::new()
         .read(true)
@@ -209,7 +208,7 @@ fn config(options: &MountOptions) -> Config {
         MountOption::NoExec,
         MountOption::DefaultPermissions,
         MountOption::FSName(options.source.replace(',', "_")),
-        // As a word of our own, because the reader hands its own `Subtype` to fusermount3 only.
+        // As a custom option, because fuser passes its own `Subtype` to fusermount3 only.
         MountOption::CUSTOM("subtype=kbk".to_owned()),
     ];
     config.acl = if options.allow_other {

@@ -1,4 +1,4 @@
-//! Taking a mount away, by oneself as root and through `fusermount3` as anybody else.
+//! Unmounts: directly as root, through `fusermount3` as any other user.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::process::Command;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
-/// How a mount was taken away.
+/// How a mount was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmounted {
-    /// Nobody used it: it is gone.
+    /// It was not in use, and is gone.
     Gone,
-    /// Somebody does, with an open file or a working folder: it has left the tree, and lives on until they are done.
+    /// A program has a file or folder of it open: it has left the file tree, and ends when that is closed.
     Detached,
 }
 
-/// Why a mount is still there.
+/// Why a mount could not be removed.
 #[derive(Debug, thiserror::Error)]
 pub enum UnmountError {
     /// The kernel refuses.
@@ -24,37 +24,37 @@ pub enum UnmountError {
     Kernel {
         /// The mount point.
         path: PathBuf,
-        /// What it said.
+        /// Its error.
         error: io::Error,
     },
-    /// Who is not root needs fusermount3.
+    /// A user other than root needs fusermount3.
     #[error(
-        "cannot unmount {path}: only root may without fusermount3, which cannot be run; install it (Debian: fuse3)"
+        "cannot unmount {path}: only root can without fusermount3, which cannot be run; install it (Debian: fuse3)"
     )]
     NoHelper {
         /// The mount point.
         path: PathBuf,
-        /// Why it does not run.
+        /// Why it cannot be run.
         #[source]
         error: io::Error,
     },
-    /// It refuses.
+    /// fusermount3 refuses.
     #[error("cannot unmount {path}: {said}")]
     Helper {
         /// The mount point.
         path: PathBuf,
-        /// What fusermount3 said.
+        /// Its error output.
         said: String,
     },
 }
 
-/// Unmounts what is mounted at `path`, and detaches it from the tree where somebody uses it.
+/// Unmounts the file system at `path`, or detaches it from the file tree if it is in use.
 ///
 /// # Errors
 ///
 /// As [`UnmountError`] says; nothing has changed then.
 pub fn unmount(path: &Path) -> Result<Unmounted, UnmountError> {
-    // Not through a link, which somebody might have put there since.
+    // Never follow a link that may have replaced the mount point.
     match umount2(path, MntFlags::UMOUNT_NOFOLLOW) {
         Ok(()) => Ok(Unmounted::Gone),
         Err(Errno::EBUSY) => detach(path),
@@ -82,10 +82,10 @@ fn through_helper(path: &Path) -> Result<Unmounted, UnmountError> {
     }
 }
 
-/// What fusermount3 refused with, if it did.
-fn helper(path: &Path, message: &[&str]) -> Result<Option<String>, UnmountError> {
+/// Runs fusermount3, and returns its error output if it failed.
+fn helper(path: &Path, arguments: &[&str]) -> Result<Option<String>, UnmountError> {
     let output = Command::new("fusermount3")
-        .args(message)
+        .args(arguments)
         .arg("--")
         .arg(path)
         .output();

@@ -15,7 +15,7 @@ const MAX_FINDINGS: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct DamageRow {
     pub(crate) snapshot: u64,
-    pub(crate) topic: Option<String>,
+    pub(crate) topic: Option<Box<str>>,
     /// Distinguishes a topic from a deleted one of the same name; the format of the documents does not have it.
     #[serde(skip)]
     pub(crate) topic_id: Option<Id>,

@@ -147,7 +147,7 @@ impl Family for FollowNode {
     async fn children(self, tree: &Tree, window: Window) -> Result<Vec<Child>, ViewError> {
         match self {
             FollowNode::Folder => Ok(window.of_fixed(&[("topics", FollowNode::Topics)], |_| true)),
-            FollowNode::Topics => Ok(topics(tree, window).await?),
+            FollowNode::Topics => topics(tree, window).await,
             FollowNode::Topic(number) => {
                 let newest = tree.newest().await?.ok_or(ViewError::Stale)?;
                 let topic = tree.followed_topic(&newest, number)?;

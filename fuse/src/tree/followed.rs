@@ -25,7 +25,7 @@ struct Numbers {
     partition_numbers: HashMap<(u64, usize), u64>,
 }
 
-/// What tells a topic from all others. The id alone does not: it is zeros where the cluster reported none.
+/// The identity of a topic. The id alone does not suffice: it is zeros if the cluster reported none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FollowedTopic {
     pub(super) name: TopicName,

@@ -194,6 +194,6 @@ async fn meta_json(tree: &Tree, partition: &Partition) -> Result<Vec<u8>, ViewEr
     let index = tree.reader.partition_index(partition).await?;
     let damage = tree
         .damage
-        .of_partition(partition.sequence(), &partition.place());
+        .of_partition(partition.sequence(), &partition.id());
     Ok(meta::meta_json(partition, &index, damage))
 }

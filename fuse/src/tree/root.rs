@@ -19,19 +19,19 @@ items!(
 pub(super) const FAMILY: u64 = 0;
 
 const README: &str = "\
-A kbk repository of Kafka topics, as files that are read only. `latest` is the newest backup. The files under
-`follow` are its records.jsonl, values and keys, and grow with each backup that comes: `tail -f` them.
+A kbk repository of Kafka topics, as read-only files. `latest` is the newest backup. The files under `follow` are its
+records.jsonl, values and keys, and grow with each backup: `tail -f` them.
 
-snapshots/N/topics/TOPIC/PARTITION/ holds for each partition:
-  records.jsonl          every record, one JSON object a line, in offset order
-  values, keys           one a line, as they are; meta.json says whether each line is a whole one (`lossless`)
-  by-offset/             a file for each segment; any 17.json and 17-99.jsonl opens too, both ends inclusive
+snapshots/N/topics/TOPIC/PARTITION/ contains for each partition:
+  records.jsonl          every record, one JSON object per line, in offset order
+  values, keys           one per line, unescaped; meta.json says whether each line is a whole one (`lossless`)
+  by-offset/             a file per segment; any 17.json and 17-99.jsonl can be opened, too, both ends inclusive
   by-time/               the same records by the hour (UTC) that their newest timestamp so far has reached:
-                         a record that came late stays where its offset is
+                         a late record stays where its offset is
   segments/              the stored bytes
   meta.json              offsets, gaps, counts, times, sizes, and the damage found so far
-A topic that was deleted stands under TOPIC@ID. Where only meta.json and segments/ are there, the segments do not
-state how long their text is: `kbk cat` shows their records. `du` of one file says what is stored of it.
+Deleted topics are under TOPIC@ID. If a partition has only meta.json and segments/, its segments do not state the
+length of their text: use `kbk cat` to see the records. `du` of a file shows its stored bytes.
 ";
 
 impl Family for RootNode {

@@ -118,7 +118,7 @@ impl Family for SegmentNode {
             return Err(ViewError::NotFolder);
         };
         let partition = tree.partition(sequence, partition).await?;
-        // The name tells where to look, so no listing is needed.
+        // The name contains the offset, so no listing is needed.
         let Some(base) = names::stored_base(name) else {
             return Ok(None);
         };

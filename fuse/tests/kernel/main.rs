@@ -1,4 +1,4 @@
-//! Real mounts of a store that misbehaves: every read is answered, with the right error, and the mount is well afterwards.
+//! Real mounts of a faulty store: every read is answered with the right error, and the mount works afterwards.
 
 #[path = "../view/support/mod.rs"]
 #[expect(dead_code, reason = "the tests of the view use more of it")]
@@ -15,7 +15,7 @@ use kbk_fuse::{View, ViewOptions};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use self::support::watched::{Mood, Watch, watched};
+use self::support::watched::{Fault, Watch, watched};
 use self::support::world::{Part, World};
 
 const EIO: i32 = 5;
@@ -66,7 +66,10 @@ impl Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         self.mounted.unmount().unwrap();
-        assert!(self.mounted.wait(Duration::from_secs(30)), "it lives on");
+        assert!(
+            self.mounted.wait(Duration::from_secs(30)),
+            "the mount did not end"
+        );
     }
 }
 
@@ -75,28 +78,28 @@ fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
 }
 
 #[test]
-fn every_fault_has_its_error_and_passes() {
+fn each_fault_has_its_error_and_does_not_outlast_it() {
     let fixture = Fixture::new(Duration::from_millis(300));
-    for (mood, expected) in [
-        (Mood::Silent, ETIMEDOUT),
-        (Mood::Fails, EIO),
-        (Mood::Refuses, EACCES),
-        (Mood::Short, EIO),
-        (Mood::Panics, EIO),
+    for (fault, expected) in [
+        (Fault::Hangs, ETIMEDOUT),
+        (Fault::Fails, EIO),
+        (Fault::Forbids, EACCES),
+        (Fault::Truncates, EIO),
+        (Fault::Panics, EIO),
     ] {
-        fixture.watch.set(mood);
+        fixture.watch.set(fault);
         let found = errno(fs::read(fixture.records(0)));
-        assert_eq!(found, Some(expected), "{mood:?}");
-        fixture.watch.set(Mood::Well);
+        assert_eq!(found, Some(expected), "{fault:?}");
+        fixture.watch.set(Fault::None);
         let well = fs::read(fixture.records(1)).unwrap();
-        assert!(well.len() > 10_000, "{mood:?}");
+        assert!(well.len() > 10_000, "{fault:?}");
     }
 }
 
 #[test]
 fn listings_do_not_wait_for_reads_that_hang() {
     let fixture = Fixture::new(Duration::from_secs(4));
-    fixture.watch.set(Mood::Silent);
+    fixture.watch.set(Fault::Hangs);
     let readers: Vec<_> = (0..4)
         .map(|partition| {
             let path = fixture.records(partition);
@@ -106,7 +109,7 @@ fn listings_do_not_wait_for_reads_that_hang() {
     thread::sleep(Duration::from_millis(100));
     let topic = fixture.folder.path().join("latest/topics/orders");
     let partitions: Vec<_> = fs::read_dir(topic).unwrap().collect();
-    assert_eq!(partitions.len(), 5, "four, and the topic's configuration");
+    assert_eq!(partitions.len(), 5, "four partitions and config.json");
     for partition in 0..4 {
         assert!(fs::metadata(fixture.records(partition)).unwrap().len() > 10_000);
     }
@@ -114,14 +117,14 @@ fn listings_do_not_wait_for_reads_that_hang() {
     for reader in readers {
         assert_eq!(reader.join().unwrap(), Some(ETIMEDOUT));
     }
-    fixture.watch.set(Mood::Well);
+    fixture.watch.set(Fault::None);
     assert!(fs::read(fixture.records(3)).is_ok());
 }
 
 #[test]
-fn an_unmount_does_not_wait_for_a_store_that_hangs() {
+fn unmount_does_not_wait_for_a_store_that_hangs() {
     let mut fixture = Fixture::new(Duration::from_secs(2));
-    fixture.watch.set(Mood::Silent);
+    fixture.watch.set(Fault::Hangs);
     let path = fixture.records(0);
     let reader = thread::spawn(move || errno(fs::read(path)));
     thread::sleep(Duration::from_millis(100));

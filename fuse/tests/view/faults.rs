@@ -1,4 +1,4 @@
-//! What a store does wrong is said of the bytes that it concerns, and of no others.
+//! A fault of the store affects the bytes that it concerns, and no others.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use object_store::path::Path;
 
 use crate::support::read::{find, read};
 use crate::support::records;
-use crate::support::watched::{Mood, watched};
+use crate::support::watched::{Fault, watched};
 use crate::support::world::{Part, World};
 
 const FILE: &str = "latest/topics/orders/0/records.jsonl";
@@ -42,8 +42,8 @@ async fn bytes(world: &World, key: &str) -> Vec<u8> {
     object.bytes().await.unwrap().to_vec()
 }
 
-/// Every line that can be read, one at a time, and the offsets of the others.
-async fn sound_lines(view: &View) -> (Vec<i64>, Vec<ViewError>) {
+/// Reads line by line, and returns the offsets of the lines that cannot be read, with the errors.
+async fn unreadable_lines(view: &View) -> (Vec<i64>, Vec<ViewError>) {
     let file = view
         .open_file(find(view, FILE).await.unwrap().inode)
         .await
@@ -67,17 +67,17 @@ async fn sound_lines(view: &View) -> (Vec<i64>, Vec<ViewError>) {
 }
 
 #[tokio::test]
-async fn a_flipped_byte_costs_the_records_of_its_block_and_no_others() {
+async fn a_flipped_byte_only_affects_the_records_of_its_block() {
     let world = world().await;
     let key = segments(&world).await[1].clone();
-    let sound = bytes(&world, &key).await;
-    let segment = kbk_format::Segment::open_whole(&sound).unwrap();
+    let intact = bytes(&world, &key).await;
+    let segment = kbk_format::Segment::open_whole(&intact).unwrap();
     let entries = segment.index().entries();
     assert!(entries.len() > 4);
     let block = &entries[2];
     // Magic, checksum, header, directory, streams.
     for into in [0, 5, 41, 165, u64::from(block.header_length) + 3] {
-        let mut damaged = sound.clone();
+        let mut damaged = intact.clone();
         damaged[(block.position + into) as usize] ^= 0x10;
         world
             .objects
@@ -87,7 +87,7 @@ async fn a_flipped_byte_costs_the_records_of_its_block_and_no_others() {
         let view = View::open(world.store(), ViewOptions::default())
             .await
             .unwrap();
-        let (lost, errors) = sound_lines(&view).await;
+        let (lost, errors) = unreadable_lines(&view).await;
         assert_eq!(
             lost,
             (block.base_offset..block.end_offset).collect::<Vec<_>>(),
@@ -131,16 +131,16 @@ async fn a_flipped_byte_costs_the_records_of_its_block_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_damaged_or_missing_segment_costs_its_own_records() {
+async fn a_damaged_or_missing_segment_only_affects_its_own_records() {
     let world = world().await;
     let key = segments(&world).await[1].clone();
-    let sound = bytes(&world, &key).await;
-    let footer = kbk_format::Segment::open_whole(&sound)
+    let intact = bytes(&world, &key).await;
+    let footer = kbk_format::Segment::open_whole(&intact)
         .unwrap()
         .footer_position() as usize;
-    let mut flipped = sound.clone();
+    let mut flipped = intact.clone();
     flipped[footer + 20] ^= 1;
-    let mut cut = sound.clone();
+    let mut cut = intact.clone();
     cut.pop();
     for damaged in [Some(flipped), Some(cut), None] {
         let path = Path::from(key.as_str());
@@ -152,7 +152,7 @@ async fn a_damaged_or_missing_segment_costs_its_own_records() {
         let view = View::open(world.store(), ViewOptions::default())
             .await
             .unwrap();
-        let (lost, errors) = sound_lines(&view).await;
+        let (lost, errors) = unreadable_lines(&view).await;
         assert_eq!(lost, (200..400).collect::<Vec<_>>());
         for error in errors {
             assert_eq!(
@@ -166,7 +166,7 @@ async fn a_damaged_or_missing_segment_costs_its_own_records() {
                 "{error}"
             );
         }
-        // The hours are there all the same, and those elsewhere read.
+        // The hours are listed nevertheless, and those in other segments can be read.
         let hours = crate::support::read::names(&view, "latest/topics/orders/0/by-time").await;
         assert!(!hours.is_empty());
         let first = read(
@@ -180,7 +180,7 @@ async fn a_damaged_or_missing_segment_costs_its_own_records() {
 }
 
 #[tokio::test]
-async fn damage_is_remembered_and_a_store_that_fails_is_asked_again() {
+async fn damage_is_cached_and_store_failures_are_retried() {
     let world = world().await;
     let key = segments(&world).await[0].clone();
     let mut damaged = bytes(&world, &key).await;
@@ -208,36 +208,41 @@ async fn damage_is_remembered_and_a_store_that_fails_is_asked_again() {
     assert_eq!(
         watch.take().len(),
         0,
-        "damage is not read again for every page"
+        "damaged bytes are not read again for every page"
     );
     let last = file.size() - 1;
-    for mood in [Mood::Fails, Mood::Refuses, Mood::Short, Mood::Panics] {
+    for fault in [
+        Fault::Fails,
+        Fault::Forbids,
+        Fault::Truncates,
+        Fault::Panics,
+    ] {
         let (store, watch) = watched(world.objects.clone());
         let view = View::open(store, ViewOptions::default()).await.unwrap();
         let file = view
             .open_file(find(&view, FILE).await.unwrap().inode)
             .await
             .unwrap();
-        watch.set(mood);
+        watch.set(fault);
         let error = file.read(last, 1).await.unwrap_err();
-        match mood {
-            Mood::Fails => assert!(matches!(error, ViewError::Store { .. }), "{error}"),
-            Mood::Refuses => assert!(matches!(error, ViewError::Forbidden { .. }), "{error}"),
-            Mood::Panics => assert!(matches!(error, ViewError::Internal { .. }), "{error}"),
+        match fault {
+            Fault::Fails => assert!(matches!(error, ViewError::Store { .. }), "{error}"),
+            Fault::Forbids => assert!(matches!(error, ViewError::Forbidden { .. }), "{error}"),
+            Fault::Panics => assert!(matches!(error, ViewError::Internal { .. }), "{error}"),
             _ => assert!(matches!(error, ViewError::Damaged { .. }), "{error}"),
         }
-        watch.set(Mood::Well);
+        watch.set(Fault::None);
         let again = file.read(last, 1).await;
         assert_eq!(
             again.is_ok(),
-            mood != Mood::Short,
-            "only damage is remembered"
+            fault != Fault::Truncates,
+            "only damage is cached"
         );
     }
 }
 
 #[tokio::test]
-async fn a_store_that_is_silent_is_waited_for_so_long_and_no_longer() {
+async fn a_store_that_hangs_is_abandoned_at_the_deadline() {
     let world = world().await;
     let (store, watch) = watched(world.objects.clone());
     let deadline = Duration::from_millis(100);
@@ -254,7 +259,7 @@ async fn a_store_that_is_silent_is_waited_for_so_long_and_no_longer() {
         .open_file(find(&view, FILE).await.unwrap().inode)
         .await
         .unwrap();
-    watch.set(Mood::Silent);
+    watch.set(Fault::Hangs);
     let reads: Vec<_> = (0..20)
         .map(|_| {
             let file = file.clone();
@@ -269,12 +274,12 @@ async fn a_store_that_is_silent_is_waited_for_so_long_and_no_longer() {
             "{error}"
         );
     }
-    // Names and sizes are answered while the store is silent.
+    // Names and sizes need no store.
     assert_eq!(
         find(&view, FILE).await.unwrap().attributes.size,
         file.size()
     );
-    watch.set(Mood::Well);
+    watch.set(Fault::None);
     assert_eq!(read(&view, FILE).await.unwrap().len() as u64, file.size());
     assert_eq!(
         read(&view, "latest/errors.jsonl").await.unwrap(),
@@ -284,7 +289,7 @@ async fn a_store_that_is_silent_is_waited_for_so_long_and_no_longer() {
 }
 
 #[tokio::test]
-async fn an_object_that_is_replaced_while_it_is_read_is_told_from_a_damaged_one() {
+async fn an_object_that_is_replaced_is_reported_as_changed_not_damaged() {
     let world = world().await;
     let view = View::open(world.store(), ViewOptions::default())
         .await
@@ -294,7 +299,7 @@ async fn an_object_that_is_replaced_while_it_is_read_is_told_from_a_damaged_one(
     read(&view, &format!("{folder}/200-201.jsonl"))
         .await
         .unwrap();
-    // Another object with the same bytes is as good.
+    // A replacement with the same bytes is fine.
     let mut other = bytes(&world, &key).await;
     let path = Path::from(key.as_str());
     world
@@ -309,7 +314,7 @@ async fn an_object_that_is_replaced_while_it_is_read_is_told_from_a_damaged_one(
     let last = blocks.index().entries().last().unwrap();
     other[(last.position + u64::from(last.header_length)) as usize] ^= 1;
     world.objects.put(&path, other.into()).await.unwrap();
-    // What was read before is kept, and true of the snapshot.
+    // What was read before is cached, and still belongs to the snapshot.
     read(&view, &format!("{folder}/200-201.jsonl"))
         .await
         .unwrap();
@@ -323,7 +328,7 @@ async fn an_object_that_is_replaced_while_it_is_read_is_told_from_a_damaged_one(
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_harms_no_other() {
+async fn a_cancelled_read_does_not_affect_others() {
     let world = world().await;
     let (store, watch) = watched(world.objects.clone());
     let view = View::open(store, ViewOptions::default()).await.unwrap();
@@ -342,22 +347,22 @@ async fn a_reader_that_goes_away_harms_no_other() {
 }
 
 #[tokio::test]
-async fn names_are_shown_while_the_store_is_away() {
+async fn names_are_listed_while_the_store_hangs() {
     let world = world().await;
     let (store, watch) = watched(world.objects.clone());
     let view = View::open(store, ViewOptions::default()).await.unwrap();
     let file = find(&view, FILE).await.unwrap();
-    watch.set(Mood::ListsNothing);
+    watch.set(Fault::ListingHangs);
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let answered = tokio::time::timeout(Duration::from_secs(20), find(&view, FILE)).await;
     assert_eq!(answered.expect("an answer").unwrap(), file);
 }
 
 #[tokio::test]
-async fn a_block_whose_text_is_not_as_long_as_its_segment_states_is_damaged() {
-    for lie in [1, 1 << 40, 1 << 62] {
+async fn a_block_whose_text_length_differs_from_the_footer_is_damaged() {
+    for overstated_bytes in [1, 1 << 40, 1 << 62] {
         let mut world = World::new().await;
-        world.lie = lie;
+        world.overstated_bytes = overstated_bytes;
         world
             .backup(&[("orders", 1, 0, vec![parts().remove(0)])])
             .await;
@@ -377,7 +382,7 @@ async fn a_block_whose_text_is_not_as_long_as_its_segment_states_is_damaged() {
         let entry = find(&view, FILE).await.unwrap();
         let file = view.open_file(entry.inode).await.unwrap();
         let text = records::records(&parts()[0].records);
-        assert_eq!(entry.attributes.size, text.len() as u64 + lie);
+        assert_eq!(entry.attributes.size, text.len() as u64 + overstated_bytes);
         assert_eq!(
             file.read(0, ends[0] as usize).await.unwrap(),
             text[..ends[0] as usize]
@@ -391,7 +396,7 @@ async fn a_block_whose_text_is_not_as_long_as_its_segment_states_is_damaged() {
             .read(ends[1], (ends[2] - ends[1]) as usize)
             .await
             .unwrap();
-        let at = (ends[1] - lie) as usize;
+        let at = (ends[1] - overstated_bytes) as usize;
         assert_eq!(third, text[at..at + third.len()]);
         assert!(view.status().held_bytes < 1 << 20, "{:?}", view.status());
     }

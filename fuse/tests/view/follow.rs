@@ -1,4 +1,4 @@
-//! `follow`: files that go on where the next snapshot does.
+//! `follow`: files that continue from snapshot to snapshot.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn view(world: &World) -> View {
 const VIEWS: [&str; 3] = ["records.jsonl", "values", "keys"];
 
 #[tokio::test]
-async fn an_open_file_goes_on_where_the_next_snapshot_does() {
+async fn an_open_file_grows_with_the_next_snapshot() {
     let world = World::new().await;
     world
         .backup(&[("orders", 1, 0, vec![Part::plain(5, 40)])])
@@ -39,7 +39,7 @@ async fn an_open_file_goes_on_where_the_next_snapshot_does() {
         assert_eq!(text, read(&view, &newest).await.unwrap());
         open.push((name, entry, file, text.to_vec()));
     }
-    // One that adds nothing, one of one segment, one of some, each seen or not.
+    // Backups that add nothing, one segment, and several; one of them is not read before the next.
     for (parts, is_seen) in [
         (vec![], true),
         (vec![Part::plain(40, 60)], true),
@@ -69,7 +69,7 @@ async fn an_open_file_goes_on_where_the_next_snapshot_does() {
 }
 
 #[tokio::test]
-async fn what_is_new_appears_and_what_is_deleted_does_not_stay() {
+async fn new_topics_appear_and_deleted_topics_disappear() {
     let world = World::new().await;
     let view = view(&world).await;
     assert!(names(&view, "follow/topics").await.is_empty());
@@ -94,7 +94,7 @@ async fn what_is_new_appears_and_what_is_deleted_does_not_stay() {
     ];
     world.backup(&c).await;
     until_listed_again().await;
-    // A listing that has begun goes on: numbers are given to what is new.
+    // A listing in progress stays valid: new topics get new numbers.
     let after = list(&view, topics, 1).await.unwrap();
     assert_eq!(after[1].cookie, before[1].cookie);
     assert_eq!(names(&view, "follow/topics").await, ["b", "c", "a"]);
@@ -111,9 +111,9 @@ async fn what_is_new_appears_and_what_is_deleted_does_not_stay() {
     }
 }
 
-/// Nothing that kbk does today makes such a snapshot, but one that removes what is old will.
+/// No command creates such a snapshot today, but removing old records will.
 #[tokio::test]
-async fn a_file_whose_beginning_is_another_one_is_stale() {
+async fn a_file_whose_beginning_changed_is_stale() {
     let identity = Identity::fresh();
     let world = World::of(identity.clone()).await;
     world
@@ -130,7 +130,7 @@ async fn a_file_whose_beginning_is_another_one_is_stale() {
     let refunds = find(&view, &values("refunds")).await.unwrap();
     let open = view.open_file(orders.inode).await.unwrap();
 
-    // The same partitions, without the first offsets of one, and of another without its last record.
+    // The same partitions, but one lacks its first offsets, and one its last record.
     let thinned = Part {
         offsets: 0..20,
         records: Part::plain(0, 19).records,
@@ -170,7 +170,7 @@ async fn a_file_whose_beginning_is_another_one_is_stale() {
 }
 
 #[tokio::test]
-async fn there_is_nothing_to_follow_where_nothing_grows() {
+async fn a_view_that_does_not_grow_has_nothing_to_follow() {
     let world = World::new().await;
     world.backup(&[("orders", 1, 0, vec![])]).await;
     let sealed = ViewOptions {

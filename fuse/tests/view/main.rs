@@ -1,4 +1,4 @@
-//! The tree without a mount: every file against a model, whatever the store does.
+//! The tree without a mount: every file against a model, on intact and on faulty stores.
 
 mod faults;
 mod follow;

@@ -1,4 +1,4 @@
-//! One budget, one load for all who wait, few and large fetches.
+//! One memory budget, one load per value, few and large fetches.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::world::{Part, World};
 const FILE: &str = "latest/topics/orders/0/records.jsonl";
 const MIB: u64 = 1 << 20;
 
-/// Two segments of 8 MB that do not compress, in blocks of 64 KiB.
+/// Two incompressible segments of 8 MB.
 fn large() -> Vec<Part> {
     let mut seed = 88_172_645_463_325_252u64;
     let mut random = || {
@@ -46,7 +46,7 @@ async fn world(parts: &[Part]) -> World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_who_want_a_block_wait_for_one_load() {
+async fn concurrent_readers_of_a_block_share_one_load() {
     let world = world(&large()).await;
     let (store, watch) = watched(world.objects.clone());
     let view = View::open(store, ViewOptions::default()).await.unwrap();
@@ -56,7 +56,7 @@ async fn all_who_want_a_block_wait_for_one_load() {
         .unwrap();
     watch.take();
     watch.delay(Duration::from_millis(20));
-    // Behind a seek, so that nothing is loaded ahead.
+    // After a seek, so that nothing is loaded ahead.
     let reads: Vec<_> = (0..64)
         .map(|_| {
             let file = file.clone();
@@ -67,7 +67,7 @@ async fn all_who_want_a_block_wait_for_one_load() {
         assert_eq!(read.await.unwrap().len(), 100);
     }
     let fetched = watch.take_segments();
-    // The footer, the block, and what a reader that goes on there will ask for.
+    // The footer, the block, and the readahead.
     assert!((2..=5).contains(&fetched.len()), "{fetched:?}");
     let once: std::collections::BTreeSet<_> = fetched
         .iter()
@@ -81,7 +81,7 @@ async fn all_who_want_a_block_wait_for_one_load() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reading_on_takes_few_fetches_and_each_byte_once() {
+async fn sequential_reads_take_few_fetches_and_read_each_byte_once() {
     let parts = large();
     let world = world(&parts).await;
     let (store, watch) = watched(world.objects.clone());
@@ -110,7 +110,7 @@ async fn reading_on_takes_few_fetches_and_each_byte_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_budget_is_kept_and_nothing_fails_for_it() {
+async fn the_budget_is_respected_and_no_read_fails_for_it() {
     let parts = large();
     let world = world(&parts).await;
     let expected = records::records(&[&parts[0].records[..], &parts[1].records].concat());
@@ -143,7 +143,7 @@ async fn the_budget_is_kept_and_nothing_fails_for_it() {
     let status = view.status();
     assert!(status.most_held_bytes <= memory_bytes, "{status:?}");
     assert!(status.most_held_bytes > memory_bytes / 2, "{status:?}");
-    // One read that is larger than all memory.
+    // A single read that is larger than the budget.
     let file = view
         .open_file(find(&view, FILE).await.unwrap().inode)
         .await
@@ -157,7 +157,7 @@ async fn the_budget_is_kept_and_nothing_fails_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_block_larger_than_all_memory_is_read_all_the_same() {
+async fn a_block_larger_than_the_budget_can_be_read() {
     let parts = large();
     let mut world = World::new().await;
     world.block_bytes = 4 << 20;
@@ -181,7 +181,7 @@ async fn a_block_larger_than_all_memory_is_read_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stored_bytes_are_read_in_chunks_and_kept() {
+async fn stored_bytes_are_read_and_cached_in_chunks() {
     let world = world(&large()).await;
     let (store, watch) = watched(world.objects.clone());
     let view = View::open(store, ViewOptions::default()).await.unwrap();
@@ -208,7 +208,7 @@ async fn stored_bytes_are_read_in_chunks_and_kept() {
 }
 
 #[tokio::test]
-async fn a_stored_segment_that_is_replaced_is_not_read_as_one_with_what_was_read_before() {
+async fn a_replaced_segment_is_not_read_as_one_file_with_the_old_one() {
     let world = world(&large()).await;
     let options = ViewOptions {
         memory_bytes: 2 * MIB,
@@ -239,7 +239,7 @@ async fn a_stored_segment_that_is_replaced_is_not_read_as_one_with_what_was_read
     world.objects.put(&key, same.into()).await.unwrap();
     let error = file.read(5 * MIB, 10).await.unwrap_err();
     assert!(matches!(error, ViewError::Changed { .. }), "{error}");
-    // Who opens it now sees what is there now.
+    // A new handle shows the present object.
     view.open_file(found.inode)
         .await
         .unwrap()
@@ -248,7 +248,7 @@ async fn a_stored_segment_that_is_replaced_is_not_read_as_one_with_what_was_read
         .unwrap();
 }
 
-/// Files of a folder, and the sum of their lengths. What is being renamed is not there.
+/// The files of a folder, and the sum of their lengths, without files that are renamed meanwhile.
 fn files(folder: &std::path::Path) -> (Vec<std::path::PathBuf>, u64) {
     let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap());
     let sized = files.filter_map(|file| Some((file.path(), file.metadata().ok()?.len())));
@@ -256,7 +256,7 @@ fn files(folder: &std::path::Path) -> (Vec<std::path::PathBuf>, u64) {
     (files, lengths.iter().sum())
 }
 
-/// Waits until what is being written is written.
+/// Waits until all pending files are written.
 async fn settled(folder: &std::path::Path) -> (Vec<std::path::PathBuf>, u64) {
     let mut before = files(folder);
     loop {
@@ -270,7 +270,7 @@ async fn settled(folder: &std::path::Path) -> (Vec<std::path::PathBuf>, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_keeps_blocks_over_mounts_and_is_believed_only_as_far_as_it_is_sound() {
+async fn the_cache_folder_survives_mounts_and_damaged_files_in_it_are_ignored() {
     let parts = large();
     let world = world(&parts).await;
     let expected = records::records(&[&parts[0].records[..], &parts[1].records].concat());
@@ -284,7 +284,7 @@ async fn a_folder_keeps_blocks_over_mounts_and_is_believed_only_as_far_as_it_is_
         }),
         ..ViewOptions::default()
     };
-    // What comes while too much waits to be written is not kept, so it may take more than one mount.
+    // Blocks are not cached while too many wait to be written, so this may take more than one mount.
     let mut fetched = watch.take_segments();
     for _ in 0..10 {
         let view = View::open(store.clone(), options.clone()).await.unwrap();
@@ -298,7 +298,7 @@ async fn a_folder_keeps_blocks_over_mounts_and_is_believed_only_as_far_as_it_is_
     }
     assert_eq!(fetched.len(), 2, "only footers are read: {fetched:?}");
 
-    // Damage of all kinds: it is found, and the store is asked instead.
+    // Damage of any kind is detected, and the store is read instead.
     let (files, _) = settled(&folder).await;
     for (at, file) in files.iter().enumerate() {
         let mut bytes = std::fs::read(file).unwrap();
@@ -317,17 +317,17 @@ async fn a_folder_keeps_blocks_over_mounts_and_is_believed_only_as_far_as_it_is_
     assert_eq!(
         std::fs::read(folder.join("strange")).unwrap(),
         b"x",
-        "what is not the cache's own is left alone"
+        "files of other programs are left alone"
     );
     settled(&folder).await;
 
-    // Another block's file under a block's name: the checksum covers the name.
+    // The file of one block under the name of another: the checksum covers the name.
     std::fs::copy(&files[0], &files[1]).unwrap();
     let view = View::open(store.clone(), options.clone()).await.unwrap();
     assert_eq!(read(&view, FILE).await.unwrap(), expected);
     settled(&folder).await;
 
-    // A smaller limit is kept at once, and while it is read.
+    // A smaller limit applies at once, and while blocks are read.
     let limit = 2 * MIB;
     let cache_dir = Some(CacheDir {
         folder: folder.clone(),
@@ -346,7 +346,7 @@ async fn a_folder_keeps_blocks_over_mounts_and_is_believed_only_as_far_as_it_is_
     assert_eq!(read(&view, FILE).await.unwrap(), expected);
     assert!(settled(&folder).await.1 <= limit);
 
-    // What is no folder is said.
+    // A cache folder that is a file is an error.
     let cache_dir = Some(CacheDir {
         folder: folder.join("strange"),
         bytes: limit,

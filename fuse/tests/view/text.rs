@@ -1,4 +1,4 @@
-//! Any range of any file of records is the slice of a rendering made without kbk's.
+//! Any range of any text file equals the slice of an independent rendering.
 
 use jiff::Timestamp;
 use kbk_fuse::{View, ViewError, ViewOptions};
@@ -49,13 +49,13 @@ fn record() -> impl Strategy<Value = (i64, Rec)> {
         })
 }
 
-/// Segments of a partition: gaps between records, and behind them.
+/// Segments of a partition, with gaps between and after records.
 pub(crate) fn partition() -> impl Strategy<Value = Vec<Part>> {
     let segment = (vec(record(), 0..30), 0..5i64);
     (0..1_000i64, vec(segment, 1..6)).prop_map(|(base, segments)| {
         let mut at = base;
         let mut parts = Vec::new();
-        for (records, behind) in segments {
+        for (records, trailing_gap) in segments {
             let start = at;
             let records: Vec<_> = records
                 .into_iter()
@@ -65,7 +65,7 @@ pub(crate) fn partition() -> impl Strategy<Value = Vec<Part>> {
                     Rec { offset, ..record }
                 })
                 .collect();
-            at += behind;
+            at += trailing_gap;
             if at > start {
                 parts.push(Part {
                     offsets: start..at,
@@ -85,7 +85,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_range_is_the_slice_of_the_whole(
+    fn any_range_is_a_slice_of_the_whole(
         parts in partition(), ranges in vec((0.0..1.0f64, 0..5_000usize), 8), length in 1..9_000usize,
     ) {
         Runtime::new().unwrap().block_on(async {
@@ -122,7 +122,7 @@ proptest! {
     }
 }
 
-/// The name of the hour that a largest timestamp has reached.
+/// The name of the hour of a largest timestamp.
 fn hour(largest: i64) -> String {
     match Timestamp::from_millisecond(largest) {
         _ if largest < 0 => "1969-and-before".to_owned(),
@@ -133,7 +133,7 @@ fn hour(largest: i64) -> String {
     }
 }
 
-/// The parts of `by-time`, record by record.
+/// The hours of `by-time`, computed record by record.
 fn by_time(records: &[Rec]) -> Vec<(String, Vec<Rec>)> {
     let mut parts: Vec<(String, Vec<Rec>)> = Vec::new();
     let mut largest = i64::MIN;
@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn offsets_that_are_named_are_found(parts in partition(), named in vec((0..1_300i64, 0..80i64), 10)) {
+    fn looked_up_offsets_are_found(parts in partition(), named in vec((0..1_300i64, 0..80i64), 10)) {
         Runtime::new().unwrap().block_on(async {
             let world = World::new().await;
             world.backup(&[("orders", 1, 0, parts.clone())]).await;
@@ -205,9 +205,9 @@ proptest! {
                     prop_assert!(matches!(some, Err(ViewError::NotFound)));
                     continue;
                 }
-                let meant = records.iter().filter(|record| (first..=last).contains(&record.offset));
-                let meant: Vec<_> = meant.cloned().collect();
-                prop_assert_eq!(some.unwrap(), records::records(&meant));
+                let expected = records.iter().filter(|record| (first..=last).contains(&record.offset));
+                let expected: Vec<_> = expected.cloned().collect();
+                prop_assert_eq!(some.unwrap(), records::records(&expected));
             }
             Ok(())
         })?;

@@ -1,4 +1,4 @@
-//! The names and what is said of them.
+//! Names and attributes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::support::watched::watched;
 use crate::support::world::{Part, World};
 
 #[tokio::test]
-async fn the_tree_is_that_of_its_contract() {
+async fn the_tree_matches_its_documentation() {
     let world = World::new().await;
     world
         .backup(&[
@@ -100,7 +100,7 @@ async fn the_tree_is_that_of_its_contract() {
 }
 
 #[tokio::test]
-async fn a_listing_is_the_same_in_pages_of_any_length() {
+async fn a_listing_does_not_depend_on_its_page_size() {
     let world = World::new().await;
     world
         .backup(&[
@@ -156,7 +156,7 @@ async fn a_listing_is_the_same_in_pages_of_any_length() {
     assert!(files > 20, "{files}");
 }
 
-/// Every file of the tree: its path, its number, its size.
+/// Every file of the tree: its path, inode number and size.
 async fn walk(view: &View) -> BTreeMap<String, (Inode, u64)> {
     let mut files = BTreeMap::new();
     let mut folders = vec![(String::new(), Inode::ROOT)];
@@ -176,7 +176,7 @@ async fn walk(view: &View) -> BTreeMap<String, (Inode, u64)> {
 }
 
 #[tokio::test]
-async fn numbers_are_the_same_after_a_remount_and_no_two_files_share_one() {
+async fn inode_numbers_survive_a_remount_and_are_unique() {
     let world = World::new().await;
     let orders = |from| {
         (
@@ -219,7 +219,7 @@ async fn numbers_are_the_same_after_a_remount_and_no_two_files_share_one() {
     let numbers: BTreeSet<_> = first.values().map(|(inode, _)| *inode).collect();
     assert_eq!(numbers.len(), first.len());
     assert!(first.len() > 60, "{}", first.len());
-    // Numbers that nobody gave lead to an error, never to a panic.
+    // Numbers that were never handed out lead to an error, not to a panic.
     let view = View::open(world.store(), ViewOptions::default())
         .await
         .unwrap();
@@ -331,7 +331,7 @@ async fn a_partition_of_a_thousand_segments_is_listed_without_reading_any() {
         reads.len() < 10,
         "identity, snapshot and two pages: {reads:?}"
     );
-    // A record in the middle takes the footer and the block of its segment.
+    // A record in the middle takes two reads: the footer of its segment, and its block.
     read(&view, "latest/topics/orders/0/by-offset/1001.json")
         .await
         .unwrap();
@@ -378,7 +378,7 @@ fn groups(names: &[&str]) -> FoundGroups {
 }
 
 #[tokio::test]
-async fn groups_of_any_name_have_a_file_of_their_own() {
+async fn groups_of_any_name_have_their_own_file() {
     let world = World::new().await;
     let long = "ä".repeat(300);
     let names = [
@@ -429,7 +429,7 @@ async fn groups_of_any_name_have_a_file_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_topic_that_was_deleted_and_made_again_has_two_places() {
+async fn a_topic_that_was_deleted_and_recreated_has_two_folders() {
     let world = World::new().await;
     let long = "t".repeat(249);
     world
@@ -478,7 +478,7 @@ async fn a_topic_that_was_deleted_and_made_again_has_two_places() {
 }
 
 #[tokio::test]
-async fn new_snapshots_are_shown_as_they_come_if_that_is_wanted() {
+async fn new_snapshots_appear_in_a_growing_view() {
     let world = World::new().await;
     let growing = View::open(world.store(), ViewOptions::default())
         .await
@@ -558,7 +558,7 @@ async fn a_filter_hides_topics() {
 }
 
 #[tokio::test]
-async fn a_name_that_no_listing_shows_is_known_until_it_is_forgotten() {
+async fn an_unlisted_name_is_known_until_it_is_forgotten() {
     let world = World::new().await;
     world
         .backup(&[("orders", 1, 0, vec![Part::plain(0, 90)])])
@@ -581,7 +581,7 @@ async fn a_name_that_no_listing_shows_is_known_until_it_is_forgotten() {
     assert_eq!(
         file.read(0, 11).await.unwrap(),
         b"{\"offset\":7"[..],
-        "who has it open reads on"
+        "an open file stays readable"
     );
     let remounted = View::open(world.store(), ViewOptions::default())
         .await
@@ -590,7 +590,7 @@ async fn a_name_that_no_listing_shows_is_known_until_it_is_forgotten() {
 }
 
 #[tokio::test]
-async fn attributes_are_those_of_the_backup() {
+async fn attributes_match_the_backup() {
     let world = World::new().await;
     world
         .backup(&[("orders", 1, 0, vec![Part::plain(0, 90)])])

@@ -1,4 +1,4 @@
-//! Repositories in memory, what they hold, and ways to read them.
+//! In-memory repositories, their records, and ways to read them.
 
 pub(crate) mod read;
 pub(crate) mod records;

@@ -1,8 +1,8 @@
-//! Walks and reads a tree, as a program with a kernel in between would.
+//! Walks and reads a tree as programs do through the kernel.
 
 use kbk_fuse::{Entry, Inode, Kind, Listed, View, ViewError};
 
-/// The file at a path from the root, following links.
+/// Looks up a path from the root, following links.
 pub(crate) async fn find(view: &View, path: &str) -> Result<Entry, ViewError> {
     let attributes = view.attributes(Inode::ROOT).await?;
     let mut at = Entry {
@@ -19,7 +19,7 @@ pub(crate) async fn find(view: &View, path: &str) -> Result<Entry, ViewError> {
     Ok(at)
 }
 
-/// Everything in a folder, so many names at a time.
+/// Lists a folder, `at_a_time` names per request.
 pub(crate) async fn list(
     view: &View,
     folder: Inode,
@@ -42,7 +42,7 @@ pub(crate) async fn names(view: &View, path: &str) -> Vec<String> {
     listed.into_iter().map(|listed| listed.name).collect()
 }
 
-/// A file, in reads of `length`. What was read has exactly the size that was stated.
+/// Reads a file, `length` bytes per request, and checks that its size is exact.
 pub(crate) async fn read_by(view: &View, path: &str, length: usize) -> Result<Vec<u8>, ViewError> {
     let entry = find(view, path).await?;
     let file = view.open_file(entry.inode).await?;

@@ -1,10 +1,10 @@
-//! Records, and a rendering of them that is made without kbk's.
+//! Records, and a rendering of them that is independent of kbk.
 
 use data_encoding::BASE64;
 use kbk_format::{Header, Headers, Record};
 use serde_json::Value;
 
-/// A record that owns its bytes.
+/// An owned record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rec {
     pub(crate) offset: i64,
@@ -15,7 +15,7 @@ pub(crate) struct Rec {
 }
 
 impl Rec {
-    pub(crate) fn give<T>(&self, give: impl FnOnce(&Record<'_>) -> T) -> T {
+    pub(crate) fn with_record<T>(&self, call: impl FnOnce(&Record<'_>) -> T) -> T {
         let headers: Vec<_> = self
             .headers
             .iter()
@@ -24,7 +24,7 @@ impl Rec {
                 value: value.as_deref(),
             })
             .collect();
-        give(&Record {
+        call(&Record {
             offset: self.offset,
             timestamp: self.timestamp,
             control: false,
@@ -67,17 +67,17 @@ fn member(name: &str, bytes: Option<&[u8]>) -> String {
     }
 }
 
-/// `records.jsonl` of these records.
+/// The `records.jsonl` of records.
 pub(crate) fn records(records: &[Rec]) -> Vec<u8> {
     records.iter().map(Rec::line).collect::<String>().into()
 }
 
-/// `values` of these records.
+/// The `values` of records.
 pub(crate) fn values(records: &[Rec]) -> Vec<u8> {
     lines(records.iter().map(|record| record.value.as_deref()))
 }
 
-/// `keys` of these records.
+/// The `keys` of records.
 pub(crate) fn keys(records: &[Rec]) -> Vec<u8> {
     lines(records.iter().map(|record| record.key.as_deref()))
 }

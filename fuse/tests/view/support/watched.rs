@@ -1,4 +1,4 @@
-//! A store that is watched: it counts what it is asked for, and is slow, silent or wrong when told to.
+//! A store that records its reads, and that is slow, hangs or fails on request.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,51 +14,51 @@ use object_store::{
     ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-/// What happens to a read of a segment, or to a listing.
+/// What happens to reads of segments, or to listings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub(crate) enum Fault {
     #[default]
-    Well,
-    /// No answer comes.
-    Silent,
-    /// It fails, as if the network had.
+    None,
+    /// Reads are never answered.
+    Hangs,
+    /// Reads fail like a broken connection.
     Fails,
-    /// This user may not read.
-    Refuses,
-    /// The answer ends a byte too early.
-    Short,
-    /// The store's own code fails.
+    /// Reads are forbidden.
+    Forbids,
+    /// Answers lack their last byte.
+    Truncates,
+    /// Reads panic.
     Panics,
-    /// Nothing is listed any more: no answer comes.
-    ListsNothing,
+    /// Listings are never answered.
+    ListingHangs,
 }
 
-/// The watch of a store.
+/// Controls a watched store, and knows its reads.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    mood: Mood,
+    fault: Fault,
     delay: Duration,
     reads: Vec<(String, Option<Range<u64>>)>,
 }
 
 impl Watch {
-    pub(crate) fn set(&self, mood: Mood) {
-        self.0.lock().unwrap().mood = mood;
+    pub(crate) fn set(&self, fault: Fault) {
+        self.0.lock().unwrap().fault = fault;
     }
 
     pub(crate) fn delay(&self, delay: Duration) {
         self.0.lock().unwrap().delay = delay;
     }
 
-    /// Reads since the last time that this was asked: keys and ranges.
+    /// Takes the reads since the last call: keys and ranges.
     pub(crate) fn take(&self) -> Vec<(String, Option<Range<u64>>)> {
         std::mem::take(&mut self.0.lock().unwrap().reads)
     }
 
-    /// Those of segments.
+    /// Takes the reads of segments since the last call.
     pub(crate) fn take_segments(&self) -> Vec<(String, Range<u64>)> {
         let segments = self
             .take()
@@ -70,7 +70,7 @@ impl Watch {
     }
 }
 
-/// `inner`, watched.
+/// Wraps a store.
 pub(crate) fn watched(inner: Arc<dyn ObjectStore>) -> (Store, Watch) {
     let watch = Watch::default();
     let store = Watched {
@@ -116,27 +116,27 @@ impl ObjectStore for Watched {
             Some(GetRange::Bounded(range)) => Some(range.clone()),
             _ => None,
         };
-        let (mood, delay) = {
+        let (fault, delay) = {
             let mut state = self.watch.0.lock().unwrap();
             state.reads.push((path.to_string(), range));
-            (state.mood, state.delay)
+            (state.fault, state.delay)
         };
         if delay > Duration::ZERO {
             tokio::time::sleep(delay).await;
         }
         let is_segment = path.as_ref().ends_with(".kseg");
-        match mood {
-            Mood::Silent if is_segment => std::future::pending().await,
-            Mood::Fails if is_segment => Err(object_store::Error::Generic {
+        match fault {
+            Fault::Hangs if is_segment => std::future::pending().await,
+            Fault::Fails if is_segment => Err(object_store::Error::Generic {
                 store: "watched",
                 source: "reset".into(),
             }),
-            Mood::Refuses if is_segment => Err(object_store::Error::PermissionDenied {
+            Fault::Forbids if is_segment => Err(object_store::Error::PermissionDenied {
                 path: path.to_string(),
                 source: "403".into(),
             }),
-            Mood::Panics if is_segment => panic!("on purpose"),
-            Mood::Short if is_segment => {
+            Fault::Panics if is_segment => panic!("on purpose"),
+            Fault::Truncates if is_segment => {
                 let mut object = self.inner.get_opts(path, options).await?;
                 let (meta, range) = (object.meta.clone(), object.range.clone());
                 let attributes = std::mem::take(&mut object.attributes);
@@ -166,7 +166,7 @@ impl ObjectStore for Watched {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        if self.watch.0.lock().unwrap().mood == Mood::ListsNothing {
+        if self.watch.0.lock().unwrap().fault == Fault::ListingHangs {
             return Box::pin(futures_util::stream::pending());
         }
         self.inner.list(prefix)

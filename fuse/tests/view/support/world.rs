@@ -1,4 +1,4 @@
-//! A repository in memory, made by the commits of its tests.
+//! A repository in memory, filled by commits of its test.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::records::Rec;
 
-/// One segment of a partition: what it covers, and its records.
+/// A segment of a partition: the offsets that it covers, and its records.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) offsets: Range<i64>,
@@ -28,7 +28,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// A record at each offset, a minute apart.
+    /// One record per offset, a minute apart.
     pub(crate) fn plain(from: i64, to: i64) -> Part {
         let record = |offset: i64| Rec {
             offset,
@@ -44,20 +44,20 @@ impl Part {
     }
 }
 
-/// What a backup finds of a partition.
+/// What a backup adds to a partition: topic, topic id, partition, segments.
 pub(crate) type Parts<'a> = (&'a str, u8, i32, Vec<Part>);
 
 /// A repository in memory.
 pub(crate) struct World {
     pub(crate) objects: Arc<InMemory>,
     pub(crate) repository: Repository,
-    /// Raw bytes in a block.
+    /// Raw bytes per block.
     pub(crate) block_bytes: usize,
-    /// So many bytes more than there are each segment states of the text of its second block.
-    pub(crate) lie: u64,
-    /// When the backups were made, in milliseconds.
+    /// How many bytes too many each footer states for the text of the second block.
+    pub(crate) overstated_bytes: u64,
+    /// The time of the backups, in milliseconds.
     pub(crate) now_ms: i64,
-    /// The id of every segment; random ids where there is none.
+    /// The id of all segments; `None` makes them random.
     pub(crate) segment_id: Option<Id>,
 }
 
@@ -73,7 +73,7 @@ impl World {
             repository: Repository::create(store, identity).await.unwrap(),
             objects,
             block_bytes: 700,
-            lie: 0,
+            overstated_bytes: 0,
             now_ms: 4_000_000_000_000,
             segment_id: None,
         }
@@ -83,7 +83,7 @@ impl World {
         self.repository.store().clone()
     }
 
-    /// Commits a snapshot with these segments of topics with these ids.
+    /// Commits a snapshot that adds these segments.
     pub(crate) async fn backup(&self, partitions: &[Parts<'_>]) -> Digested<Snapshot> {
         self.backup_with(partitions, None, &[]).await
     }
@@ -141,7 +141,7 @@ impl World {
         self.repository.commit(&change).await.unwrap()
     }
 
-    /// Gives another repository what it does not have.
+    /// Copies the objects that another repository lacks.
     pub(crate) async fn copy_into(&self, other: &World) {
         let mut objects = self.objects.list(None);
         while let Some(object) = objects.next().await {
@@ -176,14 +176,14 @@ impl World {
         };
         let mut writer = SegmentWriter::new(Vec::new(), header, options).unwrap();
         for record in &part.records {
-            record.give(|record| writer.push(record)).unwrap();
+            record.with_record(|record| writer.push(record)).unwrap();
         }
         let (mut bytes, mut sealed) = writer
             .seal(part.offsets.end, GapReason::NotDelivered)
             .unwrap();
-        if self.lie > 0 {
-            state_other_sizes(&mut bytes, self.lie);
-            sealed.rendered[0] += self.lie;
+        if self.overstated_bytes > 0 {
+            state_other_sizes(&mut bytes, self.overstated_bytes);
+            sealed.rendered[0] += self.overstated_bytes;
         }
         let uploaded = Uploaded {
             sha256: Hex(Sha256::digest(&bytes).into()),
@@ -206,7 +206,7 @@ pub(crate) fn place(topic: &str, id: u8, partition: i32) -> PartitionId {
     }
 }
 
-/// Makes the text of `records.jsonl` longer from the second block's end on, by what the footer says; all checksums match.
+/// Makes a footer state a longer text for the second block of `records.jsonl`. All checksums match.
 fn state_other_sizes(bytes: &mut [u8], more: u64) {
     let number = |bytes: &[u8], at: usize, length: usize| {
         let digits = bytes[at..at + length].iter().rev();
