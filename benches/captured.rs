@@ -1,11 +1,11 @@
-//! Real JSON that every machine has on which kbk was built: what crates.io says of the crates that cargo looked at.
+//! Real JSON that exists on every machine that has built kbk: cargo's cached copy of the crates.io index.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::samples::Row;
 
-/// One record for each release of each crate, the crate's name its key. `None` where cargo has no copy of the index.
+/// One record per release of each crate, keyed by the crate's name. `None` if cargo has no copy of the index.
 pub(crate) fn crates() -> Option<Vec<Row>> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
@@ -33,7 +33,7 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A file of cargo's cache: some bytes of its own, then version and JSON in turn, each with a NUL behind it.
+/// Reads a file of cargo's cache: a header, then versions and JSON in turn, each terminated by a NUL.
 fn releases(file: &Path) -> Vec<Row> {
     let name = file.file_name().unwrap_or_default().as_encoded_bytes();
     let bytes = fs::read(file).unwrap_or_default();

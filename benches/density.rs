@@ -1,13 +1,13 @@
-//! Density of the segment format: raw bytes to stored bytes, columns against the same records row by row.
+//! Density of the segment format: the ratio of raw to stored bytes, for columns and for the same records row by row.
 //!
-//! Rows are Kafka's own record encoding (record batch v2), 1 MiB of them to a zstd frame, at the same level as the
+//! Rows use Kafka's own record encoding (record batch v2), 1 MiB per zstd frame, at the same level as the
 //! columns. `cargo bench -p kbk-format --bench density` prints a table; nothing is timed.
 
 use kbk_format::{Compression, GapReason, Record, SegmentWriter, WriterOptions};
 
 mod captured;
 mod samples;
-use samples::{Row, Shape, header, rows};
+use samples::{Payload, Row, header, rows};
 
 const BLOCK_BYTES: usize = WriterOptions::DEFAULT_BLOCK_BYTES;
 
@@ -16,12 +16,12 @@ fn main() {
         "{:<10} {:>5} {:>9} {:>9} {:>9} {:>7}",
         "records", "zstd", "raw MB", "rows", "columns", "gain"
     );
-    for (name, shape, count) in [
-        ("orders", Shape::Json, 32_000),
-        ("commits", Shape::Commits, 64_000),
-        ("telemetry", Shape::Telemetry, 600_000),
+    for (name, payload, count) in [
+        ("orders", Payload::Json, 32_000),
+        ("commits", Payload::Commits, 64_000),
+        ("telemetry", Payload::Telemetry, 600_000),
     ] {
-        print_line(name, &rows(shape, count));
+        print_line(name, &rows(payload, count));
     }
     match captured::crates() {
         Some(rows) => print_line("crates", &rows),
@@ -44,7 +44,7 @@ fn print_line(name: &str, rows: &[Row]) {
     }
 }
 
-/// Bytes of a segment, everything included.
+/// Returns the size of the whole segment in bytes.
 fn column_bytes(rows: &[Row], level: i32) -> u64 {
     let options = WriterOptions {
         compression: Compression::Zstd(level),
@@ -61,7 +61,7 @@ fn column_bytes(rows: &[Row], level: i32) -> u64 {
     sealed.file_length
 }
 
-/// Bytes of the same records in Kafka's record encoding, without the batches' headers.
+/// Returns the size of the same records in Kafka's record encoding, without batch headers.
 fn row_bytes(rows: &[Row], level: i32) -> u64 {
     let mut stored = 0;
     let mut batch = Batch::default();
@@ -101,7 +101,7 @@ impl Batch {
         self.bytes.extend_from_slice(body);
     }
 
-    /// What the batch compresses to; it is empty then.
+    /// Returns the compressed length of the batch and clears it.
     fn compressed_length(&mut self, level: i32) -> u64 {
         let mut stored = Vec::with_capacity(zstd_safe::compress_bound(self.bytes.len()));
         let length =
@@ -117,7 +117,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     out.extend_from_slice(bytes.unwrap_or_default());
 }
 
-/// A zigzag varint, as Kafka writes all lengths and deltas.
+/// Appends a zigzag varint, Kafka's encoding of all lengths and deltas.
 fn put_varint(out: &mut Vec<u8>, value: i64) {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;
     while rest >= 0x80 {

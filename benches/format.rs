@@ -1,8 +1,8 @@
-//! Speed of the segment format: `encode`, `decode` and `verify` by codec and shape of record, in raw bytes a second, and
-//! `render` in bytes of text.
+//! Speed of the segment format: `encode`, `decode` and `verify` by codec and payload, in raw bytes per second, and
+//! `render` in bytes of text per second.
 //!
-//! `cargo bench -p kbk-format --bench format`, with a filter as `-- decode/zstd1` behind it. `encode/none` tells
-//! what everything but compression costs; `floor-crc32c` is what `verify` is compared with.
+//! Run `cargo bench -p kbk-format --bench format`, optionally with a filter such as `-- decode/zstd1`. `encode/none` shows
+//! the cost of everything but compression; `floor-crc32c` is the floor that `verify` is compared with.
 
 use std::hint::black_box;
 use std::io;
@@ -14,7 +14,7 @@ use kbk_format::{
 };
 
 mod samples;
-use samples::{Row, Shape, header, rows};
+use samples::{Payload, Row, header, rows};
 
 const CODECS: [(&str, Compression); 4] = [
     ("none", Compression::None),
@@ -22,14 +22,14 @@ const CODECS: [(&str, Compression); 4] = [
     ("zstd1", Compression::Zstd(1)),
     ("zstd3", Compression::Zstd(3)),
 ];
-/// 32 MiB of raw bytes each: larger than the caches, like a topic.
-const SAMPLES: [(&str, Shape, usize); 3] = [
-    ("json", Shape::Json, 32 << 10),
-    ("commits", Shape::Commits, 88 << 10),
-    ("telemetry", Shape::Telemetry, 600 << 10),
+/// 32 MiB of raw bytes each: larger than the CPU caches, like a topic.
+const SAMPLES: [(&str, Payload, usize); 3] = [
+    ("json", Payload::Json, 32 << 10),
+    ("commits", Payload::Commits, 88 << 10),
+    ("telemetry", Payload::Telemetry, 600 << 10),
 ];
 
-/// Writes all rows as one segment in buffers that are reused, as a backup does.
+/// Writes all rows as one segment through reused buffers, as a backup does.
 fn encode<W: io::Write>(rows: &[Row], encoder: &mut Encoder, out: W) -> W {
     let mut assembler = SegmentAssembler::new(out, header()).expect("a header");
     let mut builder = BlockBuilder::new(0);
@@ -67,14 +67,14 @@ fn decode(
     for block in segment.blocks(blocks, &bytes[first..]) {
         block
             .and_then(|block| block.decode(decoder, streams, columns))
-            .expect("a sound block");
+            .expect("an intact block");
         black_box(columns.len());
     }
 }
 
 fn benches(c: &mut Criterion) {
-    for (sample, shape, count) in SAMPLES {
-        let rows = rows(shape, count);
+    for (sample, payload, count) in SAMPLES {
+        let rows = rows(payload, count);
         let raw: u64 = rows.iter().map(Row::bytes).sum();
         for (codec, compression) in CODECS {
             let id = |group: &str| BenchmarkId::new(format!("{group}/{codec}"), sample);
@@ -100,7 +100,7 @@ fn benches(c: &mut Criterion) {
                     });
                 });
             }
-            // In stored bytes: no raw byte is made.
+            // Counted in stored bytes, since verifying decompresses nothing.
             group.throughput(Throughput::Bytes(segment_bytes.len() as u64));
             group.bench_function(id("verify"), |b| {
                 b.iter(|| verify::verify_whole(&segment_bytes, false))
@@ -113,10 +113,10 @@ fn benches(c: &mut Criterion) {
     }
 }
 
-/// Decoded blocks as text, in bytes of text.
+/// Measures rendering of decoded blocks, in bytes of text.
 fn renderings(c: &mut Criterion) {
-    for (sample, shape, count) in SAMPLES {
-        let rows = rows(shape, count);
+    for (sample, payload, count) in SAMPLES {
+        let rows = rows(payload, count);
         let bytes = encode(&rows, &mut Encoder::new(Compression::None), Vec::new());
         let segment = Segment::open_whole(&bytes).expect("a segment");
         let first = segment.file_header_length() as usize;
@@ -125,10 +125,10 @@ fn renderings(c: &mut Criterion) {
             .blocks(0..segment.index().entries().len(), &bytes[first..])
             .map(|block| {
                 let mut columns = Columns::new();
-                let block = block.expect("a sound block");
+                let block = block.expect("an intact block");
                 block
                     .decode(&mut decoder, Streams::All, &mut columns)
-                    .expect("a sound block");
+                    .expect("an intact block");
                 columns
             })
             .collect();

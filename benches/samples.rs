@@ -1,8 +1,8 @@
-//! Records to measure with: the same ones in every run, in three shapes that Kafka topics have.
+//! Sample records, identical in every run, with three payloads that are typical of Kafka topics.
 
 use kbk_format::{FileHeader, Header, Headers, IsolationLevel, Record, TimestampType};
 
-/// A record that owns its bytes. Offsets are given when it is written.
+/// A record that owns its bytes. It gets its offset when it is written.
 pub(crate) struct Row {
     pub(crate) timestamp: i64,
     pub(crate) key: Option<Vec<u8>>,
@@ -10,29 +10,29 @@ pub(crate) struct Row {
     pub(crate) headers: Vec<(&'static str, Vec<u8>)>,
 }
 
-/// How records look.
+/// The kind of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// Orders of a shop as JSON of about 1 KB, with keys and two headers.
+pub(crate) enum Payload {
+    /// Shop orders as JSON of about 1 KB, with keys and two headers.
     Json,
-    /// Commits as JSON: prose, paths and hashes.
+    /// Commit events as JSON: prose, paths and hashes.
     Commits,
-    /// 50 bytes of binary measurements.
+    /// Binary measurements of 50 bytes.
     Telemetry,
 }
 
-/// `count` records of one shape.
-pub(crate) fn rows(shape: Shape, count: usize) -> Vec<Row> {
-    let mut random = Random(0x6b62_6b00 + shape as u64);
-    let make = match shape {
-        Shape::Json => order,
-        Shape::Commits => commit,
-        Shape::Telemetry => measurement,
+/// Returns `count` records of one kind.
+pub(crate) fn rows(payload: Payload, count: usize) -> Vec<Row> {
+    let mut random = Random(0x6b62_6b00 + payload as u64);
+    let make = match payload {
+        Payload::Json => order,
+        Payload::Commits => commit,
+        Payload::Telemetry => measurement,
     };
     (0..count as u64).map(|i| make(i, &mut random)).collect()
 }
 
-/// The file header of a segment to measure with.
+/// The file header of the segments measured.
 pub(crate) fn header() -> FileHeader {
     FileHeader {
         segment_id: [7; 16],
@@ -49,7 +49,7 @@ pub(crate) fn header() -> FileHeader {
 }
 
 impl Row {
-    /// Bytes of key, value and headers.
+    /// Returns the size of key, value and headers in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         let headers: usize = self
             .headers
@@ -59,14 +59,14 @@ impl Row {
         (self.key.as_ref().map_or(0, Vec::len) + self.value.len() + headers) as u64
     }
 
-    /// Gives `take` the row as record number `offset`.
+    /// Passes the row to `take` as the record at `offset`.
     pub(crate) fn with<T>(&self, offset: i64, take: impl FnOnce(&Record<'_>) -> T) -> T {
         let mut headers = [Header {
             name: b"",
             value: None,
         }; 2];
-        for (place, (name, value)) in headers.iter_mut().zip(&self.headers) {
-            *place = Header {
+        for (slot, (name, value)) in headers.iter_mut().zip(&self.headers) {
+            *slot = Header {
                 name: name.as_bytes(),
                 value: Some(value),
             };
@@ -82,7 +82,7 @@ impl Row {
     }
 }
 
-/// SplitMix64: small, and the same everywhere.
+/// SplitMix64: small, and the same on every platform.
 struct Random(u64);
 
 impl Random {
@@ -98,7 +98,7 @@ impl Random {
         self.next() % n
     }
 
-    /// Below `n`, the smaller the more often, as names and articles are in life.
+    /// Returns a number below `n`, skewed towards small ones, as popular names and products are.
     fn often_low(&mut self, n: u64) -> u64 {
         let unit = self.next() as f64 / u64::MAX as f64;
         ((n as f64 * unit.powi(3)) as u64).min(n - 1)
@@ -133,7 +133,7 @@ const WORDS: &[&str] = &[
     "error", "in", "reader", "update", "cache", "and", "docs", "rename", "to",
 ];
 
-/// Customers, products and authors are the same whenever they come up, and a few come up often.
+/// Customers, products and authors keep their attributes across records, and a few of them are frequent.
 fn order(i: u64, random: &mut Random) -> Row {
     let customer = random.often_low(20_000);
     let items: Vec<String> = (0..3 + random.below(5)).map(|_| item(random)).collect();

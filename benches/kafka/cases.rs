@@ -1,4 +1,4 @@
-//! The processes that are measured, in turn: every round runs each of them once.
+//! The measured processes. They take turns: every round runs each of them once.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -14,26 +14,26 @@ use crate::support::process::kbk;
 use crate::support::topics;
 use crate::workload::{Settings, Workload};
 
-/// A process.
+/// A measured process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Case {
     /// A bare librdkafka consumer.
     Consume,
-    /// `zstd -1` over the same bytes in a file.
+    /// `zstd -1` on a file of the same bytes.
     Zstd,
-    /// The library behind it, as kbk uses it: nothing is read or written.
+    /// libzstd, called as kbk calls it, without any I/O.
     Libzstd,
-    /// `kbk backup` of four partitions with this compression.
+    /// `kbk backup` of four partitions with the given compression.
     Backup(&'static str),
-    /// The same of one partition, at zstd:1.
+    /// `kbk backup` of one partition, at zstd:1.
     BackupOnePartition,
     /// A bare idempotent librdkafka producer.
     Produce,
     /// `kbk restore` of four partitions, in transactions.
     Restore,
-    /// The same without transactions, as the producer that it is compared with.
+    /// `kbk restore` without transactions, like the producer that it is compared with.
     RestoreUntransacted,
-    /// Reading and CRC-32C of all files of a repository.
+    /// Reads all files of a repository and computes their CRC-32C.
     Checksum,
     /// `kbk verify` of the same files.
     Verify,
@@ -43,7 +43,7 @@ pub(crate) enum Case {
     CatOne,
 }
 
-/// Those that are compared lie side by side.
+/// The order of a round: processes that are compared are adjacent.
 const ORDER: [Case; 15] = [
     Case::Consume,
     Case::Backup("none"),
@@ -81,14 +81,14 @@ impl fmt::Display for Case {
     }
 }
 
-/// Runs everything.
+/// Runs every case.
 pub(crate) fn run(settings: Settings) -> Vec<Samples> {
-    let bench = Bench::prepare(settings);
+    let harness = Harness::prepare(settings);
     let mut all = ORDER.map(Samples::new);
     for round in 0..settings.warm_ups + settings.rounds {
         for samples in &mut all {
             eprintln!("round {round}: {}", samples.case);
-            match bench.run(samples.case) {
+            match harness.run(samples.case) {
                 Ok(sample) if round >= settings.warm_ups => samples.push(sample),
                 Ok(_) => {}
                 Err(failed) => eprintln!("{failed}"),
@@ -98,34 +98,35 @@ pub(crate) fn run(settings: Settings) -> Vec<Samples> {
     all.into()
 }
 
-/// What the processes work on.
-struct Bench {
+/// The broker, the topics and the files that the processes work on.
+struct Harness {
     settings: Settings,
     broker: &'static Broker,
     folder: TempDir,
-    /// Topics that are read: of one and of four partitions.
+    /// The source topic with one partition.
     one: String,
+    /// The source topic with four partitions.
     four: String,
 }
 
-impl Bench {
+impl Harness {
     /// Starts the broker and fills the topics.
-    fn prepare(settings: Settings) -> Bench {
+    fn prepare(settings: Settings) -> Harness {
         let broker = Broker::shared();
-        let bench = Bench {
+        let harness = Harness {
             settings,
             broker,
             folder: TempDir::with_prefix("kbk-bench-").expect("a temporary folder"),
             one: topics::unique("kbk-bench-one"),
             four: topics::unique("kbk-bench-four"),
         };
-        for (topic, partitions) in [(&bench.one, 1), (&bench.four, 4)] {
+        for (topic, partitions) in [(&harness.one, 1), (&harness.four, 4)] {
             eprintln!("filling {topic}");
             create(broker, topic, partitions);
             contender::produce(topic, partitions, settings.bytes);
         }
-        write_raw(&bench.raw_file(), settings.bytes).expect("room for the raw bytes");
-        bench
+        write_raw(&harness.raw_file(), settings.bytes).expect("room for the raw bytes");
+        harness
     }
 
     fn run(&self, case: Case) -> Result<Sample, Failed> {
@@ -154,11 +155,11 @@ impl Bench {
         }
     }
 
-    /// Backs up into a repository that is new.
+    /// Backs up into a new repository.
     fn backup(&self, topic: &str, codec: &str, repository: &str) -> Result<Sample, Failed> {
         match fs::remove_dir_all(self.repository(repository)) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                panic!("{repository} stays: {error}")
+                panic!("cannot remove {repository}: {error}")
             }
             Ok(()) | Err(_) => {}
         }
@@ -185,18 +186,18 @@ impl Bench {
         sample
     }
 
-    /// Restores into a topic that is new.
-    fn restore(&self, words: &[&str]) -> Result<Sample, Failed> {
+    /// Restores into a new topic.
+    fn restore(&self, args: &[&str]) -> Result<Sample, Failed> {
         let topic = topics::unique("kbk-bench-restored");
         let map = format!("{}={topic}", self.four);
         let servers = self.broker.bootstrap();
         let restore = ["restore", "-b", servers, "--map", &map];
-        let sample = measure(&mut self.kbk("zstd:1", &[&restore, words].concat()))?;
+        let sample = measure(&mut self.kbk("zstd:1", &[&restore, args].concat()))?;
         topics::delete(self.broker, &topic);
         Ok(sample)
     }
 
-    /// A process that is over in milliseconds is run many times.
+    /// Measures many runs in one, since a single one takes only milliseconds.
     fn cat_one(&self) -> Result<Sample, Failed> {
         const TIMES: f64 = 50.0;
         let middle = (self.settings.bytes / 8_000).to_string();
@@ -218,12 +219,12 @@ impl Bench {
         kbk(["--quiet", "--repo", &repository].iter().chain(arguments))
     }
 
-    /// This binary with the words of a contender.
-    fn contender(&self, words: &[&str]) -> Command {
+    /// Starts this binary as a contender.
+    fn contender(&self, args: &[&str]) -> Command {
         let binary = std::env::current_exe().expect("this binary's path");
         let mut command = Command::new(binary);
         command
-            .args(words)
+            .args(args)
             .env("KBK_TEST_BROKERS", self.broker.bootstrap());
         command
     }
@@ -232,7 +233,7 @@ impl Bench {
         self.path(name)
     }
 
-    /// The bytes of all records.
+    /// The file with the bytes of all records.
     fn raw_file(&self) -> String {
         self.path("raw")
     }
@@ -261,12 +262,12 @@ fn write_raw(path: &str, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The command without its output.
+/// Discards the output of the command.
 fn to_nowhere(command: &Command) -> Command {
     shell(r#"exec "$@" >/dev/null"#, command)
 }
 
-/// A script that runs the command, its "$@".
+/// Wraps the command in a shell script that runs it as "$@".
 fn shell(script: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell
@@ -277,7 +278,7 @@ fn shell(script: &str, command: &Command) -> Command {
 }
 
 fn create(broker: &Broker, topic: &str, partitions: i32) {
-    // Removed topics are to leave memory and disk at once.
+    // Deleted topics must free memory and disk at once, or they disturb later rounds.
     let config = [&topics::ANY_TIME[..], &[("file.delete.delay.ms", "1000")]].concat();
     topics::create(broker, topic, partitions, &config);
 }

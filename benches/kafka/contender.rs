@@ -1,4 +1,4 @@
-//! The least that anyone can do the same work for, as processes of their own: this binary, started again with a word.
+//! Lower bounds for the same work, each in a process of its own: this binary, started again with a subcommand.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,12 +12,12 @@ use crate::support::broker::Broker;
 use crate::support::produce::Producer;
 use crate::workload::Workload;
 
-/// Long enough for a broker that is busy.
+/// Long enough for a busy broker.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Does what the words say; false where they are none of ours.
-pub(crate) fn run(words: &[&str]) -> bool {
-    match words {
+/// Runs the contender that the arguments name; returns false if they name none.
+pub(crate) fn run(args: &[&str]) -> bool {
+    match args {
         ["consume", topic, partitions] => consume(topic, number(partitions)),
         ["produce", topic, partitions, bytes] => produce(topic, number(partitions), number(bytes)),
         ["zstd", level, bytes] => zstd(number(level), number(bytes)),
@@ -34,10 +34,10 @@ fn number<T: std::str::FromStr<Err: std::fmt::Debug>>(word: &str) -> T {
     word.parse().expect("a number")
 }
 
-/// A bare librdkafka consumer: takes every record of the topic and drops it.
+/// A bare librdkafka consumer: reads every record of the topic and drops it.
 ///
-/// It asks for the offsets first and counts, instead of waiting for the ends of the partitions: a fetch that finds
-/// nothing new would hold it up for half a second, which says nothing about its speed.
+/// It fetches the end offsets first and counts records, instead of waiting for the end of each partition: a fetch that finds
+/// nothing new would block for half a second, which says nothing about its speed.
 fn consume(topic: &str, partitions: i32) {
     let consumer: BaseConsumer = Broker::shared()
         .client()
@@ -67,7 +67,7 @@ fn consume(topic: &str, partitions: i32) {
     }
 }
 
-/// A bare idempotent librdkafka producer, with acknowledgements of all replicas.
+/// A bare idempotent librdkafka producer with `acks=all`.
 pub(crate) fn produce(topic: &str, partitions: i32, bytes: u64) {
     let workload = Workload::new();
     let producer = Producer::new(Broker::shared(), "none");
@@ -77,7 +77,7 @@ pub(crate) fn produce(topic: &str, partitions: i32, bytes: u64) {
     producer.flush();
 }
 
-/// zstd over the same bytes in one thread, 1 MiB at a time.
+/// Compresses the same bytes with zstd in one thread, 1 MiB at a time.
 fn zstd(level: i32, bytes: u64) {
     let raw = Workload::new().distinct_bytes();
     let mut context = zstd_safe::CCtx::create();
@@ -89,12 +89,12 @@ fn zstd(level: i32, bytes: u64) {
         }
         context
             .compress(&mut compressed, block, level)
-            .expect("there is room");
+            .expect("room for the worst case");
         left = left.saturating_sub(block.len() as u64);
     }
 }
 
-/// Reads all files in the folder once and computes the CRC-32C over their bytes.
+/// Reads all files in the folder once and combines the CRC-32C of each.
 fn crc(folder: &Path) -> io::Result<u32> {
     let mut checksum = 0;
     for entry in folder.read_dir()? {

@@ -1,15 +1,15 @@
-//! Whole processes against a real Apache Kafka: what kbk's commands cost, beside the least that anyone can do the same
-//! work for, measured in turn in one run.
+//! Whole processes against a real Apache Kafka: the cost of kbk's commands next to lower bounds for the same
+//! work, taking turns in one run.
 //!
-//! `cargo bench -p kbk --bench kafka` prints two Markdown tables: every process, and the ratios that kbk is held to.
-//! Nothing fails by the clock.
+//! `cargo bench -p kbk --bench kafka` prints two Markdown tables: every process, and the ratios that kbk must meet.
+//! No figure makes the bench fail.
 //!
 //! | | |
 //! |---|---|
-//! | `KBK_BENCH_BYTES` | bytes of keys, headers and values in a topic, such as `2GB`; 1 GB by default |
-//! | `KBK_BENCH_QUICK` | 1: a tenth of that and one round, to see that everything runs |
-//! | `KBK_TEST_BROKERS` | a cluster that runs already, instead of a broker of its own |
-//! | `TMPDIR` | where broker and repositories lie; in memory, such as `/dev/shm`, the disk is left out |
+//! | `KBK_BENCH_BYTES` | bytes of keys, headers and values per topic, such as `2GB`; 1 GB by default |
+//! | `KBK_BENCH_QUICK` | 1: a tenth of that and one round, to check that everything runs |
+//! | `KBK_TEST_BROKERS` | a running cluster to use instead of starting a broker |
+//! | `TMPDIR` | the folder for broker and repositories; in memory, such as `/dev/shm`, it takes the disk out of the picture |
 
 use std::process::ExitCode;
 
@@ -17,12 +17,12 @@ mod cases;
 mod contender;
 mod measure;
 #[path = "../samples.rs"]
-#[expect(dead_code, reason = "one of the shapes is enough here")]
+#[expect(dead_code, reason = "only one payload is used here")]
 mod samples;
 mod table;
 mod workload;
 
-/// The tests' broker, and how they run kbk.
+/// The broker and process helpers of the tests.
 #[path = "../../tests/kafka/support"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod support {
@@ -37,8 +37,8 @@ mod support {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if contender::run(&words) {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if contender::run(&arguments) {
         return ExitCode::SUCCESS;
     }
     let settings = match workload::Settings::from_env() {

@@ -1,4 +1,4 @@
-//! One process from its start to its end, and several runs of the same.
+//! Measures one process from start to end, and collects several runs of it.
 
 use std::process::Command;
 use std::time::Instant;
@@ -6,18 +6,18 @@ use std::time::Instant;
 use crate::cases::Case;
 use crate::support::process;
 
-/// What one process took.
+/// The cost of one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    /// From start to end.
+    /// Elapsed time from start to end.
     pub(crate) wall_seconds: f64,
     /// User and system time.
     pub(crate) cpu_seconds: f64,
-    /// The most memory it held at once.
+    /// Peak resident memory.
     pub(crate) max_rss_bytes: f64,
 }
 
-/// A process that ended otherwise than it should.
+/// A process that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{command} failed with {status}: {stderr}")]
 pub(crate) struct Failed {
@@ -26,9 +26,9 @@ pub(crate) struct Failed {
     stderr: String,
 }
 
-/// Runs the command to its end.
+/// Runs the command to its end and measures it.
 pub(crate) fn measure(command: &mut Command) -> Result<Sample, Failed> {
-    // What is still to be written for others is not to be waited for by this one.
+    // Otherwise this process pays for write-back that an earlier one caused.
     let synced = Command::new("sync").status().expect("sync runs");
     assert!(synced.success(), "sync: {synced}");
     let started = Instant::now();
@@ -58,7 +58,7 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// No run yet.
+    /// Starts without a run.
     pub(crate) fn new(case: Case) -> Samples {
         Samples {
             case,
@@ -66,23 +66,23 @@ impl Samples {
         }
     }
 
-    /// One more.
+    /// Adds a run.
     pub(crate) fn push(&mut self, sample: Sample) {
         self.runs.push(sample);
     }
 
-    /// Of the run that was disturbed least.
+    /// Returns the smallest figure, that of the least disturbed run.
     pub(crate) fn least(&self, of: fn(&Sample) -> f64) -> Option<f64> {
         self.sorted(of).first().copied()
     }
 
-    /// Of the run in the middle.
+    /// Returns the median figure.
     pub(crate) fn median(&self, of: fn(&Sample) -> f64) -> Option<f64> {
         let sorted = self.sorted(of);
         sorted.get(sorted.len() / 2).copied()
     }
 
-    /// Of the run that was worst.
+    /// Returns the largest figure, that of the worst run.
     pub(crate) fn most(&self, of: fn(&Sample) -> f64) -> Option<f64> {
         self.sorted(of).last().copied()
     }

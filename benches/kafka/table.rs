@@ -1,4 +1,4 @@
-//! The figures as Markdown: the machine, every process, and the ratios that kbk is held to.
+//! Prints the figures as Markdown: the machine, every process, and the ratios that kbk must meet.
 
 use std::fs;
 use std::thread::available_parallelism;
@@ -15,15 +15,15 @@ use Bound::{AtLeast, AtMost};
 const WALL: fn(&Sample) -> f64 = |sample| sample.wall_seconds;
 const CPU: fn(&Sample) -> f64 = |sample| sample.cpu_seconds;
 const RSS: fn(&Sample) -> f64 = |sample| sample.max_rss_bytes / 1e6;
-/// Cores that were busy, in the mean.
+/// The mean number of busy cores.
 const CORES: fn(&Sample) -> f64 = |sample| sample.cpu_seconds / sample.wall_seconds;
 
-/// Prints everything. Ratios are of the runs that were disturbed least, memory is that of the worst.
+/// Prints all tables. Ratios use the least disturbed runs, memory the worst one.
 pub(crate) fn print(settings: Settings, all: &[Samples]) {
     let Settings { bytes, rounds, .. } = settings;
     println!("\n{}", machine());
     println!(
-        "{} GB a topic, JSON of 1 KB with keys and headers; {rounds} runs of each process, in turn.",
+        "{} GB per topic, JSON of 1 KB with keys and headers; {rounds} runs of each process, taking turns.",
         bytes as f64 / 1e9
     );
     println!("\n| process | wall s, least | median | CPU s, least | median | peak MB |");
@@ -37,7 +37,7 @@ pub(crate) fn print(settings: Settings, all: &[Samples]) {
             samples.case, wall[0], wall[1], cpu[0], cpu[1]
         );
     }
-    println!("\n| figure | found | asked for | |");
+    println!("\n| figure | measured | target | |");
     println!("|---|--:|--:|---|");
     for Figure { name, found, bound } in figures(&Measured(all)) {
         let (target, met) = match bound {
@@ -52,7 +52,7 @@ pub(crate) fn print(settings: Settings, all: &[Samples]) {
     }
 }
 
-/// A figure and what it is held to.
+/// A figure and its target.
 struct Figure {
     name: String,
     found: Option<f64>,
@@ -134,11 +134,11 @@ fn figures(measured: &Measured<'_>) -> Vec<Figure> {
     figures
 }
 
-/// The samples by their case.
+/// The samples, looked up by case.
 struct Measured<'a>(&'a [Samples]);
 
 impl Measured<'_> {
-    /// Those of kbk that run once each.
+    /// Returns the samples of kbk's commands that run once per round.
     fn kbk(&self) -> impl Iterator<Item = &Samples> {
         let others = [Consume, Zstd, Libzstd, Produce, Checksum, CatOne];
         self.0
@@ -171,7 +171,7 @@ fn number(value: Option<f64>, decimals: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
 }
 
-/// The machine, in a line.
+/// Describes the machine in one line.
 fn machine() -> String {
     let file = |path| fs::read_to_string(path).unwrap_or_default();
     let (cpus, memory, kernel) = (

@@ -1,23 +1,23 @@
-//! What is measured with: how much of it, and the records, the same ones in every process and every run.
+//! The workload: its size, and its records, identical in every process and every run.
 
 use kbk_format::{Header, Record};
 
-use crate::samples::{Shape, rows};
+use crate::samples::{Payload, rows};
 use crate::support::record::Message;
 
-/// How much is measured.
+/// The size of the workload and the number of rounds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// Of keys, headers and values in a topic.
+    /// Bytes of keys, headers and values per topic.
     pub(crate) bytes: u64,
-    /// Measured runs of each process.
+    /// The number of measured runs of each process.
     pub(crate) rounds: usize,
-    /// Rounds before, which do not count.
+    /// The number of rounds before the measured ones.
     pub(crate) warm_ups: usize,
 }
 
 impl Settings {
-    /// As the environment says.
+    /// Reads the settings from the environment.
     pub(crate) fn from_env() -> Result<Settings, String> {
         let quick = std::env::var_os("KBK_BENCH_QUICK").is_some_and(|value| value != "0");
         let default_bytes = if quick { 100_000_000 } else { 1_000_000_000 };
@@ -35,18 +35,18 @@ impl Settings {
     }
 }
 
-/// Different records: more of them than any window of the compressors reaches back.
+/// The number of distinct records: together they exceed the window of every compressor.
 const DISTINCT: usize = 8 * 1024;
 
-/// The records: orders of a shop as JSON of 1 KB, with a key and two headers, over and over.
+/// The records: shop orders as JSON of 1 KB, with a key and two headers, repeated.
 pub(crate) struct Workload {
     distinct: Vec<(u64, Message)>,
 }
 
 impl Workload {
-    /// Makes the different ones.
+    /// Generates the distinct records.
     pub(crate) fn new() -> Workload {
-        let rows = rows(Shape::Json, DISTINCT);
+        let rows = rows(Payload::Json, DISTINCT);
         Workload {
             distinct: rows
                 .iter()
@@ -55,7 +55,7 @@ impl Workload {
         }
     }
 
-    /// Records of `bytes` in all.
+    /// Yields records of `bytes` in total.
     pub(crate) fn messages(&self, bytes: u64) -> impl Iterator<Item = &Message> {
         let mut left = bytes;
         self.distinct
@@ -68,7 +68,7 @@ impl Workload {
             })
     }
 
-    /// All bytes of the different records, one record behind the other.
+    /// Concatenates the bytes of all distinct records.
     pub(crate) fn distinct_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (_, message) in &self.distinct {

@@ -1,14 +1,14 @@
-//! A mount beside what it is compared with, in turn in one run: `cargo bench -p kbk --bench mount` prints the ratios that kbk is
-//! held to. Root and /dev/fuse are needed; fio measures the random reads. Nothing fails by the clock.
+//! A mount next to the commands that it is compared with, taking turns in one run: `cargo bench -p kbk --bench mount` prints the
+//! ratios that kbk must meet. It needs root, /dev/fuse, and fio for the random reads. No figure makes the bench fail.
 //!
 //! | | |
 //! |---|---|
 //! | `KBK_BENCH_BYTES` | bytes of keys, headers and values in the topic; 500 MB by default |
-//! | `KBK_BENCH_QUICK` | 1: a tenth of that and one round, to see that everything runs |
+//! | `KBK_BENCH_QUICK` | 1: a tenth of that and one round, to check that everything runs |
 
 mod repository;
 #[path = "../samples.rs"]
-#[expect(dead_code, reason = "one of the shapes is enough here")]
+#[expect(dead_code, reason = "only one payload is used here")]
 mod samples;
 #[path = "../../fuse/tests/view/support/mod.rs"]
 #[expect(dead_code, reason = "the tests of the view use more of it")]
@@ -30,9 +30,9 @@ use tokio::runtime::Runtime;
 use self::support::watched::watched;
 use self::support::world::{Part, World};
 
-/// What an object store across a network takes for one answer.
+/// The latency of an object store across a network.
 const FAR: Duration = Duration::from_millis(30);
-/// How much is read of it.
+/// The number of MiB read from the far store.
 const FAR_MIB: u64 = 96;
 
 fn main() {
@@ -53,7 +53,7 @@ fn main() {
     print(bytes, rounds, &least);
 }
 
-/// Seconds, and bytes a second; the best of all rounds.
+/// Named figures in seconds; the best of all rounds.
 #[derive(Debug, Default)]
 struct Figures(Vec<(&'static str, f64)>);
 
@@ -73,7 +73,7 @@ impl Figures {
     }
 }
 
-/// One round: seconds for each, all about the same bytes but for the last two.
+/// Runs one round. All figures are for the same bytes, except for the far store and the listing.
 fn measure(repository: &Path) -> Figures {
     let mut figures = Vec::new();
     let mut cat = kbk();
@@ -97,7 +97,7 @@ fn measure(repository: &Path) -> Figures {
     Figures(figures)
 }
 
-/// Seconds for the first `ls -l` of a topic's partitions, which are in memory.
+/// Returns the seconds of the first `ls -l` of a topic's partitions, with the repository in memory.
 fn listing() -> f64 {
     let runtime = Runtime::new().expect("a runtime");
     let view = runtime.block_on(async {
@@ -120,7 +120,7 @@ fn kbk() -> Command {
     command
 }
 
-/// Reads a file in steps of so many MiB, `count` of them or all.
+/// Reads a file in blocks of `mib` MiB: `count` of them, or all.
 fn dd(file: &Path, mib: u64, count: Option<u64>) -> Command {
     let mut command = Command::new("dd");
     command.arg(format!("if={}", file.display()));
@@ -136,7 +136,7 @@ fn seconds(command: &mut Command) -> f64 {
     started.elapsed().as_secs_f64()
 }
 
-/// The median seconds of a read of 4 KiB anywhere, past the page cache.
+/// Returns the median seconds of a random 4 KiB read that bypasses the page cache.
 fn random_median(file: &Path) -> f64 {
     let output = Command::new("fio")
         .args([
@@ -159,7 +159,7 @@ fn random_median(file: &Path) -> f64 {
     median.as_f64().expect("a median") / 1e9
 }
 
-/// Seconds for the beginning of a file in a store that answers after [`FAR`].
+/// Returns the seconds per MiB at the start of a file in a store with a latency of [`FAR`].
 fn far(repository: &Path, prefetch_bytes: u64) -> f64 {
     let runtime = Runtime::new().expect("a runtime");
     let view = runtime.block_on(async {
@@ -179,7 +179,7 @@ fn far(repository: &Path, prefetch_bytes: u64) -> f64 {
     seconds(&mut dd(&records, 1, Some(count))) / count as f64
 }
 
-/// A mount by this process.
+/// A mount in this process.
 struct InMount {
     mounted: Mounted,
     folder: TempDir,
@@ -207,7 +207,7 @@ impl Drop for InMount {
     }
 }
 
-/// A running `kbk mount` with nothing cached yet.
+/// A running `kbk mount` whose caches are cold.
 struct ProcessMount {
     process: Child,
     folder: TempDir,
@@ -242,19 +242,19 @@ impl Drop for ProcessMount {
 
 fn print(bytes: u64, rounds: usize, least: &Figures) {
     println!(
-        "\n{} MB of keys, headers and values as JSON of 1 KB, zstd:3, blocks of 1 MiB; the least of {rounds} rounds.",
+        "\n{} MB of keys, headers and values as JSON of 1 KB, zstd:3, blocks of 1 MiB; best of {rounds} rounds.",
         bytes / 1_000_000
     );
     println!("\n| process | seconds |\n|---|--:|");
     for (name, seconds) in &least.0 {
         let unit = if name.starts_with("far") {
-            " for a MiB"
+            " per MiB"
         } else {
             ""
         };
         println!("| {name} | {seconds:.4}{unit} |");
     }
-    println!("\n| figure | found | asked for |\n|---|--:|--:|");
+    println!("\n| figure | measured | target |\n|---|--:|--:|");
     let ratio = |of: &str, by: &str| least.of(of) / least.of(by);
     for (name, found, asked) in [
         (

@@ -1,4 +1,4 @@
-//! The repository that is mounted: one partition in segments as large as a backup makes them.
+//! The mounted repository: one partition in segments as large as those of a backup.
 
 use std::path::Path;
 
@@ -9,30 +9,30 @@ use kbk_format::repo::{
 use kbk_format::{GapReason, SegmentWriter, WriterOptions};
 use tokio::runtime::Runtime;
 
-use crate::samples::{Row, Shape, header, rows};
+use crate::samples::{Payload, Row, header, rows};
 
-/// The topic's name.
+/// The name of the topic.
 pub(crate) const TOPIC: &str = "measured";
-/// Its records in a mount.
+/// The path of its records in a mount.
 pub(crate) const RECORDS: &str = "latest/topics/measured/0/records.jsonl";
 
-/// Raw bytes of a segment, about 128 MiB stored.
+/// Raw bytes per segment, about 128 MiB stored.
 const SEGMENT_BYTES: u64 = 256 << 20;
-/// Different records: more of them than any window of the compressors reaches back.
+/// The number of distinct records: together they exceed the window of every compressor.
 const DISTINCT: usize = 8 * 1024;
 
-/// Makes it, of `bytes` of keys, headers and values.
+/// Creates the repository with `bytes` of keys, headers and values.
 pub(crate) fn make(folder: &Path, bytes: u64) {
     let runtime = Runtime::new().expect("a runtime");
     let store = Store::open_or_create(folder.to_str().expect("UTF-8")).expect("a folder");
     let made = Repository::create(store.clone(), Identity::fresh());
     let repository = runtime.block_on(made).expect("a repository");
-    let place = PartitionId {
+    let partition = PartitionId {
         topic: TOPIC.parse().expect("a name"),
         topic_id: Id::ZERO,
         partition: 0,
     };
-    let rows = rows(Shape::Json, DISTINCT);
+    let rows = rows(Payload::Json, DISTINCT);
     let mut segments: Vec<SegmentEntry> = Vec::new();
     let mut left = bytes;
     while left > 0 {
@@ -40,7 +40,7 @@ pub(crate) fn make(folder: &Path, bytes: u64) {
         let (entry, written) = segment(
             &store,
             &runtime,
-            &place,
+            &partition,
             base,
             &rows,
             left.min(SEGMENT_BYTES),
@@ -57,8 +57,8 @@ pub(crate) fn make(folder: &Path, bytes: u64) {
         writer: "bench".to_owned(),
         cluster_id: None,
         topics: vec![TopicChange {
-            name: place.topic.clone(),
-            topic_id: place.topic_id,
+            name: partition.topic.clone(),
+            topic_id: partition.topic_id,
             internal: false,
             replication_factor: 1,
             config: None,
@@ -80,11 +80,11 @@ pub(crate) fn make(folder: &Path, bytes: u64) {
         .expect("committed");
 }
 
-/// A segment of `bytes` at least, and how many it has.
+/// Writes a segment of at least `bytes`, and returns it with its actual size.
 fn segment(
     store: &Store,
     runtime: &Runtime,
-    place: &PartitionId,
+    partition: &PartitionId,
     base_offset: i64,
     rows: &[Row],
     bytes: u64,
@@ -93,8 +93,13 @@ fn segment(
     let mut header = header();
     header.segment_id = segment_id.0;
     header.base_offset = base_offset;
-    let key = Key::segment(place, base_offset, &segment_id);
-    let upload = SegmentUpload::start(store, key, runtime.handle().clone(), store.profile().upload);
+    let key = Key::segment(partition, base_offset, &segment_id);
+    let upload = SegmentUpload::start(
+        store,
+        key,
+        runtime.handle().clone(),
+        store.profile().upload,
+    );
     let upload = upload.expect("the upload begins");
     let mut writer =
         SegmentWriter::new(upload, header, WriterOptions::default()).expect("a header");
@@ -112,6 +117,6 @@ fn segment(
         .seal(offset, GapReason::NotDelivered)
         .expect("sealed");
     let uploaded = runtime.block_on(upload.complete()).expect("durable");
-    let entry = SegmentEntry::new(place, &sealed, uploaded);
+    let entry = SegmentEntry::new(partition, &sealed, uploaded);
     (entry, written)
 }
