@@ -1,4 +1,4 @@
-//! `kbk demo` as a stranger runs it: again in the same folder, in a folder of somebody else, interrupted.
+//! `kbk demo` as a new user runs it: twice in the same folder, in a folder with other files, and interrupted.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -16,15 +16,15 @@ fn kbk(folder: &Path) -> Command {
     command
 }
 
-fn run(folder: &Path, words: &[&str]) -> Output {
-    kbk(folder).args(words).output().unwrap()
+fn run(folder: &Path, args: &[&str]) -> Output {
+    kbk(folder).args(args).output().unwrap()
 }
 
-/// What a successful call prints on stdout.
+/// Returns the stdout of a successful run.
 fn stdout(output: &Output) -> &str {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {stderr}", output.status);
-    assert_eq!(stderr, "", "nothing alarms the reader");
+    assert_eq!(stderr, "", "stderr stays empty");
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
@@ -38,7 +38,7 @@ fn step<'a>(report: &'a Value, name: &str) -> Vec<&'a Value> {
 }
 
 #[test]
-fn it_works_again_when_run_again_and_its_advice_can_be_followed() {
+fn a_second_run_works_and_the_suggested_commands_run() {
     let folder = tempfile::tempdir().unwrap();
     let text = run(folder.path(), &["demo", "a demo"]);
     assert!(
@@ -59,7 +59,7 @@ fn it_works_again_when_run_again_and_its_advice_can_be_followed() {
     assert_eq!(
         added,
         [15_000, 5_000],
-        "the second snapshot adds what is new"
+        "the second snapshot adds only new records"
     );
     assert_eq!(step(&report, "compared")[0]["records"], 20_000);
     let planned = step(&report, "planned_until")[0];
@@ -80,7 +80,7 @@ fn it_works_again_when_run_again_and_its_advice_can_be_followed() {
 }
 
 #[test]
-fn what_it_did_not_make_is_left_alone() {
+fn files_that_it_did_not_create_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let refused = |what: &str| {
@@ -106,7 +106,7 @@ fn what_it_did_not_make_is_left_alone() {
     refused("thesis.tex");
     fs::remove_file(path("dir/data/thesis.tex")).unwrap();
 
-    // A repository of which nothing says that it is a demo's.
+    // Without its marker, the folder may be somebody's real repository.
     fs::rename(path("dir/kbk-demo.json"), path("marker")).unwrap();
     refused("a repository");
     fs::rename(path("marker"), path("dir/kbk-demo.json")).unwrap();
@@ -119,7 +119,7 @@ fn what_it_did_not_make_is_left_alone() {
 }
 
 #[test]
-fn a_signal_ends_it_and_the_next_one_starts_afresh() {
+fn a_signal_stops_it_and_the_next_run_starts_afresh() {
     let folder = tempfile::tempdir().unwrap();
     let mut demo = kbk(folder.path())
         .arg("demo")

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::world::World;
 
 #[test]
-fn acls_for_people() {
+fn list_prints_a_table() {
     let world = World::sample();
     let ended = world.kbk(&["acls", "list"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -30,7 +30,7 @@ fn acls_for_people() {
 }
 
 #[test]
-fn acls_for_programs_are_as_they_are_saved() {
+fn list_json_prints_acls_as_saved() {
     let world = World::sample();
     let list = world.kbk(&["acls", "list", "--json"]).json();
     assert_eq!((&list["snapshot"], &list["seen"]), (&json!(2), &json!(2)));
@@ -48,7 +48,7 @@ fn acls_for_programs_are_as_they_are_saved() {
 }
 
 #[test]
-fn what_is_not_there_is_an_error() {
+fn listing_a_snapshot_without_acls_fails() {
     let world = World::sample();
     let ended = world.kbk(&["acls", "list", "--snapshot", "1"]);
     assert_eq!(ended.code, Some(1));
@@ -60,7 +60,7 @@ fn what_is_not_there_is_an_error() {
 }
 
 #[test]
-fn a_cluster_without_an_authorizer_is_told_from_one_without_acls() {
+fn list_distinguishes_no_authorizer_from_no_acls() {
     let world = World::sample();
     world.forge_snapshot(|snapshot| {
         snapshot["acls"]["authorizer"] = json!(false);

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::call::kbk;
+use crate::program::kbk;
 use crate::world::{World, key_of, value_of};
 
 fn offsets(lines: &[Value]) -> Vec<i64> {
@@ -16,7 +16,7 @@ fn offsets(lines: &[Value]) -> Vec<i64> {
 }
 
 #[test]
-fn records_are_lines_of_json_in_order() {
+fn prints_records_as_json_lines_in_order() {
     let world = World::sample();
     let ended = world.kbk(&["cat", "orders"]);
     assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
@@ -37,11 +37,11 @@ fn records_are_lines_of_json_in_order() {
 }
 
 #[test]
-fn a_choice_by_partition_offset_time_and_number() {
+fn selects_by_partition_offset_time_and_count() {
     let world = World::sample();
-    let chosen = |words: &[&str]| {
-        let ended = world.kbk(&[&["cat", "orders", "-p", "1"], words].concat());
-        assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
+    let chosen = |args: &[&str]| {
+        let ended = world.kbk(&[&["cat", "orders", "-p", "1"], args].concat());
+        assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
         let lines = ended.json_lines();
         assert!(lines.iter().all(|line| line["partition"] == 1));
         offsets(&lines)
@@ -60,7 +60,11 @@ fn a_choice_by_partition_offset_time_and_number() {
     );
     assert_eq!(chosen(&["--until", "@0"]), [0; 0]);
     assert_eq!(chosen(&["-n", "0"]), [0; 0]);
-    assert_eq!(chosen(&["--offset", "600"]), [0; 0], "behind the end");
+    assert_eq!(
+        chosen(&["--offset", "600"]),
+        [0; 0],
+        "the end offset is exclusive"
+    );
 
     let ended = world.kbk(&["cat", "payments", "--snapshot", "1"]);
     assert_eq!(ended.json_lines().len(), 100, "the second snapshot has 250");
@@ -74,9 +78,9 @@ fn a_choice_by_partition_offset_time_and_number() {
 }
 
 #[test]
-fn what_is_not_there_is_named() {
+fn a_selection_that_does_not_exist_is_named() {
     let world = World::sample();
-    for (words, code, said) in [
+    for (args, code, message) in [
         (&["cat", "order"][..], 1, "`orders`"),
         (&["cat", "orders", "-p", "2"], 1, "2 partitions"),
         (&["cat", "orders", "--snapshot", "9"], 1, "no snapshot 9"),
@@ -88,15 +92,15 @@ fn what_is_not_there_is_named() {
         (&["cat", "orders", "--since", "yesterday"], 2, "not a time"),
         (&["cat", "orders", "--offset", "x"], 2, "not an offset"),
     ] {
-        let ended = world.kbk(words);
-        assert_eq!(ended.code, Some(code), "{words:?}: {}", ended.stderr);
-        assert!(ended.stderr.contains(said), "{words:?}: {}", ended.stderr);
+        let ended = world.kbk(args);
+        assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{args:?}: {}", ended.stderr);
         assert!(ended.stdout.is_empty());
     }
 }
 
 #[test]
-fn damage_ends_it_with_an_error_behind_what_is_sound() {
+fn damage_is_an_error_after_the_intact_records() {
     let world = World::sample();
     let entry = &world.entries("orders", 0)[1];
     world.flip(
@@ -112,7 +116,7 @@ fn damage_ends_it_with_an_error_behind_what_is_sound() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let world = World::new();
     let rows = (0..20_000).map(|offset| (offset, offset)).collect();
     world.backup(&[("big", 0, vec![rows])]);

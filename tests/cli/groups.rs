@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::world::World;
 
 #[test]
-fn groups_for_people() {
+fn list_prints_a_table() {
     let world = World::sample();
     let ended = world.kbk(&["groups", "list"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -43,7 +43,7 @@ fn groups_for_people() {
 }
 
 #[test]
-fn groups_for_programs_have_everything() {
+fn list_json_prints_every_field() {
     let world = World::sample();
     let list = world.kbk(&["groups", "list", "--json"]).json();
     assert_eq!((&list["snapshot"], &list["seen"]), (&json!(2), &json!(2)));
@@ -61,7 +61,7 @@ fn groups_for_programs_have_everything() {
 }
 
 #[test]
-fn what_is_not_there_is_an_error() {
+fn a_snapshot_without_groups_and_an_unknown_group_fail() {
     let world = World::sample();
     let ended = world.kbk(&["groups", "list", "--snapshot", "1"]);
     assert_eq!(ended.code, Some(1));

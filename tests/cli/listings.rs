@@ -1,10 +1,10 @@
 //! `kbk snapshots`, `kbk ls`, `kbk inspect`.
 
-use crate::call::run;
+use crate::program::run;
 use crate::world::World;
 
 #[test]
-fn snapshots_for_people_and_for_programs() {
+fn snapshots_prints_a_table_and_json() {
     let world = World::sample();
     let ended = world.kbk(&["snapshots"]);
     assert_eq!(ended.code, Some(0));
@@ -29,7 +29,7 @@ fn snapshots_for_people_and_for_programs() {
 }
 
 #[test]
-fn topics_partitions_and_segments() {
+fn ls_prints_topics_partitions_and_segments() {
     let world = World::sample();
     let ended = world.kbk(&["ls"]);
     assert_eq!(ended.code, Some(0));
@@ -51,9 +51,9 @@ fn topics_partitions_and_segments() {
     assert_eq!(json["partitions"][1]["end_offset"], 600);
     let json = world.kbk(&["ls", "orders/1", "--json"]).json();
     assert_eq!(json["partitions"].as_array().unwrap().len(), 1);
-    let segments = |words: &[&str]| {
+    let segments = |args: &[&str]| {
         let json = world
-            .kbk(&[words, &["--segments", "--json"]].concat())
+            .kbk(&[args, &["--segments", "--json"]].concat())
             .json();
         json["segments"].as_array().unwrap().clone()
     };
@@ -68,7 +68,7 @@ fn topics_partitions_and_segments() {
 }
 
 #[test]
-fn one_segment_file() {
+fn inspect_reads_a_single_segment_file() {
     let world = World::sample();
     let entry = world.entries("orders", 0).remove(0);
     let file = world.path(&entry.key);
@@ -91,7 +91,7 @@ fn one_segment_file() {
     assert_eq!(ended.code, Some(3));
     let json = ended.json();
     assert!(json["footer"].is_null());
-    assert_eq!(json["totals"]["records"], 200, "found without the footer");
+    assert_eq!(json["totals"]["records"], 200, "scanned without the footer");
 
     let ended = run(&["inspect", world.path("kbk.json").to_str().unwrap()]);
     assert_eq!(ended.code, Some(1));

@@ -1,16 +1,13 @@
-//! The program as scripts see it: exit codes, stdout, stderr.
+//! The program as scripts see it, without a broker: exit codes, stdout and stderr.
 
-#![expect(
-    unreachable_pub,
-    reason = "modules of one test binary share what they need"
-)]
+#![expect(unreachable_pub, reason = "modules of one test binary share helpers")]
 
 mod acls;
-mod call;
 mod cat;
 mod groups;
 mod listings;
+mod program;
 mod verify;
-#[expect(dead_code, reason = "it is shared with the tests of the tools")]
+#[expect(dead_code, reason = "shared with the tests of kbk-tools")]
 #[path = "../../tools/tests/tools/support/world.rs"]
 mod world;

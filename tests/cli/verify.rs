@@ -5,14 +5,14 @@ use std::fs;
 use crate::world::World;
 
 #[test]
-fn a_sound_repository_ends_with_0() {
+fn an_intact_repository_exits_with_0() {
     let world = World::sample();
-    for words in [
+    for args in [
         &["verify"][..],
         &["verify", "--full"],
         &["verify", "--snapshot", "all"],
     ] {
-        let ended = world.kbk(words);
+        let ended = world.kbk(args);
         assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
         assert!(ended.stdout.contains("is sound"), "{}", ended.stdout);
     }
@@ -22,7 +22,7 @@ fn a_sound_repository_ends_with_0() {
 }
 
 #[test]
-fn findings_end_with_3_and_are_listed() {
+fn findings_are_listed_and_exit_with_3() {
     let world = World::sample();
     let segments = world.entries("orders", 0);
     fs::remove_file(world.path(&segments[0].key)).unwrap();
@@ -47,7 +47,7 @@ fn findings_end_with_3_and_are_listed() {
 }
 
 #[test]
-fn damaged_objects_of_json_are_findings_too() {
+fn damaged_json_objects_are_findings() {
     let world = World::sample();
     world.flip("snapshots/00000000000000000002.json", 100);
     let ended = world.kbk(&["verify", "--json"]);
@@ -62,15 +62,15 @@ fn damaged_objects_of_json_are_findings_too() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_an_error() {
+fn unknown_snapshots_and_topics_fail() {
     let world = World::sample();
-    for (words, code, said) in [
+    for (args, code, message) in [
         (&["verify", "--snapshot", "7"][..], 1, "no snapshot 7"),
         (&["verify", "--topic", "oders"], 1, "`orders`"),
         (&["verify", "--snapshot", "newest"], 2, "`all`"),
     ] {
-        let ended = world.kbk(words);
-        assert_eq!(ended.code, Some(code), "{words:?}: {}", ended.stderr);
-        assert!(ended.stderr.contains(said), "{words:?}: {}", ended.stderr);
+        let ended = world.kbk(args);
+        assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{args:?}: {}", ended.stderr);
     }
 }

@@ -1,4 +1,4 @@
-//! Damage costs its own range, is named, and does not flood the log.
+//! Damage affects only its own byte range, is reported, and does not flood the log.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -11,13 +11,13 @@ use crate::world::World;
 
 const EIO: i32 = 5;
 
-/// Where the blocks of the second segment of orders/0 lie, in bytes of the object.
+/// Returns the byte ranges of the blocks in the second segment of orders/0.
 fn blocks(world: &World) -> Vec<std::ops::Range<u64>> {
     let entry = &world.entries("orders", 0)[1];
     let bytes = fs::read(world.path(&entry.key)).unwrap();
     let footer = &bytes[usize::try_from(entry.footer_position).unwrap()..];
     let Ok(Open::Ready(segment)) = Segment::open(footer, entry.size) else {
-        panic!("the segment is sound");
+        panic!("the segment is intact");
     };
     let blocks = 0..segment.index().entries().len();
     blocks
@@ -25,7 +25,7 @@ fn blocks(world: &World) -> Vec<std::ops::Range<u64>> {
         .collect()
 }
 
-/// Every byte of a file that can be read, one at a time.
+/// Reads a file byte by byte; `None` is a byte that cannot be read.
 fn readable(path: &Path) -> Vec<Option<u8>> {
     let file = File::open(path).unwrap();
     let length = file.metadata().unwrap().len();
@@ -42,9 +42,9 @@ fn readable(path: &Path) -> Vec<Option<u8>> {
     (0..length).map(byte).collect()
 }
 
-/// The first flip is in the header of a block, the others in its streams and its padding.
+/// The first flip is in the block's header, the others in its streams and its padding.
 #[test]
-fn a_flipped_byte_costs_the_range_of_its_block() {
+fn a_flipped_byte_makes_only_its_block_unreadable() {
     let world = World::sample();
     let whole = {
         let mount = Mount::of(&world);
@@ -58,7 +58,7 @@ fn a_flipped_byte_costs_the_range_of_its_block() {
         world.flip(&key, usize::try_from(position).unwrap());
         let mount = Mount::of(&world);
         let path = mount.latest("topics/orders/0/records.jsonl");
-        // Before the damage is known, the kernel reads and refuses whole pages.
+        // Until the damage is known, the kernel reads whole pages, and whole pages fail.
         let error = fs::read(&path).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(EIO));
         let found = readable(&path);
@@ -69,12 +69,12 @@ fn a_flipped_byte_costs_the_range_of_its_block() {
         let lost: Vec<usize> = (0..found.len()).filter(|at| found[*at].is_none()).collect();
         let (first, last) = (lost[0], lost[lost.len() - 1]);
         assert_eq!(lost.len(), last - first + 1, "one range is lost");
-        // Whole records, and no more of them than a block has.
+        // Only whole records are lost, at most as many as a block holds.
         assert!(whole[first - 1] == b'\n' && whole[last] == b'\n');
         let records = whole[first..=last].split(|byte| *byte == b'\n').count() - 1;
         assert!((10..80).contains(&records), "{records}");
 
-        // The neighbours are whole.
+        // Other partitions are intact.
         assert!(fs::read(mount.latest("topics/orders/1/records.jsonl")).unwrap() == whole);
         assert!(fs::read(mount.latest("topics/payments/0/values")).is_ok());
         let errors = fs::read_to_string(mount.latest("errors.jsonl")).unwrap();
@@ -94,7 +94,7 @@ fn a_flipped_byte_costs_the_range_of_its_block() {
 }
 
 #[test]
-fn a_segment_that_is_gone_costs_its_own_records() {
+fn a_missing_segment_makes_only_its_records_unreadable() {
     let world = World::sample();
     let key = world.entries("orders", 0)[1].key.clone();
     fs::remove_file(world.path(&key)).unwrap();

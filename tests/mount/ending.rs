@@ -1,4 +1,4 @@
-//! However a mount ends, no dead one is left behind, and no reader hangs.
+//! However a mount ends, it leaves no dead mount behind, and no reader hangs.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use crate::mounted::{Mount, PATIENCE, is_mounted, kbk, until};
 use crate::world::{Row, World};
 
-/// Large enough to be read for a while.
+/// Returns a repository whose one file takes a while to read.
 fn world() -> World {
     let rows: Vec<Row> = (0..20_000).map(|offset| (offset, offset)).collect();
     let world = World::with_blocks(16 * 1024);
@@ -19,7 +19,7 @@ fn world() -> World {
     world
 }
 
-/// Threads that read a file over and over, from opening to closing, until they meet an error.
+/// Threads that open, read and close a file in a loop until a read fails.
 struct Load {
     readers: Vec<JoinHandle<()>>,
     reads: Arc<AtomicU64>,
@@ -47,7 +47,7 @@ impl Load {
         load
     }
 
-    /// Returns when every reader has, which it must by itself.
+    /// Waits for every reader to return on its own.
     fn end(self) {
         for reader in self.readers {
             until("a reader", || reader.is_finished().then_some(()));
@@ -78,7 +78,7 @@ fn a_second_signal_does_not_wait_for_programs() {
     until("it has left the tree", || {
         (!is_mounted(&mount.path())).then_some(())
     });
-    // What is open can still be read to its end.
+    // Open files can still be read to the end.
     open.read_exact(&mut [0; 4096]).unwrap();
     mount.signal("TERM");
     assert_eq!(mount.end().code(), Some(143), "{}", mount.stderr());
@@ -94,7 +94,7 @@ fn a_second_signal_does_not_wait_for_programs() {
 }
 
 #[test]
-fn what_a_kill_leaves_is_diagnosed_and_cleared() {
+fn a_dead_mount_after_a_kill_is_diagnosed_and_cleared() {
     let world = world();
     let mut mount = Mount::of(&world);
     let load = Load::on(&mount);
@@ -104,8 +104,8 @@ fn what_a_kill_leaves_is_diagnosed_and_cleared() {
     let place = mount.path();
     assert!(is_mounted(&place));
     let (repository, place) = (world.path(""), place.to_str().unwrap());
-    let again = |words: &[&str]| {
-        let output = kbk(words).output().unwrap();
+    let again = |args: &[&str]| {
+        let output = kbk(args).output().unwrap();
         let said =
             String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         (output.status.success(), said.into_owned())
@@ -163,29 +163,29 @@ fn kbk_umount_works_under_load_and_leaves_other_mounts_alone() {
 }
 
 #[test]
-fn a_service_manager_is_told_when_the_mount_answers_and_when_it_stops() {
+fn the_service_manager_is_notified_when_the_mount_is_ready_and_when_it_stops() {
     let world = world();
     let folder = tempfile::tempdir().unwrap();
     let (place, socket) = (folder.path().join("mnt"), folder.path().join("notify"));
     fs::create_dir(&place).unwrap();
     let manager = UnixDatagram::bind(&socket).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let told = || {
+    let notification = || {
         let mut message = [0; 256];
         let length = manager.recv(&mut message).unwrap();
         String::from_utf8(message[..length].to_vec()).unwrap()
     };
     let repository = world.path("");
-    let words = [
+    let args = [
         "mount",
         repository.to_str().unwrap(),
         place.to_str().unwrap(),
     ];
-    let mut command = kbk(&words);
+    let mut command = kbk(&args);
     command.env("NOTIFY_SOCKET", &socket);
     let mut mount = Mount::start(command, folder);
-    assert_eq!(told().trim_end(), "READY=1");
+    assert_eq!(notification().trim_end(), "READY=1");
     mount.signal("TERM");
-    assert_eq!(told().trim_end(), "STOPPING=1");
+    assert_eq!(notification().trim_end(), "STOPPING=1");
     assert!(mount.end().success());
 }

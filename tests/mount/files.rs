@@ -1,4 +1,4 @@
-//! Every file is what an independent reader decodes, and the programs that people use on files work on them.
+//! Every file matches what an independent reader decodes, and the usual file tools work on the mount.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ const VIEWS: [(&str, &str); 3] = [
 ];
 const EROFS: i32 = 30;
 
-/// What the reader made from SPEC.md alone renders.
+/// Renders a partition with the Python reader that was written from SPEC.md alone.
 fn by_spec(world: &World, topic: &str, partition: i32, view: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(root.join(".cache/venv/bin/python"))
@@ -27,13 +27,13 @@ fn by_spec(world: &World, topic: &str, partition: i32, view: &str) -> Vec<u8> {
         .arg(world.path(""))
         .args([topic, &partition.to_string(), "--view", view])
         .output()
-        .expect("`scripts/setup python` has made it");
+        .expect("`scripts/setup python` creates this interpreter");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     output.stdout
 }
 
-/// Two topics; the second spans a day and a half, with late records and some without a time.
+/// Adds a topic that spans a day and a half, with late records and some without a timestamp.
 fn world() -> World {
     const HOUR: i64 = 3_600_000;
     let start = 1_763_800_000_000;
@@ -49,7 +49,7 @@ fn world() -> World {
 }
 
 #[test]
-fn every_file_is_what_the_reader_of_the_spec_decodes() {
+fn every_file_matches_the_independent_reader() {
     let world = world();
     let mount = Mount::of(&world);
     for (topic, partition) in [
@@ -73,7 +73,7 @@ fn every_file_is_what_the_reader_of_the_spec_decodes() {
 }
 
 #[test]
-fn stored_segments_are_there_byte_for_byte() {
+fn segment_files_are_byte_for_byte_copies() {
     let world = world();
     let mount = Mount::of(&world);
     let folder = mount.latest("topics/pageviews/0/segments");
@@ -85,7 +85,7 @@ fn stored_segments_are_there_byte_for_byte() {
     }
 }
 
-/// Every file below a folder, by its path in there. Links are not followed.
+/// Returns every file below a folder by its relative path. Does not follow links.
 fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -136,7 +136,7 @@ fn copies_and_archives_are_identical() {
 }
 
 #[test]
-fn parts_by_time_and_by_offset_join_to_the_whole() {
+fn parts_by_time_and_by_offset_concatenate_to_the_whole() {
     let world = world();
     let mount = Mount::of(&world);
     let partition = mount.latest("topics/pageviews/0");
@@ -150,7 +150,7 @@ fn parts_by_time_and_by_offset_join_to_the_whole() {
 }
 
 #[test]
-fn unlisted_names_open_a_record_and_a_range() {
+fn unlisted_names_open_single_records_and_ranges() {
     let world = world();
     let mount = Mount::of(&world);
     let folder = mount.latest("topics/pageviews/0/by-offset");
@@ -174,7 +174,7 @@ fn unlisted_names_open_a_record_and_a_range() {
 }
 
 #[test]
-fn the_usual_programs_work() {
+fn the_usual_tools_work() {
     let world = world();
     let mount = Mount::of(&world);
     let at = |file: &str| mount.latest(file).display().to_string();
@@ -202,7 +202,7 @@ fn the_usual_programs_work() {
     );
     let less = sh(&format!("TERM=dumb less {records} | sha256sum"));
     assert_eq!(less, sh(&format!("sha256sum < {records}")));
-    // The newest record of pageviews is of 2025, those of the other topics of 1970.
+    // The newest record of pageviews is from 2025, those of the other topics are from 1970.
     let newer = sh(&format!(
         "find {} -name values -newermt 2000-01-01",
         at("topics/")
@@ -228,7 +228,7 @@ fn the_usual_programs_work() {
 }
 
 #[test]
-fn a_file_can_be_mapped_into_memory() {
+fn a_file_can_be_memory_mapped() {
     let world = world();
     let mount = Mount::of(&world);
     let path = mount.latest("topics/orders/0/records.jsonl");
@@ -243,7 +243,7 @@ fn a_file_can_be_mapped_into_memory() {
 }
 
 #[test]
-fn whatever_would_change_something_is_refused() {
+fn every_modification_fails_with_erofs() {
     let world = world();
     let mount = Mount::of(&world);
     let folder = mount.latest("topics/orders/0");

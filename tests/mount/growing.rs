@@ -12,7 +12,7 @@ fn rows(from: i64, to: i64) -> Vec<Row> {
 }
 
 #[test]
-fn new_snapshots_appear_and_the_old_ones_stay_as_they_were() {
+fn new_snapshots_appear_and_old_ones_stay_unchanged() {
     let world = World::sample();
     let mount = Mount::of(&world);
     let values = mount.latest("topics/payments/0/values");
@@ -32,9 +32,9 @@ fn new_snapshots_appear_and_the_old_ones_stay_as_they_were() {
     );
 }
 
-/// By its name, as one follows a log that is replaced; and the file itself, which grows.
+/// `-F` follows a name, like a log that is rotated; `-f` follows the file itself, which grows.
 #[test]
-fn tail_follows_what_backups_add() {
+fn tail_follows_new_records() {
     let world = World::sample();
     let mount = Mount::of(&world);
     let file = |tree: &str| mount.path().join(tree).join("topics/payments/0/values");
@@ -55,7 +55,7 @@ fn tail_follows_what_backups_add() {
     for (from, to) in [(250, 300), (300, 310)] {
         world.backup(&[("payments", 0, vec![rows(from, to)])]);
         for (how, _, lines) in &mut tails {
-            // The whole of a file that has another one's place, or what was added: the same at its end.
+            // `-F` prints the replaced file from its start, `-f` only what was added: the last line is the same.
             let ends = |line: &String| line.ends_with(&format!("of offset {}", to - 1));
             if *how == "-F" {
                 assert!(lines.any(|line| ends(&line)));
@@ -76,7 +76,7 @@ fn tail_follows_what_backups_add() {
             String::from_utf8_lossy(&said)
         );
     }
-    // Whoever opens it finds all of it, and so does a copy.
+    // A newly opened file, and a copy, have all records.
     for tool in ["cat", "tail -n +1", "dd status=none bs=1000 if="] {
         let tool = if tool.ends_with('=') {
             tool.to_owned()
@@ -89,7 +89,7 @@ fn tail_follows_what_backups_add() {
 }
 
 #[test]
-fn one_snapshot_and_some_topics_can_be_chosen() {
+fn a_mount_can_be_limited_to_a_snapshot_and_topics() {
     let world = World::sample();
     let mount = Mount::with(&world, &["--snapshot", "1", "--topic", "pay*"]);
     let listed = sh(&format!(

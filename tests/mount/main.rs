@@ -1,17 +1,14 @@
-//! Real mounts of the program, looked at with the programs that people look at files with.
+//! Real mounts of the program, read with the tools that people use on files.
 
-#![expect(
-    unreachable_pub,
-    reason = "modules of one test binary share what they need"
-)]
+#![expect(unreachable_pub, reason = "modules of one test binary share helpers")]
 
 mod damage;
 mod ending;
 mod files;
 mod growing;
+mod mount_points;
 mod mounted;
-mod places;
 mod readers;
-#[expect(dead_code, reason = "it is shared with the tests of the tools")]
+#[expect(dead_code, reason = "shared with the tests of kbk-tools")]
 #[path = "../../tools/tests/tools/support/world.rs"]
 mod world;

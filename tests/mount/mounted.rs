@@ -1,4 +1,4 @@
-//! A mount that a test has made, and that is gone when the test is.
+//! A mount that lives as long as the test that made it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,13 +11,13 @@ use tempfile::TempDir;
 
 use crate::world::World;
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any step here takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A call of `kbk` with a clean environment.
-pub fn kbk(words: &[&str]) -> Command {
+/// Returns a `kbk` command with a clean environment.
+pub fn kbk(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kbk"));
-    command.args(words).stdin(Stdio::null());
+    command.args(args).stdin(Stdio::null());
     let path = std::env::var_os("PATH").unwrap();
     command.env_clear().env("TZ", "UTC").env("PATH", path);
     command
@@ -26,7 +26,7 @@ pub fn kbk(words: &[&str]) -> Command {
 /// A running `kbk mount`.
 pub struct Mount {
     process: Child,
-    /// Keeps the mount point, and what the program says on stderr.
+    /// Holds the mount point and the program's stderr.
     folder: TempDir,
 }
 
@@ -36,18 +36,18 @@ impl Mount {
         Mount::with(world, &[])
     }
 
-    /// Mounts it with more words.
-    pub fn with(world: &World, words: &[&str]) -> Mount {
+    /// Mounts the repository with extra arguments.
+    pub fn with(world: &World, args: &[&str]) -> Mount {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("mnt");
         fs::create_dir(&place).unwrap();
         let repository = world.path("");
         let places = [repository.to_str().unwrap(), place.to_str().unwrap()];
-        let command = kbk(&[&["mount"], &places[..], words].concat());
+        let command = kbk(&[&["mount"], &places[..], args].concat());
         Mount::start(command, folder)
     }
 
-    /// Runs `command`, which mounts on `mnt` in the folder, and waits until it says so.
+    /// Runs `command`, which mounts on `mnt` in the folder, and waits until the mount is ready.
     pub fn start(mut command: Command, folder: TempDir) -> Mount {
         let stderr = fs::File::create(folder.path().join("stderr")).unwrap();
         let process = command.stdout(Stdio::piped()).stderr(stderr).spawn();
@@ -62,17 +62,17 @@ impl Mount {
         mount
     }
 
-    /// Where it is mounted.
+    /// Returns the mount point.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("mnt")
     }
 
-    /// A file of the newest snapshot.
+    /// Returns the path of a file in the newest snapshot.
     pub fn latest(&self, file: &str) -> PathBuf {
         self.path().join("latest").join(file)
     }
 
-    /// What the program has said.
+    /// Returns what the program has written to stderr so far.
     pub fn stderr(&self) -> String {
         fs::read_to_string(self.folder.path().join("stderr")).unwrap()
     }
@@ -82,7 +82,7 @@ impl Mount {
         sh(&format!("kill -s {name} {}", self.process.id()));
     }
 
-    /// Waits for the program's end.
+    /// Waits for the program to end.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {
         let started = Instant::now();
@@ -92,14 +92,14 @@ impl Mount {
             }
             assert!(
                 started.elapsed() < PATIENCE,
-                "it runs on: {}",
+                "the program is still running: {}",
                 self.stderr()
             );
             thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// The largest memory that it ever had resident, in bytes.
+    /// Returns the program's peak resident memory in bytes.
     pub fn most_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status
@@ -126,7 +126,7 @@ impl Drop for Mount {
     }
 }
 
-/// Whether the kernel's table has a mount there.
+/// Reports whether the kernel's mount table has an entry for the path.
 pub fn is_mounted(path: &Path) -> bool {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let path = path.to_str().unwrap();
@@ -135,7 +135,7 @@ pub fn is_mounted(path: &Path) -> bool {
         .any(|line| line.split(' ').nth(4) == Some(path))
 }
 
-/// What a line of shell prints. It must succeed.
+/// Runs a line of shell, which must succeed, and returns its stdout.
 #[track_caller]
 pub fn sh(line: &str) -> String {
     let output = Command::new("sh").args(["-ec", line]).output().unwrap();
@@ -148,7 +148,7 @@ pub fn sh(line: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Waits until `found` finds something.
+/// Waits until `found` returns something.
 #[track_caller]
 pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
@@ -156,7 +156,7 @@ pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = found() {
             return found;
         }
-        assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
+        assert!(started.elapsed() < PATIENCE, "timed out waiting for {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,4 +1,4 @@
-//! Many readers at once, in constant memory.
+//! Many concurrent readers in constant memory.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -10,11 +10,11 @@ use crate::mounted::Mount;
 use crate::world::{Row, World, key_of, value_of};
 
 const MIB: u64 = 1 << 20;
-/// The least that `--memory` takes; the files shown are several times that.
+/// The smallest value that `--memory` accepts; the mounted files are several times larger.
 const BUDGET: u64 = 32 * MIB;
 
 #[test]
-fn sixteen_readers_see_the_same_bytes_within_the_memory_given() {
+fn sixteen_readers_see_the_same_bytes_within_the_memory_budget() {
     const RECORDS: i64 = 500_000;
     let rows: Vec<Row> = (0..RECORDS).map(|offset| (offset, offset)).collect();
     let world = World::with_blocks(256 * 1024);
@@ -47,7 +47,7 @@ fn sixteen_readers_see_the_same_bytes_within_the_memory_given() {
     );
 }
 
-/// The rendering of SPEC section 10, of these records.
+/// Renders these records as SPEC section 10 defines.
 fn rendered(records: i64) -> Vec<u8> {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let line = |offset| {

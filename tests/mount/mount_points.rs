@@ -1,4 +1,4 @@
-//! Where can be mounted, where not, and who may.
+//! Valid and invalid mount points, mount options, and the users that may mount and read.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,22 +8,22 @@ use std::path::Path;
 use crate::mounted::{Mount, is_mounted, kbk, sh, until};
 use crate::world::World;
 
-/// What `kbk mount` on `place` is refused with.
-fn refused(world: &World, place: &Path, words: &[&str]) -> String {
+/// Returns the error of a `kbk mount` that must fail.
+fn refused(world: &World, place: &Path, args: &[&str]) -> String {
     let repository = world.path("");
     let places = [
         "mount",
         repository.to_str().unwrap(),
         place.to_str().unwrap(),
     ];
-    let output = kbk(&[&places, words].concat()).output().unwrap();
+    let output = kbk(&[&places, args].concat()).output().unwrap();
     assert_ne!(output.status.code(), Some(0));
     assert!(output.stdout.is_empty());
     String::from_utf8(output.stderr).unwrap()
 }
 
 #[test]
-fn places_that_will_not_do_are_refused_with_the_reason() {
+fn unsuitable_mount_points_are_rejected_with_the_reason() {
     let world = World::sample();
     let mount = Mount::of(&world);
     let twice = refused(&world, &mount.path(), &[]);
@@ -41,24 +41,24 @@ fn places_that_will_not_do_are_refused_with_the_reason() {
 }
 
 #[test]
-fn wrong_words_are_refused_before_anything_is_mounted() {
+fn invalid_arguments_are_rejected_before_mounting() {
     let world = World::sample();
     let folder = tempfile::tempdir().unwrap();
-    for (words, says) in [
+    for (args, says) in [
         (&["-o", "alow_other"][..], "--alow-other"),
         (&["-o", "uid=me"], "uid"),
         (&["--topic", "oders"], "orders"),
         (&["--snapshot", "7"], "snapshot 7"),
         (&["--memory", "1MiB"], "out of bounds"),
     ] {
-        let said = refused(&world, folder.path(), words);
-        assert!(said.contains(says), "{words:?}: {said}");
+        let message = refused(&world, folder.path(), args);
+        assert!(message.contains(says), "{args:?}: {message}");
         assert!(!is_mounted(folder.path()));
     }
 }
 
 #[test]
-fn options_of_mount_are_understood() {
+fn mount_8_options_are_accepted() {
     let world = World::sample();
     let mount = Mount::with(
         &world,
@@ -94,10 +94,10 @@ fn options_of_mount_are_understood() {
 }
 
 #[test]
-fn other_users_may_look_where_they_are_let() {
+fn other_users_can_read_only_with_allow_other() {
     let world = World::sample();
     let mount = Mount::with(&world, &["--allow-other"]);
-    // The test's own folders are closed to others, the mount is not.
+    // The temporary folder is closed to other users; the mount itself is not.
     sh(&format!(
         "chmod a+x {}",
         mount.path().parent().unwrap().display()
@@ -119,7 +119,7 @@ fn other_users_may_look_where_they_are_let() {
 }
 
 #[test]
-fn a_background_process_logs_into_its_file() {
+fn a_daemon_logs_to_its_file() {
     let world = World::sample();
     let key = world.entries("orders", 0)[1].key.clone();
     fs::remove_file(world.path(&key)).unwrap();
@@ -127,15 +127,13 @@ fn a_background_process_logs_into_its_file() {
     let (place, log) = (folder.path().join("mnt"), folder.path().join("log"));
     fs::create_dir(&place).unwrap();
     let repository = world.path("");
-    let words = [
+    let args = [
         "mount",
         repository.to_str().unwrap(),
         place.to_str().unwrap(),
     ];
-    let log_words = ["--daemon", "--log-file", log.to_str().unwrap()];
-    let output = kbk(&[&words[..], &log_words[..]].concat())
-        .output()
-        .unwrap();
+    let log_args = ["--daemon", "--log-file", log.to_str().unwrap()];
+    let output = kbk(&[&args[..], &log_args[..]].concat()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(fs::read(place.join("latest/topics/orders/0/values")).is_err());
     let logged = fs::read_to_string(&log).unwrap();
@@ -148,9 +146,9 @@ fn a_background_process_logs_into_its_file() {
     assert!(!is_mounted(&place));
 }
 
-/// With paths as they are typed: from where the program was started, which it leaves.
+/// The paths are relative to the folder where the program was started, which the daemon leaves.
 #[test]
-fn a_folder_keeps_blocks_across_mounts() {
+fn cache_dir_keeps_blocks_across_mounts() {
     let world = World::sample();
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("mnt");
@@ -167,9 +165,9 @@ fn a_folder_keeps_blocks_across_mounts() {
         let setting = format!("/sys/class/bdi/{}/read_ahead_kb", device.trim());
         assert_eq!(fs::read_to_string(setting).unwrap().trim(), "512");
         let records = fs::read(&records);
-        // They are kept by a task of its own, behind the read.
+        // A separate task writes them to the cache, after the read has returned.
         let found = format!("find {}/cache -type f | wc -l", folder.path().display());
-        until("blocks in the folder", || {
+        until("blocks in the cache", || {
             (sh(&found).trim() != "0").then_some(())
         });
         let umount = format!("{} umount {}", env!("CARGO_BIN_EXE_kbk"), place.display());
@@ -181,7 +179,7 @@ fn a_folder_keeps_blocks_across_mounts() {
 }
 
 #[test]
-fn mount_8_finds_its_helper_and_returns_when_the_mount_answers() {
+fn the_mount_8_helper_returns_when_the_mount_is_ready() {
     let world = World::sample();
     let folder = tempfile::tempdir().unwrap();
     let (helper, place) = (folder.path().join("mount.kbk"), folder.path().join("mnt"));
@@ -210,7 +208,7 @@ fn mount_8_finds_its_helper_and_returns_when_the_mount_answers() {
     assert!(!is_mounted(&folder.path().join("mnt")));
 }
 
-/// The device, open to everybody until this is dropped, as it is for good on most machines.
+/// Opens /dev/fuse to all users until dropped, as it permanently is on most machines.
 struct OpenDevice(fs::Permissions);
 
 impl OpenDevice {
@@ -237,7 +235,7 @@ fn a_plain_user_can_mount() {
     let folder = tempfile::tempdir().unwrap();
     let (place, program) = (folder.path().join("mnt"), folder.path().join("kbk"));
     fs::create_dir(&place).unwrap();
-    // Where the program was built may be closed to others.
+    // The target directory may be closed to other users.
     fs::copy(env!("CARGO_BIN_EXE_kbk"), &program).unwrap();
     let own = |path: &Path| {
         sh(&format!(

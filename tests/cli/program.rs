@@ -1,4 +1,4 @@
-//! Calls of the program, and what is true of all commands.
+//! Runs the program, and tests what all commands have in common.
 
 use std::process::{Command, Output, Stdio};
 
@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use crate::world::{World, sealed};
 
-/// A call of `kbk` with a clean environment.
-pub fn kbk(words: &[&str]) -> Command {
+/// Returns a `kbk` command with a clean environment.
+pub fn kbk(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kbk"));
-    command.args(words).stdin(Stdio::null());
+    command.args(args).stdin(Stdio::null());
     command.env_clear().env("TZ", "UTC");
     command
 }
 
-/// How a call ended.
+/// The exit code and the output of a finished command.
 pub struct Ended {
     pub code: Option<i32>,
     pub stdout: String,
@@ -30,12 +30,12 @@ impl Ended {
         }
     }
 
-    /// Stdout as one JSON document.
+    /// Parses stdout as one JSON document.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap()
     }
 
-    /// Stdout as JSON lines.
+    /// Parses stdout as JSON lines.
     pub fn json_lines(&self) -> Vec<Value> {
         let lines = self.stdout.lines();
         lines
@@ -44,23 +44,23 @@ impl Ended {
     }
 }
 
-pub fn run(words: &[&str]) -> Ended {
-    Ended::of(kbk(words).output().unwrap())
+pub fn run(args: &[&str]) -> Ended {
+    Ended::of(kbk(args).output().unwrap())
 }
 
 impl World {
-    /// Calls `kbk` on this repository.
-    pub fn kbk(&self, words: &[&str]) -> Ended {
-        let mut command = kbk(words);
+    /// Runs `kbk` on this repository.
+    pub fn kbk(&self, args: &[&str]) -> Ended {
+        let mut command = kbk(args);
         command.env("KBK_REPO", self.path(""));
         Ended::of(command.output().unwrap())
     }
 }
 
-const READING: [&[&str]; 4] = [&["snapshots"], &["ls"], &["cat", "orders"], &["verify"]];
+const READERS: [&[&str]; 4] = [&["snapshots"], &["ls"], &["cat", "orders"], &["verify"]];
 
 #[test]
-fn help_says_what_there_is_and_unknown_words_are_refused() {
+fn help_lists_the_commands_and_unknown_arguments_are_rejected() {
     let help = run(&["--help"]);
     assert_eq!(help.code, Some(0));
     for command in [
@@ -76,37 +76,37 @@ fn help_says_what_there_is_and_unknown_words_are_refused() {
         assert!(help.stdout.contains(command), "{command}");
         assert_eq!(run(&[command, "--help"]).code, Some(0), "{command}");
     }
-    for words in [
+    for args in [
         &["frobnicate"][..],
         &["ls", "--frobnicate"],
         &["cat"],
         &["cat", "a b"],
     ] {
-        let ended = run(words);
-        assert_eq!(ended.code, Some(2), "{words:?}");
+        let ended = run(args);
+        assert_eq!(ended.code, Some(2), "{args:?}");
         assert!(ended.stdout.is_empty() && !ended.stderr.is_empty());
     }
 }
 
 #[test]
-fn without_a_repository_the_call_is_wrong() {
-    for words in READING {
-        let ended = run(words);
-        assert_eq!(ended.code, Some(2), "{words:?}");
+fn commands_that_read_require_a_repository() {
+    for args in READERS {
+        let ended = run(args);
+        assert_eq!(ended.code, Some(2), "{args:?}");
         assert!(ended.stderr.contains("--repo"), "{}", ended.stderr);
     }
 }
 
 #[test]
-fn what_is_no_repository_is_named_and_left_alone() {
+fn a_folder_that_is_not_a_repository_is_named_and_left_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("letter.txt"), "dear").unwrap();
     let missing = folder.path().join("nowhere");
     for path in [folder.path(), &missing] {
-        for words in READING {
+        for args in READERS {
             let path = path.to_str().unwrap();
-            let ended = run(&[words, &["--json", "--repo", path]].concat());
-            assert_eq!(ended.code, Some(1), "{words:?}");
+            let ended = run(&[args, &["--json", "--repo", path]].concat());
+            assert_eq!(ended.code, Some(1), "{args:?}");
             assert!(ended.stdout.is_empty(), "{}", ended.stdout);
             assert!(ended.stderr.contains(path), "{}", ended.stderr);
             assert!(
@@ -121,31 +121,31 @@ fn what_is_no_repository_is_named_and_left_alone() {
 }
 
 #[test]
-fn an_empty_repository_lists_nothing_and_has_nothing_to_read() {
+fn an_empty_repository_lists_no_snapshots_and_cannot_be_read() {
     let world = World::new();
     let ended = world.kbk(&["snapshots", "--json"]);
     assert_eq!(
         (ended.code, &ended.json()["snapshots"]),
         (Some(0), &serde_json::json!([]))
     );
-    for words in &READING[1..] {
-        let ended = world.kbk(words);
-        assert_eq!(ended.code, Some(1), "{words:?}");
+    for args in &READERS[1..] {
+        let ended = world.kbk(args);
+        assert_eq!(ended.code, Some(1), "{args:?}");
         assert!(ended.stderr.contains("kbk backup"), "{}", ended.stderr);
     }
 }
 
 #[test]
-fn a_later_version_is_refused_not_misread() {
+fn a_newer_repository_version_is_rejected() {
     let world = World::sample();
     world.harm("kbk.json", |bytes| {
         let text = String::from_utf8(bytes.clone()).unwrap();
         let body = text.replace("\"version\":1", "\"version\":2");
         *bytes = sealed(serde_json::from_str(&body).unwrap()).0.into_bytes();
     });
-    for words in READING {
-        let ended = world.kbk(words);
-        assert_eq!(ended.code, Some(1), "{words:?}");
+    for args in READERS {
+        let ended = world.kbk(args);
+        assert_eq!(ended.code, Some(1), "{args:?}");
         assert!(ended.stderr.contains("newer kbk"), "{}", ended.stderr);
     }
 }
