@@ -1,4 +1,4 @@
-//! ACLs are saved and restored as Kafka's own tool lists them; and where they cannot be, that is said.
+//! ACLs are saved exactly as Kafka's own tool lists them, and a backup that cannot save them reports it.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::support::process::run;
 use crate::support::repo::Repo;
 use crate::support::topics;
 
-/// The member `acls` of a snapshot.
+/// Returns the member `acls` of a snapshot.
 fn saved(repo: &Repo, sequence: u64) -> Value {
     let snapshot = fs::read(repo.snapshot(sequence)).expect("the snapshot is there");
     let snapshot: Value = serde_json::from_slice(&snapshot).expect("JSON");
@@ -23,22 +23,22 @@ fn bindings(acls: &Value) -> Vec<AclBinding> {
     serde_json::from_value(acls["acls"].clone()).expect("bindings")
 }
 
-/// A guarded broker with the topic `orders`, and many ACLs.
+/// Starts a guarded broker with the topic `orders` and many ACLs.
 fn with_acls() -> Guarded {
     let guarded = Guarded::start();
     topics::create(&guarded.broker, "orders", 1, &[]);
-    for words in MANY {
-        add(&guarded.broker, words);
+    for args in MANY {
+        add(&guarded.broker, args);
     }
     guarded
 }
 
-fn backup(broker: &Broker, repo: &Repo, words: &[&str]) -> Value {
-    run(&mut repo.backup(broker, words)).expect_code(0).json()
+fn backup(broker: &Broker, repo: &Repo, args: &[&str]) -> Value {
+    run(&mut repo.backup(broker, args)).expect_code(0).json()
 }
 
 #[test]
-fn every_binding_is_saved_and_carried_over_until_a_backup_asks_again() {
+fn every_binding_is_saved_and_carried_over_until_acls_are_backed_up_again() {
     let guarded = with_acls();
     let broker = &guarded.broker;
     let repo = Repo::new();
@@ -79,9 +79,9 @@ fn every_binding_is_saved_and_carried_over_until_a_backup_asks_again() {
     assert_eq!(bindings(&listed.expect_code(0).json()), truth);
 }
 
-/// What librdkafka cannot name is counted, and never saved as something else.
+/// ACLs that librdkafka cannot represent are counted, and never saved as something else.
 #[test]
-fn kinds_that_the_client_cannot_name_are_told() {
+fn acls_that_the_client_cannot_represent_are_reported() {
     let guarded = Guarded::start();
     let broker = &guarded.broker;
     topics::create(broker, "orders", 1, &[]);
@@ -95,10 +95,10 @@ fn kinds_that_the_client_cannot_name_are_told() {
         "--allow-principal User:alice --operation CreateTokens --user-principal User:bob",
     );
     let repo = Repo::new();
-    let told = run(&mut repo.backup(broker, &[])).expect_code(0);
-    assert_eq!(told.stderr.matches("ACL").count(), 1, "{told:#?}");
+    let finished = run(&mut repo.backup(broker, &[])).expect_code(0);
+    assert_eq!(finished.stderr.matches("ACL").count(), 1, "{finished:#?}");
     let expected = json!([{ "finding": "acls_left_out", "acls": 2 }]);
-    assert_eq!(told.json()["findings"], expected);
+    assert_eq!(finished.json()["findings"], expected);
     let saved = saved(&repo, 1);
     assert_eq!(saved["left_out"], 2);
     let truth = list(broker);
@@ -111,14 +111,14 @@ fn kinds_that_the_client_cannot_name_are_told() {
     repo.verify_by_spec();
 }
 
-/// librdkafka would show such a principal a cluster without ACLs.
+/// To such a principal, librdkafka shows a cluster without ACLs.
 #[test]
-fn who_may_not_see_acls_is_told_and_they_take_no_others_place() {
+fn a_principal_that_may_not_see_acls_gets_a_report_and_keeps_the_saved_ones() {
     let guarded = with_acls();
     let repo = Repo::new();
     backup(&guarded.broker, &repo, &[]);
-    let words = "--operation Read --operation DescribeConfigs --topic orders";
-    guarded.grant(&words.split(' ').collect::<Vec<_>>());
+    let args = "--operation Read --operation DescribeConfigs --topic orders";
+    guarded.grant(&args.split(' ').collect::<Vec<_>>());
     let limited = ["backup", "--topic", "orders"];
     let right = "it needs DESCRIBE on CLUSTER kafka-cluster";
 
@@ -134,7 +134,7 @@ fn who_may_not_see_acls_is_told_and_they_take_no_others_place() {
     assert!(!quiet.stderr.contains("ACL"), "{quiet:#?}");
     let refused = run(guarded.kbk(&repo, &limited).arg("--acls")).expect_code(1);
     assert!(refused.stderr.contains(right), "{refused:#?}");
-    assert!(!repo.snapshot(4).exists(), "no snapshot was made");
+    assert!(!repo.snapshot(4).exists(), "no snapshot was committed");
 
     guarded.grant(&["--operation", "Describe", "--cluster"]);
     let all = run(guarded.kbk(&repo, &limited).arg("--acls")).expect_code(0);
@@ -143,7 +143,7 @@ fn who_may_not_see_acls_is_told_and_they_take_no_others_place() {
 }
 
 #[test]
-fn a_cluster_without_an_authorizer_says_so_and_one_without_acls_does_not() {
+fn no_authorizer_and_no_acls_are_distinguished() {
     let broker = Broker::shared();
     let topic = topics::unique("open");
     topics::create(broker, &topic, 1, &[]);

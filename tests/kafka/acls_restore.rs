@@ -1,4 +1,4 @@
-//! ACLs come back as they were, after all else, and are only added; whoever may not create them is told before anything is written.
+//! ACLs are restored unchanged, last, and only added; a missing permission to create them is reported before anything is written.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::support::record::Message;
 use crate::support::repo::Repo;
 use crate::support::{consume, samples, topics, wait};
 
-/// A guarded broker with 200 records in `orders`, which is the only topic.
+/// Starts a guarded broker with 200 records in `orders`, its only topic.
 fn with_orders() -> Guarded {
     let guarded = Guarded::start();
     fill(&guarded.broker, "orders");
@@ -28,29 +28,29 @@ fn fill(broker: &Broker, topic: &str) {
     produce(broker, "none", (topic, 0), &records);
 }
 
-/// The same with many ACLs, and a repository that has it all.
+/// Starts a guarded broker with many ACLs, and backs it up.
 fn saved() -> (Guarded, Repo) {
     let guarded = with_orders();
-    for words in MANY {
-        add(&guarded.broker, words);
+    for args in MANY {
+        add(&guarded.broker, args);
     }
     let repo = Repo::new();
     run(&mut repo.backup(&guarded.broker, &["--acls"])).expect_code(0);
     (guarded, repo)
 }
 
-fn restored(repo: &Repo, broker: &Broker, words: &[&str]) -> Value {
-    run(&mut repo.restore(broker, words)).expect_code(0).json()
+fn restored(repo: &Repo, broker: &Broker, args: &[&str]) -> Value {
+    run(&mut repo.restore(broker, args)).expect_code(0).json()
 }
 
 #[test]
-fn with_all_topics_come_all_acls_as_they_were() {
+fn restoring_all_topics_restores_all_acls_unchanged() {
     let (source, repo) = saved();
     let truth = list(&source.broker);
     drop(source);
     let target = Guarded::start();
     let broker = &target.broker;
-    // One of them is there, and one that the backup does not have, which stays.
+    // One ACL exists already, and one that the backup does not have must stay.
     add(broker, MANY[3]);
     add(
         broker,
@@ -79,8 +79,8 @@ fn with_all_topics_come_all_acls_as_they_were() {
         mine.union(&truth.into_iter().collect()).cloned().collect()
     );
 
-    let words = ["acls", "restore", "--json", "-b", broker.bootstrap()];
-    let again = run(&mut repo.kbk(&words)).expect_code(0).json();
+    let args = ["acls", "restore", "--json", "-b", broker.bootstrap()];
+    let again = run(&mut repo.kbk(&args)).expect_code(0).json();
     assert_eq!(
         (&again["created"], &again["existed"]),
         (&json!(0), &json!(15))
@@ -88,12 +88,12 @@ fn with_all_topics_come_all_acls_as_they_were() {
 }
 
 #[test]
-fn with_one_topic_comes_what_applied_to_it_under_its_new_name() {
+fn restoring_one_topic_restores_the_acls_that_applied_to_it_under_its_new_name() {
     let guarded = with_orders();
     let broker = &guarded.broker;
     fill(broker, "payments");
-    for words in MANY {
-        add(broker, words);
+    for args in MANY {
+        add(broker, args);
     }
     commit(broker, "billing", &[("orders", 0, 3, "")]);
     commit(broker, "other", &[("orders", 0, 3, "")]);
@@ -101,7 +101,7 @@ fn with_one_topic_comes_what_applied_to_it_under_its_new_name() {
     run(&mut repo.backup(broker, &[])).expect_code(0);
     let before: BTreeSet<AclBinding> = list(broker).into_iter().collect();
 
-    let words = [
+    let args = [
         "--topic",
         "orders",
         "--map",
@@ -110,7 +110,7 @@ fn with_one_topic_comes_what_applied_to_it_under_its_new_name() {
         "billing",
         "--acls",
     ];
-    let report = restored(&repo, broker, &words);
+    let report = restored(&repo, broker, &args);
     let acls = &report["acls"];
     assert_eq!(acls["everything"], json!(false));
     assert_eq!(
@@ -119,36 +119,36 @@ fn with_one_topic_comes_what_applied_to_it_under_its_new_name() {
     );
     let after: BTreeSet<AclBinding> = list(broker).into_iter().collect();
     let expected = Guarded::start();
-    for words in [
+    for args in [
         "--allow-principal User:alice --allow-principal User:bob --allow-host 10.0.0.1 --allow-host * \
          --operation Read --operation DescribeConfigs --topic copy",
         "--deny-principal User:größe --deny-host 10.0.0.2 --operation Write --topic copy",
         "--allow-principal User:monitor --operation Describe --topic copy",
         "--allow-principal User:alice --operation All --group billing",
     ] {
-        add(&expected.broker, words);
+        add(&expected.broker, args);
     }
     let new: Vec<AclBinding> = after.difference(&before).cloned().collect();
     assert_eq!(new, list(&expected.broker));
-    assert!(before.is_subset(&after), "nothing is taken away");
+    assert!(before.is_subset(&after), "no ACL is deleted");
 }
 
 #[test]
-fn who_may_not_create_acls_is_told_before_anything_is_written() {
+fn a_missing_permission_to_create_acls_is_reported_before_anything_is_written() {
     let (_source, repo) = saved();
     let target = Guarded::start();
     let broker = &target.broker;
-    for words in [
+    for args in [
         "--operation All --topic *",
         "--operation All --group *",
         "--operation All --transactional-id *",
     ] {
-        target.grant(&words.split(' ').collect::<Vec<_>>());
+        target.grant(&args.split(' ').collect::<Vec<_>>());
     }
-    let words = ["restore", "--acls"];
+    let args = ["restore", "--acls"];
     for right in ["DESCRIBE", "ALTER"] {
         for command in [
-            words.as_slice(),
+            args.as_slice(),
             &["restore", "--acls", "--dry-run"],
             &["acls", "restore"],
         ] {
@@ -164,22 +164,22 @@ fn who_may_not_create_acls_is_told_before_anything_is_written() {
         target.grant(&["--operation", "Describe", "--cluster"]);
     }
     target.grant(&["--operation", "Alter", "--cluster"]);
-    let report = run(&mut target.kbk(&repo, &words)).expect_code(0).json();
+    let report = run(&mut target.kbk(&repo, &args)).expect_code(0).json();
     assert_eq!(report["acls"]["created"], 15);
 }
 
-/// They come last: after records, configuration and groups, and those on the cluster after all others.
+/// ACLs come after records, configuration and groups, and ACLs on the cluster come after all others.
 #[test]
-fn acls_against_the_one_who_restores_do_not_stop_the_restore() {
+fn acls_that_deny_the_restoring_principal_do_not_stop_the_restore() {
     let source = with_orders();
-    for words in [
+    for args in [
         "--deny-principal User:limited --operation All --topic *",
         "--deny-principal User:limited --operation All --group b --resource-pattern-type prefixed",
         "--deny-principal User:limited --operation All --transactional-id *",
         "--deny-principal User:limited --operation Alter --operation Describe --cluster",
         "--allow-principal User:alice --operation Read --topic orders",
     ] {
-        add(&source.broker, words);
+        add(&source.broker, args);
     }
     commit(&source.broker, "billing", &[("orders", 0, 3, "")]);
     let repo = Repo::new();
@@ -188,17 +188,17 @@ fn acls_against_the_one_who_restores_do_not_stop_the_restore() {
     drop(source);
 
     let target = Guarded::start();
-    for words in [
+    for args in [
         "--operation All --topic *",
         "--operation All --group *",
         "--operation All --transactional-id *",
         "--operation All --cluster",
     ] {
-        target.grant(&words.split(' ').collect::<Vec<_>>());
+        target.grant(&args.split(' ').collect::<Vec<_>>());
     }
     let before = list(&target.broker);
-    let words = ["restore", "--groups", "billing", "--acls", "--verify"];
-    let report = run(&mut target.kbk(&repo, &words)).expect_code(0).json();
+    let args = ["restore", "--groups", "billing", "--acls", "--verify"];
+    let report = run(&mut target.kbk(&repo, &args)).expect_code(0).json();
     assert_eq!(
         (&report["records"], &report["acls"]["created"]),
         (&json!(200), &json!(6))
@@ -209,7 +209,7 @@ fn acls_against_the_one_who_restores_do_not_stop_the_restore() {
 }
 
 #[test]
-fn a_restore_that_was_stopped_brings_them_when_it_has_gone_on() {
+fn a_resumed_restore_creates_the_acls() {
     let (source, repo) = saved();
     let truth = list(&source.broker);
     drop(source);
@@ -235,16 +235,16 @@ fn a_restore_that_was_stopped_brings_them_when_it_has_gone_on() {
 }
 
 #[test]
-fn topics_without_records_may_have_their_acls() {
+fn only_config_can_restore_acls() {
     let (source, repo) = saved();
     let truth = list(&source.broker);
     drop(source);
     let target = Guarded::start();
     let broker = &target.broker;
-    let words = ["--only-config", "--acls"];
-    let plan = restored(&repo, broker, &[&words[..], &["--dry-run"]].concat());
+    let args = ["--only-config", "--acls"];
+    let plan = restored(&repo, broker, &[&args[..], &["--dry-run"]].concat());
     assert_eq!(plan["acls"]["acls"].as_array().map(Vec::len), Some(15));
-    let report = restored(&repo, broker, &words);
+    let report = restored(&repo, broker, &args);
     assert_eq!(
         (&report["topics_created"], &report["acls"]["created"]),
         (&json!(1), &json!(15))
@@ -254,7 +254,7 @@ fn topics_without_records_may_have_their_acls() {
 }
 
 #[test]
-fn clusters_without_an_authorizer_say_so_on_either_side() {
+fn a_missing_authorizer_is_reported_for_source_and_target() {
     let broker = Broker::shared();
     let (_source, repo) = saved();
     let target = topics::unique("guarded");
@@ -275,8 +275,8 @@ fn clusters_without_an_authorizer_say_so_on_either_side() {
     let report = restored(&repo, broker, &["--map", &map, "--acls"]);
     assert_eq!(report["acls"]["source_authorizer"], json!(false));
     assert_eq!(report["acls"]["created"], 0);
-    let words = ["acls", "restore", "-b", broker.bootstrap(), "--dry-run"];
-    let said = run(&mut repo.kbk(&words)).expect_code(0).stdout;
+    let args = ["acls", "restore", "-b", broker.bootstrap(), "--dry-run"];
+    let said = run(&mut repo.kbk(&args)).expect_code(0).stdout;
     assert!(said.contains("had no authorizer, and so no ACLs"), "{said}");
 
     let repo = Repo::new();

@@ -1,5 +1,5 @@
-//! What cannot work is refused with the thing's name and the next step; nothing is damaged and
-//! nothing half done is left.
+//! Impossible requests are rejected with the object's name and the next step; nothing is damaged or
+//! left half done.
 
 use std::fs;
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ use crate::support::repo::{Repo, kbk_on};
 use crate::support::small_disk::SmallDisk;
 use crate::support::{consume, samples, topics};
 
-/// A topic of one partition with some records.
+/// Creates a topic with one partition and the given number of records.
 fn topic(broker: &Broker, name: &str, records: usize) -> String {
     let topic = topics::unique(name);
     topics::create(broker, &topic, 1, &[]);
@@ -27,17 +27,17 @@ fn topic(broker: &Broker, name: &str, records: usize) -> String {
     topic
 }
 
-/// A repository with one snapshot of a topic that holds 100 records.
+/// Creates a repository with one snapshot of a topic of 100 records.
 fn backed_up(broker: &Broker, name: &str) -> (Repo, String) {
     let (repo, topic) = (Repo::new(), topic(broker, name, 100));
     run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
     (repo, topic)
 }
 
-/// Fails the test unless all the words are in what was said.
+/// Fails the test unless stderr contains all the words.
 #[track_caller]
-fn says(finished: &Finished, words: &[&str]) {
-    for word in words {
+fn says(finished: &Finished, args: &[&str]) {
+    for word in args {
         assert!(
             finished.stderr.contains(word),
             "no {word:?}: {}",
@@ -46,7 +46,7 @@ fn says(finished: &Finished, words: &[&str]) {
     }
 }
 
-/// All files of a folder, to see that nothing was changed.
+/// Returns all files of a folder, to check that nothing changes.
 fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(folder).expect("a folder").flatten();
     let mut found: Vec<_> = entries
@@ -64,7 +64,7 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn a_broker_that_cannot_be_reached_is_named_with_the_cause() {
-    // Takes connections and never answers.
+    // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent = silent.local_addr().expect("bound").to_string();
     let nobody = format!("127.0.0.1:{}", free_port());
@@ -78,7 +78,7 @@ fn a_broker_that_cannot_be_reached_is_named_with_the_cause() {
         ] {
             let began = Instant::now();
             let failed = run(&mut repo.kbk(&[command, "-b", address])).expect_code(1);
-            // Ten seconds are promised; the process is given one to start and end.
+            // kbk promises ten seconds; the process gets one more to start and end.
             assert!(began.elapsed() < Duration::from_secs(11), "{failed:#?}");
             says(&failed, &[address, cause]);
         }
@@ -86,7 +86,7 @@ fn a_broker_that_cannot_be_reached_is_named_with_the_cause() {
     assert!(contents(&repo.path()) == before);
     let new = Repo::new();
     run(&mut new.kbk(&["backup", "-b", &nobody])).expect_code(1);
-    assert!(!new.path().exists(), "nothing is made");
+    assert!(!new.path().exists(), "no repository is created");
 }
 
 #[test]
@@ -94,28 +94,28 @@ fn a_pattern_that_matches_nothing_is_a_failure() {
     let broker = Broker::shared();
     let (repo, topic) = backed_up(broker, "matched");
     let before = contents(&repo.path());
-    for words in [&["--topic", "no-such-topic"][..], &["--topic", "no-such-*"]] {
+    for args in [&["--topic", "no-such-topic"][..], &["--topic", "no-such-*"]] {
         let new = Repo::new();
         says(
-            &run(&mut new.backup(broker, words)).expect_code(1),
-            &[words[1]],
+            &run(&mut new.backup(broker, args)).expect_code(1),
+            &[args[1]],
         );
-        assert!(!new.path().exists(), "nothing is made");
-        for mut command in [repo.backup(broker, words), repo.restore(broker, words)] {
-            says(&run(&mut command).expect_code(1), &[words[1]]);
+        assert!(!new.path().exists(), "no repository is created");
+        for mut command in [repo.backup(broker, args), repo.restore(broker, args)] {
+            says(&run(&mut command).expect_code(1), &[args[1]]);
         }
     }
-    // One of two patterns is as wrong as all of them: a topic would be missed in silence.
-    let words = ["--topic", &topic, "--topic", "no-such-topic"];
+    // One unmatched pattern of two is an error as well: a topic would be missed silently.
+    let args = ["--topic", &topic, "--topic", "no-such-topic"];
     says(
-        &run(&mut repo.backup(broker, &words)).expect_code(1),
+        &run(&mut repo.backup(broker, &args)).expect_code(1),
         &["no-such-topic"],
     );
     assert!(contents(&repo.path()) == before);
 }
 
 #[test]
-fn a_folder_that_is_no_repository_is_left_alone() {
+fn a_folder_that_is_not_a_repository_is_left_unchanged() {
     let broker = Broker::shared();
     let topic = topic(broker, "elsewhere", 1);
     let folder = TempDir::new().expect("a temporary folder");
@@ -129,17 +129,17 @@ fn a_folder_that_is_no_repository_is_left_alone() {
 
     for place in [&photos, &file] {
         let named = place.display().to_string();
-        let words = ["backup", "-b", broker.bootstrap(), "--topic", &topic];
-        says(&run(&mut kbk_on(place, &words)).expect_code(1), &[&named]);
+        let args = ["backup", "-b", broker.bootstrap(), "--topic", &topic];
+        says(&run(&mut kbk_on(place, &args)).expect_code(1), &[&named]);
     }
     for place in [&photos, &file, &missing] {
         let named = place.display().to_string();
-        for words in [
+        for args in [
             &["restore", "-b", broker.bootstrap()][..],
             &["verify"],
             &["ls"],
         ] {
-            let failed = run(&mut kbk_on(place, words)).expect_code(1);
+            let failed = run(&mut kbk_on(place, args)).expect_code(1);
             says(&failed, &[&named, "not a kbk repository"]);
         }
     }
@@ -148,7 +148,7 @@ fn a_folder_that_is_no_repository_is_left_alone() {
 }
 
 #[test]
-fn a_repository_of_a_newer_version_is_not_touched() {
+fn a_repository_of_a_newer_version_is_left_unchanged() {
     let broker = Broker::shared();
     let (repo, topic) = backed_up(broker, "newer");
     let identity = repo.path().join("kbk.json");
@@ -171,7 +171,7 @@ fn a_repository_of_a_newer_version_is_not_touched() {
     assert_eq!(consume::partitions(broker, &format!("{topic}-restored")), 0);
 }
 
-/// Sealed JSON with a new seal (SPEC section 11.2).
+/// Recomputes the seal of sealed JSON (SPEC section 11.2).
 fn reseal(sealed: &str) -> String {
     let (body, _) = sealed.split_once(",\"sha256\":").expect("sealed");
     let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(body));
@@ -179,7 +179,7 @@ fn reseal(sealed: &str) -> String {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_named() {
+fn a_folder_without_write_permission_is_named() {
     let broker = Broker::shared();
     let (repo, topic) = backed_up(broker, "guarded-folder");
     let named = repo.path().display().to_string();
@@ -198,8 +198,8 @@ fn a_folder_that_cannot_be_written_is_named() {
     let failed = run(&mut without_privileges(&backup)).expect_code(1);
     says(&failed, &[&named, "may write"]);
     let new = Path::new(&named).join("new");
-    let words = ["backup", "-b", broker.bootstrap(), "--topic", &topic];
-    let failed = run(&mut without_privileges(&kbk_on(&new, &words))).expect_code(1);
+    let args = ["backup", "-b", broker.bootstrap(), "--topic", &topic];
+    let failed = run(&mut without_privileges(&kbk_on(&new, &args))).expect_code(1);
     says(&failed, &[&new.display().to_string(), "may write"]);
     for folder in &folders {
         set_mode(folder, 0o755);
@@ -301,7 +301,7 @@ fn disk_verify(disk: &SmallDisk, place: &Path) {
 }
 
 #[test]
-fn a_torn_snapshot_is_named_and_the_one_before_serves() {
+fn a_torn_snapshot_is_named_and_the_previous_one_can_be_restored() {
     let broker = Broker::shared();
     let (repo, topic) = backed_up(broker, "torn");
     let plain = samples::plain(samples::now_ms(), "new");
@@ -359,7 +359,7 @@ fn a_missing_segment_is_named_and_nothing_is_restored() {
 }
 
 #[test]
-fn a_target_that_holds_records_is_refused_unless_they_are_to_be_added() {
+fn a_target_with_records_is_rejected_without_append() {
     let broker = Broker::shared();
     let (repo, topic) = backed_up(broker, "occupied");
     let refused = run(&mut repo.restore(broker, &[])).expect_code(1);
@@ -372,7 +372,7 @@ fn a_target_that_holds_records_is_refused_unless_they_are_to_be_added() {
 }
 
 #[test]
-fn a_target_that_cannot_take_the_records_is_refused_with_all_reasons() {
+fn an_unsuitable_target_is_rejected_with_all_reasons() {
     let broker = Broker::shared();
     let (repo, topic) = backed_up(broker, "unfit");
     let target = format!("{topic}-unfit");
@@ -394,7 +394,7 @@ fn a_target_that_cannot_take_the_records_is_refused_with_all_reasons() {
 }
 
 #[test]
-fn unknown_keys_are_refused_with_their_place() {
+fn unknown_configuration_keys_are_rejected_with_their_line() {
     let folder = TempDir::new().expect("a temporary folder");
     let place = folder.path().join("repo");
     let file = folder.path().join("file");
@@ -407,12 +407,12 @@ fn unknown_keys_are_refused_with_their_place() {
     says(&failed, &["line 3", "compresion", "compression"]);
     let failed = with_file("--command-config", "client.id=x\nsecurty.protocol=SSL\n");
     says(&failed, &["line 2", "securty.protocol"]);
-    let words = ["backup", "-b", "127.0.0.1:1", "-X", "no.such.key=1"];
+    let args = ["backup", "-b", "127.0.0.1:1", "-X", "no.such.key=1"];
     says(
-        &run(&mut kbk_on(&place, &words)).expect_code(2),
+        &run(&mut kbk_on(&place, &args)).expect_code(2),
         &["no.such.key"],
     );
-    let words = [
+    let args = [
         "backup",
         "-b",
         "127.0.0.1:1",
@@ -420,15 +420,15 @@ fn unknown_keys_are_refused_with_their_place() {
         "isolation.level=read_uncommitted",
     ];
     says(
-        &run(&mut kbk_on(&place, &words)).expect_code(2),
+        &run(&mut kbk_on(&place, &args)).expect_code(2),
         &["isolation.level"],
     );
     assert!(!place.exists());
 }
 
 #[test]
-fn impossible_words_are_wrong_usage() {
-    for words in [
+fn invalid_arguments_exit_with_2() {
+    for args in [
         &["restore", "--until", "2026-02-30T00:00:00Z"][..],
         &["restore", "--until", "yesterday"],
         &["restore", "--since", "@"],
@@ -459,29 +459,26 @@ fn impossible_words_are_wrong_usage() {
         &["cat", "orders", "-p", "-1"],
     ] {
         let repo = Repo::new();
-        let mut command = repo.kbk(words);
-        if words[0] != "cat" {
+        let mut command = repo.kbk(args);
+        if args[0] != "cat" {
             command.args(["-b", "127.0.0.1:1"]);
         }
         let failed = run(&mut command).expect_code(2);
-        assert!(
-            failed.stderr.starts_with("error:"),
-            "{words:?}: {failed:#?}"
-        );
+        assert!(failed.stderr.starts_with("error:"), "{args:?}: {failed:#?}");
         assert!(!repo.path().exists());
     }
     let nowhere = run(&mut kbk(["backup", "-b", "127.0.0.1:1"])).expect_code(2);
     says(&nowhere, &["--repo", "KBK_REPO"]);
 }
 
-/// The same command again: a [`Command`] cannot be cloned.
+/// Copies a command, since a [`Command`] cannot be cloned.
 fn again(command: &Command) -> Command {
     let mut again = Command::new(command.get_program());
     again.args(command.get_args());
     again
 }
 
-/// The command as it is for a user who may not overrule modes of files.
+/// Runs the command without the capability to override file modes.
 fn without_privileges(command: &Command) -> Command {
     if Path::new("/proc/self")
         .metadata()
@@ -499,7 +496,7 @@ fn own_user(metadata: &fs::Metadata) -> u32 {
     std::os::unix::fs::MetadataExt::uid(metadata)
 }
 
-/// A folder and all folders in it.
+/// Returns a folder and all folders below it.
 fn folders(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder").flatten();
     let inner = entries
@@ -510,5 +507,5 @@ fn folders(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 fn set_mode(folder: &Path, mode: u32) {
-    fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("it is ours");
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("the folder is ours");
 }

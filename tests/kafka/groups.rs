@@ -1,4 +1,4 @@
-//! A backup saves how far every consumer group had read, exactly; and never fewer groups without a word.
+//! A backup saves the committed offsets of every consumer group exactly, and never omits groups silently.
 
 use std::fs;
 
@@ -25,25 +25,25 @@ fn topic_with_records(broker: &Broker, name: &str, partitions: i32) -> String {
     topic
 }
 
-fn backup(repo: &Repo, broker: &Broker, topic: &str, words: &[&str]) -> Value {
-    let words = [&["--topic", topic], words].concat();
-    run(&mut repo.backup(broker, &words)).expect_code(0).json()
+fn backup(repo: &Repo, broker: &Broker, topic: &str, args: &[&str]) -> Value {
+    let args = [&["--topic", topic], args].concat();
+    run(&mut repo.backup(broker, &args)).expect_code(0).json()
 }
 
-/// The member `groups` of a snapshot.
+/// Returns the member `groups` of a snapshot.
 fn saved(repo: &Repo, sequence: u64) -> Value {
     let snapshot = fs::read(repo.snapshot(sequence)).expect("the snapshot is there");
     let snapshot: Value = serde_json::from_slice(&snapshot).expect("JSON");
     snapshot["groups"].clone()
 }
 
-/// A group as it is saved.
+/// Returns a saved group by name.
 fn group(saved: &Value, name: &str) -> Option<Value> {
     let groups = saved["groups"].as_array().expect("an array");
     groups.iter().find(|group| group["group"] == name).cloned()
 }
 
-/// The saved offsets of a group's only topic, without their leader epochs.
+/// Returns the saved offsets of a group's only topic, without their leader epochs.
 fn offsets(group: &Value) -> Vec<(i64, i64, String)> {
     assert_eq!(
         group["topics"].as_array().map(Vec::len),
@@ -60,7 +60,7 @@ fn offsets(group: &Value) -> Vec<(i64, i64, String)> {
 }
 
 #[test]
-fn what_groups_have_committed_is_saved_exactly_whatever_the_choice_of_topics() {
+fn committed_offsets_are_saved_exactly_whatever_topics_are_selected() {
     let broker = Broker::shared();
     let topic = topic_with_records(broker, "read", 3);
     let other = topic_with_records(broker, "other", 1);
@@ -126,7 +126,7 @@ fn what_groups_have_committed_is_saved_exactly_whatever_the_choice_of_topics() {
 }
 
 #[test]
-fn groups_are_carried_over_until_a_backup_asks_again() {
+fn groups_are_carried_over_until_groups_are_backed_up_again() {
     let broker = Broker::shared();
     let topic = topic_with_records(broker, "carried", 1);
     let name = topics::unique("moving");
@@ -160,10 +160,10 @@ fn groups_are_carried_over_until_a_backup_asks_again() {
         assert_eq!(saved["seen"], seen);
         let found = group(&saved, &name).map(|group| offsets(&group).remove(0));
         assert_eq!(found, expected, "snapshot {sequence}");
-        assert_eq!(group(&saved, &own), None, "kbk's own");
+        assert_eq!(group(&saved, &own), None, "kbk's own group is left out");
     }
 
-    let words = [
+    let args = [
         "groups",
         "list",
         "--json",
@@ -172,7 +172,7 @@ fn groups_are_carried_over_until_a_backup_asks_again() {
         "--group",
         &name,
     ];
-    let listed = run(&mut repo.kbk(&words)).expect_code(0).json();
+    let listed = run(&mut repo.kbk(&args)).expect_code(0).json();
     let offset = &listed["groups"][0]["offsets"][0];
     assert_eq!(
         (&offset["offset"], &offset["metadata"]),
@@ -200,7 +200,7 @@ fn to_commit(topic: &str, partition: i32, offset: i64, metadata: &str) -> Commit
 }
 
 #[test]
-fn offsets_are_committed_and_deleted_in_the_place_of_groups_without_members() {
+fn offsets_of_groups_without_members_are_committed_and_deleted() {
     let broker = Broker::shared();
     let topic = topic_with_records(broker, "altered", 3);
     let admin = admin(broker);
@@ -247,15 +247,15 @@ fn offsets_are_committed_and_deleted_in_the_place_of_groups_without_members() {
     assert!(is_listed(&names[0]) && !is_listed(&names[1]));
 }
 
-/// A coordinator keeps what one request commits in one batch of records, which its topic bounds to a megabyte.
+/// A coordinator writes the offsets of one request as one batch, which its topic limits to a megabyte.
 #[test]
-fn a_group_is_committed_whatever_it_takes() {
+fn a_group_of_any_size_is_committed() {
     const PARTITIONS: i32 = 300;
     let broker = Broker::shared();
     let topic = topics::unique("committed-widely");
     topics::create(broker, &topic, PARTITIONS, &[]);
     let group = topics::unique("wide");
-    // As long as brokers let it be (`offset.metadata.max.bytes`).
+    // The longest metadata that brokers accept (`offset.metadata.max.bytes`).
     let metadata = |partition: i32| format!("{partition:>4096}");
     let committed = |partition: i32| CommittedOffset {
         partition,
@@ -287,7 +287,7 @@ fn a_group_is_committed_whatever_it_takes() {
 }
 
 #[test]
-fn groups_with_members_are_left_alone() {
+fn groups_with_members_are_left_unchanged() {
     let broker = Broker::shared();
     let topic = topic_with_records(broker, "busy", 1);
     let admin = admin(broker);
@@ -349,9 +349,9 @@ fn backup_seen(guarded: &Guarded, repo: &Repo) -> Finished {
     run(&mut guarded.kbk(repo, &["backup", "--topic", "seen", "--no-acls"]))
 }
 
-/// Brokers leave out what a principal may not see, and do not say so.
+/// Brokers silently omit groups that a principal may not see.
 #[test]
-fn groups_that_are_hidden_are_told_and_take_no_others_place() {
+fn hidden_groups_are_reported_and_do_not_replace_saved_ones() {
     let guarded = Guarded::start();
     let broker = &guarded.broker;
     topics::create(broker, "seen", 1, &[]);

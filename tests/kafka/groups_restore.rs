@@ -1,4 +1,4 @@
-//! Groups land on the exact record in the restored cluster, refuse to while they are in use, and can be put back.
+//! Restored groups resume at exactly the right record; groups in use are rejected, and a restore of groups can be rolled back.
 
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ fn topic_with_gaps(broker: &Broker) -> String {
     topic
 }
 
-/// Where each group stands, what it keeps beside that, and the offset that is right in a target that has these records alone.
+/// Each group's committed offset, its metadata, and the correct offset in a target that holds only these records.
 const CASES: [(&str, i64, &str, i64); 8] = [
     ("before-the-log-start", 3, "", 0),
     ("on-the-first", 10, "", 0),
@@ -46,7 +46,7 @@ const CASES: [(&str, i64, &str, i64); 8] = [
 ];
 
 #[test]
-fn each_group_lands_on_its_record_and_is_put_back() {
+fn each_group_lands_on_its_record_and_can_be_rolled_back() {
     let broker = Broker::shared();
     let topic = topic_with_gaps(broker);
     let group = |name: &str| format!("{topic}-{name}");
@@ -57,11 +57,11 @@ fn each_group_lands_on_its_record_and_is_put_back() {
     run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
     let target = topics::unique("gaps-restored");
     repo.restore_as(broker, &[(&topic, &target)]);
-    // One of them stands somewhere in the target already.
+    // One of the groups already has a committed offset in the target.
     commit(broker, &group("on-a-record"), &[(&target, 0, 7, "before")]);
 
     let pattern = format!("{topic}-*");
-    let words = [
+    let args = [
         "groups",
         "restore",
         "--json",
@@ -70,19 +70,22 @@ fn each_group_lands_on_its_record_and_is_put_back() {
         "--group",
         &pattern,
     ];
-    let dry = run(repo.kbk(&words).arg("--dry-run")).expect_code(0).json();
+    let dry = run(repo.kbk(&args).arg("--dry-run")).expect_code(0).json();
     assert_eq!(dry["change"], Value::Null);
     assert_eq!(
         now(broker, &group("at-the-end"), &target),
         (None, String::new()),
         "nothing is committed"
     );
-    let report = run(&mut repo.kbk(&words)).expect_code(0).json();
-    assert_eq!(report["groups"], dry["groups"], "the plan is what is done");
+    let report = run(&mut repo.kbk(&args)).expect_code(0).json();
+    assert_eq!(
+        report["groups"], dry["groups"],
+        "the plan is what is applied"
+    );
     for (name, _, metadata, expected) in CASES {
         let found = now(broker, &group(name), &target);
         assert_eq!(found, (Some(expected), metadata.to_owned()), "{name}");
-        // It stands where the source stood: on the same record, or at the end.
+        // Its position matches the source: the same record, or the end.
         let source = consume::read_all(broker, &topic, 0);
         let next = source
             .iter()
@@ -96,7 +99,7 @@ fn each_group_lands_on_its_record_and_is_put_back() {
         );
     }
 
-    // The same by Kafka's own tool, from the CSV.
+    // Kafka's own tool does the same from the CSV.
     let csv = run(&mut repo.kbk(&["groups", "map", "--csv", "--group", &pattern]))
         .expect_code(0)
         .stdout;
@@ -125,15 +128,15 @@ fn each_group_lands_on_its_record_and_is_put_back() {
         );
     }
 
-    let words = ["groups", "rollback", "--json", "-b", broker.bootstrap()];
-    run(repo.kbk(&words).arg("--dry-run")).expect_code(0);
+    let args = ["groups", "rollback", "--json", "-b", broker.bootstrap()];
+    run(repo.kbk(&args).arg("--dry-run")).expect_code(0);
     assert_eq!(
         now(broker, &group("at-the-end"), &target).0,
         Some(25),
         "a dry run changes nothing"
     );
     for _ in 0..2 {
-        run(&mut repo.kbk(&words)).expect_code(0);
+        run(&mut repo.kbk(&args)).expect_code(0);
         for (name, offset, metadata, _) in CASES {
             let before = match name {
                 "on-a-record" => (Some(7), "before".to_owned()),
@@ -152,7 +155,7 @@ fn each_group_lands_on_its_record_and_is_put_back() {
 
 fn offset_of(name: &str) -> i64 {
     let case = CASES.iter().find(|(case, ..)| *case == name);
-    case.expect("one of them").1
+    case.expect("a known case").1
 }
 
 fn now(broker: &Broker, group: &str, topic: &str) -> (Option<i64>, String) {
@@ -160,7 +163,7 @@ fn now(broker: &Broker, group: &str, topic: &str) -> (Option<i64>, String) {
 }
 
 #[test]
-fn groups_come_with_the_records_unless_they_are_in_use() {
+fn groups_are_restored_with_the_records_unless_in_use() {
     let broker = Broker::shared();
     let topic = topic_with_gaps(broker);
     let group = topics::unique("used");
@@ -169,11 +172,11 @@ fn groups_come_with_the_records_unless_they_are_in_use() {
     run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
     let target = topics::unique("used-restored");
     let map = format!("{topic}={target}");
-    let words = ["--topic", &topic, "--map", &map, "--groups", &group];
+    let args = ["--topic", &topic, "--map", &map, "--groups", &group];
 
     let member = Member::join(broker, "classic", &group, &topic);
     member.read(1);
-    let refused = run(&mut repo.restore(broker, &words)).expect_code(1);
+    let refused = run(&mut repo.restore(broker, &args)).expect_code(1);
     assert!(
         refused
             .stderr
@@ -187,13 +190,13 @@ fn groups_come_with_the_records_unless_they_are_in_use() {
     );
     drop(member);
 
-    let report = run(&mut repo.restore(broker, &words)).expect_code(0).json();
+    let report = run(&mut repo.restore(broker, &args)).expect_code(0).json();
     let offset = &report["groups"]["groups"][0]["offsets"][0];
     assert_eq!(offset["target"]["offset"], 18, "{report}");
     assert_eq!(now(broker, &group, &target), (Some(18), "here".to_owned()));
 
-    // Where the records of one partition are, as a person asks.
-    let words = [
+    // Looks up single offsets of one partition in the offset map.
+    let args = [
         "groups",
         "map",
         "--json",
@@ -202,7 +205,7 @@ fn groups_come_with_the_records_unless_they_are_in_use() {
         "25",
         "40",
     ];
-    let map = run(&mut repo.kbk(&words)).expect_code(0).json();
+    let map = run(&mut repo.kbk(&args)).expect_code(0).json();
     let lands = |at: usize| {
         (
             map["offsets"][at]["targets"][0]["offset"].clone(),

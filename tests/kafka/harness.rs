@@ -1,4 +1,4 @@
-//! The harness itself: what the other tests build on must be true.
+//! Tests of the harness itself, which all other tests rely on.
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -15,7 +15,7 @@ use crate::support::secure::{PASSWORD, SecureBroker};
 use crate::support::{consume, samples, scenarios, soak, topics, wire};
 
 #[test]
-fn hostile_records_come_back_as_they_were_sent() {
+fn hostile_records_are_consumed_as_they_were_produced() {
     let broker = Broker::shared();
     let topic = topics::unique("hostile");
     topics::create(broker, &topic, 5, &topics::ANY_TIME);
@@ -28,7 +28,7 @@ fn hostile_records_come_back_as_they_were_sent() {
                 .map(|record| record.offset)
                 .eq(0..read.len() as i64)
         );
-        // Also of the record without a timestamp.
+        // This includes the record without a timestamp.
         assert!(
             read.iter()
                 .all(|record| record.timestamp_type == TimestampType::CreateTime)
@@ -38,12 +38,12 @@ fn hostile_records_come_back_as_they_were_sent() {
 }
 
 #[test]
-fn any_time_can_be_produced_by_hand() {
+fn any_timestamp_can_be_produced_by_hand() {
     let broker = Broker::shared();
     let topic = topics::unique("by-hand");
     topics::create(broker, &topic, 2, &topics::ANY_TIME);
     let mut sent = samples::hostile();
-    // The broker takes a million bytes in one batch.
+    // The broker accepts at most a million bytes per batch.
     sent.retain(|message| {
         let fields = [&message.key, &message.value].into_iter().flatten();
         fields.map(Vec::len).max() < Some(1000)
@@ -80,7 +80,7 @@ fn a_secure_broker_asks_for_a_password() {
 }
 
 #[test]
-fn a_range_of_offsets_is_read_without_its_end() {
+fn the_end_of_an_offset_range_is_exclusive() {
     let broker = Broker::shared();
     let topic = topics::unique("range");
     topics::create(broker, &topic, 1, &[]);
@@ -92,7 +92,7 @@ fn a_range_of_offsets_is_read_without_its_end() {
 }
 
 #[test]
-fn bulk_is_spread_over_the_partitions_and_digested() {
+fn bulk_records_are_spread_over_partitions_and_digests_match() {
     let broker = Broker::shared();
     let count = if soak() { 1_000_000 } else { 100_000 };
     let copies = ["first", "second"].map(|name| {
@@ -115,7 +115,7 @@ fn bulk_is_spread_over_the_partitions_and_digested() {
 }
 
 #[test]
-fn aborted_records_are_not_seen() {
+fn aborted_records_are_not_consumed() {
     let broker = Broker::shared();
     let topic = topics::unique("transactions");
     topics::create(broker, &topic, 1, &[]);
@@ -123,12 +123,15 @@ fn aborted_records_are_not_seen() {
     let read = consume::read_all(broker, &topic, 0);
     let end = consume::offsets(broker, &topic, 0).end;
     let last = read.last().expect("records").offset;
-    assert!(last + 2 < end, "the log ends with what nobody sees");
+    assert!(
+        last + 2 < end,
+        "the log ends with records that are not visible"
+    );
     assert_eq!(messages(read), committed);
 }
 
 #[test]
-fn an_open_transaction_holds_the_end_back() {
+fn an_open_transaction_holds_back_the_last_stable_offset() {
     let broker = Broker::shared();
     let topic = topics::unique("open");
     topics::create(broker, &topic, 1, &[]);
@@ -182,7 +185,7 @@ fn the_broker_stamps_a_log_append_time_topic() {
 }
 
 #[test]
-fn topics_are_made_changed_and_removed() {
+fn topics_are_created_altered_and_deleted() {
     let broker = Broker::shared();
     let topic = topics::unique("settings");
     topics::create(broker, &topic, 3, &[("retention.ms", "7200000")]);
@@ -197,7 +200,7 @@ fn topics_are_made_changed_and_removed() {
 }
 
 #[test]
-fn a_private_broker_keeps_its_data_over_stop_and_kill() {
+fn a_private_broker_keeps_its_data_across_stop_and_kill() {
     let mut broker = Broker::start(&[("message.max.bytes", "3000000")]);
     topics::create(&broker, "kept", 1, &[]);
     let sent: Vec<_> = samples::mixed(3).take(100).collect();
@@ -217,8 +220,8 @@ fn kbk_runs() {
 }
 
 #[test]
-fn a_killed_process_tells_what_it_used() {
-    // Held by this process, and not to be counted for the other.
+fn a_killed_process_reports_what_it_used() {
+    // Held by this process; it must not be counted for the child.
     let ballast = std::hint::black_box(vec![1u8; 64 << 20]);
     let mut busy = Command::new("sh");
     busy.args(["-c", "echo out; echo err >&2; while :; do :; done"]);

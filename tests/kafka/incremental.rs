@@ -1,5 +1,5 @@
-//! A second backup adds what is new, all of it, and nothing else; what the cluster no longer has is
-//! named.
+//! A second backup adds all new records and nothing else, and names what the cluster no longer
+//! has.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn backup(repo: &Repo, broker: &Broker, pattern: &str, code: i32) -> Value {
 }
 
 #[test]
-fn a_second_backup_adds_only_what_is_new() {
+fn a_second_backup_adds_only_new_records() {
     let broker = Broker::shared();
     let topic = topics::unique("growing");
     topics::create(broker, &topic, 3, &[]);
@@ -63,7 +63,7 @@ fn a_second_backup_adds_only_what_is_new() {
 }
 
 #[test]
-fn new_partitions_and_new_topics_are_seen() {
+fn new_partitions_and_new_topics_are_backed_up() {
     let broker = Broker::shared();
     let old = topics::unique("seen");
     let (pattern, new) = (format!("{old}*"), format!("{old}-new"));
@@ -124,19 +124,19 @@ fn a_recreated_topic_is_kept_beside_the_old_one() {
     );
     assert_eq!(repo.verify()["records"], 700);
 
-    // Named, a topic that is gone comes back as it was last; and as it was in any snapshot.
+    // A deleted topic can be restored by name, in its last state and as of any snapshot.
     for (snapshot, expected) in [("1", &old), ("2", &new), ("latest", &new)] {
         let target = format!("{topic}-of-{snapshot}");
         let map = format!("{topic}={target}");
-        let words = ["--topic", &topic, "--map", &map, "--snapshot", snapshot];
-        run(&mut repo.restore(broker, &words)).expect_code(0);
+        let args = ["--topic", &topic, "--map", &map, "--snapshot", snapshot];
+        run(&mut repo.restore(broker, &args)).expect_code(0);
         let restored = messages(consume::read_all(broker, &target, 0));
         assert!(restored == *expected, "snapshot {snapshot}");
     }
 }
 
 #[test]
-fn what_was_deleted_before_it_was_read_is_a_recorded_loss() {
+fn records_deleted_before_they_were_backed_up_are_a_recorded_loss() {
     let broker = Broker::shared();
     let topic = topics::unique("overtaken");
     topics::create(broker, &topic, 1, &[]);
@@ -191,5 +191,5 @@ fn a_log_that_ends_below_the_backup_is_reported() {
         .read_by_spec("cut", 0)
         .into_iter()
         .map(|(_, message)| message);
-    assert!(kept.eq(old), "what is stored is not touched");
+    assert!(kept.eq(old), "stored segments stay unchanged");
 }

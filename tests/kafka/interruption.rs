@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM at any moment: what is open is sealed and committed, and the next run goes on.
+//! SIGINT and SIGTERM at any moment: open segments are sealed and committed, and the next run continues.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,12 +14,12 @@ use crate::support::samples::Random;
 use crate::support::{consume, offset_map, samples, seed, soak, topics, wait};
 
 const RECORDS: usize = 60_000;
-/// What is said after a signal that came before there was anything to seal or to leave half done.
+/// The message after a signal that arrived before there was anything to seal or to leave half done.
 const NOTHING_DONE: &str = "stopped before anything was";
 const SIGNALS: [(libc::c_int, i32); 2] = [(libc::SIGINT, 130), (libc::SIGTERM, 143)];
 
 #[test]
-fn an_interrupted_backup_goes_on_where_it_stopped() {
+fn an_interrupted_backup_continues_where_it_stopped() {
     let broker = Broker::shared();
     let topic = filled_topic(broker);
     let backup = |repo: &Repo| repo.backup(broker, &["--topic", &topic, "--segment-size", "1MiB"]);
@@ -61,7 +61,7 @@ fn an_interrupted_backup_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn an_interrupted_restore_says_so_and_goes_on() {
+fn an_interrupted_restore_reports_it_and_can_be_resumed() {
     let broker = Broker::shared();
     let topic = filled_topic(broker);
     let repo = Repo::new();
@@ -109,8 +109,8 @@ fn an_interrupted_restore_says_so_and_goes_on() {
 }
 
 #[test]
-fn one_signal_is_enough_while_nobody_answers() {
-    // Takes connections and never answers, so that the signal finds it waiting.
+fn one_signal_is_enough_while_the_broker_is_silent() {
+    // Accepts connections and never answers, so that kbk is waiting when the signal arrives.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("bound").to_string();
     let broker = Broker::shared();
@@ -150,7 +150,7 @@ fn restore(repo: &Repo, broker: &Broker, topic: &str, target: &str) -> Command {
     repo.restore(broker, &["--map", &format!("{topic}={target}")])
 }
 
-/// Signals and the exit codes that they must lead to.
+/// Yields signals with the exit codes that they must cause.
 fn rounds() -> impl Iterator<Item = (libc::c_int, i32)> {
     SIGNALS
         .into_iter()
@@ -171,7 +171,7 @@ fn stop_after(moment: Duration, signal: libc::c_int, command: &mut Command) -> F
     running.finish()
 }
 
-/// Whether the signal came before the end. Before kbk asks for signals they end it as any process.
+/// Reports whether the signal arrived before the process ended. Until kbk installs its handlers, a signal kills it like any process.
 #[track_caller]
 fn ended_by(finished: &Finished, signal: libc::c_int, code: i32) -> bool {
     let status = finished.status;
@@ -180,7 +180,7 @@ fn ended_by(finished: &Finished, signal: libc::c_int, code: i32) -> bool {
     by_signal
 }
 
-/// Whether it had begun its work, and says how much it did.
+/// Reports whether the process was stopped after it had started its work.
 #[track_caller]
 fn ended_half_way(finished: &Finished, signal: libc::c_int, code: i32) -> bool {
     ended_by(finished, signal, code)
@@ -188,7 +188,7 @@ fn ended_half_way(finished: &Finished, signal: libc::c_int, code: i32) -> bool {
         && !finished.stderr.contains(NOTHING_DONE)
 }
 
-/// Whether SIGINT and SIGTERM have handlers in a process.
+/// Reports whether a process has handlers for SIGINT and SIGTERM.
 fn handles_signals(process_id: libc::pid_t) -> bool {
     let status = fs::read_to_string(format!("/proc/{process_id}/status")).expect("it runs");
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));

@@ -1,4 +1,4 @@
-//! `kill -9` at any moment of a backup: run again, it ends with every record exactly once.
+//! `kill -9` at any moment of a backup: the next run completes it with every record exactly once.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::support::samples::Random;
 use crate::support::{consume, samples, seed, soak, topics};
 
 #[test]
-fn a_killed_backup_is_run_again_and_complete() {
+fn a_killed_backup_is_completed_by_the_next_run() {
     let (kills, records) = if soak() {
         (20, 1_000_000)
     } else {
@@ -32,7 +32,7 @@ fn a_killed_backup_is_run_again_and_complete() {
     let mut left = kills;
     while left > 0 {
         let repo = Repo::new();
-        // Several kills in a row, or one: what a killed run left is taken over by one that is killed.
+        // With several kills in a row, a run that adopts segments of a killed run is killed itself.
         for _ in 0..(1 + random.below(3)).min(left) {
             let moment = Duration::from_micros(random.below(whole.as_micros() as u64));
             let killed = Running::spawn(&mut backup(&repo, broker, &topic)).kill_after(moment);
@@ -40,7 +40,7 @@ fn a_killed_backup_is_run_again_and_complete() {
             if killed.status.signal() == Some(libc::SIGKILL) {
                 left -= 1;
             } else {
-                // It was done before, so that it does not count: a machine may have become faster.
+                // It finished before the kill, because the machine has become faster: this round does not count.
                 whole = moment;
             }
         }
@@ -57,7 +57,7 @@ fn a_killed_backup_is_run_again_and_complete() {
     topics::delete(broker, &topic);
 }
 
-/// With segments small enough that every kill finds sealed ones, open ones and missing ones.
+/// Uses segments so small that every kill finds sealed, open and missing ones.
 fn backup(repo: &Repo, broker: &Broker, topic: &str) -> std::process::Command {
     repo.backup(broker, &["--topic", topic, "--segment-size", "4MiB"])
 }

@@ -1,4 +1,4 @@
-//! Records as large as a cluster allows come back whole, beside small ones, and a topic that would not take them is refused.
+//! Records as large as a cluster allows are restored next to small ones, and a topic that would not accept them is rejected.
 
 use crate::support::broker::Broker;
 use crate::support::process::run;
@@ -10,11 +10,11 @@ use crate::support::{consume, topics};
 
 const MB: u64 = 1_000_000;
 
-/// One that a cluster takes without being told to, and one for which it is.
+/// A size within the cluster's default limit, and one that needs a higher limit.
 const SIZES: [u64; 2] = [MB, 20 * MB];
 
 #[test]
-fn records_of_a_megabyte_and_of_twenty_come_back() {
+fn records_of_one_and_twenty_megabytes_are_restored() {
     let broker = Broker::shared();
     let topic = topics::unique("large-records");
     topics::create(broker, &topic, 1, &[("max.message.bytes", "25000000")]);
@@ -40,7 +40,7 @@ fn records_of_a_megabyte_and_of_twenty_come_back() {
     assert_eq!(restored, 2 * records().len() as u64);
 }
 
-/// Large values that no codec shortens and some that all do, a large key, and small records around each.
+/// Large values, compressible and incompressible, a large key, and small records around each.
 fn records() -> Vec<Message> {
     let mut random = Random::new(7);
     let small = || Message {
@@ -51,7 +51,7 @@ fn records() -> Vec<Message> {
     };
     let mut records = vec![small()];
     for size in SIZES {
-        // Kafka counts the record's frame, too.
+        // Kafka's limit includes the record's framing.
         let random = random.bytes(size - 200);
         let same = vec![b'x'; random.len()];
         for value in [&random, &same] {

@@ -1,4 +1,4 @@
-//! Backup, verify, restore and cat need at most 150 MB, however large the topic is.
+//! Backup, verify, restore and cat need at most 150 MB, whatever the size of the topic.
 
 use std::process::Command;
 
@@ -36,8 +36,8 @@ fn memory_is_bounded_at_default_settings() {
     topics::delete(broker, &target);
 }
 
-/// What a broker sends is small and becomes a hundred times larger, by its compression or by what a client keeps for each
-/// of many small records.
+/// What a broker sends grows a hundredfold in memory, by decompression or by the client's overhead per small
+/// record.
 #[test]
 fn memory_is_bounded_for_topics_that_compress_well() {
     let records = if soak() { 4_000_000 } else { 1_000_000 };
@@ -62,7 +62,7 @@ fn memory_is_bounded_for_topics_that_compress_well() {
     }
 }
 
-/// Where each record went is kept in runs. Dense, all are one; with a gap every ten, there are as many as a tenth of the records.
+/// An offset map stores runs. Dense offsets are a single run; a gap every ten records makes a run for every ten records.
 #[test]
 fn memory_is_bounded_at_any_size_of_offset_map() {
     let end = if soak() { 10_000_000 } else { 2_000_000 };
@@ -76,7 +76,7 @@ fn memory_is_bounded_at_any_size_of_offset_map() {
         let restore = offset_map::restores(&repo).pop().expect("it has begun");
         let map = offset_map::read(&repo, &restore, &topic, 0);
         assert_eq!(map.len() as i64, records);
-        // Values are the offsets that the records had.
+        // Each value is the record's offset in the source.
         let target = consume::offsets(broker, &topic, 0);
         let last = consume::read(broker, &topic, 0, target.end - 10..target.end);
         for record in last {
@@ -96,7 +96,7 @@ fn memory_is_bounded_at_any_size_of_offset_map() {
     }
 }
 
-/// The records would be too many for the test's own memory.
+/// The output would not fit in the test's own memory.
 fn cat_into_nothing(repo: &Repo, topic: &str) -> Command {
     let cat = repo.kbk(&["cat", topic]);
     let mut shell = Command::new("sh");

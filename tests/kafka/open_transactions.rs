@@ -1,4 +1,4 @@
-//! A transaction that stays open holds records back: the backup says so, and the next one has them.
+//! A transaction that stays open holds records back: the backup reports it, and the next one has them.
 
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::record::Message;
 use crate::support::repo::Repo;
 use crate::support::{consume, samples, topics};
 
-/// A topic with 10 records, a transaction of 1 record that stays open, and 20 records behind it.
+/// Produces 10 records, a transaction of 1 record that stays open, and 20 records after it.
 fn held_back(broker: &Broker, topic: &str) -> Producer {
     topics::create(broker, topic, 1, &[]);
     let records: Vec<Message> = samples::mixed(1).take(31).collect();
@@ -26,13 +26,13 @@ fn held_back(broker: &Broker, topic: &str) -> Producer {
 }
 
 #[test]
-fn an_open_transaction_is_a_finding_and_its_records_come_later() {
+fn an_open_transaction_is_a_finding_and_the_next_backup_has_its_records() {
     let broker = Broker::shared();
     let topic = topics::unique("pinned");
     let open = held_back(broker, &topic);
     let repo = Repo::new();
-    let words = ["--topic", &topic, "--open-transactions-wait", "1s"];
-    let first = run(&mut repo.backup(broker, &words)).expect_code(3);
+    let args = ["--topic", &topic, "--open-transactions-wait", "1s"];
+    let first = run(&mut repo.backup(broker, &args)).expect_code(3);
     assert!(first.stderr.contains(&topic), "{}", first.stderr);
     let first = first.json();
     let finding = json!([{
@@ -44,7 +44,7 @@ fn an_open_transaction_is_a_finding_and_its_records_come_later() {
         (&finding, &json!(10))
     );
 
-    let accepted = [&words[..], &["--accept-open-transactions"]].concat();
+    let accepted = [&args[..], &["--accept-open-transactions"]].concat();
     let second = run(&mut repo.backup(broker, &accepted))
         .expect_code(0)
         .json();
@@ -54,7 +54,7 @@ fn an_open_transaction_is_a_finding_and_its_records_come_later() {
     );
 
     open.commit();
-    let third = run(&mut repo.backup(broker, &words)).expect_code(0).json();
+    let third = run(&mut repo.backup(broker, &args)).expect_code(0).json();
     assert_eq!(
         (&third["findings"], &third["records"]),
         (&json!([]), &json!(21))
@@ -71,9 +71,9 @@ fn a_transaction_that_ends_in_time_holds_nothing_back() {
     let topic = topics::unique("in-time");
     let open = held_back(broker, &topic);
     let repo = Repo::new();
-    let words = ["--topic", &topic, "--open-transactions-wait", "10m"];
-    let backup = Running::spawn(&mut repo.backup(broker, &words));
-    // Most likely it waits by now; if not, the outcome is the same.
+    let args = ["--topic", &topic, "--open-transactions-wait", "10m"];
+    let backup = Running::spawn(&mut repo.backup(broker, &args));
+    // Most likely the backup is waiting by now; if not, the outcome is the same.
     thread::sleep(Duration::from_secs(1));
     open.commit();
     let report = backup.finish().expect_code(0).json();

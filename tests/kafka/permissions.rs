@@ -1,4 +1,4 @@
-//! A principal that lacks a permission is told which, on what, before a record is written; then it goes on.
+//! A restore names each missing permission and its resource before it writes a record.
 
 use crate::support::guarded::Guarded;
 use crate::support::process::run;
@@ -7,7 +7,7 @@ use crate::support::record::Message;
 use crate::support::repo::Repo;
 use crate::support::{consume, samples, topics};
 
-/// What is granted at each step, and what is then the next that is missing.
+/// The permission granted at each step, and the next one that is then missing.
 const STEPS: [(&[&str], &str); 7] = [
     (&[], "lacks CREATE on topic copy"),
     (
@@ -64,12 +64,12 @@ fn each_is_named(guarded: &Guarded) {
         if !grant.is_empty() {
             guarded.grant(grant);
         }
-        let words: &[&str] = if begun {
+        let args: &[&str] = if begun {
             &["restore", "--resume"]
         } else {
             &restore
         };
-        let refused = run(&mut guarded.kbk(&repo, words)).expect_code(1);
+        let refused = run(&mut guarded.kbk(&repo, args)).expect_code(1);
         assert!(refused.stderr.contains(missing), "{missing}: {refused:#?}");
         begun |= refused.stderr.contains("kbk restore --resume");
         if consume::partitions(broker, "copy") > 0 {

@@ -1,4 +1,4 @@
-//! `--since` and `--until` mean the records' own times, wherever the records stand.
+//! `--since` and `--until` apply to the records' own timestamps, whatever their offsets.
 
 use std::ops::RangeInclusive;
 
@@ -14,7 +14,7 @@ const PARTITIONS: i32 = 4;
 const DAY_MS: u64 = 86_400_000;
 
 #[test]
-fn exactly_the_records_of_the_time_range_are_restored() {
+fn exactly_the_records_in_the_time_range_are_restored() {
     let broker = Broker::shared();
     let topic = topics::unique("shuffled");
     topics::create(broker, &topic, PARTITIONS, &[]);
@@ -26,8 +26,8 @@ fn exactly_the_records_of_the_time_range_are_restored() {
         samples::mixed(1).take(40_000),
     );
     let repo = Repo::new();
-    // Small blocks, so that most are cut by every bound.
-    let words = [
+    // With small blocks, every bound cuts most of them.
+    let args = [
         "--topic",
         &topic,
         "--block-size",
@@ -35,7 +35,7 @@ fn exactly_the_records_of_the_time_range_are_restored() {
         "--segment-size",
         "1MiB",
     ];
-    run(&mut repo.backup(broker, &words)).expect_code(0);
+    run(&mut repo.backup(broker, &args)).expect_code(0);
     let source: Vec<_> = (0..PARTITIONS)
         .map(|partition| messages(consume::read_all(broker, &topic, partition)))
         .collect();
@@ -63,7 +63,7 @@ fn exactly_the_records_of_the_time_range_are_restored() {
     }
 }
 
-/// The brute force.
+/// Selects the records by brute force.
 fn within(records: &[Message], times: &RangeInclusive<i64>) -> Vec<Message> {
     let meant = |record: &&Message| times.contains(&record.timestamp);
     records.iter().filter(meant).cloned().collect()
@@ -82,21 +82,21 @@ fn check(
         format!("@{}ms", times.start()),
         format!("@{}ms", times.end()),
     );
-    let mut words = vec!["--map", &map];
+    let mut args = vec!["--map", &map];
     if *times.start() > i64::MIN {
-        words.extend(["--since", &since]);
+        args.extend(["--since", &since]);
     }
     if *times.end() < i64::MAX {
-        words.extend(["--until", &until]);
+        args.extend(["--until", &until]);
     }
-    let dry = [&words[..], &["--dry-run"]].concat();
+    let dry = [&args[..], &["--dry-run"]].concat();
     let plan = run(&mut repo.restore(broker, &dry)).expect_code(0).json();
     assert_eq!(
         consume::partitions(broker, &target),
         0,
         "a dry run makes no topic"
     );
-    let report = run(&mut repo.restore(broker, &words)).expect_code(0).json();
+    let report = run(&mut repo.restore(broker, &args)).expect_code(0).json();
 
     let planned = plan["topics"][0]["partitions"]
         .as_array()

@@ -1,5 +1,5 @@
-//! A restore into another number of partitions: each record once, where Java would put its key, in the order of its partition;
-//! gone on with after a kill; and groups that skip nothing.
+//! A restore into another number of partitions: each record once, where Java's partitioner puts its key, in the order of its
+//! source partition; resumable after a kill; and no group skips a record.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,7 +18,7 @@ use crate::support::repo::Repo;
 use crate::support::samples::Random;
 use crate::support::{consume, offset_map, samples, seed, soak, topics, wait};
 
-/// A topic of so many partitions in which each key has one, with gaps in its offsets, and its backup.
+/// Creates a topic whose keys each have one partition, with gaps in its offsets, and backs it up.
 fn saved(broker: &Broker, name: &str, partitions: i32, records: usize) -> (String, Repo) {
     let topic = topics::unique(name);
     topics::create(broker, &topic, partitions, &[]);
@@ -29,7 +29,7 @@ fn saved(broker: &Broker, name: &str, partitions: i32, records: usize) -> (Strin
         producer.send(&topic, place(&record, number, partitions), &record);
     }
     producer.flush();
-    // Markers of transactions, so that offsets have gaps.
+    // Transaction markers leave gaps in the offsets.
     let producer = Producer::transactional(broker, "lz4", &topic);
     producer.begin();
     for (number, record) in records {
@@ -45,7 +45,7 @@ fn saved(broker: &Broker, name: &str, partitions: i32, records: usize) -> (Strin
     (topic, repo)
 }
 
-/// Not as Java does it, nor as librdkafka.
+/// Places a record by a hash that neither Java nor librdkafka uses.
 fn place(record: &Message, number: usize, partitions: i32) -> i32 {
     let mut hasher = DefaultHasher::new();
     match &record.key {
@@ -55,8 +55,8 @@ fn place(record: &Message, number: usize, partitions: i32) -> i32 {
     i32::try_from(hasher.finish() % partitions.unsigned_abs() as u64).expect("below a count")
 }
 
-/// The words that restore `topic` as `target` into so many partitions.
-fn words(topic: &str, target: &str, partitions: i32) -> Vec<String> {
+/// Returns the arguments that restore `topic` as `target` into the given number of partitions.
+fn args(topic: &str, target: &str, partitions: i32) -> Vec<String> {
     let map = format!("{topic}={target}");
     let count = partitions.to_string();
     ["--topic", topic, "--map", &map, "--repartition", &count]
@@ -64,14 +64,14 @@ fn words(topic: &str, target: &str, partitions: i32) -> Vec<String> {
         .into()
 }
 
-fn restore(repo: &Repo, broker: &Broker, words: &[String], more: &[&str]) -> std::process::Command {
+fn restore(repo: &Repo, broker: &Broker, args: &[String], more: &[&str]) -> std::process::Command {
     let mut command = repo.restore(broker, more);
-    command.args(words);
+    command.args(args);
     command
 }
 
-/// Fails the test unless the target has every record of the topic once, where its map says, the same, in the order of its
-/// partition; each key in one partition, and records without a key in their own.
+/// Fails the test unless the target has every record of the topic exactly once, unchanged, where the offset map says, in the order
+/// of its source partition, with each key in one partition, and records without a key in the partition of the same number (modulo).
 #[track_caller]
 fn assert_repartitioned(
     broker: &Broker,
@@ -80,8 +80,13 @@ fn assert_repartitioned(
     (topic, sources): (&str, i32),
     (target, targets): (&str, i32),
 ) -> Vec<Moved> {
-    let moved =
-        offset_map::assert_exact_scattered(broker, repo, name, (topic, sources), (target, targets));
+    let moved = offset_map::assert_exact_repartitioned(
+        broker,
+        repo,
+        name,
+        (topic, sources),
+        (target, targets),
+    );
     assert_eq!(consume::partitions(broker, target), targets);
     let (mut places, mut ends) = (HashMap::new(), BTreeMap::new());
     for Moved {
@@ -101,7 +106,7 @@ fn assert_repartitioned(
 }
 
 #[test]
-fn records_go_where_java_puts_their_keys() {
+fn records_are_placed_as_javas_partitioner_places_their_keys() {
     let broker = Broker::shared();
     let by_java = topics::unique("by-java");
     topics::create(broker, &by_java, 7, &[]);
@@ -139,7 +144,7 @@ fn records_go_where_java_puts_their_keys() {
     producer.flush();
     let repo = Repo::new();
     run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
-    run(&mut restore(&repo, broker, &words(&topic, &target, 7), &[])).expect_code(0);
+    run(&mut restore(&repo, broker, &args(&topic, &target, 7), &[])).expect_code(0);
     let mut found = HashMap::new();
     for partition in 0..7 {
         for record in consume::read_all(broker, &target, partition) {
@@ -153,13 +158,13 @@ fn records_go_where_java_puts_their_keys() {
 }
 
 #[test]
-fn every_record_is_there_once_and_proved() {
+fn every_record_is_restored_once_and_verified() {
     let broker = Broker::shared();
     for (sources, targets) in [(4, 3), (2, 6), (4, 1), (1, 4), (30, 7)] {
         let (topic, repo) = saved(broker, "repartitioned", sources, 20_000);
         let target = topics::unique("repartition");
-        let words = words(&topic, &target, targets);
-        let plan = run(&mut restore(&repo, broker, &words, &["--dry-run"]))
+        let args = args(&topic, &target, targets);
+        let plan = run(&mut restore(&repo, broker, &args, &["--dry-run"]))
             .expect_code(0)
             .json();
         let planned = &plan["topics"][0];
@@ -175,12 +180,12 @@ fn every_record_is_there_once_and_proved() {
         assert_eq!(planned["partitions"][0]["target_partition"], Value::Null);
         assert_eq!(consume::partitions(broker, &target), 0);
         let mut shown = repo.kbk(&["restore", "-b", broker.bootstrap(), "--dry-run"]);
-        let shown = run(shown.args(&words)).expect_code(0).stdout;
+        let shown = run(shown.args(&args)).expect_code(0).stdout;
         let says =
             format!("{target} would have {targets} partitions where the backup has {sources}");
         assert!(shown.contains(&says), "{shown}");
 
-        let report = run(&mut restore(&repo, broker, &words, &["--verify"]))
+        let report = run(&mut restore(&repo, broker, &args, &["--verify"]))
             .expect_code(0)
             .json();
         assert_eq!(report["records"], 20_000);
@@ -207,7 +212,7 @@ fn every_record_is_there_once_and_proved() {
 }
 
 #[test]
-fn a_killed_repartition_is_gone_on_with_exactly() {
+fn a_killed_repartition_is_resumed_exactly_once() {
     let (kills, records) = if soak() { (20, 600_000) } else { (6, 60_000) };
     let (sources, targets) = (4, 3);
     let broker = Broker::shared();
@@ -217,7 +222,7 @@ fn a_killed_repartition_is_gone_on_with_exactly() {
     run(&mut restore(
         &repo,
         broker,
-        &words(&topic, &target, targets),
+        &args(&topic, &target, targets),
         &[],
     ))
     .expect_code(0);
@@ -231,20 +236,20 @@ fn a_killed_repartition_is_gone_on_with_exactly() {
             let there = consume::partitions(broker, &target) > 0;
             last.filter(|last| there && offset_map::is_done(&repo, last))
         };
-        let go_on = || {
+        let resume = || {
             let unfinished = |name: &String| !offset_map::is_done(&repo, name);
             match offset_map::restores(&repo).iter().any(unfinished) {
                 true => repo.restore(broker, &["--resume"]),
-                false => restore(&repo, broker, &words(&topic, &target, targets), &[]),
+                false => restore(&repo, broker, &args(&topic, &target, targets), &[]),
             }
         };
         for _ in 0..(1 + random.below(3)).min(left) {
             let moment = Duration::from_micros(random.below(whole.as_micros() as u64));
-            let killed = Running::spawn(&mut go_on()).kill_after(moment);
+            let killed = Running::spawn(&mut resume()).kill_after(moment);
             println!("killed after {moment:?} of {whole:?}: {}", killed.status);
             if killed.status.signal() == Some(libc::SIGKILL) {
                 left -= 1;
-                // All is written, and nothing is left to go on with; only its groups may stay, and pages that do not count.
+                // Everything is written, and nothing is left to resume; only its groups and unreferenced pages may stay.
                 if done().is_some() {
                     let there =
                         (0..targets).map(|partition| consume::read_all(broker, &target, partition));
@@ -258,7 +263,7 @@ fn a_killed_repartition_is_gone_on_with_exactly() {
             }
         }
         let name = done().unwrap_or_else(|| {
-            let report = run(go_on().arg("--verify")).expect_code(0).json();
+            let report = run(resume().arg("--verify")).expect_code(0).json();
             assert_eq!(report["records"], records, "{report}");
             report["restore"].as_str().expect("a name").to_owned()
         });
@@ -268,21 +273,21 @@ fn a_killed_repartition_is_gone_on_with_exactly() {
 }
 
 #[test]
-fn a_broker_that_goes_away_for_a_while_does_not_end_a_repartition() {
+fn a_broker_outage_does_not_end_a_repartition() {
     let mut broker = Broker::start(&[]);
     let (topic, repo) = saved(&broker, "cut-off-repartition", 5, 400_000);
     let mut random = Random::new(seed());
     for _ in 0..if soak() { 20 } else { 1 } {
         let target = topics::unique("cut-off-target");
-        let words = words(&topic, &target, 3);
-        let running = Running::spawn(&mut restore(&repo, &broker, &words, &[]));
+        let args = args(&topic, &target, 3);
+        let running = Running::spawn(&mut restore(&repo, &broker, &args, &[]));
         wait::until("the first records", || {
             let there = consume::partitions(&broker, &target) > 0
                 && consume::offsets(&broker, &target, 0).end > 0;
             there.then_some(())
         });
         for kill in [true, false] {
-            // At once, too: a broker that has just come back has much to do.
+            // Also at once, while a restarted broker is still busy.
             std::thread::sleep(Duration::from_millis(
                 random.below(4_000).saturating_sub(2_000),
             ));
@@ -305,10 +310,10 @@ fn a_broker_that_goes_away_for_a_while_does_not_end_a_repartition() {
     }
 }
 
-/// Restores slowly, and gives the name of the restore when some of it is there and it was asked to stop.
-fn stopped(repo: &Repo, broker: &Broker, words: &[String], target: &str) -> String {
+/// Starts a slow restore, stops it midway, and returns its name.
+fn stopped(repo: &Repo, broker: &Broker, args: &[String], target: &str) -> String {
     let slow = ["--rate-limit-records", "300"];
-    let running = Running::spawn(&mut restore(repo, broker, words, &slow));
+    let running = Running::spawn(&mut restore(repo, broker, args, &slow));
     wait::until("the first records", || {
         let there =
             consume::partitions(broker, target) > 0 && consume::offsets(broker, target, 0).end > 0;
@@ -320,13 +325,13 @@ fn stopped(repo: &Repo, broker: &Broker, words: &[String], target: &str) -> Stri
 }
 
 #[test]
-fn a_repartition_whose_progress_is_lost_is_not_gone_on_with() {
+fn a_repartition_that_lost_its_committed_positions_cannot_be_resumed() {
     let broker = Broker::shared();
     let (topic, repo) = saved(broker, "lost-progress", 4, 4_000);
     let target = topics::unique("lost-progress-restore");
-    let name = stopped(&repo, broker, &words(&topic, &target, 3), &target);
+    let name = stopped(&repo, broker, &args(&topic, &target, 3), &target);
     let written = consume::offsets(broker, &target, 0);
-    // Two partitions are under way; whichever group has committed for them, as when both expire.
+    // Two partitions are in progress; deletes the groups that committed for them, as if both had expired.
     let listed = broker.tool(
         "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
         &["--list"],
@@ -347,13 +352,13 @@ fn a_repartition_whose_progress_is_lost_is_not_gone_on_with() {
 }
 
 #[test]
-fn a_proof_finds_what_is_too_many_and_what_is_missing() {
+fn verify_finds_duplicate_and_missing_records() {
     let broker = Broker::shared();
     let (topic, repo) = saved(broker, "meddled-repartition", 2, 4_000);
     let meddle = |meddler: &dyn Fn(&str)| {
         let target = topics::unique("meddled-target");
-        let words = words(&topic, &target, 3);
-        let name = stopped(&repo, broker, &words, &target);
+        let args = args(&topic, &target, 3);
+        let name = stopped(&repo, broker, &args, &target);
         meddler(&target);
         let resume = [
             "--resume",
@@ -385,14 +390,14 @@ fn a_proof_finds_what_is_too_many_and_what_is_missing() {
 }
 
 #[test]
-fn groups_skip_nothing_and_are_told_what_they_read_again() {
+fn groups_skip_nothing_and_the_report_counts_records_read_again() {
     let broker = Broker::shared();
     let (topic, _) = saved(broker, "grouped", 4, 8_000);
     let ends: Vec<i64> = (0..4)
         .map(|partition| consume::offsets(broker, &topic, partition).end)
         .collect();
     let group = |name: &str| format!("{topic}-{name}");
-    // Next offsets by partition; nothing is committed for some.
+    // Committed offsets by partition; some have none.
     let cases: [(&str, [Option<i64>; 4]); 6] = [
         ("start", [Some(0); 4]),
         ("end", [0, 1, 2, 3].map(|partition| Some(ends[partition]))),
@@ -427,7 +432,7 @@ fn groups_skip_nothing_and_are_told_what_they_read_again() {
     let report = run(&mut restore(
         &repo,
         broker,
-        &words(&topic, &target, 3),
+        &args(&topic, &target, 3),
         &with_groups,
     ))
     .expect_code(0);
@@ -481,7 +486,7 @@ fn groups_skip_nothing_and_are_told_what_they_read_again() {
             );
         }
     }
-    // For people: how much is read again, and where one offset is in each partition.
+    // The text output shows how much is read again, and the position of one offset in each partition.
     let shown = repo.kbk(&[
         "groups",
         "restore",
@@ -506,13 +511,13 @@ fn groups_skip_nothing_and_are_told_what_they_read_again() {
 }
 
 #[test]
-fn what_cannot_be_repartitioned_is_refused() {
+fn impossible_repartitions_are_rejected() {
     let broker = Broker::shared();
     let (topic, repo) = saved(broker, "bad-repartition", 2, 200);
     let target = topics::unique("other-size");
     topics::create(broker, &target, 4, &[]);
     let refused = |more: &[&str], count: i32, code, says: &str| {
-        let mut command = restore(&repo, broker, &words(&topic, &target, count), more);
+        let mut command = restore(&repo, broker, &args(&topic, &target, count), more);
         let failed = run(&mut command).expect_code(code);
         assert!(failed.stderr.contains(says), "{says}: {failed:#?}");
     };
@@ -524,18 +529,12 @@ fn what_cannot_be_repartitioned_is_refused() {
     let kept = repo.restore(broker, &["--map", &format!("{topic}={target}")]);
     let kept = run(&mut { kept }).expect_code(1);
     assert!(kept.stderr.contains("--repartition 4"), "{kept:#?}");
-    // Without a map it is written all the same, and into what is there if that is meant.
+    // It also works without an offset map, and appends to existing records with --append.
     for more in [
         &["--no-offset-map"][..],
         &["--append", "--no-transactions", "--verify"],
     ] {
-        run(&mut restore(
-            &repo,
-            broker,
-            &words(&topic, &target, 4),
-            more,
-        ))
-        .expect_code(0);
+        run(&mut restore(&repo, broker, &args(&topic, &target, 4), more)).expect_code(0);
     }
     let found = (0..4).map(|partition| consume::read_all(broker, &target, partition).len());
     assert_eq!(found.sum::<usize>(), 400);

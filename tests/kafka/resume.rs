@@ -1,4 +1,4 @@
-//! A restore that is killed, stopped or cut off from its brokers goes on where it was: each record once, each mapped.
+//! A restore that is killed, stopped or cut off from its brokers resumes where it was: each record once, each mapped.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -14,7 +14,7 @@ use crate::support::{consume, offset_map, samples, seed, soak, topics, wait};
 
 const PARTITIONS: i32 = 4;
 
-/// A topic of documents of 1 KB, every tenth offset of which has no record, and its backup.
+/// Creates a topic of 1 KB documents, with no record at every tenth offset, and backs it up.
 fn saved(broker: &Broker, name: &str, records: usize) -> (String, Repo) {
     let topic = topics::unique(name);
     topics::create(broker, &topic, PARTITIONS, &[]);
@@ -25,7 +25,7 @@ fn saved(broker: &Broker, name: &str, records: usize) -> (String, Repo) {
         (&topic, PARTITIONS),
         documents.by_ref().take(records),
     );
-    // Markers of transactions, so that offsets have gaps.
+    // Transaction markers leave gaps in the offsets.
     let producer = Producer::transactional(broker, "lz4", &topic);
     for (number, document) in documents.take(90).enumerate() {
         if number % 9 == 0 {
@@ -48,8 +48,8 @@ fn restore(repo: &Repo, broker: &Broker, topic: &str, target: &str) -> Command {
     )
 }
 
-/// The same restore from its start or from where it was left.
-fn go_on(repo: &Repo, broker: &Broker, topic: &str, target: &str) -> Command {
+/// Starts the same restore, or resumes it if it has begun.
+fn resume(repo: &Repo, broker: &Broker, topic: &str, target: &str) -> Command {
     let unfinished = |name: &String| !offset_map::is_done(repo, name);
     if offset_map::restores(repo).iter().any(unfinished) {
         repo.restore(broker, &["--resume"])
@@ -59,7 +59,7 @@ fn go_on(repo: &Repo, broker: &Broker, topic: &str, target: &str) -> Command {
 }
 
 #[test]
-fn a_killed_restore_is_gone_on_with_exactly() {
+fn a_killed_restore_is_resumed_exactly_once() {
     let (kills, records) = if soak() {
         (20, 1_000_000)
     } else {
@@ -77,28 +77,28 @@ fn a_killed_restore_is_gone_on_with_exactly() {
             let there = consume::partitions(broker, &target) > 0;
             last.filter(|last| there && offset_map::is_done(&repo, last))
         };
-        // Several kills in a row, or one: what a killed run left is gone on with by one that is killed.
+        // With several kills in a row, a run that resumes a killed run is killed itself.
         for _ in 0..(1 + random.below(4)).min(left) {
             let moment = Duration::from_micros(random.below(whole.as_micros() as u64));
-            let mut command = go_on(&repo, broker, &topic, &target);
+            let mut command = resume(&repo, broker, &topic, &target);
             let killed = Running::spawn(&mut command).kill_after(moment);
             println!("killed after {moment:?} of {whole:?}: {}", killed.status);
             if killed.status.signal() == Some(libc::SIGKILL) {
                 left -= 1;
-                // All is written, and nothing is left to go on with; only its group may stay, and pages that do not count.
+                // Everything is written, and nothing is left to resume; only its group and unreferenced pages may stay.
                 if done().is_some() {
                     consume::assert_same(broker, (&topic, &target), PARTITIONS);
                     continue 'targets;
                 }
             } else {
-                // It was done before: it had less to do, or the machine has become faster.
+                // It finished before the kill: it had less to do, or the machine has become faster.
                 killed.expect_code(0);
                 whole = moment;
                 break;
             }
         }
         let restore = done().unwrap_or_else(|| {
-            let report = run(&mut go_on(&repo, broker, &topic, &target))
+            let report = run(&mut resume(&repo, broker, &topic, &target))
                 .expect_code(0)
                 .json();
             assert_eq!(report["records"], records + 90, "{report}");
@@ -131,7 +131,7 @@ fn groups(broker: &Broker) -> String {
 }
 
 #[test]
-fn brokers_that_go_away_for_a_while_do_not_end_a_restore() {
+fn broker_outages_do_not_end_a_restore() {
     let away = Duration::from_secs(if soak() { 20 } else { 5 });
     let mut broker = Broker::start(&[]);
     let (topic, repo) = saved(&broker, "cut-off", 300_000);
@@ -170,7 +170,7 @@ fn leaders_and_coordinators_that_move_do_not_end_a_restore() {
             && consume::offsets(&brokers[0], &target, 0).end > 0;
         there.then_some(())
     });
-    // Each in turn, so that whatever a broker leads moves at least once: shut down in good order, or killed.
+    // Each broker in turn is shut down cleanly or killed, so that every leader moves at least once.
     for (node, broker) in brokers.iter_mut().enumerate() {
         if node == 1 {
             broker.kill();
@@ -189,12 +189,12 @@ fn leaders_and_coordinators_that_move_do_not_end_a_restore() {
 }
 
 #[test]
-fn what_cannot_be_gone_on_with_is_refused() {
+fn restores_that_cannot_be_resumed_are_rejected() {
     let broker = Broker::shared();
     let (topic, repo) = saved(broker, "refused", 1_000);
-    let resume = |words: &[&str], says: &str| {
-        let words = [&["--resume"], words].concat();
-        let failed = run(&mut repo.restore(broker, &words)).expect_code(1);
+    let resume = |args: &[&str], says: &str| {
+        let args = [&["--resume"], args].concat();
+        let failed = run(&mut repo.restore(broker, &args)).expect_code(1);
         assert!(failed.stderr.contains(says), "{failed:#?}");
     };
     resume(&[], "no restore of this repository is unfinished");
@@ -212,17 +212,17 @@ fn what_cannot_be_gone_on_with_is_refused() {
     let finished = report["restore"].as_str().expect("a name").to_owned();
     resume(&[&finished], "is finished: 1090 records");
 
-    // As if these had been killed at the end.
+    // Simulates restores that were killed just before they were marked done.
     let undo = |restore: &str| {
         let done = repo.path().join(format!("restores/{restore}/done.json"));
         std::fs::remove_file(done).expect("it was there");
     };
-    let words = [
+    let args = [
         "--no-transactions",
         "--map",
         &format!("{topic}={}", topics::unique("untransacted")),
     ];
-    let report = run(&mut repo.restore(broker, &words)).expect_code(0).json();
+    let report = run(&mut repo.restore(broker, &args)).expect_code(0).json();
     let without = report["restore"].as_str().expect("a name").to_owned();
     undo(&without);
     resume(&[&without], "--no-transactions");
@@ -230,6 +230,6 @@ fn what_cannot_be_gone_on_with_is_refused() {
     let other = Broker::start(&[]);
     let failed = run(&mut repo.restore(&other, &["--resume", &finished])).expect_code(1);
     assert!(failed.stderr.contains("and this is cluster"), "{failed:#?}");
-    // Its group is gone from the cluster, as when it expires after a week; its records are there.
+    // Its group is gone from the cluster, as after it expires in a week, but its records are there.
     resume(&[&finished], "has committed nothing");
 }

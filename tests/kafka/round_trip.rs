@@ -1,5 +1,5 @@
-//! What was backed up comes back: every record of every partition, in order, and the topics as
-//! they were configured.
+//! A restore brings back every record of every partition, in order, and the configuration of the
+//! topics.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use crate::support::produce::{CODECS, produce, produce_bulk};
 use crate::support::repo::Repo;
 use crate::support::{consume, samples, scenarios, topics, wire};
 
-/// Records of the three large topics together.
+/// The number of records in the three large topics together.
 const RECORDS: usize = 1_000_000;
 
 #[test]
-fn a_million_records_of_all_kinds_come_back() {
+fn a_million_records_of_all_kinds_are_restored() {
     let broker = Broker::shared();
     let source = Cluster::fill(broker);
     let repo = Repo::new();
@@ -53,7 +53,7 @@ fn a_million_records_of_all_kinds_come_back() {
     assert_eq!(restored["records"], records);
 }
 
-/// The topics of a cluster as they are found in the wild.
+/// The topics of a realistic cluster.
 struct Cluster {
     prefix: String,
     topics: Vec<Topic>,
@@ -75,8 +75,8 @@ impl Cluster {
             (large_topic(broker, &name("sixteen"), 16, &[]), 16),
         ]);
         produce(broker, "none", (&name("one"), 0), &samples::hostile());
-        // What is written from now on a broker compresses anew, and Kafka's own code then replaces
-        // header names that are not UTF-8: a restore must not run into that.
+        // From now on the broker recompresses what is written, and Kafka's own code then replaces
+        // header names that are not UTF-8: a restore must avoid that.
         let [retention, latest] = topics::ANY_TIME;
         let config = [retention, latest, ("compression.type", "lz4")];
         topics::reconfigure(broker, &name("one"), &config);
@@ -124,7 +124,7 @@ const SETTINGS: [(&str, &str); 3] = [
     ("max.message.bytes", "2000000"),
 ];
 
-/// A third of the records, produced with every codec; the last of several partitions stays empty.
+/// Creates a topic with a third of the records, produced with every codec; the last of several partitions stays empty.
 fn large_topic(broker: &Broker, name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
     topics::create(broker, name, partitions, config);
     let filled = (partitions - 1).max(1);
@@ -135,10 +135,10 @@ fn large_topic(broker: &Broker, name: &str, partitions: i32, config: &[(&str, &s
     name.to_owned()
 }
 
-/// Nothing of kbk's is trusted here: a reader made from SPEC.md alone finds in the repository what
+/// Trusts no code of kbk's: a reader written from SPEC.md alone finds in the repository what
 /// a plain consumer finds in the topic, offsets included.
 #[test]
-fn a_reader_of_the_spec_sees_what_a_consumer_sees() {
+fn the_spec_reader_sees_what_a_consumer_sees() {
     let broker = Broker::shared();
     let topic = topics::unique("by-spec");
     topics::create(broker, &topic, 4, &topics::ANY_TIME);
@@ -156,13 +156,13 @@ fn a_reader_of_the_spec_sees_what_a_consumer_sees() {
 
     for compression in ["zstd:1", "lz4", "none"] {
         let repo = Repo::new();
-        let words = [
+        let args = [
             "--topic",
             &format!("{topic}*"),
             "--compression",
             compression,
         ];
-        run(&mut repo.backup(broker, &words)).expect_code(0);
+        run(&mut repo.backup(broker, &args)).expect_code(0);
         repo.verify_by_spec();
         for (topic, partitions) in [(&topic, 4), (&compacted, 1)] {
             for partition in 0..partitions {

@@ -1,4 +1,4 @@
-//! TLS and SASL, from the properties file that Kafka's own tools take; and no secret is ever told.
+//! TLS and SASL, configured by the properties file of Kafka's own tools; no output ever contains a secret.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ fn backup_and_restore_over_tls_and_sasl() {
         run(&mut clients.backup(&repo, &properties)).expect_code(0);
         let target = format!("by-{user}");
         let map = format!("guarded={target}");
-        let words = [
+        let args = [
             "restore",
             "--map",
             &map,
@@ -40,7 +40,7 @@ fn backup_and_restore_over_tls_and_sasl() {
             &secure.bootstrap,
             "--command-config",
         ];
-        run(repo.kbk(&words).arg(&properties)).expect_code(0);
+        run(repo.kbk(&args).arg(&properties)).expect_code(0);
         assert_eq!(
             consume::assert_same(&secure.plain, ("guarded", &target), 2),
             5000
@@ -54,11 +54,11 @@ fn backup_and_restore_over_tls_and_sasl() {
         let refused = run(&mut clients.backup(&repo, &properties)).expect_code(1);
         assert!(refused.stderr.contains(&secure.bootstrap), "{refused:#?}");
         assert!(refused.stderr.contains("credentials"), "{refused:#?}");
-        assert!(!repo.path().exists(), "nothing is made");
+        assert!(!repo.path().exists(), "no repository is created");
         tells_nothing(&refused, WRONG);
     }
 
-    // Also not when everything is said that can be.
+    // Not even with the most verbose logging.
     let properties = clients.properties("PLAIN", &login(PLAIN, "alice", PASSWORD));
     let mut talkative = clients.backup(&repo, &properties);
     talkative.args(["-vv", "-X", "debug=all"]);
@@ -67,12 +67,12 @@ fn backup_and_restore_over_tls_and_sasl() {
 }
 
 #[test]
-fn a_wrong_word_tells_no_secret() {
+fn invalid_properties_reveal_no_secret() {
     let folder = TempDir::new().expect("a temporary folder");
     let repo = folder.path().join("repo");
     let properties = folder.path().join("client.properties");
     let password = format!("sasl.password={WRONG}");
-    for (file, words) in [
+    for (file, args) in [
         ("sasl.pasword=SECRET\n", &[][..]),
         ("sasl.jaas.config=SECRET\n", &[]),
         ("", &["-X", &password, "-X", "sasl.pasword=1"]),
@@ -81,7 +81,7 @@ fn a_wrong_word_tells_no_secret() {
     ] {
         fs::write(&properties, file.replace("SECRET", WRONG)).expect("written");
         let mut command = kbk_on(&repo, &["backup", "-b", "127.0.0.1:1", "--command-config"]);
-        let refused = run(command.arg(&properties).args(words)).expect_code(2);
+        let refused = run(command.arg(&properties).args(args)).expect_code(2);
         tells_nothing(&refused, WRONG);
     }
     let config = folder.path().join("kbk.toml");
@@ -98,7 +98,7 @@ fn login(module: &str, user: &str, password: &str) -> String {
     format!("{module} required username=\"{user}\" password=\"{password}\";")
 }
 
-/// Clients of a secure broker, with their files.
+/// Clients of a secure broker, with their property files.
 struct Clients<'a> {
     secure: &'a SecureBroker,
     folder: TempDir,
@@ -110,7 +110,7 @@ impl<'a> Clients<'a> {
         Self { secure, folder }
     }
 
-    /// A file as one writes it for `kafka-console-consumer.sh`.
+    /// Writes a file as for `kafka-console-consumer.sh`.
     fn properties(&self, mechanism: &str, login: &str) -> PathBuf {
         let path = self.folder.path().join("client.properties");
         let text = format!(
@@ -127,8 +127,8 @@ impl<'a> Clients<'a> {
     }
 
     fn backup(&self, repo: &Repo, properties: &Path) -> Command {
-        let words = ["backup", "--topic", "guarded", "-b", &self.secure.bootstrap];
-        let mut command = repo.kbk(&words);
+        let args = ["backup", "--topic", "guarded", "-b", &self.secure.bootstrap];
+        let mut command = repo.kbk(&args);
         command.arg("--command-config").arg(properties);
         command
     }
@@ -140,7 +140,7 @@ fn tells_nothing(finished: &Finished, secret: &str) {
     assert!(!finished.stdout.contains(secret), "{}", finished.stdout);
 }
 
-/// No file in the folder contains the secret.
+/// Fails the test if a file in the folder contains the secret.
 #[track_caller]
 fn nothing_tells(folder: &Path, secret: &str) {
     let mut grep = Command::new("grep");

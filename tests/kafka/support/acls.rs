@@ -1,4 +1,4 @@
-//! ACLs as Kafka's own tool makes and lists them.
+//! ACLs, created and listed by Kafka's own tool.
 
 use kbk_format::repo::AclBinding;
 
@@ -19,19 +19,19 @@ pub(crate) const MANY: [&str; 7] = [
     "--deny-principal User:bob --operation Alter --operation IdempotentWrite --cluster",
 ];
 
-/// Makes what these words of the tool say.
-pub(crate) fn add(broker: &Broker, words: &str) {
-    let words: Vec<&str> = words.split(' ').collect();
-    broker.tool(TOOL, &[&["--add"], words.as_slice()].concat());
+/// Creates the ACLs given as arguments of the tool.
+pub(crate) fn add(broker: &Broker, args: &str) {
+    let args: Vec<&str> = args.split(' ').collect();
+    broker.tool(TOOL, &[&["--add"], args.as_slice()].concat());
 }
 
-/// Takes away what these words of the tool say.
-pub(crate) fn remove(broker: &Broker, words: &str) {
-    let words: Vec<&str> = words.split(' ').collect();
-    broker.tool(TOOL, &[&["--remove", "--force"], words.as_slice()].concat());
+/// Deletes the ACLs given as arguments of the tool.
+pub(crate) fn remove(broker: &Broker, args: &str) {
+    let args: Vec<&str> = args.split(' ').collect();
+    broker.tool(TOOL, &[&["--remove", "--force"], args.as_slice()].concat());
 }
 
-/// All ACLs of a cluster, in order.
+/// Returns all ACLs of a cluster, in order.
 pub(crate) fn list(broker: &Broker) -> Vec<AclBinding> {
     let printed = broker.tool(TOOL, &["--list"]);
     let mut resource = None;

@@ -1,6 +1,6 @@
 //! An Apache Kafka for the tests: one KRaft node on free loopback ports in a temporary folder.
 //!
-//! `java` runs under a shell that waits for a word on its standard input: a signal's name from
+//! `java` runs under a shell that reads its standard input: a signal's name from
 //! [`Broker::stop`] or [`Broker::kill`], or the end of the pipe when the test process has ended,
 //! however it ended. So no broker and no folder outlives the tests, not even after `kill -9`.
 
@@ -27,7 +27,7 @@ use super::wait::PATIENCE;
 
 const KAFKA_LIBS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/kafka-4.3.1/libs");
 
-/// Runs "$@" in folder $1 until a line (a signal's name) or the end comes on standard input.
+/// Runs "$@" in folder $1 until standard input yields a line (a signal's name) or ends.
 const SUPERVISOR: &str = r#"
 folder=$1; shift
 "$@" >>server.log 2>&1 &
@@ -37,16 +37,16 @@ wait
 [ -n "$signal" ] || rm -rf "$folder"
 "#;
 
-/// A Kafka that the tests use.
+/// A Kafka broker for the tests.
 #[derive(Debug)]
 pub(crate) struct Broker {
     bootstrap: String,
-    /// None for a cluster that was running already.
+    /// `None` for a cluster that was already running.
     server: Option<Server>,
 }
 
 impl Broker {
-    /// The one broker of this test binary; or the cluster that `KBK_TEST_BROKERS` names.
+    /// Returns the shared broker of this test binary, or the cluster that `KBK_TEST_BROKERS` names.
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Broker> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("KBK_TEST_BROKERS") {
@@ -58,10 +58,10 @@ impl Broker {
         })
     }
 
-    /// A private broker, ended and removed when it is dropped.
+    /// Starts a private broker, which is stopped and removed on drop.
     ///
-    /// `extra` properties replace the usual ones; but `listeners` and `advertised.listeners` are
-    /// added, so that the plain listener of [`bootstrap`](Self::bootstrap) is always there. Take
+    /// `extra` properties replace the defaults, except for `listeners` and `advertised.listeners`, which are
+    /// appended, so that the plain listener of [`bootstrap`](Self::bootstrap) always exists. Take
     /// their ports from [`free_port`].
     pub(crate) fn start(extra: &[(&str, &str)]) -> Self {
         let (port, controller) = (free_port(), free_port());
@@ -82,7 +82,7 @@ impl Broker {
         broker
     }
 
-    /// Three nodes of one cluster, each a broker and a controller, with three copies of everything. Clients of each begin with
+    /// Starts a cluster of three nodes, each a broker and a controller, with replication factor 3. Clients bootstrap from
     /// any of them.
     pub(crate) fn start_three() -> [Self; 3] {
         let ports = [(); 3].map(|()| (free_port(), free_port()));
@@ -112,24 +112,24 @@ impl Broker {
         brokers
     }
 
-    /// Where clients connect first, without TLS or SASL.
+    /// Returns the bootstrap servers, without TLS or SASL.
     pub(crate) fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    /// What every client of the tests starts from.
+    /// Returns the base configuration of every client in the tests.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap);
         config
     }
 
-    /// Shuts a private broker down in good order.
+    /// Shuts a private broker down cleanly.
     pub(crate) fn stop(&mut self) {
         self.server().end("TERM");
     }
 
-    /// Ends a private broker with `kill -9`.
+    /// Kills a private broker with `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.server().end("KILL");
     }
@@ -140,7 +140,7 @@ impl Broker {
         self.wait();
     }
 
-    /// Until it answers.
+    /// Waits until it answers.
     fn wait(&mut self) {
         let started = Instant::now();
         while let Err(error) = self.probe() {
@@ -152,20 +152,20 @@ impl Broker {
         }
     }
 
-    /// Removes a partition's log from the disk of a private broker that is stopped: what is left
-    /// after an unclean election of a leader that has nothing.
+    /// Removes a partition's log from the disk of a stopped private broker: the state after an
+    /// unclean election of an empty leader.
     pub(crate) fn remove_log(&mut self, topic: &str, partition: i32) {
         let data = self.server().folder.path().join("data");
         let log = data.join(format!("{topic}-{partition}"));
-        fs::remove_dir_all(log).expect("the log is there");
+        fs::remove_dir_all(log).expect("the log exists");
     }
 
-    /// Runs one of Kafka's command-line tools (a Java class) on this broker; gives its output.
+    /// Runs one of Kafka's command-line tools (a Java class) on this broker and returns its output.
     pub(crate) fn tool(&self, class: &str, arguments: &[&str]) -> String {
         self.tool_with_input(class, arguments, "")
     }
 
-    /// The same with something to read on standard input.
+    /// Runs a tool with standard input and returns its output.
     pub(crate) fn tool_with_input(&self, class: &str, arguments: &[&str], input: &str) -> String {
         let file = tempfile::tempfile().and_then(|mut file| {
             file.write_all(input.as_bytes())?;
@@ -184,7 +184,7 @@ impl Broker {
         stdout.into_owned()
     }
 
-    /// Ok once both coordinators answer: they are the last to come up.
+    /// Succeeds once both coordinators answer: they start last.
     fn probe(&self) -> KafkaResult<()> {
         let patience = Duration::from_secs(5);
         let producer: BaseProducer = self
@@ -202,19 +202,19 @@ impl Broker {
     fn server(&mut self) -> &mut Server {
         self.server
             .as_mut()
-            .expect("a cluster of KBK_TEST_BROKERS is not ours to start or stop")
+            .expect("the tests never start or stop the cluster of KBK_TEST_BROKERS")
     }
 }
 
-/// A port that nothing listens on.
+/// Returns a port that nothing listens on.
 ///
-/// It lies below the range that Linux gives to outgoing connections: a client that tries to reach
-/// a stopped broker could otherwise be given the broker's own port, and keep it.
+/// It is below Linux's ephemeral port range: otherwise a client that connects to
+/// a stopped broker could get the broker's own port as its source port, and keep it.
 pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test binaries that run at the same time start at different places.
+    // Concurrent test binaries start at different ports.
     let start = std::process::id().wrapping_mul(97) % u32::from(COUNT);
     (0..COUNT)
         .map(|_| {
@@ -234,8 +234,8 @@ struct Server {
 }
 
 impl Server {
-    /// Writes the properties and an empty log folder, for a listener and a controller on these ports.
-    fn format(ports: (u16, u16), extra: &[(&str, &str)], words: &[&str], cluster_id: &str) -> Self {
+    /// Writes the properties and formats the log folder, for a listener and a controller on these ports.
+    fn format(ports: (u16, u16), extra: &[(&str, &str)], args: &[&str], cluster_id: &str) -> Self {
         assert!(
             Path::new(KAFKA_LIBS).is_dir(),
             "Apache Kafka is not in {KAFKA_LIBS}: run `scripts/setup kafka`"
@@ -248,7 +248,7 @@ impl Server {
         .expect("server.properties is written");
         let output = java("kafka.tools.StorageTool")
             .args(["format", "-t", cluster_id, "-c", "server.properties"])
-            .args(words)
+            .args(args)
             .current_dir(folder.path())
             .output()
             .unwrap_or_else(|error| cannot_run_java(&error));
@@ -261,7 +261,7 @@ impl Server {
     }
 
     fn launch(&mut self) {
-        assert!(self.supervisor.is_none(), "the broker runs already");
+        assert!(self.supervisor.is_none(), "the broker is already running");
         let kafka = java("kafka.Kafka");
         let supervisor = Command::new("sh")
             .args(["-c", SUPERVISOR, "sh"])
@@ -273,14 +273,14 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Ctrl-C ends the tests; the shell must live on to clean up.
+            // Ctrl-C ends the tests, but the shell must survive it to clean up.
             .process_group(0)
             .spawn()
             .expect("sh runs");
         self.supervisor = Some(supervisor);
     }
 
-    /// Ends the process with a signal and waits for it.
+    /// Stops the process with a signal and waits for it.
     fn end(&mut self, signal: &str) {
         let Some(mut supervisor) = self.supervisor.take() else {
             return;
@@ -304,12 +304,12 @@ impl Drop for Server {
     }
 }
 
-/// Another one for each broker. Kafka wants 16 bytes in base64, whose last digit stands for two bits.
+/// Derives a cluster id from the port. Kafka expects 16 bytes in base64, whose last digit encodes two bits.
 fn cluster_id(port: u16) -> String {
     format!("kbk-test-cluster{port:05}A")
 }
 
-/// A Java class of Kafka's.
+/// Returns a command that runs a Java class of Kafka's.
 fn java(class: &str) -> Command {
     let mut command = Command::new("java");
     command
@@ -324,11 +324,11 @@ fn java(class: &str) -> Command {
 fn cannot_run_java(error: &std::io::Error) -> ! {
     match error.kind() {
         ErrorKind::NotFound => panic!("java is not installed: run `scripts/setup kafka`"),
-        _ => panic!("java cannot be run: {error}"),
+        _ => panic!("cannot run java: {error}"),
     }
 }
 
-/// The contents of `server.properties`: one small node on which background work runs within seconds.
+/// Returns the contents of `server.properties`: one small node whose background work runs within seconds.
 fn properties(folder: &Path, (port, controller): (u16, u16), extra: &[(&str, &str)]) -> String {
     let plain = format!("PLAINTEXT://127.0.0.1:{port}");
     let quorum = format!("127.0.0.1:{controller}");
@@ -348,7 +348,7 @@ fn properties(folder: &Path, (port, controller): (u16, u16), extra: &[(&str, &st
         ("advertised.listeners", &plain),
         ("log.dirs", data),
         ("auto.create.topics.enable", "false"),
-        // Internal topics, for one node; their partitions are 50 by default, which is slow to make.
+        // Internal topics, for one node; the default of 50 partitions is slow to create.
         ("offsets.topic.replication.factor", "1"),
         ("offsets.topic.num.partitions", "4"),
         ("transaction.state.log.replication.factor", "1"),
@@ -357,7 +357,7 @@ fn properties(folder: &Path, (port, controller): (u16, u16), extra: &[(&str, &st
         ("share.coordinator.state.topic.replication.factor", "1"),
         ("share.coordinator.state.topic.min.isr", "1"),
         ("share.coordinator.state.topic.num.partitions", "1"),
-        // Everything that happens now and then happens at once.
+        // Periodic background work runs at once.
         ("group.initial.rebalance.delay.ms", "0"),
         ("log.initial.task.delay.ms", "500"),
         ("log.cleaner.backoff.ms", "500"),

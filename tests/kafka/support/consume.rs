@@ -1,4 +1,4 @@
-//! The reader of truth: what a plain `read_committed` consumer sees, without any code of kbk's.
+//! The source of truth: what a plain `read_committed` consumer reads, without any code of kbk's.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -14,27 +14,27 @@ use super::raw;
 use super::record::{Message, OwnedRecord};
 use super::wait::{self, PATIENCE};
 
-/// What a partition holds, in a few bytes: equal for the same records in the same order. Their
-/// offsets and who set their timestamps do not count, which a restore cannot keep.
+/// A digest of a partition: equal for the same records in the same order. It ignores offsets
+/// and timestamp types, which a restore cannot keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Digest {
-    /// How many records.
+    /// The number of records.
     pub(crate) records: u64,
     /// A hash of all [`Message`]s.
     pub(crate) hash: u64,
 }
 
-/// The offsets from the log's start to the last stable offset.
+/// Returns the offsets from the log start to the last stable offset.
 pub(crate) fn offsets(broker: &Broker, topic: &str, partition: i32) -> Range<i64> {
     let consumer = consumer(broker);
-    // A topic that was just made has no leader for a moment.
+    // A new topic has no leader for a moment.
     wait::until("watermarks", || {
         let (start, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).ok()?;
         Some(start..end)
     })
 }
 
-/// What a failed comparison says of a partition: the log's start, the last stable offset, and the high watermark.
+/// Returns the log start offset, the last stable offset and the high watermark, for messages of failed comparisons.
 pub(crate) fn bounds(broker: &Broker, topic: &str, partition: i32) -> [i64; 3] {
     let stable = offsets(broker, topic, partition);
     let mut client = broker.client();
@@ -45,7 +45,7 @@ pub(crate) fn bounds(broker: &Broker, topic: &str, partition: i32) -> [i64; 3] {
     [stable.start, stable.end, high_watermark]
 }
 
-/// The number of a topic's partitions; 0 if there is no such topic.
+/// Returns the number of a topic's partitions, or 0 if the topic does not exist.
 pub(crate) fn partitions(broker: &Broker, topic: &str) -> i32 {
     let metadata = consumer(broker)
         .fetch_metadata(Some(topic), PATIENCE)
@@ -53,7 +53,7 @@ pub(crate) fn partitions(broker: &Broker, topic: &str) -> i32 {
     i32::try_from(metadata.topics()[0].partitions().len()).expect("few")
 }
 
-/// The committed records of a range of offsets.
+/// Returns the committed records of an offset range.
 pub(crate) fn read(
     broker: &Broker,
     topic: &str,
@@ -67,12 +67,12 @@ pub(crate) fn read(
     records
 }
 
-/// The committed records of a partition.
+/// Returns the committed records of a partition.
 pub(crate) fn read_all(broker: &Broker, topic: &str, partition: i32) -> Vec<OwnedRecord> {
     read(broker, topic, partition, offsets(broker, topic, partition))
 }
 
-/// The digest of the committed records of a partition, of any length.
+/// Returns the digest of the committed records of a partition of any length.
 pub(crate) fn digest(broker: &Broker, topic: &str, partition: i32) -> Digest {
     let (mut records, mut hasher) = (0, DefaultHasher::new());
     let range = offsets(broker, topic, partition);
@@ -85,7 +85,7 @@ pub(crate) fn digest(broker: &Broker, topic: &str, partition: i32) -> Digest {
 }
 
 /// Fails the test unless both topics hold the same records in the same order, partition by
-/// partition; gives their number.
+/// partition; returns their number.
 #[track_caller]
 pub(crate) fn assert_same(broker: &Broker, (one, other): (&str, &str), partitions: i32) -> u64 {
     let mut records = 0;
@@ -104,11 +104,11 @@ pub(crate) fn assert_same(broker: &Broker, (one, other): (&str, &str), partition
     records
 }
 
-/// Hands over the committed records of a range of offsets, which ends at the last stable offset at
-/// the latest.
+/// Passes on the committed records of an offset range, which ends no later than the last stable
+/// offset.
 ///
-/// The end of the partition is what ends the reading where the range's last offsets have no record
-/// (transaction markers, aborted or compacted records).
+/// If the last offsets of the range have no record (transaction markers, aborted or compacted
+/// records), reading ends at the end of the partition.
 fn for_each(
     broker: &Broker,
     topic: &str,
@@ -132,11 +132,11 @@ fn for_each(
         match polled {
             Ok(message) if message.offset() < offsets.end => take(owned(&message)),
             Ok(_) | Err(KafkaError::PartitionEOF(_)) => return,
-            // A broker has just come back, and the consumer connects anew by itself.
+            // A broker has just restarted; the consumer reconnects by itself.
             Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
             )) => {}
-            Err(error) => panic!("{topic}/{partition} cannot be read: {error}"),
+            Err(error) => panic!("cannot read {topic}/{partition}: {error}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Consumer groups: real consumers that commit, and what a group has committed, without kbk's code.
+//! Consumer groups: real consumers that commit, and committed offsets, without kbk's code.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::wait::{self, PATIENCE};
 /// A committed offset: topic, partition, offset, metadata.
 pub(crate) type Committed<'a> = (&'a str, i32, i64, &'a str);
 
-/// A consumer that has joined a group; it leaves when it is dropped.
+/// A consumer that has joined a group; it leaves on drop.
 pub(crate) struct Member(BaseConsumer);
 
 impl Member {
-    /// Joins by a protocol: `classic`, or `consumer`, which is that of KIP-848.
+    /// Joins by the protocol `classic`, or `consumer` (KIP-848).
     pub(crate) fn join(broker: &Broker, protocol: &str, group: &str, topic: &str) -> Self {
         let consumer: BaseConsumer = broker
             .client()
@@ -31,10 +31,10 @@ impl Member {
         Self(consumer)
     }
 
-    /// Reads so many records, and commits behind the last.
+    /// Reads the given number of records, and commits the offset after the last one.
     pub(crate) fn read(&self, records: usize) {
         for _ in 0..records {
-            // A rebalance ends a poll without a record.
+            // A rebalance makes a poll return without a record.
             let message = wait::until("a record", || self.0.poll(Duration::from_secs(1)));
             message.expect("a record");
         }
@@ -43,7 +43,7 @@ impl Member {
     }
 }
 
-/// Commits in the name of a group that nobody is in.
+/// Commits offsets of a group without members.
 pub(crate) fn commit(broker: &Broker, group: &str, offsets: &[Committed<'_>]) {
     let mut list = TopicPartitionList::new();
     for &(topic, partition, offset, metadata) in offsets {
@@ -57,7 +57,7 @@ pub(crate) fn commit(broker: &Broker, group: &str, offsets: &[Committed<'_>]) {
     committed.expect("committed");
 }
 
-/// What a group has committed of some partitions: offsets and metadata, in their order.
+/// Returns the committed offsets and metadata of a group for some partitions, in their order.
 pub(crate) fn committed(
     broker: &Broker,
     group: &str,
@@ -80,7 +80,7 @@ pub(crate) fn committed(
     partitions.iter().map(one).collect()
 }
 
-/// Removes a group without members.
+/// Deletes a group without members.
 pub(crate) fn delete(broker: &Broker, group: &str) {
     let admin: AdminClient<DefaultClientContext> =
         broker.client().create().expect("an admin client");
@@ -91,7 +91,7 @@ pub(crate) fn delete(broker: &Broker, group: &str) {
         .block_on(admin.delete_groups(&[group], &options));
     deleted.expect("the broker answers")[0]
         .as_ref()
-        .expect("the group is removed");
+        .expect("the group is deleted");
 }
 
 fn consumer(broker: &Broker, group: &str) -> BaseConsumer {

@@ -1,4 +1,4 @@
-//! A broker with permissions: everything to who comes without a password, to the user `limited` what it is granted.
+//! A broker with an authorizer: anonymous users may do everything, the user `limited` only what it is granted.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use super::broker::{Broker, free_port};
 use super::repo::Repo;
 use super::secure::{self, PASSWORD};
 
-/// What makes a broker ask for permission.
+/// The properties that enable the authorizer.
 const GUARD: [(&str, &str); 2] = [
     (
         "authorizer.class.name",
@@ -17,14 +17,14 @@ const GUARD: [(&str, &str); 2] = [
     ("super.users", "User:ANONYMOUS"),
 ];
 
-/// The broker, and where `limited` connects.
+/// The broker, and the connection of `limited`.
 pub(crate) struct Guarded {
-    /// As who may do everything.
+    /// The broker, through the listener that may do everything.
     pub(crate) broker: Broker,
     bootstrap: String,
-    /// How `limited` logs in, as librdkafka's properties.
+    /// The login of `limited`, as librdkafka properties.
     login: Vec<String>,
-    /// Keeps the certificate.
+    /// Holds the certificate.
     _folder: Option<TempDir>,
 }
 
@@ -52,7 +52,7 @@ impl Guarded {
         }
     }
 
-    /// The same, but `limited` comes over TLS, with PLAIN or SCRAM-SHA-512.
+    /// Starts the broker, with `limited` connecting over TLS with PLAIN or SCRAM-SHA-512.
     pub(crate) fn start_with_tls(mechanism: &str) -> Self {
         let folder = TempDir::with_prefix("kbk-tls-").expect("a temporary folder");
         let bootstrap = format!("localhost:{}", free_port());
@@ -68,16 +68,15 @@ impl Guarded {
         }
     }
 
-    /// Lets `limited` do what these words of Kafka's own tool say.
-    pub(crate) fn grant(&self, words: &[&str]) {
-        let words = [&["--add", "--allow-principal", "User:limited"], words].concat();
-        self.broker
-            .tool("org.apache.kafka.tools.AclCommand", &words);
+    /// Grants `limited` the permissions given as arguments of Kafka's own tool.
+    pub(crate) fn grant(&self, args: &[&str]) {
+        let args = [&["--add", "--allow-principal", "User:limited"], args].concat();
+        self.broker.tool("org.apache.kafka.tools.AclCommand", &args);
     }
 
-    /// kbk as `limited`, with a JSON report.
-    pub(crate) fn kbk(&self, repo: &Repo, words: &[&str]) -> Command {
-        let mut command = repo.kbk(words);
+    /// Returns a kbk command that runs as `limited`, with a JSON report.
+    pub(crate) fn kbk(&self, repo: &Repo, args: &[&str]) -> Command {
+        let mut command = repo.kbk(args);
         command.args(["--json", "-b", &self.bootstrap]);
         for property in &self.login {
             command.args(["-X", property]);

@@ -1,4 +1,4 @@
-//! What the tests against a real Apache Kafka share: a broker, producers, a reader of truth, kbk.
+//! Shared by the tests against a real Apache Kafka: a broker, producers, the source of truth, kbk.
 
 pub(crate) mod acls;
 pub(crate) mod broker;
@@ -20,12 +20,12 @@ pub(crate) mod topics;
 pub(crate) mod wait;
 pub(crate) mod wire;
 
-/// True under `make soak`: the same tests with more seeds, kills and data.
+/// Reports whether this is `make soak`: the same tests with more seeds, kills and data.
 pub(crate) fn soak() -> bool {
     std::env::var_os("KBK_SOAK").is_some_and(|value| value != "0")
 }
 
-/// Another seed in each run; `KBK_TEST_SEED` repeats a run's, which every run prints.
+/// Returns a seed that differs in each run, and prints it; `KBK_TEST_SEED` repeats a run.
 pub(crate) fn seed() -> u64 {
     let given = std::env::var("KBK_TEST_SEED").ok();
     let given = given.map(|seed| seed.parse().expect("KBK_TEST_SEED is a number"));

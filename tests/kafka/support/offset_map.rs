@@ -1,4 +1,4 @@
-//! The offset map of a restore as SPEC.md has it, read without kbk's code, and held to what the brokers have.
+//! The offset map of a restore as SPEC.md defines it, read without kbk's code and compared with the brokers' records.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use super::consume;
 use super::record::Message;
 use super::repo::Repo;
 
-/// Names of the restores of a repository, finished or not.
+/// Returns the names of the restores in a repository, finished or not.
 pub(crate) fn restores(repo: &Repo) -> Vec<String> {
     let Ok(entries) = fs::read_dir(repo.path().join("restores")) else {
         return Vec::new();
@@ -26,12 +26,12 @@ pub(crate) fn restores(repo: &Repo) -> Vec<String> {
     names
 }
 
-/// Whether a restore says that it is finished.
+/// Reports whether a restore is marked done.
 pub(crate) fn is_done(repo: &Repo, restore: &str) -> bool {
     folder(repo, restore).join("done.json").exists()
 }
 
-/// Fails the test unless the pages that lie there are those that are needed. What a kill has left of a write, `<key>#<number>`, is no
+/// Fails the test unless all stored pages are referenced. `<key>#<number>`, left by a kill during a write, is not an
 /// object (SPEC section 11.6).
 #[track_caller]
 fn assert_nothing_left_over(repo: &Repo, restore: &str) {
@@ -64,7 +64,7 @@ fn assert_nothing_left_over(repo: &Repo, restore: &str) {
     assert_eq!(there, needed);
 }
 
-/// Where each record of a partition went, by its offset in the backup: partition and offset in the cluster.
+/// Returns the target partition and offset of each record of a partition, by its offset in the backup.
 pub(crate) fn read(
     repo: &Repo,
     restore: &str,
@@ -95,8 +95,8 @@ pub(crate) fn read(
     map
 }
 
-/// Fails the test unless every record of `topic` is mapped to one in `target` that is the same, and every one there is
-/// mapped to.
+/// Fails the test unless the map is one to one between the records of `topic` and those of `target`, and mapped records
+/// are equal.
 #[track_caller]
 pub(crate) fn assert_exact(
     broker: &Broker,
@@ -111,7 +111,7 @@ pub(crate) fn assert_exact(
     assert_exact_at(broker, repo, restore, (topic, target), &pairs);
 }
 
-/// The same, where partition `pairs.0` of the topic is in partition `pairs.1` of the target.
+/// Checks the same with a partition map: partition `pair.0` of the topic is partition `pair.1` of the target.
 #[track_caller]
 pub(crate) fn assert_exact_at(
     broker: &Broker,
@@ -133,16 +133,16 @@ pub(crate) fn assert_exact_at(
     }
 }
 
-/// A record of a topic, by partition and offset, and where it is in the target.
+/// A record's partition and offset in the topic, and in the target.
 pub(crate) struct Moved {
     pub(crate) source: (i32, i64),
     pub(crate) target: (i32, i64),
     pub(crate) message: Message,
 }
 
-/// The same of a topic that was repartitioned; gives its records, in the order of its partitions.
+/// Checks the same for a repartitioned topic; returns its records in the order of the source partitions.
 #[track_caller]
-pub(crate) fn assert_exact_scattered(
+pub(crate) fn assert_exact_repartitioned(
     broker: &Broker,
     repo: &Repo,
     restore: &str,

@@ -1,4 +1,4 @@
-//! Running kbk, and what it used.
+//! Runs kbk and measures the resources it used.
 
 #![expect(
     unsafe_code,
@@ -14,37 +14,37 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A process that has ended.
+/// A finished process.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// How it ended.
+    /// Its exit status.
     pub(crate) status: ExitStatus,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub(crate) stdout: String,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub(crate) stderr: String,
-    /// The most memory it held at once.
+    /// Its peak resident memory.
     pub(crate) max_rss_bytes: u64,
     /// User and system time.
     pub(crate) cpu_seconds: f64,
 }
 
 impl Finished {
-    /// Fails the test, showing what was written, unless the exit code is this one.
+    /// Fails the test, showing all output, unless the exit code is the given one.
     #[track_caller]
     pub(crate) fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.status.code(), Some(code), "{self:#?}");
         self
     }
 
-    /// The one JSON document on standard output.
+    /// Parses standard output as one JSON document.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }
 
-/// The command line of kbk, free of the caller's `KBK_` settings.
+/// Returns a kbk command without the caller's `KBK_` settings.
 pub(crate) fn kbk<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kbk"));
     command.args(arguments);
@@ -60,7 +60,7 @@ pub(crate) fn run(command: &mut Command) -> Finished {
     Running::spawn(command).finish()
 }
 
-/// Runs a command at a terminal at which somebody has typed `typed`; gives how it ended, and all that was shown.
+/// Runs a command at a terminal with `typed` as input; returns its exit status and all output.
 pub(crate) fn run_at_terminal(mut command: Command, typed: &str) -> (ExitStatus, String) {
     let [mut screen, terminal] = terminal();
     let duplicate = || terminal.try_clone().expect("a descriptor is free");
@@ -69,11 +69,11 @@ pub(crate) fn run_at_terminal(mut command: Command, typed: &str) -> (ExitStatus,
         .stdout(duplicate())
         .stderr(duplicate());
     let mut child = command.spawn().expect("it starts");
-    // The screen ends when nobody holds the terminal any more.
+    // Reading the terminal ends once no process holds it open.
     drop((command, terminal));
     screen
         .write_all(typed.as_bytes())
-        .expect("a terminal takes words");
+        .expect("a terminal takes args");
     let mut shown = Vec::new();
     let mut some = [0; 4096];
     while let Ok(count @ 1..) = screen.read(&mut some) {
@@ -83,10 +83,10 @@ pub(crate) fn run_at_terminal(mut command: Command, typed: &str) -> (ExitStatus,
     (status, String::from_utf8_lossy(&shown).into_owned())
 }
 
-/// What somebody sees and types at, and what a process is given of it.
+/// Opens a pseudoterminal: the user's side and the process's side.
 fn terminal() -> [File; 2] {
     let (mut screen, mut terminal) = (-1, -1);
-    // SAFETY: both pointers are to descriptors; no name, settings or size are asked for.
+    // SAFETY: both pointers point to descriptors; name, settings and size are null.
     let code = unsafe {
         libc::openpty(
             &raw mut screen,
@@ -97,11 +97,11 @@ fn terminal() -> [File; 2] {
         )
     };
     assert_eq!(code, 0, "openpty: {}", std::io::Error::last_os_error());
-    // SAFETY: the descriptors were just opened, and are ours.
+    // SAFETY: the descriptors were just opened and are owned here.
     [screen, terminal].map(|descriptor| unsafe { File::from_raw_fd(descriptor) })
 }
 
-/// A process that runs; dropped unfinished, it is killed.
+/// A running process, killed on drop.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -131,11 +131,11 @@ impl Running {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: libc::c_int) {
-        // SAFETY: the child is not reaped while `self` lives, so the id is still its own.
+        // SAFETY: the child is not reaped while `self` lives, so the id cannot be reused.
         unsafe { libc::kill(self.process_id(), signal) };
     }
 
-    /// Lets it run for so long, then ends it with `kill -9`; it may have ended before.
+    /// Kills it with `kill -9` after the delay; it may have ended before.
     pub(crate) fn kill_after(mut self, delay: Duration) -> Finished {
         let deadline = std::time::Instant::now() + delay;
         while std::time::Instant::now() < deadline {
@@ -147,7 +147,7 @@ impl Running {
         self.finish()
     }
 
-    /// Waits for its end.
+    /// Waits for it to end.
     pub(crate) fn finish(mut self) -> Finished {
         loop {
             if let Some(ended) = self.poll() {
@@ -156,7 +156,7 @@ impl Running {
         }
     }
 
-    /// Takes a sample of its memory; then reaps it if it has ended, or lets it run a little.
+    /// Samples its memory, then reaps it if it has ended, or sleeps briefly.
     fn poll(&mut self) -> Option<Ended> {
         self.max_rss_bytes = self.max_rss_bytes.max(peak_memory_bytes(self.child.id()));
         let ended = self.reap();
@@ -193,7 +193,7 @@ impl Running {
         }
     }
 
-    /// Its id, its own while `self` lives.
+    /// Returns its id, which is valid while `self` lives.
     pub(crate) fn process_id(&self) -> libc::pid_t {
         self.child.id().cast_signed()
     }
@@ -203,28 +203,28 @@ impl Drop for Running {
     fn drop(&mut self) {
         if !self.reaped {
             self.signal(libc::SIGKILL);
-            // Nobody is left to tell if this fails.
+            // In drop, there is nowhere to report a failure.
             let _ = self.child.wait();
         }
     }
 }
 
-/// What `wait4` told.
+/// The result of `wait4`.
 struct Ended {
     status: ExitStatus,
     cpu_seconds: f64,
 }
 
-/// The kernel's own high-water mark, so samples miss only growth in the last few milliseconds.
+/// Returns the kernel's high-water mark, so samples miss only growth in the last few milliseconds.
 ///
-/// `ru_maxrss` of the child would miss none, but starts from the size of the process that spawned
-/// it: of a test that holds a million records.
+/// `ru_maxrss` of the child would miss nothing, but it starts at the size of the spawning
+/// process: a test that may hold a million records.
 fn peak_memory_bytes(process_id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).unwrap_or_default();
     let kib = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
-    // A process that has just ended has no such line.
+    // A process that has just ended lacks this line.
     kib.map_or(0, |kib| kib.trim().parse::<u64>().expect("a number") * 1024)
 }
 

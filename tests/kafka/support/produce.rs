@@ -1,4 +1,4 @@
-//! Producing with every means a producer has: codecs, transactions, and records nobody would write.
+//! Produces with everything that a producer supports: codecs, transactions, and hostile records.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use super::raw;
 use super::record::Message;
 use super::wait::PATIENCE;
 
-/// Every compression codec of Kafka's, as `compression.codec` names them.
+/// Every compression codec of Kafka, by its name in `compression.codec`.
 pub(crate) const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-/// An idempotent producer that fails the test when a record does not arrive.
+/// An idempotent producer that fails the test if a record is not delivered.
 pub(crate) struct Producer {
     inner: BaseProducer<Failures>,
 }
 
 impl Producer {
-    /// A producer outside of transactions.
+    /// Creates a producer without transactions.
     pub(crate) fn new(broker: &Broker, codec: &str) -> Self {
         Self::from_config(&config(broker, codec))
     }
 
-    /// A producer of transactions.
+    /// Creates a transactional producer.
     pub(crate) fn transactional(broker: &Broker, codec: &str, id: &str) -> Self {
         let producer = Self::from_config(config(broker, codec).set("transactional.id", id));
         producer
@@ -46,13 +46,13 @@ impl Producer {
         Self { inner }
     }
 
-    /// Queues a record, waiting for room. A timestamp of 0 cannot be sent: see [`raw::produce`].
+    /// Queues a record, waiting for space in the queue. A timestamp of 0 cannot be sent: see [`raw::produce`].
     pub(crate) fn send(&self, topic: &str, partition: i32, message: &Message) {
         loop {
             match raw::produce(&self.inner, topic, partition, message) {
                 Ok(()) => return,
                 Err(RDKafkaErrorCode::QueueFull) => self.inner.poll(Duration::from_millis(20)),
-                Err(code) => panic!("{topic}/{partition} takes no record: {code}"),
+                Err(code) => panic!("cannot queue a record for {topic}/{partition}: {code}"),
             }
         }
     }
@@ -74,14 +74,14 @@ impl Producer {
         self.inner.commit_transaction(PATIENCE).expect("commits");
     }
 
-    /// Aborts the transaction, with its records in the partition's log.
+    /// Aborts the transaction; its records stay in the partition's log.
     pub(crate) fn abort(&self) {
         self.flush();
         self.inner.abort_transaction(PATIENCE).expect("aborts");
     }
 }
 
-/// Produces all the messages into one partition and waits until they are there.
+/// Produces all messages to one partition and waits until they are acknowledged.
 pub(crate) fn produce<'a>(
     broker: &Broker,
     codec: &str,
@@ -95,7 +95,7 @@ pub(crate) fn produce<'a>(
     producer.flush();
 }
 
-/// Produces many messages round robin into the topic's partitions: a million in seconds.
+/// Produces many messages round-robin to the topic's partitions: a million in seconds.
 pub(crate) fn produce_bulk(
     broker: &Broker,
     codec: &str,
@@ -117,12 +117,12 @@ fn config(broker: &Broker, codec: &str) -> ClientConfig {
         .set("linger.ms", "5")
         .set("batch.size", "262144")
         .set("queue.buffering.max.kbytes", "131072")
-        // The topic's limit is the one that counts.
+        // Only the topic's limit is to apply.
         .set("message.max.bytes", "67108864");
     config
 }
 
-/// Remembers the first record that was not delivered.
+/// Records the first delivery failure.
 #[derive(Default)]
 struct Failures(Mutex<Option<KafkaError>>);
 

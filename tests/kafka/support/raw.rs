@@ -1,5 +1,5 @@
-//! librdkafka's own calls where rdkafka's wrappers lose something: they take header names as UTF-8
-//! without NUL, and a record without a timestamp loses the timestamp's type.
+//! Direct calls of librdkafka where rdkafka's wrappers lose information: they require header names to be UTF-8
+//! without NUL, and drop the timestamp type of a record without a timestamp.
 
 #![expect(unsafe_code, reason = "calls into librdkafka")]
 
@@ -13,9 +13,9 @@ use rdkafka_sys::{self as sys, rd_kafka_vtype_t as Vtype};
 
 use super::record::{Header, Message, TimestampType};
 
-/// Hands a copy of a message to the producer's queue.
+/// Copies a message to the producer's queue.
 ///
-/// librdkafka takes a timestamp of 0 for "now"; every other one, -1 (none) included, is kept.
+/// librdkafka treats a timestamp of 0 as "now"; it keeps every other one, including -1 (none).
 pub(crate) fn produce<C: ProducerContext>(
     producer: &impl Producer<C>,
     topic: &str,
@@ -54,7 +54,7 @@ pub(crate) fn produce<C: ProducerContext>(
     if error.is_null() {
         return Ok(());
     }
-    // SAFETY: `error` is ours to destroy, and so are the headers of a message that was refused.
+    // SAFETY: the caller owns `error`, and the headers of a message that was rejected.
     unsafe {
         let code = sys::rd_kafka_error_code(error);
         sys::rd_kafka_error_destroy(error);
@@ -74,7 +74,7 @@ fn argument(
     sys::rd_kafka_vu_t { vtype, u }
 }
 
-/// Null is a null pointer; empty is any other pointer with length 0.
+/// Encodes null as a null pointer, and empty as any other pointer with length 0.
 fn memory(bytes: Option<&[u8]>) -> sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
     let (ptr, size) = pointer(bytes);
     sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
@@ -89,7 +89,7 @@ fn pointer(bytes: Option<&[u8]>) -> (*const c_void, usize) {
     })
 }
 
-/// A list of headers for librdkafka; null for none.
+/// Creates librdkafka's list of headers; null if there are none.
 fn new_headers(headers: &[Header]) -> *mut sys::rd_kafka_headers_t {
     if headers.is_empty() {
         return ptr::null_mut();
@@ -113,8 +113,8 @@ fn new_headers(headers: &[Header]) -> *mut sys::rd_kafka_headers_t {
     list
 }
 
-/// The headers of a message that was read. librdkafka ends names with a NUL and keeps their length
-/// to itself, so a name that contains a NUL is cut there.
+/// Returns the headers of a consumed message. librdkafka terminates names with a NUL and does not
+/// expose their length, so a name that contains a NUL is cut there.
 pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
     let mut list = ptr::null_mut();
     // SAFETY: the message is alive; `list` belongs to it.
@@ -122,7 +122,7 @@ pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
     match code {
         sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {}
         sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT => return Vec::new(),
-        other => panic!("the headers cannot be read: {other:?}"),
+        other => panic!("cannot read the headers: {other:?}"),
     }
     (0..).map_while(|index| header(list, index)).collect()
 }
@@ -131,7 +131,7 @@ fn header(list: *const sys::rd_kafka_headers_t, index: usize) -> Option<Header> 
     let mut name: *const c_char = ptr::null();
     let mut value: *const c_void = ptr::null();
     let mut value_len = 0;
-    // SAFETY: `list` belongs to a message that the caller holds; what comes back points into it.
+    // SAFETY: `list` belongs to a message that the caller holds; the returned pointers point into it.
     unsafe {
         let code = sys::rd_kafka_header_get_all(
             list,
@@ -149,7 +149,7 @@ fn header(list: *const sys::rd_kafka_headers_t, index: usize) -> Option<Header> 
     }
 }
 
-/// The timestamp of a message that was read, and who set it.
+/// Returns the timestamp of a consumed message and its type.
 pub(crate) fn timestamp(message: &BorrowedMessage<'_>) -> (i64, TimestampType) {
     use sys::rd_kafka_timestamp_type_t as Type;
     let mut kind = Type::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;

@@ -1,9 +1,9 @@
-//! Records as the tests compare them: everything that Kafka keeps, owned.
+//! Records as the tests compare them: owned copies of everything that Kafka stores.
 
 /// A header: its name and its value, or null.
 pub(crate) type Header = (Vec<u8>, Option<Vec<u8>>);
 
-/// What a producer sends, and what must be the same after backup and restore.
+/// The part of a record that a producer sends, and that backup and restore must preserve.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Message {
     /// Milliseconds since 1970.
@@ -16,12 +16,12 @@ pub(crate) struct Message {
     pub(crate) headers: Vec<Header>,
 }
 
-/// Who set a record's timestamp, as the broker says.
+/// The timestamp type of a record, as reported by the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TimestampType {
-    /// The producer.
+    /// Set by the producer.
     CreateTime,
-    /// The broker.
+    /// Set by the broker.
     LogAppendTime,
 }
 
@@ -30,13 +30,13 @@ pub(crate) enum TimestampType {
 pub(crate) struct OwnedRecord {
     /// Its offset.
     pub(crate) offset: i64,
-    /// Who set its timestamp.
+    /// Its timestamp type.
     pub(crate) timestamp_type: TimestampType,
-    /// All the rest.
+    /// Everything else.
     pub(crate) message: Message,
 }
 
-/// The records without their offsets, which a restore does not keep.
+/// Drops the offsets, which a restore does not keep.
 pub(crate) fn messages(records: Vec<OwnedRecord>) -> Vec<Message> {
     records.into_iter().map(|record| record.message).collect()
 }

@@ -1,4 +1,4 @@
-//! A repository of a test's own, kbk's commands on it, and a reader of it that is not kbk.
+//! A test's own repository, kbk's commands on it, and an independent reader of it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,50 +13,50 @@ use super::broker::Broker;
 use super::process::{kbk, run};
 use super::record::{Header, Message};
 
-/// Reads repositories; written from SPEC.md alone.
+/// The Python reader of repositories that was written from SPEC.md alone.
 const SPEC_READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/spec_reader/repo.py");
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/venv/bin/python");
 
-/// A repository in a temporary folder; kbk makes it.
+/// A repository in a temporary folder; kbk creates it.
 #[derive(Debug)]
 pub(crate) struct Repo {
     folder: TempDir,
 }
 
 impl Repo {
-    /// A place for a repository: there is nothing yet.
+    /// Reserves a path for a repository, which does not exist yet.
     pub(crate) fn new() -> Self {
         let folder = TempDir::with_prefix("kbk-repo-").expect("a temporary folder");
         Self { folder }
     }
 
-    /// The repository's folder.
+    /// Returns the repository's folder.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("repo")
     }
 
-    /// `kbk backup` of a broker's topics, with a JSON report.
-    pub(crate) fn backup(&self, broker: &Broker, words: &[&str]) -> Command {
-        self.kbk_with(broker, "backup", words)
+    /// Returns a `kbk backup` of a broker's topics, with a JSON report.
+    pub(crate) fn backup(&self, broker: &Broker, args: &[&str]) -> Command {
+        self.kbk_with(broker, "backup", args)
     }
 
-    /// `kbk restore` into a broker, with a JSON report.
-    pub(crate) fn restore(&self, broker: &Broker, words: &[&str]) -> Command {
-        self.kbk_with(broker, "restore", words)
+    /// Returns a `kbk restore` into a broker, with a JSON report.
+    pub(crate) fn restore(&self, broker: &Broker, args: &[&str]) -> Command {
+        self.kbk_with(broker, "restore", args)
     }
 
-    fn kbk_with(&self, broker: &Broker, command: &str, words: &[&str]) -> Command {
+    fn kbk_with(&self, broker: &Broker, command: &str, args: &[&str]) -> Command {
         let mut command = self.kbk(&[command, "--json", "-b", broker.bootstrap()]);
-        command.args(words);
+        command.args(args);
         command
     }
 
-    /// `kbk` with some words, on this repository.
-    pub(crate) fn kbk(&self, words: &[&str]) -> Command {
-        kbk_on(&self.path(), words)
+    /// Returns a `kbk` command on this repository.
+    pub(crate) fn kbk(&self, args: &[&str]) -> Command {
+        kbk_on(&self.path(), args)
     }
 
-    /// Restores topics under other names and waits for it to end well; gives the report.
+    /// Restores topics under other names, which must succeed, and returns the report.
     pub(crate) fn restore_as(&self, broker: &Broker, names: &[(&str, &str)]) -> Value {
         let mut command = self.restore(broker, &[]);
         for (source, target) in names {
@@ -65,14 +65,14 @@ impl Repo {
         run(&mut command).expect_code(0).json()
     }
 
-    /// Fails the test unless `kbk verify --full` finds nothing wrong; gives its report.
+    /// Fails the test unless `kbk verify --full` finds nothing wrong; returns its report.
     #[track_caller]
     pub(crate) fn verify(&self) -> Value {
         let report = run(&mut self.kbk(&["verify", "--full", "--json"]));
         report.expect_code(0).json()
     }
 
-    /// Fails the test unless the reader of SPEC.md finds nothing wrong; gives its report.
+    /// Fails the test unless the Python reader finds nothing wrong; returns its report.
     #[track_caller]
     pub(crate) fn verify_by_spec(&self) -> Value {
         run(&mut self.spec_reader(&["--verify"]))
@@ -80,36 +80,36 @@ impl Repo {
             .json()
     }
 
-    /// The records of a partition, with their offsets, as the reader of SPEC.md sees them.
+    /// Returns the records of a partition with their offsets, as the Python reader decodes them.
     pub(crate) fn read_by_spec(&self, topic: &str, partition: i32) -> Vec<(i64, Message)> {
         let partition = partition.to_string();
         let printed = run(&mut self.spec_reader(&[topic, &partition])).expect_code(0);
         printed.stdout.lines().map(rendered).collect()
     }
 
-    fn spec_reader(&self, words: &[&str]) -> Command {
+    fn spec_reader(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PYTHON);
-        command.arg(SPEC_READER).arg(self.path()).args(words);
+        command.arg(SPEC_READER).arg(self.path()).args(args);
         command
     }
 
-    /// All segments there are, named by a snapshot or not, and their bytes.
+    /// Returns all stored segments, referenced by a snapshot or not, with their sizes in bytes.
     pub(crate) fn segments(&self) -> BTreeMap<PathBuf, u64> {
         let mut found = BTreeMap::new();
         find_segments(&self.path().join("data"), &mut found);
         found
     }
 
-    /// The path of a snapshot, of which the first has number 1.
+    /// Returns the path of a snapshot; the first one is number 1.
     pub(crate) fn snapshot(&self, sequence: u64) -> PathBuf {
         self.path().join(format!("snapshots/{sequence:020}.json"))
     }
 }
 
-/// `kbk` with some words, on the repository in a folder.
-pub(crate) fn kbk_on(folder: &Path, words: &[&str]) -> Command {
+/// Returns a `kbk` command on the repository in a folder.
+pub(crate) fn kbk_on(folder: &Path, args: &[&str]) -> Command {
     let mut command = kbk(["--repo"]);
-    command.arg(folder).args(words);
+    command.arg(folder).args(args);
     command
 }
 
@@ -130,7 +130,7 @@ fn find_segments(folder: &Path, found: &mut BTreeMap<PathBuf, u64>) {
     }
 }
 
-/// A line of `records.jsonl` (SPEC section 10).
+/// Parses a line of `records.jsonl` (SPEC section 10).
 fn rendered(line: &str) -> (i64, Message) {
     let record: Value = serde_json::from_str(line).expect("a line is JSON");
     let headers = record["headers"].as_array().expect("an array");
@@ -148,7 +148,7 @@ fn header(header: &Value) -> Header {
     (name, bytes(header, "value"))
 }
 
-/// Text, base64 or null, whichever there is.
+/// Decodes a field from text, base64 or null.
 fn bytes(of: &Value, name: &str) -> Option<Vec<u8>> {
     if let Some(base64) = of.get(format!("{name}_base64")) {
         let base64 = base64.as_str().expect("a string");

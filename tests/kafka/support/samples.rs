@@ -1,4 +1,4 @@
-//! Records to produce: the strange ones by hand, the many by a seed.
+//! Records to produce: hostile ones written by hand, bulk ones generated from a seed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use super::record::{Header, Message};
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// The present, in milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970.
 pub(crate) fn now_ms() -> i64 {
     let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -16,7 +16,7 @@ pub(crate) fn now_ms() -> i64 {
     i64::try_from(since_1970.as_millis()).expect("before the year 292 million")
 }
 
-/// A record with a value only.
+/// Returns a record with only a value.
 pub(crate) fn plain(timestamp: i64, value: &str) -> Message {
     Message {
         timestamp,
@@ -25,9 +25,9 @@ pub(crate) fn plain(timestamp: i64, value: &str) -> Message {
     }
 }
 
-/// Every strange record that a producer can send and a broker keeps, in one partition's order.
+/// Returns every unusual record that a producer can send and a broker keeps, for one partition.
 ///
-/// For a topic made with [`ANY_TIME`](super::topics::ANY_TIME).
+/// The topic must be created with [`ANY_TIME`](super::topics::ANY_TIME).
 pub(crate) fn hostile() -> Vec<Message> {
     let now = now_ms();
     let mut messages = strange_fields(now);
@@ -94,8 +94,8 @@ fn strange_headers() -> Vec<Vec<Header>> {
     ]
 }
 
-/// An endless stream of records of all kinds, the same for the same seed but for the day: their
-/// times lie within a day before now, out of order.
+/// Returns an endless stream of records of all kinds. Equal seeds give equal records, except for their
+/// timestamps, which are out of order within the last 24 hours.
 pub(crate) fn mixed(seed: u64) -> impl Iterator<Item = Message> {
     let mut random = Random::new(seed);
     let now = now_ms();
@@ -109,13 +109,13 @@ pub(crate) fn mixed(seed: u64) -> impl Iterator<Item = Message> {
     })
 }
 
-/// An endless stream of records of one length that hardly differ, which compress a hundredfold.
+/// Returns an endless stream of nearly identical records of one length, which compress a hundredfold.
 pub(crate) fn repetitive(record_bytes: usize) -> impl Iterator<Item = Message> {
     let now = now_ms();
     (0..).map(move |number| plain(now, &format!("{number:0record_bytes$}")))
 }
 
-/// An endless stream of JSON documents of about 1 KB, which compress to about half.
+/// Returns an endless stream of JSON documents of about 1 KB, which compress to about half.
 pub(crate) fn documents(seed: u64) -> impl Iterator<Item = Message> {
     let mut random = Random::new(seed);
     let now = now_ms();
@@ -164,22 +164,22 @@ fn mixed_header(random: &mut Random) -> Header {
     (name.to_vec(), value)
 }
 
-/// A small generator of pseudo-random numbers (xorshift64*).
+/// A small pseudo-random number generator (xorshift64*).
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// The same numbers for the same seed.
+    /// Creates a generator; equal seeds give equal numbers.
     pub(crate) fn new(seed: u64) -> Self {
-        // The state must not be 0, and close seeds should not give close numbers.
+        // The state must not be 0, and similar seeds must not give similar numbers.
         Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number below the limit.
+    /// Returns a number below the limit.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         (self.next() >> 16) % limit
     }
 
-    /// That many bytes.
+    /// Returns random bytes.
     pub(crate) fn bytes(&mut self, len: u64) -> Vec<u8> {
         (0..len).map(|_| self.next().to_be_bytes()[0]).collect()
     }

@@ -1,5 +1,5 @@
-//! Topics as production has them, each made by the broker itself: compacted, emptied, restamped,
-//! with transactions.
+//! Topics as they occur in production, produced by the broker itself: compacted, emptied by
+//! retention, with log append time, with transactions.
 
 use std::collections::HashSet;
 
@@ -11,10 +11,10 @@ use super::samples::{Random, mixed, now_ms, plain};
 use super::topics;
 use super::wait;
 
-/// Makes a topic of one partition whose log the cleaner has compacted; gives its records, among
-/// them tombstones.
+/// Creates a topic of one partition whose log the cleaner has compacted; returns its records,
+/// including tombstones.
 ///
-/// Nothing is left to compact, so it stays as it is.
+/// Nothing is left to compact, so the topic does not change any more.
 pub(crate) fn compacted_topic_with_gaps(broker: &Broker, topic: &str) -> Vec<OwnedRecord> {
     let config = [
         ("cleanup.policy", "compact"),
@@ -26,8 +26,8 @@ pub(crate) fn compacted_topic_with_gaps(broker: &Broker, topic: &str) -> Vec<Own
     let start = now_ms();
     let mut random = Random::new(3);
     let mut keys = HashSet::new();
-    // A batch a second later than the one before opens a new segment, and closes the old: the
-    // cleaner leaves the last one alone.
+    // A batch a second later than the previous one rolls the segment: the cleaner never touches
+    // the active one.
     for second in -10..0 {
         let batch: Vec<_> = std::iter::repeat_with(|| update(start + second * 1000, &mut random))
             .take(100)
@@ -46,8 +46,8 @@ pub(crate) fn compacted_topic_with_gaps(broker: &Broker, topic: &str) -> Vec<Own
     })
 }
 
-/// A new value of some key, or its removal. Low keys change often, high ones seldom, so that the
-/// gaps have many lengths.
+/// Returns an update or a tombstone of some key. Low keys change often, high ones rarely, so that
+/// the gaps have many lengths.
 fn update(timestamp: i64, random: &mut Random) -> Message {
     let highest = random.below(200);
     let key = random.below(highest + 1);
@@ -60,7 +60,7 @@ fn update(timestamp: i64, random: &mut Random) -> Message {
     }
 }
 
-/// Makes a topic of one partition that held records until retention removed all of them; gives the
+/// Creates a topic of one partition whose records were all deleted by retention; returns the
 /// offset at which it starts and ends.
 pub(crate) fn topic_emptied_by_retention(broker: &Broker, topic: &str) -> i64 {
     topics::create(broker, topic, 1, &[("retention.ms", "1000")]);
@@ -73,7 +73,7 @@ pub(crate) fn topic_emptied_by_retention(broker: &Broker, topic: &str) -> i64 {
     })
 }
 
-/// Makes a topic whose broker replaces the producers' times, with records in every partition.
+/// Creates a topic with log append time and records in every partition.
 pub(crate) fn log_append_time_topic(broker: &Broker, topic: &str, partitions: i32) {
     let config = [("message.timestamp.type", "LogAppendTime")];
     topics::create(broker, topic, partitions, &config);
@@ -83,8 +83,8 @@ pub(crate) fn log_append_time_topic(broker: &Broker, topic: &str, partitions: i3
     }
 }
 
-/// Writes into one partition: records of two transactions by turns, one of them aborted, others
-/// without a transaction between them, an aborted transaction at the very end. Gives what a
+/// Produces to one partition: interleaved records of two transactions, one of them aborted, with
+/// non-transactional records between them, and an aborted transaction at the very end. Returns what a
 /// `read_committed` consumer sees.
 pub(crate) fn interleaved_transactions(
     broker: &Broker,
@@ -101,7 +101,7 @@ pub(crate) fn interleaved_transactions(
         bad.begin();
         for (message, producer) in round.iter().zip(producers.iter().cycle()) {
             producer.send(topic, partition, message);
-            // One after the other, or the producers' batches would pass each other.
+            // Flushes after each record, or the producers' batches could overtake each other.
             producer.flush();
             if !std::ptr::eq(*producer, &raw const bad) {
                 committed.push(message.clone());

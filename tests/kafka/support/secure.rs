@@ -1,4 +1,4 @@
-//! A broker that asks for TLS and a password, beside its plain listener.
+//! A broker with a TLS and SASL listener next to its plain one.
 
 use std::process::Command;
 
@@ -9,9 +9,9 @@ use super::broker::{Broker, free_port};
 /// A broker with a SASL_SSL listener for the users alice (PLAIN) and bob (SCRAM-SHA-512).
 #[derive(Debug)]
 pub(crate) struct SecureBroker {
-    /// The broker; its plain listener asks for nothing.
+    /// The broker, through its plain listener without authentication.
     pub(crate) plain: Broker,
-    /// The address of the listener that asks.
+    /// The address of the TLS and SASL listener.
     pub(crate) bootstrap: String,
     folder: TempDir,
 }
@@ -20,7 +20,7 @@ pub(crate) struct SecureBroker {
 pub(crate) const PASSWORD: &str = "open-sesame-7";
 
 impl SecureBroker {
-    /// Starts the broker with a certificate of its own making.
+    /// Starts the broker with a self-signed certificate.
     pub(crate) fn start() -> Self {
         let folder = TempDir::with_prefix("kbk-tls-").expect("a temporary folder");
         let bootstrap = format!("localhost:{}", free_port());
@@ -33,32 +33,32 @@ impl SecureBroker {
         }
     }
 
-    /// The file with the certificate to trust, as `ssl.ca.location` takes it.
+    /// Returns the path of the certificate to trust, for `ssl.ca.location`.
     pub(crate) fn ca_file(&self) -> String {
         ca_file(&self.folder)
     }
 }
 
-/// Makes a user who logs in with SCRAM-SHA-512.
+/// Creates a user for SCRAM-SHA-512.
 pub(super) fn add_scram_user(broker: &Broker, user: &str) {
     let add = format!("SCRAM-SHA-512=[password={PASSWORD}]");
     let name = format!("--entity-name={user}");
-    let words = [
+    let args = [
         "--alter",
         "--entity-type=users",
         &name,
         "--add-config",
         &add,
     ];
-    broker.tool("kafka.admin.ConfigCommand", &words);
+    broker.tool("kafka.admin.ConfigCommand", &args);
 }
 
-/// The certificate of a broker that was started with this folder.
+/// Returns the path of the certificate of a broker that was started with this folder.
 pub(super) fn ca_file(folder: &TempDir) -> String {
     path(folder, "ca.pem")
 }
 
-/// Starts a broker that has a listener for TLS at `bootstrap`, where `user` logs in with PLAIN, and `more` configuration.
+/// Starts a broker with a TLS listener at `bootstrap`, where `user` logs in with PLAIN, and `more` configuration.
 pub(super) fn start(
     folder: &TempDir,
     bootstrap: &str,

@@ -1,7 +1,7 @@
-//! A disk that is full or read-only when a test wants it: a tmpfs in a mount namespace of its own.
+//! A disk that a test can fill or make read-only: a tmpfs in a mount namespace of its own.
 //!
-//! A shell holds the namespace, and with it the disk, until its standard input ends; so nothing is
-//! left behind however the test ends. Only processes that are put [inside](SmallDisk::inside) see it.
+//! A shell holds the namespace, and with it the disk, until its standard input ends, so nothing is
+//! left behind however the test ends. Only processes placed [inside](SmallDisk::inside) see it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use tempfile::TempDir;
 
-/// Mounts on folder $1 with the options $2, and remounts with those that it reads.
+/// Mounts on folder $1 with the options $2, and remounts with the options that it reads from standard input.
 const HOLDER: &str = r#"
 mount -t tmpfs -o "$2" tmpfs "$1" && echo mounted
 while read -r options; do mount -o "remount,$options" "$1" && echo mounted; done
@@ -24,7 +24,7 @@ pub(crate) struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Mounts it with the options of tmpfs, such as `size=8m`.
+    /// Mounts it with tmpfs options such as `size=8m`.
     pub(crate) fn mount(options: &str) -> Self {
         let folder = TempDir::with_prefix("kbk-disk-").expect("a temporary folder");
         let mut holder = Command::new("unshare")
@@ -45,19 +45,19 @@ impl SmallDisk {
         disk
     }
 
-    /// Changes its options: `size=64m` makes room, `ro` takes writing away.
+    /// Changes its options: `size=64m` makes room, `ro` makes it read-only.
     pub(crate) fn remount(&mut self, options: &str) {
         let stdin = self.holder.stdin.as_mut().expect("a pipe");
         writeln!(stdin, "{options}").expect("the holder listens");
         self.wait();
     }
 
-    /// Where it is, for processes inside.
+    /// Returns the mount point, for processes inside.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The command, changed to see the disk.
+    /// Wraps the command so that it sees the disk.
     pub(crate) fn inside(&self, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");
         inside
@@ -75,7 +75,7 @@ impl SmallDisk {
         inside
     }
 
-    /// A file on it, as the test can read it.
+    /// Returns the path by which the test can read a file on it.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         let inner = self.path().strip_prefix("/").expect("an absolute path");
@@ -93,7 +93,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // The end of its standard input ends the holder; nobody is left to tell if that fails.
+        // Closing its standard input ends the holder; in drop, there is nowhere to report a failure.
         drop(self.holder.stdin.take());
         let _ = self.holder.wait();
     }

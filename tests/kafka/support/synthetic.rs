@@ -1,4 +1,4 @@
-//! A backup that no cluster was needed for: more records, with more gaps, than a test has time to produce.
+//! A backup written without a cluster: more records, with more gaps, than a test has time to produce.
 
 use std::io::Write as _;
 
@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::repo::Repo;
 use super::samples;
 
-/// Makes the repository with one topic of one partition: a record of a few bytes at each of the offsets.
+/// Creates a repository with one topic of one partition: a record of a few bytes at each of the offsets.
 pub(crate) fn make(repo: &Repo, topic: &str, offsets: impl Iterator<Item = i64>, end_offset: i64) {
     let runtime = Runtime::new().expect("a runtime");
     let location = repo.path();

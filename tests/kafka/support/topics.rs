@@ -1,4 +1,4 @@
-//! Making, changing and removing topics.
+//! Creates, alters and deletes topics.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,13 +15,13 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::broker::Broker;
 use super::wait::{self, PATIENCE};
 
-/// The configuration of a topic that takes records of every time, and keeps them.
+/// The configuration of a topic that accepts records with any timestamp, and keeps them.
 pub(crate) const ANY_TIME: [(&str, &str); 2] = [
     ("retention.ms", "-1"),
     ("message.timestamp.after.max.ms", "9223372036854775807"),
 ];
 
-/// A name that no other test, and no other run on the same cluster, uses.
+/// Returns a name that no other test, and no other run on the same cluster, uses.
 pub(crate) fn unique(name: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let now = SystemTime::now()
@@ -31,9 +31,9 @@ pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{}-{}-{count}", now.as_secs(), std::process::id())
 }
 
-/// Makes a topic and waits until its partitions can be written.
+/// Creates a topic and waits until its partitions can be written.
 pub(crate) fn create(broker: &Broker, name: &str, partitions: i32, config: &[(&str, &str)]) {
-    // -1 asks for the cluster's default.
+    // -1 means the cluster's default.
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
     for (key, value) in config {
         topic = topic.set(key, value);
@@ -41,7 +41,7 @@ pub(crate) fn create(broker: &Broker, name: &str, partitions: i32, config: &[(&s
     let created = block_on(admin(broker).create_topics([&topic], &options()));
     created.expect("the broker answers")[0]
         .as_ref()
-        .expect("the topic is made");
+        .expect("the topic is created");
     wait::until("a leader for every partition", || {
         let leaders = leaders(broker, name);
         let count = usize::try_from(partitions).expect("a count");
@@ -49,18 +49,18 @@ pub(crate) fn create(broker: &Broker, name: &str, partitions: i32, config: &[(&s
     });
 }
 
-/// Removes a topic and waits until it is gone.
+/// Deletes a topic and waits until it is gone.
 pub(crate) fn delete(broker: &Broker, name: &str) {
     let deleted = block_on(admin(broker).delete_topics(&[name], &options()));
     deleted.expect("the broker answers")[0]
         .as_ref()
-        .expect("the topic is removed");
+        .expect("the topic is deleted");
     wait::until("the topic to be gone", || {
         leaders(broker, name).is_empty().then_some(())
     });
 }
 
-/// Removes the records of a partition in front of an offset, as retention does.
+/// Deletes the records of a partition before an offset, as retention does.
 pub(crate) fn delete_records(broker: &Broker, (topic, partition): (&str, i32), before: i64) {
     let mut offsets = TopicPartitionList::new();
     offsets
@@ -68,10 +68,10 @@ pub(crate) fn delete_records(broker: &Broker, (topic, partition): (&str, i32), b
         .expect("a valid offset");
     let deleted = block_on(admin(broker).delete_records(&offsets, &options()));
     let deleted = deleted.expect("the broker answers");
-    deleted.elements()[0].error().expect("records are removed");
+    deleted.elements()[0].error().expect("records are deleted");
 }
 
-/// Gives a topic more partitions, this many in all.
+/// Increases the number of a topic's partitions to `partitions`.
 pub(crate) fn add_partitions(broker: &Broker, name: &str, partitions: usize) {
     let wanted = NewPartitions::new(name, partitions);
     let added = block_on(admin(broker).create_partitions([&wanted], &options()));
@@ -84,7 +84,7 @@ pub(crate) fn add_partitions(broker: &Broker, name: &str, partitions: usize) {
     });
 }
 
-/// Replaces a topic's *whole* configuration: what is not named goes back to the default.
+/// Replaces a topic's *whole* configuration: settings that are not named return to their defaults.
 pub(crate) fn reconfigure(broker: &Broker, name: &str, config: &[(&str, &str)]) {
     let mut change = AlterConfig::new(ResourceSpecifier::Topic(name));
     for (key, value) in config {
@@ -96,7 +96,7 @@ pub(crate) fn reconfigure(broker: &Broker, name: &str, config: &[(&str, &str)]) 
         .expect("the configuration is changed");
 }
 
-/// What is configured on the topic itself, defaults left out.
+/// Returns the settings of the topic itself, without defaults.
 pub(crate) fn config(broker: &Broker, name: &str) -> BTreeMap<String, String> {
     let topic = ResourceSpecifier::Topic(name);
     let described = block_on(admin(broker).describe_configs([&topic], &options()));
@@ -110,7 +110,7 @@ pub(crate) fn config(broker: &Broker, name: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The leader of each partition, -1 for none; empty if there is no such topic.
+/// Returns the leader of each partition, -1 for none; empty if the topic does not exist.
 fn leaders(broker: &Broker, name: &str) -> Vec<i32> {
     let consumer: BaseConsumer = broker.client().create().expect("a consumer");
     let metadata = consumer

@@ -1,15 +1,15 @@
-//! Waiting for a condition, with a limit and a message.
+//! Waits for a condition, with a timeout and a message.
 
 use std::time::{Duration, Instant};
 
-/// Long enough for anything that a healthy broker on a busy machine does.
+/// Long enough for any operation of a healthy broker, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Probes until there is a value.
+/// Probes until a value is returned.
 ///
 /// # Panics
 ///
-/// When [`PATIENCE`] is over, naming what did not come.
+/// Panics when [`PATIENCE`] is over, naming what it waited for.
 pub(crate) fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! Kafka's produce request by hand, for records that librdkafka does not send: it restamps time 0.
+//! Kafka's produce request by hand, for records that librdkafka cannot send: it replaces the timestamp 0.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use super::broker::Broker;
 use super::record::Message;
 use super::wait::PATIENCE;
 
-/// Appends the messages to a partition exactly as they are, as one uncompressed batch.
+/// Appends the messages to a partition unchanged, as one uncompressed batch.
 pub(crate) fn produce(broker: &Broker, (topic, partition): (&str, i32), messages: &[Message]) {
     let batch = batch(messages);
     let mut request = Vec::new();
@@ -34,7 +34,7 @@ pub(crate) fn produce(broker: &Broker, (topic, partition): (&str, i32), messages
     assert_eq!(response[position..][..2], [0, 0], "the broker's error code");
 }
 
-/// Sends one request and gives its response.
+/// Sends one request and returns its response.
 fn exchange(address: &str, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).expect("the leader listens");
     stream.write_all(&len_i32(request)).expect("sent");
@@ -46,7 +46,7 @@ fn exchange(address: &str, request: &[u8]) -> Vec<u8> {
     response
 }
 
-/// The address of the broker that leads a partition.
+/// Returns the address of the broker that leads a partition.
 fn leader(broker: &Broker, topic: &str, partition: i32) -> String {
     let consumer: BaseConsumer = broker.client().create().expect("a consumer");
     let metadata = consumer
@@ -62,7 +62,7 @@ fn leader(broker: &Broker, topic: &str, partition: i32) -> String {
     format!("{}:{}", node.host(), node.port())
 }
 
-/// A record batch of version 2, without producer id or compression.
+/// Encodes a record batch of version 2, without producer id or compression.
 fn batch(messages: &[Message]) -> Vec<u8> {
     let times = || messages.iter().map(|message| message.timestamp);
     let base_timestamp = times().next().expect("a message");
@@ -109,7 +109,7 @@ fn record(message: &Message, timestamp_delta: i64, offset_delta: i64) -> Vec<u8>
     record
 }
 
-/// A length, -1 for null, and the bytes.
+/// Appends a length, -1 for null, and the bytes.
 fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         None => put_varint(out, -1),
@@ -124,7 +124,7 @@ fn put_len(out: &mut Vec<u8>, len: usize) {
     put_varint(out, i64::try_from(len).expect("a length"));
 }
 
-/// A zigzag varint, as in Protocol Buffers.
+/// Appends a zigzag varint, as in Protocol Buffers.
 fn put_varint(out: &mut Vec<u8>, value: i64) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while rest > 0x7f {

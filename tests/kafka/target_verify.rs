@@ -1,4 +1,4 @@
-//! Proof that a target holds what was saved: `kbk restore --verify` and `kbk diff --live` find every difference.
+//! `kbk restore --verify` and `kbk diff --live` find every difference between a target and the backup.
 
 use serde_json::{Value, json};
 
@@ -11,17 +11,17 @@ use crate::support::{consume, samples, topics, wait};
 
 const PARTITIONS: i32 = 4;
 
-/// What `kbk diff --live` says of the one partition of `target`.
+/// Returns the report of `kbk diff --live` on the only partition of `target`.
 fn diff(broker: &Broker, repo: &Repo, (topic, target): (&str, &str), code: i32) -> Value {
     let map = format!("{topic}={target}");
-    let words = ["diff", "--live", "--json", "-b", broker.bootstrap()];
-    let mut command = repo.kbk(&words);
+    let args = ["diff", "--live", "--json", "-b", broker.bootstrap()];
+    let mut command = repo.kbk(&args);
     command.args(["--topic", topic, "--map", &map]);
     run(&mut command).expect_code(code).json()["partitions"][0].clone()
 }
 
 #[test]
-fn every_kind_of_difference_is_named_with_its_offset() {
+fn every_kind_of_difference_is_reported_with_its_offset() {
     let broker = Broker::shared();
     let topic = topics::unique("proved");
     topics::create(broker, &topic, 1, &topics::ANY_TIME);
@@ -73,7 +73,7 @@ fn every_kind_of_difference_is_named_with_its_offset() {
 }
 
 #[test]
-fn a_restore_proves_itself_and_only_what_it_wrote() {
+fn restore_verify_checks_only_what_the_restore_wrote() {
     let broker = Broker::shared();
     let (topic, target) = (topics::unique("self-proved"), topics::unique("self-proof"));
     topics::create(broker, &topic, PARTITIONS, &[]);
@@ -87,8 +87,8 @@ fn a_restore_proves_itself_and_only_what_it_wrote() {
     run(&mut repo.backup(broker, &["--topic", &topic, "--block-size", "64KiB"])).expect_code(0);
     let map = format!("{topic}={target}");
     for append in [&[][..], &["--append"]] {
-        let words = [&["--map", &map, "--verify"], append].concat();
-        let report = run(&mut repo.restore(broker, &words)).expect_code(0).json();
+        let args = [&["--map", &map, "--verify"], append].concat();
+        let report = run(&mut repo.restore(broker, &args)).expect_code(0).json();
         let proof = report["proof"].as_array().expect("a proof");
         assert_eq!(proof.len(), 4);
         let found: u64 = proof.iter().filter_map(|one| one["found"].as_u64()).sum();
@@ -98,7 +98,7 @@ fn a_restore_proves_itself_and_only_what_it_wrote() {
 }
 
 #[test]
-fn a_restore_that_finds_a_difference_says_so_and_changes_nothing_more() {
+fn restore_verify_reports_a_difference_and_changes_nothing_more() {
     let broker = Broker::shared();
     let (topic, target) = (topics::unique("meddled"), topics::unique("meddled-with"));
     topics::create(
@@ -132,7 +132,7 @@ fn a_restore_that_finds_a_difference_says_so_and_changes_nothing_more() {
     });
     let map = format!("{topic}={target}");
     let finished = run(&mut repo.restore(broker, &["--map", &map, "--verify"])).expect_code(3);
-    meddler.join().expect("it wrote its record");
+    meddler.join().expect("the meddler wrote its record");
     let report = finished.json();
     let proof = &report["proof"];
     for partition in 0..PARTITIONS as usize {
@@ -154,7 +154,7 @@ fn a_restore_that_finds_a_difference_says_so_and_changes_nothing_more() {
 }
 
 #[test]
-fn a_target_that_cannot_be_compared_is_refused() {
+fn a_target_that_cannot_be_compared_is_rejected() {
     let broker = Broker::shared();
     let (topic, other) = (topics::unique("compared"), topics::unique("narrow"));
     topics::create(broker, &topic, 2, &[]);

@@ -1,4 +1,4 @@
-//! A restore whose partitions lie otherwise than in the backup: every record is where that says, and groups follow.
+//! A restore with a partition map: every record is in the mapped partition, and groups follow.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::support::{consume, offset_map, samples, topics, wait};
 
 const PARTITIONS: i32 = 4;
 
-/// A topic of four partitions with so many records, and its backup.
+/// Creates a topic of four partitions with the given number of records, and backs it up.
 fn saved(broker: &Broker, name: &str, records: usize) -> (String, Repo) {
     let topic = topics::unique(name);
     topics::create(broker, &topic, PARTITIONS, &[]);
@@ -27,7 +27,7 @@ fn read(broker: &Broker, topic: &str, partition: i32) -> Vec<Message> {
     messages(consume::read_all(broker, topic, partition))
 }
 
-/// Fails the test unless partition `pairs.0` of the topic is partition `pairs.1` of the target, for each pair, and the target's
+/// Fails the test unless, for each pair, partition `pair.0` of the topic equals partition `pair.1` of the target, and the target's
 /// other partitions are empty.
 #[track_caller]
 fn assert_mapped(broker: &Broker, (topic, target): (&str, &str), pairs: &[(i32, i32)]) {
@@ -43,7 +43,7 @@ fn assert_mapped(broker: &Broker, (topic, target): (&str, &str), pairs: &[(i32, 
 }
 
 #[test]
-fn partitions_go_where_the_map_says_and_groups_follow() {
+fn partitions_are_mapped_and_groups_follow() {
     let broker = Broker::shared();
     let (topic, repo) = saved(broker, "partition-map", 2_000);
     let group = topics::unique("mapped-group");
@@ -57,8 +57,8 @@ fn partitions_go_where_the_map_says_and_groups_follow() {
 
     let target = topics::unique("mapped");
     let map = format!("{topic}={target}");
-    let words = ["--map", &map, "--partition-map", "0:3,3:5"];
-    let dry = [&words[..], &["--dry-run"]].concat();
+    let args = ["--map", &map, "--partition-map", "0:3,3:5"];
+    let dry = [&args[..], &["--dry-run"]].concat();
     let plan = run(&mut repo.restore(broker, &dry)).expect_code(0).json();
     assert_eq!(plan["topics"][0]["action"]["partitions"], 6);
     let planned = plan["topics"][0]["partitions"]
@@ -80,7 +80,7 @@ fn partitions_go_where_the_map_says_and_groups_follow() {
         "{shown}"
     );
 
-    let whole = [&words[..], &["--verify", "--groups", &group]].concat();
+    let whole = [&args[..], &["--verify", "--groups", &group]].concat();
     let report = run(&mut repo.restore(broker, &whole)).expect_code(0).json();
     assert_eq!(report["records"], 2_000);
     let pairs = [(0, 3), (1, 1), (2, 2), (3, 5)];
@@ -101,13 +101,13 @@ fn partitions_go_where_the_map_says_and_groups_follow() {
     assert_eq!(found, expected);
     repo.verify();
 
-    let diff = |words: &[&str], code| {
-        let words = [
+    let diff = |args: &[&str], code| {
+        let args = [
             &["diff", "--live", "-b", broker.bootstrap(), "--map", &map],
-            words,
+            args,
         ]
         .concat();
-        run(&mut repo.kbk(&words)).expect_code(code)
+        run(&mut repo.kbk(&args)).expect_code(code)
     };
     diff(&["--partition-map", "0:3,3:5"], 0);
     diff(&["--partition", "0,1", "--partition-map", "0:3"], 0);
@@ -118,8 +118,8 @@ fn partitions_go_where_the_map_says_and_groups_follow() {
         "{absent:#?}"
     );
 
-    // Into what is there now: appended to, and only what is chosen.
-    let words = [
+    // Appends only selected records to the existing target.
+    let args = [
         "--map",
         &map,
         "--partition",
@@ -129,7 +129,7 @@ fn partitions_go_where_the_map_says_and_groups_follow() {
         "--append",
         "--verify",
     ];
-    run(&mut repo.restore(broker, &words)).expect_code(0);
+    run(&mut repo.restore(broker, &args)).expect_code(0);
     assert_mapped(
         broker,
         (&topic, &target),
@@ -138,13 +138,13 @@ fn partitions_go_where_the_map_says_and_groups_follow() {
 }
 
 #[test]
-fn maps_that_cannot_be_are_refused_by_name() {
+fn impossible_maps_are_rejected_by_name() {
     let broker = Broker::shared();
     let (topic, repo) = saved(broker, "bad-map", 40);
     let small = topics::unique("small");
     topics::create(broker, &small, 2, &[]);
-    let refused = |words: &[&str], code, says: &str| {
-        let failed = run(&mut repo.restore(broker, words)).expect_code(code);
+    let refused = |args: &[&str], code, says: &str| {
+        let failed = run(&mut repo.restore(broker, args)).expect_code(code);
         assert!(failed.stderr.contains(says), "{says}: {failed:#?}");
     };
     let says = format!("{topic}/0 and {topic}/3 would both be written to partition 3");
@@ -162,7 +162,7 @@ fn maps_that_cannot_be_are_refused_by_name() {
         "both mapped to partition 1",
     );
     let map = format!("{topic}={small}");
-    let words = [
+    let args = [
         "--map",
         &map,
         "--partition",
@@ -170,13 +170,13 @@ fn maps_that_cannot_be_are_refused_by_name() {
         "--partition-map",
         "0:2",
     ];
-    refused(&words, 1, "would be written to in partition 2");
+    refused(&args, 1, "would be written to in partition 2");
     refused(
         &["--map", &map, "--partition", "0,1"],
         1,
         "has 2 partitions, the backup 4",
     );
-    let words = [
+    let args = [
         "--map",
         &map,
         "--partition",
@@ -184,18 +184,18 @@ fn maps_that_cannot_be_are_refused_by_name() {
         "--partition-map",
         "2:1,3:0",
     ];
-    run(&mut repo.restore(broker, &words)).expect_code(0);
+    run(&mut repo.restore(broker, &args)).expect_code(0);
     assert_mapped(broker, (&topic, &small), &[(2, 1), (3, 0)]);
 }
 
 #[test]
-fn a_restore_with_a_map_is_gone_on_with() {
+fn a_restore_with_a_partition_map_is_resumed() {
     let broker = Broker::shared();
     let (topic, repo) = saved(broker, "resumed-map", 4_000);
     let target = topics::unique("resumed-map");
     let map = format!("{topic}={target}");
-    let words = ["--map", &map, "--partition-map", "0:1,1:2,2:3,3:0"];
-    let slow = [&words[..], &["--rate-limit-records", "400"]].concat();
+    let args = ["--map", &map, "--partition-map", "0:1,1:2,2:3,3:0"];
+    let slow = [&args[..], &["--rate-limit-records", "400"]].concat();
     let running = Running::spawn(&mut repo.restore(broker, &slow));
     wait::until("the first records", || {
         let there = consume::partitions(broker, &target) > 0

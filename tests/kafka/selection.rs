@@ -1,4 +1,4 @@
-//! Choosing what a restore brings back: exactly that comes back, and the dry run says so before.
+//! Selecting records: a restore writes exactly the selected ones, and a dry run predicts them.
 
 use std::ops::Range;
 use std::thread;
@@ -20,7 +20,7 @@ const PARTITIONS: i32 = 4;
 const RECORDS: usize = 20_000;
 const HOUR_MS: i64 = 3_600_000;
 
-/// A topic of records whose times are in no order, its backup, and what it holds.
+/// A topic of records with unordered timestamps, its backup, and its records.
 struct Saved {
     broker: &'static Broker,
     topic: String,
@@ -40,10 +40,10 @@ impl Saved {
             samples::mixed(11).take(RECORDS),
         );
         let repo = Repo::new();
-        // Small blocks, so that most bounds cut some.
+        // With small blocks, most bounds fall inside a block.
         let sizes = ["--block-size", "64KiB", "--segment-size", "1MiB"];
-        let words = [&["--topic", &topic][..], &sizes].concat();
-        run(&mut repo.backup(broker, &words)).expect_code(0);
+        let args = [&["--topic", &topic][..], &sizes].concat();
+        run(&mut repo.backup(broker, &args)).expect_code(0);
         let read = |partition| consume::read_all(broker, &topic, partition);
         let source = (0..PARTITIONS).map(read).collect();
         Saved {
@@ -54,20 +54,20 @@ impl Saved {
         }
     }
 
-    /// Restores what `words` say under a new name, which is given back, behind a dry run that must say the same.
-    fn restore(&self, words: &[&str], expected: &[Option<Vec<&OwnedRecord>>]) -> String {
+    /// Restores the selection under a new name, after a dry run that must predict the same, and returns the name.
+    fn restore(&self, args: &[&str], expected: &[Option<Vec<&OwnedRecord>>]) -> String {
         let target = topics::unique("chosen");
         let map = format!("{}={target}", self.topic);
-        let words = [words, &["--map", &map]].concat();
-        let dry = [&words[..], &["--dry-run"]].concat();
+        let args = [args, &["--map", &map]].concat();
+        let dry = [&args[..], &["--dry-run"]].concat();
         let plan = run(&mut self.repo.restore(self.broker, &dry)).expect_code(0);
         self.check_plan(&plan.json(), expected);
-        let verified = [&words[..], &["--verify"]].concat();
+        let verified = [&args[..], &["--verify"]].concat();
         let report = run(&mut self.repo.restore(self.broker, &verified)).expect_code(0);
         let total: usize = expected.iter().flatten().map(Vec::len).sum();
-        assert_eq!(report.json()["records"], total, "{words:?}");
-        self.check_target(&target, expected, &words);
-        self.check_diff(&target, &words);
+        assert_eq!(report.json()["records"], total, "{args:?}");
+        self.check_target(&target, expected, &args);
+        self.check_diff(&target, &args);
         target
     }
 
@@ -88,7 +88,7 @@ impl Saved {
         }
     }
 
-    fn check_target(&self, target: &str, expected: &[Option<Vec<&OwnedRecord>>], words: &[&str]) {
+    fn check_target(&self, target: &str, expected: &[Option<Vec<&OwnedRecord>>], args: &[&str]) {
         assert_eq!(consume::partitions(self.broker, target), PARTITIONS);
         for (expected, partition) in expected.iter().zip(0..) {
             let found = consume::read_all(self.broker, target, partition);
@@ -96,25 +96,25 @@ impl Saved {
             let expected = expected.iter().flatten().map(|record| &record.message);
             assert!(
                 found == expected.collect::<Vec<_>>(),
-                "{words:?} of {partition}"
+                "{args:?} of {partition}"
             );
         }
     }
 
-    /// The same words say to diff what is to be there.
-    fn check_diff(&self, target: &str, words: &[&str]) {
+    /// Checks that `kbk diff` with the same selection finds no difference.
+    fn check_diff(&self, target: &str, args: &[&str]) {
         let bootstrap = self.broker.bootstrap();
         let diff = ["diff", "--live", "-b", bootstrap];
-        run(&mut self.repo.kbk(&[&diff, words].concat())).expect_code(0);
+        run(&mut self.repo.kbk(&[&diff, args].concat())).expect_code(0);
         topics::delete(self.broker, target);
     }
 
-    fn refused(&self, words: &[&str], code: i32, says: &str) {
-        let failed = run(&mut self.repo.restore(self.broker, words)).expect_code(code);
+    fn refused(&self, args: &[&str], code: i32, says: &str) {
+        let failed = run(&mut self.repo.restore(self.broker, args)).expect_code(code);
         assert!(failed.stderr.contains(says), "{says}: {failed:#?}");
     }
 
-    /// What Kafka itself says of a time; the end where no record reaches it.
+    /// Returns Kafka's own offset for a time, or the end offset if no record reaches it.
     fn offset_for_time(&self, partition: i32, time: i64) -> i64 {
         let consumer: BaseConsumer = self.broker.client().create().expect("a consumer");
         let mut asked = TopicPartitionList::new();
@@ -139,7 +139,7 @@ impl Saved {
 }
 
 #[test]
-fn only_the_partitions_that_are_named_come_back() {
+fn only_selected_partitions_are_restored() {
     let saved = Saved::new("some-partitions");
     let of = |partition: i32| Some(saved.between(partition, &(0..i64::MAX)));
     saved.restore(&["--partition", "1,3"], &[None, of(1), None, of(3)]);
@@ -150,10 +150,10 @@ fn only_the_partitions_that_are_named_come_back() {
 }
 
 #[test]
-fn the_offset_of_a_time_is_kafkas_own() {
+fn the_offset_for_a_time_is_the_one_that_kafka_returns() {
     let saved = Saved::new("offset-of-time");
     let now = samples::now_ms();
-    // Nearly all records lie behind the first one that is a little late; few behind the first one of now.
+    // Nearly all records follow the first one that is a little late; few follow the first one of now.
     let times = [
         now - 30 * HOUR_MS,
         now - 60_000,
@@ -179,7 +179,7 @@ fn the_offset_of_a_time_is_kafkas_own() {
         let since = at(time).into_iter().map(|start| start..i64::MAX).collect();
         saved.restore(&["--since-offset-of", &word], &within(since));
     }
-    // With a filter by time, both hold.
+    // Combined with a time filter, both bounds apply.
     let (word, filter) = (format!("@{}ms", now - 60_000), now - 12 * HOUR_MS);
     let until = format!("@{filter}ms");
     let ends = at(now - 60_000).into_iter().map(|end| 0..end).collect();
@@ -189,12 +189,12 @@ fn the_offset_of_a_time_is_kafkas_own() {
     }
     saved.restore(&["--until-offset-of", &word, "--until", &until], &expected);
     let earlier = format!("@{filter}ms");
-    let words = ["--since-offset-of", &word, "--until-offset-of", &earlier];
-    saved.refused(&words, 2, "--since-offset-of is later");
+    let args = ["--since-offset-of", &word, "--until-offset-of", &earlier];
+    saved.refused(&args, 2, "--since-offset-of is later");
 }
 
 #[test]
-fn a_file_says_which_offsets_come_back() {
+fn a_file_selects_offset_ranges() {
     let saved = Saved::new("offsets-file");
     let file = tempfile::NamedTempFile::new().expect("a file");
     let path = file.path().to_str().expect("UTF-8");
@@ -202,7 +202,7 @@ fn a_file_says_which_offsets_come_back() {
         let topic = &saved.topic;
         let lines = lines.iter().map(|line| line.replace('T', topic));
         let text = lines.collect::<Vec<_>>().join("\n");
-        std::fs::write(path, text).expect("it can be written");
+        std::fs::write(path, text).expect("the file can be written");
     };
     write(&["# the bad deploy", "T,0,100,250", "T,2,,7", "T,3,4990,"]);
     let of = |partition, range| Some(saved.between(partition, &range));
@@ -220,7 +220,7 @@ fn a_file_says_which_offsets_come_back() {
 }
 
 #[test]
-fn what_was_chosen_is_chosen_again_when_a_restore_is_gone_on_with() {
+fn a_resumed_restore_keeps_its_selection() {
     let saved = Saved::new("chosen-again");
     let target = topics::unique("chosen-again");
     let (map, time) = (
@@ -228,10 +228,10 @@ fn what_was_chosen_is_chosen_again_when_a_restore_is_gone_on_with() {
         samples::now_ms() - 60_000,
     );
     let word = format!("@{time}ms");
-    let words = ["--partition", "1,2", "--until-offset-of", &word];
-    let words = [&words[..], &["--map", &map]].concat();
-    // So slow that it is stopped on its way.
-    let slow = [&words[..], &["--rate-limit-records", "400"]].concat();
+    let args = ["--partition", "1,2", "--until-offset-of", &word];
+    let args = [&args[..], &["--map", &map]].concat();
+    // Slow enough to be stopped midway.
+    let slow = [&args[..], &["--rate-limit-records", "400"]].concat();
     let running = Running::spawn(&mut saved.repo.restore(saved.broker, &slow));
     wait::until("the first records", || {
         let there = consume::partitions(saved.broker, &target) > 0
@@ -253,12 +253,12 @@ fn what_was_chosen_is_chosen_again_when_a_restore_is_gone_on_with() {
     assert_eq!(report["records"], total);
     let before = stopped["records"].as_u64().expect("a number");
     assert!(before < total as u64, "{before} of {total}");
-    saved.check_target(&target, &expected, &words);
+    saved.check_target(&target, &expected, &args);
     assert!(offset_map::is_done(&saved.repo, &restore));
 }
 
 #[test]
-fn topics_are_renamed_by_rule() {
+fn topics_are_renamed_by_a_rule() {
     let broker = Broker::shared();
     let run_name = topics::unique("rule");
     let names = ["a", "b"].map(|name| format!("{run_name}-{name}"));
@@ -284,7 +284,7 @@ fn topics_are_renamed_by_rule() {
 }
 
 #[test]
-fn topics_come_back_without_their_records() {
+fn only_config_restores_topics_without_records() {
     let broker = Broker::shared();
     let topic = topics::unique("config-only");
     let saved = [("retention.ms", "86400000"), ("cleanup.policy", "compact")];
@@ -296,13 +296,13 @@ fn topics_come_back_without_their_records() {
 
     let target = topics::unique("config-new");
     let map = format!("{topic}={target}");
-    let words = ["--only-config", "--map", &map];
-    let restore = |words: &[&str]| run(&mut repo.restore(broker, words)).expect_code(0).json();
-    let dry = [&words[..], &["--dry-run"]].concat();
+    let args = ["--only-config", "--map", &map];
+    let restore = |args: &[&str]| run(&mut repo.restore(broker, args)).expect_code(0).json();
+    let dry = [&args[..], &["--dry-run"]].concat();
     let plan = restore(&dry);
     assert_eq!(plan["topics"][0]["action"]["kind"], "create", "{plan}");
     assert_eq!(consume::partitions(broker, &target), 0);
-    let report = restore(&words);
+    let report = restore(&args);
     assert_eq!(report["topics_created"], 1, "{report}");
     assert_eq!(consume::partitions(broker, &target), 3);
     assert_eq!(
@@ -313,12 +313,12 @@ fn topics_come_back_without_their_records() {
         assert!(consume::read_all(broker, &target, partition).is_empty());
     }
     assert_eq!(
-        restore(&words)["topics_unchanged"],
+        restore(&args)["topics_unchanged"],
         1,
-        "nothing is left to do"
+        "a second run changes nothing"
     );
 
-    // Of a topic that is there, only what was saved changes.
+    // In an existing topic, only saved settings change.
     topics::reconfigure(
         broker,
         &target,
@@ -338,26 +338,26 @@ fn topics_come_back_without_their_records() {
         shown.contains("retention.ms") && shown.contains("86400000"),
         "{shown}"
     );
-    assert_eq!(restore(&words)["topics_changed"], 1);
+    assert_eq!(restore(&args)["topics_changed"], 1);
     let config = topics::config(broker, &target);
     assert_eq!(config["retention.ms"], "86400000");
     assert_eq!(config["cleanup.policy"], "compact");
-    assert_eq!(config["segment.ms"], "9999999", "it stays");
+    assert_eq!(config["segment.ms"], "9999999", "it is not in the backup");
     assert!(offset_map::restores(&repo).is_empty());
 }
 
 #[test]
-fn a_restore_is_as_slow_as_it_is_told_to_be_and_commits_all_the_same() {
+fn a_rate_limited_restore_keeps_to_the_rate_and_commits_in_time() {
     let broker = Broker::shared();
     let topic = topics::unique("slow");
     topics::create(broker, &topic, 1, &[]);
     produce_bulk(broker, "lz4", (&topic, 1), samples::documents(1).take(300));
     let repo = Repo::new();
     run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
-    let restore = |words: &[&str]| {
+    let restore = |args: &[&str]| {
         let target = topics::unique("slow-restore");
         let map = format!("{topic}={target}");
-        let command = repo.restore(broker, &[words, &["--map", &map]].concat());
+        let command = repo.restore(broker, &[args, &["--map", &map]].concat());
         (target, command)
     };
     let (_, mut dry) = restore(&["--rate-limit", "100kB", "--dry-run"]);
@@ -367,14 +367,14 @@ fn a_restore_is_as_slow_as_it_is_told_to_be_and_commits_all_the_same() {
         json!({"bytes": 100_000, "records": null})
     );
 
-    // 300 records of about 970 bytes, and of a quarter of a second's worth at most none waits.
+    // 300 records of about 970 bytes, less a burst of at most a quarter of a second.
     let (target, mut by_bytes) = restore(&["--rate-limit", "100kB"]);
     let began = Instant::now();
     run(&mut by_bytes).expect_code(0);
     assert!(began.elapsed() > Duration::from_millis(2_400));
     consume::assert_same(broker, (&topic, &target), 1);
 
-    // A transaction may be open for 10 seconds, and this takes 15.
+    // A transaction may stay open for 10 seconds, and this takes 15.
     let (target, mut by_records) = restore(&["--rate-limit-records", "20"]);
     let began = Instant::now();
     run(&mut by_records).expect_code(0);
@@ -383,7 +383,7 @@ fn a_restore_is_as_slow_as_it_is_told_to_be_and_commits_all_the_same() {
     let end = consume::offsets(broker, &target, 0).end;
     assert!(end >= 302, "each transaction leaves a marker: {end}");
 
-    // Somebody who asks it to stop need not wait for a block to be written, and may go on faster.
+    // A signal does not wait for a whole block to be written, and the resumed restore may be faster.
     let (target, mut slow) = restore(&["--rate-limit-records", "20"]);
     let running = Running::spawn(&mut slow);
     thread::sleep(Duration::from_secs(3));
@@ -391,14 +391,14 @@ fn a_restore_is_as_slow_as_it_is_told_to_be_and_commits_all_the_same() {
     running.signal(libc::SIGTERM);
     running.finish().expect_code(143);
     assert!(asked.elapsed() < Duration::from_secs(8));
-    let words = ["--resume", "--rate-limit-records", "100000"];
-    let report = run(&mut repo.restore(broker, &words)).expect_code(0).json();
+    let args = ["--resume", "--rate-limit-records", "100000"];
+    let report = run(&mut repo.restore(broker, &args)).expect_code(0).json();
     assert_eq!(report["records"], 300);
     consume::assert_same(broker, (&topic, &target), 1);
 }
 
 #[test]
-fn what_a_target_holds_is_deleted_only_when_that_is_meant() {
+fn purge_target_deletes_records_only_after_confirmation() {
     let broker = Broker::shared();
     let topic = topics::unique("purging");
     topics::create(broker, &topic, 2, &[]);
@@ -412,9 +412,9 @@ fn what_a_target_holds_is_deleted_only_when_that_is_meant() {
     };
     fill();
     let map = format!("{topic}={target}");
-    let restore = |words: &[&str], code| {
-        let words = [words, &["--map", &map]].concat();
-        run(&mut repo.restore(broker, &words)).expect_code(code)
+    let restore = |args: &[&str], code| {
+        let args = [args, &["--map", &map]].concat();
+        run(&mut repo.restore(broker, &args)).expect_code(code)
     };
     assert!(restore(&[], 1).stderr.contains("--purge-target"));
     let unasked = restore(&["--purge-target"], 2);
@@ -430,8 +430,8 @@ fn what_a_target_holds_is_deleted_only_when_that_is_meant() {
         assert_eq!(planned["offset"], 25);
         assert_eq!(consume::offsets(broker, &target, partition as i32), 0..25);
     }
-    // Somebody is asked for the number of topics.
-    let words = [
+    // The confirmation is the number of topics.
+    let args = [
         "restore",
         "-b",
         broker.bootstrap(),
@@ -439,12 +439,12 @@ fn what_a_target_holds_is_deleted_only_when_that_is_meant() {
         "--map",
         &map,
     ];
-    let (ended, shown) = run_at_terminal(repo.kbk(&words), "yes\n");
+    let (ended, shown) = run_at_terminal(repo.kbk(&args), "yes\n");
     assert_eq!(ended.code(), Some(1), "{shown}");
     assert!(shown.contains("Type 1 to go on"), "{shown}");
     assert!(shown.contains("nothing was done: expected 1"), "{shown}");
     assert_eq!(consume::offsets(broker, &target, 0), 0..25);
-    let (ended, shown) = run_at_terminal(repo.kbk(&words), "1\n");
+    let (ended, shown) = run_at_terminal(repo.kbk(&args), "1\n");
     assert_eq!(ended.code(), Some(0), "{shown}");
     assert!(
         shown.contains("about 50 records of the targets were deleted first"),
@@ -453,22 +453,22 @@ fn what_a_target_holds_is_deleted_only_when_that_is_meant() {
     consume::assert_same(broker, (&topic, &target), 2);
     topics::delete(broker, &target);
     fill();
-    let words = ["--purge-target", "--yes", "--verify"];
-    let report = restore(&words, 0).json();
+    let args = ["--purge-target", "--yes", "--verify"];
+    let report = restore(&args, 0).json();
     assert_eq!(report["purged_records"], 50);
     consume::assert_same(broker, (&topic, &target), 2);
     assert_eq!(consume::offsets(broker, &target, 0).start, 25);
 
-    // As if it had been killed between begun.json and the deletion.
+    // Simulates a kill between begun.json and the deletion.
     let restore_name = report["restore"].as_str().expect("a name");
     let done = repo
         .path()
         .join(format!("restores/{restore_name}/done.json"));
-    std::fs::remove_file(done).expect("it is done");
+    std::fs::remove_file(done).expect("the restore is done");
     topics::delete(broker, &target);
     fill();
-    let words = ["--resume", restore_name];
-    run(&mut repo.restore(broker, &words)).expect_code(0);
+    let args = ["--resume", restore_name];
+    run(&mut repo.restore(broker, &args)).expect_code(0);
     consume::assert_same(broker, (&topic, &target), 2);
     offset_map::assert_exact(broker, &repo, restore_name, (&topic, &target), 2);
 
@@ -483,7 +483,7 @@ fn what_a_target_holds_is_deleted_only_when_that_is_meant() {
 }
 
 #[test]
-fn retention_stays_off_when_that_is_asked_for() {
+fn keep_retention_off_leaves_retention_disabled() {
     let broker = Broker::shared();
     let topic = topics::unique("retained");
     let saved = [("retention.ms", "604800000"), ("segment.ms", "8640000")];
@@ -494,14 +494,14 @@ fn retention_stays_off_when_that_is_asked_for() {
     for keep in [false, true] {
         let target = topics::unique("retained-restore");
         let map = format!("{topic}={target}");
-        let mut words = vec!["--map", &map];
+        let mut args = vec!["--map", &map];
         if keep {
-            words.push("--keep-retention-off");
+            args.push("--keep-retention-off");
         }
-        let dry = [&words[..], &["--dry-run"]].concat();
+        let dry = [&args[..], &["--dry-run"]].concat();
         let plan = run(&mut repo.restore(broker, &dry)).expect_code(0).json();
         assert_eq!(plan["topics"][0]["retention_stays_off"], keep);
-        let report = run(&mut repo.restore(broker, &words)).expect_code(0).json();
+        let report = run(&mut repo.restore(broker, &args)).expect_code(0).json();
         let config = topics::config(broker, &target);
         let off: &[&str] = if keep { &[&target] } else { &[] };
         assert_eq!(report["retention_off"], json!(off));
@@ -513,7 +513,7 @@ fn retention_stays_off_when_that_is_asked_for() {
         assert_eq!(config["segment.ms"], "8640000");
         assert!(
             !config.contains_key("message.timestamp.type"),
-            "all else is as saved"
+            "all other settings are as saved"
         );
     }
 }
