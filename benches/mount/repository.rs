@@ -94,12 +94,7 @@ fn segment(
     header.segment_id = segment_id.0;
     header.base_offset = base_offset;
     let key = Key::segment(partition, base_offset, &segment_id);
-    let upload = SegmentUpload::start(
-        store,
-        key,
-        runtime.handle().clone(),
-        store.profile().upload,
-    );
+    let upload = SegmentUpload::start(store, key, runtime.handle().clone(), store.profile().upload);
     let upload = upload.expect("the upload begins");
     let mut writer =
         SegmentWriter::new(upload, header, WriterOptions::default()).expect("a header");

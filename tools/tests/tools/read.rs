@@ -7,6 +7,7 @@ use kbk_format::repo::{RepoError, Repository, SegmentEntry, SegmentReader};
 use kbk_tools::{Needs, ReadPlan, Selection, offset_for_time};
 use proptest::prelude::*;
 
+use crate::support::watched_store::Fault;
 use crate::support::{Row, World, key_of, place, value_of, watched};
 
 fn plan(
@@ -94,12 +95,12 @@ fn one_record_by_offset_or_by_time_takes_two_reads() {
     };
     for selection in [offsets(333, 334), by_time] {
         let plan = plan(&world, &repository, "orders", selection).unwrap();
-        watch.take_reads();
+        watch.take();
         watch.take_bytes();
         let (rows, end) = drain(&world, plan, Streams::All);
         end.unwrap();
         assert_eq!(rows, [(333, 4_330)]);
-        assert_eq!(watch.take_reads(), 2, "the footer and one run of blocks");
+        assert_eq!(watch.take().len(), 2, "the footer, and one run of blocks");
         let size = world.entries("orders", 0)[1].size;
         assert!(watch.take_bytes() < size / 2, "other blocks were read too");
     }
@@ -156,7 +157,7 @@ fn missing_refused_truncated_and_foreign_segments_are_told_apart() {
 
     let world = World::sample();
     let (repository, watch) = watched(&world);
-    watch.refuse_segments();
+    watch.set(Fault::Forbids);
     let error = open(&world, &repository);
     assert!(matches!(error, RepoError::Store { .. }), "{error}");
 
@@ -253,9 +254,9 @@ fn the_offset_for_a_time_takes_a_page_a_footer_and_a_block() {
     let (snapshot, place) = (world.latest(), place("orders", 0));
     let state = snapshot.partition(&place).unwrap();
     let ask = |time| {
-        watch.take_reads();
+        watch.take();
         let found = offset_for_time(&repository, &place, state, time);
-        (world.runtime.block_on(found).unwrap(), watch.take_reads())
+        (world.runtime.block_on(found).unwrap(), watch.take().len())
     };
     assert_eq!(ask(i64::MIN), (Some(0), 3));
     assert_eq!(ask(4_330), (Some(333), 3));

@@ -320,7 +320,7 @@ fn a_map_is_read_backwards_by_page_and_forwards_by_record_with_one_read_per_page
         let (repository, watch) = watched(&world);
         let partition = done(&world, &restore).partitions.remove(0);
 
-        watch.take_reads();
+        watch.take();
         let mut map = MapReader::new(&repository, &restore, &partition);
         let mut found = Vec::new();
         world.runtime.block_on(async {
@@ -329,7 +329,7 @@ fn a_map_is_read_backwards_by_page_and_forwards_by_record_with_one_read_per_page
             }
             assert!(map.next().await.unwrap().is_none(), "the end stays the end");
         });
-        assert_eq!(watch.take_reads(), pages.len());
+        assert_eq!(watch.take().len(), pages.len());
         found.reverse();
         assert_eq!(found, pages);
 
@@ -346,7 +346,7 @@ fn a_map_is_read_backwards_by_page_and_forwards_by_record_with_one_read_per_page
             (0..length).flat_map(|page| (0..9).map(move |row| (10 * page + row, 20 * page + row)));
         assert_eq!(records, expected.collect::<Vec<_>>());
         assert_eq!(
-            watch.take_reads(),
+            watch.take().len(),
             2 * pages.len() - 1,
             "each page twice, but for the first"
         );
@@ -364,11 +364,11 @@ fn a_lookup_that_the_last_page_answers_reads_that_page_only() {
     let (repository, watch) = watched(&world);
     let opened = FinishedRestore::open(&repository, None);
     let restore = world.runtime.block_on(opened).unwrap();
-    watch.take_reads();
+    watch.take();
     let place = place("orders", 1);
     let translated = restore.translate(&repository, &place, &[63]);
     world.runtime.block_on(translated).unwrap().unwrap();
-    assert_eq!(watch.take_reads(), 1);
+    assert_eq!(watch.take().len(), 1);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use kbk_tools::verify::{
 };
 use serde_json::json;
 
+use crate::support::watched_store::Fault;
 use crate::support::{World, place, segment, watched};
 
 fn run(world: &World, repository: &Repository, full: bool) -> VerifyReport {
@@ -405,7 +406,7 @@ fn only_a_full_verification_computes_the_sha_256() {
 fn a_refused_segment_is_not_reported_as_missing() {
     let world = World::sample();
     let (repository, watch) = watched(&world);
-    watch.refuse_segments();
+    watch.set(Fault::Forbids);
     let found = run(&world, &repository, false).findings;
     assert_eq!(kinds(&found), [FindingKind::Unreadable; 8]);
 }
@@ -466,7 +467,7 @@ fn a_segment_that_no_page_names_is_checked_to_its_last_byte() {
         fs::write(world.path(&expected.key), &intact).unwrap();
     }
     let (refusing, watch) = watched(&world);
-    watch.refuse_segments();
+    watch.set(Fault::Forbids);
     let error = check(&refusing).unwrap_err();
     assert!(
         matches!(error, UnindexedSegmentError::Repo(_)),

@@ -2,5 +2,7 @@
 
 pub(crate) mod read;
 pub(crate) mod records;
+#[expect(dead_code, reason = "shared with the tests of kbk-tools")]
+#[path = "../../../../tests/support/watched.rs"]
 pub(crate) mod watched;
 pub(crate) mod world;

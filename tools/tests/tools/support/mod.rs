@@ -1,7 +1,10 @@
 //! Helpers that several tests share.
 
 mod watched;
+#[expect(dead_code, reason = "shared with the tests of kbk-fuse")]
+#[path = "../../../../tests/support/watched.rs"]
+pub(crate) mod watched_store;
 mod world;
 
-pub use watched::watched;
+pub(crate) use watched::watched;
 pub use world::*;

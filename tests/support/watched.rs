@@ -1,4 +1,4 @@
-//! A store that records its reads, and that is slow, hangs or fails on request.
+//! A store that records its reads, and that a test can make slow, silent or faulty. Shared by the tests of kbk-tools and kbk-fuse.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use object_store::{
     ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-/// What happens to reads of segments, or to listings.
+/// The outcome of a read of a segment, or of a listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fault {
     #[default]
@@ -42,23 +42,31 @@ struct State {
     fault: Fault,
     delay: Duration,
     reads: Vec<(String, Option<Range<u64>>)>,
+    bytes: u64,
 }
 
 impl Watch {
+    /// Sets the outcome of reads from now on.
     pub(crate) fn set(&self, fault: Fault) {
         self.0.lock().unwrap().fault = fault;
     }
 
+    /// Delays every read from now on.
     pub(crate) fn delay(&self, delay: Duration) {
         self.0.lock().unwrap().delay = delay;
     }
 
-    /// Takes the reads since the last call: keys and ranges.
+    /// Returns the keys and ranges of all reads since the last call.
     pub(crate) fn take(&self) -> Vec<(String, Option<Range<u64>>)> {
         std::mem::take(&mut self.0.lock().unwrap().reads)
     }
 
-    /// Takes the reads of segments since the last call.
+    /// Returns the bytes of all answers since the last call.
+    pub(crate) fn take_bytes(&self) -> u64 {
+        std::mem::take(&mut self.0.lock().unwrap().bytes)
+    }
+
+    /// Returns the keys and ranges of segments read since the last call.
     pub(crate) fn take_segments(&self) -> Vec<(String, Range<u64>)> {
         let segments = self
             .take()
@@ -70,7 +78,7 @@ impl Watch {
     }
 }
 
-/// Wraps a store.
+/// Wraps `inner` in a watched store.
 pub(crate) fn watched(inner: Arc<dyn ObjectStore>) -> (Store, Watch) {
     let watch = Watch::default();
     let store = Watched {
@@ -154,7 +162,11 @@ impl ObjectStore for Watched {
                     extensions: Default::default(),
                 })
             }
-            _ => self.inner.get_opts(path, options).await,
+            _ => {
+                let object = self.inner.get_opts(path, options).await?;
+                self.watch.0.lock().unwrap().bytes += object.range.end - object.range.start;
+                Ok(object)
+            }
         }
     }
 
