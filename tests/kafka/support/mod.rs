@@ -6,6 +6,8 @@ pub(crate) mod consume;
 pub(crate) mod groups;
 pub(crate) mod guarded;
 pub(crate) mod offset_map;
+#[path = "../../support/one_partition.rs"]
+pub(crate) mod one_partition;
 pub(crate) mod process;
 pub(crate) mod produce;
 pub(crate) mod raw;

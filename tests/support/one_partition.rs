@@ -1,0 +1,110 @@
+//! A repository with one topic of one partition, written without a cluster. Shared by the tests against a broker and the mount
+//! bench.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use kbk_format::repo::{
+    Change, Id, Identity, Key, PartitionChange, PartitionId, Repository, SegmentEntry,
+    SegmentUpload, Store, TopicChange,
+};
+use kbk_format::{
+    FileHeader, GapReason, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
+};
+use tokio::runtime::Runtime;
+
+/// The repository and its only partition.
+pub(crate) struct OnePartition {
+    runtime: Runtime,
+    store: Store,
+    repository: Repository,
+    partition: PartitionId,
+}
+
+impl OnePartition {
+    /// Creates the repository in a folder.
+    pub(crate) fn create(folder: &Path, topic: &str) -> OnePartition {
+        let runtime = Runtime::new().expect("a runtime");
+        let store = Store::open_or_create(folder.to_str().expect("UTF-8")).expect("a folder");
+        let created = Repository::create(store.clone(), Identity::fresh());
+        let repository = runtime.block_on(created).expect("a repository");
+        let partition = PartitionId {
+            topic: topic.parse().expect("a valid topic name"),
+            topic_id: Id::random(),
+            partition: 0,
+        };
+        OnePartition {
+            runtime,
+            store,
+            repository,
+            partition,
+        }
+    }
+
+    /// Writes a segment that starts at `base_offset`. `push` writes its records and returns the exclusive end offset.
+    pub(crate) fn segment(
+        &self,
+        base_offset: i64,
+        push: impl FnOnce(&mut SegmentWriter<SegmentUpload>) -> i64,
+    ) -> SegmentEntry {
+        let segment_id = Id::random();
+        let header = FileHeader {
+            segment_id: segment_id.0,
+            topic_id: self.partition.topic_id.0,
+            topic: self.partition.topic.to_string(),
+            partition: 0,
+            timestamp_type: TimestampType::CreateTime,
+            isolation_level: IsolationLevel::ReadCommitted,
+            base_offset,
+            cluster_id: None,
+            writer: None,
+            created_at: None,
+        };
+        let key = Key::segment(&self.partition, base_offset, &segment_id);
+        let buffers = self.store.profile().upload;
+        let upload = SegmentUpload::start(&self.store, key, self.runtime.handle().clone(), buffers)
+            .expect("the upload starts");
+        let mut writer =
+            SegmentWriter::new(upload, header, WriterOptions::default()).expect("a header");
+        let end_offset = push(&mut writer);
+        let (upload, summary) = writer
+            .seal(end_offset, GapReason::NotDelivered)
+            .expect("sealed");
+        let uploaded = self.runtime.block_on(upload.complete()).expect("durable");
+        SegmentEntry::new(&self.partition, &summary, uploaded)
+    }
+
+    /// Commits a snapshot with these segments.
+    pub(crate) fn commit(&self, segments: Vec<SegmentEntry>) {
+        let end_offset = segments.last().map_or(0, |entry| entry.end_offset);
+        let change = Change {
+            base: None,
+            nonce: Id::random(),
+            started_at: Timestamp::now(),
+            created_at: Timestamp::now(),
+            writer: "test".to_owned(),
+            cluster_id: None,
+            topics: vec![TopicChange {
+                name: self.partition.topic.clone(),
+                topic_id: self.partition.topic_id,
+                internal: false,
+                replication_factor: 1,
+                config: None,
+                partitions: vec![PartitionChange {
+                    partition: 0,
+                    log_start_offset: 0,
+                    high_watermark: end_offset,
+                    last_stable_offset: end_offset,
+                    segments,
+                    lost: Vec::new(),
+                }],
+            }],
+            gone: Vec::new(),
+            groups: None,
+            acls: None,
+        };
+        self.runtime
+            .block_on(self.repository.commit(&change))
+            .expect("committed");
+    }
+}
