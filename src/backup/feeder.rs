@@ -10,12 +10,11 @@ use super::partition::PartitionLine;
 use super::pipeline::StopSignal;
 use super::pool::Free;
 use crate::records::RecordHandler;
+use crate::run::RunEvents;
 
 /// A full block for the encoders.
 pub(super) struct Job {
     pub(super) line: Arc<PartitionLine>,
-    /// Which partition, as progress counts them.
-    pub(super) partition: usize,
     /// Of the block in its partition: blocks are encoded in any order and written in this one.
     pub(super) number: u64,
     pub(super) builder: BlockBuilder,
@@ -27,11 +26,19 @@ pub(super) struct Job {
 /// A partition that a source reads.
 pub(super) struct Slot {
     pub(super) line: Arc<PartitionLine>,
-    pub(super) partition: usize,
     pub(super) place: PartitionId,
     pub(super) range: std::ops::Range<i64>,
     /// Assumed until a record says otherwise.
     pub(super) timestamp_type: TimestampType,
+}
+
+impl Slot {
+    /// Reports that a source reads this partition from now on.
+    pub(super) fn start(&self, events: &RunEvents) {
+        let offsets = self.range.end.abs_diff(self.range.start);
+        let events = events.partition(&self.place.to_string(), Some(offsets));
+        self.line.report_to(events);
+    }
 }
 
 /// Why a feeder stopped its source.
@@ -113,7 +120,6 @@ impl<'a> Feeder<'a> {
         filling.position = builder.end_offset();
         let job = Job {
             line: Arc::clone(&filling.slot.line),
-            partition: filling.slot.partition,
             number: filling.number,
             builder,
             timestamp_type: filling.slot.timestamp_type,

@@ -14,6 +14,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use crate::run::PartitionEvents;
+
 /// What becomes of a block, decided by the feeder that filled it.
 #[derive(Debug)]
 pub(super) struct Step {
@@ -64,6 +66,8 @@ struct State {
     waiting: BTreeMap<u64, Step>,
     next: u64,
     writer: Writer,
+    /// From the first read to the last block written.
+    events: Option<PartitionEvents>,
 }
 
 enum Writer {
@@ -80,6 +84,7 @@ impl PartitionLine {
             waiting: BTreeMap::new(),
             next: 0,
             writer: Writer::Idle(Box::new(writer)),
+            events: None,
         };
         PartitionLine {
             state: Mutex::new(state),
@@ -90,13 +95,18 @@ impl PartitionLine {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reports to `events` what is written from now on.
+    pub(super) fn report_to(&self, events: PartitionEvents) {
+        self.lock().events = Some(events);
+    }
+
     /// Takes block number `number` and writes all blocks whose turn it is, unless another thread does already.
-    /// `done` gets each block back, with whether it was written: no buffer stays here when the partition has failed.
+    /// `done` gets each block back, written or not: no buffer stays here when the partition has failed.
     pub(super) fn accept(
         &self,
         number: u64,
         step: Step,
-        mut done: impl FnMut(EncodedBlock, bool),
+        mut done: impl FnMut(EncodedBlock),
     ) -> Result<(), PartitionError> {
         let mut state = self.lock();
         state.waiting.insert(number, step);
@@ -111,8 +121,11 @@ impl PartitionLine {
         while let Some(step) = state.next_step() {
             drop(state);
             let written = writer.write(&step);
-            done(step.block, written.is_ok());
             state = self.lock();
+            if written.is_ok() {
+                state.report(&step);
+            }
+            done(step.block);
             if let Err(error) = written {
                 state.fail(done);
                 return Err(error);
@@ -142,10 +155,20 @@ impl State {
         Some(step)
     }
 
-    fn fail(&mut self, mut done: impl FnMut(EncodedBlock, bool)) {
+    fn report(&mut self, step: &Step) {
+        let statistics = step.block.statistics();
+        if let Some(events) = &self.events {
+            events.advanced(statistics.record_count, statistics.raw_bytes);
+        }
+        if step.last {
+            self.events = None;
+        }
+    }
+
+    fn fail(&mut self, mut done: impl FnMut(EncodedBlock)) {
         self.writer = Writer::Failed;
         for (_, step) in std::mem::take(&mut self.waiting) {
-            done(step.block, false);
+            done(step.block);
         }
     }
 }

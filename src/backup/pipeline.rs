@@ -9,6 +9,7 @@
 //! A source is one librdkafka client with threads of its own. Blocks of one partition are encoded by all encoders and
 //! written in their order by whichever has the next one, so one large partition keeps every core busy.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -26,7 +27,7 @@ use super::pool::{Free, Return, pool};
 use crate::records::{
     KafkaError, PartitionRange, RecordSource, SourceError, SourceOptions, Transport,
 };
-use crate::run::Cancel;
+use crate::run::{Cancel, RunEvents};
 
 /// Partitions that one source reads at a time: each holds a block and an upload open.
 const PARTITIONS_A_SOURCE: usize = 8;
@@ -53,11 +54,18 @@ pub(super) struct Reading {
     pub(super) timestamp_type: TimestampType,
 }
 
+impl Reading {
+    /// Returns how many offsets the range has.
+    pub(super) fn offsets(&self) -> u64 {
+        self.range.end.abs_diff(self.range.start)
+    }
+}
+
 /// How a pipeline ended: what is durable, whatever happened.
 #[derive(Debug)]
 pub(super) struct Finished {
-    /// In the order of the readings.
-    pub(super) stored: Vec<StoredPartition>,
+    /// Of every reading, unless there is an error.
+    pub(super) stored: BTreeMap<PartitionId, StoredPartition>,
     pub(super) interrupted: bool,
     pub(super) error: Option<PipelineError>,
 }
@@ -76,23 +84,21 @@ pub enum PipelineError {
     Record(#[from] RecordError),
 }
 
-/// Told of each block that was written: the partition's place in the readings, records, raw bytes.
-pub(super) type Observer<'a> = &'a (dyn Fn(usize, u64, u64) + Sync);
-
 /// Reads everything in `readings`. Blocks; must not be called from asynchronous code.
 pub(super) fn run(
     options: &PipelineOptions,
     transport: &impl Transport,
     readings: Vec<Reading>,
     cancel: &Cancel,
-    observer: Observer<'_>,
+    events: &RunEvents,
 ) -> Finished {
-    let lines: Vec<Arc<PartitionLine>> = readings
+    let line = |reading: &Reading| {
+        let writer = PartitionWriter::new(reading.place.clone(), options.segments.clone());
+        Arc::new(PartitionLine::new(writer))
+    };
+    let lines: BTreeMap<PartitionId, Arc<PartitionLine>> = readings
         .iter()
-        .map(|reading| {
-            let writer = PartitionWriter::new(reading.place.clone(), options.segments.clone());
-            Arc::new(PartitionLine::new(writer))
-        })
+        .map(|reading| (reading.place.clone(), line(reading)))
         .collect();
     let work = share(readings, &lines);
     let builders = work.workers() * PARTITIONS_A_SOURCE + 2 * options.encoders + 2;
@@ -102,17 +108,27 @@ pub(super) fn run(
     thread::scope(|scope| {
         for _ in 0..options.encoders {
             let (queue, returned, stop) = (queue.clone(), returned.clone(), &stop);
-            scope.spawn(move || encode(options.compression, &queue, &returned, observer, stop));
+            scope.spawn(move || encode(options.compression, &queue, &returned, stop));
         }
         for _ in 0..work.workers() {
             let (free, jobs) = (free.clone(), jobs.clone());
             let (work, stop) = (&work, &stop);
-            scope.spawn(move || feed(options, transport, work, &free, &jobs, stop));
+            scope.spawn(move || feed(options, transport, work, &free, &jobs, stop, events));
         }
         // Encoders end when no feeder can send any more.
         drop((jobs, queue, returned));
     });
-    let stored = lines.into_iter().map(|line| finish(line, &stop)).collect();
+    let mut stored = BTreeMap::new();
+    for (place, line) in lines {
+        // Jobs and slots, which share the line, ended with their threads.
+        let line = Arc::into_inner(line).expect("a line outlives the threads that share it");
+        match line.finish() {
+            Ok(partition) => {
+                stored.insert(place, partition);
+            }
+            Err(error) => stop.fail(error.into()),
+        }
+    }
     Finished {
         stored,
         interrupted: cancel.is_set(),
@@ -121,18 +137,6 @@ pub(super) fn run(
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner),
     }
-}
-
-fn finish(line: Arc<PartitionLine>, stop: &StopSignal<'_>) -> StoredPartition {
-    // Jobs and slots, which share the line, are gone with their threads.
-    let stored = Arc::into_inner(line).map(PartitionLine::finish);
-    stored
-        .transpose()
-        .unwrap_or_else(|error| {
-            stop.fail(error.into());
-            None
-        })
-        .unwrap_or_default()
 }
 
 /// Tells feeders to stop: the user asked, or something failed. Keeps the first error.
@@ -169,14 +173,12 @@ fn encode(
     compression: Compression,
     queue: &Receiver<Job>,
     returned: &Return,
-    observer: Observer<'_>,
     stop: &StopSignal<'_>,
 ) {
     let mut encoder = Encoder::new(compression);
     for job in queue {
         let Job {
             line,
-            partition,
             number,
             builder,
             timestamp_type,
@@ -190,16 +192,7 @@ fn encode(
             lost,
             last,
         };
-        let accepted = line.accept(number, step, |block, written| {
-            if written {
-                observer(
-                    partition,
-                    block.statistics().record_count,
-                    block.statistics().raw_bytes,
-                );
-            }
-            returned.give(block.recycle(0));
-        });
+        let accepted = line.accept(number, step, |block| returned.give(block.recycle(0)));
         if let Err(error) = accepted {
             stop.fail(error.into());
         }
@@ -214,6 +207,7 @@ fn feed(
     free: &Free,
     jobs: &Sender<Job>,
     stop: &StopSignal<'_>,
+    events: &RunEvents,
 ) {
     let source_options = SourceOptions {
         memory_bytes: options.fetch_bytes / work.workers(),
@@ -223,6 +217,9 @@ fn feed(
         let (ranges, slots): (Vec<_>, Vec<_>) = work.take().into_iter().unzip();
         if ranges.is_empty() {
             return;
+        }
+        for slot in &slots {
+            slot.start(events);
         }
         let mut feeder = Feeder::new(slots, free.clone(), jobs.clone(), options.block_bytes, stop);
         let read = transport
@@ -240,13 +237,11 @@ fn feed(
 /// Makes the partitions that wait for a source, the largest first, so that none of those is left for the end.
 fn share(
     readings: Vec<Reading>,
-    lines: &[Arc<PartitionLine>],
+    lines: &BTreeMap<PartitionId, Arc<PartitionLine>>,
 ) -> FairShare<(PartitionRange, Slot)> {
     let mut waiting: Vec<_> = readings
         .into_iter()
-        .zip(lines)
-        .enumerate()
-        .map(|(partition, (reading, line))| {
+        .map(|reading| {
             let range = PartitionRange {
                 topic: reading.place.topic.to_string(),
                 partition: reading.place.partition,
@@ -254,8 +249,7 @@ fn share(
                 end: reading.range.end,
             };
             let slot = Slot {
-                line: Arc::clone(line),
-                partition,
+                line: Arc::clone(&lines[&reading.place]),
                 place: reading.place,
                 range: reading.range,
                 timestamp_type: reading.timestamp_type,

@@ -1,13 +1,14 @@
 //! A backup from the first question to the committed snapshot.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kbk_format::Compression;
 use kbk_format::repo::{
-    Change, Digested, FoundAcls, Id, Identity, PartitionChange, RepoError, Repository, Snapshot,
-    Store, TopicChange, TopicNameError,
+    Change, Digested, FoundAcls, Id, Identity, PartitionChange, PartitionId, RepoError, Repository,
+    Snapshot, Store, TopicChange, TopicName, TopicNameError,
 };
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -20,10 +21,9 @@ use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
 use super::plan::{self, Finding, Plan};
 use super::survey::{self, Survey, SurveyError};
 use crate::blocking::blocking;
-use crate::cli::Progress;
 use crate::kafka::{Admin, ClientSettings, KafkaError};
 use crate::records::Librdkafka;
-use crate::run::Cancel;
+use crate::run::{Cancel, Events, RunEvents, Totals};
 use crate::select::TopicSelection;
 
 /// For records that librdkafka has fetched and nobody has read yet.
@@ -129,12 +129,11 @@ impl From<KafkaError> for BackupError {
     }
 }
 
-/// Backs up. `progress` makes the display once the number of offsets to read is known. `None` if a signal came before the
-/// cluster had answered: nothing was read, and nothing is committed.
+/// Backs up. Returns `None` if a stop was requested before the cluster had answered: nothing was read, and nothing is committed.
 pub async fn run(
     options: &Options,
     cancel: &Cancel,
-    progress: impl FnOnce(u64) -> Progress,
+    events: Arc<dyn Events>,
 ) -> Result<Option<BackupReport>, BackupError> {
     let began = Instant::now();
     let started_at = Timestamp::now();
@@ -160,7 +159,7 @@ pub async fn run(
         &plan,
         cluster_id.clone(),
         cancel,
-        progress,
+        events,
     )
     .await;
     if let Some(error) = finished.error {
@@ -205,21 +204,14 @@ async fn read(
     plan: &Plan,
     cluster_id: Option<String>,
     cancel: &Cancel,
-    progress: impl FnOnce(u64) -> Progress,
+    events: Arc<dyn Events>,
 ) -> Finished {
     let readings = readings(plan);
-    let offsets = readings
-        .iter()
-        .map(|reading| reading.range.end.abs_diff(reading.range.start))
-        .sum();
-    let progress = progress(offsets);
-    let partitions: Vec<_> = readings
-        .iter()
-        .map(|reading| {
-            let offsets = reading.range.end.abs_diff(reading.range.start);
-            progress.partition(reading.place.to_string(), Some(offsets))
-        })
-        .collect();
+    // Offsets, not records: how many of them have a record is known only when they are read.
+    let totals = Totals {
+        records: Some(readings.iter().map(Reading::offsets).sum()),
+        bytes: None,
+    };
     let pipeline_options = PipelineOptions {
         segments: SegmentSettings {
             store: repository.store().clone(),
@@ -236,31 +228,18 @@ async fn read(
     };
     let transport = Librdkafka::new(options.kafka.clone());
     let cancel = cancel.clone();
-    let finished = blocking(move || {
-        pipeline::run(
-            &pipeline_options,
-            &transport,
-            readings,
-            &cancel,
-            &|partition, records, bytes| {
-                partitions[partition].add(records, bytes);
-            },
-        )
+    blocking(move || {
+        let events = RunEvents::start(events, totals);
+        pipeline::run(&pipeline_options, &transport, readings, &cancel, &events)
     })
-    .await;
-    progress.finish();
-    finished
+    .await
 }
 
 /// The partitions of the plan that have something to read.
 fn readings(plan: &Plan) -> Vec<Reading> {
     let of_topic = |topic: &plan::TopicPlan| -> Vec<Reading> {
         let reading = |partition: &plan::PartitionPlan| Reading {
-            place: kbk_format::repo::PartitionId {
-                topic: topic.name.clone(),
-                topic_id: topic.topic_id,
-                partition: partition.partition,
-            },
+            place: place(&topic.name, topic.topic_id, partition.partition),
             range: partition.read.clone(),
             timestamp_type: topic.timestamp_type(),
         };
@@ -274,27 +253,34 @@ fn readings(plan: &Plan) -> Vec<Reading> {
     plan.topics.iter().flat_map(of_topic).collect()
 }
 
+fn place(topic: &TopicName, topic_id: Id, partition: i32) -> PartitionId {
+    PartitionId {
+        topic: topic.clone(),
+        topic_id,
+        partition,
+    }
+}
+
 /// What is to be committed, and everything that was found.
 fn change(
     plan: Plan,
-    stored: Vec<StoredPartition>,
+    mut stored: BTreeMap<PartitionId, StoredPartition>,
     base: Option<Digested<Snapshot>>,
     cluster_id: Option<String>,
     started_at: Timestamp,
 ) -> (Change, Vec<Finding>) {
     let mut findings = plan.findings;
-    let mut stored = stored.into_iter();
     let mut topics = Vec::with_capacity(plan.topics.len());
     for topic in plan.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
-            // Readings, and so what they gave, are the partitions with something to read, in this order.
             let read = if partition.read.is_empty() {
-                None
+                StoredPartition::default()
             } else {
-                stored.next()
+                let id = place(&topic.name, topic.topic_id, partition.partition);
+                let read = stored.remove(&id);
+                read.expect("the pipeline answers for every reading, or fails")
             };
-            let read: StoredPartition = read.unwrap_or_default();
             let Adopted {
                 mut segments,
                 mut lost,

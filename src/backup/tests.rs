@@ -14,7 +14,17 @@ use super::partition::{SegmentSettings, StoredPartition};
 use super::pipeline::{self, Finished, PipelineOptions, Reading};
 use crate::records::TopicPartition;
 use crate::records::memory::{MemoryCluster, OwnedRecord};
-use crate::run::Cancel;
+use crate::run::{Cancel, Done, Events, PartitionNumber, RunEvents, Totals};
+
+/// Counts the records that a run reports.
+#[derive(Default)]
+struct Seen(AtomicU64);
+
+impl Events for Seen {
+    fn advanced(&self, _partition: Option<PartitionNumber>, done: Done) {
+        self.0.fetch_add(done.records, Ordering::Relaxed);
+    }
+}
 
 /// A store in a folder of its own, and the runtime for its requests.
 struct Backup {
@@ -49,12 +59,10 @@ impl Backup {
             encoders: 2,
             fetch_bytes: 1 << 20,
         };
-        let seen = AtomicU64::new(0);
-        let observer = |_: usize, records: u64, _: u64| {
-            seen.fetch_add(records, Ordering::Relaxed);
-        };
-        let finished = pipeline::run(&options, cluster, readings, &Cancel::default(), &observer);
-        (finished, seen.into_inner())
+        let seen = Arc::new(Seen::default());
+        let events = RunEvents::start(seen.clone(), Totals::default());
+        let finished = pipeline::run(&options, cluster, readings, &Cancel::default(), &events);
+        (finished, seen.0.load(Ordering::Relaxed))
     }
 
     /// The stored records of a partition, by offset.
@@ -125,11 +133,12 @@ fn stored_records_are_those_of_the_source() {
     let (finished, seen) = backup.run(&cluster, readings);
     assert!(finished.error.is_none() && !finished.interrupted);
     assert_eq!(seen, 50 * 190, "progress counts every record once");
-    for (partition, stored) in partitions.zip(&finished.stored) {
+    for partition in partitions {
+        let stored = &finished.stored[&place(partition)];
         let expected = cluster.records(&log(partition));
         assert_eq!(backup.records(&place(partition), stored), expected);
     }
-    let large = &finished.stored[19];
+    let large = &finished.stored[&place(19)];
     assert!(large.segments.len() > 1, "it takes several segments");
     let mut end = 0;
     for segment in &large.segments {
@@ -149,9 +158,8 @@ fn coverage_reaches_the_planned_end_over_gaps_and_lost_offsets() {
     cluster.compact(&log(0), 90..100);
     let backup = Backup::new();
     let (finished, seen) = backup.run(&cluster, vec![reading(0, 10..100)]);
-    let [stored] = &finished.stored[..] else {
-        panic!("{finished:?}")
-    };
+    assert_eq!(finished.stored.len(), 1);
+    let stored = &finished.stored[&place(0)];
     assert_eq!(seen, 20 + 30);
     assert_eq!(stored.lost, [LostRange { from: 10, to: 20 }]);
     let coverage = (

@@ -1,13 +1,15 @@
 //! What every command is given besides its own arguments.
 
+use std::sync::Arc;
+
 use super::args::GlobalArgs;
 use super::confirm::confirm;
 use super::error::CliError;
 use super::output::Output;
-use super::progress::{Display, Progress, Totals};
+use super::progress::{Display, Progress};
 use super::repo_url::{self, RepoUrl};
 use super::stderr::Stderr;
-use crate::run::Cancel;
+use crate::run::{Cancel, Events};
 
 /// The surroundings of a running command.
 pub struct Context {
@@ -41,8 +43,8 @@ impl Context {
         confirm(question, answer, &self.stderr)
     }
 
-    /// Starts showing the progress of a run called `title`.
-    pub fn progress(&self, title: &'static str, totals: Totals) -> Progress {
-        Progress::start(&self.display, title, totals)
+    /// Returns the listeners of a run called `title`: its progress on stderr.
+    pub fn events(&self, title: &'static str) -> Arc<dyn Events> {
+        Arc::new(Progress::new(&self.display, title))
     }
 }

@@ -36,7 +36,6 @@ pub use self::error::CliError;
 pub use self::exit::{Exit, Outcome};
 pub use self::offset::OffsetArg;
 pub use self::output::{Column, Lines, Output, Report, Table};
-pub use self::progress::{PartitionProgress, Progress, Totals};
 pub use self::repo_url::{RepoUrl, RepoUrlError};
 pub use self::size::{BlockSize, ByteRate, CacheSize, MemorySize, PrefetchSize, SegmentSize};
 pub use self::snapshot::{SnapshotArg, SnapshotsArg};

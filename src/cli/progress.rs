@@ -1,9 +1,9 @@
 //! How far a run is: drawn on a terminal, a plain line every 10 s otherwise, nothing with `-q`.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tracing::info;
 use super::args::{GlobalArgs, LogFormat};
 use super::stderr::Stderr;
 use crate::human;
+use crate::run::{Done, Events, PartitionNumber, Totals};
 
 /// Partitions drawn at once; a cluster has thousands.
 const SHOWN: usize = 8;
@@ -23,14 +24,14 @@ const RATE_WINDOW: Duration = Duration::from_secs(15);
 
 /// How progress is shown in this call.
 #[derive(Clone, Debug)]
-pub(super) enum Display {
+pub(crate) enum Display {
     Off,
     Lines,
     Drawn(Stderr),
 }
 
 impl Display {
-    pub(super) fn choose(global: &GlobalArgs, stderr: &Stderr) -> Self {
+    pub(crate) fn choose(global: &GlobalArgs, stderr: &Stderr) -> Self {
         let text = global.log_format.unwrap_or_default() == LogFormat::Text;
         match (global.quiet, stderr.is_terminal() && text) {
             (true, _) => Self::Off,
@@ -40,96 +41,79 @@ impl Display {
     }
 }
 
-/// What a run will have done in the end, as far as that is known.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Totals {
-    /// Records.
-    pub records: Option<u64>,
-    /// Bytes of whatever the run counts.
-    pub bytes: Option<u64>,
-}
-
-/// The progress of one run. Dropping it takes it off the screen.
-#[derive(Debug)]
-pub struct Progress {
+/// Shows the progress of one run. Nothing stays on the screen when the run has finished.
+pub(crate) struct Progress {
+    display: Display,
     counters: Arc<Counters>,
-    _ticker: Option<Ticker>,
+    ticker: Mutex<Option<Ticker>>,
 }
 
 impl Progress {
-    pub(super) fn start(display: &Display, title: &'static str, totals: Totals) -> Self {
-        let counters = Arc::new(Counters {
-            title,
-            totals,
-            done: Count::default(),
-            partitions: Mutex::default(),
-        });
-        let ticker = match display {
-            Display::Off => None,
-            Display::Lines => Ticker::start(LINE, lines(Arc::clone(&counters))),
-            Display::Drawn(stderr) => Ticker::start(REDRAW, drawing(Arc::clone(&counters), stderr)),
-        };
+    pub(crate) fn new(display: &Display, title: &'static str) -> Self {
         Self {
-            counters,
-            _ticker: ticker,
+            display: display.clone(),
+            counters: Arc::new(Counters {
+                title,
+                totals: Mutex::default(),
+                done: Count::default(),
+                partitions: Mutex::default(),
+            }),
+            ticker: Mutex::default(),
         }
     }
+}
 
-    /// Counts what is done outside of any partition.
-    pub fn add(&self, records: u64, bytes: u64) {
-        self.counters.done.add(records, bytes);
+impl Events for Progress {
+    fn run_started(&self, totals: Totals) {
+        *lock(&self.counters.totals) = totals;
+        let counters = Arc::clone(&self.counters);
+        let ticker = match &self.display {
+            Display::Off => None,
+            Display::Lines => Ticker::start(LINE, lines(counters)),
+            Display::Drawn(stderr) => Ticker::start(REDRAW, drawing(counters, stderr)),
+        };
+        *lock(&self.ticker) = ticker;
     }
 
-    /// Counts one partition apart, and into the whole.
-    pub fn partition(
-        &self,
-        name: impl Into<String>,
-        total_records: Option<u64>,
-    ) -> PartitionProgress {
-        let part = Arc::new(Part {
-            name: name.into(),
-            total_records,
+    fn partition_started(&self, number: PartitionNumber, name: &str, totals: Totals) {
+        let part = Part {
+            name: name.to_owned(),
+            total_records: totals.records,
             done: Count::default(),
-            finished: AtomicBool::new(false),
-        });
-        self.counters.parts().push(Arc::clone(&part));
-        PartitionProgress {
-            run: Arc::clone(&self.counters),
-            part,
+        };
+        lock(&self.counters.partitions).insert(number, part);
+    }
+
+    fn advanced(&self, partition: Option<PartitionNumber>, done: Done) {
+        self.counters.done.add(done);
+        if let Some(number) = partition
+            && let Some(part) = lock(&self.counters.partitions).get(&number)
+        {
+            part.done.add(done);
         }
+    }
+
+    fn partition_finished(&self, number: PartitionNumber) {
+        lock(&self.counters.partitions).remove(&number);
     }
 
     /// Takes it off the screen before a result is written.
-    pub fn finish(self) {}
-}
-
-/// The progress of one partition. It is finished when this is dropped.
-#[derive(Debug)]
-pub struct PartitionProgress {
-    run: Arc<Counters>,
-    part: Arc<Part>,
-}
-
-impl PartitionProgress {
-    /// Counts what is done. Costs four atomic additions: call it for a block, not for a record.
-    pub fn add(&self, records: u64, bytes: u64) {
-        self.part.done.add(records, bytes);
-        self.run.done.add(records, bytes);
+    fn run_finished(&self) {
+        lock(&self.ticker).take();
     }
 }
 
-impl Drop for PartitionProgress {
-    fn drop(&mut self) {
-        self.part.finished.store(true, Ordering::Relaxed);
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug)]
 struct Counters {
     title: &'static str,
-    totals: Totals,
+    totals: Mutex<Totals>,
     done: Count,
-    partitions: Mutex<Vec<Arc<Part>>>,
+    /// The running partitions, in the order in which they started.
+    partitions: Mutex<BTreeMap<PartitionNumber, Part>>,
 }
 
 #[derive(Debug)]
@@ -137,7 +121,6 @@ struct Part {
     name: String,
     total_records: Option<u64>,
     done: Count,
-    finished: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -147,9 +130,9 @@ struct Count {
 }
 
 impl Count {
-    fn add(&self, records: u64, bytes: u64) {
-        self.records.fetch_add(records, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    fn add(&self, done: Done) {
+        self.records.fetch_add(done.records, Ordering::Relaxed);
+        self.bytes.fetch_add(done.bytes, Ordering::Relaxed);
     }
 
     fn get(&self) -> (u64, u64) {
@@ -161,16 +144,11 @@ impl Count {
 }
 
 impl Counters {
-    fn parts(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Part>>> {
-        self.partitions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// `24 %, 1,234,567 of 5,000,000 records, 1.10 GiB, 45.20 MiB/s, about 3m 4s left`
     fn summary(&self, rate: Option<Rate>) -> String {
         let (records, bytes) = self.done.get();
-        let share = match self.totals {
+        let totals = *lock(&self.totals);
+        let share = match totals {
             Totals {
                 records: Some(total),
                 ..
@@ -184,8 +162,8 @@ impl Counters {
         let left = rate.and_then(|rate| self.time_left(rate));
         let words = [
             share,
-            Some(of_total(records, self.totals.records, human::count) + " records"),
-            Some(of_total(bytes, self.totals.bytes, human::bytes)),
+            Some(of_total(records, totals.records, human::count) + " records"),
+            Some(of_total(bytes, totals.bytes, human::bytes)),
             rate_text,
             left.map(|left| format!("about {} left", human::duration(left))),
         ];
@@ -194,7 +172,7 @@ impl Counters {
 
     fn time_left(&self, rate: Rate) -> Option<Duration> {
         let (records, bytes) = self.done.get();
-        let (left, per_second) = match self.totals {
+        let (left, per_second) = match *lock(&self.totals) {
             Totals {
                 records: Some(total),
                 ..
@@ -209,11 +187,10 @@ impl Counters {
         Some(seconds).filter(|seconds| !seconds.is_zero())
     }
 
-    /// The running partitions, first come first; finished ones are forgotten.
+    /// A line per running partition, up to [`SHOWN`].
     fn partition_lines(&self) -> Vec<String> {
-        let mut parts = self.parts();
-        parts.retain(|part| !part.finished.load(Ordering::Relaxed));
-        let mut lines: Vec<_> = parts.iter().take(SHOWN).map(|part| part.line()).collect();
+        let parts = lock(&self.partitions);
+        let mut lines: Vec<_> = parts.values().take(SHOWN).map(Part::line).collect();
         if parts.len() > SHOWN {
             let more = (parts.len() - SHOWN) as u64;
             lines.push(format!("  and {} more", human::count(more)));
@@ -356,9 +333,16 @@ impl Drop for Ticker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::RunEvents;
 
     fn progress(records: Option<u64>, bytes: Option<u64>) -> Progress {
-        Progress::start(&Display::Off, "backup", Totals { records, bytes })
+        let progress = Progress::new(&Display::Off, "backup");
+        progress.run_started(Totals { records, bytes });
+        progress
+    }
+
+    fn done(records: u64, bytes: u64) -> Done {
+        Done { records, bytes }
     }
 
     fn rate(records_per_second: f64, bytes_per_second: f64) -> Option<Rate> {
@@ -371,7 +355,7 @@ mod tests {
     #[test]
     fn the_summary_says_what_is_known() {
         let known = progress(Some(5_000_000), None);
-        known.add(1_234_567, 1 << 30);
+        known.advanced(None, done(1_234_567, 1 << 30));
         assert_eq!(
             known.counters.summary(rate(100_000.0, 47_395_635.0)),
             "24 %, 1,234,567 of 5,000,000 records, 1.00 GiB, 45.20 MiB/s, about 38s left"
@@ -379,7 +363,7 @@ mod tests {
         let unknown = progress(None, None);
         assert_eq!(unknown.counters.summary(None), "0 records, 0 B");
         let bytes = progress(None, Some(2048));
-        bytes.add(0, 1024);
+        bytes.advanced(None, done(0, 1024));
         assert_eq!(
             bytes.counters.summary(rate(0.0, 1024.0)),
             "50 %, 0 records, 1.00 KiB of 2.00 KiB, 1.00 KiB/s, about 1s left"
@@ -390,7 +374,7 @@ mod tests {
     fn a_stall_an_empty_run_and_the_end_have_no_time_left() {
         let run = progress(Some(10), None);
         assert_eq!(run.counters.time_left(rate(0.0, 0.0).unwrap()), None);
-        run.add(10, 0);
+        run.advanced(None, done(10, 0));
         assert_eq!(run.counters.time_left(rate(1.0, 0.0).unwrap()), None);
         assert_eq!(run.counters.time_left(rate(0.0, 0.0).unwrap()), None);
         assert_eq!(
@@ -408,12 +392,13 @@ mod tests {
 
     #[test]
     fn partitions_count_into_the_run_and_few_are_shown() {
-        let run = progress(None, None);
+        let run = Arc::new(progress(None, None));
+        let events = RunEvents::start(run.clone(), Totals::default());
         let parts: Vec<_> = (0..20)
-            .map(|n| run.partition(format!("orders/{n}"), Some(4)))
+            .map(|n| events.partition(&format!("orders/{n}"), Some(4)))
             .collect();
         for part in &parts {
-            part.add(1, 100);
+            part.advanced(1, 100);
         }
         assert_eq!(run.counters.done.get(), (20, 2000));
         let lines = run.counters.partition_lines();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::backup::{self, BackupReport, SaveAcls, SavedAcls};
 use crate::cli::{
     BackupConfig, BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, Report,
-    SegmentSize, TopicArgs, Totals, fill, fill_list, time,
+    SegmentSize, TopicArgs, fill, fill_list, time,
 };
 use crate::human;
 
@@ -103,14 +103,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         groups: !args.no_groups,
         acls: args.save_acls(),
     };
-    let progress = |offsets| {
-        let totals = Totals {
-            records: Some(offsets),
-            bytes: None,
-        };
-        context.progress("backing up", totals)
-    };
-    let Some(report) = backup::run(&options, &context.cancel, progress).await? else {
+    let Some(report) = backup::run(&options, &context.cancel, context.events("backing up")).await?
+    else {
         tracing::warn!("stopped before anything was read: no snapshot was made");
         return Ok(Outcome::Interrupted);
     };

@@ -17,7 +17,7 @@ use crate::acls::AclsPlan;
 use crate::blocking::blocking;
 use crate::cli::{
     ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, RenameArgs, Report,
-    SnapshotArg, Table, TopicArgs, Totals,
+    SnapshotArg, Table, TopicArgs,
 };
 use crate::human;
 use crate::kafka::{ClientSettings, KafkaError};
@@ -358,22 +358,13 @@ async fn apply(
     kafka: ClientSettings,
     context: &Context,
 ) -> Result<RestoreReport, RestoreError> {
-    let records = plan
-        .topics
-        .iter()
-        .flat_map(|topic| &topic.partitions)
-        .map(|partition| partition.records);
-    let totals = Totals {
-        records: Some(records.sum()),
-        bytes: None,
-    };
-    let progress = context.progress("restoring", totals);
+    let events = context.events("restoring");
     let (repository, cancel, runtime) = (
         repository.clone(),
         context.cancel.clone(),
         Handle::current(),
     );
-    blocking(move || restore::apply(plan, &repository, &kafka, &cancel, &progress, &runtime)).await
+    blocking(move || restore::apply(plan, &repository, &kafka, &cancel, events, &runtime)).await
 }
 
 /// Asks for the number of topics that lose records, if there are any.

@@ -8,10 +8,9 @@ use kbk_format::repo::{Digested, Repository, Snapshot, Store};
 use kbk_tools::verify::{VerifyOptions, VerifyReport, verify};
 use serde::Serialize;
 
-use crate::cli::{
-    CliError, Context, Outcome, Report, SnapshotArg, SnapshotsArg, TopicArgs, Totals,
-};
+use crate::cli::{CliError, Context, Outcome, Report, SnapshotArg, SnapshotsArg, TopicArgs};
 use crate::human;
+use crate::run::{RunEvents, Totals};
 
 /// The words after `kbk verify`.
 #[derive(clap::Args, Clone, Debug)]
@@ -73,16 +72,14 @@ async fn verified(
         records: None,
         bytes: expected_bytes(&options, &readable),
     };
-    let progress = Arc::new(context.progress("verifying", totals));
-    let counted = Arc::clone(&progress);
-    let report = verify(
-        repository,
-        &options,
-        Arc::new(move |bytes: u64| counted.add(0, bytes)),
-    )
-    .await;
-    // Taken off the screen before the result is written.
-    drop(progress);
+    let run = Arc::new(RunEvents::start(context.events("verifying"), totals));
+    let checked = {
+        let run = Arc::clone(&run);
+        move |bytes: u64| run.advanced(0, bytes)
+    };
+    let report = verify(repository, &options, Arc::new(checked)).await;
+    // The progress leaves the screen before the result is written.
+    drop(run);
     Ok(report)
 }
 

@@ -18,7 +18,7 @@ use super::shop::{self, ShopRecord, TOPICS};
 use super::{folder, shell};
 use crate::backup::{self, SaveAcls};
 use crate::blocking::blocking;
-use crate::cli::{BlockSize, CliError, Compression, Context, RepoUrl, SegmentSize, Totals};
+use crate::cli::{BlockSize, CliError, Compression, Context, RepoUrl, SegmentSize};
 use crate::kafka::{
     ClientSettings, EmbeddedCluster, KafkaError, Producer, SinkOptions, TopicPartition,
 };
@@ -158,17 +158,8 @@ impl Demo<'_> {
             groups: true,
             acls: SaveAcls::No,
         };
-        let context = self.context;
-        let progress = |offsets| {
-            context.progress(
-                "backing up",
-                Totals {
-                    records: Some(offsets),
-                    bytes: None,
-                },
-            )
-        };
-        let report = backup::run(&options, &context.cancel, progress).await?;
+        let events = self.context.events("backing up");
+        let report = backup::run(&options, &self.context.cancel, events).await?;
         report.map(Step::BackedUp).ok_or(Stop::Cancelled)
     }
 
@@ -183,24 +174,16 @@ impl Demo<'_> {
         let plan = self
             .plan(repository, snapshot, restored, i64::MIN..=i64::MAX)
             .await?;
-        let records = records(&plan);
-        let progress = self.context.progress(
-            "restoring",
-            Totals {
-                records: Some(records),
-                bytes: None,
-            },
-        );
+        let events = self.context.events("restoring");
         let (repository, kafka, cancel, runtime) = (
             repository.clone(),
             self.kafka.clone(),
             self.context.cancel.clone(),
             Handle::current(),
         );
-        let report: RestoreReport = blocking(move || {
-            restore::apply(plan, &repository, &kafka, &cancel, &progress, &runtime)
-        })
-        .await?;
+        let report: RestoreReport =
+            blocking(move || restore::apply(plan, &repository, &kafka, &cancel, events, &runtime))
+                .await?;
         Ok(Step::Restored(report))
     }
 

@@ -10,6 +10,7 @@
 //! A restore that stops in between, or finds a difference, leaves topics that hold too much rather than too little, and says
 //! so. One in transactions is gone on with from its last commit.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,13 +38,12 @@ use super::stable::{self, HeldUp};
 use super::untouched;
 use super::work::Work;
 use super::writer::{self, Shared, Writer};
-use crate::cli::Progress;
 use crate::kafka::{
     Admin, ClientSettings, KafkaError, OffsetCommit, Positions, TopicPartition, committed,
 };
 use crate::memory;
 use crate::records::{Librdkafka, RecordSink, Transport};
-use crate::run::Cancel;
+use crate::run::{Cancel, Events, RunEvents, Totals};
 
 /// What a restore did.
 #[derive(Clone, Debug, Serialize)]
@@ -139,10 +139,16 @@ pub fn apply(
     repository: &Repository,
     kafka: &ClientSettings,
     cancel: &Cancel,
-    progress: &Progress,
+    events: Arc<dyn Events>,
     runtime: &Handle,
 ) -> Result<RestoreReport, RestoreError> {
     let began = Instant::now();
+    let records = plan_partitions(&plan.topics).map(|(_, partition)| partition.records);
+    let totals = Totals {
+        records: Some(records.sum()),
+        bytes: None,
+    };
+    let events = RunEvents::start(events, totals);
     let admin = Admin::connect(kafka)?;
     let work = Work::new(&plan.topics);
     let restore = match &plan.begun {
@@ -176,7 +182,7 @@ pub fn apply(
         cancel,
         runtime,
     };
-    start(&shared, &plan, kafka, progress)?;
+    start(&shared, &plan, kafka, &events)?;
     write_all(&shared, &opener, producers)?;
     // The queues of the producers, before those of a proof are filled.
     memory::give_back();
@@ -428,7 +434,7 @@ fn start(
     shared: &Shared<'_>,
     plan: &RestorePlan,
     kafka: &ClientSettings,
-    progress: &Progress,
+    events: &RunEvents,
 ) -> Result<(), RestoreError> {
     let Shared { work, restore, .. } = *shared;
     let places: Vec<PartitionId> = plan_partitions(&plan.topics)
@@ -444,7 +450,7 @@ fn start(
             positions
         }
     };
-    work.start(&plan.topics, restore, progress, |number, empty| {
+    work.start(&plan.topics, restore, events, |number, empty| {
         let Some(committed) = &positions[number] else {
             return Ok((0, empty));
         };

@@ -234,7 +234,7 @@ impl Backup {
             route: Route::One(0),
             committed_at: committed_at.clone(),
             plan: plan.partitions[0].clone(),
-            progress: None,
+            events: None,
             position: 0,
             sent: 0,
             uncommitted: 0,

@@ -10,8 +10,8 @@ use kbk_format::repo::{CommittedPosition, DonePartition, MapRun, PartitionId, Re
 use super::map::OffsetMap;
 use super::partitioner::Partitioner;
 use super::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
-use crate::cli::{PartitionProgress, Progress};
 use crate::records::{SinkOptions, TopicPartition};
+use crate::run::{PartitionEvents, RunEvents};
 
 /// A partition to write.
 pub(super) struct Job {
@@ -22,7 +22,7 @@ pub(super) struct Job {
     pub(super) committed_at: CommittedPosition,
     pub(super) plan: PartitionPlan,
     /// None where nothing is left to do.
-    pub(super) progress: Option<PartitionProgress>,
+    pub(super) events: Option<PartitionEvents>,
     /// Source offset up to which all is committed.
     pub(super) position: i64,
     /// Source offset up to which all is sent.
@@ -143,7 +143,7 @@ impl Work {
         &self,
         topics: &[TopicPlan],
         restore: &RestoreManifest,
-        progress: &Progress,
+        events: &RunEvents,
         mut map: impl FnMut(usize, OffsetMap) -> Result<(i64, OffsetMap), E>,
     ) -> Result<(), E> {
         let mut jobs = Vec::new();
@@ -156,16 +156,16 @@ impl Work {
                 let (position, map) = map(number, empty)?;
                 let finished = plan.records == 0 || position >= plan.end_offset;
                 let shown =
-                    (!finished).then(|| progress.partition(name(topic, plan), Some(plan.records)));
+                    (!finished).then(|| events.partition(&name(topic, plan), Some(plan.records)));
                 if let Some(shown) = &shown {
-                    shown.add(map.records(), 0);
+                    shown.advanced(map.records(), 0);
                 }
                 let position = position.max(plan.base_offset);
                 let job = Job {
                     number,
                     route: Route::new(topic, plan, targets.clone()),
                     committed_at: restore.progress(restored, index),
-                    progress: shown,
+                    events: shown,
                     position,
                     sent: position,
                     uncommitted: 0,

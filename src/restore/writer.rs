@@ -160,11 +160,11 @@ impl<'a, T: Transport> Writer<'a, T> {
                 }
             }
             if let Some(Job {
-                progress: Some(progress),
+                events: Some(events),
                 ..
             }) = self.jobs.last()
             {
-                progress.add(records, bytes as u64);
+                events.advanced(records, bytes as u64);
             }
             if self.shared.cancel.is_set() {
                 return Ok(());
