@@ -9,10 +9,13 @@
 //! | file | job |
 //! |---|---|
 //! | `plan` | decides everything |
+//! | `obstacle` | what keeps a plan from being applied |
 //! | `apply` | does it |
 
 mod apply;
+mod obstacle;
 mod plan;
 
 pub use apply::apply;
+pub use obstacle::AclObstacle;
 pub use plan::{AclPlan, AclsPlan, AclsPlanError, SavedAs, choose, compare};

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use kbk_format::repo::{AclBinding, Snapshot};
 use serde::Serialize;
 
+use super::obstacle::AclObstacle;
 use crate::kafka::{Admin, ClientSettings, KafkaError, knows_acl};
-use crate::restore::Obstacle;
 use crate::select::TopicSelection;
 
 /// What becomes of the ACLs.
@@ -27,7 +27,7 @@ pub struct AclsPlan {
     /// ACLs that the backup could not name, and so did not save.
     pub not_saved: u64,
     /// What is in the way. A plan with any is not applied.
-    pub obstacles: Vec<Obstacle>,
+    pub obstacles: Vec<AclObstacle>,
 }
 
 /// One ACL.
@@ -215,7 +215,7 @@ pub fn compare(mut plan: AclsPlan, kafka: &ClientSettings) -> Result<AclsPlan, A
     if rights.describe {
         let listing = admin.acls()?;
         if !listing.authorizer {
-            plan.obstacles.push(Obstacle::NoAuthorizer);
+            plan.obstacles.push(AclObstacle::NoAuthorizer);
         }
         for acl in &mut plan.acls {
             acl.exists = listing.bindings.binary_search(&acl.binding).is_ok();
@@ -227,7 +227,7 @@ pub fn compare(mut plan: AclsPlan, kafka: &ClientSettings) -> Result<AclsPlan, A
         ("ALTER", rights.alter, creates),
     ];
     let lacking = needed.iter().filter(|(_, given, needed)| *needed && !given);
-    let obstacles = lacking.map(|(right, ..)| Obstacle::MissingClusterRight { right });
+    let obstacles = lacking.map(|(right, ..)| AclObstacle::MissingClusterRight { right });
     plan.obstacles.extend(obstacles);
     Ok(plan)
 }

@@ -1,43 +1,45 @@
-//! The ACLs of the cluster, a part of the survey.
+//! The part of the survey that asks for the cluster's ACLs.
 
 use jiff::Timestamp;
 use kbk_format::repo::FoundAcls;
 
-use super::plan::Finding;
+use super::notice::BackupNotice;
 use super::survey::SurveyError;
 use crate::kafka::Admin;
 
 /// Whether to save the cluster's ACLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SaveAcls {
-    /// If the cluster tells them; otherwise those of the last snapshot stay.
-    IfTold,
-    /// All of them, or the backup fails.
+    /// If the cluster returns them; otherwise the snapshot keeps those of the last one.
+    IfAllowed,
+    /// Yes, all of them, or the backup fails.
     All,
-    /// No: those of the last snapshot stay.
+    /// No: the snapshot keeps those of the last one.
     No,
 }
 
-/// What the cluster told of its ACLs.
+/// The ACLs that the cluster returned.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SurveyedAcls {
-    /// `None` where they were not asked for, or not told.
+    /// `None` if they were not asked for or not returned.
     pub(super) found: Option<FoundAcls>,
-    pub(super) finding: Option<Finding>,
+    pub(super) notice: Option<BackupNotice>,
 }
 
-/// Asks for all ACLs. As with groups, a cluster that does not tell is a finding: records are worth more.
-pub(super) fn ask(admin: &Admin, save: SaveAcls) -> Result<SurveyedAcls, SurveyError> {
+/// Asks for all ACLs. As with groups, a refusal is a notice and not an error: records matter more.
+pub(super) fn survey(admin: &Admin, save: SaveAcls) -> Result<SurveyedAcls, SurveyError> {
     if save == SaveAcls::No {
         return Ok(SurveyedAcls::default());
     }
     let taken_at = Timestamp::now();
     let listing = match admin.acls() {
-        Err(error) if save == SaveAcls::IfTold && (error.is_denied() || error.is_unsupported()) => {
+        Err(error)
+            if save == SaveAcls::IfAllowed && (error.is_denied() || error.is_unsupported()) =>
+        {
             let cause = error.to_string();
             return Ok(SurveyedAcls {
                 found: None,
-                finding: Some(Finding::AclsUnknown { cause }),
+                notice: Some(BackupNotice::AclsUnknown { cause }),
             });
         }
         listing => listing?,
@@ -53,6 +55,6 @@ pub(super) fn ask(admin: &Admin, save: SaveAcls) -> Result<SurveyedAcls, SurveyE
             left_out: acls as u64,
             acls: listing.bindings.into(),
         }),
-        finding: (acls > 0).then_some(Finding::AclsLeftOut { acls }),
+        notice: (acls > 0).then_some(BackupNotice::AclsLeftOut { acls }),
     })
 }

@@ -12,7 +12,7 @@ use kbk_format::repo::{
 use kbk_format::{FormatError, Gap, GapReason, IsolationLevel, Segment};
 use kbk_tools::verify::{UnindexedSegment, UnindexedSegmentError};
 
-use super::plan::Plan;
+use super::plan::BackupPlan;
 
 /// Adopted segments, and the offset ranges that were lost according to them.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Adopted {
 }
 
 /// Adopts segments for every partition that has offsets to read, and moves the start of what is read past them.
-pub(super) async fn adopt(repository: &Repository, plan: &mut Plan) -> Result<(), RepoError> {
+pub(super) async fn adopt(repository: &Repository, plan: &mut BackupPlan) -> Result<(), RepoError> {
     for topic in &mut plan.topics {
         for planned in topic
             .partitions

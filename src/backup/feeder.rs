@@ -1,4 +1,4 @@
-//! One source's records into blocks, and full blocks to the encoders.
+//! Fills blocks with one source's records, and sends full blocks to the encoders.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use crate::records::RecordHandler;
 use crate::run::RunEvents;
 
 /// A full block for the encoders.
-pub(super) struct Job {
+pub(super) struct BlockJob {
     pub(super) line: Arc<PartitionLine>,
-    /// Of the block in its partition: blocks are encoded in any order and written in this one.
+    /// The block's number in its partition: blocks are encoded in any order and written in this one.
     pub(super) number: u64,
     pub(super) builder: BlockBuilder,
     pub(super) timestamp_type: TimestampType,
@@ -28,7 +28,7 @@ pub(super) struct Slot {
     pub(super) line: Arc<PartitionLine>,
     pub(super) place: PartitionId,
     pub(super) range: std::ops::Range<i64>,
-    /// Assumed until a record says otherwise.
+    /// The topic's setting, until a record has another one.
     pub(super) timestamp_type: TimestampType,
 }
 
@@ -43,14 +43,14 @@ impl Slot {
 
 /// Why a feeder stopped its source.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Stop {
-    /// The user asked, or another part failed; what was read is handed on to be sealed.
-    #[error("asked to stop")]
+pub(super) enum FeederStop {
+    /// A stop was requested, or another part failed. What was read is sealed.
+    #[error("a stop was requested")]
     Requested,
-    /// Nobody takes blocks any more.
-    #[error("the encoders are gone")]
+    /// The encoders have ended.
+    #[error("the encoders have ended")]
     EncodersGone,
-    /// A record that no block takes.
+    /// A record that the format cannot hold.
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -67,16 +67,16 @@ pub struct RecordError {
 pub(super) struct Feeder<'a> {
     slots: Vec<Filling>,
     free: Free,
-    jobs: Sender<Job>,
+    jobs: Sender<BlockJob>,
     block_bytes: usize,
     stop: &'a StopSignal<'a>,
 }
 
-/// A slot's block that is being filled.
+/// The block of a slot that is being filled.
 struct Filling {
     slot: Slot,
     builder: Option<BlockBuilder>,
-    /// Behind the last offset handed on or in the builder.
+    /// The base offset of the block that is filled next: one past all that was submitted.
     position: i64,
     number: u64,
     lost: Vec<LostRange>,
@@ -87,7 +87,7 @@ impl<'a> Feeder<'a> {
     pub(super) fn new(
         slots: Vec<Slot>,
         free: Free,
-        jobs: Sender<Job>,
+        jobs: Sender<BlockJob>,
         block_bytes: usize,
         stop: &'a StopSignal<'a>,
     ) -> Feeder<'a> {
@@ -109,16 +109,19 @@ impl<'a> Feeder<'a> {
         }
     }
 
-    /// Hands the block on, empty or not: it carries coverage up to `end_offset`.
-    fn submit(&mut self, slot: usize, end_offset: i64, last: bool) -> Result<(), Stop> {
+    /// Sends the block to the encoders, even an empty one: it extends the coverage to `end_offset`.
+    fn submit(&mut self, slot: usize, end_offset: i64, last: bool) -> Result<(), FeederStop> {
         let filling = &mut self.slots[slot];
         let mut builder = match filling.builder.take() {
             Some(builder) => builder,
-            None => self.free.take(filling.position).ok_or(Stop::EncodersGone)?,
+            None => self
+                .free
+                .take(filling.position)
+                .ok_or(FeederStop::EncodersGone)?,
         };
         builder.cover(end_offset);
         filling.position = builder.end_offset();
-        let job = Job {
+        let job = BlockJob {
             line: Arc::clone(&filling.slot.line),
             number: filling.number,
             builder,
@@ -128,11 +131,11 @@ impl<'a> Feeder<'a> {
         };
         filling.number += 1;
         filling.finished = last;
-        self.jobs.send(job).map_err(|_| Stop::EncodersGone)
+        self.jobs.send(job).map_err(|_| FeederStop::EncodersGone)
     }
 
-    /// Hands on all that was read so far, as the end of each partition.
-    fn seal_all(&mut self) -> Result<(), Stop> {
+    /// Submits all that was read so far as the last block of each partition.
+    fn seal_all(&mut self) -> Result<(), FeederStop> {
         for slot in 0..self.slots.len() {
             let filling = &self.slots[slot];
             let end = filling
@@ -149,14 +152,14 @@ impl<'a> Feeder<'a> {
 }
 
 impl RecordHandler for Feeder<'_> {
-    type Error = Stop;
+    type Error = FeederStop;
 
     fn record(
         &mut self,
         slot: usize,
         timestamp_type: TimestampType,
         record: &Record<'_>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), FeederStop> {
         let filling = &mut self.slots[slot];
         if let Some(builder) = &filling.builder {
             let other_type = filling.slot.timestamp_type != timestamp_type && !builder.is_empty();
@@ -169,16 +172,20 @@ impl RecordHandler for Feeder<'_> {
         filling.slot.timestamp_type = timestamp_type;
         let builder = match &mut filling.builder {
             Some(builder) => builder,
-            empty => empty.insert(self.free.take(filling.position).ok_or(Stop::EncodersGone)?),
+            empty => empty.insert(
+                self.free
+                    .take(filling.position)
+                    .ok_or(FeederStop::EncodersGone)?,
+            ),
         };
         builder.push(record).map_err(|error| {
             let place = filling.slot.place.clone();
-            Stop::Record(RecordError { place, error })
+            FeederStop::Record(RecordError { place, error })
         })
     }
 
-    fn lost(&mut self, slot: usize, from: i64, to: i64) -> Result<(), Stop> {
-        // The gap lies in front of the next record, so the block being filled, or the next one, covers it.
+    fn lost(&mut self, slot: usize, from: i64, to: i64) -> Result<(), FeederStop> {
+        // The gap precedes the next record, so the block being filled, or else the next one, covers it.
         let filling = &mut self.slots[slot];
         filling.lost.push(LostRange { from, to });
         if let Some(builder) = &mut filling.builder {
@@ -187,16 +194,16 @@ impl RecordHandler for Feeder<'_> {
         Ok(())
     }
 
-    fn finished(&mut self, slot: usize) -> Result<(), Stop> {
+    fn finished(&mut self, slot: usize) -> Result<(), FeederStop> {
         let end = self.slots[slot].slot.range.end;
         self.submit(slot, end, true)
     }
 
-    fn idle(&mut self) -> Result<(), Stop> {
+    fn idle(&mut self) -> Result<(), FeederStop> {
         if !self.stop.is_set() {
             return Ok(());
         }
         self.seal_all()?;
-        Err(Stop::Requested)
+        Err(FeederStop::Requested)
     }
 }

@@ -1,7 +1,7 @@
-//! The consumer groups of the cluster and what they have committed, asked before the partitions' ends.
+//! The part of the survey that asks for the consumer groups and their committed offsets.
 //!
-//! So a committed offset is not beyond the records that are then backed up. All groups are taken, whatever the choice of topics: what a
-//! group has read elsewhere is a part of where it stood.
+//! It is asked before the ends of the partitions, so that no committed offset is beyond the records that are then backed up. All groups
+//! are saved, whatever topics are selected: a group's position in other topics is part of its state.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -9,29 +9,29 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kbk_format::repo::{FoundGroups, GroupState, GroupTopic, Hex, Id, TopicNameError};
 
-use super::plan::Finding;
+use super::notice::BackupNotice;
 use super::survey::SurveyError;
 use crate::kafka::{Admin, Answers, CommittedTopic, GroupListing, KafkaError, TopicDescription};
 
-/// Groups that restores keep their own progress in.
+/// The prefix of the groups in which restores keep their own progress.
 const OWN: &str = "kbk-restore-";
 
-/// Where brokers keep what groups commit.
+/// The topic in which brokers store committed offsets.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
-/// What the cluster told of its groups.
+/// The groups that the cluster returned.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SurveyedGroups {
-    /// `None` where they were not asked for, or not told.
+    /// `None` if they were not asked for or not returned.
     pub(super) found: Option<FoundGroups>,
-    pub(super) finding: Option<Finding>,
+    pub(super) notice: Option<BackupNotice>,
 }
 
 /// Asks for all groups. `topics` are all of the cluster.
 ///
-/// A cluster that does not tell is a finding, as it is for configurations: records are worth more. An answer that may lack
-/// groups because a broker is away is an error: nobody would notice that the snapshot has fewer.
-pub(super) fn ask(
+/// A refusal is a notice, as it is for configurations: records matter more. An answer that may lack groups because a broker is
+/// down is an error: nobody would notice that the snapshot has fewer.
+pub(super) fn survey(
     admin: &Admin,
     topics: &[TopicDescription],
 ) -> Result<SurveyedGroups, SurveyError> {
@@ -46,7 +46,7 @@ pub(super) fn ask(
 fn unknown(cause: String) -> SurveyedGroups {
     SurveyedGroups {
         found: None,
-        finding: Some(Finding::GroupsUnknown { cause }),
+        notice: Some(BackupNotice::GroupsUnknown { cause }),
     }
 }
 
@@ -56,12 +56,12 @@ fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, Su
     let mut listed = admin.list_groups()?;
     let shows_all = admin.cluster_rights()?.describe;
     if listed.is_empty() && !shows_all {
-        let cause = "brokers show none to a principal without DESCRIBE on CLUSTER kafka-cluster or on any GROUP";
+        let cause = "brokers list no groups to a principal without DESCRIBE on CLUSTER kafka-cluster or on any GROUP";
         return Ok(unknown(cause.to_owned()));
     }
     listed.retain(|group| !group.group.starts_with(OWN));
     let groups = with_offsets(admin, listed, topics)?;
-    let finding = (!shows_all).then_some(Finding::GroupsHidden {
+    let notice = (!shows_all).then_some(BackupNotice::GroupsHidden {
         groups: groups.len(),
     });
     Ok(SurveyedGroups {
@@ -69,11 +69,11 @@ fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, Su
             taken_at,
             groups: groups.into(),
         }),
-        finding,
+        notice,
     })
 }
 
-/// The groups of an offsets partition without a leader are listed by no broker, and no broker says so.
+/// Waits until every offsets partition has a leader. Without one its groups are listed by no broker, and no broker reports an error.
 fn wait_for_leaders(admin: &Admin, topics: &[TopicDescription]) -> Result<(), KafkaError> {
     const PATIENCE: Duration = Duration::from_secs(15);
     const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -83,7 +83,7 @@ fn wait_for_leaders(admin: &Admin, topics: &[TopicDescription]) -> Result<(), Ka
         if started.elapsed() >= PATIENCE {
             return Err(KafkaError::Other {
                 doing: format!("read the consumer groups of {OFFSETS_TOPIC}/{partition}"),
-                cause: "the partition has no leader; bring its brokers back, or leave the groups to a later backup with --no-groups"
+                cause: "the partition has no leader; start its brokers, or skip the groups in this backup with --no-groups"
                     .to_owned(),
             });
         }
@@ -127,8 +127,8 @@ fn with_offsets(
     Ok(groups)
 }
 
-/// Groups without offsets that have vanished since they were listed: asked for offsets, brokers do not tell them from those that
-/// have committed nothing.
+/// Returns the groups that were deleted after they were listed. Asked for their offsets, brokers answer as for groups that have
+/// committed nothing, so those are looked up again.
 fn gone(
     admin: &Admin,
     committed: &Answers<String, Option<Vec<CommittedTopic>>>,

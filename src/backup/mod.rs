@@ -1,27 +1,29 @@
-//! Backup: what the cluster holds now, stored as segments and committed as one snapshot.
+//! Backup: stores what the cluster holds now as segments, and commits it as one snapshot.
 //!
 //! ```text
-//! plan      what the cluster has - what the newest snapshot has = offsets to read, partition by partition
+//! plan      offsets in the cluster - offsets in the newest snapshot = offsets to read, per partition
 //! pipeline  sources -> builders -> jobs -> encoders -> partitions -> segments (durable one by one)
-//! commit    pages, then the snapshot: only now do the segments count
+//! commit    pages, then the snapshot: from then on the segments are part of the backup
 //! ```
 //!
 //! | | |
 //! |---|---|
-//! | `plan` | decides, without touching anything |
-//! | `survey` | asks the cluster what the plan is made from |
-//! | `groups` | the consumer groups, a part of the survey |
-//! | `acls` | the ACLs, another |
-//! | `adopt` | takes over what an interrupted run left |
-//! | `pipeline` | runs the plan on all cores with bounded memory |
-//! | `feeder` | one source's records into blocks |
-//! | `partition` | one partition's blocks, in order, into segments |
-//! | `run` | all of it, and the report |
+//! | `plan` | decides what to read, without side effects |
+//! | `notice` | what the user should know |
+//! | `survey` | asks the cluster for everything that the plan needs |
+//! | `groups`, `acls` | parts of the survey |
+//! | `adopt` | takes over the segments that an interrupted run left |
+//! | `pipeline` | reads and stores on all cores with bounded memory |
+//! | `feeder` | fills blocks with one source's records |
+//! | `pool` | the block builders, which bound the memory |
+//! | `partition` | writes one partition's blocks, in order, into segments |
+//! | `run` | the whole run, and its report |
 
 mod acls;
 mod adopt;
 mod feeder;
 mod groups;
+mod notice;
 mod partition;
 mod pipeline;
 mod plan;
@@ -32,5 +34,5 @@ mod survey;
 mod tests;
 
 pub use acls::SaveAcls;
-pub use plan::Finding;
-pub use run::{BackupError, BackupReport, Options, SavedAcls, run};
+pub use notice::BackupNotice;
+pub use run::{BackupError, BackupOptions, BackupReport, SavedAcls, run};

@@ -1,4 +1,4 @@
-//! One partition on its way into the repository: blocks, encoded by any thread, in order into segments.
+//! Writes the blocks of one partition, encoded by any thread, in order into segments.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,18 +16,18 @@ use tokio::task::JoinHandle;
 
 use crate::run::PartitionEvents;
 
-/// What becomes of a block, decided by the feeder that filled it.
+/// An encoded block, and what the feeder that filled it decided about it.
 #[derive(Debug)]
-pub(super) struct Step {
-    pub(super) block: EncodedBlock,
+pub(super) struct BlockToWrite {
+    pub(super) encoded: EncodedBlock,
     pub(super) timestamp_type: TimestampType,
-    /// Ranges that the source had deleted before they were read, inside this block's coverage.
+    /// Ranges within this block's coverage that the cluster deleted before they were read.
     pub(super) lost: Vec<LostRange>,
-    /// Nothing follows: seal the segment.
+    /// Whether this is the last block, after which the segment is sealed.
     pub(super) last: bool,
 }
 
-/// What all segments of a backup have in common.
+/// The settings that all segments of a backup share.
 #[derive(Clone, Debug)]
 pub(super) struct SegmentSettings {
     pub(super) store: Store,
@@ -36,20 +36,20 @@ pub(super) struct SegmentSettings {
     pub(super) writer: String,
     /// Stored bytes after which a segment is sealed.
     pub(super) segment_bytes: u64,
-    /// Segments that are made durable at a time: each holds a file open and a thread that flushes.
+    /// Bounds the segments that are made durable at the same time: each keeps a file open and a thread busy.
     pub(super) sealing: Arc<Semaphore>,
 }
 
 /// Why a partition could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum PartitionError {
-    /// The store.
+    /// An access to the repository.
     #[error(transparent)]
     Repo(#[from] RepoError),
-    /// The segment.
+    /// An error in the segment's writer.
     #[error("{place}: {error}")]
     Write {
-        /// Which partition.
+        /// The partition.
         place: PartitionId,
         /// What went wrong.
         error: WriteError,
@@ -62,19 +62,19 @@ pub(super) struct PartitionLine {
 }
 
 struct State {
-    /// Blocks that came before their turn.
-    waiting: BTreeMap<u64, Step>,
+    /// Blocks that arrived before their turn.
+    waiting: BTreeMap<u64, BlockToWrite>,
     next: u64,
     writer: Writer,
-    /// From the first read to the last block written.
+    /// Present from the first read to the last block.
     events: Option<PartitionEvents>,
 }
 
 enum Writer {
     Idle(Box<PartitionWriter>),
-    /// A thread writes: others leave their block in `waiting` and go on encoding.
+    /// A thread is writing: others leave their blocks in `waiting` and continue to encode.
     Busy,
-    /// A write failed: blocks are given back unwritten.
+    /// A write failed: blocks are returned unwritten.
     Failed,
 }
 
@@ -105,11 +105,11 @@ impl PartitionLine {
     pub(super) fn accept(
         &self,
         number: u64,
-        step: Step,
+        block: BlockToWrite,
         mut done: impl FnMut(EncodedBlock),
     ) -> Result<(), PartitionError> {
         let mut state = self.lock();
-        state.waiting.insert(number, step);
+        state.waiting.insert(number, block);
         let mut writer = match std::mem::replace(&mut state.writer, Writer::Busy) {
             Writer::Idle(writer) => writer,
             Writer::Busy => return Ok(()),
@@ -118,14 +118,14 @@ impl PartitionLine {
                 return Ok(());
             }
         };
-        while let Some(step) = state.next_step() {
+        while let Some(block) = state.next_block() {
             drop(state);
-            let written = writer.write(&step);
+            let written = writer.write(&block);
             state = self.lock();
             if written.is_ok() {
-                state.report(&step);
+                state.report(&block);
             }
-            done(step.block);
+            done(block.encoded);
             if let Err(error) = written {
                 state.fail(done);
                 return Err(error);
@@ -135,7 +135,7 @@ impl PartitionLine {
         Ok(())
     }
 
-    /// The segments, once the last of them is durable.
+    /// Waits until the last segment is durable, and returns all of them.
     pub(super) fn finish(self) -> Result<StoredPartition, PartitionError> {
         let state = self
             .state
@@ -149,31 +149,31 @@ impl PartitionLine {
 }
 
 impl State {
-    fn next_step(&mut self) -> Option<Step> {
-        let step = self.waiting.remove(&self.next)?;
+    fn next_block(&mut self) -> Option<BlockToWrite> {
+        let block = self.waiting.remove(&self.next)?;
         self.next += 1;
-        Some(step)
+        Some(block)
     }
 
-    fn report(&mut self, step: &Step) {
-        let statistics = step.block.statistics();
+    fn report(&mut self, block: &BlockToWrite) {
+        let statistics = block.encoded.statistics();
         if let Some(events) = &self.events {
             events.advanced(statistics.record_count, statistics.raw_bytes);
         }
-        if step.last {
+        if block.last {
             self.events = None;
         }
     }
 
     fn fail(&mut self, mut done: impl FnMut(EncodedBlock)) {
         self.writer = Writer::Failed;
-        for (_, step) in std::mem::take(&mut self.waiting) {
-            done(step.block);
+        for (_, block) in std::mem::take(&mut self.waiting) {
+            done(block.encoded);
         }
     }
 }
 
-/// What was stored of a partition: durable segments in offset order.
+/// What a run stored of a partition: durable segments, in offset order.
 #[derive(Debug, Default)]
 pub(super) struct StoredPartition {
     pub(super) segments: Vec<SegmentEntry>,
@@ -185,8 +185,8 @@ pub(super) struct PartitionWriter {
     place: PartitionId,
     settings: SegmentSettings,
     open: Option<SegmentAssembler<SegmentUpload>>,
-    /// The segment before, on its way to being durable while the next one is written. One at most, so that entries
-    /// come in offset order.
+    /// The previous segment, which becomes durable while the next one is written. At most one, so that entries stay in offset
+    /// order.
     sealing: Option<JoinHandle<Result<SegmentEntry, RepoError>>>,
     stored: StoredPartition,
 }
@@ -202,23 +202,23 @@ impl PartitionWriter {
         }
     }
 
-    fn write(&mut self, step: &Step) -> Result<(), PartitionError> {
-        let covered = step.block.statistics();
+    fn write(&mut self, block: &BlockToWrite) -> Result<(), PartitionError> {
+        let covered = block.encoded.statistics();
         if covered.base_offset == covered.end_offset {
-            // Nothing came since the block before: a segment of nothing has no place in a page.
-            return if step.last { self.seal() } else { Ok(()) };
+            // Nothing was read since the previous block, and a page cannot list an empty segment.
+            return if block.last { self.seal() } else { Ok(()) };
         }
         let fits = self.open.as_ref().is_some_and(|open| {
-            open.header().timestamp_type == step.timestamp_type && open.has_room()
+            open.header().timestamp_type == block.timestamp_type && open.has_room()
         });
         if !fits {
             self.seal()?;
         }
         let mut segment = match self.open.take() {
             Some(segment) => segment,
-            None => self.begin(step)?,
+            None => self.begin(block)?,
         };
-        for lost in &step.lost {
+        for lost in &block.lost {
             let gap = Gap {
                 from_offset: lost.from,
                 to_offset: lost.to,
@@ -227,20 +227,23 @@ impl PartitionWriter {
             segment.name_gap(gap).map_err(|error| self.error(error))?;
         }
         segment
-            .append(&step.block)
+            .append(&block.encoded)
             .map_err(|error| self.error(error))?;
         let full = segment.position() >= self.settings.segment_bytes;
         self.open = Some(segment);
-        self.stored.lost.extend(&step.lost);
-        if full || step.last {
+        self.stored.lost.extend(&block.lost);
+        if full || block.last {
             self.seal()?;
         }
         Ok(())
     }
 
-    fn begin(&self, step: &Step) -> Result<SegmentAssembler<SegmentUpload>, PartitionError> {
+    fn begin(
+        &self,
+        block: &BlockToWrite,
+    ) -> Result<SegmentAssembler<SegmentUpload>, PartitionError> {
         let segment_id = Id::random();
-        let base_offset = step.block.statistics().base_offset;
+        let base_offset = block.encoded.statistics().base_offset;
         let key = Key::segment(&self.place, base_offset, &segment_id);
         let SegmentSettings {
             store,
@@ -255,7 +258,7 @@ impl PartitionWriter {
             topic_id: self.place.topic_id.0,
             topic: self.place.topic.to_string(),
             partition: self.place.partition,
-            timestamp_type: step.timestamp_type,
+            timestamp_type: block.timestamp_type,
             isolation_level: IsolationLevel::ReadCommitted,
             base_offset,
             cluster_id: cluster_id.clone(),
@@ -265,7 +268,7 @@ impl PartitionWriter {
         SegmentAssembler::new(upload, header).map_err(|error| self.error(error))
     }
 
-    /// Writes the end of the open segment and has it made durable in the background.
+    /// Writes the end of the open segment, and starts to make it durable in the background.
     fn seal(&mut self) -> Result<(), PartitionError> {
         let Some(segment) = self.open.take() else {
             return Ok(());
@@ -287,7 +290,7 @@ impl PartitionWriter {
         Ok(())
     }
 
-    /// Waits until the segment before is durable; only then is it listed.
+    /// Waits until the previous segment is durable; only then may it be listed.
     fn list_sealed(&mut self) -> Result<(), PartitionError> {
         if let Some(sealing) = self.sealing.take() {
             let entry = match self.settings.runtime.block_on(sealing) {
@@ -304,7 +307,7 @@ impl PartitionWriter {
         Ok(self.stored)
     }
 
-    /// A store's error travels inside an I/O error through the segment's writer.
+    /// Unwraps a store's error from the I/O error in which it passed through the segment's writer.
     fn error(&self, error: WriteError) -> PartitionError {
         match error {
             WriteError::Io(error) => match error.downcast::<RepoError>() {

@@ -1,4 +1,4 @@
-//! Runs a plan: sources, encoders and segments on all cores, in bounded memory.
+//! Reads and stores partitions: sources, encoders and segments on all cores, in bounded memory.
 //!
 //! ```text
 //! source 1 -> feeder 1 --+            +-- encoder 1 --+--> partition line --> segment --> store
@@ -6,8 +6,8 @@
 //!      ^ waits for a free builder <---------- builders come back --------------+
 //! ```
 //!
-//! A source is one librdkafka client with threads of its own. Blocks of one partition are encoded by all encoders and
-//! written in their order by whichever has the next one, so one large partition keeps every core busy.
+//! A source is one librdkafka client with its own threads. All encoders encode blocks of one partition, and whichever has the
+//! next block writes it, so one large partition keeps every core busy.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,9 +19,9 @@ use kbk_format::repo::PartitionId;
 use kbk_format::{Compression, Encoder, TimestampType};
 use kbk_tools::share::FairShare;
 
-use super::feeder::{Feeder, Job, RecordError, Slot, Stop};
+use super::feeder::{BlockJob, Feeder, FeederStop, RecordError, Slot};
 use super::partition::{
-    PartitionError, PartitionLine, PartitionWriter, SegmentSettings, Step, StoredPartition,
+    BlockToWrite, PartitionError, PartitionLine, PartitionWriter, SegmentSettings, StoredPartition,
 };
 use super::pool::{Free, Return, pool};
 use crate::records::{
@@ -29,9 +29,9 @@ use crate::records::{
 };
 use crate::run::{Cancel, RunEvents};
 
-/// Partitions that one source reads at a time: each holds a block and an upload open.
-const PARTITIONS_A_SOURCE: usize = 8;
-/// Sources: one consumer reads several hundred MB/s, so more than two serve only many partitions.
+/// Partitions that one source reads at the same time: each keeps a block and an upload open.
+const PARTITIONS_PER_SOURCE: usize = 8;
+/// The number of sources: one consumer reads several hundred MB/s, so more than two help only with many partitions.
 const SOURCES: usize = 2;
 
 /// How a pipeline runs.
@@ -42,7 +42,7 @@ pub(super) struct PipelineOptions {
     pub(super) block_bytes: usize,
     /// Encoder threads.
     pub(super) encoders: usize,
-    /// For what librdkafka has fetched and nobody has read yet, over all sources.
+    /// The memory for records that librdkafka has fetched ahead, over all sources.
     pub(super) fetch_bytes: usize,
 }
 
@@ -61,30 +61,30 @@ impl Reading {
     }
 }
 
-/// How a pipeline ended: what is durable, whatever happened.
+/// How a pipeline ended, and what is durable.
 #[derive(Debug)]
 pub(super) struct Finished {
-    /// Of every reading, unless there is an error.
+    /// A result for every reading, unless there is an error.
     pub(super) stored: BTreeMap<PartitionId, StoredPartition>,
     pub(super) interrupted: bool,
     pub(super) error: Option<PipelineError>,
 }
 
-/// Why a pipeline could not go on.
+/// Why a pipeline stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     /// The cluster.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    /// The repository would not take a segment.
+    /// A segment could not be stored.
     #[error(transparent)]
     Partition(#[from] PartitionError),
-    /// A record that no segment can hold.
+    /// A record that the format cannot hold.
     #[error(transparent)]
     Record(#[from] RecordError),
 }
 
-/// Reads everything in `readings`. Blocks; must not be called from asynchronous code.
+/// Reads and stores all `readings`. Blocks; must not be called from asynchronous code.
 pub(super) fn run(
     options: &PipelineOptions,
     transport: &impl Transport,
@@ -101,7 +101,7 @@ pub(super) fn run(
         .map(|reading| (reading.place.clone(), line(reading)))
         .collect();
     let work = share(readings, &lines);
-    let builders = work.workers() * PARTITIONS_A_SOURCE + 2 * options.encoders + 2;
+    let builders = work.workers() * PARTITIONS_PER_SOURCE + 2 * options.encoders + 2;
     let (returned, free) = pool(builders, options.block_bytes);
     let (jobs, queue) = bounded(options.encoders);
     let stop = StopSignal::new(cancel);
@@ -115,13 +115,14 @@ pub(super) fn run(
             let (work, stop) = (&work, &stop);
             scope.spawn(move || feed(options, transport, work, &free, &jobs, stop, events));
         }
-        // Encoders end when no feeder can send any more.
+        // Encoders end once no feeder can send any more.
         drop((jobs, queue, returned));
     });
     let mut stored = BTreeMap::new();
     for (place, line) in lines {
-        // Jobs and slots, which share the line, ended with their threads.
-        let line = Arc::into_inner(line).expect("a line outlives the threads that share it");
+        // Jobs and slots shared the line, and their threads have ended.
+        let line = Arc::into_inner(line)
+            .expect("a partition line is shared only with the threads of the pipeline");
         match line.finish() {
             Ok(partition) => {
                 stored.insert(place, partition);
@@ -139,7 +140,7 @@ pub(super) fn run(
     }
 }
 
-/// Tells feeders to stop: the user asked, or something failed. Keeps the first error.
+/// Tells feeders to stop because a stop was requested or something failed. Keeps the first error.
 pub(super) struct StopSignal<'a> {
     cancel: &'a Cancel,
     failed: AtomicBool,
@@ -168,16 +169,16 @@ impl<'a> StopSignal<'a> {
     }
 }
 
-/// An encoder thread. A failed partition takes no more blocks; the feeders are told and stop.
+/// Runs an encoder thread. Once a partition has failed, its blocks are discarded and the feeders stop.
 fn encode(
     compression: Compression,
-    queue: &Receiver<Job>,
+    queue: &Receiver<BlockJob>,
     returned: &Return,
     stop: &StopSignal<'_>,
 ) {
     let mut encoder = Encoder::new(compression);
     for job in queue {
-        let Job {
+        let BlockJob {
             line,
             number,
             builder,
@@ -185,27 +186,27 @@ fn encode(
             lost,
             last,
         } = job;
-        let block = builder.encode(&mut encoder);
-        let step = Step {
-            block,
+        let encoded = builder.encode(&mut encoder);
+        let block = BlockToWrite {
+            encoded,
             timestamp_type,
             lost,
             last,
         };
-        let accepted = line.accept(number, step, |block| returned.give(block.recycle(0)));
+        let accepted = line.accept(number, block, |block| returned.give(block.recycle(0)));
         if let Err(error) = accepted {
             stop.fail(error.into());
         }
     }
 }
 
-/// A source thread: reads one group of partitions after another.
+/// Runs a source thread, which reads one group of partitions after another.
 fn feed(
     options: &PipelineOptions,
     transport: &impl Transport,
     work: &FairShare<(PartitionRange, Slot)>,
     free: &Free,
-    jobs: &Sender<Job>,
+    jobs: &Sender<BlockJob>,
     stop: &StopSignal<'_>,
     events: &RunEvents,
 ) {
@@ -227,14 +228,14 @@ fn feed(
             .map_err(SourceError::Kafka)
             .and_then(|mut source| source.run(&mut feeder));
         match read {
-            Ok(()) | Err(SourceError::Handler(Stop::Requested | Stop::EncodersGone)) => {}
+            Ok(()) | Err(SourceError::Handler(FeederStop::Requested | FeederStop::EncodersGone)) => {}
             Err(SourceError::Kafka(error)) => stop.fail(error.into()),
-            Err(SourceError::Handler(Stop::Record(error))) => stop.fail(error.into()),
+            Err(SourceError::Handler(FeederStop::Record(error))) => stop.fail(error.into()),
         }
     }
 }
 
-/// Makes the partitions that wait for a source, the largest first, so that none of those is left for the end.
+/// Shares the partitions among the sources, the largest first, so that no large one is left for the end.
 fn share(
     readings: Vec<Reading>,
     lines: &BTreeMap<PartitionId, Arc<PartitionLine>>,
@@ -258,5 +259,5 @@ fn share(
         })
         .collect();
     waiting.sort_by_key(|(range, _)| std::cmp::Reverse(range.end - range.start));
-    FairShare::new(waiting, SOURCES, PARTITIONS_A_SOURCE)
+    FairShare::new(waiting, SOURCES, PARTITIONS_PER_SOURCE)
 }

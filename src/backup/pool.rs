@@ -1,21 +1,21 @@
-//! Block builders that go round: their number bounds the memory of a backup.
+//! A pool of block builders, whose number bounds the memory of a backup.
 //!
 //! ```text
-//! feeder --take--> fill --send job--> encoder --written--> give back
+//! feeder --take--> fill --send job--> encoder --written--> give
 //! ```
 //!
-//! A feeder that finds no free builder waits. It cannot wait for ever: builders that are not in a feeder's hands are on
-//! their way through an encoder, and there are more builders than feeders can hold at a time.
+//! A feeder that finds no free builder waits. It cannot wait forever: every builder that no feeder holds is on its way through an
+//! encoder, and there are more builders than the feeders can hold at the same time.
 //!
-//! The builder given back last is taken first: its buffers are in the caches still. One is made only when none is free,
-//! so that a backup of few partitions uses no more memory than it needs.
+//! The builder returned last is taken first, because its buffers are still in the CPU caches. A new one is created only if none is
+//! free, so that a backup of few partitions uses no more memory than it needs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use kbk_format::BlockBuilder;
 
-/// The taking side, for feeders.
+/// The side that takes builders, for feeders.
 #[derive(Clone)]
 pub(super) struct Free {
     permits: Receiver<()>,
@@ -23,14 +23,14 @@ pub(super) struct Free {
     block_bytes: usize,
 }
 
-/// The giving side, for encoders. When all of these are gone, feeders stop.
+/// The side that returns builders, for encoders. When all of these are dropped, feeders stop.
 #[derive(Clone)]
 pub(super) struct Return {
     permits: Sender<()>,
     stack: Stack,
 }
 
-/// Builders that nobody uses; never more than there are permits.
+/// The unused builders; never more than there are permits.
 #[derive(Clone, Default)]
 struct Stack(Arc<Mutex<Vec<BlockBuilder>>>);
 
@@ -40,11 +40,11 @@ impl Stack {
     }
 }
 
-/// At most `count` builders for blocks of `block_bytes`.
+/// Creates a pool of at most `count` builders for blocks of `block_bytes`.
 pub(super) fn pool(count: usize, block_bytes: usize) -> (Return, Free) {
     let (give, take) = bounded(count);
     for _ in 0..count {
-        // There is room, and the receiver is at hand: this cannot fail.
+        // The channel has room for all of them and its receiver is alive, so this cannot fail.
         let _ = give.send(());
     }
     let stack = Stack::default();
@@ -62,7 +62,7 @@ pub(super) fn pool(count: usize, block_bytes: usize) -> (Return, Free) {
 }
 
 impl Free {
-    /// A builder for a block that covers offsets from `base_offset`; `None` when the encoders are gone.
+    /// Returns a builder for a block that covers offsets from `base_offset`; `None` once the encoders have ended.
     pub(super) fn take(&self, base_offset: i64) -> Option<BlockBuilder> {
         self.permits.recv().ok()?;
         let Some(mut builder) = self.stack.lock().pop() else {
@@ -76,7 +76,7 @@ impl Free {
 impl Return {
     pub(super) fn give(&self, builder: BlockBuilder) {
         self.stack.lock().push(builder);
-        // Nobody wants it any more when the feeders are done.
+        // Fails when the feeders have ended, and then nobody needs the permit.
         let _ = self.permits.send(());
     }
 }

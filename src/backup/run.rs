@@ -1,4 +1,4 @@
-//! A backup from the first question to the committed snapshot.
+//! A backup, from the survey of the cluster to the committed snapshot.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,9 +16,10 @@ use tokio::sync::Semaphore;
 
 use super::acls::SaveAcls;
 use super::adopt::{self, Adopted};
+use super::notice::BackupNotice;
 use super::partition::{SegmentSettings, StoredPartition};
 use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
-use super::plan::{self, Finding, Plan};
+use super::plan::{self, BackupPlan};
 use super::survey::{self, Survey, SurveyError};
 use crate::blocking::blocking;
 use crate::kafka::{Admin, ClientSettings, KafkaError};
@@ -26,48 +27,48 @@ use crate::records::Librdkafka;
 use crate::run::{Cancel, Events, RunEvents, Totals};
 use crate::select::TopicSelection;
 
-/// For records that librdkafka has fetched and nobody has read yet.
+/// The memory for records that librdkafka has fetched ahead.
 const FETCH_BYTES: usize = 16 << 20;
-/// Segments that are flushed to the disk at a time.
+/// Segments that are made durable at the same time.
 const SEALING: usize = 16;
 
-/// What to back up, where to, and how.
+/// What to back up, where, and how.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Where the repository is, or is to be made.
+pub struct BackupOptions {
+    /// The repository, which is created if it does not exist.
     pub location: String,
     /// How to reach the cluster.
     pub kafka: ClientSettings,
-    /// Which of its topics.
+    /// Which topics of the cluster.
     pub selection: TopicSelection,
-    /// What blocks are compressed with.
+    /// How blocks are compressed.
     pub compression: Compression,
-    /// Raw bytes of a block.
+    /// Raw bytes per block.
     pub block_bytes: usize,
     /// Stored bytes after which a segment is sealed.
     pub segment_bytes: u64,
     /// How long to wait for transactions that are open at the start.
     pub open_transactions_wait: Duration,
-    /// Whether to save the consumer groups; if not, those of the last snapshot stay.
+    /// Whether to save the consumer groups; if not, the snapshot keeps those of the last one.
     pub groups: bool,
     /// Whether to save the ACLs.
     pub acls: SaveAcls,
 }
 
-/// What a backup did. Counts are of this run alone.
+/// What a backup did. Counts cover this run only.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackupReport {
     /// The snapshot that was committed.
     pub snapshot: u64,
-    /// The repository.
+    /// The repository's location.
     pub repository: String,
-    /// Topics that were looked at.
+    /// Topics that were selected.
     pub topics: usize,
     /// Their partitions.
     pub partitions: usize,
-    /// Consumer groups that were saved; null where they were not asked for or not told.
+    /// Consumer groups that were saved; null if they were not asked for or not returned.
     pub groups: Option<usize>,
-    /// ACLs that were saved; null where they were not asked for or not told.
+    /// ACLs that were saved; null if they were not asked for or not returned.
     pub acls: Option<SavedAcls>,
     /// Records that were added.
     pub records: u64,
@@ -77,9 +78,9 @@ pub struct BackupReport {
     pub stored_bytes: u64,
     /// Segments that were added.
     pub segments: usize,
-    /// What the user should know.
-    pub findings: Vec<Finding>,
-    /// The run was stopped by a signal: what was read until then is in the snapshot.
+    /// Everything that the user should know.
+    pub findings: Vec<BackupNotice>,
+    /// Whether a signal stopped the run. What was read until then is in the snapshot.
     pub interrupted: bool,
     /// Wall time.
     pub seconds: f64,
@@ -90,9 +91,9 @@ pub struct BackupReport {
 pub struct SavedAcls {
     /// How many.
     pub saved: usize,
-    /// How many the Kafka client had no words for.
+    /// How many the Kafka client could not represent.
     pub left_out: u64,
-    /// Whether the cluster has an authorizer. Without one it has no ACLs.
+    /// Whether the cluster has an authorizer; without one it has no ACLs.
     pub authorizer: bool,
 }
 
@@ -106,16 +107,16 @@ impl From<&FoundAcls> for SavedAcls {
     }
 }
 
-/// Why a backup failed. No snapshot was made; the previous one stands.
+/// Why a backup failed. No snapshot was made, and the last one is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// Asking the cluster, or choosing the topics.
+    /// The survey of the cluster, or the selection of topics.
     #[error(transparent)]
     Survey(#[from] SurveyError),
-    /// The cluster has a topic of a name that Kafka does not allow.
+    /// A topic with a name that Kafka does not allow.
     #[error(transparent)]
     TopicName(#[from] TopicNameError),
-    /// The repository.
+    /// An access to the repository.
     #[error(transparent)]
     Repo(#[from] RepoError),
     /// Reading or storing records.
@@ -131,26 +132,26 @@ impl From<KafkaError> for BackupError {
 
 /// Backs up. Returns `None` if a stop was requested before the cluster had answered: nothing was read, and nothing is committed.
 pub async fn run(
-    options: &Options,
+    options: &BackupOptions,
     cancel: &Cancel,
     events: Arc<dyn Events>,
 ) -> Result<Option<BackupReport>, BackupError> {
     let began = Instant::now();
     let started_at = Timestamp::now();
-    let asked = blocking({
+    let answered = blocking({
         let (options, cancel) = (options.clone(), cancel.clone());
-        move || ask(&options, &cancel)
+        move || survey_cluster(&options, &cancel)
     });
-    // A cluster that is silent takes seconds to be given up; the thread that waits for it holds nothing.
+    // A cluster that does not answer takes seconds to time out. The thread that waits for it is abandoned: it holds nothing.
     let survey = tokio::select! {
-        survey = asked => survey?,
+        survey = answered => survey?,
         () = cancel.cancelled() => return Ok(None),
     };
     let repository = open_repository(&options.location).await?;
     let newest = repository.latest().await?;
-    let looked_for = looked_for(&options.selection, newest.as_deref());
+    let selected_before = selected_before(&options.selection, newest.as_deref());
     let cluster_id = survey.cluster_id.clone();
-    let mut plan = plan::plan(survey, newest.as_deref(), &looked_for)?;
+    let mut plan = plan::plan(survey, newest.as_deref(), &selected_before)?;
     adopt::adopt(&repository, &mut plan).await?;
 
     let finished = read(
@@ -166,11 +167,11 @@ pub async fn run(
         return Err(error.into());
     }
     let interrupted = finished.interrupted;
-    let (change, findings) = change(plan, finished.stored, newest, cluster_id, started_at);
+    let (change, notices) = change(plan, finished.stored, newest, cluster_id, started_at);
     let snapshot = repository.commit(&change).await?;
     Ok(Some(report(
         &change,
-        findings,
+        notices,
         &snapshot,
         options,
         interrupted,
@@ -178,7 +179,7 @@ pub async fn run(
     )))
 }
 
-fn ask(options: &Options, cancel: &Cancel) -> Result<Survey, SurveyError> {
+fn survey_cluster(options: &BackupOptions, cancel: &Cancel) -> Result<Survey, SurveyError> {
     let admin = Admin::connect(&options.kafka)?;
     let mut survey = survey::survey(&admin, &options.selection, options.groups, options.acls)?;
     survey.wait_for_open_transactions(&admin, options.open_transactions_wait, cancel)?;
@@ -190,18 +191,19 @@ async fn open_repository(location: &str) -> Result<Repository, RepoError> {
     Repository::open_or_create(store, Identity::fresh()).await
 }
 
-/// Names in the newest snapshot that the user's choice covers; none where it covers nothing there.
-fn looked_for(selection: &TopicSelection, newest: Option<&Snapshot>) -> Vec<String> {
+/// Returns the topics of the newest snapshot that the selection covers.
+fn selected_before(selection: &TopicSelection, newest: Option<&Snapshot>) -> Vec<String> {
     let topics = newest.map_or(&[][..], |snapshot| &snapshot.topics);
     selection
         .select(topics.iter().map(|topic| (&*topic.name, topic.internal)))
+        // A pattern that matches no topic there is no mistake: the snapshot may be older than the topic.
         .unwrap_or_default()
 }
 
 async fn read(
-    options: &Options,
+    options: &BackupOptions,
     repository: &Repository,
-    plan: &Plan,
+    plan: &BackupPlan,
     cluster_id: Option<String>,
     cancel: &Cancel,
     events: Arc<dyn Events>,
@@ -235,10 +237,10 @@ async fn read(
     .await
 }
 
-/// The partitions of the plan that have something to read.
-fn readings(plan: &Plan) -> Vec<Reading> {
-    let of_topic = |topic: &plan::TopicPlan| -> Vec<Reading> {
-        let reading = |partition: &plan::PartitionPlan| Reading {
+/// Returns the partitions that have offsets to read.
+fn readings(plan: &BackupPlan) -> Vec<Reading> {
+    let of_topic = |topic: &plan::PlannedTopic| -> Vec<Reading> {
+        let reading = |partition: &plan::PlannedPartition| Reading {
             place: place(&topic.name, topic.topic_id, partition.partition),
             range: partition.read.clone(),
             timestamp_type: topic.timestamp_type(),
@@ -261,15 +263,15 @@ fn place(topic: &TopicName, topic_id: Id, partition: i32) -> PartitionId {
     }
 }
 
-/// What is to be committed, and everything that was found.
+/// Returns what is to be committed, and all notices.
 fn change(
-    plan: Plan,
+    plan: BackupPlan,
     mut stored: BTreeMap<PartitionId, StoredPartition>,
     base: Option<Digested<Snapshot>>,
     cluster_id: Option<String>,
     started_at: Timestamp,
-) -> (Change, Vec<Finding>) {
-    let mut findings = plan.findings;
+) -> (Change, Vec<BackupNotice>) {
+    let mut notices = plan.notices;
     let mut topics = Vec::with_capacity(plan.topics.len());
     for topic in plan.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -287,7 +289,7 @@ fn change(
             } = partition.adopted;
             segments.extend(read.segments);
             lost.extend(read.lost);
-            findings.extend(lost.iter().map(|lost| Finding::Lost {
+            notices.extend(lost.iter().map(|lost| BackupNotice::Lost {
                 topic: topic.name.clone(),
                 partition: partition.partition,
                 from_offset: lost.from,
@@ -307,7 +309,8 @@ fn change(
             name: topic.name,
             topic_id: topic.topic_id,
             internal: description.internal,
-            replication_factor: i32::try_from(description.replication_factor).unwrap_or(i32::MAX),
+            replication_factor: i32::try_from(description.replication_factor)
+                .expect("a replication factor is a 16-bit number in Kafka's protocol"),
             config: topic.topic.config,
             partitions,
         });
@@ -324,7 +327,7 @@ fn change(
         groups: plan.groups,
         acls: plan.acls,
     };
-    (change, findings)
+    (change, notices)
 }
 
 fn writer() -> String {
@@ -333,9 +336,9 @@ fn writer() -> String {
 
 fn report(
     change: &Change,
-    findings: Vec<Finding>,
+    notices: Vec<BackupNotice>,
     snapshot: &Snapshot,
-    options: &Options,
+    options: &BackupOptions,
     interrupted: bool,
     elapsed: Duration,
 ) -> BackupReport {
@@ -352,7 +355,7 @@ fn report(
         raw_bytes: segments().map(|segment| segment.raw_bytes).sum(),
         stored_bytes: segments().map(|segment| segment.size).sum(),
         segments: segments().count(),
-        findings,
+        findings: notices,
         interrupted,
         seconds: elapsed.as_secs_f64(),
     }

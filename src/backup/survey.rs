@@ -1,4 +1,4 @@
-//! What the cluster has, asked once at the start: everything the plan is made from.
+//! The survey of the cluster at the start of a run: everything that the plan needs.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,48 +15,48 @@ use crate::kafka::{
 use crate::run::Cancel;
 use crate::select::{SelectError, TopicSelection};
 
-/// How often open transactions are looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How often open transactions are checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The chosen topics of a cluster.
+/// The selected topics of a cluster, with its groups and ACLs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Survey {
     pub(super) cluster_id: Option<String>,
     pub(super) topics: Vec<SurveyedTopic>,
-    /// Why the cluster did not tell configurations.
+    /// Why the cluster did not return configurations.
     pub(super) config_unknown: Option<String>,
     pub(super) groups: SurveyedGroups,
     pub(super) acls: SurveyedAcls,
 }
 
-/// A topic with its configuration and where its logs begin and end.
+/// A topic with its configuration and the ends of its logs.
 #[derive(Clone, Debug)]
 pub(super) struct SurveyedTopic {
     pub(super) description: TopicDescription,
-    /// Values set on the topic.
+    /// The values that are set on the topic itself; `None` if they are unknown.
     pub(super) config: Option<BTreeMap<String, String>>,
-    /// In force for new records; each record read says its own.
+    /// The type of new records; each record that is read has its own.
     pub(super) timestamp_type: TimestampType,
     /// In the order of the description's partitions.
     pub(super) offsets: Vec<PartitionOffsets>,
 }
 
-/// Why there is no survey.
+/// Why a survey failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SurveyError {
     /// The cluster.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    /// The choice of topics.
+    /// The selection of topics.
     #[error(transparent)]
     Select(#[from] SelectError),
-    /// A group has read a topic of a name that Kafka does not allow.
+    /// A group has committed offsets of a topic with a name that Kafka does not allow.
     #[error(transparent)]
     TopicName(#[from] TopicNameError),
-    /// All ACLs were wanted, and the client has no words for some.
+    /// All ACLs were required, and the Kafka client cannot represent some.
     #[error(
-        "the cluster has {} of kinds that the Kafka client cannot name (delegation tokens, users, or an operation that is newer than \
-         it); without --acls all others are saved",
+        "the cluster has {} that the Kafka client cannot represent (on delegation tokens or users, or with an operation newer than \
+         the client); without --acls all others are saved",
         crate::human::counted(*.acls as u64, "ACL")
     )]
     AclsLeftOut {
@@ -65,7 +65,7 @@ pub enum SurveyError {
     },
 }
 
-/// Asks for everything about the topics that `selection` chooses, and for all consumer groups and ACLs unless they are not wanted.
+/// Asks for everything about the topics that `selection` covers, and for all consumer groups and ACLs unless they are disabled.
 pub(super) fn survey(
     admin: &Admin,
     selection: &TopicSelection,
@@ -74,19 +74,20 @@ pub(super) fn survey(
 ) -> Result<Survey, SurveyError> {
     let cluster = admin.cluster()?;
     let all = admin.describe_topics(None)?;
+    // Sorted, which the search below relies on.
     let chosen = selection.select(
         all.iter()
             .map(|topic| (topic.name.as_str(), topic.internal)),
     )?;
     let groups = if with_groups {
-        groups::ask(admin, &all)?
+        groups::survey(admin, &all)?
     } else {
         SurveyedGroups::default()
     };
-    let acls = acls::ask(admin, save_acls)?;
+    let acls = acls::survey(admin, save_acls)?;
     let (configs, config_unknown) = match admin.topic_configs(&chosen) {
         Ok(configs) => (Some(configs), None),
-        // Records are worth more than settings: the backup goes on and the report says what is missing.
+        // Records matter more than settings: the backup continues, and the report names what is missing.
         Err(error @ KafkaError::Authorization { .. }) => (None, Some(error.to_string())),
         Err(error) if error.is_unsupported() => (None, Some(error.to_string())),
         Err(error) => return Err(error.into()),
@@ -149,8 +150,8 @@ fn timestamp_type(config: Option<&BTreeMap<String, ConfigEntry>>) -> TimestampTy
 }
 
 impl Survey {
-    /// Waits until the transactions that were open at the start have ended, at most for `wait`: up to there, and no
-    /// further, `read_committed` shows records. High watermarks stay those of the start.
+    /// Waits until the transactions that were open at the start have ended, for at most `wait`. A `read_committed` consumer
+    /// reads up to the first open one. High watermarks stay those of the start.
     pub(super) fn wait_for_open_transactions(
         &mut self,
         admin: &Admin,
@@ -158,19 +159,21 @@ impl Survey {
         cancel: &Cancel,
     ) -> Result<(), KafkaError> {
         let deadline = Instant::now() + wait;
-        let mut said = false;
+        let mut logged = false;
         while self.held_back().next().is_some() && Instant::now() < deadline && !cancel.is_set() {
-            if !said {
-                tracing::info!("waiting at most {wait:?} for transactions that are open");
-                said = true;
+            if !logged {
+                tracing::info!("waiting up to {wait:?} for open transactions to end");
+                logged = true;
             }
-            std::thread::sleep(LOOK_AGAIN.min(deadline.saturating_duration_since(Instant::now())));
-            self.look_again(admin)?;
+            std::thread::sleep(
+                CHECK_INTERVAL.min(deadline.saturating_duration_since(Instant::now())),
+            );
+            self.update_stable_offsets(admin)?;
         }
         Ok(())
     }
 
-    /// Partitions whose last stable offset is below the high watermark.
+    /// Returns the partitions whose last stable offset is below the high watermark.
     fn held_back(&self) -> impl Iterator<Item = TopicPartition> {
         self.topics.iter().flat_map(|topic| {
             topic
@@ -183,7 +186,7 @@ impl Survey {
         })
     }
 
-    fn look_again(&mut self, admin: &Admin) -> Result<(), KafkaError> {
+    fn update_stable_offsets(&mut self, admin: &Admin) -> Result<(), KafkaError> {
         let held_back: Vec<_> = self.held_back().collect();
         let now = admin.offsets(&held_back)?;
         for SurveyedTopic {

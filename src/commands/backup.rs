@@ -85,14 +85,14 @@ impl Args {
         match (self.acls, self.no_acls) {
             (true, _) => SaveAcls::All,
             (false, true) => SaveAcls::No,
-            (false, false) => SaveAcls::IfTold,
+            (false, false) => SaveAcls::IfAllowed,
         }
     }
 }
 
 /// Backs up, and prints what was added.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let options = backup::Options {
+    let options = backup::BackupOptions {
         location: context.repo()?.to_string(),
         kafka: args.kafka.settings()?,
         selection: args.topics.selection(),
@@ -112,7 +112,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         tracing::warn!("{finding}");
     }
     context.output.report(&report)?;
-    let damage = |finding: &backup::Finding| finding.is_damage(args.accept_open_transactions);
+    let damage = |finding: &backup::BackupNotice| finding.is_damage(args.accept_open_transactions);
     Ok(if report.interrupted {
         tracing::warn!("stopped early: run the same backup again, and it goes on from here");
         Outcome::Interrupted

@@ -16,6 +16,7 @@ pub mod verify;
 
 pub(crate) use self::mount::words_of_mount;
 
+use std::fmt::Display;
 use std::path::Path;
 
 use clap::Subcommand;
@@ -27,7 +28,7 @@ use crate::cli::{
 };
 use crate::groups::GroupsPlanError;
 use crate::human;
-use crate::restore::{Choice, Obstacle};
+use crate::restore::Choice;
 use crate::select::{NamePattern, OffsetRanges, OffsetRangesError, TopicSelection, select_groups};
 
 /// A subcommand with its arguments.
@@ -179,7 +180,7 @@ fn chosen_groups(patterns: &[NamePattern], snapshot: &Snapshot) -> Result<Vec<St
 }
 
 /// Fails with everything that is in the way, if there is anything.
-fn refuse<'a>(obstacles: impl IntoIterator<Item = &'a Obstacle>) -> Result<(), CliError> {
+fn refuse(obstacles: impl IntoIterator<Item = impl Display>) -> Result<(), CliError> {
     let mut obstacles = obstacles.into_iter();
     let Some(first) = obstacles.next() else {
         return Ok(());

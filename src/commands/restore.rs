@@ -429,7 +429,8 @@ impl<T> WithAcls<T, AclsPlan> {
     /// What is in the way of the ACLs, after what is in the way of the rest.
     fn refuse(&self, obstacles: &[Obstacle]) -> Result<(), CliError> {
         let of_acls = self.acls.iter().flat_map(|acls| &acls.obstacles);
-        refuse(obstacles.iter().chain(of_acls))
+        let of_acls = of_acls.map(ToString::to_string);
+        refuse(obstacles.iter().map(ToString::to_string).chain(of_acls))
     }
 }
 

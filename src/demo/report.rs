@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kbk_tools::verify;
 use serde::Serialize;
 
-use crate::backup::{BackupReport, Finding};
+use crate::backup::{BackupNotice, BackupReport};
 use crate::cli::Report;
 use crate::human;
 use crate::restore::RestoreReport;
@@ -71,10 +71,10 @@ impl Step {
                 let findings = report.findings.iter().filter(|finding| {
                     !matches!(
                         finding,
-                        Finding::ConfigUnknown { .. } | Finding::GroupsUnknown { .. }
+                        BackupNotice::ConfigUnknown { .. } | BackupNotice::GroupsUnknown { .. }
                     )
                 });
-                findings.map(Finding::to_string).collect()
+                findings.map(BackupNotice::to_string).collect()
             }
             Step::Verified(report) => report.findings.iter().map(ToString::to_string).collect(),
             Step::Compared { differences, .. } => differences.clone(),

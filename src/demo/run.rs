@@ -147,7 +147,7 @@ impl Demo<'_> {
     }
 
     async fn back_up(&self) -> Result<Step, Stop> {
-        let options = backup::Options {
+        let options = backup::BackupOptions {
             location: self.location.to_string(),
             kafka: self.kafka.clone(),
             selection: TopicSelection::default(),

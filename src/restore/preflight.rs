@@ -103,13 +103,6 @@ pub enum Obstacle {
         /// The target.
         topic: String,
     },
-    /// This principal lacks a permission on the cluster.
-    MissingClusterRight {
-        /// Kafka's name of it.
-        right: &'static str,
-    },
-    /// ACLs are to be created in a cluster that takes none.
-    NoAuthorizer,
     /// The cluster would not create a target.
     CannotCreate {
         /// The target.
@@ -212,14 +205,6 @@ impl std::fmt::Display for Obstacle {
             Obstacle::MissingRight { right, topic } => write!(
                 f,
                 "this principal lacks {right} on topic {topic}: grant it, or use another principal"
-            ),
-            Obstacle::MissingClusterRight { right } => write!(
-                f,
-                "this principal lacks {right} on CLUSTER kafka-cluster, which a restore of ACLs takes: grant it, or use another principal"
-            ),
-            Obstacle::NoAuthorizer => write!(
-                f,
-                "the cluster has no authorizer, and so takes no ACLs: set authorizer.class.name on its brokers, or restore without ACLs"
             ),
             Obstacle::CannotCreate { topic, cause } => write!(
                 f,

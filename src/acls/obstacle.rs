@@ -1,0 +1,22 @@
+//! What keeps a restore of ACLs from being applied.
+
+use serde::Serialize;
+
+/// Why the cluster, as it is, cannot be given the ACLs of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(tag = "obstacle", rename_all = "snake_case")]
+pub enum AclObstacle {
+    /// The principal lacks a permission on the cluster.
+    #[error(
+        "this principal lacks {right} on CLUSTER kafka-cluster, which restoring ACLs requires: grant it, or use another principal"
+    )]
+    MissingClusterRight {
+        /// Kafka's name for the permission.
+        right: &'static str,
+    },
+    /// The cluster has no authorizer, so it rejects ACLs.
+    #[error(
+        "the cluster has no authorizer and cannot have ACLs: set authorizer.class.name on its brokers, or restore without ACLs"
+    )]
+    NoAuthorizer,
+}

@@ -1,0 +1,170 @@
+//! What a backup reports about the cluster or about itself, besides its counts.
+
+use kbk_format::repo::TopicName;
+use serde::Serialize;
+
+use crate::human;
+
+/// Something about the cluster or the run that the user should know.
+///
+/// Those that are [damage](BackupNotice::is_damage) make the exit code 3.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "finding", rename_all = "snake_case")]
+pub enum BackupNotice {
+    /// The log ends before the stored records do: the topic was truncated, or recreated by a cluster without topic ids.
+    Truncated {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: i32,
+        /// The exclusive end of the stored records.
+        stored_end_offset: i64,
+        /// The end of the log.
+        high_watermark: i64,
+    },
+    /// The cluster deleted records before they were read.
+    Lost {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: i32,
+        /// The first lost offset.
+        from_offset: i64,
+        /// One past the last lost offset.
+        to_offset: i64,
+    },
+    /// Transactions stayed open: what follows them, committed records included, is left to the next run.
+    OpenTransactions {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: i32,
+        /// The offset at which reading stopped.
+        last_stable_offset: i64,
+        /// The end of the log when the run started.
+        high_watermark: i64,
+    },
+    /// A topic of the last snapshot was deleted and created again. The backup keeps both.
+    Recreated {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// A topic of the last snapshot no longer exists in the cluster. The backup keeps it.
+    Deleted {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// The cluster did not return the topics' configurations, so the snapshot does not have them.
+    ConfigUnknown {
+        /// The cluster's error.
+        cause: String,
+    },
+    /// The cluster did not return its consumer groups: the snapshot keeps those of the last one.
+    GroupsUnknown {
+        /// The cluster's error.
+        cause: String,
+    },
+    /// The cluster returned only the consumer groups that this principal may describe.
+    GroupsHidden {
+        /// How many of them there are.
+        groups: usize,
+    },
+    /// The cluster did not return its ACLs: the snapshot keeps those of the last one.
+    AclsUnknown {
+        /// The cluster's error.
+        cause: String,
+    },
+    /// The cluster has ACLs that the Kafka client cannot represent. All others were saved.
+    AclsLeftOut {
+        /// How many.
+        acls: usize,
+    },
+}
+
+impl BackupNotice {
+    /// Returns whether records are missing from the backup.
+    #[must_use]
+    pub fn is_damage(&self, accept_open_transactions: bool) -> bool {
+        match self {
+            BackupNotice::Truncated { .. } | BackupNotice::Lost { .. } => true,
+            BackupNotice::OpenTransactions { .. } => !accept_open_transactions,
+            BackupNotice::Recreated { .. }
+            | BackupNotice::Deleted { .. }
+            | BackupNotice::ConfigUnknown { .. }
+            | BackupNotice::GroupsUnknown { .. }
+            | BackupNotice::GroupsHidden { .. }
+            | BackupNotice::AclsUnknown { .. }
+            | BackupNotice::AclsLeftOut { .. } => false,
+        }
+    }
+}
+
+impl std::fmt::Display for BackupNotice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BackupNotice::Truncated {
+                topic,
+                partition,
+                stored_end_offset,
+                high_watermark,
+            } => write!(
+                f,
+                "{topic}/{partition}: the log ends at offset {high_watermark}, but the backup has records up to offset {stored_end_offset}: \
+                 the topic was truncated or recreated; no records were read, and the stored ones are unchanged"
+            ),
+            BackupNotice::Lost {
+                topic,
+                partition,
+                from_offset,
+                to_offset,
+            } => write!(
+                f,
+                "{topic}/{partition}: offsets {from_offset} to {} were deleted by the cluster before they were backed up; \
+                 back up more often, or raise the topic's retention",
+                to_offset - 1
+            ),
+            BackupNotice::OpenTransactions {
+                topic,
+                partition,
+                last_stable_offset,
+                high_watermark,
+            } => write!(
+                f,
+                "{topic}/{partition}: a transaction was open at offset {last_stable_offset}; offsets from there to {high_watermark} \
+                 are left to the next run (`kafka-transactions find-hanging` shows transactions that never end)"
+            ),
+            BackupNotice::Recreated { topic } => write!(
+                f,
+                "{topic} was deleted and created again since the last snapshot; the backup keeps both"
+            ),
+            BackupNotice::Deleted { topic } => {
+                write!(
+                    f,
+                    "{topic} no longer exists in the cluster; the backup keeps it"
+                )
+            }
+            BackupNotice::ConfigUnknown { cause } => {
+                write!(f, "topic configurations are not in this snapshot: {cause}")
+            }
+            BackupNotice::GroupsUnknown { cause } => write!(
+                f,
+                "consumer groups were not saved, those of the last snapshot are kept: {cause} (--no-groups skips them)"
+            ),
+            BackupNotice::GroupsHidden { groups } => write!(
+                f,
+                "only the {groups} consumer groups that this principal may describe were saved: \
+                 brokers list all groups to a principal with DESCRIBE on CLUSTER kafka-cluster"
+            ),
+            BackupNotice::AclsUnknown { cause } => write!(
+                f,
+                "ACLs were not saved, those of the last snapshot are kept: {cause} (--no-acls skips them)"
+            ),
+            BackupNotice::AclsLeftOut { acls } => write!(
+                f,
+                "not saved: {} that the Kafka client cannot represent (on delegation tokens or users, or with an operation newer \
+                 than the client)",
+                human::counted(*acls as u64, "ACL")
+            ),
+        }
+    }
+}
