@@ -22,8 +22,8 @@ use crate::commands::{Command, words_of_mount};
     arg_required_else_help = true
 )]
 #[command(after_help = "\
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 finished, and something is damaged, lost or
-different; 130 or 143 interrupted, with what was durable committed.
+Exit codes: 0 done; 1 failed; 2 invalid arguments; 3 finished, but something is damaged, lost or
+different; 130 or 143 interrupted, with everything durable committed.
 
 Try it without a cluster: kbk demo")]
 pub struct Cli {
@@ -50,7 +50,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Ends the process here for `--help` (0) and for words that make no call (2).
+/// Ends the process here for `--help` (exit code 0) and for invalid arguments (2).
 fn parse() -> Cli {
     let words: Vec<OsString> = std::env::args_os().collect();
     let words = match words_of_mount(&words) {
@@ -64,7 +64,7 @@ fn parse() -> Cli {
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// Help and usage errors are written before `--color` is parsed, so it is looked for.
+/// Finds `--color` by hand: help and usage errors are written before arguments are parsed.
 fn help_color(words: &[OsString]) -> ColorChoice {
     let given = |when: &str| {
         words.iter().any(|word| *word == *format!("--color={when}"))
@@ -82,7 +82,7 @@ fn help_color(words: &[OsString]) -> ColorChoice {
 }
 
 impl Cli {
-    /// Brings in the `--config` file, if there is one.
+    /// Fills in what the `--config` file sets, if there is one.
     fn configure(&mut self) -> Result<(), CliError> {
         let Some(path) = &self.global.config else {
             return Ok(());
@@ -117,7 +117,7 @@ fn run(cli: &Cli, stderr: &Stderr) -> Result<Exit, CliError> {
     let context = Context::new(&cli.global, stderr, cancel.clone());
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(cli.command.run(&context));
-    // Whatever still runs has been given up by the command; nobody waits for it.
+    // The command has abandoned whatever still runs, so nobody waits for it.
     runtime.shutdown_background();
     Ok(match outcome? {
         Outcome::Clean => Exit::Done,
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_words_exit_with_2_and_help_with_0() {
+    fn invalid_arguments_exit_with_2_and_help_with_0() {
         for words in [
             &["--no-such-option"][..],
             &["no-such-command"],
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn global_options_stand_before_or_after_the_command() {
+    fn global_options_come_before_or_after_the_command() {
         for words in [
             ["-r", "/data", "--json", "ls"],
             ["ls", "--json", "-r", "/data"],
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_shown_neither_by_debug_nor_by_errors() {
+    fn neither_debug_nor_errors_show_secrets() {
         let cli = parse(&["backup", "-X", "sasl.password=hunter2"]).unwrap();
         assert!(!format!("{cli:?}").contains("hunter2"));
         let error = parse(&["backup", "-X", "hunter2"]).unwrap_err();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_property_keeps_its_value_as_it_is() {
+    fn the_value_of_a_property_is_not_trimmed() {
         let cli = parse(&["restore", "-X", "a.b= x=y "]).unwrap();
         let Command::Restore(args) = cli.command else {
             panic!("not restore")
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_chosen_before_parsing() {
+    fn colour_is_known_before_parsing() {
         let choice = |words: &[&str]| {
             let words: Vec<_> = words.iter().map(OsString::from).collect();
             help_color(&words)
@@ -265,7 +265,7 @@ no-acls = true
     }
 
     #[test]
-    fn every_key_takes_effect() {
+    fn every_key_of_the_configuration_file_takes_effect() {
         let cli = merged(FULL, &["backup"]);
         assert_eq!(
             cli.global.repo.as_ref().unwrap().path(),
@@ -302,7 +302,7 @@ no-acls = true
     }
 
     #[test]
-    fn the_command_line_wins() {
+    fn the_command_line_wins_over_the_configuration_file() {
         let words = [
             "-r",
             "/mine",

@@ -1,8 +1,8 @@
-//! Work that blocks, away from the asynchronous threads.
+//! Runs blocking work away from the asynchronous threads.
 
 use tokio::task;
 
-/// Runs it on a thread of its own. A panic there goes on here.
+/// Runs `work` on a thread for blocking work. A panic there is resumed here.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match task::spawn_blocking(work).await {
         Ok(done) => done,

@@ -25,7 +25,7 @@ pub fn byte_rate(bytes_per_second: f64) -> String {
     format!("{}/s", bytes(bytes_per_second as u64))
 }
 
-/// `3h 2m 5s`; a fraction of few seconds with tenths: `2.4s`.
+/// `3h 2m 5s`; below 10 seconds with tenths, `2.4s`.
 pub fn duration(duration: Duration) -> String {
     if duration < Duration::from_secs(10) && duration.subsec_nanos() != 0 {
         return format!("{:.1}s", duration.as_secs_f64());
@@ -39,7 +39,7 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// A record's or snapshot's time in UTC, `2026-11-22T10:00:00.123Z`; a number that is no date stays a number.
+/// A timestamp in UTC, `2026-11-22T10:00:00.123Z`; a number beyond the calendar stays a number, `@9223372036854775807ms`.
 pub fn timestamp_ms(ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(ms) {
         Ok(timestamp) => format!("{timestamp:.3}"),
@@ -47,7 +47,7 @@ pub fn timestamp_ms(ms: i64) -> String {
     }
 }
 
-/// A name that somebody chose freely, as of a group or a principal: a line stays a line.
+/// A name with its control characters escaped, so that it stays on its line: groups and principals may have any name.
 pub fn printable(text: &str) -> String {
     let escape = |c: char| -> String {
         if c.is_control() {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_break_a_line_is_escaped() {
+    fn control_characters_are_escaped() {
         assert_eq!(
             printable("a\nb\u{1b}[31m größe \"x\""),
             "a\\nb\\u{1b}[31m größe \"x\""

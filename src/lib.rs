@@ -5,16 +5,19 @@
 //! cluster <--kafka::Producer-- restore <--selection, reader------- repository
 //! ```
 //!
-//! The format and the repository are the crate `kbk-format`, what reads a repository is `kbk-tools`; here is what needs a cluster, and
-//! the program.
+//! The format and the repository are in the crate `kbk-format`, and everything that works on a repository without Kafka is in
+//! `kbk-tools`. This crate has what needs a cluster, and the program. `tests/architecture.rs` holds the order of its modules.
 //!
 //! | to | see |
 //! |---|---|
-//! | know the words of a call, and how the program answers | [`cli`], [`commands`] |
+//! | know how the program starts and ends | [`app`] |
+//! | see its options and output | [`cli`], [`commands`] |
 //! | read a cluster into a repository | [`backup`] |
-//! | write a snapshot into a cluster | [`restore`], its [`groups`] and [`acls`] |
-//! | see both at work on a broker in this process | [`demo`] |
-//! | exchange records with a cluster | [`records`], the seam between those and a client |
+//! | write a snapshot to a cluster | [`restore`], [`groups`], [`acls`] |
+//! | select topics, groups, partitions and offsets | [`select`] |
+//! | stop a run, and listen to it | [`run`] |
+//! | see all of it work on a broker in this process | [`demo`] |
+//! | exchange records with a cluster | [`records`], the seam between the engine and a Kafka client |
 //! | talk to Kafka | [`kafka`], the one place that names its client |
 
 pub mod acls;

@@ -1,18 +1,18 @@
-//! Creates the ACLs of a plan that are not there.
+//! Creates the ACLs of a plan that the cluster does not have.
 //!
-//! Order of changes: what denies comes before what allows, so that nobody is let in for a moment; what denies on the cluster comes
-//! last, since it may deny creating ACLs to whoever does this. A run that stops in between is done again without harm.
+//! Order of changes: denials come before grants, so that nobody has access for a moment; denials on the cluster come last, because
+//! they may deny the creation of ACLs to this principal. A run that stops halfway can be repeated safely.
 
 use kbk_format::repo::AclBinding;
 
 use super::plan::AclsPlan;
 use crate::kafka::{Admin, ClientSettings, KafkaError};
 
-/// Creates what is missing. Blocks; must not be called from asynchronous code.
+/// Creates the missing ACLs. Blocks; must not be called from asynchronous code.
 ///
 /// # Errors
 ///
-/// If the cluster refuses; some ACLs may be there then.
+/// Fails if the cluster refuses; some of the ACLs may exist then.
 pub fn apply(plan: &AclsPlan, kafka: &ClientSettings) -> Result<(), KafkaError> {
     let mut missing: Vec<AclBinding> = plan.missing().cloned().collect();
     if missing.is_empty() {

@@ -1,16 +1,16 @@
-//! ACLs of a snapshot back into a cluster. They are only ever added.
+//! Restores the ACLs of a snapshot. ACLs are only added, never changed or removed.
 //!
-//! What applied to a topic in the backup applies to its target, under whatever name. Where every topic of the snapshot is restored,
-//! all other ACLs come too, as they were. Where topics were chosen, nothing else does: a pattern that covers a chosen topic becomes
-//! an ACL of that topic alone, so that a restore of one topic lets nobody into another, and a denial by pattern is not lost.
+//! An ACL that applied to a topic in the backup applies to its target, whatever its name. If every topic of the snapshot is restored, all
+//! other ACLs are restored unchanged. If topics were selected, nothing else is: a pattern that covers a selected topic becomes an ACL
+//! of that topic alone, so that restoring one topic grants no access to another, and a denial by pattern is not lost.
 //!
-//! ACLs come last, after records and groups: one that denies something to whoever restores must not stop the restore.
+//! ACLs are restored last, after records and groups: one that denies something to the restoring principal must not stop the restore.
 //!
 //! | file | job |
 //! |---|---|
-//! | `plan` | decides everything |
+//! | `plan` | decides which ACLs are created, without side effects |
 //! | `obstacle` | what keeps a plan from being applied |
-//! | `apply` | does it |
+//! | `apply` | creates them |
 
 mod apply;
 mod obstacle;

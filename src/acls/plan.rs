@@ -1,4 +1,4 @@
-//! Which ACLs a restore brings back: decided without changing anything.
+//! Plans which ACLs are restored, without side effects.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,65 +9,64 @@ use super::obstacle::AclObstacle;
 use crate::kafka::{Admin, ClientSettings, KafkaError, knows_acl};
 use crate::select::TopicSelection;
 
-/// What becomes of the ACLs.
+/// The ACLs to restore.
 #[derive(Clone, Debug, Serialize)]
 pub struct AclsPlan {
-    /// The snapshot that they are from.
+    /// The snapshot that has them.
     pub snapshot: u64,
-    /// Whether the cluster that was backed up had an authorizer. Without one it had no ACLs.
+    /// Whether the source cluster had an authorizer; without one it had no ACLs.
     pub source_authorizer: bool,
     /// Whether every topic of the snapshot is restored, and so every ACL.
     pub everything: bool,
-    /// The ACLs that the cluster has afterwards, in order.
+    /// The ACLs that the cluster will have, sorted.
     pub acls: Vec<AclPlan>,
-    /// ACLs of the snapshot that concern nothing that was chosen.
+    /// ACLs of the snapshot that apply to no selected topic or group.
     pub not_chosen: usize,
-    /// ACLs of the snapshot that the Kafka client has no words for.
+    /// ACLs of the snapshot that the Kafka client cannot represent.
     pub unknown: usize,
-    /// ACLs that the backup could not name, and so did not save.
+    /// ACLs that the backup could not represent, and did not save.
     pub not_saved: u64,
-    /// What is in the way. A plan with any is not applied.
+    /// What keeps the plan from being applied.
     pub obstacles: Vec<AclObstacle>,
 }
 
-/// One ACL.
+/// One ACL to restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AclPlan {
-    /// What the cluster has afterwards.
+    /// The ACL that the cluster will have.
     #[serde(flatten)]
     pub binding: AclBinding,
-    /// How the resource was named in the backup, where it is another now.
+    /// The resource in the backup, if it is another one.
     pub saved_as: Option<SavedAs>,
-    /// Whether the cluster has it already.
+    /// Whether the cluster already has it.
     pub exists: bool,
 }
 
-/// The name of a resource in the backup.
+/// The resource of an ACL in the backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SavedAs {
-    /// The name, or how it begins.
+    /// Its name, or the prefix of its name.
     pub resource_name: String,
-    /// How the name was meant.
+    /// How the name is matched.
     pub pattern_type: String,
 }
 
-/// Why there is no plan.
+/// Why ACLs cannot be planned.
 #[derive(Debug, thiserror::Error)]
 pub enum AclsPlanError {
-    /// The snapshot has none.
-    #[error("snapshot {0} says nothing of ACLs: no backup up to it has saved them")]
+    /// The snapshot has no ACLs.
+    #[error("snapshot {0} has no ACLs: no backup up to it saved them")]
     NoAcls(u64),
     /// The cluster.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
 }
 
-/// Chooses the ACLs that come with topics, given by their names in the backup with those of their targets, and with groups. Nothing is
-/// asked of a cluster.
+/// Selects the ACLs of topics, given as source names with their targets, and of groups. Does not connect to a cluster.
 ///
 /// # Errors
 ///
-/// Where the snapshot has no ACLs.
+/// Fails if the snapshot has no ACLs.
 pub fn choose(
     snapshot: &Snapshot,
     targets: &BTreeMap<String, String>,
@@ -79,7 +78,7 @@ pub fn choose(
     let topics = targets.iter();
     let topics = topics.map(|(source, target)| (source.as_str(), target.as_str()));
     let groups = groups.iter().map(|group| (group.as_str(), group.as_str()));
-    let choice = Choice {
+    let restored = Restored {
         everything: is_everything(snapshot, targets),
         targets,
         topics: topics.collect(),
@@ -88,7 +87,7 @@ pub fn choose(
     let mut plan = AclsPlan {
         snapshot: snapshot.sequence,
         source_authorizer: found.authorizer,
-        everything: choice.everything,
+        everything: restored.everything,
         acls: Vec::new(),
         not_chosen: 0,
         unknown: 0,
@@ -101,7 +100,7 @@ pub fn choose(
             plan.unknown += 1;
             continue;
         }
-        let wanted = choice.of(saved);
+        let wanted = restored.acls_for(saved);
         plan.not_chosen += usize::from(wanted.is_empty());
         for binding in wanted {
             chosen.entry(binding).or_insert(saved);
@@ -114,32 +113,32 @@ pub fn choose(
     Ok(plan)
 }
 
-/// Whether no ordinary topic of the snapshot is left out.
+/// Returns whether every ordinary topic of the snapshot is restored.
 fn is_everything(snapshot: &Snapshot, targets: &BTreeMap<String, String>) -> bool {
     let topics = snapshot.topics.iter().filter(|topic| !topic.deleted);
     let all = TopicSelection::default().select(topics.map(|topic| (&*topic.name, topic.internal)));
     all.is_ok_and(|all| all.iter().all(|topic| targets.contains_key(topic)))
 }
 
-/// What is restored.
-struct Choice<'a> {
+/// The topics and groups that are restored.
+struct Restored<'a> {
     everything: bool,
     targets: &'a BTreeMap<String, String>,
-    /// Names in the backup and in the cluster.
+    /// Pairs of the name in the backup and the name in the cluster.
     topics: Vec<(&'a str, &'a str)>,
     groups: Vec<(&'a str, &'a str)>,
 }
 
-impl Choice<'_> {
-    /// What a saved ACL becomes.
-    fn of(&self, saved: &AclBinding) -> BTreeSet<AclBinding> {
+impl Restored<'_> {
+    /// Returns the ACLs that a saved one becomes.
+    fn acls_for(&self, saved: &AclBinding) -> BTreeSet<AclBinding> {
         let mut bindings = BTreeSet::new();
         if self.everything && !self.is_renamed(saved) {
             bindings.insert(saved.clone());
         }
         for &(source, target) in self.resources(&saved.resource_type) {
             let there_already = self.everything && covers(saved, target) && !self.is_renamed(saved);
-            // No ACL means the group of this name and not all groups.
+            // A group may be named `*`, but an ACL of that name would apply to all groups.
             if covers(saved, source) && !there_already && target != ALL {
                 bindings.insert(AclBinding {
                     resource_name: target.to_owned(),
@@ -159,7 +158,7 @@ impl Choice<'_> {
         }
     }
 
-    /// Whether it is of one topic that has another name in the cluster.
+    /// Returns whether an ACL is of one topic, and the topic has another name in the cluster.
     fn is_renamed(&self, saved: &AclBinding) -> bool {
         saved.resource_type == "TOPIC"
             && saved.pattern_type == LITERAL
@@ -171,10 +170,10 @@ impl Choice<'_> {
 }
 
 const LITERAL: &str = "LITERAL";
-/// Every resource, as a literal name.
+/// The literal name that stands for every resource.
 const ALL: &str = "*";
 
-/// Whether an ACL applies to a resource of its type.
+/// Returns whether an ACL applies to the resource of its type with this name.
 fn covers(binding: &AclBinding, name: &str) -> bool {
     let pattern = binding.resource_name.as_str();
     match binding.pattern_type.as_str() {
@@ -200,12 +199,12 @@ impl AclPlan {
     }
 }
 
-/// The same, with what the cluster says: which ACLs it has, and whether this principal may create the others. Blocks; must not be called
-/// from asynchronous code.
+/// Completes a plan with which of the ACLs the cluster has, and whether this principal may create the others. Blocks; must not be
+/// called from asynchronous code.
 ///
 /// # Errors
 ///
-/// Where the cluster cannot be asked.
+/// Fails if the cluster does not answer.
 pub fn compare(mut plan: AclsPlan, kafka: &ClientSettings) -> Result<AclsPlan, AclsPlanError> {
     if plan.acls.is_empty() {
         return Ok(plan);
@@ -233,7 +232,7 @@ pub fn compare(mut plan: AclsPlan, kafka: &ClientSettings) -> Result<AclsPlan, A
 }
 
 impl AclsPlan {
-    /// The ACLs that are created.
+    /// Returns the ACLs to create.
     pub fn missing(&self) -> impl Iterator<Item = &AclBinding> {
         let missing = self.acls.iter().filter(|acl| !acl.exists);
         missing.map(|acl| &acl.binding)

@@ -18,8 +18,8 @@ use crate::select::{
 
 const GLOBAL: &str = "Global options";
 const KAFKA: &str = "Kafka options";
-const TOPICS: &str = "Topic choice";
-const RECORDS: &str = "Record choice";
+const TOPICS: &str = "Topic selection";
+const RECORDS: &str = "Record selection";
 
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default)]
@@ -28,30 +28,30 @@ pub struct GlobalArgs {
     #[arg(short, long, global = true, env = "KBK_REPO", hide_env_values = true, value_name = "URL", help_heading = GLOBAL)]
     pub repo: Option<RepoUrl>,
 
-    /// Configuration file (TOML); the command line and the environment win over it
+    /// Configuration file (TOML); the command line and the environment take precedence
     #[arg(short, long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
 
-    /// Results on stdout as one JSON document, or JSON lines for records
+    /// Write results to stdout as one JSON document, or as JSON lines for records
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 
-    /// Say nothing on stderr but errors
+    /// Write only errors to stderr
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
 
-    /// Say more on stderr; twice for everything
+    /// Write more to stderr; twice for everything
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet", help_heading = GLOBAL)]
     pub verbose: u8,
 
-    /// How messages on stderr are written [default: text]
+    /// Format of messages on stderr [default: text]
     #[arg(
         long, global = true, value_enum, value_name = "text|json",
         hide_possible_values = true, help_heading = GLOBAL
     )]
     pub log_format: Option<LogFormat>,
 
-    /// Whether messages on stderr are coloured
+    /// When to colour messages on stderr
     #[arg(
         long, global = true, value_enum, value_name = "auto|always|never", default_value_t,
         hide_possible_values = true, help_heading = GLOBAL
@@ -59,13 +59,13 @@ pub struct GlobalArgs {
     pub color: ColorWhen,
 }
 
-/// How messages on stderr are written.
+/// The format of messages on stderr.
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// One line for people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -75,30 +75,30 @@ pub enum ColorWhen {
     /// On a terminal, unless `NO_COLOR` is set.
     #[default]
     Auto,
-    /// Into files and pipes too.
+    /// In files and pipes, too.
     Always,
-    /// Nowhere.
+    /// Never.
     Never,
 }
 
 /// How to reach Kafka.
 #[derive(Args, Clone, Debug, Default)]
 pub struct KafkaArgs {
-    /// Brokers to ask first, as host:port,host:port
+    /// Bootstrap brokers, as host:port,host:port
     #[arg(short, long, env = "KBK_BOOTSTRAP_SERVER", hide_env_values = true, value_name = "HOST:PORT", help_heading = KAFKA)]
     pub bootstrap_server: Option<String>,
 
-    /// Client .properties file, as Kafka's own tools take it; the place for secrets
+    /// Client .properties file, as for Kafka's own tools; the place for secrets
     #[arg(long, value_name = "FILE", help_heading = KAFKA)]
     pub command_config: Option<PathBuf>,
 
-    /// Any librdkafka property, over the file's; repeatable
+    /// Any librdkafka property, which overrides the file's; repeatable
     #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = PropertyParser, help_heading = KAFKA)]
     pub properties: Vec<Property>,
 }
 
 impl KafkaArgs {
-    /// What they say together, with the file's properties, checked.
+    /// Returns the checked settings of these options and the file together.
     pub fn settings(&self) -> Result<ClientSettings, CliError> {
         let (server, file) = (
             self.bootstrap_server.as_deref(),
@@ -108,7 +108,7 @@ impl KafkaArgs {
             .map_err(|error| CliError::usage(error.to_string()))
     }
 
-    /// The `-X` properties as pairs, in their order: of two equal keys the later one counts.
+    /// Returns the `-X` properties as pairs, in order: of two equal keys the later one wins.
     pub fn overrides(&self) -> Vec<(String, String)> {
         let pair = |property: &Property| (property.key.clone(), property.value.clone());
         self.properties.iter().map(pair).collect()
@@ -118,9 +118,9 @@ impl KafkaArgs {
 /// A client property. Its value may be a secret and is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Property {
-    /// librdkafka's name of it.
+    /// librdkafka's name of the property.
     pub key: String,
-    /// Taken as it was given.
+    /// The value, untrimmed.
     pub value: String,
 }
 
@@ -169,38 +169,38 @@ fn bad_property(command: &clap::Command) -> clap::Error {
 /// Which topics.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TopicArgs {
-    /// Topics to take: a name, a glob, or /a regular expression/ for the whole name; repeatable
-    /// [default: all but internal ones; verify and mount take those, too]
+    /// Topics to select: a name, a glob, or /a regular expression/ for the whole name; repeatable
+    /// [default: all except internal ones; verify and mount include those]
     #[arg(long, value_name = "PATTERN", help_heading = TOPICS)]
     pub topic: Vec<NamePattern>,
 
-    /// Topics to leave out, of those taken; repeatable
+    /// Topics to exclude from the selection; repeatable
     #[arg(long, value_name = "PATTERN", help_heading = TOPICS)]
     pub exclude: Vec<NamePattern>,
 }
 
 impl TopicArgs {
-    /// The choice that they make together.
+    /// Returns the selection that these options make together.
     pub fn selection(&self) -> TopicSelection {
         TopicSelection::new(self.topic.clone(), self.exclude.clone())
     }
 }
 
-/// What the topics are called in the cluster.
+/// The names of the topics in the cluster.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RenameArgs {
-    /// A topic has another name in the cluster; repeatable
+    /// Give a topic another name in the cluster; repeatable
     #[arg(long, value_name = "SOURCE=TARGET")]
     pub map: Vec<TopicMapping>,
 
-    /// Topics whose whole name a regular expression matches have another name, in which $1 is its first group; repeatable,
-    /// the first one that matches counts, and --map before all
+    /// Give topics whose whole name matches a regular expression another name, in which $1 is its first group; repeatable, the
+    /// first match wins, and --map wins over all
     #[arg(long, value_name = "PATTERN=REPLACEMENT")]
     pub map_regex: Vec<TopicRewrite>,
 }
 
 impl RenameArgs {
-    /// The name of each of these topics of the backup there.
+    /// Returns the name in the cluster of each of these topics.
     pub fn targets(&self, topics: &[String]) -> Result<BTreeMap<String, String>, CliError> {
         rename_topics(topics, &self.map, &self.map_regex).map_err(|error| {
             let usage = CliError::usage(error.to_string());
@@ -212,10 +212,10 @@ impl RenameArgs {
     }
 }
 
-/// Which of the topics' records. What is given holds together: a record must pass all of it.
+/// Selects among the topics' records. A record must satisfy all of the given options.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ChoiceArgs {
-    /// Only these partitions of each topic: numbers and ranges of them
+    /// Only these partitions of each topic: numbers and ranges
     #[arg(long, value_name = "LIST", help_heading = RECORDS)]
     pub partition: Option<PartitionSet>,
 
@@ -223,21 +223,21 @@ pub struct ChoiceArgs {
     #[arg(long, value_name = "TIME", help_heading = RECORDS)]
     pub since: Option<TimeArg>,
 
-    /// Only records with this timestamp or an earlier one, wherever they stand in the partition
+    /// Only records with this timestamp or an earlier one, wherever they are in the partition
     #[arg(long, value_name = "TIME", help_heading = RECORDS)]
     pub until: Option<TimeArg>,
 
-    /// From Kafka's offset for this time on: each partition begins with its first record of this timestamp or a later one, and
-    /// has everything behind it, older records that came late too. (--since looks at every record's own timestamp)
+    /// Start at Kafka's offset for this time: each partition begins with its first record of this timestamp or a later one, and
+    /// includes everything after it, late records with older timestamps too (--since tests each record's own timestamp)
     #[arg(long, value_name = "TIME", help_heading = RECORDS)]
     pub since_offset_of: Option<TimeArg>,
 
-    /// Up to Kafka's offset for this time: each partition ends in front of its first record of this timestamp or a later one,
-    /// and older records that came late, behind it, are left out. (--until has them)
+    /// End at Kafka's offset for this time: each partition ends before its first record of this timestamp or a later one, and late
+    /// records with older timestamps after it are not included (--until includes them)
     #[arg(long, value_name = "TIME", help_heading = RECORDS)]
     pub until_offset_of: Option<TimeArg>,
 
-    /// Only the offsets that a CSV file names: lines `topic,partition,from,to`, without `to` itself; either may be empty
+    /// Only the offsets in a CSV file of lines `topic,partition,from,to`; `to` is exclusive, and either may be empty
     #[arg(
         long, value_name = "FILE", help_heading = RECORDS,
         conflicts_with_all = ["topic", "exclude", "partition"]

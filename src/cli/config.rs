@@ -19,8 +19,8 @@
 //! no-acls = true
 //! ```
 //!
-//! A key is the long option's name and takes what the option takes. An option that is given on the
-//! command line or in the environment wins; relative paths start at the working directory.
+//! A key is the name of a long option, and has the values of that option. An option on the command
+//! line or in the environment takes precedence; relative paths start at the working directory.
 
 use std::fmt::Display;
 use std::fs;
@@ -40,7 +40,7 @@ use super::size::{BlockSize, SegmentSize};
 use crate::select::{NamePattern, nearest};
 use kbk_format::Compression;
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
@@ -73,7 +73,7 @@ pub struct BackupConfig {
     pub(crate) no_acls: bool,
 }
 
-/// The keys of each table, to find the one that was meant. A test holds them against the structs.
+/// The keys of each table, to suggest the nearest one. A test compares them with the structs.
 const KEYS: [&str; 6] = [
     "repo",
     "bootstrap-server",
@@ -103,7 +103,7 @@ pub enum ConfigError {
         /// The system's reason.
         source: io::Error,
     },
-    /// A key that means nothing.
+    /// An unknown key.
     #[error("{path}, line {line}: unknown key `{key}`; {suggestion}")]
     UnknownKey {
         /// The file.
@@ -115,7 +115,7 @@ pub enum ConfigError {
         /// The nearest valid key, or all of them.
         suggestion: String,
     },
-    /// Not TOML, or a value that its key does not take.
+    /// Invalid TOML, or an invalid value.
     #[error("{path}, line {line}: {reason}")]
     Invalid {
         /// The file.
@@ -166,15 +166,15 @@ pub(crate) fn fill_list<T>(list: &mut Vec<T>, default: Vec<T>) {
     }
 }
 
-/// Of two equal keys the later one counts, so the file's come first.
+/// Of two equal keys the later one wins, so the file's come first.
 fn prepend_properties(kafka: &mut KafkaArgs, mut properties: Vec<Property>) {
     properties.append(&mut kafka.properties);
     kafka.properties = properties;
 }
 
-/// The file, to say where in it something is wrong.
+/// The file, to report where in it an error is.
 ///
-/// Errors never show the line itself: it may hold a secret.
+/// Errors never show the line itself, which may contain a secret.
 struct File<'a> {
     path: &'a Path,
     text: &'a str,
@@ -239,7 +239,7 @@ fn suggestion(key: &str, prefix: &str, keys: &[&'static str]) -> String {
     }
 }
 
-/// What the option of the same name takes.
+/// Parses a value like the option of the same name.
 fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_shown_neither_by_errors_nor_by_debug() {
+    fn neither_errors_nor_debug_show_secrets() {
         let error = message("[properties]\nsasl.password = [\"hunter2\"]\n");
         assert!(
             error.contains("sasl.password") && !error.contains("hunter2"),
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_lists_are_the_structs_fields() {
+    fn the_key_lists_match_the_structs() {
         for (keys, error) in [
             (&KEYS[..], toml::from_str::<Config>("zzz = 1").unwrap_err()),
             (

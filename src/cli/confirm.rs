@@ -1,18 +1,20 @@
-//! Asking before something is deleted.
+//! Asks before something is deleted.
 
 use std::io::{self, BufRead, IsTerminal};
 
 use super::error::CliError;
 use super::stderr::Stderr;
 
-/// Asks for `answer` to be typed. Without a terminal nobody can be asked: that is refused, as any other answer is.
+/// Asks the user to type `answer`. Any other answer is refused, and so is a call without a terminal.
 pub(super) fn confirm(question: &str, answer: &str, stderr: &Stderr) -> Result<(), CliError> {
     let stdin = io::stdin();
     if !(stdin.is_terminal() && stderr.is_terminal()) {
-        let error = CliError::usage(format!("{question}, and there is no terminal to ask at"));
-        return Err(error.hint("--dry-run shows what would be done; --yes does it unasked"));
+        let error = CliError::usage(format!(
+            "{question}, and there is no terminal to confirm it"
+        ));
+        return Err(error.hint("--dry-run shows what would be done; --yes confirms it"));
     }
-    stderr.line(&format!("{question}. Type {answer} to go on:"));
+    stderr.line(&format!("{question}. Type {answer} to continue:"));
     judge(&mut stdin.lock(), answer)
 }
 

@@ -1,4 +1,4 @@
-//! What every command is given besides its own arguments.
+//! What every command receives besides its own arguments.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use super::repo_url::{self, RepoUrl};
 use super::stderr::Stderr;
 use crate::run::{Cancel, Events};
 
-/// The surroundings of a running command.
+/// The context of a running command.
 pub struct Context {
     /// Where its results go.
     pub output: Output,
-    /// Whether the user has asked to stop.
+    /// The request to stop.
     pub cancel: Cancel,
     repo: Option<RepoUrl>,
     display: Display,
@@ -33,12 +33,12 @@ impl Context {
         }
     }
 
-    /// The repository of this call, which it must name.
+    /// Returns the repository, which must have been given.
     pub fn repo(&self) -> Result<&RepoUrl, CliError> {
         self.repo.as_ref().ok_or_else(repo_url::missing)
     }
 
-    /// Asks for `answer` to be typed; fails if it is not, or if there is nobody to ask.
+    /// Asks the user to type `answer`; fails on another answer, or without a terminal.
     pub fn confirm(&self, question: &str, answer: &str) -> Result<(), CliError> {
         confirm(question, answer, &self.stderr)
     }

@@ -1,4 +1,4 @@
-//! What a failed command says: what happened, why, and what to do next.
+//! The error of a failed command: what happened, why, and what to do next.
 
 use std::error::Error;
 use std::fmt;
@@ -17,7 +17,7 @@ use super::exit::Exit;
 ///     .hint("check who owns the repository folder");
 /// ```
 ///
-/// It is not an [`Error`] itself: it ends a command and is not passed on.
+/// It is not an [`Error`] itself, since it ends a command and is never a cause.
 pub struct CliError {
     message: String,
     causes: Vec<String>,
@@ -26,7 +26,7 @@ pub struct CliError {
 }
 
 impl CliError {
-    /// A failure of the work: exit code 1.
+    /// Creates an error with exit code 1.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -36,7 +36,7 @@ impl CliError {
         }
     }
 
-    /// A call that cannot be meant as it stands: exit code 2.
+    /// Creates an error for invalid arguments, with exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::Usage,
@@ -44,7 +44,7 @@ impl CliError {
         }
     }
 
-    /// Adds `cause`, and what caused that, below the message.
+    /// Adds `cause` and its own causes.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Error) -> Self {
         self.push_cause(cause.to_string());
@@ -52,14 +52,14 @@ impl CliError {
         self
     }
 
-    /// Says what to do next.
+    /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The code that the process ends with.
+    /// Returns the exit code of the process.
     pub fn exit(&self) -> Exit {
         self.exit
     }
@@ -86,7 +86,7 @@ impl CliError {
         }
     }
 
-    /// Many libraries repeat the cause in their own message; it is said once.
+    /// Many libraries repeat the cause in their own message; it is printed once.
     fn push_cause(&mut self, cause: String) {
         let last = self.causes.last().unwrap_or(&self.message);
         if !last.contains(&cause) {

@@ -1,4 +1,4 @@
-//! What the process tells its caller: the exit codes that scripts rely on.
+//! The exit codes of the process, which scripts rely on.
 
 use std::process::ExitCode;
 
@@ -6,22 +6,22 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done, nothing lost or wrong.
+    /// Done; nothing is damaged, lost or different.
     Done = 0,
     /// Failed; the reason and the next step are on stderr.
     Failed = 1,
-    /// The words of the call are wrong.
+    /// The arguments are invalid.
     Usage = 2,
-    /// Finished, and something is damaged, lost or different.
+    /// Finished, but something is damaged, lost or different.
     Findings = 3,
-    /// Interrupted by SIGINT; what was durable is committed.
+    /// Interrupted by SIGINT; everything durable is committed.
     Interrupted = 130,
-    /// Interrupted by SIGTERM; what was durable is committed.
+    /// Interrupted by SIGTERM; everything durable is committed.
     Terminated = 143,
 }
 
 impl Exit {
-    /// The number that the shell sees in `$?`.
+    /// Returns the number that the shell has in `$?`.
     pub fn code(self) -> u8 {
         self as u8
     }
@@ -33,14 +33,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// How a command that did not fail has ended.
+/// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Everything asked for is done.
+    /// Everything is done.
     Clean,
-    /// Everything asked for is done, and something is damaged, lost or different.
+    /// Everything is done, but something is damaged, lost or different.
     Findings,
-    /// A signal came first: what was durable is committed, and the command has said how to go on.
+    /// A signal stopped the command: everything durable is committed, and the command has reported how to resume.
     Interrupted,
 }
 

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-/// A place in a partition, named before its offsets are known.
+/// A position in a partition, before its offsets are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetArg {
     /// The first offset that the backup covers.
@@ -16,9 +16,9 @@ pub enum OffsetArg {
 }
 
 impl OffsetArg {
-    /// The offset meant in a partition that covers `start` to exclusive `end`.
+    /// Returns the offset in a partition that covers `start` to `end`, exclusive.
     ///
-    /// Relative places stay inside the partition; an absolute one is taken as it is.
+    /// Relative positions are clamped to the partition; an absolute one is not.
     pub fn resolve(self, start: i64, end: i64) -> i64 {
         match self {
             Self::First => start,
@@ -29,7 +29,7 @@ impl OffsetArg {
     }
 }
 
-/// Text that names no offset.
+/// Text that is not an offset.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{0}` is not an offset; give `first`, `last`, a number from 0, or `-100` for the last 100"
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_offset_says_what_is() {
+    fn an_invalid_offset_is_refused_with_an_example() {
         for text in [
             "",
             "-",

@@ -1,7 +1,7 @@
 //! Results on stdout: one JSON document or JSON lines with `--json`, else text for people.
 //!
-//! A reader that goes away (`kbk cat ... | head`) is no error, and takes nothing from the command's
-//! own outcome. A full disk is one.
+//! A reader that closes the pipe (`kbk cat ... | head`) is not an error, and does not change the outcome
+//! of the command. A full disk is an error.
 
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::error::CliError;
 
-/// A result that is shown both ways.
+/// A result that can be written as JSON and for people.
 pub trait Report: Serialize {
     /// Writes it for people.
     fn human(&self, out: &mut dyn Write) -> io::Result<()>;
@@ -53,7 +53,7 @@ impl Output {
         } else {
             report.human(&mut out)
         };
-        // The reader's leaving is not told: the command is done, and its exit code counts.
+        // A closed pipe is ignored: the command is done, and its exit code stands.
         listening(written.and_then(|()| out.flush())).map(|_| ())
     }
 
@@ -80,7 +80,7 @@ pub struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Writes one line. [`ControlFlow::Break`] when nobody reads any more: stop without an error.
+    /// Writes one line. Returns [`ControlFlow::Break`] if the reader has closed the pipe: stop without an error.
     pub fn write(&mut self, value: &impl Serialize) -> Result<ControlFlow<()>, CliError> {
         let written = serde_json::to_writer(&mut self.out, value).map_err(io::Error::from);
         listening(written.and_then(|()| self.out.write_all(b"\n")))
@@ -109,14 +109,14 @@ impl Write for Guard<'_> {
     }
 }
 
-/// Tells a reader that has gone from a result that is lost.
+/// Distinguishes a closed pipe from a lost result.
 fn listening(written: io::Result<()>) -> Result<ControlFlow<()>, CliError> {
     match written {
         Ok(()) => Ok(ControlFlow::Continue(())),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
         Err(error) => Err(CliError::new("cannot write the result to stdout")
             .caused_by(error)
-            .hint("what the command has done stands; only its result is incomplete")),
+            .hint("the command itself is done; only its result is incomplete")),
     }
 }
 

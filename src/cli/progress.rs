@@ -1,4 +1,4 @@
-//! How far a run is: drawn on a terminal, a plain line every 10 s otherwise, nothing with `-q`.
+//! Shows the progress of a run: drawn on a terminal, a plain line every 10 s otherwise, nothing with `-q`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,14 +15,14 @@ use super::stderr::Stderr;
 use crate::human;
 use crate::run::{Done, Events, PartitionNumber, Totals};
 
-/// Partitions drawn at once; a cluster has thousands.
+/// Partitions drawn at the same time; a cluster has thousands.
 const SHOWN: usize = 8;
 const REDRAW: Duration = Duration::from_millis(200);
 const LINE: Duration = Duration::from_secs(10);
-/// Rates are means over this time: longer than a line's, short enough to show a stall.
+/// Rates are means over this time: longer than the interval of lines, short enough to show a stall.
 const RATE_WINDOW: Duration = Duration::from_secs(15);
 
-/// How progress is shown in this call.
+/// How progress is shown.
 #[derive(Clone, Debug)]
 pub(crate) enum Display {
     Off,
@@ -41,7 +41,7 @@ impl Display {
     }
 }
 
-/// Shows the progress of one run. Nothing stays on the screen when the run has finished.
+/// The progress of one run, as a listener to its events.
 pub(crate) struct Progress {
     display: Display,
     counters: Arc<Counters>,
@@ -97,7 +97,7 @@ impl Events for Progress {
         lock(&self.counters.partitions).remove(&number);
     }
 
-    /// Takes it off the screen before a result is written.
+    /// Clears the screen before a result is written.
     fn run_finished(&self) {
         lock(&self.ticker).take();
     }
@@ -182,7 +182,7 @@ impl Counters {
             } => (total.saturating_sub(bytes), rate.bytes_per_second),
             _ => return None,
         };
-        // Whole seconds: more would claim to know. A stall has no end in sight.
+        // Whole seconds: more precision would be pretended. A stalled run has no estimate.
         let seconds = Duration::try_from_secs_f64((left as f64 / per_second).ceil()).ok()?;
         Some(seconds).filter(|seconds| !seconds.is_zero())
     }
@@ -232,7 +232,7 @@ struct Rate {
     bytes_per_second: f64,
 }
 
-/// What was done when, over the last [`RATE_WINDOW`].
+/// How much was done at which time, over the last [`RATE_WINDOW`].
 struct Samples(VecDeque<(Instant, u64, u64)>);
 
 impl Samples {
@@ -284,7 +284,7 @@ fn drawing(counters: Arc<Counters>, stderr: &Stderr) -> impl FnMut() + Send + us
     }
 }
 
-/// Leaves nothing on the screen.
+/// A bar that is cleared when it is dropped.
 struct Cleared(ProgressBar);
 
 impl Drop for Cleared {
@@ -293,7 +293,7 @@ impl Drop for Cleared {
     }
 }
 
-/// Does something again and again on a thread of its own, until it is dropped.
+/// Calls a function periodically on its own thread, until it is dropped.
 #[derive(Debug)]
 struct Ticker {
     stop: Option<Sender<()>>,
@@ -301,7 +301,7 @@ struct Ticker {
 }
 
 impl Ticker {
-    /// Without a thread there is no progress, and the run goes on.
+    /// Returns `None` without a thread: the run continues without progress.
     fn start(interval: Duration, mut tick: impl FnMut() + Send + 'static) -> Option<Self> {
         let (stop, stopped) = mpsc::channel();
         let work = move || {
@@ -324,7 +324,7 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         self.stop.take();
         if let Some(thread) = self.thread.take() {
-            // A panic there has been reported already and concerns nobody here.
+            // A panic there was already reported, and does not affect the run.
             let _ = thread.join();
         }
     }
@@ -432,7 +432,7 @@ mod tests {
         let ticker = Ticker::start(Duration::from_millis(1), tick);
         receiver.recv().unwrap();
         drop(ticker);
-        // The sender has gone with its thread: what was sent before ends.
+        // The thread has dropped the sender, so this ends.
         receiver.iter().for_each(drop);
     }
 }

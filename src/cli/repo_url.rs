@@ -8,7 +8,7 @@ use url::Url;
 
 use super::error::CliError;
 
-/// The place of a repository: for now a folder, given as a path or as `file://`.
+/// The location of a repository: for now a folder, given as a path or as a `file://` URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepoUrl {
     path: PathBuf,
@@ -33,21 +33,21 @@ impl fmt::Display for RepoUrl {
     }
 }
 
-/// Why a text names no repository.
+/// Why a text is not the location of a repository.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RepoUrlError {
     /// The empty string, as from an unset variable.
     #[error("the repository is empty; give a folder")]
     Empty,
-    /// A bucket, of which a path of the same spelling is never assumed to be meant.
+    /// A bucket, which is never taken for a path of the same spelling.
     #[error(
         "`{0}` names a bucket, and this build has no bucket support yet; give a folder (`./{0}` if it really is one)"
     )]
     Bucket(String),
-    /// A scheme that nothing knows.
+    /// An unknown scheme.
     #[error("`{0}` has an unknown scheme; give a folder or `file:///absolute/path`")]
     Scheme(String),
-    /// A `file:` URL that is no absolute path of this machine.
+    /// A `file:` URL that is not an absolute path on this machine.
     #[error("`{0}` is not a folder of this machine; give `file:///absolute/path`")]
     File(String),
 }
@@ -76,7 +76,7 @@ impl FromStr for RepoUrl {
     }
 }
 
-/// A path may hold a colon too, before or after its first `/`.
+/// A path may contain a colon, too, before or after its first `/`.
 fn is_scheme(word: &str) -> bool {
     !word.is_empty()
         && word
@@ -90,7 +90,7 @@ fn file_path(text: &str) -> Result<PathBuf, RepoUrlError> {
         .ok_or_else(|| RepoUrlError::File(text.to_owned()))
 }
 
-/// The repository that a command needs and nobody named.
+/// Returns the error of a command that needs a repository and has none.
 pub(crate) fn missing() -> CliError {
     CliError::usage("no repository given")
         .hint("name its folder with -r/--repo, KBK_REPO, or `repo` in the --config file")

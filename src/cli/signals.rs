@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP: the first asks the command to end well, the second ends the process.
+//! SIGINT, SIGTERM and SIGHUP: the first requests a stop, the second ends the process.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::stderr::Stderr;
 use crate::run::Cancel;
 
-/// How the process ends for each. A terminal that is closed hangs up, which is an end like another.
+/// The exit code for each signal. Closing a terminal sends SIGHUP, which is treated like SIGTERM.
 const SIGNALS: [(i32, Exit); 3] = [
     (SIGINT, Exit::Interrupted),
     (SIGTERM, Exit::Terminated),
@@ -31,39 +31,40 @@ pub(crate) fn exit_after(cancel: &Cancel) -> Exit {
 /// What the first signal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstSignal {
-    /// The command has something to do first, which is this.
+    /// The command has to do this before it ends.
     Asks(&'static str),
-    /// Nothing is written, so nothing is lost by ending at once.
+    /// The command writes nothing, so it can end at once.
     Ends,
 }
 
 /// Handles signals until the process ends.
 ///
-/// Ending happens in the signal handler itself, so that it works however busy the process is.
+/// The signal handler itself ends the process, so that it works however busy the process is.
 pub(crate) fn install(first: FirstSignal, stderr: &Stderr) -> io::Result<Cancel> {
-    // First, so that no signal is caught and told to nobody.
+    // First, so that no caught signal is lost.
     let cancel = Cancel::default();
     if let FirstSignal::Asks(work) = first {
         wait_for_signal(cancel.clone(), work, stderr.clone())?;
     }
     let ends = Arc::new(AtomicBool::new(first == FirstSignal::Ends));
-    for (signal, exit) in heeded() {
-        // In this order the first signal finds the flag unset and sets it for the second.
+    for (signal, exit) in handled() {
+        // In this order, the first signal finds the flag unset and sets it for the second.
         flag::register_conditional_shutdown(signal, exit.code().into(), Arc::clone(&ends))?;
         flag::register(signal, Arc::clone(&ends))?;
     }
     Ok(cancel)
 }
 
-/// All of them but a SIGHUP that nohup(1) has had ignored.
-fn heeded() -> impl Iterator<Item = (i32, Exit)> {
+/// Returns the signals to handle: all except a SIGHUP that nohup(1) made the process ignore.
+fn handled() -> impl Iterator<Item = (i32, Exit)> {
     let ignored = ignored();
-    let heeded =
+    let handled =
         move |(signal, _): &(i32, Exit)| *signal != SIGHUP || ignored >> (SIGHUP - 1) & 1 == 0;
-    SIGNALS.into_iter().filter(heeded)
+    SIGNALS.into_iter().filter(handled)
 }
 
-/// The signals that this process was started to ignore, signal 1 as the lowest bit; none where the system does not tell.
+/// Returns the signals that the process was started with as ignored, signal 1 in the lowest bit; none if the system does not report
+/// them.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -72,13 +73,13 @@ fn ignored() -> u64 {
 }
 
 fn wait_for_signal(cancel: Cancel, work: &'static str, stderr: Stderr) -> io::Result<()> {
-    let mut signals = Signals::new(heeded().map(|(signal, _)| signal))?;
+    let mut signals = Signals::new(handled().map(|(signal, _)| signal))?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 cancel.set(signal);
-                stderr.line(&format!("stopping: {work}; again to stop at once"));
+                stderr.line(&format!("stopping: {work}; signal again to stop at once"));
             }
         })?;
     Ok(())
@@ -184,7 +185,7 @@ mod tests {
         }
     }
 
-    /// If it were heeded, SIGINT would be the second signal and end the process.
+    /// If it were handled, SIGINT would be the second signal and end the process.
     #[test]
     fn a_hangup_that_nohup_has_had_ignored_is_ignored() {
         let mut nohup = Command::new("nohup");

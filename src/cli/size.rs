@@ -10,7 +10,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Text that is no size, or one out of bounds.
+/// Text that is not a size, or is out of bounds.
 #[derive(Debug, thiserror::Error)]
 pub enum SizeError {
     /// Not a number with a unit.
@@ -18,19 +18,19 @@ pub enum SizeError {
         "`{0}` is not a size; give a number with a unit, as in `64MiB` (binary), `1GB` (decimal) or `65536`"
     )]
     NotASize(String),
-    /// A size that this option does not take.
+    /// A size that this option does not allow.
     #[error("{text} is out of bounds: give {min} to {max}", min = Iec(*.min), max = Iec(*.max))]
     OutOfBounds {
         /// As it was given.
         text: String,
-        /// The smallest size taken, in bytes.
+        /// The smallest allowed size, in bytes.
         min: u64,
-        /// The largest size taken, in bytes.
+        /// The largest allowed size, in bytes.
         max: u64,
     },
 }
 
-/// Bytes meant by `text`, which must lie in `bounds`.
+/// Parses a size in bytes, which must be within `bounds`.
 fn parse(text: &str, bounds: RangeInclusive<u64>) -> Result<u64, SizeError> {
     let bytes = parse_size(text).map_err(|_| SizeError::NotASize(text.to_owned()))?;
     if bounds.contains(&bytes) {
@@ -43,7 +43,7 @@ fn parse(text: &str, bounds: RangeInclusive<u64>) -> Result<u64, SizeError> {
     })
 }
 
-/// Raw bytes in a block: the unit of compression and of random access.
+/// Raw bytes per block, the unit of compression and of random access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockSize(u32);
 
@@ -106,7 +106,7 @@ impl fmt::Display for SegmentSize {
     }
 }
 
-/// Memory for what a mount keeps, reads ahead and is reading.
+/// Memory for what a mount caches, prefetches and is reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemorySize(u64);
 
@@ -125,7 +125,7 @@ impl FromStr for MemorySize {
     }
 }
 
-/// What is read ahead of a program.
+/// How far a mount reads ahead of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrefetchSize(u64);
 
@@ -144,7 +144,7 @@ impl FromStr for PrefetchSize {
     }
 }
 
-/// How large a folder of cached bytes may become.
+/// The largest size of a cache folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheSize(u64);
 
@@ -163,12 +163,12 @@ impl FromStr for CacheSize {
     }
 }
 
-/// Bytes that may be written a second.
+/// Bytes to write per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteRate(u64);
 
 impl ByteRate {
-    /// In bytes a second.
+    /// In bytes per second.
     pub fn bytes(self) -> u64 {
         self.0
     }
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_says_what_is() {
+    fn an_invalid_size_is_refused_with_an_example() {
         for text in ["", "MiB", "-1MiB", "1 XiB", "big", "99999999999EiB"] {
             let error = parse(text, 0..=u64::MAX).unwrap_err().to_string();
             assert!(

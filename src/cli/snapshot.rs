@@ -1,4 +1,4 @@
-//! `--snapshot`: which of the repository's views is meant.
+//! `--snapshot`: selects one of the repository's snapshots.
 
 use std::str::FromStr;
 
@@ -21,7 +21,7 @@ pub enum SnapshotsArg {
     One(SnapshotArg),
 }
 
-/// Text that names no snapshot.
+/// Text that is not a snapshot.
 #[derive(Debug, thiserror::Error)]
 #[error("`{text}` is not a snapshot; give {forms} (`kbk snapshots` lists them)")]
 pub struct SnapshotError {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_say_what_is_taken() {
+    fn other_text_is_refused_with_the_valid_forms() {
         for text in [
             "",
             "all",

@@ -1,4 +1,4 @@
-//! The one way onto stderr, so that messages and progress never tear each other apart.
+//! The only way to write to stderr, so that messages and progress do not interleave.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -21,12 +21,12 @@ pub(crate) enum Paint {
     Red,
     /// A warning.
     Yellow,
-    /// What is there for those who look for it.
+    /// Detail for those who look for it.
     Dim,
 }
 
 impl Stderr {
-    /// Finds out whether stderr is a terminal and takes colour.
+    /// Detects whether stderr is a terminal and should be coloured.
     pub(crate) fn new(color: ColorWhen) -> Self {
         let terminal = io::stderr().is_terminal();
         let color = match color {
@@ -41,7 +41,7 @@ impl Stderr {
         }
     }
 
-    /// Whether somebody may be watching.
+    /// Returns whether stderr is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
     }
@@ -70,7 +70,7 @@ impl Stderr {
         &self.bars
     }
 
-    /// A failure is not reported: this is where it would be.
+    /// Ignores failures: stderr is where they would be reported.
     fn write_whole(&self, bytes: &[u8]) {
         let _ = self.bars.suspend(|| io::stderr().write_all(bytes));
     }

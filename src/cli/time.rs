@@ -17,8 +17,8 @@ const FORMS: &str = "give RFC 3339 (`2026-11-22T10:00:00Z`; local time without a
 
 /// A moment to compare record timestamps with.
 ///
-/// Kafka counts whole milliseconds. A moment between two of them is rounded by the question that
-/// is asked, so that the answer is exact for both bounds.
+/// Kafka has whole milliseconds. A moment between two of them is rounded differently for a lower and an
+/// upper bound, so that both are exact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeArg {
     floor_ms: i64,
@@ -37,7 +37,7 @@ impl TimeArg {
         self.floor_ms.saturating_add(self.has_fraction.into())
     }
 
-    /// What was assumed to understand the text, to be said on stderr.
+    /// Returns what was assumed about the text, for stderr.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
@@ -70,7 +70,7 @@ impl TimeArg {
     }
 }
 
-/// Timestamps from `since` to `until`, both with their own millisecond; all on the side that is not given.
+/// Returns the timestamps from `since` to `until`, both inclusive; unbounded on a side that is not given.
 pub fn time_range(
     since: Option<&TimeArg>,
     until: Option<&TimeArg>,
@@ -84,7 +84,7 @@ pub fn time_range(
     Ok(since..=until)
 }
 
-/// The smallest timestamps that reach two moments, of which the first must not be later.
+/// Returns the smallest timestamps at or after two moments, of which the first must not be later.
 pub fn offset_times(
     since: Option<&TimeArg>,
     until: Option<&TimeArg>,
@@ -120,7 +120,7 @@ impl FromStr for TimeArg {
     }
 }
 
-/// Text that names no time.
+/// Text that is not a time.
 #[derive(Debug)]
 pub struct TimeError {
     text: String,
@@ -141,10 +141,10 @@ fn starts_with_date(text: &str) -> bool {
     bytes.len() > 4 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-'
 }
 
-/// What follows the `@`.
+/// Parses what follows the `@`.
 fn parse_epoch(number: &str) -> Result<TimeArg, String> {
     if let Some(ms) = number.strip_suffix("ms") {
-        // Any 64-bit number: records carry timestamps that are no dates.
+        // Any 64-bit number: a record's timestamp may be beyond the calendar.
         let ms = ms
             .parse()
             .map_err(|_| "the milliseconds are not a whole number".to_owned())?;
@@ -154,7 +154,7 @@ fn parse_epoch(number: &str) -> Result<TimeArg, String> {
         .parse()
         .map_err(|_| "the seconds are not a whole number".to_owned())?;
     let timestamp = Timestamp::from_second(seconds).map_err(|_| {
-        format!("so many seconds are beyond the year 9999 (milliseconds are `@{seconds}ms`)")
+        format!("that many seconds are after the year 9999 (for milliseconds give `@{seconds}ms`)")
     })?;
     Ok(timestamp.into())
 }
@@ -191,7 +191,7 @@ fn parse_date_time(text: &str, local: &TimeZone) -> Result<TimeArg, String> {
 fn parse_span_back(text: &str, now: &ZonedDateTime) -> Result<TimeArg, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!(
-            "a number alone has no unit (seconds since 1970 are `@{text}`)"
+            "a bare number has no unit (for seconds since 1970 give `@{text}`)"
         ));
     }
     if text.contains(':') {
@@ -201,24 +201,24 @@ fn parse_span_back(text: &str, now: &ZonedDateTime) -> Result<TimeArg, String> {
         .parse()
         .map_err(|_| "neither a date nor a span".to_owned())?;
     if span.is_negative() {
-        return Err("a span goes back from now without a sign".to_owned());
+        return Err("give a span back from now without a sign".to_owned());
     }
     let then = now
         .checked_sub(span)
-        .map_err(|_| "that is before all calendars".to_owned())?;
-    // The clock's own fraction of a millisecond was not typed and is not meant.
+        .map_err(|_| "that is before the calendar begins".to_owned())?;
+    // Nobody typed the clock's fraction of a millisecond, so it is dropped.
     let arg = TimeArg::from(then.timestamp());
     Ok(TimeArg::from_ms(arg.floor_ms))
 }
 
-/// A length of time, as in `--open-transactions-wait 30s`.
+/// Parses a length of time, as in `--open-transactions-wait 30s`.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let fail = || DurationError(text.to_owned());
     let duration: SignedDuration = text.parse().map_err(|_| fail())?;
     duration.try_into().map_err(|_| fail())
 }
 
-/// Text that is no length of time.
+/// Text that is not a length of time.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{0}` is not a length of time; give hours, minutes and seconds as in `30s`, `2m` or `1h30m`"
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc_3339_with_a_zone_is_taken_without_a_word() {
+    fn rfc_3339_with_a_zone_needs_no_note() {
         for text in [
             "2026-11-22T10:00:00Z",
             "2026-11-22t10:00:00z",
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn local_time_is_assumed_and_said() {
+    fn local_time_is_assumed_and_noted() {
         let time = parse("2026-11-22T11:00:00").unwrap();
         assert_eq!(time.at_or_before_ms(), utc_ms("2026-11-22T10:00:00Z"));
         let note = time.note().unwrap();
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_times_say_why_and_what_is_taken() {
+    fn invalid_times_are_refused_with_the_reason_and_the_valid_forms() {
         for (text, reason) in [
             ("2026-02-30", "day"),
             ("2026-13-01T00:00:00Z", "month"),

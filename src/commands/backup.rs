@@ -16,11 +16,11 @@ Examples:
   kbk backup -r /backup/kafka -b broker:9092 --topic 'orders*' --exclude '*-test'
   kbk backup -c /etc/kbk.toml --command-config client.properties --json
 
-The snapshot holds every record up to the offsets at the start of the run, where every consumer
-group of the cluster stood then, and its ACLs if it tells them. A later run on the same repository stores only what is new; an
-interrupted one is simply run again.";
+The snapshot has every record up to the end offsets at the start of the run, the committed offsets of
+all consumer groups, and the ACLs if the cluster returns them. A later run to the same repository
+stores only what is new; after an interruption, run the same command again.";
 
-/// The words after `kbk backup`.
+/// The arguments of `kbk backup`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -28,7 +28,7 @@ pub struct Args {
     #[command(flatten)]
     pub kafka: KafkaArgs,
 
-    /// Which of its topics.
+    /// Which topics of the cluster.
     #[command(flatten)]
     pub topics: TopicArgs,
 
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "CODEC")]
     pub compression: Option<Compression>,
 
-    /// Raw bytes in a block, the unit of compression and of random access; 64KiB to 8MiB
+    /// Raw bytes per block, the unit of compression and of random access; 64KiB to 8MiB
     /// [default: 1MiB]
     #[arg(long, value_name = "SIZE")]
     pub block_size: Option<BlockSize>,
@@ -45,26 +45,26 @@ pub struct Args {
     #[arg(long, value_name = "SIZE")]
     pub segment_size: Option<SegmentSize>,
 
-    /// How long to wait for transactions that are open at the start. What they hold back after
-    /// that is left to the next run, and the exit code is 3
+    /// How long to wait for transactions that are open at the start. If some stay open, the records
+    /// after them are left to the next run, and the exit code is 3
     #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = time::parse_duration)]
     pub open_transactions_wait: Duration,
 
-    /// Exit with 0 even when open transactions held records back
+    /// Exit with 0 even if open transactions held records back
     #[arg(long)]
     pub accept_open_transactions: bool,
 
-    /// Do not save the cluster's consumer groups and their committed offsets; the snapshot keeps
-    /// those of the last one
+    /// Do not save the consumer groups and their committed offsets; the snapshot keeps those of the
+    /// last one
     #[arg(long)]
     pub no_groups: bool,
 
-    /// Fail unless all ACLs of the cluster can be saved. Without this they are saved where brokers tell them, which takes
-    /// DESCRIBE on CLUSTER kafka-cluster, and the report says so where not
+    /// Fail unless all ACLs of the cluster can be saved. Without this option they are saved if the principal may list them, which
+    /// requires DESCRIBE on CLUSTER kafka-cluster; otherwise a warning is reported
     #[arg(long, conflicts_with = "no_acls")]
     pub acls: bool,
 
-    /// Do not save the cluster's ACLs; the snapshot keeps those of the last one
+    /// Do not save the ACLs; the snapshot keeps those of the last one
     #[arg(long)]
     pub no_acls: bool,
 }
@@ -105,7 +105,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     };
     let Some(report) = backup::run(&options, &context.cancel, context.events("backing up")).await?
     else {
-        tracing::warn!("stopped before anything was read: no snapshot was made");
+        tracing::warn!("stopped before anything was read: no snapshot was created");
         return Ok(Outcome::Interrupted);
     };
     for finding in &report.findings {
@@ -114,7 +114,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     context.output.report(&report)?;
     let damage = |finding: &backup::BackupNotice| finding.is_damage(args.accept_open_transactions);
     Ok(if report.interrupted {
-        tracing::warn!("stopped early: run the same backup again, and it goes on from here");
+        tracing::warn!("stopped early: run the same command again to continue");
         Outcome::Interrupted
     } else if report.findings.iter().any(damage) {
         Outcome::Findings

@@ -21,7 +21,7 @@ Examples:
 OFFSET is first, last, a number, or -100 for the last 100.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
-/// The words after `kbk cat`.
+/// The arguments of `kbk cat`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub partition: Vec<i32>,
 
-    /// From this offset of each partition on
+    /// Start at this offset of each partition
     #[arg(
         long,
         visible_alias = "offset",
@@ -42,7 +42,7 @@ pub struct Args {
     )]
     pub from_offset: OffsetArg,
 
-    /// Up to and with this offset of each partition
+    /// End at this offset of each partition, inclusive
     #[arg(
         long,
         value_name = "OFFSET",
@@ -51,7 +51,7 @@ pub struct Args {
     )]
     pub to_offset: OffsetArg,
 
-    /// At most so many records in all
+    /// Print at most this many records in total
     #[arg(short = 'n', long, value_name = "N")]
     pub count: Option<u64>,
 
@@ -59,7 +59,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     pub since: Option<TimeArg>,
 
-    /// Only records with this timestamp or an earlier one, wherever they stand in the partition
+    /// Only records with this timestamp or an earlier one, wherever they are in the partition
     #[arg(long, value_name = "TIME")]
     pub until: Option<TimeArg>,
 
@@ -93,7 +93,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Ok(Outcome::Clean)
     };
     let printed = printed.await;
-    // What is sound is printed, whatever came behind it.
+    // Intact records before the damage are printed.
     printer.finish()?;
     printed
 }
@@ -116,11 +116,11 @@ fn offsets(args: &Args, state: &PartitionState) -> Range<i64> {
     resolve(args.from_offset)..resolve(args.to_offset).saturating_add(1)
 }
 
-/// Renders records as lines of JSON, as SPEC section 10 has them, behind topic and partition.
+/// Renders records as the JSON lines of SPEC section 10, preceded by topic and partition.
 struct Printer<'a> {
     lines: Lines<'a>,
     buffer: Vec<u8>,
-    /// How many records may still be printed.
+    /// How many more records to print.
     left: u64,
 }
 
@@ -133,7 +133,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Breaks when enough is printed, or nobody reads any more.
+    /// Breaks when enough records are printed, or the reader has closed the pipe.
     async fn partition(&mut self, plan: ReadPlan) -> Result<ControlFlow<()>, CliError> {
         if self.left == 0 {
             return Ok(ControlFlow::Break(()));
@@ -141,7 +141,7 @@ impl<'a> Printer<'a> {
         let PartitionId {
             topic, partition, ..
         } = plan.place();
-        // A topic's name has no character that JSON escapes.
+        // A topic name has no character that JSON would escape.
         let start = format!("{{\"topic\":\"{topic}\",\"partition\":{partition},");
         let mut reader = plan.read(Streams::All, &Handle::current());
         while let Some(batch) = reader.next().await? {

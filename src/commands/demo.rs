@@ -11,7 +11,7 @@ Examples:
 It needs no cluster: a small Kafka broker runs inside the process for as long as the demo does. The
 folder must be new or empty, or hold what an earlier demo left, which is then replaced.";
 
-/// The words after `kbk demo`.
+/// The arguments of `kbk demo`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -1,4 +1,4 @@
-//! `kbk diff`: what a cluster holds, record by record, against a snapshot.
+//! `kbk diff`: compares a cluster with a snapshot, record by record.
 
 use std::io::{self, Write};
 
@@ -24,7 +24,7 @@ Reads the topics of the cluster from their first record to their last, beside th
 timestamp are compared, in the order of each partition; offsets are not, since a restore gives new ones.
 Exit code 3: something differs.";
 
-/// The words after `kbk diff`.
+/// The arguments of `kbk diff`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -36,7 +36,7 @@ pub struct Args {
     #[command(flatten)]
     pub topics: TopicArgs,
 
-    /// Which of their records are expected to be there.
+    /// Which of their records are expected.
     #[command(flatten)]
     pub choice: ChoiceArgs,
 
@@ -44,11 +44,11 @@ pub struct Args {
     #[arg(long, required = true)]
     pub live: bool,
 
-    /// What they are called in the cluster.
+    /// Their names in the cluster.
     #[command(flatten)]
     pub names: RenameArgs,
 
-    /// Partitions lie in other partitions of their target, as in `kbk restore --partition-map`
+    /// Partitions have other numbers in the cluster, as in `kbk restore --partition-map`
     #[arg(long, value_name = "SOURCE:TARGET,...")]
     pub partition_map: Option<PartitionMap>,
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
 use crate::human;
 
-/// The words after `kbk inspect`.
+/// The arguments of `kbk inspect`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// A segment file (.kseg)
@@ -24,13 +24,13 @@ pub struct Args {
 #[derive(Serialize)]
 struct Shown(Inspection);
 
-/// Looks at the file. Damage is a finding.
+/// Inspects the file. Damage is a finding.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let file = args.file.clone();
     let inspected = tokio::task::spawn_blocking(move || inspect(&file)).await?;
     let mut inspection = inspected.map_err(|error| {
         CliError::from(error)
-            .hint("give the path of a .kseg file; `kbk ls --segments` names those of a repository")
+            .hint("give the path of a .kseg file; `kbk ls --segments` lists those of a repository")
     })?;
     if !args.blocks {
         inspection.blocks.clear();

@@ -10,7 +10,7 @@ use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table}
 use crate::human;
 use crate::select::TopicPlace;
 
-/// The words after `kbk ls`.
+/// The arguments of `kbk ls`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// A topic, to list its partitions, or one partition; without it, all topics
@@ -26,7 +26,7 @@ pub struct Args {
     pub segments: bool,
 }
 
-/// What a snapshot holds. One of the lists is there: the one that was asked for.
+/// The contents of a snapshot. Exactly one of the lists is present.
 #[derive(Debug, Serialize)]
 struct Listing {
     repository: String,
@@ -85,7 +85,7 @@ async fn segments(
     Ok(Rows::Segments(rows))
 }
 
-/// The partitions whose segments are asked for.
+/// Returns the partitions whose segments are listed.
 fn chosen<'a>(
     args: &Args,
     snapshot: &'a Snapshot,
@@ -213,7 +213,7 @@ fn segments_table(rows: &[SegmentRow]) -> Table {
     table
 }
 
-/// The last offset covered; nothing where none is.
+/// Formats the last covered offset, or nothing.
 fn last_offset(base: i64, end: i64) -> String {
     if base < end {
         (end - 1).to_string()

@@ -1,4 +1,4 @@
-//! One file per subcommand: its arguments, and the little that joins the parts that do its work.
+//! One file per subcommand: its arguments, its output, and the calls into the engine.
 
 pub mod acls;
 pub mod backup;
@@ -34,37 +34,37 @@ use crate::select::{NamePattern, OffsetRanges, OffsetRangesError, TopicSelection
 /// A subcommand with its arguments.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
-    /// See the whole job done on a built-in broker: produce, back up, verify, restore, compare
+    /// Watch a complete run on a built-in broker: produce, back up, verify, restore, compare
     Demo(demo::Args),
-    /// Add one snapshot of the topics as they are now; a later run stores only what is new
+    /// Add a snapshot of the topics as they are now; each run stores only what is new
     Backup(backup::Args),
-    /// Bring a snapshot's topics back into a cluster
+    /// Restore the topics of a snapshot to a cluster
     Restore(restore::Args),
-    /// Compare a snapshot with what a cluster holds, record by record
+    /// Compare a snapshot with a cluster, record by record
     Diff(diff::Args),
-    /// Prove that every byte and every offset of a snapshot is there
+    /// Verify that every byte and every offset of a snapshot is present and intact
     Verify(verify::Args),
     /// List the snapshots of the repository
     Snapshots(snapshots::Args),
     /// List topics, partitions and segments
     Ls(ls::Args),
-    /// Consumer groups: see them, translate their offsets, restore them, roll that back
+    /// List consumer groups, translate their offsets, restore them, roll that back
     Groups(groups::Args),
-    /// Access control lists: see those of a snapshot, restore them
+    /// List and restore access control lists
     Acls(acls::Args),
     /// Print records as JSON lines
     Cat(cat::Args),
-    /// Show the repository as files, to look into with ls, less, grep, jq and cp
+    /// Mount the repository as files, to read with ls, less, grep, jq and cp
     Mount(mount::Args),
-    /// Unmount what `kbk mount` has mounted, a dead mount too
+    /// Unmount what `kbk mount` has mounted, even if its process has died
     #[command(alias = "unmount")]
     Umount(umount::Args),
-    /// Show what a segment file says about itself
+    /// Show what a segment file contains
     Inspect(inspect::Args),
 }
 
 impl Command {
-    /// The connection that the command makes, for the configuration file to complete.
+    /// Returns the connection options of the command, for the configuration file to complete.
     pub fn kafka_mut(&mut self) -> Option<&mut KafkaArgs> {
         match self {
             Self::Backup(args) => Some(&mut args.kafka),
@@ -76,7 +76,7 @@ impl Command {
         }
     }
 
-    /// The times that were given.
+    /// Returns the times that were given.
     pub fn times(&self) -> impl Iterator<Item = &TimeArg> {
         let times: Vec<&TimeArg> = match self {
             Self::Restore(args) => args.choice.times().collect(),
@@ -87,7 +87,7 @@ impl Command {
         times.into_iter()
     }
 
-    /// What is to be done when a signal comes, before the process ends; `None` where it can end at once.
+    /// Returns what a signal makes the command do before it ends; `None` if it can end at once.
     pub fn when_stopped(&self) -> Option<&'static str> {
         match self {
             Self::Backup(_) | Self::Restore(_) | Self::Demo(_) => Some("sealing what is open"),
@@ -96,7 +96,7 @@ impl Command {
         }
     }
 
-    /// Does it.
+    /// Runs the command.
     pub async fn run(&self, context: &Context) -> Result<Outcome, CliError> {
         match self {
             Self::Backup(args) => backup::run(args, context).await,
@@ -116,13 +116,13 @@ impl Command {
     }
 }
 
-/// Opens the repository of this call, which must be there.
+/// Opens the repository, which must exist.
 async fn repository(context: &Context) -> Result<Repository, CliError> {
     let store = Store::open(&context.repo()?.to_string())?;
     Ok(Repository::open(store).await?)
 }
 
-/// What of the topics' records the user chose: what the words and the file that they name say, before anything is asked.
+/// Returns the selected records, from the options and the --offsets file, before any cluster is asked.
 fn choice(args: &ChoiceArgs) -> Result<Choice, CliError> {
     let [since_offset_of, until_offset_of] =
         offset_times(args.since_offset_of.as_ref(), args.until_offset_of.as_ref())?;
@@ -145,7 +145,7 @@ fn offset_ranges(path: &Path) -> Result<OffsetRanges, CliError> {
     })
 }
 
-/// Topics of the snapshot that the user's choice covers: those that a file of offsets names, if there is one.
+/// Returns the selected topics of the snapshot: those of the --offsets file, if there is one.
 fn chosen(args: &TopicArgs, choice: &Choice, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
     let Some(offsets) = &choice.offsets else {
         return selected(args, snapshot);
@@ -154,7 +154,7 @@ fn chosen(args: &TopicArgs, choice: &Choice, snapshot: &Snapshot) -> Result<Vec<
     offsets.topics().map(known).collect()
 }
 
-/// Topics of the snapshot that --topic and --exclude cover. One that the cluster has deleted is taken when it is named.
+/// Returns the topics of the snapshot that --topic and --exclude select. Deleted topics are selected only with --topic.
 fn selected(args: &TopicArgs, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
     let named = !args.topic.is_empty();
     let topics = snapshot
@@ -166,7 +166,7 @@ fn selected(args: &TopicArgs, snapshot: &Snapshot) -> Result<Vec<String>, CliErr
         .select(topics.map(|topic| (&*topic.name, topic.internal)))?)
 }
 
-/// Groups of the snapshot that these patterns choose: none where none is asked for.
+/// Returns the groups of the snapshot that the patterns select; none without a pattern.
 fn chosen_groups(patterns: &[NamePattern], snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
     if patterns.is_empty() {
         return Ok(Vec::new());
@@ -179,7 +179,7 @@ fn chosen_groups(patterns: &[NamePattern], snapshot: &Snapshot) -> Result<Vec<St
     Ok(chosen.into_iter().map(str::to_owned).collect())
 }
 
-/// Fails with everything that is in the way, if there is anything.
+/// Fails with all obstacles, if there are any.
 fn refuse(obstacles: impl IntoIterator<Item = impl Display>) -> Result<(), CliError> {
     let mut obstacles = obstacles.into_iter();
     let Some(first) = obstacles.next() else {
@@ -192,7 +192,7 @@ fn refuse(obstacles: impl IntoIterator<Item = impl Display>) -> Result<(), CliEr
     Err(CliError::new(message))
 }
 
-/// The snapshot that is meant.
+/// Reads a snapshot.
 async fn snapshot(
     repository: &Repository,
     which: SnapshotArg,
@@ -205,11 +205,11 @@ async fn snapshot(
             "{} holds no snapshot yet",
             repository.store().url()
         ))
-        .hint("`kbk backup` makes one")
+        .hint("`kbk backup` creates one")
     })
 }
 
-/// The topic of this name: the one that the cluster has, or else the one that it had last.
+/// Returns the topic of this name: the existing one, or else the last deleted one.
 fn topic<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a TopicState, CliError> {
     let named = || snapshot.topics.iter().filter(|topic| &*topic.name == name);
     let found = named().find(|topic| !topic.deleted).or(named().next_back());
@@ -226,7 +226,7 @@ fn topic<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a TopicState, CliEr
     Ok(topic)
 }
 
-/// The state of one of the topic's partitions.
+/// Returns the state of one of the topic's partitions.
 fn partition(topic: &TopicState, number: i32) -> Result<&PartitionState, CliError> {
     let state = usize::try_from(number)
         .ok()
@@ -235,12 +235,12 @@ fn partition(topic: &TopicState, number: i32) -> Result<&PartitionState, CliErro
         let (name, count) = (&topic.name, topic.partitions.len() as u64);
         let has = human::counted(count, "partition");
         CliError::new(format!(
-            "{name} has no partition {number}: it has {has}, counted from 0"
+            "{name} has no partition {number}: it has {has}, numbered from 0"
         ))
     })
 }
 
-/// The first and the last timestamp of some records, for a table.
+/// Formats the first and the last timestamp of some records for a table.
 fn times((min, max): (Option<i64>, Option<i64>)) -> [String; 2] {
     [min, max].map(|time| time.map_or_else(|| "-".to_owned(), human::timestamp_ms))
 }

@@ -1,4 +1,4 @@
-//! `kbk mount`: the repository as files, until somebody unmounts it or a signal comes.
+//! `kbk mount`: mounts the repository as files, until it is unmounted or a signal arrives.
 
 mod daemon;
 mod fstab;
@@ -20,7 +20,7 @@ pub(crate) use self::fstab::words_of_mount;
 use self::settings::Settings;
 use crate::cli::{CliError, Context, Outcome, RepoUrl, RepoUrlError, Report};
 
-/// How long programs that have files open are waited for when the mount is to end.
+/// How long to wait for programs with open files before the mount ends.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often the end of the mount, which comes without a word, is looked for.
 const TICK: Duration = Duration::from_millis(100);
@@ -33,7 +33,7 @@ Examples:
 
 Signals unmount: programs that have files open can go on reading them for 30 s. Exit code 0 then.";
 
-/// The words after `kbk mount`.
+/// The arguments of `kbk mount`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(override_usage = "kbk mount [OPTIONS] [REPO] <DIR>", after_help = EXAMPLES)]
 pub struct Args {

@@ -1,4 +1,4 @@
-//! `kbk snapshots`: what the repository holds.
+//! `kbk snapshots`: lists the snapshots of the repository.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
 use crate::human;
 
-/// The words after `kbk snapshots`.
+/// The arguments of `kbk snapshots`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {}
 
@@ -41,7 +41,7 @@ impl Report for Snapshots {
             let repository = &self.repository;
             return writeln!(
                 out,
-                "{repository} holds no snapshot yet; `kbk backup` makes one"
+                "{repository} holds no snapshot yet; `kbk backup` creates one"
             );
         }
         let mut table = Table::new([

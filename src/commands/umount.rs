@@ -1,4 +1,4 @@
-//! `kbk umount`: takes a mount of kbk's away, a dead one too.
+//! `kbk umount`: unmounts a mount of kbk, even if its process has died.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::cli::{CliError, Context, Outcome, Report};
 
-/// The words after `kbk umount`.
+/// The arguments of `kbk umount`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// The folder that it is mounted on
+    /// The mount point
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
@@ -34,10 +34,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     };
     if !entry.is_kbk() {
         return Err(CliError::new(format!(
-            "{shown} is a mount of {}, not of kbk: it is left alone",
+            "{shown} is a mount of {}, not of kbk",
             entry.file_system
         ))
-        .hint("umount(8) unmounts it, if that is meant"));
+        .hint("umount(8) unmounts it"));
     }
     let unmounted = unmount(&path)?;
     context.output.report(&Done {

@@ -12,7 +12,7 @@ use crate::cli::{CliError, Context, Outcome, Report, SnapshotArg, SnapshotsArg, 
 use crate::human;
 use crate::run::{RunEvents, Totals};
 
-/// The words after `kbk verify`.
+/// The arguments of `kbk verify`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// Snapshot number, latest or all
@@ -44,12 +44,12 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Ok(repository) => verified(args, context, &repository).await?,
         Err(error) => VerifyReport::of_damaged_identity(&error).ok_or(error)?,
     };
-    let sound = report.findings.is_empty();
+    let intact = report.findings.is_empty();
     context.output.report(&Verified {
         repository: url,
         report,
     })?;
-    Ok(if sound {
+    Ok(if intact {
         Outcome::Clean
     } else {
         Outcome::Findings
@@ -87,7 +87,7 @@ async fn sequences(args: &Args, repository: &Repository) -> Result<Vec<u64>, Cli
     let there = repository.sequences().await?;
     let none = || {
         let url = repository.store().url();
-        CliError::new(format!("{url} holds no snapshot yet")).hint("`kbk backup` makes one")
+        CliError::new(format!("{url} holds no snapshot yet")).hint("`kbk backup` creates one")
     };
     let latest = *there.last().ok_or_else(none)?;
     match args.snapshot {
@@ -99,7 +99,7 @@ async fn sequences(args: &Args, repository: &Repository) -> Result<Vec<u64>, Cli
         SnapshotsArg::One(SnapshotArg::Number(number)) => {
             let url = repository.store().url();
             Err(CliError::new(format!("{url} has no snapshot {number}"))
-                .hint("`kbk snapshots` lists those it has"))
+                .hint("`kbk snapshots` lists them"))
         }
     }
 }
@@ -113,7 +113,7 @@ async fn readable(repository: &Repository, sequences: &[u64]) -> Vec<Digested<Sn
     readable
 }
 
-/// The topics that the patterns choose; all of them without a pattern, internal and deleted ones too.
+/// Returns the topics that the patterns select; `None` for all of them, internal and deleted ones too, without a pattern.
 fn topics(
     args: &Args,
     snapshots: &[Digested<Snapshot>],
@@ -128,7 +128,7 @@ fn topics(
     Ok(Some(chosen.into_iter().collect()))
 }
 
-/// What several snapshots share is read once, and how much that is shows only on the way.
+/// Returns the bytes to read; `None` for several snapshots, since what they share is read once.
 fn expected_bytes(options: &VerifyOptions, snapshots: &[Digested<Snapshot>]) -> Option<u64> {
     let [snapshot] = snapshots else {
         return None;
@@ -152,7 +152,7 @@ impl Report for Verified {
             "every byte"
         };
         let verdict = match report.findings.len() as u64 {
-            0 => format!("{how} is sound"),
+            0 => format!("{how} is intact"),
             found => human::counted(found, "finding"),
         };
         writeln!(

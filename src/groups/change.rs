@@ -1,7 +1,7 @@
-//! Commits what a plan says, and takes it back.
+//! Applies a plan for groups, and rolls it back.
 //!
-//! Order of writes: what is replaced is durable in the repository before anything is committed. So a change that stops in
-//! between can be taken back, as far as it came and no further.
+//! Order of writes: the offsets that are replaced are durable in the repository before anything is committed, so a change that
+//! stops halfway can be rolled back.
 
 use std::collections::BTreeMap;
 
@@ -21,25 +21,25 @@ use crate::kafka::{
 /// Why groups were not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// Somebody reads.
+    /// A group has members.
     #[error(
-        "group {group} has {members} members and would commit over what is committed in its place: stop its consumers first"
+        "group {group} has {members} members, which would overwrite the restored offsets: stop its consumers first"
     )]
     InUse {
         /// The group.
         group: String,
-        /// Its members.
+        /// The number of its members.
         members: usize,
     },
-    /// There is nothing to take back.
-    #[error("no groups were changed by the map of restore {0}")]
+    /// There is nothing to roll back.
+    #[error("no groups were changed with the offset map of restore {0}")]
     NoChange(RestoreId),
-    /// The cluster is not the one that was changed.
+    /// The cluster is not the one whose groups were changed.
     #[error(
         "groups of cluster {expected} were changed, and this is cluster {found}; check --bootstrap-server"
     )]
     OtherCluster {
-        /// The cluster that was changed.
+        /// The cluster whose groups were changed.
         expected: String,
         /// The one that was given.
         found: String,
@@ -56,7 +56,7 @@ pub enum ChangeError {
 ///
 /// # Errors
 ///
-/// Before anything is changed: where a group has members. Otherwise where repository or cluster fail.
+/// Fails before anything is changed if a group has members; later if the repository or the cluster fails.
 pub fn apply(
     plan: &GroupsPlan,
     repository: &Repository,
@@ -107,7 +107,7 @@ fn offsets_after(change: &GroupsChange) -> Vec<GroupOffsets> {
         .collect()
 }
 
-/// Those offsets of a group that `pick` has a position for.
+/// Returns the offsets of a group for which `pick` returns a position.
 fn group_offsets<'a>(
     group: &'a ChangedGroup,
     pick: impl Fn(&'a ChangedOffset) -> Option<&'a OffsetAndMetadata>,
@@ -136,26 +136,26 @@ fn group_offsets<'a>(
     }
 }
 
-/// What taking a change back does.
+/// What a rollback changes.
 #[derive(Clone, Debug, Serialize)]
 pub struct RollbackPlan {
-    /// The restore whose map was used.
+    /// The restore whose offset map was used.
     pub restore: RestoreId,
-    /// The change.
+    /// The change that is rolled back.
     pub change: RestoreId,
-    /// Groups that get back what they had committed.
+    /// Groups whose earlier offsets are committed again.
     pub groups: Vec<String>,
-    /// Groups that were not there before, and are deleted.
+    /// Groups that did not exist before, and are deleted.
     pub deleted: Vec<String>,
     #[serde(skip)]
     made: GroupsChange,
 }
 
-/// The last change that was made by the map of a restore.
+/// Returns the last change that was made with the offset map of a restore.
 ///
 /// # Errors
 ///
-/// Where there is none, or the repository cannot be read.
+/// Fails if there is none, or if the repository cannot be read.
 pub async fn last_change(
     repository: &Repository,
     restore: &RestoreId,
@@ -166,11 +166,11 @@ pub async fn last_change(
     last.ok_or_else(|| ChangeError::NoChange(restore.clone()))
 }
 
-/// Plans to take a change back. Blocks; must not be called from asynchronous code.
+/// Plans the rollback of a change. Blocks; must not be called from asynchronous code.
 ///
 /// # Errors
 ///
-/// Where a group has members, or the cluster is another one, or cannot be asked.
+/// Fails if a group has members, if the cluster is not the one that was changed, or if it does not answer.
 pub fn plan_rollback(
     change: GroupsChange,
     kafka: &ClientSettings,
@@ -211,11 +211,11 @@ pub fn plan_rollback(
     })
 }
 
-/// Takes a change back. Done twice, it changes nothing more. Blocks; must not be called from asynchronous code.
+/// Rolls a change back. Idempotent. Blocks; must not be called from asynchronous code.
 ///
 /// # Errors
 ///
-/// Where the cluster fails.
+/// Fails if the cluster does.
 pub fn rollback(plan: &RollbackPlan, kafka: &ClientSettings) -> Result<(), ChangeError> {
     let admin = Admin::connect(kafka)?;
     let existed = || plan.made.groups.iter().filter(|group| group.existed);

@@ -1,8 +1,8 @@
-//! What the committed offsets of a topic's partitions become in the partitions that their records went to.
+//! Merges the committed offsets of a topic's partitions where their records were merged.
 //!
-//! In a topic that was repartitioned, records of every partition of the backup meet in every one of the cluster, and a group
-//! can stand at one place in each. It is put in front of the first record that it may not have read, whichever partition that
-//! is from: nothing is skipped, and what other partitions had read behind that place is read again.
+//! In a repartitioned topic, each partition of the cluster has records of many partitions of the backup, but a group has one offset
+//! in it. That offset is the first record that the group may not have read, whichever partition it is from: nothing is skipped,
+//! and records after it that the group had read are read again.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,18 @@ use super::plan::{GroupPlan, OffsetPlan, restored_topic};
 
 /// How far a group had read a restored partition.
 #[derive(Clone, Debug)]
-pub(super) struct Committed {
+pub(super) struct SourceOffset {
     pub(super) place: PartitionId,
-    /// The next one to read; where the restore of the partition begins if nothing was committed.
+    /// The next offset to read; the base of the restored partition if nothing was committed.
     pub(super) offset: i64,
-    /// What was committed beside it, if anything was.
+    /// The committed metadata; `None` if nothing was committed.
     pub(super) metadata: Option<String>,
 }
 
-impl Committed {
-    /// Of every restored partition that a group had committed for; where they meet, of the others too, unless there is none.
-    pub(super) fn all(topic: &GroupTopic, restored: &RestoredTopic) -> Vec<Committed> {
+impl SourceOffset {
+    /// Returns one for each restored partition with a committed offset; in a repartitioned topic also for the others, unless there is
+    /// no committed offset at all.
+    pub(super) fn all(topic: &GroupTopic, restored: &RestoredTopic) -> Vec<SourceOffset> {
         let offsets = topic.partitions.iter();
         let offsets: BTreeMap<i32, _> = offsets.map(|found| (found.partition, found)).collect();
         let everywhere = restored.repartitioned().is_some();
@@ -32,7 +33,7 @@ impl Committed {
             .iter()
             .map(|partition| {
                 let found = offsets.get(&partition.partition);
-                Committed {
+                SourceOffset {
                     place: PartitionId {
                         topic: restored.topic.clone(),
                         topic_id: restored.topic_id,
@@ -43,14 +44,14 @@ impl Committed {
                 }
             })
             .collect();
-        let is_committed = |committed: &Committed| committed.metadata.is_some();
+        let is_committed = |committed: &SourceOffset| committed.metadata.is_some();
         match everywhere && all.iter().any(is_committed) {
             true => all,
             false => all.into_iter().filter(is_committed).collect(),
         }
     }
 
-    /// The plan that puts a group where this leads to.
+    /// Plans to commit `target` for this offset.
     fn plan(&self, target: &Translated) -> OffsetPlan {
         OffsetPlan {
             source_topic: self.place.topic.to_string(),
@@ -64,15 +65,17 @@ impl Committed {
     }
 }
 
-/// Of a partition that went to another one as a whole.
-pub(super) fn handed_on((committed, targets): &(Committed, &[Translated])) -> Option<OffsetPlan> {
+/// Plans the offset of a partition that was restored to one target as a whole.
+pub(super) fn handed_on(
+    (committed, targets): &(SourceOffset, &[Translated]),
+) -> Option<OffsetPlan> {
     targets.first().map(|target| committed.plan(target))
 }
 
-/// Of partitions whose records met, each with where it leads to in every target partition: one plan for each of those, which
-/// names the partition that decides.
-pub(super) fn merged(committed: &[(Committed, &[Translated])]) -> Vec<OffsetPlan> {
-    let mut firsts: BTreeMap<i32, (&Committed, &Translated)> = BTreeMap::new();
+/// Plans one offset per target partition, from all partitions of a repartitioned topic and their offsets in each target. The plan
+/// names the source partition that decides.
+pub(super) fn merged(committed: &[(SourceOffset, &[Translated])]) -> Vec<OffsetPlan> {
+    let mut firsts: BTreeMap<i32, (&SourceOffset, &Translated)> = BTreeMap::new();
     for (committed, targets) in committed {
         for target in *targets {
             firsts
@@ -88,7 +91,7 @@ pub(super) fn merged(committed: &[(Committed, &[Translated])]) -> Vec<OffsetPlan
     let mut metadata = committed
         .iter()
         .filter_map(|(committed, _)| committed.metadata.as_deref());
-    // What is kept beside offsets is of one partition each: it stays where it says the same of all.
+    // Metadata belongs to one source partition; it is kept only if all have the same.
     let first = metadata.next().unwrap_or_default();
     let shared = if metadata.all(|other| other == first) {
         first
@@ -104,7 +107,8 @@ pub(super) fn merged(committed: &[(Committed, &[Translated])]) -> Vec<OffsetPlan
         .collect()
 }
 
-/// Whether a place is where to go on rather than another one in the same partition: the first record, or the last end.
+/// Returns whether a group must resume at `target` rather than at `other` in the same partition: at the first record, or else at
+/// the last end.
 fn comes_first(target: &Translated, other: &Translated) -> bool {
     match (
         target.lands == Landing::AtEnd,
@@ -116,29 +120,30 @@ fn comes_first(target: &Translated, other: &Translated) -> bool {
     }
 }
 
-/// What a group that stands at a plan's offset reads again of one partition of the backup.
-struct Question {
+/// Which records of one source partition a group reads again after it resumes at a planned offset.
+struct ReadAgain {
     overlap: Overlap,
     /// The plan of the group, and that of its offset.
     group: usize,
     offset: usize,
 }
 
-/// Counts, for each offset in a repartitioned topic, the records behind it that the group had read already. `plans` are of
-/// `groups`, in their order.
+/// Counts, for each planned offset in a repartitioned topic, the records after it that the group had read. `plans` has one plan per
+/// group, in the same order.
 pub(super) async fn count_read_again(
     repository: &Repository,
     restore: &FinishedRestore,
     groups: &[&GroupState],
     plans: &mut [GroupPlan],
 ) -> Result<(), RepoError> {
-    let mut questions: BTreeMap<PartitionId, Vec<Question>> = BTreeMap::new();
+    assert_eq!(groups.len(), plans.len(), "one plan per group");
+    let mut questions: BTreeMap<PartitionId, Vec<ReadAgain>> = BTreeMap::new();
     for (number, (group, plan)) in groups.iter().zip(plans.iter()).enumerate() {
         for topic in &group.topics {
             let restored = restored_topic(restore, topic);
             if let Some(restored) = restored.filter(|topic| topic.repartitioned().is_some()) {
                 ask(
-                    &Committed::all(topic, restored),
+                    &SourceOffset::all(topic, restored),
                     (number, plan),
                     &mut questions,
                 );
@@ -148,6 +153,7 @@ pub(super) async fn count_read_again(
     for (place, questions) in questions {
         let overlaps: Vec<Overlap> = questions.iter().map(|question| question.overlap).collect();
         let counts = restore.count(repository, &place, &overlaps).await?;
+        assert_eq!(counts.len(), questions.len(), "one count per overlap");
         for (question, count) in questions.iter().zip(counts) {
             plans[question.group].offsets[question.offset].read_again += count;
         }
@@ -155,16 +161,16 @@ pub(super) async fn count_read_again(
     Ok(())
 }
 
-/// Of each of a group's places in a topic, every partition that it had read of that topic.
+/// Adds a question for each planned offset of a group in a topic and each source partition of that topic.
 fn ask(
-    committed: &[Committed],
+    committed: &[SourceOffset],
     (group, plan): (usize, &GroupPlan),
-    questions: &mut BTreeMap<PartitionId, Vec<Question>>,
+    questions: &mut BTreeMap<PartitionId, Vec<ReadAgain>>,
 ) {
     for committed in committed {
         let offsets = plan.offsets.iter().enumerate();
         let of_topic = offsets.filter(|(_, plan)| plan.source_topic == *committed.place.topic);
-        let of_place = of_topic.map(|(offset, plan)| Question {
+        let of_place = of_topic.map(|(offset, plan)| ReadAgain {
             overlap: Overlap {
                 partition: plan.target.partition,
                 from_target_offset: plan.target.offset,
@@ -184,8 +190,8 @@ mod tests {
 
     use super::*;
 
-    fn committed(partition: i32, metadata: Option<&str>) -> Committed {
-        Committed {
+    fn committed(partition: i32, metadata: Option<&str>) -> SourceOffset {
+        SourceOffset {
             place: PartitionId {
                 topic: "orders".parse().unwrap(),
                 topic_id: Id::ZERO,
@@ -207,7 +213,7 @@ mod tests {
         (0..).zip(places).map(place).collect()
     }
 
-    fn merge(found: &[(Committed, Vec<Translated>)]) -> Vec<(i32, i32, i64, String)> {
+    fn merge(found: &[(SourceOffset, Vec<Translated>)]) -> Vec<(i32, i32, i64, String)> {
         let found: Vec<_> = found
             .iter()
             .map(|(committed, places)| (committed.clone(), places.as_slice()))
@@ -224,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_goes_on_at_its_first_unread_record_or_behind_the_last_of_all() {
+    fn a_group_resumes_at_its_first_unread_record_or_else_at_the_last_end() {
         use Landing::{AtEnd, OnRecord};
         let next = Landing::OnNext { source_offset: 7 };
         let found = merge(&[
@@ -236,11 +242,11 @@ mod tests {
             (committed(2, None), places([(3, AtEnd), (11, AtEnd)])),
         ]);
         let expected = [(0, 1, 40, "a".to_owned()), (1, 1, 12, "a".to_owned())];
-        assert_eq!(found, expected, "an end is no record, however early");
+        assert_eq!(found, expected, "an unread record wins over any end");
     }
 
     #[test]
-    fn metadata_that_differs_is_nobodys() {
+    fn metadata_is_kept_only_if_all_partitions_agree() {
         let at = || places([(1, Landing::OnRecord), (2, Landing::OnRecord)]);
         let of = |metadata: [&str; 2]| {
             let found = [0, 1].map(|partition| {

@@ -1,16 +1,16 @@
-//! Consumer groups back into a cluster: their committed offsets, translated by the offset map of a restore.
+//! Restores consumer groups: their committed offsets, translated by the offset map of a restore.
 //!
 //! ```text
-//! plan      what the snapshot says of groups + where each offset went + what the cluster's groups have committed now
-//! apply     what is replaced, durable in the repository -> the new offsets
-//! rollback  the other way: what was replaced is committed again
+//! plan      saved groups + where each offset went + what the cluster's groups have committed now
+//! apply     the replaced offsets, durable in the repository -> the new offsets, committed
+//! rollback  the replaced offsets, committed again
 //! ```
 //!
 //! | file | job |
 //! |---|---|
-//! | `plan` | decides everything |
-//! | `merge` | what the offsets of many partitions become where their records met |
-//! | `change` | does it, and takes it back |
+//! | `plan` | decides what is committed, without side effects |
+//! | `merge` | merges the offsets of many partitions of a repartitioned topic |
+//! | `change` | applies a plan, and rolls it back |
 
 mod change;
 mod merge;

@@ -1,7 +1,7 @@
-//! What a restore of groups will commit: decided without changing anything.
+//! Plans which offsets a restore of groups commits, without side effects.
 //!
-//! Each partition of the backup that went to one of the cluster as a whole hands its committed offset on to that one. In a
-//! topic that was repartitioned ([`super::merge`]) the offsets of all its partitions decide together.
+//! The committed offset of a partition that was restored as a whole is translated to its target. In a repartitioned topic, the offsets
+//! of all partitions decide together ([`super::merge`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,57 +12,56 @@ use kbk_format::repo::{
 use kbk_tools::restores::{FinishedRestore, OffsetMapError, Translated};
 use serde::Serialize;
 
-use super::merge::{self, Committed};
-
+use super::merge::{self, SourceOffset};
 use crate::kafka::{Admin, ClientSettings, CommittedTopic, GroupDescription, KafkaError};
 use crate::select::{NamePattern, SelectError, select_groups};
 
-/// What becomes of the groups.
+/// What is committed for all groups.
 #[derive(Clone, Debug, Serialize)]
 pub struct GroupsPlan {
     /// The restore whose offset map is used.
     pub restore: RestoreId,
     /// The snapshot that the groups are from.
     pub snapshot: u64,
-    /// Kafka's id of the cluster; none where it was not asked.
+    /// Kafka's id of the cluster; `None` if it was not asked.
     pub cluster_id: Option<String>,
     /// The groups.
     pub groups: Vec<GroupPlan>,
 }
 
-/// What becomes of one group.
+/// What is committed for one group.
 #[derive(Clone, Debug, Serialize)]
 pub struct GroupPlan {
-    /// Its id.
+    /// The group's id.
     pub group: String,
-    /// Members that it has in the cluster now: with any it is not changed.
+    /// The number of members that it has in the cluster now. A group with members is not changed.
     pub members: usize,
-    /// Whether the cluster has it.
+    /// Whether the cluster has the group.
     pub exists: bool,
-    /// What is committed for it.
+    /// The offsets to commit.
     pub offsets: Vec<OffsetPlan>,
-    /// What it had committed that no target takes.
+    /// Partitions with a committed offset that were not restored.
     pub left_out: Vec<SourcePartition>,
-    /// Partitions of repartitioned topics for which it had committed nothing, though for others: they count as not read.
+    /// Partitions without a committed offset in repartitioned topics that have others: they count as unread.
     pub unread: Vec<SourcePartition>,
 }
 
-/// One committed offset.
+/// One offset to commit.
 #[derive(Clone, Debug, Serialize)]
 pub struct OffsetPlan {
     /// The topic in the backup.
     pub source_topic: String,
     /// The partition in the backup.
     pub source_partition: i32,
-    /// What was committed when it was saved.
+    /// The committed offset in the backup.
     pub source_offset: i64,
-    /// Where that is in the cluster.
+    /// The same position in the cluster.
     pub target: Translated,
-    /// What is kept beside it.
+    /// The metadata that is committed with it.
     pub metadata: String,
-    /// Records behind it that the group had read already.
+    /// Records after it that the group had already read.
     pub read_again: u64,
-    /// What the cluster's group has committed there now.
+    /// What the group has committed there in the cluster now.
     pub before: Option<OffsetAndMetadata>,
 }
 
@@ -75,23 +74,23 @@ pub struct SourcePartition {
     pub partition: i32,
 }
 
-/// Why there is no plan.
+/// Why groups cannot be planned.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupsPlanError {
-    /// The snapshot has none.
-    #[error("snapshot {0} says nothing of consumer groups: no backup up to it has saved them")]
+    /// The snapshot has no groups.
+    #[error("snapshot {0} has no consumer groups: no backup up to it saved them")]
     NoGroups(u64),
-    /// No group is meant.
+    /// The patterns select no group.
     #[error(transparent)]
     Select(#[from] SelectError),
-    /// The cluster is not the one that was restored into.
+    /// The cluster is not the one that was restored to.
     #[error(
-        "restore {restore} was into cluster {expected}, and this is cluster {found}; check --bootstrap-server"
+        "restore {restore} wrote to cluster {expected}, and this is cluster {found}; check --bootstrap-server"
     )]
     OtherCluster {
         /// The restore.
         restore: RestoreId,
-        /// Its cluster.
+        /// The cluster that it wrote to.
         expected: String,
         /// The one that was given.
         found: String,
@@ -107,11 +106,11 @@ pub enum GroupsPlanError {
     Kafka(#[from] KafkaError),
 }
 
-/// Translates the committed offsets of the chosen groups. Nothing is asked of a cluster.
+/// Translates the committed offsets of the selected groups. Does not connect to a cluster.
 ///
 /// # Errors
 ///
-/// Where the snapshot has no such groups, or the offset map cannot be read.
+/// Fails if the snapshot has no such groups, or if the offset map cannot be read.
 pub async fn translate(
     repository: &Repository,
     snapshot: &Snapshot,
@@ -139,7 +138,7 @@ pub async fn translate(
     })
 }
 
-/// Where each offset of each partition went that one of the groups stands at. Pages are read once for all groups.
+/// The target offsets of every committed offset of every partition, read once for all groups.
 type Targets = BTreeMap<PartitionId, BTreeMap<i64, Vec<Translated>>>;
 
 async fn targets(
@@ -149,7 +148,8 @@ async fn targets(
 ) -> Result<Targets, RepoError> {
     let mut wanted: BTreeMap<PartitionId, BTreeSet<i64>> = BTreeMap::new();
     for topic in groups.iter().flat_map(|group| &group.topics) {
-        let stands = restored_topic(restore, topic).map(|restored| Committed::all(topic, restored));
+        let stands =
+            restored_topic(restore, topic).map(|restored| SourceOffset::all(topic, restored));
         for committed in stands.into_iter().flatten() {
             let offsets = wanted.entry(committed.place).or_default();
             offsets.insert(committed.offset);
@@ -159,7 +159,9 @@ async fn targets(
     for (place, offsets) in wanted {
         let offsets: Vec<i64> = offsets.into_iter().collect();
         let translated = restore.translate(repository, &place, &offsets).await?;
-        let translated = translated.unwrap_or_default();
+        // Only places of restored topics are asked for, so each is in the map.
+        let translated = translated.expect("a restored partition has an offset map");
+        assert_eq!(translated.len(), offsets.len(), "one answer per offset");
         targets.insert(place, offsets.into_iter().zip(translated).collect());
     }
     Ok(targets)
@@ -197,13 +199,13 @@ impl GroupPlan {
         let Some(restored) = restored else {
             return;
         };
-        let stands = Committed::all(topic, restored);
+        let stands = SourceOffset::all(topic, restored);
         let unread = stands
             .iter()
             .filter(|committed| committed.metadata.is_none());
         let unread = unread.map(|committed| source(committed.place.partition));
         self.unread.extend(unread);
-        let mut found: Vec<(Committed, &[Translated])> = Vec::with_capacity(stands.len());
+        let mut found: Vec<(SourceOffset, &[Translated])> = Vec::with_capacity(stands.len());
         for committed in stands {
             let at = targets.get(&committed.place);
             if let Some(translated) = at.and_then(|at| at.get(&committed.offset)) {
@@ -217,7 +219,7 @@ impl GroupPlan {
     }
 }
 
-/// What became of a topic. One of the same name and another id is another one, unless one of the ids is not known.
+/// Returns how a topic was restored. A topic with the same name and another id is a different one, unless either id is unknown.
 pub(super) fn restored_topic<'a>(
     restore: &'a FinishedRestore,
     topic: &GroupTopic,
@@ -227,11 +229,11 @@ pub(super) fn restored_topic<'a>(
     (unknown || restored.topic_id == topic.topic_id).then_some(restored)
 }
 
-/// The same, with what the cluster says of these groups now. Blocks; must not be called from asynchronous code.
+/// Completes a plan with what the cluster reports about its groups now. Blocks; must not be called from asynchronous code.
 ///
 /// # Errors
 ///
-/// Where the cluster cannot be asked, or is another one than that of the restore.
+/// Fails if the cluster does not answer, or is not the one that was restored to.
 pub fn plan(
     mut plan: GroupsPlan,
     restore: &FinishedRestore,
@@ -254,13 +256,17 @@ pub fn plan(
     for group in &mut plan.groups {
         let described = described.take(group.group.as_str())?;
         let committed = committed.take(group.group.as_str())?;
-        group.look_at(described, committed.unwrap_or_default());
+        group.compare_with(described, committed.unwrap_or_default());
     }
     Ok(plan)
 }
 
 impl GroupPlan {
-    fn look_at(&mut self, described: Option<GroupDescription>, committed: Vec<CommittedTopic>) {
+    fn compare_with(
+        &mut self,
+        described: Option<GroupDescription>,
+        committed: Vec<CommittedTopic>,
+    ) {
         self.members = described.as_ref().map_or(0, |found| found.members);
         let before: BTreeMap<(String, i32), OffsetAndMetadata> = committed
             .into_iter()
@@ -283,19 +289,19 @@ impl GroupPlan {
 }
 
 impl GroupsPlan {
-    /// Groups that somebody is a member of: they would commit over what is committed in their place.
+    /// Returns the groups that have members, which would overwrite the restored offsets.
     pub fn in_use(&self) -> impl Iterator<Item = &GroupPlan> {
         self.groups.iter().filter(|group| group.members > 0)
     }
 
-    /// Topics of the backup that groups had read and the restore did not take.
+    /// Returns the topics with committed offsets that were not restored.
     #[must_use]
     pub fn topics_left_out(&self) -> BTreeSet<&str> {
         let left_out = self.groups.iter().flat_map(|group| &group.left_out);
         left_out.map(|left_out| left_out.topic.as_str()).collect()
     }
 
-    /// Records that groups had read and will read once more.
+    /// Returns how many records the groups had read and will read again.
     #[must_use]
     pub fn read_again(&self) -> u64 {
         let offsets = self.groups.iter().flat_map(|group| &group.offsets);

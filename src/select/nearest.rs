@@ -1,9 +1,9 @@
-//! "Did you mean": the names most like a mistyped one.
+//! Finds the names that are most like a mistyped one.
 
-/// Below this, Jaro-Winkler similarity suggests names that only share letters.
+/// Names below this Jaro-Winkler similarity only share some letters.
 const ALIKE: f64 = 0.8;
 
-/// Up to three of `names` that resemble `word`, the most alike first.
+/// Returns up to three of `names` that resemble `word`, the most similar first.
 pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let word = word.to_lowercase();
     let mut alike: Vec<_> = names
@@ -20,7 +20,7 @@ mod tests {
     use super::nearest;
 
     #[test]
-    fn typing_mistakes_are_found_and_strangers_are_not() {
+    fn similar_names_are_suggested_and_others_are_not() {
         let names = ["orders", "payments", "orders-eu", "audit"];
         assert_eq!(nearest("oders", names)[0], "orders");
         assert_eq!(nearest("Payment", names), ["payments"]);

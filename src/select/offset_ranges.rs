@@ -1,4 +1,4 @@
-//! The `--offsets` file: which offsets of which partitions, a line each.
+//! The `--offsets` file: offset ranges of partitions, one per line.
 //!
 //! ```text
 //! # topic,partition,from,to
@@ -6,7 +6,7 @@
 //! orders,1,,500
 //! ```
 //!
-//! `to` is exclusive; where one of the two is empty, the range begins or ends where the backup does.
+//! `to` is exclusive. If `from` or `to` is empty, the range begins or ends where the backup does.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,21 +15,21 @@ use std::path::{Path, PathBuf};
 
 use super::partitions::number;
 
-/// Offsets of some partitions.
+/// An offset range for each of some partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OffsetRanges {
     path: PathBuf,
     ranges: BTreeMap<String, BTreeMap<i32, OffsetRange>>,
 }
 
-/// The offsets that one line names.
+/// The offsets of one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffsetRange {
     /// The line, from 1.
     pub line: usize,
-    /// The first offset; where the backup begins, if not given.
+    /// The first offset; `None` for the beginning of the backup.
     pub from: Option<i64>,
-    /// Behind the last offset; where the backup ends, if not given.
+    /// One past the last offset; `None` for the end of the backup.
     pub to: Option<i64>,
 }
 
@@ -55,7 +55,7 @@ pub enum OffsetRangesError {
         reason: String,
     },
     /// Every line is empty or a comment.
-    #[error("{0} names no offsets; give lines of the form `topic,partition,from,to`")]
+    #[error("{0} has no offsets; give lines of the form `topic,partition,from,to`")]
     Empty(PathBuf),
 }
 
@@ -84,7 +84,7 @@ impl OffsetRanges {
             let (topic, partition, range) = line(number, text).map_err(wrong)?;
             let partitions = ranges.entry(topic.to_owned()).or_default();
             if let Some(before) = partitions.insert(partition, range) {
-                let reason = format!("{topic}/{partition} stands in line {} too", before.line);
+                let reason = format!("{topic}/{partition} is already in line {}", before.line);
                 return Err(wrong(reason));
             }
         }
@@ -97,23 +97,23 @@ impl OffsetRanges {
         })
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The topics that are named.
+    /// Returns the topics in the file.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         self.ranges.keys().map(String::as_str)
     }
 
-    /// The partitions of a topic that are named, in the order of their numbers.
+    /// Returns the partitions of a topic in the file, in ascending order.
     pub fn partitions(&self, topic: &str) -> impl Iterator<Item = (i32, OffsetRange)> {
         let partitions = self.ranges.get(topic).into_iter().flatten();
         partitions.map(|(number, range)| (*number, *range))
     }
 
-    /// What is meant of a partition; `None` where it is not named.
+    /// Returns the range of a partition; `None` if the file does not have it.
     pub fn of(&self, topic: &str, partition: i32) -> Option<OffsetRange> {
         self.ranges.get(topic)?.get(&partition).copied()
     }
@@ -146,7 +146,7 @@ fn line(line: usize, text: &str) -> Result<(&str, i32, OffsetRange), String> {
     if let (Some(from), Some(to)) = (from, to)
         && from > to
     {
-        return Err(format!("from {from} is behind to {to}"));
+        return Err(format!("from {from} is greater than to {to}"));
     }
     let range = OffsetRange { line, from, to };
     Ok((topic, partition, range))
@@ -184,10 +184,10 @@ mod tests {
             ("orders,,1,2", "line 2: `` is not a partition"),
             ("orders,0,+1,2", "line 2: `+1` is not an offset"),
             ("orders,0,1,end", "line 2: `end` is not an offset"),
-            ("orders,0,3,2", "line 2: from 3 is behind to 2"),
+            ("orders,0,3,2", "line 2: from 3 is greater than to 2"),
             (
                 "orders,0,1,2\norders,0,3,4",
-                "line 3: orders/0 stands in line 2 too",
+                "line 3: orders/0 is already in line 2",
             ),
         ] {
             let error = parse(&format!("# comment\n{text}\n"))
@@ -197,6 +197,6 @@ mod tests {
             assert!(error.contains(says), "{error}");
         }
         let error = parse("# nothing\n").unwrap_err().to_string();
-        assert!(error.contains("names no offsets"), "{error}");
+        assert!(error.contains("has no offsets"), "{error}");
     }
 }

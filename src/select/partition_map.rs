@@ -1,4 +1,4 @@
-//! Partitions that go elsewhere, on the command line: `0:3,1:4`.
+//! Partitions that are restored to others: `0:3,1:4`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,19 +6,19 @@ use std::str::FromStr;
 
 use super::partitions::number;
 
-/// Which partition of a target some partitions of the backup go to. No two of them go to one.
+/// The target partition of each of some source partitions. No two share a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionMap {
     targets: BTreeMap<i32, i32>,
 }
 
 impl PartitionMap {
-    /// Where partition `source` goes, if it is named.
+    /// Returns the target of partition `source`, if the map has one.
     pub fn target(&self, source: i32) -> Option<i32> {
         self.targets.get(&source).copied()
     }
 
-    /// The partitions that are named, ascending.
+    /// Returns the source partitions, in ascending order.
     pub fn sources(&self) -> impl Iterator<Item = i32> {
         self.targets.keys().copied()
     }
@@ -32,25 +32,25 @@ impl fmt::Display for PartitionMap {
     }
 }
 
-/// Text that maps no partitions.
+/// Text that is not a partition map.
 #[derive(Debug, thiserror::Error)]
 pub enum PartitionMapError {
-    /// Something else than pairs of numbers.
+    /// Not a pair of numbers.
     #[error(
-        "`{0}` maps no partition; give SOURCE:TARGET, both numbers from 0, and more of them behind commas, as in `0:3,1:4`"
+        "`{0}` is not a partition mapping; give SOURCE:TARGET pairs of numbers from 0, separated by commas, as in `0:3,1:4`"
     )]
     Form(String),
-    /// One partition would go to two places.
+    /// One source with two targets.
     #[error("partition {0} is mapped twice")]
     Source(i32),
-    /// Two partitions would go to one place.
+    /// Two sources with one target.
     #[error("partitions {first} and {second} are both mapped to partition {target}")]
     Target {
         /// One of them.
         first: i32,
         /// The other.
         second: i32,
-        /// Where both would go.
+        /// The target of both.
         target: i32,
     },
 }
@@ -78,7 +78,7 @@ impl FromStr for PartitionMap {
     }
 }
 
-/// A topic has at most `i32::MAX` partitions, so that is no number of one.
+/// Parses one pair. A topic has at most `i32::MAX` partitions, so that is not a partition number.
 fn numbers(pair: &str) -> Option<(i32, i32)> {
     let (source, target) = pair.split_once(':')?;
     let (source, target) = (number(source.trim())?, number(target.trim())?);
@@ -103,12 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn what_maps_no_partitions_is_refused_with_the_pair() {
+    fn an_invalid_map_is_refused_with_the_pair() {
         let error = |text: &str| text.parse::<PartitionMap>().unwrap_err().to_string();
         for text in ["", "1", "a:1", "1:", ":1", "1:-1", "+1:1", "1:2:3", "0=1"] {
             assert!(error(text).contains(&format!("`{text}`")), "{text}");
         }
-        assert!(error("0:1,,2:3").contains("`` maps no partition"));
+        assert!(error("0:1,,2:3").contains("`` is not a partition mapping"));
         assert!(error("0:2147483647").contains("`0:2147483647`"));
         assert_eq!(error("0:1,0:2"), "partition 0 is mapped twice");
         assert_eq!(

@@ -1,26 +1,26 @@
-//! Partitions on the command line: `0,3,5-7`.
+//! A set of partitions: `0,3,5-7`.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// Some partitions, by their numbers.
+/// A set of partition numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionSet {
-    /// As they were given.
+    /// In the order in which they were given.
     ranges: Vec<RangeInclusive<i32>>,
 }
 
 impl PartitionSet {
-    /// Whether partition `number` is one of them.
+    /// Returns whether the set has partition `number`.
     pub fn contains(&self, number: i32) -> bool {
         self.ranges.iter().any(|range| range.contains(&number))
     }
 
-    /// The smallest number that is at least `from`.
+    /// Returns the smallest number in the set that is at least `from`.
     pub fn first_from(&self, from: i32) -> Option<i32> {
-        let behind = self.ranges.iter().filter(|range| *range.end() >= from);
-        behind.map(|range| from.max(*range.start())).min()
+        let reaching = self.ranges.iter().filter(|range| *range.end() >= from);
+        reaching.map(|range| from.max(*range.start())).min()
     }
 }
 
@@ -38,9 +38,9 @@ impl fmt::Display for PartitionSet {
     }
 }
 
-/// Text that names no partitions.
+/// Text that is not a list of partitions.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no list of partitions; give numbers from 0 and ranges of them, as in `0,3,5-7`")]
+#[error("`{0}` is not a list of partitions; give numbers from 0 and ranges, as in `0,3,5-7`")]
 pub struct PartitionsError(String);
 
 impl FromStr for PartitionSet {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_says_what_is() {
+    fn an_invalid_list_is_refused_with_an_example() {
         for text in [
             "",
             ",",

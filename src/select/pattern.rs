@@ -1,4 +1,4 @@
-//! Which topics, or groups, are meant: names, globs and `/regular expressions/`.
+//! Selects topics and groups by names, globs and `/regular expressions/`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,7 +24,7 @@ enum Matcher {
 }
 
 impl NamePattern {
-    /// Whether this pattern is the name, in full and without wildcards.
+    /// Returns whether the pattern is this full name, without wildcards.
     fn names(&self, name: &str) -> bool {
         matches!(self.matcher, Matcher::Name) && self.text == name
     }
@@ -37,7 +37,7 @@ impl NamePattern {
         }
     }
 
-    /// The pattern without what makes it one, to find names like it.
+    /// Returns the pattern without its special characters, to find similar names.
     fn letters(&self) -> String {
         let is_letter = |c: &char| c.is_ascii_alphanumeric() || "._-".contains(*c);
         self.text.chars().filter(is_letter).collect()
@@ -79,7 +79,7 @@ fn matcher(text: &str) -> Result<Matcher, PatternError> {
     Ok(Matcher::Name)
 }
 
-/// Text that is no pattern.
+/// Text that is not a pattern.
 #[derive(Debug, thiserror::Error)]
 pub enum PatternError {
     /// The empty string.
@@ -89,7 +89,7 @@ pub enum PatternError {
     Empty,
     /// A regular expression without its second slash.
     #[error(
-        "`{0}` starts a regular expression and does not end it; put it between slashes: `{0}/`"
+        "`{0}` starts a regular expression but does not end it; put it between slashes: `{0}/`"
     )]
     Unclosed(String),
     /// A glob that does not parse.
@@ -100,10 +100,10 @@ pub enum PatternError {
     Regex(#[from] regex::Error),
 }
 
-/// The topics meant by all `--topic` and `--exclude` of one call.
+/// The topics that all `--topic` and `--exclude` options select together.
 ///
-/// Without a pattern every topic is meant but the internal ones: those that Kafka flags, or whose
-/// name starts with `__`. An internal topic is taken only when a pattern is its name in full.
+/// Without a pattern, all topics are selected except internal ones: those that Kafka flags, or whose
+/// name starts with `__`. An internal topic is selected only if a pattern is its full name.
 #[derive(Clone, Debug, Default)]
 pub struct TopicSelection {
     include: Vec<NamePattern>,
@@ -117,7 +117,7 @@ struct Topic<'a> {
 }
 
 impl TopicSelection {
-    /// What matches one of `include` (or anything, if that is empty) and none of `exclude`.
+    /// Selects what matches one of `include` (anything, if that is empty) and none of `exclude`.
     pub fn new(include: Vec<NamePattern>, exclude: Vec<NamePattern>) -> Self {
         Self {
             include,
@@ -126,14 +126,14 @@ impl TopicSelection {
         }
     }
 
-    /// Treats internal topics like all others: for commands that only look at what a repository holds.
+    /// Treats internal topics like all others, for commands that only read a repository.
     #[must_use]
     pub fn internal_too(mut self) -> Self {
         self.internal_too = true;
         self
     }
 
-    /// Chooses among `topics`, given as name and Kafka's internal flag. Sorted, each once, never empty.
+    /// Selects from `topics`, given as name and Kafka's internal flag. The result is sorted, without duplicates, and never empty.
     ///
     /// A pattern that matches nothing is an error: a misspelt topic must not become an empty backup.
     /// An `--exclude` may match nothing.
@@ -156,8 +156,8 @@ impl TopicSelection {
         Ok(chosen.into_iter().map(str::to_owned).collect())
     }
 
-    /// Whether a topic of this name is chosen, whatever others there are.
-    pub fn takes(&self, name: &str) -> bool {
+    /// Returns whether a topic of this name is selected, whatever other topics exist.
+    pub fn matches(&self, name: &str) -> bool {
         let among = |patterns: &[NamePattern]| patterns.iter().any(|pattern| pattern.matches(name));
         (self.include.is_empty() || among(&self.include)) && !among(&self.exclude)
     }
@@ -204,15 +204,15 @@ fn no_match(pattern: &NamePattern, topics: &[Topic<'_>]) -> SelectError {
             example: topic.name.to_owned(),
         };
     }
-    let alike = nearest(&pattern.letters(), ordinary_names(topics));
+    let similar = nearest(&pattern.letters(), ordinary_names(topics));
     SelectError::NoMatch {
         pattern: pattern_text,
         topics: ordinary_names(topics).count(),
-        nearest: alike.into_iter().map(str::to_owned).collect(),
+        nearest: similar.into_iter().map(str::to_owned).collect(),
     }
 }
 
-/// The groups that one of `patterns` matches, or all of them without a pattern. Here too a pattern that matches nothing is an error.
+/// Returns the groups that one of `patterns` matches, or all groups without a pattern. A pattern that matches nothing is an error.
 pub fn select_groups<'a>(
     patterns: &[NamePattern],
     groups: &[&'a str],
@@ -225,11 +225,11 @@ pub fn select_groups<'a>(
     for pattern in patterns {
         let mut matched = names().filter(|name| pattern.matches(name)).peekable();
         if matched.peek().is_none() {
-            let alike = nearest(&pattern.letters(), names());
+            let similar = nearest(&pattern.letters(), names());
             return Err(SelectError::NoGroup {
                 pattern: pattern.to_string(),
                 groups: groups.len(),
-                nearest: alike.into_iter().map(str::to_owned).collect(),
+                nearest: similar.into_iter().map(str::to_owned).collect(),
             });
         }
         chosen.extend(matched);
@@ -237,25 +237,25 @@ pub fn select_groups<'a>(
     Ok(chosen)
 }
 
-/// Why no topics or groups were chosen.
+/// Why a selection failed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// A pattern that no topic matches.
     #[error("no topic matches `{pattern}` among {topics}{}", suggestion(.nearest))]
     NoMatch {
-        /// As it was given.
+        /// The pattern, as it was given.
         pattern: String,
-        /// How many topics there are, internal ones left out.
+        /// The number of topics, without internal ones.
         topics: usize,
-        /// Names like it, the most alike first.
+        /// Similar names, the most similar first.
         nearest: Vec<String>,
     },
     /// A pattern that only internal topics match.
     #[error(
-        "`{pattern}` matches only internal topics, such as `{example}`; name an internal topic in full to take it"
+        "`{pattern}` matches only internal topics, such as `{example}`; give the full name of an internal topic to select it"
     )]
     OnlyInternal {
-        /// As it was given.
+        /// The pattern, as it was given.
         pattern: String,
         /// One of them.
         example: String,
@@ -263,18 +263,18 @@ pub enum SelectError {
     /// A pattern that no group matches.
     #[error("no group matches `{pattern}` among {groups}{}", suggestion(.nearest))]
     NoGroup {
-        /// As it was given.
+        /// The pattern, as it was given.
         pattern: String,
-        /// How many groups there are.
+        /// The number of groups.
         groups: usize,
-        /// Names like it, the most alike first.
+        /// Similar names, the most similar first.
         nearest: Vec<String>,
     },
-    /// Nothing to choose from.
-    #[error("there are no topics (internal ones are taken only by name)")]
+    /// There is nothing to select from.
+    #[error("there are no topics (internal ones are selected only by their full name)")]
     NoTopics,
-    /// The excludes take everything away.
-    #[error("`--exclude` leaves no topic")]
+    /// The excludes match everything.
+    #[error("`--exclude` excludes every topic")]
     AllExcluded,
 }
 

@@ -1,4 +1,4 @@
-//! Renaming topics by rule on the command line: `--map-regex 'PATTERN=REPLACEMENT'`.
+//! Renames topics by a rule: `--map-regex 'PATTERN=REPLACEMENT'`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::topic::{TopicError, topic_name};
 
-/// One `--map-regex`: topics whose whole name the pattern matches are restored under another.
+/// One `--map-regex`: topics whose whole name matches the pattern are restored under another name.
 #[derive(Clone, Debug)]
 pub struct TopicRewrite {
     text: String,
@@ -16,7 +16,7 @@ pub struct TopicRewrite {
 }
 
 impl TopicRewrite {
-    /// The target name of a topic; `None` where the pattern does not match it.
+    /// Returns the target name of a topic; `None` if the pattern does not match it.
     pub fn apply(&self, topic: &str) -> Option<Result<String, TopicError>> {
         let found = self.pattern.captures(topic)?;
         let mut name = String::new();
@@ -31,23 +31,23 @@ impl fmt::Display for TopicRewrite {
     }
 }
 
-/// Text that renames no topics.
+/// Text that is not a rewrite rule.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
-    /// No `=`, or nothing on one of its sides.
+    /// No `=`, or nothing on one side of it.
     #[error(
-        "`{0}` renames no topic; give PATTERN=REPLACEMENT as in `prod-(.*)=restored-$1`, the pattern for the whole name"
+        "`{0}` is not a rewrite rule; give PATTERN=REPLACEMENT as in `prod-(.*)=restored-$1`, where the pattern matches the whole name"
     )]
     Form(String),
     /// A pattern that does not parse.
     #[error("{0}")]
     Regex(#[from] regex::Error),
-    /// The replacement names a group that the pattern does not have: it would be replaced with nothing.
+    /// The replacement refers to a group that the pattern does not have, which would expand to nothing.
     #[error(
-        "`${group}` names no group of `{pattern}`; in front of a letter, a digit or `_` write `${{1}}` for `$1`"
+        "`${group}` is not a group of `{pattern}`; before a letter, a digit or `_` write `${{1}}` instead of `$1`"
     )]
     Group {
-        /// What is named.
+        /// The reference.
         group: String,
         /// The pattern.
         pattern: String,
@@ -57,7 +57,7 @@ pub enum RewriteError {
 impl FromStr for TopicRewrite {
     type Err = RewriteError;
 
-    /// The last `=` divides: a topic's name has none, a pattern may.
+    /// Splits at the last `=`: a topic name cannot have one, but a pattern can.
     fn from_str(text: &str) -> Result<Self, RewriteError> {
         let sides = text
             .rsplit_once('=')
@@ -79,7 +79,7 @@ impl FromStr for TopicRewrite {
     }
 }
 
-/// The first group that is named in `replacement` and is not in `pattern`, read as `regex` does.
+/// Returns the first reference in `replacement`, as `regex` reads it, to a group that `pattern` does not have.
 fn unknown_group(pattern: &Regex, replacement: &str) -> Option<String> {
     let reference = Regex::new(r"\$\$|\$([0-9A-Za-z_]+)|\$\{([^}]*)\}").expect("it parses");
     let known = |group: &str| match group.parse::<usize>() {
@@ -117,20 +117,23 @@ mod tests {
     }
 
     #[test]
-    fn what_renames_nothing_says_what_does() {
+    fn an_invalid_rule_is_refused_with_the_reason() {
         for (text, says) in [
             ("abc", "PATTERN=REPLACEMENT"),
             ("=x", "PATTERN=REPLACEMENT"),
             ("a=", "PATTERN=REPLACEMENT"),
             ("(=x", "unclosed group"),
-            ("(.*)=$1_copy", "`$1_copy` names no group"),
-            ("(.*)=$2", "`$2` names no group"),
-            ("(.*)=${name}", "`$name` names no group"),
+            ("(.*)=$1_copy", "`$1_copy` is not a group"),
+            ("(.*)=$2", "`$2` is not a group"),
+            ("(.*)=${name}", "`$name` is not a group"),
         ] {
             let error = text.parse::<TopicRewrite>().unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
         }
         let rewrite: TopicRewrite = "(.*)=$1 copy".parse().unwrap();
-        assert!(rewrite.apply("a").unwrap().is_err(), "no name of a topic");
+        assert!(
+            rewrite.apply("a").unwrap().is_err(),
+            "not a valid topic name"
+        );
     }
 }

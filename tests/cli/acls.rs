@@ -25,7 +25,7 @@ fn list_prints_a_table() {
     ];
     assert_eq!(lines[2], deny);
     let end = "2 ACLs as of 1970-01-01T00:00:00Z (snapshot 2)\n\
-        the cluster had 1 more, of kinds that the Kafka client cannot name\n";
+        the cluster had 1 more, which the Kafka client cannot represent\n";
     assert!(ended.stdout.ends_with(end), "{}", ended.stdout);
 }
 

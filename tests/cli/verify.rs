@@ -14,7 +14,7 @@ fn an_intact_repository_exits_with_0() {
     ] {
         let ended = world.kbk(args);
         assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-        assert!(ended.stdout.contains("is sound"), "{}", ended.stdout);
+        assert!(ended.stdout.contains("is intact"), "{}", ended.stdout);
     }
     let json = world.kbk(&["verify", "--json", "--topic", "orders"]).json();
     assert_eq!(json["segments"], 6);

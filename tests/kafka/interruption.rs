@@ -38,7 +38,7 @@ fn an_interrupted_backup_continues_where_it_stopped() {
             let report = stopped.json();
             assert_eq!(report["interrupted"], true);
             assert!(
-                stopped.stderr.contains("run the same backup again"),
+                stopped.stderr.contains("run the same command again"),
                 "{stopped:#?}"
             );
             already = report["records"].as_u64().expect("a number");

@@ -439,7 +439,7 @@ fn groups_skip_nothing_and_the_report_counts_records_read_again() {
     assert!(
         report
             .stderr
-            .contains(&format!("had committed nothing for {topic}/1")),
+            .contains(&format!("had no committed offset for {topic}/1")),
         "{report:#?}"
     );
     let report = report.json();
@@ -498,7 +498,7 @@ fn groups_skip_nothing_and_the_report_counts_records_read_again() {
     ]);
     let shown = run(&mut { shown }).expect_code(0).stdout;
     assert!(
-        shown.contains("that were read before will be read again"),
+        shown.contains("that were already read will be read again"),
         "{shown}"
     );
     let shown = run(&mut repo.kbk(&["groups", "map", &format!("{topic}/2"), "100"]))

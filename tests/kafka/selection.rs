@@ -419,7 +419,7 @@ fn purge_target_deletes_records_only_after_confirmation() {
     assert!(restore(&[], 1).stderr.contains("--purge-target"));
     let unasked = restore(&["--purge-target"], 2);
     assert!(
-        unasked.stderr.contains("no terminal to ask at"),
+        unasked.stderr.contains("no terminal to confirm it"),
         "{unasked:#?}"
     );
     assert!(unasked.stderr.contains("1 topic: "), "{unasked:#?}");

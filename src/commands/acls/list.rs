@@ -13,7 +13,7 @@ Examples:
   kbk acls list -r /backup/kafka
   kbk acls list -r /backup/kafka --snapshot 12 --json | jq '.acls[] | select(.principal == \"User:alice\")'";
 
-/// The words after `kbk acls list`.
+/// The arguments of `kbk acls list`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -29,11 +29,11 @@ struct Listing {
     snapshot: u64,
     /// The snapshot whose backup asked the cluster.
     seen: u64,
-    /// When it asked.
+    /// When it asked the cluster.
     taken_at: String,
     /// Whether the cluster had an authorizer.
     authorizer: bool,
-    /// ACLs that the cluster had and the backup could not name.
+    /// ACLs that the cluster had and the backup could not represent.
     left_out: u64,
     acls: Vec<AclBinding>,
 }
@@ -44,10 +44,12 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
     let Some(found) = &snapshot.acls else {
         let message = format!(
-            "snapshot {} says nothing of ACLs: no backup up to it has saved them",
+            "snapshot {} has no ACLs: no backup up to it saved them",
             snapshot.sequence
         );
-        return Err(CliError::new(message).hint("`kbk backup --acls` saves them, or says why not"));
+        return Err(
+            CliError::new(message).hint("`kbk backup --acls` saves them, or reports why it cannot")
+        );
     };
     context.output.report(&Listing {
         repository: repository.store().url().to_owned(),
@@ -81,7 +83,7 @@ impl Report for Listing {
             let more = human::count(self.left_out);
             writeln!(
                 out,
-                "the cluster had {more} more, of kinds that the Kafka client cannot name"
+                "the cluster had {more} more, which the Kafka client cannot represent"
             )?;
         }
         Ok(())

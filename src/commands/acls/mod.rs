@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use crate::cli::{CliError, Context, KafkaArgs, Outcome};
 
-/// The words after `kbk acls`.
+/// The arguments of `kbk acls`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// What to do with them.
@@ -34,7 +34,7 @@ impl Args {
     }
 }
 
-/// Does it.
+/// Runs the command.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     match &args.command {
         Command::List(args) => list::run(args, context).await,

@@ -23,12 +23,12 @@ Examples:
   kbk acls restore -r /backup/kafka -b broker:9092 --dry-run
   kbk acls restore -r /backup/kafka -b broker:9092 --topic orders --map orders=copy --group billing
 
-ACLs are only added, never changed or taken away. Without a choice of topics all of the snapshot
-come, as they were. With one, what applied to the chosen topics and groups comes: a pattern that
-covers one of them becomes an ACL of it alone. What applied to a topic applies to it under its new
+ACLs are only added, never changed or removed. If no topics are selected, all ACLs of the snapshot are
+restored unchanged. Otherwise only ACLs that applied to the selected topics and groups are restored: a
+pattern that covers one of them becomes an ACL of it alone. An ACL of a renamed topic applies to its new
 name.";
 
-/// The words after `kbk acls restore`.
+/// The arguments of `kbk acls restore`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -40,12 +40,12 @@ pub struct Args {
     #[command(flatten)]
     pub topics: TopicArgs,
 
-    /// What they are called in the cluster.
+    /// Their names in the cluster.
     #[command(flatten)]
     pub names: RenameArgs,
 
-    /// Consumer groups whose ACLs come with those of chosen topics: a name, a glob, or /a regular expression/ for the whole name;
-    /// repeatable [default: none, or all where no topics are chosen]
+    /// Consumer groups whose ACLs are restored with those of selected topics: a name, a glob, or /a regular expression/ for the
+    /// whole name; repeatable [default: none, or all if no topics are selected]
     #[arg(long, value_name = "PATTERN")]
     pub group: Vec<NamePattern>,
 
@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
 
-    /// Print which ACLs would be created, and create none
+    /// Print the ACLs that would be created, and create none
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -162,24 +162,24 @@ impl Report for RestoredAcls {
     }
 }
 
-/// What does not come, and why.
+/// Writes what is not restored, and why.
 fn left_out(plan: &AclsPlan, out: &mut dyn Write) -> io::Result<()> {
     if !plan.source_authorizer {
-        writeln!(
-            out,
-            "the cluster that was backed up had no authorizer, and so no ACLs"
-        )?;
+        writeln!(out, "the source cluster had no authorizer, and so no ACLs")?;
     }
     if plan.not_chosen > 0 {
         let count = human::counted(plan.not_chosen as u64, "ACL");
-        writeln!(out, "{count} left out: not of the chosen topics and groups")?;
+        writeln!(
+            out,
+            "{count} left out: not of the selected topics and groups"
+        )?;
     }
     let nameless = plan.not_saved + plan.unknown as u64;
     if nameless > 0 {
         let count = human::counted(nameless, "ACL");
         writeln!(
             out,
-            "{count} left out: of kinds that the Kafka client cannot name"
+            "{count} left out: the Kafka client cannot represent them"
         )?;
     }
     Ok(())

@@ -16,10 +16,10 @@ Examples:
   kbk groups list -r /backup/kafka --group 'billing-*' --offsets
   kbk groups list -r /backup/kafka --snapshot 12 --json
 
-BEHIND are the records of the snapshot that a group had yet to read; `at most` where offsets without
-records lie among them, as after compaction and transactions.";
+BEHIND is the number of records of the snapshot that a group had not read yet, or `at most` that many if
+some of the offsets have no record, as after compaction and transactions.";
 
-/// The words after `kbk groups list`.
+/// The arguments of `kbk groups list`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
 
-    /// List every committed offset; with --json they are always there
+    /// List every committed offset; --json always includes them
     #[arg(long)]
     pub offsets: bool,
 }
@@ -57,7 +57,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
     let Some(found) = &snapshot.groups else {
         let message = format!(
-            "snapshot {} says nothing of consumer groups: no backup up to it has saved them",
+            "snapshot {} has no consumer groups: no backup up to it saved them",
             snapshot.sequence
         );
         return Err(CliError::new(message).hint("`kbk backup` without --no-groups saves them"));

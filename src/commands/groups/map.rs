@@ -1,4 +1,4 @@
-//! `kbk groups map`: where offsets went in a restore.
+//! `kbk groups map`: translates offsets by the offset map of a restore.
 
 use std::io::{self, Write};
 
@@ -18,24 +18,24 @@ Examples:
   kbk groups map -r /backup/kafka --group 'billing-*' --csv > offsets.csv
   kafka-consumer-groups --bootstrap-server broker:9092 --all-groups --reset-offsets --from-file offsets.csv --execute
 
-A committed offset is the next record to read. It goes to that record; where it was not restored, to the
-first restored one behind it; where there is none, to the end. Where a topic was repartitioned, an offset
-leads to one in each partition that records of its own went to, and a group gets the smallest of those of
-all partitions: no record is skipped, and some are read again.";
+A committed offset is the next record to read. It is translated to that record, or to the first restored
+one after it, or else to the end. In a repartitioned topic, an offset is translated to one in each
+partition that has records of its partition, and a group gets the smallest of those of all partitions:
+no record is skipped, and some are read again.";
 
-/// The words after `kbk groups map`.
+/// The arguments of `kbk groups map`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A partition of the backup, whose offsets follow; the saved groups' without
+    /// The partition of the offsets that follow [default: the offsets of the saved groups]
     #[arg(value_name = "TOPIC/PARTITION", requires = "offsets")]
     pub place: Option<TopicPlace>,
 
-    /// Offsets of it
+    /// Offsets of that partition
     #[arg(value_name = "OFFSET", requires = "place", value_parser = clap::value_parser!(i64).range(0..))]
     pub offsets: Vec<i64>,
 
-    /// The restore, by its name [default: the last one that has finished]
+    /// The name of the restore [default: the last finished one]
     #[arg(long, value_name = "ID")]
     pub restore: Option<RestoreId>,
 
@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN", conflicts_with = "place")]
     pub group: Vec<NamePattern>,
 
-    /// Lines of group,topic,partition,offset, as kafka-consumer-groups --from-file takes them
+    /// Print lines of group,topic,partition,offset for kafka-consumer-groups --from-file
     #[arg(long, conflicts_with_all = ["place", "json"])]
     pub csv: bool,
 }
@@ -80,7 +80,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         let name = &restore.restore.restore;
         let partition = partition.ok_or_else(|| {
             CliError::usage(format!(
-                "`{topic}` is a topic: give a partition of it, as {topic}/0"
+                "`{topic}` is a topic: give one of its partitions, as in {topic}/0"
             ))
         })?;
         let not_restored =
@@ -129,7 +129,7 @@ impl Report for OfPartition {
         {
             for target in targets {
                 let is = match target.lands {
-                    Landing::AtEnd if targets.len() > 1 => "behind its records there".to_owned(),
+                    Landing::AtEnd if targets.len() > 1 => "after its records there".to_owned(),
                     lands => landing(lands),
                 };
                 table.row([

@@ -1,4 +1,4 @@
-//! `kbk groups restore`: consumer groups on in the cluster that was restored into, where they had been.
+//! `kbk groups restore`: restores the committed offsets of consumer groups to the cluster of a restore.
 
 use std::io::{self, Write};
 
@@ -21,14 +21,15 @@ Examples:
   kbk groups restore -r /backup/kafka -b broker:9092 --group 'billing-*'
   kbk groups rollback -r /backup/kafka -b broker:9092
 
-Committed offsets are translated by the offset map of a restore. A group must have no members. What it had committed
-in the cluster before is kept in the repository, and `kbk groups rollback` puts it back.
+Committed offsets are translated by the offset map of a restore. A group must have no members. The
+offsets that it had committed in the cluster are kept in the repository, and `kbk groups rollback`
+commits them again.
 
-Where a topic was repartitioned, a group goes on at the first record of each partition that it may not
-have read, whichever partition of the backup it is from; that one is shown. A partition that it had
-committed nothing for counts as not read. How many records are read once more is said.";
+In a repartitioned topic, a group resumes in each partition at the first record that it may not have
+read, whichever partition of the backup it is from; that partition is shown. A partition without a
+committed offset counts as unread. The number of records that are read again is reported.";
 
-/// The words after `kbk groups restore`.
+/// The arguments of `kbk groups restore`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -36,7 +37,7 @@ pub struct Args {
     #[command(flatten)]
     pub kafka: KafkaArgs,
 
-    /// The restore, by its name [default: the last one that has finished]
+    /// The name of the restore [default: the last finished one]
     #[arg(long, value_name = "ID")]
     pub restore: Option<RestoreId>,
 
@@ -88,12 +89,12 @@ pub(in crate::commands) async fn restored(
     let (of_restore, settings) = (restore.clone(), kafka.clone());
     let plan = blocking(move || groups::plan(translated, &of_restore, &settings)).await?;
     for topic in plan.topics_left_out() {
-        tracing::warn!("{topic} was not restored: what groups had committed for it is left out");
+        tracing::warn!("{topic} was not restored: its committed offsets are left out");
     }
     for GroupPlan { group, unread, .. } in &plan.groups {
         for SourcePartition { topic, partition } in unread {
             tracing::warn!(
-                "group {group} had committed nothing for {topic}/{partition}, whose records are among others now: it reads all of them"
+                "group {group} had no committed offset for {topic}/{partition}, whose records are now among others: it reads all of them"
             );
         }
     }
@@ -145,7 +146,7 @@ impl Report for Restored {
         let read_again = self.plan.read_again();
         if read_again > 0 {
             let records = human::counted(read_again, "record");
-            writeln!(out, "{records} that were read before will be read again")?;
+            writeln!(out, "{records} that were already read will be read again")?;
         }
         let groups = human::counted(self.plan.groups.len() as u64, "group");
         match &self.change {

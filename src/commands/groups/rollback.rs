@@ -1,4 +1,4 @@
-//! `kbk groups rollback`: what groups had committed before their restore, again.
+//! `kbk groups rollback`: commits again what groups had committed before they were restored.
 
 use std::io::{self, Write};
 
@@ -11,18 +11,18 @@ use crate::cli::{CliError, Context, KafkaArgs, Outcome, Report};
 use crate::groups::{self, RollbackPlan};
 use crate::human;
 
-/// The words after `kbk groups rollback`.
+/// The arguments of `kbk groups rollback`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// How to reach the cluster.
     #[command(flatten)]
     pub kafka: KafkaArgs,
 
-    /// The restore whose map was used [default: the last one that has finished]
+    /// The restore whose offset map was used [default: the last finished one]
     #[arg(long, value_name = "ID")]
     pub restore: Option<RestoreId>,
 
-    /// Print what would be put back, and change nothing
+    /// Print what would be changed, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -34,7 +34,7 @@ struct RolledBack {
     plan: RollbackPlan,
 }
 
-/// Plans, and unless it is a dry run, takes the last change back.
+/// Plans the rollback of the last change, and applies it unless it is a dry run.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = crate::commands::repository(context).await?;
     let restore = FinishedRestore::open(&repository, args.restore.as_ref()).await?;

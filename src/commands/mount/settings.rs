@@ -26,39 +26,39 @@ pub(super) struct Settings {
     #[command(flatten)]
     topics: TopicArgs,
 
-    /// Let other users look, too; who is not root needs user_allow_other in /etc/fuse.conf
+    /// Give other users access, too; requires user_allow_other in /etc/fuse.conf unless root mounts
     #[arg(long)]
     allow_other: bool,
 
-    /// The user that files belong to [default: who mounts]
+    /// The owner of the files [default: the mounting user]
     #[arg(long, value_name = "NUMBER")]
     uid: Option<u32>,
 
-    /// The group that files belong to [default: that of who mounts]
+    /// The group of the files [default: that of the mounting user]
     #[arg(long, value_name = "NUMBER")]
     gid: Option<u32>,
 
-    /// Memory for what was read, what is read ahead and what is on its way [default: 256MiB]
+    /// Memory for cached, prefetched and pending reads [default: 256MiB]
     #[arg(long, value_name = "SIZE")]
     memory: Option<MemorySize>,
 
-    /// How much is read ahead of a program that reads on; 0 for nothing [default: 32MiB]
+    /// How far to read ahead of a sequential reader; 0 to disable [default: 32MiB]
     #[arg(long, value_name = "SIZE")]
     prefetch: Option<PrefetchSize>,
 
-    /// Keep what was read from the repository in this folder, too
+    /// Cache what was read from the repository in this folder, too
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
 
-    /// How large that folder may become [default: 10GiB]
+    /// The largest size of that folder [default: 10GiB]
     #[arg(long, value_name = "SIZE", requires = "cache_dir")]
     cache_size: Option<CacheSize>,
 
-    /// Give up on an answer of the repository's store after so many seconds [default: 30]
+    /// Time out reads from the repository after this many seconds [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     deadline: Option<u64>,
 
-    /// How much the kernel reads ahead of programs, where root mounts [default: 128]
+    /// How far the kernel reads ahead, if root mounts [default: 128]
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(4..=16384))]
     readahead_kb: Option<u32>,
 
@@ -178,7 +178,7 @@ impl Settings {
             let topics = snapshot.topics.iter();
             selection.select(topics.map(|topic| (&*topic.name, topic.internal)))?;
         }
-        Ok(Some(Arc::new(move |name: &str| selection.takes(name))))
+        Ok(Some(Arc::new(move |name: &str| selection.matches(name))))
     }
 
     /// What the kernel is to be told.
