@@ -228,7 +228,8 @@ fn feed(
             .map_err(SourceError::Kafka)
             .and_then(|mut source| source.run(&mut feeder));
         match read {
-            Ok(()) | Err(SourceError::Handler(FeederStop::Requested | FeederStop::EncodersGone)) => {}
+            Ok(())
+            | Err(SourceError::Handler(FeederStop::Requested | FeederStop::EncodersGone)) => {}
             Err(SourceError::Kafka(error)) => stop.fail(error.into()),
             Err(SourceError::Handler(FeederStop::Record(error))) => stop.fail(error.into()),
         }
