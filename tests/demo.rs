@@ -141,7 +141,7 @@ fn a_signal_stops_it_and_the_next_run_starts_afresh() {
         .read_to_string(&mut stderr)
         .unwrap();
     assert_eq!(demo.wait().unwrap().code(), Some(130), "{stderr}");
-    assert!(stderr.contains("starts afresh"), "{stderr}");
+    assert!(stderr.contains("to start again"), "{stderr}");
     assert!(!lines.any(|line| line.unwrap().contains("Everything")));
 
     assert!(stdout(&run(folder.path(), &["demo"])).contains("Everything came back"));

@@ -1,4 +1,4 @@
-//! `kbk demo`: the whole job on a built-in broker.
+//! `kbk demo`: a complete backup and restore on a built-in broker.
 
 use crate::cli::{CliError, Context, Outcome, RepoUrl};
 use crate::demo::{self, Step};
@@ -8,19 +8,19 @@ Examples:
   kbk demo
   kbk demo /tmp/kbk-demo
 
-It needs no cluster: a small Kafka broker runs inside the process for as long as the demo does. The
-folder must be new or empty, or hold what an earlier demo left, which is then replaced.";
+No cluster is needed: a small Kafka broker runs inside the process during the demo. The folder must be
+new or empty, or contain the output of an earlier demo, which is then replaced.";
 
 /// The arguments of `kbk demo`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Folder in which the repository is made and left for you to look at
+    /// Folder for the repository, which is left for you to inspect
     #[arg(default_value = "kbk-demo")]
     pub dir: RepoUrl,
 }
 
-/// Plays it, and tells each step when it is done; as JSON, all of them at the end.
+/// Runs the demo, and writes each step when it is done; as JSON, all of them at the end.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let output = &context.output;
     let tell = |step: &Step| {
@@ -33,7 +33,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let report = demo::run(&args.dir, context, &tell).await?;
     output.report(&report)?;
     Ok(if report.interrupted {
-        tracing::warn!("stopped early: `kbk demo` in the same folder starts afresh");
+        tracing::warn!("stopped early: run `kbk demo` in the same folder to start again");
         Outcome::Interrupted
     } else if report.wrong.is_empty() {
         Outcome::Clean

@@ -22,7 +22,7 @@ use crate::cli::{CliError, Context, Outcome, RepoUrl, RepoUrlError, Report};
 
 /// How long to wait for programs with open files before the mount ends.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often the end of the mount, which comes without a word, is looked for.
+/// How often to check whether the mount has ended, which the kernel does not announce.
 const TICK: Duration = Duration::from_millis(100);
 
 const EXAMPLES: &str = "\
@@ -37,7 +37,7 @@ Signals unmount: programs that have files open can go on reading them for 30 s. 
 #[derive(clap::Args, Clone, Debug)]
 #[command(override_usage = "kbk mount [OPTIONS] [REPO] <DIR>", after_help = EXAMPLES)]
 pub struct Args {
-    /// The repository, unless -r/--repo names it, and the empty folder to mount it on
+    /// The repository, unless given by -r/--repo, and the empty folder to mount it on
     #[arg(required = true, num_args = 1..=2, value_names = ["REPO", "DIR"])]
     places: Vec<PathBuf>,
 
@@ -45,15 +45,15 @@ pub struct Args {
     #[command(flatten)]
     settings: Settings,
 
-    /// The same settings as `mount -o` takes them, such as `allow_other,uid=1000`
+    /// The same settings in the form of `mount -o`, such as `allow_other,uid=1000`
     #[arg(short = 'o', value_name = "OPTIONS", value_delimiter = ',')]
     options: Vec<String>,
 
-    /// Return when the mount answers, and go on in the background
+    /// Return once the mount is ready, and continue in the background
     #[arg(long)]
     daemon: bool,
 
-    /// With --daemon: append messages to this file, once it is mounted [default: they are dropped]
+    /// With --daemon: append messages to this file once it is mounted [default: discard them]
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
 
@@ -124,12 +124,12 @@ async fn mount(
     let options = settings.mount_options(store.url());
     let view = View::open(store, settings.view_options(&repository).await?).await?;
     let runtime = Handle::current();
-    // The kernel's first questions are answered by this runtime while they are waited for.
+    // On a thread of its own, because this runtime answers the kernel's first requests meanwhile.
     let mounted = spawn_blocking(move || Mounted::new(view, &mount_point, &options, runtime));
     Ok(mounted.await??)
 }
 
-/// Serves until a signal comes, or somebody unmounts.
+/// Serves until a signal arrives, or until it is unmounted.
 async fn serve(mut mounted: Mounted, context: &Context) -> Result<Outcome, CliError> {
     let ended = async {
         while !mounted.has_ended() {
@@ -144,7 +144,7 @@ async fn serve(mut mounted: Mounted, context: &Context) -> Result<Outcome, CliEr
     spawn_blocking(move || end(&mut mounted)).await?
 }
 
-/// Takes the mount away, and gives programs that have files open some time.
+/// Unmounts, and gives programs with open files some time to finish.
 fn end(mounted: &mut Mounted) -> Result<Outcome, CliError> {
     let unmounted = mounted.unmount().map_err(|error| {
         let path = mounted.path().display().to_string();

@@ -1,4 +1,4 @@
-//! Reads topics back, as any consumer would, and says where two of them differ.
+//! Reads topics back, as any consumer would, and finds where two of them differ.
 
 use kbk_format::{Record, TimestampType};
 
@@ -34,7 +34,7 @@ impl Restorable {
         }
     }
 
-    /// What of `other` is not the same.
+    /// Returns the parts in which `other` differs.
     fn unlike(&self, other: &Restorable) -> Vec<&'static str> {
         let parts = [
             ("key", self.key == other.key),
@@ -59,10 +59,10 @@ impl Restorable {
 pub(super) enum ReadError {
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    /// The embedded broker forgets what is too much for it.
+    /// The embedded broker drops records beyond its memory.
     #[error("{0}")]
     Lost(String),
-    #[error("asked to stop")]
+    #[error("a stop was requested")]
     Cancelled,
 }
 
@@ -75,7 +75,7 @@ impl From<SourceError<ReadError>> for ReadError {
     }
 }
 
-/// All records of these partitions, each partition's in its order. Blocks.
+/// Reads all records of these partitions, each in offset order. Blocks.
 pub(super) fn read_all(
     kafka: &ClientSettings,
     partitions: &[TopicPartition],
@@ -141,7 +141,7 @@ impl RecordHandler for Collected<'_> {
     }
 }
 
-/// The first difference between a partition and its restored copy, in words.
+/// Describes the first difference between a partition and its restored copy.
 pub(super) fn difference(
     place: &TopicPartition,
     source: &[Restorable],

@@ -1,8 +1,8 @@
-//! DIR: what may be there before a demo, and what of it the demo may take away.
+//! The folder of a demo: what it may contain before, and what the demo replaces.
 //!
-//! Only what an earlier demo made is replaced, and only if there is nothing else: the folder must hold the marker, every
-//! file must be one that a demo's repository has, and every snapshot must be of an embedded broker. Everything else is
-//! left as it is, and refused.
+//! Only the output of an earlier demo is replaced, and only if there is nothing else: the folder must contain the marker, every
+//! file must be one of a demo's repository, and every snapshot must be of an embedded broker. Anything else is refused and
+//! left untouched.
 
 use std::fs;
 use std::io;
@@ -14,23 +14,23 @@ use serde::{Deserialize, Serialize};
 use super::shop::TOPICS;
 use crate::cli::RepoUrl;
 
-/// Says to people and to the next demo where the folder is from.
+/// The file that marks the folder as a demo's, for people and for the next demo.
 const MARKER: &str = "kbk-demo.json";
 const IDENTITY: &str = "kbk.json";
-/// How the ids of embedded clusters begin.
+/// The prefix of the ids of embedded clusters.
 const EMBEDDED: &str = "mockCluster";
 
-/// What the marker says.
+/// The contents of the marker.
 #[derive(Serialize, Deserialize)]
 struct Marker {
     note: String,
     repository_id: Id,
 }
 
-/// Why the demo does not take a folder. Nothing in it was changed.
+/// Why the demo cannot use a folder. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// It holds something else.
+    /// It contains something else.
     #[error("{dir} holds {found}, which is not from a demo; name a new folder: kbk demo DIR", dir = dir.display())]
     Foreign {
         /// The folder.
@@ -38,7 +38,7 @@ pub enum FolderError {
         /// What is in it.
         found: String,
     },
-    /// It, or something in it, cannot be read or written.
+    /// The folder, or something in it, cannot be read or written.
     #[error("cannot use {path} for the demo: {source}", path = path.display())]
     Io {
         /// The file or folder.
@@ -46,7 +46,7 @@ pub enum FolderError {
         /// The system's reason.
         source: io::Error,
     },
-    /// It holds what an earlier demo made, and something is wrong with that.
+    /// It contains the output of an earlier demo, which is damaged.
     #[error(
         "{dir} holds the damaged repository of an earlier demo; delete the folder, or name a new one: kbk demo DIR",
         dir = dir.display()
@@ -57,14 +57,14 @@ pub enum FolderError {
         /// What is wrong.
         source: Box<RepoError>,
     },
-    /// The repository cannot be made.
+    /// The repository cannot be created.
     #[error(transparent)]
     Repo(#[from] RepoError),
 }
 
 type Result<T> = std::result::Result<T, FolderError>;
 
-/// Makes an empty repository. Says whether that of an earlier demo was taken away for it.
+/// Creates an empty repository. Returns whether it replaced that of an earlier demo.
 pub(super) async fn prepare(location: &RepoUrl) -> Result<bool> {
     let dir = location.path();
     let files = files(dir)?;
@@ -88,12 +88,12 @@ pub(super) async fn prepare(location: &RepoUrl) -> Result<bool> {
     Ok(replaces)
 }
 
-/// Every file below `dir`, by its path in there; none where there is no such folder.
+/// Returns every file below `dir`, by its path in it; none if the folder does not exist.
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
-        // Joining an empty path would add a slash.
+        // Joining an empty path would append a slash.
         let path = if folder.as_os_str().is_empty() {
             dir.to_owned()
         } else {
@@ -147,7 +147,7 @@ async fn check_is_of_a_demo(location: &RepoUrl, files: &[PathBuf]) -> Result<()>
     }
 }
 
-/// What in the repository was not made by the demo that wrote this marker.
+/// Returns what in the repository is not from the demo that wrote this marker.
 async fn other_owner(
     location: &RepoUrl,
     marker: &[u8],
@@ -178,12 +178,12 @@ fn what_is_there(files: &[PathBuf]) -> String {
     }
 }
 
-/// Whether a demo makes files of this name.
+/// Returns whether a demo creates files of this name.
 fn is_of_a_demo(file: &Path) -> bool {
     let Some(name) = file.to_str() else {
         return false;
     };
-    // An interrupted write leaves its object's name with a number.
+    // An interrupted write leaves the name of its object with a number appended.
     let name = name.rsplit_once('#').map_or(name, |(object, _)| object);
     match Key::parse(name) {
         Some(Key::Segment { place, .. } | Key::Page { place, .. }) => {
@@ -201,8 +201,8 @@ fn is_of_a_demo(file: &Path) -> bool {
     }
 }
 
-/// Removes these files, and the folders that are empty then. What proves that they are the demo's goes last, so that the
-/// next demo can finish what a crash leaves.
+/// Removes these files, and the folders that are then empty. The files that prove them to be a demo's are removed last, so that the
+/// next demo can finish after a crash.
 fn remove(dir: &Path, mut files: Vec<PathBuf>) -> Result<()> {
     files.sort_by_key(|file| (file == Path::new(MARKER), file == Path::new(IDENTITY)));
     for file in files {
@@ -213,7 +213,7 @@ fn remove(dir: &Path, mut files: Vec<PathBuf>) -> Result<()> {
             .skip(1)
             .filter(|folder| !folder.as_os_str().is_empty())
         {
-            // It stays as long as something is in it.
+            // A folder that still contains something stays.
             if fs::remove_dir(dir.join(folder)).is_err() {
                 break;
             }

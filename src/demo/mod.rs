@@ -1,4 +1,4 @@
-//! `kbk demo`: the main job, start to end, on a broker inside this process.
+//! `kbk demo`: a complete backup and restore on a broker inside this process.
 //!
 //! ```text
 //! shop -> orders, order-events, customers --backup--> DIR --verify--> every byte, every offset
@@ -8,17 +8,17 @@
 //!              +------------compare------------> orders-restored, ...
 //! ```
 //!
-//! Nothing is acted: each step is the code of the command that does it for real clusters, on records that have all that
-//! makes records hard. The repository is left for the user to look at; the broker ends with the process.
+//! Nothing is simulated: each step runs the code of the command for real clusters, on records with everything that makes records
+//! hard. The repository is left for the user to inspect; the broker ends with the process.
 //!
 //! | | |
 //! |---|---|
-//! | `run` | the steps in their order |
+//! | `run` | the steps, in order |
 //! | `shop` | the records |
-//! | `folder` | what may be in DIR, and what of it may be replaced |
-//! | `compare` | reads topics back, and says where they differ |
-//! | `report` | what was done, for people and as JSON |
-//! | `shell` | commands to try next, as they can be typed |
+//! | `folder` | what DIR may contain, and what is replaced |
+//! | `compare` | reads topics back, and finds differences |
+//! | `report` | what was done, as text and as JSON |
+//! | `shell` | commands to try next, quoted for a shell |
 
 mod compare;
 mod folder;

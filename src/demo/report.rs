@@ -1,4 +1,4 @@
-//! What the demo did, with what came out: told step by step to people, and at the end as one JSON document.
+//! What the demo did, and the results: step by step for people, and at the end as one JSON document.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -13,26 +13,26 @@ use crate::cli::Report;
 use crate::human;
 use crate::restore::RestoreReport;
 
-/// One thing that was done.
+/// One step of the demo.
 #[derive(Debug, Serialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
-    /// A broker runs, and the folder is ready.
+    /// A broker is running, and the folder is ready.
     Started {
         /// The repository's folder.
         repository: String,
-        /// Whether that of an earlier demo was taken away.
+        /// Whether it replaced that of an earlier demo.
         replaced: bool,
     },
     /// Records were written to the broker.
     Produced {
-        /// All of them.
+        /// The number of all records.
         records: u64,
-        /// Of them, those of each topic.
+        /// The number of records of each topic.
         topics: BTreeMap<String, u64>,
         /// Records without a value.
         tombstones: u64,
-        /// Records that are older than one before them in their partition.
+        /// Records that are older than an earlier one in their partition.
         late: u64,
     },
     /// A snapshot was made, as `kbk backup` does.
@@ -45,7 +45,7 @@ pub enum Step {
     Compared {
         /// Records of the originals.
         records: u64,
-        /// What is not the same: at most one difference a partition.
+        /// Differences, at most one per partition.
         differences: Vec<String>,
     },
     /// A restore up to a moment was planned, as `kbk restore --until --dry-run` does.
@@ -56,17 +56,17 @@ pub enum Step {
         planned: u64,
         /// Records that were produced with such a timestamp.
         expected: u64,
-        /// Those of them that lie behind a newer record in their partition.
+        /// Those of them that come after a newer record in their partition.
         behind_newer: u64,
     },
 }
 
 impl Step {
-    /// What is wrong; nothing, if all went well.
+    /// Returns what is wrong; nothing if the step succeeded.
     #[must_use]
     pub fn wrong(&self) -> Vec<String> {
         match self {
-            // The embedded broker has no topic configurations to tell.
+            // The embedded broker does not return topic configurations or all groups.
             Step::BackedUp(report) => {
                 let findings = report.findings.iter().filter(|finding| {
                     !matches!(
@@ -99,17 +99,17 @@ impl Step {
 /// The whole demo.
 #[derive(Debug, Serialize)]
 pub struct DemoReport {
-    /// The folder that it left.
+    /// The folder with the repository.
     pub repository: String,
-    /// What was done.
+    /// The steps.
     pub steps: Vec<Step>,
-    /// Everything that did not come out as it must; empty, if all went well.
+    /// Everything that is wrong; empty if the demo succeeded.
     pub wrong: Vec<String>,
-    /// A signal came before the end.
+    /// Whether a signal stopped the demo.
     pub interrupted: bool,
     /// Commands to try on the repository.
     pub next: Vec<String>,
-    /// The command for a cluster of the user's own.
+    /// The command for the user's own cluster.
     #[serde(skip)]
     pub next_cluster: String,
     /// Wall time.
@@ -260,7 +260,7 @@ impl Report for Step {
     }
 }
 
-/// In milliseconds, as the demo's records are few.
+/// Formats a duration in milliseconds if it is short: the demo has few records.
 fn took(seconds: f64) -> String {
     let duration = Duration::from_secs_f64(seconds);
     match duration.as_millis() {
@@ -270,7 +270,7 @@ fn took(seconds: f64) -> String {
 }
 
 impl Report for DemoReport {
-    /// The end of the story that the steps have told.
+    /// Writes what follows the steps, which were written one by one.
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         if self.interrupted {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The steps of the demo, in their order.
+//! The steps of the demo, in order.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -26,16 +26,16 @@ use crate::restore::{self, RestorePlan, RestoreReport};
 use crate::run::Cancel;
 use crate::select::TopicSelection;
 
-/// All records. The embedded broker keeps 5 MiB a partition, several times as much as this.
+/// The number of all records. The embedded broker keeps 5 MiB per partition, several times as much as these.
 const RECORDS: u64 = 20_000;
-/// The records of the first snapshot; the second one adds the rest.
+/// The records of the first snapshot; the second one has the rest.
 const FIRST: usize = 15_000;
 /// How long the last records may take to be acknowledged.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Why the demo ended before its end.
+/// Why the demo stopped early.
 enum Stop {
-    /// The user asked.
+    /// A stop was requested.
     Cancelled,
     Failed(CliError),
 }
@@ -46,7 +46,7 @@ impl<E: Error> From<E> for Stop {
     }
 }
 
-/// Plays the demo and leaves the repository at `location`. `tell` hears of each step when it is done.
+/// Runs the demo, and leaves the repository at `location`. Each step is passed to `tell` when it is done.
 pub async fn run(
     location: &RepoUrl,
     context: &Context,
@@ -92,7 +92,7 @@ struct Demo<'a> {
     location: &'a RepoUrl,
     context: &'a Context,
     tell: &'a dyn Fn(&Step) -> Result<(), CliError>,
-    /// All that are produced, in their order.
+    /// All records to produce, in order.
     records: Arc<Vec<ShopRecord>>,
     steps: Vec<Step>,
 }
@@ -125,7 +125,7 @@ impl Demo<'_> {
     }
 
     fn done(&mut self, step: Step) -> Result<(), Stop> {
-        // A step that was asked to stop may have done only a part.
+        // A step that was stopped may be incomplete.
         if self.context.cancel.is_set() {
             return Err(Stop::Cancelled);
         }
@@ -205,7 +205,7 @@ impl Demo<'_> {
             append: false,
             purge: false,
             verify: false,
-            // The embedded cluster's are make-believe, and librdkafka aborts the process when groups are deleted there.
+            // The embedded cluster only pretends to have transactions, and librdkafka aborts the process when it deletes groups there.
             transactions: false,
             groups: Vec::new(),
             offset_map: true,
@@ -260,7 +260,7 @@ impl Demo<'_> {
         })
     }
 
-    /// Counts what a restore up to a moment in the middle would write, and what was produced up to then.
+    /// Counts what a restore up to a moment in the middle would write, and what was produced until then.
     async fn plan_until(
         &self,
         repository: &Repository,
@@ -339,7 +339,7 @@ fn produced(records: &[ShopRecord], targets: &[TopicPartition]) -> Step {
     }
 }
 
-/// Records of `until` or before that come after a newer one in their partition.
+/// Counts the records up to `until` that come after a newer one in their partition.
 fn behind_newer(records: &[ShopRecord], until: i64) -> u64 {
     let mut passed = vec![false; shop::targets().len()];
     let mut behind = 0;
@@ -372,7 +372,7 @@ async fn latest(repository: &Repository) -> Result<Digested<Snapshot>, Stop> {
     }
 }
 
-/// Commands for the repository that is left.
+/// Returns commands to try on the repository.
 async fn next(location: &RepoUrl, records: &[ShopRecord]) -> Result<Vec<String>, CliError> {
     let dir = location.to_string();
     let on_it = |words: &[&str]| shell::command(&[&["-r", &dir], words].concat());
@@ -394,7 +394,7 @@ async fn next(location: &RepoUrl, records: &[ShopRecord]) -> Result<Vec<String>,
     Ok(next)
 }
 
-/// The name of a segment of the first topic.
+/// Returns the name of a segment of the first topic.
 async fn some_segment(repository: &Repository) -> Result<Option<String>, CliError> {
     let Some(snapshot) = repository.latest().await? else {
         return Ok(None);

@@ -1,8 +1,8 @@
-//! Commands that can be typed as they are printed.
+//! Command lines that a shell reads as they are printed.
 
 use std::env;
 
-/// A command line of this program, called as this process was.
+/// Returns a command line that calls this program as this process was called.
 pub(super) fn command(words: &[&str]) -> String {
     let program = env::args().next().unwrap_or_else(|| "kbk".to_owned());
     let words = words.iter().map(|word| quoted(word));
@@ -12,7 +12,7 @@ pub(super) fn command(words: &[&str]) -> String {
         .join(" ")
 }
 
-/// A word as a POSIX shell reads it.
+/// Quotes a word for a POSIX shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@+,%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

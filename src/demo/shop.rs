@@ -1,7 +1,7 @@
 //! The records of the demo: a web shop's orders, their events, and its customers.
 //!
-//! They have what backups get wrong: records that arrive late, tombstones, null keys, empty values, header names that
-//! repeat, headers with a null value. They are the same in every run, but for their times.
+//! They have what backups get wrong: late records, tombstones, null keys, empty values, repeated header names, headers with
+//! a null value. Except for their times they are the same in every run.
 
 use jiff::Timestamp;
 use kbk_format::{Header, Headers, Record};
@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::kafka::TopicPartition;
 
-/// The topics and how many partitions each has.
+/// The topics with their numbers of partitions.
 pub(super) const TOPICS: [(&str, i32); 3] = [("orders", 4), ("order-events", 1), ("customers", 2)];
 
-/// A record is made so long after the one before.
+/// The time between two records.
 const STEP_MS: u64 = 1_000;
-/// A late record is that much older at most.
+/// The most that a late record is older.
 const LATE_MS: u64 = 90 * 60_000;
 const FIRST_ORDER: u64 = 100_000;
 const CUSTOMERS: u64 = 2_000;
@@ -39,7 +39,7 @@ const GOODS: [(&str, u64); 6] = [
     ("Espresso cups, set of 4", 2_650),
 ];
 
-/// Every partition of [`TOPICS`].
+/// Returns every partition of [`TOPICS`].
 pub(super) fn targets() -> Vec<TopicPartition> {
     let of_topic = |(topic, partitions): (&str, i32)| {
         let topic = topic.to_owned();
@@ -53,7 +53,7 @@ pub(super) fn targets() -> Vec<TopicPartition> {
 
 /// A record to produce.
 pub(super) struct ShopRecord {
-    /// Where it goes: an index into [`targets`].
+    /// Its partition, as an index into [`targets`].
     pub(super) target: usize,
     /// Milliseconds since the epoch.
     pub(super) timestamp: i64,
@@ -64,7 +64,7 @@ pub(super) struct ShopRecord {
 }
 
 impl ShopRecord {
-    /// Lends it as the producer takes it, with `number` for the offset that it does not have yet.
+    /// Passes the record to `f` in the producer's form, with `number` for the offset that it does not have yet.
     pub(super) fn lend<T>(&self, number: i64, take: impl FnOnce(&Record<'_>) -> T) -> T {
         let headers: Vec<Header<'_>> = self
             .headers
@@ -89,7 +89,7 @@ fn bytes(text: &Option<String>) -> Option<&[u8]> {
     text.as_deref().map(str::as_bytes)
 }
 
-/// A working day of the shop: `count` records, in the order in which they arrive, the last at `end_ms`.
+/// Returns a working day of the shop: `count` records in order of arrival, the last at `end_ms`.
 pub(super) fn day(count: u64, end_ms: i64) -> Vec<ShopRecord> {
     let mut shop = Shop {
         dice: Dice(7),
@@ -103,7 +103,7 @@ pub(super) fn day(count: u64, end_ms: i64) -> Vec<ShopRecord> {
 
 struct Shop {
     dice: Dice,
-    /// How many were placed.
+    /// The number of orders that were placed.
     orders: u64,
 }
 
@@ -123,7 +123,7 @@ impl Shop {
     }
 
     fn order(&mut self, timestamp: i64) -> ShopRecord {
-        // An order is erased on request: a tombstone for one that was placed before.
+        // An order is erased on request: a tombstone for an earlier one.
         if self.orders > 0 && self.dice.one_in(50) {
             let erased = self.some_order();
             return record(0, erased, timestamp, Some(order_id(erased)), None, vec![]);
@@ -147,7 +147,7 @@ impl Shop {
             ("content-type", Some("application/json".to_owned())),
             self.trace(),
         ];
-        // Clients do repeat a header's name, and do send a name without a value.
+        // Real clients repeat header names, and send names without a value.
         headers.extend(
             (0..self.dice.below(3)).map(|_| ("tag", Some(self.dice.pick(&TAGS).to_owned()))),
         );
@@ -204,7 +204,7 @@ impl Shop {
             name: self.dice.pick(&NAMES),
             city: self.dice.pick(&CITIES),
         };
-        // Closed accounts are many, so that the topic is rich in tombstones.
+        // Many accounts are closed, so that the topic has many tombstones.
         let value = if self.dice.one_in(3) {
             None
         } else {
@@ -213,7 +213,7 @@ impl Shop {
         record(2, number, timestamp, Some(id.clone()), value, vec![])
     }
 
-    /// One of the last thousand orders.
+    /// Returns one of the last thousand orders.
     fn some_order(&mut self) -> u64 {
         self.orders - 1 - self.dice.below(self.orders.min(1_000))
     }
@@ -223,7 +223,7 @@ impl Shop {
     }
 }
 
-/// A record of topic number `topic`; records of the same `number` are in the same partition.
+/// Returns a record of topic number `topic`; records with the same `number` are in the same partition.
 fn record(
     topic: usize,
     number: u64,
