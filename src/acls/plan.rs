@@ -403,14 +403,14 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_that_says_nothing_of_acls_is_an_error() {
+    fn a_snapshot_without_acls_is_an_error() {
         let mut snapshot = snapshot(&["orders"], Vec::new());
         snapshot.acls = None;
         let error = choose(&snapshot, &BTreeMap::new(), &[]).unwrap_err();
         assert!(
             error
                 .to_string()
-                .contains("snapshot 1 says nothing of ACLs"),
+                .contains("snapshot 1 has no ACLs"),
             "{error}"
         );
     }
