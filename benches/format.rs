@@ -10,7 +10,7 @@ use std::io;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kbk_format::{
     BlockBuilder, BlockDecoder, Columns, Compression, Encoder, GapReason, Segment,
-    SegmentAssembler, Streams, WriterOptions, render, verify,
+    SegmentAssembler, Streams, TimestampType, WriterOptions, render, verify,
 };
 
 mod samples;
@@ -39,7 +39,7 @@ fn encode<W: io::Write>(rows: &[Row], encoder: &mut Encoder, out: W) -> W {
             builder.is_full_for(record, WriterOptions::DEFAULT_BLOCK_BYTES)
         });
         if full {
-            let block = builder.encode(encoder);
+            let block = builder.encode(TimestampType::CreateTime, encoder);
             assembler.append(&block).expect("an endless sink");
             builder = block.recycle(offset);
         }
@@ -47,7 +47,7 @@ fn encode<W: io::Write>(rows: &[Row], encoder: &mut Encoder, out: W) -> W {
             .expect("records in order");
     }
     assembler
-        .append(&builder.encode(encoder))
+        .append(&builder.encode(TimestampType::CreateTime, encoder))
         .expect("an endless sink");
     assembler
         .seal(GapReason::NotDelivered)

@@ -1,26 +1,28 @@
-//! Digests over records (SPEC 2.6): sums of XXH3-128, the same however blocks are cut.
+//! Digests over records (SPEC 2.6): sums of XXH3-128, independent of how records are cut into blocks.
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::columns::code;
-use crate::record::Record;
+use crate::record::{Record, TimestampType};
 
-/// Both digests of a set of records. Sets are joined by [`Digests::add`], in any order.
+/// Both digests of a set of records; [`Digests::add`] merges sets in any order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digests {
-    /// Over offset, timestamp, key, value and headers.
+    /// Over everything that a record holds: offset, timestamp type, timestamp, key, value and headers.
     pub content: u128,
-    /// The same without the offset: a restored record keeps it.
+    /// The same without offset and timestamp type, which a restored record does not keep.
     pub restore: u128,
 }
 
 impl Digests {
-    /// The digests of one record.
+    /// The digests of one record whose segment has `timestamp_type`.
     #[must_use]
-    pub fn of(record: &Record<'_>) -> Digests {
+    pub fn of(record: &Record<'_>, timestamp_type: TimestampType) -> Digests {
         let restore = restore_digest(record);
+        // Offsets are never negative, so the top bit of the offset is free for the type.
+        let place = record.offset.cast_unsigned() | (timestamp_type as u64) << 63;
         let mut bytes = [0; 24];
-        crate::wire::put(&mut bytes, 0, &record.offset.to_le_bytes());
+        crate::wire::put(&mut bytes, 0, &place.to_le_bytes());
         crate::wire::put(&mut bytes, 8, &restore.to_le_bytes());
         Digests {
             content: xxh3_128(&bytes),
@@ -28,7 +30,7 @@ impl Digests {
         }
     }
 
-    /// Joins another set of records to this one.
+    /// Merges another, disjoint set of records into this one.
     pub fn add(&mut self, other: Digests) {
         self.content = self.content.wrapping_add(other.content);
         self.restore = self.restore.wrapping_add(other.restore);
@@ -54,7 +56,7 @@ fn restore_digest(record: &Record<'_>) -> u128 {
     xxh3_128(&bytes)
 }
 
-/// Number of headers and the last link of their chain, 0 without any.
+/// Returns the number of headers and the last link of their chain, 0 without headers.
 fn header_chain(record: &Record<'_>) -> (u32, u128) {
     let mut count = 0;
     let mut chain = 0u128;
@@ -70,4 +72,26 @@ fn header_chain(record: &Record<'_>) -> (u32, u128) {
         count += 1;
     }
     (count, chain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Headers;
+
+    #[test]
+    fn the_timestamp_type_is_in_the_content_digest_and_not_in_the_restore_digest() {
+        let record = Record {
+            offset: 7,
+            timestamp: 1,
+            control: false,
+            key: None,
+            value: Some(b"v"),
+            headers: Headers::EMPTY,
+        };
+        let created = Digests::of(&record, TimestampType::CreateTime);
+        let appended = Digests::of(&record, TimestampType::LogAppendTime);
+        assert_ne!(created.content, appended.content);
+        assert_eq!(created.restore, appended.restore);
+    }
 }

@@ -4,6 +4,7 @@ use crate::columns::Columns;
 use crate::digest::Digests;
 use crate::error::Result;
 use crate::layout::statistics as at;
+use crate::record::TimestampType;
 use crate::wire::{View, put};
 
 /// Sums, extremes and digests over the records of a block or a segment.
@@ -83,6 +84,7 @@ impl Statistics {
     #[must_use]
     pub fn of_block(
         columns: &Columns,
+        timestamp_type: TimestampType,
         base_offset: i64,
         end_offset: i64,
         raw_bytes: u64,
@@ -91,7 +93,7 @@ impl Statistics {
         let mut digests = Digests::default();
         let mut max_record_bytes = 0;
         for record in columns.iter() {
-            digests.add(Digests::of(&record));
+            digests.add(Digests::of(&record, timestamp_type));
             max_record_bytes = max_record_bytes.max(crate::columns::RecordSize::of(&record).bytes);
         }
         Statistics {

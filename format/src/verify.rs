@@ -50,6 +50,7 @@ impl<'a> RecordVerifier<'a> {
         let header = block.header();
         let statistics = Statistics::of_block(
             &self.columns,
+            self.segment.header().timestamp_type,
             header.base_offset,
             header.end_offset,
             u64::from(header.raw_length()),

@@ -147,6 +147,19 @@ impl<W: Write> SegmentAssembler<W> {
                 ),
             ));
         }
+        // An empty coverage would make the block unfindable by offset (SPEC 2.3).
+        if block.statistics().base_offset == block.statistics().end_offset {
+            return Err(self.refuse(ErrorClass::Inconsistent, "it covers no offset".to_owned()));
+        }
+        // The digests depend on the type, so the header must state the one they were computed with.
+        if block.timestamp_type() != self.header.timestamp_type {
+            let detail = format!(
+                "its timestamp type is {:?}, the segment's is {:?}",
+                block.timestamp_type(),
+                self.header.timestamp_type
+            );
+            return Err(self.refuse(ErrorClass::Inconsistent, detail));
+        }
         let sequence = u32::try_from(self.index.entries().len())
             .ok()
             .filter(|sequence| (*sequence as usize) < limits::BLOCKS)
@@ -340,7 +353,7 @@ impl<W: Write> SegmentWriter<W> {
 
     fn flush(&mut self) -> Result<(), WriteError> {
         let builder = self.builder.take().ok_or(WriteError::Latched)?;
-        let block = builder.encode(&mut self.encoder);
+        let block = builder.encode(self.assembler.header().timestamp_type, &mut self.encoder);
         self.assembler.append(&block)?;
         let end_offset = self.assembler.end_offset();
         self.builder = Some(block.recycle(end_offset));

@@ -14,7 +14,7 @@ use std::io;
 
 use kbk_format::{
     BlockBuilder, BlockDecoder, Columns, Compression, Encoder, GapReason, Header, Headers, Record,
-    Segment, SegmentAssembler, Streams,
+    Segment, SegmentAssembler, Streams, TimestampType,
 };
 
 mod header;
@@ -105,14 +105,16 @@ fn encode<W: io::Write>(compression: Compression, out: W) -> (u64, W) {
         if with_record(offset, &mut buffer, |record| {
             builder.is_full_for(record, BLOCK_BYTES)
         }) {
-            let block = builder.encode(&mut encoder);
+            let block = builder.encode(TimestampType::CreateTime, &mut encoder);
             assembler.append(&block).unwrap();
             builder = block.recycle(offset);
         }
         with_record(offset, &mut buffer, |record| builder.push(record)).unwrap();
     }
     let allocations = COUNT.get() - before;
-    assembler.append(&builder.encode(&mut encoder)).unwrap();
+    assembler
+        .append(&builder.encode(TimestampType::CreateTime, &mut encoder))
+        .unwrap();
     (
         allocations,
         assembler.seal(GapReason::NotDelivered).unwrap().0,

@@ -16,7 +16,7 @@ use kbk_format::layout::{file_header, trailer};
 use kbk_format::scan::Found;
 use kbk_format::{
     BlockBuilder, BlockDecoder, Codec, Columns, Compression, Encoder, ErrorClass, GapReason,
-    Scanner, Segment, SegmentAssembler, Streams, verify,
+    Scanner, Segment, SegmentAssembler, Streams, TimestampType, verify,
 };
 
 mod header;
@@ -58,7 +58,7 @@ fn segment_of(salt: u8, codecs: [Compression; BLOCKS]) -> Vec<u8> {
             record(offset).with(|record| builder.push(record)).unwrap();
         }
         assembler
-            .append(&builder.encode(&mut Encoder::new(compression)))
+            .append(&builder.encode(TimestampType::CreateTime, &mut Encoder::new(compression)))
             .unwrap();
     }
     assembler.seal(GapReason::NotDelivered).unwrap().0
@@ -370,7 +370,9 @@ fn a_segment_inside_a_record_fools_nobody() {
             }
             .with(|record| builder.push(record))
             .unwrap();
-            assembler.append(&builder.encode(&mut encoder)).unwrap();
+            assembler
+                .append(&builder.encode(TimestampType::CreateTime, &mut encoder))
+                .unwrap();
         }
         let (sound, _) = assembler.seal(GapReason::NotDelivered).unwrap();
         let opened = Segment::open_whole(&sound).unwrap();
@@ -409,7 +411,10 @@ fn a_segment_cut_behind_an_inner_one_is_not_opened_as_the_inner_one() {
     .unwrap();
     let mut assembler = SegmentAssembler::new(Vec::new(), header(7, 0)).unwrap();
     assembler
-        .append(&builder.encode(&mut Encoder::new(Compression::None)))
+        .append(&builder.encode(
+            TimestampType::CreateTime,
+            &mut Encoder::new(Compression::None),
+        ))
         .unwrap();
     let (bytes, _) = assembler.seal(GapReason::NotDelivered).unwrap();
     let start = bytes

@@ -186,7 +186,7 @@ fn encode(
             lost,
             last,
         } = job;
-        let encoded = builder.encode(&mut encoder);
+        let encoded = builder.encode(timestamp_type, &mut encoder);
         let block = BlockToWrite {
             encoded,
             timestamp_type,

@@ -799,23 +799,23 @@ def _code(data: bytes | None) -> int:
     return 0 if data is None else len(data) + 1
 
 
-def record_digests(record: Record) -> tuple[int, int]:
-    """(R, P) of one record, as integers."""
+def record_digests(record: Record, timestamp_type: int) -> tuple[int, int]:
+    """Returns (R, P) of one record, as integers."""
     chain = bytes(16)
     for name, value in record.headers:
         chain = xxh3_128(chain + struct.pack("<II", len(name), _code(value)) + xxh3_128(name) + xxh3_128(value or b""))
     p = xxh3_128(
         struct.pack("<qIIII", record.timestamp, _code(record.key), _code(record.value), len(record.headers), record.attributes)
         + xxh3_128(record.key or b"") + xxh3_128(record.value or b"") + chain)
-    r = xxh3_128(struct.pack("<q", record.offset) + p)
+    r = xxh3_128(struct.pack("<Q", record.offset | timestamp_type << 63) + p)
     return int.from_bytes(r, "little"), int.from_bytes(p, "little")
 
 
-def digests(records: Iterable[Record]) -> tuple[int, int]:
-    """(content_digest, restore_digest)."""
+def digests(records: Iterable[Record], timestamp_type: int) -> tuple[int, int]:
+    """Returns (content_digest, restore_digest)."""
     content = restore = 0
     for record in records:
-        r, p = record_digests(record)
+        r, p = record_digests(record, timestamp_type)
         content, restore = (content + r) & MASK_128, (restore + p) & MASK_128
     return content, restore
 
@@ -1013,7 +1013,7 @@ def verify(data: bytes) -> Segment:
     for number in range(len(segment.index)):
         block_header = segment.block_header(number)
         records = decode_block(data, block_header)
-        content, restore = digests(records)
+        content, restore = digests(records, header.timestamp_type)
         require(content == block_header.content_digest, INCONSISTENT, "block", block_header.position, "content_digest")
         require(restore == block_header.restore_digest, INCONSISTENT, "block", block_header.position, "restore_digest")
         blocks.append((block_header, records))

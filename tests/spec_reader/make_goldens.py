@@ -207,7 +207,7 @@ def fixed_id(text: str) -> bytes:
 # Records: digests and rendering
 
 
-def digests(records: list[Rec]) -> tuple[int, int]:
+def digests(records: list[Rec], timestamp_type: int) -> tuple[int, int]:
     content = restore = 0
     for r in records:
         chain = bytes(16)
@@ -219,7 +219,7 @@ def digests(records: list[Rec]) -> tuple[int, int]:
         hashed += h(r.key) + h(r.value) + chain
         assert len(hashed) == 72
         p = h(hashed)
-        content += number(h(struct.pack("<q", r.offset) + p))
+        content += number(h(struct.pack("<Q", r.offset | timestamp_type << 63) + p))
         restore += number(p)
     return content % 2**128, restore % 2**128
 
@@ -313,7 +313,7 @@ def block_bytes(block: Block, plan: Plan, position: int, sequence: int) -> tuple
         "control_count": sum(r.attributes & 1 for r in records),
         "no_timestamp_count": sum(r.timestamp == -1 for r in records),
     }
-    fields["content_digest"], fields["restore_digest"] = digests(records)
+    fields["content_digest"], fields["restore_digest"] = digests(records, plan.timestamp_type)
     fields.update({name: value for name, value in block.force.items() if name in fields})
 
     streams: dict[str, bytes] = {}
@@ -896,7 +896,7 @@ def broken_segments() -> list[Broken]:
     add("tombstone-count-wrong", "inconsistent", "decode", "the second block's tombstone_count is 1, and no value is null; statistics agree",
         with_block(force={"tombstone_count": 1}))
     add("digest-wrong", "inconsistent", "verify", "the second block's content_digest is one too high; statistics agree", with_block(
-        force={"content_digest": digests(simple_records(103, 3, T + 103000))[0] + 1}))
+        force={"content_digest": digests(simple_records(103, 3, T + 103000), 0)[0] + 1}))
 
     # --- Streams ---
     add("stream-crc", "checksum", "decode", "one bit of the second block's VALUES is flipped", flip(base.stream_positions[1]["VALUES"] + 3),

@@ -16,7 +16,7 @@ use crate::columns::{Columns, RecordSize, narrow};
 use crate::error::{ErrorClass, FormatError, Result};
 use crate::layout::ALIGNMENT;
 use crate::meta;
-use crate::record::Record;
+use crate::record::{Record, TimestampType};
 use crate::render::{self, ViewSizes};
 use crate::statistics::Statistics;
 use crate::whole_lines::WholeLines;
@@ -141,9 +141,9 @@ impl BlockBuilder {
         &self.columns
     }
 
-    /// Compresses the streams and takes the statistics.
+    /// Compresses the streams and computes the statistics of records that all have `timestamp_type`.
     #[must_use]
-    pub fn encode(mut self, encoder: &mut Encoder) -> EncodedBlock {
+    pub fn encode(mut self, timestamp_type: TimestampType, encoder: &mut Encoder) -> EncodedBlock {
         self.buffers.meta.clear();
         if !self.columns.is_empty() {
             meta::encode(&self.columns, self.base_offset, &mut self.buffers.meta);
@@ -159,12 +159,14 @@ impl BlockBuilder {
         EncodedBlock {
             statistics: Statistics::of_block(
                 &self.columns,
+                timestamp_type,
                 self.base_offset,
                 self.end_offset,
                 raw_bytes,
             ),
             view_sizes: render::sizes(&self.columns),
             whole_lines: WholeLines::of(&self.columns),
+            timestamp_type,
             directory,
             builder: self,
         }
@@ -214,6 +216,7 @@ impl Encoder {
 #[derive(Debug)]
 pub struct EncodedBlock {
     builder: BlockBuilder,
+    timestamp_type: TimestampType,
     directory: Directory,
     statistics: Statistics,
     view_sizes: ViewSizes,
@@ -225,6 +228,12 @@ impl EncodedBlock {
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// Timestamp type that the digests were computed with.
+    #[must_use]
+    pub fn timestamp_type(&self) -> TimestampType {
+        self.timestamp_type
     }
 
     /// Lengths of the block's renderings.
