@@ -4,7 +4,9 @@ use crate::error::{ErrorClass, Result};
 use crate::gaps::Gaps;
 use crate::header::FileHeader;
 use crate::index::{BlockIndex, Bounds};
-use crate::layout::{self, ALIGNMENT, rendered_sizes, section as at, statistics as statistics_at};
+use crate::layout::{
+    self, ALIGNMENT, file_header, rendered_sizes, section as at, statistics as statistics_at,
+};
 use crate::render::{RENDERING_VERSION, View as RenderedView, ViewSizes};
 use crate::statistics::Statistics;
 use crate::trailer::Trailer;
@@ -74,11 +76,14 @@ impl RenderedSizes {
     fn decode(payload: &[u8], position: u64, blocks: usize) -> Result<Option<RenderedSizes>> {
         let view = View::new("section rendered_sizes", position, payload, payload.len())?;
         let views = RenderedView::ALL.len();
-        if view.u32(rendered_sizes::RENDERING_VERSION)? != RENDERING_VERSION
-            || length(view.u32(rendered_sizes::VIEW_COUNT)?) != views
-        {
+        view.holds(rendered_sizes::LENGTH)?;
+        if view.u32(rendered_sizes::RENDERING_VERSION)? != RENDERING_VERSION {
             return Ok(None);
         }
+        let stated = view.u32(rendered_sizes::VIEW_COUNT)?;
+        view.ensure(length(stated) == views, ErrorClass::Inconsistent, || {
+            format!("view_count {stated}, expected {views}")
+        })?;
         let expected = rendered_sizes::LENGTH + 8 * views * blocks;
         view.ensure(payload.len() == expected, ErrorClass::Inconsistent, || {
             format!("{} bytes for {blocks} blocks", payload.len())
@@ -156,16 +161,26 @@ impl Footer {
         let sections = Sections::decode(&view, covered.len())?;
 
         let (header_bytes, position) = required(&view, "header_copy", sections.header_copy)?;
-        let (header, header_length) = FileHeader::decode_at(header_bytes, position)?;
-        let header_crc = View::new("header_copy", position, header_bytes, header_length)?
-            .u32(header_length - 4)?;
+        let (header, header_length) =
+            FileHeader::decode_at(header_bytes, position).map_err(|mut error| {
+                // footer_crc covers the copy, so no byte of it was lost: its writer was faulty.
+                if error.class == ErrorClass::Truncated {
+                    error.class = ErrorClass::Inconsistent;
+                }
+                error
+            })?;
+        let copy = View::new("header_copy", position, header_bytes, header_length)?;
+        let header_crc = copy.u32(header_length - 4)?;
+        let minor = copy.u16(file_header::MINOR)?;
         view.ensure(
             header.segment_id == trailer.segment_id,
             ErrorClass::Misplaced,
             || "header_copy and trailer are not of the same segment".to_owned(),
         )?;
         view.ensure(
-            header_length == header_bytes.len() && header_crc == trailer.header_crc,
+            header_length == header_bytes.len()
+                && header_crc == trailer.header_crc
+                && minor == trailer.minor,
             ErrorClass::Inconsistent,
             || "header_copy is not the header that the trailer names".to_owned(),
         )?;
@@ -293,6 +308,11 @@ impl<'a> Sections<'a> {
             view.padding(payload_end, start)?;
         }
         view.padding(start, end)?;
+        view.ensure(
+            end == layout::align(start, ALIGNMENT),
+            ErrorClass::Inconsistent,
+            || format!("its sections end at {start} of {end} bytes: more padding than it needs"),
+        )?;
         Ok(sections)
     }
 

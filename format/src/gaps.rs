@@ -88,6 +88,7 @@ impl Gaps {
         end_offset: i64,
     ) -> Result<Gaps> {
         let view = View::new("section gaps", position, payload, payload.len())?;
+        view.holds(at::LENGTH)?;
         let count = length(view.u32(at::ENTRY_COUNT)?);
         view.ensure(count <= limits::GAP_ENTRIES, ErrorClass::Limit, || {
             format!("{count} entries, {} are allowed", limits::GAP_ENTRIES)

@@ -113,13 +113,12 @@ impl FileHeader {
 
     /// The same for a copy of the header at `position`, which errors then name.
     pub(crate) fn decode_at(bytes: &[u8], position: u64) -> Result<(FileHeader, usize)> {
-        let magic_only = View::new("file header", position, bytes, at::MAJOR)?;
-        magic_only.ensure(
-            magic_only.array(at::MAGIC)? == FILE_MAGIC,
+        let fixed = View::new("file header", position, bytes, at::LENGTH)?;
+        fixed.ensure(
+            fixed.array(at::MAGIC)? == FILE_MAGIC,
             ErrorClass::NotASegment,
             || "it does not start with a segment's magic".to_owned(),
         )?;
-        let fixed = View::new("file header", position, bytes, at::LENGTH)?;
         check_version(&fixed, fixed.u16(at::MAJOR)?)?;
         let header_length = length(fixed.u32(at::HEADER_LENGTH)?);
         fixed.ensure(

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::block::BlockHeader;
 use crate::error::{ErrorClass, Result};
-use crate::layout::{index_entry as at, limits};
+use crate::layout::{ALIGNMENT, block_header_length, index_entry as at, limits};
 use crate::wire::{View, length, put};
 
 /// Where a block is, and what its header says.
@@ -113,6 +113,38 @@ impl IndexEntry {
                 format!(
                     "the block at {} has {} records, {} raw and {} stored bytes",
                     entry.position, entry.record_count, entry.raw_length, entry.block_length
+                )
+            },
+        )?;
+        view.ensure(
+            length(entry.header_length) <= block_header_length(limits::STREAMS),
+            ErrorClass::Limit,
+            || {
+                format!(
+                    "the block at {} has a header of {} bytes",
+                    entry.position, entry.header_length
+                )
+            },
+        )?;
+        let (header_length, block_length) =
+            (length(entry.header_length), length(entry.block_length));
+        let covered = entry.end_offset.checked_sub(entry.base_offset);
+        view.ensure(
+            header_length.is_multiple_of(ALIGNMENT)
+                && block_length.is_multiple_of(ALIGNMENT)
+                && header_length >= block_header_length(0)
+                && covered.is_some_and(|covered| covered >= i64::from(entry.record_count).max(1))
+                && (entry.record_count > 0 || entry.raw_length == 0),
+            ErrorClass::Inconsistent,
+            || {
+                format!(
+                    "the block at {} has {} records in the offsets {} to {}, a header of {} and {} bytes in all",
+                    entry.position,
+                    entry.record_count,
+                    entry.base_offset,
+                    entry.end_offset,
+                    entry.header_length,
+                    entry.block_length
                 )
             },
         )?;
@@ -237,7 +269,6 @@ impl BlockIndex {
             view.ensure(
                 entry.position == block_position
                     && entry.base_offset == offset
-                    && entry.end_offset >= offset
                     && entry.header_length <= entry.block_length,
                 ErrorClass::Inconsistent,
                 || format!("block {i} does not join the one before: expected position {block_position} and offset {offset}, found {} and {}", entry.position, entry.base_offset),

@@ -3,24 +3,26 @@
 use std::ops::Range;
 
 use crate::block::BlockHeader;
+use crate::block::decode::check_stored_bytes;
 use crate::header::FileHeader;
-use crate::layout::{ALIGNMENT, BLOCK_MAGIC, block_header as at};
-use crate::trailer::Trailer;
+use crate::layout::{BLOCK_MAGIC, TRAILER_MAGIC, block_header as at, trailer};
 use crate::wire::View;
 
 /// What a scan comes across, in order of position.
 #[derive(Debug)]
 pub enum Found<'a> {
-    /// A block whose header is sound and in its place. Its streams are checked when they are decoded.
+    /// A block whose header is valid. Its streams are checked when they are decoded.
+    ///
+    /// The header's `position` is where the writer put the block: above where it was found, if bytes in front of it are missing.
     Block {
         /// The header.
         header: Box<BlockHeader>,
-        /// The whole block.
+        /// The bytes from the block's start, as many as it has.
         bytes: &'a [u8],
     },
-    /// A sound block that goes back behind what was found before: it is not returned as data.
+    /// A valid block whose offsets were covered by an earlier one: it is not returned as data.
     OutOfOrder(Box<BlockHeader>),
-    /// Bytes in which no sound block starts: damage, or behind the last block the footer and the trailer.
+    /// Bytes in which no valid block starts: damage, or the footer and the trailer after the last block.
     Skipped(Range<u64>),
 }
 
@@ -34,8 +36,14 @@ pub struct Scanner<'a> {
     end_offset: i64,
 }
 
+/// A block whose header is valid and whose bytes are all within the file.
+struct Candidate<'a> {
+    header: BlockHeader,
+    bytes: &'a [u8],
+}
+
 impl<'a> Scanner<'a> {
-    /// A scan over all bytes of a segment, or what is left of one.
+    /// A scan over all bytes of a segment, or over what is left of one.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Scanner<'a> {
         let header = FileHeader::decode(bytes).ok();
@@ -45,7 +53,7 @@ impl<'a> Scanner<'a> {
             .as_ref()
             .map(FileHeader::salt)
             .or_else(|| trailer_salt(bytes))
-            .or_else(|| first_block_salt(bytes));
+            .or_else(|| outermost_salt(bytes));
         Scanner {
             bytes,
             header,
@@ -55,20 +63,15 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The file header, if it is sound.
+    /// The file header, if it is valid.
     #[must_use]
     pub fn header(&self) -> Option<&FileHeader> {
         self.header.as_ref()
     }
 
-    fn block_at(&self, position: usize) -> Option<(BlockHeader, &'a [u8])> {
-        let bytes = self.bytes.get(position..)?;
-        if !bytes.starts_with(&BLOCK_MAGIC) {
-            return None;
-        }
-        let header = BlockHeader::decode(bytes, position as u64, self.salt?).ok()?;
-        let block = bytes.get(..header.block_length())?;
-        Some((header, block))
+    fn block_at(&self, position: usize) -> Option<Candidate<'a>> {
+        let salt = self.salt?;
+        candidate(self.bytes, position).filter(|block| block.header.salt == salt)
     }
 }
 
@@ -80,39 +83,91 @@ impl<'a> Iterator for Scanner<'a> {
             return None;
         }
         let start = self.position;
-        if let Some((header, bytes)) = self.block_at(start) {
-            self.position += bytes.len();
-            if header.base_offset < self.end_offset {
-                return Some(Found::OutOfOrder(Box::new(header)));
-            }
-            self.end_offset = header.end_offset;
+        if let Some(Candidate { header, bytes }) = self.block_at(start) {
+            // Where bytes of the streams are missing, the next block starts before this one's stated end.
+            let intact = check_stored_bytes(&header, bytes).is_ok();
+            self.position += if intact {
+                bytes.len()
+            } else {
+                header.header_length()
+            };
             let header = Box::new(header);
+            if header.base_offset < self.end_offset {
+                return Some(Found::OutOfOrder(header));
+            }
+            if intact {
+                self.end_offset = header.end_offset;
+            }
             return Some(Found::Block { header, bytes });
         }
-        self.position = (start + ALIGNMENT..self.bytes.len())
-            .step_by(ALIGNMENT)
+        self.position = magics(self.bytes, start + 1)
             .find(|position| self.block_at(*position).is_some())
             .unwrap_or(self.bytes.len());
         Some(Found::Skipped(start as u64..self.position as u64))
     }
 }
 
-fn trailer_salt(bytes: &[u8]) -> Option<[u8; 8]> {
-    let trailer = Trailer::decode(bytes, bytes.len() as u64).ok()?;
-    trailer.segment_id.first_chunk().copied()
+/// Positions from `start` on at which a block's magic is found. Any position: the bytes that are missing may be any number.
+fn magics(bytes: &[u8], start: usize) -> impl Iterator<Item = usize> {
+    let windows = bytes.get(start..).unwrap_or_default();
+    windows
+        .windows(BLOCK_MAGIC.len())
+        .enumerate()
+        .filter(|(_, window)| *window == BLOCK_MAGIC)
+        .map(move |(i, _)| start + i)
 }
 
-/// The salt of the first sound header that stands where it says it stands. One inside a record does not.
-fn first_block_salt(bytes: &[u8]) -> Option<[u8; 8]> {
-    (0..bytes.len()).step_by(ALIGNMENT).find_map(|position| {
-        let block = bytes.get(position..)?;
-        if !block.starts_with(&BLOCK_MAGIC) {
-            return None;
+/// The block at `position`, of whatever segment, if bytes in front of it may be missing but none were added.
+///
+/// Bytes that are missing move a block towards the front. A block inside a record is found further back than it states, since
+/// the segment around it begins first, so it is never taken for one of that segment's.
+fn candidate(bytes: &[u8], position: usize) -> Option<Candidate<'_>> {
+    let bytes = bytes.get(position..)?;
+    if !bytes.starts_with(&BLOCK_MAGIC) {
+        return None;
+    }
+    let fixed = View::new("block header", position as u64, bytes, at::LENGTH).ok()?;
+    let stated = fixed.u64(at::POSITION).ok()?;
+    if stated < position as u64 {
+        return None;
+    }
+    let header = BlockHeader::decode(bytes, stated, fixed.array(at::SALT).ok()?).ok()?;
+    let bytes = bytes.get(..header.block_length())?;
+    Some(Candidate { header, bytes })
+}
+
+/// The salt that the trailer gives. Its other fields do not count: where bytes are missing, no length in it is right.
+fn trailer_salt(bytes: &[u8]) -> Option<[u8; 8]> {
+    let start = bytes.len().checked_sub(trailer::LENGTH)?;
+    let view = View::new(
+        "trailer",
+        start as u64,
+        bytes.get(start..)?,
+        trailer::LENGTH,
+    )
+    .ok()?;
+    let covered = view.slice(0, trailer::TRAILER_CRC).ok()?;
+    let stated = view.u32(trailer::TRAILER_CRC).ok()?;
+    let valid = view.array(trailer::MAGIC).ok()? == TRAILER_MAGIC;
+    view.crc("trailer_crc", stated, covered).ok()?;
+    valid
+        .then(|| view.array(trailer::SEGMENT_ID).ok())
+        .flatten()
+}
+
+/// The salt of the block that was moved furthest towards the front, the first such.
+///
+/// What is left of a segment inside a record was moved less than the blocks around it: by the same missing bytes, less the
+/// bytes in front of it.
+fn outermost_salt(bytes: &[u8]) -> Option<[u8; 8]> {
+    let mut outermost: Option<(u64, [u8; 8])> = None;
+    for position in magics(bytes, 0) {
+        if let Some(Candidate { header, .. }) = candidate(bytes, position) {
+            let moved = header.position - position as u64;
+            if outermost.is_none_or(|(most, _)| moved > most) {
+                outermost = Some((moved, header.salt));
+            }
         }
-        let salt = View::new("block header", position as u64, block, at::LENGTH)
-            .and_then(|view| view.array(at::SALT))
-            .ok()?;
-        BlockHeader::decode(block, position as u64, salt).ok()?;
-        Some(salt)
-    })
+    }
+    outermost.map(|(_, salt)| salt)
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{ErrorClass, Result};
 use crate::header::check_version;
-use crate::layout::{ALIGNMENT, MAJOR, MINOR, TRAILER_MAGIC, limits, trailer as at};
+use crate::layout::{ALIGNMENT, MAJOR, TRAILER_MAGIC, limits, trailer as at};
 use crate::wire::{View, length, put};
 
 /// Where the footer is, and what it and the file header must be.
@@ -14,6 +14,7 @@ pub(crate) struct Trailer {
     pub(crate) footer_crc: u32,
     pub(crate) segment_id: [u8; 16],
     pub(crate) block_count: u32,
+    pub(crate) minor: u16,
     pub(crate) header_crc: u32,
 }
 
@@ -35,7 +36,7 @@ impl Trailer {
         put(&mut bytes, at::SEGMENT_ID, &self.segment_id);
         put(&mut bytes, at::BLOCK_COUNT, &self.block_count.to_le_bytes());
         put(&mut bytes, at::MAJOR, &MAJOR.to_le_bytes());
-        put(&mut bytes, at::MINOR, &MINOR.to_le_bytes());
+        put(&mut bytes, at::MINOR, &self.minor.to_le_bytes());
         put(&mut bytes, at::HEADER_CRC, &self.header_crc.to_le_bytes());
         let crc = crc32c::crc32c(bytes.split_at(at::TRAILER_CRC).0);
         put(&mut bytes, at::TRAILER_CRC, &crc.to_le_bytes());
@@ -65,6 +66,7 @@ impl Trailer {
             footer_crc: view.u32(at::FOOTER_CRC)?,
             segment_id: view.array(at::SEGMENT_ID)?,
             block_count: view.u32(at::BLOCK_COUNT)?,
+            minor: view.u16(at::MINOR)?,
             header_crc: view.u32(at::HEADER_CRC)?,
         };
         trailer.check(&view, file_length)?;

@@ -13,7 +13,7 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Takes one varint from the front of `bytes`; `None` if it is cut off, longer than 10 bytes or above 2^64 - 1.
+/// Takes one varint from the front of `bytes`; `None` if it is cut off, above 2^64 - 1, or longer than its value needs.
 #[inline]
 pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
     let (first, rest) = bytes.split_first()?;
@@ -35,6 +35,10 @@ fn take_long(bytes: &mut &[u8]) -> Option<u64> {
         }
         value |= bits << shift;
         if byte & 0x80 == 0 {
+            // Only a varint of one byte ends in zero: a longer one has a shorter form (SPEC section 1).
+            if *byte == 0 {
+                return None;
+            }
             *bytes = bytes.get(i + 1..)?;
             return Some(value);
         }
@@ -75,7 +79,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_varint() {
-        for bytes in [&[][..], &[0x80], &[0xff; 9], &[0xff; 11]] {
+        for bytes in [&[][..], &[0x80], &[0xff; 9], &[0xff; 11], &[0x80, 0]] {
             assert_eq!(take(&mut &*bytes), None, "{bytes:?}");
         }
         let mut above = [0xff; 10];

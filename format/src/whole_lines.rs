@@ -60,6 +60,7 @@ impl WholeLines {
     /// `None` where the section is of another rendering: it is not critical.
     pub(crate) fn decode(payload: &[u8], position: u64) -> Result<Option<WholeLines>> {
         let view = View::new("section whole_lines", position, payload, payload.len())?;
+        view.holds(at::LENGTH)?;
         if view.u32(at::RENDERING_VERSION)? != RENDERING_VERSION {
             return Ok(None);
         }

@@ -99,6 +99,13 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Checks that a part whose bytes a checksum covers is as long as its fixed fields: fewer bytes are *inconsistent*.
+    pub(crate) fn holds(&self, length: usize) -> Result<()> {
+        self.ensure(self.bytes.len() >= length, ErrorClass::Inconsistent, || {
+            format!("needs {length} bytes, {} are there", self.bytes.len())
+        })
+    }
+
     /// Checks that the bytes from `from` to `to` are padding.
     pub(crate) fn padding(&self, from: usize, to: usize) -> Result<()> {
         let padding = self.slice(from, to)?;

@@ -11,7 +11,7 @@ use crate::footer::{Footer, RenderedSizes};
 use crate::gaps::{Gap, GapReason, Gaps};
 use crate::header::FileHeader;
 use crate::index::{BlockIndex, IndexEntry};
-use crate::layout::{limits, trailer};
+use crate::layout::{MINOR, limits, trailer};
 use crate::record::Record;
 use crate::render::ViewSizes;
 use crate::statistics::Statistics;
@@ -286,6 +286,7 @@ fn trailer_of(footer: &Footer, bytes: &[u8], footer_position: u64) -> Result<Tra
         footer_crc: crc32c::crc32c(bytes),
         segment_id: footer.header.segment_id,
         block_count: footer.index.entries().len() as u32,
+        minor: MINOR,
         header_crc: u32::from_le_bytes(header_crc),
     })
 }

@@ -273,6 +273,35 @@ fn repeated_and_foreign_blocks_are_misplaced() {
 }
 
 #[test]
+fn missing_bytes_cost_only_the_blocks_they_were_part_of() {
+    let intact = segment();
+    let segment = Segment::open_whole(&intact).unwrap();
+    let blocks: Vec<_> = segment
+        .index()
+        .entries()
+        .iter()
+        .map(|entry| entry.position as usize..entry.end() as usize)
+        .collect();
+    for (start, count) in (0..intact.len())
+        .step_by(53)
+        .flat_map(|start| [(start, 1), (start, 37), (start, 64), (start, 1000)])
+    {
+        let cut = start..intact.len().min(start + count);
+        let bytes = [&intact[..cut.start], &intact[cut.end..]].concat();
+        let left: Vec<_> = (0..)
+            .zip(&blocks)
+            .filter(|(_, block)| block.end <= cut.start || cut.end <= block.start)
+            .flat_map(|(number, _)| number * RECORDS_A_BLOCK..(number + 1) * RECORDS_A_BLOCK)
+            .collect();
+        // A block whose padding alone was touched may be found too: zeros replaced zeros.
+        let found = scanned_offsets(&bytes);
+        let all_found = left.iter().all(|offset| found.contains(offset));
+        assert!(all_found, "without {cut:?}: {found:?}");
+        check_damaged(&bytes, "missing bytes");
+    }
+}
+
+#[test]
 fn swapped_blocks_are_misplaced() {
     let mut bytes = segment_of_equal_blocks(7);
     let segment = Segment::open_whole(&bytes).unwrap();
@@ -285,7 +314,8 @@ fn swapped_blocks_are_misplaced() {
             ErrorClass::Misplaced
         );
     }
-    assert_eq!(scanned_offsets(&bytes), [6, 7, 8]);
+    // The second block was moved towards the front, as if bytes were missing there; the first one was moved back.
+    assert_eq!(scanned_offsets(&bytes), [3, 4, 5, 6, 7, 8]);
     check_damaged(&bytes, "swapped blocks");
 }
 

@@ -392,6 +392,8 @@ def parse_sections(footer: bytes, footer_position: int) -> list[Section]:
         check_padding(footer[at + 16 + length:after], what, footer_position + at + 16 + length)
         at = after
 
+    require(len(footer) == align(at, 64), INCONSISTENT, what, footer_position + at, "the footer has more padding than it needs")
+
     # Features before relations: section 4 rule 1.
     for section in sections:
         known = section.type in REQUIRED_SECTIONS or section.type in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES)
@@ -401,7 +403,7 @@ def parse_sections(footer: bytes, footer_position: int) -> list[Section]:
         require(types.count(wanted) == 1, INCONSISTENT, what, footer_position, f"section {wanted} is there {types.count(wanted)} times")
     for optional in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES):
         require(types.count(optional) <= 1, INCONSISTENT, what, footer_position, f"section {optional} is there more than once")
-    require(types == sorted(types), INCONSISTENT, what, footer_position, f"sections in the order {types}")
+    require(types == sorted(set(types)), INCONSISTENT, what, footer_position, f"sections in the order {types}")
     return sections
 
 
@@ -432,7 +434,7 @@ def parse_block_index(section: Section, block_count: int, header: FileHeader, fo
 
 def _check_coverage_and_times(part: IndexEntry | BlockHeader, what: str, position: int) -> None:
     """What a block's header and its index entry say about offsets, times and counts, as far as it has to fit together."""
-    require(0 <= part.base_offset <= part.end_offset, INCONSISTENT, what, position, f"coverage {part.base_offset} to {part.end_offset}")
+    require(0 <= part.base_offset < part.end_offset, INCONSISTENT, what, position, f"coverage {part.base_offset} to {part.end_offset}")
     require(part.record_count <= part.end_offset - part.base_offset, INCONSISTENT, what, position,
             f"{part.record_count} records in the coverage {part.base_offset} to {part.end_offset}")
     if part.record_count == 0:
@@ -537,10 +539,10 @@ class BlockHeader:
     directory: tuple[DirectoryEntry, ...]
 
 
-def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None) -> BlockHeader:
-    """The header of the block at `position`; the bytes that may belong to the block reach to `end`.
+def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None, written_at: int | None = None) -> BlockHeader:
+    """Parses the header of the block at `position`; the bytes that may belong to the block reach to `end`.
 
-    `salt` None: the salt is not known yet (a scan without a file header and trailer) and is not checked.
+    A scan gives `salt` None, which is not checked, and the position that the block states itself as `written_at`.
     """
     what, at = "block header", position
     require(end - at >= _BLOCK.size, TRUNCATED, what, at, f"{end - at} bytes are too few")
@@ -556,6 +558,10 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None)
     require(header_length >= 192 and header_length % 64 == 0, INCONSISTENT, what, at, f"header_length {header_length}")
     require(header_length <= end - at, TRUNCATED, what, at, f"header_length {header_length}, {end - at} bytes are there")
     require(crc32c(data[at + 8:at + header_length]) == header_crc, CHECKSUM, what, at, "header_crc")
+
+    # Place: before anything else, since an intact block from elsewhere agrees with itself.
+    require(salt is None or found_salt == salt, MISPLACED, what, at, "the salt is that of another segment")
+    require(found_position == (position if written_at is None else written_at), MISPLACED, what, at, f"the block belongs to position {found_position}")
 
     # Features (section 8).
     require(kind == 1, UNSUPPORTED, what, at, f"kind {kind}")
@@ -578,10 +584,6 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None)
     raw_sum = sum(entry.raw_length for entry in directory)
     require(block_length <= MAX_BLOCK_LENGTH, LIMIT, what, at, f"block_length {block_length}")
     require(raw_sum <= MAX_RAW, LIMIT, what, at, f"{raw_sum} raw bytes")
-
-    # Place: before the relations, as a sound block from elsewhere agrees with itself.
-    require(salt is None or found_salt == salt, MISPLACED, what, at, "the salt is that of another segment")
-    require(found_position == position, MISPLACED, what, at, f"the block belongs to position {found_position}")
 
     header = BlockHeader(
         header_crc, found_salt, found_position, sequence, kind, header_length, block_length, base_offset, end_offset,
@@ -693,6 +695,8 @@ class _Columns:
             if byte < 0x80:
                 if value > MASK_64:
                     raise self.fail(INCONSISTENT, "a varint is 2^64 or greater")
+                if byte == 0 and shift > 0:
+                    raise self.fail(INCONSISTENT, "a varint has a shorter form")
                 return value
         raise self.fail(INCONSISTENT, "a varint has more than 10 bytes")
 
@@ -725,11 +729,12 @@ class _Cursor:
         return None if code == 0 else self.take(code - 1)
 
 
-def decode_block(data: bytes, header: BlockHeader) -> list[Record]:
-    """All records of a block, after all checks of section 4 rules 2, 4 and 5."""
+def decode_block(data: bytes, header: BlockHeader, start: int | None = None) -> list[Record]:
+    """Decodes all records of the block at `start` of `data`, its position if not given, after the checks of section 4 rules 2, 4 and 5."""
     what, at, n = "block", header.position, header.record_count
-    stored_end = header.position + header.header_length + sum(entry.stored_length for entry in header.directory)
-    block_end = header.position + header.block_length
+    start = header.position if start is None else start
+    stored_end = start + header.header_length + sum(entry.stored_length for entry in header.directory)
+    block_end = start + header.block_length
     require(block_end <= len(data), TRUNCATED, what, at, f"the block ends at {block_end}, {len(data)} bytes are there")
     check_padding(data[stored_end:block_end], what, stored_end)
     if n == 0:
@@ -902,7 +907,12 @@ def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's user
     by_type = {section.type: section for section in sections}
 
     copy = by_type[SECTION_HEADER_COPY]
-    header = parse_file_header(copy.payload, copy.position, "header_copy")
+    try:
+        header = parse_file_header(copy.payload, copy.position, "header_copy")
+    except FormatError as error:
+        # The footer's checksum covers the copy, so no byte of it was lost: section 7.
+        error_class = INCONSISTENT if error.error_class == TRUNCATED else error.error_class
+        raise FormatError(error_class, error.what, error.position, error.detail) from None
     require(header.header_length == len(copy.payload), INCONSISTENT, "header_copy", copy.position,
             f"{len(copy.payload)} bytes, header_length {header.header_length}")
     require(header.segment_id == trailer.segment_id, MISPLACED, "header_copy", copy.position, "segment_id is not the trailer's")
@@ -915,7 +925,18 @@ def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's user
     end_offset = index[-1].end_offset if index else header.base_offset
     require(statistics.base_offset == header.base_offset, INCONSISTENT, "statistics", at, f"base_offset {statistics.base_offset}")
     require(statistics.end_offset == end_offset, INCONSISTENT, "statistics", at, f"end_offset {statistics.end_offset}, not {end_offset}")
+    for name, found in (
+        ("record_count", sum(entry.record_count for entry in index)),
+        ("raw_bytes", sum(entry.raw_length for entry in index)),
+        ("min_timestamp", min((entry.min_timestamp for entry in index), default=I64_MAX)),
+        ("max_timestamp", max((entry.max_timestamp for entry in index), default=I64_MIN)),
+    ):
+        stated = getattr(statistics, name)
+        require(stated == found, INCONSISTENT, "statistics", at, f"{name} is {stated}, the block index gives {found}")
     gaps = parse_gaps(by_type[SECTION_GAPS], header.base_offset, end_offset)
+    missing = end_offset - header.base_offset - statistics.record_count
+    require(gaps.missing_count == missing, INCONSISTENT, "gaps", by_type[SECTION_GAPS].position,
+            f"missing_count is {gaps.missing_count}, {missing} offsets have no record")
     rendered = by_type.get(SECTION_RENDERED_SIZES)
     rendered_sizes = parse_rendered_sizes(rendered, len(index)) if rendered else None
     lines = by_type.get(SECTION_WHOLE_LINES)
@@ -932,40 +953,88 @@ class ScanResult:
 
 def scan(data: bytes) -> ScanResult:
     """Section 5, Scan: finds blocks without the footer. Never fails; what it cannot return it reports."""
-    start, salt = 0, None
+    position, salt = 0, None
     try:
-        header = parse_file_header(data)
-        start, salt = header.header_length, header.segment_id[:8]
+        file_header = parse_file_header(data)
+        position, salt = file_header.header_length, file_header.segment_id[:8]
     except FormatError:
-        try:
-            salt = parse_trailer(data).segment_id[:8]
-        except FormatError:
-            pass
+        salt = _trailer_salt(data) or _outermost_salt(data)
 
     result = ScanResult()
-    position, end_offset = start, None
-    while position < len(data):
-        try:
-            header = parse_block_header(data, position, len(data), salt)
-            require(header.block_length <= len(data) - position, TRUNCATED, "block", position, "the block does not fit into the file")
-        except FormatError:
-            position += 64
+    end_offset = 0  # of the last block that was taken
+    while salt is not None:
+        position = data.find(BLOCK_MAGIC, position)  # any position: the bytes that are missing may be any number
+        if position < 0:
+            break
+        header = _scanned_header(data, position)
+        if header is None or header.salt != salt:
+            position += 1
             continue
-        salt = header.salt
+        block = data[position:position + header.block_length]
+        try:
+            _check_stored(block, header)
+        except FormatError as error:
+            # Where bytes of the streams are missing, the next block starts before this one's stated end.
+            result.reports.append(error)
+            position += header.header_length
+            continue
         position += header.block_length
-        if end_offset is not None and header.base_offset < end_offset:
+        if header.base_offset < end_offset:
             result.reports.append(FormatError(MISPLACED, "block", header.position,
                                               f"base_offset {header.base_offset} is below {end_offset}, where the block before ends"))
             continue
+        end_offset = header.end_offset
         try:
-            records = decode_block(data, header)
+            records = decode_block(data, header, position - header.block_length)
         except FormatError as error:
             result.reports.append(error)
             continue
-        end_offset = header.end_offset
         result.headers.append(header)
         result.records += records
     return result
+
+
+def _scanned_header(data: bytes, position: int) -> BlockHeader | None:
+    """The header at `position` of a block, of whatever segment, that was written there or further back and that is all there."""
+    if len(data) - position < _BLOCK.size:
+        return None
+    (stated,) = struct.unpack_from("<Q", data, position + 16)
+    if stated < position:
+        return None
+    try:
+        header = parse_block_header(data, position, len(data), None, stated)
+    except FormatError:
+        return None
+    return header if header.block_length <= len(data) - position else None
+
+
+def _check_stored(block: bytes, header: BlockHeader) -> None:
+    """Every check of a block's streams and padding that needs no decompression."""
+    at = header.header_length
+    for entry in header.directory:
+        require(crc32c(block[at:at + entry.stored_length]) == entry.stored_crc, CHECKSUM, STREAM_NAMES[entry.stream], header.position, "stored_crc")
+        at += entry.stored_length
+    check_padding(block[at:], "block", header.position + at)
+
+
+def _trailer_salt(data: bytes) -> bytes | None:
+    """The salt that a trailer with a valid checksum gives; its lengths do not count, since bytes may be missing."""
+    raw = data[-TRAILER_LENGTH:]
+    if len(raw) < TRAILER_LENGTH or raw[56:] != TRAILER_MAGIC or crc32c(raw[:52]) != int.from_bytes(raw[52:56], "little"):
+        return None
+    return bytes(raw[24:32])
+
+
+def _outermost_salt(data: bytes) -> bytes | None:
+    """The salt of the block that was moved furthest towards the front, the first such."""
+    outermost, salt = -1, None
+    position = data.find(BLOCK_MAGIC)
+    while position >= 0:
+        header = _scanned_header(data, position)
+        if header is not None and header.position - position > outermost:
+            outermost, salt = header.position - position, header.salt
+        position = data.find(BLOCK_MAGIC, position + 1)
+    return salt
 
 
 def expected_statistics(segment: Segment, blocks: list[tuple[BlockHeader, list[Record]]]) -> Statistics:
@@ -1025,9 +1094,6 @@ def verify(data: bytes) -> Segment:
         require(stated == found, INCONSISTENT, "statistics", positions[SECTION_STATISTICS], f"{name} is {stated}, the records' is {found}")
 
     offsets = [record.offset for _, records in blocks for record in records]
-    missing = segment.end_offset - segment.base_offset - len(offsets)
-    require(segment.gaps.missing_count == missing, INCONSISTENT, "gaps", positions[SECTION_GAPS],
-            f"missing_count is {segment.gaps.missing_count}, {missing} offsets have no record")
     for gap in segment.gaps.entries:
         at = bisect.bisect_left(offsets, gap.from_offset)
         require(at == len(offsets) or offsets[at] >= gap.to_offset, INCONSISTENT, "gaps", positions[SECTION_GAPS],

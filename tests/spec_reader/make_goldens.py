@@ -114,6 +114,8 @@ class Plan:
     reserved_byte: int = 0  # what reserved bytes are filled with
 
     header_padding_byte: int = 0
+    extra_header_padding: int = 0
+    extra_footer_padding: int = 0
     force_statistics: dict[str, object] = field(default_factory=dict)
     force_trailer: dict[str, object] = field(default_factory=dict)
     edit_rendered_sizes: Callable[[dict[str, list[int]]], None] | None = None
@@ -374,7 +376,7 @@ def file_header(plan: Plan) -> bytes:
     tlvs = b""
     for tlv_type, value in plan.tlvs:
         tlvs += struct.pack("<H2sI", tlv_type, spare * 2, len(value)) + pad(value, 8)
-    length = up(96 + len(tlvs) + 4, 64)
+    length = up(96 + len(tlvs) + 4, 64) + plan.extra_header_padding
     head = struct.pack(
         "<8sHHIQQ16s16siBB2sqI12s",
         b"\x89KSG\r\n\x1a\n", plan.major, plan.minor, length, plan.incompatible, plan.compatible, plan.segment_id, plan.topic_id,
@@ -484,7 +486,7 @@ def build(plan: Plan) -> Built:
     for section_type, flags, payload in sections:
         section_positions[section_type] = footer_position + len(footer) + 16
         footer += struct.pack("<IIQ", section_type, flags, len(payload)) + pad(payload, 8)
-    footer = pad(footer, 64)
+    footer = pad(footer, 64) + bytes(plan.extra_footer_padding)
     data += footer
 
     trailer = {
@@ -698,6 +700,12 @@ def goldens() -> list[Plan]:
                               edit_sections=lambda sections: sections.append([77, 0, b"of the future"])))
     plans.append(three_blocks("unknown-tlv", description="TLVs of unknown types 4000 and 65535 (without a value) between the known ones", tlvs=[
         (4000, b"not known"), (1, b"orders"), (65535, b""), (4, struct.pack("<q", T))]))
+    plans.append(three_blocks("tlv-type-0", description="a TLV of type 0 between the known ones: unknown like any other, and no end of the TLVs", tlvs=[
+        (1, b"orders"), (0, b"nothing"), (4, struct.pack("<q", T))]))
+    plans.append(three_blocks("critical-bit-of-known-sections", description="the bit CRITICAL the other way round: a reader that knows a section ignores it",
+                              whole_lines=3, edit_sections=lambda sections: [section.__setitem__(1, section[1] ^ 1) for section in sections]))
+    plans.append(_other_rendering())
+    plans.append(_zstd_frames())
     plans.append(three_blocks("unknown-compatible-bit", description="bit 40 of compatible_features", compatible=1 << 40))
     plans.append(three_blocks("higher-minor", description="version 1.7", minor=7))
     plans.append(three_blocks("reserved-bytes-set", description="every reserved byte and flag bit is set (hex a5): not an error, and not to be interpreted",
@@ -737,6 +745,33 @@ def goldens() -> list[Plan]:
     plans.append(Plan("footer-larger-than-tail", "5500 gap entries: the footer is larger than the 131072 bytes that a reader begins with", [
         Block(0, 11002, [Rec(0, T, b"k", b"first"), Rec(11001, T + 1, b"k", b"last")])], gap_entries=entries))
     return plans
+
+
+def _other_rendering() -> Plan:
+    """The description of a golden has null for a section that a reader treats as absent."""
+    def edit(sections: list[list]) -> None:
+        sections.append([5, 0, struct.pack("<II", 2, 7) + b"of a later rendering"])
+        sections.append([6, 0, struct.pack("<II", 2, 7) + b"too"])
+    return three_blocks("other-rendering-version", description="rendered_sizes and whole_lines of rendering_version 2, of other lengths: as if absent",
+                        rendered_sizes=False, edit_sections=edit)
+
+
+def _zstd_frames() -> Plan:
+    """Frames by hand, of one raw block each (RFC 8878 section 3.1.1): magic, descriptor, window or none, content size, block."""
+    def frame(raw: bytes, descriptor: int, window: bytes, size: bytes) -> bytes:
+        return b"\x28\xb5\x2f\xfd" + bytes([descriptor]) + window + size + (len(raw) << 3 | 1).to_bytes(3, "little") + raw
+
+    def edit(stored: dict[str, bytes]) -> None:
+        raws = {name: zstandard.ZstdDecompressor().decompress(data) for name, data in stored.items()}
+        n = {name: len(raw) for name, raw in raws.items()}
+        stored["META"] = frame(raws["META"], 0x20, b"", struct.pack("<B", n["META"]))  # single segment, size in 1 byte
+        stored["KEYS"] = frame(raws["KEYS"], 0x80, bytes([0]), struct.pack("<I", n["KEYS"]))  # window of 1 KiB, size in 4 bytes
+        stored["HEADERS"] = frame(raws["HEADERS"], 0xC0, bytes([13 << 3]), struct.pack("<Q", n["HEADERS"]))  # window of 8 MiB, size in 8 bytes
+        stored["VALUES"] = zstandard.ZstdCompressor(write_checksum=True).compress(raws["VALUES"])
+
+    plan = three_blocks("zstd-frames", codec="zstd", description="zstd frames with and without single segment flag and checksum, content size in 1, 4 and 8 bytes")
+    plan.blocks[1] = replace(plan.blocks[1], edit_stored=edit)
+    return plan
 
 
 def segment_in_a_record() -> Plan:
@@ -786,9 +821,9 @@ def broken_segments() -> list[Broken]:
         """three-blocks with another defect; the segment keeps its id."""
         return three_blocks(segment_id=fixed_id("segment three-blocks"), **changes)
 
-    def with_block(number: int = 1, codec: str = "none", **changes) -> Plan:
+    def with_block(number: int = 1, codec: str = "none", whole_lines: int | None = None, **changes) -> Plan:
         """three-blocks with one block changed."""
-        changed = plan(codec=codec)
+        changed = plan(codec=codec, whole_lines=whole_lines)
         changed.blocks[number] = replace(changed.blocks[number], **changes)
         return changed
 
@@ -817,14 +852,44 @@ def broken_segments() -> list[Broken]:
         plan(edit_sections=_foreign_header_copy, force_trailer={"header_crc": struct.unpack("<I", file_header(_foreign())[-4:])[0]}), offsets)
     add("file-length-wrong", "inconsistent", "open", "the trailer's file_length is 64 less than footer_position + footer_length + 64",
         plan(force_trailer={"file_length": len(base.data) - 64}), offsets)
-    add("bytes-missing-at-front", "truncated", "open", "the first 64 bytes of the file are not there; all that is there is sound", base.data[64:], [])
+    add("bytes-missing-at-front", "truncated", "open", "the first 64 bytes of the file are missing; the rest is intact, 64 bytes further to the front",
+        base.data[64:], offsets)
+    add("byte-missing-at-front", "truncated", "open", "the first byte of the file is missing: no part is aligned any more", base.data[1:], offsets)
+    add("bytes-missing-in-a-block", "truncated", "open", "37 bytes inside the second block's VALUES are missing: the third block starts before the second "
+        "one's stated end, and at no multiple of 64", _without(base.data, base.stream_positions[1]["VALUES"] + 3, 37), offsets[:3] + offsets[6:])
+    add("bytes-missing-across-blocks", "truncated", "open", "128 bytes from the middle of the first block's streams on are missing",
+        _without(base.data, base.stream_positions[0]["KEYS"], base.block_lengths[0]), offsets[6:])
+    add("bytes-missing-at-both-ends", "not_a_segment", "open", "the first 100 bytes are missing, footer and trailer too: the salt comes from a block",
+        base.data[100:base.footer_position], offsets)
     add("truncated-at-trailer", "not_a_segment", "open", "the file ends where the trailer should begin", base.data[:-64], offsets)
     add("truncated-in-block", "not_a_segment", "open", "the file ends in the middle of the last block", base.data[:starts[2] + base.block_lengths[2] // 2],
         offsets[:6])
     add("shorter-than-a-trailer", "truncated", "open", "the file has 63 bytes", base.data[:63], [])
     add("footer-length-over-limit", "limit", "open", "footer_length is 134217792, 64 above the limit", plan(force_trailer={"footer_length": 134217792}), offsets)
 
+    add("minor-differs", "inconsistent", "open", "the trailer's minor is 3, the file header's is 0", plan(force_trailer={"minor": 3}), offsets)
+    add("header-too-much-padding", "inconsistent", "open", "the file header has 64 more bytes of padding than it needs, in header_copy too",
+        plan(extra_header_padding=64), offsets)
+
     # --- Footer ---
+    add("footer-too-much-padding", "inconsistent", "open", "the footer has 64 more bytes of padding than it needs; footer_crc agrees",
+        plan(extra_footer_padding=64), offsets)
+    add("header-copy-cut", "inconsistent", "open", "header_copy is the first 64 bytes of the file header; footer_crc agrees",
+        plan(edit_sections=lambda sections: sections[0].__setitem__(2, sections[0][2][:64])), offsets)
+    add("unknown-section-twice", "inconsistent", "open", "the non-critical section 77 is there twice",
+        plan(edit_sections=lambda sections: sections.extend([[77, 0, b"of"], [77, 0, b"the future"]])), offsets)
+    add("gaps-cut", "inconsistent", "open", "the section gaps has 8 bytes; footer_crc agrees",
+        plan(edit_sections=lambda sections: sections[3].__setitem__(2, sections[3][2][:8])), offsets)
+    add("rendered-view-count-wrong", "inconsistent", "open", "rendered_sizes has rendering_version 1 and view_count 2",
+        plan(edit_sections=lambda sections: sections[4].__setitem__(2, struct.pack("<II", 1, 2) + bytes(48))), offsets)
+    add("rendered-sizes-cut", "inconsistent", "open", "the section rendered_sizes has 4 bytes",
+        plan(edit_sections=lambda sections: sections[4].__setitem__(2, struct.pack("<I", 1))), offsets)
+    add("whole-lines-cut", "inconsistent", "open", "the section whole_lines has 4 bytes",
+        plan(edit_sections=lambda sections: sections.append([6, 0, struct.pack("<I", 1)])), offsets)
+    add("statistics-record-count-wrong", "inconsistent", "open", "the record_count of statistics is 8, the block index has 9", plan(
+        force_statistics={"record_count": 8}), offsets)
+    add("missing-count-wrong", "inconsistent", "open", "missing_count is 1, and every offset has a record", plan(
+        edit_sections=lambda sections: sections[3].__setitem__(2, struct.pack("<QII", 1, 0, 0))), offsets)
     add("footer-crc", "checksum", "open", "one bit of value_bytes in the footer is flipped", flip(base.section_positions[3] + 112), offsets)
     add("index-position-wrong", "inconsistent", "open", "the second index entry's position is 64 too high",
         with_block(index_force={"position": starts[1] + 64}), offsets)
@@ -847,6 +912,8 @@ def broken_segments() -> list[Broken]:
     add("statistics-wrong", "inconsistent", "verify", "value_bytes is one too high", plan(
         force_statistics={"value_bytes": base.json["statistics"]["value_bytes"] + 1}), offsets)
     add("whole-lines-wrong", "inconsistent", "verify", "whole_lines says that no key is a line of its own, and each is", plan(whole_lines=1), offsets)
+    add("whole-lines-overstated", "inconsistent", "verify", "whole_lines says that each value is a line of its own, and one is null",
+        with_block(records=simple_records(103, 2) + [replace(simple_records(105, 1)[0], value=None)], whole_lines=3), offsets)
     add("gaps-overlapping", "inconsistent", "open", "two gap entries overlap", with_gap([(109, 115, 1), (114, 119, 2)]), offsets)
     add("gap-outside-the-coverage", "inconsistent", "open", "a gap entry ends above end_offset", with_gap([(109, 121, 1)]), offsets)
     add("gap-holds-a-record", "inconsistent", "verify", "a gap entry holds the last record", with_gap([(108, 112, 1)]), offsets)
@@ -861,7 +928,7 @@ def broken_segments() -> list[Broken]:
     rest = bytes(base.data[base.footer_position:])
     head = bytes(base.data[:base.header_length])
     add("swapped-blocks", "misplaced", "decode", "the first two blocks, which have the same length, have changed places",
-        head + blocks[1] + blocks[0] + blocks[2] + rest, offsets[6:])
+        head + blocks[1] + blocks[0] + blocks[2] + rest, offsets[3:])
     add("repeated-block", "misplaced", "decode", "the first block stands in the second one's place too", head + blocks[0] + blocks[0] + blocks[2] + rest,
         offsets[:3] + offsets[6:])
     add("foreign-block", "misplaced", "decode", "the second block has another segment's salt; position, index and checksums agree",
@@ -874,7 +941,17 @@ def broken_segments() -> list[Broken]:
     add("block-header-crc-around-a-segment", "checksum", "decode", "made from segment-in-a-record: one bit of the outer second block's record_count is flipped; "
         "a scan must not take the blocks inside it", flip(outer.block_positions[1] + 72, 1, outer.data), [500, 501, 505, 506])
 
+    add("bytes-missing-around-a-segment", "truncated", "open", "made from segment-in-a-record: the bytes up to the middle of the outer second block's header "
+        "are missing; a scan must not take the blocks inside it", outer.data[outer.block_positions[1] + 64:], [505, 506])
+
     # --- Block header ---
+    add("foreign-block-of-unknown-kind", "misplaced", "decode", "the second block has another segment's salt and kind 7: its place is checked first",
+        with_block(force={"salt": fixed_id("another segment")[:8], "kind": 7}), offsets[:3] + offsets[6:])
+    add("block-stream-count-damaged", "checksum", "decode", "one bit of the second block's stream_count is flipped: header_length alone bounds the checksum",
+        flip(starts[1] + 29, 1), offsets[:3] + offsets[6:])
+    without_coverage = plan()
+    without_coverage.blocks.insert(1, Block(103, 103))
+    add("block-without-coverage", "inconsistent", "open", "the second block's base_offset is its end_offset", without_coverage, offsets)
     add("unknown-kind", "unsupported", "decode", "the second block's kind is 7", with_block(force={"kind": 7}))
     add("unknown-codec", "unsupported", "decode", "KEYS of the second block has codec 3",
         with_block(edit_directory=lambda entries: entries[1].__setitem__(1, 3)))
@@ -917,6 +994,8 @@ def broken_segments() -> list[Broken]:
         zstd_values(zstd_of.compress(values) + zstd_of.compress(b"")))
     add("zstd-without-content-size", "inconsistent", "decode", "VALUES is stored as a zstd frame that does not state its content size",
         zstd_values(zstandard.ZstdCompressor(level=3, write_content_size=False).compress(values)))
+    add("zstd-skippable-frame", "inconsistent", "decode", "VALUES is stored as a skippable zstd frame and a zstd frame",
+        zstd_values(b"\x50\x2a\x4d\x18" + struct.pack("<I", 4) + b"skip" + zstd_of.compress(values)))
     # By hand (RFC 8878 section 3.1.1): magic, descriptor (content size in 4 bytes), window descriptor, size, one raw block.
     wide = b"\x28\xb5\x2f\xfd" + b"\x80" + bytes([14 << 3]) + struct.pack("<I", len(values)) + (len(values) << 3 | 1).to_bytes(3, "little") + values
     assert zstandard.get_frame_parameters(wide).window_size == 2**24
@@ -929,6 +1008,7 @@ def broken_segments() -> list[Broken]:
     add("unknown-column-encoding", "unsupported", "decode", "the column attributes has encoding 2", columns("attributes", b"\2\0"))
     add("varint-overlong", "inconsistent", "decode", "a varint of 11 bytes", columns("skipped", b"\0" + b"\x80" * 10 + b"\0"))
     add("varint-too-large", "inconsistent", "decode", "a varint of 10 bytes whose value is 2^64 (it would be 0 modulo 2^64)", columns("skipped", b"\0" + b"\x80" * 9 + b"\2"))
+    add("varint-not-shortest", "inconsistent", "decode", "a varint of 2 bytes whose value is 0", columns("skipped", b"\0\x80\0"))
     add("meta-trailing-bytes", "inconsistent", "decode", "META has a byte behind its last column",
         with_block(edit_streams=lambda streams: streams.__setitem__("META", streams["META"] + b"\0")))
     add("meta-cut", "inconsistent", "decode", "META ends inside its last column",
@@ -939,6 +1019,10 @@ def broken_segments() -> list[Broken]:
         with_block(edit_streams=lambda streams: streams.__setitem__("VALUES", streams["VALUES"] + b"x")))
     add("offset-beyond-coverage", "inconsistent", "decode", "the last record's offset is the block's end_offset", columns("skipped", b"\1\0\0\1"))
     return out
+
+
+def _without(data: bytes, position: int, count: int) -> bytes:
+    return bytes(data[:position] + data[position + count:])
 
 
 def _tlv_too_long(plan: Plan) -> bytes:

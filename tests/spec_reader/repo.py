@@ -58,12 +58,26 @@ def parse_sealed(key: str, data: bytes) -> Sealed:
     stated = match[1].decode("ascii")
     require(hashlib.sha256(body).hexdigest() == stated, CHECKSUM, key, len(body), "sha256")
     try:
-        members = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+        members = json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_int=_integer, object_pairs_hook=_unique)
+        json.dumps(members, ensure_ascii=False).encode("utf-8")  # a lone surrogate, as an escape, is not text
     except ValueError as error:
         raise FormatError(INCONSISTENT, key, None, f"not JSON: {error}") from None
     require(isinstance(members, dict), INCONSISTENT, key, None, "not a JSON object")
     require(list(members)[-1] == "sha256" and members["sha256"] == stated, INCONSISTENT, key, None, "sha256 is not the last member")
     return Sealed(key, stated, members)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("an object has two members of one name")
+    return members
+
+
+def _integer(digits: str) -> int:
+    if digits == "-0":
+        raise ValueError("-0 is not an integer of section 11.2")
+    return int(digits)
 
 
 def _no_constant(name: str) -> None:
@@ -72,12 +86,14 @@ def _no_constant(name: str) -> None:
 
 def member(key: str, of: object, name: str, kind: type, or_null: bool = False) -> object:
     """A member of a JSON object, of the type that the tables of section 11 state."""
-    require(isinstance(of, dict) and name in of, INCONSISTENT, key, None, f"no member {name}")
-    value = of[name]
-    if value is None and or_null:
+    require(isinstance(of, dict), INCONSISTENT, key, None, f"no object with a member {name}")
+    if or_null and of.get(name) is None:  # where null is allowed, a missing member is null
         return None
+    require(name in of, INCONSISTENT, key, None, f"no member {name}")
+    value = of[name]
     # Python's bool is an int, and a number may be a float: neither is what the tables mean by a number.
     good = isinstance(value, kind) and not (kind is NUMBER and isinstance(value, bool))
+    good = good and not (kind is NUMBER and not kseg.I64_MIN <= value <= kseg.MASK_64)
     require(good, INCONSISTENT, key, None, f"member {name} is {value!r}")
     return value
 
@@ -94,10 +110,31 @@ def offset_member(key: str, of: object, name: str) -> int:
     return value
 
 
+def count_member(key: str, of: object, name: str) -> int:
+    """A count, a size or a sequence: an unsigned 64-bit integer."""
+    value = member(key, of, name, NUMBER)
+    require(value >= 0, INCONSISTENT, key, None, f"member {name} is {value}")
+    return value
+
+
+def int32_member(key: str, of: object, name: str, lowest: int = 0) -> int:
+    value = member(key, of, name, NUMBER)
+    require(lowest <= value < 2**31, INCONSISTENT, key, None, f"member {name} is {value}")
+    return value
+
+
+def signed_member(key: str, of: object, name: str) -> int:
+    """A signed 64-bit integer: a timestamp, or an offset as the source stated it."""
+    value = member(key, of, name, NUMBER)
+    require(value <= kseg.I64_MAX, INCONSISTENT, key, None, f"member {name} is {value}")
+    return value
+
+
 def check_format(sealed: Sealed, name: str) -> None:
     found = member(sealed.key, sealed.members, "format", STRING)
     require(found == name, MISPLACED, sealed.key, None, f"format is {found!r}, not {name!r}")
     version = member(sealed.key, sealed.members, "version", NUMBER)
+    require(version >= 1, INCONSISTENT, sealed.key, None, f"version {version}")
     require(version == 1, UNSUPPORTED, sealed.key, None, f"version {version}")
 
 
@@ -181,11 +218,11 @@ class Snapshot:
         members = self.sealed.members
         found = hex_member(key, members, "repository_id", 32)
         require(found == repository.repository_id, MISPLACED, key, None, f"repository_id {found}, kbk.json has {repository.repository_id}")
-        self.sequence = offset_member(key, members, "sequence")
+        self.sequence = count_member(key, members, "sequence")
         require(self.sequence == sequence, MISPLACED, key, None, f"sequence {self.sequence}")
         self.parent = member(key, members, "parent", OBJECT, or_null=True)
         if self.parent is not None:
-            require(offset_member(key, self.parent, "sequence") < sequence, INCONSISTENT, key, None, "the parent is not older")
+            require(count_member(key, self.parent, "sequence") < sequence, INCONSISTENT, key, None, "the parent is not older")
             hex_member(key, self.parent, "sha256", 64)
         hex_member(key, members, "nonce", 32)
         for name in ("started_at", "created_at", "writer"):
@@ -199,29 +236,33 @@ class Snapshot:
 
     def _partitions(self) -> Iterator[Partition]:
         key, before = self.key, None
+        ids: set[tuple[str, str]] = set()
+        live: set[str] = set()
         for topic in member(key, self.sealed.members, "topics", ARRAY):
             name = member(key, topic, "name", STRING)
             require(_is_topic(name), INCONSISTENT, key, None, f"topic name {name!r}")
             topic_id = hex_member(key, topic, "topic_id", 32)
-            first_seen, last_seen = offset_member(key, topic, "first_seen"), offset_member(key, topic, "last_seen")
+            first_seen, last_seen = count_member(key, topic, "first_seen"), count_member(key, topic, "last_seen")
             require(1 <= first_seen <= last_seen <= self.sequence, INCONSISTENT, key, None, f"topic {name} seen from {first_seen} to {last_seen}")
-            require(before is None or before < (name, first_seen, topic_id), INCONSISTENT, key, None, f"topic {name} is out of order")
-            before = (name, first_seen, topic_id)
-            member(key, topic, "deleted", BOOLEAN)
+            require(before is None or before < (name, first_seen), INCONSISTENT, key, None, f"topic {name} is out of order")
+            before = (name, first_seen)
+            require((name, topic_id) not in ids, INCONSISTENT, key, None, f"topic {name} with the id {topic_id} is there twice")
+            ids.add((name, topic_id))
+            if not member(key, topic, "deleted", BOOLEAN):
+                require(name not in live, INCONSISTENT, key, None, f"two topics {name} are not deleted")
+                live.add(name)
             member(key, topic, "internal", BOOLEAN)
-            member(key, topic, "replication_factor", NUMBER)
+            int32_member(key, topic, "replication_factor", -(2**31))
             config = member(key, topic, "config", OBJECT, or_null=True)
             require(config is None or all(isinstance(value, str) for value in config.values()), INCONSISTENT, key, None, f"config of topic {name}")
-            partition_before = -1
-            for partition in member(key, topic, "partitions", ARRAY):
-                number = offset_member(key, partition, "partition")
-                require(number > partition_before, INCONSISTENT, key, None, f"partition {number} of topic {name} is out of order")
-                partition_before = number
+            for index, partition in enumerate(member(key, topic, "partitions", ARRAY)):
+                number = int32_member(key, partition, "partition")
+                require(number == index, INCONSISTENT, key, None, f"partition {number} of topic {name} is at index {index}")
                 yield Partition(name, topic_id, number, partition)
 
     def _groups(self, groups: dict) -> Iterator[Group]:
         key = self.key
-        seen = offset_member(key, groups, "seen")
+        seen = count_member(key, groups, "seen")
         require(1 <= seen <= self.sequence, INCONSISTENT, key, None, f"groups seen by snapshot {seen}")
         member(key, groups, "taken_at", STRING)
         for group in self._ascending(groups, "groups", "group", STRING):
@@ -235,20 +276,20 @@ class Snapshot:
                 partitions = list(self._ascending(topic, "partitions", "partition", NUMBER))
                 require(partitions, INCONSISTENT, key, None, f"no partitions of topic {topic['topic']} of group {name!r}")
                 for partition in partitions:
-                    offset_member(key, partition, "partition")
+                    int32_member(key, partition, "partition")
                     if member(key, partition, "leader_epoch", NUMBER, or_null=True) is not None:
-                        offset_member(key, partition, "leader_epoch")
+                        int32_member(key, partition, "leader_epoch")
                     member(key, partition, "metadata", STRING)
                     offsets[topic["topic"], partition["partition"]] = offset_member(key, partition, "offset")
             yield Group(name, offsets)
 
     def _acls(self, acls: dict) -> Iterator[tuple[str, ...]]:
         key, before = self.key, None
-        seen = offset_member(key, acls, "seen")
+        seen = count_member(key, acls, "seen")
         require(1 <= seen <= self.sequence, INCONSISTENT, key, None, f"acls seen by snapshot {seen}")
         member(key, acls, "taken_at", STRING)
         authorizer = member(key, acls, "authorizer", BOOLEAN)
-        left_out = offset_member(key, acls, "left_out")
+        left_out = count_member(key, acls, "left_out")
         bindings = member(key, acls, "acls", ARRAY)
         require(authorizer or (not bindings and left_out == 0), INCONSISTENT, key, None, "acls of a cluster without an authorizer")
         for binding in bindings:
@@ -284,9 +325,12 @@ class Snapshot:
         require(base_offset <= end_offset, INCONSISTENT, key, None, f"coverage {base_offset} to {end_offset}")
         # The source's own numbers are its own: they are there, and not compared with anything.
         for name in ("log_start_offset", "high_watermark", "last_stable_offset"):
-            member(key, of, name, NUMBER)
+            signed_member(key, of, name)
+        lowest = base_offset
         for lost in member(key, of, "lost", ARRAY):
-            require(offset_member(key, lost, "from") < offset_member(key, lost, "to"), INCONSISTENT, key, None, f"lost {lost!r}")
+            first, end = offset_member(key, lost, "from"), offset_member(key, lost, "to")
+            require(lowest <= first < end <= end_offset, INCONSISTENT, key, None, f"lost {lost!r}")
+            lowest = end
 
         pages = member(key, of, "pages", ARRAY)
         entries: list[Entry] = []
@@ -347,23 +391,24 @@ class Snapshot:
         entry = Entry(
             key=key,
             segment_id=hex_member(page, item, "segment_id", 32),
-            size=offset_member(page, item, "size"),
-            footer_position=offset_member(page, item, "footer_position"),
+            size=count_member(page, item, "size"),
+            footer_position=count_member(page, item, "footer_position"),
             sha256=hex_member(page, item, "sha256", 64),
             base_offset=offset_member(page, item, "base_offset"),
             end_offset=offset_member(page, item, "end_offset"),
-            min_timestamp=member(page, item, "min_timestamp", NUMBER),
-            max_timestamp=member(page, item, "max_timestamp", NUMBER),
-            records=offset_member(page, item, "records"),
-            raw_bytes=offset_member(page, item, "raw_bytes"),
+            min_timestamp=signed_member(page, item, "min_timestamp"),
+            max_timestamp=signed_member(page, item, "max_timestamp"),
+            records=count_member(page, item, "records"),
+            raw_bytes=count_member(page, item, "raw_bytes"),
             timestamp_type=member(page, item, "timestamp_type", STRING),
             content_digest=hex_member(page, item, "content_digest", 32),
-            rendered=_array(page, item, "rendered", len(kseg.VIEWS), lambda size: type(size) is int and size >= 0),
+            rendered=_array(page, item, "rendered", len(kseg.VIEWS), lambda size: type(size) is int and 0 <= size <= kseg.MASK_64),
             whole_lines=_array(page, item, "whole_lines", 2, lambda flag: isinstance(flag, bool)),
         )
         require(int(match["base"]) == entry.base_offset and match["id"] == entry.segment_id[:16], INCONSISTENT, page, None,
                 f"{key} names another base_offset or segment_id than its entry")
-        require(entry.base_offset <= entry.end_offset, INCONSISTENT, page, None, f"{key}: coverage {entry.base_offset} to {entry.end_offset}")
+        require(entry.footer_position < entry.size, INCONSISTENT, page, None, f"{key}: a footer at {entry.footer_position} of {entry.size} bytes")
+        require(entry.base_offset < entry.end_offset, INCONSISTENT, page, None, f"{key}: coverage {entry.base_offset} to {entry.end_offset}")
         require(entry.timestamp_type in ("CreateTime", "LogAppendTime"), INCONSISTENT, page, None, f"{key}: timestamp_type {entry.timestamp_type!r}")
         return entry
 
@@ -407,8 +452,15 @@ class Snapshot:
         for entry in self.entries(partition):
             yield from self.segment(partition, entry).records()
 
+    def offset_for_time(self, partition: Partition, timestamp: int) -> int | None:
+        """Section 5 over all segments: the offset of the first record with a timestamp of at least `timestamp`."""
+        for entry in self.entries(partition):
+            if entry.records > 0 and entry.max_timestamp >= timestamp:
+                return self.segment(partition, entry).offset_for_time(timestamp).offset
+        return None
+
     def verify(self) -> dict:
-        """Everything that this snapshot names."""
+        """Verifies everything that this snapshot names."""
         if self.parent is not None:
             # A parent may have been removed; one that is there has to be the one that was meant.
             key = f"snapshots/{self.parent['sequence']:020}.json"

@@ -236,15 +236,16 @@ impl BlockHeader {
             ErrorClass::Checksum,
             || "no block starts here".to_owned(),
         )?;
-        let stream_count = usize::from(fixed.u8(at::STREAM_COUNT)?);
-        fixed.ensure(stream_count <= limits::STREAMS, ErrorClass::Limit, || {
-            format!("{stream_count} streams, {} are allowed", limits::STREAMS)
+        // The one field that is needed to find the checksum, so it is bounded before.
+        let header_length = length(fixed.u32(at::HEADER_LENGTH)?);
+        let most = block_header_length(limits::STREAMS);
+        fixed.ensure(header_length <= most, ErrorClass::Limit, || {
+            format!("header_length {header_length}, {most} are allowed")
         })?;
-        let header_length = block_header_length(stream_count);
         fixed.ensure(
-            length(fixed.u32(at::HEADER_LENGTH)?) == header_length,
+            header_length >= block_header_length(0) && header_length.is_multiple_of(ALIGNMENT),
             ErrorClass::Inconsistent,
-            || format!("header_length is not {header_length} for {stream_count} streams"),
+            || format!("header_length {header_length}"),
         )?;
         let whole = View::new("block header", position, bytes, header_length)?;
         whole.crc(
@@ -262,6 +263,15 @@ impl BlockHeader {
             };
             format!("kind {kind} ({name}); a newer kbk may read it")
         })?;
+        let stream_count = usize::from(whole.u8(at::STREAM_COUNT)?);
+        whole.ensure(stream_count <= limits::STREAMS, ErrorClass::Limit, || {
+            format!("{stream_count} streams, {} are allowed", limits::STREAMS)
+        })?;
+        whole.ensure(
+            header_length == block_header_length(stream_count),
+            ErrorClass::Inconsistent,
+            || format!("header_length {header_length} does not follow from {stream_count} streams"),
+        )?;
         let header = BlockHeader::decode_fields(&whole, stream_count)?;
         header.check(&whole)?;
         Ok(header)
@@ -323,7 +333,7 @@ impl BlockHeader {
             base >= 0
                 && end
                     .checked_sub(base)
-                    .is_some_and(|covered| covered >= i64::from(self.record_count)),
+                    .is_some_and(|covered| covered >= i64::from(self.record_count).max(1)),
             ErrorClass::Inconsistent,
             || format!("{records} records cannot lie from offset {base} to {end}"),
         )?;
@@ -339,9 +349,13 @@ impl BlockHeader {
         )?;
         let no_times = (self.min_timestamp, self.max_timestamp) == (i64::MAX, i64::MIN);
         view.ensure(
-            records > 0 || (no_times && self.digests == Digests::default()),
+            if records == 0 {
+                no_times && self.digests == Digests::default()
+            } else {
+                self.min_timestamp <= self.max_timestamp
+            },
             ErrorClass::Inconsistent,
-            || "it has timestamps or digests, but no record".to_owned(),
+            || format!("its timestamps or digests are not those of {records} records"),
         )?;
         let has_meta = self.directory.iter().any(|e| e.id == StreamId::Meta);
         let empty = self.directory.iter().next().is_none();
@@ -395,5 +409,15 @@ fn decode_entry(view: &View<'_>, start: usize) -> Result<StreamEntry> {
     view.ensure(entry.raw_length > 0, ErrorClass::Inconsistent, || {
         format!("stream {} is there and empty", entry.id.name())
     })?;
+    view.ensure(
+        entry.codec != Codec::None || entry.stored_length == entry.raw_length,
+        ErrorClass::Inconsistent,
+        || {
+            format!(
+                "stream {} is stored as it is, in another length",
+                entry.id.name()
+            )
+        },
+    )?;
     Ok(entry)
 }

@@ -30,6 +30,7 @@ mod groups_change;
 mod id;
 mod identity;
 mod keys;
+mod members;
 mod offset_map;
 mod order;
 mod page;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{RepoError, Result};
 use super::id::{Digest, Id};
 use super::keys::{Key, PartitionId, RESTORES, TopicName};
+use super::members;
 use super::offset_map::{MapPage, MapRun};
 use super::repository::Repository;
 use super::sealed::{Document, seal};
@@ -132,8 +133,10 @@ pub struct CreatedTopic {
     /// Replicas of each; the cluster's default if null.
     pub replication_factor: Option<i32>,
     /// Configuration while records are written.
+    #[serde(deserialize_with = "members::unique")]
     pub config: BTreeMap<String, String>,
     /// Changes to it when all are written; null takes an entry away.
+    #[serde(deserialize_with = "members::unique")]
     pub config_afterwards: BTreeMap<String, Option<String>>,
 }
 

@@ -68,7 +68,10 @@ struct Envelope<'a, T> {
 #[derive(Deserialize)]
 struct Head {
     format: String,
-    version: u32,
+    version: u64,
+    /// The seal as JSON has it: serde refuses a second member of this name.
+    #[serde(rename = "sha256")]
+    _sha256: Digest,
 }
 
 /// The bytes of `body` as a sealed object, and its digest.
@@ -101,10 +104,11 @@ pub(super) fn unseal<T: Document>(bytes: &[u8]) -> Result<Digested<T>, SealError
     if head.format != T::FORMAT {
         return Err(SealError::OtherFormat(head.format));
     }
-    if head.version > T::VERSION {
-        return Err(SealError::NewerVersion(head.version));
+    if head.version > u64::from(T::VERSION) {
+        let found = u32::try_from(head.version).unwrap_or(u32::MAX);
+        return Err(SealError::NewerVersion(found));
     }
-    if head.version < T::VERSION {
+    if head.version < u64::from(T::VERSION) {
         let detail = format!("there is no version {}", head.version);
         return Err(SealError::Damaged(detail));
     }
@@ -211,12 +215,26 @@ mod tests {
         let refused = |json: &str| unseal::<Note>(&resealed(json)).unwrap_err();
         let later = json.replace("\"version\":1", "\"version\":2");
         assert_eq!(refused(&later), SealError::NewerVersion(2));
+        let latest = json.replace("\"version\":1", "\"version\":18446744073709551615");
+        assert_eq!(refused(&latest), SealError::NewerVersion(u32::MAX));
+        let large = json.replace("\"number\":2", "\"number\":9007199254740993");
+        assert_eq!(
+            unseal::<Note>(&resealed(&large)).unwrap().number,
+            9_007_199_254_740_993,
+            "2^53 + 1"
+        );
         let other = json.replace("kbk-note", "kbk-page");
         assert_eq!(refused(&other), SealError::OtherFormat("kbk-page".into()));
         for wrong in [
             json.replace("\"version\":1", "\"version\":0"),
             json.replace("\"number\":2", "\"number\":\"2\""),
             json.replace(",\"number\":2", ""),
+            json.replace("\"number\":2", "\"number\":2.0"),
+            json.replace("\"number\":2", "\"number\":2e0"),
+            json.replace("\"number\":2", "\"number\":-0"),
+            json.replace("\"number\":2", "\"number\":9223372036854775808"),
+            json.replace("\"new\":[1]", "\"sha256\":\"\""),
+            json.replace("\"version\":1", "\"version\":-1"),
             json.replace("\"number\":2", "\"number\":2,\"number\":3"),
             "{\"format\"}".into(),
         ] {

@@ -9,6 +9,7 @@ use super::acls::Acls;
 use super::groups::Groups;
 use super::id::{Digest, Id};
 use super::keys::{Key, PartitionId, TopicName};
+use super::members;
 use super::page::FULL_PAGE;
 use super::sealed::Document;
 
@@ -66,6 +67,7 @@ pub struct TopicState {
     /// Replicas of each partition.
     pub replication_factor: i32,
     /// Every value that is not the broker's default; `None` where the cluster did not tell.
+    #[serde(default, deserialize_with = "members::unique_or_null")]
     pub config: Option<BTreeMap<String, String>>,
     /// Every partition of the topic: partition `i` stands at index `i`.
     pub partitions: Vec<PartitionState>,
