@@ -2,8 +2,8 @@
 
     python check_goldens.py DIR
 
-DIR is fixtures/, or one of its folders; for fixtures/golden/... the folder fixtures/broken/... is checked too. One line a
-file, then `N passed, M failed`. What the JSON holds is described in make_goldens.py.
+DIR is fixtures/, or one of its folders; for fixtures/golden/... the folder fixtures/broken/... is checked too. Prints
+one line per file, then `N passed, M failed`. make_goldens.py describes the JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import kseg
 
 
 def check_file(path: Path) -> list[str]:
-    """What is wrong with the segment `path` and the JSON beside it: nothing, if the list is empty."""
+    """Returns how the segment `path` differs from the JSON beside it."""
     try:
         expected = json.loads(path.with_suffix(".json").read_text("utf-8"))
         data = path.read_bytes()
@@ -30,7 +30,7 @@ def check_file(path: Path) -> list[str]:
         return check_golden(data, expected)
     except kseg.FormatError as error:
         return [str(error)]
-    except Exception as error:  # a bug in the reader: a finding, and the other files are still of interest
+    except Exception as error:  # a bug in the reader is a finding; the other files are still checked
         return [f"the reader failed: {type(error).__name__}: {error}"]
 
 
@@ -106,7 +106,7 @@ def shorten(value: object) -> str:
 
 
 def first_error(data: bytes) -> tuple[str, kseg.FormatError] | None:
-    """The first step that finds something, and what it finds."""
+    """Returns the first step that finds a defect, and the defect."""
     try:
         segment = kseg.open(data)
     except kseg.FormatError as error:
@@ -142,7 +142,7 @@ def check_broken(data: bytes, expected: dict) -> list[str]:
 
 
 def folders(given: Path) -> list[Path]:
-    """`given`, and the broken segments beside it if it is a folder of goldens."""
+    """Returns `given`, and the broken segments beside it if it is a folder of goldens."""
     given = given.resolve()
     found = [given]
     if "golden" in given.parts:

@@ -1,7 +1,7 @@
-"""Holds SPEC.md's section 12 to the golden that it shows.
+"""Checks that SPEC.md's section 12 shows its golden.
 
-`python check_spec.py SPEC.md FILE.kseg` fails when the dump between the markers is not the one of FILE;
-with --write it puts the dump there.
+`python check_spec.py SPEC.md FILE.kseg` fails when the dump between the markers is not that of FILE;
+with --write it replaces the dump.
 """
 
 import argparse

@@ -1,16 +1,16 @@
-"""A strict reader of kbk segments (`.kseg`), written from SPEC.md and from nothing else.
+"""A strict reader of kbk segments (`.kseg`), written from SPEC.md alone.
 
-It is made to be read beside the specification, not to be fast: the whole segment is in memory, and every check of
-the sections 2, 4 and 6 stands where the structure is parsed. Whatever is wrong with a segment is raised as a
-`FormatError` with one of the error classes of section 7.
+It is written to be read beside the specification, not to be fast: the whole segment is in memory, and every check of
+sections 2, 4 and 6 is made where the structure is parsed. Every defect of a segment is raised as a `FormatError`
+with one of the error classes of section 7.
 
     segment = kseg.open(data)                  section 5, Open: trailer and footer, nothing else
     segment.records()                          all records in offset order
     segment.find_by_offset(o)                  the record at o, or the first one above it
     segment.offset_for_time(t)                 Kafka's ListOffsets by timestamp
     segment.select(t0, t1)                     all records with t0 <= timestamp < t1
-    kseg.scan(data)                            without footer, for damaged segments
-    kseg.verify(data)                          everything there is to check
+    kseg.scan(data)                            salvage of damaged segments, without the footer
+    kseg.verify(data)                          every check there is
     kseg.render_record(r), kseg.render(rs, v)  section 10
 
 Command line: `python kseg.py FILE [--records | --info | --verify | --scan | --view VIEW]`.
@@ -79,7 +79,7 @@ VIEWS = ("records.jsonl", "values", "keys")  # the order of section rendered_siz
 
 
 class FormatError(Exception):
-    """What is wrong (`what`: the structure), where (`position`: in the object), and which class of section 7."""
+    """A defect: its class of section 7, the structure (`what`), and its position in the object."""
 
     def __init__(self, error_class: str, what: str, position: int | None, detail: str) -> None:
         super().__init__(f"{error_class}: {what} at position {position}: {detail}")
@@ -122,7 +122,7 @@ if crc32c(b"123456789") != 0xE3069283:
 
 
 def xxh3_128(data: bytes) -> bytes:
-    """The hash as its 128-bit integer in little-endian order. (The library's digest() is big-endian.)"""
+    """Returns the hash as its 128-bit integer in little-endian order. (The library's digest() is big-endian.)"""
     return xxhash.xxh3_128_intdigest(data).to_bytes(16, "little")
 
 
@@ -135,7 +135,7 @@ def unzigzag(value: int) -> int:
 
 
 def wrap_i64(value: int) -> int:
-    """value modulo 2^64, as a signed 64-bit integer."""
+    """Returns `value` modulo 2^64, as a signed 64-bit integer."""
     value &= MASK_64
     return value - 2**64 if value > I64_MAX else value
 
@@ -187,7 +187,7 @@ class FileHeader:
     @property
     def topic(self) -> str:
         topic = self._text(TLV_TOPIC)
-        assert topic is not None  # parse_file_header saw it
+        assert topic is not None  # parse_file_header checked it
         return topic
 
     @property
@@ -207,7 +207,7 @@ class FileHeader:
 
 
 def parse_file_header(data: bytes, position: int = 0, what: str = "file header") -> FileHeader:
-    """The file header at the start of `data`; `position` is where that is in the object, for messages."""
+    """Parses the file header at the start of `data`; `position` is its position in the object, for messages."""
     # Order of checks: section 4 rule 1.
     require(len(data) >= _HEADER.size, TRUNCATED, what, position, f"{len(data)} bytes are too few")
     (magic, major, minor, header_length, incompatible, compatible, segment_id, topic_id, partition, timestamp_type,
@@ -243,7 +243,7 @@ def _parse_tlvs(raw: bytes, start: int, end: int, position: int, what: str) -> t
     while at < end:
         require(end - at >= 8, INCONSISTENT, what, position + at, "a TLV's head does not fit into tlv_length")
         tlv_type, length = struct.unpack_from("<H2xI", raw, at)
-        # The length in the table is that of the value; the padding behind it belongs to the TLV as well.
+        # The length in the table is that of the value; the padding after it belongs to the TLV too.
         require(align(8 + length, 8) <= end - at, INCONSISTENT, what, position + at, "a TLV does not fit into tlv_length")
         value = raw[at + 8:at + 8 + length]
         after = at + align(8 + length, 8)
@@ -284,7 +284,7 @@ class Trailer:
 
 
 def parse_trailer(data: bytes) -> Trailer:
-    """The trailer at the end of the whole object `data`."""
+    """Parses the trailer at the end of the whole object `data`."""
     what, size = "trailer", len(data)
     position = max(0, size - TRAILER_LENGTH)
     require(size >= TRAILER_LENGTH, TRUNCATED, what, position, f"{size} bytes are too few")
@@ -300,7 +300,7 @@ def parse_trailer(data: bytes) -> Trailer:
     require(footer_position % 64 == 0, INCONSISTENT, what, position, f"footer_position {footer_position}")
     require(file_length == footer_position + footer_length + 64, INCONSISTENT, what, position,
             f"file_length {file_length}, footer_position {footer_position}, footer_length {footer_length}")
-    # The trailer is sound: it tells whether the object is all there.
+    # The trailer is intact, so its file_length can be trusted.
     require(file_length <= size, TRUNCATED, what, position, f"file_length {file_length}, {size} bytes are there")
     require(file_length == size, MISPLACED, what, position, f"file_length {file_length}, {size} bytes are there")
     return Trailer(footer_position, file_length, footer_length, footer_crc, segment_id, block_count, major, minor, header_crc)
@@ -381,7 +381,7 @@ def parse_sections(footer: bytes, footer_position: int) -> list[Section]:
     at = 0
     while at < len(footer):
         left = len(footer) - at
-        # Less than a section's head can only be padding; so is everything from a type 0 on.
+        # Fewer bytes than a section's head can only be padding; so is everything from a type 0 on.
         if left < 16 or struct.unpack_from("<I", footer, at)[0] == 0:
             check_padding(footer[at:], what, footer_position + at)
             break
@@ -433,7 +433,7 @@ def parse_block_index(section: Section, block_count: int, header: FileHeader, fo
 
 
 def _check_coverage_and_times(part: IndexEntry | BlockHeader, what: str, position: int) -> None:
-    """What a block's header and its index entry say about offsets, times and counts, as far as it has to fit together."""
+    """Checks the relations that hold in a block header and in its index entry alike."""
     require(0 <= part.base_offset < part.end_offset, INCONSISTENT, what, position, f"coverage {part.base_offset} to {part.end_offset}")
     require(part.record_count <= part.end_offset - part.base_offset, INCONSISTENT, what, position,
             f"{part.record_count} records in the coverage {part.base_offset} to {part.end_offset}")
@@ -472,7 +472,7 @@ def parse_gaps(section: Section, base_offset: int, end_offset: int) -> Gaps:
 
 
 def parse_rendered_sizes(section: Section, block_count: int) -> dict[str, list[int]] | None:
-    """View name to the list of its ends; None where they are of another rendering, of which nothing is known."""
+    """Returns the list of ends by view name; None for a rendering version that this reader does not know."""
     what = "rendered_sizes"
     require(len(section.payload) >= 8, INCONSISTENT, what, section.position, f"{len(section.payload)} bytes")
     rendering_version, view_count = struct.unpack_from("<II", section.payload)
@@ -489,7 +489,7 @@ def parse_rendered_sizes(section: Section, block_count: int) -> dict[str, list[i
 
 
 def parse_whole_lines(section: Section) -> dict[str, bool] | None:
-    """View name to whether its lines are whole; None where they are of another rendering, of which nothing is known."""
+    """Returns whether lines are whole by view name; None for a rendering version that this reader does not know."""
     what = "whole_lines"
     require(len(section.payload) >= 8, INCONSISTENT, what, section.position, f"{len(section.payload)} bytes")
     rendering_version, flags = struct.unpack_from("<II", section.payload)
@@ -549,7 +549,7 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
     (magic, header_crc, found_salt, found_position, sequence, kind, stream_count, header_length, block_length,
      base_offset, end_offset, min_timestamp, max_timestamp, record_count, tombstone_count, control_count,
      no_timestamp_count, raw_length, content_digest, restore_digest) = _BLOCK.unpack_from(data, at)
-    # Not not_a_segment: whoever came here has seen a trailer or a file header. Section 2.8 names the equality with the
+    # Not not_a_segment: the caller has seen a trailer or a file header. Section 2.8 names the equality with the
     # magic as what covers these four bytes, so it counts as their checksum.
     require(magic == BLOCK_MAGIC, CHECKSUM, what, at, f"magic is {magic.hex()}")
 
@@ -616,7 +616,7 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
 
 
 def decode_stream(data: bytes, entry: DirectoryEntry) -> bytes:
-    """The raw bytes of a stream: checksum, then codec, then exactly raw_length bytes."""
+    """Returns the raw bytes of a stream: checksum, then codec, then exactly raw_length bytes."""
     what, at = STREAM_NAMES[entry.stream], entry.position
     stored = bytes(data[at:at + entry.stored_length])
     require(len(stored) == entry.stored_length, TRUNCATED, what, at, f"{len(stored)} of {entry.stored_length} bytes are there")
@@ -646,7 +646,7 @@ def _decode_zstd(stored: bytes, raw_length: int, what: str, at: int) -> bytes:
     require(frame.window_size <= MAX_ZSTD_WINDOW, LIMIT, what, at, f"a window of {frame.window_size} bytes")
     require(frame.content_size == raw_length, INCONSISTENT, what, at, f"the frame has {frame.content_size} bytes, raw_length is {raw_length}")
     try:
-        # One frame, nothing behind it; the library refuses a frame that gives other than its content size.
+        # One frame and no bytes after it; the library refuses a frame that does not yield its content size.
         return zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompress(
             stored, max_output_size=raw_length, read_across_frames=False, allow_extra_data=False)
     except zstandard.ZstdError as error:
@@ -716,7 +716,7 @@ def _length(code: int) -> int:
 
 
 class _Cursor:
-    """Takes byte strings one behind the other; the caller has checked that their sum is all there is."""
+    """Takes consecutive byte strings; the caller has checked that their lengths add up to the whole."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
@@ -753,7 +753,7 @@ def decode_block(data: bytes, header: BlockHeader, start: int | None = None) -> 
     names = columns.column("header_name", header_count)
     header_values = columns.column("header_value", header_count)
     if columns.at != len(columns.meta):
-        raise columns.fail(INCONSISTENT, f"{len(columns.meta) - columns.at} bytes behind the last column")
+        raise columns.fail(INCONSISTENT, f"{len(columns.meta) - columns.at} bytes after the last column")
     for value in attributes:
         require(value <= 1, UNSUPPORTED, "META", at, f"attributes {value:#x}")
 
@@ -866,7 +866,7 @@ class Segment:
             yield from self.block(number)
 
     def find_by_offset(self, offset: int) -> Record | None:
-        """The record at `offset`, or the first one above it; None where there is none. KeyError where `offset` is not covered."""
+        """Returns the record at `offset`, or the first one above it; None where there is none. KeyError where `offset` is not covered."""
         if not self.base_offset <= offset < self.end_offset:
             raise KeyError(f"offset {offset} is not in the coverage {self.base_offset} to {self.end_offset}")
         first = bisect.bisect_right(self.index, offset, key=lambda entry: entry.end_offset)
@@ -877,11 +877,11 @@ class Segment:
         return None
 
     def offset_for_time(self, timestamp: int) -> Record | None:
-        """The first record in offset order with a timestamp of at least `timestamp`."""
+        """Returns the first record in offset order with a timestamp of at least `timestamp`."""
         running_max = []
         for entry in self.index:
             running_max.append(max(entry.max_timestamp, running_max[-1] if running_max else I64_MIN))
-        # The loop goes on behind the block found only where that one has no record: its max_timestamp, -2^63, reaches
+        # The loop continues past the block found only where that one has no record: its max_timestamp, -2^63, reaches
         # a `timestamp` of -2^63 all the same.
         for number in range(bisect.bisect_left(running_max, timestamp), len(self.index)):
             for record in self.block(number):
@@ -890,7 +890,7 @@ class Segment:
         return None
 
     def select(self, t0: int, t1: int) -> Iterator[Record]:
-        """All records with t0 <= timestamp < t1, in offset order."""
+        """Yields all records with t0 <= timestamp < t1, in offset order."""
         for number, entry in enumerate(self.index):
             if entry.max_timestamp >= t0 and entry.min_timestamp < t1:
                 for record in self.block(number):
@@ -899,7 +899,7 @@ class Segment:
 
 
 def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's users expect
-    """Section 5, Open. The segment's start is not looked at."""
+    """Opens a segment as section 5 says; its first bytes are not read."""
     trailer = parse_trailer(data)
     footer = bytes(data[trailer.footer_position:trailer.footer_position + trailer.footer_length])
     require(crc32c(footer) == trailer.footer_crc, CHECKSUM, "footer", trailer.footer_position, "footer_crc")
@@ -952,7 +952,7 @@ class ScanResult:
 
 
 def scan(data: bytes) -> ScanResult:
-    """Section 5, Scan: finds blocks without the footer. Never fails; what it cannot return it reports."""
+    """Finds blocks without the footer (section 5, Scan). Never fails; reports what it cannot return."""
     position, salt = 0, None
     try:
         file_header = parse_file_header(data)
@@ -1038,7 +1038,7 @@ def _outermost_salt(data: bytes) -> bytes | None:
 
 
 def expected_statistics(segment: Segment, blocks: list[tuple[BlockHeader, list[Record]]]) -> Statistics:
-    """What section *statistics* has to say about these blocks."""
+    """Computes the section *statistics* of these blocks."""
     records = [record for _, of_block in blocks for record in of_block]
     headers = [header for record in records for header in record.headers]
     header_bytes = {id(r): sum(len(name) + len(value or b"") for name, value in r.headers) for r in records}
@@ -1073,7 +1073,7 @@ def expected_statistics(segment: Segment, blocks: list[tuple[BlockHeader, list[R
 
 
 def verify(data: bytes) -> Segment:
-    """Everything that can be checked: section 4 rule 6, for a verifier that decodes."""
+    """Makes every check of section 4 rule 6, as a verifier that decodes."""
     segment = open(data)
     header = parse_file_header(data)
     require(header.raw == segment.header.raw, INCONSISTENT, "file header", 0, "not the same bytes as header_copy")
@@ -1132,7 +1132,7 @@ def _render_bytes(name: str, data: bytes | None) -> str:
 
 
 def render_record(record: Record) -> bytes:
-    """The line of records.jsonl for one record."""
+    """Returns the line of records.jsonl for one record."""
     headers = ",".join("{" + _render_bytes("name", name) + "," + _render_bytes("value", value) + "}" for name, value in record.headers)
     line = (f'{{"offset":{record.offset},"timestamp":{record.timestamp},{_render_bytes("key", record.key)},'
             f'{_render_bytes("value", record.value)},"headers":[{headers}]}}\n')
@@ -1140,7 +1140,7 @@ def render_record(record: Record) -> bytes:
 
 
 def render(records: Iterable[Record], view: str) -> bytes:
-    """The records in one of VIEWS."""
+    """Renders the records in one of VIEWS."""
     shown = [record for record in records if not record.control]
     if view == "records.jsonl":
         return b"".join(map(render_record, shown))
@@ -1156,7 +1156,7 @@ def render(records: Iterable[Record], view: str) -> bytes:
 
 
 def record_to_json(record: Record) -> dict:
-    """A record in the convention of the golden files: bytes as hex, null as null."""
+    """Returns a record in the form of the golden files: bytes as hex, null as null."""
     def hexed(data: bytes | None) -> str | None:
         return None if data is None else data.hex()
     return {
@@ -1170,7 +1170,7 @@ def record_to_json(record: Record) -> dict:
 
 
 def _digest_hex(value: int) -> str:
-    """A digest as the hex digits of its 16 stored bytes."""
+    """Returns a digest as the hex digits of its 16 stored bytes."""
     return value.to_bytes(16, "little").hex()
 
 
@@ -1230,9 +1230,9 @@ def main() -> int:
     parser.add_argument("file", type=Path)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--info", action="store_true", help="header, blocks, statistics, gaps, rendered sizes (the default)")
-    mode.add_argument("--records", action="store_true", help="one JSON object a record, bytes as hex, control records too")
+    mode.add_argument("--records", action="store_true", help="one JSON object per record, bytes as hex, control records included")
     mode.add_argument("--verify", action="store_true", help="check everything")
-    mode.add_argument("--scan", action="store_true", help="records found without the footer, then what was left out")
+    mode.add_argument("--scan", action="store_true", help="records found without the footer, then one object per damaged block")
     mode.add_argument("--view", choices=VIEWS, help="a rendering of SPEC.md section 10 (values and keys are not JSON)")
     arguments = parser.parse_args()
     data = arguments.file.read_bytes()

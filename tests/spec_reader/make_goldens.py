@@ -1,9 +1,9 @@
-"""Writes the golden and the broken segments under fixtures/, from SPEC.md and from nothing else.
+"""Writes the golden and the broken segments under fixtures/, from SPEC.md alone.
 
     python make_goldens.py [--fixtures DIR] [--force] [NAME ...]
 
-A writer with explicit control over every byte. It shares no code with kseg.py, the reader beside it, which checks every
-file after it was written.
+A writer with explicit control over every byte. It shares no code with the reader kseg.py, which checks every file
+after it is written.
 
 fixtures/golden/v1/NAME.kseg with NAME.json:
 
@@ -12,12 +12,12 @@ fixtures/golden/v1/NAME.kseg with NAME.json:
     blocks          [{base, end, records, codecs: {stream name: codec name}}]
     statistics      by the names of SPEC.md; digests as the hex digits of their 16 stored bytes
     gaps            {missing_count, default_reason, entries: [[from, to, reason]]}
-    rendered_sizes  {view: [one end a block]} or null where the section is absent
+    rendered_sizes  {view: [one end per block]} or null where the section is absent
     whole_lines     {values, keys}, where the section is there
     rendered_sha256 {view: SHA-256 of the whole view}
     queries         {find_by_offset: [[offset, answer]], offset_for_time: [[T, answer]], select: [[T0, T1, [offsets]]]};
                     an answer is the offset of a record, or null
-    records         [{offset, timestamp, control, key_hex, value_hex, headers: [[name_hex, value_hex]]}]; null is null.
+    records         [{offset, timestamp, control, key_hex, value_hex, headers: [[name_hex, value_hex]]}]; null stays null.
                     Where `value_repeat` is present, the value is the bytes of value_hex that many times.
 
 fixtures/broken/v1/NAME.kseg with NAME.json:
@@ -29,7 +29,7 @@ fixtures/broken/v1/NAME.kseg with NAME.json:
     scan_offsets    where present: offsets of the records that a scan returns, in order
 
 Files are frozen: a file that exists is kept, whatever this program would write now, unless --force is given. (Compressed
-bytes depend on the version of the zstd and lz4 libraries, and a golden is there to stay the same.)
+bytes depend on the version of the zstd and lz4 libraries; a golden must not.)
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ VIEWS = ("records.jsonl", "values", "keys")
 T = 1700000000000  # an ordinary timestamp: 2023-11-14T22:13:20Z
 
 # --------------------------------------------------------------------------------------------------------------
-# What is to be written
+# What to write
 
 
 @dataclass
@@ -124,7 +124,7 @@ class Plan:
 
 @dataclass
 class Built:
-    """The bytes, where the parts are, and what the JSON needs."""
+    """The bytes of a segment, the positions of its parts, and the members of its JSON."""
 
     data: bytearray
     header_length: int
@@ -299,7 +299,7 @@ def compress(raw: bytes, codec: str) -> bytes:
 
 
 def block_bytes(block: Block, plan: Plan, position: int, sequence: int) -> tuple[bytes, dict, dict[str, int]]:
-    """The block, its header's fields, and where its streams are."""
+    """Returns the block, its header's fields, and the positions of its streams."""
     records = block.records
     fields: dict = {
         "salt": plan.segment_id[:8],
@@ -388,7 +388,7 @@ def file_header(plan: Plan) -> bytes:
 
 
 def statistics_of(plan: Plan, fields: list[dict]) -> dict:
-    """What can be read off the block headers comes from there, so that a forced field stays the only defect."""
+    """Computes the statistics, from the block headers where possible, so that a forced field stays the only defect."""
     records = [r for block in plan.blocks for r in block.records]
     sizes = [len(r.key or b"") + len(r.value or b"") + sum(len(n) + len(v or b"") for n, v in r.headers) for r in records]
     lateness, latest = 0, I64_MIN
@@ -557,7 +557,7 @@ def record_json(r: Rec) -> dict:
 
 
 def queries_json(plan: Plan) -> dict:
-    """Answers by looking at every record: no index, no binary search."""
+    """Answers queries by looking at every record: no index, no binary search."""
     records = [r for block in plan.blocks for r in block.records]
     end = plan.blocks[-1].end if plan.blocks else plan.base
 
@@ -590,7 +590,7 @@ def golden_json(plan: Plan, built: Built) -> dict:
 
 
 def json_text(value: dict) -> str:
-    """One line a member, and one line an element of the long lists: short, and readable as a diff."""
+    """Formats one line per member and one per element of the long lists: short, and readable as a diff."""
     lines = []
     for name, item in value.items():
         if isinstance(item, list) and item and not isinstance(item[0], (int, str)):
@@ -1123,7 +1123,7 @@ def _many_records(plan: Plan) -> Plan:
 
 
 def write(path: Path, data: bytes, text: str, force: bool) -> str:
-    """Both files or none. Says what was done."""
+    """Writes both files or neither; returns what was done."""
     beside = path.with_suffix(".json")
     if (path.exists() or beside.exists()) and not force:
         same = path.exists() and beside.exists() and path.read_bytes() == data and beside.read_text("utf-8") == text
@@ -1156,7 +1156,7 @@ def main() -> int:
     failed = 0
     for path, data, described in todo:
         done = write(path, data, json_text(described), arguments.force)
-        problems = check_goldens.check_file(path)  # what stands there now, read back by the reader
+        problems = check_goldens.check_file(path)  # the files as they are now, read by the reader
         failed += bool(problems)
         print(f"{path.parent.parent.name}/{path.stem}: {done}" + "".join(f"\n    {problem}" for problem in problems))
     if not todo:

@@ -1,12 +1,12 @@
-"""A strict reader of kbk repositories in a local folder, written from SPEC.md section 11 and from nothing else.
+"""A strict reader of kbk repositories in a local folder, written from SPEC.md section 11 alone.
 
     python repo.py DIR TOPIC PARTITION [--view VIEW] [--topic-id ID] [--sequence N]
                                                         all records of a partition, rendered as in SPEC.md section 10
-    python repo.py DIR --verify [--sequence N]          checks everything that the snapshot names, prints JSON
-    python repo.py DIR --list [--sequence N]            partitions of the snapshot, one JSON object a line
+    python repo.py DIR --verify [--sequence N]          checks everything that the snapshot names and prints JSON
+    python repo.py DIR --list [--sequence N]            partitions of the snapshot, one JSON object per line
 
 It reads in the order of section 11.6: the snapshot with the highest sequence (or the one asked for), then pages, then segments.
-Objects that the snapshot does not name are not looked at. What is wrong is a kseg.FormatError whose `what` is the object's key.
+Objects that the snapshot does not name are ignored. Every defect is raised as a kseg.FormatError whose `what` is the object's key.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SEGMENT_KEY = re.compile(r"data/" + _PLACE + r"/(?P<base>[0-9]{20})-(?P<id>[0-9a
 PAGE_KEY = re.compile(r"index/" + _PLACE + r"/(?P<base>[0-9]{20})-(?P<digest>[0-9a-f]{16})\.json")
 SNAPSHOT_NAME = re.compile(r"(?P<sequence>[0-9]{20})\.json")
 
-# The members of a binding (section 11.5), in the order that bindings stand in.
+# The members of a binding (section 11.5), in the order by which bindings are sorted.
 BINDING = ("resource_type", "resource_name", "pattern_type", "principal", "host", "operation", "permission_type")
 
 STRING, NUMBER, BOOLEAN, ARRAY, OBJECT = str, int, bool, list, dict
@@ -48,7 +48,7 @@ class Sealed:
 
 
 def parse_sealed(key: str, data: bytes) -> Sealed:
-    """Section 11.2: the form and the digest before anything else."""
+    """Parses sealed JSON (section 11.2): its form and its digest are checked before anything else."""
     require(len(data) <= MAX_JSON, LIMIT, key, None, f"{len(data)} bytes")
     require(len(data) >= SEAL_LENGTH + 1, TRUNCATED, key, None, f"{len(data)} bytes are too few for sealed JSON")
     body, seal = data[:-SEAL_LENGTH - 1], data[-SEAL_LENGTH - 1:]
@@ -85,7 +85,7 @@ def _no_constant(name: str) -> None:
 
 
 def member(key: str, of: object, name: str, kind: type, or_null: bool = False) -> object:
-    """A member of a JSON object, of the type that the tables of section 11 state."""
+    """Returns a member of a JSON object, checked to be of the type that the tables of section 11 state."""
     require(isinstance(of, dict), INCONSISTENT, key, None, f"no object with a member {name}")
     if or_null and of.get(name) is None:  # where null is allowed, a missing member is null
         return None
@@ -185,14 +185,14 @@ class Repository:
         member("kbk.json", self.identity.members, "created_at", STRING)
 
     def read(self, key: str) -> bytes:
-        """Callers check that the key has a form of section 11.1, so that it stays inside the folder."""
+        """Reads an object. Callers check that the key has a form of section 11.1, so that it stays inside the folder."""
         try:
             return self.folder.joinpath(*key.split("/")).read_bytes()
         except FileNotFoundError:
-            raise FormatError(TRUNCATED, key, None, "the object is not there") from None
+            raise FormatError(TRUNCATED, key, None, "the object does not exist") from None
 
     def sequences(self) -> list[int]:
-        """All snapshots there are. Other names are not objects (section 11.6)."""
+        """Returns the sequences of all snapshots. Other names are not objects (section 11.6)."""
         folder = self.folder / "snapshots"
         if not folder.is_dir():
             return []
@@ -200,7 +200,7 @@ class Repository:
         return sorted(int(match["sequence"]) for match in matches if match and int(match["sequence"]) >= 1)
 
     def snapshot(self, sequence: int | None = None) -> Snapshot | None:
-        """The newest one, or a named one; None where there is none yet."""
+        """Reads the newest snapshot, or the one of `sequence`; None where there is none yet."""
         if sequence is None:
             sequences = self.sequences()
             if not sequences:
@@ -302,7 +302,7 @@ class Snapshot:
             yield values
 
     def _ascending(self, of: object, name: str, order: str, kind: type) -> Iterator[dict]:
-        """The items of an array, which stand in the order of one of their members, without equal ones."""
+        """Yields the items of an array, checked to be in strictly ascending order of one of their members."""
         before = None
         for item in member(self.key, of, name, ARRAY):
             value = member(self.key, item, order, kind)
@@ -312,18 +312,18 @@ class Snapshot:
             yield item
 
     def find(self, topic: str, partition: int, topic_id: str | None = None) -> Partition:
-        """With several topics of one name, the last one: the one first seen last."""
+        """Finds a partition; of several topics of one name, that of the one first seen last."""
         found = [p for p in self.partitions if p.topic == topic and p.partition == partition and topic_id in (None, p.topic_id)]
         if not found:
             raise KeyError(f"{self.key} has no partition {partition} of topic {topic}")
         return found[-1]
 
     def entries(self, partition: Partition) -> list[Entry]:
-        """All segments of a partition, after every check that pages and snapshot allow."""
+        """Returns all segments of a partition, after every check that pages and snapshot allow."""
         key, of = self.key, partition.members
         base_offset, end_offset = offset_member(key, of, "base_offset"), offset_member(key, of, "end_offset")
         require(base_offset <= end_offset, INCONSISTENT, key, None, f"coverage {base_offset} to {end_offset}")
-        # The source's own numbers are its own: they are there, and not compared with anything.
+        # What the source stated: section 11.5 allows any relation between these and the coverage.
         for name in ("log_start_offset", "high_watermark", "last_stable_offset"):
             signed_member(key, of, name)
         lowest = base_offset
@@ -363,7 +363,7 @@ class Snapshot:
         require(match["digest"] == sha256[:16], INCONSISTENT, self.key, None, f"{key} does not carry the digest {sha256}")
 
         sealed = parse_sealed(key, self.repository.read(key))
-        require(sealed.sha256 == sha256, MISPLACED, key, None, f"a sound page, but the snapshot names {sha256}")
+        require(sealed.sha256 == sha256, MISPLACED, key, None, f"an intact page, but the snapshot names {sha256}")
         check_format(sealed, "kbk-page")
         place = (member(key, sealed.members, "topic", STRING), member(key, sealed.members, "topic_id", STRING),
                  member(key, sealed.members, "partition", NUMBER))
@@ -462,7 +462,7 @@ class Snapshot:
     def verify(self) -> dict:
         """Verifies everything that this snapshot names."""
         if self.parent is not None:
-            # A parent may have been removed; one that is there has to be the one that was meant.
+            # A parent may have been removed; one that exists must be the one that is named.
             key = f"snapshots/{self.parent['sequence']:020}.json"
             if self.parent["sequence"] in self.repository.sequences():
                 parent = parse_sealed(key, self.repository.read(key))
@@ -480,7 +480,7 @@ class Snapshot:
 
 
 def _array(page: str, item: object, name: str, length: int, good: Callable[[object], bool]) -> list | None:
-    """A member that is an array of so many good items, or null."""
+    """Returns a member that is an array of `length` valid items, or null."""
     array = member(page, item, name, ARRAY, or_null=True)
     require(array is None or (len(array) == length and all(map(good, array))), INCONSISTENT, page, None, f"{name} is {array!r}")
     return array
@@ -499,7 +499,7 @@ def _is_topic(name: str) -> bool:
 def _check_place(match: re.Match[str], partition: Partition, named_by: str, key: str) -> None:
     place = (match["topic"], match["topic_id"], int(match["partition"]))
     require(place == (partition.topic, partition.topic_id, partition.partition), INCONSISTENT, named_by, None,
-            f"{key} is not in the place of partition {partition.partition} of topic {partition.topic}")
+            f"{key} does not belong to partition {partition.partition} of topic {partition.topic}")
 
 
 # --------------------------------------------------------------------------------------------------------------
