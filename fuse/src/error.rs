@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kbk_format::repo::{Id, RepoError};
+use kbk_format::repo::{Id, RepoError, RepoErrorKind};
 
 /// Where in the backup something went wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -161,20 +161,18 @@ impl ViewError {
 
     /// Classifies an error of the repository.
     pub(crate) fn repo(location: Location, source: RepoError) -> ViewError {
-        let forbidden = source.is_forbidden();
         let source = Arc::new(source);
-        match &*source {
-            RepoError::Missing { .. } | RepoError::NoSuchSnapshot { .. } => {
+        match source.kind() {
+            RepoErrorKind::Missing { .. } | RepoErrorKind::NoSuchSnapshot { .. } => {
                 ViewError::Missing { location, source }
             }
-            RepoError::Damaged { .. }
-            | RepoError::DamagedSegment { .. }
-            | RepoError::WrongSize { .. }
-            | RepoError::OtherSegment { .. }
-            | RepoError::BrokenCoverage { .. }
-            | RepoError::NewerVersion { .. } => ViewError::Damaged { location, source },
-            RepoError::Changed { .. } => ViewError::Changed { location, source },
-            _ if forbidden => ViewError::Forbidden { location, source },
+            RepoErrorKind::Damaged(_) | RepoErrorKind::NewerVersion { .. } => {
+                ViewError::Damaged { location, source }
+            }
+            RepoErrorKind::Changed => ViewError::Changed { location, source },
+            RepoErrorKind::NotReadable { .. } | RepoErrorKind::NotWritable => {
+                ViewError::Forbidden { location, source }
+            }
             _ => ViewError::Store { location, source },
         }
     }

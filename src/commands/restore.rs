@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use kbk_format::repo::{RateLimit, RepoError, Repository, RestoreId, Snapshot};
+use kbk_format::repo::{RateLimit, RepoErrorKind, Repository, RestoreId, Snapshot};
 use kbk_tools::restores::FinishedRestore;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -205,7 +205,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Ok(report) => report,
         Err(error) => {
             let hint = match &error {
-                RestoreError::Repo(RepoError::NotWritable { .. }) => {
+                RestoreError::Repo(error) if *error.kind() == RepoErrorKind::NotWritable => {
                     "--no-offset-map restores without writing into the repository".to_owned()
                 }
                 _ => next_step(&repository, &restore, offset_map).await,

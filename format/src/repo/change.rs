@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::acls::{AclBinding, Acls};
-use super::error::{RepoError, Result};
+use super::error::RepoErrorKind;
 use super::groups::{GroupState, Groups};
 use super::id::Id;
 use super::keys::{PartitionId, TopicName};
@@ -117,14 +117,14 @@ impl Change {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Conflict`] where a partition with new segments does not stand in `newest` as it
+    /// [`RepoErrorKind::Conflict`] where a partition with new segments does not stand in `newest` as it
     /// stood in the base.
     pub(super) fn apply(
         &self,
         repository_id: Id,
         newest: Option<&Digested<Snapshot>>,
         pages: &ChangedPages,
-    ) -> Result<Snapshot> {
+    ) -> Result<Snapshot, RepoErrorKind> {
         let sequence = newest.map_or(1, |newest| newest.sequence.saturating_add(1));
         let carried_over = newest.map_or(&[][..], |newest| &newest.topics);
         let mut topics: Topics = carried_over
@@ -194,7 +194,7 @@ impl Change {
         sequence: u64,
         pages: &ChangedPages,
         topics: &mut Topics,
-    ) -> Result<()> {
+    ) -> Result<(), RepoErrorKind> {
         let id = (found.name.clone(), found.topic_id);
         let before = topics.remove(&id);
         let first_seen = before.as_ref().map_or(sequence, |topic| topic.first_seen);
@@ -247,7 +247,7 @@ impl Change {
         place: &PartitionId,
         change: &PartitionChange,
         now: Option<&PartitionState>,
-    ) -> Result<()> {
+    ) -> Result<(), RepoErrorKind> {
         let base = self.base.as_ref().and_then(|base| base.partition(place));
         let stored = |state: &PartitionState| (state.base_offset, state.end_offset);
         let same = base.map(stored) == now.map(stored)
@@ -255,8 +255,8 @@ impl Change {
         if same || change.segments.is_empty() {
             return Ok(());
         }
-        Err(RepoError::Conflict {
-            place: place.clone(),
+        Err(RepoErrorKind::Conflict {
+            partition: place.clone(),
             expected: base.map_or(change.start(), |state| state.end_offset),
             found: now.map_or(change.start(), |state| state.end_offset),
         })

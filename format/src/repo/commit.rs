@@ -16,7 +16,7 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::change::{Change, ChangedPages};
-use super::error::{RepoError, Result};
+use super::error::{RepoErrorKind, Result};
 use super::keys::{Key, PartitionId};
 use super::page::{FULL_PAGE, Page, SegmentEntry};
 use super::repository::Repository;
@@ -32,7 +32,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Conflict`] where another writer changed the same partitions since the base of
+    /// [`RepoErrorKind::Conflict`] where another writer changed the same partitions since the base of
     /// the change. After any error the previous snapshot stands, and the run can be repeated. Only
     /// if the store could not be read either, the commit may stand nevertheless.
     pub async fn commit(&self, change: &Change) -> Result<Digested<Snapshot>> {
@@ -79,7 +79,7 @@ impl Repository {
         let (bytes, sha256) = seal(&page);
         let (base_offset, end_offset) = page.coverage().unwrap_or_default();
         let key = Key::page(&page.place(), base_offset, &sha256);
-        check(&key, page.check(), &bytes)?;
+        self.check(&key, page.check(), &bytes)?;
         self.store().put_again(&key, bytes).await?;
         Ok(PageRef {
             key: key.to_string(),
@@ -93,23 +93,24 @@ impl Repository {
     async fn publish(&self, change: &Change, pages: &ChangedPages) -> Result<Digested<Snapshot>> {
         let mut newest = self.latest().await?;
         for _ in 0..MAX_TRIES {
-            let next = change.apply(self.identity().repository_id, newest.as_ref(), pages)?;
+            let next = change.apply(self.identity().repository_id, newest.as_ref(), pages);
+            let next = next.map_err(|kind| self.store().error_of_whole(kind))?;
             match self.put_snapshot(next).await? {
                 Published::Ours(snapshot) => return Ok(snapshot),
                 Published::Others(snapshot) => newest = Some(snapshot),
             }
         }
-        Err(RepoError::Contended {
-            url: self.store().url().to_owned(),
-            tries: MAX_TRIES,
-        })
+        let tries = MAX_TRIES;
+        Err(self
+            .store()
+            .error_of_whole(RepoErrorKind::Contended { tries }))
     }
 
     async fn put_snapshot(&self, snapshot: Snapshot) -> Result<Published> {
         let (bytes, sha256) = seal(&snapshot);
         let sequence = snapshot.sequence;
         let key = Key::Snapshot { sequence };
-        check(&key, snapshot.check(), &bytes)?;
+        self.check(&key, snapshot.check(), &bytes)?;
         let put = self.store().put_if_absent(&key, bytes).await;
         let ours = match put {
             Ok(Put::Done) => Digested {
@@ -126,25 +127,23 @@ impl Repository {
         self.store().sync_folders([key.to_string()]).await?;
         Ok(Published::Ours(ours))
     }
+
+    /// Nothing is written that a reader would refuse.
+    fn check(&self, key: &Key, rules: std::result::Result<(), String>, bytes: &[u8]) -> Result<()> {
+        let size = bytes.len() as u64;
+        let limit = if size > MAX_SEALED_BYTES {
+            Err(format!(
+                "it has {size} bytes, and the limit is {MAX_SEALED_BYTES}"
+            ))
+        } else {
+            Ok(())
+        };
+        let refused = |detail| self.store().refused(key, detail);
+        rules.and(limit).map_err(refused)
+    }
 }
 
 enum Published {
     Ours(Digested<Snapshot>),
     Others(Digested<Snapshot>),
-}
-
-/// Nothing is written that a reader would refuse.
-fn check(key: &Key, rules: std::result::Result<(), String>, bytes: &[u8]) -> Result<()> {
-    let size = bytes.len() as u64;
-    let limit = if size > MAX_SEALED_BYTES {
-        Err(format!(
-            "it has {size} bytes, and the limit is {MAX_SEALED_BYTES}"
-        ))
-    } else {
-        Ok(())
-    };
-    rules.and(limit).map_err(|detail| RepoError::Refused {
-        key: key.to_string(),
-        detail,
-    })
 }

@@ -1,6 +1,9 @@
 //! What can go wrong with a repository: which object, what was expected and found, what to do next.
+//!
+//! [`RepoErrorKind`] says what the caller must do; the message says it to the user.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 
 use super::keys::PartitionId;
@@ -9,264 +12,175 @@ use crate::error::FormatError;
 /// Shorthand for what the repository returns.
 pub type Result<T> = std::result::Result<T, RepoError>;
 
+/// The error of a store or of the operating system.
+pub type BoxedError = Box<dyn Error + Send + Sync + 'static>;
+
 /// An error of a repository. Nothing that was committed is ever harmed by one.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
+pub struct RepoError(Box<Parts>);
+
+/// Boxed, so that a `Result` of the repository is no larger than what it returns.
+#[derive(Debug)]
+struct Parts {
+    object: Object,
+    kind: RepoErrorKind,
+    source: Option<BoxedError>,
+}
+
+/// What an error is about.
+#[derive(Debug)]
+struct Object {
+    repository: String,
+    /// `None` where it is the repository as a whole.
+    key: Option<String>,
+}
+
+/// What the caller must do about an error, with the details of the case.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum RepoError {
-    /// Text that names no place that this program can reach.
-    #[error("{location:?} is no place for a repository: {detail}; name a folder, or a file:// URL")]
-    BadLocation {
-        /// As it was given.
-        location: String,
+pub enum RepoErrorKind {
+    /// Name another location: this one is not one that this program can reach.
+    InvalidLocation {
         /// What is wrong with it.
         detail: String,
     },
 
-    /// There is no repository where one was to be opened.
-    #[error(
-        "{url} is not a kbk repository: {found}; check the path, or back up to it to make one there"
-    )]
+    /// Check the location, or create a repository there: there is none.
     NotARepository {
-        /// Where.
-        url: String,
         /// What is there instead.
         found: String,
     },
 
-    /// A repository was to be made where something else is.
-    #[error(
-        "{url} is not empty: it holds {found}, and no kbk repository; name a new or an empty folder"
-    )]
+    /// Name another location for the new repository: something else is there.
     NotEmpty {
-        /// Where.
-        url: String,
         /// One of the things that are there.
         found: String,
     },
 
-    /// A repository was to be made where one is.
-    #[error("{url} is a kbk repository already; open it, or name another folder")]
-    AlreadyExists {
-        /// Where.
-        url: String,
-    },
+    /// Open the repository instead of creating it.
+    AlreadyExists,
 
-    /// An object of a later version of the format.
-    #[error(
-        "{key} in {url} has version {found} of the format, and this program reads up to {supported}; use a newer kbk"
-    )]
+    /// Use a newer program: the object is of a later version of the format.
     NewerVersion {
-        /// The repository.
-        url: String,
-        /// The object.
-        key: String,
         /// Its version.
         found: u32,
-        /// The latest one that is read here.
+        /// The latest one that this program reads.
         supported: u32,
     },
 
-    /// There is no snapshot of this number.
-    #[error("{url} has no snapshot {sequence}; `kbk snapshots` lists those it has")]
+    /// Ask for another snapshot: there is none of this number.
     NoSuchSnapshot {
-        /// The repository.
-        url: String,
         /// What was asked for.
         sequence: u64,
     },
 
-    /// An object whose bytes are not what was written.
-    #[error(
-        "{key} in {url} is damaged: {detail}; put a sound copy of it in its place, or use another snapshot"
-    )]
-    Damaged {
-        /// The repository.
-        url: String,
-        /// The object.
-        key: String,
-        /// Expected and found.
-        detail: String,
-    },
-
-    /// The store says that an object which another one names does not exist.
-    #[error(
-        "{key} in {url} is missing, and {named_by} names it; put a copy of it in its place, or use another snapshot"
-    )]
+    /// Restore the object from a copy: another one names it, and the store says that it does not exist.
     Missing {
-        /// The repository.
-        url: String,
-        /// The object.
-        key: String,
         /// The object that names it.
         named_by: String,
     },
 
-    /// A segment that is shorter or longer than what was committed.
-    #[error(
-        "{key} in {url} has {found} bytes, and the repository expects {expected}: it is cut short, or another object; \
-         put a sound copy of it in its place"
-    )]
-    WrongSize {
-        /// The repository.
-        url: String,
-        /// The object.
-        key: String,
-        /// What its page says.
-        expected: u64,
-        /// What the store has.
-        found: u64,
+    /// Restore the object from an intact copy: it is not what was written.
+    Damaged(Damage),
+
+    /// Open the object again: it was replaced while it was being read.
+    Changed,
+
+    /// Repeat the whole run: another writer changed a partition that this one has new segments of.
+    Conflict {
+        /// The partition.
+        partition: PartitionId,
+        /// Where this writer resumed.
+        expected: i64,
+        /// Where the partition ends now.
+        found: i64,
     },
 
-    /// A segment whose bytes are not what was written.
-    #[error("{key} in {url} is damaged: {error}; put a sound copy of it in its place")]
-    DamagedSegment {
-        /// The repository.
-        url: String,
-        /// The object.
-        key: String,
-        /// What is wrong, and where.
-        error: FormatError,
+    /// Repeat the commit when fewer writers are at work: they were faster every time.
+    Contended {
+        /// How often this one tried.
+        tries: u32,
     },
 
-    /// A segment in whose place another object was put while it was being read.
-    #[error("{key} in {url} is another object than when it was opened; open it again")]
-    Changed {
-        /// The repository.
-        url: String,
-        /// The object.
-        key: String,
+    /// Report a defect: an object that SPEC forbids, or whose name is taken, was about to be written.
+    Refused {
+        /// The rule and what broke it.
+        detail: String,
     },
 
-    /// A sound segment that is not the one that was committed under this name.
-    #[error(
-        "{key} in {url} holds another segment: {detail}; put the segment that belongs there in its place"
-    )]
-    OtherSegment {
-        /// The repository.
-        url: String,
-        /// The object.
-        key: String,
+    /// Begin a new upload: this one has failed or ended before.
+    UploadClosed,
+
+    /// Grant this user the permission to read.
+    NotReadable {
+        /// What was not allowed.
+        operation: Operation,
+    },
+
+    /// Grant this user the permission to write, or make the file system writable.
+    NotWritable,
+
+    /// Make room: the disk is full, or the quota used up.
+    NoSpace,
+
+    /// Try again: the store failed, and whether the object exists is unknown.
+    Unavailable {
+        /// What was asked of it.
+        operation: Operation,
+    },
+}
+
+/// How an object differs from what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Damage {
+    /// A sealed object whose bytes, or whose statements, are not what was written.
+    Object {
         /// Expected and found.
         detail: String,
     },
 
-    /// A page whose segments do not cover their offsets one behind the other.
-    #[error(
-        "{key} in {url} does not cover all offsets once: a segment ends at offset {expected} and the next one begins at {found}; \
-         use another snapshot"
-    )]
-    BrokenCoverage {
-        /// The repository.
-        url: String,
-        /// The page.
-        key: String,
+    /// A page whose segments do not cover its offsets without gap or overlap.
+    Coverage {
         /// Where the next segment must begin.
         expected: i64,
         /// Where it begins.
         found: i64,
     },
 
-    /// Another writer changed a partition that this one has new segments of.
-    #[error(
-        "another writer stored {place} meanwhile: it ended at offset {expected} when this run began and ends at {found} now; \
-         this run's segments are not used: let one backup at a time write a topic, and run it again"
-    )]
-    Conflict {
-        /// The partition.
-        place: PartitionId,
-        /// Where this writer went on from.
-        expected: i64,
-        /// Where the partition ends now.
-        found: i64,
+    /// A segment that is shorter or longer than what was committed.
+    Size {
+        /// What its page says.
+        expected: u64,
+        /// What the store has.
+        found: u64,
     },
 
-    /// Other writers were faster time and again.
-    #[error(
-        "{url}: other writers committed {tries} snapshots while this one tried to; run it again when fewer do"
-    )]
-    Contended {
-        /// The repository.
-        url: String,
-        /// How often this one tried.
-        tries: u32,
-    },
+    /// A segment whose bytes are not what was written: what is wrong, and where.
+    Segment(FormatError),
 
-    /// An object that its own rules forbid was about to be written.
-    #[error("{key} was not written, since {detail}; this is a defect of kbk: please report it")]
-    Refused {
-        /// The object.
-        key: String,
-        /// The rule and what broke it.
+    /// An intact segment that is not the one that was committed under this name.
+    OtherSegment {
+        /// Expected and found.
         detail: String,
     },
-
-    /// Something was written to an upload that had failed or ended before.
-    #[error("{key} takes no more bytes: an earlier write to it failed; run the backup again")]
-    UploadClosed {
-        /// The object.
-        key: String,
-    },
-
-    /// The place cannot be written to.
-    #[error(
-        "cannot write {key} in {url}: {source}; check that this user may write there and that the file system is not read-only"
-    )]
-    NotWritable {
-        /// The repository.
-        url: String,
-        /// The object.
-        key: String,
-        /// What the store said.
-        source: BoxedError,
-    },
-
-    /// The disk is full, or the quota used up.
-    #[error(
-        "no space left to write {key} in {url}: {source}; make room and run it again: what was committed is whole"
-    )]
-    NoSpace {
-        /// The repository.
-        url: String,
-        /// The object.
-        key: String,
-        /// What the store said.
-        source: BoxedError,
-    },
-
-    /// The store failed. Whether the object exists is unknown.
-    #[error(
-        "cannot {operation} {key} in {url}: {source}; check that the place can be reached, and run it again"
-    )]
-    Store {
-        /// `read`, `write`, `list` or `remove`.
-        operation: Operation,
-        /// The repository.
-        url: String,
-        /// The object, or the folder.
-        key: String,
-        /// What the store said.
-        source: BoxedError,
-    },
 }
-
-/// The error of a store or of the operating system.
-pub type BoxedError = Box<dyn Error + Send + Sync + 'static>;
 
 /// What was asked of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// An object's bytes.
+    /// Reading an object's bytes.
     Read,
-    /// A new object.
+    /// Writing a new object.
     Write,
-    /// The names in a folder.
+    /// Listing the names in a folder.
     List,
-    /// An object that is needed no more.
+    /// Removing an object that is no longer needed.
     Remove,
 }
 
-impl std::fmt::Display for Operation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Operation::Read => "read",
             Operation::Write => "write",
@@ -277,44 +191,216 @@ impl std::fmt::Display for Operation {
 }
 
 impl RepoError {
-    /// Whether the store answered that this user may not do that.
+    /// An error about the object `key` of a repository; [`Store::error`](super::store::Store::error) fills in which.
     #[must_use]
-    pub fn is_forbidden(&self) -> bool {
-        match self {
-            RepoError::NotWritable { .. } => true,
-            RepoError::Store { source, .. } => {
-                let forbidden = matches!(
-                    source.downcast_ref(),
-                    Some(
-                        object_store::Error::PermissionDenied { .. }
-                            | object_store::Error::Unauthenticated { .. }
-                    )
-                );
-                forbidden || io_kind(source.as_ref()) == Some(io::ErrorKind::PermissionDenied)
-            }
-            _ => false,
-        }
+    pub fn of_object(repository: &str, key: &str, kind: RepoErrorKind) -> Self {
+        Self::new(repository, Some(key), kind, None)
     }
 
-    /// The error of a store, by the operating system's reason where it gives one.
-    pub(super) fn store(operation: Operation, url: &str, key: &str, source: BoxedError) -> Self {
-        let (url, key) = (url.to_owned(), key.to_owned());
-        match (operation, io_kind(source.as_ref())) {
+    /// An error about a repository, or a location for one, as a whole.
+    pub(super) fn of_repository(repository: &str, kind: RepoErrorKind) -> Self {
+        Self::new(repository, None, kind, None)
+    }
+
+    /// The error of a store, by the reason that it or the operating system gives.
+    #[must_use]
+    pub fn of_store(operation: Operation, repository: &str, key: &str, source: BoxedError) -> Self {
+        let kind = match (operation, io_kind(source.as_ref())) {
             (_, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) => {
-                RepoError::NoSpace { url, key, source }
+                RepoErrorKind::NoSpace
             }
-            (
-                Operation::Write,
-                Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem),
-            ) => RepoError::NotWritable { url, key, source },
-            _ => RepoError::Store {
-                operation,
-                url,
-                key,
-                source,
-            },
+            (Operation::Write, Some(io::ErrorKind::ReadOnlyFilesystem)) => {
+                RepoErrorKind::NotWritable
+            }
+            (Operation::Write, _) if is_denied(source.as_ref()) => RepoErrorKind::NotWritable,
+            (Operation::Read | Operation::List, _) if is_denied(source.as_ref()) => {
+                RepoErrorKind::NotReadable { operation }
+            }
+            _ => RepoErrorKind::Unavailable { operation },
+        };
+        Self::new(repository, Some(key), kind, Some(source))
+    }
+
+    fn new(
+        repository: &str,
+        key: Option<&str>,
+        kind: RepoErrorKind,
+        source: Option<BoxedError>,
+    ) -> Self {
+        let object = Object {
+            repository: repository.to_owned(),
+            key: key.map(str::to_owned),
+        };
+        RepoError(Box::new(Parts {
+            object,
+            kind,
+            source,
+        }))
+    }
+
+    /// What the caller must do.
+    #[must_use]
+    pub fn kind(&self) -> &RepoErrorKind {
+        &self.0.kind
+    }
+
+    /// The repository, as messages name it.
+    #[must_use]
+    pub fn repository(&self) -> &str {
+        &self.0.object.repository
+    }
+
+    /// The name of the object; `None` where the error is about the repository as a whole.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.0.object.key.as_deref()
+    }
+}
+
+impl Error for RepoError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let source = self.0.source.as_ref()?;
+        Some(source.as_ref())
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{key} in {}", self.repository),
+            None => f.write_str(&self.repository),
         }
     }
+}
+
+impl fmt::Display for RepoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts {
+            object,
+            kind,
+            source,
+        } = &*self.0;
+        let source: &dyn fmt::Display = match source {
+            Some(source) => source,
+            None => &"the store gave no reason",
+        };
+        match kind {
+            RepoErrorKind::InvalidLocation { detail } => write!(
+                f,
+                "cannot use {:?} as a repository: {detail}; name a folder or a file:// URL",
+                object.repository
+            ),
+            RepoErrorKind::NotARepository { found } => write!(
+                f,
+                "{object} is not a kbk repository: {found}; check the path, or back up to it to create one"
+            ),
+            RepoErrorKind::NotEmpty { found } => write!(
+                f,
+                "cannot create a repository in {object}: it is not empty and holds {found}; name a new or an empty folder"
+            ),
+            RepoErrorKind::AlreadyExists => write!(
+                f,
+                "{object} is already a kbk repository; open it, or name another folder"
+            ),
+            RepoErrorKind::NewerVersion { found, supported } => write!(
+                f,
+                "cannot read {object}: it has version {found} of the format, and this program reads up to {supported}; \
+                 use a newer kbk"
+            ),
+            RepoErrorKind::NoSuchSnapshot { sequence } => write!(
+                f,
+                "{object} has no snapshot {sequence}; `kbk snapshots` lists those it has"
+            ),
+            RepoErrorKind::Missing { named_by } => write!(
+                f,
+                "{object} is missing, and {named_by} names it; restore this object from a copy, or use another snapshot"
+            ),
+            RepoErrorKind::Damaged(damage) => damage.write(object, f),
+            RepoErrorKind::Changed => write!(
+                f,
+                "{object} has been replaced since it was opened; open it again"
+            ),
+            RepoErrorKind::Conflict {
+                partition,
+                expected,
+                found,
+            } => write!(
+                f,
+                "cannot commit {partition}: another writer stored it meanwhile: it ended at offset {expected} when this run \
+                 began and ends at {found} now; let one backup at a time write a topic, and run it again: \
+                 this run's segments are not used"
+            ),
+            RepoErrorKind::Contended { tries } => write!(
+                f,
+                "cannot commit to {object}: other writers committed {tries} snapshots meanwhile; run it again when fewer do"
+            ),
+            RepoErrorKind::Refused { detail } => write!(
+                f,
+                "cannot write {object}: {detail}; this is a defect of kbk: please report it"
+            ),
+            RepoErrorKind::UploadClosed => write!(
+                f,
+                "cannot append to {object}: an earlier write failed; run the backup again"
+            ),
+            RepoErrorKind::NotReadable { operation } => write!(
+                f,
+                "cannot {operation} {object}: {source}; check that this user may read there"
+            ),
+            RepoErrorKind::NotWritable => write!(
+                f,
+                "cannot write {object}: {source}; check that this user may write there and that the file system is not read-only"
+            ),
+            RepoErrorKind::NoSpace => write!(
+                f,
+                "no space left to write {object}: {source}; make room and run it again: what was committed is intact"
+            ),
+            RepoErrorKind::Unavailable { operation } => write!(
+                f,
+                "cannot {operation} {object}: {source}; check that the repository can be reached, and run it again"
+            ),
+        }
+    }
+}
+
+impl Damage {
+    fn write(&self, object: &Object, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Damage::Object { detail } => write!(
+                f,
+                "{object} is damaged: {detail}; restore this object from an intact copy, or use another snapshot"
+            ),
+            Damage::Coverage { expected, found } => write!(
+                f,
+                "{object} does not cover every offset exactly once: a segment ends at offset {expected} and the next one \
+                 begins at {found}; use another snapshot"
+            ),
+            Damage::Size { expected, found } => write!(
+                f,
+                "{object} has {found} bytes, and the repository expects {expected}: it is truncated, or another object; \
+                 restore this object from an intact copy"
+            ),
+            Damage::Segment(error) => write!(
+                f,
+                "{object} is damaged: {error}; restore this object from an intact copy"
+            ),
+            Damage::OtherSegment { detail } => write!(
+                f,
+                "{object} holds another segment: {detail}; restore this object from an intact copy"
+            ),
+        }
+    }
+}
+
+/// Whether a store or the operating system says that this user may not do that.
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let by_store = matches!(
+        error.downcast_ref(),
+        Some(
+            object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. }
+        )
+    );
+    by_store || io_kind(error) == Some(io::ErrorKind::PermissionDenied)
 }
 
 /// The kind of the innermost I/O error: stores wrap it in errors of their own.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::error::{RepoError, Result};
+use super::error::Result;
 use super::keys::{Key, RESTORES, TopicName};
 use super::repository::Repository;
 use super::restore::RestoreId;
@@ -67,7 +67,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Refused`] if there is one of this name, or what the store said.
+    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if there is one of this name, or what the store said.
     pub async fn record_groups_change(&self, change: &GroupsChange) -> Result<()> {
         let key = Key::GroupsChange {
             restore: change.restore.clone(),
@@ -75,10 +75,10 @@ impl Repository {
         };
         match self.store().put_if_absent(&key, seal(change).0).await? {
             Put::Done => self.store().sync_folders([key.to_string()]).await,
-            Put::Exists => Err(RepoError::Refused {
-                key: key.to_string(),
-                detail: "there is a change of this name".to_owned(),
-            }),
+            Put::Exists => {
+                let detail = "there is a change of this name".to_owned();
+                Err(self.store().refused(&key, detail))
+            }
         }
     }
 
@@ -86,7 +86,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Damaged`], or what the store said.
+    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or what the store said.
     pub async fn groups_changes(&self, restore: &RestoreId) -> Result<Vec<GroupsChange>> {
         let folder = format!("{RESTORES}/{restore}/groups");
         let mut changes = Vec::new();

@@ -45,7 +45,7 @@ mod upload;
 
 pub use acls::{AclBinding, Acls};
 pub use change::{Change, FoundAcls, FoundGroups, PartitionChange, TopicChange};
-pub use error::{BoxedError, Operation, RepoError, Result};
+pub use error::{BoxedError, Damage, Operation, RepoError, RepoErrorKind, Result};
 pub use groups::{CommittedOffset, GroupState, GroupTopic, Groups};
 pub use groups_change::{ChangedGroup, ChangedOffset, GroupsChange, OffsetAndMetadata};
 pub use id::{Digest, Hex, Id, ParseHexError};

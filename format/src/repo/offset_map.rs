@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 
-use super::error::{Operation, RepoError, Result};
+use super::error::{Operation, RepoErrorKind, Result};
 use super::id::{Digest, Id};
 use super::keys::{Key, PartitionId, RESTORES, TopicName};
 use super::repository::Repository;
@@ -147,7 +147,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Refused`], or what the store said.
+    /// [`RepoErrorKind::Refused`], or what the store said.
     pub async fn write_map_pages(&self, pages: &[MapPage]) -> Result<Vec<Digest>> {
         let writes: Vec<_> = pages.iter().map(|page| self.write_map_page(page)).collect();
         let written = stream::iter(writes).buffered(self.store().profile().parallel_requests);
@@ -160,10 +160,8 @@ impl Repository {
     async fn write_map_page(&self, page: &MapPage) -> Result<(String, Digest)> {
         let (bytes, sha256) = seal(page);
         let key = Key::map_page(&page.restore, &sha256);
-        page.check().map_err(|detail| RepoError::Refused {
-            key: key.to_string(),
-            detail,
-        })?;
+        let refused = |detail| self.store().refused(&key, detail);
+        page.check().map_err(refused)?;
         self.store().put_again(&key, bytes).await?;
         Ok((key.to_string(), sha256))
     }
@@ -172,7 +170,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Missing`], [`RepoError::Damaged`], or what the store said.
+    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`], or what the store said.
     pub async fn map_page(
         &self,
         restore: &RestoreId,
@@ -212,11 +210,8 @@ impl Repository {
     /// As [`map_page`](Self::map_page).
     pub async fn listed_map_page(&self, key: &Key) -> Result<Digested<MapPage>> {
         let Some(page) = self.store().read::<MapPage>(key).await? else {
-            return Err(RepoError::Missing {
-                url: self.store().url().to_owned(),
-                key: key.to_string(),
-                named_by: "an offset map".to_owned(),
-            });
+            let named_by = "an offset map".to_owned();
+            return Err(self.store().error(key, RepoErrorKind::Missing { named_by }));
         };
         let name = Key::map_page(&page.restore, &page.sha256);
         let checked = match page.check() {

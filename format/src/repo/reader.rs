@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::{GetOptions, ObjectStoreExt};
 
-use super::error::{Operation, RepoError, Result};
+use super::error::{Damage, Operation, RepoError, RepoErrorKind, Result};
 use super::id::Hex;
 use super::keys::{Key, PartitionId};
 use super::page::{SegmentEntry, flags};
@@ -49,8 +49,8 @@ impl SegmentReader {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Missing`] only where the store says so, [`RepoError::WrongSize`],
-    /// [`RepoError::DamagedSegment`], [`RepoError::OtherSegment`], or what the store said.
+    /// [`RepoErrorKind::Missing`] only where the store says so, [`RepoErrorKind::Damaged`] with [`Damage::Size`],
+    /// [`Damage::Segment`] or [`Damage::OtherSegment`], or what the store said.
     pub async fn open(store: &Store, place: &PartitionId, entry: &SegmentEntry) -> Result<Self> {
         let key = Key::segment(place, entry.base_offset, &entry.segment_id);
         let footer = entry.size.saturating_sub(entry.footer_position);
@@ -83,7 +83,7 @@ impl SegmentReader {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Missing`], [`RepoError::WrongSize`], or what the store said.
+    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`] with [`Damage::Size`], or what the store said.
     pub async fn stored(
         store: &Store,
         place: &PartitionId,
@@ -116,7 +116,7 @@ impl SegmentReader {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Missing`], [`RepoError::WrongSize`], or what the store said.
+    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`] with [`Damage::Size`], or what the store said.
     pub async fn read(&self, blocks: Range<usize>) -> Result<Bytes> {
         match self.segment.index().range(blocks) {
             Some(range) => Ok(self.get(range).await?.bytes),
@@ -129,15 +129,17 @@ impl SegmentReader {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read); [`RepoError::Changed`] where its size is another now.
+    /// As [`read`](Self::read); [`RepoErrorKind::Changed`] where its size is another now.
     pub async fn read_and_compare(&self, blocks: Range<usize>) -> Result<(Bytes, bool)> {
         let Some(range) = self.segment.index().range(blocks) else {
             return Ok((Bytes::new(), false));
         };
         match self.get(range).await {
             Ok(read) => Ok((read.bytes, read.version != self.version)),
-            Err(RepoError::WrongSize { .. }) => Err(self.changed()),
-            Err(error) => Err(error),
+            Err(error) => match error.kind() {
+                RepoErrorKind::Damaged(Damage::Size { .. }) => Err(self.changed()),
+                _ => Err(error),
+            },
         }
     }
 
@@ -148,10 +150,7 @@ impl SegmentReader {
     /// That the object is another one than that which was opened.
     #[must_use]
     pub fn changed(&self) -> RepoError {
-        RepoError::Changed {
-            url: self.store.url().to_owned(),
-            key: self.key.to_string(),
-        }
+        self.store.error(&self.key, RepoErrorKind::Changed)
     }
 
     /// What is wrong with this segment's bytes, as an error that names the object.
@@ -168,12 +167,8 @@ async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Resu
         if found == expected {
             return Ok(());
         }
-        Err(RepoError::WrongSize {
-            url: store.url().to_owned(),
-            key: key.to_string(),
-            expected,
-            found,
-        })
+        let damage = Damage::Size { expected, found };
+        Err(store.error(key, RepoErrorKind::Damaged(damage)))
     };
     let object = match store.objects().get_opts(&path(key), options).await {
         Ok(object) => object,
@@ -199,29 +194,19 @@ async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Resu
 /// Only the store's own word makes an object missing.
 fn read_error(store: &Store, key: &Key, error: object_store::Error) -> RepoError {
     if let object_store::Error::NotFound { .. } = error {
-        return RepoError::Missing {
-            url: store.url().to_owned(),
-            key: key.to_string(),
-            named_by: "a page of the snapshot".to_owned(),
-        };
+        let named_by = "a page of the snapshot".to_owned();
+        return store.error(key, RepoErrorKind::Missing { named_by });
     }
     store.failed(Operation::Read, key, error)
 }
 
 fn damaged(store: &Store, key: &Key, error: FormatError) -> RepoError {
-    RepoError::DamagedSegment {
-        url: store.url().to_owned(),
-        key: key.to_string(),
-        error,
-    }
+    store.error(key, RepoErrorKind::Damaged(Damage::Segment(error)))
 }
 
 fn other(store: &Store, key: &Key, detail: String) -> RepoError {
-    RepoError::OtherSegment {
-        url: store.url().to_owned(),
-        key: key.to_string(),
-        detail,
-    }
+    let damage = Damage::OtherSegment { detail };
+    store.error(key, RepoErrorKind::Damaged(damage))
 }
 
 /// What the segment says of itself that its entry does not, expected and found.

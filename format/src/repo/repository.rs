@@ -3,7 +3,7 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectMeta;
 
-use super::error::{RepoError, Result};
+use super::error::{Damage, RepoErrorKind, Result};
 use super::identity::Identity;
 use super::keys::{Key, PartitionId, SNAPSHOTS};
 use super::page::{Page, SegmentEntry};
@@ -45,7 +45,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoError::NotARepository`], [`RepoError::NewerVersion`], [`RepoError::Damaged`], or what
+    /// [`RepoErrorKind::NotARepository`], [`RepoErrorKind::NewerVersion`], [`RepoErrorKind::Damaged`], or what
     /// the store said.
     pub async fn open(store: Store) -> Result<Self> {
         if let Some(identity) = store.read::<Identity>(&Key::Identity).await? {
@@ -56,8 +56,7 @@ impl Repository {
             Some(name) => format!("it holds {name} and no {}", Key::Identity),
             None => "it is empty".to_owned(),
         };
-        let url = store.url().to_owned();
-        Err(RepoError::NotARepository { url, found })
+        Err(store.error_of_whole(RepoErrorKind::NotARepository { found }))
     }
 
     /// Makes a repository in `store`, which must be empty. What a crash left of an earlier try does
@@ -65,14 +64,14 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoError::AlreadyExists`], [`RepoError::NotEmpty`], or what the store said.
+    /// [`RepoErrorKind::AlreadyExists`], [`RepoErrorKind::NotEmpty`], or what the store said.
     pub async fn create(store: Store, identity: Identity) -> Result<Self> {
-        let url = store.url().to_owned();
+        let already_exists = || Err(store.error_of_whole(RepoErrorKind::AlreadyExists));
         if store.read::<Identity>(&Key::Identity).await?.is_some() {
-            return Err(RepoError::AlreadyExists { url });
+            return already_exists();
         }
         if let Some(found) = store.anything().await? {
-            return Err(RepoError::NotEmpty { url, found });
+            return Err(store.error_of_whole(RepoErrorKind::NotEmpty { found }));
         }
         let (bytes, _) = seal(&identity);
         let put = store.put_if_absent(&Key::Identity, bytes).await;
@@ -87,14 +86,14 @@ impl Repository {
             }
             (_, Err(put_error)) => Err(put_error),
             (Err(read_error), Ok(_)) => Err(read_error),
-            (Ok(_), Ok(_)) => Err(RepoError::AlreadyExists { url }),
+            (Ok(_), Ok(_)) => already_exists(),
         }
     }
 
     /// Opens the repository in `store`, or makes one where the store is empty.
     pub async fn open_or_create(store: Store, identity: Identity) -> Result<Self> {
         match Self::create(store.clone(), identity).await {
-            Err(RepoError::AlreadyExists { .. }) => Self::open(store).await,
+            Err(error) if *error.kind() == RepoErrorKind::AlreadyExists => Self::open(store).await,
             made => made,
         }
     }
@@ -147,15 +146,12 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoError::NoSuchSnapshot`], [`RepoError::Damaged`], or what the store said.
+    /// [`RepoErrorKind::NoSuchSnapshot`], [`RepoErrorKind::Damaged`], or what the store said.
     pub async fn snapshot(&self, sequence: u64) -> Result<Digested<Snapshot>> {
         let key = Key::Snapshot { sequence };
-        let url = || self.store.url().to_owned();
         let Some(snapshot) = self.store.read::<Snapshot>(&key).await? else {
-            return Err(RepoError::NoSuchSnapshot {
-                url: url(),
-                sequence,
-            });
+            let kind = RepoErrorKind::NoSuchSnapshot { sequence };
+            return Err(self.store.error_of_whole(kind));
         };
         let damaged = |detail| self.store.damaged(&key, detail);
         if snapshot.sequence != sequence {
@@ -175,15 +171,12 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Missing`], [`RepoError::Damaged`], [`RepoError::BrokenCoverage`], or what the store said.
+    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`], or what the store said.
     pub async fn page(&self, place: &PartitionId, named: &PageRef) -> Result<Page> {
         let key = Key::page(place, named.base_offset, &named.sha256);
         let Some(page) = self.store.read::<Page>(&key).await? else {
-            return Err(RepoError::Missing {
-                url: self.store.url().to_owned(),
-                key: named.key.clone(),
-                named_by: "the snapshot".to_owned(),
-            });
+            let named_by = "the snapshot".to_owned();
+            return Err(self.store.error(&key, RepoErrorKind::Missing { named_by }));
         };
         let damaged = |detail: String| self.store.damaged(&key, detail);
         if page.sha256 != named.sha256 {
@@ -191,12 +184,8 @@ impl Repository {
             return Err(damaged(format!("its digest is {found}, not {expected}")));
         }
         if let Some((expected, found)) = page.break_in_coverage() {
-            return Err(RepoError::BrokenCoverage {
-                url: self.store.url().to_owned(),
-                key: key.to_string(),
-                expected,
-                found,
-            });
+            let damage = Damage::Coverage { expected, found };
+            return Err(self.store.error(&key, RepoErrorKind::Damaged(damage)));
         }
         page.check().map_err(damaged)?;
         let found = (page.place(), page.coverage(), page.segments.len());
@@ -238,11 +227,8 @@ impl Repository {
             ("raw bytes", sum(|entry| entry.raw_bytes), state.raw_bytes),
         ] {
             if found != u128::from(stated) {
-                return Err(RepoError::Damaged {
-                    url: self.store.url().to_owned(),
-                    key: place.to_string(),
-                    detail: format!("the snapshot says {stated} {what}, its pages {found}"),
-                });
+                let detail = format!("the snapshot states {stated} {what}, its pages {found}");
+                return Err(self.store.damaged(place, detail));
             }
         }
         Ok(segments)

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::error::{RepoError, Result};
+use super::error::Result;
 use super::id::{Digest, Id};
 use super::keys::{Key, PartitionId, RESTORES, TopicName};
 use super::members;
@@ -370,15 +370,12 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Refused`] if there is one of this name, or what the store said.
+    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if there is one of this name, or what the store said.
     pub async fn begin_restore(&self, restore: &RestoreManifest) -> Result<()> {
         let key = Key::RestoreBegun {
             restore: restore.restore.clone(),
         };
-        let refused = |detail| RepoError::Refused {
-            key: key.to_string(),
-            detail,
-        };
+        let refused = |detail| self.store().refused(&key, detail);
         restore.check().map_err(refused)?;
         match self.store().put_if_absent(&key, seal(restore).0).await? {
             Put::Done => self.store().sync_folders([key.to_string()]).await,
@@ -404,7 +401,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Damaged`], or what the store said.
+    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or what the store said.
     pub async fn restore(&self, restore: &RestoreId) -> Result<Option<RestoreManifest>> {
         let key = Key::RestoreBegun {
             restore: restore.clone(),
@@ -429,7 +426,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoError::Damaged`], or what the store said.
+    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or what the store said.
     pub async fn restore_done(&self, restore: &RestoreId) -> Result<Option<RestoreDone>> {
         let key = Key::RestoreDone {
             restore: restore.clone(),

@@ -21,7 +21,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 use url::Url;
 
-use super::error::{Operation, RepoError, Result};
+use super::error::{Damage, Operation, RepoError, RepoErrorKind, Result};
 use super::keys::Key;
 use super::profile::StoreProfile;
 use super::sealed::{self, Digested, Document, MAX_SEALED_BYTES, SealError};
@@ -46,9 +46,9 @@ impl Store {
     /// A folder that exists, named by its path or a `file://` URL.
     pub fn open(location: &str) -> Result<Self> {
         let folder = local_folder(location)?;
-        let not_a_repository = |found: &str| RepoError::NotARepository {
-            url: location.to_owned(),
-            found: found.to_owned(),
+        let not_a_repository = |found: &str| {
+            let found = found.to_owned();
+            RepoError::of_repository(location, RepoErrorKind::NotARepository { found })
         };
         match std::fs::metadata(&folder) {
             Ok(metadata) if metadata.is_dir() => Self::local(location, &folder),
@@ -56,7 +56,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(not_a_repository("there is no such folder"))
             }
-            Err(error) => Err(RepoError::store(
+            Err(error) => Err(RepoError::of_store(
                 Operation::Read,
                 location,
                 "the folder",
@@ -69,7 +69,7 @@ impl Store {
     pub fn open_or_create(location: &str) -> Result<Self> {
         let folder = local_folder(location)?;
         create_folder(&folder).map_err(|error| {
-            RepoError::store(Operation::Write, location, "the folder", error.into())
+            RepoError::of_store(Operation::Write, location, "the folder", error.into())
         })?;
         Self::open(location)
     }
@@ -93,7 +93,7 @@ impl Store {
 
     fn local(location: &str, folder: &Path) -> Result<Self> {
         let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| {
-            RepoError::store(Operation::Read, location, "the folder", error.into())
+            RepoError::of_store(Operation::Read, location, "the folder", error.into())
         })?;
         Ok(Store {
             objects: Arc::new(objects.with_fsync(true)),
@@ -137,20 +137,16 @@ impl Store {
             .map_err(|error| match error {
                 SealError::Damaged(detail) => self.damaged(key, detail),
                 SealError::OtherFormat(found) if *key == Key::Identity => {
-                    RepoError::NotARepository {
-                        url: self.url.to_string(),
-                        found: format!("its kbk.json is of the format {found:?}"),
-                    }
+                    let found = format!("its kbk.json is of the format {found:?}");
+                    self.error_of_whole(RepoErrorKind::NotARepository { found })
                 }
                 SealError::OtherFormat(found) => {
                     self.damaged(key, format!("its format is {found:?}, not {:?}", T::FORMAT))
                 }
-                SealError::NewerVersion(found) => RepoError::NewerVersion {
-                    url: self.url.to_string(),
-                    key: key.to_string(),
-                    found,
-                    supported: T::VERSION,
-                },
+                SealError::NewerVersion(found) => {
+                    let supported = T::VERSION;
+                    self.error(key, RepoErrorKind::NewerVersion { found, supported })
+                }
             })
     }
 
@@ -252,16 +248,29 @@ impl Store {
         .await
         .unwrap_or_else(|error| Err(("the folders".to_owned(), error.into())))
         .map_err(|(folder, error)| {
-            RepoError::store(Operation::Write, &self.url, &folder, error.into())
+            RepoError::of_store(Operation::Write, &self.url, &folder, error.into())
         })
     }
 
-    pub(super) fn damaged(&self, key: &Key, detail: String) -> RepoError {
-        RepoError::Damaged {
-            url: self.url.to_string(),
-            key: key.to_string(),
-            detail,
-        }
+    /// An error about the object `key`, or about a folder.
+    #[must_use]
+    pub fn error(&self, key: &(impl ToString + ?Sized), kind: RepoErrorKind) -> RepoError {
+        RepoError::of_object(&self.url, &key.to_string(), kind)
+    }
+
+    pub(super) fn error_of_whole(&self, kind: RepoErrorKind) -> RepoError {
+        RepoError::of_repository(&self.url, kind)
+    }
+
+    /// The error that a sealed object is damaged: expected and found.
+    #[must_use]
+    pub fn damaged(&self, key: &(impl ToString + ?Sized), detail: String) -> RepoError {
+        self.error(key, RepoErrorKind::Damaged(Damage::Object { detail }))
+    }
+
+    /// The error that a sealed object breaks a rule and was not written.
+    pub(super) fn refused(&self, key: &Key, detail: String) -> RepoError {
+        self.error(key, RepoErrorKind::Refused { detail })
     }
 
     pub(super) fn failed(
@@ -274,7 +283,7 @@ impl Store {
     }
 
     fn failed_at(&self, operation: Operation, key: &str, error: object_store::Error) -> RepoError {
-        RepoError::store(operation, &self.url, key, error.into())
+        RepoError::of_store(operation, &self.url, key, error.into())
     }
 }
 
@@ -285,22 +294,24 @@ pub(super) fn path(key: &Key) -> ObjectPath {
 
 /// The folder that `location` names: a path, or a `file://` URL.
 fn local_folder(location: &str) -> Result<PathBuf> {
-    let bad = |detail: &str| RepoError::BadLocation {
-        location: location.to_owned(),
-        detail: detail.to_owned(),
+    let invalid = |detail: &str| {
+        let detail = detail.to_owned();
+        RepoError::of_repository(location, RepoErrorKind::InvalidLocation { detail })
     };
     let folder = match location.split_once("://") {
-        _ if location.is_empty() => return Err(bad("it is empty")),
+        _ if location.is_empty() => return Err(invalid("it is empty")),
         Some(("file", _)) => Url::parse(location)
             .ok()
             .and_then(|url| url.to_file_path().ok())
-            .ok_or_else(|| bad("it is no URL of a local folder, as file:///var/backup is"))?,
+            .ok_or_else(|| {
+                invalid("it is not the URL of a local folder, such as file:///var/backup")
+            })?,
         Some((scheme, _)) if is_scheme(scheme) => {
-            return Err(bad(&format!("{scheme}:// is not supported")));
+            return Err(invalid(&format!("{scheme}:// is not supported")));
         }
         _ => PathBuf::from(location),
     };
-    std::path::absolute(&folder).map_err(|error| bad(&error.to_string()))
+    std::path::absolute(&folder).map_err(|error| invalid(&error.to_string()))
 }
 
 fn is_scheme(text: &str) -> bool {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::error::{Operation, RepoError, Result};
+use super::error::{Operation, RepoErrorKind, Result};
 use super::id::{Digest, Hex};
 use super::keys::Key;
 use super::store::{Store, path};
@@ -150,9 +150,8 @@ impl SegmentUpload {
     }
 
     fn take_upload(&mut self) -> Result<Box<dyn MultipartUpload>> {
-        self.upload.take().ok_or_else(|| RepoError::UploadClosed {
-            key: self.key.to_string(),
-        })
+        let closed = || self.store.error(&self.key, RepoErrorKind::UploadClosed);
+        self.upload.take().ok_or_else(closed)
     }
 
     /// Takes back what was sent. If that fails too, then a temporary file stays that no reader sees.
@@ -175,7 +174,7 @@ impl SegmentUpload {
     }
 }
 
-/// Takes bytes until the first error; that error's source is a [`RepoError`].
+/// Takes bytes until the first error; that error's source is a [`RepoError`](super::error::RepoError).
 impl io::Write for SegmentUpload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.append(bytes).map_err(io::Error::other)?;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use kbk_format::repo::{Digested, PartitionState, RepoError, Repository, Result, Snapshot, Store};
+use kbk_format::repo::{
+    Damage, Digested, Operation, PartitionState, RepoError, RepoErrorKind, Repository, Result,
+    Snapshot, Store,
+};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -59,10 +62,14 @@ impl World {
 
     async fn assert_damaged(&self, key: &str, bytes: &[u8], what: impl fmt::Display) {
         world::put(&self.objects, key, bytes).await;
-        match self.read().await {
-            Err(RepoError::Damaged { key: found, .. }) => assert_eq!(found, key, "{what}"),
-            other => panic!("{key}, {what}: {other:?}"),
-        }
+        let Err(error) = self.read().await else {
+            panic!("{key}, {what}: it is read");
+        };
+        let damaged = is_damaged_object(&error);
+        assert!(
+            damaged && error.key() == Some(key),
+            "{key}, {what}: {error}"
+        );
     }
 
     /// Changes the JSON of an object under a sound seal.
@@ -193,7 +200,8 @@ async fn a_page_that_does_not_add_up_is_found() {
         let mut state = topic.partitions[0].clone();
         wrong(&mut state);
         let read = repository.segments(&topic.place(0), &state).await;
-        assert!(matches!(read, Err(RepoError::Damaged { .. })), "{read:?}");
+        let error = read.unwrap_err();
+        assert!(is_damaged_object(&error), "{error}");
     }
 }
 
@@ -207,10 +215,9 @@ async fn a_missing_page_is_missing_and_a_huge_object_is_not_fetched() {
         .delete_stream(gone)
         .for_each(async |_| ())
         .await;
-    match world.read().await {
-        Err(RepoError::Missing { key, .. }) => assert_eq!(key, world.page(0)),
-        other => panic!("{other:?}"),
-    }
+    let error = world.read().await.unwrap_err();
+    let missing = matches!(error.kind(), RepoErrorKind::Missing { .. });
+    assert!(missing && error.key() == Some(&world.page(0)), "{error}");
 
     let folder = tempfile::tempdir().unwrap();
     let objects = world::local(&folder);
@@ -237,6 +244,10 @@ async fn names_that_are_no_keys_are_not_seen() {
         world::put(&world.objects, key, b"something else").await;
     }
     world.read().await.unwrap();
+}
+
+fn is_damaged_object(error: &RepoError) -> bool {
+    matches!(error.kind(), RepoErrorKind::Damaged(Damage::Object { .. }))
 }
 
 /// An empty store whose reads fail in one way, and whose other calls in another.
@@ -329,15 +340,23 @@ fn unauthenticated() -> object_store::Error {
 
 #[tokio::test]
 async fn a_failed_request_is_not_a_missing_object() {
-    let timed_out = || generic(std::io::Error::from(std::io::ErrorKind::TimedOut));
-    for reads in [forbidden, unauthenticated, timed_out] {
+    let operation = Operation::Read;
+    let timed_out: fn() -> _ = || generic(std::io::Error::from(std::io::ErrorKind::TimedOut));
+    for (reads, kind) in [
+        (
+            forbidden as fn() -> _,
+            RepoErrorKind::NotReadable { operation },
+        ),
+        (unauthenticated, RepoErrorKind::NotReadable { operation }),
+        (timed_out, RepoErrorKind::Unavailable { operation }),
+    ] {
         let failing = Failing {
             reads,
             others: missing,
         };
         let store = Store::new(Arc::new(failing), "test://failing");
-        let opened = Repository::open(store).await;
-        assert!(matches!(opened, Err(RepoError::Store { .. })), "{opened:?}");
+        let error = Repository::open(store).await.unwrap_err();
+        assert_eq!(*error.kind(), kind, "{error}");
     }
 }
 
@@ -353,9 +372,11 @@ async fn a_full_disk_and_a_forbidden_folder_are_named() {
         error.unwrap_err()
     };
     let full = create(|| generic(std::io::Error::from_raw_os_error(28))).await;
-    assert!(matches!(full, RepoError::NoSpace { .. }), "{full:?}");
+    assert_eq!(*full.kind(), RepoErrorKind::NoSpace, "{full}");
     let read_only = create(|| generic(std::io::Error::from_raw_os_error(30))).await;
-    assert!(matches!(read_only, RepoError::NotWritable { .. }));
+    assert_eq!(*read_only.kind(), RepoErrorKind::NotWritable);
     let denied = create(|| generic(std::io::Error::from_raw_os_error(13))).await;
-    assert!(matches!(denied, RepoError::NotWritable { .. }));
+    assert_eq!(*denied.kind(), RepoErrorKind::NotWritable);
+    let by_store = create(forbidden).await;
+    assert_eq!(*by_store.kind(), RepoErrorKind::NotWritable);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use kbk_format::repo::{RepoError, Repository, Result, Store};
+use kbk_format::repo::{RepoErrorKind, Repository, Result, Store};
 use tempfile::{TempDir, tempdir};
 
 use crate::world;
@@ -22,8 +22,8 @@ async fn open(path: &Path) -> Result<Repository> {
 }
 
 fn found(result: Result<Repository>) -> String {
-    match result {
-        Err(RepoError::NotARepository { found, .. }) => found,
+    match result.unwrap_err().kind() {
+        RepoErrorKind::NotARepository { found } => found.clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -42,11 +42,8 @@ async fn a_folder_is_made_and_opened_again() {
     assert_eq!(by_url.store().url(), url);
 
     fs::create_dir(path.join("data")).unwrap();
-    let again = create(&path).await;
-    assert!(
-        matches!(again, Err(RepoError::AlreadyExists { .. })),
-        "{again:?}"
-    );
+    let again = create(&path).await.unwrap_err();
+    assert_eq!(*again.kind(), RepoErrorKind::AlreadyExists, "{again}");
     let store = Store::open_or_create(&url).unwrap();
     let other = kbk_format::repo::Identity::fresh();
     let opened = Repository::open_or_create(store, other).await.unwrap();
@@ -81,13 +78,12 @@ async fn a_place_that_is_no_repository_is_said_to_be_none() {
     fs::write(folder.path().join("notes.txt"), "x").unwrap();
     let holds = "it holds notes.txt and no kbk.json";
     assert_eq!(found(open(folder.path()).await), holds);
-    assert!(matches!(
-        create(folder.path()).await,
-        Err(RepoError::NotEmpty { .. })
-    ));
+    let found_txt = "notes.txt".to_owned();
+    let not_empty = RepoErrorKind::NotEmpty { found: found_txt };
+    assert_eq!(*create(folder.path()).await.unwrap_err().kind(), not_empty);
     let store = Store::open_or_create(text(folder.path())).unwrap();
     let opened = Repository::open_or_create(store, world::identity()).await;
-    assert!(matches!(opened, Err(RepoError::NotEmpty { .. })));
+    assert_eq!(*opened.unwrap_err().kind(), not_empty);
 
     let file = folder.path().join("notes.txt");
     assert_eq!(found(open(&file).await), "it is a file, not a folder");
@@ -116,14 +112,11 @@ fn with_identity(json: &str) -> TempDir {
 #[tokio::test]
 async fn a_later_version_and_another_format_are_named() {
     let later = with_identity(r#"{"format":"kbk-repository","version":2,"shape":"unknown""#);
-    match open(later.path()).await {
-        Err(RepoError::NewerVersion {
-            found, supported, ..
-        }) => {
-            assert_eq!((found, supported), (2, 1));
-        }
-        other => panic!("{other:?}"),
-    }
+    let newer = RepoErrorKind::NewerVersion {
+        found: 2,
+        supported: 1,
+    };
+    assert_eq!(*open(later.path()).await.unwrap_err().kind(), newer);
     let other = with_identity(r#"{"format":"shopping-list","version":1"#);
     let other = found(open(other.path()).await);
     assert_eq!(other, "its kbk.json is of the format \"shopping-list\"");
@@ -138,13 +131,9 @@ fn places_that_cannot_be_reached_are_refused() {
         "file://host/x",
         "http://x",
     ] {
-        let opened = Store::open(location);
-        let Err(RepoError::BadLocation {
-            location: named, ..
-        }) = opened
-        else {
-            panic!("{location}: {opened:?}");
-        };
-        assert_eq!(named, location);
+        let error = Store::open(location).unwrap_err();
+        let invalid = matches!(error.kind(), RepoErrorKind::InvalidLocation { .. });
+        assert!(invalid, "{location}: {error}");
+        assert_eq!((error.repository(), error.key()), (location, None));
     }
 }

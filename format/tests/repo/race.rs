@@ -1,6 +1,6 @@
 //! Two writers at once: what does not touch is merged, what does is refused, and the first one stands.
 
-use kbk_format::repo::{RepoError, Repository};
+use kbk_format::repo::{RepoErrorKind, Repository};
 
 use crate::world;
 
@@ -54,15 +54,16 @@ fn of_two_writers_of_one_partition_the_first_stands() {
     let base = Some(backup(&None, &[5, 5]).unwrap());
     let first = backup(&base, &[8, 5]).unwrap();
     let second = backup(&base, &[9, 5]).unwrap_err();
-    let RepoError::Conflict {
-        place,
+    let RepoErrorKind::Conflict {
+        partition,
         expected,
         found,
-    } = &second
+    } = second.kind()
     else {
         panic!("{second}");
     };
-    assert_eq!((place, *expected, *found), (&world::place("a", 1, 0), 5, 8));
+    let place = world::place("a", 1, 0);
+    assert_eq!((partition, *expected, *found), (&place, 5, 8));
     assert_eq!(runtime.block_on(repository.latest()).unwrap(), Some(first));
 
     let other = backup(&base, &[5, 7]).unwrap();
@@ -80,8 +81,8 @@ fn two_first_backups_of_one_topic_conflict() {
     let repository = runtime.block_on(repository).unwrap();
     let cluster = world::cluster(&[("a", 1, &[5])]);
     world::backup(&runtime, &repository, None, &cluster).unwrap();
-    let second = world::backup(&runtime, &repository, None, &cluster);
-    assert!(matches!(second, Err(RepoError::Conflict { .. })));
+    let second = world::backup(&runtime, &repository, None, &cluster).unwrap_err();
+    assert!(matches!(second.kind(), RepoErrorKind::Conflict { .. }));
     let (newest, _) = runtime.block_on(world::check_whole(&objects));
     assert_eq!(newest, 1);
 }

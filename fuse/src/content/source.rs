@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kbk_format::repo::{
-    Digested, ListedSnapshot, Page, PageRef, PartitionId, RepoError, Repository, SegmentEntry,
-    SegmentReader, Snapshot, Store, StoredRange,
+    Digested, ListedSnapshot, Page, PageRef, PartitionId, RepoError, RepoErrorKind, Repository,
+    SegmentEntry, SegmentReader, Snapshot, Store, StoredRange,
 };
 
 use crate::error::{Location, ViewError};
@@ -91,14 +91,15 @@ impl Source {
 
     /// The error for an object that does not contain what it must.
     pub(crate) fn damaged(&self, key: String, detail: String) -> ViewError {
-        let url = self.repository.store().url().to_owned();
-        ViewError::repo(Location::default(), RepoError::Damaged { url, key, detail })
+        let damaged = self.repository.store().damaged(&key, detail);
+        ViewError::repo(Location::default(), damaged)
     }
 
     /// The error for an object that is another one than when it was first read.
     pub(crate) fn changed(&self, key: String) -> ViewError {
-        let url = self.repository.store().url().to_owned();
-        ViewError::repo(Location::default(), RepoError::Changed { url, key })
+        let store = self.repository.store();
+        let changed = store.error(&key, RepoErrorKind::Changed);
+        ViewError::repo(Location::default(), changed)
     }
 
     async fn bounded<T>(

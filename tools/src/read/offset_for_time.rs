@@ -13,7 +13,7 @@ use kbk_format::{BlockDecoder, Columns, Streams};
 ///
 /// # Errors
 ///
-/// As [`Repository::page`], [`SegmentReader::open`] and [`SegmentReader::read`]; [`RepoError::DamagedSegment`] if the block
+/// As [`Repository::page`], [`SegmentReader::open`] and [`SegmentReader::read`]; [`Damage::Segment`](kbk_format::repo::Damage::Segment) if the block
 /// is damaged.
 pub async fn offset_for_time(
     repository: &Repository,

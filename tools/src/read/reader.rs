@@ -91,7 +91,7 @@ impl PartitionReader {
     ///
     /// # Errors
     ///
-    /// As [`SegmentReader::open`] and [`SegmentReader::read`]; [`RepoError::DamagedSegment`] if a block is damaged, and then
+    /// As [`SegmentReader::open`] and [`SegmentReader::read`]; [`Damage::Segment`](kbk_format::repo::Damage::Segment) if a block is damaged, and then
     /// none of its records is returned.
     pub async fn next(&mut self) -> Result<Option<Batch<'_>>, RepoError> {
         while self.decode_next().await? {
@@ -138,11 +138,8 @@ impl PartitionReader {
         let Some(fetcher) = self.fetcher.take() else {
             return Ok(());
         };
-        joined(fetcher.await).map_err(|cancelled| RepoError::Store {
-            operation: Operation::Read,
-            url: self.url.clone(),
-            key: "the segments".to_owned(),
-            source: cancelled,
+        joined(fetcher.await).map_err(|cancelled| {
+            RepoError::of_store(Operation::Read, &self.url, "the segments", cancelled)
         })
     }
 

@@ -81,7 +81,7 @@ impl MapReader {
     ///
     /// # Errors
     ///
-    /// As [`Repository::map_page`]; [`RepoError::Damaged`] if a page does not continue where the one after it begins, or if the
+    /// As [`Repository::map_page`]; [`RepoErrorKind::Damaged`](kbk_format::repo::RepoErrorKind::Damaged) if a page does not continue where the one after it begins, or if the
     /// map has fewer records than the restore wrote.
     pub async fn next(&mut self) -> Result<Option<Digested<MapPage>>, RepoError> {
         let read = self.read_next().await;
@@ -222,23 +222,16 @@ impl PageSource {
     }
 
     fn damaged(&self, key: &Key, detail: String) -> RepoError {
-        RepoError::Damaged {
-            url: self.repository.store().url().to_owned(),
-            key: key.to_string(),
-            detail,
-        }
+        self.repository.store().damaged(key, detail)
     }
 }
 
 impl Readahead {
     async fn wait(&mut self, source: &PageSource) -> Result<Digested<MapPage>, RepoError> {
         joined((&mut self.0).await).unwrap_or_else(|cancelled| {
-            Err(RepoError::Store {
-                operation: Operation::Read,
-                url: source.repository.store().url().to_owned(),
-                key: format!("the offset map of {}", source.partition),
-                source: cancelled,
-            })
+            let map = format!("the offset map of {}", source.partition);
+            let url = source.repository.store().url();
+            Err(RepoError::of_store(Operation::Read, url, &map, cancelled))
         })
     }
 }

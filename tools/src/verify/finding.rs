@@ -1,9 +1,10 @@
 //! Findings of a verification as typed values: what is wrong, where, and what to do about it.
 
+use std::error::Error;
 use std::fmt;
 
 use kbk_format::FormatError;
-use kbk_format::repo::{PartitionId, RepoError, SegmentEntry};
+use kbk_format::repo::{self, PartitionId, RepoError, RepoErrorKind, SegmentEntry};
 use serde::Serialize;
 
 use super::segment::Damage;
@@ -194,44 +195,36 @@ impl Finding {
         damaged: FindingKind,
         missing: FindingKind,
     ) -> Finding {
-        match error {
-            RepoError::Missing { key, named_by, .. } => Finding::new(
+        let finding = match error.kind() {
+            RepoErrorKind::Missing { named_by } => Finding::new(
                 missing,
                 format!("{named_by} names it, but it does not exist"),
-            )
-            .key(key),
-            RepoError::Damaged { key, detail, .. } => {
-                Finding::new(damaged, detail.as_str()).key(key)
-            }
-            RepoError::NewerVersion { key, found, .. } => {
+            ),
+            RepoErrorKind::NewerVersion { found, .. } => {
                 let message = format!("it has version {found} of the format");
-                Finding::new(FindingKind::Unsupported, message).key(key)
+                Finding::new(FindingKind::Unsupported, message)
             }
-            RepoError::WrongSize {
-                key,
-                expected,
-                found,
-                ..
-            } => {
-                let message = format!("it has {found} bytes, and its page states {expected}");
-                Finding::new(FindingKind::WrongSize, message).key(key)
-            }
-            RepoError::OtherSegment { key, detail, .. } => {
-                Finding::new(FindingKind::OtherSegment, detail.as_str()).key(key)
-            }
-            RepoError::DamagedSegment { key, error, .. } => {
-                Finding::of_format_error(error, damaged).key(key)
-            }
-            RepoError::BrokenCoverage {
-                key,
-                expected,
-                found,
-                ..
-            } => Finding::coverage(*expected, *found).key(key),
-            RepoError::Store { key, source, .. } => {
-                Finding::new(FindingKind::Unreadable, source.to_string()).key(key)
-            }
-            other => Finding::new(FindingKind::Unreadable, other.to_string()),
+            RepoErrorKind::Damaged(damage) => match damage {
+                repo::Damage::Object { detail } => Finding::new(damaged, detail.as_str()),
+                repo::Damage::Size { expected, found } => {
+                    let message = format!("it has {found} bytes, and its page states {expected}");
+                    Finding::new(FindingKind::WrongSize, message)
+                }
+                repo::Damage::OtherSegment { detail } => {
+                    Finding::new(FindingKind::OtherSegment, detail.as_str())
+                }
+                repo::Damage::Segment(error) => Finding::of_format_error(error, damaged),
+                repo::Damage::Coverage { expected, found } => Finding::coverage(*expected, *found),
+                _ => Finding::new(damaged, error.to_string()),
+            },
+            _ => match error.source() {
+                Some(source) => Finding::new(FindingKind::Unreadable, source.to_string()),
+                None => return Finding::new(FindingKind::Unreadable, error.to_string()),
+            },
+        };
+        match error.key() {
+            Some(key) => finding.key(key),
+            None => finding,
         }
     }
 

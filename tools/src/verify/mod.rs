@@ -36,7 +36,7 @@ mod unindexed;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kbk_format::repo::{RepoError, Repository};
+use kbk_format::repo::{RepoError, RepoErrorKind, Repository};
 use serde::Serialize;
 
 pub use self::finding::{Finding, FindingKind, Offsets, Severity};
@@ -89,13 +89,13 @@ impl VerifyReport {
     /// Reports a repository that cannot be opened because its `kbk.json` is damaged; `None` if `error` is about anything else.
     #[must_use]
     pub fn of_damaged_identity(error: &RepoError) -> Option<VerifyReport> {
-        let RepoError::Damaged { key, .. } = error else {
+        let RepoErrorKind::Damaged(_) = error.kind() else {
             return None;
         };
         let damaged = FindingKind::DamagedIdentity;
         let mut finding = Finding::of_error(error, damaged, damaged);
         finding.message += "; nothing else could be verified";
-        (key == "kbk.json").then(|| VerifyReport {
+        (error.key() == Some("kbk.json")).then(|| VerifyReport {
             findings: vec![finding],
             ..VerifyReport::default()
         })

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use kbk_format::repo::{
-    DonePartition, RepoError, Repository, RestoreId, RestoredPartition, RestoredTopic,
+    DonePartition, RepoError, RepoErrorKind, Repository, RestoreId, RestoredPartition,
+    RestoredTopic,
 };
 
 use super::finding::{Finding, FindingKind};
@@ -45,6 +46,13 @@ struct RestoreCheck<'a> {
 }
 
 impl RestoreCheck<'_> {
+    /// Reports whether the error is about a damaged page that is a finding already.
+    fn is_reported(&self, error: &RepoError) -> bool {
+        let damaged = matches!(error.kind(), RepoErrorKind::Damaged(_));
+        let reported = |key| self.damaged_pages.contains(key);
+        damaged && error.key().is_some_and(reported)
+    }
+
     /// Checks each page by itself, including those that no map names: an unfinished restore may still need them.
     async fn pages(&mut self) -> Result<(), RepoError> {
         for key in self.repository.map_page_keys(self.name).await? {
@@ -90,9 +98,7 @@ impl RestoreCheck<'_> {
         loop {
             let page = match map.next().await {
                 Ok(page) => page?,
-                Err(RepoError::Damaged { key, .. }) if self.damaged_pages.contains(&key) => {
-                    return None;
-                }
+                Err(error) if self.is_reported(&error) => return None,
                 Err(error) => return Some(finding(&error)),
             };
             if !topic.explains(requested, &page) {

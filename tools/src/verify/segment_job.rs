@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use kbk_format::Segment;
 use kbk_format::repo::{
-    BoxedError, Hex, PartitionId, RepoError, Repository, SegmentEntry, SegmentReader,
+    BoxedError, Damage, Hex, PartitionId, RepoError, RepoErrorKind, Repository, SegmentEntry,
+    SegmentReader,
 };
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
@@ -72,9 +73,9 @@ impl SegmentJob {
             FindingKind::DamagedSegment,
             FindingKind::MissingSegment,
         );
-        let size = match error {
-            RepoError::WrongSize { found, .. } => *found,
-            RepoError::DamagedSegment { .. } => self.entry.footer_position,
+        let size = match error.kind() {
+            RepoErrorKind::Damaged(Damage::Size { found, .. }) => *found,
+            RepoErrorKind::Damaged(Damage::Segment(_)) => self.entry.footer_position,
             _ => return vec![finding],
         };
         let store = self.repository.store();

@@ -126,10 +126,5 @@ async fn read(store: &Store, key: &str, range: Range<u64>) -> Result<Bytes, Repo
 }
 
 fn unreadable(store: &Store, key: &str, source: BoxedError) -> RepoError {
-    RepoError::Store {
-        operation: Operation::Read,
-        url: store.url().to_owned(),
-        key: key.to_owned(),
-        source,
-    }
+    RepoError::of_store(Operation::Read, store.url(), key, source)
 }

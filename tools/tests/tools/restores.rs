@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::repo::{
-    FULL_MAP_PAGE, Key, MapPage, MapRun, RepoError, RestoreDone, RestoreId, RestoredPartition,
+    FULL_MAP_PAGE, Key, MapPage, MapRun, RepoErrorKind, RestoreDone, RestoreId, RestoredPartition,
     RestoredTopic, TargetPartition,
 };
 use kbk_tools::restores::{
@@ -395,7 +395,7 @@ fn pages_that_do_not_follow_one_another_are_damage() {
             map.next().await.unwrap().unwrap();
             let error = map.next().await.unwrap_err();
             assert!(
-                matches!(error, RepoError::Damaged { .. }),
+                matches!(error.kind(), RepoErrorKind::Damaged(_)),
                 "{what}: {error}"
             );
             assert!(map.next().await.unwrap().is_none(), "an error is the end");
