@@ -9,9 +9,9 @@
 //! 3. the snapshot, put under the number behind the highest one, if nothing has that name.
 //!
 //! A crash before 3 is done leaves the previous snapshot, and objects that nothing names. When 3
-//! fails, or the name is taken, the object that has the name is read: with our nonce in it the
-//! commit stands, and only the answer was lost. Otherwise another writer was first, and the change
-//! is applied to its snapshot and tried behind it.
+//! fails, or the name is taken, the object that has the name is read: if its bytes, which our nonce makes
+//! unique, are ours, the commit is done and only the answer was lost. Otherwise another writer was first, and
+//! the change is applied to its snapshot and tried again after it.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -80,7 +80,7 @@ impl Repository {
         let (base_offset, end_offset) = page.coverage().unwrap_or_default();
         let key = Key::page(&page.place(), base_offset, &sha256);
         self.check(&key, page.check(), &bytes)?;
-        self.store().put_again(&key, bytes).await?;
+        self.store().put_content_named(&key, bytes).await?;
         Ok(PageRef {
             key: key.to_string(),
             sha256,
@@ -111,21 +111,16 @@ impl Repository {
         let sequence = snapshot.sequence;
         let key = Key::Snapshot { sequence };
         self.check(&key, snapshot.check(), &bytes)?;
-        let put = self.store().put_if_absent(&key, bytes).await;
-        let ours = match put {
-            Ok(Put::Done) => Digested {
-                value: snapshot,
-                sha256,
-            },
-            not_done => match (self.snapshot(sequence).await, not_done) {
-                (Ok(found), _) if found.nonce == snapshot.nonce => found,
-                (Ok(found), _) => return Ok(Published::Others(found)),
-                (Err(_), Err(put_error)) => return Err(put_error),
-                (Err(read_error), Ok(_)) => return Err(read_error),
-            },
-        };
+        // The nonce makes the bytes of each writer's snapshot its own, so bytes that are found to be ours are ours.
+        match self.store().put_if_absent(&key, bytes).await? {
+            Put::Done => {}
+            Put::Exists => return Ok(Published::Others(self.snapshot(sequence).await?)),
+        }
         self.store().sync_folders([key.to_string()]).await?;
-        Ok(Published::Ours(ours))
+        Ok(Published::Ours(Digested {
+            value: snapshot,
+            sha256,
+        }))
     }
 
     /// Nothing is written that a reader would refuse.

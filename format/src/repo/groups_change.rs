@@ -67,7 +67,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if there is one of this name, or what the store said.
+    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if there is another one of this name, or what the store said.
     pub async fn record_groups_change(&self, change: &GroupsChange) -> Result<()> {
         let key = Key::GroupsChange {
             restore: change.restore.clone(),
@@ -76,7 +76,7 @@ impl Repository {
         match self.store().put_if_absent(&key, seal(change).0).await? {
             Put::Done => self.store().sync_folders([key.to_string()]).await,
             Put::Exists => {
-                let detail = "there is a change of this name".to_owned();
+                let detail = "there is another change of this name".to_owned();
                 Err(self.store().refused(&key, detail))
             }
         }

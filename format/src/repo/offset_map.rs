@@ -162,7 +162,7 @@ impl Repository {
         let key = Key::map_page(&page.restore, &sha256);
         let refused = |detail| self.store().refused(&key, detail);
         page.check().map_err(refused)?;
-        self.store().put_again(&key, bytes).await?;
+        self.store().put_content_named(&key, bytes).await?;
         Ok((key.to_string(), sha256))
     }
 

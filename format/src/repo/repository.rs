@@ -74,19 +74,12 @@ impl Repository {
             return Err(store.error_of_whole(RepoErrorKind::NotEmpty { found }));
         }
         let (bytes, _) = seal(&identity);
-        let put = store.put_if_absent(&Key::Identity, bytes).await;
-        if let Ok(Put::Done) = put {
-            return Ok(Repository { store, identity });
-        }
-        match (store.read::<Identity>(&Key::Identity).await, put) {
-            // The answer was lost.
-            (Ok(Some(found)), _) if found.value == identity => {
+        match store.put_if_absent(&Key::Identity, bytes).await? {
+            Put::Done => {
                 store.sync_folders([Key::Identity.to_string()]).await?;
                 Ok(Repository { store, identity })
             }
-            (_, Err(put_error)) => Err(put_error),
-            (Err(read_error), Ok(_)) => Err(read_error),
-            (Ok(_), Ok(_)) => already_exists(),
+            Put::Exists => already_exists(),
         }
     }
 

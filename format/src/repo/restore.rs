@@ -190,6 +190,14 @@ pub struct DonePartition {
     pub page: Option<Digest>,
 }
 
+impl RestoreDone {
+    /// Whether the two differ in nothing but the time.
+    fn has_result_of(&self, other: &RestoreDone) -> bool {
+        (&self.restore, self.records, &self.partitions)
+            == (&other.restore, other.records, &other.partitions)
+    }
+}
+
 impl DonePartition {
     /// Whose records they were.
     #[must_use]
@@ -370,7 +378,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if there is one of this name, or what the store said.
+    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if there is another one of this name, or what the store said.
     pub async fn begin_restore(&self, restore: &RestoreManifest) -> Result<()> {
         let key = Key::RestoreBegun {
             restore: restore.restore.clone(),
@@ -379,7 +387,7 @@ impl Repository {
         restore.check().map_err(refused)?;
         match self.store().put_if_absent(&key, seal(restore).0).await? {
             Put::Done => self.store().sync_folders([key.to_string()]).await,
-            Put::Exists => Err(refused("there is a restore of this name".to_owned())),
+            Put::Exists => Err(refused("there is another restore of this name".to_owned())),
         }
     }
 
@@ -441,16 +449,24 @@ impl Repository {
         Ok(Some(found.value))
     }
 
-    /// Records that a restore has ended, whose pages are durable already.
+    /// Records that a restore has ended, whose pages are durable already. If another process has recorded the same
+    /// result at another time, its record stays.
     ///
     /// # Errors
     ///
-    /// What the store said.
+    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) where another result was recorded, or what the store said.
     pub async fn finish_restore(&self, done: &RestoreDone) -> Result<()> {
         let key = Key::RestoreDone {
             restore: done.restore.clone(),
         };
-        self.store().put_again(&key, seal(done).0).await?;
+        // The name is not made of the bytes: to overwrite it would make pages unreachable that the first record names.
+        if let Put::Exists = self.store().put_if_absent(&key, seal(done).0).await? {
+            let recorded = self.restore_done(&done.restore).await?;
+            if !recorded.is_some_and(|recorded| recorded.has_result_of(done)) {
+                let detail = "another result of this restore was recorded".to_owned();
+                return Err(self.store().refused(&key, detail));
+            }
+        }
         self.store().sync_folders([key.to_string()]).await
     }
 }

@@ -36,9 +36,11 @@ pub struct Store {
     profile: StoreProfile,
 }
 
-/// What a store did with an object that must not be there yet.
+/// What became of a sealed object that was put.
 pub(super) enum Put {
+    /// It is there, with the bytes that were given.
     Done,
+    /// Another object has its name.
     Exists,
 }
 
@@ -165,28 +167,38 @@ impl Store {
         object.bytes().await.map(Some).map_err(failed)
     }
 
-    /// Puts an object that must not be there yet.
+    /// Puts a sealed object under a name that must be free. An object that has these very bytes already is this one: a
+    /// request that was sent again finds what it wrote itself when its first answer was lost.
     pub(super) async fn put_if_absent(&self, key: &Key, bytes: Vec<u8>) -> Result<Put> {
-        match self.put(key, bytes, PutMode::Create).await {
-            Ok(()) => Ok(Put::Done),
+        self.put_sealed(key, bytes.into(), PutMode::Create).await
+    }
+
+    /// Puts a sealed object whose name holds the digest of its bytes: an object of this name that is not damaged has the
+    /// same bytes, so writing it again does no harm and repairs a damaged one.
+    pub(super) async fn put_content_named(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
+        let put = self.put_sealed(key, bytes.into(), PutMode::Overwrite);
+        put.await.map(drop)
+    }
+
+    async fn put_sealed(&self, key: &Key, bytes: Bytes, mode: PutMode) -> Result<Put> {
+        let overwrite = matches!(mode, PutMode::Overwrite);
+        let (path, payload) = (path(key), bytes.clone().into());
+        let put = self.objects.put_opts(&path, payload, mode.into());
+        let not_done = match put.await {
+            Ok(_) => return Ok(Put::Done),
             Err(
                 object_store::Error::AlreadyExists { .. }
                 | object_store::Error::Precondition { .. },
             ) => Ok(Put::Exists),
             Err(error) => Err(self.failed(Operation::Write, key, error)),
+        };
+        // Only the object itself can say whether the write took effect.
+        match (self.read_bytes(key).await, not_done) {
+            (Ok(Some(found)), _) if found == bytes => Ok(Put::Done),
+            (Ok(Some(_)), _) if !overwrite => Ok(Put::Exists),
+            (Err(read_error), Ok(_)) => Err(read_error),
+            (_, not_done) => not_done,
         }
-    }
-
-    /// Puts an object whose name is that of its bytes: what may be there already is the same.
-    pub(super) async fn put_again(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
-        let put = self.put(key, bytes, PutMode::Overwrite).await;
-        put.map_err(|error| self.failed(Operation::Write, key, error))
-    }
-
-    async fn put(&self, key: &Key, bytes: Vec<u8>, mode: PutMode) -> object_store::Result<()> {
-        let path = path(key);
-        let put = self.objects.put_opts(&path, bytes.into(), mode.into());
-        put.await.map(drop)
     }
 
     /// The objects of a folder with their sizes in bytes, ordered by name. Other files are not seen.

@@ -8,6 +8,7 @@ mod carry_over;
 mod crash;
 mod damage;
 mod location;
+mod lost_answer;
 mod race;
 mod upload;
 mod world;

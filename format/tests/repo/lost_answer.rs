@@ -1,0 +1,202 @@
+//! A sealed object whose write took effect is written, even if its answer was lost or the request was sent twice; one
+//! with other bytes is never taken for it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kbk_format::repo::{
+    ChangedGroup, DonePartition, GroupsChange, Hex, Id, Identity, MapPage, MapRun, ParentRef,
+    RateLimit, RepoErrorKind, Repository, RestoreDone, RestoreId, RestoreManifest, Result,
+};
+use object_store::ObjectStore;
+
+use crate::support::faulty::{Fault, FaultyStore};
+use crate::world;
+
+fn restore_id() -> RestoreId {
+    "r".parse().unwrap()
+}
+
+fn manifest(writer: &str) -> RestoreManifest {
+    RestoreManifest {
+        restore: restore_id(),
+        repository_id: world::identity().repository_id,
+        started_at: Timestamp::UNIX_EPOCH,
+        writer: writer.to_owned(),
+        snapshot: ParentRef {
+            sequence: 1,
+            sha256: Hex([3; 32]),
+        },
+        cluster_id: None,
+        min_timestamp: 0,
+        max_timestamp: 0,
+        producers: 1,
+        rate_limit: RateLimit::default(),
+        topics: Vec::new(),
+    }
+}
+
+fn map_page() -> MapPage {
+    let run = MapRun {
+        source_offset: 0,
+        target_partition: 0,
+        target_offset: 5,
+        records: 3,
+    };
+    MapPage {
+        restore: restore_id(),
+        topic: world::name("a"),
+        topic_id: Id::ZERO,
+        partition: 0,
+        base_offset: 0,
+        end_offset: 3,
+        previous: None,
+        records: 3,
+        runs: vec![run],
+    }
+}
+
+fn done(second: i64, records: u64) -> RestoreDone {
+    RestoreDone {
+        restore: restore_id(),
+        finished_at: Timestamp::from_second(second).unwrap(),
+        records,
+        partitions: vec![DonePartition {
+            topic: world::name("a"),
+            topic_id: Id::ZERO,
+            partition: 0,
+            records,
+            page: Some(map_page().sha256()),
+        }],
+    }
+}
+
+fn groups_change(group: &str) -> GroupsChange {
+    GroupsChange {
+        restore: restore_id(),
+        change: "c".parse().unwrap(),
+        changed_at: Timestamp::UNIX_EPOCH,
+        cluster_id: None,
+        groups: vec![ChangedGroup {
+            group: group.to_owned(),
+            existed: false,
+            offsets: Vec::new(),
+        }],
+    }
+}
+
+async fn repository() -> (Repository, Arc<dyn ObjectStore>) {
+    let objects = world::memory();
+    let made = Repository::create(world::store(&objects), world::identity());
+    (made.await.unwrap(), objects)
+}
+
+/// The same repository through a store that carries out its `at`-th write and loses the answer.
+async fn losing_answer(
+    objects: &Arc<dyn ObjectStore>,
+    at: usize,
+) -> (Repository, impl Fn() -> bool) {
+    let faulty = FaultyStore::new(Arc::clone(objects), Fault::AnswerLost, at);
+    let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+    let opened = Repository::open(world::store(&store)).await.unwrap();
+    (opened, move || faulty.reached())
+}
+
+fn assert_refused<T: std::fmt::Debug>(result: Result<T>) {
+    let error = result.unwrap_err();
+    let refused = matches!(error.kind(), RepoErrorKind::Refused { .. });
+    assert!(refused, "{error}");
+}
+
+#[tokio::test]
+async fn begun_json_is_written_once() {
+    let (_, objects) = repository().await;
+    let (repository, reached) = losing_answer(&objects, 0).await;
+    repository.begin_restore(&manifest("one")).await.unwrap();
+    assert!(reached());
+    repository.begin_restore(&manifest("one")).await.unwrap();
+    assert_refused(repository.begin_restore(&manifest("two")).await);
+    let found = repository.restore(&restore_id()).await.unwrap();
+    assert_eq!(found, Some(manifest("one")));
+}
+
+#[tokio::test]
+async fn groups_change_is_written_once() {
+    let (_, objects) = repository().await;
+    let (repository, reached) = losing_answer(&objects, 0).await;
+    let record = async |group| repository.record_groups_change(&groups_change(group)).await;
+    record("g").await.unwrap();
+    assert!(reached());
+    record("g").await.unwrap();
+    assert_refused(record("h").await);
+    let found = repository.groups_changes(&restore_id()).await.unwrap();
+    assert_eq!(found, [groups_change("g")]);
+}
+
+#[tokio::test]
+async fn done_json_is_never_overwritten() {
+    let (_, objects) = repository().await;
+    let (repository, reached) = losing_answer(&objects, 0).await;
+    repository.finish_restore(&done(1, 3)).await.unwrap();
+    assert!(reached());
+    repository.finish_restore(&done(1, 3)).await.unwrap();
+    // A second process that came to the same result later.
+    repository.finish_restore(&done(2, 3)).await.unwrap();
+    assert_refused(repository.finish_restore(&done(2, 4)).await);
+    let found = repository.restore_done(&restore_id()).await.unwrap();
+    assert_eq!(found, Some(done(1, 3)));
+}
+
+#[tokio::test]
+async fn map_pages_are_written_where_the_answer_is_lost() {
+    let (_, objects) = repository().await;
+    let (repository, reached) = losing_answer(&objects, 0).await;
+    let written = repository.write_map_pages(&[map_page()]).await.unwrap();
+    assert!(reached());
+    assert_eq!(written, [map_page().sha256()]);
+    let again = repository.write_map_pages(&[map_page()]).await.unwrap();
+    assert_eq!(again, written);
+}
+
+#[tokio::test]
+async fn pages_and_snapshots_are_written_where_the_answer_is_lost() {
+    // The page is the first write of a commit, the snapshot the second.
+    for at in [0, 1] {
+        let (_, objects) = repository().await;
+        let (repository, reached) = losing_answer(&objects, at).await;
+        let place = world::place("a", 1, 0);
+        let (entry, bytes) = world::entry(&place, 0, 3);
+        world::put(&objects, &entry.key, &bytes).await;
+        let mut change = world::look(None, &world::cluster(&[("a", 1, &[3])]));
+        change.topics[0].partitions[0].segments = vec![entry];
+        let committed = repository.commit(&change).await.unwrap();
+        assert!(reached());
+        assert_eq!(committed.sequence, 1);
+        assert_eq!(repository.latest().await.unwrap(), Some(committed));
+        world::check_whole(&objects).await;
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_written_over() {
+    let (repository, objects) = repository().await;
+    repository.write_map_pages(&[map_page()]).await.unwrap();
+    let keys = repository.map_page_keys(&restore_id()).await.unwrap();
+    let key = keys.first().unwrap().to_string();
+    let intact = world::get(&objects, &key).await;
+    world::put(&objects, &key, b"damaged").await;
+    repository.write_map_pages(&[map_page()]).await.unwrap();
+    assert_eq!(world::get(&objects, &key).await, intact);
+}
+
+#[tokio::test]
+async fn kbk_json_is_written_once() {
+    let objects = world::memory();
+    let faulty = FaultyStore::new(Arc::clone(&objects), Fault::AnswerLost, 0);
+    let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+    let made = Repository::create(world::store(&store), world::identity()).await;
+    assert_eq!(made.unwrap().identity(), &world::identity());
+    assert!(faulty.reached());
+    let again = Repository::create(world::store(&store), Identity::fresh()).await;
+    assert_eq!(*again.unwrap_err().kind(), RepoErrorKind::AlreadyExists);
+}
