@@ -5,6 +5,7 @@
 use crate::block::{BlockDecoder, Streams};
 use crate::columns::Columns;
 use crate::error::{ErrorClass, FormatError, Result};
+use crate::gaps::Gap;
 use crate::render;
 use crate::segment::{Block, Segment};
 use crate::statistics::Statistics;
@@ -18,6 +19,7 @@ pub struct RecordVerifier<'a> {
     statistics: Statistics,
     rendered: render::ViewSizes,
     whole_lines: WholeLines,
+    gaps: GapCursor<'a>,
     blocks: usize,
     /// Whether a block was passed over, so that sums over all blocks say nothing.
     incomplete: bool,
@@ -34,6 +36,7 @@ impl<'a> RecordVerifier<'a> {
             statistics: Statistics::empty(segment.header().base_offset),
             rendered: render::ViewSizes::default(),
             whole_lines: WholeLines::ALL,
+            gaps: GapCursor::new(&segment.gaps().entries),
             blocks: 0,
             incomplete: false,
         }
@@ -66,7 +69,8 @@ impl<'a> RecordVerifier<'a> {
         if statistics.digests != header.digests {
             return error("the digests are not those of the records");
         }
-        if self.holds_a_named_gap() {
+        let offsets = self.columns.offsets();
+        if self.gaps.hold_one_of(offsets, header.end_offset) {
             return error("a record lies in a range that the section gaps names");
         }
         for (sum, size) in self.rendered.iter_mut().zip(render::sizes(&self.columns)) {
@@ -91,16 +95,6 @@ impl<'a> RecordVerifier<'a> {
         }
         self.blocks += 1;
         self.incomplete = true;
-    }
-
-    fn holds_a_named_gap(&self) -> bool {
-        let offsets = self.columns.offsets();
-        self.segment.gaps().entries.iter().any(|gap| {
-            let first = offsets.partition_point(|offset| *offset < gap.from_offset);
-            offsets
-                .get(first)
-                .is_some_and(|offset| *offset < gap.to_offset)
-        })
     }
 
     fn rendered_sizes_agree(&self) -> bool {
@@ -135,6 +129,48 @@ impl<'a> RecordVerifier<'a> {
     }
 }
 
+/// The named gaps of a segment beside its blocks. Both ascend, so one pass over each finds the records that lie in a gap:
+/// looking at every gap for every block would be quadratic, and a segment may have 65,536 of each.
+struct GapCursor<'a> {
+    /// Those that do not end before the block that was looked at last.
+    rest: &'a [Gap],
+    #[cfg(test)]
+    looked_at: usize,
+}
+
+impl<'a> GapCursor<'a> {
+    fn new(gaps: &'a [Gap]) -> GapCursor<'a> {
+        GapCursor {
+            rest: gaps,
+            #[cfg(test)]
+            looked_at: 0,
+        }
+    }
+
+    /// Whether a gap holds one of the offsets of the next block, which covers offsets below `end_offset`.
+    fn hold_one_of(&mut self, offsets: &[i64], end_offset: i64) -> bool {
+        while let Some((gap, rest)) = self.rest.split_first()
+            && gap.from_offset < end_offset
+        {
+            #[cfg(test)]
+            {
+                self.looked_at += 1;
+            }
+            let first = offsets.partition_point(|offset| *offset < gap.from_offset);
+            let inside = |offset: &i64| *offset < gap.to_offset;
+            if offsets.get(first).is_some_and(inside) {
+                return true;
+            }
+            // A gap that reaches beyond this block may hold a record of the next one.
+            if gap.to_offset > end_offset {
+                return false;
+            }
+            self.rest = rest;
+        }
+        false
+    }
+}
+
 /// Verifies a segment whose bytes are all at hand: every byte, and with `records` every record.
 ///
 /// # Errors
@@ -158,4 +194,65 @@ pub fn verify_whole(bytes: &[u8], records: bool) -> Result<Segment> {
         verifier.finish()?;
     }
     Ok(segment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gaps::GapReason;
+    use crate::layout::limits;
+
+    fn gap(from_offset: i64, to_offset: i64) -> Gap {
+        Gap {
+            from_offset,
+            to_offset,
+            reason: GapReason::Compacted,
+        }
+    }
+
+    #[test]
+    fn each_gap_is_looked_at_once_per_block_that_it_reaches_into() {
+        let blocks = limits::GAP_ENTRIES as i64;
+        let gaps: Vec<Gap> = (0..blocks).map(|i| gap(4 * i + 1, 4 * i + 3)).collect();
+        let mut cursor = GapCursor::new(&gaps);
+        for block in 0..blocks {
+            let offsets = [4 * block, 4 * block + 3];
+            assert!(!cursor.hold_one_of(&offsets, 4 * block + 4));
+        }
+        assert_eq!(cursor.looked_at, gaps.len());
+
+        // One gap over all blocks is looked at in each.
+        let wide = [gap(0, 4 * blocks)];
+        let mut cursor = GapCursor::new(&wide);
+        for block in 0..blocks {
+            assert!(!cursor.hold_one_of(&[], 4 * block + 4));
+        }
+        assert_eq!(cursor.looked_at as i64, blocks);
+    }
+
+    #[test]
+    fn a_record_in_a_gap_is_found_wherever_blocks_and_gaps_begin() {
+        let gap_sets = [
+            vec![],
+            vec![gap(0, 1)],
+            vec![gap(2, 7)],
+            vec![gap(0, 3), gap(3, 5), gap(9, 12)],
+            vec![gap(1, 2), gap(4, 8), gap(8, 9), gap(11, 12)],
+        ];
+        for gaps in &gap_sets {
+            for present in 0_u32..1 << 12 {
+                let mut cursor = GapCursor::new(gaps);
+                for (from, to) in [(0, 4), (4, 5), (5, 9), (9, 12)] {
+                    let is_present = |offset: &i64| present & (1 << offset) != 0;
+                    let offsets: Vec<i64> = (from..to).filter(is_present).collect();
+                    let expected = offsets.iter().any(|offset| {
+                        let inside = |gap: &Gap| (gap.from_offset..gap.to_offset).contains(offset);
+                        gaps.iter().any(inside)
+                    });
+                    let found = cursor.hold_one_of(&offsets, to);
+                    assert_eq!(found, expected, "{gaps:?} {offsets:?}");
+                }
+            }
+        }
+    }
 }
