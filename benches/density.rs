@@ -103,9 +103,9 @@ impl Batch {
 
     /// Returns the compressed length of the batch and clears it.
     fn compressed_length(&mut self, level: i32) -> u64 {
-        let mut stored = Vec::with_capacity(zstd_safe::compress_bound(self.bytes.len()));
-        let length =
-            zstd_safe::compress(&mut stored, &self.bytes, level).expect("room for the worst case");
+        let mut stored = Vec::with_capacity(zstd::zstd_safe::compress_bound(self.bytes.len()));
+        let length = zstd::zstd_safe::compress(&mut stored, &self.bytes, level)
+            .expect("room for the worst case");
         self.bytes.clear();
         self.base = None;
         length as u64

@@ -80,8 +80,8 @@ pub(crate) fn produce(topic: &str, partitions: i32, bytes: u64) {
 /// Compresses the same bytes with zstd in one thread, 1 MiB at a time.
 fn zstd(level: i32, bytes: u64) {
     let raw = Workload::new().distinct_bytes();
-    let mut context = zstd_safe::CCtx::create();
-    let mut compressed = Vec::with_capacity(zstd_safe::compress_bound(1 << 20));
+    let mut context = zstd::zstd_safe::CCtx::create();
+    let mut compressed = Vec::with_capacity(zstd::zstd_safe::compress_bound(1 << 20));
     let mut left = bytes;
     for block in raw.chunks(1 << 20).cycle() {
         if left == 0 {

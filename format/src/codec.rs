@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use lz4_flex::block::{self as lz4, CompressTable};
-use zstd_safe::{CCtx, CParameter, DCtx};
+use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
 
 use crate::error::ErrorClass;
 use crate::layout::limits;
