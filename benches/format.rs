@@ -9,7 +9,7 @@ use std::io;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kbk_format::{
-    BlockBuilder, BlockDecoder, Columns, Compression, Encoder, GapReason, Segment,
+    BlockBuilder, BlockDecoder, Columns, Compression, Encoder, GapReason, Push, Segment,
     SegmentAssembler, Streams, TimestampType, WriterOptions, render, verify,
 };
 
@@ -35,16 +35,18 @@ fn encode<W: io::Write>(rows: &[Row], encoder: &mut Encoder, out: W) -> W {
     let mut builder = BlockBuilder::new(0);
     for (offset, row) in rows.iter().enumerate() {
         let offset = offset as i64;
-        let full = row.with(offset, |record| {
-            builder.is_full_for(record, WriterOptions::DEFAULT_BLOCK_BYTES)
-        });
-        if full {
+        let push = |builder: &mut BlockBuilder| {
+            row.with(offset, |record| {
+                builder.try_push(record, WriterOptions::DEFAULT_BLOCK_BYTES)
+            })
+            .expect("records in order")
+        };
+        if push(&mut builder) == Push::Full {
             let block = builder.encode(TimestampType::CreateTime, encoder);
             assembler.append(&block).expect("an endless sink");
             builder = block.recycle(offset);
+            let _ = push(&mut builder);
         }
-        row.with(offset, |record| builder.push(record))
-            .expect("records in order");
     }
     assembler
         .append(&builder.encode(TimestampType::CreateTime, encoder))

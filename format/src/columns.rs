@@ -179,22 +179,17 @@ pub(crate) struct RecordSize {
 
 impl RecordSize {
     pub(crate) fn of(record: &Record<'_>) -> RecordSize {
-        let mut size = RecordSize {
-            bytes: record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len),
-            headers: 0,
-        };
-        for header in record.headers.clone() {
-            size.bytes += header.name.len() + header.value.map_or(0, <[u8]>::len);
-            size.headers += 1;
+        RecordSize {
+            bytes: record.payload_len(),
+            headers: Headers::count(&record.headers),
         }
-        size
     }
 }
 
 /// What one record may take in META, at most, without its headers: seven varints.
-const META_BYTES_A_RECORD: usize = 7 * crate::varint::MAX_LENGTH;
+const META_BYTES_PER_RECORD: usize = 7 * crate::varint::MAX_LENGTH;
 /// The same for one header: two lengths below 2^28.
-const META_BYTES_A_HEADER: usize = 2 * 5;
+const META_BYTES_PER_HEADER: usize = 2 * 5;
 
 impl Columns {
     /// Empty columns.
@@ -242,13 +237,18 @@ impl Columns {
     /// *limit* where the block would no longer fit into the limits of SPEC section 6; nothing is added then.
     pub fn push(&mut self, record: &Record<'_>) -> Result<()> {
         self.check_room(record.offset, RecordSize::of(record))?;
+        self.push_checked(record);
+        Ok(())
+    }
+
+    /// Appends a copy of a record that [`check_room`](Self::check_room) has let pass.
+    pub(crate) fn push_checked(&mut self, record: &Record<'_>) {
         self.offsets.push(record.offset);
         self.timestamps.push(record.timestamp);
         self.controls.push(record.control);
         self.keys.push(record.key);
         self.values.push(record.value);
         self.headers.push(record.headers.clone());
-        Ok(())
     }
 
     /// *limit* if a record of `size` at `offset` does not fit with the others into one block.
@@ -258,8 +258,8 @@ impl Columns {
         let raw = size
             .bytes
             .saturating_add(self.payload_bytes())
-            .saturating_add(records * META_BYTES_A_RECORD)
-            .saturating_add(headers * META_BYTES_A_HEADER);
+            .saturating_add(records * META_BYTES_PER_RECORD)
+            .saturating_add(headers * META_BYTES_PER_HEADER);
         let over = |what: &str, found: usize, limit: usize| {
             Err(FormatError::new(
                 ErrorClass::Limit,

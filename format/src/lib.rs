@@ -105,7 +105,7 @@ pub mod whole_lines;
 mod wire;
 pub mod writer;
 
-pub use block::{BlockBuilder, BlockDecoder, BlockHeader, EncodedBlock, Encoder, Streams};
+pub use block::{BlockBuilder, BlockDecoder, BlockHeader, EncodedBlock, Encoder, Push, Streams};
 pub use codec::{Codec, Compression};
 pub use columns::Columns;
 pub use digest::Digests;

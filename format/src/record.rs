@@ -21,6 +21,24 @@ pub struct Record<'a> {
     pub headers: Headers<'a>,
 }
 
+impl Record<'_> {
+    /// Bytes of the key, the value, and the names and values of the headers: what block sizes, rate limits and limits of a
+    /// transaction are measured in.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .clone()
+            .map(|header| header.payload_len())
+            .sum();
+        length(self.key) + length(self.value) + headers
+    }
+}
+
+fn length(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(0, <[u8]>::len)
+}
+
 /// One header. A name is bytes: Kafka calls it a string, but clients have sent anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
@@ -28,6 +46,14 @@ pub struct Header<'a> {
     pub name: &'a [u8],
     /// The value, or null.
     pub value: Option<&'a [u8]>,
+}
+
+impl Header<'_> {
+    /// Bytes of the name and the value.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        self.name.len() + length(self.value)
+    }
 }
 
 /// The headers of one record, as an iterator over them that can be cloned.
@@ -101,4 +127,37 @@ pub enum IsolationLevel {
     ReadUncommitted,
     /// Committed records only.
     ReadCommitted,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_payload_is_the_key_the_value_and_the_headers() {
+        let headers = [
+            Header {
+                name: b"trace",
+                value: Some(b"12"),
+            },
+            Header {
+                name: b"n",
+                value: None,
+            },
+        ];
+        let mut record = Record {
+            offset: 0,
+            timestamp: -1,
+            control: false,
+            key: Some(b"key"),
+            value: Some(b"value"),
+            headers: Headers::Slice(&headers),
+        };
+        assert_eq!(record.payload_len(), 3 + 5 + 7 + 1);
+        record.headers = Headers::EMPTY;
+        assert_eq!(record.payload_len(), 3 + 5);
+        record.key = None;
+        record.value = Some(b"");
+        assert_eq!(record.payload_len(), 0);
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use crate::block::{BlockBuilder, EncodedBlock, Encoder};
+use crate::block::{BlockBuilder, EncodedBlock, Encoder, Push};
 use crate::codec::Compression;
 use crate::error::{ErrorClass, FormatError};
 use crate::footer::{Footer, RenderedSizes};
@@ -344,12 +344,16 @@ impl<W: Write> SegmentWriter<W> {
     ///
     /// An offset out of order leaves the writer as it was; after a failed write it is of no more use.
     pub fn push(&mut self, record: &Record<'_>) -> Result<(), WriteError> {
-        let builder = self.builder.as_ref().ok_or(WriteError::Latched)?;
-        if builder.is_full_for(record, self.block_bytes) {
+        // At most twice: an empty block is never full.
+        while self.try_push(record)? == Push::Full {
             self.flush()?;
         }
+        Ok(())
+    }
+
+    fn try_push(&mut self, record: &Record<'_>) -> Result<Push, WriteError> {
         let builder = self.builder.as_mut().ok_or(WriteError::Latched)?;
-        Ok(builder.push(record)?)
+        Ok(builder.try_push(record, self.block_bytes)?)
     }
 
     fn flush(&mut self) -> Result<(), WriteError> {

@@ -13,8 +13,8 @@ use std::cell::Cell;
 use std::io;
 
 use kbk_format::{
-    BlockBuilder, BlockDecoder, Columns, Compression, Encoder, GapReason, Header, Headers, Record,
-    Segment, SegmentAssembler, Streams, TimestampType,
+    BlockBuilder, BlockDecoder, Columns, Compression, Encoder, GapReason, Header, Headers, Push,
+    Record, Segment, SegmentAssembler, Streams, TimestampType,
 };
 
 mod header;
@@ -102,14 +102,16 @@ fn encode<W: io::Write>(compression: Compression, out: W) -> (u64, W) {
         if offset == WARM_UP {
             before = COUNT.get();
         }
-        if with_record(offset, &mut buffer, |record| {
-            builder.is_full_for(record, BLOCK_BYTES)
-        }) {
+        let mut push = |builder: &mut BlockBuilder| {
+            let push = |record: &Record<'_>| builder.try_push(record, BLOCK_BYTES);
+            with_record(offset, &mut buffer, push).unwrap()
+        };
+        if push(&mut builder) == Push::Full {
             let block = builder.encode(TimestampType::CreateTime, &mut encoder);
             assembler.append(&block).unwrap();
             builder = block.recycle(offset);
+            assert_eq!(push(&mut builder), Push::Pushed);
         }
-        with_record(offset, &mut buffer, |record| builder.push(record)).unwrap();
     }
     let allocations = COUNT.get() - before;
     assembler

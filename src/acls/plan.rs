@@ -408,9 +408,7 @@ mod tests {
         snapshot.acls = None;
         let error = choose(&snapshot, &BTreeMap::new(), &[]).unwrap_err();
         assert!(
-            error
-                .to_string()
-                .contains("snapshot 1 has no ACLs"),
+            error.to_string().contains("snapshot 1 has no ACLs"),
             "{error}"
         );
     }

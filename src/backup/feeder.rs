@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use kbk_format::repo::{LostRange, PartitionId};
-use kbk_format::{BlockBuilder, FormatError, Record, TimestampType};
+use kbk_format::{BlockBuilder, FormatError, Push, Record, TimestampType};
 
 use super::partition::PartitionLine;
 use super::pipeline::StopSignal;
@@ -109,6 +109,27 @@ impl<'a> Feeder<'a> {
         }
     }
 
+    /// Copies a record into the slot's block; returns the end of its coverage where it is full without the record.
+    fn try_push(&mut self, slot: usize, record: &Record<'_>) -> Result<Option<i64>, FeederStop> {
+        let filling = &mut self.slots[slot];
+        let builder = match &mut filling.builder {
+            Some(builder) => builder,
+            empty => empty.insert(
+                self.free
+                    .take(filling.position)
+                    .ok_or(FeederStop::EncodersGone)?,
+            ),
+        };
+        match builder.try_push(record, self.block_bytes) {
+            Ok(Push::Pushed) => Ok(None),
+            Ok(Push::Full) => Ok(Some(builder.end_offset())),
+            Err(error) => {
+                let place = filling.slot.place.clone();
+                Err(FeederStop::Record(RecordError { place, error }))
+            }
+        }
+    }
+
     /// Sends the block to the encoders, even an empty one: it extends the coverage to `end_offset`.
     fn submit(&mut self, slot: usize, end_offset: i64, last: bool) -> Result<(), FeederStop> {
         let filling = &mut self.slots[slot];
@@ -160,28 +181,21 @@ impl RecordHandler for Feeder<'_> {
         timestamp_type: TimestampType,
         record: &Record<'_>,
     ) -> Result<(), FeederStop> {
-        let filling = &mut self.slots[slot];
-        if let Some(builder) = &filling.builder {
-            let other_type = filling.slot.timestamp_type != timestamp_type && !builder.is_empty();
-            if other_type || builder.is_full_for(record, self.block_bytes) {
-                let end = builder.end_offset();
-                self.submit(slot, end, false)?;
-            }
+        let filling = &self.slots[slot];
+        let other_type = filling.slot.timestamp_type != timestamp_type;
+        if let Some(builder) = &filling.builder
+            && other_type
+            && !builder.is_empty()
+        {
+            let end = builder.end_offset();
+            self.submit(slot, end, false)?;
         }
-        let filling = &mut self.slots[slot];
-        filling.slot.timestamp_type = timestamp_type;
-        let builder = match &mut filling.builder {
-            Some(builder) => builder,
-            empty => empty.insert(
-                self.free
-                    .take(filling.position)
-                    .ok_or(FeederStop::EncodersGone)?,
-            ),
-        };
-        builder.push(record).map_err(|error| {
-            let place = filling.slot.place.clone();
-            FeederStop::Record(RecordError { place, error })
-        })
+        self.slots[slot].slot.timestamp_type = timestamp_type;
+        // At most twice: an empty block is never full.
+        while let Some(end) = self.try_push(slot, record)? {
+            self.submit(slot, end, false)?;
+        }
+        Ok(())
     }
 
     fn lost(&mut self, slot: usize, from: i64, to: i64) -> Result<(), FeederStop> {

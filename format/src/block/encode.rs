@@ -30,6 +30,16 @@ pub struct BlockBuilder {
     buffers: Buffers,
 }
 
+/// What became of a record that was to go into a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a record that finds the block full is not in it"]
+pub enum Push {
+    /// The block has it.
+    Pushed,
+    /// The block is full, and as it was: the record goes into the next one.
+    Full,
+}
+
 /// What encoding fills: kept from block to block.
 #[derive(Debug, Default)]
 struct Buffers {
@@ -71,24 +81,53 @@ impl BlockBuilder {
     ///
     /// *inconsistent* if its offset is below [`end_offset`](Self::end_offset); *limit* if no block can hold it with the others.
     pub fn push(&mut self, record: &Record<'_>) -> Result<()> {
-        // The end of the coverage has to lie above the offset, so the last one of all is not to be had.
-        let end_offset = record.offset.checked_add(1);
-        let Some(end_offset) = end_offset.filter(|_| record.offset >= self.end_offset) else {
-            return Err(FormatError::new(
-                ErrorClass::Inconsistent,
-                "record",
-                0,
-                format!(
-                    "offset {} is not one from {} to {}",
-                    record.offset,
-                    self.end_offset,
-                    i64::MAX - 1
-                ),
-            ));
-        };
+        let end_offset = self.end_offset_with(record)?;
         self.columns.push(record)?;
         self.end_offset = end_offset;
         Ok(())
+    }
+
+    /// Copies a record in, unless the block has records and this one would make it larger than `block_bytes`, or than any
+    /// block may be. A block without records is never full.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push); *limit* only if no block can hold the record.
+    pub fn try_push(&mut self, record: &Record<'_>, block_bytes: usize) -> Result<Push> {
+        let end_offset = self.end_offset_with(record)?;
+        let size = RecordSize::of(record);
+        if !self.is_empty() && self.payload_bytes() + size.bytes > block_bytes {
+            return Ok(Push::Full);
+        }
+        match self.columns.check_room(record.offset, size) {
+            Ok(()) => {}
+            Err(_) if !self.is_empty() => return Ok(Push::Full),
+            Err(error) => return Err(error),
+        }
+        self.columns.push_checked(record);
+        self.end_offset = end_offset;
+        Ok(Push::Pushed)
+    }
+
+    /// Where the coverage ends with `record`.
+    fn end_offset_with(&self, record: &Record<'_>) -> Result<i64> {
+        // The exclusive end is one above the offset, so the largest offset of all cannot be covered.
+        let end_offset = record.offset.checked_add(1);
+        end_offset
+            .filter(|_| record.offset >= self.end_offset)
+            .ok_or_else(|| {
+                FormatError::new(
+                    ErrorClass::Inconsistent,
+                    "record",
+                    0,
+                    format!(
+                        "offset {} is not one from {} to {}",
+                        record.offset,
+                        self.end_offset,
+                        i64::MAX - 1
+                    ),
+                )
+            })
     }
 
     /// Extends the coverage to `end_offset`: no record lies between the last one and it.
@@ -124,15 +163,6 @@ impl BlockBuilder {
     #[must_use]
     pub fn payload_bytes(&self) -> usize {
         self.columns.payload_bytes()
-    }
-
-    /// Whether `record` would make a block that has records larger than `block_bytes`, or than any block may be.
-    #[must_use]
-    pub fn is_full_for(&self, record: &Record<'_>, block_bytes: usize) -> bool {
-        let size = RecordSize::of(record);
-        !self.is_empty()
-            && (self.payload_bytes() + size.bytes > block_bytes
-                || self.columns.check_room(record.offset, size).is_err())
     }
 
     /// The records pushed so far.

@@ -11,5 +11,5 @@ pub mod encode;
 pub mod header;
 
 pub use decode::{BlockDecoder, Streams};
-pub use encode::{BlockBuilder, EncodedBlock, Encoder};
+pub use encode::{BlockBuilder, EncodedBlock, Encoder, Push};
 pub use header::{BlockHeader, StreamId};
