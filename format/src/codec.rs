@@ -31,8 +31,8 @@ impl Codec {
         }
     }
 
-    /// What one stored byte can stand for at most: a bound for what is allocated before anything is decoded.
-    fn most_bytes_a_byte(self) -> usize {
+    /// The most raw bytes that one stored byte can represent: a bound for what is allocated before anything is decoded.
+    fn max_raw_bytes_per_byte(self) -> usize {
         match self {
             Codec::None => 1,
             // A block of 128 KiB that repeats one byte takes four (RFC 8878, 3.1.1.2).
@@ -129,7 +129,7 @@ impl Compressor {
         Compressor { engine }
     }
 
-    /// Compresses `raw` into `stored` and says how; with [`Codec::None`] the caller stores `raw` itself.
+    /// Compresses `raw` into `stored` and returns the codec; with [`Codec::None`] the caller stores `raw` itself.
     pub(crate) fn compress(&mut self, raw: &[u8], stored: &mut Vec<u8>) -> Codec {
         stored.clear();
         let codec = match &mut self.engine {
@@ -189,7 +189,7 @@ impl Decompressor {
         }
     }
 
-    /// Fills `raw` with exactly `raw_length` bytes, or says what `stored` gave instead.
+    /// Fills `raw` with exactly `raw_length` bytes, or returns what `stored` gave instead.
     ///
     /// The caller has bounded `raw_length` and checked the CRC of `stored`.
     pub(crate) fn decompress(
@@ -200,7 +200,7 @@ impl Decompressor {
         raw: &mut Vec<u8>,
     ) -> Result<(), Fault> {
         raw.clear();
-        let most = stored.len().saturating_mul(codec.most_bytes_a_byte());
+        let most = stored.len().saturating_mul(codec.max_raw_bytes_per_byte());
         if raw_length > most {
             let detail = format!("{} bytes cannot give {raw_length}", stored.len());
             return Err(inconsistent(detail));
@@ -236,10 +236,8 @@ impl Decompressor {
         // zstd would decode several frames as one.
         let frame = zstd_safe::find_frame_compressed_size(stored).map_err(name)?;
         if frame != stored.len() {
-            let behind = stored.len() - frame;
-            return Err(inconsistent(format!(
-                "zstd: {behind} bytes behind the frame"
-            )));
+            let after = stored.len() - frame;
+            return Err(inconsistent(format!("zstd: {after} bytes after the frame")));
         }
         match zstd_safe::get_frame_content_size(stored) {
             Ok(Some(size)) if size == raw_length as u64 => {}

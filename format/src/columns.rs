@@ -1,7 +1,7 @@
 //! Records in memory as columns: what a writer fills, an encoder reads and a decoder fills again.
 //!
 //! ```text
-//! offsets     [ 7, 8, 9, 12 ]            one entry a record
+//! offsets     [ 7, 8, 9, 12 ]            one entry per record
 //! timestamps  [ .. ]
 //! controls    [ .. ]
 //! keys        codes [ 4, 0, 4, 1 ]       0 null, otherwise length + 1
@@ -28,7 +28,7 @@ pub struct Columns {
     pub(crate) headers: HeaderColumn,
 }
 
-/// Nullable byte strings, one a record.
+/// Nullable byte strings, one per record.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ByteColumn {
     /// 0: null; otherwise length + 1.

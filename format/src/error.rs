@@ -14,7 +14,7 @@ pub enum ErrorClass {
     Truncated,
     /// A checksum does not match its bytes.
     Checksum,
-    /// A sound structure that belongs to another place or another segment.
+    /// An intact structure that belongs to another position or another segment.
     Misplaced,
     /// Checksums match and fields contradict each other.
     Inconsistent,
@@ -44,7 +44,7 @@ impl fmt::Display for ErrorClass {
     }
 }
 
-/// Bytes that are not what SPEC says.
+/// Bytes that SPEC does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at position {position}: {detail} ({class})")]
 pub struct FormatError {

@@ -1,4 +1,4 @@
-//! The footer: typed sections behind the last block (SPEC 2.5).
+//! The footer: typed sections after the last block (SPEC 2.5).
 
 use crate::error::{ErrorClass, Result};
 use crate::gaps::Gaps;
@@ -7,13 +7,13 @@ use crate::index::{BlockIndex, Bounds};
 use crate::layout::{
     self, ALIGNMENT, file_header, rendered_sizes, section as at, statistics as statistics_at,
 };
-use crate::render::{RENDERING_VERSION, View as RenderedView, ViewSizes};
+use crate::render::{RENDERING_VERSION, View, ViewSizes};
 use crate::statistics::Statistics;
 use crate::trailer::Trailer;
 use crate::whole_lines::WholeLines;
-use crate::wire::{View, length, pad};
+use crate::wire::{FieldReader, length, pad};
 
-/// Everything that a segment says of itself behind its blocks.
+/// Everything that a segment states about itself after its blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
     pub(crate) header: FileHeader,
@@ -63,8 +63,8 @@ impl RenderedSizes {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&RENDERING_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&(RenderedView::ALL.len() as u32).to_le_bytes());
-        for view in 0..RenderedView::ALL.len() {
+        bytes.extend_from_slice(&(View::ALL.len() as u32).to_le_bytes());
+        for view in 0..View::ALL.len() {
             for end in self.ends.iter().filter_map(|ends| ends.get(view)) {
                 bytes.extend_from_slice(&end.to_le_bytes());
             }
@@ -74,8 +74,8 @@ impl RenderedSizes {
 
     /// `None` where the section is of another rendering: it is not critical.
     fn decode(payload: &[u8], position: u64, blocks: usize) -> Result<Option<RenderedSizes>> {
-        let view = View::new("section rendered_sizes", position, payload, payload.len())?;
-        let views = RenderedView::ALL.len();
+        let view = FieldReader::new("section rendered_sizes", position, payload, payload.len())?;
+        let views = View::ALL.len();
         view.holds(rendered_sizes::LENGTH)?;
         if view.u32(rendered_sizes::RENDERING_VERSION)? != RENDERING_VERSION {
             return Ok(None);
@@ -150,7 +150,7 @@ impl Footer {
 
     /// Reads the footer, whose bytes and trailer the caller has at hand.
     pub(crate) fn decode(bytes: &[u8], trailer: &Trailer) -> Result<Footer> {
-        let view = View::new(
+        let view = FieldReader::new(
             "footer",
             trailer.footer_position,
             bytes,
@@ -169,7 +169,7 @@ impl Footer {
                 }
                 error
             })?;
-        let copy = View::new("header_copy", position, header_bytes, header_length)?;
+        let copy = FieldReader::new("header_copy", position, header_bytes, header_length)?;
         let header_crc = copy.u32(header_length - 4)?;
         let minor = copy.u16(file_header::MINOR)?;
         view.ensure(
@@ -229,7 +229,7 @@ impl Footer {
     }
 
     /// What the sections say of each other.
-    fn check(&self, view: &View<'_>) -> Result<()> {
+    fn check(&self, view: &FieldReader<'_>) -> Result<()> {
         let entries = self.index.entries();
         let statistics = &self.statistics;
         let records: u64 = entries.iter().map(|e| u64::from(e.record_count)).sum();
@@ -276,7 +276,7 @@ struct Sections<'a> {
 }
 
 impl<'a> Sections<'a> {
-    fn decode(view: &View<'a>, end: usize) -> Result<Sections<'a>> {
+    fn decode(view: &FieldReader<'a>, end: usize) -> Result<Sections<'a>> {
         let mut sections = Sections::default();
         let (mut start, mut previous) = (0, 0);
         while start + at::LENGTH <= end {
@@ -316,7 +316,13 @@ impl<'a> Sections<'a> {
         Ok(sections)
     }
 
-    fn set(&mut self, view: &View<'_>, kind: u32, flags: u32, payload: Payload<'a>) -> Result<()> {
+    fn set(
+        &mut self,
+        view: &FieldReader<'_>,
+        kind: u32,
+        flags: u32,
+        payload: Payload<'a>,
+    ) -> Result<()> {
         let place = match kind {
             layout::SECTION_HEADER_COPY => &mut self.header_copy,
             layout::SECTION_BLOCK_INDEX => &mut self.block_index,
@@ -336,7 +342,11 @@ impl<'a> Sections<'a> {
     }
 }
 
-fn required<'a>(view: &View<'_>, name: &str, section: Option<Payload<'a>>) -> Result<Payload<'a>> {
+fn required<'a>(
+    view: &FieldReader<'_>,
+    name: &str,
+    section: Option<Payload<'a>>,
+) -> Result<Payload<'a>> {
     section.ok_or_else(|| {
         view.error(
             ErrorClass::Inconsistent,

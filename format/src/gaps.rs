@@ -2,7 +2,7 @@
 
 use crate::error::{ErrorClass, Result};
 use crate::layout::{gap_entry as entry_at, gaps as at, limits};
-use crate::wire::{View, length};
+use crate::wire::{FieldReader, length};
 
 /// Why there is no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -38,7 +38,7 @@ impl GapReason {
 pub struct Gap {
     /// First offset of the range.
     pub from_offset: i64,
-    /// Behind its last offset.
+    /// The exclusive end of the range.
     pub to_offset: i64,
     /// Why.
     pub reason: GapReason,
@@ -87,7 +87,7 @@ impl Gaps {
         base_offset: i64,
         end_offset: i64,
     ) -> Result<Gaps> {
-        let view = View::new("section gaps", position, payload, payload.len())?;
+        let view = FieldReader::new("section gaps", position, payload, payload.len())?;
         view.holds(at::LENGTH)?;
         let count = length(view.u32(at::ENTRY_COUNT)?);
         view.ensure(count <= limits::GAP_ENTRIES, ErrorClass::Limit, || {

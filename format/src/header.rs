@@ -3,9 +3,9 @@
 use crate::error::{ErrorClass, FormatError, Result};
 use crate::layout::{self, ALIGNMENT, FILE_MAGIC, MAJOR, MINOR, file_header as at, limits, tlv};
 use crate::record::{IsolationLevel, TimestampType};
-use crate::wire::{View, length, pad, put};
+use crate::wire::{FieldReader, length, pad, put};
 
-/// What a segment says of itself before its first block.
+/// What a segment states about itself before its first block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileHeader {
     /// Random; unique to the segment.
@@ -54,7 +54,7 @@ impl FileHeader {
         let mut bytes = vec![0; at::LENGTH];
         self.put_tlvs(&mut bytes);
         let tlv_length = bytes.len() - at::LENGTH;
-        // Padding, so that with the CRC behind it the header ends aligned.
+        // Padding, so that the header ends aligned with the CRC that follows.
         let total = layout::align(bytes.len() + 4, ALIGNMENT);
         if total > limits::FILE_HEADER_LENGTH {
             let detail = format!("{total} bytes, {} are allowed", limits::FILE_HEADER_LENGTH);
@@ -113,7 +113,7 @@ impl FileHeader {
 
     /// The same for a copy of the header at `position`, which errors then name.
     pub(crate) fn decode_at(bytes: &[u8], position: u64) -> Result<(FileHeader, usize)> {
-        let fixed = View::new("file header", position, bytes, at::LENGTH)?;
+        let fixed = FieldReader::new("file header", position, bytes, at::LENGTH)?;
         fixed.ensure(
             fixed.array(at::MAGIC)? == FILE_MAGIC,
             ErrorClass::NotASegment,
@@ -136,14 +136,14 @@ impl FileHeader {
             ErrorClass::Inconsistent,
             || format!("header_length {header_length}"),
         )?;
-        let whole = View::new("file header", position, bytes, header_length)?;
+        let whole = FieldReader::new("file header", position, bytes, header_length)?;
         let crc_at = header_length - 4;
         whole.crc("header_crc", whole.u32(crc_at)?, whole.slice(0, crc_at)?)?;
         let header = FileHeader::decode_fields(&whole, crc_at)?;
         Ok((header, header_length))
     }
 
-    fn decode_fields(view: &View<'_>, crc_at: usize) -> Result<FileHeader> {
+    fn decode_fields(view: &FieldReader<'_>, crc_at: usize) -> Result<FileHeader> {
         let unknown = view.u64(at::INCOMPATIBLE_FEATURES)?;
         view.ensure(unknown == 0, ErrorClass::Unsupported, || {
             format!("needs the unknown features {unknown:#x}; a newer kbk may read it")
@@ -188,13 +188,13 @@ impl FileHeader {
 }
 
 /// Refuses another major version.
-pub(crate) fn check_version(view: &View<'_>, major: u16) -> Result<()> {
+pub(crate) fn check_version(view: &FieldReader<'_>, major: u16) -> Result<()> {
     view.ensure(major == MAJOR, ErrorClass::Unsupported, || {
         format!("version {major}, this program reads {MAJOR}; a newer kbk may read it")
     })
 }
 
-fn decode_timestamp_type(view: &View<'_>) -> Result<TimestampType> {
+fn decode_timestamp_type(view: &FieldReader<'_>) -> Result<TimestampType> {
     match view.u8(at::TIMESTAMP_TYPE)? {
         0 => Ok(TimestampType::CreateTime),
         1 => Ok(TimestampType::LogAppendTime),
@@ -202,7 +202,7 @@ fn decode_timestamp_type(view: &View<'_>) -> Result<TimestampType> {
     }
 }
 
-fn decode_isolation_level(view: &View<'_>) -> Result<IsolationLevel> {
+fn decode_isolation_level(view: &FieldReader<'_>) -> Result<IsolationLevel> {
     match view.u8(at::ISOLATION_LEVEL)? {
         0 => Ok(IsolationLevel::ReadUncommitted),
         1 => Ok(IsolationLevel::ReadCommitted),
@@ -228,7 +228,7 @@ struct Tlvs {
 
 impl Tlvs {
     /// Reads the TLVs from the header's fixed part to `end`.
-    fn decode(view: &View<'_>, end: usize) -> Result<Tlvs> {
+    fn decode(view: &FieldReader<'_>, end: usize) -> Result<Tlvs> {
         let mut tlvs = Tlvs::default();
         let mut position = at::LENGTH;
         while position < end {
@@ -259,7 +259,7 @@ impl Tlvs {
     }
 
     /// Takes one TLV; unknown types are skipped.
-    fn set(&mut self, view: &View<'_>, kind: u16, value: &[u8]) -> Result<()> {
+    fn set(&mut self, view: &FieldReader<'_>, kind: u16, value: &[u8]) -> Result<()> {
         let wrong = || {
             view.error(
                 ErrorClass::Inconsistent,

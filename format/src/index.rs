@@ -5,16 +5,16 @@ use std::ops::Range;
 use crate::block::BlockHeader;
 use crate::error::{ErrorClass, Result};
 use crate::layout::{ALIGNMENT, block_header_length, index_entry as at, limits};
-use crate::wire::{View, length, put};
+use crate::wire::{FieldReader, length, put};
 
-/// Where a block is, and what its header says.
+/// Where a block is, and what its header states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
     /// Of the block in the segment.
     pub position: u64,
     /// First offset covered.
     pub base_offset: i64,
-    /// Behind the last offset covered.
+    /// The exclusive end of the offsets covered.
     pub end_offset: i64,
     /// Smallest timestamp.
     pub min_timestamp: i64,
@@ -90,7 +90,7 @@ impl IndexEntry {
         bytes
     }
 
-    fn decode(view: &View<'_>, start: usize) -> Result<IndexEntry> {
+    fn decode(view: &FieldReader<'_>, start: usize) -> Result<IndexEntry> {
         let entry = IndexEntry {
             position: view.u64(start + at::POSITION)?,
             base_offset: view.i64(start + at::BASE_OFFSET)?,
@@ -226,7 +226,7 @@ impl BlockIndex {
         Some(first + empty)
     }
 
-    /// Every block that may hold a record with `from` <= timestamp < `to`, not only a run of them.
+    /// Every block that may hold a record with `from` <= timestamp < `to`, whether contiguous or not.
     pub fn blocks_of_times(&self, from: i64, to: i64) -> impl Iterator<Item = usize> {
         self.entries
             .iter()
@@ -255,7 +255,7 @@ impl BlockIndex {
         count: u32,
         bounds: &Bounds,
     ) -> Result<BlockIndex> {
-        let view = View::new("section block_index", position, payload, payload.len())?;
+        let view = FieldReader::new("section block_index", position, payload, payload.len())?;
         let count = length(count);
         view.ensure(
             payload.len() == count * at::LENGTH,

@@ -26,7 +26,7 @@ pub enum MapError {
     /// The file could not be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is no sound segment.
+    /// It is not a valid segment.
     #[error(transparent)]
     Format(#[from] FormatError),
 }
@@ -48,7 +48,7 @@ impl MappedSegment {
     ///
     /// # Errors
     ///
-    /// If the file cannot be mapped or its footer is not sound.
+    /// If the file cannot be mapped or its footer is not valid.
     pub fn open(path: &Path) -> Result<MappedSegment, MapError> {
         let map = map_file(path)?;
         let segment = Segment::open_whole(&map)?;
@@ -67,7 +67,7 @@ impl MappedSegment {
         &self.map
     }
 
-    /// The bytes of block number `number` and everything behind it.
+    /// The bytes of block number `number` and everything after it.
     #[must_use]
     pub fn block_bytes(&self, number: usize) -> &[u8] {
         let entries = self.segment.index().entries();

@@ -72,7 +72,7 @@ pub(crate) struct StreamLengths {
     pub(crate) values: usize,
 }
 
-/// What the block header says and META must agree with.
+/// What the block header states and META must agree with.
 pub(crate) struct Expected {
     pub(crate) base_offset: i64,
     pub(crate) end_offset: i64,
@@ -120,7 +120,7 @@ pub(crate) fn decode(
     )?;
     let headers = decode_headers(&mut columns_of, n, columns)?;
     if !columns_of.rest.is_empty() {
-        let detail = format!("{} bytes behind the last column", columns_of.rest.len());
+        let detail = format!("{} bytes after the last column", columns_of.rest.len());
         return Err(columns_of.error(ErrorClass::Inconsistent, detail));
     }
     Ok(StreamLengths {
@@ -144,7 +144,7 @@ fn decode_offsets(
             .and_then(|skipped| next.checked_add(skipped))
             .filter(|offset| *offset < end)
             .ok_or_else(|| {
-                let detail = format!("a record {skipped} offsets behind {next} lies outside the coverage, which ends at {end}");
+                let detail = format!("a record {skipped} offsets after {next} is outside the coverage, which ends at {end}");
                 (ErrorClass::Inconsistent, detail)
             })?;
         offsets.push(offset);

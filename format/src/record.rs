@@ -1,4 +1,4 @@
-//! One Kafka record, borrowed from wherever its bytes lie.
+//! One Kafka record, borrowed from wherever its bytes are.
 
 use crate::columns::ColumnHeaders;
 
@@ -69,7 +69,7 @@ impl Headers<'_> {
     /// No headers.
     pub const EMPTY: Headers<'static> = Headers::Slice(&[]);
 
-    /// How many headers are left.
+    /// The number of headers left.
     #[must_use]
     pub fn count(&self) -> usize {
         match self {

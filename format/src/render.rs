@@ -132,7 +132,7 @@ fn headers_size(column: &HeaderColumn) -> u64 {
         + text_size(&column.bytes)
 }
 
-/// Whether the pieces of `bytes` are UTF-8, each of them: as one text it is checked many times faster than in pieces.
+/// Whether each piece of `bytes` is UTF-8: checking them as one text is many times faster than piece by piece.
 ///
 /// `false` too where a piece is and the whole is not.
 fn are_texts(bytes: &[u8], mut boundaries: impl Iterator<Item = usize>) -> bool {
@@ -296,7 +296,7 @@ fn escapes_size(bytes: &[u8]) -> u64 {
     size
 }
 
-/// Where the first byte stands that needs escaping.
+/// The position of the first byte that needs escaping.
 fn first_escape(bytes: &[u8]) -> Option<usize> {
     // Chunks of a fixed length are tested as vectors, without a branch inside.
     let needs_escape = |byte: &u8| (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(
             text(Some(b"\xed\xa0\x80")),
             r#""value_base64":"7aCA""#,
-            "a surrogate is no UTF-8"
+            "a surrogate is not UTF-8"
         );
         assert_eq!(
             text(Some(b"a\"\\\n\x01\x1f")),

@@ -6,7 +6,7 @@ use crate::block::BlockHeader;
 use crate::block::decode::check_stored_bytes;
 use crate::header::FileHeader;
 use crate::layout::{BLOCK_MAGIC, TRAILER_MAGIC, block_header as at, trailer};
-use crate::wire::View;
+use crate::wire::FieldReader;
 
 /// What a scan comes across, in order of position.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ fn candidate(bytes: &[u8], position: usize) -> Option<Candidate<'_>> {
     if !bytes.starts_with(&BLOCK_MAGIC) {
         return None;
     }
-    let fixed = View::new("block header", position as u64, bytes, at::LENGTH).ok()?;
+    let fixed = FieldReader::new("block header", position as u64, bytes, at::LENGTH).ok()?;
     let stated = fixed.u64(at::POSITION).ok()?;
     if stated < position as u64 {
         return None;
@@ -139,7 +139,7 @@ fn candidate(bytes: &[u8], position: usize) -> Option<Candidate<'_>> {
 /// The salt that the trailer gives. Its other fields do not count: where bytes are missing, no length in it is right.
 fn trailer_salt(bytes: &[u8]) -> Option<[u8; 8]> {
     let start = bytes.len().checked_sub(trailer::LENGTH)?;
-    let view = View::new(
+    let view = FieldReader::new(
         "trailer",
         start as u64,
         bytes.get(start..)?,

@@ -42,7 +42,7 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// As SPEC section 7 says; *not_a_segment* where the magic is missing at the end.
+    /// As in SPEC section 7; *not_a_segment* where the magic is missing at the end.
     pub fn open(tail: &[u8], file_length: u64) -> Result<Open> {
         let trailer = Trailer::decode(tail, file_length)?;
         let tail_position = file_length.saturating_sub(tail.len() as u64);
@@ -80,7 +80,7 @@ impl Segment {
         &self.footer.header
     }
 
-    /// Behind the last offset covered.
+    /// The exclusive end of the offsets covered.
     #[must_use]
     pub fn end_offset(&self) -> i64 {
         self.footer.statistics.end_offset
@@ -134,7 +134,7 @@ impl Segment {
         self.trailer.footer_position
     }
 
-    /// CRC-32C of the footer, which stands for everything that it says.
+    /// CRC-32C of the footer, which identifies everything that it states.
     #[must_use]
     pub fn footer_crc(&self) -> u32 {
         self.trailer.footer_crc

@@ -5,14 +5,14 @@ use crate::digest::Digests;
 use crate::error::Result;
 use crate::layout::statistics as at;
 use crate::record::TimestampType;
-use crate::wire::{View, put};
+use crate::wire::{FieldReader, put};
 
 /// Sums, extremes and digests over the records of a block or a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistics {
     /// First offset covered.
     pub base_offset: i64,
-    /// Behind the last offset covered.
+    /// The exclusive end of the offsets covered.
     pub end_offset: i64,
     /// Of the first record; -1 where there is none.
     pub first_offset: i64,
@@ -44,7 +44,7 @@ pub struct Statistics {
     pub header_bytes: u64,
     /// Largest sum of one record's key, value, header names and values.
     pub max_record_bytes: u64,
-    /// How far a timestamp lies behind the largest one before it, at most; 0 if they are in order.
+    /// The most by which a timestamp lags the largest one before it; 0 if they are in order.
     pub max_lateness_ms: u64,
     /// Raw bytes of all streams.
     pub raw_bytes: u64,
@@ -120,11 +120,11 @@ impl Statistics {
         }
     }
 
-    /// Adds the statistics of the records that follow directly behind these.
+    /// Adds the statistics of the records that directly follow these.
     pub fn append(&mut self, next: &Statistics) {
         debug_assert_eq!(self.end_offset, next.base_offset);
         if self.record_count > 0 && next.record_count > 0 {
-            // The latest before `next` can be this side's maximum, the earliest of `next` behind it.
+            // The latest before `next` can be this side's maximum, the earliest of `next` the one that lags it.
             let across = lateness_ms(self.max_timestamp, next.min_timestamp);
             self.max_lateness_ms = self.max_lateness_ms.max(across);
         }
@@ -210,7 +210,7 @@ impl Statistics {
     }
 
     pub(crate) fn decode(payload: &[u8], position: u64) -> Result<Statistics> {
-        let view = View::new("section statistics", position, payload, at::LENGTH)?;
+        let view = FieldReader::new("section statistics", position, payload, at::LENGTH)?;
         Ok(Statistics {
             base_offset: view.i64(at::BASE_OFFSET)?,
             end_offset: view.i64(at::END_OFFSET)?,
@@ -243,7 +243,7 @@ fn count<T: PartialEq>(values: &[T], wanted: T) -> u64 {
     values.iter().filter(|value| **value == wanted).count() as u64
 }
 
-/// How far `timestamp` lies behind `latest`, at least 0.
+/// By how much `timestamp` lags `latest`, at least 0.
 fn lateness_ms(latest: i64, timestamp: i64) -> u64 {
     if timestamp < latest {
         latest.abs_diff(timestamp)

@@ -3,7 +3,7 @@
 use crate::error::{ErrorClass, Result};
 use crate::header::check_version;
 use crate::layout::{ALIGNMENT, MAJOR, TRAILER_MAGIC, limits, trailer as at};
-use crate::wire::{View, length, put};
+use crate::wire::{FieldReader, length, put};
 
 /// Where the footer is, and what it and the file header must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Trailer {
         let start = tail.len().saturating_sub(at::LENGTH);
         let position = file_length.saturating_sub(at::LENGTH as u64);
         let bytes = tail.get(start..).unwrap_or_default();
-        let view = View::new("trailer", position, bytes, at::LENGTH)?;
+        let view = FieldReader::new("trailer", position, bytes, at::LENGTH)?;
         view.ensure(view.array(at::MAGIC)? == TRAILER_MAGIC, ErrorClass::NotASegment, || {
             "the file does not end in a segment's magic: it is cut short, still being written, or no segment".to_owned()
         })?;
@@ -73,7 +73,7 @@ impl Trailer {
         Ok(trailer)
     }
 
-    fn check(&self, view: &View<'_>, file_length: u64) -> Result<()> {
+    fn check(&self, view: &FieldReader<'_>, file_length: u64) -> Result<()> {
         let footer_length = length(self.footer_length);
         view.ensure(
             footer_length <= limits::FOOTER_LENGTH,
@@ -104,7 +104,7 @@ impl Trailer {
                 )
             },
         )?;
-        // Fewer bytes are missing; more stand before a trailer that belongs further to the front.
+        // Fewer bytes are missing; more precede a trailer that belongs further to the front.
         let class = if file_length < self.file_length {
             ErrorClass::Truncated
         } else {

@@ -11,7 +11,7 @@ use crate::segment::{Block, Segment};
 use crate::statistics::Statistics;
 use crate::whole_lines::WholeLines;
 
-/// Decodes a segment's blocks in order and compares what they hold with what the segment says they hold.
+/// Decodes a segment's blocks in order and compares what they hold with what the segment states.
 pub struct RecordVerifier<'a> {
     segment: &'a Segment,
     decoder: BlockDecoder,
@@ -46,7 +46,7 @@ impl<'a> RecordVerifier<'a> {
     ///
     /// # Errors
     ///
-    /// Any of SPEC section 7. To go on behind the block, [`skip`](Self::skip) it.
+    /// Any of SPEC section 7. To resume after the block, [`skip`](Self::skip) it.
     pub fn block(&mut self, block: &Block<'_>) -> Result<()> {
         block.check()?;
         block.decode(&mut self.decoder, Streams::All, &mut self.columns)?;
@@ -67,17 +67,17 @@ impl<'a> RecordVerifier<'a> {
             ))
         };
         if statistics.digests != header.digests {
-            return error("the digests are not those of the records");
+            return error("the digests do not match the records");
         }
         let offsets = self.columns.offsets();
         if self.gaps.hold_one_of(offsets, header.end_offset) {
-            return error("a record lies in a range that the section gaps names");
+            return error("a record is inside a range that the section gaps names");
         }
         for (sum, size) in self.rendered.iter_mut().zip(render::sizes(&self.columns)) {
             *sum += size;
         }
         if !self.rendered_sizes_agree() {
-            return error("the rendered sizes are not those of the records");
+            return error("the rendered sizes do not match the records");
         }
         self.whole_lines = self.whole_lines.and(WholeLines::of(&self.columns));
         if !self.incomplete {
@@ -87,7 +87,7 @@ impl<'a> RecordVerifier<'a> {
         Ok(())
     }
 
-    /// Passes over the next block, which is damaged, so that those behind it can be checked.
+    /// Passes over the next block, which is damaged, so that the blocks after it can be checked.
     pub fn skip(&mut self) {
         let sizes = self.segment.rendered_sizes();
         if let Some(end) = sizes.and_then(|sizes| sizes.ends().get(self.blocks)) {
@@ -103,7 +103,7 @@ impl<'a> RecordVerifier<'a> {
             .is_none_or(|sizes| sizes.ends().get(self.blocks) == Some(&self.rendered))
     }
 
-    /// Compares what was seen of all blocks with what the segment says of itself, unless a block was passed over.
+    /// Compares what was seen of all blocks with what the segment states, unless a block was passed over.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl<'a> RecordVerifier<'a> {
             ErrorClass::Inconsistent,
             wrong,
             self.segment.footer_position(),
-            "it is not that of the records",
+            "it does not match the records",
         ))
     }
 }

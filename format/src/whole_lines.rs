@@ -5,7 +5,7 @@ use crate::error::{ErrorClass, Result};
 use crate::layout::whole_lines as at;
 use crate::record::Record;
 use crate::render::RENDERING_VERSION;
-use crate::wire::View;
+use crate::wire::FieldReader;
 
 const VALUES: u32 = 1;
 const KEYS: u32 = 2;
@@ -59,7 +59,7 @@ impl WholeLines {
 
     /// `None` where the section is of another rendering: it is not critical.
     pub(crate) fn decode(payload: &[u8], position: u64) -> Result<Option<WholeLines>> {
-        let view = View::new("section whole_lines", position, payload, payload.len())?;
+        let view = FieldReader::new("section whole_lines", position, payload, payload.len())?;
         view.holds(at::LENGTH)?;
         if view.u32(at::RENDERING_VERSION)? != RENDERING_VERSION {
             return Ok(None);

@@ -1,27 +1,27 @@
-//! Fixed-width little-endian fields of a structure that lies in a byte slice.
+//! Fixed-width little-endian fields of a structure in a byte slice.
 //!
-//! A [`View`] knows the structure's name and position, so that every error says what and where.
+//! A [`FieldReader`] knows the structure's name and position, so that every error states what and where.
 
 use crate::error::{ErrorClass, FormatError, Result};
 
 /// A structure's bytes, to be read field by field.
 #[derive(Clone, Copy)]
-pub(crate) struct View<'a> {
+pub(crate) struct FieldReader<'a> {
     pub(crate) what: &'static str,
     pub(crate) position: u64,
     bytes: &'a [u8],
 }
 
-impl<'a> View<'a> {
+impl<'a> FieldReader<'a> {
     /// The first `length` bytes of `bytes`, or *truncated*.
     pub(crate) fn new(
         what: &'static str,
         position: u64,
         bytes: &'a [u8],
         length: usize,
-    ) -> Result<View<'a>> {
+    ) -> Result<FieldReader<'a>> {
         match bytes.get(..length) {
-            Some(bytes) => Ok(View {
+            Some(bytes) => Ok(FieldReader {
                 what,
                 position,
                 bytes,

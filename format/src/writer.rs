@@ -49,7 +49,7 @@ pub struct SegmentSummary {
     pub whole_lines: WholeLines,
 }
 
-/// Puts encoded blocks behind one another into a segment.
+/// Appends encoded blocks to a segment.
 #[derive(Debug)]
 pub struct SegmentAssembler<W> {
     out: W,
@@ -98,7 +98,7 @@ impl<W: Write> SegmentAssembler<W> {
         self.position
     }
 
-    /// Behind the last offset covered so far.
+    /// The exclusive end of the offsets covered so far.
     #[must_use]
     pub fn end_offset(&self) -> i64 {
         self.statistics.end_offset
@@ -126,7 +126,7 @@ impl<W: Write> SegmentAssembler<W> {
     ///
     /// # Errors
     ///
-    /// After any error the segment is given up: every later call answers [`WriteError::Latched`].
+    /// After any error the segment is abandoned: every later call returns [`WriteError::Latched`].
     pub fn append(&mut self, block: &EncodedBlock) -> Result<(), WriteError> {
         if self.failed {
             return Err(WriteError::Latched);
@@ -185,7 +185,7 @@ impl<W: Write> SegmentAssembler<W> {
         FormatError::new(class, "block to be written", self.position, detail).into()
     }
 
-    /// Names the reason of a gap that lies in what is covered now or will be when the segment is sealed.
+    /// Names the reason of a gap in the offsets that are covered now or will be when the segment is sealed.
     ///
     /// # Errors
     ///
@@ -197,7 +197,7 @@ impl<W: Write> SegmentAssembler<W> {
             .map_or(self.header.base_offset, |last| last.to_offset);
         if gap.from_offset < before || gap.to_offset <= gap.from_offset {
             let detail = format!(
-                "the gap from {} to {} comes behind {before}",
+                "the gap from {} to {} is out of order: the one before it ends at {before}",
                 gap.from_offset, gap.to_offset
             );
             return Err(self.refuse(ErrorClass::Inconsistent, detail));
@@ -226,7 +226,7 @@ impl<W: Write> SegmentAssembler<W> {
             .last()
             .is_some_and(|gap| gap.to_offset > self.statistics.end_offset)
         {
-            let detail = "a named gap lies behind the end".to_owned();
+            let detail = "a named gap ends after the coverage".to_owned();
             return Err(self.refuse(ErrorClass::Inconsistent, detail));
         }
         let footer = Footer {
@@ -301,7 +301,7 @@ pub struct WriterOptions {
 }
 
 impl WriterOptions {
-    /// Block size unless told otherwise: larger ones gain 1 to 2 % density and make random reads slower.
+    /// The default block size: larger blocks gain 1 to 2 % density and make random reads slower.
     pub const DEFAULT_BLOCK_BYTES: usize = 1024 * 1024;
 }
 

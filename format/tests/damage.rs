@@ -25,7 +25,7 @@ use header::header;
 use records::{Owned, owned};
 
 const CODECS: [Compression; 3] = [Compression::Zstd(3), Compression::Lz4, Compression::None];
-const RECORDS_A_BLOCK: i64 = 3;
+const RECORDS_PER_BLOCK: i64 = 3;
 const BLOCKS: usize = CODECS.len();
 
 fn record(offset: i64) -> Owned {
@@ -45,16 +45,16 @@ fn record(offset: i64) -> Owned {
 }
 
 fn all_records() -> Vec<Owned> {
-    (0..RECORDS_A_BLOCK * BLOCKS as i64).map(record).collect()
+    (0..RECORDS_PER_BLOCK * BLOCKS as i64).map(record).collect()
 }
 
 /// A segment with one block for each of these codecs, from [`all_records`].
 fn segment_of(salt: u8, codecs: [Compression; BLOCKS]) -> Vec<u8> {
     let mut assembler = SegmentAssembler::new(Vec::new(), header(salt, 0)).unwrap();
     for (block, compression) in codecs.into_iter().enumerate() {
-        let first = block as i64 * RECORDS_A_BLOCK;
+        let first = block as i64 * RECORDS_PER_BLOCK;
         let mut builder = BlockBuilder::new(first);
-        for offset in first..first + RECORDS_A_BLOCK {
+        for offset in first..first + RECORDS_PER_BLOCK {
             record(offset).with(|record| builder.push(record)).unwrap();
         }
         assembler
@@ -291,7 +291,7 @@ fn missing_bytes_cost_only_the_blocks_they_were_part_of() {
         let left: Vec<_> = (0..)
             .zip(&blocks)
             .filter(|(_, block)| block.end <= cut.start || cut.end <= block.start)
-            .flat_map(|(number, _)| number * RECORDS_A_BLOCK..(number + 1) * RECORDS_A_BLOCK)
+            .flat_map(|(number, _)| number * RECORDS_PER_BLOCK..(number + 1) * RECORDS_PER_BLOCK)
             .collect();
         // A block whose padding alone was touched may be found too: zeros replaced zeros.
         let found = scanned_offsets(&bytes);
@@ -339,8 +339,8 @@ fn a_damaged_block_costs_that_block_alone() {
         for position in [in_header, in_stream] {
             let mut bytes = sound.clone();
             bytes[position] ^= 0x10;
-            let lost = number as i64 * RECORDS_A_BLOCK..(number as i64 + 1) * RECORDS_A_BLOCK;
-            let left: Vec<_> = (0..RECORDS_A_BLOCK * BLOCKS as i64)
+            let lost = number as i64 * RECORDS_PER_BLOCK..(number as i64 + 1) * RECORDS_PER_BLOCK;
+            let left: Vec<_> = (0..RECORDS_PER_BLOCK * BLOCKS as i64)
                 .filter(|offset| !lost.contains(offset))
                 .collect();
             let by_index: Vec<_> = (0..BLOCKS)
@@ -362,7 +362,7 @@ fn a_scan_needs_neither_header_nor_footer() {
         opened.file_header_length() as usize,
         opened.footer_position() as usize,
     );
-    let offsets: Vec<_> = (0..RECORDS_A_BLOCK * BLOCKS as i64).collect();
+    let offsets: Vec<_> = (0..RECORDS_PER_BLOCK * BLOCKS as i64).collect();
     assert_eq!(scanned_offsets(&sound[..footer]), offsets, "no footer");
     let mut bytes = sound.clone();
     bytes[file_header::PARTITION] ^= 1;

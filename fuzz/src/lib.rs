@@ -1,7 +1,7 @@
 //! What the fuzz targets share: a ceiling for allocations, and checksums made right again.
 //!
 //! A reader refuses bytes whose checksums do not match before it looks at them further, and a fuzzer does not guess
-//! checksums. So each target reads its input as it is, and once more with every checksum made to match.
+//! checksums. So each target reads its input unchanged, and once more with every checksum recomputed.
 
 mod ceiling;
 mod repair;

@@ -1,4 +1,4 @@
-//! Checksums made to match whatever the bytes are now. What is too short to have them stays as it is.
+//! Checksums recomputed to match the current bytes. Input too short to have them is left unchanged.
 
 use kbk_format::layout::{
     block_header, block_header_length, file_header, section, stream_entry, trailer,
@@ -37,7 +37,7 @@ pub fn repair_block(block: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// The checksums of header copy, footer and trailer, and of each block that stands where a header says so.
+/// The checksums of header copy, footer and trailer, and of each block at the position that its header states.
 pub fn repair_segment(bytes: &mut [u8]) -> Option<()> {
     for at in (0..bytes.len()).step_by(64) {
         let block = bytes.get_mut(at..)?;

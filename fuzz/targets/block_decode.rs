@@ -1,4 +1,4 @@
-//! Decoding one block, taken to be where its own header says.
+//! Decodes one block, assumed to be at the position that its header states.
 #![no_main]
 
 use kbk_format::BlockHeader;

@@ -1,4 +1,4 @@
-//! Reading a repository from what its JSON says: kbk.json, a snapshot, a page, one a line of the input.
+//! Reads a repository from its JSON: kbk.json, a snapshot, a page, one per line of the input.
 //!
 //! A line is an object without its seal and its last brace. `@SHA256@` and `@SHA16@` in the snapshot become the digest
 //! of the page, so that a page can be named.

@@ -5,7 +5,7 @@ use crate::codec::Decompressor;
 use crate::columns::Columns;
 use crate::error::{ErrorClass, FormatError, Result};
 use crate::meta::{self, Expected, StreamLengths};
-use crate::wire::{View, length};
+use crate::wire::{FieldReader, length};
 
 /// Which streams a reader wants. META is always read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ fn stored_streams<'a>(
     header: &'a BlockHeader,
     block: &'a [u8],
 ) -> Result<impl Iterator<Item = (&'a StreamEntry, &'a [u8])>> {
-    let view = View::new("block", header.position, block, header.block_length())?;
+    let view = FieldReader::new("block", header.position, block, header.block_length())?;
     let mut rest = view.slice(header.header_length(), header.block_length())?;
     Ok(header.directory.iter().map(move |entry| {
         // The header's check has bounded the sum of the lengths by the block's length.
@@ -221,7 +221,7 @@ pub fn check_stored_bytes(header: &BlockHeader, block: &[u8]) -> Result<()> {
 }
 
 fn check_padding(header: &BlockHeader, block: &[u8]) -> Result<()> {
-    let view = View::new("block", header.position, block, header.block_length())?;
+    let view = FieldReader::new("block", header.position, block, header.block_length())?;
     view.padding(
         header.header_length() + header.directory.stored_length(),
         header.block_length(),

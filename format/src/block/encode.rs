@@ -141,7 +141,7 @@ impl BlockBuilder {
         self.base_offset
     }
 
-    /// Behind the last offset covered.
+    /// The exclusive end of the offsets covered.
     #[must_use]
     pub fn end_offset(&self) -> i64 {
         self.end_offset

@@ -7,7 +7,7 @@ use crate::layout::{
     ALIGNMENT, BLOCK_MAGIC, KIND_RECORDS, align, block_header as at, block_header_length, limits,
     stream_entry as entry_at,
 };
-use crate::wire::{View, length, put};
+use crate::wire::{FieldReader, length, put};
 
 /// A stream of a records block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,7 +103,7 @@ pub struct BlockHeader {
     pub sequence: u32,
     /// First offset covered.
     pub base_offset: i64,
-    /// Behind the last offset covered.
+    /// The exclusive end of the offsets covered.
     pub end_offset: i64,
     /// Smallest timestamp of all records.
     pub min_timestamp: i64,
@@ -224,13 +224,13 @@ impl BlockHeader {
         put(bytes, at::HEADER_CRC, &self.header_crc.to_le_bytes());
     }
 
-    /// Reads the header of a block that stands at `position` in a segment with `salt`.
+    /// Reads the header of a block at `position` in a segment with `salt`.
     ///
     /// # Errors
     ///
-    /// *misplaced* where a sound header belongs elsewhere; otherwise as SPEC section 7 says.
+    /// *misplaced* where an intact header belongs elsewhere; otherwise as in SPEC section 7.
     pub fn decode(bytes: &[u8], position: u64, salt: [u8; 8]) -> Result<BlockHeader> {
-        let fixed = View::new("block header", position, bytes, at::LENGTH)?;
+        let fixed = FieldReader::new("block header", position, bytes, at::LENGTH)?;
         fixed.ensure(
             fixed.array(at::MAGIC)? == BLOCK_MAGIC,
             ErrorClass::Checksum,
@@ -247,7 +247,7 @@ impl BlockHeader {
             ErrorClass::Inconsistent,
             || format!("header_length {header_length}"),
         )?;
-        let whole = View::new("block header", position, bytes, header_length)?;
+        let whole = FieldReader::new("block header", position, bytes, header_length)?;
         whole.crc(
             "header_crc",
             whole.u32(at::HEADER_CRC)?,
@@ -277,7 +277,7 @@ impl BlockHeader {
         Ok(header)
     }
 
-    fn decode_fields(view: &View<'_>, stream_count: usize) -> Result<BlockHeader> {
+    fn decode_fields(view: &FieldReader<'_>, stream_count: usize) -> Result<BlockHeader> {
         Ok(BlockHeader {
             salt: view.array(at::SALT)?,
             position: view.u64(at::POSITION)?,
@@ -300,7 +300,7 @@ impl BlockHeader {
     }
 
     /// Limits, and the relations between the fields.
-    fn check(&self, view: &View<'_>) -> Result<()> {
+    fn check(&self, view: &FieldReader<'_>) -> Result<()> {
         let raw = self.directory.raw_length();
         view.ensure(
             raw <= limits::BLOCK_RAW_BYTES as u64,
@@ -367,8 +367,8 @@ impl BlockHeader {
     }
 }
 
-/// A sound header says itself where it belongs.
-fn check_place(view: &View<'_>, position: u64, salt: [u8; 8]) -> Result<()> {
+/// An intact header states where it belongs.
+fn check_place(view: &FieldReader<'_>, position: u64, salt: [u8; 8]) -> Result<()> {
     view.ensure(view.array(at::SALT)? == salt, ErrorClass::Misplaced, || {
         "the block belongs to another segment".to_owned()
     })?;
@@ -378,7 +378,7 @@ fn check_place(view: &View<'_>, position: u64, salt: [u8; 8]) -> Result<()> {
     })
 }
 
-fn decode_directory(view: &View<'_>, stream_count: usize) -> Result<Directory> {
+fn decode_directory(view: &FieldReader<'_>, stream_count: usize) -> Result<Directory> {
     let mut directory = Directory::default();
     let mut previous = None;
     for i in 0..stream_count {
@@ -394,7 +394,7 @@ fn decode_directory(view: &View<'_>, stream_count: usize) -> Result<Directory> {
     Ok(directory)
 }
 
-fn decode_entry(view: &View<'_>, start: usize) -> Result<StreamEntry> {
+fn decode_entry(view: &FieldReader<'_>, start: usize) -> Result<StreamEntry> {
     let id = view.u8(start + entry_at::STREAM)?;
     let codec = view.u8(start + entry_at::CODEC)?;
     let entry = StreamEntry {

@@ -16,7 +16,7 @@ pub struct Acls {
     pub taken_at: Timestamp,
     /// Whether the cluster has an authorizer. Without one everybody may do everything, and there are no bindings.
     pub authorizer: bool,
-    /// Bindings that the cluster has and the backup had no words for.
+    /// The number of bindings of the cluster that the backup cannot represent.
     pub left_out: u64,
     /// All others, in order.
     pub acls: Arc<[AclBinding]>,
@@ -27,19 +27,19 @@ pub struct Acls {
 /// Words are the names of Kafka's enums, such as `TOPIC`, `PREFIXED`, `READ` and `ALLOW`; there may be newer ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AclBinding {
-    /// A word: what it is about.
+    /// Kafka's name of the type of resource.
     pub resource_type: String,
     /// The name of the resource, or how it begins; `*` for all.
     pub resource_name: String,
-    /// A word: how the name is meant.
+    /// Kafka's name of the pattern type: how the name is matched.
     pub pattern_type: String,
-    /// Whom it concerns, such as `User:alice`.
+    /// The principal, such as `User:alice`.
     pub principal: String,
     /// From where; `*` for anywhere.
     pub host: String,
-    /// A word: what may be done or not.
+    /// Kafka's name of the operation.
     pub operation: String,
-    /// A word: whether it may.
+    /// Kafka's name of the permission type: whether the operation is allowed.
     pub permission_type: String,
 }
 
@@ -68,7 +68,7 @@ impl AclBinding {
         ];
         match words.iter().find(|word| !is_word(word)) {
             Some(wrong) => Err(format!(
-                "an ACL says {wrong:?} where a name of Kafka's is due"
+                "an ACL holds {wrong:?} instead of the name of one of Kafka's enum values"
             )),
             None => Ok(()),
         }

@@ -16,11 +16,11 @@ use super::snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, T
 
 /// A commit before it is made: what is new since the snapshot it started from.
 ///
-/// It says nothing of topics that the run did not look at, so it can be applied to a later snapshot
+/// It leaves out topics that the run did not look at, so it can be applied to a later snapshot
 /// as well, if nobody else changed the same partitions.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// The newest snapshot when the run began; every partition goes on where it ends there.
+    /// The newest snapshot when the run began; every partition resumes where it ends there.
     pub base: Option<Digested<Snapshot>>,
     /// Random, and new for each commit.
     pub nonce: Id,
@@ -36,9 +36,9 @@ pub struct Change {
     pub topics: Vec<TopicChange>,
     /// Topics of the base that the run looked for and that the cluster no longer has.
     pub gone: Vec<(TopicName, Id)>,
-    /// The consumer groups, if the run asked for them and was told all.
+    /// The consumer groups, if the run asked for them and the cluster reported all.
     pub groups: Option<FoundGroups>,
-    /// The ACLs, if the run asked for them and was told.
+    /// The ACLs, if the run asked for them and the cluster reported them.
     pub acls: Option<FoundAcls>,
 }
 
@@ -58,7 +58,7 @@ pub struct FoundAcls {
     pub taken_at: Timestamp,
     /// Whether the cluster has an authorizer.
     pub authorizer: bool,
-    /// Bindings that there were no words for.
+    /// The number of bindings that the backup cannot represent.
     pub left_out: u64,
     /// All others, in order.
     pub acls: Arc<[AclBinding]>,
@@ -75,7 +75,7 @@ pub struct TopicChange {
     pub internal: bool,
     /// Replicas of each partition.
     pub replication_factor: i32,
-    /// Every value that is not the broker's default; `None` where the cluster did not tell.
+    /// Every value that is not the broker's default; `None` where the cluster did not report them.
     pub config: Option<BTreeMap<String, String>>,
     /// Every partition of the topic.
     pub partitions: Vec<PartitionChange>,
@@ -117,7 +117,7 @@ impl Change {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Conflict`] where a partition with new segments does not stand in `newest` as it
+    /// [`RepoErrorKind::Conflict`] where a partition with new segments is not in `newest` as it
     /// stood in the base.
     pub(super) fn apply(
         &self,
@@ -226,7 +226,7 @@ impl Change {
     }
 
     /// A cluster has one topic of a name, so others of that name are deleted. But if another run
-    /// found one since the base, then `found` may be the deleted one: says whether that is so.
+    /// found one since the base, then `found` may be the deleted one: returns whether that is so.
     /// Should it be wrong, then the next backup puts it right.
     fn delete_namesakes(&self, found: &TopicChange, topics: &mut Topics) -> bool {
         let base_sequence = self.base_sequence();

@@ -4,9 +4,9 @@
 //! to the new objects, too.
 //!
 //! 1. segments, written by [`SegmentUpload`](super::upload::SegmentUpload) before any of this;
-//! 2. pages: for each partition with new segments, the last page with these behind it if it was
+//! 2. pages: for each partition with new segments, the last page with these appended if it was
 //!    not full, and new ones;
-//! 3. the snapshot, put under the number behind the highest one, if nothing has that name.
+//! 3. the snapshot, put under the number after the highest one, if nothing has that name.
 //!
 //! A crash before 3 is done leaves the previous snapshot, and objects that nothing names. When 3
 //! fails, or the name is taken, the object that has the name is read: if its bytes, which our nonce makes
@@ -24,7 +24,7 @@ use super::sealed::{Digested, MAX_SEALED_BYTES, seal};
 use super::snapshot::{PageRef, Snapshot};
 use super::store::Put;
 
-/// Each try fails only because another writer's succeeded; so many in a row are no accident.
+/// Each try fails only because another writer's succeeded; this many in a row are not an accident.
 const MAX_TRIES: u32 = 64;
 
 impl Repository {
@@ -33,8 +33,8 @@ impl Repository {
     /// # Errors
     ///
     /// [`RepoErrorKind::Conflict`] where another writer changed the same partitions since the base of
-    /// the change. After any error the previous snapshot stands, and the run can be repeated. Only
-    /// if the store could not be read either, the commit may stand nevertheless.
+    /// the change. After any error the previous snapshot is still the newest, and the run can be repeated. Only
+    /// if the store could not be read either, the commit may have taken effect nevertheless.
     pub async fn commit(&self, change: &Change) -> Result<Digested<Snapshot>> {
         let segments = change.stored().flat_map(|(_, segments)| segments);
         let segments: Vec<_> = segments.map(|segment| segment.key.clone()).collect();

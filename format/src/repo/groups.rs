@@ -25,9 +25,9 @@ pub struct Groups {
 pub struct GroupState {
     /// Its id.
     pub group: String,
-    /// The cluster's word for its protocol, where that was told.
+    /// The cluster's name of its protocol, where it reported that.
     pub r#type: Option<String>,
-    /// The cluster's word for its state then, where that was told.
+    /// The cluster's name of its state then, where it reported that.
     pub state: Option<String>,
     /// The topics that it has committed offsets of, ordered by name.
     pub topics: Vec<GroupTopic>,
@@ -51,7 +51,7 @@ pub struct CommittedOffset {
     pub partition: i32,
     /// The next record to read.
     pub offset: i64,
-    /// Leader epoch of the last record that was read, where the group said it.
+    /// Leader epoch of the last record that was read, where the group committed one.
     pub leader_epoch: Option<i32>,
     /// What the group committed beside the offset.
     pub metadata: String,

@@ -67,7 +67,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if there is another one of this name, or what the store said.
+    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if there is another one of this name, or the error of the store.
     pub async fn record_groups_change(&self, change: &GroupsChange) -> Result<()> {
         let key = Key::GroupsChange {
             restore: change.restore.clone(),
@@ -86,7 +86,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or what the store said.
+    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or the error of the store.
     pub async fn groups_changes(&self, restore: &RestoreId) -> Result<Vec<GroupsChange>> {
         let folder = format!("{RESTORES}/{restore}/groups");
         let mut changes = Vec::new();

@@ -22,7 +22,7 @@ impl<const N: usize> Hex<N> {
     /// The last one in order.
     pub(super) const MAX: Self = Hex([u8::MAX; N]);
 
-    /// The first `M` bytes, as they stand in object names.
+    /// The first `M` bytes, as they appear in object names.
     pub(super) fn prefix<const M: usize>(&self) -> Hex<M> {
         const { assert!(M <= N, "a prefix is no longer than the whole") };
         let mut prefix = [0; M];

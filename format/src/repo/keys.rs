@@ -18,7 +18,7 @@ pub struct TopicName(String);
 /// Text that Kafka does not allow as a topic's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no topic name: Kafka allows 1 to 249 characters of a-z A-Z 0-9 . _ - and neither \".\" nor \"..\""
+    "{0:?} is not a valid topic name: Kafka allows 1 to 249 characters of a-z A-Z 0-9 . _ - and neither \".\" nor \"..\""
 )]
 pub struct TopicNameError(String);
 
@@ -59,7 +59,7 @@ impl fmt::Display for TopicName {
 }
 
 /// The partition that an object belongs to. A topic that was deleted and created again has
-/// another id, so its objects stand beside the old ones.
+/// another id, so its objects are kept beside the old ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId {
     /// The topic's name.
@@ -95,14 +95,14 @@ impl fmt::Display for PartitionId {
     }
 }
 
-/// The name of an object. What is not one of these is no object of the repository.
+/// The name of an object. A name that is none of these is not an object of the repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// `kbk.json`
     Identity,
     /// `data/<topic>/<topic-id>/<partition>/<base>-<id>.kseg`
     Segment {
-        /// Whose records it holds.
+        /// The partition whose records it holds.
         place: PartitionId,
         /// The first offset covered.
         base_offset: i64,
@@ -111,7 +111,7 @@ pub enum Key {
     },
     /// `index/<topic>/<topic-id>/<partition>/<base>-<digest>.json`
     Page {
-        /// Whose segments it lists.
+        /// The partition whose segments it lists.
         place: PartitionId,
         /// The first offset covered.
         base_offset: i64,

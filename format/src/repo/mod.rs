@@ -1,4 +1,4 @@
-//! The repository: segments, and what says which of them exist (SPEC section 11).
+//! The repository: segments, and the objects that state which segments exist (SPEC section 11).
 //!
 //! ```text
 //! kbk.json                                                    identity    written once
@@ -18,7 +18,7 @@
 //! | write a segment | [`SegmentUpload`] |
 //! | commit what was written | [`Change`], [`Repository::commit`] |
 //! | keep what a restore did | [`RestoreManifest`], [`MapPage`], [`RestoreDone`] |
-//! | know what an object says | [`Snapshot`], [`Page`], [`Identity`], inside [`Digested`] |
+//! | know what an object states | [`Snapshot`], [`Page`], [`Identity`], inside [`Digested`] |
 //! | name an object | [`Key`], [`PartitionId`], [`TopicName`], [`Id`] |
 
 mod acls;

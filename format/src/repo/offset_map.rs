@@ -67,9 +67,9 @@ pub struct MapPage {
     pub topic_id: Id,
     /// The partition in the backup.
     pub partition: i32,
-    /// First offset that the page answers for.
+    /// The first offset that the page covers.
     pub base_offset: i64,
-    /// Behind the last offset that the page answers for. Offsets in between without a run were not restored.
+    /// The exclusive end of the offsets that the page covers. Covered offsets without a run were not restored.
     pub end_offset: i64,
     /// The page that ends where this one begins; null where the restore of the partition began.
     pub previous: Option<Digest>,
@@ -84,7 +84,7 @@ impl Document for MapPage {
 }
 
 impl MapPage {
-    /// Whose records it maps.
+    /// The partition whose records it maps.
     #[must_use]
     pub fn place(&self) -> PartitionId {
         PartitionId {
@@ -104,7 +104,7 @@ impl MapPage {
     fn check(&self) -> std::result::Result<(), String> {
         if self.partition < 0 || self.base_offset < 0 || self.base_offset > self.end_offset {
             return Err(format!(
-                "it answers for the offsets {} to {} of partition {}",
+                "it covers the offsets {} to {} of partition {}",
                 self.base_offset, self.end_offset, self.partition
             ));
         }
@@ -116,16 +116,16 @@ impl MapPage {
         }
         let (mut at, mut records) = (self.base_offset, 0_u64);
         for run in &self.runs {
-            let behind = i64::try_from(run.records)
+            let end = i64::try_from(run.records)
                 .ok()
                 .filter(|count| *count > 0 && run.target_partition >= 0 && run.target_offset >= 0)
                 .filter(|count| run.target_offset.checked_add(*count).is_some())
                 .and_then(|count| run.source_offset.checked_add(count));
-            match behind {
-                Some(behind) if run.source_offset >= at && behind <= self.end_offset => at = behind,
+            match end {
+                Some(end) if run.source_offset >= at && end <= self.end_offset => at = end,
                 _ => {
                     return Err(format!(
-                        "{run:?} is out of order, or outside of what it answers for"
+                        "{run:?} is out of order, or outside the offsets that it covers"
                     ));
                 }
             }
@@ -147,7 +147,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Refused`], or what the store said.
+    /// [`RepoErrorKind::Refused`], or the error of the store.
     pub async fn write_map_pages(&self, pages: &[MapPage]) -> Result<Vec<Digest>> {
         let writes: Vec<_> = pages.iter().map(|page| self.write_map_page(page)).collect();
         let written = stream::iter(writes).buffered(self.store().profile().parallel_requests);
@@ -170,7 +170,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`], or what the store said.
+    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`], or the error of the store.
     pub async fn map_page(
         &self,
         restore: &RestoreId,
@@ -192,11 +192,11 @@ impl Repository {
         Ok(page)
     }
 
-    /// The names of all pages of a restore, those that do not count too.
+    /// The names of all pages of a restore, including those that nothing names.
     ///
     /// # Errors
     ///
-    /// What the store said.
+    /// The error of the store.
     pub async fn map_page_keys(&self, restore: &RestoreId) -> Result<BTreeSet<Key>> {
         let folder = format!("{RESTORES}/{restore}/map");
         let found = self.store().list(&folder).await?;
@@ -241,11 +241,11 @@ impl Repository {
         }
     }
 
-    /// Removes pages that nothing names any more. One that is gone already is as good.
+    /// Removes pages that nothing names any more. A page that is gone already is not an error.
     ///
     /// # Errors
     ///
-    /// What the store said.
+    /// The error of the store.
     pub async fn remove_map_pages(&self, restore: &RestoreId, pages: &[Digest]) -> Result<()> {
         for sha256 in pages {
             self.remove(&Key::map_page(restore, sha256)).await?;

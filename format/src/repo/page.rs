@@ -31,7 +31,7 @@ pub struct Page {
     pub segments: Vec<SegmentEntry>,
 }
 
-/// What a page says of a segment: enough to open it with one read, and to check it.
+/// What a page states about a segment: enough to open it with one read, and to check it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SegmentEntry {
     /// The object's name.
@@ -46,7 +46,7 @@ pub struct SegmentEntry {
     pub sha256: Digest,
     /// First offset of the coverage.
     pub base_offset: i64,
-    /// Behind the last offset of the coverage.
+    /// The exclusive end of the coverage.
     pub end_offset: i64,
     /// Smallest timestamp in milliseconds; `i64::MAX` where there is no record.
     pub min_timestamp: i64,
@@ -71,7 +71,7 @@ impl Document for Page {
 }
 
 impl Page {
-    /// Whose segments it lists.
+    /// The partition whose segments it lists.
     #[must_use]
     pub fn place(&self) -> PartitionId {
         PartitionId {
@@ -92,7 +92,7 @@ impl Page {
         entries.chunks(FULL_PAGE).map(page).collect()
     }
 
-    /// First offset covered, and the one behind the last.
+    /// The first offset covered, and the exclusive end.
     pub(super) fn coverage(&self) -> Option<(i64, i64)> {
         let (first, last) = (self.segments.first()?, self.segments.last()?);
         Some((first.base_offset, last.end_offset))

@@ -25,7 +25,7 @@ use crate::footer::RenderedSizes;
 use crate::layout::{limits, trailer};
 use crate::segment::{Open, Segment};
 
-/// A segment whose footer is sound and is the one that its entry names. Clones are handles of the same.
+/// A segment whose footer is valid and matches the entry that names it. Clones are handles of the same segment.
 #[derive(Clone, Debug)]
 pub struct SegmentReader {
     store: Store,
@@ -50,7 +50,7 @@ impl SegmentReader {
     /// # Errors
     ///
     /// [`RepoErrorKind::Missing`] only where the store says so, [`RepoErrorKind::Damaged`] with [`Damage::Size`],
-    /// [`Damage::Segment`] or [`Damage::OtherSegment`], or what the store said.
+    /// [`Damage::Segment`] or [`Damage::OtherSegment`], or the error of the store.
     pub async fn open(store: &Store, place: &PartitionId, entry: &SegmentEntry) -> Result<Self> {
         let key = Key::segment(place, entry.base_offset, &entry.segment_id);
         let footer = entry.size.saturating_sub(entry.footer_position);
@@ -63,7 +63,7 @@ impl SegmentReader {
             Ok(Open::Ready(segment)) => *segment,
             Ok(Open::Need(range)) => {
                 let (found, expected) = (range.start, entry.footer_position);
-                let detail = format!("its footer is at {found}, and its page says {expected}");
+                let detail = format!("its footer is at {found}, and its page states {expected}");
                 return Err(other(store, &key, detail));
             }
             Err(error) => return Err(damaged(store, &key, error)),
@@ -83,7 +83,7 @@ impl SegmentReader {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`] with [`Damage::Size`], or what the store said.
+    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`] with [`Damage::Size`], or the error of the store.
     pub async fn stored(
         store: &Store,
         place: &PartitionId,
@@ -116,7 +116,7 @@ impl SegmentReader {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`] with [`Damage::Size`], or what the store said.
+    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`] with [`Damage::Size`], or the error of the store.
     pub async fn read(&self, blocks: Range<usize>) -> Result<Bytes> {
         match self.segment.index().range(blocks) {
             Some(range) => Ok(self.get(range).await?.bytes),
@@ -191,7 +191,7 @@ async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Resu
     }
 }
 
-/// Only the store's own word makes an object missing.
+/// An object is missing only where the store says so itself.
 fn read_error(store: &Store, key: &Key, error: object_store::Error) -> RepoError {
     if let object_store::Error::NotFound { .. } = error {
         let named_by = "a page of the snapshot".to_owned();
@@ -209,7 +209,7 @@ fn other(store: &Store, key: &Key, detail: String) -> RepoError {
     store.error(key, RepoErrorKind::Damaged(damage))
 }
 
-/// What the segment says of itself that its entry does not, expected and found.
+/// Where the segment differs from its entry: expected and found.
 fn difference(segment: &Segment, place: &PartitionId, entry: &SegmentEntry) -> Option<String> {
     let (header, statistics) = (segment.header(), segment.statistics());
     let differs = |what: &str, expected: String, found: String| {

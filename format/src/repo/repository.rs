@@ -11,7 +11,7 @@ use super::sealed::{Digested, seal};
 use super::snapshot::{PageRef, PartitionState, Snapshot};
 use super::store::{Put, Store};
 
-/// A place that has an identity. Clones are handles of the same.
+/// A location that has an identity. Clones are handles of the same repository.
 #[derive(Clone, Debug)]
 pub struct Repository {
     store: Store,
@@ -23,7 +23,7 @@ pub struct Repository {
 pub struct FoundSegment {
     /// The object's name.
     pub key: Key,
-    /// First offset that its name says it covers.
+    /// The first offset that it covers by its name.
     pub base_offset: i64,
     /// Length of the object in bytes.
     pub size: u64,
@@ -46,7 +46,7 @@ impl Repository {
     /// # Errors
     ///
     /// [`RepoErrorKind::NotARepository`], [`RepoErrorKind::NewerVersion`], [`RepoErrorKind::Damaged`], or what
-    /// the store said.
+    /// the error of the store.
     pub async fn open(store: Store) -> Result<Self> {
         if let Some(identity) = store.read::<Identity>(&Key::Identity).await? {
             let identity = identity.value;
@@ -64,7 +64,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::AlreadyExists`], [`RepoErrorKind::NotEmpty`], or what the store said.
+    /// [`RepoErrorKind::AlreadyExists`], [`RepoErrorKind::NotEmpty`], or the error of the store.
     pub async fn create(store: Store, identity: Identity) -> Result<Self> {
         let already_exists = || Err(store.error_of_whole(RepoErrorKind::AlreadyExists));
         if store.read::<Identity>(&Key::Identity).await?.is_some() {
@@ -113,7 +113,7 @@ impl Repository {
         Ok(found.into_iter().filter_map(sequence).collect())
     }
 
-    /// The same with what the store says of their objects, without a read of any.
+    /// The same with the metadata of their objects, none of which is read.
     pub async fn listed_snapshots(&self) -> Result<Vec<ListedSnapshot>> {
         let found = self.store.list_objects(SNAPSHOTS).await?;
         let listed = |(key, object): (Key, ObjectMeta)| match key {
@@ -139,7 +139,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::NoSuchSnapshot`], [`RepoErrorKind::Damaged`], or what the store said.
+    /// [`RepoErrorKind::NoSuchSnapshot`], [`RepoErrorKind::Damaged`], or the error of the store.
     pub async fn snapshot(&self, sequence: u64) -> Result<Digested<Snapshot>> {
         let key = Key::Snapshot { sequence };
         let Some(snapshot) = self.store.read::<Snapshot>(&key).await? else {
@@ -160,13 +160,13 @@ impl Repository {
         Ok(snapshot)
     }
 
-    /// A page that a snapshot names for the partition at `place`.
+    /// A page that a snapshot names for `partition`.
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`], or what the store said.
-    pub async fn page(&self, place: &PartitionId, named: &PageRef) -> Result<Page> {
-        let key = Key::page(place, named.base_offset, &named.sha256);
+    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`], or the error of the store.
+    pub async fn page(&self, partition: &PartitionId, named: &PageRef) -> Result<Page> {
+        let key = Key::page(partition, named.base_offset, &named.sha256);
         let Some(page) = self.store.read::<Page>(&key).await? else {
             let named_by = "the snapshot".to_owned();
             return Err(self.store.error(&key, RepoErrorKind::Missing { named_by }));
@@ -183,10 +183,10 @@ impl Repository {
         page.check().map_err(damaged)?;
         let found = (page.place(), page.coverage(), page.segments.len());
         let coverage = Some((named.base_offset, named.end_offset));
-        if found != (place.clone(), coverage, named.segments) {
-            let (place, coverage, segments) = found;
+        if found != (partition.clone(), coverage, named.segments) {
+            let (partition, coverage, segments) = found;
             return Err(damaged(format!(
-                "it lists {segments} segments of {place} with the coverage {coverage:?}, \
+                "it lists {segments} segments of {partition} with the coverage {coverage:?}, \
                  and the snapshot says {named:?}"
             )));
         }
@@ -197,16 +197,16 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// As [`Repository::page`]; also where the entries do not add up to what the snapshot says.
+    /// As [`Repository::page`]; also where the entries do not add up to what the snapshot states.
     pub async fn segments(
         &self,
-        place: &PartitionId,
+        partition: &PartitionId,
         state: &PartitionState,
     ) -> Result<Vec<SegmentEntry>> {
         let pages: Vec<_> = state
             .pages
             .iter()
-            .map(|page| self.page(place, page))
+            .map(|page| self.page(partition, page))
             .collect();
         let pages = stream::iter(pages).buffered(self.store.profile().parallel_requests);
         let pages: Vec<Page> = pages.try_collect().await?;
@@ -221,21 +221,21 @@ impl Repository {
         ] {
             if found != u128::from(stated) {
                 let detail = format!("the snapshot states {stated} {what}, its pages {found}");
-                return Err(self.store.damaged(place, detail));
+                return Err(self.store.damaged(partition, detail));
             }
         }
         Ok(segments)
     }
 
-    /// Segments of a partition that begin at `end_offset` or behind it, in offset order. Where the
+    /// Segments of a partition that begin at or after `end_offset`, in offset order. Where the
     /// newest snapshot has the partition end there, no snapshot names them: a run that was cut off
     /// left them. Checked before they are used, they spare the next run their records.
     pub async fn unnamed_segments(
         &self,
-        place: &PartitionId,
+        partition: &PartitionId,
         end_offset: i64,
     ) -> Result<Vec<FoundSegment>> {
-        let found = self.store.list(&place.segments()).await?;
+        let found = self.store.list(&partition.segments()).await?;
         let behind = found.into_iter().filter_map(|(key, size)| match key {
             Key::Segment { base_offset, .. } if base_offset >= end_offset => Some(FoundSegment {
                 key,

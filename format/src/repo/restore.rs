@@ -29,9 +29,9 @@ use super::store::Put;
 #[serde(try_from = "String")]
 pub struct RestoreId(String);
 
-/// Text that is no name of a restore.
+/// Text that is not a valid name of a restore.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no name of a restore: those have 1 to 64 characters of a-z 0-9 -")]
+#[error("{0:?} is not a valid name of a restore; use 1 to 64 characters of a-z 0-9 -")]
 pub struct RestoreIdError(String);
 
 impl RestoreId {
@@ -70,7 +70,7 @@ impl fmt::Display for RestoreId {
     }
 }
 
-/// What a restore was asked for: all that going on with it takes.
+/// What a restore was asked for: all that is needed to resume it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestoreManifest {
     /// Its name.
@@ -85,11 +85,11 @@ pub struct RestoreManifest {
     pub snapshot: ParentRef,
     /// Kafka's id of the target cluster, where it gave one.
     pub cluster_id: Option<String>,
-    /// Smallest timestamp of the records that are meant, in milliseconds.
+    /// The smallest timestamp of the selected records, in milliseconds.
     pub min_timestamp: i64,
-    /// Largest timestamp of the records that are meant, in milliseconds.
+    /// The largest timestamp of the selected records, in milliseconds.
     pub max_timestamp: i64,
-    /// How many transactional producers write; 0 where it is done without transactions, and cannot be gone on with.
+    /// The number of transactional producers; 0 where it writes without transactions and cannot be resumed.
     pub producers: usize,
     /// How fast it may write.
     pub rate_limit: RateLimit,
@@ -100,9 +100,9 @@ pub struct RestoreManifest {
 /// How fast a restore may write, over all its producers; null for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
-    /// Bytes of keys, values and headers a second, before compression.
+    /// Bytes of keys, values and headers per second, before compression.
     pub bytes: Option<u64>,
-    /// Records a second.
+    /// Records per second.
     pub records: Option<u64>,
 }
 
@@ -145,11 +145,11 @@ pub struct CreatedTopic {
 pub struct RestoredPartition {
     /// Its number in the backup.
     pub partition: i32,
-    /// First offset that is meant, in the backup.
+    /// The first selected offset in the backup.
     pub base_offset: i64,
-    /// Behind the last offset that is meant.
+    /// The exclusive end of the selected offsets.
     pub end_offset: i64,
-    /// Its number in the cluster; null where the topic is repartitioned, and each record goes where its key says.
+    /// Its number in the cluster; null where the topic is repartitioned and the key of each record selects its partition.
     pub target_partition: Option<i32>,
 }
 
@@ -162,7 +162,7 @@ pub struct TargetPartition {
     pub offset: i64,
 }
 
-/// That a restore is finished.
+/// The record that a restore is finished.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestoreDone {
     /// The restore.
@@ -199,7 +199,7 @@ impl RestoreDone {
 }
 
 impl DonePartition {
-    /// Whose records they were.
+    /// The partition in the backup.
     #[must_use]
     pub fn place(&self) -> PartitionId {
         PartitionId {
@@ -251,7 +251,7 @@ impl RestoreManifest {
     #[must_use]
     pub fn progress(&self, topic: &RestoredTopic, index: usize) -> CommittedPosition {
         let fixed = topic.partitions.get(index).and_then(|p| p.target_partition);
-        // Brokers take no position for a partition that they do not have.
+        // Brokers accept no committed offset for a partition that they do not have.
         let size = topic.targets.len().max(1);
         CommittedPosition {
             group: self.group(if fixed.is_some() { 0 } else { index / size }),
@@ -293,7 +293,7 @@ pub struct CommittedPosition {
 }
 
 impl RestoredTopic {
-    /// How many partitions records are spread over by their keys; `None` where each partition has one of its own.
+    /// The number of partitions that records are spread over by their keys; `None` where each partition has one of its own.
     #[must_use]
     pub fn repartitioned(&self) -> Option<usize> {
         let by_key = |partition: &RestoredPartition| partition.target_partition.is_none();
@@ -303,7 +303,7 @@ impl RestoredTopic {
             .then_some(self.targets.len())
     }
 
-    /// How many groups its positions need.
+    /// The number of groups that its positions need.
     fn groups(&self) -> usize {
         let size = self.repartitioned().unwrap_or(usize::MAX);
         self.partitions.len().div_ceil(size.max(1))
@@ -338,7 +338,9 @@ impl RestoredTopic {
             };
             if number <= before || !bounds || !target {
                 let name = &self.topic;
-                return Err(format!("{name}/{number} cannot be meant: {partition:?}"));
+                return Err(format!(
+                    "{name}/{number} is not a valid selection: {partition:?}"
+                ));
             }
             before = number;
         }
@@ -353,7 +355,7 @@ impl RestoredTopic {
         targets.get(found.ok()?)
     }
 
-    /// Whether a page of the offset map of one of its partitions may answer for these offsets and say this.
+    /// Whether a page of the offset map of one of its partitions covers only offsets and targets that the restore was asked for.
     #[must_use]
     pub fn explains(&self, partition: &RestoredPartition, page: &MapPage) -> bool {
         let covers =
@@ -378,7 +380,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if there is another one of this name, or what the store said.
+    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if there is another one of this name, or the error of the store.
     pub async fn begin_restore(&self, restore: &RestoreManifest) -> Result<()> {
         let key = Key::RestoreBegun {
             restore: restore.restore.clone(),
@@ -395,7 +397,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// What the store said.
+    /// The error of the store.
     pub async fn restores(&self) -> Result<Vec<RestoreId>> {
         let found = self.store().list(RESTORES).await?;
         let begun = |(key, _)| match key {
@@ -409,7 +411,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or what the store said.
+    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or the error of the store.
     pub async fn restore(&self, restore: &RestoreId) -> Result<Option<RestoreManifest>> {
         let key = Key::RestoreBegun {
             restore: restore.clone(),
@@ -434,7 +436,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or what the store said.
+    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or the error of the store.
     pub async fn restore_done(&self, restore: &RestoreId) -> Result<Option<RestoreDone>> {
         let key = Key::RestoreDone {
             restore: restore.clone(),
@@ -454,7 +456,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) where another result was recorded, or what the store said.
+    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) where another result was recorded, or the error of the store.
     pub async fn finish_restore(&self, done: &RestoreDone) -> Result<()> {
         let key = Key::RestoreDone {
             restore: done.restore.clone(),

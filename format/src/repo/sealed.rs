@@ -29,10 +29,10 @@ pub(super) trait Document: Serialize + DeserializeOwned {
     const VERSION: u32 = 1;
 }
 
-/// What a sealed object says, with the digest that names it.
+/// The content of a sealed object, with the digest that names it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Digested<T> {
-    /// What it says.
+    /// The content.
     pub value: T,
     /// Its name wherever another object refers to it.
     pub sha256: Digest,
@@ -51,9 +51,9 @@ impl<T> Deref for Digested<T> {
 pub(super) enum SealError {
     /// The bytes are not those that were written.
     Damaged(String),
-    /// Sound, and something else: its `format`.
+    /// Intact, and another kind of object: its `format`.
     OtherFormat(String),
-    /// Sound, and of this later version.
+    /// Intact, and of this later version.
     NewerVersion(u32),
 }
 
@@ -98,7 +98,7 @@ pub(super) fn seal<T: Document>(body: &T) -> (Vec<u8>, Digest) {
 pub(super) fn unseal<T: Document>(bytes: &[u8]) -> Result<Digested<T>, SealError> {
     let sha256 = check_seal(bytes).map_err(SealError::Damaged)?;
     let json = |error: serde_json::Error| {
-        SealError::Damaged(format!("its seal is sound and its JSON is not: {error}"))
+        SealError::Damaged(format!("its seal is valid and its JSON is not: {error}"))
     };
     let head: Head = serde_json::from_slice(bytes).map_err(json)?;
     if head.format != T::FORMAT {

@@ -22,7 +22,7 @@ pub struct Snapshot {
     pub sequence: u64,
     /// The snapshot that this one was made from.
     pub parent: Option<ParentRef>,
-    /// Random: tells the writer its own commit.
+    /// Random: lets the writer recognise its own commit.
     pub nonce: Id,
     /// When the offsets were taken.
     pub started_at: Timestamp,
@@ -36,7 +36,7 @@ pub struct Snapshot {
     pub topics: Vec<TopicState>,
     /// The cluster's consumer groups; `None` where no backup has asked for them yet.
     pub groups: Option<Groups>,
-    /// The cluster's ACLs; `None` where no backup has asked for them yet, or none was told.
+    /// The cluster's ACLs; `None` where no backup has asked for them yet, or the cluster reported none.
     pub acls: Option<Acls>,
 }
 
@@ -66,14 +66,14 @@ pub struct TopicState {
     pub internal: bool,
     /// Replicas of each partition.
     pub replication_factor: i32,
-    /// Every value that is not the broker's default; `None` where the cluster did not tell.
+    /// Every value that is not the broker's default; `None` where the cluster did not report them.
     #[serde(default, deserialize_with = "members::unique_or_null")]
     pub config: Option<BTreeMap<String, String>>,
-    /// Every partition of the topic: partition `i` stands at index `i`.
+    /// Every partition of the topic: partition `i` is at index `i`.
     pub partitions: Vec<PartitionState>,
 }
 
-/// One partition: what the source said of it, and what is stored.
+/// One partition: what the source reported, and what is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionState {
     /// Its number.
@@ -86,7 +86,7 @@ pub struct PartitionState {
     pub last_stable_offset: i64,
     /// First offset that is covered.
     pub base_offset: i64,
-    /// Behind the last offset that is covered: where the next backup goes on.
+    /// The exclusive end of the offsets covered: where the next backup resumes.
     pub end_offset: i64,
     /// Records stored.
     pub records: u64,
@@ -105,7 +105,7 @@ pub struct PartitionState {
 pub struct LostRange {
     /// The first one.
     pub from: i64,
-    /// Behind the last one.
+    /// The exclusive end.
     pub to: i64,
 }
 
@@ -118,7 +118,7 @@ pub struct PageRef {
     pub sha256: Digest,
     /// First offset that its segments cover.
     pub base_offset: i64,
-    /// Behind the last offset that its segments cover.
+    /// The exclusive end of the offsets that its segments cover.
     pub end_offset: i64,
     /// Number of its entries.
     pub segments: usize,
@@ -164,7 +164,7 @@ impl Snapshot {
         let mut live = HashSet::new();
         for topic in &self.topics {
             if !ids.insert((&topic.name, topic.topic_id)) {
-                return Err(format!("{} {} is there twice", topic.name, topic.topic_id));
+                return Err(format!("{} {} is listed twice", topic.name, topic.topic_id));
             }
             if !topic.deleted && !live.insert(&topic.name) {
                 return Err(format!("two topics {} are not deleted", topic.name));
@@ -192,7 +192,7 @@ impl TopicState {
         }
     }
 
-    /// Topics stand in this order in a snapshot.
+    /// The order of the topics in a snapshot.
     pub(super) fn order(&self) -> (&TopicName, u64) {
         (&self.name, self.first_seen)
     }

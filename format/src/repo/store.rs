@@ -3,7 +3,7 @@
 //! On a local disk `object_store` with `with_fsync` flushes a file before it gets its name, and the
 //! folder after that. Folders that it makes on the way it flushes too, but only those that it made
 //! itself: a folder that a crashed run made, or that another upload is making at this moment, is
-//! taken as it is found, and its own name may not be on the disk yet. Nor has a put flushed anything
+//! used as it is found, and its own name may not be on the disk yet. Nor has a put flushed anything
 //! for sure whose answer was an error and whose file is there. So [`Store::sync_folders`] flushes
 //! every folder of the objects that a commit names, up to the root, before the commit, and those of
 //! the snapshot after it.
@@ -105,7 +105,7 @@ impl Store {
         })
     }
 
-    /// The name of the place, for messages.
+    /// The name of the location, for messages.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -208,7 +208,7 @@ impl Store {
         Ok(found.into_iter().map(sized).collect())
     }
 
-    /// The same with all that the store says of them.
+    /// The same with all metadata that the store has.
     pub(super) async fn list_objects(&self, folder: &str) -> Result<Vec<(Key, ObjectMeta)>> {
         let prefix = ObjectPath::from(folder);
         let found: Vec<_> = self
@@ -225,7 +225,7 @@ impl Store {
         Ok(found)
     }
 
-    /// One of the things that stand in the root, if any. `lost+found` is the file system's own.
+    /// One of the entries of the root, if any. `lost+found` is the file system's own.
     pub(super) async fn anything(&self) -> Result<Option<String>> {
         let root = self.objects.list_with_delimiter(None).await;
         let root = root.map_err(|error| self.failed_at(Operation::List, "the folder", error))?;

@@ -1,4 +1,4 @@
-//! One segment on its way into the store: streamed in constant memory, hashed on the way.
+//! One segment being uploaded: streamed in constant memory, hashed as it is written.
 //!
 //! On a local disk the bytes go to a temporary file beside the segment, `<key>#<number>`. It is
 //! flushed, then renamed, then its folder is flushed. Readers do not see it before that.
@@ -16,12 +16,12 @@ use super::id::{Digest, Hex};
 use super::keys::Key;
 use super::store::{Store, path};
 
-/// How much of an upload is in memory: `part_bytes` that fill, and as many in each part on its way.
+/// The memory of one upload: one part that fills, and `parts_in_flight` that are being sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadBuffers {
     /// Bytes of one part, at least 1. A bucket wants at least 5 MiB.
     pub part_bytes: usize,
-    /// Parts on their way at a time, at least 1.
+    /// Parts in flight at a time, at least 1.
     pub parts_in_flight: usize,
 }
 
@@ -76,7 +76,7 @@ impl SegmentUpload {
         })
     }
 
-    /// Waits while as many parts as may be are on their way. After an error no more bytes are taken.
+    /// Waits while the allowed number of parts is in flight. After an error no more bytes are accepted.
     fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
         self.hash.update(bytes);
         self.size += bytes.len() as u64;
@@ -97,7 +97,7 @@ impl SegmentUpload {
     /// Makes the segment durable under its name. Asynchronous, unlike the rest: flushing a large segment takes as long
     /// as writing a good part of it, and the thread that wrote it has the next one to write.
     ///
-    /// Given up before it is done, it leaves no object, or a whole one.
+    /// Abandoned before it is done, it leaves no object, or a whole one.
     pub async fn complete(mut self) -> Result<Uploaded> {
         if !self.buffer.is_empty() {
             self.start_part()?;
@@ -131,7 +131,7 @@ impl SegmentUpload {
         Ok(())
     }
 
-    /// Waits until at most `remaining` parts are on their way.
+    /// Waits until at most `remaining` parts are in flight.
     fn wait_for_parts(&mut self, remaining: usize) -> Result<()> {
         while self.in_flight.len() > remaining
             && let Some(part) = self.in_flight.pop_front()
@@ -154,7 +154,7 @@ impl SegmentUpload {
         self.upload.take().ok_or_else(closed)
     }
 
-    /// Takes back what was sent. If that fails too, then a temporary file stays that no reader sees.
+    /// Aborts the upload. If that fails too, a temporary file is left that no reader sees.
     fn abort(&mut self) {
         let Some(mut upload) = self.upload.take() else {
             return;
@@ -174,7 +174,7 @@ impl SegmentUpload {
     }
 }
 
-/// Takes bytes until the first error; that error's source is a [`RepoError`](super::error::RepoError).
+/// Accepts bytes until the first error; that error's source is a [`RepoError`](super::error::RepoError).
 impl io::Write for SegmentUpload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.append(bytes).map_err(io::Error::other)?;
