@@ -1,12 +1,11 @@
-# What people and CI run. Every target sets up what it needs, says what it installs, and can be run
-# again.
+# The entry points for people and CI. Every target installs what it needs, says so, and can be rerun.
 
 # rustup's folder is not on the path of every shell.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-# One set of features everywhere, so that the C libraries are built once.
+# One set of features and one profile everywhere, so that dependencies and the C libraries are built once.
 ALL := --workspace --all-features
 
 .DEFAULT_GOAL := help
@@ -15,30 +14,33 @@ ALL := --workspace --all-features
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-demo: ## Build kbk and see it work, on a broker of its own; DIR=folder keeps the repository there
+demo: ## Build kbk and demonstrate it on an in-process broker; DIR=folder sets where the repository goes
 	scripts/setup build
-	cargo build --release
-	$(TARGET_DIR)/release/kbk demo $(DIR)
+	cargo build $(ALL) --bin kbk
+	$(TARGET_DIR)/debug/kbk demo $(DIR)
+	@echo
+	@echo "This kbk is $(TARGET_DIR)/debug/kbk: optimised, with overflow checks, ready to use."
+	@echo "'cargo build --release' takes longer and builds the fastest one, $(TARGET_DIR)/release/kbk."
 
-test: ## Everything: what CI runs, a real Apache Kafka included
+test: ## Run everything that CI runs, including tests against a real Apache Kafka
 	scripts/setup all
 	$(MAKE) lint docs cargo-test goldens fuzz-smoke
 
-check: ## The quick loop: what needs no broker
+check: ## Run the quick loop: format, lints, docs and all tests that need no broker
 	scripts/setup build
 	$(MAKE) lint docs cargo-test-quick
 
-bench: ## Measure: the format, then whole processes against a real Apache Kafka; KBK_BENCH_QUICK=1 is short
+bench: ## Measure the format, then whole processes against a real Apache Kafka; KBK_BENCH_QUICK=1 is short
 	scripts/setup build kafka mount
 	cargo bench -p kbk-format --bench density
 	cargo bench -p kbk-format --bench format -- $(if $(KBK_BENCH_QUICK),--quick,--warm-up-time 1 --measurement-time 3)
 	cargo bench -p kbk --bench kafka
 	cargo bench -p kbk --bench mount
 
-soak: ## The tests of `make test`, longer: more seeds, kills and data
+soak: ## Run `make test` with more seeds, kills and data
 	KBK_SOAK=1 $(MAKE) test
 
-deny: ## Licences, bans and sources of all dependencies
+deny: ## Check licences, bans and sources of all dependencies
 	scripts/setup deny
 	cargo deny --all-features check licenses bans sources
 
@@ -52,8 +54,8 @@ docs:
 cargo-test:
 	cargo test $(ALL)
 
-# Every test but `kafka`, which needs a broker, and `mount`, which needs /dev/fuse and root: Cargo's patterns can only say "not
-# k" and "not m".
+# All tests except `kafka`, which needs a broker, and `mount`, which needs /dev/fuse and root. Cargo's patterns can exclude only
+# first letters, hence "not k" and "not m".
 cargo-test-quick:
 	cargo test $(ALL) --lib --bins --examples --test '[!km]*' --test model
 	cargo test $(ALL) --doc
