@@ -71,7 +71,7 @@ fn restoring_all_topics_restores_all_acls_unchanged() {
     assert_eq!(report["acls"]["existed"], 1);
     assert_eq!(
         report["acls"]["acls"], plan["acls"]["acls"],
-        "the plan is what is done"
+        "the plan is what is applied"
     );
     let found: BTreeSet<AclBinding> = list(broker).into_iter().collect();
     assert_eq!(

@@ -45,7 +45,7 @@ fn an_interrupted_backup_continues_where_it_stopped() {
             assert_eq!(
                 repo.verify()["records"],
                 already,
-                "what was read is committed"
+                "records already read are committed"
             );
         } else if stopped.status.success() {
             already = RECORDS as u64;
@@ -92,7 +92,7 @@ fn an_interrupted_restore_reports_it_and_can_be_resumed() {
             let there: u64 = digests.map(|digest| digest.records).sum();
             assert_eq!(
                 report["records"], there,
-                "what it says was written is there"
+                "the reported records are in the target"
             );
         }
         repo.verify();

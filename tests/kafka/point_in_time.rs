@@ -94,7 +94,7 @@ fn check(
     assert_eq!(
         consume::partitions(broker, &target),
         0,
-        "a dry run makes no topic"
+        "a dry run creates no topic"
     );
     let report = run(&mut repo.restore(broker, &args)).expect_code(0).json();
 

@@ -153,7 +153,7 @@ fn records_are_placed_as_javas_partitioner_places_their_keys() {
     }
     assert!(
         found == java,
-        "every key has the partition that Java gives it"
+        "every key is in the partition that Java chooses"
     );
 }
 
@@ -206,7 +206,7 @@ fn every_record_is_restored_once_and_verified() {
         );
         assert!(
             !left.contains(name),
-            "the groups are not needed any more: {left}"
+            "the groups are no longer needed: {left}"
         );
     }
 }

@@ -108,7 +108,7 @@ fn a_killed_restore_is_resumed_exactly_once() {
         offset_map::assert_exact(broker, &repo, &restore, (&topic, &target), PARTITIONS);
         assert!(
             !groups(broker).contains(&restore),
-            "the group is not needed any more"
+            "the group is no longer needed"
         );
         topics::delete(broker, &target);
     }

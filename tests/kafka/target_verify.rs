@@ -149,7 +149,7 @@ fn restore_verify_reports_a_difference_and_changes_nothing_more() {
     let config = topics::config(broker, &target);
     assert_eq!(
         config["retention.ms"], "-1",
-        "nothing is deleted while somebody looks"
+        "nothing is deleted while the targets are read back"
     );
 }
 

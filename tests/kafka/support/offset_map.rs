@@ -183,7 +183,11 @@ pub(crate) fn assert_exact_repartitioned(
             });
         }
     }
-    assert!(there.is_empty(), "{} records too many", there.len());
+    assert!(
+        there.is_empty(),
+        "{} unexpected records in the target",
+        there.len()
+    );
     moved
 }
 

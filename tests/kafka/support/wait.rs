@@ -18,7 +18,7 @@ pub(crate) fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
         }
         assert!(
             started.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} in vain: {what}"
+            "timed out after {PATIENCE:?} waiting for: {what}"
         );
         std::thread::sleep(Duration::from_millis(50));
     }
