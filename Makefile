@@ -9,7 +9,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALL := --workspace --all-features
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak deny lint docs cargo-test cargo-test-quick goldens fuzz-smoke
+.PHONY: help demo release test check bench soak deny lint docs cargo-test cargo-test-quick goldens fuzz-smoke
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +20,11 @@ demo: ## Build kbk and demonstrate it on an in-process broker; DIR=folder sets w
 	$(TARGET_DIR)/debug/kbk demo $(DIR)
 	@echo
 	@echo "This kbk is $(TARGET_DIR)/debug/kbk: optimised, with overflow checks, ready to use."
-	@echo "'cargo build --release' takes longer and builds the fastest one, $(TARGET_DIR)/release/kbk."
+	@echo "'make release' takes longer and builds the fastest one, $(TARGET_DIR)/release/kbk."
+
+release: ## Build the fastest kbk, with an OpenSSL of its own, to copy to other machines
+	scripts/setup build
+	OPENSSL_NO_VENDOR=0 cargo build --release
 
 test: ## Run everything that CI runs, including tests against a real Apache Kafka
 	scripts/setup all
