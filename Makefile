@@ -49,6 +49,8 @@ deny: ## Check licences, bans and sources of all dependencies
 	cargo deny --all-features check licenses bans sources
 
 lint:
+	scripts/check-language --self-test
+	scripts/check-language
 	cargo fmt --all --check
 	cargo clippy $(ALL) --all-targets -- -D warnings
 
