@@ -118,9 +118,11 @@ pub(super) fn run(
         // Encoders end once no feeder can send any more.
         drop((jobs, queue, returned));
     });
+    // A run that stops early leaves partitions that no source has begun: their slots share the lines, too.
+    drop(work);
     let mut stored = BTreeMap::new();
     for (place, line) in lines {
-        // Jobs and slots shared the line, and their threads have ended.
+        // Jobs and slots shared the line, and are gone with their threads.
         let line = Arc::into_inner(line)
             .expect("a partition line is shared only with the threads of the pipeline");
         match line.finish() {

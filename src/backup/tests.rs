@@ -45,6 +45,15 @@ impl Backup {
 
     /// Runs the pipeline with small blocks and segments; returns how it ended and the number of records reported as progress.
     fn run(&self, cluster: &MemoryCluster, readings: Vec<Reading>) -> (Finished, u64) {
+        self.run_until(&Cancel::default(), cluster, readings)
+    }
+
+    fn run_until(
+        &self,
+        cancel: &Cancel,
+        cluster: &MemoryCluster,
+        readings: Vec<Reading>,
+    ) -> (Finished, u64) {
         let options = PipelineOptions {
             segments: SegmentSettings {
                 store: self.store.clone(),
@@ -61,7 +70,7 @@ impl Backup {
         };
         let seen = Arc::new(Seen::default());
         let events = RunEvents::start(seen.clone(), Totals::default());
-        let finished = pipeline::run(&options, cluster, readings, &Cancel::default(), &events);
+        let finished = pipeline::run(&options, cluster, readings, cancel, &events);
         (finished, seen.0.load(Ordering::Relaxed))
     }
 
@@ -170,4 +179,23 @@ fn coverage_reaches_the_planned_end_over_gaps_and_lost_offsets() {
     let kept = |(offset, _): &(i64, OwnedRecord)| *offset >= 20;
     let expected: Vec<_> = cluster.records(&log(0)).into_iter().filter(kept).collect();
     assert_eq!(backup.records(&place(0), stored), expected);
+}
+
+#[test]
+fn a_run_that_stops_before_it_begins_stores_nothing_of_every_partition() {
+    let cluster = MemoryCluster::default();
+    cluster.append(&log(0), (0..10).map(record));
+    cluster.append(&log(1), (0..10).map(record));
+    let cancel = Cancel::default();
+    cancel.set(2);
+    let readings = vec![reading(0, 0..10), reading(1, 0..10)];
+    let (finished, seen) = Backup::new().run_until(&cancel, &cluster, readings);
+    assert!(finished.interrupted && finished.error.is_none());
+    assert_eq!((finished.stored.len(), seen), (2, 0));
+    let stored = finished.stored.values();
+    assert!(
+        stored
+            .into_iter()
+            .all(|partition| partition.segments.is_empty())
+    );
 }
