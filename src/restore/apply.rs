@@ -3,7 +3,7 @@
 //! Order of changes: the producers take over their transactional ids; begun.json is durable; topics are created with a
 //! configuration that keeps every record as it is; permissions are looked at, and a commit is tried; targets are emptied, where
 //! that is asked for, up to the offset that begun.json has, so that doing it again deletes nothing new; records are written,
-//! acknowledged and committed, each transaction with its part of the offset map ([`writer`](super::writer)); where a proof is
+//! acknowledged and committed, each transaction with its part of the offset map ([`writer`](crate::restore::write::writer)); where a proof is
 //! asked for, they are read back and compared; only then do the topics get the configuration that was saved, which may delete
 //! or compact at once; done.json is durable; the group that kept the progress is removed.
 //!
@@ -24,25 +24,25 @@ use kbk_tools::restores::sweep_map_pages;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use super::map::OffsetMap;
-use super::plan::{
-    PartitionPlan, RestorePlan, Target as TargetTopic, TargetPartitionPlan, TopicPlan,
-};
-use super::preflight::Obstacle;
-use super::producers::{self, Producers};
-use super::proof::{self, PartitionProof, ProofError};
-use super::rate::Throttle;
-use super::rights;
-use super::scattered::{self, Surroundings};
-use super::stable::{self, HeldUp};
-use super::untouched;
-use super::work::Work;
-use super::writer::{self, Shared, Writer};
 use crate::kafka::{
     Admin, ClientSettings, KafkaError, OffsetCommit, Positions, TopicPartition, committed,
 };
 use crate::memory;
 use crate::records::{Librdkafka, RecordSink, Transport};
+use crate::restore::plan::preflight::Obstacle;
+use crate::restore::plan::rights;
+use crate::restore::plan::{
+    PartitionPlan, RestorePlan, Target as TargetTopic, TargetPartitionPlan, TopicPlan,
+};
+use crate::restore::verify::head;
+use crate::restore::verify::one_to_one::{self, PartitionProof, ProofError};
+use crate::restore::verify::quiescence::{self, HeldUp};
+use crate::restore::verify::repartitioned::{self, Surroundings};
+use crate::restore::write::offset_map::OffsetMap;
+use crate::restore::write::producers::{self, Producers};
+use crate::restore::write::rate::Throttle;
+use crate::restore::write::work::Work;
+use crate::restore::write::writer::{self, Shared, Writer};
 use crate::run::{Cancel, Events, RunEvents, Totals};
 
 /// What a restore did.
@@ -187,7 +187,7 @@ pub fn apply(
     // The queues of the producers, before those of a proof are filled.
     memory::give_back();
     if restore.producers > 0 {
-        let held_up = stable::wait(&admin, &work, cancel)?;
+        let held_up = quiescence::wait(&admin, &work, cancel)?;
         if plan.verify && !cancel.is_set() && !held_up.is_empty() {
             return Err(RestoreError::HeldUp(held_up));
         }
@@ -446,7 +446,7 @@ fn start(
             let positions = positions(restore, kafka)?;
             let is_unknown = positions.iter().map(Option::is_none);
             let unknown: Vec<bool> = is_unknown.collect();
-            untouched::check(shared, &plan.topics, &unknown, kafka)?;
+            head::check(shared, &plan.topics, &unknown, kafka)?;
             positions
         }
     };
@@ -564,13 +564,13 @@ fn prove(
         ..
     } = *surroundings;
     let maps = done.iter().map(|done| (done.place(), done)).collect();
-    let whole = proof::prove(proof::claims(topics), kafka, cancel, runtime);
+    let whole = one_to_one::prove(one_to_one::claims(topics), kafka, cancel, runtime);
     let mut scattered = topics
         .iter()
         .filter(|topic| topic.repartitioned().is_some());
     let all = whole.and_then(|whole| {
         scattered.try_fold(whole, |mut all, topic| {
-            all.extend(scattered::prove(topic, &maps, surroundings)?);
+            all.extend(repartitioned::prove(topic, &maps, surroundings)?);
             Ok(all)
         })
     });

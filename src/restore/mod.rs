@@ -11,60 +11,44 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `choice` | which partitions, offsets and times are meant |
-//! | `shape` | which partition of the target each goes to |
+//! | `plan::selection` | which partitions, offsets and times are meant |
+//! | `plan::mapping` | which partition of the target each goes to |
 //! | `plan` | decides everything |
-//! | `preflight` | what would go wrong, all of it at once, before anything is written |
-//! | `rights` | whether this principal may do it |
+//! | `plan::preflight` | what would go wrong, all of it at once, before anything is written |
+//! | `plan::rights` | whether this principal may do it |
 //! | `config` | which configuration a topic has while it is filled, and afterwards |
-//! | `only_config` | topics without their records |
-//! | `resume` | finds a restore that is unfinished, and plans the rest of it |
-//! | `untouched` | that nothing is where nothing was committed |
+//! | `config::only_config` | topics without their records |
+//! | `plan::resume` | finds a restore that is unfinished, and plans the rest of it |
+//! | `verify::head` | that nothing is where nothing was committed |
 //! | `apply` | does it |
-//! | `rate` | how fast it may write |
-//! | `partitioner` | which partition a record goes to by its key |
-//! | `work` | the partitions, from waiting to done |
-//! | `producers` | opens what they write with |
-//! | `writer` | writes them, a transaction at a time |
-//! | `map` | where each record went |
-//! | `stable` | waits until they can be read |
-//! | `proof` | reads the targets back and compares |
-//! | `scattered` | the same where a topic was repartitioned, by the offset map |
+//! | `write::rate` | how fast it may write |
+//! | `write::partitioner` | which partition a record goes to by its key |
+//! | `write::work` | the partitions, from waiting to done |
+//! | `write::producers` | opens what they write with |
+//! | `write::writer` | writes them, a transaction at a time |
+//! | `write::offset_map` | where each record went |
+//! | `verify::quiescence` | waits until they can be read |
+//! | `verify::one_to_one` | reads the targets back and compares |
+//! | `verify::repartitioned` | the same where a topic was repartitioned, by the offset map |
 
 mod apply;
-mod choice;
 mod config;
-mod map;
-mod only_config;
-mod partitioner;
 mod plan;
-mod preflight;
-mod producers;
-mod proof;
-mod rate;
-mod resume;
-mod rights;
-mod scattered;
-mod shape;
-mod stable;
-#[cfg(test)]
-mod tests;
-mod untouched;
-mod work;
-mod writer;
+mod verify;
+mod write;
 
 pub use apply::{RestoreError, RestoreReport, apply};
-pub use choice::{Choice, ChoiceError};
-pub use only_config::{
+pub use config::only_config::{
     ConfigAction, ConfigChange, ConfigPlan, ConfigReport, TopicConfigPlan, apply_config,
     plan_config,
 };
+pub use plan::mapping::{Shape, ShapeError};
+pub use plan::preflight::Obstacle;
+pub use plan::resume::{ResumeError, plan_rest, unfinished};
+pub use plan::selection::{Choice, ChoiceError};
 pub use plan::{
     Options, PartitionPlan, PlanError, RestorePlan, Target, TargetPartitionPlan, TopicPlan, plan,
 };
-pub use preflight::Obstacle;
-pub use proof::{Difference, PartitionProof, ProofError, compare_live};
-pub(crate) use rate::in_words as rate_in_words;
-pub use resume::{ResumeError, plan_rest, unfinished};
-pub use shape::{Shape, ShapeError};
-pub use stable::HeldUp;
+pub use verify::one_to_one::{Difference, PartitionProof, ProofError, compare_live};
+pub use verify::quiescence::HeldUp;
+pub(crate) use write::rate::in_words as rate_in_words;

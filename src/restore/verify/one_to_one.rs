@@ -13,19 +13,19 @@ use kbk_tools::share::FairShare;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use super::plan::{PartitionPlan, RestorePlan, TargetPartitionPlan, TopicPlan};
 use crate::kafka::{
     Admin, ClientSettings, Consumer, KafkaError, PartitionRange, RecordHandler, SourceError,
     SourceOptions, TopicPartition,
 };
+use crate::restore::plan::{PartitionPlan, RestorePlan, TargetPartitionPlan, TopicPlan};
 use crate::run::Cancel;
 
 /// Partitions that one thread compares at a time: each holds a few blocks.
 const PARTITIONS_AT_ONCE: usize = 8;
 /// Threads that compare: decoding and comparing on one core, fetching on another.
-pub(super) const THREADS: usize = 2;
+pub(crate) const THREADS: usize = 2;
 /// For what has been fetched and not yet compared, of one thread.
-pub(super) const FETCH_BYTES: usize = 8 << 20;
+pub(crate) const FETCH_BYTES: usize = 8 << 20;
 
 /// How one partition of a target compares with the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -84,7 +84,7 @@ impl From<SourceError<ProofError>> for ProofError {
 
 /// A partition to compare.
 #[derive(Clone, Debug)]
-pub(super) struct Claim {
+pub(crate) struct Claim {
     topic: String,
     partition: i32,
     /// Where the restored records begin, if others are before them; else the log's start.
@@ -93,7 +93,7 @@ pub(super) struct Claim {
 }
 
 /// Every partition that goes to one of its own, empty ones too: what this plan is about to write.
-pub(super) fn claims(topics: &[TopicPlan]) -> Vec<Claim> {
+pub(crate) fn claims(topics: &[TopicPlan]) -> Vec<Claim> {
     claims_from(topics, |target| Some(target.offset))
 }
 
@@ -138,7 +138,7 @@ fn claims_from(
 }
 
 /// Reads the targets up to where they end now, and compares. Blocks; must not be called from asynchronous code.
-pub(super) fn prove(
+pub(crate) fn prove(
     claims: Vec<Claim>,
     kafka: &ClientSettings,
     cancel: &Cancel,
@@ -288,7 +288,7 @@ impl PartitionProof {
         self.differences == 0
     }
 
-    pub(super) fn empty(topic: String, partition: i32) -> PartitionProof {
+    pub(crate) fn empty(topic: String, partition: i32) -> PartitionProof {
         PartitionProof {
             topic,
             partition,
@@ -299,14 +299,14 @@ impl PartitionProof {
         }
     }
 
-    pub(super) fn differ(&mut self, difference: Difference) {
+    pub(crate) fn differ(&mut self, difference: Difference) {
         self.differences += 1;
         self.first.get_or_insert(difference);
     }
 }
 
 impl Difference {
-    pub(super) fn at(source: i64, target: i64, what: Vec<&'static str>) -> Difference {
+    pub(crate) fn at(source: i64, target: i64, what: Vec<&'static str>) -> Difference {
         Difference {
             source_partition: None,
             source_offset: Some(source),
@@ -315,7 +315,7 @@ impl Difference {
         }
     }
 
-    pub(super) fn missing(source_offset: i64) -> Difference {
+    pub(crate) fn missing(source_offset: i64) -> Difference {
         Difference {
             source_partition: None,
             source_offset: Some(source_offset),
@@ -324,7 +324,7 @@ impl Difference {
         }
     }
 
-    pub(super) fn too_many(target_offset: i64) -> Difference {
+    pub(crate) fn too_many(target_offset: i64) -> Difference {
         Difference {
             source_partition: None,
             source_offset: None,
@@ -371,21 +371,21 @@ impl std::fmt::Display for Difference {
 }
 
 /// The records of the backup, one after another.
-pub(super) struct Expected {
+pub(crate) struct Expected {
     reader: PartitionReader,
     /// Of the block at hand, those not yet looked at.
     rows: Range<usize>,
 }
 
 impl Expected {
-    pub(super) fn new(read: kbk_tools::ReadPlan, runtime: &Handle) -> Expected {
+    pub(crate) fn new(read: kbk_tools::ReadPlan, runtime: &Handle) -> Expected {
         Expected {
             reader: read.read(Streams::All, runtime),
             rows: 0..0,
         }
     }
 
-    pub(super) fn next(&mut self, runtime: &Handle) -> Result<Option<Record<'_>>, RepoError> {
+    pub(crate) fn next(&mut self, runtime: &Handle) -> Result<Option<Record<'_>>, RepoError> {
         loop {
             let row = {
                 let batch = self.reader.batch();
@@ -402,7 +402,7 @@ impl Expected {
     }
 }
 
-pub(super) fn unlike(expected: &Record<'_>, found: &Record<'_>) -> Vec<&'static str> {
+pub(crate) fn unlike(expected: &Record<'_>, found: &Record<'_>) -> Vec<&'static str> {
     let headers = || expected.headers.clone().eq(found.headers.clone());
     let parts = [
         ("key", expected.key == found.key),

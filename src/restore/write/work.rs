@@ -7,39 +7,39 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kbk_format::repo::{CommittedPosition, DonePartition, MapRun, PartitionId, RestoreManifest};
 
-use super::map::OffsetMap;
-use super::partitioner::Partitioner;
-use super::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
 use crate::records::{SinkOptions, TopicPartition};
+use crate::restore::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
+use crate::restore::write::offset_map::OffsetMap;
+use crate::restore::write::partitioner::Partitioner;
 use crate::run::{PartitionEvents, RunEvents};
 
 /// A partition to write.
-pub(super) struct Job {
+pub(crate) struct Job {
     /// Among all partitions of the restore.
-    pub(super) number: usize,
-    pub(super) route: Route,
+    pub(crate) number: usize,
+    pub(crate) route: Route,
     /// Where its position is committed.
-    pub(super) committed_at: CommittedPosition,
-    pub(super) plan: PartitionPlan,
+    pub(crate) committed_at: CommittedPosition,
+    pub(crate) plan: PartitionPlan,
     /// None where nothing is left to do.
-    pub(super) events: Option<PartitionEvents>,
+    pub(crate) events: Option<PartitionEvents>,
     /// Source offset up to which all is committed.
-    pub(super) position: i64,
+    pub(crate) position: i64,
     /// Source offset up to which all is sent.
-    pub(super) sent: i64,
+    pub(crate) sent: i64,
     /// Records sent since the last commit.
-    pub(super) uncommitted: u64,
+    pub(crate) uncommitted: u64,
     /// Where they went, as far as that has been asked for.
-    pub(super) runs: Vec<MapRun>,
+    pub(crate) runs: Vec<MapRun>,
     /// All of it is sent.
-    pub(super) finished: bool,
+    pub(crate) finished: bool,
     /// Of what is committed.
-    pub(super) map: OffsetMap,
+    pub(crate) map: OffsetMap,
 }
 
 /// Which of the producers' targets a partition's records are written to.
 #[derive(Clone, Debug)]
-pub(super) enum Route {
+pub(crate) enum Route {
     One(usize),
     /// By their keys, to one of some that follow one another.
     ByKey(Range<usize>, Partitioner),
@@ -63,7 +63,7 @@ impl Route {
     }
 
     /// Where a record with this key goes.
-    pub(super) fn target(&self, key: Option<&[u8]>) -> usize {
+    pub(crate) fn target(&self, key: Option<&[u8]>) -> usize {
         match self {
             Route::One(target) => *target,
             Route::ByKey(targets, partitioner) => {
@@ -73,7 +73,7 @@ impl Route {
     }
 
     /// All that records go to.
-    pub(super) fn targets(&self) -> Range<usize> {
+    pub(crate) fn targets(&self) -> Range<usize> {
         match self {
             Route::One(target) => *target..target + 1,
             Route::ByKey(targets, _) => targets.clone(),
@@ -81,24 +81,24 @@ impl Route {
     }
 
     /// Whether other partitions are written to the same targets.
-    pub(super) fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         matches!(self, Route::ByKey(..))
     }
 }
 
 impl Job {
-    pub(super) fn place(&self) -> &PartitionId {
+    pub(crate) fn place(&self) -> &PartitionId {
         self.plan.read.place()
     }
 }
 
 /// All partitions of a restore.
-pub(super) struct Work {
-    pub(super) targets: Vec<TopicPartition>,
+pub(crate) struct Work {
+    pub(crate) targets: Vec<TopicPartition>,
     /// A batch of records must not be larger than the smallest limit of a target.
-    pub(super) batch_bytes: usize,
+    pub(crate) batch_bytes: usize,
     /// A queue must hold the largest record.
-    pub(super) largest_record_bytes: usize,
+    pub(crate) largest_record_bytes: usize,
     waiting: Mutex<VecDeque<Job>>,
     /// Those that a signal stopped.
     stopped: Mutex<Vec<Job>>,
@@ -109,7 +109,7 @@ pub(super) struct Work {
 
 impl Work {
     /// Of everything that the topics' plans say. Nothing waits until [`start`](Self::start).
-    pub(super) fn new(topics: &[TopicPlan]) -> Work {
+    pub(crate) fn new(topics: &[TopicPlan]) -> Work {
         let default = SinkOptions::default().batch_bytes;
         let limits = topics
             .iter()
@@ -139,7 +139,7 @@ impl Work {
     }
 
     /// Makes a job of every partition; `map` says what is committed of it already.
-    pub(super) fn start<E>(
+    pub(crate) fn start<E>(
         &self,
         topics: &[TopicPlan],
         restore: &RestoreManifest,
@@ -189,23 +189,23 @@ impl Work {
     }
 
     /// A partition that nobody writes.
-    pub(super) fn next(&self) -> Option<Job> {
+    pub(crate) fn next(&self) -> Option<Job> {
         lock(&self.waiting).pop_front()
     }
 
     /// A partition that is to be written from its position again.
-    pub(super) fn put_back(&self, job: Job) {
+    pub(crate) fn put_back(&self, job: Job) {
         self.repeated.store(true, Ordering::Relaxed);
         lock(&self.waiting).push_front(job);
     }
 
     /// Whether a transaction was taken back, whose pages of the offset map do not count.
-    pub(super) fn has_repeated(&self) -> bool {
+    pub(crate) fn has_repeated(&self) -> bool {
         self.repeated.load(Ordering::Relaxed)
     }
 
     /// A partition of which everything is committed.
-    pub(super) fn finished(&self, job: Job) {
+    pub(crate) fn finished(&self, job: Job) {
         let place = job.place().clone();
         let done = DonePartition {
             topic: place.topic,
@@ -218,12 +218,12 @@ impl Work {
     }
 
     /// A partition that is left where it is.
-    pub(super) fn stopped(&self, job: Job) {
+    pub(crate) fn stopped(&self, job: Job) {
         lock(&self.stopped).push(job);
     }
 
     /// Records of all partitions that are committed, by this run or by one before.
-    pub(super) fn records(&self) -> u64 {
+    pub(crate) fn records(&self) -> u64 {
         let done: u64 = lock(&self.done).iter().map(|(_, done)| done.records).sum();
         let of =
             |jobs: &mut dyn Iterator<Item = &Job>| jobs.map(|job| job.map.records()).sum::<u64>();
@@ -231,12 +231,12 @@ impl Work {
     }
 
     /// Nobody takes another partition.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         lock(&self.waiting).clear();
     }
 
     /// The partitions of which everything is committed, in the order of the plan.
-    pub(super) fn into_done(self) -> Vec<DonePartition> {
+    pub(crate) fn into_done(self) -> Vec<DonePartition> {
         let mut done = self
             .done
             .into_inner()

@@ -8,13 +8,13 @@ use kbk_format::repo::{
 };
 use kbk_tools::Selection;
 
-use super::choice::Choice;
-use super::config;
-use super::plan::{
+use crate::kafka::ClientSettings;
+use crate::restore::config;
+use crate::restore::plan::selection::Choice;
+use crate::restore::plan::{
     Cluster, PartitionPlan, PlanError, RestorePlan, Target, TargetPartitionPlan, TopicPlan,
     ask_in_background, max_message_bytes, plan_partition,
 };
-use crate::kafka::ClientSettings;
 
 /// Why a restore cannot be gone on with.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +134,7 @@ pub async fn unfinished(
 ///
 /// # Errors
 ///
-/// As [`plan`](super::plan()); also where cluster or snapshot are not those that it began with.
+/// As [`plan`](crate::restore::plan()); also where cluster or snapshot are not those that it began with.
 pub async fn plan_rest(
     repository: &Repository,
     restore: RestoreManifest,

@@ -17,13 +17,13 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 
 /// Keeps writers to a limit.
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     buckets: Mutex<[Option<Bucket>; 2]>,
 }
 
 impl Throttle {
     /// One that keeps to `limit`; `None` where there is none to keep to.
-    pub(super) fn new(limit: RateLimit, now: Instant) -> Option<Throttle> {
+    pub(crate) fn new(limit: RateLimit, now: Instant) -> Option<Throttle> {
         let bucket = |per_second: Option<u64>| Some(Bucket::new(per_second?, now));
         let limited = limit.bytes.is_some() || limit.records.is_some();
         limited.then(|| Throttle {
@@ -32,7 +32,7 @@ impl Throttle {
     }
 
     /// Takes what one record of `bytes` costs, and says how long to wait before the next.
-    pub(super) fn take(&self, bytes: u64, now: Instant) -> Duration {
+    pub(crate) fn take(&self, bytes: u64, now: Instant) -> Duration {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let costs = [bytes, 1];
         let waits = buckets.iter_mut().zip(costs).filter_map(|(bucket, cost)| {

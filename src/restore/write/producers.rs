@@ -2,8 +2,8 @@
 
 use kbk_format::repo::RestoreManifest;
 
-use super::work::Work;
 use crate::records::{KafkaError, RecordSink, SinkOptions, Transport};
+use crate::restore::write::work::Work;
 
 /// Each is one thread here and a few of librdkafka's, so two keep several cores busy.
 const PRODUCERS: usize = 2;
@@ -13,25 +13,25 @@ const QUEUE_BYTES: usize = 32 << 20;
 const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
 
 /// How many producers write, where nobody has decided that yet.
-pub(super) fn count(work: &Work) -> usize {
+pub(crate) fn count(work: &Work) -> usize {
     work.targets.len().clamp(1, PRODUCERS)
 }
 
 /// Opens them.
-pub(super) struct Producers<'a, T> {
-    pub(super) work: &'a Work,
-    pub(super) restore: &'a RestoreManifest,
-    pub(super) transport: &'a T,
+pub(crate) struct Producers<'a, T> {
+    pub(crate) work: &'a Work,
+    pub(crate) restore: &'a RestoreManifest,
+    pub(crate) transport: &'a T,
 }
 
 impl<T: Transport> Producers<'_, T> {
     /// All of them, with no targets yet. With transactions, no earlier run of the restore writes from here on.
-    pub(super) fn open_all(&self) -> Result<Vec<T::Sink>, KafkaError> {
+    pub(crate) fn open_all(&self) -> Result<Vec<T::Sink>, KafkaError> {
         (0..self.count()).map(|number| self.open(number)).collect()
     }
 
     /// Another one in the place of one that is of no more use.
-    pub(super) fn replace(&self, number: usize) -> Result<T::Sink, KafkaError> {
+    pub(crate) fn replace(&self, number: usize) -> Result<T::Sink, KafkaError> {
         let mut producer = self.open(number)?;
         producer.set_targets(self.work.targets.clone())?;
         Ok(producer)

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::plan::{Cluster, ExistingTopic, Options, Target, TopicPlan};
-use super::shape::Shape;
+use crate::restore::plan::mapping::Shape;
+use crate::restore::plan::{Cluster, ExistingTopic, Options, Target, TopicPlan};
 
 /// Something that is in the way of a restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -223,7 +223,7 @@ impl std::fmt::Display for Obstacle {
 }
 
 /// Everything that is in the way of these topics.
-pub(super) fn check(topics: &[TopicPlan], cluster: &Cluster, options: &Options) -> Vec<Obstacle> {
+pub(crate) fn check(topics: &[TopicPlan], cluster: &Cluster, options: &Options) -> Vec<Obstacle> {
     let in_use = |(group, members): &(String, usize)| Obstacle::GroupInUse {
         group: group.clone(),
         members: *members,
@@ -271,7 +271,7 @@ fn check_created(
     }
 }
 
-pub(super) fn check_internal(source: &str, obstacles: &mut Vec<Obstacle>) {
+pub(crate) fn check_internal(source: &str, obstacles: &mut Vec<Obstacle>) {
     if source.starts_with("__") {
         obstacles.push(Obstacle::Internal {
             topic: source.to_owned(),
@@ -279,7 +279,7 @@ pub(super) fn check_internal(source: &str, obstacles: &mut Vec<Obstacle>) {
     }
 }
 
-pub(super) fn check_replicas(
+pub(crate) fn check_replicas(
     target: &str,
     replication_factor: Option<i32>,
     cluster: &Cluster,

@@ -15,13 +15,13 @@ use kbk_tools::{Needs, ReadPlan, Selection};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::map::OffsetMap;
-use super::plan::{Facts, PartitionPlan, Target, TargetPartitionPlan, TopicPlan};
-use super::producers::Producers;
-use super::work::{Job, Route, Work};
-use super::writer::{self, Shared, Writer};
 use crate::records::TopicPartition;
 use crate::records::memory::{CommitFailure, MemoryCluster, OwnedRecord};
+use crate::restore::plan::{Facts, PartitionPlan, Target, TargetPartitionPlan, TopicPlan};
+use crate::restore::write::offset_map::OffsetMap;
+use crate::restore::write::producers::Producers;
+use crate::restore::write::work::{Job, Route, Work};
+use crate::restore::write::writer::{self, Shared, Writer};
 use crate::run::Cancel;
 
 const RECORDS: i64 = 300;

@@ -14,14 +14,14 @@ use kbk_format::repo::{Digest, MapRun, OffsetAndMetadata, RepoError, Repository,
 use kbk_format::{Record, Streams};
 use tokio::runtime::Handle;
 
-use super::apply::RestoreError;
-use super::map::Extended;
-use super::producers::Producers;
-use super::rate::Throttle;
-use super::work::{Job, Work};
 use crate::records::{
     KafkaError, OffsetCommit, Positions, RecordSink, TransactionError, Transport,
 };
+use crate::restore::apply::RestoreError;
+use crate::restore::write::offset_map::Extended;
+use crate::restore::write::producers::Producers;
+use crate::restore::write::rate::Throttle;
+use crate::restore::write::work::{Job, Work};
 use crate::run::Cancel;
 
 /// Bytes of records in a transaction. Committing takes some round trips and a flush of the disk, in which nothing is sent.
@@ -40,19 +40,19 @@ const MOST_ABORTS: u32 = 8;
 const METADATA_PREFIX: &str = "kbk1:";
 
 /// What all writers of a restore have in common.
-pub(super) struct Shared<'a> {
-    pub(super) work: &'a Work,
-    pub(super) repository: &'a Repository,
-    pub(super) restore: &'a RestoreManifest,
+pub(crate) struct Shared<'a> {
+    pub(crate) work: &'a Work,
+    pub(crate) repository: &'a Repository,
+    pub(crate) restore: &'a RestoreManifest,
     /// Whether the repository keeps the map.
-    pub(super) keep_map: bool,
-    pub(super) throttle: Option<Throttle>,
-    pub(super) cancel: &'a Cancel,
-    pub(super) runtime: &'a Handle,
+    pub(crate) keep_map: bool,
+    pub(crate) throttle: Option<Throttle>,
+    pub(crate) cancel: &'a Cancel,
+    pub(crate) runtime: &'a Handle,
 }
 
 /// A writer with its producer.
-pub(super) struct Writer<'a, T: Transport> {
+pub(crate) struct Writer<'a, T: Transport> {
     shared: &'a Shared<'a>,
     producers: &'a Producers<'a, T>,
     /// Of its producer.
@@ -93,7 +93,7 @@ impl From<RepoError> for Stopped {
 }
 
 impl<'a, T: Transport> Writer<'a, T> {
-    pub(super) fn new(
+    pub(crate) fn new(
         shared: &'a Shared<'a>,
         producers: &'a Producers<'a, T>,
         number: usize,
@@ -113,7 +113,7 @@ impl<'a, T: Transport> Writer<'a, T> {
     }
 
     /// Writes until no partition waits or a signal comes. What was sent is committed then.
-    pub(super) fn run(mut self) -> Result<(), RestoreError> {
+    pub(crate) fn run(mut self) -> Result<(), RestoreError> {
         loop {
             let job = match self.shared.cancel.is_set() {
                 true => None,
@@ -445,7 +445,7 @@ fn position(job: &Job, extended: &Extended) -> OffsetCommit {
 }
 
 /// The page that a committed position names.
-pub(super) fn page_of(committed: &OffsetAndMetadata) -> Option<Digest> {
+pub(crate) fn page_of(committed: &OffsetAndMetadata) -> Option<Digest> {
     committed
         .metadata
         .strip_prefix(METADATA_PREFIX)?

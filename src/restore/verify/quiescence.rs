@@ -7,8 +7,8 @@ use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::work::Work;
 use crate::kafka::{Admin, KafkaError, PartitionOffsets, TopicPartition};
+use crate::restore::write::work::Work;
 use crate::run::Cancel;
 
 /// Far more than writing a marker takes, and enough for brokers to come back.
@@ -41,7 +41,7 @@ impl fmt::Display for HeldUp {
 
 /// Waits, and gives the targets that stay held up. All is committed, so brokers may be away meanwhile; what is written behind
 /// it by others is not waited for.
-pub(super) fn wait(admin: &Admin, work: &Work, cancel: &Cancel) -> Result<Vec<HeldUp>, KafkaError> {
+pub(crate) fn wait(admin: &Admin, work: &Work, cancel: &Cancel) -> Result<Vec<HeldUp>, KafkaError> {
     const PAUSE: Duration = Duration::from_millis(50);
     const LONG_PAUSE: Duration = Duration::from_secs(1);
     let started = Instant::now();

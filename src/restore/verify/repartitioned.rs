@@ -20,15 +20,15 @@ use kbk_tools::restores::{MapReader, MapRuns};
 use kbk_tools::share::FairShare;
 use tokio::runtime::Handle;
 
-use super::partitioner::Partitioner;
-use super::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
-use super::proof::{
-    Difference, Expected, FETCH_BYTES, PartitionProof, ProofError, THREADS, unlike,
-};
 use crate::kafka::{
     Admin, ClientSettings, Consumer, PartitionOffsets, PartitionRange, RecordHandler,
     SourceOptions, TopicPartition,
 };
+use crate::restore::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
+use crate::restore::verify::one_to_one::{
+    Difference, Expected, FETCH_BYTES, PartitionProof, ProofError, THREADS, unlike,
+};
+use crate::restore::write::partitioner::Partitioner;
 use crate::run::Cancel;
 
 /// Records that are looked for at a time, and bytes of them: a connection is made for them.
@@ -45,17 +45,17 @@ struct Topic<'a> {
 }
 
 /// What a proof is made with.
-pub(super) struct Surroundings<'a> {
-    pub(super) restore: &'a RestoreId,
-    pub(super) repository: &'a Repository,
-    pub(super) kafka: &'a ClientSettings,
-    pub(super) cancel: &'a Cancel,
-    pub(super) runtime: &'a Handle,
+pub(crate) struct Surroundings<'a> {
+    pub(crate) restore: &'a RestoreId,
+    pub(crate) repository: &'a Repository,
+    pub(crate) kafka: &'a ClientSettings,
+    pub(crate) cancel: &'a Cancel,
+    pub(crate) runtime: &'a Handle,
 }
 
 /// Compares a repartitioned topic, whose partitions have the maps that `done` names. Gives a proof for each partition of the
 /// target.
-pub(super) fn prove(
+pub(crate) fn prove(
     plan: &TopicPlan,
     done: &BTreeMap<PartitionId, &DonePartition>,
     surroundings: &Surroundings<'_>,

@@ -1,5 +1,11 @@
 //! What a restore will do: topics to create, partitions to read, records to write. Made without changing anything.
 
+pub(crate) mod mapping;
+pub(crate) mod preflight;
+pub(crate) mod resume;
+pub(crate) mod rights;
+pub(crate) mod selection;
+
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -11,16 +17,15 @@ use kbk_tools::{Needs, Selection};
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use super::choice::{Choice, ChoiceError};
-use super::config;
-use super::preflight::{self, Obstacle};
-use super::rights;
-use super::shape::{Shape, ShapeError};
 use crate::blocking::blocking;
 use crate::kafka::{
     Admin, ClientSettings, ConfigEntry, KafkaError, PartitionOffsets, TopicDescription,
     TopicPartition,
 };
+use crate::restore::config;
+use crate::restore::plan::mapping::{Shape, ShapeError};
+use crate::restore::plan::preflight::Obstacle;
+use crate::restore::plan::selection::{Choice, ChoiceError};
 
 /// What to restore, and how.
 #[derive(Clone, Debug)]
@@ -57,7 +62,7 @@ pub struct Options {
 
 impl Options {
     /// Replicas of a topic that is created; `None` is the cluster's default.
-    pub(super) fn replication_factor_of(&self, topic: &TopicState) -> Option<i32> {
+    pub(crate) fn replication_factor_of(&self, topic: &TopicState) -> Option<i32> {
         self.replication_factor
             .or(Some(topic.replication_factor))
             .filter(|factor| *factor > 0)
@@ -73,7 +78,7 @@ pub struct RestorePlan {
     pub snapshot: u64,
     /// What names it beside its number.
     #[serde(skip)]
-    pub(super) snapshot_sha256: Digest,
+    pub(crate) snapshot_sha256: Digest,
     /// Kafka's id of the target cluster.
     pub cluster_id: Option<String>,
     /// What of the topics is meant. Where a restore is gone on with, all of it but the times stands in the partitions only.
@@ -86,7 +91,7 @@ pub struct RestorePlan {
     pub rate_limit: RateLimit,
     /// What an earlier run has begun, and this goes on with.
     #[serde(skip)]
-    pub(super) begun: Option<RestoreManifest>,
+    pub(crate) begun: Option<RestoreManifest>,
     /// Topic by topic.
     pub topics: Vec<TopicPlan>,
     /// Whether the records are read back and compared.
@@ -200,20 +205,20 @@ pub struct PartitionPlan {
     /// Bytes of these blocks.
     pub read_bytes: u64,
     #[serde(skip)]
-    pub(super) facts: Facts,
+    pub(crate) facts: Facts,
     #[serde(skip)]
-    pub(super) needs: Needs,
+    pub(crate) needs: Needs,
     #[serde(skip)]
-    pub(super) read: kbk_tools::ReadPlan,
+    pub(crate) read: kbk_tools::ReadPlan,
 }
 
 /// What the segments' statistics say that a target may not take.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Facts {
-    pub(super) max_record_bytes: u64,
-    pub(super) zero_timestamps: u64,
-    pub(super) null_keys: u64,
-    pub(super) min_timestamp: Option<i64>,
+pub(crate) struct Facts {
+    pub(crate) max_record_bytes: u64,
+    pub(crate) zero_timestamps: u64,
+    pub(crate) null_keys: u64,
+    pub(crate) min_timestamp: Option<i64>,
 }
 
 /// Why there is no plan.
@@ -235,31 +240,31 @@ pub enum PlanError {
 
 /// The target cluster as far as it matters here.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cluster {
-    pub(super) id: Option<String>,
-    pub(super) brokers: usize,
+pub(crate) struct Cluster {
+    pub(crate) id: Option<String>,
+    pub(crate) brokers: usize,
     /// Groups to be restored that have members, and how many.
-    pub(super) members: Vec<(String, usize)>,
-    pub(super) topics: BTreeMap<String, ExistingTopic>,
+    pub(crate) members: Vec<(String, usize)>,
+    pub(crate) topics: BTreeMap<String, ExistingTopic>,
 }
 
 /// A target topic that is there already.
 #[derive(Clone, Debug)]
-pub(super) struct ExistingTopic {
-    pub(super) partitions: usize,
-    pub(super) offsets: Vec<PartitionOffsets>,
+pub(crate) struct ExistingTopic {
+    pub(crate) partitions: usize,
+    pub(crate) offsets: Vec<PartitionOffsets>,
     /// `None` where the cluster does not tell.
-    pub(super) config: Option<BTreeMap<String, ConfigEntry>>,
+    pub(crate) config: Option<BTreeMap<String, ConfigEntry>>,
 }
 
 impl ExistingTopic {
     /// The bounds of a partition, if it is there.
-    pub(super) fn offsets(&self, partition: i32) -> Option<&PartitionOffsets> {
+    pub(crate) fn offsets(&self, partition: i32) -> Option<&PartitionOffsets> {
         self.offsets.get(usize::try_from(partition).ok()?)
     }
 
     /// About how many records a partition holds.
-    pub(super) fn records(&self, partition: i32) -> u64 {
+    pub(crate) fn records(&self, partition: i32) -> u64 {
         self.offsets(partition).map_or(0, |offsets| {
             offsets.high_watermark.abs_diff(offsets.log_start_offset)
         })
@@ -272,7 +277,7 @@ impl ExistingTopic {
     }
 
     /// A value of its configuration, if the cluster tells it.
-    pub(super) fn value(&self, key: &str) -> Option<&str> {
+    pub(crate) fn value(&self, key: &str) -> Option<&str> {
         self.config.as_ref()?.get(key)?.value.as_deref()
     }
 }
@@ -329,12 +334,12 @@ pub async fn plan(
 }
 
 /// The topic of this name that the cluster had last.
-pub(super) fn newest_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a TopicState> {
+pub(crate) fn newest_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a TopicState> {
     let named = snapshot.topics.iter().filter(|topic| &*topic.name == name);
     named.max_by_key(|topic| (!topic.deleted, topic.last_seen, topic.first_seen))
 }
 
-pub(super) async fn ask_in_background(
+pub(crate) async fn ask_in_background(
     kafka: &ClientSettings,
     targets: Vec<String>,
     groups: Vec<String>,
@@ -477,7 +482,7 @@ async fn plan_topic(
 }
 
 /// The largest record that a target takes, or will when it is made.
-pub(super) fn max_message_bytes(
+pub(crate) fn max_message_bytes(
     existing: Option<&ExistingTopic>,
     config: &BTreeMap<String, String>,
 ) -> Option<u64> {
@@ -490,7 +495,7 @@ pub(super) fn max_message_bytes(
 }
 
 /// What is meant of a partition, for a target of the same number.
-pub(super) async fn plan_partition(
+pub(crate) async fn plan_partition(
     repository: &Repository,
     place: PartitionId,
     state: &PartitionState,

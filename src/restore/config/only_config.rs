@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use kbk_format::repo::{Digested, Snapshot, TopicState};
 use serde::Serialize;
 
-use super::config;
-use super::plan::{Cluster, ExistingTopic, Options, PlanError, ask_in_background, newest_of};
-use super::preflight::{self, Obstacle};
 use crate::kafka::{Admin, ClientSettings, ConfigSource, KafkaError};
+use crate::restore::config;
+use crate::restore::plan::preflight::{self, Obstacle};
+use crate::restore::plan::{
+    Cluster, ExistingTopic, Options, PlanError, ask_in_background, newest_of,
+};
 use crate::run::Cancel;
 
 /// All that is done.

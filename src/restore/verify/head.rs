@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 use kbk_format::repo::{PartitionId, RepoError};
 use kbk_format::{Record, TimestampType};
 
-use super::apply::RestoreError;
-use super::plan::TopicPlan;
-use super::writer::Shared;
 use crate::kafka::{
     Admin, ClientSettings, Consumer, KafkaError, PartitionOffsets, PartitionRange, RecordHandler,
     SourceError, SourceOptions, TopicPartition,
 };
+use crate::restore::apply::RestoreError;
+use crate::restore::plan::TopicPlan;
+use crate::restore::write::writer::Shared;
 use crate::run::Cancel;
 
 /// What must not be in a partition of a target.
@@ -44,7 +44,7 @@ struct Unknown {
 
 /// Fails if a committed record of one of the partitions is there of which nothing is committed: those that `unknown` says, in
 /// the order of the plan. Records of a transaction that was aborted are none.
-pub(super) fn check(
+pub(crate) fn check(
     shared: &Shared<'_>,
     topics: &[TopicPlan],
     unknown: &[bool],

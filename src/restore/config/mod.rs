@@ -1,5 +1,7 @@
 //! A restored topic's configuration: while it is filled nothing may be deleted or changed, afterwards it is the saved one.
 
+pub(crate) mod only_config;
+
 use std::collections::BTreeMap;
 
 /// Kafka would delete old records at once, restamp them, or refuse them: these hold while records are written. A broker that
@@ -24,13 +26,13 @@ const OF_THE_SOURCE: [&str; 2] = [
 ];
 
 /// What of a saved configuration means something in another cluster.
-pub(super) fn own(mut saved: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn own(mut saved: BTreeMap<String, String>) -> BTreeMap<String, String> {
     saved.retain(|key, _| !OF_THE_SOURCE.contains(&key.as_str()));
     saved
 }
 
 /// The configuration to create a topic with.
-pub(super) fn while_filling(saved: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn while_filling(saved: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut config = own(saved.clone());
     config.extend(WHILE_FILLING.map(|(key, value)| (key.to_owned(), value.to_owned())));
     config
@@ -38,7 +40,7 @@ pub(super) fn while_filling(saved: &BTreeMap<String, String>) -> BTreeMap<String
 
 /// What to change when all records are written. What was not saved falls back to the cluster's value. With
 /// `keep_retention_off` nothing is deleted for its age or size then either.
-pub(super) fn afterwards(
+pub(crate) fn afterwards(
     saved: &BTreeMap<String, String>,
     keep_retention_off: bool,
 ) -> BTreeMap<String, Option<String>> {
@@ -51,7 +53,7 @@ pub(super) fn afterwards(
 }
 
 /// Whether a topic that was made for a restore keeps retention off that is not off in the backup.
-pub(super) fn keeps_retention_off(
+pub(crate) fn keeps_retention_off(
     saved: &BTreeMap<String, String>,
     afterwards: &BTreeMap<String, Option<String>>,
 ) -> bool {

@@ -2,7 +2,7 @@
 
 /// How the records of one partition of the backup are spread over the partitions of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Partitioner {
+pub(crate) struct Partitioner {
     partitions: i32,
     /// Where records without a key go.
     keyless: i32,
@@ -11,7 +11,7 @@ pub(super) struct Partitioner {
 impl Partitioner {
     /// Of partition `source`, over so many partitions, at least one. Records without a key stay together, so that their order
     /// stays too; a producer would scatter them.
-    pub(super) fn new(source: i32, partitions: i32) -> Partitioner {
+    pub(crate) fn new(source: i32, partitions: i32) -> Partitioner {
         let partitions = partitions.max(1);
         Partitioner {
             partitions,
@@ -20,7 +20,7 @@ impl Partitioner {
     }
 
     /// Where a record with this key goes.
-    pub(super) fn partition(&self, key: Option<&[u8]>) -> i32 {
+    pub(crate) fn partition(&self, key: Option<&[u8]>) -> i32 {
         match key {
             Some(key) => (murmur2(key) & 0x7fff_ffff).cast_signed() % self.partitions,
             None => self.keyless,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::repo::TopicState;
 
-use super::choice::Choice;
-use super::plan::{PartitionPlan, TargetPartitionPlan};
+use crate::restore::plan::selection::Choice;
+use crate::restore::plan::{PartitionPlan, TargetPartitionPlan};
 use crate::select::PartitionMap;
 
 /// How the partitions of every topic lie in its target.
@@ -57,7 +57,7 @@ pub enum ShapeError {
 
 impl Shape {
     /// Where a partition of the backup goes; `None` where the key of each record decides.
-    pub(super) fn target(&self, partition: i32) -> Option<i32> {
+    pub(crate) fn target(&self, partition: i32) -> Option<i32> {
         match self {
             Shape::Kept => Some(partition),
             Shape::Mapped(map) => Some(map.target(partition).unwrap_or(partition)),
@@ -66,7 +66,7 @@ impl Shape {
     }
 
     /// The partitions that a topic is written to, of which this is planned; ascending.
-    pub(super) fn targets(&self, planned: &[PartitionPlan]) -> impl Iterator<Item = i32> + use<> {
+    pub(crate) fn targets(&self, planned: &[PartitionPlan]) -> impl Iterator<Item = i32> + use<> {
         let written: BTreeSet<i32> = match self {
             Shape::Repartitioned(count) => (0..*count).collect(),
             Shape::Kept | Shape::Mapped(_) => {
@@ -78,7 +78,7 @@ impl Shape {
     }
 
     /// How many partitions a topic is created with: as many as were saved, or more where some are to lie behind them.
-    pub(super) fn size(&self, topic: &TopicState, targets: &[TargetPartitionPlan]) -> i32 {
+    pub(crate) fn size(&self, topic: &TopicState, targets: &[TargetPartitionPlan]) -> i32 {
         if let Shape::Repartitioned(count) = self {
             return *count;
         }
@@ -90,7 +90,7 @@ impl Shape {
     }
 
     /// Fails if the chosen partitions of these topics cannot lie so.
-    pub(super) fn check(&self, topics: &[&TopicState], choice: &Choice) -> Result<(), ShapeError> {
+    pub(crate) fn check(&self, topics: &[&TopicState], choice: &Choice) -> Result<(), ShapeError> {
         let Shape::Mapped(map) = self else {
             return Ok(());
         };

@@ -4,7 +4,7 @@ use kbk_format::repo::{Digest, FULL_MAP_PAGE, MapPage, MapRun, PartitionId, Rest
 
 /// What is mapped of a partition: its last page, which leads to those before.
 #[derive(Clone, Debug)]
-pub(super) struct OffsetMap {
+pub(crate) struct OffsetMap {
     restore: RestoreId,
     place: PartitionId,
     last: Option<(Digest, MapPage)>,
@@ -12,17 +12,17 @@ pub(super) struct OffsetMap {
 
 /// What a map becomes by one transaction.
 #[derive(Debug)]
-pub(super) struct Extended {
-    pub(super) map: OffsetMap,
+pub(crate) struct Extended {
+    pub(crate) map: OffsetMap,
     /// To be durable before the transaction is committed.
-    pub(super) pages: Vec<MapPage>,
+    pub(crate) pages: Vec<MapPage>,
     /// What nothing names when it is.
-    pub(super) replaced: Option<Digest>,
+    pub(crate) replaced: Option<Digest>,
 }
 
 impl OffsetMap {
     /// Of a partition of which nothing is restored yet.
-    pub(super) fn empty(restore: RestoreId, place: PartitionId) -> OffsetMap {
+    pub(crate) fn empty(restore: RestoreId, place: PartitionId) -> OffsetMap {
         OffsetMap {
             restore,
             place,
@@ -31,7 +31,7 @@ impl OffsetMap {
     }
 
     /// The map that ends with this page.
-    pub(super) fn continued(self, sha256: Digest, page: MapPage) -> OffsetMap {
+    pub(crate) fn continued(self, sha256: Digest, page: MapPage) -> OffsetMap {
         OffsetMap {
             last: Some((sha256, page)),
             ..self
@@ -39,18 +39,18 @@ impl OffsetMap {
     }
 
     /// The last page.
-    pub(super) fn page(&self) -> Option<Digest> {
+    pub(crate) fn page(&self) -> Option<Digest> {
         self.last.as_ref().map(|(sha256, _)| *sha256)
     }
 
     /// Records that are mapped.
-    pub(super) fn records(&self) -> u64 {
+    pub(crate) fn records(&self) -> u64 {
         self.last.as_ref().map_or(0, |(_, page)| page.records)
     }
 
     /// Adds where records went that came from offsets up to `end_offset`, in their order. `base_offset` is where the partition's
     /// restore began.
-    pub(super) fn extend(&self, base_offset: i64, end_offset: i64, runs: &[MapRun]) -> Extended {
+    pub(crate) fn extend(&self, base_offset: i64, end_offset: i64, runs: &[MapRun]) -> Extended {
         let (mut page, replaced) = self.open_page(base_offset);
         let mut pages = Vec::new();
         for &run in runs {

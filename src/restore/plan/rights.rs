@@ -1,12 +1,12 @@
 //! Whether this principal may do what a restore does, as far as brokers tell before anything is done.
 
-use super::plan::{RestorePlan, Target, TopicPlan};
-use super::preflight::Obstacle;
 use crate::kafka::{Admin, ClientSettings, KafkaError};
+use crate::restore::plan::preflight::Obstacle;
+use crate::restore::plan::{RestorePlan, Target, TopicPlan};
 
 /// What is not allowed, or not possible: topics are created as a trial, which changes nothing. Blocks; must not be called from
 /// asynchronous code.
-pub(super) fn lacking(
+pub(crate) fn lacking(
     kafka: &ClientSettings,
     plan: &RestorePlan,
 ) -> Result<Vec<Obstacle>, KafkaError> {
@@ -23,7 +23,7 @@ pub(super) fn lacking(
 }
 
 /// The same of topics that are there now.
-pub(super) fn lacking_on(
+pub(crate) fn lacking_on(
     admin: &Admin,
     topics: &[&TopicPlan],
     transactions: bool,

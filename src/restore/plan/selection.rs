@@ -101,14 +101,14 @@ impl Choice {
     }
 
     /// Whether anything of a partition is meant.
-    pub(super) fn takes(&self, topic: &str, partition: i32) -> bool {
+    pub(crate) fn takes(&self, topic: &str, partition: i32) -> bool {
         let in_set = |set: &PartitionSet| set.contains(partition);
         let in_file = |ranges: &OffsetRanges| ranges.of(topic, partition).is_some();
         self.partitions.as_ref().is_none_or(in_set) && self.offsets.as_ref().is_none_or(in_file)
     }
 
     /// Fails if a partition, or offsets of one, are chosen that the topic does not have.
-    pub(super) fn check(&self, topic: &TopicState) -> Result<(), ChoiceError> {
+    pub(crate) fn check(&self, topic: &TopicState) -> Result<(), ChoiceError> {
         let count = topic.partitions.len();
         let beyond = |set: &PartitionSet| set.first_from(i32::try_from(count).unwrap_or(i32::MAX));
         if let Some(partition) = self.partitions.as_ref().and_then(beyond) {
@@ -151,7 +151,7 @@ impl Choice {
     }
 
     /// The offsets that are meant of a partition.
-    pub(super) async fn offsets(
+    pub(crate) async fn offsets(
         &self,
         repository: &Repository,
         place: &PartitionId,
