@@ -26,6 +26,7 @@ pub mod backup;
 mod blocking;
 pub mod cli;
 pub mod commands;
+pub mod compare;
 pub mod demo;
 pub mod groups;
 pub mod human;

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     // These import nothing of the crate: what they need comes from kbk-format and other crates.
     &["kafka", "run", "select", "human", "blocking", "memory"],
     &["records"],
-    &["acls", "groups", "backup"],
+    &["acls", "groups", "backup", "compare"],
     &["restore"],
     &["cli"],
     &["demo"],

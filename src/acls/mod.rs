@@ -15,7 +15,9 @@
 mod apply;
 mod obstacle;
 mod plan;
+mod restore;
 
 pub use apply::apply;
 pub use obstacle::AclObstacle;
 pub use plan::{AclPlan, AclsPlan, AclsPlanError, SavedAs, choose, compare};
+pub use restore::{RestoredAcls, restore};

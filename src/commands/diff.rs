@@ -11,8 +11,9 @@ use crate::cli::{
     ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, RenameArgs, Report, SnapshotArg,
     Table, TopicArgs,
 };
+use crate::compare::PartitionComparison;
 use crate::human;
-use crate::restore::{self, Obstacle, Options, PartitionProof, RestorePlan, Shape, Target};
+use crate::restore::{self, Obstacle, PartitionMapping, RestoreOptions, RestorePlan};
 use crate::select::PartitionMap;
 
 const EXAMPLES: &str = "\
@@ -61,7 +62,7 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct DiffReport {
     snapshot: u64,
-    partitions: Vec<PartitionProof>,
+    partitions: Vec<PartitionComparison>,
 }
 
 /// Compares.
@@ -70,14 +71,14 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
     let chosen = super::chosen(&args.topics, &choice, &snapshot)?;
-    let options = Options {
+    let options = RestoreOptions {
         kafka: args.kafka.settings()?,
         targets: args.names.targets(&chosen)?,
-        choice,
-        shape: args
+        selection: choice,
+        mapping: args
             .partition_map
             .clone()
-            .map_or(Shape::Kept, Shape::Mapped),
+            .map_or(PartitionMapping::Kept, PartitionMapping::Mapped),
         append: true,
         purge: false,
         verify: true,
@@ -99,7 +100,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         partitions,
     };
     context.output.report(&report)?;
-    let equal = report.partitions.iter().all(PartitionProof::is_equal);
+    let equal = report.partitions.iter().all(PartitionComparison::is_equal);
     Ok(if equal {
         Outcome::Clean
     } else {
@@ -109,12 +110,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 
 /// What is not there cannot be read: said before the rest is.
 fn refuse(plan: &RestorePlan) -> Result<(), CliError> {
-    let missing = plan
-        .topics
-        .iter()
-        .find(|topic| matches!(topic.action, Target::Create { .. }));
+    let missing = plan.topics().find(|topic| topic.create().is_some());
     if let Some(topic) = missing {
-        let message = format!("the cluster has no topic {}", topic.target);
+        let message = format!("the cluster has no topic {}", topic.target());
         return Err(CliError::new(message)
             .hint("--map SOURCE=TARGET says under which name it is there; --topic and --exclude choose others"));
     }

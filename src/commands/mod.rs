@@ -28,7 +28,7 @@ use crate::cli::{
 };
 use crate::groups::GroupsPlanError;
 use crate::human;
-use crate::restore::Choice;
+use crate::restore::RecordSelection;
 use crate::select::{NamePattern, OffsetRanges, OffsetRangesError, TopicSelection, select_groups};
 
 /// A subcommand with its arguments.
@@ -123,11 +123,11 @@ async fn repository(context: &Context) -> Result<Repository, CliError> {
 }
 
 /// Returns the selected records, from the options and the --offsets file, before any cluster is asked.
-fn choice(args: &ChoiceArgs) -> Result<Choice, CliError> {
+fn choice(args: &ChoiceArgs) -> Result<RecordSelection, CliError> {
     let [since_offset_of, until_offset_of] =
         offset_times(args.since_offset_of.as_ref(), args.until_offset_of.as_ref())?;
     let offsets = args.offsets.as_deref();
-    Ok(Choice {
+    Ok(RecordSelection {
         times: time_range(args.since.as_ref(), args.until.as_ref())?,
         partitions: args.partition.clone(),
         since_offset_of,
@@ -146,7 +146,11 @@ fn offset_ranges(path: &Path) -> Result<OffsetRanges, CliError> {
 }
 
 /// Returns the selected topics of the snapshot: those of the --offsets file, if there is one.
-fn chosen(args: &TopicArgs, choice: &Choice, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
+fn chosen(
+    args: &TopicArgs,
+    choice: &RecordSelection,
+    snapshot: &Snapshot,
+) -> Result<Vec<String>, CliError> {
     let Some(offsets) = &choice.offsets else {
         return selected(args, snapshot);
     };

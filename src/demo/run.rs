@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kbk_format::repo::{Digested, RateLimit, Repository, Snapshot, Store};
 use kbk_tools::verify;
-use tokio::runtime::Handle;
 
 use super::compare::{self, ReadError};
 use super::report::{DemoReport, Step};
@@ -22,7 +21,9 @@ use crate::cli::{BlockSize, CliError, Compression, Context, RepoUrl, SegmentSize
 use crate::kafka::{
     ClientSettings, EmbeddedCluster, KafkaError, Producer, SinkOptions, TopicPartition,
 };
-use crate::restore::{self, RestorePlan, RestoreReport};
+use crate::restore::{
+    self, Afterwards, PartitionMapping, RecordSelection, RestoreOptions, RestorePlan,
+};
 use crate::run::Cancel;
 use crate::select::TopicSelection;
 
@@ -175,16 +176,10 @@ impl Demo<'_> {
             .plan(repository, snapshot, restored, i64::MIN..=i64::MAX)
             .await?;
         let events = self.context.events("restoring");
-        let (repository, kafka, cancel, runtime) = (
-            repository.clone(),
-            self.kafka.clone(),
-            self.context.cancel.clone(),
-            Handle::current(),
-        );
-        let report: RestoreReport =
-            blocking(move || restore::apply(plan, &repository, &kafka, &cancel, events, &runtime))
-                .await?;
-        Ok(Step::Restored(report))
+        let (kafka, cancel) = (&self.kafka, &self.context.cancel);
+        let afterwards = Afterwards::default();
+        let run = restore::run(plan, afterwards, repository, kafka, cancel, events).await?;
+        Ok(Step::Restored(run.report))
     }
 
     async fn plan(
@@ -194,14 +189,14 @@ impl Demo<'_> {
         target: impl Fn(&str) -> String,
         times: RangeInclusive<i64>,
     ) -> Result<RestorePlan, Stop> {
-        let options = restore::Options {
+        let options = RestoreOptions {
             kafka: self.kafka.clone(),
             targets: TOPICS
                 .iter()
                 .map(|(topic, _)| ((*topic).to_owned(), target(topic)))
                 .collect(),
-            choice: restore::Choice::of_times(times),
-            shape: restore::Shape::Kept,
+            selection: RecordSelection::of_times(times),
+            mapping: PartitionMapping::Kept,
             append: false,
             purge: false,
             verify: false,
@@ -291,10 +286,9 @@ fn restored(topic: &str) -> String {
 }
 
 fn records(plan: &RestorePlan) -> u64 {
-    plan.topics
-        .iter()
-        .flat_map(|topic| &topic.partitions)
-        .map(|partition| partition.records)
+    plan.topics()
+        .flat_map(|topic| topic.partitions())
+        .map(|partition| partition.reading.records)
         .sum()
 }
 

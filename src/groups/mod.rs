@@ -15,8 +15,10 @@
 mod change;
 mod merge;
 mod plan;
+mod restore;
 
 pub use change::{ChangeError, RollbackPlan, apply, last_change, plan_rollback, rollback};
 pub use plan::{
     GroupPlan, GroupsPlan, GroupsPlanError, OffsetPlan, SourcePartition, plan, translate,
 };
+pub use restore::{GroupsRestoreError, RestoredGroups, restore};

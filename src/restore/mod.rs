@@ -1,54 +1,53 @@
-//! From a snapshot back into a cluster.
+//! Restores a snapshot into a cluster.
 //!
 //! ```text
-//! plan    what the snapshot has + what the cluster has = topics to create, records to write, what is in the way
-//! resume  the same of a restore that was begun: what it was asked for, and where the cluster says that it was left
-//! apply   take over transactional ids -> begun.json -> empty or create topics, which keep everything -> write records
-//!         -> read them back, if asked -> give the topics their own configuration -> done.json
+//! plan      what the snapshot has + what the cluster has = a manifest, what is read for it, and what prevents it
+//! run       records -> consumer groups -> ACLs
+//! records   take over transactional ids -> begun.json -> create or empty topics -> write -> compare, if asked ->
+//!           saved topic configuration -> done.json
 //! ```
 //!
-//! The plan is a value: a dry run prints it, and [`apply`] does what it says and nothing else.
+//! The plan is a value: a dry run prints it, and [`run`] does what it says and nothing else.
 //!
-//! | file | job |
+//! | room | job |
 //! |---|---|
-//! | `plan::selection` | which partitions, offsets and times are meant |
-//! | `plan::mapping` | which partition of the target each goes to |
-//! | `plan` | decides everything |
-//! | `plan::preflight` | what would go wrong, all of it at once, before anything is written |
-//! | `plan::rights` | whether this principal may do it |
-//! | `config` | which configuration a topic has while it is filled, and afterwards |
-//! | `config::only_config` | topics without their records |
-//! | `plan::resume` | finds a restore that is unfinished, and plans the rest of it |
-//! | `verify::head` | that nothing is where nothing was committed |
-//! | `apply` | does it |
-//! | `write::rate` | how fast it may write |
-//! | `write::partitioner` | which partition a record goes to by its key |
-//! | `write::work` | the partitions, from waiting to done |
-//! | `write::producers` | opens what they write with |
-//! | `write::writer` | writes them, a transaction at a time |
-//! | `write::offset_map` | where each record went |
-//! | `verify::quiescence` | waits until they can be read |
-//! | `verify::one_to_one` | reads the targets back and compares |
-//! | `verify::repartitioned` | the same where a topic was repartitioned, by the offset map |
+//! | `plan` | decides everything, for a new restore and for one that is resumed |
+//! | `run` | applies a plan, and what comes after the records |
+//! | `records` | restores the records of a plan, in an order that a crash cannot harm |
+//! | `write` | writes them, a transaction at a time, and maps their offsets |
+//! | `verify` | checks before a restore resumes, and after it has written |
+//! | `config` | topic configuration during and after a restore, and topics without records |
+//! | `context`, `error`, `report` | what the steps share, why they fail, and what they did |
+//!
+//! Consumer groups and ACLs stay engine rooms of their own, [`groups`](crate::groups) and [`acls`](crate::acls): `kbk groups restore` and
+//! `kbk acls restore` use them without a restore. Only their place in the order is decided here, in `run`. The comparison of records is
+//! [`compare`](crate::compare), which `kbk diff` uses as well.
 
-mod apply;
 mod config;
+mod context;
+mod error;
 mod plan;
+mod records;
+mod report;
+mod run;
 mod verify;
 mod write;
 
-pub use apply::{RestoreError, RestoreReport, apply};
 pub use config::only_config::{
     ConfigAction, ConfigChange, ConfigPlan, ConfigReport, TopicConfigPlan, apply_config,
     plan_config,
 };
-pub use plan::mapping::{Shape, ShapeError};
-pub use plan::preflight::Obstacle;
+pub use error::RestoreError;
+pub use plan::mapping::{PartitionMapping, PartitionMappingError};
+pub use plan::obstacle::Obstacle;
+pub use plan::options::RestoreOptions;
+pub use plan::reading::PartitionReading;
+pub use plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan};
 pub use plan::resume::{ResumeError, plan_rest, unfinished};
-pub use plan::selection::{Choice, ChoiceError};
-pub use plan::{
-    Options, PartitionPlan, PlanError, RestorePlan, Target, TargetPartitionPlan, TopicPlan, plan,
-};
-pub use verify::one_to_one::{Difference, PartitionProof, ProofError, compare_live};
+pub use plan::selection::{RecordSelection, RecordSelectionError};
+pub use plan::{PlanError, plan};
+pub use report::RestoreReport;
+pub use run::{Afterwards, Finished, RunError, run};
+pub use verify::one_to_one::compare_live;
 pub use verify::quiescence::HeldUp;
-pub(crate) use write::rate::in_words as rate_in_words;
+pub(crate) use write::rate::describe as describe_rate;

@@ -154,7 +154,7 @@ fn impossible_maps_are_rejected_by_name() {
     refused(
         &["--partition", "1", "--partition-map", "0:3"],
         1,
-        "is not among those",
+        "is not among the selected ones",
     );
     refused(
         &["--partition-map", "0:1,1:1"],
@@ -170,11 +170,11 @@ fn impossible_maps_are_rejected_by_name() {
         "--partition-map",
         "0:2",
     ];
-    refused(&args, 1, "would be written to in partition 2");
+    refused(&args, 1, "so it has no partition 2 to write to");
     refused(
         &["--map", &map, "--partition", "0,1"],
         1,
-        "has 2 partitions, the backup 4",
+        "has 2 partitions and the backup has 4",
     );
     let args = [
         "--map",

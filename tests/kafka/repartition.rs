@@ -340,7 +340,7 @@ fn a_repartition_that_lost_its_committed_positions_cannot_be_resumed() {
     mine.for_each(|group| groups::delete(broker, group.trim()));
     let failed = run(&mut repo.restore(broker, &["--resume", &name])).expect_code(1);
     assert!(
-        failed.stderr.contains("has committed nothing for"),
+        failed.stderr.contains("has no committed position for"),
         "{failed:#?}"
     );
     assert!(failed.stderr.contains(&format!("{topic}/")), "{failed:#?}");

@@ -231,5 +231,5 @@ fn restores_that_cannot_be_resumed_are_rejected() {
     let failed = run(&mut repo.restore(&other, &["--resume", &finished])).expect_code(1);
     assert!(failed.stderr.contains("and this is cluster"), "{failed:#?}");
     // Its group is gone from the cluster, as after it expires in a week, but its records are there.
-    resume(&[&finished], "has committed nothing");
+    resume(&[&finished], "has no committed position");
 }

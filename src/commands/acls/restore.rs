@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use kbk_format::repo::Snapshot;
-use serde::Serialize;
 
 use super::list::{COLUMNS, cells};
-use crate::acls::{self, AclsPlan};
+use crate::acls::{self, AclsPlan, RestoredAcls};
 use crate::blocking::blocking;
 use crate::cli::{
     CliError, Column, Context, KafkaArgs, Outcome, RenameArgs, Report, SnapshotArg, Table,
@@ -15,7 +14,7 @@ use crate::cli::{
 };
 use crate::commands::{chosen_groups, refuse, selected};
 use crate::human;
-use crate::kafka::{ClientSettings, KafkaError};
+use crate::kafka::ClientSettings;
 use crate::select::NamePattern;
 
 const EXAMPLES: &str = "\
@@ -72,7 +71,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     }
     refuse(&plan.obstacles)?;
     if !args.dry_run {
-        context.output.report(&restored(plan, kafka).await?)?;
+        context.output.report(&acls::restore(plan, kafka).await?)?;
     }
     Ok(Outcome::Clean)
 }
@@ -87,37 +86,6 @@ pub(in crate::commands) async fn planned(
     let chosen = acls::choose(snapshot, targets, groups)?;
     let kafka = kafka.clone();
     Ok(blocking(move || acls::compare(chosen, &kafka)).await?)
-}
-
-/// Creates what is missing.
-pub(in crate::commands) async fn restored(
-    plan: AclsPlan,
-    kafka: ClientSettings,
-) -> Result<RestoredAcls, KafkaError> {
-    let (plan, applied) = blocking(move || {
-        let applied = acls::apply(&plan, &kafka);
-        (plan, applied)
-    })
-    .await;
-    applied?;
-    let created = plan.missing().count();
-    Ok(RestoredAcls {
-        created,
-        existed: plan.acls.len() - created,
-        plan,
-    })
-}
-
-/// What was done.
-#[derive(Debug, Serialize)]
-pub(in crate::commands) struct RestoredAcls {
-    /// ACLs that were created.
-    created: usize,
-    /// ACLs that were there already.
-    existed: usize,
-    /// In the plan, an ACL that was created is one that did not exist.
-    #[serde(flatten)]
-    plan: AclsPlan,
 }
 
 impl Report for AclsPlan {

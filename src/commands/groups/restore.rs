@@ -2,17 +2,13 @@
 
 use std::io::{self, Write};
 
-use kbk_format::repo::{Repository, RestoreId};
+use kbk_format::repo::RestoreId;
 use kbk_tools::restores::FinishedRestore;
-use serde::Serialize;
-use tokio::runtime::Handle;
 
 use super::map::landing;
-use crate::blocking::blocking;
 use crate::cli::{CliError, Column, Context, KafkaArgs, Outcome, Report, Table};
-use crate::groups::{self, GroupPlan, GroupsPlan, SourcePartition};
+use crate::groups::{self, RestoredGroups};
 use crate::human;
-use crate::kafka::ClientSettings;
 use crate::select::NamePattern;
 
 const EXAMPLES: &str = "\
@@ -50,21 +46,12 @@ pub struct Args {
     pub dry_run: bool,
 }
 
-/// What was committed, or would be.
-#[derive(Debug, Serialize)]
-pub(in crate::commands) struct Restored {
-    /// The name of the change; none for a dry run.
-    change: Option<RestoreId>,
-    #[serde(flatten)]
-    plan: GroupsPlan,
-}
-
 /// Plans, and unless it is a dry run, commits.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = crate::commands::repository(context).await?;
     let restore = FinishedRestore::open(&repository, args.restore.as_ref()).await?;
     let kafka = args.kafka.settings()?;
-    let restored = restored(&repository, &restore, &args.group, kafka, args.dry_run).await?;
+    let restored = groups::restore(&repository, &restore, &args.group, kafka, args.dry_run).await?;
     context.output.report(&restored)?;
     let in_use = restored.plan.in_use().count() > 0;
     Ok(if in_use {
@@ -74,49 +61,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     })
 }
 
-/// The groups of the restore's snapshot, by its offset map. Only a dry run gives a plan with groups that are in use.
-pub(in crate::commands) async fn restored(
-    repository: &Repository,
-    restore: &FinishedRestore,
-    patterns: &[NamePattern],
-    kafka: ClientSettings,
-    dry_run: bool,
-) -> Result<Restored, CliError> {
-    let snapshot = repository
-        .snapshot(restore.restore.snapshot.sequence)
-        .await?;
-    let translated = groups::translate(repository, &snapshot, restore, patterns).await?;
-    let (of_restore, settings) = (restore.clone(), kafka.clone());
-    let plan = blocking(move || groups::plan(translated, &of_restore, &settings)).await?;
-    for topic in plan.topics_left_out() {
-        tracing::warn!("{topic} was not restored: its committed offsets are left out");
-    }
-    for GroupPlan { group, unread, .. } in &plan.groups {
-        for SourcePartition { topic, partition } in unread {
-            tracing::warn!(
-                "group {group} had no committed offset for {topic}/{partition}, whose records are now among others: it reads all of them"
-            );
-        }
-    }
-    if dry_run {
-        for GroupPlan { group, members, .. } in plan.in_use() {
-            tracing::warn!("group {group} has {members} members: stop its consumers first");
-        }
-        return Ok(Restored { change: None, plan });
-    }
-    let (repository, runtime) = (repository.clone(), Handle::current());
-    let (plan, changed) = blocking(move || {
-        let changed = groups::apply(&plan, &repository, &kafka, &runtime);
-        (plan, changed)
-    })
-    .await;
-    Ok(Restored {
-        change: Some(changed?.change),
-        plan,
-    })
-}
-
-impl Report for Restored {
+impl Report for RestoredGroups {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut table = Table::new([
             Column::Left("GROUP"),

@@ -1,29 +1,27 @@
 //! `kbk restore`: a snapshot's topics back into a cluster.
 
 mod only_config;
+mod plan;
+mod report;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::time::Duration;
 
 use kbk_format::repo::{RateLimit, RepoErrorKind, Repository, RestoreId, Snapshot};
-use kbk_tools::restores::FinishedRestore;
 use serde::Serialize;
-use tokio::runtime::Handle;
 
-use super::acls::restore::RestoredAcls;
-use super::{acls, groups, refuse};
+use self::plan::purge_in_words;
+use super::{acls, refuse};
 use crate::acls::AclsPlan;
-use crate::blocking::blocking;
 use crate::cli::{
-    ByteRate, ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, RenameArgs, Report,
-    SnapshotArg, Table, TopicArgs,
+    ByteRate, ChoiceArgs, CliError, Context, KafkaArgs, Outcome, RenameArgs, Report, SnapshotArg,
+    TopicArgs,
 };
 use crate::human;
-use crate::kafka::{ClientSettings, KafkaError};
+use crate::kafka::ClientSettings;
 use crate::restore::{
-    self, Choice, Obstacle, Options, PartitionPlan, PartitionProof, RestoreError, RestorePlan,
-    RestoreReport, Shape, Target, TopicPlan,
+    self, Afterwards, Finished, Obstacle, PartitionMapping, RecordSelection, RestoreError,
+    RestoreOptions, RestorePlan, RunError,
 };
 use crate::select::{NamePattern, PartitionMap};
 
@@ -38,15 +36,15 @@ Examples:
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --repartition 24 --verify
 
 Missing topics are created with the saved configuration and partition count, or with as many partitions
-as --partition-map needs or --repartition says. Key, value, headers and timestamp of every record are
-kept, and its partition if nothing else is said; offsets are given anew by the cluster.
-Give --groups and --acls again with --resume: what comes after the records is not remembered.
+as --partition-map or --repartition requires. The key, value, headers and timestamp of every record are
+kept, and so is its partition by default; the cluster assigns new offsets.
+Repeat --groups and --acls with --resume: only the restore of the records is remembered.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
-/// More than any cluster has of one topic.
+/// More partitions than any cluster has in one topic.
 const MOST_PARTITIONS: i64 = 100_000;
 
-/// The words after `kbk restore`.
+/// The arguments of `kbk restore`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -54,26 +52,26 @@ pub struct Args {
     #[command(flatten)]
     pub kafka: KafkaArgs,
 
-    /// Which of the snapshot's topics.
+    /// The topics to restore.
     #[command(flatten)]
     pub topics: TopicArgs,
 
-    /// Which of their records.
+    /// The records to restore.
     #[command(flatten)]
     pub choice: ChoiceArgs,
 
-    /// What they are called in the cluster.
+    /// Their names in the cluster.
     #[command(flatten)]
     pub names: RenameArgs,
 
-    /// Partitions go to other partitions of their target, in every topic that is chosen, as 0:3,3:0. Those that are not named
-    /// are restored too, and stay where they are; no two may go to one
+    /// Restore partitions to other partitions of their target, in every selected topic, for example 0:3,3:0. Partitions that are not
+    /// named are restored too and keep their numbers; no two may go to the same one
     #[arg(long, value_name = "SOURCE:TARGET,...")]
     pub partition_map: Option<PartitionMap>,
 
-    /// Write every topic that is chosen to N partitions, each record to that of its key, as Java's default partitioner does.
-    /// Records without a key stay together: partition P goes to P modulo N. The order of each partition is kept, and so that of
-    /// each key. A target that is there must have N partitions
+    /// Distribute the records of every selected topic over N partitions by key, as Java's default partitioner does. Records without a
+    /// key stay together: those of partition P go to P modulo N. The order within each source partition, and so of each key, is kept.
+    /// An existing target must have N partitions
     #[arg(
         long, value_name = "N", conflicts_with = "partition_map",
         value_parser = clap::value_parser!(i32).range(1..=MOST_PARTITIONS)
@@ -88,40 +86,40 @@ pub struct Args {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Bring back topics without their records: missing ones are created as they were saved, others get the saved values
+    /// Restore topics without their records: missing ones are created as they were saved, others get the saved configuration
     #[arg(long, conflicts_with_all = [
         "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "append", "verify", "no_transactions",
         "resume", "partition_map", "repartition",
     ])]
     pub only_config: bool,
 
-    /// Restore into topics that hold records already
+    /// Restore into topics that already hold records
     #[arg(long)]
     pub append: bool,
 
-    /// Delete what the target partitions hold, before anything is written; asks first
+    /// Delete the records of the target partitions before anything is written; asks for confirmation
     #[arg(long, conflicts_with_all = ["append", "only_config", "resume"])]
     pub purge_target: bool,
 
-    /// Do not ask before --purge-target deletes records
+    /// Do not ask for confirmation of --purge-target
     #[arg(long, requires = "purge_target")]
     pub yes: bool,
 
-    /// Read every record back when all are written, and compare it with the backup; exit 3 on any difference
+    /// Read every record back once all are written, and compare it with the backup; exit 3 on any difference
     #[arg(long, conflicts_with = "dry_run")]
     pub verify: bool,
 
-    /// Restore consumer groups too, when the records are there: a name, a glob, or /a regular expression/ for the whole name;
+    /// Restore consumer groups too, after the records: a name, a glob, or /a regular expression/ for the whole name;
     /// repeatable
     #[arg(long, value_name = "PATTERN", conflicts_with = "only_config")]
     pub groups: Vec<NamePattern>,
 
-    /// Create the snapshot's ACLs too, those that are missing, when all else is done: every one where every topic is restored, else
-    /// what applied to the topics and to the groups of --groups. See `kbk acls restore --help`
+    /// Create missing ACLs of the snapshot too, after everything else: all of them where every topic is restored, otherwise those of
+    /// the topics and of the groups of --groups. See `kbk acls restore --help`
     #[arg(long)]
     pub acls: bool,
 
-    /// Write without transactions: faster by a little, and a restore that is stopped cannot be gone on with
+    /// Write without transactions: slightly faster, but a restore that is stopped cannot be resumed
     #[arg(long, conflicts_with = "resume")]
     pub no_transactions: bool,
 
@@ -129,7 +127,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["resume", "groups"])]
     pub no_offset_map: bool,
 
-    /// Go on with a restore that was stopped or killed; its ID only where several are unfinished
+    /// Resume a restore that was stopped or killed; the ID is needed only if several are unfinished
     #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = [
         "topic", "exclude", "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "map", "map_regex",
         "partition_map", "repartition", "snapshot",
@@ -137,15 +135,15 @@ pub struct Args {
     ])]
     pub resume: Option<Option<RestoreId>>,
 
-    /// Leave retention.ms and retention.bytes of created topics at -1, where they are while records are written
+    /// Leave retention.ms and retention.bytes of created topics at -1, their values while records are written
     #[arg(long, conflicts_with_all = ["only_config", "resume"])]
     pub keep_retention_off: bool,
 
-    /// Write at most so many bytes of keys, values and headers a second, over all partitions; as 10MiB
+    /// Write at most SIZE bytes of keys, values and headers per second over all partitions, for example 10MiB
     #[arg(long, value_name = "SIZE", conflicts_with = "only_config")]
     pub rate_limit: Option<ByteRate>,
 
-    /// Write at most so many records a second, over all partitions
+    /// Write at most N records per second over all partitions
     #[arg(
         long, value_name = "N", conflicts_with = "only_config",
         value_parser = clap::value_parser!(u64).range(1..)
@@ -158,11 +156,11 @@ pub struct Args {
 }
 
 impl Args {
-    fn shape(&self) -> Shape {
+    fn mapping(&self) -> PartitionMapping {
         match (&self.partition_map, self.repartition) {
-            (_, Some(count)) => Shape::Repartitioned(count),
-            (Some(map), None) => Shape::Mapped(map.clone()),
-            (None, None) => Shape::Kept,
+            (_, Some(count)) => PartitionMapping::Repartitioned(count),
+            (Some(map), None) => PartitionMapping::Mapped(map.clone()),
+            (None, None) => PartitionMapping::Kept,
         }
     }
 
@@ -176,14 +174,14 @@ impl Args {
 
 /// Plans, and unless it is a dry run, restores.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let choice = super::choice(&args.choice)?;
+    let selection = super::choice(&args.choice)?;
     let repository = super::repository(context).await?;
     let kafka = args.kafka.settings()?;
     if args.only_config {
-        return only_config::run(args, choice, &repository, kafka, context).await;
+        return only_config::run(args, selection, &repository, kafka, context).await;
     }
     let planned = tokio::select! {
-        planned = plan_all(args, choice, &repository, &kafka) => planned?,
+        planned = plan_all(args, selection, &repository, &kafka) => planned?,
         () = context.cancel.cancelled() => {
             tracing::warn!("stopped before anything was written");
             return Ok(Outcome::Interrupted);
@@ -200,98 +198,80 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if !args.yes {
         confirm_purge(&plan, context)?;
     }
-    let (restore, offset_map) = (plan.restore.clone(), plan.offset_map);
-    let report = match apply(plan, &repository, kafka, context).await {
-        Ok(report) => report,
-        Err(error) => {
-            let hint = match &error {
-                RestoreError::Repo(error) if *error.kind() == RepoErrorKind::NotWritable => {
-                    "--no-offset-map restores without writing into the repository".to_owned()
-                }
-                _ => next_step(&repository, &restore, offset_map).await,
-            };
-            return Err(CliError::from(error).hint(hint));
-        }
-    };
-    let complete = !report.interrupted && different(&report).count() == 0;
-    let groups = if complete && !args.groups.is_empty() {
-        let finished = FinishedRestore::open(&repository, Some(&restore)).await?;
-        let kafka = args.kafka.settings()?;
-        Some(groups::restore::restored(&repository, &finished, &args.groups, kafka, false).await?)
-    } else {
-        None
-    };
-    let (acls, acls_failed) =
-        restored_acls(acls.filter(|_| complete), args.kafka.settings()?).await;
-    let report = Finished {
-        report,
-        groups,
+    let step = NextStep::of(&plan);
+    let afterwards = Afterwards {
+        groups: args.groups.clone(),
         acls,
     };
-    context.output.report(&report)?;
-    if let Some(error) = acls_failed {
+    let events = context.events("restoring");
+    let (cancel, settings) = (&context.cancel, &kafka);
+    let run = restore::run(plan, afterwards, &repository, settings, cancel, events).await;
+    match run {
+        Ok(finished) => report(finished, args, context, &repository, &step).await,
+        Err(RunError::Records(error)) => {
+            let hint = step.after(&error, &repository).await;
+            Err(CliError::from(error).hint(hint))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Prints what was done, and says what is left to do.
+async fn report(
+    mut finished: Finished,
+    args: &Args,
+    context: &Context,
+    repository: &Repository,
+    step: &NextStep,
+) -> Result<Outcome, CliError> {
+    let acls_error = finished.acls_error.take();
+    context.output.report(&finished)?;
+    if let Some(error) = acls_error {
         return Err(CliError::from(error).hint(ACLS_LATER));
     }
-    let Finished { report, .. } = report;
-    if args.acls && !complete {
+    let report = &finished.report;
+    if args.acls && !report.is_complete() {
         tracing::warn!(
-            "no ACL was created: they come when all records are there as they were saved, so give --acls again"
+            "no ACLs were created: they follow once every record is restored and equal, so give --acls again"
         );
     }
     if report.interrupted {
-        tracing::warn!(
-            "stopped early: {}",
-            next_step(&repository, &restore, offset_map).await
-        );
+        tracing::warn!("stopped early: {}", step.describe(repository).await);
         return Ok(Outcome::Interrupted);
     }
-    let different = different(&report);
-    for partition in different.clone() {
+    if report.is_complete() {
+        return Ok(Outcome::Clean);
+    }
+    for partition in report.different() {
         tracing::warn!("{partition}");
     }
-    if different.count() > 0 {
-        tracing::warn!(
-            "new topics keep the configuration that they were filled with, so that nothing more changes in them"
-        );
-        return Ok(Outcome::Findings);
-    }
-    Ok(Outcome::Clean)
+    tracing::warn!(
+        "created topics keep the configuration that they were filled with, so that nothing more changes in them"
+    );
+    Ok(Outcome::Findings)
 }
 
-/// What to do where everything is restored but ACLs.
-const ACLS_LATER: &str = "all else is restored; `kbk acls restore` with the same --topic, --exclude, --map and --map-regex creates \
-    those that are missing";
+/// What to do where everything but the ACLs is restored.
+const ACLS_LATER: &str = "everything else is restored; `kbk acls restore` with the same --topic, --exclude, --map and --map-regex creates \
+    the missing ACLs";
 
-/// Creates ACLs; an error is put beside the report of all that was done before.
-async fn restored_acls(
-    acls: Option<AclsPlan>,
-    kafka: ClientSettings,
-) -> (Option<RestoredAcls>, Option<KafkaError>) {
-    let Some(acls) = acls else {
-        return (None, None);
-    };
-    match acls::restore::restored(acls, kafka).await {
-        Ok(restored) => (Some(restored), None),
-        Err(error) => (None, Some(error)),
-    }
-}
-
-/// What a restore will do, the ACLs that come after it included.
+/// Plans the restore, including its ACLs.
 async fn plan_all(
     args: &Args,
-    choice: Choice,
+    selection: RecordSelection,
     repository: &Repository,
     kafka: &ClientSettings,
 ) -> Result<WithAcls<RestorePlan, AclsPlan>, CliError> {
-    let plan = plan(args, choice, repository, kafka).await?;
-    let topics = plan.topics.iter();
-    let targets = topics.map(|topic| (topic.source.clone(), topic.target.clone()));
+    let plan = plan(args, selection, repository, kafka).await?;
+    let topics = plan.manifest.topics.iter();
+    let targets = topics.map(|topic| (topic.topic.to_string(), topic.target.to_string()));
     let targets = targets.collect();
-    let acls = plan_acls(args, repository, plan.snapshot, &targets, kafka).await?;
+    let snapshot = plan.manifest.snapshot.sequence;
+    let acls = plan_acls(args, repository, snapshot, &targets, kafka).await?;
     Ok(WithAcls { main: plan, acls })
 }
 
-/// The ACLs that come with these topics, if any are asked for.
+/// Plans the ACLs of these topics, if they are asked for.
 async fn plan_acls(
     args: &Args,
     repository: &Repository,
@@ -310,7 +290,7 @@ async fn plan_acls(
 
 async fn plan(
     args: &Args,
-    choice: Choice,
+    selection: RecordSelection,
     repository: &Repository,
     kafka: &ClientSettings,
 ) -> Result<RestorePlan, CliError> {
@@ -319,26 +299,26 @@ async fn plan(
         return Ok(restore::plan_rest(repository, restore, kafka, args.verify, args.rate()).await?);
     }
     let snapshot = super::snapshot(repository, args.snapshot).await?;
-    let options = options(args, choice, &snapshot, kafka)?;
+    let options = options(args, selection, &snapshot, kafka)?;
     Ok(restore::plan(repository, &snapshot, &options).await?)
 }
 
 fn options(
     args: &Args,
-    choice: Choice,
+    selection: RecordSelection,
     snapshot: &Snapshot,
     kafka: &ClientSettings,
-) -> Result<Options, CliError> {
-    let chosen = super::chosen(&args.topics, &choice, snapshot)?;
+) -> Result<RestoreOptions, CliError> {
+    let chosen = super::chosen(&args.topics, &selection, snapshot)?;
     if args.repartition.is_some() && args.verify && args.no_offset_map {
-        let message = "--verify finds repartitioned records by the offset map, and --no-offset-map keeps none";
+        let message = "--verify finds repartitioned records by the offset map, which --no-offset-map does not keep";
         return Err(CliError::usage(message));
     }
-    Ok(Options {
+    Ok(RestoreOptions {
         kafka: kafka.clone(),
         targets: args.names.targets(&chosen)?,
-        choice,
-        shape: args.shape(),
+        selection,
+        mapping: args.mapping(),
         append: args.append,
         purge: args.purge_target,
         verify: args.verify,
@@ -352,22 +332,7 @@ fn options(
     })
 }
 
-async fn apply(
-    plan: RestorePlan,
-    repository: &Repository,
-    kafka: ClientSettings,
-    context: &Context,
-) -> Result<RestoreReport, RestoreError> {
-    let events = context.events("restoring");
-    let (repository, cancel, runtime) = (
-        repository.clone(),
-        context.cancel.clone(),
-        Handle::current(),
-    );
-    blocking(move || restore::apply(plan, &repository, &kafka, &cancel, events, &runtime)).await
-}
-
-/// Asks for the number of topics that lose records, if there are any.
+/// Asks for confirmation, by the number of topics that lose records.
 fn confirm_purge(plan: &RestorePlan, context: &Context) -> Result<(), CliError> {
     let topics = plan.purged().count();
     if topics == 0 {
@@ -382,32 +347,45 @@ fn confirm_purge(plan: &RestorePlan, context: &Context) -> Result<(), CliError> 
     context.confirm(&question, &topics.to_string())
 }
 
-fn purge_in_words((topic, records): (&TopicPlan, u64)) -> String {
-    let records = human::counted(records, "record");
-    format!("{} (about {records})", topic.target)
+/// What to do about a restore that did not finish.
+struct NextStep {
+    restore: RestoreId,
+    offset_map: bool,
 }
 
-/// What to do about a restore that did not come to its end.
-async fn next_step(repository: &Repository, restore: &RestoreId, offset_map: bool) -> String {
-    match repository.restore(restore).await {
-        Ok(None) if offset_map => "nothing was written: run it again".to_owned(),
-        Ok(Some(begun)) if begun.producers > 0 => {
-            format!("`kbk restore --resume {restore}` goes on from the last commit")
+impl NextStep {
+    fn of(plan: &RestorePlan) -> NextStep {
+        NextStep {
+            restore: plan.manifest.restore.clone(),
+            offset_map: plan.offset_map,
         }
-        Ok(_) => "the target topics hold a part of the records, and without transactions nobody knows which: empty them, \
-             or delete those that this restore created, and restore again"
-            .to_owned(),
-        Err(error) => format!("whether it had begun cannot be told: {error}"),
+    }
+
+    async fn after(&self, error: &RestoreError, repository: &Repository) -> String {
+        match error {
+            RestoreError::Repo(error) if *error.kind() == RepoErrorKind::NotWritable => {
+                "--no-offset-map restores without writing into the repository".to_owned()
+            }
+            _ => self.describe(repository).await,
+        }
+    }
+
+    async fn describe(&self, repository: &Repository) -> String {
+        let restore = &self.restore;
+        match repository.restore(restore).await {
+            Ok(None) if self.offset_map => "nothing was written: run it again".to_owned(),
+            Ok(Some(begun)) if begun.producers > 0 => {
+                format!("`kbk restore --resume {restore}` resumes from the last commit")
+            }
+            Ok(_) => "the target topics hold an unknown part of the records, since there are no transactions: empty them, \
+                 or delete those that this restore created, and restore again"
+                .to_owned(),
+            Err(error) => format!("cannot tell whether the restore began: {error}"),
+        }
     }
 }
 
-/// The partitions that are not what the plan says.
-fn different(report: &RestoreReport) -> impl Iterator<Item = &PartitionProof> + Clone {
-    let proofs = report.proof.iter().flatten();
-    proofs.filter(|proof| !proof.is_equal())
-}
-
-/// A plan or a report, with that of the ACLs that come after it.
+/// A plan or a report, with that of the ACLs.
 #[derive(Serialize)]
 struct WithAcls<T, A> {
     #[serde(flatten)]
@@ -426,187 +404,10 @@ impl<T: Report, A: Report> Report for WithAcls<T, A> {
 }
 
 impl<T> WithAcls<T, AclsPlan> {
-    /// What is in the way of the ACLs, after what is in the way of the rest.
+    /// Fails if the rest or the ACLs have obstacles.
     fn refuse(&self, obstacles: &[Obstacle]) -> Result<(), CliError> {
         let of_acls = self.acls.iter().flat_map(|acls| &acls.obstacles);
         let of_acls = of_acls.map(ToString::to_string);
         refuse(obstacles.iter().map(ToString::to_string).chain(of_acls))
-    }
-}
-
-impl Report for RestorePlan {
-    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut table = Table::new([
-            Column::Left("TOPIC"),
-            Column::Left("TARGET"),
-            Column::Right("PARTITION"),
-            Column::Right("FROM"),
-            Column::Right("TO"),
-            Column::Right("RECORDS"),
-            Column::Right("SEGMENTS"),
-            Column::Right("STORED"),
-            Column::Right("BLOCKS"),
-            Column::Right("READ"),
-        ]);
-        for topic in &self.topics {
-            for partition in &topic.partitions {
-                let about = if partition.records_exact {
-                    ""
-                } else {
-                    "at most "
-                };
-                table.row([
-                    topic.source.clone(),
-                    target(topic),
-                    place(partition),
-                    partition.base_offset.to_string(),
-                    partition.end_offset.to_string(),
-                    format!("{about}{}", human::count(partition.records)),
-                    human::count(partition.segments as u64),
-                    human::bytes(partition.stored_bytes),
-                    human::count(partition.blocks),
-                    human::bytes(partition.read_bytes),
-                ]);
-            }
-        }
-        table.write(out)?;
-        let records: u64 = self
-            .topics
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .map(|partition| partition.records)
-            .sum();
-        for topic in self.topics.iter().filter(|topic| topic.retention_stays_off) {
-            let target = &topic.target;
-            writeln!(out, "{target} would keep its records: retention stays off")?;
-        }
-        for purged in self.purged() {
-            writeln!(
-                out,
-                "what is there would be deleted: {}",
-                purge_in_words(purged)
-            )?;
-        }
-        for topic in &self.topics {
-            if let Some(count) = topic.repartitioned() {
-                let (from, target) = (topic.source_partitions, &topic.target);
-                writeln!(
-                    out,
-                    "{target} would have {count} partitions where the backup has {from}: each record goes by its key"
-                )?;
-            }
-        }
-        let choice = self.choice.to_string();
-        writeln!(
-            out,
-            "{} of snapshot {} would be written{}{choice}",
-            human::counted(records, "record"),
-            self.snapshot,
-            if choice.is_empty() { "" } else { ": " },
-        )?;
-        match restore::rate_in_words(self.rate_limit) {
-            limit if limit.is_empty() => Ok(()),
-            limit => writeln!(out, "no faster than {limit}"),
-        }
-    }
-}
-
-fn target(topic: &TopicPlan) -> String {
-    let TopicPlan {
-        target,
-        source_partitions,
-        ..
-    } = topic;
-    match topic.action {
-        Target::Existing => target.clone(),
-        Target::Create { partitions, .. }
-            if usize::try_from(partitions) == Ok(*source_partitions) =>
-        {
-            format!("{target} (new)")
-        }
-        Target::Create { partitions, .. } => format!("{target} (new, {partitions} partitions)"),
-    }
-}
-
-/// The partition, and where it goes if that is elsewhere.
-fn place(plan: &PartitionPlan) -> String {
-    let partition = plan.partition;
-    match plan.target_partition {
-        Some(target) if target == partition => partition.to_string(),
-        Some(target) => format!("{partition} -> {target}"),
-        None => format!("{partition} by key"),
-    }
-}
-
-/// What a restore did, with the groups and ACLs that came after it.
-#[derive(Serialize)]
-struct Finished {
-    #[serde(flatten)]
-    report: RestoreReport,
-    groups: Option<groups::restore::Restored>,
-    acls: Option<RestoredAcls>,
-}
-
-impl Report for Finished {
-    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.report.human(out)?;
-        if let Some(groups) = &self.groups {
-            groups.human(out)?;
-        }
-        match &self.acls {
-            Some(acls) => acls.human(out),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Report for RestoreReport {
-    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "restored {} of snapshot {} into {} ({} created) in {} ({}){}",
-            human::counted(self.records, "record"),
-            self.snapshot,
-            human::counted(self.topics as u64, "topic"),
-            self.topics_created,
-            human::counted(self.partitions as u64, "partition"),
-            human::duration(Duration::from_secs_f64(self.seconds)),
-            if self.resumed {
-                ", those of earlier runs included"
-            } else {
-                ""
-            },
-        )?;
-        if self.purged_records > 0 {
-            let records = human::counted(self.purged_records, "record");
-            writeln!(out, "about {records} of the targets were deleted first")?;
-        }
-        if !self.retention_off.is_empty() {
-            let topics = self.retention_off.join(", ");
-            writeln!(
-                out,
-                "retention is off, and stays off until it is set: {topics}"
-            )?;
-        }
-        if self.offset_map && !self.interrupted {
-            writeln!(
-                out,
-                "restore {}: the repository keeps its offset map",
-                self.restore
-            )?;
-        }
-        let Some(proof) = &self.proof else {
-            return Ok(());
-        };
-        let records = proof.iter().map(|partition| partition.found).sum();
-        let compared = human::counted(records, "record");
-        match different(self).count() {
-            0 => writeln!(out, "read back {compared}: all as they were saved"),
-            some => writeln!(
-                out,
-                "read back {compared}: {some} of {} differ",
-                human::counted(proof.len() as u64, "partition")
-            ),
-        }
     }
 }

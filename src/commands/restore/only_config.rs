@@ -4,25 +4,26 @@ use std::io::{self, Write};
 
 use kbk_format::repo::Repository;
 
-use super::{Args, WithAcls, options, plan_acls, restored_acls};
+use super::{Args, WithAcls, options, plan_acls};
+use crate::acls;
 use crate::blocking::blocking;
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
 use crate::human;
 use crate::kafka::ClientSettings;
 use crate::restore::{
-    self, Choice, ConfigAction, ConfigChange, ConfigPlan, ConfigReport, TopicConfigPlan,
+    self, ConfigAction, ConfigChange, ConfigPlan, ConfigReport, RecordSelection, TopicConfigPlan,
 };
 
-/// Plans, and unless it is a dry run, brings back topics without their records.
+/// Plans, and unless it is a dry run, restores topics without their records.
 pub(super) async fn run(
     args: &Args,
-    choice: Choice,
+    selection: RecordSelection,
     repository: &Repository,
     kafka: ClientSettings,
     context: &Context,
 ) -> Result<Outcome, CliError> {
     let snapshot = super::super::snapshot(repository, args.snapshot).await?;
-    let options = options(args, choice, &snapshot, &kafka)?;
+    let options = options(args, selection, &snapshot, &kafka)?;
     let plan = restore::plan_config(&snapshot, &options).await?;
     let acls = plan_acls(args, repository, plan.snapshot, &options.targets, &kafka).await?;
     let planned = WithAcls { main: plan, acls };
@@ -37,9 +38,16 @@ pub(super) async fn run(
     let (settings, cancel) = (kafka.clone(), context.cancel.clone());
     let report = blocking(move || restore::apply_config(&plan, &settings, &cancel)).await?;
     let interrupted = report.interrupted;
-    let (acls, acls_failed) = restored_acls(acls.filter(|_| !interrupted), kafka).await;
+    let (acls, acls_error) = match acls.filter(|_| !interrupted) {
+        None => (None, None),
+        Some(plan) => match acls::restore(plan, kafka).await {
+            Ok(restored) => (Some(restored), None),
+            Err(error) => (None, Some(error)),
+        },
+    };
+    // The topics are reported even if the ACLs failed.
     context.output.report(&WithAcls { main: report, acls })?;
-    if let Some(error) = acls_failed {
+    if let Some(error) = acls_error {
         return Err(error.into());
     }
     if interrupted {
@@ -73,7 +81,7 @@ impl Report for ConfigPlan {
                 let target = &topic.target;
                 writeln!(
                     out,
-                    "{target} has {partitions} partitions, the backup {saved}: that stays"
+                    "{target} has {partitions} partitions and the backup has {saved}: the number does not change"
                 )?;
             }
         }
@@ -85,7 +93,7 @@ impl Report for ConfigPlan {
     }
 }
 
-/// A row for each entry, and at least one: target, partitions, key, what holds now, what was saved.
+/// Returns a row per entry, and at least one: target, partitions, key, current value, saved value.
 fn config_rows(topic: &TopicConfigPlan) -> Vec<[String; 5]> {
     let (target, partitions, entries) = match &topic.action {
         ConfigAction::Create {
@@ -121,7 +129,7 @@ impl Report for ConfigReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
-            "{} created, {} configured, {} as saved already; no record was written",
+            "{} created, {} configured, {} already as saved; no record was written",
             human::counted(self.topics_created as u64, "topic"),
             self.topics_changed,
             self.topics_unchanged,

@@ -1,11 +1,11 @@
-//! A restored topic's configuration: while it is filled nothing may be deleted or changed, afterwards it is the saved one.
+//! The configuration of a created topic: while records are written nothing may be deleted or changed; afterwards it is the saved one.
 
 pub(crate) mod only_config;
 
 use std::collections::BTreeMap;
 
-/// Kafka would delete old records at once, restamp them, or refuse them: these hold while records are written. A broker that
-/// compresses anew also writes header names anew, and those that are not UTF-8 come out as others.
+/// What a topic is configured with while records are written: otherwise Kafka would delete old records at once, replace their
+/// timestamps, or refuse them. A broker that recompresses batches also re-encodes header names, which changes those that are not UTF-8.
 const WHILE_FILLING: [(&str, &str); 7] = [
     ("cleanup.policy", "delete"),
     ("compression.type", "producer"),
@@ -16,30 +16,30 @@ const WHILE_FILLING: [(&str, &str); 7] = [
     ("retention.ms", "-1"),
 ];
 
-/// What makes Kafka delete old records.
+/// The entries that make Kafka delete old records.
 const RETENTION: [&str; 2] = ["retention.bytes", "retention.ms"];
 
-/// Entries that name brokers of the source.
+/// Entries that name brokers of the source cluster.
 const OF_THE_SOURCE: [&str; 2] = [
     "follower.replication.throttled.replicas",
     "leader.replication.throttled.replicas",
 ];
 
-/// What of a saved configuration means something in another cluster.
-pub(crate) fn own(mut saved: BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// Returns the entries of a saved configuration that apply to another cluster.
+pub(crate) fn portable(mut saved: BTreeMap<String, String>) -> BTreeMap<String, String> {
     saved.retain(|key, _| !OF_THE_SOURCE.contains(&key.as_str()));
     saved
 }
 
-/// The configuration to create a topic with.
+/// Returns the configuration to create a topic with.
 pub(crate) fn while_filling(saved: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut config = own(saved.clone());
+    let mut config = portable(saved.clone());
     config.extend(WHILE_FILLING.map(|(key, value)| (key.to_owned(), value.to_owned())));
     config
 }
 
-/// What to change when all records are written. What was not saved falls back to the cluster's value. With
-/// `keep_retention_off` nothing is deleted for its age or size then either.
+/// Returns the changes to make once all records are written. Entries that were not saved fall back to the cluster's value. With
+/// `keep_retention_off`, retention by age and size stays off.
 pub(crate) fn afterwards(
     saved: &BTreeMap<String, String>,
     keep_retention_off: bool,
@@ -52,7 +52,7 @@ pub(crate) fn afterwards(
         .collect()
 }
 
-/// Whether a topic that was made for a restore keeps retention off that is not off in the backup.
+/// Returns whether a created topic keeps retention off that is on in the backup.
 pub(crate) fn keeps_retention_off(
     saved: &BTreeMap<String, String>,
     afterwards: &BTreeMap<String, Option<String>>,
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_deleted_or_restamped_while_a_topic_is_filled() {
+    fn nothing_is_deleted_or_restamped_while_records_are_written() {
         let saved = config(&[
             ("retention.ms", "1000"),
             ("cleanup.policy", "compact"),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn afterwards_the_saved_values_hold_and_the_others_are_the_clusters() {
+    fn afterwards_saved_values_apply_and_others_fall_back_to_the_cluster() {
         let saved = config(&[
             ("retention.ms", "1000"),
             ("retention.bytes", "-1"),
@@ -98,15 +98,16 @@ mod tests {
         ]);
         let changes = afterwards(&saved, false);
         assert_eq!(changes["retention.ms"].as_deref(), Some("1000"));
-        assert_eq!(changes["cleanup.policy"], None, "taken away again");
+        assert_eq!(changes["cleanup.policy"], None, "removed again");
         assert!(!changes.contains_key("retention.bytes"), "already as saved");
         assert!(
             !changes.contains_key("max.message.bytes"),
             "set from the start"
         );
     }
+
     #[test]
-    fn retention_stays_off_where_that_is_asked_for() {
+    fn retention_stays_off_on_request() {
         let saved = config(&[("retention.ms", "1000"), ("cleanup.policy", "compact")]);
         let changes = afterwards(&saved, true);
         assert_eq!(changes["cleanup.policy"].as_deref(), Some("compact"));

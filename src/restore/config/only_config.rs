@@ -1,4 +1,4 @@
-//! Topics without their records: those that are missing are made as they were saved, those that are there get the saved values.
+//! Topics without their records: missing ones are created as they were saved, existing ones get the saved configuration.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,20 @@ use serde::Serialize;
 
 use crate::kafka::{Admin, ClientSettings, ConfigSource, KafkaError};
 use crate::restore::config;
-use crate::restore::plan::preflight::{self, Obstacle};
-use crate::restore::plan::{
-    Cluster, ExistingTopic, Options, PlanError, ask_in_background, newest_of,
-};
+use crate::restore::plan::obstacle::Obstacle;
+use crate::restore::plan::options::RestoreOptions;
+use crate::restore::plan::target_cluster::{ExistingTopic, TargetCluster};
+use crate::restore::plan::{PlanError, newest_of, numbers, preflight};
 use crate::run::Cancel;
 
-/// All that is done.
+/// Everything that will be done.
 #[derive(Clone, Debug, Serialize)]
 pub struct ConfigPlan {
     /// The snapshot.
     pub snapshot: u64,
     /// Topic by topic.
     pub topics: Vec<TopicConfigPlan>,
-    /// What is in the way. A plan with any is not applied.
+    /// What prevents it. A plan with any obstacle is not applied.
     pub obstacles: Vec<Obstacle>,
 }
 
@@ -31,7 +31,7 @@ pub struct TopicConfigPlan {
     pub source: String,
     /// Its name in the cluster.
     pub target: String,
-    /// Its partitions in the backup.
+    /// The number of its partitions in the backup.
     pub source_partitions: usize,
     /// What is done with it.
     pub action: ConfigAction,
@@ -50,21 +50,21 @@ pub enum ConfigAction {
         /// Its configuration.
         config: BTreeMap<String, String>,
     },
-    /// It is there.
+    /// It exists.
     Change {
-        /// Its partitions in the cluster, which stay as they are.
+        /// The number of its partitions in the cluster, which does not change.
         partitions: usize,
-        /// Entries that get another value. All others stay.
+        /// Entries that change. All others stay.
         changes: BTreeMap<String, ConfigChange>,
     },
 }
 
-/// One entry that gets another value.
+/// One entry that changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfigChange {
-    /// What holds now, whoever set it; null where the cluster does not tell.
+    /// The current value, whoever set it; null where the cluster does not report it.
     pub from: Option<String>,
-    /// What was saved.
+    /// The saved value.
     pub to: String,
 }
 
@@ -75,25 +75,25 @@ pub struct ConfigReport {
     pub snapshot: u64,
     /// Topics that were created.
     pub topics_created: usize,
-    /// Topics that were there and got other values.
+    /// Existing topics that changed.
     pub topics_changed: usize,
-    /// Topics that were as they should be.
+    /// Existing topics that needed no change.
     pub topics_unchanged: usize,
-    /// A signal came before all was done. What was done is whole for each topic, and to be done again without harm.
+    /// A signal stopped the run early. Each topic was processed whole or not at all, and running again is harmless.
     pub interrupted: bool,
 }
 
-/// Plans it: reads no record, and changes nothing.
+/// Plans a restore of topics without their records. Reads no record and changes nothing.
 ///
 /// # Errors
 ///
-/// If the cluster cannot be asked.
+/// If the cluster cannot be described.
 pub async fn plan_config(
     snapshot: &Digested<Snapshot>,
-    options: &Options,
+    options: &RestoreOptions,
 ) -> Result<ConfigPlan, PlanError> {
     let targets = options.targets.values().cloned().collect();
-    let cluster = ask_in_background(&options.kafka, targets, Vec::new()).await?;
+    let cluster = TargetCluster::describe(&options.kafka, targets, Vec::new()).await?;
     let sources = options.targets.iter();
     let topics: Vec<_> = sources
         .filter_map(|(source, target)| Some((newest_of(snapshot, source)?, target)))
@@ -113,17 +113,17 @@ pub async fn plan_config(
 fn plan_topic(
     topic: &TopicState,
     target: &str,
-    options: &Options,
-    cluster: &Cluster,
+    options: &RestoreOptions,
+    cluster: &TargetCluster,
 ) -> TopicConfigPlan {
-    let saved = config::own(topic.config.clone().unwrap_or_default());
+    let saved = config::portable(topic.config.clone().unwrap_or_default());
     let action = match cluster.topics.get(target) {
         Some(existing) => ConfigAction::Change {
             partitions: existing.partitions,
             changes: changes(saved, existing),
         },
         None => ConfigAction::Create {
-            partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+            partitions: numbers::count_of(topic.partitions.len()),
             replication_factor: options.replication_factor_of(topic),
             config: saved,
         },
@@ -136,7 +136,7 @@ fn plan_topic(
     }
 }
 
-/// A value that the cluster's default gives today is set all the same: it was the topic's own, and defaults change.
+/// Returns the entries to set. One whose value equals the cluster's default is set too: it was the topic's own, and defaults change.
 fn changes(
     saved: BTreeMap<String, String>,
     existing: &ExistingTopic,
@@ -157,7 +157,7 @@ fn changes(
         .collect()
 }
 
-fn obstacles(topic: &TopicConfigPlan, cluster: &Cluster) -> Vec<Obstacle> {
+fn obstacles(topic: &TopicConfigPlan, cluster: &TargetCluster) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
     preflight::check_internal(&topic.source, &mut obstacles);
     if let ConfigAction::Create {
@@ -173,7 +173,7 @@ fn obstacles(topic: &TopicConfigPlan, cluster: &Cluster) -> Vec<Obstacle> {
 ///
 /// # Errors
 ///
-/// If the cluster refuses; the topics before that one are done.
+/// If the cluster refuses a change; the topics before that one are done.
 pub fn apply_config(
     plan: &ConfigPlan,
     kafka: &ClientSettings,
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_topic_has_not_set_to_this_value_is_changed() {
+    fn only_entries_that_the_topic_has_not_set_to_the_saved_value_change() {
         let config = [
             ("cleanup.policy", entry("compact", ConfigSource::Topic)),
             ("retention.ms", entry("1000", ConfigSource::Topic)),
@@ -239,7 +239,7 @@ mod tests {
         ];
         let existing = ExistingTopic {
             partitions: 1,
-            offsets: Vec::new(),
+            offsets: BTreeMap::new(),
             config: Some(config.map(|(key, entry)| (key.to_owned(), entry)).into()),
         };
         let saved = [

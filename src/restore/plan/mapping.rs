@@ -2,31 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kbk_format::repo::TopicState;
+use kbk_format::repo::{RestoredPartition, TargetPartition, TopicState};
 
-use crate::restore::plan::selection::Choice;
-use crate::restore::plan::{PartitionPlan, TargetPartitionPlan};
+use super::numbers;
+use super::selection::RecordSelection;
+
 use crate::select::PartitionMap;
 
-/// How the partitions of every topic lie in its target.
+/// How the partitions of a topic map to those of its target; the same for every selected topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Shape {
-    /// As in the backup.
+pub enum PartitionMapping {
+    /// Each keeps its number.
     #[default]
     Kept,
-    /// Those that are named lie elsewhere; the others as in the backup.
+    /// The named ones go elsewhere; the others keep their numbers.
     Mapped(PartitionMap),
-    /// Each record goes, by its key, to one of so many.
+    /// Each record goes to one of this many partitions, by its key.
     Repartitioned(i32),
 }
 
-/// A shape that the chosen partitions cannot have.
+/// Why the selected partitions cannot be mapped.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ShapeError {
-    /// A partition is mapped that the topic does not have.
+pub enum PartitionMappingError {
+    /// The map names a partition that a topic does not have.
     #[error(
-        "--partition-map names partition {partition}, and {topic} has {count}, counted from 0: it holds for every topic that is \
-         chosen; restore topics of other sizes by themselves, with --topic"
+        "--partition-map names partition {partition}, and {topic} has {count}, counted from 0: the map applies to every selected \
+         topic; restore topics of other sizes separately, with --topic"
     )]
     NoPartition {
         /// The topic.
@@ -36,12 +37,12 @@ pub enum ShapeError {
         /// How many it has.
         count: usize,
     },
-    /// A partition is mapped that no topic brings back.
-    #[error("--partition-map names partition {0}, which is not among those that are chosen")]
-    NotChosen(i32),
-    /// Two partitions would be written to one.
+    /// The map names a partition that is not restored.
+    #[error("--partition-map names partition {0}, which is not among the selected ones")]
+    NotSelected(i32),
+    /// Two partitions would be written to the same one.
     #[error(
-        "{topic}/{first} and {topic}/{second} would both be written to partition {target}: map both, or choose one with --partition"
+        "{topic}/{first} and {topic}/{second} would both be written to partition {target}: map both, or select one with --partition"
     )]
     Collision {
         /// The topic.
@@ -55,21 +56,24 @@ pub enum ShapeError {
     },
 }
 
-impl Shape {
-    /// Where a partition of the backup goes; `None` where the key of each record decides.
+impl PartitionMapping {
+    /// Returns where a source partition goes; `None` where the key of each record decides.
     pub(crate) fn target(&self, partition: i32) -> Option<i32> {
         match self {
-            Shape::Kept => Some(partition),
-            Shape::Mapped(map) => Some(map.target(partition).unwrap_or(partition)),
-            Shape::Repartitioned(_) => None,
+            PartitionMapping::Kept => Some(partition),
+            PartitionMapping::Mapped(map) => Some(map.target(partition).unwrap_or(partition)),
+            PartitionMapping::Repartitioned(_) => None,
         }
     }
 
-    /// The partitions that a topic is written to, of which this is planned; ascending.
-    pub(crate) fn targets(&self, planned: &[PartitionPlan]) -> impl Iterator<Item = i32> + use<> {
+    /// Returns the target partitions that are written to when `planned` is restored, in ascending order.
+    pub(crate) fn targets(
+        &self,
+        planned: &[RestoredPartition],
+    ) -> impl Iterator<Item = i32> + use<> {
         let written: BTreeSet<i32> = match self {
-            Shape::Repartitioned(count) => (0..*count).collect(),
-            Shape::Kept | Shape::Mapped(_) => {
+            PartitionMapping::Repartitioned(count) => (0..*count).collect(),
+            PartitionMapping::Kept | PartitionMapping::Mapped(_) => {
                 let targets = planned.iter().filter_map(|plan| plan.target_partition);
                 targets.collect()
             }
@@ -77,47 +81,55 @@ impl Shape {
         written.into_iter()
     }
 
-    /// How many partitions a topic is created with: as many as were saved, or more where some are to lie behind them.
-    pub(crate) fn size(&self, topic: &TopicState, targets: &[TargetPartitionPlan]) -> i32 {
-        if let Shape::Repartitioned(count) = self {
+    /// Returns how many partitions to create a topic with: as many as were saved, or more where the map names higher ones.
+    pub(crate) fn size(&self, topic: &TopicState, targets: &[TargetPartition]) -> i32 {
+        if let PartitionMapping::Repartitioned(count) = self {
             return *count;
         }
-        let saved = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        let saved = numbers::count_of(topic.partitions.len());
         let last = targets
             .last()
             .map_or(0, |last| last.partition.saturating_add(1));
         last.max(saved)
     }
 
-    /// Fails if the chosen partitions of these topics cannot lie so.
-    pub(crate) fn check(&self, topics: &[&TopicState], choice: &Choice) -> Result<(), ShapeError> {
-        let Shape::Mapped(map) = self else {
+    /// Fails if the selected partitions of these topics cannot be mapped.
+    pub(crate) fn check(
+        &self,
+        topics: &[&TopicState],
+        selection: &RecordSelection,
+    ) -> Result<(), PartitionMappingError> {
+        let PartitionMapping::Mapped(map) = self else {
             return Ok(());
         };
         for topic in topics {
             check_map(map, topic)?;
-            self.check_targets(topic, choice)?;
+            self.check_targets(topic, selection)?;
         }
-        let is_chosen = |partition: &i32| {
+        let is_selected = |partition: &i32| {
             topics
                 .iter()
-                .any(|topic| choice.takes(&topic.name, *partition))
+                .any(|topic| selection.takes(&topic.name, *partition))
         };
-        match map.sources().find(|partition| !is_chosen(partition)) {
-            Some(partition) => Err(ShapeError::NotChosen(partition)),
+        match map.sources().find(|partition| !is_selected(partition)) {
+            Some(partition) => Err(PartitionMappingError::NotSelected(partition)),
             None => Ok(()),
         }
     }
 
-    fn check_targets(&self, topic: &TopicState, choice: &Choice) -> Result<(), ShapeError> {
+    fn check_targets(
+        &self,
+        topic: &TopicState,
+        selection: &RecordSelection,
+    ) -> Result<(), PartitionMappingError> {
         let mut sources = BTreeMap::new();
         let partitions = topic.partitions.iter().map(|state| state.partition);
-        for second in partitions.filter(|partition| choice.takes(&topic.name, *partition)) {
+        for second in partitions.filter(|partition| selection.takes(&topic.name, *partition)) {
             let Some(target) = self.target(second) else {
                 continue;
             };
             if let Some(first) = sources.insert(target, second) {
-                return Err(ShapeError::Collision {
+                return Err(PartitionMappingError::Collision {
                     topic: topic.name.to_string(),
                     first,
                     second,
@@ -129,11 +141,11 @@ impl Shape {
     }
 }
 
-fn check_map(map: &PartitionMap, topic: &TopicState) -> Result<(), ShapeError> {
+fn check_map(map: &PartitionMap, topic: &TopicState) -> Result<(), PartitionMappingError> {
     let count = topic.partitions.len();
-    let is_there = |partition: &i32| usize::try_from(*partition).is_ok_and(|index| index < count);
-    match map.sources().find(|partition| !is_there(partition)) {
-        Some(partition) => Err(ShapeError::NoPartition {
+    let exists = |partition: &i32| usize::try_from(*partition).is_ok_and(|index| index < count);
+    match map.sources().find(|partition| !exists(partition)) {
+        Some(partition) => Err(PartitionMappingError::NoPartition {
             topic: topic.name.to_string(),
             partition,
             count,
@@ -175,31 +187,31 @@ mod tests {
         }
     }
 
-    /// What is said of a map of `topics`, of which `partitions` are chosen.
+    /// Checks a map for `topics`, with `partitions` selected.
     fn check(map: &str, topics: &[&TopicState], partitions: Option<&str>) -> Result<(), String> {
-        let choice = Choice {
+        let selection = RecordSelection {
             partitions: partitions.map(|partitions| partitions.parse().unwrap()),
-            ..Choice::everything()
+            ..RecordSelection::everything()
         };
-        let shape = Shape::Mapped(map.parse().unwrap());
-        shape
-            .check(topics, &choice)
+        let mapping = PartitionMapping::Mapped(map.parse().unwrap());
+        mapping
+            .check(topics, &selection)
             .map_err(|error| error.to_string())
     }
 
     #[test]
-    fn what_is_not_named_stays_where_it_is() {
-        let shape = Shape::Mapped("0:3,3:7".parse().unwrap());
+    fn partitions_that_the_map_does_not_name_keep_their_numbers() {
+        let mapping = PartitionMapping::Mapped("0:3,3:7".parse().unwrap());
         assert_eq!(
-            [0, 1, 2, 3].map(|source| shape.target(source)),
+            [0, 1, 2, 3].map(|source| mapping.target(source)),
             [3, 1, 2, 7].map(Some)
         );
-        assert_eq!(Shape::Kept.target(3), Some(3));
-        assert_eq!(Shape::Repartitioned(2).target(3), None);
+        assert_eq!(PartitionMapping::Kept.target(3), Some(3));
+        assert_eq!(PartitionMapping::Repartitioned(2).target(3), None);
     }
 
     #[test]
-    fn two_partitions_do_not_meet_in_one() {
+    fn two_partitions_cannot_be_mapped_to_one() {
         let orders = topic("orders", 4);
         let collision = check("0:3", &[&orders], None).unwrap_err();
         assert!(
@@ -214,14 +226,14 @@ mod tests {
         ] {
             assert_eq!(check(map, &[&orders], partitions), Ok(()), "{map}");
         }
-        // The map holds for each of the topics.
+        // The map applies to each of the topics.
         let payments = topic("payments", 5);
         let collision = check("0:4", &[&orders, &payments], None).unwrap_err();
         assert!(collision.starts_with("payments/0 and payments/4"));
     }
 
     #[test]
-    fn what_is_mapped_is_there_and_chosen() {
+    fn mapped_partitions_must_exist_and_be_selected() {
         let (orders, small) = (topic("orders", 4), topic("small", 2));
         let beyond = check("2:3,3:2", &[&orders, &small], None).unwrap_err();
         assert!(

@@ -1,70 +1,72 @@
-//! The plan of a restore that an earlier run has begun: what begun.json says, on the cluster as it is now.
+//! The plan of a restore that an earlier run began: its manifest, on the cluster as it is now.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use kbk_format::repo::{
     Digested, RateLimit, RepoError, Repository, RestoreId, RestoreManifest, RestoredPartition,
-    RestoredTopic, Snapshot, TargetPartition, TopicState,
+    RestoredTopic, Snapshot, TopicState,
 };
 use kbk_tools::Selection;
 
+use super::numbers;
+use super::reading::PartitionReading;
+use super::restore_plan::{RestorePlan, TopicDetails};
+use super::selection::RecordSelection;
+use super::target_cluster::TargetCluster;
+use super::{PlanError, max_message_bytes};
 use crate::kafka::ClientSettings;
 use crate::restore::config;
-use crate::restore::plan::selection::Choice;
-use crate::restore::plan::{
-    Cluster, PartitionPlan, PlanError, RestorePlan, Target, TargetPartitionPlan, TopicPlan,
-    ask_in_background, max_message_bytes, plan_partition,
-};
 
-/// Why a restore cannot be gone on with.
+/// Why a restore cannot be resumed.
 #[derive(Debug, thiserror::Error)]
 pub enum ResumeError {
-    /// There is nothing of this name.
+    /// No restore has this name.
     #[error("there is no restore {restore}; {known}")]
     Unknown {
-        /// What was asked for.
+        /// The name.
         restore: RestoreId,
-        /// What there is.
+        /// What the repository has instead.
         known: String,
     },
-    /// There is nothing to go on with.
+    /// No restore is unfinished.
     #[error("no restore of this repository is unfinished")]
     Nothing,
-    /// There are several.
-    #[error("several restores are unfinished: {0}; name the one that is meant")]
+    /// Several restores are unfinished.
+    #[error("several restores are unfinished: {0}; name one of them")]
     Several(String),
-    /// It is finished.
+    /// The restore is finished.
     #[error("restore {restore} is finished: {records} records")]
     Done {
-        /// Which.
+        /// Its name.
         restore: RestoreId,
         /// Records that it wrote.
         records: u64,
     },
-    /// It was done without transactions.
+    /// The restore was made without transactions.
     #[error(
-        "restore {0} was begun with --no-transactions: what it has written cannot be told from what it has not; \
-         empty its targets, or choose others, and restore again"
+        "cannot resume restore {0}: it was begun with --no-transactions, so the records that it wrote are not known; \
+         empty its targets, or use others, and restore again"
     )]
     WithoutTransactions(RestoreId),
-    /// Another cluster.
+    /// The cluster is a different one.
     #[error(
         "restore {restore} writes to cluster {expected}, and this is cluster {found}; check --bootstrap-server"
     )]
     OtherCluster {
-        /// Which.
+        /// Its name.
         restore: RestoreId,
-        /// The cluster that it began on.
+        /// The cluster that it writes to.
         expected: String,
-        /// The one that was given.
+        /// The given cluster.
         found: String,
     },
-    /// The snapshot is not the one that it began with.
+    /// The snapshot is no longer the one that it reads.
     #[error(
-        "restore {restore} reads snapshot {sequence}, which is another one now; restore again from the start"
+        "cannot resume restore {restore}: snapshot {sequence} has changed since it began; restore again from the start"
     )]
     OtherSnapshot {
-        /// Which.
+        /// Its name.
         restore: RestoreId,
         /// The snapshot.
         sequence: u64,
@@ -80,11 +82,11 @@ impl From<RepoError> for ResumeError {
     }
 }
 
-/// The restore of this name, or the only one that is unfinished.
+/// Returns the restore of this name, or the only one that is unfinished.
 ///
 /// # Errors
 ///
-/// Where there is no such one, where it cannot be gone on with, or the repository cannot be read.
+/// Where there is no such restore, where it cannot be resumed, or the repository cannot be read.
 pub async fn unfinished(
     repository: &Repository,
     name: Option<&RestoreId>,
@@ -130,143 +132,116 @@ pub async fn unfinished(
     }
 }
 
-/// Plans the rest of `restore`, as fast as it was begun where `rate_limit` does not say otherwise.
+/// Plans the rest of a restore, at the rate limit that it began with unless `rate_limit` says otherwise.
 ///
 /// # Errors
 ///
-/// As [`plan`](crate::restore::plan()); also where cluster or snapshot are not those that it began with.
+/// As [`plan`](super::plan()); also where cluster or snapshot are not those that it began with.
 pub async fn plan_rest(
     repository: &Repository,
-    restore: RestoreManifest,
+    manifest: RestoreManifest,
     kafka: &ClientSettings,
     verify: bool,
     rate_limit: RateLimit,
 ) -> Result<RestorePlan, ResumeError> {
-    let snapshot = repository.snapshot(restore.snapshot.sequence).await?;
-    if snapshot.sha256 != restore.snapshot.sha256 {
-        return Err(other_snapshot(&restore));
+    let snapshot = repository.snapshot(manifest.snapshot.sequence).await?;
+    if snapshot.sha256 != manifest.snapshot.sha256 {
+        return Err(other_snapshot(&manifest));
     }
-    let targets = restore.topics.iter().map(|topic| topic.target.to_string());
-    let cluster = ask_in_background(kafka, targets.collect(), Vec::new())
+    let targets = manifest.topics.iter().map(|topic| topic.target.to_string());
+    let cluster = TargetCluster::describe(kafka, targets.collect(), Vec::new())
         .await
         .map_err(PlanError::from)?;
-    if let (Some(expected), Some(found)) = (&restore.cluster_id, &cluster.id)
+    if let (Some(expected), Some(found)) = (&manifest.cluster_id, &cluster.id)
         && expected != found
     {
         return Err(ResumeError::OtherCluster {
-            restore: restore.restore.clone(),
+            restore: manifest.restore.clone(),
             expected: expected.clone(),
             found: found.clone(),
         });
     }
-    let mut topics = Vec::with_capacity(restore.topics.len());
-    for topic in &restore.topics {
-        topics.push(plan_topic(repository, &restore, &snapshot, topic, &cluster).await?);
+    let mut details = BTreeMap::new();
+    for topic in &manifest.topics {
+        let more = plan_topic(repository, &manifest, &snapshot, topic, &cluster).await?;
+        details.insert(topic.target.clone(), more);
     }
     Ok(RestorePlan {
-        restore: restore.restore.clone(),
-        snapshot: snapshot.sequence,
-        snapshot_sha256: snapshot.sha256,
-        cluster_id: cluster.id,
-        choice: Choice::of_times(restore.min_timestamp..=restore.max_timestamp),
-        transactions: true,
+        resumed: true,
+        selection: RecordSelection::of_times(times(&manifest)),
         offset_map: true,
         rate_limit: RateLimit {
-            bytes: rate_limit.bytes.or(restore.rate_limit.bytes),
-            records: rate_limit.records.or(restore.rate_limit.records),
+            bytes: rate_limit.bytes.or(manifest.rate_limit.bytes),
+            records: rate_limit.records.or(manifest.rate_limit.records),
         },
-        begun: Some(restore),
-        topics,
         verify,
         obstacles: Vec::new(),
+        details,
+        manifest,
     })
 }
 
-/// A topic that is there by now is not made again, whoever was to make it.
+fn times(manifest: &RestoreManifest) -> RangeInclusive<i64> {
+    manifest.min_timestamp..=manifest.max_timestamp
+}
+
+/// A target that exists by now is not created again, whoever created it.
 async fn plan_topic(
     repository: &Repository,
-    restore: &RestoreManifest,
+    manifest: &RestoreManifest,
     snapshot: &Digested<Snapshot>,
     topic: &RestoredTopic,
-    cluster: &Cluster,
-) -> Result<TopicPlan, ResumeError> {
-    let saved = snapshot.topic(&topic.topic, topic.topic_id);
-    let Some(saved) = saved else {
-        return Err(other_snapshot(restore));
+    cluster: &TargetCluster,
+) -> Result<TopicDetails, ResumeError> {
+    let Some(saved) = snapshot.topic(&topic.topic, topic.topic_id) else {
+        return Err(other_snapshot(manifest));
     };
-    let mut partitions = Vec::with_capacity(topic.partitions.len());
+    let mut partitions = BTreeMap::new();
     for partition in &topic.partitions {
-        let times = restore.min_timestamp..=restore.max_timestamp;
-        let planned = plan_restored(repository, saved, partition, times).await?;
-        partitions.push(planned.ok_or_else(|| other_snapshot(restore))?);
+        let reading = plan_reading(repository, saved, partition, times(manifest)).await?;
+        let reading = reading.ok_or_else(|| other_snapshot(manifest))?;
+        partitions.insert(partition.partition, reading);
     }
     let existing = cluster.topics.get(&*topic.target);
-    let (config_filling, config_afterwards) = match &topic.create {
-        Some(create) => (create.config.clone(), create.config_afterwards.clone()),
-        None => (BTreeMap::new(), BTreeMap::new()),
-    };
-    let max_message_bytes = max_message_bytes(existing, &config_filling);
-    let action = match &topic.create {
-        Some(create) if existing.is_none() => Target::Create {
-            partitions: create.partitions,
-            replication_factor: create.replication_factor,
-            config: config_filling,
-        },
-        _ => Target::Existing,
-    };
-    Ok(TopicPlan {
-        source: topic.topic.to_string(),
-        source_topic_id: topic.topic_id,
+    let nothing = BTreeMap::new();
+    let saved_config = saved.config.as_ref().unwrap_or(&nothing);
+    let create = topic.create.as_ref();
+    Ok(TopicDetails {
         source_partitions: saved.partitions.len(),
-        target: topic.target.to_string(),
-        action,
-        purge: topic.purge,
-        retention_stays_off: topic.create.is_some()
-            && config::keeps_retention_off(
-                saved.config.as_ref().unwrap_or(&BTreeMap::new()),
-                &config_afterwards,
-            ),
-        config_afterwards,
-        max_message_bytes,
-        targets: topic.targets.iter().map(planned_target).collect(),
+        exists: existing.is_some(),
+        retention_stays_off: create
+            .is_some_and(|it| config::keeps_retention_off(saved_config, &it.config_afterwards)),
+        max_message_bytes: max_message_bytes(
+            existing,
+            create.map_or(&nothing, |create| &create.config),
+        ),
+        // The records to delete were counted when the restore began.
+        purged_records: BTreeMap::new(),
         partitions,
     })
 }
 
-/// What was to be deleted was counted when the restore began.
-fn planned_target(target: &TargetPartition) -> TargetPartitionPlan {
-    TargetPartitionPlan {
-        partition: target.partition,
-        offset: target.offset,
-        purged_records: 0,
-    }
-}
-
-async fn plan_restored(
+async fn plan_reading(
     repository: &Repository,
     saved: &TopicState,
     restored: &RestoredPartition,
-    times: std::ops::RangeInclusive<i64>,
-) -> Result<Option<PartitionPlan>, PlanError> {
-    let state = usize::try_from(restored.partition)
-        .ok()
-        .and_then(|index| saved.partitions.get(index));
-    let Some(state) = state else {
+    times: RangeInclusive<i64>,
+) -> Result<Option<PartitionReading>, PlanError> {
+    let Some(state) = saved.partitions.get(numbers::index_of(restored.partition)) else {
         return Ok(None);
     };
-    let place = saved.place(restored.partition);
+    let partition = saved.place(restored.partition);
     let selection = Selection {
         offsets: restored.base_offset..restored.end_offset,
         times,
     };
-    let mut planned = plan_partition(repository, place, state, selection).await?;
-    planned.target_partition = restored.target_partition;
-    Ok(Some(planned))
+    let reading = PartitionReading::plan(repository, partition, state, selection).await?;
+    Ok(Some(reading))
 }
 
-fn other_snapshot(restore: &RestoreManifest) -> ResumeError {
+fn other_snapshot(manifest: &RestoreManifest) -> ResumeError {
     ResumeError::OtherSnapshot {
-        restore: restore.restore.clone(),
-        sequence: restore.snapshot.sequence,
+        restore: manifest.restore.clone(),
+        sequence: manifest.snapshot.sequence,
     }
 }

@@ -1,7 +1,7 @@
-//! What of the chosen topics is meant: which partitions, which offsets of them, which times.
+//! Which records of the selected topics to restore: their partitions, offsets and times.
 //!
-//! All that is said by offset, or by the offset of a time, becomes one range of offsets for each partition here; times filter
-//! the records of that range one by one.
+//! Every bound that is an offset, or the offset of a time, is resolved here to one range of offsets per partition. Times filter the
+//! records of that range one by one.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -9,17 +9,18 @@ use kbk_format::repo::{PartitionId, PartitionState, RepoError, Repository, Topic
 use kbk_tools::offset_for_time;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::numbers;
 use crate::human::timestamp_ms;
 use crate::select::{OffsetRange, OffsetRanges, PartitionSet};
 
-/// What is meant. Everything that is said holds: a record must be in all of it.
+/// The selected records: those that meet every criterion.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct RecordSelection {
     /// Timestamps of the records, in milliseconds, both inclusive.
     pub times: RangeInclusive<i64>,
     /// Only these partitions of each topic.
     pub partitions: Option<PartitionSet>,
-    /// From Kafka's offset for this time on.
+    /// From Kafka's offset for this time.
     pub since_offset_of: Option<i64>,
     /// Up to Kafka's offset for this time, exclusive.
     pub until_offset_of: Option<i64>,
@@ -27,10 +28,10 @@ pub struct Choice {
     pub offsets: Option<OffsetRanges>,
 }
 
-/// What is chosen that there is not.
+/// Why a selection does not fit the snapshot.
 #[derive(Debug, thiserror::Error)]
-pub enum ChoiceError {
-    /// A partition that the topic does not have.
+pub enum RecordSelectionError {
+    /// It names a partition that the topic does not have.
     #[error("{topic} has no partition {partition}: it has {count}, counted from 0")]
     NoPartition {
         /// The topic.
@@ -40,14 +41,14 @@ pub enum ChoiceError {
         /// How many it has.
         count: usize,
     },
-    /// The same, named by a file.
+    /// A line of a file names a partition that the topic does not have.
     #[error(
         "{file}, line {line}: {topic} has no partition {partition}: it has {count}, counted from 0"
     )]
     NoPartitionOfLine {
         /// The file.
         file: String,
-        /// Its line.
+        /// The line.
         line: usize,
         /// The topic.
         topic: String,
@@ -56,42 +57,42 @@ pub enum ChoiceError {
         /// How many it has.
         count: usize,
     },
-    /// Offsets that the snapshot does not have.
+    /// It names offsets that the snapshot does not cover.
     #[error(
-        "{file}, line {line}: {topic}/{partition} is asked for from {from} to {to}, and the snapshot covers {base} to {end} \
-         (exclusive); leave a side empty for all there is"
+        "{file}, line {line}: {topic}/{partition} is requested from {from} to {to}, and the snapshot covers {base} to {end} \
+         (exclusive); leave a side empty for everything"
     )]
     OutsideCoverage {
         /// The file.
         file: String,
-        /// Its line.
+        /// The line.
         line: usize,
         /// The topic.
         topic: String,
         /// The partition.
         partition: i32,
-        /// What was asked for.
+        /// The requested start.
         from: i64,
-        /// Behind what was asked for.
+        /// The exclusive requested end.
         to: i64,
-        /// What is covered.
+        /// The start of what is covered.
         base: i64,
-        /// Behind what is covered.
+        /// The exclusive end of what is covered.
         end: i64,
     },
 }
 
-impl Choice {
-    /// Every record.
+impl RecordSelection {
+    /// Selects every record.
     #[must_use]
-    pub fn everything() -> Choice {
-        Choice::of_times(i64::MIN..=i64::MAX)
+    pub fn everything() -> RecordSelection {
+        RecordSelection::of_times(i64::MIN..=i64::MAX)
     }
 
-    /// Every record of these times.
+    /// Selects every record with a timestamp in `times`.
     #[must_use]
-    pub fn of_times(times: RangeInclusive<i64>) -> Choice {
-        Choice {
+    pub fn of_times(times: RangeInclusive<i64>) -> RecordSelection {
+        RecordSelection {
             times,
             partitions: None,
             since_offset_of: None,
@@ -100,19 +101,19 @@ impl Choice {
         }
     }
 
-    /// Whether anything of a partition is meant.
+    /// Returns whether the partition has selected records.
     pub(crate) fn takes(&self, topic: &str, partition: i32) -> bool {
         let in_set = |set: &PartitionSet| set.contains(partition);
         let in_file = |ranges: &OffsetRanges| ranges.of(topic, partition).is_some();
         self.partitions.as_ref().is_none_or(in_set) && self.offsets.as_ref().is_none_or(in_file)
     }
 
-    /// Fails if a partition, or offsets of one, are chosen that the topic does not have.
-    pub(crate) fn check(&self, topic: &TopicState) -> Result<(), ChoiceError> {
+    /// Fails if the selection names partitions or offsets that the topic does not have.
+    pub(crate) fn check(&self, topic: &TopicState) -> Result<(), RecordSelectionError> {
         let count = topic.partitions.len();
-        let beyond = |set: &PartitionSet| set.first_from(i32::try_from(count).unwrap_or(i32::MAX));
+        let beyond = |set: &PartitionSet| set.first_from(numbers::count_of(count));
         if let Some(partition) = self.partitions.as_ref().and_then(beyond) {
-            return Err(ChoiceError::NoPartition {
+            return Err(RecordSelectionError::NoPartition {
                 topic: topic.name.to_string(),
                 partition,
                 count,
@@ -126,7 +127,7 @@ impl Choice {
             let state = usize::try_from(partition)
                 .ok()
                 .and_then(|index| topic.partitions.get(index));
-            let state = state.ok_or_else(|| ChoiceError::NoPartitionOfLine {
+            let state = state.ok_or_else(|| RecordSelectionError::NoPartitionOfLine {
                 file: file(),
                 line: range.line,
                 topic: topic.name.to_string(),
@@ -135,7 +136,7 @@ impl Choice {
             })?;
             let Range { start, end } = bounds(range, state);
             if start < state.base_offset || end > state.end_offset || start > end {
-                return Err(ChoiceError::OutsideCoverage {
+                return Err(RecordSelectionError::OutsideCoverage {
                     file: file(),
                     line: range.line,
                     topic: topic.name.to_string(),
@@ -150,7 +151,7 @@ impl Choice {
         Ok(())
     }
 
-    /// The offsets that are meant of a partition.
+    /// Returns the selected offsets of a partition.
     pub(crate) async fn offsets(
         &self,
         repository: &Repository,
@@ -165,7 +166,7 @@ impl Choice {
             Some(range) => bounds(range, state),
             None => state.base_offset..state.end_offset,
         };
-        // Where no record reaches a time, it lies behind all of them.
+        // Kafka answers with the end of the partition where no record reaches the time.
         let at = async |time| {
             let found = offset_for_time(repository, place, state, time).await?;
             Ok::<i64, RepoError>(found.unwrap_or(state.end_offset))
@@ -179,11 +180,11 @@ impl Choice {
         Ok(start.min(end)..end)
     }
 
-    /// What is said, in the words of the command line.
-    fn said(&self) -> Vec<(&'static str, String)> {
+    /// Returns the criteria as command line options.
+    fn options(&self) -> Vec<(&'static str, String)> {
         let (since, until) = (*self.times.start(), *self.times.end());
         let file = |ranges: &OffsetRanges| ranges.path().display().to_string();
-        let said = [
+        let options = [
             (
                 "partition",
                 self.partitions.as_ref().map(ToString::to_string),
@@ -194,29 +195,31 @@ impl Choice {
             ("since", (since != i64::MIN).then(|| timestamp_ms(since))),
             ("until", (until != i64::MAX).then(|| timestamp_ms(until))),
         ];
-        let given = said.into_iter();
-        given
+        options
+            .into_iter()
             .filter_map(|(name, value)| Some((name, value?)))
             .collect()
     }
 }
 
-/// The offsets that a line means of a partition.
+/// Returns the offsets that a line of a file selects of a partition.
 fn bounds(range: OffsetRange, state: &PartitionState) -> Range<i64> {
     range.from.unwrap_or(state.base_offset)..range.to.unwrap_or(state.end_offset)
 }
 
-impl std::fmt::Display for Choice {
-    /// The options that say it; nothing for everything.
+impl std::fmt::Display for RecordSelection {
+    /// Writes the options that make this selection; nothing where every record is selected.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let said = self.said();
-        let options = said.iter().map(|(name, value)| format!("--{name} {value}"));
+        let options = self.options();
+        let options = options
+            .iter()
+            .map(|(name, value)| format!("--{name} {value}"));
         f.write_str(&options.collect::<Vec<_>>().join(" "))
     }
 }
 
-impl Serialize for Choice {
-    /// What is not said is null; times are milliseconds.
+impl Serialize for RecordSelection {
+    /// Criteria that are not given are null; times are milliseconds.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (since, until) = (*self.times.start(), *self.times.end());
         let mut map = serializer.serialize_map(None)?;
@@ -267,23 +270,23 @@ mod tests {
         }
     }
 
-    fn of_file(text: &str) -> Choice {
+    fn of_file(text: &str) -> RecordSelection {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        Choice {
+        RecordSelection {
             offsets: Some(OffsetRanges::load(file.path()).ok().unwrap()),
-            ..Choice::everything()
+            ..RecordSelection::everything()
         }
     }
 
     #[test]
-    fn partitions_that_a_topic_does_not_have_are_named() {
-        let choice = Choice {
+    fn a_partition_that_the_topic_lacks_is_an_error_that_names_it() {
+        let selection = RecordSelection {
             partitions: Some("1-3".parse().unwrap()),
-            ..Choice::everything()
+            ..RecordSelection::everything()
         };
-        assert!(choice.takes("orders", 1) && !choice.takes("orders", 0));
-        let error = choice.check(&topic()).unwrap_err().to_string();
+        assert!(selection.takes("orders", 1) && !selection.takes("orders", 0));
+        let error = selection.check(&topic()).unwrap_err().to_string();
         assert_eq!(error, "orders has no partition 2: it has 2, counted from 0");
         let error = of_file("orders,7,,").check(&topic()).unwrap_err();
         assert!(
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_outside_of_what_is_covered_are_refused_with_what_is() {
+    fn offsets_that_the_snapshot_does_not_cover_are_refused() {
         for (line, says) in [
             ("orders,0,0,100", None),
             ("orders,1,,", None),
@@ -322,16 +325,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_is_said_again() {
-        let choice = Choice {
+    fn a_selection_is_shown_as_its_options() {
+        let selection = RecordSelection {
             times: i64::MIN..=1_763_800_000_000,
             partitions: Some("0,2-3".parse().unwrap()),
-            ..Choice::everything()
+            ..RecordSelection::everything()
         };
         let words = "--partition 0,2-3 --until 2025-11-22T08:26:40.000Z";
-        assert_eq!(choice.to_string(), words);
-        assert_eq!(Choice::everything().to_string(), "");
-        let json = serde_json::to_value(&choice).unwrap();
+        assert_eq!(selection.to_string(), words);
+        assert_eq!(RecordSelection::everything().to_string(), "");
+        let json = serde_json::to_value(&selection).unwrap();
         assert_eq!(json["until"], 1_763_800_000_000_i64);
         assert_eq!(json["partitions"], "0,2-3");
         assert!(json["since"].is_null() && json["offsets"].is_null());

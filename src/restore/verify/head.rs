@@ -1,82 +1,80 @@
-//! Whether the targets of a restore that has committed nothing hold nothing of it.
+//! Checks, when a restore is resumed, that partitions without a committed position have no restored records.
 //!
-//! Brokers forget what a group has committed after a week. A restore that is gone on with later than that would begin at its
-//! start, behind the records that are there already.
+//! Brokers delete the committed offsets of an idle group after `offsets.retention.minutes`, a week by default. A restore that is resumed
+//! later would start from the beginning, and append to the records that it wrote before.
 //!
-//! A target that one partition of the backup has for itself must be as the restore found it. In one that others are written to
-//! as well, only those records tell that the partition's own pages of the offset map name: pages are durable before the
-//! transaction ends, so each has some that are there if it was committed, and not to be read if it was not.
+//! A target that belongs to one source partition must end where the restore found it. In a target that several source partitions share,
+//! only the records that the partition's own offset map pages name count: pages are durable before their transaction is committed, so
+//! their records are readable if it was committed, and not if it was aborted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::repo::{PartitionId, RepoError};
 use kbk_format::{Record, TimestampType};
 
 use crate::kafka::{
-    Admin, ClientSettings, Consumer, KafkaError, PartitionOffsets, PartitionRange, RecordHandler,
-    SourceError, SourceOptions, TopicPartition,
+    Admin, ClientSettings, Consumer, PartitionOffsets, PartitionRange, RecordHandler, SourceError,
+    SourceOptions, TopicPartition,
 };
-use crate::restore::apply::RestoreError;
-use crate::restore::plan::TopicPlan;
-use crate::restore::write::writer::Shared;
+use crate::restore::context::RestoreContext;
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::RestorePlan;
 use crate::run::Cancel;
 
-/// What must not be in a partition of a target.
+/// A target partition, and the records that it must not hold.
 struct Forbidden {
-    topic: String,
-    partition: i32,
+    partition: TopicPartition,
     what: What,
 }
 
+/// Records that a target partition must not hold.
 enum What {
-    /// A record from this offset on: it is not this partition's of the backup.
+    /// Any record from this offset on.
     From(i64, Unknown),
     /// A record at one of these offsets.
     At(BTreeMap<i64, Unknown>),
 }
 
-/// A partition of which nothing is committed, and the group that would have it.
+/// A source partition without a committed position, and the group that should have it.
 #[derive(Clone)]
 struct Unknown {
-    place: PartitionId,
+    id: PartitionId,
     group: String,
 }
 
-/// Fails if a committed record of one of the partitions is there of which nothing is committed: those that `unknown` says, in
-/// the order of the plan. Records of a transaction that was aborted are none.
+/// Fails if a partition of `unknown`, whose position is not committed, has records in its target. Records of aborted transactions are not
+/// readable, so they do not count.
 pub(crate) fn check(
-    shared: &Shared<'_>,
-    topics: &[TopicPlan],
-    unknown: &[bool],
+    context: RestoreContext<'_>,
+    plan: &RestorePlan,
+    unknown: &BTreeSet<PartitionId>,
     kafka: &ClientSettings,
 ) -> Result<(), RestoreError> {
-    let forbidden = forbidden(shared, topics, unknown)?;
+    let forbidden = forbidden(context, plan, unknown)?;
     if forbidden.is_empty() {
         return Ok(());
     }
     let names: Vec<_> = forbidden
         .iter()
-        .map(|forbidden| TopicPartition::new(&forbidden.topic, forbidden.partition))
+        .map(|forbidden| forbidden.partition.clone())
         .collect();
-    let ends = Admin::connect(kafka)?.offsets(&names)?;
-    let ranges = forbidden
-        .iter()
-        .zip(&names)
-        .map(|(forbidden, name)| Ok(forbidden.range(ends.get(name)?)))
-        .collect::<Result<Vec<_>, KafkaError>>()?;
-    let (ranges, forbidden): (Vec<_>, Vec<_>) = ranges
-        .into_iter()
-        .zip(&forbidden)
-        .filter(|(range, _)| range.start < range.end)
-        .unzip();
+    let bounds = Admin::connect(kafka)?.offsets(&names)?;
+    let (mut ranges, mut checked) = (Vec::new(), Vec::new());
+    for forbidden in &forbidden {
+        let range = forbidden.range(bounds.get(&forbidden.partition)?);
+        if range.start < range.end {
+            ranges.push(range);
+            checked.push(forbidden);
+        }
+    }
     if ranges.is_empty() {
         return Ok(());
     }
-    let mut look = Look {
-        forbidden,
-        cancel: shared.cancel,
+    let mut search = Search {
+        forbidden: checked,
+        cancel: context.cancel,
     };
-    match Consumer::open(kafka, &SourceOptions::default(), ranges)?.run(&mut look) {
+    match Consumer::open(kafka, &SourceOptions::default(), ranges)?.run(&mut search) {
         Ok(()) | Err(SourceError::Handler(None)) => Ok(()),
         Err(SourceError::Kafka(error)) => Err(error.into()),
         Err(SourceError::Handler(Some(found))) => Err(*found),
@@ -84,68 +82,63 @@ pub(crate) fn check(
 }
 
 fn forbidden(
-    shared: &Shared<'_>,
-    topics: &[TopicPlan],
-    unknown: &[bool],
+    context: RestoreContext<'_>,
+    plan: &RestorePlan,
+    unknown: &BTreeSet<PartitionId>,
 ) -> Result<Vec<Forbidden>, RepoError> {
     let (mut forbidden, mut by_key) = (Vec::new(), BTreeMap::new());
-    let mut unknown = unknown.iter();
-    for (topic, restored) in topics.iter().zip(&shared.restore.topics) {
-        for (index, partition) in topic.partitions.iter().enumerate() {
-            if unknown.next() != Some(&true) {
+    for topic in plan.topics() {
+        for (index, partition) in topic.partitions().enumerate() {
+            let id = partition.reading.read.place().clone();
+            if !unknown.contains(&id) {
                 continue;
             }
-            let place = partition.read.place().clone();
-            let group = shared.restore.progress(restored, index).group;
-            match partition
-                .target_partition
-                .and_then(|target| restored.target(target))
-            {
+            let group = context.manifest.progress(topic.restored, index).group;
+            let own = partition.restored.target_partition;
+            match own.and_then(|target| topic.restored.target(target)) {
                 Some(target) => forbidden.push(Forbidden {
-                    topic: topic.target.clone(),
-                    partition: target.partition,
-                    what: What::From(target.offset, Unknown { place, group }),
+                    partition: TopicPartition::new(topic.target(), target.partition),
+                    what: What::From(target.offset, Unknown { id, group }),
                 }),
                 None => {
-                    by_key.insert(place, (topic.target.as_str(), group));
+                    by_key.insert(id, (topic.target(), group));
                 }
             }
         }
     }
     if !by_key.is_empty() {
-        forbidden.extend(named_by_pages(shared, &by_key)?);
+        forbidden.extend(named_by_pages(context, &by_key)?);
     }
     Ok(forbidden)
 }
 
-/// A record of each page of these partitions, whose targets and groups they say.
+/// Returns one record per offset map page of these partitions, which come with their target topics and groups.
 fn named_by_pages(
-    shared: &Shared<'_>,
+    context: RestoreContext<'_>,
     unknown: &BTreeMap<PartitionId, (&str, String)>,
 ) -> Result<Vec<Forbidden>, RepoError> {
-    let (repository, runtime) = (shared.repository, shared.runtime);
+    let (repository, runtime) = (context.repository, context.runtime);
     let mut named: BTreeMap<(&str, i32), BTreeMap<i64, Unknown>> = BTreeMap::new();
-    for key in runtime.block_on(repository.map_page_keys(&shared.restore.restore))? {
+    for key in runtime.block_on(repository.map_page_keys(&context.manifest.restore))? {
         let page = runtime.block_on(repository.listed_map_page(&key))?;
-        let place = page.place();
-        if let (Some((topic, group)), Some(run)) = (unknown.get(&place), page.runs.last()) {
+        let id = page.place();
+        if let (Some((topic, group)), Some(run)) = (unknown.get(&id), page.runs.last()) {
             let offsets = named.entry((topic, run.target_partition)).or_default();
             let group = group.clone();
-            offsets.insert(run.target_offset, Unknown { place, group });
+            offsets.insert(run.target_offset, Unknown { id, group });
         }
     }
     let forbidden = |((topic, partition), offsets): ((&str, i32), _)| Forbidden {
-        topic: topic.to_owned(),
-        partition,
+        partition: TopicPartition::new(topic, partition),
         what: What::At(offsets),
     };
     Ok(named.into_iter().map(forbidden).collect())
 }
 
 impl Forbidden {
-    /// The offsets to look at.
-    fn range(&self, end: &PartitionOffsets) -> PartitionRange {
-        let (first, behind) = match &self.what {
+    /// Returns the offsets to read.
+    fn range(&self, bounds: &PartitionOffsets) -> PartitionRange {
+        let (first, end) = match &self.what {
             What::From(offset, _) => (*offset, i64::MAX),
             What::At(offsets) => (
                 offsets
@@ -157,14 +150,14 @@ impl Forbidden {
             ),
         };
         PartitionRange {
-            topic: self.topic.clone(),
-            partition: self.partition,
-            start: first.max(end.log_start_offset),
-            end: behind.min(end.last_stable_offset),
+            topic: self.partition.topic.clone(),
+            partition: self.partition.partition,
+            start: first.max(bounds.log_start_offset),
+            end: end.min(bounds.last_stable_offset),
         }
     }
 
-    /// What a record at this offset says of the progress.
+    /// Returns the error that a record at this offset is, if it is forbidden.
     fn found(&self, offset: i64) -> Option<RestoreError> {
         let unknown = match &self.what {
             What::From(_, unknown) => unknown,
@@ -172,21 +165,20 @@ impl Forbidden {
         };
         Some(RestoreError::ProgressLost {
             group: unknown.group.clone(),
-            source_place: unknown.place.to_string(),
-            topic: self.topic.clone(),
-            partition: self.partition,
+            source_partition: unknown.id.to_string(),
+            target: self.partition.clone(),
             offset,
         })
     }
 }
 
-struct Look<'a> {
+struct Search<'a> {
     forbidden: Vec<&'a Forbidden>,
     cancel: &'a Cancel,
 }
 
-impl RecordHandler for Look<'_> {
-    /// What ends the look before its end: what was found, or nothing for a signal.
+impl RecordHandler for Search<'_> {
+    /// What ends the search early: the error, or nothing for a signal.
     type Error = Option<Box<RestoreError>>;
 
     fn record(

@@ -1,6 +1,15 @@
 //! Checks of what a restore wrote, and of what it finds when it resumes.
+//!
+//! | file | job |
+//! |---|---|
+//! | `head` | when a restore resumes: nothing was written where no position is committed |
+//! | `quiescence` | waits until everything committed is readable |
+//! | `one_to_one` | what targets should hold, for [`compare`](crate::compare), where each source partition has one of its own |
+//! | `repartitioned` | the comparison where records were distributed by key, by the offset map |
+//! | `owned_record` | a record of the backup that waits for its counterpart |
 
 pub(crate) mod head;
 pub(crate) mod one_to_one;
+mod owned_record;
 pub(crate) mod quiescence;
 pub(crate) mod repartitioned;

@@ -1,29 +1,29 @@
-//! Waits until what was committed can be read.
+//! Waits until committed records can be read.
 //!
-//! A commit is answered before its markers are in the partitions, and until they are, readers of committed records see nothing
-//! from its first record on. Somebody else's transaction that is open in a target holds them up in the same way.
+//! A broker acknowledges a commit before its markers are in the partitions. Until they are, the last stable offset stays below the
+//! transaction, and `read_committed` consumers see nothing from there on. Another producer's open transaction has the same effect.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::kafka::{Admin, KafkaError, PartitionOffsets, TopicPartition};
-use crate::restore::write::work::Work;
 use crate::run::Cancel;
 
-/// Far more than writing a marker takes, and enough for brokers to come back.
+/// Far more than writing a marker takes, and enough for brokers to restart.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// After so long the user is told what is waited for.
-const QUIET: Duration = Duration::from_secs(5);
-/// [`PATIENCE`] of somebody who has asked to stop.
+/// When to report what is being waited for.
+const REPORT_AFTER: Duration = Duration::from_secs(5);
+/// [`PATIENCE`] once a stop was requested.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A target whose restored records cannot all be read.
+/// A target whose restored records are not all readable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldUp {
     /// The target.
     pub target: TopicPartition,
-    /// The last stable offset, where a transaction is open.
+    /// The last stable offset, at which a transaction is open.
     pub offset: i64,
 }
 
@@ -33,66 +33,75 @@ impl fmt::Display for HeldUp {
         let offset = self.offset;
         write!(
             f,
-            "{topic}/{partition}: a transaction is open at offset {offset}; who reads committed records sees nothing from there on until it \
-             ends"
+            "{topic}/{partition}: a transaction is open at offset {offset}; consumers that read committed records see nothing from there on \
+             until it ends"
         )
     }
 }
 
-/// Waits, and gives the targets that stay held up. All is committed, so brokers may be away meanwhile; what is written behind
-/// it by others is not waited for.
-pub(crate) fn wait(admin: &Admin, work: &Work, cancel: &Cancel) -> Result<Vec<HeldUp>, KafkaError> {
+/// Waits until all restored records are readable, and returns the targets where they still are not. Everything is committed, so brokers
+/// may be unavailable for a while; records that others append later are not waited for.
+pub(crate) fn wait(
+    admin: &Admin,
+    targets: &[TopicPartition],
+    cancel: &Cancel,
+) -> Result<Vec<HeldUp>, KafkaError> {
     const PAUSE: Duration = Duration::from_millis(50);
     const LONG_PAUSE: Duration = Duration::from_secs(1);
     let started = Instant::now();
-    // The high watermarks when they could first be told: everything that was restored lies below.
-    let mut ends: Option<Vec<i64>> = None;
-    let mut told = false;
+    // The high watermarks of the first answer: every restored record is below them.
+    let mut ends: Option<BTreeMap<&TopicPartition, i64>> = None;
+    let mut reported = false;
     loop {
         let patience = match cancel.is_set() {
             true => SHORT_PATIENCE,
             false => PATIENCE,
         };
         let is_over = started.elapsed() >= patience;
-        match offsets(admin, &work.targets) {
+        match offsets(admin, targets) {
             Ok(offsets) => {
                 let ends = ends.get_or_insert_with(|| {
+                    let offsets = offsets.iter();
                     offsets
-                        .iter()
-                        .map(|offsets| offsets.high_watermark)
+                        .map(|(target, offsets)| (*target, offsets.high_watermark))
                         .collect()
                 });
-                let held_up = held_up(&work.targets, &offsets, ends);
+                let held_up = held_up(&offsets, ends);
                 if held_up.is_empty() || is_over {
                     return Ok(held_up);
                 }
                 if let [first, ..] = held_up.as_slice()
-                    && started.elapsed() >= QUIET
-                    && !std::mem::replace(&mut told, true)
+                    && started.elapsed() >= REPORT_AFTER
+                    && !std::mem::replace(&mut reported, true)
                 {
                     tracing::info!("waiting: {first}");
                 }
             }
             Err(error) if is_over || error.is_denied() => return Err(error),
+            // Brokers may be restarting; the loop ends with the patience.
             Err(_) => {}
         }
-        thread::sleep(if told { LONG_PAUSE } else { PAUSE });
+        thread::sleep(if reported { LONG_PAUSE } else { PAUSE });
     }
 }
 
-/// The offsets of the targets, in their order.
-fn offsets(admin: &Admin, targets: &[TopicPartition]) -> Result<Vec<PartitionOffsets>, KafkaError> {
+type Offsets<'a> = BTreeMap<&'a TopicPartition, PartitionOffsets>;
+
+fn offsets<'a>(admin: &Admin, targets: &'a [TopicPartition]) -> Result<Offsets<'a>, KafkaError> {
     let offsets = admin.offsets(targets)?;
     let targets = targets.iter();
-    targets.map(|target| offsets.get(target).copied()).collect()
+    targets
+        .map(|target| Ok((target, *offsets.get(target)?)))
+        .collect()
 }
 
-fn held_up(targets: &[TopicPartition], offsets: &[PartitionOffsets], ends: &[i64]) -> Vec<HeldUp> {
-    let targets = targets.iter().zip(offsets).zip(ends);
-    let unstable = targets.filter(|((_, offsets), end)| offsets.last_stable_offset < **end);
+fn held_up(offsets: &Offsets<'_>, ends: &BTreeMap<&TopicPartition, i64>) -> Vec<HeldUp> {
+    let unstable = offsets
+        .iter()
+        .filter(|(target, offsets)| offsets.last_stable_offset < ends[*target]);
     unstable
-        .map(|((target, offsets), _)| HeldUp {
-            target: target.clone(),
+        .map(|(target, offsets)| HeldUp {
+            target: (*target).clone(),
             offset: offsets.last_stable_offset,
         })
         .collect()
@@ -111,14 +120,16 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_restored_is_waited_for() {
+    fn only_restored_records_are_waited_for() {
         let targets = [0, 1, 2].map(|partition| TopicPartition {
             topic: "orders".to_owned(),
             partition,
         });
-        // To the end; up to where the restore ended, with somebody else's open transaction behind; not that far.
+        // Stable to the end; stable up to where the restore ended, with another open transaction above; not stable that far.
         let now = [offsets(10, 10), offsets(10, 25), offsets(7, 10)];
-        let held_up = held_up(&targets, &now, &[10, 10, 10]);
+        let now = targets.iter().zip(now).collect();
+        let ends = targets.iter().map(|target| (target, 10)).collect();
+        let held_up = held_up(&now, &ends);
         let expected = HeldUp {
             target: targets[2].clone(),
             offset: 7,

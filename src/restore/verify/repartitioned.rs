@@ -1,126 +1,130 @@
-//! Whether the targets of a repartitioned topic hold what was to be written: each record where the offset map says that it is,
-//! in the partition of its key, and no other record.
+//! Compares the targets of a repartitioned topic with the backup: each record is where the offset map says, in the partition of its key, and
+//! there are no other records.
 //!
 //! ```text
-//! for each partition of the backup:   some of its records, and where the map says that each went
-//!                                     -> those stretches of the targets are read, and what is there is compared
-//! for each partition of the target:   its records are counted: as many as were found are all there may be
+//! for each source partition:   a batch of its records, and where the map says that each went
+//!                              -> read those ranges of the targets, and compare what is there
+//! for each target partition:   count its records: there must be no more than were found
 //! ```
 //!
-//! Key, value, headers and timestamp must be the same, byte for byte, and the map's offsets ascend in each target as they do in
-//! the partition: its order is kept. Memory does not grow with the topic.
+//! Key, value, headers and timestamp must be equal byte for byte. The map's offsets must ascend in each target as they do in the source
+//! partition, so its order is kept. Memory does not grow with the topic.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use kbk_format::repo::{DonePartition, MapRun, PartitionId, RepoError, Repository, RestoreId};
-use kbk_format::{Header, Headers, Record, TimestampType};
+use kbk_format::repo::{DonePartition, MapRun, PartitionId, RepoError, TargetPartition};
+use kbk_format::{Record, TimestampType};
 use kbk_tools::restores::{MapReader, MapRuns};
 use kbk_tools::share::FairShare;
-use tokio::runtime::Handle;
 
+use super::owned_record::OwnedRecord;
+use crate::compare::{
+    CompareError, Difference, ExpectedRecords, FETCH_BYTES, PartitionComparison, THREADS,
+};
 use crate::kafka::{
     Admin, ClientSettings, Consumer, PartitionOffsets, PartitionRange, RecordHandler,
     SourceOptions, TopicPartition,
 };
-use crate::restore::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
-use crate::restore::verify::one_to_one::{
-    Difference, Expected, FETCH_BYTES, PartitionProof, ProofError, THREADS, unlike,
-};
+use crate::restore::context::RestoreContext;
+use crate::restore::plan::numbers;
+use crate::restore::plan::restore_plan::{PartitionPlan, TopicPlan};
 use crate::restore::write::partitioner::Partitioner;
 use crate::run::Cancel;
 
-/// Records that are looked for at a time, and bytes of them: a connection is made for them.
+/// Records, and bytes of records, that are looked for at a time. Each batch opens a connection.
 const RECORDS_AT_ONCE: usize = 1 << 16;
 const BYTES_AT_ONCE: usize = 8 << 20;
 
-/// What is the same for all of a topic.
+/// What all partitions of a topic have in common.
 struct Topic<'a> {
     target: &'a str,
-    targets: &'a [TargetPartitionPlan],
-    /// Where each target begins and ends now.
+    /// The target partitions, 0 and up without a gap: the manifest of a repartitioned topic has no others, so positions in this and the
+    /// other lists of the module are partition numbers.
+    targets: &'a [TargetPartition],
+    /// The current bounds of each.
     bounds: Vec<PartitionOffsets>,
-    surroundings: &'a Surroundings<'a>,
+    context: RestoreContext<'a>,
+    kafka: &'a ClientSettings,
 }
 
-/// What a proof is made with.
-pub(crate) struct Surroundings<'a> {
-    pub(crate) restore: &'a RestoreId,
-    pub(crate) repository: &'a Repository,
-    pub(crate) kafka: &'a ClientSettings,
-    pub(crate) cancel: &'a Cancel,
-    pub(crate) runtime: &'a Handle,
-}
-
-/// Compares a repartitioned topic, whose partitions have the maps that `done` names. Gives a proof for each partition of the
-/// target.
-pub(crate) fn prove(
-    plan: &TopicPlan,
-    done: &BTreeMap<PartitionId, &DonePartition>,
-    surroundings: &Surroundings<'_>,
-) -> Result<Vec<PartitionProof>, ProofError> {
-    let names = plan.targets.iter();
-    let names: Vec<_> = names
-        .map(|target| TopicPartition::new(&plan.target, target.partition))
+/// Compares a repartitioned topic; `maps` names the offset maps of its partitions. Returns one result per target partition. Blocks; must not
+/// be called from asynchronous code.
+pub(crate) fn compare(
+    plan: TopicPlan<'_>,
+    maps: &BTreeMap<PartitionId, &DonePartition>,
+    context: RestoreContext<'_>,
+    kafka: &ClientSettings,
+) -> Result<Vec<PartitionComparison>, CompareError> {
+    let targets = &plan.restored.targets;
+    let names: Vec<_> = targets
+        .iter()
+        .map(|target| TopicPartition::new(plan.target(), target.partition))
         .collect();
-    let bounds = Admin::connect(surroundings.kafka)?.offsets(&names)?;
+    let bounds = Admin::connect(kafka)?.offsets(&names)?;
+    let bounds = names.iter().map(|name| bounds.get(name).copied());
     let topic = Topic {
-        target: &plan.target,
-        targets: &plan.targets,
-        bounds: names
-            .iter()
-            .map(|name| bounds.get(name).copied())
-            .collect::<Result<_, _>>()?,
-        surroundings,
+        target: plan.target(),
+        targets,
+        bounds: bounds.collect::<Result<_, _>>()?,
+        context,
+        kafka,
     };
-    let proofs = names
+    let results = names
         .into_iter()
-        .map(|name| PartitionProof::empty(name.topic, name.partition));
-    let proofs: Mutex<Vec<PartitionProof>> = Mutex::new(proofs.collect());
-    let partitions = FairShare::new(plan.partitions.iter().collect(), THREADS, 1);
-    partitions.run(|group: Vec<&PartitionPlan>| {
+        .map(|name| PartitionComparison::empty(name.topic, name.partition));
+    let results: Mutex<Vec<PartitionComparison>> = Mutex::new(results.collect());
+    let partitions = FairShare::new(plan.partitions().collect(), THREADS, 1);
+    partitions.run(|group: Vec<PartitionPlan<'_>>| {
         for partition in group {
-            let done = done.get(partition.read.place()).copied();
+            let done = maps.get(partition.reading.read.place()).copied();
             let found = Comparison::new(&topic, partition, done)?.run()?;
-            join(&mut lock(&proofs), found);
+            add(&mut lock(&results), found);
         }
-        Ok::<(), ProofError>(())
+        Ok::<(), CompareError>(())
     })?;
-    let mut proofs = proofs.into_inner().unwrap_or_else(PoisonError::into_inner);
-    for (proof, count) in proofs.iter_mut().zip(topic.count()?) {
-        let too_many = count.saturating_sub(proof.found);
-        proof.found = count;
-        proof.differences += too_many;
-        if too_many > 0 && proof.first.is_none() {
-            proof.first = Some(Difference {
-                source_partition: None,
-                source_offset: None,
-                target_offset: None,
-                what: Vec::new(),
-            });
-        }
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (index, count) in topic.count()?.into_iter().enumerate() {
+        add_extra(&mut results[index], count);
     }
-    Ok(proofs)
+    Ok(results)
 }
 
-/// A thread that panicked leaves plain values behind.
+/// Adds the records that a target holds, `count` in all, beyond those that were found.
+fn add_extra(result: &mut PartitionComparison, count: u64) {
+    let extra = count.saturating_sub(result.found);
+    result.found = count;
+    result.differences += extra;
+    if extra > 0 && result.first.is_none() {
+        result.first = Some(Difference {
+            source_partition: None,
+            source_offset: None,
+            target_offset: None,
+            what: Vec::new(),
+        });
+    }
+}
+
+/// A panic cannot leave these plain values inconsistent, so poisoning is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Adds what one partition of the backup says of each target.
-fn join(proofs: &mut [PartitionProof], of_partition: Vec<PartitionProof>) {
-    for (proof, found) in proofs.iter_mut().zip(of_partition) {
-        proof.expected += found.expected;
-        proof.found += found.found;
-        proof.differences += found.differences;
-        proof.first = proof.first.take().or(found.first);
+/// Adds the results of one source partition to those of each target.
+fn add(results: &mut [PartitionComparison], of_source: Vec<PartitionComparison>) {
+    for found in of_source {
+        let result = &mut results[numbers::index_of(found.partition)];
+        assert_eq!(result.partition, found.partition, "targets have no gaps");
+        result.expected += found.expected;
+        result.found += found.found;
+        result.differences += found.differences;
+        result.first = result.first.take().or(found.first);
     }
 }
 
 impl Topic<'_> {
-    /// What there is to read of a target between these offsets.
+    /// Returns the readable part of `offsets` in a target.
     fn range(&self, index: usize, offsets: Range<i64>) -> PartitionRange {
         let bounds = &self.bounds[index];
         PartitionRange {
@@ -134,8 +138,8 @@ impl Topic<'_> {
     fn read(
         &self,
         ranges: Vec<PartitionRange>,
-        sink: &mut impl RecordHandler<Error = ProofError>,
-    ) -> Result<(), ProofError> {
+        handler: &mut impl RecordHandler<Error = CompareError>,
+    ) -> Result<(), CompareError> {
         if ranges.is_empty() {
             return Ok(());
         }
@@ -143,82 +147,84 @@ impl Topic<'_> {
             memory_bytes: FETCH_BYTES,
             ..SourceOptions::default()
         };
-        let mut source = Consumer::open(self.surroundings.kafka, &options, ranges)?;
-        source.run(sink).map_err(ProofError::from)
+        let mut source = Consumer::open(self.kafka, &options, ranges)?;
+        source.run(handler).map_err(CompareError::from)
     }
 
-    /// How many records each target has behind where the restore began.
-    fn count(&self) -> Result<Vec<u64>, ProofError> {
+    /// Counts the records of each target from where the restore began.
+    fn count(&self) -> Result<Vec<u64>, CompareError> {
         let targets = self.targets.iter().enumerate();
         let ranges = targets.map(|(index, target)| self.range(index, target.offset..i64::MAX));
         let mut counts = Counts {
             records: vec![0; self.targets.len()],
-            cancel: self.surroundings.cancel,
+            cancel: self.context.cancel,
         };
         self.read(ranges.collect(), &mut counts)?;
         Ok(counts.records)
     }
 }
 
-/// One partition of the backup on its way.
+/// A source partition that is being compared.
 struct Comparison<'a> {
     topic: &'a Topic<'a>,
     partition: i32,
     partitioner: Partitioner,
-    expected: Expected,
-    /// The next of its records.
-    next: Option<Kept>,
-    /// Where the records went; none without a map.
+    expected: ExpectedRecords,
+    /// The record that is compared next.
+    next: Option<OwnedRecord>,
+    /// Where the records went; `None` without a map.
     map: Option<MapRuns>,
-    /// Of each target.
-    proofs: Vec<PartitionProof>,
-    /// The last offset of the partition's records in each target.
+    /// By target.
+    results: Vec<PartitionComparison>,
+    /// The last offset at which each target has a record of this partition.
     last: Vec<i64>,
 }
 
 impl<'a> Comparison<'a> {
     fn new(
         topic: &'a Topic<'a>,
-        plan: &PartitionPlan,
+        plan: PartitionPlan<'_>,
         done: Option<&DonePartition>,
-    ) -> Result<Comparison<'a>, ProofError> {
-        let Surroundings {
-            restore,
+    ) -> Result<Comparison<'a>, CompareError> {
+        let RestoreContext {
+            manifest,
             repository,
             runtime,
             ..
-        } = *topic.surroundings;
-        let map = done.map(|done| MapReader::new(repository, restore, done).forward());
-        let count = i32::try_from(topic.targets.len()).unwrap_or(i32::MAX);
-        let empty = |target: &TargetPartitionPlan| {
-            PartitionProof::empty(topic.target.to_owned(), target.partition)
+        } = topic.context;
+        let map = done.map(|done| MapReader::new(repository, &manifest.restore, done).forward());
+        let partition = plan.restored.partition;
+        let empty = |target: &TargetPartition| {
+            PartitionComparison::empty(topic.target.to_owned(), target.partition)
         };
-        let mut expected = Expected::new(plan.read.clone(), runtime);
+        let mut expected = ExpectedRecords::new(plan.reading.read.clone(), runtime);
         Ok(Comparison {
             topic,
-            partition: plan.partition,
-            partitioner: Partitioner::new(plan.partition, count),
-            next: expected.next(runtime)?.map(|record| Kept::new(&record)),
+            partition,
+            partitioner: Partitioner::new(partition, topic.targets.len()),
+            next: expected
+                .next(runtime)?
+                .map(|record| OwnedRecord::new(&record)),
             expected,
             map: map.map(|map| runtime.block_on(map)).transpose()?,
-            proofs: topic.targets.iter().map(empty).collect(),
+            results: topic.targets.iter().map(empty).collect(),
             last: vec![-1; topic.targets.len()],
         })
     }
 
-    fn run(mut self) -> Result<Vec<PartitionProof>, ProofError> {
+    fn run(mut self) -> Result<Vec<PartitionComparison>, CompareError> {
         loop {
             let wanted = self.wanted()?;
             if wanted.is_empty() && self.next.is_none() && self.mapped()?.is_none() {
-                return Ok(self.proofs);
+                return Ok(self.results);
             }
             self.look_for(wanted)?;
         }
     }
 
-    /// The next records that are both in the backup and in the map, by target and offset there. What is in one of the two only
-    /// is a difference.
-    fn wanted(&mut self) -> Result<Wanted, ProofError> {
+    /// Returns the next records that are both in the backup and in the map, by target and target offset. Records in only one of the two are
+    /// differences.
+    fn wanted(&mut self) -> Result<Wanted, CompareError> {
         let (mut wanted, mut bytes) = (Wanted::new(), 0);
         while wanted.len() < RECORDS_AT_ONCE && bytes < BYTES_AT_ONCE {
             let Some(place) = self.mapped()? else {
@@ -239,17 +245,17 @@ impl<'a> Comparison<'a> {
             };
             match self.take_at(place.source_offset)? {
                 Some(record) => {
-                    bytes += record.bytes();
+                    bytes += record.payload_len();
                     self.expect(index, &record, place.target_offset);
                     wanted.insert((index, place.target_offset), record);
                 }
-                None => self.differ(index, Difference::too_many(place.target_offset)),
+                None => self.differ(index, Difference::extra(place.target_offset)),
             }
         }
         Ok(wanted)
     }
 
-    /// Where the next record of the map is.
+    /// Returns the next record of the map.
     fn mapped(&mut self) -> Result<Option<MapRun>, RepoError> {
         let Some(map) = &mut self.map else {
             return Ok(None);
@@ -257,44 +263,43 @@ impl<'a> Comparison<'a> {
         // Entering the runtime costs more than a record does, so it is entered once per page.
         match map.front() {
             Some(run) => Ok(Some(run)),
-            None => self.topic.surroundings.runtime.block_on(map.peek()),
+            None => self.topic.context.runtime.block_on(map.peek()),
         }
     }
 
-    fn take(&mut self) -> Result<Option<Kept>, ProofError> {
-        let next = self.expected.next(self.topic.surroundings.runtime)?;
-        let next = next.map(|record| Kept::new(&record));
+    fn take(&mut self) -> Result<Option<OwnedRecord>, CompareError> {
+        let next = self.expected.next(self.topic.context.runtime)?;
+        let next = next.map(|record| OwnedRecord::new(&record));
         Ok(std::mem::replace(&mut self.next, next))
     }
 
-    /// The next record, if it is the one at this offset.
-    fn take_at(&mut self, offset: i64) -> Result<Option<Kept>, ProofError> {
+    /// Takes the next record if it is the one at this offset.
+    fn take_at(&mut self, offset: i64) -> Result<Option<OwnedRecord>, CompareError> {
         match &self.next {
             Some(record) if record.offset == offset => self.take(),
             _ => Ok(None),
         }
     }
 
-    /// A record that the map does not have.
-    fn missing(&mut self, record: &Kept) {
+    /// Notes a record that the map does not have.
+    fn missing(&mut self, record: &OwnedRecord) {
         let target = self.target_of(record);
-        self.proofs[target].expected += 1;
+        self.results[target].expected += 1;
         self.differ(target, Difference::missing(record.offset));
     }
 
-    /// Targets are 0 and up.
+    /// Returns the index of a target; `None` if the map names one that the topic does not have.
     fn index(&self, partition: i32) -> Option<usize> {
         let index = usize::try_from(partition).ok()?;
-        (index < self.proofs.len()).then_some(index)
+        (index < self.results.len()).then_some(index)
     }
 
-    fn target_of(&self, record: &Kept) -> usize {
-        let partition = self.partitioner.partition(record.key.as_deref());
-        usize::try_from(partition).unwrap_or(0)
+    fn target_of(&self, record: &OwnedRecord) -> usize {
+        self.partitioner.partition(record.key.as_deref())
     }
 
-    fn expect(&mut self, index: usize, record: &Kept, target_offset: i64) {
-        self.proofs[index].expected += 1;
+    fn expect(&mut self, index: usize, record: &OwnedRecord, target_offset: i64) {
+        self.results[index].expected += 1;
         let last = std::mem::replace(&mut self.last[index], target_offset);
         let parts = [
             ("partition", self.target_of(record) == index),
@@ -308,14 +313,14 @@ impl<'a> Comparison<'a> {
     }
 
     fn differ(&mut self, index: usize, difference: Difference) {
-        self.proofs[index].differ(Difference {
+        self.results[index].differ(Difference {
             source_partition: Some(self.partition),
             ..difference
         });
     }
 
-    /// Reads what lies between the first and the last of them in each target.
-    fn look_for(&mut self, wanted: Wanted) -> Result<(), ProofError> {
+    /// Reads each target from the first to the last wanted record.
+    fn look_for(&mut self, wanted: Wanted) -> Result<(), CompareError> {
         let mut stretches: BTreeMap<usize, Range<i64>> = BTreeMap::new();
         for (index, offset) in wanted.keys() {
             let stretch = stretches.entry(*index).or_insert(*offset..*offset);
@@ -327,13 +332,13 @@ impl<'a> Comparison<'a> {
         let (indices, ranges): (Vec<_>, Vec<_>) =
             ranges.filter(|(_, range)| range.start < range.end).unzip();
         let topic = self.topic;
-        let mut look = Look {
+        let mut search = Search {
             comparison: self,
             indices,
             wanted,
         };
-        topic.read(ranges, &mut look)?;
-        let mut missing: Vec<_> = look.wanted.into_iter().collect();
+        topic.read(ranges, &mut search)?;
+        let mut missing: Vec<_> = search.wanted.into_iter().collect();
         missing.sort_by_key(|(_, record)| record.offset);
         for ((index, _), record) in missing {
             self.differ(index, Difference::missing(record.offset));
@@ -342,33 +347,33 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Records of the backup, by the index of a target and the offset there.
-type Wanted = HashMap<(usize, i64), Kept>;
+/// Records of the backup, by target and target offset.
+type Wanted = HashMap<(usize, i64), OwnedRecord>;
 
-/// Receives what lies in the targets where records are looked for; others are among them.
-struct Look<'a, 'b> {
+/// Receives the records of the targets, wanted and other ones.
+struct Search<'a, 'b> {
     comparison: &'a mut Comparison<'b>,
-    /// Of the targets, by slot.
+    /// The target of each slot.
     indices: Vec<usize>,
     wanted: Wanted,
 }
 
-impl RecordHandler for Look<'_, '_> {
-    type Error = ProofError;
+impl RecordHandler for Search<'_, '_> {
+    type Error = CompareError;
 
-    /// The timestamp type is not compared: it is the topic's, which may have another one while it is filled.
+    /// The timestamp type is not compared: it belongs to the topic, and a restore sets another one while records are written.
     fn record(
         &mut self,
         slot: usize,
         _timestamp_type: TimestampType,
         found: &Record<'_>,
-    ) -> Result<(), ProofError> {
+    ) -> Result<(), CompareError> {
         let index = self.indices[slot];
         let Some(expected) = self.wanted.remove(&(index, found.offset)) else {
             return Ok(());
         };
-        self.comparison.proofs[index].found += 1;
-        let what = expected.unlike(found);
+        self.comparison.results[index].found += 1;
+        let what = expected.differing_parts(found);
         if !what.is_empty() {
             let difference = Difference::at(expected.offset, found.offset, what);
             self.comparison.differ(index, difference);
@@ -376,115 +381,55 @@ impl RecordHandler for Look<'_, '_> {
         Ok(())
     }
 
-    /// What is gone shows as records that are missing.
-    fn lost(&mut self, _slot: usize, _from: i64, _to: i64) -> Result<(), ProofError> {
+    /// Offsets that are gone show up as missing records.
+    fn lost(&mut self, _slot: usize, _from: i64, _to: i64) -> Result<(), CompareError> {
         Ok(())
     }
 
-    fn finished(&mut self, _slot: usize) -> Result<(), ProofError> {
+    fn finished(&mut self, _slot: usize) -> Result<(), CompareError> {
         Ok(())
     }
 
-    fn idle(&mut self) -> Result<(), ProofError> {
-        go_on(self.comparison.topic.surroundings.cancel)
+    fn idle(&mut self) -> Result<(), CompareError> {
+        check_cancel(self.comparison.topic.context.cancel)
     }
 }
 
-/// Receives records to be counted.
+/// Counts records.
 struct Counts<'a> {
     records: Vec<u64>,
     cancel: &'a Cancel,
 }
 
 impl RecordHandler for Counts<'_> {
-    type Error = ProofError;
+    type Error = CompareError;
 
     fn record(
         &mut self,
         slot: usize,
         _timestamp_type: TimestampType,
         _record: &Record<'_>,
-    ) -> Result<(), ProofError> {
+    ) -> Result<(), CompareError> {
         self.records[slot] += 1;
         Ok(())
     }
 
-    fn lost(&mut self, _slot: usize, _from: i64, _to: i64) -> Result<(), ProofError> {
+    fn lost(&mut self, _slot: usize, _from: i64, _to: i64) -> Result<(), CompareError> {
         Ok(())
     }
 
-    fn finished(&mut self, _slot: usize) -> Result<(), ProofError> {
+    fn finished(&mut self, _slot: usize) -> Result<(), CompareError> {
         Ok(())
     }
 
-    fn idle(&mut self) -> Result<(), ProofError> {
-        go_on(self.cancel)
+    fn idle(&mut self) -> Result<(), CompareError> {
+        check_cancel(self.cancel)
     }
 }
 
-fn go_on(cancel: &Cancel) -> Result<(), ProofError> {
+fn check_cancel(cancel: &Cancel) -> Result<(), CompareError> {
     match cancel.is_set() {
-        true => Err(ProofError::Cancelled),
+        true => Err(CompareError::Cancelled),
         false => Ok(()),
-    }
-}
-
-/// A record of the backup that outlives its block.
-struct Kept {
-    offset: i64,
-    timestamp: i64,
-    key: Option<Box<[u8]>>,
-    value: Option<Box<[u8]>>,
-    headers: Vec<KeptHeader>,
-}
-
-struct KeptHeader {
-    name: Box<[u8]>,
-    value: Option<Box<[u8]>>,
-}
-
-impl Kept {
-    fn new(record: &Record<'_>) -> Kept {
-        let headers = record.headers.clone();
-        Kept {
-            offset: record.offset,
-            timestamp: record.timestamp,
-            key: record.key.map(Box::from),
-            value: record.value.map(Box::from),
-            headers: headers
-                .map(|header| KeptHeader {
-                    name: Box::from(header.name),
-                    value: header.value.map(Box::from),
-                })
-                .collect(),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        let length = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
-        let headers = self.headers.iter();
-        let headers: usize = headers
-            .map(|header| header.name.len() + length(&header.value))
-            .sum();
-        length(&self.key) + length(&self.value) + headers
-    }
-
-    fn unlike(&self, found: &Record<'_>) -> Vec<&'static str> {
-        let headers = self.headers.iter();
-        let headers: Vec<Header<'_>> = headers
-            .map(|header| Header {
-                name: &header.name,
-                value: header.value.as_deref(),
-            })
-            .collect();
-        let record = Record {
-            offset: self.offset,
-            timestamp: self.timestamp,
-            control: false,
-            key: self.key.as_deref(),
-            value: self.value.as_deref(),
-            headers: Headers::Slice(&headers),
-        };
-        unlike(&record, found)
     }
 }

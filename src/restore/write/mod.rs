@@ -1,4 +1,13 @@
 //! Writes the records of a restore, a transaction at a time.
+//!
+//! | file | job |
+//! |---|---|
+//! | `work` | the partitions to write, shared by the writers |
+//! | `producers` | opens the producers |
+//! | `writer` | writes partitions with one producer |
+//! | `partitioner` | the partition of a record by its key |
+//! | `offset_map` | where each record went |
+//! | `rate` | the rate limit |
 
 pub(crate) mod offset_map;
 pub(crate) mod partitioner;

@@ -1,36 +1,36 @@
-//! The offset map of one partition while it grows: runs from delivery reports into pages that name one another.
+//! The offset map of one partition while it grows: runs from delivery reports become pages, each of which names its predecessor.
 
 use kbk_format::repo::{Digest, FULL_MAP_PAGE, MapPage, MapRun, PartitionId, RestoreId};
 
-/// What is mapped of a partition: its last page, which leads to those before.
+/// The offset map of a partition: its last page, which names the one before.
 #[derive(Clone, Debug)]
 pub(crate) struct OffsetMap {
     restore: RestoreId,
-    place: PartitionId,
+    partition_id: PartitionId,
     last: Option<(Digest, MapPage)>,
 }
 
-/// What a map becomes by one transaction.
+/// An offset map extended by one transaction.
 #[derive(Debug)]
 pub(crate) struct Extended {
     pub(crate) map: OffsetMap,
-    /// To be durable before the transaction is committed.
+    /// Pages that must be durable before the transaction is committed.
     pub(crate) pages: Vec<MapPage>,
-    /// What nothing names when it is.
+    /// The page that no map names any more after the commit.
     pub(crate) replaced: Option<Digest>,
 }
 
 impl OffsetMap {
-    /// Of a partition of which nothing is restored yet.
-    pub(crate) fn empty(restore: RestoreId, place: PartitionId) -> OffsetMap {
+    /// Creates the map of a partition without restored records.
+    pub(crate) fn empty(restore: RestoreId, partition_id: PartitionId) -> OffsetMap {
         OffsetMap {
             restore,
-            place,
+            partition_id,
             last: None,
         }
     }
 
-    /// The map that ends with this page.
+    /// Returns the map that ends with this page.
     pub(crate) fn continued(self, sha256: Digest, page: MapPage) -> OffsetMap {
         OffsetMap {
             last: Some((sha256, page)),
@@ -38,18 +38,18 @@ impl OffsetMap {
         }
     }
 
-    /// The last page.
+    /// Returns the digest of the last page.
     pub(crate) fn page(&self) -> Option<Digest> {
         self.last.as_ref().map(|(sha256, _)| *sha256)
     }
 
-    /// Records that are mapped.
+    /// Returns the number of mapped records.
     pub(crate) fn records(&self) -> u64 {
         self.last.as_ref().map_or(0, |(_, page)| page.records)
     }
 
-    /// Adds where records went that came from offsets up to `end_offset`, in their order. `base_offset` is where the partition's
-    /// restore began.
+    /// Adds the runs of records from source offsets up to `end_offset`, exclusive, in ascending order. `base_offset` is where the restore of
+    /// the partition began.
     pub(crate) fn extend(&self, base_offset: i64, end_offset: i64, runs: &[MapRun]) -> Extended {
         let (mut page, replaced) = self.open_page(base_offset);
         let mut pages = Vec::new();
@@ -58,7 +58,7 @@ impl OffsetMap {
             if !joined {
                 if page.runs.len() == FULL_MAP_PAGE {
                     page.end_offset = run.source_offset;
-                    let next = self.page_behind(&page);
+                    let next = self.next_page(&page);
                     pages.push(std::mem::replace(&mut page, next));
                 }
                 page.runs.push(run);
@@ -74,24 +74,24 @@ impl OffsetMap {
                 ..self.clone_empty()
             },
             pages,
-            // Where nothing was added it is the same page, under the same name.
+            // Without new runs the page, and so its digest, is the same: it is still needed.
             replaced: replaced.filter(|replaced| *replaced != sha256),
         }
     }
 
-    /// The last page, if it has room, to be written again with more; else a new one.
+    /// Returns the last page if it has room, to be replaced by a longer one; otherwise a new one.
     fn open_page(&self, base_offset: i64) -> (MapPage, Option<Digest>) {
         match &self.last {
             Some((sha256, page)) if page.runs.len() < FULL_MAP_PAGE => {
                 (page.clone(), Some(*sha256))
             }
-            Some((_, page)) => (self.page_behind(page), None),
+            Some((_, page)) => (self.next_page(page), None),
             None => {
                 let page = MapPage {
                     restore: self.restore.clone(),
-                    topic: self.place.topic.clone(),
-                    topic_id: self.place.topic_id,
-                    partition: self.place.partition,
+                    topic: self.partition_id.topic.clone(),
+                    topic_id: self.partition_id.topic_id,
+                    partition: self.partition_id.partition,
                     base_offset,
                     end_offset: base_offset,
                     previous: None,
@@ -103,7 +103,7 @@ impl OffsetMap {
         }
     }
 
-    fn page_behind(&self, page: &MapPage) -> MapPage {
+    fn next_page(&self, page: &MapPage) -> MapPage {
         MapPage {
             base_offset: page.end_offset,
             previous: Some(page.sha256()),
@@ -113,11 +113,11 @@ impl OffsetMap {
     }
 
     fn clone_empty(&self) -> OffsetMap {
-        OffsetMap::empty(self.restore.clone(), self.place.clone())
+        OffsetMap::empty(self.restore.clone(), self.partition_id.clone())
     }
 }
 
-/// Makes one run of two where the second follows.
+/// Appends `next` to `last` if it continues it.
 fn join(last: &mut MapRun, next: &MapRun) -> bool {
     let records = last.records.cast_signed();
     let follows = last.target_partition == next.target_partition
@@ -136,12 +136,12 @@ mod tests {
     use super::*;
 
     fn empty() -> OffsetMap {
-        let place = PartitionId {
+        let partition_id = PartitionId {
             topic: "orders".parse().unwrap(),
             topic_id: Id::ZERO,
             partition: 3,
         };
-        OffsetMap::empty("r".parse().unwrap(), place)
+        OffsetMap::empty("r".parse().unwrap(), partition_id)
     }
 
     fn run(source_offset: i64, target_offset: i64, records: u64) -> MapRun {
@@ -170,7 +170,7 @@ mod tests {
             assert_eq!(
                 replaced.last(),
                 Some(&before.page()),
-                "the page before is not needed"
+                "the previous page is not needed"
             );
         }
         let (sha256, page) = map.last.unwrap();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_to_another_partition_begins_a_new_run() {
+    fn a_record_in_another_partition_begins_a_new_run() {
         let elsewhere = MapRun {
             target_partition: 4,
             ..run(10, 10, 10)
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_marker_behind_a_transaction_begins_a_new_run() {
+    fn the_marker_after_a_transaction_begins_a_new_run() {
         let first = empty().extend(0, 10, &[run(0, 0, 10)]);
         let second = first.map.extend(0, 20, &[run(10, 11, 10)]);
         assert_eq!(runs(&second.pages[0]), [(0, 0, 10), (10, 11, 10)]);

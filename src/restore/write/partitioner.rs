@@ -1,38 +1,45 @@
-//! Which partition of a topic a record goes to by its key, as Java's default partitioner decides.
+//! The partition of a record by its key, as Java's default partitioner computes it.
 
-/// How the records of one partition of the backup are spread over the partitions of a target.
+use crate::restore::plan::numbers;
+
+/// Distributes the records of one source partition over the partitions of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Partitioner {
-    partitions: i32,
-    /// Where records without a key go.
-    keyless: i32,
+    partitions: usize,
+    /// The partition of records without a key.
+    keyless: usize,
 }
 
 impl Partitioner {
-    /// Of partition `source`, over so many partitions, at least one. Records without a key stay together, so that their order
-    /// stays too; a producer would scatter them.
-    pub(crate) fn new(source: i32, partitions: i32) -> Partitioner {
-        let partitions = partitions.max(1);
+    /// Distributes partition `source` over `partitions`. Records without a key stay together, which keeps their order; a producer would
+    /// scatter them.
+    ///
+    /// # Panics
+    ///
+    /// Over no partitions: a manifest that distributes by key has at least one target.
+    pub(crate) fn new(source: i32, partitions: usize) -> Partitioner {
+        assert!(partitions > 0, "records need a partition to go to");
         Partitioner {
             partitions,
-            keyless: source % partitions,
+            keyless: numbers::index_of(source) % partitions,
         }
     }
 
-    /// Where a record with this key goes.
-    pub(crate) fn partition(&self, key: Option<&[u8]>) -> i32 {
+    /// Returns the partition of a record with this key.
+    pub(crate) fn partition(&self, key: Option<&[u8]>) -> usize {
         match key {
-            Some(key) => (murmur2(key) & 0x7fff_ffff).cast_signed() % self.partitions,
+            // Kafka's Utils.toPositive clears the sign bit; it does not take the absolute value.
+            Some(key) => (murmur2(key) & 0x7fff_ffff) as usize % self.partitions,
             None => self.keyless,
         }
     }
 }
 
-/// MurmurHash2 of 32 bits with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2).
+/// 32-bit MurmurHash2 with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2).
 fn murmur2(key: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const M: u32 = 0x5bd1_e995;
-    // Of the length Kafka knows 31 bits, and no key has more.
+    // Kafka's lengths have 31 bits, so no key is longer.
     let mut hash = SEED ^ (key.len() as u32);
     let (words, rest) = key.as_chunks::<4>();
     for word in words {
@@ -55,9 +62,9 @@ fn murmur2(key: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// What Apache Kafka's own UtilsTest expects.
+    /// The values of Apache Kafka's own UtilsTest.
     #[test]
-    fn hashes_are_kafkas() {
+    fn hashes_equal_kafkas() {
         for (key, expected) in [
             (&b"21"[..], -973_932_308),
             (b"foobar", -790_332_482),
@@ -74,19 +81,20 @@ mod tests {
     }
 
     #[test]
-    fn every_key_has_a_partition_and_null_keeps_to_its_own() {
+    fn keys_decide_the_partition_and_null_keys_follow_their_source() {
         for partitions in 1..20 {
             for source in 0..40 {
                 let partitioner = Partitioner::new(source, partitions);
-                assert_eq!(partitioner.partition(None), source % partitions);
+                let expected = numbers::index_of(source) % partitions;
+                assert_eq!(partitioner.partition(None), expected);
                 let key = source.to_be_bytes();
                 let found = partitioner.partition(Some(&key));
                 assert!((0..partitions).contains(&found));
-                let elsewhere = Partitioner::new(source + 1, partitions);
-                assert_eq!(found, elsewhere.partition(Some(&key)));
+                let other = Partitioner::new(source + 1, partitions);
+                assert_eq!(found, other.partition(Some(&key)));
             }
         }
-        // Empty is a key like any other.
+        // An empty key is a key like any other.
         let empty =
             [1, 2, 3, 4].map(|partitions| Partitioner::new(7, partitions).partition(Some(b"")));
         assert_eq!(empty, [0, 1, 0, 1]);

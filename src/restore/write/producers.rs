@@ -1,36 +1,36 @@
-//! The producers of a restore: how many, with which bounds, under which transactional ids.
+//! The producers of a restore: their number, bounds and transactional ids.
 
 use kbk_format::repo::RestoreManifest;
 
 use crate::records::{KafkaError, RecordSink, SinkOptions, Transport};
 use crate::restore::write::work::Work;
 
-/// Each is one thread here and a few of librdkafka's, so two keep several cores busy.
+/// Each has one thread here and several in librdkafka, so two keep several cores busy.
 const PRODUCERS: usize = 2;
-/// For records that are written and not yet acknowledged, over all producers.
+/// Memory for records that are not yet acknowledged, over all producers.
 const QUEUE_BYTES: usize = 32 << 20;
-/// What a queued record takes besides its bytes, generously.
+/// A generous bound of what a queued record takes besides its payload.
 const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
 
-/// How many producers write, where nobody has decided that yet.
-pub(crate) fn count(work: &Work) -> usize {
-    work.targets.len().clamp(1, PRODUCERS)
+/// Returns how many producers write to this many target partitions.
+pub(crate) fn count(targets: usize) -> usize {
+    targets.clamp(1, PRODUCERS)
 }
 
-/// Opens them.
+/// Opens the producers of a restore.
 pub(crate) struct Producers<'a, T> {
     pub(crate) work: &'a Work,
-    pub(crate) restore: &'a RestoreManifest,
+    pub(crate) manifest: &'a RestoreManifest,
     pub(crate) transport: &'a T,
 }
 
 impl<T: Transport> Producers<'_, T> {
-    /// All of them, with no targets yet. With transactions, no earlier run of the restore writes from here on.
+    /// Opens all producers, without targets. With transactions, this fences every earlier run of the restore.
     pub(crate) fn open_all(&self) -> Result<Vec<T::Sink>, KafkaError> {
         (0..self.count()).map(|number| self.open(number)).collect()
     }
 
-    /// Another one in the place of one that is of no more use.
+    /// Opens a replacement for a producer that is unusable.
     pub(crate) fn replace(&self, number: usize) -> Result<T::Sink, KafkaError> {
         let mut producer = self.open(number)?;
         producer.set_targets(self.work.targets.clone())?;
@@ -38,14 +38,14 @@ impl<T: Transport> Producers<'_, T> {
     }
 
     fn count(&self) -> usize {
-        match self.restore.producers {
-            0 => count(self.work),
+        match self.manifest.producers {
+            0 => count(self.work.targets.len()),
             transactional => transactional,
         }
     }
 
     fn open(&self, number: usize) -> Result<T::Sink, KafkaError> {
-        let transactional = self.restore.producers > 0;
+        let transactional = self.manifest.producers > 0;
         let largest = self
             .work
             .largest_record_bytes
@@ -53,7 +53,7 @@ impl<T: Transport> Producers<'_, T> {
         let options = SinkOptions {
             queue_bytes: (QUEUE_BYTES / self.count()).max(largest),
             batch_bytes: self.work.batch_bytes,
-            transactional_id: transactional.then(|| self.restore.transactional_id(number)),
+            transactional_id: transactional.then(|| self.manifest.transactional_id(number)),
             ..SinkOptions::default()
         };
         self.transport.open_sink(options)

@@ -1,7 +1,7 @@
-//! How fast a restore may write, over all its writers.
+//! Limits the write rate of a restore over all its writers.
 //!
-//! A token bucket that may be overdrawn: what is written is taken at once, whatever its size, and whoever overdraws waits until
-//! it is made up for. So a record larger than the rate passes, and is paid for afterwards.
+//! A token bucket that may be overdrawn: each record takes its tokens at once, whatever its size, and the writer then waits until the
+//! bucket is no longer below zero. A record larger than the rate therefore passes, and is paid for afterwards.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,19 +10,19 @@ use kbk_format::repo::RateLimit;
 
 use crate::human;
 
-/// What is left over from a pause, such as a commit, may be written at once later: so much time's worth.
+/// How much unused time, such as that of a commit, may be made up for at once.
 const BURST: Duration = Duration::from_millis(250);
-/// Shorter waits are put together: a sleep for every record would take longer than it should.
+/// Shorter waits accumulate: a sleep per record would take longer than asked for.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 
-/// Keeps writers to a limit.
+/// Keeps writers within a rate limit.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     buckets: Mutex<[Option<Bucket>; 2]>,
 }
 
 impl Throttle {
-    /// One that keeps to `limit`; `None` where there is none to keep to.
+    /// Creates a throttle; `None` where there is no limit.
     pub(crate) fn new(limit: RateLimit, now: Instant) -> Option<Throttle> {
         let bucket = |per_second: Option<u64>| Some(Bucket::new(per_second?, now));
         let limited = limit.bytes.is_some() || limit.records.is_some();
@@ -31,7 +31,7 @@ impl Throttle {
         })
     }
 
-    /// Takes what one record of `bytes` costs, and says how long to wait before the next.
+    /// Takes the cost of one record of `bytes`, and returns how long to wait before the next.
     pub(crate) fn take(&self, bytes: u64, now: Instant) -> Duration {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let costs = [bytes, 1];
@@ -75,8 +75,8 @@ impl Bucket {
     }
 }
 
-/// The limit in words; empty for none.
-pub(crate) fn in_words(limit: RateLimit) -> String {
+/// Formats a limit; empty for none.
+pub(crate) fn describe(limit: RateLimit) -> String {
     let bytes = limit.bytes.map(|bytes| human::byte_rate(bytes as f64));
     let records = limit
         .records
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_made_up_for_in_part_only() {
+    fn a_pause_is_made_up_for_only_in_part() {
         let start = Instant::now();
         let throttle = Throttle::new(limit(None, Some(1_000)), start).unwrap();
         let later = start + Duration::from_secs(60);
@@ -136,7 +136,7 @@ mod tests {
         let throttle = Throttle::new(limit(None, Some(100)), start).unwrap();
         let mut clocks = [start; 2];
         for turn in 0..1_000 {
-            // The one that is behind is the one that writes.
+            // The writer whose clock is behind writes next.
             let writer = usize::from(clocks[1] < clocks[0] || (turn == 1));
             clocks[writer] += throttle.take(1, clocks[writer]);
         }
@@ -145,9 +145,9 @@ mod tests {
     }
 
     #[test]
-    fn in_words_for_people() {
-        assert_eq!(in_words(limit(None, None)), "");
-        let both = in_words(limit(Some(1 << 20), Some(500)));
+    fn limits_are_described_for_people() {
+        assert_eq!(describe(limit(None, None)), "");
+        let both = describe(limit(Some(1 << 20), Some(500)));
         assert_eq!(both, "1.00 MiB/s and 500 records/s");
     }
 }

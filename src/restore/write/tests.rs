@@ -6,18 +6,21 @@ use jiff::Timestamp;
 use kbk_format::repo::{
     Change, Hex, Id, Identity, Key, MapRun, ParentRef, PartitionChange, PartitionId, RateLimit,
     Repository, RestoreId, RestoreManifest, RestoredPartition, RestoredTopic, SegmentEntry,
-    SegmentUpload, Store, TargetPartition, TopicChange,
+    SegmentUpload, Store, TargetPartition, TopicChange, TopicName,
 };
 use kbk_format::{
     FileHeader, GapReason, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
 };
-use kbk_tools::{Needs, ReadPlan, Selection};
+use kbk_tools::Selection;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::records::TopicPartition;
 use crate::records::memory::{CommitFailure, MemoryCluster, OwnedRecord};
-use crate::restore::plan::{Facts, PartitionPlan, Target, TargetPartitionPlan, TopicPlan};
+use crate::restore::context::RestoreContext;
+use crate::restore::plan::reading::PartitionReading;
+use crate::restore::plan::restore_plan::{RestorePlan, TopicDetails};
+use crate::restore::plan::selection::RecordSelection;
 use crate::restore::write::offset_map::OffsetMap;
 use crate::restore::write::producers::Producers;
 use crate::restore::write::work::{Job, Route, Work};
@@ -42,16 +45,24 @@ fn place() -> PartitionId {
 }
 
 fn record(number: i64) -> OwnedRecord {
+    record_with_header(number, None)
+}
+
+fn record_with_header(number: i64, header: Option<Vec<u8>>) -> OwnedRecord {
     OwnedRecord {
         timestamp: 1_763_800_000_000 + number,
         key: (number % 3 != 0).then(|| number.to_be_bytes().to_vec()),
         value: (number % 5 != 0).then(|| vec![b'v'; 100]),
-        headers: vec![(b"trace".to_vec(), None)],
+        headers: vec![(b"trace".to_vec(), header)],
     }
 }
 
 impl Backup {
     fn new() -> Backup {
+        Backup::with(record)
+    }
+
+    fn with(record: impl Fn(i64) -> OwnedRecord) -> Backup {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let store = Store::open_or_create(folder.path().to_str().unwrap()).unwrap();
@@ -62,11 +73,11 @@ impl Backup {
             repository,
             _folder: folder,
         };
-        backup.commit(backup.segment());
+        backup.commit(backup.segment(record));
         backup
     }
 
-    fn segment(&self) -> SegmentEntry {
+    fn segment(&self, record: impl Fn(i64) -> OwnedRecord) -> SegmentEntry {
         let segment_id = Id::random();
         let upload = SegmentUpload::start(
             self.repository.store(),
@@ -131,50 +142,22 @@ impl Backup {
             .unwrap();
     }
 
-    fn plan(&self) -> TopicPlan {
-        let snapshot = self.runtime.block_on(self.repository.latest()).unwrap();
-        let snapshot = snapshot.unwrap().value;
-        let state = snapshot.partition(&place()).unwrap();
-        let read = ReadPlan::new(&self.repository, place(), state, Selection::all());
-        let partition = PartitionPlan {
-            partition: 0,
-            target_partition: Some(0),
-            base_offset: 0,
-            end_offset: 2 * RECORDS,
-            records: RECORDS.cast_unsigned(),
-            records_exact: true,
-            segments: 1,
-            stored_bytes: 0,
-            raw_bytes: 0,
-            blocks: 1,
-            read_bytes: 0,
-            facts: Facts::default(),
-            needs: Needs::default(),
-            read: self.runtime.block_on(read).unwrap(),
-        };
-        TopicPlan {
-            source: "orders".to_owned(),
-            source_topic_id: place().topic_id,
-            source_partitions: 1,
-            target: "copy".to_owned(),
-            action: Target::Existing,
-            purge: false,
-            config_afterwards: BTreeMap::new(),
-            retention_stays_off: false,
-            max_message_bytes: None,
-            targets: vec![TargetPartitionPlan {
-                partition: 0,
-                offset: 0,
-                purged_records: 0,
-            }],
-            partitions: vec![partition],
-        }
-    }
-
-    fn manifest(&self, plan: &TopicPlan, producers: usize) -> RestoreManifest {
+    fn plan(&self, producers: usize) -> RestorePlan {
         let snapshot = self.runtime.block_on(self.repository.latest()).unwrap();
         let snapshot = snapshot.unwrap();
-        RestoreManifest {
+        let state = snapshot.partition(&place()).unwrap();
+        let reading = PartitionReading::plan(&self.repository, place(), state, Selection::all());
+        let reading = self.runtime.block_on(reading).unwrap();
+        let target: TopicName = "copy".parse().unwrap();
+        let details = TopicDetails {
+            source_partitions: 1,
+            exists: true,
+            retention_stays_off: false,
+            max_message_bytes: None,
+            purged_records: BTreeMap::new(),
+            partitions: BTreeMap::from([(0, reading)]),
+        };
+        let manifest = RestoreManifest {
             restore: RestoreId::fresh(Timestamp::now()),
             repository_id: self.repository.identity().repository_id,
             started_at: Timestamp::now(),
@@ -191,7 +174,7 @@ impl Backup {
             topics: vec![RestoredTopic {
                 topic: place().topic,
                 topic_id: place().topic_id,
-                target: plan.target.parse().unwrap(),
+                target: target.clone(),
                 purge: false,
                 create: None,
                 targets: vec![TargetPartition {
@@ -205,35 +188,56 @@ impl Backup {
                     target_partition: Some(0),
                 }],
             }],
+        };
+        RestorePlan {
+            manifest,
+            resumed: false,
+            selection: RecordSelection::everything(),
+            offset_map: true,
+            rate_limit: RateLimit::default(),
+            verify: false,
+            obstacles: Vec::new(),
+            details: BTreeMap::from([(target, details)]),
         }
     }
 
     /// Restores the partition with one writer; returns the runs of its offset map.
     fn restore(&self, cluster: &MemoryCluster, producers: usize) -> Vec<MapRun> {
-        let plan = self.plan();
-        let restore = self.manifest(&plan, producers);
-        let work = Work::new(std::slice::from_ref(&plan));
+        let plan = self.plan(producers);
+        let restore = &plan.manifest;
+        let work = Work::new(&plan);
         let opener = Producers {
             work: &work,
-            restore: &restore,
+            manifest: restore,
             transport: cluster,
         };
         let cancel = Cancel::default();
         let shared = Shared {
             work: &work,
-            repository: &self.repository,
-            restore: &restore,
+            context: RestoreContext {
+                manifest: restore,
+                repository: &self.repository,
+                cancel: &cancel,
+                runtime: self.runtime.handle(),
+            },
             keep_map: true,
             throttle: None,
-            cancel: &cancel,
-            runtime: self.runtime.handle(),
         };
         let committed_at = restore.progress(&restore.topics[0], 0);
         work.put_back(Job {
             number: 0,
             route: Route::One(0),
             committed_at: committed_at.clone(),
-            plan: plan.partitions[0].clone(),
+            restored: restore.topics[0].partitions[0],
+            reading: plan
+                .topics()
+                .next()
+                .unwrap()
+                .partitions()
+                .next()
+                .unwrap()
+                .reading
+                .clone(),
             events: None,
             position: 0,
             sent: 0,
@@ -298,4 +302,31 @@ fn failed_transactions_are_repeated_and_leave_nothing_behind() {
         "two aborted transactions with their markers precede the records"
     );
     assert_eq!(cluster.sinks_opened(), 2, "the lost sink was replaced once");
+}
+
+#[test]
+fn headers_count_towards_the_size_of_a_transaction() {
+    const HEADER_BYTES: usize = 512 << 10;
+    let large = |number| record_with_header(number, Some(vec![b'h'; HEADER_BYTES]));
+    let (backup, cluster) = (Backup::with(large), MemoryCluster::default());
+    let runs = backup.restore(&cluster, 1);
+    // The marker after each transaction occupies an offset, and so begins a new run of the offset map, as a source gap does.
+    let mut transactions = vec![0_usize];
+    let mut next = None;
+    for run in &runs {
+        for index in 0..run.records.cast_signed() {
+            let offset = run.target_offset + index;
+            if next.is_some_and(|next| next != offset) {
+                transactions.push(0);
+            }
+            next = Some(offset + 1);
+            *transactions.last_mut().unwrap() += HEADER_BYTES;
+        }
+    }
+    let largest = transactions.iter().max().copied().unwrap_or_default();
+    assert!(
+        largest <= (64 << 20) + HEADER_BYTES,
+        "a transaction of {largest} bytes of headers"
+    );
+    assert!(transactions.len() > 1, "{transactions:?}");
 }

@@ -1,78 +1,80 @@
-//! The partitions of a restore on their way: those that wait for a writer, and those that are done.
+//! The partitions of a restore: those that wait for a writer, those that were stopped, and those that are done.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kbk_format::repo::{CommittedPosition, DonePartition, MapRun, PartitionId, RestoreManifest};
+use kbk_format::repo::{CommittedPosition, DonePartition, MapRun, PartitionId, RestoredPartition};
 
 use crate::records::{SinkOptions, TopicPartition};
-use crate::restore::plan::{PartitionPlan, TargetPartitionPlan, TopicPlan};
+use crate::restore::plan::reading::PartitionReading;
+use crate::restore::plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan};
 use crate::restore::write::offset_map::OffsetMap;
 use crate::restore::write::partitioner::Partitioner;
 use crate::run::{PartitionEvents, RunEvents};
 
 /// A partition to write.
 pub(crate) struct Job {
-    /// Among all partitions of the restore.
+    /// Its position in the manifest.
     pub(crate) number: usize,
     pub(crate) route: Route,
     /// Where its position is committed.
     pub(crate) committed_at: CommittedPosition,
-    pub(crate) plan: PartitionPlan,
-    /// None where nothing is left to do.
+    pub(crate) restored: RestoredPartition,
+    pub(crate) reading: PartitionReading,
+    /// `None` where nothing is left to write.
     pub(crate) events: Option<PartitionEvents>,
-    /// Source offset up to which all is committed.
+    /// The source offset up to which everything is committed, exclusive.
     pub(crate) position: i64,
-    /// Source offset up to which all is sent.
+    /// The source offset up to which everything is sent, exclusive.
     pub(crate) sent: i64,
     /// Records sent since the last commit.
     pub(crate) uncommitted: u64,
-    /// Where they went, as far as that has been asked for.
+    /// Where they went, as far as delivery reports have been collected.
     pub(crate) runs: Vec<MapRun>,
-    /// All of it is sent.
+    /// Whether everything is sent.
     pub(crate) finished: bool,
-    /// Of what is committed.
+    /// The offset map of what is committed.
     pub(crate) map: OffsetMap,
 }
 
-/// Which of the producers' targets a partition's records are written to.
+/// The targets that a partition's records are written to, as positions in [`Work::targets`].
 #[derive(Clone, Debug)]
 pub(crate) enum Route {
+    /// One target.
     One(usize),
-    /// By their keys, to one of some that follow one another.
+    /// By key, to one of several consecutive targets.
     ByKey(Range<usize>, Partitioner),
 }
 
 impl Route {
-    /// Of a partition of a topic whose targets stand at `targets`.
-    fn new(topic: &TopicPlan, plan: &PartitionPlan, targets: Range<usize>) -> Route {
-        match plan.target_partition {
+    /// Routes a partition of a topic whose targets are at `targets`.
+    fn new(topic: TopicPlan<'_>, restored: &RestoredPartition, targets: Range<usize>) -> Route {
+        match restored.target_partition {
             Some(partition) => {
-                let place = topic
-                    .targets
-                    .partition_point(|target| target.partition < partition);
-                Route::One(targets.start + place)
+                let numbers = &topic.restored.targets;
+                let index = numbers.partition_point(|target| target.partition < partition);
+                // The manifest was checked: every partition goes to a target that is listed.
+                assert_eq!(numbers[index].partition, partition, "an unlisted target");
+                Route::One(targets.start + index)
             }
             None => {
-                let count = i32::try_from(targets.len()).unwrap_or(i32::MAX);
-                Route::ByKey(targets, Partitioner::new(plan.partition, count))
+                let partitioner = Partitioner::new(restored.partition, targets.len());
+                Route::ByKey(targets, partitioner)
             }
         }
     }
 
-    /// Where a record with this key goes.
+    /// Returns the target of a record with this key.
     pub(crate) fn target(&self, key: Option<&[u8]>) -> usize {
         match self {
             Route::One(target) => *target,
-            Route::ByKey(targets, partitioner) => {
-                targets.start + usize::try_from(partitioner.partition(key)).unwrap_or(0)
-            }
+            Route::ByKey(targets, partitioner) => targets.start + partitioner.partition(key),
         }
     }
 
-    /// All that records go to.
+    /// Returns all targets of the partition.
     pub(crate) fn targets(&self) -> Range<usize> {
         match self {
             Route::One(target) => *target..target + 1,
@@ -80,55 +82,54 @@ impl Route {
         }
     }
 
-    /// Whether other partitions are written to the same targets.
+    /// Returns whether other partitions are written to the same targets.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self, Route::ByKey(..))
     }
 }
 
 impl Job {
-    pub(crate) fn place(&self) -> &PartitionId {
-        self.plan.read.place()
+    /// Returns the source partition.
+    pub(crate) fn id(&self) -> &PartitionId {
+        self.reading.read.place()
     }
 }
 
-/// All partitions of a restore.
+/// All partitions of a restore, shared by its writers.
 pub(crate) struct Work {
     pub(crate) targets: Vec<TopicPartition>,
-    /// A batch of records must not be larger than the smallest limit of a target.
+    /// The size of a batch, which must not exceed the smallest `max.message.bytes` of a target.
     pub(crate) batch_bytes: usize,
-    /// A queue must hold the largest record.
+    /// The size of the largest record, which a queue must hold.
     pub(crate) largest_record_bytes: usize,
     waiting: Mutex<VecDeque<Job>>,
-    /// Those that a signal stopped.
+    /// Those that a signal stopped early.
     stopped: Mutex<Vec<Job>>,
     done: Mutex<Vec<(usize, DonePartition)>>,
-    /// Whether some transaction was taken back.
+    /// Whether a transaction was rolled back.
     repeated: AtomicBool,
 }
 
 impl Work {
-    /// Of everything that the topics' plans say. Nothing waits until [`start`](Self::start).
-    pub(crate) fn new(topics: &[TopicPlan]) -> Work {
+    /// Collects the targets of a plan. Nothing waits until [`start`](Self::start).
+    pub(crate) fn new(plan: &RestorePlan) -> Work {
         let default = SinkOptions::default().batch_bytes;
-        let limits = topics
-            .iter()
-            .filter_map(|topic| usize::try_from(topic.max_message_bytes?).ok());
-        let partitions = topics.iter().flat_map(|topic| &topic.partitions);
-        let largest = partitions
-            .map(|partition| partition.facts.max_record_bytes)
+        let limits = plan
+            .topics()
+            .filter_map(|topic| usize::try_from(topic.details.max_message_bytes?).ok());
+        let largest = plan
+            .topics()
+            .flat_map(|topic| topic.partitions())
+            .map(|partition| partition.reading.limits.max_record_bytes)
             .max();
-        let target = |topic: &TopicPlan, target: &TargetPartitionPlan| TopicPartition {
-            topic: topic.target.clone(),
-            partition: target.partition,
-        };
-        let targets = topics.iter().flat_map(|topic| {
-            let targets = topic.targets.iter();
-            targets.map(move |plan| target(topic, plan))
+        let targets = plan.topics().flat_map(|topic| {
+            let targets = topic.restored.targets.iter();
+            targets.map(move |target| TopicPartition::new(topic.target(), target.partition))
         });
         Work {
             targets: targets.collect(),
             batch_bytes: limits.min().map_or(default, |limit| limit.min(default)),
+            // A bound, not a number to index with: a larger one saturates on 32-bit machines.
             largest_record_bytes: largest
                 .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             waiting: Mutex::default(),
@@ -138,33 +139,38 @@ impl Work {
         }
     }
 
-    /// Makes a job of every partition; `map` says what is committed of it already.
-    pub(crate) fn start<E>(
+    /// Makes a job of every partition of a plan. `committed` has the positions that earlier runs reached, with their offset maps.
+    pub(crate) fn start(
         &self,
-        topics: &[TopicPlan],
-        restore: &RestoreManifest,
+        plan: &RestorePlan,
+        mut committed: BTreeMap<PartitionId, (i64, OffsetMap)>,
         events: &RunEvents,
-        mut map: impl FnMut(usize, OffsetMap) -> Result<(i64, OffsetMap), E>,
-    ) -> Result<(), E> {
+    ) {
         let mut jobs = Vec::new();
         let (mut number, mut first_target) = (0, 0);
-        for (topic, restored) in topics.iter().zip(&restore.topics) {
-            let targets = first_target..first_target + topic.targets.len();
+        for topic in plan.topics() {
+            let targets = first_target..first_target + topic.restored.targets.len();
             first_target = targets.end;
-            for (index, plan) in topic.partitions.iter().enumerate() {
-                let empty = OffsetMap::empty(restore.restore.clone(), plan.read.place().clone());
-                let (position, map) = map(number, empty)?;
-                let finished = plan.records == 0 || position >= plan.end_offset;
-                let shown =
-                    (!finished).then(|| events.partition(&name(topic, plan), Some(plan.records)));
-                if let Some(shown) = &shown {
+            for (index, partition) in topic.partitions().enumerate() {
+                let PartitionPlan { restored, reading } = partition;
+                let id = reading.read.place();
+                let (position, map) = committed.remove(id).unwrap_or_else(|| {
+                    let restore = plan.manifest.restore.clone();
+                    (restored.base_offset, OffsetMap::empty(restore, id.clone()))
+                });
+                let finished = reading.records == 0 || position >= restored.end_offset;
+                let shown = (!finished).then(|| {
+                    let shown = events.partition(&name(topic, partition), Some(reading.records));
                     shown.advanced(map.records(), 0);
-                }
-                let position = position.max(plan.base_offset);
+                    shown
+                });
+                let position = position.max(restored.base_offset);
                 let job = Job {
                     number,
-                    route: Route::new(topic, plan, targets.clone()),
-                    committed_at: restore.progress(restored, index),
+                    route: Route::new(topic, restored, targets.clone()),
+                    committed_at: plan.manifest.progress(topic.restored, index),
+                    restored: *restored,
+                    reading: reading.clone(),
                     events: shown,
                     position,
                     sent: position,
@@ -172,7 +178,6 @@ impl Work {
                     runs: Vec::new(),
                     finished,
                     map,
-                    plan: plan.clone(),
                 };
                 if finished {
                     self.finished(job);
@@ -182,47 +187,51 @@ impl Work {
                 number += 1;
             }
         }
+        assert!(
+            committed.is_empty(),
+            "a position of a partition that is not restored: {:?}",
+            committed.keys()
+        );
         // The largest first, so that none of them is left alone at the end.
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.plan.raw_bytes));
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.reading.raw_bytes));
         lock(&self.waiting).extend(jobs);
-        Ok(())
     }
 
-    /// A partition that nobody writes.
+    /// Takes the next partition to write.
     pub(crate) fn next(&self) -> Option<Job> {
         lock(&self.waiting).pop_front()
     }
 
-    /// A partition that is to be written from its position again.
+    /// Returns a partition to be written again from its committed position.
     pub(crate) fn put_back(&self, job: Job) {
         self.repeated.store(true, Ordering::Relaxed);
         lock(&self.waiting).push_front(job);
     }
 
-    /// Whether a transaction was taken back, whose pages of the offset map do not count.
+    /// Returns whether a transaction was rolled back, and so left offset map pages that do not count.
     pub(crate) fn has_repeated(&self) -> bool {
         self.repeated.load(Ordering::Relaxed)
     }
 
-    /// A partition of which everything is committed.
+    /// Records a partition that is committed to its end.
     pub(crate) fn finished(&self, job: Job) {
-        let place = job.place().clone();
+        let id = job.id().clone();
         let done = DonePartition {
-            topic: place.topic,
-            topic_id: place.topic_id,
-            partition: place.partition,
+            topic: id.topic,
+            topic_id: id.topic_id,
+            partition: id.partition,
             records: job.map.records(),
             page: job.map.page(),
         };
         lock(&self.done).push((job.number, done));
     }
 
-    /// A partition that is left where it is.
+    /// Records a partition that was stopped early.
     pub(crate) fn stopped(&self, job: Job) {
         lock(&self.stopped).push(job);
     }
 
-    /// Records of all partitions that are committed, by this run or by one before.
+    /// Returns how many records are committed, by this run and by earlier ones.
     pub(crate) fn records(&self) -> u64 {
         let done: u64 = lock(&self.done).iter().map(|(_, done)| done.records).sum();
         let of =
@@ -230,12 +239,12 @@ impl Work {
         done + of(&mut lock(&self.stopped).iter()) + of(&mut lock(&self.waiting).iter())
     }
 
-    /// Nobody takes another partition.
+    /// Drops the waiting partitions, so that writers end.
     pub(crate) fn stop(&self) {
         lock(&self.waiting).clear();
     }
 
-    /// The partitions of which everything is committed, in the order of the plan.
+    /// Returns the partitions that are committed to their ends, in the order of the manifest.
     pub(crate) fn into_done(self) -> Vec<DonePartition> {
         let mut done = self
             .done
@@ -246,15 +255,15 @@ impl Work {
     }
 }
 
-/// What a partition is shown as while it is written: where it goes, or where it comes from if that is many places.
-fn name(topic: &TopicPlan, plan: &PartitionPlan) -> String {
-    match plan.target_partition {
-        Some(target) => format!("{}/{target}", topic.target),
-        None => format!("{}/{}", topic.source, plan.partition),
+/// Returns the name that progress shows: the target partition, or the source partition where there are many targets.
+fn name(topic: TopicPlan<'_>, plan: PartitionPlan<'_>) -> String {
+    match plan.restored.target_partition {
+        Some(target) => format!("{}/{target}", topic.target()),
+        None => format!("{}/{}", topic.restored.topic, plan.restored.partition),
     }
 }
 
-/// A writer that panicked leaves plain values behind.
+/// A panic cannot leave these plain values inconsistent, so poisoning is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,67 +1,64 @@
-//! One producer's share of a restore: partitions read from the backup and written, a transaction at a time.
+//! Writes the partitions of one producer, a transaction at a time.
 //!
-//! A transaction holds records of one partition or of many. Its order of steps is that of SPEC section 11.7: records
-//! acknowledged, pages of the offset map durable, positions and records committed; only then do they count. Whatever ends it
-//! before that ends all of it, and its partitions are read again from where the last one left them.
+//! A transaction holds records of one or more partitions. SPEC section 11.7 gives the order of its steps: records are acknowledged, pages
+//! of the offset map are durable, positions and records are committed. A failure before the commit rolls back the whole transaction, and its
+//! partitions are read again from their committed positions.
 //!
-//! Without transactions the same steps are taken, but for the commit: what a process that is killed leaves can then not be
-//! told from what it should have left.
+//! Without transactions the steps are the same except for the commit. A restore that is killed then leaves records of which nothing says
+//! whether they are complete.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kbk_format::repo::{Digest, MapRun, OffsetAndMetadata, RepoError, Repository, RestoreManifest};
+use kbk_format::repo::{Digest, MapRun, OffsetAndMetadata, RepoError};
 use kbk_format::{Record, Streams};
-use tokio::runtime::Handle;
 
 use crate::records::{
     KafkaError, OffsetCommit, Positions, RecordSink, TransactionError, Transport,
 };
-use crate::restore::apply::RestoreError;
+use crate::restore::context::RestoreContext;
+use crate::restore::error::RestoreError;
 use crate::restore::write::offset_map::Extended;
 use crate::restore::write::producers::Producers;
 use crate::restore::write::rate::Throttle;
 use crate::restore::write::work::{Job, Work};
-use crate::run::Cancel;
 
-/// Bytes of records in a transaction. Committing takes some round trips and a flush of the disk, in which nothing is sent.
+/// Bytes of keys, values and headers in a transaction. A commit takes several round trips and a disk flush, during which nothing is sent.
 const TRANSACTION_BYTES: usize = 64 << 20;
-/// How long one may be open: well below its timeout, so that a slow cluster does not run into that.
+/// How long a transaction may be open: well below its timeout, so that a slow cluster does not abort it.
 const TRANSACTION_TIME: Duration = Duration::from_secs(10);
-/// Records in one, where each may be a run of the offset map by itself: some pages.
+/// Records in a transaction in which each may be a separate run of the offset map: a few pages.
 const TRANSACTION_RUNS: u32 = 1 << 16;
-/// Partitions in one.
+/// Partitions in a transaction.
 const TRANSACTION_PARTITIONS: usize = 256;
 /// How long the last records may take to be acknowledged.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(600);
-/// So many transactions in a row that had to be aborted are no passing trouble.
+/// Aborted transactions in a row after which the trouble is not passing.
 const MOST_ABORTS: u32 = 8;
-/// What stands before a page's digest in the metadata of a committed position (SPEC section 11.7).
+/// The prefix of a page's digest in the metadata of a committed position (SPEC section 11.7).
 const METADATA_PREFIX: &str = "kbk1:";
 
-/// What all writers of a restore have in common.
+/// What all writers of a restore share.
 pub(crate) struct Shared<'a> {
     pub(crate) work: &'a Work,
-    pub(crate) repository: &'a Repository,
-    pub(crate) restore: &'a RestoreManifest,
-    /// Whether the repository keeps the map.
+    pub(crate) context: RestoreContext<'a>,
+    /// Whether the repository keeps the offset map.
     pub(crate) keep_map: bool,
     pub(crate) throttle: Option<Throttle>,
-    pub(crate) cancel: &'a Cancel,
-    pub(crate) runtime: &'a Handle,
 }
 
-/// A writer with its producer.
+/// Writes partitions with one producer.
 pub(crate) struct Writer<'a, T: Transport> {
     shared: &'a Shared<'a>,
     producers: &'a Producers<'a, T>,
-    /// Of its producer.
+    /// The number of its producer.
     number: usize,
     producer: T::Sink,
-    /// Partitions with records in the open transaction; the last one may be read further.
+    /// Partitions with records in the open transaction. Only the last one may be unfinished.
     jobs: Vec<Job>,
-    /// When the open transaction began, if one is open.
+    /// When the open transaction began; `None` while none is open.
     since: Option<Instant>,
+    /// Payload bytes in the open transaction.
     bytes: usize,
     sends: u32,
     aborts: u32,
@@ -69,10 +66,11 @@ pub(crate) struct Writer<'a, T: Transport> {
 
 /// Why a transaction was not committed.
 enum Stopped {
-    /// It may be tried again.
+    /// It can be repeated.
     Again(KafkaError),
-    /// The same, with another producer.
+    /// It can be repeated with another producer.
     Lost(KafkaError),
+    /// The restore fails.
     Failed(RestoreError),
 }
 
@@ -112,10 +110,10 @@ impl<'a, T: Transport> Writer<'a, T> {
         }
     }
 
-    /// Writes until no partition waits or a signal comes. What was sent is committed then.
+    /// Writes until no partition waits or a signal arrives; everything sent is then committed.
     pub(crate) fn run(mut self) -> Result<(), RestoreError> {
         loop {
-            let job = match self.shared.cancel.is_set() {
+            let job = match self.shared.context.cancel.is_set() {
                 true => None,
                 false => self.shared.work.next(),
             };
@@ -134,7 +132,7 @@ impl<'a, T: Transport> Writer<'a, T> {
                     Ok(())
                 })?,
                 Err(Stopped::Failed(error)) => {
-                    self.give_up();
+                    self.abandon();
                     return Err(error);
                 }
             }
@@ -142,20 +140,21 @@ impl<'a, T: Transport> Writer<'a, T> {
     }
 
     fn write(&mut self, job: Job) -> Result<(), Stopped> {
-        let plan = job.plan.read.clone().from_offset(job.position);
-        let mut reader = plan.read(Streams::All, self.shared.runtime);
+        let plan = job.reading.read.clone().from_offset(job.position);
+        let mut reader = plan.read(Streams::All, self.shared.context.runtime);
         self.jobs.push(job);
-        while let Some(batch) = self.shared.runtime.block_on(reader.next())? {
-            let (mut records, mut bytes) = (0, 0);
+        while let Some(batch) = self.shared.context.runtime.block_on(reader.next())? {
+            let (mut records, mut bytes) = (0, 0_usize);
             for record in batch.records() {
-                bytes += self.send(&record)?;
+                let sent = self.send(&record)?;
+                bytes += sent;
                 records += 1;
-                self.keep_to_limit(&record)?;
+                self.throttle(sent)?;
                 if self.is_full() {
                     self.commit()?;
                 }
-                // Where writing is slow, a block takes too long for somebody who asks to stop.
-                if self.shared.throttle.is_some() && self.shared.cancel.is_set() {
+                // At a low rate limit a block takes too long to react to a signal.
+                if self.shared.throttle.is_some() && self.shared.context.cancel.is_set() {
                     break;
                 }
             }
@@ -166,15 +165,16 @@ impl<'a, T: Transport> Writer<'a, T> {
             {
                 events.advanced(records, bytes as u64);
             }
-            if self.shared.cancel.is_set() {
+            if self.shared.context.cancel.is_set() {
                 return Ok(());
             }
         }
         if let Some(job) = self.jobs.last_mut() {
-            job.sent = job.plan.end_offset.max(job.sent);
+            // Offsets without records, up to the end, are done as well.
+            job.sent = job.restored.end_offset.max(job.sent);
             job.finished = true;
             if job.route.is_shared() {
-                // The next one writes to the same targets, whose reports do not say which it was.
+                // The next job writes to the same targets, whose delivery reports do not tell jobs apart.
                 self.flush()?;
                 self.gather(self.jobs.len() - 1);
             }
@@ -185,7 +185,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         Ok(())
     }
 
-    /// Sends a record of the last job, and says how many bytes it has.
+    /// Sends a record of the last job, and returns its payload bytes.
     fn send(&mut self, record: &Record<'_>) -> Result<usize, Stopped> {
         if self.since.is_none() {
             if self.is_transactional() {
@@ -193,29 +193,28 @@ impl<'a, T: Transport> Writer<'a, T> {
             }
             self.since = Some(Instant::now());
         }
-        let Some(job) = self.jobs.last_mut() else {
-            return Ok(0);
-        };
+        let job = self.jobs.last_mut();
+        let job = job.expect("records are sent only while their job is in the transaction");
         if let Err(error) = self.producer.send(job.route.target(record.key), record) {
             return Err(self.judge(error));
         }
         job.sent = record.offset + 1;
         job.uncommitted += 1;
-        let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        let bytes = record.payload_len();
         self.bytes += bytes;
         self.sends += 1;
         Ok(bytes)
     }
 
-    /// Waits, behind a record that was sent, where writing would be faster than it may be. A transaction does not stay open
-    /// for it longer than for anything else.
-    fn keep_to_limit(&mut self, record: &Record<'_>) -> Result<(), Stopped> {
+    /// Waits after a record of `bytes` as long as the rate limit asks. The transaction is committed meanwhile if it has been open for too
+    /// long.
+    fn throttle(&mut self, bytes: usize) -> Result<(), Stopped> {
         const SLICE: Duration = Duration::from_millis(100);
         let Some(throttle) = &self.shared.throttle else {
             return Ok(());
         };
-        let mut left = throttle.take(payload_bytes(record), Instant::now());
-        while !left.is_zero() && !self.shared.cancel.is_set() {
+        let mut left = throttle.take(bytes as u64, Instant::now());
+        while !left.is_zero() && !self.shared.context.cancel.is_set() {
             let slice = left.min(SLICE);
             thread::sleep(slice);
             left -= slice;
@@ -227,11 +226,11 @@ impl<'a, T: Transport> Writer<'a, T> {
     }
 
     fn is_full(&self) -> bool {
-        const LOOK_EVERY: u32 = 256;
-        let scattered = self.jobs.last().is_some_and(|job| job.route.is_shared());
+        const CHECK_TIME_EVERY: u32 = 256;
+        let by_key = self.jobs.last().is_some_and(|job| job.route.is_shared());
         self.bytes >= TRANSACTION_BYTES
-            || (scattered && self.sends >= TRANSACTION_RUNS)
-            || (self.sends.is_multiple_of(LOOK_EVERY) && self.is_late())
+            || (by_key && self.sends >= TRANSACTION_RUNS)
+            || (self.sends.is_multiple_of(CHECK_TIME_EVERY) && self.is_late())
     }
 
     fn is_late(&self) -> bool {
@@ -240,7 +239,7 @@ impl<'a, T: Transport> Writer<'a, T> {
     }
 
     fn is_transactional(&self) -> bool {
-        self.shared.restore.producers > 0
+        self.shared.context.manifest.producers > 0
     }
 
     fn judge(&self, error: KafkaError) -> Stopped {
@@ -251,10 +250,10 @@ impl<'a, T: Transport> Writer<'a, T> {
         }
     }
 
-    /// The steps of SPEC section 11.7, in its order.
+    /// Commits the open transaction, in the order of SPEC section 11.7.
     fn commit(&mut self) -> Result<(), Stopped> {
         if self.since.is_none() {
-            // Nothing was sent since the last commit: the pages that it names stay those that count.
+            // Nothing was sent since the last commit, so the pages that it names still count.
             self.committed();
             return Ok(());
         }
@@ -289,17 +288,21 @@ impl<'a, T: Transport> Writer<'a, T> {
         }
         let pages = extended.iter().flat_map(|extended| &extended.pages);
         let pages: Vec<_> = pages.cloned().collect();
-        let written = self.shared.repository.write_map_pages(&pages);
-        self.shared.runtime.block_on(written).map(drop)
+        let written = self.shared.context.repository.write_map_pages(&pages);
+        self.shared.context.runtime.block_on(written).map(drop)
     }
 
     fn remove_pages(&self, pages: &[Digest]) {
-        let restore = &self.shared.restore.restore;
-        let removed = self.shared.repository.remove_map_pages(restore, pages);
+        let restore = &self.shared.context.manifest.restore;
+        let removed = self
+            .shared
+            .context
+            .repository
+            .remove_map_pages(restore, pages);
         if self.shared.keep_map
-            && let Err(error) = self.shared.runtime.block_on(removed)
+            && let Err(error) = self.shared.context.runtime.block_on(removed)
         {
-            tracing::debug!("a page that is not needed any more stays: {error}");
+            tracing::debug!("an unused offset map page stays: {error}");
         }
     }
 
@@ -308,7 +311,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         flushed.map_err(|error| self.judge(error))
     }
 
-    /// Takes where the records of a job went, which all are acknowledged.
+    /// Collects the delivery reports of a job whose records are all acknowledged.
     fn gather(&mut self, index: usize) {
         let job = &mut self.jobs[index];
         for target in job.route.targets() {
@@ -324,9 +327,9 @@ impl<'a, T: Transport> Writer<'a, T> {
         job.runs.sort_unstable_by_key(|run| run.source_offset);
     }
 
-    /// What the map of a job becomes by this transaction, if every record has its offset.
+    /// Extends the offset map of a job by this transaction, if every record has an offset.
     fn extend_map(&mut self, index: usize) -> Result<Extended, Stopped> {
-        // One that shares its targets has been asked about when it ended.
+        // The reports of a finished job that shares its targets were collected when it ended.
         if !(self.jobs[index].route.is_shared() && self.jobs[index].finished) {
             self.gather(index);
         }
@@ -335,9 +338,9 @@ impl<'a, T: Transport> Writer<'a, T> {
         let known = job.runs.iter().all(|run| run.target_offset >= 0);
         if records != job.uncommitted || !known {
             let error = KafkaError::Other {
-                doing: format!("learn where the records of {} went", job.place()),
+                doing: format!("map the records of {}", job.id()),
                 cause: format!(
-                    "{} were sent, and {records} reported on{}",
+                    "{} were sent and {records} are reported{}",
                     job.uncommitted,
                     if known {
                         ""
@@ -351,10 +354,12 @@ impl<'a, T: Transport> Writer<'a, T> {
                 false => Stopped::Failed(error.into()),
             });
         }
-        Ok(job.map.extend(job.plan.base_offset, job.sent, &job.runs))
+        Ok(job
+            .map
+            .extend(job.restored.base_offset, job.sent, &job.runs))
     }
 
-    /// From here on it counts.
+    /// Makes the transaction's positions the committed ones.
     fn committed(&mut self) {
         for mut job in std::mem::take(&mut self.jobs) {
             job.position = job.sent;
@@ -370,26 +375,26 @@ impl<'a, T: Transport> Writer<'a, T> {
         self.aborts = 0;
     }
 
-    /// A signal came: what is not finished stays where the last commit left it.
+    /// Takes unfinished partitions out of the restore after a signal; they keep their last committed position.
     fn stop(&mut self) {
         for job in self.jobs.drain(..) {
             self.shared.work.stopped(job);
         }
     }
 
-    /// Takes the transaction back, and puts its partitions back to where they were before.
+    /// Rolls back the transaction, and returns its partitions to their committed positions.
     fn start_over(
         &mut self,
         error: KafkaError,
-        take_back: impl FnOnce(&mut Self) -> Result<(), RestoreError>,
+        roll_back: impl FnOnce(&mut Self) -> Result<(), RestoreError>,
     ) -> Result<(), RestoreError> {
         self.aborts += 1;
         if self.aborts > MOST_ABORTS {
-            self.give_up();
+            self.abandon();
             return Err(error.into());
         }
-        tracing::warn!("{error}; the records of this transaction are written again");
-        take_back(self)?;
+        tracing::warn!("{error}; retrying the records of this transaction");
+        roll_back(self)?;
         for mut job in self.jobs.drain(..) {
             job.sent = job.position;
             job.uncommitted = 0;
@@ -402,13 +407,13 @@ impl<'a, T: Transport> Writer<'a, T> {
         Ok(())
     }
 
-    /// Nothing more is written; what is open would hold up readers of the target until it times out.
-    fn give_up(&mut self) {
+    /// Aborts the open transaction, which would otherwise block readers of the target until it times out.
+    fn abandon(&mut self) {
         if self.since.is_some()
             && self.is_transactional()
             && let Err(error) = self.producer.abort()
         {
-            tracing::debug!("the open transaction is left to its timeout: {error}");
+            tracing::debug!("the open transaction will time out: {error}");
         }
     }
 
@@ -417,16 +422,6 @@ impl<'a, T: Transport> Writer<'a, T> {
         self.bytes = 0;
         self.sends = 0;
     }
-}
-
-/// Of key, value and headers, before compression.
-fn payload_bytes(record: &Record<'_>) -> u64 {
-    let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-    let headers = record.headers.clone();
-    let headers: usize = headers
-        .map(|header| header.name.len() + length(header.value))
-        .sum();
-    (length(record.key) + length(record.value) + headers) as u64
 }
 
 fn position(job: &Job, extended: &Extended) -> OffsetCommit {
@@ -444,7 +439,7 @@ fn position(job: &Job, extended: &Extended) -> OffsetCommit {
     }
 }
 
-/// The page that a committed position names.
+/// Returns the offset map page that a committed position names.
 pub(crate) fn page_of(committed: &OffsetAndMetadata) -> Option<Digest> {
     committed
         .metadata

@@ -1,0 +1,115 @@
+//! How `kbk restore` prints a plan.
+
+use std::io::{self, Write};
+
+use kbk_format::repo::RestoredPartition;
+
+use crate::cli::{Column, Report, Table};
+use crate::human;
+use crate::restore::{PartitionPlan, RestorePlan, TopicPlan, describe_rate};
+
+impl Report for RestorePlan {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = Table::new([
+            Column::Left("TOPIC"),
+            Column::Left("TARGET"),
+            Column::Right("PARTITION"),
+            Column::Right("FROM"),
+            Column::Right("TO"),
+            Column::Right("RECORDS"),
+            Column::Right("SEGMENTS"),
+            Column::Right("STORED"),
+            Column::Right("BLOCKS"),
+            Column::Right("READ"),
+        ]);
+        for topic in self.topics() {
+            for partition in topic.partitions() {
+                let PartitionPlan { restored, reading } = partition;
+                let about = if reading.records_exact {
+                    ""
+                } else {
+                    "at most "
+                };
+                table.row([
+                    topic.restored.topic.to_string(),
+                    target(topic),
+                    route(restored),
+                    restored.base_offset.to_string(),
+                    restored.end_offset.to_string(),
+                    format!("{about}{}", human::count(reading.records)),
+                    human::count(reading.segments as u64),
+                    human::bytes(reading.stored_bytes),
+                    human::count(reading.blocks),
+                    human::bytes(reading.read_bytes),
+                ]);
+            }
+        }
+        table.write(out)?;
+        let records: u64 = self
+            .topics()
+            .flat_map(|topic| topic.partitions())
+            .map(|partition| partition.reading.records)
+            .sum();
+        for topic in self.topics().filter(TopicPlan::retention_stays_off) {
+            let target = topic.target();
+            writeln!(out, "{target} would keep its records: retention stays off")?;
+        }
+        for purged in self.purged() {
+            writeln!(
+                out,
+                "existing records would be deleted: {}",
+                purge_in_words(purged)
+            )?;
+        }
+        for topic in self.topics() {
+            if let Some(count) = topic.restored.repartitioned() {
+                let (from, target) = (topic.source_partitions(), topic.target());
+                writeln!(
+                    out,
+                    "{target} would have {count} partitions where the backup has {from}: the key of each record decides"
+                )?;
+            }
+        }
+        let selection = self.selection.to_string();
+        writeln!(
+            out,
+            "{} of snapshot {} would be written{}{selection}",
+            human::counted(records, "record"),
+            self.manifest.snapshot.sequence,
+            if selection.is_empty() { "" } else { ": " },
+        )?;
+        match describe_rate(self.rate_limit) {
+            limit if limit.is_empty() => Ok(()),
+            limit => writeln!(out, "no faster than {limit}"),
+        }
+    }
+}
+
+fn target(topic: TopicPlan<'_>) -> String {
+    let target = topic.target();
+    let Some(create) = topic.create() else {
+        return target.to_owned();
+    };
+    let partitions = create.partitions;
+    if usize::try_from(partitions) == Ok(topic.source_partitions()) {
+        format!("{target} (new)")
+    } else {
+        format!("{target} (new, {partitions} partitions)")
+    }
+}
+
+/// Names a partition, and where its records go if they do not keep its number.
+fn route(restored: &RestoredPartition) -> String {
+    let partition = restored.partition;
+    match restored.target_partition {
+        Some(target) if target == partition => partition.to_string(),
+        Some(target) => format!("{partition} -> {target}"),
+        None => format!("{partition} by key"),
+    }
+}
+
+/// Names a target and about how many records it loses.
+pub(super) fn purge_in_words((topic, records): (TopicPlan<'_>, u64)) -> String {
+    let records = human::counted(records, "record");
+    format!("{} (about {records})", topic.target())
+}

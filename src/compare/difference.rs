@@ -1,0 +1,182 @@
+//! How a partition of a cluster differs from the backup.
+
+use kbk_format::Record;
+use serde::Serialize;
+
+/// How one partition of a cluster compares with the backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartitionComparison {
+    /// The topic in the cluster.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Records that the backup has.
+    pub expected: u64,
+    /// Records that the cluster has.
+    pub found: u64,
+    /// Positions in the sequence of records at which the two differ.
+    pub differences: u64,
+    /// The first difference.
+    pub first: Option<Difference>,
+}
+
+/// A record that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Its partition in the backup, where its partition in the cluster does not imply it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_partition: Option<i32>,
+    /// Its offset in the backup; `None` for an extra record.
+    pub source_offset: Option<i64>,
+    /// Its offset in the cluster; `None` for a missing record.
+    pub target_offset: Option<i64>,
+    /// What differs: `key`, `value`, `headers`, `timestamp`; in a repartitioned topic also its `partition` and its `order`. Empty for a
+    /// missing or an extra record.
+    pub what: Vec<&'static str>,
+}
+
+impl PartitionComparison {
+    /// Returns whether the partition holds exactly the expected records.
+    #[must_use]
+    pub fn is_equal(&self) -> bool {
+        self.differences == 0
+    }
+
+    pub(crate) fn empty(topic: String, partition: i32) -> PartitionComparison {
+        PartitionComparison {
+            topic,
+            partition,
+            expected: 0,
+            found: 0,
+            differences: 0,
+            first: None,
+        }
+    }
+
+    pub(crate) fn differ(&mut self, difference: Difference) {
+        self.differences += 1;
+        self.first.get_or_insert(difference);
+    }
+}
+
+impl Difference {
+    pub(crate) fn at(source: i64, target: i64, what: Vec<&'static str>) -> Difference {
+        Difference {
+            source_partition: None,
+            source_offset: Some(source),
+            target_offset: Some(target),
+            what,
+        }
+    }
+
+    pub(crate) fn missing(source_offset: i64) -> Difference {
+        Difference {
+            source_partition: None,
+            source_offset: Some(source_offset),
+            target_offset: None,
+            what: Vec::new(),
+        }
+    }
+
+    pub(crate) fn extra(target_offset: i64) -> Difference {
+        Difference {
+            source_partition: None,
+            source_offset: None,
+            target_offset: Some(target_offset),
+            what: Vec::new(),
+        }
+    }
+}
+
+impl std::fmt::Display for PartitionComparison {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let PartitionComparison {
+            topic, partition, ..
+        } = self;
+        let Some(first) = &self.first else {
+            return write!(f, "{topic}/{partition}: {} records, equal", self.found);
+        };
+        write!(
+            f,
+            "{topic}/{partition}: {} records expected, {} found, {} differences; the first: {first}",
+            self.expected, self.found, self.differences
+        )
+    }
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(partition) = self.source_partition {
+            write!(f, "of source partition {partition}, ")?;
+        }
+        match (self.source_offset, self.target_offset) {
+            (Some(source), Some(target)) => write!(
+                f,
+                "source offset {source} has a different {} at target offset {target}",
+                self.what.join(", ")
+            ),
+            (Some(source), None) => write!(f, "source offset {source} is missing"),
+            (None, Some(target)) => {
+                write!(f, "target offset {target} is an extra record")
+            }
+            (None, None) => write!(f, "it holds records that were not restored"),
+        }
+    }
+}
+
+/// Returns the names of the parts in which two records differ. Offsets are not compared: the cluster assigns its own.
+pub(crate) fn differing_parts(expected: &Record<'_>, found: &Record<'_>) -> Vec<&'static str> {
+    let headers = || expected.headers.clone().eq(found.headers.clone());
+    let parts = [
+        ("key", expected.key == found.key),
+        ("value", expected.value == found.value),
+        ("headers", headers()),
+        ("timestamp", expected.timestamp == found.timestamp),
+    ];
+    let different = parts.into_iter().filter(|(_, same)| !same);
+    different.map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kbk_format::{Header, Headers};
+
+    use super::*;
+
+    fn record<'a>(
+        timestamp: i64,
+        value: Option<&'a [u8]>,
+        headers: &'a [Header<'a>],
+    ) -> Record<'a> {
+        Record {
+            offset: 7,
+            timestamp,
+            control: false,
+            key: None,
+            value,
+            headers: Headers::Slice(headers),
+        }
+    }
+
+    #[test]
+    fn null_and_empty_differ_and_offsets_are_ignored() {
+        let header = |value| [Header { name: b"h", value }];
+        let (null, empty) = (header(None), header(Some(&b""[..])));
+        let expected = record(1, None, &null);
+        let mut elsewhere = expected.clone();
+        elsewhere.offset = 100;
+        assert!(differing_parts(&expected, &elsewhere).is_empty());
+        assert_eq!(
+            differing_parts(&expected, &record(1, Some(b""), &null)),
+            ["value"]
+        );
+        assert_eq!(
+            differing_parts(&expected, &record(1, None, &empty)),
+            ["headers"]
+        );
+        assert_eq!(
+            differing_parts(&expected, &record(2, None, &[])),
+            ["headers", "timestamp"]
+        );
+    }
+}

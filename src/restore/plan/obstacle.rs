@@ -1,0 +1,220 @@
+//! What would prevent a restore.
+
+use serde::Serialize;
+
+/// Something that prevents a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "obstacle", rename_all = "snake_case")]
+pub enum Obstacle {
+    /// The target holds records.
+    NotEmpty {
+        /// The target.
+        topic: String,
+        /// About how many.
+        records: u64,
+    },
+    /// The target's records are to be deleted, and its `cleanup.policy` does not allow that.
+    CannotPurge {
+        /// The target.
+        topic: String,
+        /// Its `cleanup.policy`.
+        policy: String,
+    },
+    /// The target has a different number of partitions.
+    PartitionCount {
+        /// The target.
+        topic: String,
+        /// Partitions in the backup.
+        saved: usize,
+        /// Partitions of the target.
+        found: usize,
+    },
+    /// The target lacks a partition that a source partition is mapped to.
+    NoTargetPartition {
+        /// The target.
+        topic: String,
+        /// The partition that it lacks.
+        partition: i32,
+        /// Partitions of the target.
+        found: usize,
+    },
+    /// The target has a different number of partitions than `--repartition` asks for.
+    OtherPartitionCount {
+        /// The target.
+        topic: String,
+        /// The number asked for.
+        wanted: i32,
+        /// Partitions of the target.
+        found: usize,
+    },
+    /// A record is larger than the target accepts.
+    RecordTooLarge {
+        /// The target.
+        topic: String,
+        /// Bytes of the largest record.
+        bytes: u64,
+        /// The target's `max.message.bytes`.
+        limit: u64,
+    },
+    /// The target would replace every timestamp with its own time.
+    LogAppendTime {
+        /// The target.
+        topic: String,
+    },
+    /// The target is compacted, and refuses records without a key.
+    NullKeys {
+        /// The target.
+        topic: String,
+        /// Records without a key.
+        records: u64,
+    },
+    /// Records have the timestamp 1970-01-01T00:00:00.000Z, which librdkafka takes for "now".
+    ZeroTimestamps {
+        /// The topic in the backup.
+        topic: String,
+        /// Such records.
+        records: u64,
+    },
+    /// There are fewer brokers than replicas.
+    ReplicationFactor {
+        /// The target.
+        topic: String,
+        /// The replication factor asked for.
+        wanted: i32,
+        /// Brokers that are available.
+        brokers: usize,
+    },
+    /// The target would delete records that are this old.
+    Retention {
+        /// The target.
+        topic: String,
+        /// Its `retention.ms`.
+        retention_ms: i64,
+        /// The timestamp of the oldest record, in milliseconds since the epoch.
+        oldest_timestamp: i64,
+    },
+    /// This principal lacks a permission on a target.
+    MissingRight {
+        /// Kafka's name of it.
+        right: &'static str,
+        /// The target.
+        topic: String,
+    },
+    /// The cluster refuses to create a target.
+    CannotCreate {
+        /// The target.
+        topic: String,
+        /// The reason it gave.
+        cause: String,
+    },
+    /// A group to restore has members.
+    GroupInUse {
+        /// The group.
+        group: String,
+        /// How many members it has.
+        members: usize,
+    },
+    /// An internal topic of Kafka, which cannot be restored by writing records.
+    Internal {
+        /// The topic.
+        topic: String,
+    },
+}
+
+impl std::fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Obstacle::NotEmpty { topic, records } => write!(
+                f,
+                "{topic} is not empty (about {records} records): restore under another name with --map, add to it with --append, or \
+                 delete its records with --purge-target"
+            ),
+            Obstacle::CannotPurge { topic, policy } => write!(
+                f,
+                "{topic} has cleanup.policy={policy}, which does not allow deleting records: set it to compact,delete or delete for the restore, \
+                 or omit --purge-target"
+            ),
+            Obstacle::PartitionCount {
+                topic,
+                saved,
+                found,
+            } => write!(
+                f,
+                "{topic} has {found} partitions and the backup has {saved}: restore under another name with --map, or distribute its records by key \
+                 over {found} partitions with --repartition {found}"
+            ),
+            Obstacle::NoTargetPartition {
+                topic,
+                partition,
+                found,
+            } => write!(
+                f,
+                "{topic} has {found} partitions, counted from 0, so it has no partition {partition} to write to: choose another one with \
+                 --partition-map, or restore under another name with --map"
+            ),
+            Obstacle::OtherPartitionCount {
+                topic,
+                wanted,
+                found,
+            } => write!(
+                f,
+                "{topic} has {found} partitions, not {wanted}, and producers would distribute keys over all of them: use --repartition {found}, \
+                 or restore under another name with --map"
+            ),
+            Obstacle::RecordTooLarge {
+                topic,
+                bytes,
+                limit,
+            } => write!(
+                f,
+                "{topic} accepts records of at most {limit} bytes, and the backup has one of {bytes} bytes: raise its max.message.bytes"
+            ),
+            Obstacle::LogAppendTime { topic } => write!(
+                f,
+                "{topic} has message.timestamp.type=LogAppendTime and would replace every timestamp: set CreateTime for the restore"
+            ),
+            Obstacle::NullKeys { topic, records } => write!(
+                f,
+                "{topic} is compacted and refuses the {records} records without a key: set cleanup.policy=delete for the restore"
+            ),
+            Obstacle::ZeroTimestamps { topic, records } => write!(
+                f,
+                "{topic} has {records} records with the timestamp 1970-01-01T00:00:00.000Z, which the Kafka client would replace with the \
+                 current time: exclude them with --since @1ms"
+            ),
+            Obstacle::ReplicationFactor {
+                topic,
+                wanted,
+                brokers,
+            } => write!(
+                f,
+                "{topic} needs {wanted} replicas, and only {brokers} brokers are available: set --replication-factor"
+            ),
+            Obstacle::Retention {
+                topic,
+                retention_ms,
+                oldest_timestamp,
+            } => write!(
+                f,
+                "{topic} deletes records older than {retention_ms} ms, and the oldest record to restore is from {}: raise its retention.ms",
+                crate::human::timestamp_ms(*oldest_timestamp)
+            ),
+            Obstacle::MissingRight { right, topic } => write!(
+                f,
+                "this principal lacks {right} on topic {topic}: grant it, or use another principal"
+            ),
+            Obstacle::CannotCreate { topic, cause } => write!(
+                f,
+                "the cluster refuses to create {topic}: {cause}; create it beforehand, or use another name with --map"
+            ),
+            Obstacle::GroupInUse { group, members } => write!(
+                f,
+                "group {group} has {members} members, which would overwrite its restored offsets: stop its consumers first"
+            ),
+            Obstacle::Internal { topic } => write!(
+                f,
+                "{topic} is internal to Kafka: writing its records back would not restore the state they describe; use --exclude"
+            ),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The arguments of a restore.
+
+use std::collections::BTreeMap;
+
+use kbk_format::repo::{RateLimit, TopicState};
+
+use super::mapping::PartitionMapping;
+use super::selection::RecordSelection;
+use crate::kafka::ClientSettings;
+
+/// What to restore, and how.
+#[derive(Clone, Debug)]
+pub struct RestoreOptions {
+    /// How to reach the target cluster.
+    pub kafka: ClientSettings,
+    /// The target name of each selected topic of the snapshot.
+    pub targets: BTreeMap<String, String>,
+    /// Which of their records to restore.
+    pub selection: RecordSelection,
+    /// Which partition of the target each record goes to.
+    pub mapping: PartitionMapping,
+    /// Write into topics that already hold records.
+    pub append: bool,
+    /// Delete the records that targets already hold.
+    pub purge: bool,
+    /// Replication factor of created topics; as saved if `None`.
+    pub replication_factor: Option<i32>,
+    /// Read the records back once they are written, and compare them.
+    pub verify: bool,
+    /// Consumer groups to restore after the records.
+    pub groups: Vec<String>,
+    /// Write in transactions: exactly once, and resumable.
+    pub transactions: bool,
+    /// Keep an offset map in the repository. Transactions need it.
+    pub offset_map: bool,
+    /// Leave retention off in created topics.
+    pub keep_retention_off: bool,
+    /// The write rate limit.
+    pub rate_limit: RateLimit,
+    /// Count records exactly, even where that takes decoding the blocks that a time bound cuts.
+    pub count: bool,
+}
+
+impl RestoreOptions {
+    /// Returns the replication factor to create a topic with; `None` is the cluster's default.
+    pub(crate) fn replication_factor_of(&self, topic: &TopicState) -> Option<i32> {
+        self.replication_factor
+            .or(Some(topic.replication_factor))
+            .filter(|factor| *factor > 0)
+    }
+}

@@ -1,0 +1,90 @@
+//! What is read from the backup for one partition, and what it amounts to.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use kbk_format::repo::{PartitionId, PartitionState, RepoError, Repository, SegmentReader};
+use kbk_tools::{Needs, ReadPlan, Selection};
+use tokio::runtime::Handle;
+
+use super::limits::TargetLimits;
+
+/// Footers that are read at a time.
+const PARALLEL_READS: usize = 16;
+
+/// The part of the backup that is read for one partition.
+#[derive(Clone, Debug)]
+pub struct PartitionReading {
+    /// Records to write.
+    pub records: u64,
+    /// Whether `records` is exact, or an upper bound.
+    pub records_exact: bool,
+    /// Segments to read from.
+    pub segments: usize,
+    /// Bytes of these segments.
+    pub stored_bytes: u64,
+    /// Bytes of their records before compression.
+    pub raw_bytes: u64,
+    /// Blocks of these segments to read.
+    pub blocks: u64,
+    /// Bytes of these blocks.
+    pub read_bytes: u64,
+    pub(crate) limits: TargetLimits,
+    pub(crate) needs: Needs,
+    pub(crate) read: ReadPlan,
+}
+
+impl PartitionReading {
+    /// Plans to read `selection`: reads the footer of every segment, and no blocks.
+    pub(crate) async fn plan(
+        repository: &Repository,
+        partition: PartitionId,
+        state: &PartitionState,
+        selection: Selection,
+    ) -> Result<PartitionReading, RepoError> {
+        let read = ReadPlan::new(repository, partition, state, selection).await?;
+        let (needs, limits) = sum_up(repository, &read).await?;
+        Ok(PartitionReading {
+            records: needs.records,
+            records_exact: needs.cut_blocks == 0,
+            segments: read.segments().len(),
+            stored_bytes: read.segments().iter().map(|entry| entry.size).sum(),
+            raw_bytes: read.segments().iter().map(|entry| entry.raw_bytes).sum(),
+            blocks: needs.blocks,
+            read_bytes: needs.stored_bytes,
+            limits,
+            needs,
+            read,
+        })
+    }
+
+    /// Makes the number of records exact: decodes the blocks that a bound cuts.
+    pub(crate) async fn count(&mut self) -> Result<(), RepoError> {
+        if !self.records_exact {
+            let cut = self.read.clone().count_cut(&Handle::current()).await?;
+            self.records = self.needs.whole_records + cut;
+            self.records_exact = true;
+        }
+        Ok(())
+    }
+}
+
+async fn sum_up(
+    repository: &Repository,
+    read: &ReadPlan,
+) -> Result<(Needs, TargetLimits), RepoError> {
+    let opened = read
+        .segments()
+        .iter()
+        .map(|entry| SegmentReader::open(repository.store(), read.place(), entry));
+    let opened: Vec<_> = opened.collect();
+    stream::iter(opened)
+        .buffer_unordered(PARALLEL_READS)
+        .try_fold(
+            Default::default(),
+            |(sum, limits): (Needs, TargetLimits), opened| {
+                let needs = read.needs(opened.segment());
+                let limits = limits.with(opened.segment().statistics(), &needs);
+                async move { Ok((sum + needs, limits)) }
+            },
+        )
+        .await
+}

@@ -1,0 +1,143 @@
+//! The plan of a restore: its manifest, and what each part of it amounts to on this cluster.
+
+use std::collections::BTreeMap;
+
+use kbk_format::repo::{
+    CreatedTopic, RateLimit, RestoreManifest, RestoredPartition, RestoredTopic, TargetPartition,
+    TopicName,
+};
+
+use super::reading::PartitionReading;
+use super::selection::RecordSelection;
+use crate::restore::plan::obstacle::Obstacle;
+
+/// Everything that a restore will do.
+#[derive(Clone, Debug)]
+pub struct RestorePlan {
+    /// What begun.json says, or will say once the restore begins.
+    pub manifest: RestoreManifest,
+    /// Whether an earlier run began this restore, so that begun.json exists.
+    pub resumed: bool,
+    /// Which records to restore. When a restore is resumed, only the times are known here; the manifest has the resulting offsets.
+    pub selection: RecordSelection,
+    /// Whether the repository keeps where each record went.
+    pub offset_map: bool,
+    /// The rate limit of this run; a resumed one may differ from the manifest.
+    pub rate_limit: RateLimit,
+    /// Whether the records are read back and compared.
+    pub verify: bool,
+    /// What prevents the restore. A plan with any obstacle is not applied.
+    pub obstacles: Vec<Obstacle>,
+    /// What the manifest does not say about its topics, by target. Every topic of the manifest has an entry.
+    pub(crate) details: BTreeMap<TopicName, TopicDetails>,
+}
+
+/// What a plan knows about a topic beyond its part of the manifest.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicDetails {
+    pub(crate) source_partitions: usize,
+    /// Whether the target exists now. A resumed restore may have created it earlier.
+    pub(crate) exists: bool,
+    pub(crate) retention_stays_off: bool,
+    pub(crate) max_message_bytes: Option<u64>,
+    /// About how many records are deleted first, by target partition; none where nothing is.
+    pub(crate) purged_records: BTreeMap<i32, u64>,
+    /// By source partition. Every restored partition has an entry.
+    pub(crate) partitions: BTreeMap<i32, PartitionReading>,
+}
+
+/// One topic of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicPlan<'a> {
+    /// Its part of the manifest.
+    pub restored: &'a RestoredTopic,
+    pub(crate) details: &'a TopicDetails,
+}
+
+/// One partition of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionPlan<'a> {
+    /// Its part of the manifest.
+    pub restored: &'a RestoredPartition,
+    /// What is read for it.
+    pub reading: &'a PartitionReading,
+}
+
+impl RestorePlan {
+    /// Returns the topics, in the order of the manifest.
+    pub fn topics(&self) -> impl Iterator<Item = TopicPlan<'_>> + Clone {
+        self.manifest.topics.iter().map(|restored| TopicPlan {
+            restored,
+            // Indexing panics on a topic without details, which only a bug in the planner can cause.
+            details: &self.details[&restored.target],
+        })
+    }
+
+    /// Returns whether records are written in transactions.
+    #[must_use]
+    pub fn is_transactional(&self) -> bool {
+        self.manifest.producers > 0
+    }
+
+    /// Returns the topics that hold records to be deleted first, and about how many.
+    pub fn purged(&self) -> impl Iterator<Item = (TopicPlan<'_>, u64)> {
+        let purged = |topic: TopicPlan<'_>| topic.details.purged_records.values().sum();
+        self.topics()
+            .map(move |topic| (topic, purged(topic)))
+            .filter(|(_, records)| *records > 0)
+    }
+}
+
+impl<'a> TopicPlan<'a> {
+    /// Returns the name of the target.
+    #[must_use]
+    pub fn target(&self) -> &'a str {
+        &self.restored.target
+    }
+
+    /// Returns how many partitions the topic has in the backup, restored or not.
+    #[must_use]
+    pub fn source_partitions(&self) -> usize {
+        self.details.source_partitions
+    }
+
+    /// Returns how to create the target; `None` where it exists.
+    #[must_use]
+    pub fn create(&self) -> Option<&'a CreatedTopic> {
+        self.restored
+            .create
+            .as_ref()
+            .filter(|_| !self.details.exists)
+    }
+
+    /// Returns whether the restore creates the target with retention off, and leaves it off although it was on in the backup.
+    #[must_use]
+    pub fn retention_stays_off(&self) -> bool {
+        self.details.retention_stays_off
+    }
+
+    /// Returns the configuration changes to make once all records are written. They apply to a topic that an earlier run created, too.
+    pub(crate) fn config_afterwards(&self) -> Option<&'a BTreeMap<String, Option<String>>> {
+        let create = self.restored.create.as_ref()?;
+        Some(&create.config_afterwards).filter(|changes| !changes.is_empty())
+    }
+
+    /// Returns the partitions, in the order of the manifest.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionPlan<'a>> + Clone + use<'a> {
+        let readings = &self.details.partitions;
+        self.restored
+            .partitions
+            .iter()
+            .map(move |restored| PartitionPlan {
+                restored,
+                // As in `topics`.
+                reading: &readings[&restored.partition],
+            })
+    }
+
+    /// Returns about how many records of a target partition are deleted first.
+    pub(crate) fn purged_records(&self, target: &TargetPartition) -> u64 {
+        let purged = self.details.purged_records.get(&target.partition);
+        purged.copied().unwrap_or_default()
+    }
+}

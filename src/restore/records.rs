@@ -1,0 +1,442 @@
+//! Restores the records of a plan.
+//!
+//! The order of changes:
+//!
+//! 1. producers take over their transactional ids, which fences earlier runs;
+//! 2. begun.json is durable;
+//! 3. topics are created with a configuration that keeps every record as it is;
+//! 4. permissions are checked, and a commit is tried;
+//! 5. targets are emptied, if asked for, up to the offset in begun.json, so that repeating it deletes nothing new;
+//! 6. records are written, acknowledged and committed, each transaction with its part of the offset map ([`writer`](super::write::writer));
+//! 7. they are read back and compared, if asked for;
+//! 8. topics get their saved configuration, which may delete or compact records at once;
+//! 9. done.json is durable;
+//! 10. the groups that kept the progress are deleted.
+//!
+//! A restore that stops in between, or finds a difference, leaves topics with too many records rather than too few. One in transactions can
+//! be resumed from its last commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kbk_format::repo::{
+    DonePartition, OffsetAndMetadata, PartitionId, RepoError, Repository, RestoreDone,
+    RestoreManifest,
+};
+use kbk_tools::restores::sweep_map_pages;
+use tokio::runtime::Handle;
+
+use super::context::RestoreContext;
+use super::error::RestoreError;
+use super::plan::restore_plan::{RestorePlan, TopicPlan};
+use super::plan::rights;
+use super::report::RestoreReport;
+use super::verify::one_to_one::{self, Start};
+use super::verify::{head, quiescence, repartitioned};
+use super::write::offset_map::OffsetMap;
+use super::write::producers::Producers;
+use super::write::rate::Throttle;
+use super::write::work::Work;
+use super::write::writer::{self, Shared, Writer};
+use crate::compare::{self, CompareError, PartitionComparison};
+use crate::kafka::{
+    Admin, ClientSettings, KafkaError, OffsetCommit, Positions, TopicPartition, committed,
+};
+use crate::memory;
+use crate::records::{Librdkafka, RecordSink, Transport};
+use crate::run::{Cancel, Events, RunEvents, Totals};
+
+/// Restores the records of `plan`. Blocks; must not be called from asynchronous code.
+pub(crate) fn restore(
+    mut plan: RestorePlan,
+    repository: &Repository,
+    kafka: &ClientSettings,
+    cancel: &Cancel,
+    events: Arc<dyn Events>,
+    runtime: &Handle,
+) -> Result<RestoreReport, RestoreError> {
+    let began = Instant::now();
+    if !plan.resumed {
+        plan.manifest.started_at = Timestamp::now();
+    }
+    let plan = plan;
+    let events = RunEvents::start(events, totals(&plan));
+    let admin = Admin::connect(kafka)?;
+    let work = Work::new(&plan);
+    let transport = Librdkafka::new(kafka.clone());
+    let producers = Producers {
+        work: &work,
+        manifest: &plan.manifest,
+        transport: &transport,
+    };
+    let context = RestoreContext {
+        manifest: &plan.manifest,
+        repository,
+        cancel,
+        runtime,
+    };
+    let (sinks, topics_created) = prepare(&plan, &producers, &admin, context)?;
+    let shared = Shared {
+        work: &work,
+        context,
+        keep_map: plan.offset_map,
+        throttle: Throttle::new(plan.rate_limit, Instant::now()),
+    };
+    let reached = match plan.resumed {
+        true => reached(context, &plan, kafka)?,
+        false => BTreeMap::new(),
+    };
+    work.start(&plan, reached, &events);
+    write_all(&shared, &producers, sinks)?;
+    // The producers' queues are freed before the comparison fills its own.
+    memory::give_back();
+    if plan.is_transactional() {
+        wait_until_readable(&plan, &admin, &work, cancel)?;
+    }
+    let (partitions, records) = (work.targets.len(), work.records());
+    // A run that was killed and a transaction that was rolled back leave offset map pages that do not count.
+    let leftovers = plan.resumed || work.has_repeated();
+    let done = work.into_done();
+    let proof = match plan.verify && !cancel.is_set() {
+        true => compare_all(&plan, &done, context, kafka)?,
+        false => None,
+    };
+    let report = RestoreReport {
+        restore: plan.manifest.restore.clone(),
+        snapshot: plan.manifest.snapshot.sequence,
+        resumed: plan.resumed,
+        transactions: plan.is_transactional(),
+        offset_map: plan.offset_map,
+        topics_created,
+        topics: plan.manifest.topics.len(),
+        partitions,
+        purged_records: plan.purged().map(|(_, records)| records).sum(),
+        records,
+        retention_off: retention_off(&plan),
+        proof,
+        interrupted: cancel.is_set(),
+        seconds: 0.0,
+    };
+    if report.is_complete() {
+        let done = RestoreDone {
+            restore: report.restore.clone(),
+            finished_at: Timestamp::now(),
+            records,
+            partitions: done,
+        };
+        finish(&plan, &admin, context, &done, leftovers)?;
+    }
+    Ok(RestoreReport {
+        seconds: began.elapsed().as_secs_f64(),
+        ..report
+    })
+}
+
+fn totals(plan: &RestorePlan) -> Totals {
+    let partitions = plan.topics().flat_map(|topic| topic.partitions());
+    Totals {
+        records: Some(partitions.map(|partition| partition.reading.records).sum()),
+        bytes: None,
+    }
+}
+
+/// Does everything that precedes the first record: what may fail comes first, and what deletes comes last.
+fn prepare<T: Transport>(
+    plan: &RestorePlan,
+    producers: &Producers<'_, T>,
+    admin: &Admin,
+    context: RestoreContext<'_>,
+) -> Result<(Vec<T::Sink>, usize), RestoreError> {
+    let mut sinks = producers.open_all()?;
+    if !plan.resumed && plan.offset_map {
+        let begun = context.repository.begin_restore(&plan.manifest);
+        context.runtime.block_on(begun)?;
+    }
+    let created = create_topics(admin, plan)?;
+    check_rights(admin, plan)?;
+    for sink in &mut sinks {
+        // Only now: librdkafka caches for a while that a topic does not exist.
+        sink.set_targets(producers.work.targets.clone())?;
+    }
+    if plan.is_transactional()
+        && let [sink, ..] = sinks.as_mut_slice()
+    {
+        sink.try_commit(&first_positions(&plan.manifest))?;
+    }
+    purge(admin, plan)?;
+    Ok((sinks, created))
+}
+
+fn create_topics(admin: &Admin, plan: &RestorePlan) -> Result<usize, KafkaError> {
+    let mut created = 0;
+    for topic in plan.topics() {
+        if let Some(create) = topic.create() {
+            admin.create_topic(
+                topic.target(),
+                create.partitions,
+                create.replication_factor,
+                &create.config,
+            )?;
+            created += 1;
+        }
+    }
+    Ok(created)
+}
+
+/// Checks permissions again: those on created topics could not be checked before. Each broker takes a moment to learn of a new topic.
+fn check_rights(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const PAUSE: Duration = Duration::from_millis(100);
+    let topics: Vec<TopicPlan<'_>> = plan.topics().collect();
+    let started = Instant::now();
+    loop {
+        match rights::missing_on(admin, &topics, plan.is_transactional()) {
+            Ok(missing) if missing.is_empty() => return Ok(()),
+            Ok(missing) => return Err(RestoreError::MissingRights(missing)),
+            Err(KafkaError::UnknownTopic { .. }) if started.elapsed() < PATIENCE => {
+                thread::sleep(PAUSE);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Returns one position per topic and group, to try whether positions can be committed at all.
+fn first_positions(manifest: &RestoreManifest) -> Positions {
+    let mut positions = Positions::new();
+    for topic in &manifest.topics {
+        let mut groups = BTreeSet::new();
+        for index in 0..topic.partitions.len() {
+            let at = manifest.progress(topic, index);
+            if !groups.insert(at.group.clone()) {
+                continue;
+            }
+            positions.entry(at.group).or_default().push(OffsetCommit {
+                topic: at.topic.to_string(),
+                partition: at.partition,
+                committed: OffsetAndMetadata {
+                    offset: 0,
+                    metadata: String::new(),
+                },
+            });
+        }
+    }
+    positions
+}
+
+/// Deletes the records that the targets held when the restore was planned.
+fn purge(admin: &Admin, plan: &RestorePlan) -> Result<(), KafkaError> {
+    let mut before = Vec::new();
+    for topic in plan.topics().filter(|topic| topic.restored.purge) {
+        let targets = topic.restored.targets.iter();
+        let held = targets.filter(|target| target.offset > 0);
+        before.extend(held.map(|target| {
+            let partition = TopicPartition::new(topic.target(), target.partition);
+            (partition, target.offset)
+        }));
+    }
+    admin.delete_records(&before)
+}
+
+/// Returns the positions that earlier runs committed, with the offset maps that they name.
+fn reached(
+    context: RestoreContext<'_>,
+    plan: &RestorePlan,
+    kafka: &ClientSettings,
+) -> Result<BTreeMap<PartitionId, (i64, OffsetMap)>, RestoreError> {
+    let (mut committed_at, mut unknown) = (Vec::new(), BTreeSet::new());
+    for (id, position) in positions(plan, kafka)? {
+        match position {
+            Some(committed) => committed_at.push((id, committed)),
+            None => {
+                unknown.insert(id);
+            }
+        }
+    }
+    head::check(context, plan, &unknown, kafka)?;
+    let mut reached = BTreeMap::new();
+    for (id, committed) in committed_at {
+        let Some(map) = map_of(context, &id, &committed)? else {
+            return Err(RestoreError::Progress {
+                restore: context.manifest.restore.clone(),
+                partition: id.to_string(),
+                committed,
+            });
+        };
+        reached.insert(id, (committed.offset, map));
+    }
+    Ok(reached)
+}
+
+/// Returns the position of each partition that the cluster has, by source partition.
+fn positions(
+    plan: &RestorePlan,
+    kafka: &ClientSettings,
+) -> Result<BTreeMap<PartitionId, Option<OffsetAndMetadata>>, KafkaError> {
+    let mut by_group: BTreeMap<String, Vec<(PartitionId, TopicPartition)>> = BTreeMap::new();
+    for topic in plan.topics() {
+        for (index, partition) in topic.partitions().enumerate() {
+            let at = plan.manifest.progress(topic.restored, index);
+            let committed_at = TopicPartition::new(at.topic.to_string(), at.partition);
+            let id = partition.reading.read.place().clone();
+            by_group
+                .entry(at.group)
+                .or_default()
+                .push((id, committed_at));
+        }
+    }
+    let mut positions = BTreeMap::new();
+    for (group, partitions) in by_group {
+        let asked: Vec<_> = partitions.iter().map(|(_, at)| at.clone()).collect();
+        let mut found = committed(kafka, &group, &asked)?;
+        for (id, at) in partitions {
+            positions.insert(id, found.take(&at)?);
+        }
+    }
+    Ok(positions)
+}
+
+/// Returns the offset map that a committed position names; `None` if no restore wrote that position.
+fn map_of(
+    context: RestoreContext<'_>,
+    partition: &PartitionId,
+    committed: &OffsetAndMetadata,
+) -> Result<Option<OffsetMap>, RepoError> {
+    let Some(sha256) = writer::page_of(committed) else {
+        return Ok(None);
+    };
+    let restore = &context.manifest.restore;
+    let page = context.repository.map_page(restore, partition, &sha256);
+    let page = context.runtime.block_on(page)?;
+    let covers = page.end_offset == committed.offset;
+    let empty = OffsetMap::empty(restore.clone(), partition.clone());
+    Ok(covers.then(|| empty.continued(sha256, page.value)))
+}
+
+/// Runs a writer per producer. All threads are joined before the first error is returned.
+fn write_all<T: Transport>(
+    shared: &Shared<'_>,
+    producers: &Producers<'_, T>,
+    sinks: Vec<T::Sink>,
+) -> Result<(), RestoreError> {
+    thread::scope(|scope| {
+        let write = |(number, sink)| {
+            scope.spawn(move || {
+                let written = Writer::new(shared, producers, number, sink).run();
+                if written.is_err() {
+                    shared.work.stop();
+                }
+                written
+            })
+        };
+        let threads: Vec<_> = sinks.into_iter().enumerate().map(write).collect();
+        let written: Vec<_> = threads
+            .into_iter()
+            .map(|thread| match thread.join() {
+                Ok(written) => written,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect();
+        written.into_iter().collect()
+    })
+}
+
+/// Waits until committed records can be read. Where they stay unreadable, a comparison is impossible, and otherwise a warning suffices.
+fn wait_until_readable(
+    plan: &RestorePlan,
+    admin: &Admin,
+    work: &Work,
+    cancel: &Cancel,
+) -> Result<(), RestoreError> {
+    let held_up = quiescence::wait(admin, &work.targets, cancel)?;
+    if plan.verify && !cancel.is_set() && !held_up.is_empty() {
+        return Err(RestoreError::HeldUp(held_up));
+    }
+    for held_up in held_up {
+        tracing::warn!("{held_up}");
+    }
+    Ok(())
+}
+
+/// Compares everything that was restored; `None` if a signal stopped it.
+fn compare_all(
+    plan: &RestorePlan,
+    done: &[DonePartition],
+    context: RestoreContext<'_>,
+    kafka: &ClientSettings,
+) -> Result<Option<Vec<PartitionComparison>>, RestoreError> {
+    tracing::info!("reading the records back");
+    let maps = done.iter().map(|done| (done.place(), done)).collect();
+    let expected = one_to_one::expected(plan, Start::Restored);
+    let one_to_one = compare::compare(expected, kafka, context.cancel, context.runtime);
+    let mut by_key = plan
+        .topics()
+        .filter(|topic| topic.restored.repartitioned().is_some());
+    let all = one_to_one.and_then(|one_to_one| {
+        by_key.try_fold(one_to_one, |mut all, topic| {
+            all.extend(repartitioned::compare(topic, &maps, context, kafka)?);
+            Ok(all)
+        })
+    });
+    match all {
+        Ok(compared) => Ok(Some(compared)),
+        Err(CompareError::Cancelled) => Ok(None),
+        Err(CompareError::Kafka(error)) => Err(error.into()),
+        Err(CompareError::Repo(error)) => Err(error.into()),
+    }
+}
+
+fn retention_off(plan: &RestorePlan) -> Vec<String> {
+    plan.topics()
+        .filter(|topic| topic.retention_stays_off())
+        .map(|topic| topic.target().to_owned())
+        .collect()
+}
+
+/// Gives topics their saved configuration and marks the restore as done. From done.json on, the offset map no longer needs the cluster.
+fn finish(
+    plan: &RestorePlan,
+    admin: &Admin,
+    context: RestoreContext<'_>,
+    done: &RestoreDone,
+    leftovers: bool,
+) -> Result<(), RestoreError> {
+    for topic in plan.topics() {
+        if let Some(changes) = topic.config_afterwards() {
+            admin.alter_topic_config(topic.target(), changes)?;
+        }
+    }
+    if plan.offset_map {
+        let RestoreContext {
+            repository,
+            runtime,
+            ..
+        } = context;
+        runtime.block_on(repository.finish_restore(done))?;
+        if leftovers && let Err(error) = runtime.block_on(sweep_map_pages(repository, done)) {
+            tracing::debug!("offset map pages of uncommitted transactions stay: {error}");
+        }
+    }
+    if plan.is_transactional() {
+        let groups = plan.manifest.groups();
+        groups.iter().for_each(|group| delete_group(admin, group));
+    }
+    Ok(())
+}
+
+/// Deletes a group that kept the progress. One that stays is harmless; brokers may refuse while its last member is leaving.
+fn delete_group(admin: &Admin, group: &str) {
+    const TRIES: u32 = 5;
+    for attempt in 1..=TRIES {
+        match admin.delete_groups(&[group]) {
+            Ok(()) => return,
+            Err(error) if attempt == TRIES => {
+                tracing::info!("group {group} stays in the cluster and is not needed: {error}");
+            }
+            Err(_) => thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What a restore of records did.
+
+use kbk_format::repo::RestoreId;
+use serde::Serialize;
+
+use crate::compare::PartitionComparison;
+
+/// What a restore of records did.
+#[derive(Clone, Debug, Serialize)]
+pub struct RestoreReport {
+    /// Its name, under which the repository keeps its offset map.
+    pub restore: RestoreId,
+    /// The snapshot.
+    pub snapshot: u64,
+    /// Whether it resumed an earlier run.
+    pub resumed: bool,
+    /// Whether it wrote in transactions.
+    pub transactions: bool,
+    /// Whether the repository keeps where each record went.
+    pub offset_map: bool,
+    /// Topics that were created.
+    pub topics_created: usize,
+    /// Topics that were written to.
+    pub topics: usize,
+    /// Target partitions that were written to.
+    pub partitions: usize,
+    /// About how many records of the targets this run deleted first.
+    pub purged_records: u64,
+    /// Records that all replicas have, including those of earlier runs of this restore.
+    pub records: u64,
+    /// Created topics that keep `retention.ms` and `retention.bytes` at -1, as requested.
+    pub retention_off: Vec<String>,
+    /// The comparison with the backup, partition by partition; null if it was not requested, or not finished.
+    pub proof: Option<Vec<PartitionComparison>>,
+    /// Whether a signal stopped the run, so that the topics hold only a part of the records.
+    pub interrupted: bool,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+impl RestoreReport {
+    /// Returns the partitions that differ from the backup.
+    pub fn different(&self) -> impl Iterator<Item = &PartitionComparison> + Clone {
+        let compared = self.proof.iter().flatten();
+        compared.filter(|partition| !partition.is_equal())
+    }
+
+    /// Returns whether every record is in the cluster, and equal where that was checked.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.interrupted && self.different().next().is_none()
+    }
+}
