@@ -146,7 +146,7 @@ fn only_selected_partitions_are_restored() {
     saved.restore(&["--partition", "1-2"], &[None, of(1), of(2), None]);
     let says = format!("{} has no partition 4", saved.topic);
     saved.refused(&["--partition", "0,3-9"], 1, &says);
-    saved.refused(&["--partition", "3-0"], 2, "no list of partitions");
+    saved.refused(&["--partition", "3-0"], 2, "is not a list of partitions");
 }
 
 #[test]
@@ -441,7 +441,7 @@ fn purge_target_deletes_records_only_after_confirmation() {
     ];
     let (ended, shown) = run_at_terminal(repo.kbk(&args), "yes\n");
     assert_eq!(ended.code(), Some(1), "{shown}");
-    assert!(shown.contains("Type 1 to go on"), "{shown}");
+    assert!(shown.contains("Type 1 to continue"), "{shown}");
     assert!(shown.contains("nothing was done: expected 1"), "{shown}");
     assert_eq!(consume::offsets(broker, &target, 0), 0..25);
     let (ended, shown) = run_at_terminal(repo.kbk(&args), "1\n");
