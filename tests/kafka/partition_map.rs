@@ -195,7 +195,7 @@ fn a_restore_with_a_partition_map_is_resumed() {
     let target = topics::unique("resumed-map");
     let map = format!("{topic}={target}");
     let args = ["--map", &map, "--partition-map", "0:1,1:2,2:3,3:0"];
-    let slow = [&args[..], &["--rate-limit-records", "400"]].concat();
+    let slow = [&args[..], &["--rate-limit-records", "100"]].concat();
     let running = Running::spawn(&mut repo.restore(broker, &slow));
     wait::until("the first records", || {
         let there = consume::partitions(broker, &target) > 0

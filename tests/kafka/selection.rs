@@ -231,7 +231,7 @@ fn a_resumed_restore_keeps_its_selection() {
     let args = ["--partition", "1,2", "--until-offset-of", &word];
     let args = [&args[..], &["--map", &map]].concat();
     // Slow enough to be stopped midway.
-    let slow = [&args[..], &["--rate-limit-records", "400"]].concat();
+    let slow = [&args[..], &["--rate-limit-records", "100"]].concat();
     let running = Running::spawn(&mut saved.repo.restore(saved.broker, &slow));
     wait::until("the first records", || {
         let there = consume::partitions(saved.broker, &target) > 0
