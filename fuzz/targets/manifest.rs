@@ -41,8 +41,8 @@ async fn read(data: &[u8]) {
     };
     for topic in &snapshot.topics {
         for partition in &topic.partitions {
-            let place = topic.place(partition.partition);
-            assert_eq!(snapshot.partition(&place), Some(partition));
+            let id = topic.partition_id(partition.partition);
+            assert_eq!(snapshot.partition(&id), Some(partition));
             for named in &partition.pages {
                 assert!(
                     Key::parse(&named.key).is_some(),
@@ -50,7 +50,7 @@ async fn read(data: &[u8]) {
                 );
                 put(&objects, &named.key, page).await;
             }
-            if let Ok(segments) = repository.segments(&place, partition).await {
+            if let Ok(segments) = repository.segments(&id, partition).await {
                 assert!(
                     segments
                         .iter()

@@ -84,7 +84,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
                 offsets: offsets(args, state),
                 times: times.clone(),
             };
-            let place = topic.place(state.partition);
+            let place = topic.partition_id(state.partition);
             let plan = ReadPlan::new(&repository, place, state, selection).await?;
             if printer.partition(plan).await?.is_break() {
                 break;
@@ -140,7 +140,7 @@ impl<'a> Printer<'a> {
         }
         let PartitionId {
             topic, partition, ..
-        } = plan.place();
+        } = plan.partition_id();
         // A topic name has no character that JSON would escape.
         let start = format!("{{\"topic\":\"{topic}\",\"partition\":{partition},");
         let mut reader = plan.read(Streams::All, &Handle::current());

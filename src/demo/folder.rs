@@ -186,9 +186,14 @@ fn is_of_a_demo(file: &Path) -> bool {
     // An interrupted write leaves the name of its object with a number appended.
     let name = name.rsplit_once('#').map_or(name, |(object, _)| object);
     match Key::parse(name) {
-        Some(Key::Segment { place, .. } | Key::Page { place, .. }) => {
-            TOPICS.iter().any(|(topic, _)| *topic == &*place.topic)
-        }
+        Some(
+            Key::Segment {
+                partition: place, ..
+            }
+            | Key::Page {
+                partition: place, ..
+            },
+        ) => TOPICS.iter().any(|(topic, _)| *topic == &*place.topic),
         Some(
             Key::Identity
             | Key::Snapshot { .. }

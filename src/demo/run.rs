@@ -402,7 +402,7 @@ async fn some_segment(repository: &Repository) -> Result<Option<String>, CliErro
         return Ok(None);
     };
     let segments = repository
-        .segments(&topic.place(state.partition), state)
+        .segments(&topic.partition_id(state.partition), state)
         .await?;
     Ok(segments.into_iter().next().map(|segment| segment.key))
 }

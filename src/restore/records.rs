@@ -281,7 +281,7 @@ fn positions(
         for (index, partition) in topic.partitions().enumerate() {
             let at = plan.manifest.progress(topic.restored, index);
             let committed_at = TopicPartition::new(at.topic.to_string(), at.partition);
-            let id = partition.reading.read.place().clone();
+            let id = partition.reading.read.partition_id().clone();
             by_group
                 .entry(at.group)
                 .or_default()
@@ -369,7 +369,10 @@ fn compare_all(
     kafka: &ClientSettings,
 ) -> Result<Option<Vec<PartitionComparison>>, RestoreError> {
     tracing::info!("reading the records back");
-    let maps = done.iter().map(|done| (done.place(), done)).collect();
+    let maps = done
+        .iter()
+        .map(|done| (done.partition_id(), done))
+        .collect();
     let expected = one_to_one::expected(plan, Start::Restored);
     let one_to_one = compare::compare(expected, kafka, context.cancel, context.runtime);
     let mut by_key = plan

@@ -26,7 +26,7 @@
 //!             offsets: state.base_offset..state.end_offset,
 //!             times: i64::MIN..=1_763_800_000_000,
 //!         };
-//!         let partition = topic.place(state.partition);
+//!         let partition = topic.partition_id(state.partition);
 //!         let plan = ReadPlan::new(&repository, partition, state, selection).await?;
 //!         let mut reader = plan.read(Streams::All, &tokio::runtime::Handle::current());
 //!         while let Some(batch) = reader.next().await? {

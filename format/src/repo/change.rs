@@ -99,7 +99,7 @@ pub struct PartitionChange {
     pub lost: Vec<LostRange>,
 }
 
-/// All pages of each partition that has new segments, by its place.
+/// All pages of each partition that has new segments.
 pub(super) type ChangedPages = BTreeMap<PartitionId, Vec<PageRef>>;
 
 type Topics = BTreeMap<(TopicName, Id), TopicState>;
@@ -109,7 +109,7 @@ impl Change {
     pub(super) fn stored(&self) -> impl Iterator<Item = (PartitionId, &[SegmentEntry])> {
         self.topics.iter().flat_map(|topic| {
             let stored = topic.partitions.iter().filter(|p| !p.segments.is_empty());
-            stored.map(|p| (topic.place(p.partition), p.segments.as_slice()))
+            stored.map(|p| (topic.partition_id(p.partition), p.segments.as_slice()))
         })
     }
 
@@ -204,10 +204,10 @@ impl Change {
             .map(|state| (state.partition, state))
             .collect();
         for change in &found.partitions {
-            let place = found.place(change.partition);
+            let partition = found.partition_id(change.partition);
             let before = partitions.get(&change.partition);
-            self.check_conflict(&place, change, before)?;
-            let state = change.apply(before, pages.get(&place));
+            self.check_conflict(&partition, change, before)?;
+            let state = change.apply(before, pages.get(&partition));
             partitions.insert(change.partition, state);
         }
         let topic = TopicState {
@@ -244,11 +244,14 @@ impl Change {
 
     fn check_conflict(
         &self,
-        place: &PartitionId,
+        partition: &PartitionId,
         change: &PartitionChange,
         now: Option<&PartitionState>,
     ) -> Result<(), RepoErrorKind> {
-        let base = self.base.as_ref().and_then(|base| base.partition(place));
+        let base = self
+            .base
+            .as_ref()
+            .and_then(|base| base.partition(partition));
         let stored = |state: &PartitionState| (state.base_offset, state.end_offset);
         let same = base.map(stored) == now.map(stored)
             && base.map(|state| &state.pages) == now.map(|state| &state.pages);
@@ -256,7 +259,7 @@ impl Change {
             return Ok(());
         }
         Err(RepoErrorKind::Conflict {
-            partition: place.clone(),
+            partition: partition.clone(),
             expected: base.map_or(change.start(), |state| state.end_offset),
             found: now.map_or(change.start(), |state| state.end_offset),
         })
@@ -281,7 +284,7 @@ fn found_last<T: Clone>(
 }
 
 impl TopicChange {
-    fn place(&self, partition: i32) -> PartitionId {
+    fn partition_id(&self, partition: i32) -> PartitionId {
         PartitionId {
             topic: self.name.clone(),
             topic_id: self.topic_id,

@@ -48,7 +48,7 @@ impl Repository {
     async fn write_pages(&self, change: &Change) -> Result<ChangedPages> {
         let partitions: Vec<_> = change
             .stored()
-            .map(|(place, segments)| self.extend_pages(change, place, segments))
+            .map(|(partition, segments)| self.extend_pages(change, partition, segments))
             .collect();
         let parallel = self.store().profile().parallel_requests;
         let pages = stream::iter(partitions).buffer_unordered(parallel);
@@ -59,26 +59,29 @@ impl Repository {
     async fn extend_pages(
         &self,
         change: &Change,
-        place: PartitionId,
+        partition: PartitionId,
         segments: &[SegmentEntry],
     ) -> Result<(PartitionId, Vec<PageRef>)> {
-        let base = change.base.as_ref().and_then(|base| base.partition(&place));
+        let base = change
+            .base
+            .as_ref()
+            .and_then(|base| base.partition(&partition));
         let mut refs = base.map_or_else(Vec::new, |state| state.pages.clone());
         let mut entries = Vec::new();
         if let Some(last) = refs.pop_if(|last| last.segments < FULL_PAGE) {
-            entries = self.page(&place, &last).await?.segments;
+            entries = self.page(&partition, &last).await?.segments;
         }
         entries.extend_from_slice(segments);
-        for page in Page::cut(&place, &entries) {
+        for page in Page::cut(&partition, &entries) {
             refs.push(self.write_page(page).await?);
         }
-        Ok((place, refs))
+        Ok((partition, refs))
     }
 
     async fn write_page(&self, page: Page) -> Result<PageRef> {
         let (bytes, sha256) = seal(&page);
         let (base_offset, end_offset) = page.coverage().unwrap_or_default();
-        let key = Key::page(&page.place(), base_offset, &sha256);
+        let key = Key::page(&page.partition_id(), base_offset, &sha256);
         self.check(&key, page.check(), &bytes)?;
         self.store().put_content_named(&key, bytes).await?;
         Ok(PageRef {

@@ -103,7 +103,7 @@ pub enum Key {
     /// `data/<topic>/<topic-id>/<partition>/<base>-<id>.kseg`
     Segment {
         /// The partition whose records it holds.
-        place: PartitionId,
+        partition: PartitionId,
         /// The first offset covered.
         base_offset: i64,
         /// The first half of the segment's id.
@@ -112,7 +112,7 @@ pub enum Key {
     /// `index/<topic>/<topic-id>/<partition>/<base>-<digest>.json`
     Page {
         /// The partition whose segments it lists.
-        place: PartitionId,
+        partition: PartitionId,
         /// The first offset covered.
         base_offset: i64,
         /// The first 8 bytes of the page's SHA-256.
@@ -157,9 +157,9 @@ pub(super) const RESTORES: &str = "restores";
 impl Key {
     /// The name of a segment.
     #[must_use]
-    pub fn segment(place: &PartitionId, base_offset: i64, segment_id: &Id) -> Self {
+    pub fn segment(partition: &PartitionId, base_offset: i64, segment_id: &Id) -> Self {
         Key::Segment {
-            place: place.clone(),
+            partition: partition.clone(),
             base_offset,
             id: segment_id.prefix(),
         }
@@ -167,9 +167,9 @@ impl Key {
 
     /// The name of a page of segment entries.
     #[must_use]
-    pub fn page(place: &PartitionId, base_offset: i64, sha256: &Digest) -> Self {
+    pub fn page(partition: &PartitionId, base_offset: i64, sha256: &Digest) -> Self {
         Key::Page {
-            place: place.clone(),
+            partition: partition.clone(),
             base_offset,
             digest: sha256.prefix(),
         }
@@ -193,7 +193,7 @@ impl Key {
             ["data", topic, topic_id, partition, file] => {
                 let (base, id) = file.strip_suffix(".kseg")?.split_once('-')?;
                 Some(Key::Segment {
-                    place: PartitionId::parse(topic, topic_id, partition)?,
+                    partition: PartitionId::parse(topic, topic_id, partition)?,
                     base_offset: parse_offset(base)?,
                     id: id.parse().ok()?,
                 })
@@ -201,7 +201,7 @@ impl Key {
             ["index", topic, topic_id, partition, file] => {
                 let (base, digest) = file.strip_suffix(".json")?.split_once('-')?;
                 Some(Key::Page {
-                    place: PartitionId::parse(topic, topic_id, partition)?,
+                    partition: PartitionId::parse(topic, topic_id, partition)?,
                     base_offset: parse_offset(base)?,
                     digest: digest.parse().ok()?,
                 })
@@ -234,15 +234,15 @@ impl fmt::Display for Key {
         match self {
             Key::Identity => f.write_str("kbk.json"),
             Key::Segment {
-                place,
+                partition,
                 base_offset,
                 id,
-            } => write!(f, "{}/{base_offset:020}-{id}.kseg", place.segments()),
+            } => write!(f, "{}/{base_offset:020}-{id}.kseg", partition.segments()),
             Key::Page {
-                place,
+                partition,
                 base_offset,
                 digest,
-            } => write!(f, "{}/{base_offset:020}-{digest}.json", place.pages()),
+            } => write!(f, "{}/{base_offset:020}-{digest}.json", partition.pages()),
             Key::Snapshot { sequence } => write!(f, "{SNAPSHOTS}/{sequence:020}.json"),
             Key::RestoreBegun { restore } => write!(f, "{RESTORES}/{restore}/begun.json"),
             Key::MapPage { restore, digest } => write!(f, "{RESTORES}/{restore}/map/{digest}.json"),
@@ -273,7 +273,7 @@ fn parse_partition(digits: &str) -> Option<i32> {
 mod tests {
     use super::*;
 
-    fn place() -> PartitionId {
+    fn partition() -> PartitionId {
         PartitionId {
             topic: "orders.v1_x-2".parse().unwrap(),
             topic_id: Hex([0xab; 16]),
@@ -290,13 +290,13 @@ mod tests {
         let cases = [
             (Key::Identity, "kbk.json".to_owned()),
             (
-                Key::segment(&place(), 7, &id),
+                Key::segment(&partition(), 7, &id),
                 format!(
                     "data/orders.v1_x-2/{topic_id}/12/00000000000000000007-0001020304050607.kseg"
                 ),
             ),
             (
-                Key::page(&place(), i64::MAX, &digest),
+                Key::page(&partition(), i64::MAX, &digest),
                 format!(
                     "index/orders.v1_x-2/{topic_id}/12/09223372036854775807-fefefefefefefefe.json"
                 ),
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn other_spellings_are_no_keys() {
-        let segment = Key::segment(&place(), 7, &Id::ZERO).to_string();
+        let segment = Key::segment(&partition(), 7, &Id::ZERO).to_string();
         let others = [
             segment.to_uppercase(),
             segment.replace("/12/", "/012/"),

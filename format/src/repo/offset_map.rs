@@ -86,7 +86,7 @@ impl Document for MapPage {
 impl MapPage {
     /// The partition whose records it maps.
     #[must_use]
-    pub fn place(&self) -> PartitionId {
+    pub fn partition_id(&self) -> PartitionId {
         PartitionId {
             topic: self.topic.clone(),
             topic_id: self.topic_id,
@@ -166,7 +166,7 @@ impl Repository {
         Ok((key.to_string(), sha256))
     }
 
-    /// A page of the offset map of the partition at `place`, by its digest.
+    /// A page of the offset map of `partition`, by its digest.
     ///
     /// # Errors
     ///
@@ -174,7 +174,7 @@ impl Repository {
     pub async fn map_page(
         &self,
         restore: &RestoreId,
-        place: &PartitionId,
+        partition: &PartitionId,
         sha256: &Digest,
     ) -> Result<Digested<MapPage>> {
         let key = Key::map_page(restore, sha256);
@@ -183,10 +183,10 @@ impl Repository {
         if page.sha256 != *sha256 {
             return damaged(format!("its digest is {}, not {sha256}", page.sha256));
         }
-        if page.restore != *restore || page.place() != *place {
-            let (theirs, found) = (&page.restore, page.place());
+        if page.restore != *restore || page.partition_id() != *partition {
+            let (theirs, found) = (&page.restore, page.partition_id());
             return damaged(format!(
-                "it maps {found} for restore {theirs}, not {place} for {restore}"
+                "it maps {found} for restore {theirs}, not {partition} for {restore}"
             ));
         }
         Ok(page)

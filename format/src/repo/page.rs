@@ -73,7 +73,7 @@ impl Document for Page {
 impl Page {
     /// The partition whose segments it lists.
     #[must_use]
-    pub fn place(&self) -> PartitionId {
+    pub fn partition_id(&self) -> PartitionId {
         PartitionId {
             topic: self.topic.clone(),
             topic_id: self.topic_id,
@@ -82,11 +82,11 @@ impl Page {
     }
 
     /// Lays the entries of one partition out in pages.
-    pub(super) fn cut(place: &PartitionId, entries: &[SegmentEntry]) -> Vec<Page> {
+    pub(super) fn cut(partition: &PartitionId, entries: &[SegmentEntry]) -> Vec<Page> {
         let page = |segments: &[SegmentEntry]| Page {
-            topic: place.topic.clone(),
-            topic_id: place.topic_id,
-            partition: place.partition,
+            topic: partition.topic.clone(),
+            topic_id: partition.topic_id,
+            partition: partition.partition,
             segments: segments.to_vec(),
         };
         entries.chunks(FULL_PAGE).map(page).collect()
@@ -109,9 +109,9 @@ impl Page {
         if self.partition < 0 {
             return Err(format!("its partition is {}", self.partition));
         }
-        let place = self.place();
+        let partition = self.partition_id();
         for entry in &self.segments {
-            entry.check(&place)?;
+            entry.check(&partition)?;
         }
         if let Some((end, base)) = self.break_in_coverage() {
             return Err(format!(
@@ -130,14 +130,14 @@ impl Page {
 }
 
 impl SegmentEntry {
-    /// The entry of a segment of `place` that was written and uploaded.
+    /// The entry of a segment of `partition` that was written and uploaded.
     #[must_use]
-    pub fn new(place: &PartitionId, sealed: &SegmentSummary, uploaded: Uploaded) -> Self {
+    pub fn new(partition: &PartitionId, sealed: &SegmentSummary, uploaded: Uploaded) -> Self {
         SegmentEntry {
             rendered: Some(sealed.rendered),
             whole_lines: Some(flags(sealed.whole_lines)),
             ..Self::of(
-                place,
+                partition,
                 &sealed.header,
                 &sealed.statistics,
                 sealed.footer_position,
@@ -146,14 +146,14 @@ impl SegmentEntry {
         }
     }
 
-    /// The entry of a segment of `place` that was found and checked.
+    /// The entry of a segment of `partition` that was found and checked.
     #[must_use]
-    pub fn found(place: &PartitionId, segment: &Segment, uploaded: Uploaded) -> Self {
+    pub fn found(partition: &PartitionId, segment: &Segment, uploaded: Uploaded) -> Self {
         SegmentEntry {
             rendered: segment.rendered_sizes().map(RenderedSizes::totals),
             whole_lines: segment.whole_lines().map(flags),
             ..Self::of(
-                place,
+                partition,
                 segment.header(),
                 segment.statistics(),
                 segment.footer_position(),
@@ -163,7 +163,7 @@ impl SegmentEntry {
     }
 
     fn of(
-        place: &PartitionId,
+        partition: &PartitionId,
         header: &FileHeader,
         statistics: &Statistics,
         footer_position: u64,
@@ -171,7 +171,7 @@ impl SegmentEntry {
     ) -> Self {
         let segment_id = Hex(header.segment_id);
         SegmentEntry {
-            key: Key::segment(place, statistics.base_offset, &segment_id).to_string(),
+            key: Key::segment(partition, statistics.base_offset, &segment_id).to_string(),
             segment_id,
             size: uploaded.size,
             footer_position,
@@ -189,8 +189,8 @@ impl SegmentEntry {
         }
     }
 
-    fn check(&self, place: &PartitionId) -> Result<(), String> {
-        let key = Key::segment(place, self.base_offset, &self.segment_id).to_string();
+    fn check(&self, partition: &PartitionId) -> Result<(), String> {
+        let key = Key::segment(partition, self.base_offset, &self.segment_id).to_string();
         if self.base_offset < 0 || self.base_offset >= self.end_offset {
             Err(format!(
                 "{} covers the offsets {} to {}",

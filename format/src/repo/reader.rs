@@ -40,19 +40,23 @@ pub struct SegmentReader {
 pub struct StoredRange {
     /// The bytes.
     pub bytes: Bytes,
-    /// Tells the object from another one that takes its place, where the store does.
+    /// Distinguishes the object from one that replaces it, where the store has versions.
     pub version: Option<String>,
 }
 
 impl SegmentReader {
-    /// Opens the segment of `place` that `entry` names, with one read.
+    /// Opens the segment of `partition` that `entry` names, with one read.
     ///
     /// # Errors
     ///
     /// [`RepoErrorKind::Missing`] only where the store says so, [`RepoErrorKind::Damaged`] with [`Damage::Size`],
     /// [`Damage::Segment`] or [`Damage::OtherSegment`], or the error of the store.
-    pub async fn open(store: &Store, place: &PartitionId, entry: &SegmentEntry) -> Result<Self> {
-        let key = Key::segment(place, entry.base_offset, &entry.segment_id);
+    pub async fn open(
+        store: &Store,
+        partition: &PartitionId,
+        entry: &SegmentEntry,
+    ) -> Result<Self> {
+        let key = Key::segment(partition, entry.base_offset, &entry.segment_id);
         let footer = entry.size.saturating_sub(entry.footer_position);
         if footer > (limits::FOOTER_LENGTH + trailer::LENGTH) as u64 {
             let detail = format!("its page states a footer of {footer} bytes");
@@ -68,7 +72,7 @@ impl SegmentReader {
             }
             Err(error) => return Err(damaged(store, &key, error)),
         };
-        if let Some(detail) = difference(&segment, place, entry) {
+        if let Some(detail) = difference(&segment, partition, entry) {
             return Err(other(store, &key, detail));
         }
         Ok(SegmentReader {
@@ -86,11 +90,11 @@ impl SegmentReader {
     /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`] with [`Damage::Size`], or the error of the store.
     pub async fn stored(
         store: &Store,
-        place: &PartitionId,
+        partition: &PartitionId,
         entry: &SegmentEntry,
         range: Range<u64>,
     ) -> Result<StoredRange> {
-        let key = Key::segment(place, entry.base_offset, &entry.segment_id);
+        let key = Key::segment(partition, entry.base_offset, &entry.segment_id);
         get(store, &key, entry.size, range).await
     }
 
@@ -210,7 +214,7 @@ fn other(store: &Store, key: &Key, detail: String) -> RepoError {
 }
 
 /// Where the segment differs from its entry: expected and found.
-fn difference(segment: &Segment, place: &PartitionId, entry: &SegmentEntry) -> Option<String> {
+fn difference(segment: &Segment, partition: &PartitionId, entry: &SegmentEntry) -> Option<String> {
     let (header, statistics) = (segment.header(), segment.statistics());
     let differs = |what: &str, expected: String, found: String| {
         (expected != found)
@@ -223,9 +227,9 @@ fn difference(segment: &Segment, place: &PartitionId, entry: &SegmentEntry) -> O
         differs(what, format!("{expected:?}"), format!("{found:?}"))
     };
     says("segment id", &entry.segment_id, &Hex(header.segment_id))
-        .or_else(|| says("topic", &place.topic, &header.topic))
-        .or_else(|| says("topic id", &place.topic_id, &Hex(header.topic_id)))
-        .or_else(|| says("partition", &place.partition, &header.partition))
+        .or_else(|| says("topic", &partition.topic, &header.topic))
+        .or_else(|| says("topic id", &partition.topic_id, &Hex(header.topic_id)))
+        .or_else(|| says("partition", &partition.partition, &header.partition))
         .or_else(|| says("first offset", &entry.base_offset, &header.base_offset))
         .or_else(|| says("end offset", &entry.end_offset, &segment.end_offset()))
         .or_else(|| {

@@ -181,7 +181,7 @@ impl Repository {
             return Err(self.store.error(&key, RepoErrorKind::Damaged(damage)));
         }
         page.check().map_err(damaged)?;
-        let found = (page.place(), page.coverage(), page.segments.len());
+        let found = (page.partition_id(), page.coverage(), page.segments.len());
         let coverage = Some((named.base_offset, named.end_offset));
         if found != (partition.clone(), coverage, named.segments) {
             let (partition, coverage, segments) = found;

@@ -201,7 +201,7 @@ impl RestoreDone {
 impl DonePartition {
     /// The partition in the backup.
     #[must_use]
-    pub fn place(&self) -> PartitionId {
+    pub fn partition_id(&self) -> PartitionId {
         PartitionId {
             topic: self.topic.clone(),
             topic_id: self.topic_id,
@@ -221,12 +221,12 @@ impl Document for RestoreDone {
 impl RestoreManifest {
     /// The part that one partition of the backup has in it.
     #[must_use]
-    pub fn partition(&self, place: &PartitionId) -> Option<(&RestoredTopic, &RestoredPartition)> {
+    pub fn partition(&self, id: &PartitionId) -> Option<(&RestoredTopic, &RestoredPartition)> {
         let mut topics = self.topics.iter();
-        let topic = topics
-            .find(|topic| (&topic.topic, topic.topic_id) == (&place.topic, place.topic_id))?;
+        let topic =
+            topics.find(|topic| (&topic.topic, topic.topic_id) == (&id.topic, id.topic_id))?;
         let mut partitions = topic.partitions.iter();
-        let partition = partitions.find(|meant| meant.partition == place.partition)?;
+        let partition = partitions.find(|wanted| wanted.partition == id.partition)?;
         Some((topic, partition))
     }
 
@@ -357,8 +357,8 @@ impl RestoredTopic {
 
     /// Whether a page of the offset map of one of its partitions covers only offsets and targets that the restore was asked for.
     #[must_use]
-    pub fn explains(&self, partition: &RestoredPartition, page: &MapPage) -> bool {
-        let covers =
+    pub fn covers(&self, partition: &RestoredPartition, page: &MapPage) -> bool {
+        let is_inside =
             partition.base_offset <= page.base_offset && page.end_offset <= partition.end_offset;
         let goes_there = |run: &MapRun| {
             let chosen = partition.target_partition.unwrap_or(run.target_partition);
@@ -366,7 +366,7 @@ impl RestoredTopic {
             chosen == run.target_partition
                 && target.is_some_and(|target| target.offset <= run.target_offset)
         };
-        covers && page.runs.iter().all(goes_there)
+        is_inside && page.runs.iter().all(goes_there)
     }
 
     fn is_gapless(&self) -> bool {

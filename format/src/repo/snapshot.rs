@@ -139,12 +139,12 @@ impl Snapshot {
             .find(|topic| topic.topic_id == topic_id)
     }
 
-    /// The partition at this place.
+    /// Returns the partition with this id.
     #[must_use]
-    pub fn partition(&self, place: &PartitionId) -> Option<&PartitionState> {
-        self.topic(&place.topic, place.topic_id)?
+    pub fn partition(&self, id: &PartitionId) -> Option<&PartitionState> {
+        self.topic(&id.topic, id.topic_id)?
             .partitions
-            .get(usize::try_from(place.partition).ok()?)
+            .get(usize::try_from(id.partition).ok()?)
     }
 
     /// The rules of SPEC section 11.5, or which one does not hold.
@@ -182,9 +182,9 @@ impl Snapshot {
 }
 
 impl TopicState {
-    /// The place of one of its partitions.
+    /// Returns the id of one of its partitions.
     #[must_use]
-    pub fn place(&self, partition: i32) -> PartitionId {
+    pub fn partition_id(&self, partition: i32) -> PartitionId {
         PartitionId {
             topic: self.name.clone(),
             topic_id: self.topic_id,
@@ -209,24 +209,24 @@ impl TopicState {
                     "{name} lists partition {found} in place of {expected}"
                 ));
             }
-            let place = self.place(expected);
+            let partition = self.partition_id(expected);
             state
-                .check(&place)
-                .map_err(|detail| format!("{place}: {detail}"))?;
+                .check(&partition)
+                .map_err(|detail| format!("{partition}: {detail}"))?;
         }
         Ok(())
     }
 }
 
 impl PartitionState {
-    fn check(&self, place: &PartitionId) -> Result<(), String> {
+    fn check(&self, partition: &PartitionId) -> Result<(), String> {
         let (base, end) = (self.base_offset, self.end_offset);
         if base < 0 || base > end {
             return Err(format!("it covers the offsets {base} to {end}"));
         }
         let mut at = base;
         for page in &self.pages {
-            page.check(place)?;
+            page.check(partition)?;
             if page.base_offset != at {
                 let found = page.base_offset;
                 return Err(format!("a page begins at offset {found}, not at {at}"));
@@ -250,8 +250,8 @@ impl PartitionState {
 }
 
 impl PageRef {
-    fn check(&self, place: &PartitionId) -> Result<(), String> {
-        let key = Key::page(place, self.base_offset, &self.sha256).to_string();
+    fn check(&self, partition: &PartitionId) -> Result<(), String> {
+        let key = Key::page(partition, self.base_offset, &self.sha256).to_string();
         if self.key != key {
             return Err(format!("a page's key is {}, not {key}", self.key));
         }

@@ -109,9 +109,9 @@ async fn partitions_come_and_never_vanish() {
     let watermarks = topic.partitions.iter().map(|state| state.high_watermark);
     assert_eq!(watermarks.collect::<Vec<_>>(), [9, 6, 8]);
     assert_eq!(topic.config, None);
-    assert!(snapshot.partition(&topic.place(2)).is_some());
-    assert!(snapshot.partition(&topic.place(3)).is_none());
-    assert!(snapshot.partition(&topic.place(-1)).is_none());
+    assert!(snapshot.partition(&topic.partition_id(2)).is_some());
+    assert!(snapshot.partition(&topic.partition_id(3)).is_none());
+    assert!(snapshot.partition(&topic.partition_id(-1)).is_none());
 }
 
 fn pages(state: &PartitionState) -> Vec<(i64, i64, usize)> {
@@ -123,7 +123,7 @@ fn pages(state: &PartitionState) -> Vec<(i64, i64, usize)> {
 async fn a_full_page_is_never_written_again() {
     let (repository, objects) = repository().await;
     let cluster = world::cluster(&[("a", 1, &[2_000])]);
-    let place = world::place("a", 1, 0);
+    let partition = world::partition_id("a", 1, 0);
     let full = FULL_PAGE as i64;
     let mut base = None;
     let mut at = 0;
@@ -143,12 +143,12 @@ async fn a_full_page_is_never_written_again() {
     ] {
         let mut change = world::look(base, &cluster);
         for offset in at..to {
-            let (entry, bytes) = world::entry(&place, offset, offset + 1);
+            let (entry, bytes) = world::entry(&partition, offset, offset + 1);
             world::put(&objects, &entry.key, &bytes).await;
             change.topics[0].partitions[0].segments.push(entry);
         }
         let snapshot = repository.commit(&change).await.unwrap();
-        let state = snapshot.partition(&place).unwrap();
+        let state = snapshot.partition(&partition).unwrap();
         assert_eq!(pages(state), expected);
         names.push(state.pages[0].key.clone());
         at = to;
@@ -157,12 +157,15 @@ async fn a_full_page_is_never_written_again() {
     assert_eq!(names[1], names[2]);
     assert_eq!(names[2], names[3]);
     let (_, ends) = world::check_whole(&objects).await;
-    assert_eq!(ends[&place], 2 * full + 1);
+    assert_eq!(ends[&partition], 2 * full + 1);
 
-    let unnamed = repository.unnamed_segments(&place, 2 * full).await.unwrap();
+    let unnamed = repository
+        .unnamed_segments(&partition, 2 * full)
+        .await
+        .unwrap();
     assert_eq!(unnamed.len(), 1);
     assert_eq!(unnamed[0].base_offset, 2 * full);
-    let none = repository.unnamed_segments(&place, at).await.unwrap();
+    let none = repository.unnamed_segments(&partition, at).await.unwrap();
     assert!(none.is_empty());
 }
 
@@ -232,7 +235,7 @@ async fn acls_are_those_that_were_found_last() {
 #[tokio::test]
 async fn a_change_that_breaks_the_rules_is_refused() {
     let (repository, objects) = repository().await;
-    let place = world::place("a", 1, 0);
+    let partition = world::partition_id("a", 1, 0);
     let cluster = world::cluster(&[("a", 1, &[10])]);
     let mut change = world::look(None, &cluster);
     let refused = async |change: &_| {
@@ -244,7 +247,7 @@ async fn a_change_that_breaks_the_rules_is_refused() {
         assert!(repository.sequences().await.unwrap().is_empty());
     };
     let entries =
-        |ranges: [(i64, i64); 2]| ranges.map(|(from, to)| world::entry(&place, from, to).0);
+        |ranges: [(i64, i64); 2]| ranges.map(|(from, to)| world::entry(&partition, from, to).0);
 
     for (hole_or_overlap, lost) in [
         (entries([(0, 4), (5, 9)]), None),

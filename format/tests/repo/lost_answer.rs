@@ -164,8 +164,8 @@ async fn pages_and_snapshots_are_written_where_the_answer_is_lost() {
     for at in [0, 1] {
         let (_, objects) = repository().await;
         let (repository, reached) = losing_answer(&objects, at).await;
-        let place = world::place("a", 1, 0);
-        let (entry, bytes) = world::entry(&place, 0, 3);
+        let partition = world::partition_id("a", 1, 0);
+        let (entry, bytes) = world::entry(&partition, 0, 3);
         world::put(&objects, &entry.key, &bytes).await;
         let mut change = world::look(None, &world::cluster(&[("a", 1, &[3])]));
         change.topics[0].partitions[0].segments = vec![entry];

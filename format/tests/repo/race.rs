@@ -22,8 +22,8 @@ async fn many_writers_of_different_partitions_all_commit() {
             let objects = objects.clone();
             let mut change = world::look(Some(first.clone()), &cluster);
             tokio::spawn(async move {
-                let place = world::place("a", 1, partition);
-                let (entry, bytes) = world::entry(&place, 0, 3);
+                let id = world::partition_id("a", 1, partition);
+                let (entry, bytes) = world::entry(&id, 0, 3);
                 world::put(&objects, &entry.key, &bytes).await;
                 change.topics[0].partitions[partition as usize].segments = vec![entry];
                 repository.commit(&change).await.unwrap().sequence
@@ -62,8 +62,8 @@ fn of_two_writers_of_one_partition_the_first_stands() {
     else {
         panic!("{second}");
     };
-    let place = world::place("a", 1, 0);
-    assert_eq!((partition, *expected, *found), (&place, 5, 8));
+    let id = world::partition_id("a", 1, 0);
+    assert_eq!((partition, *expected, *found), (&id, 5, 8));
     assert_eq!(runtime.block_on(repository.latest()).unwrap(), Some(first));
 
     let other = backup(&base, &[5, 7]).unwrap();

@@ -13,7 +13,7 @@ use crate::support::faulty::{Fault, FaultyStore};
 use crate::world;
 
 fn key() -> Key {
-    Key::segment(&world::place("a", 1, 0), 0, &Id::ZERO)
+    Key::segment(&world::partition_id("a", 1, 0), 0, &Id::ZERO)
 }
 
 fn files(folder: &tempfile::TempDir) -> Vec<String> {

@@ -54,7 +54,7 @@ pub(crate) fn name(topic: &str) -> TopicName {
     topic.parse().unwrap()
 }
 
-pub(crate) fn place(topic: &str, id: u8, partition: i32) -> PartitionId {
+pub(crate) fn partition_id(topic: &str, id: u8, partition: i32) -> PartitionId {
     PartitionId {
         topic: name(topic),
         topic_id: Hex([id; 16]),
@@ -144,7 +144,7 @@ fn partition(partition: i32, end: i64) -> PartitionChange {
 
 /// What a segment holds does not matter here; every offset is one record of 8 bytes.
 pub(crate) fn entry(
-    place: &PartitionId,
+    partition: &PartitionId,
     base_offset: i64,
     end_offset: i64,
 ) -> (SegmentEntry, Vec<u8>) {
@@ -153,7 +153,7 @@ pub(crate) fn entry(
         .collect();
     let segment_id = Id::random();
     let entry = SegmentEntry {
-        key: Key::segment(place, base_offset, &segment_id).to_string(),
+        key: Key::segment(partition, base_offset, &segment_id).to_string(),
         segment_id,
         size: bytes.len() as u64,
         footer_position: bytes.len() as u64 - 1,
@@ -184,18 +184,18 @@ pub(crate) fn backup(
     change.acls = acls(9, &["User:a", "User:b"]);
     for topic in &mut change.topics {
         for partition in &mut topic.partitions {
-            let place = PartitionId {
+            let id = PartitionId {
                 topic: topic.name.clone(),
                 topic_id: topic.topic_id,
                 partition: partition.partition,
             };
-            let before = change.base.as_ref().and_then(|base| base.partition(&place));
+            let before = change.base.as_ref().and_then(|base| base.partition(&id));
             let from = before.map_or(0, |state| state.end_offset);
             let to = partition.high_watermark;
             let middle = from + (to - from) / 2;
             for (from, to) in [(from, middle), (middle, to)] {
                 if from < to {
-                    let entry = store_segment(runtime, repository, &place, from, to)?;
+                    let entry = store_segment(runtime, repository, &id, from, to)?;
                     partition.segments.push(entry);
                 }
             }
@@ -207,11 +207,11 @@ pub(crate) fn backup(
 fn store_segment(
     runtime: &Runtime,
     repository: &Repository,
-    place: &PartitionId,
+    partition: &PartitionId,
     from: i64,
     to: i64,
 ) -> Result<SegmentEntry> {
-    let (entry, bytes) = entry(place, from, to);
+    let (entry, bytes) = entry(partition, from, to);
     let key = Key::parse(&entry.key).unwrap();
     let buffers = UploadBuffers {
         part_bytes: 16,
@@ -256,9 +256,9 @@ async fn check_snapshot(
     let mut ends = BTreeMap::new();
     for topic in &snapshot.topics {
         for state in &topic.partitions {
-            let place = topic.place(state.partition);
+            let partition = topic.partition_id(state.partition);
             let mut at = state.base_offset;
-            for entry in repository.segments(&place, state).await.unwrap() {
+            for entry in repository.segments(&partition, state).await.unwrap() {
                 assert_eq!(
                     entry.base_offset, at,
                     "no offset is left out or there twice"
@@ -270,7 +270,7 @@ async fn check_snapshot(
             }
             assert_eq!(at, state.end_offset);
             assert_eq!(state.records as i64, state.end_offset - state.base_offset);
-            ends.insert(place, at);
+            ends.insert(partition, at);
         }
     }
     ends
@@ -296,7 +296,7 @@ pub(crate) fn ends(cluster: &Cluster) -> BTreeMap<PartitionId, i64> {
     let mut all = BTreeMap::new();
     for (topic, (id, ends)) in cluster {
         for (partition, end) in (0..).zip(ends) {
-            all.insert(place(topic, *id, partition), *end);
+            all.insert(partition_id(topic, *id, partition), *end);
         }
     }
     all

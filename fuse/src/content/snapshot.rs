@@ -171,7 +171,7 @@ impl Partition {
     }
 
     pub(crate) fn id(&self) -> PartitionId {
-        self.topic().place(self.state().partition)
+        self.topic().partition_id(self.state().partition)
     }
 
     pub(crate) fn sequence(&self) -> u64 {

@@ -31,7 +31,7 @@ async fn segments(world: &World) -> Vec<String> {
     let topic = &snapshot.topics[0];
     let entries = world
         .repository
-        .segments(&topic.place(0), &topic.partitions[0])
+        .segments(&topic.partition_id(0), &topic.partitions[0])
         .await
         .unwrap();
     entries.into_iter().map(|entry| entry.key).collect()

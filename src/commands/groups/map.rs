@@ -85,7 +85,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         })?;
         let not_restored =
             || CliError::new(format!("restore {name} did not take {topic}/{partition}"));
-        let place = restore.place(topic, partition).ok_or_else(not_restored)?;
+        let place = restore
+            .partition_id(topic, partition)
+            .ok_or_else(not_restored)?;
         let translated = restore.translate(&repository, place, &args.offsets).await?;
         let translated = translated.ok_or_else(not_restored)?;
         let offsets = args.offsets.iter().zip(translated);

@@ -210,7 +210,7 @@ async fn plan_partitions(
     let mut readings = BTreeMap::new();
     let states = topic.partitions.iter();
     for state in states.filter(|state| selection.takes(&topic.name, state.partition)) {
-        let id = topic.place(state.partition);
+        let id = topic.partition_id(state.partition);
         let offsets = selection.offsets(repository, &id, state).await?;
         partitions.push(RestoredPartition {
             partition: state.partition,

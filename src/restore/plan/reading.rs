@@ -74,7 +74,7 @@ async fn sum_up(
     let opened = read
         .segments()
         .iter()
-        .map(|entry| SegmentReader::open(repository.store(), read.place(), entry));
+        .map(|entry| SegmentReader::open(repository.store(), read.partition_id(), entry));
     let opened: Vec<_> = opened.collect();
     stream::iter(opened)
         .buffer_unordered(PARALLEL_READS)

@@ -230,7 +230,7 @@ async fn plan_reading(
     let Some(state) = saved.partitions.get(numbers::index_of(restored.partition)) else {
         return Ok(None);
     };
-    let partition = saved.place(restored.partition);
+    let partition = saved.partition_id(restored.partition);
     let selection = Selection {
         offsets: restored.base_offset..restored.end_offset,
         times,

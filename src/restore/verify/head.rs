@@ -89,7 +89,7 @@ fn forbidden(
     let (mut forbidden, mut by_key) = (Vec::new(), BTreeMap::new());
     for topic in plan.topics() {
         for (index, partition) in topic.partitions().enumerate() {
-            let id = partition.reading.read.place().clone();
+            let id = partition.reading.read.partition_id().clone();
             if !unknown.contains(&id) {
                 continue;
             }
@@ -121,7 +121,7 @@ fn named_by_pages(
     let mut named: BTreeMap<(&str, i32), BTreeMap<i64, Unknown>> = BTreeMap::new();
     for key in runtime.block_on(repository.map_page_keys(&context.manifest.restore))? {
         let page = runtime.block_on(repository.listed_map_page(&key))?;
-        let id = page.place();
+        let id = page.partition_id();
         if let (Some((topic, group)), Some(run)) = (unknown.get(&id), page.runs.last()) {
             let offsets = named.entry((topic, run.target_partition)).or_default();
             let group = group.clone();

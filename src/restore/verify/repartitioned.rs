@@ -78,7 +78,7 @@ pub(crate) fn compare(
     let partitions = FairShare::new(plan.partitions().collect(), THREADS, 1);
     partitions.run(|group: Vec<PartitionPlan<'_>>| {
         for partition in group {
-            let done = maps.get(partition.reading.read.place()).copied();
+            let done = maps.get(partition.reading.read.partition_id()).copied();
             let found = Comparison::new(&topic, partition, done)?.run()?;
             add(&mut lock(&results), found);
         }

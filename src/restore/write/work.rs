@@ -91,7 +91,7 @@ impl Route {
 impl Job {
     /// Returns the source partition.
     pub(crate) fn id(&self) -> &PartitionId {
-        self.reading.read.place()
+        self.reading.read.partition_id()
     }
 }
 
@@ -153,7 +153,7 @@ impl Work {
             first_target = targets.end;
             for (index, partition) in topic.partitions().enumerate() {
                 let PartitionPlan { restored, reading } = partition;
-                let id = reading.read.place();
+                let id = reading.read.partition_id();
                 let (position, map) = committed.remove(id).unwrap_or_else(|| {
                     let restore = plan.manifest.restore.clone();
                     (restored.base_offset, OffsetMap::empty(restore, id.clone()))

@@ -139,7 +139,7 @@ pub async fn partitions(
     let rows: Vec<_> = topic
         .partitions
         .iter()
-        .map(|state| partition(repository, topic.place(state.partition), state))
+        .map(|state| partition(repository, topic.partition_id(state.partition), state))
         .collect();
     let rows = stream::iter(rows).buffered(repository.store().profile().parallel_partitions);
     rows.try_collect().await
@@ -173,7 +173,7 @@ pub async fn segments(
     topic: &TopicState,
     state: &PartitionState,
 ) -> Result<Vec<SegmentRow>, RepoError> {
-    let place = topic.place(state.partition);
+    let place = topic.partition_id(state.partition);
     let segments = repository.segments(&place, state).await?;
     let row = |entry| SegmentRow {
         topic: place.topic.to_string(),

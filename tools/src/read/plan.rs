@@ -65,7 +65,7 @@ impl ReadPlan {
 
     /// Returns the partition that is read.
     #[must_use]
-    pub fn place(&self) -> &PartitionId {
+    pub fn partition_id(&self) -> &PartitionId {
         &self.partition
     }
 

@@ -78,7 +78,7 @@ impl FinishedRestore {
     fn new(restore: RestoreManifest, done: RestoreDone) -> FinishedRestore {
         let done = done.partitions.into_iter();
         let mut done: BTreeMap<PartitionId, DonePartition> = done
-            .map(|partition| (partition.place(), partition))
+            .map(|partition| (partition.partition_id(), partition))
             .collect();
         let mut partitions = BTreeMap::new();
         for topic in &restore.topics {
@@ -107,7 +107,7 @@ impl FinishedRestore {
 
     /// Returns the partition of the backup that was restored from this topic and partition number.
     #[must_use]
-    pub fn place(&self, topic: &str, partition: i32) -> Option<&PartitionId> {
+    pub fn partition_id(&self, topic: &str, partition: i32) -> Option<&PartitionId> {
         self.partitions
             .keys()
             .find(|place| &*place.topic == topic && place.partition == partition)

@@ -67,7 +67,7 @@ impl MapReader {
             source: PageSource {
                 repository: repository.clone(),
                 restore: restore.clone(),
-                partition: partition.place(),
+                partition: partition.partition_id(),
             },
             next: partition.page,
             records: partition.records,

@@ -70,7 +70,7 @@ impl RestoreCheck<'_> {
         let begun = self.repository.restore(self.name).await?;
         let done = self.repository.restore_done(self.name).await?;
         for partition in done.into_iter().flat_map(|done| done.partitions) {
-            let source = partition.place();
+            let source = partition.partition_id();
             let requested = begun.as_ref().and_then(|begun| begun.partition(&source));
             let wrong = match requested {
                 Some(requested) => self.map(requested, &partition).await,
@@ -101,7 +101,7 @@ impl RestoreCheck<'_> {
                 Err(error) if self.is_reported(&error) => return None,
                 Err(error) => return Some(finding(&error)),
             };
-            if !topic.explains(requested, &page) {
+            if !topic.covers(requested, &page) {
                 let message = format!(
                     "page {} of restore {} maps offsets, or to partitions, that the restore was not asked for",
                     page.sha256, self.name

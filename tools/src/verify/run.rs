@@ -108,7 +108,7 @@ impl<'a> Run<'a> {
                 continue;
             }
             for state in &topic.partitions {
-                let partition = topic.place(state.partition);
+                let partition = topic.partition_id(state.partition);
                 self.partition(sequence, &partition, state).await;
             }
         }

@@ -24,7 +24,7 @@ fn plan(
 
 /// Sums up what reading the plan takes, according to the indexes.
 fn needs(world: &World, plan: &ReadPlan) -> Needs {
-    let open = |entry| SegmentReader::open(world.repository.store(), plan.place(), entry);
+    let open = |entry| SegmentReader::open(world.repository.store(), plan.partition_id(), entry);
     let segments = plan.segments().iter();
     let opened = segments.map(|entry| world.runtime.block_on(open(entry)).unwrap());
     opened
