@@ -13,7 +13,7 @@ use crate::layout::limits;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Codec {
-    /// As it is.
+    /// Uncompressed.
     None = 0,
     /// One Zstandard frame.
     Zstd = 1,
@@ -31,7 +31,7 @@ impl Codec {
         }
     }
 
-    /// The most raw bytes that one stored byte can represent: a bound for what is allocated before anything is decoded.
+    /// Returns the most raw bytes that one stored byte can represent: a bound for what is allocated before decoding.
     fn max_raw_bytes_per_byte(self) -> usize {
         match self {
             Codec::None => 1,
@@ -43,10 +43,10 @@ impl Codec {
     }
 }
 
-/// What a writer is asked to compress with.
+/// The compression that a writer uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// Nothing.
+    /// No compression.
     None,
     /// LZ4: fast.
     Lz4,
@@ -55,7 +55,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The levels that [`Compression::Zstd`] takes.
+    /// The levels that [`Compression::Zstd`] accepts.
     pub const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = 1..=19;
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for Compression {
     }
 }
 
-/// Text that names no compression.
+/// Text that does not name a compression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a compression; give `zstd`, `zstd:LEVEL` with a level of 1 to 19, `lz4` or `none`"
@@ -150,7 +150,7 @@ impl Compressor {
             }
             Engine::Zstd(context) => {
                 stored.reserve(zstd_safe::compress_bound(raw.len()));
-                // Out of memory is the one way to fail; what was not compressed is stored raw.
+                // The only possible failure is a lack of memory; the stream is then stored raw.
                 if context.compress2(stored, raw).is_err() {
                     return Codec::None;
                 }
@@ -189,7 +189,7 @@ impl Decompressor {
         }
     }
 
-    /// Fills `raw` with exactly `raw_length` bytes, or returns what `stored` gave instead.
+    /// Decompresses `stored` into `raw`, which must give exactly `raw_length` bytes.
     ///
     /// The caller has bounded `raw_length` and checked the CRC of `stored`.
     pub(crate) fn decompress(
@@ -202,7 +202,7 @@ impl Decompressor {
         raw.clear();
         let most = stored.len().saturating_mul(codec.max_raw_bytes_per_byte());
         if raw_length > most {
-            let detail = format!("{} bytes cannot give {raw_length}", stored.len());
+            let detail = format!("{} bytes cannot decode to {raw_length}", stored.len());
             return Err(inconsistent(detail));
         }
         let found = match codec {
@@ -221,7 +221,7 @@ impl Decompressor {
         if found == raw_length {
             Ok(())
         } else {
-            let detail = format!("gives {found} bytes, expected {raw_length}");
+            let detail = format!("decodes to {found} bytes, expected {raw_length}");
             Err(inconsistent(detail))
         }
     }
@@ -233,7 +233,7 @@ impl Decompressor {
         raw: &mut Vec<u8>,
     ) -> Result<usize, Fault> {
         let name = |code| inconsistent(format!("zstd: {}", zstd_safe::get_error_name(code)));
-        // zstd would decode several frames as one.
+        // The library would decode several frames as one.
         let frame = zstd_safe::find_frame_compressed_size(stored).map_err(name)?;
         if frame != stored.len() {
             let after = stored.len() - frame;
@@ -242,7 +242,7 @@ impl Decompressor {
         match zstd_safe::get_frame_content_size(stored) {
             Ok(Some(size)) if size == raw_length as u64 => {}
             Ok(Some(size)) => {
-                let detail = format!("the zstd frame gives {size} bytes, expected {raw_length}");
+                let detail = format!("the zstd frame states {size} bytes, expected {raw_length}");
                 return Err(inconsistent(detail));
             }
             _ => {
@@ -263,14 +263,14 @@ impl Decompressor {
     }
 }
 
-/// What is wrong with stored bytes.
+/// A defect of stored bytes: its class and detail.
 type Fault = (ErrorClass, String);
 
 fn inconsistent(detail: String) -> Fault {
     (ErrorClass::Inconsistent, detail)
 }
 
-/// The window that a zstd frame asks for (RFC 8878, 3.1.1.1.2); `None` where it is the content itself.
+/// Returns the window that a zstd frame requires (RFC 8878, 3.1.1.1.2); `None` where it is the content itself.
 fn zstd_window(frame: &[u8]) -> Option<u64> {
     const SINGLE_SEGMENT: u8 = 1 << 5;
     let descriptor = frame.get(4)?;
@@ -287,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn compressions_are_written_as_they_are_read() {
+    fn compressions_are_formatted_as_they_are_parsed() {
         for text in ["none", "lz4", "zstd:1", "zstd:19"] {
             assert_eq!(text.parse::<Compression>().unwrap().to_string(), text);
         }

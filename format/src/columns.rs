@@ -33,7 +33,7 @@ pub struct Columns {
 pub(crate) struct ByteColumn {
     /// 0: null; otherwise length + 1.
     pub(crate) codes: Vec<u32>,
-    /// End of each in `bytes`.
+    /// The exclusive end of each in `bytes`.
     pub(crate) ends: Vec<u32>,
     pub(crate) bytes: Vec<u8>,
 }
@@ -41,10 +41,10 @@ pub(crate) struct ByteColumn {
 /// Headers of all records, record by record.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeaderColumn {
-    /// End of each record's headers in `entries`.
+    /// The exclusive end of each record's headers in `entries`.
     pub(crate) ends: Vec<u32>,
     pub(crate) entries: Vec<HeaderEntry>,
-    /// Name and value of each, without bytes between.
+    /// Name and value of each, without bytes between them.
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -56,12 +56,12 @@ pub(crate) struct HeaderEntry {
     pub(crate) value_code: u32,
 }
 
-/// 0 for null, otherwise length + 1. Lengths are below 2^28: [`Columns::push`] bounds them.
+/// Returns 0 for null, otherwise length + 1. Lengths are below 2^28: [`Columns::push`] bounds them.
 pub(crate) fn code(bytes: Option<&[u8]>) -> u32 {
     bytes.map_or(0, |b| narrow(b.len()) + 1)
 }
 
-/// A length below [`limits::BLOCK_RAW_BYTES`] as `u32`.
+/// Converts a length of at most [`limits::BLOCK_RAW_BYTES`] to `u32`.
 pub(crate) fn narrow(length: usize) -> u32 {
     debug_assert!(length <= limits::BLOCK_RAW_BYTES);
     length as u32
@@ -129,7 +129,7 @@ impl HeaderColumn {
         self.bytes.clear();
     }
 
-    /// Where record `i`'s headers start in `entries`.
+    /// Returns where record `i`'s headers start in `entries`.
     pub(crate) fn start(&self, i: usize) -> usize {
         i.checked_sub(1)
             .and_then(|before| self.ends.get(before))
@@ -186,13 +186,13 @@ impl RecordSize {
     }
 }
 
-/// What one record may take in META, at most, without its headers: seven varints.
+/// The largest size of one record in META, without its headers: at most seven varints.
 const META_BYTES_PER_RECORD: usize = 7 * crate::varint::MAX_LENGTH;
-/// The same for one header: two lengths below 2^28.
+/// The largest size of one header in META: two lengths below 2^28.
 const META_BYTES_PER_HEADER: usize = 2 * 5;
 
 impl Columns {
-    /// Empty columns.
+    /// Creates empty columns.
     #[must_use]
     pub fn new() -> Columns {
         Columns::default()
@@ -202,25 +202,25 @@ impl Columns {
         self.values.bytes.reserve(bytes);
     }
 
-    /// Number of records.
+    /// Returns the number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.offsets.len()
     }
 
-    /// Whether there is no record.
+    /// Returns whether there is no record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
     }
 
-    /// Bytes of keys, headers and values.
+    /// Returns the bytes of keys, headers and values.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {
         self.keys.bytes.len() + self.headers.bytes.len() + self.values.bytes.len()
     }
 
-    /// Removes all records, keeps the buffers.
+    /// Removes all records but keeps the buffers.
     pub fn clear(&mut self) {
         self.offsets.clear();
         self.timestamps.clear();
@@ -234,14 +234,14 @@ impl Columns {
     ///
     /// # Errors
     ///
-    /// *limit* where the block would no longer fit into the limits of SPEC section 6; nothing is added then.
+    /// *limit* where the block would exceed the limits of SPEC section 6; it is then unchanged.
     pub fn push(&mut self, record: &Record<'_>) -> Result<()> {
         self.check_room(record.offset, RecordSize::of(record))?;
         self.push_checked(record);
         Ok(())
     }
 
-    /// Appends a copy of a record that [`check_room`](Self::check_room) has let pass.
+    /// Appends a copy of a record that has passed [`check_room`](Self::check_room).
     pub(crate) fn push_checked(&mut self, record: &Record<'_>) {
         self.offsets.push(record.offset);
         self.timestamps.push(record.timestamp);
@@ -251,7 +251,7 @@ impl Columns {
         self.headers.push(record.headers.clone());
     }
 
-    /// *limit* if a record of `size` at `offset` does not fit with the others into one block.
+    /// Checks that a record of `size` at `offset` fits into one block with the others; otherwise *limit*.
     pub(crate) fn check_room(&self, offset: i64, size: RecordSize) -> Result<()> {
         let records = self.len() + 1;
         let headers = self.headers.entries.len() + size.headers;
@@ -282,7 +282,7 @@ impl Columns {
         Ok(())
     }
 
-    /// Record `i`, borrowed.
+    /// Returns record `i`, borrowed.
     #[must_use]
     #[inline]
     pub fn get(&self, i: usize) -> Option<Record<'_>> {
@@ -296,7 +296,7 @@ impl Columns {
         })
     }
 
-    /// All records in offset order, borrowed.
+    /// Iterates over all records in offset order, borrowed.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
         Records {
             columns: self,
@@ -304,19 +304,19 @@ impl Columns {
         }
     }
 
-    /// The offsets, in ascending order.
+    /// Returns the offsets, in ascending order.
     #[must_use]
     pub fn offsets(&self) -> &[i64] {
         &self.offsets
     }
 
-    /// The timestamps, record by record.
+    /// Returns the timestamps, record by record.
     #[must_use]
     pub fn timestamps(&self) -> &[i64] {
         &self.timestamps
     }
 
-    /// Smallest and largest timestamp; (`i64::MAX`, `i64::MIN`) where there is no record.
+    /// Returns the smallest and the largest timestamp; (`i64::MAX`, `i64::MIN`) where there is no record.
     pub(crate) fn time_bounds(&self) -> (i64, i64) {
         self.timestamps
             .iter()

@@ -8,21 +8,21 @@ use crate::record::{Record, TimestampType};
 /// Both digests of a set of records; [`Digests::add`] merges sets in any order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digests {
-    /// Over everything that a record holds: offset, timestamp type, timestamp, key, value and headers.
+    /// The digest over everything that a record holds: offset, timestamp type, timestamp, key, value and headers.
     pub content: u128,
-    /// The same without offset and timestamp type, which a restored record does not keep.
+    /// The digest without offset and timestamp type, which a restored record does not keep.
     pub restore: u128,
 }
 
 impl Digests {
-    /// The digests of one record whose segment has `timestamp_type`.
+    /// Computes the digests of one record in a segment with `timestamp_type`.
     #[must_use]
     pub fn of(record: &Record<'_>, timestamp_type: TimestampType) -> Digests {
         let restore = restore_digest(record);
         // Offsets are never negative, so the top bit of the offset is free for the type.
-        let place = record.offset.cast_unsigned() | (timestamp_type as u64) << 63;
+        let offset_and_type = record.offset.cast_unsigned() | (timestamp_type as u64) << 63;
         let mut bytes = [0; 24];
-        crate::wire::put(&mut bytes, 0, &place.to_le_bytes());
+        crate::wire::put(&mut bytes, 0, &offset_and_type.to_le_bytes());
         crate::wire::put(&mut bytes, 8, &restore.to_le_bytes());
         Digests {
             content: xxh3_128(&bytes),

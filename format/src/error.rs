@@ -1,4 +1,4 @@
-//! What can be wrong with bytes: the error classes of SPEC section 7.
+//! The error classes of SPEC section 7: what can be wrong with bytes.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
-    /// The magic is not there.
+    /// The magic is missing.
     NotASegment,
     /// A version, feature, kind, codec or critical section of a later writer.
     Unsupported,
-    /// Bytes that a length promises are not there.
+    /// Bytes that a length field states are missing.
     Truncated,
     /// A checksum does not match its bytes.
     Checksum,
     /// An intact structure that belongs to another position or another segment.
     Misplaced,
-    /// Checksums match and fields contradict each other.
+    /// Checksums match, but fields contradict each other.
     Inconsistent,
     /// A length or count above SPEC section 6.
     Limit,
 }
 
 impl ErrorClass {
-    /// The name in SPEC, in JSON output and in fixtures.
+    /// Returns the name used in SPEC, in JSON output and in fixtures.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl fmt::Display for ErrorClass {
     }
 }
 
-/// Bytes that SPEC does not allow.
+/// Bytes that violate SPEC.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at position {position}: {detail} ({class})")]
 pub struct FormatError {
@@ -54,12 +54,12 @@ pub struct FormatError {
     pub what: &'static str,
     /// Where it starts in the segment, in bytes.
     pub position: u64,
-    /// Expected and found.
+    /// What was expected and what was found.
     pub detail: String,
 }
 
 impl FormatError {
-    /// An error of `class` about the structure `what` at `position`.
+    /// Creates an error of `class` about the structure `what` at `position`.
     pub fn new(
         class: ErrorClass,
         what: &'static str,
@@ -75,5 +75,5 @@ impl FormatError {
     }
 }
 
-/// Shorthand for what parsers return.
+/// The result of a parser.
 pub type Result<T> = std::result::Result<T, FormatError>;

@@ -33,19 +33,19 @@ pub struct RenderedSizes {
 }
 
 impl RenderedSizes {
-    /// Bytes of each view up to and including each block.
+    /// Returns the bytes of each view up to and including each block.
     #[must_use]
     pub fn ends(&self) -> &[ViewSizes] {
         &self.ends
     }
 
-    /// Bytes of each view over all blocks.
+    /// Returns the bytes of each view over all blocks.
     #[must_use]
     pub fn totals(&self) -> ViewSizes {
         self.ends.last().copied().unwrap_or_default()
     }
 
-    /// No sizes yet, with room for those of `count` blocks.
+    /// Creates an empty list with room for `count` blocks.
     pub(crate) fn with_capacity(count: usize) -> RenderedSizes {
         RenderedSizes {
             ends: Vec::with_capacity(count),
@@ -72,7 +72,7 @@ impl RenderedSizes {
         bytes
     }
 
-    /// `None` where the section is of another rendering: it is not critical.
+    /// Returns `None` for another rendering version: the section is not critical.
     fn decode(payload: &[u8], position: u64, blocks: usize) -> Result<Option<RenderedSizes>> {
         let view = FieldReader::new("section rendered_sizes", position, payload, payload.len())?;
         let views = View::ALL.len();
@@ -97,8 +97,8 @@ impl RenderedSizes {
                     format!("view {i} shrinks at block {block}")
                 })?;
                 before = end;
-                if let Some(place) = ends.get_mut(i) {
-                    *place = end;
+                if let Some(slot) = ends.get_mut(i) {
+                    *slot = end;
                 }
             }
         }
@@ -148,7 +148,7 @@ impl Footer {
         bytes
     }
 
-    /// Reads the footer, whose bytes and trailer the caller has at hand.
+    /// Decodes the footer that the trailer describes.
     pub(crate) fn decode(bytes: &[u8], trailer: &Trailer) -> Result<Footer> {
         let view = FieldReader::new(
             "footer",
@@ -163,7 +163,7 @@ impl Footer {
         let (header_bytes, position) = required(&view, "header_copy", sections.header_copy)?;
         let (header, header_length) =
             FileHeader::decode_at(header_bytes, position).map_err(|mut error| {
-                // footer_crc covers the copy, so no byte of it was lost: its writer was faulty.
+                // footer_crc covers the copy, so no byte of it is missing: its writer was faulty.
                 if error.class == ErrorClass::Truncated {
                     error.class = ErrorClass::Inconsistent;
                 }
@@ -175,7 +175,7 @@ impl Footer {
         view.ensure(
             header.segment_id == trailer.segment_id,
             ErrorClass::Misplaced,
-            || "header_copy and trailer are not of the same segment".to_owned(),
+            || "header_copy and trailer belong to different segments".to_owned(),
         )?;
         view.ensure(
             header_length == header_bytes.len()
@@ -228,7 +228,7 @@ impl Footer {
         Ok(footer)
     }
 
-    /// What the sections say of each other.
+    /// Checks the relations between the sections.
     fn check(&self, view: &FieldReader<'_>) -> Result<()> {
         let entries = self.index.entries();
         let statistics = &self.statistics;
@@ -249,7 +249,7 @@ impl Footer {
             && (statistics.min_timestamp, statistics.max_timestamp) == (min, max)
             && self.gaps.missing_count == statistics.missing_count();
         view.ensure(holds, ErrorClass::Inconsistent, || {
-            "statistics or gaps do not fit the block index".to_owned()
+            "statistics or gaps do not match the block index".to_owned()
         })
     }
 }
@@ -323,7 +323,7 @@ impl<'a> Sections<'a> {
         flags: u32,
         payload: Payload<'a>,
     ) -> Result<()> {
-        let place = match kind {
+        let slot = match kind {
             layout::SECTION_HEADER_COPY => &mut self.header_copy,
             layout::SECTION_BLOCK_INDEX => &mut self.block_index,
             layout::SECTION_STATISTICS => &mut self.statistics,
@@ -337,7 +337,7 @@ impl<'a> Sections<'a> {
                 });
             }
         };
-        *place = Some(payload);
+        *slot = Some(payload);
         Ok(())
     }
 }

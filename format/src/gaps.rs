@@ -1,4 +1,4 @@
-//! Offsets that a segment covers and holds no record for, and why (SPEC 2.5, section gaps).
+//! Gaps: offsets that a segment covers without holding a record, and why (SPEC 2.5, section gaps).
 
 use crate::error::{ErrorClass, Result};
 use crate::layout::{gap_entry as entry_at, gaps as at, limits};
@@ -9,7 +9,7 @@ use crate::wire::{FieldReader, length};
 #[serde(rename_all = "snake_case")]
 #[repr(u32)]
 pub enum GapReason {
-    /// The source did not show a record: compaction, a transaction marker or an aborted record.
+    /// The source returned no record: compaction, a transaction marker or an aborted record.
     NotDelivered = 0,
     /// Removed by compaction.
     Compacted = 1,
@@ -17,7 +17,7 @@ pub enum GapReason {
     Transaction = 2,
     /// Deleted by retention before it was read.
     Lost = 3,
-    /// Not recorded, or a reason of a later writer.
+    /// Not recorded, or a reason that a later version defines.
     Unknown = 4,
 }
 
@@ -40,7 +40,7 @@ pub struct Gap {
     pub from_offset: i64,
     /// The exclusive end of the range.
     pub to_offset: i64,
-    /// Why.
+    /// Why there is no record.
     pub reason: GapReason,
 }
 
@@ -49,18 +49,18 @@ pub struct Gap {
 pub struct Gaps {
     /// Offsets in the coverage without a record.
     pub missing_count: u64,
-    /// Of every gap that is not in `entries`.
+    /// The reason of every gap that is not in `entries`.
     pub default_reason: GapReason,
     /// Gaps whose reason is known, ascending and disjoint.
     pub entries: Vec<Gap>,
 }
 
 impl Gaps {
-    /// Why there is no record at `offset`, given that there is none.
+    /// Returns why there is no record at `offset`; the caller has checked that there is none.
     #[must_use]
     pub fn reason(&self, offset: i64) -> GapReason {
-        let behind = self.entries.partition_point(|gap| gap.to_offset <= offset);
-        match self.entries.get(behind) {
+        let next = self.entries.partition_point(|gap| gap.to_offset <= offset);
+        match self.entries.get(next) {
             Some(gap) if gap.from_offset <= offset => gap.reason,
             _ => self.default_reason,
         }

@@ -8,7 +8,7 @@ use crate::wire::{FieldReader, length, pad, put};
 /// What a segment states about itself before its first block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileHeader {
-    /// Random; unique to the segment.
+    /// The random id of the segment.
     pub segment_id: [u8; 16],
     /// Kafka's topic id; zeros where the cluster gave none.
     pub topic_id: [u8; 16],
@@ -16,9 +16,9 @@ pub struct FileHeader {
     pub topic: String,
     /// The partition, 0 or greater.
     pub partition: i32,
-    /// Of every record in the segment.
+    /// The timestamp type of every record in the segment.
     pub timestamp_type: TimestampType,
-    /// What the writer's source could see.
+    /// What the writer could see of the source.
     pub isolation_level: IsolationLevel,
     /// First offset of the coverage.
     pub base_offset: i64,
@@ -26,12 +26,12 @@ pub struct FileHeader {
     pub cluster_id: Option<String>,
     /// Program and version that wrote the segment.
     pub writer: Option<String>,
-    /// When the segment was begun, in milliseconds since the epoch.
+    /// When writing the segment began, in milliseconds since the epoch.
     pub created_at: Option<i64>,
 }
 
 impl FileHeader {
-    /// The first 8 bytes of the segment id, which every block repeats.
+    /// Returns the first 8 bytes of the segment id, which every block repeats.
     #[must_use]
     pub fn salt(&self) -> [u8; 8] {
         let mut salt = [0; 8];
@@ -39,7 +39,7 @@ impl FileHeader {
         salt
     }
 
-    /// The bytes of the header, CRC and padding included.
+    /// Encodes the header, with its padding and CRC.
     ///
     /// # Errors
     ///
@@ -102,16 +102,16 @@ impl FileHeader {
         }
     }
 
-    /// Reads a header that starts at `bytes`' start; returns it with its length.
+    /// Decodes the header at the start of `bytes`; returns it with its length.
     ///
     /// # Errors
     ///
-    /// Any class but *misplaced*: a header has no place of its own.
+    /// Any class but *misplaced*: a header does not state a position.
     pub fn decode(bytes: &[u8]) -> Result<(FileHeader, usize)> {
         FileHeader::decode_at(bytes, 0)
     }
 
-    /// The same for a copy of the header at `position`, which errors then name.
+    /// Decodes a copy of the header at `position`, which errors name.
     pub(crate) fn decode_at(bytes: &[u8], position: u64) -> Result<(FileHeader, usize)> {
         let fixed = FieldReader::new("file header", position, bytes, at::LENGTH)?;
         fixed.ensure(
@@ -154,7 +154,7 @@ impl FileHeader {
             .ok_or_else(|| {
                 view.error(
                     ErrorClass::Inconsistent,
-                    "tlv_length and header_length do not fit",
+                    "tlv_length and header_length do not match",
                 )
             })?;
         view.padding(tlv_end, crc_at)?;
@@ -187,7 +187,7 @@ impl FileHeader {
     }
 }
 
-/// Refuses another major version.
+/// Refuses any other major version.
 pub(crate) fn check_version(view: &FieldReader<'_>, major: u16) -> Result<()> {
     view.ensure(major == MAJOR, ErrorClass::Unsupported, || {
         format!("version {major}, this program reads {MAJOR}; a newer kbk may read it")
@@ -258,7 +258,7 @@ impl Tlvs {
         Ok(tlvs)
     }
 
-    /// Takes one TLV; unknown types are skipped.
+    /// Stores the value of one TLV; unknown types are skipped.
     fn set(&mut self, view: &FieldReader<'_>, kind: u16, value: &[u8]) -> Result<()> {
         let wrong = || {
             view.error(

@@ -10,7 +10,7 @@ use crate::wire::{FieldReader, length, put};
 /// Where a block is, and what its header states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// Of the block in the segment.
+    /// Position of the block in the segment.
     pub position: u64,
     /// First offset covered.
     pub base_offset: i64,
@@ -24,7 +24,7 @@ pub struct IndexEntry {
     pub block_length: u32,
     /// Bytes of its header.
     pub header_length: u32,
-    /// Records.
+    /// Number of records.
     pub record_count: u32,
     /// CRC-32C of its header.
     pub header_crc: u32,
@@ -49,7 +49,7 @@ impl IndexEntry {
         }
     }
 
-    /// Where the block's bytes end.
+    /// Returns the exclusive end of the block's bytes.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.position.saturating_add(u64::from(self.block_length))
@@ -103,7 +103,7 @@ impl IndexEntry {
             header_crc: view.u32(start + at::HEADER_CRC)?,
             raw_length: view.u32(start + at::RAW_LENGTH)?,
         };
-        // A reader sizes its buffers by these before it has seen the block.
+        // A reader sizes its buffers by these before it has read the block.
         view.ensure(
             length(entry.record_count) <= limits::BLOCK_RECORDS
                 && length(entry.raw_length) <= limits::BLOCK_RAW_BYTES
@@ -176,13 +176,13 @@ pub struct BlockIndex {
 }
 
 impl BlockIndex {
-    /// The entries in order.
+    /// Returns the entries in order.
     #[must_use]
     pub fn entries(&self) -> &[IndexEntry] {
         &self.entries
     }
 
-    /// An empty index with room for `count` entries.
+    /// Creates an empty index with room for `count` entries.
     pub(crate) fn with_capacity(count: usize) -> BlockIndex {
         BlockIndex {
             entries: Vec::with_capacity(count),
@@ -196,7 +196,7 @@ impl BlockIndex {
         self.entries.push(entry);
     }
 
-    /// The block that covers `offset`.
+    /// Returns the block that covers `offset`.
     #[must_use]
     pub fn block_of_offset(&self, offset: i64) -> Option<usize> {
         let block = self
@@ -206,7 +206,7 @@ impl BlockIndex {
         (entry.base_offset <= offset).then_some(block)
     }
 
-    /// The blocks that cover any of the offsets from `from` to `to`, exclusive.
+    /// Returns the blocks that cover any of the offsets from `from` to `to`, exclusive.
     #[must_use]
     pub fn blocks_of_offsets(&self, from: i64, to: i64) -> Range<usize> {
         let start = self
@@ -216,17 +216,17 @@ impl BlockIndex {
         start..end.max(start)
     }
 
-    /// The block with the first record in offset order whose timestamp is at least `timestamp`.
+    /// Returns the block with the first record in offset order whose timestamp is at least `timestamp`.
     #[must_use]
     pub fn block_of_time(&self, timestamp: i64) -> Option<usize> {
         let first = self.running_max.partition_point(|max| *max < timestamp);
-        // Only blocks without records, in front of all others, reach a time without having it.
-        let behind = self.entries.get(first..)?;
-        let empty = behind.iter().position(|entry| entry.record_count > 0)?;
+        // A block without records has the maximum `i64::MIN`, so the search stops at one only for that very timestamp.
+        let candidates = self.entries.get(first..)?;
+        let empty = candidates.iter().position(|entry| entry.record_count > 0)?;
         Some(first + empty)
     }
 
-    /// Every block that may hold a record with `from` <= timestamp < `to`, whether contiguous or not.
+    /// Returns every block that may hold a record with `from` <= timestamp < `to`, whether contiguous or not.
     pub fn blocks_of_times(&self, from: i64, to: i64) -> impl Iterator<Item = usize> {
         self.entries
             .iter()
@@ -235,7 +235,7 @@ impl BlockIndex {
             .map(|(block, _)| block)
     }
 
-    /// Where the bytes of `blocks` are: one range.
+    /// Returns the one range of bytes that `blocks` occupy.
     #[must_use]
     pub fn range(&self, blocks: Range<usize>) -> Option<Range<u64>> {
         let blocks = self.entries.get(blocks)?;
@@ -290,7 +290,7 @@ impl BlockIndex {
     }
 }
 
-/// What the first and the last block must join.
+/// Where the first block must start and the last one must end.
 pub(crate) struct Bounds {
     pub(crate) first_block: u64,
     pub(crate) footer: u64,

@@ -1,7 +1,7 @@
 //! Every byte constant of the segment format, each position derived from the one before it.
 //!
 //! SPEC.md is the source. `tests/spec_tables.rs` parses its tables and compares them with the
-//! lists that this module makes, so neither can drift from the other.
+//! lists that this module makes, so that neither can drift from the other.
 
 /// A field of a fixed-width structure: its name, position and size in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub struct Field {
     pub size: usize,
 }
 
-/// Declares the fields of a structure in order: a position constant each, the length behind the
-/// last, and the list of all.
+/// Declares the fields of a structure in order: a position constant each, the length of all, and
+/// the list of them.
 macro_rules! fields {
     ($(#[$doc:meta])* $module:ident { $($name:ident : $size:expr => $spec:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -49,12 +49,12 @@ pub const BLOCK_MAGIC: [u8; 4] = *b"KBLK";
 /// Last bytes of a segment.
 pub const TRAILER_MAGIC: [u8; 8] = [0x89, b'K', b'S', b'E', 0x0D, 0x0A, 0x1A, 0x0A];
 
-/// The format's major version: another one is refused.
+/// The format's major version: any other is refused.
 pub const MAJOR: u16 = 1;
-/// The minor version that this crate writes; a higher one is read.
+/// The minor version that this crate writes; a higher one is accepted.
 pub const MINOR: u16 = 0;
 
-/// What [`crate::segment::Segment::open`] wants of a segment whose footer position is not known.
+/// How many of its last bytes [`crate::segment::Segment::open`] needs of a segment whose footer position is not known.
 pub const TAIL_LENGTH: u64 = 131_072;
 
 fields! {
@@ -143,9 +143,9 @@ fields! {
 pub const KIND_RECORDS: u8 = 1;
 /// Attribute bit: a control record.
 pub const ATTRIBUTE_CONTROL: u64 = 1;
-/// Encoding of a META column: one entry stands for all.
+/// Encoding of a META column: one entry, the value of all.
 pub const COLUMN_CONSTANT: u8 = 0;
-/// Encoding of a META column: every entry.
+/// Encoding of a META column: every entry is written.
 pub const COLUMN_PLAIN: u8 = 1;
 
 fields! {
@@ -161,9 +161,9 @@ fields! {
 pub const SECTION_ALIGNMENT: usize = 8;
 /// Section flag: refuse the segment if the type is unknown.
 pub const SECTION_CRITICAL: u32 = 1;
-/// Section type: the file header again.
+/// Section type: a copy of the file header.
 pub const SECTION_HEADER_COPY: u32 = 1;
-/// Section type: one entry a block.
+/// Section type: one entry per block.
 pub const SECTION_BLOCK_INDEX: u32 = 2;
 /// Section type: sums over all records.
 pub const SECTION_STATISTICS: u32 = 3;
@@ -297,7 +297,7 @@ pub mod limits {
     pub const JSON_BYTES: u64 = 268_435_456;
 }
 
-// The structures' lengths that SPEC states, so that a slip above fails the build.
+// The lengths that SPEC states: a slip above fails the build.
 const _: () = {
     assert!(file_header::LENGTH == 96);
     assert!(tlv::LENGTH == 8);
@@ -313,13 +313,13 @@ const _: () = {
     assert!(trailer::LENGTH == 64);
 };
 
-/// `n` rounded up to a multiple of `alignment`, a power of two.
+/// Rounds `n` up to a multiple of `alignment`, a power of two.
 #[must_use]
 pub const fn align(n: usize, alignment: usize) -> usize {
     (n + alignment - 1) & !(alignment - 1)
 }
 
-/// Length of the header of a block with `stream_count` streams.
+/// Returns the length of the header of a block with `stream_count` streams.
 #[must_use]
 pub const fn block_header_length(stream_count: usize) -> usize {
     align(

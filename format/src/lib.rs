@@ -1,6 +1,6 @@
 //! The kbk segment format: bytes to types and back. SPEC.md at the top of the repository is normative.
 //!
-//! A *segment* is one sealed, immutable, self-describing object with records of one Kafka partition:
+//! A *segment* is one sealed, immutable, self-describing object that holds records of one Kafka partition:
 //!
 //! ```text
 //! | file header | block | block | ... | footer: index, statistics, gaps | trailer |
@@ -58,11 +58,11 @@
 //! | open and search | [`Segment`], [`BlockIndex`], [`MappedSegment`] |
 //! | decode | [`BlockDecoder`] into [`Columns`], which give borrowed [`Record`]s |
 //! | salvage | [`Scanner`] |
-//! | prove | [`verify`], [`Digests`] |
-//! | show as text | [`render`] |
-//! | store many | `repo` (feature `repo`) |
+//! | verify | [`verify`], [`Digests`] |
+//! | render as text | [`render`] |
+//! | store many segments | `repo` (feature `repo`) |
 //!
-//! Bytes from outside never panic: this crate denies indexing, unwrapping and lossy casts where a disk's numbers go.
+//! No input causes a panic: the crate denies indexing and unwrapping, and bounds every number from outside before use.
 
 #![deny(
     clippy::unwrap_used,
@@ -75,7 +75,7 @@
     expect(
         clippy::unwrap_used,
         clippy::indexing_slicing,
-        reason = "a test that meets a surprise should stop"
+        reason = "a test should stop at the first unexpected value"
     )
 )]
 

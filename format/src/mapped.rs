@@ -13,7 +13,7 @@ use memmap2::Mmap;
 use crate::error::FormatError;
 use crate::segment::Segment;
 
-/// A segment's file as bytes, and its checked footer.
+/// The mapped bytes of a segment's file, and its checked footer.
 #[derive(Debug)]
 pub struct MappedSegment {
     segment: Segment,
@@ -31,15 +31,15 @@ pub enum MapError {
     Format(#[from] FormatError),
 }
 
-/// The bytes of a local file. An empty file maps to no bytes.
+/// Maps a local file into memory. An empty file maps to no bytes.
 ///
 /// # Errors
 ///
 /// If the file cannot be opened or mapped.
 pub fn map_file(path: &Path) -> io::Result<Mmap> {
     let file = File::open(path)?;
-    // SAFETY: segments are immutable once sealed. A file that somebody else changes while it is mapped gives other
-    // bytes, which the checksums catch; one that is truncated raises SIGBUS, as for every program that maps files.
+    // SAFETY: segments are immutable once sealed. A file that another process changes while it is mapped yields
+    // other bytes, which the checksums detect; truncating it raises SIGBUS, as for every program that maps files.
     unsafe { Mmap::map(&file) }
 }
 
@@ -55,19 +55,19 @@ impl MappedSegment {
         Ok(MappedSegment { segment, map })
     }
 
-    /// The checked footer.
+    /// Returns the checked footer.
     #[must_use]
     pub fn segment(&self) -> &Segment {
         &self.segment
     }
 
-    /// All bytes of the file.
+    /// Returns all bytes of the file.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.map
     }
 
-    /// The bytes of block number `number` and everything after it.
+    /// Returns the bytes of block number `number` and everything after it.
     #[must_use]
     pub fn block_bytes(&self, number: usize) -> &[u8] {
         let entries = self.segment.index().entries();

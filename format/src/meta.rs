@@ -32,7 +32,7 @@ pub(crate) fn encode(columns: &Columns, base_offset: i64, out: &mut Vec<u8>) {
     put_column(out, entries.iter().map(|e| u64::from(e.value_code)));
 }
 
-/// Each value minus the one before it, modulo 2^64.
+/// Iterates over the differences of consecutive values, modulo 2^64.
 fn deltas(values: &[i64], before: i64) -> impl Iterator<Item = i64> + Clone {
     values.iter().scan(before, |previous, value| {
         let delta = value.wrapping_sub(*previous);
@@ -80,21 +80,21 @@ pub(crate) struct Expected {
     pub(crate) record_count: usize,
 }
 
-/// Fills everything of `columns` but the bytes of keys, headers and values. `columns` is empty before.
+/// Fills all of `columns` except the bytes of keys, headers and values; `columns` must be empty.
 pub(crate) fn decode(
     meta: &[u8],
     expected: &Expected,
     position: u64,
     columns: &mut Columns,
 ) -> Result<StreamLengths> {
-    let mut columns_of = MetaReader {
+    let mut reader = MetaReader {
         rest: meta,
         position,
     };
     let n = expected.record_count;
-    decode_offsets(&mut columns_of, expected, &mut columns.offsets)?;
-    decode_timestamps(&mut columns_of, expected, &mut columns.timestamps)?;
-    columns_of.column("attributes", n, |attributes| {
+    decode_offsets(&mut reader, expected, &mut columns.offsets)?;
+    decode_timestamps(&mut reader, expected, &mut columns.timestamps)?;
+    reader.column("attributes", n, |attributes| {
         columns.controls.push(attributes & ATTRIBUTE_CONTROL != 0);
         match attributes & !ATTRIBUTE_CONTROL {
             0 => Ok(()),
@@ -105,23 +105,23 @@ pub(crate) fn decode(
         }
     })?;
     let keys = decode_lengths(
-        &mut columns_of,
+        &mut reader,
         "key",
         n,
         &mut columns.keys.codes,
         &mut columns.keys.ends,
     )?;
     let values = decode_lengths(
-        &mut columns_of,
+        &mut reader,
         "value",
         n,
         &mut columns.values.codes,
         &mut columns.values.ends,
     )?;
-    let headers = decode_headers(&mut columns_of, n, columns)?;
-    if !columns_of.rest.is_empty() {
-        let detail = format!("{} bytes after the last column", columns_of.rest.len());
-        return Err(columns_of.error(ErrorClass::Inconsistent, detail));
+    let headers = decode_headers(&mut reader, n, columns)?;
+    if !reader.rest.is_empty() {
+        let detail = format!("{} bytes after the last column", reader.rest.len());
+        return Err(reader.error(ErrorClass::Inconsistent, detail));
     }
     Ok(StreamLengths {
         keys,
@@ -166,7 +166,7 @@ fn decode_timestamps(
     })
 }
 
-/// A column of lengths + 1: fills codes and ends, returns the sum of the lengths.
+/// Decodes a column of lengths + 1 into codes and ends; returns the sum of the lengths.
 fn decode_lengths(
     meta: &mut MetaReader<'_>,
     name: &'static str,
@@ -212,7 +212,7 @@ fn decode_headers(meta: &mut MetaReader<'_>, n: usize, columns: &mut Columns) ->
         });
         Ok(())
     })?;
-    // The column of values has one entry for each name, so the iterator ends with it.
+    // The column of values has one entry per name, so both iterators end together.
     let mut unfilled = entries.iter_mut();
     let mut end = 0u32;
     meta.column("header_value", total, |code| {
@@ -241,7 +241,7 @@ fn add_length(sum: u32, length: u32) -> std::result::Result<u32, Fault> {
     stream_length(u64::from(sum) + u64::from(length))
 }
 
-/// The columns that are still to be read.
+/// The columns that have not been read yet.
 struct MetaReader<'a> {
     rest: &'a [u8],
     position: u64,
@@ -252,7 +252,7 @@ impl MetaReader<'_> {
         FormatError::new(class, "stream META of the block", self.position, detail)
     }
 
-    /// Gives the next column's `count` entries to `take`.
+    /// Passes the `count` entries of the next column to `take`.
     fn column(
         &mut self,
         name: &str,
@@ -286,7 +286,7 @@ impl MetaReader<'_> {
                 (0..count).try_for_each(|_| take(value))
             }
             COLUMN_PLAIN => {
-                // Each entry takes a byte at least: a count that META cannot hold ends here.
+                // Each entry takes at least one byte, so a count that META cannot hold fails when its bytes run out.
                 (0..count).try_for_each(|_| take(varint::take(&mut self.rest).ok_or_else(cut)?))
             }
             unknown => Err((

@@ -22,8 +22,8 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Bytes of the key, the value, and the names and values of the headers: what block sizes, rate limits and limits of a
-    /// transaction are measured in.
+    /// Returns the bytes of the key, the value, and the names and values of the headers: the unit of block sizes, rate limits
+    /// and transaction limits.
     #[must_use]
     pub fn payload_len(&self) -> usize {
         let headers: usize = self
@@ -49,7 +49,7 @@ pub struct Header<'a> {
 }
 
 impl Header<'_> {
-    /// Bytes of the name and the value.
+    /// Returns the bytes of the name and the value.
     #[must_use]
     pub fn payload_len(&self) -> usize {
         self.name.len() + length(self.value)
@@ -59,7 +59,7 @@ impl Header<'_> {
 /// The headers of one record, as an iterator over them that can be cloned.
 #[derive(Clone, Debug)]
 pub enum Headers<'a> {
-    /// Headers that lie in memory as a slice.
+    /// Headers in a slice.
     Slice(&'a [Header<'a>]),
     /// Headers of a record in a decoded block.
     Columns(ColumnHeaders<'a>),
@@ -69,7 +69,7 @@ impl Headers<'_> {
     /// No headers.
     pub const EMPTY: Headers<'static> = Headers::Slice(&[]);
 
-    /// The number of headers left.
+    /// Returns the number of headers left.
     #[must_use]
     pub fn count(&self) -> usize {
         match self {

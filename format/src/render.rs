@@ -1,17 +1,17 @@
-//! Records as text (SPEC section 10), and how long the text is without making it.
+//! Records as text (SPEC section 10), and the length of the text without building it.
 //!
-//! The lengths are taken while a block is written, so the scan runs over bytes that compression is about to read.
+//! Lengths are computed while a block is encoded, so the scan runs over bytes that compression is about to read.
 
 use crate::columns::{ByteColumn, Columns, HeaderColumn};
 use crate::record::{Header, Record};
 
-/// The rendering's version: a change of one byte of output raises it.
+/// The rendering's version: any change of the output raises it.
 pub const RENDERING_VERSION: u32 = 1;
 
 /// A view of a segment as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Records,
     /// Each value and a line feed.
     Values,
@@ -39,7 +39,7 @@ impl View {
         }
     }
 
-    /// The length of what [`render`](Self::render) appends.
+    /// Returns the length of what [`render`](Self::render) appends.
     #[must_use]
     pub fn size(self, record: &Record<'_>) -> u64 {
         if record.control {
@@ -56,7 +56,7 @@ impl View {
 /// Lengths of the views, in the order of [`View::ALL`].
 pub type ViewSizes = [u64; View::ALL.len()];
 
-/// Lengths of the views of all records in `columns`.
+/// Computes the lengths of the views of all records in `columns`.
 #[must_use]
 pub fn sizes(columns: &Columns) -> ViewSizes {
     if columns.controls.contains(&true) {
@@ -90,7 +90,7 @@ fn integers_size(values: &[i64]) -> u64 {
     let (Some(min), Some(max)) = (values.iter().min(), values.iter().max()) else {
         return 0;
     };
-    // Offsets and times of a block mostly have as many digits as each other.
+    // The offsets or timestamps of a block mostly have the same number of digits.
     if *min >= 0 && integer_size(*min) == integer_size(*max) {
         return integer_size(*min) * values.len() as u64;
     }
@@ -110,7 +110,7 @@ fn column_size(name: &str, column: &ByteColumn) -> u64 {
         + text_size(&column.bytes)
 }
 
-/// The objects of all headers, and the commas between those of one record.
+/// Returns the length of the objects of all headers, with the commas between those of one record.
 fn headers_size(column: &HeaderColumn) -> u64 {
     let commas: u64 = (0..column.ends.len())
         .map(|i| (column.get(i).len() as u64).saturating_sub(1))
@@ -132,9 +132,9 @@ fn headers_size(column: &HeaderColumn) -> u64 {
         + text_size(&column.bytes)
 }
 
-/// Whether each piece of `bytes` is UTF-8: checking them as one text is many times faster than piece by piece.
+/// Returns whether each piece of `bytes` is UTF-8: checking them as one text is many times faster than piece by piece.
 ///
-/// `false` too where a piece is and the whole is not.
+/// Returns `false` as soon as one piece is not, whatever the others are.
 fn are_texts(bytes: &[u8], mut boundaries: impl Iterator<Item = usize>) -> bool {
     let text = simdutf8::basic::from_utf8(bytes);
     text.is_ok_and(|text| boundaries.all(|boundary| text.is_char_boundary(boundary)))
@@ -173,7 +173,7 @@ pub fn render_members(record: &Record<'_>, out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// Of every record's members, whatever they hold.
+/// The bytes that the members of every record have in common.
 const MEMBERS_FIXED: u64 = "\"offset\":,\"timestamp\":,,,\"headers\":[]".len() as u64;
 
 fn members_size(record: &Record<'_>) -> u64 {
@@ -200,7 +200,7 @@ fn render_integer(value: i64, out: &mut Vec<u8>) {
     if value < 0 {
         out.push(b'-');
     }
-    // Digits from the last to the first, at the end of the buffer.
+    // Digits are written from the last to the first, at the end of the buffer.
     let mut digits = [0; 20];
     let mut start = digits.len();
     let mut rest = value.unsigned_abs();
@@ -255,9 +255,9 @@ fn is_utf8(bytes: &[u8]) -> bool {
     simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
-/// What escaping adds to the length of a byte: 1 for a backslash and a letter, 5 for `\u00` and two digits.
+/// Returns what escaping adds to the length of a byte: 1 for a backslash and a letter, 5 for `\u00` and two digits.
 ///
-/// Without branches, so that it is taken of a whole vector of bytes at once.
+/// It has no branches, so that it is computed for a whole vector of bytes at once.
 #[inline]
 fn escape_cost(byte: u8) -> u8 {
     let quoted = (byte == b'"') | (byte == b'\\');
@@ -267,16 +267,16 @@ fn escape_cost(byte: u8) -> u8 {
     u8::from(quoted) + 5 * u8::from(control) - 4 * u8::from(lettered)
 }
 
-/// The length of a text with its escapes, without quotes.
+/// Returns the length of a text with its escapes, without quotes.
 fn text_size(bytes: &[u8]) -> u64 {
     bytes.len() as u64 + escapes_size(bytes)
 }
 
-/// What escaping adds to the length of `bytes`.
+/// Returns what escaping adds to the length of `bytes`.
 fn escapes_size(bytes: &[u8]) -> u64 {
-    // One lane a byte of a vector register or two, so that they are summed up once a chunk.
+    // One lane per byte of one or two vector registers, so that lanes are summed only once per chunk.
     const LANES: usize = 32;
-    // As many as the largest cost leaves room for in the byte that a lane is.
+    // A lane is one byte and the largest cost is 5: more rows could overflow it.
     const ROWS: usize = 255 / 5;
     let mut size = 0;
     for chunk in bytes.chunks(LANES * ROWS) {
@@ -296,7 +296,7 @@ fn escapes_size(bytes: &[u8]) -> u64 {
     size
 }
 
-/// The position of the first byte that needs escaping.
+/// Returns the position of the first byte that needs escaping.
 fn first_escape(bytes: &[u8]) -> Option<usize> {
     // Chunks of a fixed length are tested as vectors, without a branch inside.
     let needs_escape = |byte: &u8| (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
@@ -313,7 +313,7 @@ fn render_escaped(bytes: &[u8], out: &mut Vec<u8>) {
     while let Some(plain) = first_escape(rest) {
         let (before, escaped) = rest.split_at(plain);
         out.extend_from_slice(before);
-        let Some((byte, behind)) = escaped.split_first() else {
+        let Some((byte, after)) = escaped.split_first() else {
             break;
         };
         match byte {
@@ -330,7 +330,7 @@ fn render_escaped(bytes: &[u8], out: &mut Vec<u8>) {
                 out.extend(digits.into_iter().flatten());
             }
         }
-        rest = behind;
+        rest = after;
     }
     out.extend_from_slice(rest);
 }
@@ -338,8 +338,8 @@ fn render_escaped(bytes: &[u8], out: &mut Vec<u8>) {
 fn render_base64(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + 4 * bytes.len().div_ceil(3), 0);
-    if let Some(place) = out.get_mut(start..) {
-        data_encoding::BASE64.encode_mut(bytes, place);
+    if let Some(target) = out.get_mut(start..) {
+        data_encoding::BASE64.encode_mut(bytes, target);
     }
 }
 
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_nulls_and_bytes_are_three_things() {
+    fn strings_nulls_and_bytes_render_differently() {
         assert_eq!(text(None), r#""value":null"#);
         assert_eq!(text(Some(b"")), r#""value":"""#);
         assert_eq!(text(Some("ä\u{7f}".as_bytes())), "\"value\":\"ä\u{7f}\"");
@@ -373,7 +373,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sizes_are_those_of_the_text_and_json_parses_back(
+        fn sizes_match_the_text_and_json_parses_back(
             offset in 0..=i64::MAX, timestamp: i64,
             key: Option<Vec<u8>>, value: Option<Vec<u8>>,
             text: String, header_value: Option<Vec<u8>>,

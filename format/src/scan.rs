@@ -8,19 +8,19 @@ use crate::header::FileHeader;
 use crate::layout::{BLOCK_MAGIC, TRAILER_MAGIC, block_header as at, trailer};
 use crate::wire::FieldReader;
 
-/// What a scan comes across, in order of position.
+/// What a scan finds, in order of position.
 #[derive(Debug)]
 pub enum Found<'a> {
     /// A block whose header is valid. Its streams are checked when they are decoded.
     ///
-    /// The header's `position` is where the writer put the block: above where it was found, if bytes in front of it are missing.
+    /// The header's `position` is where the block was written: above the position it was found at if bytes before it are missing.
     Block {
         /// The header.
         header: Box<BlockHeader>,
-        /// The bytes from the block's start, as many as it has.
+        /// The bytes of the whole block.
         bytes: &'a [u8],
     },
-    /// A valid block whose offsets were covered by an earlier one: it is not returned as data.
+    /// A valid block whose offsets an earlier one covers: it is reported, but its records are not to be used.
     OutOfOrder(Box<BlockHeader>),
     /// Bytes in which no valid block starts: damage, or the footer and the trailer after the last block.
     Skipped(Range<u64>),
@@ -43,7 +43,7 @@ struct Candidate<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// A scan over all bytes of a segment, or over what is left of one.
+    /// Scans all bytes of a segment, or what is left of one.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Scanner<'a> {
         let header = FileHeader::decode(bytes).ok();
@@ -107,7 +107,7 @@ impl<'a> Iterator for Scanner<'a> {
     }
 }
 
-/// Positions from `start` on at which a block's magic is found. Any position: the bytes that are missing may be any number.
+/// Returns the positions from `start` on that hold a block's magic, aligned or not: any number of bytes may be missing.
 fn magics(bytes: &[u8], start: usize) -> impl Iterator<Item = usize> {
     let windows = bytes.get(start..).unwrap_or_default();
     windows
@@ -117,10 +117,10 @@ fn magics(bytes: &[u8], start: usize) -> impl Iterator<Item = usize> {
         .map(move |(i, _)| start + i)
 }
 
-/// The block at `position`, of whatever segment, if bytes in front of it may be missing but none were added.
+/// Returns the block at `position`, of any segment, if bytes before it may be missing but none were added.
 ///
-/// Bytes that are missing move a block towards the front. A block inside a record is found further back than it states, since
-/// the segment around it begins first, so it is never taken for one of that segment's.
+/// Missing bytes move a block towards the start. A block inside a record is found after the position it states, since the
+/// enclosing segment begins first, so it is never mistaken for one of that segment's blocks.
 fn candidate(bytes: &[u8], position: usize) -> Option<Candidate<'_>> {
     let bytes = bytes.get(position..)?;
     if !bytes.starts_with(&BLOCK_MAGIC) {
@@ -136,7 +136,7 @@ fn candidate(bytes: &[u8], position: usize) -> Option<Candidate<'_>> {
     Some(Candidate { header, bytes })
 }
 
-/// The salt that the trailer gives. Its other fields do not count: where bytes are missing, no length in it is right.
+/// Returns the salt in the trailer. Its other fields are ignored: where bytes are missing, no length in it is right.
 fn trailer_salt(bytes: &[u8]) -> Option<[u8; 8]> {
     let start = bytes.len().checked_sub(trailer::LENGTH)?;
     let view = FieldReader::new(
@@ -155,10 +155,10 @@ fn trailer_salt(bytes: &[u8]) -> Option<[u8; 8]> {
         .flatten()
 }
 
-/// The salt of the block that was moved furthest towards the front, the first such.
+/// Returns the salt of the block that moved furthest towards the start; of several, the first.
 ///
-/// What is left of a segment inside a record was moved less than the blocks around it: by the same missing bytes, less the
-/// bytes in front of it.
+/// The remains of a segment inside a record moved by less than the blocks around it: by the same missing bytes, minus the
+/// bytes before it.
 fn outermost_salt(bytes: &[u8]) -> Option<[u8; 8]> {
     let mut outermost: Option<(u64, [u8; 8])> = None;
     for position in magics(bytes, 0) {

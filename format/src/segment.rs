@@ -1,8 +1,8 @@
-//! A segment opened for reading, without I/O: the caller brings the bytes that it asks for (SPEC section 5).
+//! A segment opened for reading, without I/O: the caller reads the bytes that it requests (SPEC section 5).
 //!
 //! ```text
-//! last 128 KiB --open--> Open::Need(range) --bring the range--> Open::Ready(Segment)
-//! Segment: which blocks? -> range of bytes -> bring them -> Segment::blocks -> BlockReader -> Columns
+//! last 128 KiB --open--> Open::Need(range) --read the range--> Open::Ready(Segment)
+//! Segment: which blocks? -> range of bytes -> read them -> Segment::blocks -> BlockReader -> Columns
 //! ```
 
 use std::ops::Range;
@@ -20,12 +20,12 @@ use crate::trailer::Trailer;
 use crate::whole_lines::WholeLines;
 use crate::wire::length;
 
-/// What opening a segment leads to.
+/// The outcome of opening a segment.
 #[derive(Debug)]
 pub enum Open {
-    /// The segment.
+    /// The opened segment.
     Ready(Box<Segment>),
-    /// The footer starts before the bytes given: bring this range, which ends where the segment ends, and open again.
+    /// The footer starts before the given bytes: read this range, which ends where the segment ends, and open again.
     Need(Range<u64>),
 }
 
@@ -57,7 +57,7 @@ impl Segment {
         Ok(Open::Ready(Box::new(Segment { footer, trailer })))
     }
 
-    /// Opens a segment whose bytes are all at hand.
+    /// Opens a segment whose bytes are all in memory.
     ///
     /// # Errors
     ///
@@ -110,13 +110,13 @@ impl Segment {
         &self.footer.gaps
     }
 
-    /// Exact sizes of the rendered views, where the writer stated them in a version that this program knows.
+    /// Returns the exact sizes of the rendered views, where the writer stated them in a version that this program knows.
     #[must_use]
     pub fn rendered_sizes(&self) -> Option<&RenderedSizes> {
         self.footer.rendered.as_ref()
     }
 
-    /// Which rendered views give back what they were made of, where the writer stated it.
+    /// Returns whether lines of the rendered views are whole values and keys, where the writer stated it.
     #[must_use]
     pub fn whole_lines(&self) -> Option<WholeLines> {
         self.footer.whole_lines
@@ -144,7 +144,7 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// *truncated* where `bytes` are fewer than the header, *checksum* where they differ.
+    /// As [`FileHeader::decode`]; *misplaced* where the header is that of another segment, *inconsistent* where it differs otherwise.
     pub fn check_file_header(&self, bytes: &[u8]) -> Result<()> {
         let (header, header_length) = FileHeader::decode(bytes)?;
         if bytes.get(..header_length) == Some(&self.footer.header_bytes[..]) {
@@ -163,13 +163,13 @@ impl Segment {
         ))
     }
 
-    /// Where the bytes before the first block end.
+    /// Returns the length of the file header, which is the position of the first block.
     #[must_use]
     pub fn file_header_length(&self) -> u64 {
         self.footer.header_bytes.len() as u64
     }
 
-    /// The blocks of `range` in `bytes`, which are those of [`BlockIndex::range`].
+    /// Iterates over the blocks of `range`; `bytes` are those at [`BlockIndex::range`].
     pub fn blocks<'a>(
         &'a self,
         range: Range<usize>,
@@ -184,7 +184,7 @@ impl Segment {
         })
     }
 
-    /// Block number `number`, whose bytes `bytes` start with.
+    /// Returns block number `number`, which starts at the first of `bytes`.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl Segment {
     }
 }
 
-/// A block's checked header and its bytes, which are checked when they are used.
+/// A block's checked header, and its bytes, which are checked when they are decoded.
 #[derive(Debug)]
 pub struct Block<'a> {
     header: BlockHeader,

@@ -14,15 +14,15 @@ pub struct Statistics {
     pub base_offset: i64,
     /// The exclusive end of the offsets covered.
     pub end_offset: i64,
-    /// Of the first record; -1 where there is none.
+    /// Offset of the first record; -1 where there is none.
     pub first_offset: i64,
-    /// Of the last record; -1 where there is none.
+    /// Offset of the last record; -1 where there is none.
     pub last_offset: i64,
     /// Smallest timestamp; `i64::MAX` where there is no record.
     pub min_timestamp: i64,
     /// Largest timestamp; `i64::MIN` where there is no record.
     pub max_timestamp: i64,
-    /// Records.
+    /// Number of records.
     pub record_count: u64,
     /// Records with a null value.
     pub tombstone_count: u64,
@@ -32,9 +32,9 @@ pub struct Statistics {
     pub no_timestamp_count: u64,
     /// Records with timestamp 0, which some Kafka clients cannot produce.
     pub zero_timestamp_count: u64,
-    /// Records with a null key, which a compacted topic refuses.
+    /// Records with a null key, which a compacted topic rejects.
     pub null_key_count: u64,
-    /// Headers.
+    /// Number of headers.
     pub header_count: u64,
     /// Bytes of keys.
     pub key_bytes: u64,
@@ -53,7 +53,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Statistics over nothing, covering nothing, from `base_offset`.
+    /// Returns the statistics of no records, with an empty coverage at `base_offset`.
     #[must_use]
     pub fn empty(base_offset: i64) -> Statistics {
         Statistics {
@@ -80,7 +80,7 @@ impl Statistics {
         }
     }
 
-    /// Statistics over a block's records; `raw_bytes` is the sum of its streams' raw lengths.
+    /// Computes the statistics of a block's records; `raw_bytes` is the sum of its streams' raw lengths.
     #[must_use]
     pub fn of_block(
         columns: &Columns,
@@ -124,7 +124,7 @@ impl Statistics {
     pub fn append(&mut self, next: &Statistics) {
         debug_assert_eq!(self.end_offset, next.base_offset);
         if self.record_count > 0 && next.record_count > 0 {
-            // The latest before `next` can be this side's maximum, the earliest of `next` the one that lags it.
+            // Across the boundary, the minimum of `next` lags the maximum of this side the most.
             let across = lateness_ms(self.max_timestamp, next.min_timestamp);
             self.max_lateness_ms = self.max_lateness_ms.max(across);
         }
@@ -151,7 +151,7 @@ impl Statistics {
         self.digests.add(next.digests);
     }
 
-    /// Offsets covered that hold no record.
+    /// Returns the number of covered offsets without a record.
     #[must_use]
     pub fn missing_count(&self) -> u64 {
         self.end_offset
@@ -243,7 +243,7 @@ fn count<T: PartialEq>(values: &[T], wanted: T) -> u64 {
     values.iter().filter(|value| **value == wanted).count() as u64
 }
 
-/// By how much `timestamp` lags `latest`, at least 0.
+/// Returns by how much `timestamp` lags `latest`, at least 0.
 fn lateness_ms(latest: i64, timestamp: i64) -> u64 {
     if timestamp < latest {
         latest.abs_diff(timestamp)

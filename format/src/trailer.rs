@@ -5,7 +5,7 @@ use crate::header::check_version;
 use crate::layout::{ALIGNMENT, MAJOR, TRAILER_MAGIC, limits, trailer as at};
 use crate::wire::{FieldReader, length, put};
 
-/// Where the footer is, and what it and the file header must be.
+/// Where the footer is, and what the footer and the file header must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trailer {
     pub(crate) footer_position: u64,
@@ -44,14 +44,14 @@ impl Trailer {
         bytes
     }
 
-    /// Reads the trailer of a segment of `file_length` bytes from the last bytes of it.
+    /// Reads the trailer of a segment of `file_length` bytes from its last bytes.
     pub(crate) fn decode(tail: &[u8], file_length: u64) -> Result<Trailer> {
         let start = tail.len().saturating_sub(at::LENGTH);
         let position = file_length.saturating_sub(at::LENGTH as u64);
         let bytes = tail.get(start..).unwrap_or_default();
         let view = FieldReader::new("trailer", position, bytes, at::LENGTH)?;
         view.ensure(view.array(at::MAGIC)? == TRAILER_MAGIC, ErrorClass::NotASegment, || {
-            "the file does not end in a segment's magic: it is cut short, still being written, or no segment".to_owned()
+            "the file does not end in a segment's magic: it is cut short, still being written, or not a segment".to_owned()
         })?;
         check_version(&view, view.u16(at::MAJOR)?)?;
         view.crc(

@@ -1,9 +1,9 @@
 //! LEB128 varints and zigzag (SPEC section 1).
 
-/// Most bytes of one varint.
+/// The largest number of bytes that one varint takes.
 pub(crate) const MAX_LENGTH: usize = 10;
 
-/// Appends `value`.
+/// Appends `value` in its shortest form.
 #[inline]
 pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -46,7 +46,7 @@ fn take_long(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// A signed value as an unsigned one, small where its absolute value is small.
+/// Maps a signed value to an unsigned one that is small where the absolute value is small.
 #[inline]
 pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_varint() {
+    fn refuses_bytes_that_are_not_a_varint() {
         for bytes in [&[][..], &[0x80], &[0xff; 9], &[0xff; 11], &[0x80, 0]] {
             assert_eq!(take(&mut &*bytes), None, "{bytes:?}");
         }

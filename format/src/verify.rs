@@ -1,6 +1,6 @@
 //! What a verifier checks beyond what every reader does (SPEC section 4, rule 6).
 //!
-//! Bytes are brought block by block, so a segment of any size is verified in constant memory.
+//! The caller reads block by block, so a segment of any size is verified in constant memory.
 
 use crate::block::{BlockDecoder, Streams};
 use crate::columns::Columns;
@@ -21,12 +21,12 @@ pub struct RecordVerifier<'a> {
     whole_lines: WholeLines,
     gaps: GapCursor<'a>,
     blocks: usize,
-    /// Whether a block was passed over, so that sums over all blocks say nothing.
+    /// Whether a block was skipped: sums over all blocks cannot be compared then.
     incomplete: bool,
 }
 
 impl<'a> RecordVerifier<'a> {
-    /// A verifier of all of `segment`'s records.
+    /// Creates a verifier for all records of `segment`.
     #[must_use]
     pub fn new(segment: &'a Segment) -> RecordVerifier<'a> {
         RecordVerifier {
@@ -70,7 +70,7 @@ impl<'a> RecordVerifier<'a> {
             return error("the digests do not match the records");
         }
         let offsets = self.columns.offsets();
-        if self.gaps.hold_one_of(offsets, header.end_offset) {
+        if self.gaps.contains_any(offsets, header.end_offset) {
             return error("a record is inside a range that the section gaps names");
         }
         for (sum, size) in self.rendered.iter_mut().zip(render::sizes(&self.columns)) {
@@ -87,8 +87,9 @@ impl<'a> RecordVerifier<'a> {
         Ok(())
     }
 
-    /// Passes over the next block, which is damaged, so that the blocks after it can be checked.
+    /// Skips the next block, which is damaged, so that the blocks after it can be checked.
     pub fn skip(&mut self) {
+        // The sizes are cumulative: those of the blocks after this one are compared from the end that the footer states.
         let sizes = self.segment.rendered_sizes();
         if let Some(end) = sizes.and_then(|sizes| sizes.ends().get(self.blocks)) {
             self.rendered = *end;
@@ -103,7 +104,7 @@ impl<'a> RecordVerifier<'a> {
             .is_none_or(|sizes| sizes.ends().get(self.blocks) == Some(&self.rendered))
     }
 
-    /// Compares what was seen of all blocks with what the segment states, unless a block was passed over.
+    /// Compares the sums over all blocks with what the segment states, unless a block was skipped.
     ///
     /// # Errors
     ///
@@ -129,13 +130,13 @@ impl<'a> RecordVerifier<'a> {
     }
 }
 
-/// The named gaps of a segment beside its blocks. Both ascend, so one pass over each finds the records that lie in a gap:
-/// looking at every gap for every block would be quadratic, and a segment may have 65,536 of each.
+/// A cursor over the named gaps of a segment that advances with its blocks. Both ascend, so one pass over each finds the
+/// records inside a gap: comparing every gap with every block would be quadratic, and a segment may have 65,536 gaps.
 struct GapCursor<'a> {
-    /// Those that do not end before the block that was looked at last.
+    /// The gaps that do not end before the block that was examined last.
     rest: &'a [Gap],
     #[cfg(test)]
-    looked_at: usize,
+    examined: usize,
 }
 
 impl<'a> GapCursor<'a> {
@@ -143,18 +144,18 @@ impl<'a> GapCursor<'a> {
         GapCursor {
             rest: gaps,
             #[cfg(test)]
-            looked_at: 0,
+            examined: 0,
         }
     }
 
-    /// Whether a gap holds one of the offsets of the next block, which covers offsets below `end_offset`.
-    fn hold_one_of(&mut self, offsets: &[i64], end_offset: i64) -> bool {
+    /// Returns whether a gap contains one of the offsets of the next block, which covers offsets below `end_offset`.
+    fn contains_any(&mut self, offsets: &[i64], end_offset: i64) -> bool {
         while let Some((gap, rest)) = self.rest.split_first()
             && gap.from_offset < end_offset
         {
             #[cfg(test)]
             {
-                self.looked_at += 1;
+                self.examined += 1;
             }
             let first = offsets.partition_point(|offset| *offset < gap.from_offset);
             let inside = |offset: &i64| *offset < gap.to_offset;
@@ -171,11 +172,11 @@ impl<'a> GapCursor<'a> {
     }
 }
 
-/// Verifies a segment whose bytes are all at hand: every byte, and with `records` every record.
+/// Verifies a segment whose bytes are all in memory: every byte, and with `records` every record.
 ///
 /// # Errors
 ///
-/// The first thing that is wrong.
+/// The first defect found.
 pub fn verify_whole(bytes: &[u8], records: bool) -> Result<Segment> {
     let segment = Segment::open_whole(bytes)?;
     segment.check_file_header(bytes)?;
@@ -211,23 +212,23 @@ mod tests {
     }
 
     #[test]
-    fn each_gap_is_looked_at_once_per_block_that_it_reaches_into() {
+    fn each_gap_is_examined_once_per_block_that_it_reaches_into() {
         let blocks = limits::GAP_ENTRIES as i64;
         let gaps: Vec<Gap> = (0..blocks).map(|i| gap(4 * i + 1, 4 * i + 3)).collect();
         let mut cursor = GapCursor::new(&gaps);
         for block in 0..blocks {
             let offsets = [4 * block, 4 * block + 3];
-            assert!(!cursor.hold_one_of(&offsets, 4 * block + 4));
+            assert!(!cursor.contains_any(&offsets, 4 * block + 4));
         }
-        assert_eq!(cursor.looked_at, gaps.len());
+        assert_eq!(cursor.examined, gaps.len());
 
-        // One gap over all blocks is looked at in each.
+        // One gap over all blocks is examined for each.
         let wide = [gap(0, 4 * blocks)];
         let mut cursor = GapCursor::new(&wide);
         for block in 0..blocks {
-            assert!(!cursor.hold_one_of(&[], 4 * block + 4));
+            assert!(!cursor.contains_any(&[], 4 * block + 4));
         }
-        assert_eq!(cursor.looked_at as i64, blocks);
+        assert_eq!(cursor.examined as i64, blocks);
     }
 
     #[test]
@@ -249,7 +250,7 @@ mod tests {
                         let inside = |gap: &Gap| (gap.from_offset..gap.to_offset).contains(offset);
                         gaps.iter().any(inside)
                     });
-                    let found = cursor.hold_one_of(&offsets, to);
+                    let found = cursor.contains_any(&offsets, to);
                     assert_eq!(found, expected, "{gaps:?} {offsets:?}");
                 }
             }

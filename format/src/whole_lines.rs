@@ -1,4 +1,4 @@
-//! Whether each line of a rendered view is what a record holds: the whole-lines section of the footer (SPEC 2.5).
+//! Whether each line of a rendered view is a whole value or key: the whole-lines section of the footer (SPEC 2.5).
 
 use crate::columns::Columns;
 use crate::error::{ErrorClass, Result};
@@ -10,7 +10,7 @@ use crate::wire::FieldReader;
 const VALUES: u32 = 1;
 const KEYS: u32 = 2;
 
-/// Which views give back what they were made of: nothing is null, nothing holds a line feed.
+/// Which views can be split back into what they were rendered from: nothing is null, and nothing holds a line feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WholeLines {
     /// Each line of *values* is a value.
@@ -20,20 +20,20 @@ pub struct WholeLines {
 }
 
 impl WholeLines {
-    /// Of no records.
+    /// The flags of no records.
     pub const ALL: WholeLines = WholeLines {
         values: true,
         keys: true,
     };
 
-    /// Of the records in `columns`.
+    /// Returns the flags of the records in `columns`.
     #[must_use]
     pub fn of(columns: &Columns) -> WholeLines {
         if columns.controls.contains(&true) {
-            let shown = || columns.iter().filter(|record| !record.control);
+            let rendered = || columns.iter().filter(|record| !record.control);
             return WholeLines {
-                values: shown().all(|record: Record<'_>| is_line(record.value)),
-                keys: shown().all(|record: Record<'_>| is_line(record.key)),
+                values: rendered().all(|record: Record<'_>| is_line(record.value)),
+                keys: rendered().all(|record: Record<'_>| is_line(record.key)),
             };
         }
         let (values, keys) = (&columns.values, &columns.keys);
@@ -43,7 +43,7 @@ impl WholeLines {
         }
     }
 
-    /// Of these records and others.
+    /// Combines the flags of two sets of records.
     #[must_use]
     pub fn and(self, other: WholeLines) -> WholeLines {
         WholeLines {
@@ -57,7 +57,7 @@ impl WholeLines {
         [RENDERING_VERSION.to_le_bytes(), flags.to_le_bytes()].concat()
     }
 
-    /// `None` where the section is of another rendering: it is not critical.
+    /// Returns `None` for another rendering version: the section is not critical.
     pub(crate) fn decode(payload: &[u8], position: u64) -> Result<Option<WholeLines>> {
         let view = FieldReader::new("section whole_lines", position, payload, payload.len())?;
         view.holds(at::LENGTH)?;
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn nulls_and_line_feeds_are_no_lines_and_control_records_do_not_count() {
+    fn nulls_and_line_feeds_clear_a_flag_and_control_records_do_not_count() {
         let (line, empty, two): (&[u8], &[u8], &[u8]) = (b"a", b"", b"a\nb");
         assert_eq!(of(&[]), (true, true));
         assert_eq!(of(&[(Some(empty), Some(line), false)]), (true, true));

@@ -1,6 +1,6 @@
 //! Fixed-width little-endian fields of a structure in a byte slice.
 //!
-//! A [`FieldReader`] knows the structure's name and position, so that every error states what and where.
+//! A [`FieldReader`] knows the structure's name and position, so that every error names both.
 
 use crate::error::{ErrorClass, FormatError, Result};
 
@@ -13,7 +13,7 @@ pub(crate) struct FieldReader<'a> {
 }
 
 impl<'a> FieldReader<'a> {
-    /// The first `length` bytes of `bytes`, or *truncated*.
+    /// Wraps the first `length` bytes of `bytes`; *truncated* where there are fewer.
     pub(crate) fn new(
         what: &'static str,
         position: u64,
@@ -39,7 +39,7 @@ impl<'a> FieldReader<'a> {
         FormatError::new(class, self.what, self.position, detail)
     }
 
-    /// `Ok` if `holds`; the message is made only otherwise.
+    /// Returns `Ok` if `holds`; the message is built only otherwise.
     pub(crate) fn ensure(
         &self,
         holds: bool,
@@ -53,7 +53,7 @@ impl<'a> FieldReader<'a> {
         }
     }
 
-    /// `N` bytes at `at`. Fields lie inside the length given to `new`; the error is for a slip there.
+    /// Returns the `N` bytes at `at`. Callers read within the length passed to `new`, so an error here is their defect.
     pub(crate) fn array<const N: usize>(&self, at: usize) -> Result<[u8; N]> {
         self.bytes
             .get(at..)
@@ -89,7 +89,7 @@ impl<'a> FieldReader<'a> {
         Ok(u128::from_le_bytes(self.array(at)?))
     }
 
-    /// The bytes from `from` to `to`.
+    /// Returns the bytes from `from` to `to`.
     pub(crate) fn slice(&self, from: usize, to: usize) -> Result<&'a [u8]> {
         self.bytes.get(from..to).ok_or_else(|| {
             self.error(
@@ -125,10 +125,10 @@ impl<'a> FieldReader<'a> {
     }
 }
 
-/// Writes a field of a fixed-width structure being made. Positions come from [`crate::layout`].
+/// Writes a field of a fixed-width structure under construction. Positions come from [`crate::layout`].
 pub(crate) fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
-    if let Some(place) = bytes.get_mut(at..at + field.len()) {
-        place.copy_from_slice(field);
+    if let Some(target) = bytes.get_mut(at..at + field.len()) {
+        target.copy_from_slice(field);
     } else {
         debug_assert!(false, "field of {} bytes at {at}", field.len());
     }
@@ -139,7 +139,7 @@ pub(crate) fn pad(bytes: &mut Vec<u8>, alignment: usize) {
     bytes.resize(crate::layout::align(bytes.len(), alignment), 0);
 }
 
-/// A `u32` as a length in memory.
+/// Converts a `u32` to a length in memory.
 pub(crate) fn length(n: u32) -> usize {
     // Lossless: kbk does not build for 16-bit machines.
     n as usize

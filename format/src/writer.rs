@@ -18,21 +18,21 @@ use crate::statistics::Statistics;
 use crate::trailer::Trailer;
 use crate::whole_lines::WholeLines;
 
-/// Why a segment could not be written on.
+/// Why a segment could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// What was given does not go into the segment.
+    /// The record, block or gap does not fit into the segment.
     #[error(transparent)]
     Format(#[from] FormatError),
     /// The bytes could not be written.
-    #[error("writing the segment: {0}")]
+    #[error("cannot write the segment: {0}")]
     Io(#[from] io::Error),
-    /// An earlier write failed: the segment cannot be finished.
-    #[error("the segment was given up after an earlier error")]
+    /// An earlier write failed, so the bytes written so far may end in part of a block: the segment is abandoned.
+    #[error("cannot append to the segment: an earlier write failed")]
     Latched,
 }
 
-/// A sealed segment, as a page's entry names it.
+/// A sealed segment, as the entry of a page describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentSummary {
     /// The file header.
@@ -45,7 +45,7 @@ pub struct SegmentSummary {
     pub statistics: Statistics,
     /// Lengths of the rendered views.
     pub rendered: ViewSizes,
-    /// Whether these give back what they were made of.
+    /// Whether lines of these views are whole values and keys.
     pub whole_lines: WholeLines,
 }
 
@@ -65,7 +65,7 @@ pub struct SegmentAssembler<W> {
     scratch: Vec<u8>,
 }
 
-/// Blocks that a segment has room for without growing its index: 24 KB, for most segments enough.
+/// Blocks that a segment has room for without growing its index: 24 KB, which is enough for most segments.
 const EXPECTED_BLOCKS: usize = 256;
 
 impl<W: Write> SegmentAssembler<W> {
@@ -92,7 +92,7 @@ impl<W: Write> SegmentAssembler<W> {
         })
     }
 
-    /// Bytes written so far.
+    /// Returns the bytes written so far.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
@@ -104,7 +104,7 @@ impl<W: Write> SegmentAssembler<W> {
         self.statistics.end_offset
     }
 
-    /// Statistics over what was written so far.
+    /// Returns the statistics of the blocks appended so far.
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
@@ -116,7 +116,7 @@ impl<W: Write> SegmentAssembler<W> {
         &self.header
     }
 
-    /// Whether another block may follow: the limits leave room for it.
+    /// Returns whether the limits leave room for another block.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.index.entries().len() < limits::BLOCKS && self.gaps.len() < limits::GAP_ENTRIES
@@ -131,6 +131,7 @@ impl<W: Write> SegmentAssembler<W> {
         if self.failed {
             return Err(WriteError::Latched);
         }
+        // A failed write may have left part of a block behind, so nothing may follow it (SPEC section 3, rule 8).
         let written = self.append_unlatched(block);
         self.failed = written.is_err();
         written
@@ -185,7 +186,7 @@ impl<W: Write> SegmentAssembler<W> {
         FormatError::new(class, "block to be written", self.position, detail).into()
     }
 
-    /// Names the reason of a gap in the offsets that are covered now or will be when the segment is sealed.
+    /// States the reason of a gap in the offsets that are covered now or will be when the segment is sealed.
     ///
     /// # Errors
     ///
@@ -210,13 +211,13 @@ impl<W: Write> SegmentAssembler<W> {
         Ok(())
     }
 
-    /// Writes footer and trailer. The segment is whole when this returns, and durable when the caller has made it so.
+    /// Writes footer and trailer. The segment is complete when this returns; the caller makes it durable.
     ///
-    /// `default_reason` is that of every gap that was not named.
+    /// `default_reason` is the reason of every gap that was not named.
     ///
     /// # Errors
     ///
-    /// If it cannot be written, or a named gap lies outside the coverage.
+    /// If it cannot be written, or a named gap is outside the coverage.
     pub fn seal(mut self, default_reason: GapReason) -> Result<(W, SegmentSummary), WriteError> {
         if self.failed {
             return Err(WriteError::Latched);
@@ -248,7 +249,7 @@ impl<W: Write> SegmentAssembler<W> {
         self.out.write_all(&footer_bytes)?;
         self.out.write_all(&trailer.encode())?;
         self.out.flush()?;
-        let sealed = SegmentSummary {
+        let summary = SegmentSummary {
             header: footer.header,
             file_length: trailer.file_length,
             footer_position,
@@ -256,7 +257,7 @@ impl<W: Write> SegmentAssembler<W> {
             rendered: footer.rendered.unwrap_or_default().totals(),
             whole_lines: self.whole_lines,
         };
-        Ok((self.out, sealed))
+        Ok((self.out, summary))
     }
 }
 
@@ -291,12 +292,12 @@ fn trailer_of(footer: &Footer, bytes: &[u8], footer_position: u64) -> Result<Tra
     })
 }
 
-/// How a segment's blocks are made.
+/// How a segment's blocks are cut and compressed.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterOptions {
-    /// What streams are compressed with.
+    /// The compression of the streams.
     pub compression: Compression,
-    /// Bytes of keys, headers and values of a block, unless a single record is larger.
+    /// Bytes of keys, headers and values per block, unless a single record is larger.
     pub block_bytes: usize,
 }
 
@@ -338,13 +339,13 @@ impl<W: Write> SegmentWriter<W> {
         })
     }
 
-    /// Copies `record` into the block being built, which is written first if the record would overfill it.
+    /// Copies `record` into the current block, which is written first if the record would overfill it.
     ///
     /// # Errors
     ///
-    /// An offset out of order leaves the writer as it was; after a failed write it is of no more use.
+    /// An offset out of order leaves the writer unchanged; after a failed write every later call fails.
     pub fn push(&mut self, record: &Record<'_>) -> Result<(), WriteError> {
-        // At most twice: an empty block is never full.
+        // Runs at most twice: an empty block is never full.
         while self.try_push(record)? == Push::Full {
             self.flush()?;
         }
@@ -365,16 +366,16 @@ impl<W: Write> SegmentWriter<W> {
         Ok(())
     }
 
-    /// As [`SegmentAssembler::name_gap`].
+    /// States the reason of a gap.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`SegmentAssembler::name_gap`].
     pub fn name_gap(&mut self, gap: Gap) -> Result<(), WriteError> {
         self.assembler.name_gap(gap)
     }
 
-    /// Writes what is open, extends the coverage to `end_offset` and seals the segment.
+    /// Writes the current block, extends the coverage to `end_offset` and seals the segment.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! From a block's bytes to records, every check before the first record is seen (SPEC section 4).
+//! From a block's bytes to records: every check passes before the first record is returned (SPEC section 4).
 
 use crate::block::header::{BlockHeader, StreamEntry, StreamId};
 use crate::codec::Decompressor;
@@ -10,7 +10,7 @@ use crate::wire::{FieldReader, length};
 /// Which streams a reader wants. META is always read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Streams {
-    /// Offsets, times and lengths; keys, headers and values read as null or empty bytes must not be used.
+    /// Offsets, times and lengths; keys, headers and values have no bytes then and must not be used.
     Meta,
     /// META and KEYS.
     Keys,
@@ -28,7 +28,7 @@ impl Streams {
     }
 }
 
-/// Decodes blocks, one at a time, in buffers that are kept.
+/// Decodes blocks, one at a time, and reuses its buffers.
 pub struct BlockDecoder {
     decompressor: Decompressor,
     meta: Vec<u8>,
@@ -41,7 +41,7 @@ impl Default for BlockDecoder {
 }
 
 impl BlockDecoder {
-    /// A decoder.
+    /// Creates a decoder.
     #[must_use]
     pub fn new() -> BlockDecoder {
         BlockDecoder {
@@ -56,7 +56,7 @@ impl BlockDecoder {
     ///
     /// # Errors
     ///
-    /// Any that SPEC section 7 names; then no record of the block is returned.
+    /// Any of SPEC section 7; no record of the block is returned then.
     pub fn decode(
         &mut self,
         header: &BlockHeader,
@@ -105,7 +105,7 @@ impl BlockDecoder {
     }
 }
 
-/// Each stream with its stored bytes.
+/// Iterates over the streams with their stored bytes.
 fn stored_streams<'a>(
     header: &'a BlockHeader,
     block: &'a [u8],
@@ -114,10 +114,10 @@ fn stored_streams<'a>(
     let mut rest = view.slice(header.header_length(), header.block_length())?;
     Ok(header.directory.iter().map(move |entry| {
         // The header's check has bounded the sum of the lengths by the block's length.
-        let (stored, behind) = rest
+        let (stored, after) = rest
             .split_at_checked(length(entry.stored_length))
             .unwrap_or_default();
-        rest = behind;
+        rest = after;
         (entry, stored)
     }))
 }
@@ -158,7 +158,7 @@ fn expected(header: &BlockHeader) -> Expected {
     }
 }
 
-/// The directory's raw lengths are the sums that META states.
+/// Checks that the directory's raw lengths are the sums that META states.
 fn check_sums(header: &BlockHeader, lengths: StreamLengths) -> Result<()> {
     let raw_length = |id| {
         let entry = header.directory.iter().find(|e| e.id == id);
@@ -183,7 +183,7 @@ fn check_sums(header: &BlockHeader, lengths: StreamLengths) -> Result<()> {
     Ok(())
 }
 
-/// The header's counts and times are those of the records.
+/// Checks that the header's counts and timestamps are those of the records.
 fn check_counts(header: &BlockHeader, columns: &Columns) -> Result<()> {
     let (min, max) = columns.time_bounds();
     let tombstones = columns.values.codes.iter().filter(|c| **c == 0).count();
@@ -208,7 +208,7 @@ fn check_counts(header: &BlockHeader, columns: &Columns) -> Result<()> {
     ))
 }
 
-/// Checks everything of a block that needs no decompression: CRCs and padding.
+/// Checks what needs no decompression: CRCs and padding.
 ///
 /// # Errors
 ///

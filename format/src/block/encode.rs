@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The steps are values of their own, so that they can run on different threads: one thread pushes
-//! records, any of several encodes, and blocks are written in order. The buffers go round with them.
+//! records, any of several encodes, and blocks are written in order. The buffers travel with them.
 //! A stream that is stored raw is written from the buffer it was pushed into.
 
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ use crate::render::{self, ViewSizes};
 use crate::statistics::Statistics;
 use crate::whole_lines::WholeLines;
 
-/// Records on their way into a block.
+/// Collects the records of a block.
 #[derive(Debug)]
 pub struct BlockBuilder {
     columns: Columns,
@@ -30,17 +30,17 @@ pub struct BlockBuilder {
     buffers: Buffers,
 }
 
-/// What became of a record that was to go into a block.
+/// The outcome of pushing a record into a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a record that finds the block full is not in it"]
+#[must_use = "a record is not added to a full block"]
 pub enum Push {
-    /// The block has it.
+    /// The record was added.
     Pushed,
-    /// The block is full, and as it was: the record goes into the next one.
+    /// The block is full and unchanged: the record goes into the next one.
     Full,
 }
 
-/// What encoding fills: kept from block to block.
+/// The buffers that encoding fills, reused from block to block.
 #[derive(Debug, Default)]
 struct Buffers {
     meta: Vec<u8>,
@@ -49,7 +49,7 @@ struct Buffers {
 }
 
 impl BlockBuilder {
-    /// A block that covers offsets from `base_offset`.
+    /// Creates an empty block that covers offsets from `base_offset`.
     #[must_use]
     pub fn new(base_offset: i64) -> BlockBuilder {
         BlockBuilder {
@@ -60,7 +60,7 @@ impl BlockBuilder {
         }
     }
 
-    /// The same with room for values of `block_bytes`, so that the largest buffer does not grow by doubling.
+    /// Creates the same with room for values of `block_bytes`, so that the largest buffer does not grow by doubling.
     #[must_use]
     pub fn with_capacity(base_offset: i64, block_bytes: usize) -> BlockBuilder {
         let mut builder = BlockBuilder::new(base_offset);
@@ -75,7 +75,7 @@ impl BlockBuilder {
         self.end_offset = base_offset;
     }
 
-    /// Copies a record in.
+    /// Copies a record into the block.
     ///
     /// # Errors
     ///
@@ -87,8 +87,8 @@ impl BlockBuilder {
         Ok(())
     }
 
-    /// Copies a record in, unless the block has records and this one would make it larger than `block_bytes`, or than any
-    /// block may be. A block without records is never full.
+    /// Copies a record into the block, unless that has records and would become larger than `block_bytes`, or than any block
+    /// may be. A block without records is never full.
     ///
     /// # Errors
     ///
@@ -109,9 +109,9 @@ impl BlockBuilder {
         Ok(Push::Pushed)
     }
 
-    /// Where the coverage ends with `record`.
+    /// Returns the exclusive end of the coverage with `record`.
     fn end_offset_with(&self, record: &Record<'_>) -> Result<i64> {
-        // The exclusive end is one above the offset, so the largest offset of all cannot be covered.
+        // The exclusive end is the offset + 1, so the largest `i64` cannot be covered.
         let end_offset = record.offset.checked_add(1);
         end_offset
             .filter(|_| record.offset >= self.end_offset)
@@ -121,7 +121,7 @@ impl BlockBuilder {
                     "record",
                     0,
                     format!(
-                        "offset {} is not one from {} to {}",
+                        "offset {} is not between {} and {}",
                         record.offset,
                         self.end_offset,
                         i64::MAX - 1
@@ -130,42 +130,42 @@ impl BlockBuilder {
             })
     }
 
-    /// Extends the coverage to `end_offset`: no record lies between the last one and it.
+    /// Extends the coverage to `end_offset`: the source has no record between the last one and it.
     pub fn cover(&mut self, end_offset: i64) {
         self.end_offset = self.end_offset.max(end_offset);
     }
 
-    /// First offset covered.
+    /// Returns the first offset covered.
     #[must_use]
     pub fn base_offset(&self) -> i64 {
         self.base_offset
     }
 
-    /// The exclusive end of the offsets covered.
+    /// Returns the exclusive end of the offsets covered.
     #[must_use]
     pub fn end_offset(&self) -> i64 {
         self.end_offset
     }
 
-    /// Number of records.
+    /// Returns the number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.columns.len()
     }
 
-    /// Whether there is no record.
+    /// Returns whether there is no record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.columns.is_empty()
     }
 
-    /// Bytes of keys, headers and values: what a block size is compared with.
+    /// Returns the bytes of keys, headers and values, which count towards the block size.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {
         self.columns.payload_bytes()
     }
 
-    /// The records pushed so far.
+    /// Returns the records pushed so far.
     #[must_use]
     pub fn columns(&self) -> &Columns {
         &self.columns
@@ -218,7 +218,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder that compresses with `compression` what becomes smaller by it.
+    /// Creates an encoder with `compression`; a stream that it does not make smaller is stored raw.
     #[must_use]
     pub fn new(compression: Compression) -> Encoder {
         Encoder {
@@ -242,7 +242,7 @@ impl Encoder {
     }
 }
 
-/// A compressed block that has no place in a segment yet.
+/// A compressed block that has no position in a segment yet.
 #[derive(Debug)]
 pub struct EncodedBlock {
     builder: BlockBuilder,
@@ -254,44 +254,44 @@ pub struct EncodedBlock {
 }
 
 impl EncodedBlock {
-    /// Statistics over the block's records.
+    /// Returns the statistics of the block's records.
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
     }
 
-    /// Timestamp type that the digests were computed with.
+    /// Returns the timestamp type that the digests were computed with.
     #[must_use]
     pub fn timestamp_type(&self) -> TimestampType {
         self.timestamp_type
     }
 
-    /// Lengths of the block's renderings.
+    /// Returns the lengths of the block's renderings.
     #[must_use]
     pub fn view_sizes(&self) -> ViewSizes {
         self.view_sizes
     }
 
-    /// Whether the block's renderings give back what they were made of.
+    /// Returns whether lines of the block's renderings are whole values and keys.
     #[must_use]
     pub fn whole_lines(&self) -> WholeLines {
         self.whole_lines
     }
 
-    /// Stored bytes of the streams.
+    /// Returns the stored bytes of the streams.
     #[must_use]
     pub fn stored_length(&self) -> usize {
         self.directory.stored_length()
     }
 
-    /// Gives the buffers back for a block that covers offsets from `base_offset`.
+    /// Returns the buffers as an empty block that covers offsets from `base_offset`.
     #[must_use]
     pub fn recycle(mut self, base_offset: i64) -> BlockBuilder {
         self.builder.restart(base_offset);
         self.builder
     }
 
-    /// The header of this block at `position` in a segment with `salt`, as block number `sequence`.
+    /// Returns the header of this block at `position` in a segment with `salt`, as block number `sequence`.
     pub(crate) fn header(&self, salt: [u8; 8], position: u64, sequence: u32) -> BlockHeader {
         let statistics = &self.statistics;
         // Counts are at most `limits::BLOCK_RECORDS`: `Columns::push` bounds them.
@@ -331,7 +331,7 @@ impl EncodedBlock {
             };
             out.write_all(bytes)?;
         }
-        // The header's length is aligned, so only the streams decide the padding.
+        // The header's length is aligned, so the padding follows from the streams alone.
         let padding = self.directory.stored_length().next_multiple_of(ALIGNMENT)
             - self.directory.stored_length();
         out.write_all(ZEROS.get(..padding).unwrap_or_default())

@@ -23,7 +23,7 @@ pub enum StreamId {
     Values = 4,
 }
 
-/// Streams that this version defines.
+/// The streams that this version defines.
 pub(crate) const STREAM_IDS: [StreamId; 4] = [
     StreamId::Meta,
     StreamId::Keys,
@@ -36,7 +36,7 @@ impl StreamId {
         STREAM_IDS.into_iter().find(|id| *id as u8 == code)
     }
 
-    /// SPEC's name.
+    /// Returns the name used in SPEC.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -70,18 +70,18 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// The entries in the order of their streams, which is the order of their bytes.
+    /// Iterates over the entries in the order of their streams, which is the order of their bytes.
     pub fn iter(&self) -> impl Iterator<Item = &StreamEntry> {
         self.entries.iter().flatten()
     }
 
     pub(crate) fn set(&mut self, entry: StreamEntry) {
-        if let Some(place) = self.entries.get_mut(entry.id as usize - 1) {
-            *place = Some(entry);
+        if let Some(slot) = self.entries.get_mut(entry.id as usize - 1) {
+            *slot = Some(entry);
         }
     }
 
-    /// Stored bytes of all streams.
+    /// Returns the stored bytes of all streams.
     #[must_use]
     pub fn stored_length(&self) -> usize {
         self.iter().map(|e| length(e.stored_length)).sum()
@@ -97,9 +97,9 @@ impl Directory {
 pub struct BlockHeader {
     /// The first 8 bytes of the segment's id.
     pub salt: [u8; 8],
-    /// Of the block in the segment.
+    /// Position of the block in the segment.
     pub position: u64,
-    /// 0 for the first block.
+    /// Number of the block in the segment, from 0.
     pub sequence: u32,
     /// First offset covered.
     pub base_offset: i64,
@@ -109,7 +109,7 @@ pub struct BlockHeader {
     pub min_timestamp: i64,
     /// Largest timestamp of all records.
     pub max_timestamp: i64,
-    /// Records.
+    /// Number of records.
     pub record_count: u32,
     /// Records with a null value.
     pub tombstone_count: u32,
@@ -117,7 +117,7 @@ pub struct BlockHeader {
     pub control_count: u32,
     /// Records with timestamp -1.
     pub no_timestamp_count: u32,
-    /// Over the block's records.
+    /// Digests over the block's records.
     pub digests: Digests,
     /// Where the streams are and what they are.
     pub directory: Directory,
@@ -126,13 +126,13 @@ pub struct BlockHeader {
 }
 
 impl BlockHeader {
-    /// Bytes of the header, its directory and padding included.
+    /// Returns the length of the header with its directory and padding.
     #[must_use]
     pub fn header_length(&self) -> usize {
         block_header_length(self.directory.iter().count())
     }
 
-    /// Bytes of the whole block.
+    /// Returns the length of the whole block.
     #[must_use]
     pub fn block_length(&self) -> usize {
         align(
@@ -141,14 +141,14 @@ impl BlockHeader {
         )
     }
 
-    /// Bytes of all streams after decoding.
+    /// Returns the bytes of all streams after decoding.
     #[must_use]
     pub fn raw_length(&self) -> u32 {
         // At most `limits::BLOCK_RAW_BYTES`: bounded when encoded and when decoded.
         self.directory.raw_length() as u32
     }
 
-    /// The header's bytes with their CRC, which is also put into `header_crc`.
+    /// Encodes the header with its CRC, which is also stored in `header_crc`.
     pub(crate) fn encode(&mut self, bytes: &mut Vec<u8>) {
         let header_length = self.header_length();
         bytes.clear();
@@ -224,7 +224,7 @@ impl BlockHeader {
         put(bytes, at::HEADER_CRC, &self.header_crc.to_le_bytes());
     }
 
-    /// Reads the header of a block at `position` in a segment with `salt`.
+    /// Decodes the header of a block at `position` in a segment with `salt`.
     ///
     /// # Errors
     ///
@@ -236,7 +236,7 @@ impl BlockHeader {
             ErrorClass::Checksum,
             || "no block starts here".to_owned(),
         )?;
-        // The one field that is needed to find the checksum, so it is bounded before.
+        // The checksum cannot be found without this field, so it is bounded before it is checked.
         let header_length = length(fixed.u32(at::HEADER_LENGTH)?);
         let most = block_header_length(limits::STREAMS);
         fixed.ensure(header_length <= most, ErrorClass::Limit, || {
@@ -253,7 +253,7 @@ impl BlockHeader {
             whole.u32(at::HEADER_CRC)?,
             whole.slice(at::SALT, header_length)?,
         )?;
-        check_place(&whole, position, salt)?;
+        check_location(&whole, position, salt)?;
         let kind = whole.u8(at::KIND)?;
         whole.ensure(kind == KIND_RECORDS, ErrorClass::Unsupported, || {
             let name = if kind == 2 {
@@ -270,7 +270,7 @@ impl BlockHeader {
         whole.ensure(
             header_length == block_header_length(stream_count),
             ErrorClass::Inconsistent,
-            || format!("header_length {header_length} does not follow from {stream_count} streams"),
+            || format!("header_length {header_length} does not match {stream_count} streams"),
         )?;
         let header = BlockHeader::decode_fields(&whole, stream_count)?;
         header.check(&whole)?;
@@ -299,7 +299,7 @@ impl BlockHeader {
         })
     }
 
-    /// Limits, and the relations between the fields.
+    /// Checks the limits and the relations between the fields.
     fn check(&self, view: &FieldReader<'_>) -> Result<()> {
         let raw = self.directory.raw_length();
         view.ensure(
@@ -326,7 +326,7 @@ impl BlockHeader {
             length(view.u32(at::BLOCK_LENGTH)?) == block_length
                 && u64::from(view.u32(at::RAW_LENGTH)?) == raw,
             ErrorClass::Inconsistent,
-            || "block_length or raw_length does not fit the directory".to_owned(),
+            || "block_length or raw_length does not match the directory".to_owned(),
         )?;
         let (base, end) = (self.base_offset, self.end_offset);
         view.ensure(
@@ -335,7 +335,7 @@ impl BlockHeader {
                     .checked_sub(base)
                     .is_some_and(|covered| covered >= i64::from(self.record_count).max(1)),
             ErrorClass::Inconsistent,
-            || format!("{records} records cannot lie from offset {base} to {end}"),
+            || format!("{records} records cannot be in the offsets {base} to {end}"),
         )?;
         let counts = [
             self.tombstone_count,
@@ -367,8 +367,8 @@ impl BlockHeader {
     }
 }
 
-/// An intact header states where it belongs.
-fn check_place(view: &FieldReader<'_>, position: u64, salt: [u8; 8]) -> Result<()> {
+/// Checks that an intact header belongs to this segment and position.
+fn check_location(view: &FieldReader<'_>, position: u64, salt: [u8; 8]) -> Result<()> {
     view.ensure(view.array(at::SALT)? == salt, ErrorClass::Misplaced, || {
         "the block belongs to another segment".to_owned()
     })?;
@@ -407,14 +407,14 @@ fn decode_entry(view: &FieldReader<'_>, start: usize) -> Result<StreamEntry> {
         raw_length: view.u32(start + entry_at::RAW_LENGTH)?,
     };
     view.ensure(entry.raw_length > 0, ErrorClass::Inconsistent, || {
-        format!("stream {} is there and empty", entry.id.name())
+        format!("stream {} is present but empty", entry.id.name())
     })?;
     view.ensure(
         entry.codec != Codec::None || entry.stored_length == entry.raw_length,
         ErrorClass::Inconsistent,
         || {
             format!(
-                "stream {} is stored as it is, in another length",
+                "stream {} is stored uncompressed, but its lengths differ",
                 entry.id.name()
             )
         },

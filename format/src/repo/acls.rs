@@ -10,11 +10,11 @@ use super::order::check_order;
 /// All ACLs of a cluster, as one backup found them. Clones share the bindings, which may be many.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acls {
-    /// Number of the snapshot whose backup asked.
+    /// Sequence of the snapshot whose backup read them.
     pub seen: u64,
-    /// When it asked.
+    /// When it read them.
     pub taken_at: Timestamp,
-    /// Whether the cluster has an authorizer. Without one everybody may do everything, and there are no bindings.
+    /// Whether the cluster has an authorizer. Without one every operation is allowed, and there are no bindings.
     pub authorizer: bool,
     /// The number of bindings of the cluster that the backup cannot represent.
     pub left_out: u64,
@@ -22,20 +22,20 @@ pub struct Acls {
     pub acls: Arc<[AclBinding]>,
 }
 
-/// One permission, given or taken. The order of the fields is the order of bindings.
+/// One permission, granted or denied. The order of the fields is the order of bindings.
 ///
-/// Words are the names of Kafka's enums, such as `TOPIC`, `PREFIXED`, `READ` and `ALLOW`; there may be newer ones.
+/// Words are names of Kafka's enum values, such as `TOPIC`, `PREFIXED`, `READ` and `ALLOW`; later brokers may add others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AclBinding {
     /// Kafka's name of the type of resource.
     pub resource_type: String,
-    /// The name of the resource, or how it begins; `*` for all.
+    /// The name of the resource or its prefix; `*` for all.
     pub resource_name: String,
     /// Kafka's name of the pattern type: how the name is matched.
     pub pattern_type: String,
     /// The principal, such as `User:alice`.
     pub principal: String,
-    /// From where; `*` for anywhere.
+    /// The host that the principal connects from; `*` for any.
     pub host: String,
     /// Kafka's name of the operation.
     pub operation: String,
@@ -44,7 +44,7 @@ pub struct AclBinding {
 }
 
 impl Acls {
-    /// The rules of SPEC section 11.5, or which one does not hold.
+    /// Checks the rules of SPEC section 11.5; the error names the one that is violated.
     pub(super) fn check(&self, sequence: u64) -> Result<(), String> {
         if !(1..=sequence).contains(&self.seen) {
             let seen = self.seen;
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn any_name_is_sound_and_so_are_words_of_newer_brokers() {
+    fn any_name_is_valid_and_so_are_words_of_newer_brokers() {
         let mut all = ["*", "Z", "a", "a b", "ö"].map(binding).to_vec();
         all[4].operation = "READ_2_TIMES".to_owned();
         assert_eq!(acls(all).check(2), Ok(()));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn bindings_stand_in_the_order_of_all_their_members() {
+    fn bindings_are_ordered_by_all_their_members() {
         let members: [fn(&mut AclBinding) -> &mut String; 7] = [
             |b| &mut b.resource_type,
             |b| &mut b.resource_name,

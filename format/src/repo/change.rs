@@ -1,4 +1,4 @@
-//! What one backup run found and stored, and the snapshot that it makes of the one before. No I/O.
+//! What one backup run found and stored, and how the next snapshot follows from the one before. No I/O.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use super::snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, T
 
 /// A commit before it is made: what is new since the snapshot it started from.
 ///
-/// It leaves out topics that the run did not look at, so it can be applied to a later snapshot
-/// as well, if nobody else changed the same partitions.
+/// It leaves out topics that the run did not look at, so it also applies to a later snapshot,
+/// as long as no other writer changed the same partitions.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// The newest snapshot when the run began; every partition resumes where it ends there.
     pub base: Option<Digested<Snapshot>>,
-    /// Random, and new for each commit.
+    /// A random value, new for each commit.
     pub nonce: Id,
-    /// When the offsets were taken.
+    /// When the offsets were read.
     pub started_at: Timestamp,
     /// When the snapshot was made.
     pub created_at: Timestamp,
@@ -45,7 +45,7 @@ pub struct Change {
 /// The consumer groups of a cluster.
 #[derive(Clone, Debug)]
 pub struct FoundGroups {
-    /// When they were asked for.
+    /// When they were read.
     pub taken_at: Timestamp,
     /// Ordered by `group`.
     pub groups: Arc<[GroupState]>,
@@ -54,7 +54,7 @@ pub struct FoundGroups {
 /// The ACLs of a cluster.
 #[derive(Clone, Debug)]
 pub struct FoundAcls {
-    /// When they were asked for.
+    /// When they were read.
     pub taken_at: Timestamp,
     /// Whether the cluster has an authorizer.
     pub authorizer: bool,
@@ -67,11 +67,11 @@ pub struct FoundAcls {
 /// A topic as the cluster described it.
 #[derive(Clone, Debug)]
 pub struct TopicChange {
-    /// Its name.
+    /// The name.
     pub name: TopicName,
-    /// Kafka's id of it; zeros where the cluster gave none.
+    /// Kafka's topic id; zeros where the cluster gave none.
     pub topic_id: Id,
-    /// One of Kafka's own topics.
+    /// Whether it is one of Kafka's own topics.
     pub internal: bool,
     /// Replicas of each partition.
     pub replication_factor: i32,
@@ -84,15 +84,15 @@ pub struct TopicChange {
 /// A partition as the cluster described it, and what was stored of it.
 #[derive(Clone, Debug)]
 pub struct PartitionChange {
-    /// Its number.
+    /// The partition.
     pub partition: i32,
-    /// Of the source when the run began.
+    /// The log start offset of the source when the run began.
     pub log_start_offset: i64,
-    /// Of the source when the run began.
+    /// The high watermark of the source when the run began.
     pub high_watermark: i64,
-    /// Of the source when the run began.
+    /// The last stable offset of the source when the run began.
     pub last_stable_offset: i64,
-    /// New segments, durable already, in offset order. The first one begins where the base ends;
+    /// New segments, already durable, in offset order. The first one begins where the base ends;
     /// in a partition that the base does not have, anywhere.
     pub segments: Vec<SegmentEntry>,
     /// Ranges inside the new segments that the source had deleted before they were read.
@@ -105,7 +105,7 @@ pub(super) type ChangedPages = BTreeMap<PartitionId, Vec<PageRef>>;
 type Topics = BTreeMap<(TopicName, Id), TopicState>;
 
 impl Change {
-    /// Each partition that has new segments, with these.
+    /// Iterates over the partitions that have new segments, with these.
     pub(super) fn stored(&self) -> impl Iterator<Item = (PartitionId, &[SegmentEntry])> {
         self.topics.iter().flat_map(|topic| {
             let stored = topic.partitions.iter().filter(|p| !p.segments.is_empty());
@@ -113,12 +113,12 @@ impl Change {
         })
     }
 
-    /// The snapshot that follows `newest`, which is the base or one that came after it.
+    /// Builds the snapshot that follows `newest`, which is the base or a later one.
     ///
     /// # Errors
     ///
     /// [`RepoErrorKind::Conflict`] where a partition with new segments is not in `newest` as it
-    /// stood in the base.
+    /// was in the base.
     pub(super) fn apply(
         &self,
         repository_id: Id,
@@ -179,7 +179,7 @@ impl Change {
         found_last(found, carried_over, |acls| acls.taken_at)
     }
 
-    /// A topic that another run has seen since the base is not gone.
+    /// Marks a topic as deleted, unless another run has seen it since the base.
     fn apply_gone(&self, gone: &(TopicName, Id), topics: &mut Topics) {
         if let Some(topic) = topics.get_mut(gone)
             && topic.last_seen <= self.base_sequence()
@@ -227,7 +227,7 @@ impl Change {
 
     /// A cluster has one topic of a name, so others of that name are deleted. But if another run
     /// found one since the base, then `found` may be the deleted one: returns whether that is so.
-    /// Should it be wrong, then the next backup puts it right.
+    /// If that is wrong, the next backup corrects it.
     fn delete_namesakes(&self, found: &TopicChange, topics: &mut Topics) -> bool {
         let base_sequence = self.base_sequence();
         let name = &found.name;
@@ -270,7 +270,7 @@ impl Change {
     }
 }
 
-/// What was found last: another run may have asked after this one did, and committed before.
+/// Returns the later answer: another run may have asked after this one and committed before it.
 fn found_last<T: Clone>(
     found: Option<T>,
     carried_over: Option<&T>,
@@ -294,7 +294,7 @@ impl TopicChange {
 }
 
 impl PartitionChange {
-    /// Where the coverage of a partition begins that no snapshot has yet.
+    /// Returns where the coverage begins of a partition that no snapshot has yet.
     fn start(&self) -> i64 {
         self.segments
             .first()

@@ -1,17 +1,17 @@
 //! The commit protocol (SPEC section 11.6).
 //!
-//! Each step is durable before the next begins; on a local disk that takes the folders on the way
-//! to the new objects, too.
+//! Each step is durable before the next begins; on a local disk that includes the folders on the way
+//! to the new objects.
 //!
 //! 1. segments, written by [`SegmentUpload`](super::upload::SegmentUpload) before any of this;
-//! 2. pages: for each partition with new segments, the last page with these appended if it was
-//!    not full, and new ones;
+//! 2. pages: for each partition with new segments, a copy of the last page with these appended if it
+//!    was not full, and new ones;
 //! 3. the snapshot, put under the number after the highest one, if nothing has that name.
 //!
 //! A crash before 3 is done leaves the previous snapshot, and objects that nothing names. When 3
-//! fails, or the name is taken, the object that has the name is read: if its bytes, which our nonce makes
-//! unique, are ours, the commit is done and only the answer was lost. Otherwise another writer was first, and
-//! the change is applied to its snapshot and tried again after it.
+//! fails, or the name is taken, the object of that name is read: if its bytes, which the nonce makes
+//! unique, are ours, the commit is done and only the response was lost. Otherwise another writer was first, and
+//! the change is applied to its snapshot and tried again under the next number.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -24,20 +24,22 @@ use super::sealed::{Digested, MAX_SEALED_BYTES, seal};
 use super::snapshot::{PageRef, Snapshot};
 use super::store::Put;
 
-/// Each try fails only because another writer's succeeded; this many in a row are not an accident.
+/// A try fails only because another writer's succeeded; this many in a row mean that too many writers compete.
 const MAX_TRIES: u32 = 64;
 
 impl Repository {
-    /// Makes the next snapshot of `change`, whose segments are durable already.
+    /// Commits `change`, whose segments are already durable, as the next snapshot.
     ///
     /// # Errors
     ///
     /// [`RepoErrorKind::Conflict`] where another writer changed the same partitions since the base of
     /// the change. After any error the previous snapshot is still the newest, and the run can be repeated. Only
-    /// if the store could not be read either, the commit may have taken effect nevertheless.
+    /// if the store could not be read either, the commit may have taken effect all the same.
     pub async fn commit(&self, change: &Change) -> Result<Digested<Snapshot>> {
         let segments = change.stored().flat_map(|(_, segments)| segments);
         let segments: Vec<_> = segments.map(|segment| segment.key.clone()).collect();
+        // Segments before the pages that name them, pages before the snapshot: a crash in between leaves objects that nothing
+        // names, never a name without its object.
         self.store().sync_folders(segments).await?;
         let pages = self.write_pages(change).await?;
         let names = pages.values().flatten().map(|page| page.key.clone());
@@ -55,7 +57,7 @@ impl Repository {
         pages.try_collect().await
     }
 
-    /// All pages of a partition after the change. Those of the base that are full stay.
+    /// Returns all pages of a partition after the change. The full pages of the base are kept.
     async fn extend_pages(
         &self,
         change: &Change,
@@ -68,6 +70,7 @@ impl Repository {
             .and_then(|base| base.partition(&partition));
         let mut refs = base.map_or_else(Vec::new, |state| state.pages.clone());
         let mut entries = Vec::new();
+        // Older snapshots still name the last page, so it is replaced by a new object instead of being changed.
         if let Some(last) = refs.pop_if(|last| last.segments < FULL_PAGE) {
             entries = self.page(&partition, &last).await?.segments;
         }
@@ -114,7 +117,7 @@ impl Repository {
         let sequence = snapshot.sequence;
         let key = Key::Snapshot { sequence };
         self.check(&key, snapshot.check(), &bytes)?;
-        // The nonce makes the bytes of each writer's snapshot its own, so bytes that are found to be ours are ours.
+        // The nonce makes the bytes of each writer's snapshot unique, so an object with these bytes is this commit.
         match self.store().put_if_absent(&key, bytes).await? {
             Put::Done => {}
             Put::Exists => return Ok(Published::Others(self.snapshot(sequence).await?)),
@@ -126,7 +129,7 @@ impl Repository {
         }))
     }
 
-    /// Nothing is written that a reader would refuse.
+    /// Refuses to write what a reader would refuse to read.
     fn check(&self, key: &Key, rules: std::result::Result<(), String>, bytes: &[u8]) -> Result<()> {
         let size = bytes.len() as u64;
         let limit = if size > MAX_SEALED_BYTES {

@@ -1,6 +1,6 @@
-//! What can go wrong with a repository: which object, what was expected and found, what to do next.
+//! Errors of a repository: which object, what was expected and found, what to do next.
 //!
-//! [`RepoErrorKind`] says what the caller must do; the message says it to the user.
+//! [`RepoErrorKind`] states what the caller must do; the message states it for the user.
 
 use std::error::Error;
 use std::fmt;
@@ -9,13 +9,13 @@ use std::io;
 use super::keys::PartitionId;
 use crate::error::FormatError;
 
-/// Shorthand for what the repository returns.
+/// The result of an operation on the repository.
 pub type Result<T> = std::result::Result<T, RepoError>;
 
 /// The error of a store or of the operating system.
 pub type BoxedError = Box<dyn Error + Send + Sync + 'static>;
 
-/// An error of a repository. Nothing that was committed is ever harmed by one.
+/// An error of a repository. It never affects what was committed before.
 #[derive(Debug)]
 pub struct RepoError(Box<Parts>);
 
@@ -31,7 +31,7 @@ struct Parts {
 #[derive(Debug)]
 struct Object {
     repository: String,
-    /// `None` where it is the repository as a whole.
+    /// `None` where it is about the repository as a whole.
     key: Option<String>,
 }
 
@@ -39,7 +39,7 @@ struct Object {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RepoErrorKind {
-    /// Name another location: this one is not one that this program can reach.
+    /// Name another location: this program cannot reach this one.
     InvalidLocation {
         /// What is wrong with it.
         detail: String,
@@ -53,14 +53,14 @@ pub enum RepoErrorKind {
 
     /// Name another location for the new repository: something else is there.
     NotEmpty {
-        /// One of the things that are there.
+        /// One of the entries found.
         found: String,
     },
 
     /// Open the repository instead of creating it.
     AlreadyExists,
 
-    /// Use a newer program: the object is of a later version of the format.
+    /// Use a newer program: the object has a later version of the format.
     NewerVersion {
         /// Its version.
         found: u32,
@@ -70,7 +70,7 @@ pub enum RepoErrorKind {
 
     /// Ask for another snapshot: there is none of this number.
     NoSuchSnapshot {
-        /// What was asked for.
+        /// The sequence that was requested.
         sequence: u64,
     },
 
@@ -86,7 +86,7 @@ pub enum RepoErrorKind {
     /// Open the object again: it was replaced while it was being read.
     Changed,
 
-    /// Repeat the whole run: another writer changed a partition that this one has new segments of.
+    /// Repeat the whole run: another writer changed a partition for which this one has new segments.
     Conflict {
         /// The partition.
         partition: PartitionId,
@@ -96,9 +96,9 @@ pub enum RepoErrorKind {
         found: i64,
     },
 
-    /// Repeat the commit when fewer writers are at work: they were faster every time.
+    /// Repeat the commit when fewer writers are active: every attempt lost to another one.
     Contended {
-        /// How often this one tried.
+        /// The number of attempts.
         tries: u32,
     },
 
@@ -108,24 +108,24 @@ pub enum RepoErrorKind {
         detail: String,
     },
 
-    /// Begin a new upload: this one has failed or ended before.
+    /// Begin a new upload: this one has already failed or ended.
     UploadClosed,
 
     /// Grant this user the permission to read.
     NotReadable {
-        /// What was not allowed.
+        /// The operation that was denied.
         operation: Operation,
     },
 
     /// Grant this user the permission to write, or make the file system writable.
     NotWritable,
 
-    /// Make room: the disk is full, or the quota used up.
+    /// Make room: the disk is full or the quota exhausted.
     NoSpace,
 
     /// Try again: the store failed, and whether the object exists is unknown.
     Unavailable {
-        /// What was asked of it.
+        /// The operation that failed.
         operation: Operation,
     },
 }
@@ -134,7 +134,7 @@ pub enum RepoErrorKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {
-    /// A sealed object whose bytes, or whose statements, are not what was written.
+    /// A sealed object whose bytes are not what was written, or contradict each other.
     Object {
         /// Expected and found.
         detail: String,
@@ -150,13 +150,13 @@ pub enum Damage {
 
     /// A segment that is shorter or longer than what was committed.
     Size {
-        /// What its page says.
+        /// The size that its page states.
         expected: u64,
-        /// What the store has.
+        /// The size of the object in the store.
         found: u64,
     },
 
-    /// A segment whose bytes are not what was written: what is wrong, and where.
+    /// A segment whose bytes are not what was written: the defect and its position.
     Segment(FormatError),
 
     /// An intact segment that is not the one that was committed under this name.
@@ -166,7 +166,7 @@ pub enum Damage {
     },
 }
 
-/// What was asked of a store.
+/// An operation on a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Reading an object's bytes.
@@ -191,18 +191,18 @@ impl fmt::Display for Operation {
 }
 
 impl RepoError {
-    /// An error about the object `key` of a repository; [`Store::error`](super::store::Store::error) fills in which.
+    /// Creates an error about the object `key` of a repository; [`Store::error`](super::store::Store::error) fills in which.
     #[must_use]
     pub fn of_object(repository: &str, key: &str, kind: RepoErrorKind) -> Self {
         Self::new(repository, Some(key), kind, None)
     }
 
-    /// An error about a repository, or a location for one, as a whole.
+    /// Creates an error about a repository, or a location for one, as a whole.
     pub(super) fn of_repository(repository: &str, kind: RepoErrorKind) -> Self {
         Self::new(repository, None, kind, None)
     }
 
-    /// The error of a store, by the reason that it or the operating system gives.
+    /// Classifies the error of a store by the reason that it or the operating system gives.
     #[must_use]
     pub fn of_store(operation: Operation, repository: &str, key: &str, source: BoxedError) -> Self {
         let kind = match (operation, io_kind(source.as_ref())) {
@@ -238,19 +238,19 @@ impl RepoError {
         }))
     }
 
-    /// What the caller must do.
+    /// Returns what the caller must do.
     #[must_use]
     pub fn kind(&self) -> &RepoErrorKind {
         &self.0.kind
     }
 
-    /// The repository, as messages name it.
+    /// Returns the name of the repository in messages.
     #[must_use]
     pub fn repository(&self) -> &str {
         &self.0.object.repository
     }
 
-    /// The name of the object; `None` where the error is about the repository as a whole.
+    /// Returns the name of the object; `None` where the error is about the repository as a whole.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.0.object.key.as_deref()
@@ -391,7 +391,7 @@ impl Damage {
     }
 }
 
-/// Whether a store or the operating system says that this user may not do that.
+/// Returns whether the store or the operating system denied access.
 fn is_denied(error: &(dyn Error + 'static)) -> bool {
     let by_store = matches!(
         error.downcast_ref(),
@@ -403,7 +403,7 @@ fn is_denied(error: &(dyn Error + 'static)) -> bool {
     by_store || io_kind(error) == Some(io::ErrorKind::PermissionDenied)
 }
 
-/// The kind of the innermost I/O error: stores wrap it in errors of their own.
+/// Returns the kind of the innermost I/O error: stores wrap it in errors of their own.
 fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
     let inner = error.source().and_then(io_kind);
     inner.or_else(|| error.downcast_ref::<io::Error>().map(io::Error::kind))

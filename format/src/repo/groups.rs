@@ -1,4 +1,4 @@
-//! The consumer groups of a snapshot: how far each has read, and the rules for that (SPEC section 11.5).
+//! The consumer groups of a snapshot: how far each has read, and the rules of the list (SPEC section 11.5).
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use super::id::Id;
 use super::keys::TopicName;
 use super::order::check_order;
 
-/// All groups of a cluster, as one backup found them. Clones share the groups, which may be many.
+/// All groups of a cluster, as one backup read them. Clones share the groups, which may be many.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Groups {
-    /// Number of the snapshot whose backup asked.
+    /// Sequence of the snapshot whose backup read them.
     pub seen: u64,
-    /// When it asked.
+    /// When it read them.
     pub taken_at: Timestamp,
     /// Ordered by `group`.
     pub groups: Arc<[GroupState]>,
 }
 
-/// One group, and where it stood.
+/// One group and its committed offsets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupState {
     /// Its id.
@@ -29,7 +29,7 @@ pub struct GroupState {
     pub r#type: Option<String>,
     /// The cluster's name of its state then, where it reported that.
     pub state: Option<String>,
-    /// The topics that it has committed offsets of, ordered by name.
+    /// The topics for which it has committed offsets, ordered by name.
     pub topics: Vec<GroupTopic>,
 }
 
@@ -38,7 +38,7 @@ pub struct GroupState {
 pub struct GroupTopic {
     /// Its name.
     pub topic: TopicName,
-    /// The id that the topic of this name had; zeros where it is not known.
+    /// The id that the topic of this name had then; zeros where it is not known.
     pub topic_id: Id,
     /// Ordered by `partition`.
     pub partitions: Vec<CommittedOffset>,
@@ -53,12 +53,12 @@ pub struct CommittedOffset {
     pub offset: i64,
     /// Leader epoch of the last record that was read, where the group committed one.
     pub leader_epoch: Option<i32>,
-    /// What the group committed beside the offset.
+    /// The metadata that the group committed with the offset.
     pub metadata: String,
 }
 
 impl Groups {
-    /// The rules of SPEC section 11.5, or which one does not hold.
+    /// Checks the rules of SPEC section 11.5; the error names the one that is violated.
     pub(super) fn check(&self, sequence: u64) -> Result<(), String> {
         if !(1..=sequence).contains(&self.seen) {
             let seen = self.seen;
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_is_a_group_and_none_are_sound_too() {
+    fn any_text_is_a_valid_group_and_so_is_an_empty_list() {
         let names = ["", " ", "Z", "a", "a\u{0}", "ö/1", "長"];
         let all = names.map(group).to_vec();
         assert_eq!(groups(all).check(2), Ok(()));

@@ -1,4 +1,4 @@
-//! What a restore of consumer groups replaced in the target, so that it can be put back (SPEC section 11.7).
+//! What a restore of consumer groups replaced in the target, so that it can be undone (SPEC section 11.7).
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use super::restore::RestoreId;
 use super::sealed::{Document, seal};
 use super::store::Put;
 
-/// What consumer groups of the target had committed before a restore of groups changed it, and what it was changed to.
+/// What consumer groups of the target had committed before a restore of groups, and what replaced it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupsChange {
     /// The restore whose offset map was used.
@@ -32,7 +32,7 @@ pub struct ChangedGroup {
     pub group: String,
     /// Whether the cluster had it before.
     pub existed: bool,
-    /// What was changed of it.
+    /// The offsets that were changed.
     pub offsets: Vec<ChangedOffset>,
 }
 
@@ -54,7 +54,7 @@ pub struct ChangedOffset {
 pub struct OffsetAndMetadata {
     /// The next record to read.
     pub offset: i64,
-    /// What is kept beside it.
+    /// The metadata committed with it.
     pub metadata: String,
 }
 
@@ -63,11 +63,11 @@ impl Document for GroupsChange {
 }
 
 impl Repository {
-    /// Records a change of groups before it is made; durable when this returns.
+    /// Records a change of groups; durable when this returns, so that a change that has begun can always be undone.
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if there is another one of this name, or the error of the store.
+    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if another one has this name, or the error of the store.
     pub async fn record_groups_change(&self, change: &GroupsChange) -> Result<()> {
         let key = Key::GroupsChange {
             restore: change.restore.clone(),
@@ -76,13 +76,13 @@ impl Repository {
         match self.store().put_if_absent(&key, seal(change).0).await? {
             Put::Done => self.store().sync_folders([key.to_string()]).await,
             Put::Exists => {
-                let detail = "there is another change of this name".to_owned();
+                let detail = "another change has this name".to_owned();
                 Err(self.store().refused(&key, detail))
             }
         }
     }
 
-    /// The changes of groups that were made by the map of a restore, in the order of time.
+    /// Reads the changes of groups that used the offset map of a restore, ordered by time.
     ///
     /// # Errors
     ///

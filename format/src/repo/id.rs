@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// `N` bytes, written as 2 * `N` lower-case hex digits; no other spelling is read.
+/// `N` bytes, written as 2 * `N` lower-case hex digits; no other spelling is accepted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hex<const N: usize>(pub [u8; N]);
 
@@ -19,10 +19,10 @@ impl<const N: usize> Hex<N> {
     /// Zeros: the topic id where the cluster gave none.
     pub const ZERO: Self = Hex([0; N]);
 
-    /// The last one in order.
+    /// The largest value.
     pub(super) const MAX: Self = Hex([u8::MAX; N]);
 
-    /// The first `M` bytes, as they appear in object names.
+    /// Returns the first `M` bytes, which appear in object names.
     pub(super) fn prefix<const M: usize>(&self) -> Hex<M> {
         const { assert!(M <= N, "a prefix is no longer than the whole") };
         let mut prefix = [0; M];
@@ -32,11 +32,11 @@ impl<const N: usize> Hex<N> {
 }
 
 impl Id {
-    /// A random id.
+    /// Creates a random id.
     ///
     /// # Panics
     ///
-    /// Where the operating system gives no random bytes; the standard library's maps do the same.
+    /// If the operating system provides no random bytes; the standard library's maps do the same.
     #[must_use]
     #[expect(
         clippy::expect_used,
@@ -44,7 +44,7 @@ impl Id {
     )]
     pub fn random() -> Self {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        getrandom::fill(&mut bytes).expect("the operating system provides random bytes");
         Hex(bytes)
     }
 }

@@ -1,4 +1,4 @@
-//! `kbk.json`: that a place is a repository, and which (SPEC section 11.3).
+//! `kbk.json`: marks a location as a repository and identifies it (SPEC section 11.3).
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 use super::id::Id;
 use super::sealed::Document;
 
-/// What a repository is known by. Written once, when it is made.
+/// The identity of a repository. Written once, when it is created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Random.
+    /// A random id.
     pub repository_id: Id,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
 }
 
 impl Identity {
-    /// The identity of a repository that is made now.
+    /// Creates the identity of a new repository.
     #[must_use]
     pub fn fresh() -> Self {
         Identity {

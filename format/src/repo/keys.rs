@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::id::{Digest, Hex, Id};
 use super::restore::RestoreId;
 
-/// The name of a Kafka topic, in Kafka's own rules: `a-z A-Z 0-9 . _ -`, 1 to 249 characters, not
-/// `.` or `..`. So a name is safe as a folder's.
+/// The name of a Kafka topic, by Kafka's own rules: `a-z A-Z 0-9 . _ -`, 1 to 249 characters, not
+/// `.` or `..`. So it is also safe as the name of a folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct TopicName(String);
@@ -59,7 +59,7 @@ impl fmt::Display for TopicName {
 }
 
 /// The partition that an object belongs to. A topic that was deleted and created again has
-/// another id, so its objects are kept beside the old ones.
+/// another id, so its objects never mix with the old ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId {
     /// The topic's name.
@@ -71,7 +71,7 @@ pub struct PartitionId {
 }
 
 impl PartitionId {
-    /// The folder of the partition's segments.
+    /// Returns the folder of the partition's segments.
     pub(super) fn segments(&self) -> String {
         format!("data/{}/{}/{}", self.topic, self.topic_id, self.partition)
     }
@@ -95,7 +95,7 @@ impl fmt::Display for PartitionId {
     }
 }
 
-/// The name of an object. A name that is none of these is not an object of the repository.
+/// The name of an object. Any other name is not an object of the repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// `kbk.json`
@@ -155,7 +155,7 @@ pub(super) const SNAPSHOTS: &str = "snapshots";
 pub(super) const RESTORES: &str = "restores";
 
 impl Key {
-    /// The name of a segment.
+    /// Creates the name of a segment.
     #[must_use]
     pub fn segment(partition: &PartitionId, base_offset: i64, segment_id: &Id) -> Self {
         Key::Segment {
@@ -165,7 +165,7 @@ impl Key {
         }
     }
 
-    /// The name of a page of segment entries.
+    /// Creates the name of a page of segment entries.
     #[must_use]
     pub fn page(partition: &PartitionId, base_offset: i64, sha256: &Digest) -> Self {
         Key::Page {
@@ -175,7 +175,7 @@ impl Key {
         }
     }
 
-    /// The name of a page of an offset map.
+    /// Creates the name of a page of an offset map.
     #[must_use]
     pub fn map_page(restore: &RestoreId, sha256: &Digest) -> Self {
         Key::MapPage {
@@ -184,7 +184,7 @@ impl Key {
         }
     }
 
-    /// Reads a name; `None` where it is none of SPEC section 11.1, in exactly its spelling.
+    /// Parses a name; `None` unless it has exactly one of the forms of SPEC section 11.1.
     #[must_use]
     pub fn parse(key: &str) -> Option<Self> {
         let parts: Vec<&str> = key.split('/').collect();
@@ -258,7 +258,7 @@ fn parse_offset(digits: &str) -> Option<i64> {
     parse_20_digits(digits)?.try_into().ok()
 }
 
-/// `str::parse` alone would also take a plus sign.
+/// `str::parse` alone would also accept a plus sign.
 fn parse_20_digits(digits: &str) -> Option<u64> {
     let exact = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     exact.then(|| digits.parse().ok()).flatten()
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_the_specification_and_are_read_back() {
+    fn names_match_the_specification_and_parse_back() {
         let id = Hex(std::array::from_fn(|i| i as u8));
         let digest = Hex([0xfe; 32]);
         let topic_id = "ab".repeat(16);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_are_no_keys() {
+    fn other_spellings_are_not_keys() {
         let segment = Key::segment(&partition(), 7, &Id::ZERO).to_string();
         let others = [
             segment.to_uppercase(),
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn topic_names_are_kafkas() {
+    fn topic_names_follow_the_rules_of_kafka() {
         let longest = "x".repeat(249);
         for name in ["a", "...", "__consumer_offsets", longest.as_str()] {
             assert!(name.parse::<TopicName>().is_ok(), "{name}");

@@ -1,6 +1,6 @@
 //! JSON objects whose members are data, such as a topic's configuration: each name once (SPEC section 11.2).
 //!
-//! A map that serde fills on its own keeps the last of several members of one name. Two readers could then see two
+//! By default, serde keeps the last of several members of one name. Two readers could then see two
 //! configurations in the same bytes, so such an object is refused.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-/// Reads an object, each of whose members has a name of its own.
+/// Reads an object whose members have distinct names.
 pub(super) fn unique<'de, D, V>(deserializer: D) -> Result<BTreeMap<String, V>, D::Error>
 where
     D: Deserializer<'de>,
@@ -18,7 +18,7 @@ where
     deserializer.deserialize_map(UniqueNames(PhantomData))
 }
 
-/// Reads the same, or null.
+/// Reads such an object, or null.
 pub(super) fn unique_or_null<'de, D, V>(
     deserializer: D,
 ) -> Result<Option<BTreeMap<String, V>>, D::Error>

@@ -5,20 +5,20 @@
 //! data/<topic>/<topic-id>/<partition>/<base>-<id>.kseg        segments    written first
 //! index/<topic>/<topic-id>/<partition>/<base>-<digest>.json   pages       then these
 //! snapshots/<sequence>.json                                   snapshots   the commit
-//! restores/<restore>/...                                      restores    what went where, into a cluster
+//! restores/<restore>/...                                      restores    which record went where in a cluster
 //! ```
 //!
-//! Reading goes the other way: the newest snapshot names pages, pages name segments. What nothing
-//! names does not exist. This is the one module that knows `object_store`.
+//! Reading follows the reverse order: the newest snapshot names pages, pages name segments. An object that nothing
+//! names does not exist. This is the only module that knows `object_store`.
 //!
 //! | to | see |
 //! |---|---|
-//! | open, make, read | [`Repository`] |
+//! | open, create, read | [`Repository`] |
 //! | read a segment | [`SegmentReader`] |
 //! | write a segment | [`SegmentUpload`] |
-//! | commit what was written | [`Change`], [`Repository::commit`] |
-//! | keep what a restore did | [`RestoreManifest`], [`MapPage`], [`RestoreDone`] |
-//! | know what an object states | [`Snapshot`], [`Page`], [`Identity`], inside [`Digested`] |
+//! | commit the segments written | [`Change`], [`Repository::commit`] |
+//! | record a restore | [`RestoreManifest`], [`MapPage`], [`RestoreDone`] |
+//! | parse an object | [`Snapshot`], [`Page`], [`Identity`], inside [`Digested`] |
 //! | name an object | [`Key`], [`PartitionId`], [`TopicName`], [`Id`] |
 
 mod acls;

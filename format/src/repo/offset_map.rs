@@ -1,4 +1,4 @@
-//! Where the records of a restore went: pages, each of which names the one before (SPEC section 11.7).
+//! Where a restore wrote its records: pages, each of which names the one before (SPEC section 11.7).
 
 use std::collections::BTreeSet;
 
@@ -17,15 +17,15 @@ use super::store::path;
 /// A page of the offset map with this many runs is full, and never written again.
 pub const FULL_MAP_PAGE: usize = 4096;
 
-/// Consecutive records that went to consecutive places.
+/// Records of consecutive offsets that were written to consecutive offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(i64, i32, i64, u64)", into = "(i64, i32, i64, u64)")]
 pub struct MapRun {
-    /// Offset of the first record in the backup; each other has the next.
+    /// Offset of the first record in the backup; each further record has the next one.
     pub source_offset: i64,
-    /// Where they are.
+    /// The partition of the target.
     pub target_partition: i32,
-    /// Offset of the first record there; each other has the next.
+    /// Offset of the first record in the target; each further record has the next one.
     pub target_offset: i64,
     /// Number of records, at least 1.
     pub records: u64,
@@ -56,7 +56,7 @@ impl From<MapRun> for (i64, i32, i64, u64) {
     }
 }
 
-/// Where the records of one partition went, for a range of its offsets.
+/// Where the records of one partition were written, for a range of its offsets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapPage {
     /// The restore.
@@ -84,7 +84,7 @@ impl Document for MapPage {
 }
 
 impl MapPage {
-    /// The partition whose records it maps.
+    /// Returns the partition whose records it maps.
     #[must_use]
     pub fn partition_id(&self) -> PartitionId {
         PartitionId {
@@ -94,13 +94,13 @@ impl MapPage {
         }
     }
 
-    /// What the next page, and the target cluster, know it by.
+    /// Returns the digest by which the next page and the target cluster refer to it.
     #[must_use]
     pub fn sha256(&self) -> Digest {
         seal(self).1
     }
 
-    /// The rules of SPEC section 11.7, or which one does not hold.
+    /// Checks the rules of SPEC section 11.7; the error names the one that is violated.
     fn check(&self) -> std::result::Result<(), String> {
         if self.partition < 0 || self.base_offset < 0 || self.base_offset > self.end_offset {
             return Err(format!(
@@ -143,7 +143,7 @@ impl MapPage {
 }
 
 impl Repository {
-    /// Stores pages of an offset map, durable when this returns, and gives their digests in the same order.
+    /// Stores pages of an offset map, durable when this returns; returns their digests in the same order.
     ///
     /// # Errors
     ///
@@ -153,6 +153,7 @@ impl Repository {
         let written = stream::iter(writes).buffered(self.store().profile().parallel_requests);
         let (keys, digests): (Vec<_>, Vec<_>) =
             written.try_collect::<Vec<_>>().await?.into_iter().unzip();
+        // One flush covers all pages: nothing names any of them before this returns.
         self.store().sync_folders(keys).await?;
         Ok(digests)
     }
@@ -166,7 +167,7 @@ impl Repository {
         Ok((key.to_string(), sha256))
     }
 
-    /// A page of the offset map of `partition`, by its digest.
+    /// Reads a page of the offset map of `partition` by its digest.
     ///
     /// # Errors
     ///
@@ -192,7 +193,7 @@ impl Repository {
         Ok(page)
     }
 
-    /// The names of all pages of a restore, including those that nothing names.
+    /// Lists the keys of all pages of a restore, including those that nothing names.
     ///
     /// # Errors
     ///
@@ -203,7 +204,7 @@ impl Repository {
         Ok(found.into_iter().map(|(key, _)| key).collect())
     }
 
-    /// A page of which nothing but its name is known.
+    /// Reads a page of which only the key is known.
     ///
     /// # Errors
     ///
@@ -222,11 +223,11 @@ impl Repository {
         Ok(page)
     }
 
-    /// Removes the pages of a restore's offset maps but for those in `kept`.
+    /// Removes all pages of a restore's offset maps except those in `kept`.
     ///
     /// # Errors
     ///
-    /// What the store said.
+    /// The error of the store.
     pub async fn keep_map_pages(&self, restore: &RestoreId, kept: &BTreeSet<Key>) -> Result<()> {
         for key in self.map_page_keys(restore).await?.difference(kept) {
             self.remove(key).await?;

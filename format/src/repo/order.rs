@@ -1,6 +1,6 @@
-//! The rule of lists in metadata: ascending, and nothing twice (SPEC section 11.5).
+//! The order of lists in metadata: strictly ascending (SPEC section 11.5).
 
-/// Ascending, and nothing twice.
+/// Checks that the keys of `list` are strictly ascending.
 pub(super) fn check_order<'a, T, K: Ord + std::fmt::Debug>(
     what: &str,
     list: &'a [T],

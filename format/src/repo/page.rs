@@ -36,13 +36,13 @@ pub struct Page {
 pub struct SegmentEntry {
     /// The object's name.
     pub key: String,
-    /// Of the segment's header.
+    /// The id in the segment's header.
     pub segment_id: Id,
     /// Length of the object in bytes.
     pub size: u64,
     /// Position of the footer in bytes.
     pub footer_position: u64,
-    /// Of the whole object.
+    /// SHA-256 of the whole object.
     pub sha256: Digest,
     /// First offset of the coverage.
     pub base_offset: i64,
@@ -56,13 +56,13 @@ pub struct SegmentEntry {
     pub records: u64,
     /// Bytes of the records before compression.
     pub raw_bytes: u64,
-    /// Of every record in the segment.
+    /// Timestamp type of every record in the segment.
     pub timestamp_type: TimestampType,
-    /// Over all records: the number's 32 hex digits.
+    /// Content digest over all records: the number's 32 hex digits.
     pub content_digest: Id,
     /// Lengths of the rendered views; `None` where the segment does not state them.
     pub rendered: Option<ViewSizes>,
-    /// Of values and keys: whether the rendered view gives them back; `None` where the segment does not state it.
+    /// Whether lines of the rendered values and keys are whole; `None` where the segment does not state it.
     pub whole_lines: Option<[bool; 2]>,
 }
 
@@ -71,7 +71,7 @@ impl Document for Page {
 }
 
 impl Page {
-    /// The partition whose segments it lists.
+    /// Returns the partition whose segments it lists.
     #[must_use]
     pub fn partition_id(&self) -> PartitionId {
         PartitionId {
@@ -81,7 +81,7 @@ impl Page {
         }
     }
 
-    /// Lays the entries of one partition out in pages.
+    /// Distributes the entries of one partition over pages.
     pub(super) fn cut(partition: &PartitionId, entries: &[SegmentEntry]) -> Vec<Page> {
         let page = |segments: &[SegmentEntry]| Page {
             topic: partition.topic.clone(),
@@ -92,13 +92,13 @@ impl Page {
         entries.chunks(FULL_PAGE).map(page).collect()
     }
 
-    /// The first offset covered, and the exclusive end.
+    /// Returns the first offset covered and the exclusive end.
     pub(super) fn coverage(&self) -> Option<(i64, i64)> {
         let (first, last) = (self.segments.first()?, self.segments.last()?);
         Some((first.base_offset, last.end_offset))
     }
 
-    /// The rules of SPEC section 11.4, or which one does not hold.
+    /// Checks the rules of SPEC section 11.4; the error names the one that is violated.
     pub(super) fn check(&self) -> Result<(), String> {
         if !(1..=FULL_PAGE).contains(&self.segments.len()) {
             return Err(format!(
@@ -121,7 +121,7 @@ impl Page {
         Ok(())
     }
 
-    /// The end of the first segment that the next one does not join, and that one's first offset.
+    /// Returns the end of the first segment that the next one does not join, and the next one's first offset.
     pub(super) fn break_in_coverage(&self) -> Option<(i64, i64)> {
         let mut pairs = self.segments.array_windows();
         let broken = pairs.find(|[before, after]| before.end_offset != after.base_offset);
@@ -130,23 +130,23 @@ impl Page {
 }
 
 impl SegmentEntry {
-    /// The entry of a segment of `partition` that was written and uploaded.
+    /// Creates the entry of a segment of `partition` that was written and uploaded.
     #[must_use]
-    pub fn new(partition: &PartitionId, sealed: &SegmentSummary, uploaded: Uploaded) -> Self {
+    pub fn new(partition: &PartitionId, summary: &SegmentSummary, uploaded: Uploaded) -> Self {
         SegmentEntry {
-            rendered: Some(sealed.rendered),
-            whole_lines: Some(flags(sealed.whole_lines)),
+            rendered: Some(summary.rendered),
+            whole_lines: Some(flags(summary.whole_lines)),
             ..Self::of(
                 partition,
-                &sealed.header,
-                &sealed.statistics,
-                sealed.footer_position,
+                &summary.header,
+                &summary.statistics,
+                summary.footer_position,
                 uploaded,
             )
         }
     }
 
-    /// The entry of a segment of `partition` that was found and checked.
+    /// Creates the entry of a segment of `partition` that was found and checked.
     #[must_use]
     pub fn found(partition: &PartitionId, segment: &Segment, uploaded: Uploaded) -> Self {
         SegmentEntry {
@@ -209,7 +209,7 @@ impl SegmentEntry {
     }
 }
 
-/// As an entry has it: of values and keys.
+/// Converts to the form of an entry: values, then keys.
 pub(super) fn flags(lines: WholeLines) -> [bool; 2] {
     [lines.values, lines.keys]
 }

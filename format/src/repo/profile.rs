@@ -22,8 +22,8 @@ pub struct StoreProfile {
 
 impl StoreProfile {
     /// The profile of a local disk, where requests are cheap and memory is the limit: a backup writes and a restore
-    /// reads many partitions at a time, with two ranges or one part of each in memory. Larger ranges would also fall out
-    /// of the processor's cache between being read and being checked.
+    /// reads many partitions at a time, with two ranges or one part per partition in memory. Larger ranges would also fall out
+    /// of the processor's cache between read and check.
     #[must_use]
     pub const fn local() -> Self {
         StoreProfile {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Opening compares the footer with the entry, so a segment that belongs elsewhere, or that is not
-//! the one that was committed, is never read as if it were.
+//! the one that was committed, is never read in its place.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -25,17 +25,17 @@ use crate::footer::RenderedSizes;
 use crate::layout::{limits, trailer};
 use crate::segment::{Open, Segment};
 
-/// A segment whose footer is valid and matches the entry that names it. Clones are handles of the same segment.
+/// A segment whose footer is valid and matches the entry that names it. Clones share the segment.
 #[derive(Clone, Debug)]
 pub struct SegmentReader {
     store: Store,
     key: Key,
     segment: Arc<Segment>,
-    /// Of the object whose footer was read.
+    /// The store's version of the object whose footer was read.
     version: Option<String>,
 }
 
-/// Bytes of an object as they are stored.
+/// Stored bytes of an object.
 #[derive(Clone, Debug)]
 pub struct StoredRange {
     /// The bytes.
@@ -83,7 +83,7 @@ impl SegmentReader {
         })
     }
 
-    /// The bytes at `range` of the segment that `entry` names, as they are stored and unchecked.
+    /// Reads the bytes at `range` of the segment that `entry` names, stored and unchecked.
     ///
     /// # Errors
     ///
@@ -98,25 +98,25 @@ impl SegmentReader {
         get(store, &key, entry.size, range).await
     }
 
-    /// Where its bytes are.
+    /// Returns the store that has its bytes.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// The object's name.
+    /// Returns the object's name.
     #[must_use]
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// The checked footer.
+    /// Returns the checked footer.
     #[must_use]
     pub fn segment(&self) -> &Segment {
         &self.segment
     }
 
-    /// The bytes of these blocks, for [`Segment::blocks`], with one read. No blocks, no read.
+    /// Reads the bytes of these blocks, for [`Segment::blocks`], with one request, or none where there are no blocks.
     ///
     /// # Errors
     ///
@@ -128,12 +128,12 @@ impl SegmentReader {
         }
     }
 
-    /// The same, and whether the object is another one than that which was opened. That alone is no error: what the blocks'
-    /// checksums cover is the same, wherever it was read.
+    /// Reads the same, and returns whether the object was replaced since it was opened. That alone is not an error: the
+    /// checksums of the blocks prove their content, whichever object they were read from.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read); [`RepoErrorKind::Changed`] where its size is another now.
+    /// As [`read`](Self::read); [`RepoErrorKind::Changed`] where its size has changed.
     pub async fn read_and_compare(&self, blocks: Range<usize>) -> Result<(Bytes, bool)> {
         let Some(range) = self.segment.index().range(blocks) else {
             return Ok((Bytes::new(), false));
@@ -151,20 +151,20 @@ impl SegmentReader {
         get(&self.store, &self.key, self.segment.file_length(), range).await
     }
 
-    /// That the object is another one than that which was opened.
+    /// Creates the error that the object was replaced since it was opened.
     #[must_use]
     pub fn changed(&self) -> RepoError {
         self.store.error(&self.key, RepoErrorKind::Changed)
     }
 
-    /// What is wrong with this segment's bytes, as an error that names the object.
+    /// Wraps an error of this segment's bytes in one that names the object.
     #[must_use]
     pub fn damaged(&self, error: FormatError) -> RepoError {
         damaged(&self.store, &self.key, error)
     }
 }
 
-/// The bytes at `range` of an object that has the size `expected`.
+/// Reads the bytes at `range` of an object that must have the size `expected`.
 async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Result<StoredRange> {
     let options = GetOptions::new().with_range(Some(range));
     let size = |found| {
@@ -180,7 +180,7 @@ async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Resu
             return Err(read_error(store, key, error));
         }
         Err(error) => {
-            // An object that ends before the range has none; what stores say then differs.
+            // Stores answer differently when an object ends before the range, so its size is requested separately.
             if let Ok(found) = store.objects().head(&path(key)).await {
                 size(found.size)?;
             }
@@ -195,7 +195,7 @@ async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Resu
     }
 }
 
-/// An object is missing only where the store says so itself.
+/// Converts an error of the store; an object is missing only where the store says so itself.
 fn read_error(store: &Store, key: &Key, error: object_store::Error) -> RepoError {
     if let object_store::Error::NotFound { .. } = error {
         let named_by = "a page of the snapshot".to_owned();
@@ -213,7 +213,7 @@ fn other(store: &Store, key: &Key, detail: String) -> RepoError {
     store.error(key, RepoErrorKind::Damaged(damage))
 }
 
-/// Where the segment differs from its entry: expected and found.
+/// Returns the first difference between the segment and its entry.
 fn difference(segment: &Segment, partition: &PartitionId, entry: &SegmentEntry) -> Option<String> {
     let (header, statistics) = (segment.header(), segment.statistics());
     let differs = |what: &str, expected: String, found: String| {

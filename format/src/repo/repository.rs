@@ -1,4 +1,4 @@
-//! A repository: opened, made, and read from its newest snapshot down.
+//! A repository: creating, opening, and reading it from its newest snapshot down.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectMeta;
@@ -11,19 +11,19 @@ use super::sealed::{Digested, seal};
 use super::snapshot::{PageRef, PartitionState, Snapshot};
 use super::store::{Put, Store};
 
-/// A location that has an identity. Clones are handles of the same repository.
+/// A location with an identity. Clones share the repository.
 #[derive(Clone, Debug)]
 pub struct Repository {
     store: Store,
     identity: Identity,
 }
 
-/// A segment that was found by its name alone. It may be cut short, or be somebody else's.
+/// A segment that was found by its name alone. It may be truncated, or belong to another writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundSegment {
     /// The object's name.
     pub key: Key,
-    /// The first offset that it covers by its name.
+    /// The first offset that it covers, according to its name.
     pub base_offset: i64,
     /// Length of the object in bytes.
     pub size: u64,
@@ -32,11 +32,11 @@ pub struct FoundSegment {
 /// A snapshot as a listing of its folder shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListedSnapshot {
-    /// Its number.
+    /// Its sequence.
     pub sequence: u64,
     /// Length of the object.
     pub bytes: u64,
-    /// When the store got the object, in milliseconds since the epoch: what made it there may be a copy.
+    /// When the store received the object, in milliseconds since the epoch; copying a repository changes it.
     pub written_ms: i64,
 }
 
@@ -45,22 +45,22 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::NotARepository`], [`RepoErrorKind::NewerVersion`], [`RepoErrorKind::Damaged`], or what
+    /// [`RepoErrorKind::NotARepository`], [`RepoErrorKind::NewerVersion`], [`RepoErrorKind::Damaged`], or
     /// the error of the store.
     pub async fn open(store: Store) -> Result<Self> {
         if let Some(identity) = store.read::<Identity>(&Key::Identity).await? {
             let identity = identity.value;
             return Ok(Repository { store, identity });
         }
-        let found = match store.anything().await? {
+        let found = match store.any_entry().await? {
             Some(name) => format!("it holds {name} and no {}", Key::Identity),
             None => "it is empty".to_owned(),
         };
         Err(store.error_of_whole(RepoErrorKind::NotARepository { found }))
     }
 
-    /// Makes a repository in `store`, which must be empty. What a crash left of an earlier try does
-    /// not show there.
+    /// Creates a repository in `store`, which must be empty. Temporary files of an interrupted attempt
+    /// do not count.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl Repository {
         if store.read::<Identity>(&Key::Identity).await?.is_some() {
             return already_exists();
         }
-        if let Some(found) = store.anything().await? {
+        if let Some(found) = store.any_entry().await? {
             return Err(store.error_of_whole(RepoErrorKind::NotEmpty { found }));
         }
         let (bytes, _) = seal(&identity);
@@ -83,7 +83,7 @@ impl Repository {
         }
     }
 
-    /// Opens the repository in `store`, or makes one where the store is empty.
+    /// Opens the repository in `store`, or creates one where the store is empty.
     pub async fn open_or_create(store: Store, identity: Identity) -> Result<Self> {
         match Self::create(store.clone(), identity).await {
             Err(error) if *error.kind() == RepoErrorKind::AlreadyExists => Self::open(store).await,
@@ -91,19 +91,19 @@ impl Repository {
         }
     }
 
-    /// Where its objects are.
+    /// Returns the store that has its objects.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// What it is known by.
+    /// Returns its identity.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// The numbers of the snapshots there are, ascending.
+    /// Lists the sequences of all snapshots, ascending.
     pub async fn sequences(&self) -> Result<Vec<u64>> {
         let found = self.store.list(SNAPSHOTS).await?;
         let sequence = |(key, _)| match key {
@@ -113,7 +113,7 @@ impl Repository {
         Ok(found.into_iter().filter_map(sequence).collect())
     }
 
-    /// The same with the metadata of their objects, none of which is read.
+    /// Lists all snapshots with the metadata of their objects, without reading any.
     pub async fn listed_snapshots(&self) -> Result<Vec<ListedSnapshot>> {
         let found = self.store.list_objects(SNAPSHOTS).await?;
         let listed = |(key, object): (Key, ObjectMeta)| match key {
@@ -127,7 +127,7 @@ impl Repository {
         Ok(found.into_iter().filter_map(listed).collect())
     }
 
-    /// The snapshot with the highest number, which is the state of the repository.
+    /// Reads the snapshot with the highest sequence, which is the state of the repository.
     pub async fn latest(&self) -> Result<Option<Digested<Snapshot>>> {
         match self.sequences().await?.last() {
             Some(&sequence) => self.snapshot(sequence).await.map(Some),
@@ -135,7 +135,7 @@ impl Repository {
         }
     }
 
-    /// The snapshot of this number.
+    /// Reads the snapshot of this sequence.
     ///
     /// # Errors
     ///
@@ -160,7 +160,7 @@ impl Repository {
         Ok(snapshot)
     }
 
-    /// A page that a snapshot names for `partition`.
+    /// Reads a page that a snapshot names for `partition`.
     ///
     /// # Errors
     ///
@@ -193,7 +193,7 @@ impl Repository {
         Ok(page.value)
     }
 
-    /// All segments of a partition in offset order, as a snapshot has them.
+    /// Reads the entries of all segments of a partition in a snapshot, in offset order.
     ///
     /// # Errors
     ///
@@ -227,16 +227,16 @@ impl Repository {
         Ok(segments)
     }
 
-    /// Segments of a partition that begin at or after `end_offset`, in offset order. Where the
-    /// newest snapshot has the partition end there, no snapshot names them: a run that was cut off
-    /// left them. Checked before they are used, they spare the next run their records.
+    /// Lists the segments of a partition that begin at or after `end_offset`, in offset order. If the
+    /// partition ends there in the newest snapshot, no snapshot names them: an interrupted run left
+    /// them. Once checked, they save the next run from reading their records again.
     pub async fn unnamed_segments(
         &self,
         partition: &PartitionId,
         end_offset: i64,
     ) -> Result<Vec<FoundSegment>> {
         let found = self.store.list(&partition.segments()).await?;
-        let behind = found.into_iter().filter_map(|(key, size)| match key {
+        let unnamed = found.into_iter().filter_map(|(key, size)| match key {
             Key::Segment { base_offset, .. } if base_offset >= end_offset => Some(FoundSegment {
                 key,
                 base_offset,
@@ -244,6 +244,6 @@ impl Repository {
             }),
             _ => None,
         });
-        Ok(behind.collect())
+        Ok(unnamed.collect())
     }
 }

@@ -1,8 +1,8 @@
-//! What a restore leaves in the repository: what it was asked for, and that it is done (SPEC section 11.7). Where each record went is
-//! in [`offset_map`](super::offset_map).
+//! What a restore records in the repository: its manifest, and that it is done (SPEC section 11.7). The offset of each record is in
+//! [`offset_map`](super::offset_map).
 //!
 //! ```text
-//! restores/<restore>/begun.json          first, before anything is written to a cluster
+//! restores/<restore>/begun.json          first, durable before anything is written to a cluster
 //! restores/<restore>/map/<digest>.json   pages of the offset map, each durable before the records it names are committed
 //! restores/<restore>/done.json           last: names the final page of each partition
 //! ```
@@ -35,7 +35,7 @@ pub struct RestoreId(String);
 pub struct RestoreIdError(String);
 
 impl RestoreId {
-    /// A new name: the moment, so that names sort by it, and some digits that no other has.
+    /// Creates a name: the time, so that names sort by it, and random digits.
     #[must_use]
     pub fn fresh(now: Timestamp) -> Self {
         let random = Id::random().prefix::<3>();
@@ -70,12 +70,12 @@ impl fmt::Display for RestoreId {
     }
 }
 
-/// What a restore was asked for: all that is needed to resume it.
+/// What a restore was asked to do: everything that is needed to resume it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestoreManifest {
     /// Its name.
     pub restore: RestoreId,
-    /// The repository that it is of.
+    /// The repository that it restores from.
     pub repository_id: Id,
     /// When it began.
     pub started_at: Timestamp,
@@ -93,11 +93,11 @@ pub struct RestoreManifest {
     pub producers: usize,
     /// How fast it may write.
     pub rate_limit: RateLimit,
-    /// What is restored.
+    /// The topics that are restored.
     pub topics: Vec<RestoredTopic>,
 }
 
-/// How fast a restore may write, over all its producers; null for no limit.
+/// How fast a restore may write, over all its producers; null means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
     /// Bytes of keys, values and headers per second, before compression.
@@ -117,7 +117,7 @@ pub struct RestoredTopic {
     pub target: TopicName,
     /// Whether what the target's partitions held before is deleted first.
     pub purge: bool,
-    /// How the target is made, if the restore makes it.
+    /// How the target is created, if the restore creates it.
     pub create: Option<CreatedTopic>,
     /// The partitions of the target that are written to; from 0 on without a gap where the topic is repartitioned.
     pub targets: Vec<TargetPartition>,
@@ -125,7 +125,7 @@ pub struct RestoredTopic {
     pub partitions: Vec<RestoredPartition>,
 }
 
-/// A topic that a restore makes.
+/// A topic that a restore creates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedTopic {
     /// Number of partitions.
@@ -135,7 +135,7 @@ pub struct CreatedTopic {
     /// Configuration while records are written.
     #[serde(deserialize_with = "members::unique")]
     pub config: BTreeMap<String, String>,
-    /// Changes to it when all are written; null takes an entry away.
+    /// Changes to it once all records are written; null removes an entry.
     #[serde(deserialize_with = "members::unique")]
     pub config_afterwards: BTreeMap<String, Option<String>>,
 }
@@ -158,16 +158,16 @@ pub struct RestoredPartition {
 pub struct TargetPartition {
     /// Its number.
     pub partition: i32,
-    /// Where it ended before.
+    /// Its end offset before the restore.
     pub offset: i64,
 }
 
-/// The record that a restore is finished.
+/// States that a restore is finished.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestoreDone {
     /// The restore.
     pub restore: RestoreId,
-    /// When it ended.
+    /// When it finished.
     pub finished_at: Timestamp,
     /// Records that were written.
     pub records: u64,
@@ -175,7 +175,7 @@ pub struct RestoreDone {
     pub partitions: Vec<DonePartition>,
 }
 
-/// How a partition came out.
+/// The result of one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DonePartition {
     /// The topic's name in the backup.
@@ -191,7 +191,7 @@ pub struct DonePartition {
 }
 
 impl RestoreDone {
-    /// Whether the two differ in nothing but the time.
+    /// Returns whether both state the same result; the times may differ.
     fn has_result_of(&self, other: &RestoreDone) -> bool {
         (&self.restore, self.records, &self.partitions)
             == (&other.restore, other.records, &other.partitions)
@@ -199,7 +199,7 @@ impl RestoreDone {
 }
 
 impl DonePartition {
-    /// The partition in the backup.
+    /// Returns the partition in the backup.
     #[must_use]
     pub fn partition_id(&self) -> PartitionId {
         PartitionId {
@@ -219,7 +219,7 @@ impl Document for RestoreDone {
 }
 
 impl RestoreManifest {
-    /// The part that one partition of the backup has in it.
+    /// Returns what is restored of one partition of the backup.
     #[must_use]
     pub fn partition(&self, id: &PartitionId) -> Option<(&RestoredTopic, &RestoredPartition)> {
         let mut topics = self.topics.iter();
@@ -230,8 +230,8 @@ impl RestoreManifest {
         Some((topic, partition))
     }
 
-    /// The groups that keep the restore's progress in the target cluster, one unless a topic gets fewer partitions than are
-    /// restored of it.
+    /// Returns the groups that keep the restore's progress in the target cluster: one, unless a topic gets fewer partitions than
+    /// are restored of it.
     #[must_use]
     pub fn groups(&self) -> Vec<String> {
         let needed = self.topics.iter().map(RestoredTopic::groups);
@@ -247,11 +247,11 @@ impl RestoreManifest {
         }
     }
 
-    /// Where the position of `topic.partitions[index]` is committed.
+    /// Returns where the position of `topic.partitions[index]` is committed.
     #[must_use]
     pub fn progress(&self, topic: &RestoredTopic, index: usize) -> CommittedPosition {
         let fixed = topic.partitions.get(index).and_then(|p| p.target_partition);
-        // Brokers accept no committed offset for a partition that they do not have.
+        // Brokers reject committed offsets for partitions that do not exist, and the target may have fewer than the backup.
         let size = topic.targets.len().max(1);
         CommittedPosition {
             group: self.group(if fixed.is_some() { 0 } else { index / size }),
@@ -260,13 +260,13 @@ impl RestoreManifest {
         }
     }
 
-    /// The id under which producer number `producer` writes its transactions.
+    /// Returns the transactional id of producer number `producer`.
     #[must_use]
     pub fn transactional_id(&self, producer: usize) -> String {
         format!("{}-{producer}", self.group(0))
     }
 
-    /// What the names of such groups begin with.
+    /// The prefix of the names of these groups.
     pub const GROUP_PREFIX: &'static str = "kbk-restore-";
 
     fn check(&self) -> std::result::Result<(), String> {
@@ -288,12 +288,12 @@ pub struct CommittedPosition {
     pub group: String,
     /// The topic in the cluster.
     pub topic: TopicName,
-    /// A partition that it has.
+    /// A partition of that topic.
     pub partition: i32,
 }
 
 impl RestoredTopic {
-    /// The number of partitions that records are spread over by their keys; `None` where each partition has one of its own.
+    /// Returns the number of partitions that keys are distributed over; `None` where each partition has a target of its own.
     #[must_use]
     pub fn repartitioned(&self) -> Option<usize> {
         let by_key = |partition: &RestoredPartition| partition.target_partition.is_none();
@@ -303,7 +303,7 @@ impl RestoredTopic {
             .then_some(self.targets.len())
     }
 
-    /// The number of groups that its positions need.
+    /// Returns the number of groups that its positions need.
     fn groups(&self) -> usize {
         let size = self.repartitioned().unwrap_or(usize::MAX);
         self.partitions.len().div_ceil(size.max(1))
@@ -347,7 +347,7 @@ impl RestoredTopic {
         Ok(())
     }
 
-    /// A partition of the cluster that is written to.
+    /// Returns a partition of the cluster that is written to.
     #[must_use]
     pub fn target(&self, partition: i32) -> Option<&TargetPartition> {
         let targets = &self.targets;
@@ -355,18 +355,18 @@ impl RestoredTopic {
         targets.get(found.ok()?)
     }
 
-    /// Whether a page of the offset map of one of its partitions covers only offsets and targets that the restore was asked for.
+    /// Returns whether `partition` covers a page of its offset map: every offset and target in it is one the restore may write.
     #[must_use]
     pub fn covers(&self, partition: &RestoredPartition, page: &MapPage) -> bool {
         let is_inside =
             partition.base_offset <= page.base_offset && page.end_offset <= partition.end_offset;
-        let goes_there = |run: &MapRun| {
-            let chosen = partition.target_partition.unwrap_or(run.target_partition);
+        let is_allowed = |run: &MapRun| {
+            let selected = partition.target_partition.unwrap_or(run.target_partition);
             let target = self.target(run.target_partition);
-            chosen == run.target_partition
+            selected == run.target_partition
                 && target.is_some_and(|target| target.offset <= run.target_offset)
         };
-        is_inside && page.runs.iter().all(goes_there)
+        is_inside && page.runs.iter().all(is_allowed)
     }
 
     fn is_gapless(&self) -> bool {
@@ -376,11 +376,11 @@ impl RestoredTopic {
 }
 
 impl Repository {
-    /// Records that a restore begins; durable when this returns.
+    /// Records that a restore begins; durable when this returns, which must be before the first write to the cluster.
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if there is another one of this name, or the error of the store.
+    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) if another one has this name, or the error of the store.
     pub async fn begin_restore(&self, restore: &RestoreManifest) -> Result<()> {
         let key = Key::RestoreBegun {
             restore: restore.restore.clone(),
@@ -389,11 +389,11 @@ impl Repository {
         restore.check().map_err(refused)?;
         match self.store().put_if_absent(&key, seal(restore).0).await? {
             Put::Done => self.store().sync_folders([key.to_string()]).await,
-            Put::Exists => Err(refused("there is another restore of this name".to_owned())),
+            Put::Exists => Err(refused("another restore has this name".to_owned())),
         }
     }
 
-    /// The names of the restores there are, ascending.
+    /// Lists the names of all restores, ascending.
     ///
     /// # Errors
     ///
@@ -407,7 +407,7 @@ impl Repository {
         Ok(found.into_iter().filter_map(begun).collect())
     }
 
-    /// What a restore was asked for; `None` if there is none of this name.
+    /// Reads the manifest of a restore; `None` if none has this name.
     ///
     /// # Errors
     ///
@@ -432,7 +432,7 @@ impl Repository {
         Ok(Some(found.value))
     }
 
-    /// How a restore ended; `None` if it has not.
+    /// Reads the result of a restore; `None` if it has not finished.
     ///
     /// # Errors
     ///
@@ -451,8 +451,8 @@ impl Repository {
         Ok(Some(found.value))
     }
 
-    /// Records that a restore has ended, whose pages are durable already. If another process has recorded the same
-    /// result at another time, its record stays.
+    /// Records that a restore has finished, whose pages are already durable. If another process has recorded the same
+    /// result at another time, its record is kept.
     ///
     /// # Errors
     ///
@@ -461,7 +461,7 @@ impl Repository {
         let key = Key::RestoreDone {
             restore: done.restore.clone(),
         };
-        // The name is not made of the bytes: to overwrite it would make pages unreachable that the first record names.
+        // The name does not depend on the content: overwriting would make the pages unreachable that the first record names.
         if let Put::Exists = self.store().put_if_absent(&key, seal(done).0).await? {
             let recorded = self.restore_done(&done.restore).await?;
             if !recorded.is_some_and(|recorded| recorded.has_result_of(done)) {
@@ -477,7 +477,7 @@ impl Repository {
 mod tests {
     use super::*;
 
-    /// Partitions of the backup with their targets, and how many partitions of the cluster are written to.
+    /// A manifest with one topic: the targets of its partitions, and the number of partitions of the cluster.
     fn restore(partitions: &[Option<i32>], targets: i32) -> RestoreManifest {
         let partition = |(number, target_partition): (i32, &Option<i32>)| RestoredPartition {
             partition: number,
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn each_partition_keeps_its_progress_where_no_other_does() {
+    fn no_two_partitions_commit_their_progress_to_the_same_position() {
         for (count, targets) in [(1, 1), (1, 4), (4, 4), (4, 3), (9, 3), (7, 1)] {
             let restore = restore(&vec![None; count], targets);
             assert_eq!(restore.check(), Ok(()));
@@ -527,13 +527,13 @@ mod tests {
                 groups.len(),
                 count.div_ceil(usize::try_from(targets).unwrap())
             );
-            let mut places = BTreeSet::new();
+            let mut positions = BTreeSet::new();
             for index in 0..count {
                 let CommittedPosition {
                     group, partition, ..
                 } = restore.progress(topic, index);
                 assert!(groups.contains(&group) && (0..targets).contains(&partition));
-                assert!(places.insert((group, partition)));
+                assert!(positions.insert((group, partition)));
             }
         }
         let more = restore(&[None; 4], 3);
@@ -545,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_no_restore() {
+    fn contradictory_manifests_are_refused() {
         let refused = |restore: RestoreManifest| restore.check().is_err();
         assert!(!refused(restore(&[Some(1), Some(0)], 2)));
         assert!(refused(restore(&[Some(1), Some(1)], 2)), "two in one");

@@ -4,8 +4,8 @@
 //! { ... ,"sha256":"<hex>"}\n
 //! ```
 //!
-//! The digest is over every byte before its comma, and what follows has one form only, so that no
-//! byte can change unseen. The digest also names the object wherever another refers to it.
+//! The digest is over every byte before its comma, and the rest has only one valid form, so that no
+//! byte can change undetected. The digest also names the object wherever another refers to it.
 
 use std::ops::Deref;
 
@@ -22,8 +22,8 @@ const BEFORE_DIGEST: &[u8] = br#","sha256":""#;
 const AFTER_DIGEST: &[u8] = b"\"}\n";
 const SEAL_BYTES: usize = BEFORE_DIGEST.len() + 64 + AFTER_DIGEST.len();
 
-/// One of the kinds of sealed object. `format` and `version` are members of each, and written and
-/// checked here once for all.
+/// A kind of sealed object. Each has the members `format` and `version`, which are written and
+/// checked here.
 pub(super) trait Document: Serialize + DeserializeOwned {
     const FORMAT: &'static str;
     const VERSION: u32 = 1;
@@ -34,7 +34,7 @@ pub(super) trait Document: Serialize + DeserializeOwned {
 pub struct Digested<T> {
     /// The content.
     pub value: T,
-    /// Its name wherever another object refers to it.
+    /// The digest by which other objects refer to it.
     pub sha256: Digest,
 }
 
@@ -46,7 +46,7 @@ impl<T> Deref for Digested<T> {
     }
 }
 
-/// Why bytes are not the sealed object that was asked for.
+/// Why bytes are not the expected sealed object.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SealError {
     /// The bytes are not those that were written.
@@ -69,15 +69,15 @@ struct Envelope<'a, T> {
 struct Head {
     format: String,
     version: u64,
-    /// The seal as JSON has it: serde refuses a second member of this name.
+    /// The seal as a JSON member: serde refuses a second one of this name.
     #[serde(rename = "sha256")]
     _sha256: Digest,
 }
 
-/// The bytes of `body` as a sealed object, and its digest.
+/// Returns the bytes of `body` as a sealed object, and its digest.
 #[expect(
     clippy::expect_used,
-    reason = "documents are our own types: maps with string keys, which JSON has"
+    reason = "documents are our own types, whose maps have string keys only, so JSON can represent them"
 )]
 pub(super) fn seal<T: Document>(body: &T) -> (Vec<u8>, Digest) {
     let envelope = Envelope {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_that_of_the_specification() {
+    fn the_form_matches_the_specification() {
         let (bytes, sha256) = seal(&note());
         let expected = r#"{"format":"kbk-note","version":1,"text":"a \"quoted\" line\n, and a } brace","number":-9223372036854775808"#;
         let text = format!("{expected},\"sha256\":\"{sha256}\"}}\n");
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_and_every_missing_or_added_byte_is_seen() {
+    fn every_flipped_bit_and_every_missing_or_added_byte_is_detected() {
         let (bytes, _) = seal(&note());
         let damaged = |bytes: &[u8]| matches!(unseal::<Note>(bytes), Err(SealError::Damaged(_)));
         for bit in 0..bytes.len() * 8 {

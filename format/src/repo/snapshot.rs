@@ -13,18 +13,18 @@ use super::members;
 use super::page::FULL_PAGE;
 use super::sealed::Document;
 
-/// The state of all topics, by reference to pages. Whole: no other snapshot is needed to read it.
+/// The state of all topics, by reference to pages. Complete: no other snapshot is needed to read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The repository it belongs to.
     pub repository_id: Id,
-    /// From 1, one more with each commit.
+    /// From 1, incremented by each commit.
     pub sequence: u64,
     /// The snapshot that this one was made from.
     pub parent: Option<ParentRef>,
     /// Random: lets the writer recognise its own commit.
     pub nonce: Id,
-    /// When the offsets were taken.
+    /// When the offsets were read.
     pub started_at: Timestamp,
     /// When the snapshot was made.
     pub created_at: Timestamp,
@@ -49,20 +49,20 @@ pub struct ParentRef {
     pub sha256: Digest,
 }
 
-/// One topic. A topic that was deleted and created again is two.
+/// One topic. A topic that was deleted and created again is two topics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicState {
     /// Its name.
     pub name: TopicName,
-    /// Kafka's id of it; zeros where the cluster gave none.
+    /// Kafka's topic id; zeros where the cluster gave none.
     pub topic_id: Id,
-    /// Number of the first snapshot whose backup found the topic in the cluster.
+    /// Sequence of the first snapshot whose backup found the topic in the cluster.
     pub first_seen: u64,
-    /// Number of the last snapshot whose backup found the topic in the cluster.
+    /// Sequence of the last snapshot whose backup found the topic in the cluster.
     pub last_seen: u64,
-    /// The cluster no longer has it, or has another topic under this name.
+    /// Whether the cluster no longer has it, or has another topic under this name.
     pub deleted: bool,
-    /// One of Kafka's own topics.
+    /// Whether it is one of Kafka's own topics.
     pub internal: bool,
     /// Replicas of each partition.
     pub replication_factor: i32,
@@ -78,17 +78,17 @@ pub struct TopicState {
 pub struct PartitionState {
     /// Its number.
     pub partition: i32,
-    /// Of the source when it was last backed up.
+    /// The log start offset of the source when it was last backed up.
     pub log_start_offset: i64,
-    /// Of the source when it was last backed up.
+    /// The high watermark of the source when it was last backed up.
     pub high_watermark: i64,
-    /// Of the source when it was last backed up.
+    /// The last stable offset of the source when it was last backed up.
     pub last_stable_offset: i64,
     /// First offset that is covered.
     pub base_offset: i64,
     /// The exclusive end of the offsets covered: where the next backup resumes.
     pub end_offset: i64,
-    /// Records stored.
+    /// Number of records stored.
     pub records: u64,
     /// Bytes of all segments.
     pub stored_bytes: u64,
@@ -103,7 +103,7 @@ pub struct PartitionState {
 /// Offsets that the source had deleted before they were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostRange {
-    /// The first one.
+    /// The first offset.
     pub from: i64,
     /// The exclusive end.
     pub to: i64,
@@ -129,12 +129,12 @@ impl Document for Snapshot {
 }
 
 impl Snapshot {
-    /// The topic of this name and id.
+    /// Returns the topic of this name and id.
     #[must_use]
     pub fn topic(&self, name: &TopicName, topic_id: Id) -> Option<&TopicState> {
         let first = self.topics.partition_point(|topic| topic.name < *name);
-        let behind = self.topics.iter().skip(first);
-        behind
+        let candidates = self.topics.iter().skip(first);
+        candidates
             .take_while(|topic| topic.name == *name)
             .find(|topic| topic.topic_id == topic_id)
     }
@@ -147,7 +147,7 @@ impl Snapshot {
             .get(usize::try_from(id.partition).ok()?)
     }
 
-    /// The rules of SPEC section 11.5, or which one does not hold.
+    /// Checks the rules of SPEC section 11.5; the error names the one that is violated.
     pub(super) fn check(&self) -> Result<(), String> {
         if let Some(parent) = &self.parent
             && parent.sequence >= self.sequence
@@ -192,7 +192,7 @@ impl TopicState {
         }
     }
 
-    /// The order of the topics in a snapshot.
+    /// Returns the sort key of the topics in a snapshot.
     pub(super) fn order(&self) -> (&TopicName, u64) {
         (&self.name, self.first_seen)
     }

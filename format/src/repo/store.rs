@@ -1,12 +1,11 @@
-//! Where a repository's bytes are: objects by name, durable when a write returns.
+//! The objects of a repository by name, durable when a write returns.
 //!
 //! On a local disk `object_store` with `with_fsync` flushes a file before it gets its name, and the
-//! folder after that. Folders that it makes on the way it flushes too, but only those that it made
-//! itself: a folder that a crashed run made, or that another upload is making at this moment, is
-//! used as it is found, and its own name may not be on the disk yet. Nor has a put flushed anything
-//! for sure whose answer was an error and whose file is there. So [`Store::sync_folders`] flushes
-//! every folder of the objects that a commit names, up to the root, before the commit, and those of
-//! the snapshot after it.
+//! folder after that. It also flushes folders that it creates on the way, but only those: a folder
+//! that a crashed run created, or that another upload is creating at this moment, is used as found,
+//! and its own name may not be on the disk yet. A put that returned an error and left its file may
+//! not have flushed anything either. So [`Store::sync_folders`] flushes every folder of the objects
+//! that a commit names, up to the root, before the commit, and those of the snapshot after it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -26,7 +25,7 @@ use super::keys::Key;
 use super::profile::StoreProfile;
 use super::sealed::{self, Digested, Document, MAX_SEALED_BYTES, SealError};
 
-/// A folder (later: a bucket's prefix) and how messages name it.
+/// A folder (later: a prefix in a bucket) and its name in messages.
 #[derive(Clone, Debug)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
@@ -36,16 +35,16 @@ pub struct Store {
     profile: StoreProfile,
 }
 
-/// What became of a sealed object that was put.
+/// The outcome of putting a sealed object.
 pub(super) enum Put {
-    /// It is there, with the bytes that were given.
+    /// The object exists with the given bytes.
     Done,
     /// Another object has its name.
     Exists,
 }
 
 impl Store {
-    /// A folder that exists, named by its path or a `file://` URL.
+    /// Opens a folder that exists, named by its path or a `file://` URL.
     pub fn open(location: &str) -> Result<Self> {
         let folder = local_folder(location)?;
         let not_a_repository = |found: &str| {
@@ -67,7 +66,7 @@ impl Store {
         }
     }
 
-    /// A folder that is made where it is missing.
+    /// Opens a folder, which is created if it is missing.
     pub fn open_or_create(location: &str) -> Result<Self> {
         let folder = local_folder(location)?;
         create_folder(&folder).map_err(|error| {
@@ -76,7 +75,7 @@ impl Store {
         Self::open(location)
     }
 
-    /// Any store, under the name that messages call it by, with the profile [`StoreProfile::remote`].
+    /// Wraps any store, under its name in messages, with the profile [`StoreProfile::remote`].
     #[must_use]
     pub fn new(objects: Arc<dyn ObjectStore>, url: &str) -> Self {
         Store {
@@ -87,7 +86,7 @@ impl Store {
         }
     }
 
-    /// The same store with another profile.
+    /// Returns the same store with another profile.
     #[must_use]
     pub fn with_profile(self, profile: StoreProfile) -> Self {
         Store { profile, ..self }
@@ -105,31 +104,31 @@ impl Store {
         })
     }
 
-    /// The name of the location, for messages.
+    /// Returns the name of the location in messages.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The request sizes and parallelism that suit it.
+    /// Returns the request sizes and parallelism that suit it.
     #[must_use]
     pub fn profile(&self) -> &StoreProfile {
         &self.profile
     }
 
-    /// The objects themselves, for whoever reads segments.
+    /// Returns the objects themselves, for readers of segments.
     #[must_use]
     pub fn objects(&self) -> &Arc<dyn ObjectStore> {
         &self.objects
     }
 
-    /// The root on a local disk, for whoever maps segments into memory.
+    /// Returns the root on a local disk, for programs that map segments into memory.
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
 
-    /// A sealed object; `None` only where the store says that there is no such object.
+    /// Reads a sealed object; `None` only where the store says that there is no such object.
     pub(super) async fn read<T: Document>(&self, key: &Key) -> Result<Option<Digested<T>>> {
         let Some(bytes) = self.read_bytes(key).await? else {
             return Ok(None);
@@ -167,14 +166,14 @@ impl Store {
         object.bytes().await.map(Some).map_err(failed)
     }
 
-    /// Puts a sealed object under a name that must be free. An object that has these very bytes already is this one: a
-    /// request that was sent again finds what it wrote itself when its first answer was lost.
+    /// Puts a sealed object under a name that must be free. An existing object with the same bytes counts as
+    /// written: a retried request finds its own object when the response to the first one was lost.
     pub(super) async fn put_if_absent(&self, key: &Key, bytes: Vec<u8>) -> Result<Put> {
         self.put_sealed(key, bytes.into(), PutMode::Create).await
     }
 
-    /// Puts a sealed object whose name holds the digest of its bytes: an object of this name that is not damaged has the
-    /// same bytes, so writing it again does no harm and repairs a damaged one.
+    /// Puts a sealed object whose name holds the digest of its bytes: an intact object of this name has the
+    /// same bytes, so writing it again is harmless and repairs a damaged one.
     pub(super) async fn put_content_named(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
         let put = self.put_sealed(key, bytes.into(), PutMode::Overwrite);
         put.await.map(drop)
@@ -192,7 +191,7 @@ impl Store {
             ) => Ok(Put::Exists),
             Err(error) => Err(self.failed(Operation::Write, key, error)),
         };
-        // Only the object itself can say whether the write took effect.
+        // An error does not say whether the write took effect; only the object does.
         match (self.read_bytes(key).await, not_done) {
             (Ok(Some(found)), _) if found == bytes => Ok(Put::Done),
             (Ok(Some(_)), _) if !overwrite => Ok(Put::Exists),
@@ -201,14 +200,14 @@ impl Store {
         }
     }
 
-    /// The objects of a folder with their sizes in bytes, ordered by name. Other files are not seen.
+    /// Lists the objects of a folder with their sizes in bytes, ordered by name. Other files are ignored.
     pub(super) async fn list(&self, folder: &str) -> Result<Vec<(Key, u64)>> {
         let found = self.list_objects(folder).await?;
         let sized = |(key, object): (Key, ObjectMeta)| (key, object.size);
         Ok(found.into_iter().map(sized).collect())
     }
 
-    /// The same with all metadata that the store has.
+    /// Lists the same with all metadata that the store has.
     pub(super) async fn list_objects(&self, folder: &str) -> Result<Vec<(Key, ObjectMeta)>> {
         let prefix = ObjectPath::from(folder);
         let found: Vec<_> = self
@@ -225,8 +224,8 @@ impl Store {
         Ok(found)
     }
 
-    /// One of the entries of the root, if any. `lost+found` is the file system's own.
-    pub(super) async fn anything(&self) -> Result<Option<String>> {
+    /// Returns one of the entries of the root, if any. `lost+found` belongs to the file system.
+    pub(super) async fn any_entry(&self) -> Result<Option<String>> {
         let root = self.objects.list_with_delimiter(None).await;
         let root = root.map_err(|error| self.failed_at(Operation::List, "the folder", error))?;
         let objects = root.objects.into_iter().map(|object| object.location);
@@ -239,7 +238,7 @@ impl Store {
     }
 
     /// Makes the names of these objects durable: flushes each folder that holds one, and those
-    /// above, up to the root. Other stores than a local disk have no folders.
+    /// above, up to the root. Only a local disk has folders.
     pub(super) async fn sync_folders(&self, keys: impl IntoIterator<Item = String>) -> Result<()> {
         let Some(root) = self.folder.clone() else {
             return Ok(());
@@ -252,7 +251,7 @@ impl Store {
             })
             .collect();
         tokio::task::spawn_blocking(move || {
-            // Deepest first, so that a name is durable no sooner than what it leads to.
+            // Deepest first, so that a name becomes durable only after what it leads to.
             folders.iter().rev().try_for_each(|folder| {
                 sync_folder(folder).map_err(|error| (folder.display().to_string(), error))
             })
@@ -264,7 +263,7 @@ impl Store {
         })
     }
 
-    /// An error about the object `key`, or about a folder.
+    /// Creates an error about the object `key`, or about a folder.
     #[must_use]
     pub fn error(&self, key: &(impl ToString + ?Sized), kind: RepoErrorKind) -> RepoError {
         RepoError::of_object(&self.url, &key.to_string(), kind)
@@ -274,13 +273,13 @@ impl Store {
         RepoError::of_repository(&self.url, kind)
     }
 
-    /// The error that a sealed object is damaged: expected and found.
+    /// Creates the error that a sealed object is damaged: expected and found.
     #[must_use]
     pub fn damaged(&self, key: &(impl ToString + ?Sized), detail: String) -> RepoError {
         self.error(key, RepoErrorKind::Damaged(Damage::Object { detail }))
     }
 
-    /// The error that a sealed object breaks a rule and was not written.
+    /// Creates the error that a sealed object breaks a rule and was not written.
     pub(super) fn refused(&self, key: &Key, detail: String) -> RepoError {
         self.error(key, RepoErrorKind::Refused { detail })
     }
@@ -299,12 +298,12 @@ impl Store {
     }
 }
 
-/// The name of an object as its store spells it. Keys have no character that needs escaping.
+/// Returns the path of an object in its store. Keys have no character that needs escaping.
 pub(super) fn path(key: &Key) -> ObjectPath {
     ObjectPath::from(key.to_string())
 }
 
-/// The folder that `location` names: a path, or a `file://` URL.
+/// Returns the folder that `location` names: a path, or a `file://` URL.
 fn local_folder(location: &str) -> Result<PathBuf> {
     let invalid = |detail: &str| {
         let detail = detail.to_owned();
@@ -331,7 +330,7 @@ fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(allowed)
 }
 
-/// Makes a folder and those above it, durably.
+/// Creates a folder and those above it, durably.
 fn create_folder(folder: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = folder
         .ancestors()
@@ -341,11 +340,12 @@ fn create_folder(folder: &Path) -> io::Result<()> {
         return Ok(());
     }
     std::fs::create_dir_all(folder)?;
+    // Each parent of a new folder has a new entry.
     let mut changed = missing.iter().filter_map(|path| path.parent());
     changed.try_for_each(sync_folder)
 }
 
-/// Only Unix can open a folder to flush it; elsewhere the file system is trusted.
+/// Flushes a folder. Only Unix can open one for that; elsewhere the file system is trusted.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) {
         File::open(folder)?.sync_all()

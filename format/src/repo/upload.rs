@@ -25,18 +25,18 @@ pub struct UploadBuffers {
     pub parts_in_flight: usize,
 }
 
-/// How a part's task ended, and the part itself.
+/// How the task of a part ended, and the request that it made.
 type PartDone = std::result::Result<object_store::Result<()>, tokio::task::JoinError>;
 
-/// An upload for the threads that encode, as an [`io::Write`]. Writing blocks, and must not be done from asynchronous
-/// code; [`complete`](Self::complete) is asynchronous. Dropped before it is complete, it leaves no object.
+/// An upload for the threads that encode, as an [`io::Write`]. Writing blocks the thread, so it must not be done in
+/// asynchronous code; [`complete`](Self::complete) is asynchronous. Dropped before it is complete, it leaves no object.
 #[derive(Debug)]
 pub struct SegmentUpload {
     store: Store,
     key: Key,
     runtime: Handle,
     buffers: UploadBuffers,
-    /// `None` when it is complete, or a write has failed: then nothing more can be written.
+    /// `None` once it is complete or a write has failed: nothing can be appended then.
     upload: Option<Box<dyn MultipartUpload>>,
     in_flight: VecDeque<JoinHandle<object_store::Result<()>>>,
     buffer: Vec<u8>,
@@ -47,7 +47,7 @@ pub struct SegmentUpload {
 /// A segment that is durable under its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uploaded {
-    /// Of all its bytes.
+    /// SHA-256 of all its bytes.
     pub sha256: Digest,
     /// Its length in bytes.
     pub size: u64,
@@ -97,7 +97,7 @@ impl SegmentUpload {
     /// Makes the segment durable under its name. Asynchronous, unlike the rest: flushing a large segment takes as long
     /// as writing a good part of it, and the thread that wrote it has the next one to write.
     ///
-    /// Abandoned before it is done, it leaves no object, or a whole one.
+    /// If the future is dropped before it is done, it leaves no object or a complete one.
     pub async fn complete(mut self) -> Result<Uploaded> {
         if !self.buffer.is_empty() {
             self.start_part()?;
@@ -161,11 +161,13 @@ impl SegmentUpload {
         };
         let in_flight = std::mem::take(&mut self.in_flight);
         let aborted = async move {
+            // A part that is still being sent could otherwise arrive after the abort and stay.
             for part in in_flight {
                 let _ = part.await;
             }
             let _ = upload.abort().await;
         };
+        // Blocking is not allowed inside a runtime, so there the abort runs in the background.
         if Handle::try_current().is_ok() {
             drop(self.runtime.spawn(aborted));
         } else {
@@ -174,14 +176,14 @@ impl SegmentUpload {
     }
 }
 
-/// Accepts bytes until the first error; that error's source is a [`RepoError`](super::error::RepoError).
+/// Accepts bytes until the first error, whose source is a [`RepoError`](super::error::RepoError).
 impl io::Write for SegmentUpload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.append(bytes).map_err(io::Error::other)?;
         Ok(bytes.len())
     }
 
-    /// Does nothing: bytes are durable when the upload is complete, and no sooner.
+    /// Does nothing: bytes are durable only when the upload is complete.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
