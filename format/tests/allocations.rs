@@ -1,11 +1,11 @@
 //! A million records are encoded and decoded in buffers that are reused: at most ten allocations in all.
 //!
-//! A binary of its own, since the allocator that counts serves the whole process.
+//! A test binary of its own, since the counting allocator serves the whole process.
 
 #![expect(unsafe_code, reason = "an allocator is unsafe by its signature")]
 #![expect(
     clippy::unwrap_used,
-    reason = "a test that meets a surprise should stop"
+    reason = "a test should stop at the first unexpected value"
 )]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -20,7 +20,7 @@ use kbk_format::{
 mod header;
 use header::header;
 
-/// The system's allocator, which counts what this thread asks of it.
+/// The system's allocator, counting the requests of this thread.
 struct Counting;
 
 thread_local! {
@@ -28,26 +28,26 @@ thread_local! {
 }
 
 fn count() {
-    // A thread that ends has no counter any more.
+    // The counter of a thread that is ending no longer exists.
     let _ = COUNT.try_with(|count| count.set(count.get() + 1));
 }
 
-// SAFETY: every call is handed on unchanged.
+// SAFETY: every call is forwarded unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's promises are the callee's.
+        // SAFETY: the caller upholds the contract of the forwarded call.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: the caller's promises are the callee's.
+        // SAFETY: the caller upholds the contract of the forwarded call.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are the callee's.
+        // SAFETY: the caller upholds the contract of the forwarded call.
         unsafe { System.dealloc(block, layout) }
     }
 }
@@ -56,12 +56,12 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const RECORDS: i64 = 1_000_000;
-/// Records until every buffer has its size: a few blocks of the largest there are.
+/// Records until every buffer has its final size: a few blocks of the largest size.
 const WARM_UP: i64 = 40_000;
 const BLOCK_BYTES: usize = 1 << 20;
-const AT_MOST: u64 = 10;
+const MAX_ALLOCATIONS: u64 = 10;
 
-/// Gives `take` record number `offset`: keys, values and times of changing length, in `buffer`.
+/// Passes record number `offset` to `take`: keys, values and timestamps of varying length, in `buffer`.
 fn with_record<T>(offset: i64, buffer: &mut [u8; 150], take: impl FnOnce(&Record<'_>) -> T) -> T {
     let n = offset as u64;
     for (i, byte) in buffer.iter_mut().enumerate() {
@@ -91,7 +91,7 @@ fn with_record<T>(offset: i64, buffer: &mut [u8; 150], take: impl FnOnce(&Record
     })
 }
 
-/// Counts the allocations of encoding [`RECORDS`] records behind a warm-up.
+/// Counts the allocations of encoding [`RECORDS`] records after a warm-up.
 fn encode<W: io::Write>(compression: Compression, out: W) -> (u64, W) {
     let mut assembler = SegmentAssembler::new(out, header(7, 0)).unwrap();
     let mut encoder = Encoder::new(compression);
@@ -123,7 +123,7 @@ fn encode<W: io::Write>(compression: Compression, out: W) -> (u64, W) {
     )
 }
 
-/// Counts the allocations of decoding a segment once more.
+/// Counts the allocations of decoding a segment a second time.
 fn decode(bytes: &[u8]) -> u64 {
     let segment = Segment::open_whole(bytes).unwrap();
     let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
@@ -153,17 +153,17 @@ fn decode(bytes: &[u8]) -> u64 {
 }
 
 #[test]
-fn a_million_records_in_steady_state() {
+fn a_million_records_need_at_most_ten_allocations() {
     for compression in [Compression::Zstd(1), Compression::Lz4, Compression::None] {
         let (allocations, _) = encode(compression, io::sink());
         assert!(
-            allocations <= AT_MOST,
+            allocations <= MAX_ALLOCATIONS,
             "encoding with {compression}: {allocations} allocations"
         );
         let (_, bytes) = encode(compression, Vec::new());
         let allocations = decode(&bytes);
         assert!(
-            allocations <= AT_MOST,
+            allocations <= MAX_ALLOCATIONS,
             "decoding with {compression}: {allocations} allocations"
         );
     }

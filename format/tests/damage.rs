@@ -1,11 +1,11 @@
-//! Damage: every bit flipped, every length cut, blocks that stand where they do not belong.
+//! Damage: every bit flipped, every length truncated, blocks in the wrong position.
 //!
-//! A verifier finds all of it. A reader and a scan may not: they give an error, or records that were written, and
+//! A verifier finds all of it. A reader and a scan may not: they return an error, or records that were written, and
 //! never others.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a test that meets a surprise should stop"
+    reason = "a test should stop at the first unexpected value"
 )]
 
 use std::collections::BTreeSet;
@@ -48,7 +48,7 @@ fn all_records() -> Vec<Owned> {
     (0..RECORDS_PER_BLOCK * BLOCKS as i64).map(record).collect()
 }
 
-/// A segment with one block for each of these codecs, from [`all_records`].
+/// Writes [`all_records`] into a segment with one block for each of these codecs.
 fn segment_of(salt: u8, codecs: [Compression; BLOCKS]) -> Vec<u8> {
     let mut assembler = SegmentAssembler::new(Vec::new(), header(salt, 0)).unwrap();
     for (block, compression) in codecs.into_iter().enumerate() {
@@ -64,7 +64,7 @@ fn segment_of(salt: u8, codecs: [Compression; BLOCKS]) -> Vec<u8> {
     assembler.seal(GapReason::NotDelivered).unwrap().0
 }
 
-/// A segment with a block of every codec.
+/// Writes a segment with a block of every codec.
 fn segment() -> Vec<u8> {
     let bytes = segment_of(7, CODECS);
     let opened = Segment::open_whole(&bytes).unwrap();
@@ -86,7 +86,7 @@ fn segment() -> Vec<u8> {
         [Codec::None, Codec::Zstd, Codec::Lz4]
             .map(|codec| codec as u8)
             .into(),
-        "not every codec is there"
+        "a codec is missing"
     );
     bytes
 }
@@ -114,7 +114,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Owned>> {
     Ok(blocks.collect::<Result<Vec<_>>>()?.concat())
 }
 
-/// What a scan gives: each block's records, or why they cannot be decoded.
+/// Returns what a scan finds: each block's records, or why they cannot be decoded.
 fn scan(bytes: &[u8]) -> Vec<Result<Vec<Owned>>> {
     let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
     Scanner::new(bytes)
@@ -128,7 +128,7 @@ fn scan(bytes: &[u8]) -> Vec<Result<Vec<Owned>>> {
         .collect()
 }
 
-/// The offsets of all records that a scan gives.
+/// Returns the offsets of all records that a scan finds.
 fn scanned_offsets(bytes: &[u8]) -> Vec<i64> {
     scan(bytes)
         .into_iter()
@@ -138,7 +138,7 @@ fn scanned_offsets(bytes: &[u8]) -> Vec<i64> {
         .collect()
 }
 
-/// What must hold of any damaged copy of [`segment`]; `what` says how it was damaged.
+/// Checks what must hold for any damaged copy of [`segment`]; `what` states how it was damaged.
 fn check_damaged(bytes: &[u8], what: &str) {
     let checked = catch_unwind(|| {
         assert!(
@@ -152,17 +152,18 @@ fn check_damaged(bytes: &[u8], what: &str) {
         if let Ok(records) = read(bytes) {
             assert!(
                 records == all_records(),
-                "{what}: a reader gives other records"
+                "{what}: a reader returns other records"
             );
         }
         let written = all_records();
         for block in scan(bytes).into_iter().flatten() {
             let here = written.iter().position(|record| *record == block[0]);
-            let here =
-                here.unwrap_or_else(|| panic!("{what}: a scan gives a record that nobody wrote"));
+            let here = here.unwrap_or_else(|| {
+                panic!("{what}: a scan returns a record that was never written")
+            });
             assert!(
                 written[here..].starts_with(&block),
-                "{what}: a scan gives other records"
+                "{what}: a scan returns other records"
             );
         }
     });
@@ -170,7 +171,7 @@ fn check_damaged(bytes: &[u8], what: &str) {
 }
 
 #[test]
-fn sound_bytes_are_found_sound() {
+fn intact_bytes_are_read_and_verified() {
     let bytes = segment();
     verify::verify_whole(&bytes, true).unwrap();
     verify::verify_whole(&bytes, false).unwrap();
@@ -186,7 +187,7 @@ fn sound_bytes_are_found_sound() {
 }
 
 #[test]
-fn every_flipped_bit_is_found_and_gives_no_other_record() {
+fn every_flipped_bit_is_found_and_yields_no_other_record() {
     let mut bytes = segment();
     for position in 0..bytes.len() {
         for bit in 0..8 {
@@ -198,7 +199,7 @@ fn every_flipped_bit_is_found_and_gives_no_other_record() {
 }
 
 #[test]
-fn every_cut_is_found_and_gives_no_other_record() {
+fn every_truncation_is_found_and_yields_no_other_record() {
     let bytes = segment();
     for length in 0..bytes.len() {
         check_damaged(&bytes[..length], &format!("cut to {length} bytes"));
@@ -210,23 +211,23 @@ fn every_cut_is_found_and_gives_no_other_record() {
 }
 
 #[test]
-fn bytes_behind_the_end_are_found() {
+fn bytes_after_the_end_are_found() {
     for more in [1, 64, 100] {
         let mut bytes = segment();
         bytes.resize(bytes.len() + more, 0);
-        check_damaged(&bytes, &format!("{more} zeros behind the end"));
+        check_damaged(&bytes, &format!("{more} zeros after the end"));
     }
     let mut twice = segment();
     twice.extend(segment());
     check_damaged(&twice, "the segment twice");
 }
 
-/// A segment whose blocks all have the same length, so that one fits where another stood.
+/// Writes a segment whose blocks all have the same length, so that one can replace another.
 fn segment_of_equal_blocks(salt: u8) -> Vec<u8> {
     segment_of(salt, [Compression::None; BLOCKS])
 }
 
-/// Puts `block` where block `number` stood and says what reading gives: the class of error, block by block.
+/// Replaces block `number` by `block`; returns the bytes and the class of error of reading each block.
 fn splice(number: usize, block: &[u8]) -> (Vec<u8>, Vec<Option<ErrorClass>>) {
     let mut bytes = segment_of_equal_blocks(7);
     let segment = Segment::open_whole(&bytes).unwrap();
@@ -293,7 +294,7 @@ fn missing_bytes_cost_only_the_blocks_they_were_part_of() {
             .filter(|(_, block)| block.end <= cut.start || cut.end <= block.start)
             .flat_map(|(number, _)| number * RECORDS_PER_BLOCK..(number + 1) * RECORDS_PER_BLOCK)
             .collect();
-        // A block whose padding alone was touched may be found too: zeros replaced zeros.
+        // A block that lost only padding may be found too: zeros took the place of zeros.
         let found = scanned_offsets(&bytes);
         let all_found = left.iter().all(|offset| found.contains(offset));
         assert!(all_found, "without {cut:?}: {found:?}");
@@ -314,13 +315,13 @@ fn swapped_blocks_are_misplaced() {
             ErrorClass::Misplaced
         );
     }
-    // The second block was moved towards the front, as if bytes were missing there; the first one was moved back.
+    // The second block moved towards the start, as if bytes were missing there; the first one moved towards the end.
     assert_eq!(scanned_offsets(&bytes), [3, 4, 5, 6, 7, 8]);
     check_damaged(&bytes, "swapped blocks");
 }
 
 #[test]
-fn another_segments_footer_is_no_footer_of_this_one() {
+fn another_segments_footer_is_misplaced() {
     let (own, foreign) = (segment(), segment_of(8, CODECS));
     let position = Segment::open_whole(&own).unwrap().footer_position() as usize;
     let spliced = [&own[..position], &foreign[position..]].concat();
@@ -330,14 +331,14 @@ fn another_segments_footer_is_no_footer_of_this_one() {
 
 #[test]
 fn a_damaged_block_costs_that_block_alone() {
-    let sound = segment();
-    let segment = Segment::open_whole(&sound).unwrap();
+    let intact = segment();
+    let segment = Segment::open_whole(&intact).unwrap();
     for number in 0..BLOCKS {
         let entry = segment.index().entries()[number];
         let in_header = entry.position as usize + 80;
         let in_stream = (entry.position + u64::from(entry.header_length)) as usize + 5;
         for position in [in_header, in_stream] {
-            let mut bytes = sound.clone();
+            let mut bytes = intact.clone();
             bytes[position] ^= 0x10;
             let lost = number as i64 * RECORDS_PER_BLOCK..(number as i64 + 1) * RECORDS_PER_BLOCK;
             let left: Vec<_> = (0..RECORDS_PER_BLOCK * BLOCKS as i64)
@@ -356,15 +357,15 @@ fn a_damaged_block_costs_that_block_alone() {
 
 #[test]
 fn a_scan_needs_neither_header_nor_footer() {
-    let sound = segment();
-    let opened = Segment::open_whole(&sound).unwrap();
+    let intact = segment();
+    let opened = Segment::open_whole(&intact).unwrap();
     let (first_block, footer) = (
         opened.file_header_length() as usize,
         opened.footer_position() as usize,
     );
     let offsets: Vec<_> = (0..RECORDS_PER_BLOCK * BLOCKS as i64).collect();
-    assert_eq!(scanned_offsets(&sound[..footer]), offsets, "no footer");
-    let mut bytes = sound.clone();
+    assert_eq!(scanned_offsets(&intact[..footer]), offsets, "no footer");
+    let mut bytes = intact.clone();
     bytes[file_header::PARTITION] ^= 1;
     assert!(Scanner::new(&bytes).header().is_none());
     assert_eq!(scanned_offsets(&bytes), offsets, "a damaged header");
@@ -383,9 +384,9 @@ fn a_scan_needs_neither_header_nor_footer() {
 }
 
 #[test]
-fn a_segment_inside_a_record_fools_nobody() {
+fn blocks_of_a_segment_inside_a_record_are_not_returned() {
     let inner = segment_of(8, [Compression::None; BLOCKS]);
-    // At every distance from the alignment of blocks, so that the inner blocks are aligned once.
+    // Every distance from the alignment of blocks, so that the inner blocks are aligned once.
     for shift in 0..64 {
         let mut value = vec![0; shift];
         value.extend_from_slice(&inner);
@@ -404,22 +405,22 @@ fn a_segment_inside_a_record_fools_nobody() {
                 .append(&builder.encode(TimestampType::CreateTime, &mut encoder))
                 .unwrap();
         }
-        let (sound, _) = assembler.seal(GapReason::NotDelivered).unwrap();
-        let opened = Segment::open_whole(&sound).unwrap();
+        let (intact, _) = assembler.seal(GapReason::NotDelivered).unwrap();
+        let opened = Segment::open_whole(&intact).unwrap();
         let (footer, outer) = (
             opened.footer_position() as usize,
             opened.index().entries()[1].position as usize,
         );
-        assert_eq!(scanned_offsets(&sound), [0, 1, 2], "shift {shift}");
-        // Header and footer gone: the salt has to come from a block.
-        let mut bytes = sound[..footer].to_vec();
+        assert_eq!(scanned_offsets(&intact), [0, 1, 2], "shift {shift}");
+        // Without header and footer, the salt has to come from a block.
+        let mut bytes = intact[..footer].to_vec();
         bytes[..file_header::LENGTH].fill(0);
         assert_eq!(
             scanned_offsets(&bytes),
             [0, 1, 2],
             "shift {shift}, no header and footer"
         );
-        // Now the scan steps through the record's bytes.
+        // With the outer block damaged, the scan steps through the record's bytes.
         bytes[outer + 80] ^= 1;
         assert_eq!(
             scanned_offsets(&bytes),
@@ -430,7 +431,7 @@ fn a_segment_inside_a_record_fools_nobody() {
 }
 
 #[test]
-fn a_segment_cut_behind_an_inner_one_is_not_opened_as_the_inner_one() {
+fn a_segment_cut_after_an_inner_one_is_not_opened_as_the_inner_one() {
     let inner = segment_of(8, CODECS);
     let mut builder = BlockBuilder::new(0);
     Owned {
@@ -454,7 +455,7 @@ fn a_segment_cut_behind_an_inner_one_is_not_opened_as_the_inner_one() {
     let cut = &bytes[..start + inner.len()];
     assert!(
         cut.ends_with(&inner[inner.len() - trailer::LENGTH..]),
-        "the file ends in a sound trailer of another one"
+        "the file ends in an intact trailer of another segment"
     );
     assert_eq!(
         Segment::open_whole(cut).unwrap_err().class,

@@ -1,11 +1,11 @@
 //! Golden and broken segments under `fixtures/`, which another program wrote from SPEC.md alone.
 //!
-//! The JSON beside each says what a reader must find; `tests/spec_reader/make_goldens.py` describes its members. The
-//! same files are read by the reader in Python there.
+//! The JSON beside each states what a reader must find; `tests/spec_reader/make_goldens.py` describes its members. The
+//! Python reader there reads the same files.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a test that meets a surprise should stop"
+    reason = "a test should stop at the first unexpected value"
 )]
 
 use std::fs;
@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 mod records;
 use records::{Owned, owned};
 
-/// Every `.kseg` of a folder with the JSON beside it. No file without the other.
+/// Returns every `.kseg` of a folder with the JSON beside it; neither may be missing.
 fn fixtures(folder: &str) -> Vec<(PathBuf, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fixtures")
@@ -45,7 +45,7 @@ fn fixtures(folder: &str) -> Vec<(PathBuf, Value)> {
         .collect()
 }
 
-/// Runs `check` on every fixture and names all that fail, not only the first.
+/// Runs `check` on every fixture and reports all that fail, not only the first.
 fn each_of(folder: &str, check: impl Fn(&Path, &[u8], &Value) + std::panic::RefUnwindSafe) {
     let failed: Vec<_> = fixtures(folder)
         .into_iter()
@@ -59,7 +59,7 @@ fn each_of(folder: &str, check: impl Fn(&Path, &[u8], &Value) + std::panic::RefU
 }
 
 #[test]
-fn goldens_are_what_the_json_beside_them_says() {
+fn goldens_match_their_json() {
     each_of("golden/v1", |path, bytes, expected| {
         let name = path.file_stem().unwrap().to_str().unwrap();
         let segment = verify::verify_whole(bytes, true).unwrap();
@@ -101,7 +101,7 @@ fn goldens_are_what_the_json_beside_them_says() {
 }
 
 #[test]
-fn broken_segments_give_their_error_where_they_should() {
+fn broken_segments_fail_with_the_expected_error() {
     each_of("broken/v1", |path, bytes, expected| {
         let name = path.file_stem().unwrap().to_str().unwrap();
         let (at, error) =
@@ -238,7 +238,7 @@ fn statistics(statistics: &Statistics) -> Value {
     })
 }
 
-/// The section gaps as a reader sees it: a reason that it does not know is *unknown* (SPEC 2.5).
+/// Returns the gaps as a reader reports them: a reason that it does not know is *unknown* (SPEC 2.5).
 fn known_reasons(expected: &Value) -> Value {
     let mut known = expected.clone();
     let entries = known.get_mut("entries").and_then(Value::as_array_mut);
@@ -295,7 +295,7 @@ fn open_from_tail(bytes: &[u8]) -> Segment {
         Open::Ready(segment) => *segment,
         Open::Need(range) => match Segment::open(&bytes[range.start as usize..], length).unwrap() {
             Open::Ready(segment) => *segment,
-            Open::Need(_) => panic!("what was asked for was brought"),
+            Open::Need(_) => panic!("the requested range was supplied"),
         },
     }
 }
@@ -351,7 +351,7 @@ fn queries(name: &str, segment: &Segment, bytes: &[u8], queries: &Value) {
     }
 }
 
-/// The offsets of all records in blocks that decode, in the order of a scan.
+/// Returns the offsets of all records in blocks that decode, in the order of a scan.
 fn scanned_offsets(bytes: &[u8]) -> Vec<i64> {
     let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
     Scanner::new(bytes)
@@ -383,7 +383,7 @@ fn scans(name: &str, segment: &Segment, bytes: &[u8], records: &[Owned]) {
     }
 }
 
-/// The first step of reading that finds something, and what it finds.
+/// Returns the first step of reading that fails, and its error.
 fn first_error(bytes: &[u8]) -> Option<(&'static str, FormatError)> {
     let segment = match Segment::open_whole(bytes) {
         Ok(segment) => segment,

@@ -1,11 +1,11 @@
 //! Segments against a plain model: a `Vec` of records, searched and counted by brute force.
 //!
-//! Records are hostile where Kafka lets them be: timestamps at the ends of `i64`, keys and headers that are no text,
-//! offsets with gaps of any width. Blocks are cut tiny, so that every case has several.
+//! Records are as hostile as Kafka allows: timestamps at the ends of `i64`, keys and headers that are not text,
+//! offsets with gaps of any width. Blocks are tiny, so that every case has several.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a test that meets a surprise should stop"
+    reason = "a test should stop at the first unexpected value"
 )]
 
 use std::collections::BTreeSet;
@@ -45,7 +45,7 @@ fn timestamps() -> impl Strategy<Value = i64> {
     ]
 }
 
-/// How many offsets are skipped before a record.
+/// The number of offsets skipped before a record.
 fn skips() -> impl Strategy<Value = i64> {
     prop_oneof![8 => Just(0), 3 => 1..5i64, 1 => 0..1i64 << 40]
 }
@@ -169,7 +169,7 @@ impl Model {
         bytes
     }
 
-    /// The offset of the first record for which this holds.
+    /// Returns the offset of the first record for which `holds` is true.
     fn first(&self, holds: impl Fn(&Owned) -> bool) -> Option<i64> {
         self.records
             .iter()
@@ -177,7 +177,7 @@ impl Model {
             .map(|record| record.offset)
     }
 
-    /// Times at and beside every timestamp there is.
+    /// Returns the timestamps of all records and their neighbours.
     fn times(&self) -> BTreeSet<i64> {
         let mut times = BTreeSet::from([i64::MIN, -1, 0, i64::MAX]);
         for record in &self.records {
@@ -210,7 +210,7 @@ fn all(segment: &Segment, bytes: &[u8]) -> Vec<Owned> {
         .collect()
 }
 
-/// Opens from the last `tail` bytes, bringing more where that is asked for.
+/// Opens a segment from its last `tail` bytes, and reads more where that is requested.
 fn open_from(bytes: &[u8], tail: usize) -> Segment {
     let length = bytes.len() as u64;
     match Segment::open(&bytes[bytes.len() - tail..], length).unwrap() {
@@ -219,11 +219,11 @@ fn open_from(bytes: &[u8], tail: usize) -> Segment {
             assert_eq!(range.end, length);
             assert!(
                 range.start < length - tail as u64,
-                "what is there is not asked for again"
+                "bytes that were given are not requested again"
             );
             match Segment::open(&bytes[range.start as usize..], length).unwrap() {
                 Open::Ready(segment) => *segment,
-                Open::Need(again) => panic!("{range:?} was brought, now {again:?} is missing"),
+                Open::Need(again) => panic!("{range:?} was supplied, now {again:?} is missing"),
             }
         }
     }
@@ -231,7 +231,7 @@ fn open_from(bytes: &[u8], tail: usize) -> Segment {
 
 proptest! {
     #[test]
-    fn what_was_written_is_read_back(model in models(), tail in 64..4096usize) {
+    fn written_records_are_read_back(model in models(), tail in 64..4096usize) {
         let bytes = model.write();
         let segment = open_from(&bytes, tail.min(bytes.len()));
         prop_assert_eq!(&segment, &open_from(&bytes, 64));
@@ -305,7 +305,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_segment_says_of_its_records_is_counted_by_hand(model in models()) {
+    fn statistics_gaps_and_sizes_match_a_count_by_hand(model in models()) {
         let bytes = model.write();
         let segment = Segment::open_whole(&bytes).unwrap();
         let raw_bytes = segment.index().entries().iter().map(|entry| u64::from(entry.raw_length)).sum();
@@ -336,7 +336,7 @@ proptest! {
     }
 
     #[test]
-    fn how_blocks_are_cut_and_stored_changes_no_digest(model in models(), other in options()) {
+    fn digests_do_not_depend_on_block_size_and_compression(model in models(), other in options()) {
         let digests = |options| Segment::open_whole(&Model { options, ..model.clone() }.write()).unwrap().statistics().digests;
         prop_assert_eq!(digests(model.options), digests(other));
     }
@@ -351,7 +351,7 @@ proptest! {
         let mut end_offset = model.base_offset;
         for found in &mut scanner {
             let Found::Block { header, bytes } = found else {
-                panic!("{found:?} in a sound segment");
+                panic!("{found:?} in an intact segment");
             };
             decoder.decode(&header, bytes, Streams::All, &mut columns).unwrap();
             records.extend(owned(&columns));
@@ -382,7 +382,7 @@ proptest! {
     }
 
     #[test]
-    fn offsets_that_go_back_are_refused_and_change_nothing(model in models(), back in 1..5i64) {
+    fn descending_offsets_are_refused_and_change_nothing(model in models(), back in 1..5i64) {
         let Some(last) = model.records.last() else {
             return Ok(());
         };
@@ -403,7 +403,7 @@ proptest! {
     }
 }
 
-/// SPEC 2.5, straight from its table.
+/// Computes the statistics straight from the table of SPEC 2.5.
 fn statistics(model: &Model, raw_bytes: u64) -> Statistics {
     let records = &model.records;
     let count = |holds: &dyn Fn(&Owned) -> bool| {
@@ -466,7 +466,7 @@ fn hash<const N: usize>(parts: [&[u8]; N]) -> u128 {
     xxh3_128(&parts.concat())
 }
 
-/// SPEC 2.6, straight from its formulas.
+/// Computes the digest straight from the formulas of SPEC 2.6.
 fn restore_digest(record: &Owned) -> u128 {
     let code = |bytes: &Option<Vec<u8>>| {
         bytes
@@ -498,7 +498,7 @@ fn restore_digest(record: &Owned) -> u128 {
     ])
 }
 
-/// SPEC 10 through a JSON library, view by view.
+/// Renders a record by SPEC 10 with a JSON library, view by view.
 fn rendered(record: &Owned) -> [Vec<u8>; 3] {
     if record.control {
         return Default::default();

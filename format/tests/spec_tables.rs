@@ -17,7 +17,7 @@ struct Table {
     rows: Vec<Vec<&'static str>>,
 }
 
-/// All tables of SPEC.md that begin with these columns, in order.
+/// Returns all tables of SPEC.md that begin with these columns, in order.
 fn tables(columns: &[&str]) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     let mut in_table = false;
@@ -53,7 +53,7 @@ fn same<T: PartialEq + Debug>(what: &str, spec: &[T], code: &[T]) {
     );
 }
 
-/// The rows of a layout whose position and size are numbers, and where the part of variable size begins.
+/// Returns the rows of a layout whose position and size are numbers, and where the part of variable size begins.
 fn fixed_part(table: &Table) -> (Vec<Field>, usize) {
     let mut fields = Vec::new();
     let mut end = 0;
@@ -70,7 +70,7 @@ fn fixed_part(table: &Table) -> (Vec<Field>, usize) {
         });
         end = at + size;
     }
-    // What follows stands where the fixed part ends.
+    // The next row starts where the fixed part ends.
     if let Some(variable) = table.rows.get(fields.len()) {
         assert_eq!(variable[0].parse(), Ok(end), "{variable:?}");
     }
@@ -83,7 +83,7 @@ fn size_of_type(name: &str) -> Option<usize> {
 }
 
 #[test]
-fn every_layout_is_that_of_spec() {
+fn every_layout_matches_spec() {
     let code: [(&str, &[Field], usize); 12] = [
         (
             "file header",
@@ -144,7 +144,7 @@ fn every_layout_is_that_of_spec() {
     }
 }
 
-/// The meaning of the field `name` in layout number `number`.
+/// Returns the meaning of the field `name` in layout number `number`.
 fn meaning(number: usize, name: &str) -> &'static str {
     let table = &tables(&["position", "size", "type", "name", "meaning"])[number];
     let row = table.rows.iter().find(|row| row[3] == name);
@@ -152,7 +152,7 @@ fn meaning(number: usize, name: &str) -> &'static str {
 }
 
 #[test]
-fn magics_and_version_are_those_of_spec() {
+fn magics_and_version_match_spec() {
     let magic = |number| -> Vec<u8> {
         let hex = meaning(number, "magic").split('`').nth(1).unwrap();
         hex.split(' ')
@@ -169,7 +169,7 @@ fn magics_and_version_are_those_of_spec() {
     }
 }
 
-/// "0 none, 1 zstd; of every stream" as pairs.
+/// Parses a list such as "0 none, 1 zstd; of every stream" into pairs.
 fn listed_codes(text: &'static str) -> Vec<(u64, &'static str)> {
     let list = text.split(';').next().unwrap();
     list.split(", ")
@@ -181,7 +181,7 @@ fn listed_codes(text: &'static str) -> Vec<(u64, &'static str)> {
 }
 
 #[test]
-fn codes_inside_layouts_are_those_of_spec() {
+fn codes_inside_layouts_match_spec() {
     same(
         "timestamp_type",
         &listed_codes(meaning(0, "timestamp_type")),
@@ -230,7 +230,7 @@ fn codes_inside_layouts_are_those_of_spec() {
     assert_eq!(layout::ATTRIBUTE_CONTROL, 1 << 0);
 }
 
-/// The first two columns of a table of codes.
+/// Returns the first two columns of a table of codes.
 fn codes(table: &Table) -> Vec<(u64, &'static str)> {
     table
         .rows
@@ -239,7 +239,7 @@ fn codes(table: &Table) -> Vec<(u64, &'static str)> {
         .collect()
 }
 
-/// How many constants the code has whose name begins like this.
+/// Counts the constants in the code whose name begins with `prefix`.
 fn constants(prefix: &str) -> usize {
     LAYOUT
         .lines()
@@ -251,7 +251,7 @@ fn constants(prefix: &str) -> usize {
 }
 
 #[test]
-fn tables_of_codes_are_those_of_spec() {
+fn tables_of_codes_match_spec() {
     let sections = table(&["type", "name", "critical"]);
     let code = [
         (layout::SECTION_HEADER_COPY, "header_copy"),
@@ -266,7 +266,7 @@ fn tables_of_codes_are_those_of_spec() {
         &codes(&sections),
         &code.map(|(code, name)| (u64::from(code), name)),
     );
-    // Beside the types: SECTION_ALIGNMENT and SECTION_CRITICAL.
+    // Besides the types: SECTION_ALIGNMENT and SECTION_CRITICAL.
     assert_eq!(constants("SECTION_"), code.len() + 2);
 
     let code = [
@@ -280,7 +280,7 @@ fn tables_of_codes_are_those_of_spec() {
         &codes(&table(&["type", "name", "value"])),
         &code.map(|(code, name)| (u64::from(code), name)),
     );
-    // Beside the types: TLV_ALIGNMENT.
+    // Besides the types: TLV_ALIGNMENT.
     assert_eq!(constants("TLV_"), code.len() + 1);
 
     let code = [
@@ -296,7 +296,7 @@ fn tables_of_codes_are_those_of_spec() {
 }
 
 #[test]
-fn gap_reasons_are_those_of_spec() {
+fn gap_reasons_match_spec() {
     let reasons = [
         GapReason::NotDelivered,
         GapReason::Compacted,
@@ -326,7 +326,7 @@ fn gap_reasons_are_those_of_spec() {
 }
 
 #[test]
-fn error_classes_are_those_of_spec() {
+fn error_classes_match_spec() {
     let classes = [
         ErrorClass::NotASegment,
         ErrorClass::Unsupported,
@@ -362,7 +362,7 @@ fn error_classes_are_those_of_spec() {
 }
 
 #[test]
-fn limits_are_those_of_spec() {
+fn limits_match_spec() {
     let code = [
         ("file header length", limits::FILE_HEADER_LENGTH as u64),
         ("streams in a block", limits::STREAMS as u64),
@@ -392,7 +392,7 @@ fn limits_are_those_of_spec() {
 }
 
 #[test]
-fn numbers_in_the_text_are_those_of_the_code() {
+fn numbers_in_the_text_match_the_code() {
     for text in [
         "the CRC of the nine ASCII bytes `123456789` is 0xE3069283".to_owned(),
         format!(
@@ -410,7 +410,7 @@ fn numbers_in_the_text_are_those_of_the_code() {
         format!("| view_count | {} |", render::View::ALL.len()),
         "Views: first records.jsonl, then values, then keys.".to_owned(),
     ] {
-        assert!(SPEC.contains(&text), "SPEC.md does not say: {text}");
+        assert!(SPEC.contains(&text), "SPEC.md does not state: {text}");
     }
     assert_eq!(crc32c::crc32c(b"123456789"), 0xE306_9283);
     assert_eq!(
@@ -427,7 +427,7 @@ fn numbers_in_the_text_are_those_of_the_code() {
     }
 }
 
-/// The bytes and the place that a line of the annotated segment states; `None` for its headings.
+/// Parses the position and the bytes of a line of the annotated segment; `None` for its headings.
 fn hexdump_line(line: &str) -> Option<(usize, Vec<u8>)> {
     let (position, rest) = line.split_once("  ")?;
     let position = usize::from_str_radix(position, 16).ok()?;

@@ -2,13 +2,13 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a test that meets a surprise should stop"
+    reason = "a test should stop at the first unexpected value"
 )]
 
 use std::process::Command;
 
 #[test]
-fn the_format_alone_depends_on_no_input_or_output() {
+fn the_format_alone_depends_on_no_io_library() {
     let tree = Command::new(env!("CARGO"))
         .args([
             "tree",

@@ -76,7 +76,7 @@ impl SegmentUpload {
         })
     }
 
-    /// Waits while the allowed number of parts is in flight. After an error no more bytes are accepted.
+    /// Waits while the allowed number of parts is in flight. After an error nothing can be appended.
     fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
         self.hash.update(bytes);
         self.size += bytes.len() as u64;

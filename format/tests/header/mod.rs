@@ -1,8 +1,8 @@
-//! The file header of a segment made for a test.
+//! The file header of a test segment.
 
 use kbk_format::{FileHeader, IsolationLevel, TimestampType};
 
-/// A file header whose id begins with `salt`.
+/// Returns a file header whose segment id repeats `salt`.
 pub(crate) fn header(salt: u8, base_offset: i64) -> FileHeader {
     FileHeader {
         segment_id: [salt; 16],

@@ -1,4 +1,4 @@
-//! The plain model of a record that tests compare with.
+//! A plain model of a record, for comparison in tests.
 
 use kbk_format::{Columns, Header, Headers, Record};
 
@@ -14,7 +14,7 @@ pub(crate) struct Owned {
 }
 
 impl Owned {
-    /// Gives `take` the record as the crate takes it.
+    /// Passes the record to `take` in the form that the crate accepts.
     pub(crate) fn with<T>(&self, take: impl FnOnce(&Record<'_>) -> T) -> T {
         let headers: Vec<_> = self
             .headers
@@ -47,7 +47,7 @@ impl Owned {
     }
 }
 
-/// Every record of a decoded block.
+/// Returns every record of a decoded block.
 pub(crate) fn owned(columns: &Columns) -> Vec<Owned> {
     columns.iter().map(|record| Owned::of(&record)).collect()
 }

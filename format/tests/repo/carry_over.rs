@@ -1,4 +1,4 @@
-//! What a snapshot takes over from the one before (SPEC section 11.5), and how pages grow.
+//! What a snapshot carries over from the one before (SPEC section 11.5), and how pages grow.
 
 use kbk_format::repo::{
     FULL_PAGE, Hex, LostRange, PartitionState, RepoErrorKind, Repository, Snapshot, TopicState,
@@ -30,7 +30,7 @@ fn topics(snapshot: &Snapshot) -> Vec<(&str, u8, u64, u64, bool)> {
 }
 
 #[tokio::test]
-async fn topics_stay_go_and_come_back() {
+async fn topics_are_kept_deleted_and_found_again() {
     let (repository, _) = repository().await;
     let cluster = world::cluster(&[("a", 1, &[0]), ("b", 2, &[0]), ("c", 3, &[0])]);
     let first = repository
@@ -46,7 +46,7 @@ async fn topics_stay_go_and_come_back() {
         ]
     );
 
-    // This run looks at b and c alone. b is gone, c was made again.
+    // This run looks only at b and c: b is gone, c was created again.
     let cluster = world::cluster(&[("c", 4, &[0])]);
     let mut change = world::look(Some(first.clone()), &cluster);
     change.gone = vec![(world::name("b"), Hex([2; 16]))];
@@ -61,7 +61,7 @@ async fn topics_stay_go_and_come_back() {
         ]
     );
 
-    // b is there after all.
+    // b exists after all.
     let cluster = world::cluster(&[("b", 2, &[0])]);
     let third = repository
         .commit(&world::look(Some(second), &cluster))
@@ -77,7 +77,7 @@ async fn topics_stay_go_and_come_back() {
         ]
     );
 
-    // A slow run that began at the first snapshot knows neither of the new c nor that b is back.
+    // A slow run that began at the first snapshot knows neither the new c nor that b is back.
     let cluster = world::cluster(&[("c", 3, &[0])]);
     let mut change = world::look(Some(first), &cluster);
     change.gone = vec![(world::name("b"), Hex([2; 16]))];
@@ -95,7 +95,7 @@ async fn topics_stay_go_and_come_back() {
 }
 
 #[tokio::test]
-async fn partitions_come_and_never_vanish() {
+async fn partitions_are_added_and_never_removed() {
     let (repository, _) = repository().await;
     let base = world::look(None, &world::cluster(&[("a", 1, &[5, 6])]));
     let base = repository.commit(&base).await.unwrap();
@@ -176,7 +176,7 @@ fn groups(snapshot: &Snapshot) -> Option<(u64, Vec<&str>)> {
 }
 
 #[tokio::test]
-async fn groups_are_those_that_were_found_last() {
+async fn the_groups_read_last_are_kept() {
     let (repository, _) = repository().await;
     let cluster = world::cluster(&[("a", 1, &[0])]);
     let commit = async |base, found| {
@@ -185,16 +185,16 @@ async fn groups_are_those_that_were_found_last() {
         repository.commit(&change).await.unwrap()
     };
     let first = commit(None, None).await;
-    assert_eq!(groups(&first), None, "nobody has asked");
+    assert_eq!(groups(&first), None, "no backup has read them");
     let second = commit(Some(first), world::groups(20, &["g", "h"])).await;
     assert_eq!(groups(&second), Some((2, vec!["g", "h"])));
     let third = commit(Some(second.clone()), None).await;
-    assert_eq!(third.groups, second.groups, "a run that did not ask");
+    assert_eq!(third.groups, second.groups, "a run that did not read them");
     assert_eq!(repository.latest().await.unwrap(), Some(third.clone()));
     let none = commit(Some(third.clone()), world::groups(30, &[])).await;
     assert_eq!(groups(&none), Some((4, Vec::new())), "all are gone");
 
-    // A slow run asked before the one that has committed meanwhile.
+    // A slow run read them before the run that has committed meanwhile.
     let slow = commit(Some(third), world::groups(25, &["g"])).await;
     assert_eq!(slow.sequence, 5);
     assert_eq!(slow.groups, none.groups);
@@ -207,7 +207,7 @@ fn acls(snapshot: &Snapshot) -> Option<(u64, Vec<&str>)> {
 }
 
 #[tokio::test]
-async fn acls_are_those_that_were_found_last() {
+async fn the_acls_read_last_are_kept() {
     let (repository, _) = repository().await;
     let cluster = world::cluster(&[("a", 1, &[0])]);
     let commit = async |base, found| {
@@ -216,22 +216,22 @@ async fn acls_are_those_that_were_found_last() {
         repository.commit(&change).await.unwrap()
     };
     let first = commit(None, None).await;
-    assert_eq!(acls(&first), None, "nobody has asked");
+    assert_eq!(acls(&first), None, "no backup has read them");
     let second = commit(Some(first), world::acls(20, &["User:a", "User:b"])).await;
     assert_eq!(acls(&second), Some((2, vec!["User:a", "User:b"])));
     let third = commit(Some(second.clone()), None).await;
-    assert_eq!(third.acls, second.acls, "a run that did not ask");
+    assert_eq!(third.acls, second.acls, "a run that did not read them");
     assert_eq!(repository.latest().await.unwrap(), Some(third.clone()));
     let none = commit(Some(third.clone()), world::acls(30, &[])).await;
     assert_eq!(acls(&none), Some((4, Vec::new())), "all are gone");
 
-    // A slow run asked before the one that has committed meanwhile.
+    // A slow run read them before the run that has committed meanwhile.
     let slow = commit(Some(third), world::acls(25, &["User:a"])).await;
     assert_eq!(slow.sequence, 5);
     assert_eq!(slow.acls, none.acls);
 }
 
-/// Nothing is written that a reader would refuse.
+/// A commit refuses to write what a reader would refuse to read.
 #[tokio::test]
 async fn a_change_that_breaks_the_rules_is_refused() {
     let (repository, objects) = repository().await;

@@ -1,4 +1,4 @@
-//! A fault at any call of a backup leaves the previous snapshot whole, and the next run puts all right.
+//! A fault at any call of a backup leaves the previous snapshot intact, and the next run completes the backup.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ fn before() -> Cluster {
     world::cluster(&[("a", 1, &[10, 0]), ("b", 2, &[7])])
 }
 
-/// One partition grows, one gets its first records, one stays, and a topic is new.
+/// One partition grows, one gets its first records, one is unchanged, and a topic is new.
 fn after() -> Cluster {
     world::cluster(&[("a", 1, &[15, 3]), ("b", 2, &[7]), ("c", 3, &[1])])
 }
@@ -27,8 +27,8 @@ fn run(runtime: &Runtime, objects: Arc<dyn ObjectStore>, cluster: &Cluster) -> R
     Ok(())
 }
 
-/// Gives `fault` to the `at`-th call of a backup that follows `earlier` ones without a fault. Says
-/// whether the backup has so many calls.
+/// Injects `fault` at call number `at` of a backup that follows `earlier` ones without a fault.
+/// Returns whether the backup makes that many calls.
 fn fault_at(objects: &Arc<dyn ObjectStore>, earlier: u64, fault: Fault, at: usize) -> bool {
     let runtime = world::runtime();
     for _ in 0..earlier {
@@ -48,7 +48,11 @@ fn fault_at(objects: &Arc<dyn ObjectStore>, earlier: u64, fault: Fault, at: usiz
     };
     assert!(committed.0 >= earlier + u64::from(outcome.is_ok()));
     if outcome.is_ok() {
-        assert_eq!(committed.1, world::ends(&after()), "a success is one");
+        assert_eq!(
+            committed.1,
+            world::ends(&after()),
+            "a backup that succeeded is complete"
+        );
     } else if committed.0 == earlier && earlier > 0 {
         assert_eq!(committed.1, world::ends(&before()), "the previous state");
     }
@@ -87,28 +91,28 @@ fn on_disk() -> (Arc<dyn ObjectStore>, Option<tempfile::TempDir>) {
 }
 
 #[test]
-fn the_first_backup_in_memory() {
+fn a_fault_in_the_first_backup_in_memory() {
     fault_everywhere(0, in_memory);
 }
 
 #[test]
-fn the_first_backup_on_disk() {
+fn a_fault_in_the_first_backup_on_disk() {
     fault_everywhere(0, on_disk);
 }
 
 #[test]
-fn a_later_backup_in_memory() {
+fn a_fault_in_a_later_backup_in_memory() {
     fault_everywhere(2, in_memory);
 }
 
 #[test]
-fn a_later_backup_on_disk() {
+fn a_fault_in_a_later_backup_on_disk() {
     fault_everywhere(1, on_disk);
 }
 
-/// An answer that is lost at the commit itself is no failure.
+/// A lost response to the commit itself is not a failure.
 #[test]
-fn a_commit_whose_answer_was_lost_stands() {
+fn a_commit_whose_response_was_lost_takes_effect() {
     let runtime = world::runtime();
     let objects = world::memory();
     let cluster = world::cluster(&[("a", 1, &[4])]);
@@ -117,7 +121,7 @@ fn a_commit_whose_answer_was_lost_stands() {
     let first = world::backup(&runtime, &repository, None, &cluster).unwrap();
 
     // Nothing new is stored, so the snapshot is the only call.
-    let faulty = FaultyStore::new(Arc::clone(&objects), Fault::AnswerLost, 0);
+    let faulty = FaultyStore::new(Arc::clone(&objects), Fault::ResponseLost, 0);
     let faulty: Arc<dyn ObjectStore> = Arc::new(faulty);
     let again = runtime
         .block_on(Repository::open(world::store(&faulty)))

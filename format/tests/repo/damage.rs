@@ -1,4 +1,4 @@
-//! Damage is found, named, and never taken for something else; a failed request is no missing object.
+//! Damage is found, reported, and never mistaken for something else; a failed request is not a missing object.
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl World {
     async fn read(&self) -> Result<()> {
         let repository = Repository::open(world::store(&self.objects)).await?;
         let snapshot = repository.latest().await?.expect("there are snapshots");
-        assert_eq!(snapshot, self.snapshot, "damage goes unseen");
+        assert_eq!(snapshot, self.snapshot, "damage was not detected");
         for topic in &snapshot.topics {
             for state in &topic.partitions {
                 repository
@@ -63,7 +63,7 @@ impl World {
     async fn assert_damaged(&self, key: &str, bytes: &[u8], what: impl fmt::Display) {
         world::put(&self.objects, key, bytes).await;
         let Err(error) = self.read().await else {
-            panic!("{key}, {what}: it is read");
+            panic!("{key}, {what}: damage was not detected");
         };
         let damaged = is_damaged_object(&error);
         assert!(
@@ -72,16 +72,16 @@ impl World {
         );
     }
 
-    /// Changes the JSON of an object under a sound seal.
+    /// Changes the JSON of an object and seals it again.
     async fn assert_edit_is_damage(&self, key: &str, from: &str, to: &str) {
-        let sound = world::get(&self.objects, key).await;
-        let text = String::from_utf8(sound.clone()).unwrap();
+        let intact = world::get(&self.objects, key).await;
+        let text = String::from_utf8(intact.clone()).unwrap();
         let (body, _) = text.rsplit_once(",\"sha256\":").unwrap();
         assert!(body.contains(from), "{from} is not in {body}");
         let body = body.replacen(from, to, 1);
         self.assert_damaged(key, sealed(&body).as_bytes(), format!("{from} -> {to}"))
             .await;
-        world::put(&self.objects, key, &sound).await;
+        world::put(&self.objects, key, &intact).await;
     }
 }
 
@@ -96,27 +96,27 @@ async fn every_flipped_bit_and_every_cut_is_found() {
     let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
     world.read().await.unwrap();
     for key in ["kbk.json", SNAPSHOT, &world.page(0), &world.page(1)] {
-        let sound = world::get(&world.objects, key).await;
-        for bit in 0..sound.len() * 8 {
-            let mut bytes = sound.clone();
+        let intact = world::get(&world.objects, key).await;
+        for bit in 0..intact.len() * 8 {
+            let mut bytes = intact.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
             world
                 .assert_damaged(key, &bytes, format!("bit {bit}"))
                 .await;
         }
-        for length in 0..sound.len() {
-            let cut = &sound[..length];
+        for length in 0..intact.len() {
+            let cut = &intact[..length];
             world
                 .assert_damaged(key, cut, format!("cut to {length}"))
                 .await;
         }
-        world::put(&world.objects, key, &sound).await;
+        world::put(&world.objects, key, &intact).await;
     }
     world.read().await.unwrap();
 }
 
 #[tokio::test]
-async fn sound_objects_in_the_wrong_place_are_found() {
+async fn intact_objects_under_another_name_are_found() {
     let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
     let first = world::get(&world.objects, "snapshots/00000000000000000001.json").await;
     let second = world::get(&world.objects, SNAPSHOT).await;
@@ -135,7 +135,7 @@ async fn sound_objects_in_the_wrong_place_are_found() {
 }
 
 #[tokio::test]
-async fn contradictions_under_a_sound_seal_are_found() {
+async fn contradictions_under_a_valid_seal_are_found() {
     let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
     let ours = world::identity().repository_id.to_string();
     for (from, to) in [
@@ -232,7 +232,7 @@ async fn a_missing_page_is_missing_and_a_huge_object_is_not_fetched() {
 }
 
 #[tokio::test]
-async fn names_that_are_no_keys_are_not_seen() {
+async fn names_that_are_not_keys_are_ignored() {
     let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
     for key in [
         "snapshots/9.json",
@@ -361,7 +361,7 @@ async fn a_failed_request_is_not_a_missing_object() {
 }
 
 #[tokio::test]
-async fn a_full_disk_and_a_forbidden_folder_are_named() {
+async fn a_full_disk_and_a_forbidden_folder_are_reported() {
     let create = async |others| {
         let failing = Failing {
             reads: missing,

@@ -1,4 +1,4 @@
-//! Where a repository may be, and what is said of a place that is none.
+//! Where a repository may be, and the errors for locations that do not have one.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn found(result: Result<Repository>) -> String {
 }
 
 #[tokio::test]
-async fn a_folder_is_made_and_opened_again() {
+async fn a_folder_is_created_and_opened_again() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("new/folders/with space");
     let made = create(&path).await.unwrap();
@@ -51,7 +51,7 @@ async fn a_folder_is_made_and_opened_again() {
 }
 
 #[test]
-fn a_folder_takes_backups() {
+fn backups_are_committed_to_a_folder() {
     let runtime = world::runtime();
     let folder = tempdir().unwrap();
     let made = runtime.block_on(create(&folder.path().join("repository")));
@@ -68,7 +68,7 @@ fn a_folder_takes_backups() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_no_repository_is_said_to_be_none() {
+async fn a_location_without_a_repository_is_reported() {
     let folder = tempdir().unwrap();
     let missing = folder.path().join("missing");
     assert_eq!(found(open(&missing).await), "there is no such folder");
@@ -91,7 +91,7 @@ async fn a_place_that_is_no_repository_is_said_to_be_none() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_is_no_obstacle() {
+async fn files_that_a_crash_left_are_ignored() {
     let folder = tempdir().unwrap();
     fs::write(folder.path().join("kbk.json#1"), "{\"form").unwrap();
     fs::create_dir(folder.path().join("lost+found")).unwrap();
@@ -123,7 +123,7 @@ async fn a_later_version_and_another_format_are_named() {
 }
 
 #[test]
-fn places_that_cannot_be_reached_are_refused() {
+fn unsupported_locations_are_refused() {
     for location in [
         "",
         "s3://bucket/prefix",

@@ -1,4 +1,4 @@
-//! The repository's promises: what is committed stays whole and readable, whatever happens next.
+//! The guarantees of the repository: what was committed stays complete and readable, whatever happens next.
 #![cfg(feature = "repo")]
 
 #[path = "../support/mod.rs"]
@@ -8,7 +8,7 @@ mod carry_over;
 mod crash;
 mod damage;
 mod location;
-mod lost_answer;
+mod lost_response;
 mod race;
 mod upload;
 mod world;

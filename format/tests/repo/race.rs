@@ -1,4 +1,4 @@
-//! Two writers at once: what does not touch is merged, what does is refused, and the first one stands.
+//! Concurrent writers: changes of different partitions are merged; of two changes of one partition, only the first commits.
 
 use kbk_format::repo::{RepoErrorKind, Repository};
 
@@ -41,7 +41,7 @@ async fn many_writers_of_different_partitions_all_commit() {
 }
 
 #[test]
-fn of_two_writers_of_one_partition_the_first_stands() {
+fn of_two_writers_of_one_partition_only_the_first_commits() {
     let runtime = world::runtime();
     let objects = world::memory();
     let repository = Repository::create(world::store(&objects), world::identity());

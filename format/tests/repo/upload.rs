@@ -1,4 +1,4 @@
-//! Uploads: the bytes that were given, whole or not there.
+//! Uploads: an object has all bytes that were written, or does not exist.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ fn an_upload_that_is_dropped_leaves_nothing() {
 }
 
 #[test]
-fn after_a_failed_part_nothing_more_is_taken() {
+fn after_a_failed_part_nothing_can_be_appended() {
     let runtime = world::runtime();
     let folder = tempfile::tempdir().unwrap();
     // Call 0 begins the upload, call 2 is its second part.

@@ -1,4 +1,4 @@
-//! A small world to back up: topics that grow, a backup of them, and a check that all is there.
+//! A small cluster to back up: topics that grow, a backup of them, and a check that nothing is missing.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -34,7 +34,7 @@ pub(crate) fn memory() -> Arc<dyn ObjectStore> {
     Arc::new(InMemory::new())
 }
 
-/// Without the flushes of [`Store::open`]: what they guard against no test can see.
+/// A store without the flushes of [`Store::open`]: what they guard against cannot be observed by a test.
 pub(crate) fn local(folder: &tempfile::TempDir) -> Arc<dyn ObjectStore> {
     Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap())
 }
@@ -62,7 +62,7 @@ pub(crate) fn partition_id(topic: &str, id: u8, partition: i32) -> PartitionId {
     }
 }
 
-/// A change that looks at all of `cluster` and has stored nothing yet.
+/// Creates a change that looked at all of `cluster` and has stored nothing yet.
 pub(crate) fn look(base: Option<Digested<Snapshot>>, cluster: &Cluster) -> Change {
     let topics = cluster.iter().map(|(topic, (id, ends))| TopicChange {
         name: name(topic),
@@ -89,7 +89,7 @@ pub(crate) fn look(base: Option<Digested<Snapshot>>, cluster: &Cluster) -> Chang
     }
 }
 
-/// Groups as they were asked for at a second; each has read both partitions of one topic.
+/// Creates groups that were read at `second`; each has committed offsets of two partitions of one topic.
 pub(crate) fn groups(second: i64, names: &[&str]) -> Option<FoundGroups> {
     let committed = |partition| CommittedOffset {
         partition,
@@ -142,7 +142,7 @@ fn partition(partition: i32, end: i64) -> PartitionChange {
     }
 }
 
-/// What a segment holds does not matter here; every offset is one record of 8 bytes.
+/// Creates an entry and its bytes. The content of a segment does not matter here: every offset is one record of 8 bytes.
 pub(crate) fn entry(
     partition: &PartitionId,
     base_offset: i64,
@@ -172,7 +172,7 @@ pub(crate) fn entry(
     (entry, bytes)
 }
 
-/// Stores all that is new in `cluster`, two segments to a partition where it can, and commits it with groups and ACLs.
+/// Stores everything that is new in `cluster`, in two segments per partition where possible, and commits it with groups and ACLs.
 pub(crate) fn backup(
     runtime: &Runtime,
     repository: &Repository,
@@ -227,8 +227,8 @@ fn store_segment(
     Ok(entry)
 }
 
-/// Reads everything that every snapshot names, down to the bytes of the segments, and gives the
-/// newest one's number and the ends of its partitions.
+/// Reads everything that every snapshot names, down to the bytes of the segments, and returns the
+/// newest one's sequence and the ends of its partitions.
 pub(crate) async fn check_whole(
     objects: &Arc<dyn ObjectStore>,
 ) -> (u64, BTreeMap<PartitionId, i64>) {
@@ -261,7 +261,7 @@ async fn check_snapshot(
             for entry in repository.segments(&partition, state).await.unwrap() {
                 assert_eq!(
                     entry.base_offset, at,
-                    "no offset is left out or there twice"
+                    "no offset is missing or covered twice"
                 );
                 at = entry.end_offset;
                 let bytes = get(objects, &entry.key).await;
@@ -291,7 +291,7 @@ pub(crate) async fn put(objects: &Arc<dyn ObjectStore>, key: &str, bytes: &[u8])
         .unwrap();
 }
 
-/// The ends that a whole backup of `cluster` reaches.
+/// Returns the ends that a complete backup of `cluster` reaches.
 pub(crate) fn ends(cluster: &Cluster) -> BTreeMap<PartitionId, i64> {
     let mut all = BTreeMap::new();
     for (topic, (id, ends)) in cluster {

@@ -1,4 +1,4 @@
-//! An object store that fails at one chosen call, to see what a crash there leaves behind.
+//! An object store that fails at one selected call, to show what a crash there leaves behind.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
-/// What happens at the chosen call. Only calls that change something are counted.
+/// What happens at the selected call. Only calls that change something are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It fails and does nothing; later calls work.
+    /// It fails without effect; later calls work.
     Refused,
-    /// It is carried out and its answer is lost; later calls work.
-    AnswerLost,
-    /// The process dies just before: no later call does anything.
+    /// It takes effect, but its response is lost; later calls work.
+    ResponseLost,
+    /// The process dies just before it: no later call has an effect.
     DeathBefore,
-    /// The process dies just after: no later call does anything.
+    /// The process dies just after it: no later call has an effect.
     DeathAfter,
 }
 
 impl Fault {
     pub(crate) const ALL: [Fault; 4] = [
         Fault::Refused,
-        Fault::AnswerLost,
+        Fault::ResponseLost,
         Fault::DeathBefore,
         Fault::DeathAfter,
     ];
@@ -37,12 +37,12 @@ impl Fault {
         matches!(self, Fault::DeathBefore | Fault::DeathAfter)
     }
 
-    fn carries_out(self) -> bool {
-        matches!(self, Fault::AnswerLost | Fault::DeathAfter)
+    fn takes_effect(self) -> bool {
+        matches!(self, Fault::ResponseLost | Fault::DeathAfter)
     }
 }
 
-/// A store around another, with one fault.
+/// A store that wraps another and has one fault.
 #[derive(Clone, Debug)]
 pub(crate) struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
@@ -59,17 +59,17 @@ struct Plan {
 
 enum Step {
     Go,
-    Fail { carry_out: bool },
+    Fail { take_effect: bool },
 }
 
 impl Plan {
     fn step(&self) -> Step {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         if call == self.at {
-            let carry_out = self.fault.carries_out();
-            Step::Fail { carry_out }
+            let take_effect = self.fault.takes_effect();
+            Step::Fail { take_effect }
         } else if call > self.at && self.fault.kills() {
-            Step::Fail { carry_out: false }
+            Step::Fail { take_effect: false }
         } else {
             Step::Go
         }
@@ -95,14 +95,14 @@ fn injected() -> object_store::Error {
 }
 
 impl FaultyStore {
-    /// Fails at the call number `at`, from 0.
+    /// Creates a store that fails at call number `at`, from 0.
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, fault: Fault, at: usize) -> Self {
         let calls = AtomicUsize::new(0);
         let plan = Arc::new(Plan { fault, at, calls });
         FaultyStore { inner, plan }
     }
 
-    /// Whether the chosen call was made.
+    /// Returns whether the selected call was made.
     pub(crate) fn reached(&self) -> bool {
         self.plan.reached()
     }
@@ -124,8 +124,8 @@ impl ObjectStore for FaultyStore {
     ) -> Result<PutResult> {
         match self.plan.step() {
             Step::Go => self.inner.put_opts(location, payload, options).await,
-            Step::Fail { carry_out: false } => Err(injected()),
-            Step::Fail { carry_out: true } => {
+            Step::Fail { take_effect: false } => Err(injected()),
+            Step::Fail { take_effect: true } => {
                 self.inner.put_opts(location, payload, options).await?;
                 Err(injected())
             }
@@ -138,7 +138,7 @@ impl ObjectStore for FaultyStore {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let step = self.plan.step();
-        if let Step::Fail { carry_out: false } = step {
+        if let Step::Fail { take_effect: false } = step {
             return Err(injected());
         }
         let inner = self.inner.put_multipart_opts(location, options).await?;
@@ -199,8 +199,8 @@ impl MultipartUpload for FaultyUpload {
     fn put_part(&mut self, part: PutPayload) -> UploadPart {
         match self.plan.step() {
             Step::Go => self.inner().put_part(part),
-            Step::Fail { carry_out: false } => Box::pin(async { Err(injected()) }),
-            Step::Fail { carry_out: true } => {
+            Step::Fail { take_effect: false } => Box::pin(async { Err(injected()) }),
+            Step::Fail { take_effect: true } => {
                 let part = self.inner().put_part(part);
                 Box::pin(async { part.await.and(Err(injected())) })
             }
@@ -210,8 +210,8 @@ impl MultipartUpload for FaultyUpload {
     async fn complete(&mut self) -> Result<PutResult> {
         match self.plan.step() {
             Step::Go => self.inner().complete().await,
-            Step::Fail { carry_out: false } => Err(injected()),
-            Step::Fail { carry_out: true } => {
+            Step::Fail { take_effect: false } => Err(injected()),
+            Step::Fail { take_effect: true } => {
                 self.inner().complete().await?;
                 Err(injected())
             }
@@ -224,7 +224,7 @@ impl MultipartUpload for FaultyUpload {
     }
 }
 
-/// The dead tidy nothing up: their temporary files stay.
+/// A dead process cleans nothing up: its temporary files stay.
 impl Drop for FaultyUpload {
     fn drop(&mut self) {
         if self.plan.check_alive().is_err() {

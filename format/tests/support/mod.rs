@@ -1,3 +1,3 @@
-//! What several tests need.
+//! Helpers that several tests share.
 
 pub(crate) mod faulty;

@@ -1,5 +1,5 @@
-//! A sealed object whose write took effect is written, even if its answer was lost or the request was sent twice; one
-//! with other bytes is never taken for it.
+//! A sealed object whose write took effect counts as written, even if the response was lost or the request was sent
+//! twice; one with other bytes is never mistaken for it.
 
 use std::sync::Arc;
 
@@ -91,12 +91,12 @@ async fn repository() -> (Repository, Arc<dyn ObjectStore>) {
     (made.await.unwrap(), objects)
 }
 
-/// The same repository through a store that carries out its `at`-th write and loses the answer.
-async fn losing_answer(
+/// Opens the same repository through a store that performs its write number `at` but loses the response.
+async fn losing_response(
     objects: &Arc<dyn ObjectStore>,
     at: usize,
 ) -> (Repository, impl Fn() -> bool) {
-    let faulty = FaultyStore::new(Arc::clone(objects), Fault::AnswerLost, at);
+    let faulty = FaultyStore::new(Arc::clone(objects), Fault::ResponseLost, at);
     let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
     let opened = Repository::open(world::store(&store)).await.unwrap();
     (opened, move || faulty.reached())
@@ -111,7 +111,7 @@ fn assert_refused<T: std::fmt::Debug>(result: Result<T>) {
 #[tokio::test]
 async fn begun_json_is_written_once() {
     let (_, objects) = repository().await;
-    let (repository, reached) = losing_answer(&objects, 0).await;
+    let (repository, reached) = losing_response(&objects, 0).await;
     repository.begin_restore(&manifest("one")).await.unwrap();
     assert!(reached());
     repository.begin_restore(&manifest("one")).await.unwrap();
@@ -123,7 +123,7 @@ async fn begun_json_is_written_once() {
 #[tokio::test]
 async fn groups_change_is_written_once() {
     let (_, objects) = repository().await;
-    let (repository, reached) = losing_answer(&objects, 0).await;
+    let (repository, reached) = losing_response(&objects, 0).await;
     let record = async |group| repository.record_groups_change(&groups_change(group)).await;
     record("g").await.unwrap();
     assert!(reached());
@@ -136,11 +136,11 @@ async fn groups_change_is_written_once() {
 #[tokio::test]
 async fn done_json_is_never_overwritten() {
     let (_, objects) = repository().await;
-    let (repository, reached) = losing_answer(&objects, 0).await;
+    let (repository, reached) = losing_response(&objects, 0).await;
     repository.finish_restore(&done(1, 3)).await.unwrap();
     assert!(reached());
     repository.finish_restore(&done(1, 3)).await.unwrap();
-    // A second process that came to the same result later.
+    // A second process reached the same result later.
     repository.finish_restore(&done(2, 3)).await.unwrap();
     assert_refused(repository.finish_restore(&done(2, 4)).await);
     let found = repository.restore_done(&restore_id()).await.unwrap();
@@ -148,9 +148,9 @@ async fn done_json_is_never_overwritten() {
 }
 
 #[tokio::test]
-async fn map_pages_are_written_where_the_answer_is_lost() {
+async fn map_pages_are_written_although_the_response_is_lost() {
     let (_, objects) = repository().await;
-    let (repository, reached) = losing_answer(&objects, 0).await;
+    let (repository, reached) = losing_response(&objects, 0).await;
     let written = repository.write_map_pages(&[map_page()]).await.unwrap();
     assert!(reached());
     assert_eq!(written, [map_page().sha256()]);
@@ -159,11 +159,11 @@ async fn map_pages_are_written_where_the_answer_is_lost() {
 }
 
 #[tokio::test]
-async fn pages_and_snapshots_are_written_where_the_answer_is_lost() {
+async fn pages_and_snapshots_are_written_although_the_response_is_lost() {
     // The page is the first write of a commit, the snapshot the second.
     for at in [0, 1] {
         let (_, objects) = repository().await;
-        let (repository, reached) = losing_answer(&objects, at).await;
+        let (repository, reached) = losing_response(&objects, at).await;
         let partition = world::partition_id("a", 1, 0);
         let (entry, bytes) = world::entry(&partition, 0, 3);
         world::put(&objects, &entry.key, &bytes).await;
@@ -178,7 +178,7 @@ async fn pages_and_snapshots_are_written_where_the_answer_is_lost() {
 }
 
 #[tokio::test]
-async fn a_damaged_page_is_written_over() {
+async fn a_damaged_page_is_overwritten() {
     let (repository, objects) = repository().await;
     repository.write_map_pages(&[map_page()]).await.unwrap();
     let keys = repository.map_page_keys(&restore_id()).await.unwrap();
@@ -192,7 +192,7 @@ async fn a_damaged_page_is_written_over() {
 #[tokio::test]
 async fn kbk_json_is_written_once() {
     let objects = world::memory();
-    let faulty = FaultyStore::new(Arc::clone(&objects), Fault::AnswerLost, 0);
+    let faulty = FaultyStore::new(Arc::clone(&objects), Fault::ResponseLost, 0);
     let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
     let made = Repository::create(world::store(&store), world::identity()).await;
     assert_eq!(made.unwrap().identity(), &world::identity());
