@@ -1,15 +1,15 @@
-//! An allocator that gives no more than an input can be worth, so that a small file cannot ask for much memory.
+//! An allocator with a limit in proportion to the input, so that a small file cannot make a reader allocate much memory.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// What may be there for any input: the columns of a block whose records are all alike, in SPEC's limits, in buffers
-/// that have grown by doubling, and twice where META is read for fewer streams first.
-const FOR_ANY: usize = 256 << 20;
-/// And for each byte of it: zstd's largest ratio.
-const FOR_A_BYTE: usize = 32 << 10;
-/// And never more than the raw bytes of a block by SPEC section 6 on top.
-const AT_MOST: usize = FOR_ANY + (256 << 20);
+/// Bytes for any input: the columns of a block whose records are all alike, within SPEC's limits, in buffers that have
+/// grown by doubling, and twice where META is read for fewer streams first.
+const BASE_BYTES: usize = 256 << 20;
+/// Additional bytes per byte of input: zstd's largest ratio.
+const BYTES_PER_INPUT_BYTE: usize = 32 << 10;
+/// The limit for the largest inputs: the raw bytes of a block by SPEC section 6 on top of the base.
+const MAX_BYTES: usize = BASE_BYTES + (256 << 20);
 
 struct Ceiling;
 
@@ -19,19 +19,19 @@ static ALLOCATOR: Ceiling = Ceiling;
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Runs `read` on `data`. The process aborts, and so the input is kept, if it holds more memory than that may take.
+/// Runs `read` on `data`. If it holds more memory than the input permits, the process aborts and the fuzzer keeps the input.
 pub fn with_ceiling(data: &[u8], read: impl FnOnce()) {
-    let more = data
+    let allowed = data
         .len()
-        .saturating_mul(FOR_A_BYTE)
-        .saturating_add(FOR_ANY)
-        .min(AT_MOST);
-    LIMIT.store(LIVE.load(Relaxed) + more, Relaxed);
+        .saturating_mul(BYTES_PER_INPUT_BYTE)
+        .saturating_add(BASE_BYTES)
+        .min(MAX_BYTES);
+    LIMIT.store(LIVE.load(Relaxed) + allowed, Relaxed);
     read();
     LIMIT.store(usize::MAX, Relaxed);
 }
 
-/// Whether `size` more bytes may be had; they are counted then.
+/// Returns whether `size` more bytes are granted, and counts them if so.
 fn take(size: usize) -> bool {
     let live = LIVE.fetch_add(size, Relaxed) + size;
     let granted = live <= LIMIT.load(Relaxed);
@@ -41,13 +41,13 @@ fn take(size: usize) -> bool {
     granted
 }
 
-// SAFETY: what is granted is handed on unchanged; null is the answer of an allocator that has no memory.
+// SAFETY: granted calls are forwarded unchanged; null is what an allocator without memory returns.
 unsafe impl GlobalAlloc for Ceiling {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !take(layout.size()) {
             return std::ptr::null_mut();
         }
-        // SAFETY: the caller's promises are the callee's.
+        // SAFETY: the caller upholds the contract of the forwarded call.
         unsafe { System.alloc(layout) }
     }
 
@@ -55,7 +55,7 @@ unsafe impl GlobalAlloc for Ceiling {
         if !take(layout.size()) {
             return std::ptr::null_mut();
         }
-        // SAFETY: the caller's promises are the callee's.
+        // SAFETY: the caller upholds the contract of the forwarded call.
         unsafe { System.alloc_zeroed(layout) }
     }
 
@@ -64,13 +64,13 @@ unsafe impl GlobalAlloc for Ceiling {
             return std::ptr::null_mut();
         }
         LIVE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promises are the callee's.
+        // SAFETY: the caller upholds the contract of the forwarded call.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promises are the callee's.
+        // SAFETY: the caller upholds the contract of the forwarded call.
         unsafe { System.dealloc(block, layout) }
     }
 }

@@ -1,6 +1,6 @@
-//! What the fuzz targets share: a ceiling for allocations, and checksums made right again.
+//! Shared by the fuzz targets: a ceiling for allocations, and the repair of checksums.
 //!
-//! A reader refuses bytes whose checksums do not match before it looks at them further, and a fuzzer does not guess
+//! A reader refuses bytes whose checksums do not match before it interprets them, and a fuzzer cannot guess
 //! checksums. So each target reads its input unchanged, and once more with every checksum recomputed.
 
 mod ceiling;
@@ -11,7 +11,7 @@ pub use repair::{repair_block, repair_segment};
 
 use kbk_format::{BlockDecoder, BlockHeader, Columns, Streams};
 
-/// Decodes a block in every way there is and looks at all that comes out.
+/// Decodes a block with every selection of streams and checks all records.
 pub fn decode(header: &BlockHeader, block: &[u8]) {
     let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
     for streams in [Streams::Meta, Streams::Keys, Streams::All] {

@@ -1,4 +1,4 @@
-//! Checksums recomputed to match the current bytes. Input too short to have them is left unchanged.
+//! Recomputes checksums to match the current bytes. Input too short to have them is left unchanged.
 
 use kbk_format::layout::{
     block_header, block_header_length, file_header, section, stream_entry, trailer,
@@ -13,12 +13,12 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 fn put(bytes: &mut [u8], at: usize, value: u32) {
-    if let Some(place) = bytes.get_mut(at..at + 4) {
-        place.copy_from_slice(&value.to_le_bytes());
+    if let Some(target) = bytes.get_mut(at..at + 4) {
+        target.copy_from_slice(&value.to_le_bytes());
     }
 }
 
-/// The checksums of the streams and the header of the block that `block` begins with.
+/// Repairs the checksums of the streams and the header of the block at the start of `block`.
 pub fn repair_block(block: &mut [u8]) -> Option<()> {
     let streams = usize::from(*block.get(block_header::STREAM_COUNT)?);
     let header_length = block_header_length(streams);
@@ -37,7 +37,7 @@ pub fn repair_block(block: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// The checksums of header copy, footer and trailer, and of each block at the position that its header states.
+/// Repairs the checksums of header copy, footer and trailer, and of each block at an aligned position.
 pub fn repair_segment(bytes: &mut [u8]) -> Option<()> {
     for at in (0..bytes.len()).step_by(64) {
         let block = bytes.get_mut(at..)?;
@@ -58,7 +58,7 @@ pub fn repair_segment(bytes: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// The checksum of the file header's copy, which is the first section's payload.
+/// Repairs the checksum of the file header's copy, which is the payload of the first section, and returns it.
 fn repair_header_copy(footer: &mut [u8]) -> Option<u32> {
     let copy = footer.get_mut(section::LENGTH..)?;
     let length = u32_at(copy, file_header::HEADER_LENGTH)? as usize;

@@ -73,5 +73,5 @@ async fn put(objects: &Arc<dyn ObjectStore>, key: &str, body: &[u8]) {
     objects
         .put(&Path::from(key), sealed.into())
         .await
-        .expect("memory takes everything");
+        .expect("the memory store accepts every object");
 }

@@ -1,4 +1,4 @@
-//! Opening a segment from its last bytes, searching it, reading all its blocks, verifying it.
+//! Opens a segment from its last bytes, searches it, reads all its blocks, and verifies it.
 #![no_main]
 
 use kbk_format::layout::TAIL_LENGTH;
@@ -45,7 +45,7 @@ fn read(bytes: &[u8]) {
     });
 }
 
-/// Asks for every offset and time that the index names.
+/// Searches every offset and timestamp that the index states.
 fn search(segment: &Segment) {
     let index = segment.index();
     for entry in index.entries() {

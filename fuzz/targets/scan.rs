@@ -1,4 +1,4 @@
-//! Scanning bytes for blocks without an index.
+//! Scans bytes for blocks without an index.
 #![no_main]
 
 use kbk_format::Scanner;
@@ -20,7 +20,7 @@ fn read(bytes: &[u8]) {
         for found in &mut scanner {
             match found {
                 Found::Block { header, bytes } => {
-                    assert!(header.base_offset >= end_offset, "records go back");
+                    assert!(header.base_offset >= end_offset, "offsets do not ascend");
                     end_offset = header.end_offset;
                     blocks += 1;
                     decode(&header, bytes);
@@ -33,7 +33,7 @@ fn read(bytes: &[u8]) {
         }
         assert!(
             blocks <= bytes.len() / 192,
-            "more blocks than there is room for"
+            "more blocks than fit into the input"
         );
     });
 }
