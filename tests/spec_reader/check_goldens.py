@@ -30,7 +30,7 @@ def check_file(path: Path) -> list[str]:
         return check_golden(data, expected)
     except kseg.FormatError as error:
         return [str(error)]
-    except Exception as error:  # a bug in the reader is a finding; the other files are still checked
+    except Exception as error:  # a defect of the reader is reported like any other; the remaining files are still checked
         return [f"the reader failed: {type(error).__name__}: {error}"]
 
 
@@ -81,7 +81,7 @@ def check_golden(data: bytes, expected: dict) -> list[str]:
     for t0, t1, answer in expected["queries"]["select"]:
         compare(f"select({t0}, {t1})", [record.offset for record in segment.select(t0, t1)], answer)
 
-    # A scan finds the same records: with everything there, without trailer and footer, without the file header, without all three.
+    # A scan finds the same records in the whole segment, without trailer and footer, without the file header, and without all three.
     headless = bytes(64) + data[64:]
     footer_position = segment.trailer.footer_position
     for what, image in (("scan", data), ("scan without footer", data[:footer_position]), ("scan without header", headless),
@@ -131,7 +131,7 @@ def check_broken(data: bytes, expected: dict) -> list[str]:
     step, error = found
     if (step, error.error_class) != (expected["at"], expected["error_class"]):
         problems.append(f"at {step}: {error}; expected {expected['error_class']} at {expected['at']}")
-    result = kseg.scan(data)  # never fails, whatever it is given
+    result = kseg.scan(data)  # never fails, whatever the input
     offsets = [record.offset for record in result.records]
     if "scan_offsets" in expected and offsets != expected["scan_offsets"]:
         problems.append(f"a scan returns {offsets}, expected {expected['scan_offsets']}")

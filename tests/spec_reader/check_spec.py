@@ -1,4 +1,4 @@
-"""Checks that SPEC.md's section 12 shows its golden.
+"""Checks that section 12 of SPEC.md shows its golden segment.
 
 `python check_spec.py SPEC.md FILE.kseg` fails when the dump between the markers is not that of FILE;
 with --write it replaces the dump.

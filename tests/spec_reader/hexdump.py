@@ -2,9 +2,9 @@
 
     python hexdump.py FILE
 
-Every byte of the file appears once, in order: position (hex), bytes, field, value. It goes by the tables of SPEC.md section
-2, which stand below as lists. Streams are explained where their codec is none. Nothing here depends on time or place: the
-same file gives the same text.
+Every byte of the file appears once, in order: position (hex), bytes, field, value. It follows the tables of SPEC.md section
+2, which the lists below repeat. Streams are decoded where their codec is none. The output is deterministic: the same file
+gives the same text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import kseg
 
-# A field: name, size, and what it is. "u": unsigned, "i": signed, "x": bytes shown as they are, "t": ASCII, "": no value.
+# A field: name, size, and kind. "u": unsigned, "i": signed, "x": bytes shown as they are, "t": ASCII, "": no value.
 Fields = list[tuple[str, int, str]]
 
 FILE_HEADER: Fields = [
@@ -82,7 +82,7 @@ class Dump:
         self.lines.append(text)
 
     def field(self, name: str, size: int, kind: str = "", value: str | None = None) -> bytes:
-        """The next `size` bytes: at most 16 a line, the name and the value beside the first ones."""
+        """Writes the next `size` bytes, at most 16 per line, with the name and the value on the first line."""
         data = self.data[self.at:self.at + size]
         if value is None:
             value = show(data, kind)
@@ -93,7 +93,7 @@ class Dump:
         return data
 
     def fields(self, fields: Fields) -> dict[str, int]:
-        """All fields of a table; gives the numbers."""
+        """Writes all fields of a table; returns their numbers."""
         numbers = {}
         for name, size, kind in fields:
             numbers[name] = int.from_bytes(self.field(name, size, kind), "little")
@@ -116,7 +116,7 @@ def file_header(dump: Dump) -> None:
 
 
 def meta(dump: Dump, stream: bytes, record_count: int) -> None:
-    """The columns of META, encoding and entries on a line each."""
+    """Writes the columns of META: one line for the encoding and one for the entries of each."""
     signed: Callable[[int], int] = kseg.unzigzag
     count = record_count
     columns = kseg._Columns(stream, dump.at)
@@ -187,7 +187,7 @@ def footer(dump: Dump, end: int) -> None:
 
 
 def hexdump(data: bytes) -> str:
-    segment = kseg.verify(data)  # the walk below trusts what it reads
+    segment = kseg.verify(data)  # the code below trusts what it reads
     dump = Dump(data)
     dump.title("file header")
     file_header(dump)

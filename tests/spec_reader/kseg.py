@@ -1,6 +1,6 @@
 """A strict reader of kbk segments (`.kseg`), written from SPEC.md alone.
 
-It is written to be read beside the specification, not to be fast: the whole segment is in memory, and every check of
+It is written for reading along with the specification, not for speed: the whole segment is in memory, and every check of
 sections 2, 4 and 6 is made where the structure is parsed. Every defect of a segment is raised as a `FormatError`
 with one of the error classes of section 7.
 
@@ -10,7 +10,7 @@ with one of the error classes of section 7.
     segment.offset_for_time(t)                 Kafka's ListOffsets by timestamp
     segment.select(t0, t1)                     all records with t0 <= timestamp < t1
     kseg.scan(data)                            salvage of damaged segments, without the footer
-    kseg.verify(data)                          every check there is
+    kseg.verify(data)                          every check of section 4
     kseg.render_record(r), kseg.render(rs, v)  section 10
 
 Command line: `python kseg.py FILE [--records | --info | --verify | --scan | --view VIEW]`.
@@ -158,7 +158,7 @@ _HEADER = struct.Struct("<8sHHIQQ16s16siBB2xqI12x")
 class Tlv:
     type: int
     value: bytes
-    position: int  # in the file header, of the TLV
+    position: int  # of the TLV in the file header
 
 
 @dataclass(frozen=True)
@@ -215,10 +215,10 @@ def parse_file_header(data: bytes, position: int = 0, what: str = "file header")
     require(magic == HEADER_MAGIC, NOT_A_SEGMENT, what, position, f"magic is {magic.hex()}")
     require(major == 1, UNSUPPORTED, what, position, f"major version {major}")
 
-    # The length is needed to find the checksum, so it is bounded before.
+    # The checksum cannot be found without the length, so it is bounded first.
     require(header_length <= MAX_FILE_HEADER_LENGTH, LIMIT, what, position, f"header_length {header_length}")
     require(header_length >= 128 and header_length % 64 == 0, INCONSISTENT, what, position, f"header_length {header_length}")
-    require(header_length <= len(data), TRUNCATED, what, position, f"header_length {header_length}, {len(data)} bytes are there")
+    require(header_length <= len(data), TRUNCATED, what, position, f"header_length {header_length}, {len(data)} bytes found")
     raw = bytes(data[:header_length])
     (header_crc,) = struct.unpack_from("<I", raw, header_length - 4)
     require(crc32c(raw[:-4]) == header_crc, CHECKSUM, what, position, "header_crc")
@@ -260,7 +260,7 @@ def _parse_tlvs(raw: bytes, start: int, end: int, position: int, what: str) -> t
     for known in (TLV_TOPIC, TLV_CLUSTER_ID, TLV_WRITER, TLV_CREATED_AT):
         times = sum(tlv.type == known for tlv in tlvs)
         allowed = (1,) if known == TLV_TOPIC else (0, 1)
-        require(times in allowed, INCONSISTENT, what, position, f"the TLV of type {known} is there {times} times")
+        require(times in allowed, INCONSISTENT, what, position, f"the TLV of type {known} occurs {times} times")
     return tuple(tlvs)
 
 
@@ -301,8 +301,8 @@ def parse_trailer(data: bytes) -> Trailer:
     require(file_length == footer_position + footer_length + 64, INCONSISTENT, what, position,
             f"file_length {file_length}, footer_position {footer_position}, footer_length {footer_length}")
     # The trailer is intact, so its file_length can be trusted.
-    require(file_length <= size, TRUNCATED, what, position, f"file_length {file_length}, {size} bytes are there")
-    require(file_length == size, MISPLACED, what, position, f"file_length {file_length}, {size} bytes are there")
+    require(file_length <= size, TRUNCATED, what, position, f"file_length {file_length}, {size} bytes found")
+    require(file_length == size, MISPLACED, what, position, f"file_length {file_length}, {size} bytes found")
     return Trailer(footer_position, file_length, footer_length, footer_crc, segment_id, block_count, major, minor, header_crc)
 
 
@@ -372,7 +372,7 @@ class Section:
     type: int
     flags: int
     payload: bytes
-    position: int  # of the payload, in the object
+    position: int  # of the payload in the object
 
 
 def parse_sections(footer: bytes, footer_position: int) -> list[Section]:
@@ -400,9 +400,9 @@ def parse_sections(footer: bytes, footer_position: int) -> list[Section]:
         require(known or not section.flags & FLAG_CRITICAL, UNSUPPORTED, what, section.position, f"critical section {section.type}")
     types = [section.type for section in sections]
     for wanted in REQUIRED_SECTIONS:
-        require(types.count(wanted) == 1, INCONSISTENT, what, footer_position, f"section {wanted} is there {types.count(wanted)} times")
+        require(types.count(wanted) == 1, INCONSISTENT, what, footer_position, f"section {wanted} occurs {types.count(wanted)} times")
     for optional in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES):
-        require(types.count(optional) <= 1, INCONSISTENT, what, footer_position, f"section {optional} is there more than once")
+        require(types.count(optional) <= 1, INCONSISTENT, what, footer_position, f"section {optional} occurs more than once")
     require(types == sorted(set(types)), INCONSISTENT, what, footer_position, f"sections in the order {types}")
     return sections
 
@@ -433,7 +433,7 @@ def parse_block_index(section: Section, block_count: int, header: FileHeader, fo
 
 
 def _check_coverage_and_times(part: IndexEntry | BlockHeader, what: str, position: int) -> None:
-    """Checks the relations that hold in a block header and in its index entry alike."""
+    """Checks the relations that apply to a block header and to its index entry."""
     require(0 <= part.base_offset < part.end_offset, INCONSISTENT, what, position, f"coverage {part.base_offset} to {part.end_offset}")
     require(part.record_count <= part.end_offset - part.base_offset, INCONSISTENT, what, position,
             f"{part.record_count} records in the coverage {part.base_offset} to {part.end_offset}")
@@ -513,7 +513,7 @@ class DirectoryEntry:
     stored_crc: int
     stored_length: int
     raw_length: int
-    position: int  # of the stored bytes, in the segment: worked out, not stored
+    position: int  # of the stored bytes in the segment: computed, not stored
 
 
 @dataclass(frozen=True)
@@ -542,24 +542,24 @@ class BlockHeader:
 def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None, written_at: int | None = None) -> BlockHeader:
     """Parses the header of the block at `position`; the bytes that may belong to the block reach to `end`.
 
-    A scan gives `salt` None, which is not checked, and the position that the block states itself as `written_at`.
+    A scan passes None as `salt`, which is then not checked, and the position that the block states as `written_at`.
     """
     what, at = "block header", position
     require(end - at >= _BLOCK.size, TRUNCATED, what, at, f"{end - at} bytes are too few")
     (magic, header_crc, found_salt, found_position, sequence, kind, stream_count, header_length, block_length,
      base_offset, end_offset, min_timestamp, max_timestamp, record_count, tombstone_count, control_count,
      no_timestamp_count, raw_length, content_digest, restore_digest) = _BLOCK.unpack_from(data, at)
-    # Not not_a_segment: the caller has seen a trailer or a file header. Section 2.8 names the equality with the
-    # magic as what covers these four bytes, so it counts as their checksum.
+    # Not not_a_segment: the caller has seen a trailer or a file header. Section 2.8 covers these four
+    # bytes by their equality with the magic, which therefore counts as their checksum.
     require(magic == BLOCK_MAGIC, CHECKSUM, what, at, f"magic is {magic.hex()}")
 
-    # The length is needed for the checksum, so it is bounded before.
+    # The checksum cannot be computed without the length, so it is bounded first.
     require(header_length <= align(160 + 16 * MAX_STREAMS, 64), LIMIT, what, at, f"header_length {header_length}")
     require(header_length >= 192 and header_length % 64 == 0, INCONSISTENT, what, at, f"header_length {header_length}")
-    require(header_length <= end - at, TRUNCATED, what, at, f"header_length {header_length}, {end - at} bytes are there")
+    require(header_length <= end - at, TRUNCATED, what, at, f"header_length {header_length}, {end - at} bytes found")
     require(crc32c(data[at + 8:at + header_length]) == header_crc, CHECKSUM, what, at, "header_crc")
 
-    # Place: before anything else, since an intact block from elsewhere agrees with itself.
+    # Place before anything else: an intact block from elsewhere is consistent in itself.
     require(salt is None or found_salt == salt, MISPLACED, what, at, "the salt is that of another segment")
     require(found_position == (position if written_at is None else written_at), MISPLACED, what, at, f"the block belongs to position {found_position}")
 
@@ -596,7 +596,7 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
     require(streams == sorted(set(streams)), INCONSISTENT, what, at, f"streams in the order {streams}")
     for entry in directory:
         name = STREAM_NAMES[entry.stream]
-        require(entry.raw_length >= 1, INCONSISTENT, what, at, f"{name} is there with raw_length 0")
+        require(entry.raw_length >= 1, INCONSISTENT, what, at, f"{name} is present with raw_length 0")
         require(entry.codec != CODEC_NONE or entry.stored_length == entry.raw_length, INCONSISTENT, what, at,
                 f"{name} is stored with codec none and {entry.stored_length} bytes, but raw_length is {entry.raw_length}")
     require(raw_length == raw_sum, INCONSISTENT, what, at, f"raw_length {raw_length}, the streams' are {raw_sum}")
@@ -604,7 +604,7 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
             f"block_length {block_length} with a header of {header_length} and {stored_sum} stored bytes")
     for name, count in (("tombstone", tombstone_count), ("control", control_count), ("no_timestamp", no_timestamp_count)):
         require(count <= record_count, INCONSISTENT, what, at, f"{name}_count {count} of {record_count} records")
-    # The padding of the header is under its checksum, but has to be zero as well.
+    # The checksum covers the padding of the header, but the padding must be zero as well.
     padding_at = at + 160 + 16 * stream_count
     check_padding(data[padding_at:at + header_length], what, padding_at)
     if record_count == 0:
@@ -616,10 +616,10 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
 
 
 def decode_stream(data: bytes, entry: DirectoryEntry) -> bytes:
-    """Returns the raw bytes of a stream: checksum, then codec, then exactly raw_length bytes."""
+    """Returns the raw bytes of a stream: checks the checksum, then decodes, then checks for exactly raw_length bytes."""
     what, at = STREAM_NAMES[entry.stream], entry.position
     stored = bytes(data[at:at + entry.stored_length])
-    require(len(stored) == entry.stored_length, TRUNCATED, what, at, f"{len(stored)} of {entry.stored_length} bytes are there")
+    require(len(stored) == entry.stored_length, TRUNCATED, what, at, f"{len(stored)} of {entry.stored_length} bytes found")
     require(crc32c(stored) == entry.stored_crc, CHECKSUM, what, at, "stored_crc")
     if entry.codec == CODEC_NONE:
         raw = stored
@@ -627,7 +627,7 @@ def decode_stream(data: bytes, entry: DirectoryEntry) -> bytes:
         raw = _decode_zstd(stored, entry.raw_length, what, at)
     else:
         try:
-            # The block format does not state its length; the library stops with an error where there is more.
+            # An LZ4 block does not state its length; the library raises an error where it decodes to more.
             raw = lz4.block.decompress(stored, uncompressed_size=entry.raw_length)
         except lz4.block.LZ4BlockError as error:
             raise FormatError(INCONSISTENT, what, at, f"not an LZ4 block of {entry.raw_length} bytes: {error}") from None
@@ -646,7 +646,7 @@ def _decode_zstd(stored: bytes, raw_length: int, what: str, at: int) -> bytes:
     require(frame.window_size <= MAX_ZSTD_WINDOW, LIMIT, what, at, f"a window of {frame.window_size} bytes")
     require(frame.content_size == raw_length, INCONSISTENT, what, at, f"the frame has {frame.content_size} bytes, raw_length is {raw_length}")
     try:
-        # One frame and no bytes after it; the library refuses a frame that does not yield its content size.
+        # Exactly one frame; the library refuses one that does not decode to its content size.
         return zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompress(
             stored, max_output_size=raw_length, read_across_frames=False, allow_extra_data=False)
     except zstandard.ZstdError as error:
@@ -678,7 +678,7 @@ class _Columns:
         self.meta, self.position, self.at = meta, position, 0
 
     def fail(self, error_class: str, detail: str) -> FormatError:
-        # The position is that of the stored stream; the place inside it counts decoded bytes.
+        # The position is that of the stored stream; the offset into it counts decoded bytes.
         return FormatError(error_class, "META", self.position, f"decoded byte {self.at}: {detail}")
 
     def byte(self) -> int:
@@ -716,7 +716,7 @@ def _length(code: int) -> int:
 
 
 class _Cursor:
-    """Takes consecutive byte strings; the caller has checked that their lengths add up to the whole."""
+    """Splits off consecutive byte strings; the caller has checked that their lengths add up to the whole."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
@@ -735,7 +735,7 @@ def decode_block(data: bytes, header: BlockHeader, start: int | None = None) -> 
     start = header.position if start is None else start
     stored_end = start + header.header_length + sum(entry.stored_length for entry in header.directory)
     block_end = start + header.block_length
-    require(block_end <= len(data), TRUNCATED, what, at, f"the block ends at {block_end}, {len(data)} bytes are there")
+    require(block_end <= len(data), TRUNCATED, what, at, f"the block ends at {block_end}, {len(data)} bytes found")
     check_padding(data[stored_end:block_end], what, stored_end)
     if n == 0:
         return []
@@ -881,8 +881,8 @@ class Segment:
         running_max = []
         for entry in self.index:
             running_max.append(max(entry.max_timestamp, running_max[-1] if running_max else I64_MIN))
-        # The loop continues past the block found only where that one has no record: its max_timestamp, -2^63, reaches
-        # a `timestamp` of -2^63 all the same.
+        # The loop continues past the block found only if that has no record: its max_timestamp of -2^63 satisfies a
+        # `timestamp` of -2^63 without having it.
         for number in range(bisect.bisect_left(running_max, timestamp), len(self.index)):
             for record in self.block(number):
                 if record.timestamp >= timestamp:
@@ -899,7 +899,7 @@ class Segment:
 
 
 def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's users expect
-    """Opens a segment as section 5 says; its first bytes are not read."""
+    """Opens a segment as in section 5; its first bytes are not read."""
     trailer = parse_trailer(data)
     footer = bytes(data[trailer.footer_position:trailer.footer_position + trailer.footer_length])
     require(crc32c(footer) == trailer.footer_crc, CHECKSUM, "footer", trailer.footer_position, "footer_crc")
@@ -910,7 +910,7 @@ def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's user
     try:
         header = parse_file_header(copy.payload, copy.position, "header_copy")
     except FormatError as error:
-        # The footer's checksum covers the copy, so no byte of it was lost: section 7.
+        # The footer's checksum covers the copy, so no byte of it is missing: section 7.
         error_class = INCONSISTENT if error.error_class == TRUNCATED else error.error_class
         raise FormatError(error_class, error.what, error.position, error.detail) from None
     require(header.header_length == len(copy.payload), INCONSISTENT, "header_copy", copy.position,
@@ -963,7 +963,7 @@ def scan(data: bytes) -> ScanResult:
     result = ScanResult()
     end_offset = 0  # of the last block that was taken
     while salt is not None:
-        position = data.find(BLOCK_MAGIC, position)  # any position: the bytes that are missing may be any number
+        position = data.find(BLOCK_MAGIC, position)  # aligned or not: any number of bytes may be missing
         if position < 0:
             break
         header = _scanned_header(data, position)
@@ -995,7 +995,7 @@ def scan(data: bytes) -> ScanResult:
 
 
 def _scanned_header(data: bytes, position: int) -> BlockHeader | None:
-    """The header at `position` of a block, of whatever segment, that was written there or further back and that is all there."""
+    """Returns the header at `position` of a complete block, of any segment, that was written there or at a higher position."""
     if len(data) - position < _BLOCK.size:
         return None
     (stated,) = struct.unpack_from("<Q", data, position + 16)
@@ -1009,7 +1009,7 @@ def _scanned_header(data: bytes, position: int) -> BlockHeader | None:
 
 
 def _check_stored(block: bytes, header: BlockHeader) -> None:
-    """Every check of a block's streams and padding that needs no decompression."""
+    """Makes the checks of a block's streams and padding that need no decompression."""
     at = header.header_length
     for entry in header.directory:
         require(crc32c(block[at:at + entry.stored_length]) == entry.stored_crc, CHECKSUM, STREAM_NAMES[entry.stream], header.position, "stored_crc")
@@ -1018,7 +1018,7 @@ def _check_stored(block: bytes, header: BlockHeader) -> None:
 
 
 def _trailer_salt(data: bytes) -> bytes | None:
-    """The salt that a trailer with a valid checksum gives; its lengths do not count, since bytes may be missing."""
+    """Returns the salt of a trailer with a valid checksum; its lengths are ignored, since bytes may be missing."""
     raw = data[-TRAILER_LENGTH:]
     if len(raw) < TRAILER_LENGTH or raw[56:] != TRAILER_MAGIC or crc32c(raw[:52]) != int.from_bytes(raw[52:56], "little"):
         return None
@@ -1026,7 +1026,7 @@ def _trailer_salt(data: bytes) -> bytes | None:
 
 
 def _outermost_salt(data: bytes) -> bytes | None:
-    """The salt of the block that was moved furthest towards the front, the first such."""
+    """Returns the salt of the block that moved furthest towards the start; of several, the first."""
     outermost, salt = -1, None
     position = data.find(BLOCK_MAGIC)
     while position >= 0:
@@ -1107,9 +1107,9 @@ def verify(data: bytes) -> Segment:
                 require(ends[number] == length, INCONSISTENT, "rendered_sizes", positions[SECTION_RENDERED_SIZES],
                         f"{view} up to block {number} has {length} bytes, not {ends[number]}")
     if segment.whole_lines is not None:
-        shown = [record for _, records in blocks for record in records if not record.control]
+        rendered = [record for _, records in blocks for record in records if not record.control]
         for view, stated in segment.whole_lines.items():
-            whole = all(part is not None and b"\n" not in part for part in (getattr(record, view[:-1]) for record in shown))
+            whole = all(part is not None and b"\n" not in part for part in (getattr(record, view[:-1]) for record in rendered))
             require(stated == whole, INCONSISTENT, "whole_lines", positions[SECTION_WHOLE_LINES], f"{view} is {stated}, the records' is {whole}")
     return segment
 
@@ -1125,7 +1125,7 @@ def _render_bytes(name: str, data: bytes | None) -> str:
     if data is None:
         return f'"{name}":null'
     try:
-        text = data.decode("utf-8")  # Python's is RFC 3629: it refuses surrogates and overlong forms
+        text = data.decode("utf-8")  # Python implements RFC 3629: it refuses surrogates and overlong forms
     except UnicodeDecodeError:
         return f'"{name}_base64":"{base64.b64encode(data).decode("ascii")}"'
     return f'"{name}":"{text.translate(_ESCAPES)}"'
@@ -1141,13 +1141,13 @@ def render_record(record: Record) -> bytes:
 
 def render(records: Iterable[Record], view: str) -> bytes:
     """Renders the records in one of VIEWS."""
-    shown = [record for record in records if not record.control]
+    rendered = [record for record in records if not record.control]
     if view == "records.jsonl":
-        return b"".join(map(render_record, shown))
+        return b"".join(map(render_record, rendered))
     if view == "values":
-        return b"".join((record.value or b"") + b"\n" for record in shown)
+        return b"".join((record.value or b"") + b"\n" for record in rendered)
     if view == "keys":
-        return b"".join((record.key or b"") + b"\n" for record in shown)
+        return b"".join((record.key or b"") + b"\n" for record in rendered)
     raise ValueError(f"there is no view {view}")
 
 

@@ -2,8 +2,8 @@
 
     python make_goldens.py [--fixtures DIR] [--force] [NAME ...]
 
-A writer with explicit control over every byte. It shares no code with the reader kseg.py, which checks every file
-after it is written.
+A writer that controls every byte. It shares no code with the reader kseg.py, which checks every file after it is
+written.
 
 fixtures/golden/v1/NAME.kseg with NAME.json:
 
@@ -23,13 +23,14 @@ fixtures/golden/v1/NAME.kseg with NAME.json:
 fixtures/broken/v1/NAME.kseg with NAME.json:
 
     error_class     of SPEC.md section 7
-    at              the step at which a reader that follows SPEC.md section 5 finds it: "open" (trailer and footer),
+    at              the step at which a reader that follows SPEC.md section 5 detects it: "open" (trailer and footer),
                     "decode" (reading all blocks by the index), "verify" (everything)
     what            the one defect
     scan_offsets    where present: offsets of the records that a scan returns, in order
 
-Files are frozen: a file that exists is kept, whatever this program would write now, unless --force is given. (Compressed
-bytes depend on the version of the zstd and lz4 libraries; a golden must not.)
+Files are frozen: an existing file is kept, whatever this program would write now, unless --force is given. (Compressed
+bytes depend on the version of the zstd and lz4 libraries; a golden must not. For the same reason the descriptions below,
+which are part of the files, are never reworded.)
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Block:
     plain: bool = False  # write no constant columns
 
     # Control for broken segments. `force` and `index_force` replace fields of the block header and its index entry;
-    # the index entry otherwise repeats the block header. The functions change what they are given.
+    # the index entry otherwise repeats the block header. The functions modify their argument in place.
     force: dict[str, object] = field(default_factory=dict)
     index_force: dict[str, object] = field(default_factory=dict)
     edit_columns: Callable[[dict[str, bytes]], None] | None = None
@@ -141,7 +142,7 @@ class Built:
 
 
 def crc32c(data: bytes) -> int:
-    """Bit by bit for a table of bytes, as the polynomial is written."""
+    """Computes the CRC with a table derived bit by bit from the polynomial."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = CRC_STEP[(crc ^ byte) & 0xFF] ^ (crc >> 8)
@@ -159,7 +160,7 @@ assert crc32c(b"123456789") == 0xE3069283
 
 
 def up(n: int, a: int) -> int:
-    """align(n, a)"""
+    """Returns align(n, a) of section 1."""
     return n + -n % a
 
 
@@ -178,7 +179,7 @@ def varint(value: int) -> bytes:
 
 
 def zigzag(value: int) -> int:
-    """value is taken modulo 2^64 to a signed 64-bit integer before."""
+    """Returns the zigzag form of `value`, reduced modulo 2^64 to a signed 64-bit integer."""
     value = (value + 2**63) % 2**64 - 2**63
     return value * 2 if value >= 0 else -value * 2 - 1
 
@@ -188,7 +189,7 @@ def code(data: bytes | None) -> int:
 
 
 def h(data: bytes | None) -> bytes:
-    """XXH3-128 as stored: low 64 bits first."""
+    """Returns the XXH3-128 as stored: low 64 bits first."""
     hashed = xxhash.xxh3_128_intdigest(data or b"")
     return struct.pack("<QQ", hashed & (2**64 - 1), hashed >> 64)
 
@@ -557,7 +558,7 @@ def record_json(r: Rec) -> dict:
 
 
 def queries_json(plan: Plan) -> dict:
-    """Answers queries by looking at every record: no index, no binary search."""
+    """Answers queries by examining every record, without index or binary search."""
     records = [r for block in plan.blocks for r in block.records]
     end = plan.blocks[-1].end if plan.blocks else plan.base
 
@@ -617,7 +618,7 @@ def all_codecs(codec: str) -> dict[str, str]:
 
 
 def three_blocks(name: str = "three-blocks", codec: str = "none", **changes) -> Plan:
-    """Three blocks of three records each, of the same length: also what most broken segments are made from."""
+    """Returns three blocks of three records each, of the same length; most broken segments derive from it."""
     plan = Plan(name, "three blocks of the same length", [
         Block(base, base + 3, simple_records(base, 3, T + base * 1000), all_codecs(codec)) for base in (100, 103, 106)
     ], base=100)
@@ -748,7 +749,7 @@ def goldens() -> list[Plan]:
 
 
 def _other_rendering() -> Plan:
-    """The description of a golden has null for a section that a reader treats as absent."""
+    """Returns a golden whose JSON has null for sections that a reader treats as absent."""
     def edit(sections: list[list]) -> None:
         sections.append([5, 0, struct.pack("<II", 2, 7) + b"of a later rendering"])
         sections.append([6, 0, struct.pack("<II", 2, 7) + b"too"])
@@ -757,7 +758,7 @@ def _other_rendering() -> Plan:
 
 
 def _zstd_frames() -> Plan:
-    """Frames by hand, of one raw block each (RFC 8878 section 3.1.1): magic, descriptor, window or none, content size, block."""
+    """Builds frames by hand, of one raw block each (RFC 8878 section 3.1.1): magic, descriptor, window if any, content size, block."""
     def frame(raw: bytes, descriptor: int, window: bytes, size: bytes) -> bytes:
         return b"\x28\xb5\x2f\xfd" + bytes([descriptor]) + window + size + (len(raw) << 3 | 1).to_bytes(3, "little") + raw
 
@@ -775,7 +776,7 @@ def _zstd_frames() -> Plan:
 
 
 def segment_in_a_record() -> Plan:
-    """The inner segment has the outer one's id, hence its salt, and is laid so that its blocks stand at multiples of 64."""
+    """The inner segment has the outer one's id, hence its salt, and its blocks are aligned to multiples of 64."""
     plan = Plan("segment-in-a-record", "a whole segment as a record's value, codec none, with the same segment_id and with its blocks at multiples of 64: "
                 "a reader that looks for blocks must not take the inner ones", [], base=500)
     inner_plan = three_blocks("inner")
@@ -818,11 +819,11 @@ def broken_segments() -> list[Broken]:
         out.append(Broken(name, error_class, at, what, bytes(data), scan_offsets))
 
     def plan(**changes) -> Plan:
-        """three-blocks with another defect; the segment keeps its id."""
+        """Returns three-blocks with changes; the segment keeps its id."""
         return three_blocks(segment_id=fixed_id("segment three-blocks"), **changes)
 
     def with_block(number: int = 1, codec: str = "none", whole_lines: int | None = None, **changes) -> Plan:
-        """three-blocks with one block changed."""
+        """Returns three-blocks with one block changed."""
         changed = plan(codec=codec, whole_lines=whole_lines)
         changed.blocks[number] = replace(changed.blocks[number], **changes)
         return changed
@@ -920,7 +921,7 @@ def broken_segments() -> list[Broken]:
     add("rendered-size-wrong", "inconsistent", "verify", "rendered_sizes states one byte too many for the first block's values",
         plan(edit_rendered_sizes=lambda ends: ends["values"].__setitem__(0, ends["values"][0] + 1)), offsets)
 
-    # --- Blocks in their places ---
+    # --- Positions of blocks ---
     add("block-header-crc", "checksum", "decode", "one bit of the second block's record_count is flipped", flip(starts[1] + 72),
         offsets[:3] + offsets[6:])
     blocks = [bytes(base.data[start:start + length]) for start, length in zip(starts, base.block_lengths)]
@@ -996,7 +997,7 @@ def broken_segments() -> list[Broken]:
         zstd_values(zstandard.ZstdCompressor(level=3, write_content_size=False).compress(values)))
     add("zstd-skippable-frame", "inconsistent", "decode", "VALUES is stored as a skippable zstd frame and a zstd frame",
         zstd_values(b"\x50\x2a\x4d\x18" + struct.pack("<I", 4) + b"skip" + zstd_of.compress(values)))
-    # By hand (RFC 8878 section 3.1.1): magic, descriptor (content size in 4 bytes), window descriptor, size, one raw block.
+    # Built by hand (RFC 8878 section 3.1.1): magic, descriptor (content size in 4 bytes), window descriptor, size, one raw block.
     wide = b"\x28\xb5\x2f\xfd" + b"\x80" + bytes([14 << 3]) + struct.pack("<I", len(values)) + (len(values) << 3 | 1).to_bytes(3, "little") + values
     assert zstandard.get_frame_parameters(wide).window_size == 2**24
     add("zstd-window-over-limit", "limit", "decode", "VALUES is stored as a zstd frame with a window of 16 MiB", zstd_values(wide))
@@ -1026,17 +1027,17 @@ def _without(data: bytes, position: int, count: int) -> bytes:
 
 
 def _tlv_too_long(plan: Plan) -> bytes:
-    """The length field of the last TLV (created_at) is 8 too high, in file header and header_copy."""
+    """Raises the length field of the last TLV (created_at) by 8, in file header and header_copy."""
     return _rewrite_header(plan, lambda header: header.__setitem__(_last_tlv(header) + 4, 16), copy_too=True)
 
 
 def _last_tlv(header: bytes) -> int:
-    """Position of the last TLV's head: all made here end with created_at, which has 16 bytes."""
+    """Returns the position of the last TLV's head: all headers written here end with created_at, which has 16 bytes."""
     return 96 + struct.unpack_from("<I", header, 80)[0] - 16
 
 
 def _header_differs(plan: Plan) -> bytes:
-    """The file header alone gets another created_at."""
+    """Changes created_at in the file header only."""
     return _rewrite_header(plan, lambda header: header.__setitem__(_last_tlv(header) + 8, header[_last_tlv(header) + 8] ^ 1), copy_too=False)
 
 
@@ -1054,7 +1055,7 @@ def _rewrite_header(plan: Plan, edit: Callable[[bytearray], None], copy_too: boo
 
 
 def _foreign() -> Plan:
-    """Another segment with the header of three-blocks otherwise."""
+    """Returns another segment whose header is otherwise that of three-blocks."""
     plan = three_blocks()
     plan.segment_id, plan.topic_id = fixed_id("another segment"), fixed_id("topic orders")
     plan.tlvs = [(1, b"orders"), (2, b"golden-cluster"), (3, b"make_goldens.py"), (4, struct.pack("<q", T))]
@@ -1066,7 +1067,7 @@ def _foreign_header_copy(sections: list[list]) -> None:
 
 
 def _reseal_footer(built: Built) -> bytes:
-    """footer_crc and trailer_crc anew, after bytes of the footer were changed."""
+    """Recomputes footer_crc and trailer_crc after a change of the footer."""
     data = built.data
     data[-44:-40] = struct.pack("<I", crc32c(data[built.footer_position:-64]))
     data[-12:-8] = struct.pack("<I", crc32c(data[-64:-12]))
@@ -1088,7 +1089,7 @@ def _footer_padding(plan: Plan) -> bytes:
 
 
 def with_gap(entries: list[tuple[int, int, int]]) -> Plan:
-    """three-blocks whose last block covers ten offsets without records, with these gap entries."""
+    """Returns three-blocks whose last block covers ten offsets without records, with these gap entries."""
     plan = three_blocks(segment_id=fixed_id("segment three-blocks"), gap_entries=entries)
     plan.blocks[2] = replace(plan.blocks[2], end=119)
     return plan
@@ -1100,19 +1101,19 @@ def _swap_keys_and_headers(stored: dict[str, bytes]) -> None:
 
 
 def _values_longer(entries: list[list]) -> None:
-    """Codec none: the two lengths have to agree, so both are wrong together."""
+    """Changes both lengths of VALUES: with codec none they must agree."""
     entries[3][3] += 64
     entries[3][4] += 64
 
 
 def _last_value_length(columns: dict[str, bytes], step: int) -> None:
-    """The values of three-blocks all have one length below 127, so their column is constant: write it plain."""
+    """Writes the column value plain: the values of three-blocks all have one length below 127, so it was constant."""
     length = columns["value"][1]
     columns["value"] = bytes([1, length, length, length + step])
 
 
 def _many_records(plan: Plan) -> Plan:
-    """META of nothing but constant columns, a few bytes that stand for 2^31 tombstones without keys."""
+    """Writes META as constant columns only: a few bytes that claim 2^31 tombstones without keys."""
     count = 2**31
     plan.blocks[1] = Block(103, 103 + count, [Rec(103, T, None, None)], force={"record_count": count, "tombstone_count": count})
     plan.blocks[2] = Block(103 + count, 106 + count, simple_records(103 + count, 3))
@@ -1123,7 +1124,7 @@ def _many_records(plan: Plan) -> Plan:
 
 
 def write(path: Path, data: bytes, text: str, force: bool) -> str:
-    """Writes both files or neither; returns what was done."""
+    """Writes both files or neither; returns the outcome."""
     beside = path.with_suffix(".json")
     if (path.exists() or beside.exists()) and not force:
         same = path.exists() and beside.exists() and path.read_bytes() == data and beside.read_text("utf-8") == text
@@ -1156,7 +1157,7 @@ def main() -> int:
     failed = 0
     for path, data, described in todo:
         done = write(path, data, json_text(described), arguments.force)
-        problems = check_goldens.check_file(path)  # the files as they are now, read by the reader
+        problems = check_goldens.check_file(path)  # as the reader sees the files that exist now
         failed += bool(problems)
         print(f"{path.parent.parent.name}/{path.stem}: {done}" + "".join(f"\n    {problem}" for problem in problems))
     if not todo:

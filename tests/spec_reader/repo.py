@@ -5,7 +5,7 @@
     python repo.py DIR --verify [--sequence N]          checks everything that the snapshot names and prints JSON
     python repo.py DIR --list [--sequence N]            partitions of the snapshot, one JSON object per line
 
-It reads in the order of section 11.6: the snapshot with the highest sequence (or the one asked for), then pages, then segments.
+It reads in the order of section 11.6: the snapshot with the highest sequence (or the requested one), then pages, then segments.
 Objects that the snapshot does not name are ignored. Every defect is raised as a kseg.FormatError whose `what` is the object's key.
 """
 
@@ -53,13 +53,13 @@ def parse_sealed(key: str, data: bytes) -> Sealed:
     require(len(data) >= SEAL_LENGTH + 1, TRUNCATED, key, None, f"{len(data)} bytes are too few for sealed JSON")
     body, seal = data[:-SEAL_LENGTH - 1], data[-SEAL_LENGTH - 1:]
     match = _SEAL.fullmatch(seal)
-    if match is None:  # what cutting the object short looks like
+    if match is None:  # as in a truncated object
         raise FormatError(TRUNCATED, key, len(body), "does not end as sealed JSON does")
     stated = match[1].decode("ascii")
     require(hashlib.sha256(body).hexdigest() == stated, CHECKSUM, key, len(body), "sha256")
     try:
         members = json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_int=_integer, object_pairs_hook=_unique)
-        json.dumps(members, ensure_ascii=False).encode("utf-8")  # a lone surrogate, as an escape, is not text
+        json.dumps(members, ensure_ascii=False).encode("utf-8")  # fails for an escaped lone surrogate, which is not text
     except ValueError as error:
         raise FormatError(INCONSISTENT, key, None, f"not JSON: {error}") from None
     require(isinstance(members, dict), INCONSISTENT, key, None, "not a JSON object")
@@ -91,7 +91,7 @@ def member(key: str, of: object, name: str, kind: type, or_null: bool = False) -
         return None
     require(name in of, INCONSISTENT, key, None, f"no member {name}")
     value = of[name]
-    # Python's bool is an int, and a number may be a float: neither is what the tables mean by a number.
+    # In Python a bool is an int, and a number may be a float: neither is a number of the tables.
     good = isinstance(value, kind) and not (kind is NUMBER and isinstance(value, bool))
     good = good and not (kind is NUMBER and not kseg.I64_MIN <= value <= kseg.MASK_64)
     require(good, INCONSISTENT, key, None, f"member {name} is {value!r}")
@@ -200,7 +200,7 @@ class Repository:
         return sorted(int(match["sequence"]) for match in matches if match and int(match["sequence"]) >= 1)
 
     def snapshot(self, sequence: int | None = None) -> Snapshot | None:
-        """Reads the newest snapshot, or the one of `sequence`; None where there is none yet."""
+        """Reads the newest snapshot, or that of `sequence`; None where there is none yet."""
         if sequence is None:
             sequences = self.sequences()
             if not sequences:
@@ -246,7 +246,7 @@ class Snapshot:
             require(1 <= first_seen <= last_seen <= self.sequence, INCONSISTENT, key, None, f"topic {name} seen from {first_seen} to {last_seen}")
             require(before is None or before < (name, first_seen), INCONSISTENT, key, None, f"topic {name} is out of order")
             before = (name, first_seen)
-            require((name, topic_id) not in ids, INCONSISTENT, key, None, f"topic {name} with the id {topic_id} is there twice")
+            require((name, topic_id) not in ids, INCONSISTENT, key, None, f"topic {name} with the id {topic_id} is listed twice")
             ids.add((name, topic_id))
             if not member(key, topic, "deleted", BOOLEAN):
                 require(name not in live, INCONSISTENT, key, None, f"two topics {name} are not deleted")
@@ -312,7 +312,7 @@ class Snapshot:
             yield item
 
     def find(self, topic: str, partition: int, topic_id: str | None = None) -> Partition:
-        """Finds a partition; of several topics of one name, that of the one first seen last."""
+        """Finds a partition; of several topics of one name, in the one that was first seen last."""
         found = [p for p in self.partitions if p.topic == topic and p.partition == partition and topic_id in (None, p.topic_id)]
         if not found:
             raise KeyError(f"{self.key} has no partition {partition} of topic {topic}")
@@ -323,7 +323,7 @@ class Snapshot:
         key, of = self.key, partition.members
         base_offset, end_offset = offset_member(key, of, "base_offset"), offset_member(key, of, "end_offset")
         require(base_offset <= end_offset, INCONSISTENT, key, None, f"coverage {base_offset} to {end_offset}")
-        # What the source stated: section 11.5 allows any relation between these and the coverage.
+        # As the source stated them: section 11.5 allows any relation between these and the coverage.
         for name in ("log_start_offset", "high_watermark", "last_stable_offset"):
             signed_member(key, of, name)
         lowest = base_offset
@@ -413,7 +413,7 @@ class Snapshot:
         return entry
 
     def segment(self, partition: Partition, entry: Entry, whole: bool = False) -> kseg.Segment:
-        """Opens (`whole`: verifies) the segment and compares it with its entry and its place."""
+        """Opens (`whole`: verifies) the segment and compares it with its entry and its partition."""
         data = self.repository.read(entry.key)
         require(len(data) >= entry.size, TRUNCATED, entry.key, None, f"{len(data)} bytes, its entry states {entry.size}")
         require(len(data) == entry.size, MISPLACED, entry.key, None, f"{len(data)} bytes, its entry states {entry.size}")
