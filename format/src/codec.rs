@@ -165,7 +165,7 @@ impl Compressor {
     }
 }
 
-/// Whether compression saved 5 % (SPEC section 3, rule 6).
+/// Returns whether compression saved at least 5 % (SPEC section 3, rule 6).
 fn pays(raw: usize, stored: usize) -> bool {
     stored <= raw - raw.div_ceil(20)
 }
@@ -189,7 +189,7 @@ impl Decompressor {
         }
     }
 
-    /// Decompresses `stored` into `raw`, which must give exactly `raw_length` bytes.
+    /// Decompresses `stored` into `raw`, which must be exactly `raw_length` bytes long.
     ///
     /// The caller has bounded `raw_length` and checked the CRC of `stored`.
     pub(crate) fn decompress(
@@ -253,7 +253,7 @@ impl Decompressor {
         let window = zstd_window(stored).unwrap_or(raw_length as u64);
         if window > limits::ZSTD_WINDOW {
             let detail = format!(
-                "a zstd window of {window} bytes, {} are allowed",
+                "a zstd window of {window} bytes; the limit is {}",
                 limits::ZSTD_WINDOW
             );
             return Err((ErrorClass::Limit, detail));

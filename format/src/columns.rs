@@ -266,7 +266,7 @@ impl Columns {
                 "record",
                 0,
                 format!(
-                    "offset {offset} would make a block of {found} {what}, {limit} are allowed"
+                    "offset {offset} would make a block of {found} {what}; at most {limit} are allowed"
                 ),
             ))
         };

@@ -91,7 +91,10 @@ impl Gaps {
         view.holds(at::LENGTH)?;
         let count = length(view.u32(at::ENTRY_COUNT)?);
         view.ensure(count <= limits::GAP_ENTRIES, ErrorClass::Limit, || {
-            format!("{count} entries, {} are allowed", limits::GAP_ENTRIES)
+            format!(
+                "{count} entries; at most {} are allowed",
+                limits::GAP_ENTRIES
+            )
         })?;
         let expected = at::LENGTH + count * entry_at::LENGTH;
         view.ensure(payload.len() == expected, ErrorClass::Inconsistent, || {

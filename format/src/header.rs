@@ -57,7 +57,10 @@ impl FileHeader {
         // Padding, so that the header ends aligned with the CRC that follows.
         let total = layout::align(bytes.len() + 4, ALIGNMENT);
         if total > limits::FILE_HEADER_LENGTH {
-            let detail = format!("{total} bytes, {} are allowed", limits::FILE_HEADER_LENGTH);
+            let detail = format!(
+                "{total} bytes; at most {} are allowed",
+                limits::FILE_HEADER_LENGTH
+            );
             return Err(self.error(ErrorClass::Limit, detail));
         }
         bytes.resize(total - 4, 0);
@@ -126,7 +129,7 @@ impl FileHeader {
             ErrorClass::Limit,
             || {
                 format!(
-                    "header_length {header_length}, {} are allowed",
+                    "header_length {header_length}; the limit is {}",
                     limits::FILE_HEADER_LENGTH
                 )
             },

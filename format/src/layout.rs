@@ -14,8 +14,8 @@ pub struct Field {
     pub size: usize,
 }
 
-/// Declares the fields of a structure in order: a position constant each, the length of all, and
-/// the list of them.
+/// Declares the fields of a structure in order: a position constant for each, the total length, and
+/// the list of all fields.
 macro_rules! fields {
     ($(#[$doc:meta])* $module:ident { $($name:ident : $size:expr => $spec:literal),+ $(,)? }) => {
         $(#[$doc])*

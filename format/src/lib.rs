@@ -56,7 +56,7 @@
 //! |---|---|
 //! | write records | [`SegmentWriter`], or in parallel [`BlockBuilder`], [`Encoder`] and [`SegmentAssembler`] |
 //! | open and search | [`Segment`], [`BlockIndex`], [`MappedSegment`] |
-//! | decode | [`BlockDecoder`] into [`Columns`], which give borrowed [`Record`]s |
+//! | decode | [`BlockDecoder`] into [`Columns`], which return borrowed [`Record`]s |
 //! | salvage | [`Scanner`] |
 //! | verify | [`verify`], [`Digests`] |
 //! | render as text | [`render`] |

@@ -11,7 +11,7 @@ pub struct Record<'a> {
     pub offset: i64,
     /// Milliseconds since 1970-01-01T00:00:00Z; -1 means that the record has none.
     pub timestamp: i64,
-    /// A control record (a transaction marker); never seen by a `read_committed` consumer.
+    /// Whether it is a control record (a transaction marker), which consumers do not return to their application.
     pub control: bool,
     /// The key, or null.
     pub key: Option<&'a [u8]>,
@@ -39,7 +39,7 @@ fn length(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(0, <[u8]>::len)
 }
 
-/// One header. A name is bytes: Kafka calls it a string, but clients have sent anything.
+/// One header. A name is bytes: Kafka calls it a string, but clients may send any bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
     /// The name; may be empty, is never null.

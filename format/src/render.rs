@@ -134,7 +134,7 @@ fn headers_size(column: &HeaderColumn) -> u64 {
 
 /// Returns whether each piece of `bytes` is UTF-8: checking them as one text is many times faster than piece by piece.
 ///
-/// Returns `false` as soon as one piece is not, whatever the others are.
+/// A single piece that is not makes the result `false`.
 fn are_texts(bytes: &[u8], mut boundaries: impl Iterator<Item = usize>) -> bool {
     let text = simdutf8::basic::from_utf8(bytes);
     text.is_ok_and(|text| boundaries.all(|boundary| text.is_char_boundary(boundary)))

@@ -63,7 +63,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The file header, if it is valid.
+    /// Returns the file header, if it is valid.
     #[must_use]
     pub fn header(&self) -> Option<&FileHeader> {
         self.header.as_ref()

@@ -74,37 +74,37 @@ impl Segment {
         }
     }
 
-    /// The file header, as the footer repeats it.
+    /// Returns the file header, as the footer repeats it.
     #[must_use]
     pub fn header(&self) -> &FileHeader {
         &self.footer.header
     }
 
-    /// The exclusive end of the offsets covered.
+    /// Returns the exclusive end of the offsets covered.
     #[must_use]
     pub fn end_offset(&self) -> i64 {
         self.footer.statistics.end_offset
     }
 
-    /// The offsets covered.
+    /// Returns the offsets covered.
     #[must_use]
     pub fn coverage(&self) -> Range<i64> {
         self.footer.header.base_offset..self.end_offset()
     }
 
-    /// The block index.
+    /// Returns the block index.
     #[must_use]
     pub fn index(&self) -> &BlockIndex {
         &self.footer.index
     }
 
-    /// Statistics over all records.
+    /// Returns the statistics over all records.
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.footer.statistics
     }
 
-    /// Offsets without a record, and why.
+    /// Returns the offsets without a record, and why they have none.
     #[must_use]
     pub fn gaps(&self) -> &Gaps {
         &self.footer.gaps
@@ -122,19 +122,19 @@ impl Segment {
         self.footer.whole_lines
     }
 
-    /// Bytes of the whole segment.
+    /// Returns the length of the whole segment.
     #[must_use]
     pub fn file_length(&self) -> u64 {
         self.trailer.file_length
     }
 
-    /// Where the footer starts.
+    /// Returns the position of the footer.
     #[must_use]
     pub fn footer_position(&self) -> u64 {
         self.trailer.footer_position
     }
 
-    /// CRC-32C of the footer, which identifies everything that it states.
+    /// Returns the CRC-32C of the footer, which identifies everything that the footer states.
     #[must_use]
     pub fn footer_crc(&self) -> u32 {
         self.trailer.footer_crc
@@ -201,7 +201,7 @@ impl Segment {
         };
         let block_length = length(entry.block_length);
         let Some(bytes) = bytes.get(..block_length) else {
-            let detail = format!("needs {block_length} bytes, {} are there", bytes.len());
+            let detail = format!("needs {block_length} bytes, found {}", bytes.len());
             return Err(FormatError::new(
                 ErrorClass::Truncated,
                 "block",
@@ -231,7 +231,7 @@ pub struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// The block header.
+    /// Returns the block header.
     #[must_use]
     pub fn header(&self) -> &BlockHeader {
         &self.header

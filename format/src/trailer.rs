@@ -80,14 +80,14 @@ impl Trailer {
             ErrorClass::Limit,
             || {
                 format!(
-                    "a footer of {footer_length} bytes, {} are allowed",
+                    "a footer of {footer_length} bytes; the limit is {}",
                     limits::FOOTER_LENGTH
                 )
             },
         )?;
         let blocks = length(self.block_count);
         view.ensure(blocks <= limits::BLOCKS, ErrorClass::Limit, || {
-            format!("{blocks} blocks, {} are allowed", limits::BLOCKS)
+            format!("{blocks} blocks; at most {} are allowed", limits::BLOCKS)
         })?;
         let end = self
             .footer_position
@@ -99,12 +99,12 @@ impl Trailer {
             ErrorClass::Inconsistent,
             || {
                 format!(
-                    "a footer at {} of {footer_length} bytes does not fit a file of {}",
+                    "a footer at {} of {footer_length} bytes does not match a file of {} bytes",
                     self.footer_position, self.file_length
                 )
             },
         )?;
-        // Fewer bytes are missing; more precede a trailer that belongs further to the front.
+        // A shorter file lacks bytes; in a longer one the trailer belongs to a lower position.
         let class = if file_length < self.file_length {
             ErrorClass::Truncated
         } else {

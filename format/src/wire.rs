@@ -30,7 +30,7 @@ impl<'a> FieldReader<'a> {
                 ErrorClass::Truncated,
                 what,
                 position,
-                format!("needs {length} bytes, {} are there", bytes.len()),
+                format!("needs {length} bytes, found {}", bytes.len()),
             )),
         }
     }
@@ -102,7 +102,7 @@ impl<'a> FieldReader<'a> {
     /// Checks that a part whose bytes a checksum covers is as long as its fixed fields: fewer bytes are *inconsistent*.
     pub(crate) fn holds(&self, length: usize) -> Result<()> {
         self.ensure(self.bytes.len() >= length, ErrorClass::Inconsistent, || {
-            format!("needs {length} bytes, {} are there", self.bytes.len())
+            format!("needs {length} bytes, found {}", self.bytes.len())
         })
     }
 
@@ -120,7 +120,7 @@ impl<'a> FieldReader<'a> {
     pub(crate) fn crc(&self, name: &str, stored: u32, covered: &[u8]) -> Result<()> {
         let computed = crc32c::crc32c(covered);
         self.ensure(stored == computed, ErrorClass::Checksum, || {
-            format!("{name} is {stored:#010x}, the bytes give {computed:#010x}")
+            format!("{name} is {stored:#010x}, the CRC-32C of the bytes is {computed:#010x}")
         })
     }
 }

@@ -98,7 +98,7 @@ impl<W: Write> SegmentAssembler<W> {
         self.position
     }
 
-    /// The exclusive end of the offsets covered so far.
+    /// Returns the exclusive end of the offsets covered so far.
     #[must_use]
     pub fn end_offset(&self) -> i64 {
         self.statistics.end_offset
@@ -110,7 +110,7 @@ impl<W: Write> SegmentAssembler<W> {
         &self.statistics
     }
 
-    /// The file header.
+    /// Returns the file header.
     #[must_use]
     pub fn header(&self) -> &FileHeader {
         &self.header
@@ -167,7 +167,7 @@ impl<W: Write> SegmentAssembler<W> {
             .ok_or_else(|| {
                 self.refuse(
                     ErrorClass::Limit,
-                    format!("{} blocks are allowed", limits::BLOCKS),
+                    format!("at most {} blocks are allowed", limits::BLOCKS),
                 )
             })?;
         let mut header = block.header(self.header.salt(), self.position, sequence);
@@ -204,7 +204,7 @@ impl<W: Write> SegmentAssembler<W> {
             return Err(self.refuse(ErrorClass::Inconsistent, detail));
         }
         if self.gaps.len() == limits::GAP_ENTRIES {
-            let detail = format!("{} named gaps are allowed", limits::GAP_ENTRIES);
+            let detail = format!("at most {} named gaps are allowed", limits::GAP_ENTRIES);
             return Err(self.refuse(ErrorClass::Limit, detail));
         }
         self.gaps.push(gap);
@@ -264,7 +264,7 @@ impl<W: Write> SegmentAssembler<W> {
 fn trailer_of(footer: &Footer, bytes: &[u8], footer_position: u64) -> Result<Trailer, FormatError> {
     if bytes.len() > limits::FOOTER_LENGTH {
         let detail = format!(
-            "{} bytes, {} are allowed",
+            "{} bytes; at most {} are allowed",
             bytes.len(),
             limits::FOOTER_LENGTH
         );

@@ -23,7 +23,7 @@ mod records;
 use header::header;
 use records::{Owned, owned};
 
-/// What a segment is made from.
+/// The content of a segment.
 #[derive(Clone, Debug)]
 struct Model {
     base_offset: i64,
@@ -240,7 +240,7 @@ proptest! {
         prop_assert_eq!(segment.coverage(), model.base_offset..model.end_offset);
         prop_assert_eq!(all(&segment, &bytes), model.records.clone());
         prop_assert_eq!(&verify::verify_whole(&bytes, true).unwrap(), &segment);
-        prop_assert_eq!(model.write(), bytes, "the same records give the same bytes");
+        prop_assert_eq!(model.write(), bytes, "the same records encode to the same bytes");
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn check_stored(header: &BlockHeader, entry: &StreamEntry, stored: &[u8]) -> Res
         return Ok(());
     }
     let detail = format!(
-        "stored_crc is {:#010x}, the bytes give {computed:#010x}",
+        "stored_crc is {:#010x}, the CRC-32C of the bytes is {computed:#010x}",
         entry.stored_crc
     );
     Err(stream_error(header, entry, ErrorClass::Checksum, detail))

@@ -240,7 +240,7 @@ impl BlockHeader {
         let header_length = length(fixed.u32(at::HEADER_LENGTH)?);
         let most = block_header_length(limits::STREAMS);
         fixed.ensure(header_length <= most, ErrorClass::Limit, || {
-            format!("header_length {header_length}, {most} are allowed")
+            format!("header_length {header_length}; the limit is {most}")
         })?;
         fixed.ensure(
             header_length >= block_header_length(0) && header_length.is_multiple_of(ALIGNMENT),
@@ -265,7 +265,10 @@ impl BlockHeader {
         })?;
         let stream_count = usize::from(whole.u8(at::STREAM_COUNT)?);
         whole.ensure(stream_count <= limits::STREAMS, ErrorClass::Limit, || {
-            format!("{stream_count} streams, {} are allowed", limits::STREAMS)
+            format!(
+                "{stream_count} streams; at most {} are allowed",
+                limits::STREAMS
+            )
         })?;
         whole.ensure(
             header_length == block_header_length(stream_count),
@@ -305,11 +308,19 @@ impl BlockHeader {
         view.ensure(
             raw <= limits::BLOCK_RAW_BYTES as u64,
             ErrorClass::Limit,
-            || format!("{raw} raw bytes, {} are allowed", limits::BLOCK_RAW_BYTES),
+            || {
+                format!(
+                    "{raw} raw bytes; at most {} are allowed",
+                    limits::BLOCK_RAW_BYTES
+                )
+            },
         )?;
         let records = length(self.record_count);
         view.ensure(records <= limits::BLOCK_RECORDS, ErrorClass::Limit, || {
-            format!("{records} records, {} are allowed", limits::BLOCK_RECORDS)
+            format!(
+                "{records} records; at most {} are allowed",
+                limits::BLOCK_RECORDS
+            )
         })?;
         let block_length = self.block_length();
         view.ensure(
@@ -317,7 +328,7 @@ impl BlockHeader {
             ErrorClass::Limit,
             || {
                 format!(
-                    "{block_length} stored bytes, {} are allowed",
+                    "{block_length} stored bytes; at most {} are allowed",
                     limits::BLOCK_STORED_BYTES
                 )
             },

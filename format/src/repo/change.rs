@@ -14,7 +14,7 @@ use super::page::SegmentEntry;
 use super::sealed::Digested;
 use super::snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};
 
-/// A commit before it is made: what is new since the snapshot it started from.
+/// A pending commit: what is new since the snapshot it started from.
 ///
 /// It leaves out topics that the run did not look at, so it also applies to a later snapshot,
 /// as long as no other writer changed the same partitions.
@@ -26,7 +26,7 @@ pub struct Change {
     pub nonce: Id,
     /// When the offsets were read.
     pub started_at: Timestamp,
-    /// When the snapshot was made.
+    /// When the snapshot was created.
     pub created_at: Timestamp,
     /// Program and version.
     pub writer: String,
@@ -36,9 +36,9 @@ pub struct Change {
     pub topics: Vec<TopicChange>,
     /// Topics of the base that the run looked for and that the cluster no longer has.
     pub gone: Vec<(TopicName, Id)>,
-    /// The consumer groups, if the run asked for them and the cluster reported all.
+    /// The consumer groups, if the run read them and the cluster reported all.
     pub groups: Option<FoundGroups>,
-    /// The ACLs, if the run asked for them and the cluster reported them.
+    /// The ACLs, if the run read them and the cluster reported them.
     pub acls: Option<FoundAcls>,
 }
 
@@ -225,7 +225,7 @@ impl Change {
         Ok(())
     }
 
-    /// A cluster has one topic of a name, so others of that name are deleted. But if another run
+    /// Marks other topics of this name as deleted: a cluster has only one of a name. But if another run
     /// found one since the base, then `found` may be the deleted one: returns whether that is so.
     /// If that is wrong, the next backup corrects it.
     fn delete_namesakes(&self, found: &TopicChange, topics: &mut Topics) -> bool {
@@ -270,7 +270,7 @@ impl Change {
     }
 }
 
-/// Returns the later answer: another run may have asked after this one and committed before it.
+/// Returns the later answer: another run may have read after this one and committed before it.
 fn found_last<T: Clone>(
     found: Option<T>,
     carried_over: Option<&T>,

@@ -45,7 +45,7 @@ pub enum RepoErrorKind {
         detail: String,
     },
 
-    /// Check the location, or create a repository there: there is none.
+    /// Check the location, or create a repository: there is none at this one.
     NotARepository {
         /// What is there instead.
         found: String,
@@ -68,7 +68,7 @@ pub enum RepoErrorKind {
         supported: u32,
     },
 
-    /// Ask for another snapshot: there is none of this number.
+    /// Request another snapshot: none has this sequence.
     NoSuchSnapshot {
         /// The sequence that was requested.
         sequence: u64,

@@ -17,7 +17,7 @@ pub struct GroupsChange {
     pub restore: RestoreId,
     /// The name of the change; names sort by time.
     pub change: RestoreId,
-    /// When it was made.
+    /// When the change was recorded.
     pub changed_at: Timestamp,
     /// Kafka's id of the cluster, where it gave one.
     pub cluster_id: Option<String>,

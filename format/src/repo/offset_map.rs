@@ -111,7 +111,7 @@ impl MapPage {
         if self.runs.len() > FULL_MAP_PAGE {
             let runs = self.runs.len();
             return Err(format!(
-                "it has {runs} runs, and {FULL_MAP_PAGE} are allowed"
+                "it has {runs} runs; at most {FULL_MAP_PAGE} are allowed"
             ));
         }
         let (mut at, mut records) = (self.base_offset, 0_u64);

@@ -1,5 +1,5 @@
 //! The request sizes and parallelism that suit a store: a local disk and a bucket differ, and
-//! whoever reads or writes asks [`Store::profile`](super::store::Store::profile) instead of where the bytes are.
+//! readers and writers ask [`Store::profile`](super::store::Store::profile) instead of where the bytes are.
 
 use super::upload::UploadBuffers;
 

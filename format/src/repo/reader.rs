@@ -5,7 +5,7 @@
 //! run of blocks   --read: GET [first block, last block]--> their bytes
 //! ```
 //!
-//! Opening compares the footer with the entry, so a segment that belongs elsewhere, or that is not
+//! Opening compares the footer with the entry, so a segment of another partition, or one that is not
 //! the one that was committed, is never read in its place.
 
 use std::fmt::Debug;

@@ -119,7 +119,7 @@ pub struct RestoredTopic {
     pub purge: bool,
     /// How the target is created, if the restore creates it.
     pub create: Option<CreatedTopic>,
-    /// The partitions of the target that are written to; from 0 on without a gap where the topic is repartitioned.
+    /// The partitions of the target that are written to; contiguous from 0 where the topic is repartitioned.
     pub targets: Vec<TargetPartition>,
     /// The partitions that are restored.
     pub partitions: Vec<RestoredPartition>,
@@ -321,7 +321,9 @@ impl RestoredTopic {
         let keyed = self.repartitioned().is_some();
         if keyed && !self.is_gapless() {
             let name = &self.target;
-            return Err(format!("{name} is not written to from partition 0 on"));
+            return Err(format!(
+                "{name} is repartitioned, but its target partitions are not contiguous from 0"
+            ));
         }
         let (mut before, mut taken) = (-1, BTreeSet::new());
         for partition in &self.partitions {

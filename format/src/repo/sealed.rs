@@ -109,7 +109,7 @@ pub(super) fn unseal<T: Document>(bytes: &[u8]) -> Result<Digested<T>, SealError
         return Err(SealError::NewerVersion(found));
     }
     if head.version < u64::from(T::VERSION) {
-        let detail = format!("there is no version {}", head.version);
+        let detail = format!("its version is {}, and the first is 1", head.version);
         return Err(SealError::Damaged(detail));
     }
     let value = serde_json::from_slice(bytes).map_err(json)?;

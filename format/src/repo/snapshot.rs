@@ -20,13 +20,13 @@ pub struct Snapshot {
     pub repository_id: Id,
     /// From 1, incremented by each commit.
     pub sequence: u64,
-    /// The snapshot that this one was made from.
+    /// The snapshot that this one is based on.
     pub parent: Option<ParentRef>,
     /// Random: lets the writer recognise its own commit.
     pub nonce: Id,
     /// When the offsets were read.
     pub started_at: Timestamp,
-    /// When the snapshot was made.
+    /// When the snapshot was created.
     pub created_at: Timestamp,
     /// Program and version.
     pub writer: String,
@@ -34,9 +34,9 @@ pub struct Snapshot {
     pub cluster_id: Option<String>,
     /// Ordered by name, then by `first_seen`.
     pub topics: Vec<TopicState>,
-    /// The cluster's consumer groups; `None` where no backup has asked for them yet.
+    /// The cluster's consumer groups; `None` until a backup has read them.
     pub groups: Option<Groups>,
-    /// The cluster's ACLs; `None` where no backup has asked for them yet, or the cluster reported none.
+    /// The cluster's ACLs; `None` until a backup has read them.
     pub acls: Option<Acls>,
 }
 

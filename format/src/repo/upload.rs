@@ -25,7 +25,7 @@ pub struct UploadBuffers {
     pub parts_in_flight: usize,
 }
 
-/// How the task of a part ended, and the request that it made.
+/// The outcome of the task that sent a part, and within it that of the request.
 type PartDone = std::result::Result<object_store::Result<()>, tokio::task::JoinError>;
 
 /// An upload for the threads that encode, as an [`io::Write`]. Writing blocks the thread, so it must not be done in
