@@ -1,7 +1,8 @@
-//! The house keeps its order: which room of `src/` may import which, and which crate may depend on which.
+//! Enforces the order of the code: which room of `src/` may import which, and which crate may depend on which.
 //!
-//! The order is stated once, in [`LAYERS`]. Every import of every file is held to it: a room imports only from layers below its
-//! own, so the engine cannot reach up to the command line, and no two rooms can import each other.
+//! [`LAYERS`] states the order once, and every import of every file is checked against it: a room imports only from layers below its
+//! own, so the engine cannot reach up to the command line, and no two rooms can import each other. Inside a room, folders that import
+//! each other are one unit in two places, so no chain of imports may lead from a folder through another one back to itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
 ];
 
-/// Rooms that may import less than what lies below them.
+/// Rooms that may import fewer rooms than the layers below them have.
 const ONLY: &[(&str, &[&str])] = &[("records", &["kafka"])];
 
 /// The crates of the workspace, and those of them that each may depend on.
@@ -32,34 +33,55 @@ const CRATES: &[(&str, &[&str])] = &[
     ("kbk", &["kbk-format", "kbk-fuse", "kbk-tools"]),
 ];
 
-/// An import of another room.
+/// A path in a file that leads out of the file's own module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Import {
     /// The line, from 1.
     line: usize,
-    /// As it is written.
+    /// The start of the path as the file has it: up to the first name after `crate` or `super`.
     text: String,
-    /// The room that is imported.
-    room: String,
+    /// The whole path, from the crate's root; never empty.
+    path: Vec<String>,
+}
+
+impl Import {
+    fn room(&self) -> &str {
+        &self.path[0]
+    }
+}
+
+/// A file of `src/`.
+struct Source {
+    /// Below `src/`.
+    path: PathBuf,
+    /// Empty for the crate's root.
+    modules: Vec<String>,
+    text: String,
+}
+
+impl Source {
+    fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        let path = path.into();
+        let modules = modules(&path);
+        let text = text.into();
+        Source {
+            path,
+            modules,
+            text,
+        }
+    }
 }
 
 #[test]
 fn no_room_imports_from_above_or_beside() {
     let mut broken = Vec::new();
     let mut rooms = BTreeSet::new();
-    for file in rust_files(&root().join("src")) {
-        let path = file.strip_prefix(root().join("src")).unwrap();
-        let modules = modules(path);
-        let Some(room) = modules.first() else {
+    for source in sources() {
+        let Some(room) = source.modules.first() else {
             continue; // lib.rs and main.rs name every room.
         };
         rooms.insert(room.clone());
-        let source = fs::read_to_string(&file).unwrap();
-        broken.extend(
-            imports(&source, &modules)
-                .into_iter()
-                .filter_map(|import| violation(path, room, &import)),
-        );
+        broken.extend(violations(&source));
     }
     let known: BTreeSet<String> = LAYERS
         .concat()
@@ -73,6 +95,12 @@ fn no_room_imports_from_above_or_beside() {
         file!()
     );
     assert!(rooms.len() > 8, "only {rooms:?} were found");
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn no_folders_of_a_room_import_each_other() {
+    let broken = cycles(&sources());
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
@@ -121,6 +149,16 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Reads every file of `src/`.
+fn sources() -> Vec<Source> {
+    let src = root().join("src");
+    let read = |file: PathBuf| {
+        let text = fs::read_to_string(&file).unwrap();
+        Source::new(file.strip_prefix(&src).unwrap(), text)
+    };
+    rust_files(&src).into_iter().map(read).collect()
+}
+
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -157,9 +195,20 @@ fn layer(room: &str) -> Option<usize> {
     LAYERS.iter().position(|rooms| rooms.contains(&room))
 }
 
-/// What is wrong with an import by a file of `room`, in words.
+/// The imports of a file that its room may not have, each with the reason.
+fn violations(source: &Source) -> Vec<String> {
+    let mut found: Vec<String> = imports(&source.text, &source.modules)
+        .iter()
+        .filter_map(|import| violation(&source.path, &source.modules[0], import))
+        .collect();
+    // The branches of one group are one import of the room.
+    found.dedup();
+    found
+}
+
+/// Why a file of `room` may not have this import.
 fn violation(path: &Path, room: &str, import: &Import) -> Option<String> {
-    let to = import.room.as_str();
+    let to = import.room();
     if to == room {
         return None;
     }
@@ -178,7 +227,144 @@ fn violation(path: &Path, room: &str, import: &Import) -> Option<String> {
     Some(format!("src/{}:{line}: `{text}`: {rule}", path.display()))
 }
 
-/// The imports in a file of the module `modules` that reach the crate's root: `crate::…`, and chains of `super` that climb so far.
+/// An import of one child of a folder by another.
+struct Edge {
+    from: String,
+    to: String,
+    /// The file and the line.
+    place: String,
+    path: String,
+}
+
+/// The imports that close a cycle between sub-folders of one folder, each with the reason.
+///
+/// A name that the folder's own module re-exports counts as an import of the child that defines it. A glob (`super::*`) names nothing,
+/// so it is not followed. The folder's own module may import its children: that is what it is for.
+fn cycles(sources: &[Source]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for folder in folders(sources) {
+        let folders_here: BTreeSet<String> = folders(sources)
+            .into_iter()
+            .filter(|other| other.len() == folder.len() + 1 && other.starts_with(&folder))
+            .filter_map(|other| other.last().cloned())
+            .collect();
+        let edges = edges(sources, &folder);
+        for edge in &edges {
+            let ring = |node: &String| {
+                reaches(&edges, &edge.to, node) && reaches(&edges, node, &edge.from)
+            };
+            let together: Vec<_> = folders_here.iter().filter(|node| ring(node)).collect();
+            if together.len() > 1 && reaches(&edges, &edge.to, &edge.from) {
+                broken.push(format!(
+                    "{}: `{}`: {} may not import {}, because {together:?} of src/{} import each other",
+                    edge.place,
+                    edge.path,
+                    edge.from,
+                    edge.to,
+                    folder.join("/")
+                ));
+            }
+        }
+    }
+    broken
+}
+
+/// The modules below the crate's root that have files of their own below them.
+fn folders(sources: &[Source]) -> BTreeSet<Vec<String>> {
+    let above = |source: &Source| {
+        let modules = source.modules.clone();
+        (1..modules.len()).map(move |length| modules[..length].to_vec())
+    };
+    sources.iter().flat_map(above).collect()
+}
+
+/// The imports of children of `folder` by other children of it.
+fn edges(sources: &[Source], folder: &[String]) -> Vec<Edge> {
+    let inside = |source: &&Source| source.modules.starts_with(folder);
+    let children: BTreeSet<&String> = sources
+        .iter()
+        .filter(inside)
+        .filter_map(|source| source.modules.get(folder.len()))
+        .collect();
+    let exported = sources
+        .iter()
+        .find(|source| source.modules == folder)
+        .map(|source| exports(&source.text))
+        .unwrap_or_default();
+    let mut edges = Vec::new();
+    for source in sources.iter().filter(inside) {
+        let Some(from) = source.modules.get(folder.len()) else {
+            continue;
+        };
+        for import in imports(&source.text, &source.modules) {
+            let Some(name) = import
+                .path
+                .strip_prefix(folder)
+                .and_then(|names| names.first())
+            else {
+                continue;
+            };
+            let to = if children.contains(name) {
+                name
+            } else {
+                match exported.get(name).filter(|child| children.contains(child)) {
+                    Some(child) => child,
+                    None => continue,
+                }
+            };
+            if to != from {
+                edges.push(Edge {
+                    from: from.clone(),
+                    to: to.clone(),
+                    place: format!("src/{}:{}", source.path.display(), import.line),
+                    path: import.path.join("::"),
+                });
+            }
+        }
+    }
+    // The branches of one group are one import of the child.
+    edges.dedup_by(|a, b| (&a.from, &a.to, &a.place) == (&b.from, &b.to, &b.place));
+    edges
+}
+
+/// Whether a chain of imports leads from one child to the other; each reaches itself.
+fn reaches(edges: &[Edge], from: &str, to: &str) -> bool {
+    let mut seen = BTreeSet::from([from]);
+    let mut next = vec![from];
+    while let Some(node) = next.pop() {
+        for edge in edges.iter().filter(|edge| edge.from == node) {
+            if seen.insert(&edge.to) {
+                next.push(&edge.to);
+            }
+        }
+    }
+    seen.contains(to)
+}
+
+/// The names that a module takes from its children with `use`, each with the child that it comes from.
+fn exports(source: &str) -> BTreeMap<String, String> {
+    let code = code_only(source);
+    let tokens = tokens(&code);
+    let mut exports = BTreeMap::new();
+    for (at, _) in tokens
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, word))| *word == "use")
+    {
+        let start = match tokens.get(at + 1..) {
+            Some([(_, "self"), (_, "::"), ..]) => at + 3,
+            _ => at + 1,
+        };
+        for branch in branches(&tokens, start) {
+            if let [child, .., _] = &branch.names[..] {
+                exports.insert(branch.bound().to_owned(), (*child).to_owned());
+            }
+        }
+    }
+    exports
+}
+
+/// The paths in a file of the module `modules` that lead out of it: `crate::…`, and chains of `super`.
 fn imports(source: &str, modules: &[String]) -> Vec<Import> {
     let code = code_only(source);
     let tokens = tokens(&code);
@@ -208,17 +394,25 @@ fn imports(source: &str, modules: &[String]) -> Vec<Import> {
                     .iter()
                     .filter(|(_, token)| *token == "super")
                     .count();
-                let reaches_root = token == "crate" || supers >= modules.len() + inline.len();
-                if reaches_root && supers + usize::from(token == "crate") > 0 {
-                    let start = tokens[at..end]
-                        .iter()
-                        .map(|(_, token)| *token)
-                        .collect::<String>();
-                    for room in first_names(&tokens, end) {
+                let start = tokens[at..end]
+                    .iter()
+                    .map(|(_, token)| *token)
+                    .collect::<String>();
+                // Inline modules are climbed first; what stays among them does not leave the file.
+                let kept = match token {
+                    "crate" => Some(0),
+                    _ => supers
+                        .checked_sub(inline.len())
+                        .filter(|climbed| *climbed > 0)
+                        .map(|climbed| modules.len().saturating_sub(climbed)),
+                };
+                if let (Some(kept), true) = (kept, tokens[end - 1].1 == "::") {
+                    for branch in branches(&tokens, end) {
+                        let names = branch.names.iter().map(|name| (*name).to_owned());
                         found.push(Import {
                             line,
-                            text: format!("{start}{room}"),
-                            room: room.to_owned(),
+                            text: format!("{start}{}", branch.names[0]),
+                            path: modules[..kept].iter().cloned().chain(names).collect(),
                         });
                     }
                 }
@@ -250,31 +444,68 @@ fn climb(tokens: &[(usize, &str)], mut at: usize) -> usize {
     at.max(start + 1)
 }
 
-/// The names that a path goes on with: one, or the first of each branch of a group.
-fn first_names<'a>(tokens: &[(usize, &'a str)], at: usize) -> Vec<&'a str> {
-    if at == 0 || tokens[at - 1].1 != "::" {
-        return Vec::new();
+/// One branch of a path: `a::b` and `a::c` are those of `a::{b, c}`.
+#[derive(Clone, Debug, Default)]
+struct Branch<'a> {
+    /// Never empty.
+    names: Vec<&'a str>,
+    alias: Option<&'a str>,
+}
+
+impl<'a> Branch<'a> {
+    /// The name that the branch brings into scope.
+    fn bound(&self) -> &'a str {
+        let named = self.names.iter().rev().find(|name| **name != "self");
+        self.alias.or(named.copied()).unwrap_or_default()
     }
-    match tokens.get(at) {
-        Some((_, "{")) => {}
-        Some((_, name)) => return vec![name],
-        None => return Vec::new(),
-    }
-    let (mut names, mut depth) = (Vec::new(), 0);
-    for pair in tokens[at..].windows(2) {
-        match pair[0].1 {
-            "{" => depth += 1,
-            "}" => depth -= 1,
-            _ => {}
+}
+
+/// The branches of the path or group that begins at `at`.
+fn branches<'a>(tokens: &[(usize, &'a str)], at: usize) -> Vec<Branch<'a>> {
+    let mut found = Vec::new();
+    collect_branches(tokens, at, &[], &mut found);
+    found
+}
+
+/// Collects the branches of the path or group that begins at `at`, after `before`, and returns where it ends.
+fn collect_branches<'a>(
+    tokens: &[(usize, &'a str)],
+    mut at: usize,
+    before: &[&'a str],
+    found: &mut Vec<Branch<'a>>,
+) -> usize {
+    let token = |at: usize| tokens.get(at).map_or("", |(_, token)| *token);
+    if token(at) == "{" {
+        at += 1;
+        while !matches!(token(at), "}" | "") {
+            let end = collect_branches(tokens, at, before, found);
+            // A sign that no path begins with is skipped, commas among them.
+            at = end.max(at + 1);
         }
-        if depth == 0 {
+        return at + 1;
+    }
+    let mut names = before.to_vec();
+    while is_name(token(at)) {
+        names.push(token(at));
+        at += 1;
+        if token(at) != "::" {
             break;
         }
-        if depth == 1 && matches!(pair[0].1, "{" | ",") && pair[1].1 != "}" {
-            names.push(pair[1].1);
+        at += 1;
+        if token(at) == "{" {
+            return collect_branches(tokens, at, &names, found);
         }
     }
-    names
+    if names.len() > before.len() {
+        let alias = (token(at) == "as").then(|| token(at + 1));
+        at += if alias.is_some() { 2 } else { 0 };
+        found.push(Branch { names, alias });
+    }
+    at
+}
+
+fn is_name(token: &str) -> bool {
+    token == "*" || token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
 /// Words, `::` and single signs, each with its line.
@@ -366,12 +597,7 @@ mod tests {
     use super::*;
 
     fn broken(path: &str, source: &str) -> Vec<String> {
-        let path = Path::new(path);
-        let modules = modules(path);
-        let imports = imports(source, &modules).into_iter();
-        imports
-            .filter_map(|import| violation(path, &modules[0], &import))
-            .collect()
+        violations(&Source::new(path, source))
     }
 
     #[test]
@@ -413,6 +639,92 @@ mod tests {
             assert_eq!(broken("backup/run.rs", source), [""; 0], "{source}");
         }
         assert_eq!(broken("backup/mod.rs", "use self::plan::Plan;"), [""; 0]);
+    }
+
+    /// The cycles in a room whose folders `plan` and `write` have these files, beside the others.
+    fn cycles_with(plan: &str, write: &str, others: &[(&str, &str)]) -> Vec<String> {
+        let files = [
+            (
+                "restore/mod.rs",
+                "mod plan; mod write; pub use plan::options::{Options, Limits as Bounds};",
+            ),
+            ("restore/plan/mod.rs", "mod options;"),
+            ("restore/plan/options.rs", plan),
+            ("restore/write/mod.rs", "mod writer;"),
+            ("restore/write/writer.rs", write),
+        ];
+        let sources: Vec<Source> = files
+            .iter()
+            .chain(others)
+            .map(|(path, text)| Source::new(path, *text))
+            .collect();
+        cycles(&sources)
+    }
+
+    #[test]
+    fn every_form_of_a_cycle_between_folders_is_found() {
+        let plan = "use super::super::write::writer::Writer;";
+        for write in [
+            "use super::super::plan::Plan;",
+            "use super::super::{error::Error, plan::{Plan, options}};",
+            "use crate::restore::plan::Plan;",
+            "use crate::{kafka::Admin, restore::plan::options::Options};",
+            "fn f(plan: &crate::restore::plan::Plan) {}",
+            "mod tests { use super::super::super::plan::Plan; }",
+            // What the room's own module re-exports is defined in plan.
+            "use crate::restore::Options;",
+            "use super::super::Bounds;",
+            "use super::super::{self, Options};",
+        ] {
+            let found = cycles_with(plan, write, &[]);
+            assert_eq!(found.len(), 2, "{write}: {found:?}");
+            assert!(
+                found[0].starts_with(
+                    "src/restore/plan/options.rs:1: `restore::write::writer::Writer`: plan may not import write"
+                ),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cycle_through_a_third_folder_or_a_file_is_found() {
+        let plan = "use crate::restore::verify::head;";
+        let write = "use crate::restore::plan::Plan;";
+        let verify = ("restore/verify/head.rs", "use super::super::write::Writer;");
+        assert_eq!(cycles_with(plan, write, &[verify]).len(), 3);
+        let plan = "use super::super::context::Context;";
+        let context = ("restore/context.rs", "use super::write::Writer;");
+        assert_eq!(cycles_with(plan, write, &[context]).len(), 3);
+    }
+
+    #[test]
+    fn imports_between_folders_in_one_direction_are_allowed() {
+        for write in [
+            "use super::super::plan::Plan;",
+            "use crate::restore::{Options, plan::Plan};",
+            "use super::super::context::Context;",
+            "//! [`crate::restore::plan`] decides.",
+            "use super::writer; use super::super::*;",
+        ] {
+            let plan = "use super::super::context::Context; use super::plan; use crate::write::A;";
+            let context = ("restore/context.rs", "use crate::kafka::Admin;");
+            assert_eq!(cycles_with(plan, write, &[context]), [""; 0], "{write}");
+        }
+    }
+
+    #[test]
+    fn a_cycle_in_a_folder_of_a_folder_is_found() {
+        let sources = [
+            Source::new("a/b/c/d.rs", "use super::super::e::f;"),
+            Source::new("a/b/e/f.rs", "use crate::a::b::c::d;"),
+        ];
+        let found = cycles(&sources);
+        assert_eq!(found.len(), 2);
+        assert!(
+            found[0].ends_with("[\"c\", \"e\"] of src/a/b import each other"),
+            "{found:?}"
+        );
     }
 
     #[test]
