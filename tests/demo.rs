@@ -8,7 +8,9 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 fn kbk(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kbk"));
+    // A test run in the background ignores SIGINT, or under nohup SIGHUP; kbk would inherit that.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_kbk")]);
     command
         .current_dir(folder)
         .env_remove("KBK_REPO")

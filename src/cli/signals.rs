@@ -1,4 +1,7 @@
 //! SIGINT, SIGTERM and SIGHUP: the first requests a stop, the second ends the process.
+//!
+//! A signal that was ignored when the process started stays ignored: nohup(1) ignores SIGHUP, and a shell without job control ignores
+//! SIGINT for what it starts in the background.
 
 use std::fs;
 use std::io;
@@ -21,6 +24,9 @@ const SIGNALS: [(i32, Exit); 3] = [
     (SIGHUP, Exit::Terminated),
 ];
 
+/// The status of this process, as Linux reports it.
+const STATUS: &str = "/proc/self/status";
+
 /// Returns how the process ends after a command that `cancel` stopped.
 pub(crate) fn exit_after(cancel: &Cancel) -> Exit {
     let asked = |(signal, _): &&(i32, Exit)| cancel.signal() == Some(*signal);
@@ -41,13 +47,14 @@ pub(crate) enum FirstSignal {
 ///
 /// The signal handler itself ends the process, so that it works however busy the process is.
 pub(crate) fn install(first: FirstSignal, stderr: &Stderr) -> io::Result<Cancel> {
-    // First, so that no caught signal is lost.
+    let handled = handled();
+    // The thread first, so that no caught signal is lost.
     let cancel = Cancel::default();
     if let FirstSignal::Asks(work) = first {
-        wait_for_signal(cancel.clone(), work, stderr.clone())?;
+        wait_for_signal(&handled, cancel.clone(), work, stderr.clone())?;
     }
     let ends = Arc::new(AtomicBool::new(first == FirstSignal::Ends));
-    for (signal, exit) in handled() {
+    for (signal, exit) in handled {
         // In this order, the first signal finds the flag unset and sets it for the second.
         flag::register_conditional_shutdown(signal, exit.code().into(), Arc::clone(&ends))?;
         flag::register(signal, Arc::clone(&ends))?;
@@ -55,25 +62,42 @@ pub(crate) fn install(first: FirstSignal, stderr: &Stderr) -> io::Result<Cancel>
     Ok(cancel)
 }
 
-/// Returns the signals to handle: all except a SIGHUP that nohup(1) made the process ignore.
-fn handled() -> impl Iterator<Item = (i32, Exit)> {
-    let ignored = ignored();
-    let handled =
-        move |(signal, _): &(i32, Exit)| *signal != SIGHUP || ignored >> (SIGHUP - 1) & 1 == 0;
-    SIGNALS.into_iter().filter(handled)
+/// Returns the signals to handle: all except those that the process was started to ignore.
+///
+/// If the system does not report which those are, all are handled: a backup that does not stop when asked to is worse than one that
+/// stops when its terminal closes.
+fn handled() -> Vec<(i32, Exit)> {
+    let ignored = fs::read_to_string(STATUS).map(|status| ignored(&status));
+    let ignored = match ignored {
+        Ok(Some(ignored)) => ignored,
+        Ok(None) => {
+            tracing::debug!("handling all signals: {STATUS} has no valid SigIgn line");
+            0
+        }
+        Err(error) => {
+            tracing::debug!("handling all signals: cannot read {STATUS}: {error}");
+            0
+        }
+    };
+    let is_handled = |(signal, _): &(i32, Exit)| ignored >> (signal - 1) & 1 == 0;
+    SIGNALS.into_iter().filter(is_handled).collect()
 }
 
-/// Returns the signals that the process was started with as ignored, signal 1 in the lowest bit; none if the system does not report
-/// them.
-fn ignored() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0)
+/// Parses the ignored signals in a process status, signal 1 in the lowest bit; `None` if it has no valid line for them.
+fn ignored(status: &str) -> Option<u64> {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
 }
 
-fn wait_for_signal(cancel: Cancel, work: &'static str, stderr: Stderr) -> io::Result<()> {
-    let mut signals = Signals::new(handled().map(|(signal, _)| signal))?;
+fn wait_for_signal(
+    handled: &[(i32, Exit)],
+    cancel: Cancel,
+    work: &'static str,
+    stderr: Stderr,
+) -> io::Result<()> {
+    let mut signals = Signals::new(handled.iter().map(|(signal, _)| signal))?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
@@ -87,8 +111,10 @@ fn wait_for_signal(cancel: Cancel, work: &'static str, stderr: Stderr) -> io::Re
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader, Lines};
-    use std::process::{self, ChildStdout, Command, Stdio};
+    use std::io::{BufRead, BufReader};
+    use std::process::{self, Command, Stdio};
+    use std::sync::mpsc::{self, Receiver};
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::cli::ColorWhen;
@@ -102,7 +128,10 @@ mod tests {
         }
     }
 
-    /// What the process under test does: asks for its signals, then works on for ever.
+    /// How long a test waits for the process under test.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// The process under test: installs its signals, then works until one ends it.
     #[test]
     #[ignore = "run by the tests below, in a process of its own"]
     fn child() {
@@ -123,16 +152,16 @@ mod tests {
 
     struct Child {
         process: process::Child,
-        lines: Lines<BufReader<ChildStdout>>,
+        lines: Receiver<String>,
     }
 
     impl Child {
-        fn start(first: &str) -> Self {
-            Self::run(Command::new(std::env::current_exe().unwrap()), first)
-        }
-
-        fn run(mut command: Command, first: &str) -> Self {
-            let mut process = command
+        /// Starts the process with the default disposition of all signals, whatever this process inherited, except for `ignored`.
+        fn start(first: &str, ignored: Option<&str>) -> Self {
+            let mut process = Command::new("env")
+                .arg("--default-signal=HUP,INT,TERM")
+                .args(ignored.map(|signal| format!("--ignore-signal={signal}")))
+                .arg(std::env::current_exe().unwrap())
                 .args([
                     "--exact",
                     "cli::signals::tests::child",
@@ -144,17 +173,28 @@ mod tests {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+            let stdout = BufReader::new(process.stdout.take().unwrap());
+            let (sender, lines) = mpsc::channel();
+            // Ends with the process, which closes the pipe.
+            thread::spawn(move || {
+                let lines = stdout.lines().map_while(Result::ok);
+                lines.map(|line| sender.send(line)).all(|sent| sent.is_ok())
+            });
             let mut child = Self { process, lines };
             child.wait_for("ready");
             child
         }
 
         fn wait_for(&mut self, word: &str) {
-            assert!(
-                self.lines.any(|line| line.unwrap() == word),
-                "ended before `{word}`"
-            );
+            let deadline = Instant::now() + LIMIT;
+            loop {
+                let left = deadline.saturating_duration_since(Instant::now());
+                match self.lines.recv_timeout(left) {
+                    Ok(line) if line == word => return,
+                    Ok(_) => {}
+                    Err(error) => panic!("no `{word}` from the process: {error}"),
+                }
+            }
         }
 
         fn signal(&self, name: &str) {
@@ -165,7 +205,22 @@ mod tests {
         }
 
         fn exit_code(mut self) -> Option<i32> {
-            self.process.wait().unwrap().code()
+            let deadline = Instant::now() + LIMIT;
+            while Instant::now() < deadline {
+                if let Some(status) = self.process.try_wait().unwrap() {
+                    return status.code();
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            panic!("the process did not end within {LIMIT:?}");
+        }
+    }
+
+    impl Drop for Child {
+        fn drop(&mut self) {
+            // A failed test leaves no process behind; one that has ended cannot be killed.
+            let _ = self.process.kill();
+            let _ = self.process.wait();
         }
     }
 
@@ -177,7 +232,7 @@ mod tests {
             ("INT", "TERM", 143),
             ("HUP", "HUP", 143),
         ] {
-            let mut child = Child::start("asks");
+            let mut child = Child::start("asks", None);
             child.signal(first);
             child.wait_for("asked");
             child.signal(second);
@@ -185,23 +240,36 @@ mod tests {
         }
     }
 
-    /// If it were handled, SIGINT would be the second signal and end the process.
+    /// If it were handled, the second signal would end the process.
     #[test]
-    fn a_hangup_that_nohup_has_had_ignored_is_ignored() {
-        let mut nohup = Command::new("nohup");
-        nohup.arg(std::env::current_exe().unwrap());
-        let mut child = Child::run(nohup, "asks");
-        child.signal("HUP");
-        child.signal("INT");
-        child.wait_for("asked");
-        child.signal("TERM");
-        assert_eq!(child.exit_code(), Some(143));
+    fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+        for (ignored, other, code) in [
+            ("HUP", "INT", 130),
+            ("INT", "TERM", 143),
+            ("TERM", "INT", 130),
+        ] {
+            let mut child = Child::start("asks", Some(ignored));
+            child.signal(ignored);
+            child.signal(other);
+            child.wait_for("asked");
+            child.signal(ignored);
+            child.signal(other);
+            assert_eq!(child.exit_code(), Some(code), "{ignored}");
+        }
+    }
+
+    #[test]
+    fn ignored_signals_are_read_from_the_status() {
+        let status = "Name:\tkbk\nSigIgn:\t0000000000001003\nSigCgt:\t0\n";
+        assert_eq!(ignored(status), Some(0x1003));
+        assert_eq!(ignored("Name:\tkbk\n"), None);
+        assert_eq!(ignored("SigIgn:\tnone\n"), None);
     }
 
     #[test]
     fn a_command_that_writes_nothing_ends_at_once() {
         for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 143)] {
-            let child = Child::start("ends");
+            let child = Child::start("ends", None);
             child.signal(signal);
             assert_eq!(child.exit_code(), Some(code));
         }

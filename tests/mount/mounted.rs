@@ -16,7 +16,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns a `kbk` command with a clean environment.
 pub fn kbk(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kbk"));
+    // A test run in the background ignores SIGINT, or under nohup SIGHUP; kbk would inherit that.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_kbk")]);
     command.args(args).stdin(Stdio::null());
     let path = std::env::var_os("PATH").unwrap();
     command.env_clear().env("TZ", "UTC").env("PATH", path);

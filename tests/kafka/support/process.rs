@@ -46,7 +46,9 @@ impl Finished {
 
 /// Returns a kbk command without the caller's `KBK_` settings.
 pub(crate) fn kbk<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kbk"));
+    // A test run in the background ignores SIGINT, or under nohup SIGHUP; kbk would inherit that.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_kbk")]);
     command.args(arguments);
     let settings = std::env::vars_os().map(|(name, _)| name);
     for name in settings.filter(|name| name.as_encoded_bytes().starts_with(b"KBK_")) {
