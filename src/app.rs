@@ -10,7 +10,7 @@ use crate::cli::{
     CliError, Config, ConfigError, Context, Exit, FirstSignal, GlobalArgs, Outcome, Stderr,
     TimeArg, exit_after, install, logging,
 };
-use crate::commands::{Command, words_of_mount};
+use crate::commands::{Command, translate_mount_arguments};
 
 /// Back up and restore Apache Kafka
 #[derive(Parser, Clone, Debug)]
@@ -52,23 +52,25 @@ pub fn main() -> ExitCode {
 
 /// Ends the process here for `--help` (exit code 0) and for invalid arguments (2).
 fn parse() -> Cli {
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let words = match words_of_mount(&words) {
-        Some(rehearsal) if rehearsal.is_empty() => process::exit(Exit::Done.code().into()),
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let arguments = match translate_mount_arguments(&arguments) {
+        Some(fake) if fake.is_empty() => process::exit(Exit::Done.code().into()),
         Some(translated) => translated,
-        None => words,
+        None => arguments,
     };
     let matches = Cli::command()
-        .color(help_color(&words))
-        .get_matches_from(words);
+        .color(help_color(&arguments))
+        .get_matches_from(arguments);
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// Finds `--color` by hand: help and usage errors are written before arguments are parsed.
-fn help_color(words: &[OsString]) -> ColorChoice {
+fn help_color(arguments: &[OsString]) -> ColorChoice {
     let given = |when: &str| {
-        words.iter().any(|word| *word == *format!("--color={when}"))
-            || words
+        arguments
+            .iter()
+            .any(|argument| *argument == *format!("--color={when}"))
+            || arguments
                 .windows(2)
                 .any(|pair| pair[0] == "--color" && *pair[1] == *when)
     };
@@ -117,7 +119,7 @@ fn run(cli: &Cli, stderr: &Stderr) -> Result<Exit, CliError> {
     let context = Context::new(&cli.global, stderr, cancel.clone());
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(cli.command.run(&context));
-    // The command has abandoned whatever still runs, so nobody waits for it.
+    // Whatever still runs was abandoned by the command, so nothing waits for it.
     runtime.shutdown_background();
     Ok(match outcome? {
         Outcome::Clean => Exit::Done,
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_refused_with_its_reason() {
+    fn a_bucket_is_rejected_with_a_reason() {
         let error = parse(&["-r", "s3://bucket", "ls"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(

@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use indicatif::{BinaryBytes, HumanCount};
 
-/// `1.21 GiB`
+/// Formats bytes, as in `1.21 GiB`.
 pub fn bytes(bytes: u64) -> String {
     BinaryBytes(bytes).to_string()
 }
 
-/// `1,234,567`
+/// Formats a number, as in `1,234,567`.
 pub fn count(count: u64) -> String {
     HumanCount(count).to_string()
 }
 
-/// `1 record`, `2,000 records`
+/// Formats a count with its noun, as in `1 record` or `2,000 records`.
 pub fn counted(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", count(number))
 }
 
-/// `45.20 MiB/s`
+/// Formats a rate, as in `45.20 MiB/s`.
 pub fn byte_rate(bytes_per_second: f64) -> String {
     format!("{}/s", bytes(bytes_per_second as u64))
 }

@@ -15,8 +15,8 @@
 //! | read a cluster into a repository | [`backup`] |
 //! | write a snapshot to a cluster | [`restore`], [`groups`], [`acls`] |
 //! | select topics, groups, partitions and offsets | [`select`] |
-//! | stop a run, and listen to it | [`run`] |
-//! | see all of it work on a broker in this process | [`demo`] |
+//! | stop a run, or follow its progress | [`run`] |
+//! | see everything work on a broker in this process | [`demo`] |
 //! | exchange records with a cluster | [`records`], the seam between the engine and a Kafka client |
 //! | talk to Kafka | [`kafka`], the one place that names its client |
 

@@ -44,7 +44,7 @@ fn a_second_run_works_and_the_suggested_commands_run() {
     let folder = tempfile::tempdir().unwrap();
     let text = run(folder.path(), &["demo", "a demo"]);
     assert!(
-        stdout(&text).contains("Everything came back as it was"),
+        stdout(&text).contains("Everything was restored exactly"),
         "{}",
         stdout(&text)
     );
@@ -146,5 +146,5 @@ fn a_signal_stops_it_and_the_next_run_starts_afresh() {
     assert!(stderr.contains("to start again"), "{stderr}");
     assert!(!lines.any(|line| line.unwrap().contains("Everything")));
 
-    assert!(stdout(&run(folder.path(), &["demo"])).contains("Everything came back"));
+    assert!(stdout(&run(folder.path(), &["demo"])).contains("Everything was restored exactly"));
 }

@@ -12,7 +12,7 @@ use crate::kafka::{Admin, ClientSettings, KafkaError};
 ///
 /// # Errors
 ///
-/// Fails if the cluster refuses; some of the ACLs may exist then.
+/// Fails if the cluster rejects an ACL; others may exist then.
 pub fn apply(plan: &AclsPlan, kafka: &ClientSettings) -> Result<(), KafkaError> {
     let mut missing: Vec<AclBinding> = plan.missing().cloned().collect();
     if missing.is_empty() {

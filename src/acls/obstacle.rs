@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// Why the cluster, as it is, cannot be given the ACLs of a plan.
+/// Why the ACLs of a plan cannot be created in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "obstacle", rename_all = "snake_case")]
 pub enum AclObstacle {

@@ -170,7 +170,7 @@ impl Restored<'_> {
 }
 
 const LITERAL: &str = "LITERAL";
-/// The literal name that stands for every resource.
+/// The literal name that matches every resource.
 const ALL: &str = "*";
 
 /// Returns whether an ACL applies to the resource of its type with this name.
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_acts_on_words_that_the_client_does_not_know() {
+    fn values_that_the_client_does_not_know_are_left_out() {
         let mut newer = binding(SAVED[7]);
         newer.operation = "TWO_PHASE_COMMIT".to_owned();
         let snapshot = snapshot(&["orders"], vec![newer, binding(SAVED[6])]);

@@ -1,4 +1,4 @@
-//! The part of the survey that asks for the cluster's ACLs.
+//! The part of the survey that reads the cluster's ACLs.
 
 use jiff::Timestamp;
 use kbk_format::repo::FoundAcls;
@@ -21,12 +21,12 @@ pub enum SaveAcls {
 /// The ACLs that the cluster returned.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SurveyedAcls {
-    /// `None` if they were not asked for or not returned.
+    /// `None` if they were not requested or not returned.
     pub(super) found: Option<FoundAcls>,
     pub(super) notice: Option<BackupNotice>,
 }
 
-/// Asks for all ACLs. As with groups, a refusal is a notice and not an error: records matter more.
+/// Reads all ACLs. As with groups, an authorization error is a notice and does not fail the backup: records matter more.
 pub(super) fn survey(admin: &Admin, save: SaveAcls) -> Result<SurveyedAcls, SurveyError> {
     if save == SaveAcls::No {
         return Ok(SurveyedAcls::default());

@@ -109,7 +109,7 @@ impl<'a> Feeder<'a> {
         }
     }
 
-    /// Copies a record into the slot's block; returns the end of its coverage where it is full without the record.
+    /// Copies a record into the slot's block; returns the end of the block's coverage if it is full without the record.
     fn try_push(&mut self, slot: usize, record: &Record<'_>) -> Result<Option<i64>, FeederStop> {
         let filling = &mut self.slots[slot];
         let builder = match &mut filling.builder {

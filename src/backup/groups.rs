@@ -1,6 +1,6 @@
-//! The part of the survey that asks for the consumer groups and their committed offsets.
+//! The part of the survey that reads the consumer groups and their committed offsets.
 //!
-//! It is asked before the ends of the partitions, so that no committed offset is beyond the records that are then backed up. All groups
+//! They are read before the ends of the partitions, so that no committed offset is beyond the records that are then backed up. All groups
 //! are saved, whatever topics are selected: a group's position in other topics is part of its state.
 
 use std::collections::{HashMap, HashSet};
@@ -14,7 +14,7 @@ use super::survey::SurveyError;
 use crate::kafka::{Admin, Answers, CommittedTopic, GroupListing, KafkaError, TopicDescription};
 
 /// The prefix of the groups in which restores keep their own progress.
-const OWN: &str = "kbk-restore-";
+const RESTORE_GROUP_PREFIX: &str = "kbk-restore-";
 
 /// The topic in which brokers store committed offsets.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -22,14 +22,14 @@ const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The groups that the cluster returned.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SurveyedGroups {
-    /// `None` if they were not asked for or not returned.
+    /// `None` if they were not requested or not returned.
     pub(super) found: Option<FoundGroups>,
     pub(super) notice: Option<BackupNotice>,
 }
 
-/// Asks for all groups. `topics` are all of the cluster.
+/// Reads all groups. `topics` are all topics of the cluster.
 ///
-/// A refusal is a notice, as it is for configurations: records matter more. An answer that may lack groups because a broker is
+/// An authorization error is a notice, as it is for configurations: records matter more. An answer that may lack groups because a broker is
 /// down is an error: nobody would notice that the snapshot has fewer.
 pub(super) fn survey(
     admin: &Admin,
@@ -59,7 +59,7 @@ fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, Su
         let cause = "brokers list no groups to a principal without DESCRIBE on CLUSTER kafka-cluster or on any GROUP";
         return Ok(unknown(cause.to_owned()));
     }
-    listed.retain(|group| !group.group.starts_with(OWN));
+    listed.retain(|group| !group.group.starts_with(RESTORE_GROUP_PREFIX));
     let groups = with_offsets(admin, listed, topics)?;
     let notice = (!shows_all).then_some(BackupNotice::GroupsHidden {
         groups: groups.len(),
@@ -75,19 +75,19 @@ fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, Su
 
 /// Waits until every offsets partition has a leader. Without one its groups are listed by no broker, and no broker reports an error.
 fn wait_for_leaders(admin: &Admin, topics: &[TopicDescription]) -> Result<(), KafkaError> {
-    const PATIENCE: Duration = Duration::from_secs(15);
-    const LOOK_AGAIN: Duration = Duration::from_millis(500);
+    const TIMEOUT: Duration = Duration::from_secs(15);
+    const CHECK_INTERVAL: Duration = Duration::from_millis(500);
     let started = Instant::now();
     let mut leaderless = leaderless(topics);
     while let Some(partition) = leaderless {
-        if started.elapsed() >= PATIENCE {
+        if started.elapsed() >= TIMEOUT {
             return Err(KafkaError::Other {
                 doing: format!("read the consumer groups of {OFFSETS_TOPIC}/{partition}"),
                 cause: "the partition has no leader; start its brokers, or skip the groups in this backup with --no-groups"
                     .to_owned(),
             });
         }
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::sleep(CHECK_INTERVAL);
         leaderless = self::leaderless(&admin.describe_topics(Some(&[OFFSETS_TOPIC.to_owned()]))?);
     }
     Ok(())

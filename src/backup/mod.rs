@@ -12,7 +12,7 @@
 //! | `notice` | what the user should know |
 //! | `survey` | asks the cluster for everything that the plan needs |
 //! | `groups`, `acls` | parts of the survey |
-//! | `adopt` | takes over the segments that an interrupted run left |
+//! | `adopt` | adopts the segments that an interrupted run left |
 //! | `pipeline` | reads and stores on all cores with bounded memory |
 //! | `feeder` | fills blocks with one source's records |
 //! | `pool` | the block builders, which bound the memory |

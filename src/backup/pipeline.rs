@@ -142,7 +142,7 @@ pub(super) fn run(
     }
 }
 
-/// Tells feeders to stop because a stop was requested or something failed. Keeps the first error.
+/// Stops the feeders, because a stop was requested or something failed. Keeps the first error.
 pub(super) struct StopSignal<'a> {
     cancel: &'a Cancel,
     failed: AtomicBool,

@@ -1,4 +1,4 @@
-//! What a backup has to read: what the cluster has, minus what the newest snapshot has. No I/O.
+//! Plans what a backup reads: what the cluster has, minus what the newest snapshot has. No I/O.
 
 use std::ops::Range;
 
@@ -114,16 +114,14 @@ fn plan_topic(
         });
     }
     let partitions = topic
-        .description
-        .partitions
+        .offsets
         .iter()
-        .zip(&topic.offsets)
         .map(|(partition, offsets)| {
-            let index = usize::try_from(partition.id).ok();
+            let index = usize::try_from(*partition).ok();
             let stored = stored
                 .zip(index)
                 .and_then(|(stored, index)| stored.partitions.get(index));
-            plan_partition(&name, partition.id, *offsets, stored, notices)
+            plan_partition(&name, *partition, *offsets, stored, notices)
         })
         .collect();
     Ok(PlannedTopic {

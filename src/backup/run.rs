@@ -39,7 +39,7 @@ pub struct BackupOptions {
     pub location: String,
     /// How to reach the cluster.
     pub kafka: ClientSettings,
-    /// Which topics of the cluster.
+    /// The topics of the cluster to back up.
     pub selection: TopicSelection,
     /// How blocks are compressed.
     pub compression: Compression,
@@ -66,9 +66,9 @@ pub struct BackupReport {
     pub topics: usize,
     /// Their partitions.
     pub partitions: usize,
-    /// Consumer groups that were saved; null if they were not asked for or not returned.
+    /// Consumer groups that were saved; null if they were not requested or not returned.
     pub groups: Option<usize>,
-    /// ACLs that were saved; null if they were not asked for or not returned.
+    /// ACLs that were saved; null if they were not requested or not returned.
     pub acls: Option<SavedAcls>,
     /// Records that were added.
     pub records: u64,
@@ -142,7 +142,7 @@ pub async fn run(
         let (options, cancel) = (options.clone(), cancel.clone());
         move || survey_cluster(&options, &cancel)
     });
-    // A cluster that does not answer takes seconds to time out. The thread that waits for it is abandoned: it holds nothing.
+    // A cluster that does not answer takes seconds to time out. The thread that waits for it is abandoned: it owns no resource.
     let survey = tokio::select! {
         survey = answered => survey?,
         () = cancel.cancelled() => return Ok(None),
@@ -263,7 +263,7 @@ fn place(topic: &TopicName, topic_id: Id, partition: i32) -> PartitionId {
     }
 }
 
-/// Returns what is to be committed, and all notices.
+/// Returns the change to commit, and all notices.
 fn change(
     plan: BackupPlan,
     mut stored: BTreeMap<PartitionId, StoredPartition>,
@@ -281,7 +281,7 @@ fn change(
             } else {
                 let id = place(&topic.name, topic.topic_id, partition.partition);
                 let read = stored.remove(&id);
-                read.expect("the pipeline answers for every reading, or fails")
+                read.expect("the pipeline has a result for every reading, or fails")
             };
             let Adopted {
                 mut segments,

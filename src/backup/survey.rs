@@ -1,4 +1,4 @@
-//! The survey of the cluster at the start of a run: everything that the plan needs.
+//! Surveys the cluster at the start of a run: reads everything that the plan needs.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -37,8 +37,8 @@ pub(super) struct SurveyedTopic {
     pub(super) config: Option<BTreeMap<String, String>>,
     /// The type of new records; each record that is read has its own.
     pub(super) timestamp_type: TimestampType,
-    /// In the order of the description's partitions.
-    pub(super) offsets: Vec<PartitionOffsets>,
+    /// By partition.
+    pub(super) offsets: BTreeMap<i32, PartitionOffsets>,
 }
 
 /// Why a survey failed.
@@ -65,7 +65,7 @@ pub enum SurveyError {
     },
 }
 
-/// Asks for everything about the topics that `selection` covers, and for all consumer groups and ACLs unless they are disabled.
+/// Reads everything about the topics that `selection` covers, and all consumer groups and ACLs unless they are disabled.
 pub(super) fn survey(
     admin: &Admin,
     selection: &TopicSelection,
@@ -101,14 +101,16 @@ pub(super) fn survey(
         .into_iter()
         .map(|description| {
             let of_topic = partitions(std::slice::from_ref(&description));
-            let of_topic = of_topic.iter().map(|name| offsets.get(name).copied());
+            let of_topic = of_topic
+                .iter()
+                .map(|name| Ok((name.partition, *offsets.get(name)?)));
             let config = configs
                 .as_ref()
                 .and_then(|configs| configs.get(&description.name));
             Ok(SurveyedTopic {
                 config: config.map(values_of_the_topic),
                 timestamp_type: timestamp_type(config),
-                offsets: of_topic.collect::<Result<_, _>>()?,
+                offsets: of_topic.collect::<Result<_, KafkaError>>()?,
                 description,
             })
         })
@@ -177,12 +179,10 @@ impl Survey {
     fn held_back(&self) -> impl Iterator<Item = TopicPartition> {
         self.topics.iter().flat_map(|topic| {
             topic
-                .description
-                .partitions
+                .offsets
                 .iter()
-                .zip(&topic.offsets)
                 .filter(|(_, offsets)| offsets.last_stable_offset < offsets.high_watermark)
-                .map(|(partition, _)| TopicPartition::new(&topic.description.name, partition.id))
+                .map(|(partition, _)| TopicPartition::new(&topic.description.name, *partition))
         })
     }
 
@@ -195,9 +195,9 @@ impl Survey {
             ..
         } in &mut self.topics
         {
-            for (partition, before) in description.partitions.iter().zip(offsets) {
+            for (partition, before) in offsets {
                 if before.last_stable_offset < before.high_watermark {
-                    let name = TopicPartition::new(&description.name, partition.id);
+                    let name = TopicPartition::new(&description.name, *partition);
                     let stable = now.get(&name)?.last_stable_offset;
                     before.last_stable_offset = stable.min(before.high_watermark);
                 }

@@ -166,7 +166,7 @@ fn bad_property(command: &clap::Command) -> clap::Error {
     error
 }
 
-/// Which topics.
+/// Selects topics.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TopicArgs {
     /// Topics to select: a name, a glob, or /a regular expression/ for the whole name; repeatable
@@ -186,7 +186,7 @@ impl TopicArgs {
     }
 }
 
-/// The names of the topics in the cluster.
+/// Gives topics other names in the cluster.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RenameArgs {
     /// Give a topic another name in the cluster; repeatable
@@ -214,7 +214,7 @@ impl RenameArgs {
 
 /// Selects among the topics' records. A record must satisfy all of the given options.
 #[derive(Args, Clone, Debug, Default)]
-pub struct ChoiceArgs {
+pub struct SelectionArgs {
     /// Only these partitions of each topic: numbers and ranges
     #[arg(long, value_name = "LIST", help_heading = RECORDS)]
     pub partition: Option<PartitionSet>,
@@ -245,8 +245,8 @@ pub struct ChoiceArgs {
     pub offsets: Option<PathBuf>,
 }
 
-impl ChoiceArgs {
-    /// The times that were given.
+impl SelectionArgs {
+    /// Returns the times that were given.
     pub fn times(&self) -> impl Iterator<Item = &TimeArg> {
         [
             &self.since,

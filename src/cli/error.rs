@@ -64,17 +64,17 @@ impl CliError {
         self.exit
     }
 
-    /// What happened.
+    /// Returns what happened.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Why, the nearest cause first.
+    /// Returns the causes, the nearest first.
     pub fn causes(&self) -> &[String] {
         &self.causes
     }
 
-    /// What to do next.
+    /// Returns what to do next.
     pub fn next_step(&self) -> Option<&str> {
         self.hint.as_deref()
     }

@@ -16,7 +16,7 @@ use super::args::{GlobalArgs, LogFormat};
 use super::error::CliError;
 use super::stderr::{Paint, Stderr};
 
-/// Sends what the program and its libraries say to `stderr`, from here to the end of the process.
+/// Sends the messages of the program and its libraries to `stderr`, until the process ends.
 pub(crate) fn init(global: &GlobalArgs, stderr: &Stderr) {
     let writer = stderr.clone();
     let lines = tracing_subscriber::fmt::layer()
@@ -34,15 +34,15 @@ pub(crate) fn init(global: &GlobalArgs, stderr: &Stderr) {
             .with_current_span(false)
             .boxed(),
     };
-    // The levels are a layer of their own: a filter on the other layer would drop the event that follows a `log_enabled!`
-    // (rdkafka asks so) which was refused. Only a second call can fail, and then the first one's lines are as good.
+    // The levels are a layer of their own: a filter on the other layer would also drop the event after a `log_enabled!` that
+    // returned false, and rdkafka calls that. Only a second call fails, and then the first one's subscriber stays.
     let _ = tracing_subscriber::registry()
         .with(levels(global))
         .with(layer)
         .try_init();
 }
 
-/// What libraries say interests one step later than what we say.
+/// Returns the levels to write: messages of libraries need one more `-v` than our own.
 fn levels(global: &GlobalArgs) -> Targets {
     let (ours, theirs) = match (global.quiet, global.verbose) {
         (true, _) => (LevelFilter::ERROR, LevelFilter::ERROR),
@@ -50,11 +50,11 @@ fn levels(global: &GlobalArgs) -> Targets {
         (false, 1) => (LevelFilter::DEBUG, LevelFilter::INFO),
         (false, _) => (LevelFilter::TRACE, LevelFilter::TRACE),
     };
-    // The prefix takes in kbk_format and the other crates of this workspace.
+    // The prefix also covers kbk_format and the other crates of this workspace.
     Targets::new().with_default(theirs).with_target("kbk", ours)
 }
 
-/// Says why the command failed, in the format of all other messages.
+/// Reports why the command failed, in the format of all other messages.
 pub(crate) fn report(error: &CliError, global: &GlobalArgs, stderr: &Stderr) {
     match global.log_format.unwrap_or_default() {
         LogFormat::Text => {
@@ -69,7 +69,7 @@ pub(crate) fn report(error: &CliError, global: &GlobalArgs, stderr: &Stderr) {
     }
 }
 
-/// `warning: message key=value`; with the time in front where lines are kept in a file.
+/// Formats an event as `warning: message key=value`, after the time unless stderr is a terminal.
 struct TextLine {
     stderr: Stderr,
 }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn each_v_says_more_and_q_only_errors() {
+    fn each_v_adds_a_level_and_q_leaves_only_errors() {
         assert_eq!(shown(true, 0), [false, false, false, false]);
         assert_eq!(shown(false, 0), [true, false, true, false]);
         assert_eq!(shown(false, 1), [true, true, true, false]);

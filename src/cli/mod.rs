@@ -28,7 +28,7 @@ mod stderr;
 pub mod time;
 
 pub use self::args::{
-    ChoiceArgs, ColorWhen, GlobalArgs, KafkaArgs, LogFormat, Property, RenameArgs, TopicArgs,
+    ColorWhen, GlobalArgs, KafkaArgs, LogFormat, Property, RenameArgs, SelectionArgs, TopicArgs,
 };
 pub use self::config::{BackupConfig, Config, ConfigError};
 pub use self::context::Context;

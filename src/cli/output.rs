@@ -26,12 +26,12 @@ pub struct Output {
 }
 
 impl Output {
-    /// Stdout, as JSON or as text.
+    /// Returns an output to stdout, as JSON or as text.
     pub fn stdout(json: bool) -> Self {
         Self::to(json, Box::new(io::stdout()))
     }
 
-    /// Any other place.
+    /// Returns an output to any other writer.
     pub fn to(json: bool, out: Box<dyn Write + Send>) -> Self {
         Self {
             json,
@@ -39,7 +39,7 @@ impl Output {
         }
     }
 
-    /// Whether `--json` was given.
+    /// Returns whether `--json` was given.
     pub fn is_json(&self) -> bool {
         self.json
     }
@@ -53,7 +53,7 @@ impl Output {
         } else {
             report.human(&mut out)
         };
-        // A closed pipe is ignored: the command is done, and its exit code stands.
+        // A closed pipe is ignored: the command is done, and its exit code is unchanged.
         listening(written.and_then(|()| out.flush())).map(|_| ())
     }
 
@@ -123,9 +123,9 @@ fn listening(written: io::Result<()>) -> Result<ControlFlow<()>, CliError> {
 /// A column of a [`Table`].
 #[derive(Clone, Copy, Debug)]
 pub enum Column {
-    /// For words.
+    /// Aligned left, for text.
     Left(&'static str),
-    /// For numbers.
+    /// Aligned right, for numbers.
     Right(&'static str),
 }
 
@@ -135,7 +135,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table with its headings.
+    /// Creates an empty table with these headings.
     pub fn new<const N: usize>(columns: [Column; N]) -> Self {
         let mut table = comfy_table::Table::new();
         table.load_style(NOTHING);

@@ -144,7 +144,7 @@ impl Count {
 }
 
 impl Counters {
-    /// `24 %, 1,234,567 of 5,000,000 records, 1.10 GiB, 45.20 MiB/s, about 3m 4s left`
+    /// Formats the progress, as in `24 %, 1,234,567 of 5,000,000 records, 1.10 GiB, 45.20 MiB/s, about 3m 4s left`.
     fn summary(&self, rate: Option<Rate>) -> String {
         let (records, bytes) = self.done.get();
         let totals = *lock(&self.totals);
@@ -160,14 +160,14 @@ impl Counters {
         };
         let rate_text = rate.map(|rate| human::byte_rate(rate.bytes_per_second));
         let left = rate.and_then(|rate| self.time_left(rate));
-        let words = [
+        let fields = [
             share,
             Some(of_total(records, totals.records, human::count) + " records"),
             Some(of_total(bytes, totals.bytes, human::bytes)),
             rate_text,
             left.map(|left| format!("about {} left", human::duration(left))),
         ];
-        words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        fields.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     fn time_left(&self, rate: Rate) -> Option<Duration> {
@@ -187,7 +187,7 @@ impl Counters {
         Some(seconds).filter(|seconds| !seconds.is_zero())
     }
 
-    /// A line per running partition, up to [`SHOWN`].
+    /// Returns a line per running partition, up to [`SHOWN`].
     fn partition_lines(&self) -> Vec<String> {
         let parts = lock(&self.partitions);
         let mut lines: Vec<_> = parts.values().take(SHOWN).map(Part::line).collect();
@@ -213,7 +213,7 @@ impl Part {
     }
 }
 
-/// Rounded down, so that 100 % means all.
+/// Formats a percentage, rounded down so that 100 % means all.
 fn percent(done: u64, total: u64) -> Option<String> {
     let percent = (u128::from(done) * 100).checked_div(total.into())?;
     Some(format!("{percent} %"))
@@ -232,7 +232,7 @@ struct Rate {
     bytes_per_second: f64,
 }
 
-/// How much was done at which time, over the last [`RATE_WINDOW`].
+/// Samples of the work done and their times, over the last [`RATE_WINDOW`].
 struct Samples(VecDeque<(Instant, u64, u64)>);
 
 impl Samples {

@@ -15,7 +15,7 @@ pub struct RepoUrl {
 }
 
 impl RepoUrl {
-    /// The repository's folder.
+    /// Returns the repository's folder.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -182,7 +182,7 @@ impl FromStr for ByteRate {
     }
 }
 
-/// The shortest exact spelling, so that a bound or a default can be typed as it is shown.
+/// Formats a size in the shortest exact form, so that a bound or a default can be typed as it is shown.
 struct Iec(u64);
 
 impl fmt::Display for Iec {

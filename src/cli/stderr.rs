@@ -21,7 +21,7 @@ pub(crate) enum Paint {
     Red,
     /// A warning.
     Yellow,
-    /// Detail for those who look for it.
+    /// Debug and trace messages.
     Dim,
 }
 
@@ -53,7 +53,7 @@ impl Stderr {
         self.write_whole(line.as_bytes());
     }
 
-    /// `text` in `paint`, where colour is wanted.
+    /// Returns `text` in this colour if stderr is coloured.
     pub(crate) fn painted(&self, paint: Paint, text: &str) -> String {
         if !self.color {
             return text.to_owned();

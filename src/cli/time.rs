@@ -27,12 +27,12 @@ pub struct TimeArg {
 }
 
 impl TimeArg {
-    /// `timestamp <= T` holds for exactly the timestamps up to this one.
+    /// Returns the last timestamp in whole milliseconds for which `timestamp <= T` holds.
     pub fn at_or_before_ms(&self) -> i64 {
         self.floor_ms
     }
 
-    /// `timestamp >= T` holds for exactly the timestamps from this one on.
+    /// Returns the first timestamp in whole milliseconds for which `timestamp >= T` holds.
     pub fn at_or_after_ms(&self) -> i64 {
         self.floor_ms.saturating_add(self.has_fraction.into())
     }

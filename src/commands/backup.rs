@@ -1,4 +1,4 @@
-//! `kbk backup`: one snapshot of the topics as they are now.
+//! `kbk backup`: adds a snapshot of the current state of the topics.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub struct Args {
     #[command(flatten)]
     pub kafka: KafkaArgs,
 
-    /// Which topics of the cluster.
+    /// The topics of the cluster to back up.
     #[command(flatten)]
     pub topics: TopicArgs,
 

@@ -1,15 +1,14 @@
-//! `kbk cat`: records as JSON lines.
+//! `kbk cat`: prints records as JSON lines.
 
 use std::ops::{ControlFlow, Range};
 
 use kbk_format::render::render_members;
-use kbk_format::repo::{PartitionId, PartitionState, TopicState};
+use kbk_format::repo::{PartitionId, PartitionState, TopicName, TopicState};
 use kbk_format::{Record, Streams};
 use kbk_tools::{ReadPlan, Selection};
 use tokio::runtime::Handle;
 
 use crate::cli::{CliError, Context, Lines, OffsetArg, Outcome, SnapshotArg, TimeArg, time_range};
-use crate::select::TopicName;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,7 +75,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let times = time_range(args.since.as_ref(), args.until.as_ref())?;
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
-    let topic = super::topic(&snapshot, &args.topic.0)?;
+    let topic = super::topic(&snapshot, &args.topic)?;
     let mut printer = Printer::new(context.output.lines(), args.count);
     let printed = async {
         for state in partitions(args, topic)? {

@@ -1,7 +1,7 @@
 //! `kbk demo`: a complete backup and restore on a built-in broker.
 
 use crate::cli::{CliError, Context, Outcome, RepoUrl};
-use crate::demo::{self, Step};
+use crate::demo::{self, DemoStep};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,14 +23,14 @@ pub struct Args {
 /// Runs the demo, and writes each step when it is done; as JSON, all of them at the end.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let output = &context.output;
-    let tell = |step: &Step| {
+    let report_step = |step: &DemoStep| {
         if output.is_json() {
             Ok(())
         } else {
             output.report(step)
         }
     };
-    let report = demo::run(&args.dir, context, &tell).await?;
+    let report = demo::run(&args.dir, context, &report_step).await?;
     output.report(&report)?;
     Ok(if report.interrupted {
         tracing::warn!("stopped early: run `kbk demo` in the same folder to start again");

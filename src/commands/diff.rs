@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use crate::blocking::blocking;
 use crate::cli::{
-    ChoiceArgs, CliError, Column, Context, KafkaArgs, Outcome, RenameArgs, Report, SnapshotArg,
+    CliError, Column, Context, KafkaArgs, Outcome, RenameArgs, Report, SelectionArgs, SnapshotArg,
     Table, TopicArgs,
 };
 use crate::compare::PartitionComparison;
@@ -33,13 +33,13 @@ pub struct Args {
     #[command(flatten)]
     pub kafka: KafkaArgs,
 
-    /// Which of the snapshot's topics.
+    /// The topics of the snapshot to compare.
     #[command(flatten)]
     pub topics: TopicArgs,
 
-    /// Which of their records are expected.
+    /// The records that are expected.
     #[command(flatten)]
-    pub choice: ChoiceArgs,
+    pub choice: SelectionArgs,
 
     /// Compare with a cluster
     #[arg(long, required = true)]
@@ -58,14 +58,14 @@ pub struct Args {
     pub snapshot: SnapshotArg,
 }
 
-/// What was compared, and how it came out.
+/// The result of a comparison.
 #[derive(Debug, Serialize)]
 struct DiffReport {
     snapshot: u64,
     partitions: Vec<PartitionComparison>,
 }
 
-/// Compares.
+/// Compares, and prints the result.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let choice = super::choice(&args.choice)?;
     let repository = super::repository(context).await?;
@@ -108,13 +108,13 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     })
 }
 
-/// What is not there cannot be read: said before the rest is.
+/// Fails if the cluster lacks something to compare, before anything is read.
 fn refuse(plan: &RestorePlan) -> Result<(), CliError> {
     let missing = plan.topics().find(|topic| topic.create().is_some());
     if let Some(topic) = missing {
         let message = format!("the cluster has no topic {}", topic.target());
         return Err(CliError::new(message)
-            .hint("--map SOURCE=TARGET says under which name it is there; --topic and --exclude choose others"));
+            .hint("--map SOURCE=TARGET gives its name in the cluster; --topic and --exclude select other topics"));
     }
     let partitions = plan.obstacles.iter().find_map(|obstacle| match obstacle {
         Obstacle::PartitionCount {
@@ -122,7 +122,7 @@ fn refuse(plan: &RestorePlan) -> Result<(), CliError> {
             saved,
             found,
         } => Some(format!(
-            "{topic} has {found} partitions, the backup {saved}: they cannot be compared partition by partition \
+            "{topic} has {found} partitions and the backup has {saved}: they cannot be compared partition by partition \
              (where --repartition wrote them, `kbk restore --verify` does)"
         )),
         missing @ Obstacle::NoTargetPartition { .. } => Some(missing.to_string()),

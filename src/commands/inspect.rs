@@ -1,4 +1,4 @@
-//! `kbk inspect`: one segment file, without its repository.
+//! `kbk inspect`: shows one segment file, without its repository.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub struct Args {
     pub blocks: bool,
 }
 
-/// An inspection; its blocks are cleared unless they were asked for.
+/// An inspection to report; without blocks unless --blocks is given.
 #[derive(Serialize)]
 struct Shown(Inspection);
 
@@ -35,9 +35,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if !args.blocks {
         inspection.blocks.clear();
     }
-    let sound = inspection.problems.is_empty();
+    let intact = inspection.problems.is_empty();
     context.output.report(&Shown(inspection))?;
-    Ok(if sound {
+    Ok(if intact {
         Outcome::Clean
     } else {
         Outcome::Findings
@@ -88,7 +88,7 @@ fn line(out: &mut dyn Write, name: &str, value: &str) -> io::Result<()> {
     writeln!(out, "{name:<12}{value}")
 }
 
-/// `, ratio 6.13`
+/// Formats the compression ratio as `, ratio 6.13`; nothing for an empty file.
 fn ratio(raw: u64, stored: u64) -> String {
     if stored == 0 {
         return String::new();
@@ -193,7 +193,7 @@ fn blocks_table(inspection: &Inspection) -> Table {
     ]);
     for block in &inspection.blocks {
         let [first, last] = super::times((block.min_timestamp, block.max_timestamp));
-        let state = if block.sound { "" } else { "damaged" };
+        let state = if block.intact { "" } else { "damaged" };
         table.row([
             block.position.to_string(),
             block.base_offset.to_string(),

@@ -8,14 +8,14 @@ use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table};
 use crate::human;
-use crate::select::TopicPlace;
+use crate::select::TopicOrPartition;
 
 /// The arguments of `kbk ls`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// A topic, to list its partitions, or one partition; without it, all topics
     #[arg(value_name = "TOPIC[/PARTITION]")]
-    pub place: Option<TopicPlace>,
+    pub within: Option<TopicOrPartition>,
 
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
@@ -43,7 +43,7 @@ enum Rows {
     Segments(Vec<SegmentRow>),
 }
 
-/// Lists it.
+/// Lists what was selected.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
@@ -60,13 +60,13 @@ async fn rows(args: &Args, repository: &Repository, snapshot: &Snapshot) -> Resu
     if args.segments {
         return segments(args, repository, snapshot).await;
     }
-    let Some(place) = &args.place else {
+    let Some(within) = &args.within else {
         let rows = list::topics(repository, snapshot).await?;
         return Ok(Rows::Topics(rows));
     };
-    let topic = super::topic(snapshot, &place.topic)?;
+    let topic = super::topic(snapshot, &within.topic)?;
     let mut rows = list::partitions(repository, topic).await?;
-    if let Some(number) = place.partition {
+    if let Some(number) = within.partition {
         super::partition(topic, number)?;
         rows.retain(|row| row.partition == number);
     }
@@ -79,23 +79,23 @@ async fn segments(
     snapshot: &Snapshot,
 ) -> Result<Rows, CliError> {
     let mut rows = Vec::new();
-    for (topic, state) in chosen(args, snapshot)? {
+    for (topic, state) in selected(args, snapshot)? {
         rows.extend(list::segments(repository, topic, state).await?);
     }
     Ok(Rows::Segments(rows))
 }
 
 /// Returns the partitions whose segments are listed.
-fn chosen<'a>(
+fn selected<'a>(
     args: &Args,
     snapshot: &'a Snapshot,
 ) -> Result<Vec<(&'a TopicState, &'a PartitionState)>, CliError> {
     let all = |topic: &'a TopicState| topic.partitions.iter().map(move |state| (topic, state));
-    let Some(place) = &args.place else {
+    let Some(within) = &args.within else {
         return Ok(snapshot.topics.iter().flat_map(all).collect());
     };
-    let topic = super::topic(snapshot, &place.topic)?;
-    match place.partition {
+    let topic = super::topic(snapshot, &within.topic)?;
+    match within.partition {
         Some(number) => Ok(vec![(topic, super::partition(topic, number)?)]),
         None => Ok(all(topic).collect()),
     }

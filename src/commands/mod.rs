@@ -14,7 +14,7 @@ pub mod snapshots;
 pub mod umount;
 pub mod verify;
 
-pub(crate) use self::mount::words_of_mount;
+pub(crate) use self::mount::translate_mount_arguments;
 
 use std::fmt::Display;
 use std::path::Path;
@@ -23,7 +23,7 @@ use clap::Subcommand;
 use kbk_format::repo::{Digested, PartitionState, Repository, Snapshot, Store, TopicState};
 
 use crate::cli::{
-    ChoiceArgs, CliError, Context, KafkaArgs, Outcome, SnapshotArg, TimeArg, TopicArgs,
+    CliError, Context, KafkaArgs, Outcome, SelectionArgs, SnapshotArg, TimeArg, TopicArgs,
     offset_times, time_range,
 };
 use crate::groups::GroupsPlanError;
@@ -48,7 +48,7 @@ pub enum Command {
     Snapshots(snapshots::Args),
     /// List topics, partitions and segments
     Ls(ls::Args),
-    /// List consumer groups, translate their offsets, restore them, roll that back
+    /// List, translate, restore and roll back the offsets of consumer groups
     Groups(groups::Args),
     /// List and restore access control lists
     Acls(acls::Args),
@@ -122,8 +122,8 @@ async fn repository(context: &Context) -> Result<Repository, CliError> {
     Ok(Repository::open(store).await?)
 }
 
-/// Returns the selected records, from the options and the --offsets file, before any cluster is asked.
-fn choice(args: &ChoiceArgs) -> Result<RecordSelection, CliError> {
+/// Returns the selection of records, from the options and the --offsets file, before any cluster is contacted.
+fn choice(args: &SelectionArgs) -> Result<RecordSelection, CliError> {
     let [since_offset_of, until_offset_of] =
         offset_times(args.since_offset_of.as_ref(), args.until_offset_of.as_ref())?;
     let offsets = args.offsets.as_deref();
@@ -183,7 +183,7 @@ fn chosen_groups(patterns: &[NamePattern], snapshot: &Snapshot) -> Result<Vec<St
     Ok(chosen.into_iter().map(str::to_owned).collect())
 }
 
-/// Fails with all obstacles, if there are any.
+/// Fails with a message that names all obstacles, if there are any.
 fn refuse(obstacles: impl IntoIterator<Item = impl Display>) -> Result<(), CliError> {
     let mut obstacles = obstacles.into_iter();
     let Some(first) = obstacles.next() else {
@@ -205,11 +205,8 @@ async fn snapshot(
         return Ok(repository.snapshot(sequence).await?);
     }
     repository.latest().await?.ok_or_else(|| {
-        CliError::new(format!(
-            "{} holds no snapshot yet",
-            repository.store().url()
-        ))
-        .hint("`kbk backup` creates one")
+        CliError::new(format!("{} has no snapshots yet", repository.store().url()))
+            .hint("`kbk backup` creates one")
     })
 }
 

@@ -16,14 +16,14 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
-pub(crate) use self::fstab::words_of_mount;
+pub(crate) use self::fstab::translate_mount_arguments;
 use self::settings::Settings;
 use crate::cli::{CliError, Context, Outcome, RepoUrl, RepoUrlError, Report};
 
-/// How long to wait for programs with open files before the mount ends.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often to check whether the mount has ended, which the kernel does not announce.
-const TICK: Duration = Duration::from_millis(100);
+/// How long programs may keep files open after the unmount.
+const OPEN_FILES_WAIT: Duration = Duration::from_secs(30);
+/// How often to check whether the mount has ended, which the kernel does not report.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +31,8 @@ Examples:
   kbk mount -r /backup/kafka /mnt/kafka --daemon --log-file /var/log/kbk-mount.log
   kbk mount /backup/kafka /mnt/kafka --snapshot 41 --topic 'orders*'
 
-Signals unmount: programs that have files open can go on reading them for 30 s. Exit code 0 then.";
+SIGINT, SIGTERM and SIGHUP unmount: programs can still read the files that they have open, for 30 s.
+The exit code is 0 then.";
 
 /// The arguments of `kbk mount`.
 #[derive(clap::Args, Clone, Debug)]
@@ -41,7 +42,7 @@ pub struct Args {
     #[arg(required = true, num_args = 1..=2, value_names = ["REPO", "DIR"])]
     places: Vec<PathBuf>,
 
-    /// How.
+    /// The settings.
     #[command(flatten)]
     settings: Settings,
 
@@ -57,12 +58,12 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
 
-    /// This is the background process.
+    /// Set for the background process of --daemon.
     #[arg(long, hide = true, conflicts_with = "daemon")]
     daemonized: bool,
 }
 
-/// What is mounted, and how it ends.
+/// A mount that is ready.
 #[derive(Debug, Serialize)]
 struct Ready {
     repository: String,
@@ -70,7 +71,7 @@ struct Ready {
     pid: u32,
 }
 
-/// Mounts, says so, and serves until the end.
+/// Mounts, reports that the mount is ready, and serves it until it ends.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repo = args.repo(context)?;
     let settings = args.settings.clone().with(&args.options)?;
@@ -129,11 +130,11 @@ async fn mount(
     Ok(mounted.await??)
 }
 
-/// Serves until a signal arrives, or until it is unmounted.
+/// Waits until a signal arrives or the mount ends by itself.
 async fn serve(mut mounted: Mounted, context: &Context) -> Result<Outcome, CliError> {
     let ended = async {
         while !mounted.has_ended() {
-            tokio::time::sleep(TICK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     };
     tokio::select! {
@@ -144,22 +145,22 @@ async fn serve(mut mounted: Mounted, context: &Context) -> Result<Outcome, CliEr
     spawn_blocking(move || end(&mut mounted)).await?
 }
 
-/// Unmounts, and gives programs with open files some time to finish.
+/// Unmounts, and waits for programs that have files open.
 fn end(mounted: &mut Mounted) -> Result<Outcome, CliError> {
     let unmounted = mounted.unmount().map_err(|error| {
         let path = mounted.path().display().to_string();
-        CliError::from(error).hint(format!("`kbk umount {path}` clears what is left of it"))
+        CliError::from(error).hint(format!("`kbk umount {path}` removes what is left of it"))
     })?;
     if unmounted == Unmounted::Detached && !mounted.has_ended() {
         tracing::info!(
             "unmounted {}, which is in use: programs have {} s to close their files",
             mounted.path().display(),
-            PATIENCE.as_secs()
+            OPEN_FILES_WAIT.as_secs()
         );
     }
-    if !mounted.wait(PATIENCE) {
+    if !mounted.wait(OPEN_FILES_WAIT) {
         tracing::warn!(
-            "{} files of {} are still open, and can be read no more",
+            "{} files of {} are still open, and can no longer be read",
             mounted.open_files(),
             mounted.path().display()
         );
@@ -167,24 +168,28 @@ fn end(mounted: &mut Mounted) -> Result<Outcome, CliError> {
     Ok(Outcome::Clean)
 }
 
-/// Tells the service manager, where one asked for it.
+/// Notifies the service manager, if one started the process.
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!("the service manager cannot be told how the mount is: {error}");
+        tracing::warn!("cannot notify the service manager: {error}");
     }
 }
 
 impl Report for Ready {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        let place = self.mount_point.display();
+        let mount_point = self.mount_point.display();
         let how = if self.pid == std::process::id() {
-            format!("Ctrl-C here, or `kbk umount {place}` anywhere, unmounts it")
+            format!("Ctrl-C here, or `kbk umount {mount_point}` anywhere, unmounts it")
         } else {
             format!(
-                "process {} serves it, and `kbk umount {place}` unmounts it",
+                "process {} serves it, and `kbk umount {mount_point}` unmounts it",
                 self.pid
             )
         };
-        writeln!(out, "{} is mounted on {place}; {how}", self.repository)
+        writeln!(
+            out,
+            "{} is mounted on {mount_point}; {how}",
+            self.repository
+        )
     }
 }

@@ -19,7 +19,7 @@ struct Snapshots {
     snapshots: Vec<SnapshotRow>,
 }
 
-/// Lists them. A damaged one is listed too, and is a finding.
+/// Lists the snapshots. A damaged one is listed too, and is a finding.
 pub async fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = super::repository(context).await?;
     let listed = Snapshots {
@@ -41,7 +41,7 @@ impl Report for Snapshots {
             let repository = &self.repository;
             return writeln!(
                 out,
-                "{repository} holds no snapshot yet; `kbk backup` creates one"
+                "{repository} has no snapshots yet; `kbk backup` creates one"
             );
         }
         let mut table = Table::new([

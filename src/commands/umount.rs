@@ -16,15 +16,15 @@ pub struct Args {
     folder: PathBuf,
 }
 
-/// What has become of the mount.
+/// The outcome of an unmount.
 #[derive(Debug, Serialize)]
 struct Done {
     mount_point: PathBuf,
-    /// Whether programs still have files of it open.
+    /// Whether programs still have files open.
     in_use: bool,
 }
 
-/// Unmounts.
+/// Unmounts the folder.
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let path = resolved(&args.folder)?;
     let shown = path.display();
@@ -47,7 +47,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     Ok(Outcome::Clean)
 }
 
-/// The path without links or dots. A dead mount answers nothing, so then only its folder is asked.
+/// Resolves links and dots in the path. A dead mount cannot be resolved, so then only its parent folder is.
 fn resolved(path: &Path) -> io::Result<PathBuf> {
     if let Ok(path) = path.canonicalize() {
         return Ok(path);

@@ -1,4 +1,4 @@
-//! `kbk verify`: is every byte and every offset there.
+//! `kbk verify`: checks that every byte and every offset is present.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotsArg,
 
-    /// Which of its topics.
+    /// The topics of the snapshot to verify.
     #[command(flatten)]
     pub topics: TopicArgs,
 
@@ -84,16 +84,16 @@ async fn verified(
 }
 
 async fn sequences(args: &Args, repository: &Repository) -> Result<Vec<u64>, CliError> {
-    let there = repository.sequences().await?;
+    let existing = repository.sequences().await?;
     let none = || {
         let url = repository.store().url();
-        CliError::new(format!("{url} holds no snapshot yet")).hint("`kbk backup` creates one")
+        CliError::new(format!("{url} has no snapshots yet")).hint("`kbk backup` creates one")
     };
-    let latest = *there.last().ok_or_else(none)?;
+    let latest = *existing.last().ok_or_else(none)?;
     match args.snapshot {
-        SnapshotsArg::All => Ok(there),
+        SnapshotsArg::All => Ok(existing),
         SnapshotsArg::One(SnapshotArg::Latest) => Ok(vec![latest]),
-        SnapshotsArg::One(SnapshotArg::Number(number)) if there.contains(&number) => {
+        SnapshotsArg::One(SnapshotArg::Number(number)) if existing.contains(&number) => {
             Ok(vec![number])
         }
         SnapshotsArg::One(SnapshotArg::Number(number)) => {
@@ -104,7 +104,7 @@ async fn sequences(args: &Args, repository: &Repository) -> Result<Vec<u64>, Cli
     }
 }
 
-/// The snapshots that can be read. The others are findings.
+/// Returns the snapshots that can be read. The verification reports the others.
 async fn readable(repository: &Repository, sequences: &[u64]) -> Vec<Digested<Snapshot>> {
     let mut readable = Vec::new();
     for sequence in sequences {

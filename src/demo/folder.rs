@@ -31,7 +31,7 @@ struct Marker {
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// It contains something else.
-    #[error("{dir} holds {found}, which is not from a demo; name a new folder: kbk demo DIR", dir = dir.display())]
+    #[error("{dir} contains {found}, which is not from a demo; name a new folder: kbk demo DIR", dir = dir.display())]
     Foreign {
         /// The folder.
         dir: PathBuf,
@@ -48,7 +48,7 @@ pub enum FolderError {
     },
     /// It contains the output of an earlier demo, which is damaged.
     #[error(
-        "{dir} holds the damaged repository of an earlier demo; delete the folder, or name a new one: kbk demo DIR",
+        "{dir} contains the damaged repository of an earlier demo; delete the folder, or name a new one: kbk demo DIR",
         dir = dir.display()
     )]
     Damaged {
@@ -75,7 +75,7 @@ pub(super) async fn prepare(location: &RepoUrl) -> Result<bool> {
     }
     let identity = Identity::fresh();
     let marker = Marker {
-        note: "made by `kbk demo`, which replaces it when it is run here again".to_owned(),
+        note: "made by `kbk demo`, which replaces it when run here again".to_owned(),
         repository_id: identity.repository_id,
     };
     let store = Store::open_or_create(&location.to_string())?;

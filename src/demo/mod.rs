@@ -28,5 +28,5 @@ mod shell;
 mod shop;
 
 pub use folder::FolderError;
-pub use report::{DemoReport, Step};
+pub use report::{DemoReport, DemoStep};
 pub use run::run;

@@ -16,7 +16,7 @@ use crate::restore::RestoreReport;
 /// One step of the demo.
 #[derive(Debug, Serialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
-pub enum Step {
+pub enum DemoStep {
     /// A broker is running, and the folder is ready.
     Started {
         /// The repository's folder.
@@ -61,13 +61,13 @@ pub enum Step {
     },
 }
 
-impl Step {
+impl DemoStep {
     /// Returns what is wrong; nothing if the step succeeded.
     #[must_use]
     pub fn wrong(&self) -> Vec<String> {
         match self {
             // The embedded broker does not return topic configurations or all groups.
-            Step::BackedUp(report) => {
+            DemoStep::BackedUp(report) => {
                 let findings = report.findings.iter().filter(|finding| {
                     !matches!(
                         finding,
@@ -76,9 +76,9 @@ impl Step {
                 });
                 findings.map(BackupNotice::to_string).collect()
             }
-            Step::Verified(report) => report.findings.iter().map(ToString::to_string).collect(),
-            Step::Compared { differences, .. } => differences.clone(),
-            Step::PlannedUntil {
+            DemoStep::Verified(report) => report.findings.iter().map(ToString::to_string).collect(),
+            DemoStep::Compared { differences, .. } => differences.clone(),
+            DemoStep::PlannedUntil {
                 until,
                 planned,
                 expected,
@@ -88,10 +88,10 @@ impl Step {
                     "up to {until} the plan counts {planned} records, and {expected} were produced"
                 )]
             }
-            Step::Started { .. }
-            | Step::Produced { .. }
-            | Step::Restored(_)
-            | Step::PlannedUntil { .. } => Vec::new(),
+            DemoStep::Started { .. }
+            | DemoStep::Produced { .. }
+            | DemoStep::Restored(_)
+            | DemoStep::PlannedUntil { .. } => Vec::new(),
         }
     }
 }
@@ -102,7 +102,7 @@ pub struct DemoReport {
     /// The folder with the repository.
     pub repository: String,
     /// The steps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<DemoStep>,
     /// Everything that is wrong; empty if the demo succeeded.
     pub wrong: Vec<String>,
     /// Whether a signal stopped the demo.
@@ -121,14 +121,14 @@ fn line(out: &mut dyn Write, verb: &str, text: &str) -> io::Result<()> {
     writeln!(out, "{verb:<11}{text}")
 }
 
-impl Report for Step {
+impl Report for DemoStep {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let wrong = self.wrong();
         if !wrong.is_empty() {
             return wrong.iter().try_for_each(|wrong| line(out, "WRONG", wrong));
         }
         match self {
-            Step::Started {
+            DemoStep::Started {
                 repository,
                 replaced,
             } => {
@@ -145,7 +145,7 @@ impl Report for Step {
                     ),
                 )
             }
-            Step::Produced {
+            DemoStep::Produced {
                 records,
                 topics,
                 tombstones,
@@ -168,11 +168,11 @@ impl Report for Step {
                     out,
                     "",
                     &format!(
-                        "among them {tombstones}, and {late} that came late: older than one before them"
+                        "among them {tombstones}, and {late} that came late: with an older timestamp than a record before them"
                     ),
                 )
             }
-            Step::BackedUp(report) => {
+            DemoStep::BackedUp(report) => {
                 let new = if report.snapshot > 1 {
                     ", only what is new"
                 } else {
@@ -196,18 +196,18 @@ impl Report for Step {
                     ),
                 )
             }
-            Step::Verified(report) => {
+            DemoStep::Verified(report) => {
                 let records = human::counted(report.records, "record");
                 let segments = human::counted(report.segments, "segment");
                 line(
                     out,
                     "verified",
                     &format!(
-                        "{records} in {segments}: every byte is as it was written, every offset is there"
+                        "{records} in {segments}: every byte is intact, every offset is present"
                     ),
                 )
             }
-            Step::Restored(report) => {
+            DemoStep::Restored(report) => {
                 let (records, took) = (
                     human::counted(report.records, "record"),
                     took(report.seconds),
@@ -221,7 +221,7 @@ impl Report for Step {
                     ),
                 )
             }
-            Step::Compared { records, .. } => {
+            DemoStep::Compared { records, .. } => {
                 let records = human::counted(*records, "record");
                 line(
                     out,
@@ -231,7 +231,7 @@ impl Report for Step {
                     ),
                 )
             }
-            Step::PlannedUntil {
+            DemoStep::PlannedUntil {
                 until,
                 planned,
                 behind_newer,
@@ -251,9 +251,7 @@ impl Report for Step {
                 line(
                     out,
                     "",
-                    &format!(
-                        "{behind} of them came late and lie behind newer ones: none is missed"
-                    ),
+                    &format!("{behind} of them came late, after newer ones: none is missing"),
                 )
             }
         }
@@ -279,12 +277,12 @@ impl Report for DemoReport {
             let took = human::duration(Duration::from_secs_f64(self.seconds));
             writeln!(
                 out,
-                "\nEverything came back as it was, in {took} in all. The broker is gone; try the repository:\n"
+                "\nEverything was restored exactly, in {took} in all. The broker is gone; try the repository:\n"
             )?;
         } else {
             writeln!(
                 out,
-                "\nNot everything is as it must be. The repository is left to be looked at:\n"
+                "\nThe demo found errors. The repository is left for you to inspect:\n"
             )?;
         }
         self.next

@@ -12,7 +12,7 @@ use kbk_format::repo::{Digested, RateLimit, Repository, Snapshot, Store};
 use kbk_tools::verify;
 
 use super::compare::{self, ReadError};
-use super::report::{DemoReport, Step};
+use super::report::{DemoReport, DemoStep};
 use super::shop::{self, ShopRecord, TOPICS};
 use super::{folder, shell};
 use crate::backup::{self, SaveAcls};
@@ -32,26 +32,26 @@ const RECORDS: u64 = 20_000;
 /// The records of the first snapshot; the second one has the rest.
 const FIRST: usize = 15_000;
 /// How long the last records may take to be acknowledged.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why the demo stopped early.
-enum Stop {
+enum DemoStop {
     /// A stop was requested.
     Cancelled,
     Failed(CliError),
 }
 
-impl<E: Error> From<E> for Stop {
-    fn from(error: E) -> Stop {
-        Stop::Failed(error.into())
+impl<E: Error> From<E> for DemoStop {
+    fn from(error: E) -> DemoStop {
+        DemoStop::Failed(error.into())
     }
 }
 
-/// Runs the demo, and leaves the repository at `location`. Each step is passed to `tell` when it is done.
+/// Runs the demo, and leaves the repository at `location`. Each step is passed to `on_step` when it is done.
 pub async fn run(
     location: &RepoUrl,
     context: &Context,
-    tell: &dyn Fn(&Step) -> Result<(), CliError>,
+    on_step: &dyn Fn(&DemoStep) -> Result<(), CliError>,
 ) -> Result<DemoReport, CliError> {
     let began = Instant::now();
     let replaced = folder::prepare(location).await?;
@@ -61,14 +61,14 @@ pub async fn run(
         cluster,
         location,
         context,
-        tell,
+        on_step,
         records: Arc::new(shop::day(RECORDS, Timestamp::now().as_millisecond())),
         steps: Vec::new(),
     };
     let interrupted = match demo.play(replaced).await {
         Ok(()) => false,
-        Err(Stop::Cancelled) => true,
-        Err(Stop::Failed(error)) => return Err(error),
+        Err(DemoStop::Cancelled) => true,
+        Err(DemoStop::Failed(error)) => return Err(error),
     };
     let next = if interrupted {
         Vec::new()
@@ -78,7 +78,7 @@ pub async fn run(
     let next_cluster = shell::command(&["backup", "-r", "FOLDER", "-b", "HOST:9092"]);
     Ok(DemoReport {
         repository: location.to_string(),
-        wrong: demo.steps.iter().flat_map(Step::wrong).collect(),
+        wrong: demo.steps.iter().flat_map(DemoStep::wrong).collect(),
         steps: demo.steps,
         interrupted,
         next,
@@ -92,15 +92,15 @@ struct Demo<'a> {
     kafka: ClientSettings,
     location: &'a RepoUrl,
     context: &'a Context,
-    tell: &'a dyn Fn(&Step) -> Result<(), CliError>,
+    on_step: &'a dyn Fn(&DemoStep) -> Result<(), CliError>,
     /// All records to produce, in order.
     records: Arc<Vec<ShopRecord>>,
-    steps: Vec<Step>,
+    steps: Vec<DemoStep>,
 }
 
 impl Demo<'_> {
-    async fn play(&mut self, replaced: bool) -> Result<(), Stop> {
-        self.done(Step::Started {
+    async fn play(&mut self, replaced: bool) -> Result<(), DemoStop> {
+        self.done(DemoStep::Started {
             repository: self.location.to_string(),
             replaced,
         })?;
@@ -125,17 +125,17 @@ impl Demo<'_> {
         self.done(step)
     }
 
-    fn done(&mut self, step: Step) -> Result<(), Stop> {
+    fn done(&mut self, step: DemoStep) -> Result<(), DemoStop> {
         // A step that was stopped may be incomplete.
         if self.context.cancel.is_set() {
-            return Err(Stop::Cancelled);
+            return Err(DemoStop::Cancelled);
         }
-        (self.tell)(&step).map_err(Stop::Failed)?;
+        (self.on_step)(&step).map_err(DemoStop::Failed)?;
         self.steps.push(step);
         Ok(())
     }
 
-    async fn produce(&self, part: Range<usize>) -> Result<Step, Stop> {
+    async fn produce(&self, part: Range<usize>) -> Result<DemoStep, DemoStop> {
         let (kafka, records, cancel) = (
             self.kafka.clone(),
             Arc::clone(&self.records),
@@ -147,7 +147,7 @@ impl Demo<'_> {
         Ok(step)
     }
 
-    async fn back_up(&self) -> Result<Step, Stop> {
+    async fn back_up(&self) -> Result<DemoStep, DemoStop> {
         let options = backup::BackupOptions {
             location: self.location.to_string(),
             kafka: self.kafka.clone(),
@@ -161,14 +161,14 @@ impl Demo<'_> {
         };
         let events = self.context.events("backing up");
         let report = backup::run(&options, &self.context.cancel, events).await?;
-        report.map(Step::BackedUp).ok_or(Stop::Cancelled)
+        report.map(DemoStep::BackedUp).ok_or(DemoStop::Cancelled)
     }
 
     async fn restore(
         &self,
         repository: &Repository,
         snapshot: &Digested<Snapshot>,
-    ) -> Result<Step, Stop> {
+    ) -> Result<DemoStep, DemoStop> {
         for (topic, partitions) in TOPICS {
             self.cluster.create_topic(&restored(topic), partitions)?;
         }
@@ -179,7 +179,7 @@ impl Demo<'_> {
         let (kafka, cancel) = (&self.kafka, &self.context.cancel);
         let afterwards = Afterwards::default();
         let run = restore::run(plan, afterwards, repository, kafka, cancel, events).await?;
-        Ok(Step::Restored(run.report))
+        Ok(DemoStep::Restored(run.report))
     }
 
     async fn plan(
@@ -188,7 +188,7 @@ impl Demo<'_> {
         snapshot: &Digested<Snapshot>,
         target: impl Fn(&str) -> String,
         times: RangeInclusive<i64>,
-    ) -> Result<RestorePlan, Stop> {
+    ) -> Result<RestorePlan, DemoStop> {
         let options = RestoreOptions {
             kafka: self.kafka.clone(),
             targets: TOPICS
@@ -211,22 +211,22 @@ impl Demo<'_> {
         };
         let plan = restore::plan(repository, snapshot, &options).await?;
         match plan.obstacles.first() {
-            Some(obstacle) => Err(Stop::Failed(CliError::new(format!(
+            Some(obstacle) => Err(DemoStop::Failed(CliError::new(format!(
                 "nothing was restored: {obstacle}"
             )))),
             None => Ok(plan),
         }
     }
 
-    async fn compare(&self) -> Result<Step, Stop> {
+    async fn compare(&self) -> Result<DemoStep, DemoStop> {
         let (kafka, cancel, produced) = (self.kafka.clone(), self.context.cancel.clone(), RECORDS);
         let compared = blocking(move || {
             let sources = shop::targets();
             let copies: Vec<TopicPartition> = sources
                 .iter()
-                .map(|place| TopicPartition {
-                    topic: restored(&place.topic),
-                    ..place.clone()
+                .map(|source| TopicPartition {
+                    topic: restored(&source.topic),
+                    ..source.clone()
                 })
                 .collect();
             let originals = compare::read_all(&kafka, &sources, &cancel)?;
@@ -237,20 +237,22 @@ impl Demo<'_> {
                 .sum();
             let pairs = sources.iter().zip(originals.iter().zip(&copies));
             let mut differences: Vec<String> = pairs
-                .filter_map(|(place, (original, copy))| compare::difference(place, original, copy))
+                .filter_map(|(source, (original, copy))| {
+                    compare::difference(source, original, copy)
+                })
                 .collect();
             if records != produced {
                 differences.push(format!(
                     "{produced} records were produced, and {records} could be read back"
                 ));
             }
-            Ok(Step::Compared {
+            Ok(DemoStep::Compared {
                 records,
                 differences,
             })
         });
         compared.await.map_err(|error| match error {
-            ReadError::Cancelled => Stop::Cancelled,
+            ReadError::Cancelled => DemoStop::Cancelled,
             error => error.into(),
         })
     }
@@ -260,7 +262,7 @@ impl Demo<'_> {
         &self,
         repository: &Repository,
         snapshot: &Digested<Snapshot>,
-    ) -> Result<Step, Stop> {
+    ) -> Result<DemoStep, DemoStop> {
         let middle = self.records[self.records.len() / 2].timestamp;
         let target = |topic: &str| format!("{topic}-until");
         let plan = self
@@ -272,7 +274,7 @@ impl Demo<'_> {
             .iter()
             .filter(|record| record.timestamp <= middle)
             .count() as u64;
-        Ok(Step::PlannedUntil {
+        Ok(DemoStep::PlannedUntil {
             until,
             planned: records(&plan),
             expected,
@@ -306,10 +308,10 @@ fn produce(
         }
         record.lend(number, |lent| producer.send(record.target, lent))?;
     }
-    producer.flush(FLUSH_PATIENCE)
+    producer.flush(FLUSH_TIMEOUT)
 }
 
-fn produced(records: &[ShopRecord], targets: &[TopicPartition]) -> Step {
+fn produced(records: &[ShopRecord], targets: &[TopicPartition]) -> DemoStep {
     let mut topics = BTreeMap::new();
     let mut newest = vec![i64::MIN; targets.len()];
     let mut late = 0;
@@ -325,7 +327,7 @@ fn produced(records: &[ShopRecord], targets: &[TopicPartition]) -> Step {
         .iter()
         .filter(|record| record.value.is_none())
         .count() as u64;
-    Step::Produced {
+    DemoStep::Produced {
         records: records.len() as u64,
         topics,
         tombstones,
@@ -345,21 +347,21 @@ fn behind_newer(records: &[ShopRecord], until: i64) -> u64 {
     behind
 }
 
-async fn verify(repository: &Repository) -> Result<Step, Stop> {
+async fn verify(repository: &Repository) -> Result<DemoStep, DemoStop> {
     let request = verify::VerifyOptions {
         snapshots: repository.sequences().await?,
         topics: None,
         full: true,
     };
-    Ok(Step::Verified(
+    Ok(DemoStep::Verified(
         verify::verify(repository, &request, Arc::new(|_: u64| ())).await,
     ))
 }
 
-async fn latest(repository: &Repository) -> Result<Digested<Snapshot>, Stop> {
+async fn latest(repository: &Repository) -> Result<Digested<Snapshot>, DemoStop> {
     match repository.latest().await? {
         Some(stored) => Ok(stored),
-        None => Err(Stop::Failed(CliError::new(format!(
+        None => Err(DemoStop::Failed(CliError::new(format!(
             "{} lost its snapshots",
             repository.store().url()
         )))),

@@ -66,7 +66,7 @@ impl SourceOffset {
 }
 
 /// Plans the offset of a partition that was restored to one target as a whole.
-pub(super) fn handed_on(
+pub(super) fn translated(
     (committed, targets): &(SourceOffset, &[Translated]),
 ) -> Option<OffsetPlan> {
     targets.first().map(|target| committed.plan(target))
@@ -123,22 +123,20 @@ fn comes_first(target: &Translated, other: &Translated) -> bool {
 /// Which records of one source partition a group reads again after it resumes at a planned offset.
 struct ReadAgain {
     overlap: Overlap,
-    /// The plan of the group, and that of its offset.
+    /// The index of the group's plan.
     group: usize,
+    /// The index of the offset's plan in it.
     offset: usize,
 }
 
-/// Counts, for each planned offset in a repartitioned topic, the records after it that the group had read. `plans` has one plan per
-/// group, in the same order.
+/// Counts, for each planned offset in a repartitioned topic, the records after it that the group had read.
 pub(super) async fn count_read_again(
     repository: &Repository,
     restore: &FinishedRestore,
-    groups: &[&GroupState],
-    plans: &mut [GroupPlan],
+    plans: &mut [(&GroupState, GroupPlan)],
 ) -> Result<(), RepoError> {
-    assert_eq!(groups.len(), plans.len(), "one plan per group");
     let mut questions: BTreeMap<PartitionId, Vec<ReadAgain>> = BTreeMap::new();
-    for (number, (group, plan)) in groups.iter().zip(plans.iter()).enumerate() {
+    for (number, (group, plan)) in plans.iter().enumerate() {
         for topic in &group.topics {
             let restored = restored_topic(restore, topic);
             if let Some(restored) = restored.filter(|topic| topic.repartitioned().is_some()) {
@@ -155,7 +153,7 @@ pub(super) async fn count_read_again(
         let counts = restore.count(repository, &place, &overlaps).await?;
         assert_eq!(counts.len(), questions.len(), "one count per overlap");
         for (question, count) in questions.iter().zip(counts) {
-            plans[question.group].offsets[question.offset].read_again += count;
+            plans[question.group].1.offsets[question.offset].read_again += count;
         }
     }
     Ok(())

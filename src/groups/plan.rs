@@ -23,7 +23,7 @@ pub struct GroupsPlan {
     pub restore: RestoreId,
     /// The snapshot that the groups are from.
     pub snapshot: u64,
-    /// Kafka's id of the cluster; `None` if it was not asked.
+    /// Kafka's id of the cluster; `None` if no cluster was contacted.
     pub cluster_id: Option<String>,
     /// The groups.
     pub groups: Vec<GroupPlan>,
@@ -127,14 +127,14 @@ pub async fn translate(
     let targets = targets(repository, restore, &groups).await?;
     let mut plans: Vec<_> = groups
         .iter()
-        .map(|group| GroupPlan::new(group, restore, &targets))
+        .map(|group| (*group, GroupPlan::new(group, restore, &targets)))
         .collect();
-    merge::count_read_again(repository, restore, &groups, &mut plans).await?;
+    merge::count_read_again(repository, restore, &mut plans).await?;
     Ok(GroupsPlan {
         restore: restore.restore.restore.clone(),
         snapshot: snapshot.sequence,
         cluster_id: None,
-        groups: plans,
+        groups: plans.into_iter().map(|(_, plan)| plan).collect(),
     })
 }
 
@@ -148,9 +148,9 @@ async fn targets(
 ) -> Result<Targets, RepoError> {
     let mut wanted: BTreeMap<PartitionId, BTreeSet<i64>> = BTreeMap::new();
     for topic in groups.iter().flat_map(|group| &group.topics) {
-        let stands =
+        let source_offsets =
             restored_topic(restore, topic).map(|restored| SourceOffset::all(topic, restored));
-        for committed in stands.into_iter().flatten() {
+        for committed in source_offsets.into_iter().flatten() {
             let offsets = wanted.entry(committed.place).or_default();
             offsets.insert(committed.offset);
         }
@@ -159,9 +159,13 @@ async fn targets(
     for (place, offsets) in wanted {
         let offsets: Vec<i64> = offsets.into_iter().collect();
         let translated = restore.translate(repository, &place, &offsets).await?;
-        // Only places of restored topics are asked for, so each is in the map.
+        // Only partitions of restored topics are translated, so each is in the map.
         let translated = translated.expect("a restored partition has an offset map");
-        assert_eq!(translated.len(), offsets.len(), "one answer per offset");
+        assert_eq!(
+            translated.len(),
+            offsets.len(),
+            "one translation per offset"
+        );
         targets.insert(place, offsets.into_iter().zip(translated).collect());
     }
     Ok(targets)
@@ -199,14 +203,15 @@ impl GroupPlan {
         let Some(restored) = restored else {
             return;
         };
-        let stands = SourceOffset::all(topic, restored);
-        let unread = stands
+        let source_offsets = SourceOffset::all(topic, restored);
+        let unread = source_offsets
             .iter()
             .filter(|committed| committed.metadata.is_none());
         let unread = unread.map(|committed| source(committed.place.partition));
         self.unread.extend(unread);
-        let mut found: Vec<(SourceOffset, &[Translated])> = Vec::with_capacity(stands.len());
-        for committed in stands {
+        let mut found: Vec<(SourceOffset, &[Translated])> =
+            Vec::with_capacity(source_offsets.len());
+        for committed in source_offsets {
             let at = targets.get(&committed.place);
             if let Some(translated) = at.and_then(|at| at.get(&committed.offset)) {
                 found.push((committed, translated));
@@ -214,7 +219,7 @@ impl GroupPlan {
         }
         self.offsets.extend(match restored.repartitioned() {
             Some(_) => merge::merged(&found),
-            None => found.iter().filter_map(merge::handed_on).collect(),
+            None => found.iter().filter_map(merge::translated).collect(),
         });
     }
 }

@@ -1,6 +1,6 @@
 //! What a run reports while it works: its totals, its partitions, and how much of them is done.
 //!
-//! The engine reports through [`RunEvents`] and [`PartitionEvents`]; whoever wants to know implements [`Events`]: a progress bar,
+//! The engine reports through [`RunEvents`] and [`PartitionEvents`]; listeners implement [`Events`]: a progress bar,
 //! lines in a log, metrics. Messages for people go to `tracing`, which has its own listeners.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What every run has in common: a way to be stopped, and listeners to what it does.
+//! What every run has in common: a request to stop, and listeners to its progress.
 //!
 //! The engine (backup, restore, groups, ACLs) takes these values; the command line provides them.
 

@@ -9,7 +9,7 @@
 //! | offsets by a CSV file | `offset_ranges` |
 //! | other topic names | `topic`, `rewrite`, `rename` |
 //! | other partition numbers | `partition_map` |
-//! | names like a mistyped one | `nearest` |
+//! | names that resemble a mistyped one | `nearest` |
 
 mod nearest;
 mod offset_ranges;
@@ -27,4 +27,4 @@ pub use self::partitions::{PartitionSet, PartitionsError};
 pub use self::pattern::{NamePattern, PatternError, SelectError, TopicSelection, select_groups};
 pub use self::rename::{RenameError, rename_topics};
 pub use self::rewrite::{RewriteError, TopicRewrite};
-pub use self::topic::{TopicError, TopicMapping, TopicName, TopicPlace};
+pub use self::topic::{TopicError, TopicMapping, TopicOrPartition};

@@ -154,7 +154,7 @@ mod tests {
         assert!(message("prod-.*=same").contains("both be restored to `same`"));
         assert!(message("prod-a=c").contains("both be restored to `c`"));
         assert!(message("d=e").contains("matches none"));
-        assert!(message("(.*)=$1 x").contains("`c x` is not a valid topic name"));
+        assert!(message("(.*)=$1 x").contains("\"c x\" is not a valid topic name"));
     }
 
     #[test]

@@ -1,25 +1,18 @@
-//! Topic names: a name in full, a `TOPIC/PARTITION`, and a `SOURCE=TARGET` mapping.
+//! Topics by name: a `TOPIC/PARTITION`, and a `SOURCE=TARGET` mapping.
 
 use std::fmt;
 use std::str::FromStr;
 
+use kbk_format::repo::{TopicName, TopicNameError};
+
 use super::partitions::number;
-
-/// The longest name that Kafka allows.
-const MAX_NAME: usize = 249;
-
-/// Returns whether Kafka allows a topic of this name (org.apache.kafka.common.internals.Topic).
-fn is_topic_name(name: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    !matches!(name, "" | "." | "..") && name.len() <= MAX_NAME && name.bytes().all(legal)
-}
 
 /// Text that is not a topic, partition or mapping.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicError {
     /// A name that Kafka does not allow.
-    #[error("`{0}` is not a valid topic name: give 1 to 249 of a-z A-Z 0-9 `.` `_` `-`")]
-    Name(String),
+    #[error(transparent)]
+    Name(#[from] TopicNameError),
     /// Not a partition number after the slash.
     #[error("`{0}` is not a partition number; give a topic, or TOPIC/PARTITION as in `orders/0`")]
     Partition(String),
@@ -28,36 +21,21 @@ pub enum TopicError {
     Mapping(String),
 }
 
+/// Returns the name if Kafka allows it.
 pub(super) fn topic_name(name: &str) -> Result<String, TopicError> {
-    if is_topic_name(name) {
-        Ok(name.to_owned())
-    } else {
-        Err(TopicError::Name(name.to_owned()))
-    }
-}
-
-/// A topic, given by its full name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicName(pub String);
-
-impl FromStr for TopicName {
-    type Err = TopicError;
-
-    fn from_str(text: &str) -> Result<Self, TopicError> {
-        topic_name(text).map(Self)
-    }
+    Ok(name.parse::<TopicName>()?.to_string())
 }
 
 /// A topic, or one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicPlace {
+pub struct TopicOrPartition {
     /// The topic's name.
     pub topic: String,
     /// The partition; `None` for all of them.
     pub partition: Option<i32>,
 }
 
-impl FromStr for TopicPlace {
+impl FromStr for TopicOrPartition {
     type Err = TopicError;
 
     fn from_str(text: &str) -> Result<Self, TopicError> {
@@ -111,13 +89,13 @@ mod tests {
 
     #[test]
     fn topics_and_partitions() {
-        let place: TopicPlace = "orders/12".parse().unwrap();
+        let parsed: TopicOrPartition = "orders/12".parse().unwrap();
         assert_eq!(
-            (place.topic.as_str(), place.partition),
+            (parsed.topic.as_str(), parsed.partition),
             ("orders", Some(12))
         );
-        let place: TopicPlace = "orders".parse().unwrap();
-        assert_eq!((place.topic.as_str(), place.partition), ("orders", None));
+        let parsed: TopicOrPartition = "orders".parse().unwrap();
+        assert_eq!((parsed.topic.as_str(), parsed.partition), ("orders", None));
         for text in [
             "",
             "/",
@@ -131,7 +109,7 @@ mod tests {
             "..",
             "é",
         ] {
-            assert!(text.parse::<TopicPlace>().is_err(), "{text}");
+            assert!(text.parse::<TopicOrPartition>().is_err(), "{text}");
         }
         assert!("a".repeat(249).parse::<TopicName>().is_ok());
         assert!("a".repeat(250).parse::<TopicName>().is_err());

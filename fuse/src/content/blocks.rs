@@ -38,7 +38,7 @@ pub(crate) enum Urgency {
     /// A reader is waiting.
     Now,
     /// No reader yet: readers that wait come first.
-    Ahead,
+    Prefetch,
 }
 
 /// Consecutive blocks of a segment that are neither cached nor being loaded.
@@ -219,7 +219,7 @@ impl SnapshotReader {
             costs.iter().map(|cost| cost.raw).max().unwrap_or(0) * self.render.threads() as u64;
         let lease = match urgency {
             Urgency::Now => Some(self.budget.take(kept + raw).await),
-            Urgency::Ahead => self.budget.take_ahead(kept + raw),
+            Urgency::Prefetch => self.budget.take_ahead(kept + raw),
         };
         let Some(mut lease) = lease else {
             return;
@@ -263,7 +263,7 @@ impl SnapshotReader {
         &self,
         segment: &OpenSegment,
         blocks: Range<usize>,
-    ) -> Result<Vec<Stored>, ViewError> {
+    ) -> Result<Vec<StoredBlock>, ViewError> {
         let mut stored = Vec::with_capacity(blocks.len());
         for block in blocks.clone() {
             stored.push(self.stored_on_disk(segment, block).await);
@@ -276,7 +276,7 @@ impl SnapshotReader {
             return Ok(stored
                 .into_iter()
                 .flatten()
-                .map(Stored::from_disk)
+                .map(StoredBlock::from_disk)
                 .collect());
         };
         let wanted = blocks.start + first..blocks.start + last + 1;
@@ -284,13 +284,13 @@ impl SnapshotReader {
         let mut at = 0;
         let stored = blocks.zip(stored).enumerate().map(|(i, (block, on_disk))| {
             if !(first..=last).contains(&i) {
-                return Stored::from_disk(on_disk.unwrap_or_default());
+                return StoredBlock::from_disk(on_disk.unwrap_or_default());
             }
             let start = at;
             at = bytes
                 .len()
                 .min(start + Cost::of(segment, block, View::Records).stored as usize);
-            Stored {
+            StoredBlock {
                 bytes: bytes.slice(start..at),
                 from_disk: false,
                 on_disk: on_disk.is_some(),
@@ -313,7 +313,7 @@ impl SnapshotReader {
         segment: &OpenSegment,
         block: usize,
         view: View,
-        stored: Stored,
+        stored: StoredBlock,
         kept: Lease,
         in_flight: &Arc<Lease>,
     ) -> Result<LeasedBytes, ViewError> {
@@ -347,20 +347,24 @@ impl SnapshotReader {
         Ok(LeasedBytes::new(text, kept))
     }
 
-    async fn fetch_again(&self, segment: &OpenSegment, block: usize) -> Result<Stored, ViewError> {
+    async fn fetch_again(
+        &self,
+        segment: &OpenSegment,
+        block: usize,
+    ) -> Result<StoredBlock, ViewError> {
         let blocks = block..block + 1;
         let (bytes, changed) = self.source.blocks(&segment.reader, blocks).await?;
-        Ok(Stored {
+        Ok(StoredBlock {
             bytes,
             changed,
-            ..Stored::default()
+            ..StoredBlock::default()
         })
     }
 }
 
 /// The stored bytes of a block, and where they came from.
 #[derive(Default)]
-struct Stored {
+struct StoredBlock {
     bytes: Bytes,
     from_disk: bool,
     /// Whether the disk cache has them already.
@@ -369,9 +373,9 @@ struct Stored {
     changed: bool,
 }
 
-impl Stored {
-    fn from_disk(bytes: Bytes) -> Stored {
-        Stored {
+impl StoredBlock {
+    fn from_disk(bytes: Bytes) -> StoredBlock {
+        StoredBlock {
             bytes,
             from_disk: true,
             on_disk: true,

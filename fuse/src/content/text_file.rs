@@ -112,7 +112,7 @@ impl TextFile {
         while at < end
             && let Some(location) = self.location_at(reader, at).await?
         {
-            self.begin_blocks(reader, &location, end, Urgency::Ahead);
+            self.begin_blocks(reader, &location, end, Urgency::Prefetch);
             let segment = location.segment.entries().len().saturating_sub(1);
             let segment_end = location.segment.text_range(segment, self.view).end;
             at = location.segment_start.saturating_add(segment_end);

@@ -1,4 +1,4 @@
-//! `kbk acls list`: the ACLs of a snapshot.
+//! `kbk acls list`: lists the ACLs of a snapshot.
 
 use std::io::{self, Write};
 
@@ -27,9 +27,9 @@ pub struct Args {
 struct Listing {
     repository: String,
     snapshot: u64,
-    /// The snapshot whose backup asked the cluster.
+    /// The snapshot whose backup read the ACLs from the cluster.
     seen: u64,
-    /// When it asked the cluster.
+    /// When it read them.
     taken_at: String,
     /// Whether the cluster had an authorizer.
     authorizer: bool,
@@ -38,7 +38,7 @@ struct Listing {
     acls: Vec<AclBinding>,
 }
 
-/// Lists them.
+/// Lists the ACLs.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = crate::commands::repository(context).await?;
     let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
@@ -90,7 +90,7 @@ impl Report for Listing {
     }
 }
 
-/// What a table of ACLs says of each.
+/// The columns of a table of ACLs.
 pub(super) const COLUMNS: [Column; 7] = [
     Column::Left("RESOURCE"),
     Column::Left("NAME"),

@@ -1,4 +1,4 @@
-//! `kbk acls`: the ACLs of a snapshot, and their way back into a cluster. One file per subcommand.
+//! `kbk acls`: lists and restores the ACLs of a snapshot. One file per subcommand.
 
 pub mod list;
 pub mod restore;
@@ -20,12 +20,12 @@ pub struct Args {
 pub enum Command {
     /// List the ACLs of a snapshot
     List(list::Args),
-    /// Create the ACLs of a snapshot in a cluster, those that are missing
+    /// Create the ACLs of a snapshot that a cluster lacks
     Restore(restore::Args),
 }
 
 impl Args {
-    /// The connection that the subcommand makes, for the configuration file to complete.
+    /// Returns the connection options of the subcommand, for the configuration file to complete.
     pub fn kafka_mut(&mut self) -> Option<&mut KafkaArgs> {
         match &mut self.command {
             Command::List(_) => None,

@@ -1,4 +1,4 @@
-//! `kbk groups list`: the groups of a snapshot, and how far each had read.
+//! `kbk groups list`: lists the groups of a snapshot, and how far each had read.
 
 use std::io::{self, Write};
 
@@ -42,16 +42,16 @@ pub struct Args {
 struct Listing {
     repository: String,
     snapshot: u64,
-    /// The snapshot whose backup asked the cluster.
+    /// The snapshot whose backup read the groups from the cluster.
     seen: u64,
-    /// When it asked.
+    /// When it read them.
     taken_at: String,
     groups: Vec<GroupRow>,
     #[serde(skip)]
     offsets: bool,
 }
 
-/// Lists them.
+/// Lists the groups.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = crate::commands::repository(context).await?;
     let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
@@ -142,7 +142,7 @@ fn offsets_table(rows: &[GroupRow]) -> Table {
     table
 }
 
-/// Nothing is known of partitions that are not stored.
+/// Formats a lag; `-` for a partition that is not stored, of which it is unknown.
 fn behind(behind: Option<Lag>) -> String {
     match behind {
         None => "-".to_owned(),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
 use crate::groups::{self, GroupsPlan, OffsetPlan};
 use crate::human;
-use crate::select::{NamePattern, TopicPlace};
+use crate::select::{NamePattern, TopicOrPartition};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,10 +29,10 @@ no record is skipped, and some are read again.";
 pub struct Args {
     /// The partition of the offsets that follow [default: the offsets of the saved groups]
     #[arg(value_name = "TOPIC/PARTITION", requires = "offsets")]
-    pub place: Option<TopicPlace>,
+    pub source: Option<TopicOrPartition>,
 
     /// Offsets of that partition
-    #[arg(value_name = "OFFSET", requires = "place", value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(value_name = "OFFSET", requires = "source", value_parser = clap::value_parser!(i64).range(0..))]
     pub offsets: Vec<i64>,
 
     /// The name of the restore [default: the last finished one]
@@ -40,15 +40,15 @@ pub struct Args {
     pub restore: Option<RestoreId>,
 
     /// Groups: a name, a glob, or /a regular expression/ for the whole name; repeatable [default: all]
-    #[arg(long, value_name = "PATTERN", conflicts_with = "place")]
+    #[arg(long, value_name = "PATTERN", conflicts_with = "source")]
     pub group: Vec<NamePattern>,
 
     /// Print lines of group,topic,partition,offset for kafka-consumer-groups --from-file
-    #[arg(long, conflicts_with_all = ["place", "json"])]
+    #[arg(long, conflicts_with_all = ["source", "json"])]
     pub csv: bool,
 }
 
-/// Where some offsets of one partition went.
+/// The translations of some offsets of one partition.
 #[derive(Debug, Serialize)]
 struct OfPartition {
     restore: RestoreId,
@@ -60,11 +60,11 @@ struct OfPartition {
 #[derive(Debug, Serialize)]
 struct OfOffset {
     source_offset: i64,
-    /// In every partition of the cluster that the partition's records may be in.
+    /// One for every partition of the cluster that may have records of the source partition.
     targets: Vec<Translated>,
 }
 
-/// The same of groups.
+/// The translations of the committed offsets of groups.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 struct OfGroups(GroupsPlan);
@@ -72,19 +72,22 @@ struct OfGroups(GroupsPlan);
 /// Lines for Kafka's own tool.
 struct Csv<'a>(&'a GroupsPlan);
 
-/// Prints it.
+/// Translates, and prints the result.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = crate::commands::repository(context).await?;
     let restore = FinishedRestore::open(&repository, args.restore.as_ref()).await?;
-    if let Some(TopicPlace { topic, partition }) = &args.place {
+    if let Some(TopicOrPartition { topic, partition }) = &args.source {
         let name = &restore.restore.restore;
         let partition = partition.ok_or_else(|| {
             CliError::usage(format!(
                 "`{topic}` is a topic: give one of its partitions, as in {topic}/0"
             ))
         })?;
-        let not_restored =
-            || CliError::new(format!("restore {name} did not take {topic}/{partition}"));
+        let not_restored = || {
+            CliError::new(format!(
+                "restore {name} did not restore {topic}/{partition}"
+            ))
+        };
         let place = restore
             .partition_id(topic, partition)
             .ok_or_else(not_restored)?;
@@ -199,7 +202,7 @@ impl Csv<'_> {
     }
 }
 
-/// A field of RFC 4180, in quotes where it has to be.
+/// Returns a field of a CSV line (RFC 4180), in quotes if it needs them.
 fn quoted(field: &str) -> String {
     if field.contains(['"', ',', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
@@ -213,7 +216,7 @@ mod tests {
     use super::quoted;
 
     #[test]
-    fn fields_are_quoted_where_they_have_to_be() {
+    fn only_fields_that_need_quotes_are_quoted() {
         assert_eq!(quoted("billing"), "billing");
         assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
     }

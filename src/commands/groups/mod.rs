@@ -1,4 +1,4 @@
-//! `kbk groups`: the consumer groups of a snapshot, and their way back into a cluster. One file per subcommand.
+//! `kbk groups`: lists, translates, restores and rolls back consumer groups. One file per subcommand.
 
 pub mod list;
 pub mod map;
@@ -22,11 +22,11 @@ pub struct Args {
 pub enum Command {
     /// List the groups of a snapshot, and how far each had read
     List(list::Args),
-    /// Print where offsets went in a restore: of groups, or of a partition
+    /// Translate the offsets of groups or of a partition by the offset map of a restore
     Map(map::Args),
     /// Commit the groups' offsets in the cluster that was restored into
     Restore(restore::Args),
-    /// Put back what groups had committed before their restore
+    /// Commit again what groups had committed before their restore
     Rollback(rollback::Args),
 }
 

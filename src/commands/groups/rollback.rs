@@ -68,11 +68,14 @@ impl Report for RolledBack {
         } = &self.plan;
         let (back, gone) = if self.dry_run {
             (
-                "would be put back to what was committed",
-                "would be deleted: not there",
+                "would get back the offsets that were committed",
+                "would be deleted: did not exist",
             )
         } else {
-            ("put back to what was committed", "deleted: not there")
+            (
+                "got back the offsets that were committed",
+                "deleted: did not exist",
+            )
         };
         for (groups, what) in [(groups, back), (deleted, gone)] {
             if !groups.is_empty() {

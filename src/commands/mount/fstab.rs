@@ -1,33 +1,34 @@
-//! The helper of mount(8): called as `mount.kbk`, the program takes that one's words, so that fstab can have lines like
+//! The helper for mount(8): called as `mount.kbk`, the program accepts the arguments of a mount helper, so that fstab can have lines
+//! like
 //!
 //! ```text
 //! /backup/kafka  /mnt/kafka  kbk  allow_other,nofail  0 0
 //! ```
 //!
-//! `ln -s "$(command -v kbk)" /sbin/mount.kbk` makes it one. mount(8), section "External helpers", gives the form:
+//! `ln -s "$(command -v kbk)" /sbin/mount.kbk` installs it. mount(8), section "External helpers", defines the arguments:
 //! `mount.kbk SOURCE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-/// The words of `kbk` that mean what `words`, from the program's own name on, mean where they come from mount(8).
+/// Translates the arguments of `mount.kbk` to those of `kbk mount`, both with the program's own name first.
 ///
-/// `Some` of no words: a rehearsal (`-f`), in which nothing is to be done.
-pub(crate) fn words_of_mount(words: &[OsString]) -> Option<Vec<OsString>> {
-    let (name, words) = words.split_first()?;
+/// Returns `None` if the program was called under another name, and no arguments for a fake mount (`-f`), which does nothing.
+pub(crate) fn translate_mount_arguments(arguments: &[OsString]) -> Option<Vec<OsString>> {
+    let (name, arguments) = arguments.split_first()?;
     if Path::new(name).file_name()? != "mount.kbk" {
         return None;
     }
     let mut translated = vec![OsString::from("kbk"), "mount".into(), "--daemon".into()];
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        match word.to_str() {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
             Some("-o") => {
-                translated.extend(["-o".into(), words.next().cloned().unwrap_or_default()])
+                translated.extend(["-o".into(), arguments.next().cloned().unwrap_or_default()])
             }
-            // Types and namespaces are mount(8)'s own affair.
+            // mount(8) has already handled types and namespaces.
             Some("-t" | "-N") => {
-                words.next();
+                arguments.next();
             }
             Some(flags) if flags.len() > 1 && flags.starts_with('-') => {
                 if flags.contains('f') {
@@ -37,7 +38,7 @@ pub(crate) fn words_of_mount(words: &[OsString]) -> Option<Vec<OsString>> {
                     translated.push("-v".into());
                 }
             }
-            _ => translated.push(word.clone()),
+            _ => translated.push(argument.clone()),
         }
     }
     Some(translated)
@@ -47,15 +48,15 @@ pub(crate) fn words_of_mount(words: &[OsString]) -> Option<Vec<OsString>> {
 mod tests {
     use super::*;
 
-    fn translated(words: &str) -> Option<String> {
-        let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
-        let words = words_of_mount(&words)?;
-        let words = words.iter().map(|word| word.to_str().unwrap());
-        Some(words.collect::<Vec<_>>().join(" "))
+    fn translated(arguments: &str) -> Option<String> {
+        let arguments: Vec<OsString> = arguments.split(' ').map(OsString::from).collect();
+        let arguments = translate_mount_arguments(&arguments)?;
+        let arguments = arguments.iter().map(|argument| argument.to_str().unwrap());
+        Some(arguments.collect::<Vec<_>>().join(" "))
     }
 
     #[test]
-    fn the_words_of_mount() {
+    fn the_arguments_of_a_mount_helper() {
         assert_eq!(translated("/usr/bin/kbk mount /a /b"), None);
         assert_eq!(
             translated("/sbin/mount.kbk /data/repo /mnt -sn -N 7 -t kbk -o rw,allow_other")

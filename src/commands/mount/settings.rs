@@ -1,4 +1,4 @@
-//! How a repository is mounted: as options of the command line, and as the words of `mount -o`, which mean the same.
+//! The settings of a mount: options of the command line, each of which can also be given in `mount -o`.
 
 use std::path::{self, PathBuf};
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use kbk_fuse::{CacheDir, Snapshots, TopicFilter, ViewOptions};
 use crate::cli::{CacheSize, CliError, MemorySize, PrefetchSize, SnapshotsArg, TopicArgs};
 use crate::commands::snapshot;
 
-/// How large the folder of --cache-dir may become, unless it is said.
+/// The default of --cache-size.
 const CACHE_BYTES: u64 = 10 << 30;
 
-/// Everything that can be said both ways.
+/// The settings that can be given both ways.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct Settings {
     /// Snapshot number, latest or all [default: all, and new ones as they appear]
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Option<SnapshotsArg>,
 
-    /// Which topics.
+    /// The topics to show.
     #[command(flatten)]
     topics: TopicArgs,
 
-    /// Give other users access, too; requires user_allow_other in /etc/fuse.conf unless root mounts
+    /// Also give other users access; requires user_allow_other in /etc/fuse.conf unless root mounts
     #[arg(long)]
     allow_other: bool,
 
@@ -46,11 +46,11 @@ pub(super) struct Settings {
     #[arg(long, value_name = "SIZE")]
     prefetch: Option<PrefetchSize>,
 
-    /// Cache what was read from the repository in this folder, too
+    /// Also cache what is read from the repository in this folder
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
 
-    /// The largest size of that folder [default: 10GiB]
+    /// Maximum size of that folder [default: 10GiB]
     #[arg(long, value_name = "SIZE", requires = "cache_dir")]
     cache_size: Option<CacheSize>,
 
@@ -58,7 +58,7 @@ pub(super) struct Settings {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     deadline: Option<u64>,
 
-    /// How far the kernel reads ahead, if root mounts [default: 128]
+    /// How far the kernel reads ahead; takes effect if root mounts [default: 128]
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(4..=16384))]
     readahead_kb: Option<u32>,
 
@@ -67,16 +67,16 @@ pub(super) struct Settings {
     no_xattr: bool,
 }
 
-/// The settings alone, as a command without a name.
+/// The settings alone, as a command without a name, to parse those of `mount -o`.
 #[derive(Parser)]
 #[command(no_binary_name = true, disable_help_flag = true)]
-struct Words {
+struct MountOptionArgs {
     #[command(flatten)]
     settings: Settings,
 }
 
-/// Words of `mount -o` that every mount of kbk's fulfils, and those of fstab that are for other programs.
-const UNDERSTOOD: [&str; 21] = [
+/// Options of `mount -o` that hold for every mount of kbk, and options in fstab that are for other programs.
+const ACCEPTED: [&str; 21] = [
     "ro",
     "rw",
     "defaults",
@@ -101,16 +101,16 @@ const UNDERSTOOD: [&str; 21] = [
 ];
 
 impl Settings {
-    /// These, completed by the words of `mount -o`. What both say, the command line decides.
+    /// Adds the settings of `mount -o`. Where both have a value, that of the command line wins.
     pub(super) fn with(self, options: &[String]) -> Result<Settings, CliError> {
-        let words: Vec<String> = options
+        let arguments: Vec<String> = options
             .iter()
-            .filter(|word| !is_understood(word))
-            .map(|word| flag(word))
+            .filter(|option| !is_accepted(option))
+            .map(|option| argument(option))
             .collect();
-        let matches = Words::command().try_get_matches_from(&words);
-        let words = matches.and_then(|matches| Words::from_arg_matches(&matches));
-        let other = words.map_err(|error| unknown(&error))?.settings;
+        let matches = MountOptionArgs::command().try_get_matches_from(&arguments);
+        let parsed = matches.and_then(|matches| MountOptionArgs::from_arg_matches(&matches));
+        let other = parsed.map_err(|error| invalid_option(&error))?.settings;
         Ok(Settings {
             snapshot: self.snapshot.or(other.snapshot),
             topics: TopicArgs {
@@ -130,9 +130,9 @@ impl Settings {
         })
     }
 
-    /// What of the repository is shown, and what that may take.
+    /// Returns what the mount shows of the repository, and its bounds of memory and time.
     ///
-    /// A snapshot that is not there and a pattern that chooses nothing are errors now, rather than an empty folder later.
+    /// A missing snapshot, or a pattern that selects nothing, is an error here rather than an empty folder later.
     pub(super) async fn view_options(
         &self,
         repository: &Repository,
@@ -144,21 +144,21 @@ impl Settings {
                 (Snapshots::One(snapshot.sequence), Some(snapshot))
             }
         };
-        let usual = ViewOptions::default();
+        let default = ViewOptions::default();
         Ok(ViewOptions {
             snapshots: shown,
             topics: self.topic_filter(newest.as_deref())?,
-            memory_bytes: self.memory.map_or(usual.memory_bytes, MemorySize::bytes),
+            memory_bytes: self.memory.map_or(default.memory_bytes, MemorySize::bytes),
             prefetch_bytes: self
                 .prefetch
-                .map_or(usual.prefetch_bytes, PrefetchSize::bytes),
-            deadline: self.deadline.map_or(usual.deadline, Duration::from_secs),
+                .map_or(default.prefetch_bytes, PrefetchSize::bytes),
+            deadline: self.deadline.map_or(default.deadline, Duration::from_secs),
             growing: true,
             cache_dir: self.cache_dir()?,
         })
     }
 
-    /// Its path is made absolute: a process in the background leaves the folder that it was started in.
+    /// Returns the cache folder by its absolute path: a process in the background leaves its working directory.
     fn cache_dir(&self) -> Result<Option<CacheDir>, CliError> {
         let Some(folder) = &self.cache_dir else {
             return Ok(None);
@@ -181,47 +181,47 @@ impl Settings {
         Ok(Some(Arc::new(move |name: &str| selection.matches(name))))
     }
 
-    /// What the kernel is to be told.
+    /// Returns the options that are passed to the kernel.
     pub(super) fn mount_options(&self, source: &str) -> MountOptions {
-        let usual = MountOptions::new(source.to_owned());
+        let default = MountOptions::new(source.to_owned());
         MountOptions {
             allow_other: self.allow_other,
-            uid: self.uid.unwrap_or(usual.uid),
-            gid: self.gid.unwrap_or(usual.gid),
+            uid: self.uid.unwrap_or(default.uid),
+            gid: self.gid.unwrap_or(default.gid),
             extended_attributes: !self.no_xattr,
             readahead_kb: self.readahead_kb,
-            ..usual
+            ..default
         }
     }
 }
 
-/// What is wrong with the words of `-o`, in words of `-o`.
-fn unknown(error: &clap::Error) -> CliError {
-    let said = error.to_string();
-    let said = said.lines().next().unwrap_or_default();
-    let said = said.strip_prefix("error: ").unwrap_or(said);
-    let names = Words::command();
+/// Rewords an error of the command line for options of `-o`.
+fn invalid_option(error: &clap::Error) -> CliError {
+    let message = error.to_string();
+    let message = message.lines().next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let names = MountOptionArgs::command();
     let names: Vec<&str> = names
         .get_arguments()
         .filter_map(clap::Arg::get_long)
         .collect();
-    CliError::usage(format!("-o: {said}")).hint(format!(
+    CliError::usage(format!("-o: {message}")).hint(format!(
         "its options are those of `kbk mount`, such as {}",
         names.join(", ")
     ))
 }
 
-fn is_understood(word: &str) -> bool {
-    UNDERSTOOD.contains(&word)
-        || word.is_empty()
-        || word.starts_with("x-")
-        || word.starts_with("comment=")
+fn is_accepted(option: &str) -> bool {
+    ACCEPTED.contains(&option)
+        || option.is_empty()
+        || option.starts_with("x-")
+        || option.starts_with("comment=")
 }
 
-/// `readahead_kb=512` as `--readahead-kb=512`.
-fn flag(word: &str) -> String {
-    match word.split_once('=') {
+/// Returns `readahead_kb=512` as `--readahead-kb=512`.
+fn argument(option: &str) -> String {
+    match option.split_once('=') {
         Some((name, value)) => format!("--{}={value}", name.replace('_', "-")),
-        None => format!("--{}", word.replace('_', "-")),
+        None => format!("--{}", option.replace('_', "-")),
     }
 }

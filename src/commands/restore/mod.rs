@@ -14,8 +14,8 @@ use self::plan::purge_in_words;
 use super::{acls, refuse};
 use crate::acls::AclsPlan;
 use crate::cli::{
-    ByteRate, ChoiceArgs, CliError, Context, KafkaArgs, Outcome, RenameArgs, Report, SnapshotArg,
-    TopicArgs,
+    ByteRate, CliError, Context, KafkaArgs, Outcome, RenameArgs, Report, SelectionArgs,
+    SnapshotArg, TopicArgs,
 };
 use crate::human;
 use crate::kafka::ClientSettings;
@@ -58,7 +58,7 @@ pub struct Args {
 
     /// The records to restore.
     #[command(flatten)]
-    pub choice: ChoiceArgs,
+    pub choice: SelectionArgs,
 
     /// Their names in the cluster.
     #[command(flatten)]

@@ -137,8 +137,8 @@ impl Inspection {
         }
     }
 
-    fn add_block(&mut self, header: &BlockHeader, sound: bool) {
-        let block = InspectedBlock::of(header, sound);
+    fn add_block(&mut self, header: &BlockHeader, intact: bool) {
+        let block = InspectedBlock::of(header, intact);
         self.totals.blocks += 1;
         self.totals.records += u64::from(block.records);
         self.totals.stored_bytes += block.stored_bytes;

@@ -141,7 +141,8 @@ pub struct InspectedBlock {
     /// Bytes of the streams after decoding.
     pub raw_bytes: u32,
     /// Whether every byte of the block is intact.
-    pub sound: bool,
+    #[serde(rename = "sound")]
+    pub intact: bool,
 }
 
 /// Something that is wrong with the file.
@@ -230,7 +231,7 @@ impl InspectedFooter {
 }
 
 impl InspectedBlock {
-    pub(super) fn of(header: &BlockHeader, sound: bool) -> InspectedBlock {
+    pub(super) fn of(header: &BlockHeader, intact: bool) -> InspectedBlock {
         let times =
             (header.record_count > 0).then_some((header.min_timestamp, header.max_timestamp));
         InspectedBlock {
@@ -242,7 +243,7 @@ impl InspectedBlock {
             max_timestamp: times.map(|(_, max)| max),
             stored_bytes: header.block_length() as u64,
             raw_bytes: header.raw_length(),
-            sound,
+            intact,
         }
     }
 }

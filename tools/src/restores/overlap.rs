@@ -68,7 +68,7 @@ impl<'a> Counting<'a> {
 }
 
 impl Overlap {
-    /// Counts the records of a run that lie in the overlap.
+    /// Counts the records of a run that are in the overlap.
     fn of(&self, run: &MapRun) -> u64 {
         let before = self.before_source_offset.min(source_end(run));
         let skipped = self
