@@ -22,8 +22,8 @@ use crate::commands::{Command, translate_mount_arguments};
     arg_required_else_help = true
 )]
 #[command(after_help = "\
-Exit codes: 0 done; 1 failed; 2 invalid arguments; 3 finished, but something is damaged, lost or
-different; 130 or 143 interrupted, with everything durable committed.
+Exit codes: 0 done; 1 failed; 2 invalid arguments; 3 finished, but something is damaged,
+lost or different; 130 or 143 interrupted, with everything durable committed.
 
 Try it without a cluster: kbk demo")]
 pub struct Cli {

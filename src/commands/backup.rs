@@ -16,9 +16,9 @@ Examples:
   kbk backup -r /backup/kafka -b broker:9092 --topic 'orders*' --exclude '*-test'
   kbk backup -c /etc/kbk.toml --command-config client.properties --json
 
-The snapshot has every record up to the end offsets at the start of the run, the committed offsets of
-all consumer groups, and the ACLs if the cluster returns them. A later run to the same repository
-stores only what is new; after an interruption, run the same command again.";
+The snapshot has every record up to the end offsets at the start of the run, the committed
+offsets of all consumer groups, and the ACLs if the cluster returns them. A later run to the
+same repository stores only what is new; after an interruption, run the same command again.";
 
 /// The arguments of `kbk backup`.
 #[derive(clap::Args, Clone, Debug)]

@@ -8,8 +8,9 @@ Examples:
   kbk demo
   kbk demo /tmp/kbk-demo
 
-No cluster is needed: a small Kafka broker runs inside the process during the demo. The folder must be
-new or empty, or contain the output of an earlier demo, which is then replaced.";
+No cluster is needed: a small Kafka broker runs inside the process during the demo. The
+folder must be new or empty, or contain the output of an earlier demo, which is then
+replaced.";
 
 /// The arguments of `kbk demo`.
 #[derive(clap::Args, Clone, Debug)]

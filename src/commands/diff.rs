@@ -21,9 +21,9 @@ Examples:
   kbk diff --live -r /backup/kafka -b broker:9092 --topic orders
   kbk diff --live -r /backup/kafka -b broker:9092 --map orders=orders-restored --until 2026-11-22T10:00:00Z
 
-Reads the topics of the cluster from their first record to their last, beside the snapshot's. Key, value, headers and
-timestamp are compared, in the order of each partition; offsets are not, since a restore gives new ones.
-Exit code 3: something differs.";
+Reads the topics of the cluster from their first record to their last, beside the
+snapshot's. Key, value, headers and timestamp are compared, in the order of each partition;
+offsets are not, since a restore gives new ones. Exit code 3: something differs.";
 
 /// The arguments of `kbk diff`.
 #[derive(clap::Args, Clone, Debug)]

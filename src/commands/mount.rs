@@ -31,8 +31,8 @@ Examples:
   kbk mount -r /backup/kafka /mnt/kafka --daemon --log-file /var/log/kbk-mount.log
   kbk mount /backup/kafka /mnt/kafka --snapshot 41 --topic 'orders*'
 
-SIGINT, SIGTERM and SIGHUP unmount: programs can still read the files that they have open, for 30 s.
-The exit code is 0 then.";
+SIGINT, SIGTERM and SIGHUP unmount: programs can still read the files that they have open,
+for 30 s. The exit code is 0 then.";
 
 /// The arguments of `kbk mount`.
 #[derive(clap::Args, Clone, Debug)]

@@ -22,10 +22,10 @@ Examples:
   kbk acls restore -r /backup/kafka -b broker:9092 --dry-run
   kbk acls restore -r /backup/kafka -b broker:9092 --topic orders --map orders=copy --group billing
 
-ACLs are only added, never changed or removed. If no topics are selected, all ACLs of the snapshot are
-restored unchanged. Otherwise only ACLs that applied to the selected topics and groups are restored: a
-pattern that covers one of them becomes an ACL of it alone. An ACL of a renamed topic applies to its new
-name.";
+ACLs are only added, never changed or removed. If no topics are selected, all ACLs of the
+snapshot are restored unchanged. Otherwise only ACLs that applied to the selected topics and
+groups are restored: a pattern that covers one of them becomes an ACL of it alone. An ACL of
+a renamed topic applies to its new name.";
 
 /// The arguments of `kbk acls restore`.
 #[derive(clap::Args, Clone, Debug)]

@@ -16,8 +16,8 @@ Examples:
   kbk groups list -r /backup/kafka --group 'billing-*' --offsets
   kbk groups list -r /backup/kafka --snapshot 12 --json
 
-BEHIND is the number of records of the snapshot that a group had not read yet, or `at most` that many if
-some of the offsets have no record, as after compaction and transactions.";
+BEHIND is the number of records of the snapshot that a group had not read yet, or `at most`
+that many if some of the offsets have no record, as after compaction and transactions.";
 
 /// The arguments of `kbk groups list`.
 #[derive(clap::Args, Clone, Debug)]

@@ -18,10 +18,10 @@ Examples:
   kbk groups map -r /backup/kafka --group 'billing-*' --csv > offsets.csv
   kafka-consumer-groups --bootstrap-server broker:9092 --all-groups --reset-offsets --from-file offsets.csv --execute
 
-A committed offset is the next record to read. It is translated to that record, or to the first restored
-one after it, or else to the end. In a repartitioned topic, an offset is translated to one in each
-partition that has records of its partition, and a group gets the smallest of those of all partitions:
-no record is skipped, and some are read again.";
+A committed offset is the next record to read. It is translated to that record, or to the
+first restored one after it, or else to the end. In a repartitioned topic, an offset is
+translated to one in each partition that has records of its partition, and a group gets the
+smallest of those of all partitions: no record is skipped, and some are read again.";
 
 /// The arguments of `kbk groups map`.
 #[derive(clap::Args, Clone, Debug)]

@@ -17,13 +17,14 @@ Examples:
   kbk groups restore -r /backup/kafka -b broker:9092 --group 'billing-*'
   kbk groups rollback -r /backup/kafka -b broker:9092
 
-Committed offsets are translated by the offset map of a restore. A group must have no members. The
-offsets that it had committed in the cluster are kept in the repository, and `kbk groups rollback`
-commits them again.
+Committed offsets are translated by the offset map of a restore. A group must have no
+members. The offsets that it had committed in the cluster are kept in the repository, and
+`kbk groups rollback` commits them again.
 
-In a repartitioned topic, a group resumes in each partition at the first record that it may not have
-read, whichever partition of the backup it is from; that partition is shown. A partition without a
-committed offset counts as unread. The number of records that are read again is reported.";
+In a repartitioned topic, a group resumes in each partition at the first record that it may
+not have read, whichever partition of the backup it is from; that partition is shown. A
+partition without a committed offset counts as unread. The number of records that are read
+again is reported.";
 
 /// The arguments of `kbk groups restore`.
 #[derive(clap::Args, Clone, Debug)]

@@ -35,10 +35,11 @@ Examples:
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --partition-map 0:3,3:0
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --repartition 24 --verify
 
-Missing topics are created with the saved configuration and partition count, or with as many partitions
-as --partition-map or --repartition requires. The key, value, headers and timestamp of every record are
-kept, and so is its partition by default; the cluster assigns new offsets.
-Repeat --groups and --acls with --resume: only the restore of the records is remembered.
+Missing topics are created with the saved configuration and partition count, or with as many
+partitions as --partition-map or --repartition requires. The key, value, headers and
+timestamp of every record are kept, and so is its partition by default; the cluster assigns
+new offsets. Repeat --groups and --acls with --resume: only the restore of the records is
+remembered.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
 /// More partitions than any cluster has in one topic.
