@@ -2,7 +2,7 @@
 
 use kbk_format::repo::{OffsetAndMetadata, RepoError, RestoreId};
 
-use super::verify::quiescence::HeldUp;
+use super::held_up::HeldUp;
 use crate::kafka::{KafkaError, TopicPartition};
 use crate::restore::plan::obstacle::Obstacle;
 

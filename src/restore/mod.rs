@@ -16,8 +16,9 @@
 //! | `records` | restores the records of a plan, in an order that a crash cannot harm |
 //! | `write` | writes them, a transaction at a time, and maps their offsets |
 //! | `verify` | checks before a restore resumes, and after it has written |
-//! | `config` | topic configuration during and after a restore, and topics without records |
-//! | `context`, `error`, `report` | what the steps share, why they fail, and what they did |
+//! | `config` | topic configuration during and after a restore |
+//! | `only_config` | restores topics without their records |
+//! | `context`, `error`, `held_up`, `report` | what the steps share, why they fail, and what they did |
 //!
 //! Consumer groups and ACLs stay engine rooms of their own, [`groups`](crate::groups) and [`acls`](crate::acls): `kbk groups restore` and
 //! `kbk acls restore` use them without a restore. Only their place in the order is decided here, in `run`. The comparison of records is
@@ -26,6 +27,8 @@
 mod config;
 mod context;
 mod error;
+mod held_up;
+mod only_config;
 mod plan;
 mod records;
 mod report;
@@ -33,11 +36,12 @@ mod run;
 mod verify;
 mod write;
 
-pub use config::only_config::{
+pub use error::RestoreError;
+pub use held_up::HeldUp;
+pub use only_config::{
     ConfigAction, ConfigChange, ConfigPlan, ConfigReport, TopicConfigPlan, apply_config,
     plan_config,
 };
-pub use error::RestoreError;
 pub use plan::mapping::{PartitionMapping, PartitionMappingError};
 pub use plan::obstacle::Obstacle;
 pub use plan::options::RestoreOptions;
@@ -49,5 +53,4 @@ pub use plan::{PlanError, plan};
 pub use report::RestoreReport;
 pub use run::{Afterwards, Finished, RunError, run};
 pub use verify::one_to_one::compare_live;
-pub use verify::quiescence::HeldUp;
 pub(crate) use write::rate::describe as describe_rate;

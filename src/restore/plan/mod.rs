@@ -43,9 +43,11 @@ use self::restore_plan::{RestorePlan, TopicDetails};
 use self::selection::RecordSelectionError;
 use self::target_cluster::{ExistingTopic, TargetCluster};
 use super::config;
-use super::write::producers;
 use crate::blocking::blocking;
 use crate::kafka::KafkaError;
+
+/// The most producers of a restore. Each has one thread here and several in librdkafka, so two keep several cores busy.
+const MOST_PRODUCERS: usize = 2;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -146,12 +148,17 @@ fn manifest(
         max_timestamp: *options.selection.times.end(),
         // Without an offset map a resumed run could not tell what was written, so there are no transactions to resume.
         producers: match options.transactions && options.offset_map {
-            true => producers::count(targets),
+            true => producer_count(targets),
             false => 0,
         },
         rate_limit: options.rate_limit,
         topics,
     }
+}
+
+/// Returns how many producers write to this many target partitions.
+pub(crate) fn producer_count(targets: usize) -> usize {
+    targets.clamp(1, MOST_PRODUCERS)
 }
 
 async fn plan_topic(

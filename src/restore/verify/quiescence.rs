@@ -4,11 +4,11 @@
 //! transaction, and `read_committed` consumers see nothing from there on. Another producer's open transaction has the same effect.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::kafka::{Admin, KafkaError, PartitionOffsets, TopicPartition};
+use crate::restore::held_up::HeldUp;
 use crate::run::Cancel;
 
 /// Far more than writing a marker takes, and enough for brokers to restart.
@@ -17,27 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const REPORT_AFTER: Duration = Duration::from_secs(5);
 /// [`PATIENCE`] once a stop was requested.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
-
-/// A target whose restored records are not all readable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldUp {
-    /// The target.
-    pub target: TopicPartition,
-    /// The last stable offset, at which a transaction is open.
-    pub offset: i64,
-}
-
-impl fmt::Display for HeldUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TopicPartition { topic, partition } = &self.target;
-        let offset = self.offset;
-        write!(
-            f,
-            "{topic}/{partition}: a transaction is open at offset {offset}; consumers that read committed records see nothing from there on \
-             until it ends"
-        )
-    }
-}
 
 /// Waits until all restored records are readable, and returns the targets where they still are not. Everything is committed, so brokers
 /// may be unavailable for a while; records that others append later are not waited for.

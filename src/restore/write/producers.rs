@@ -1,21 +1,15 @@
-//! The producers of a restore: their number, bounds and transactional ids.
+//! The producers of a restore: their bounds and transactional ids.
 
 use kbk_format::repo::RestoreManifest;
 
 use crate::records::{KafkaError, RecordSink, SinkOptions, Transport};
+use crate::restore::plan::producer_count;
 use crate::restore::write::work::Work;
 
-/// Each has one thread here and several in librdkafka, so two keep several cores busy.
-const PRODUCERS: usize = 2;
 /// Memory for records that are not yet acknowledged, over all producers.
 const QUEUE_BYTES: usize = 32 << 20;
 /// A generous bound of what a queued record takes besides its payload.
 const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
-
-/// Returns how many producers write to this many target partitions.
-pub(crate) fn count(targets: usize) -> usize {
-    targets.clamp(1, PRODUCERS)
-}
 
 /// Opens the producers of a restore.
 pub(crate) struct Producers<'a, T> {
@@ -39,7 +33,7 @@ impl<T: Transport> Producers<'_, T> {
 
     fn count(&self) -> usize {
         match self.manifest.producers {
-            0 => count(self.work.targets.len()),
+            0 => producer_count(self.work.targets.len()),
             transactional => transactional,
         }
     }

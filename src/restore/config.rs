@@ -1,7 +1,5 @@
 //! The configuration of a created topic: while records are written nothing may be deleted or changed; afterwards it is the saved one.
 
-pub(crate) mod only_config;
-
 use std::collections::BTreeMap;
 
 /// What a topic is configured with while records are written: otherwise Kafka would delete old records at once, replace their
