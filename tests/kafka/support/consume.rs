@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -26,10 +27,12 @@ pub(crate) struct Digest {
 
 /// Returns the offsets from the log start to the last stable offset.
 pub(crate) fn offsets(broker: &Broker, topic: &str, partition: i32) -> Range<i64> {
-    let consumer = consumer(broker);
-    // A new topic has no leader for a moment.
+    const ATTEMPT: Duration = Duration::from_secs(10);
+    // A new topic has no leader for a moment, nor has a partition whose broker was restarted. librdkafka remembers that for
+    // minutes, so each attempt has a client of its own.
     wait::until("watermarks", || {
-        let (start, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).ok()?;
+        let watermarks = consumer(broker).fetch_watermarks(topic, partition, ATTEMPT);
+        let (start, end) = watermarks.ok()?;
         Some(start..end)
     })
 }
