@@ -20,7 +20,8 @@ pub enum Found<'a> {
         /// The bytes of the whole block.
         bytes: &'a [u8],
     },
-    /// A valid block whose offsets an earlier one covers: it is reported, but its records are not to be used.
+    /// A valid block whose offsets an earlier intact one covers: it is reported, but its records are not to be used. A block whose
+    /// stored bytes are damaged covers nothing, since it gives no records.
     OutOfOrder(Box<BlockHeader>),
     /// Bytes in which no valid block starts: damage, or the footer and the trailer after the last block.
     Skipped(Range<u64>),
