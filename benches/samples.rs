@@ -38,7 +38,7 @@ pub(crate) fn header() -> FileHeader {
         segment_id: [7; 16],
         topic_id: [0; 16],
         topic: "measured".to_owned(),
-        partition: 0,
+        partition: 0.into(),
         timestamp_type: TimestampType::CreateTime,
         isolation_level: IsolationLevel::ReadCommitted,
         base_offset: 0,

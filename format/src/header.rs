@@ -2,6 +2,7 @@
 
 use crate::error::{ErrorClass, FormatError, Result};
 use crate::layout::{self, ALIGNMENT, FILE_MAGIC, MAJOR, MINOR, file_header as at, limits, tlv};
+use crate::partition::PartitionNumber;
 use crate::record::{IsolationLevel, TimestampType};
 use crate::wire::{FieldReader, length, pad, put};
 
@@ -14,8 +15,8 @@ pub struct FileHeader {
     pub topic_id: [u8; 16],
     /// The topic's name.
     pub topic: String,
-    /// The partition, 0 or greater.
-    pub partition: i32,
+    /// The partition.
+    pub partition: PartitionNumber,
     /// The timestamp type of every record in the segment.
     pub timestamp_type: TimestampType,
     /// What the writer could see of the source.
@@ -45,11 +46,8 @@ impl FileHeader {
     ///
     /// *limit* if the TLVs make it longer than SPEC section 6 allows; *inconsistent* if a number is negative.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        if self.partition < 0 || self.base_offset < 0 {
-            return Err(self.error(
-                ErrorClass::Inconsistent,
-                "partition or base_offset is negative",
-            ));
+        if self.base_offset < 0 {
+            return Err(self.error(ErrorClass::Inconsistent, "base_offset is negative"));
         }
         let mut bytes = vec![0; at::LENGTH];
         self.put_tlvs(&mut bytes);
@@ -70,7 +68,11 @@ impl FileHeader {
         put(&mut bytes, at::HEADER_LENGTH, &(total as u32).to_le_bytes());
         put(&mut bytes, at::SEGMENT_ID, &self.segment_id);
         put(&mut bytes, at::TOPIC_ID, &self.topic_id);
-        put(&mut bytes, at::PARTITION, &self.partition.to_le_bytes());
+        put(
+            &mut bytes,
+            at::PARTITION,
+            &self.partition.get().to_le_bytes(),
+        );
         put(&mut bytes, at::TIMESTAMP_TYPE, &[self.timestamp_type as u8]);
         put(
             &mut bytes,
@@ -168,7 +170,7 @@ impl FileHeader {
             topic: tlvs.topic.ok_or_else(|| {
                 view.error(ErrorClass::Inconsistent, "it does not name its topic")
             })?,
-            partition: view.i32(at::PARTITION)?,
+            partition: decode_partition(view)?,
             timestamp_type: decode_timestamp_type(view)?,
             isolation_level: decode_isolation_level(view)?,
             base_offset: view.i64(at::BASE_OFFSET)?,
@@ -176,16 +178,9 @@ impl FileHeader {
             writer: tlvs.writer,
             created_at: tlvs.created_at,
         };
-        view.ensure(
-            header.partition >= 0 && header.base_offset >= 0,
-            ErrorClass::Inconsistent,
-            || {
-                format!(
-                    "partition {}, base_offset {}",
-                    header.partition, header.base_offset
-                )
-            },
-        )?;
+        view.ensure(header.base_offset >= 0, ErrorClass::Inconsistent, || {
+            format!("base_offset is {}", header.base_offset)
+        })?;
         Ok(header)
     }
 }
@@ -195,6 +190,12 @@ pub(crate) fn check_version(view: &FieldReader<'_>, major: u16) -> Result<()> {
     view.ensure(major == MAJOR, ErrorClass::Unsupported, || {
         format!("version {major}, this program reads {MAJOR}; a newer kbk may read it")
     })
+}
+
+fn decode_partition(view: &FieldReader<'_>) -> Result<PartitionNumber> {
+    let number = view.i32(at::PARTITION)?;
+    PartitionNumber::try_from(number)
+        .map_err(|error| view.error(ErrorClass::Inconsistent, error.to_string()))
 }
 
 fn decode_timestamp_type(view: &FieldReader<'_>) -> Result<TimestampType> {

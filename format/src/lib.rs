@@ -19,7 +19,7 @@
 //!     segment_id: [7; 16],
 //!     topic_id: [0; 16],
 //!     topic: "orders".to_owned(),
-//!     partition: 0,
+//!     partition: 0.into(),
 //!     timestamp_type: TimestampType::CreateTime,
 //!     isolation_level: IsolationLevel::ReadCommitted,
 //!     base_offset: 100,
@@ -91,6 +91,7 @@ pub mod index;
 pub mod layout;
 pub mod mapped;
 mod meta;
+pub mod partition;
 pub mod record;
 pub mod render;
 #[cfg(feature = "repo")]
@@ -115,6 +116,7 @@ pub use gaps::{Gap, GapReason, Gaps};
 pub use header::FileHeader;
 pub use index::{BlockIndex, IndexEntry};
 pub use mapped::MappedSegment;
+pub use partition::PartitionNumber;
 pub use record::{Header, Headers, IsolationLevel, Record, TimestampType};
 pub use scan::Scanner;
 pub use segment::{Block, Open, Segment};

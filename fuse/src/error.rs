@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{Id, RepoError, RepoErrorKind};
 
 /// Where in the backup something went wrong.
@@ -17,7 +18,7 @@ pub struct Location {
     /// The topic's id, which distinguishes it from a deleted topic of the same name.
     pub topic_id: Option<Id>,
     /// The partition.
-    pub partition: Option<i32>,
+    pub partition: Option<PartitionNumber>,
     /// The offsets that cannot be read, with an exclusive end.
     pub offsets: Option<Range<i64>>,
 }

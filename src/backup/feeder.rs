@@ -26,7 +26,7 @@ pub(super) struct BlockJob {
 /// A partition that a source reads.
 pub(super) struct Slot {
     pub(super) line: Arc<PartitionLine>,
-    pub(super) place: PartitionId,
+    pub(super) id: PartitionId,
     pub(super) range: std::ops::Range<i64>,
     /// The topic's setting, until a record has another one.
     pub(super) timestamp_type: TimestampType,
@@ -36,7 +36,7 @@ impl Slot {
     /// Reports that a source reads this partition from now on.
     pub(super) fn start(&self, events: &RunEvents) {
         let offsets = self.range.end.abs_diff(self.range.start);
-        let events = events.partition(&self.place.to_string(), Some(offsets));
+        let events = events.partition(&self.id.to_string(), Some(offsets));
         self.line.report_to(events);
     }
 }
@@ -57,9 +57,9 @@ pub(super) enum FeederStop {
 
 /// A record that the format cannot hold.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: {error}")]
+#[error("{id}: {error}")]
 pub struct RecordError {
-    place: PartitionId,
+    id: PartitionId,
     error: FormatError,
 }
 
@@ -124,8 +124,8 @@ impl<'a> Feeder<'a> {
             Ok(Push::Pushed) => Ok(None),
             Ok(Push::Full) => Ok(Some(builder.end_offset())),
             Err(error) => {
-                let place = filling.slot.place.clone();
-                Err(FeederStop::Record(RecordError { place, error }))
+                let id = filling.slot.id.clone();
+                Err(FeederStop::Record(RecordError { id, error }))
             }
         }
     }

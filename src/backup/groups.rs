@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{FoundGroups, GroupState, GroupTopic, Hex, Id, TopicNameError};
 
 use super::notice::BackupNotice;
@@ -93,7 +94,7 @@ fn wait_for_leaders(admin: &Admin, topics: &[TopicDescription]) -> Result<(), Ka
     Ok(())
 }
 
-fn leaderless(topics: &[TopicDescription]) -> Option<i32> {
+fn leaderless(topics: &[TopicDescription]) -> Option<PartitionNumber> {
     let topic = topics.iter().find(|topic| topic.name == OFFSETS_TOPIC)?;
     let partition = topic.partitions.iter().find(|p| p.leader < 0)?;
     Some(partition.id)
@@ -167,7 +168,7 @@ mod tests {
     use crate::kafka::PartitionDescription;
 
     fn topic(name: &str, leaders: &[i32]) -> TopicDescription {
-        let partition = |(id, leader): (i32, &i32)| PartitionDescription {
+        let partition = |(id, leader): (PartitionNumber, &i32)| PartitionDescription {
             id,
             leader: *leader,
             replicas: Vec::new(),
@@ -176,7 +177,7 @@ mod tests {
             name: name.to_owned(),
             topic_id: [0; 16],
             internal: true,
-            partitions: (0..).zip(leaders).map(partition).collect(),
+            partitions: PartitionNumber::all().zip(leaders).map(partition).collect(),
             replication_factor: 1,
         }
     }
@@ -186,6 +187,6 @@ mod tests {
         assert_eq!(leaderless(&[topic("orders", &[-1])]), None);
         assert_eq!(leaderless(&[topic(OFFSETS_TOPIC, &[1, 2])]), None);
         let hidden = [topic("orders", &[1]), topic(OFFSETS_TOPIC, &[1, -1, 1])];
-        assert_eq!(leaderless(&hidden), Some(1));
+        assert_eq!(leaderless(&hidden), Some(1.into()));
     }
 }

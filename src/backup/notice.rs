@@ -1,5 +1,6 @@
 //! What a backup reports about the cluster or about itself, besides its counts.
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::TopicName;
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ pub enum BackupNotice {
         /// The topic.
         topic: TopicName,
         /// The partition.
-        partition: i32,
+        partition: PartitionNumber,
         /// The exclusive end of the stored records.
         stored_end_offset: i64,
         /// The end of the log.
@@ -27,7 +28,7 @@ pub enum BackupNotice {
         /// The topic.
         topic: TopicName,
         /// The partition.
-        partition: i32,
+        partition: PartitionNumber,
         /// The first lost offset.
         from_offset: i64,
         /// One past the last lost offset.
@@ -38,7 +39,7 @@ pub enum BackupNotice {
         /// The topic.
         topic: TopicName,
         /// The partition.
-        partition: i32,
+        partition: PartitionNumber,
         /// The offset at which reading stopped.
         last_stable_offset: i64,
         /// The end of the log when the run started.

@@ -47,10 +47,10 @@ pub enum PartitionError {
     #[error(transparent)]
     Repo(#[from] RepoError),
     /// An error in the segment's writer.
-    #[error("{place}: {error}")]
+    #[error("{id}: {error}")]
     Write {
         /// The partition.
-        place: PartitionId,
+        id: PartitionId,
         /// What went wrong.
         error: WriteError,
     },
@@ -182,7 +182,7 @@ pub(super) struct StoredPartition {
 
 /// Writes one partition's blocks into segments, one segment at a time.
 pub(super) struct PartitionWriter {
-    place: PartitionId,
+    id: PartitionId,
     settings: SegmentSettings,
     open: Option<SegmentAssembler<SegmentUpload>>,
     /// The previous segment, which becomes durable while the next one is written. At most one, so that entries stay in offset
@@ -192,9 +192,9 @@ pub(super) struct PartitionWriter {
 }
 
 impl PartitionWriter {
-    pub(super) fn new(place: PartitionId, settings: SegmentSettings) -> PartitionWriter {
+    pub(super) fn new(id: PartitionId, settings: SegmentSettings) -> PartitionWriter {
         PartitionWriter {
-            place,
+            id,
             settings,
             open: None,
             sealing: None,
@@ -244,7 +244,7 @@ impl PartitionWriter {
     ) -> Result<SegmentAssembler<SegmentUpload>, PartitionError> {
         let segment_id = Id::random();
         let base_offset = block.encoded.statistics().base_offset;
-        let key = Key::segment(&self.place, base_offset, &segment_id);
+        let key = Key::segment(&self.id, base_offset, &segment_id);
         let SegmentSettings {
             store,
             runtime,
@@ -255,9 +255,9 @@ impl PartitionWriter {
         let upload = SegmentUpload::start(store, key, runtime.clone(), store.profile().upload)?;
         let header = FileHeader {
             segment_id: segment_id.0,
-            topic_id: self.place.topic_id.0,
-            topic: self.place.topic.to_string(),
-            partition: self.place.partition,
+            topic_id: self.id.topic_id.0,
+            topic: self.id.topic.to_string(),
+            partition: self.id.partition,
             timestamp_type: block.timestamp_type,
             isolation_level: IsolationLevel::ReadCommitted,
             base_offset,
@@ -281,11 +281,11 @@ impl PartitionWriter {
             runtime, sealing, ..
         } = &self.settings;
         let permit = runtime.block_on(Arc::clone(sealing).acquire_owned());
-        let place = self.place.clone();
+        let id = self.id.clone();
         self.sealing = Some(runtime.spawn(async move {
             let _permit = permit;
             let uploaded = upload.complete().await?;
-            Ok(SegmentEntry::new(&place, &sealed, uploaded))
+            Ok(SegmentEntry::new(&id, &sealed, uploaded))
         }));
         Ok(())
     }
@@ -313,12 +313,12 @@ impl PartitionWriter {
             WriteError::Io(error) => match error.downcast::<RepoError>() {
                 Ok(error) => PartitionError::Repo(error),
                 Err(error) => PartitionError::Write {
-                    place: self.place.clone(),
+                    id: self.id.clone(),
                     error: error.into(),
                 },
             },
             error => PartitionError::Write {
-                place: self.place.clone(),
+                id: self.id.clone(),
                 error,
             },
         }

@@ -49,7 +49,7 @@ pub(super) struct PipelineOptions {
 /// A partition to read.
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
-    pub(super) place: PartitionId,
+    pub(super) id: PartitionId,
     pub(super) range: std::ops::Range<i64>,
     pub(super) timestamp_type: TimestampType,
 }
@@ -93,12 +93,12 @@ pub(super) fn run(
     events: &RunEvents,
 ) -> Finished {
     let line = |reading: &Reading| {
-        let writer = PartitionWriter::new(reading.place.clone(), options.segments.clone());
+        let writer = PartitionWriter::new(reading.id.clone(), options.segments.clone());
         Arc::new(PartitionLine::new(writer))
     };
     let lines: BTreeMap<PartitionId, Arc<PartitionLine>> = readings
         .iter()
-        .map(|reading| (reading.place.clone(), line(reading)))
+        .map(|reading| (reading.id.clone(), line(reading)))
         .collect();
     let work = share(readings, &lines);
     let builders = work.workers() * PARTITIONS_PER_SOURCE + 2 * options.encoders + 2;
@@ -121,13 +121,13 @@ pub(super) fn run(
     // A run that stops early leaves partitions that no source has begun: their slots share the lines, too.
     drop(work);
     let mut stored = BTreeMap::new();
-    for (place, line) in lines {
+    for (id, line) in lines {
         // Jobs and slots shared the line, and are gone with their threads.
         let line = Arc::into_inner(line)
             .expect("a partition line is shared only with the threads of the pipeline");
         match line.finish() {
             Ok(partition) => {
-                stored.insert(place, partition);
+                stored.insert(id, partition);
             }
             Err(error) => stop.fail(error.into()),
         }
@@ -247,14 +247,14 @@ fn share(
         .into_iter()
         .map(|reading| {
             let range = PartitionRange {
-                topic: reading.place.topic.to_string(),
-                partition: reading.place.partition,
+                topic: reading.id.topic.to_string(),
+                partition: reading.id.partition,
                 start: reading.range.start,
                 end: reading.range.end,
             };
             let slot = Slot {
-                line: Arc::clone(&lines[&reading.place]),
-                place: reading.place,
+                line: Arc::clone(&lines[&reading.id]),
+                id: reading.id,
                 range: reading.range,
                 timestamp_type: reading.timestamp_type,
             };

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use kbk_format::TimestampType;
 use kbk_format::repo::{
     FoundAcls, FoundGroups, Id, PartitionState, Snapshot, TopicName, TopicNameError, TopicState,
 };
+use kbk_format::{PartitionNumber, TimestampType};
 
 use super::adopt::Adopted;
 use super::notice::BackupNotice;
@@ -35,7 +35,7 @@ pub(super) struct PlannedTopic {
 /// A partition and the offsets to read; none if `read` is empty.
 #[derive(Clone, Debug)]
 pub(super) struct PlannedPartition {
-    pub(super) partition: i32,
+    pub(super) partition: PartitionNumber,
     pub(super) offsets: PartitionOffsets,
     pub(super) read: Range<i64>,
     /// Segments before `read` that an interrupted run left.
@@ -117,10 +117,7 @@ fn plan_topic(
         .offsets
         .iter()
         .map(|(partition, offsets)| {
-            let index = usize::try_from(*partition).ok();
-            let stored = stored
-                .zip(index)
-                .and_then(|(stored, index)| stored.partitions.get(index));
+            let stored = stored.and_then(|stored| stored.partitions.get(partition.index()));
             plan_partition(&name, *partition, *offsets, stored, notices)
         })
         .collect();
@@ -134,7 +131,7 @@ fn plan_topic(
 
 fn plan_partition(
     topic: &TopicName,
-    partition: i32,
+    partition: PartitionNumber,
     offsets: PartitionOffsets,
     stored: Option<&PartitionState>,
     notices: &mut Vec<BackupNotice>,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kbk_format::Compression;
 use kbk_format::repo::{
     Change, Digested, FoundAcls, Id, Identity, PartitionChange, PartitionId, RepoError, Repository,
     Snapshot, Store, TopicChange, TopicName, TopicNameError,
 };
+use kbk_format::{Compression, PartitionNumber};
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -241,7 +241,7 @@ async fn read(
 fn readings(plan: &BackupPlan) -> Vec<Reading> {
     let of_topic = |topic: &plan::PlannedTopic| -> Vec<Reading> {
         let reading = |partition: &plan::PlannedPartition| Reading {
-            place: place(&topic.name, topic.topic_id, partition.partition),
+            id: partition_id(&topic.name, topic.topic_id, partition.partition),
             range: partition.read.clone(),
             timestamp_type: topic.timestamp_type(),
         };
@@ -255,7 +255,7 @@ fn readings(plan: &BackupPlan) -> Vec<Reading> {
     plan.topics.iter().flat_map(of_topic).collect()
 }
 
-fn place(topic: &TopicName, topic_id: Id, partition: i32) -> PartitionId {
+fn partition_id(topic: &TopicName, topic_id: Id, partition: PartitionNumber) -> PartitionId {
     PartitionId {
         topic: topic.clone(),
         topic_id,
@@ -279,7 +279,7 @@ fn change(
             let read = if partition.read.is_empty() {
                 StoredPartition::default()
             } else {
-                let id = place(&topic.name, topic.topic_id, partition.partition);
+                let id = partition_id(&topic.name, topic.topic_id, partition.partition);
                 let read = stored.remove(&id);
                 read.expect("the pipeline has a result for every reading, or fails")
             };

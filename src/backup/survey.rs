@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kbk_format::TimestampType;
 use kbk_format::repo::TopicNameError;
+use kbk_format::{PartitionNumber, TimestampType};
 
 use super::acls::{self, SaveAcls, SurveyedAcls};
 use super::groups::{self, SurveyedGroups};
@@ -38,7 +38,7 @@ pub(super) struct SurveyedTopic {
     /// The type of new records; each record that is read has its own.
     pub(super) timestamp_type: TimestampType,
     /// By partition.
-    pub(super) offsets: BTreeMap<i32, PartitionOffsets>,
+    pub(super) offsets: BTreeMap<PartitionNumber, PartitionOffsets>,
 }
 
 /// Why a survey failed.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kbk_format::repo::{Hex, LostRange, PartitionId, SegmentReader, Store};
-use kbk_format::{BlockDecoder, Columns, Compression, Streams, TimestampType};
+use kbk_format::{BlockDecoder, Columns, Compression, PartitionNumber, Streams, TimestampType};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -14,14 +14,14 @@ use super::partition::{SegmentSettings, StoredPartition};
 use super::pipeline::{self, Finished, PipelineOptions, Reading};
 use crate::records::TopicPartition;
 use crate::records::memory::{MemoryCluster, OwnedRecord};
-use crate::run::{Cancel, Done, Events, PartitionNumber, RunEvents, Totals};
+use crate::run::{Cancel, Done, Events, PartitionSlot, RunEvents, Totals};
 
 /// Counts the records that a run reports.
 #[derive(Default)]
 struct Seen(AtomicU64);
 
 impl Events for Seen {
-    fn advanced(&self, _partition: Option<PartitionNumber>, done: Done) {
+    fn advanced(&self, _partition: Option<PartitionSlot>, done: Done) {
         self.0.fetch_add(done.records, Ordering::Relaxed);
     }
 }
@@ -75,11 +75,11 @@ impl Backup {
     }
 
     /// The stored records of a partition, by offset.
-    fn records(&self, place: &PartitionId, stored: &StoredPartition) -> Vec<(i64, OwnedRecord)> {
+    fn records(&self, id: &PartitionId, stored: &StoredPartition) -> Vec<(i64, OwnedRecord)> {
         let mut records = Vec::new();
         let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
         for entry in &stored.segments {
-            let opened = SegmentReader::open(&self.store, place, entry);
+            let opened = SegmentReader::open(&self.store, id, entry);
             let reader = self.runtime.block_on(opened).unwrap();
             for block in 0..reader.segment().index().entries().len() {
                 let bytes = self
@@ -98,7 +98,7 @@ impl Backup {
     }
 }
 
-fn place(partition: i32) -> PartitionId {
+fn partition_id(partition: PartitionNumber) -> PartitionId {
     PartitionId {
         topic: "orders".parse().unwrap(),
         topic_id: Hex([7; 16]),
@@ -106,13 +106,13 @@ fn place(partition: i32) -> PartitionId {
     }
 }
 
-fn log(partition: i32) -> TopicPartition {
+fn log(partition: PartitionNumber) -> TopicPartition {
     TopicPartition::new("orders", partition)
 }
 
-fn reading(partition: i32, range: Range<i64>) -> Reading {
+fn reading(partition: PartitionNumber, range: Range<i64>) -> Reading {
     Reading {
-        place: place(partition),
+        id: partition_id(partition),
         range,
         timestamp_type: TimestampType::CreateTime,
     }
@@ -132,22 +132,28 @@ fn stored_records_are_those_of_the_source() {
     let cluster = MemoryCluster::default();
     let partitions = 0..20;
     for partition in partitions.clone() {
-        cluster.append(&log(partition), (0..50 * i64::from(partition)).map(record));
+        cluster.append(
+            &log(partition.into()),
+            (0..50 * i64::from(partition)).map(record),
+        );
     }
     let backup = Backup::new();
     let readings = partitions
         .clone()
-        .map(|partition| reading(partition, 0..50 * i64::from(partition)))
+        .map(|partition| reading(partition.into(), 0..50 * i64::from(partition)))
         .collect();
     let (finished, seen) = backup.run(&cluster, readings);
     assert!(finished.error.is_none() && !finished.interrupted);
     assert_eq!(seen, 50 * 190, "progress counts every record once");
     for partition in partitions {
-        let stored = &finished.stored[&place(partition)];
-        let expected = cluster.records(&log(partition));
-        assert_eq!(backup.records(&place(partition), stored), expected);
+        let stored = &finished.stored[&partition_id(partition.into())];
+        let expected = cluster.records(&log(partition.into()));
+        assert_eq!(
+            backup.records(&partition_id(partition.into()), stored),
+            expected
+        );
     }
-    let large = &finished.stored[&place(19)];
+    let large = &finished.stored[&partition_id(19.into())];
     assert!(large.segments.len() > 1, "it takes several segments");
     let mut end = 0;
     for segment in &large.segments {
@@ -160,15 +166,15 @@ fn stored_records_are_those_of_the_source() {
 #[test]
 fn coverage_reaches_the_planned_end_over_gaps_and_lost_offsets() {
     let cluster = MemoryCluster::default();
-    cluster.append(&log(0), (0..100).map(record));
-    cluster.delete_below(&log(0), 20);
+    cluster.append(&log(0.into()), (0..100).map(record));
+    cluster.delete_below(&log(0.into()), 20);
     // The records at the end of the range are gone as well, so that no record marks the end.
-    cluster.compact(&log(0), 40..60);
-    cluster.compact(&log(0), 90..100);
+    cluster.compact(&log(0.into()), 40..60);
+    cluster.compact(&log(0.into()), 90..100);
     let backup = Backup::new();
-    let (finished, seen) = backup.run(&cluster, vec![reading(0, 10..100)]);
+    let (finished, seen) = backup.run(&cluster, vec![reading(0.into(), 10..100)]);
     assert_eq!(finished.stored.len(), 1);
-    let stored = &finished.stored[&place(0)];
+    let stored = &finished.stored[&partition_id(0.into())];
     assert_eq!(seen, 20 + 30);
     assert_eq!(stored.lost, [LostRange { from: 10, to: 20 }]);
     let coverage = (
@@ -177,18 +183,22 @@ fn coverage_reaches_the_planned_end_over_gaps_and_lost_offsets() {
     );
     assert_eq!(coverage, (10, 100));
     let kept = |(offset, _): &(i64, OwnedRecord)| *offset >= 20;
-    let expected: Vec<_> = cluster.records(&log(0)).into_iter().filter(kept).collect();
-    assert_eq!(backup.records(&place(0), stored), expected);
+    let expected: Vec<_> = cluster
+        .records(&log(0.into()))
+        .into_iter()
+        .filter(kept)
+        .collect();
+    assert_eq!(backup.records(&partition_id(0.into()), stored), expected);
 }
 
 #[test]
 fn a_run_that_stops_before_it_begins_stores_nothing_of_every_partition() {
     let cluster = MemoryCluster::default();
-    cluster.append(&log(0), (0..10).map(record));
-    cluster.append(&log(1), (0..10).map(record));
+    cluster.append(&log(0.into()), (0..10).map(record));
+    cluster.append(&log(1.into()), (0..10).map(record));
     let cancel = Cancel::default();
     cancel.set(2);
-    let readings = vec![reading(0, 0..10), reading(1, 0..10)];
+    let readings = vec![reading(0.into(), 0..10), reading(1.into(), 0..10)];
     let (finished, seen) = Backup::new().run_until(&cancel, &cluster, readings);
     assert!(finished.interrupted && finished.error.is_none());
     assert_eq!((finished.stored.len(), seen), (2, 0));

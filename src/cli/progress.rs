@@ -13,7 +13,7 @@ use tracing::info;
 use super::args::{GlobalArgs, LogFormat};
 use super::stderr::Stderr;
 use crate::human;
-use crate::run::{Done, Events, PartitionNumber, Totals};
+use crate::run::{Done, Events, PartitionSlot, Totals};
 
 /// Partitions drawn at the same time; a cluster has thousands.
 const SHOWN: usize = 8;
@@ -75,7 +75,7 @@ impl Events for Progress {
         *lock(&self.ticker) = ticker;
     }
 
-    fn partition_started(&self, number: PartitionNumber, name: &str, totals: Totals) {
+    fn partition_started(&self, number: PartitionSlot, name: &str, totals: Totals) {
         let part = Part {
             name: name.to_owned(),
             total_records: totals.records,
@@ -84,7 +84,7 @@ impl Events for Progress {
         lock(&self.counters.partitions).insert(number, part);
     }
 
-    fn advanced(&self, partition: Option<PartitionNumber>, done: Done) {
+    fn advanced(&self, partition: Option<PartitionSlot>, done: Done) {
         self.counters.done.add(done);
         if let Some(number) = partition
             && let Some(part) = lock(&self.counters.partitions).get(&number)
@@ -93,7 +93,7 @@ impl Events for Progress {
         }
     }
 
-    fn partition_finished(&self, number: PartitionNumber) {
+    fn partition_finished(&self, number: PartitionSlot) {
         lock(&self.counters.partitions).remove(&number);
     }
 
@@ -113,7 +113,7 @@ struct Counters {
     totals: Mutex<Totals>,
     done: Count,
     /// The running partitions, in the order in which they started.
-    partitions: Mutex<BTreeMap<PartitionNumber, Part>>,
+    partitions: Mutex<BTreeMap<PartitionSlot, Part>>,
 }
 
 #[derive(Debug)]

@@ -4,11 +4,12 @@ use std::ops::{ControlFlow, Range};
 
 use kbk_format::render::render_members;
 use kbk_format::repo::{PartitionId, PartitionState, TopicName, TopicState};
-use kbk_format::{Record, Streams};
+use kbk_format::{PartitionNumber, Record, Streams};
 use kbk_tools::{ReadPlan, Selection};
 use tokio::runtime::Handle;
 
 use crate::cli::{CliError, Context, Lines, OffsetArg, Outcome, SnapshotArg, TimeArg, time_range};
+use crate::select::parse_partition;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,8 +29,8 @@ pub struct Args {
     pub topic: TopicName,
 
     /// Only this partition; repeatable
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
-    pub partition: Vec<i32>,
+    #[arg(short, long, value_name = "N", value_parser = parse_partition)]
+    pub partition: Vec<PartitionNumber>,
 
     /// Start at this offset of each partition
     #[arg(

@@ -20,6 +20,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use clap::Subcommand;
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{Digested, PartitionState, Repository, Snapshot, Store, TopicState};
 
 use crate::cli::{
@@ -228,10 +229,8 @@ fn topic<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a TopicState, CliEr
 }
 
 /// Returns the state of one of the topic's partitions.
-fn partition(topic: &TopicState, number: i32) -> Result<&PartitionState, CliError> {
-    let state = usize::try_from(number)
-        .ok()
-        .and_then(|index| topic.partitions.get(index));
+fn partition(topic: &TopicState, number: PartitionNumber) -> Result<&PartitionState, CliError> {
+    let state = topic.partitions.get(number.index());
     state.ok_or_else(|| {
         let (name, count) = (&topic.name, topic.partitions.len() as u64);
         let has = human::counted(count, "partition");

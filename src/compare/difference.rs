@@ -1,6 +1,6 @@
 //! How a partition of a cluster differs from the backup.
 
-use kbk_format::Record;
+use kbk_format::{PartitionNumber, Record};
 use serde::Serialize;
 
 /// How one partition of a cluster compares with the backup.
@@ -9,7 +9,7 @@ pub struct PartitionComparison {
     /// The topic in the cluster.
     pub topic: String,
     /// Its partition.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// Records that the backup has.
     pub expected: u64,
     /// Records that the cluster has.
@@ -25,7 +25,7 @@ pub struct PartitionComparison {
 pub struct Difference {
     /// Its partition in the backup, where its partition in the cluster does not imply it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_partition: Option<i32>,
+    pub source_partition: Option<PartitionNumber>,
     /// Its offset in the backup; `None` for an extra record.
     pub source_offset: Option<i64>,
     /// Its offset in the cluster; `None` for a missing record.
@@ -42,7 +42,7 @@ impl PartitionComparison {
         self.differences == 0
     }
 
-    pub(crate) fn empty(topic: String, partition: i32) -> PartitionComparison {
+    pub(crate) fn empty(topic: String, partition: PartitionNumber) -> PartitionComparison {
         PartitionComparison {
             topic,
             partition,

@@ -187,7 +187,7 @@ mod tests {
     fn every_kind_of_difference_is_found() {
         let place = TopicPartition {
             topic: "orders".to_owned(),
-            partition: 3,
+            partition: 3.into(),
         };
         let header = |value| Header {
             name: b"tag",

@@ -4,7 +4,7 @@
 //! a null value. Except for their times they are the same in every run.
 
 use jiff::Timestamp;
-use kbk_format::{Header, Headers, Record};
+use kbk_format::{Header, Headers, PartitionNumber, Record};
 use serde::Serialize;
 
 use crate::kafka::TopicPartition;
@@ -43,7 +43,7 @@ const GOODS: [(&str, u64); 6] = [
 pub(super) fn targets() -> Vec<TopicPartition> {
     let of_topic = |(topic, partitions): (&str, i32)| {
         let topic = topic.to_owned();
-        (0..partitions).map(move |partition| TopicPartition {
+        PartitionNumber::first(partitions).map(move |partition| TopicPartition {
             topic: topic.clone(),
             partition,
         })

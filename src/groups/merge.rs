@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{GroupState, GroupTopic, PartitionId, RepoError, Repository, RestoredTopic};
 use kbk_tools::restores::{FinishedRestore, Landing, Overlap, Translated};
 
@@ -14,7 +15,7 @@ use super::plan::{GroupPlan, OffsetPlan, restored_topic};
 /// How far a group had read a restored partition.
 #[derive(Clone, Debug)]
 pub(super) struct SourceOffset {
-    pub(super) place: PartitionId,
+    pub(super) id: PartitionId,
     /// The next offset to read; the base of the restored partition if nothing was committed.
     pub(super) offset: i64,
     /// The committed metadata; `None` if nothing was committed.
@@ -26,7 +27,8 @@ impl SourceOffset {
     /// no committed offset at all.
     pub(super) fn all(topic: &GroupTopic, restored: &RestoredTopic) -> Vec<SourceOffset> {
         let offsets = topic.partitions.iter();
-        let offsets: BTreeMap<i32, _> = offsets.map(|found| (found.partition, found)).collect();
+        let offsets: BTreeMap<PartitionNumber, _> =
+            offsets.map(|found| (found.partition, found)).collect();
         let everywhere = restored.repartitioned().is_some();
         let all: Vec<_> = restored
             .partitions
@@ -34,7 +36,7 @@ impl SourceOffset {
             .map(|partition| {
                 let found = offsets.get(&partition.partition);
                 SourceOffset {
-                    place: PartitionId {
+                    id: PartitionId {
                         topic: restored.topic.clone(),
                         topic_id: restored.topic_id,
                         partition: partition.partition,
@@ -54,8 +56,8 @@ impl SourceOffset {
     /// Plans to commit `target` for this offset.
     fn plan(&self, target: &Translated) -> OffsetPlan {
         OffsetPlan {
-            source_topic: self.place.topic.to_string(),
-            source_partition: self.place.partition,
+            source_topic: self.id.topic.to_string(),
+            source_partition: self.id.partition,
             source_offset: self.offset,
             target: target.clone(),
             metadata: self.metadata.clone().unwrap_or_default(),
@@ -75,7 +77,7 @@ pub(super) fn translated(
 /// Plans one offset per target partition, from all partitions of a repartitioned topic and their offsets in each target. The plan
 /// names the source partition that decides.
 pub(super) fn merged(committed: &[(SourceOffset, &[Translated])]) -> Vec<OffsetPlan> {
-    let mut firsts: BTreeMap<i32, (&SourceOffset, &Translated)> = BTreeMap::new();
+    let mut firsts: BTreeMap<PartitionNumber, (&SourceOffset, &Translated)> = BTreeMap::new();
     for (committed, targets) in committed {
         for target in *targets {
             firsts
@@ -148,9 +150,9 @@ pub(super) async fn count_read_again(
             }
         }
     }
-    for (place, questions) in questions {
+    for (id, questions) in questions {
         let overlaps: Vec<Overlap> = questions.iter().map(|question| question.overlap).collect();
-        let counts = restore.count(repository, &place, &overlaps).await?;
+        let counts = restore.count(repository, &id, &overlaps).await?;
         assert_eq!(counts.len(), questions.len(), "one count per overlap");
         for (question, count) in questions.iter().zip(counts) {
             plans[question.group].1.offsets[question.offset].read_again += count;
@@ -167,8 +169,8 @@ fn ask(
 ) {
     for committed in committed {
         let offsets = plan.offsets.iter().enumerate();
-        let of_topic = offsets.filter(|(_, plan)| plan.source_topic == *committed.place.topic);
-        let of_place = of_topic.map(|(offset, plan)| ReadAgain {
+        let of_topic = offsets.filter(|(_, plan)| plan.source_topic == *committed.id.topic);
+        let read_again = of_topic.map(|(offset, plan)| ReadAgain {
             overlap: Overlap {
                 partition: plan.target.partition,
                 from_target_offset: plan.target.offset,
@@ -177,8 +179,8 @@ fn ask(
             group,
             offset,
         });
-        let place = committed.place.clone();
-        questions.entry(place).or_default().extend(of_place);
+        let id = committed.id.clone();
+        questions.entry(id).or_default().extend(read_again);
     }
 }
 
@@ -188,14 +190,14 @@ mod tests {
 
     use super::*;
 
-    fn committed(partition: i32, metadata: Option<&str>) -> SourceOffset {
+    fn committed(partition: PartitionNumber, metadata: Option<&str>) -> SourceOffset {
         SourceOffset {
-            place: PartitionId {
+            id: PartitionId {
                 topic: "orders".parse().unwrap(),
                 topic_id: Id::ZERO,
                 partition,
             },
-            offset: 100 * i64::from(partition),
+            offset: 100 * i64::from(partition.get()),
             metadata: metadata.map(str::to_owned),
         }
     }
@@ -208,10 +210,12 @@ mod tests {
             offset,
             lands,
         };
-        (0..).zip(places).map(place).collect()
+        PartitionNumber::all().zip(places).map(place).collect()
     }
 
-    fn merge(found: &[(SourceOffset, Vec<Translated>)]) -> Vec<(i32, i32, i64, String)> {
+    fn merge(
+        found: &[(SourceOffset, Vec<Translated>)],
+    ) -> Vec<(PartitionNumber, PartitionNumber, i64, String)> {
         let found: Vec<_> = found
             .iter()
             .map(|(committed, places)| (committed.clone(), places.as_slice()))
@@ -233,13 +237,19 @@ mod tests {
         let next = Landing::OnNext { source_offset: 7 };
         let found = merge(&[
             (
-                committed(0, Some("a")),
+                committed(0.into(), Some("a")),
                 places([(50, OnRecord), (9, AtEnd)]),
             ),
-            (committed(1, Some("a")), places([(40, next), (12, AtEnd)])),
-            (committed(2, None), places([(3, AtEnd), (11, AtEnd)])),
+            (
+                committed(1.into(), Some("a")),
+                places([(40, next), (12, AtEnd)]),
+            ),
+            (committed(2.into(), None), places([(3, AtEnd), (11, AtEnd)])),
         ]);
-        let expected = [(0, 1, 40, "a".to_owned()), (1, 1, 12, "a".to_owned())];
+        let expected = [(0, 1, 40), (1, 1, 12)];
+        let expected = expected.map(|(target, source, offset): (u16, u16, i64)| {
+            (target.into(), source.into(), offset, "a".to_owned())
+        });
         assert_eq!(found, expected, "an unread record wins over any end");
     }
 
@@ -249,7 +259,7 @@ mod tests {
         let of = |metadata: [&str; 2]| {
             let found = [0, 1].map(|partition| {
                 let metadata = metadata[partition as usize];
-                (committed(partition, Some(metadata)), at())
+                (committed(partition.into(), Some(metadata)), at())
             });
             merge(&found)[0].3.clone()
         };

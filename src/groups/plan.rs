@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{
     GroupState, GroupTopic, Id, OffsetAndMetadata, PartitionId, RepoError, Repository, RestoreId,
     RestoredTopic, Snapshot,
@@ -52,7 +53,7 @@ pub struct OffsetPlan {
     /// The topic in the backup.
     pub source_topic: String,
     /// The partition in the backup.
-    pub source_partition: i32,
+    pub source_partition: PartitionNumber,
     /// The committed offset in the backup.
     pub source_offset: i64,
     /// The same position in the cluster.
@@ -71,7 +72,7 @@ pub struct SourcePartition {
     /// The topic.
     pub topic: String,
     /// The partition.
-    pub partition: i32,
+    pub partition: PartitionNumber,
 }
 
 /// Why groups cannot be planned.
@@ -151,14 +152,14 @@ async fn targets(
         let source_offsets =
             restored_topic(restore, topic).map(|restored| SourceOffset::all(topic, restored));
         for committed in source_offsets.into_iter().flatten() {
-            let offsets = wanted.entry(committed.place).or_default();
+            let offsets = wanted.entry(committed.id).or_default();
             offsets.insert(committed.offset);
         }
     }
     let mut targets = Targets::new();
-    for (place, offsets) in wanted {
+    for (id, offsets) in wanted {
         let offsets: Vec<i64> = offsets.into_iter().collect();
-        let translated = restore.translate(repository, &place, &offsets).await?;
+        let translated = restore.translate(repository, &id, &offsets).await?;
         // Only partitions of restored topics are translated, so each is in the map.
         let translated = translated.expect("a restored partition has an offset map");
         assert_eq!(
@@ -166,7 +167,7 @@ async fn targets(
             offsets.len(),
             "one translation per offset"
         );
-        targets.insert(place, offsets.into_iter().zip(translated).collect());
+        targets.insert(id, offsets.into_iter().zip(translated).collect());
     }
     Ok(targets)
 }
@@ -192,7 +193,7 @@ impl GroupPlan {
             topic: topic.topic.to_string(),
             partition,
         };
-        let taken: Vec<i32> = restored
+        let taken: Vec<PartitionNumber> = restored
             .into_iter()
             .flat_map(|restored| &restored.partitions)
             .map(|restored| restored.partition)
@@ -207,12 +208,12 @@ impl GroupPlan {
         let unread = source_offsets
             .iter()
             .filter(|committed| committed.metadata.is_none());
-        let unread = unread.map(|committed| source(committed.place.partition));
+        let unread = unread.map(|committed| source(committed.id.partition));
         self.unread.extend(unread);
         let mut found: Vec<(SourceOffset, &[Translated])> =
             Vec::with_capacity(source_offsets.len());
         for committed in source_offsets {
-            let at = targets.get(&committed.place);
+            let at = targets.get(&committed.id);
             if let Some(translated) = at.and_then(|at| at.get(&committed.offset)) {
                 found.push((committed, translated));
             }
@@ -273,7 +274,7 @@ impl GroupPlan {
         committed: Vec<CommittedTopic>,
     ) {
         self.members = described.as_ref().map_or(0, |found| found.members);
-        let before: BTreeMap<(String, i32), OffsetAndMetadata> = committed
+        let before: BTreeMap<(String, PartitionNumber), OffsetAndMetadata> = committed
             .into_iter()
             .flat_map(|topic| {
                 topic.partitions.into_iter().map(move |committed| {
@@ -287,8 +288,8 @@ impl GroupPlan {
             .collect();
         self.exists = described.is_some() || !before.is_empty();
         for offset in &mut self.offsets {
-            let place = (offset.target.topic.to_string(), offset.target.partition);
-            offset.before = before.get(&place).cloned();
+            let target = (offset.target.topic.to_string(), offset.target.partition);
+            offset.before = before.get(&target).cloned();
         }
     }
 }

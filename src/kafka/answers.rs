@@ -96,8 +96,8 @@ mod tests {
     #[test]
     fn a_missing_answer_is_an_error_that_names_its_key() {
         let (first, second) = (
-            TopicPartition::new("orders", 0),
-            TopicPartition::new("orders", 1),
+            TopicPartition::new("orders", 0.into()),
+            TopicPartition::new("orders", 1.into()),
         );
         let found = BTreeMap::from([(first.clone(), 7)]);
         let asked = [first.clone(), second.clone()];

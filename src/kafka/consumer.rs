@@ -9,6 +9,7 @@
 use std::ffi::CString;
 use std::time::{Duration, Instant};
 
+use kbk_format::PartitionNumber;
 use rdkafka_sys as sys;
 
 use super::client::{Client, millis};
@@ -20,7 +21,7 @@ use super::message::{Message, MessageBatch, Queue};
 use super::options::SourceOptions;
 use super::partition::PartitionRange;
 use super::settings::ClientSettings;
-use super::topic::{PartitionNumbers, Topics};
+use super::topic::{PartitionLookup, Topics};
 
 /// Reads ranges of partitions to their ends.
 pub struct Consumer {
@@ -30,7 +31,7 @@ pub struct Consumer {
     queue: Queue,
     topics: Topics,
     client: Client,
-    numbers: PartitionNumbers,
+    numbers: PartitionLookup,
     slots: Vec<Slot>,
     unfinished: usize,
     settings: ClientSettings,
@@ -82,7 +83,7 @@ impl Consumer {
             queue: Queue::new(&client),
             topics: Topics::default(),
             client,
-            numbers: PartitionNumbers::default(),
+            numbers: PartitionLookup::default(),
             unfinished: slots.len(),
             slots,
             settings: settings.clone(),
@@ -157,7 +158,7 @@ impl Consumer {
         self.batch = MessageBatch::new();
         self.queue = Queue::new(&client);
         self.topics = Topics::default();
-        self.numbers = PartitionNumbers::default();
+        self.numbers = PartitionLookup::default();
         self.client = client;
         self.number_slots()?;
         reading.into_iter().try_for_each(|slot| self.start(slot))
@@ -310,7 +311,7 @@ impl Consumer {
                 doing: format!("read partition {partition}"),
             }),
             code if code.is_transient() => {
-                tracing::warn!(topic, partition, "{}; trying again", message.error_text());
+                tracing::warn!(topic, %partition, "{}; trying again", message.error_text());
                 Ok(())
             }
             Code::UNKNOWN_TOPIC
@@ -376,7 +377,7 @@ impl Consumer {
         }
         tracing::warn!(
             topic,
-            partition,
+            %partition,
             position,
             "nothing has arrived for {waited:.0?}: {cause}"
         );
@@ -395,7 +396,7 @@ impl Consumer {
             .open(&self.client, topic)?
             .partitions(&self.client, Client::PATIENCE);
         let asked = asked.and_then(|count| {
-            (*partition < count)
+            (partition.get() < count)
                 .then_some(())
                 .ok_or(Code::UNKNOWN_TOPIC)
         });
@@ -423,7 +424,7 @@ impl Consumer {
         let result = unsafe {
             sys::rd_kafka_consume_start_queue(
                 topic.as_ptr(),
-                slot.range.partition,
+                slot.range.partition.get(),
                 slot.position,
                 self.queue.as_ptr(),
             )
@@ -443,7 +444,7 @@ impl Consumer {
         {
             // SAFETY: the topic is live and the partition was started. The call waits for librdkafka's own thread only, and
             // fails only for a partition that was not started.
-            unsafe { sys::rd_kafka_consume_stop(topic.as_ptr(), slot.range.partition) };
+            unsafe { sys::rd_kafka_consume_stop(topic.as_ptr(), slot.range.partition.get()) };
             slot.state = State::Waiting;
         }
     }
@@ -524,7 +525,7 @@ impl StallTimer {
 pub(super) fn log_bounds(
     client: &Client,
     topic: &str,
-    partition: i32,
+    partition: PartitionNumber,
     wait: Duration,
 ) -> Result<(i64, i64), KafkaError> {
     let doing = format!("ask for the offsets of {topic}/{partition}");
@@ -538,7 +539,7 @@ pub(super) fn log_bounds(
         sys::rd_kafka_query_watermark_offsets(
             client.as_ptr(),
             name.as_ptr(),
-            partition,
+            partition.get(),
             &mut low,
             &mut high,
             millis(wait),

@@ -12,6 +12,7 @@ use std::ptr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use kbk_format::PartitionNumber;
 use rdkafka_sys::rd_kafka_resp_err_t as Resp;
 
 /// A failure on the Kafka side. The variant says what the caller, or the user, has to do.
@@ -65,7 +66,7 @@ pub enum KafkaError {
         /// The topic.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: PartitionNumber,
         /// The next offset to read.
         position: i64,
         /// The first offset in the log now.
@@ -82,7 +83,7 @@ pub enum KafkaError {
         /// The target topic.
         topic: String,
         /// The target partition.
-        partition: i32,
+        partition: PartitionNumber,
         /// The record's offset in the backup.
         source_offset: i64,
         /// Bytes of key, value and headers.
@@ -99,7 +100,7 @@ pub enum KafkaError {
         /// The target topic.
         topic: String,
         /// The target partition.
-        partition: i32,
+        partition: PartitionNumber,
         /// The record's offset in the backup.
         source_offset: i64,
     },
@@ -111,7 +112,7 @@ pub enum KafkaError {
         /// The target topic.
         topic: String,
         /// The target partition.
-        partition: i32,
+        partition: PartitionNumber,
         /// The record's offset in the backup.
         source_offset: i64,
         /// The reason.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use kbk_format::PartitionNumber;
+
 /// A partition of a topic, by the topic's name. A topic that is deleted and created again keeps its name; where that matters, the
 /// topic id goes along (`kbk_format::repo::PartitionId`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,12 +11,12 @@ pub struct TopicPartition {
     /// The topic.
     pub topic: String,
     /// The partition.
-    pub partition: i32,
+    pub partition: PartitionNumber,
 }
 
 impl TopicPartition {
     /// Names a partition.
-    pub fn new(topic: impl Into<String>, partition: i32) -> TopicPartition {
+    pub fn new(topic: impl Into<String>, partition: PartitionNumber) -> TopicPartition {
         TopicPartition {
             topic: topic.into(),
             partition,
@@ -34,7 +36,7 @@ pub struct PartitionRange {
     /// The topic.
     pub topic: String,
     /// The partition.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// The first offset to read.
     pub start: i64,
     /// The exclusive end: the log's end when the range was planned.

@@ -23,7 +23,7 @@ use super::headers::HeaderList;
 use super::options::SinkOptions;
 use super::partition::TopicPartition;
 use super::settings::ClientSettings;
-use super::topic::{PartitionNumbers, Topics};
+use super::topic::{PartitionLookup, Topics};
 
 /// Writes records, each to the target that the caller names.
 ///
@@ -212,7 +212,12 @@ impl Producer {
                     rkt: topic.as_ptr(),
                 },
             ),
-            argument(Kind::RD_KAFKA_VTYPE_PARTITION, Value { i32_: *partition }),
+            argument(
+                Kind::RD_KAFKA_VTYPE_PARTITION,
+                Value {
+                    i32_: partition.get(),
+                },
+            ),
             argument(
                 Kind::RD_KAFKA_VTYPE_MSGFLAGS,
                 Value {
@@ -308,7 +313,7 @@ impl Drop for Producer {
 /// The delivery reports so far. They arrive within polls, on the polling thread.
 #[derive(Default)]
 pub(super) struct Deliveries {
-    numbers: PartitionNumbers,
+    numbers: PartitionLookup,
     targets: Vec<TopicPartition>,
     /// By target.
     delivered: Vec<Vec<Delivered>>,

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
+use kbk_format::PartitionNumber;
 use rdkafka_sys as sys;
 
 use super::client::{Client, millis};
@@ -86,16 +87,16 @@ impl Topics {
 
 /// The caller's number of each partition in use, looked up by a message's topic handle and partition.
 #[derive(Default)]
-pub(super) struct PartitionNumbers {
+pub(super) struct PartitionLookup {
     numbers: HashMap<(usize, i32), usize>,
     /// Records arrive in runs of one partition, so the previous result is nearly always the next one.
     last: Option<((usize, i32), usize)>,
 }
 
-impl PartitionNumbers {
-    pub(super) fn insert(&mut self, topic: &Topic, partition: i32, number: usize) {
+impl PartitionLookup {
+    pub(super) fn insert(&mut self, topic: &Topic, partition: PartitionNumber, number: usize) {
         self.numbers
-            .insert((topic.as_ptr().addr(), partition), number);
+            .insert((topic.as_ptr().addr(), partition.get()), number);
         self.last = None;
     }
 

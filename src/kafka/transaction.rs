@@ -20,6 +20,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::OffsetAndMetadata;
 use rdkafka_sys as sys;
 
@@ -45,7 +46,7 @@ pub struct OffsetCommit {
     /// The topic, which must exist in the cluster.
     pub topic: String,
     /// The partition.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// The offset and metadata to commit.
     pub committed: OffsetAndMetadata,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kbk_format::PartitionNumber;
 use kbk_format::record::{Record, TimestampType};
 
 use super::memory::{MemoryCluster, OwnedRecord};
@@ -73,11 +74,11 @@ impl RecordHandler for Collected {
     }
 }
 
-fn target(partition: i32) -> TopicPartition {
+fn target(partition: PartitionNumber) -> TopicPartition {
     TopicPartition::new("t", partition)
 }
 
-fn range(partition: i32, start: i64, end: i64) -> PartitionRange {
+fn range(partition: PartitionNumber, start: i64, end: i64) -> PartitionRange {
     PartitionRange {
         topic: "t".to_owned(),
         partition,
@@ -96,10 +97,15 @@ fn record(number: i64) -> OwnedRecord {
 }
 
 /// Writes records with source offsets 100, 101, … to a partition; returns the delivery reports as (source, target, records).
-fn write(transport: &impl Transport, partition: i32, records: i64) -> Vec<(i64, i64, u64)> {
+fn write(
+    transport: &impl Transport,
+    partition: PartitionNumber,
+    records: i64,
+) -> Vec<(i64, i64, u64)> {
     let mut sink = transport.open_sink(SinkOptions::default()).unwrap();
-    sink.set_targets(vec![target(0), target(1)]).unwrap();
-    let index = usize::try_from(partition).unwrap();
+    sink.set_targets(vec![target(0.into()), target(1.into())])
+        .unwrap();
+    let index = partition.index();
     for number in 0..records {
         record(number)
             .lend(100 + number, |record| sink.send(index, record))
@@ -123,18 +129,18 @@ fn read(
 }
 
 fn records_round_trip_and_are_reported_as_delivered(transport: &impl Transport) {
-    assert_eq!(write(transport, 1, 10), [(100, 0, 10)]);
+    assert_eq!(write(transport, 1.into(), 10), [(100, 0, 10)]);
     let mut collected = Collected::default();
-    read(transport, vec![range(1, 0, 10)], &mut collected).unwrap();
+    read(transport, vec![range(1.into(), 0, 10)], &mut collected).unwrap();
     let expected: Vec<_> = (0..10).map(|number| (0, number, record(number))).collect();
     assert_eq!(collected.records, expected);
 }
 
 fn ranges_end_at_their_exclusive_ends(transport: &impl Transport) {
-    write(transport, 0, 10);
-    write(transport, 1, 10);
+    write(transport, 0.into(), 10);
+    write(transport, 1.into(), 10);
     let mut collected = Collected::default();
-    let ranges = vec![range(0, 2, 5), range(1, 9, 10)];
+    let ranges = vec![range(0.into(), 2, 5), range(1.into(), 9, 10)];
     read(transport, ranges, &mut collected).unwrap();
     let mut offsets: Vec<_> = collected
         .records
@@ -148,12 +154,12 @@ fn ranges_end_at_their_exclusive_ends(transport: &impl Transport) {
 }
 
 fn an_error_of_the_handler_ends_the_read(transport: &impl Transport) {
-    write(transport, 0, 10);
+    write(transport, 0.into(), 10);
     let mut collected = Collected {
         limit: Some(3),
         ..Collected::default()
     };
-    let read = read(transport, vec![range(0, 0, 10)], &mut collected);
+    let read = read(transport, vec![range(0.into(), 0, 10)], &mut collected);
     assert!(matches!(read, Err(SourceError::Handler("full"))));
     assert_eq!(collected.records.len(), 3);
     assert!(collected.finished.is_empty());

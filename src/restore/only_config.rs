@@ -9,8 +9,9 @@ use crate::kafka::{Admin, ClientSettings, ConfigSource, KafkaError};
 use crate::restore::config;
 use crate::restore::plan::obstacle::Obstacle;
 use crate::restore::plan::options::RestoreOptions;
+use crate::restore::plan::partition_count::partition_count;
 use crate::restore::plan::target_cluster::{ExistingTopic, TargetCluster};
-use crate::restore::plan::{PlanError, newest_of, numbers, preflight};
+use crate::restore::plan::{PlanError, newest_of, preflight};
 use crate::run::Cancel;
 
 /// Everything that will be done.
@@ -123,7 +124,7 @@ fn plan_topic(
             changes: changes(saved, existing),
         },
         None => ConfigAction::Create {
-            partitions: numbers::count_of(topic.partitions.len()),
+            partitions: partition_count(topic),
             replication_factor: options.replication_factor_of(topic),
             config: saved,
         },

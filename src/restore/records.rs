@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 
 use super::context::RestoreContext;
 use super::error::RestoreError;
-use super::plan::restore_plan::{RestorePlan, TopicPlan};
+use super::plan::restore_plan::{RestorePlan, TopicPlan, committed_at};
 use super::plan::rights;
 use super::report::RestoreReport;
 use super::verify::one_to_one::{self, Start};
@@ -210,7 +210,7 @@ fn first_positions(manifest: &RestoreManifest) -> Positions {
     for topic in &manifest.topics {
         let mut groups = BTreeSet::new();
         for index in 0..topic.partitions.len() {
-            let at = manifest.progress(topic, index);
+            let at = committed_at(manifest, topic, index);
             if !groups.insert(at.group.clone()) {
                 continue;
             }
@@ -279,7 +279,7 @@ fn positions(
     let mut by_group: BTreeMap<String, Vec<(PartitionId, TopicPartition)>> = BTreeMap::new();
     for topic in plan.topics() {
         for (index, partition) in topic.partitions().enumerate() {
-            let at = plan.manifest.progress(topic.restored, index);
+            let at = committed_at(&plan.manifest, topic.restored, index);
             let committed_at = TopicPartition::new(at.topic.to_string(), at.partition);
             let id = partition.reading.read.partition_id().clone();
             by_group

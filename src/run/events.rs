@@ -24,9 +24,9 @@ pub struct Done {
     pub bytes: u64,
 }
 
-/// The number of a partition among those that a run has started, from 0.
+/// A partition that a run has started: a count from 0, which tells the events of partitions apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PartitionNumber(pub u64);
+pub struct PartitionSlot(pub u64);
 
 /// Listens to a run. Called from the threads that do the work, so it must not block.
 ///
@@ -38,17 +38,17 @@ pub trait Events: Send + Sync {
     }
 
     /// A partition starts.
-    fn partition_started(&self, partition: PartitionNumber, name: &str, totals: Totals) {
+    fn partition_started(&self, partition: PartitionSlot, name: &str, totals: Totals) {
         let _ = (partition, name, totals);
     }
 
     /// More of a partition is done, or of what belongs to none.
-    fn advanced(&self, partition: Option<PartitionNumber>, done: Done) {
+    fn advanced(&self, partition: Option<PartitionSlot>, done: Done) {
         let _ = (partition, done);
     }
 
     /// Nothing more follows of a partition.
-    fn partition_finished(&self, partition: PartitionNumber) {
+    fn partition_finished(&self, partition: PartitionSlot) {
         let _ = partition;
     }
 
@@ -82,7 +82,7 @@ impl RunEvents {
 
     /// Reports that a partition starts.
     pub fn partition(&self, name: &str, records: Option<u64>) -> PartitionEvents {
-        let number = PartitionNumber(self.partitions.fetch_add(1, Ordering::Relaxed));
+        let number = PartitionSlot(self.partitions.fetch_add(1, Ordering::Relaxed));
         let totals = Totals {
             records,
             bytes: None,
@@ -104,7 +104,7 @@ impl Drop for RunEvents {
 /// Reports one partition of a run: finished when it is dropped.
 pub struct PartitionEvents {
     listener: Arc<dyn Events>,
-    number: PartitionNumber,
+    number: PartitionSlot,
 }
 
 impl PartitionEvents {
@@ -141,16 +141,16 @@ mod tests {
             self.push(format!("run of {:?}", totals.records));
         }
 
-        fn partition_started(&self, partition: PartitionNumber, name: &str, totals: Totals) {
+        fn partition_started(&self, partition: PartitionSlot, name: &str, totals: Totals) {
             self.push(format!("{}: {name} of {:?}", partition.0, totals.records));
         }
 
-        fn advanced(&self, partition: Option<PartitionNumber>, done: Done) {
+        fn advanced(&self, partition: Option<PartitionSlot>, done: Done) {
             let number = partition.map(|number| number.0);
             self.push(format!("{number:?}: {} {}", done.records, done.bytes));
         }
 
-        fn partition_finished(&self, partition: PartitionNumber) {
+        fn partition_finished(&self, partition: PartitionSlot) {
             self.push(format!("{} finished", partition.0));
         }
 

@@ -6,4 +6,4 @@ mod cancel;
 mod events;
 
 pub use self::cancel::Cancel;
-pub use self::events::{Done, Events, PartitionEvents, PartitionNumber, RunEvents, Totals};
+pub use self::events::{Done, Events, PartitionEvents, PartitionSlot, RunEvents, Totals};

@@ -23,7 +23,7 @@ mod topic;
 pub(crate) use self::nearest::nearest;
 pub use self::offset_ranges::{OffsetRange, OffsetRanges, OffsetRangesError};
 pub use self::partition_map::{PartitionMap, PartitionMapError};
-pub use self::partitions::{PartitionSet, PartitionsError};
+pub use self::partitions::{PartitionSet, PartitionsError, parse_partition};
 pub use self::pattern::{NamePattern, PatternError, SelectError, TopicSelection, select_groups};
 pub use self::rename::{RenameError, rename_topics};
 pub use self::rewrite::{RewriteError, TopicRewrite};

@@ -13,13 +13,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kbk_format::PartitionNumber;
+
 use super::partitions::number;
 
 /// An offset range for each of some partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OffsetRanges {
     path: PathBuf,
-    ranges: BTreeMap<String, BTreeMap<i32, OffsetRange>>,
+    ranges: BTreeMap<String, BTreeMap<PartitionNumber, OffsetRange>>,
 }
 
 /// The offsets of one line.
@@ -70,7 +72,7 @@ impl OffsetRanges {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, OffsetRangesError> {
-        let mut ranges: BTreeMap<String, BTreeMap<i32, OffsetRange>> = BTreeMap::new();
+        let mut ranges: BTreeMap<String, BTreeMap<PartitionNumber, OffsetRange>> = BTreeMap::new();
         for (number, text) in (1..).zip(text.lines()) {
             let text = text.trim();
             if text.is_empty() || text.starts_with('#') {
@@ -108,18 +110,18 @@ impl OffsetRanges {
     }
 
     /// Returns the partitions of a topic in the file, in ascending order.
-    pub fn partitions(&self, topic: &str) -> impl Iterator<Item = (i32, OffsetRange)> {
+    pub fn partitions(&self, topic: &str) -> impl Iterator<Item = (PartitionNumber, OffsetRange)> {
         let partitions = self.ranges.get(topic).into_iter().flatten();
         partitions.map(|(number, range)| (*number, *range))
     }
 
     /// Returns the range of a partition; `None` if the file does not have it.
-    pub fn of(&self, topic: &str, partition: i32) -> Option<OffsetRange> {
+    pub fn of(&self, topic: &str, partition: PartitionNumber) -> Option<OffsetRange> {
         self.ranges.get(topic)?.get(&partition).copied()
     }
 }
 
-fn line(line: usize, text: &str) -> Result<(&str, i32, OffsetRange), String> {
+fn line(line: usize, text: &str) -> Result<(&str, PartitionNumber, OffsetRange), String> {
     let fields: Vec<&str> = text.split(',').map(str::trim).collect();
     let [topic, partition, from, to] = fields[..] else {
         let count = fields.len();
@@ -166,10 +168,10 @@ mod tests {
         let ranges = parse(text).unwrap();
         assert_eq!(ranges.topics().collect::<Vec<_>>(), ["b", "orders"]);
         let of = |topic, partition| ranges.of(topic, partition).map(|r| (r.line, r.from, r.to));
-        assert_eq!(of("orders", 0), Some((3, Some(12), Some(34))));
-        assert_eq!(of("orders", 1), Some((4, None, Some(5))));
-        assert_eq!(of("b", 0), Some((5, None, None)));
-        assert_eq!((of("orders", 2), of("c", 0)), (None, None));
+        assert_eq!(of("orders", 0.into()), Some((3, Some(12), Some(34))));
+        assert_eq!(of("orders", 1.into()), Some((4, None, Some(5))));
+        assert_eq!(of("b", 0.into()), Some((5, None, None)));
+        assert_eq!((of("orders", 2.into()), of("c", 0.into())), (None, None));
         assert_eq!(ranges.partitions("orders").count(), 2);
     }
 

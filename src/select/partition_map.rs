@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use kbk_format::PartitionNumber;
+
 use super::partitions::number;
 
 /// The target partition of each of some source partitions. No two share a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionMap {
-    targets: BTreeMap<i32, i32>,
+    targets: BTreeMap<PartitionNumber, PartitionNumber>,
 }
 
 impl PartitionMap {
     /// Returns the target of partition `source`, if the map has one.
-    pub fn target(&self, source: i32) -> Option<i32> {
+    pub fn target(&self, source: PartitionNumber) -> Option<PartitionNumber> {
         self.targets.get(&source).copied()
     }
 
     /// Returns the source partitions, in ascending order.
-    pub fn sources(&self) -> impl Iterator<Item = i32> {
+    pub fn sources(&self) -> impl Iterator<Item = PartitionNumber> {
         self.targets.keys().copied()
     }
 }
@@ -42,16 +44,16 @@ pub enum PartitionMapError {
     Form(String),
     /// One source with two targets.
     #[error("partition {0} is mapped twice")]
-    Source(i32),
+    Source(PartitionNumber),
     /// Two sources with one target.
     #[error("partitions {first} and {second} are both mapped to partition {target}")]
     Target {
         /// One of them.
-        first: i32,
+        first: PartitionNumber,
         /// The other.
-        second: i32,
+        second: PartitionNumber,
         /// The target of both.
-        target: i32,
+        target: PartitionNumber,
     },
 }
 
@@ -79,10 +81,10 @@ impl FromStr for PartitionMap {
 }
 
 /// Parses one pair. A topic has at most `i32::MAX` partitions, so that is not a partition number.
-fn numbers(pair: &str) -> Option<(i32, i32)> {
+fn numbers(pair: &str) -> Option<(PartitionNumber, PartitionNumber)> {
     let (source, target) = pair.split_once(':')?;
     let (source, target) = (number(source.trim())?, number(target.trim())?);
-    (source.max(target) < i32::MAX).then_some((source, target))
+    (source.max(target).get() < i32::MAX).then_some((source, target))
 }
 
 #[cfg(test)]
@@ -93,13 +95,20 @@ mod tests {
     fn pairs_of_numbers() {
         let map: PartitionMap = "1:4, 0 : 3".parse().unwrap();
         assert_eq!(
-            (map.target(0), map.target(1), map.target(3)),
-            (Some(3), Some(4), None)
+            (
+                map.target(0.into()),
+                map.target(1.into()),
+                map.target(3.into())
+            ),
+            (Some(3.into()), Some(4.into()), None)
         );
         assert_eq!(map.sources().collect::<Vec<_>>(), [0, 1]);
         assert_eq!(map.to_string(), "0:3,1:4");
         let swap: PartitionMap = "0:1,1:0".parse().unwrap();
-        assert_eq!((swap.target(0), swap.target(1)), (Some(1), Some(0)));
+        assert_eq!(
+            (swap.target(0.into()), swap.target(1.into())),
+            (Some(1.into()), Some(0.into()))
+        );
     }
 
     #[test]

@@ -4,21 +4,23 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use kbk_format::PartitionNumber;
+
 /// A set of partition numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionSet {
     /// In the order in which they were given.
-    ranges: Vec<RangeInclusive<i32>>,
+    ranges: Vec<RangeInclusive<PartitionNumber>>,
 }
 
 impl PartitionSet {
     /// Returns whether the set has partition `number`.
-    pub fn contains(&self, number: i32) -> bool {
+    pub fn contains(&self, number: PartitionNumber) -> bool {
         self.ranges.iter().any(|range| range.contains(&number))
     }
 
     /// Returns the smallest number in the set that is at least `from`.
-    pub fn first_from(&self, from: i32) -> Option<i32> {
+    pub fn first_from(&self, from: PartitionNumber) -> Option<PartitionNumber> {
         let reaching = self.ranges.iter().filter(|range| *range.end() >= from);
         reaching.map(|range| from.max(*range.start())).min()
     }
@@ -53,16 +55,25 @@ impl FromStr for PartitionSet {
     }
 }
 
-fn range(text: &str) -> Option<RangeInclusive<i32>> {
+fn range(text: &str) -> Option<RangeInclusive<PartitionNumber>> {
     let (start, end) = text.split_once('-').unwrap_or((text, text));
     let (start, end) = (number(start.trim())?, number(end.trim())?);
     (start <= end).then_some(start..=end)
 }
 
+/// Parses a partition number.
+///
+/// # Errors
+///
+/// A sentence for the user, where the text is not a number from 0.
+pub fn parse_partition(text: &str) -> Result<PartitionNumber, String> {
+    number(text).ok_or_else(|| format!("`{text}` is not a partition number; give a number from 0"))
+}
+
 /// Parses digits only: neither a sign nor spaces.
-pub(super) fn number(text: &str) -> Option<i32> {
+pub(super) fn number(text: &str) -> Option<PartitionNumber> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
+    PartitionNumber::new(text.parse().ok().filter(|_| digits)?)
 }
 
 #[cfg(test)]
@@ -72,14 +83,19 @@ mod tests {
     #[test]
     fn numbers_and_ranges() {
         let set: PartitionSet = "0,3,5-7".parse().unwrap();
-        let taken: Vec<i32> = (0..10).filter(|number| set.contains(*number)).collect();
+        let taken: Vec<u16> = (0..10)
+            .filter(|number| set.contains((*number).into()))
+            .collect();
         assert_eq!(taken, [0, 3, 5, 6, 7]);
-        assert_eq!(set.first_from(0), Some(0));
-        assert_eq!((set.first_from(4), set.first_from(6)), (Some(5), Some(6)));
-        assert_eq!(set.first_from(8), None);
+        assert_eq!(set.first_from(0.into()), Some(0.into()));
+        assert_eq!(
+            (set.first_from(4.into()), set.first_from(6.into())),
+            (Some(5.into()), Some(6.into()))
+        );
+        assert_eq!(set.first_from(8.into()), None);
         assert_eq!(set.to_string(), "0,3,5-7");
         let set: PartitionSet = " 9 , 1 - 2 ".parse().unwrap();
-        assert!(set.contains(9) && set.contains(2) && !set.contains(3));
+        assert!(set.contains(9.into()) && set.contains(2.into()) && !set.contains(3.into()));
     }
 
     #[test]

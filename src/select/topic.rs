@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{TopicName, TopicNameError};
 
 use super::partitions::number;
@@ -32,7 +33,7 @@ pub struct TopicOrPartition {
     /// The topic's name.
     pub topic: String,
     /// The partition; `None` for all of them.
-    pub partition: Option<i32>,
+    pub partition: Option<PartitionNumber>,
 }
 
 impl FromStr for TopicOrPartition {
@@ -50,7 +51,7 @@ impl FromStr for TopicOrPartition {
     }
 }
 
-fn partition(text: &str) -> Result<i32, TopicError> {
+fn partition(text: &str) -> Result<PartitionNumber, TopicError> {
     number(text).ok_or_else(|| TopicError::Partition(text.to_owned()))
 }
 
@@ -92,7 +93,7 @@ mod tests {
         let parsed: TopicOrPartition = "orders/12".parse().unwrap();
         assert_eq!(
             (parsed.topic.as_str(), parsed.partition),
-            ("orders", Some(12))
+            ("orders", Some(12.into()))
         );
         let parsed: TopicOrPartition = "orders".parse().unwrap();
         assert_eq!((parsed.topic.as_str(), parsed.partition), ("orders", None));

@@ -3,6 +3,7 @@
 use std::fs;
 
 use kbk::kafka::{Admin, ClientSettings, CommittedTopic, GroupOffsets, TopicPartition};
+use kbk_format::PartitionNumber;
 use kbk_format::repo::CommittedOffset;
 use serde_json::{Value, json};
 
@@ -187,11 +188,11 @@ fn admin(broker: &Broker) -> Admin {
     Admin::connect(&settings.expect("settings")).expect("the broker answers")
 }
 
-fn to_commit(topic: &str, partition: i32, offset: i64, metadata: &str) -> CommittedTopic {
+fn to_commit(topic: &str, partition: u16, offset: i64, metadata: &str) -> CommittedTopic {
     CommittedTopic {
         topic: topic.to_owned(),
         partitions: vec![CommittedOffset {
-            partition,
+            partition: partition.into(),
             offset,
             leader_epoch: None,
             metadata: metadata.to_owned(),
@@ -226,7 +227,7 @@ fn offsets_of_groups_without_members_are_committed_and_deleted() {
     }
 
     commit(broker, &names[0], &[(&topic, 2, 7, "stays")]);
-    let partitions = [TopicPartition::new(&topic, 1)];
+    let partitions = [TopicPartition::new(&topic, 1.into())];
     admin
         .delete_offsets(&names[0], &partitions)
         .expect("deleted");
@@ -256,10 +257,10 @@ fn a_group_of_any_size_is_committed() {
     topics::create(broker, &topic, PARTITIONS, &[]);
     let group = topics::unique("wide");
     // The longest metadata that brokers accept (`offset.metadata.max.bytes`).
-    let metadata = |partition: i32| format!("{partition:>4096}");
-    let committed = |partition: i32| CommittedOffset {
+    let metadata = |partition: PartitionNumber| format!("{partition:>4096}");
+    let committed = |partition: PartitionNumber| CommittedOffset {
         partition,
-        offset: i64::from(partition),
+        offset: partition.get().into(),
         leader_epoch: None,
         metadata: metadata(partition),
     };
@@ -267,7 +268,7 @@ fn a_group_of_any_size_is_committed() {
         group: group.clone(),
         topics: vec![CommittedTopic {
             topic: topic.clone(),
-            partitions: (0..PARTITIONS).map(committed).collect(),
+            partitions: PartitionNumber::first(PARTITIONS).map(committed).collect(),
         }],
     };
     let admin = admin(broker);
@@ -276,7 +277,7 @@ fn a_group_of_any_size_is_committed() {
         .expect("committed");
     let found = admin.committed_offsets(&[&group]).expect("asked");
     assert_eq!(*found.get(&group).expect("answered"), Some(wide.topics));
-    let all: Vec<_> = (0..PARTITIONS)
+    let all: Vec<_> = PartitionNumber::first(PARTITIONS)
         .map(|n| TopicPartition::new(&topic, n))
         .collect();
     admin.delete_offsets(&group, &all).expect("deleted");
@@ -326,7 +327,7 @@ fn groups_with_members_are_left_unchanged() {
             error.contains(&name) && error.contains("NON_EMPTY_GROUP"),
             "{error}"
         );
-        let error = admin.delete_offsets(&name, &[TopicPartition::new(&topic, 0)]);
+        let error = admin.delete_offsets(&name, &[TopicPartition::new(&topic, 0.into())]);
         let error = error.expect_err("refused").to_string();
         assert!(
             error.contains(&name) && error.contains("GROUP_SUBSCRIBED_TO_TOPIC"),

@@ -31,7 +31,7 @@ impl OnePartition {
         let partition = PartitionId {
             topic: topic.parse().expect("a valid topic name"),
             topic_id: Id::random(),
-            partition: 0,
+            partition: 0.into(),
         };
         OnePartition {
             runtime,
@@ -52,7 +52,7 @@ impl OnePartition {
             segment_id: segment_id.0,
             topic_id: self.partition.topic_id.0,
             topic: self.partition.topic.to_string(),
-            partition: 0,
+            partition: 0.into(),
             timestamp_type: TimestampType::CreateTime,
             isolation_level: IsolationLevel::ReadCommitted,
             base_offset,
@@ -91,7 +91,7 @@ impl OnePartition {
                 replication_factor: 1,
                 config: None,
                 partitions: vec![PartitionChange {
-                    partition: 0,
+                    partition: 0.into(),
                     log_start_offset: 0,
                     high_watermark: end_offset,
                     last_stable_offset: end_offset,

@@ -13,6 +13,7 @@ use super::keys::{PartitionId, TopicName};
 use super::page::SegmentEntry;
 use super::sealed::Digested;
 use super::snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};
+use crate::PartitionNumber;
 
 /// A pending commit: what is new since the snapshot it started from.
 ///
@@ -85,7 +86,7 @@ pub struct TopicChange {
 #[derive(Clone, Debug)]
 pub struct PartitionChange {
     /// The partition.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// The log start offset of the source when the run began.
     pub log_start_offset: i64,
     /// The high watermark of the source when the run began.
@@ -198,7 +199,7 @@ impl Change {
         let id = (found.name.clone(), found.topic_id);
         let before = topics.remove(&id);
         let first_seen = before.as_ref().map_or(sequence, |topic| topic.first_seen);
-        let mut partitions: BTreeMap<i32, PartitionState> = before
+        let mut partitions: BTreeMap<PartitionNumber, PartitionState> = before
             .into_iter()
             .flat_map(|topic| topic.partitions)
             .map(|state| (state.partition, state))
@@ -284,7 +285,7 @@ fn found_last<T: Clone>(
 }
 
 impl TopicChange {
-    fn partition_id(&self, partition: i32) -> PartitionId {
+    fn partition_id(&self, partition: PartitionNumber) -> PartitionId {
         PartitionId {
             topic: self.name.clone(),
             topic_id: self.topic_id,

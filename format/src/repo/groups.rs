@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::id::Id;
 use super::keys::TopicName;
 use super::order::check_order;
+use crate::PartitionNumber;
 
 /// All groups of a cluster, as one backup read them. Clones share the groups, which may be many.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +49,7 @@ pub struct GroupTopic {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommittedOffset {
     /// The partition.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// The next record to read.
     pub offset: i64,
     /// Leader epoch of the last record that was read, where the group committed one.
@@ -96,7 +97,7 @@ impl GroupTopic {
 impl CommittedOffset {
     fn check(&self) -> Result<(), String> {
         let (partition, offset, epoch) = (self.partition, self.offset, self.leader_epoch);
-        if partition < 0 || offset < 0 || epoch.is_some_and(|epoch| epoch < 0) {
+        if offset < 0 || epoch.is_some_and(|epoch| epoch < 0) {
             return Err(format!(
                 "partition {partition} is committed at offset {offset}, leader epoch {epoch:?}"
             ));
@@ -109,7 +110,7 @@ impl CommittedOffset {
 mod tests {
     use super::*;
 
-    fn committed(partition: i32) -> CommittedOffset {
+    fn committed(partition: PartitionNumber) -> CommittedOffset {
         CommittedOffset {
             partition,
             offset: 7,
@@ -122,7 +123,7 @@ mod tests {
         GroupTopic {
             topic: name.parse().unwrap(),
             topic_id: Id::ZERO,
-            partitions: vec![committed(0), committed(2)],
+            partitions: vec![committed(0.into()), committed(2.into())],
         }
     }
 
@@ -158,15 +159,14 @@ mod tests {
             late.seen = seen;
             assert!(late.check(2).unwrap_err().contains("seen by"), "{seen}");
         }
-        let wrongs: [fn(&mut Vec<GroupState>); 10] = [
+        let wrongs: [fn(&mut Vec<GroupState>); 9] = [
             |list| list.swap(0, 1),
             |list| list[1].group = "g".to_owned(),
             |list| list[1].topics.swap(0, 1),
             |list| list[1].topics[1].topic = "a".parse().unwrap(),
             |list| list[1].topics[1].partitions.clear(),
             |list| list[1].topics[1].partitions.swap(0, 1),
-            |list| list[1].topics[1].partitions[1].partition = 0,
-            |list| list[1].topics[1].partitions[0].partition = -1,
+            |list| list[1].topics[1].partitions[1].partition = 0.into(),
             |list| list[1].topics[1].partitions[0].offset = -1,
             |list| list[1].topics[1].partitions[0].leader_epoch = Some(-1),
         ];

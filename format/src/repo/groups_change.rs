@@ -9,6 +9,7 @@ use super::repository::Repository;
 use super::restore::RestoreId;
 use super::sealed::{Document, seal};
 use super::store::Put;
+use crate::PartitionNumber;
 
 /// What consumer groups of the target had committed before a restore of groups, and what replaced it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ pub struct ChangedOffset {
     /// The topic in the cluster.
     pub topic: TopicName,
     /// The partition.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// What was committed before; null where nothing was.
     pub before: Option<OffsetAndMetadata>,
     /// What is committed now.

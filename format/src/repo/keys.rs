@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{Digest, Hex, Id};
 use super::restore::RestoreId;
+use crate::PartitionNumber;
 
 /// The name of a Kafka topic, by Kafka's own rules: `a-z A-Z 0-9 . _ -`, 1 to 249 characters, not
 /// `.` or `..`. So it is also safe as the name of a folder.
@@ -67,7 +68,7 @@ pub struct PartitionId {
     /// Kafka's topic id; zeros where the cluster gave none.
     pub topic_id: Id,
     /// The partition, 0 or greater.
-    pub partition: i32,
+    pub partition: PartitionNumber,
 }
 
 impl PartitionId {
@@ -264,9 +265,9 @@ fn parse_20_digits(digits: &str) -> Option<u64> {
     exact.then(|| digits.parse().ok()).flatten()
 }
 
-fn parse_partition(digits: &str) -> Option<i32> {
-    let partition: i32 = digits.parse().ok()?;
-    (partition >= 0 && partition.to_string() == digits).then_some(partition)
+fn parse_partition(digits: &str) -> Option<PartitionNumber> {
+    let partition = PartitionNumber::new(digits.parse().ok()?)?;
+    (partition.to_string() == digits).then_some(partition)
 }
 
 #[cfg(test)]
@@ -277,7 +278,7 @@ mod tests {
         PartitionId {
             topic: "orders.v1_x-2".parse().unwrap(),
             topic_id: Hex([0xab; 16]),
-            partition: 12,
+            partition: 12.into(),
         }
     }
 

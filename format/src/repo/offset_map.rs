@@ -13,27 +13,31 @@ use super::repository::Repository;
 use super::restore::RestoreId;
 use super::sealed::{Digested, Document, seal};
 use super::store::path;
+use crate::PartitionNumber;
 
 /// A page of the offset map with this many runs is full, and never written again.
 pub const FULL_MAP_PAGE: usize = 4096;
 
 /// Records of consecutive offsets that were written to consecutive offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "(i64, i32, i64, u64)", into = "(i64, i32, i64, u64)")]
+#[serde(
+    from = "(i64, PartitionNumber, i64, u64)",
+    into = "(i64, PartitionNumber, i64, u64)"
+)]
 pub struct MapRun {
     /// Offset of the first record in the backup; each further record has the next one.
     pub source_offset: i64,
     /// The partition of the target.
-    pub target_partition: i32,
+    pub target_partition: PartitionNumber,
     /// Offset of the first record in the target; each further record has the next one.
     pub target_offset: i64,
     /// Number of records, at least 1.
     pub records: u64,
 }
 
-impl From<(i64, i32, i64, u64)> for MapRun {
+impl From<(i64, PartitionNumber, i64, u64)> for MapRun {
     fn from(
-        (source_offset, target_partition, target_offset, records): (i64, i32, i64, u64),
+        (source_offset, target_partition, target_offset, records): (i64, PartitionNumber, i64, u64),
     ) -> Self {
         MapRun {
             source_offset,
@@ -44,7 +48,7 @@ impl From<(i64, i32, i64, u64)> for MapRun {
     }
 }
 
-impl From<MapRun> for (i64, i32, i64, u64) {
+impl From<MapRun> for (i64, PartitionNumber, i64, u64) {
     fn from(run: MapRun) -> Self {
         let MapRun {
             source_offset,
@@ -66,7 +70,7 @@ pub struct MapPage {
     /// The topic's id in the backup.
     pub topic_id: Id,
     /// The partition in the backup.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// The first offset that the page covers.
     pub base_offset: i64,
     /// The exclusive end of the offsets that the page covers. Covered offsets without a run were not restored.
@@ -102,7 +106,7 @@ impl MapPage {
 
     /// Checks the rules of SPEC section 11.7; the error names the one that is violated.
     fn check(&self) -> std::result::Result<(), String> {
-        if self.partition < 0 || self.base_offset < 0 || self.base_offset > self.end_offset {
+        if self.base_offset < 0 || self.base_offset > self.end_offset {
             return Err(format!(
                 "it covers the offsets {} to {} of partition {}",
                 self.base_offset, self.end_offset, self.partition
@@ -118,7 +122,7 @@ impl MapPage {
         for run in &self.runs {
             let end = i64::try_from(run.records)
                 .ok()
-                .filter(|count| *count > 0 && run.target_partition >= 0 && run.target_offset >= 0)
+                .filter(|count| *count > 0 && run.target_offset >= 0)
                 .filter(|count| run.target_offset.checked_add(*count).is_some())
                 .and_then(|count| run.source_offset.checked_add(count));
             match end {

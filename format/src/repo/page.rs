@@ -6,6 +6,7 @@ use super::id::{Digest, Hex, Id};
 use super::keys::{Key, PartitionId, TopicName};
 use super::sealed::Document;
 use super::upload::Uploaded;
+use crate::PartitionNumber;
 use crate::footer::RenderedSizes;
 use crate::header::FileHeader;
 use crate::record::TimestampType;
@@ -26,7 +27,7 @@ pub struct Page {
     /// The topic's id.
     pub topic_id: Id,
     /// The partition.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// In offset order; each begins where the one before ends.
     pub segments: Vec<SegmentEntry>,
 }
@@ -105,9 +106,6 @@ impl Page {
                 "it has {} entries, not 1 to 512",
                 self.segments.len()
             ));
-        }
-        if self.partition < 0 {
-            return Err(format!("its partition is {}", self.partition));
         }
         let partition = self.partition_id();
         for entry in &self.segments {

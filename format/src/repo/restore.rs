@@ -23,6 +23,7 @@ use super::repository::Repository;
 use super::sealed::{Document, seal};
 use super::snapshot::ParentRef;
 use super::store::Put;
+use crate::PartitionNumber;
 
 /// The name of a restore: 1 to 64 characters of `a-z 0-9 -`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -144,20 +145,20 @@ pub struct CreatedTopic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoredPartition {
     /// Its number in the backup.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// The first selected offset in the backup.
     pub base_offset: i64,
     /// The exclusive end of the selected offsets.
     pub end_offset: i64,
     /// Its number in the cluster; null where the topic is repartitioned and the key of each record selects its partition.
-    pub target_partition: Option<i32>,
+    pub target_partition: Option<PartitionNumber>,
 }
 
 /// A partition of the cluster that a restore writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetPartition {
     /// Its number.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// Its end offset before the restore.
     pub offset: i64,
 }
@@ -183,7 +184,7 @@ pub struct DonePartition {
     /// The topic's id in the backup.
     pub topic_id: Id,
     /// The partition in the backup.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// Records that were written.
     pub records: u64,
     /// The last page of its offset map; null where nothing was written.
@@ -247,17 +248,23 @@ impl RestoreManifest {
         }
     }
 
-    /// Returns where the position of `topic.partitions[index]` is committed.
+    /// Returns where the position of `topic.partitions[index]` is committed; `None` if the topic has no such partition.
     #[must_use]
-    pub fn progress(&self, topic: &RestoredTopic, index: usize) -> CommittedPosition {
-        let fixed = topic.partitions.get(index).and_then(|p| p.target_partition);
-        // Brokers reject committed offsets for partitions that do not exist, and the target may have fewer than the backup.
-        let size = topic.targets.len().max(1);
-        CommittedPosition {
-            group: self.group(if fixed.is_some() { 0 } else { index / size }),
+    pub fn progress(&self, topic: &RestoredTopic, index: usize) -> Option<CommittedPosition> {
+        let (group, partition) = match topic.partitions.get(index)?.target_partition {
+            Some(target) => (0, target),
+            // Brokers reject committed offsets for partitions that do not exist, and the target may have fewer than the backup.
+            None => {
+                let size = topic.targets.len();
+                let target = topic.targets.get(index.checked_rem(size)?)?;
+                (index / size, target.partition)
+            }
+        };
+        Some(CommittedPosition {
+            group: self.group(group),
             topic: topic.target.clone(),
-            partition: fixed.unwrap_or_else(|| i32::try_from(index % size).unwrap_or(i32::MAX)),
-        }
+            partition,
+        })
     }
 
     /// Returns the transactional id of producer number `producer`.
@@ -289,7 +296,7 @@ pub struct CommittedPosition {
     /// The topic in the cluster.
     pub topic: TopicName,
     /// A partition of that topic.
-    pub partition: i32,
+    pub partition: PartitionNumber,
 }
 
 impl RestoredTopic {
@@ -310,13 +317,13 @@ impl RestoredTopic {
     }
 
     fn check(&self) -> std::result::Result<(), String> {
-        let mut before = -1;
+        let mut before = None;
         for target in &self.targets {
-            if target.partition <= before || target.offset < 0 {
+            if Some(target.partition) <= before || target.offset < 0 {
                 let name = &self.target;
                 return Err(format!("{name}: {target:?} is out of order"));
             }
-            before = target.partition;
+            before = Some(target.partition);
         }
         let keyed = self.repartitioned().is_some();
         if keyed && !self.is_gapless() {
@@ -325,7 +332,7 @@ impl RestoredTopic {
                 "{name} is repartitioned, but its target partitions are not contiguous from 0"
             ));
         }
-        let (mut before, mut taken) = (-1, BTreeSet::new());
+        let (mut before, mut taken) = (None, BTreeSet::new());
         for partition in &self.partitions {
             let RestoredPartition {
                 partition: number,
@@ -338,20 +345,20 @@ impl RestoredTopic {
                 Some(target) => !keyed && taken.insert(target) && self.target(target).is_some(),
                 None => true,
             };
-            if number <= before || !bounds || !target {
+            if Some(number) <= before || !bounds || !target {
                 let name = &self.topic;
                 return Err(format!(
                     "{name}/{number} is not a valid selection: {partition:?}"
                 ));
             }
-            before = number;
+            before = Some(number);
         }
         Ok(())
     }
 
     /// Returns a partition of the cluster that is written to.
     #[must_use]
-    pub fn target(&self, partition: i32) -> Option<&TargetPartition> {
+    pub fn target(&self, partition: PartitionNumber) -> Option<&TargetPartition> {
         let targets = &self.targets;
         let found = targets.binary_search_by_key(&partition, |target| target.partition);
         targets.get(found.ok()?)
@@ -373,7 +380,10 @@ impl RestoredTopic {
 
     fn is_gapless(&self) -> bool {
         let numbers = self.targets.iter().map(|target| target.partition);
-        !self.targets.is_empty() && (0..).zip(numbers).all(|(number, found)| number == found)
+        !self.targets.is_empty()
+            && PartitionNumber::all()
+                .zip(numbers)
+                .all(|(number, found)| number == found)
     }
 }
 
@@ -480,12 +490,12 @@ mod tests {
     use super::*;
 
     /// A manifest with one topic: the targets of its partitions, and the number of partitions of the cluster.
-    fn restore(partitions: &[Option<i32>], targets: i32) -> RestoreManifest {
-        let partition = |(number, target_partition): (i32, &Option<i32>)| RestoredPartition {
+    fn restore(partitions: &[Option<u16>], targets: i32) -> RestoreManifest {
+        let partition = |(number, target): (PartitionNumber, &Option<u16>)| RestoredPartition {
             partition: number,
             base_offset: 0,
             end_offset: 10,
-            target_partition: *target_partition,
+            target_partition: target.map(PartitionNumber::from),
         };
         let target = |partition| TargetPartition {
             partition,
@@ -511,8 +521,11 @@ mod tests {
                 target: "copy".parse().unwrap(),
                 purge: false,
                 create: None,
-                targets: (0..targets).map(target).collect(),
-                partitions: (0..).zip(partitions).map(partition).collect(),
+                targets: PartitionNumber::first(targets).map(target).collect(),
+                partitions: PartitionNumber::all()
+                    .zip(partitions)
+                    .map(partition)
+                    .collect(),
             }],
         }
     }
@@ -533,16 +546,20 @@ mod tests {
             for index in 0..count {
                 let CommittedPosition {
                     group, partition, ..
-                } = restore.progress(topic, index);
-                assert!(groups.contains(&group) && (0..targets).contains(&partition));
+                } = restore.progress(topic, index).unwrap();
+                assert!(groups.contains(&group) && (0..targets).contains(&partition.get()));
                 assert!(positions.insert((group, partition)));
             }
         }
         let more = restore(&[None; 4], 3);
         assert_eq!(more.groups(), ["kbk-restore-r", "kbk-restore-r.1"]);
         let mapped = restore(&[Some(2), Some(0)], 3);
-        let progress = mapped.progress(&mapped.topics[0], 0);
-        assert_eq!((&*progress.group, progress.partition), ("kbk-restore-r", 2));
+        let progress = mapped.progress(&mapped.topics[0], 0).unwrap();
+        assert_eq!(
+            (&*progress.group, progress.partition.get()),
+            ("kbk-restore-r", 2)
+        );
+        assert_eq!(mapped.progress(&mapped.topics[0], 2), None);
         assert_eq!(mapped.groups().len(), 1);
     }
 
@@ -566,7 +583,7 @@ mod tests {
             .retain(|target| target.partition != 1)));
         assert!(with(&|restore| restore.topics[0].targets[2].offset = -1));
         assert!(with(
-            &|restore| restore.topics[0].partitions[1].partition = 0
+            &|restore| restore.topics[0].partitions[1].partition = 0.into()
         ));
         assert!(with(&|restore| restore
             .topics

@@ -12,6 +12,7 @@ use super::keys::{Key, PartitionId, TopicName};
 use super::members;
 use super::page::FULL_PAGE;
 use super::sealed::Document;
+use crate::PartitionNumber;
 
 /// The state of all topics, by reference to pages. Complete: no other snapshot is needed to read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +78,7 @@ pub struct TopicState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionState {
     /// Its number.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// The log start offset of the source when it was last backed up.
     pub log_start_offset: i64,
     /// The high watermark of the source when it was last backed up.
@@ -144,7 +145,7 @@ impl Snapshot {
     pub fn partition(&self, id: &PartitionId) -> Option<&PartitionState> {
         self.topic(&id.topic, id.topic_id)?
             .partitions
-            .get(usize::try_from(id.partition).ok()?)
+            .get(id.partition.index())
     }
 
     /// Checks the rules of SPEC section 11.5; the error names the one that is violated.
@@ -184,7 +185,7 @@ impl Snapshot {
 impl TopicState {
     /// Returns the id of one of its partitions.
     #[must_use]
-    pub fn partition_id(&self, partition: i32) -> PartitionId {
+    pub fn partition_id(&self, partition: PartitionNumber) -> PartitionId {
         PartitionId {
             topic: self.name.clone(),
             topic_id: self.topic_id,
@@ -202,7 +203,7 @@ impl TopicState {
         if first == 0 || first > last || last > sequence {
             return Err(format!("{name} was seen from snapshot {first} to {last}"));
         }
-        for (expected, state) in (0..).zip(&self.partitions) {
+        for (expected, state) in PartitionNumber::all().zip(&self.partitions) {
             if state.partition != expected {
                 let found = state.partition;
                 return Err(format!(

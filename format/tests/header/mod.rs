@@ -8,7 +8,7 @@ pub(crate) fn header(salt: u8, base_offset: i64) -> FileHeader {
         segment_id: [salt; 16],
         topic_id: [2; 16],
         topic: "orders".to_owned(),
-        partition: 3,
+        partition: 3.into(),
         timestamp_type: TimestampType::CreateTime,
         isolation_level: IsolationLevel::ReadUncommitted,
         base_offset,

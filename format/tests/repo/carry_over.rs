@@ -109,9 +109,8 @@ async fn partitions_are_added_and_never_removed() {
     let watermarks = topic.partitions.iter().map(|state| state.high_watermark);
     assert_eq!(watermarks.collect::<Vec<_>>(), [9, 6, 8]);
     assert_eq!(topic.config, None);
-    assert!(snapshot.partition(&topic.partition_id(2)).is_some());
-    assert!(snapshot.partition(&topic.partition_id(3)).is_none());
-    assert!(snapshot.partition(&topic.partition_id(-1)).is_none());
+    assert!(snapshot.partition(&topic.partition_id(2.into())).is_some());
+    assert!(snapshot.partition(&topic.partition_id(3.into())).is_none());
 }
 
 fn pages(state: &PartitionState) -> Vec<(i64, i64, usize)> {

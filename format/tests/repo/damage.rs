@@ -199,7 +199,9 @@ async fn a_page_that_does_not_add_up_is_found() {
     for wrong in wrongs {
         let mut state = topic.partitions[0].clone();
         wrong(&mut state);
-        let read = repository.segments(&topic.partition_id(0), &state).await;
+        let read = repository
+            .segments(&topic.partition_id(0.into()), &state)
+            .await;
         let error = read.unwrap_err();
         assert!(is_damaged_object(&error), "{error}");
     }

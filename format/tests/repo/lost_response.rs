@@ -39,7 +39,7 @@ fn manifest(writer: &str) -> RestoreManifest {
 fn map_page() -> MapPage {
     let run = MapRun {
         source_offset: 0,
-        target_partition: 0,
+        target_partition: 0.into(),
         target_offset: 5,
         records: 3,
     };
@@ -47,7 +47,7 @@ fn map_page() -> MapPage {
         restore: restore_id(),
         topic: world::name("a"),
         topic_id: Id::ZERO,
-        partition: 0,
+        partition: 0.into(),
         base_offset: 0,
         end_offset: 3,
         previous: None,
@@ -64,7 +64,7 @@ fn done(second: i64, records: u64) -> RestoreDone {
         partitions: vec![DonePartition {
             topic: world::name("a"),
             topic_id: Id::ZERO,
-            partition: 0,
+            partition: 0.into(),
             records,
             page: Some(map_page().sha256()),
         }],

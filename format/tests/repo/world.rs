@@ -5,12 +5,12 @@ use std::io::Write;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kbk_format::TimestampType;
 use kbk_format::repo::{
     AclBinding, Change, CommittedOffset, Digested, FoundAcls, FoundGroups, GroupState, GroupTopic,
     Hex, Id, Identity, Key, LostRange, PartitionChange, PartitionId, RepoError, Repository, Result,
     SegmentEntry, SegmentUpload, Snapshot, Store, TopicChange, TopicName, UploadBuffers,
 };
+use kbk_format::{PartitionNumber, TimestampType};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -54,11 +54,11 @@ pub(crate) fn name(topic: &str) -> TopicName {
     topic.parse().unwrap()
 }
 
-pub(crate) fn partition_id(topic: &str, id: u8, partition: i32) -> PartitionId {
+pub(crate) fn partition_id(topic: &str, id: u8, partition: u16) -> PartitionId {
     PartitionId {
         topic: name(topic),
         topic_id: Hex([id; 16]),
-        partition,
+        partition: partition.into(),
     }
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn groups(second: i64, names: &[&str]) -> Option<FoundGroups> {
     let committed = |partition| CommittedOffset {
         partition,
         offset: second,
-        leader_epoch: (partition > 0).then_some(3),
+        leader_epoch: (partition > PartitionNumber::ZERO).then_some(3),
         metadata: "\u{0}\"größe\"".into(),
     };
     let group = |group: &&str| GroupState {
@@ -104,7 +104,7 @@ pub(crate) fn groups(second: i64, names: &[&str]) -> Option<FoundGroups> {
         topics: vec![GroupTopic {
             topic: name("elsewhere"),
             topic_id: Hex([7; 16]),
-            partitions: vec![committed(0), committed(4)],
+            partitions: vec![committed(0.into()), committed(4.into())],
         }],
     };
     Some(FoundGroups {
@@ -131,9 +131,9 @@ pub(crate) fn acls(second: i64, principals: &[&str]) -> Option<FoundAcls> {
     })
 }
 
-fn partition(partition: i32, end: i64) -> PartitionChange {
+fn partition(partition: u16, end: i64) -> PartitionChange {
     PartitionChange {
-        partition,
+        partition: partition.into(),
         log_start_offset: 0,
         high_watermark: end,
         last_stable_offset: end,

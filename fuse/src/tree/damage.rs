@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{Id, PartitionId};
 use serde::Serialize;
 
@@ -19,7 +20,7 @@ pub(crate) struct DamageRow {
     /// Distinguishes a topic from a deleted one of the same name; the format of the documents does not have it.
     #[serde(skip)]
     pub(crate) topic_id: Option<Id>,
-    pub(crate) partition: Option<i32>,
+    pub(crate) partition: Option<PartitionNumber>,
     pub(crate) from_offset: Option<i64>,
     /// Inclusive.
     pub(crate) to_offset: Option<i64>,

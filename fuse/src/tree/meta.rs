@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kbk_format::PartitionNumber;
 use kbk_format::render::View;
 use kbk_format::repo::LostRange;
 use serde::Serialize;
@@ -15,7 +16,7 @@ use crate::content::snapshot::Partition;
 struct MetaJson<'a> {
     topic: &'a str,
     topic_id: String,
-    partition: i32,
+    partition: PartitionNumber,
     snapshot: u64,
     log_start_offset: i64,
     high_watermark: i64,

@@ -31,7 +31,7 @@ async fn segments(world: &World) -> Vec<String> {
     let topic = &snapshot.topics[0];
     let entries = world
         .repository
-        .segments(&topic.partition_id(0), &topic.partitions[0])
+        .segments(&topic.partition_id(0.into()), &topic.partitions[0])
         .await
         .unwrap();
     entries.into_iter().map(|entry| entry.key).collect()
@@ -97,7 +97,7 @@ async fn a_flipped_byte_only_affects_the_records_of_its_block() {
             snapshot: Some(1),
             topic: Some("orders".into()),
             topic_id: Some(Hex([1; 16])),
-            partition: Some(0),
+            partition: Some(0.into()),
             offsets: Some(block.base_offset..block.end_offset),
         };
         for error in errors {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::RestoreId;
 use kbk_tools::restores::{FinishedRestore, Landing, Translated};
 use serde::Serialize;
@@ -53,7 +54,7 @@ pub struct Args {
 struct OfPartition {
     restore: RestoreId,
     topic: String,
-    partition: i32,
+    partition: PartitionNumber,
     offsets: Vec<OfOffset>,
 }
 

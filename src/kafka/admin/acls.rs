@@ -205,7 +205,7 @@ impl Admin {
         let broker = self.metadata(|metadata| {
             // SAFETY: the array lives as long as the metadata.
             let brokers = unsafe { structs(metadata.brokers, metadata.broker_cnt) };
-            brokers.first().map(|broker| broker.id)
+            Ok(brokers.first().map(|broker| broker.id))
         })?;
         let Some(broker) = broker else {
             return Ok(true);

@@ -35,18 +35,20 @@ impl Admin {
             sys::rd_kafka_mem_free(self.client.as_ptr(), id.cast());
             text
         };
-        let brokers = self.metadata(|metadata| length(metadata.broker_cnt, "brokers"))?;
+        let brokers = self.metadata(|metadata| Ok(length(metadata.broker_cnt, "brokers")))?;
         Ok(Cluster { id, brokers })
     }
 
     /// Requests the metadata of all topics, and reads from it.
     pub(super) fn metadata<T>(
         &self,
-        read: impl FnOnce(&sys::rd_kafka_metadata) -> T,
+        read: impl Fn(&sys::rd_kafka_metadata) -> Result<T, BrokerError>,
     ) -> Result<T, KafkaError> {
-        let metadata = self.repeatedly("list the topics", |left| self.ask_metadata(left))?;
-        // SAFETY: the metadata is live.
-        Ok(read(unsafe { metadata.0.as_ref() }))
+        self.repeatedly("list the topics", |left| {
+            let metadata = self.ask_metadata(left)?;
+            // SAFETY: the metadata is live.
+            read(unsafe { metadata.0.as_ref() })
+        })
     }
 
     /// Requests the metadata of all topics, once. librdkafka uses the leaders in the answer from then on.

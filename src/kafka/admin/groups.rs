@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::ptr;
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::CommittedOffset;
 use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
@@ -463,7 +464,9 @@ unsafe fn add_committed(
         for element in elements(group) {
             let name = (&raw const (*element).topic).read();
             BrokerError::check(code(element), &owned_text(name), ptr::null())?;
-            let Some(committed) = from_element(element) else {
+            let number = (&raw const (*element).partition).read();
+            let partition = BrokerError::partition_number(&owned_text(name), number)?;
+            let Some(committed) = from_element(partition, element) else {
                 continue;
             };
             let name = CStr::from_ptr(name).to_string_lossy();
@@ -480,7 +483,10 @@ unsafe fn add_committed(
 ///
 /// # Safety
 /// `element` is part of a live answer.
-unsafe fn from_element(element: *const sys::rd_kafka_topic_partition_t) -> Option<CommittedOffset> {
+unsafe fn from_element(
+    partition: PartitionNumber,
+    element: *const sys::rd_kafka_topic_partition_t,
+) -> Option<CommittedOffset> {
     // SAFETY: by contract; the metadata has `metadata_size` bytes.
     unsafe {
         let offset = (&raw const (*element).offset).read();
@@ -494,7 +500,7 @@ unsafe fn from_element(element: *const sys::rd_kafka_topic_partition_t) -> Optio
         };
         let epoch = sys::rd_kafka_topic_partition_get_leader_epoch(element);
         (offset >= 0).then_some(CommittedOffset {
-            partition: (&raw const (*element).partition).read(),
+            partition,
             offset,
             leader_epoch: (epoch >= 0).then_some(epoch),
             metadata,

@@ -77,7 +77,7 @@ impl Admin {
             // SAFETY: the array lives as long as the metadata.
             let brokers = unsafe { structs(metadata.brokers, metadata.broker_cnt) };
             let known = brokers.iter().any(|broker| broker.id == controller);
-            brokers.first().filter(|_| !known).map(|broker| broker.id)
+            Ok(brokers.first().filter(|_| !known).map(|broker| broker.id))
         })?;
         Ok(admin)
     }

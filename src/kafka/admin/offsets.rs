@@ -192,6 +192,7 @@ unsafe fn from_offset(
         let number = (&raw const (*partition).partition).read();
         let code = Code((&raw const (*partition).err).cast::<i32>().read());
         BrokerError::check(code, &topic, ptr::null())?;
+        let number = BrokerError::partition_number(&topic, number)?;
         let offset = (&raw const (*partition).offset).read();
         Ok((TopicPartition::new(topic, number), offset))
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::OffsetAndMetadata;
 use rdkafka_sys as sys;
 use sys::rd_kafka_ResourceType_t as Resource;
@@ -266,9 +267,11 @@ impl PartitionList {
                     metadata: String::from_utf8_lossy(metadata).into_owned(),
                 }
             });
-            (TopicPartition::new(topic, element.partition), committed)
+            // Only what was asked about can be in the answer; anything else has no reader.
+            let partition = PartitionNumber::new(element.partition)?;
+            Some((TopicPartition::new(topic, partition), committed))
         };
-        self.raw().iter().map(committed).collect()
+        self.raw().iter().filter_map(committed).collect()
     }
 
     /// Returns the first error that an answer reports for a partition.
@@ -286,13 +289,16 @@ impl PartitionList {
     fn add(
         &self,
         topic: &CStr,
-        partition: i32,
+        partition: PartitionNumber,
         offset: i64,
     ) -> *mut sys::rd_kafka_topic_partition_t {
         // SAFETY: the list is live, the name is copied, and the returned element is in the list.
         unsafe {
-            let element =
-                sys::rd_kafka_topic_partition_list_add(self.0.as_ptr(), topic.as_ptr(), partition);
+            let element = sys::rd_kafka_topic_partition_list_add(
+                self.0.as_ptr(),
+                topic.as_ptr(),
+                partition.get(),
+            );
             (*element).offset = offset;
             element
         }

@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kbk_format::PartitionNumber;
 use rdkafka_sys as sys;
 
 use super::Admin;
@@ -52,6 +53,15 @@ impl BrokerError {
             topic: String::new(),
             text: String::new(),
         }
+    }
+
+    /// Checks the number of a partition in an answer about `topic`.
+    pub(super) fn partition_number(topic: &str, raw: i32) -> Result<PartitionNumber, BrokerError> {
+        PartitionNumber::try_from(raw).map_err(|error| BrokerError {
+            code: Code::BAD_MESSAGE,
+            topic: topic.to_owned(),
+            text: error.to_string(),
+        })
     }
 
     /// Fails unless `error` is null or has no error code.

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use kbk_format::PartitionNumber;
 use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
 
@@ -36,7 +37,7 @@ pub struct TopicDescription {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionDescription {
     /// The partition.
-    pub id: i32,
+    pub id: PartitionNumber,
     /// The broker that leads it; -1 while it has no leader.
     pub leader: i32,
     /// The brokers that hold replicas.
@@ -227,7 +228,9 @@ impl Admin {
 ///
 /// # Safety
 /// `topic` is part of live metadata.
-unsafe fn from_metadata(topic: &sys::rd_kafka_metadata_topic) -> TopicDescription {
+unsafe fn from_metadata(
+    topic: &sys::rd_kafka_metadata_topic,
+) -> Result<TopicDescription, BrokerError> {
     // SAFETY: by contract.
     let (name, partitions) = unsafe {
         (
@@ -237,13 +240,15 @@ unsafe fn from_metadata(topic: &sys::rd_kafka_metadata_topic) -> TopicDescriptio
     };
     let partitions = partitions
         .iter()
-        .map(|partition| PartitionDescription {
-            id: partition.id,
-            leader: partition.leader,
-            // SAFETY: by contract.
-            replicas: unsafe { structs(partition.replicas, partition.replica_cnt) }.to_vec(),
+        .map(|partition| {
+            Ok(PartitionDescription {
+                id: BrokerError::partition_number(&name, partition.id)?,
+                leader: partition.leader,
+                // SAFETY: by contract.
+                replicas: unsafe { structs(partition.replicas, partition.replica_cnt) }.to_vec(),
+            })
         })
-        .collect();
+        .collect::<Result<_, BrokerError>>()?;
     // librdkafka 2.12 parses `is_internal` and does not expose it in these structs; these are Kafka's internal topics.
     let internal = [
         "__consumer_offsets",
@@ -251,7 +256,7 @@ unsafe fn from_metadata(topic: &sys::rd_kafka_metadata_topic) -> TopicDescriptio
         "__share_group_state",
     ]
     .contains(&name.as_str());
-    TopicDescription::new(name, [0; 16], internal, partitions)
+    Ok(TopicDescription::new(name, [0; 16], internal, partitions))
 }
 
 impl TopicDescription {
@@ -298,8 +303,8 @@ pub(super) unsafe fn from_description(
         let partitions = sys::rd_kafka_TopicDescription_partitions(topic, &mut count);
         let partitions = items(partitions, count)
             .iter()
-            .map(|&partition| from_partition(partition))
-            .collect();
+            .map(|&partition| from_partition(&name, partition))
+            .collect::<Result<_, BrokerError>>()?;
         let internal = sys::rd_kafka_TopicDescription_is_internal(topic) != 0;
         Ok(TopicDescription::new(name, topic_id, internal, partitions))
     }
@@ -310,8 +315,9 @@ pub(super) unsafe fn from_description(
 /// # Safety
 /// `partition` is part of a live answer.
 unsafe fn from_partition(
+    topic: &str,
     partition: *const sys::rd_kafka_TopicPartitionInfo_t,
-) -> PartitionDescription {
+) -> Result<PartitionDescription, BrokerError> {
     let node_id = |node: *const sys::rd_kafka_Node_t| {
         // SAFETY: null, or part of the same answer.
         if node.is_null() {
@@ -324,13 +330,14 @@ unsafe fn from_partition(
     unsafe {
         let mut count = 0;
         let replicas = sys::rd_kafka_TopicPartitionInfo_replicas(partition, &mut count);
-        PartitionDescription {
-            id: sys::rd_kafka_TopicPartitionInfo_partition(partition),
+        let id = sys::rd_kafka_TopicPartitionInfo_partition(partition);
+        Ok(PartitionDescription {
+            id: BrokerError::partition_number(topic, id)?,
             leader: node_id(sys::rd_kafka_TopicPartitionInfo_leader(partition)),
             replicas: items(replicas, count)
                 .iter()
                 .map(|&node| node_id(node))
                 .collect(),
-        }
+        })
     }
 }

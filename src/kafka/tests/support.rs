@@ -114,14 +114,14 @@ pub(super) fn cluster(topics: &[(&str, i32)]) -> (EmbeddedCluster, ClientSetting
     (cluster, settings)
 }
 
-pub(super) fn target(topic: &str, partition: i32) -> TopicPartition {
-    TopicPartition::new(topic, partition)
+pub(super) fn target(topic: &str, partition: u16) -> TopicPartition {
+    TopicPartition::new(topic, partition.into())
 }
 
-pub(super) fn range(topic: &str, partition: i32, start: i64, end: i64) -> PartitionRange {
+pub(super) fn range(topic: &str, partition: u16, start: i64, end: i64) -> PartitionRange {
     PartitionRange {
         topic: topic.to_owned(),
-        partition,
+        partition: partition.into(),
         start,
         end,
     }

@@ -26,7 +26,7 @@ fn a_coordinator_that_never_answers_loses_only_its_producer() {
     };
     let position = OffsetCommit {
         topic: "t".to_owned(),
-        partition: 0,
+        partition: 0.into(),
         committed: OffsetAndMetadata {
             offset: 2,
             metadata: "kept".to_owned(),

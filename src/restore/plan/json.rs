@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{Id, RateLimit, RestoreId};
 use serde::{Serialize, Serializer};
 
@@ -51,15 +52,15 @@ enum ActionJson<'a> {
 
 #[derive(Serialize)]
 struct TargetJson {
-    partition: i32,
+    partition: PartitionNumber,
     offset: i64,
     purged_records: u64,
 }
 
 #[derive(Serialize)]
 struct PartitionJson {
-    partition: i32,
-    target_partition: Option<i32>,
+    partition: PartitionNumber,
+    target_partition: Option<PartitionNumber>,
     base_offset: i64,
     end_offset: i64,
     records: u64,

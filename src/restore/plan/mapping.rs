@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{RestoredPartition, TargetPartition, TopicState};
 
-use super::numbers;
+use super::partition_count::partition_count;
 use super::selection::RecordSelection;
 
 use crate::select::PartitionMap;
@@ -33,13 +34,13 @@ pub enum PartitionMappingError {
         /// The topic.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: PartitionNumber,
         /// How many it has.
         count: usize,
     },
     /// The map names a partition that is not restored.
     #[error("--partition-map names partition {0}, which is not among the selected ones")]
-    NotSelected(i32),
+    NotSelected(PartitionNumber),
     /// Two partitions would be written to the same one.
     #[error(
         "{topic}/{first} and {topic}/{second} would both be written to partition {target}: map both, or select one with --partition"
@@ -48,17 +49,17 @@ pub enum PartitionMappingError {
         /// The topic.
         topic: String,
         /// One of them.
-        first: i32,
+        first: PartitionNumber,
         /// The other.
-        second: i32,
+        second: PartitionNumber,
         /// Where both would go.
-        target: i32,
+        target: PartitionNumber,
     },
 }
 
 impl PartitionMapping {
     /// Returns where a source partition goes; `None` where the key of each record decides.
-    pub(crate) fn target(&self, partition: i32) -> Option<i32> {
+    pub(crate) fn target(&self, partition: PartitionNumber) -> Option<PartitionNumber> {
         match self {
             PartitionMapping::Kept => Some(partition),
             PartitionMapping::Mapped(map) => Some(map.target(partition).unwrap_or(partition)),
@@ -70,9 +71,9 @@ impl PartitionMapping {
     pub(crate) fn targets(
         &self,
         planned: &[RestoredPartition],
-    ) -> impl Iterator<Item = i32> + use<> {
-        let written: BTreeSet<i32> = match self {
-            PartitionMapping::Repartitioned(count) => (0..*count).collect(),
+    ) -> impl Iterator<Item = PartitionNumber> + use<> {
+        let written: BTreeSet<PartitionNumber> = match self {
+            PartitionMapping::Repartitioned(count) => PartitionNumber::first(*count).collect(),
             PartitionMapping::Kept | PartitionMapping::Mapped(_) => {
                 let targets = planned.iter().filter_map(|plan| plan.target_partition);
                 targets.collect()
@@ -86,10 +87,10 @@ impl PartitionMapping {
         if let PartitionMapping::Repartitioned(count) = self {
             return *count;
         }
-        let saved = numbers::count_of(topic.partitions.len());
+        let saved = partition_count(topic);
         let last = targets
             .last()
-            .map_or(0, |last| last.partition.saturating_add(1));
+            .map_or(0, |last| last.partition.get().saturating_add(1));
         last.max(saved)
     }
 
@@ -106,7 +107,7 @@ impl PartitionMapping {
             check_map(map, topic)?;
             self.check_targets(topic, selection)?;
         }
-        let is_selected = |partition: &i32| {
+        let is_selected = |partition: &PartitionNumber| {
             topics
                 .iter()
                 .any(|topic| selection.takes(&topic.name, *partition))
@@ -143,7 +144,7 @@ impl PartitionMapping {
 
 fn check_map(map: &PartitionMap, topic: &TopicState) -> Result<(), PartitionMappingError> {
     let count = topic.partitions.len();
-    let exists = |partition: &i32| usize::try_from(*partition).is_ok_and(|index| index < count);
+    let exists = |partition: &PartitionNumber| partition.index() < count;
     match map.sources().find(|partition| !exists(partition)) {
         Some(partition) => Err(PartitionMappingError::NoPartition {
             topic: topic.name.to_string(),
@@ -183,7 +184,7 @@ mod tests {
             internal: false,
             replication_factor: 1,
             config: None,
-            partitions: (0..partitions).map(state).collect(),
+            partitions: PartitionNumber::first(partitions).map(state).collect(),
         }
     }
 
@@ -203,11 +204,11 @@ mod tests {
     fn partitions_that_the_map_does_not_name_keep_their_numbers() {
         let mapping = PartitionMapping::Mapped("0:3,3:7".parse().unwrap());
         assert_eq!(
-            [0, 1, 2, 3].map(|source| mapping.target(source)),
-            [3, 1, 2, 7].map(Some)
+            [0, 1, 2, 3].map(|source: u16| mapping.target(source.into())),
+            [3, 1, 2, 7].map(|target: u16| Some(target.into()))
         );
-        assert_eq!(PartitionMapping::Kept.target(3), Some(3));
-        assert_eq!(PartitionMapping::Repartitioned(2).target(3), None);
+        assert_eq!(PartitionMapping::Kept.target(3.into()), Some(3.into()));
+        assert_eq!(PartitionMapping::Repartitioned(2).target(3.into()), None);
     }
 
     #[test]

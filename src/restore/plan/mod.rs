@@ -10,14 +10,14 @@
 //! | `restore_plan`, `json` | the plan, around the manifest that begun.json will hold, and how it is printed |
 //! | `obstacle`, `preflight`, `rights` | what would prevent the restore, found before anything is written |
 //! | `resume` | the plan of a restore that an earlier run began |
-//! | `numbers` | partition numbers and list positions |
+//! | `partition_count` | the number of a topic's partitions |
 
 mod json;
 pub(crate) mod limits;
 pub(crate) mod mapping;
-pub(crate) mod numbers;
 pub(crate) mod obstacle;
 pub(crate) mod options;
+pub(crate) mod partition_count;
 pub(crate) mod preflight;
 pub(crate) mod reading;
 pub(crate) mod restore_plan;
@@ -29,6 +29,7 @@ pub(crate) mod target_cluster;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{
     CreatedTopic, Digested, ParentRef, RepoError, Repository, RestoreId, RestoreManifest,
     RestoredPartition, RestoredTopic, Snapshot, TargetPartition, TopicName, TopicNameError,
@@ -211,7 +212,13 @@ async fn plan_partitions(
     repository: &Repository,
     topic: &TopicState,
     options: &RestoreOptions,
-) -> Result<(Vec<RestoredPartition>, BTreeMap<i32, PartitionReading>), PlanError> {
+) -> Result<
+    (
+        Vec<RestoredPartition>,
+        BTreeMap<PartitionNumber, PartitionReading>,
+    ),
+    PlanError,
+> {
     let selection = &options.selection;
     let mut partitions = Vec::with_capacity(topic.partitions.len());
     let mut readings = BTreeMap::new();
@@ -241,7 +248,7 @@ async fn plan_partitions(
 fn purged_records(
     purged: Option<&ExistingTopic>,
     targets: &[TargetPartition],
-) -> BTreeMap<i32, u64> {
+) -> BTreeMap<PartitionNumber, u64> {
     let Some(existing) = purged else {
         return BTreeMap::new();
     };

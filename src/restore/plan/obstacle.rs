@@ -1,5 +1,6 @@
 //! What would prevent a restore.
 
+use kbk_format::PartitionNumber;
 use serde::Serialize;
 
 /// Something that prevents a restore.
@@ -34,7 +35,7 @@ pub enum Obstacle {
         /// The target.
         topic: String,
         /// The partition that it lacks.
-        partition: i32,
+        partition: PartitionNumber,
         /// Partitions of the target.
         found: usize,
     },

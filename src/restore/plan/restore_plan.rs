@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{
-    CreatedTopic, RateLimit, RestoreManifest, RestoredPartition, RestoredTopic, TargetPartition,
-    TopicName,
+    CommittedPosition, CreatedTopic, RateLimit, RestoreManifest, RestoredPartition, RestoredTopic,
+    TargetPartition, TopicName,
 };
 
 use super::reading::PartitionReading;
@@ -41,9 +42,9 @@ pub(crate) struct TopicDetails {
     pub(crate) retention_stays_off: bool,
     pub(crate) max_message_bytes: Option<u64>,
     /// About how many records are deleted first, by target partition; none where nothing is.
-    pub(crate) purged_records: BTreeMap<i32, u64>,
+    pub(crate) purged_records: BTreeMap<PartitionNumber, u64>,
     /// By source partition. Every restored partition has an entry.
-    pub(crate) partitions: BTreeMap<i32, PartitionReading>,
+    pub(crate) partitions: BTreeMap<PartitionNumber, PartitionReading>,
 }
 
 /// One topic of a plan.
@@ -61,6 +62,25 @@ pub struct PartitionPlan<'a> {
     pub restored: &'a RestoredPartition,
     /// What is read for it.
     pub reading: &'a PartitionReading,
+}
+
+/// Returns where the position of `topic.partitions[index]` is committed.
+///
+/// # Panics
+///
+/// If the manifest was not checked: each listed partition of one that was has a position.
+pub(crate) fn committed_at(
+    manifest: &RestoreManifest,
+    topic: &RestoredTopic,
+    index: usize,
+) -> CommittedPosition {
+    match manifest.progress(topic, index) {
+        Some(position) => position,
+        None => panic!(
+            "{} has no position for partition {index} of its list",
+            topic.target
+        ),
+    }
 }
 
 impl RestorePlan {

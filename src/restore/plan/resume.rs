@@ -9,7 +9,6 @@ use kbk_format::repo::{
 };
 use kbk_tools::Selection;
 
-use super::numbers;
 use super::reading::PartitionReading;
 use super::restore_plan::{RestorePlan, TopicDetails};
 use super::selection::RecordSelection;
@@ -227,7 +226,7 @@ async fn plan_reading(
     restored: &RestoredPartition,
     times: RangeInclusive<i64>,
 ) -> Result<Option<PartitionReading>, PlanError> {
-    let Some(state) = saved.partitions.get(numbers::index_of(restored.partition)) else {
+    let Some(state) = saved.partitions.get(restored.partition.index()) else {
         return Ok(None);
     };
     let partition = saved.partition_id(restored.partition);

@@ -5,11 +5,11 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{PartitionId, PartitionState, RepoError, Repository, TopicState};
 use kbk_tools::offset_for_time;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::numbers;
 use crate::human::timestamp_ms;
 use crate::select::{OffsetRange, OffsetRanges, PartitionSet};
 
@@ -37,7 +37,7 @@ pub enum RecordSelectionError {
         /// The topic.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: PartitionNumber,
         /// How many it has.
         count: usize,
     },
@@ -53,7 +53,7 @@ pub enum RecordSelectionError {
         /// The topic.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: PartitionNumber,
         /// How many it has.
         count: usize,
     },
@@ -70,7 +70,7 @@ pub enum RecordSelectionError {
         /// The topic.
         topic: String,
         /// The partition.
-        partition: i32,
+        partition: PartitionNumber,
         /// The requested start.
         from: i64,
         /// The exclusive requested end.
@@ -102,7 +102,7 @@ impl RecordSelection {
     }
 
     /// Returns whether the partition has selected records.
-    pub(crate) fn takes(&self, topic: &str, partition: i32) -> bool {
+    pub(crate) fn takes(&self, topic: &str, partition: PartitionNumber) -> bool {
         let in_set = |set: &PartitionSet| set.contains(partition);
         let in_file = |ranges: &OffsetRanges| ranges.of(topic, partition).is_some();
         self.partitions.as_ref().is_none_or(in_set) && self.offsets.as_ref().is_none_or(in_file)
@@ -111,7 +111,7 @@ impl RecordSelection {
     /// Fails if the selection names partitions or offsets that the topic does not have.
     pub(crate) fn check(&self, topic: &TopicState) -> Result<(), RecordSelectionError> {
         let count = topic.partitions.len();
-        let beyond = |set: &PartitionSet| set.first_from(numbers::count_of(count));
+        let beyond = |set: &PartitionSet| set.first_from(PartitionNumber::from_index(count)?);
         if let Some(partition) = self.partitions.as_ref().and_then(beyond) {
             return Err(RecordSelectionError::NoPartition {
                 topic: topic.name.to_string(),
@@ -124,9 +124,7 @@ impl RecordSelection {
         };
         let file = || ranges.path().display().to_string();
         for (partition, range) in ranges.partitions(&topic.name) {
-            let state = usize::try_from(partition)
-                .ok()
-                .and_then(|index| topic.partitions.get(index));
+            let state = topic.partitions.get(partition.index());
             let state = state.ok_or_else(|| RecordSelectionError::NoPartitionOfLine {
                 file: file(),
                 line: range.line,
@@ -240,7 +238,7 @@ mod tests {
 
     use super::*;
 
-    fn state(partition: i32, base_offset: i64, end_offset: i64) -> PartitionState {
+    fn state(partition: PartitionNumber, base_offset: i64, end_offset: i64) -> PartitionState {
         PartitionState {
             partition,
             log_start_offset: base_offset,
@@ -266,7 +264,7 @@ mod tests {
             internal: false,
             replication_factor: 1,
             config: None,
-            partitions: vec![state(0, 0, 100), state(1, 50, 80)],
+            partitions: vec![state(0.into(), 0, 100), state(1.into(), 50, 80)],
         }
     }
 
@@ -285,7 +283,7 @@ mod tests {
             partitions: Some("1-3".parse().unwrap()),
             ..RecordSelection::everything()
         };
-        assert!(selection.takes("orders", 1) && !selection.takes("orders", 0));
+        assert!(selection.takes("orders", 1.into()) && !selection.takes("orders", 0.into()));
         let error = selection.check(&topic()).unwrap_err().to_string();
         assert_eq!(error, "orders has no partition 2: it has 2, counted from 0");
         let error = of_file("orders,7,,").check(&topic()).unwrap_err();

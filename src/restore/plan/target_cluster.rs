@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kbk_format::PartitionNumber;
+
 use crate::blocking::blocking;
 use crate::kafka::{
     Admin, ClientSettings, ConfigEntry, KafkaError, PartitionOffsets, TopicDescription,
@@ -22,26 +24,26 @@ pub(crate) struct TargetCluster {
 #[derive(Clone, Debug)]
 pub(crate) struct ExistingTopic {
     pub(crate) partitions: usize,
-    pub(crate) offsets: BTreeMap<i32, PartitionOffsets>,
+    pub(crate) offsets: BTreeMap<PartitionNumber, PartitionOffsets>,
     /// `None` where the cluster does not report it.
     pub(crate) config: Option<BTreeMap<String, ConfigEntry>>,
 }
 
 impl ExistingTopic {
     /// Returns the bounds of a partition, if the topic has it.
-    pub(crate) fn offsets(&self, partition: i32) -> Option<&PartitionOffsets> {
+    pub(crate) fn offsets(&self, partition: PartitionNumber) -> Option<&PartitionOffsets> {
         self.offsets.get(&partition)
     }
 
     /// Returns about how many records a partition holds; one that the topic lacks holds none.
-    pub(crate) fn records(&self, partition: i32) -> u64 {
+    pub(crate) fn records(&self, partition: PartitionNumber) -> u64 {
         self.offsets(partition).map_or(0, |offsets| {
             offsets.high_watermark.abs_diff(offsets.log_start_offset)
         })
     }
 
     /// Returns the end of a partition; one that the topic lacks, which is an obstacle of the plan, ends at 0.
-    pub(crate) fn end(&self, partition: i32) -> i64 {
+    pub(crate) fn end(&self, partition: PartitionNumber) -> i64 {
         self.offsets(partition)
             .map_or(0, |offsets| offsets.high_watermark)
     }

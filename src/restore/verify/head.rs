@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::repo::{PartitionId, RepoError};
-use kbk_format::{Record, TimestampType};
+use kbk_format::{PartitionNumber, Record, TimestampType};
 
 use crate::kafka::{
     Admin, ClientSettings, Consumer, PartitionOffsets, PartitionRange, RecordHandler, SourceError,
@@ -18,7 +18,7 @@ use crate::kafka::{
 };
 use crate::restore::context::RestoreContext;
 use crate::restore::error::RestoreError;
-use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::plan::restore_plan::{RestorePlan, committed_at};
 use crate::run::Cancel;
 
 /// A target partition, and the records that it must not hold.
@@ -93,7 +93,7 @@ fn forbidden(
             if !unknown.contains(&id) {
                 continue;
             }
-            let group = context.manifest.progress(topic.restored, index).group;
+            let group = committed_at(context.manifest, topic.restored, index).group;
             let own = partition.restored.target_partition;
             match own.and_then(|target| topic.restored.target(target)) {
                 Some(target) => forbidden.push(Forbidden {
@@ -118,7 +118,7 @@ fn named_by_pages(
     unknown: &BTreeMap<PartitionId, (&str, String)>,
 ) -> Result<Vec<Forbidden>, RepoError> {
     let (repository, runtime) = (context.repository, context.runtime);
-    let mut named: BTreeMap<(&str, i32), BTreeMap<i64, Unknown>> = BTreeMap::new();
+    let mut named: BTreeMap<(&str, PartitionNumber), BTreeMap<i64, Unknown>> = BTreeMap::new();
     for key in runtime.block_on(repository.map_page_keys(&context.manifest.restore))? {
         let page = runtime.block_on(repository.listed_map_page(&key))?;
         let id = page.partition_id();
@@ -128,7 +128,7 @@ fn named_by_pages(
             offsets.insert(run.target_offset, Unknown { id, group });
         }
     }
-    let forbidden = |((topic, partition), offsets): ((&str, i32), _)| Forbidden {
+    let forbidden = |((topic, partition), offsets): ((&str, PartitionNumber), _)| Forbidden {
         partition: TopicPartition::new(topic, partition),
         what: What::At(offsets),
     };

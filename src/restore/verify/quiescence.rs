@@ -100,9 +100,9 @@ mod tests {
 
     #[test]
     fn only_restored_records_are_waited_for() {
-        let targets = [0, 1, 2].map(|partition| TopicPartition {
+        let targets = [0, 1, 2].map(|partition: u16| TopicPartition {
             topic: "orders".to_owned(),
-            partition,
+            partition: partition.into(),
         });
         // Stable to the end; stable up to where the restore ended, with another open transaction above; not stable that far.
         let now = [offsets(10, 10), offsets(10, 25), offsets(7, 10)];

@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use kbk_format::repo::{DonePartition, MapRun, PartitionId, RepoError, TargetPartition};
-use kbk_format::{Record, TimestampType};
+use kbk_format::{PartitionNumber, Record, TimestampType};
 use kbk_tools::restores::{MapReader, MapRuns};
 use kbk_tools::share::FairShare;
 
@@ -28,7 +28,6 @@ use crate::kafka::{
     SourceOptions, TopicPartition,
 };
 use crate::restore::context::RestoreContext;
-use crate::restore::plan::numbers;
 use crate::restore::plan::restore_plan::{PartitionPlan, TopicPlan};
 use crate::restore::write::partitioner::Partitioner;
 use crate::run::Cancel;
@@ -114,7 +113,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Adds the results of one source partition to those of each target.
 fn add(results: &mut [PartitionComparison], of_source: Vec<PartitionComparison>) {
     for found in of_source {
-        let result = &mut results[numbers::index_of(found.partition)];
+        let result = &mut results[found.partition.index()];
         assert_eq!(result.partition, found.partition, "targets have no gaps");
         result.expected += found.expected;
         result.found += found.found;
@@ -167,7 +166,7 @@ impl Topic<'_> {
 /// A source partition that is being compared.
 struct Comparison<'a> {
     topic: &'a Topic<'a>,
-    partition: i32,
+    partition: PartitionNumber,
     partitioner: Partitioner,
     expected: ExpectedRecords,
     /// The record that is compared next.
@@ -289,8 +288,8 @@ impl<'a> Comparison<'a> {
     }
 
     /// Returns the index of a target; `None` if the map names one that the topic does not have.
-    fn index(&self, partition: i32) -> Option<usize> {
-        let index = usize::try_from(partition).ok()?;
+    fn index(&self, partition: PartitionNumber) -> Option<usize> {
+        let index = partition.index();
         (index < self.results.len()).then_some(index)
     }
 

@@ -139,7 +139,7 @@ mod tests {
         let partition_id = PartitionId {
             topic: "orders".parse().unwrap(),
             topic_id: Id::ZERO,
-            partition: 3,
+            partition: 3.into(),
         };
         OffsetMap::empty("r".parse().unwrap(), partition_id)
     }
@@ -147,7 +147,7 @@ mod tests {
     fn run(source_offset: i64, target_offset: i64, records: u64) -> MapRun {
         MapRun {
             source_offset,
-            target_partition: 3,
+            target_partition: 3.into(),
             target_offset,
             records,
         }
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_record_in_another_partition_begins_a_new_run() {
         let elsewhere = MapRun {
-            target_partition: 4,
+            target_partition: 4.into(),
             ..run(10, 10, 10)
         };
         let extended = empty().extend(0, 30, &[run(0, 0, 10), elsewhere, run(20, 10, 10)]);

@@ -1,6 +1,6 @@
 //! The partition of a record by its key, as Java's default partitioner computes it.
 
-use crate::restore::plan::numbers;
+use kbk_format::PartitionNumber;
 
 /// Distributes the records of one source partition over the partitions of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +17,11 @@ impl Partitioner {
     /// # Panics
     ///
     /// Over no partitions: a manifest that distributes by key has at least one target.
-    pub(crate) fn new(source: i32, partitions: usize) -> Partitioner {
+    pub(crate) fn new(source: PartitionNumber, partitions: usize) -> Partitioner {
         assert!(partitions > 0, "records need a partition to go to");
         Partitioner {
             partitions,
-            keyless: numbers::index_of(source) % partitions,
+            keyless: source.index() % partitions,
         }
     }
 
@@ -83,20 +83,20 @@ mod tests {
     #[test]
     fn keys_decide_the_partition_and_null_keys_follow_their_source() {
         for partitions in 1..20 {
-            for source in 0..40 {
-                let partitioner = Partitioner::new(source, partitions);
-                let expected = numbers::index_of(source) % partitions;
+            for source in 0..40_u16 {
+                let partitioner = Partitioner::new(source.into(), partitions);
+                let expected = usize::from(source) % partitions;
                 assert_eq!(partitioner.partition(None), expected);
                 let key = source.to_be_bytes();
                 let found = partitioner.partition(Some(&key));
                 assert!((0..partitions).contains(&found));
-                let other = Partitioner::new(source + 1, partitions);
+                let other = Partitioner::new((source + 1).into(), partitions);
                 assert_eq!(found, other.partition(Some(&key)));
             }
         }
         // An empty key is a key like any other.
-        let empty =
-            [1, 2, 3, 4].map(|partitions| Partitioner::new(7, partitions).partition(Some(b"")));
+        let empty = [1, 2, 3, 4]
+            .map(|partitions| Partitioner::new(7.into(), partitions).partition(Some(b"")));
         assert_eq!(empty, [0, 1, 0, 1]);
     }
 }

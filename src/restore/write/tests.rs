@@ -19,7 +19,7 @@ use crate::records::TopicPartition;
 use crate::records::memory::{CommitFailure, MemoryCluster, OwnedRecord};
 use crate::restore::context::RestoreContext;
 use crate::restore::plan::reading::PartitionReading;
-use crate::restore::plan::restore_plan::{RestorePlan, TopicDetails};
+use crate::restore::plan::restore_plan::{RestorePlan, TopicDetails, committed_at};
 use crate::restore::plan::selection::RecordSelection;
 use crate::restore::write::offset_map::OffsetMap;
 use crate::restore::write::producers::Producers;
@@ -36,11 +36,11 @@ struct Backup {
     _folder: TempDir,
 }
 
-fn place() -> PartitionId {
+fn partition_id() -> PartitionId {
     PartitionId {
         topic: "orders".parse().unwrap(),
         topic_id: Hex([7; 16]),
-        partition: 0,
+        partition: 0.into(),
     }
 }
 
@@ -81,15 +81,15 @@ impl Backup {
         let segment_id = Id::random();
         let upload = SegmentUpload::start(
             self.repository.store(),
-            Key::segment(&place(), 0, &segment_id),
+            Key::segment(&partition_id(), 0, &segment_id),
             self.runtime.handle().clone(),
             self.repository.store().profile().upload,
         );
         let header = FileHeader {
             segment_id: segment_id.0,
-            topic_id: place().topic_id.0,
-            topic: place().topic.to_string(),
-            partition: 0,
+            topic_id: partition_id().topic_id.0,
+            topic: partition_id().topic.to_string(),
+            partition: 0.into(),
             timestamp_type: TimestampType::CreateTime,
             isolation_level: IsolationLevel::ReadCommitted,
             base_offset: 0,
@@ -106,12 +106,12 @@ impl Backup {
         }
         let (upload, summary) = writer.seal(2 * RECORDS, GapReason::NotDelivered).unwrap();
         let uploaded = self.runtime.block_on(upload.complete()).unwrap();
-        SegmentEntry::new(&place(), &summary, uploaded)
+        SegmentEntry::new(&partition_id(), &summary, uploaded)
     }
 
     fn commit(&self, segment: SegmentEntry) {
         let partition = PartitionChange {
-            partition: 0,
+            partition: 0.into(),
             log_start_offset: 0,
             high_watermark: 2 * RECORDS,
             last_stable_offset: 2 * RECORDS,
@@ -126,8 +126,8 @@ impl Backup {
             writer: "test".to_owned(),
             cluster_id: None,
             topics: vec![TopicChange {
-                name: place().topic,
-                topic_id: place().topic_id,
+                name: partition_id().topic,
+                topic_id: partition_id().topic_id,
                 internal: false,
                 replication_factor: 1,
                 config: None,
@@ -145,8 +145,9 @@ impl Backup {
     fn plan(&self, producers: usize) -> RestorePlan {
         let snapshot = self.runtime.block_on(self.repository.latest()).unwrap();
         let snapshot = snapshot.unwrap();
-        let state = snapshot.partition(&place()).unwrap();
-        let reading = PartitionReading::plan(&self.repository, place(), state, Selection::all());
+        let state = snapshot.partition(&partition_id()).unwrap();
+        let reading =
+            PartitionReading::plan(&self.repository, partition_id(), state, Selection::all());
         let reading = self.runtime.block_on(reading).unwrap();
         let target: TopicName = "copy".parse().unwrap();
         let details = TopicDetails {
@@ -155,7 +156,7 @@ impl Backup {
             retention_stays_off: false,
             max_message_bytes: None,
             purged_records: BTreeMap::new(),
-            partitions: BTreeMap::from([(0, reading)]),
+            partitions: BTreeMap::from([(0.into(), reading)]),
         };
         let manifest = RestoreManifest {
             restore: RestoreId::fresh(Timestamp::now()),
@@ -172,20 +173,20 @@ impl Backup {
             producers,
             rate_limit: RateLimit::default(),
             topics: vec![RestoredTopic {
-                topic: place().topic,
-                topic_id: place().topic_id,
+                topic: partition_id().topic,
+                topic_id: partition_id().topic_id,
                 target: target.clone(),
                 purge: false,
                 create: None,
                 targets: vec![TargetPartition {
-                    partition: 0,
+                    partition: 0.into(),
                     offset: 0,
                 }],
                 partitions: vec![RestoredPartition {
-                    partition: 0,
+                    partition: 0.into(),
                     base_offset: 0,
                     end_offset: 2 * RECORDS,
-                    target_partition: Some(0),
+                    target_partition: Some(0.into()),
                 }],
             }],
         };
@@ -223,7 +224,7 @@ impl Backup {
             keep_map: true,
             throttle: None,
         };
-        let committed_at = restore.progress(&restore.topics[0], 0);
+        let committed_at = committed_at(restore, &restore.topics[0], 0);
         work.put_back(Job {
             number: 0,
             route: Route::One(0),
@@ -244,7 +245,7 @@ impl Backup {
             uncommitted: 0,
             runs: Vec::new(),
             finished: false,
-            map: OffsetMap::empty(restore.restore.clone(), place()),
+            map: OffsetMap::empty(restore.restore.clone(), partition_id()),
         });
         let sink = opener.replace(0).unwrap();
         Writer::new(&shared, &opener, 0, sink).run().unwrap();
@@ -256,14 +257,14 @@ impl Backup {
             assert_eq!(position.offset, 2 * RECORDS);
             assert_eq!(writer::page_of(&position), Some(page));
         }
-        let place = place();
-        let page = self.repository.map_page(&restore.restore, &place, &page);
+        let id = partition_id();
+        let page = self.repository.map_page(&restore.restore, &id, &page);
         self.runtime.block_on(page).unwrap().value.runs
     }
 }
 
 fn target() -> TopicPartition {
-    TopicPartition::new("copy", 0)
+    TopicPartition::new("copy", 0.into())
 }
 
 /// Checks that the cluster holds every record once, in order, where the offset map says.

@@ -9,7 +9,7 @@ use kbk_format::repo::{CommittedPosition, DonePartition, MapRun, PartitionId, Re
 
 use crate::records::{SinkOptions, TopicPartition};
 use crate::restore::plan::reading::PartitionReading;
-use crate::restore::plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan};
+use crate::restore::plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan, committed_at};
 use crate::restore::write::offset_map::OffsetMap;
 use crate::restore::write::partitioner::Partitioner;
 use crate::run::{PartitionEvents, RunEvents};
@@ -168,7 +168,7 @@ impl Work {
                 let job = Job {
                     number,
                     route: Route::new(topic, restored, targets.clone()),
-                    committed_at: plan.manifest.progress(topic.restored, index),
+                    committed_at: committed_at(&plan.manifest, topic.restored, index),
                     restored: *restored,
                     reading: reading.clone(),
                     events: shown,

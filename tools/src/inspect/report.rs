@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use kbk_format::repo::{Hex, Id};
 use kbk_format::{
-    BlockHeader, ErrorClass, FileHeader, FormatError, Gap, GapReason, IsolationLevel, Segment,
-    Statistics, TimestampType,
+    BlockHeader, ErrorClass, FileHeader, FormatError, Gap, GapReason, IsolationLevel,
+    PartitionNumber, Segment, Statistics, TimestampType,
 };
 use serde::Serialize;
 
@@ -42,7 +42,7 @@ pub struct InspectedHeader {
     /// Kafka's id of the topic.
     pub topic_id: Id,
     /// The partition.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// First offset covered.
     pub base_offset: i64,
     /// The timestamp type of every record.

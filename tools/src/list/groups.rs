@@ -70,10 +70,7 @@ pub fn row(snapshot: &Snapshot, group: &GroupState) -> GroupRow {
 fn offset_rows(snapshot: &Snapshot, topic: &GroupTopic) -> Vec<OffsetRow> {
     let stored = snapshot.topic(&topic.topic, topic.topic_id);
     let row = |committed: &CommittedOffset| {
-        let index = usize::try_from(committed.partition).ok();
-        let state = stored
-            .zip(index)
-            .and_then(|(stored, index)| stored.partitions.get(index));
+        let state = stored.and_then(|stored| stored.partitions.get(committed.partition.index()));
         OffsetRow {
             topic: topic.topic.to_string(),
             topic_id: topic.topic_id.to_string(),
@@ -105,7 +102,7 @@ mod tests {
 
     fn behind(records: u64, offset: i64) -> (u64, bool) {
         let state = PartitionState {
-            partition: 0,
+            partition: 0.into(),
             log_start_offset: 0,
             high_watermark: 30,
             last_stable_offset: 30,

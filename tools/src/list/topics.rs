@@ -1,6 +1,7 @@
 //! Lists the topics, partitions and segments of a snapshot.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{
     LostRange, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
     TopicState,
@@ -33,7 +34,7 @@ pub struct PartitionRow {
     /// Kafka's id of the topic.
     pub topic_id: String,
     /// The partition's number.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// First offset covered.
     pub base_offset: i64,
     /// One past the last offset covered.
@@ -53,7 +54,7 @@ pub struct SegmentRow {
     /// The topic's name.
     pub topic: String,
     /// The partition.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// Its entry in the index page.
     #[serde(flatten)]
     pub entry: SegmentEntry,
@@ -147,14 +148,14 @@ pub async fn partitions(
 
 async fn partition(
     repository: &Repository,
-    place: PartitionId,
+    id: PartitionId,
     state: &PartitionState,
 ) -> Result<PartitionRow, RepoError> {
-    let segments = repository.segments(&place, state).await?;
+    let segments = repository.segments(&id, state).await?;
     Ok(PartitionRow {
-        topic: place.topic.to_string(),
-        topic_id: place.topic_id.to_string(),
-        partition: place.partition,
+        topic: id.topic.to_string(),
+        topic_id: id.topic_id.to_string(),
+        partition: id.partition,
         base_offset: state.base_offset,
         end_offset: state.end_offset,
         segments: segments.len() as u64,
@@ -173,11 +174,11 @@ pub async fn segments(
     topic: &TopicState,
     state: &PartitionState,
 ) -> Result<Vec<SegmentRow>, RepoError> {
-    let place = topic.partition_id(state.partition);
-    let segments = repository.segments(&place, state).await?;
+    let id = topic.partition_id(state.partition);
+    let segments = repository.segments(&id, state).await?;
     let row = |entry| SegmentRow {
-        topic: place.topic.to_string(),
-        partition: place.partition,
+        topic: id.topic.to_string(),
+        partition: id.partition,
         entry,
     };
     Ok(segments.into_iter().map(row).collect())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{
     DonePartition, PartitionId, RepoError, Repository, RestoreDone, RestoreId, RestoreManifest,
     RestoredTopic, TargetPartition, TopicName,
@@ -107,7 +108,7 @@ impl FinishedRestore {
 
     /// Returns the partition of the backup that was restored from this topic and partition number.
     #[must_use]
-    pub fn partition_id(&self, topic: &str, partition: i32) -> Option<&PartitionId> {
+    pub fn partition_id(&self, topic: &str, partition: PartitionNumber) -> Option<&PartitionId> {
         self.partitions
             .keys()
             .find(|place| &*place.topic == topic && place.partition == partition)

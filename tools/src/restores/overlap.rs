@@ -1,5 +1,6 @@
 //! Counts records of the backup in ranges of the cluster while an offset map is read.
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::MapRun;
 
 use super::source_end;
@@ -9,7 +10,7 @@ use super::source_end;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overlap {
     /// The partition in the cluster.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// First offset in the cluster.
     pub from_target_offset: i64,
     /// One past the last offset in the backup.

@@ -1,5 +1,6 @@
 //! Translates offsets of the backup into offsets of the cluster while an offset map is read.
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{MapRun, TargetPartition, TopicName};
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ pub struct Translated {
     /// The topic in the cluster.
     pub topic: TopicName,
     /// The partition there.
-    pub partition: i32,
+    pub partition: PartitionNumber,
     /// The offset there.
     pub offset: i64,
     /// What the offset leads to.

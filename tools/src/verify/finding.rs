@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
-use kbk_format::FormatError;
 use kbk_format::repo::{self, PartitionId, RepoError, RepoErrorKind, SegmentEntry};
+use kbk_format::{FormatError, PartitionNumber};
 use serde::Serialize;
 
 use super::segment::Damage;
@@ -157,7 +157,7 @@ pub struct Finding {
     /// Kafka's id of the topic, which distinguishes topics of the same name.
     pub topic_id: Option<String>,
     /// The partition number.
-    pub partition: Option<i32>,
+    pub partition: Option<PartitionNumber>,
     /// The object's key in the repository.
     pub key: Option<String>,
     /// Position in the object, in bytes.

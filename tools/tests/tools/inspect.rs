@@ -22,7 +22,7 @@ fn an_intact_segment_is_shown_in_full() {
     assert_eq!(found.problems, []);
     let header = found.header.unwrap();
     assert_eq!(
-        (&*header.topic, header.partition, header.base_offset),
+        (&*header.topic, header.partition.get(), header.base_offset),
         ("orders", 3, 100)
     );
     let footer = found.footer.unwrap();

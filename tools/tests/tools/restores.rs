@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{
     FULL_MAP_PAGE, Key, MapPage, MapRun, RepoErrorKind, RestoreDone, RestoreId, RestoredPartition,
     RestoredTopic, TargetPartition,
@@ -36,7 +37,7 @@ fn each_offset_is_translated_as_the_specification_says() {
         assert!(
             translated
                 .iter()
-                .all(|t| &*t.topic == "copies" && t.partition == partition)
+                .all(|t| &*t.topic == "copies" && t.partition == PartitionNumber::from(partition))
         );
         translated
             .iter()
@@ -103,17 +104,17 @@ const ENDS: [i64; 3] = [7, 0, 70];
 
 /// A record of the backup: its partition, the number of offsets without a record before it, its target partition, and the number
 /// of offsets of other records before it there.
-type Moved = (i32, i64, usize, i64);
+type Moved = (u16, i64, u16, i64);
 
 /// Returns source partition, source offset, target partition and target offset per record, in the order of writing.
-fn model(moved: &[Moved]) -> Vec<(i32, i64, i32, i64)> {
+fn model(moved: &[Moved]) -> Vec<(u16, i64, u16, i64)> {
     let (mut here, mut there) = ([0; 3], ENDS);
     let place = |&(partition, gap, target, others): &Moved| {
-        let source_offset = here[partition as usize] + gap;
-        let target_offset = there[target] + others;
-        here[partition as usize] = source_offset + 1;
-        there[target] = target_offset + 1;
-        (partition, source_offset, target as i32, target_offset)
+        let source_offset = here[usize::from(partition)] + gap;
+        let target_offset = there[usize::from(target)] + others;
+        here[usize::from(partition)] = source_offset + 1;
+        there[usize::from(target)] = target_offset + 1;
+        (partition, source_offset, target, target_offset)
     };
     moved.iter().map(place).collect()
 }
@@ -121,8 +122,8 @@ fn model(moved: &[Moved]) -> Vec<(i32, i64, i32, i64)> {
 /// Makes the map of one partition, in pages of at most `page_runs` runs.
 fn pages(
     restore: &RestoreId,
-    records: &[(i32, i64, i32, i64)],
-    partition: i32,
+    records: &[(u16, i64, u16, i64)],
+    partition: u16,
     page_runs: usize,
 ) -> Vec<MapPage> {
     let mut runs: Vec<MapRun> = Vec::new();
@@ -131,7 +132,7 @@ fn pages(
     {
         match runs.last_mut() {
             Some(last)
-                if last.target_partition == target_partition
+                if last.target_partition == PartitionNumber::from(target_partition)
                     && last.source_offset + last.records.cast_signed() == source_offset
                     && last.target_offset + last.records.cast_signed() == target_offset =>
             {
@@ -139,7 +140,7 @@ fn pages(
             }
             _ => runs.push(MapRun {
                 source_offset,
-                target_partition,
+                target_partition: target_partition.into(),
                 target_offset,
                 records: 1,
             }),
@@ -154,7 +155,7 @@ fn pages(
             restore: restore.clone(),
             topic: place.topic.clone(),
             topic_id: place.topic_id,
-            partition,
+            partition: partition.into(),
             base_offset: before.map_or(0, |before| before.end_offset),
             end_offset: last.source_offset + last.records.cast_signed(),
             previous: before.map(MapPage::sha256),
@@ -167,7 +168,7 @@ fn pages(
 }
 
 /// Makes a repository with a topic of three partitions that was repartitioned into three others.
-fn scattered(restore: &str, records: &[(i32, i64, i32, i64)], page_runs: usize) -> World {
+fn scattered(restore: &str, records: &[(u16, i64, u16, i64)], page_runs: usize) -> World {
     let world = World::sample();
     let restore: RestoreId = restore.parse().unwrap();
     let restored = |partition| RestoredPartition {
@@ -184,8 +185,8 @@ fn scattered(restore: &str, records: &[(i32, i64, i32, i64)], page_runs: usize) 
         target: "copies".parse().unwrap(),
         create: None,
         purge: false,
-        targets: (0..).zip(ENDS).map(target).collect(),
-        partitions: [0, 1, 2].map(restored).into(),
+        targets: PartitionNumber::all().zip(ENDS).map(target).collect(),
+        partitions: PartitionNumber::first(3).map(restored).collect(),
     };
     let pages: Vec<MapPage> = (0..3)
         .flat_map(|partition| pages(&restore, records, partition, page_runs))
@@ -199,7 +200,7 @@ proptest! {
 
     #[test]
     fn offsets_of_a_repartitioned_topic_are_translated_into_each_target(
-        moved in vec((0..3_i32, 0..3_i64, 0..3_usize, 0..3_i64), 0..60),
+        moved in vec((0..3_u16, 0..3_i64, 0..3_u16, 0..3_i64), 0..60),
         offsets in vec(0..80_i64, 1..12),
         page_runs in 1..9_usize,
     ) {
@@ -223,7 +224,7 @@ proptest! {
                 .zip(&offsets[1..])
                 .zip((0..3).cycle())
                 .map(|((before, from), partition)| Overlap {
-                    partition,
+                    partition: partition.into(),
                     from_target_offset: *from,
                     before_source_offset: *before,
                 })
@@ -241,10 +242,10 @@ proptest! {
 
 /// Applies the rule of SPEC section 11.7 record by record.
 fn leads_to(
-    records: &[(i32, i64, i32, i64)],
-    (partition, offset): (i32, i64),
-    target: i32,
-) -> (i32, i64, Landing) {
+    records: &[(u16, i64, u16, i64)],
+    (partition, offset): (u16, i64),
+    target: u16,
+) -> (PartitionNumber, i64, Landing) {
     let there: BTreeMap<i64, i64> = records
         .iter()
         .filter(|record| (record.0, record.2) == (partition, target))
@@ -258,19 +259,20 @@ fn leads_to(
                     source_offset: *source_offset,
                 },
             };
-            (target, *target_offset, lands)
+            (target.into(), *target_offset, lands)
         }
         None => {
             let last = there.last_key_value();
-            let end = last.map_or(ENDS[target as usize], |(_, offset)| offset + 1);
-            (target, end, Landing::AtEnd)
+            let end = last.map_or(ENDS[usize::from(target)], |(_, offset)| offset + 1);
+            (target.into(), end, Landing::AtEnd)
         }
     }
 }
 
-fn count(records: &[(i32, i64, i32, i64)], partition: i32, overlap: &Overlap) -> u64 {
+fn count(records: &[(u16, i64, u16, i64)], partition: u16, overlap: &Overlap) -> u64 {
     let inside = records.iter().filter(|record| {
-        (record.0, record.2) == (partition, overlap.partition)
+        record.0 == partition
+            && PartitionNumber::from(record.2) == overlap.partition
             && record.1 < overlap.before_source_offset
             && record.3 >= overlap.from_target_offset
     });
@@ -294,14 +296,14 @@ fn restored_orders() -> RestoredTopic {
         create: None,
         purge: false,
         targets: vec![TargetPartition {
-            partition: 1,
+            partition: 1.into(),
             offset: 0,
         }],
         partitions: vec![RestoredPartition {
-            partition: 1,
+            partition: 1.into(),
             base_offset: 0,
             end_offset: 1_000_000,
-            target_partition: Some(1),
+            target_partition: Some(1.into()),
         }],
     }
 }

@@ -142,7 +142,7 @@ fn a_missing_segment_and_a_missing_page() {
     assert_eq!(finding.severity, Severity::Error);
     assert_eq!(finding.snapshot, Some(1), "the first that names it");
     assert_eq!(finding.topic.as_deref(), Some("orders"));
-    assert_eq!(finding.partition, Some(1));
+    assert_eq!(finding.partition, Some(1.into()));
     assert_eq!(finding.key.as_deref(), Some(&*entry.key));
     assert_eq!(finding.offsets, Some(Offsets { from: 400, to: 600 }));
 
@@ -167,17 +167,17 @@ fn a_missing_page_of_an_offset_map_is_found() {
         let finding = only(&world);
         assert_eq!(finding.kind, FindingKind::DamagedRestore);
         assert_eq!(finding.key, Some(key));
-        assert_eq!(finding.partition, Some(1));
+        assert_eq!(finding.partition, Some(1.into()));
     }
 }
 
 #[test]
 fn an_offset_map_that_does_not_match_the_request_is_found() {
     let requested = RestoredPartition {
-        partition: 1,
+        partition: 1.into(),
         base_offset: 10,
         end_offset: 20,
-        target_partition: Some(0),
+        target_partition: Some(0.into()),
     };
     let run = |target_partition, target_offset| MapRun {
         source_offset: 12,
@@ -190,20 +190,38 @@ fn an_offset_map_that_does_not_match_the_request_is_found() {
         ..requested
     };
     for (what, requested, run, covered, matches) in [
-        ("as requested", requested, run(0, 5), 10..20, true),
-        ("by key", by_key, run(1, 0), 10..20, true),
-        ("another target", requested, run(1, 5), 10..20, false),
-        ("not a target", by_key, run(2, 5), 10..20, false),
-        ("before the restore", requested, run(0, 4), 10..20, false),
-        ("covers too early", requested, run(0, 5), 9..20, false),
-        ("covers too much", requested, run(0, 5), 10..21, false),
+        ("as requested", requested, run(0.into(), 5), 10..20, true),
+        ("by key", by_key, run(1.into(), 0), 10..20, true),
+        ("another target", requested, run(1.into(), 5), 10..20, false),
+        ("not a target", by_key, run(2.into(), 5), 10..20, false),
+        (
+            "before the restore",
+            requested,
+            run(0.into(), 4),
+            10..20,
+            false,
+        ),
+        (
+            "covers too early",
+            requested,
+            run(0.into(), 5),
+            9..20,
+            false,
+        ),
+        (
+            "covers too much",
+            requested,
+            run(0.into(), 5),
+            10..21,
+            false,
+        ),
         (
             "no such partition",
             RestoredPartition {
-                partition: 0,
+                partition: 0.into(),
                 ..requested
             },
-            run(0, 5),
+            run(0.into(), 5),
             10..20,
             false,
         ),
@@ -221,7 +239,7 @@ fn an_offset_map_that_does_not_match_the_request_is_found() {
             target: "copies".parse().unwrap(),
             create: None,
             purge: false,
-            targets: [(0, 5), (1, 0)]
+            targets: [(0.into(), 5), (1.into(), 0)]
                 .map(|(partition, offset)| TargetPartition { partition, offset })
                 .into(),
             partitions: vec![requested],

@@ -45,7 +45,7 @@ impl Part {
 }
 
 /// What a backup adds to a partition: topic, topic id, partition, segments.
-pub(crate) type Parts<'a> = (&'a str, u8, i32, Vec<Part>);
+pub(crate) type Parts<'a> = (&'a str, u8, u16, Vec<Part>);
 
 /// A repository in memory.
 pub(crate) struct World {
@@ -107,7 +107,7 @@ impl World {
                 .entry((topic, *id))
                 .or_default()
                 .push(PartitionChange {
-                    partition: *partition,
+                    partition: (*partition).into(),
                     log_start_offset: start,
                     high_watermark: end,
                     last_stable_offset: end,
@@ -198,11 +198,11 @@ impl World {
     }
 }
 
-pub(crate) fn place(topic: &str, id: u8, partition: i32) -> PartitionId {
+pub(crate) fn place(topic: &str, id: u8, partition: u16) -> PartitionId {
     PartitionId {
         topic: topic.parse().unwrap(),
         topic_id: Hex([id; 16]),
-        partition,
+        partition: partition.into(),
     }
 }
 

@@ -13,8 +13,8 @@ use kbk_format::repo::{
     Uploaded,
 };
 use kbk_format::{
-    Compression, FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter,
-    TimestampType, WriterOptions,
+    Compression, FileHeader, GapReason, Headers, IsolationLevel, PartitionNumber, Record,
+    SegmentWriter, TimestampType, WriterOptions,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -85,7 +85,7 @@ impl World {
         let place = place("orders", 1);
         let run = |n: i64| MapRun {
             source_offset: 10 * n,
-            target_partition: 1,
+            target_partition: 1.into(),
             target_offset: 9 * n,
             records: 9,
         };
@@ -94,7 +94,7 @@ impl World {
             restore: restore.clone(),
             topic: place.topic.clone(),
             topic_id: place.topic_id,
-            partition: 1,
+            partition: 1.into(),
             base_offset: 0,
             end_offset: 10 * full,
             previous: None,
@@ -123,8 +123,8 @@ impl World {
             target: "copies".parse().unwrap(),
             create: None,
             purge: false,
-            targets: [(0, 500), (1, 0)].map(target).into(),
-            partitions: [0, 1].map(restored).into(),
+            targets: [(0.into(), 500), (1.into(), 0)].map(target).into(),
+            partitions: PartitionNumber::first(2).map(restored).collect(),
         };
         self.finish(restore, topic, &pages).try_into().unwrap()
     }
@@ -153,7 +153,7 @@ impl World {
             rate_limit: RateLimit::default(),
             topics: vec![topic],
         };
-        let last: BTreeMap<i32, &MapPage> =
+        let last: BTreeMap<PartitionNumber, &MapPage> =
             pages.iter().map(|page| (page.partition, page)).collect();
         let partition = |page: &MapPage| DonePartition {
             topic: page.topic.clone(),
@@ -182,7 +182,7 @@ impl World {
     }
 
     /// Adds a snapshot with these segments, each given by its records.
-    pub fn backup(&self, partitions: &[(&str, i32, Vec<Vec<Row>>)]) -> Digested<Snapshot> {
+    pub fn backup(&self, partitions: &[(&str, u16, Vec<Vec<Row>>)]) -> Digested<Snapshot> {
         self.backup_with(partitions, None, None)
     }
 
@@ -209,7 +209,10 @@ impl World {
             groups: [
                 group(
                     "billing",
-                    vec![topic("audit", 3, 7), topic("payments", 0, 120)],
+                    vec![
+                        topic("audit", 3.into(), 7),
+                        topic("payments", 0.into(), 120),
+                    ],
                 ),
                 group("idle", Vec::new()),
             ]
@@ -242,7 +245,7 @@ impl World {
 
     fn backup_with(
         &self,
-        partitions: &[(&str, i32, Vec<Vec<Row>>)],
+        partitions: &[(&str, u16, Vec<Vec<Row>>)],
         groups: Option<FoundGroups>,
         acls: Option<FoundAcls>,
     ) -> Digested<Snapshot> {
@@ -256,7 +259,7 @@ impl World {
                 .collect();
             let end = segments.last().map_or(0, |entry| entry.end_offset);
             topics.entry(topic).or_default().push(PartitionChange {
-                partition: *partition,
+                partition: (*partition).into(),
                 log_start_offset: 0,
                 high_watermark: end,
                 last_stable_offset: end,
@@ -303,7 +306,7 @@ impl World {
     }
 
     /// Returns the index entries of a partition in the latest snapshot.
-    pub fn entries(&self, topic: &str, partition: i32) -> Vec<SegmentEntry> {
+    pub fn entries(&self, topic: &str, partition: u16) -> Vec<SegmentEntry> {
         let (snapshot, place) = (self.latest(), place(topic, partition));
         let state = snapshot.partition(&place).unwrap();
         let segments = self.repository.segments(&place, state);
@@ -341,7 +344,7 @@ impl World {
     }
 
     /// Changes the entries in the only page of a partition, and seals the page and the latest snapshot again.
-    pub fn forge_page(&self, topic: &str, partition: i32, change: impl FnOnce(&mut Vec<Value>)) {
+    pub fn forge_page(&self, topic: &str, partition: u16, change: impl FnOnce(&mut Vec<Value>)) {
         let snapshot = self.latest();
         let place = place(topic, partition);
         let page = snapshot.partition(&place).unwrap().pages[0].clone();
@@ -362,7 +365,7 @@ impl World {
         self.forge_snapshot(|value| {
             let topics = value["topics"].as_array_mut().unwrap();
             let topic = topics.iter_mut().find(|t| t["name"] == topic).unwrap();
-            let state = &mut topic["partitions"][usize::try_from(partition).unwrap()];
+            let state = &mut topic["partitions"][usize::from(partition)];
             state["pages"] = json!([{
                 "key": key, "sha256": sha256, "base_offset": base, "end_offset": end, "segments": count,
             }]);
@@ -394,11 +397,11 @@ pub fn sealed(mut value: Value) -> (String, String) {
     )
 }
 
-pub fn place(topic: &str, partition: i32) -> PartitionId {
+pub fn place(topic: &str, partition: u16) -> PartitionId {
     PartitionId {
         topic: topic.parse().unwrap(),
         topic_id: Hex([topic.len() as u8; 16]),
-        partition,
+        partition: partition.into(),
     }
 }
 
