@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The format and the repository are in the crate `kbk-format`, and everything that works on a repository without Kafka is in
-//! `kbk-tools`. This crate has what needs a cluster, and the program. `tests/architecture.rs` holds the order of its modules.
+//! `kbk-tools`. This crate has what needs a cluster, and the program. `tests/architecture/` holds the order of its modules.
 //!
 //! | to | see |
 //! |---|---|
