@@ -36,11 +36,11 @@ pub struct RestoreId(String);
 pub struct RestoreIdError(String);
 
 impl RestoreId {
-    /// Creates a name: the time, so that names sort by it, and random digits.
+    /// Creates a name: the time to the millisecond, so that names sort by it, and random digits.
     #[must_use]
     pub fn fresh(now: Timestamp) -> Self {
-        let random = Id::random().prefix::<3>();
-        RestoreId(format!("{}-{random}", now.strftime("%Y%m%d-%H%M%S")))
+        let random = Id::random().prefix::<2>();
+        RestoreId(format!("{}{random}", now.strftime("%Y%m%d-%H%M%S-%3f")))
     }
 }
 
@@ -527,6 +527,18 @@ mod tests {
                     .map(partition)
                     .collect(),
             }],
+        }
+    }
+
+    #[test]
+    fn names_sort_by_time_within_a_second() {
+        let start = Timestamp::from_millisecond(1_795_895_619_098).unwrap();
+        let names: Vec<RestoreId> = (0..1_000)
+            .map(|ms| RestoreId::fresh(start + jiff::SignedDuration::from_millis(ms)))
+            .collect();
+        assert!(names.is_sorted(), "{names:?}");
+        for name in names {
+            assert_eq!(RestoreId::try_from(name.0.clone()), Ok(name));
         }
     }
 
