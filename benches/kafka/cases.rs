@@ -168,6 +168,7 @@ impl Harness {
             repository,
             &[
                 "backup",
+                "--init",
                 "-b",
                 servers,
                 "--topic",

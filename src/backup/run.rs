@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, Digested, FoundAcls, Id, Identity, PartitionChange, PartitionId, RepoError, Repository,
-    Snapshot, Store, TopicChange, TopicName, TopicNameError,
+    Change, Digested, FoundAcls, Id, Identity, PartitionChange, PartitionId, RepoError,
+    RepoErrorKind, Repository, Snapshot, Store, TopicChange, TopicName, TopicNameError,
 };
 use kbk_format::{Compression, PartitionNumber};
 use serde::Serialize;
@@ -35,8 +35,10 @@ const SEALING: usize = 16;
 /// What to back up, where, and how.
 #[derive(Clone, Debug)]
 pub struct BackupOptions {
-    /// The repository, which is created if it does not exist.
+    /// The repository.
     pub location: String,
+    /// Create the repository if there is none at the location; otherwise that is an error.
+    pub create: bool,
     /// How to reach the cluster.
     pub kafka: ClientSettings,
     /// The topics of the cluster to back up.
@@ -138,6 +140,8 @@ pub async fn run(
 ) -> Result<Option<BackupReport>, BackupError> {
     let began = Instant::now();
     let started_at = Timestamp::now();
+    // A wrong location is an error before the cluster is contacted.
+    let existing = existing_repository(options).await?;
     let answered = blocking({
         let (options, cancel) = (options.clone(), cancel.clone());
         move || survey_cluster(&options, &cancel)
@@ -147,7 +151,11 @@ pub async fn run(
         survey = answered => survey?,
         () = cancel.cancelled() => return Ok(None),
     };
-    let repository = open_repository(&options.location).await?;
+    let repository = match existing {
+        Some(repository) => repository,
+        // Only now, so that a cluster that does not answer leaves no empty repository behind.
+        None => create_repository(&options.location).await?,
+    };
     let newest = repository.latest().await?;
     let selected_before = selected_before(&options.selection, newest.as_deref());
     let cluster_id = survey.cluster_id.clone();
@@ -186,7 +194,23 @@ fn survey_cluster(options: &BackupOptions, cancel: &Cancel) -> Result<Survey, Su
     Ok(survey)
 }
 
-async fn open_repository(location: &str) -> Result<Repository, RepoError> {
+/// Opens the repository. Returns `None` if there is none and it may be created.
+async fn existing_repository(options: &BackupOptions) -> Result<Option<Repository>, RepoError> {
+    let opened = match Store::open(&options.location) {
+        Ok(store) => Repository::open(store).await,
+        Err(error) => Err(error),
+    };
+    match opened {
+        Err(error)
+            if options.create && matches!(error.kind(), RepoErrorKind::NotARepository { .. }) =>
+        {
+            Ok(None)
+        }
+        opened => opened.map(Some),
+    }
+}
+
+async fn create_repository(location: &str) -> Result<Repository, RepoError> {
     let store = Store::open_or_create(location)?;
     Repository::open_or_create(store, Identity::fresh()).await
 }

@@ -12,7 +12,7 @@ use crate::human;
 
 const EXAMPLES: &str = "\
 Examples:
-  kbk backup -r /backup/kafka -b broker:9092
+  kbk backup --init -r /backup/kafka -b broker:9092
   kbk backup -r /backup/kafka -b broker:9092 --topic 'orders*' --exclude '*-test'
   kbk backup -c /etc/kbk.toml --command-config client.properties --json
 
@@ -31,6 +31,11 @@ pub struct Args {
     /// The topics of the cluster to back up.
     #[command(flatten)]
     pub topics: TopicArgs,
+
+    /// Create the repository if there is none. Without this option that is an error, so that a mistyped location or a folder that
+    /// is not mounted never starts a new one; `kbk init` creates a repository, too
+    #[arg(long)]
+    pub init: bool,
 
     /// zstd, zstd:LEVEL (1 to 19), lz4 or none [default: zstd:3]
     #[arg(long, value_name = "CODEC")]
@@ -94,6 +99,7 @@ impl Args {
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let options = backup::BackupOptions {
         location: context.repo()?.to_string(),
+        create: args.init,
         kafka: args.kafka.settings()?,
         selection: args.topics.selection(),
         compression: args.compression.unwrap_or_default(),

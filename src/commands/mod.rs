@@ -6,6 +6,7 @@ pub mod cat;
 pub mod demo;
 pub mod diff;
 pub mod groups;
+pub mod init;
 pub mod inspect;
 pub mod ls;
 pub mod mount;
@@ -37,6 +38,8 @@ use crate::select::{NamePattern, OffsetRanges, OffsetRangesError, TopicSelection
 pub enum Command {
     /// Watch a complete run on a built-in broker: produce, back up, verify, restore, compare
     Demo(demo::Args),
+    /// Create a repository, to back up to
+    Init(init::Args),
     /// Add a snapshot of the topics as they are now; each run stores only what is new
     Backup(backup::Args),
     /// Restore the topics of a snapshot to a cluster
@@ -100,6 +103,7 @@ impl Command {
     /// Runs the command.
     pub async fn run(&self, context: &Context) -> Result<Outcome, CliError> {
         match self {
+            Self::Init(args) => init::run(args, context).await,
             Self::Backup(args) => backup::run(args, context).await,
             Self::Restore(args) => restore::run(args, context).await,
             Self::Diff(args) => diff::run(args, context).await,

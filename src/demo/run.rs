@@ -75,7 +75,7 @@ pub async fn run(
     } else {
         next(location, &demo.records).await?
     };
-    let next_cluster = shell::command(&["backup", "-r", "FOLDER", "-b", "HOST:9092"]);
+    let next_cluster = shell::command(&["backup", "--init", "-r", "FOLDER", "-b", "HOST:9092"]);
     Ok(DemoReport {
         repository: location.to_string(),
         wrong: demo.steps.iter().flat_map(DemoStep::wrong).collect(),
@@ -150,6 +150,7 @@ impl Demo<'_> {
     async fn back_up(&self) -> Result<DemoStep, DemoStop> {
         let options = backup::BackupOptions {
             location: self.location.to_string(),
+            create: false,
             kafka: self.kafka.clone(),
             selection: TopicSelection::default(),
             compression: Compression::default(),

@@ -64,6 +64,7 @@ fn help_lists_the_commands_and_unknown_arguments_are_rejected() {
     let help = run(&["--help"]);
     assert_eq!(help.code, Some(0));
     for command in [
+        "init",
         "backup",
         "restore",
         "verify",
@@ -118,6 +119,48 @@ fn a_folder_that_is_not_a_repository_is_named_and_left_unchanged() {
     }
     assert!(!missing.exists());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn only_init_creates_a_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    // The folder that a network file system would be mounted on, and one with a mistyped name.
+    let not_mounted = folder.path().join("mounted");
+    std::fs::create_dir(&not_mounted).unwrap();
+    let mistyped = folder.path().join("kafak");
+    for path in [&not_mounted, &mistyped] {
+        let path = path.to_str().unwrap();
+        // Nothing listens on port 1: the location is an error before the cluster is contacted.
+        let ended = run(&["backup", "-b", "127.0.0.1:1", "--repo", path]);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        for words in [path, "not a kbk repository", "mounted", "kbk init"] {
+            assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+        }
+    }
+    assert!(!mistyped.exists());
+    assert_eq!(std::fs::read_dir(&not_mounted).unwrap().count(), 0);
+
+    for path in [&not_mounted, &mistyped] {
+        let args = ["init", "--repo", path.to_str().unwrap()];
+        let created = run(&[&args[..], &["--json"]].concat());
+        assert_eq!(created.code, Some(0), "{}", created.stderr);
+        let id = created.json()["repository_id"].as_str().unwrap().to_owned();
+        let identity = std::fs::read_to_string(path.join("kbk.json")).unwrap();
+        assert!(identity.contains(&id));
+        let again = run(&args);
+        assert_eq!(again.code, Some(1));
+        assert!(
+            again.stderr.contains("already a kbk repository"),
+            "{}",
+            again.stderr
+        );
+        assert_eq!(
+            std::fs::read_to_string(path.join("kbk.json")).unwrap(),
+            identity
+        );
+        let listed = run(&["snapshots", "--repo", path.to_str().unwrap()]);
+        assert_eq!(listed.code, Some(0), "{}", listed.stderr);
+    }
 }
 
 #[test]

@@ -84,8 +84,9 @@ fn a_broker_that_cannot_be_reached_is_named_with_the_cause() {
         }
     }
     assert!(contents(&repo.path()) == before);
-    let new = Repo::new();
-    run(&mut new.kbk(&["backup", "-b", &nobody])).expect_code(1);
+    let new = Repo::missing();
+    let failed = run(&mut new.kbk(&["backup", "--init", "-b", &nobody])).expect_code(1);
+    says(&failed, &[&nobody]);
     assert!(!new.path().exists(), "no repository is created");
 }
 
@@ -95,9 +96,10 @@ fn a_pattern_that_matches_nothing_is_a_failure() {
     let (repo, topic) = backed_up(broker, "matched");
     let before = contents(&repo.path());
     for args in [&["--topic", "no-such-topic"][..], &["--topic", "no-such-*"]] {
-        let new = Repo::new();
+        let new = Repo::missing();
+        let backup = [&["--init"], args].concat();
         says(
-            &run(&mut new.backup(broker, args)).expect_code(1),
+            &run(&mut new.backup(broker, &backup)).expect_code(1),
             &[args[1]],
         );
         assert!(!new.path().exists(), "no repository is created");
@@ -130,12 +132,15 @@ fn a_folder_that_is_not_a_repository_is_left_unchanged() {
     for place in [&photos, &file] {
         let named = place.display().to_string();
         let args = ["backup", "-b", broker.bootstrap(), "--topic", &topic];
-        says(&run(&mut kbk_on(place, &args)).expect_code(1), &[&named]);
+        for args in [&args[..], &[&args[..], &["--init"]].concat(), &["init"]] {
+            says(&run(&mut kbk_on(place, args)).expect_code(1), &[&named]);
+        }
     }
     for place in [&photos, &file, &missing] {
         let named = place.display().to_string();
         for args in [
-            &["restore", "-b", broker.bootstrap()][..],
+            &["backup", "-b", broker.bootstrap()][..],
+            &["restore", "-b", broker.bootstrap()],
             &["verify"],
             &["ls"],
         ] {
@@ -198,8 +203,7 @@ fn a_folder_without_write_permission_is_named() {
     let failed = run(&mut without_privileges(&backup)).expect_code(1);
     says(&failed, &[&named, "may write"]);
     let new = Path::new(&named).join("new");
-    let args = ["backup", "-b", broker.bootstrap(), "--topic", &topic];
-    let failed = run(&mut without_privileges(&kbk_on(&new, &args))).expect_code(1);
+    let failed = run(&mut without_privileges(&kbk_on(&new, &["init"]))).expect_code(1);
     says(&failed, &[&new.display().to_string(), "may write"]);
     for folder in &folders {
         set_mode(folder, 0o755);
@@ -214,6 +218,7 @@ fn a_read_only_disk_is_named_and_can_be_restored_from() {
     let mut disk = SmallDisk::mount("size=16m");
     let place = disk.path().join("repo");
     let backup = ["backup", "-b", broker.bootstrap(), "--topic", &topic];
+    run(&mut disk.inside(&kbk_on(&place, &["init"]))).expect_code(0);
     run(&mut disk.inside(&kbk_on(&place, &backup))).expect_code(0);
     disk.remount("ro");
     produce(
@@ -260,6 +265,7 @@ fn a_full_disk_harms_nothing_that_was_committed() {
     ];
     let backup = disk.inside(&kbk_on(&place, &backup));
     let backup = || again(&backup);
+    run(&mut disk.inside(&kbk_on(&place, &["init"]))).expect_code(0);
     run(&mut backup()).expect_code(0);
     let verify = || disk_verify(&disk, &place);
     verify();
@@ -458,7 +464,7 @@ fn invalid_arguments_exit_with_2() {
         &["cat", "orders", "--offset", "ten"],
         &["cat", "orders", "-p", "-1"],
     ] {
-        let repo = Repo::new();
+        let repo = Repo::missing();
         let mut command = repo.kbk(args);
         if args[0] != "cat" {
             command.args(["-b", "127.0.0.1:1"]);

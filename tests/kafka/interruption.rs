@@ -115,11 +115,12 @@ fn one_signal_is_enough_while_the_broker_is_silent() {
     let address = silent.local_addr().expect("bound").to_string();
     let broker = Broker::shared();
     let topic = filled_topic(broker);
-    let (saved, new) = (Repo::new(), Repo::new());
+    let (saved, new) = (Repo::new(), Repo::missing());
     run(&mut saved.backup(broker, &["--topic", &topic])).expect_code(0);
-    for (repo, command) in [(&new, "backup"), (&saved, "restore")] {
+    let backup = &["backup", "--init"][..];
+    for (repo, command) in [(&new, backup), (&saved, &["restore"])] {
         for (signal, code) in SIGNALS {
-            let running = Running::spawn(&mut repo.kbk(&[command, "-b", &address]));
+            let running = Running::spawn(&mut repo.kbk(&[command, &["-b", &address]].concat()));
             wait::until("the signals to be handled", || {
                 handles_signals(running.process_id()).then_some(())
             });

@@ -292,7 +292,8 @@ impl fmt::Display for RepoError {
             ),
             RepoErrorKind::NotARepository { found } => write!(
                 f,
-                "{object} is not a kbk repository: {found}; check the path, or back up to it to create one"
+                "{object} is not a kbk repository: {found}; check that the location is right and mounted, or create a repository in an \
+                 empty folder with `kbk init`"
             ),
             RepoErrorKind::NotEmpty { found } => write!(
                 f,
@@ -300,7 +301,7 @@ impl fmt::Display for RepoError {
             ),
             RepoErrorKind::AlreadyExists => write!(
                 f,
-                "{object} is already a kbk repository; open it, or name another folder"
+                "{object} is already a kbk repository; back up to it, or name another folder"
             ),
             RepoErrorKind::NewerVersion { found, supported } => write!(
                 f,

@@ -66,7 +66,7 @@ impl Store {
         }
     }
 
-    /// Opens a folder, which is created if it is missing.
+    /// Opens a folder, which is created if it is missing. Only for a new repository: elsewhere a missing folder is a mistake.
     pub fn open_or_create(location: &str) -> Result<Self> {
         let folder = local_folder(location)?;
         create_folder(&folder).map_err(|error| {

@@ -17,15 +17,22 @@ use super::record::{Header, Message};
 const SPEC_READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/spec_reader/repo.py");
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/venv/bin/python");
 
-/// A repository in a temporary folder; kbk creates it.
+/// A repository in a temporary folder.
 #[derive(Debug)]
 pub(crate) struct Repo {
     folder: TempDir,
 }
 
 impl Repo {
-    /// Reserves a path for a repository, which does not exist yet.
+    /// Creates an empty repository.
     pub(crate) fn new() -> Self {
+        let repo = Self::missing();
+        run(&mut repo.kbk(&["init"])).expect_code(0);
+        repo
+    }
+
+    /// Reserves a path for a repository, which does not exist.
+    pub(crate) fn missing() -> Self {
         let folder = TempDir::with_prefix("kbk-repo-").expect("a temporary folder");
         Self { folder }
     }
