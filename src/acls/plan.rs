@@ -292,6 +292,7 @@ mod tests {
             groups: None,
             acls: Some(Acls {
                 seen: 1,
+                read_after: 0,
                 taken_at: Timestamp::UNIX_EPOCH,
                 authorizer: true,
                 left_out: 3,

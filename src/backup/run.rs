@@ -142,6 +142,10 @@ pub async fn run(
     let started_at = Timestamp::now();
     // A wrong location is an error before the cluster is contacted.
     let existing = existing_repository(options).await?;
+    let read_after = match &existing {
+        Some(repository) => repository.sequences().await?.last().copied().unwrap_or(0),
+        None => 0,
+    };
     let answered = blocking({
         let (options, cancel) = (options.clone(), cancel.clone());
         move || survey_cluster(&options, &cancel)
@@ -175,7 +179,14 @@ pub async fn run(
         return Err(error.into());
     }
     let interrupted = finished.interrupted;
-    let (change, notices) = change(plan, finished.stored, newest, cluster_id, started_at);
+    let (change, notices) = change(
+        plan,
+        finished.stored,
+        newest,
+        read_after,
+        cluster_id,
+        started_at,
+    );
     let snapshot = repository.commit(&change).await?;
     Ok(Some(report(
         &change,
@@ -292,6 +303,7 @@ fn change(
     plan: BackupPlan,
     mut stored: BTreeMap<PartitionId, StoredPartition>,
     base: Option<Digested<Snapshot>>,
+    read_after: u64,
     cluster_id: Option<String>,
     started_at: Timestamp,
 ) -> (Change, Vec<BackupNotice>) {
@@ -341,6 +353,7 @@ fn change(
     }
     let change = Change {
         base,
+        read_after,
         nonce: Id::random(),
         started_at,
         created_at: Timestamp::now(),

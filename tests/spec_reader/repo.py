@@ -264,6 +264,7 @@ class Snapshot:
         key = self.key
         seen = count_member(key, groups, "seen")
         require(1 <= seen <= self.sequence, INCONSISTENT, key, None, f"groups seen by snapshot {seen}")
+        require(count_member(key, groups, "read_after") < seen, INCONSISTENT, key, None, f"groups of snapshot {seen} were not read before it")
         member(key, groups, "taken_at", STRING)
         for group in self._ascending(groups, "groups", "group", STRING):
             name = group["group"]
@@ -287,6 +288,7 @@ class Snapshot:
         key, before = self.key, None
         seen = count_member(key, acls, "seen")
         require(1 <= seen <= self.sequence, INCONSISTENT, key, None, f"acls seen by snapshot {seen}")
+        require(count_member(key, acls, "read_after") < seen, INCONSISTENT, key, None, f"acls of snapshot {seen} were not read before it")
         member(key, acls, "taken_at", STRING)
         authorizer = member(key, acls, "authorizer", BOOLEAN)
         left_out = count_member(key, acls, "left_out")

@@ -78,6 +78,7 @@ impl OnePartition {
     pub(crate) fn commit(&self, segments: Vec<SegmentEntry>) {
         let end_offset = segments.last().map_or(0, |entry| entry.end_offset);
         let change = Change {
+            read_after: 0,
             base: None,
             nonce: Id::random(),
             started_at: Timestamp::now(),

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::order::check_order;
+use super::order::{check_order, check_read_after};
 
 /// All ACLs of a cluster, as one backup found them. Clones share the bindings, which may be many.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acls {
     /// Sequence of the snapshot whose backup read them.
     pub seen: u64,
+    /// Sequence of the newest snapshot when it read them, 0 where there was none: orders answers, which clocks cannot.
+    pub read_after: u64,
     /// When it read them.
     pub taken_at: Timestamp,
     /// Whether the cluster has an authorizer. Without one every operation is allowed, and there are no bindings.
@@ -50,6 +52,7 @@ impl Acls {
             let seen = self.seen;
             return Err(format!("its ACLs were seen by snapshot {seen}"));
         }
+        check_read_after("ACLs", self.read_after, self.seen)?;
         if !self.authorizer && (self.left_out > 0 || !self.acls.is_empty()) {
             return Err("it has ACLs of a cluster without an authorizer".to_owned());
         }
@@ -99,6 +102,7 @@ mod tests {
     fn acls(list: Vec<AclBinding>) -> Acls {
         Acls {
             seen: 2,
+            read_after: 1,
             taken_at: Timestamp::UNIX_EPOCH,
             authorizer: true,
             left_out: 0,
@@ -119,8 +123,9 @@ mod tests {
 
     #[test]
     fn every_rule_is_checked() {
-        let wrongs: [fn(&mut Acls); 11] = [
+        let wrongs: [fn(&mut Acls); 12] = [
             |acls| acls.seen = 0,
+            |acls| acls.read_after = 2,
             |acls| acls.seen = 3,
             |acls| acls.authorizer = false,
             |acls| (acls.authorizer, acls.left_out, acls.acls) = (false, 1, [].into()),

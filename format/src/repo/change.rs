@@ -23,6 +23,9 @@ use crate::PartitionNumber;
 pub struct Change {
     /// The newest snapshot when the run began; every partition resumes where it ends there.
     pub base: Option<Digested<Snapshot>>,
+    /// Sequence of the newest snapshot before the run asked the cluster anything; 0 where there was none. Whatever a snapshot with
+    /// a higher sequence states may be newer than what this run found.
+    pub read_after: u64,
     /// A random value, new for each commit.
     pub nonce: Id,
     /// When the offsets were read.
@@ -161,29 +164,31 @@ impl Change {
     fn apply_groups(&self, sequence: u64, newest: Option<&Digested<Snapshot>>) -> Option<Groups> {
         let found = self.groups.as_ref().map(|found| Groups {
             seen: sequence,
+            read_after: self.read_after,
             taken_at: found.taken_at,
             groups: Arc::clone(&found.groups),
         });
         let carried_over = newest.and_then(|newest| newest.groups.as_ref());
-        found_last(found, carried_over, |groups| groups.taken_at)
+        read_last(found, carried_over, |groups| groups.read_after)
     }
 
     fn apply_acls(&self, sequence: u64, newest: Option<&Digested<Snapshot>>) -> Option<Acls> {
         let found = self.acls.as_ref().map(|found| Acls {
             seen: sequence,
+            read_after: self.read_after,
             taken_at: found.taken_at,
             authorizer: found.authorizer,
             left_out: found.left_out,
             acls: Arc::clone(&found.acls),
         });
         let carried_over = newest.and_then(|newest| newest.acls.as_ref());
-        found_last(found, carried_over, |acls| acls.taken_at)
+        read_last(found, carried_over, |acls| acls.read_after)
     }
 
-    /// Marks a topic as deleted, unless another run has seen it since the base.
+    /// Marks a topic as deleted, unless another run may have seen it since.
     fn apply_gone(&self, gone: &(TopicName, Id), topics: &mut Topics) {
         if let Some(topic) = topics.get_mut(gone)
-            && topic.last_seen <= self.base_sequence()
+            && topic.last_seen <= self.read_after
         {
             topic.deleted = true;
         }
@@ -227,13 +232,12 @@ impl Change {
     }
 
     /// Marks other topics of this name as deleted: a cluster has only one of a name. But if another run
-    /// found one since the base, then `found` may be the deleted one: returns whether that is so.
+    /// may have found one since, then `found` may be the deleted one: returns whether that is so.
     /// If that is wrong, the next backup corrects it.
     fn delete_namesakes(&self, found: &TopicChange, topics: &mut Topics) -> bool {
-        let base_sequence = self.base_sequence();
         let name = &found.name;
         let namesakes = || (name.clone(), Id::ZERO)..=(name.clone(), Id::MAX);
-        let is_newer = |topic: &TopicState| !topic.deleted && topic.first_seen > base_sequence;
+        let is_newer = |topic: &TopicState| !topic.deleted && topic.first_seen > self.read_after;
         if topics.range(namesakes()).any(|(_, topic)| is_newer(topic)) {
             return true;
         }
@@ -265,20 +269,19 @@ impl Change {
             found: now.map_or(change.start(), |state| state.end_offset),
         })
     }
-
-    fn base_sequence(&self) -> u64 {
-        self.base.as_ref().map_or(0, |base| base.sequence)
-    }
 }
 
-/// Returns the later answer: another run may have read after this one and committed before it.
-fn found_last<T: Clone>(
+/// Returns the later answer: another run may have read after this one and committed before it. The clocks of their machines do not
+/// decide, since one of them may be wrong.
+fn read_last<T: Clone>(
     found: Option<T>,
     carried_over: Option<&T>,
-    taken_at: impl Fn(&T) -> Timestamp,
+    read_after: impl Fn(&T) -> u64,
 ) -> Option<T> {
     match (found, carried_over) {
-        (Some(found), Some(theirs)) if taken_at(theirs) > taken_at(&found) => Some(theirs.clone()),
+        (Some(found), Some(theirs)) if read_after(theirs) > read_after(&found) => {
+            Some(theirs.clone())
+        }
         (Some(found), _) => Some(found),
         (None, carried_over) => carried_over.cloned(),
     }

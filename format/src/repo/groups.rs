@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::Id;
 use super::keys::TopicName;
-use super::order::check_order;
+use super::order::{check_order, check_read_after};
 use crate::PartitionNumber;
 
 /// All groups of a cluster, as one backup read them. Clones share the groups, which may be many.
@@ -15,6 +15,8 @@ use crate::PartitionNumber;
 pub struct Groups {
     /// Sequence of the snapshot whose backup read them.
     pub seen: u64,
+    /// Sequence of the newest snapshot when it read them, 0 where there was none: orders answers, which clocks cannot.
+    pub read_after: u64,
     /// When it read them.
     pub taken_at: Timestamp,
     /// Ordered by `group`.
@@ -65,6 +67,7 @@ impl Groups {
             let seen = self.seen;
             return Err(format!("its groups were seen by snapshot {seen}"));
         }
+        check_read_after("groups", self.read_after, self.seen)?;
         check_order("groups", &self.groups, |group| &group.group)?;
         self.groups.iter().try_for_each(GroupState::check)
     }
@@ -139,6 +142,7 @@ mod tests {
     fn groups(list: Vec<GroupState>) -> Groups {
         Groups {
             seen: 2,
+            read_after: 1,
             taken_at: Timestamp::UNIX_EPOCH,
             groups: list.into(),
         }
@@ -159,6 +163,8 @@ mod tests {
             late.seen = seen;
             assert!(late.check(2).unwrap_err().contains("seen by"), "{seen}");
         }
+        (late.seen, late.read_after) = (2, 2);
+        assert!(late.check(2).unwrap_err().contains("read after"));
         let wrongs: [fn(&mut Vec<GroupState>); 9] = [
             |list| list.swap(0, 1),
             |list| list[1].group = "g".to_owned(),

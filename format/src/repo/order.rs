@@ -1,4 +1,4 @@
-//! The order of lists in metadata: strictly ascending (SPEC section 11.5).
+//! The order of lists in metadata, strictly ascending, and of answers of a cluster (SPEC section 11.5).
 
 /// Checks that the keys of `list` are strictly ascending.
 pub(super) fn check_order<'a, T, K: Ord + std::fmt::Debug>(
@@ -15,4 +15,14 @@ pub(super) fn check_order<'a, T, K: Ord + std::fmt::Debug>(
         }
     }
     Ok(())
+}
+
+/// Checks that what the backup of snapshot `seen` read was read before that snapshot.
+pub(super) fn check_read_after(what: &str, read_after: u64, seen: u64) -> Result<(), String> {
+    if read_after < seen {
+        return Ok(());
+    }
+    Err(format!(
+        "its {what} were read after snapshot {read_after} for snapshot {seen}"
+    ))
 }

@@ -183,6 +183,12 @@ async fn the_groups_read_last_are_kept() {
         change.groups = found;
         repository.commit(&change).await.unwrap()
     };
+    let commit_after = async |base, read_after, found| {
+        let mut change = world::look(base, &cluster);
+        change.groups = found;
+        change.read_after = read_after;
+        repository.commit(&change).await.unwrap()
+    };
     let first = commit(None, None).await;
     assert_eq!(groups(&first), None, "no backup has read them");
     let second = commit(Some(first), world::groups(20, &["g", "h"])).await;
@@ -193,10 +199,16 @@ async fn the_groups_read_last_are_kept() {
     let none = commit(Some(third.clone()), world::groups(30, &[])).await;
     assert_eq!(groups(&none), Some((4, Vec::new())), "all are gone");
 
-    // A slow run read them before the run that has committed meanwhile.
-    let slow = commit(Some(third), world::groups(25, &["g"])).await;
+    // A slow run read them before the run that has committed meanwhile, on a machine whose clock is ahead.
+    let slow = commit_after(Some(third.clone()), 2, world::groups(99, &["g"])).await;
     assert_eq!(slow.sequence, 5);
     assert_eq!(slow.groups, none.groups);
+    // A run on a machine whose clock is behind read them after all others.
+    let behind = commit(Some(slow), world::groups(1, &["g"])).await;
+    assert_eq!(groups(&behind), Some((6, vec!["g"])));
+    // Of two runs that began together, the one that commits last is kept.
+    let together = commit_after(Some(behind), 5, world::groups(0, &["h"])).await;
+    assert_eq!(groups(&together), Some((7, vec!["h"])));
 }
 
 fn acls(snapshot: &Snapshot) -> Option<(u64, Vec<&str>)> {
@@ -214,6 +226,12 @@ async fn the_acls_read_last_are_kept() {
         change.acls = found;
         repository.commit(&change).await.unwrap()
     };
+    let commit_after = async |base, read_after, found| {
+        let mut change = world::look(base, &cluster);
+        change.acls = found;
+        change.read_after = read_after;
+        repository.commit(&change).await.unwrap()
+    };
     let first = commit(None, None).await;
     assert_eq!(acls(&first), None, "no backup has read them");
     let second = commit(Some(first), world::acls(20, &["User:a", "User:b"])).await;
@@ -224,10 +242,13 @@ async fn the_acls_read_last_are_kept() {
     let none = commit(Some(third.clone()), world::acls(30, &[])).await;
     assert_eq!(acls(&none), Some((4, Vec::new())), "all are gone");
 
-    // A slow run read them before the run that has committed meanwhile.
-    let slow = commit(Some(third), world::acls(25, &["User:a"])).await;
+    // A slow run read them before the run that has committed meanwhile, on a machine whose clock is ahead.
+    let slow = commit_after(Some(third), 2, world::acls(99, &["User:a"])).await;
     assert_eq!(slow.sequence, 5);
     assert_eq!(slow.acls, none.acls);
+    // A run on a machine whose clock is behind read them after all others.
+    let behind = commit(Some(slow), world::acls(1, &["User:a"])).await;
+    assert_eq!(acls(&behind), Some((6, vec!["User:a"])));
 }
 
 /// A commit refuses to write what a reader would refuse to read.

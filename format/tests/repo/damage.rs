@@ -161,6 +161,7 @@ async fn contradictions_under_a_valid_seal_are_found() {
         (r#""started_at":"1970"#, r#""started_at":"year"#),
         (r#""seen":2"#, r#""seen":0"#),
         (r#""seen":2"#, r#""seen":3"#),
+        (r#""read_after":1"#, r#""read_after":2"#),
         (r#""taken_at":"1970"#, r#""taken_at":"year"#),
         (r#""group":"h""#, r#""group":"g""#),
         (r#""group":"g""#, r#""group":"i""#),

@@ -75,8 +75,10 @@ pub(crate) fn look(base: Option<Digested<Snapshot>>, cluster: &Cluster) -> Chang
             .map(|(at, end)| partition(at, *end))
             .collect(),
     });
+    let read_after = base.as_ref().map_or(0, |base| base.sequence);
     Change {
         base,
+        read_after,
         nonce: Id::random(),
         started_at: Timestamp::UNIX_EPOCH,
         created_at: Timestamp::UNIX_EPOCH,

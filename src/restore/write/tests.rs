@@ -119,6 +119,7 @@ impl Backup {
             lost: Vec::new(),
         };
         let change = Change {
+            read_after: 0,
             base: None,
             nonce: Id::random(),
             started_at: Timestamp::now(),

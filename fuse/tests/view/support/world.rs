@@ -126,8 +126,10 @@ impl World {
         let gone = gone
             .iter()
             .map(|(name, id)| (name.parse().unwrap(), Hex([*id; 16])));
+        let read_after = base.as_ref().map_or(0, |base| base.sequence);
         let change = Change {
             base,
+            read_after,
             nonce: Id::random(),
             started_at: Timestamp::UNIX_EPOCH,
             created_at: Timestamp::from_millisecond(self.now_ms).unwrap(),

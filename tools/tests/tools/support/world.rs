@@ -275,8 +275,10 @@ impl World {
             config: None,
             partitions,
         };
+        let read_after = base.as_ref().map_or(0, |base| base.sequence);
         let change = Change {
             base,
+            read_after,
             nonce: Id::random(),
             started_at: Timestamp::UNIX_EPOCH,
             created_at: Timestamp::now(),
