@@ -111,7 +111,7 @@ pub struct LostRange {
 }
 
 /// A page, as a snapshot names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PageRef {
     /// The object's name.
     pub key: String,

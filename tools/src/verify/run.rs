@@ -26,8 +26,9 @@ pub(super) struct Run<'a> {
     /// Digests of the snapshots that have been read.
     digests: HashMap<u64, Digest>,
     partitions: HashSet<PartitionId>,
-    /// Sums over the pages that have been read; `None` for a page that could not be read.
-    pages: HashMap<Digest, Option<Sums>>,
+    /// Sums over the pages that have been read; `None` for a page that could not be read. By the keyed hash of all that the snapshot
+    /// states of a page: its digest alone may be stated for another partition, too.
+    pages: HashMap<u64, Option<Sums>>,
     /// Keyed hashes of the entries whose segments have been checked: a repository may have millions, and an entry is large.
     segments: HashSet<u64>,
     hasher: RandomState,
@@ -180,7 +181,8 @@ impl<'a> Run<'a> {
         partition: &PartitionId,
         named: &PageRef,
     ) -> Option<Sums> {
-        if let Some(known) = self.pages.get(&named.sha256) {
+        let stated = self.hasher.hash_one((partition, named));
+        if let Some(known) = self.pages.get(&stated) {
             return *known;
         }
         let sums = match self.repository.page(partition, named).await {
@@ -203,7 +205,7 @@ impl<'a> Run<'a> {
                 None
             }
         };
-        self.pages.insert(named.sha256, sums);
+        self.pages.insert(stated, sums);
         sums
     }
 

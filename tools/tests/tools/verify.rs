@@ -156,6 +156,28 @@ fn a_missing_segment_and_a_missing_page() {
     assert_eq!(finding.offsets, Some(Offsets { from: 0, to: 600 }));
 }
 
+/// A digest proves a page's bytes, not that the page exists under the name that the snapshot states.
+#[test]
+fn a_missing_page_with_the_digest_of_another_partitions_page_is_found() {
+    let world = World::sample();
+    let mut forged = String::new();
+    world.forge_snapshot(|snapshot| {
+        let partitions = &mut snapshot["topics"][0]["partitions"];
+        let other = partitions[0]["pages"][0]["sha256"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let page = &mut partitions[1]["pages"][0];
+        let key = page["key"].as_str().unwrap();
+        forged = format!("{}-{}.json", key.rsplit_once('-').unwrap().0, &other[..16]);
+        (page["key"], page["sha256"]) = (json!(forged), json!(other));
+    });
+    let finding = only(&world);
+    assert_eq!(finding.kind, FindingKind::MissingPage);
+    assert_eq!(finding.key, Some(forged));
+    assert_eq!(finding.partition, Some(1.into()));
+}
+
 #[test]
 fn a_missing_page_of_an_offset_map_is_found() {
     for missing in [0, 1] {
