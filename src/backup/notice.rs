@@ -55,6 +55,25 @@ pub enum BackupNotice {
         /// The topic.
         topic: TopicName,
     },
+    /// A damaged snapshot was passed over, as the user asked for.
+    IgnoredSnapshot {
+        /// The damaged one.
+        snapshot: u64,
+        /// The one that this backup continues; null if there is none.
+        continued: Option<u64>,
+    },
+    /// A folder of the repository is gone, in which snapshots name objects.
+    MissingFolder {
+        /// Its name in the repository.
+        folder: String,
+    },
+    /// Files that interrupted runs had left were removed from the repository.
+    RemovedUnfinished {
+        /// How many.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// The cluster did not return the topics' configurations, so the snapshot does not have them.
     ConfigUnknown {
         /// The cluster's error.
@@ -87,10 +106,14 @@ impl BackupNotice {
     #[must_use]
     pub fn is_damage(&self, accept_open_transactions: bool) -> bool {
         match self {
-            BackupNotice::Truncated { .. } | BackupNotice::Lost { .. } => true,
+            BackupNotice::Truncated { .. }
+            | BackupNotice::Lost { .. }
+            | BackupNotice::IgnoredSnapshot { .. }
+            | BackupNotice::MissingFolder { .. } => true,
             BackupNotice::OpenTransactions { .. } => !accept_open_transactions,
             BackupNotice::Recreated { .. }
             | BackupNotice::Deleted { .. }
+            | BackupNotice::RemovedUnfinished { .. }
             | BackupNotice::ConfigUnknown { .. }
             | BackupNotice::GroupsUnknown { .. }
             | BackupNotice::GroupsHidden { .. }
@@ -144,6 +167,31 @@ impl std::fmt::Display for BackupNotice {
                     "{topic} no longer exists in the cluster; the backup keeps it"
                 )
             }
+            BackupNotice::IgnoredSnapshot {
+                snapshot,
+                continued,
+            } => {
+                let base = match continued {
+                    Some(base) => format!("snapshot {base}"),
+                    None => "an empty repository".to_owned(),
+                };
+                write!(
+                    f,
+                    "snapshot {snapshot} is damaged and was ignored: this backup continues {base}, with the segments that are intact of what \
+                     snapshot {snapshot} added. What it added of topics that the cluster no longer has is not in this snapshot; nothing was removed"
+                )
+            }
+            BackupNotice::MissingFolder { folder } => write!(
+                f,
+                "{folder} is gone from the repository, and snapshots name objects in it: restore the folder from a copy; \
+                 `kbk verify` names what is missing"
+            ),
+            BackupNotice::RemovedUnfinished { files, bytes } => write!(
+                f,
+                "removed {} ({}) that interrupted runs had left unfinished in the repository",
+                human::counted(*files, "file"),
+                human::bytes(*bytes)
+            ),
             BackupNotice::ConfigUnknown { cause } => {
                 write!(f, "topic configurations are not in this snapshot: {cause}")
             }

@@ -1,6 +1,6 @@
 //! A backup, from the survey of the cluster to the committed snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kbk_format::repo::{
     Change, Digested, FoundAcls, Id, Identity, PartitionChange, PartitionId, RepoError,
     RepoErrorKind, Repository, Snapshot, Store, TopicChange, TopicName, TopicNameError,
+    UnfinishedFiles,
 };
 use kbk_format::{Compression, PartitionNumber};
 use serde::Serialize;
@@ -37,6 +38,8 @@ const SEALING: usize = 16;
 pub struct BackupOptions {
     /// The repository.
     pub location: String,
+    /// Damaged snapshots to pass over: the newest of the others is continued.
+    pub ignored_snapshots: BTreeSet<u64>,
     /// Create the repository if there is none at the location; otherwise that is an error.
     pub create: bool,
     /// How to reach the cluster.
@@ -121,6 +124,9 @@ pub enum BackupError {
     /// An access to the repository.
     #[error(transparent)]
     Repo(#[from] RepoError),
+    /// A snapshot to pass over that is intact.
+    #[error("cannot ignore snapshot {0}: it is not damaged; run the backup without ignoring it")]
+    NotDamaged(u64),
     /// Reading or storing records.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -160,7 +166,8 @@ pub async fn run(
         // Only now, so that a cluster that does not answer leaves no empty repository behind.
         None => create_repository(&options.location).await?,
     };
-    let newest = repository.latest().await?;
+    let newest = newest(&repository, &options.ignored_snapshots).await?;
+    let repository_notices = repository_notices(&repository, newest.as_deref(), options).await?;
     let selected_before = selected_before(&options.selection, newest.as_deref());
     let cluster_id = survey.cluster_id.clone();
     let mut plan = plan::plan(survey, newest.as_deref(), &selected_before)?;
@@ -179,7 +186,7 @@ pub async fn run(
         return Err(error.into());
     }
     let interrupted = finished.interrupted;
-    let (change, notices) = change(
+    let (mut change, mut notices) = change(
         plan,
         finished.stored,
         newest,
@@ -187,7 +194,10 @@ pub async fn run(
         cluster_id,
         started_at,
     );
+    change.ignored.clone_from(&options.ignored_snapshots);
+    notices.splice(0..0, repository_notices);
     let snapshot = repository.commit(&change).await?;
+    notices.extend(remove_unfinished(&repository, &snapshot).await);
     Ok(Some(report(
         &change,
         notices,
@@ -196,6 +206,59 @@ pub async fn run(
         interrupted,
         began.elapsed(),
     )))
+}
+
+/// Reads the snapshot that the run continues.
+async fn newest(
+    repository: &Repository,
+    ignored: &BTreeSet<u64>,
+) -> Result<Option<Digested<Snapshot>>, BackupError> {
+    for &sequence in ignored {
+        match repository.snapshot(sequence).await {
+            Ok(_) => return Err(BackupError::NotDamaged(sequence)),
+            Err(error) if matches!(error.kind(), RepoErrorKind::Damaged(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(repository.latest_but(ignored).await?)
+}
+
+/// Returns what the user should know about the repository before anything is added to it.
+async fn repository_notices(
+    repository: &Repository,
+    newest: Option<&Snapshot>,
+    options: &BackupOptions,
+) -> Result<Vec<BackupNotice>, RepoError> {
+    let ignored = options.ignored_snapshots.iter();
+    let mut notices: Vec<_> = ignored
+        .map(|&snapshot| BackupNotice::IgnoredSnapshot {
+            snapshot,
+            continued: newest.map(|newest| newest.sequence),
+        })
+        .collect();
+    if let Some(newest) = newest {
+        let missing = repository.missing_folders(newest).await?;
+        notices.extend(
+            missing
+                .into_iter()
+                .map(|folder| BackupNotice::MissingFolder { folder }),
+        );
+    }
+    Ok(notices)
+}
+
+/// Removes what interrupted runs left. The snapshot is committed, so a failure is no reason to fail.
+async fn remove_unfinished(repository: &Repository, newest: &Snapshot) -> Option<BackupNotice> {
+    match repository.remove_unfinished(newest).await {
+        Ok(UnfinishedFiles { files: 0, .. }) => None,
+        Ok(UnfinishedFiles { files, bytes }) => {
+            Some(BackupNotice::RemovedUnfinished { files, bytes })
+        }
+        Err(error) => {
+            tracing::warn!("files that interrupted runs left were not removed: {error}");
+            None
+        }
+    }
 }
 
 fn survey_cluster(options: &BackupOptions, cancel: &Cancel) -> Result<Survey, SurveyError> {
@@ -353,6 +416,7 @@ fn change(
     }
     let change = Change {
         base,
+        ignored: BTreeSet::new(),
         read_after,
         nonce: Id::random(),
         started_at,

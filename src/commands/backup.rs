@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::backup::{self, BackupReport, SaveAcls, SavedAcls};
+use kbk_format::repo::{Key, RepoErrorKind};
+
+use crate::backup::{self, BackupError, BackupReport, SaveAcls, SavedAcls};
 use crate::cli::{
     BackupConfig, BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, Report,
     SegmentSize, TopicArgs, fill, fill_list, time,
@@ -36,6 +38,11 @@ pub struct Args {
     /// is not mounted never starts a new one; `kbk init` creates a repository, too
     #[arg(long)]
     pub init: bool,
+
+    /// Continue from the snapshot before this one, which is damaged; repeatable. Its segments that are intact are used. It stays as it
+    /// is, and the exit code is 3
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub ignore_damaged_snapshot: Vec<u64>,
 
     /// zstd, zstd:LEVEL (1 to 19), lz4 or none [default: zstd:3]
     #[arg(long, value_name = "CODEC")]
@@ -99,6 +106,7 @@ impl Args {
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let options = backup::BackupOptions {
         location: context.repo()?.to_string(),
+        ignored_snapshots: args.ignore_damaged_snapshot.iter().copied().collect(),
         create: args.init,
         kafka: args.kafka.settings()?,
         selection: args.topics.selection(),
@@ -109,8 +117,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         groups: !args.no_groups,
         acls: args.save_acls(),
     };
-    let Some(report) = backup::run(&options, &context.cancel, context.events("backing up")).await?
-    else {
+    let run = backup::run(&options, &context.cancel, context.events("backing up")).await;
+    let Some(report) = run.map_err(failed)? else {
         tracing::warn!("stopped before anything was read: no snapshot was created");
         return Ok(Outcome::Interrupted);
     };
@@ -127,6 +135,25 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     } else {
         Outcome::Clean
     })
+}
+
+/// Adds what to do about a damaged snapshot, which the backup would continue.
+fn failed(error: BackupError) -> CliError {
+    let damaged = match &error {
+        BackupError::Repo(error) => match (error.kind(), error.key().and_then(Key::parse)) {
+            (RepoErrorKind::Damaged(_), Some(Key::Snapshot { sequence })) => Some(sequence),
+            _ => None,
+        },
+        _ => None,
+    };
+    let error = CliError::from(error);
+    match damaged {
+        Some(sequence) => error.hint(format!(
+            "without an intact copy, `kbk backup --ignore-damaged-snapshot {sequence}` continues from the snapshot before it: the \
+             segments of snapshot {sequence} that are intact are used, and nothing is removed"
+        )),
+        None => error,
+    }
 }
 
 impl Report for BackupReport {

@@ -1,6 +1,6 @@
 //! The steps of the demo, in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
@@ -150,6 +150,7 @@ impl Demo<'_> {
     async fn back_up(&self) -> Result<DemoStep, DemoStop> {
         let options = backup::BackupOptions {
             location: self.location.to_string(),
+            ignored_snapshots: BTreeSet::new(),
             create: false,
             kafka: self.kafka.clone(),
             selection: TopicSelection::default(),

@@ -1,6 +1,7 @@
 //! A repository with one topic of one partition, written without a cluster. Shared by the tests against a broker and the mount
 //! bench.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -79,6 +80,7 @@ impl OnePartition {
         let end_offset = segments.last().map_or(0, |entry| entry.end_offset);
         let change = Change {
             read_after: 0,
+            ignored: BTreeSet::new(),
             base: None,
             nonce: Id::random(),
             started_at: Timestamp::now(),

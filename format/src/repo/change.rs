@@ -1,6 +1,6 @@
 //! What one backup run found and stored, and how the next snapshot follows from the one before. No I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -23,6 +23,8 @@ use crate::PartitionNumber;
 pub struct Change {
     /// The newest snapshot when the run began; every partition resumes where it ends there.
     pub base: Option<Digested<Snapshot>>,
+    /// Sequences of damaged snapshots that are neither the base nor its successors. They stay as they are.
+    pub ignored: BTreeSet<u64>,
     /// Sequence of the newest snapshot before the run asked the cluster anything; 0 where there was none. Whatever a snapshot with
     /// a higher sequence states may be newer than what this run found.
     pub read_after: u64,
@@ -129,7 +131,9 @@ impl Change {
         newest: Option<&Digested<Snapshot>>,
         pages: &ChangedPages,
     ) -> Result<Snapshot, RepoErrorKind> {
-        let sequence = newest.map_or(1, |newest| newest.sequence.saturating_add(1));
+        let last = newest.map(|newest| newest.sequence);
+        let last = last.max(self.ignored.last().copied());
+        let sequence = last.map_or(1, |last| last.saturating_add(1));
         let carried_over = newest.map_or(&[][..], |newest| &newest.topics);
         let mut topics: Topics = carried_over
             .iter()

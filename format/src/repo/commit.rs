@@ -97,7 +97,7 @@ impl Repository {
     }
 
     async fn publish(&self, change: &Change, pages: &ChangedPages) -> Result<Digested<Snapshot>> {
-        let mut newest = self.latest().await?;
+        let mut newest = self.latest_but(&change.ignored).await?;
         for _ in 0..MAX_TRIES {
             let next = change.apply(self.identity().repository_id, newest.as_ref(), pages);
             let next = next.map_err(|kind| self.store().error_of_whole(kind))?;

@@ -74,6 +74,12 @@ pub enum RepoErrorKind {
         sequence: u64,
     },
 
+    /// Mount or restore the folder: snapshots name objects in it, and it is missing or empty.
+    MissingFolder {
+        /// The newest snapshot.
+        snapshot: u64,
+    },
+
     /// Restore the object from a copy: another one names it, and the store says that it does not exist.
     Missing {
         /// The object that names it.
@@ -311,6 +317,11 @@ impl fmt::Display for RepoError {
             RepoErrorKind::NoSuchSnapshot { sequence } => write!(
                 f,
                 "{object} has no snapshot {sequence}; `kbk snapshots` lists those it has"
+            ),
+            RepoErrorKind::MissingFolder { snapshot } => write!(
+                f,
+                "{object} is missing or empty, and snapshot {snapshot} names objects in it; check that all of the repository is mounted, \
+                 or restore the folder from a copy (`kbk init` elsewhere starts a new repository)"
             ),
             RepoErrorKind::Missing { named_by } => write!(
                 f,

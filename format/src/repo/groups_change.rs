@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Result;
 use super::keys::{Key, RESTORES, TopicName};
+use super::listing::Listed;
 use super::repository::Repository;
 use super::restore::RestoreId;
 use super::sealed::{Document, seal};
@@ -91,7 +92,7 @@ impl Repository {
     pub async fn groups_changes(&self, restore: &RestoreId) -> Result<Vec<GroupsChange>> {
         let folder = format!("{RESTORES}/{restore}/groups");
         let mut changes = Vec::new();
-        for (key, _) in self.store().list(&folder).await? {
+        for Listed { key, .. } in self.store().list(&folder).await? {
             if let Some(found) = self.store().read::<GroupsChange>(&key).await? {
                 let name = Key::GroupsChange {
                     restore: found.restore.clone(),

@@ -74,11 +74,17 @@ pub struct PartitionId {
 impl PartitionId {
     /// Returns the folder of the partition's segments.
     pub(super) fn segments(&self) -> String {
-        format!("data/{}/{}/{}", self.topic, self.topic_id, self.partition)
+        format!(
+            "{SEGMENTS}/{}/{}/{}",
+            self.topic, self.topic_id, self.partition
+        )
     }
 
     fn pages(&self) -> String {
-        format!("index/{}/{}/{}", self.topic, self.topic_id, self.partition)
+        format!(
+            "{PAGES}/{}/{}/{}",
+            self.topic, self.topic_id, self.partition
+        )
     }
 
     fn parse(topic: &str, topic_id: &str, partition: &str) -> Option<Self> {
@@ -150,12 +156,35 @@ pub enum Key {
     },
 }
 
+/// The folder of the segments.
+pub(super) const SEGMENTS: &str = "data";
+/// The folder of the pages.
+pub(super) const PAGES: &str = "index";
 /// The folder of the snapshots.
 pub(super) const SNAPSHOTS: &str = "snapshots";
 /// The folder of the restores.
 pub(super) const RESTORES: &str = "restores";
 
 impl Key {
+    /// The folders at the root of a repository.
+    pub(super) const FOLDERS: [&str; 4] = [SEGMENTS, PAGES, SNAPSHOTS, RESTORES];
+
+    /// Returns whether objects can be in the folder of this name, directly or further below.
+    pub(super) fn is_folder(name: &str) -> bool {
+        let parts: Vec<&str> = name.split('/').collect();
+        match *parts.as_slice() {
+            [root] => Self::FOLDERS.contains(&root),
+            [SEGMENTS | PAGES, topic] => topic.parse::<TopicName>().is_ok(),
+            [SEGMENTS | PAGES, topic, id] => PartitionId::parse(topic, id, "0").is_some(),
+            [SEGMENTS | PAGES, topic, id, partition] => {
+                PartitionId::parse(topic, id, partition).is_some()
+            }
+            [RESTORES, restore] => restore.parse::<RestoreId>().is_ok(),
+            [RESTORES, restore, "map" | "groups"] => restore.parse::<RestoreId>().is_ok(),
+            _ => false,
+        }
+    }
+
     /// Creates the name of a segment.
     #[must_use]
     pub fn segment(partition: &PartitionId, base_offset: i64, segment_id: &Id) -> Self {
@@ -191,7 +220,7 @@ impl Key {
         let parts: Vec<&str> = key.split('/').collect();
         match *parts.as_slice() {
             ["kbk.json"] => Some(Key::Identity),
-            ["data", topic, topic_id, partition, file] => {
+            [SEGMENTS, topic, topic_id, partition, file] => {
                 let (base, id) = file.strip_suffix(".kseg")?.split_once('-')?;
                 Some(Key::Segment {
                     partition: PartitionId::parse(topic, topic_id, partition)?,
@@ -199,7 +228,7 @@ impl Key {
                     id: id.parse().ok()?,
                 })
             }
-            ["index", topic, topic_id, partition, file] => {
+            [PAGES, topic, topic_id, partition, file] => {
                 let (base, digest) = file.strip_suffix(".json")?.split_once('-')?;
                 Some(Key::Page {
                     partition: PartitionId::parse(topic, topic_id, partition)?,
@@ -331,8 +360,28 @@ mod tests {
             ),
         ];
         for (key, name) in cases {
+            let folders = name.match_indices('/').map(|(at, _)| &name[..at]);
+            assert!(folders.into_iter().all(Key::is_folder), "{name}");
             assert_eq!(key.to_string(), name);
             assert_eq!(Key::parse(&name), Some(key));
+        }
+    }
+
+    #[test]
+    fn other_folders_hold_no_objects() {
+        let id = "ab".repeat(16);
+        for other in [
+            String::new(),
+            "photos".to_owned(),
+            "snapshots/loop".to_owned(),
+            "data/a b".to_owned(),
+            "data/orders/loop".to_owned(),
+            format!("data/orders/{id}/01"),
+            format!("data/orders/{id}/0/0"),
+            "restores/r/other".to_owned(),
+            "restores/r/map/map".to_owned(),
+        ] {
+            assert!(!Key::is_folder(&other), "{other}");
         }
     }
 

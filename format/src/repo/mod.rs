@@ -30,6 +30,7 @@ mod groups_change;
 mod id;
 mod identity;
 mod keys;
+mod listing;
 mod members;
 mod offset_map;
 mod order;
@@ -51,6 +52,7 @@ pub use groups_change::{ChangedGroup, ChangedOffset, GroupsChange, OffsetAndMeta
 pub use id::{Digest, Hex, Id, ParseHexError};
 pub use identity::Identity;
 pub use keys::{Key, PartitionId, TopicName, TopicNameError};
+pub use listing::UnfinishedFiles;
 pub use offset_map::{FULL_MAP_PAGE, MapPage, MapRun};
 pub use page::{FULL_PAGE, Page, SegmentEntry};
 pub use profile::StoreProfile;

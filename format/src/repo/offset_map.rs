@@ -205,7 +205,7 @@ impl Repository {
     pub async fn map_page_keys(&self, restore: &RestoreId) -> Result<BTreeSet<Key>> {
         let folder = format!("{RESTORES}/{restore}/map");
         let found = self.store().list(&folder).await?;
-        Ok(found.into_iter().map(|(key, _)| key).collect())
+        Ok(found.into_iter().map(|object| object.key).collect())
     }
 
     /// Reads a page of which only the key is known.

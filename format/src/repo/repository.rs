@@ -1,11 +1,14 @@
 //! A repository: creating, opening, and reading it from its newest snapshot down.
 
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
-use object_store::ObjectMeta;
 
 use super::error::{Damage, RepoErrorKind, Result};
 use super::identity::Identity;
-use super::keys::{Key, PartitionId, SNAPSHOTS};
+use super::keys::{Key, PAGES, PartitionId, SEGMENTS, SNAPSHOTS};
+use super::listing::{Listed, UnfinishedFiles};
 use super::page::{Page, SegmentEntry};
 use super::sealed::{Digested, seal};
 use super::snapshot::{PageRef, PartitionState, Snapshot};
@@ -106,7 +109,7 @@ impl Repository {
     /// Lists the sequences of all snapshots, ascending.
     pub async fn sequences(&self) -> Result<Vec<u64>> {
         let found = self.store.list(SNAPSHOTS).await?;
-        let sequence = |(key, _)| match key {
+        let sequence = |object: Listed| match object.key {
             Key::Snapshot { sequence } => Some(sequence),
             _ => None,
         };
@@ -115,12 +118,12 @@ impl Repository {
 
     /// Lists all snapshots with the metadata of their objects, without reading any.
     pub async fn listed_snapshots(&self) -> Result<Vec<ListedSnapshot>> {
-        let found = self.store.list_objects(SNAPSHOTS).await?;
-        let listed = |(key, object): (Key, ObjectMeta)| match key {
+        let found = self.store.list(SNAPSHOTS).await?;
+        let listed = |object: Listed| match object.key {
             Key::Snapshot { sequence } => Some(ListedSnapshot {
                 sequence,
-                bytes: object.size,
-                written_ms: object.last_modified.timestamp_millis(),
+                bytes: object.bytes,
+                written_ms: object.written_ms,
             }),
             _ => None,
         };
@@ -129,7 +132,16 @@ impl Repository {
 
     /// Reads the snapshot with the highest sequence, which is the state of the repository.
     pub async fn latest(&self) -> Result<Option<Digested<Snapshot>>> {
-        match self.sequences().await?.last() {
+        self.latest_but(&BTreeSet::new()).await
+    }
+
+    /// Reads the snapshot with the highest sequence that is not one of `ignored`.
+    pub async fn latest_but(&self, ignored: &BTreeSet<u64>) -> Result<Option<Digested<Snapshot>>> {
+        let sequences = self.sequences().await?;
+        let mut others = sequences
+            .iter()
+            .filter(|sequence| !ignored.contains(sequence));
+        match others.next_back() {
             Some(&sequence) => self.snapshot(sequence).await.map(Some),
             None => Ok(None),
         }
@@ -227,6 +239,47 @@ impl Repository {
         Ok(segments)
     }
 
+    /// Lists the folders of topics that are gone although the snapshot names objects in them.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoErrorKind::MissingFolder`] if all segments or all pages are gone: a part of the repository is not mounted, or was removed.
+    pub async fn missing_folders(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
+        let has_pages = |state: &PartitionState| !state.pages.is_empty();
+        let stored = snapshot.topics.iter();
+        let stored = stored.filter(|topic| topic.partitions.iter().any(has_pages));
+        let stored: BTreeSet<&str> = stored.map(|topic| &*topic.name).collect();
+        let mut missing = Vec::new();
+        for folder in [SEGMENTS, PAGES] {
+            let names: HashSet<String> = self.store.names(folder).await?.into_iter().collect();
+            let gone: Vec<&str> = stored
+                .iter()
+                .filter(|topic| !names.contains(**topic))
+                .copied()
+                .collect();
+            if !stored.is_empty() && gone.len() == stored.len() {
+                let snapshot = snapshot.sequence;
+                let kind = RepoErrorKind::MissingFolder { snapshot };
+                return Err(self.store.error(folder, kind));
+            }
+            missing.extend(gone.iter().map(|topic| format!("{folder}/{topic}")));
+        }
+        Ok(missing)
+    }
+
+    /// Removes the files on a local disk that interrupted writes left. A write that is still in progress has written its file within
+    /// the last day; if not, it fails, and nothing that was committed is lost.
+    ///
+    /// # Errors
+    ///
+    /// The error of the store.
+    pub async fn remove_unfinished(&self, newest: &Snapshot) -> Result<UnfinishedFiles> {
+        const AGE: Duration = Duration::from_secs(24 * 60 * 60);
+        let sequence = newest.sequence;
+        let newest = Key::Snapshot { sequence };
+        self.store.remove_unfinished(&newest, AGE).await
+    }
+
     /// Lists the segments of a partition that begin at or after `end_offset`, in offset order. If the
     /// partition ends there in the newest snapshot, no snapshot names them: an interrupted run left
     /// them. Once checked, they save the next run from reading their records again.
@@ -236,11 +289,11 @@ impl Repository {
         end_offset: i64,
     ) -> Result<Vec<FoundSegment>> {
         let found = self.store.list(&partition.segments()).await?;
-        let unnamed = found.into_iter().filter_map(|(key, size)| match key {
+        let unnamed = found.into_iter().filter_map(|object| match object.key {
             Key::Segment { base_offset, .. } if base_offset >= end_offset => Some(FoundSegment {
-                key,
+                key: object.key,
                 base_offset,
-                size,
+                size: object.bytes,
             }),
             _ => None,
         });

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::error::Result;
 use super::id::{Digest, Id};
 use super::keys::{Key, PartitionId, RESTORES, TopicName};
+use super::listing::Listed;
 use super::members;
 use super::offset_map::{MapPage, MapRun};
 use super::repository::Repository;
@@ -412,7 +413,7 @@ impl Repository {
     /// The error of the store.
     pub async fn restores(&self) -> Result<Vec<RestoreId>> {
         let found = self.store().list(RESTORES).await?;
-        let begun = |(key, _)| match key {
+        let begun = |object: Listed| match object.key {
             Key::RestoreBegun { restore } => Some(restore),
             _ => None,
         };

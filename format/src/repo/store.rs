@@ -12,16 +12,18 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use url::Url;
 
 use super::error::{Damage, Operation, RepoError, RepoErrorKind, Result};
 use super::keys::Key;
+use super::listing::{self, Listed, UnfinishedFiles};
 use super::profile::StoreProfile;
 use super::sealed::{self, Digested, Document, MAX_SEALED_BYTES, SealError};
 
@@ -200,41 +202,99 @@ impl Store {
         }
     }
 
-    /// Lists the objects of a folder with their sizes in bytes, ordered by name. Other files are ignored.
-    pub(super) async fn list(&self, folder: &str) -> Result<Vec<(Key, u64)>> {
-        let found = self.list_objects(folder).await?;
-        let sized = |(key, object): (Key, ObjectMeta)| (key, object.size);
-        Ok(found.into_iter().map(sized).collect())
-    }
-
-    /// Lists the same with all metadata that the store has.
-    pub(super) async fn list_objects(&self, folder: &str) -> Result<Vec<(Key, ObjectMeta)>> {
-        let prefix = ObjectPath::from(folder);
-        let found: Vec<_> = self
-            .objects
-            .list(Some(&prefix))
-            .try_collect()
-            .await
-            .map_err(|error| self.failed_at(Operation::List, folder, error))?;
-        let mut found: Vec<_> = found
-            .into_iter()
-            .filter_map(|object| Some((Key::parse(object.location.as_ref())?, object)))
-            .collect();
-        found.sort_by(|(_, a), (_, b)| a.location.cmp(&b.location));
+    /// Lists the objects of a folder, ordered by name. Whatever else is there is ignored.
+    pub(super) async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let mut found = match self.on_disk(folder, listing::objects).await? {
+            Some(found) => found,
+            None => self.list_remote(folder).await?,
+        };
+        found.sort_by_cached_key(|object| object.key.to_string());
         Ok(found)
     }
 
-    /// Returns one of the entries of the root, if any. `lost+found` belongs to the file system.
+    async fn list_remote(&self, folder: &str) -> Result<Vec<Listed>> {
+        let prefix = ObjectPath::from(folder);
+        let found = self.objects.list(Some(&prefix));
+        let listed = found.try_filter_map(async |object| {
+            let key = Key::parse(object.location.as_ref());
+            Ok(key.map(|key| Listed {
+                key,
+                bytes: object.size,
+                written_ms: object.last_modified.timestamp_millis(),
+            }))
+        });
+        let listed = listed.try_collect().await;
+        listed.map_err(|error| self.failed_at(Operation::List, folder, error))
+    }
+
+    /// Lists the names in a folder, or in the root if it is empty: what is directly there, objects and folders.
+    pub(super) async fn names(&self, folder: &str) -> Result<Vec<String>> {
+        if let Some(names) = self.on_disk(folder, listing::names).await? {
+            return Ok(names);
+        }
+        let prefix = (!folder.is_empty()).then(|| ObjectPath::from(folder));
+        let found = self.objects.list_with_delimiter(prefix.as_ref()).await;
+        let found = found.map_err(|error| self.failed_at(Operation::List, folder, error))?;
+        let objects = found.objects.into_iter().map(|object| object.location);
+        let all = found.common_prefixes.into_iter().chain(objects);
+        Ok(all
+            .filter_map(|path| Some(path.filename()?.to_owned()))
+            .collect())
+    }
+
+    /// Returns one of the entries of the root, if any. `lost+found` belongs to the file system, and a file that an interrupted
+    /// write left is not an object.
     pub(super) async fn any_entry(&self) -> Result<Option<String>> {
-        let root = self.objects.list_with_delimiter(None).await;
-        let root = root.map_err(|error| self.failed_at(Operation::List, "the folder", error))?;
-        let objects = root.objects.into_iter().map(|object| object.location);
-        Ok(root
-            .common_prefixes
-            .into_iter()
-            .chain(objects)
-            .map(|path| path.to_string())
-            .find(|name| name != "lost+found"))
+        let mut names = self.names("").await?;
+        names.retain(|name| name != "lost+found" && !listing::is_unfinished(name));
+        names.sort();
+        Ok(names.into_iter().next())
+    }
+
+    /// Removes the files on a local disk that interrupted writes left, if they were last written `age` or more before the object
+    /// `newest`.
+    pub(super) async fn remove_unfinished(
+        &self,
+        newest: &Key,
+        age: Duration,
+    ) -> Result<UnfinishedFiles> {
+        let Some(root) = self.folder.clone() else {
+            return Ok(UnfinishedFiles::default());
+        };
+        let key = newest.clone();
+        let removed = move || listing::remove_unfinished(&root, &key, age);
+        let removed = tokio::task::spawn_blocking(removed).await;
+        let removed = removed.unwrap_or_else(|error| Err(error.into()));
+        removed.map_err(|error| {
+            RepoError::of_store(
+                Operation::Remove,
+                &self.url,
+                "unfinished files",
+                error.into(),
+            )
+        })
+    }
+
+    /// Calls `list` with the root and `folder` where blocking is allowed; `None` if the store is not a local disk.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        folder: &str,
+        list: fn(&Path, &str) -> io::Result<T>,
+    ) -> Result<Option<T>> {
+        let Some(root) = self.folder.clone() else {
+            return Ok(None);
+        };
+        let name = folder.to_owned();
+        let listed = tokio::task::spawn_blocking(move || list(&root, &name)).await;
+        let listed = listed.unwrap_or_else(|error| Err(error.into()));
+        listed.map(Some).map_err(|error| {
+            let named = if folder.is_empty() {
+                "the folder"
+            } else {
+                folder
+            };
+            RepoError::of_store(Operation::List, &self.url, named, error.into())
+        })
     }
 
     /// Makes the names of these objects durable: flushes each folder that holds one, and those

@@ -99,6 +99,174 @@ async fn files_that_a_crash_left_are_ignored() {
     open(folder.path()).await.unwrap();
 }
 
+/// Puts names into every folder of a repository that cannot be objects, and that `object_store` cannot list.
+#[cfg(unix)]
+fn clutter(root: &Path) {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+    let id = "01".repeat(16);
+    for folder in [
+        String::new(),
+        "snapshots".to_owned(),
+        "restores".to_owned(),
+        "data".to_owned(),
+        "data/a".to_owned(),
+        format!("data/a/{id}"),
+        format!("data/a/{id}/0"),
+    ] {
+        let folder = root.join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(OsStr::from_bytes(b"caf\xe9.json")), "x").unwrap();
+        fs::write(folder.join("a\nb"), "x").unwrap();
+        symlink(".", folder.join("loop")).unwrap();
+        symlink(root, folder.join("7")).unwrap();
+        symlink("itself", folder.join("itself")).unwrap();
+        symlink("nowhere", folder.join("dangling")).unwrap();
+        symlink(
+            "00000000000000000009.json",
+            folder.join("00000000000000000009.json"),
+        )
+        .unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn stray_files_and_links_block_nothing() {
+    let runtime = world::runtime();
+    let folder = tempdir().unwrap();
+    let root = folder.path().join("repository");
+    let repository = runtime.block_on(create(&root)).unwrap();
+    let first = world::cluster(&[("a", 1, &[4])]);
+    let base = world::backup(&runtime, &repository, None, &first).unwrap();
+    clutter(&root);
+
+    let repository = runtime.block_on(open(&root)).unwrap();
+    assert_eq!(runtime.block_on(repository.sequences()).unwrap(), [1]);
+    assert_eq!(
+        runtime
+            .block_on(repository.listed_snapshots())
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(runtime.block_on(repository.restores()).unwrap(), []);
+    let partition = world::partition_id("a", 1, 0);
+    let found = runtime
+        .block_on(repository.unnamed_segments(&partition, 0))
+        .unwrap();
+    assert_eq!(found.len(), 2);
+    let next = world::cluster(&[("a", 1, &[9])]);
+    let base = world::backup(&runtime, &repository, Some(base), &next).unwrap();
+    assert_eq!(runtime.block_on(repository.latest()).unwrap(), Some(base));
+
+    // Such a name is reason enough not to take a folder for an empty one.
+    let other = folder.path().join("other");
+    clutter(&other);
+    let not_empty = runtime.block_on(create(&other)).unwrap_err();
+    assert!(
+        matches!(not_empty.kind(), RepoErrorKind::NotEmpty { .. }),
+        "{not_empty}"
+    );
+}
+
+/// A segment's folder may be on another disk.
+#[cfg(unix)]
+#[test]
+fn links_to_folders_and_files_are_followed() {
+    let runtime = world::runtime();
+    let folder = tempdir().unwrap();
+    let (root, moved) = (
+        folder.path().join("repository"),
+        folder.path().join("moved"),
+    );
+    let repository = runtime.block_on(create(&root)).unwrap();
+    world::backup(
+        &runtime,
+        &repository,
+        None,
+        &world::cluster(&[("a", 1, &[4])]),
+    )
+    .unwrap();
+    fs::create_dir(&moved).unwrap();
+    for name in ["data", "snapshots"] {
+        fs::rename(root.join(name), moved.join(name)).unwrap();
+        std::os::unix::fs::symlink(moved.join(name), root.join(name)).unwrap();
+    }
+    let partition = world::partition_id("a", 1, 0);
+    let found = runtime
+        .block_on(repository.unnamed_segments(&partition, 0))
+        .unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(runtime.block_on(repository.sequences()).unwrap(), [1]);
+}
+
+/// Sets when a file was last written, in days before now.
+fn age(path: &Path, days: u64) {
+    let written = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(written).unwrap();
+}
+
+#[test]
+fn files_of_interrupted_writes_are_removed_once_they_are_old() {
+    let runtime = world::runtime();
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    let repository = runtime.block_on(create(root)).unwrap();
+    let cluster = world::cluster(&[("a", 1, &[4])]);
+    let newest = world::backup(&runtime, &repository, None, &cluster).unwrap();
+    let segments = format!("data/a/{}/0", "01".repeat(16));
+    let of_segment = format!("{segments}/00000000000000000000-0102030405060708.kseg");
+    let left = [
+        ("snapshots/00000000000000000002.json#1".to_owned(), 2, true),
+        (format!("{of_segment}#7"), 400, true),
+        // Another run may be writing it.
+        (format!("{of_segment}#8"), 0, false),
+        // Not kbk's.
+        (format!("{segments}/notes.txt#1"), 400, false),
+        (of_segment.clone(), 400, false),
+    ];
+    for (name, days, _) in &left {
+        fs::write(root.join(name), "1234567").unwrap();
+        age(&root.join(name), *days);
+    }
+    let removed = runtime
+        .block_on(repository.remove_unfinished(&newest))
+        .unwrap();
+    assert_eq!((removed.files, removed.bytes), (2, 14));
+    for (name, _, gone) in left {
+        assert_eq!(!root.join(&name).exists(), gone, "{name}");
+    }
+    let removed = runtime
+        .block_on(repository.remove_unfinished(&newest))
+        .unwrap();
+    assert_eq!(removed.files, 0);
+}
+
+#[test]
+fn folders_that_are_gone_are_named() {
+    let runtime = world::runtime();
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    let repository = runtime.block_on(create(root)).unwrap();
+    let cluster = world::cluster(&[("a", 1, &[4]), ("b", 2, &[0]), ("c", 3, &[5])]);
+    let newest = world::backup(&runtime, &repository, None, &cluster).unwrap();
+    let missing = || runtime.block_on(repository.missing_folders(&newest));
+    assert_eq!(missing().unwrap(), [""; 0], "nothing is stored of b");
+    for name in ["data/a", "index/c"] {
+        fs::remove_dir_all(root.join(name)).unwrap();
+    }
+    assert_eq!(missing().unwrap(), ["data/a", "index/c"]);
+    fs::remove_dir_all(root.join("data/c")).unwrap();
+    let all = missing().unwrap_err();
+    assert_eq!(*all.kind(), RepoErrorKind::MissingFolder { snapshot: 1 });
+    assert_eq!(all.key(), Some("data"));
+    fs::remove_dir_all(root.join("data")).unwrap();
+    assert_eq!(missing().unwrap_err().key(), Some("data"));
+}
+
 fn with_identity(json: &str) -> TempDir {
     use sha2::{Digest, Sha256};
     let folder = tempdir().unwrap();

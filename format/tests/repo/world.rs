@@ -1,6 +1,6 @@
 //! A small cluster to back up: topics that grow, a backup of them, and a check that nothing is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -79,6 +79,7 @@ pub(crate) fn look(base: Option<Digested<Snapshot>>, cluster: &Cluster) -> Chang
     Change {
         base,
         read_after,
+        ignored: BTreeSet::new(),
         nonce: Id::random(),
         started_at: Timestamp::UNIX_EPOCH,
         created_at: Timestamp::UNIX_EPOCH,

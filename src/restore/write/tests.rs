@@ -1,6 +1,6 @@
 //! The writer over a cluster in memory: what a transaction that fails leaves, and what the offset map says, without a broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use kbk_format::repo::{
@@ -120,6 +120,7 @@ impl Backup {
         };
         let change = Change {
             read_after: 0,
+            ignored: BTreeSet::new(),
             base: None,
             nonce: Id::random(),
             started_at: Timestamp::now(),

@@ -1,6 +1,6 @@
 //! A repository in memory, filled by commits of its test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -130,6 +130,7 @@ impl World {
         let change = Change {
             base,
             read_after,
+            ignored: BTreeSet::new(),
             nonce: Id::random(),
             started_at: Timestamp::UNIX_EPOCH,
             created_at: Timestamp::from_millisecond(self.now_ms).unwrap(),

@@ -1,6 +1,6 @@
 //! Repositories in a temporary folder, and ways to damage them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -279,6 +279,7 @@ impl World {
         let change = Change {
             base,
             read_after,
+            ignored: BTreeSet::new(),
             nonce: Id::random(),
             started_at: Timestamp::UNIX_EPOCH,
             created_at: Timestamp::now(),

@@ -1,0 +1,163 @@
+//! A repository that lost something never continues as if nothing had happened, and there is always a next step that loses nothing.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::support::broker::Broker;
+use crate::support::process::{Finished, run};
+use crate::support::produce::produce;
+use crate::support::record::Message;
+use crate::support::repo::Repo;
+use crate::support::{consume, samples, topics};
+
+fn some(count: usize, seed: u64) -> Vec<Message> {
+    samples::mixed(seed).take(count).collect()
+}
+
+/// Backs up a topic twice: 100 records, then 50 more.
+fn two_snapshots(broker: &Broker, name: &str) -> (Repo, String) {
+    let topic = topics::unique(name);
+    topics::create(broker, &topic, 1, &[]);
+    let repo = Repo::new();
+    for count in [100, 50] {
+        produce(broker, "none", (&topic, 0), &some(count, 1));
+        backup(&repo, broker, &topic, &[]).expect_code(0);
+    }
+    (repo, topic)
+}
+
+fn backup(repo: &Repo, broker: &Broker, topic: &str, args: &[&str]) -> Finished {
+    run(&mut repo.backup(broker, &[&["--topic", topic], args].concat()))
+}
+
+fn findings(report: &Value) -> Vec<&str> {
+    let findings = report["findings"].as_array().expect("an array");
+    findings
+        .iter()
+        .map(|finding| finding["finding"].as_str().expect("a name"))
+        .collect()
+}
+
+#[test]
+fn a_damaged_newest_snapshot_is_passed_over_without_losing_a_record() {
+    let broker = Broker::shared();
+    let (repo, topic) = two_snapshots(broker, "damaged");
+    let damaged = repo.snapshot(2);
+    let intact = fs::read(&damaged).expect("readable");
+    let mut bytes = intact.clone();
+    bytes[40] ^= 1;
+    fs::write(&damaged, &bytes).expect("written");
+    produce(broker, "none", (&topic, 0), &some(25, 2));
+    let segments = repo.segments();
+
+    let refused = backup(&repo, broker, &topic, &[]).expect_code(1);
+    for words in [
+        "snapshots/00000000000000000002.json",
+        "--ignore-damaged-snapshot 2",
+    ] {
+        assert!(
+            refused.stderr.contains(words),
+            "{words}: {}",
+            refused.stderr
+        );
+    }
+    assert_eq!(repo.segments(), segments);
+    let not_damaged = backup(&repo, broker, &topic, &["--ignore-damaged-snapshot", "1"]);
+    let not_damaged = not_damaged.expect_code(1).stderr;
+    assert!(
+        not_damaged.contains("snapshot 1: it is not damaged"),
+        "{not_damaged}"
+    );
+
+    let passed = backup(&repo, broker, &topic, &["--ignore-damaged-snapshot", "2"]);
+    let report = passed.expect_code(3).json();
+    assert_eq!(report["snapshot"], 3);
+    assert_eq!(findings(&report), ["ignored_snapshot"]);
+    assert_eq!(report["findings"][0]["continued"], 1);
+    assert_eq!(report["records"], 75, "50 of the damaged snapshot, 25 new");
+    let mut added = repo.segments();
+    assert!(segments.keys().all(|path| added.remove(path).is_some()));
+    assert_eq!(added.len(), 1, "what snapshot 2 had stored is used again");
+    assert_eq!(fs::read(&damaged).expect("it stays"), bytes);
+    assert_eq!(repo.verify()["records"], 175);
+    repo.verify_by_spec();
+    let target = format!("{topic}-restored");
+    repo.restore_as(broker, &[(&topic, &target)]);
+    assert_eq!(consume::assert_same(broker, (&topic, &target), 1), 175);
+
+    // The next run needs no option, and an intact copy of the damaged snapshot is as good as before.
+    backup(&repo, broker, &topic, &[]).expect_code(0);
+    run(&mut repo.kbk(&["snapshots"])).expect_code(3);
+    fs::write(&damaged, &intact).expect("written");
+    run(&mut repo.kbk(&["snapshots"])).expect_code(0);
+    run(&mut repo.kbk(&["verify", "--full", "--snapshot", "all"])).expect_code(0);
+}
+
+#[test]
+fn nothing_is_added_to_a_repository_whose_segments_are_gone() {
+    let broker = Broker::shared();
+    let (repo, topic) = two_snapshots(broker, "gone");
+    let (data, elsewhere) = (repo.path().join("data"), repo.path().join("../elsewhere"));
+    produce(broker, "none", (&topic, 0), &some(25, 2));
+    for empty in [false, true] {
+        fs::rename(&data, &elsewhere).expect("moved");
+        if empty {
+            fs::create_dir(&data).expect("made");
+        }
+        let refused = backup(&repo, broker, &topic, &[]).expect_code(1);
+        for words in ["data in", "snapshot 2 names objects in it", "mounted"] {
+            assert!(
+                refused.stderr.contains(words),
+                "{words}: {}",
+                refused.stderr
+            );
+        }
+        assert!(!repo.snapshot(3).exists());
+        if empty {
+            fs::remove_dir(&data).expect("still empty");
+        }
+        fs::rename(&elsewhere, &data).expect("moved back");
+    }
+    backup(&repo, broker, &topic, &[]).expect_code(0);
+
+    // The folder of one topic of several is a finding, and the others are saved.
+    let other = topics::unique("still-there");
+    topics::create(broker, &other, 1, &[]);
+    produce(broker, "none", (&other, 0), &some(10, 3));
+    backup(&repo, broker, &other, &[]).expect_code(0);
+    fs::rename(data.join(&topic), &elsewhere).expect("moved");
+    produce(broker, "none", (&other, 0), &some(10, 4));
+    let report = backup(&repo, broker, &other, &[]).expect_code(3).json();
+    assert_eq!(report["records"], 10);
+    let missing = json!([{ "finding": "missing_folder", "folder": format!("data/{topic}") }]);
+    assert_eq!(report["findings"], missing);
+    fs::rename(&elsewhere, data.join(&topic)).expect("moved back");
+    repo.verify();
+}
+
+#[test]
+fn files_of_killed_runs_do_not_stay_for_ever() {
+    let broker = Broker::shared();
+    let (repo, topic) = two_snapshots(broker, "litter");
+    let segment = repo.segments().into_keys().next().expect("a segment");
+    let name = |number: u32| format!("{}#{number}", segment.display());
+    for number in [1, 2] {
+        fs::write(name(number), [7; 1000]).expect("written");
+    }
+    let file = fs::File::options()
+        .write(true)
+        .open(name(1))
+        .expect("there");
+    let week_ago = SystemTime::now() - Duration::from_secs(7 * 86_400);
+    file.set_modified(week_ago).expect("set");
+    let report = backup(&repo, broker, &topic, &[]).expect_code(0).json();
+    assert_eq!(
+        report["findings"],
+        json!([{ "finding": "removed_unfinished", "files": 1, "bytes": 1000 }])
+    );
+    let left = [1, 2].map(|number| fs::exists(name(number)).expect("known"));
+    assert_eq!(left, [false, true], "a recent one may still be written");
+    repo.verify();
+}
