@@ -198,6 +198,7 @@ fn is_of_a_demo(file: &Path) -> bool {
             Key::Identity
             | Key::Snapshot { .. }
             | Key::RestoreBegun { .. }
+            | Key::RestoreTargets { .. }
             | Key::MapPage { .. }
             | Key::RestoreDone { .. }
             | Key::GroupsChange { .. },

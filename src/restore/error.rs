@@ -3,6 +3,7 @@
 use kbk_format::repo::{OffsetAndMetadata, RepoError, RestoreId};
 
 use super::held_up::HeldUp;
+use super::target_error::TargetError;
 use crate::kafka::{KafkaError, TopicPartition};
 use crate::restore::plan::obstacle::Obstacle;
 
@@ -18,9 +19,12 @@ pub enum RestoreError {
     /// Permissions that could be checked only once the topics existed.
     #[error("{}; the topics that were created are still empty", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     MissingRights(Vec<Obstacle>),
-    /// Records to compare are not readable.
+    /// A target is no longer what it has to be.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// Restored records are not readable.
     #[error(
-        "everything is restored, but cannot be compared yet: {}; once it has ended, run `kbk restore --resume --verify` (Kafka's \
+        "everything is written, but consumers cannot read all of it yet: {}; once it has ended, run `kbk restore --resume` (Kafka's \
          `kafka-transactions.sh find-hanging` finds a transaction that nobody will end)",
         .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     )]

@@ -3,8 +3,8 @@
 //! ```text
 //! plan      what the snapshot has + what the cluster has = a manifest, what is read for it, and what prevents it
 //! run       records -> consumer groups -> ACLs
-//! records   take over transactional ids -> begun.json -> create or empty topics -> write -> compare, if asked ->
-//!           saved topic configuration -> done.json
+//! records   take over transactional ids -> begun.json -> create topics -> claim them -> empty them -> write -> check the targets ->
+//!           compare, if asked -> saved topic configuration -> done.json
 //! ```
 //!
 //! The plan is a value: a dry run prints it, and [`run`] does what it says and nothing else.
@@ -18,7 +18,8 @@
 //! | `verify` | checks before a restore resumes, and after it has written |
 //! | `config` | topic configuration during and after a restore |
 //! | `only_config` | restores topics without their records |
-//! | `context`, `error`, `held_up`, `report` | what the steps share, why they fail, and what they did |
+//! | `context`, `report` | what the steps share, and what they did |
+//! | `error`, `target_error`, `held_up` | why they fail |
 //!
 //! Consumer groups and ACLs stay engine rooms of their own, [`groups`](crate::groups) and [`acls`](crate::acls): `kbk groups restore` and
 //! `kbk acls restore` use them without a restore. Only their place in the order is decided here, in `run`. The comparison of records is
@@ -33,6 +34,7 @@ mod plan;
 mod records;
 mod report;
 mod run;
+mod target_error;
 mod verify;
 mod write;
 
@@ -50,7 +52,8 @@ pub use plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan};
 pub use plan::resume::{ResumeError, plan_rest, unfinished};
 pub use plan::selection::{RecordSelection, RecordSelectionError};
 pub use plan::{PlanError, plan};
-pub use report::RestoreReport;
+pub use report::{RestoreReport, UnexpectedRecords};
 pub use run::{Afterwards, Finished, RunError, run};
+pub use target_error::TargetError;
 pub use verify::one_to_one::compare_live;
 pub(crate) use write::rate::describe as describe_rate;

@@ -6,12 +6,16 @@
 //! 2. begun.json is durable;
 //! 3. topics are created with a configuration that keeps every record as it is;
 //! 4. permissions are checked, and a commit is tried;
-//! 5. targets are emptied, if asked for, up to the offset in begun.json, so that repeating it deletes nothing new;
-//! 6. records are written, acknowledged and committed, each transaction with its part of the offset map ([`writer`](super::write::writer));
-//! 7. they are read back and compared, if asked for;
-//! 8. topics get their saved configuration, which may delete or compact records at once;
-//! 9. done.json is durable;
-//! 10. the groups that kept the progress are deleted.
+//! 5. targets.json is durable: from here on the targets must stay the same topics;
+//! 6. targets are claimed, and must be as they were when the restore was planned ([`claims`](super::write::claims));
+//! 7. targets are emptied, if asked for, up to the offset in begun.json, so that repeating it deletes nothing new;
+//! 8. records are written, acknowledged and committed, each transaction with its part of the offset map ([`writer`](super::write::writer));
+//! 9. consumers can read them: a broker acknowledges a commit before its markers are in the partitions;
+//! 10. targets are the same topics, and hold everything that was written, and nothing else;
+//! 11. records are read back and compared, if asked for;
+//! 12. topics get their saved configuration, which may delete or compact records at once;
+//! 13. done.json is durable;
+//! 14. the claims are given up, and the groups that kept the progress are deleted.
 //!
 //! A restore that stops in between, or finds a difference, leaves topics with too many records rather than too few. One in transactions can
 //! be resumed from its last commit.
@@ -24,7 +28,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kbk_format::repo::{
     DonePartition, OffsetAndMetadata, PartitionId, RepoError, Repository, RestoreDone,
-    RestoreManifest,
+    RestoreManifest, RestoreTargets,
 };
 use kbk_tools::restores::sweep_map_pages;
 use tokio::runtime::Handle;
@@ -33,9 +37,10 @@ use super::context::RestoreContext;
 use super::error::RestoreError;
 use super::plan::restore_plan::{RestorePlan, TopicPlan, committed_at};
 use super::plan::rights;
-use super::report::RestoreReport;
+use super::report::{RestoreReport, UnexpectedRecords};
 use super::verify::one_to_one::{self, Start};
-use super::verify::{head, quiescence, repartitioned};
+use super::verify::{head, quiescence, repartitioned, targets, unexpected};
+use super::write::claims::Claims;
 use super::write::offset_map::OffsetMap;
 use super::write::producers::Producers;
 use super::write::rate::Throttle;
@@ -78,23 +83,34 @@ pub(crate) fn restore(
         cancel,
         runtime,
     };
-    let (sinks, topics_created) = prepare(&plan, &producers, &admin, context)?;
+    let claims = (plan.is_transactional() && !plan.manifest.append)
+        .then(|| Claims::new(kafka, &plan.manifest.restore, &work.targets));
+    let Prepared {
+        sinks,
+        topics_created,
+        targets,
+    } = prepare(&plan, &producers, claims.as_ref(), &admin, context)?;
     let shared = Shared {
         work: &work,
         context,
         keep_map: plan.offset_map,
         throttle: Throttle::new(plan.rate_limit, Instant::now()),
+        claims: claims.as_ref(),
     };
     let reached = match plan.resumed {
         true => reached(context, &plan, kafka)?,
         false => BTreeMap::new(),
     };
     work.start(&plan, reached, &events);
+    if plan.resumed {
+        targets::check(&admin, &plan, &targets, &work.written())?;
+    }
     write_all(&shared, &producers, sinks)?;
     // The producers' queues are freed before the comparison fills its own.
     memory::give_back();
-    if plan.is_transactional() {
-        wait_until_readable(&plan, &admin, &work, cancel)?;
+    let unexpected = settle(&plan, &targets, &work, &admin, (kafka, cancel))?;
+    if let Some(claims) = claims.as_ref().filter(|_| !cancel.is_set()) {
+        claims.release(&admin);
     }
     let (partitions, records) = (work.targets.len(), work.records());
     // A run that was killed and a transaction that was rolled back leave offset map pages that do not count.
@@ -117,6 +133,7 @@ pub(crate) fn restore(
         records,
         retention_off: retention_off(&plan),
         proof,
+        unexpected,
         interrupted: cancel.is_set(),
         seconds: 0.0,
     };
@@ -143,19 +160,31 @@ fn totals(plan: &RestorePlan) -> Totals {
     }
 }
 
+/// What a restore has before its first record.
+struct Prepared<S> {
+    sinks: Vec<S>,
+    topics_created: usize,
+    targets: RestoreTargets,
+}
+
 /// Does everything that precedes the first record: what may fail comes first, and what deletes comes last.
 fn prepare<T: Transport>(
     plan: &RestorePlan,
     producers: &Producers<'_, T>,
+    claims: Option<&Claims<'_>>,
     admin: &Admin,
     context: RestoreContext<'_>,
-) -> Result<(Vec<T::Sink>, usize), RestoreError> {
+) -> Result<Prepared<T::Sink>, RestoreError> {
     let mut sinks = producers.open_all()?;
     if !plan.resumed && plan.offset_map {
         let begun = context.repository.begin_restore(&plan.manifest);
         context.runtime.block_on(begun)?;
     }
-    let created = create_topics(admin, plan)?;
+    let recorded = match plan.resumed {
+        true => targets::recorded(context, admin)?,
+        false => None,
+    };
+    let topics_created = create_topics(admin, plan)?;
     check_rights(admin, plan)?;
     for sink in &mut sinks {
         // Only now: librdkafka caches for a while that a topic does not exist.
@@ -166,8 +195,25 @@ fn prepare<T: Transport>(
     {
         sink.try_commit(&first_positions(&plan.manifest))?;
     }
+    let targets = match recorded {
+        Some(targets) => targets,
+        None => targets::record(context, plan, admin)?,
+    };
+    if let Some(claims) = claims {
+        if plan.resumed {
+            claims.check_others()?;
+        }
+        targets::once_known(|| claims.take(admin))?;
+    }
+    if !plan.resumed {
+        targets::check_unwritten(admin, plan)?;
+    }
     purge(admin, plan)?;
-    Ok((sinks, created))
+    Ok(Prepared {
+        sinks,
+        topics_created,
+        targets,
+    })
 }
 
 fn create_topics(admin: &Admin, plan: &RestorePlan) -> Result<usize, KafkaError> {
@@ -188,19 +234,12 @@ fn create_topics(admin: &Admin, plan: &RestorePlan) -> Result<usize, KafkaError>
 
 /// Checks permissions again: those on created topics could not be checked before. Each broker takes a moment to learn of a new topic.
 fn check_rights(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
-    const PATIENCE: Duration = Duration::from_secs(30);
-    const PAUSE: Duration = Duration::from_millis(100);
     let topics: Vec<TopicPlan<'_>> = plan.topics().collect();
-    let started = Instant::now();
-    loop {
-        match rights::missing_on(admin, &topics, plan.is_transactional()) {
-            Ok(missing) if missing.is_empty() => return Ok(()),
-            Ok(missing) => return Err(RestoreError::MissingRights(missing)),
-            Err(KafkaError::UnknownTopic { .. }) if started.elapsed() < PATIENCE => {
-                thread::sleep(PAUSE);
-            }
-            Err(error) => return Err(error.into()),
-        }
+    let missing =
+        targets::once_known(|| rights::missing_on(admin, &topics, plan.is_transactional()))?;
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(RestoreError::MissingRights(missing)),
     }
 }
 
@@ -344,21 +383,33 @@ fn write_all<T: Transport>(
     })
 }
 
-/// Waits until committed records can be read. Where they stay unreadable, a comparison is impossible, and otherwise a warning suffices.
-fn wait_until_readable(
+/// Waits until everything that is written can be read, and checks that the targets still hold it. Returns the targets that hold more. After
+/// a signal, only waits for a short time.
+fn settle(
     plan: &RestorePlan,
-    admin: &Admin,
+    targets: &RestoreTargets,
     work: &Work,
-    cancel: &Cancel,
-) -> Result<(), RestoreError> {
-    let held_up = quiescence::wait(admin, &work.targets, cancel)?;
-    if plan.verify && !cancel.is_set() && !held_up.is_empty() {
-        return Err(RestoreError::HeldUp(held_up));
+    admin: &Admin,
+    (kafka, cancel): (&ClientSettings, &Cancel),
+) -> Result<Vec<UnexpectedRecords>, RestoreError> {
+    let written = work.written();
+    if plan.is_transactional() {
+        let ends = written.iter();
+        let ends = ends.filter_map(|(target, written)| Some((target.clone(), written.end()?)));
+        let held_up = quiescence::wait(admin, &ends.collect(), cancel)?;
+        if !cancel.is_set() && !held_up.is_empty() {
+            return Err(RestoreError::HeldUp(held_up));
+        }
     }
-    for held_up in held_up {
-        tracing::warn!("{held_up}");
+    if cancel.is_set() {
+        return Ok(Vec::new());
     }
-    Ok(())
+    let bounds = targets::check(admin, plan, targets, &written)?;
+    // Others may write to a target that is appended to.
+    if plan.manifest.append || plan.resumed || work.has_repeated() {
+        return Ok(Vec::new());
+    }
+    Ok(unexpected::find(plan, &written, &bounds, kafka, cancel)?)
 }
 
 /// Compares everything that was restored; `None` if a signal stopped it.

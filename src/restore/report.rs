@@ -1,5 +1,8 @@
 //! What a restore of records did.
 
+use std::fmt;
+
+use kbk_format::PartitionNumber;
 use kbk_format::repo::RestoreId;
 use serde::Serialize;
 
@@ -32,10 +35,41 @@ pub struct RestoreReport {
     pub retention_off: Vec<String>,
     /// The comparison with the backup, partition by partition; null if it was not requested, or not finished.
     pub proof: Option<Vec<PartitionComparison>>,
+    /// Targets that hold records which this restore did not write, although it was to be the only one that writes to them.
+    pub unexpected: Vec<UnexpectedRecords>,
     /// Whether a signal stopped the run, so that the topics hold only a part of the records.
     pub interrupted: bool,
     /// Wall time.
     pub seconds: f64,
+}
+
+/// A target partition that holds more records than the restore wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnexpectedRecords {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: PartitionNumber,
+    /// Records that the restore wrote.
+    pub expected: u64,
+    /// Records that are there, not counting those that were there before.
+    pub found: u64,
+}
+
+impl fmt::Display for UnexpectedRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let UnexpectedRecords {
+            topic,
+            partition,
+            expected,
+            found,
+        } = self;
+        write!(
+            f,
+            "{topic}/{partition}: expected the {expected} records of this restore, found {found}: another restore or producer has written to it \
+             meanwhile"
+        )
+    }
 }
 
 impl RestoreReport {
@@ -49,5 +83,11 @@ impl RestoreReport {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         !self.interrupted && self.different().next().is_none()
+    }
+
+    /// Returns whether the targets hold what the restore wrote, all of it, and nothing else, as far as that was checked.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.is_complete() && self.unexpected.is_empty()
     }
 }

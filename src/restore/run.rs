@@ -2,7 +2,8 @@
 //!
 //! The order is deliberate. Groups are translated by the offset map, which is final only once every record is committed. ACLs come last,
 //! since one that denies something to the principal that restores would stop the rest. What comes after the records is left out when the
-//! records are incomplete or differ from the backup: consumers would start on topics that are not as they were saved.
+//! records are incomplete, differ from the backup, or have others among them: consumers would start on topics that are not as they were
+//! saved.
 
 use std::sync::Arc;
 
@@ -81,7 +82,7 @@ pub async fn run(
         acls: None,
         acls_error: None,
     };
-    if !finished.report.is_complete() {
+    if !finished.report.is_exact() {
         return Ok(finished);
     }
     if !afterwards.groups.is_empty() {

@@ -23,3 +23,4 @@ mod secure;
 mod selection;
 mod support;
 mod target_verify;
+mod targets;

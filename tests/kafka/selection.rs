@@ -461,10 +461,10 @@ fn purge_target_deletes_records_only_after_confirmation() {
 
     // Simulates a kill between begun.json and the deletion.
     let restore_name = report["restore"].as_str().expect("a name");
-    let done = repo
-        .path()
-        .join(format!("restores/{restore_name}/done.json"));
-    std::fs::remove_file(done).expect("the restore is done");
+    for file in ["targets.json", "done.json"] {
+        let file = repo.path().join(format!("restores/{restore_name}/{file}"));
+        std::fs::remove_file(file).expect("the restore is done");
+    }
     topics::delete(broker, &target);
     fill();
     let args = ["--resume", restore_name];

@@ -119,8 +119,11 @@ fn restore_verify_reports_a_difference_and_changes_nothing_more() {
         let target = target.clone();
         move || {
             let producer = Producer::new(broker, "none");
-            wait::until("the target", || {
-                (consume::partitions(broker, &target) > 0).then_some(())
+            // Before that, the restore would find that somebody else writes to its target, and stop.
+            wait::until("the first records", || {
+                let there = consume::partitions(broker, &target) > 0
+                    && consume::bounds(broker, &target, 2)[2] > 0;
+                there.then_some(())
             });
             producer.send(
                 &target,
@@ -134,6 +137,7 @@ fn restore_verify_reports_a_difference_and_changes_nothing_more() {
     let finished = run(&mut repo.restore(broker, &["--map", &map, "--verify"])).expect_code(3);
     meddler.join().expect("the meddler wrote its record");
     let report = finished.json();
+    assert_eq!(report["unexpected"][0]["partition"], 2, "{report:#}");
     let proof = &report["proof"];
     for partition in 0..PARTITIONS as usize {
         assert_eq!(

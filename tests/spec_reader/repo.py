@@ -2,7 +2,7 @@
 
     python repo.py DIR TOPIC PARTITION [--view VIEW] [--topic-id ID] [--sequence N]
                                                         all records of a partition, rendered as in SPEC.md section 10
-    python repo.py DIR --verify [--sequence N]          checks everything that the snapshot names and prints JSON
+    python repo.py DIR --verify [--sequence N]          checks everything that the snapshot names, and all restores, and prints JSON
     python repo.py DIR --list [--sequence N]            partitions of the snapshot, one JSON object per line
 
 It reads in the order of section 11.6: the snapshot with the highest sequence (or the requested one), then pages, then segments.
@@ -32,6 +32,8 @@ _TOPIC = r"(?P<topic>[a-zA-Z0-9._-]{1,249})"
 _PLACE = _TOPIC + r"/(?P<topic_id>[0-9a-f]{32})/(?P<partition>0|[1-9][0-9]{0,9})"
 SEGMENT_KEY = re.compile(r"data/" + _PLACE + r"/(?P<base>[0-9]{20})-(?P<id>[0-9a-f]{16})\.kseg")
 PAGE_KEY = re.compile(r"index/" + _PLACE + r"/(?P<base>[0-9]{20})-(?P<digest>[0-9a-f]{16})\.json")
+RESTORE_NAME = re.compile(r"[a-z0-9-]{1,64}")
+MAX_MAP_RUNS = 4096
 SNAPSHOT_NAME = re.compile(r"(?P<sequence>[0-9]{20})\.json")
 
 # The members of a binding (section 11.5), in the order by which bindings are sorted.
@@ -198,6 +200,14 @@ class Repository:
             return []
         matches = (SNAPSHOT_NAME.fullmatch(path.name) for path in folder.iterdir())
         return sorted(int(match["sequence"]) for match in matches if match and int(match["sequence"]) >= 1)
+
+    def restores(self) -> list[Restore]:
+        """Returns all restores that have begun. Other names are not objects."""
+        folder = self.folder / "restores"
+        if not folder.is_dir():
+            return []
+        names = sorted(path.name for path in folder.iterdir() if RESTORE_NAME.fullmatch(path.name) and (path / "begun.json").exists())
+        return [Restore(self, name) for name in names]
 
     def snapshot(self, sequence: int | None = None) -> Snapshot | None:
         """Reads the newest snapshot, or that of `sequence`; None where there is none yet."""
@@ -481,6 +491,93 @@ class Snapshot:
         return {"ok": True, "sequence": self.sequence, "partitions": len(self.partitions), "groups": groups, "acls": acls, **counts}
 
 
+class Restore:
+    """What a restore left (section 11.7)."""
+
+    def __init__(self, repository: Repository, name: str) -> None:
+        self.repository, self.name = repository, name
+        self.begun = begun = self._read("begun.json", "kbk-restore")
+        found = hex_member(begun.key, begun.members, "repository_id", 32)
+        require(found == repository.repository_id, MISPLACED, begun.key, None, f"repository_id {found}, kbk.json has {repository.repository_id}")
+        member(begun.key, begun.members, "append", BOOLEAN)
+        self.topics = member(begun.key, begun.members, "topics", ARRAY)
+
+    def _read(self, file: str, name: str) -> Sealed:
+        key = f"restores/{self.name}/{file}"
+        sealed = parse_sealed(key, self.repository.read(key))
+        check_format(sealed, name)
+        restore = member(key, sealed.members, "restore", STRING)
+        require(restore == self.name, MISPLACED, key, None, f"restore {restore!r}")
+        return sealed
+
+    def _exists(self, file: str) -> bool:
+        return (self.repository.folder / "restores" / self.name / file).exists()
+
+    def verify(self) -> None:
+        """Checks the targets, and the offset map of each partition if the restore has finished."""
+        if self._exists("targets.json"):
+            sealed = self._read("targets.json", "kbk-restore-targets")
+            targets = member(sealed.key, sealed.members, "topics", ARRAY)
+            for topic in targets:
+                hex_member(sealed.key, topic, "topic_id", 32)
+            named = [member(sealed.key, topic, "target", STRING) for topic in targets]
+            begun = [member(self.begun.key, topic, "target", STRING) for topic in self.topics]
+            require(named == begun, INCONSISTENT, sealed.key, None, f"targets {named}, begun.json has {begun}")
+        if self._exists("done.json"):
+            done = self._read("done.json", "kbk-restore-done")
+            records = 0
+            for partition in member(done.key, done.members, "partitions", ARRAY):
+                records += self._map(done.key, partition)
+            stated = count_member(done.key, done.members, "records")
+            require(stated == records, INCONSISTENT, done.key, None, f"{stated} records, its partitions have {records}")
+
+    def _map(self, key: str, partition: object) -> int:
+        """Reads the pages of a partition's offset map from the last to the first; returns its number of records."""
+        place = (member(key, partition, "topic", STRING), hex_member(key, partition, "topic_id", 32), int32_member(key, partition, "partition"))
+        topic, restored = self._restored(key, place)
+        offsets = {int32_member(self.begun.key, target, "partition"): offset_member(self.begun.key, target, "offset")
+                   for target in member(self.begun.key, topic, "targets", ARRAY)}
+        total = records = count_member(key, partition, "records")
+        end, starts = None, {}  # of the page behind: where it begins, and its lowest offset in each target partition
+        sha256 = member(key, partition, "page", STRING, or_null=True)
+        while sha256 is not None:
+            require(re.fullmatch("[0-9a-f]{64}", sha256) is not None, INCONSISTENT, key, None, f"page {sha256!r}")
+            page = self._read(f"map/{sha256[:32]}.json", "kbk-offset-map")
+            key, members = page.key, page.members
+            require(page.sha256 == sha256, MISPLACED, key, None, f"sha256 {page.sha256}")
+            found = (member(key, members, "topic", STRING), hex_member(key, members, "topic_id", 32), int32_member(key, members, "partition"))
+            require(found == place, MISPLACED, key, None, f"a page of {found}")
+            base, page_end = offset_member(key, members, "base_offset"), offset_member(key, members, "end_offset")
+            require(end is None or page_end == end, INCONSISTENT, key, None, f"ends at {page_end}, the next page begins at {end}")
+            inside = offset_member(self.begun.key, restored, "base_offset") <= base and page_end <= offset_member(self.begun.key, restored, "end_offset")
+            require(inside, INCONSISTENT, key, None, f"covers {base} to {page_end}")
+            require(count_member(key, members, "records") == records, INCONSISTENT, key, None, f"states other than {records} records")
+            runs = member(key, members, "runs", ARRAY)
+            require(len(runs) <= MAX_MAP_RUNS, INCONSISTENT, key, None, f"{len(runs)} runs")
+            before = page_end
+            for run in reversed(runs):
+                good = isinstance(run, list) and len(run) == 4 and all(type(number) is int for number in run)
+                require(good, INCONSISTENT, key, None, f"run {run!r}")
+                source, number, target, count = run
+                require(count >= 1 and base <= source and source + count <= before, INCONSISTENT, key, None, f"run {run} is out of order")
+                allowed = restored.get("target_partition") in (None, number) and number in offsets and target >= offsets[number]
+                require(allowed, INCONSISTENT, key, None, f"run {run} is not where begun.json says")
+                ascends = target + count <= starts.get(number, kseg.I64_MAX)
+                require(ascends, INCONSISTENT, key, None, f"run {run} ends above a later record in the target, at {starts.get(number)}")
+                before, starts[number] = source, target
+                records -= count
+            end, sha256 = base, member(key, members, "previous", STRING, or_null=True)
+        require(records == 0, INCONSISTENT, key, None, f"{records} records are in no page")
+        return total
+
+    def _restored(self, key: str, place: tuple) -> tuple[dict, dict]:
+        for topic in self.topics:
+            for restored in member(self.begun.key, topic, "partitions", ARRAY):
+                if (topic.get("topic"), topic.get("topic_id"), restored.get("partition")) == place:
+                    return topic, restored
+        raise FormatError(INCONSISTENT, key, None, f"{place} is not in {self.begun.key}")
+
+
 def _array(page: str, item: object, name: str, length: int, good: Callable[[object], bool]) -> list | None:
     """Returns a member that is an array of `length` valid items, or null."""
     array = member(page, item, name, ARRAY, or_null=True)
@@ -521,7 +618,11 @@ def main() -> int:
     if not (arguments.verify or arguments.list or arguments.partition is not None):
         parser.error("TOPIC and PARTITION, or --verify, or --list")
     try:
-        snapshot = Repository(arguments.folder).snapshot(arguments.sequence)
+        repository = Repository(arguments.folder)
+        if arguments.verify:
+            for restore in repository.restores():
+                restore.verify()
+        snapshot = repository.snapshot(arguments.sequence)
         if snapshot is None:  # a repository that nothing was committed to
             if arguments.verify:
                 print(json.dumps({"ok": True, "sequence": None}))

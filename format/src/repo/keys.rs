@@ -135,6 +135,11 @@ pub enum Key {
         /// The restore.
         restore: RestoreId,
     },
+    /// `restores/<restore>/targets.json`
+    RestoreTargets {
+        /// The restore.
+        restore: RestoreId,
+    },
     /// `restores/<restore>/map/<digest>.json`
     MapPage {
         /// The restore.
@@ -243,6 +248,9 @@ impl Key {
             [RESTORES, restore, "begun.json"] => Some(Key::RestoreBegun {
                 restore: restore.parse().ok()?,
             }),
+            [RESTORES, restore, "targets.json"] => Some(Key::RestoreTargets {
+                restore: restore.parse().ok()?,
+            }),
             [RESTORES, restore, "map", file] => Some(Key::MapPage {
                 restore: restore.parse().ok()?,
                 digest: file.strip_suffix(".json")?.parse().ok()?,
@@ -275,6 +283,7 @@ impl fmt::Display for Key {
             } => write!(f, "{}/{base_offset:020}-{digest}.json", partition.pages()),
             Key::Snapshot { sequence } => write!(f, "{SNAPSHOTS}/{sequence:020}.json"),
             Key::RestoreBegun { restore } => write!(f, "{RESTORES}/{restore}/begun.json"),
+            Key::RestoreTargets { restore } => write!(f, "{RESTORES}/{restore}/targets.json"),
             Key::MapPage { restore, digest } => write!(f, "{RESTORES}/{restore}/map/{digest}.json"),
             Key::GroupsChange { restore, change } => {
                 write!(f, "{RESTORES}/{restore}/groups/{change}.json")

@@ -60,7 +60,8 @@ pub use reader::{SegmentReader, StoredRange};
 pub use repository::{FoundSegment, ListedSnapshot, Repository};
 pub use restore::{
     CommittedPosition, CreatedTopic, DonePartition, RateLimit, RestoreDone, RestoreId,
-    RestoreIdError, RestoreManifest, RestoredPartition, RestoredTopic, TargetPartition,
+    RestoreIdError, RestoreManifest, RestoreTargets, RestoredPartition, RestoredTopic,
+    TargetPartition, TargetTopic,
 };
 pub use sealed::{Digested, MAX_SEALED_BYTES};
 pub use snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};

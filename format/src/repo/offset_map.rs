@@ -1,6 +1,6 @@
 //! Where a restore wrote its records: pages, each of which names the one before (SPEC section 11.7).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
@@ -33,6 +33,14 @@ pub struct MapRun {
     pub target_offset: i64,
     /// Number of records, at least 1.
     pub records: u64,
+}
+
+impl MapRun {
+    /// Returns one past the offset of the last record in the target.
+    #[must_use]
+    pub fn target_end(&self) -> i64 {
+        self.target_offset.saturating_add_unsigned(self.records)
+    }
 }
 
 impl From<(i64, PartitionNumber, i64, u64)> for MapRun {
@@ -119,6 +127,7 @@ impl MapPage {
             ));
         }
         let (mut at, mut records) = (self.base_offset, 0_u64);
+        let mut target_ends = BTreeMap::new();
         for run in &self.runs {
             let end = i64::try_from(run.records)
                 .ok()
@@ -133,6 +142,13 @@ impl MapPage {
                     ));
                 }
             }
+            let target_end = target_ends.entry(run.target_partition).or_insert(0);
+            if run.target_offset < *target_end {
+                return Err(format!(
+                    "{run:?} is at a lower offset of the target than records before it, which end at {target_end}"
+                ));
+            }
+            *target_end = run.target_end();
             records = records.saturating_add(run.records);
         }
         let first = self.previous.is_none();
@@ -256,5 +272,38 @@ impl Repository {
             self.remove(&Key::map_page(restore, sha256)).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_in_a_target_must_ascend() {
+        let run = |source_offset, target: u16, target_offset| MapRun {
+            source_offset,
+            target_partition: target.into(),
+            target_offset,
+            records: 10,
+        };
+        let page = |runs: &[MapRun]| MapPage {
+            restore: "r".parse().unwrap(),
+            topic: "orders".parse().unwrap(),
+            topic_id: Id::ZERO,
+            partition: 0.into(),
+            base_offset: 0,
+            end_offset: 100,
+            previous: None,
+            records: 10 * runs.len() as u64,
+            runs: runs.to_vec(),
+        };
+        let ascending = [run(0, 0, 50), run(10, 1, 0), run(20, 0, 60), run(30, 1, 11)];
+        assert_eq!(page(&ascending).check(), Ok(()));
+        for target_offset in [0, 49, 59] {
+            let restarted = [run(0, 0, 50), run(10, 1, 0), run(20, 0, target_offset)];
+            let error = page(&restarted).check().unwrap_err();
+            assert!(error.contains("which end at 60"), "{error}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! restores/<restore>/begun.json          first, durable before anything is written to a cluster
+//! restores/<restore>/targets.json        then: Kafka's ids of the topics, durable before the first record is written
 //! restores/<restore>/map/<digest>.json   pages of the offset map, each durable before the records it names are committed
 //! restores/<restore>/done.json           last: names the final page of each partition
 //! ```
@@ -93,6 +94,8 @@ pub struct RestoreManifest {
     pub max_timestamp: i64,
     /// The number of transactional producers; 0 where it writes without transactions and cannot be resumed.
     pub producers: usize,
+    /// Whether others may write to the targets, too; otherwise the restore is to be the only one.
+    pub append: bool,
     /// How fast it may write.
     pub rate_limit: RateLimit,
     /// The topics that are restored.
@@ -164,6 +167,24 @@ pub struct TargetPartition {
     pub offset: i64,
 }
 
+/// The topics that a restore writes to, as the cluster knew them before the first record was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreTargets {
+    /// The restore.
+    pub restore: RestoreId,
+    /// Every target of the restore, in its order.
+    pub topics: Vec<TargetTopic>,
+}
+
+/// A topic that a restore writes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetTopic {
+    /// Its name in the cluster.
+    pub target: TopicName,
+    /// Its id in the cluster; zeros where the cluster has no topic ids.
+    pub topic_id: Id,
+}
+
 /// States that a restore is finished.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestoreDone {
@@ -214,6 +235,10 @@ impl DonePartition {
 
 impl Document for RestoreManifest {
     const FORMAT: &'static str = "kbk-restore";
+}
+
+impl Document for RestoreTargets {
+    const FORMAT: &'static str = "kbk-restore-targets";
 }
 
 impl Document for RestoreDone {
@@ -276,6 +301,9 @@ impl RestoreManifest {
 
     /// The prefix of the names of these groups.
     pub const GROUP_PREFIX: &'static str = "kbk-restore-";
+
+    /// The group in which all restores claim the partitions that they write to.
+    pub const CLAIMS_GROUP: &'static str = "kbk-restore-claims";
 
     fn check(&self) -> std::result::Result<(), String> {
         let mut names = BTreeSet::new();
@@ -445,6 +473,43 @@ impl Repository {
         Ok(Some(found.value))
     }
 
+    /// Records the ids of a restore's targets; durable when this returns, which must be before the first record is written.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) where other ids are recorded, or the error of the store.
+    pub async fn record_targets(&self, targets: &RestoreTargets) -> Result<()> {
+        let key = Key::RestoreTargets {
+            restore: targets.restore.clone(),
+        };
+        if let Put::Exists = self.store().put_if_absent(&key, seal(targets).0).await?
+            && self.restore_targets(&targets.restore).await?.as_ref() != Some(targets)
+        {
+            let detail = "other targets of this restore are recorded".to_owned();
+            return Err(self.store().refused(&key, detail));
+        }
+        self.store().sync_folders([key.to_string()]).await
+    }
+
+    /// Reads the ids of a restore's targets; `None` if no record was written yet.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or the error of the store.
+    pub async fn restore_targets(&self, restore: &RestoreId) -> Result<Option<RestoreTargets>> {
+        let key = Key::RestoreTargets {
+            restore: restore.clone(),
+        };
+        let Some(found) = self.store().read::<RestoreTargets>(&key).await? else {
+            return Ok(None);
+        };
+        if found.restore != *restore {
+            let detail = format!("it is of restore {}", found.restore);
+            return Err(self.store().damaged(&key, detail));
+        }
+        Ok(Some(found.value))
+    }
+
     /// Reads the result of a restore; `None` if it has not finished.
     ///
     /// # Errors
@@ -515,6 +580,7 @@ mod tests {
             min_timestamp: 0,
             max_timestamp: 0,
             producers: 1,
+            append: false,
             rate_limit: RateLimit::default(),
             topics: vec![RestoredTopic {
                 topic: "t".parse().unwrap(),

@@ -31,6 +31,7 @@ fn manifest(writer: &str) -> RestoreManifest {
         min_timestamp: 0,
         max_timestamp: 0,
         producers: 1,
+        append: false,
         rate_limit: RateLimit::default(),
         topics: Vec::new(),
     }

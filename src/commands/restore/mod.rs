@@ -21,7 +21,7 @@ use crate::human;
 use crate::kafka::ClientSettings;
 use crate::restore::{
     self, Afterwards, Finished, Obstacle, PartitionMapping, RecordSelection, RestoreError,
-    RestoreOptions, RestorePlan, RunError,
+    RestoreOptions, RestorePlan, RunError, TargetError,
 };
 use crate::select::{NamePattern, PartitionMap};
 
@@ -231,7 +231,7 @@ async fn report(
         return Err(CliError::from(error).hint(ACLS_LATER));
     }
     let report = &finished.report;
-    if args.acls && !report.is_complete() {
+    if args.acls && !report.is_exact() {
         tracing::warn!(
             "no ACLs were created: they follow once every record is restored and equal, so give --acls again"
         );
@@ -240,8 +240,18 @@ async fn report(
         tracing::warn!("stopped early: {}", step.describe(repository).await);
         return Ok(Outcome::Interrupted);
     }
-    if report.is_complete() {
+    if report.is_exact() {
         return Ok(Outcome::Clean);
+    }
+    for unexpected in &report.unexpected {
+        tracing::warn!("{unexpected}");
+    }
+    if report.is_complete() {
+        tracing::warn!(
+            "every record of the backup is restored, with others among them; groups and ACLs are left out, and `kbk groups restore` and \
+             `kbk acls restore` restore them"
+        );
+        return Ok(Outcome::Findings);
     }
     for partition in report.different() {
         tracing::warn!("{partition}");
@@ -367,6 +377,7 @@ impl NextStep {
             RestoreError::Repo(error) if *error.kind() == RepoErrorKind::NotWritable => {
                 "--no-offset-map restores without writing into the repository".to_owned()
             }
+            RestoreError::Target(_) => TargetError::NEXT_STEP.to_owned(),
             _ => self.describe(repository).await,
         }
     }

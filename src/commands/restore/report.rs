@@ -52,6 +52,19 @@ impl Report for RestoreReport {
                 self.restore
             )?;
         }
+        let more: u64 = self
+            .unexpected
+            .iter()
+            .map(|target| target.found - target.expected)
+            .sum();
+        if more > 0 {
+            writeln!(
+                out,
+                "{} that this restore did not write are in {} of the targets",
+                human::counted(more, "record"),
+                human::counted(self.unexpected.len() as u64, "partition"),
+            )?;
+        }
         let Some(proof) = &self.proof else {
             return Ok(());
         };

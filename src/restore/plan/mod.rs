@@ -152,6 +152,7 @@ fn manifest(
             true => producer_count(targets),
             false => 0,
         },
+        append: options.append,
         rate_limit: options.rate_limit,
         topics,
     }

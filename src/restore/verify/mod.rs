@@ -2,6 +2,8 @@
 //!
 //! | file | job |
 //! |---|---|
+//! | `targets` | the targets are the topics that the restore began with, and hold what it wrote |
+//! | `unexpected` | records in the targets that the restore did not write |
 //! | `head` | when a restore resumes: nothing was written where no position is committed |
 //! | `quiescence` | waits until everything committed is readable |
 //! | `one_to_one` | what targets should hold, for [`compare`](crate::compare), where each source partition has one of its own |
@@ -13,3 +15,5 @@ pub(crate) mod one_to_one;
 mod owned_record;
 pub(crate) mod quiescence;
 pub(crate) mod repartitioned;
+pub(crate) mod targets;
+pub(crate) mod unexpected;

@@ -18,18 +18,18 @@ const REPORT_AFTER: Duration = Duration::from_secs(5);
 /// [`PATIENCE`] once a stop was requested.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits until all restored records are readable, and returns the targets where they still are not. Everything is committed, so brokers
-/// may be unavailable for a while; records that others append later are not waited for.
+/// Waits until consumers can read each target up to its end in `ends`, one past the last restored record, and returns those where they
+/// still cannot. Everything is committed, so brokers may be unavailable for a while; records that others append later are not waited for.
+/// A log that is shorter than its end is none of those: there is nothing to wait for.
 pub(crate) fn wait(
     admin: &Admin,
-    targets: &[TopicPartition],
+    ends: &BTreeMap<TopicPartition, i64>,
     cancel: &Cancel,
 ) -> Result<Vec<HeldUp>, KafkaError> {
     const PAUSE: Duration = Duration::from_millis(50);
     const LONG_PAUSE: Duration = Duration::from_secs(1);
+    let targets: Vec<TopicPartition> = ends.keys().cloned().collect();
     let started = Instant::now();
-    // The high watermarks of the first answer: every restored record is below them.
-    let mut ends: Option<BTreeMap<&TopicPartition, i64>> = None;
     let mut reported = false;
     loop {
         let patience = match cancel.is_set() {
@@ -37,16 +37,13 @@ pub(crate) fn wait(
             false => PATIENCE,
         };
         let is_over = started.elapsed() >= patience;
-        match offsets(admin, targets) {
+        match offsets(admin, &targets) {
             Ok(offsets) => {
-                let ends = ends.get_or_insert_with(|| {
-                    let offsets = offsets.iter();
-                    offsets
-                        .map(|(target, offsets)| (*target, offsets.high_watermark))
-                        .collect()
-                });
                 let held_up = held_up(&offsets, ends);
-                if held_up.is_empty() || is_over {
+                // A new leader's high watermark may be behind for a moment.
+                let is_short = is_short(&offsets, ends);
+                let is_given_up = is_short && started.elapsed() >= SHORT_PATIENCE;
+                if (held_up.is_empty() && !is_short) || is_over || is_given_up {
                     return Ok(held_up);
                 }
                 if let [first, ..] = held_up.as_slice()
@@ -74,10 +71,17 @@ fn offsets<'a>(admin: &Admin, targets: &'a [TopicPartition]) -> Result<Offsets<'
         .collect()
 }
 
-fn held_up(offsets: &Offsets<'_>, ends: &BTreeMap<&TopicPartition, i64>) -> Vec<HeldUp> {
-    let unstable = offsets
-        .iter()
-        .filter(|(target, offsets)| offsets.last_stable_offset < ends[*target]);
+/// Returns whether a log ends before its last restored record.
+fn is_short(offsets: &Offsets<'_>, ends: &BTreeMap<TopicPartition, i64>) -> bool {
+    let mut offsets = offsets.iter();
+    offsets.any(|(target, offsets)| offsets.high_watermark < ends[*target])
+}
+
+fn held_up(offsets: &Offsets<'_>, ends: &BTreeMap<TopicPartition, i64>) -> Vec<HeldUp> {
+    let unstable = offsets.iter().filter(|(target, offsets)| {
+        let end = ends[*target];
+        offsets.last_stable_offset < end && end <= offsets.high_watermark
+    });
     unstable
         .map(|(target, offsets)| HeldUp {
             target: (*target).clone(),
@@ -100,14 +104,18 @@ mod tests {
 
     #[test]
     fn only_restored_records_are_waited_for() {
-        let targets = [0, 1, 2].map(|partition: u16| TopicPartition {
-            topic: "orders".to_owned(),
-            partition: partition.into(),
-        });
-        // Stable to the end; stable up to where the restore ended, with another open transaction above; not stable that far.
-        let now = [offsets(10, 10), offsets(10, 25), offsets(7, 10)];
+        let targets =
+            [0, 1, 2, 3_u16].map(|partition| TopicPartition::new("orders", partition.into()));
+        // Stable to the end; stable up to where the restore ended, with another open transaction above; not stable that far; cut.
+        let now = [
+            offsets(10, 10),
+            offsets(10, 25),
+            offsets(7, 10),
+            offsets(5, 5),
+        ];
         let now = targets.iter().zip(now).collect();
-        let ends = targets.iter().map(|target| (target, 10)).collect();
+        let ends = targets.iter().map(|target| (target.clone(), 10)).collect();
+        assert!(is_short(&now, &ends));
         let held_up = held_up(&now, &ends);
         let expected = HeldUp {
             target: targets[2].clone(),

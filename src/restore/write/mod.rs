@@ -7,14 +7,18 @@
 //! | `writer` | writes partitions with one producer |
 //! | `partitioner` | the partition of a record by its key |
 //! | `offset_map` | where each record went |
+//! | `written` | what is in a target, by its offsets |
+//! | `claims` | keeps other restores out of the targets |
 //! | `rate` | the rate limit |
 
+pub(crate) mod claims;
 pub(crate) mod offset_map;
 pub(crate) mod partitioner;
 pub(crate) mod producers;
 pub(crate) mod rate;
 pub(crate) mod work;
 pub(crate) mod writer;
+pub(crate) mod written;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,8 @@
 //! The offset map of one partition while it grows: runs from delivery reports become pages, each of which names its predecessor.
 
+use std::collections::BTreeMap;
+
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{Digest, FULL_MAP_PAGE, MapPage, MapRun, PartitionId, RestoreId};
 
 /// The offset map of a partition: its last page, which names the one before.
@@ -8,6 +11,17 @@ pub(crate) struct OffsetMap {
     restore: RestoreId,
     partition_id: PartitionId,
     last: Option<(Digest, MapPage)>,
+    /// By target partition, one past the last mapped offset, as far as the last page and this run tell.
+    ends: BTreeMap<PartitionNumber, i64>,
+}
+
+/// A record that has a lower offset in its target than the records before it: the log did not only grow meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Descent {
+    pub(crate) target_partition: PartitionNumber,
+    /// The lowest offset that the record can have in a log that only grows.
+    pub(crate) expected: i64,
+    pub(crate) found: i64,
 }
 
 /// An offset map extended by one transaction.
@@ -27,15 +41,25 @@ impl OffsetMap {
             restore,
             partition_id,
             last: None,
+            ends: BTreeMap::new(),
         }
     }
 
     /// Returns the map that ends with this page.
     pub(crate) fn continued(self, sha256: Digest, page: MapPage) -> OffsetMap {
+        let ends = page.runs.iter();
         OffsetMap {
+            ends: ends
+                .map(|run| (run.target_partition, run.target_end()))
+                .collect(),
             last: Some((sha256, page)),
             ..self
         }
+    }
+
+    /// Returns one past the last mapped offset in each target partition, as far as it is known.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (PartitionNumber, i64)> {
+        self.ends.iter().map(|(partition, end)| (*partition, *end))
     }
 
     /// Returns the digest of the last page.
@@ -50,7 +74,17 @@ impl OffsetMap {
 
     /// Adds the runs of records from source offsets up to `end_offset`, exclusive, in ascending order. `base_offset` is where the restore of
     /// the partition began.
-    pub(crate) fn extend(&self, base_offset: i64, end_offset: i64, runs: &[MapRun]) -> Extended {
+    ///
+    /// # Errors
+    ///
+    /// The first record whose offset in its target is not above those of the records before it.
+    pub(crate) fn extend(
+        &self,
+        base_offset: i64,
+        end_offset: i64,
+        runs: &[MapRun],
+    ) -> Result<Extended, Descent> {
+        let ends = self.ends_with(runs)?;
         let (mut page, replaced) = self.open_page(base_offset);
         let mut pages = Vec::new();
         for &run in runs {
@@ -68,15 +102,32 @@ impl OffsetMap {
         page.end_offset = end_offset;
         pages.push(page.clone());
         let sha256 = page.sha256();
-        Extended {
+        Ok(Extended {
             map: OffsetMap {
                 last: Some((sha256, page)),
+                ends,
                 ..self.clone_empty()
             },
             pages,
             // Without new runs the page, and so its digest, is the same: it is still needed.
             replaced: replaced.filter(|replaced| *replaced != sha256),
+        })
+    }
+
+    fn ends_with(&self, runs: &[MapRun]) -> Result<BTreeMap<PartitionNumber, i64>, Descent> {
+        let mut ends = self.ends.clone();
+        for run in runs {
+            let end = ends.entry(run.target_partition).or_insert(0);
+            if run.target_offset < *end {
+                return Err(Descent {
+                    target_partition: run.target_partition,
+                    expected: *end,
+                    found: run.target_offset,
+                });
+            }
+            *end = run.target_end();
         }
+        Ok(ends)
     }
 
     /// Returns the last page if it has room, to be replaced by a longer one; otherwise a new one.
@@ -163,7 +214,9 @@ mod tests {
         let mut map = empty();
         let mut replaced = Vec::new();
         for at in (100..1_000).step_by(100) {
-            let extended = map.extend(100, at + 100, &[run(at, at - 100, 100)]);
+            let extended = map
+                .extend(100, at + 100, &[run(at, at - 100, 100)])
+                .unwrap();
             assert_eq!(extended.pages.len(), 1);
             replaced.push(extended.replaced);
             let before = std::mem::replace(&mut map, extended.map);
@@ -184,8 +237,8 @@ mod tests {
 
     #[test]
     fn a_page_that_stays_the_same_is_not_replaced() {
-        let first = empty().extend(0, 10, &[run(0, 0, 10)]);
-        let again = first.map.extend(0, 10, &[]);
+        let first = empty().extend(0, 10, &[run(0, 0, 10)]).unwrap();
+        let again = first.map.extend(0, 10, &[]).unwrap();
         assert_eq!(again.map.page(), first.map.page());
         assert_eq!(again.replaced, None);
     }
@@ -196,22 +249,39 @@ mod tests {
             target_partition: 4.into(),
             ..run(10, 10, 10)
         };
-        let extended = empty().extend(0, 30, &[run(0, 0, 10), elsewhere, run(20, 10, 10)]);
+        let runs = [run(0, 0, 10), elsewhere, run(20, 10, 10)];
+        let extended = empty().extend(0, 30, &runs).unwrap();
         let runs = [(0, 0, 10), (10, 10, 10), (20, 10, 10)];
         assert_eq!(self::runs(&extended.pages[0]), runs);
     }
 
     #[test]
     fn the_marker_after_a_transaction_begins_a_new_run() {
-        let first = empty().extend(0, 10, &[run(0, 0, 10)]);
-        let second = first.map.extend(0, 20, &[run(10, 11, 10)]);
+        let first = empty().extend(0, 10, &[run(0, 0, 10)]).unwrap();
+        let second = first.map.extend(0, 20, &[run(10, 11, 10)]).unwrap();
         assert_eq!(runs(&second.pages[0]), [(0, 0, 10), (10, 11, 10)]);
+    }
+
+    #[test]
+    fn a_target_whose_offsets_begin_again_is_found_in_and_across_transactions_and_runs() {
+        let first = empty().extend(0, 10, &[run(0, 50, 10)]).unwrap().map;
+        let (sha256, page) = first.last.clone().unwrap();
+        let resumed = empty().continued(sha256, page);
+        for map in [first, resumed] {
+            for offset in [0, 59] {
+                let descent = map.extend(0, 20, &[run(10, offset, 10)]).unwrap_err();
+                assert_eq!((descent.expected, descent.found), (60, offset));
+            }
+            assert!(map.extend(0, 20, &[run(10, 60, 10)]).is_ok());
+        }
+        let restarted = [run(0, 50, 10), run(10, 0, 10)];
+        assert!(empty().extend(0, 20, &restarted).is_err());
     }
 
     #[test]
     fn full_pages_stay_and_name_one_another() {
         let gaps: Vec<MapRun> = (0..10_000).map(|n| run(n * 10, n * 9, 9)).collect();
-        let extended = empty().extend(0, 100_000, &gaps);
+        let extended = empty().extend(0, 100_000, &gaps).unwrap();
         let [first, second, third] = extended.pages.as_slice() else {
             panic!("{} pages", extended.pages.len());
         };
@@ -228,6 +298,7 @@ mod tests {
         assert_eq!(first.records, 9 * FULL_MAP_PAGE as u64);
 
         let more = extended.map.extend(0, 100_010, &[run(100_000, 90_000, 9)]);
+        let more = more.unwrap();
         assert_eq!(more.replaced, Some(third.sha256()));
         assert_eq!(more.pages[0].previous, Some(second.sha256()));
     }

@@ -173,6 +173,7 @@ impl Backup {
             min_timestamp: i64::MIN,
             max_timestamp: i64::MAX,
             producers,
+            append: false,
             rate_limit: RateLimit::default(),
             topics: vec![RestoredTopic {
                 topic: partition_id().topic,
@@ -224,6 +225,7 @@ impl Backup {
                 runtime: self.runtime.handle(),
             },
             keep_map: true,
+            claims: None,
             throttle: None,
         };
         let committed_at = committed_at(restore, &restore.topics[0], 0);

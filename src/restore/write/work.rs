@@ -1,10 +1,11 @@
 //! The partitions of a restore: those that wait for a writer, those that were stopped, and those that are done.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{CommittedPosition, DonePartition, MapRun, PartitionId, RestoredPartition};
 
 use crate::records::{SinkOptions, TopicPartition};
@@ -12,6 +13,7 @@ use crate::restore::plan::reading::PartitionReading;
 use crate::restore::plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan, committed_at};
 use crate::restore::write::offset_map::OffsetMap;
 use crate::restore::write::partitioner::Partitioner;
+use crate::restore::write::written::Written;
 use crate::run::{PartitionEvents, RunEvents};
 
 /// A partition to write.
@@ -74,6 +76,15 @@ impl Route {
         }
     }
 
+    /// Returns the target with this number in its topic.
+    pub(crate) fn target_numbered(&self, partition: PartitionNumber) -> usize {
+        match self {
+            Route::One(target) => *target,
+            // The targets of a repartitioned topic are contiguous from 0.
+            Route::ByKey(targets, _) => targets.start + partition.index(),
+        }
+    }
+
     /// Returns all targets of the partition.
     pub(crate) fn targets(&self) -> Range<usize> {
         match self {
@@ -106,6 +117,8 @@ pub(crate) struct Work {
     /// Those that a signal stopped early.
     stopped: Mutex<Vec<Job>>,
     done: Mutex<Vec<(usize, DonePartition)>>,
+    /// By target.
+    written: Mutex<Vec<Written>>,
     /// Whether a transaction was rolled back.
     repeated: AtomicBool,
 }
@@ -126,8 +139,10 @@ impl Work {
             let targets = topic.restored.targets.iter();
             targets.map(move |target| TopicPartition::new(topic.target(), target.partition))
         });
+        let targets: Vec<TopicPartition> = targets.collect();
         Work {
-            targets: targets.collect(),
+            written: Mutex::new(vec![Written::default(); targets.len()]),
+            targets,
             batch_bytes: limits.min().map_or(default, |limit| limit.min(default)),
             // A bound, not a number to index with: a larger one saturates on 32-bit machines.
             largest_record_bytes: largest
@@ -165,9 +180,11 @@ impl Work {
                     shown
                 });
                 let position = position.max(restored.base_offset);
+                let route = Route::new(topic, restored, targets.clone());
+                self.resume(topic, &route, &map);
                 let job = Job {
                     number,
-                    route: Route::new(topic, restored, targets.clone()),
+                    route,
                     committed_at: committed_at(&plan.manifest, topic.restored, index),
                     restored: *restored,
                     reading: reading.clone(),
@@ -195,6 +212,39 @@ impl Work {
         // The largest first, so that none of them is left alone at the end.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.reading.raw_bytes));
         lock(&self.waiting).extend(jobs);
+    }
+
+    /// Counts what earlier runs put into the targets of a partition. Where their first record is, only the whole map tells, so they are
+    /// taken to begin where the target ended before.
+    fn resume(&self, topic: TopicPlan<'_>, route: &Route, map: &OffsetMap) {
+        let mut written = lock(&self.written);
+        for (partition, end) in map.ends() {
+            if let Some(target) = topic.restored.target(partition) {
+                written[route.target_numbered(partition)].reach(target.offset, end);
+            }
+        }
+    }
+
+    /// Counts what a transaction with these partitions put into their targets.
+    pub(crate) fn count(&self, jobs: &[Job]) {
+        let mut written = lock(&self.written);
+        let mut touched = BTreeSet::new();
+        for job in jobs {
+            for run in &job.runs {
+                let target = job.route.target_numbered(run.target_partition);
+                written[target].add(run);
+                touched.insert(target);
+            }
+        }
+        for target in touched {
+            written[target].transactions += 1;
+        }
+    }
+
+    /// Returns what is committed to each target, as far as this run knows.
+    pub(crate) fn written(&self) -> BTreeMap<TopicPartition, Written> {
+        let written = lock(&self.written).clone();
+        self.targets.iter().cloned().zip(written).collect()
     }
 
     /// Takes the next partition to write.

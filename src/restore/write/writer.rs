@@ -18,7 +18,9 @@ use crate::records::{
 };
 use crate::restore::context::RestoreContext;
 use crate::restore::error::RestoreError;
-use crate::restore::write::offset_map::Extended;
+use crate::restore::target_error::TargetError;
+use crate::restore::write::claims::Claims;
+use crate::restore::write::offset_map::{Descent, Extended};
 use crate::restore::write::producers::Producers;
 use crate::restore::write::rate::Throttle;
 use crate::restore::write::work::{Job, Work};
@@ -45,6 +47,8 @@ pub(crate) struct Shared<'a> {
     /// Whether the repository keeps the offset map.
     pub(crate) keep_map: bool,
     pub(crate) throttle: Option<Throttle>,
+    /// `None` where the targets are not claimed.
+    pub(crate) claims: Option<&'a Claims<'a>>,
 }
 
 /// Writes partitions with one producer.
@@ -262,6 +266,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         for index in 0..self.jobs.len() {
             extended.push(self.extend_map(index)?);
         }
+        self.confirm_claims()?;
         self.write_pages(&extended)?;
         if self.is_transactional() {
             let mut positions = Positions::new();
@@ -272,6 +277,7 @@ impl<'a, T: Transport> Writer<'a, T> {
             }
             self.producer.commit(&positions)?;
         }
+        self.shared.work.count(&self.jobs);
         let replaced = extended.iter().filter_map(|extended| extended.replaced);
         let replaced: Vec<Digest> = replaced.collect();
         for (job, extended) in self.jobs.iter_mut().zip(extended) {
@@ -280,6 +286,15 @@ impl<'a, T: Transport> Writer<'a, T> {
         self.committed();
         self.remove_pages(&replaced);
         Ok(())
+    }
+
+    /// Fails if another restore has claimed a target of the open transaction, whose records are in the log by now.
+    fn confirm_claims(&self) -> Result<(), Stopped> {
+        let Some(claims) = self.shared.claims else {
+            return Ok(());
+        };
+        let targets = self.jobs.iter().flat_map(|job| job.route.targets());
+        claims.confirm(targets).map_err(Stopped::Failed)
     }
 
     fn write_pages(&self, extended: &[Extended]) -> Result<(), RepoError> {
@@ -354,9 +369,19 @@ impl<'a, T: Transport> Writer<'a, T> {
                 false => Stopped::Failed(error.into()),
             });
         }
-        Ok(job
-            .map
-            .extend(job.restored.base_offset, job.sent, &job.runs))
+        let base_offset = job.restored.base_offset;
+        let extended = job.map.extend(base_offset, job.sent, &job.runs);
+        extended.map_err(|descent| Stopped::Failed(self.restarted(job, descent).into()))
+    }
+
+    /// Returns the error of a target whose offsets begin again.
+    fn restarted(&self, job: &Job, descent: Descent) -> TargetError {
+        let target = job.route.target_numbered(descent.target_partition);
+        TargetError::Restarted {
+            target: self.shared.work.targets[target].clone(),
+            expected: descent.expected,
+            found: descent.found,
+        }
     }
 
     /// Makes the transaction's positions the committed ones.

@@ -8,8 +8,9 @@
 //! Each page names the one before it, so a map is read from its end. The next page is requested while the caller works on the
 //! current one; two pages are in memory at a time, whatever the size of the map.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{
     Digest, Digested, DonePartition, Key, MapPage, MapRun, Operation, PartitionId, RepoError,
     Repository, RestoreId,
@@ -29,6 +30,8 @@ pub struct MapReader {
     records: u64,
     /// Where the next page must end; unknown for the last page of the map.
     end_offset: Option<i64>,
+    /// By target partition, the lowest offset of the records in the pages returned so far: those of the next page are below it.
+    target_starts: BTreeMap<PartitionNumber, i64>,
     readahead: Option<Readahead>,
 }
 
@@ -72,6 +75,7 @@ impl MapReader {
             next: partition.page,
             records: partition.records,
             end_offset: None,
+            target_starts: BTreeMap::new(),
             readahead: None,
         }
     }
@@ -81,8 +85,8 @@ impl MapReader {
     ///
     /// # Errors
     ///
-    /// As [`Repository::map_page`]; [`RepoErrorKind::Damaged`](kbk_format::repo::RepoErrorKind::Damaged) if a page does not continue where the one after it begins, or if the
-    /// map has fewer records than the restore wrote.
+    /// As [`Repository::map_page`]; [`RepoErrorKind::Damaged`](kbk_format::repo::RepoErrorKind::Damaged) if a page does not continue where the one after it begins, if the
+    /// map has fewer records than the restore wrote, or if its offsets in a target descend.
     pub async fn next(&mut self) -> Result<Option<Digested<MapPage>>, RepoError> {
         let read = self.read_next().await;
         if read.is_err() {
@@ -124,6 +128,7 @@ impl MapReader {
             None => self.source.read(sha256).await?,
         };
         self.check(&page)?;
+        self.check_ascent(&page)?;
         let mapped: u64 = page.runs.iter().map(|run| run.records).sum();
         self.records = self.records.saturating_sub(mapped);
         // The last page alone answers most lookups, so reading ahead begins with the second page.
@@ -148,6 +153,25 @@ impl MapReader {
         );
         let key = Key::map_page(&self.source.restore, &page.sha256);
         Err(self.source.damaged(&key, detail))
+    }
+
+    /// Checks that the records of a page are below those of later pages in each target: a log that was emptied, cut or created again
+    /// while it was written to gives lower offsets to later records.
+    fn check_ascent(&mut self, page: &Digested<MapPage>) -> Result<(), RepoError> {
+        for run in page.runs.iter().rev() {
+            let start = self.target_starts.entry(run.target_partition);
+            let start = start.or_insert(i64::MAX);
+            if run.target_end() > *start {
+                let detail = format!(
+                    "{run:?} ends at {} in the target, where a later record is at {start}",
+                    run.target_end()
+                );
+                let key = Key::map_page(&self.source.restore, &page.sha256);
+                return Err(self.source.damaged(&key, detail));
+            }
+            *start = run.target_offset;
+        }
+        Ok(())
     }
 
     /// Checks that no record is left when no page is. A page without a predecessor has all of its records itself, so this can

@@ -377,7 +377,7 @@ fn a_lookup_that_the_last_page_answers_reads_that_page_only() {
 fn pages_that_do_not_follow_one_another_are_damage() {
     let restore: RestoreId = "r".parse().unwrap();
     type Break = fn(&mut Vec<MapPage>);
-    let breaks: [(&str, Break); 3] = [
+    let breaks: [(&str, Break); 4] = [
         ("a hole in front of the last page", |pages| {
             pages[2].base_offset += 1
         }),
@@ -385,6 +385,10 @@ fn pages_that_do_not_follow_one_another_are_damage() {
         ("another page before it", |pages| {
             pages[2].previous = pages[0].previous.or(Some(pages[0].sha256()))
         }),
+        (
+            "lower offsets in the target than those of the page before it",
+            |pages| pages[2].runs[0].target_offset = 0,
+        ),
     ];
     for (what, harm) in breaks {
         let world = World::sample();

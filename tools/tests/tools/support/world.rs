@@ -9,8 +9,8 @@ use kbk_format::repo::{
     AclBinding, Change, CommittedOffset, Digest, Digested, DonePartition, FULL_MAP_PAGE, FoundAcls,
     FoundGroups, GroupState, GroupTopic, Hex, Id, Identity, MapPage, MapRun, ParentRef,
     PartitionChange, PartitionId, RateLimit, Repository, RestoreDone, RestoreId, RestoreManifest,
-    RestoredPartition, RestoredTopic, SegmentEntry, Snapshot, Store, TargetPartition, TopicChange,
-    Uploaded,
+    RestoreTargets, RestoredPartition, RestoredTopic, SegmentEntry, Snapshot, Store,
+    TargetPartition, TargetTopic, TopicChange, Uploaded,
 };
 use kbk_format::{
     Compression, FileHeader, GapReason, Headers, IsolationLevel, PartitionNumber, Record,
@@ -150,6 +150,7 @@ impl World {
             min_timestamp: i64::MIN,
             max_timestamp: i64::MAX,
             producers: 1,
+            append: false,
             rate_limit: RateLimit::default(),
             topics: vec![topic],
         };
@@ -168,9 +169,18 @@ impl World {
             records: last.values().map(|page| page.records).sum(),
             partitions: last.into_values().map(partition).collect(),
         };
+        let topics = begun.topics.iter().map(|topic| TargetTopic {
+            target: topic.target.clone(),
+            topic_id: Id::ZERO,
+        });
+        let targets = RestoreTargets {
+            restore: begun.restore.clone(),
+            topics: topics.collect(),
+        };
         let repository = &self.repository;
         self.runtime.block_on(async {
             repository.begin_restore(&begun).await.unwrap();
+            repository.record_targets(&targets).await.unwrap();
             let digests = repository.write_map_pages(pages).await.unwrap();
             repository.finish_restore(&done).await.unwrap();
             digests

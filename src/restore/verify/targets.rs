@@ -1,0 +1,218 @@
+//! Checks that the targets of a restore are the topics that it began with, and hold what it wrote.
+//!
+//! Topics have names, and producers write to whatever has the name: a topic that is deleted and created again, emptied or truncated
+//! meanwhile takes the rest of the records without a word. So the identity and the bounds of every target are compared when a restore
+//! begins, when it is resumed, and before it is done.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kbk_format::repo::{Hex, Id, RestoreTargets, TargetTopic};
+
+use crate::kafka::{Admin, KafkaError, PartitionOffsets, TopicPartition};
+use crate::restore::context::RestoreContext;
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::target_error::TargetError;
+use crate::restore::write::written::Written;
+
+/// Calls until a topic that was just created is known to the broker that answers, for at most half a minute.
+pub(crate) fn once_known<T>(call: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const PAUSE: Duration = Duration::from_millis(100);
+    let started = Instant::now();
+    loop {
+        match call() {
+            Err(KafkaError::UnknownTopic { .. }) if started.elapsed() < PATIENCE => {
+                thread::sleep(PAUSE);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Returns the targets that an earlier run recorded, which must still be the same topics; `None` where it recorded none.
+pub(crate) fn recorded(
+    context: RestoreContext<'_>,
+    admin: &Admin,
+) -> Result<Option<RestoreTargets>, RestoreError> {
+    let restore = &context.manifest.restore;
+    let targets = context.repository.restore_targets(restore);
+    let targets = context.runtime.block_on(targets)?;
+    if let Some(targets) = &targets {
+        check_identity(admin, targets)?;
+    }
+    Ok(targets)
+}
+
+/// Returns the targets as they are now, all of which exist, and records them in the repository if the restore keeps anything there.
+pub(crate) fn record(
+    context: RestoreContext<'_>,
+    plan: &RestorePlan,
+    admin: &Admin,
+) -> Result<RestoreTargets, RestoreError> {
+    let names: Vec<String> = plan
+        .topics()
+        .map(|topic| topic.target().to_owned())
+        .collect();
+    let described = once_known(|| admin.describe_topics(Some(&names)))?;
+    let ids: BTreeMap<String, Id> = described
+        .into_iter()
+        .map(|topic| (topic.name, Hex(topic.topic_id)))
+        .collect();
+    let topics = plan.topics().map(|topic| TargetTopic {
+        target: topic.restored.target.clone(),
+        topic_id: ids.get(topic.target()).copied().unwrap_or(Id::ZERO),
+    });
+    let targets = RestoreTargets {
+        restore: context.manifest.restore.clone(),
+        topics: topics.collect(),
+    };
+    if plan.offset_map {
+        let recorded = context.repository.record_targets(&targets);
+        context.runtime.block_on(recorded)?;
+    }
+    Ok(targets)
+}
+
+/// Fails if somebody has written to a target since the restore was planned.
+pub(crate) fn check_unwritten(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
+    let ends = plan.topics().flat_map(|topic| {
+        let targets = topic.restored.targets.iter();
+        targets.map(move |target| {
+            let partition = TopicPartition::new(topic.target(), target.partition);
+            (partition, target.offset)
+        })
+    });
+    let (targets, ends): (Vec<_>, Vec<_>) = ends.unzip();
+    let offsets = once_known(|| admin.offsets(&targets))?;
+    for (target, expected) in targets.into_iter().zip(ends) {
+        let found = offsets.get(&target)?.high_watermark;
+        // Others may add records to a target that is appended to, and none may be lost.
+        if found < expected || (found > expected && !plan.manifest.append) {
+            return Err(TargetError::Changed {
+                target,
+                expected,
+                found,
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// Fails unless all targets are the topics that the restore began with, and hold everything that is written to them. Returns their bounds.
+pub(crate) fn check(
+    admin: &Admin,
+    plan: &RestorePlan,
+    targets: &RestoreTargets,
+    written: &BTreeMap<TopicPartition, Written>,
+) -> Result<BTreeMap<TopicPartition, PartitionOffsets>, RestoreError> {
+    check_identity(admin, targets)?;
+    let asked: Vec<TopicPartition> = written.keys().cloned().collect();
+    let offsets = admin.offsets(&asked)?;
+    let mut bounds = BTreeMap::new();
+    for topic in plan.topics() {
+        for target in &topic.restored.targets {
+            let partition = TopicPartition::new(topic.target(), target.partition);
+            let found = *offsets.get(&partition)?;
+            if let Some(written) = written.get(&partition) {
+                check_bounds(&partition, written, &found)?;
+            }
+            bounds.insert(partition, found);
+        }
+    }
+    Ok(bounds)
+}
+
+fn check_identity(admin: &Admin, targets: &RestoreTargets) -> Result<(), RestoreError> {
+    let names = targets.topics.iter().map(|topic| topic.target.to_string());
+    let names: Vec<String> = names.collect();
+    let described = match admin.describe_topics(Some(&names)) {
+        // Says which of them exist.
+        Err(KafkaError::UnknownTopic { .. }) => admin.describe_topics(None)?,
+        described => described?,
+    };
+    let found: BTreeMap<String, Id> = described
+        .into_iter()
+        .map(|topic| (topic.name, Hex(topic.topic_id)))
+        .collect();
+    for TargetTopic { target, topic_id } in &targets.topics {
+        let found = found.get(&**target);
+        if found != Some(topic_id) {
+            return Err(TargetError::Replaced {
+                restore: targets.restore.clone(),
+                topic: target.to_string(),
+                expected: *topic_id,
+                found: found.map_or_else(|| "no such topic".to_owned(), ToString::to_string),
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
+fn check_bounds(
+    target: &TopicPartition,
+    written: &Written,
+    found: &PartitionOffsets,
+) -> Result<(), TargetError> {
+    let (Some(start), Some(end)) = (written.start(), written.end()) else {
+        return Ok(());
+    };
+    if found.high_watermark < end {
+        return Err(TargetError::Truncated {
+            target: target.clone(),
+            expected: end,
+            found: found.high_watermark,
+        });
+    }
+    if found.log_start_offset > start {
+        return Err(TargetError::Trimmed {
+            target: target.clone(),
+            expected: start,
+            found: found.log_start_offset,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_must_hold_everything_from_the_first_to_the_last_record() {
+        let target = TopicPartition::new("copy", 0.into());
+        let mut written = Written::default();
+        let check = |written: &Written, log_start_offset, high_watermark| {
+            let bounds = PartitionOffsets {
+                log_start_offset,
+                high_watermark,
+                last_stable_offset: high_watermark,
+            };
+            check_bounds(&target, written, &bounds)
+        };
+        assert!(check(&written, 9, 9).is_ok(), "nothing was written");
+        written.reach(7, 20);
+        assert!(check(&written, 7, 20).is_ok());
+        assert!(check(&written, 0, 21).is_ok());
+        assert!(matches!(
+            check(&written, 8, 20),
+            Err(TargetError::Trimmed {
+                expected: 7,
+                found: 8,
+                ..
+            })
+        ));
+        assert!(matches!(
+            check(&written, 0, 19),
+            Err(TargetError::Truncated {
+                expected: 20,
+                found: 19,
+                ..
+            })
+        ));
+    }
+}

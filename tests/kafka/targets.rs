@@ -1,0 +1,135 @@
+//! A restore notices what happens to its targets: topics that are emptied, or deleted and created again, before it is resumed or while it
+//! runs, and other restores into the same topic.
+
+use crate::support::broker::Broker;
+use crate::support::process::{Running, run};
+use crate::support::produce::produce_bulk;
+use crate::support::repo::Repo;
+use crate::support::{consume, offset_map, samples, topics, wait};
+
+const PARTITIONS: i32 = 2;
+const RECORDS: usize = 6_000;
+
+/// Creates a topic with records and backs it up.
+fn saved(broker: &Broker, name: &str) -> (String, Repo) {
+    let topic = topics::unique(name);
+    topics::create(broker, &topic, PARTITIONS, &[]);
+    let records = samples::mixed(9).take(RECORDS);
+    produce_bulk(broker, "lz4", (&topic, PARTITIONS), records);
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    (topic, repo)
+}
+
+/// Starts a restore that takes several seconds.
+fn slow(broker: &Broker, repo: &Repo, map: &str, args: &[&str]) -> Running {
+    let slow = ["--map", map, "--rate-limit-records", "1500"];
+    Running::spawn(&mut repo.restore(broker, &[&slow, args].concat()))
+}
+
+/// Waits until the log of each partition of the target has records, committed or not.
+fn wait_for_records(broker: &Broker, target: &str) {
+    wait::until("the first records", || {
+        let there = consume::partitions(broker, target) == PARTITIONS;
+        let filled = |partition| consume::bounds(broker, target, partition)[2] > 0;
+        (there && (0..PARTITIONS).any(filled)).then_some(())
+    });
+}
+
+fn records(broker: &Broker, target: &str) -> usize {
+    let records = (0..PARTITIONS).map(|partition| consume::read_all(broker, target, partition));
+    records.map(|records| records.len()).sum()
+}
+
+#[test]
+fn a_target_that_has_changed_is_not_resumed() {
+    let broker = Broker::shared();
+    let (topic, repo) = saved(broker, "changed-meanwhile");
+    let empty: fn(&Broker, &str) = |broker, target| {
+        for partition in 0..PARTITIONS {
+            let [_, _, end] = consume::bounds(broker, target, partition);
+            topics::delete_records(broker, (target, partition), end);
+        }
+    };
+    let delete: fn(&Broker, &str) = |broker, target| topics::delete(broker, target);
+    let create_again: fn(&Broker, &str) = |broker, target| {
+        topics::delete(broker, target);
+        topics::create(broker, target, PARTITIONS, &[]);
+    };
+    for (change, says) in [
+        (empty, "expected its log to start at offset 0 or before"),
+        (delete, "found no such topic"),
+        (create_again, "expected topic id"),
+    ] {
+        let target = topics::unique("changed-target");
+        let map = format!("{topic}={target}");
+        let running = slow(broker, &repo, &map, &[]);
+        wait_for_records(broker, &target);
+        running.signal(libc::SIGTERM);
+        let stopped = running.finish().expect_code(143).json();
+        let restore = stopped["restore"].as_str().expect("a name");
+        change(broker, &target);
+        let failed = run(&mut repo.restore(broker, &["--resume", restore])).expect_code(1);
+        assert!(failed.stderr.contains(says), "{failed:#?}");
+        assert!(failed.stderr.contains(&target), "{failed:#?}");
+        assert!(
+            failed.stderr.contains("restore again from the start"),
+            "{failed:#?}"
+        );
+        assert!(!offset_map::is_done(&repo, restore));
+    }
+    repo.verify();
+    repo.verify_by_spec();
+}
+
+#[test]
+fn a_target_that_is_created_again_meanwhile_fails_the_restore() {
+    let broker = Broker::shared();
+    let (topic, repo) = saved(broker, "created-again");
+    for args in [&[][..], &["--no-transactions"]] {
+        let target = topics::unique("created-again-target");
+        let map = format!("{topic}={target}");
+        let running = slow(broker, &repo, &map, args);
+        wait_for_records(broker, &target);
+        topics::delete(broker, &target);
+        topics::create(broker, &target, PARTITIONS, &[]);
+        let failed = running.finish().expect_code(1);
+        assert!(failed.stderr.contains(&target), "{failed:#?}");
+    }
+    repo.verify();
+}
+
+#[test]
+fn two_restores_into_one_empty_topic_do_not_both_succeed() {
+    let broker = Broker::shared();
+    let (topic, repo) = saved(broker, "restored-twice");
+    for args in [&[][..], &["--no-transactions"]] {
+        let target = topics::unique("restored-twice-target");
+        topics::create(broker, &target, PARTITIONS, &[]);
+        let map = format!("{topic}={target}");
+        let both = [(); 2].map(|()| slow(broker, &repo, &map, args));
+        let both = both.map(Running::finish);
+        let codes = both.each_ref().map(|run| run.status.code());
+        assert!(codes.iter().any(|code| *code != Some(0)), "{both:#?}");
+        if codes.contains(&Some(0)) {
+            assert_eq!(records(broker, &target), RECORDS, "{both:#?}");
+        }
+    }
+    repo.verify();
+}
+
+#[test]
+fn a_restore_leaves_no_claim_behind() {
+    let broker = Broker::shared();
+    let (topic, repo) = saved(broker, "claimed");
+    let target = topics::unique("claimed-target");
+    topics::create(broker, &target, PARTITIONS, &[]);
+    repo.restore_as(broker, &[(&topic, &target)]);
+    let described = broker.tool(
+        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        &["--describe", "--all-groups"],
+    );
+    assert!(!described.contains(&target), "{described}");
+    assert_eq!(records(broker, &target), RECORDS);
+    repo.verify_by_spec();
+}
