@@ -145,6 +145,53 @@ impl ViewError {
         )
     }
 
+    /// Where it was found.
+    pub(crate) fn location(&self) -> Option<&Location> {
+        match self {
+            ViewError::Damaged { location, .. }
+            | ViewError::Missing { location, .. }
+            | ViewError::Changed { location, .. }
+            | ViewError::Forbidden { location, .. }
+            | ViewError::Deadline { location, .. }
+            | ViewError::Store { location, .. }
+            | ViewError::Internal { location } => Some(location),
+            _ => None,
+        }
+    }
+
+    /// The object that could not be read.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            ViewError::Deadline { key, .. } => Some(key),
+            _ => self.source_error()?.key(),
+        }
+    }
+
+    /// What went wrong, without the location.
+    pub(crate) fn cause(&self) -> String {
+        match (self, self.source_error()) {
+            (_, Some(source)) => source.to_string(),
+            (ViewError::Deadline { key, waited, .. }, None) => {
+                format!(
+                    "timed out after {} s waiting for {key}",
+                    waited.as_secs_f64()
+                )
+            }
+            _ => self.to_string(),
+        }
+    }
+
+    fn source_error(&self) -> Option<&RepoError> {
+        match self {
+            ViewError::Damaged { source, .. }
+            | ViewError::Missing { source, .. }
+            | ViewError::Changed { source, .. }
+            | ViewError::Forbidden { source, .. }
+            | ViewError::Store { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     /// The same error at another location: cached errors of an object are shared by the snapshots that name it.
     pub(crate) fn at(mut self, place: Location) -> ViewError {
         match &mut self {

@@ -39,7 +39,7 @@ impl OpenFile {
     pub(crate) fn new(tree: Arc<Tree>, body: Body, lifetime: Lifetime) -> OpenFile {
         let ahead = Mutex::new(Readahead::new(tree.prefetch_bytes));
         let has_damage = match &body {
-            Body::Text(text) => tree.damage.is_known(&text.partition.location()),
+            Body::Text(text) => tree.reader.findings.has_damage(&text.partition.location()),
             Body::Whole(_) | Body::Stored(_) | Body::Followed(_) => false,
         };
         OpenFile {
@@ -127,6 +127,6 @@ impl OpenFile {
                 }
             }
         };
-        read.inspect_err(|error| self.tree.damage.note(error))
+        read.inspect_err(|error| self.tree.reader.findings.note(error))
     }
 }

@@ -12,7 +12,6 @@ use crate::content::snapshot_reader::SnapshotReader;
 use crate::error::ViewError;
 use crate::open_file::OpenFile;
 use crate::tree::catalogue::{Catalogue, Snapshots};
-use crate::tree::damage::Damage;
 use crate::tree::ephemeral::EphemeralInodes;
 use crate::tree::followed::FollowedInodes;
 use crate::tree::inode::Inode;
@@ -111,7 +110,6 @@ impl View {
             reader,
             catalogue,
             topics: options.topics,
-            damage: Damage::default(),
             // So that the windows of a few files fit into memory side by side.
             prefetch_bytes: options.prefetch_bytes.min(memory / 4),
             ephemeral: EphemeralInodes::default(),
@@ -210,9 +208,9 @@ impl View {
         Ok(Arc::new(OpenFile::new(Arc::clone(&self.0), body, lifetime)))
     }
 
-    /// Records damage that was found, for `errors.jsonl` and `meta.json`.
+    /// Records what could not be read, for `errors.jsonl` and `meta.json`.
     fn noted<T>(&self, answer: Result<T, ViewError>) -> Result<T, ViewError> {
-        answer.inspect_err(|error| self.0.damage.note(error))
+        answer.inspect_err(|error| self.0.reader.findings.note(error))
     }
 
     /// The size of the newest snapshot.

@@ -27,6 +27,10 @@ pub(crate) enum Fault {
     Forbids,
     /// Answers lack their last byte.
     Truncates,
+    /// Segments are missing.
+    Loses,
+    /// Every object is missing, and every folder empty, as where a share is not mounted.
+    Vanishes,
     /// Reads panic.
     Panics,
     /// Listings are never answered.
@@ -144,6 +148,8 @@ impl ObjectStore for Watched {
                 source: "403".into(),
             }),
             Fault::Panics if is_segment => panic!("on purpose"),
+            Fault::Loses if is_segment => Err(not_found(path)),
+            Fault::Vanishes => Err(not_found(path)),
             Fault::Truncates if is_segment => {
                 let mut object = self.inner.get_opts(path, options).await?;
                 let (meta, range) = (object.meta.clone(), object.range.clone());
@@ -178,17 +184,32 @@ impl ObjectStore for Watched {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        if self.watch.0.lock().unwrap().fault == Fault::ListingHangs {
-            return Box::pin(futures_util::stream::pending());
+        match self.watch.0.lock().unwrap().fault {
+            Fault::ListingHangs => Box::pin(futures_util::stream::pending()),
+            Fault::Vanishes => Box::pin(futures_util::stream::empty()),
+            _ => self.inner.list(prefix),
         }
-        self.inner.list(prefix)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        if self.watch.0.lock().unwrap().fault == Fault::Vanishes {
+            return Ok(ListResult {
+                common_prefixes: Vec::new(),
+                objects: Vec::new(),
+                extensions: Default::default(),
+            });
+        }
         self.inner.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
+    }
+}
+
+fn not_found(path: &Path) -> object_store::Error {
+    object_store::Error::NotFound {
+        path: path.to_string(),
+        source: "404".into(),
     }
 }

@@ -166,7 +166,7 @@ impl SegmentReader {
 
 /// Reads the bytes at `range` of an object that must have the size `expected`.
 async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Result<StoredRange> {
-    let options = GetOptions::new().with_range(Some(range));
+    let options = GetOptions::new().with_range(Some(range.clone()));
     let size = |found| {
         if found == expected {
             return Ok(());
@@ -190,7 +190,11 @@ async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Resu
     size(object.meta.size)?;
     let version = object.meta.e_tag.clone();
     match object.bytes().await {
-        Ok(bytes) => Ok(StoredRange { bytes, version }),
+        Ok(bytes) if bytes.len() as u64 == range.end - range.start => {
+            Ok(StoredRange { bytes, version })
+        }
+        // The object has its size, so the answer is at fault and not what is stored.
+        Ok(bytes) => Err(store.cut_short(key, bytes.len() as u64, range.end - range.start)),
         Err(error) => Err(read_error(store, key, error)),
     }
 }

@@ -165,7 +165,11 @@ impl Store {
             let detail = format!("it has {size} bytes, and the limit is {MAX_SEALED_BYTES}");
             return Err(self.damaged(key, detail));
         }
-        object.bytes().await.map(Some).map_err(failed)
+        let bytes = object.bytes().await.map_err(failed)?;
+        if bytes.len() as u64 != size {
+            return Err(self.cut_short(key, bytes.len() as u64, size));
+        }
+        Ok(Some(bytes))
     }
 
     /// Puts a sealed object under a name that must be free. An existing object with the same bytes counts as
@@ -351,6 +355,12 @@ impl Store {
         error: object_store::Error,
     ) -> RepoError {
         self.failed_at(operation, &key.to_string(), error)
+    }
+
+    /// Creates the error of an answer that has fewer bytes than the object: a connection that ended early proves no damage.
+    pub(super) fn cut_short(&self, key: &Key, found: u64, expected: u64) -> RepoError {
+        let detail = format!("the answer has {found} of {expected} bytes");
+        RepoError::of_store(Operation::Read, &self.url, &key.to_string(), detail.into())
     }
 
     fn failed_at(&self, operation: Operation, key: &str, error: object_store::Error) -> RepoError {

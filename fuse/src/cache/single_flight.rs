@@ -1,7 +1,7 @@
 //! A cache whose values are loaded by one task each while all others wait; the least recently used are evicted first.
 //!
-//! Permanent errors are cached for a minute, so that a damaged block is not read and reported again for every page that the kernel
-//! asks for.
+//! Permanent errors are cached for a moment, so that a damaged block is not read again for every page that the kernel asks for, and
+//! an object that returns is read again at once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -17,8 +17,8 @@ use super::budget::{Budget, Evict};
 use super::locked;
 use crate::error::{Location, ViewError};
 
-/// How long permanent errors are cached.
-const ERROR_LIFETIME: Duration = Duration::from_secs(60);
+/// How long permanent errors are cached. Not longer: an object that is missing now may be there again in a moment.
+const ERROR_LIFETIME: Duration = Duration::from_secs(2);
 /// At most this many errors are cached.
 const MAX_ERRORS: usize = 4096;
 

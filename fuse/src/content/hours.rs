@@ -131,7 +131,7 @@ struct Reaching {
     /// Its ordinal in the partition.
     segment: u64,
     entry: SegmentEntry,
-    /// None if it is damaged or missing.
+    /// None if it is damaged.
     open: Option<Arc<OpenSegment>>,
     /// The largest timestamp of all segments before it.
     before: Option<i64>,
@@ -323,11 +323,11 @@ impl SnapshotReader {
     }
 }
 
-/// `None` if it is damaged or missing.
+/// `None` if it is damaged, which is lasting. A missing object may return, so nothing that follows from its absence may be kept.
 fn undamaged<T>(read: Result<T, ViewError>) -> Result<Option<T>, ViewError> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(error) if error.is_permanent() => Ok(None),
+        Err(ViewError::Damaged { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }

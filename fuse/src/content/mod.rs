@@ -10,6 +10,7 @@
 //! |---|---|
 //! | read from the repository, within a deadline | `source` |
 //! | keep what was read, and load it once | `caches` |
+//! | know what could not be read | `findings` |
 //! | find snapshots, pages, indexes and footers | `snapshot_reader`, `snapshot`, `pages` |
 //! | find offsets and hours in a partition's text | `offsets`, `hours`, `lines` |
 //! | turn blocks into text | `blocks`, `render` |
@@ -17,6 +18,7 @@
 
 pub(crate) mod blocks;
 mod caches;
+pub(crate) mod findings;
 pub(crate) mod hours;
 mod lines;
 pub(crate) mod offsets;

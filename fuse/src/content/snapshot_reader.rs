@@ -21,6 +21,7 @@ use crate::cache::disk::DiskCache;
 use crate::cache::locked;
 use crate::content::blocks::OpenSegment;
 use crate::content::caches::Caches;
+use crate::content::findings::Findings;
 use crate::content::hours::Hours;
 use crate::content::pages::{PartitionIndex, SegmentTable};
 use crate::content::render::RenderPool;
@@ -37,6 +38,8 @@ pub(crate) struct SnapshotReader {
     pub(crate) disk: Option<DiskCache>,
     pub(crate) render: RenderPool,
     pub(crate) deadline: Duration,
+    /// What could not be read so far.
+    pub(crate) findings: Arc<Findings>,
     /// Of each snapshot when it was first read: its files must not change, even if it is evicted and read again.
     first_digests: Mutex<HashMap<u64, Digest>>,
 }
@@ -48,7 +51,8 @@ impl SnapshotReader {
         deadline: Duration,
         disk: Option<DiskCache>,
     ) -> Result<Arc<SnapshotReader>, ViewError> {
-        let source = Source::open(store, deadline).await?;
+        let findings = Arc::<Findings>::default();
+        let source = Source::open(store, deadline, Arc::clone(&findings)).await?;
         let budget = Budget::new(memory_bytes);
         Ok(Arc::new(SnapshotReader {
             source,
@@ -57,6 +61,7 @@ impl SnapshotReader {
             disk,
             render: RenderPool::new(deadline),
             deadline,
+            findings,
             first_digests: Mutex::default(),
         }))
     }

@@ -1,14 +1,16 @@
 //! Reads from the repository, each of which must be answered within the deadline.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kbk_format::repo::{
-    Digested, ListedSnapshot, Page, PageRef, PartitionId, RepoError, RepoErrorKind, Repository,
-    SegmentEntry, SegmentReader, Snapshot, Store, StoredRange,
+    Digested, Key, ListedSnapshot, Operation, Page, PageRef, PartitionId, RepoError, RepoErrorKind,
+    Repository, SegmentEntry, SegmentReader, Snapshot, Store, StoredRange,
 };
 
+use crate::content::findings::Findings;
 use crate::error::{Location, ViewError};
 
 /// A repository, and how long it may take to answer. Errors carry no location yet: the same object may be read for several.
@@ -16,14 +18,23 @@ use crate::error::{Location, ViewError};
 pub(crate) struct Source {
     repository: Repository,
     deadline: Duration,
+    findings: Arc<Findings>,
 }
 
+/// The folder of the snapshots, in messages.
+const SNAPSHOTS: &str = "snapshots";
+
 impl Source {
-    pub(crate) async fn open(store: Store, deadline: Duration) -> Result<Source, ViewError> {
+    pub(crate) async fn open(
+        store: Store,
+        deadline: Duration,
+        findings: Arc<Findings>,
+    ) -> Result<Source, ViewError> {
         let repository = bounded(deadline, "kbk.json", Repository::open(store)).await?;
         Ok(Source {
             repository,
             deadline,
+            findings,
         })
     }
 
@@ -32,15 +43,31 @@ impl Source {
         self.repository.store().profile().parallel_requests
     }
 
-    /// The snapshots that exist now, in ascending order.
-    pub(crate) async fn listed_snapshots(&self) -> Result<Vec<ListedSnapshot>, ViewError> {
-        self.bounded("snapshots", self.repository.listed_snapshots())
-            .await
+    /// The snapshots that exist now, in ascending order. That one of `known` is gone is believed only if the repository is there.
+    pub(crate) async fn listed_snapshots(
+        &self,
+        known: &[ListedSnapshot],
+    ) -> Result<Vec<ListedSnapshot>, ViewError> {
+        let list = async {
+            let listed = self.repository.listed_snapshots().await?;
+            let is_listed = |known: &ListedSnapshot| {
+                let sequence = |listed: &ListedSnapshot| listed.sequence;
+                listed
+                    .binary_search_by_key(&known.sequence, sequence)
+                    .is_ok()
+            };
+            if known.iter().all(is_listed) {
+                return Ok(listed);
+            }
+            self.check_presence(SNAPSHOTS).await?;
+            self.repository.listed_snapshots().await
+        };
+        bounded(self.deadline, SNAPSHOTS, list).await
     }
 
     pub(crate) async fn snapshot(&self, sequence: u64) -> Result<Digested<Snapshot>, ViewError> {
-        let read = self.repository.snapshot(sequence);
-        self.bounded(&format!("snapshot {sequence}"), read).await
+        let key = Key::Snapshot { sequence }.to_string();
+        self.read(&key, || self.repository.snapshot(sequence)).await
     }
 
     pub(crate) async fn page(
@@ -48,8 +75,8 @@ impl Source {
         partition: &PartitionId,
         page: &PageRef,
     ) -> Result<Page, ViewError> {
-        let read = self.repository.page(partition, page);
-        self.bounded(&page.key, read).await
+        self.read(&page.key, || self.repository.page(partition, page))
+            .await
     }
 
     /// Opens a segment by its footer.
@@ -58,8 +85,9 @@ impl Source {
         partition: &PartitionId,
         entry: &SegmentEntry,
     ) -> Result<SegmentReader, ViewError> {
-        let open = SegmentReader::open(self.repository.store(), partition, entry);
-        self.bounded(&entry.key, open).await
+        let store = self.repository.store();
+        let open = || SegmentReader::open(store, partition, entry);
+        self.read(&entry.key, open).await
     }
 
     /// The stored bytes of consecutive blocks, and whether the object is another one than when it was opened.
@@ -68,8 +96,8 @@ impl Source {
         segment: &SegmentReader,
         blocks: Range<usize>,
     ) -> Result<(Bytes, bool), ViewError> {
-        let read = segment.read_and_compare(blocks);
-        self.bounded(&segment.key().to_string(), read).await
+        let read = || segment.read_and_compare(blocks.clone());
+        self.read(&segment.key().to_string(), read).await
     }
 
     /// Exactly the stored bytes of a segment at `range`, unchecked.
@@ -79,14 +107,9 @@ impl Source {
         entry: &SegmentEntry,
         range: Range<u64>,
     ) -> Result<StoredRange, ViewError> {
-        let expected = range.end - range.start;
-        let read = SegmentReader::stored(self.repository.store(), partition, entry, range);
-        let read = self.bounded(&entry.key, read).await?;
-        if read.bytes.len() as u64 != expected {
-            let detail = format!("the store gave {} bytes of {expected}", read.bytes.len());
-            return Err(self.damaged(entry.key.clone(), detail));
-        }
-        Ok(read)
+        let store = self.repository.store();
+        let read = || SegmentReader::stored(store, partition, entry, range.clone());
+        self.read(&entry.key, read).await
     }
 
     /// The error for an object that does not contain what it must.
@@ -102,13 +125,49 @@ impl Source {
         ViewError::repo(Location::default(), changed)
     }
 
-    async fn bounded<T>(
-        &self,
-        key: &str,
-        call: impl Future<Output = Result<T, RepoError>>,
-    ) -> Result<T, ViewError> {
-        bounded(self.deadline, key, call).await
+    /// Reads an object, within the deadline in any case.
+    async fn read<T, F>(&self, key: &str, call: impl Fn() -> F) -> Result<T, ViewError>
+    where
+        F: Future<Output = Result<T, RepoError>>,
+    {
+        let read = async {
+            match call().await {
+                Err(error) if is_absence(&error) => {
+                    self.check_presence(key).await?;
+                    // It may have returned between the two reads, together with the repository.
+                    call().await
+                }
+                answer => answer,
+            }
+        };
+        let read = bounded(self.deadline, key, read).await?;
+        self.findings.was_read(key);
+        Ok(read)
     }
+
+    /// Checks that the repository is there: a share that is not mounted looks like a folder in which every object is missing.
+    async fn check_presence(&self, key: &str) -> Result<(), RepoError> {
+        let store = self.repository.store();
+        let found = match Repository::open(store.clone()).await {
+            Ok(found) if found.identity() == self.repository.identity() => return Ok(()),
+            Ok(_) => "another repository is there now".to_owned(),
+            Err(error) => format!("the repository is not there at the moment: {error}"),
+        };
+        Err(RepoError::of_store(
+            Operation::Read,
+            store.url(),
+            key,
+            found.into(),
+        ))
+    }
+}
+
+/// Whether the store says that there is no such object.
+fn is_absence(error: &RepoError) -> bool {
+    matches!(
+        error.kind(),
+        RepoErrorKind::Missing { .. } | RepoErrorKind::NoSuchSnapshot { .. }
+    )
 }
 
 async fn bounded<T>(

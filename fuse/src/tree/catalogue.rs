@@ -44,7 +44,7 @@ impl Catalogue {
             // A missing snapshot is reported when the view is opened, not as an empty tree.
             reader.snapshot(sequence).await?;
         }
-        let listed = list(reader, shown).await?;
+        let listed = list(reader, shown, &[]).await?;
         Ok(Catalogue {
             shown,
             growing: growing && shown == Snapshots::All,
@@ -72,10 +72,12 @@ impl Catalogue {
         if let Some(known) = self.fresh() {
             return known;
         }
-        let listed = tokio::time::timeout(LIST_INTERVAL, list(reader, self.shown)).await;
+        let known = self.known();
+        let listed = list(reader, self.shown, &known);
+        let listed = tokio::time::timeout(LIST_INTERVAL, listed).await;
         let listed = match listed {
             Ok(Ok(listed)) => listed,
-            Ok(Err(_)) | Err(_) => self.known(),
+            Ok(Err(_)) | Err(_) => known,
         };
         *locked(&self.listed) = (Arc::clone(&listed), Instant::now());
         listed
@@ -95,8 +97,9 @@ impl Catalogue {
 async fn list(
     reader: &Arc<SnapshotReader>,
     shown: Snapshots,
+    known: &[ListedSnapshot],
 ) -> Result<Arc<[ListedSnapshot]>, ViewError> {
-    let mut listed = reader.source.listed_snapshots().await?;
+    let mut listed = reader.source.listed_snapshots(known).await?;
     listed.retain(|snapshot| {
         let selected = match shown {
             Snapshots::All => true,

@@ -1,14 +1,12 @@
 //! `meta.json` of a partition.
 
-use std::sync::Arc;
-
 use kbk_format::PartitionNumber;
 use kbk_format::render::View;
 use kbk_format::repo::LostRange;
 use serde::Serialize;
 
-use super::damage::DamageRow;
 use super::document::json;
+use crate::content::findings::Finding;
 use crate::content::pages::PartitionIndex;
 use crate::content::snapshot::Partition;
 
@@ -34,7 +32,9 @@ struct MetaJson<'a> {
     /// Whether each line of a view is one whole value or key: none is null, and none contains a line feed.
     lossless: LosslessJson,
     content_digest: String,
-    damage: Vec<Arc<DamageRow>>,
+    damage: Vec<Finding>,
+    /// What the store did not answer, which says nothing about the stored bytes.
+    outages: Vec<Finding>,
 }
 
 #[derive(Serialize)]
@@ -69,11 +69,12 @@ struct LosslessJson {
     keys: Option<bool>,
 }
 
-/// What is known of a partition without reading a segment, and the damage found so far.
+/// What is known of a partition without reading a segment, and what could not be read so far.
 pub(super) fn meta_json(
     partition: &Partition,
     index: &PartitionIndex,
-    damage: Vec<Arc<DamageRow>>,
+    damage: Vec<Finding>,
+    outages: Vec<Finding>,
 ) -> Vec<u8> {
     let (topic, state) = (partition.topic(), partition.state());
     let coverage = state.end_offset.abs_diff(state.base_offset);
@@ -119,5 +120,6 @@ pub(super) fn meta_json(
         },
         content_digest: format!("{:032x}", index.content_digest),
         damage,
+        outages,
     })
 }

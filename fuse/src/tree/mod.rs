@@ -18,7 +18,6 @@
 mod by_offset;
 mod by_time;
 pub(crate) mod catalogue;
-pub(crate) mod damage;
 mod document;
 pub(crate) mod ephemeral;
 mod extended;
@@ -43,7 +42,6 @@ use kbk_format::render::View as TextView;
 use kbk_format::repo::{SegmentEntry, TopicState};
 
 use self::catalogue::Catalogue;
-use self::damage::Damage;
 use self::ephemeral::EphemeralInodes;
 use self::followed::FollowedInodes;
 use self::inode::Inode;
@@ -64,7 +62,6 @@ pub(crate) struct Tree {
     pub(crate) reader: Arc<SnapshotReader>,
     pub(crate) catalogue: Catalogue,
     pub(crate) topics: Option<TopicFilter>,
-    pub(crate) damage: Damage,
     /// The largest readahead window of an open file.
     pub(crate) prefetch_bytes: u64,
     pub(crate) ephemeral: EphemeralInodes,

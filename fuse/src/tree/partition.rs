@@ -192,8 +192,7 @@ pub(super) async fn text_attributes(
 
 async fn meta_json(tree: &Tree, partition: &Partition) -> Result<Vec<u8>, ViewError> {
     let index = tree.reader.partition_index(partition).await?;
-    let damage = tree
-        .damage
-        .of_partition(partition.sequence(), &partition.id());
-    Ok(meta::meta_json(partition, &index, damage))
+    let findings = &tree.reader.findings;
+    let (damage, outages) = findings.of_partition(partition.sequence(), &partition.id());
+    Ok(meta::meta_json(partition, &index, damage, outages))
 }

@@ -173,7 +173,7 @@ impl SnapshotNode {
             SnapshotNode::Of {
                 sequence,
                 item: SnapshotItem::Errors,
-            } => Ok(tree.damage.lines(sequence)),
+            } => Ok(tree.reader.findings.lines(sequence)),
             _ => Err(ViewError::IsFolder),
         }
     }
