@@ -3,6 +3,7 @@
 use crate::error::{ErrorClass, Result};
 use crate::gaps::Gaps;
 use crate::header::FileHeader;
+use crate::hours::Hours;
 use crate::index::{BlockIndex, Bounds};
 use crate::layout::{
     self, ALIGNMENT, file_header, rendered_sizes, section as at, statistics as statistics_at,
@@ -24,6 +25,7 @@ pub(crate) struct Footer {
     pub(crate) gaps: Gaps,
     pub(crate) rendered: Option<RenderedSizes>,
     pub(crate) whole_lines: Option<WholeLines>,
+    pub(crate) hours: Option<Hours>,
 }
 
 /// Lengths of the rendered views, up to and including each block.
@@ -144,6 +146,9 @@ impl Footer {
             let payload = lines.encode();
             put_section(&mut bytes, layout::SECTION_WHOLE_LINES, 0, &payload);
         }
+        if let Some(hours) = &self.hours {
+            put_section(&mut bytes, layout::SECTION_HOURS, 0, &hours.encode());
+        }
         pad(&mut bytes, ALIGNMENT);
         bytes
     }
@@ -215,6 +220,13 @@ impl Footer {
             Some((payload, position)) => WholeLines::decode(payload, position)?,
             None => None,
         };
+        // Without the rendered sizes that its numbers add up to, the section states nothing.
+        let hours = match (sections.hours, &rendered) {
+            (Some((payload, position)), Some(rendered)) => {
+                Hours::decode(payload, position, &index, rendered)?
+            }
+            _ => None,
+        };
         let footer = Footer {
             header,
             header_bytes: header_bytes.to_vec(),
@@ -223,6 +235,7 @@ impl Footer {
             gaps,
             rendered,
             whole_lines,
+            hours,
         };
         footer.check(&view)?;
         Ok(footer)
@@ -273,6 +286,7 @@ struct Sections<'a> {
     gaps: Option<Payload<'a>>,
     rendered_sizes: Option<Payload<'a>>,
     whole_lines: Option<Payload<'a>>,
+    hours: Option<Payload<'a>>,
 }
 
 impl<'a> Sections<'a> {
@@ -330,6 +344,7 @@ impl<'a> Sections<'a> {
             layout::SECTION_GAPS => &mut self.gaps,
             layout::SECTION_RENDERED_SIZES => &mut self.rendered_sizes,
             layout::SECTION_WHOLE_LINES => &mut self.whole_lines,
+            layout::SECTION_HOURS => &mut self.hours,
             unknown => {
                 let critical = flags & layout::SECTION_CRITICAL != 0;
                 return view.ensure(!critical, ErrorClass::Unsupported, || {

@@ -173,6 +173,8 @@ pub const SECTION_GAPS: u32 = 4;
 pub const SECTION_RENDERED_SIZES: u32 = 5;
 /// Section type: whether lines of the rendered views are whole values and keys.
 pub const SECTION_WHOLE_LINES: u32 = 6;
+/// Section type: how much text the records of each hour have.
+pub const SECTION_HOURS: u32 = 7;
 
 fields! {
     /// An entry of the block index (SPEC 2.5).
@@ -255,6 +257,22 @@ fields! {
 }
 
 fields! {
+    /// The hours section's fixed part (SPEC 2.5).
+    hours {
+        RENDERING_VERSION: 4 => "rendering_version",
+        ENTRY_COUNT: 4 => "entry_count",
+    }
+}
+
+fields! {
+    /// An entry of the hours section (SPEC 2.5).
+    hour_entry {
+        HOUR: 4 => "hour",
+        BYTES: 4 => "bytes",
+    }
+}
+
+fields! {
     /// The trailer (SPEC 2.7).
     trailer {
         FOOTER_POSITION: 8 => "footer_position",
@@ -291,6 +309,8 @@ pub mod limits {
     pub const FOOTER_LENGTH: usize = 134_217_728;
     /// Entries of the gaps section.
     pub const GAP_ENTRIES: usize = 65_536;
+    /// Entries of the hours section.
+    pub const HOUR_ENTRIES: usize = 1_048_576;
     /// Bytes of a zstd window.
     pub const ZSTD_WINDOW: u64 = 8_388_608;
     /// Bytes of a JSON object in a repository.
@@ -310,6 +330,8 @@ const _: () = {
     assert!(gap_entry::LENGTH == 24);
     assert!(rendered_sizes::LENGTH == 8);
     assert!(whole_lines::LENGTH == 8);
+    assert!(hours::LENGTH == 8);
+    assert!(hour_entry::LENGTH == 8);
     assert!(trailer::LENGTH == 64);
 };
 

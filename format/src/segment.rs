@@ -14,6 +14,7 @@ use crate::error::{ErrorClass, FormatError, Result};
 use crate::footer::{Footer, RenderedSizes};
 use crate::gaps::Gaps;
 use crate::header::FileHeader;
+use crate::hours::Hours;
 use crate::index::{BlockIndex, IndexEntry};
 use crate::statistics::Statistics;
 use crate::trailer::Trailer;
@@ -120,6 +121,12 @@ impl Segment {
     #[must_use]
     pub fn whole_lines(&self) -> Option<WholeLines> {
         self.footer.whole_lines
+    }
+
+    /// Returns the text of each hour, where the writer stated it in a version that this program knows.
+    #[must_use]
+    pub fn hours(&self) -> Option<&Hours> {
+        self.footer.hours.as_ref()
     }
 
     /// Returns the length of the whole segment.

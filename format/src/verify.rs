@@ -6,6 +6,7 @@ use crate::block::{BlockDecoder, Streams};
 use crate::columns::Columns;
 use crate::error::{ErrorClass, FormatError, Result};
 use crate::gaps::Gap;
+use crate::hours::HourSize;
 use crate::render;
 use crate::segment::{Block, Segment};
 use crate::statistics::Statistics;
@@ -79,6 +80,9 @@ impl<'a> RecordVerifier<'a> {
         if !self.rendered_sizes_agree() {
             return error("the rendered sizes do not match the records");
         }
+        if !self.hours_agree() {
+            return error("the hours do not match the records");
+        }
         self.whole_lines = self.whole_lines.and(WholeLines::of(&self.columns));
         if !self.incomplete {
             self.statistics.append(&statistics);
@@ -102,6 +106,12 @@ impl<'a> RecordVerifier<'a> {
         self.segment
             .rendered_sizes()
             .is_none_or(|sizes| sizes.ends().get(self.blocks) == Some(&self.rendered))
+    }
+
+    fn hours_agree(&self) -> bool {
+        self.segment
+            .hours()
+            .is_none_or(|hours| hours.of_block(self.blocks) == HourSize::of(&self.columns))
     }
 
     /// Compares the sums over all blocks with what the segment states, unless a block was skipped.

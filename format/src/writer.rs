@@ -10,6 +10,7 @@ use crate::error::{ErrorClass, FormatError};
 use crate::footer::{Footer, RenderedSizes};
 use crate::gaps::{Gap, GapReason, Gaps};
 use crate::header::FileHeader;
+use crate::hours::Hours;
 use crate::index::{BlockIndex, IndexEntry};
 use crate::layout::{MINOR, limits, trailer};
 use crate::record::Record;
@@ -60,6 +61,8 @@ pub struct SegmentAssembler<W> {
     statistics: Statistics,
     rendered: RenderedSizes,
     whole_lines: WholeLines,
+    /// None once there was no room for a block: then the segment does not state its hours.
+    hours: Option<Hours>,
     gaps: Vec<Gap>,
     failed: bool,
     scratch: Vec<u8>,
@@ -86,6 +89,7 @@ impl<W: Write> SegmentAssembler<W> {
             index: BlockIndex::with_capacity(EXPECTED_BLOCKS),
             rendered: RenderedSizes::with_capacity(EXPECTED_BLOCKS),
             whole_lines: WholeLines::ALL,
+            hours: Some(Hours::default()),
             gaps: Vec::new(),
             failed: false,
             scratch: Vec::new(),
@@ -179,6 +183,10 @@ impl<W: Write> SegmentAssembler<W> {
         self.statistics.append(block.statistics());
         self.rendered.push(block.view_sizes());
         self.whole_lines = self.whole_lines.and(block.whole_lines());
+        self.hours = self
+            .hours
+            .take()
+            .and_then(|mut hours| hours.push(block.hours()).then_some(hours));
         Ok(())
     }
 
@@ -242,6 +250,7 @@ impl<W: Write> SegmentAssembler<W> {
             index: self.index,
             rendered: Some(self.rendered),
             whole_lines: Some(self.whole_lines),
+            hours: self.hours,
         };
         let footer_bytes = footer.encode();
         let footer_position = self.position;

@@ -15,7 +15,7 @@ use data_encoding::HEXLOWER;
 use kbk_format::layout::file_header;
 use kbk_format::scan::Found;
 use kbk_format::{
-    BlockDecoder, Columns, ErrorClass, FormatError, GapReason, MappedSegment, Open, Scanner,
+    BlockDecoder, Columns, ErrorClass, FormatError, GapReason, Hours, MappedSegment, Open, Scanner,
     Segment, Statistics, Streams, render, verify,
 };
 use serde_json::{Map, Value, json};
@@ -77,6 +77,7 @@ fn goldens_match_their_json() {
             ("gaps", gaps(&segment)),
             ("rendered_sizes", rendered_sizes(&segment)),
             ("whole_lines", whole_lines(&segment)),
+            ("hours", hours(&segment)),
         ] {
             let wanted = known_reasons(&expected[member]);
             assert_eq!(found, wanted, "{name}: {member} (found, expected)");
@@ -286,6 +287,19 @@ fn whole_lines(segment: &Segment) -> Value {
         Value::Null,
         |lines| json!({"values": lines.values, "keys": lines.keys}),
     )
+}
+
+fn hours(segment: &Segment) -> Value {
+    let of_block = |hours: &Hours, block: usize| -> Value {
+        let entries = hours.of_block(block).iter();
+        entries
+            .map(|entry| json!([entry.hour.0, entry.bytes]))
+            .collect()
+    };
+    segment.hours().map_or(Value::Null, |hours| {
+        let blocks = 0..segment.index().entries().len();
+        blocks.map(|block| of_block(hours, block)).collect()
+    })
 }
 
 fn open_from_tail(bytes: &[u8]) -> Segment {

@@ -84,7 +84,7 @@ fn size_of_type(name: &str) -> Option<usize> {
 
 #[test]
 fn every_layout_matches_spec() {
-    let code: [(&str, &[Field], usize); 12] = [
+    let code: [(&str, &[Field], usize); 14] = [
         (
             "file header",
             layout::file_header::FIELDS,
@@ -128,6 +128,12 @@ fn every_layout_matches_spec() {
             layout::whole_lines::FIELDS,
             layout::whole_lines::LENGTH,
         ),
+        ("hours", layout::hours::FIELDS, layout::hours::LENGTH),
+        (
+            "hours entry",
+            layout::hour_entry::FIELDS,
+            layout::hour_entry::LENGTH,
+        ),
         ("trailer", layout::trailer::FIELDS, layout::trailer::LENGTH),
     ];
     let spec = tables(&["position", "size", "type", "name", "meaning"]);
@@ -161,11 +167,11 @@ fn magics_and_version_match_spec() {
     };
     same("file magic", &magic(0), &layout::FILE_MAGIC);
     same("block magic", &magic(2), &layout::BLOCK_MAGIC);
-    same("trailer magic", &magic(11), &layout::TRAILER_MAGIC);
+    same("trailer magic", &magic(13), &layout::TRAILER_MAGIC);
     assert_eq!(meaning(0, "major"), layout::MAJOR.to_string());
     assert_eq!(meaning(0, "minor"), layout::MINOR.to_string());
     for version in ["major", "minor"] {
-        assert_eq!(meaning(11, version), "as in the file header");
+        assert_eq!(meaning(13, version), "as in the file header");
     }
 }
 
@@ -260,6 +266,7 @@ fn tables_of_codes_match_spec() {
         (layout::SECTION_GAPS, "gaps"),
         (layout::SECTION_RENDERED_SIZES, "rendered_sizes"),
         (layout::SECTION_WHOLE_LINES, "whole_lines"),
+        (layout::SECTION_HOURS, "hours"),
     ];
     same(
         "sections",
@@ -373,6 +380,7 @@ fn limits_match_spec() {
         ("blocks in a segment", limits::BLOCKS as u64),
         ("footer length", limits::FOOTER_LENGTH as u64),
         ("gap entries", limits::GAP_ENTRIES as u64),
+        ("hour entries", limits::HOUR_ENTRIES as u64),
         ("zstd window", limits::ZSTD_WINDOW),
         ("JSON object of a repository", limits::JSON_BYTES),
     ];

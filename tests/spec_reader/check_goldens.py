@@ -59,7 +59,8 @@ def check_golden(data: bytes, expected: dict) -> list[str]:
     segment = kseg.verify(data)
     info = kseg.info_to_json(segment)
     expected.setdefault("whole_lines", None)
-    for name in ("header", "tlvs", "blocks", "statistics", "gaps", "rendered_sizes", "whole_lines"):
+    expected.setdefault("hours", None)
+    for name in ("header", "tlvs", "blocks", "statistics", "gaps", "rendered_sizes", "whole_lines", "hours"):
         if isinstance(expected[name], dict) and isinstance(info[name], dict):
             for member in sorted(expected[name].keys() | info[name].keys()):
                 compare(f"{name}.{member}", info[name].get(member, "nothing"), expected[name].get(member, "nothing"))

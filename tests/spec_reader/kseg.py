@@ -50,6 +50,7 @@ MAX_BLOCK_LENGTH = 272629760
 MAX_BLOCKS = 1048576
 MAX_FOOTER_LENGTH = 134217728
 MAX_GAP_ENTRIES = 65536
+MAX_HOUR_ENTRIES = 1048576
 MAX_ZSTD_WINDOW = 8388608
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
@@ -70,6 +71,7 @@ CODEC_NONE, CODEC_ZSTD, CODEC_LZ4 = 0, 1, 2
 CODEC_NAMES = {CODEC_NONE: "none", CODEC_ZSTD: "zstd", CODEC_LZ4: "lz4"}
 
 SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS, SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES = 1, 2, 3, 4, 5, 6
+SECTION_HOURS = 7
 REQUIRED_SECTIONS = (SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS)
 FLAG_CRITICAL = 1
 
@@ -499,6 +501,39 @@ def parse_whole_lines(section: Section) -> dict[str, bool] | None:
     return {"values": bool(flags & 1), "keys": bool(flags & 2)}
 
 
+def hour_of(timestamp: int) -> int:
+    return max(-(2**31), min(2**31 - 1, timestamp // 3600000))
+
+
+def parse_hours(section: Section, index: list[IndexEntry], rendered_sizes: dict[str, list[int]] | None) -> list[list[tuple[int, int]]] | None:
+    """Returns the (hour, bytes) of each block; None where a reader treats the section as absent."""
+    what, at = "hours", section.position
+    if rendered_sizes is None:
+        return None
+    require(len(section.payload) >= 8, INCONSISTENT, what, at, f"{len(section.payload)} bytes")
+    rendering_version, entry_count = struct.unpack_from("<II", section.payload)
+    if rendering_version != 1:
+        return None
+    require(entry_count <= MAX_HOUR_ENTRIES, LIMIT, what, at, f"entry_count {entry_count}")
+    require(len(section.payload) == 8 + 4 * len(index) + 8 * entry_count, INCONSISTENT, what, at,
+            f"{len(section.payload)} bytes for {len(index)} blocks and {entry_count} entries")
+    ends = list(struct.unpack_from(f"<{len(index)}I", section.payload, 8))
+    require(ends == sorted(ends) and (ends or [0])[-1] == entry_count, INCONSISTENT, what, at, f"ends {ends}, entry_count {entry_count}")
+    entries = list(struct.iter_unpack("<iI", section.payload[8 + 4 * len(index):]))
+    hours = [entries[start:end] for start, end in zip([0, *ends], ends)]
+    texts = rendered_sizes["records.jsonl"]
+    for number, (entry, found, start, end) in enumerate(zip(index, hours, [0, *texts], texts)):
+        first, last = hour_of(entry.min_timestamp), hour_of(entry.max_timestamp)
+        if first >= last:
+            fits = not found
+        else:
+            numbers = [hour for hour, _ in found]
+            fits = (numbers == sorted(set(numbers)) and all(first <= hour <= last and size > 0 for hour, size in found)
+                    and sum(size for _, size in found) == end - start)
+        require(fits, INCONSISTENT, what, at, f"the hours of block {number} are {found}")
+    return hours
+
+
 # --------------------------------------------------------------------------------------------------------------
 # 2.3 Block
 
@@ -840,6 +875,7 @@ class Segment:
     gaps: Gaps
     rendered_sizes: dict[str, list[int]] | None
     whole_lines: dict[str, bool] | None
+    hours: list[list[tuple[int, int]]] | None
 
     @property
     def base_offset(self) -> int:
@@ -941,7 +977,9 @@ def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's user
     rendered_sizes = parse_rendered_sizes(rendered, len(index)) if rendered else None
     lines = by_type.get(SECTION_WHOLE_LINES)
     whole_lines = parse_whole_lines(lines) if lines else None
-    return Segment(data, trailer, header, sections, index, statistics, gaps, rendered_sizes, whole_lines)
+    stated = by_type.get(SECTION_HOURS)
+    hours = parse_hours(stated, index, rendered_sizes) if stated else None
+    return Segment(data, trailer, header, sections, index, statistics, gaps, rendered_sizes, whole_lines, hours)
 
 
 @dataclass
@@ -1111,6 +1149,16 @@ def verify(data: bytes) -> Segment:
         for view, stated in segment.whole_lines.items():
             whole = all(part is not None and b"\n" not in part for part in (getattr(record, view[:-1]) for record in rendered))
             require(stated == whole, INCONSISTENT, "whole_lines", positions[SECTION_WHOLE_LINES], f"{view} is {stated}, the records' is {whole}")
+    if segment.hours is not None:
+        for number, (entry, (_, records)) in enumerate(zip(segment.index, blocks)):
+            found: dict[int, int] = {}
+            if hour_of(entry.min_timestamp) < hour_of(entry.max_timestamp):
+                for record in records:
+                    if not record.control:
+                        hour = hour_of(record.timestamp)
+                        found[hour] = found.get(hour, 0) + len(render([record], "records.jsonl"))
+            require(segment.hours[number] == sorted(found.items()), INCONSISTENT, "hours", positions[SECTION_HOURS],
+                    f"of block {number} are {segment.hours[number]}, the records' are {found}")
     return segment
 
 
@@ -1218,6 +1266,7 @@ def info_to_json(segment: Segment) -> dict:
         },
         "rendered_sizes": segment.rendered_sizes,
         "whole_lines": segment.whole_lines,
+        "hours": segment.hours and [[list(entry) for entry in block] for block in segment.hours],
     }
 
 

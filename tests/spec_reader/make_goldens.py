@@ -14,6 +14,7 @@ fixtures/golden/v1/NAME.kseg with NAME.json:
     gaps            {missing_count, default_reason, entries: [[from, to, reason]]}
     rendered_sizes  {view: [one end per block]} or null where the section is absent
     whole_lines     {values, keys}, where the section is there
+    hours           per block a list of [hour, bytes], where the section is there
     rendered_sha256 {view: SHA-256 of the whole view}
     queries         {find_by_offset: [[offset, answer]], offset_for_time: [[T, answer]], select: [[T0, T1, [offsets]]]};
                     an answer is the offset of a record, or null
@@ -112,6 +113,7 @@ class Plan:
     default_reason: int = 0
     rendered_sizes: bool = True
     whole_lines: int | None = None  # the flags of that section
+    hours: bool = False  # whether that section is there
     reserved_byte: int = 0  # what reserved bytes are filled with
 
     header_padding_byte: int = 0
@@ -120,6 +122,7 @@ class Plan:
     force_statistics: dict[str, object] = field(default_factory=dict)
     force_trailer: dict[str, object] = field(default_factory=dict)
     edit_rendered_sizes: Callable[[dict[str, list[int]]], None] | None = None
+    edit_hours: Callable[[list[list[list[int]]]], None] | None = None  # per block, [hour, bytes]
     edit_sections: Callable[[list[list]], None] | None = None  # [type, flags, payload]
 
 
@@ -478,6 +481,9 @@ def build(plan: Plan) -> Built:
         sections.append([5, 0, rendered_payload])
     if plan.whole_lines is not None:
         sections.append([6, 0, struct.pack("<II", 1, plan.whole_lines)])
+    hours = hours_of(plan)
+    if plan.hours:
+        sections.append([7, 0, hours_payload(hours)])
     for section in sections:
         section[1] |= reserved_flags
     if plan.edit_sections:
@@ -534,7 +540,34 @@ def build(plan: Plan) -> Built:
     }
     if plan.whole_lines is not None:
         description["whole_lines"] = {"values": bool(plan.whole_lines & 1), "keys": bool(plan.whole_lines & 2)}
+    if plan.hours and plan.rendered_sizes:
+        description["hours"] = hours
     return Built(data, len(header), block_positions, block_lengths, stream_positions, footer_position, section_positions, description)
+
+
+def hours_of(plan: Plan) -> list[list[list[int]]]:
+    """Returns the [hour, bytes] of each block that has records of several hours."""
+    hours = []
+    for block in plan.blocks:
+        sizes: dict[int, int] = {}
+        all_hours = {hour_of(record.timestamp) for record in block.records}
+        for record in block.records if len(all_hours) > 1 else []:
+            if not record.attributes & 1:
+                sizes[hour_of(record.timestamp)] = sizes.get(hour_of(record.timestamp), 0) + len(view([record], "records.jsonl"))
+        hours.append([list(entry) for entry in sorted(sizes.items())])
+    if plan.edit_hours:
+        plan.edit_hours(hours)
+    return hours
+
+
+def hour_of(timestamp: int) -> int:
+    return min(max(timestamp // 3600000, -(2**31)), 2**31 - 1)
+
+
+def hours_payload(hours: list[list[list[int]]]) -> bytes:
+    ends = [sum(len(block) for block in hours[:number + 1]) for number in range(len(hours))]
+    entries = [entry for block in hours for entry in block]
+    return struct.pack("<II", 1, len(entries)) + b"".join(struct.pack("<I", end) for end in ends) + b"".join(struct.pack("<iI", *entry) for entry in entries)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -740,12 +773,32 @@ def goldens() -> list[Plan]:
         Block(0, 2, [Rec(0, T, b"k", b"v"), Rec(1, T, b"", b"two\nlines")]),
         Block(2, 4, [Rec(2, T, b"k", b""), Rec(3, T, None, None, attributes=1)])], isolation_level=0, whole_lines=2))
 
+    plans.append(several_hours())
+    plans.append(several_hours("hours-without-rendered-sizes", description="section hours without rendered_sizes: as if absent", rendered_sizes=False))
+
     plans.append(segment_in_a_record())
 
     entries = [(1 + 2 * i, 3 + 2 * i, i % 5) for i in range(5500)]
     plans.append(Plan("footer-larger-than-tail", "5500 gap entries: the footer is larger than the 131072 bytes that a reader begins with", [
         Block(0, 11002, [Rec(0, T, b"k", b"first"), Rec(11001, T + 1, b"k", b"last")])], gap_entries=entries))
     return plans
+
+
+def several_hours(name: str = "hours", **changes) -> Plan:
+    plan = Plan(name, "section hours: blocks of one hour, of several, of late records, of the smallest and the largest timestamp, without records, and with "
+                "a control record, which has no text", [
+        Block(0, 3, [Rec(0, T, b"k", b"v"), Rec(1, T + 1, b"k", b"v"), Rec(2, T + 2, b"k", b"v")]),
+        Block(3, 7, [Rec(3, T, b"k", b"v"), Rec(4, T + 3600000, b"k", b"longer"), Rec(5, T + 1, b"k", b"late"), Rec(6, T + 7200000, None, None)]),
+        Block(7, 9),
+        Block(9, 13, [Rec(9, I64_MAX, b"k", b"largest"), Rec(10, -1, b"k", b"none"), Rec(11, I64_MIN, b"k", b"smallest"), Rec(12, 0, b"k", b"epoch")]),
+        Block(13, 15, [Rec(13, T, b"k", b"v"), Rec(14, T + 3600000, b"\0\0\0\1", b"\0\0\0\0\0\5", [], 1)])],
+        isolation_level=0, hours=True)
+    return replace(plan, **{"segment_id": fixed_id("segment hours"), **changes}) if changes else plan
+
+
+def _move_a_byte(hours: list[list[list[int]]]) -> None:
+    hours[1][0][1] += 1
+    hours[1][1][1] -= 1
 
 
 def _other_rendering() -> Plan:
@@ -915,6 +968,16 @@ def broken_segments() -> list[Broken]:
     add("whole-lines-wrong", "inconsistent", "verify", "whole_lines says that no key is a line of its own, and each is", plan(whole_lines=1), offsets)
     add("whole-lines-overstated", "inconsistent", "verify", "whole_lines says that each value is a line of its own, and one is null",
         with_block(records=simple_records(103, 2) + [replace(simple_records(105, 1)[0], value=None)], whole_lines=3), offsets)
+    add("hours-cut", "inconsistent", "open", "the section hours has 4 bytes",
+        several_hours(edit_sections=lambda sections: sections[-1].__setitem__(2, struct.pack("<I", 1))), list(range(7)) + list(range(9, 15)))
+    add("hours-size-wrong", "inconsistent", "open", "hours states one byte too many for an hour of the second block",
+        several_hours(edit_hours=lambda hours: hours[1][0].__setitem__(1, hours[1][0][1] + 1)), list(range(7)) + list(range(9, 15)))
+    add("hours-swapped", "inconsistent", "verify", "hours states one byte too many for an hour of the second block and one too few for another",
+        several_hours(edit_hours=_move_a_byte), list(range(7)) + list(range(9, 15)))
+    add("hours-out-of-order", "inconsistent", "open", "the hours of the second block do not ascend",
+        several_hours(edit_hours=lambda hours: hours[1].reverse()), list(range(7)) + list(range(9, 15)))
+    add("hours-of-one-hour", "inconsistent", "open", "the first block, all of one hour, has an entry",
+        several_hours(edit_hours=lambda hours: hours[0].append([T // 3600000, 10])), list(range(7)) + list(range(9, 15)))
     add("gaps-overlapping", "inconsistent", "open", "two gap entries overlap", with_gap([(109, 115, 1), (114, 119, 2)]), offsets)
     add("gap-outside-the-coverage", "inconsistent", "open", "a gap entry ends above end_offset", with_gap([(109, 121, 1)]), offsets)
     add("gap-holds-a-record", "inconsistent", "verify", "a gap entry holds the last record", with_gap([(108, 112, 1)]), offsets)

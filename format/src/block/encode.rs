@@ -14,6 +14,7 @@ use crate::block::header::{BlockHeader, Directory, STREAM_IDS, StreamEntry, Stre
 use crate::codec::{Codec, Compression, Compressor};
 use crate::columns::{Columns, RecordSize, narrow};
 use crate::error::{ErrorClass, FormatError, Result};
+use crate::hours::HourSize;
 use crate::layout::ALIGNMENT;
 use crate::meta;
 use crate::record::{Record, TimestampType};
@@ -196,6 +197,7 @@ impl BlockBuilder {
             ),
             view_sizes: render::sizes(&self.columns),
             whole_lines: WholeLines::of(&self.columns),
+            hours: HourSize::of(&self.columns),
             timestamp_type,
             directory,
             builder: self,
@@ -251,6 +253,7 @@ pub struct EncodedBlock {
     statistics: Statistics,
     view_sizes: ViewSizes,
     whole_lines: WholeLines,
+    hours: Vec<HourSize>,
 }
 
 impl EncodedBlock {
@@ -276,6 +279,12 @@ impl EncodedBlock {
     #[must_use]
     pub fn whole_lines(&self) -> WholeLines {
         self.whole_lines
+    }
+
+    /// Returns the text of each hour, if the block's records are of several.
+    #[must_use]
+    pub fn hours(&self) -> &[HourSize] {
+        &self.hours
     }
 
     /// Returns the stored bytes of the streams.
