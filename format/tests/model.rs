@@ -8,7 +8,7 @@
     reason = "a test should stop at the first unexpected value"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::scan::Found;
 use kbk_format::{

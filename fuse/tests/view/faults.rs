@@ -452,7 +452,10 @@ async fn an_outage_leaves_nothing_behind() {
         tokio::time::sleep(Duration::from_millis(2_100)).await;
         // Reading everything refutes what meta.json lists; then it is the same, too.
         contents(&view, topics).await.unwrap();
-        assert!(contents(&view, topics).await.unwrap() == expected, "{fault:?}");
+        assert!(
+            contents(&view, topics).await.unwrap() == expected,
+            "{fault:?}"
+        );
         assert_eq!(kinds(&view).await, [].into(), "{fault:?}");
     }
 }

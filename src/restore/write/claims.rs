@@ -57,7 +57,7 @@ impl<'a> Claims<'a> {
                 partition: target.partition,
                 offset: 0,
                 leader_epoch: None,
-                metadata: self.metadata().into(),
+                metadata: self.metadata(),
             });
         }
         let topics = topics
