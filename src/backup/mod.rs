@@ -12,6 +12,7 @@
 //! | `notice` | what the user should know |
 //! | `survey` | asks the cluster for everything that the plan needs |
 //! | `groups`, `acls` | parts of the survey |
+//! | `completeness` | whether everything is stored, and why not |
 //! | `adopt` | adopts the segments that an interrupted run left |
 //! | `pipeline` | reads and stores on all cores with bounded memory |
 //! | `feeder` | fills blocks with one source's records |
@@ -21,6 +22,7 @@
 
 mod acls;
 mod adopt;
+mod completeness;
 mod feeder;
 mod groups;
 mod notice;

@@ -1,6 +1,6 @@
 //! A backup, from the survey of the cluster to the committed snapshot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,14 @@ use kbk_format::repo::{
     UnfinishedFiles,
 };
 use kbk_format::{Compression, PartitionNumber};
+use kbk_tools::list::Completeness;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::acls::SaveAcls;
 use super::adopt::{self, Adopted};
+use super::completeness;
 use super::notice::BackupNotice;
 use super::partition::{SegmentSettings, StoredPartition};
 use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
@@ -67,6 +69,9 @@ pub struct BackupReport {
     pub snapshot: u64,
     /// The repository's location.
     pub repository: String,
+    /// Whether the snapshot has every record that the cluster had, and which partitions do not.
+    #[serde(flatten)]
+    pub completeness: Completeness,
     /// Topics that were selected.
     pub topics: usize,
     /// Their partitions.
@@ -186,14 +191,8 @@ pub async fn run(
         return Err(error.into());
     }
     let interrupted = finished.interrupted;
-    let (mut change, mut notices) = change(
-        plan,
-        finished.stored,
-        newest,
-        read_after,
-        cluster_id,
-        started_at,
-    );
+    let (mut change, mut notices) =
+        change(plan, finished, newest, read_after, cluster_id, started_at);
     change.ignored.clone_from(&options.ignored_snapshots);
     notices.splice(0..0, repository_notices);
     let snapshot = repository.commit(&change).await?;
@@ -364,12 +363,17 @@ fn partition_id(topic: &TopicName, topic_id: Id, partition: PartitionNumber) -> 
 /// Returns the change to commit, and all notices.
 fn change(
     plan: BackupPlan,
-    mut stored: BTreeMap<PartitionId, StoredPartition>,
+    finished: Finished,
     base: Option<Digested<Snapshot>>,
     read_after: u64,
     cluster_id: Option<String>,
     started_at: Timestamp,
 ) -> (Change, Vec<BackupNotice>) {
+    let Finished {
+        mut stored,
+        interrupted,
+        ..
+    } = finished;
     let mut notices = plan.notices;
     let mut topics = Vec::with_capacity(plan.topics.len());
     for topic in plan.topics {
@@ -382,6 +386,7 @@ fn change(
                 let read = stored.remove(&id);
                 read.expect("the pipeline has a result for every reading, or fails")
             };
+            let incomplete = completeness::incomplete(&partition, &read, interrupted);
             let Adopted {
                 mut segments,
                 mut lost,
@@ -399,6 +404,7 @@ fn change(
                 log_start_offset: partition.offsets.log_start_offset,
                 high_watermark: partition.offsets.high_watermark,
                 last_stable_offset: partition.offsets.last_stable_offset,
+                incomplete,
                 segments,
                 lost,
             });
@@ -425,6 +431,7 @@ fn change(
         cluster_id,
         topics,
         gone: plan.gone,
+        unseen: Vec::new(),
         groups: plan.groups,
         acls: plan.acls,
     };
@@ -448,6 +455,7 @@ fn report(
     BackupReport {
         snapshot: snapshot.sequence,
         repository: options.location.clone(),
+        completeness: Completeness::of(snapshot),
         topics: change.topics.len(),
         partitions: partitions().count(),
         groups: change.groups.as_ref().map(|found| found.groups.len()),

@@ -158,6 +158,9 @@ fn failed(error: BackupError) -> CliError {
 
 impl Report for BackupReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(partial) = self.completeness.statement() {
+            writeln!(out, "{partial}")?;
+        }
         write!(
             out,
             "snapshot {} of {}: {} in {}",

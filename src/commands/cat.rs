@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, Range};
 use kbk_format::render::render_members;
 use kbk_format::repo::{PartitionId, PartitionState, TopicName, TopicState};
 use kbk_format::{PartitionNumber, Record, Streams};
+use kbk_tools::list::Completeness;
 use kbk_tools::{ReadPlan, Selection};
 use tokio::runtime::Handle;
 
@@ -77,9 +78,20 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
     let topic = super::topic(&snapshot, &args.topic)?;
+    let selected = partitions(args, topic)?;
+    let missing = Completeness::of_partitions(
+        snapshot.sequence,
+        selected
+            .iter()
+            .map(|state| (topic, *state))
+            .filter(|(_, state)| reaches_end(args, state)),
+    );
+    if let Some(partial) = missing.statement() {
+        tracing::warn!("{partial}");
+    }
     let mut printer = Printer::new(context.output.lines(), args.count);
     let printed = async {
-        for state in partitions(args, topic)? {
+        for state in selected {
             let selection = Selection {
                 offsets: offsets(args, state),
                 times: times.clone(),
@@ -87,10 +99,14 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             let place = topic.partition_id(state.partition);
             let plan = ReadPlan::new(&repository, place, state, selection).await?;
             if printer.partition(plan).await?.is_break() {
-                break;
+                return Ok(Outcome::Clean);
             }
         }
-        Ok(Outcome::Clean)
+        // Everything selected is printed, and it is not all that was there.
+        Ok(match missing.complete {
+            true => Outcome::Clean,
+            false => Outcome::Findings,
+        })
     };
     let printed = printed.await;
     // Intact records before the damage are printed.
@@ -109,6 +125,11 @@ fn partitions<'a>(args: &Args, topic: &'a TopicState) -> Result<Vec<&'a Partitio
     numbers
         .map(|number| super::partition(topic, number))
         .collect()
+}
+
+/// Returns whether the selection continues where the stored records end.
+fn reaches_end(args: &Args, state: &PartitionState) -> bool {
+    args.to_offset == OffsetArg::Last || offsets(args, state).end > state.end_offset
 }
 
 fn offsets(args: &Args, state: &PartitionState) -> Range<i64> {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use kbk_format::repo::RateLimit;
+use kbk_tools::list::Completeness;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
@@ -62,6 +63,8 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct DiffReport {
     snapshot: u64,
+    /// Whether the snapshot has every selected record that the cluster had when it was made.
+    saved: Completeness,
     partitions: Vec<PartitionComparison>,
 }
 
@@ -89,14 +92,17 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         keep_retention_off: false,
         rate_limit: RateLimit::default(),
         count: false,
+        allow_partial: true,
     };
     let plan = restore::plan(&repository, &snapshot, &options).await?;
     refuse(&plan)?;
+    let saved = plan.saved.clone();
     let (kafka, cancel, runtime) = (options.kafka, context.cancel.clone(), Handle::current());
     let partitions =
         blocking(move || restore::compare_live(&plan, &kafka, &cancel, &runtime)).await?;
     let report = DiffReport {
         snapshot: snapshot.sequence,
+        saved,
         partitions,
     };
     context.output.report(&report)?;
@@ -133,6 +139,9 @@ fn refuse(plan: &RestorePlan) -> Result<(), CliError> {
 
 impl Report for DiffReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(partial) = self.saved.statement() {
+            writeln!(out, "{partial}")?;
+        }
         let mut table = Table::new([
             Column::Left("TARGET"),
             Column::Right("EXPECTED"),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use kbk_format::repo::{PartitionState, Repository, Snapshot, TopicState};
-use kbk_tools::list::{self, PartitionRow, SegmentRow, TopicRow};
+use kbk_tools::list::{self, Completeness, PartitionRow, SegmentRow, TopicRow};
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table};
@@ -32,6 +32,8 @@ struct Listing {
     repository: String,
     snapshot: u64,
     #[serde(flatten)]
+    completeness: Completeness,
+    #[serde(flatten)]
     rows: Rows,
 }
 
@@ -50,6 +52,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let listing = Listing {
         repository: repository.store().url().to_owned(),
         snapshot: snapshot.sequence,
+        completeness: Completeness::of(&snapshot),
         rows: rows(args, &repository, &snapshot).await?,
     };
     context.output.report(&listing)?;
@@ -103,6 +106,9 @@ fn selected<'a>(
 
 impl Report for Listing {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(partial) = self.completeness.statement() {
+            writeln!(out, "{partial}")?;
+        }
         match &self.rows {
             Rows::Topics(rows) => topics_table(rows).write(out),
             Rows::Partitions(rows) => partitions_table(rows).write(out),
@@ -124,7 +130,11 @@ fn topics_table(rows: &[TopicRow]) -> Table {
     ]);
     for row in rows {
         let [first, last] = super::times((row.totals.min_timestamp, row.totals.max_timestamp));
-        let state = if row.deleted { "deleted" } else { "" };
+        let state = match (row.deleted, row.incomplete_partitions) {
+            (true, _) => "deleted",
+            (false, 0) => "",
+            (false, _) => "partial",
+        };
         table.row([
             row.topic.clone(),
             human::count(row.partitions),
@@ -151,6 +161,7 @@ fn partitions_table(rows: &[PartitionRow]) -> Table {
         Column::Left("FIRST TIME"),
         Column::Left("LAST TIME"),
         Column::Right("LOST OFFSETS"),
+        Column::Left("STATE"),
     ]);
     for row in rows {
         let [first, last] = super::times((row.totals.min_timestamp, row.totals.max_timestamp));
@@ -175,9 +186,22 @@ fn partitions_table(rows: &[PartitionRow]) -> Table {
             first,
             last,
             lost,
+            incomplete(row),
         ]);
     }
     table
+}
+
+/// Formats why a partition lacks records, and how many offsets.
+fn incomplete(row: &PartitionRow) -> String {
+    let Some(incomplete) = &row.incomplete else {
+        return String::new();
+    };
+    let reason = incomplete.reason.in_words();
+    match row.missing_offsets {
+        Some(missing) => format!("{reason}: {} missing", human::count(missing)),
+        None => reason,
+    }
 }
 
 fn segments_table(rows: &[SegmentRow]) -> Table {

@@ -44,8 +44,14 @@ impl Report for Snapshots {
                 "{repository} has no snapshots yet; `kbk backup` creates one"
             );
         }
+        for row in &self.snapshots {
+            if let Some(partial) = row.contents.as_ref().and_then(|it| it.partial.as_ref()) {
+                writeln!(out, "{partial}")?;
+            }
+        }
         let mut table = Table::new([
             Column::Right("SNAPSHOT"),
+            Column::Left("STATE"),
             Column::Left("CREATED"),
             Column::Right("TOPICS"),
             Column::Right("PARTITIONS"),
@@ -67,16 +73,22 @@ impl Report for Snapshots {
     }
 }
 
-fn cells(row: &SnapshotRow) -> [String; 8] {
+fn cells(row: &SnapshotRow) -> [String; 9] {
     let sequence = row.sequence.to_string();
     let Some(contents) = &row.contents else {
-        let [a, b, c, d, e, f] = [const { String::new() }; 6];
-        return [sequence, "damaged".to_owned(), a, b, c, d, e, f];
+        let [a, b, c, d, e, f, g] = [const { String::new() }; 7];
+        return [sequence, "damaged".to_owned(), a, b, c, d, e, f, g];
+    };
+    let state = if contents.complete {
+        "whole"
+    } else {
+        "partial"
     };
     let known =
         |number: Option<u64>, show: fn(u64) -> String| number.map_or_else(|| "-".to_owned(), show);
     [
         sequence,
+        state.to_owned(),
         contents.created_at.clone(),
         human::count(contents.topics),
         human::count(contents.partitions),

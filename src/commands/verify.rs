@@ -26,6 +26,10 @@ pub struct Args {
     /// Decompress every block too, and check the records against the content digests
     #[arg(long)]
     pub full: bool,
+
+    /// Exit with 0 even if offsets were deleted in the cluster before a backup read them; they are still listed
+    #[arg(long)]
+    pub accept_lost: bool,
 }
 
 /// What was verified, and where.
@@ -44,7 +48,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Ok(repository) => verified(args, context, &repository).await?,
         Err(error) => VerifyReport::of_damaged_identity(&error).ok_or(error)?,
     };
-    let intact = report.findings.is_empty();
+    let intact = report.is_intact();
     context.output.report(&Verified {
         repository: url,
         report,
@@ -67,6 +71,7 @@ async fn verified(
         topics: topics(args, &readable)?,
         snapshots,
         full: args.full,
+        accept_lost: args.accept_lost,
     };
     let totals = Totals {
         records: None,
@@ -143,6 +148,20 @@ fn expected_bytes(options: &VerifyOptions, snapshots: &[Digested<Snapshot>]) -> 
 impl Report for Verified {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let report = &self.report;
+        if !report.partial_snapshots.is_empty() {
+            writeln!(
+                out,
+                "{} partial: {} {} records that the cluster had, at least {}\n",
+                partial(&report.partial_snapshots),
+                human::counted(report.incomplete_partitions, "partition"),
+                if report.incomplete_partitions == 1 {
+                    "lacks"
+                } else {
+                    "lack"
+                },
+                human::counted(report.missing_offsets, "offset"),
+            )?;
+        }
         for finding in &report.findings {
             writeln!(out, "{finding}\n")?;
         }
@@ -151,9 +170,14 @@ impl Report for Verified {
         } else {
             "every byte"
         };
-        let verdict = match report.findings.len() as u64 {
-            0 => format!("{how} is intact"),
-            found => human::counted(found, "finding"),
+        let found = report.findings.len() as u64;
+        let verdict = match (found, report.is_intact()) {
+            (0, _) => format!("{how} is intact"),
+            (_, true) => {
+                let lost = human::counted(report.lost_offsets, "offset");
+                format!("{how} is intact; the loss of {lost} is accepted")
+            }
+            (_, false) => human::counted(found, "finding"),
         };
         writeln!(
             out,
@@ -165,6 +189,13 @@ impl Report for Verified {
             human::counted(report.partitions, "partition"),
             human::bytes(report.bytes),
         )
+    }
+}
+
+fn partial(sequences: &[u64]) -> String {
+    match sequences {
+        [one] => format!("snapshot {one} is"),
+        several => format!("{} are", snapshots(several)),
     }
 }
 

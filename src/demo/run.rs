@@ -210,6 +210,7 @@ impl Demo<'_> {
             keep_retention_off: false,
             rate_limit: RateLimit::default(),
             count: true,
+            allow_partial: false,
         };
         let plan = restore::plan(repository, snapshot, &options).await?;
         match plan.obstacles.first() {
@@ -354,6 +355,7 @@ async fn verify(repository: &Repository) -> Result<DemoStep, DemoStop> {
         snapshots: repository.sequences().await?,
         topics: None,
         full: true,
+        accept_lost: false,
     };
     Ok(DemoStep::Verified(
         verify::verify(repository, &request, Arc::new(|_: u64| ())).await,

@@ -123,6 +123,7 @@ pub(crate) fn restore(
     let report = RestoreReport {
         restore: plan.manifest.restore.clone(),
         snapshot: plan.manifest.snapshot.sequence,
+        saved: plan.saved.clone(),
         resumed: plan.resumed,
         transactions: plan.is_transactional(),
         offset_map: plan.offset_map,

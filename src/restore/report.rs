@@ -4,6 +4,7 @@ use std::fmt;
 
 use kbk_format::PartitionNumber;
 use kbk_format::repo::RestoreId;
+use kbk_tools::list::Completeness;
 use serde::Serialize;
 
 use crate::compare::PartitionComparison;
@@ -15,6 +16,8 @@ pub struct RestoreReport {
     pub restore: RestoreId,
     /// The snapshot.
     pub snapshot: u64,
+    /// Whether the snapshot has every record that was to be restored.
+    pub saved: Completeness,
     /// Whether it resumed an earlier run.
     pub resumed: bool,
     /// Whether it wrote in transactions.
@@ -79,7 +82,7 @@ impl RestoreReport {
         compared.filter(|partition| !partition.is_equal())
     }
 
-    /// Returns whether every record is in the cluster, and equal where that was checked.
+    /// Returns whether every record of the snapshot is in the cluster, and equal where that was checked.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         !self.interrupted && self.different().next().is_none()

@@ -6,6 +6,7 @@ mod acls;
 mod cat;
 mod groups;
 mod listings;
+mod partial;
 mod program;
 mod verify;
 #[expect(dead_code, reason = "shared with the tests of kbk-tools")]

@@ -154,6 +154,15 @@ fn records_deleted_before_they_were_backed_up_are_a_recorded_loss() {
     assert_eq!(second["findings"], lost);
     assert_eq!(second["records"], 50);
     repo.verify_by_spec();
+    let verified = run(&mut repo.kbk(&["verify", "--json"]))
+        .expect_code(3)
+        .json();
+    assert_eq!(verified["lost_offsets"], 50);
+    assert_eq!(
+        verified["findings"][0]["offsets"],
+        json!({ "from": 100, "to": 150 })
+    );
+    run(&mut repo.kbk(&["verify", "--accept-lost"])).expect_code(0);
     assert_eq!(backup(&repo, broker, &topic, 0)["findings"], json!([]));
 
     let offsets = repo

@@ -42,16 +42,21 @@ fn an_interrupted_backup_continues_where_it_stopped() {
                 "{stopped:#?}"
             );
             already = report["records"].as_u64().expect("a number");
+            let complete = report["complete"] == true;
+            let verify = run(&mut repo.kbk(&["verify", "--full", "--json"]));
+            let verified = verify.expect_code(if complete { 0 } else { 3 }).json();
             assert_eq!(
-                repo.verify()["records"],
-                already,
+                verified["records"], already,
                 "records already read are committed"
             );
+            assert_eq!(verified["missing_offsets"], RECORDS as u64 - already);
+            assert_eq!(complete, already == RECORDS as u64);
         } else if stopped.status.success() {
             already = RECORDS as u64;
         }
         let report = run(&mut backup(&repo)).expect_code(0).json();
         assert_eq!(report["records"], RECORDS as u64 - already);
+        assert_eq!(report["complete"], true);
         assert_eq!(repo.verify()["records"], RECORDS);
         let target = topics::unique("after-signal");
         repo.restore_as(broker, &[(&topic, &target)]);

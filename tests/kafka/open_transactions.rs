@@ -53,16 +53,70 @@ fn an_open_transaction_is_a_finding_and_the_next_backup_has_its_records() {
         (&finding, &json!(0))
     );
 
+    assert_eq!(second["complete"], false);
+    partial_is_restored_only_if_that_is_allowed(broker, &repo, &topic);
+
     open.commit();
     let third = run(&mut repo.backup(broker, &args)).expect_code(0).json();
     assert_eq!(
         (&third["findings"], &third["records"]),
         (&json!([]), &json!(21))
     );
+    assert_eq!(
+        (&third["complete"], &third["incomplete"]),
+        (&json!(true), &json!([]))
+    );
     repo.verify();
     let target = format!("{topic}-restored");
     repo.restore_as(broker, &[(&topic, &target)]);
     assert_eq!(consume::assert_same(broker, (&topic, &target), 1), 31);
+}
+
+fn partial_is_restored_only_if_that_is_allowed(broker: &Broker, repo: &Repo, topic: &str) {
+    let map = format!("{topic}={topic}-partial");
+    for args in [&["--dry-run"][..], &[], &["--verify"]] {
+        let args = [&["--map", &map][..], args].concat();
+        let refused = run(&mut repo.restore(broker, &args)).expect_code(1);
+        for text in [
+            "snapshot 2 is partial",
+            "open transaction",
+            "--allow-partial",
+        ] {
+            assert!(refused.stderr.contains(text), "{text}: {refused:#?}");
+        }
+    }
+    let target = format!("{topic}-partial");
+    assert_eq!(consume::partitions(broker, &target), 0);
+
+    let args = [
+        "restore",
+        "-b",
+        broker.bootstrap(),
+        "--map",
+        &map,
+        "--allow-partial",
+        "--verify",
+    ];
+    let restored = run(&mut repo.kbk(&args)).expect_code(3);
+    let lines: Vec<&str> = restored.stdout.lines().collect();
+    assert!(lines[0].contains("snapshot 2 is partial"), "{restored:#?}");
+    let last = lines[lines.len() - 1];
+    assert!(
+        last.contains("which lacks records that the cluster had"),
+        "{restored:#?}"
+    );
+    let differences = [
+        "diff",
+        "--live",
+        "-b",
+        broker.bootstrap(),
+        "--map",
+        &map,
+        "--json",
+    ];
+    let compared = run(&mut repo.kbk(&differences)).expect_code(0).json();
+    assert_eq!(compared["saved"]["complete"], false);
+    topics::delete(broker, &target);
 }
 
 #[test]

@@ -169,6 +169,7 @@ class Partition:
     topic: str
     topic_id: str
     partition: int
+    incomplete: str | None  # the reason; None as well where the topic is deleted
     members: dict  # of the snapshot
 
 
@@ -258,7 +259,8 @@ class Snapshot:
             before = (name, first_seen)
             require((name, topic_id) not in ids, INCONSISTENT, key, None, f"topic {name} with the id {topic_id} is listed twice")
             ids.add((name, topic_id))
-            if not member(key, topic, "deleted", BOOLEAN):
+            deleted = member(key, topic, "deleted", BOOLEAN)
+            if not deleted:
                 require(name not in live, INCONSISTENT, key, None, f"two topics {name} are not deleted")
                 live.add(name)
             member(key, topic, "internal", BOOLEAN)
@@ -268,7 +270,18 @@ class Snapshot:
             for index, partition in enumerate(member(key, topic, "partitions", ARRAY)):
                 number = int32_member(key, partition, "partition")
                 require(number == index, INCONSISTENT, key, None, f"partition {number} of topic {name} is at index {index}")
-                yield Partition(name, topic_id, number, partition)
+                reason = self._incomplete(partition)
+                yield Partition(name, topic_id, number, None if deleted else reason, partition)
+
+    def _incomplete(self, partition: object) -> str | None:
+        """Returns why records of a partition are missing; None if none is."""
+        incomplete = member(self.key, partition, "incomplete", OBJECT, or_null=True)
+        if incomplete is None:
+            return None
+        reason = member(self.key, incomplete, "reason", STRING)
+        require(re.fullmatch("[a-z_]+", reason) is not None, INCONSISTENT, self.key, None, f"reason {reason!r}")
+        member(self.key, incomplete, "detail", STRING)
+        return reason
 
     def _groups(self, groups: dict) -> Iterator[Group]:
         key = self.key
@@ -488,7 +501,8 @@ class Snapshot:
                 counts["bytes"] += entry.size
         groups = None if self.groups is None else len(self.groups)
         acls = None if self.acls is None else len(self.acls)
-        return {"ok": True, "sequence": self.sequence, "partitions": len(self.partitions), "groups": groups, "acls": acls, **counts}
+        incomplete = [[p.topic, p.partition, p.incomplete] for p in self.partitions if p.incomplete is not None]
+        return {"ok": True, "sequence": self.sequence, "incomplete": incomplete, "partitions": len(self.partitions), "groups": groups, "acls": acls, **counts}
 
 
 class Restore:
@@ -633,7 +647,7 @@ def main() -> int:
         elif arguments.list:
             for p in snapshot.partitions:
                 print(json.dumps({"topic": p.topic, "topic_id": p.topic_id, "partition": p.partition, "base_offset": p.members.get("base_offset"),
-                                  "end_offset": p.members.get("end_offset"), "records": p.members.get("records")}))
+                                  "end_offset": p.members.get("end_offset"), "records": p.members.get("records"), "incomplete": p.incomplete}))
         else:
             partition = snapshot.find(arguments.topic, arguments.partition, arguments.topic_id)
             for record in snapshot.records(partition):

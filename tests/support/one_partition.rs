@@ -98,11 +98,13 @@ impl OnePartition {
                     log_start_offset: 0,
                     high_watermark: end_offset,
                     last_stable_offset: end_offset,
+                    incomplete: None,
                     segments,
                     lost: Vec::new(),
                 }],
             }],
             gone: Vec::new(),
+            unseen: Vec::new(),
             groups: None,
             acls: None,
         };

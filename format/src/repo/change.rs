@@ -9,6 +9,7 @@ use super::acls::{AclBinding, Acls};
 use super::error::RepoErrorKind;
 use super::groups::{GroupState, Groups};
 use super::id::Id;
+use super::incomplete::Incomplete;
 use super::keys::{PartitionId, TopicName};
 use super::page::SegmentEntry;
 use super::sealed::Digested;
@@ -42,6 +43,8 @@ pub struct Change {
     pub topics: Vec<TopicChange>,
     /// Topics of the base that the run looked for and that the cluster no longer has.
     pub gone: Vec<(TopicName, Id)>,
+    /// Topics of the base that the run looked for, and of which the cluster did not report whether it still has them.
+    pub unseen: Vec<UnseenTopic>,
     /// The consumer groups, if the run read them and the cluster reported all.
     pub groups: Option<FoundGroups>,
     /// The ACLs, if the run read them and the cluster reported them.
@@ -70,6 +73,17 @@ pub struct FoundAcls {
     pub acls: Arc<[AclBinding]>,
 }
 
+/// A topic of the base about which the cluster reported nothing.
+#[derive(Clone, Debug)]
+pub struct UnseenTopic {
+    /// The name.
+    pub name: TopicName,
+    /// Its id in the base.
+    pub topic_id: Id,
+    /// Why it may lack records from now on.
+    pub incomplete: Incomplete,
+}
+
 /// A topic as the cluster described it.
 #[derive(Clone, Debug)]
 pub struct TopicChange {
@@ -81,7 +95,8 @@ pub struct TopicChange {
     pub internal: bool,
     /// Replicas of each partition.
     pub replication_factor: i32,
-    /// Every value that is not the broker's default; `None` where the cluster did not report them.
+    /// Every value that is not the broker's default; `None` where the cluster did not report them, so that those that were saved
+    /// before are kept.
     pub config: Option<BTreeMap<String, String>>,
     /// Every partition of the topic.
     pub partitions: Vec<PartitionChange>,
@@ -92,12 +107,14 @@ pub struct TopicChange {
 pub struct PartitionChange {
     /// The partition.
     pub partition: PartitionNumber,
-    /// The log start offset of the source when the run began.
+    /// The log start offset of the source when the run began; -1 if it did not state one, so that the one before is kept.
     pub log_start_offset: i64,
-    /// The high watermark of the source when the run began.
+    /// The high watermark of the source when the run began; -1 as above.
     pub high_watermark: i64,
-    /// The last stable offset of the source when the run began.
+    /// The last stable offset of the source when the run began; -1 as above.
     pub last_stable_offset: i64,
+    /// Why records that the source had are missing; `None` if none is.
+    pub incomplete: Option<Incomplete>,
     /// New segments, already durable, in offset order. The first one begins where the base ends;
     /// in a partition that the base does not have, anywhere.
     pub segments: Vec<SegmentEntry>,
@@ -141,6 +158,9 @@ impl Change {
             .collect();
         for gone in &self.gone {
             self.apply_gone(gone, &mut topics);
+        }
+        for unseen in &self.unseen {
+            self.apply_unseen(unseen, &mut topics);
         }
         for found in &self.topics {
             self.apply_topic(found, sequence, pages, &mut topics)?;
@@ -198,6 +218,18 @@ impl Change {
         }
     }
 
+    /// Marks a topic's partitions as incomplete, unless another run has seen the topic since the base.
+    fn apply_unseen(&self, unseen: &UnseenTopic, topics: &mut Topics) {
+        let id = (unseen.name.clone(), unseen.topic_id);
+        if let Some(topic) = topics.get_mut(&id)
+            && topic.last_seen <= self.read_after
+        {
+            for state in &mut topic.partitions {
+                state.incomplete = Some(unseen.incomplete.clone());
+            }
+        }
+    }
+
     fn apply_topic(
         &self,
         found: &TopicChange,
@@ -208,6 +240,7 @@ impl Change {
         let id = (found.name.clone(), found.topic_id);
         let before = topics.remove(&id);
         let first_seen = before.as_ref().map_or(sequence, |topic| topic.first_seen);
+        let saved_config = before.as_ref().and_then(|topic| topic.config.clone());
         let mut partitions: BTreeMap<PartitionNumber, PartitionState> = before
             .into_iter()
             .flat_map(|topic| topic.partitions)
@@ -228,7 +261,7 @@ impl Change {
             deleted: self.delete_namesakes(found, topics),
             internal: found.internal,
             replication_factor: found.replication_factor,
-            config: found.config.clone(),
+            config: found.config.clone().or(saved_config),
             partitions: partitions.into_values().collect(),
         };
         topics.insert(id, topic);
@@ -304,9 +337,8 @@ impl TopicChange {
 impl PartitionChange {
     /// Returns where the coverage begins of a partition that no snapshot has yet.
     fn start(&self) -> i64 {
-        self.segments
-            .first()
-            .map_or(self.log_start_offset, |segment| segment.base_offset)
+        let first = self.segments.first();
+        first.map_or(self.log_start_offset.max(0), |segment| segment.base_offset)
     }
 
     fn apply(
@@ -319,6 +351,7 @@ impl PartitionChange {
             log_start_offset: self.log_start_offset,
             high_watermark: self.high_watermark,
             last_stable_offset: self.last_stable_offset,
+            incomplete: None,
             base_offset: self.start(),
             end_offset: self.start(),
             records: 0,
@@ -327,9 +360,16 @@ impl PartitionChange {
             lost: Vec::new(),
             pages: Vec::new(),
         });
-        state.log_start_offset = self.log_start_offset;
-        state.high_watermark = self.high_watermark;
-        state.last_stable_offset = self.last_stable_offset;
+        if state.log_start_offset < 0 && state.pages.is_empty() {
+            // Nothing was known of it, so nothing is stored, and the coverage begins only now.
+            (state.base_offset, state.end_offset) = (self.start(), self.start());
+        }
+        if self.high_watermark >= 0 {
+            state.log_start_offset = self.log_start_offset;
+            state.high_watermark = self.high_watermark;
+            state.last_stable_offset = self.last_stable_offset;
+        }
+        state.incomplete.clone_from(&self.incomplete);
         state.lost.extend(&self.lost);
         for segment in &self.segments {
             state.end_offset = segment.end_offset;

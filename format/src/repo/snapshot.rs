@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::acls::Acls;
 use super::groups::Groups;
 use super::id::{Digest, Id};
+use super::incomplete::Incomplete;
 use super::keys::{Key, PartitionId, TopicName};
 use super::members;
 use super::page::FULL_PAGE;
 use super::sealed::Document;
 use crate::PartitionNumber;
 
-/// The state of all topics, by reference to pages. Complete: no other snapshot is needed to read it.
+/// The state of all topics, by reference to pages. Self-contained: no other snapshot is needed to read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The repository it belongs to.
@@ -79,12 +80,14 @@ pub struct TopicState {
 pub struct PartitionState {
     /// Its number.
     pub partition: PartitionNumber,
-    /// The log start offset of the source when it was last backed up.
+    /// The log start offset of the source when it was last backed up; -1 until it stated one.
     pub log_start_offset: i64,
-    /// The high watermark of the source when it was last backed up.
+    /// The high watermark of the source when it was last backed up; -1 until it stated one.
     pub high_watermark: i64,
-    /// The last stable offset of the source when it was last backed up.
+    /// The last stable offset of the source when it was last backed up; -1 until it stated one.
     pub last_stable_offset: i64,
+    /// Why records that the source had are missing; `None` if none is.
+    pub incomplete: Option<Incomplete>,
     /// First offset that is covered.
     pub base_offset: i64,
     /// The exclusive end of the offsets covered: where the next backup resumes.
@@ -138,6 +141,15 @@ impl Snapshot {
         candidates
             .take_while(|topic| topic.name == *name)
             .find(|topic| topic.topic_id == topic_id)
+    }
+
+    /// Returns whether no record is missing that the source had when it was last backed up. Topics that the source has deleted do
+    /// not count: no later backup can complete them.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let live = self.topics.iter().filter(|topic| !topic.deleted);
+        let mut partitions = live.flat_map(|topic| &topic.partitions);
+        partitions.all(|state| state.incomplete.is_none())
     }
 
     /// Returns the partition with this id.
@@ -246,7 +258,7 @@ impl PartitionState {
             }
             at = *to;
         }
-        Ok(())
+        self.incomplete.as_ref().map_or(Ok(()), Incomplete::check)
     }
 }
 

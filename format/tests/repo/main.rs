@@ -7,6 +7,7 @@ mod support;
 mod carry_over;
 mod crash;
 mod damage;
+mod incomplete;
 mod location;
 mod lost_response;
 mod race;

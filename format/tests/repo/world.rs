@@ -87,6 +87,7 @@ pub(crate) fn look(base: Option<Digested<Snapshot>>, cluster: &Cluster) -> Chang
         cluster_id: None,
         topics: topics.collect(),
         gone: Vec::new(),
+        unseen: Vec::new(),
         groups: None,
         acls: None,
     }
@@ -140,6 +141,7 @@ fn partition(partition: u16, end: i64) -> PartitionChange {
         log_start_offset: 0,
         high_watermark: end,
         last_stable_offset: end,
+        incomplete: None,
         segments: Vec::new(),
         lost: Vec::<LostRange>::new(),
     }

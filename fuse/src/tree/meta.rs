@@ -2,7 +2,7 @@
 
 use kbk_format::PartitionNumber;
 use kbk_format::render::View;
-use kbk_format::repo::LostRange;
+use kbk_format::repo::{Incomplete, LostRange};
 use serde::Serialize;
 
 use super::document::json;
@@ -19,6 +19,8 @@ struct MetaJson<'a> {
     log_start_offset: i64,
     high_watermark: i64,
     last_stable_offset: i64,
+    /// Why records are missing that the source had; null if none is.
+    incomplete: Option<&'a Incomplete>,
     base_offset: i64,
     end_offset: i64,
     records: u64,
@@ -97,6 +99,7 @@ pub(super) fn meta_json(
         log_start_offset: state.log_start_offset,
         high_watermark: state.high_watermark,
         last_stable_offset: state.last_stable_offset,
+        incomplete: state.incomplete.as_ref(),
         base_offset: state.base_offset,
         end_offset: state.end_offset,
         records: state.records,

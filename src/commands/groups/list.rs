@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use kbk_format::repo::GroupState;
+use kbk_tools::list::Completeness;
 use kbk_tools::list::groups::{self, GroupRow, Lag};
 use serde::Serialize;
 
@@ -42,6 +43,8 @@ pub struct Args {
 struct Listing {
     repository: String,
     snapshot: u64,
+    #[serde(flatten)]
+    completeness: Completeness,
     /// The snapshot whose backup read the groups from the cluster.
     seen: u64,
     /// When it read them.
@@ -69,6 +72,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     context.output.report(&Listing {
         repository: repository.store().url().to_owned(),
         snapshot: snapshot.sequence,
+        completeness: Completeness::of(&snapshot),
         seen: found.seen,
         taken_at: found.taken_at.to_string(),
         groups: rows.map(|group| groups::row(&snapshot, group)).collect(),
@@ -79,6 +83,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 
 impl Report for Listing {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(partial) = self.completeness.statement() {
+            writeln!(out, "{partial}")?;
+        }
         if self.offsets {
             offsets_table(&self.groups).write(out)?;
         } else {

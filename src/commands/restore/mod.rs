@@ -98,6 +98,11 @@ pub struct Args {
     #[arg(long)]
     pub append: bool,
 
+    /// Restore partitions that lack records in the snapshot: the backup was stopped, say, or a transaction was open. Without this option
+    /// such a restore is refused; with it, the exit code is 3
+    #[arg(long, conflicts_with_all = ["only_config", "resume"])]
+    pub allow_partial: bool,
+
     /// Delete the records of the target partitions before anything is written; asks for confirmation
     #[arg(long, conflicts_with_all = ["append", "only_config", "resume"])]
     pub purge_target: bool,
@@ -241,7 +246,11 @@ async fn report(
         return Ok(Outcome::Interrupted);
     }
     if report.is_exact() {
-        return Ok(Outcome::Clean);
+        return Ok(match report.saved.complete {
+            true => Outcome::Clean,
+            // It was allowed, and is not whole all the same.
+            false => Outcome::Findings,
+        });
     }
     for unexpected in &report.unexpected {
         tracing::warn!("{unexpected}");
@@ -340,6 +349,7 @@ fn options(
         keep_retention_off: args.keep_retention_off,
         rate_limit: args.rate(),
         count: args.dry_run,
+        allow_partial: args.allow_partial,
     })
 }
 

@@ -10,6 +10,9 @@ use crate::restore::{PartitionPlan, RestorePlan, TopicPlan, describe_rate};
 
 impl Report for RestorePlan {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(partial) = self.saved.statement() {
+            writeln!(out, "{partial}")?;
+        }
         let mut table = Table::new([
             Column::Left("TOPIC"),
             Column::Left("TARGET"),

@@ -22,6 +22,9 @@ impl Report for Finished {
 
 impl Report for RestoreReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(partial) = self.saved.statement() {
+            writeln!(out, "{partial}")?;
+        }
         writeln!(
             out,
             "restored {} of snapshot {} into {} ({} created) in {} ({}){}",
@@ -71,7 +74,13 @@ impl Report for RestoreReport {
         let records = proof.iter().map(|partition| partition.found).sum();
         let compared = human::counted(records, "record");
         match self.different().count() {
-            0 => writeln!(out, "read back {compared}: all equal to the backup"),
+            0 if self.saved.complete => {
+                writeln!(out, "read back {compared}: all equal to the backup")
+            }
+            0 => writeln!(
+                out,
+                "read back {compared}: all equal to the backup, which lacks records that the cluster had"
+            ),
             some => writeln!(
                 out,
                 "read back {compared}: {some} of {} differ",

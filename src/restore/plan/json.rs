@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{Id, RateLimit, RestoreId};
+use kbk_tools::list::Completeness;
 use serde::{Serialize, Serializer};
 
 use super::restore_plan::{PartitionPlan, RestorePlan, TopicPlan};
@@ -14,6 +15,7 @@ use crate::restore::plan::obstacle::Obstacle;
 struct PlanJson<'a> {
     restore: &'a RestoreId,
     snapshot: u64,
+    saved: &'a Completeness,
     cluster_id: Option<&'a str>,
     choice: &'a RecordSelection,
     transactions: bool,
@@ -77,6 +79,7 @@ impl Serialize for RestorePlan {
         let plan = PlanJson {
             restore: &self.manifest.restore,
             snapshot: self.manifest.snapshot.sequence,
+            saved: &self.saved,
             cluster_id: self.manifest.cluster_id.as_deref(),
             choice: &self.selection,
             transactions: self.is_transactional(),

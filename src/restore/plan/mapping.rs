@@ -167,6 +167,7 @@ mod tests {
             log_start_offset: 0,
             high_watermark: 0,
             last_stable_offset: 0,
+            incomplete: None,
             base_offset: 0,
             end_offset: 0,
             records: 0,

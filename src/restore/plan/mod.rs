@@ -8,6 +8,7 @@
 //! | `target_cluster` | what the target cluster has now |
 //! | `reading`, `limits` | what is read for a partition, and what of it a target may refuse |
 //! | `restore_plan`, `json` | the plan, around the manifest that begun.json will hold, and how it is printed |
+//! | `partial` | what the snapshot itself lacks |
 //! | `obstacle`, `preflight`, `rights` | what would prevent the restore, found before anything is written |
 //! | `resume` | the plan of a restore that an earlier run began |
 //! | `partition_count` | the number of a topic's partitions |
@@ -17,6 +18,7 @@ pub(crate) mod limits;
 pub(crate) mod mapping;
 pub(crate) mod obstacle;
 pub(crate) mod options;
+pub(crate) mod partial;
 pub(crate) mod partition_count;
 pub(crate) mod preflight;
 pub(crate) mod reading;
@@ -98,8 +100,10 @@ pub async fn plan(
         details.insert(restored.target.clone(), more);
         topics.push(restored);
     }
+    let manifest = manifest(repository, snapshot, options, &cluster, topics);
     let mut plan = RestorePlan {
-        manifest: manifest(repository, snapshot, options, &cluster, topics),
+        saved: partial::saved(snapshot, &manifest),
+        manifest,
         resumed: false,
         selection: options.selection.clone(),
         offset_map: options.offset_map,
@@ -109,6 +113,8 @@ pub async fn plan(
         details,
     };
     plan.obstacles = preflight::check(&plan, &cluster, options);
+    let partial = partial::check(&plan.saved, options.allow_partial);
+    plan.obstacles.extend(partial);
     let kafka = options.kafka.clone();
     let (mut plan, missing) = blocking(move || {
         let missing = rights::missing(&kafka, &plan);

@@ -7,6 +7,11 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "obstacle", rename_all = "snake_case")]
 pub enum Obstacle {
+    /// The snapshot lacks records of selected partitions.
+    Partial {
+        /// What it lacks.
+        statement: String,
+    },
     /// The target holds records.
     NotEmpty {
         /// The target.
@@ -125,6 +130,10 @@ pub enum Obstacle {
 impl std::fmt::Display for Obstacle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Obstacle::Partial { statement } => write!(
+                f,
+                "{statement}; restore an older or later snapshot that is whole, back up again, or restore what there is with --allow-partial"
+            ),
             Obstacle::NotEmpty { topic, records } => write!(
                 f,
                 "{topic} is not empty (about {records} records): restore under another name with --map, add to it with --append, or \

@@ -39,6 +39,8 @@ pub struct RestoreOptions {
     pub rate_limit: RateLimit,
     /// Count records exactly, even where that takes decoding the blocks that a time bound cuts.
     pub count: bool,
+    /// Restore selected partitions that are incomplete in the snapshot.
+    pub allow_partial: bool,
 }
 
 impl RestoreOptions {

@@ -7,6 +7,7 @@ use kbk_format::repo::{
     CommittedPosition, CreatedTopic, RateLimit, RestoreManifest, RestoredPartition, RestoredTopic,
     TargetPartition, TopicName,
 };
+use kbk_tools::list::Completeness;
 
 use super::reading::PartitionReading;
 use super::selection::RecordSelection;
@@ -27,6 +28,8 @@ pub struct RestorePlan {
     pub rate_limit: RateLimit,
     /// Whether the records are read back and compared.
     pub verify: bool,
+    /// Whether the snapshot has every record that is to be restored.
+    pub saved: Completeness,
     /// What prevents the restore. A plan with any obstacle is not applied.
     pub obstacles: Vec<Obstacle>,
     /// What the manifest does not say about its topics, by target. Every topic of the manifest has an entry.

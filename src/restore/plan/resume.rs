@@ -9,6 +9,7 @@ use kbk_format::repo::{
 };
 use kbk_tools::Selection;
 
+use super::partial;
 use super::reading::PartitionReading;
 use super::restore_plan::{RestorePlan, TopicDetails};
 use super::selection::RecordSelection;
@@ -174,6 +175,8 @@ pub async fn plan_rest(
             records: rate_limit.records.or(manifest.rate_limit.records),
         },
         verify,
+        // It was allowed when the restore began.
+        saved: partial::saved(&snapshot, &manifest),
         obstacles: Vec::new(),
         details,
         manifest,

@@ -244,6 +244,7 @@ mod tests {
             log_start_offset: base_offset,
             high_watermark: end_offset,
             last_stable_offset: end_offset,
+            incomplete: None,
             base_offset,
             end_offset,
             records: 0,

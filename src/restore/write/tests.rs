@@ -12,6 +12,7 @@ use kbk_format::{
     FileHeader, GapReason, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
 };
 use kbk_tools::Selection;
+use kbk_tools::list::Completeness;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -115,6 +116,7 @@ impl Backup {
             log_start_offset: 0,
             high_watermark: 2 * RECORDS,
             last_stable_offset: 2 * RECORDS,
+            incomplete: None,
             segments: vec![segment],
             lost: Vec::new(),
         };
@@ -136,6 +138,7 @@ impl Backup {
                 partitions: vec![partition],
             }],
             gone: Vec::new(),
+            unseen: Vec::new(),
             groups: None,
             acls: None,
         };
@@ -200,6 +203,7 @@ impl Backup {
             offset_map: true,
             rate_limit: RateLimit::default(),
             verify: false,
+            saved: Completeness::of_partitions(1, []),
             obstacles: Vec::new(),
             details: BTreeMap::from([(target, details)]),
         }

@@ -106,6 +106,7 @@ mod tests {
             log_start_offset: 0,
             high_watermark: 30,
             last_stable_offset: 30,
+            incomplete: None,
             base_offset: 10,
             end_offset: 30,
             records,

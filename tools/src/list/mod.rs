@@ -5,10 +5,13 @@
 //! | [`snapshots`] | a repository |
 //! | [`topics`], [`partitions`], [`segments`] | a snapshot |
 //! | [`groups`] | a snapshot's consumer groups and their lag |
+//! | [`Completeness`] | the partitions of a snapshot that lack records |
 
+mod completeness;
 pub mod groups;
 mod snapshots;
 mod topics;
 
+pub use completeness::{Completeness, IncompletePartition};
 pub use snapshots::{SnapshotContents, SnapshotRow, snapshots};
 pub use topics::{PartitionRow, SegmentRow, SegmentTotals, TopicRow, partitions, segments, topics};

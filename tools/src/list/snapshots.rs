@@ -3,6 +3,8 @@
 use kbk_format::repo::{PartitionState, RepoError, Repository, Snapshot};
 use serde::Serialize;
 
+use super::completeness::Completeness;
+
 /// One snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SnapshotRow {
@@ -24,6 +26,15 @@ pub struct SnapshotContents {
     pub parent: Option<u64>,
     /// Kafka's id of the cluster.
     pub cluster_id: Option<String>,
+    /// Whether it has every record that the cluster had.
+    pub complete: bool,
+    /// Number of partitions that lack records.
+    pub incomplete_partitions: u64,
+    /// How many offsets are known to be missing.
+    pub missing_offsets: u64,
+    /// Says what is missing, for people.
+    #[serde(skip)]
+    pub partial: Option<String>,
     /// Number of topics, including deleted ones.
     pub topics: u64,
     /// Number of partitions.
@@ -79,7 +90,12 @@ fn contents(snapshot: &Snapshot, before: &[SnapshotRow]) -> SnapshotContents {
             .and_then(|row| row.contents.as_ref())
             .map(|parent| (parent.records, parent.stored_bytes)),
     };
+    let completeness = Completeness::of(snapshot);
     SnapshotContents {
+        complete: completeness.complete,
+        incomplete_partitions: completeness.incomplete.len() as u64,
+        missing_offsets: completeness.missing_offsets(),
+        partial: completeness.statement(),
         created_at: snapshot.created_at.to_string(),
         parent,
         cluster_id: snapshot.cluster_id.clone(),

@@ -3,8 +3,8 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{
-    LostRange, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
-    TopicState,
+    Incomplete, LostRange, PartitionId, PartitionState, RepoError, Repository, SegmentEntry,
+    Snapshot, TopicState,
 };
 use serde::Serialize;
 
@@ -21,6 +21,8 @@ pub struct TopicRow {
     pub internal: bool,
     /// Number of partitions.
     pub partitions: u64,
+    /// Number of partitions that lack records that the cluster had.
+    pub incomplete_partitions: u64,
     /// Totals over its segments.
     #[serde(flatten)]
     pub totals: SegmentTotals,
@@ -46,6 +48,10 @@ pub struct PartitionRow {
     pub totals: SegmentTotals,
     /// Offset ranges that the cluster had deleted before they were read; ends are exclusive.
     pub lost: Vec<LostRange>,
+    /// Why it lacks records that the cluster had; null if it lacks none.
+    pub incomplete: Option<Incomplete>,
+    /// How many offsets it lacks; null if that is not known, or none.
+    pub missing_offsets: Option<u64>,
 }
 
 /// One segment.
@@ -122,10 +128,16 @@ pub async fn topics(
             deleted: topic.deleted,
             internal: topic.internal,
             partitions: topic.partitions.len() as u64,
+            incomplete_partitions: incomplete_partitions(topic),
             totals,
         });
     }
     Ok(rows)
+}
+
+fn incomplete_partitions(topic: &TopicState) -> u64 {
+    let states = topic.partitions.iter();
+    states.filter(|state| state.incomplete.is_some()).count() as u64
 }
 
 /// Lists the partitions of a topic, in ascending order.
@@ -161,6 +173,8 @@ async fn partition(
         segments: segments.len() as u64,
         totals: SegmentTotals::of(&segments),
         lost: state.lost.clone(),
+        incomplete: state.incomplete.clone(),
+        missing_offsets: state.missing_offsets(),
     })
 }
 

@@ -3,7 +3,10 @@
 use std::error::Error;
 use std::fmt;
 
-use kbk_format::repo::{self, PartitionId, RepoError, RepoErrorKind, SegmentEntry};
+use kbk_format::repo::{
+    self, Incomplete, LostRange, PartitionId, PartitionState, RepoError, RepoErrorKind,
+    SegmentEntry,
+};
 use kbk_format::{FormatError, PartitionNumber};
 use serde::Serialize;
 
@@ -17,6 +20,8 @@ pub enum Severity {
     Error,
     /// Every record is intact, but something else is not as it was written.
     Warning,
+    /// Known and accepted: [`VerifyOptions::accept_lost`](super::VerifyOptions).
+    Accepted,
 }
 
 /// What is wrong. JSON has the same names in snake case.
@@ -34,6 +39,10 @@ pub enum FindingKind {
     MissingPage,
     /// A page is damaged, or is not the one that the snapshot names.
     DamagedPage,
+    /// The snapshot states that a partition lacks records that the cluster had.
+    Incomplete,
+    /// Offsets that the cluster had deleted before a backup read them.
+    DeletedBeforeRead,
     /// Offsets that no segment of a page covers.
     Hole,
     /// Offsets that two segments of a page cover.
@@ -72,6 +81,8 @@ impl FindingKind {
             FindingKind::OtherParent => "other parent",
             FindingKind::MissingPage => "missing page",
             FindingKind::DamagedPage => "damaged page",
+            FindingKind::Incomplete => "incomplete",
+            FindingKind::DeletedBeforeRead => "deleted before read",
             FindingKind::Hole => "hole",
             FindingKind::Overlap => "overlap",
             FindingKind::WrongSums => "wrong sums",
@@ -103,6 +114,12 @@ impl FindingKind {
             }
             FindingKind::OtherParent => {
                 "nothing of this snapshot is lost; verify the older snapshots"
+            }
+            FindingKind::Incomplete => {
+                "run `kbk backup` again: it reads what is missing, and its snapshot is complete once it has"
+            }
+            FindingKind::DeletedBeforeRead => {
+                "they cannot be had any more: back up more often, or raise the topic's retention; --accept-lost accepts the loss"
             }
             FindingKind::Hole | FindingKind::Overlap | FindingKind::WrongSums => {
                 "this is a bug in the writer: please report it, and use an older snapshot"
@@ -260,6 +277,40 @@ impl Finding {
         Finding::new(kind, message).offsets(from, to)
     }
 
+    /// Makes a finding of a partition that lacks records, according to its snapshot.
+    pub(super) fn incomplete(state: &PartitionState, incomplete: &Incomplete) -> Finding {
+        let message = format!("{}: {}", incomplete.reason.in_words(), incomplete.detail);
+        let finding = Finding::new(FindingKind::Incomplete, message);
+        match state.missing_offsets() {
+            Some(_) => finding.offsets(state.end_offset, state.high_watermark),
+            None => finding,
+        }
+    }
+
+    /// Makes a finding of offsets that are lost for good.
+    pub(super) fn lost(lost: LostRange) -> Finding {
+        let offsets = lost.to.abs_diff(lost.from);
+        let message =
+            format!("the cluster had deleted {offsets} offsets before a backup read them");
+        Finding::new(FindingKind::DeletedBeforeRead, message).offsets(lost.from, lost.to)
+    }
+
+    /// Marks it as accepted, if it is.
+    pub(super) fn accepted(mut self, accepted: bool) -> Finding {
+        if accepted {
+            self.severity = Severity::Accepted;
+        }
+        self
+    }
+
+    /// Makes a loss of what was missing: its topic has been deleted.
+    pub(super) fn of_deleted_topic(mut self) -> Finding {
+        self.kind = FindingKind::DeletedBeforeRead;
+        self.hint = self.kind.hint();
+        self.message += "; the cluster has deleted the topic since";
+        self
+    }
+
     pub(super) fn key(mut self, key: &str) -> Finding {
         self.key = Some(key.to_owned());
         self
@@ -306,6 +357,9 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.severity == Severity::Accepted {
+            f.write_str("accepted: ")?;
+        }
         write!(f, "{}", self.kind)?;
         if let Some(snapshot) = self.snapshot {
             write!(f, ", snapshot {snapshot}")?;

@@ -11,6 +11,7 @@
 //! | kbk.json, snapshots, pages | seals, and that they agree with each other: names, digests, coverage, sums |
 //! | segments | size, footer, every byte by its checksum or as padding, footer against page |
 //! | restores | seals, that the pages of an offset map follow one another, and that they map what the restore was asked for |
+//! | what a snapshot states is missing | partitions that lack records that the cluster had; offsets that it had deleted before they were read |
 //! | with `full` | SHA-256 of each segment; every record against digests, statistics, gaps, rendered sizes |
 //!
 //! Damage does not end a verification: everything else is still checked, and all findings are reported. What several snapshots
@@ -21,10 +22,12 @@
 //! | `run` | the walk over snapshots and pages |
 //! | `segment_job`, `segment`, `salvage` | a segment that a page names, its bytes, what is left of it if it cannot be opened |
 //! | `unindexed` | a segment that no page names |
+//! | `missing` | what snapshots themselves state is missing |
 //! | `restores` | what restores left in the repository |
 //! | `finding` | findings as typed values |
 
 mod finding;
+mod missing;
 mod object_reader;
 mod restores;
 mod run;
@@ -64,6 +67,8 @@ pub struct VerifyOptions {
     pub topics: Option<BTreeSet<String>>,
     /// Decode every record, and compute each segment's SHA-256.
     pub full: bool,
+    /// Report offsets that the cluster had deleted before they were read as accepted.
+    pub accept_lost: bool,
 }
 
 /// What was verified, and what is wrong with it.
@@ -81,11 +86,30 @@ pub struct VerifyReport {
     pub records: u64,
     /// Bytes of the segments, according to the index pages.
     pub bytes: u64,
-    /// Everything that is wrong, ordered by snapshot, topic, partition and offset.
+    /// Those of the snapshots that are partial: partitions of theirs lack records that the cluster had.
+    pub partial_snapshots: Vec<u64>,
+    /// Number of partitions that lack records, each counted once.
+    pub incomplete_partitions: u64,
+    /// How many offsets are known to be missing from them.
+    pub missing_offsets: u64,
+    /// How many offsets the cluster had deleted before they were read.
+    pub lost_offsets: u64,
+    /// Everything that is wrong or missing, ordered by snapshot, topic, partition and offset.
     pub findings: Vec<Finding>,
 }
 
 impl VerifyReport {
+    fn add(&mut self, finding: Finding, sequence: u64) {
+        self.findings.push(finding.snapshot(sequence));
+    }
+
+    /// Returns whether everything is there, but for what is accepted.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        let mut findings = self.findings.iter();
+        findings.all(|finding| finding.severity == Severity::Accepted)
+    }
+
     /// Reports a repository that cannot be opened because its `kbk.json` is damaged; `None` if `error` is about anything else.
     #[must_use]
     pub fn of_damaged_identity(error: &RepoError) -> Option<VerifyReport> {

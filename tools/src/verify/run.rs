@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::finding::{Finding, FindingKind};
+use super::missing::Missing;
 use super::segment_job::SegmentJob;
 use super::{VerifyEvents, VerifyOptions, VerifyReport};
 use crate::task::joined;
@@ -32,6 +33,7 @@ pub(super) struct Run<'a> {
     /// Keyed hashes of the entries whose segments have been checked: a repository may have millions, and an entry is large.
     segments: HashSet<u64>,
     hasher: RandomState,
+    missing: Missing,
     running: JoinSet<Vec<Finding>>,
 }
 
@@ -80,6 +82,7 @@ impl<'a> Run<'a> {
             pages: HashMap::new(),
             segments: HashSet::new(),
             hasher: RandomState::new(),
+            missing: Missing::default(),
             running: JoinSet::new(),
         }
     }
@@ -109,6 +112,9 @@ impl<'a> Run<'a> {
                 continue;
             }
             for state in &topic.partitions {
+                let accept_lost = self.options.accept_lost;
+                self.missing
+                    .partition(sequence, (topic, state), accept_lost, &mut self.report);
                 let partition = topic.partition_id(state.partition);
                 self.partition(sequence, &partition, state).await;
             }

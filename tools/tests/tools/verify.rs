@@ -24,6 +24,7 @@ fn run(world: &World, repository: &Repository, full: bool) -> VerifyReport {
         snapshots,
         topics: None,
         full,
+        accept_lost: false,
     };
     let verified = verify(repository, &options, Arc::new(|_: u64| {}));
     world.runtime.block_on(verified)
@@ -69,6 +70,7 @@ fn progress_adds_up_to_all_bytes() {
         snapshots: vec![2],
         topics: Some(BTreeSet::from(["orders".to_owned()])),
         full: true,
+        accept_lost: false,
     };
     let progress = {
         let seen = Arc::clone(&seen);

@@ -111,6 +111,7 @@ impl World {
                     log_start_offset: start,
                     high_watermark: end,
                     last_stable_offset: end,
+                    incomplete: None,
                     segments,
                     lost: Vec::new(),
                 });
@@ -138,6 +139,7 @@ impl World {
             cluster_id: None,
             topics: topics.into_iter().map(topic).collect(),
             gone: gone.collect(),
+            unseen: Vec::new(),
             groups,
             acls: None,
         };

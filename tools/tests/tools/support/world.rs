@@ -273,6 +273,7 @@ impl World {
                 log_start_offset: 0,
                 high_watermark: end,
                 last_stable_offset: end,
+                incomplete: None,
                 segments,
                 lost: Vec::new(),
             });
@@ -297,6 +298,7 @@ impl World {
             cluster_id: None,
             topics: topics.into_iter().map(topic).collect(),
             gone: Vec::new(),
+            unseen: Vec::new(),
             groups,
             acls,
         };

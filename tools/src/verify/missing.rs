@@ -1,0 +1,69 @@
+//! What snapshots themselves state is missing: partitions that lack records, and offsets that were deleted before they were read.
+
+use std::collections::HashSet;
+
+use kbk_format::repo::{Incomplete, LostRange, PartitionId, PartitionState, TopicState};
+
+use super::VerifyReport;
+use super::finding::Finding;
+
+/// What was reported already: most snapshots state what the one before did.
+#[derive(Default)]
+pub(super) struct Missing {
+    lost: HashSet<(PartitionId, i64, i64)>,
+    incomplete: HashSet<(PartitionId, i64, Incomplete)>,
+    partitions: HashSet<PartitionId>,
+}
+
+impl Missing {
+    /// Adds to `report` what the snapshot states of a partition.
+    pub(super) fn partition(
+        &mut self,
+        sequence: u64,
+        (topic, state): (&TopicState, &PartitionState),
+        accept_lost: bool,
+        report: &mut VerifyReport,
+    ) {
+        let partition = topic.partition_id(state.partition);
+        for LostRange { from, to } in state.lost.iter().copied() {
+            if self.lost.insert((partition.clone(), from, to)) {
+                report.lost_offsets = report.lost_offsets.saturating_add(to.abs_diff(from));
+                let finding = Finding::lost(LostRange { from, to }).accepted(accept_lost);
+                report.add(finding.partition(&partition), sequence);
+            }
+        }
+        if let Some(incomplete) = &state.incomplete {
+            self.incomplete(sequence, (topic, state, incomplete), accept_lost, report);
+        }
+    }
+
+    fn incomplete(
+        &mut self,
+        sequence: u64,
+        (topic, state, incomplete): (&TopicState, &PartitionState, &Incomplete),
+        accept_lost: bool,
+        report: &mut VerifyReport,
+    ) {
+        if !topic.deleted && report.partial_snapshots.last() != Some(&sequence) {
+            report.partial_snapshots.push(sequence);
+        }
+        let partition = topic.partition_id(state.partition);
+        let stated = (partition.clone(), state.end_offset, incomplete.clone());
+        if !self.incomplete.insert(stated) {
+            return;
+        }
+        let missing = state.missing_offsets().unwrap_or_default();
+        let mut finding = Finding::incomplete(state, incomplete).partition(&partition);
+        if topic.deleted {
+            // No backup can complete it.
+            report.lost_offsets = report.lost_offsets.saturating_add(missing);
+            finding = finding.of_deleted_topic().accepted(accept_lost);
+        } else {
+            report.missing_offsets = report.missing_offsets.saturating_add(missing);
+            if self.partitions.insert(partition) {
+                report.incomplete_partitions += 1;
+            }
+        }
+        report.add(finding, sequence);
+    }
+}
