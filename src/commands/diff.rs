@@ -14,7 +14,9 @@ use crate::cli::{
 };
 use crate::compare::PartitionComparison;
 use crate::human;
-use crate::restore::{self, Obstacle, PartitionMapping, RestoreOptions, RestorePlan};
+use crate::restore::{
+    self, Obstacle, PartitionMapping, RestoreOptions, RestorePlan, RetentionChoice,
+};
 use crate::select::PartitionMap;
 
 const EXAMPLES: &str = "\
@@ -89,7 +91,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         groups: Vec::new(),
         offset_map: true,
         replication_factor: None,
-        keep_retention_off: false,
+        retention: RetentionChoice::default(),
         rate_limit: RateLimit::default(),
         count: false,
         allow_partial: true,

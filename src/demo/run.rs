@@ -23,6 +23,7 @@ use crate::kafka::{
 };
 use crate::restore::{
     self, Afterwards, PartitionMapping, RecordSelection, RestoreOptions, RestorePlan,
+    RetentionChoice,
 };
 use crate::run::Cancel;
 use crate::select::TopicSelection;
@@ -207,7 +208,7 @@ impl Demo<'_> {
             groups: Vec::new(),
             offset_map: true,
             replication_factor: None,
-            keep_retention_off: false,
+            retention: RetentionChoice::default(),
             rate_limit: RateLimit::default(),
             count: true,
             allow_partial: false,

@@ -17,6 +17,16 @@ const WHILE_FILLING: [(&str, &str); 7] = [
 /// The entries that make Kafka delete old records.
 const RETENTION: [&str; 2] = ["retention.bytes", "retention.ms"];
 
+/// Returns whether a topic has this entry only while records are written, unless it was saved so.
+pub(crate) fn is_temporary(key: &str, value: &str) -> bool {
+    WHILE_FILLING.contains(&(key, value))
+}
+
+/// Returns the entries that a topic has while records are written.
+pub(crate) fn temporary() -> impl Iterator<Item = (&'static str, &'static str)> {
+    WHILE_FILLING.into_iter()
+}
+
 /// Entries that name brokers of the source cluster.
 const OF_THE_SOURCE: [&str; 2] = [
     "follower.replication.throttled.replicas",
@@ -37,28 +47,30 @@ pub(crate) fn while_filling(saved: &BTreeMap<String, String>) -> BTreeMap<String
 }
 
 /// Returns the changes to make once all records are written. Entries that were not saved fall back to the cluster's value. With
-/// `keep_retention_off`, retention by age and size stays off.
+/// `retention_stays_off`, retention by age and size stays off.
 pub(crate) fn afterwards(
     saved: &BTreeMap<String, String>,
-    keep_retention_off: bool,
+    retention_stays_off: bool,
 ) -> BTreeMap<String, Option<String>> {
     WHILE_FILLING
         .iter()
         .filter(|(key, value)| saved.get(*key).is_none_or(|saved| saved != value))
-        .filter(|(key, _)| !(keep_retention_off && RETENTION.contains(key)))
+        .filter(|(key, _)| !(retention_stays_off && RETENTION.contains(key)))
         .map(|(key, _)| ((*key).to_owned(), saved.get(*key).cloned()))
         .collect()
 }
 
-/// Returns whether a created topic keeps retention off that is on in the backup.
-pub(crate) fn keeps_retention_off(
+/// Returns the retention that a topic does not get back by these changes: the saved values, null for those of the cluster.
+pub(crate) fn retention_left_off(
     saved: &BTreeMap<String, String>,
     afterwards: &BTreeMap<String, Option<String>>,
-) -> bool {
+) -> BTreeMap<String, Option<String>> {
     let off = |key: &str| saved.get(key).is_some_and(|value| value == "-1");
     RETENTION
         .iter()
-        .any(|key| !off(key) && !afterwards.contains_key(*key))
+        .filter(|key| !off(key) && !afterwards.contains_key(**key))
+        .map(|key| ((*key).to_owned(), saved.get(*key).cloned()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -111,12 +123,12 @@ mod tests {
         assert_eq!(changes["cleanup.policy"].as_deref(), Some("compact"));
         assert!(!changes.contains_key("retention.ms"));
         assert!(!changes.contains_key("retention.bytes"));
-        assert!(keeps_retention_off(&saved, &changes));
-        assert!(!keeps_retention_off(&saved, &afterwards(&saved, false)));
+        let left_off = retention_left_off(&saved, &changes);
+        assert_eq!(left_off["retention.ms"].as_deref(), Some("1000"));
+        assert_eq!(left_off["retention.bytes"], None, "the cluster's");
+        assert!(retention_left_off(&saved, &afterwards(&saved, false)).is_empty());
         let off = config(&[("retention.ms", "-1"), ("retention.bytes", "-1")]);
-        assert!(
-            !keeps_retention_off(&off, &afterwards(&off, true)),
-            "it always was"
-        );
+        let left_off = retention_left_off(&off, &afterwards(&off, true));
+        assert!(left_off.is_empty(), "it always was off");
     }
 }

@@ -50,6 +50,7 @@ pub use plan::options::RestoreOptions;
 pub use plan::reading::PartitionReading;
 pub use plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan};
 pub use plan::resume::{ResumeError, plan_rest, unfinished};
+pub use plan::retention::RetentionChoice;
 pub use plan::selection::{RecordSelection, RecordSelectionError};
 pub use plan::{PlanError, plan};
 pub use report::{RestoreReport, UnexpectedRecords};

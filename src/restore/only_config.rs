@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use kbk_format::repo::{Digested, Snapshot, TopicState};
+use kbk_format::repo::{Digested, Repository, Snapshot, TopicState};
 use serde::Serialize;
 
 use crate::kafka::{Admin, ClientSettings, ConfigSource, KafkaError};
 use crate::restore::config;
+use crate::restore::plan::leftover::Leftovers;
 use crate::restore::plan::obstacle::Obstacle;
 use crate::restore::plan::options::RestoreOptions;
 use crate::restore::plan::partition_count::partition_count;
@@ -65,8 +66,8 @@ pub enum ConfigAction {
 pub struct ConfigChange {
     /// The current value, whoever set it; null where the cluster does not report it.
     pub from: Option<String>,
-    /// The saved value.
-    pub to: String,
+    /// The saved value; null removes what an earlier restore left, so that the cluster's value applies.
+    pub to: Option<String>,
 }
 
 /// What was done.
@@ -90,15 +91,17 @@ pub struct ConfigReport {
 ///
 /// If the cluster cannot be described.
 pub async fn plan_config(
+    repository: &Repository,
     snapshot: &Digested<Snapshot>,
     options: &RestoreOptions,
 ) -> Result<ConfigPlan, PlanError> {
     let targets = options.targets.values().cloned().collect();
     let cluster = TargetCluster::describe(&options.kafka, targets, Vec::new()).await?;
+    let leftovers = Leftovers::find(repository, &cluster).await?;
     let sources = options.targets.iter();
     let topics: Vec<_> = sources
         .filter_map(|(source, target)| Some((newest_of(snapshot, source)?, target)))
-        .map(|(topic, target)| plan_topic(topic, target, options, &cluster))
+        .map(|(topic, target)| plan_topic(topic, target, options, (&cluster, &leftovers)))
         .collect();
     let obstacles = topics
         .iter()
@@ -115,13 +118,19 @@ fn plan_topic(
     topic: &TopicState,
     target: &str,
     options: &RestoreOptions,
-    cluster: &TargetCluster,
+    (cluster, leftovers): (&TargetCluster, &Leftovers),
 ) -> TopicConfigPlan {
     let saved = config::portable(topic.config.clone().unwrap_or_default());
     let action = match cluster.topics.get(target) {
         Some(existing) => ConfigAction::Change {
             partitions: existing.partitions,
-            changes: changes(saved, existing),
+            changes: {
+                let left: Vec<&str> = leftovers
+                    .entries(target, existing)
+                    .map(|(key, _)| key)
+                    .collect();
+                changes(saved, existing, &left)
+            },
         },
         None => ConfigAction::Create {
             partitions: partition_count(topic),
@@ -137,10 +146,12 @@ fn plan_topic(
     }
 }
 
-/// Returns the entries to set. One whose value equals the cluster's default is set too: it was the topic's own, and defaults change.
+/// Returns the entries to set, and those of `left`, which earlier restores left, to remove. One whose value equals the cluster's default
+/// is set too: it was the topic's own, and defaults change.
 fn changes(
     saved: BTreeMap<String, String>,
     existing: &ExistingTopic,
+    left: &[&str],
 ) -> BTreeMap<String, ConfigChange> {
     let entry = |key: &str| existing.config.as_ref()?.get(key);
     let is_set = |key: &str, value: &str| {
@@ -148,9 +159,14 @@ fn changes(
             entry.source == ConfigSource::Topic && entry.value.as_deref() == Some(value)
         })
     };
+    let left = left.iter().filter(|key| !saved.contains_key(**key));
+    let removed: Vec<(String, Option<String>)> =
+        left.map(|key| ((*key).to_owned(), None)).collect();
     saved
         .into_iter()
         .filter(|(key, value)| !is_set(key, value))
+        .map(|(key, value)| (key, Some(value)))
+        .chain(removed)
         .map(|(key, to)| {
             let from = entry(&key).and_then(|entry| entry.value.clone());
             (key, ConfigChange { from, to })
@@ -207,7 +223,7 @@ pub fn apply_config(
             }
             ConfigAction::Change { changes, .. } => {
                 let changes = changes.iter();
-                let values = changes.map(|(key, change)| (key.clone(), Some(change.to.clone())));
+                let values = changes.map(|(key, change)| (key.clone(), change.to.clone()));
                 admin.alter_topic_config(&topic.target, &values.collect())?;
                 report.topics_changed += 1;
             }
@@ -249,16 +265,17 @@ mod tests {
             ("retention.bytes", "-1"),
         ];
         let saved = saved.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let changes = changes(saved.into(), &existing);
+        let changes = changes(saved.into(), &existing, &["retention.ms", "segment.ms"]);
         let changes: Vec<_> = changes
             .iter()
-            .map(|(key, change)| (key.as_str(), change.from.as_deref(), change.to.as_str()))
+            .map(|(key, change)| (key.as_str(), change.from.as_deref(), change.to.as_deref()))
             .collect();
         assert_eq!(
             changes,
             [
-                ("retention.bytes", Some("-1"), "-1"),
-                ("retention.ms", Some("1000"), "2000"),
+                ("retention.bytes", Some("-1"), Some("-1")),
+                ("retention.ms", Some("1000"), Some("2000")),
+                ("segment.ms", Some("5"), None),
             ]
         );
     }

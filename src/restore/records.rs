@@ -132,7 +132,9 @@ pub(crate) fn restore(
         partitions,
         purged_records: plan.purged().map(|(_, records)| records).sum(),
         records,
-        retention_off: retention_off(&plan),
+        retention_off: retention_off(&plan).into_keys().collect(),
+        retention_saved: retention_off(&plan),
+        bootstrap_servers: kafka.bootstrap_servers().to_owned(),
         proof,
         unexpected,
         interrupted: cancel.is_set(),
@@ -444,10 +446,11 @@ fn compare_all(
     }
 }
 
-fn retention_off(plan: &RestorePlan) -> Vec<String> {
+/// Returns the topics whose retention stays off, with the retention that they do not get back.
+fn retention_off(plan: &RestorePlan) -> BTreeMap<String, BTreeMap<String, Option<String>>> {
     plan.topics()
         .filter(|topic| topic.retention_stays_off())
-        .map(|topic| topic.target().to_owned())
+        .map(|topic| (topic.target().to_owned(), topic.retention_off().clone()))
         .collect()
 }
 

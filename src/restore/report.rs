@@ -1,5 +1,6 @@
 //! What a restore of records did.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use kbk_format::PartitionNumber;
@@ -34,8 +35,13 @@ pub struct RestoreReport {
     pub purged_records: u64,
     /// Records that all replicas have, including those of earlier runs of this restore.
     pub records: u64,
-    /// Created topics that keep `retention.ms` and `retention.bytes` at -1, as requested.
+    /// Topics that keep `retention.ms` and `retention.bytes` at -1, as requested, or because their saved retention would delete records.
     pub retention_off: Vec<String>,
+    /// Their saved retention, by topic; null for a value of the cluster.
+    pub retention_saved: BTreeMap<String, BTreeMap<String, Option<String>>>,
+    /// The brokers, for the command that sets it.
+    #[serde(skip)]
+    pub bootstrap_servers: String,
     /// The comparison with the backup, partition by partition; null if it was not requested, or not finished.
     pub proof: Option<Vec<PartitionComparison>>,
     /// Targets that hold records which this restore did not write, although it was to be the only one that writes to them.

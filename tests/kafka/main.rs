@@ -17,6 +17,7 @@ mod partition_map;
 mod permissions;
 mod point_in_time;
 mod repartition;
+mod restored_config;
 mod resume;
 mod round_trip;
 mod secure;

@@ -124,6 +124,9 @@ pub struct RestoredTopic {
     pub purge: bool,
     /// How the target is created, if the restore creates it.
     pub create: Option<CreatedTopic>,
+    /// Changes to the target's configuration once all records are written; null removes an entry.
+    #[serde(deserialize_with = "members::unique")]
+    pub config_afterwards: BTreeMap<String, Option<String>>,
     /// The partitions of the target that are written to; contiguous from 0 where the topic is repartitioned.
     pub targets: Vec<TargetPartition>,
     /// The partitions that are restored.
@@ -140,9 +143,6 @@ pub struct CreatedTopic {
     /// Configuration while records are written.
     #[serde(deserialize_with = "members::unique")]
     pub config: BTreeMap<String, String>,
-    /// Changes to it once all records are written; null removes an entry.
-    #[serde(deserialize_with = "members::unique")]
-    pub config_afterwards: BTreeMap<String, Option<String>>,
 }
 
 /// One partition of a restore.
@@ -588,6 +588,7 @@ mod tests {
                 target: "copy".parse().unwrap(),
                 purge: false,
                 create: None,
+                config_afterwards: BTreeMap::new(),
                 targets: PartitionNumber::first(targets).map(target).collect(),
                 partitions: PartitionNumber::all()
                     .zip(partitions)

@@ -21,7 +21,7 @@ use crate::human;
 use crate::kafka::ClientSettings;
 use crate::restore::{
     self, Afterwards, Finished, Obstacle, PartitionMapping, RecordSelection, RestoreError,
-    RestoreOptions, RestorePlan, RunError, TargetError,
+    RestoreOptions, RestorePlan, RetentionChoice, RunError, TargetError,
 };
 use crate::select::{NamePattern, PartitionMap};
 
@@ -141,9 +141,14 @@ pub struct Args {
     ])]
     pub resume: Option<Option<RestoreId>>,
 
-    /// Leave retention.ms and retention.bytes of created topics at -1, their values while records are written
+    /// Leave retention.ms and retention.bytes of created topics at -1, their values while records are written. By default they are set
+    /// as saved only where that keeps every restored record for at least another hour and a tenth of the retention
     #[arg(long, conflicts_with_all = ["only_config", "resume"])]
     pub keep_retention_off: bool,
+
+    /// Set retention.ms and retention.bytes of created topics as saved, even if Kafka then deletes restored records
+    #[arg(long, conflicts_with_all = ["only_config", "resume", "keep_retention_off"])]
+    pub restore_retention: bool,
 
     /// Write at most SIZE bytes of keys, values and headers per second over all partitions, for example 10MiB
     #[arg(long, value_name = "SIZE", conflicts_with = "only_config")]
@@ -167,6 +172,14 @@ impl Args {
             (_, Some(count)) => PartitionMapping::Repartitioned(count),
             (Some(map), None) => PartitionMapping::Mapped(map.clone()),
             (None, None) => PartitionMapping::Kept,
+        }
+    }
+
+    fn retention(&self) -> RetentionChoice {
+        match (self.keep_retention_off, self.restore_retention) {
+            (true, _) => RetentionChoice::Off,
+            (false, true) => RetentionChoice::AsSaved,
+            (false, false) => RetentionChoice::IfRecordsStay,
         }
     }
 
@@ -346,7 +359,7 @@ fn options(
         groups: super::chosen_groups(&args.groups, snapshot)?,
         offset_map: !args.no_offset_map,
         replication_factor: args.replication_factor.map(i32::from),
-        keep_retention_off: args.keep_retention_off,
+        retention: args.retention(),
         rate_limit: args.rate(),
         count: args.dry_run,
         allow_partial: args.allow_partial,

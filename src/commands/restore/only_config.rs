@@ -24,7 +24,7 @@ pub(super) async fn run(
 ) -> Result<Outcome, CliError> {
     let snapshot = super::super::snapshot(repository, args.snapshot).await?;
     let options = options(args, selection, &snapshot, &kafka)?;
-    let plan = restore::plan_config(&snapshot, &options).await?;
+    let plan = restore::plan_config(repository, &snapshot, &options).await?;
     let acls = plan_acls(args, repository, plan.snapshot, &options.targets, &kafka).await?;
     let planned = WithAcls { main: plan, acls };
     if args.dry_run {
@@ -110,7 +110,12 @@ fn config_rows(topic: &TopicConfigPlan) -> Vec<[String; 5]> {
         } => {
             let entry = |(key, change): (&String, &ConfigChange)| {
                 let now = change.from.clone().unwrap_or_else(|| "?".to_owned());
-                [key.clone(), now, change.to.clone()]
+                let saved = change.to.clone();
+                [
+                    key.clone(),
+                    now,
+                    saved.unwrap_or_else(|| "(the cluster's)".to_owned()),
+                ]
             };
             let entries = changes.iter().map(entry).collect();
             (topic.target.clone(), partitions.to_string(), entries)

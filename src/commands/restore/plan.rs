@@ -54,8 +54,11 @@ impl Report for RestorePlan {
             .map(|partition| partition.reading.records)
             .sum();
         for topic in self.topics().filter(TopicPlan::retention_stays_off) {
-            let target = topic.target();
-            writeln!(out, "{target} would keep its records: retention stays off")?;
+            let (target, saved) = (topic.target(), saved_retention(topic));
+            writeln!(
+                out,
+                "retention would stay off in {target}: {saved} may delete restored records; --restore-retention sets it at once"
+            )?;
         }
         for purged in self.purged() {
             writeln!(
@@ -99,6 +102,18 @@ fn target(topic: TopicPlan<'_>) -> String {
     } else {
         format!("{target} (new, {partitions} partitions)")
     }
+}
+
+/// Describes the saved retention that a topic does not get back.
+fn saved_retention(topic: TopicPlan<'_>) -> String {
+    let saved = topic
+        .retention_off()
+        .iter()
+        .map(|(key, value)| match value {
+            Some(value) => format!("{key}={value}"),
+            None => format!("the cluster's {key}"),
+        });
+    saved.collect::<Vec<_>>().join(" and ")
 }
 
 /// Names a partition, and where its records go if they do not keep its number.

@@ -1,5 +1,6 @@
 //! How `kbk restore` prints what it did.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -44,9 +45,12 @@ impl Report for RestoreReport {
             let records = human::counted(self.purged_records, "record");
             writeln!(out, "about {records} were deleted from the targets first")?;
         }
-        if !self.retention_off.is_empty() {
-            let topics = self.retention_off.join(", ");
-            writeln!(out, "retention stays off until it is set: {topics}")?;
+        for (topic, saved) in &self.retention_saved {
+            writeln!(
+                out,
+                "retention stays off in {topic} until it is set, which may delete restored records:\n  {}",
+                set_retention(&self.bootstrap_servers, topic, saved)
+            )?;
         }
         if self.offset_map && !self.interrupted {
             writeln!(
@@ -87,5 +91,49 @@ impl Report for RestoreReport {
                 human::counted(proof.len() as u64, "partition")
             ),
         }
+    }
+}
+
+/// Returns the command that gives a topic its saved retention; null stands for the cluster's value.
+fn set_retention(
+    bootstrap_servers: &str,
+    topic: &str,
+    saved: &BTreeMap<String, Option<String>>,
+) -> String {
+    let set = saved
+        .iter()
+        .filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?)));
+    let set: Vec<String> = set.collect();
+    let unset = saved.iter().filter(|(_, value)| value.is_none());
+    let unset: Vec<&str> = unset.map(|(key, _)| key.as_str()).collect();
+    let mut command = format!(
+        "kafka-configs.sh --bootstrap-server {bootstrap_servers} --alter --entity-type topics --entity-name {topic}"
+    );
+    for (option, entries) in [
+        ("--add-config", set.join(",")),
+        ("--delete-config", unset.join(",")),
+    ] {
+        if !entries.is_empty() {
+            command.push_str(&format!(" {option} {entries}"));
+        }
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_sets_what_was_saved_and_removes_the_rest() {
+        let saved = BTreeMap::from([
+            ("retention.bytes".to_owned(), None),
+            ("retention.ms".to_owned(), Some("1000".to_owned())),
+        ]);
+        assert_eq!(
+            set_retention("broker:9092", "orders", &saved),
+            "kafka-configs.sh --bootstrap-server broker:9092 --alter --entity-type topics --entity-name orders \
+             --add-config retention.ms=1000 --delete-config retention.bytes"
+        );
     }
 }

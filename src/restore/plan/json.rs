@@ -119,7 +119,7 @@ impl<'a> TopicJson<'a> {
             config_afterwards: changes
                 .map(|(key, value)| (key.as_str(), value.as_deref()))
                 .collect(),
-            retention_stays_off: topic.details.retention_stays_off,
+            retention_stays_off: topic.retention_stays_off(),
             max_message_bytes: topic.details.max_message_bytes,
             targets: targets.collect(),
             partitions: topic.partitions().map(PartitionJson::new).collect(),

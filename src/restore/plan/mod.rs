@@ -10,10 +10,13 @@
 //! | `restore_plan`, `json` | the plan, around the manifest that begun.json will hold, and how it is printed |
 //! | `partial` | what the snapshot itself lacks |
 //! | `obstacle`, `preflight`, `rights` | what would prevent the restore, found before anything is written |
+//! | `retention` | whether the saved retention would keep the restored records |
+//! | `leftover` | temporary settings that earlier restores left |
 //! | `resume` | the plan of a restore that an earlier run began |
 //! | `partition_count` | the number of a topic's partitions |
 
 mod json;
+pub(crate) mod leftover;
 pub(crate) mod limits;
 pub(crate) mod mapping;
 pub(crate) mod obstacle;
@@ -24,6 +27,7 @@ pub(crate) mod preflight;
 pub(crate) mod reading;
 pub(crate) mod restore_plan;
 pub(crate) mod resume;
+pub(crate) mod retention;
 pub(crate) mod rights;
 pub(crate) mod selection;
 pub(crate) mod target_cluster;
@@ -39,10 +43,12 @@ use kbk_format::repo::{
 };
 use kbk_tools::Selection;
 
-use self::mapping::PartitionMappingError;
+use self::leftover::Leftovers;
+use self::mapping::{PartitionMapping, PartitionMappingError};
 use self::options::RestoreOptions;
 use self::reading::PartitionReading;
 use self::restore_plan::{RestorePlan, TopicDetails};
+use self::retention::RestoredRecords;
 use self::selection::RecordSelectionError;
 use self::target_cluster::{ExistingTopic, TargetCluster};
 use super::config;
@@ -93,10 +99,12 @@ pub async fn plan(
     options.mapping.check(&selected, &options.selection)?;
     let targets = options.targets.values().cloned().collect();
     let cluster = TargetCluster::describe(&options.kafka, targets, options.groups.clone()).await?;
+    let leftovers = Leftovers::find(repository, &cluster).await?;
     let (mut topics, mut details) = (Vec::with_capacity(sources.len()), BTreeMap::new());
     for (topic, target) in sources {
         let target = TopicName::try_from(target.clone())?;
-        let (restored, more) = plan_topic(repository, topic, target, options, &cluster).await?;
+        let surroundings = (&cluster, &leftovers);
+        let (restored, more) = plan_topic(repository, topic, target, options, surroundings).await?;
         details.insert(restored.target.clone(), more);
         topics.push(restored);
     }
@@ -174,7 +182,7 @@ async fn plan_topic(
     topic: &TopicState,
     target: TopicName,
     options: &RestoreOptions,
-    cluster: &TargetCluster,
+    (cluster, leftovers): (&TargetCluster, &Leftovers),
 ) -> Result<(RestoredTopic, TopicDetails), PlanError> {
     let existing = cluster.topics.get(&*target);
     let (partitions, readings) = plan_partitions(repository, topic, options).await?;
@@ -190,15 +198,26 @@ async fn plan_topic(
         partitions: options.mapping.size(topic, &targets),
         replication_factor: options.replication_factor_of(topic),
         config: config::while_filling(&saved),
-        config_afterwards: config::afterwards(&saved, options.keep_retention_off),
     });
-    let retention_stays_off = create
-        .as_ref()
-        .is_some_and(|create| config::keeps_retention_off(&saved, &create.config_afterwards));
+    // A topic that an earlier restore created, and did not finish, has the same temporary settings.
+    let is_filling = existing.is_none_or(|existing| leftovers.is_filling(&target, existing));
+    let config_afterwards = match is_filling {
+        true => {
+            let records = restored_records(&readings, options);
+            let (choice, defaults) = (options.retention, &cluster.defaults);
+            let now_ms = Timestamp::now().as_millisecond();
+            let off = retention::stays_off(choice, &saved, defaults, records, now_ms);
+            config::afterwards(&saved, off)
+        }
+        false => BTreeMap::new(),
+    };
     let details = TopicDetails {
         source_partitions: topic.partitions.len(),
         exists: existing.is_some(),
-        retention_stays_off,
+        retention_off: match is_filling {
+            true => config::retention_left_off(&saved, &config_afterwards),
+            false => BTreeMap::new(),
+        },
         max_message_bytes: max_message_bytes(existing, &saved),
         purged_records: purged_records(existing.filter(|_| options.purge), &targets),
         partitions: readings,
@@ -209,10 +228,23 @@ async fn plan_topic(
         target,
         purge: options.purge && existing.is_some(),
         create,
+        config_afterwards,
         targets,
         partitions,
     };
     Ok((restored, details))
+}
+
+fn restored_records(
+    readings: &BTreeMap<PartitionNumber, PartitionReading>,
+    options: &RestoreOptions,
+) -> RestoredRecords {
+    let is_spread = matches!(options.mapping, PartitionMapping::Repartitioned(_));
+    RestoredRecords::of(
+        readings.values(),
+        is_spread,
+        *options.selection.times.start(),
+    )
 }
 
 async fn plan_partitions(

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kbk_format::repo::{RateLimit, TopicState};
 
 use super::mapping::PartitionMapping;
+use super::retention::RetentionChoice;
 use super::selection::RecordSelection;
 use crate::kafka::ClientSettings;
 
@@ -33,8 +34,8 @@ pub struct RestoreOptions {
     pub transactions: bool,
     /// Keep an offset map in the repository. Transactions need it.
     pub offset_map: bool,
-    /// Leave retention off in created topics.
-    pub keep_retention_off: bool,
+    /// What becomes of retention in created topics.
+    pub retention: RetentionChoice,
     /// The write rate limit.
     pub rate_limit: RateLimit,
     /// Count records exactly, even where that takes decoding the blocks that a time bound cuts.

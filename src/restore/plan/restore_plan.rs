@@ -42,7 +42,8 @@ pub(crate) struct TopicDetails {
     pub(crate) source_partitions: usize,
     /// Whether the target exists now. A resumed restore may have created it earlier.
     pub(crate) exists: bool,
-    pub(crate) retention_stays_off: bool,
+    /// The retention that it does not get back; empty where nothing stays off.
+    pub(crate) retention_off: BTreeMap<String, Option<String>>,
     pub(crate) max_message_bytes: Option<u64>,
     /// About how many records are deleted first, by target partition; none where nothing is.
     pub(crate) purged_records: BTreeMap<PartitionNumber, u64>,
@@ -133,16 +134,21 @@ impl<'a> TopicPlan<'a> {
             .filter(|_| !self.details.exists)
     }
 
-    /// Returns whether the restore creates the target with retention off, and leaves it off although it was on in the backup.
+    /// Returns whether retention stays off in the target although it was on in the backup.
     #[must_use]
     pub fn retention_stays_off(&self) -> bool {
-        self.details.retention_stays_off
+        !self.retention_off().is_empty()
+    }
+
+    /// Returns the saved retention that the target does not get back; null for a value of the cluster.
+    #[must_use]
+    pub fn retention_off(&self) -> &'a BTreeMap<String, Option<String>> {
+        &self.details.retention_off
     }
 
     /// Returns the configuration changes to make once all records are written. They apply to a topic that an earlier run created, too.
     pub(crate) fn config_afterwards(&self) -> Option<&'a BTreeMap<String, Option<String>>> {
-        let create = self.restored.create.as_ref()?;
-        Some(&create.config_afterwards).filter(|changes| !changes.is_empty())
+        Some(&self.restored.config_afterwards).filter(|changes| !changes.is_empty())
     }
 
     /// Returns the partitions, in the order of the manifest.

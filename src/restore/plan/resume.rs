@@ -211,8 +211,10 @@ async fn plan_topic(
     Ok(TopicDetails {
         source_partitions: saved.partitions.len(),
         exists: existing.is_some(),
-        retention_stays_off: create
-            .is_some_and(|it| config::keeps_retention_off(saved_config, &it.config_afterwards)),
+        retention_off: match create.is_some() || !topic.config_afterwards.is_empty() {
+            true => config::retention_left_off(saved_config, &topic.config_afterwards),
+            false => BTreeMap::new(),
+        },
         max_message_bytes: max_message_bytes(
             existing,
             create.map_or(&nothing, |create| &create.config),

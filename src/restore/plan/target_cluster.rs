@@ -6,8 +6,8 @@ use kbk_format::PartitionNumber;
 
 use crate::blocking::blocking;
 use crate::kafka::{
-    Admin, ClientSettings, ConfigEntry, KafkaError, PartitionOffsets, TopicDescription,
-    TopicPartition,
+    Admin, ClientSettings, ConfigEntry, ConfigSource, KafkaError, PartitionOffsets,
+    TopicDescription, TopicPartition,
 };
 
 /// The target cluster, as far as a plan depends on it.
@@ -18,6 +18,8 @@ pub(crate) struct TargetCluster {
     /// The groups to restore that have members, and how many.
     pub(crate) members: Vec<(String, usize)>,
     pub(crate) topics: BTreeMap<String, ExistingTopic>,
+    /// What topics are configured with that have no values of their own, as far as the cluster reports it.
+    pub(crate) defaults: BTreeMap<String, String>,
 }
 
 /// A target topic that already exists.
@@ -74,6 +76,7 @@ fn describe(
     let admin = Admin::connect(kafka)?;
     let cluster = admin.cluster()?;
     let mut found = admin.describe_topics(None)?;
+    let defaults = defaults(&admin, &found);
     found.retain(|topic| targets.contains(&topic.name));
     let names: Vec<String> = found.iter().map(|topic| topic.name.clone()).collect();
     let configs = match admin.topic_configs(&names) {
@@ -99,11 +102,36 @@ fn describe(
         id: cluster.id,
         brokers: cluster.brokers,
         members: members(&admin, groups)?,
+        defaults,
         topics: found
             .into_iter()
             .map(existing)
             .collect::<Result<_, KafkaError>>()?,
     })
+}
+
+/// Returns the values that some topics have from their brokers. Where there is no topic, or their configuration is not reported, nothing is
+/// known.
+fn defaults(admin: &Admin, topics: &[TopicDescription]) -> BTreeMap<String, String> {
+    const SAMPLE: usize = 10;
+    // Kafka sets some values of its own topics.
+    let (internal, others): (Vec<_>, Vec<_>) = topics.iter().partition(|topic| topic.internal);
+    let names: Vec<String> = others
+        .into_iter()
+        .chain(internal)
+        .take(SAMPLE)
+        .map(|topic| topic.name.clone())
+        .collect();
+    let configs = admin.topic_configs(&names).unwrap_or_else(|error| {
+        tracing::debug!("the defaults of the cluster are not known: {error}");
+        BTreeMap::new()
+    });
+    let entries = configs.into_values().flatten();
+    let inherited = entries
+        .filter(|(_, entry)| matches!(entry.source, ConfigSource::Broker | ConfigSource::Default));
+    inherited
+        .filter_map(|(key, entry)| Some((key, entry.value?)))
+        .collect()
 }
 
 /// Returns the groups that have members, and how many.

@@ -158,7 +158,7 @@ impl Backup {
         let details = TopicDetails {
             source_partitions: 1,
             exists: true,
-            retention_stays_off: false,
+            retention_off: BTreeMap::new(),
             max_message_bytes: None,
             purged_records: BTreeMap::new(),
             partitions: BTreeMap::from([(0.into(), reading)]),
@@ -184,6 +184,7 @@ impl Backup {
                 target: target.clone(),
                 purge: false,
                 create: None,
+                config_afterwards: BTreeMap::new(),
                 targets: vec![TargetPartition {
                     partition: 0.into(),
                     offset: 0,

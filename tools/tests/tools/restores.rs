@@ -184,6 +184,7 @@ fn scattered(restore: &str, records: &[(u16, i64, u16, i64)], page_runs: usize) 
         topic_id: place.topic_id,
         target: "copies".parse().unwrap(),
         create: None,
+        config_afterwards: BTreeMap::new(),
         purge: false,
         targets: PartitionNumber::all().zip(ENDS).map(target).collect(),
         partitions: PartitionNumber::first(3).map(restored).collect(),
@@ -294,6 +295,7 @@ fn restored_orders() -> RestoredTopic {
         topic_id: place.topic_id,
         target: "copies".parse().unwrap(),
         create: None,
+        config_afterwards: BTreeMap::new(),
         purge: false,
         targets: vec![TargetPartition {
             partition: 1.into(),

@@ -1,6 +1,6 @@
 //! Verifies repositories: an intact one has no findings, and each kind of damage is found under its own name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -262,6 +262,7 @@ fn an_offset_map_that_does_not_match_the_request_is_found() {
             topic_id,
             target: "copies".parse().unwrap(),
             create: None,
+            config_afterwards: BTreeMap::new(),
             purge: false,
             targets: [(0.into(), 5), (1.into(), 0)]
                 .map(|(partition, offset)| TargetPartition { partition, offset })

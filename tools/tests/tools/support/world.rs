@@ -122,6 +122,7 @@ impl World {
             topic_id: place.topic_id,
             target: "copies".parse().unwrap(),
             create: None,
+            config_afterwards: BTreeMap::new(),
             purge: false,
             targets: [(0.into(), 500), (1.into(), 0)].map(target).into(),
             partitions: PartitionNumber::first(2).map(restored).collect(),
