@@ -205,7 +205,9 @@ impl Demo<'_> {
             verify: false,
             // The embedded cluster only pretends to have transactions, and librdkafka aborts the process when it deletes groups there.
             transactions: false,
+            group_patterns: Vec::new(),
             groups: Vec::new(),
+            acls: false,
             offset_map: true,
             replication_factor: None,
             retention: RetentionChoice::default(),

@@ -13,9 +13,10 @@
 //! 9. consumers can read them: a broker acknowledges a commit before its markers are in the partitions;
 //! 10. targets are the same topics, and hold everything that was written, and nothing else;
 //! 11. records are read back and compared, if asked for;
-//! 12. topics get their saved configuration, which may delete or compact records at once;
-//! 13. done.json is durable;
-//! 14. the claims are given up, and the groups that kept the progress are deleted.
+//! 12. topics get their saved configuration, which may delete or compact records at once.
+//!
+//! What was asked for besides follows ([`run`](super::run)), and then [`mark_done`]: done.json is durable, and the groups that kept the
+//! progress are deleted.
 //!
 //! A restore that stops in between, or finds a difference, leaves topics with too many records rather than too few. One in transactions can
 //! be resumed from its last commit.
@@ -54,6 +55,16 @@ use crate::memory;
 use crate::records::{Librdkafka, RecordSink, Transport};
 use crate::run::{Cancel, Events, RunEvents, Totals};
 
+/// What a restore of records leaves to be done.
+pub(crate) struct Restored {
+    pub(crate) report: RestoreReport,
+    plan: RestorePlan,
+    /// `None` where not every record is restored, or one differs.
+    pub(crate) done: Option<RestoreDone>,
+    /// Whether there may be offset map pages that are not part of any map.
+    leftovers: bool,
+}
+
 /// Restores the records of `plan`. Blocks; must not be called from asynchronous code.
 pub(crate) fn restore(
     mut plan: RestorePlan,
@@ -62,7 +73,7 @@ pub(crate) fn restore(
     cancel: &Cancel,
     events: Arc<dyn Events>,
     runtime: &Handle,
-) -> Result<RestoreReport, RestoreError> {
+) -> Result<Restored, RestoreError> {
     let began = Instant::now();
     if !plan.resumed {
         plan.manifest.started_at = Timestamp::now();
@@ -115,9 +126,9 @@ pub(crate) fn restore(
     let (partitions, records) = (work.targets.len(), work.records());
     // A run that was killed and a transaction that was rolled back leave offset map pages that do not count.
     let leftovers = plan.resumed || work.has_repeated();
-    let done = work.into_done();
+    let partitions_done = work.into_done();
     let proof = match plan.verify && !cancel.is_set() {
-        true => compare_all(&plan, &done, context, kafka)?,
+        true => compare_all(&plan, &partitions_done, context, kafka)?,
         false => None,
     };
     let report = RestoreReport {
@@ -141,17 +152,22 @@ pub(crate) fn restore(
         seconds: 0.0,
     };
     if report.is_complete() {
-        let done = RestoreDone {
-            restore: report.restore.clone(),
-            finished_at: Timestamp::now(),
-            records,
-            partitions: done,
-        };
-        finish(&plan, &admin, context, &done, leftovers)?;
+        configure(&plan, &admin)?;
     }
-    Ok(RestoreReport {
-        seconds: began.elapsed().as_secs_f64(),
-        ..report
+    let done = report.is_complete().then(|| RestoreDone {
+        restore: report.restore.clone(),
+        finished_at: Timestamp::now(),
+        records,
+        partitions: partitions_done,
+    });
+    Ok(Restored {
+        report: RestoreReport {
+            seconds: began.elapsed().as_secs_f64(),
+            ..report
+        },
+        plan,
+        done,
+        leftovers,
     })
 }
 
@@ -454,35 +470,50 @@ fn retention_off(plan: &RestorePlan) -> BTreeMap<String, BTreeMap<String, Option
         .collect()
 }
 
-/// Gives topics their saved configuration and marks the restore as done. From done.json on, the offset map no longer needs the cluster.
-fn finish(
-    plan: &RestorePlan,
-    admin: &Admin,
-    context: RestoreContext<'_>,
-    done: &RestoreDone,
-    leftovers: bool,
-) -> Result<(), RestoreError> {
+/// Gives topics their saved configuration.
+fn configure(plan: &RestorePlan, admin: &Admin) -> Result<(), KafkaError> {
     for topic in plan.topics() {
         if let Some(changes) = topic.config_afterwards() {
             admin.alter_topic_config(topic.target(), changes)?;
         }
     }
+    Ok(())
+}
+
+/// Marks a restore as done, if it is. From done.json on, the offset map no longer needs the cluster. Blocks; must not be called from
+/// asynchronous code.
+pub(crate) fn mark_done(
+    restored: Restored,
+    repository: &Repository,
+    kafka: &ClientSettings,
+    runtime: &Handle,
+) -> Result<RestoreReport, RestoreError> {
+    let Restored {
+        report,
+        plan,
+        done,
+        leftovers,
+    } = restored;
+    let Some(done) = done else {
+        return Ok(report);
+    };
     if plan.offset_map {
-        let RestoreContext {
-            repository,
-            runtime,
-            ..
-        } = context;
-        runtime.block_on(repository.finish_restore(done))?;
-        if leftovers && let Err(error) = runtime.block_on(sweep_map_pages(repository, done)) {
+        runtime.block_on(repository.finish_restore(&done))?;
+        if leftovers && let Err(error) = runtime.block_on(sweep_map_pages(repository, &done)) {
             tracing::debug!("offset map pages of uncommitted transactions stay: {error}");
         }
     }
     if plan.is_transactional() {
         let groups = plan.manifest.groups();
-        groups.iter().for_each(|group| delete_group(admin, group));
+        match Admin::connect(kafka) {
+            Ok(admin) => groups.iter().for_each(|group| delete_group(&admin, group)),
+            Err(error) => tracing::info!(
+                "{} stay in the cluster and are not needed: {error}",
+                groups.join(", ")
+            ),
+        }
     }
-    Ok(())
+    Ok(report)
 }
 
 /// Deletes a group that kept the progress. One that stays is harmless; brokers may refuse while its last member is leaving.

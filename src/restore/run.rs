@@ -1,20 +1,21 @@
 //! Conducts a restore: records, then consumer groups, then ACLs.
 //!
-//! The order is deliberate. Groups are translated by the offset map, which is final only once every record is committed. ACLs come last,
-//! since one that denies something to the principal that restores would stop the rest. What comes after the records is left out when the
+//! The order is deliberate. Groups are translated by the offset map, which is final only once every record is committed. ACLs follow them,
+//! since one that denies something to the principal that restores would stop the rest. Then the restore is marked as done: one that is
+//! killed in between is resumed, and restores them. What comes after the records is left out when the
 //! records are incomplete, differ from the backup, or have others among them: consumers would start on topics that are not as they were
 //! saved.
 
 use std::sync::Arc;
 
 use kbk_format::repo::Repository;
-use kbk_tools::restores::{FinishedRestore, OffsetMapError};
+use kbk_tools::restores::FinishedRestore;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::error::RestoreError;
 use super::plan::restore_plan::RestorePlan;
-use super::records;
+use super::records::{self, Restored};
 use super::report::RestoreReport;
 use crate::acls::{self, AclsPlan, RestoredAcls};
 use crate::blocking::blocking;
@@ -53,9 +54,6 @@ pub enum RunError {
     /// The records.
     #[error(transparent)]
     Records(#[from] RestoreError),
-    /// The offset map, which groups are translated by.
-    #[error(transparent)]
-    OffsetMap(#[from] OffsetMapError),
     /// The consumer groups.
     #[error(transparent)]
     Groups(#[from] GroupsRestoreError),
@@ -74,30 +72,31 @@ pub async fn run(
     cancel: &Cancel,
     events: Arc<dyn Events>,
 ) -> Result<Finished, RunError> {
-    let restore = plan.manifest.restore.clone();
-    let report = restore_records(plan, repository, kafka, cancel, events).await?;
-    let mut finished = Finished {
-        report,
-        groups: None,
-        acls: None,
-        acls_error: None,
-    };
-    if !finished.report.is_exact() {
-        return Ok(finished);
-    }
-    if !afterwards.groups.is_empty() {
-        let done = FinishedRestore::open(repository, Some(&restore)).await?;
+    let manifest = plan.manifest.clone();
+    let restored = restore_records(plan, repository, kafka, cancel, events).await?;
+    let is_exact = restored.report.is_exact();
+    let mut groups = None;
+    if let Some(done) = restored.done.as_ref().filter(|_| is_exact)
+        && !afterwards.groups.is_empty()
+    {
+        let mapped = FinishedRestore::new(manifest, done.clone());
         let patterns = &afterwards.groups;
-        let restored = groups::restore(repository, &done, patterns, kafka.clone(), false).await?;
-        finished.groups = Some(restored);
+        let restored = groups::restore(repository, &mapped, patterns, kafka.clone(), false).await?;
+        groups = Some(restored);
     }
-    if let Some(plan) = afterwards.acls {
+    let (mut created, mut acls_error) = (None, None);
+    if let Some(plan) = afterwards.acls.filter(|_| is_exact) {
         match acls::restore(plan, kafka.clone()).await {
-            Ok(restored) => finished.acls = Some(restored),
-            Err(error) => finished.acls_error = Some(error),
+            Ok(restored) => created = Some(restored),
+            Err(error) => acls_error = Some(error),
         }
     }
-    Ok(finished)
+    Ok(Finished {
+        report: mark_done(restored, repository, kafka).await?,
+        groups,
+        acls: created,
+        acls_error,
+    })
 }
 
 async fn restore_records(
@@ -106,8 +105,17 @@ async fn restore_records(
     kafka: &ClientSettings,
     cancel: &Cancel,
     events: Arc<dyn Events>,
-) -> Result<RestoreReport, RestoreError> {
+) -> Result<Restored, RestoreError> {
     let (repository, kafka, cancel) = (repository.clone(), kafka.clone(), cancel.clone());
     let runtime = Handle::current();
     blocking(move || records::restore(plan, &repository, &kafka, &cancel, events, &runtime)).await
+}
+
+async fn mark_done(
+    restored: Restored,
+    repository: &Repository,
+    kafka: &ClientSettings,
+) -> Result<RestoreReport, RestoreError> {
+    let (repository, kafka, runtime) = (repository.clone(), kafka.clone(), Handle::current());
+    blocking(move || records::mark_done(restored, &repository, &kafka, &runtime)).await
 }

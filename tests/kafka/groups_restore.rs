@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use crate::support::broker::Broker;
 use crate::support::groups::{Member, commit, committed};
-use crate::support::process::{kbk, run};
-use crate::support::produce::{Producer, produce};
+use crate::support::process::{Running, kbk, run};
+use crate::support::produce::{Producer, produce, produce_bulk};
 use crate::support::record::Message;
 use crate::support::repo::Repo;
-use crate::support::{consume, samples, topics};
+use crate::support::{consume, samples, topics, wait};
 
 /// Forty offsets: ten deleted, ten plain, five of a transaction and its marker, an aborted one of three and its marker, ten plain.
 fn topic_with_gaps(broker: &Broker) -> String {
@@ -227,4 +227,52 @@ fn groups_are_restored_with_the_records_unless_in_use() {
     );
     let nothing = run(&mut kbk(["groups", "map"])).stderr;
     assert!(nothing.contains("--repo"), "{nothing}");
+}
+
+#[test]
+fn a_resumed_restore_restores_the_groups_that_it_was_begun_with() {
+    let broker = Broker::shared();
+    let (topic, target) = (
+        topics::unique("resumed-groups"),
+        topics::unique("resumed-target"),
+    );
+    topics::create(broker, &topic, 1, &[]);
+    produce_bulk(
+        broker,
+        "none",
+        (&topic, 1),
+        samples::documents(1).take(3_000),
+    );
+    let group = topics::unique("resumed");
+    commit(broker, &group, &[(&topic, 0, 33, "here")]);
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let map = format!("{topic}={target}");
+    let args = [
+        "--map",
+        &map,
+        "--groups",
+        &group,
+        "--rate-limit-records",
+        "500",
+    ];
+    let running = Running::spawn(&mut repo.restore(broker, &args));
+    wait::until("the first records", || {
+        let there =
+            consume::partitions(broker, &target) > 0 && consume::bounds(broker, &target, 0)[2] > 0;
+        there.then_some(())
+    });
+    drop(running);
+    let resume = ["--resume", "--rate-limit-records", "1000000"];
+    let report = run(&mut repo.restore(broker, &resume))
+        .expect_code(0)
+        .json();
+    assert_eq!(report["records"], 3_000);
+    assert_eq!(report["groups"]["groups"][0]["group"], group.as_str());
+    let (offset, metadata) = now(broker, &group, &target);
+    assert_eq!(metadata, "here");
+    let offset = offset.expect("it is committed");
+    let next = consume::read(broker, &target, 0, offset..offset + 1).remove(0);
+    let original = consume::read(broker, &topic, 0, 33..34).remove(0);
+    assert_eq!(next.message, original.message);
 }

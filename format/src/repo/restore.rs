@@ -98,6 +98,10 @@ pub struct RestoreManifest {
     pub append: bool,
     /// How fast it may write.
     pub rate_limit: RateLimit,
+    /// Patterns of the consumer groups to restore once the records are; none for no groups.
+    pub groups: Vec<String>,
+    /// Whether missing ACLs are created after that.
+    pub acls: bool,
     /// The topics that are restored.
     pub topics: Vec<RestoredTopic>,
 }
@@ -582,6 +586,8 @@ mod tests {
             producers: 1,
             append: false,
             rate_limit: RateLimit::default(),
+            groups: Vec::new(),
+            acls: false,
             topics: vec![RestoredTopic {
                 topic: "t".parse().unwrap(),
                 topic_id: Id::ZERO,

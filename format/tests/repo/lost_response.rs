@@ -33,6 +33,8 @@ fn manifest(writer: &str) -> RestoreManifest {
         producers: 1,
         append: false,
         rate_limit: RateLimit::default(),
+        groups: Vec::new(),
+        acls: false,
         topics: Vec::new(),
     }
 }

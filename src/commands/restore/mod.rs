@@ -7,7 +7,9 @@ mod report;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use kbk_format::repo::{RateLimit, RepoErrorKind, Repository, RestoreId, Snapshot};
+use kbk_format::repo::{
+    RateLimit, RepoErrorKind, Repository, RestoreId, RestoreManifest, Snapshot,
+};
 use serde::Serialize;
 
 use self::plan::purge_in_words;
@@ -23,7 +25,7 @@ use crate::restore::{
     self, Afterwards, Finished, Obstacle, PartitionMapping, RecordSelection, RestoreError,
     RestoreOptions, RestorePlan, RetentionChoice, RunError, TargetError,
 };
-use crate::select::{NamePattern, PartitionMap};
+use crate::select::{NamePattern, PartitionMap, PatternError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,8 +40,8 @@ Examples:
 Missing topics are created with the saved configuration and partition count, or with as many
 partitions as --partition-map or --repartition requires. The key, value, headers and
 timestamp of every record are kept, and so is its partition by default; the cluster assigns
-new offsets. Repeat --groups and --acls with --resume: only the restore of the records is
-remembered.
+new offsets. --resume finishes everything that the restore was begun with, --groups and --acls
+included.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
 /// More partitions than any cluster has in one topic.
@@ -218,27 +220,31 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         confirm_purge(&plan, context)?;
     }
     let step = NextStep::of(&plan);
+    let wants_acls = acls.is_some();
     let afterwards = Afterwards {
-        groups: args.groups.clone(),
+        groups: group_patterns(args, &plan.manifest)?,
         acls,
     };
     let events = context.events("restoring");
     let (cancel, settings) = (&context.cancel, &kafka);
     let run = restore::run(plan, afterwards, &repository, settings, cancel, events).await;
     match run {
-        Ok(finished) => report(finished, args, context, &repository, &step).await,
+        Ok(finished) => report(finished, wants_acls, context, &repository, &step).await,
         Err(RunError::Records(error)) => {
             let hint = step.after(&error, &repository).await;
             Err(CliError::from(error).hint(hint))
         }
-        Err(error) => Err(error.into()),
+        Err(error @ RunError::Groups(_)) => {
+            let hint = step.describe(&repository).await;
+            Err(CliError::from(error).hint(hint))
+        }
     }
 }
 
 /// Prints what was done, and says what is left to do.
 async fn report(
     mut finished: Finished,
-    args: &Args,
+    wants_acls: bool,
     context: &Context,
     repository: &Repository,
     step: &NextStep,
@@ -249,10 +255,8 @@ async fn report(
         return Err(CliError::from(error).hint(ACLS_LATER));
     }
     let report = &finished.report;
-    if args.acls && !report.is_exact() {
-        tracing::warn!(
-            "no ACLs were created: they follow once every record is restored and equal, so give --acls again"
-        );
+    if wants_acls && !report.is_exact() {
+        tracing::warn!("no ACLs were created: they follow once every record is restored and equal");
     }
     if report.interrupted {
         tracing::warn!("stopped early: {}", step.describe(repository).await);
@@ -300,25 +304,40 @@ async fn plan_all(
     let targets = topics.map(|topic| (topic.topic.to_string(), topic.target.to_string()));
     let targets = targets.collect();
     let snapshot = plan.manifest.snapshot.sequence;
-    let acls = plan_acls(args, repository, snapshot, &targets, kafka).await?;
+    let acls = match args.acls || plan.manifest.acls {
+        true => {
+            let groups = group_patterns(args, &plan.manifest)?;
+            Some(plan_acls(&groups, repository, snapshot, &targets, kafka).await?)
+        }
+        false => None,
+    };
     Ok(WithAcls { main: plan, acls })
 }
 
-/// Plans the ACLs of these topics, if they are asked for.
+/// Returns the patterns of the groups to restore: those that the restore was begun with, and those of this run.
+fn group_patterns(args: &Args, manifest: &RestoreManifest) -> Result<Vec<NamePattern>, CliError> {
+    let given = args.groups.iter().map(ToString::to_string);
+    let mut patterns: Vec<String> = manifest.groups.clone();
+    patterns.extend(given.filter(|pattern| !manifest.groups.contains(pattern)));
+    let parsed = patterns.iter().map(|pattern| pattern.parse());
+    parsed
+        .collect::<Result<_, _>>()
+        .map_err(|error: PatternError| {
+            CliError::new(format!("cannot tell which groups to restore: {error}"))
+        })
+}
+
+/// Plans the ACLs of these topics, and of the groups that the patterns select.
 async fn plan_acls(
-    args: &Args,
+    groups: &[NamePattern],
     repository: &Repository,
     snapshot: u64,
     targets: &BTreeMap<String, String>,
     kafka: &ClientSettings,
-) -> Result<Option<AclsPlan>, CliError> {
-    if !args.acls {
-        return Ok(None);
-    }
+) -> Result<AclsPlan, CliError> {
     let snapshot = repository.snapshot(snapshot).await?;
-    let groups = super::chosen_groups(&args.groups, &snapshot)?;
-    let plan = acls::restore::planned(&snapshot, targets, &groups, kafka).await?;
-    Ok(Some(plan))
+    let groups = super::chosen_groups(groups, &snapshot)?;
+    acls::restore::planned(&snapshot, targets, &groups, kafka).await
 }
 
 async fn plan(
@@ -356,7 +375,9 @@ fn options(
         purge: args.purge_target,
         verify: args.verify,
         transactions: !args.no_transactions,
+        group_patterns: args.groups.clone(),
         groups: super::chosen_groups(&args.groups, snapshot)?,
+        acls: args.acls,
         offset_map: !args.no_offset_map,
         replication_factor: args.replication_factor.map(i32::from),
         retention: args.retention(),

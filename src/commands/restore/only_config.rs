@@ -25,7 +25,13 @@ pub(super) async fn run(
     let snapshot = super::super::snapshot(repository, args.snapshot).await?;
     let options = options(args, selection, &snapshot, &kafka)?;
     let plan = restore::plan_config(repository, &snapshot, &options).await?;
-    let acls = plan_acls(args, repository, plan.snapshot, &options.targets, &kafka).await?;
+    let acls = match args.acls {
+        true => {
+            let targets = &options.targets;
+            Some(plan_acls(&args.groups, repository, plan.snapshot, targets, &kafka).await?)
+        }
+        false => None,
+    };
     let planned = WithAcls { main: plan, acls };
     if args.dry_run {
         context.output.report(&planned)?;

@@ -168,6 +168,12 @@ fn manifest(
         },
         append: options.append,
         rate_limit: options.rate_limit,
+        groups: options
+            .group_patterns
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        acls: options.acls,
         topics,
     }
 }

@@ -8,6 +8,7 @@ use super::mapping::PartitionMapping;
 use super::retention::RetentionChoice;
 use super::selection::RecordSelection;
 use crate::kafka::ClientSettings;
+use crate::select::NamePattern;
 
 /// What to restore, and how.
 #[derive(Clone, Debug)]
@@ -28,8 +29,12 @@ pub struct RestoreOptions {
     pub replication_factor: Option<i32>,
     /// Read the records back once they are written, and compare them.
     pub verify: bool,
-    /// Consumer groups to restore after the records.
+    /// Consumer groups to restore after the records, as patterns, and those of the snapshot that they select.
+    pub group_patterns: Vec<NamePattern>,
+    /// See `group_patterns`.
     pub groups: Vec<String>,
+    /// Create missing ACLs after that.
+    pub acls: bool,
     /// Write in transactions: exactly once, and resumable.
     pub transactions: bool,
     /// Keep an offset map in the repository. Transactions need it.

@@ -178,6 +178,8 @@ impl Backup {
             producers,
             append: false,
             rate_limit: RateLimit::default(),
+            groups: Vec::new(),
+            acls: false,
             topics: vec![RestoredTopic {
                 topic: partition_id().topic,
                 topic_id: partition_id().topic_id,

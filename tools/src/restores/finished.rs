@@ -76,7 +76,9 @@ impl FinishedRestore {
         Err(OffsetMapError::Nothing)
     }
 
-    fn new(restore: RestoreManifest, done: RestoreDone) -> FinishedRestore {
+    /// Returns the restore with this manifest and result, which need not be recorded in the repository yet.
+    #[must_use]
+    pub fn new(restore: RestoreManifest, done: RestoreDone) -> FinishedRestore {
         let done = done.partitions.into_iter();
         let mut done: BTreeMap<PartitionId, DonePartition> = done
             .map(|partition| (partition.partition_id(), partition))

@@ -153,6 +153,8 @@ impl World {
             producers: 1,
             append: false,
             rate_limit: RateLimit::default(),
+            groups: Vec::new(),
+            acls: false,
             topics: vec![topic],
         };
         let last: BTreeMap<PartitionNumber, &MapPage> =
