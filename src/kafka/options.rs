@@ -31,6 +31,8 @@ pub struct SinkOptions {
     /// Largest batch; at most the smallest `max.message.bytes` of the targets. librdkafka does not split a batch that a broker
     /// rejects as too large, even if each of its records is small.
     pub batch_bytes: usize,
+    /// The codec of batches, as in `compression.type` of a producer; by default, records are not compressed.
+    pub compression: Option<String>,
     /// How long all brokers may be unreachable before a write fails.
     pub patience: Duration,
     /// How long a group coordinator may take to answer. The default exceeds the transaction timeout, after which an answer is
@@ -45,6 +47,7 @@ impl Default for SinkOptions {
         SinkOptions {
             queue_bytes: 32 << 20,
             batch_bytes: 1_000_000,
+            compression: None,
             patience: Duration::from_secs(60),
             coordinator_patience: TRANSACTION_TIMEOUT + Duration::from_secs(15),
             transactional_id: None,

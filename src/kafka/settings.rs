@@ -275,6 +275,13 @@ impl ClientSettings {
                 "batch.size",
                 options.batch_bytes.clamp(1, i32::MAX as usize).to_string(),
             ),
+            (
+                "compression.type",
+                options
+                    .compression
+                    .clone()
+                    .unwrap_or_else(|| "none".to_owned()),
+            ),
             ("linger.ms", "10".to_owned()),
             ("queue.buffering.max.kbytes", queue_kbytes.to_string()),
             ("queue.buffering.max.messages", records.to_string()),

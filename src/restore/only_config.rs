@@ -124,13 +124,7 @@ fn plan_topic(
     let action = match cluster.topics.get(target) {
         Some(existing) => ConfigAction::Change {
             partitions: existing.partitions,
-            changes: {
-                let left: Vec<&str> = leftovers
-                    .entries(target, existing)
-                    .map(|(key, _)| key)
-                    .collect();
-                changes(saved, existing, &left)
-            },
+            changes: changes(saved, existing, &leftovers.entries(target, existing)),
         },
         None => ConfigAction::Create {
             partitions: partition_count(topic),

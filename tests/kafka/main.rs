@@ -11,6 +11,7 @@ mod incremental;
 mod interruption;
 mod kill;
 mod large_records;
+mod limits;
 mod memory;
 mod open_transactions;
 mod partition_map;

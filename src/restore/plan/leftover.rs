@@ -47,34 +47,29 @@ impl Leftovers {
     /// Returns whether an existing topic still is as an earlier restore created it.
     pub(crate) fn is_filling(&self, target: &str, existing: &ExistingTopic) -> bool {
         let mut configs = self.0.get(target).into_iter().flatten();
-        configs.any(|config| {
-            let mut temporary = config::temporary();
-            temporary.all(|(key, _)| {
-                config
-                    .get(key)
-                    .is_some_and(|value| is_set(existing, key, value))
-            })
-        })
+        configs.any(|config| config::temporary().all(|key| is_as_in(existing, config, key)))
     }
 
     /// Returns the entries of an existing topic that an earlier restore set for a time, and that still are as it set them.
-    pub(crate) fn entries(
-        &self,
-        target: &str,
-        existing: &ExistingTopic,
-    ) -> impl Iterator<Item = (&'static str, &'static str)> {
+    pub(crate) fn entries(&self, target: &str, existing: &ExistingTopic) -> Vec<&'static str> {
         let configs = self.0.get(target);
-        config::temporary().filter(move |(key, value)| {
-            let set = |config: &BTreeMap<String, String>| {
-                config.get(*key).is_some_and(|set| set == value)
-            };
-            configs.is_some_and(|configs| configs.iter().any(set)) && is_set(existing, key, value)
-        })
+        let is_left = |key: &&str| {
+            let mut configs = configs.into_iter().flatten();
+            configs.any(|config| is_as_in(existing, config, key))
+        };
+        config::temporary().filter(is_left).collect()
     }
 }
 
+/// Returns whether the topic has an entry of its own that is like the one in `config`.
+fn is_as_in(existing: &ExistingTopic, config: &BTreeMap<String, String>, key: &str) -> bool {
+    let value = config.get(key);
+    value.is_some_and(|value| is_set(existing, key, value))
+}
+
+/// Returns whether the topic keeps everything, as topics do that a restore fills.
 fn is_like_one(topic: &ExistingTopic) -> bool {
-    config::temporary().any(|(key, value)| is_set(topic, key, value))
+    is_set(topic, "retention.ms", "-1") || is_set(topic, "retention.bytes", "-1")
 }
 
 /// Returns whether the entry is set on the topic itself.

@@ -9,6 +9,8 @@ pub(crate) struct TargetLimits {
     pub(crate) zero_timestamps: u64,
     pub(crate) null_keys: u64,
     pub(crate) min_timestamp: Option<i64>,
+    /// An upper bound: blocks that are not read count.
+    pub(crate) max_timestamp: Option<i64>,
 }
 
 impl TargetLimits {
@@ -24,6 +26,10 @@ impl TargetLimits {
             zero_timestamps: self.zero_timestamps + zero_timestamps,
             null_keys: self.null_keys + statistics.null_key_count,
             min_timestamp: timestamps.min(),
+            max_timestamp: match statistics.record_count {
+                0 => self.max_timestamp,
+                _ => self.max_timestamp.max(Some(statistics.max_timestamp)),
+            },
         }
     }
 }

@@ -200,10 +200,13 @@ async fn plan_topic(
         })
         .collect();
     let saved = topic.config.clone().unwrap_or_default();
+    let largest = readings.values();
+    let largest = largest.map(|reading| reading.limits.max_record_bytes).max();
+    let filling = config::while_filling(&saved, largest.unwrap_or(0));
     let create = existing.is_none().then(|| CreatedTopic {
         partitions: options.mapping.size(topic, &targets),
         replication_factor: options.replication_factor_of(topic),
-        config: config::while_filling(&saved),
+        config: filling.clone(),
     });
     // A topic that an earlier restore created, and did not finish, has the same temporary settings.
     let is_filling = existing.is_none_or(|existing| leftovers.is_filling(&target, existing));
@@ -213,7 +216,7 @@ async fn plan_topic(
             let (choice, defaults) = (options.retention, &cluster.defaults);
             let now_ms = Timestamp::now().as_millisecond();
             let off = retention::stays_off(choice, &saved, defaults, records, now_ms);
-            config::afterwards(&saved, off)
+            config::afterwards(&saved, &filling, off)
         }
         false => BTreeMap::new(),
     };
@@ -224,7 +227,8 @@ async fn plan_topic(
             true => config::retention_left_off(&saved, &config_afterwards),
             false => BTreeMap::new(),
         },
-        max_message_bytes: max_message_bytes(existing, &saved),
+        max_message_bytes: max_message_bytes(existing, &filling),
+        compression: compression(existing, &saved),
         purged_records: purged_records(existing.filter(|_| options.purge), &targets),
         partitions: readings,
     };
@@ -241,7 +245,7 @@ async fn plan_topic(
     Ok((restored, details))
 }
 
-fn restored_records(
+pub(crate) fn restored_records(
     readings: &BTreeMap<PartitionNumber, PartitionReading>,
     options: &RestoreOptions,
 ) -> RestoredRecords {
@@ -301,6 +305,18 @@ fn purged_records(
     targets
         .map(|partition| (partition, existing.records(partition)))
         .collect()
+}
+
+/// Returns the `compression.type` of a target, or the one that a topic to create had.
+pub(crate) fn compression(
+    existing: Option<&ExistingTopic>,
+    saved: &BTreeMap<String, String>,
+) -> Option<String> {
+    const KEY: &str = "compression.type";
+    match existing {
+        Some(existing) => existing.value(KEY).map(str::to_owned),
+        None => saved.get(KEY).cloned(),
+    }
 }
 
 /// Returns the largest record that a target accepts, or will accept once it is created.

@@ -99,6 +99,26 @@ pub enum Obstacle {
         /// The timestamp of the oldest record, in milliseconds since the epoch.
         oldest_timestamp: i64,
     },
+    /// The target would delete records because there are too many.
+    RetentionBytes {
+        /// The target.
+        topic: String,
+        /// Its `retention.bytes`.
+        retention_bytes: u64,
+        /// Bytes of the largest partition to restore, before compression.
+        partition_bytes: u64,
+    },
+    /// The target refuses records that are this old, or this far in the future.
+    TimestampLimit {
+        /// The target.
+        topic: String,
+        /// The limit's key.
+        key: &'static str,
+        /// Its value, in milliseconds.
+        limit_ms: i64,
+        /// The timestamp that exceeds it, in milliseconds since the epoch.
+        timestamp: i64,
+    },
     /// This principal lacks a permission on a target.
     MissingRight {
         /// Kafka's name of it.
@@ -208,6 +228,25 @@ impl std::fmt::Display for Obstacle {
                 f,
                 "{topic} deletes records older than {retention_ms} ms, and the oldest record to restore is from {}: raise its retention.ms",
                 crate::human::timestamp_ms(*oldest_timestamp)
+            ),
+            Obstacle::RetentionBytes {
+                topic,
+                retention_bytes,
+                partition_bytes,
+            } => write!(
+                f,
+                "{topic} deletes records beyond {retention_bytes} bytes a partition, and the largest partition to restore has about {partition_bytes}: \
+                 raise its retention.bytes"
+            ),
+            Obstacle::TimestampLimit {
+                topic,
+                key,
+                limit_ms,
+                timestamp,
+            } => write!(
+                f,
+                "{topic} has {key}={limit_ms}, and refuses a record from {}: raise it for the restore, on the topic or on its brokers",
+                crate::human::timestamp_ms(*timestamp)
             ),
             Obstacle::MissingRight { right, topic } => write!(
                 f,

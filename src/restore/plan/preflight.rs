@@ -3,6 +3,7 @@
 use super::mapping::PartitionMapping;
 use super::options::RestoreOptions;
 use super::restore_plan::{RestorePlan, TopicPlan};
+use super::restored_records;
 use super::target_cluster::{ExistingTopic, TargetCluster};
 use crate::restore::plan::obstacle::Obstacle;
 
@@ -115,6 +116,75 @@ fn check_existing(
             .value("retention.ms")
             .and_then(|retention| retention.parse().ok());
         check_retention(topic, retention.unwrap_or(-1), options, obstacles);
+        check_retention_bytes(topic, existing, options, obstacles);
+    }
+    check_timestamps(topic, existing, options, obstacles);
+}
+
+/// Refuses a target that would delete restored records because of their size.
+fn check_retention_bytes(
+    topic: TopicPlan<'_>,
+    existing: &ExistingTopic,
+    options: &RestoreOptions,
+    obstacles: &mut Vec<Obstacle>,
+) {
+    let limit = existing.value("retention.bytes");
+    let limit = limit.and_then(|limit| limit.parse::<u64>().ok());
+    let records = restored_records(&topic.details.partitions, options);
+    if let Some(retention_bytes) = limit
+        && records.oldest_timestamp.is_some()
+        && records.partition_bytes > retention_bytes
+    {
+        obstacles.push(Obstacle::RetentionBytes {
+            topic: topic.target().to_owned(),
+            retention_bytes,
+            partition_bytes: records.partition_bytes,
+        });
+    }
+}
+
+/// Refuses a target whose brokers would refuse the timestamps of records. Records without a timestamp are accepted.
+fn check_timestamps(
+    topic: TopicPlan<'_>,
+    existing: &ExistingTopic,
+    options: &RestoreOptions,
+    obstacles: &mut Vec<Obstacle>,
+) {
+    let times = &options.selection.times;
+    let limit = |key: &str| {
+        existing
+            .value(key)
+            .and_then(|limit| limit.parse::<i64>().ok())
+    };
+    let limits = || {
+        topic
+            .partitions()
+            .map(|partition| &partition.reading.limits)
+    };
+    let oldest = limits().filter_map(|limits| limits.min_timestamp).min();
+    let newest = limits().filter_map(|limits| limits.max_timestamp).max();
+    let now = jiff::Timestamp::now().as_millisecond();
+    let mut refuse = |key: &'static str, limit_ms: i64, timestamp: i64| {
+        obstacles.push(Obstacle::TimestampLimit {
+            topic: topic.target().to_owned(),
+            key,
+            limit_ms,
+            timestamp,
+        });
+    };
+    const BEFORE: &str = "message.timestamp.before.max.ms";
+    const AFTER: &str = "message.timestamp.after.max.ms";
+    if let (Some(limit), Some(oldest)) = (limit(BEFORE), oldest.filter(|oldest| *oldest >= 0)) {
+        let oldest = oldest.max(*times.start());
+        if oldest < now.saturating_sub(limit) {
+            refuse(BEFORE, limit, oldest);
+        }
+    }
+    if let (Some(limit), Some(newest)) = (limit(AFTER), newest) {
+        let newest = newest.min(*times.end());
+        if newest > now.saturating_add(limit) {
+            refuse(AFTER, limit, newest);
+        }
     }
 }
 

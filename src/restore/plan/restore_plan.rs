@@ -45,6 +45,8 @@ pub(crate) struct TopicDetails {
     /// The retention that it does not get back; empty where nothing stays off.
     pub(crate) retention_off: BTreeMap<String, Option<String>>,
     pub(crate) max_message_bytes: Option<u64>,
+    /// Its `compression.type`, or the saved one where the restore creates it.
+    pub(crate) compression: Option<String>,
     /// About how many records are deleted first, by target partition; none where nothing is.
     pub(crate) purged_records: BTreeMap<PartitionNumber, u64>,
     /// By source partition. Every restored partition has an entry.

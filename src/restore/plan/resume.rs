@@ -215,6 +215,10 @@ async fn plan_topic(
             true => config::retention_left_off(saved_config, &topic.config_afterwards),
             false => BTreeMap::new(),
         },
+        compression: match create {
+            Some(_) => super::compression(None, saved_config),
+            None => super::compression(existing, saved_config),
+        },
         max_message_bytes: max_message_bytes(
             existing,
             create.map_or(&nothing, |create| &create.config),

@@ -47,6 +47,7 @@ impl<T: Transport> Producers<'_, T> {
         let options = SinkOptions {
             queue_bytes: (QUEUE_BYTES / self.count()).max(largest),
             batch_bytes: self.work.batch_bytes,
+            compression: Some(self.work.compression.clone()),
             transactional_id: transactional.then(|| self.manifest.transactional_id(number)),
             ..SinkOptions::default()
         };

@@ -160,6 +160,7 @@ impl Backup {
             exists: true,
             retention_off: BTreeMap::new(),
             max_message_bytes: None,
+            compression: None,
             purged_records: BTreeMap::new(),
             partitions: BTreeMap::from([(0.into(), reading)]),
         };

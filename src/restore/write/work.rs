@@ -111,6 +111,8 @@ pub(crate) struct Work {
     pub(crate) targets: Vec<TopicPartition>,
     /// The size of a batch, which must not exceed the smallest `max.message.bytes` of a target.
     pub(crate) batch_bytes: usize,
+    /// The codec of batches; see [`SinkOptions::compression`].
+    pub(crate) compression: String,
     /// The size of the largest record, which a queue must hold.
     pub(crate) largest_record_bytes: usize,
     waiting: Mutex<VecDeque<Job>>,
@@ -144,6 +146,7 @@ impl Work {
             written: Mutex::new(vec![Written::default(); targets.len()]),
             targets,
             batch_bytes: limits.min().map_or(default, |limit| limit.min(default)),
+            compression: compression(plan),
             // A bound, not a number to index with: a larger one saturates on 32-bit machines.
             largest_record_bytes: largest
                 .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
@@ -302,6 +305,21 @@ impl Work {
             .unwrap_or_else(PoisonError::into_inner);
         done.sort_by_key(|(number, _)| *number);
         done.into_iter().map(|(_, done)| done).collect()
+    }
+}
+
+/// Returns the codec that the targets ask for, if all ask for the same one. Otherwise records are compressed cheaply: what was compressed in the
+/// source would need several times the space, and what was not costs little.
+fn compression(plan: &RestorePlan) -> String {
+    const CHEAP: &str = "lz4";
+    let mut codecs = plan
+        .topics()
+        .map(|topic| topic.details.compression.as_deref());
+    let first = codecs.next().flatten();
+    match first.filter(|first| codecs.all(|codec| codec == Some(first))) {
+        Some("uncompressed") => "none".to_owned(),
+        None | Some("producer") => CHEAP.to_owned(),
+        Some(codec) => codec.to_owned(),
     }
 }
 
