@@ -34,6 +34,7 @@ const RECORDS: i64 = 300;
 struct Backup {
     runtime: Runtime,
     repository: Repository,
+    records: i64,
     _folder: TempDir,
 }
 
@@ -60,10 +61,10 @@ fn record_with_header(number: i64, header: Option<Vec<u8>>) -> OwnedRecord {
 
 impl Backup {
     fn new() -> Backup {
-        Backup::with(record)
+        Backup::with(RECORDS, record)
     }
 
-    fn with(record: impl Fn(i64) -> OwnedRecord) -> Backup {
+    fn with(records: i64, record: impl Fn(i64) -> OwnedRecord) -> Backup {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let store = Store::open_or_create(folder.path().to_str().unwrap()).unwrap();
@@ -72,6 +73,7 @@ impl Backup {
         let backup = Backup {
             runtime,
             repository,
+            records,
             _folder: folder,
         };
         backup.commit(backup.segment(record));
@@ -100,12 +102,14 @@ impl Backup {
         };
         let mut writer =
             SegmentWriter::new(upload.unwrap(), header, WriterOptions::default()).unwrap();
-        for number in 0..RECORDS {
+        for number in 0..self.records {
             record(number)
                 .lend(2 * number, |record| writer.push(record))
                 .unwrap();
         }
-        let (upload, summary) = writer.seal(2 * RECORDS, GapReason::NotDelivered).unwrap();
+        let (upload, summary) = writer
+            .seal(2 * self.records, GapReason::NotDelivered)
+            .unwrap();
         let uploaded = self.runtime.block_on(upload.complete()).unwrap();
         SegmentEntry::new(&partition_id(), &summary, uploaded)
     }
@@ -114,8 +118,8 @@ impl Backup {
         let partition = PartitionChange {
             partition: 0.into(),
             log_start_offset: 0,
-            high_watermark: 2 * RECORDS,
-            last_stable_offset: 2 * RECORDS,
+            high_watermark: 2 * self.records,
+            last_stable_offset: 2 * self.records,
             incomplete: None,
             segments: vec![segment],
             lost: Vec::new(),
@@ -195,7 +199,7 @@ impl Backup {
                 partitions: vec![RestoredPartition {
                     partition: 0.into(),
                     base_offset: 0,
-                    end_offset: 2 * RECORDS,
+                    end_offset: 2 * self.records,
                     target_partition: Some(0.into()),
                 }],
             }],
@@ -266,7 +270,7 @@ impl Backup {
         if producers > 0 {
             let position = cluster.committed(&committed_at.group, &target());
             let position = position.expect("the position is committed");
-            assert_eq!(position.offset, 2 * RECORDS);
+            assert_eq!(position.offset, 2 * self.records);
             assert_eq!(writer::page_of(&position), Some(page));
         }
         let id = partition_id();
@@ -321,7 +325,7 @@ fn failed_transactions_are_repeated_and_leave_nothing_behind() {
 fn headers_count_towards_the_size_of_a_transaction() {
     const HEADER_BYTES: usize = 512 << 10;
     let large = |number| record_with_header(number, Some(vec![b'h'; HEADER_BYTES]));
-    let (backup, cluster) = (Backup::with(large), MemoryCluster::default());
+    let (backup, cluster) = (Backup::with(RECORDS, large), MemoryCluster::default());
     let runs = backup.restore(&cluster, 1);
     // The marker after each transaction occupies an offset, and so begins a new run of the offset map, as a source gap does.
     let mut transactions = vec![0_usize];
@@ -342,4 +346,17 @@ fn headers_count_towards_the_size_of_a_transaction() {
         "a transaction of {largest} bytes of headers"
     );
     assert!(transactions.len() > 1, "{transactions:?}");
+}
+
+#[test]
+fn gaps_bound_a_transaction_as_bytes_do() {
+    let records = 2 * i64::from(writer::TRANSACTION_RUNS) + 10;
+    let (backup, cluster) = (Backup::with(records, record), MemoryCluster::default());
+    backup.restore(&cluster, 1);
+    let restored = cluster.records(&target());
+    assert_eq!(restored.len(), usize::try_from(records).unwrap());
+    // Each marker occupies the offset between two transactions.
+    let offsets = restored.windows(2);
+    let markers = offsets.filter(|pair| pair[1].0 != pair[0].0 + 1);
+    assert_eq!(markers.count(), 2);
 }

@@ -29,8 +29,9 @@ use crate::restore::write::work::{Job, Work};
 const TRANSACTION_BYTES: usize = 64 << 20;
 /// How long a transaction may be open: well below its timeout, so that a slow cluster does not abort it.
 const TRANSACTION_TIME: Duration = Duration::from_secs(10);
-/// Records in a transaction in which each may be a separate run of the offset map: a few pages.
-const TRANSACTION_RUNS: u32 = 1 << 16;
+/// Runs of the offset map in a transaction: a few pages. Tiny records with a gap behind each, as in a compacted topic, would otherwise take more
+/// memory as runs than as records.
+pub(super) const TRANSACTION_RUNS: u32 = 1 << 16;
 /// Partitions in a transaction.
 const TRANSACTION_PARTITIONS: usize = 256;
 /// How long the last records may take to be acknowledged.
@@ -65,6 +66,8 @@ pub(crate) struct Writer<'a, T: Transport> {
     /// Payload bytes in the open transaction.
     bytes: usize,
     sends: u32,
+    /// Runs of the offset map that the open transaction needs at most.
+    runs: u32,
     aborts: u32,
 }
 
@@ -110,6 +113,7 @@ impl<'a, T: Transport> Writer<'a, T> {
             since: None,
             bytes: 0,
             sends: 0,
+            runs: 0,
             aborts: 0,
         }
     }
@@ -202,6 +206,9 @@ impl<'a, T: Transport> Writer<'a, T> {
         if let Err(error) = self.producer.send(job.route.target(record.key), record) {
             return Err(self.judge(error));
         }
+        if job.route.is_shared() || record.offset != job.sent || job.uncommitted == 0 {
+            self.runs += 1;
+        }
         job.sent = record.offset + 1;
         job.uncommitted += 1;
         let bytes = record.payload_len();
@@ -231,9 +238,8 @@ impl<'a, T: Transport> Writer<'a, T> {
 
     fn is_full(&self) -> bool {
         const CHECK_TIME_EVERY: u32 = 256;
-        let by_key = self.jobs.last().is_some_and(|job| job.route.is_shared());
         self.bytes >= TRANSACTION_BYTES
-            || (by_key && self.sends >= TRANSACTION_RUNS)
+            || self.runs >= TRANSACTION_RUNS
             || (self.sends.is_multiple_of(CHECK_TIME_EVERY) && self.is_late())
     }
 
@@ -446,6 +452,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         self.since = None;
         self.bytes = 0;
         self.sends = 0;
+        self.runs = 0;
     }
 }
 
