@@ -3,22 +3,27 @@
 //! ```text
 //! plan      saved groups + where each offset went + what the cluster's groups have committed now
 //! apply     the replaced offsets, durable in the repository -> the new offsets, committed
-//! rollback  the replaced offsets, committed again
+//! rollback  the replaced offsets, committed again where nothing was committed since
 //! ```
 //!
 //! | file | job |
 //! |---|---|
 //! | `plan` | decides what is committed, without side effects |
 //! | `merge` | merges the offsets of many partitions of a repartitioned topic |
-//! | `change` | applies a plan, and rolls it back |
+//! | `change` | applies a plan |
+//! | `rollback` | rolls a change back |
 
 mod change;
 mod merge;
 mod plan;
 mod restore;
+mod rollback;
 
-pub use change::{ChangeError, RollbackPlan, apply, last_change, plan_rollback, rollback};
+pub use change::{ChangeError, apply};
 pub use plan::{
     GroupPlan, GroupsPlan, GroupsPlanError, OffsetPlan, SourcePartition, plan, translate,
 };
 pub use restore::{GroupsRestoreError, RestoredGroups, restore};
+pub use rollback::{
+    OffsetRollback, RollbackAction, RollbackPlan, changes, find_change, plan_rollback, rollback,
+};

@@ -154,12 +154,16 @@ pub(crate) fn restore(
     if report.is_complete() {
         configure(&plan, &admin)?;
     }
-    let done = report.is_complete().then(|| RestoreDone {
-        restore: report.restore.clone(),
-        finished_at: Timestamp::now(),
-        records,
-        partitions: partitions_done,
-    });
+    let done = match report.is_complete() {
+        true => Some(RestoreDone {
+            restore: report.restore.clone(),
+            sequence: runtime.block_on(repository.next_restore_done())?,
+            finished_at: Timestamp::now(),
+            records,
+            partitions: partitions_done,
+        }),
+        false => None,
+    };
     Ok(Restored {
         report: RestoreReport {
             seconds: began.elapsed().as_secs_f64(),

@@ -162,6 +162,89 @@ fn now(broker: &Broker, group: &str, topic: &str) -> (Option<i64>, String) {
     committed(broker, group, &[(topic, 0)]).remove(0)
 }
 
+/// What a group has committed since its restore is newer than what it had before.
+#[test]
+fn a_rollback_keeps_what_was_committed_since_and_takes_any_change_back() {
+    let broker = Broker::shared();
+    let topic = topic_with_gaps(broker);
+    let group = |name: &str| format!("{topic}-{name}");
+    for name in ["moved", "made", "still"] {
+        commit(broker, &group(name), &[(&topic, 0, 33, "")]);
+    }
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let target = topics::unique("rolled-back");
+    repo.restore_as(broker, &[(&topic, &target)]);
+    for name in ["moved", "still"] {
+        commit(broker, &group(name), &[(&target, 0, 7, "before")]);
+    }
+    let kbk = |args: &[&str], code: i32| {
+        let args = [&["groups"], args, &["--json"]].concat();
+        run(&mut repo.kbk(&args)).expect_code(code).json()
+    };
+    let with_broker =
+        |args: &[&str], code: i32| kbk(&[args, &["-b", broker.bootstrap()]].concat(), code);
+    let restore = |name: &str| {
+        let report = with_broker(&["restore", "--group", &group(name)], 0);
+        report["change"].as_str().expect("a change").to_owned()
+    };
+    let changes = ["moved", "made", "still"].map(restore);
+    let offset = |name: &str| now(broker, &group(name), &target).0;
+    assert_eq!(["moved", "made", "still"].map(offset), [Some(18); 3]);
+
+    // Two of the groups commit again.
+    commit(broker, &group("moved"), &[(&target, 0, 20, "since")]);
+    commit(broker, &group("made"), &[(&target, 0, 21, "since")]);
+    for (name, change, since) in [("moved", &changes[0], 20), ("made", &changes[1], 21)] {
+        for dry_run in [&["--dry-run"][..], &[]] {
+            let args = [&["rollback", "--change", change], dry_run].concat();
+            let report = with_broker(&args, 3);
+            assert_eq!(report["offsets"][0]["action"], "kept", "{report:#}");
+            assert_eq!(report["offsets"][0]["now"]["offset"], since);
+            assert_eq!(
+                (&report["rollback"], &report["deleted"]),
+                (&Value::Null, &json!([]))
+            );
+            assert_eq!(offset(name), Some(since));
+        }
+    }
+
+    // The last change is the default, and a change that is not the last one can be rolled back as well.
+    let last = with_broker(&["rollback"], 0);
+    assert_eq!(
+        (&last["change"], offset("still")),
+        (&json!(changes[2]), Some(7))
+    );
+    let again = with_broker(&["rollback"], 0);
+    assert_eq!(
+        (&again["change"], &again["rollback"]),
+        (&json!(changes[2]), &Value::Null)
+    );
+    assert_eq!(again["offsets"][0]["action"], "unchanged");
+    let overwritten = with_broker(&["rollback", "--change", &changes[0], "--overwrite"], 0);
+    assert_eq!(offset("moved"), Some(7));
+    with_broker(&["rollback", "--change", &changes[1], "--overwrite"], 0);
+    assert_eq!(offset("made"), None, "it did not exist before");
+
+    // So can a rollback, with what it replaced.
+    let rollback = overwritten["rollback"].as_str().expect("a change");
+    with_broker(&["rollback", "--change", rollback], 0);
+    let moved = now(broker, &group("moved"), &target);
+    assert_eq!(moved, (Some(20), "since".to_owned()));
+
+    let listed = kbk(&["changes"], 0);
+    let listed = listed["changes"].as_array().expect("an array");
+    assert_eq!(listed.len(), 7);
+    assert_eq!(listed[0]["change"], changes[0]);
+    assert_eq!(listed[4]["undoes"], changes[0]);
+    assert_eq!(listed[6]["undoes"], rollback);
+    let unknown = run(&mut repo.kbk(&["groups", "rollback", "--change", "x"])).expect_code(1);
+    assert!(
+        unknown.stderr.contains("kbk groups changes"),
+        "{unknown:#?}"
+    );
+}
+
 #[test]
 fn groups_are_restored_with_the_records_unless_in_use() {
     let broker = Broker::shared();

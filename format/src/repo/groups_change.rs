@@ -17,8 +17,12 @@ use crate::PartitionNumber;
 pub struct GroupsChange {
     /// The restore whose offset map was used.
     pub restore: RestoreId,
-    /// The name of the change; names sort by time.
+    /// The name of the change.
     pub change: RestoreId,
+    /// Its place in the order of all changes of the repository, from 1: clocks cannot tell.
+    pub sequence: u64,
+    /// The change that this one rolls back, if it is a rollback.
+    pub undoes: Option<RestoreId>,
     /// When the change was recorded.
     pub changed_at: Timestamp,
     /// Kafka's id of the cluster, where it gave one.
@@ -47,8 +51,8 @@ pub struct ChangedOffset {
     pub partition: PartitionNumber,
     /// What was committed before; null where nothing was.
     pub before: Option<OffsetAndMetadata>,
-    /// What is committed now.
-    pub after: OffsetAndMetadata,
+    /// What was committed instead; null where the committed offset was removed.
+    pub after: Option<OffsetAndMetadata>,
 }
 
 /// A committed offset.
@@ -84,15 +88,45 @@ impl Repository {
         }
     }
 
-    /// Reads the changes of groups that used the offset map of a restore, ordered by time.
+    /// Returns the `sequence` of a change that is made now.
+    ///
+    /// # Errors
+    ///
+    /// As [`all_groups_changes`](Self::all_groups_changes).
+    pub async fn next_groups_change(&self) -> Result<u64> {
+        let changes = self.all_groups_changes().await?;
+        Ok(changes
+            .last()
+            .map_or(1, |last| last.sequence.saturating_add(1)))
+    }
+
+    /// Reads the changes of groups of all restores, in the order in which they were made.
+    ///
+    /// # Errors
+    ///
+    /// As [`groups_changes`](Self::groups_changes).
+    pub async fn all_groups_changes(&self) -> Result<Vec<GroupsChange>> {
+        let mut changes = self.changes_in(RESTORES).await?;
+        changes.sort_by(|a, b| (a.sequence, &a.change).cmp(&(b.sequence, &b.change)));
+        Ok(changes)
+    }
+
+    /// Reads the changes of groups that used the offset map of a restore.
     ///
     /// # Errors
     ///
     /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or the error of the store.
     pub async fn groups_changes(&self, restore: &RestoreId) -> Result<Vec<GroupsChange>> {
-        let folder = format!("{RESTORES}/{restore}/groups");
+        self.changes_in(&format!("{RESTORES}/{restore}/groups"))
+            .await
+    }
+
+    async fn changes_in(&self, folder: &str) -> Result<Vec<GroupsChange>> {
         let mut changes = Vec::new();
-        for Listed { key, .. } in self.store().list(&folder).await? {
+        for Listed { key, .. } in self.store().list(folder).await? {
+            if !matches!(key, Key::GroupsChange { .. }) {
+                continue;
+            }
             if let Some(found) = self.store().read::<GroupsChange>(&key).await? {
                 let name = Key::GroupsChange {
                     restore: found.restore.clone(),
@@ -100,6 +134,10 @@ impl Repository {
                 };
                 if name != key {
                     return Err(self.store().damaged(&key, format!("it is {name}")));
+                }
+                if found.sequence == 0 {
+                    let detail = "it is change 0".to_owned();
+                    return Err(self.store().damaged(&key, detail));
                 }
                 changes.push(found.value);
             }

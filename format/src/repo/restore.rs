@@ -15,7 +15,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::error::Result;
+use super::error::{RepoErrorKind, Result};
 use super::id::{Digest, Id};
 use super::keys::{Key, PartitionId, RESTORES, TopicName};
 use super::listing::Listed;
@@ -38,7 +38,7 @@ pub struct RestoreId(String);
 pub struct RestoreIdError(String);
 
 impl RestoreId {
-    /// Creates a name: the time to the millisecond, so that names sort by it, and random digits.
+    /// Creates a name: the time to the millisecond, for people, and random digits.
     #[must_use]
     pub fn fresh(now: Timestamp) -> Self {
         let random = Id::random().prefix::<2>();
@@ -194,6 +194,8 @@ pub struct TargetTopic {
 pub struct RestoreDone {
     /// The restore.
     pub restore: RestoreId,
+    /// Its place in the order in which the repository's restores finished, from 1: clocks cannot tell.
+    pub sequence: u64,
     /// When it finished.
     pub finished_at: Timestamp,
     /// Records that were written.
@@ -218,7 +220,7 @@ pub struct DonePartition {
 }
 
 impl RestoreDone {
-    /// Returns whether both state the same result; the times may differ.
+    /// Returns whether both state the same result; when they were recorded may differ.
     fn has_result_of(&self, other: &RestoreDone) -> bool {
         (&self.restore, self.records, &self.partitions)
             == (&other.restore, other.records, &other.partitions)
@@ -526,11 +528,48 @@ impl Repository {
         let Some(found) = self.store().read::<RestoreDone>(&key).await? else {
             return Ok(None);
         };
-        if found.restore != *restore {
-            let detail = format!("it is of restore {}", found.restore);
+        if found.restore != *restore || found.sequence == 0 {
+            let (restore, sequence) = (&found.restore, found.sequence);
+            let detail = format!("it is of restore {restore}, the number {sequence} to finish");
             return Err(self.store().damaged(&key, detail));
         }
         Ok(Some(found.value))
+    }
+
+    /// Returns the `sequence` of a restore that finishes now.
+    ///
+    /// # Errors
+    ///
+    /// The error of the store. A damaged result of another restore is no reason not to finish this one.
+    pub async fn next_restore_done(&self) -> Result<u64> {
+        let mut last = 0;
+        for restore in self.restores().await? {
+            match self.restore_done(&restore).await {
+                Ok(done) => last = last.max(done.map_or(0, |done| done.sequence)),
+                Err(error) if matches!(error.kind(), RepoErrorKind::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(last.saturating_add(1))
+    }
+
+    /// Returns the result of the restore that finished last; `None` if none has finished.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or the error of the store.
+    pub async fn last_restore_done(&self) -> Result<Option<RestoreDone>> {
+        let mut last: Option<RestoreDone> = None;
+        for restore in self.restores().await? {
+            if let Some(done) = self.restore_done(&restore).await?
+                && last
+                    .as_ref()
+                    .is_none_or(|last| last.sequence <= done.sequence)
+            {
+                last = Some(done);
+            }
+        }
+        Ok(last)
     }
 
     /// Records that a restore has finished, whose pages are already durable. If another process has recorded the same

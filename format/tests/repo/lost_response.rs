@@ -62,6 +62,7 @@ fn map_page() -> MapPage {
 fn done(second: i64, records: u64) -> RestoreDone {
     RestoreDone {
         restore: restore_id(),
+        sequence: 1,
         finished_at: Timestamp::from_second(second).unwrap(),
         records,
         partitions: vec![DonePartition {
@@ -78,6 +79,8 @@ fn groups_change(group: &str) -> GroupsChange {
     GroupsChange {
         restore: restore_id(),
         change: "c".parse().unwrap(),
+        sequence: 1,
+        undoes: None,
         changed_at: Timestamp::UNIX_EPOCH,
         cluster_id: None,
         groups: vec![ChangedGroup {

@@ -1,5 +1,6 @@
 //! `kbk groups`: lists, translates, restores and rolls back consumer groups. One file per subcommand.
 
+pub mod changes;
 pub mod list;
 pub mod map;
 pub mod restore;
@@ -26,6 +27,8 @@ pub enum Command {
     Map(map::Args),
     /// Commit the groups' offsets in the cluster that was restored into
     Restore(restore::Args),
+    /// List what restores of groups and their rollbacks changed
+    Changes(changes::Args),
     /// Commit again what groups had committed before their restore
     Rollback(rollback::Args),
 }
@@ -34,7 +37,7 @@ impl Args {
     /// The connection that the subcommand makes, for the configuration file to complete.
     pub fn kafka_mut(&mut self) -> Option<&mut KafkaArgs> {
         match &mut self.command {
-            Command::List(_) | Command::Map(_) => None,
+            Command::List(_) | Command::Map(_) | Command::Changes(_) => None,
             Command::Restore(args) => Some(&mut args.kafka),
             Command::Rollback(args) => Some(&mut args.kafka),
         }
@@ -47,6 +50,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Command::List(args) => list::run(args, context).await,
         Command::Map(args) => map::run(args, context).await,
         Command::Restore(args) => restore::run(args, context).await,
+        Command::Changes(args) => changes::run(args, context).await,
         Command::Rollback(args) => rollback::run(args, context).await,
     }
 }

@@ -2,25 +2,45 @@
 
 use std::io::{self, Write};
 
-use kbk_format::repo::RestoreId;
-use kbk_tools::restores::FinishedRestore;
+use kbk_format::repo::{OffsetAndMetadata, RestoreId};
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use crate::blocking::blocking;
-use crate::cli::{CliError, Context, KafkaArgs, Outcome, Report};
-use crate::groups::{self, RollbackPlan};
+use crate::cli::{CliError, Column, Context, KafkaArgs, Outcome, Report, Table};
+use crate::groups::{self, RollbackAction, RollbackPlan};
 use crate::human;
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk groups rollback -r /backup/kafka -b broker:9092 --dry-run
+  kbk groups changes -r /backup/kafka
+  kbk groups rollback -r /backup/kafka -b broker:9092 --change 20261128-101500-3fa9c1
+
+Offsets that the group has committed since the change are newer, and stay: they are listed,
+and the exit code is 3. --overwrite rolls them back, too. A group that did not exist before
+is deleted, unless it has committed anything else. A rollback is itself a change, which can
+be rolled back.";
 
 /// The arguments of `kbk groups rollback`.
 #[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// How to reach the cluster.
     #[command(flatten)]
     pub kafka: KafkaArgs,
 
-    /// The restore whose offset map was used [default: the last finished one]
+    /// Only changes made with the offset map of this restore
     #[arg(long, value_name = "ID")]
     pub restore: Option<RestoreId>,
+
+    /// The change to roll back [default: the last restore of groups]
+    #[arg(long, value_name = "ID")]
+    pub change: Option<RestoreId>,
+
+    /// Also roll back offsets that were committed since the change
+    #[arg(long)]
+    pub overwrite: bool,
 
     /// Print what would be changed, and change nothing
     #[arg(long)]
@@ -30,63 +50,106 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct RolledBack {
     dry_run: bool,
+    /// The name of the change that the rollback is; null if it changed nothing.
+    rollback: Option<RestoreId>,
     #[serde(flatten)]
     plan: RollbackPlan,
 }
 
-/// Plans the rollback of the last change, and applies it unless it is a dry run.
+/// Plans the rollback of a change, and applies it unless it is a dry run.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = crate::commands::repository(context).await?;
-    let restore = FinishedRestore::open(&repository, args.restore.as_ref()).await?;
-    let change = groups::last_change(&repository, &restore.restore.restore).await?;
-    let (kafka, dry_run) = (args.kafka.settings()?, args.dry_run);
-    let plan = blocking(move || {
-        let plan = groups::plan_rollback(change, &kafka)?;
-        if !dry_run {
-            groups::rollback(&plan, &kafka)?;
-        }
-        Ok::<_, groups::ChangeError>(plan)
+    let (restore, change) = (args.restore.as_ref(), args.change.as_ref());
+    let change = groups::find_change(&repository, restore, change).await?;
+    let (kafka, dry_run, overwrite) = (args.kafka.settings()?, args.dry_run, args.overwrite);
+    let runtime = Handle::current();
+    let rolled_back = blocking(move || {
+        let plan = groups::plan_rollback(&change, overwrite, &kafka)?;
+        let rollback = match dry_run {
+            true => None,
+            false => groups::rollback(&plan, &repository, &kafka, &runtime)?,
+        };
+        Ok::<_, groups::ChangeError>(RolledBack {
+            dry_run,
+            rollback,
+            plan,
+        })
     });
-    context.output.report(&RolledBack {
-        dry_run,
-        plan: plan.await?,
-    })?;
-    Ok(Outcome::Clean)
+    let rolled_back = rolled_back.await?;
+    context.output.report(&rolled_back)?;
+    Ok(match rolled_back.plan.keeps() {
+        true => Outcome::Findings,
+        false => Outcome::Clean,
+    })
 }
 
 impl Report for RolledBack {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        let names = |groups: &[String]| {
-            let names: Vec<String> = groups.iter().map(|group| human::printable(group)).collect();
-            names.join(", ")
-        };
-        let RollbackPlan {
-            change,
-            groups,
-            deleted,
-            ..
-        } = &self.plan;
-        let (back, gone) = if self.dry_run {
-            (
-                "would get back the offsets that were committed",
-                "would be deleted: did not exist",
-            )
-        } else {
-            (
-                "got back the offsets that were committed",
-                "deleted: did not exist",
-            )
-        };
-        for (groups, what) in [(groups, back), (deleted, gone)] {
-            if !groups.is_empty() {
-                let count = human::counted(groups.len() as u64, "group");
-                writeln!(
-                    out,
-                    "{count} {what} before change {change}: {}",
-                    names(groups)
-                )?;
-            }
+        let mut table = Table::new([
+            Column::Left("GROUP"),
+            Column::Left("TOPIC/PARTITION"),
+            Column::Right("NOW"),
+            Column::Right("BEFORE"),
+            Column::Left(if self.dry_run { "WOULD BE" } else { "IS" }),
+        ]);
+        for offset in &self.plan.offsets {
+            table.row([
+                human::printable(&offset.group),
+                format!("{}/{}", offset.topic, offset.partition),
+                position(offset.now.as_ref()),
+                position(offset.before.as_ref()),
+                action(offset.action).to_owned(),
+            ]);
+        }
+        table.write(out)?;
+        for group in &self.plan.deleted {
+            let deleted = if self.dry_run {
+                "would be deleted"
+            } else {
+                "was deleted"
+            };
+            let group = human::printable(group);
+            writeln!(out, "group {group} {deleted}: it did not exist before")?;
+        }
+        self.summary(out)
+    }
+}
+
+impl RolledBack {
+    fn summary(&self, out: &mut dyn Write) -> io::Result<()> {
+        let change = &self.plan.change;
+        let count = |action| human::counted(self.plan.with(action).count() as u64, "offset");
+        let back = count(RollbackAction::RolledBack);
+        match (&self.rollback, self.dry_run) {
+            (Some(rollback), _) => writeln!(
+                out,
+                "{back} of change {change} rolled back; the repository keeps what they were as change {rollback}"
+            )?,
+            (None, true) => writeln!(out, "{back} of change {change} would be rolled back")?,
+            (None, false) => writeln!(
+                out,
+                "nothing was changed: no offset is as change {change} left it"
+            )?,
+        }
+        if self.plan.keeps() {
+            let kept = count(RollbackAction::Kept);
+            writeln!(
+                out,
+                "{kept} committed since the change stay as they are; --overwrite rolls them back, too"
+            )?;
         }
         Ok(())
+    }
+}
+
+fn position(position: Option<&OffsetAndMetadata>) -> String {
+    position.map_or_else(|| "-".to_owned(), |position| position.offset.to_string())
+}
+
+fn action(action: RollbackAction) -> &'static str {
+    match action {
+        RollbackAction::RolledBack => "rolled back",
+        RollbackAction::Unchanged => "unchanged: it is as before",
+        RollbackAction::Kept => "kept: committed since the change",
     }
 }

@@ -51,7 +51,7 @@ pub enum OffsetMapError {
 }
 
 impl FinishedRestore {
-    /// Opens the restore with this name, or the last finished one.
+    /// Opens the restore with this name, or the one that finished last, which need not be the one that began last.
     ///
     /// # Errors
     ///
@@ -67,13 +67,11 @@ impl FinishedRestore {
             let done = done.ok_or_else(|| OffsetMapError::Unfinished(name.clone()))?;
             return Ok(FinishedRestore::new(restore, done));
         }
-        for name in repository.restores().await?.iter().rev() {
-            let done = repository.restore_done(name).await?;
-            if let (Some(restore), Some(done)) = (repository.restore(name).await?, done) {
-                return Ok(FinishedRestore::new(restore, done));
-            }
-        }
-        Err(OffsetMapError::Nothing)
+        let done = repository.last_restore_done().await?;
+        let done = done.ok_or(OffsetMapError::Nothing)?;
+        let restore = repository.restore(&done.restore).await?;
+        let restore = restore.ok_or_else(|| OffsetMapError::Unknown(done.restore.clone()))?;
+        Ok(FinishedRestore::new(restore, done))
     }
 
     /// Returns the restore with this manifest and result, which need not be recorded in the repository yet.

@@ -315,6 +315,28 @@ fn done(world: &World, restore: &RestoreId) -> RestoreDone {
     world.runtime.block_on(done).unwrap().unwrap()
 }
 
+/// Names have the time at which a restore began, by the clock of its machine.
+#[test]
+fn the_last_restore_is_the_one_that_finished_last() {
+    let world = World::sample();
+    let last = || {
+        let opened = FinishedRestore::open(&world.repository, None);
+        world
+            .runtime
+            .block_on(opened)
+            .map(|found| found.restore.restore.to_string())
+    };
+    assert!(matches!(last(), Err(OffsetMapError::Nothing)));
+    for name in [
+        "20270101-000000-a",
+        "20260101-000000-b",
+        "20261231-000000-c",
+    ] {
+        world.restore(name);
+        assert_eq!(last().unwrap(), name);
+    }
+}
+
 #[test]
 fn a_map_is_read_backwards_by_page_and_forwards_by_record_with_one_read_per_page() {
     for length in [1, 2, 7] {

@@ -168,6 +168,10 @@ impl World {
         };
         let done = RestoreDone {
             restore,
+            sequence: self
+                .runtime
+                .block_on(self.repository.next_restore_done())
+                .unwrap(),
             finished_at: Timestamp::UNIX_EPOCH,
             records: last.values().map(|page| page.records).sum(),
             partitions: last.into_values().map(partition).collect(),

@@ -1,0 +1,91 @@
+//! `kbk groups changes`: lists what was changed in clusters by restoring groups, and by rolling that back.
+
+use std::io::{self, Write};
+
+use kbk_format::repo::{GroupsChange, RestoreId};
+use serde::Serialize;
+
+use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
+use crate::groups;
+use crate::human;
+
+/// The arguments of `kbk groups changes`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// Only changes made with the offset map of this restore
+    #[arg(long, value_name = "ID")]
+    pub restore: Option<RestoreId>,
+}
+
+/// The changes, in the order in which they were made.
+#[derive(Debug, Serialize)]
+struct Changes {
+    repository: String,
+    changes: Vec<ChangeRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct ChangeRow {
+    change: RestoreId,
+    restore: RestoreId,
+    changed_at: String,
+    cluster_id: Option<String>,
+    groups: u64,
+    offsets: u64,
+    /// The change that this one rolls back.
+    undoes: Option<RestoreId>,
+}
+
+impl From<GroupsChange> for ChangeRow {
+    fn from(change: GroupsChange) -> ChangeRow {
+        let offsets = change.groups.iter().map(|group| group.offsets.len() as u64);
+        ChangeRow {
+            groups: change.groups.len() as u64,
+            offsets: offsets.sum(),
+            changed_at: change.changed_at.to_string(),
+            change: change.change,
+            restore: change.restore,
+            cluster_id: change.cluster_id,
+            undoes: change.undoes,
+        }
+    }
+}
+
+/// Lists the changes.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repository = crate::commands::repository(context).await?;
+    let changes = groups::changes(&repository, args.restore.as_ref()).await?;
+    context.output.report(&Changes {
+        repository: repository.store().url().to_owned(),
+        changes: changes.into_iter().map(ChangeRow::from).collect(),
+    })?;
+    Ok(Outcome::Clean)
+}
+
+impl Report for Changes {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.changes.is_empty() {
+            return writeln!(out, "no groups were changed");
+        }
+        let mut table = Table::new([
+            Column::Left("CHANGE"),
+            Column::Left("MADE"),
+            Column::Left("RESTORE"),
+            Column::Right("GROUPS"),
+            Column::Right("OFFSETS"),
+            Column::Left("ROLLS BACK"),
+        ]);
+        for row in &self.changes {
+            let undoes = row.undoes.as_ref();
+            table.row([
+                row.change.to_string(),
+                row.changed_at.clone(),
+                row.restore.to_string(),
+                human::count(row.groups),
+                human::count(row.offsets),
+                undoes.map_or_else(|| "-".to_owned(), ToString::to_string),
+            ]);
+        }
+        table.write(out)
+    }
+}
