@@ -3,7 +3,7 @@
 //! They are read before the ends of the partitions, so that no committed offset is beyond the records that are then backed up. All groups
 //! are saved, whatever topics are selected: a group's position in other topics is part of its state.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -61,10 +61,15 @@ fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, Su
         return Ok(unknown(cause.to_owned()));
     }
     listed.retain(|group| !group.group.starts_with(RESTORE_GROUP_PREFIX));
-    let groups = with_offsets(admin, listed, topics)?;
-    let notice = (!shows_all).then_some(BackupNotice::GroupsHidden {
+    let (mut groups, unread) = with_offsets(admin, listed, topics)?;
+    let unreadable = unreadable(admin, unread, topics, &mut groups)?;
+    let hidden = (!shows_all).then_some(BackupNotice::GroupsHidden {
         groups: groups.len(),
     });
+    let notice = match unreadable.is_empty() {
+        true => hidden,
+        false => Some(BackupNotice::GroupsUnreadable { groups: unreadable }),
+    };
     Ok(SurveyedGroups {
         found: Some(FoundGroups {
             taken_at,
@@ -100,11 +105,37 @@ fn leaderless(topics: &[TopicDescription]) -> Option<PartitionNumber> {
     Some(partition.id)
 }
 
+/// Reads the groups once more that were listed and not found, or listed several times, and adds those that were found now. Returns
+/// the ids of the others that are still listed: they were not deleted, and the id that the client reports is not all of theirs.
+fn unreadable(
+    admin: &Admin,
+    unread: BTreeSet<String>,
+    topics: &[TopicDescription],
+    groups: &mut Vec<GroupState>,
+) -> Result<Vec<String>, SurveyError> {
+    /// How long a group takes to move to another coordinator; meanwhile two brokers list it.
+    const PAUSE: Duration = Duration::from_secs(1);
+    if unread.is_empty() {
+        return Ok(Vec::new());
+    }
+    std::thread::sleep(PAUSE);
+    let mut listed = admin.list_groups()?;
+    listed.retain(|group| unread.contains(&group.group));
+    let (found, still_unread) = with_offsets(admin, listed, topics)?;
+    let found = found.into_iter();
+    let missing = |found: &GroupState| groups.iter().all(|group| group.group != found.group);
+    let new: Vec<GroupState> = found.filter(missing).collect();
+    groups.extend(new);
+    groups.sort_by(|a, b| a.group.cmp(&b.group));
+    Ok(still_unread.into_iter().collect())
+}
+
+/// Returns the groups, and the ids of those that were not found or were listed several times.
 fn with_offsets(
     admin: &Admin,
     listed: Vec<GroupListing>,
     topics: &[TopicDescription],
-) -> Result<Vec<GroupState>, SurveyError> {
+) -> Result<(Vec<GroupState>, BTreeSet<String>), SurveyError> {
     let names: Vec<&str> = listed.iter().map(|group| group.group.as_str()).collect();
     let mut committed = admin.committed_offsets(&names)?;
     let gone = gone(admin, &committed)?;
@@ -113,9 +144,14 @@ fn with_offsets(
         .map(|topic| (topic.name.as_str(), Hex(topic.topic_id)))
         .collect();
     let mut groups = Vec::with_capacity(listed.len());
+    let mut unread = BTreeSet::new();
     for listed in listed {
+        if listed.entries > 1 {
+            unread.insert(listed.group.clone());
+        }
         let committed = committed.take(listed.group.as_str())?;
         let Some(committed) = committed.filter(|_| !gone.contains(&listed.group)) else {
+            unread.insert(listed.group);
             continue;
         };
         groups.push(GroupState {
@@ -125,7 +161,7 @@ fn with_offsets(
             topics: group_topics(committed, &ids)?,
         });
     }
-    Ok(groups)
+    Ok((groups, unread))
 }
 
 /// Returns the groups that were deleted after they were listed. Asked for their offsets, brokers answer as for groups that have

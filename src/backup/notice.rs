@@ -89,6 +89,11 @@ pub enum BackupNotice {
         /// How many of them there are.
         groups: usize,
     },
+    /// Groups that were not saved, because the Kafka client does not report all of their ids.
+    GroupsUnreadable {
+        /// Their ids, up to a NUL. One that is an id of its own is saved.
+        groups: Vec<String>,
+    },
     /// The cluster did not return its ACLs: the snapshot keeps those of the last one.
     AclsUnknown {
         /// The cluster's error.
@@ -109,7 +114,8 @@ impl BackupNotice {
             BackupNotice::Truncated { .. }
             | BackupNotice::Lost { .. }
             | BackupNotice::IgnoredSnapshot { .. }
-            | BackupNotice::MissingFolder { .. } => true,
+            | BackupNotice::MissingFolder { .. }
+            | BackupNotice::GroupsUnreadable { .. } => true,
             BackupNotice::OpenTransactions { .. } => !accept_open_transactions,
             BackupNotice::Recreated { .. }
             | BackupNotice::Deleted { .. }
@@ -204,6 +210,14 @@ impl std::fmt::Display for BackupNotice {
                 "only the {groups} consumer groups that this principal may describe were saved: \
                  brokers list all groups to a principal with DESCRIBE on CLUSTER kafka-cluster"
             ),
+            BackupNotice::GroupsUnreadable { groups } => {
+                let names = groups.iter().map(|group| format!("{group:?}"));
+                write!(
+                    f,
+                    "not saved: groups whose ids have a NUL character, which the Kafka client cannot represent; up to it they are {}",
+                    names.collect::<Vec<_>>().join(", ")
+                )
+            }
             BackupNotice::AclsUnknown { cause } => write!(
                 f,
                 "ACLs were not saved, those of the last snapshot are kept: {cause} (--no-acls skips them)"

@@ -14,7 +14,7 @@ use crate::support::process::{Finished, run};
 use crate::support::produce::produce;
 use crate::support::record::Message;
 use crate::support::repo::Repo;
-use crate::support::{samples, topics, wait};
+use crate::support::{samples, topics, wait, wire};
 
 fn topic_with_records(broker: &Broker, name: &str, partitions: i32) -> String {
     let topic = topics::unique(name);
@@ -343,6 +343,41 @@ fn groups_with_members_are_left_unchanged() {
                 .expect("answered")?;
             (described.members == 0).then_some(())
         });
+    }
+}
+
+/// Kafka allows any text as a group's id and as metadata.
+#[test]
+fn groups_of_any_id_are_saved_or_named_as_not_saved() {
+    let broker = Broker::start(&[]);
+    topics::create(&broker, "read", 1, &[]);
+    let records: Vec<Message> = samples::mixed(1).take(5).collect();
+    produce(&broker, "none", ("read", 0), &records);
+    let metadata = "\0x\n/";
+    let whole = ["", "a/b\nc", "größe", "both", " "];
+    for group in whole {
+        wire::commit(&broker, group, ("read", 0), (3, metadata));
+    }
+    let repo = Repo::new();
+    let report = backup(&repo, &broker, "read", &[]);
+    assert_eq!((&report["findings"], &report["groups"]), (&json!([]), &json!(5)));
+
+    for group in ["n\0ul", "both\0and"] {
+        wire::commit(&broker, group, ("read", 0), (4, ""));
+    }
+    let finished = run(&mut repo.backup(&broker, &[])).expect_code(3);
+    assert_eq!(
+        finished.json()["findings"],
+        json!([{ "finding": "groups_unreadable", "groups": ["both", "n"] }])
+    );
+    assert!(finished.stderr.contains("NUL"), "{finished:#?}");
+    for sequence in [1, 2] {
+        let saved = saved(&repo, sequence);
+        assert_eq!(saved["groups"].as_array().map(Vec::len), Some(5));
+        for name in whole {
+            let group = group(&saved, name).expect("the group is saved");
+            assert_eq!(offsets(&group), [(0, 3, metadata.to_owned())], "{name:?}");
+        }
     }
 }
 

@@ -33,8 +33,11 @@ use crate::kafka::partition::TopicPartition;
 /// A group, as the broker that coordinates it lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupListing {
-    /// Its id.
+    /// Its id, up to the first NUL, at which librdkafka cuts it.
     pub group: String,
+    /// The number of entries with this id: several while the group moves to another coordinator, and of groups whose ids differ only
+    /// after a NUL.
+    pub entries: usize,
     /// `Classic` or `Consumer`, where the broker reports it.
     pub r#type: Option<String>,
     /// Such as `Stable` or `Empty`, where the broker reports a state that librdkafka knows.
@@ -127,9 +130,12 @@ impl Admin {
             |event| unsafe { from_listing(event) },
         );
         let mut groups = listed.map_err(|error| error.needing(DESCRIBE_CLUSTER))?;
-        // While a group moves to another coordinator, two brokers may list it.
         groups.sort_by(|a, b| a.group.cmp(&b.group));
-        groups.dedup_by(|later, first| later.group == first.group);
+        groups.dedup_by(|later, first| {
+            let same = later.group == first.group;
+            first.entries += usize::from(same) * later.entries;
+            same
+        });
         Ok(groups)
     }
 
@@ -382,6 +388,7 @@ unsafe fn from_listing(
         let groups = sys::rd_kafka_ListConsumerGroups_result_valid(result, &mut count);
         let listed = items(groups, count).iter().map(|&group| GroupListing {
             group: owned_text(sys::rd_kafka_ConsumerGroupListing_group_id(group)),
+            entries: 1,
             r#type: known(sys::rd_kafka_consumer_group_type_name(
                 sys::rd_kafka_ConsumerGroupListing_type(group),
             )),

@@ -1,4 +1,4 @@
-//! Kafka's produce request by hand, for records that librdkafka cannot send: it replaces the timestamp 0.
+//! Kafka's requests by hand, for what librdkafka cannot send: it replaces the timestamp 0, and its strings end at a NUL.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::broker::Broker;
 use super::record::Message;
-use super::wait::PATIENCE;
+use super::wait::{self, PATIENCE};
 
 /// Appends the messages to a partition unchanged, as one uncompressed batch.
 pub(crate) fn produce(broker: &Broker, (topic, partition): (&str, i32), messages: &[Message]) {
@@ -32,6 +32,45 @@ pub(crate) fn produce(broker: &Broker, (topic, partition): (&str, i32), messages
     // Correlation id, count of topics, the topic's name, count of partitions, the partition.
     let position = 4 + 4 + 2 + topic.len() + 4 + 4;
     assert_eq!(response[position..][..2], [0, 0], "the broker's error code");
+}
+
+/// Commits an offset of a group without members.
+pub(crate) fn commit(
+    broker: &Broker,
+    group: &str,
+    (topic, partition): (&str, i32),
+    (offset, metadata): (i64, &str),
+) {
+    const COORDINATOR_LOADING: [u8; 2] = [0, 14];
+    const NOT_COORDINATOR: [u8; 2] = [0, 16];
+    let mut request = Vec::new();
+    request.extend(8i16.to_be_bytes()); // offset commit
+    request.extend(2i16.to_be_bytes()); // its version: the first that Kafka 4 has
+    request.extend(0i32.to_be_bytes()); // correlation id
+    request.extend((-1i16).to_be_bytes()); // client id: null
+    put_string(&mut request, group);
+    request.extend((-1i32).to_be_bytes()); // generation
+    put_string(&mut request, ""); // member
+    request.extend((-1i64).to_be_bytes()); // retention
+    request.extend(1i32.to_be_bytes()); // topics
+    put_string(&mut request, topic);
+    request.extend(1i32.to_be_bytes()); // partitions
+    request.extend(partition.to_be_bytes());
+    request.extend(offset.to_be_bytes());
+    put_string(&mut request, metadata);
+    // Correlation id, count of topics, the topic's name, count of partitions, the partition.
+    let position = 4 + 4 + 2 + topic.len() + 4 + 4;
+    let error = wait::until("the coordinator", || {
+        let response = exchange(broker.bootstrap(), &request);
+        let error = [response[position], response[position + 1]];
+        (error != COORDINATOR_LOADING && error != NOT_COORDINATOR).then_some(error)
+    });
+    assert_eq!(error, [0, 0], "the broker's error code");
+}
+
+fn put_string(out: &mut Vec<u8>, text: &str) {
+    out.extend(i16::try_from(text.len()).expect("short").to_be_bytes());
+    out.extend(text.as_bytes());
 }
 
 /// Sends one request and returns its response.
