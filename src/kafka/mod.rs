@@ -60,8 +60,8 @@ pub mod transaction;
 
 pub use admin::{
     AclListing, Admin, Cluster, ClusterRights, CommittedTopic, ConfigEntry, ConfigSource,
-    GroupDescription, GroupListing, GroupOffsets, PartitionDescription, PartitionOffsets,
-    TopicDescription, TopicRights, knows_acl,
+    GroupDescription, GroupListing, GroupOffsets, INTERNAL_TOPICS, PartitionDescription,
+    PartitionOffsets, TopicDescription, TopicRights, knows_acl,
 };
 pub use answers::Answers;
 pub use consumer::Consumer;

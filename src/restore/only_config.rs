@@ -101,12 +101,18 @@ pub async fn plan_config(
     let sources = options.targets.iter();
     let topics: Vec<_> = sources
         .filter_map(|(source, target)| Some((newest_of(snapshot, source)?, target)))
-        .map(|(topic, target)| plan_topic(topic, target, options, (&cluster, &leftovers)))
         .collect();
-    let obstacles = topics
-        .iter()
-        .flat_map(|topic| obstacles(topic, &cluster))
-        .collect();
+    let mut obstacles = Vec::new();
+    for (topic, target) in &topics {
+        preflight::check_internal(topic, target, &cluster, &mut obstacles);
+    }
+    let planned = |(topic, target): (&TopicState, &String)| {
+        plan_topic(topic, target, options, (&cluster, &leftovers))
+    };
+    let topics: Vec<_> = topics.into_iter().map(planned).collect();
+    for topic in &topics {
+        check_replicas(topic, &cluster, &mut obstacles);
+    }
     Ok(ConfigPlan {
         snapshot: snapshot.sequence,
         topics,
@@ -168,16 +174,13 @@ fn changes(
         .collect()
 }
 
-fn obstacles(topic: &TopicConfigPlan, cluster: &TargetCluster) -> Vec<Obstacle> {
-    let mut obstacles = Vec::new();
-    preflight::check_internal(&topic.source, &mut obstacles);
+fn check_replicas(topic: &TopicConfigPlan, cluster: &TargetCluster, obstacles: &mut Vec<Obstacle>) {
     if let ConfigAction::Create {
         replication_factor, ..
     } = &topic.action
     {
-        preflight::check_replicas(&topic.target, *replication_factor, cluster, &mut obstacles);
+        preflight::check_replicas(&topic.target, *replication_factor, cluster, obstacles);
     }
-    obstacles
 }
 
 /// Applies `plan`. Blocks; must not be called from asynchronous code.
@@ -249,6 +252,7 @@ mod tests {
             ("segment.ms", entry("5", ConfigSource::Topic)),
         ];
         let existing = ExistingTopic {
+            internal: false,
             partitions: 1,
             offsets: BTreeMap::new(),
             config: Some(config.map(|(key, entry)| (key.to_owned(), entry)).into()),

@@ -102,8 +102,8 @@ pub enum PatternError {
 
 /// The topics that all `--topic` and `--exclude` options select together.
 ///
-/// Without a pattern, all topics are selected except internal ones: those that Kafka flags, or whose
-/// name starts with `__`. An internal topic is selected only if a pattern is its full name.
+/// Without a pattern, all topics are selected except internal ones: those that Kafka flags as its own. Names tell nothing: users have
+/// topics whose names begin with `__`, too. An internal topic is selected only if a pattern is its full name.
 #[derive(Clone, Debug, Default)]
 pub struct TopicSelection {
     include: Vec<NamePattern>,
@@ -145,7 +145,7 @@ impl TopicSelection {
             .into_iter()
             .map(|(name, flagged)| Topic {
                 name,
-                internal: !self.internal_too && (flagged || name.starts_with("__")),
+                internal: flagged && !self.internal_too,
             })
             .collect();
         let mut chosen = self.included(&topics)?;
@@ -290,13 +290,14 @@ fn suggestion(nearest: &[String]) -> String {
 mod tests {
     use super::*;
 
-    const TOPICS: [(&str, bool); 7] = [
+    const TOPICS: [(&str, bool); 8] = [
         ("payments", false),
         ("orders", false),
         ("orders-eu", false),
         ("orders-us", false),
         ("__consumer_offsets", true),
-        ("__transaction_state", false),
+        ("__transaction_state", true),
+        ("__debezium-heartbeat.shop", false),
         ("_schemas", true),
     ];
 
@@ -312,9 +313,16 @@ mod tests {
     fn without_patterns_everything_but_internal_topics() {
         assert_eq!(
             select(&[], &[]).unwrap(),
-            ["orders", "orders-eu", "orders-us", "payments"]
+            [
+                "__debezium-heartbeat.shop",
+                "orders",
+                "orders-eu",
+                "orders-us",
+                "payments"
+            ]
         );
-        assert_eq!(select(&[], &["orders*"]).unwrap(), ["payments"]);
+        let excluded = select(&[], &["orders*", "__*"]);
+        assert_eq!(excluded.unwrap(), ["payments"]);
     }
 
     #[test]
@@ -361,7 +369,9 @@ mod tests {
             select(&["_schemas", "orders"], &[]).unwrap(),
             ["_schemas", "orders"]
         );
-        for wildcard in ["__*", "/__consumer_offsets/", "__transaction_stat?"] {
+        let heartbeat = ["__debezium-heartbeat.shop"];
+        assert_eq!(select(&["__*"], &[]).unwrap(), heartbeat);
+        for wildcard in ["__c*", "/__consumer_offsets/", "__transaction_stat?"] {
             let error = select(&[wildcard], &[]).unwrap_err();
             assert!(matches!(error, SelectError::OnlyInternal { .. }), "{error}");
         }
@@ -369,7 +379,7 @@ mod tests {
             !select(&["*"], &[])
                 .unwrap()
                 .iter()
-                .any(|topic| topic.starts_with('_'))
+                .any(|topic| topic == "_schemas" || topic == "__consumer_offsets")
         );
         let all = TopicSelection::default()
             .internal_too()
@@ -382,13 +392,13 @@ mod tests {
     fn a_pattern_that_matches_nothing_is_an_error_with_the_nearest_names() {
         let error = select(&["payments", "oders"], &[]).unwrap_err().to_string();
         assert!(
-            error.starts_with("no topic matches `oders` among 4; did you mean `orders`"),
+            error.starts_with("no topic matches `oders` among 5; did you mean `orders`"),
             "{error}"
         );
         let error = select(&["oders-e*"], &[]).unwrap_err().to_string();
         assert!(error.contains("did you mean `orders-eu`"), "{error}");
         let error = select(&["zzz"], &[]).unwrap_err().to_string();
-        assert_eq!(error, "no topic matches `zzz` among 4");
+        assert_eq!(error, "no topic matches `zzz` among 5");
     }
 
     #[test]

@@ -360,7 +360,10 @@ fn groups_of_any_id_are_saved_or_named_as_not_saved() {
     }
     let repo = Repo::new();
     let report = backup(&repo, &broker, "read", &[]);
-    assert_eq!((&report["findings"], &report["groups"]), (&json!([]), &json!(5)));
+    assert_eq!(
+        (&report["findings"], &report["groups"]),
+        (&json!([]), &json!(5))
+    );
 
     for group in ["n\0ul", "both\0and"] {
         wire::commit(&broker, group, ("read", 0), (4, ""));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::broker::Broker;
 use crate::support::process::{Running, run, run_at_terminal};
-use crate::support::produce::produce_bulk;
+use crate::support::produce::{produce, produce_bulk};
 use crate::support::record::{Message, OwnedRecord};
 use crate::support::repo::Repo;
 use crate::support::wait::PATIENCE;
@@ -515,5 +515,34 @@ fn keep_retention_off_leaves_retention_disabled() {
             !config.contains_key("message.timestamp.type"),
             "all other settings are as saved"
         );
+    }
+}
+
+/// Kafka says which topics are its own; Debezium's heartbeats, for example, are not.
+#[test]
+fn users_topics_may_begin_with_underscores() {
+    let broker = Broker::shared();
+    let topic = topics::unique("__heartbeat");
+    topics::create(broker, &topic, 1, &[]);
+    let records: Vec<_> = samples::mixed(1).take(10).collect();
+    produce(broker, "none", (&topic, 0), &records);
+    let repo = Repo::new();
+    let report = run(&mut repo.backup(broker, &["--topic", &format!("{topic}*")]));
+    assert_eq!(report.expect_code(0).json()["records"], 10);
+    let saved = run(&mut repo.kbk(&["ls", "--json"])).expect_code(0).json();
+    assert_eq!(saved["topics"][0]["internal"], false);
+    // Without a pattern, too.
+    let target = format!("{topic}-restored");
+    let map = format!("{topic}={target}");
+    run(&mut repo.restore(broker, &["--map", &map])).expect_code(0);
+    assert_eq!(consume::assert_same(broker, (&topic, &target), 1), 10);
+
+    for target in ["__consumer_offsets", "__share_group_state"] {
+        let map = format!("{topic}={target}");
+        for args in [&["--map", &map][..], &["--map", &map, "--only-config"]] {
+            let refused = run(&mut repo.restore(broker, args)).expect_code(1);
+            let why = format!("{target} is one of Kafka's own topics");
+            assert!(refused.stderr.contains(&why), "{refused:#?}");
+        }
     }
 }

@@ -43,7 +43,7 @@ pub use self::groups::{CommittedTopic, GroupDescription, GroupListing, GroupOffs
 pub use self::offsets::PartitionOffsets;
 pub(super) use self::owned::PartitionList;
 pub use self::rights::{ClusterRights, TopicRights};
-pub use self::topics::{PartitionDescription, TopicDescription};
+pub use self::topics::{INTERNAL_TOPICS, PartitionDescription, TopicDescription};
 use super::client::Client;
 use super::error::KafkaError;
 use super::settings::ClientSettings;

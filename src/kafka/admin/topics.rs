@@ -18,6 +18,13 @@ use super::{Admin, invalid};
 use crate::kafka::client::{Reason, owned_text};
 use crate::kafka::error::{Code, KafkaError};
 
+/// Kafka's internal topics, for clusters that do not say which they are, and for those that have not created them yet.
+pub const INTERNAL_TOPICS: [&str; 3] = [
+    "__consumer_offsets",
+    "__transaction_state",
+    "__share_group_state",
+];
+
 /// A topic and the placement of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDescription {
@@ -249,13 +256,8 @@ unsafe fn from_metadata(
             })
         })
         .collect::<Result<_, BrokerError>>()?;
-    // librdkafka 2.12 parses `is_internal` and does not expose it in these structs; these are Kafka's internal topics.
-    let internal = [
-        "__consumer_offsets",
-        "__transaction_state",
-        "__share_group_state",
-    ]
-    .contains(&name.as_str());
+    // librdkafka 2.12 parses `is_internal` and does not expose it in these structs.
+    let internal = INTERNAL_TOPICS.contains(&name.as_str());
     Ok(TopicDescription::new(name, [0; 16], internal, partitions))
 }
 

@@ -95,8 +95,9 @@ pub async fn plan(
     for (topic, _) in &sources {
         options.selection.check(topic)?;
     }
-    let selected: Vec<&TopicState> = sources.iter().map(|(topic, _)| *topic).collect();
-    options.mapping.check(&selected, &options.selection)?;
+    let states: Vec<&TopicState> = sources.iter().map(|(topic, _)| *topic).collect();
+    options.mapping.check(&states, &options.selection)?;
+    let selected = sources.clone();
     let targets = options.targets.values().cloned().collect();
     let cluster = TargetCluster::describe(&options.kafka, targets, options.groups.clone()).await?;
     let leftovers = Leftovers::find(repository, &cluster).await?;
@@ -120,7 +121,11 @@ pub async fn plan(
         obstacles: Vec::new(),
         details,
     };
-    plan.obstacles = preflight::check(&plan, &cluster, options);
+    for (topic, target) in &selected {
+        preflight::check_internal(topic, target, &cluster, &mut plan.obstacles);
+    }
+    plan.obstacles
+        .extend(preflight::check(&plan, &cluster, options));
     let partial = partial::check(&plan.saved, options.allow_partial);
     plan.obstacles.extend(partial);
     let kafka = options.kafka.clone();

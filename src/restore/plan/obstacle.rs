@@ -140,6 +140,11 @@ pub enum Obstacle {
         /// How many members it has.
         members: usize,
     },
+    /// A target that is one of Kafka's own topics.
+    InternalTarget {
+        /// The topic.
+        topic: String,
+    },
     /// An internal topic of Kafka, which cannot be restored by writing records.
     Internal {
         /// The topic.
@@ -259,6 +264,10 @@ impl std::fmt::Display for Obstacle {
             Obstacle::GroupInUse { group, members } => write!(
                 f,
                 "group {group} has {members} members, which would overwrite its restored offsets: stop its consumers first"
+            ),
+            Obstacle::InternalTarget { topic } => write!(
+                f,
+                "{topic} is one of Kafka's own topics in the target cluster, and nothing but Kafka may write to it; --map gives another name"
             ),
             Obstacle::Internal { topic } => write!(
                 f,

@@ -1,10 +1,13 @@
 //! Finds everything that would go wrong in a restore before anything is written.
 
+use kbk_format::repo::TopicState;
+
 use super::mapping::PartitionMapping;
 use super::options::RestoreOptions;
 use super::restore_plan::{RestorePlan, TopicPlan};
 use super::restored_records;
 use super::target_cluster::{ExistingTopic, TargetCluster};
+use crate::kafka::INTERNAL_TOPICS;
 use crate::restore::plan::obstacle::Obstacle;
 
 /// Returns all obstacles that the snapshot and the target cluster show. Permissions are checked in [`rights`](super::rights).
@@ -33,7 +36,6 @@ pub(crate) fn check(
 }
 
 fn check_source(topic: TopicPlan<'_>, options: &RestoreOptions, obstacles: &mut Vec<Obstacle>) {
-    check_internal(&topic.restored.topic, obstacles);
     let records = topic
         .partitions()
         .map(|partition| partition.reading.limits.zero_timestamps)
@@ -46,10 +48,22 @@ fn check_source(topic: TopicPlan<'_>, options: &RestoreOptions, obstacles: &mut 
     }
 }
 
-pub(crate) fn check_internal(source: &str, obstacles: &mut Vec<Obstacle>) {
-    if source.starts_with("__") {
+/// Kafka says which topics are its own, in the backup and in the cluster. A cluster may not have created its own ones yet.
+pub(crate) fn check_internal(
+    source: &TopicState,
+    target: &str,
+    cluster: &TargetCluster,
+    obstacles: &mut Vec<Obstacle>,
+) {
+    if source.internal {
         obstacles.push(Obstacle::Internal {
-            topic: source.to_owned(),
+            topic: source.name.to_string(),
+        });
+    }
+    let existing = cluster.topics.get(target);
+    if existing.is_some_and(|topic| topic.internal) || INTERNAL_TOPICS.contains(&target) {
+        obstacles.push(Obstacle::InternalTarget {
+            topic: target.to_owned(),
         });
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct TargetCluster {
 /// A target topic that already exists.
 #[derive(Clone, Debug)]
 pub(crate) struct ExistingTopic {
+    /// Whether it is one of Kafka's own.
+    pub(crate) internal: bool,
     pub(crate) partitions: usize,
     pub(crate) offsets: BTreeMap<PartitionNumber, PartitionOffsets>,
     /// `None` where the cluster does not report it.
@@ -90,6 +92,7 @@ fn describe(
         let of_topic = partitions_of(&topic).into_iter();
         let offsets = of_topic.map(|key| Ok((key.partition, *offsets.get(&key)?)));
         let existing = ExistingTopic {
+            internal: topic.internal,
             partitions: topic.partitions.len(),
             offsets: offsets.collect::<Result<_, KafkaError>>()?,
             config: configs
