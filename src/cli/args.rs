@@ -13,7 +13,7 @@ use super::repo_url::RepoUrl;
 use super::time::TimeArg;
 use crate::kafka::ClientSettings;
 use crate::select::{
-    NamePattern, PartitionSet, TopicMapping, TopicRewrite, TopicSelection, rename_topics,
+    NamePattern, PartitionSet, TopicMapping, TopicRef, TopicRewrite, TopicSelection, rename_topics,
 };
 
 const GLOBAL: &str = "Global options";
@@ -169,7 +169,8 @@ fn bad_property(command: &clap::Command) -> clap::Error {
 /// Selects topics.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TopicArgs {
-    /// Topics to select: a name, a glob, or /a regular expression/ for the whole name; repeatable
+    /// Topics to select: a name, a glob, or /a regular expression/ for the whole name; of a backup also NAME@ID, with 8 digits of its
+    /// id or more, for a topic whose name another one has; repeatable
     /// [default: all except internal ones; verify and mount include those]
     #[arg(long, value_name = "PATTERN", help_heading = TOPICS)]
     pub topic: Vec<NamePattern>,
@@ -189,7 +190,7 @@ impl TopicArgs {
 /// Gives topics other names in the cluster.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RenameArgs {
-    /// Give a topic another name in the cluster; repeatable
+    /// Give a topic (or NAME@ID) another name in the cluster; repeatable
     #[arg(long, value_name = "SOURCE=TARGET")]
     pub map: Vec<TopicMapping>,
 
@@ -201,7 +202,7 @@ pub struct RenameArgs {
 
 impl RenameArgs {
     /// Returns the name in the cluster of each of these topics.
-    pub fn targets(&self, topics: &[String]) -> Result<BTreeMap<String, String>, CliError> {
+    pub fn targets(&self, topics: &[TopicRef]) -> Result<BTreeMap<TopicRef, String>, CliError> {
         rename_topics(topics, &self.map, &self.map_regex).map_err(|error| {
             let usage = CliError::usage(error.to_string());
             match error.hint() {

@@ -3,14 +3,14 @@
 use std::ops::{ControlFlow, Range};
 
 use kbk_format::render::render_members;
-use kbk_format::repo::{PartitionId, PartitionState, TopicName, TopicState};
+use kbk_format::repo::{PartitionId, PartitionState, TopicState};
 use kbk_format::{PartitionNumber, Record, Streams};
 use kbk_tools::list::Completeness;
 use kbk_tools::{ReadPlan, Selection};
 use tokio::runtime::Handle;
 
 use crate::cli::{CliError, Context, Lines, OffsetArg, Outcome, SnapshotArg, TimeArg, time_range};
-use crate::select::parse_partition;
+use crate::select::{TopicRef, parse_partition};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,8 +26,8 @@ TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h3
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The topic
-    pub topic: TopicName,
+    /// The topic: its name, or NAME@ID with 8 digits of its id or more
+    pub topic: TopicRef,
 
     /// Only this partition; repeatable
     #[arg(short, long, value_name = "N", value_parser = parse_partition)]

@@ -67,6 +67,8 @@ struct DiffReport {
     snapshot: u64,
     /// Whether the snapshot has every selected record that the cluster had when it was made.
     saved: Completeness,
+    /// Deleted topics that were not compared.
+    left_out: Vec<String>,
     partitions: Vec<PartitionComparison>,
 }
 
@@ -76,9 +78,10 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
     let chosen = super::chosen(&args.topics, &choice, &snapshot)?;
+    super::warn_left_out(&chosen.left_out);
     let options = RestoreOptions {
         kafka: args.kafka.settings()?,
-        targets: args.names.targets(&chosen)?,
+        targets: args.names.targets(&chosen.topics)?,
         selection: choice,
         mapping: args
             .partition_map
@@ -107,6 +110,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let report = DiffReport {
         snapshot: snapshot.sequence,
         saved,
+        left_out: chosen.left_out.iter().map(ToString::to_string).collect(),
         partitions,
     };
     context.output.report(&report)?;

@@ -13,7 +13,7 @@ use crate::select::TopicOrPartition;
 /// The arguments of `kbk ls`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// A topic, to list its partitions, or one partition; without it, all topics
+    /// A topic (a name, or NAME@ID with 8 digits of its id or more), to list its partitions, or one partition; without it, all topics
     #[arg(value_name = "TOPIC[/PARTITION]")]
     pub within: Option<TopicOrPartition>,
 
@@ -136,7 +136,7 @@ fn topics_table(rows: &[TopicRow]) -> Table {
             (false, _) => "partial",
         };
         table.row([
-            row.topic.clone(),
+            topic_name(&row.topic, &row.topic_id, row.deleted),
             human::count(row.partitions),
             human::count(row.totals.records),
             human::bytes(row.totals.stored_bytes),
@@ -147,6 +147,14 @@ fn topics_table(rows: &[TopicRow]) -> Table {
         ]);
     }
     table
+}
+
+/// Formats the name of a topic as --topic and the mount take it.
+fn topic_name(topic: &str, id: &str, deleted: bool) -> String {
+    match deleted {
+        true => format!("{topic}@{id}"),
+        false => topic.to_owned(),
+    }
 }
 
 fn partitions_table(rows: &[PartitionRow]) -> Table {

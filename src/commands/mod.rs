@@ -31,7 +31,10 @@ use crate::cli::{
 use crate::groups::GroupsPlanError;
 use crate::human;
 use crate::restore::RecordSelection;
-use crate::select::{NamePattern, OffsetRanges, OffsetRangesError, TopicSelection, select_groups};
+use crate::select::{
+    NamePattern, OffsetRanges, OffsetRangesError, SavedTopics, TopicRef, TopicSelection,
+    select_groups,
+};
 
 /// A subcommand with its arguments.
 #[derive(Subcommand, Clone, Debug)]
@@ -150,29 +153,55 @@ fn offset_ranges(path: &Path) -> Result<OffsetRanges, CliError> {
     })
 }
 
+/// The topics of a snapshot that a command works on.
+struct ChosenTopics {
+    topics: Vec<TopicRef>,
+    /// Deleted topics of selected names that are left out.
+    left_out: Vec<TopicRef>,
+}
+
 /// Returns the selected topics of the snapshot: those of the --offsets file, if there is one.
 fn chosen(
     args: &TopicArgs,
     choice: &RecordSelection,
     snapshot: &Snapshot,
-) -> Result<Vec<String>, CliError> {
+) -> Result<ChosenTopics, CliError> {
     let Some(offsets) = &choice.offsets else {
         return selected(args, snapshot);
     };
-    let known = |name: &str| topic(snapshot, name).map(|topic| topic.name.to_string());
-    offsets.topics().map(known).collect()
+    let known = |name: &str| {
+        let topic = topic(snapshot, &name.parse()?)?;
+        Ok(TopicRef::of(snapshot, topic))
+    };
+    Ok(ChosenTopics {
+        topics: offsets
+            .topics()
+            .map(known)
+            .collect::<Result<_, CliError>>()?,
+        left_out: Vec::new(),
+    })
 }
 
 /// Returns the topics of the snapshot that --topic and --exclude select. Deleted topics are selected only with --topic.
-fn selected(args: &TopicArgs, snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
-    let named = !args.topic.is_empty();
-    let topics = snapshot
-        .topics
-        .iter()
-        .filter(|topic| named || !topic.deleted);
-    Ok(args
-        .selection()
-        .select(topics.map(|topic| (&*topic.name, topic.internal)))?)
+fn selected(args: &TopicArgs, snapshot: &Snapshot) -> Result<ChosenTopics, CliError> {
+    let SavedTopics { selected, left_out } = args.selection().select_saved(snapshot)?;
+    Ok(ChosenTopics {
+        topics: selected.into_iter().map(|(topic, _)| topic).collect(),
+        left_out,
+    })
+}
+
+/// Says which topics are left out; nothing if there are none.
+fn warn_left_out(left_out: &[TopicRef]) {
+    if left_out.is_empty() {
+        return;
+    }
+    let names: Vec<_> = left_out.iter().map(ToString::to_string).collect();
+    tracing::warn!(
+        "left out: {} that the cluster no longer had; --topic selects by these names: {}",
+        human::counted(left_out.len() as u64, "topic"),
+        names.join(", ")
+    );
 }
 
 /// Returns the groups of the snapshot that the patterns select; none without a pattern.
@@ -215,21 +244,18 @@ async fn snapshot(
     })
 }
 
-/// Returns the topic of this name: the existing one, or else the last deleted one.
-fn topic<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a TopicState, CliError> {
-    let named = || snapshot.topics.iter().filter(|topic| &*topic.name == name);
-    let found = named().find(|topic| !topic.deleted).or(named().next_back());
-    let Some(topic) = found else {
-        let names = snapshot.topics.iter().map(|topic| (&*topic.name, false));
-        let nearest = TopicSelection::new(vec![name.parse()?], Vec::new()).select(names);
-        let message = match nearest {
-            Err(error) => error.to_string(),
-            Ok(_) => format!("no topic `{name}`"),
-        };
-        let hint = format!("`kbk ls --snapshot {}` lists its topics", snapshot.sequence);
-        return Err(CliError::new(message).hint(hint));
+/// Returns the topic of this name: the existing one, or else the last deleted one; with an id, that one.
+fn topic<'a>(snapshot: &'a Snapshot, wanted: &TopicRef) -> Result<&'a TopicState, CliError> {
+    if let Some(found) = wanted.find(snapshot) {
+        return Ok(found);
+    }
+    let pattern = wanted.to_string().parse()?;
+    let message = match TopicSelection::new(vec![pattern], Vec::new()).select_saved(snapshot) {
+        Err(error) => error.to_string(),
+        Ok(_) => format!("no topic `{wanted}`"),
     };
-    Ok(topic)
+    let hint = format!("`kbk ls --snapshot {}` lists its topics", snapshot.sequence);
+    Err(CliError::new(message).hint(hint))
 }
 
 /// Returns the state of one of the topic's partitions.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use kbk_format::repo::{Digested, Repository, Snapshot, Store};
+use kbk_format::repo::{Digested, Id, Repository, Snapshot, Store, TopicName};
 use kbk_tools::verify::{VerifyOptions, VerifyReport, verify};
 use serde::Serialize;
 
@@ -122,15 +122,14 @@ async fn readable(repository: &Repository, sequences: &[u64]) -> Vec<Digested<Sn
 fn topics(
     args: &Args,
     snapshots: &[Digested<Snapshot>],
-) -> Result<Option<BTreeSet<String>>, CliError> {
+) -> Result<Option<BTreeSet<(TopicName, Id)>>, CliError> {
     let unrestricted = args.topics.topic.is_empty() && args.topics.exclude.is_empty();
     if unrestricted || snapshots.is_empty() {
         return Ok(None);
     }
     let topics = snapshots.iter().flat_map(|snapshot| &snapshot.topics);
-    let topics = topics.map(|topic| (&*topic.name, topic.internal));
-    let chosen = args.topics.selection().internal_too().select(topics)?;
-    Ok(Some(chosen.into_iter().collect()))
+    let selection = args.topics.selection().internal_too();
+    Ok(Some(selection.select_every(topics)?))
 }
 
 /// Returns the bytes to read; `None` for several snapshots, since what they share is read once.
@@ -140,7 +139,9 @@ fn expected_bytes(options: &VerifyOptions, snapshots: &[Digested<Snapshot>]) -> 
     };
     let chosen = options.topics.as_ref();
     let topics = snapshot.topics.iter();
-    let topics = topics.filter(|topic| chosen.is_none_or(|chosen| chosen.contains(&*topic.name)));
+    let topics = topics.filter(|topic| {
+        chosen.is_none_or(|chosen| chosen.contains(&(topic.name.clone(), topic.topic_id)))
+    });
     let states = topics.flat_map(|topic| &topic.partitions);
     Some(states.map(|state| state.stored_bytes).sum())
 }

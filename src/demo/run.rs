@@ -26,7 +26,7 @@ use crate::restore::{
     RetentionChoice,
 };
 use crate::run::Cancel;
-use crate::select::TopicSelection;
+use crate::select::{TopicRef, TopicSelection};
 
 /// The number of all records. The embedded broker keeps 5 MiB per partition, several times as much as these.
 const RECORDS: u64 = 20_000;
@@ -196,7 +196,7 @@ impl Demo<'_> {
             kafka: self.kafka.clone(),
             targets: TOPICS
                 .iter()
-                .map(|(topic, _)| ((*topic).to_owned(), target(topic)))
+                .map(|(topic, _)| (TopicRef::named(topic), target(topic)))
                 .collect(),
             selection: RecordSelection::of_times(times),
             mapping: PartitionMapping::Kept,

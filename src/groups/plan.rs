@@ -230,9 +230,11 @@ pub(super) fn restored_topic<'a>(
     restore: &'a FinishedRestore,
     topic: &GroupTopic,
 ) -> Option<&'a RestoredTopic> {
-    let restored = restore.topic(&topic.topic)?;
-    let unknown = topic.topic_id == Id::ZERO || restored.topic_id == Id::ZERO;
-    (unknown || restored.topic_id == topic.topic_id).then_some(restored)
+    let mut topics = restore.topics(&topic.topic);
+    topics.find(|restored| {
+        let unknown = topic.topic_id == Id::ZERO || restored.topic_id == Id::ZERO;
+        unknown || restored.topic_id == topic.topic_id
+    })
 }
 
 /// Completes a plan with what the cluster reports about its groups now. Blocks; must not be called from asynchronous code.

@@ -12,7 +12,7 @@ use crate::restore::plan::obstacle::Obstacle;
 use crate::restore::plan::options::RestoreOptions;
 use crate::restore::plan::partition_count::partition_count;
 use crate::restore::plan::target_cluster::{ExistingTopic, TargetCluster};
-use crate::restore::plan::{PlanError, newest_of, preflight};
+use crate::restore::plan::{PlanError, preflight};
 use crate::run::Cancel;
 
 /// Everything that will be done.
@@ -100,7 +100,7 @@ pub async fn plan_config(
     let leftovers = Leftovers::find(repository, &cluster).await?;
     let sources = options.targets.iter();
     let topics: Vec<_> = sources
-        .filter_map(|(source, target)| Some((newest_of(snapshot, source)?, target)))
+        .filter_map(|(source, target)| Some((source.find(snapshot)?, target)))
         .collect();
     let mut obstacles = Vec::new();
     for (topic, target) in &topics {

@@ -5,6 +5,8 @@
 //! | value | file |
 //! |---|---|
 //! | topics and groups by name, glob or regular expression | `pattern` |
+//! | one of several topics of a name | `topic_ref` |
+//! | topics of a snapshot | `saved` |
 //! | partitions by number | `partitions` |
 //! | offsets by a CSV file | `offset_ranges` |
 //! | other topic names | `topic`, `rewrite`, `rename` |
@@ -18,13 +20,17 @@ mod partitions;
 mod pattern;
 mod rename;
 mod rewrite;
+mod saved;
 mod topic;
+mod topic_ref;
 
 pub(crate) use self::nearest::nearest;
 pub use self::offset_ranges::{OffsetRange, OffsetRanges, OffsetRangesError};
 pub use self::partition_map::{PartitionMap, PartitionMapError};
 pub use self::partitions::{PartitionSet, PartitionsError, parse_partition};
 pub use self::pattern::{NamePattern, PatternError, SelectError, TopicSelection, select_groups};
-pub use self::rename::{RenameError, rename_topics};
+pub use self::rename::{RenameError, rename_topics, target_names};
 pub use self::rewrite::{RewriteError, TopicRewrite};
+pub use self::saved::SavedTopics;
 pub use self::topic::{TopicError, TopicMapping, TopicOrPartition};
+pub use self::topic_ref::TopicRef;

@@ -5,9 +5,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use globset::{Glob, GlobMatcher};
+use kbk_format::repo::TopicState;
 use regex::Regex;
 
 use super::nearest::nearest;
+use super::topic_ref::TopicRef;
 
 /// One `--topic`, `--exclude` or `--group`.
 #[derive(Clone, Debug)]
@@ -35,6 +37,12 @@ impl NamePattern {
             Matcher::Glob(glob) => glob.is_match(name),
             Matcher::Regex(regex) => regex.is_match(name),
         }
+    }
+
+    /// Returns the topic that the pattern names by its id, if it does.
+    fn by_id(&self) -> Option<TopicRef> {
+        let named: TopicRef = self.text.parse().ok()?;
+        named.id().is_some().then_some(named)
     }
 
     /// Returns the pattern without its special characters, to find similar names.
@@ -156,6 +164,25 @@ impl TopicSelection {
         Ok(chosen.into_iter().map(str::to_owned).collect())
     }
 
+    /// Returns whether there is a pattern of topics to select.
+    pub(super) fn has_patterns(&self) -> bool {
+        !self.include.is_empty()
+    }
+
+    /// Returns whether the topic is excluded as `NAME@ID`.
+    pub(super) fn excludes_by_id(&self, topic: &TopicState) -> bool {
+        let mut excluded = self.exclude.iter().filter_map(NamePattern::by_id);
+        excluded.any(|excluded| excluded.matches(topic))
+    }
+
+    /// Separates the topics that are given as `NAME@ID`, which no topic of a cluster is called, from the patterns.
+    pub(super) fn split_by_id(&self) -> (Vec<TopicRef>, TopicSelection) {
+        let mut names = self.clone();
+        names.include.retain(|pattern| pattern.by_id().is_none());
+        let by_id = self.include.iter().filter_map(NamePattern::by_id);
+        (by_id.collect(), names)
+    }
+
     /// Returns whether a topic of this name is selected, whatever other topics exist.
     pub fn matches(&self, name: &str) -> bool {
         let among = |patterns: &[NamePattern]| patterns.iter().any(|pattern| pattern.matches(name));
@@ -250,6 +277,14 @@ pub enum SelectError {
         /// Similar names, the most similar first.
         nearest: Vec<String>,
     },
+    /// No topic has the name and the id.
+    #[error("no topic is `{wanted}`{}", others(.known))]
+    NoSuchId {
+        /// The name and the id, as they were given.
+        wanted: String,
+        /// The topics of this name.
+        known: Vec<String>,
+    },
     /// A pattern that only internal topics match.
     #[error(
         "`{pattern}` matches only internal topics, such as `{example}`; give the full name of an internal topic to select it"
@@ -276,6 +311,13 @@ pub enum SelectError {
     /// The excludes match everything.
     #[error("`--exclude` excludes every topic")]
     AllExcluded,
+}
+
+fn others(known: &[String]) -> String {
+    match known {
+        [] => "; no topic has this name".to_owned(),
+        known => format!("; of this name there are {}", known.join(", ")),
+    }
 }
 
 fn suggestion(nearest: &[String]) -> String {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::rewrite::TopicRewrite;
 use super::topic::{TopicError, TopicMapping};
+use super::topic_ref::TopicRef;
 
 /// Why topics cannot be renamed as the options say.
 #[derive(Debug, thiserror::Error)]
@@ -64,33 +65,34 @@ impl RenameError {
     }
 }
 
-/// Returns the target name of each of `topics`: its mapping's, else that of the first rewrite that matches it, else its own.
+/// Returns the target name of each of `topics`: its mapping's, else that of the first rewrite that matches its name, else its own.
 pub fn rename_topics(
-    topics: &[String],
+    topics: &[TopicRef],
     mappings: &[TopicMapping],
     rewrites: &[TopicRewrite],
-) -> Result<BTreeMap<String, String>, RenameError> {
+) -> Result<BTreeMap<TopicRef, String>, RenameError> {
     let mut targets: BTreeMap<_, _> = topics.iter().map(|topic| (topic.clone(), None)).collect();
     for mapping in mappings {
-        let target = targets.get_mut(&mapping.source);
-        let target = target.ok_or_else(|| RenameError::NotSelected {
+        let mut selected = targets.iter_mut();
+        let target = selected.find(|(topic, _)| mapping.source.names(topic));
+        let (_, target) = target.ok_or_else(|| RenameError::NotSelected {
             mapping: mapping.clone(),
         })?;
         if target.replace(mapping.target.clone()).is_some() {
             return Err(RenameError::MappedTwice {
-                topic: mapping.source.clone(),
+                topic: mapping.source.to_string(),
             });
         }
     }
     for rewrite in rewrites {
         let mut matches = false;
         for (source, target) in &mut targets {
-            if let Some(name) = rewrite.apply(source) {
+            if let Some(name) = rewrite.apply(source.name()) {
                 matches = true;
                 // Checked even where a mapping or an earlier rewrite wins: a rule that makes invalid names is a mistake.
                 let name = name.map_err(|error| RenameError::BadName {
                     rewrite: rewrite.to_string(),
-                    topic: source.clone(),
+                    topic: source.to_string(),
                     error,
                 })?;
                 target.get_or_insert(name);
@@ -102,21 +104,36 @@ pub fn rename_topics(
             });
         }
     }
-    let named: BTreeMap<String, String> = targets
+    let named: BTreeMap<TopicRef, String> = targets
         .into_iter()
-        .map(|(source, target)| (source.clone(), target.unwrap_or(source)))
+        .map(|(source, target)| {
+            let target = target.unwrap_or_else(|| source.name().to_owned());
+            (source, target)
+        })
         .collect();
     refuse_mixing(&named)?;
     Ok(named)
 }
 
-fn refuse_mixing(targets: &BTreeMap<String, String>) -> Result<(), RenameError> {
-    let mut sources = BTreeMap::new();
+/// Returns the target of each name. ACLs are about names: of several topics of one, the one that the cluster had last counts.
+pub fn target_names(targets: &BTreeMap<TopicRef, String>) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    // In order: a name comes before the same name with an id.
+    for (topic, target) in targets {
+        names
+            .entry(topic.name().to_owned())
+            .or_insert_with(|| target.clone());
+    }
+    names
+}
+
+fn refuse_mixing(targets: &BTreeMap<TopicRef, String>) -> Result<(), RenameError> {
+    let mut sources: BTreeMap<&String, &TopicRef> = BTreeMap::new();
     for (source, target) in targets {
         if let Some(other) = sources.insert(target, source) {
             return Err(RenameError::Mixed {
-                first: other.clone(),
-                second: source.clone(),
+                first: other.to_string(),
+                second: source.to_string(),
                 target: target.clone(),
             });
         }
@@ -128,7 +145,9 @@ fn refuse_mixing(targets: &BTreeMap<String, String>) -> Result<(), RenameError> 
 mod tests {
     use super::*;
 
-    fn map(topics: &[&str], mappings: &[&str]) -> Result<BTreeMap<String, String>, RenameError> {
+    type Names = BTreeMap<String, String>;
+
+    fn map(topics: &[&str], mappings: &[&str]) -> Result<Names, RenameError> {
         map_all(topics, mappings, &[])
     }
 
@@ -136,11 +155,14 @@ mod tests {
         topics: &[&str],
         mappings: &[&str],
         rewrites: &[&str],
-    ) -> Result<BTreeMap<String, String>, RenameError> {
-        let topics: Vec<_> = topics.iter().map(|topic| topic.to_string()).collect();
+    ) -> Result<Names, RenameError> {
+        let topics: Vec<_> = topics.iter().map(|text| text.parse().unwrap()).collect();
         let mappings: Vec<_> = mappings.iter().map(|text| text.parse().unwrap()).collect();
         let rewrites: Vec<_> = rewrites.iter().map(|text| text.parse().unwrap()).collect();
-        rename_topics(&topics, &mappings, &rewrites)
+        let targets = rename_topics(&topics, &mappings, &rewrites)?.into_iter();
+        Ok(targets
+            .map(|(source, target)| (source.to_string(), target))
+            .collect())
     }
 
     #[test]
@@ -164,6 +186,25 @@ mod tests {
         assert_eq!(targets["b"], "b");
         // Names may be swapped.
         assert_eq!(map(&["a", "b"], &["a=b", "b=a"]).unwrap()["a"], "b");
+    }
+
+    #[test]
+    fn an_earlier_topic_of_a_name_is_mapped_by_its_id() {
+        let older = format!("orders@{}", "1a2b3c4d".repeat(4));
+        let topics = ["orders", &older];
+        let targets = map(&topics, &["orders@1a2b3c4d=orders-old"]).unwrap();
+        assert_eq!(
+            (&*targets["orders"], &*targets[&older]),
+            ("orders", "orders-old")
+        );
+        let mixed = map(&topics, &[]).unwrap_err().to_string();
+        assert!(mixed.contains("both be restored to `orders`"), "{mixed}");
+        assert_eq!(map(&[&older], &[]).unwrap()[&older], "orders");
+        assert_eq!(map(&[&older], &["orders=x"]).unwrap()[&older], "x");
+        let other = map(&topics, &["orders@ffffffff=x"])
+            .unwrap_err()
+            .to_string();
+        assert!(other.contains("is not among the selected"), "{other}");
     }
 
     #[test]

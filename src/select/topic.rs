@@ -7,6 +7,7 @@ use kbk_format::PartitionNumber;
 use kbk_format::repo::{TopicName, TopicNameError};
 
 use super::partitions::number;
+use super::topic_ref::TopicRef;
 
 /// Text that is not a topic, partition or mapping.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,11 @@ pub enum TopicError {
     /// Not a partition number after the slash.
     #[error("`{0}` is not a partition number; give a topic, or TOPIC/PARTITION as in `orders/0`")]
     Partition(String),
+    /// No id after the `@`.
+    #[error(
+        "`{0}` does not name a topic by its id: give 8 to 32 hex digits after the @, as `kbk ls` and the mount show them"
+    )]
+    Id(String),
     /// No `=` between the names.
     #[error("`{0}` is not a mapping; give SOURCE=TARGET as in `orders=orders-restored`")]
     Mapping(String),
@@ -30,8 +36,8 @@ pub(super) fn topic_name(name: &str) -> Result<String, TopicError> {
 /// A topic, or one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicOrPartition {
-    /// The topic's name.
-    pub topic: String,
+    /// The topic.
+    pub topic: TopicRef,
     /// The partition; `None` for all of them.
     pub partition: Option<PartitionNumber>,
 }
@@ -45,7 +51,7 @@ impl FromStr for TopicOrPartition {
             None => (text, None),
         };
         Ok(Self {
-            topic: topic_name(topic)?,
+            topic: topic.parse()?,
             partition,
         })
     }
@@ -58,8 +64,8 @@ fn partition(text: &str) -> Result<PartitionNumber, TopicError> {
 /// One `--map SOURCE=TARGET`: a topic has another name in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicMapping {
-    /// The topic's name in the backup.
-    pub source: String,
+    /// The topic in the backup.
+    pub source: TopicRef,
     /// The topic's name in the cluster.
     pub target: String,
 }
@@ -78,7 +84,7 @@ impl FromStr for TopicMapping {
             .split_once('=')
             .ok_or_else(|| TopicError::Mapping(text.to_owned()))?;
         Ok(Self {
-            source: topic_name(source)?,
+            source: source.parse()?,
             target: topic_name(target)?,
         })
     }
@@ -92,11 +98,11 @@ mod tests {
     fn topics_and_partitions() {
         let parsed: TopicOrPartition = "orders/12".parse().unwrap();
         assert_eq!(
-            (parsed.topic.as_str(), parsed.partition),
+            (parsed.topic.name(), parsed.partition),
             ("orders", Some(12.into()))
         );
         let parsed: TopicOrPartition = "orders".parse().unwrap();
-        assert_eq!((parsed.topic.as_str(), parsed.partition), ("orders", None));
+        assert_eq!((parsed.topic.name(), parsed.partition), ("orders", None));
         for text in [
             "",
             "/",

@@ -17,6 +17,7 @@ mod open_transactions;
 mod partition_map;
 mod permissions;
 mod point_in_time;
+mod recreated;
 mod repartition;
 mod restored_config;
 mod resume;

@@ -15,7 +15,7 @@ use crate::cli::{
 use crate::commands::{chosen_groups, refuse, selected};
 use crate::human;
 use crate::kafka::ClientSettings;
-use crate::select::NamePattern;
+use crate::select::{NamePattern, target_names};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,7 +62,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = crate::commands::repository(context).await?;
     let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
     let chosen = selected(&args.topics, &snapshot)?;
-    let targets = args.names.targets(&chosen)?;
+    let targets = target_names(&args.names.targets(&chosen.topics)?);
     let groups = chosen_groups(&args.group, &snapshot)?;
     let kafka = args.kafka.settings()?;
     let plan = planned(&snapshot, &targets, &groups, &kafka).await?;

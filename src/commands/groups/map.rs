@@ -90,14 +90,14 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             ))
         };
         let place = restore
-            .partition_id(topic, partition)
+            .partition_id(topic.name(), topic.id(), partition)
             .ok_or_else(not_restored)?;
         let translated = restore.translate(&repository, place, &args.offsets).await?;
         let translated = translated.ok_or_else(not_restored)?;
         let offsets = args.offsets.iter().zip(translated);
         context.output.report(&OfPartition {
             restore: name.clone(),
-            topic: topic.clone(),
+            topic: topic.to_string(),
             partition,
             offsets: offsets
                 .map(|(source_offset, targets)| OfOffset {

@@ -215,7 +215,11 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if args.dry_run {
         return Ok(Outcome::Clean);
     }
-    let WithAcls { main: plan, acls } = planned;
+    let WithAcls {
+        main: plan,
+        acls,
+        left_out,
+    } = planned;
     if !args.yes {
         confirm_purge(&plan, context)?;
     }
@@ -229,7 +233,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let (cancel, settings) = (&context.cancel, &kafka);
     let run = restore::run(plan, afterwards, &repository, settings, cancel, events).await;
     match run {
-        Ok(finished) => report(finished, wants_acls, context, &repository, &step).await,
+        Ok(finished) => {
+            report(finished, left_out, wants_acls, context, &repository, &step).await
+        }
         Err(RunError::Records(error)) => {
             let hint = step.after(&error, &repository).await;
             Err(CliError::from(error).hint(hint))
@@ -244,13 +250,18 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 /// Prints what was done, and says what is left to do.
 async fn report(
     mut finished: Finished,
+    left_out: Vec<String>,
     wants_acls: bool,
     context: &Context,
     repository: &Repository,
     step: &NextStep,
 ) -> Result<Outcome, CliError> {
     let acls_error = finished.acls_error.take();
-    context.output.report(&finished)?;
+    let report = WithLeftOut {
+        main: &finished,
+        left_out,
+    };
+    context.output.report(&report)?;
     if let Some(error) = acls_error {
         return Err(CliError::from(error).hint(ACLS_LATER));
     }
@@ -299,7 +310,7 @@ async fn plan_all(
     repository: &Repository,
     kafka: &ClientSettings,
 ) -> Result<WithAcls<RestorePlan, AclsPlan>, CliError> {
-    let plan = plan(args, selection, repository, kafka).await?;
+    let (plan, left_out) = plan(args, selection, repository, kafka).await?;
     let topics = plan.manifest.topics.iter();
     let targets = topics.map(|topic| (topic.topic.to_string(), topic.target.to_string()));
     let targets = targets.collect();
@@ -311,7 +322,11 @@ async fn plan_all(
         }
         false => None,
     };
-    Ok(WithAcls { main: plan, acls })
+    Ok(WithAcls {
+        main: plan,
+        acls,
+        left_out,
+    })
 }
 
 /// Returns the patterns of the groups to restore: those that the restore was begun with, and those of this run.
@@ -345,14 +360,17 @@ async fn plan(
     selection: RecordSelection,
     repository: &Repository,
     kafka: &ClientSettings,
-) -> Result<RestorePlan, CliError> {
+) -> Result<(RestorePlan, Vec<String>), CliError> {
     if let Some(name) = &args.resume {
         let restore = restore::unfinished(repository, name.as_ref()).await?;
-        return Ok(restore::plan_rest(repository, restore, kafka, args.verify, args.rate()).await?);
+        let rate = args.rate();
+        let plan = restore::plan_rest(repository, restore, kafka, args.verify, rate).await?;
+        return Ok((plan, Vec::new()));
     }
     let snapshot = super::snapshot(repository, args.snapshot).await?;
-    let options = options(args, selection, &snapshot, kafka)?;
-    Ok(restore::plan(repository, &snapshot, &options).await?)
+    let (options, left_out) = options(args, selection, &snapshot, kafka)?;
+    let plan = restore::plan(repository, &snapshot, &options).await?;
+    Ok((plan, left_out))
 }
 
 fn options(
@@ -360,15 +378,17 @@ fn options(
     selection: RecordSelection,
     snapshot: &Snapshot,
     kafka: &ClientSettings,
-) -> Result<RestoreOptions, CliError> {
+) -> Result<(RestoreOptions, Vec<String>), CliError> {
     let chosen = super::chosen(&args.topics, &selection, snapshot)?;
+    super::warn_left_out(&chosen.left_out);
     if args.repartition.is_some() && args.verify && args.no_offset_map {
         let message = "--verify finds repartitioned records by the offset map, which --no-offset-map does not keep";
         return Err(CliError::usage(message));
     }
-    Ok(RestoreOptions {
+    let left_out = chosen.left_out.iter().map(ToString::to_string).collect();
+    let options = RestoreOptions {
         kafka: kafka.clone(),
-        targets: args.names.targets(&chosen)?,
+        targets: args.names.targets(&chosen.topics)?,
         selection,
         mapping: args.mapping(),
         append: args.append,
@@ -384,7 +404,8 @@ fn options(
         rate_limit: args.rate(),
         count: args.dry_run,
         allow_partial: args.allow_partial,
-    })
+    };
+    Ok((options, left_out))
 }
 
 /// Asks for confirmation, by the number of topics that lose records.
@@ -447,6 +468,22 @@ struct WithAcls<T, A> {
     #[serde(flatten)]
     main: T,
     acls: Option<A>,
+    /// Deleted topics that are not restored.
+    left_out: Vec<String>,
+}
+
+/// A report, with the deleted topics that were not restored.
+#[derive(Serialize)]
+struct WithLeftOut<'a, T> {
+    #[serde(flatten)]
+    main: &'a T,
+    left_out: Vec<String>,
+}
+
+impl<T: Report> Report for WithLeftOut<'_, T> {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.main.human(out)
+    }
 }
 
 impl<T: Report, A: Report> Report for WithAcls<T, A> {

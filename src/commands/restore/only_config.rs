@@ -13,6 +13,7 @@ use crate::kafka::ClientSettings;
 use crate::restore::{
     self, ConfigAction, ConfigChange, ConfigPlan, ConfigReport, RecordSelection, TopicConfigPlan,
 };
+use crate::select::target_names;
 
 /// Plans, and unless it is a dry run, restores topics without their records.
 pub(super) async fn run(
@@ -23,16 +24,20 @@ pub(super) async fn run(
     context: &Context,
 ) -> Result<Outcome, CliError> {
     let snapshot = super::super::snapshot(repository, args.snapshot).await?;
-    let options = options(args, selection, &snapshot, &kafka)?;
+    let (options, left_out) = options(args, selection, &snapshot, &kafka)?;
     let plan = restore::plan_config(repository, &snapshot, &options).await?;
     let acls = match args.acls {
         true => {
-            let targets = &options.targets;
-            Some(plan_acls(&args.groups, repository, plan.snapshot, targets, &kafka).await?)
+            let targets = target_names(&options.targets);
+            Some(plan_acls(&args.groups, repository, plan.snapshot, &targets, &kafka).await?)
         }
         false => None,
     };
-    let planned = WithAcls { main: plan, acls };
+    let planned = WithAcls {
+        main: plan,
+        acls,
+        left_out,
+    };
     if args.dry_run {
         context.output.report(&planned)?;
     }
@@ -40,7 +45,11 @@ pub(super) async fn run(
     if args.dry_run {
         return Ok(Outcome::Clean);
     }
-    let WithAcls { main: plan, acls } = planned;
+    let WithAcls {
+        main: plan,
+        acls,
+        left_out,
+    } = planned;
     let (settings, cancel) = (kafka.clone(), context.cancel.clone());
     let report = blocking(move || restore::apply_config(&plan, &settings, &cancel)).await?;
     let interrupted = report.interrupted;
@@ -52,7 +61,11 @@ pub(super) async fn run(
         },
     };
     // The topics are reported even if the ACLs failed.
-    context.output.report(&WithAcls { main: report, acls })?;
+    context.output.report(&WithAcls {
+        main: report,
+        acls,
+        left_out,
+    })?;
     if let Some(error) = acls_error {
         return Err(error.into());
     }

@@ -90,7 +90,7 @@ pub async fn plan(
 ) -> Result<RestorePlan, PlanError> {
     let sources = options.targets.iter();
     let sources: Vec<_> = sources
-        .filter_map(|(source, target)| Some((newest_of(snapshot, source)?, target)))
+        .filter_map(|(source, target)| Some((source.find(snapshot)?, target)))
         .collect();
     for (topic, _) in &sources {
         options.selection.check(topic)?;
@@ -136,12 +136,6 @@ pub async fn plan(
     .await;
     plan.obstacles.extend(missing?);
     Ok(plan)
-}
-
-/// Returns the topic of this name that the cluster had last.
-pub(crate) fn newest_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a TopicState> {
-    let named = snapshot.topics.iter().filter(|topic| &*topic.name == name);
-    named.max_by_key(|topic| (!topic.deleted, topic.last_seen, topic.first_seen))
 }
 
 /// Builds the manifest. Its start time is set again when the restore begins: a plan may wait for a confirmation.

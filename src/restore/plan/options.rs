@@ -8,7 +8,7 @@ use super::mapping::PartitionMapping;
 use super::retention::RetentionChoice;
 use super::selection::RecordSelection;
 use crate::kafka::ClientSettings;
-use crate::select::NamePattern;
+use crate::select::{NamePattern, TopicRef};
 
 /// What to restore, and how.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct RestoreOptions {
     /// How to reach the target cluster.
     pub kafka: ClientSettings,
     /// The target name of each selected topic of the snapshot.
-    pub targets: BTreeMap<String, String>,
+    pub targets: BTreeMap<TopicRef, String>,
     /// Which of their records to restore.
     pub selection: RecordSelection,
     /// Which partition of the target each record goes to.

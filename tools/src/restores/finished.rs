@@ -106,19 +106,29 @@ impl FinishedRestore {
         }
     }
 
-    /// Returns the partition of the backup that was restored from this topic and partition number.
+    /// Returns the partition of the backup that was restored from this topic and partition number: of several topics of the name, one
+    /// whose id starts with `digits`.
     #[must_use]
-    pub fn partition_id(&self, topic: &str, partition: PartitionNumber) -> Option<&PartitionId> {
+    pub fn partition_id(
+        &self,
+        topic: &str,
+        digits: Option<&str>,
+        partition: PartitionNumber,
+    ) -> Option<&PartitionId> {
+        let has_id = |place: &PartitionId| {
+            digits.is_none_or(|digits| place.topic_id.to_string().starts_with(digits))
+        };
+        let named = |place: &&PartitionId| &*place.topic == topic && place.partition == partition;
         self.partitions
             .keys()
-            .find(|place| &*place.topic == topic && place.partition == partition)
+            .filter(named)
+            .find(|place| has_id(place))
     }
 
-    /// Returns what became of a topic, by its name in the backup.
-    #[must_use]
-    pub fn topic(&self, topic: &str) -> Option<&RestoredTopic> {
-        let mut topics = self.restore.topics.iter();
-        topics.find(|restored| &*restored.topic == topic)
+    /// Returns what became of the topics of a name in the backup: several, if it was deleted and created again.
+    pub fn topics(&self, topic: &str) -> impl Iterator<Item = &RestoredTopic> {
+        let topics = self.restore.topics.iter();
+        topics.filter(move |restored| &*restored.topic == topic)
     }
 
     /// Translates offsets of `source` in the given order: each into one position in every partition of the cluster that may hold

@@ -39,7 +39,7 @@ mod unindexed;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kbk_format::repo::{RepoError, RepoErrorKind, Repository};
+use kbk_format::repo::{Id, RepoError, RepoErrorKind, Repository, TopicName};
 use serde::Serialize;
 
 pub use self::finding::{Finding, FindingKind, Offsets, Severity};
@@ -63,8 +63,8 @@ impl<F: Fn(u64) + Send + Sync> VerifyEvents for F {
 pub struct VerifyOptions {
     /// Sequence numbers of snapshots.
     pub snapshots: Vec<u64>,
-    /// Names of topics; `None` selects all.
-    pub topics: Option<BTreeSet<String>>,
+    /// Names and ids of topics; `None` selects all.
+    pub topics: Option<BTreeSet<(TopicName, Id)>>,
     /// Decode every record, and compute each segment's SHA-256.
     pub full: bool,
     /// Report offsets that the cluster had deleted before they were read as accepted.

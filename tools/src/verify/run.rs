@@ -108,7 +108,8 @@ impl<'a> Run<'a> {
         self.digests.insert(sequence, snapshot.sha256);
         for topic in &snapshot.topics {
             let selected = self.options.topics.as_ref();
-            if selected.is_some_and(|selected| !selected.contains(&*topic.name)) {
+            let id = (topic.name.clone(), topic.topic_id);
+            if selected.is_some_and(|selected| !selected.contains(&id)) {
                 continue;
             }
             for state in &topic.partitions {

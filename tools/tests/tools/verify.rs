@@ -68,7 +68,12 @@ fn progress_adds_up_to_all_bytes() {
     let seen = Arc::new(AtomicU64::new(0));
     let options = VerifyOptions {
         snapshots: vec![2],
-        topics: Some(BTreeSet::from(["orders".to_owned()])),
+        topics: Some(BTreeSet::from([{
+            let PartitionId {
+                topic, topic_id, ..
+            } = place("orders", 0);
+            (topic, topic_id)
+        }])),
         full: true,
         accept_lost: false,
     };
