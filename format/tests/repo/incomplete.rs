@@ -112,6 +112,7 @@ async fn a_run_that_saw_the_topic_since_knows_better() {
     let state = committed
         .commit(0, |look| {
             look.base = base;
+            look.read_after = 1;
             look.topics.clear();
             look.unseen.push(UnseenTopic {
                 name: world::name("a"),
