@@ -336,11 +336,11 @@ proptest! {
         for number in 0..ends.len() {
             let mut hours = BTreeMap::new();
             let records = block(&segment, &bytes, number);
+            let hour = |record: &Owned| record.timestamp.div_euclid(3_600_000).clamp(i32::MIN.into(), i32::MAX.into());
             for record in records.iter().filter(|record| !record.control) {
-                let hour = record.timestamp.div_euclid(3_600_000).clamp(i32::MIN.into(), i32::MAX.into());
-                *hours.entry(hour).or_insert(0) += rendered(record)[0].len();
+                *hours.entry(hour(record)).or_insert(0) += rendered(record)[0].len();
             }
-            let all: BTreeSet<i64> = records.iter().map(|record| record.timestamp.div_euclid(3_600_000)).collect();
+            let all: BTreeSet<i64> = records.iter().map(hour).collect();
             let stated = segment.hours().unwrap().of_block(number).iter();
             let stated: Vec<_> = stated.map(|size| (i64::from(size.hour.0), size.bytes as usize)).collect();
             let expected: Vec<_> = hours.into_iter().collect();

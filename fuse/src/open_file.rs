@@ -8,8 +8,10 @@ use bytes::Bytes;
 use crate::attributes::Lifetime;
 use crate::cache::locked;
 use crate::content::readahead::Readahead;
+use crate::content::snapshot::Partition;
 use crate::content::stored_file::StoredFile;
 use crate::content::text_file::TextFile;
+use crate::content::time_file::TimeFile;
 use crate::error::ViewError;
 use crate::tree::Tree;
 use crate::tree::follow::FollowedFile;
@@ -31,6 +33,7 @@ pub(crate) enum Body {
     /// A document that was made when the file was opened.
     Whole(Bytes),
     Text(Arc<TextFile>),
+    Times(Arc<TimeFile>),
     Stored(Arc<StoredFile>),
     Followed(FollowedFile),
 }
@@ -38,8 +41,13 @@ pub(crate) enum Body {
 impl OpenFile {
     pub(crate) fn new(tree: Arc<Tree>, body: Body, lifetime: Lifetime) -> OpenFile {
         let ahead = Mutex::new(Readahead::new(tree.prefetch_bytes));
+        let has_damage = |partition: &Partition| {
+            let findings = &tree.reader.findings;
+            findings.has_damage(&partition.location())
+        };
         let has_damage = match &body {
-            Body::Text(text) => tree.reader.findings.has_damage(&text.partition.location()),
+            Body::Text(text) => has_damage(&text.partition),
+            Body::Times(times) => has_damage(&times.partition),
             Body::Whole(_) | Body::Stored(_) | Body::Followed(_) => false,
         };
         OpenFile {
@@ -57,6 +65,7 @@ impl OpenFile {
         match &self.body {
             Body::Whole(bytes) => bytes.len() as u64,
             Body::Text(text) => text.size(),
+            Body::Times(times) => times.size(),
             Body::Stored(stored) => stored.entry.size,
             Body::Followed(followed) => followed.size,
         }
@@ -87,6 +96,10 @@ impl OpenFile {
                 let (text, reader) = (Arc::clone(text), Arc::clone(reader));
                 // An error here is reported to the read that needs these bytes.
                 tokio::spawn(async move { text.load_ahead(&reader, next).await.ok() });
+            }
+            Body::Times(times) => {
+                let (times, reader) = (Arc::clone(times), Arc::clone(reader));
+                tokio::spawn(async move { times.load_ahead(&reader, next).await.ok() });
             }
             Body::Stored(stored) => stored.load_ahead(reader, next),
             Body::Followed(FollowedFile { number, view, .. }) => {
@@ -119,6 +132,7 @@ impl OpenFile {
                 Ok(bytes.slice(at(range.start)..at(range.end)))
             }
             Body::Text(text) => text.read(reader, range, self.has_damage).await,
+            Body::Times(times) => times.read(reader, range, self.has_damage).await,
             Body::Stored(stored) => stored.read(reader, range).await,
             Body::Followed(FollowedFile { number, view, .. }) => {
                 match self.tree.followed_text(*number, *view).await {

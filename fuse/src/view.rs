@@ -112,7 +112,8 @@ impl View {
             topics: options.topics,
             // So that the windows of a few files fit into memory side by side.
             prefetch_bytes: options.prefetch_bytes.min(memory / 4),
-            ephemeral: EphemeralInodes::default(),
+            offsets: EphemeralInodes::default(),
+            times: EphemeralInodes::default(),
             followed: FollowedInodes::default(),
         })))
     }

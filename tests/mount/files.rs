@@ -136,17 +136,66 @@ fn copies_and_archives_are_identical() {
 }
 
 #[test]
-fn parts_by_time_and_by_offset_concatenate_to_the_whole() {
+fn the_parts_by_offset_and_by_time_have_every_record_once() {
     let world = world();
     let mount = Mount::of(&world);
     let partition = mount.latest("topics/pageviews/0");
+    let inside = |line: &str| sh(&format!("cd {}; {line}", partition.display()));
     let whole = fs::read(partition.join("records.jsonl")).unwrap();
-    for pattern in ["by-time/*/records.jsonl", "by-offset/*.jsonl"] {
-        let joined = sh(&format!("cd {}; cat {pattern}", partition.display()));
-        assert!(joined.as_bytes() == whole, "{pattern}");
+    assert!(inside("cat by-offset/*.jsonl").as_bytes() == whole);
+    assert_eq!(
+        inside("cat by-time/*.jsonl | sort | sha256sum"),
+        inside("sort records.jsonl | sha256sum")
+    );
+    let found = inside("find . -name records.jsonl");
+    assert_eq!(found, "./records.jsonl\n");
+}
+
+/// One bogus timestamp, and records that are late by hours: each hour has what `kbk cat` selects for it, and no other record.
+#[test]
+fn an_hour_has_the_records_that_cat_selects_for_it() {
+    const HOUR: i64 = 3_600_000;
+    let start = 1_763_800_000_000;
+    let world = World::sample();
+    let time = |offset: i64| match offset {
+        40 => 1_763_800_000_000_000_000,
+        41 => i64::MAX,
+        42 => i64::MIN,
+        _ if offset % 7 == 0 => start + offset * HOUR / 20 - 9 * HOUR,
+        _ => start + offset * HOUR / 20,
+    };
+    let rows = |from: i64, to: i64| (from..to).map(|o| (o, time(o))).collect::<Vec<Row>>();
+    world.backup(&[("bogus", 0, vec![rows(0, 150), rows(150, 400)])]);
+    let mount = Mount::of(&world);
+    let folder = mount.latest("topics/bogus/0/by-time");
+    let mut hours: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    hours.sort();
+    assert_eq!(hours.remove(0), "1969-and-before.jsonl");
+    assert_eq!(hours.pop().unwrap(), "9999-and-later.jsonl");
+    assert!((28..=31).contains(&hours.len()), "{hours:?}");
+    let offsets = |line: &str| sh(&format!("{line} | jq .offset"));
+    for file in &hours {
+        let hour = file.strip_suffix(".jsonl").unwrap();
+        let selected = offsets(&format!(
+            "{} cat -r {} bogus --since {hour}:00:00Z --until {hour}:59:59.999Z",
+            env!("CARGO_BIN_EXE_kbk"),
+            world.path("").display()
+        ));
+        assert!(!selected.is_empty(), "{hour}");
+        for name in [file, hour] {
+            let path = folder.join(name);
+            assert_eq!(
+                offsets(&format!("cat {}", path.display())),
+                selected,
+                "{name}"
+            );
+        }
     }
-    let hours = fs::read_dir(partition.join("by-time")).unwrap().count();
-    assert!((36..=38).contains(&hours), "{hours}");
+    let later = offsets(&format!("cat {}/9999-and-later", folder.display()));
+    assert_eq!(later, "40\n41\n");
 }
 
 #[test]

@@ -4,15 +4,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kbk_format::IndexEntry;
 use kbk_format::render::View;
 use kbk_format::repo::{Digest, Key, SegmentReader};
+use kbk_format::{Columns, IndexEntry};
 
 use crate::cache::budget::Lease;
 use crate::cache::disk::BlockName;
 use crate::cache::leased_bytes::LeasedBytes;
 use crate::cache::single_flight::LoadGuard;
+use crate::content::snapshot::Partition;
 use crate::content::snapshot_reader::SnapshotReader;
+use crate::content::span::Span;
 use crate::error::{Location, ViewError};
 
 /// At most this many stored bytes are fetched at a time, unless a single block is larger.
@@ -24,12 +26,42 @@ const RUN_TEXT: u64 = 16 << 20;
 /// headers. A footer that states more is found wrong when the block is rendered.
 const MAX_TEXT: u64 = 1 << 31;
 
-/// One block in one view.
+/// A block of a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct TextKey {
+pub(crate) struct BlockKey {
     segment: Arc<Key>,
     block: usize,
+}
+
+/// A text of one block.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TextKey {
+    block: BlockKey,
     view: u8,
+    span: Option<Span>,
+}
+
+/// Which text of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Selection {
+    pub(crate) view: View,
+    /// Only of records whose timestamps are in it.
+    pub(crate) span: Option<Span>,
+}
+
+impl Selection {
+    /// A view of all records.
+    pub(crate) fn all(view: View) -> Selection {
+        Selection { view, span: None }
+    }
+
+    /// The records of a block whose timestamps are in `span`, of a block whose timestamps are `min` to `max`.
+    pub(crate) fn within(span: Span, min: i64, max: i64) -> Selection {
+        Selection {
+            view: View::Records,
+            span: (!span.covers(min, max)).then_some(span),
+        }
+    }
 }
 
 /// Whether a reader is waiting for the bytes.
@@ -44,7 +76,7 @@ pub(crate) enum Urgency {
 /// Consecutive blocks of a segment that are neither cached nor being loaded.
 struct Run {
     segment: Arc<OpenSegment>,
-    view: View,
+    selection: Selection,
     first: usize,
     guards: Vec<LoadGuard<TextKey, LeasedBytes>>,
 }
@@ -98,16 +130,42 @@ impl OpenSegment {
         (block < ends.len()).then_some(block)
     }
 
+    /// How much text a selection has, if the segment states it.
+    fn stated_bytes(&self, block: usize, selection: Selection) -> Option<u64> {
+        let Some(span) = selection.span else {
+            let range = self.text_range(block, selection.view);
+            return Some(range.end - range.start);
+        };
+        let (first, last) = span.whole_hours()?;
+        let hours = self.reader.segment().hours()?.of_block(block).iter();
+        let inside = hours.filter(|size| (first..=last).contains(&size.hour));
+        Some(inside.map(|size| u64::from(size.bytes)).sum())
+    }
+
+    pub(crate) fn block_key(&self, block: usize) -> BlockKey {
+        let segment = Arc::clone(&self.key);
+        BlockKey { segment, block }
+    }
+
+    /// The location of an error in a block.
+    pub(crate) fn location(&self, block: usize, partition: &Partition) -> Location {
+        let entry = self.entries().get(block);
+        Location {
+            offsets: entry.map(|entry| entry.base_offset..entry.end_offset),
+            ..partition.location()
+        }
+    }
+
     fn block_name(&self, block: usize) -> BlockName {
         let segment = self.sha256;
         BlockName { segment, block }
     }
 
-    fn text_key(&self, block: usize, view: View) -> TextKey {
+    fn text_key(&self, block: usize, selection: Selection) -> TextKey {
         TextKey {
-            segment: Arc::clone(&self.key),
-            block,
-            view: view as u8,
+            block: self.block_key(block),
+            view: selection.view as u8,
+            span: selection.span,
         }
     }
 }
@@ -118,13 +176,13 @@ impl SnapshotReader {
         self: &Arc<Self>,
         segment: &Arc<OpenSegment>,
         block: usize,
-        view: View,
+        selection: Selection,
     ) -> Result<LeasedBytes, ViewError> {
         let (reader, of) = (Arc::clone(self), Arc::clone(segment));
-        let load = move || async move { reader.load_text(&of, block, view).await };
+        let load = move || async move { reader.load_text(&of, block, selection).await };
         self.caches
             .texts
-            .get(segment.text_key(block, view), load)
+            .get(segment.text_key(block, selection), load)
             .await
     }
 
@@ -132,15 +190,15 @@ impl SnapshotReader {
         &self,
         segment: &OpenSegment,
         block: usize,
-        view: View,
+        selection: Selection,
     ) -> Result<LeasedBytes, ViewError> {
-        let cost = Cost::of(segment, block, view);
+        let cost = Cost::of(segment, block, selection.view);
         let mut lease = self.budget.take(cost.stored + cost.text + cost.raw).await;
         let stored = self.fetch(segment, block..block + 1).await?;
         let kept = lease.split(cost.text);
         let in_flight = Arc::new(lease);
         let stored = stored.into_iter().next().unwrap_or_default();
-        self.render(segment, block, view, stored, kept, &in_flight)
+        self.render(segment, block, selection, stored, kept, &in_flight)
             .await
     }
 
@@ -152,10 +210,10 @@ impl SnapshotReader {
         self: &Arc<Self>,
         segment: &Arc<OpenSegment>,
         blocks: Range<usize>,
-        view: View,
+        selection: Selection,
         urgency: Urgency,
     ) {
-        for run in self.runs(segment, blocks, view) {
+        for run in self.runs(segment, blocks, selection) {
             let reader = Arc::clone(self);
             tokio::spawn(async move { reader.load_run(run, urgency).await });
         }
@@ -165,17 +223,21 @@ impl SnapshotReader {
         self: &Arc<Self>,
         segment: &Arc<OpenSegment>,
         blocks: Range<usize>,
-        view: View,
+        selection: Selection,
     ) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         let (mut stored, mut text) = (0, 0);
         let max_text = RUN_TEXT.min(self.budget.limit() / 8);
         for block in blocks {
-            let cost = Cost::of(segment, block, view);
+            let cost = Cost::of(segment, block, selection.view);
             if cost.text == 0 {
                 continue;
             }
-            let Some(guard) = self.caches.texts.reserve(segment.text_key(block, view)) else {
+            let Some(guard) = self
+                .caches
+                .texts
+                .reserve(segment.text_key(block, selection))
+            else {
                 continue;
             };
             stored += cost.stored;
@@ -192,7 +254,7 @@ impl SnapshotReader {
                     (stored, text) = (cost.stored, cost.text);
                     runs.push(Run {
                         segment: Arc::clone(segment),
-                        view,
+                        selection,
                         first: block,
                         guards: vec![guard],
                     });
@@ -207,12 +269,12 @@ impl SnapshotReader {
     async fn load_run(self: Arc<Self>, run: Run, urgency: Urgency) {
         let Run {
             segment,
-            view,
+            selection,
             first,
             guards,
         } = run;
         let costs: Vec<_> = (first..first + guards.len())
-            .map(|block| Cost::of(&segment, block, view))
+            .map(|block| Cost::of(&segment, block, selection.view))
             .collect();
         let kept: u64 = costs.iter().map(|cost| cost.stored + cost.text).sum();
         let raw: u64 =
@@ -234,27 +296,25 @@ impl SnapshotReader {
             let (reader, segment) = (Arc::clone(&self), Arc::clone(&segment));
             let in_flight = Arc::clone(&in_flight);
             tokio::spawn(async move {
-                let text = reader.render(&segment, block, view, stored, kept, &in_flight);
+                let text = reader.render(&segment, block, selection, stored, kept, &in_flight);
                 guard.settle(text.await);
             });
         }
     }
 
-    /// Applies `look` to the timestamps of a block's records. They are not cached.
-    pub(crate) async fn timestamps<T: Send + 'static>(
+    /// Applies `look` to the records of a block. They are not cached.
+    pub(crate) async fn look<T: Send + 'static>(
         &self,
         segment: &OpenSegment,
         block: usize,
-        look: impl FnOnce(&[i64]) -> T + Send + 'static,
+        look: impl FnOnce(&Columns) -> T + Send + 'static,
     ) -> Result<T, ViewError> {
         let cost = Cost::of(segment, block, View::Records);
         let _lease = self.budget.take(cost.stored + cost.raw).await;
         let stored = self.fetch(segment, block..block + 1).await?;
         let stored = stored.into_iter().next().unwrap_or_default();
         let reader = segment.reader.clone();
-        self.render
-            .timestamps(reader, block, stored.bytes, look)
-            .await
+        self.render.look(reader, block, stored.bytes, look).await
     }
 
     /// The stored bytes of each block. One read of the store covers everything from the first block that the disk cache lacks
@@ -312,16 +372,15 @@ impl SnapshotReader {
         &self,
         segment: &OpenSegment,
         block: usize,
-        view: View,
+        selection: Selection,
         stored: StoredBlock,
-        kept: Lease,
+        mut kept: Lease,
         in_flight: &Arc<Lease>,
     ) -> Result<LeasedBytes, ViewError> {
-        let range = segment.text_range(block, view);
+        let stated = segment.stated_bytes(block, selection);
         let render = |bytes| {
             let reader = segment.reader.clone();
-            self.render
-                .text(reader, block, bytes, view, range.end - range.start)
+            self.render.text(reader, block, bytes, selection, stated)
         };
         let mut stored = stored;
         let mut text = render(stored.bytes.clone()).await;
@@ -344,6 +403,8 @@ impl SnapshotReader {
                 Arc::clone(in_flight),
             );
         }
+        // A selection may be a small part of the block's text, for which the lease was taken.
+        let kept = kept.split(text.len() as u64);
         Ok(LeasedBytes::new(text, kept))
     }
 
@@ -402,15 +463,4 @@ impl Cost {
             text: (range.end - range.start).min(MAX_TEXT),
         }
     }
-}
-
-/// The location of an error in a block.
-pub(crate) fn block_location(
-    segment: &OpenSegment,
-    block: usize,
-    mut location: Location,
-) -> Location {
-    let entry = segment.entries().get(block);
-    location.offsets = entry.map(|entry| entry.base_offset..entry.end_offset);
-    location
 }

@@ -7,8 +7,8 @@ use kbk_format::repo::Key;
 use crate::cache::budget::Budget;
 use crate::cache::leased_bytes::LeasedBytes;
 use crate::cache::single_flight::{SingleFlightCache, Value};
-use crate::content::blocks::{OpenSegment, TextKey};
-use crate::content::hours::Hours;
+use crate::content::blocks::{BlockKey, OpenSegment, TextKey};
+use crate::content::hours::{DecodedHours, Hours};
 use crate::content::pages::{PartitionIndex, SegmentTable};
 use crate::content::snapshot::LoadedSnapshot;
 use crate::content::stored_file::{Chunk, ChunkKey};
@@ -28,6 +28,7 @@ pub(crate) struct Caches {
     pub(crate) tables: Arc<SingleFlightCache<Key, Arc<SegmentTable>>>,
     pub(crate) indexes: Arc<SingleFlightCache<PartitionKey, Arc<PartitionIndex>>>,
     pub(crate) hours: Arc<SingleFlightCache<PartitionKey, Arc<Hours>>>,
+    pub(crate) decoded_hours: Arc<SingleFlightCache<BlockKey, Arc<DecodedHours>>>,
     pub(crate) segments: Arc<SingleFlightCache<Arc<Key>, Arc<OpenSegment>>>,
     pub(crate) texts: Arc<SingleFlightCache<TextKey, LeasedBytes>>,
     pub(crate) chunks: Arc<SingleFlightCache<ChunkKey, Chunk>>,
@@ -40,6 +41,7 @@ impl Caches {
             tables: SingleFlightCache::new(budget),
             indexes: SingleFlightCache::new(budget),
             hours: SingleFlightCache::new(budget),
+            decoded_hours: SingleFlightCache::new(budget),
             segments: SingleFlightCache::new(budget),
             texts: SingleFlightCache::new(budget),
             chunks: SingleFlightCache::new(budget),

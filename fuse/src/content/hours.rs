@@ -1,112 +1,38 @@
-//! The hours of `by-time`: a partition, divided where the largest timestamp so far reaches another hour.
+//! The hours of `by-time`: which hours the records of a partition have, and how much text each of them has.
 //!
-//! An hour begins with the record that first reaches it and ends where the next one begins, so the hours tile the partition and a
-//! late record stays where its offset is. Which hours exist is known from block indexes wherever a block spans at most two hours,
-//! and from the META stream where it spans more. Where exactly an hour begins is determined only when its file is looked up.
-//!
-//! If a segment or a block is damaged, the hour that its page or index states begins at its front: none of its bytes can be read,
-//! and all other records stay in their hours.
+//! An hour has the records whose own timestamps are in it. Pages tell it of segments of one hour, block indexes of blocks of one
+//! hour, and the hours section of a segment of all others (SPEC 2.5). Only where another writer left that section out are blocks
+//! decoded, once. Without all of this the hours are unknown, so an object that cannot be read is an error here.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
-use kbk_format::IndexEntry;
+use futures_util::TryStreamExt;
 use kbk_format::render::View;
-use kbk_format::repo::SegmentEntry;
+use kbk_format::{Hour, HourSize};
 
 use crate::cache::budget::Lease;
 use crate::content::blocks::OpenSegment;
-use crate::content::lines;
-use crate::content::pages::PartitionIndex;
 use crate::content::snapshot::Partition;
 use crate::content::snapshot_reader::SnapshotReader;
-use crate::content::text_file::{BlockLocation, TextFile};
+use crate::content::span::{self, Span};
 use crate::error::ViewError;
 
-/// Hours since the epoch. All times before the epoch count as one hour, and so do all after the year 9999.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Hour(i64);
-
-/// A partition has at most this many hours; the last one extends to the end.
+/// A partition has at most this many hours; the last one has all later times, too.
 pub(crate) const MAX_HOURS: usize = 1 << 16;
 
-const HOUR_MS: i64 = 3_600_000;
-const BEFORE: Hour = Hour(-1);
-const BEFORE_NAME: &str = "1969-and-before";
-const LATER_NAME: &str = "9999-and-later";
-const FORMAT: &str = "%Y-%m-%dT%H";
-
-impl Hour {
-    fn later() -> Hour {
-        Hour(Timestamp::MAX.as_millisecond() / HOUR_MS)
-    }
-
-    pub(crate) fn of(timestamp: i64) -> Hour {
-        if timestamp < 0 {
-            return BEFORE;
-        }
-        Hour(timestamp / HOUR_MS).min(Self::later())
-    }
-
-    /// Its first millisecond.
-    fn start(self) -> i64 {
-        if self == BEFORE {
-            i64::MIN
-        } else {
-            self.0 * HOUR_MS
-        }
-    }
-
-    /// `2026-11-22T10`, in UTC. Names sort in the order of the hours.
-    pub(crate) fn name(self) -> String {
-        match Timestamp::from_millisecond(self.start()) {
-            Ok(start) if self < Self::later() => start.strftime(FORMAT).to_string(),
-            _ if self == BEFORE => BEFORE_NAME.to_owned(),
-            _ => LATER_NAME.to_owned(),
-        }
-    }
-
-    fn parse(name: &str) -> Option<Hour> {
-        let hour = match name {
-            BEFORE_NAME => BEFORE,
-            LATER_NAME => Self::later(),
-            _ => {
-                let start: Timestamp = format!("{name}:00:00Z").parse().ok()?;
-                Hour::of(start.as_millisecond())
-            }
-        };
-        (hour.name() == name).then_some(hour)
-    }
-}
-
-/// The hours of a partition, in order.
+/// The hours of a partition, in order, and the bytes of text of each.
 #[derive(Debug)]
 pub(crate) struct Hours {
-    entries: Vec<HourEntry>,
+    entries: Vec<(Span, u64)>,
     _lease: Lease,
 }
 
+/// The text of each hour in a block, which had to be decoded for it.
 #[derive(Debug)]
-struct HourEntry {
-    hour: Hour,
-    /// The segment in which it begins, by its ordinal in the partition.
-    segment: u64,
-    /// The block in which it begins; none if the segment cannot be opened.
-    block: Option<usize>,
-    /// The largest timestamp of all blocks before that one.
-    before: Option<i64>,
-    /// Determined when it is first needed.
-    start: OnceLock<Start>,
-}
-
-/// Where an hour begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Start {
-    /// In the partition's text.
-    pub(crate) position: u64,
-    /// The largest timestamp before it.
-    pub(crate) before: Option<i64>,
+pub(crate) struct DecodedHours {
+    sizes: Vec<HourSize>,
+    _lease: Lease,
 }
 
 impl Hours {
@@ -114,27 +40,60 @@ impl Hours {
         self.entries.len()
     }
 
-    pub(crate) fn name(&self, hour: usize) -> Option<String> {
-        self.entries.get(hour).map(|entry| entry.hour.name())
+    /// The times of an hour, and the bytes of its text.
+    pub(crate) fn get(&self, hour: usize) -> Option<(Span, u64)> {
+        self.entries.get(hour).copied()
     }
 
-    pub(crate) fn named(&self, name: &str) -> Option<usize> {
-        let hour = Hour::parse(name)?;
-        self.entries
-            .binary_search_by_key(&hour, |entry| entry.hour)
-            .ok()
+    pub(crate) fn find(&self, span: Span) -> Option<usize> {
+        let found = self
+            .entries
+            .binary_search_by_key(&span.last(), |(span, _)| span.last());
+        found.ok().filter(|hour| self.entries[*hour].0 == span)
     }
 }
 
-/// A segment in which the largest timestamp reaches another hour.
-struct Reaching {
-    /// Its ordinal in the partition.
-    segment: u64,
-    entry: SegmentEntry,
-    /// None if it is damaged.
-    open: Option<Arc<OpenSegment>>,
-    /// The largest timestamp of all segments before it.
-    before: Option<i64>,
+/// Sums of text by hour, of at most [`MAX_HOURS`] hours.
+#[derive(Debug, Default)]
+struct Sums {
+    hours: BTreeMap<Hour, u64>,
+    /// Whether the last hour has those of all later hours, too.
+    is_cut: bool,
+}
+
+impl Sums {
+    fn add(&mut self, hour: Hour, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        let mut hour = span::listed(hour);
+        if let Some((last, _)) = self.hours.last_key_value().filter(|_| self.is_cut) {
+            hour = hour.min(*last);
+        }
+        *self.hours.entry(hour).or_default() += bytes;
+        if self.hours.len() > MAX_HOURS
+            && let Some((_, bytes)) = self.hours.pop_last()
+            && let Some(mut last) = self.hours.last_entry()
+        {
+            *last.get_mut() += bytes;
+            self.is_cut = true;
+        }
+    }
+
+    fn entries(self) -> Vec<(Span, u64)> {
+        let mut entries: Vec<_> = self
+            .hours
+            .into_iter()
+            .map(|(hour, bytes)| (Span::of_hour(hour), bytes, hour))
+            .collect();
+        if let Some((span, _, hour)) = entries.last_mut().filter(|_| self.is_cut) {
+            *span = Span::from_hour(*hour);
+        }
+        entries
+            .into_iter()
+            .map(|(span, bytes, _)| (span, bytes))
+            .collect()
+    }
 }
 
 impl SnapshotReader {
@@ -142,207 +101,80 @@ impl SnapshotReader {
         self: &Arc<Self>,
         partition: &Partition,
     ) -> Result<Arc<Hours>, ViewError> {
-        let mut entries = Vec::new();
-        let mut reaching = std::pin::pin!(self.reaching(partition).await?);
-        while let Some(segment) = reaching.try_next().await? {
-            self.add_hours(&segment, &mut entries)
-                .await
-                .map_err(|error| error.at(partition.location()))?;
-            if entries.len() == MAX_HOURS {
-                break;
+        let mut sums = Sums::default();
+        let mut mixed = Vec::new();
+        for page in 0..partition.state().pages.len() {
+            let table = self.segment_table(partition, page).await?;
+            for entry in table.page.segments.iter().filter(|entry| entry.records > 0) {
+                let (first, last) = (Hour::of(entry.min_timestamp), Hour::of(entry.max_timestamp));
+                let text = entry.rendered.ok_or(ViewError::NotFound)?[View::Records as usize];
+                if span::listed(first) == span::listed(last) {
+                    sums.add(first, text);
+                } else {
+                    mixed.push(((), entry.clone()));
+                }
             }
         }
-        let lease = self
-            .budget
-            .take((entries.len() * size_of::<HourEntry>()) as u64)
-            .await;
+        let mut opened = std::pin::pin!(self.opened(partition, mixed));
+        while let Some(((), segment)) = opened.try_next().await? {
+            for block in 0..segment.entries().len() {
+                let hours = self.block_hours(partition, &segment, block).await?;
+                hours
+                    .into_iter()
+                    .for_each(|(hour, bytes)| sums.add(hour, bytes));
+            }
+        }
+        let entries = sums.entries();
+        let lease = self.budget.take(size_of_val(&entries[..]) as u64).await;
         Ok(Arc::new(Hours {
             entries,
             _lease: lease.at_rest(),
         }))
     }
 
-    /// The segments in which an hour begins, in order. The pages rule out all others, which are not opened.
-    async fn reaching(
+    /// The text of each hour in a block.
+    pub(crate) async fn block_hours(
         self: &Arc<Self>,
         partition: &Partition,
-    ) -> Result<impl futures_util::Stream<Item = Result<Reaching, ViewError>>, ViewError> {
-        let mut found = Vec::new();
-        let mut segment = 0;
-        let mut largest: Option<i64> = None;
-        for page in 0..partition.state().pages.len() {
-            let table = self.segment_table(partition, page).await?;
-            for entry in &table.page.segments {
-                let after = largest.max((entry.records > 0).then_some(entry.max_timestamp));
-                if after.map(Hour::of) != largest.map(Hour::of) {
-                    found.push((segment, entry.clone(), largest));
-                }
-                largest = after;
-                segment += 1;
-            }
-        }
-        let (reader, partition) = (Arc::clone(self), partition.clone());
-        let opened = stream::iter(found).map(move |(segment, entry, before)| {
-            let (reader, partition) = (Arc::clone(&reader), partition.clone());
-            async move {
-                let open = undamaged(reader.segment(&partition, &entry).await)?;
-                Ok(Reaching {
-                    segment,
-                    entry,
-                    open,
-                    before,
-                })
-            }
-        });
-        Ok(opened.buffered(self.source.parallel_requests()))
-    }
-
-    async fn add_hours(
-        self: &Arc<Self>,
-        at: &Reaching,
-        entries: &mut Vec<HourEntry>,
-    ) -> Result<(), ViewError> {
-        let starts = |hour, block, before| HourEntry {
-            hour,
-            segment: at.segment,
-            block,
-            before,
-            start: OnceLock::new(),
-        };
-        let Some(open) = &at.open else {
-            entries.push(starts(Hour::of(at.entry.max_timestamp), None, at.before));
-            return Ok(());
-        };
-        let mut largest = at.before;
-        for (block, entry) in open.entries().iter().enumerate() {
-            if entry.record_count == 0 {
-                continue;
-            }
-            let hours = match new_hours(largest, entry) {
-                Some(hours) => hours,
-                None => undamaged(self.hours_of(open, block, largest).await)?
-                    .unwrap_or_else(|| vec![Hour::of(entry.max_timestamp)]),
-            };
-            let new = hours
-                .into_iter()
-                .map(|hour| starts(hour, Some(block), largest));
-            entries.extend(new.take(MAX_HOURS - entries.len()));
-            largest = largest.max(Some(entry.max_timestamp));
-        }
-        Ok(())
-    }
-
-    /// The hours that the records of a block reach, from its META stream.
-    async fn hours_of(
-        self: &Arc<Self>,
         segment: &Arc<OpenSegment>,
         block: usize,
-        before: Option<i64>,
-    ) -> Result<Vec<Hour>, ViewError> {
-        let reached = move |timestamps: &[i64]| {
-            let mut hours = Vec::new();
-            let mut last = before.map(Hour::of);
-            for hour in timestamps.iter().map(|timestamp| Hour::of(*timestamp)) {
-                if last.is_none_or(|last| hour > last) {
-                    hours.push(hour);
-                    last = Some(hour);
-                }
-            }
-            hours
+    ) -> Result<Vec<(Hour, u64)>, ViewError> {
+        let Some(entry) = segment
+            .entries()
+            .get(block)
+            .filter(|entry| entry.record_count > 0)
+        else {
+            return Ok(Vec::new());
         };
-        self.timestamps(segment, block, reached).await
-    }
-
-    /// Where an hour begins; the end of the text if there is no such hour.
-    pub(crate) async fn hour_start(
-        self: &Arc<Self>,
-        partition: &Partition,
-        index: &Arc<PartitionIndex>,
-        hours: &Hours,
-        hour: usize,
-    ) -> Result<Start, ViewError> {
-        let Some(at) = hours.entries.get(hour) else {
-            let largest = index.times.map(|(_, max)| max);
-            return Ok(Start {
-                position: index.size(View::Records),
-                before: largest,
-            });
-        };
-        if hour == 0 {
-            return Ok(Start {
-                position: 0,
-                before: None,
-            });
+        let (first, last) = (Hour::of(entry.min_timestamp), Hour::of(entry.max_timestamp));
+        if first == last {
+            let text = segment.text_range(block, View::Records);
+            return Ok(vec![(first, text.end - text.start)]);
         }
-        if let Some(start) = at.start.get() {
-            return Ok(*start);
+        let pair = |size: &HourSize| (size.hour, u64::from(size.bytes));
+        if let Some(hours) = segment.reader.segment().hours() {
+            return Ok(hours.of_block(block).iter().map(pair).collect());
         }
-        let start = self.find_start(partition, index, at).await?;
-        Ok(*at.start.get_or_init(|| start))
+        let (reader, of) = (Arc::clone(self), Arc::clone(segment));
+        let load = move || async move { reader.decode_hours(&of, block).await };
+        let key = segment.block_key(block);
+        let decoded = self.caches.decoded_hours.get(key, load).await;
+        let decoded = decoded.map_err(|error| error.at(segment.location(block, partition)))?;
+        Ok(decoded.sizes.iter().map(pair).collect())
     }
 
-    async fn find_start(
-        self: &Arc<Self>,
-        partition: &Partition,
-        index: &Arc<PartitionIndex>,
-        at: &HourEntry,
-    ) -> Result<Start, ViewError> {
-        let Some((page, into)) = index.page_of(at.segment) else {
-            return Err(ViewError::Stale);
-        };
-        let table = self.segment_table(partition, page).await?;
-        let location = index.location(page, &table, into, View::Records);
-        let entry = table.page.segments.get(into).ok_or(ViewError::Stale)?;
-        let front = |position| Start {
-            position,
-            before: at.before,
-        };
-        let Some(block) = at.block else {
-            return Ok(front(location.text_start));
-        };
-        let segment = self.segment(partition, entry).await?;
-        let block = BlockLocation {
-            segment,
-            block,
-            segment_start: location.text_start,
-        };
-        let text_start = block.range(View::Records).start;
-        let file = TextFile::whole(partition.clone(), Arc::clone(index), View::Records);
-        let Some(text) = undamaged(file.block_text(self, &block).await)? else {
-            return Ok(front(text_start));
-        };
-        let (text, reached) = (text.bytes, at.hour.start());
-        let (position, before) = self
-            .render
-            .scan(move || lines::from_time(&text, reached))
-            .await?;
-        Ok(Start {
-            position: text_start + position as u64,
-            before: at.before.max(before),
-        })
+    async fn decode_hours(
+        &self,
+        segment: &OpenSegment,
+        block: usize,
+    ) -> Result<Arc<DecodedHours>, ViewError> {
+        let sizes = self.look(segment, block, HourSize::of).await?;
+        let lease = self.budget.take(size_of_val(&sizes[..]) as u64).await;
+        Ok(Arc::new(DecodedHours {
+            sizes,
+            _lease: lease.at_rest(),
+        }))
     }
-}
-
-/// `None` if it is damaged, which is lasting. A missing object may return, so nothing that follows from its absence may be kept.
-fn undamaged<T>(read: Result<T, ViewError>) -> Result<Option<T>, ViewError> {
-    match read {
-        Ok(read) => Ok(Some(read)),
-        Err(ViewError::Damaged { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The hours that a block's records reach, if its index entry determines them.
-fn new_hours(before: Option<i64>, entry: &IndexEntry) -> Option<Vec<Hour>> {
-    let last = Hour::of(entry.max_timestamp);
-    let Some(before) = before.map(Hour::of) else {
-        return (Hour::of(entry.min_timestamp) == last).then(|| vec![last]);
-    };
-    if last <= before {
-        return Some(Vec::new());
-    }
-    let next_or_all = last.0 == before.0 + 1 || Hour::of(entry.min_timestamp) == last;
-    next_or_all.then(|| vec![last])
 }
 
 #[cfg(test)]
@@ -350,44 +182,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_sort_in_the_order_of_the_hours() {
-        let times = [
-            i64::MIN,
-            -1,
-            0,
-            HOUR_MS - 1,
-            HOUR_MS,
-            1_795_341_599_999,
-            250_000_000_000_000,
-            i64::MAX,
-        ];
-        let names: Vec<_> = times.map(|time| Hour::of(time).name()).into();
-        let expected = [
-            "1969-and-before",
-            "1969-and-before",
-            "1970-01-01T00",
-            "1970-01-01T00",
-            "1970-01-01T01",
-            "2026-11-22T09",
-            "9892-03-08T12",
-            "9999-and-later",
-        ];
-        assert_eq!(names, expected);
-        assert!(names.is_sorted());
-        for name in names {
-            assert_eq!(Hour::parse(&name).unwrap().name(), name);
+    fn hours_beyond_the_limit_are_counted_in_the_last_one() {
+        let mut sums = Sums::default();
+        let count = MAX_HOURS as i32;
+        for hour in (0..count + 5).rev() {
+            sums.add(Hour(hour), 1);
         }
-        for other in [
-            "",
-            "2026",
-            "2026-11-22",
-            "2026-11-22T1",
-            "2026-11-22T24",
-            "2026-11-22t10",
-            "1969-12-31T23",
-            "9999-12-31T23",
-        ] {
-            assert_eq!(Hour::parse(other), None, "{other}");
-        }
+        sums.add(Hour(i32::MIN), 3);
+        sums.add(Hour(i32::MAX), 3);
+        sums.add(Hour(7), 0);
+        let entries = sums.entries();
+        assert_eq!(entries.len(), MAX_HOURS);
+        assert_eq!(
+            entries.iter().map(|(_, bytes)| bytes).sum::<u64>(),
+            MAX_HOURS as u64 + 11
+        );
+        assert_eq!(entries[0], (Span::parse("1969-and-before").unwrap(), 3));
+        assert_eq!(entries[1], (Span::of_hour(Hour(0)), 1));
+        assert_eq!(
+            entries[MAX_HOURS - 1],
+            (Span::from_hour(Hour(count - 2)), 10)
+        );
     }
 }

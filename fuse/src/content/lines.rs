@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 const OFFSET: &[u8] = b"{\"offset\":";
-const TIMESTAMP: &[u8] = b",\"timestamp\":";
 
 /// Where the first record at or after `offset` begins; the end of the text if there is none.
 pub(crate) fn from_offset(text: &[u8], offset: i64) -> usize {
@@ -27,21 +26,6 @@ pub(crate) fn of_offset(text: &[u8], offset: i64) -> Option<Range<usize>> {
     (offset_of(&text[line.clone()]) == Some(offset)).then_some(line)
 }
 
-/// Where the first record whose timestamp reaches `time` begins, and the largest timestamp before it.
-pub(crate) fn from_time(text: &[u8], time: i64) -> (usize, Option<i64>) {
-    let mut largest = None;
-    let mut at = 0;
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        let timestamp = timestamp_of(line);
-        if timestamp.is_some_and(|timestamp| timestamp >= time) {
-            break;
-        }
-        largest = largest.max(timestamp);
-        at += line.len();
-    }
-    (at, largest)
-}
-
 /// The line that contains the byte at `at`; `range` begins and ends at line boundaries.
 fn line_around(text: &[u8], range: &Range<usize>, at: usize) -> Range<usize> {
     let is_end = |byte: &u8| *byte == b'\n';
@@ -53,11 +37,6 @@ fn line_around(text: &[u8], range: &Range<usize>, at: usize) -> Range<usize> {
 
 fn offset_of(line: &[u8]) -> Option<i64> {
     number(line.strip_prefix(OFFSET)?).map(|(offset, _)| offset)
-}
-
-fn timestamp_of(line: &[u8]) -> Option<i64> {
-    let (_, after) = number(line.strip_prefix(OFFSET)?)?;
-    number(after.strip_prefix(TIMESTAMP)?).map(|(timestamp, _)| timestamp)
 }
 
 /// The number at the beginning of `text`, and the text after it.
@@ -83,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_found_by_offset_and_by_time() {
+    fn records_are_found_by_offset() {
         let records = [(3, 5), (4, -7), (9, i64::MIN), (10, 8), (300, 9)];
         let text = text(&records);
         let starts: Vec<usize> = (0..records.len())
@@ -100,10 +79,6 @@ mod tests {
                 "{offset}"
             );
         }
-        assert_eq!(from_time(&text, 6), (starts[3], Some(5)));
-        assert_eq!(from_time(&text, i64::MIN), (0, None));
-        assert_eq!(from_time(&text, 10), (text.len(), Some(9)));
-        assert_eq!(from_time(b"", 0), (0, None));
         assert_eq!(of_offset(b"", 0), None);
     }
 }

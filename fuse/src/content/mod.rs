@@ -1,7 +1,7 @@
 //! What is in the files: from the store to bytes.
 //!
 //! ```text
-//! snapshot --> pages --> footers    where in the text a block, an offset or an hour is
+//! snapshot --> pages --> footers    where in the text a block or an offset is, and how much text an hour has
 //!                          |
 //!              stored blocks --render--> text --> any range of a file
 //! ```
@@ -12,9 +12,10 @@
 //! | keep what was read, and load it once | `caches` |
 //! | know what could not be read | `findings` |
 //! | find snapshots, pages, indexes and footers | `snapshot_reader`, `snapshot`, `pages` |
-//! | find offsets and hours in a partition's text | `offsets`, `hours`, `lines` |
+//! | find offsets in a partition's text | `offsets`, `lines` |
+//! | select records by time | `span`, `hours`, `time_file` |
 //! | turn blocks into text | `blocks`, `render` |
-//! | read files | `text_file`, `stored_file`, `readahead` |
+//! | read files | `text_file`, `time_file`, `stored_file`, `readahead` |
 
 pub(crate) mod blocks;
 mod caches;
@@ -28,5 +29,7 @@ mod render;
 pub(crate) mod snapshot;
 pub(crate) mod snapshot_reader;
 mod source;
+pub(crate) mod span;
 pub(crate) mod stored_file;
 pub(crate) mod text_file;
+pub(crate) mod time_file;

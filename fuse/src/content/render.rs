@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kbk_format::render::View;
 use kbk_format::repo::{RepoError, SegmentReader};
 use kbk_format::{BlockDecoder, Columns, ErrorClass, FormatError, Streams};
 use tokio::sync::Semaphore;
 
 use crate::cache::locked;
+use crate::content::blocks::Selection;
 use crate::error::{Location, ViewError};
 
 /// Larger buffers are freed instead of being reused for the next block.
@@ -93,34 +93,34 @@ impl RenderPool {
         done.await.map_err(|_| ended())
     }
 
-    /// Renders a block from its stored bytes. The text must have the length `expected`.
+    /// Renders a block from its stored bytes. The text must have the length `expected`, if that is known.
     pub(crate) async fn text(
         &self,
         reader: SegmentReader,
         block: usize,
         stored: Bytes,
-        view: View,
-        expected: u64,
+        selection: Selection,
+        expected: Option<u64>,
     ) -> Result<Vec<u8>, ViewError> {
         let made = self.run(move |scratch| {
-            let text = scratch.text(&reader, block, &stored, view, expected);
+            let text = scratch.text(&reader, block, &stored, selection, expected);
             text.map_err(|error| damaged(reader.damaged(error)))
         });
         made.await?
     }
 
-    /// Applies `look` to the timestamps of a block's records.
-    pub(crate) async fn timestamps<T: Send + 'static>(
+    /// Applies `look` to a block's records.
+    pub(crate) async fn look<T: Send + 'static>(
         &self,
         reader: SegmentReader,
         block: usize,
         stored: Bytes,
-        look: impl FnOnce(&[i64]) -> T + Send + 'static,
+        look: impl FnOnce(&Columns) -> T + Send + 'static,
     ) -> Result<T, ViewError> {
         let made = self.run(move |scratch| {
-            let decoded = scratch.decode(&reader, block, &stored, Streams::Meta);
+            let decoded = scratch.decode(&reader, block, &stored);
             decoded.map_err(|error| damaged(reader.damaged(error)))?;
-            Ok(look(scratch.columns.timestamps()))
+            Ok(look(&scratch.columns))
         });
         made.await?
     }
@@ -144,10 +144,9 @@ impl DecodeScratch {
         reader: &SegmentReader,
         block: usize,
         stored: &[u8],
-        streams: Streams,
     ) -> Result<(), FormatError> {
         let block = reader.segment().block(block, stored)?;
-        block.decode(&mut self.decoder, streams, &mut self.columns)
+        block.decode(&mut self.decoder, Streams::All, &mut self.columns)
     }
 
     fn text(
@@ -155,20 +154,26 @@ impl DecodeScratch {
         reader: &SegmentReader,
         block: usize,
         stored: &[u8],
-        view: View,
-        expected: u64,
+        selection: Selection,
+        expected: Option<u64>,
     ) -> Result<Vec<u8>, FormatError> {
-        self.decode(reader, block, stored, Streams::All)?;
-        let length = usize::try_from(expected).unwrap_or(usize::MAX);
+        self.decode(reader, block, stored)?;
+        let length = usize::try_from(expected.unwrap_or(0)).unwrap_or(usize::MAX);
         // A footer may state any length. Allocate no more than the decoded bytes can plausibly render to.
         let plausible = 8 * self.columns.payload_bytes() + 512 * self.columns.len();
         let mut text = Vec::with_capacity(length.min(plausible));
+        let is_selected = |timestamp| {
+            let span = selection.span;
+            span.is_none_or(|span| span.contains(timestamp))
+        };
         for record in self.columns.iter() {
-            view.render(&record, &mut text);
+            if is_selected(record.timestamp) {
+                selection.view.render(&record, &mut text);
+            }
         }
-        if text.len() == length {
+        let Some(expected) = expected.filter(|expected| *expected != text.len() as u64) else {
             return Ok(text);
-        }
+        };
         let position = reader
             .segment()
             .index()

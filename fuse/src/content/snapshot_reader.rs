@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{Digest, Key, SegmentEntry, Store};
 
 use crate::cache::budget::Budget;
@@ -156,6 +156,21 @@ impl SnapshotReader {
         let (reader, of) = (Arc::clone(self), partition.clone());
         let load = move || async move { reader.load_hours(&of).await };
         self.caches.hours.get(key, load).await
+    }
+
+    /// Segments in order, opened by their footers, several at a time. `T` is what the caller knows of each.
+    pub(crate) fn opened<T: Send + 'static>(
+        self: &Arc<Self>,
+        partition: &Partition,
+        entries: Vec<(T, SegmentEntry)>,
+    ) -> impl Stream<Item = Result<(T, Arc<OpenSegment>), ViewError>> + use<T> {
+        let (reader, partition) = (Arc::clone(self), partition.clone());
+        let parallel = self.source.parallel_requests();
+        let opened = stream::iter(entries).map(move |(known, entry)| {
+            let (reader, partition) = (Arc::clone(&reader), partition.clone());
+            async move { Ok((known, reader.segment(&partition, &entry).await?)) }
+        });
+        opened.buffered(parallel)
     }
 
     /// A segment, opened by its footer.

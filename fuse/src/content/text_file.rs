@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use kbk_format::render::View;
 
 use crate::cache::leased_bytes::LeasedBytes;
-use crate::content::blocks::{OpenSegment, Urgency, block_location};
+use crate::content::blocks::{OpenSegment, Selection, Urgency};
 use crate::content::pages::PartitionIndex;
 use crate::content::snapshot::Partition;
 use crate::content::snapshot_reader::SnapshotReader;
@@ -168,7 +168,7 @@ impl TextFile {
         reader.begin_blocks(
             &location.segment,
             location.block..after_last,
-            self.view,
+            Selection::all(self.view),
             urgency,
         );
     }
@@ -180,15 +180,9 @@ impl TextFile {
         location: &BlockLocation,
     ) -> Result<LeasedBytes, ViewError> {
         let text = reader
-            .block_text(&location.segment, location.block, self.view)
+            .block_text(&location.segment, location.block, Selection::all(self.view))
             .await;
-        text.map_err(|error| {
-            error.at(block_location(
-                &location.segment,
-                location.block,
-                self.partition.location(),
-            ))
-        })
+        text.map_err(|error| error.at(location.segment.location(location.block, &self.partition)))
     }
 
     /// The block that contains the byte at `at` of the partition's text.

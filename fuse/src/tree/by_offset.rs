@@ -2,9 +2,9 @@
 //!
 //! Ranges that are not a segment's are in no listing. Each is remembered from its lookup until the kernel forgets it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::ephemeral::EphemeralRange;
 use super::extended::{self, Extended};
 use super::inode::Number;
 use super::node::{Child, Family, Node, Window};
@@ -29,13 +29,29 @@ pub(crate) enum ByOffsetNode {
     Ephemeral(u64),
 }
 
+/// A range that was looked up, and its attributes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EphemeralRange {
+    sequence: u64,
+    /// Its ordinal among all partitions of the snapshot.
+    partition: u64,
+    query: OffsetQuery,
+    /// Where its records are in the partition's text.
+    text: Range<u64>,
+    attributes: Attributes,
+}
+
 const FOLDER_ITEM: u64 = 5;
 const SEGMENT_FAMILY: u64 = 4;
+const HASH_FAMILY: u64 = 0;
 
 impl Family for ByOffsetNode {
     fn of(number: Number) -> Option<Self> {
         match number {
-            Number::Ephemeral(number) => Some(ByOffsetNode::Ephemeral(number)),
+            Number::Hashed {
+                family: HASH_FAMILY,
+                hash,
+            } => Some(ByOffsetNode::Ephemeral(hash)),
             Number::Snapshot {
                 sequence,
                 family: SEGMENT_FAMILY,
@@ -65,7 +81,10 @@ impl Family for ByOffsetNode {
                 family: SEGMENT_FAMILY,
                 place: segment,
             },
-            ByOffsetNode::Ephemeral(number) => Number::Ephemeral(number),
+            ByOffsetNode::Ephemeral(hash) => Number::Hashed {
+                family: HASH_FAMILY,
+                hash,
+            },
         }
     }
 
@@ -89,7 +108,7 @@ impl Family for ByOffsetNode {
                 let (stored_bytes, newest) = (segment.entry().size, segment.newest());
                 Ok(loaded.file(text.end - text.start, stored_bytes, newest))
             }
-            ByOffsetNode::Ephemeral(number) => Ok(tree.ephemeral.get(number)?.attributes),
+            ByOffsetNode::Ephemeral(number) => Ok(tree.offsets.get(number)?.attributes),
         }
     }
 
@@ -106,7 +125,7 @@ impl Family for ByOffsetNode {
                 &tree.segment(sequence, segment).await?,
             )),
             ByOffsetNode::Ephemeral(number) => {
-                let range = tree.ephemeral.get(number)?;
+                let range = tree.offsets.get(number)?;
                 let partition = tree.partition(range.sequence, range.partition).await?;
                 let (first, last) = match range.query {
                     OffsetQuery::One(offset) => (offset, offset),
@@ -159,7 +178,10 @@ impl Family for ByOffsetNode {
             return Ok(Some(ByOffsetNode::Segment { sequence, segment }.into()));
         }
         let range = look_up(tree, &partition, &index, query).await?;
-        Ok(range.map(|range| ByOffsetNode::Ephemeral(tree.ephemeral.looked_up(range)).into()))
+        Ok(range.map(|range| {
+            let asked = (range.sequence, range.partition, range.query);
+            ByOffsetNode::Ephemeral(tree.offsets.looked_up(asked, range)).into()
+        }))
     }
 
     async fn open(self, tree: &Tree) -> Result<Body, ViewError> {
@@ -175,7 +197,7 @@ impl Family for ByOffsetNode {
                 Ok(Body::Text(file.into()))
             }
             ByOffsetNode::Ephemeral(number) => {
-                let range = tree.ephemeral.get(number)?;
+                let range = tree.offsets.get(number)?;
                 let partition = tree.partition(range.sequence, range.partition).await?;
                 tree.open_records(partition, range.text).await
             }
@@ -184,7 +206,7 @@ impl Family for ByOffsetNode {
 
     fn forget(self, tree: &Tree, lookups: u64) {
         if let ByOffsetNode::Ephemeral(number) = self {
-            tree.ephemeral.forget(number, lookups);
+            tree.offsets.forget(number, lookups);
         }
     }
 }

@@ -3,7 +3,11 @@
 //! ```text
 //! bit 63   | 62 ... 40 | 39 ... 37 | 36 ... 0
 //! 0        | sequence  | family    | place in the manifest's order
-//! 1        | hash of a name that only a lookup finds
+//! ```
+//!
+//! ```text
+//! bit 63   | 62 ... 61 | 60 ... 0
+//! 1        | family    | hash
 //! ```
 //!
 //! | family | place | owned by |
@@ -14,7 +18,7 @@
 //! | 3 | partition * 8 + item; partitions are counted across all topics | `partition`, `by_offset` (5), `by_time` (6), `segments` (7) |
 //! | 4 | segment; segments are counted across all partitions | `by_offset` |
 //! | 5 | segment, likewise | `segments` |
-//! | 6, 7 | partition * 2^16 + hour of `by-time`: its folder, its file | `by_time` |
+//! | 6 | partition * 2^16 + hour of `by-time` | `by_time` |
 //!
 //! Sequence 0 belongs to no snapshot:
 //!
@@ -23,6 +27,13 @@
 //! | 0 | item of the root, from 1 | `root` (1 to 3), `snapshots` (4), `follow` (5, 6) |
 //! | 1 | followed topic, numbered when it was first seen | `follow` |
 //! | 2 | followed partition * 4 + item, numbered likewise | `follow` |
+//!
+//! Hashes number what is in no manifest:
+//!
+//! | family | hash | owned by |
+//! |---|---|---|
+//! | 0 | of a range of offsets that was looked up | `by_offset`, `ephemeral` |
+//! | 1 | of a range of times that was looked up | `by_time`, `ephemeral` |
 //!
 //! Except for followed topics, numbers come from the manifest, so a file has the same number after a remount, and files of two
 //! snapshots never share one. The limits of SPEC section 6 leave room: a manifest of 256 MiB names at most 2^21 partitions, 2^30
@@ -40,10 +51,14 @@ impl Inode {
 /// The last snapshot that inode numbers have room for.
 pub(crate) const LAST_SEQUENCE: u64 = (1 << SEQUENCE_BITS) - 1;
 
-const EPHEMERAL: u64 = 1 << 63;
+const HASHED: u64 = 1 << 63;
 const SEQUENCE_BITS: u32 = 23;
 const FAMILY_BITS: u32 = 3;
 const PLACE_BITS: u32 = 37;
+const HASH_BITS: u32 = 61;
+
+/// The bits of a hash that a number has room for.
+pub(super) const HASH_MASK: u64 = (1 << HASH_BITS) - 1;
 
 /// An inode number, taken apart. Every number has exactly one such form; which files exist is known to their family alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,15 +71,18 @@ pub(super) enum Number {
         family: u64,
         place: u64,
     },
-    /// A hash that [`EphemeralInodes`](super::ephemeral::EphemeralInodes) knows.
-    Ephemeral(u64),
+    /// Of what is in no manifest. Its family knows which hashes there are.
+    Hashed { family: u64, hash: u64 },
 }
 
 impl Number {
     pub(super) fn of(inode: Inode) -> Number {
         let number = inode.0;
-        if number & EPHEMERAL != 0 {
-            return Number::Ephemeral(number & !EPHEMERAL);
+        if number & HASHED != 0 {
+            return Number::Hashed {
+                family: (number & !HASHED) >> HASH_BITS,
+                hash: number & HASH_MASK,
+            };
         }
         let place = number & ((1 << PLACE_BITS) - 1);
         let family = number >> PLACE_BITS & ((1 << FAMILY_BITS) - 1);
@@ -80,7 +98,9 @@ impl Number {
 
     pub(super) fn inode(self) -> Inode {
         let (sequence, family, place) = match self {
-            Number::Ephemeral(hash) => return Inode(EPHEMERAL | hash),
+            Number::Hashed { family, hash } => {
+                return Inode(HASHED | family << HASH_BITS | hash);
+            }
             Number::Root { family, place } => (0, family, place),
             Number::Snapshot {
                 sequence,

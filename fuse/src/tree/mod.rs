@@ -8,7 +8,7 @@
 //! | `topics/TOPIC/config.json` | `topics` |
 //! | `PARTITION/`, with `meta.json`, `records.jsonl`, `values` and `keys` | `partition`, `meta` |
 //! | `by-offset/` | `by_offset`, `ephemeral` |
-//! | `by-time/` | `by_time` |
+//! | `by-time/` | `by_time`, `ephemeral` |
 //! | `segments/` | `segments` |
 //! | `follow/` | `follow`, `followed` |
 //!
@@ -42,6 +42,8 @@ use kbk_format::render::View as TextView;
 use kbk_format::repo::{SegmentEntry, TopicState};
 
 use self::catalogue::Catalogue;
+use self::by_offset::EphemeralRange;
+use self::by_time::EphemeralSpan;
 use self::ephemeral::EphemeralInodes;
 use self::followed::FollowedInodes;
 use self::inode::Inode;
@@ -64,7 +66,10 @@ pub(crate) struct Tree {
     pub(crate) topics: Option<TopicFilter>,
     /// The largest readahead window of an open file.
     pub(crate) prefetch_bytes: u64,
-    pub(crate) ephemeral: EphemeralInodes,
+    /// Ranges of offsets that were looked up.
+    pub(crate) offsets: EphemeralInodes<EphemeralRange>,
+    /// Ranges of times that were looked up.
+    pub(crate) times: EphemeralInodes<EphemeralSpan>,
     pub(crate) followed: FollowedInodes,
 }
 

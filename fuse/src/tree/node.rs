@@ -255,14 +255,13 @@ mod tests {
             segment in 0u64..1 << 30, hour in 0..crate::content::hours::MAX_HOURS as u64,
             group in 0u64..1 << 23, topic in 0u64..1 << 21,
         ) {
-            let nodes: [Node; 9] = [
+            let nodes: [Node; 8] = [
                 GroupNode::Group { sequence, group }.into(),
                 TopicNode::Config { sequence, topic }.into(),
                 PartitionNode::folder(sequence, partition).into(),
                 ByOffsetNode::Segment { sequence, segment }.into(),
                 SegmentNode::Segment { sequence, segment }.into(),
                 ByTimeNode::Hour { sequence, partition, hour }.into(),
-                ByTimeNode::Records { sequence, partition, hour }.into(),
                 FollowNode::Topic(segment).into(),
                 FollowNode::partition_folder(segment).into(),
             ];

@@ -26,8 +26,8 @@ snapshots/N/topics/TOPIC/PARTITION/ contains for each partition:
   records.jsonl          every record, one JSON object per line, in offset order
   values, keys           one per line, unescaped; meta.json says whether each line is a whole one (`lossless`)
   by-offset/             a file per segment; any 17.json and 17-99.jsonl can be opened, too, both ends inclusive
-  by-time/               the same records by the hour (UTC) that their newest timestamp so far has reached:
-                         a late record stays where its offset is
+  by-time/               a file per hour (UTC) with the records whose timestamps are in it, in offset order; any day,
+                         hour and minute can be opened, too: by-time/2026-11-22, by-time/2026-11-22T14:05
   segments/              the stored bytes
   meta.json              offsets, gaps, counts, times, sizes, and the damage found so far
 Deleted topics are under TOPIC@ID. If a partition has only meta.json and segments/, its segments do not state the

@@ -1,5 +1,7 @@
 //! Any range of any text file equals the slice of an independent rendering.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use kbk_fuse::{View, ViewError, ViewOptions};
 use proptest::collection::vec;
@@ -122,55 +124,68 @@ proptest! {
     }
 }
 
-/// The name of the hour of a largest timestamp.
-fn hour(largest: i64) -> String {
-    match Timestamp::from_millisecond(largest) {
-        _ if largest < 0 => "1969-and-before".to_owned(),
-        Ok(time) if largest < Timestamp::MAX.as_millisecond() / 3_600_000 * 3_600_000 => {
-            time.strftime("%Y-%m-%dT%H").to_string()
-        }
+/// The name of the hour of a timestamp.
+fn hour(timestamp: i64) -> String {
+    match Timestamp::from_millisecond(timestamp) {
+        _ if timestamp < 0 => "1969-and-before".to_owned(),
+        Ok(time) if timestamp < 253_370_764_800_000 => time.strftime("%Y-%m-%dT%H").to_string(),
         _ => "9999-and-later".to_owned(),
     }
 }
 
-/// The hours of `by-time`, computed record by record.
-fn by_time(records: &[Rec]) -> Vec<(String, Vec<Rec>)> {
-    let mut parts: Vec<(String, Vec<Rec>)> = Vec::new();
-    let mut largest = i64::MIN;
+/// Records by a name of their timestamp, each in offset order.
+fn by_name(records: &[Rec], name: impl Fn(i64) -> String) -> BTreeMap<String, Vec<Rec>> {
+    let mut all: BTreeMap<String, Vec<Rec>> = BTreeMap::new();
     for record in records {
-        largest = largest.max(record.timestamp);
-        let hour = hour(largest);
-        match parts.last_mut() {
-            Some((last, records)) if *last == hour => records.push(record.clone()),
-            _ => parts.push((hour, vec![record.clone()])),
-        }
+        all.entry(name(record.timestamp))
+            .or_default()
+            .push(record.clone());
     }
-    parts
+    all
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn hours_tile_the_partition(parts in partition()) {
+    fn an_hour_a_day_and_a_minute_have_the_records_of_that_time(parts in partition(), has_hours in any::<bool>()) {
         Runtime::new().unwrap().block_on(async {
-            let world = World::new().await;
+            let mut world = World::new().await;
+            world.has_hours = has_hours;
             world.backup(&[("orders", 1, 0, parts.clone())]).await;
             let view = View::open(world.store(), ViewOptions::default()).await.unwrap();
             let folder = "latest/topics/orders/0/by-time";
-            let expected = by_time(&all(&parts));
-            let hours: Vec<_> = expected.iter().map(|(hour, _)| hour.clone()).collect();
-            prop_assert_eq!(names(&view, folder).await, &hours[..]);
-            prop_assert!(hours.is_sorted());
-            for (hour, records) in &expected {
-                let path = format!("{folder}/{hour}/records.jsonl");
-                let newest = records.iter().map(|record| record.timestamp).max().unwrap();
+            let records = all(&parts);
+            let newest = records.iter().map(|record| record.timestamp).max();
+            let hours = by_name(&records, hour);
+            let listed: Vec<_> = hours.keys().map(|hour| format!("{hour}.jsonl")).collect();
+            prop_assert_eq!(names(&view, folder).await, &listed[..]);
+            for (hour, records) in &hours {
+                let path = format!("{folder}/{hour}.jsonl");
                 let stated = find(&view, &path).await.unwrap().attributes.modified_ms;
-                prop_assert_eq!(stated, newest.clamp(0, world.now_ms) as u64);
+                let newest_here = records.iter().map(|record| record.timestamp).max();
+                let hour_end = |time: i64| time.saturating_add(3_600_000).min(newest.unwrap());
+                let range = newest_here.unwrap()..=hour_end(newest_here.unwrap());
+                let range = range.start().clamp(&0, &world.now_ms)..=range.end().clamp(&0, &world.now_ms);
+                prop_assert!(range.contains(&&(stated as i64)), "{} {} {:?}", path, stated, range);
                 prop_assert_eq!(read(&view, &path).await.unwrap(), records::records(records));
+                let unlisted = read(&view, &format!("{folder}/{hour}")).await.unwrap();
+                prop_assert_eq!(unlisted, records::records(records));
             }
-            let other = find(&view, &format!("{folder}/2500-01-01T00")).await;
-            prop_assert!(matches!(other, Err(ViewError::NotFound)));
+            let ordinary: Vec<_> = records.iter().filter(|record| !hour(record.timestamp).contains("and")).cloned().collect();
+            let named = |format: &'static str| move |time| Timestamp::from_millisecond(time).unwrap().strftime(format).to_string();
+            for format in ["%Y-%m-%d", "%Y-%m-%dT%H:%M"] {
+                for (name, records) in by_name(&ordinary, named(format)) {
+                    for suffix in ["", ".jsonl"] {
+                        let found = read_by(&view, &format!("{folder}/{name}{suffix}"), 700).await.unwrap();
+                        prop_assert_eq!(&found, &records::records(&records), "{}", name);
+                    }
+                }
+            }
+            for other in ["2500-01-01T00", "2500-01-01T00.jsonl", "2500-01-01", "x", "x.jsonl", "2500-01-01T00.json"] {
+                let other = find(&view, &format!("{folder}/{other}")).await;
+                prop_assert!(matches!(other, Err(ViewError::NotFound)));
+            }
             Ok(())
         })?;
     }

@@ -8,6 +8,7 @@ use kbk_format::repo::{FoundGroups, GroupState};
 use kbk_fuse::{Inode, Kind, Lifetime, Snapshots, View, ViewError, ViewOptions};
 
 use crate::support::read::{find, list, names, read};
+use crate::support::records::Rec;
 use crate::support::watched::watched;
 use crate::support::world::{Part, World};
 
@@ -293,8 +294,7 @@ async fn inode_numbers_are_pinned() {
         (at("/segments"), 0x260_0000_0017),
         (at("/by-offset/10-69.jsonl"), 0x280_0000_0001),
         (at(&format!("/segments/{stored}")), 0x2a0_0000_0001),
-        (at("/by-time/1970-01-01T01"), 0x2c0_0002_0001),
-        (at("/by-time/1970-01-01T01/records.jsonl"), 0x2e0_0002_0001),
+        (at("/by-time/1970-01-01T01.jsonl"), 0x2c0_0002_0001),
     ] {
         let found = find(&view, &path).await.unwrap().inode;
         assert_eq!(found, Inode(number), "{path}: {:#x}", found.0);
@@ -336,6 +336,39 @@ async fn a_partition_of_a_thousand_segments_is_listed_without_reading_any() {
         .await
         .unwrap();
     assert_eq!(watch.take().len(), 2);
+}
+
+/// Two records per hour, so that nearly every block has records of several hours.
+#[tokio::test]
+async fn a_year_of_hours_is_listed_with_sizes_without_reading_a_block() {
+    let half_an_hour = |offset: i64| Rec {
+        offset,
+        timestamp: offset * 1_800_000,
+        value: Some(vec![b'v'; 20]),
+        ..Rec::default()
+    };
+    let part = |from: i64| Part {
+        offsets: from..from + 4_380,
+        records: (from..from + 4_380).map(half_an_hour).collect(),
+    };
+    let world = World::new().await;
+    world
+        .backup(&[("orders", 1, 0, (0..4).map(|at| part(at * 4_380)).collect())])
+        .await;
+    let (store, watch) = watched(world.objects.clone());
+    let view = View::open(store, ViewOptions::default()).await.unwrap();
+    let partition = "latest/topics/orders/0";
+    let folder = find(&view, &format!("{partition}/by-time")).await.unwrap();
+    let hours = list(&view, folder.inode, 192).await.unwrap();
+    assert_eq!(hours.len(), 8_760);
+    let sizes = hours
+        .iter()
+        .map(|hour| hour.attributes.as_ref().unwrap().size);
+    let whole = find(&view, &format!("{partition}/records.jsonl")).await;
+    assert_eq!(sizes.sum::<u64>(), whole.unwrap().attributes.size);
+    let reads = watch.take_segments();
+    assert_eq!(reads.len(), 4, "one footer per segment: {reads:?}");
+    assert_eq!(view.status().loads, 0);
 }
 
 #[tokio::test]

@@ -55,6 +55,8 @@ pub(crate) struct World {
     pub(crate) block_bytes: usize,
     /// How many bytes too many each footer states for the text of the second block.
     pub(crate) overstated_bytes: u64,
+    /// Whether segments state their hours.
+    pub(crate) has_hours: bool,
     /// The time of the backups, in milliseconds.
     pub(crate) now_ms: i64,
     /// The id of all segments; `None` makes them random.
@@ -74,6 +76,7 @@ impl World {
             objects,
             block_bytes: 700,
             overstated_bytes: 0,
+            has_hours: true,
             now_ms: 4_000_000_000_000,
             segment_id: None,
         }
@@ -190,6 +193,9 @@ impl World {
             state_other_sizes(&mut bytes, self.overstated_bytes);
             sealed.rendered[0] += self.overstated_bytes;
         }
+        if !self.has_hours {
+            hide_hours(&mut bytes);
+        }
         let uploaded = Uploaded {
             sha256: Hex(Sha256::digest(&bytes).into()),
             size: bytes.len() as u64,
@@ -213,25 +219,39 @@ pub(crate) fn place(topic: &str, id: u8, partition: u16) -> PartitionId {
 
 /// Makes a footer state a longer text for the second block of `records.jsonl`. All checksums match.
 fn state_other_sizes(bytes: &mut [u8], more: u64) {
-    let number = |bytes: &[u8], at: usize, length: usize| {
-        let digits = bytes[at..at + length].iter().rev();
-        digits.fold(0, |sum: u64, digit| sum << 8 | u64::from(*digit))
-    };
-    let trailer = bytes.len() - 64;
-    let footer = number(bytes, trailer, 8) as usize;
-    let mut section = footer;
-    while number(bytes, section, 4) != 5 {
-        let length = number(bytes, section + 8, 8) as usize;
-        section += (16 + length).next_multiple_of(8);
-    }
-    let blocks = number(bytes, trailer + 40, 4) as usize;
+    let (section, blocks) = section(bytes, 5);
     for block in 1..blocks {
         let at = section + 16 + 8 + 8 * block;
         let end = number(bytes, at, 8) + more;
         bytes[at..at + 8].copy_from_slice(&end.to_le_bytes());
     }
+    hide_hours(bytes);
+}
+
+/// Gives the hours section a type that no reader knows, and makes all checksums match.
+fn hide_hours(bytes: &mut [u8]) {
+    let (section, _) = section(bytes, 7);
+    bytes[section..section + 4].copy_from_slice(&77u32.to_le_bytes());
+    let trailer = bytes.len() - 64;
+    let footer = number(bytes, trailer, 8) as usize;
     let crc = crc32c::crc32c(&bytes[footer..trailer]);
     bytes[trailer + 20..trailer + 24].copy_from_slice(&crc.to_le_bytes());
     let crc = crc32c::crc32c(&bytes[trailer..trailer + 52]);
     bytes[trailer + 52..trailer + 56].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// The position of a section of the footer, and the number of blocks.
+fn section(bytes: &[u8], kind: u64) -> (usize, usize) {
+    let trailer = bytes.len() - 64;
+    let mut section = number(bytes, trailer, 8) as usize;
+    while number(bytes, section, 4) != kind {
+        let length = number(bytes, section + 8, 8) as usize;
+        section += (16 + length).next_multiple_of(8);
+    }
+    (section, number(bytes, trailer + 40, 4) as usize)
+}
+
+fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
+    let digits = bytes[at..at + length].iter().rev();
+    digits.fold(0, |sum: u64, digit| sum << 8 | u64::from(*digit))
 }

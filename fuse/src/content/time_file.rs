@@ -1,0 +1,251 @@
+//! The records of a partition whose timestamps are in a range, in offset order, as a file.
+//!
+//! A block whose times are all in the range is read as a whole. Of any other block that may have such records, only their text is
+//! kept. How much text each block has is known before it is read if the range consists of whole hours; for any other range, the
+//! blocks at its edges are decoded when the file is opened.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use kbk_format::IndexEntry;
+use kbk_format::repo::SegmentEntry;
+
+use crate::cache::budget::Lease;
+use crate::content::blocks::{OpenSegment, Selection, Urgency};
+use crate::content::pages::PartitionIndex;
+use crate::content::snapshot::Partition;
+use crate::content::snapshot_reader::SnapshotReader;
+use crate::content::span::Span;
+use crate::error::ViewError;
+
+/// About this much text of a long read is loaded in parallel.
+const PARALLEL_TEXT: u64 = 4 << 20;
+
+/// Where the records of a range of time are.
+#[derive(Debug)]
+pub(crate) struct TimeFile {
+    pub(crate) partition: Partition,
+    index: Arc<PartitionIndex>,
+    span: Span,
+    pieces: Vec<Piece>,
+    _lease: Lease,
+}
+
+/// The text that a block contributes.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    /// The segment's ordinal in the partition.
+    segment: u64,
+    block: usize,
+    /// Where its text ends in the file.
+    end: u64,
+}
+
+impl SnapshotReader {
+    /// The file with the records of a partition whose timestamps are in `span`.
+    pub(crate) async fn time_file(
+        self: &Arc<Self>,
+        partition: &Partition,
+        index: &Arc<PartitionIndex>,
+        span: Span,
+    ) -> Result<TimeFile, ViewError> {
+        let found = self.segments_within(partition, span).await?;
+        let mut opened = std::pin::pin!(self.opened(partition, found));
+        let (mut pieces, mut end) = (Vec::new(), 0u64);
+        while let Some((ordinal, segment)) = opened.try_next().await? {
+            for (block, entry) in segment.entries().iter().enumerate() {
+                if !span.meets(entry.min_timestamp, entry.max_timestamp) {
+                    continue;
+                }
+                let bytes = self.bytes_within(partition, &segment, block, span).await?;
+                end = end.saturating_add(bytes);
+                if bytes > 0 {
+                    pieces.push(Piece {
+                        segment: ordinal,
+                        block,
+                        end,
+                    });
+                }
+            }
+        }
+        let lease = self.budget.take(size_of_val(&pieces[..]) as u64).await;
+        Ok(TimeFile {
+            partition: partition.clone(),
+            index: Arc::clone(index),
+            span,
+            pieces,
+            _lease: lease.at_rest(),
+        })
+    }
+
+    /// The segments that may have records in a range of time, with their ordinals in the partition.
+    async fn segments_within(
+        self: &Arc<Self>,
+        partition: &Partition,
+        span: Span,
+    ) -> Result<Vec<(u64, SegmentEntry)>, ViewError> {
+        let mut found = Vec::new();
+        let mut ordinal = 0;
+        for page in 0..partition.state().pages.len() {
+            let table = self.segment_table(partition, page).await?;
+            for entry in &table.page.segments {
+                if entry.records > 0 && span.meets(entry.min_timestamp, entry.max_timestamp) {
+                    found.push((ordinal, entry.clone()));
+                }
+                ordinal += 1;
+            }
+        }
+        Ok(found)
+    }
+
+    /// How much text of a block is of records in a range of time.
+    async fn bytes_within(
+        self: &Arc<Self>,
+        partition: &Partition,
+        segment: &Arc<OpenSegment>,
+        block: usize,
+        span: Span,
+    ) -> Result<u64, ViewError> {
+        let selection = selection(segment.entries().get(block), span);
+        if selection.span.is_none() {
+            let text = segment.text_range(block, selection.view);
+            return Ok(text.end - text.start);
+        }
+        if let Some((first, last)) = span.whole_hours() {
+            let hours = self.block_hours(partition, segment, block).await?;
+            let inside = hours
+                .iter()
+                .filter(|(hour, _)| (first..=last).contains(hour));
+            return Ok(inside.map(|(_, bytes)| bytes).sum());
+        }
+        let text = self.block_text(segment, block, selection).await;
+        let text = text.map_err(|error| error.at(segment.location(block, partition)))?;
+        Ok(text.bytes.len() as u64)
+    }
+}
+
+fn selection(entry: Option<&IndexEntry>, span: Span) -> Selection {
+    let times = entry.map_or((i64::MIN, i64::MAX), |entry| {
+        (entry.min_timestamp, entry.max_timestamp)
+    });
+    Selection::within(span, times.0, times.1)
+}
+
+impl TimeFile {
+    pub(crate) fn size(&self) -> u64 {
+        self.pieces.last().map_or(0, |piece| piece.end)
+    }
+
+    /// The bytes at `range`, cut at the end. If `partial` is set, an error after the first block cuts them, too.
+    pub(crate) async fn read(
+        &self,
+        reader: &Arc<SnapshotReader>,
+        range: Range<u64>,
+        partial: bool,
+    ) -> Result<Bytes, ViewError> {
+        let (start, end) = (range.start, range.end.min(self.size()));
+        if start >= end {
+            return Ok(Bytes::new());
+        }
+        let (first, mut at) = self.piece(reader, start, end).await?;
+        if at >= end {
+            return Ok(first);
+        }
+        // Copied, so that no piece keeps memory leased while the next one waits for some.
+        let mut all = BytesMut::from(&first[..]);
+        drop(first);
+        while at < end {
+            let (piece, next) = match self.piece(reader, at, end).await {
+                Err(_) if partial => break,
+                found => found?,
+            };
+            all.extend_from_slice(&piece);
+            at = next;
+        }
+        Ok(all.freeze())
+    }
+
+    /// Begins to load a range that no reader waits for yet.
+    pub(crate) async fn load_ahead(
+        &self,
+        reader: &Arc<SnapshotReader>,
+        range: Range<u64>,
+    ) -> Result<(), ViewError> {
+        self.begin(reader, range, Urgency::Prefetch).await
+    }
+
+    /// The piece that contains the byte at `at`, and where it begins.
+    fn piece_at(&self, at: u64) -> Option<(usize, u64)> {
+        let piece = self.pieces.partition_point(|piece| piece.end <= at);
+        let before = piece
+            .checked_sub(1)
+            .and_then(|before| self.pieces.get(before));
+        (piece < self.pieces.len()).then_some((piece, before.map_or(0, |before| before.end)))
+    }
+
+    /// The text from `at` to the end of its block, or to `end` if that is earlier, and where it ends.
+    async fn piece(
+        &self,
+        reader: &Arc<SnapshotReader>,
+        at: u64,
+        end: u64,
+    ) -> Result<(Bytes, u64), ViewError> {
+        let (number, start) = self.piece_at(at).ok_or(ViewError::Stale)?;
+        let piece = self.pieces[number];
+        if piece.end < end {
+            let end = end.min(at.saturating_add(PARALLEL_TEXT));
+            self.begin(reader, at..end, Urgency::Now).await?;
+        }
+        let segment = self.segment(reader, piece.segment).await?;
+        let selection = selection(segment.entries().get(piece.block), self.span);
+        let text = reader.block_text(&segment, piece.block, selection).await;
+        let text =
+            text.map_err(|error| error.at(segment.location(piece.block, &self.partition)))?;
+        let to = piece.end.min(end);
+        // Both are within the block's text, which is in memory, so they fit a usize.
+        let inside = (at - start) as usize..(to - start) as usize;
+        if text.bytes.len() as u64 != piece.end - start {
+            return Err(ViewError::Stale);
+        }
+        Ok((text.bytes.slice(inside), to))
+    }
+
+    /// Begins to load the blocks of a range; those that follow each other at once.
+    async fn begin(
+        &self,
+        reader: &Arc<SnapshotReader>,
+        range: Range<u64>,
+        urgency: Urgency,
+    ) -> Result<(), ViewError> {
+        let Some((first, _)) = self.piece_at(range.start) else {
+            return Ok(());
+        };
+        let after = self.pieces.partition_point(|piece| piece.end < range.end) + 1;
+        let pieces = &self.pieces[first..after.clamp(first, self.pieces.len())];
+        for pieces in pieces.chunk_by(|a, b| a.segment == b.segment) {
+            let segment = self.segment(reader, pieces[0].segment).await?;
+            let selection =
+                |piece: &Piece| selection(segment.entries().get(piece.block), self.span);
+            let joins =
+                |a: &Piece, b: &Piece| a.block + 1 == b.block && selection(a) == selection(b);
+            for run in pieces.chunk_by(joins) {
+                let blocks = run[0].block..run[run.len() - 1].block + 1;
+                reader.begin_blocks(&segment, blocks, selection(&run[0]), urgency);
+            }
+        }
+        Ok(())
+    }
+
+    async fn segment(
+        &self,
+        reader: &Arc<SnapshotReader>,
+        ordinal: u64,
+    ) -> Result<Arc<OpenSegment>, ViewError> {
+        let (page, into) = self.index.page_of(ordinal).ok_or(ViewError::Stale)?;
+        let table = reader.segment_table(&self.partition, page).await?;
+        let entry = table.page.segments.get(into).ok_or(ViewError::Stale)?;
+        reader.segment(&self.partition, entry).await
+    }
+}
