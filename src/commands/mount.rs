@@ -19,6 +19,7 @@ use tokio::task::spawn_blocking;
 pub(crate) use self::fstab::translate_mount_arguments;
 use self::settings::Settings;
 use crate::cli::{CliError, Context, Outcome, RepoUrl, RepoUrlError, Report};
+use crate::memory;
 
 /// How long programs may keep files open after the unmount.
 const OPEN_FILES_WAIT: Duration = Duration::from_secs(30);
@@ -82,6 +83,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         context.output.report(&ready(&repo, &mount_point, pid))?;
         return Ok(Outcome::Clean);
     }
+    // Before the first block is read: --memory bounds what the caches hold, and the allocator must not add to it.
+    memory::keep_no_large_buffers();
     let mounted = mount(&repo, &settings, mount_point.clone()).await?;
     if args.daemonized {
         daemon::announce(args.log_file.as_deref())?;

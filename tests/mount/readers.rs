@@ -47,6 +47,45 @@ fn sixteen_readers_see_the_same_bytes_within_the_memory_budget() {
     );
 }
 
+/// Tiny records have the most text per stored byte: a block of 1 MiB has dozens of it, in buffers of every size.
+#[test]
+fn the_process_stays_within_the_memory_budget_whatever_the_blocks_hold() {
+    const RECORDS: i64 = 5_000_000;
+    const MEMORY: u64 = 64 * MIB;
+    let mut world = World::with_blocks(1024 * 1024);
+    world.content = |offset| (None, vec![b'a' + (offset % 7) as u8; 3]);
+    let rows: Vec<Row> = (0..RECORDS).map(|offset| (offset, offset)).collect();
+    let segments = rows.chunks(1_250_000).map(<[Row]>::to_vec);
+    world.backup(&[("tiny", 0, segments.collect())]);
+    let mount = Mount::with(&world, &["--memory", "64MiB"]);
+    let path = mount.latest("topics/tiny/0/records.jsonl");
+    let size = fs::metadata(&path).unwrap().len();
+    assert!(size > 4 * MEMORY, "{size}");
+    thread::scope(|scope| {
+        for reader in 0..16 {
+            let path = &path;
+            scope.spawn(move || {
+                let file = File::open(path).unwrap();
+                let mut bytes = vec![0; 1 << 20];
+                // Half of them read on from where they begin, and half jump.
+                for step in 0..24 {
+                    let stride = if reader % 2 == 0 { 1 << 20 } else { size / 29 };
+                    let at = (reader * size / 16 + step * stride) % (size - bytes.len() as u64);
+                    file.read_exact_at(&mut bytes, at).unwrap();
+                    let line = bytes.split(|byte| *byte == b'\n').nth(1).unwrap();
+                    assert!(line.starts_with(b"{\"offset\":"), "at {at}");
+                }
+            });
+        }
+    });
+    let most = mount.most_memory();
+    assert!(
+        most < MEMORY + 100 * MIB,
+        "{} MiB were resident",
+        most / MIB
+    );
+}
+
 /// Renders these records as SPEC section 10 defines.
 fn rendered(records: i64) -> Vec<u8> {
     let text = |bytes| String::from_utf8(bytes).unwrap();

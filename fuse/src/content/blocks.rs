@@ -26,6 +26,9 @@ const RUN_TEXT: u64 = 16 << 20;
 /// headers. A footer that states more is found wrong when the block is rendered.
 const MAX_TEXT: u64 = 1 << 31;
 
+/// What decoding takes for each record besides its bytes: offset, timestamp, and where its parts end.
+const COLUMN_BYTES: u64 = 48;
+
 /// A block of a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BlockKey {
@@ -459,7 +462,9 @@ impl Cost {
         let range = segment.text_range(block, view);
         Cost {
             stored: entry.map_or(0, |entry| u64::from(entry.block_length)),
-            raw: entry.map_or(0, |entry| u64::from(entry.raw_length)),
+            raw: entry.map_or(0, |entry| {
+                u64::from(entry.raw_length) + COLUMN_BYTES * u64::from(entry.record_count)
+            }),
             text: (range.end - range.start).min(MAX_TEXT),
         }
     }

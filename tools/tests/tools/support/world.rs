@@ -34,6 +34,12 @@ pub struct World {
     pub repository: Repository,
     /// Raw bytes per block.
     block_bytes: usize,
+    /// The key and the value of the record at an offset.
+    pub content: fn(i64) -> (Option<Vec<u8>>, Vec<u8>),
+}
+
+fn usual_content(offset: i64) -> (Option<Vec<u8>>, Vec<u8>) {
+    (Some(key_of(offset)), value_of(offset))
 }
 
 impl World {
@@ -55,6 +61,7 @@ impl World {
             folder,
             repository,
             block_bytes,
+            content: usual_content,
         }
     }
 
@@ -315,7 +322,7 @@ impl World {
 
     /// Stores a segment that covers exactly the offsets of these records.
     pub fn segment(&self, place: &PartitionId, rows: &[Row]) -> SegmentEntry {
-        let (entry, bytes) = segment_in_blocks(place, rows, self.block_bytes);
+        let (entry, bytes) = segment_in_blocks(place, rows, self.block_bytes, self.content);
         let path = self.path(&entry.key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
@@ -441,13 +448,14 @@ pub fn value_of(offset: i64) -> Vec<u8> {
 
 /// Makes a segment; returns its index entry and its bytes.
 pub fn segment(place: &PartitionId, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
-    segment_in_blocks(place, rows, BLOCK_BYTES)
+    segment_in_blocks(place, rows, BLOCK_BYTES, usual_content)
 }
 
 fn segment_in_blocks(
     place: &PartitionId,
     rows: &[Row],
     block_bytes: usize,
+    content: fn(i64) -> (Option<Vec<u8>>, Vec<u8>),
 ) -> (SegmentEntry, Vec<u8>) {
     let base_offset = rows[0].0;
     let header = FileHeader {
@@ -468,13 +476,14 @@ fn segment_in_blocks(
     };
     let mut writer = SegmentWriter::new(Vec::new(), header, options).unwrap();
     for (offset, timestamp) in rows {
+        let (key, value) = content(*offset);
         writer
             .push(&Record {
                 offset: *offset,
                 timestamp: *timestamp,
                 control: false,
-                key: Some(&key_of(*offset)),
-                value: Some(&value_of(*offset)),
+                key: key.as_deref(),
+                value: Some(&value),
                 headers: Headers::EMPTY,
             })
             .unwrap();
