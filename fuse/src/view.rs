@@ -63,7 +63,7 @@ impl Default for ViewOptions {
 /// The size of a repository, for `statfs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Bytes of all segments of the newest snapshot that is shown.
+    /// Bytes of all segments of the newest intact snapshot that is shown.
     pub stored_bytes: u64,
     /// The number of its partitions.
     pub partitions: u64,
@@ -214,11 +214,11 @@ impl View {
         answer.inspect_err(|error| self.0.reader.findings.note(error))
     }
 
-    /// The size of the newest snapshot.
+    /// The size of the newest snapshot that is not damaged.
     ///
     /// # Errors
     ///
-    /// If the newest snapshot cannot be read.
+    /// If the store does not answer.
     pub async fn totals(&self) -> Result<Totals, ViewError> {
         let Some(loaded) = self.0.newest().await? else {
             return Ok(Totals::default());

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kbk_format::{Open, Segment};
 
-use crate::mounted::Mount;
+use crate::mounted::{Mount, sh};
 use crate::world::World;
 
 const EIO: i32 = 5;
@@ -112,4 +112,28 @@ fn a_missing_segment_makes_only_its_records_unreadable() {
         "{parts:?} {read:?}"
     );
     assert!(mount.stderr().contains(&key), "{}", mount.stderr());
+}
+
+#[test]
+fn a_damaged_newest_snapshot_is_named_and_the_others_are_mounted() {
+    let world = World::sample();
+    let key = format!("snapshots/{:020}.json", 2);
+    world.flip(&key, 100);
+    let mount = Mount::of(&world);
+    let warned = mount.stderr();
+    assert!(
+        warned.contains("snapshot 2") && warned.contains(&key),
+        "{warned}"
+    );
+    let listed = sh(&format!(
+        "cd {}; ls snapshots latest/",
+        mount.path().display()
+    ));
+    assert_eq!(listed, "latest/:\nerrors.jsonl\n\nsnapshots:\n1\n2\n");
+    let errors = fs::read_to_string(mount.latest("errors.jsonl")).unwrap();
+    assert!(errors.contains("\"kind\":\"damaged\""), "{errors}");
+    let topics = mount.path().join("snapshots/1/topics");
+    let values = fs::read_to_string(topics.join("payments/0/values")).unwrap();
+    assert_eq!(values.lines().count(), 100);
+    sh(&format!("df {}", mount.path().display()));
 }

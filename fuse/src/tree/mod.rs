@@ -41,9 +41,9 @@ use std::sync::Arc;
 use kbk_format::render::View as TextView;
 use kbk_format::repo::{SegmentEntry, TopicState};
 
-use self::catalogue::Catalogue;
 use self::by_offset::EphemeralRange;
 use self::by_time::EphemeralSpan;
+use self::catalogue::Catalogue;
 use self::ephemeral::EphemeralInodes;
 use self::followed::FollowedInodes;
 use self::inode::Inode;
@@ -146,12 +146,28 @@ impl Tree {
         Ok(listed)
     }
 
-    /// The newest snapshot, if there is any.
+    /// The newest snapshot that is not damaged, if there is any.
     pub(crate) async fn newest(&self) -> Result<Option<Arc<LoadedSnapshot>>, ViewError> {
         let snapshots = self.catalogue.snapshots(&self.reader).await;
-        match snapshots.last() {
-            Some(newest) => self.reader.snapshot(newest.sequence).await.map(Some),
-            None => Ok(None),
+        for listed in snapshots.iter().rev() {
+            if let Some(loaded) = self.undamaged(listed.sequence).await? {
+                return Ok(Some(loaded));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A snapshot, unless it is damaged, which is noted.
+    pub(crate) async fn undamaged(
+        &self,
+        sequence: u64,
+    ) -> Result<Option<Arc<LoadedSnapshot>>, ViewError> {
+        match self.reader.snapshot(sequence).await {
+            Err(error @ ViewError::Damaged { .. }) => {
+                self.reader.findings.note(&error);
+                Ok(None)
+            }
+            found => found.map(Some),
         }
     }
 

@@ -88,15 +88,17 @@ impl Family for SnapshotNode {
         if item == SnapshotItem::Folder {
             return folder(tree, sequence);
         }
+        let size = self.document(tree).await?.len() as u64;
+        if item == SnapshotItem::Errors {
+            // Without the snapshot, which may be what the errors are about.
+            return Ok(Attributes {
+                kind: Kind::File,
+                size,
+                ..folder(tree, sequence)?
+            });
+        }
         let loaded = tree.reader.snapshot(sequence).await?;
-        let file = loaded.file(self.document(tree).await?.len() as u64, 0, None);
-        Ok(match item {
-            SnapshotItem::Errors => Attributes {
-                lifetime: Lifetime::Growing,
-                ..file
-            },
-            SnapshotItem::Folder | SnapshotItem::Json => file,
-        })
+        Ok(loaded.file(size, 0, None))
     }
 
     async fn extended(self, _: &Tree) -> Result<Extended, ViewError> {
@@ -122,25 +124,33 @@ impl Family for SnapshotNode {
                 sequence,
                 item: SnapshotItem::Folder,
             } => {
-                let loaded = tree.reader.snapshot(sequence).await?;
-                let file = |item| Node::from(SnapshotNode::Of { sequence, item });
-                let names: [(&str, Node); 4] = [
-                    ("snapshot.json", file(SnapshotItem::Json)),
-                    ("errors.jsonl", file(SnapshotItem::Errors)),
-                    ("groups", GroupNode::Folder { sequence }.into()),
-                    ("topics", TopicNode::All { sequence }.into()),
-                ];
-                let has_groups = loaded.snapshot.groups.is_some();
-                let shown = |node| has_groups || !matches!(node, Node::Group(_));
-                Ok(window.of_fixed(&names, shown))
+                let loaded = tree.undamaged(sequence).await?;
+                let snapshot = loaded.as_ref().map(|loaded| &loaded.snapshot);
+                let has_groups = snapshot.is_some_and(|snapshot| snapshot.groups.is_some());
+                let shown = |node| match node {
+                    Node::Group(_) => has_groups,
+                    // What is wrong with a damaged snapshot is all that is known of it.
+                    _ => snapshot.is_some() || node == Self::errors(sequence),
+                };
+                Ok(window.of_fixed(&Self::names(sequence), shown))
             }
             SnapshotNode::Of { .. } => Err(ViewError::NotFolder),
         }
     }
 
     async fn child(self, tree: &Tree, name: &str) -> Result<Option<Node>, ViewError> {
-        if self != SnapshotNode::All {
-            return self.listed_child(tree, name).await;
+        if let SnapshotNode::Of { sequence, .. } = self {
+            let names = Self::names(sequence);
+            let named = names.iter().find(|(known, _)| *known == name);
+            return match named.filter(|_| self == Self::folder(sequence)) {
+                Some((_, node)) if *node == Self::errors(sequence) => Ok(Some(*node)),
+                // In a damaged snapshot, these are not absent but unreadable.
+                Some(_) => {
+                    tree.reader.snapshot(sequence).await?;
+                    self.listed_child(tree, name).await
+                }
+                None => self.listed_child(tree, name).await,
+            };
         }
         let snapshots = tree.catalogue.snapshots(&tree.reader).await;
         let sequence = names::number(name).filter(|sequence| {
@@ -157,6 +167,29 @@ impl Family for SnapshotNode {
 }
 
 impl SnapshotNode {
+    /// The names in the folder of a snapshot, of which some may not be shown.
+    fn names(sequence: u64) -> [(&'static str, Node); 4] {
+        let json = SnapshotItem::Json;
+        [
+            (
+                "snapshot.json",
+                SnapshotNode::Of {
+                    sequence,
+                    item: json,
+                }
+                .into(),
+            ),
+            ("errors.jsonl", Self::errors(sequence)),
+            ("groups", GroupNode::Folder { sequence }.into()),
+            ("topics", TopicNode::All { sequence }.into()),
+        ]
+    }
+
+    fn errors(sequence: u64) -> Node {
+        let item = SnapshotItem::Errors;
+        SnapshotNode::Of { sequence, item }.into()
+    }
+
     fn folder(sequence: u64) -> SnapshotNode {
         SnapshotNode::Of {
             sequence,
@@ -179,7 +212,7 @@ impl SnapshotNode {
     }
 }
 
-/// A snapshot's folder, from the listing alone: listing all snapshots reads none of them.
+/// A snapshot's folder, from the listing alone: listing all snapshots reads none of them. It has other names once damage was found.
 fn folder(tree: &Tree, sequence: u64) -> Result<Attributes, ViewError> {
     let known = tree.catalogue.known();
     let at = known.binary_search_by_key(&sequence, |snapshot| snapshot.sequence);
@@ -191,7 +224,7 @@ fn folder(tree: &Tree, sequence: u64) -> Result<Attributes, ViewError> {
         stored_bytes: 0,
         modified_ms: u64::try_from(listed.written_ms).unwrap_or(0),
         links: 1,
-        lifetime: Lifetime::Sealed,
+        lifetime: Lifetime::Growing,
     })
 }
 

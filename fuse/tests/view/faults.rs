@@ -8,7 +8,7 @@ use kbk_fuse::{Kind, Location, View, ViewError, ViewOptions};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use crate::support::read::{find, list, read};
+use crate::support::read::{find, list, names, read};
 use crate::support::records;
 use crate::support::watched::{Fault, watched};
 use crate::support::world::{Part, World};
@@ -458,4 +458,35 @@ async fn an_outage_leaves_nothing_behind() {
         );
         assert_eq!(kinds(&view).await, [].into(), "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn a_damaged_newest_snapshot_hides_no_other() {
+    let world = world().await;
+    let more = vec![Part::plain(450, 460)];
+    world.backup(&[("orders", 1, 0, more)]).await;
+    let intact = View::open(world.store(), ViewOptions::default())
+        .await
+        .unwrap();
+    let first = contents(&intact, "snapshots/1/topics").await.unwrap();
+    let key = Path::from(format!("snapshots/{:020}.json", 2));
+    let mut damaged = bytes(&world, &key.to_string()).await;
+    damaged[100] ^= 1;
+    world.objects.put(&key, damaged.into()).await.unwrap();
+
+    let view = View::open(world.store(), ViewOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(names(&view, "snapshots").await, ["1", "2"]);
+    assert_eq!(names(&view, "latest").await, ["errors.jsonl"]);
+    assert_eq!(kinds(&view).await, ["damaged".to_owned()].into());
+    for path in ["latest/topics/orders", "latest/snapshot.json"] {
+        let error = find(&view, path).await.unwrap_err();
+        assert!(matches!(error, ViewError::Damaged { .. }), "{error}");
+    }
+    let folder = contents(&view, "snapshots/1/topics");
+    assert!(folder.await.unwrap() == first);
+    let followed = read(&view, "follow/topics/orders/0/values").await.unwrap();
+    assert!(followed == first["snapshots/1/topics/orders/0/values"]);
+    assert_eq!(view.totals().await.unwrap().partitions, 1);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use kbk_format::repo::{Repository, Snapshot};
+use kbk_format::repo::{Digested, RepoErrorKind, Repository, Snapshot};
 use kbk_fuse::kernel::MountOptions;
 use kbk_fuse::{CacheDir, Snapshots, TopicFilter, ViewOptions};
 
@@ -138,7 +138,7 @@ impl Settings {
         repository: &Repository,
     ) -> Result<ViewOptions, CliError> {
         let (shown, newest) = match self.snapshot.unwrap_or(SnapshotsArg::All) {
-            SnapshotsArg::All => (Snapshots::All, repository.latest().await?),
+            SnapshotsArg::All => (Snapshots::All, newest_intact(repository).await?),
             SnapshotsArg::One(which) => {
                 let snapshot = snapshot(repository, which).await?;
                 (Snapshots::One(snapshot.sequence), Some(snapshot))
@@ -193,6 +193,26 @@ impl Settings {
             ..default
         }
     }
+}
+
+/// Returns the newest snapshot that is not damaged. The others are mounted nevertheless, so each that is damaged is named.
+async fn newest_intact(repository: &Repository) -> Result<Option<Digested<Snapshot>>, CliError> {
+    for sequence in repository.sequences().await?.into_iter().rev() {
+        match repository.snapshot(sequence).await {
+            Err(error) if is_damage(error.kind()) => {
+                tracing::warn!("snapshot {sequence} has only errors.jsonl: {error}");
+            }
+            found => return Ok(Some(found?)),
+        }
+    }
+    Ok(None)
+}
+
+fn is_damage(kind: &RepoErrorKind) -> bool {
+    matches!(
+        kind,
+        RepoErrorKind::Damaged(_) | RepoErrorKind::NewerVersion { .. }
+    )
 }
 
 /// Rewords an error of the command line for options of `-o`.
