@@ -18,7 +18,8 @@ pub enum Kind {
 pub enum Lifetime {
     /// As long as the snapshot exists.
     Sealed,
-    /// Until the next backup, or until damage is found: they expire after a second, and contents must not be cached.
+    /// Until the next backup, or until something cannot be read. Those of a folder expire after a second; those of a file must not
+    /// be cached, and neither must its contents: its size must never be older than what a program has read of it.
     Growing,
 }
 

@@ -1,7 +1,8 @@
 //! A repository that grows under its mount.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::mounted::{Mount, sh, until};
@@ -97,4 +98,71 @@ fn a_mount_can_be_limited_to_a_snapshot_and_topics() {
         mount.path().display()
     ));
     assert_eq!(listed, "1\npayments\n");
+}
+
+/// Shippers take a file that is shorter than what they have read of it for a truncated one, and send all of it again.
+#[test]
+fn a_followed_file_is_never_shorter_than_what_was_read_of_it() {
+    let world = World::sample();
+    let mount = Mount::of(&world);
+    let path = mount.path().join("follow/topics/payments/0/values");
+    let mut file = File::open(&path).unwrap();
+    let (mut read, mut growths) = (0, 0);
+    for from in (250..300).step_by(10) {
+        world.backup(&[("payments", 0, vec![rows(from, from + 10)])]);
+        let before = growths;
+        until("what the backup added", || {
+            let more = file.read(&mut [0; 4096]).unwrap() as u64;
+            read += more;
+            let sizes = [file.metadata(), fs::metadata(&path)].map(|found| found.unwrap().len());
+            assert!(
+                sizes.iter().all(|size| *size >= read),
+                "{sizes:?}, {read} were read"
+            );
+            growths += usize::from(more > 0);
+            (growths > before && more == 0).then_some(())
+        });
+    }
+}
+
+/// Python asks whether each file is a terminal; others poll, or map what they read.
+#[test]
+fn every_kind_of_file_can_be_polled_and_mapped_and_is_no_terminal() {
+    let world = World::sample();
+    let mount = Mount::of(&world);
+    let script = r#"
+import fcntl, mmap, os, select, sys, termios
+for path in sys.argv[1:]:
+    with open(path, "rb") as file:
+        whole = file.read()
+        for flags in (mmap.MAP_SHARED, mmap.MAP_PRIVATE):
+            with mmap.mmap(file.fileno(), 0, flags, mmap.PROT_READ) as mapped:
+                assert mapped[:] == whole and whole, path
+        poll = select.poll()
+        poll.register(file, select.POLLIN)
+        assert poll.poll(0) == [(file.fileno(), select.POLLIN)], path
+        assert select.select([file], [], [], 0)[0] == [file], path
+        try:
+            termios.tcgetattr(file.fileno())
+            raise SystemExit(path)
+        except termios.error as error:
+            assert error.args[0] == 25, error
+"#;
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/venv/bin/python");
+    let files = [
+        "README.txt",
+        "latest/snapshot.json",
+        "latest/topics/orders/0/meta.json",
+        "latest/topics/orders/0/records.jsonl",
+        "follow/topics/orders/0/records.jsonl",
+    ];
+    let mut command = Command::new(python);
+    command.args(["-c", script]);
+    command.args(files.map(|file| mount.path().join(file)));
+    let output = command
+        .output()
+        .expect("`scripts/setup python` creates this interpreter");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(mount.stderr(), "");
 }

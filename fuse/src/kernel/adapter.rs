@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     AccessFlags, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags,
-    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags,
+    PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use tokio::runtime::Handle;
 
@@ -25,7 +26,7 @@ use crate::{Attributes, Inode, Kind, Lifetime, Listed, OpenFile, View, ViewError
 
 /// Answers about a sealed snapshot never change.
 const SEALED: Duration = Duration::from_hours(1);
-/// A backup or the discovery of damage may change these answers: `tail -f` and `tail -F` notice after this time.
+/// A backup or the discovery of damage may change these answers about folders and links: `tail -F` notices after this time.
 const GROWING: Duration = Duration::from_secs(1);
 /// Names offered per request of a listing: about as many as fit into the 32 KiB that `ls` asks for.
 const LISTED_AT_ONCE: usize = 192;
@@ -180,6 +181,8 @@ impl Shared {
 fn time_to_live(attributes: &Attributes) -> Duration {
     match attributes.lifetime {
         Lifetime::Sealed => SEALED,
+        // A program that follows a file compares its size with how far it has read.
+        Lifetime::Growing if attributes.kind == Kind::File => Duration::ZERO,
         Lifetime::Growing => GROWING,
     }
 }
@@ -214,12 +217,15 @@ fn reply_bytes(reply: ReplyXattr, room: u32, bytes: &[u8]) {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Each only affects speed, so a kernel may lack it. Not FUSE_CACHE_SYMLINKS: it would cache `latest` forever.
+        // A kernel may lack any of them. Not FUSE_CACHE_SYMLINKS: it would cache `latest` forever.
         for flag in [
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_ASYNC_DIO,
             InitFlags::FUSE_ABORT_ERROR,
+            // Shared mappings of files that bypass the page cache. What a mapping has cached is dropped when the file has grown.
+            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+            InitFlags::FUSE_AUTO_INVAL_DATA,
         ] {
             let _ = config.add_capabilities(flag);
         }
@@ -460,6 +466,35 @@ impl Filesystem for Adapter {
     }
 
     fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    // A regular file is no terminal, which Python asks of every file that it opens.
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    // After one ENOSYS the kernel answers by itself: a regular file is always ready.
+    fn poll(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: PollNotifier,
+        _: PollEvents,
+        _: PollFlags,
+        reply: ReplyPoll,
+    ) {
         reply.error(Errno::ENOSYS);
     }
 

@@ -11,7 +11,7 @@ use kbk_format::render::View as TextView;
 use kbk_format::repo::TopicState;
 
 use super::extended::{self, Extended};
-use super::followed::{FollowedTopic, Seen};
+use super::followed::{FollowedTopic, ITEM_BITS, Seen};
 use super::inode::{Number, items};
 use super::node::{Child, Family, Node, Window};
 use super::partition::text_attributes;
@@ -44,9 +44,9 @@ items!(
 
 const FOLDER_PLACE: u64 = 5;
 const TOPICS_PLACE: u64 = 6;
-const TOPIC_FAMILY: u64 = 1;
-const PARTITION_FAMILY: u64 = 2;
-const ITEM_BITS: u32 = 2;
+const HASH_FAMILY: u64 = 2;
+/// The item of a number that stands for a topic; the items of a partition follow.
+const TOPIC_ITEM: u64 = 0;
 
 const FILE_NAMES: [(&str, FollowedItem); 3] = [
     ("records.jsonl", FollowedItem::Records),
@@ -65,31 +65,47 @@ pub(crate) struct FollowedFile {
 
 impl Family for FollowNode {
     fn of(number: Number) -> Option<Self> {
-        let Number::Root { family, place } = number else {
-            return None;
-        };
-        match (family, place) {
-            (root::FAMILY, FOLDER_PLACE) => Some(FollowNode::Folder),
-            (root::FAMILY, TOPICS_PLACE) => Some(FollowNode::Topics),
-            (TOPIC_FAMILY, topic) => Some(FollowNode::Topic(topic)),
-            (PARTITION_FAMILY, place) => Some(FollowNode::Partition {
-                number: place >> ITEM_BITS,
-                item: FollowedItem::of(place & ((1 << ITEM_BITS) - 1))?,
-            }),
+        match number {
+            Number::Root {
+                family: root::FAMILY,
+                place: FOLDER_PLACE,
+            } => Some(FollowNode::Folder),
+            Number::Root {
+                family: root::FAMILY,
+                place: TOPICS_PLACE,
+            } => Some(FollowNode::Topics),
+            Number::Hashed {
+                family: HASH_FAMILY,
+                hash,
+            } => {
+                let number = hash >> ITEM_BITS;
+                match hash & ((1 << ITEM_BITS) - 1) {
+                    TOPIC_ITEM => Some(FollowNode::Topic(number)),
+                    item => Some(FollowNode::Partition {
+                        number,
+                        item: FollowedItem::of(item - 1)?,
+                    }),
+                }
+            }
             _ => None,
         }
     }
 
     fn number(self) -> Number {
-        let (family, place) = match self {
-            FollowNode::Folder => (root::FAMILY, FOLDER_PLACE),
-            FollowNode::Topics => (root::FAMILY, TOPICS_PLACE),
-            FollowNode::Topic(topic) => (TOPIC_FAMILY, topic),
-            FollowNode::Partition { number, item } => {
-                (PARTITION_FAMILY, number << ITEM_BITS | item as u64)
-            }
+        let root = |place| Number::Root {
+            family: root::FAMILY,
+            place,
         };
-        Number::Root { family, place }
+        let hashed = |number: u64, item: u64| Number::Hashed {
+            family: HASH_FAMILY,
+            hash: number << ITEM_BITS | item,
+        };
+        match self {
+            FollowNode::Folder => root(FOLDER_PLACE),
+            FollowNode::Topics => root(TOPICS_PLACE),
+            FollowNode::Topic(number) => hashed(number, TOPIC_ITEM),
+            FollowNode::Partition { number, item } => hashed(number, 1 + item as u64),
+        }
     }
 
     fn kind(self) -> Kind {
@@ -224,13 +240,14 @@ impl FollowedItem {
     }
 }
 
-/// The followed topics in the order of their numbers: what is new comes last, so a listing in progress stays valid.
+/// The followed topics in the order in which they were seen: what is new comes last, so a listing in progress stays valid.
 async fn topics(tree: &Tree, window: Window) -> Result<Vec<Child>, ViewError> {
     let newest = tree.newest().await?;
     let topics = newest.iter().flat_map(|newest| &newest.snapshot.topics);
     let child = |topic| {
         let number = tree.followed.number_of_topic(topic);
-        Child::new(number + 1, names::topic(topic), FollowNode::Topic(number))
+        let cookie = tree.followed.cookie_of_topic(number);
+        Child::new(cookie, names::topic(topic), FollowNode::Topic(number))
     };
     let mut children: Vec<Child> = topics
         .filter(|topic| tree.is_followed(topic))

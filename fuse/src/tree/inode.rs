@@ -25,8 +25,6 @@
 //! | family | place | owned by |
 //! |---|---|---|
 //! | 0 | item of the root, from 1 | `root` (1 to 3), `snapshots` (4), `follow` (5, 6) |
-//! | 1 | followed topic, numbered when it was first seen | `follow` |
-//! | 2 | followed partition * 4 + item, numbered likewise | `follow` |
 //!
 //! Hashes number what is in no manifest:
 //!
@@ -34,8 +32,9 @@
 //! |---|---|---|
 //! | 0 | of a range of offsets that was looked up | `by_offset`, `ephemeral` |
 //! | 1 | of a range of times that was looked up | `by_time`, `ephemeral` |
+//! | 2 | of a followed topic or partition, * 8 + item | `follow`, `followed` |
 //!
-//! Except for followed topics, numbers come from the manifest, so a file has the same number after a remount, and files of two
+//! So a file has the same number after a remount, and files of two
 //! snapshots never share one. The limits of SPEC section 6 leave room: a manifest of 256 MiB names at most 2^21 partitions, 2^30
 //! segments and 2^23 groups. Snapshots from 2^23 on are not shown.
 

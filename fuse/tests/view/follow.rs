@@ -1,5 +1,6 @@
 //! `follow`: files that continue from snapshot to snapshot.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kbk_format::repo::Identity;
@@ -186,4 +187,25 @@ async fn a_view_that_does_not_grow_has_nothing_to_follow() {
     assert!(matches!(follow, Err(ViewError::NotFound)));
     let folder = find(&view(&world).await, "follow/topics/orders").await;
     assert_eq!(folder.unwrap().attributes.kind, Kind::Folder);
+}
+
+/// Programs remember inode numbers across mounts, so they must not depend on what was looked at first.
+#[tokio::test]
+async fn followed_files_have_the_same_numbers_after_a_remount() {
+    let world = World::new().await;
+    let topics = ["a", "b"].map(|topic| (topic, 1, 0, vec![Part::plain(0, 9)]));
+    world.backup(&topics).await;
+    world.backup(&[("b", 1, 1, vec![Part::plain(0, 9)])]).await;
+    let paths = ["a/0/values", "b/0/keys", "b/1/records.jsonl", "b", "b/1"];
+    let mut numbers = BTreeMap::new();
+    for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0]] {
+        let view = view(&world).await;
+        for path in order.map(|at| paths[at]) {
+            let found = find(&view, &format!("follow/topics/{path}")).await;
+            let inode = found.unwrap().inode;
+            assert_eq!(*numbers.entry(path).or_insert(inode), inode, "{path}");
+        }
+    }
+    let distinct: BTreeSet<_> = numbers.values().collect();
+    assert_eq!(distinct.len(), paths.len());
 }
