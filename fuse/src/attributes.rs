@@ -33,7 +33,7 @@ pub struct Attributes {
     /// The stored bytes of its contents. Several files may show the same bytes.
     pub stored_bytes: u64,
     /// The time of its newest record, or of the backup, in milliseconds since the epoch; between the epoch and the backup. A range
-    /// of offsets that was looked up has the time of its partition.
+    /// of several offsets that was looked up has the time of its partition.
     pub modified_ms: u64,
     /// The number of its links; 1 for a folder, too, so that programs do not count subfolders.
     pub links: u32,

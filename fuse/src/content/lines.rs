@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 const OFFSET: &[u8] = b"{\"offset\":";
+const TIMESTAMP: &[u8] = b",\"timestamp\":";
 
 /// Where the first record at or after `offset` begins; the end of the text if there is none.
 pub(crate) fn from_offset(text: &[u8], offset: i64) -> usize {
@@ -19,11 +20,12 @@ pub(crate) fn from_offset(text: &[u8], offset: i64) -> usize {
     range.start
 }
 
-/// The line of the record at `offset`.
-pub(crate) fn of_offset(text: &[u8], offset: i64) -> Option<Range<usize>> {
+/// The line of the record at `offset`, and its timestamp.
+pub(crate) fn of_offset(text: &[u8], offset: i64) -> Option<(Range<usize>, Option<i64>)> {
     let start = from_offset(text, offset);
     let line = line_around(text, &(start..text.len()), start);
-    (offset_of(&text[line.clone()]) == Some(offset)).then_some(line)
+    let found = &text[line.clone()];
+    (offset_of(found) == Some(offset)).then(|| (line, timestamp_of(found)))
 }
 
 /// The line that contains the byte at `at`; `range` begins and ends at line boundaries.
@@ -37,6 +39,11 @@ fn line_around(text: &[u8], range: &Range<usize>, at: usize) -> Range<usize> {
 
 fn offset_of(line: &[u8]) -> Option<i64> {
     number(line.strip_prefix(OFFSET)?).map(|(offset, _)| offset)
+}
+
+fn timestamp_of(line: &[u8]) -> Option<i64> {
+    let (_, after) = number(line.strip_prefix(OFFSET)?)?;
+    number(after.strip_prefix(TIMESTAMP)?).map(|(timestamp, _)| timestamp)
 }
 
 /// The number at the beginning of `text`, and the text after it.
@@ -74,8 +81,8 @@ mod tests {
             assert_eq!(from_offset(&text, offset), expected, "{offset}");
             let there = records.iter().any(|(found, _)| *found == offset);
             assert_eq!(
-                of_offset(&text, offset).map(|line| line.start),
-                there.then_some(expected),
+                of_offset(&text, offset).map(|(line, time)| (line.start, time)),
+                there.then(|| (expected, at.map(|at| records[at].1))),
                 "{offset}"
             );
         }

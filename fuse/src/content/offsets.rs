@@ -14,6 +14,14 @@ use crate::content::snapshot_reader::SnapshotReader;
 use crate::content::text_file::{BlockLocation, TextFile};
 use crate::error::ViewError;
 
+/// Where queried records are in a partition's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundText {
+    pub(crate) range: Range<u64>,
+    /// The timestamp of the record, if one record was queried.
+    pub(crate) timestamp: Option<i64>,
+}
+
 /// What a name in `by-offset` asks for. Its hash is part of inode numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum OffsetQuery {
@@ -50,7 +58,7 @@ impl SnapshotReader {
         partition: &Partition,
         index: &Arc<PartitionIndex>,
         query: OffsetQuery,
-    ) -> Result<Option<Range<u64>>, ViewError> {
+    ) -> Result<Option<FoundText>, ViewError> {
         let state = partition.state();
         match query {
             OffsetQuery::One(offset) => self.record_at(partition, index, offset).await,
@@ -63,7 +71,10 @@ impl SnapshotReader {
                 let start = self.text_from(partition, index, first).await?;
                 let end = last.saturating_add(1);
                 let end = self.text_from(partition, index, end).await?;
-                Ok(Some(start..end.max(start)))
+                Ok(Some(FoundText {
+                    range: start..end.max(start),
+                    timestamp: None,
+                }))
             }
         }
     }
@@ -100,7 +111,7 @@ impl SnapshotReader {
         partition: &Partition,
         index: &Arc<PartitionIndex>,
         offset: i64,
-    ) -> Result<Option<Range<u64>>, ViewError> {
+    ) -> Result<Option<FoundText>, ViewError> {
         let Some(found) = self.block_of(partition, index, offset).await? else {
             return Ok(None);
         };
@@ -110,7 +121,10 @@ impl SnapshotReader {
             .render
             .scan(move || lines::of_offset(&text, offset))
             .await?;
-        Ok(line.map(|line| start + line.start as u64..start + line.end as u64))
+        Ok(line.map(|(line, timestamp)| FoundText {
+            range: start + line.start as u64..start + line.end as u64,
+            timestamp,
+        }))
     }
 
     /// The text of the records of a block.

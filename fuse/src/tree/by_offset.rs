@@ -219,15 +219,15 @@ async fn look_up(
     query: OffsetQuery,
 ) -> Result<Option<EphemeralRange>, ViewError> {
     let range = tree.reader.offset_range(partition, index, query).await?;
-    Ok(range.map(|text| {
-        let size = text.end - text.start;
-        let newest = index.times.map(|(_, max)| max);
+    Ok(range.map(|found| {
+        let size = found.range.end - found.range.start;
+        let newest = found.timestamp.or(index.times.map(|(_, max)| max));
         let stored_bytes = stored_share(partition, index, size);
         EphemeralRange {
             sequence: partition.sequence(),
             partition: partition.ordinal(),
             query,
-            text,
+            text: found.range,
             attributes: partition.loaded.file(size, stored_bytes, newest),
         }
     }))

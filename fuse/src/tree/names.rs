@@ -102,24 +102,33 @@ pub(super) fn stored_base(name: &str) -> Option<i64> {
     digits.then(|| base.parse().ok()).flatten()
 }
 
-/// `<first>-<last>.jsonl`, both inclusive.
+/// `<first>-<last>.jsonl`, both inclusive, and padded so that names sort in the order of offsets.
 pub(super) fn by_offset(entry: &SegmentEntry) -> String {
     format!(
-        "{}-{}.jsonl",
+        "{:0OFFSET_DIGITS$}-{:0OFFSET_DIGITS$}.jsonl",
         entry.base_offset,
         entry.end_offset.saturating_sub(1)
     )
 }
 
-/// What a name in `by-offset` asks for, `N.json` or `A-B.jsonl`, in the one spelling that [`by_offset`] gives: without signs and
-/// leading zeros.
+/// The digits of a padded offset, as in the names of stored segments.
+const OFFSET_DIGITS: usize = 20;
+
+/// What a name in `by-offset` asks for: `N.json` or `A-B.jsonl`, with offsets as [`by_offset`] pads them or without leading zeros.
 pub(super) fn offset_query(name: &str) -> Option<OffsetQuery> {
     if let Some(one) = name.strip_suffix(JSON) {
-        return number(one).map(OffsetQuery::One);
+        return offset(one).map(OffsetQuery::One);
     }
     let (first, last) = name.strip_suffix(".jsonl")?.split_once('-')?;
-    let (first, last) = (number(first)?, number(last)?);
+    let (first, last) = (offset(first)?, offset(last)?);
     (first <= last).then_some(OffsetQuery::Range(first, last))
+}
+
+fn offset(digits: &str) -> Option<i64> {
+    if digits.len() == OFFSET_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return digits.parse().ok();
+    }
+    number(digits)
 }
 
 /// A non-negative decimal number, in its one spelling.
@@ -136,7 +145,13 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn offsets_have_one_spelling() {
+    fn offsets_are_padded_to_all_digits_or_not_at_all() {
+        let padded = "00000000000000000007-09223372036854775807.jsonl";
+        assert_eq!(offset_query(padded), Some(OffsetQuery::Range(7, i64::MAX)));
+        assert_eq!(
+            offset_query("00000000000000000012.json"),
+            Some(OffsetQuery::One(12))
+        );
         assert_eq!(offset_query("0.json"), Some(OffsetQuery::One(0)));
         assert_eq!(offset_query("7-9.jsonl"), Some(OffsetQuery::Range(7, 9)));
         assert_eq!(
@@ -156,6 +171,8 @@ mod tests {
             "1--2.jsonl",
             "-.jsonl",
             "9223372036854775808.json",
+            "+0000000000000000012.json",
+            "09223372036854775808.json",
             " 1.json",
             "1-02.jsonl",
         ] {

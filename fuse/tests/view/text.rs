@@ -199,7 +199,7 @@ proptest! {
             let folder = "latest/topics/orders/0/by-offset";
             let segments: Vec<_> = parts
                 .iter()
-                .map(|part| format!("{}-{}.jsonl", part.offsets.start, part.offsets.end - 1))
+                .map(|part| format!("{:020}-{:020}.jsonl", part.offsets.start, part.offsets.end - 1))
                 .collect();
             prop_assert_eq!(names(&view, folder).await, &segments[..]);
             for (part, name) in parts.iter().zip(&segments) {

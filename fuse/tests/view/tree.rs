@@ -57,7 +57,11 @@ async fn the_tree_matches_its_documentation() {
     );
     assert_eq!(
         names(&view, "latest/topics/orders/0/by-offset").await,
-        ["5-99.jsonl", "100-149.jsonl"]
+        [5, 100]
+            .into_iter()
+            .zip([99, 149])
+            .map(|(first, last)| format!("{first:020}-{last:020}.jsonl"))
+            .collect::<Vec<_>>()
     );
     let stored = names(&view, "latest/topics/orders/0/segments").await;
     assert_eq!(stored.len(), 2);
@@ -648,6 +652,8 @@ async fn attributes_match_the_backup() {
         (records.attributes.links, records.attributes.lifetime),
         (1, Lifetime::Sealed)
     );
+    let one = find(&view, "latest/topics/orders/0/by-offset/7.json").await;
+    assert_eq!(one.unwrap().attributes.modified_ms, 7 * 60_000);
     let empty = find(&view, "latest/topics/orders").await.unwrap();
     assert_eq!(empty.attributes.modified_ms, world.now_ms as u64);
     let value = |name: &'static str| {
