@@ -55,10 +55,6 @@ pub struct Args {
     #[arg(long)]
     daemon: bool,
 
-    /// With --daemon: append messages to this file once it is mounted [default: discard them]
-    #[arg(long, value_name = "FILE")]
-    log_file: Option<PathBuf>,
-
     /// Set for the background process of --daemon.
     #[arg(long, hide = true, conflicts_with = "daemon")]
     daemonized: bool,
@@ -87,7 +83,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     memory::keep_no_large_buffers();
     let mounted = mount(&repo, &settings, mount_point.clone()).await?;
     if args.daemonized {
-        daemon::announce(args.log_file.as_deref())?;
+        daemon::announce(settings.log_file.as_deref())?;
     } else {
         context
             .output

@@ -47,6 +47,8 @@ fn invalid_arguments_are_rejected_before_mounting() {
     for (args, says) in [
         (&["-o", "alow_other"][..], "--alow-other"),
         (&["-o", "uid=me"], "uid"),
+        (&["-o", "remount"], "--remount"),
+        (&["--umask", "99"], "octal"),
         (&["--topic", "oders"], "orders"),
         (&["--snapshot", "7"], "snapshot 7"),
         (&["--memory", "1MiB"], "out of bounds"),
@@ -64,7 +66,7 @@ fn mount_8_options_are_accepted() {
         &world,
         &[
             "-o",
-            "rw,nofail,x-systemd.automount,uid=1234,gid=55,no_xattr",
+            "rw,nofail,x-systemd.automount,user=joe,sync,lazytime,uid=1234,gid=55,no_xattr",
         ],
     );
     let stat = sh(&format!(
@@ -132,7 +134,9 @@ fn a_daemon_logs_to_its_file() {
         repository.to_str().unwrap(),
         place.to_str().unwrap(),
     ];
-    let log_args = ["--daemon", "--log-file", log.to_str().unwrap()];
+    // As fstab has it; the option --log-file is the same.
+    let option = format!("log_file={}", log.display());
+    let log_args = ["--daemon", "-o", option.as_str()];
     let output = kbk(&[&args[..], &log_args[..]].concat()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(fs::read(place.join("latest/topics/orders/0/values")).is_err());
@@ -272,4 +276,22 @@ fn a_user_namespace_can_mount() {
         repository.display()
     ));
     assert_eq!(listed, "orders\npayments\n");
+}
+
+#[test]
+fn permissions_can_be_set() {
+    let world = World::sample();
+    for (args, expected) in [
+        (&["--file-mode", "0644", "--dir-mode", "700"][..], "644 700"),
+        (&["--allow-other", "--umask", "0007"], "440 550"),
+        (
+            &["--allow-other", "-o", "file_mode=0400,umask=0"],
+            "400 555",
+        ),
+    ] {
+        let mount = Mount::with(&world, args);
+        let file = mount.latest("topics/orders/0/values");
+        let stat = format!("stat -c %a {0} $(dirname {0}) | xargs", file.display());
+        assert_eq!(sh(&stat).trim(), expected, "{args:?}");
+    }
 }

@@ -49,13 +49,13 @@ struct Shared {
     attributes: bool,
 }
 
-/// The owner of the files.
+/// The owner of the files, and what may be done with them.
 #[derive(Clone, Copy)]
 struct Owner {
     uid: u32,
     gid: u32,
-    /// Whether other users may read them.
-    others: bool,
+    file_mode: u16,
+    folder_mode: u16,
 }
 
 impl Adapter {
@@ -72,7 +72,8 @@ impl Adapter {
             owner: Owner {
                 uid: options.uid,
                 gid: options.gid,
-                others: options.allow_other,
+                file_mode: options.file_mode,
+                folder_mode: options.folder_mode,
             },
             attributes: options.extended_attributes,
         };
@@ -151,12 +152,10 @@ impl Shared {
 
     fn attr(&self, inode: Inode, attributes: &Attributes) -> FileAttr {
         let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(attributes.modified_ms);
-        let perm = match (attributes.kind, self.owner.others) {
-            (Kind::Folder, false) => 0o550,
-            (Kind::Folder, true) => 0o555,
-            (Kind::File, false) => 0o440,
-            (Kind::File, true) => 0o444,
-            (Kind::Link, _) => 0o777,
+        let perm = match attributes.kind {
+            Kind::Folder => self.owner.folder_mode,
+            Kind::File => self.owner.file_mode,
+            Kind::Link => 0o777,
         };
         FileAttr {
             ino: INodeNo(inode.0),

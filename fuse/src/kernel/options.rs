@@ -11,6 +11,10 @@ pub struct MountOptions {
     pub uid: u32,
     /// The group of the files.
     pub gid: u32,
+    /// The permission bits of files, such as `0o440`.
+    pub file_mode: u16,
+    /// The permission bits of folders, such as `0o550`.
+    pub folder_mode: u16,
     /// Whether files have `user.kbk.*` attributes.
     pub extended_attributes: bool,
     /// How much the kernel reads ahead, in KiB; `None` leaves its default of 128. Only root can set it.
@@ -26,6 +30,8 @@ impl MountOptions {
             allow_other: false,
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),
+            file_mode: 0o440,
+            folder_mode: 0o550,
             extended_attributes: true,
             readahead_kb: None,
         }

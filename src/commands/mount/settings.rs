@@ -38,6 +38,18 @@ pub(super) struct Settings {
     #[arg(long, value_name = "NUMBER")]
     gid: Option<u32>,
 
+    /// The permissions of files, in octal [default: 0440; 0444 with --allow-other]
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    file_mode: Option<u16>,
+
+    /// The permissions of folders, in octal [default: 0550; 0555 with --allow-other]
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    dir_mode: Option<u16>,
+
+    /// Permissions to remove from files and folders, in octal, such as 0077
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    umask: Option<u16>,
+
     /// Memory for cached, prefetched and pending reads [default: 256MiB]
     #[arg(long, value_name = "SIZE")]
     memory: Option<MemorySize>,
@@ -65,6 +77,10 @@ pub(super) struct Settings {
     /// Without extended attributes
     #[arg(long)]
     no_xattr: bool,
+
+    /// With --daemon: append messages to this file once it is mounted [default: discard them]
+    #[arg(long, value_name = "FILE")]
+    pub(super) log_file: Option<PathBuf>,
 }
 
 /// The settings alone, as a command without a name, to parse those of `mount -o`.
@@ -75,8 +91,9 @@ struct MountOptionArgs {
     settings: Settings,
 }
 
-/// Options of `mount -o` that hold for every mount of kbk, and options in fstab that are for other programs.
-const ACCEPTED: [&str; 21] = [
+/// Options of `mount -o` that hold for every mount of kbk or have no effect on read-only files, and options that are for mount(8)
+/// and other programs.
+const ACCEPTED: &[&str] = &[
     "ro",
     "rw",
     "defaults",
@@ -96,9 +113,31 @@ const ACCEPTED: [&str; 21] = [
     "group",
     "nofail",
     "_netdev",
+    "async",
+    "sync",
+    "dirsync",
+    "atime",
     "noatime",
+    "diratime",
+    "nodiratime",
     "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "lazytime",
+    "nolazytime",
+    "iversion",
+    "noiversion",
+    "mand",
+    "nomand",
+    "silent",
+    "loud",
+    "symfollow",
+    "nosymfollow",
 ];
+
+/// Options with a value that are for other programs.
+const ACCEPTED_PREFIXES: &[&str] = &["x-", "X-", "comment=", "user=", "helper=", "uhelper="];
 
 impl Settings {
     /// Adds the settings of `mount -o`. Where both have a value, that of the command line wins.
@@ -120,6 +159,9 @@ impl Settings {
             allow_other: self.allow_other || other.allow_other,
             uid: self.uid.or(other.uid),
             gid: self.gid.or(other.gid),
+            file_mode: self.file_mode.or(other.file_mode),
+            dir_mode: self.dir_mode.or(other.dir_mode),
+            umask: self.umask.or(other.umask),
             memory: self.memory.or(other.memory),
             prefetch: self.prefetch.or(other.prefetch),
             cache_dir: self.cache_dir.or(other.cache_dir),
@@ -127,6 +169,7 @@ impl Settings {
             deadline: self.deadline.or(other.deadline),
             readahead_kb: self.readahead_kb.or(other.readahead_kb),
             no_xattr: self.no_xattr || other.no_xattr,
+            log_file: self.log_file.or(other.log_file),
         })
     }
 
@@ -184,7 +227,11 @@ impl Settings {
     /// Returns the options that are passed to the kernel.
     pub(super) fn mount_options(&self, source: &str) -> MountOptions {
         let default = MountOptions::new(source.to_owned());
+        let others = if self.allow_other { 0o005 } else { 0 };
+        let masked = |mode: u16| mode & !self.umask.unwrap_or(0);
         MountOptions {
+            file_mode: masked(self.file_mode.unwrap_or(0o440 | others & 0o004)),
+            folder_mode: masked(self.dir_mode.unwrap_or(0o550 | others)),
             allow_other: self.allow_other,
             uid: self.uid.unwrap_or(default.uid),
             gid: self.gid.unwrap_or(default.gid),
@@ -232,10 +279,17 @@ fn invalid_option(error: &clap::Error) -> CliError {
 }
 
 fn is_accepted(option: &str) -> bool {
-    ACCEPTED.contains(&option)
-        || option.is_empty()
-        || option.starts_with("x-")
-        || option.starts_with("comment=")
+    let mut prefixes = ACCEPTED_PREFIXES.iter();
+    option.is_empty()
+        || ACCEPTED.contains(&option)
+        || prefixes.any(|prefix| option.starts_with(prefix))
+}
+
+/// Parses permission bits in octal.
+fn mode(text: &str) -> Result<u16, String> {
+    let mode = u16::from_str_radix(text, 8).ok();
+    mode.filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| "expected permissions in octal, from 0 to 0777".to_owned())
 }
 
 /// Returns `readahead_kb=512` as `--readahead-kb=512`.
