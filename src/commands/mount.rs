@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kbk_format::repo::{Repository, Store};
 use kbk_fuse::View;
-use kbk_fuse::kernel::{MountPoint, Mounted, Unmounted};
+use kbk_fuse::kernel::{MountPoint, MountPointError, Mounted, Unmounted, unmount};
 use sd_notify::NotifyState;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -73,7 +73,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repo = args.repo(context)?;
     let settings = args.settings.clone().with(&args.options)?;
     let folder = args.places.last().map_or(Path::new(""), PathBuf::as_path);
-    let mount_point = MountPoint::check(folder, Some(repo.path()))?;
+    let mount_point = mount_point(folder, &repo)?;
     if args.daemon {
         let pid = daemon::start()?;
         context.output.report(&ready(&repo, &mount_point, pid))?;
@@ -103,6 +103,22 @@ impl Args {
             text.ok_or_else(|| CliError::usage(format!("{} is not UTF-8", repo.display())))?;
         text.parse()
             .map_err(|error: RepoUrlError| CliError::usage(error.to_string()))
+    }
+}
+
+/// Checks the mount point. A dead mount of kbk is removed from it, so that a service can start again after it was killed.
+fn mount_point(folder: &Path, repo: &RepoUrl) -> Result<MountPoint, CliError> {
+    let check = || MountPoint::check(folder, Some(repo.path()));
+    match check() {
+        Err(MountPointError::Dead { path }) => {
+            unmount(&path)?;
+            tracing::warn!(
+                "removed a dead mount from {}: the program that served it was killed",
+                path.display()
+            );
+            Ok(check()?)
+        }
+        checked => Ok(checked?),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use kbk_fuse::kernel::{Unmounted, mounted_at, unmount};
+use kbk_fuse::kernel::{Unmounted, mounted_at, resolved, unmount};
 use serde::Serialize;
 
 use crate::cli::{CliError, Context, Outcome, Report};
@@ -26,7 +26,7 @@ struct Done {
 
 /// Unmounts the folder.
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let path = resolved(&args.folder)?;
+    let path = mount_at(&args.folder)?;
     let shown = path.display();
     let Some(entry) = mounted_at(&path)? else {
         return Err(CliError::new(format!("nothing is mounted on {shown}"))
@@ -47,21 +47,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     Ok(Outcome::Clean)
 }
 
-/// Resolves links and dots in the path. A dead mount cannot be resolved, so then only its parent folder is.
-fn resolved(path: &Path) -> io::Result<PathBuf> {
-    if let Ok(path) = path.canonicalize() {
-        return Ok(path);
-    }
-    match (path.parent(), path.file_name()) {
-        (Some(folder), Some(name)) => {
-            let folder = if folder.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                folder
-            };
-            Ok(folder.canonicalize()?.join(name))
-        }
-        _ => path.canonicalize(),
+/// Returns the path of the mount: a link is followed only where nothing is mounted on the path itself.
+fn mount_at(folder: &Path) -> io::Result<PathBuf> {
+    let path = resolved(folder)?;
+    match mounted_at(&path)? {
+        Some(_) => Ok(path),
+        None => path.canonicalize(),
     }
 }
 

@@ -94,35 +94,51 @@ fn a_second_signal_does_not_wait_for_programs() {
 }
 
 #[test]
-fn a_dead_mount_after_a_kill_is_diagnosed_and_cleared() {
+fn a_dead_mount_after_a_kill_is_cleared_by_umount_and_by_the_next_mount() {
+    for first_unmounted in [true, false] {
+        let world = world();
+        let mut mount = Mount::of(&world);
+        let load = Load::on(&mount);
+        mount.signal("KILL");
+        assert!(!mount.end().success());
+        load.end();
+        let place = mount.path();
+        assert!(is_mounted(&place));
+        let (repository, place) = (world.path(""), place.to_str().unwrap());
+        let works = |args: &[&str]| {
+            let output = kbk(args).output().unwrap();
+            let said =
+                String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{said}");
+            said.into_owned()
+        };
+        if first_unmounted {
+            works(&["umount", place]);
+        }
+        let said = works(&["mount", repository.to_str().unwrap(), place, "--daemon"]);
+        assert_eq!(said.contains("dead mount"), !first_unmounted, "{said}");
+        assert!(fs::read(mount.latest("topics/load/0/values")).is_ok());
+        works(&["umount", place]);
+    }
+}
+
+#[test]
+fn a_mount_that_hangs_keeps_neither_mount_nor_umount_waiting() {
     let world = world();
     let mut mount = Mount::of(&world);
-    let load = Load::on(&mount);
-    mount.signal("KILL");
-    assert!(!mount.end().success());
-    load.end();
-    let place = mount.path();
-    assert!(is_mounted(&place));
-    let (repository, place) = (world.path(""), place.to_str().unwrap());
-    let again = |args: &[&str]| {
-        let output = kbk(args).output().unwrap();
-        let said =
-            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        (output.status.success(), said.into_owned())
-    };
-    let mounting = ["mount", repository.to_str().unwrap(), place, "--daemon"];
-    let (worked, said) = again(&mounting);
-    assert!(
-        !worked && said.contains("dead mount") && said.contains("kbk umount"),
-        "{said}"
-    );
-    let (worked, said) = again(&["umount", place]);
-    assert!(worked, "{said}");
-    let (worked, said) = again(&mounting);
-    assert!(worked, "{said}");
-    assert!(fs::read(mount.latest("topics/load/0/values")).is_ok());
-    let (worked, said) = again(&["umount", place]);
-    assert!(worked, "{said}");
+    mount.signal("STOP");
+    let (repository, place) = (world.path(""), mount.path());
+    let place = place.to_str().unwrap();
+    let output = kbk(&["mount", repository.to_str().unwrap(), place])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("does not answer"), "{said}");
+    let output = kbk(&["umount", place]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    mount.signal("CONT");
+    assert!(mount.end().success(), "{}", mount.stderr());
 }
 
 #[test]

@@ -20,7 +20,7 @@ mod options;
 mod session;
 mod unmount;
 
-pub use self::mount_point::{MountPoint, MountPointError};
+pub use self::mount_point::{MountPoint, MountPointError, resolved};
 pub use self::mount_table::{MountEntry, mounted_at};
 pub use self::options::MountOptions;
 pub use self::session::{MountError, Mounted};

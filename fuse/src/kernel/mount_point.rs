@@ -4,8 +4,14 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use super::mount_table::{MountEntry, mounted_at};
+
+/// How long a mount may take to show that it is served.
+const PROBE_WAIT: Duration = Duration::from_secs(2);
 
 /// An empty folder that is not a mount point yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +35,7 @@ pub enum MountPointError {
         /// The mount point.
         path: PathBuf,
     },
-    /// The path is a mount whose process was killed.
+    /// The path is a mount of kbk whose process was killed.
     #[error(
         "{path} is a dead mount: the program that served it was killed; `kbk umount {path}` clears it, then mount again"
     )]
@@ -43,6 +49,17 @@ pub enum MountPointError {
         .by.file_system, .by.source
     )]
     Mounted {
+        /// The mount point.
+        path: PathBuf,
+        /// The mounted file system.
+        by: MountEntry,
+    },
+    /// A file system is mounted there whose program does not answer.
+    #[error(
+        "{path} is mounted already ({} of {}), and what serves it does not answer; end that program, or mount on another folder",
+        .by.file_system, .by.source
+    )]
+    Hung {
         /// The mount point.
         path: PathBuf,
         /// The mounted file system.
@@ -79,21 +96,17 @@ impl MountPoint {
             path: path.to_owned(),
             error,
         };
-        if is_dead(path) {
-            return Err(MountPointError::Dead {
-                path: path.to_owned(),
-            });
-        }
-        let found = fs::metadata(path).map_err(unusable)?;
+        // The table first: whatever else asks the folder would wait for a mount that hangs.
+        let place = resolved(path).map_err(unusable)?;
+        check_unmounted(&place)?;
+        let found = fs::metadata(&place).map_err(unusable)?;
         if !found.is_dir() {
             return Err(MountPointError::NotAFolder {
                 path: path.to_owned(),
             });
         }
-        let place = path.canonicalize().map_err(unusable)?;
-        if let Some(by) = mounted_at(&place).map_err(unusable)? {
-            return Err(MountPointError::Mounted { path: place, by });
-        }
+        let place = place.canonicalize().map_err(unusable)?;
+        check_unmounted(&place)?;
         let repository = repository.and_then(|folder| folder.canonicalize().ok());
         if let Some(repository) = repository.filter(|folder| place.starts_with(folder)) {
             return Err(MountPointError::InRepository {
@@ -115,6 +128,45 @@ impl MountPoint {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
+    }
+}
+
+/// Checks that nothing is mounted at exactly this path.
+fn check_unmounted(place: &Path) -> Result<(), MountPointError> {
+    let path = place.to_owned();
+    let by = match mounted_at(place) {
+        Ok(None) => return Ok(()),
+        Ok(Some(by)) => by,
+        Err(error) => return Err(MountPointError::Unusable { path, error }),
+    };
+    let (sender, answer) = mpsc::channel();
+    let of = path.clone();
+    // On a thread of its own, which a mount that hangs holds until the process ends.
+    thread::spawn(move || sender.send(is_dead(&of)));
+    Err(match answer.recv_timeout(PROBE_WAIT) {
+        Ok(true) if by.is_kbk() => MountPointError::Dead { path },
+        Err(RecvTimeoutError::Timeout) => MountPointError::Hung { path, by },
+        Ok(_) | Err(RecvTimeoutError::Disconnected) => MountPointError::Mounted { path, by },
+    })
+}
+
+/// Resolves links and dots in the path, except for a link at its end: nothing asks the folder itself, which may be a dead mount or
+/// one that hangs.
+///
+/// # Errors
+///
+/// If the folder above it cannot be resolved.
+pub fn resolved(path: &Path) -> io::Result<PathBuf> {
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => {
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
+            Ok(folder.canonicalize()?.join(name))
+        }
+        _ => path.canonicalize(),
     }
 }
 
