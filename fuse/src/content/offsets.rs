@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kbk_format::Columns;
 use kbk_format::render::View;
 use kbk_format::repo::SegmentEntry;
 
@@ -14,7 +15,7 @@ use crate::content::snapshot_reader::SnapshotReader;
 use crate::content::text_file::{BlockLocation, TextFile};
 use crate::error::ViewError;
 
-/// Where queried records are in a partition's text.
+/// Where queried records are in a partition's text; of a value, its own bytes from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FoundText {
     pub(crate) range: Range<u64>,
@@ -27,6 +28,8 @@ pub(crate) struct FoundText {
 pub(crate) enum OffsetQuery {
     /// The record at an offset, which must exist.
     One(i64),
+    /// The bytes of the value of the record at an offset, which must exist and must not be null.
+    Value(i64),
     /// The records from the first offset through the last one, however many there are.
     Range(i64, i64),
 }
@@ -62,6 +65,13 @@ impl SnapshotReader {
         let state = partition.state();
         match query {
             OffsetQuery::One(offset) => self.record_at(partition, index, offset).await,
+            OffsetQuery::Value(offset) => {
+                let value = self.value_at(partition, index, offset).await?;
+                Ok(value.map(|(value, timestamp)| FoundText {
+                    range: 0..value.len() as u64,
+                    timestamp: Some(timestamp),
+                }))
+            }
             OffsetQuery::Range(first, last)
                 if last < state.base_offset || first >= state.end_offset =>
             {
@@ -125,6 +135,25 @@ impl SnapshotReader {
             range: start + line.start as u64..start + line.end as u64,
             timestamp,
         }))
+    }
+
+    /// The value of the record at an offset, and its timestamp; none if there is no such record, or its value is null.
+    pub(crate) async fn value_at(
+        self: &Arc<Self>,
+        partition: &Partition,
+        index: &Arc<PartitionIndex>,
+        offset: i64,
+    ) -> Result<Option<(Bytes, i64)>, ViewError> {
+        let Some(found) = self.block_of(partition, index, offset).await? else {
+            return Ok(None);
+        };
+        let value = move |columns: &Columns| {
+            let record = columns.get(columns.offsets().binary_search(&offset).ok()?)?;
+            let value = record.value.filter(|_| !record.control)?;
+            Some((Bytes::copy_from_slice(value), record.timestamp))
+        };
+        let value = self.look(&found.segment, found.block, value).await;
+        value.map_err(|error| error.at(found.segment.location(found.block, partition)))
     }
 
     /// The text of the records of a block.

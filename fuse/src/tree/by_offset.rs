@@ -1,4 +1,4 @@
-//! `by-offset/` of a partition: `FIRST-LAST.jsonl` per segment, and any other `A-B.jsonl` and `N.json` that is looked up.
+//! `by-offset/` of a partition: `FIRST-LAST.jsonl` per segment, and any other `A-B.jsonl`, `N.json` and `N.value` that is looked up.
 //!
 //! Ranges that are not a segment's are in no listing. Each is remembered from its lookup until the kernel forgets it.
 
@@ -36,7 +36,7 @@ pub(crate) struct EphemeralRange {
     /// Its ordinal among all partitions of the snapshot.
     partition: u64,
     query: OffsetQuery,
-    /// Where its records are in the partition's text.
+    /// Where its records are in the partition's text; of a value, its own bytes.
     text: Range<u64>,
     attributes: Attributes,
 }
@@ -128,7 +128,7 @@ impl Family for ByOffsetNode {
                 let range = tree.offsets.get(number)?;
                 let partition = tree.partition(range.sequence, range.partition).await?;
                 let (first, last) = match range.query {
-                    OffsetQuery::One(offset) => (offset, offset),
+                    OffsetQuery::One(offset) | OffsetQuery::Value(offset) => (offset, offset),
                     OffsetQuery::Range(first, last) => (first, last),
                 };
                 Ok(extended::of_offsets(
@@ -199,7 +199,13 @@ impl Family for ByOffsetNode {
             ByOffsetNode::Ephemeral(number) => {
                 let range = tree.offsets.get(number)?;
                 let partition = tree.partition(range.sequence, range.partition).await?;
-                tree.open_records(partition, range.text).await
+                let OffsetQuery::Value(offset) = range.query else {
+                    return tree.open_records(partition, range.text).await;
+                };
+                let index = tree.reader.partition_index(&partition).await?;
+                let value = tree.reader.value_at(&partition, &index, offset).await?;
+                let (value, _) = value.ok_or(ViewError::Stale)?;
+                Ok(Body::Whole(value))
             }
         }
     }

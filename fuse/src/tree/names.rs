@@ -114,10 +114,13 @@ pub(super) fn by_offset(entry: &SegmentEntry) -> String {
 /// The digits of a padded offset, as in the names of stored segments.
 const OFFSET_DIGITS: usize = 20;
 
-/// What a name in `by-offset` asks for: `N.json` or `A-B.jsonl`, with offsets as [`by_offset`] pads them or without leading zeros.
+/// What a name in `by-offset` asks for: `N.json`, `N.value` or `A-B.jsonl`, with offsets as [`by_offset`] pads them or without leading zeros.
 pub(super) fn offset_query(name: &str) -> Option<OffsetQuery> {
     if let Some(one) = name.strip_suffix(JSON) {
         return offset(one).map(OffsetQuery::One);
+    }
+    if let Some(one) = name.strip_suffix(".value") {
+        return offset(one).map(OffsetQuery::Value);
     }
     let (first, last) = name.strip_suffix(".jsonl")?.split_once('-')?;
     let (first, last) = (offset(first)?, offset(last)?);
@@ -153,6 +156,7 @@ mod tests {
             Some(OffsetQuery::One(12))
         );
         assert_eq!(offset_query("0.json"), Some(OffsetQuery::One(0)));
+        assert_eq!(offset_query("7.value"), Some(OffsetQuery::Value(7)));
         assert_eq!(offset_query("7-9.jsonl"), Some(OffsetQuery::Range(7, 9)));
         assert_eq!(
             offset_query("9223372036854775807.json"),

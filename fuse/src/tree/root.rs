@@ -25,7 +25,8 @@ records.jsonl, values and keys, and grow with each backup: `tail -f` them.
 snapshots/N/topics/TOPIC/PARTITION/ contains for each partition:
   records.jsonl          every record, one JSON object per line, in offset order
   values, keys           one per line, unescaped; meta.json says whether each line is a whole one (`lossless`)
-  by-offset/             a file per segment; any 17.json and 17-99.jsonl can be opened, too, both ends inclusive
+  by-offset/             a file per segment; any 17.json and 17-99.jsonl can be opened, too, both ends inclusive,
+                         and 17.value, the bytes of one value
   by-time/               a file per hour (UTC) with the records whose timestamps are in it, in offset order; any day,
                          hour and minute can be opened, too: by-time/2026-11-22, by-time/2026-11-22T14:05
   segments/              the stored bytes

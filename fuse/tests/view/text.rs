@@ -214,6 +214,11 @@ proptest! {
                     Some(record) => prop_assert_eq!(one.unwrap(), record.line().into_bytes()),
                     None => prop_assert!(matches!(one, Err(ViewError::NotFound))),
                 }
+                let value = read(&view, &format!("{folder}/{first}.value")).await;
+                match records.iter().find(|record| record.offset == first).map(|record| &record.value) {
+                    Some(Some(bytes)) => prop_assert_eq!(&value.unwrap(), bytes),
+                    _ => prop_assert!(matches!(value, Err(ViewError::NotFound))),
+                }
                 let last = first + more;
                 let some = read(&view, &format!("{folder}/{first}-{last}.jsonl")).await;
                 if last < covered.start || first >= covered.end {
