@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kbk_format::{Open, Segment};
 
-use crate::mounted::{Mount, sh};
+use crate::mounted::{Mount, sh, until};
 use crate::world::World;
 
 const EIO: i32 = 5;
@@ -136,4 +136,35 @@ fn a_damaged_newest_snapshot_is_named_and_the_others_are_mounted() {
     let values = fs::read_to_string(topics.join("payments/0/values")).unwrap();
     assert_eq!(values.lines().count(), 100);
     sh(&format!("df {}", mount.path().display()));
+}
+
+/// A share that is not mounted for a while: the folder of the repository is there, and empty.
+#[test]
+fn a_repository_that_is_away_for_a_while_is_whole_again() {
+    let world = World::sample();
+    let mount = Mount::of(&world);
+    let (folder, away) = (world.path(""), world.folder.path().join("away"));
+    fs::rename(&folder, &away).unwrap();
+    fs::create_dir(&folder).unwrap();
+    let topics = mount.latest("topics");
+    let hour = topics.join("orders/0/by-time/1970-01-01T00.jsonl");
+    assert!(fs::read(&hour).is_err());
+    assert!(fs::read_dir(topics.join("orders/0/by-time")).is_err());
+    let errors = fs::read_to_string(mount.latest("errors.jsonl")).unwrap();
+    assert!(errors.contains("\"kind\":\"unavailable\""), "{errors}");
+    assert!(
+        !errors.contains("missing\"") && !errors.contains("damaged"),
+        "{errors}"
+    );
+
+    fs::remove_dir(&folder).unwrap();
+    fs::rename(&away, &folder).unwrap();
+    let all = until("the hour", || fs::read(&hour).ok());
+    assert!(all == fs::read(topics.join("orders/0/records.jsonl")).unwrap());
+    let hours = format!("ls {}", topics.join("orders/0/by-time").display());
+    assert_eq!(sh(&hours), "1970-01-01T00.jsonl\n");
+    assert_eq!(
+        fs::read_to_string(mount.latest("errors.jsonl")).unwrap(),
+        ""
+    );
 }
