@@ -108,18 +108,17 @@ impl Args {
 
 /// Checks the mount point. A dead mount of kbk is removed from it, so that a service can start again after it was killed.
 fn mount_point(folder: &Path, repo: &RepoUrl) -> Result<MountPoint, CliError> {
-    let check = || MountPoint::check(folder, Some(repo.path()));
-    match check() {
-        Err(MountPointError::Dead { path }) => {
-            unmount(&path)?;
-            tracing::warn!(
-                "removed a dead mount from {}: the program that served it was killed",
-                path.display()
-            );
-            Ok(check()?)
-        }
-        checked => Ok(checked?),
-    }
+    let repository = Some(repo.path());
+    let dead = match MountPoint::check(folder, repository) {
+        Err(MountPointError::Dead { path }) => path,
+        checked => return Ok(checked?),
+    };
+    unmount(&dead)?;
+    tracing::warn!(
+        "removed a dead mount from {}: the program that served it was killed",
+        dead.display()
+    );
+    Ok(MountPoint::check(folder, repository)?)
 }
 
 fn ready(repo: &RepoUrl, mount_point: &MountPoint, pid: u32) -> Ready {

@@ -470,7 +470,7 @@ async fn a_damaged_newest_snapshot_hides_no_other() {
         .unwrap();
     let first = contents(&intact, "snapshots/1/topics").await.unwrap();
     let key = Path::from(format!("snapshots/{:020}.json", 2));
-    let mut damaged = bytes(&world, &key.to_string()).await;
+    let mut damaged = bytes(&world, key.as_ref()).await;
     damaged[100] ^= 1;
     world.objects.put(&key, damaged.into()).await.unwrap();
 

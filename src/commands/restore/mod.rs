@@ -233,9 +233,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let (cancel, settings) = (&context.cancel, &kafka);
     let run = restore::run(plan, afterwards, &repository, settings, cancel, events).await;
     match run {
-        Ok(finished) => {
-            report(finished, left_out, wants_acls, context, &repository, &step).await
-        }
+        Ok(finished) => report(finished, left_out, wants_acls, context, &repository, &step).await,
         Err(RunError::Records(error)) => {
             let hint = step.after(&error, &repository).await;
             Err(CliError::from(error).hint(hint))

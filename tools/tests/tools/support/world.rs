@@ -27,6 +27,9 @@ pub type Row = (i64, i64);
 /// Small enough that a segment of a few hundred records has several blocks.
 const BLOCK_BYTES: usize = 1024;
 
+/// What a record holds; a key may be null.
+pub type KeyAndValue = (Option<Vec<u8>>, Vec<u8>);
+
 /// A repository in a folder.
 pub struct World {
     pub runtime: Runtime,
@@ -35,10 +38,10 @@ pub struct World {
     /// Raw bytes per block.
     block_bytes: usize,
     /// The key and the value of the record at an offset.
-    pub content: fn(i64) -> (Option<Vec<u8>>, Vec<u8>),
+    pub content: fn(i64) -> KeyAndValue,
 }
 
-fn usual_content(offset: i64) -> (Option<Vec<u8>>, Vec<u8>) {
+fn usual_content(offset: i64) -> KeyAndValue {
     (Some(key_of(offset)), value_of(offset))
 }
 
@@ -455,7 +458,7 @@ fn segment_in_blocks(
     place: &PartitionId,
     rows: &[Row],
     block_bytes: usize,
-    content: fn(i64) -> (Option<Vec<u8>>, Vec<u8>),
+    content: fn(i64) -> KeyAndValue,
 ) -> (SegmentEntry, Vec<u8>) {
     let base_offset = rows[0].0;
     let header = FileHeader {
