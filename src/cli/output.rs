@@ -7,9 +7,8 @@ use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use comfy_table::CellAlignment;
-use comfy_table::presets::NOTHING;
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use super::error::CliError;
 
@@ -131,34 +130,69 @@ pub enum Column {
 
 /// Rows in columns, without frames, so that `grep` and `awk` read them too.
 pub struct Table {
-    table: comfy_table::Table,
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
 }
 
 impl Table {
+    /// The widest that a column becomes for one of its cells. A longer cell moves only the rest of its own line: a topic's name may
+    /// have 249 characters.
+    const WIDEST: usize = 60;
+
     /// Creates an empty table with these headings.
     pub fn new<const N: usize>(columns: [Column; N]) -> Self {
-        let mut table = comfy_table::Table::new();
-        table.load_style(NOTHING);
-        table.set_header(columns.map(|column| match column {
-            Column::Left(name) | Column::Right(name) => name,
-        }));
-        for (cells, column) in table.column_iter_mut().zip(columns) {
-            cells.set_padding((0, 2));
-            if let Column::Right(_) = column {
-                cells.set_cell_alignment(CellAlignment::Right);
-            }
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
         }
-        Self { table }
     }
 
     /// Adds a row with a cell for each column.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.table.add_row(cells);
+        self.rows.push(cells.to_vec());
     }
 
     /// Writes the table.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", self.table.trim_fmt())
+        let headings = self
+            .columns
+            .iter()
+            .map(|column| column.heading().to_owned());
+        let headings: Vec<String> = headings.collect();
+        let lines = || std::iter::once(&headings).chain(&self.rows);
+        let mut widths = vec![0; self.columns.len()];
+        for (width, cell) in lines().flat_map(|line| widths_of(line)) {
+            if cell <= Self::WIDEST {
+                widths[width] = cell.max(widths[width]);
+            }
+        }
+        for line in lines() {
+            let cells = line.iter().zip(&self.columns).zip(&widths);
+            let aligned = cells.map(|((cell, column), width)| column.align(cell, *width));
+            writeln!(out, "{}", aligned.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the index and the width of each cell of a line.
+fn widths_of(line: &[String]) -> impl Iterator<Item = (usize, usize)> {
+    line.iter().map(|cell| cell.width()).enumerate()
+}
+
+impl Column {
+    fn heading(self) -> &'static str {
+        match self {
+            Column::Left(heading) | Column::Right(heading) => heading,
+        }
+    }
+
+    fn align(self, cell: &str, width: usize) -> String {
+        let padding = " ".repeat(width.saturating_sub(cell.width()));
+        match self {
+            Column::Left(_) => format!("{cell}{padding}"),
+            Column::Right(_) => format!("{padding}{cell}"),
+        }
     }
 }
 
@@ -266,6 +300,23 @@ mod tests {
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "TOPIC   RECORDS  CODEC\norders    1,234  zstd\na             7\n"
+        );
+    }
+
+    #[test]
+    fn a_long_name_widens_only_its_own_line() {
+        let mut table = Table::new([Column::Left("TOPIC"), Column::Right("RECORDS")]);
+        let long = "x".repeat(249);
+        for topic in ["orders", &long, "日本", "-dash"] {
+            table.row([topic.to_owned(), "7".to_owned()]);
+        }
+        let mut out = Vec::new();
+        table.write(&mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            format!(
+                "TOPIC   RECORDS\norders        7\n{long}        7\n日本          7\n-dash         7\n"
+            )
         );
     }
 }

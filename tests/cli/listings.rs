@@ -97,3 +97,37 @@ fn inspect_reads_a_single_segment_file() {
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("not a segment"), "{}", ended.stderr);
 }
+
+/// Kafka allows these names, and each is a topic of its own.
+#[test]
+fn topics_of_any_name_are_listed_read_and_selected() {
+    let world = World::new();
+    let long = "x".repeat(249);
+    let names = ["...", "-dash", "Case", "case", &long];
+    let rows: Vec<Vec<_>> = vec![vec![(0, 1_000), (1, 2_000)]];
+    world.backup(&names.map(|name| (name, 0, rows.clone())));
+    let listed = world.kbk(&["ls"]);
+    for line in listed.stdout.lines().filter(|line| !line.contains(&long)) {
+        assert!(
+            line.len() < 120,
+            "one long name widens no other line: {line}"
+        );
+    }
+    let json = world.kbk(&["ls", "--json"]).json();
+    assert_eq!(json["topics"].as_array().unwrap().len(), names.len());
+    for name in names {
+        assert!(
+            listed.stdout.lines().any(|line| line.starts_with(name)),
+            "{name}"
+        );
+        let read = world.kbk(&["cat", "--", name]);
+        assert_eq!((read.code, read.json_lines().len()), (Some(0), 2), "{name}");
+        assert_eq!(read.json_lines()[0]["topic"], name);
+        let verified = world.kbk(&["verify", "--json", &format!("--topic={name}")]);
+        assert_eq!(
+            (verified.code, &verified.json()["records"]),
+            (Some(0), &2.into()),
+            "{name}"
+        );
+    }
+}
