@@ -15,18 +15,26 @@ use crate::cli::{
 use crate::compare::PartitionComparison;
 use crate::human;
 use crate::restore::{
-    self, Obstacle, PartitionMapping, RestoreOptions, RestorePlan, RetentionChoice,
+    self, Obstacle, PartitionMapping, Purpose, RestoreOptions, RestorePlan, RetentionChoice,
 };
-use crate::select::PartitionMap;
+use crate::select::{DropHeaders, PartitionMap};
 
 const EXAMPLES: &str = "\
 Examples:
   kbk diff --live -r /backup/kafka -b broker:9092 --topic orders
   kbk diff --live -r /backup/kafka -b broker:9092 --map orders=orders-restored --until 2026-11-22T10:00:00Z
 
-Reads the topics of the cluster from their first record to their last, beside the
-snapshot's. Key, value, headers and timestamp are compared, in the order of each partition;
-offsets are not, since a restore gives new ones. Exit code 3: something differs.";
+Compares the records that both the cluster and the snapshot hold: key, value, headers and
+timestamp, in the order of each partition. --since, --until and the other criteria apply to
+both sides. In the topic that was backed up, records are paired by offset; in one that
+`kbk restore` wrote, by its offset map; in any other copy, in order. Three things are counted
+and are no differences: records of the backup below the start of the cluster's log (TRIMMED),
+records with a key that a compacted topic no longer has (COMPACTED), and offsets of the
+cluster beyond those of the snapshot (NEWER), among them markers of transactions. In a copy
+without an offset map, compacted
+records count as missing.
+Exit code 3: a record differs, is missing where it should not be, or is there and not in the
+backup.";
 
 /// The arguments of `kbk diff`.
 #[derive(clap::Args, Clone, Debug)]
@@ -43,6 +51,10 @@ pub struct Args {
     /// The records that are expected.
     #[command(flatten)]
     pub choice: SelectionArgs,
+
+    /// The cluster's records lack the headers of this name, as after `kbk restore --drop-header`; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub drop_header: Vec<String>,
 
     /// Compare with a cluster
     #[arg(long, required = true)]
@@ -98,15 +110,17 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         replication_factor: None,
         retention: RetentionChoice::default(),
         rate_limit: RateLimit::default(),
-        count: false,
         allow_partial: true,
+        drop_headers: DropHeaders::new(args.drop_header.iter().cloned()),
+        purpose: Purpose::Compare,
     };
     let plan = restore::plan(&repository, &snapshot, &options).await?;
     refuse(&plan)?;
     let saved = plan.saved.clone();
     let (kafka, cancel, runtime) = (options.kafka, context.cancel.clone(), Handle::current());
     let partitions =
-        blocking(move || restore::compare_live(&plan, &kafka, &cancel, &runtime)).await?;
+        blocking(move || restore::compare_live(&plan, &repository, &kafka, &cancel, &runtime))
+            .await?;
     let report = DiffReport {
         snapshot: snapshot.sequence,
         saved,
@@ -155,28 +169,79 @@ impl Report for DiffReport {
             Column::Right("EXPECTED"),
             Column::Right("FOUND"),
             Column::Right("DIFFERENCES"),
+            Column::Right("TRIMMED"),
+            Column::Right("COMPACTED"),
+            Column::Right("NEWER"),
             Column::Left("FIRST"),
         ]);
-        for proof in &self.partitions {
-            let first = proof.first.as_ref();
+        for compared in &self.partitions {
+            let first = compared.first.as_ref();
             table.row([
-                format!("{}/{}", proof.topic, proof.partition),
-                human::count(proof.expected),
-                human::count(proof.found),
-                human::count(proof.differences),
+                format!("{}/{}", compared.topic, compared.partition),
+                human::count(compared.expected),
+                human::count(compared.found),
+                human::count(compared.differences),
+                human::count(compared.trimmed),
+                human::count(compared.compacted),
+                human::count(compared.newer_offsets),
                 first.map_or_else(String::new, ToString::to_string),
             ]);
         }
         table.write(out)?;
-        let differ = self.partitions.iter().filter(|proof| !proof.is_equal());
-        match differ.count() {
-            0 => writeln!(out, "equal: every record of snapshot {}", self.snapshot),
+        let differ = self.partitions.iter().filter(|one| !one.is_equal()).count();
+        let snapshot = self.snapshot;
+        match differ {
+            0 => writeln!(out, "{}", self.equal())?,
             some => writeln!(
                 out,
-                "{some} of {} differ from snapshot {}",
-                human::counted(self.partitions.len() as u64, "partition"),
-                self.snapshot
+                "{some} of {} differ from snapshot {snapshot}",
+                human::counted(self.partitions.len() as u64, "partition")
+            )?,
+        }
+        let not_compared = self.not_compared();
+        if not_compared.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "not compared: {}", not_compared.join(", "))
+    }
+}
+
+impl DiffReport {
+    fn total(&self, of: impl Fn(&PartitionComparison) -> u64) -> u64 {
+        self.partitions.iter().map(of).sum()
+    }
+
+    /// Says what is equal: every record, or those that both sides hold.
+    fn equal(&self) -> String {
+        let snapshot = self.snapshot;
+        let found = self.total(|one| one.found);
+        let absent = self.total(|one| one.trimmed + one.compacted);
+        match (found, absent) {
+            (_, 0) => format!("equal: every record of snapshot {snapshot}"),
+            (0, _) => format!(
+                "nothing to compare: the cluster no longer has a record of snapshot {snapshot}"
+            ),
+            _ => format!(
+                "equal: {} that both the cluster and snapshot {snapshot} hold",
+                human::counted(found, "record")
             ),
         }
+    }
+
+    fn not_compared(&self) -> Vec<String> {
+        let [trimmed, compacted, newer] = [
+            self.total(|one| one.trimmed),
+            self.total(|one| one.compacted),
+            self.total(|one| one.newer_offsets),
+        ];
+        let parts = [
+            (trimmed, "record", "below the start of the cluster's log"),
+            (compacted, "record", "removed by compaction"),
+            (newer, "offset", "newer than the snapshot"),
+        ];
+        let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
+        parts
+            .map(|(count, noun, what)| format!("{} {what}", human::counted(count, noun)))
+            .collect()
     }
 }

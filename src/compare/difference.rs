@@ -3,6 +3,8 @@
 use kbk_format::{PartitionNumber, Record};
 use serde::Serialize;
 
+use crate::select::DropHeaders;
+
 /// How one partition of a cluster compares with the backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PartitionComparison {
@@ -10,14 +12,34 @@ pub struct PartitionComparison {
     pub topic: String,
     /// Its partition.
     pub partition: PartitionNumber,
-    /// Records that the backup has.
+    /// What pairs the records of the two.
+    pub paired_by: PairedBy,
+    /// Records that the backup has and the cluster should have.
     pub expected: u64,
-    /// Records that the cluster has.
+    /// Records of the cluster that were compared.
     pub found: u64,
+    /// Records of the backup, beyond `expected`, that are below the start of the cluster's log.
+    pub trimmed: u64,
+    /// Records of `expected` that the cluster no longer has because its topic is compacted.
+    pub compacted: u64,
+    /// Offsets of the cluster beyond those that the backup covers.
+    pub newer_offsets: u64,
     /// Positions in the sequence of records at which the two differ.
     pub differences: u64,
     /// The first difference.
     pub first: Option<Difference>,
+}
+
+/// What pairs a record of the backup with one of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PairedBy {
+    /// Their places in the order of the partition.
+    Order,
+    /// The offset, which is the same.
+    Offset,
+    /// The offset map of the restore that wrote the records.
+    OffsetMap,
 }
 
 /// A record that differs.
@@ -46,10 +68,28 @@ impl PartitionComparison {
         PartitionComparison {
             topic,
             partition,
+            paired_by: PairedBy::Order,
             expected: 0,
             found: 0,
+            trimmed: 0,
+            compacted: 0,
+            newer_offsets: 0,
             differences: 0,
             first: None,
+        }
+    }
+
+    /// Compares two records that are paired; headers in `drop_headers` are not expected in the cluster.
+    pub(super) fn compare(
+        &mut self,
+        expected: &Record<'_>,
+        found: &Record<'_>,
+        drop_headers: &DropHeaders,
+    ) {
+        self.expected += 1;
+        let what = drop_headers.apply(expected, |expected, _| differing_parts(expected, found));
+        if !what.is_empty() {
+            self.differ(Difference::at(expected.offset, found.offset, what));
         }
     }
 

@@ -1,14 +1,24 @@
 //! Compares partitions of a cluster with the backup, record by record. `kbk diff --live` and `kbk restore --verify` share it.
 //!
 //! Cluster and backup are read side by side, each partition in its order, and neither is held in memory. Key, value, headers and timestamp
-//! must be equal byte for byte; offsets are assigned by the cluster and not compared.
+//! of two records that are paired must be equal byte for byte.
+//!
+//! | file | job |
+//! |---|---|
+//! | `pairing` | how the records of the two are paired, as the caller decides |
+//! | `comparing` | one partition: pairs its records, and says what became of those without a counterpart |
+//! | `expected` | the records of the backup, and their offsets in the cluster |
+//! | `difference` | the result |
 
+mod comparing;
 mod difference;
 mod expected;
+mod pairing;
 
 pub(crate) use self::difference::differing_parts;
-pub use self::difference::{Difference, PartitionComparison};
+pub use self::difference::{Difference, PairedBy, PartitionComparison};
 pub(crate) use self::expected::ExpectedRecords;
+pub(crate) use self::pairing::{OffsetMap, Pairing, SharedOffsets};
 
 use std::sync::{Mutex, PoisonError};
 
@@ -18,11 +28,13 @@ use kbk_tools::ReadPlan;
 use kbk_tools::share::FairShare;
 use tokio::runtime::Handle;
 
+use self::comparing::Comparing;
 use crate::kafka::{
-    Admin, ClientSettings, Consumer, KafkaError, PartitionRange, RecordHandler, SourceError,
-    SourceOptions, TopicPartition,
+    Admin, ClientSettings, Consumer, KafkaError, PartitionOffsets, PartitionRange, RecordHandler,
+    SourceError, SourceOptions, TopicPartition,
 };
 use crate::run::Cancel;
+use crate::select::DropHeaders;
 
 /// Partitions that one thread compares at a time; each holds a few blocks.
 const PARTITIONS_AT_ONCE: usize = 8;
@@ -58,9 +70,10 @@ impl From<SourceError<CompareError>> for CompareError {
 #[derive(Clone, Debug)]
 pub(crate) struct ExpectedPartition {
     pub(crate) partition: TopicPartition,
-    /// The first offset to compare; the start of the log if `None`.
-    pub(crate) from: Option<i64>,
     pub(crate) read: ReadPlan,
+    /// Headers that the cluster should not have.
+    pub(crate) drop_headers: DropHeaders,
+    pub(crate) pairing: Pairing,
 }
 
 /// Reads the partitions up to their current end, and compares them. Returns one result per partition, in the order of `expected`. Blocks;
@@ -75,17 +88,12 @@ pub(crate) fn compare(
     let bounds = Admin::connect(kafka)?.offsets(&names)?;
     let mut waiting = Vec::with_capacity(expected.len());
     for (number, expected) in expected.into_iter().enumerate() {
-        let bounds = bounds.get(&expected.partition)?;
-        let range = PartitionRange {
-            topic: expected.partition.topic.clone(),
-            partition: expected.partition.partition,
-            start: expected.from.unwrap_or(bounds.log_start_offset),
-            end: bounds.last_stable_offset,
-        };
+        let bounds = *bounds.get(&expected.partition)?;
         waiting.push(Waiting {
             number,
+            range: comparing::range_of(&expected, &bounds),
             expected,
-            range,
+            bounds,
         });
     }
     let partitions = FairShare::new(waiting, THREADS, PARTITIONS_AT_ONCE);
@@ -108,6 +116,7 @@ struct Waiting {
     /// Its position among all, by which the results are sorted.
     number: usize,
     expected: ExpectedPartition,
+    bounds: PartitionOffsets,
     range: PartitionRange,
 }
 
@@ -118,11 +127,18 @@ fn compare_group(
     runtime: &Handle,
 ) -> Result<Vec<(usize, PartitionComparison)>, CompareError> {
     let ranges = group.iter().map(|waiting| waiting.range.clone()).collect();
-    let comparing = group
-        .into_iter()
-        .map(|waiting| Comparing::new(waiting, runtime));
+    let numbers: Vec<usize> = group.iter().map(|waiting| waiting.number).collect();
+    let begin = |waiting: Waiting| {
+        let Waiting {
+            expected,
+            range,
+            bounds,
+            ..
+        } = waiting;
+        Comparing::new(expected, &range, &bounds, runtime)
+    };
     let mut comparison = Comparison {
-        comparing: comparing.collect(),
+        comparing: group.into_iter().map(begin).collect::<Result<_, _>>()?,
         cancel,
         runtime,
     };
@@ -131,8 +147,8 @@ fn compare_group(
         ..SourceOptions::default()
     };
     Consumer::open(kafka, &options, ranges)?.run(&mut comparison)?;
-    let compared = comparison.comparing.into_iter();
-    Ok(compared.map(|one| (one.number, one.result)).collect())
+    let results = comparison.comparing.into_iter().map(|one| one.result);
+    Ok(numbers.into_iter().zip(results).collect())
 }
 
 /// Receives the records of the cluster.
@@ -155,8 +171,8 @@ impl RecordHandler for Comparison<'_> {
         self.comparing[slot].found(record, self.runtime)
     }
 
-    /// Offsets that are gone show up as missing records.
-    fn lost(&mut self, _slot: usize, _from: i64, _to: i64) -> Result<(), CompareError> {
+    fn lost(&mut self, slot: usize, _from: i64, to: i64) -> Result<(), CompareError> {
+        self.comparing[slot].lost(to);
         Ok(())
     }
 
@@ -167,48 +183,6 @@ impl RecordHandler for Comparison<'_> {
     fn idle(&mut self) -> Result<(), CompareError> {
         if self.cancel.is_set() {
             return Err(CompareError::Cancelled);
-        }
-        Ok(())
-    }
-}
-
-/// A partition that is being compared.
-struct Comparing {
-    number: usize,
-    expected: ExpectedRecords,
-    result: PartitionComparison,
-}
-
-impl Comparing {
-    fn new(waiting: Waiting, runtime: &Handle) -> Comparing {
-        let TopicPartition { topic, partition } = waiting.expected.partition;
-        Comparing {
-            number: waiting.number,
-            expected: ExpectedRecords::new(waiting.expected.read, runtime),
-            result: PartitionComparison::empty(topic, partition),
-        }
-    }
-
-    fn found(&mut self, found: &Record<'_>, runtime: &Handle) -> Result<(), CompareError> {
-        let result = &mut self.result;
-        result.found += 1;
-        let Some(expected) = self.expected.next(runtime)? else {
-            result.differ(Difference::extra(found.offset));
-            return Ok(());
-        };
-        result.expected += 1;
-        let what = differing_parts(&expected, found);
-        if !what.is_empty() {
-            result.differ(Difference::at(expected.offset, found.offset, what));
-        }
-        Ok(())
-    }
-
-    /// The cluster has no more records: the remaining ones of the backup are missing.
-    fn ended(&mut self, runtime: &Handle) -> Result<(), CompareError> {
-        while let Some(expected) = self.expected.next(runtime)? {
-            self.result.expected += 1;
-            self.result.differ(Difference::missing(expected.offset));
         }
         Ok(())
     }

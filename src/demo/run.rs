@@ -22,11 +22,11 @@ use crate::kafka::{
     ClientSettings, EmbeddedCluster, KafkaError, Producer, SinkOptions, TopicPartition,
 };
 use crate::restore::{
-    self, Afterwards, PartitionMapping, RecordSelection, RestoreOptions, RestorePlan,
+    self, Afterwards, PartitionMapping, Purpose, RecordSelection, RestoreOptions, RestorePlan,
     RetentionChoice,
 };
 use crate::run::Cancel;
-use crate::select::{TopicRef, TopicSelection};
+use crate::select::{DropHeaders, TopicRef, TopicSelection};
 
 /// The number of all records. The embedded broker keeps 5 MiB per partition, several times as much as these.
 const RECORDS: u64 = 20_000;
@@ -212,8 +212,9 @@ impl Demo<'_> {
             replication_factor: None,
             retention: RetentionChoice::default(),
             rate_limit: RateLimit::default(),
-            count: true,
             allow_partial: false,
+            drop_headers: DropHeaders::default(),
+            purpose: Purpose::DryRun,
         };
         let plan = restore::plan(repository, snapshot, &options).await?;
         match plan.obstacles.first() {

@@ -46,7 +46,7 @@ pub use only_config::{
 };
 pub use plan::mapping::{PartitionMapping, PartitionMappingError};
 pub use plan::obstacle::Obstacle;
-pub use plan::options::RestoreOptions;
+pub use plan::options::{Purpose, RestoreOptions};
 pub use plan::reading::PartitionReading;
 pub use plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan};
 pub use plan::resume::{ResumeError, plan_rest, unfinished};
@@ -56,5 +56,5 @@ pub use plan::{PlanError, plan};
 pub use report::{RestoreReport, UnexpectedRecords};
 pub use run::{Afterwards, Finished, RunError, run};
 pub use target_error::TargetError;
-pub use verify::one_to_one::compare_live;
+pub use verify::live::compare_live;
 pub(crate) use write::rate::describe as describe_rate;

@@ -39,8 +39,7 @@ use super::error::RestoreError;
 use super::plan::restore_plan::{RestorePlan, TopicPlan, committed_at};
 use super::plan::rights;
 use super::report::{RestoreReport, UnexpectedRecords};
-use super::verify::one_to_one::{self, Start};
-use super::verify::{head, quiescence, repartitioned, targets, unexpected};
+use super::verify::{head, one_to_one, quiescence, repartitioned, targets, unexpected};
 use super::write::claims::Claims;
 use super::write::offset_map::OffsetMap;
 use super::write::producers::Producers;
@@ -54,6 +53,7 @@ use crate::kafka::{
 use crate::memory;
 use crate::records::{Librdkafka, RecordSink, Transport};
 use crate::run::{Cancel, Events, RunEvents, Totals};
+use crate::select::DropHeaders;
 
 /// What a restore of records leaves to be done.
 pub(crate) struct Restored {
@@ -105,6 +105,7 @@ pub(crate) fn restore(
         work: &work,
         context,
         keep_map: plan.offset_map,
+        drop_headers: DropHeaders::new(plan.manifest.drop_headers.iter().cloned()),
         throttle: Throttle::new(plan.rate_limit, Instant::now()),
         claims: claims.as_ref(),
     };
@@ -124,6 +125,7 @@ pub(crate) fn restore(
         claims.release(&admin);
     }
     let (partitions, records) = (work.targets.len(), work.records());
+    let dropped_headers = work.dropped_headers();
     // A run that was killed and a transaction that was rolled back leave offset map pages that do not count.
     let leftovers = plan.resumed || work.has_repeated();
     let partitions_done = work.into_done();
@@ -143,6 +145,7 @@ pub(crate) fn restore(
         partitions,
         purged_records: plan.purged().map(|(_, records)| records).sum(),
         records,
+        dropped_headers,
         retention_off: retention_off(&plan).into_keys().collect(),
         retention_saved: retention_off(&plan),
         bootstrap_servers: kafka.bootstrap_servers().to_owned(),
@@ -447,7 +450,7 @@ fn compare_all(
         .iter()
         .map(|done| (done.partition_id(), done))
         .collect();
-    let expected = one_to_one::expected(plan, Start::Restored);
+    let expected = one_to_one::expected(plan);
     let one_to_one = compare::compare(expected, kafka, context.cancel, context.runtime);
     let mut by_key = plan
         .topics()

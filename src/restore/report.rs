@@ -35,6 +35,8 @@ pub struct RestoreReport {
     pub purged_records: u64,
     /// Records that all replicas have, including those of earlier runs of this restore.
     pub records: u64,
+    /// Headers that this run left out, as requested.
+    pub dropped_headers: u64,
     /// Topics that keep `retention.ms` and `retention.bytes` at -1, as requested, or because their saved retention would delete records.
     pub retention_off: Vec<String>,
     /// Their saved retention, by topic; null for a value of the cluster.

@@ -11,8 +11,10 @@
 //! | offsets by a CSV file | `offset_ranges` |
 //! | other topic names | `topic`, `rewrite`, `rename` |
 //! | other partition numbers | `partition_map` |
+//! | headers to leave out | `drop_headers` |
 //! | names that resemble a mistyped one | `nearest` |
 
+mod drop_headers;
 mod nearest;
 mod offset_ranges;
 mod partition_map;
@@ -24,6 +26,7 @@ mod saved;
 mod topic;
 mod topic_ref;
 
+pub use self::drop_headers::DropHeaders;
 pub(crate) use self::nearest::nearest;
 pub use self::offset_ranges::{OffsetRange, OffsetRanges, OffsetRangesError};
 pub use self::partition_map::{PartitionMap, PartitionMapError};

@@ -102,6 +102,8 @@ pub struct RestoreManifest {
     pub groups: Vec<String>,
     /// Whether missing ACLs are created after that.
     pub acls: bool,
+    /// Names of headers that it leaves out of every record, in strictly ascending order.
+    pub drop_headers: Vec<String>,
     /// The topics that are restored.
     pub topics: Vec<RestoredTopic>,
 }
@@ -312,6 +314,9 @@ impl RestoreManifest {
     pub const CLAIMS_GROUP: &'static str = "kbk-restore-claims";
 
     fn check(&self) -> std::result::Result<(), String> {
+        if !self.drop_headers.is_sorted_by(|one, next| one < next) {
+            return Err("drop_headers are not in strictly ascending order".to_owned());
+        }
         let mut names = BTreeSet::new();
         for topic in &self.topics {
             if !names.insert(&topic.target) {
@@ -627,6 +632,7 @@ mod tests {
             rate_limit: RateLimit::default(),
             groups: Vec::new(),
             acls: false,
+            drop_headers: Vec::new(),
             topics: vec![RestoredTopic {
                 topic: "t".parse().unwrap(),
                 topic_id: Id::ZERO,

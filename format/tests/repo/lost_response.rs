@@ -35,6 +35,7 @@ fn manifest(writer: &str) -> RestoreManifest {
         rate_limit: RateLimit::default(),
         groups: Vec::new(),
         acls: false,
+        drop_headers: Vec::new(),
         topics: Vec::new(),
     }
 }

@@ -22,10 +22,10 @@ use crate::cli::{
 use crate::human;
 use crate::kafka::ClientSettings;
 use crate::restore::{
-    self, Afterwards, Finished, Obstacle, PartitionMapping, RecordSelection, RestoreError,
+    self, Afterwards, Finished, Obstacle, PartitionMapping, Purpose, RecordSelection, RestoreError,
     RestoreOptions, RestorePlan, RetentionChoice, RunError, TargetError,
 };
-use crate::select::{NamePattern, PartitionMap, PatternError};
+use crate::select::{DropHeaders, NamePattern, PartitionMap, PatternError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -108,6 +108,10 @@ pub struct Args {
     /// Delete the records of the target partitions before anything is written; asks for confirmation
     #[arg(long, conflicts_with_all = ["append", "only_config", "resume"])]
     pub purge_target: bool,
+
+    /// Leave out headers of this name, such as those that another replicator added; repeatable. All else is kept
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["only_config", "resume"])]
+    pub drop_header: Vec<String>,
 
     /// Do not ask for confirmation of --purge-target
     #[arg(long, requires = "purge_target")]
@@ -400,8 +404,12 @@ fn options(
         replication_factor: args.replication_factor.map(i32::from),
         retention: args.retention(),
         rate_limit: args.rate(),
-        count: args.dry_run,
         allow_partial: args.allow_partial,
+        drop_headers: DropHeaders::new(args.drop_header.iter().cloned()),
+        purpose: match args.dry_run {
+            true => Purpose::DryRun,
+            false => Purpose::Restore,
+        },
     };
     Ok((options, left_out))
 }

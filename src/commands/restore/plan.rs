@@ -76,6 +76,10 @@ impl Report for RestorePlan {
                 )?;
             }
         }
+        if !self.manifest.drop_headers.is_empty() {
+            let names = self.manifest.drop_headers.join(", ");
+            writeln!(out, "headers that would be left out: {names}")?;
+        }
         let selection = self.selection.to_string();
         writeln!(
             out,

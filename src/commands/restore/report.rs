@@ -45,6 +45,10 @@ impl Report for RestoreReport {
             let records = human::counted(self.purged_records, "record");
             writeln!(out, "about {records} were deleted from the targets first")?;
         }
+        if self.dropped_headers > 0 {
+            let headers = human::counted(self.dropped_headers, "header");
+            writeln!(out, "{headers} were left out, as --drop-header asks")?;
+        }
         for (topic, saved) in &self.retention_saved {
             writeln!(
                 out,

@@ -45,7 +45,7 @@ use kbk_tools::Selection;
 
 use self::leftover::Leftovers;
 use self::mapping::{PartitionMapping, PartitionMappingError};
-use self::options::RestoreOptions;
+use self::options::{Purpose, RestoreOptions};
 use self::reading::PartitionReading;
 use self::restore_plan::{RestorePlan, TopicDetails};
 use self::retention::RestoredRecords;
@@ -173,6 +173,7 @@ fn manifest(
             .map(ToString::to_string)
             .collect(),
         acls: options.acls,
+        drop_headers: options.drop_headers.names().map(str::to_owned).collect(),
         topics,
     }
 }
@@ -285,7 +286,7 @@ async fn plan_partitions(
             times: selection.times.clone(),
         };
         let mut reading = PartitionReading::plan(repository, id, state, selection).await?;
-        if options.count {
+        if options.purpose == Purpose::DryRun {
             reading.count().await?;
         }
         readings.insert(state.partition, reading);

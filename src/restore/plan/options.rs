@@ -8,7 +8,7 @@ use super::mapping::PartitionMapping;
 use super::retention::RetentionChoice;
 use super::selection::RecordSelection;
 use crate::kafka::ClientSettings;
-use crate::select::{NamePattern, TopicRef};
+use crate::select::{DropHeaders, NamePattern, TopicRef};
 
 /// What to restore, and how.
 #[derive(Clone, Debug)]
@@ -43,10 +43,24 @@ pub struct RestoreOptions {
     pub retention: RetentionChoice,
     /// The write rate limit.
     pub rate_limit: RateLimit,
-    /// Count records exactly, even where that takes decoding the blocks that a time bound cuts.
-    pub count: bool,
     /// Restore selected partitions that are incomplete in the snapshot.
     pub allow_partial: bool,
+    /// Headers to leave out of every record.
+    pub drop_headers: DropHeaders,
+    /// What the plan is for.
+    pub purpose: Purpose,
+}
+
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be applied.
+    #[default]
+    Restore,
+    /// To be shown: records are counted exactly, even where that takes decoding the blocks that a time bound cuts.
+    DryRun,
+    /// To compare the targets with what it would write.
+    Compare,
 }
 
 impl RestoreOptions {

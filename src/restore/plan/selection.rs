@@ -101,6 +101,11 @@ impl RecordSelection {
         }
     }
 
+    /// Returns whether everything up to the end of what the snapshot covers is selected.
+    pub(crate) fn has_open_end(&self) -> bool {
+        *self.times.end() == i64::MAX && self.until_offset_of.is_none() && self.offsets.is_none()
+    }
+
     /// Returns whether the partition has selected records.
     pub(crate) fn takes(&self, topic: &str, partition: PartitionNumber) -> bool {
         let in_set = |set: &PartitionSet| set.contains(partition);

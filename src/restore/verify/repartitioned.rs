@@ -31,6 +31,7 @@ use crate::restore::context::RestoreContext;
 use crate::restore::plan::restore_plan::{PartitionPlan, TopicPlan};
 use crate::restore::write::partitioner::Partitioner;
 use crate::run::Cancel;
+use crate::select::DropHeaders;
 
 /// Records, and bytes of records, that are looked for at a time. Each batch opens a connection.
 const RECORDS_AT_ONCE: usize = 1 << 16;
@@ -175,6 +176,8 @@ struct Comparison<'a> {
     map: Option<MapRuns>,
     /// By target.
     results: Vec<PartitionComparison>,
+    /// Headers that the target should not have.
+    drop_headers: DropHeaders,
     /// The last offset at which each target has a record of this partition.
     last: Vec<i64>,
 }
@@ -196,19 +199,20 @@ impl<'a> Comparison<'a> {
         let empty = |target: &TargetPartition| {
             PartitionComparison::empty(topic.target.to_owned(), target.partition)
         };
-        let mut expected = ExpectedRecords::new(plan.reading.read.clone(), runtime);
-        Ok(Comparison {
+        let expected = ExpectedRecords::new(plan.reading.read.clone(), runtime);
+        let mut comparison = Comparison {
             topic,
             partition,
             partitioner: Partitioner::new(partition, topic.targets.len()),
-            next: expected
-                .next(runtime)?
-                .map(|record| OwnedRecord::new(&record)),
+            next: None,
             expected,
+            drop_headers: DropHeaders::new(manifest.drop_headers.iter().cloned()),
             map: map.map(|map| runtime.block_on(map)).transpose()?,
             results: topic.targets.iter().map(empty).collect(),
             last: vec![-1; topic.targets.len()],
-        })
+        };
+        comparison.take()?;
+        Ok(comparison)
     }
 
     fn run(mut self) -> Result<Vec<PartitionComparison>, CompareError> {
@@ -268,7 +272,8 @@ impl<'a> Comparison<'a> {
 
     fn take(&mut self) -> Result<Option<OwnedRecord>, CompareError> {
         let next = self.expected.next(self.topic.context.runtime)?;
-        let next = next.map(|record| OwnedRecord::new(&record));
+        let owned = |record: &Record<'_>, _| OwnedRecord::new(record);
+        let next = next.map(|record| self.drop_headers.apply(&record, owned));
         Ok(std::mem::replace(&mut self.next, next))
     }
 

@@ -27,6 +27,7 @@ use crate::restore::write::producers::Producers;
 use crate::restore::write::work::{Job, Route, Work};
 use crate::restore::write::writer::{self, Shared, Writer};
 use crate::run::Cancel;
+use crate::select::DropHeaders;
 
 const RECORDS: i64 = 300;
 
@@ -185,6 +186,7 @@ impl Backup {
             rate_limit: RateLimit::default(),
             groups: Vec::new(),
             acls: false,
+            drop_headers: Vec::new(),
             topics: vec![RestoredTopic {
                 topic: partition_id().topic,
                 topic_id: partition_id().topic_id,
@@ -238,6 +240,7 @@ impl Backup {
             },
             keep_map: true,
             claims: None,
+            drop_headers: DropHeaders::default(),
             throttle: None,
         };
         let committed_at = committed_at(restore, &restore.topics[0], 0);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kbk_format::PartitionNumber;
@@ -123,6 +123,8 @@ pub(crate) struct Work {
     written: Mutex<Vec<Written>>,
     /// Whether a transaction was rolled back.
     repeated: AtomicBool,
+    /// Headers that were left out of committed records.
+    dropped_headers: AtomicU64,
 }
 
 impl Work {
@@ -154,6 +156,7 @@ impl Work {
             stopped: Mutex::default(),
             done: Mutex::default(),
             repeated: AtomicBool::new(false),
+            dropped_headers: AtomicU64::new(0),
         }
     }
 
@@ -290,6 +293,16 @@ impl Work {
         let of =
             |jobs: &mut dyn Iterator<Item = &Job>| jobs.map(|job| job.map.records()).sum::<u64>();
         done + of(&mut lock(&self.stopped).iter()) + of(&mut lock(&self.waiting).iter())
+    }
+
+    /// Counts headers that were left out of records that are now committed.
+    pub(crate) fn add_dropped_headers(&self, headers: u64) {
+        self.dropped_headers.fetch_add(headers, Ordering::Relaxed);
+    }
+
+    /// Returns how many headers were left out.
+    pub(crate) fn dropped_headers(&self) -> u64 {
+        self.dropped_headers.load(Ordering::Relaxed)
     }
 
     /// Drops the waiting partitions, so that writers end.

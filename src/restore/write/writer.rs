@@ -24,6 +24,7 @@ use crate::restore::write::offset_map::{Descent, Extended};
 use crate::restore::write::producers::Producers;
 use crate::restore::write::rate::Throttle;
 use crate::restore::write::work::{Job, Work};
+use crate::select::DropHeaders;
 
 /// Bytes of keys, values and headers in a transaction. A commit takes several round trips and a disk flush, during which nothing is sent.
 const TRANSACTION_BYTES: usize = 64 << 20;
@@ -47,6 +48,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) context: RestoreContext<'a>,
     /// Whether the repository keeps the offset map.
     pub(crate) keep_map: bool,
+    /// Headers that are not written.
+    pub(crate) drop_headers: DropHeaders,
     pub(crate) throttle: Option<Throttle>,
     /// `None` where the targets are not claimed.
     pub(crate) claims: Option<&'a Claims<'a>>,
@@ -65,6 +68,8 @@ pub(crate) struct Writer<'a, T: Transport> {
     since: Option<Instant>,
     /// Payload bytes in the open transaction.
     bytes: usize,
+    /// Headers left out of the records in the open transaction.
+    dropped_headers: u64,
     sends: u32,
     /// Runs of the offset map that the open transaction needs at most.
     runs: u32,
@@ -112,6 +117,7 @@ impl<'a, T: Transport> Writer<'a, T> {
             jobs: Vec::new(),
             since: None,
             bytes: 0,
+            dropped_headers: 0,
             sends: 0,
             runs: 0,
             aborts: 0,
@@ -203,16 +209,22 @@ impl<'a, T: Transport> Writer<'a, T> {
         }
         let job = self.jobs.last_mut();
         let job = job.expect("records are sent only while their job is in the transaction");
-        if let Err(error) = self.producer.send(job.route.target(record.key), record) {
-            return Err(self.judge(error));
-        }
+        let target = job.route.target(record.key);
+        let send = |record: &Record<'_>, dropped| {
+            let sent = self.producer.send(target, record);
+            sent.map(|()| (record.payload_len(), dropped))
+        };
+        let (bytes, dropped) = match self.shared.drop_headers.apply(record, send) {
+            Ok(sent) => sent,
+            Err(error) => return Err(self.judge(error)),
+        };
         if job.route.is_shared() || record.offset != job.sent || job.uncommitted == 0 {
             self.runs += 1;
         }
         job.sent = record.offset + 1;
         job.uncommitted += 1;
-        let bytes = record.payload_len();
         self.bytes += bytes;
+        self.dropped_headers += dropped;
         self.sends += 1;
         Ok(bytes)
     }
@@ -392,6 +404,7 @@ impl<'a, T: Transport> Writer<'a, T> {
 
     /// Makes the transaction's positions the committed ones.
     fn committed(&mut self) {
+        self.shared.work.add_dropped_headers(self.dropped_headers);
         for mut job in std::mem::take(&mut self.jobs) {
             job.position = job.sent;
             job.uncommitted = 0;
@@ -451,6 +464,7 @@ impl<'a, T: Transport> Writer<'a, T> {
     fn close(&mut self) {
         self.since = None;
         self.bytes = 0;
+        self.dropped_headers = 0;
         self.sends = 0;
         self.runs = 0;
     }

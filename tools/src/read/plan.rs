@@ -1,5 +1,7 @@
 //! Plans which segments of one partition have to be read to find the selected records.
 
+use std::ops::RangeInclusive;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
     Page, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Store,
@@ -67,6 +69,12 @@ impl ReadPlan {
     #[must_use]
     pub fn partition_id(&self) -> &PartitionId {
         &self.partition
+    }
+
+    /// Returns the timestamps of the selected records, both bounds inclusive.
+    #[must_use]
+    pub fn times(&self) -> &RangeInclusive<i64> {
+        &self.selection.times
     }
 
     /// Returns the segments that will be opened.

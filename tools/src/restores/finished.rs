@@ -131,6 +131,12 @@ impl FinishedRestore {
         topics.filter(move |restored| &*restored.topic == topic)
     }
 
+    /// Returns what `done.json` states of a partition; `None` if it was not restored.
+    #[must_use]
+    pub fn done(&self, source: &PartitionId) -> Option<&DonePartition> {
+        self.partitions.get(source)?.done.as_ref()
+    }
+
     /// Translates offsets of `source` in the given order: each into one position in every partition of the cluster that may hold
     /// its records. `None` if the partition was not restored.
     ///

@@ -165,6 +165,7 @@ impl World {
             rate_limit: RateLimit::default(),
             groups: Vec::new(),
             acls: false,
+            drop_headers: Vec::new(),
             topics: vec![topic],
         };
         let last: BTreeMap<PartitionNumber, &MapPage> =

@@ -1,0 +1,48 @@
+//! How the records of a backup are paired with those of a partition in a cluster.
+
+use std::ops::Range;
+
+use kbk_format::repo::{DonePartition, Repository, RestoreId};
+use kbk_tools::restores::MapReader;
+
+/// How the records of a backup are paired with those of a partition in a cluster.
+#[derive(Clone, Debug)]
+pub(crate) enum Pairing {
+    /// In order, from this offset of the cluster on, where nothing else may be: what a restore has just written.
+    Restored {
+        /// The first offset that the restore could write to.
+        from: i64,
+    },
+    /// In order: a copy of which nothing says where each record went. What follows the last record of the backup is newer.
+    InOrder,
+    /// By offset: the cluster has the partition that was backed up, or a copy that an offset map describes.
+    ByOffset(SharedOffsets),
+}
+
+/// The offsets of a partition that both the cluster and the backup hold records for.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedOffsets {
+    /// Where each record of the backup is in the cluster; at its own offset if `None`.
+    pub(crate) map: Option<OffsetMap>,
+    /// The offsets in the cluster that the backup accounts for.
+    pub(crate) covered: Range<i64>,
+    /// Whether later offsets are newer than the backup; otherwise they were not selected.
+    pub(crate) open_end: bool,
+    /// Whether the cluster may have removed records with a key by compaction.
+    pub(crate) compacted: bool,
+}
+
+/// The offset map of one partition, as a finished restore left it.
+#[derive(Clone, Debug)]
+pub(crate) struct OffsetMap {
+    pub(crate) repository: Repository,
+    pub(crate) restore: RestoreId,
+    pub(crate) partition: DonePartition,
+}
+
+impl OffsetMap {
+    /// Returns a reader of the map, to be used on a thread of a runtime.
+    pub(crate) fn read(&self) -> MapReader {
+        MapReader::new(&self.repository, &self.restore, &self.partition)
+    }
+}
