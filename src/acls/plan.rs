@@ -6,7 +6,7 @@ use kbk_format::repo::{AclBinding, Snapshot};
 use serde::Serialize;
 
 use super::obstacle::AclObstacle;
-use crate::kafka::{Admin, ClientSettings, KafkaError, knows_acl};
+use crate::kafka::{AclOperation, Admin, ClientSettings, KafkaError, Permission, knows_acl};
 use crate::select::TopicSelection;
 
 /// The ACLs to restore.
@@ -222,11 +222,13 @@ pub fn compare(mut plan: AclsPlan, kafka: &ClientSettings) -> Result<AclsPlan, A
     }
     let creates = plan.missing().next().is_some();
     let needed = [
-        ("DESCRIBE", rights.describe, true),
-        ("ALTER", rights.alter, creates),
+        (AclOperation::Describe, rights.describe, true),
+        (AclOperation::Alter, rights.alter, creates),
     ];
     let lacking = needed.iter().filter(|(_, given, needed)| *needed && !given);
-    let obstacles = lacking.map(|(right, ..)| AclObstacle::MissingClusterRight { right });
+    let obstacles = lacking.map(|(operation, ..)| AclObstacle::MissingRight {
+        permission: Permission::cluster(*operation),
+    });
     plan.obstacles.extend(obstacles);
     Ok(plan)
 }

@@ -138,6 +138,15 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 
 /// Fails if the cluster lacks something to compare, before anything is read.
 fn refuse(plan: &RestorePlan) -> Result<(), CliError> {
+    let rights = plan
+        .obstacles
+        .iter()
+        .filter(|obstacle| matches!(obstacle, Obstacle::MissingRight { .. }))
+        .map(ToString::to_string);
+    let rights: Vec<String> = rights.collect();
+    if !rights.is_empty() {
+        return Err(CliError::new(rights.join("\n  and ")));
+    }
     let missing = plan.topics().find(|topic| topic.create().is_some());
     if let Some(topic) = missing {
         let message = format!("the cluster has no topic {}", topic.target());

@@ -14,7 +14,9 @@ use kbk_tools::restores::{FinishedRestore, OffsetMapError, Translated};
 use serde::Serialize;
 
 use super::merge::{self, SourceOffset};
-use crate::kafka::{Admin, ClientSettings, CommittedTopic, GroupDescription, KafkaError};
+use crate::kafka::{
+    AclOperation, Admin, ClientSettings, CommittedTopic, GroupDescription, KafkaError, Permission,
+};
 use crate::select::{NamePattern, SelectError, select_groups};
 
 /// What is committed for all groups.
@@ -96,6 +98,12 @@ pub enum GroupsPlanError {
         /// The one that was given.
         found: String,
     },
+    /// The principal may not commit the offsets.
+    #[error(
+        "nothing was committed: this principal lacks {}",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  and ")
+    )]
+    MissingRights(Vec<Permission>),
     /// The offset map.
     #[error(transparent)]
     Map(#[from] OffsetMapError),
@@ -258,6 +266,10 @@ pub fn plan(
             found: found.clone(),
         });
     }
+    let missing = missing_rights(&admin, &plan)?;
+    if !missing.is_empty() {
+        return Err(GroupsPlanError::MissingRights(missing));
+    }
     let names: Vec<&str> = plan.groups.iter().map(|g| g.group.as_str()).collect();
     let mut described = admin.describe_groups(&names)?;
     let mut committed = admin.committed_offsets(&names)?;
@@ -267,6 +279,27 @@ pub fn plan(
         group.compare_with(described, committed.unwrap_or_default());
     }
     Ok(plan)
+}
+
+/// Returns what committing the offsets lacks. It is checked before anything is read: brokers omit the committed offsets of topics that
+/// this principal may not describe, and a rollback would take them for absent.
+fn missing_rights(admin: &Admin, plan: &GroupsPlan) -> Result<Vec<Permission>, KafkaError> {
+    let groups: Vec<&str> = plan.groups.iter().map(|g| g.group.as_str()).collect();
+    let offsets = plan.groups.iter().flat_map(|group| &group.offsets);
+    let topics: BTreeSet<String> = offsets
+        .map(|offset| offset.target.topic.to_string())
+        .collect();
+    let topics: Vec<String> = topics.into_iter().collect();
+    let read = AclOperation::Read;
+    let on_groups = admin.group_rights(&groups)?.into_iter();
+    let on_groups = on_groups
+        .filter(|(_, rights)| !rights.allow(read))
+        .map(|(group, _)| Permission::group(read, &group));
+    let on_topics = admin.topic_rights(&topics)?.into_iter();
+    let on_topics = on_topics
+        .filter(|(_, rights)| !rights.allow(read))
+        .map(|(topic, _)| Permission::topic(read, &topic));
+    Ok(on_groups.chain(on_topics).collect())
 }
 
 impl GroupPlan {

@@ -194,7 +194,7 @@ impl KafkaError {
     }
 
     /// Names the missing permission, if the error is one of authorization.
-    pub(super) fn needing(mut self, permission: &str) -> KafkaError {
+    pub(super) fn needing(mut self, permission: impl fmt::Display) -> KafkaError {
         if let KafkaError::Authorization { cause, .. } = &mut self {
             *cause = format!("{cause}; it needs {permission}");
         }

@@ -28,6 +28,7 @@
 //! | transactions, and offsets committed in them | [`transaction`] |
 //! | topics, offsets, configurations, groups, ACLs | [`admin`] |
 //! | partitions, ranges, and answers by partition or group | `partition`, `answers` |
+//! | permissions as administrators grant them | `permission` |
 //! | memory bounds and timeouts of both | `options` |
 //! | the callbacks of a read | `handler` |
 //! | the size of fetches | `fetch_size` |
@@ -50,6 +51,7 @@ mod message;
 pub mod mock;
 mod options;
 mod partition;
+mod permission;
 pub mod producer;
 mod properties;
 pub mod settings;
@@ -61,7 +63,7 @@ pub mod transaction;
 pub use admin::{
     AclListing, Admin, Cluster, ClusterRights, CommittedTopic, ConfigEntry, ConfigSource,
     GroupDescription, GroupListing, GroupOffsets, INTERNAL_TOPICS, PartitionDescription,
-    PartitionOffsets, TopicDescription, TopicRights, knows_acl,
+    PartitionOffsets, Rights, TopicDescription, knows_acl,
 };
 pub use answers::Answers;
 pub use consumer::Consumer;
@@ -71,6 +73,9 @@ pub use handler::{RecordHandler, SourceError};
 pub use mock::EmbeddedCluster;
 pub use options::{SinkOptions, SourceOptions};
 pub use partition::{PartitionRange, TopicPartition};
+pub use permission::{AclOperation, AclResource, Permission};
 pub use producer::Producer;
 pub use settings::{ClientSettings, Origin, SettingsError};
-pub use transaction::{OffsetCommit, Positions, TransactionError, committed};
+pub use transaction::{
+    OffsetCommit, Positions, TransactionError, committed, may_use_transactional_id,
+};

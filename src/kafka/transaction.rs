@@ -28,7 +28,9 @@ use super::admin::PartitionList;
 use super::answers::Answers;
 use super::client::{Client, Failure, millis};
 use super::error::{Code, KafkaError};
+use super::options::SinkOptions;
 use super::partition::TopicPartition;
+use super::permission::{AclOperation, Permission};
 use super::producer::Producer;
 use super::settings::ClientSettings;
 
@@ -88,9 +90,7 @@ impl Producer {
             // SAFETY: the client is live.
             Some(unsafe { sys::rd_kafka_init_transactions(client, millis(Client::PATIENCE)) })
         })
-        .map_err(|error| {
-            KafkaError::from(error).needing(&format!("WRITE on TRANSACTIONAL_ID {id}"))
-        })
+        .map_err(|error| KafkaError::from(error).needing(Permission::transactional_id(&id)))
     }
 
     /// Begins a transaction. A transactional producer can send records only within one.
@@ -117,8 +117,7 @@ impl Producer {
         let sent = self.begin().map_err(KafkaError::from).and_then(|()| {
             positions.iter().try_for_each(|(group, positions)| {
                 self.send_positions(group, positions).map_err(|error| {
-                    KafkaError::from(error)
-                        .needing(&format!("READ on GROUP {group} and on the topics"))
+                    KafkaError::from(error).needing(Permission::group(AclOperation::Read, group))
                 })
             })
         });
@@ -238,6 +237,20 @@ impl Producer {
 /// No timeout. librdkafka recommends it for commits and aborts: a call that times out continues in the background, so its outcome
 /// would be unknown.
 const NO_TIMEOUT: i32 = -1;
+
+/// Returns whether this principal may write in transactions with this id. Ends a transaction that is open under it, and fences its
+/// producer.
+pub fn may_use_transactional_id(settings: &ClientSettings, id: &str) -> Result<bool, KafkaError> {
+    let options = SinkOptions {
+        transactional_id: Some(id.to_owned()),
+        ..SinkOptions::default()
+    };
+    match Producer::open(settings, options)?.init_transactions() {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_denied() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
 
 /// Returns what a group has committed for each of these partitions, once no open transaction can change it any more.
 pub fn committed(

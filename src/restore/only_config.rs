@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use kbk_format::repo::{Digested, Repository, Snapshot, TopicState};
+use kbk_format::repo::{CreatedTopic, Digested, Repository, Snapshot, TopicState};
 use serde::Serialize;
 
+use crate::blocking::blocking;
 use crate::kafka::{Admin, ClientSettings, ConfigSource, KafkaError};
 use crate::restore::config;
 use crate::restore::plan::leftover::Leftovers;
@@ -12,7 +13,7 @@ use crate::restore::plan::obstacle::Obstacle;
 use crate::restore::plan::options::RestoreOptions;
 use crate::restore::plan::partition_count::partition_count;
 use crate::restore::plan::target_cluster::{ExistingTopic, TargetCluster};
-use crate::restore::plan::{PlanError, preflight};
+use crate::restore::plan::{PlanError, preflight, rights};
 use crate::run::Cancel;
 
 /// Everything that will be done.
@@ -113,11 +114,40 @@ pub async fn plan_config(
     for topic in &topics {
         check_replicas(topic, &cluster, &mut obstacles);
     }
+    obstacles.extend(missing_rights(&topics, &options.kafka).await?);
     Ok(ConfigPlan {
         snapshot: snapshot.sequence,
         topics,
         obstacles,
     })
+}
+
+async fn missing_rights(
+    topics: &[TopicConfigPlan],
+    kafka: &ClientSettings,
+) -> Result<Vec<Obstacle>, KafkaError> {
+    let (mut created, mut changed) = (Vec::new(), Vec::new());
+    for topic in topics {
+        match &topic.action {
+            ConfigAction::Create {
+                partitions,
+                replication_factor,
+                config,
+            } => {
+                let create = CreatedTopic {
+                    partitions: *partitions,
+                    replication_factor: *replication_factor,
+                    config: config.clone(),
+                    config_afterwards: BTreeMap::new(),
+                };
+                created.push((topic.target.clone(), create));
+            }
+            ConfigAction::Change { changes, .. } if changes.is_empty() => {}
+            ConfigAction::Change { .. } => changed.push(topic.target.clone()),
+        }
+    }
+    let kafka = kafka.clone();
+    blocking(move || rights::missing_to_configure(&kafka, &created, &changed)).await
 }
 
 fn plan_topic(

@@ -262,7 +262,7 @@ fn create_topics(admin: &Admin, plan: &RestorePlan) -> Result<usize, KafkaError>
 fn check_rights(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
     let topics: Vec<TopicPlan<'_>> = plan.topics().collect();
     let missing =
-        targets::once_known(|| rights::missing_on(admin, &topics, plan.is_transactional()))?;
+        targets::once_known(|| rights::missing_on(admin, plan, &topics))?;
     match missing.is_empty() {
         true => Ok(()),
         false => Err(RestoreError::MissingRights(missing)),

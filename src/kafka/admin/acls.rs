@@ -20,7 +20,7 @@ use std::ptr::{self, NonNull};
 use kbk_format::repo::AclBinding;
 use rdkafka_sys as sys;
 use sys::rd_kafka_AclOperation_t as Operation;
-use sys::rd_kafka_AclPermissionType_t as Permission;
+use sys::rd_kafka_AclPermissionType_t as PermissionType;
 use sys::rd_kafka_ResourcePatternType_t as Pattern;
 use sys::rd_kafka_ResourceType_t as Resource;
 use sys::rd_kafka_admin_op_t as Op;
@@ -28,10 +28,10 @@ use sys::rd_kafka_admin_op_t as Op;
 use super::answer::{items, structs};
 use super::owned::{Acl, Config, c_string};
 use super::request::{BrokerError, Request, Responder};
-use super::rights::DESCRIBE_CLUSTER;
 use super::{Admin, invalid};
 use crate::kafka::client::{Reason, owned_text};
 use crate::kafka::error::{Code, KafkaError};
+use crate::kafka::permission::{AclOperation, Permission};
 
 /// The ACLs of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,9 +83,9 @@ const OPERATIONS: [(Operation, &str); 11] = [
         "IDEMPOTENT_WRITE",
     ),
 ];
-const PERMISSIONS: [(Permission, &str); 2] = [
-    (Permission::RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, "ALLOW"),
-    (Permission::RD_KAFKA_ACL_PERMISSION_TYPE_DENY, "DENY"),
+const PERMISSIONS: [(PermissionType, &str); 2] = [
+    (PermissionType::RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, "ALLOW"),
+    (PermissionType::RD_KAFKA_ACL_PERMISSION_TYPE_DENY, "DENY"),
 ];
 
 /// Whether this client can represent the binding, and so create it: it does not know newer names.
@@ -100,7 +100,7 @@ impl Admin {
         const DOING: &str = "list the ACLs";
         if !self.cluster_rights()?.describe {
             let denied = KafkaError::of(Code::CLUSTER_DENIED, DOING, None, "");
-            return Err(denied.needing(DESCRIBE_CLUSTER));
+            return Err(denied.needing(Permission::cluster(AclOperation::Describe)));
         }
         let everything = Acl::everything().map_err(|cause| invalid(DOING, cause))?;
         let listed: Vec<Option<AclBinding>> = self.request(
@@ -146,7 +146,7 @@ impl Admin {
         const AT_ONCE: usize = 1000;
         for chunk in bindings.chunks(AT_ONCE) {
             let created = self.create_acls_at_once(chunk);
-            created.map_err(|error| error.needing("ALTER on CLUSTER kafka-cluster"))?;
+            created.map_err(|error| error.needing(Permission::cluster(AclOperation::Alter)))?;
         }
         Ok(())
     }
@@ -282,7 +282,7 @@ impl Acl {
                 ptr::null(),
                 ptr::null(),
                 Operation::RD_KAFKA_ACL_OPERATION_ANY,
-                Permission::RD_KAFKA_ACL_PERMISSION_TYPE_ANY,
+                PermissionType::RD_KAFKA_ACL_PERMISSION_TYPE_ANY,
                 reason.as_mut_ptr(),
                 Reason::SIZE,
             )

@@ -5,7 +5,7 @@
     reason = "these calls exist in librdkafka's C interface only"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
@@ -14,7 +14,7 @@ use super::answer::items;
 use super::owned::Config;
 use super::request::{BrokerError, Request, Responder};
 use super::{Admin, invalid};
-use crate::kafka::client::owned_text;
+use crate::kafka::client::{Reason, owned_text};
 use crate::kafka::error::{Code, KafkaError};
 
 /// One entry of a topic's configuration.
@@ -72,6 +72,49 @@ impl Admin {
                 .change(key, value.as_deref())
                 .map_err(|cause| invalid(&doing, cause))?;
         }
+        self.alter(doing, &[resource], false, |resources| {
+            resources
+                .iter()
+                // SAFETY: `alter` passes resources of a live answer.
+                .try_for_each(|&resource| unsafe { checked(resource) })
+        })
+    }
+
+    /// Returns the topics whose configuration this principal may not read. They need not exist: brokers check permissions first.
+    pub(super) fn topics_with_hidden_config(
+        &self,
+        names: &[String],
+    ) -> Result<BTreeSet<String>, KafkaError> {
+        const DOING: &str = "read the permissions on the configuration of topics";
+        let resources = of_topics(names).map_err(|cause| invalid(DOING, cause))?;
+        // SAFETY: `describe` passes resources of a live answer.
+        self.describe(DOING, &resources, |found| unsafe { denied(found) })
+    }
+
+    /// Returns the topics whose configuration this principal may not change. They need not exist, and nothing is changed.
+    pub(super) fn topics_with_fixed_config(
+        &self,
+        names: &[String],
+    ) -> Result<BTreeSet<String>, KafkaError> {
+        const DOING: &str = "read the permissions on the configuration of topics";
+        let mut resources = of_topics(names).map_err(|cause| invalid(DOING, cause))?;
+        for resource in &mut resources {
+            let changed = resource.change("retention.ms", Some("-1"));
+            changed.map_err(|cause| invalid(DOING, cause))?;
+        }
+        self.alter(DOING.to_owned(), &resources, true, |found| {
+            // SAFETY: `alter` passes resources of a live answer.
+            unsafe { denied(found) }
+        })
+    }
+
+    fn alter<T>(
+        &self,
+        doing: String,
+        resources: &[Config],
+        validate_only: bool,
+        read: impl Fn(&[*const sys::rd_kafka_ConfigResource_t]) -> Result<T, BrokerError>,
+    ) -> Result<T, KafkaError> {
         self.request(
             &Request {
                 doing,
@@ -79,13 +122,24 @@ impl Admin {
                 responder: Responder::Controller,
             },
             |client, options, queue| {
-                let mut resources = [resource.0.as_ptr()];
-                // SAFETY: all handles are live; the array is read during the call.
+                let mut resources: Vec<_> = resources
+                    .iter()
+                    .map(|resource| resource.0.as_ptr())
+                    .collect();
+                let mut reason = Reason::new();
+                // SAFETY: all handles are live; the options are not shared with another request, and this operation has the
+                // option. The array is read during the call.
                 unsafe {
+                    sys::rd_kafka_AdminOptions_set_validate_only(
+                        options.cast_mut(),
+                        validate_only.into(),
+                        reason.as_mut_ptr(),
+                        Reason::SIZE,
+                    );
                     sys::rd_kafka_IncrementalAlterConfigs(
                         client,
                         resources.as_mut_ptr(),
-                        1,
+                        resources.len(),
                         options,
                         queue,
                     );
@@ -93,15 +147,14 @@ impl Admin {
             },
             |event| {
                 // SAFETY: the event is of this kind, and its contents live as long as it does.
-                unsafe {
+                let resources = unsafe {
                     let mut count = 0;
                     let result = sys::rd_kafka_event_IncrementalAlterConfigs_result(event);
                     let resources =
                         sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, &mut count);
                     items(resources, count)
-                        .iter()
-                        .try_for_each(|&resource| checked(resource))
-                }
+                };
+                read(resources)
             },
         )
     }
@@ -111,9 +164,7 @@ impl Admin {
         names: &[String],
     ) -> Result<BTreeMap<String, BTreeMap<String, ConfigEntry>>, KafkaError> {
         let doing = "read the configuration of topics";
-        let resources: Result<Vec<Config>, String> =
-            names.iter().map(|name| Config::of_topic(name)).collect();
-        let resources = resources.map_err(|cause| invalid(doing, cause))?;
+        let resources = of_topics(names).map_err(|cause| invalid(doing, cause))?;
         self.configs(doing, &resources)
     }
 
@@ -123,6 +174,21 @@ impl Admin {
         doing: &str,
         resources: &[Config],
     ) -> Result<BTreeMap<String, BTreeMap<String, ConfigEntry>>, KafkaError> {
+        self.describe(doing, resources, |found| {
+            found
+                .iter()
+                // SAFETY: `describe` passes resources of a live answer.
+                .map(|&resource| unsafe { from_config(resource) })
+                .collect()
+        })
+    }
+
+    fn describe<T>(
+        &self,
+        doing: &str,
+        resources: &[Config],
+        read: impl Fn(&[*const sys::rd_kafka_ConfigResource_t]) -> Result<T, BrokerError>,
+    ) -> Result<T, KafkaError> {
         self.request(
             &Request {
                 doing: doing.to_owned(),
@@ -147,19 +213,40 @@ impl Admin {
             },
             |event| {
                 // SAFETY: the event is of this kind, and its contents live as long as it does.
-                unsafe {
+                let resources = unsafe {
                     let mut count = 0;
                     let result = sys::rd_kafka_event_DescribeConfigs_result(event);
                     let resources =
                         sys::rd_kafka_DescribeConfigs_result_resources(result, &mut count);
                     items(resources, count)
-                        .iter()
-                        .map(|&resource| from_config(resource))
-                        .collect()
-                }
+                };
+                read(resources)
             },
         )
     }
+}
+
+fn of_topics(names: &[String]) -> Result<Vec<Config>, String> {
+    names.iter().map(|name| Config::of_topic(name)).collect()
+}
+
+/// Returns the names of the resources whose answer is that a permission is missing. Those of topics that do not exist are not.
+///
+/// # Safety
+/// `resources` are part of a live answer.
+unsafe fn denied(
+    resources: &[*const sys::rd_kafka_ConfigResource_t],
+) -> Result<BTreeSet<String>, BrokerError> {
+    let mut denied = BTreeSet::new();
+    for &resource in resources {
+        // SAFETY: by contract.
+        match unsafe { checked(resource) } {
+            Err(error) if error.code == Code::TOPIC_DENIED => drop(denied.insert(error.topic)),
+            Err(error) if error.code != Code::UNKNOWN_TOPIC => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(denied)
 }
 
 /// Returns the error of a resource, if it has one.

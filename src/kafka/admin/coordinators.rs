@@ -20,6 +20,7 @@ use super::request::BrokerError;
 use crate::kafka::client::{Client, millis};
 use crate::kafka::error::{Code, KafkaError};
 use crate::kafka::message::Queue;
+use crate::kafka::permission::{AclOperation, Permission};
 
 /// Requests in flight at a time.
 const IN_FLIGHT: usize = 32;
@@ -30,9 +31,9 @@ pub(super) struct GroupCall {
     /// As in "cannot *read the committed offsets of* group g".
     pub(super) doing: &'static str,
     /// The ACL operation that it needs on the group.
-    pub(super) on_group: &'static str,
+    pub(super) on_group: AclOperation,
     /// The ACL operation that it needs on each topic.
-    pub(super) on_topic: &'static str,
+    pub(super) on_topic: AclOperation,
 }
 
 /// Submits the request at an index.
@@ -234,13 +235,13 @@ impl Round<'_> {
 
     fn error(&self, index: usize, error: BrokerError) -> KafkaError {
         let permission = if error.topic.is_empty() {
-            format!("{} on GROUP {}", self.call.on_group, self.groups[index])
+            Permission::group(self.call.on_group, self.groups[index])
         } else {
-            format!("{} on TOPIC {}", self.call.on_topic, error.topic)
+            Permission::topic(self.call.on_topic, &error.topic)
         };
         error
             .into_kafka_error(&self.doing(index))
-            .needing(&permission)
+            .needing(permission)
     }
 
     fn doing(&self, index: usize) -> String {

@@ -23,12 +23,12 @@ use super::answer::items;
 use super::coordinators::GroupCall;
 use super::owned::{DeleteGroup, DeleteOffsets, ListOffsets, StoreOffsets, c_string};
 use super::request::{BrokerError, Request, Responder};
-use super::rights::DESCRIBE_CLUSTER;
 use super::{Admin, invalid};
 use crate::kafka::answers::Answers;
 use crate::kafka::client::{length, owned_text};
 use crate::kafka::error::{Code, KafkaError};
 use crate::kafka::partition::TopicPartition;
+use crate::kafka::permission::{AclOperation, Permission};
 
 /// A group, as the broker that coordinates it lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +129,8 @@ impl Admin {
             // SAFETY: the event is of this kind.
             |event| unsafe { from_listing(event) },
         );
-        let mut groups = listed.map_err(|error| error.needing(DESCRIBE_CLUSTER))?;
+        let mut groups =
+            listed.map_err(|error| error.needing(Permission::cluster(AclOperation::Describe)))?;
         groups.sort_by(|a, b| a.group.cmp(&b.group));
         groups.dedup_by(|later, first| {
             let same = later.group == first.group;
@@ -150,8 +151,8 @@ impl Admin {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
             doing: "read the committed offsets of",
-            on_group: "DESCRIBE",
-            on_topic: "DESCRIBE",
+            on_group: AclOperation::Describe,
+            on_topic: AclOperation::Describe,
         };
         let requests = each(groups, call.doing, |group| ListOffsets::all(group))?;
         let answers = self.ask_coordinators(
@@ -194,8 +195,8 @@ impl Admin {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
             doing: "read the state of",
-            on_group: "DESCRIBE",
-            on_topic: "DESCRIBE",
+            on_group: AclOperation::Describe,
+            on_topic: AclOperation::Describe,
         };
         let names = each(groups, call.doing, |group| c_string(group))?;
         let answers = self.ask_coordinators(
@@ -235,8 +236,8 @@ impl Admin {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS,
             doing: "commit the offsets of",
-            on_group: "READ",
-            on_topic: "READ",
+            on_group: AclOperation::Read,
+            on_topic: AclOperation::Read,
         };
         let groups: Vec<GroupOffsets> = groups.iter().flat_map(GroupOffsets::parts).collect();
         let names: Vec<&str> = groups.iter().map(|group| group.group.as_str()).collect();
@@ -280,8 +281,8 @@ impl Admin {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS,
             doing: "delete committed offsets of",
-            on_group: "DELETE",
-            on_topic: "READ",
+            on_group: AclOperation::Delete,
+            on_topic: AclOperation::Read,
         };
         const LONGEST_TOPIC: usize = 249;
         let at_once = REQUEST_BYTES / (group.len() + LONGEST_TOPIC + COMMIT_OVERHEAD_BYTES);
@@ -322,8 +323,8 @@ impl Admin {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_DELETEGROUPS,
             doing: "delete",
-            on_group: "DELETE",
-            on_topic: "READ",
+            on_group: AclOperation::Delete,
+            on_topic: AclOperation::Read,
         };
         let changes = each(groups, call.doing, |group| DeleteGroup::new(group))?;
         self.ask_coordinators(
@@ -437,7 +438,9 @@ unsafe fn from_group(
 ///
 /// # Safety
 /// `group` is part of a live answer.
-unsafe fn checked(group: *const sys::rd_kafka_group_result_t) -> Result<(), BrokerError> {
+pub(super) unsafe fn checked(
+    group: *const sys::rd_kafka_group_result_t,
+) -> Result<(), BrokerError> {
     // SAFETY: by contract.
     unsafe { BrokerError::check_error(sys::rd_kafka_group_result_error(group), "") }
 }
@@ -529,7 +532,7 @@ fn sorted(topics: BTreeMap<String, Vec<CommittedOffset>>) -> Vec<CommittedTopic>
 ///
 /// # Safety
 /// `group` is part of a live answer, which lives as long as the pointers are used.
-unsafe fn elements(
+pub(super) unsafe fn elements(
     group: *const sys::rd_kafka_group_result_t,
 ) -> impl Iterator<Item = *const sys::rd_kafka_topic_partition_t> {
     // SAFETY: by contract; the list has `cnt` elements.
@@ -544,7 +547,7 @@ unsafe fn elements(
 ///
 /// # Safety
 /// `element` is part of a live answer.
-unsafe fn code(element: *const sys::rd_kafka_topic_partition_t) -> Code {
+pub(super) unsafe fn code(element: *const sys::rd_kafka_topic_partition_t) -> Code {
     // SAFETY: by contract; the code is read as a number, since a newer broker may send any.
     Code(unsafe { (&raw const (*element).err).cast::<i32>().read() })
 }

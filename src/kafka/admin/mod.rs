@@ -42,7 +42,7 @@ pub use self::configs::{ConfigEntry, ConfigSource};
 pub use self::groups::{CommittedTopic, GroupDescription, GroupListing, GroupOffsets};
 pub use self::offsets::PartitionOffsets;
 pub(super) use self::owned::PartitionList;
-pub use self::rights::{ClusterRights, TopicRights};
+pub use self::rights::{ClusterRights, Rights};
 pub use self::topics::{INTERNAL_TOPICS, PartitionDescription, TopicDescription};
 use super::client::Client;
 use super::error::KafkaError;

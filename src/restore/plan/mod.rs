@@ -49,11 +49,12 @@ use self::options::{Purpose, RestoreOptions};
 use self::reading::PartitionReading;
 use self::restore_plan::{RestorePlan, TopicDetails};
 use self::retention::RestoredRecords;
+use self::rights::Needed;
 use self::selection::RecordSelectionError;
 use self::target_cluster::{ExistingTopic, TargetCluster};
 use super::config;
 use crate::blocking::blocking;
-use crate::kafka::KafkaError;
+use crate::kafka::{ClientSettings, KafkaError};
 
 /// The most producers of a restore. Each has one thread here and several in librdkafka, so two keep several cores busy.
 const MOST_PRODUCERS: usize = 2;
@@ -128,9 +129,21 @@ pub async fn plan(
         .extend(preflight::check(&plan, &cluster, options));
     let partial = partial::check(&plan.saved, options.allow_partial);
     plan.obstacles.extend(partial);
-    let kafka = options.kafka.clone();
+    let needed = Needed {
+        purpose: options.purpose,
+        groups: options.groups.clone(),
+    };
+    Ok(with_rights(plan, options.kafka.clone(), needed).await?)
+}
+
+/// Adds the permissions that are missing to the obstacles of a plan.
+async fn with_rights(
+    plan: RestorePlan,
+    kafka: ClientSettings,
+    needed: Needed,
+) -> Result<RestorePlan, KafkaError> {
     let (mut plan, missing) = blocking(move || {
-        let missing = rights::missing(&kafka, &plan);
+        let missing = rights::missing(&kafka, &plan, &needed);
         (plan, missing)
     })
     .await;

@@ -3,6 +3,8 @@
 use kbk_format::PartitionNumber;
 use serde::Serialize;
 
+use crate::kafka::Permission;
+
 /// Something that prevents a restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "obstacle", rename_all = "snake_case")]
@@ -119,12 +121,17 @@ pub enum Obstacle {
         /// The timestamp that exceeds it, in milliseconds since the epoch.
         timestamp: i64,
     },
-    /// This principal lacks a permission on a target.
+    /// This principal lacks a permission.
     MissingRight {
-        /// Kafka's name of it.
-        right: &'static str,
-        /// The target.
-        topic: String,
+        /// The permission.
+        #[serde(flatten)]
+        permission: Permission,
+    },
+    /// Whether this principal has a permission is not known before a target exists. Reported only beside missing ones.
+    UncheckedRight {
+        /// The permission.
+        #[serde(flatten)]
+        permission: Permission,
     },
     /// The cluster refuses to create a target.
     CannotCreate {
@@ -231,8 +238,14 @@ impl std::fmt::Display for Obstacle {
                 oldest_timestamp,
             } => write!(
                 f,
-                "{topic} deletes records older than {retention_ms} ms, and the oldest record to restore is from {}: raise its retention.ms",
-                crate::human::timestamp_ms(*oldest_timestamp)
+                "{topic} deletes records older than {retention_ms} ms, and {}: raise its retention.ms",
+                match *oldest_timestamp {
+                    ..0 => "records to restore have no timestamp, or one before 1970".to_owned(),
+                    _ => format!(
+                        "the oldest record to restore is from {}",
+                        crate::human::timestamp_ms(*oldest_timestamp)
+                    ),
+                }
             ),
             Obstacle::RetentionBytes {
                 topic,
@@ -253,9 +266,12 @@ impl std::fmt::Display for Obstacle {
                 "{topic} has {key}={limit_ms}, and refuses a record from {}: raise it for the restore, on the topic or on its brokers",
                 crate::human::timestamp_ms(*timestamp)
             ),
-            Obstacle::MissingRight { right, topic } => write!(
+            Obstacle::MissingRight { permission } => {
+                write!(f, "this principal lacks {permission}")
+            }
+            Obstacle::UncheckedRight { permission } => write!(
                 f,
-                "this principal lacks {right} on topic {topic}: grant it, or use another principal"
+                "it also needs {permission}, which cannot be checked yet: brokers do not report it for a topic that does not exist"
             ),
             Obstacle::CannotCreate { topic, cause } => write!(
                 f,

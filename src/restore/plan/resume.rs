@@ -9,12 +9,14 @@ use kbk_format::repo::{
 };
 use kbk_tools::Selection;
 
+use super::options::Purpose;
 use super::partial;
 use super::reading::PartitionReading;
 use super::restore_plan::{RestorePlan, TopicDetails};
+use super::rights::Needed;
 use super::selection::RecordSelection;
 use super::target_cluster::TargetCluster;
-use super::{PlanError, max_message_bytes};
+use super::{PlanError, max_message_bytes, with_rights};
 use crate::kafka::ClientSettings;
 use crate::restore::config;
 
@@ -166,7 +168,7 @@ pub async fn plan_rest(
         let more = plan_topic(repository, &manifest, &snapshot, topic, &cluster).await?;
         details.insert(topic.target.clone(), more);
     }
-    Ok(RestorePlan {
+    let plan = RestorePlan {
         resumed: true,
         selection: RecordSelection::of_times(times(&manifest)),
         offset_map: true,
@@ -180,7 +182,13 @@ pub async fn plan_rest(
         obstacles: Vec::new(),
         details,
         manifest,
-    })
+    };
+    let needed = Needed {
+        purpose: Purpose::Restore,
+        groups: Vec::new(),
+    };
+    let planned = with_rights(plan, kafka.clone(), needed).await;
+    Ok(planned.map_err(PlanError::from)?)
 }
 
 fn times(manifest: &RestoreManifest) -> RangeInclusive<i64> {

@@ -83,7 +83,8 @@ fn describe(
     let names: Vec<String> = found.iter().map(|topic| topic.name.clone()).collect();
     let configs = match admin.topic_configs(&names) {
         Ok(configs) => Some(configs),
-        Err(error) if error.is_unsupported() => None,
+        // A missing permission is reported together with all others.
+        Err(error) if error.is_unsupported() || error.is_denied() => None,
         Err(error) => return Err(error),
     };
     let partitions: Vec<_> = found.iter().flat_map(partitions_of).collect();
@@ -143,7 +144,11 @@ fn members(admin: &Admin, groups: &[String]) -> Result<Vec<(String, usize)>, Kaf
         return Ok(Vec::new());
     }
     let names: Vec<&str> = groups.iter().map(String::as_str).collect();
-    let described = admin.describe_groups(&names)?;
+    let described = match admin.describe_groups(&names) {
+        // As above.
+        Err(error) if error.is_denied() => return Ok(Vec::new()),
+        described => described?,
+    };
     let mut in_use = Vec::new();
     for group in groups {
         let found = described.get(group.as_str())?.as_ref();

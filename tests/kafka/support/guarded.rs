@@ -1,12 +1,12 @@
-//! A broker with an authorizer: anonymous users may do everything, the user `limited` only what it is granted.
+//! A broker with an authorizer: anonymous users may do everything, the user `limited` and further ones only what they are granted.
 
+use std::fmt::Write as _;
 use std::process::Command;
-
-use tempfile::TempDir;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::broker::{Broker, free_port};
 use super::repo::Repo;
-use super::secure::{self, PASSWORD};
+use super::secure::PASSWORD;
 
 /// The properties that enable the authorizer.
 const GUARD: [(&str, &str); 2] = [
@@ -22,11 +22,12 @@ pub(crate) struct Guarded {
     /// The broker, through the listener that may do everything.
     pub(crate) broker: Broker,
     bootstrap: String,
-    /// The login of `limited`, as librdkafka properties.
-    login: Vec<String>,
-    /// Holds the certificate.
-    _folder: Option<TempDir>,
+    /// How many of the further users were handed out.
+    users: AtomicUsize,
 }
+
+/// The number of users beside `limited`.
+const USERS: usize = 40;
 
 impl Guarded {
     /// Starts the broker. `limited` may do nothing.
@@ -34,7 +35,12 @@ impl Guarded {
         let bootstrap = format!("127.0.0.1:{}", free_port());
         let listener = format!("SASL_PLAINTEXT://{bootstrap}");
         let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
-        let login = format!("{module} required user_limited=\"{PASSWORD}\";");
+        let mut login = format!("{module} required user_limited=\"{PASSWORD}\"");
+        for number in 0..USERS {
+            write!(login, " user_{}=\"{PASSWORD}\"", user(number))
+                .expect("a string takes everything");
+        }
+        login.push(';');
         let config = [
             ("listeners", &*listener),
             ("advertised.listeners", &listener),
@@ -47,25 +53,18 @@ impl Guarded {
         Self {
             broker: Broker::start(&[&config[..], &GUARD].concat()),
             bootstrap,
-            login: login_over("SASL_PLAINTEXT", "PLAIN"),
-            _folder: None,
+            users: AtomicUsize::new(0),
         }
     }
 
-    /// Starts the broker, with `limited` connecting over TLS with PLAIN or SCRAM-SHA-512.
-    pub(crate) fn start_with_tls(mechanism: &str) -> Self {
-        let folder = TempDir::with_prefix("kbk-tls-").expect("a temporary folder");
-        let bootstrap = format!("localhost:{}", free_port());
-        let broker = secure::start(&folder, &bootstrap, "limited", &GUARD);
-        secure::add_scram_user(&broker, "limited");
-        let mut login = login_over("SASL_SSL", mechanism);
-        login.push(format!("ssl.ca.location={}", secure::ca_file(&folder)));
-        Self {
-            broker,
-            bootstrap,
-            login,
-            _folder: Some(folder),
-        }
+    /// Returns a user that may do nothing and was not returned before.
+    pub(crate) fn next_user(&self) -> String {
+        let number = self.users.fetch_add(1, Ordering::Relaxed);
+        assert!(
+            number < USERS,
+            "more users are needed than the broker knows"
+        );
+        user(number)
     }
 
     /// Grants `limited` the permissions given as arguments of Kafka's own tool.
@@ -76,20 +75,25 @@ impl Guarded {
 
     /// Returns a kbk command that runs as `limited`, with a JSON report.
     pub(crate) fn kbk(&self, repo: &Repo, args: &[&str]) -> Command {
+        self.kbk_as("limited", repo, args)
+    }
+
+    /// Returns a kbk command that runs as this user, with a JSON report.
+    pub(crate) fn kbk_as(&self, user: &str, repo: &Repo, args: &[&str]) -> Command {
         let mut command = repo.kbk(args);
         command.args(["--json", "-b", &self.bootstrap]);
-        for property in &self.login {
+        for property in [
+            "security.protocol=SASL_PLAINTEXT",
+            "sasl.mechanism=PLAIN",
+            &format!("sasl.username={user}"),
+            &format!("sasl.password={PASSWORD}"),
+        ] {
             command.args(["-X", property]);
         }
         command
     }
 }
 
-fn login_over(protocol: &str, mechanism: &str) -> Vec<String> {
-    vec![
-        format!("security.protocol={protocol}"),
-        format!("sasl.mechanism={mechanism}"),
-        "sasl.username=limited".to_owned(),
-        format!("sasl.password={PASSWORD}"),
-    ]
+fn user(number: usize) -> String {
+    format!("user{number}")
 }

@@ -3,6 +3,7 @@
 pub(crate) mod acls;
 pub(crate) mod broker;
 pub(crate) mod consume;
+pub(crate) mod grants;
 pub(crate) mod groups;
 pub(crate) mod guarded;
 pub(crate) mod offset_map;
