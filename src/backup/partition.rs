@@ -159,6 +159,8 @@ impl State {
         let statistics = block.encoded.statistics();
         if let Some(events) = &self.events {
             events.advanced(statistics.record_count, statistics.raw_bytes);
+            let offsets = statistics.end_offset.abs_diff(statistics.base_offset);
+            events.shrunk(offsets.saturating_sub(statistics.record_count));
         }
         if block.last {
             self.events = None;

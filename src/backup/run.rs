@@ -306,7 +306,7 @@ async fn read(
     events: Arc<dyn Events>,
 ) -> Finished {
     let readings = readings(plan);
-    // Offsets, not records: how many of them have a record is known only when they are read.
+    // One record per offset at most: those without one are subtracted as they are read.
     let totals = Totals {
         records: Some(readings.iter().map(Reading::offsets).sum()),
         bytes: None,

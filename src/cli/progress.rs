@@ -19,6 +19,8 @@ use crate::run::{Done, Events, PartitionSlot, Totals};
 const SHOWN: usize = 8;
 const REDRAW: Duration = Duration::from_millis(200);
 const LINE: Duration = Duration::from_secs(10);
+/// A longer estimate says more about offsets without records, which count until they are read, than about the time left.
+const LONGEST_ESTIMATE: Duration = Duration::from_secs(100 * 3600);
 /// Rates are means over this time: longer than the interval of lines, short enough to show a stall.
 const RATE_WINDOW: Duration = Duration::from_secs(15);
 
@@ -90,6 +92,16 @@ impl Events for Progress {
             && let Some(part) = lock(&self.counters.partitions).get(&number)
         {
             part.done.add(done);
+        }
+    }
+
+    fn shrunk(&self, partition: PartitionSlot, records: u64) {
+        let fewer = |total: &mut Option<u64>| {
+            *total = total.map(|total| total.saturating_sub(records));
+        };
+        fewer(&mut lock(&self.counters.totals).records);
+        if let Some(part) = lock(&self.counters.partitions).get_mut(&partition) {
+            fewer(&mut part.total_records);
         }
     }
 
@@ -184,7 +196,7 @@ impl Counters {
         };
         // Whole seconds: more precision would be pretended. A stalled run has no estimate.
         let seconds = Duration::try_from_secs_f64((left as f64 / per_second).ceil()).ok()?;
-        Some(seconds).filter(|seconds| !seconds.is_zero())
+        Some(seconds).filter(|seconds| !seconds.is_zero() && *seconds <= LONGEST_ESTIMATE)
     }
 
     /// Returns a line per running partition, up to [`SHOWN`].
@@ -381,6 +393,29 @@ mod tests {
             progress(Some(0), None).counters.summary(rate(0.0, 0.0)),
             "0 of 0 records, 0 B, 0 B/s"
         );
+    }
+
+    #[test]
+    fn offsets_without_a_record_leave_the_total_as_they_are_read() {
+        let run = Arc::new(progress(None, None));
+        let totals = Totals {
+            records: Some(5_000_000_030),
+            bytes: None,
+        };
+        let events = RunEvents::start(run.clone(), totals);
+        let part = events.partition("gap/0", Some(5_000_000_030));
+        part.advanced(10, 100);
+        assert_eq!(
+            run.counters.summary(rate(10.0, 100.0)),
+            "0 %, 10 of 5,000,000,030 records, 100 B, 100 B/s"
+        );
+        part.shrunk(5_000_000_000);
+        assert_eq!(
+            run.counters.summary(rate(10.0, 100.0)),
+            "33 %, 10 of 30 records, 100 B, 100 B/s, about 2s left"
+        );
+        let lines = run.counters.partition_lines();
+        assert_eq!(lines, ["  gap/0: 33 %, 10 of 30 records, 100 B"]);
     }
 
     #[test]

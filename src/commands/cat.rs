@@ -19,6 +19,7 @@ Examples:
   kbk cat -r /backup/kafka orders --offset -100
   kbk cat -r /backup/kafka orders --since 2026-11-22T10:00:00Z --until 2026-11-22T11:00:00Z
 
+Records without a timestamp have -1: --until selects them, --since does not.
 OFFSET is first, last, a number, or -100 for the last 100.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
@@ -143,7 +144,12 @@ struct Printer<'a> {
     buffer: Vec<u8>,
     /// How many more records to print.
     left: u64,
+    /// Whether a number was printed that not every JSON reader keeps.
+    warned: bool,
 }
+
+/// The largest number up to which a double, the only number of many JSON readers, holds every integer.
+const LARGEST_EXACT: u64 = (1 << 53) - 1;
 
 impl<'a> Printer<'a> {
     fn new(lines: Lines<'a>, count: Option<u64>) -> Self {
@@ -151,6 +157,7 @@ impl<'a> Printer<'a> {
             lines,
             buffer: Vec::with_capacity(BUFFER_BYTES),
             left: count.unwrap_or(u64::MAX),
+            warned: false,
         }
     }
 
@@ -176,6 +183,16 @@ impl<'a> Printer<'a> {
     }
 
     fn record(&mut self, start: &str, record: &Record<'_>) -> Result<ControlFlow<()>, CliError> {
+        let largest = record
+            .timestamp
+            .unsigned_abs()
+            .max(record.offset.unsigned_abs());
+        if largest > LARGEST_EXACT && !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                "offsets or timestamps beyond {LARGEST_EXACT} are printed exactly; readers that keep numbers as doubles, such as JavaScript and \
+                 jq before 1.7, round them"
+            );
+        }
         self.buffer.extend_from_slice(start.as_bytes());
         render_members(record, &mut self.buffer);
         self.buffer.extend_from_slice(b"}\n");

@@ -36,6 +36,9 @@ use crate::select::{
     select_groups,
 };
 
+/// The timestamp of a record that has none.
+const NO_TIMESTAMP: i64 = -1;
+
 /// A subcommand with its arguments.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
@@ -270,7 +273,11 @@ fn partition(topic: &TopicState, number: PartitionNumber) -> Result<&PartitionSt
     })
 }
 
-/// Formats the first and the last timestamp of some records for a table.
+/// Formats the first and the last timestamp of some records for a table. A record without a timestamp comes before 1970.
 fn times((min, max): (Option<i64>, Option<i64>)) -> [String; 2] {
-    [min, max].map(|time| time.map_or_else(|| "-".to_owned(), human::timestamp_ms))
+    [min, max].map(|time| match time {
+        None => "-".to_owned(),
+        Some(NO_TIMESTAMP) => "none".to_owned(),
+        Some(time) => human::timestamp_ms(time),
+    })
 }

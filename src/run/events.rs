@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How much a run will do, as far as that is known when it starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Records.
+    /// Records, at most: see [`Events::shrunk`].
     pub records: Option<u64>,
     /// Bytes of whatever the run counts.
     pub bytes: Option<u64>,
@@ -45,6 +45,11 @@ pub trait Events: Send + Sync {
     /// More of a partition is done, or of what belongs to none.
     fn advanced(&self, partition: Option<PartitionSlot>, done: Done) {
         let _ = (partition, done);
+    }
+
+    /// A partition, and with it the run, has this many records fewer than its total stated: offsets without a record.
+    fn shrunk(&self, partition: PartitionSlot, records: u64) {
+        let _ = (partition, records);
     }
 
     /// Nothing more follows of a partition.
@@ -113,6 +118,13 @@ impl PartitionEvents {
         let done = Done { records, bytes };
         self.listener.advanced(Some(self.number), done);
     }
+
+    /// Reports that there are fewer records than the total stated. Call it once per block, not per record.
+    pub fn shrunk(&self, records: u64) {
+        if records > 0 {
+            self.listener.shrunk(self.number, records);
+        }
+    }
 }
 
 impl Drop for PartitionEvents {
@@ -150,6 +162,10 @@ mod tests {
             self.push(format!("{number:?}: {} {}", done.records, done.bytes));
         }
 
+        fn shrunk(&self, partition: PartitionSlot, records: u64) {
+            self.push(format!("{}: {records} fewer", partition.0));
+        }
+
         fn partition_finished(&self, partition: PartitionSlot) {
             self.push(format!("{} finished", partition.0));
         }
@@ -171,6 +187,8 @@ mod tests {
         let second = run.partition("orders/1", None);
         second.advanced(1, 10);
         first.advanced(2, 20);
+        first.shrunk(0);
+        first.shrunk(5);
         drop(first);
         run.advanced(0, 5);
         drop(second);
@@ -184,6 +202,7 @@ mod tests {
                 "1: orders/1 of None",
                 "Some(1): 1 10",
                 "Some(0): 2 20",
+                "0: 5 fewer",
                 "0 finished",
                 "None: 0 5",
                 "1 finished",

@@ -40,8 +40,14 @@ Examples:
 Missing topics are created with the saved configuration and partition count, or with as many
 partitions as --partition-map or --repartition requires. The key, value, headers and
 timestamp of every record are kept, and so is its partition by default; the cluster assigns
-new offsets. --resume finishes everything that the restore was begun with, --groups and --acls
-included.
+new offsets. Records without a timestamp have -1 and are restored so: --until selects them,
+--since does not.
+
+Each transaction leaves a marker, which has an offset and no record. A consumer that has
+read everything therefore shows a lag of 1, and programs that wait for the offset before
+the end, as old readers of _schemas do, wait for ever: restore such topics with
+--no-transactions. --resume finishes everything that the restore was begun with, --groups
+and --acls included.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
 /// More partitions than any cluster has in one topic.

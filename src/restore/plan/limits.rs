@@ -20,7 +20,10 @@ impl TargetLimits {
             true => statistics.zero_timestamp_count,
             false => 0,
         };
-        let timestamps = self.min_timestamp.into_iter().chain(needs.min_timestamp);
+        // Retention by age ignores records without a timestamp.
+        let is_timed = statistics.no_timestamp_count < statistics.record_count;
+        let found = needs.min_timestamp.filter(|_| is_timed);
+        let timestamps = self.min_timestamp.into_iter().chain(found);
         TargetLimits {
             max_record_bytes: self.max_record_bytes.max(statistics.max_record_bytes),
             zero_timestamps: self.zero_timestamps + zero_timestamps,

@@ -160,6 +160,32 @@ impl Broker {
         fs::remove_dir_all(log).expect("the log exists");
     }
 
+    /// Gives the batches of a partition's log, of a stopped private broker, these offsets, each in a segment of its own: the offset of a
+    /// batch is outside of its checksum. The broker recovers the log as after a crash.
+    pub(crate) fn move_batches(&mut self, topic: &str, partition: i32, offsets: &[i64]) {
+        let data = self.server().folder.path().join("data");
+        let log = data.join(format!("{topic}-{partition}"));
+        fs::remove_file(data.join(".kafka_cleanshutdown")).expect("a clean shutdown");
+        let batches = fs::read(log.join("00000000000000000000.log")).expect("the log");
+        for entry in fs::read_dir(&log).expect("the log exists") {
+            let path = entry.expect("it can be listed").path();
+            let extension = path.extension().unwrap_or_default().to_string_lossy();
+            if ["log", "index", "timeindex", "txnindex", "snapshot"].contains(&&*extension) {
+                fs::remove_file(path).expect("it can be removed");
+            }
+        }
+        let mut rest = batches.as_slice();
+        for offset in offsets {
+            // The base offset, the length of what follows it, and that.
+            let length = u32::from_be_bytes(rest[8..12].try_into().expect("four bytes"));
+            let (batch, next) = rest.split_at(12 + usize::try_from(length).expect("short"));
+            let moved = [&offset.to_be_bytes(), &batch[8..]].concat();
+            fs::write(log.join(format!("{offset:020}.log")), moved).expect("a segment");
+            rest = next;
+        }
+        assert!(rest.is_empty(), "an offset per batch");
+    }
+
     /// Runs one of Kafka's command-line tools (a Java class) on this broker and returns its output.
     pub(crate) fn tool(&self, class: &str, arguments: &[&str]) -> String {
         self.tool_with_input(class, arguments, "")
