@@ -52,7 +52,8 @@ pub(super) fn range_of(expected: &ExpectedPartition, bounds: &PartitionOffsets) 
     let (start, end) = match &expected.pairing {
         Pairing::Restored { from } => (*from, end),
         Pairing::InOrder => (start, end),
-        Pairing::ByOffset(SharedOffsets { covered, .. }) => {
+        Pairing::ByOffset(shared) => {
+            let SharedOffsets { covered, .. } = &**shared;
             (start.max(covered.start), end.min(covered.end))
         }
     };
@@ -247,7 +248,7 @@ impl Rule {
     ) -> Result<Rule, RepoError> {
         let offsets = match &shared.map {
             None => Offsets::Same,
-            Some(map) => Offsets::Mapped(runtime.block_on(map.read().forward())?),
+            Some(map) => Offsets::Mapped(Box::new(runtime.block_on(map.read().forward())?)),
         };
         Ok(Rule::Offset {
             offsets,

@@ -65,7 +65,7 @@ pub(crate) enum Offsets {
     /// They are the same.
     Same,
     /// A restore assigned others.
-    Mapped(MapRuns),
+    Mapped(Box<MapRuns>),
 }
 
 impl Offsets {

@@ -16,7 +16,7 @@ pub(crate) enum Pairing {
     /// In order: a copy of which nothing says where each record went. What follows the last record of the backup is newer.
     InOrder,
     /// By offset: the cluster has the partition that was backed up, or a copy that an offset map describes.
-    ByOffset(SharedOffsets),
+    ByOffset(Box<SharedOffsets>),
 }
 
 /// The offsets of a partition that both the cluster and the backup hold records for.

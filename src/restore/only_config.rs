@@ -138,7 +138,6 @@ async fn missing_rights(
                     partitions: *partitions,
                     replication_factor: *replication_factor,
                     config: config.clone(),
-                    config_afterwards: BTreeMap::new(),
                 };
                 created.push((topic.target.clone(), create));
             }

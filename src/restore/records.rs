@@ -261,8 +261,7 @@ fn create_topics(admin: &Admin, plan: &RestorePlan) -> Result<usize, KafkaError>
 /// Checks permissions again: those on created topics could not be checked before. Each broker takes a moment to learn of a new topic.
 fn check_rights(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
     let topics: Vec<TopicPlan<'_>> = plan.topics().collect();
-    let missing =
-        targets::once_known(|| rights::missing_on(admin, plan, &topics))?;
+    let missing = targets::once_known(|| rights::missing_on(admin, plan, &topics))?;
     match missing.is_empty() {
         true => Ok(()),
         false => Err(RestoreError::MissingRights(missing)),

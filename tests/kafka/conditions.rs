@@ -123,7 +123,7 @@ fn unusual_timestamps_and_headers_are_exact() {
 /// Headers as other clients may send them.
 fn headed(time: i64) -> Vec<Message> {
     let header = |name: &[u8], value: Option<&[u8]>| (name.to_vec(), value.map(<[u8]>::to_vec));
-    let many = (0..70_000).map(|n| header(format!("h{}", n % 7).as_bytes(), Some(&[b'x'])));
+    let many = (0..70_000).map(|n| header(format!("h{}", n % 7).as_bytes(), Some(b"x")));
     let lists: [Vec<Header>; 4] = [
         vec![
             header(b"", Some(b"the name is empty")),

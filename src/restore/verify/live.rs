@@ -111,7 +111,9 @@ impl<'a> Live<'a> {
             partition: target,
             read,
             drop_headers: DropHeaders::new(drop_headers),
-            pairing: shared.map_or(Pairing::InOrder, Pairing::ByOffset),
+            pairing: shared.map_or(Pairing::InOrder, |shared| {
+                Pairing::ByOffset(Box::new(shared))
+            }),
         }))
     }
 
