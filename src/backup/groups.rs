@@ -12,7 +12,9 @@ use kbk_format::repo::{FoundGroups, GroupState, GroupTopic, Hex, Id, TopicNameEr
 
 use super::notice::BackupNotice;
 use super::survey::SurveyError;
-use crate::kafka::{Admin, Answers, CommittedTopic, GroupListing, KafkaError, TopicDescription};
+use crate::kafka::{
+    Admin, Answers, CommittedTopic, GroupListing, GroupListings, KafkaError, TopicDescription,
+};
 
 /// The prefix of the groups in which restores keep their own progress.
 const RESTORE_GROUP_PREFIX: &str = "kbk-restore-";
@@ -26,12 +28,14 @@ pub(super) struct SurveyedGroups {
     /// `None` if they were not requested or not returned.
     pub(super) found: Option<FoundGroups>,
     pub(super) notice: Option<BackupNotice>,
+    /// Why groups may be missing from `found`; the plan keeps those of the last snapshot.
+    pub(super) missing: Option<String>,
 }
 
 /// Reads all groups. `topics` are all topics of the cluster.
 ///
-/// An authorization error is a notice, as it is for configurations: records matter more. An answer that may lack groups because a broker is
-/// down is an error: nobody would notice that the snapshot has fewer.
+/// Nothing here keeps the records from being saved. An authorization error is a notice, as it is for configurations. Groups whose broker is
+/// down are waited for, and then reported as missing.
 pub(super) fn survey(
     admin: &Admin,
     topics: &[TopicDescription],
@@ -40,23 +44,31 @@ pub(super) fn survey(
         Err(SurveyError::Kafka(error)) if error.is_denied() || error.is_unsupported() => {
             Ok(unknown(error.to_string()))
         }
+        Err(SurveyError::Kafka(error @ KafkaError::Timeout { .. })) => Ok(SurveyedGroups {
+            missing: Some(error.to_string()),
+            ..SurveyedGroups::default()
+        }),
         answer => answer,
     }
 }
 
 fn unknown(cause: String) -> SurveyedGroups {
     SurveyedGroups {
-        found: None,
         notice: Some(BackupNotice::GroupsUnknown { cause }),
+        ..SurveyedGroups::default()
     }
 }
 
 fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, SurveyError> {
     let taken_at = Timestamp::now();
-    wait_for_leaders(admin, topics)?;
-    let mut listed = admin.list_groups()?;
+    let leaderless = wait_for_leaders(admin, topics)?;
+    let GroupListings {
+        groups: mut listed,
+        unanswered,
+    } = admin.list_groups()?;
+    let missing = leaderless.or_else(|| unanswered.map(|error| error.to_string()));
     let shows_all = admin.cluster_rights()?.describe;
-    if listed.is_empty() && !shows_all {
+    if listed.is_empty() && !shows_all && missing.is_none() {
         let cause = "brokers list no groups to a principal without DESCRIBE on CLUSTER kafka-cluster or on any GROUP";
         return Ok(unknown(cause.to_owned()));
     }
@@ -76,27 +88,30 @@ fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, Su
             groups: groups.into(),
         }),
         notice,
+        missing,
     })
 }
 
-/// Waits until every offsets partition has a leader. Without one its groups are listed by no broker, and no broker reports an error.
-fn wait_for_leaders(admin: &Admin, topics: &[TopicDescription]) -> Result<(), KafkaError> {
+/// Waits until every offsets partition has a leader, and returns what is wrong if one has none for too long. Without a leader, the groups
+/// of a partition are listed by no broker, and no broker reports an error.
+fn wait_for_leaders(
+    admin: &Admin,
+    topics: &[TopicDescription],
+) -> Result<Option<String>, KafkaError> {
     const TIMEOUT: Duration = Duration::from_secs(15);
     const CHECK_INTERVAL: Duration = Duration::from_millis(500);
     let started = Instant::now();
     let mut leaderless = leaderless(topics);
     while let Some(partition) = leaderless {
         if started.elapsed() >= TIMEOUT {
-            return Err(KafkaError::Other {
-                doing: format!("read the consumer groups of {OFFSETS_TOPIC}/{partition}"),
-                cause: "the partition has no leader; start its brokers, or skip the groups in this backup with --no-groups"
-                    .to_owned(),
-            });
+            return Ok(Some(format!(
+                "{OFFSETS_TOPIC}/{partition} has no leader; start its brokers, then back up again"
+            )));
         }
         std::thread::sleep(CHECK_INTERVAL);
         leaderless = self::leaderless(&admin.describe_topics(Some(&[OFFSETS_TOPIC.to_owned()]))?);
     }
-    Ok(())
+    Ok(None)
 }
 
 fn leaderless(topics: &[TopicDescription]) -> Option<PartitionNumber> {
@@ -119,7 +134,14 @@ fn unreadable(
         return Ok(Vec::new());
     }
     std::thread::sleep(PAUSE);
-    let mut listed = admin.list_groups()?;
+    let GroupListings {
+        groups: mut listed,
+        unanswered,
+    } = admin.list_groups()?;
+    if unanswered.is_some() {
+        // A group that is not listed now may still be there.
+        return Ok(unread.into_iter().collect());
+    }
     listed.retain(|group| unread.contains(&group.group));
     let (found, still_unread) = with_offsets(admin, listed, topics)?;
     let found = found.into_iter();
@@ -128,6 +150,42 @@ fn unreadable(
     groups.extend(new);
     groups.sort_by(|a, b| a.group.cmp(&b.group));
     Ok(still_unread.into_iter().collect())
+}
+
+/// Adds to the groups that were found those of the last snapshot, if some may be missing; returns them with their notice.
+///
+/// A group that was deleted meanwhile may be among those that are kept. The next backup that hears of all groups leaves it out.
+pub(super) fn keep_missing(
+    surveyed: SurveyedGroups,
+    last: &[GroupState],
+) -> (Option<FoundGroups>, Option<BackupNotice>) {
+    let SurveyedGroups {
+        found,
+        notice,
+        missing,
+    } = surveyed;
+    let Some(cause) = missing else {
+        return (found, notice);
+    };
+    let listed = |name: &str| {
+        let groups = found.as_ref().map_or(&[][..], |found| &found.groups);
+        let position = groups.binary_search_by(|group| group.group.as_str().cmp(name));
+        position.is_ok()
+    };
+    let kept: Vec<GroupState> = last.iter().filter(|g| !listed(&g.group)).cloned().collect();
+    let notice = BackupNotice::GroupsMissing {
+        groups: kept.iter().map(|group| group.group.clone()).collect(),
+        cause,
+    };
+    let found = found.map(|found| {
+        let mut groups: Vec<GroupState> = found.groups.iter().cloned().chain(kept).collect();
+        groups.sort_by(|a, b| a.group.cmp(&b.group));
+        FoundGroups {
+            groups: groups.into(),
+            ..found
+        }
+    });
+    (found, Some(notice))
 }
 
 /// Returns the groups, and the ids of those that were not found or were listed several times.

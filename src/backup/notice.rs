@@ -84,6 +84,14 @@ pub enum BackupNotice {
         /// The cluster's error.
         cause: String,
     },
+    /// A broker did not list its consumer groups in time. All others were saved; those of the last snapshot that were not listed are kept
+    /// as they were.
+    GroupsMissing {
+        /// The groups that are kept.
+        groups: Vec<String>,
+        /// Why they, and perhaps others, are missing.
+        cause: String,
+    },
     /// The cluster returned only the consumer groups that this principal may describe.
     GroupsHidden {
         /// How many of them there are.
@@ -107,7 +115,7 @@ pub enum BackupNotice {
 }
 
 impl BackupNotice {
-    /// Returns whether records are missing from the backup.
+    /// Returns whether records or groups are missing from the backup.
     #[must_use]
     pub fn is_damage(&self, accept_open_transactions: bool) -> bool {
         match self {
@@ -115,7 +123,8 @@ impl BackupNotice {
             | BackupNotice::Lost { .. }
             | BackupNotice::IgnoredSnapshot { .. }
             | BackupNotice::MissingFolder { .. }
-            | BackupNotice::GroupsUnreadable { .. } => true,
+            | BackupNotice::GroupsUnreadable { .. }
+            | BackupNotice::GroupsMissing { .. } => true,
             BackupNotice::OpenTransactions { .. } => !accept_open_transactions,
             BackupNotice::Recreated { .. }
             | BackupNotice::Deleted { .. }
@@ -205,6 +214,9 @@ impl std::fmt::Display for BackupNotice {
                 f,
                 "consumer groups were not saved, those of the last snapshot are kept: {cause} (--no-groups skips them)"
             ),
+            BackupNotice::GroupsMissing { groups, cause } => {
+                write!(f, "consumer groups are missing: {cause}; {}", kept(groups))
+            }
             BackupNotice::GroupsHidden { groups } => write!(
                 f,
                 "only the {groups} consumer groups that this principal may describe were saved: \
@@ -228,6 +240,22 @@ impl std::fmt::Display for BackupNotice {
                  than the client)",
                 human::counted(*acls as u64, "ACL")
             ),
+        }
+    }
+}
+
+/// Says which groups are kept from the last snapshot.
+fn kept(groups: &[String]) -> String {
+    const NAMED: usize = 20;
+    match groups.len() {
+        0 => "which ones is not known, and the last snapshot has no others".to_owned(),
+        count => {
+            let named = groups[..count.min(NAMED)].join(", ");
+            let more = match count.saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("kept as the last snapshot has them: {named}{more}")
         }
     }
 }

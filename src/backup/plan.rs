@@ -8,6 +8,7 @@ use kbk_format::repo::{
 use kbk_format::{PartitionNumber, TimestampType};
 
 use super::adopt::Adopted;
+use super::groups;
 use super::notice::BackupNotice;
 use super::survey::{Survey, SurveyedTopic};
 use crate::kafka::PartitionOffsets;
@@ -54,11 +55,14 @@ pub(super) fn plan(
     newest: Option<&Snapshot>,
     selected: &[String],
 ) -> Result<BackupPlan, TopicNameError> {
+    let last_groups = newest.and_then(|snapshot| snapshot.groups.as_ref());
+    let last_groups = last_groups.map_or(&[][..], |groups| &groups.groups);
+    let (groups, groups_notice) = groups::keep_missing(survey.groups, last_groups);
     let mut notices: Vec<BackupNotice> = survey
         .config_unknown
         .map(|cause| BackupNotice::ConfigUnknown { cause })
         .into_iter()
-        .chain(survey.groups.notice)
+        .chain(groups_notice)
         .chain(survey.acls.notice)
         .collect();
     let present = |name: &str| {
@@ -88,7 +92,7 @@ pub(super) fn plan(
     Ok(BackupPlan {
         topics,
         gone,
-        groups: survey.groups.found,
+        groups,
         acls: survey.acls.found,
         notices,
     })

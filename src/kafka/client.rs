@@ -214,16 +214,19 @@ impl Events {
 
     /// Describes the last failure. librdkafka reports none for a connection that is closed before the first answer.
     pub(super) fn cause(&self) -> String {
-        let failure = lock(&self.last_failure)
-            .as_ref()
-            .map(|(_, reason)| reason.clone());
         let silent = match self.down_for() {
             Some(_) => {
                 "connections are closed without an answer, as happens where `security.protocol` differs from the listener's"
             }
             None => "no answer",
         };
-        failure.unwrap_or_else(|| silent.to_owned())
+        self.last_failure().unwrap_or_else(|| silent.to_owned())
+    }
+
+    /// Describes the last failure of a connection, if there was one.
+    pub(super) fn last_failure(&self) -> Option<String> {
+        let failure = lock(&self.last_failure);
+        failure.as_ref().map(|(_, reason)| reason.clone())
     }
 }
 

@@ -136,7 +136,7 @@ pub enum KafkaError {
     },
     /// The cluster is reachable and did not answer in time.
     #[error(
-        "the cluster did not {doing} within {waited:?}: {cause}; check the brokers' health, then try again"
+        "the cluster did not {doing} within {waited:.0?}: {cause}; check the brokers' health, then try again"
     )]
     Timeout {
         /// The attempted operation.
@@ -259,6 +259,8 @@ impl Code {
         Code(Resp::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED as i32);
     pub(super) const ALL_BROKERS_DOWN: Code =
         Code(Resp::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as i32);
+    pub(super) const TRANSPORT: Code = Code(Resp::RD_KAFKA_RESP_ERR__TRANSPORT as i32);
+    pub(super) const NOT_CONTROLLER: Code = Code(Resp::RD_KAFKA_RESP_ERR_NOT_CONTROLLER as i32);
     pub(super) const TIMED_OUT: Code = Code(Resp::RD_KAFKA_RESP_ERR__TIMED_OUT as i32);
     pub(super) const BAD_MESSAGE: Code = Code(Resp::RD_KAFKA_RESP_ERR__BAD_MSG as i32);
     pub(super) const QUEUE_FULL: Code = Code(Resp::RD_KAFKA_RESP_ERR__QUEUE_FULL as i32);
@@ -304,6 +306,11 @@ impl Code {
             Resp::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
         ];
         TRANSIENT.iter().any(|&known| known as i32 == self.0)
+    }
+
+    /// Whether no broker answered the client in time.
+    pub(super) fn is_local_timeout(self) -> bool {
+        matches!(self, Code::TIMED_OUT | Code::TRANSPORT)
     }
 
     /// Whether a broker rejected a record for its content or its sender, so that a retry would fail as well.

@@ -62,8 +62,8 @@ pub mod transaction;
 
 pub use admin::{
     AclListing, Admin, Cluster, ClusterRights, CommittedTopic, ConfigEntry, ConfigSource,
-    GroupDescription, GroupListing, GroupOffsets, INTERNAL_TOPICS, PartitionDescription,
-    PartitionOffsets, Rights, TopicDescription, knows_acl,
+    GroupDescription, GroupListing, GroupListings, GroupOffsets, INTERNAL_TOPICS,
+    PartitionDescription, PartitionOffsets, Rights, TopicDescription, knows_acl,
 };
 pub use answers::Answers;
 pub use consumer::Consumer;

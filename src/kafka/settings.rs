@@ -200,8 +200,15 @@ impl ClientSettings {
     }
 
     /// For metadata, offsets and configurations.
+    ///
+    /// With connections made on demand, librdkafka 2.12.1 does not back off from a broker that refuses them while a request waits
+    /// for it: each failure changes the broker's state, the change wakes the request, and the request asks for a connection at once
+    /// (`rd_kafka_broker_find_by_nodeid0`), 800 times per second and more.
     pub(super) fn admin(&self) -> ClientConfig {
-        self.merge(&[("topic.metadata.refresh.interval.ms", "-1".to_owned())])
+        self.merge(&[
+            ("topic.metadata.refresh.interval.ms", "-1".to_owned()),
+            ("enable.sparse.connections", "false".to_owned()),
+        ])
     }
 
     /// For reading what a group has committed.
@@ -218,8 +225,6 @@ impl ClientSettings {
     pub(super) fn coordinators(&self) -> ClientConfig {
         let mut config = self.admin();
         config.set("group.id", "kbk");
-        // Any broker may be a coordinator. With connections made on demand, the first request often waited for a whole second.
-        config.set("enable.sparse.connections", "false");
         config
     }
 
@@ -305,6 +310,8 @@ impl ClientSettings {
             ("socket.keepalive.enable", "true"),
             ("socket.nagle.disable", "true"),
             ("reconnect.backoff.max.ms", "2000"),
+            // Below the time that `connect` waits, so that its error names an address that does not answer.
+            ("socket.connection.setup.timeout.ms", "8000"),
         ] {
             config.set(key, value);
         }

@@ -244,7 +244,7 @@ fn offsets_of_groups_without_members_are_committed_and_deleted() {
     let mut others = described.iter().filter(|(name, _)| **name != names[0]);
     assert!(others.all(|(_, found)| found.is_none()), "{described:?}");
     let listed = admin.list_groups().expect("listed");
-    let is_listed = |name: &str| listed.iter().any(|listed| listed.group == name);
+    let is_listed = |name: &str| listed.groups.iter().any(|listed| listed.group == name);
     assert!(is_listed(&names[0]) && !is_listed(&names[1]));
 }
 

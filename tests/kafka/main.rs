@@ -15,6 +15,7 @@ mod large_records;
 mod limits;
 mod memory;
 mod open_transactions;
+mod outages;
 mod partition_map;
 mod permissions;
 mod point_in_time;

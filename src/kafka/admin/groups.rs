@@ -10,6 +10,7 @@
     reason = "these calls exist in librdkafka's C interface only"
 )]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -42,6 +43,15 @@ pub struct GroupListing {
     pub r#type: Option<String>,
     /// Such as `Stable` or `Empty`, where the broker reports a state that librdkafka knows.
     pub state: Option<String>,
+}
+
+/// The groups that brokers have listed.
+#[derive(Debug)]
+pub struct GroupListings {
+    /// Ordered by id.
+    pub groups: Vec<GroupListing>,
+    /// Why groups may be missing: a broker that did not list its groups in time.
+    pub unanswered: Option<KafkaError>,
 }
 
 /// A group, as its coordinator describes it.
@@ -110,34 +120,46 @@ impl GroupOffsets {
 }
 
 impl Admin {
-    /// Lists all groups that have or had consumers, or committed offsets, ordered by id. Fails if any broker does not answer.
+    /// Lists all groups that have or had consumers, or committed offsets, ordered by id.
     ///
     /// A principal that may not describe the cluster silently gets only the groups that it may describe: see
     /// [`Admin::cluster_rights`].
-    pub fn list_groups(&self) -> Result<Vec<GroupListing>, KafkaError> {
+    pub fn list_groups(&self) -> Result<GroupListings, KafkaError> {
         let request = Request {
             doing: "list the consumer groups of every broker".to_owned(),
             op: Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS,
             responder: Responder::ByRequest,
         };
-        let listed = self.request(
+        // What the brokers that answered have listed, in the last attempt.
+        let listed = RefCell::new(None);
+        let complete = self.request(
             &request,
             |client, options, queue| {
                 // SAFETY: all handles are live.
                 unsafe { sys::rd_kafka_ListConsumerGroups(client, options, queue) };
             },
-            // SAFETY: the event is of this kind.
-            |event| unsafe { from_listing(event) },
+            |event| {
+                // SAFETY: the event is of this kind.
+                let (groups, unanswered) = unsafe { from_listing(event) };
+                *listed.borrow_mut() = Some(groups);
+                unanswered
+            },
         );
-        let mut groups =
-            listed.map_err(|error| error.needing(Permission::cluster(AclOperation::Describe)))?;
+        let unanswered = match complete {
+            Ok(()) => None,
+            Err(error @ KafkaError::Timeout { .. }) if listed.borrow().is_some() => Some(error),
+            Err(error) => {
+                return Err(error.needing(Permission::cluster(AclOperation::Describe)));
+            }
+        };
+        let mut groups = listed.into_inner().unwrap_or_default();
         groups.sort_by(|a, b| a.group.cmp(&b.group));
         groups.dedup_by(|later, first| {
             let same = later.group == first.group;
             first.entries += usize::from(same) * later.entries;
             same
         });
-        Ok(groups)
+        Ok(GroupListings { groups, unanswered })
     }
 
     /// Returns the committed offsets of each group; `None` for a group that does not exist. A group that has committed nothing and
@@ -371,21 +393,20 @@ fn each<G, T>(
     made.map_err(|cause| invalid(&format!("{doing} a group"), cause))
 }
 
-/// Reads a listing of groups.
+/// Reads a listing of groups, and the first error that a broker gave instead.
 ///
 /// # Safety
 /// `event` is a live answer to a listing of groups.
 unsafe fn from_listing(
     event: *mut sys::rd_kafka_event_t,
-) -> Result<Vec<GroupListing>, BrokerError> {
+) -> (Vec<GroupListing>, Result<(), BrokerError>) {
     // SAFETY: by contract, for everything reached from the event.
     unsafe {
         let result = sys::rd_kafka_event_ListConsumerGroups_result(event);
         let mut count = 0;
         let errors = sys::rd_kafka_ListConsumerGroups_result_errors(result, &mut count);
-        for &error in items(errors, count) {
-            BrokerError::check_error(error, "")?;
-        }
+        let mut errors = items(errors, count).iter();
+        let answered = errors.try_for_each(|&error| BrokerError::check_error(error, ""));
         let groups = sys::rd_kafka_ListConsumerGroups_result_valid(result, &mut count);
         let listed = items(groups, count).iter().map(|&group| GroupListing {
             group: owned_text(sys::rd_kafka_ConsumerGroupListing_group_id(group)),
@@ -397,7 +418,7 @@ unsafe fn from_listing(
                 sys::rd_kafka_ConsumerGroupListing_state(group),
             )),
         });
-        Ok(listed.collect())
+        (listed.collect(), answered)
     }
 }
 

@@ -13,11 +13,10 @@
 //! | `acls` | listing and creating ACLs |
 //! | `rights` | what this principal may do |
 //! | `request` | one request: deadline, retries, errors |
+//! | `responder` | the broker that answers in the place of an unreachable controller |
 //! | `coordinators` | one request for each of many groups |
 //! | `owned` | librdkafka's objects, freed when dropped |
 //! | `answer` | arrays in librdkafka's answers |
-
-#![expect(unsafe_code, reason = "reads the brokers out of librdkafka's metadata")]
 
 mod acls;
 mod answer;
@@ -28,20 +27,21 @@ mod groups;
 mod offsets;
 mod owned;
 mod request;
+mod responder;
 mod rights;
 mod topics;
 
 use std::time::Duration;
 
-use rdkafka_sys as sys;
-
 pub use self::acls::{AclListing, knows_acl};
-use self::answer::structs;
 pub use self::cluster::Cluster;
 pub use self::configs::{ConfigEntry, ConfigSource};
-pub use self::groups::{CommittedTopic, GroupDescription, GroupListing, GroupOffsets};
+pub use self::groups::{
+    CommittedTopic, GroupDescription, GroupListing, GroupListings, GroupOffsets,
+};
 pub use self::offsets::PartitionOffsets;
 pub(super) use self::owned::PartitionList;
+use self::responder::StandIn;
 pub use self::rights::{ClusterRights, Rights};
 pub use self::topics::{INTERNAL_TOPICS, PartitionDescription, TopicDescription};
 use super::client::Client;
@@ -53,32 +53,24 @@ pub struct Admin {
     client: Client,
     /// For clients that send requests to group coordinators.
     settings: ClientSettings,
-    /// The broker that answers where the controller that the cluster names is not among its brokers, as in librdkafka's
-    /// in-process cluster. Without it librdkafka would wait for the controller to appear.
-    stand_in: Option<i32>,
+    /// The broker that is asked in place of the controller.
+    stand_in: StandIn,
     /// How long a request may take, all its retries included.
     deadline: Duration,
 }
 
 impl Admin {
-    /// Connects, within ten seconds.
+    /// Connects, within ten seconds, to a broker that answers requests.
     pub fn connect(settings: &ClientSettings) -> Result<Admin, KafkaError> {
         let client = Client::consumer(&settings.admin())?;
         client.connect(Client::PATIENCE)?;
-        // SAFETY: the client is live.
-        let controller = unsafe { sys::rd_kafka_controllerid(client.as_ptr(), 0) };
-        let mut admin = Admin {
+        let admin = Admin {
             client,
             settings: settings.clone(),
-            stand_in: None,
+            stand_in: StandIn::none(),
             deadline: Admin::DEADLINE,
         };
-        admin.stand_in = admin.metadata(|metadata| {
-            // SAFETY: the array lives as long as the metadata.
-            let brokers = unsafe { structs(metadata.brokers, metadata.broker_cnt) };
-            let known = brokers.iter().any(|broker| broker.id == controller);
-            Ok(brokers.first().filter(|_| !known).map(|broker| broker.id))
-        })?;
+        admin.find_responder(Client::PATIENCE)?;
         Ok(admin)
     }
 }

@@ -64,6 +64,14 @@ impl BrokerError {
         })
     }
 
+    /// Whether leaders are changing, or were not known when librdkafka last asked.
+    fn has_no_leader(&self) -> bool {
+        matches!(
+            self.code,
+            Code::FENCED_LEADER_EPOCH | Code::LEADER_NOT_AVAILABLE | Code::NO_LEADERS
+        )
+    }
+
     /// Fails unless `error` is null or has no error code.
     ///
     /// # Safety
@@ -121,7 +129,7 @@ impl Admin {
         self.repeatedly(&request.doing, |left| {
             let wait = left.min(Admin::ATTEMPT);
             let options = Options::new(&self.client, request.op, wait)?;
-            options.set_responder(request.responder, self.stand_in)?;
+            options.set_responder(request.responder, self.stand_in.get())?;
             let queue = Queue::new(&self.client);
             submit(self.client.as_ptr(), options.0.as_ptr(), queue.as_ptr());
             // librdkafka answers by the timeout in the options at the latest; the extra second is for its own queues.
@@ -157,27 +165,45 @@ impl Admin {
                 Err(error) => error,
             };
             self.client.poll(Duration::ZERO);
-            let leaders_changed = matches!(
-                error.code,
-                Code::FENCED_LEADER_EPOCH | Code::LEADER_NOT_AVAILABLE | Code::NO_LEADERS
-            );
-            if !error.code.is_transient() && !leaders_changed {
+            if !error.code.is_transient() && !error.has_no_leader() {
                 return Err(error.into_kafka_error(doing));
             }
-            if leaders_changed {
-                // librdkafka 2.12 would use its cached metadata for minutes: it does not refresh the leader where the same broker
-                // leads in a later epoch, nor where there was no leader when it last asked. If this fails, so will the next attempt.
-                let _ = self.ask_metadata(left.min(Admin::ATTEMPT));
-            }
+            self.follow_cluster(&error, left.min(Admin::ATTEMPT));
             if started.elapsed() + pause + Admin::SHORTEST_ATTEMPT >= self.deadline {
                 return Err(KafkaError::Timeout {
                     doing: doing.to_owned(),
                     waited: started.elapsed(),
-                    cause: error.code.explain(&error.text),
+                    cause: self.cause_of(&error),
                 });
             }
             thread::sleep(pause);
             pause = (pause * 2).min(Admin::LONGEST_PAUSE);
+        }
+    }
+}
+
+impl Admin {
+    /// Brings the client up to date with the cluster after a transient failure: leaders, brokers and the controller may have changed.
+    ///
+    /// librdkafka 2.12 would use its cached metadata for minutes: it does not refresh the leader where the same broker leads in a later
+    /// epoch, nor where there was no leader when it last asked, and it waits for a broker or a controller that is gone. If any of this
+    /// fails, so will the next attempt.
+    fn follow_cluster(&self, error: &BrokerError, wait: Duration) {
+        let silent = error.code.is_local_timeout();
+        let moved = matches!(error.code, Code::NOT_CONTROLLER);
+        if silent || moved {
+            let _ = self.find_responder(wait);
+        } else if error.has_no_leader() {
+            let _ = self.ask_metadata(wait);
+        }
+    }
+
+    /// Explains a failure after the last attempt, with the address that cannot be reached if there is one.
+    fn cause_of(&self, error: &BrokerError) -> String {
+        let cause = error.code.explain(&error.text);
+        match self.client.events().last_failure() {
+            Some(failure) if error.code.is_local_timeout() => format!("{cause}; {failure}"),
+            _ => cause,
         }
     }
 }
@@ -208,13 +234,12 @@ impl Options {
         Ok(options)
     }
 
-    /// Sets the broker that has to answer; `stand_in` replaces a controller that is not among the brokers.
+    /// Sets the broker that has to answer; `stand_in` replaces a controller that cannot be reached.
     fn set_responder(
         &self,
         responder: Responder,
         stand_in: Option<i32>,
     ) -> Result<(), BrokerError> {
-        let mut reason = Reason::new();
         let raw = self.0.as_ptr();
         match (responder, stand_in) {
             (Responder::Leaders(isolation), _) => {
@@ -232,20 +257,26 @@ impl Options {
                     })
                 })
             }
-            (Responder::Controller, Some(broker)) => {
-                // SAFETY: the options are live and the buffer's size is given.
-                let code = unsafe {
-                    sys::rd_kafka_AdminOptions_set_broker(
-                        raw,
-                        broker,
-                        reason.as_mut_ptr(),
-                        Reason::SIZE,
-                    )
-                };
-                BrokerError::check(Code(code as i32), "", reason.as_mut_ptr())
-            }
+            (Responder::Controller, Some(broker)) => self.set_broker(broker),
             (Responder::Controller, None) | (Responder::ByRequest, _) => Ok(()),
         }
+    }
+}
+
+impl Options {
+    /// Sets the broker that has to answer, by id.
+    pub(super) fn set_broker(&self, broker: i32) -> Result<(), BrokerError> {
+        let mut reason = Reason::new();
+        // SAFETY: the options are live and the buffer's size is given.
+        let code = unsafe {
+            sys::rd_kafka_AdminOptions_set_broker(
+                self.0.as_ptr(),
+                broker,
+                reason.as_mut_ptr(),
+                Reason::SIZE,
+            )
+        };
+        BrokerError::check(Code(code as i32), "", reason.as_mut_ptr())
     }
 }
 

@@ -85,6 +85,11 @@ impl Broker {
     /// Starts a cluster of three nodes, each a broker and a controller, with replication factor 3. Clients bootstrap from
     /// any of them.
     pub(crate) fn start_three() -> [Self; 3] {
+        Self::start_three_with(&[])
+    }
+
+    /// Starts three nodes with properties that replace the defaults.
+    pub(crate) fn start_three_with(extra: &[(&str, &str)]) -> [Self; 3] {
         let ports = [(); 3].map(|()| (free_port(), free_port()));
         let each = |form: &dyn Fn(usize) -> String| [0, 1, 2].map(form).join(",");
         let voters = each(&|node| format!("{}@127.0.0.1:{}", node + 1, ports[node].1));
@@ -101,7 +106,8 @@ impl Broker {
                 ("transaction.state.log.min.isr", "2"),
             ];
             let cluster = cluster_id(ports[0].0);
-            let mut server = Server::format(ports[node], &of_three, &[], &cluster);
+            let properties = [&of_three, extra].concat();
+            let mut server = Server::format(ports[node], &properties, &[], &cluster);
             server.launch();
             Self {
                 bootstrap: bootstrap.clone(),
@@ -132,6 +138,11 @@ impl Broker {
     /// Kills a private broker with `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.server().end("KILL");
+    }
+
+    /// Returns the address of this broker alone.
+    pub(crate) fn address(&mut self) -> String {
+        format!("127.0.0.1:{}", self.server().port)
     }
 
     /// Starts a private broker that was stopped, on the same ports and data.
