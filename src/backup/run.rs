@@ -413,6 +413,7 @@ fn change(
         topics.push(TopicChange {
             name: topic.name,
             topic_id: topic.topic_id,
+            kafka_id: Some(topic.topic_id).filter(|id| *id != Id::ZERO),
             internal: description.internal,
             replication_factor: i32::try_from(description.replication_factor)
                 .expect("a replication factor is a 16-bit number in Kafka's protocol"),

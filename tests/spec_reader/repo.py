@@ -253,6 +253,8 @@ class Snapshot:
             name = member(key, topic, "name", STRING)
             require(_is_topic(name), INCONSISTENT, key, None, f"topic name {name!r}")
             topic_id = hex_member(key, topic, "topic_id", 32)
+            if member(key, topic, "kafka_id", STRING, or_null=True) is not None:
+                hex_member(key, topic, "kafka_id", 32)
             first_seen, last_seen = count_member(key, topic, "first_seen"), count_member(key, topic, "last_seen")
             require(1 <= first_seen <= last_seen <= self.sequence, INCONSISTENT, key, None, f"topic {name} seen from {first_seen} to {last_seen}")
             require(before is None or before < (name, first_seen), INCONSISTENT, key, None, f"topic {name} is out of order")

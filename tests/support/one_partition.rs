@@ -90,6 +90,7 @@ impl OnePartition {
             topics: vec![TopicChange {
                 name: self.partition.topic.clone(),
                 topic_id: self.partition.topic_id,
+                kafka_id: Some(self.partition.topic_id),
                 internal: false,
                 replication_factor: 1,
                 config: None,

@@ -89,8 +89,10 @@ pub struct UnseenTopic {
 pub struct TopicChange {
     /// The name.
     pub name: TopicName,
-    /// Kafka's topic id; zeros where the cluster gave none.
+    /// The history that the cluster's topic continues, or begins; see [`TopicState::topic_id`].
     pub topic_id: Id,
+    /// Kafka's topic id; `None` where the cluster gave none.
+    pub kafka_id: Option<Id>,
     /// Whether it is one of Kafka's own topics.
     pub internal: bool,
     /// Replicas of each partition.
@@ -256,6 +258,7 @@ impl Change {
         let topic = TopicState {
             name: found.name.clone(),
             topic_id: found.topic_id,
+            kafka_id: found.kafka_id,
             first_seen,
             last_seen: sequence,
             deleted: self.delete_namesakes(found, topics),

@@ -51,13 +51,16 @@ pub struct ParentRef {
     pub sha256: Digest,
 }
 
-/// One topic. A topic that was deleted and created again is two topics.
+/// One history of a topic. A topic that was deleted and created again has two, and so has one whose log was truncated and written anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicState {
     /// Its name.
     pub name: TopicName,
-    /// Kafka's topic id; zeros where the cluster gave none.
+    /// Identifies this history in the repository: Kafka's topic id, zeros where the cluster gave none, or a random id where a log
+    /// turned out not to continue the stored one.
     pub topic_id: Id,
+    /// Kafka's topic id; `None` where the cluster gave none.
+    pub kafka_id: Option<Id>,
     /// Sequence of the first snapshot whose backup found the topic in the cluster.
     pub first_seen: u64,
     /// Sequence of the last snapshot whose backup found the topic in the cluster.
@@ -136,11 +139,22 @@ impl Snapshot {
     /// Returns the topic of this name and id.
     #[must_use]
     pub fn topic(&self, name: &TopicName, topic_id: Id) -> Option<&TopicState> {
+        let mut named = self.named(name).iter();
+        named.find(|topic| topic.topic_id == topic_id)
+    }
+
+    /// Returns the history that a topic of the cluster continues: of all with this name and Kafka id, the one first seen last.
+    #[must_use]
+    pub fn history(&self, name: &TopicName, kafka_id: Option<Id>) -> Option<&TopicState> {
+        let mut latest_first = self.named(name).iter().rev();
+        latest_first.find(|topic| topic.kafka_id == kafka_id)
+    }
+
+    /// Returns the histories of the topics with this name, ordered by `first_seen`.
+    fn named(&self, name: &TopicName) -> &[TopicState] {
         let first = self.topics.partition_point(|topic| topic.name < *name);
-        let candidates = self.topics.iter().skip(first);
-        candidates
-            .take_while(|topic| topic.name == *name)
-            .find(|topic| topic.topic_id == topic_id)
+        let end = self.topics.partition_point(|topic| topic.name <= *name);
+        self.topics.get(first..end).unwrap_or_default()
     }
 
     /// Returns whether no record is missing that the source had when it was last backed up. Topics that the source has deleted do

@@ -67,6 +67,7 @@ pub(crate) fn look(base: Option<Digested<Snapshot>>, cluster: &Cluster) -> Chang
     let topics = cluster.iter().map(|(topic, (id, ends))| TopicChange {
         name: name(topic),
         topic_id: Hex([*id; 16]),
+        kafka_id: Some(Hex([*id; 16])),
         internal: false,
         replication_factor: 1,
         config: Some(BTreeMap::from([("retention.ms".into(), "1000".into())])),

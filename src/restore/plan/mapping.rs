@@ -179,6 +179,7 @@ mod tests {
         TopicState {
             name: name.parse().unwrap(),
             topic_id: Id::ZERO,
+            kafka_id: None,
             first_seen: 1,
             last_seen: 1,
             deleted: false,

@@ -264,6 +264,7 @@ mod tests {
         TopicState {
             name: "orders".parse().unwrap(),
             topic_id: Id::ZERO,
+            kafka_id: None,
             first_seen: 1,
             last_seen: 1,
             deleted: false,

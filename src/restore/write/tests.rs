@@ -137,6 +137,7 @@ impl Backup {
             topics: vec![TopicChange {
                 name: partition_id().topic,
                 topic_id: partition_id().topic_id,
+                kafka_id: Some(partition_id().topic_id),
                 internal: false,
                 replication_factor: 1,
                 config: None,

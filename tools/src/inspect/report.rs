@@ -39,7 +39,7 @@ pub struct InspectedHeader {
     pub segment_id: Id,
     /// The topic's name.
     pub topic: String,
-    /// Kafka's id of the topic.
+    /// The topic id in its header: that of the topic's history in its repository.
     pub topic_id: Id,
     /// The partition.
     pub partition: PartitionNumber,

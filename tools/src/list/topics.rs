@@ -13,7 +13,7 @@ use serde::Serialize;
 pub struct TopicRow {
     /// The topic's name.
     pub topic: String,
-    /// Kafka's id of the topic, 32 hex digits; zeros if the cluster assigns none.
+    /// Identifies this history of the topic, 32 hex digits: Kafka's id of the topic, unless its log was replaced (SPEC 11.5).
     pub topic_id: String,
     /// Whether the cluster no longer has it.
     pub deleted: bool,
@@ -33,7 +33,7 @@ pub struct TopicRow {
 pub struct PartitionRow {
     /// The topic's name.
     pub topic: String,
-    /// Kafka's id of the topic.
+    /// Identifies the history of the topic, as in [`TopicRow`].
     pub topic_id: String,
     /// The partition's number.
     pub partition: PartitionNumber,

@@ -171,7 +171,7 @@ pub struct Finding {
     pub snapshot: Option<u64>,
     /// The topic's name.
     pub topic: Option<String>,
-    /// Kafka's id of the topic, which distinguishes topics of the same name.
+    /// Identifies the history of the topic, which distinguishes several of the same name.
     pub topic_id: Option<String>,
     /// The partition number.
     pub partition: Option<PartitionNumber>,

@@ -122,6 +122,7 @@ impl World {
         let topic = |((name, id), partitions): ((&str, u8), Vec<PartitionChange>)| TopicChange {
             name: name.parse().unwrap(),
             topic_id: Hex([id; 16]),
+            kafka_id: Some(Hex([id; 16])),
             internal: false,
             replication_factor: 1,
             config: Some(BTreeMap::from([("retention.ms".into(), "1000".into())])),

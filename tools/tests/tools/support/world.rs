@@ -299,6 +299,7 @@ impl World {
         let topic = |(name, partitions): (&str, Vec<PartitionChange>)| TopicChange {
             name: name.parse().unwrap(),
             topic_id: place(name, 0).topic_id,
+            kafka_id: Some(place(name, 0).topic_id),
             internal: false,
             replication_factor: 1,
             config: None,
