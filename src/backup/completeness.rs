@@ -11,6 +11,12 @@ pub(super) fn incomplete(
     read: &StoredPartition,
     interrupted: bool,
 ) -> Option<Incomplete> {
+    if let Some(cause) = &planned.unreadable {
+        return Some(Incomplete {
+            reason: IncompleteReason::Unreadable,
+            detail: cause.clone(),
+        });
+    }
     let (end, high_watermark) = (planned.read.end, planned.offsets.high_watermark);
     let reached = read
         .segments
@@ -33,20 +39,17 @@ mod tests {
     use kbk_format::PartitionNumber;
 
     use super::*;
-    use crate::backup::adopt::Adopted;
     use crate::kafka::PartitionOffsets;
 
     fn planned(last_stable_offset: i64) -> PlannedPartition {
-        PlannedPartition {
-            partition: PartitionNumber::ZERO,
-            offsets: PartitionOffsets {
-                log_start_offset: 0,
-                high_watermark: 30,
-                last_stable_offset,
-            },
-            read: 10..last_stable_offset,
-            adopted: Adopted::default(),
-        }
+        let offsets = PartitionOffsets {
+            log_start_offset: 0,
+            high_watermark: 30,
+            last_stable_offset,
+        };
+        let mut planned = PlannedPartition::new(PartitionNumber::ZERO, offsets, None);
+        planned.read = 10..last_stable_offset;
+        planned
     }
 
     fn reason(planned: &PlannedPartition, read: &StoredPartition, stopped: bool) -> Option<String> {
@@ -67,5 +70,9 @@ mod tests {
         let mut whole = planned(30);
         whole.read = 30..30;
         assert_eq!(reason(&whole, &nothing, true), None);
+        let mut unreadable = planned(10);
+        unreadable.skip("a disk failed".to_owned());
+        let found = reason(&unreadable, &nothing, true);
+        assert_eq!(found.as_deref(), Some("unreadable"));
     }
 }

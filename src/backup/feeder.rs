@@ -9,7 +9,7 @@ use kbk_format::{BlockBuilder, FormatError, Push, Record, TimestampType};
 use super::partition::PartitionLine;
 use super::pipeline::StopSignal;
 use super::pool::Free;
-use crate::records::RecordHandler;
+use crate::records::{KafkaError, RecordHandler, SourceError};
 use crate::run::RunEvents;
 
 /// A full block for the encoders.
@@ -157,16 +157,19 @@ impl<'a> Feeder<'a> {
 
     /// Submits all that was read so far as the last block of each partition.
     fn seal_all(&mut self) -> Result<(), FeederStop> {
-        for slot in 0..self.slots.len() {
-            let filling = &self.slots[slot];
-            let end = filling
-                .builder
-                .as_ref()
-                .map_or(filling.position, BlockBuilder::end_offset);
-            let started = filling.number > 0 || end > filling.position;
-            if !filling.finished && started {
-                self.submit(slot, end, true)?;
-            }
+        (0..self.slots.len()).try_for_each(|slot| self.seal(slot))
+    }
+
+    /// Submits what was read of a partition so far as its last block.
+    fn seal(&mut self, slot: usize) -> Result<(), FeederStop> {
+        let filling = &self.slots[slot];
+        let end = filling
+            .builder
+            .as_ref()
+            .map_or(filling.position, BlockBuilder::end_offset);
+        let started = filling.number > 0 || end > filling.position;
+        if !filling.finished && started {
+            self.submit(slot, end, true)?;
         }
         Ok(())
     }
@@ -211,6 +214,16 @@ impl RecordHandler for Feeder<'_> {
     fn finished(&mut self, slot: usize) -> Result<(), FeederStop> {
         let end = self.slots[slot].slot.range.end;
         self.submit(slot, end, true)
+    }
+
+    /// The other partitions are read on. Whether what was read of this one may be stored depends on the error, which its result has.
+    fn unreadable(
+        &mut self,
+        slot: usize,
+        error: KafkaError,
+    ) -> Result<(), SourceError<FeederStop>> {
+        self.slots[slot].slot.line.give_up(error);
+        self.seal(slot).map_err(SourceError::Handler)
     }
 
     fn idle(&mut self) -> Result<(), FeederStop> {

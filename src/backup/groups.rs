@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kbk_format::PartitionNumber;
-use kbk_format::repo::{FoundGroups, GroupState, GroupTopic, Hex, Id, TopicNameError};
+use kbk_format::repo::{FoundGroups, GroupState, GroupTopic, Hex, Id, TopicName, TopicNameError};
 
 use super::notice::BackupNotice;
 use super::survey::SurveyError;
@@ -254,6 +254,27 @@ fn group_topics(
         })
     };
     committed.into_iter().map(topic).collect()
+}
+
+/// Replaces Kafka's topic ids in committed offsets by the ids of the histories that the topics have in the snapshot: those in `renamed`,
+/// by name and Kafka id.
+pub(super) fn refer_to_histories(
+    found: FoundGroups,
+    renamed: &HashMap<(TopicName, Id), Id>,
+) -> FoundGroups {
+    if renamed.is_empty() {
+        return found;
+    }
+    let mut groups = found.groups.to_vec();
+    for topic in groups.iter_mut().flat_map(|group| &mut group.topics) {
+        if let Some(id) = renamed.get(&(topic.topic.clone(), topic.topic_id)) {
+            topic.topic_id = *id;
+        }
+    }
+    FoundGroups {
+        groups: groups.into(),
+        ..found
+    }
 }
 
 #[cfg(test)]

@@ -13,16 +13,19 @@
 //! | `survey` | asks the cluster for everything that the plan needs |
 //! | `groups`, `acls` | parts of the survey |
 //! | `completeness` | whether everything is stored, and why not |
+//! | `continuity` | proves that the logs continue what is stored, before anything is appended |
 //! | `adopt` | adopts the segments that an interrupted run left |
 //! | `pipeline` | reads and stores on all cores with bounded memory |
 //! | `feeder` | fills blocks with one source's records |
 //! | `pool` | the block builders, which bound the memory |
 //! | `partition` | writes one partition's blocks, in order, into segments |
+//! | `recheck` | asks again, before the commit, whether the logs are still those of the survey |
 //! | `run` | the whole run, and its report |
 
 mod acls;
 mod adopt;
 mod completeness;
+mod continuity;
 mod feeder;
 mod groups;
 mod notice;
@@ -30,11 +33,13 @@ mod partition;
 mod pipeline;
 mod plan;
 mod pool;
+mod recheck;
 mod run;
 mod survey;
 #[cfg(test)]
 mod tests;
 
 pub use acls::SaveAcls;
-pub use notice::BackupNotice;
+pub use continuity::ContinuityError;
+pub use notice::{BackupNotice, Unproved};
 pub use run::{BackupError, BackupOptions, BackupReport, SavedAcls, run};

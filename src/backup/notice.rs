@@ -12,16 +12,47 @@ use crate::human;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "finding", rename_all = "snake_case")]
 pub enum BackupNotice {
-    /// The log ends before the stored records do: the topic was truncated, or recreated by a cluster without topic ids.
-    Truncated {
+    /// The log is not the one that was backed up: it was truncated, and may have grown again with other records. What it holds now
+    /// is stored as a new history of the topic, beside the old one.
+    Diverged {
         /// The topic.
         topic: TopicName,
         /// The partition.
         partition: PartitionNumber,
+        /// The first stored offset at which the log is known to differ.
+        offset: i64,
         /// The exclusive end of the stored records.
         stored_end_offset: i64,
         /// The end of the log.
         high_watermark: i64,
+    },
+    /// The last stored records are gone from the log, so nothing proves that what was appended continues them.
+    Unproved {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: PartitionNumber,
+        /// The exclusive end of the stored records, where this run continued.
+        stored_end_offset: i64,
+        /// Why there was nothing to compare.
+        #[serde(flatten)]
+        reason: Unproved,
+    },
+    /// A partition could not be read to its end.
+    Unreadable {
+        /// The topic.
+        topic: TopicName,
+        /// The partition.
+        partition: PartitionNumber,
+        /// The exclusive end of what is stored of it.
+        stored_end_offset: i64,
+        /// The error.
+        cause: String,
+    },
+    /// A topic was deleted and created again while it was read. Nothing of it was stored by this run.
+    RecreatedMeanwhile {
+        /// The topic.
+        topic: TopicName,
     },
     /// The cluster deleted records before they were read.
     Lost {
@@ -114,17 +145,49 @@ pub enum BackupNotice {
     },
 }
 
+/// Why the last stored records could not be compared with the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Unproved {
+    /// The log starts after them.
+    Retention,
+    /// None of the latest stored records is left.
+    Compaction,
+    /// The stored copy is missing or damaged.
+    StoredCopy {
+        /// The error.
+        cause: String,
+    },
+}
+
+impl std::fmt::Display for Unproved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unproved::Retention => f.write_str("the log starts after the last of them"),
+            Unproved::Compaction => f.write_str("the last ones were compacted away"),
+            Unproved::StoredCopy { cause } => {
+                write!(f, "the last ones cannot be read: {cause}; run `kbk verify`")
+            }
+        }
+    }
+}
+
 impl BackupNotice {
     /// Returns whether records or groups are missing from the backup.
     #[must_use]
     pub fn is_damage(&self, accept_open_transactions: bool) -> bool {
         match self {
-            BackupNotice::Truncated { .. }
+            BackupNotice::Diverged { .. }
+            | BackupNotice::Unreadable { .. }
+            | BackupNotice::RecreatedMeanwhile { .. }
             | BackupNotice::Lost { .. }
             | BackupNotice::IgnoredSnapshot { .. }
             | BackupNotice::MissingFolder { .. }
             | BackupNotice::GroupsUnreadable { .. }
             | BackupNotice::GroupsMissing { .. } => true,
+            BackupNotice::Unproved { reason, .. } => {
+                matches!(reason, Unproved::StoredCopy { .. })
+            }
             BackupNotice::OpenTransactions { .. } => !accept_open_transactions,
             BackupNotice::Recreated { .. }
             | BackupNotice::Deleted { .. }
@@ -141,15 +204,42 @@ impl BackupNotice {
 impl std::fmt::Display for BackupNotice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            BackupNotice::Truncated {
+            BackupNotice::Diverged {
                 topic,
                 partition,
+                offset,
                 stored_end_offset,
                 high_watermark,
             } => write!(
                 f,
-                "{topic}/{partition}: the log ends at offset {high_watermark}, but the backup has records up to offset {stored_end_offset}: \
-                 the topic was truncated or recreated; no records were read, and the stored ones are unchanged"
+                "{topic}/{partition}: the log is not the one that was backed up: at offset {offset} it differs from the stored records, \
+                 which end at offset {stored_end_offset} (it now ends at {high_watermark}): it was truncated, as by an unclean leader \
+                 election or a restored disk; all that the topic has now is stored as a new history, and the old one is kept beside \
+                 it, marked as deleted"
+            ),
+            BackupNotice::Unproved {
+                topic,
+                partition,
+                stored_end_offset,
+                reason,
+            } => write!(
+                f,
+                "{topic}/{partition}: nothing proves that the log continues the stored records, which end at offset \
+                 {stored_end_offset}: {reason}"
+            ),
+            BackupNotice::Unreadable {
+                topic,
+                partition,
+                stored_end_offset,
+                cause,
+            } => write!(
+                f,
+                "{topic}/{partition} is stored up to offset {stored_end_offset} only: {cause}"
+            ),
+            BackupNotice::RecreatedMeanwhile { topic } => write!(
+                f,
+                "{topic} was deleted and created again while it was read, and nothing of it was stored by this run; run the backup \
+                 again to store the new topic"
             ),
             BackupNotice::Lost {
                 topic,

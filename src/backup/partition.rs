@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use crate::records::KafkaError;
 use crate::run::PartitionEvents;
 
 /// An encoded block, and what the feeder that filled it decided about it.
@@ -68,6 +69,8 @@ struct State {
     writer: Writer,
     /// Present from the first read to the last block.
     events: Option<PartitionEvents>,
+    /// Why the source stopped before the planned end, if it did.
+    unreadable: Option<KafkaError>,
 }
 
 enum Writer {
@@ -85,6 +88,7 @@ impl PartitionLine {
             next: 0,
             writer: Writer::Idle(Box::new(writer)),
             events: None,
+            unreadable: None,
         };
         PartitionLine {
             state: Mutex::new(state),
@@ -98,6 +102,11 @@ impl PartitionLine {
     /// Reports to `events` what is written from now on.
     pub(super) fn report_to(&self, events: PartitionEvents) {
         self.lock().events = Some(events);
+    }
+
+    /// Notes why the source stops before the planned end.
+    pub(super) fn give_up(&self, error: KafkaError) {
+        self.lock().unreadable = Some(error);
     }
 
     /// Takes block number `number` and writes all blocks whose turn it is, unless another thread does already.
@@ -141,10 +150,14 @@ impl PartitionLine {
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        match state.writer {
-            Writer::Idle(writer) => writer.finish(),
-            Writer::Busy | Writer::Failed => Ok(StoredPartition::default()),
-        }
+        let stored = match state.writer {
+            Writer::Idle(writer) => writer.finish()?,
+            Writer::Busy | Writer::Failed => StoredPartition::default(),
+        };
+        Ok(StoredPartition {
+            unreadable: state.unreadable,
+            ..stored
+        })
     }
 }
 
@@ -180,6 +193,8 @@ impl State {
 pub(super) struct StoredPartition {
     pub(super) segments: Vec<SegmentEntry>,
     pub(super) lost: Vec<LostRange>,
+    /// Why the source stopped before the planned end, if it did.
+    pub(super) unreadable: Option<KafkaError>,
 }
 
 /// Writes one partition's blocks into segments, one segment at a time.

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use kbk_format::repo::{
-    FoundAcls, FoundGroups, Id, PartitionState, Snapshot, TopicName, TopicNameError, TopicState,
+    FoundAcls, FoundGroups, Hex, Id, PartitionId, PartitionState, Snapshot, TopicName,
+    TopicNameError, TopicState, UnseenTopic,
 };
 use kbk_format::{PartitionNumber, TimestampType};
 
@@ -19,6 +20,8 @@ pub(super) struct BackupPlan {
     pub(super) topics: Vec<PlannedTopic>,
     /// Selected topics of the last snapshot that the cluster no longer has.
     pub(super) gone: Vec<(TopicName, Id)>,
+    /// Topics that the run cannot say anything about, although it looked for them.
+    pub(super) unseen: Vec<UnseenTopic>,
     pub(super) groups: Option<FoundGroups>,
     pub(super) acls: Option<FoundAcls>,
     pub(super) notices: Vec<BackupNotice>,
@@ -28,7 +31,12 @@ pub(super) struct BackupPlan {
 #[derive(Clone, Debug)]
 pub(super) struct PlannedTopic {
     pub(super) name: TopicName,
+    /// The history that is continued, or begun.
     pub(super) topic_id: Id,
+    /// `None` where the cluster gave none.
+    pub(super) kafka_id: Option<Id>,
+    /// Whether the topic was compacted, by its own configuration, when it was last backed up.
+    was_compacted: bool,
     pub(super) topic: SurveyedTopic,
     pub(super) partitions: Vec<PlannedPartition>,
 }
@@ -41,11 +49,96 @@ pub(super) struct PlannedPartition {
     pub(super) read: Range<i64>,
     /// Segments before `read` that an interrupted run left.
     pub(super) adopted: Adopted,
+    /// What the newest snapshot has of it.
+    pub(super) stored: Option<PartitionState>,
+    /// The first stored offset that the log is known not to have any more, if it is not the log that was backed up.
+    pub(super) diverged: Option<i64>,
+    /// Why it is not read to the end of `read`, where that is known.
+    pub(super) unreadable: Option<String>,
 }
 
 impl PlannedTopic {
     pub(super) fn timestamp_type(&self) -> TimestampType {
         self.topic.timestamp_type
+    }
+
+    pub(super) fn partition_id(&self, partition: PartitionNumber) -> PartitionId {
+        PartitionId {
+            topic: self.name.clone(),
+            topic_id: self.topic_id,
+            partition,
+        }
+    }
+
+    /// Returns whether compaction may have deleted records since the last backup.
+    pub(super) fn may_be_compacted(&self) -> bool {
+        self.was_compacted || self.topic.compacted.unwrap_or(true)
+    }
+
+    /// Plans to store everything that the topic has, as a new history.
+    pub(super) fn begin_history(&mut self, topic_id: Id) {
+        self.topic_id = topic_id;
+        for partition in &mut self.partitions {
+            partition.stored = None;
+            partition.disown();
+        }
+    }
+}
+
+impl PlannedPartition {
+    pub(super) fn new(
+        partition: PartitionNumber,
+        offsets: PartitionOffsets,
+        stored: Option<PartitionState>,
+    ) -> Self {
+        let mut planned = PlannedPartition {
+            partition,
+            offsets,
+            read: 0..0,
+            adopted: Adopted::default(),
+            stored,
+            diverged: None,
+            unreadable: None,
+        };
+        planned.disown();
+        planned
+    }
+
+    /// Returns the exclusive end of what a `read_committed` consumer sees.
+    pub(super) fn visible_end(&self) -> i64 {
+        let PartitionOffsets {
+            high_watermark,
+            last_stable_offset,
+            ..
+        } = self.offsets;
+        last_stable_offset.min(high_watermark)
+    }
+
+    /// Returns whether the log must be compared with what is stored: something is appended, or its end is not where it was.
+    pub(super) fn must_be_proved(&self) -> bool {
+        let adopted = !self.adopted.segments.is_empty();
+        let changed = |state: &PartitionState| {
+            !self.read.is_empty()
+                || state.high_watermark != self.offsets.high_watermark
+                || self.visible_end() < state.end_offset
+        };
+        adopted || self.stored.as_ref().is_some_and(changed)
+    }
+
+    /// Plans to read everything that no snapshot has: nothing is adopted.
+    pub(super) fn disown(&mut self) {
+        self.adopted = Adopted::default();
+        // Not the later log start: the source reports the offsets between the two as lost.
+        let stored_end = self.stored.as_ref().map(|state| state.end_offset);
+        let start = stored_end.unwrap_or(self.offsets.log_start_offset);
+        self.read = start..self.offsets.last_stable_offset.max(start);
+    }
+
+    /// Plans to read nothing, in this run, for a reason.
+    pub(super) fn skip(&mut self, cause: String) {
+        self.disown();
+        self.read.end = self.read.start;
+        self.unreadable = Some(cause);
     }
 }
 
@@ -92,6 +185,7 @@ pub(super) fn plan(
     Ok(BackupPlan {
         topics,
         gone,
+        unseen: Vec::new(),
         groups,
         acls: survey.acls.found,
         notices,
@@ -104,8 +198,10 @@ fn plan_topic(
     notices: &mut Vec<BackupNotice>,
 ) -> Result<PlannedTopic, TopicNameError> {
     let name: TopicName = topic.description.name.parse()?;
-    let topic_id = kbk_format::repo::Hex(topic.description.topic_id);
-    let stored = newest.and_then(|snapshot| snapshot.topic(&name, topic_id));
+    let kafka_id = Some(Hex(topic.description.topic_id)).filter(|id| *id != Id::ZERO);
+    let stored = newest.and_then(|snapshot| snapshot.history(&name, kafka_id));
+    let topic_id = stored.map_or(kafka_id.unwrap_or(Id::ZERO), |stored| stored.topic_id);
+    let was_compacted = stored.is_some_and(is_compacted);
     let namesake = newest.is_some_and(|snapshot| {
         snapshot
             .topics
@@ -128,9 +224,17 @@ fn plan_topic(
     Ok(PlannedTopic {
         name,
         topic_id,
+        kafka_id,
+        was_compacted,
         topic,
         partitions,
     })
+}
+
+fn is_compacted(topic: &TopicState) -> bool {
+    let config = topic.config.as_ref();
+    let policy = config.and_then(|config| config.get("cleanup.policy"));
+    policy.is_some_and(|policy| policy.contains("compact"))
 }
 
 fn plan_partition(
@@ -141,20 +245,10 @@ fn plan_partition(
     notices: &mut Vec<BackupNotice>,
 ) -> PlannedPartition {
     let PartitionOffsets {
-        log_start_offset,
         high_watermark,
         last_stable_offset,
+        ..
     } = offsets;
-    // Not the later log start: the source reports the offsets between the two as lost.
-    let start = stored.map_or(log_start_offset, |state| state.end_offset);
-    if high_watermark < start {
-        notices.push(BackupNotice::Truncated {
-            topic: topic.clone(),
-            partition,
-            stored_end_offset: start,
-            high_watermark,
-        });
-    }
     if last_stable_offset < high_watermark {
         notices.push(BackupNotice::OpenTransactions {
             topic: topic.clone(),
@@ -163,10 +257,5 @@ fn plan_partition(
             high_watermark,
         });
     }
-    PlannedPartition {
-        partition,
-        offsets,
-        read: start..last_stable_offset.max(start),
-        adopted: Adopted::default(),
-    }
+    PlannedPartition::new(partition, offsets, stored.cloned())
 }

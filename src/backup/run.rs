@@ -1,16 +1,16 @@
 //! A backup, from the survey of the cluster to the committed snapshot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use kbk_format::Compression;
 use kbk_format::repo::{
     Change, Digested, FoundAcls, Id, Identity, PartitionChange, PartitionId, RepoError,
     RepoErrorKind, Repository, Snapshot, Store, TopicChange, TopicName, TopicNameError,
     UnfinishedFiles,
 };
-use kbk_format::{Compression, PartitionNumber};
 use kbk_tools::list::Completeness;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -19,10 +19,13 @@ use tokio::sync::Semaphore;
 use super::acls::SaveAcls;
 use super::adopt::{self, Adopted};
 use super::completeness;
+use super::continuity::{ContinuityError, Prover};
+use super::groups;
 use super::notice::BackupNotice;
 use super::partition::{SegmentSettings, StoredPartition};
 use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
-use super::plan::{self, BackupPlan};
+use super::plan::{self, BackupPlan, PlannedTopic};
+use super::recheck::{self, AllStored, LogsNow};
 use super::survey::{self, Survey, SurveyError};
 use crate::blocking::blocking;
 use crate::kafka::{Admin, ClientSettings, KafkaError};
@@ -126,6 +129,9 @@ pub enum BackupError {
     /// A topic with a name that Kafka does not allow.
     #[error(transparent)]
     TopicName(#[from] TopicNameError),
+    /// The comparison of the logs with what is stored.
+    #[error(transparent)]
+    Continuity(#[from] ContinuityError),
     /// An access to the repository.
     #[error(transparent)]
     Repo(#[from] RepoError),
@@ -177,20 +183,28 @@ pub async fn run(
     let cluster_id = survey.cluster_id.clone();
     let mut plan = plan::plan(survey, newest.as_deref(), &selected_before)?;
     adopt::adopt(&repository, &mut plan).await?;
+    let transport = Librdkafka::new(options.kafka.clone());
+    let Some(plan) = prove(&repository, &transport, plan, cancel).await? else {
+        return Ok(None);
+    };
 
-    let finished = read(
+    let mut finished = read(
         options,
         &repository,
+        transport,
         &plan,
         cluster_id.clone(),
         cancel,
         events,
     )
     .await;
-    if let Some(error) = finished.error {
+    if let Some(error) = finished.error.take() {
         return Err(error.into());
     }
     let interrupted = finished.interrupted;
+    let stored = std::mem::take(&mut finished.stored);
+    let (plan, stored) = recheck(options, plan, stored).await?;
+    finished.stored = stored;
     let (mut change, mut notices) =
         change(plan, finished, newest, read_after, cluster_id, started_at);
     change.ignored.clone_from(&options.ignored_snapshots);
@@ -288,6 +302,50 @@ async fn create_repository(location: &str) -> Result<Repository, RepoError> {
     Repository::open_or_create(store, Identity::fresh()).await
 }
 
+/// Proves that the logs continue what is stored, and plans new histories for those that do not. `None` if a stop was requested.
+async fn prove(
+    repository: &Repository,
+    transport: &Librdkafka,
+    mut plan: BackupPlan,
+    cancel: &Cancel,
+) -> Result<Option<BackupPlan>, ContinuityError> {
+    let (repository, transport) = (repository.clone(), transport.clone());
+    let (runtime, cancel) = (Handle::current(), cancel.clone());
+    blocking(move || {
+        let prover = Prover {
+            repository: &repository,
+            runtime: &runtime,
+            transport: &transport,
+            cancel: &cancel,
+        };
+        match prover.prove(&mut plan) {
+            Ok(()) => Ok(Some(plan)),
+            Err(ContinuityError::Cancelled) => Ok(None),
+            Err(error) => Err(error),
+        }
+    })
+    .await
+}
+
+/// Leaves out what was read of logs that have changed since the survey.
+async fn recheck(
+    options: &BackupOptions,
+    mut plan: BackupPlan,
+    mut stored: AllStored,
+) -> Result<(BackupPlan, AllStored), KafkaError> {
+    let kafka = options.kafka.clone();
+    blocking(move || {
+        let appended = recheck::appended(&stored);
+        let now = match appended.as_slice() {
+            [] => LogsNow::default(),
+            appended => LogsNow::ask(&Admin::connect(&kafka)?, appended)?,
+        };
+        recheck::leave_out_changed(&mut plan, &mut stored, &now);
+        Ok((plan, stored))
+    })
+    .await
+}
+
 /// Returns the topics of the newest snapshot that the selection covers.
 fn selected_before(selection: &TopicSelection, newest: Option<&Snapshot>) -> Vec<String> {
     let topics = newest.map_or(&[][..], |snapshot| &snapshot.topics);
@@ -300,6 +358,7 @@ fn selected_before(selection: &TopicSelection, newest: Option<&Snapshot>) -> Vec
 async fn read(
     options: &BackupOptions,
     repository: &Repository,
+    transport: Librdkafka,
     plan: &BackupPlan,
     cluster_id: Option<String>,
     cancel: &Cancel,
@@ -325,7 +384,6 @@ async fn read(
         encoders: std::thread::available_parallelism().map_or(1, usize::from),
         fetch_bytes: FETCH_BYTES,
     };
-    let transport = Librdkafka::new(options.kafka.clone());
     let cancel = cancel.clone();
     blocking(move || {
         let events = RunEvents::start(events, totals);
@@ -335,10 +393,10 @@ async fn read(
 }
 
 /// Returns the partitions that have offsets to read.
-fn readings(plan: &BackupPlan) -> Vec<Reading> {
+pub(super) fn readings(plan: &BackupPlan) -> Vec<Reading> {
     let of_topic = |topic: &plan::PlannedTopic| -> Vec<Reading> {
         let reading = |partition: &plan::PlannedPartition| Reading {
-            id: partition_id(&topic.name, topic.topic_id, partition.partition),
+            id: topic.partition_id(partition.partition),
             range: partition.read.clone(),
             timestamp_type: topic.timestamp_type(),
         };
@@ -352,16 +410,8 @@ fn readings(plan: &BackupPlan) -> Vec<Reading> {
     plan.topics.iter().flat_map(of_topic).collect()
 }
 
-fn partition_id(topic: &TopicName, topic_id: Id, partition: PartitionNumber) -> PartitionId {
-    PartitionId {
-        topic: topic.clone(),
-        topic_id,
-        partition,
-    }
-}
-
 /// Returns the change to commit, and all notices.
-fn change(
+pub(super) fn change(
     plan: BackupPlan,
     finished: Finished,
     base: Option<Digested<Snapshot>>,
@@ -375,6 +425,7 @@ fn change(
         ..
     } = finished;
     let mut notices = plan.notices;
+    let renamed = renamed(&plan.topics, base.as_deref());
     let mut topics = Vec::with_capacity(plan.topics.len());
     for topic in plan.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -382,7 +433,11 @@ fn change(
             let read = if partition.read.is_empty() {
                 StoredPartition::default()
             } else {
-                let id = partition_id(&topic.name, topic.topic_id, partition.partition);
+                let id = PartitionId {
+                    topic: topic.name.clone(),
+                    topic_id: topic.topic_id,
+                    partition: partition.partition,
+                };
                 let read = stored.remove(&id);
                 read.expect("the pipeline has a result for every reading, or fails")
             };
@@ -413,7 +468,7 @@ fn change(
         topics.push(TopicChange {
             name: topic.name,
             topic_id: topic.topic_id,
-            kafka_id: Some(topic.topic_id).filter(|id| *id != Id::ZERO),
+            kafka_id: topic.kafka_id,
             internal: description.internal,
             replication_factor: i32::try_from(description.replication_factor)
                 .expect("a replication factor is a 16-bit number in Kafka's protocol"),
@@ -432,11 +487,28 @@ fn change(
         cluster_id,
         topics,
         gone: plan.gone,
-        unseen: Vec::new(),
-        groups: plan.groups,
+        unseen: plan.unseen,
+        groups: plan
+            .groups
+            .map(|found| groups::refer_to_histories(found, &renamed)),
         acls: plan.acls,
     };
     (change, notices)
+}
+
+/// Returns the ids of the histories that are named otherwise than Kafka names the topics, by name and Kafka id.
+fn renamed(topics: &[PlannedTopic], base: Option<&Snapshot>) -> HashMap<(TopicName, Id), Id> {
+    let carried_over = base.into_iter().flat_map(|base| &base.topics);
+    let carried_over = carried_over
+        .filter(|topic| !topic.deleted)
+        .map(|topic| (&topic.name, topic.kafka_id, topic.topic_id));
+    let planned = topics
+        .iter()
+        .map(|topic| (&topic.name, topic.kafka_id, topic.topic_id));
+    let all = carried_over.chain(planned);
+    all.filter(|(_, kafka_id, topic_id)| *kafka_id != Some(*topic_id))
+        .filter_map(|(name, kafka_id, topic_id)| Some(((name.clone(), kafka_id?), topic_id)))
+        .collect()
 }
 
 fn writer() -> String {

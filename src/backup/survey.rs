@@ -35,6 +35,8 @@ pub(super) struct SurveyedTopic {
     pub(super) description: TopicDescription,
     /// The values that are set on the topic itself; `None` if they are unknown.
     pub(super) config: Option<BTreeMap<String, String>>,
+    /// Whether `cleanup.policy` has `compact`, set on the topic or on its brokers; `None` if it is unknown.
+    pub(super) compacted: Option<bool>,
     /// The type of new records; each record that is read has its own.
     pub(super) timestamp_type: TimestampType,
     /// By partition.
@@ -109,6 +111,7 @@ pub(super) fn survey(
                 .and_then(|configs| configs.get(&description.name));
             Ok(SurveyedTopic {
                 config: config.map(values_of_the_topic),
+                compacted: compacted(config),
                 timestamp_type: timestamp_type(config),
                 offsets: of_topic.collect::<Result<_, KafkaError>>()?,
                 description,
@@ -141,6 +144,11 @@ fn values_of_the_topic(config: &BTreeMap<String, ConfigEntry>) -> BTreeMap<Strin
         .filter(|(_, entry)| entry.source == ConfigSource::Topic && !entry.sensitive)
         .filter_map(|(key, entry)| Some((key.clone(), entry.value.clone()?)))
         .collect()
+}
+
+fn compacted(config: Option<&BTreeMap<String, ConfigEntry>>) -> Option<bool> {
+    let policy = config?.get("cleanup.policy")?.value.as_deref()?;
+    Some(policy.split(',').any(|word| word.trim() == "compact"))
 }
 
 fn timestamp_type(config: Option<&BTreeMap<String, ConfigEntry>>) -> TimestampType {

@@ -5,15 +5,16 @@
     reason = "owns librdkafka's handles and receives its callbacks"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
+use serde::Deserialize;
 use sys::rd_kafka_conf_res_t as ConfRes;
 use sys::rd_kafka_type_t as Kind;
 
@@ -179,6 +180,8 @@ pub(super) struct Events {
     connected: AtomicBool,
     /// The latest statistics, until they are taken.
     received: Mutex<Option<Received>>,
+    /// How many fetched message sets did not hold a whole message, over all brokers.
+    partial_sets: AtomicU64,
 }
 
 impl Events {
@@ -201,9 +204,25 @@ impl Events {
         lock(&self.down_since).map(|since| since.elapsed())
     }
 
+    fn measured(&self, statistics: &Statistics) {
+        *lock(&self.received) = Some(Received {
+            rx_bytes: statistics.rx_bytes,
+            rxmsgs: statistics.rxmsgs,
+            rxmsg_bytes: statistics.rxmsg_bytes,
+        });
+        let partial = statistics.brokers.values().map(|broker| broker.rxpartial);
+        self.partial_sets.store(partial.sum(), Ordering::Relaxed);
+    }
+
     /// Takes the totals received so far, if new statistics arrived since the last call.
     pub(super) fn received(&self) -> Option<Received> {
         lock(&self.received).take()
+    }
+
+    /// How many fetched message sets did not hold one whole message. Brokers send whole messages first, so a number that keeps
+    /// growing while nothing arrives means that the messages cannot be decoded.
+    pub(super) fn partial_sets(&self) -> u64 {
+        self.partial_sets.load(Ordering::Relaxed)
     }
 
     fn credentials_rejected(&self) -> bool {
@@ -508,10 +527,27 @@ unsafe extern "C" fn on_statistics(
             std::slice::from_raw_parts(json.cast::<u8>(), length),
         )
     };
-    if let Ok(received) = serde_json::from_slice(json) {
-        *lock(&opaque.events.received) = Some(received);
+    if let Ok(statistics) = serde_json::from_slice::<Statistics>(json) {
+        opaque.events.measured(&statistics);
     }
     FREE_IT
+}
+
+/// The part of librdkafka's statistics that is used (STATISTICS.md).
+#[derive(Deserialize)]
+struct Statistics {
+    rx_bytes: u64,
+    rxmsgs: u64,
+    rxmsg_bytes: u64,
+    #[serde(default)]
+    brokers: HashMap<String, BrokerStatistics>,
+}
+
+#[derive(Deserialize)]
+struct BrokerStatistics {
+    /// Message sets without one whole message.
+    #[serde(default)]
+    rxpartial: u64,
 }
 
 /// Receives librdkafka's log lines, from any of its threads. librdkafka repeats a line at most every 30 seconds.

@@ -10,6 +10,7 @@ use std::ffi::CString;
 use std::time::{Duration, Instant};
 
 use kbk_format::PartitionNumber;
+use kbk_format::record::Record;
 use rdkafka_sys as sys;
 
 use super::client::{Client, millis};
@@ -118,7 +119,7 @@ impl Consumer {
                 }
                 stall = StallTimer::start();
             } else {
-                self.check_stall(&mut stall)?;
+                self.check_stall(&mut stall, handler)?;
             }
             self.client.poll(Duration::ZERO);
             self.adapt_fetch_size()?;
@@ -204,10 +205,47 @@ impl Consumer {
             Code::PARTITION_EOF => {
                 let position = &mut self.slots[slot].position;
                 *position = message.offset().max(*position);
-                self.finish_at_end(slot, handler)
+                self.finish_at_end(slot, handler)?;
+                self.check_early_end(slot, handler)
             }
             Code::OFFSET_RESET => self.rejected(slot, handler),
-            code => self.failed(slot, code, message).map_err(SourceError::Kafka),
+            code => match self.failed(slot, code, message) {
+                Ok(()) => Ok(()),
+                Err(error) => self.give_up(slot, error, handler),
+            },
+        }
+    }
+
+    /// Stops reading a partition for a reason that concerns no other one.
+    fn give_up<H: RecordHandler>(
+        &mut self,
+        slot: usize,
+        error: KafkaError,
+        handler: &mut H,
+    ) -> Result<(), SourceError<H::Error>> {
+        self.stop(slot);
+        self.slots[slot].state = State::Finished;
+        self.unfinished -= 1;
+        handler.unreadable(slot, error)
+    }
+
+    /// Gives a partition up whose log ends below the end of its range: the log was truncated, or the topic created again.
+    fn check_early_end<H: RecordHandler>(
+        &mut self,
+        index: usize,
+        handler: &mut H,
+    ) -> Result<(), SourceError<H::Error>> {
+        if self.slots[index].state != State::Reading {
+            return Ok(());
+        }
+        // A new leader reports no end until it has caught up (KIP-207): that is an error here, and leaves the decision to the
+        // next check.
+        match self.log_bounds(index) {
+            Ok((start, end)) if end < self.slots[index].range.end => {
+                let error = self.slots[index].truncated(start, end);
+                self.give_up(index, error, handler)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -231,6 +269,10 @@ impl Consumer {
         } else {
             slot.position = offset + 1;
             match message.record(&mut self.scratch) {
+                Ok((_, record)) if is_of_old_format(message, &record) => {
+                    let error = slot.old_format(offset, "it arrives without key and value");
+                    return self.give_up(index, error, handler);
+                }
                 Ok((timestamp_type, record)) => {
                     handler
                         .record(index, timestamp_type, &record)
@@ -279,7 +321,8 @@ impl Consumer {
         slot.rejections += 1;
         let position = slot.position;
         if position > log_end_offset || slot.rejections > TOO_OFTEN {
-            return Err(slot.truncated(log_start_offset, log_end_offset).into());
+            let error = slot.truncated(log_start_offset, log_end_offset);
+            return self.give_up(index, error, handler);
         }
         if position < log_start_offset {
             let to = log_start_offset.min(slot.range.end);
@@ -331,15 +374,15 @@ impl Consumer {
         }
     }
 
-    /// Called while nothing arrives: asks the cluster why from time to time, and fails when that takes too long.
-    fn check_stall(&mut self, stall: &mut StallTimer) -> Result<(), KafkaError> {
-        if self
-            .client
-            .events()
-            .down_for()
-            .is_some_and(|down| down >= self.options.patience)
-        {
-            return Err(self.client.unreachable());
+    /// Called while nothing arrives: asks the cluster why from time to time, and gives a partition up when that takes too long.
+    fn check_stall<H: RecordHandler>(
+        &mut self,
+        stall: &mut StallTimer,
+        handler: &mut H,
+    ) -> Result<(), SourceError<H::Error>> {
+        let down = self.client.events().down_for();
+        if down.is_some_and(|down| down >= self.options.patience) {
+            return Err(self.client.unreachable().into());
         }
         let reading = |slot: &Slot| slot.state == State::Reading;
         let Some(index) = self
@@ -350,13 +393,16 @@ impl Consumer {
         else {
             return Ok(());
         };
+        if stall.is_undecodable(self.client.events().partial_sets()) {
+            return self.give_up_undecodable(handler);
+        }
         let waited = stall.since.elapsed();
         let cause = match self.check_readable(index) {
             Err(
                 error @ (KafkaError::UnknownTopic { .. }
                 | KafkaError::Authorization { .. }
                 | KafkaError::OffsetOutOfRange { .. }),
-            ) => return Err(error),
+            ) => return self.give_up(index, error, handler),
             Err(error) => error.to_string(),
             Ok(()) => "the partition exists, and its leader sends nothing".to_owned(),
         };
@@ -369,11 +415,12 @@ impl Consumer {
         } = &self.slots[index];
         if waited >= self.options.patience * 5 {
             let doing = format!("send {topic}/{partition} from offset {position}");
-            return Err(KafkaError::Timeout {
+            let error = KafkaError::Timeout {
                 doing,
                 waited,
                 cause,
-            });
+            };
+            return self.give_up(index, error, handler);
         }
         tracing::warn!(
             topic,
@@ -381,6 +428,23 @@ impl Consumer {
             position,
             "nothing has arrived for {waited:.0?}: {cause}"
         );
+        Ok(())
+    }
+
+    /// Gives up every partition that is being read and that the cluster reports to be readable: their leaders answer, and no answer
+    /// can be decoded. librdkafka fetches them again and again without a word.
+    fn give_up_undecodable<H: RecordHandler>(
+        &mut self,
+        handler: &mut H,
+    ) -> Result<(), SourceError<H::Error>> {
+        for index in 0..self.slots.len() {
+            if self.slots[index].state == State::Reading && self.check_readable(index).is_ok() {
+                let slot = &self.slots[index];
+                let cause = "its leader sends it, and it cannot be decoded";
+                let error = slot.old_format(slot.position, cause);
+                self.give_up(index, error, handler)?;
+            }
+        }
         Ok(())
     }
 
@@ -403,7 +467,8 @@ impl Consumer {
         asked.map_err(|code| KafkaError::of(code, &doing, Some(topic), ""))?;
         let (log_start_offset, log_end_offset) = self.log_bounds(index)?;
         let slot = &self.slots[index];
-        if slot.position > log_end_offset {
+        // The log reached the end of the range when the range was planned.
+        if log_end_offset < slot.range.end {
             return Err(slot.truncated(log_start_offset, log_end_offset));
         }
         Ok(())
@@ -474,6 +539,15 @@ impl Slot {
         }
     }
 
+    fn old_format(&self, offset: i64, cause: &'static str) -> KafkaError {
+        KafkaError::OldFormat {
+            topic: self.range.topic.clone(),
+            partition: self.range.partition,
+            offset,
+            cause,
+        }
+    }
+
     fn unreadable(&self, offset: i64, cause: &str) -> KafkaError {
         let PartitionRange {
             topic, partition, ..
@@ -483,6 +557,18 @@ impl Slot {
             cause: cause.to_owned(),
         }
     }
+}
+
+/// Reports whether librdkafka has lost the contents of a message of format v0 or v1.
+///
+/// Since Fetch requests are flexible (version 12), librdkafka 2.5.3 to 2.15 take the four bytes of a key's length for a varint, and
+/// the length's leading zero for null: key and value are null whatever the message holds. Batches of format v2 have a leader epoch,
+/// which the older formats lack.
+fn is_of_old_format(message: &Message, record: &Record<'_>) -> bool {
+    record.key.is_none()
+        && record.value.is_none()
+        && record.headers.clone().next().is_none()
+        && message.leader_epoch().is_none()
 }
 
 fn connect(
@@ -499,6 +585,8 @@ fn connect(
 struct StallTimer {
     since: Instant,
     checked: Instant,
+    /// [`partial_sets`](super::client::Events::partial_sets) at the last check.
+    partial_sets: Option<u64>,
 }
 
 impl StallTimer {
@@ -507,7 +595,15 @@ impl StallTimer {
         StallTimer {
             since: now,
             checked: now,
+            partial_sets: None,
         }
+    }
+
+    /// Whether leaders have answered repeatedly since the last check, while nothing could be decoded.
+    fn is_undecodable(&mut self, partial_sets: u64) -> bool {
+        const REPEATEDLY: u64 = 3;
+        let before = self.partial_sets.replace(partial_sets);
+        before.is_some_and(|before| partial_sets.saturating_sub(before) >= REPEATEDLY)
     }
 
     /// Whether another check is due; if so, restarts the interval.

@@ -74,6 +74,22 @@ pub enum KafkaError {
         /// The exclusive end of the log now.
         log_end_offset: i64,
     },
+    /// A message in a format that librdkafka cannot decode.
+    #[error(
+        "{topic}/{partition}: the message at offset {offset} is in Kafka's old format v0 or v1 ({cause}), which this Kafka client \
+         cannot read (librdkafka#5549); copy the topic into a new one with a Java client, such as MirrorMaker, and back that up, \
+         or exclude the topic"
+    )]
+    OldFormat {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: PartitionNumber,
+        /// The offset of the first message that cannot be decoded.
+        offset: i64,
+        /// How it shows.
+        cause: &'static str,
+    },
     /// A record exceeds a size limit of the topic, the brokers, or the producer.
     #[error(
         "{topic}/{partition}: the record of source offset {source_offset} ({size_bytes} bytes) is too large: {cause}; \

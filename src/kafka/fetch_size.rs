@@ -5,8 +5,6 @@
 //! records that compress well. It is not known beforehand, so the first fetches use the smallest size, and their expansion decides
 //! the next size.
 
-use serde::Deserialize;
-
 /// Brokers return at least one whole batch, and producers' default `batch.size` is 16 KiB, so a smaller size would not make
 /// responses smaller.
 const SMALLEST: usize = 16 << 10;
@@ -16,7 +14,7 @@ const RECORD_OVERHEAD_BYTES: u64 = 600;
 const ENOUGH_BYTES: u64 = 256 << 10;
 
 /// Totals of a consumer since its creation, from librdkafka's statistics (STATISTICS.md: `rx_bytes`, `rxmsgs`, `rxmsg_bytes`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Received {
     /// Bytes of responses.
     pub(super) rx_bytes: u64,

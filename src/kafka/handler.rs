@@ -26,6 +26,16 @@ pub trait RecordHandler {
     /// Notes that the position has reached the end of the range; no more calls follow for this slot.
     fn finished(&mut self, slot: usize) -> Result<(), Self::Error>;
 
+    /// Handles a partition that cannot be read any further, for a reason that concerns no other partition. If this returns `Ok`, the
+    /// others are read on, and no more calls follow for this slot. By default, the error ends the read.
+    fn unreadable(
+        &mut self,
+        _slot: usize,
+        error: KafkaError,
+    ) -> Result<(), SourceError<Self::Error>> {
+        Err(error.into())
+    }
+
     /// Called between batches, at least ten times per second: the place to flush and to check for cancellation.
     fn idle(&mut self) -> Result<(), Self::Error>;
 }

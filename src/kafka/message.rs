@@ -141,6 +141,13 @@ impl Message {
         unsafe { (&raw const (*self.raw()).offset).read() }
     }
 
+    /// Returns the leader epoch of the batch; `None` for messages of formats v0 and v1, which have none.
+    pub(super) fn leader_epoch(&self) -> Option<i32> {
+        // SAFETY: the message is live and belongs to a consumer.
+        let epoch = unsafe { sys::rd_kafka_message_leader_epoch(self.raw()) };
+        (epoch >= 0).then_some(epoch)
+    }
+
     /// Returns librdkafka's description of the error that this message carries.
     pub(super) fn error_text(&self) -> String {
         // SAFETY: the message is live and has an error, so its payload is a C string or null.

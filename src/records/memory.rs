@@ -28,6 +28,7 @@ struct State {
     /// Outcomes of the next commits; those after them succeed.
     commits: VecDeque<CommitFailure>,
     sinks_opened: usize,
+    sources_opened: usize,
 }
 
 /// How a commit can fail.
@@ -124,6 +125,21 @@ impl MemoryCluster {
         log.entries[offsets].fill_with(|| Entry::Hidden);
     }
 
+    /// Takes the latest records away, as an unclean leader election does.
+    pub(crate) fn truncate(&self, partition: &TopicPartition, end: usize) {
+        let mut state = self.lock();
+        let log = state.logs.entry(partition.clone()).or_default();
+        log.entries.truncate(end);
+    }
+
+    /// Returns the first offset of a partition and its exclusive end.
+    pub(crate) fn bounds(&self, partition: &TopicPartition) -> Range<i64> {
+        let state = self.lock();
+        state.logs.get(partition).map_or(0..0, |log| {
+            log.start..i64::try_from(log.entries.len()).expect("a small log")
+        })
+    }
+
     /// Makes the next commits fail.
     pub(crate) fn fail_commits(&self, failures: impl IntoIterator<Item = CommitFailure>) {
         self.lock().commits.extend(failures);
@@ -132,6 +148,11 @@ impl MemoryCluster {
     /// Number of sinks opened so far.
     pub(crate) fn sinks_opened(&self) -> usize {
         self.lock().sinks_opened
+    }
+
+    /// Number of sources opened so far.
+    pub(crate) fn sources_opened(&self) -> usize {
+        self.lock().sources_opened
     }
 
     /// The committed records of a partition, by offset.
@@ -167,6 +188,7 @@ impl Transport for MemoryCluster {
         _options: &SourceOptions,
         ranges: Vec<PartitionRange>,
     ) -> Result<MemorySource, KafkaError> {
+        self.lock().sources_opened += 1;
         let cluster = self.clone();
         Ok(MemorySource { cluster, ranges })
     }
@@ -194,12 +216,7 @@ impl RecordSource for MemorySource {
         const IDLE_EVERY: usize = 16;
         for (slot, range) in self.ranges.iter().enumerate() {
             let partition = TopicPartition::new(&range.topic, range.partition);
-            let start = self
-                .cluster
-                .lock()
-                .logs
-                .get(&partition)
-                .map_or(0, |log| log.start);
+            let Range { start, end } = self.cluster.bounds(&partition);
             let first = range.start.max(start.min(range.end));
             if first > range.start {
                 let lost = handler.lost(slot, range.start, first);
@@ -216,10 +233,24 @@ impl RecordSource for MemorySource {
                     handler.idle().map_err(SourceError::Handler)?;
                 }
             }
-            handler.finished(slot).map_err(SourceError::Handler)?;
+            if end < range.end {
+                handler.unreadable(slot, truncated(range, start, end))?;
+            } else {
+                handler.finished(slot).map_err(SourceError::Handler)?;
+            }
             handler.idle().map_err(SourceError::Handler)?;
         }
         Ok(())
+    }
+}
+
+fn truncated(range: &PartitionRange, start: i64, end: i64) -> KafkaError {
+    KafkaError::OffsetOutOfRange {
+        topic: range.topic.clone(),
+        partition: range.partition,
+        position: end,
+        log_start_offset: start,
+        log_end_offset: end,
     }
 }
 

@@ -149,6 +149,8 @@ fn records_deleted_before_they_were_backed_up_are_a_recorded_loss() {
     topics::delete_records(broker, (&topic, 0), 150);
     let second = backup(&repo, broker, &topic, 3);
     let lost = json!([{
+        "finding": "unproved", "topic": topic, "partition": 0, "stored_end_offset": 100, "reason": "retention"
+    }, {
         "finding": "lost", "topic": topic, "partition": 0, "from_offset": 100, "to_offset": 150
     }]);
     assert_eq!(second["findings"], lost);
@@ -177,7 +179,7 @@ fn records_deleted_before_they_were_backed_up_are_a_recorded_loss() {
 }
 
 #[test]
-fn a_log_that_ends_below_the_backup_is_reported() {
+fn a_log_that_ends_below_the_backup_is_stored_beside_it() {
     let mut broker = Broker::start(&[]);
     topics::create(&broker, "cut", 1, &[]);
     let old = some(100, 1);
@@ -188,17 +190,23 @@ fn a_log_that_ends_below_the_backup_is_reported() {
     broker.stop();
     broker.remove_log("cut", 0);
     broker.restart();
-    produce(&broker, "none", ("cut", 0), &some(30, 2));
+    let new = some(30, 2);
+    produce(&broker, "none", ("cut", 0), &new);
     let second = backup(&repo, &broker, "cut", 3);
-    let truncated = json!([{
-        "finding": "truncated", "topic": "cut", "partition": 0,
-        "stored_end_offset": 100, "high_watermark": 30
+    let diverged = json!([{
+        "finding": "diverged", "topic": "cut", "partition": 0, "offset": 0, "stored_end_offset": 100,
+        "high_watermark": 30
     }]);
-    assert_eq!(second["findings"], truncated);
-    assert_eq!(second["records"], 0);
+    assert_eq!(second["findings"], diverged);
+    assert_eq!(second["records"], 30);
+    assert_eq!(
+        repo.verify()["records"],
+        130,
+        "stored segments stay unchanged"
+    );
     let kept = repo
         .read_by_spec("cut", 0)
         .into_iter()
         .map(|(_, message)| message);
-    assert!(kept.eq(old), "stored segments stay unchanged");
+    assert!(kept.eq(new));
 }

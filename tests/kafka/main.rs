@@ -8,6 +8,7 @@ mod damaged_repository;
 mod groups;
 mod groups_restore;
 mod harness;
+mod identity;
 mod incremental;
 mod interruption;
 mod kill;

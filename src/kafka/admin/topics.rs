@@ -51,13 +51,15 @@ pub struct PartitionDescription {
     pub replicas: Vec<i32>,
 }
 
+/// Topics that are described with one request.
+const AT_ONCE: usize = 500;
+
 impl Admin {
     /// Describes all topics, or the named ones, each of which must exist.
     pub fn describe_topics(
         &self,
         names: Option<&[String]>,
     ) -> Result<Vec<TopicDescription>, KafkaError> {
-        const AT_ONCE: usize = 500;
         let listed = match names {
             None => self.list_topics()?,
             Some(_) => Vec::new(),
@@ -71,6 +73,23 @@ impl Admin {
             match self.describe_at_once(chunk, names.is_some()) {
                 Ok(described) => topics.extend(described),
                 Err(error) if error.is_unsupported() => return self.select(listed, names),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(topics)
+    }
+
+    /// Describes those of the named topics that exist.
+    pub fn find_topics(&self, names: &[String]) -> Result<Vec<TopicDescription>, KafkaError> {
+        let mut topics = Vec::with_capacity(names.len());
+        for chunk in names.chunks(AT_ONCE) {
+            match self.describe_at_once(chunk, false) {
+                Ok(described) => topics.extend(described),
+                Err(error) if error.is_unsupported() => {
+                    let mut listed = self.list_topics()?;
+                    listed.retain(|topic| names.contains(&topic.name));
+                    return Ok(listed);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -125,6 +125,31 @@ fn a_log_that_ends_before_the_position_is_an_error() {
 }
 
 #[test]
+fn a_log_that_ends_within_its_range_does_not_keep_others_from_being_read() {
+    let (_cluster, settings) = cluster(&[("t", 3)]);
+    let records: Vec<Owned> = (0..10).map(plain).collect();
+    for partition in 0..3 {
+        write(&settings, target("t", partition), &records);
+    }
+    let ranges = vec![
+        range("t", 0, 5, 60),
+        range("t", 1, 50, 60),
+        range("t", 2, 0, 10),
+    ];
+    let mut collected = Collected {
+        left_out: Some(Vec::new()),
+        ..Collected::default()
+    };
+    let mut consumer = Consumer::open(&settings, &SourceOptions::default(), ranges).unwrap();
+    consumer.run(&mut collected).unwrap();
+    let mut left_out = collected.left_out.unwrap();
+    left_out.sort_unstable();
+    assert_eq!((left_out, collected.finished), (vec![0, 1], vec![2]));
+    assert_eq!(collected.records[0], records[5..]);
+    assert_eq!(collected.records[2], records);
+}
+
+#[test]
 fn an_error_of_the_handler_ends_the_read() {
     struct Full;
     impl RecordHandler for Full {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use kbk_format::record::{Header, Headers, Record, TimestampType};
 
 use crate::kafka::{
-    ClientSettings, Consumer, EmbeddedCluster, PartitionRange, Producer, RecordHandler,
-    SinkOptions, SourceOptions, TopicPartition,
+    ClientSettings, Consumer, EmbeddedCluster, KafkaError, PartitionRange, Producer, RecordHandler,
+    SinkOptions, SourceError, SourceOptions, TopicPartition,
 };
 
 /// A record that owns its bytes.
@@ -60,6 +60,8 @@ pub(super) struct Collected {
     pub(super) records: Vec<Vec<Owned>>,
     pub(super) lost: Vec<(usize, i64, i64)>,
     pub(super) finished: Vec<usize>,
+    /// The partitions that were abandoned, if those are to be left out; otherwise the first one ends the read.
+    pub(super) left_out: Option<Vec<usize>>,
     pub(super) idles: usize,
     /// Called on every idle call, with the number of idle calls so far.
     pub(super) on_idle: Option<Box<dyn FnMut(usize)>>,
@@ -93,6 +95,14 @@ impl RecordHandler for Collected {
 
     fn finished(&mut self, slot: usize) -> Result<(), String> {
         self.finished.push(slot);
+        Ok(())
+    }
+
+    fn unreadable(&mut self, slot: usize, error: KafkaError) -> Result<(), SourceError<String>> {
+        let Some(left_out) = &mut self.left_out else {
+            return Err(error.into());
+        };
+        left_out.push(slot);
         Ok(())
     }
 

@@ -163,11 +163,15 @@ impl Broker {
         }
     }
 
+    /// Returns the folder in which a private broker keeps its logs.
+    pub(crate) fn data(&mut self) -> PathBuf {
+        self.server().folder.path().join("data")
+    }
+
     /// Removes a partition's log from the disk of a stopped private broker: the state after an
     /// unclean election of an empty leader.
     pub(crate) fn remove_log(&mut self, topic: &str, partition: i32) {
-        let data = self.server().folder.path().join("data");
-        let log = data.join(format!("{topic}-{partition}"));
+        let log = self.data().join(format!("{topic}-{partition}"));
         fs::remove_dir_all(log).expect("the log exists");
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod grants;
 pub(crate) mod groups;
 pub(crate) mod guarded;
 pub(crate) mod offset_map;
+pub(crate) mod old_log;
 #[path = "../../support/one_partition.rs"]
 pub(crate) mod one_partition;
 pub(crate) mod process;

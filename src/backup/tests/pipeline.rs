@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use super::partition::{SegmentSettings, StoredPartition};
-use super::pipeline::{self, Finished, PipelineOptions, Reading};
+use crate::backup::partition::{SegmentSettings, StoredPartition};
+use crate::backup::pipeline::{self, Finished, PipelineOptions, Reading};
 use crate::records::TopicPartition;
 use crate::records::memory::{MemoryCluster, OwnedRecord};
 use crate::run::{Cancel, Done, Events, PartitionSlot, RunEvents, Totals};

@@ -1,0 +1,159 @@
+//! Asks again, before the commit, whether the logs are still those that the run began with.
+//!
+//! A client that reads a topic by name continues with the new topic when it is deleted and created again: the new records would be
+//! stored behind the old ones. What was read of such a log is left out of the commit. Its segments stay unnamed, under an id that no
+//! later run reads.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kbk_format::repo::{Hex, Id, Incomplete, IncompleteReason, PartitionId, UnseenTopic};
+
+use super::notice::BackupNotice;
+use super::partition::StoredPartition;
+use super::plan::{BackupPlan, PlannedTopic};
+use crate::kafka::{Admin, KafkaError, PartitionOffsets, TopicPartition};
+
+/// What a run stored, by partition.
+pub(super) type AllStored = BTreeMap<PartitionId, StoredPartition>;
+
+/// The topics that the run has stored records of, as the cluster describes them now.
+#[derive(Debug, Default)]
+pub(super) struct LogsNow {
+    /// By name: those that exist, with Kafka's ids, where it gives any.
+    topics: HashMap<String, Option<Id>>,
+    offsets: BTreeMap<TopicPartition, PartitionOffsets>,
+}
+
+impl LogsNow {
+    /// One topic with one partition.
+    #[cfg(test)]
+    pub(super) fn of(
+        topic: &str,
+        kafka_id: Option<Id>,
+        offsets: (TopicPartition, PartitionOffsets),
+    ) -> LogsNow {
+        LogsNow {
+            topics: HashMap::from([(topic.to_owned(), kafka_id)]),
+            offsets: BTreeMap::from([offsets]),
+        }
+    }
+
+    /// Asks the cluster, with two requests per broker for any number of topics up to 500. Blocks.
+    pub(super) fn ask(admin: &Admin, appended: &[TopicPartition]) -> Result<LogsNow, KafkaError> {
+        let mut names: Vec<String> = appended.iter().map(|log| log.topic.clone()).collect();
+        names.dedup();
+        let found = admin.find_topics(&names)?;
+        let topics: HashMap<_, _> = found
+            .into_iter()
+            .map(|topic| {
+                (
+                    topic.name,
+                    Some(Hex(topic.topic_id)).filter(|id| *id != Id::ZERO),
+                )
+            })
+            .collect();
+        // A topic that is gone has no offsets; what was read of it before may be the last copy.
+        let logs = appended
+            .iter()
+            .filter(|log| topics.contains_key(&log.topic));
+        let logs: Vec<_> = logs.cloned().collect();
+        let offsets = admin.offsets(&logs)?.into_iter().collect();
+        Ok(LogsNow { topics, offsets })
+    }
+}
+
+/// Lists the partitions of which something was stored, ordered by topic.
+pub(super) fn appended(stored: &AllStored) -> Vec<TopicPartition> {
+    let appended = stored
+        .iter()
+        .filter(|(_, stored)| !stored.segments.is_empty());
+    appended
+        .map(|(id, _)| TopicPartition::new(id.topic.to_string(), id.partition))
+        .collect()
+}
+
+/// Leaves out of the plan the topics that were created again, and out of what was stored the partitions that may not be of
+/// the logs that were planned.
+pub(super) fn leave_out_changed(plan: &mut BackupPlan, stored: &mut AllStored, now: &LogsNow) {
+    let BackupPlan {
+        topics,
+        unseen,
+        notices,
+        ..
+    } = plan;
+    topics.retain(|topic| {
+        let id = now.topics.get(&*topic.name);
+        let recreated = id.is_some_and(|id| *id != topic.kafka_id);
+        if recreated {
+            unseen.push(UnseenTopic {
+                name: topic.name.clone(),
+                topic_id: topic.topic_id,
+                incomplete: Incomplete {
+                    reason: IncompleteReason::Unreadable,
+                    detail: "it was deleted and created again while it was read".to_owned(),
+                },
+            });
+            notices.push(BackupNotice::RecreatedMeanwhile {
+                topic: topic.name.clone(),
+            });
+        }
+        !recreated
+    });
+    for topic in topics {
+        notices.extend(unread(topic, stored, now));
+    }
+}
+
+/// Clears what was stored of a topic's partitions that may not be theirs, and describes those that were not read to the end.
+fn unread(topic: &mut PlannedTopic, stored: &mut AllStored, now: &LogsNow) -> Vec<BackupNotice> {
+    let mut notices = Vec::new();
+    for index in 0..topic.partitions.len() {
+        let id = topic.partition_id(topic.partitions[index].partition);
+        let partition = &mut topic.partitions[index];
+        let Some(stored) = stored.get_mut(&id) else {
+            continue;
+        };
+        let log = TopicPartition::new(topic.name.to_string(), partition.partition);
+        let error = stored.unreadable.take();
+        let Some(error) = error.or_else(|| truncated(&log, stored, now.offsets.get(&log))) else {
+            continue;
+        };
+        if leaves_doubt(&error) {
+            *stored = StoredPartition::default();
+        }
+        let end = stored.segments.last().map(|segment| segment.end_offset);
+        partition.unreadable = Some(error.to_string());
+        notices.push(BackupNotice::Unreadable {
+            topic: topic.name.clone(),
+            partition: partition.partition,
+            stored_end_offset: end.unwrap_or(partition.read.start),
+            cause: error.to_string(),
+        });
+    }
+    notices
+}
+
+/// Returns whether what was read before the error may not be what it seems: records of another log, or messages without contents.
+fn leaves_doubt(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::OffsetOutOfRange { .. } | KafkaError::OldFormat { .. }
+    )
+}
+
+/// Returns the error of a log that ends below what was read of it.
+fn truncated(
+    log: &TopicPartition,
+    stored: &StoredPartition,
+    now: Option<&PartitionOffsets>,
+) -> Option<KafkaError> {
+    let position = stored.segments.last()?.end_offset;
+    let now = now.filter(|now| now.high_watermark < position)?;
+    Some(KafkaError::OffsetOutOfRange {
+        topic: log.topic.clone(),
+        partition: log.partition,
+        position,
+        log_start_offset: now.log_start_offset,
+        log_end_offset: now.high_watermark,
+    })
+}

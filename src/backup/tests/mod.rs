@@ -1,0 +1,6 @@
+//! Backups of logs in memory, without a broker.
+
+mod continuity;
+mod pipeline;
+mod recheck;
+mod world;

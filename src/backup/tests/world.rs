@@ -1,0 +1,210 @@
+//! A cluster in memory with one topic, and a repository that it is backed up to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kbk_format::repo::{
+    Digested, Hex, Id, Identity, PartitionId, Repository, SegmentReader, Snapshot, Store,
+    TopicState,
+};
+use kbk_format::{BlockDecoder, Columns, Compression, Streams, TimestampType};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+use crate::backup::continuity::{ContinuityError, Prover};
+use crate::backup::notice::BackupNotice;
+use crate::backup::partition::SegmentSettings;
+use crate::backup::pipeline::{self, Finished, PipelineOptions};
+use crate::backup::plan::{self, BackupPlan};
+use crate::backup::recheck::AllStored;
+use crate::backup::survey::{Survey, SurveyedTopic};
+use crate::backup::{adopt, run};
+use crate::kafka::{PartitionDescription, PartitionOffsets, TopicDescription};
+use crate::records::TopicPartition;
+use crate::records::memory::{MemoryCluster, OwnedRecord};
+use crate::run::{Cancel, RunEvents, Totals};
+
+/// The topic, and Kafka's id of it.
+pub(super) const TOPIC: &str = "orders";
+pub(super) const KAFKA_ID: Id = Hex([7; 16]);
+
+/// A cluster with one topic of one partition, and its repository.
+pub(super) struct World {
+    pub(super) cluster: MemoryCluster,
+    pub(super) compacted: bool,
+    pub(super) kafka_id: Id,
+    runtime: Runtime,
+    repository: Repository,
+    _folder: TempDir,
+}
+
+impl World {
+    pub(super) fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let store = Store::open_or_create(folder.path().to_str().unwrap()).unwrap();
+        let created = Repository::create(store, Identity::fresh());
+        World {
+            cluster: MemoryCluster::default(),
+            compacted: false,
+            kafka_id: KAFKA_ID,
+            repository: runtime.block_on(created).unwrap(),
+            runtime,
+            _folder: folder,
+        }
+    }
+
+    /// Backs up, in small blocks and segments, and commits. Returns what the run reports.
+    pub(super) fn backup(&self) -> Vec<BackupNotice> {
+        let plan = self.plan();
+        let stored = self.read(&plan);
+        self.commit(plan, stored)
+    }
+
+    /// Plans a backup, and proves that the log continues what is stored.
+    pub(super) fn plan(&self) -> BackupPlan {
+        let newest = self.newest();
+        let selected = [TOPIC.to_owned()];
+        let mut plan = plan::plan(self.survey(), newest.as_deref(), &selected).unwrap();
+        let adopted = adopt::adopt(&self.repository, &mut plan);
+        self.runtime.block_on(adopted).unwrap();
+        self.prove(&mut plan).unwrap();
+        plan
+    }
+
+    fn prove(&self, plan: &mut BackupPlan) -> Result<(), ContinuityError> {
+        let prover = Prover {
+            repository: &self.repository,
+            runtime: self.runtime.handle(),
+            transport: &self.cluster,
+            cancel: &Cancel::default(),
+        };
+        prover.prove(plan)
+    }
+
+    /// Reads and stores what is planned.
+    pub(super) fn read(&self, plan: &BackupPlan) -> AllStored {
+        let options = PipelineOptions {
+            segments: SegmentSettings {
+                store: self.repository.store().clone(),
+                runtime: self.runtime.handle().clone(),
+                cluster_id: None,
+                writer: "test".to_owned(),
+                segment_bytes: 4 << 10,
+                sealing: Arc::new(Semaphore::new(2)),
+            },
+            compression: Compression::None,
+            block_bytes: 1 << 10,
+            encoders: 2,
+            fetch_bytes: 1 << 20,
+        };
+        let events = RunEvents::start(Arc::new(()), Totals::default());
+        let readings = run::readings(plan);
+        let cancel = Cancel::default();
+        let finished = pipeline::run(&options, &self.cluster, readings, &cancel, &events);
+        assert!(finished.error.is_none(), "{:?}", finished.error);
+        finished.stored
+    }
+
+    pub(super) fn commit(&self, plan: BackupPlan, stored: AllStored) -> Vec<BackupNotice> {
+        let now = Timestamp::now();
+        let newest = self.newest();
+        let read_after = newest.as_ref().map_or(0, |newest| newest.sequence);
+        let finished = Finished {
+            stored,
+            interrupted: false,
+            error: None,
+        };
+        let (change, notices) = run::change(plan, finished, newest, read_after, None, now);
+        let committed = self.repository.commit(&change);
+        self.runtime.block_on(committed).unwrap();
+        notices
+    }
+
+    /// The newest snapshot.
+    pub(super) fn newest(&self) -> Option<Digested<Snapshot>> {
+        self.runtime.block_on(self.repository.latest()).unwrap()
+    }
+
+    /// The topic's histories, the oldest first.
+    pub(super) fn histories(&self) -> Vec<TopicState> {
+        self.newest().map_or_else(Vec::new, |it| it.topics.clone())
+    }
+
+    /// The stored records of a history, by offset.
+    pub(super) fn records(&self, history: &TopicState) -> Vec<(i64, OwnedRecord)> {
+        let id = history.partition_id(0.into());
+        let segments = self.repository.segments(&id, &history.partitions[0]);
+        let mut records = Vec::new();
+        for entry in self.runtime.block_on(segments).unwrap() {
+            let opened = SegmentReader::open(self.repository.store(), &id, &entry);
+            let reader = self.runtime.block_on(opened).unwrap();
+            for block in 0..reader.segment().index().entries().len() {
+                let read = reader.read(block..block + 1);
+                let bytes = self.runtime.block_on(read).unwrap();
+                let mut columns = Columns::new();
+                let block = reader.segment().block(block, &bytes).unwrap();
+                let decoded = block.decode(&mut BlockDecoder::new(), Streams::All, &mut columns);
+                decoded.unwrap();
+                let owned = columns.iter().map(|it| (it.offset, OwnedRecord::copy(&it)));
+                records.extend(owned);
+            }
+        }
+        records
+    }
+
+    fn survey(&self) -> Survey {
+        let bounds = self.cluster.bounds(&log());
+        let offsets = PartitionOffsets {
+            log_start_offset: bounds.start,
+            high_watermark: bounds.end,
+            last_stable_offset: bounds.end,
+        };
+        let topic = SurveyedTopic {
+            description: TopicDescription {
+                name: TOPIC.to_owned(),
+                topic_id: self.kafka_id.0,
+                internal: false,
+                partitions: vec![PartitionDescription {
+                    id: 0.into(),
+                    leader: 1,
+                    replicas: vec![1],
+                }],
+                replication_factor: 1,
+            },
+            config: None,
+            compacted: Some(self.compacted),
+            timestamp_type: TimestampType::CreateTime,
+            offsets: BTreeMap::from([(0.into(), offsets)]),
+        };
+        Survey {
+            topics: vec![topic],
+            ..Survey::default()
+        }
+    }
+}
+
+/// The log of the topic's partition.
+pub(super) fn log() -> TopicPartition {
+    TopicPartition::new(TOPIC, 0.into())
+}
+
+pub(super) fn id(topic_id: Id) -> PartitionId {
+    PartitionId {
+        topic: TOPIC.parse().unwrap(),
+        topic_id,
+        partition: 0.into(),
+    }
+}
+
+/// Creates different records for different numbers.
+pub(super) fn record(number: i64) -> OwnedRecord {
+    OwnedRecord {
+        timestamp: 1_763_800_000_000 + number,
+        key: Some(number.to_be_bytes().to_vec()),
+        value: Some(vec![b'v'; 100]),
+        headers: Vec::new(),
+    }
+}

@@ -1,0 +1,203 @@
+//! What is stored as one log is one log: truncated, created again, of another cluster, or in a format that cannot be read, it is
+//! named, and nothing is appended that does not belong.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::broker::Broker;
+use crate::support::old_log::{LogFolder, gzip, message};
+use crate::support::process::{Running, run};
+use crate::support::produce::{Producer, produce};
+use crate::support::record::Message;
+use crate::support::repo::Repo;
+use crate::support::{consume, samples, topics, wait};
+
+fn some(count: usize, seed: u64) -> Vec<Message> {
+    samples::mixed(seed).take(count).collect()
+}
+
+/// Produces each message in a batch of its own.
+fn produce_one_by_one(broker: &Broker, topic: &str, messages: &[Message]) {
+    for message in messages {
+        produce(broker, "none", (topic, 0), [message]);
+    }
+}
+
+fn backup(repo: &Repo, broker: &Broker, pattern: &str, code: i32) -> Value {
+    let finished = run(&mut repo.backup(broker, &["--topic", pattern]));
+    finished.expect_code(code).json()
+}
+
+/// The messages that are stored as of a snapshot.
+fn restored(repo: &Repo, broker: &Broker, topic: &str, snapshot: &str) -> Vec<Message> {
+    let target = topics::unique("restored");
+    let map = format!("{topic}={target}");
+    let args = ["--topic", topic, "--map", &map, "--snapshot", snapshot];
+    run(&mut repo.restore(broker, &[&args[..], &["--allow-partial"]].concat())).expect_code(0);
+    consume::read_all(broker, &target, 0)
+        .into_iter()
+        .map(|record| record.message)
+        .collect()
+}
+
+#[test]
+fn a_log_that_was_truncated_and_regrown_is_stored_beside_the_old_one() {
+    let mut broker = Broker::start(&[]);
+    topics::create(&broker, "cut", 1, &[]);
+    let old = some(10, 1);
+    produce_one_by_one(&broker, "cut", &old);
+    let repo = Repo::new();
+    backup(&repo, &broker, "cut", 0);
+
+    let log = LogFolder::of(&mut broker, "cut", 0);
+    log.keep_batches(6);
+    broker.restart();
+    let other = some(8, 2);
+    produce_one_by_one(&broker, "cut", &other);
+    let second = backup(&repo, &broker, "cut", 3);
+    let diverged = json!([{
+        "finding": "diverged", "topic": "cut", "partition": 0, "offset": 6, "stored_end_offset": 10,
+        "high_watermark": 14
+    }]);
+    assert_eq!(second["findings"], diverged);
+    assert_eq!(second["records"], 14);
+
+    // The new history is continued, and both can be restored.
+    let more = some(5, 3);
+    produce_one_by_one(&broker, "cut", &more);
+    let third = backup(&repo, &broker, "cut", 0);
+    assert_eq!(
+        (&third["findings"], &third["records"]),
+        (&json!([]), &json!(5))
+    );
+    assert_eq!(repo.verify()["records"], 29);
+    repo.verify_by_spec();
+    assert!(restored(&repo, &broker, "cut", "1") == old);
+    let new = [&old[..6], &other, &more].concat();
+    assert!(restored(&repo, &broker, "cut", "latest") == new);
+
+    // The same, seen while the log is short: what grows afterwards continues the short log.
+    let log = LogFolder::of(&mut broker, "cut", 0);
+    log.keep_batches(2);
+    broker.restart();
+    let short = backup(&repo, &broker, "cut", 3);
+    assert_eq!(short["findings"][0]["offset"], 2);
+    produce_one_by_one(&broker, "cut", &some(30, 4));
+    assert_eq!(backup(&repo, &broker, "cut", 0)["records"], 30);
+    assert_eq!(repo.verify()["records"], 61);
+}
+
+#[test]
+fn messages_of_old_formats_are_refused_and_the_others_saved() {
+    let mut broker = Broker::start(&[]);
+    let old = ["keyed-v1", "keyed-v0", "keyless", "gzip"];
+    for topic in old.into_iter().chain(["new"]) {
+        topics::create(&broker, topic, 1, &[("retention.ms", "-1")]);
+    }
+    let new = some(20, 1);
+    produce(&broker, "none", ("new", 0), &new);
+    let time = 1_400_000_000_000;
+    let logs = |time: Option<i64>, key: Option<&[u8]>| -> Vec<u8> {
+        let messages = (0..5).map(|offset| message(offset, time, 0, key, Some(b"value")));
+        messages.flatten().collect()
+    };
+    let relative = logs(Some(time), Some(b"k"));
+    let contents = [
+        logs(Some(time), Some(b"k")),
+        logs(None, Some(b"k")),
+        logs(Some(time), None),
+        message(4, Some(time + 4), 1, None, Some(&gzip(&relative))),
+    ];
+    for (topic, bytes) in old.into_iter().zip(&contents) {
+        LogFolder::of(&mut broker, topic, 0).write(bytes);
+    }
+    broker.restart();
+    let repo = Repo::new();
+    let report = backup(&repo, &broker, "*", 3);
+    let findings = report["findings"].as_array().expect("findings");
+    for topic in old {
+        let found = findings.iter().find(|finding| finding["topic"] == topic);
+        let found = found.unwrap_or_else(|| panic!("nothing about {topic}: {findings:?}"));
+        assert_eq!(
+            (
+                &found["finding"],
+                &found["partition"],
+                &found["stored_end_offset"]
+            ),
+            (&json!("unreadable"), &json!(0), &json!(0))
+        );
+        let cause = found["cause"].as_str().expect("a cause");
+        assert!(
+            cause.contains("offset 0") && cause.contains("v0 or v1"),
+            "{cause}"
+        );
+    }
+    assert_eq!((findings.len(), &report["records"]), (4, &json!(20)));
+    assert_eq!(report["complete"], false);
+    repo.verify_by_spec();
+    assert!(restored(&repo, &broker, "new", "latest") == new);
+}
+
+#[test]
+fn a_topic_that_is_created_again_meanwhile_is_left_out() {
+    let broker = Broker::shared();
+    // Longer than what is read, behind stored records; shorter than what is read.
+    for (stored, count) in [(true, 40), (false, 5)] {
+        let (topic, pinned) = (topics::unique("meanwhile"), topics::unique("pinned"));
+        topics::create(broker, &topic, 1, &[]);
+        produce(broker, "none", (&topic, 0), &some(10, 1));
+        let repo = Repo::new();
+        if stored {
+            backup(&repo, broker, &topic, 0);
+        }
+        produce(broker, "none", (&topic, 0), &some(10, 2));
+        topics::create(broker, &pinned, 1, &[]);
+        let open = Producer::transactional(broker, "none", &topics::unique("open"));
+        open.begin();
+        open.send(&pinned, 0, &some(1, 3)[0]);
+        open.flush();
+
+        // The survey is done, and waits for the transaction.
+        let log = repo.path().with_extension("log");
+        let mut command = repo.backup(broker, &["--topic", &topic, "--topic", &pinned]);
+        command.args(["--open-transactions-wait", "60s"]);
+        let running = Running::spawn(&mut with_log(&command, &log));
+        wait::until("the backup to wait", || {
+            let log = fs::read_to_string(&log).unwrap_or_default();
+            log.contains("waiting up to").then_some(())
+        });
+        topics::delete(broker, &topic);
+        topics::create(broker, &topic, 1, &[]);
+        let new = some(count, 4);
+        produce(broker, "none", (&topic, 0), &new);
+        open.commit();
+        let report = running.finish().expect_code(3).json();
+        let findings = report["findings"].as_array().expect("findings");
+        let meanwhile = json!({ "finding": "recreated_meanwhile", "topic": topic });
+        assert!(findings.contains(&meanwhile), "{findings:?}");
+        assert_eq!(report["records"], 1, "the other topic's");
+
+        let again = backup(&repo, broker, &topic, 0);
+        assert_eq!(again["records"], count);
+        let all = if stored { 11 } else { 1 } + count;
+        assert_eq!(repo.verify()["records"], all);
+        assert!(restored(&repo, broker, &topic, "latest") == new);
+    }
+}
+
+/// Returns the command with its standard error in a file.
+fn with_log(command: &Command, log: &Path) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"log=$1; shift; exec "$@" 2>"$log""#, "sh"]);
+    shell.arg(log).arg(command.get_program());
+    shell.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            shell.env(name, value);
+        }
+    }
+    shell
+}
