@@ -63,6 +63,8 @@ pub struct BackupOptions {
     pub groups: bool,
     /// Whether to save the ACLs.
     pub acls: SaveAcls,
+    /// Whether to back up a cluster other than the one that the newest snapshot is of.
+    pub allow_cluster_change: bool,
 }
 
 /// What a backup did. Counts cover this run only.
@@ -129,6 +131,19 @@ pub enum BackupError {
     /// A topic with a name that Kafka does not allow.
     #[error(transparent)]
     TopicName(#[from] TopicNameError),
+    /// The repository has the topics of another cluster.
+    #[error(
+        "cannot back up cluster {found} to {repository}: its newest snapshot is of cluster {stored}; use a repository of its own for \
+         each cluster, or --allow-cluster-change if this cluster has replaced that one"
+    )]
+    OtherCluster {
+        /// Where it is.
+        repository: String,
+        /// The id of the cluster in the newest snapshot.
+        stored: String,
+        /// The id of the cluster that answered.
+        found: String,
+    },
     /// The comparison of the logs with what is stored.
     #[error(transparent)]
     Continuity(#[from] ContinuityError),
@@ -179,6 +194,7 @@ pub async fn run(
     };
     let newest = newest(&repository, &options.ignored_snapshots).await?;
     let repository_notices = repository_notices(&repository, newest.as_deref(), options).await?;
+    check_cluster(options, &survey, newest.as_deref())?;
     let selected_before = selected_before(&options.selection, newest.as_deref());
     let cluster_id = survey.cluster_id.clone();
     let mut plan = plan::plan(survey, newest.as_deref(), &selected_before)?;
@@ -300,6 +316,25 @@ async fn existing_repository(options: &BackupOptions) -> Result<Option<Repositor
 async fn create_repository(location: &str) -> Result<Repository, RepoError> {
     let store = Store::open_or_create(location)?;
     Repository::open_or_create(store, Identity::fresh()).await
+}
+
+/// Fails if the repository holds the topics of another cluster: they would be taken for topics that were deleted and created again.
+fn check_cluster(
+    options: &BackupOptions,
+    survey: &Survey,
+    newest: Option<&Snapshot>,
+) -> Result<(), BackupError> {
+    let stored = newest.and_then(|snapshot| snapshot.cluster_id.clone());
+    match (stored, survey.cluster_id.clone()) {
+        (Some(stored), Some(found)) if stored != found && !options.allow_cluster_change => {
+            Err(BackupError::OtherCluster {
+                repository: options.location.clone(),
+                stored,
+                found,
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Proves that the logs continue what is stored, and plans new histories for those that do not. `None` if a stop was requested.

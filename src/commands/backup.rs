@@ -79,6 +79,11 @@ pub struct Args {
     /// Do not save the ACLs; the snapshot keeps those of the last one
     #[arg(long)]
     pub no_acls: bool,
+
+    /// Back up this cluster even though the newest snapshot is of another one, which it has replaced: topics that it lacks are
+    /// marked as deleted, and topics of the same name are stored beside those of the old cluster
+    #[arg(long)]
+    pub allow_cluster_change: bool,
 }
 
 impl Args {
@@ -116,6 +121,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         open_transactions_wait: args.open_transactions_wait,
         groups: !args.no_groups,
         acls: args.save_acls(),
+        allow_cluster_change: args.allow_cluster_change,
     };
     let run = backup::run(&options, &context.cancel, context.events("backing up")).await;
     let Some(report) = run.map_err(failed)? else {

@@ -201,3 +201,29 @@ fn with_log(command: &Command, log: &Path) -> Command {
     }
     shell
 }
+
+#[test]
+fn another_cluster_is_refused_unless_it_is_allowed() {
+    let shared = Broker::shared();
+    let topic = topics::unique("moved");
+    topics::create(shared, &topic, 1, &[]);
+    produce(shared, "none", (&topic, 0), &some(10, 1));
+    let repo = Repo::new();
+    backup(&repo, shared, &topic, 0);
+
+    let other = Broker::start(&[]);
+    topics::create(&other, &topic, 1, &[]);
+    produce(&other, "none", (&topic, 0), &some(7, 2));
+    let refused = run(&mut repo.backup(&other, &["--topic", &topic])).expect_code(1);
+    for word in ["cluster kbk-test-cluster", "--allow-cluster-change"] {
+        assert!(refused.stderr.contains(word), "{}", refused.stderr);
+    }
+    assert_eq!(repo.verify()["records"], 10);
+    let args = ["--topic", &topic, "--allow-cluster-change"];
+    let moved = run(&mut repo.backup(&other, &args)).expect_code(0).json();
+    assert_eq!(moved["records"], 7);
+    assert_eq!(moved["findings"][0]["finding"], "recreated");
+    // From now on it is the cluster of this repository.
+    backup(&repo, &other, &topic, 0);
+    run(&mut repo.backup(shared, &["--topic", &topic])).expect_code(1);
+}
