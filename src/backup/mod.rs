@@ -19,6 +19,7 @@
 //! | `feeder` | fills blocks with one source's records |
 //! | `pool` | the block builders, which bound the memory |
 //! | `partition` | writes one partition's blocks, in order, into segments |
+//! | `refresh` | reads compacted topics again in full where an incremental reading could miss tombstones |
 //! | `recheck` | asks again, before the commit, whether the logs are still those of the survey |
 //! | `run` | the whole run, and its report |
 
@@ -34,6 +35,7 @@ mod pipeline;
 mod plan;
 mod pool;
 mod recheck;
+mod refresh;
 mod run;
 mod survey;
 #[cfg(test)]

@@ -49,6 +49,13 @@ pub enum BackupNotice {
         /// The error.
         cause: String,
     },
+    /// A topic was read again in full, and is stored as a new history beside the old one.
+    Refreshed {
+        /// The topic.
+        topic: TopicName,
+        /// Whether that was necessary: tombstones may have been written and removed since the last backup.
+        tombstones_expired: bool,
+    },
     /// A topic was deleted and created again while it was read. Nothing of it was stored by this run.
     RecreatedMeanwhile {
         /// The topic.
@@ -192,6 +199,7 @@ impl BackupNotice {
             BackupNotice::Recreated { .. }
             | BackupNotice::Deleted { .. }
             | BackupNotice::RemovedUnfinished { .. }
+            | BackupNotice::Refreshed { .. }
             | BackupNotice::ConfigUnknown { .. }
             | BackupNotice::GroupsUnknown { .. }
             | BackupNotice::GroupsHidden { .. }
@@ -235,6 +243,21 @@ impl std::fmt::Display for BackupNotice {
             } => write!(
                 f,
                 "{topic}/{partition} is stored up to offset {stored_end_offset} only: {cause}"
+            ),
+            BackupNotice::Refreshed {
+                topic,
+                tombstones_expired: true,
+            } => write!(
+                f,
+                "{topic} was read again in full, and is stored beside what was stored before: it is compacted, and was last backed up \
+                 longer ago than delete.retention.ms, so tombstones may have come and gone; more frequent backups avoid this"
+            ),
+            BackupNotice::Refreshed {
+                topic,
+                tombstones_expired: false,
+            } => write!(
+                f,
+                "{topic} was read again in full, and is stored beside what was stored before"
             ),
             BackupNotice::RecreatedMeanwhile { topic } => write!(
                 f,

@@ -1,6 +1,7 @@
 //! Plans what a backup reads: what the cluster has, minus what the newest snapshot has. No I/O.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use kbk_format::repo::{
     FoundAcls, FoundGroups, Hex, Id, PartitionId, PartitionState, Snapshot, TopicName,
@@ -37,6 +38,8 @@ pub(super) struct PlannedTopic {
     pub(super) kafka_id: Option<Id>,
     /// Whether the topic was compacted, by its own configuration, when it was last backed up.
     was_compacted: bool,
+    /// The snapshot in which it was last backed up.
+    pub(super) last_seen: Option<u64>,
     pub(super) topic: SurveyedTopic,
     pub(super) partitions: Vec<PlannedPartition>,
 }
@@ -73,6 +76,16 @@ impl PlannedTopic {
     /// Returns whether compaction may have deleted records since the last backup.
     pub(super) fn may_be_compacted(&self) -> bool {
         self.was_compacted || self.topic.compacted.unwrap_or(true)
+    }
+
+    /// Returns whether the topic is compacted, as far as is known.
+    pub(super) fn is_compacted(&self) -> bool {
+        self.topic.compacted.unwrap_or(self.was_compacted)
+    }
+
+    /// Returns how long tombstones are kept after the cleaner has seen them; `None` if it is unknown.
+    pub(super) fn delete_retention(&self) -> Option<Duration> {
+        self.topic.delete_retention
     }
 
     /// Plans to store everything that the topic has, as a new history.
@@ -226,6 +239,7 @@ fn plan_topic(
         topic_id,
         kafka_id,
         was_compacted,
+        last_seen: stored.map(|stored| stored.last_seen),
         topic,
         partitions,
     })

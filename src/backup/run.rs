@@ -26,6 +26,7 @@ use super::partition::{SegmentSettings, StoredPartition};
 use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
 use super::plan::{self, BackupPlan, PlannedTopic};
 use super::recheck::{self, AllStored, LogsNow};
+use super::refresh;
 use super::survey::{self, Survey, SurveyError};
 use crate::blocking::blocking;
 use crate::kafka::{Admin, ClientSettings, KafkaError};
@@ -63,6 +64,8 @@ pub struct BackupOptions {
     pub groups: bool,
     /// Whether to save the ACLs.
     pub acls: SaveAcls,
+    /// Whether to read all selected topics again in full.
+    pub refresh: bool,
     /// Whether to back up a cluster other than the one that the newest snapshot is of.
     pub allow_cluster_change: bool,
 }
@@ -198,6 +201,8 @@ pub async fn run(
     let selected_before = selected_before(&options.selection, newest.as_deref());
     let cluster_id = survey.cluster_id.clone();
     let mut plan = plan::plan(survey, newest.as_deref(), &selected_before)?;
+    let times = refresh::backup_times(&repository, newest.as_deref()).await?;
+    refresh::refresh(&mut plan, &times, started_at, options.refresh);
     adopt::adopt(&repository, &mut plan).await?;
     let transport = Librdkafka::new(options.kafka.clone());
     let Some(plan) = prove(&repository, &transport, plan, cancel).await? else {

@@ -37,6 +37,8 @@ pub(super) struct SurveyedTopic {
     pub(super) config: Option<BTreeMap<String, String>>,
     /// Whether `cleanup.policy` has `compact`, set on the topic or on its brokers; `None` if it is unknown.
     pub(super) compacted: Option<bool>,
+    /// `delete.retention.ms`; `None` if it is unknown.
+    pub(super) delete_retention: Option<Duration>,
     /// The type of new records; each record that is read has its own.
     pub(super) timestamp_type: TimestampType,
     /// By partition.
@@ -112,6 +114,7 @@ pub(super) fn survey(
             Ok(SurveyedTopic {
                 config: config.map(values_of_the_topic),
                 compacted: compacted(config),
+                delete_retention: delete_retention(config),
                 timestamp_type: timestamp_type(config),
                 offsets: of_topic.collect::<Result<_, KafkaError>>()?,
                 description,
@@ -149,6 +152,11 @@ fn values_of_the_topic(config: &BTreeMap<String, ConfigEntry>) -> BTreeMap<Strin
 fn compacted(config: Option<&BTreeMap<String, ConfigEntry>>) -> Option<bool> {
     let policy = config?.get("cleanup.policy")?.value.as_deref()?;
     Some(policy.split(',').any(|word| word.trim() == "compact"))
+}
+
+fn delete_retention(config: Option<&BTreeMap<String, ConfigEntry>>) -> Option<Duration> {
+    let value = config?.get("delete.retention.ms")?.value.as_deref()?;
+    value.parse().ok().map(Duration::from_millis)
 }
 
 fn timestamp_type(config: Option<&BTreeMap<String, ConfigEntry>>) -> TimestampType {

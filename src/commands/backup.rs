@@ -80,6 +80,11 @@ pub struct Args {
     #[arg(long)]
     pub no_acls: bool,
 
+    /// Read the selected topics again in full, and store them beside what is stored. Compacted topics that were last backed up longer
+    /// ago than their `delete.retention.ms`, and have new records, are always read again: tombstones may have come and gone since
+    #[arg(long)]
+    pub refresh: bool,
+
     /// Back up this cluster even though the newest snapshot is of another one, which it has replaced: topics that it lacks are
     /// marked as deleted, and topics of the same name are stored beside those of the old cluster
     #[arg(long)]
@@ -121,6 +126,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         open_transactions_wait: args.open_transactions_wait,
         groups: !args.no_groups,
         acls: args.save_acls(),
+        refresh: args.refresh,
         allow_cluster_change: args.allow_cluster_change,
     };
     let run = backup::run(&options, &context.cancel, context.events("backing up")).await;

@@ -161,6 +161,7 @@ impl Demo<'_> {
             open_transactions_wait: Duration::ZERO,
             groups: true,
             acls: SaveAcls::No,
+            refresh: false,
             allow_cluster_change: false,
         };
         let events = self.context.events("backing up");

@@ -3,4 +3,5 @@
 mod continuity;
 mod pipeline;
 mod recheck;
+mod refresh;
 mod world;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
@@ -20,7 +21,7 @@ use crate::backup::pipeline::{self, Finished, PipelineOptions};
 use crate::backup::plan::{self, BackupPlan};
 use crate::backup::recheck::AllStored;
 use crate::backup::survey::{Survey, SurveyedTopic};
-use crate::backup::{adopt, run};
+use crate::backup::{adopt, refresh, run};
 use crate::kafka::{PartitionDescription, PartitionOffsets, TopicDescription};
 use crate::records::TopicPartition;
 use crate::records::memory::{MemoryCluster, OwnedRecord};
@@ -29,6 +30,8 @@ use crate::run::{Cancel, RunEvents, Totals};
 /// The topic, and Kafka's id of it.
 pub(super) const TOPIC: &str = "orders";
 pub(super) const KAFKA_ID: Id = Hex([7; 16]);
+/// How long its tombstones are kept.
+pub(super) const DELETE_RETENTION: Duration = Duration::from_hours(5);
 
 /// A cluster with one topic of one partition, and its repository.
 pub(super) struct World {
@@ -65,9 +68,17 @@ impl World {
 
     /// Plans a backup, and proves that the log continues what is stored.
     pub(super) fn plan(&self) -> BackupPlan {
+        self.plan_at(Timestamp::now(), false)
+    }
+
+    /// Plans a backup at some time, which reads everything again if that is necessary or `forced`.
+    pub(super) fn plan_at(&self, now: Timestamp, forced: bool) -> BackupPlan {
         let newest = self.newest();
         let selected = [TOPIC.to_owned()];
         let mut plan = plan::plan(self.survey(), newest.as_deref(), &selected).unwrap();
+        let times = refresh::backup_times(&self.repository, newest.as_deref());
+        let times = self.runtime.block_on(times).unwrap();
+        refresh::refresh(&mut plan, &times, now, forced);
         let adopted = adopt::adopt(&self.repository, &mut plan);
         self.runtime.block_on(adopted).unwrap();
         self.prove(&mut plan).unwrap();
@@ -176,6 +187,7 @@ impl World {
             },
             config: None,
             compacted: Some(self.compacted),
+            delete_retention: Some(DELETE_RETENTION),
             timestamp_type: TimestampType::CreateTime,
             offsets: BTreeMap::from([(0.into(), offsets)]),
         };

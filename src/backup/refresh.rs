@@ -1,0 +1,75 @@
+//! Reads topics again in full where reading only what is new could bring deleted keys back.
+//!
+//! A tombstone deletes a key in a compacted topic, and is itself removed `delete.retention.ms` after the cleaner has seen it. One that is
+//! written and removed between two backups is in neither of them, and the value that it deleted would be restored. A consumer that reads
+//! everything does not see that value: so the topic is stored again, as a new history beside the old one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kbk_format::repo::{Id, RepoError, RepoErrorKind, Repository, Snapshot};
+
+use super::notice::BackupNotice;
+use super::plan::{BackupPlan, PlannedTopic};
+
+/// Kafka's default of `delete.retention.ms`, for topics whose configuration is unknown.
+const DELETE_RETENTION: Duration = Duration::from_hours(24);
+
+/// When each topic was last backed up: when the offsets of the snapshots that last saw one were read.
+pub(super) type BackupTimes = BTreeMap<u64, Timestamp>;
+
+/// Reads when the snapshots were made that topics of the newest one were last seen in: itself, and one more for each other selection of
+/// topics that was backed up to the repository. A snapshot that was removed or is damaged has no time.
+pub(super) async fn backup_times(
+    repository: &Repository,
+    newest: Option<&Snapshot>,
+) -> Result<BackupTimes, RepoError> {
+    let Some(newest) = newest else {
+        return Ok(BackupTimes::new());
+    };
+    let mut times = BackupTimes::from([(newest.sequence, newest.started_at)]);
+    let kept = repository.sequences().await?;
+    for topic in newest.topics.iter().filter(|topic| !topic.deleted) {
+        let last_seen = topic.last_seen;
+        if !times.contains_key(&last_seen) && kept.binary_search(&last_seen).is_ok() {
+            match repository.snapshot(last_seen).await {
+                Ok(snapshot) => {
+                    times.insert(last_seen, snapshot.started_at);
+                }
+                // Without its time, the topics are taken to have been backed up too long ago.
+                Err(error) if matches!(error.kind(), RepoErrorKind::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(times)
+}
+
+/// Plans to store topics as new histories: all that the run covers if it is `forced`, otherwise the compacted ones that have changed and
+/// from which tombstones may have been removed since they were last backed up.
+pub(super) fn refresh(plan: &mut BackupPlan, times: &BackupTimes, now: Timestamp, forced: bool) {
+    for topic in &mut plan.topics {
+        let stored = topic.partitions.iter().any(|it| it.stored.is_some());
+        let expired = expired(topic, times, now);
+        if stored && (forced || expired) {
+            topic.begin_history(Id::random());
+            plan.notices.push(BackupNotice::Refreshed {
+                topic: topic.name.clone(),
+                tombstones_expired: expired,
+            });
+        }
+    }
+}
+
+/// Returns whether tombstones may have been written and removed since the topic was last backed up.
+fn expired(topic: &PlannedTopic, times: &BackupTimes, now: Timestamp) -> bool {
+    let has_new_records = topic.partitions.iter().any(|it| !it.read.is_empty());
+    if !has_new_records || !topic.is_compacted() {
+        return false;
+    }
+    let since = topic.last_seen.and_then(|last_seen| times.get(&last_seen));
+    // A clock that went back says nothing about the time that has passed.
+    let elapsed = since.and_then(|since| Duration::try_from(now.duration_since(*since)).ok());
+    elapsed.is_none_or(|elapsed| elapsed >= topic.delete_retention().unwrap_or(DELETE_RETENTION))
+}
