@@ -26,7 +26,7 @@ fn assert_diverged(notices: &[BackupNotice], at: i64, stored_end: i64, high: i64
         stored_end_offset: stored_end,
         high_watermark: high,
     };
-    assert_eq!(notices, [expected.clone()]);
+    assert_eq!(notices, std::slice::from_ref(&expected));
     assert!(expected.is_damage(true));
 }
 
@@ -38,7 +38,7 @@ fn assert_unproved(notices: &[BackupNotice], stored_end: i64, why: Unproved) {
         stored_end_offset: stored_end,
         reason: why,
     };
-    assert_eq!(notices, [expected.clone()]);
+    assert_eq!(notices, std::slice::from_ref(&expected));
     assert!(!expected.is_damage(false));
 }
 
