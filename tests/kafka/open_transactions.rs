@@ -1,5 +1,6 @@
 //! A transaction that stays open holds records back: the backup reports it, and the next one has them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -135,4 +136,31 @@ fn a_transaction_that_ends_in_time_holds_nothing_back() {
         (&report["findings"], &report["records"]),
         (&json!([]), &json!(31))
     );
+}
+
+/// Records arrive between the requests for the high watermark and for the last stable offset.
+#[test]
+fn records_that_arrive_meanwhile_are_not_taken_for_an_open_transaction() {
+    let broker = Broker::shared();
+    let topic = topics::unique("busy");
+    topics::create(broker, &topic, 1, &[]);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let records: Vec<Message> = samples::mixed(1).take(10).collect();
+            while !done.load(Ordering::Relaxed) {
+                produce(broker, "none", (&topic, 0), &records);
+            }
+        });
+        for _ in 0..5 {
+            let repo = Repo::new();
+            let args = ["--topic", &topic, "--open-transactions-wait", "0s"];
+            let ended = run(&mut repo.backup(broker, &args));
+            if !ended.status.success() {
+                done.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(ended.expect_code(0).json()["findings"], json!([]));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }

@@ -50,20 +50,21 @@ impl Admin {
         if partitions.is_empty() {
             return Answers::complete(LIST_OFFSETS, [], BTreeMap::new());
         }
-        // The stable offset first and the start last: whatever moves in between, start <= stable <= high holds unless
-        // retention overtakes, in which case the start is the more recent of them.
-        let stable = match self.list_offsets(partitions, LATEST, COMMITTED) {
+        // The high watermark first: records that arrive in between would otherwise look like those of an open transaction. The start
+        // last: if retention overtakes, the start is the most recent of them.
+        let high = match self.list_offsets(partitions, LATEST, UNCOMMITTED) {
             Err(error) if error.is_unsupported() => return self.offsets_one_by_one(partitions),
-            stable => stable?,
+            high => high?,
         };
-        let high = self.list_offsets(partitions, LATEST, UNCOMMITTED)?;
+        let stable = self.list_offsets(partitions, LATEST, COMMITTED)?;
         let start = self.list_offsets(partitions, EARLIEST, UNCOMMITTED)?;
         let mut bounds = BTreeMap::new();
         for (partition, log_start_offset) in start {
+            let high_watermark = *high.get(&partition)?;
             let offsets = PartitionOffsets {
                 log_start_offset,
-                high_watermark: *high.get(&partition)?,
-                last_stable_offset: *stable.get(&partition)?,
+                high_watermark,
+                last_stable_offset: high_watermark.min(*stable.get(&partition)?),
             };
             bounds.insert(partition, offsets);
         }
