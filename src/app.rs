@@ -121,6 +121,11 @@ fn run(cli: &Cli, stderr: &Stderr) -> Result<Exit, CliError> {
     let outcome = runtime.block_on(cli.command.run(&context));
     // Whatever still runs was abandoned by the command, so nothing waits for it.
     runtime.shutdown_background();
+    // A command that a signal has stopped may fail on the way to its end, as when the cluster does not answer.
+    let outcome = outcome.map_err(|error| match cancel.is_set() {
+        true => error.with_exit(exit_after(&cancel)),
+        false => error,
+    });
     Ok(match outcome? {
         Outcome::Clean => Exit::Done,
         Outcome::Findings => Exit::Findings,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -10,7 +11,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use super::error::CliError;
 use super::repo_url::RepoUrl;
-use super::time::TimeArg;
+use super::time::{TimeArg, parse_duration};
 use crate::kafka::ClientSettings;
 use crate::select::{
     NamePattern, PartitionSet, TopicMapping, TopicRef, TopicRewrite, TopicSelection, rename_topics,
@@ -95,6 +96,20 @@ pub struct KafkaArgs {
     /// Any librdkafka property, which overrides the file's; repeatable
     #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = PropertyParser, help_heading = KAFKA)]
     pub properties: Vec<Property>,
+
+    /// How long the cluster may not answer before the command ends, with the broker and the request named
+    /// [default: 2m for reading and writing records, 30s for other requests]
+    #[arg(long, value_name = "SPAN", value_parser = parse_timeout, help_heading = KAFKA)]
+    pub timeout: Option<Duration>,
+}
+
+/// Parses a timeout. Below a second, a cluster that is well might not answer in time.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    const SHORTEST: Duration = Duration::from_secs(1);
+    match parse_duration(text).map_err(|error| error.to_string())? {
+        timeout if timeout < SHORTEST => Err("at least 1s is required".to_owned()),
+        timeout => Ok(timeout),
+    }
 }
 
 impl KafkaArgs {
@@ -105,6 +120,7 @@ impl KafkaArgs {
             self.command_config.as_deref(),
         );
         ClientSettings::new(server, file, &self.overrides())
+            .map(|settings| settings.with_timeout(self.timeout))
             .map_err(|error| CliError::usage(error.to_string()))
     }
 

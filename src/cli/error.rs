@@ -59,6 +59,12 @@ impl CliError {
         self
     }
 
+    /// Sets the exit code of the process.
+    #[must_use]
+    pub fn with_exit(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
     /// Returns the exit code of the process.
     pub fn exit(&self) -> Exit {
         self.exit

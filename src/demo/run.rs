@@ -32,8 +32,6 @@ use crate::select::{DropHeaders, TopicRef, TopicSelection};
 const RECORDS: u64 = 20_000;
 /// The records of the first snapshot; the second one has the rest.
 const FIRST: usize = 15_000;
-/// How long the last records may take to be acknowledged.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why the demo stopped early.
 enum DemoStop {
@@ -317,7 +315,7 @@ fn produce(
         }
         record.lend(number, |lent| producer.send(record.target, lent))?;
     }
-    producer.flush(FLUSH_TIMEOUT)
+    producer.flush()
 }
 
 fn produced(records: &[ShopRecord], targets: &[TopicPartition]) -> DemoStep {

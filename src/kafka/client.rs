@@ -193,6 +193,13 @@ impl Events {
         }
     }
 
+    /// Keeps the last request that a broker did not answer in time, as librdkafka logs it.
+    fn unanswered(&self, line: &str) {
+        // Behind `[thrd:NAME]: ` is the broker's name.
+        let line = line.split_once("]: ").map_or(line, |(_, line)| line);
+        *lock(&self.last_failure) = Some((Code::TIMED_OUT, line.to_owned()));
+    }
+
     /// Notes that something arrived from a broker, which makes earlier failures obsolete.
     pub(super) fn answered(&self) {
         self.connected.store(true, Ordering::Relaxed);
@@ -384,6 +391,12 @@ impl Client {
         }
     }
 
+    /// Says why an answer may be missing: the last failure, or the addresses that do not answer.
+    pub(super) fn silence(&self) -> String {
+        let failure = self.events().last_failure();
+        failure.unwrap_or_else(|| format!("no answer from {}", self.addresses))
+    }
+
     /// Waits until a broker answers a request, for at most `patience`.
     ///
     /// Fails earlier where the credentials are rejected, and where all addresses have failed for [`SURELY_DOWN`].
@@ -564,17 +577,23 @@ unsafe extern "C" fn on_log(
     const WARNING: c_int = 4;
     const INFO: c_int = 6;
     // SAFETY: the opaque pointer is the one that `Client::new` set, or null for the clients of the mock cluster.
-    let connected = unsafe {
-        sys::rd_kafka_opaque(client)
-            .cast::<Opaque>()
-            .as_ref()
-            .is_some_and(|opaque| opaque.events.connected.load(Ordering::Relaxed))
-    };
+    let opaque = unsafe { sys::rd_kafka_opaque(client).cast::<Opaque>().as_ref() };
     // SAFETY: C strings by contract.
     let (facility, line) = unsafe { (owned_text(facility), owned_text(line)) };
+    let events = opaque.map(|opaque| &opaque.events);
+    // The line that names a request; another one counts how many of them timed out.
+    if let Some(events) = events
+        && facility == "REQTMOUT"
+        && line.contains("Request in flight")
+    {
+        events.unanswered(&line);
+    }
+    let connected = events.is_some_and(|events| events.connected.load(Ordering::Relaxed));
     // Brokers may close idle connections at any time (`connections.max.idle.ms`). ACLs of unknown kinds are counted and reported
-    // by the caller, once.
-    let routine = line.contains("Disconnected") || facility == "DESCRIBEACLSRESPONSE";
+    // by the caller, once. A transaction timeout that brokers reject is lowered.
+    let routine = line.contains("Disconnected")
+        || facility == "DESCRIBEACLSRESPONSE"
+        || line.contains("max.transaction.timeout.ms");
     match level {
         ..=WARNING if connected && !routine => {
             tracing::warn!(target: "librdkafka", facility, "{line}")

@@ -369,6 +369,13 @@ impl Consumer {
                     &message.error_text(),
                 ))
             }
+            Code::BAD_COMPRESSION => {
+                let cause = code.explain(&message.error_text());
+                Err(slot.unreadable(
+                    slot.position,
+                    &(cause + &self.settings.decompression_limit()),
+                ))
+            }
             // This includes failed checksums, after which librdkafka would silently resume past the damaged batch.
             code => Err(slot.unreadable(slot.position, &code.explain(&message.error_text()))),
         }
@@ -381,7 +388,7 @@ impl Consumer {
         handler: &mut H,
     ) -> Result<(), SourceError<H::Error>> {
         let down = self.client.events().down_for();
-        if down.is_some_and(|down| down >= self.options.patience) {
+        if down.is_some_and(|down| down >= self.settings.timeout()) {
             return Err(self.client.unreachable().into());
         }
         let reading = |slot: &Slot| slot.state == State::Reading;
@@ -389,7 +396,7 @@ impl Consumer {
             .slots
             .iter()
             .position(reading)
-            .filter(|_| stall.is_due())
+            .filter(|_| stall.is_due(self.settings.timeout()))
         else {
             return Ok(());
         };
@@ -413,7 +420,10 @@ impl Consumer {
             position,
             ..
         } = &self.slots[index];
-        if waited >= self.options.patience * 5 {
+        if waited >= self.settings.timeout() {
+            if self.client.events().down_for().is_some() {
+                return Err(self.client.unreachable().into());
+            }
             let doing = format!("send {topic}/{partition} from offset {position}");
             let error = KafkaError::Timeout {
                 doing,
@@ -606,10 +616,10 @@ impl StallTimer {
         before.is_some_and(|before| partial_sets.saturating_sub(before) >= REPEATEDLY)
     }
 
-    /// Whether another check is due; if so, restarts the interval.
-    fn is_due(&mut self) -> bool {
+    /// Whether another check is due, within `timeout` in any case; if so, restarts the interval.
+    fn is_due(&mut self, timeout: Duration) -> bool {
         const EVERY: Duration = Duration::from_secs(10);
-        let due = self.checked.elapsed() >= EVERY;
+        let due = self.checked.elapsed() >= EVERY.min(timeout);
         if due {
             self.checked = Instant::now();
         }

@@ -162,6 +162,28 @@ pub enum KafkaError {
         /// The last known cause.
         cause: String,
     },
+    /// Brokers do not allow transactions to stay open for this long.
+    #[error(
+        "the brokers reject a transaction timeout of {} s: their `transaction.max.timeout.ms` is lower; raise it, set a lower \
+         `-X transaction.timeout.ms`, or restore with --no-transactions",
+        .timeout.as_secs_f64()
+    )]
+    TransactionTimeout {
+        /// The timeout that they reject.
+        timeout: Duration,
+    },
+    /// No broker coordinates transactions.
+    #[error(
+        "no broker took over the coordination of transactions within {waited:.0?}: {cause}; there must be as many brokers as their \
+         `transaction.state.log.replication.factor` and `transaction.state.log.min.isr` require; correct these, or restore with \
+         --no-transactions"
+    )]
+    NoCoordinator {
+        /// How long the client waited.
+        waited: Duration,
+        /// What the cluster says.
+        cause: String,
+    },
     /// librdkafka rejected the settings.
     #[error("the Kafka client cannot start: {cause}; check --command-config and -X")]
     Settings {
@@ -265,6 +287,16 @@ impl Code {
         Code(Resp::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE as i32);
     pub(super) const FENCED_LEADER_EPOCH: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH as i32);
+    pub(super) const COORDINATOR_NOT_AVAILABLE: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE as i32);
+    pub(super) const INVALID_TRANSACTION_TIMEOUT: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT as i32);
+    pub(super) const INVALID_RECORD: Code = Code(Resp::RD_KAFKA_RESP_ERR_INVALID_RECORD as i32);
+    /// Another record of the batch was rejected.
+    pub(super) const DIFFERENT_RECORD: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD as i32);
+    pub(super) const STATE: Code = Code(Resp::RD_KAFKA_RESP_ERR__STATE as i32);
+    pub(super) const BAD_COMPRESSION: Code = Code(Resp::RD_KAFKA_RESP_ERR__BAD_COMPRESSION as i32);
     pub(super) const FATAL: Code = Code(Resp::RD_KAFKA_RESP_ERR__FATAL as i32);
     pub(super) const UNSUPPORTED_FEATURE: Code =
         Code(Resp::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE as i32);
@@ -331,11 +363,20 @@ impl Code {
 
     /// Whether a broker rejected a record for its content or its sender, so that a retry would fail as well.
     pub(super) fn rejects_records(self) -> bool {
-        const REJECTIONS: [Code; 9] = [
+        const REJECTIONS: [Code; 18] = [
             Code::MESSAGE_TOO_LARGE,
             Code::BATCH_TOO_LARGE,
             Code::INVALID_TIMESTAMP,
-            Code(Resp::RD_KAFKA_RESP_ERR_INVALID_RECORD as i32),
+            Code::INVALID_RECORD,
+            Code::DIFFERENT_RECORD,
+            Code(Resp::RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE as i32),
+            Code(Resp::RD_KAFKA_RESP_ERR_INVALID_PARTITIONS as i32),
+            Code(Resp::RD_KAFKA_RESP_ERR_INVALID_REQUEST as i32),
+            Code(Resp::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION as i32),
+            Code(Resp::RD_KAFKA_RESP_ERR_POLICY_VIOLATION as i32),
+            Code(Resp::RD_KAFKA_RESP_ERR_UNSUPPORTED_COMPRESSION_TYPE as i32),
+            Code(Resp::RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT as i32),
+            Code(Resp::RD_KAFKA_RESP_ERR_SECURITY_DISABLED as i32),
             Code::TOPIC_DENIED,
             Code::CLUSTER_DENIED,
             Code::TRANSACTIONAL_ID_DENIED,

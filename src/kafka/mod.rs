@@ -29,7 +29,8 @@
 //! | topics, offsets, configurations, groups, ACLs | [`admin`] |
 //! | partitions, ranges, and answers by partition or group | `partition`, `answers` |
 //! | permissions as administrators grant them | `permission` |
-//! | memory bounds and timeouts of both | `options` |
+//! | memory bounds of both | `options` |
+//! | how long each request may take | [`settings`], and `request` in [`admin`] |
 //! | the callbacks of a read | `handler` |
 //! | the size of fetches | `fetch_size` |
 //! | why header names need care | `headers` |
@@ -71,7 +72,7 @@ pub use delivered::Delivered;
 pub use error::KafkaError;
 pub use handler::{RecordHandler, SourceError};
 pub use mock::EmbeddedCluster;
-pub use options::{SinkOptions, SourceOptions};
+pub use options::{SinkOptions, SourceOptions, StopRequest};
 pub use partition::{PartitionRange, TopicPartition};
 pub use permission::{AclOperation, AclResource, Permission};
 pub use producer::Producer;

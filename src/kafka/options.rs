@@ -1,5 +1,7 @@
-//! How much memory a source or a sink may use, and how long it waits for the cluster.
+//! How much memory a source or a sink may use, and what else bounds its work.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::transaction::TRANSACTION_TIMEOUT;
@@ -9,16 +11,12 @@ use super::transaction::TRANSACTION_TIMEOUT;
 pub struct SourceOptions {
     /// Approximate memory for records that are fetched and not yet handled.
     pub memory_bytes: usize,
-    /// How long all brokers may be unreachable before the read fails. A cluster that is reachable and sends nothing gets five
-    /// times as long.
-    pub patience: Duration,
 }
 
 impl Default for SourceOptions {
     fn default() -> SourceOptions {
         SourceOptions {
             memory_bytes: 32 << 20,
-            patience: Duration::from_secs(60),
         }
     }
 }
@@ -33,11 +31,10 @@ pub struct SinkOptions {
     pub batch_bytes: usize,
     /// The codec of batches, as in `compression.type` of a producer; by default, records are not compressed.
     pub compression: Option<String>,
-    /// How long all brokers may be unreachable before a write fails.
-    pub patience: Duration,
-    /// How long a group coordinator may take to answer. The default exceeds the transaction timeout, after which an answer is
-    /// useless: the transaction has been aborted by then.
-    pub coordinator_patience: Duration,
+    /// Whether the caller wants to stop, which cuts waits for the cluster short.
+    pub stop: StopRequest,
+    /// How long a transaction may stay open before its coordinator aborts it.
+    pub transaction_timeout: Duration,
     /// The id under which records are written in transactions, if they are; see [`Producer::init_transactions`](super::Producer::init_transactions).
     pub transactional_id: Option<String>,
 }
@@ -48,9 +45,39 @@ impl Default for SinkOptions {
             queue_bytes: 32 << 20,
             batch_bytes: 1_000_000,
             compression: None,
-            patience: Duration::from_secs(60),
-            coordinator_patience: TRANSACTION_TIMEOUT + Duration::from_secs(15),
+            stop: StopRequest::default(),
+            transaction_timeout: TRANSACTION_TIMEOUT,
             transactional_id: None,
         }
+    }
+}
+
+/// Answers whether the caller wants to stop; by default, never. Clones ask the same caller.
+#[derive(Clone, Default)]
+pub struct StopRequest(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl StopRequest {
+    /// Asks `is_set`, from any thread and often.
+    pub fn new(is_set: impl Fn() -> bool + Send + Sync + 'static) -> StopRequest {
+        StopRequest(Some(Arc::new(is_set)))
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.as_ref().is_some_and(|is_set| is_set())
+    }
+
+    /// Shortens a limit once the caller wants to stop: a commit that is under way may end, but nobody waits for brokers to return.
+    pub(super) fn shorten(&self, limit: Duration) -> Duration {
+        const ONCE_STOPPING: Duration = Duration::from_secs(10);
+        match self.is_set() {
+            true => limit.min(ONCE_STOPPING),
+            false => limit,
+        }
+    }
+}
+
+impl fmt::Debug for StopRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StopRequest").field(&self.is_set()).finish()
     }
 }

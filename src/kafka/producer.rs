@@ -16,7 +16,7 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_vtype_t as Kind;
 use sys::rd_kafka_vu_s__bindgen_ty_1 as Value;
 
-use super::client::{Client, Failure, delivery_state, length, millis, owned_text};
+use super::client::{Client, Failure, delivery_state, length, millis};
 use super::delivered::Delivered;
 use super::error::{Code, KafkaError};
 use super::headers::HeaderList;
@@ -39,6 +39,12 @@ pub struct Producer {
     pub(super) deliveries: ManuallyDrop<Box<RefCell<Deliveries>>>,
     /// A call into the client was abandoned: it has not returned, and may do so at any time.
     pub(super) is_abandoned: bool,
+    /// A commit or an abort has not ended in time: its outcome is unknown, and nothing more can be done with this producer.
+    pub(super) is_stuck: bool,
+    /// Since when the cluster owes an answer; `None` while it owes none.
+    pub(super) waiting_since: Option<Instant>,
+    /// How long it may owe one.
+    pub(super) timeout: Duration,
     targets: Vec<TopicPartition>,
     pub(super) options: SinkOptions,
     unpolled: u32,
@@ -62,6 +68,9 @@ impl Producer {
             client: ManuallyDrop::new(client),
             deliveries: ManuallyDrop::new(deliveries),
             is_abandoned: false,
+            is_stuck: false,
+            waiting_since: None,
+            timeout: settings.timeout(),
             targets: Vec::new(),
             options,
             unpolled: 0,
@@ -90,19 +99,11 @@ impl Producer {
         self.reject_unfaithful(target, record)?;
         let headers =
             (Headers::count(&record.headers) > 0).then(|| HeaderList::new(record.headers.clone()));
-        let mut waiting = None;
         while let Some(failure) = self.produce(target, record, headers.as_ref())? {
             if failure.code != Code::QUEUE_FULL {
-                let size_bytes = size(record);
-                return Err(self.deliveries.borrow().undelivered(
-                    target,
-                    record.offset,
-                    size_bytes,
-                    failure.code,
-                    &failure.text,
-                ));
+                return Err(self.not_accepted(target, record, &failure));
             }
-            self.wait_for_room(waiting.get_or_insert_with(Instant::now))?;
+            self.wait_for_room()?;
         }
         if let Some(headers) = headers {
             headers.release();
@@ -114,28 +115,18 @@ impl Producer {
         Ok(())
     }
 
-    /// Waits until every record sent is acknowledged, for at most `wait`.
-    pub fn flush(&mut self, wait: Duration) -> Result<(), KafkaError> {
+    /// Waits until every record sent is acknowledged. Fails once the cluster has acknowledged nothing for the timeout of the settings.
+    pub fn flush(&mut self) -> Result<(), KafkaError> {
         const SLICE: Duration = Duration::from_millis(100);
-        let started = Instant::now();
         loop {
             // SAFETY: the client is live. The call serves delivery reports.
             let code =
-                Code(
-                    unsafe { sys::rd_kafka_flush(self.client.as_ptr(), millis(SLICE.min(wait))) }
-                        as i32,
-                );
+                Code(unsafe { sys::rd_kafka_flush(self.client.as_ptr(), millis(SLICE)) } as i32);
             self.after_poll()?;
             if code == Code::NONE {
                 return Ok(());
             }
-            if started.elapsed() >= wait {
-                return Err(KafkaError::Timeout {
-                    doing: format!("acknowledge the last {} records", self.outstanding()),
-                    waited: started.elapsed(),
-                    cause: self.client.events().cause(),
-                });
-            }
+            self.check_wait()?;
         }
     }
 
@@ -157,7 +148,21 @@ impl Producer {
 
     /// Returns the first failure again.
     fn check(&self) -> Result<(), KafkaError> {
+        let is_vague = self.deliveries.borrow().is_vague();
+        if is_vague && let Some(failure) = self.transaction_failure() {
+            self.deliveries.borrow_mut().specify(failure.code);
+        }
         self.deliveries.borrow().check()
+    }
+
+    /// Why the open transaction can only be aborted: the error of the request that a broker rejected, if one was.
+    ///
+    /// Beginning a transaction within another is never valid, so the call changes nothing, and its error says why.
+    fn transaction_failure(&self) -> Option<Failure> {
+        self.options.transactional_id.as_ref()?;
+        // SAFETY: the client is live; the error is ours.
+        let failure = unsafe { Failure::of(sys::rd_kafka_begin_transaction(self.client.as_ptr())) };
+        failure.filter(|failure| failure.code != Code::STATE)
     }
 
     /// Rejects records that would be written differently, or not at all.
@@ -261,23 +266,75 @@ impl Producer {
         })
     }
 
-    /// Waits for acknowledgements while the queue is full. Terminates, since records that are not delivered in time fail.
-    fn wait_for_room(&mut self, since: &mut Instant) -> Result<(), KafkaError> {
+    /// Waits for acknowledgements while the queue is full.
+    fn wait_for_room(&mut self) -> Result<(), KafkaError> {
         const SLICE: Duration = Duration::from_millis(50);
-        let before = self.outstanding();
         self.poll(SLICE)?;
-        if self.outstanding() < before {
-            *since = Instant::now();
+        self.check_wait()
+    }
+
+    /// Fails if the cluster has acknowledged nothing for too long.
+    fn check_wait(&mut self) -> Result<(), KafkaError> {
+        if !self.has_waited_enough() {
+            return Ok(());
         }
-        let down = self
-            .client
-            .events()
-            .down_for()
-            .is_some_and(|down| down >= self.options.patience);
-        if down && since.elapsed() >= self.options.patience {
-            return Err(self.client.unreachable());
+        Err(self.no_answer(&format!("acknowledge {} records", self.outstanding())))
+    }
+
+    /// Whether the cluster has owed an answer for too long. The first call after an answer starts the wait.
+    pub(super) fn has_waited_enough(&mut self) -> bool {
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        since.elapsed() >= self.options.stop.shorten(self.timeout)
+    }
+
+    /// How long the cluster has owed an answer.
+    pub(super) fn waited(&self) -> Duration {
+        self.waiting_since
+            .map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// The error that the cluster does not answer.
+    pub(super) fn no_answer(&self, doing: &str) -> KafkaError {
+        KafkaError::Timeout {
+            doing: doing.to_owned(),
+            waited: self.waited(),
+            cause: self.client.silence(),
         }
-        Ok(())
+    }
+
+    /// Notes that the cluster has answered.
+    pub(super) fn answered(&mut self) {
+        self.waiting_since = None;
+        self.client.events().answered();
+    }
+
+    /// The error for a record that librdkafka did not accept.
+    ///
+    /// Once a broker has rejected a record of a transaction, librdkafka accepts no more and only says so. The broker's reason, which is
+    /// the error to report, arrives with the delivery reports.
+    fn not_accepted(
+        &mut self,
+        target: usize,
+        record: &Record<'_>,
+        failure: &Failure,
+    ) -> KafkaError {
+        const SLICE: Duration = Duration::from_millis(50);
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let started = Instant::now();
+        while self.outstanding() > 0 && started.elapsed() < PATIENCE {
+            if let Err(error) = self.poll(SLICE) {
+                return error;
+            }
+        }
+        let broker = self.transaction_failure();
+        let failure = broker.as_ref().unwrap_or(failure);
+        self.deliveries.borrow().undelivered(
+            target,
+            record.offset,
+            size(record),
+            failure.code,
+            &failure.text,
+        )
     }
 
     pub(super) fn poll(&mut self, wait: Duration) -> Result<(), KafkaError> {
@@ -287,8 +344,9 @@ impl Producer {
 
     fn after_poll(&mut self) -> Result<(), KafkaError> {
         self.unpolled = 0;
-        if std::mem::take(&mut self.deliveries.borrow_mut().heard) {
-            self.client.events().answered();
+        let heard = std::mem::take(&mut self.deliveries.borrow_mut().heard);
+        if heard {
+            self.answered();
         }
         self.check()
     }
@@ -317,7 +375,7 @@ pub(super) struct Deliveries {
     targets: Vec<TopicPartition>,
     /// By target.
     delivered: Vec<Vec<Delivered>>,
-    /// The first record that was not written; kept until [`forget`](Self::forget).
+    /// The first record that was not written, or the first that a broker rejected; kept until [`forget`](Self::forget).
     failed: Option<Failed>,
     /// Whether any record was acknowledged since the last poll.
     heard: bool,
@@ -328,7 +386,6 @@ struct Failed {
     source_offset: i64,
     size_bytes: usize,
     code: Code,
-    text: String,
 }
 
 impl Deliveries {
@@ -345,6 +402,33 @@ impl Deliveries {
             .is_some_and(|failed| failed.code.rejects_records())
     }
 
+    /// Whether a failure says more than the one that is kept: a record that a broker rejects is why those beside it fail.
+    fn is_news(&self, code: Code) -> bool {
+        let rank = |code: Code| match code {
+            Code::DIFFERENT_RECORD => 1,
+            _ if code.rejects_records() => 2,
+            _ => 0,
+        };
+        let kept = self.failed.as_ref();
+        kept.is_none_or(|kept| rank(code) > rank(kept.code))
+    }
+
+    /// Whether the failure hides the broker's reason. Where a broker rejects several records of a batch, librdkafka reports each as
+    /// INVALID_RECORD and those beside them as another record's fault.
+    fn is_vague(&self) -> bool {
+        let failed = self.failed.as_ref();
+        failed.is_some_and(|failed| {
+            matches!(failed.code, Code::INVALID_RECORD | Code::DIFFERENT_RECORD)
+        })
+    }
+
+    /// Replaces a vague reason.
+    fn specify(&mut self, code: Code) {
+        if let Some(failed) = &mut self.failed {
+            failed.code = code;
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), KafkaError> {
         match &self.failed {
             None => Ok(()),
@@ -353,8 +437,7 @@ impl Deliveries {
                 source_offset,
                 size_bytes,
                 code,
-                text,
-            }) => Err(self.undelivered(*target, *source_offset, *size_bytes, *code, text)),
+            }) => Err(self.undelivered(*target, *source_offset, *size_bytes, *code, "")),
         }
     }
 
@@ -387,6 +470,16 @@ impl Deliveries {
             | Code::UNKNOWN_TOPIC
             | Code::LOCAL_UNKNOWN_TOPIC
             | Code::UNKNOWN_TOPIC_ID => KafkaError::of(code, &doing(), Some(&topic), text),
+            Code::INVALID_RECORD | Code::DIFFERENT_RECORD => KafkaError::Delivery {
+                cause: format!(
+                    "{}; it, or one in the same batch, violates a setting of the topic, such as \
+                     `message.timestamp.before.max.ms`, `message.timestamp.after.max.ms`, or a `cleanup.policy` that requires keys",
+                    code.explain(text)
+                ),
+                topic,
+                partition,
+                source_offset,
+            },
             Code::INVALID_TIMESTAMP => KafkaError::Delivery {
                 cause: format!(
                     "{}; its timestamp, or one in the same batch, is outside what `message.timestamp.before.max.ms` and \
@@ -436,21 +529,16 @@ unsafe extern "C" fn on_delivery(
     };
     if code == Code::NONE {
         deliveries.acknowledge(target, source_offset, offset);
-    } else if deliveries.failed.is_none() {
-        // SAFETY: as above; the text is null or a C string that lives as long as the message. (`rd_kafka_message_errstr`, without
-        // `produce` in its name, would return the record's value for a produced message.)
-        let (size_bytes, text) = unsafe {
-            (
-                (&raw const (*message).len).read() + (&raw const (*message).key_len).read(),
-                owned_text(sys::rd_kafka_message_produce_errstr(message)),
-            )
-        };
+    } else if deliveries.is_news(code) {
+        // SAFETY: as above. The broker's own words are not read: librdkafka 2.12.1 has freed them by now
+        // (`rd_kafka_message_produce_errstr` returns a pointer into the response, which its thread has destroyed).
+        let size_bytes =
+            unsafe { (&raw const (*message).len).read() + (&raw const (*message).key_len).read() };
         deliveries.failed = Some(Failed {
             target,
             source_offset,
             size_bytes,
             code,
-            text,
         });
     }
 }

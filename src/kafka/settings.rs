@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::client::{ClientConfig, ConfError, NativeConf};
 use super::java;
 use super::options::SinkOptions;
 use super::properties::{self, Property};
-use super::transaction::TRANSACTION_TIMEOUT;
 
 /// Checked settings of a Kafka client. Neither `Debug` nor any error shows a secret.
 ///
@@ -16,6 +16,8 @@ use super::transaction::TRANSACTION_TIMEOUT;
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
     config: ClientConfig,
+    /// How long a cluster may not answer, where the user has set it.
+    timeout: Option<Duration>,
 }
 
 /// A mistake in the settings, and where it was made.
@@ -98,6 +100,16 @@ impl fmt::Display for Origin {
         }
     }
 }
+
+/// How long reading or writing records may make no progress, unless the user has set it. Enough for brokers to restart.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// How long any other request may take, unless the user has set it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// librdkafka's default.
+const LONGEST_SOCKET_TIMEOUT: Duration = Duration::from_secs(60);
+/// A second more than librdkafka requires above `fetch.wait.max.ms`, and more than any round trip takes.
+const SHORTEST_SOCKET_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Properties that kbk sets and that cannot be changed: name, value, reason.
 const FIXED: [(&str, &str, &str); 10] = [
@@ -199,6 +211,29 @@ impl ClientSettings {
         self.config.get("bootstrap.servers").unwrap_or_default()
     }
 
+    /// Sets how long a cluster may not answer before a call fails.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Option<Duration>) -> ClientSettings {
+        ClientSettings { timeout, ..self }
+    }
+
+    /// How long reading or writing records may make no progress.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT)
+    }
+
+    /// How long any other request may take, its retries included.
+    pub(super) fn request_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(REQUEST_TIMEOUT)
+    }
+
+    /// The transaction timeout that the user has set.
+    pub(super) fn transaction_timeout(&self) -> Option<Duration> {
+        let milliseconds = self.config.get("transaction.timeout.ms")?;
+        milliseconds.parse().ok().map(Duration::from_millis)
+    }
+
     /// For metadata, offsets and configurations.
     ///
     /// With connections made on demand, librdkafka 2.12.1 does not back off from a broker that refuses them while a request waits
@@ -265,6 +300,15 @@ impl ClientSettings {
         is_set("fetch.max.bytes") || is_set("max.partition.fetch.bytes")
     }
 
+    /// Names the limit of decompressed batches where the user has set one, to follow the error that a batch cannot be decompressed.
+    /// librdkafka returns the same error for a batch that exceeds the limit and for one that is damaged.
+    pub(super) fn decompression_limit(&self) -> String {
+        const LIMIT: &str = "receive.message.max.bytes";
+        self.config.get(LIMIT).map_or_else(String::new, |bytes| {
+            format!("; it may exceed `{LIMIT}` of {bytes} bytes once it is decompressed: leave that property out")
+        })
+    }
+
     /// For writing. The queue is bounded in bytes and in records, since librdkafka allocates a few hundred bytes per record.
     pub(super) fn producer(&self, options: &SinkOptions) -> ClientConfig {
         const RECORD_OVERHEAD_BYTES: usize = 256;
@@ -293,13 +337,27 @@ impl ClientSettings {
             ("delivery.timeout.ms", "600000".to_owned()),
         ]);
         if let Some(id) = &options.transactional_id {
-            let timeout_ms = TRANSACTION_TIMEOUT.as_millis().to_string();
+            let timeout_ms = options.transaction_timeout.as_millis().to_string();
             config.set("transactional.id", id.as_str());
             config.set("transaction.timeout.ms", timeout_ms.as_str());
             // librdkafka requires it to be at most the transaction timeout. A late record fails its transaction, nothing else.
-            config.set("delivery.timeout.ms", timeout_ms);
+            if self.config.get("delivery.timeout.ms").is_none() {
+                config.set("delivery.timeout.ms", timeout_ms);
+            }
+            // As for this one.
+            if self.config.get("socket.timeout.ms").is_none() {
+                let timeout = self.socket_timeout().min(options.transaction_timeout);
+                config.set("socket.timeout.ms", timeout.as_millis().to_string());
+            }
         }
         config
+    }
+
+    /// When a request counts as unanswered: librdkafka then logs its name, which `Timeout` errors quote.
+    fn socket_timeout(&self) -> Duration {
+        // Half of the time that is waited for any request, so that the name is known by then.
+        let half = self.timeout() / 2;
+        half.clamp(SHORTEST_SOCKET_TIMEOUT, LONGEST_SOCKET_TIMEOUT)
     }
 
     /// Merges kbk's defaults, `defaults`, the user's settings and the fixed properties, in ascending precedence.
@@ -315,6 +373,8 @@ impl ClientSettings {
         ] {
             config.set(key, value);
         }
+        let socket_timeout = self.socket_timeout().as_millis().to_string();
+        config.set("socket.timeout.ms", socket_timeout);
         for (key, value) in defaults {
             config.set(key, value.as_str());
         }
@@ -465,6 +525,7 @@ impl Builder {
         match self.config.get("bootstrap.servers") {
             Some(servers) if !servers.trim().is_empty() => Ok(ClientSettings {
                 config: self.config,
+                timeout: None,
             }),
             _ => Err(SettingsError::NoBootstrapServer),
         }

@@ -33,12 +33,16 @@ use super::partition::TopicPartition;
 use super::permission::{AclOperation, Permission};
 use super::producer::Producer;
 use super::settings::ClientSettings;
+use super::topic::Topic;
 
 /// How long a transaction may stay open before its coordinator aborts it, and so how long a restore that was killed and is not
 /// resumed can hold back `read_committed` consumers of the target.
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long one step of a transaction may take, retries included.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The shortest timeout that a restore can work with.
+const SHORTEST_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a call waits before it is looked at whether it may wait longer. Calls that time out continue in the background, and are
+/// resumed by the next one.
+const SLICE: Duration = Duration::from_millis(500);
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -81,24 +85,84 @@ impl From<TransactionError> for KafkaError {
 }
 
 impl Producer {
+    /// Opens a producer that writes in transactions, as long ones as the brokers allow up to [`TRANSACTION_TIMEOUT`], or as the user
+    /// has set; see [`Producer::init_transactions`].
+    pub fn open_transactional(
+        settings: &ClientSettings,
+        options: SinkOptions,
+    ) -> Result<Producer, KafkaError> {
+        let given = settings.transaction_timeout();
+        let mut timeout = given.unwrap_or(TRANSACTION_TIMEOUT);
+        loop {
+            let options = SinkOptions {
+                transaction_timeout: timeout,
+                ..options.clone()
+            };
+            let mut producer = Producer::open(settings, options)?;
+            match producer.init_transactions() {
+                Ok(()) => return Ok(producer),
+                Err(KafkaError::TransactionTimeout { .. })
+                    if given.is_none() && timeout > SHORTEST_TRANSACTION_TIMEOUT =>
+                {
+                    // Only a principal with DESCRIBE_CONFIGS on the cluster could ask for the limit.
+                    timeout = (timeout / 2).max(SHORTEST_TRANSACTION_TIMEOUT);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// How long a transaction may stay open before its coordinator aborts it.
+    #[must_use]
+    pub fn transaction_timeout(&self) -> Duration {
+        self.options.transaction_timeout
+    }
+
     /// Takes over the transactional id: completes or aborts the transaction that another process left open under it, and fences
     /// that process. Called once, before anything is sent.
     pub fn init_transactions(&mut self) -> Result<(), KafkaError> {
         let id = self.options.transactional_id.clone().unwrap_or_default();
         let doing = format!("begin transactions as {id}");
-        self.repeatedly(&doing, |client| {
+        self.until(&doing, Producer::lacks_coordinator, |client| {
             // SAFETY: the client is live.
-            Some(unsafe { sys::rd_kafka_init_transactions(client, millis(Client::PATIENCE)) })
+            Some(unsafe { sys::rd_kafka_init_transactions(client, millis(SLICE)) })
         })
-        .map_err(|error| KafkaError::from(error).needing(Permission::transactional_id(&id)))
+        .map_err(|error| KafkaError::from(error).needing(Permission::transactional_id(&id)))?;
+        self.answered();
+        Ok(())
+    }
+
+    /// Returns an error if the cluster answers and nevertheless has no coordinator for transactions: it cannot create their topic, or
+    /// too few of its replicas are in sync. Brokers that are starting have none for a few seconds.
+    fn lacks_coordinator(&mut self, code: Code) -> Option<KafkaError> {
+        const STARTING: Duration = Duration::from_secs(10);
+        const STATE_TOPIC: &str = "__transaction_state";
+        let waited = self.waited();
+        if waited < STARTING {
+            return None;
+        }
+        let topic = Topic::new(&self.client, STATE_TOPIC).ok()?;
+        let asked = topic.partitions(&self.client, SLICE);
+        let cause = match asked {
+            Err(Code::UNKNOWN_TOPIC | Code::LOCAL_UNKNOWN_TOPIC) => {
+                format!("they have not created the topic {STATE_TOPIC}")
+            }
+            _ if code == Code::COORDINATOR_NOT_AVAILABLE => code.to_string(),
+            _ => return None,
+        };
+        Some(KafkaError::NoCoordinator { waited, cause })
     }
 
     /// Begins a transaction. A transactional producer can send records only within one.
     pub fn begin(&mut self) -> Result<(), TransactionError> {
-        self.repeatedly("begin a transaction", |client| {
+        // It sends no request, so the cluster owes no answer.
+        let since = self.waiting_since;
+        let begun = self.repeatedly("begin a transaction", |client| {
             // SAFETY: the client is live.
             Some(unsafe { sys::rd_kafka_begin_transaction(client) })
-        })
+        });
+        self.waiting_since = since;
+        begun
     }
 
     /// Commits the records together with the positions of the groups.
@@ -106,10 +170,15 @@ impl Producer {
         for (group, positions) in positions {
             self.send_positions(group, positions)?;
         }
-        self.repeatedly("commit a transaction", |client| {
+        let committed = self.repeatedly("commit a transaction", |client| {
             // SAFETY: the client is live. The call serves delivery reports, of which none are outstanding after a flush.
-            Some(unsafe { sys::rd_kafka_commit_transaction(client, NO_TIMEOUT) })
-        })
+            Some(unsafe { sys::rd_kafka_commit_transaction(client, millis(SLICE)) })
+        });
+        // The coordinator may have the request: only a resumed restore can find out.
+        self.is_stuck |= is_timeout(&committed);
+        committed?;
+        self.answered();
+        Ok(())
     }
 
     /// Checks that these positions could be committed, in a transaction that is then aborted.
@@ -141,28 +210,45 @@ impl Producer {
         })?;
         let group = Group::new(group)?;
         let request = Arc::new(OffsetsRequest { list, group });
-        let patience = self.options.coordinator_patience;
-        let sent = self.repeatedly(&doing, |client| request.send(client, patience));
+        let (timeout, patience) = (
+            self.options.transaction_timeout,
+            self.coordinator_patience(),
+        );
+        let stop = self.options.stop.clone();
+        let sent = self.repeatedly(&doing, |client| {
+            request.send(client, timeout, &|| stop.shorten(patience))
+        });
         self.is_abandoned = matches!(sent, Err(TransactionError::Lost(_)));
-        sent
+        sent?;
+        self.answered();
+        Ok(())
+    }
+
+    /// How long a group coordinator may take to answer: longer than the transaction timeout, after which an answer is useless, since the
+    /// transaction has been aborted by then.
+    fn coordinator_patience(&self) -> Duration {
+        const LONGER: Duration = Duration::from_secs(15);
+        (self.options.transaction_timeout + LONGER).min(self.timeout)
     }
 
     /// Aborts the transaction: discards everything sent since [`begin`](Self::begin). Another one may follow.
     pub fn abort(&mut self) -> Result<(), KafkaError> {
-        if self.is_abandoned {
+        if self.is_abandoned || self.is_stuck {
             return Ok(());
         }
         let aborted = self.repeatedly("abort a transaction", |client| {
             // SAFETY: the client is live.
-            Some(unsafe { sys::rd_kafka_abort_transaction(client, NO_TIMEOUT) })
+            Some(unsafe { sys::rd_kafka_abort_transaction(client, millis(SLICE)) })
         });
+        self.is_stuck = is_timeout(&aborted);
+        aborted?;
         // librdkafka reports purged records as failed: those reports must not count against the next transaction.
-        let started = Instant::now();
-        while self.outstanding() > 0 && started.elapsed() < PATIENCE {
+        while self.outstanding() > 0 && !self.has_waited_enough() {
             self.client.poll(PAUSE);
         }
         self.deliveries.borrow_mut().forget();
-        aborted.map_err(KafkaError::from)
+        self.answered();
+        Ok(())
     }
 
     /// Decides what an error of [`send`](Self::send) or [`flush`](Self::flush) means for the transaction.
@@ -174,6 +260,7 @@ impl Producer {
                 | KafkaError::Authorization { .. }
                 | KafkaError::UnknownTopic { .. }
                 | KafkaError::Unreachable { .. }
+                | KafkaError::Timeout { .. }
         );
         if permanent || self.deliveries.borrow().is_rejection() {
             TransactionError::Failed(error)
@@ -188,19 +275,25 @@ impl Producer {
         doing: &str,
         call: impl Fn(*mut sys::rd_kafka_t) -> Option<*mut sys::rd_kafka_error_t>,
     ) -> Result<(), TransactionError> {
-        let started = Instant::now();
+        self.until(doing, |_, _| None, call)
+    }
+
+    /// As [`repeatedly`](Self::repeatedly), unless `hopeless` finds a reason why the next attempt would fail as well.
+    fn until(
+        &mut self,
+        doing: &str,
+        hopeless: impl Fn(&mut Producer, Code) -> Option<KafkaError>,
+        call: impl Fn(*mut sys::rd_kafka_t) -> Option<*mut sys::rd_kafka_error_t>,
+    ) -> Result<(), TransactionError> {
         loop {
+            // Starts the wait, and ends it below where the call must be repeated.
+            let waited_enough = self.has_waited_enough();
             let Some(error) = call(self.client.as_ptr()) else {
-                return Err(TransactionError::Lost(KafkaError::Timeout {
-                    doing: doing.to_owned(),
-                    waited: started.elapsed(),
-                    cause: self.client.events().cause(),
-                }));
+                return Err(TransactionError::Lost(self.no_answer(doing)));
             };
             // SAFETY: what was just returned is null, or ours until `Failure` takes it over.
             let (retriable, abortable, failure) = unsafe {
                 if error.is_null() {
-                    self.client.events().answered();
                     return Ok(());
                 }
                 (
@@ -214,14 +307,26 @@ impl Producer {
             };
             // Serves delivery reports and connection errors; the result of the call decides, not they.
             self.client.poll(Duration::ZERO);
-            if retriable && started.elapsed() < PATIENCE {
-                thread::sleep(PAUSE);
+            if retriable && !waited_enough {
+                if let Some(error) = hopeless(self, code) {
+                    return Err(TransactionError::Failed(error));
+                }
+                if code != Code::TIMED_OUT {
+                    thread::sleep(PAUSE);
+                }
                 continue;
             }
-            let error = if retriable && self.client.events().down_for().is_some() {
-                self.client.unreachable()
-            } else {
-                KafkaError::of(code, doing, None, &text)
+            let error = match code {
+                Code::TIMED_OUT => self.no_answer(doing),
+                _ if retriable => KafkaError::Timeout {
+                    doing: doing.to_owned(),
+                    waited: self.waited(),
+                    cause: code.explain(&text),
+                },
+                Code::INVALID_TRANSACTION_TIMEOUT => KafkaError::TransactionTimeout {
+                    timeout: self.options.transaction_timeout,
+                },
+                _ => KafkaError::of(code, doing, None, &text),
             };
             return Err(
                 if abortable && !code.rejects_records() && code != Code::GROUP_DENIED {
@@ -234,9 +339,13 @@ impl Producer {
     }
 }
 
-/// No timeout. librdkafka recommends it for commits and aborts: a call that times out continues in the background, so its outcome
-/// would be unknown.
-const NO_TIMEOUT: i32 = -1;
+/// Whether a call has not ended in time.
+fn is_timeout(result: &Result<(), TransactionError>) -> bool {
+    matches!(
+        result,
+        Err(TransactionError::Failed(KafkaError::Timeout { .. }))
+    )
+}
 
 /// Returns whether this principal may write in transactions with this id. Ends a transaction that is open under it, and fences its
 /// producer.
@@ -245,8 +354,8 @@ pub fn may_use_transactional_id(settings: &ClientSettings, id: &str) -> Result<b
         transactional_id: Some(id.to_owned()),
         ..SinkOptions::default()
     };
-    match Producer::open(settings, options)?.init_transactions() {
-        Ok(()) => Ok(true),
+    match Producer::open_transactional(settings, options) {
+        Ok(_) => Ok(true),
         Err(error) if error.is_denied() => Ok(false),
         Err(error) => Err(error),
     }
@@ -274,7 +383,7 @@ pub fn committed(
         let error = asked.ok().err().or_else(|| list.first_error());
         match error {
             None => return Answers::complete(&doing, partitions, list.committed_offsets()),
-            Some(code) if code.is_transient() && started.elapsed() < PATIENCE => {
+            Some(code) if code.is_transient() && started.elapsed() < settings.timeout() => {
                 client.poll(Duration::ZERO);
                 thread::sleep(PAUSE);
             }
@@ -299,11 +408,12 @@ unsafe impl Send for OffsetsRequest {}
 unsafe impl Sync for OffsetsRequest {}
 
 impl OffsetsRequest {
-    /// Sends the request and returns the answer, if it arrives within `patience`.
+    /// Sends the request and returns the answer, if it arrives within `patience`, which is asked again while waiting.
     fn send(
         self: &Arc<Self>,
         client: *mut sys::rd_kafka_t,
-        patience: Duration,
+        timeout: Duration,
+        patience: &dyn Fn() -> Duration,
     ) -> Option<*mut sys::rd_kafka_error_t> {
         let request = Arc::clone(self);
         let address = client.expose_provenance();
@@ -316,14 +426,21 @@ impl OffsetsRequest {
                     std::ptr::with_exposed_provenance_mut(address),
                     request.list.0.as_ptr(),
                     request.group.0.as_ptr(),
-                    millis(TRANSACTION_TIMEOUT),
+                    millis(timeout),
                 )
             };
             // Fails where the caller has stopped waiting.
             let _ = sender.send(error.expose_provenance());
         };
         thread::spawn(ask);
-        let error = answer.recv_timeout(patience).ok()?;
+        let started = Instant::now();
+        let error = loop {
+            match answer.recv_timeout(SLICE.min(patience())) {
+                Ok(error) => break error,
+                Err(_) if started.elapsed() >= patience() => return None,
+                Err(_) => {}
+            }
+        };
         Some(std::ptr::with_exposed_provenance_mut(error))
     }
 }

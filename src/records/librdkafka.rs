@@ -37,12 +37,10 @@ impl Transport for Librdkafka {
     }
 
     fn open_sink(&self, options: SinkOptions) -> Result<Producer, KafkaError> {
-        let transactional = options.transactional_id.is_some();
-        let mut producer = Producer::open(&self.settings, options)?;
-        if transactional {
-            producer.init_transactions()?;
+        match options.transactional_id {
+            Some(_) => Producer::open_transactional(&self.settings, options),
+            None => Producer::open(&self.settings, options),
         }
-        Ok(producer)
     }
 }
 
@@ -62,12 +60,16 @@ impl RecordSink for Producer {
         Producer::send(self, target, record)
     }
 
-    fn flush(&mut self, wait: Duration) -> Result<(), KafkaError> {
-        Producer::flush(self, wait)
+    fn flush(&mut self) -> Result<(), KafkaError> {
+        Producer::flush(self)
     }
 
     fn take_delivered(&mut self, target: usize) -> Vec<Delivered> {
         Producer::take_delivered(self, target)
+    }
+
+    fn transaction_timeout(&self) -> Duration {
+        Producer::transaction_timeout(self)
     }
 
     fn begin(&mut self) -> Result<(), TransactionError> {

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use kbk_format::record::{Header, Headers, Record, TimestampType};
 use kbk_format::repo::OffsetAndMetadata;
@@ -312,7 +311,7 @@ impl RecordSink for MemorySink {
         Ok(())
     }
 
-    fn flush(&mut self, _wait: Duration) -> Result<(), KafkaError> {
+    fn flush(&mut self) -> Result<(), KafkaError> {
         Ok(())
     }
 

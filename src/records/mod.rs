@@ -28,7 +28,7 @@ mod transport;
 
 pub use crate::kafka::{
     Delivered, KafkaError, OffsetCommit, PartitionRange, Positions, RecordHandler, SinkOptions,
-    SourceError, SourceOptions, TopicPartition, TransactionError,
+    SourceError, SourceOptions, StopRequest, TopicPartition, TransactionError,
 };
 pub use librdkafka::Librdkafka;
 pub use sink::RecordSink;

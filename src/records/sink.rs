@@ -20,11 +20,16 @@ pub trait RecordSink: Send {
     /// Enqueues a copy of the record for the target with this index; blocks while the sink's memory is full.
     fn send(&mut self, target: usize, record: &Record<'_>) -> Result<(), KafkaError>;
 
-    /// Waits until every record sent is acknowledged by all replicas, for at most `wait`.
-    fn flush(&mut self, wait: Duration) -> Result<(), KafkaError>;
+    /// Waits until every record sent is acknowledged by all replicas. Fails if none is for too long.
+    fn flush(&mut self) -> Result<(), KafkaError>;
 
     /// Returns what was acknowledged for a target since the last call, in the order of sending.
     fn take_delivered(&mut self, target: usize) -> Vec<Delivered>;
+
+    /// How long a transaction may stay open before the cluster aborts it.
+    fn transaction_timeout(&self) -> Duration {
+        Duration::MAX
+    }
 
     /// Begins a transaction, to which all records belong until [`commit`](RecordSink::commit) or [`abort`](RecordSink::abort).
     fn begin(&mut self) -> Result<(), TransactionError> {

@@ -51,7 +51,7 @@ use crate::kafka::{
     Admin, ClientSettings, KafkaError, OffsetCommit, Positions, TopicPartition, committed,
 };
 use crate::memory;
-use crate::records::{Librdkafka, RecordSink, Transport};
+use crate::records::{Librdkafka, RecordSink, StopRequest, Transport};
 use crate::run::{Cancel, Events, RunEvents, Totals};
 use crate::select::DropHeaders;
 
@@ -87,6 +87,11 @@ pub(crate) fn restore(
         work: &work,
         manifest: &plan.manifest,
         transport: &transport,
+        stop: StopRequest::new({
+            let cancel = cancel.clone();
+            move || cancel.is_set()
+        }),
+        timeout: kafka.timeout(),
     };
     let context = RestoreContext {
         manifest: &plan.manifest,

@@ -1,7 +1,8 @@
-//! Brokers that are dead: what the others can answer works, and the cause is the message.
+//! Brokers that are dead, frozen, slow or refuse: what the others can answer works, every wait ends, and the cause is the message.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -10,10 +11,38 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::broker::{Broker, free_port};
-use crate::support::process::{Finished, run};
-use crate::support::produce::produce_bulk;
+use crate::support::process::{Finished, Running, run};
+use crate::support::produce::{produce, produce_bulk};
 use crate::support::repo::Repo;
-use crate::support::{groups, samples, topics, wait};
+use crate::support::{consume, groups, offset_map, samples, topics, wait};
+
+const PARTITIONS: i32 = 4;
+
+/// Creates a topic of 1 KB documents, and backs it up.
+fn saved(broker: &Broker, name: &str, records: usize) -> (String, Repo) {
+    let topic = topics::unique(name);
+    topics::create(broker, &topic, PARTITIONS, &[]);
+    let documents = samples::documents(1).take(records);
+    produce_bulk(broker, "lz4", (&topic, PARTITIONS), documents);
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic, "--no-groups"])).expect_code(0);
+    (topic, repo)
+}
+
+fn restore(repo: &Repo, broker: &Broker, (topic, target): (&str, &str), args: &[&str]) -> Command {
+    let map = format!("{topic}={target}");
+    let mut command = repo.restore(broker, &["--topic", topic, "--map", &map]);
+    command.args(args);
+    command
+}
+
+fn wait_for_records(broker: &Broker, target: &str) {
+    wait::until("the first records", || {
+        let there = consume::partitions(broker, target) > 0;
+        let written = |partition| consume::offsets(broker, target, partition).end > 0;
+        (there && (0..PARTITIONS).any(written)).then_some(())
+    });
+}
 
 /// Fails the test unless stderr has all of these.
 #[track_caller]
@@ -169,4 +198,156 @@ fn an_advertised_address_that_refuses_is_named() {
     ];
     let failed = run(&mut repo.kbk(&args)).expect_code(1);
     says(&failed, &[&nobody, "Connection refused"]);
+}
+
+#[test]
+fn a_frozen_broker_ends_a_restore_which_can_be_resumed() {
+    let mut broker = Broker::start(&[]);
+    let (topic, repo) = saved(&broker, "frozen", 20_000);
+    let address = broker.address();
+    let slowly = ["--rate-limit", "2MiB", "--timeout"];
+    for (timeout, signal, code) in [("5s", None, 1), ("1h", Some(libc::SIGINT), 130)] {
+        let target = topics::unique("frozen-restore");
+        let args = [&slowly[..], &[timeout]].concat();
+        let running = Running::spawn(&mut restore(&repo, &broker, (&topic, &target), &args));
+        wait_for_records(&broker, &target);
+        broker.freeze();
+        if let Some(signal) = signal {
+            thread::sleep(Duration::from_secs(1));
+            running.signal(signal);
+        }
+        let ended = running.finish().expect_code(code);
+        broker.thaw();
+        says(
+            &ended,
+            &[&address, "the cluster did not", "kbk restore --resume"],
+        );
+        run(&mut repo.restore(&broker, &["--resume"])).expect_code(0);
+        consume::assert_same(&broker, (&topic, &target), PARTITIONS);
+        let restores = offset_map::restores(&repo);
+        let last = restores.last().expect("it has begun");
+        offset_map::assert_exact(&broker, &repo, last, (&topic, &target), PARTITIONS);
+    }
+}
+
+#[test]
+fn what_a_broker_refuses_is_the_error_and_is_not_retried() {
+    let broker = Broker::shared();
+    let (topic, repo) = saved(broker, "refusal", 20_000);
+    let target = topics::unique("refusal-restore");
+    let args = ["--rate-limit", "2MiB"];
+    let running = Running::spawn(&mut restore(&repo, broker, (&topic, &target), &args));
+    wait_for_records(broker, &target);
+    topics::reconfigure(broker, &target, &[("message.timestamp.before.max.ms", "1")]);
+    let failed = running.finish().expect_code(1);
+    let (_, error) = failed.stderr.split_once("error: ").expect("an error");
+    for part in [
+        "INVALID_TIMESTAMP",
+        "message.timestamp.before.max.ms",
+        &target,
+    ] {
+        assert!(error.contains(part), "no {part:?}: {failed:#?}");
+    }
+    assert!(!failed.stderr.contains("retrying"), "{failed:#?}");
+}
+
+#[test]
+fn transactions_shrink_to_what_a_quota_allows() {
+    const RECORDS: usize = 500;
+    let broker = Broker::shared();
+    let (topic, repo) = saved(broker, "quota", RECORDS);
+    let quota = [
+        "--alter",
+        "--entity-type",
+        "clients",
+        "--entity-name",
+        "kbk-limited",
+        "--add-config",
+        "producer_byte_rate=20000,consumer_byte_rate=40000,request_percentage=5",
+    ];
+    broker.tool("kafka.admin.ConfigCommand", &quota);
+    let target = topics::unique("quota-restore");
+    // The records take about 25 s at this rate, more than a transaction may.
+    let args = [
+        "-X",
+        "client.id=kbk-limited",
+        "-X",
+        "transaction.timeout.ms=10000",
+        "--verify",
+    ];
+    let finished = run(&mut restore(&repo, broker, (&topic, &target), &args)).expect_code(0);
+    assert_eq!(finished.json()["records"], RECORDS);
+    for line in finished
+        .stderr
+        .lines()
+        .filter(|line| line.contains("restoring:"))
+    {
+        let (_, shown) = line.split_once("restoring: ").expect("it has it");
+        let (percent, _) = shown.split_once(" %").expect("a percentage");
+        let percent: u32 = percent.parse().expect("a number");
+        assert!(percent <= 100, "{line}");
+    }
+    consume::assert_same(broker, (&topic, &target), PARTITIONS);
+}
+
+#[test]
+fn a_broker_with_a_short_transaction_timeout_is_respected() {
+    let broker = Broker::start(&[("transaction.max.timeout.ms", "16000")]);
+    let (topic, repo) = saved(&broker, "short", 1_000);
+    let target = topics::unique("short-restore");
+    run(&mut restore(&repo, &broker, (&topic, &target), &[])).expect_code(0);
+    consume::assert_same(&broker, (&topic, &target), PARTITIONS);
+    // What the user sets is kept to, and never replaced in silence.
+    for (timeout, code) in [("15000", 0), ("17000", 1)] {
+        let property = format!("transaction.timeout.ms={timeout}");
+        let target = topics::unique("own-timeout");
+        let finished = run(&mut restore(
+            &repo,
+            &broker,
+            (&topic, &target),
+            &["-X", &property],
+        ));
+        let finished = finished.expect_code(code);
+        if code == 1 {
+            says(
+                &finished,
+                &["17 s", "transaction.max.timeout.ms", "--no-transactions"],
+            );
+        }
+    }
+}
+
+#[test]
+fn a_cluster_without_a_transaction_coordinator_is_explained() {
+    let broker = Broker::start_without_transactions();
+    let topic = topics::unique("uncoordinated");
+    topics::create(&broker, &topic, PARTITIONS, &[]);
+    produce(
+        &broker,
+        "none",
+        (&topic, 0),
+        &samples::documents(1).take(10).collect::<Vec<_>>(),
+    );
+    let repo = Repo::new();
+    run(&mut repo.backup(&broker, &["--topic", &topic])).expect_code(0);
+    let target = topics::unique("uncoordinated-restore");
+    let failed = run(&mut restore(&repo, &broker, (&topic, &target), &[])).expect_code(1);
+    let named = [
+        "transaction.state.log.replication.factor",
+        "transaction.state.log.min.isr",
+        "--no-transactions",
+    ];
+    says(&failed, &named);
+    assert_eq!(
+        consume::partitions(&broker, &target),
+        0,
+        "nothing is created"
+    );
+    run(&mut restore(
+        &repo,
+        &broker,
+        (&topic, &target),
+        &["--no-transactions"],
+    ))
+    .expect_code(0);
 }

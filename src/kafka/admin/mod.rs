@@ -68,9 +68,9 @@ impl Admin {
             client,
             settings: settings.clone(),
             stand_in: StandIn::none(),
-            deadline: Admin::DEADLINE,
+            deadline: settings.request_timeout(),
         };
-        admin.find_responder(Client::PATIENCE)?;
+        admin.find_responder(admin.deadline.min(Client::PATIENCE))?;
         Ok(admin)
     }
 }

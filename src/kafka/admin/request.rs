@@ -144,7 +144,6 @@ impl Admin {
 
     /// Timeout of one attempt; the deadline covers all of them.
     pub(super) const ATTEMPT: Duration = Duration::from_secs(10);
-    pub(super) const DEADLINE: Duration = Duration::from_secs(30);
     /// No attempt is made with less time than this left.
     pub(super) const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
     pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(50);

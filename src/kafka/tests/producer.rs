@@ -1,7 +1,5 @@
 //! Writing: rejected records, the bounded queue, delivery reports.
 
-use std::time::Duration;
-
 use super::support::{Owned, cluster, plain, producer, target};
 use crate::kafka::{Delivered, KafkaError, SinkOptions};
 
@@ -68,7 +66,7 @@ fn a_full_queue_blocks_the_writer_and_loses_nothing() {
         };
         record.lend(|record| producer.send(0, record)).unwrap();
     }
-    producer.flush(Duration::from_secs(30)).unwrap();
+    producer.flush().unwrap();
     assert_eq!(producer.take_delivered(0), [run(0, 0, 4000)]);
 }
 
@@ -82,7 +80,7 @@ fn delivery_reports_are_run_length_encoded() {
             .lend(|record| producer.send(0, record))
             .unwrap();
     }
-    producer.flush(Duration::from_secs(30)).unwrap();
+    producer.flush().unwrap();
     let expected = [
         run(1, 0, 9),
         run(11, 9, 9),
@@ -111,7 +109,7 @@ fn the_first_failure_is_kept() {
     // Whether the first call already fails depends on when the metadata arrives, which says that partition 9 does not exist.
     let _ = record.lend(|record| producer.send(0, record));
     let error = producer
-        .flush(Duration::from_secs(60))
+        .flush()
         .and_then(|()| record.lend(|record| producer.send(0, record)))
         .unwrap_err();
     assert!(

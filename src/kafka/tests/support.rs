@@ -1,7 +1,5 @@
 //! What the tests share: a cluster, records that own their bytes, and a handler that keeps what it receives.
 
-use std::time::Duration;
-
 use kbk_format::record::{Header, Headers, Record, TimestampType};
 
 use crate::kafka::{
@@ -152,7 +150,7 @@ pub(super) fn write(settings: &ClientSettings, target: TopicPartition, records: 
     for record in records {
         record.lend(|record| producer.send(0, record)).unwrap();
     }
-    producer.flush(Duration::from_secs(10)).unwrap();
+    producer.flush().unwrap();
     assert_eq!(producer.outstanding(), 0);
     let delivered = producer.take_delivered(0);
     let written: u64 = delivered.iter().map(|run| run.records).sum();

@@ -11,9 +11,9 @@ use crate::kafka::{OffsetCommit, Positions, SinkOptions, TransactionError};
 #[test]
 fn a_coordinator_that_never_answers_loses_only_its_producer() {
     let (cluster, settings) = cluster(&[("t", 1)]);
+    let settings = settings.with_timeout(Some(Duration::from_secs(2)));
     let open = || {
         let options = SinkOptions {
-            coordinator_patience: Duration::from_secs(2),
             transactional_id: Some("restore".to_owned()),
             ..SinkOptions::default()
         };
@@ -21,7 +21,7 @@ fn a_coordinator_that_never_answers_loses_only_its_producer() {
         producer.init_transactions().unwrap();
         producer.begin().unwrap();
         plain(1).lend(|record| producer.send(0, record)).unwrap();
-        producer.flush(Duration::from_secs(30)).unwrap();
+        producer.flush().unwrap();
         producer
     };
     let position = OffsetCommit {

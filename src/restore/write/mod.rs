@@ -5,6 +5,7 @@
 //! | `work` | the partitions to write, shared by the writers |
 //! | `producers` | opens the producers |
 //! | `writer` | writes partitions with one producer |
+//! | `pace` | how much a transaction may hold |
 //! | `partitioner` | the partition of a record by its key |
 //! | `offset_map` | where each record went |
 //! | `written` | what is in a target, by its offsets |
@@ -13,6 +14,7 @@
 
 pub(crate) mod claims;
 pub(crate) mod offset_map;
+pub(crate) mod pace;
 pub(crate) mod partitioner;
 pub(crate) mod producers;
 pub(crate) mod rate;

@@ -1,8 +1,10 @@
 //! The producers of a restore: their bounds and transactional ids.
 
+use std::time::Duration;
+
 use kbk_format::repo::RestoreManifest;
 
-use crate::records::{KafkaError, RecordSink, SinkOptions, Transport};
+use crate::records::{KafkaError, RecordSink, SinkOptions, StopRequest, Transport};
 use crate::restore::plan::producer_count;
 use crate::restore::write::work::Work;
 
@@ -16,6 +18,10 @@ pub(crate) struct Producers<'a, T> {
     pub(crate) work: &'a Work,
     pub(crate) manifest: &'a RestoreManifest,
     pub(crate) transport: &'a T,
+    /// Cuts waits for the cluster short.
+    pub(crate) stop: StopRequest,
+    /// How long transactions may fail in a row.
+    pub(crate) timeout: Duration,
 }
 
 impl<T: Transport> Producers<'_, T> {
@@ -48,6 +54,7 @@ impl<T: Transport> Producers<'_, T> {
             queue_bytes: (QUEUE_BYTES / self.count()).max(largest),
             batch_bytes: self.work.batch_bytes,
             compression: Some(self.work.compression.clone()),
+            stop: self.stop.clone(),
             transactional_id: transactional.then(|| self.manifest.transactional_id(number)),
             ..SinkOptions::default()
         };

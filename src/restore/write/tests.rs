@@ -1,6 +1,7 @@
 //! The writer over a cluster in memory: what a transaction that fails leaves, and what the offset map says, without a broker.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
@@ -16,8 +17,8 @@ use kbk_tools::list::Completeness;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::records::TopicPartition;
 use crate::records::memory::{CommitFailure, MemoryCluster, OwnedRecord};
+use crate::records::{StopRequest, TopicPartition};
 use crate::restore::context::RestoreContext;
 use crate::restore::plan::reading::PartitionReading;
 use crate::restore::plan::restore_plan::{RestorePlan, TopicDetails, committed_at};
@@ -229,6 +230,8 @@ impl Backup {
             work: &work,
             manifest: restore,
             transport: cluster,
+            stop: StopRequest::default(),
+            timeout: Duration::from_secs(60),
         };
         let cancel = Cancel::default();
         let shared = Shared {
@@ -263,6 +266,7 @@ impl Backup {
             position: 0,
             sent: 0,
             uncommitted: 0,
+            uncommitted_bytes: 0,
             runs: Vec::new(),
             finished: false,
             map: OffsetMap::empty(restore.restore.clone(), partition_id()),

@@ -33,6 +33,8 @@ pub(crate) struct Job {
     pub(crate) sent: i64,
     /// Records sent since the last commit.
     pub(crate) uncommitted: u64,
+    /// Their bytes of keys, values and headers.
+    pub(crate) uncommitted_bytes: u64,
     /// Where they went, as far as delivery reports have been collected.
     pub(crate) runs: Vec<MapRun>,
     /// Whether everything is sent.
@@ -198,6 +200,7 @@ impl Work {
                     position,
                     sent: position,
                     uncommitted: 0,
+                    uncommitted_bytes: 0,
                     runs: Vec::new(),
                     finished,
                     map,

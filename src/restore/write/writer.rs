@@ -21,22 +21,17 @@ use crate::restore::error::RestoreError;
 use crate::restore::target_error::TargetError;
 use crate::restore::write::claims::Claims;
 use crate::restore::write::offset_map::{Descent, Extended};
+use crate::restore::write::pace::Pace;
 use crate::restore::write::producers::Producers;
 use crate::restore::write::rate::Throttle;
 use crate::restore::write::work::{Job, Work};
 use crate::select::DropHeaders;
 
-/// Bytes of keys, values and headers in a transaction. A commit takes several round trips and a disk flush, during which nothing is sent.
-const TRANSACTION_BYTES: usize = 64 << 20;
-/// How long a transaction may be open: well below its timeout, so that a slow cluster does not abort it.
-const TRANSACTION_TIME: Duration = Duration::from_secs(10);
 /// Runs of the offset map in a transaction: a few pages. Tiny records with a gap behind each, as in a compacted topic, would otherwise take more
 /// memory as runs than as records.
 pub(super) const TRANSACTION_RUNS: u32 = 1 << 16;
 /// Partitions in a transaction.
 const TRANSACTION_PARTITIONS: usize = 256;
-/// How long the last records may take to be acknowledged.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(600);
 /// Aborted transactions in a row after which the trouble is not passing.
 const MOST_ABORTS: u32 = 8;
 /// The prefix of a page's digest in the metadata of a committed position (SPEC section 11.7).
@@ -73,7 +68,10 @@ pub(crate) struct Writer<'a, T: Transport> {
     sends: u32,
     /// Runs of the offset map that the open transaction needs at most.
     runs: u32,
+    pace: Pace,
     aborts: u32,
+    /// When the first of these aborts happened.
+    troubled_since: Option<Instant>,
 }
 
 /// Why a transaction was not committed.
@@ -109,6 +107,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         number: usize,
         producer: T::Sink,
     ) -> Writer<'a, T> {
+        let producer_timeout = producer.transaction_timeout();
         Writer {
             shared,
             producers,
@@ -120,7 +119,9 @@ impl<'a, T: Transport> Writer<'a, T> {
             dropped_headers: 0,
             sends: 0,
             runs: 0,
+            pace: Pace::new(producer_timeout),
             aborts: 0,
+            troubled_since: None,
         }
     }
 
@@ -158,11 +159,8 @@ impl<'a, T: Transport> Writer<'a, T> {
         let mut reader = plan.read(Streams::All, self.shared.context.runtime);
         self.jobs.push(job);
         while let Some(batch) = self.shared.context.runtime.block_on(reader.next())? {
-            let (mut records, mut bytes) = (0, 0_usize);
             for record in batch.records() {
                 let sent = self.send(&record)?;
-                bytes += sent;
-                records += 1;
                 self.throttle(sent)?;
                 if self.is_full() {
                     self.commit()?;
@@ -171,13 +169,6 @@ impl<'a, T: Transport> Writer<'a, T> {
                 if self.shared.throttle.is_some() && self.shared.context.cancel.is_set() {
                     break;
                 }
-            }
-            if let Some(Job {
-                events: Some(events),
-                ..
-            }) = self.jobs.last()
-            {
-                events.advanced(records, bytes as u64);
             }
             if self.shared.context.cancel.is_set() {
                 return Ok(());
@@ -223,6 +214,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         }
         job.sent = record.offset + 1;
         job.uncommitted += 1;
+        job.uncommitted_bytes += bytes as u64;
         self.bytes += bytes;
         self.dropped_headers += dropped;
         self.sends += 1;
@@ -250,14 +242,14 @@ impl<'a, T: Transport> Writer<'a, T> {
 
     fn is_full(&self) -> bool {
         const CHECK_TIME_EVERY: u32 = 256;
-        self.bytes >= TRANSACTION_BYTES
+        self.bytes >= self.pace.most_bytes()
             || self.runs >= TRANSACTION_RUNS
             || (self.sends.is_multiple_of(CHECK_TIME_EVERY) && self.is_late())
     }
 
     fn is_late(&self) -> bool {
         let open_since = self.since;
-        open_since.is_some_and(|since| since.elapsed() >= TRANSACTION_TIME)
+        open_since.is_some_and(|since| since.elapsed() >= self.pace.longest())
     }
 
     fn is_transactional(&self) -> bool {
@@ -301,6 +293,9 @@ impl<'a, T: Transport> Writer<'a, T> {
         for (job, extended) in self.jobs.iter_mut().zip(extended) {
             job.map = extended.map;
         }
+        if let Some(since) = self.since {
+            self.pace.committed(self.bytes, since.elapsed());
+        }
         self.committed();
         self.remove_pages(&replaced);
         Ok(())
@@ -340,7 +335,7 @@ impl<'a, T: Transport> Writer<'a, T> {
     }
 
     fn flush(&mut self) -> Result<(), Stopped> {
-        let flushed = self.producer.flush(FLUSH_PATIENCE);
+        let flushed = self.producer.flush();
         flushed.map_err(|error| self.judge(error))
     }
 
@@ -402,12 +397,16 @@ impl<'a, T: Transport> Writer<'a, T> {
         }
     }
 
-    /// Makes the transaction's positions the committed ones.
+    /// Makes the transaction's positions the committed ones. Only from here on do its records count as restored.
     fn committed(&mut self) {
         self.shared.work.add_dropped_headers(self.dropped_headers);
         for mut job in std::mem::take(&mut self.jobs) {
+            if let Some(events) = job.events.as_ref().filter(|_| job.uncommitted > 0) {
+                events.advanced(job.uncommitted, job.uncommitted_bytes);
+            }
             job.position = job.sent;
             job.uncommitted = 0;
+            job.uncommitted_bytes = 0;
             job.runs = Vec::new();
             if job.finished {
                 self.shared.work.finished(job);
@@ -417,6 +416,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         }
         self.close();
         self.aborts = 0;
+        self.troubled_since = None;
     }
 
     /// Takes unfinished partitions out of the restore after a signal; they keep their last committed position.
@@ -433,7 +433,11 @@ impl<'a, T: Transport> Writer<'a, T> {
         roll_back: impl FnOnce(&mut Self) -> Result<(), RestoreError>,
     ) -> Result<(), RestoreError> {
         self.aborts += 1;
-        if self.aborts > MOST_ABORTS {
+        self.pace.aborted();
+        let troubled_since = *self.troubled_since.get_or_insert_with(Instant::now);
+        let waited_enough = troubled_since.elapsed() >= self.producers.timeout;
+        // After a signal there is nobody to try again for.
+        if waited_enough || self.aborts > MOST_ABORTS || self.shared.context.cancel.is_set() {
             self.abandon();
             return Err(error.into());
         }
@@ -442,6 +446,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         for mut job in self.jobs.drain(..) {
             job.sent = job.position;
             job.uncommitted = 0;
+            job.uncommitted_bytes = 0;
             job.runs = Vec::new();
             job.finished = false;
             self.shared.work.put_back(job);

@@ -4,6 +4,8 @@
 //! [`Broker::stop`] or [`Broker::kill`], or the end of the pipe when the test process has ended,
 //! however it ended. So no broker and no folder outlives the tests, not even after `kill -9`.
 
+#![expect(unsafe_code, reason = "std sends no signals but SIGKILL")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -26,6 +28,9 @@ use tempfile::TempDir;
 use super::wait::PATIENCE;
 
 const KAFKA_LIBS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/kafka-4.3.1/libs");
+
+/// How long one probe of a broker may take.
+const PROBE: Duration = Duration::from_secs(5);
 
 /// Runs "$@" in folder $1 until standard input yields a line (a signal's name) or ends.
 const SUPERVISOR: &str = r#"
@@ -79,6 +84,25 @@ impl Broker {
             server: Some(server),
         };
         broker.restart();
+        broker
+    }
+
+    /// Starts a private broker that cannot coordinate transactions: their topic needs more brokers than there are.
+    pub(crate) fn start_without_transactions() -> Self {
+        let (port, controller) = (free_port(), free_port());
+        let quorum = format!("127.0.0.1:{controller}");
+        let extra = [
+            ("controller.quorum.bootstrap.servers", quorum.as_str()),
+            ("transaction.state.log.replication.factor", "3"),
+        ];
+        let cluster = cluster_id(port);
+        let mut server = Server::format((port, controller), &extra, &["--standalone"], &cluster);
+        server.launch();
+        let mut broker = Self {
+            bootstrap: format!("127.0.0.1:{port}"),
+            server: Some(server),
+        };
+        broker.wait_for(Self::probe_groups);
         broker
     }
 
@@ -140,6 +164,17 @@ impl Broker {
         self.server().end("KILL");
     }
 
+    /// Freezes a private broker: its connections stay open, and it answers nothing.
+    pub(crate) fn freeze(&mut self) {
+        self.server().signal(libc::SIGSTOP);
+    }
+
+    /// Lets a frozen broker continue, and waits until it answers.
+    pub(crate) fn thaw(&mut self) {
+        self.server().signal(libc::SIGCONT);
+        self.wait();
+    }
+
     /// Returns the address of this broker alone.
     pub(crate) fn address(&mut self) -> String {
         format!("127.0.0.1:{}", self.server().port)
@@ -151,10 +186,15 @@ impl Broker {
         self.wait();
     }
 
-    /// Waits until it answers.
+    /// Waits until both coordinators answer: they start last.
     fn wait(&mut self) {
+        self.wait_for(Self::probe_transactions);
+        self.wait_for(Self::probe_groups);
+    }
+
+    fn wait_for(&mut self, probe: fn(&Self) -> KafkaResult<()>) {
         let started = Instant::now();
-        while let Err(error) = self.probe() {
+        while let Err(error) = probe(self) {
             assert!(
                 started.elapsed() < PATIENCE,
                 "the broker does not answer ({error}); its log ends with:\n{}",
@@ -225,18 +265,22 @@ impl Broker {
         stdout.into_owned()
     }
 
-    /// Succeeds once both coordinators answer: they start last.
-    fn probe(&self) -> KafkaResult<()> {
-        let patience = Duration::from_secs(5);
+    fn probe_transactions(&self) -> KafkaResult<()> {
         let producer: BaseProducer = self
             .client()
             .set("transactional.id", "kbk-probe")
+            .set("transaction.timeout.ms", "10000")
+            .set("socket.timeout.ms", "10000")
+            .set("message.timeout.ms", "10000")
             .create()?;
-        producer.init_transactions(patience)?;
+        producer.init_transactions(PROBE)
+    }
+
+    fn probe_groups(&self) -> KafkaResult<()> {
         let consumer: BaseConsumer = self.client().set("group.id", "kbk-probe").create()?;
         let mut partition = TopicPartitionList::new();
         partition.add_partition("kbk-probe", 0);
-        consumer.committed_offsets(partition, patience)?;
+        consumer.committed_offsets(partition, PROBE)?;
         Ok(())
     }
 
@@ -319,6 +363,20 @@ impl Server {
             .spawn()
             .expect("sh runs");
         self.supervisor = Some(supervisor);
+    }
+
+    /// Sends a signal to Kafka itself, the supervisor's only child.
+    fn signal(&self, signal: libc::c_int) {
+        let supervisor = self.supervisor.as_ref().expect("the broker is running");
+        let id = supervisor.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let child = children
+            .expect("it runs")
+            .trim()
+            .parse()
+            .expect("one child");
+        // SAFETY: the supervisor waits for its child, so the id cannot be reused.
+        unsafe { libc::kill(child, signal) };
     }
 
     /// Stops the process with a signal and waits for it.
