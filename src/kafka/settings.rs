@@ -331,7 +331,8 @@ impl ClientSettings {
                     .clone()
                     .unwrap_or_else(|| "none".to_owned()),
             ),
-            ("linger.ms", "10".to_owned()),
+            // Full batches cost the least, and a flush does not wait for them.
+            ("linger.ms", "1000".to_owned()),
             ("queue.buffering.max.kbytes", queue_kbytes.to_string()),
             ("queue.buffering.max.messages", records.to_string()),
             ("delivery.timeout.ms", "600000".to_owned()),
