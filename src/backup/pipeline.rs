@@ -214,7 +214,6 @@ fn feed(
 ) {
     let source_options = SourceOptions {
         memory_bytes: options.fetch_bytes / work.workers(),
-        ..SourceOptions::default()
     };
     while !stop.is_set() {
         let (ranges, slots): (Vec<_>, Vec<_>) = work.take().into_iter().unzip();

@@ -144,7 +144,6 @@ fn compare_group(
     };
     let options = SourceOptions {
         memory_bytes: FETCH_BYTES,
-        ..SourceOptions::default()
     };
     Consumer::open(kafka, &options, ranges)?.run(&mut comparison)?;
     let results = comparison.comparing.into_iter().map(|one| one.result);

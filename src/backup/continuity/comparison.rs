@@ -87,7 +87,6 @@ impl<T: Transport> Prover<'_, T> {
     ) -> Result<Vec<Slot>, ContinuityError> {
         let options = SourceOptions {
             memory_bytes: FETCH_BYTES,
-            ..SourceOptions::default()
         };
         let mut comparing = Comparing {
             undecided: slots.len(),

@@ -21,7 +21,7 @@ pub enum Command {
     /// List the ACLs of a snapshot
     List(list::Args),
     /// Create the ACLs of a snapshot that a cluster lacks
-    Restore(restore::Args),
+    Restore(Box<restore::Args>),
 }
 
 impl Args {

@@ -145,7 +145,6 @@ impl Topic<'_> {
         }
         let options = SourceOptions {
             memory_bytes: FETCH_BYTES,
-            ..SourceOptions::default()
         };
         let mut source = Consumer::open(self.kafka, &options, ranges)?;
         source.run(handler).map_err(CompareError::from)
