@@ -193,11 +193,11 @@ impl Events {
         }
     }
 
-    /// Keeps the last request that a broker did not answer in time, as librdkafka logs it.
+    /// Keeps what a broker did not answer in time, as librdkafka logs it.
     fn unanswered(&self, line: &str) {
         // Behind `[thrd:NAME]: ` is the broker's name.
         let line = line.split_once("]: ").map_or(line, |(_, line)| line);
-        *lock(&self.last_failure) = Some((Code::TIMED_OUT, line.to_owned()));
+        *lock(&self.last_failure) = Some((Code::TIMED_OUT, format!("no answer: {line}")));
     }
 
     /// Notes that something arrived from a broker, which makes earlier failures obsolete.
@@ -581,11 +581,14 @@ unsafe extern "C" fn on_log(
     // SAFETY: C strings by contract.
     let (facility, line) = unsafe { (owned_text(facility), owned_text(line)) };
     let events = opaque.map(|opaque| &opaque.events);
-    // The line that names a request; another one counts how many of them timed out.
-    if let Some(events) = events
-        && facility == "REQTMOUT"
-        && line.contains("Request in flight")
-    {
+    // The line that names a request, where another one counts how many of them timed out; and a connection on which the first request
+    // was not answered, of which librdkafka reports no error.
+    let unanswered = match facility.as_str() {
+        "REQTMOUT" => line.contains("Request in flight"),
+        "FAIL" => line.contains("Connection setup timed out"),
+        _ => false,
+    };
+    if let Some(events) = events.filter(|_| unanswered) {
         events.unanswered(&line);
     }
     let connected = events.is_some_and(|events| events.connected.load(Ordering::Relaxed));

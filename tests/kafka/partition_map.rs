@@ -92,10 +92,14 @@ fn partitions_are_mapped_and_groups_follow() {
         &group,
         &[(&target, 3), (&target, 1), (&target, 5), (&target, 0)],
     );
+    // The source has no gaps, so an offset counts the records before it; transactions leave markers in the target.
+    let there = |partition, index: usize| {
+        Some(consume::read_all(broker, &target, partition)[index].offset)
+    };
     let expected = [
-        (Some(100), "zero".to_owned()),
-        (Some(200), String::new()),
-        (Some(300), "three".to_owned()),
+        (there(3, 100), "zero".to_owned()),
+        (there(1, 200), String::new()),
+        (there(5, 300), "three".to_owned()),
         (None, String::new()),
     ];
     assert_eq!(found, expected);

@@ -48,10 +48,11 @@ fn backup_and_restore_over_tls_and_sasl() {
         nothing_tells(&repo.path(), PASSWORD);
     }
 
-    let repo = Repo::new();
+    let repo = Repo::missing();
     for (mechanism, module) in [("PLAIN", PLAIN), ("SCRAM-SHA-512", SCRAM)] {
         let properties = clients.properties(mechanism, &login(module, "alice", WRONG));
-        let refused = run(&mut clients.backup(&repo, &properties)).expect_code(1);
+        let mut backup = clients.backup(&repo, &properties);
+        let refused = run(backup.arg("--init")).expect_code(1);
         assert!(refused.stderr.contains(&secure.bootstrap), "{refused:#?}");
         assert!(refused.stderr.contains("credentials"), "{refused:#?}");
         assert!(!repo.path().exists(), "no repository is created");
@@ -61,7 +62,7 @@ fn backup_and_restore_over_tls_and_sasl() {
     // Not even with the most verbose logging.
     let properties = clients.properties("PLAIN", &login(PLAIN, "alice", PASSWORD));
     let mut talkative = clients.backup(&repo, &properties);
-    talkative.args(["-vv", "-X", "debug=all"]);
+    talkative.args(["--init", "-vv", "-X", "debug=all"]);
     tells_nothing(&run(&mut talkative).expect_code(0), PASSWORD);
     nothing_tells(&repo.path(), PASSWORD);
 }
