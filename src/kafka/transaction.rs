@@ -85,7 +85,7 @@ impl From<TransactionError> for KafkaError {
 }
 
 impl Producer {
-    /// Opens a producer that writes in transactions, as long ones as the brokers allow up to [`TRANSACTION_TIMEOUT`], or as the user
+    /// Opens a producer that writes in transactions, as long ones as the brokers allow up to a minute, or as the user
     /// has set; see [`Producer::init_transactions`].
     pub fn open_transactional(
         settings: &ClientSettings,

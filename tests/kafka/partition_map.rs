@@ -93,9 +93,8 @@ fn partitions_are_mapped_and_groups_follow() {
         &[(&target, 3), (&target, 1), (&target, 5), (&target, 0)],
     );
     // The source has no gaps, so an offset counts the records before it; transactions leave markers in the target.
-    let there = |partition, index: usize| {
-        Some(consume::read_all(broker, &target, partition)[index].offset)
-    };
+    let there =
+        |partition, index: usize| Some(consume::read_all(broker, &target, partition)[index].offset);
     let expected = [
         (there(3, 100), "zero".to_owned()),
         (there(1, 200), String::new()),
