@@ -30,6 +30,10 @@ test: ## Run everything that CI runs, including tests against a real Apache Kafk
 	scripts/setup all
 	$(MAKE) lint docs cargo-test goldens fuzz-smoke
 
+# Most of its time is compiling the workspace's own crates, whose tests are as fast without optimisation, and wait more than they compute.
+check: export CARGO_PROFILE_DEV_OPT_LEVEL := 0
+check: export CARGO_PROFILE_DEV_DEBUG := 0
+check: export RUST_TEST_THREADS := 8
 check: ## Run the quick loop: format, lints, docs and all tests that need no broker
 	scripts/setup build
 	$(MAKE) lint docs cargo-test-quick

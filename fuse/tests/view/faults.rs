@@ -415,22 +415,37 @@ async fn kinds(view: &View) -> BTreeSet<String> {
         .collect()
 }
 
-/// A minute without the store, a share that was not mounted, an object that comes back: each file is whole again within seconds.
 #[tokio::test]
-async fn an_outage_leaves_nothing_behind() {
+async fn a_store_that_was_gone_or_failed_leaves_nothing_behind() {
+    assert_leaves_nothing(&[
+        (Fault::Vanishes, "unavailable"),
+        (Fault::Fails, "unavailable"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_that_hung_or_cut_answers_short_leaves_nothing_behind() {
+    assert_leaves_nothing(&[
+        (Fault::Hangs, "unavailable"),
+        (Fault::Truncates, "unavailable"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn objects_that_were_forbidden_or_missing_leave_nothing_behind() {
+    assert_leaves_nothing(&[(Fault::Forbids, "forbidden"), (Fault::Loses, "missing")]).await;
+}
+
+/// Fails the test unless each file is whole again within seconds after a fault, and `errors.jsonl` names its kind meanwhile.
+async fn assert_leaves_nothing(faults: &[(Fault, &str)]) {
     let world = world().await;
     let intact = View::open(world.store(), ViewOptions::default());
     let topics = "snapshots/1/topics";
     let expected = contents(&intact.await.unwrap(), topics).await.unwrap();
     assert!(expected.keys().any(|path| path.contains("by-time")));
-    for (fault, kind) in [
-        (Fault::Vanishes, "unavailable"),
-        (Fault::Fails, "unavailable"),
-        (Fault::Hangs, "unavailable"),
-        (Fault::Truncates, "unavailable"),
-        (Fault::Forbids, "forbidden"),
-        (Fault::Loses, "missing"),
-    ] {
+    for &(fault, kind) in faults {
         let (store, watch) = watched(world.objects.clone());
         let options = ViewOptions {
             deadline: Duration::from_millis(100),
