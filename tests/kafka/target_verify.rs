@@ -162,6 +162,11 @@ fn only_what_both_sides_hold_is_compared() {
     ] {
         assert!(found.stdout.contains(says), "{says}: {found:#?}");
     }
+
+    // A topic that was read again in full has a new id in the repository, and the same one in the cluster.
+    run(&mut repo.backup(broker, &["--topic", live, "--refresh"])).expect_code(0);
+    topics::delete_records(broker, (live, 0), 6);
+    is(&compare(live, &[]), "offset", [7, 2, 0]);
 }
 
 /// Records that a log without compaction no longer has between others are missing, wherever they were.

@@ -234,6 +234,7 @@ async fn plan_topic(
         false => BTreeMap::new(),
     };
     let details = TopicDetails {
+        source_kafka_id: topic.kafka_id,
         source_partitions: topic.partitions.len(),
         exists: existing.is_some(),
         retention_off: match is_filling {

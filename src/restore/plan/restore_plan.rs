@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{
-    CommittedPosition, CreatedTopic, RateLimit, RestoreManifest, RestoredPartition, RestoredTopic,
-    TargetPartition, TopicName,
+    CommittedPosition, CreatedTopic, Id, RateLimit, RestoreManifest, RestoredPartition,
+    RestoredTopic, TargetPartition, TopicName,
 };
 use kbk_tools::list::Completeness;
 
@@ -39,6 +39,8 @@ pub struct RestorePlan {
 /// What a plan knows about a topic beyond its part of the manifest.
 #[derive(Clone, Debug)]
 pub(crate) struct TopicDetails {
+    /// Kafka's id of the topic that was backed up, where the source cluster gave one.
+    pub(crate) source_kafka_id: Option<Id>,
     pub(crate) source_partitions: usize,
     /// Whether the target exists now. A resumed restore may have created it earlier.
     pub(crate) exists: bool,

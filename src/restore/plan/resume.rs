@@ -217,6 +217,7 @@ async fn plan_topic(
     let saved_config = saved.config.as_ref().unwrap_or(&nothing);
     let create = topic.create.as_ref();
     Ok(TopicDetails {
+        source_kafka_id: saved.kafka_id,
         source_partitions: saved.partitions.len(),
         exists: existing.is_some(),
         retention_off: match create.is_some() || !topic.config_afterwards.is_empty() {

@@ -117,10 +117,10 @@ impl<'a> Live<'a> {
         }))
     }
 
-    /// Returns whether a target is the topic that was backed up.
+    /// Returns whether a target is the topic that was backed up, whichever history of it the backup has.
     fn is_source(&self, topic: TopicPlan<'_>) -> bool {
-        let saved = topic.restored.topic_id;
-        saved != Id::ZERO && self.ids.get(topic.target()) == Some(&saved)
+        let saved = topic.details.source_kafka_id;
+        saved.is_some() && self.ids.get(topic.target()) == saved.as_ref()
     }
 
     fn shared(

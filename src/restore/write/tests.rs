@@ -163,6 +163,7 @@ impl Backup {
         let reading = self.runtime.block_on(reading).unwrap();
         let target: TopicName = "copy".parse().unwrap();
         let details = TopicDetails {
+            source_kafka_id: Some(partition_id().topic_id),
             source_partitions: 1,
             exists: true,
             retention_off: BTreeMap::new(),
