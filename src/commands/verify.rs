@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use kbk_format::repo::{Digested, Id, Repository, Snapshot, Store, TopicName};
-use kbk_tools::verify::{VerifyOptions, VerifyReport, verify};
+use kbk_tools::verify::{Orphan, Orphans, VerifyOptions, VerifyReport, verify};
 use serde::Serialize;
 
 use crate::cli::{CliError, Context, Outcome, Report, SnapshotArg, SnapshotsArg, TopicArgs};
@@ -166,6 +166,7 @@ impl Report for Verified {
         for finding in &report.findings {
             writeln!(out, "{finding}\n")?;
         }
+        orphans(&report.orphans, out)?;
         let how = if report.full {
             "every byte and every record"
         } else {
@@ -191,6 +192,45 @@ impl Report for Verified {
             human::bytes(report.bytes),
         )
     }
+}
+
+/// Names what no snapshot names. Long lists are cut: JSON has all of it.
+fn orphans(orphans: &Orphans, out: &mut dyn Write) -> io::Result<()> {
+    const SHOWN: usize = 10;
+    if orphans.objects > 0 {
+        writeln!(
+            out,
+            "no snapshot names {}, {}: an interrupted backup left them, or one is writing them; the next backup of their topics uses \
+             the segments that are intact",
+            human::counted(orphans.objects, "object"),
+            human::bytes(orphans.bytes),
+        )?;
+        for Orphan { key, bytes } in orphans.keys.iter().take(SHOWN) {
+            writeln!(out, "  {key}  {}", human::bytes(*bytes))?;
+        }
+        if let Some(more) = orphans
+            .keys
+            .len()
+            .checked_sub(SHOWN)
+            .filter(|more| *more > 0)
+        {
+            writeln!(out, "  and {more} more")?;
+        }
+        for key in &orphans.unread {
+            writeln!(out, "  {key} could not be read, and may name some of them")?;
+        }
+        writeln!(out)?;
+    }
+    if orphans.unfinished_files > 0 {
+        writeln!(
+            out,
+            "{} of segments and pages that are not complete, {}: being written, or left by an interrupted backup; a backup removes \
+             them once they are a day old\n",
+            human::counted(orphans.unfinished_files, "file"),
+            human::bytes(orphans.unfinished_bytes),
+        )?;
+    }
+    Ok(())
 }
 
 fn partial(sequences: &[u64]) -> String {

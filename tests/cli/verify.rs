@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::World;
+use crate::world::{World, place};
 
 #[test]
 fn an_intact_repository_exits_with_0() {
@@ -73,4 +73,32 @@ fn unknown_snapshots_and_topics_fail() {
         assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
         assert!(ended.stderr.contains(message), "{args:?}: {}", ended.stderr);
     }
+}
+
+#[test]
+fn what_no_snapshot_names_is_listed_and_exits_with_0() {
+    let world = World::sample();
+    let left: Vec<_> = (0..12)
+        .map(|at| world.segment(&place("orders", 0), &[(600 + at, at)]).key)
+        .collect();
+    let ended = world.kbk(&["verify"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+    for expected in [
+        "no snapshot names 12 objects",
+        &left[0],
+        "and 2 more",
+        "is intact",
+    ] {
+        assert!(
+            ended.stdout.contains(expected),
+            "{expected}: {}",
+            ended.stdout
+        );
+    }
+    let json = world.kbk(&["verify", "--json"]).json();
+    assert_eq!(json["orphans"]["objects"], 12);
+    assert_eq!(json["orphans"]["keys"][11]["key"], left[11]);
+    assert_eq!(json["findings"], serde_json::json!([]));
+    let listed = world.kbk(&["ls", "orders", "--json"]);
+    assert!(!listed.stdout.contains(&left[0]), "{}", listed.stdout);
 }

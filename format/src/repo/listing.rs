@@ -102,6 +102,22 @@ pub(super) fn remove_unfinished(
     Ok(removed)
 }
 
+/// Lists the objects whose writes were interrupted or are in progress, with the bytes that are there.
+pub(super) fn unfinished_objects(root: &Path, folder: &str) -> io::Result<Vec<Listed>> {
+    let mut found = Vec::new();
+    files(root, folder, &mut |name, metadata| {
+        let key = name.rsplit_once('#').and_then(|(key, _)| Key::parse(key));
+        if let Some(key) = key.filter(|_| is_unfinished(&name)) {
+            found.push(Listed {
+                key,
+                bytes: metadata.len(),
+                written_ms: milliseconds(metadata.modified().unwrap_or(UNIX_EPOCH)),
+            });
+        }
+    })?;
+    Ok(found)
+}
+
 /// Reports whether a write of an object has this name until it is done: `object_store` adds `#` and a number.
 pub(super) fn is_unfinished(name: &str) -> bool {
     name.rsplit_once('#').is_some_and(|(key, number)| {

@@ -59,7 +59,7 @@ pub use offset_map::{FULL_MAP_PAGE, MapPage, MapRun};
 pub use page::{FULL_PAGE, Page, SegmentEntry};
 pub use profile::StoreProfile;
 pub use reader::{SegmentReader, StoredRange};
-pub use repository::{FoundSegment, ListedSnapshot, Repository};
+pub use repository::{FoundSegment, ListedObject, ListedSnapshot, Repository};
 pub use restore::{
     CommittedPosition, CreatedTopic, DonePartition, RateLimit, RestoreDone, RestoreId,
     RestoreIdError, RestoreManifest, RestoreTargets, RestoredPartition, RestoredTopic,

@@ -32,6 +32,15 @@ pub struct FoundSegment {
     pub size: u64,
 }
 
+/// A segment or a page as a listing of its folder shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObject {
+    /// The object's name.
+    pub key: Key,
+    /// Its length.
+    pub bytes: u64,
+}
+
 /// A snapshot as a listing of its folder shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListedSnapshot {
@@ -41,6 +50,15 @@ pub struct ListedSnapshot {
     pub bytes: u64,
     /// When the store received the object, in milliseconds since the epoch; copying a repository changes it.
     pub written_ms: i64,
+}
+
+impl From<Listed> for ListedObject {
+    fn from(listed: Listed) -> ListedObject {
+        ListedObject {
+            key: listed.key,
+            bytes: listed.bytes,
+        }
+    }
 }
 
 impl Repository {
@@ -265,6 +283,20 @@ impl Repository {
             missing.extend(gone.iter().map(|topic| format!("{folder}/{topic}")));
         }
         Ok(missing)
+    }
+
+    /// Lists all segments and pages, whether a snapshot names them or not.
+    pub async fn segments_and_pages(&self) -> Result<Vec<ListedObject>> {
+        let mut found = self.store.list(SEGMENTS).await?;
+        found.extend(self.store.list(PAGES).await?);
+        Ok(found.into_iter().map(ListedObject::from).collect())
+    }
+
+    /// Lists the segments and pages on a local disk whose writes were interrupted or are in progress, with the bytes that are there.
+    pub async fn unfinished_segments_and_pages(&self) -> Result<Vec<ListedObject>> {
+        let mut found = self.store.list_unfinished(SEGMENTS).await?;
+        found.extend(self.store.list_unfinished(PAGES).await?);
+        Ok(found.into_iter().map(ListedObject::from).collect())
     }
 
     /// Removes the files on a local disk that interrupted writes left. A write that is still in progress has written its file within

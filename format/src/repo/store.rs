@@ -216,6 +216,12 @@ impl Store {
         Ok(found)
     }
 
+    /// Lists the objects of a folder whose writes were interrupted or are in progress. Only a local disk shows them.
+    pub(super) async fn list_unfinished(&self, folder: &str) -> Result<Vec<Listed>> {
+        let found = self.on_disk(folder, listing::unfinished_objects).await?;
+        Ok(found.unwrap_or_default())
+    }
+
     async fn list_remote(&self, folder: &str) -> Result<Vec<Listed>> {
         let prefix = ObjectPath::from(folder);
         let found = self.objects.list(Some(&prefix));

@@ -12,6 +12,7 @@
 //! | segments | size, footer, every byte by its checksum or as padding, footer against page |
 //! | restores | seals, that the pages of an offset map follow one another, and that they map what the restore was asked for |
 //! | what a snapshot states is missing | partitions that lack records that the cluster had; offsets that it had deleted before they were read |
+//! | what no snapshot names | segments and pages of interrupted or running backups, by listing `data` and `index`; no damage |
 //! | with `full` | SHA-256 of each segment; every record against digests, statistics, gaps, rendered sizes |
 //!
 //! Damage does not end a verification: everything else is still checked, and all findings are reported. What several snapshots
@@ -23,12 +24,14 @@
 //! | `segment_job`, `segment`, `salvage` | a segment that a page names, its bytes, what is left of it if it cannot be opened |
 //! | `unindexed` | a segment that no page names |
 //! | `missing` | what snapshots themselves state is missing |
+//! | `orphans` | what no snapshot names |
 //! | `restores` | what restores left in the repository |
 //! | `finding` | findings as typed values |
 
 mod finding;
 mod missing;
 mod object_reader;
+mod orphans;
 mod restores;
 mod run;
 mod salvage;
@@ -43,6 +46,8 @@ use kbk_format::repo::{Id, RepoError, RepoErrorKind, Repository, TopicName};
 use serde::Serialize;
 
 pub use self::finding::{Finding, FindingKind, Offsets, Severity};
+use self::orphans::OrphanSearch;
+pub use self::orphans::{Orphan, Orphans};
 use self::run::Run;
 pub use self::unindexed::{UnindexedSegment, UnindexedSegmentError};
 
@@ -94,6 +99,8 @@ pub struct VerifyReport {
     pub missing_offsets: u64,
     /// How many offsets the cluster had deleted before they were read.
     pub lost_offsets: u64,
+    /// Segments and pages of the selected topics that no snapshot of the repository names.
+    pub orphans: Orphans,
     /// Everything that is wrong or missing, ordered by snapshot, topic, partition and offset.
     pub findings: Vec<Finding>,
 }
@@ -132,11 +139,27 @@ pub async fn verify(
     options: &VerifyOptions,
     events: Arc<dyn VerifyEvents>,
 ) -> VerifyReport {
-    let mut run = Run::new(repository, options, events);
+    let search = OrphanSearch::start(repository, options.topics.as_ref()).await;
+    let (search, failed) = match search {
+        Ok(search) => (search, None),
+        Err(error) => (OrphanSearch::default(), Some(error)),
+    };
+    let mut run = Run::new(repository, options, events, search);
     for sequence in &options.snapshots {
         run.snapshot(*sequence).await;
     }
-    let mut report = run.finish().await;
+    let (mut report, search) = run.finish().await;
+    let orphans = match failed {
+        Some(error) => Err(error),
+        None => search.finish(repository).await,
+    };
+    match orphans {
+        Ok(orphans) => report.orphans = orphans,
+        Err(error) => {
+            let kind = FindingKind::Unreadable;
+            report.findings.push(Finding::of_error(&error, kind, kind));
+        }
+    }
     report.findings.extend(restores::verify(repository).await);
     report.findings.sort_by_cached_key(Finding::order);
     report

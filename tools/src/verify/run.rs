@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::finding::{Finding, FindingKind};
 use super::missing::Missing;
+use super::orphans::OrphanSearch;
 use super::segment_job::SegmentJob;
 use super::{VerifyEvents, VerifyOptions, VerifyReport};
 use crate::task::joined;
@@ -34,6 +35,7 @@ pub(super) struct Run<'a> {
     segments: HashSet<u64>,
     hasher: RandomState,
     missing: Missing,
+    orphans: OrphanSearch,
     running: JoinSet<Vec<Finding>>,
 }
 
@@ -66,6 +68,7 @@ impl<'a> Run<'a> {
         repository: &'a Repository,
         options: &'a VerifyOptions,
         events: Arc<dyn VerifyEvents>,
+        orphans: OrphanSearch,
     ) -> Run<'a> {
         Run {
             repository,
@@ -83,14 +86,15 @@ impl<'a> Run<'a> {
             segments: HashSet::new(),
             hasher: RandomState::new(),
             missing: Missing::default(),
+            orphans,
             running: JoinSet::new(),
         }
     }
 
     /// Waits for the segments that are still being checked.
-    pub(super) async fn finish(mut self) -> VerifyReport {
+    pub(super) async fn finish(mut self) -> (VerifyReport, OrphanSearch) {
         self.wait(0).await;
-        self.report
+        (self.report, self.orphans)
     }
 
     /// Verifies one snapshot, and what it names that no earlier one did.
@@ -106,6 +110,7 @@ impl<'a> Run<'a> {
         };
         self.parent(&snapshot).await;
         self.digests.insert(sequence, snapshot.sha256);
+        self.orphans.snapshot_read(sequence);
         for topic in &snapshot.topics {
             let selected = self.options.topics.as_ref();
             let id = (topic.name.clone(), topic.topic_id);
@@ -194,6 +199,7 @@ impl<'a> Run<'a> {
         }
         let sums = match self.repository.page(partition, named).await {
             Ok(page) => {
+                self.orphans.page_read(&named.key, &page);
                 let mut sums = Sums::default();
                 for entry in page.segments {
                     sums.add(Sums::of(&entry));
@@ -202,6 +208,7 @@ impl<'a> Run<'a> {
                 Some(sums)
             }
             Err(error) => {
+                self.orphans.page_unread(&named.key);
                 let mut finding =
                     Finding::of_error(&error, FindingKind::DamagedPage, FindingKind::MissingPage);
                 if finding.offsets.is_none() {

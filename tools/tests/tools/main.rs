@@ -7,6 +7,7 @@
 
 mod inspect;
 mod list;
+mod orphans;
 mod read;
 mod restores;
 mod support;
