@@ -7,8 +7,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
 use tokio::runtime::Runtime;
 
 use crate::cli::{
-    CliError, Config, ConfigError, Context, Exit, FirstSignal, GlobalArgs, Outcome, Stderr,
-    TimeArg, exit_after, install, logging,
+    CliError, Config, ConfigError, Context, Exit, FirstSignal, GlobalArgs, Outcome, RepoMode,
+    RepoUrl, Stderr, TimeArg, exit_after, install, logging,
 };
 use crate::commands::{Command, translate_mount_arguments};
 
@@ -107,7 +107,18 @@ impl Cli {
     }
 }
 
+/// Returns the mode of what the command creates: that of the repository, or else the one that it is to get.
+fn repo_mode(cli: &Cli) -> RepoMode {
+    if matches!(cli.command, Command::Demo(_)) {
+        return RepoMode::default();
+    }
+    let existing = cli.global.repo.as_ref().map(RepoUrl::path);
+    let existing = existing.and_then(RepoMode::of);
+    existing.or(cli.command.repo_mode()).unwrap_or_default()
+}
+
 fn run(cli: &Cli, stderr: &Stderr) -> Result<Exit, CliError> {
+    repo_mode(cli).apply();
     for note in cli.command.times().filter_map(TimeArg::note) {
         tracing::info!("{note}");
     }

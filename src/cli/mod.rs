@@ -3,7 +3,7 @@
 //! | to know | look in |
 //! |---|---|
 //! | options that commands share | `args` |
-//! | how an argument becomes a value | `offset`, `repo_url`, `size`, `snapshot`, `time`, and [`crate::select`] |
+//! | how an argument becomes a value | `offset`, `repo_mode`, `repo_url`, `size`, `snapshot`, `time`, and [`crate::select`] |
 //! | the configuration file | `config` |
 //! | results on stdout | `output` |
 //! | asking before something is deleted | `confirm` |
@@ -20,6 +20,7 @@ pub(crate) mod logging;
 mod offset;
 mod output;
 mod progress;
+mod repo_mode;
 mod repo_url;
 mod signals;
 mod size;
@@ -36,6 +37,7 @@ pub use self::error::CliError;
 pub use self::exit::{Exit, Outcome};
 pub use self::offset::OffsetArg;
 pub use self::output::{Column, Lines, Output, Report, Table};
+pub use self::repo_mode::{RepoMode, RepoModeError};
 pub use self::repo_url::{RepoUrl, RepoUrlError};
 pub use self::size::{BlockSize, ByteRate, CacheSize, MemorySize, PrefetchSize, SegmentSize};
 pub use self::snapshot::{SnapshotArg, SnapshotsArg};

@@ -7,7 +7,7 @@ use kbk_format::repo::{Key, RepoErrorKind};
 
 use crate::backup::{self, BackupError, BackupReport, SaveAcls, SavedAcls};
 use crate::cli::{
-    BackupConfig, BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, Report,
+    BackupConfig, BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, RepoMode, Report,
     SegmentSize, TopicArgs, fill, fill_list, time,
 };
 use crate::human;
@@ -38,6 +38,10 @@ pub struct Args {
     /// is not mounted never starts a new one; `kbk init` creates a repository, too
     #[arg(long)]
     pub init: bool,
+
+    /// Mode of the files of the repository that --init creates, as for `kbk init` [default: 0600]
+    #[arg(long, value_name = "MODE", requires = "init")]
+    pub repo_mode: Option<RepoMode>,
 
     /// Continue from the snapshot before this one, which is damaged; repeatable. Its segments that are intact are used. It stays as it
     /// is, and the exit code is 3
@@ -130,6 +134,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         allow_cluster_change: args.allow_cluster_change,
     };
     let run = backup::run(&options, &context.cancel, context.events("backing up")).await;
+    if let Some(mode) = args.repo_mode {
+        mode.warn_if_other(context.repo()?.path());
+    }
     let Some(report) = run.map_err(failed)? else {
         tracing::warn!("stopped before anything was read: no snapshot was created");
         return Ok(Outcome::Interrupted);

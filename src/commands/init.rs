@@ -5,20 +5,27 @@ use std::io::{self, Write};
 use kbk_format::repo::{Identity, Repository, Store};
 use serde::Serialize;
 
-use crate::cli::{CliError, Context, Outcome, Report};
+use crate::cli::{CliError, Context, Outcome, RepoMode, Report};
 
 const EXAMPLES: &str = "\
 Examples:
   kbk init -r /backup/kafka
-  kbk backup --init -r /backup/kafka -b broker:9092   (creates it and backs up)
+  kbk init -r /backup/kafka --repo-mode 0640
+  kbk backup --init -r /backup/kafka -b broker:9092
 
-The folder must be empty; it is created if it does not exist. No other command creates a
-repository, so a mistyped location, or a folder that is not mounted, is an error.";
+The last one creates the repository and backs up. The folder must be empty; it is created if it
+does not exist. No other command creates a repository, so a mistyped location, or a folder that
+is not mounted, is an error.";
 
 /// The arguments of `kbk init`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {}
+pub struct Args {
+    /// Mode of the repository's files, in octal, such as 0640 for a group that may read; who may read a file may enter its folder. It
+    /// is kept: later runs of any user follow the mode of kbk.json, whatever their umask [default: 0600]
+    #[arg(long, value_name = "MODE")]
+    pub repo_mode: Option<RepoMode>,
+}
 
 /// The repository that was created.
 #[derive(Debug, Serialize)]
@@ -29,8 +36,9 @@ struct Created {
 }
 
 /// Creates the repository, and prints its id.
-pub async fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let store = Store::open_or_create(&context.repo()?.to_string())?;
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repo = context.repo()?;
+    let store = Store::open_or_create(&repo.to_string())?;
     let repository = Repository::create(store, Identity::fresh()).await?;
     let identity = repository.identity();
     context.output.report(&Created {
@@ -38,6 +46,9 @@ pub async fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
         repository_id: identity.repository_id.to_string(),
         created_at: identity.created_at.to_string(),
     })?;
+    if let Some(mode) = args.repo_mode {
+        mode.warn_if_other(repo.path());
+    }
     Ok(Outcome::Clean)
 }
 

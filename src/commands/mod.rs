@@ -25,8 +25,8 @@ use kbk_format::PartitionNumber;
 use kbk_format::repo::{Digested, PartitionState, Repository, Snapshot, Store, TopicState};
 
 use crate::cli::{
-    CliError, Context, KafkaArgs, Outcome, SelectionArgs, SnapshotArg, TimeArg, TopicArgs,
-    offset_times, time_range,
+    CliError, Context, KafkaArgs, Outcome, RepoMode, SelectionArgs, SnapshotArg, TimeArg,
+    TopicArgs, offset_times, time_range,
 };
 use crate::groups::GroupsPlanError;
 use crate::human;
@@ -95,6 +95,15 @@ impl Command {
             _ => Vec::new(),
         };
         times.into_iter()
+    }
+
+    /// Returns the mode that a repository is created with, where the user has said it.
+    pub fn repo_mode(&self) -> Option<RepoMode> {
+        match self {
+            Self::Init(args) => args.repo_mode,
+            Self::Backup(args) => args.repo_mode,
+            _ => None,
+        }
     }
 
     /// Returns what a signal makes the command do before it ends; `None` if it can end at once.

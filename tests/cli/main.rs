@@ -8,6 +8,7 @@ mod groups;
 mod listings;
 mod partial;
 mod program;
+mod repo_mode;
 mod verify;
 #[expect(dead_code, reason = "shared with the tests of kbk-tools")]
 #[path = "../../tools/tests/tools/support/world.rs"]

@@ -22,6 +22,7 @@ mod permissions;
 mod point_in_time;
 mod recreated;
 mod repartition;
+mod repo_mode;
 mod restored_config;
 mod resume;
 mod round_trip;
