@@ -39,6 +39,26 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// An age in its two largest units, `3d 2h` or `45s`.
+pub fn age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let units = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let largest = units.iter().position(|(number, _)| *number > 0);
+    let shown = units
+        .iter()
+        .skip(largest.unwrap_or(units.len() - 1))
+        .take(2);
+    let shown: Vec<String> = shown
+        .map(|(number, unit)| format!("{}{unit}", count(*number)))
+        .collect();
+    shown.join(" ")
+}
+
 /// A timestamp in UTC, `2026-11-22T10:00:00.123Z`; a number beyond the calendar stays a number, `@9223372036854775807ms`.
 pub fn timestamp_ms(ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(ms) {
@@ -87,6 +107,20 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(59)), "59s");
         assert_eq!(duration(Duration::from_secs(125)), "2m 5s");
         assert_eq!(duration(Duration::from_secs(3_600 * 30)), "30h 0m 0s");
+    }
+
+    #[test]
+    fn ages_have_their_two_largest_units() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m 0s"),
+            (3_600 + 125, "1h 2m"),
+            (86_400 * 3 + 7_200, "3d 2h"),
+            (86_400 * 1_234, "1,234d 0h"),
+        ] {
+            assert_eq!(age(Duration::from_secs(seconds)), text);
+        }
     }
 
     #[test]

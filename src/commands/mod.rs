@@ -11,7 +11,9 @@ pub mod inspect;
 pub mod ls;
 pub mod mount;
 pub mod restore;
+pub mod restores;
 pub mod snapshots;
+pub mod status;
 pub mod umount;
 pub mod verify;
 
@@ -50,10 +52,14 @@ pub enum Command {
     Backup(backup::Args),
     /// Restore the topics of a snapshot to a cluster
     Restore(restore::Args),
+    /// List the restores that were made from the repository, and discard unfinished ones
+    Restores(restores::Args),
     /// Compare a snapshot with a cluster, record by record
     Diff(diff::Args),
     /// Verify that every byte and every offset of a snapshot is present and intact
     Verify(verify::Args),
+    /// Say how old the last backup is, and how far it lags behind the cluster
+    Status(status::Args),
     /// List the snapshots of the repository
     Snapshots(snapshots::Args),
     /// List topics, partitions and segments
@@ -80,8 +86,10 @@ impl Command {
             Self::Backup(args) => Some(&mut args.kafka),
             Self::Restore(args) => Some(&mut args.kafka),
             Self::Diff(args) => Some(&mut args.kafka),
+            Self::Status(args) => Some(&mut args.kafka).filter(|_| !args.no_cluster),
             Self::Groups(args) => args.kafka_mut(),
             Self::Acls(args) => args.kafka_mut(),
+            Self::Restores(args) => args.kafka_mut(),
             _ => None,
         }
     }
@@ -121,8 +129,10 @@ impl Command {
             Self::Init(args) => init::run(args, context).await,
             Self::Backup(args) => backup::run(args, context).await,
             Self::Restore(args) => restore::run(args, context).await,
+            Self::Restores(args) => restores::run(args, context).await,
             Self::Diff(args) => diff::run(args, context).await,
             Self::Verify(args) => verify::run(args, context).await,
+            Self::Status(args) => status::run(args, context).await,
             Self::Snapshots(args) => snapshots::run(args, context).await,
             Self::Ls(args) => ls::run(args, context).await,
             Self::Groups(args) => groups::run(args, context).await,

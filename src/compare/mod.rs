@@ -9,15 +9,18 @@
 //! | `comparing` | one partition: pairs its records, and says what became of those without a counterpart |
 //! | `expected` | the records of the backup, and their offsets in the cluster |
 //! | `difference` | the result |
+//! | `lag` | how far a snapshot lags behind its cluster, for `kbk status`: by the bounds of the logs, no record is read |
 
 mod comparing;
 mod difference;
 mod expected;
+mod lag;
 mod pairing;
 
 pub(crate) use self::difference::differing_parts;
 pub use self::difference::{Difference, PairedBy, PartitionComparison};
 pub(crate) use self::expected::ExpectedRecords;
+pub use self::lag::{LagError, TopicLag, TopicLagState, lag};
 pub(crate) use self::pairing::{OffsetMap, Pairing, SharedOffsets};
 
 use std::sync::{Mutex, PoisonError};

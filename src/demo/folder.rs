@@ -201,6 +201,7 @@ fn is_of_a_demo(file: &Path) -> bool {
             | Key::RestoreTargets { .. }
             | Key::MapPage { .. }
             | Key::RestoreDone { .. }
+            | Key::RestoreDiscarded { .. }
             | Key::GroupsChange { .. },
         ) => true,
         None => name == MARKER,

@@ -18,6 +18,7 @@
 //! | `verify` | checks before a restore resumes, and after it has written |
 //! | `config` | topic configuration during and after a restore |
 //! | `only_config` | restores topics without their records |
+//! | `discard` | discards a restore that has not finished |
 //! | `context`, `report` | what the steps share, and what they did |
 //! | `error`, `target_error`, `held_up` | why they fail |
 //!
@@ -27,6 +28,7 @@
 
 mod config;
 mod context;
+mod discard;
 mod error;
 mod held_up;
 mod only_config;
@@ -38,6 +40,7 @@ mod target_error;
 mod verify;
 mod write;
 
+pub use discard::{DiscardError, DiscardReport, DiscardedTopic, FoundTopic, discard};
 pub use error::RestoreError;
 pub use held_up::HeldUp;
 pub use only_config::{

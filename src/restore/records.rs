@@ -528,7 +528,7 @@ pub(crate) fn mark_done(
 }
 
 /// Deletes a group that kept the progress. One that stays is harmless; brokers may refuse while its last member is leaving.
-fn delete_group(admin: &Admin, group: &str) {
+pub(crate) fn delete_group(admin: &Admin, group: &str) {
     const TRIES: u32 = 5;
     for attempt in 1..=TRIES {
         match admin.delete_groups(&[group]) {

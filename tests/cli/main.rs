@@ -9,6 +9,8 @@ mod listings;
 mod partial;
 mod program;
 mod repo_mode;
+mod restores;
+mod status;
 mod verify;
 #[expect(dead_code, reason = "shared with the tests of kbk-tools")]
 #[path = "../../tools/tests/tools/support/world.rs"]

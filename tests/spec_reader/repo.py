@@ -539,6 +539,9 @@ class Restore:
             named = [member(sealed.key, topic, "target", STRING) for topic in targets]
             begun = [member(self.begun.key, topic, "target", STRING) for topic in self.topics]
             require(named == begun, INCONSISTENT, sealed.key, None, f"targets {named}, begun.json has {begun}")
+        if self._exists("discarded.json"):
+            discarded = self._read("discarded.json", "kbk-restore-discarded")
+            member(discarded.key, discarded.members, "discarded_at", STRING)
         if self._exists("done.json"):
             done = self._read("done.json", "kbk-restore-done")
             records = 0

@@ -152,6 +152,11 @@ pub enum Key {
         /// The restore.
         restore: RestoreId,
     },
+    /// `restores/<restore>/discarded.json`
+    RestoreDiscarded {
+        /// The restore.
+        restore: RestoreId,
+    },
     /// `restores/<restore>/groups/<change>.json`
     GroupsChange {
         /// The restore.
@@ -262,6 +267,9 @@ impl Key {
             [RESTORES, restore, "done.json"] => Some(Key::RestoreDone {
                 restore: restore.parse().ok()?,
             }),
+            [RESTORES, restore, "discarded.json"] => Some(Key::RestoreDiscarded {
+                restore: restore.parse().ok()?,
+            }),
             _ => None,
         }
     }
@@ -289,6 +297,9 @@ impl fmt::Display for Key {
                 write!(f, "{RESTORES}/{restore}/groups/{change}.json")
             }
             Key::RestoreDone { restore } => write!(f, "{RESTORES}/{restore}/done.json"),
+            Key::RestoreDiscarded { restore } => {
+                write!(f, "{RESTORES}/{restore}/discarded.json")
+            }
         }
     }
 }
@@ -366,6 +377,12 @@ mod tests {
                     restore: restore.clone(),
                 },
                 "restores/20261124-2145-3f9a/done.json".to_owned(),
+            ),
+            (
+                Key::RestoreDiscarded {
+                    restore: restore.clone(),
+                },
+                "restores/20261124-2145-3f9a/discarded.json".to_owned(),
             ),
         ];
         for (key, name) in cases {

@@ -17,7 +17,7 @@
 //! | read a segment | [`SegmentReader`] |
 //! | write a segment | [`SegmentUpload`] |
 //! | commit the segments written | [`Change`], [`Repository::commit`] |
-//! | record a restore | [`RestoreManifest`], [`MapPage`], [`RestoreDone`] |
+//! | record a restore | [`RestoreManifest`], [`MapPage`], [`RestoreDone`], [`RestoreDiscarded`] |
 //! | parse an object | [`Snapshot`], [`Page`], [`Identity`], inside [`Digested`] |
 //! | name an object | [`Key`], [`PartitionId`], [`TopicName`], [`Id`] |
 
@@ -40,6 +40,7 @@ mod profile;
 mod reader;
 mod repository;
 mod restore;
+mod restore_discarded;
 mod sealed;
 mod snapshot;
 mod store;
@@ -65,6 +66,7 @@ pub use restore::{
     RestoreIdError, RestoreManifest, RestoreTargets, RestoredPartition, RestoredTopic,
     TargetPartition, TargetTopic,
 };
+pub use restore_discarded::RestoreDiscarded;
 pub use sealed::{Digested, MAX_SEALED_BYTES};
 pub use snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};
 pub use store::Store;

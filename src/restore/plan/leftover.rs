@@ -62,7 +62,11 @@ impl Leftovers {
 }
 
 /// Returns whether the topic has an entry of its own that is like the one in `config`.
-fn is_as_in(existing: &ExistingTopic, config: &BTreeMap<String, String>, key: &str) -> bool {
+pub(crate) fn is_as_in(
+    existing: &ExistingTopic,
+    config: &BTreeMap<String, String>,
+    key: &str,
+) -> bool {
     let value = config.get(key);
     value.is_some_and(|value| is_set(existing, key, value))
 }

@@ -35,7 +35,9 @@ pub enum ResumeError {
     #[error("no restore of this repository is unfinished")]
     Nothing,
     /// Several restores are unfinished.
-    #[error("several restores are unfinished: {0}; name one of them")]
+    #[error(
+        "several restores are unfinished: {0}; name one of them, or discard others with `kbk restores discard`"
+    )]
     Several(String),
     /// The restore is finished.
     #[error("restore {restore} is finished: {records} records")]
@@ -45,6 +47,9 @@ pub enum ResumeError {
         /// Records that it wrote.
         records: u64,
     },
+    /// The restore was discarded.
+    #[error("restore {0} was discarded, and cannot be resumed; restore again from the start")]
+    Discarded(RestoreId),
     /// The restore was made without transactions.
     #[error(
         "cannot resume restore {0}: it was begun with --no-transactions, so the records that it wrote are not known; \
@@ -101,6 +106,12 @@ pub async fn unfinished(
     {
         let done = repository.restore_done(candidate).await?;
         let restore = repository.restore(candidate).await?;
+        if done.is_none() && repository.restore_discarded(candidate).await?.is_some() {
+            match name {
+                Some(name) => return Err(ResumeError::Discarded(name.clone())),
+                None => continue,
+            }
+        }
         match (done, restore, name) {
             (Some(done), _, Some(name)) => {
                 return Err(ResumeError::Done {
@@ -124,13 +135,49 @@ pub async fn unfinished(
             Err(ResumeError::Several(all.join(", ")))
         }
         (None, _, None) => Err(ResumeError::Nothing),
-        (None, _, Some(name)) => Err(ResumeError::Unknown {
+        (None, _, Some(name)) => Err(unknown(name, &names)),
+    }
+}
+
+/// Returns the restore of this name, which must not be finished; one that was discarded is returned, too.
+pub(crate) async fn not_finished(
+    repository: &Repository,
+    name: &RestoreId,
+) -> Result<RestoreManifest, ResumeError> {
+    if let Some(done) = repository.restore_done(name).await? {
+        return Err(ResumeError::Done {
             restore: name.clone(),
-            known: match names.last() {
-                Some(last) => format!("the last one is {last}"),
-                None => "the repository has none".to_owned(),
-            },
+            records: done.records,
+        });
+    }
+    match repository.restore(name).await? {
+        Some(restore) => Ok(restore),
+        None => Err(unknown(name, &repository.restores().await?)),
+    }
+}
+
+fn unknown(name: &RestoreId, names: &[RestoreId]) -> ResumeError {
+    ResumeError::Unknown {
+        restore: name.clone(),
+        known: match names.last() {
+            Some(last) => format!("the last one is {last}"),
+            None => "the repository has none".to_owned(),
+        },
+    }
+}
+
+/// Fails if the restore writes to a cluster other than the one with the id `found`.
+pub(crate) fn check_cluster(
+    manifest: &RestoreManifest,
+    found: Option<&str>,
+) -> Result<(), ResumeError> {
+    match (&manifest.cluster_id, found) {
+        (Some(expected), Some(found)) if expected != found => Err(ResumeError::OtherCluster {
+            restore: manifest.restore.clone(),
+            expected: expected.clone(),
+            found: found.to_owned(),
         }),
+        _ => Ok(()),
     }
 }
 
@@ -154,15 +201,7 @@ pub async fn plan_rest(
     let cluster = TargetCluster::describe(kafka, targets.collect(), Vec::new())
         .await
         .map_err(PlanError::from)?;
-    if let (Some(expected), Some(found)) = (&manifest.cluster_id, &cluster.id)
-        && expected != found
-    {
-        return Err(ResumeError::OtherCluster {
-            restore: manifest.restore.clone(),
-            expected: expected.clone(),
-            found: found.clone(),
-        });
-    }
+    check_cluster(&manifest, cluster.id.as_deref())?;
     let mut details = BTreeMap::new();
     for topic in &manifest.topics {
         let more = plan_topic(repository, &manifest, &snapshot, topic, &cluster).await?;

@@ -108,6 +108,26 @@ impl<'a> Claims<'a> {
         }
     }
 
+    /// Gives up the claims that this restore still holds.
+    pub(crate) fn release_held(&self, admin: &Admin) {
+        let own = self.metadata();
+        let held = committed(self.kafka, RestoreManifest::CLAIMS_GROUP, self.targets);
+        let held = held.map(|claims| {
+            let own = claims.into_iter().filter(|(_, claim)| {
+                let claim = claim.as_ref().map(|claim| &claim.metadata);
+                claim == Some(&own)
+            });
+            own.map(|(target, _)| target).collect::<Vec<_>>()
+        });
+        let released = held.and_then(|held| match held.is_empty() {
+            true => Ok(()),
+            false => admin.delete_offsets(RestoreManifest::CLAIMS_GROUP, &held),
+        });
+        if let Err(error) = released {
+            tracing::debug!("the claims on the targets stay: {error}");
+        }
+    }
+
     /// Returns the first of these targets that this restore does not hold, and what is committed there instead, if anything.
     fn held_by_others(
         &self,

@@ -2,16 +2,20 @@
 //!
 //! | rows | of |
 //! |---|---|
-//! | [`snapshots`] | a repository |
+//! | [`snapshots`], [`newest()`], [`restores`] | a repository |
 //! | [`topics`], [`partitions`], [`segments`] | a snapshot |
 //! | [`groups`] | a snapshot's consumer groups and their lag |
 //! | [`Completeness`] | the partitions of a snapshot that lack records |
 
 mod completeness;
 pub mod groups;
+mod newest;
+mod restores;
 mod snapshots;
 mod topics;
 
 pub use completeness::{Completeness, IncompletePartition};
+pub use newest::{Newest, NewestSnapshot, newest};
+pub use restores::{RestoreContents, RestoreRow, RestoreState, RestoredNames, restores};
 pub use snapshots::{SnapshotContents, SnapshotRow, snapshots};
 pub use topics::{PartitionRow, SegmentRow, SegmentTotals, TopicRow, partitions, segments, topics};

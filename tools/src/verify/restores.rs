@@ -64,9 +64,10 @@ impl RestoreCheck<'_> {
         Ok(())
     }
 
-    /// Checks `begun.json`, `targets.json`, `done.json`, and the maps that the latter names.
+    /// Checks `begun.json`, `targets.json`, `discarded.json`, `done.json`, and the maps that the latter names.
     async fn manifests(&mut self) -> Result<(), RepoError> {
         self.repository.restore_targets(self.name).await?;
+        self.repository.restore_discarded(self.name).await?;
         self.repository.groups_changes(self.name).await?;
         let begun = self.repository.restore(self.name).await?;
         let done = self.repository.restore_done(self.name).await?;

@@ -1,0 +1,399 @@
+//! `kbk status`: how old the last backup is, and how far it lags behind the cluster.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kbk_format::repo::{PartitionState, Repository, RestoreId, Snapshot};
+use kbk_tools::list::{self, Completeness, Newest, NewestSnapshot, RestoreRow, RestoreState};
+use serde::{Serialize, Serializer};
+
+use crate::blocking::blocking;
+use crate::cli::{CliError, Column, Context, KafkaArgs, Outcome, Report, Table, TopicArgs, time};
+use crate::compare::{self, TopicLag, TopicLagState};
+use crate::human;
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk status -r /backup/kafka
+  kbk status -r /backup/kafka --max-age 25h --json
+  kbk status -r /backup/kafka -b broker:9092 --topic 'orders*'
+
+With a cluster (-b or --command-config), compares the snapshot with the ends of its logs;
+no record is read. To be behind is no finding: the next backup reads what is new.
+Exit code 3: there is no snapshot, or the newest one is damaged, partial or older than
+--max-age; or the cluster does not answer, or has deleted offsets that no backup has read.";
+
+/// Rows of topics that are shown to people; JSON has all.
+const MOST_ROWS: usize = 20;
+
+/// The arguments of `kbk status`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+
+    /// The topics to compare with the cluster.
+    #[command(flatten)]
+    pub topics: TopicArgs,
+
+    /// Exit with 3 if the newest whole snapshot is older, for example 25h where a backup runs every day
+    #[arg(long, value_name = "SPAN", value_parser = time::parse_duration)]
+    pub max_age: Option<Duration>,
+
+    /// Exit with 0 although the newest snapshot is partial, and measure its age
+    #[arg(long)]
+    pub accept_partial: bool,
+
+    /// Do not ask the cluster, even if the configuration file or the environment names one
+    #[arg(long, conflicts_with_all = ["topic", "exclude"])]
+    pub no_cluster: bool,
+}
+
+/// The state of a repository's backups.
+#[derive(Debug, Serialize)]
+struct Status {
+    repository: String,
+    /// What is wrong; empty if nothing is.
+    findings: Vec<String>,
+    /// Number of snapshots.
+    snapshots: u64,
+    /// The newest one; null if there is none.
+    newest: Option<NewestRow>,
+    /// The newest one that lacks no records; null if there is none.
+    newest_whole: Option<SnapshotAge>,
+    max_age_seconds: Option<u64>,
+    /// Restores that were neither finished nor discarded.
+    unfinished_restores: Vec<RestoreId>,
+    /// What the cluster has; null if it was not asked, or did not answer.
+    topics: Option<Vec<TopicLag>>,
+}
+
+/// The newest snapshot.
+#[derive(Debug, Serialize)]
+struct NewestRow {
+    sequence: u64,
+    /// Why it cannot be read; null if it can.
+    damage: Option<String>,
+    #[serde(flatten)]
+    contents: Option<NewestContents>,
+}
+
+/// What the newest snapshot holds.
+#[derive(Debug, Serialize)]
+struct NewestContents {
+    #[serde(flatten)]
+    age: SnapshotAge,
+    complete: bool,
+    /// Says what is missing, for people.
+    #[serde(skip)]
+    partial: Option<String>,
+    topics: u64,
+    partitions: u64,
+    records: u64,
+    stored_bytes: u64,
+}
+
+/// A snapshot and its age by this machine's clock.
+#[derive(Clone, Debug, Serialize)]
+struct SnapshotAge {
+    sequence: u64,
+    created_at: String,
+    /// Negative where the clock of one of the machines is wrong.
+    #[serde(rename = "age_seconds", serialize_with = "whole_seconds")]
+    age: jiff::SignedDuration,
+}
+
+fn whole_seconds<S: Serializer>(age: &jiff::SignedDuration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_i64(age.as_secs())
+}
+
+impl SnapshotAge {
+    fn of(snapshot: &Snapshot, now: Timestamp) -> SnapshotAge {
+        SnapshotAge {
+            sequence: snapshot.sequence,
+            created_at: snapshot.created_at.to_string(),
+            age: now.duration_since(snapshot.created_at),
+        }
+    }
+
+    fn in_words(&self) -> String {
+        match Duration::try_from(self.age) {
+            Ok(age) => format!("{} old", human::age(age)),
+            Err(_) => "created in the future by this machine's clock".to_owned(),
+        }
+    }
+
+    /// Returns whether it is older than `most`. One from the future may have any age.
+    fn exceeds(&self, most: Duration) -> bool {
+        Duration::try_from(self.age).map_or(true, |age| age > most)
+    }
+}
+
+/// Prints the status of the backups.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repository = super::repository(context).await?;
+    let newest = list::newest(&repository).await?;
+    let mut status = of_repository(&repository, &newest, args).await?;
+    if let Some(NewestSnapshot::Intact(snapshot)) = newest.newest
+        && args.asks_cluster()
+    {
+        let (kafka, selection) = (args.kafka.settings()?, args.topics.selection());
+        let asked = blocking(move || compare::lag(&kafka, &snapshot, &selection)).await;
+        status.add_cluster(asked)?;
+    }
+    context.output.report(&status)?;
+    Ok(match status.findings.is_empty() {
+        true => Outcome::Clean,
+        false => Outcome::Findings,
+    })
+}
+
+impl Args {
+    fn asks_cluster(&self) -> bool {
+        let named = self.kafka.bootstrap_server.is_some() || self.kafka.command_config.is_some();
+        let selects = !self.topics.topic.is_empty() || !self.topics.exclude.is_empty();
+        !self.no_cluster && (named || selects)
+    }
+}
+
+async fn of_repository(
+    repository: &Repository,
+    newest: &Newest,
+    args: &Args,
+) -> Result<Status, CliError> {
+    let now = Timestamp::now();
+    let mut status = Status {
+        repository: repository.store().url().to_owned(),
+        findings: Vec::new(),
+        snapshots: newest.snapshots,
+        newest: newest.newest.as_ref().map(|newest| row(newest, now)),
+        newest_whole: newest
+            .whole
+            .as_ref()
+            .map(|whole| SnapshotAge::of(whole, now)),
+        max_age_seconds: args.max_age.map(|most| most.as_secs()),
+        unfinished_restores: Vec::new(),
+        topics: None,
+    };
+    status.find(args);
+    status.add_restores(list::restores(repository).await?);
+    Ok(status)
+}
+
+fn row(newest: &NewestSnapshot, now: Timestamp) -> NewestRow {
+    match newest {
+        NewestSnapshot::Damaged { sequence, damage } => NewestRow {
+            sequence: *sequence,
+            damage: Some(damage.clone()),
+            contents: None,
+        },
+        NewestSnapshot::Intact(snapshot) => NewestRow {
+            sequence: snapshot.sequence,
+            damage: None,
+            contents: Some(contents(snapshot, now)),
+        },
+    }
+}
+
+fn contents(snapshot: &Snapshot, now: Timestamp) -> NewestContents {
+    let states = || snapshot.topics.iter().flat_map(|topic| &topic.partitions);
+    let sum = |field: fn(&PartitionState) -> u64| states().map(field).sum::<u64>();
+    let completeness = Completeness::of(snapshot);
+    NewestContents {
+        age: SnapshotAge::of(snapshot, now),
+        complete: completeness.complete,
+        partial: completeness.statement(),
+        topics: snapshot.topics.len() as u64,
+        partitions: states().count() as u64,
+        records: sum(|state| state.records),
+        stored_bytes: sum(|state| state.stored_bytes),
+    }
+}
+
+impl Status {
+    /// Finds what is wrong with the repository's snapshots.
+    fn find(&mut self, args: &Args) {
+        let Some(newest) = &self.newest else {
+            let none = format!(
+                "{} has no snapshots yet; `kbk backup` creates one",
+                self.repository
+            );
+            return self.findings.push(none);
+        };
+        let mut measured = self.newest_whole.as_ref();
+        if let Some(damage) = &newest.damage {
+            self.findings
+                .push(format!("snapshot {}: {damage}", newest.sequence));
+        }
+        if let Some(contents) = &newest.contents {
+            match &contents.partial {
+                Some(partial) if !args.accept_partial => self.findings.push(partial.clone()),
+                _ => measured = Some(&contents.age),
+            }
+        }
+        let Some(most) = args.max_age else { return };
+        let most_in_words = human::age(most);
+        match measured {
+            None => self.findings.push(format!(
+                "no snapshot is whole, and one at most {most_in_words} old is required"
+            )),
+            Some(age) if age.exceeds(most) => self.findings.push(format!(
+                "snapshot {} is {}, and at most {most_in_words} is allowed",
+                age.sequence,
+                age.in_words()
+            )),
+            Some(_) => {}
+        }
+    }
+
+    fn add_restores(&mut self, restores: Vec<RestoreRow>) {
+        for row in restores {
+            match row.state {
+                RestoreState::Unfinished => self.unfinished_restores.push(row.restore),
+                RestoreState::Damaged => {
+                    let damage = row.damage.unwrap_or_default();
+                    self.findings
+                        .push(format!("restore {}: {damage}", row.restore));
+                }
+                RestoreState::Finished | RestoreState::Discarded => {}
+            }
+        }
+    }
+
+    /// Adds what the cluster has. That it does not answer is a finding: the age of the backup is known without it.
+    fn add_cluster(
+        &mut self,
+        asked: Result<Vec<TopicLag>, compare::LagError>,
+    ) -> Result<(), CliError> {
+        let topics = match asked {
+            Ok(topics) => topics,
+            Err(error @ compare::LagError::Select(_)) => return Err(error.into()),
+            Err(error) => {
+                let unknown = format!("cannot compare with the cluster: {error}");
+                self.findings.push(unknown);
+                return Ok(());
+            }
+        };
+        let lost = topics.iter().map(|topic| topic.lost_offsets).sum::<u64>();
+        if let Some(first) = topics.iter().find(|topic| topic.lost_offsets > 0) {
+            self.findings.push(format!(
+                "the cluster has deleted {} that no backup has read, the first in {}",
+                human::counted(lost, "offset"),
+                first.topic
+            ));
+        }
+        self.topics = Some(topics);
+        Ok(())
+    }
+}
+
+impl Report for Status {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        for finding in &self.findings {
+            writeln!(out, "{finding}")?;
+        }
+        let Some(newest) = &self.newest else {
+            return Ok(());
+        };
+        if let Some(contents) = &newest.contents {
+            write_contents(contents, out)?;
+        }
+        if let Some(whole) = &self.newest_whole
+            && whole.sequence != newest.sequence
+        {
+            let (sequence, age) = (whole.sequence, whole.in_words());
+            writeln!(
+                out,
+                "the newest whole snapshot is {sequence}, {age} ({})",
+                whole.created_at
+            )?;
+        }
+        writeln!(
+            out,
+            "{} in {}",
+            human::counted(self.snapshots, "snapshot"),
+            self.repository
+        )?;
+        if let Some(first) = self.unfinished_restores.first() {
+            writeln!(
+                out,
+                "{} unfinished, the first is {first}: `kbk restores` lists them",
+                human::counted(self.unfinished_restores.len() as u64, "restore"),
+            )?;
+        }
+        match &self.topics {
+            Some(topics) => write_topics(topics, out),
+            None => Ok(()),
+        }
+    }
+}
+
+fn write_contents(contents: &NewestContents, out: &mut dyn Write) -> io::Result<()> {
+    let state = match contents.complete {
+        true => "whole",
+        false => "partial",
+    };
+    writeln!(
+        out,
+        "snapshot {} is {state} and {} ({}): {} in {}, {} stored as {}",
+        contents.age.sequence,
+        contents.age.in_words(),
+        contents.age.created_at,
+        human::counted(contents.topics, "topic"),
+        human::counted(contents.partitions, "partition"),
+        human::counted(contents.records, "record"),
+        human::bytes(contents.stored_bytes),
+    )
+}
+
+fn write_topics(topics: &[TopicLag], out: &mut dyn Write) -> io::Result<()> {
+    let mut others: Vec<&TopicLag> = topics
+        .iter()
+        .filter(|topic| topic.state != TopicLagState::UpToDate)
+        .collect();
+    let total = human::counted(topics.len() as u64, "topic");
+    if others.is_empty() {
+        return writeln!(
+            out,
+            "the snapshot has every offset of {total} of the cluster"
+        );
+    }
+    let behind = others.iter().map(|topic| topic.new_offsets).sum::<u64>();
+    writeln!(
+        out,
+        "{} of {total} of the cluster differ from the snapshot, which lacks {}",
+        human::count(others.len() as u64),
+        human::counted(behind, "offset"),
+    )?;
+    others.sort_by_key(|topic| std::cmp::Reverse((topic.lost_offsets, topic.new_offsets)));
+    let mut table = Table::new([
+        Column::Left("TOPIC"),
+        Column::Left("STATE"),
+        Column::Right("PARTITIONS"),
+        Column::Right("PARTITIONS BEHIND"),
+        Column::Right("NEW OFFSETS"),
+        Column::Right("LOST OFFSETS"),
+    ]);
+    for topic in others.iter().take(MOST_ROWS) {
+        table.row([
+            topic.topic.clone(),
+            topic.state.in_words().to_owned(),
+            human::count(topic.partitions),
+            human::count(topic.partitions_behind),
+            human::count(topic.new_offsets),
+            human::count(topic.lost_offsets),
+        ]);
+    }
+    table.write(out)?;
+    match others.len().saturating_sub(MOST_ROWS) {
+        0 => Ok(()),
+        more => writeln!(
+            out,
+            "and {} more; --json lists all",
+            human::counted(more as u64, "topic")
+        ),
+    }
+}

@@ -1,0 +1,105 @@
+//! `kbk status`: the age and the completeness of the newest backup.
+
+use serde_json::json;
+
+use crate::program::Ended;
+use crate::world::World;
+
+fn created(world: &World, at: &str) {
+    world.forge_snapshot(|snapshot| snapshot["created_at"] = json!(at));
+}
+
+#[track_caller]
+fn first_line(ended: &Ended, code: i32, says: &str) {
+    assert_eq!(ended.code, Some(code), "{}{}", ended.stdout, ended.stderr);
+    let first = ended.stdout.lines().next().unwrap();
+    assert!(first.contains(says), "{first}");
+}
+
+#[test]
+fn a_whole_snapshot_has_its_age_and_totals() {
+    let world = World::sample();
+    let ended = world.kbk(&["status", "--max-age", "1h"]);
+    first_line(&ended, 0, "snapshot 2 is whole and ");
+    assert!(ended.stdout.contains("1,450 records"), "{}", ended.stdout);
+    let json = world.kbk(&["status", "--max-age", "1h", "--json"]).json();
+    assert_eq!(json["findings"], json!([]));
+    assert_eq!(json["newest"]["sequence"], 2);
+    assert_eq!(json["newest"]["complete"], true);
+    assert_eq!(json["newest_whole"]["sequence"], 2);
+    assert!((0..3_600).contains(&json["newest"]["age_seconds"].as_i64().unwrap()));
+    assert_eq!(
+        (&json["snapshots"], &json["topics"]),
+        (&json!(2), &json!(null))
+    );
+}
+
+#[test]
+fn a_repository_without_snapshots_has_no_backup() {
+    let world = World::new();
+    first_line(&world.kbk(&["status"]), 3, "no snapshots yet");
+    let json = world.kbk(&["status", "--json"]).json();
+    assert_eq!(json["newest"], json!(null));
+    assert_eq!(json["findings"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn only_max_age_makes_an_old_snapshot_a_finding() {
+    let world = World::sample();
+    created(&world, "2020-01-01T00:00:00Z");
+    first_line(&world.kbk(&["status"]), 0, "snapshot 2 is whole and ");
+    let ended = world.kbk(&["status", "--max-age", "25h"]);
+    first_line(&ended, 3, "and at most 1d 1h is allowed");
+    created(&world, "2120-01-01T00:00:00Z");
+    first_line(&world.kbk(&["status"]), 0, "in the future");
+    let ended = world.kbk(&["status", "--max-age", "25h"]);
+    first_line(&ended, 3, "in the future");
+}
+
+/// The age that counts is that of the newest backup that can be relied on.
+#[test]
+fn a_partial_snapshot_is_a_finding_unless_it_is_accepted() {
+    let world = World::sample();
+    world.forge_snapshot(|snapshot| {
+        snapshot["topics"][0]["partitions"][0]["high_watermark"] = json!(900);
+        snapshot["topics"][0]["partitions"][0]["incomplete"] =
+            json!({ "reason": "interrupted", "detail": "stopped" });
+    });
+    let ended = world.kbk(&["status"]);
+    first_line(&ended, 3, "snapshot 2 is partial");
+    let says = "the newest whole snapshot is 1, ";
+    assert!(ended.stdout.contains(says), "{}", ended.stdout);
+    let args = ["status", "--accept-partial", "--max-age", "1h"];
+    first_line(&world.kbk(&args), 0, "snapshot 2 is partial and ");
+}
+
+#[test]
+fn a_damaged_snapshot_is_a_finding() {
+    let world = World::sample();
+    world.flip("snapshots/00000000000000000002.json", 30);
+    first_line(&world.kbk(&["status"]), 3, "snapshot 2: ");
+    let json = world.kbk(&["status", "--json", "--max-age", "1h"]).json();
+    assert!(json["newest"]["damage"].is_string(), "{json}");
+    assert_eq!(json["newest_whole"]["sequence"], 1);
+    assert_eq!(
+        json["findings"].as_array().unwrap().len(),
+        1,
+        "1 is new enough: {json}"
+    );
+    world.flip("snapshots/00000000000000000001.json", 30);
+    let json = world.kbk(&["status", "--json", "--max-age", "1h"]).json();
+    assert_eq!(json["newest_whole"], json!(null));
+    assert_eq!(json["findings"].as_array().unwrap().len(), 2, "{json}");
+}
+
+#[test]
+fn a_selection_needs_a_cluster() {
+    let world = World::sample();
+    let ended = world.kbk(&["status", "--topic", "orders"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("--bootstrap-server"),
+        "{}",
+        ended.stderr
+    );
+}
