@@ -21,6 +21,7 @@ use super::headers::HeaderScratch;
 use super::message::{Message, MessageBatch, Queue};
 use super::options::SourceOptions;
 use super::partition::PartitionRange;
+use super::permission::{AclOperation, Permission};
 use super::settings::ClientSettings;
 use super::topic::{PartitionLookup, Topics};
 
@@ -278,7 +279,10 @@ impl Consumer {
                         .record(index, timestamp_type, &record)
                         .map_err(SourceError::Handler)?;
                 }
-                Err(code) => return Err(slot.unreadable(offset, &code.to_string()).into()),
+                Err(code) => {
+                    let error = slot.unreadable(offset, &code.to_string());
+                    return self.give_up(index, error, handler);
+                }
             }
         }
         self.finish_at_end(index, handler)
@@ -315,7 +319,10 @@ impl Consumer {
         handler: &mut H,
     ) -> Result<(), SourceError<H::Error>> {
         const TOO_OFTEN: u32 = 10;
-        let (log_start_offset, log_end_offset) = self.log_bounds(index)?;
+        let (log_start_offset, log_end_offset) = match self.log_bounds(index) {
+            Ok(bounds) => bounds,
+            Err(error) => return self.give_up(index, error, handler),
+        };
         self.stop(index);
         let slot = &mut self.slots[index];
         slot.rejections += 1;
@@ -362,12 +369,8 @@ impl Consumer {
             | Code::LOCAL_UNKNOWN_TOPIC
             | Code::TOPIC_DENIED => {
                 let doing = format!("read topic {topic}");
-                Err(KafkaError::of(
-                    code,
-                    &doing,
-                    Some(topic),
-                    &message.error_text(),
-                ))
+                let error = KafkaError::of(code, &doing, Some(topic), &message.error_text());
+                Err(error.needing(Permission::topic(AclOperation::Read, topic)))
             }
             Code::BAD_COMPRESSION => {
                 let cause = code.explain(&message.error_text());

@@ -356,6 +356,11 @@ impl Code {
         TRANSIENT.iter().any(|&known| known as i32 == self.0)
     }
 
+    /// Whether a permission on a group, or on a topic of it, is missing.
+    pub(super) fn is_denied_group(self) -> bool {
+        matches!(self, Code::GROUP_DENIED | Code::TOPIC_DENIED)
+    }
+
     /// Whether no broker answered the client in time.
     pub(super) fn is_local_timeout(self) -> bool {
         matches!(self, Code::TIMED_OUT | Code::TRANSPORT)

@@ -63,7 +63,7 @@ pub mod transaction;
 
 pub use admin::{
     AclListing, Admin, Cluster, ClusterRights, CommittedTopic, ConfigEntry, ConfigSource,
-    GroupDescription, GroupListing, GroupListings, GroupOffsets, INTERNAL_TOPICS,
+    Configuration, GroupDescription, GroupListing, GroupListings, GroupOffsets, INTERNAL_TOPICS,
     PartitionDescription, PartitionOffsets, Rights, TopicDescription, knows_acl,
 };
 pub use answers::Answers;

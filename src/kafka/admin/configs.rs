@@ -12,10 +12,11 @@ use sys::rd_kafka_admin_op_t as Op;
 
 use super::answer::items;
 use super::owned::Config;
-use super::request::{BrokerError, Request, Responder};
+use super::request::{BrokerError, Request, Responder, permanent};
 use super::{Admin, invalid};
 use crate::kafka::client::{Reason, owned_text};
 use crate::kafka::error::{Code, KafkaError};
+use crate::kafka::permission::{AclOperation, Permission};
 
 /// One entry of a topic's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,17 +44,41 @@ pub enum ConfigSource {
     Unknown,
 }
 
+/// The configuration of a topic, or of a broker, by name.
+pub type Configuration = BTreeMap<String, ConfigEntry>;
+
 impl Admin {
-    /// Returns the complete configuration of each topic, defaults included, by topic and name.
+    /// Returns the complete configuration of each topic, defaults included, by topic. Fails if one is not reported.
     pub fn topic_configs(
         &self,
         names: &[String],
-    ) -> Result<BTreeMap<String, BTreeMap<String, ConfigEntry>>, KafkaError> {
+    ) -> Result<BTreeMap<String, Configuration>, KafkaError> {
+        let each = self.topic_configs_each(names)?.into_iter();
+        each.map(|(name, config)| Ok((name, config?))).collect()
+    }
+
+    /// Returns the complete configuration of each topic, defaults included, by topic, or why the cluster does not report it.
+    pub fn topic_configs_each(
+        &self,
+        names: &[String],
+    ) -> Result<BTreeMap<String, Result<Configuration, KafkaError>>, KafkaError> {
         const AT_ONCE: usize = 500;
+        const DOING: &str = "read the configuration of topics";
         let mut configs = BTreeMap::new();
         for chunk in names.chunks(AT_ONCE) {
-            let answer = self.topic_configs_at_once(chunk);
-            configs.extend(answer.map_err(|error| error.needing("DESCRIBE_CONFIGS on TOPIC"))?);
+            let resources = of_topics(chunk).map_err(|cause| invalid(DOING, cause))?;
+            let reported = self.describe(DOING, &resources, |found| {
+                // SAFETY: `describe` passes resources of a live answer.
+                permanent(found.iter().map(|&one| unsafe { from_config(one) }))
+            })?;
+            configs.extend(reported.into_iter().map(|reported| match reported {
+                Ok((name, config)) => (name, Ok(config)),
+                Err(error) => {
+                    let name = error.topic.clone();
+                    let needed = Permission::topic(AclOperation::DescribeConfigs, &name);
+                    (name, Err(error.into_kafka_error(DOING).needing(needed)))
+                }
+            }));
         }
         Ok(configs)
     }
@@ -159,21 +184,12 @@ impl Admin {
         )
     }
 
-    fn topic_configs_at_once(
-        &self,
-        names: &[String],
-    ) -> Result<BTreeMap<String, BTreeMap<String, ConfigEntry>>, KafkaError> {
-        let doing = "read the configuration of topics";
-        let resources = of_topics(names).map_err(|cause| invalid(doing, cause))?;
-        self.configs(doing, &resources)
-    }
-
     /// Reads the configurations of topics, or of one broker, to which the request is then sent.
     pub(super) fn configs(
         &self,
         doing: &str,
         resources: &[Config],
-    ) -> Result<BTreeMap<String, BTreeMap<String, ConfigEntry>>, KafkaError> {
+    ) -> Result<BTreeMap<String, Configuration>, KafkaError> {
         self.describe(doing, resources, |found| {
             found
                 .iter()
@@ -270,7 +286,7 @@ unsafe fn checked(resource: *const sys::rd_kafka_ConfigResource_t) -> Result<(),
 /// `resource` is part of a live answer.
 unsafe fn from_config(
     resource: *const sys::rd_kafka_ConfigResource_t,
-) -> Result<(String, BTreeMap<String, ConfigEntry>), BrokerError> {
+) -> Result<(String, Configuration), BrokerError> {
     // SAFETY: by contract, for everything reached from the resource.
     unsafe {
         checked(resource)?;

@@ -40,6 +40,9 @@ pub(super) struct GroupCall {
 pub(super) type Submit<'a> = dyn Fn(usize, *mut sys::rd_kafka_t, *const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t)
     + 'a;
 
+/// A group, and the answer about it: `None` if it does not exist, or the error if a permission is missing.
+pub(super) type GroupAnswer<T> = (String, Result<Option<T>, KafkaError>);
+
 /// Reads the answer of one group.
 pub(super) type Read<'a, T> = dyn Fn(*mut sys::rd_kafka_event_t) -> Result<T, BrokerError> + 'a;
 
@@ -55,6 +58,23 @@ impl Admin {
         submit: &Submit<'_>,
         read: &Read<'_, T>,
     ) -> Result<Vec<(String, Option<T>)>, KafkaError> {
+        let answers = self.ask_each(call, groups, false, submit, read)?;
+        let answers = answers.into_iter();
+        answers
+            .map(|(group, answer)| Ok((group, answer?)))
+            .collect()
+    }
+
+    /// As [`Admin::ask_coordinators`]; with `answer_denied`, that a permission is missing is the answer about a group, and the others are
+    /// asked for all the same.
+    pub(super) fn ask_each<T>(
+        &self,
+        call: &GroupCall,
+        groups: &[&str],
+        answer_denied: bool,
+        submit: &Submit<'_>,
+        read: &Read<'_, T>,
+    ) -> Result<Vec<GroupAnswer<T>>, KafkaError> {
         if groups.is_empty() {
             return Ok(Vec::new());
         }
@@ -66,6 +86,7 @@ impl Admin {
             submit,
             queue: Queue::new(&client),
             client: &client,
+            answer_denied,
             fresh: 0..groups.len(),
             sent: HashMap::new(),
             later: Vec::new(),
@@ -82,6 +103,8 @@ struct Round<'a> {
     submit: &'a Submit<'a>,
     queue: Queue,
     client: &'a Client,
+    /// Whether a missing permission is an answer; otherwise it ends the call.
+    answer_denied: bool,
     /// Not sent yet.
     fresh: Range<usize>,
     /// Sent and not answered yet.
@@ -101,8 +124,8 @@ struct Attempts {
 }
 
 impl Round<'_> {
-    fn run<T>(mut self, read: &Read<'_, T>) -> Result<Vec<(String, Option<T>)>, KafkaError> {
-        let mut answers: BTreeMap<usize, Option<T>> = BTreeMap::new();
+    fn run<T>(mut self, read: &Read<'_, T>) -> Result<Vec<GroupAnswer<T>>, KafkaError> {
+        let mut answers: BTreeMap<usize, Result<Option<T>, KafkaError>> = BTreeMap::new();
         loop {
             self.send()?;
             if self.sent.is_empty() && self.later.is_empty() {
@@ -117,10 +140,13 @@ impl Round<'_> {
                 continue;
             };
             match event.check().and_then(|()| read(event.0.as_ptr())) {
-                Ok(answer) => drop(answers.insert(index, Some(answer))),
+                Ok(answer) => drop(answers.insert(index, Ok(Some(answer)))),
                 Err(error) if error.code == Code::GROUP_NOT_FOUND => {
                     tracing::debug!("group {:?} is gone", self.groups[index]);
-                    answers.insert(index, None);
+                    answers.insert(index, Ok(None));
+                }
+                Err(error) if self.answer_denied && error.code.is_denied_group() => {
+                    answers.insert(index, Err(self.error(index, error)));
                 }
                 Err(error) => self.retry_later(index, attempts, error)?,
             }
@@ -130,8 +156,8 @@ impl Round<'_> {
     /// Pairs the answers with their groups. A group that was never answered must not pass for one that does not exist.
     fn with_groups<T>(
         &self,
-        mut answers: BTreeMap<usize, Option<T>>,
-    ) -> Result<Vec<(String, Option<T>)>, KafkaError> {
+        mut answers: BTreeMap<usize, Result<Option<T>, KafkaError>>,
+    ) -> Result<Vec<GroupAnswer<T>>, KafkaError> {
         let groups = self.groups.iter().enumerate();
         groups
             .map(|(index, group)| match answers.remove(&index) {
@@ -289,6 +315,20 @@ mod tests {
         );
         assert!(offsets.get("d").is_err(), "it was not asked about");
         assert_eq!(admin.committed_offsets(&[]).unwrap().iter().count(), 0);
+    }
+
+    #[test]
+    fn a_group_that_may_not_be_described_is_an_answer_where_each_is_asked_for() {
+        let (cluster, admin) = cluster();
+        cluster.fail_offset_fetches(&[Resp::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED]);
+        let offsets = admin.permitted_offsets(&["a", "b", "c"]).unwrap();
+        assert_eq!(offsets.iter().count(), 3);
+        let denied: Vec<_> = offsets.iter().filter(|(_, found)| found.is_err()).collect();
+        let [(group, Err(error))] = denied.as_slice() else {
+            panic!("{denied:?}")
+        };
+        let needed = format!("DESCRIBE on GROUP {group}");
+        assert!(error.to_string().contains(&needed), "{error}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
 
 use super::answer::items;
-use super::coordinators::GroupCall;
+use super::coordinators::{GroupAnswer, GroupCall};
 use super::owned::{DeleteGroup, DeleteOffsets, ListOffsets, StoreOffsets, c_string};
 use super::request::{BrokerError, Request, Responder};
 use super::{Admin, invalid};
@@ -86,6 +86,9 @@ pub struct CommittedTopic {
 const REQUEST_BYTES: usize = 256 << 10;
 /// Upper estimate of what such a record takes besides its names and metadata.
 const COMMIT_OVERHEAD_BYTES: usize = 100;
+
+/// As in "cannot *read the committed offsets of groups*".
+const OFFSETS_OF_GROUPS: &str = "read the committed offsets of groups";
 
 impl GroupOffsets {
     /// Splits the offsets into parts that fit one request each.
@@ -170,6 +173,27 @@ impl Admin {
         &self,
         groups: &[&str],
     ) -> Result<Answers<String, Option<Vec<CommittedTopic>>>, KafkaError> {
+        let answers = self.ask_offsets(groups, false)?.into_iter();
+        let answers: Result<_, KafkaError> = answers
+            .map(|(group, answer)| Ok((group, answer?)))
+            .collect();
+        by_group(OFFSETS_OF_GROUPS, groups, answers?)
+    }
+
+    /// As [`Admin::committed_offsets`], but a group that this principal may not describe does not keep it from the others: its answer is
+    /// the error.
+    pub fn permitted_offsets(
+        &self,
+        groups: &[&str],
+    ) -> Result<Answers<String, Result<Option<Vec<CommittedTopic>>, KafkaError>>, KafkaError> {
+        by_group(OFFSETS_OF_GROUPS, groups, self.ask_offsets(groups, true)?)
+    }
+
+    fn ask_offsets(
+        &self,
+        groups: &[&str],
+        answer_denied: bool,
+    ) -> Result<Vec<GroupAnswer<Vec<CommittedTopic>>>, KafkaError> {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
             doing: "read the committed offsets of",
@@ -177,9 +201,10 @@ impl Admin {
             on_topic: AclOperation::Describe,
         };
         let requests = each(groups, call.doing, |group| ListOffsets::all(group))?;
-        let answers = self.ask_coordinators(
+        self.ask_each(
             &call,
             groups,
+            answer_denied,
             &|index, client, options, queue| {
                 let mut request = [requests[index].0.as_ptr()];
                 // SAFETY: all handles are live; the array is read during the call.
@@ -205,8 +230,7 @@ impl Admin {
                 }
                 Ok(sorted(topics))
             },
-        )?;
-        by_group("read the committed offsets of groups", groups, answers)
+        )
     }
 
     /// Returns the state and member count of each group; `None` for a group that does not exist.
@@ -214,20 +238,61 @@ impl Admin {
         &self,
         groups: &[&str],
     ) -> Result<Answers<String, Option<GroupDescription>>, KafkaError> {
+        const DOING: &str = "read the state of";
+        // SAFETY: `ask_descriptions` passes groups of a live answer.
+        let read = |group| unsafe { from_group(group) };
+        let answers = self.ask_descriptions(DOING, groups, false, false, &read)?;
+        let answers = answers.into_iter();
+        let answers: Result<_, KafkaError> = answers
+            .map(|(group, answer)| Ok((group, answer?)))
+            .collect();
+        by_group("read the state of groups", groups, answers?)
+    }
+
+    /// Returns those of `groups` that this principal may not describe, each with the error. They need not exist: brokers check
+    /// permissions first.
+    pub fn hidden_groups(
+        &self,
+        groups: &[&str],
+    ) -> Result<BTreeMap<String, KafkaError>, KafkaError> {
+        // SAFETY: `ask_descriptions` passes groups of a live answer.
+        let read = |group| unsafe { from_group(group) };
+        let answers = self.ask_descriptions("describe", groups, false, true, &read)?;
+        let answers = answers.into_iter();
+        Ok(answers
+            .filter_map(|(group, answer)| Some((group, answer.err()?)))
+            .collect())
+    }
+
+    /// Asks for the description of each group, with the permissions on it if they are wanted.
+    pub(super) fn ask_descriptions<T>(
+        &self,
+        doing: &'static str,
+        groups: &[&str],
+        with_rights: bool,
+        answer_denied: bool,
+        read: &dyn Fn(*const sys::rd_kafka_ConsumerGroupDescription_t) -> Result<T, BrokerError>,
+    ) -> Result<Vec<GroupAnswer<T>>, KafkaError> {
         let call = GroupCall {
             op: Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
-            doing: "read the state of",
+            doing,
             on_group: AclOperation::Describe,
             on_topic: AclOperation::Describe,
         };
         let names = each(groups, call.doing, |group| c_string(group))?;
-        let answers = self.ask_coordinators(
+        self.ask_each(
             &call,
             groups,
+            answer_denied,
             &|index, client, options, queue| {
                 let mut name = [names[index].as_ptr()];
-                // SAFETY: all handles are live; the name is copied.
+                // SAFETY: all handles are live; the options are not shared with another request. The setter returns null, for
+                // success: this operation has the option. The name is copied.
                 unsafe {
+                    sys::rd_kafka_AdminOptions_set_include_authorized_operations(
+                        options.cast_mut(),
+                        with_rights.into(),
+                    );
                     sys::rd_kafka_DescribeConsumerGroups(
                         client,
                         name.as_mut_ptr(),
@@ -243,12 +308,11 @@ impl Admin {
                 let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event);
                 let groups = sys::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
                 match items(groups, count) {
-                    [group] => from_group(*group),
+                    [group] => read(*group),
                     _ => Err(BrokerError::of(Code::GROUP_NOT_FOUND)),
                 }
             },
-        )?;
-        by_group("read the state of groups", groups, answers)
+        )
     }
 
     /// Commits offsets on behalf of groups, which must have no members; a group that does not exist is created. Offsets that are not

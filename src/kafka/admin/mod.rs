@@ -35,7 +35,7 @@ use std::time::Duration;
 
 pub use self::acls::{AclListing, knows_acl};
 pub use self::cluster::Cluster;
-pub use self::configs::{ConfigEntry, ConfigSource};
+pub use self::configs::{ConfigEntry, ConfigSource, Configuration};
 pub use self::groups::{
     CommittedTopic, GroupDescription, GroupListing, GroupListings, GroupOffsets,
 };

@@ -114,6 +114,17 @@ impl BrokerError {
     }
 }
 
+/// Returns the answers about each of several things, or the first failure that is transient, so that the request is retried.
+pub(super) fn permanent<T>(
+    answers: impl Iterator<Item = Result<T, BrokerError>>,
+) -> Result<Vec<Result<T, BrokerError>>, BrokerError> {
+    let retried = |answer: Result<T, BrokerError>| match answer {
+        Err(error) if error.code.is_transient() => Err(error),
+        answer => Ok(answer),
+    };
+    answers.map(retried).collect()
+}
+
 impl Admin {
     /// Sends a request and reads its answer, retrying until the deadline.
     pub(super) fn request<T>(

@@ -17,7 +17,7 @@ use sys::rd_kafka_admin_op_t as Op;
 use super::answer::items;
 use super::coordinators::GroupCall;
 use super::groups::{CommittedTopic, GroupOffsets, checked, code, elements};
-use super::owned::{StoreOffsets, TopicCollection, c_string};
+use super::owned::{StoreOffsets, TopicCollection};
 use super::request::{BrokerError, Request, Responder};
 use super::topics::from_description;
 use super::{Admin, invalid};
@@ -179,70 +179,19 @@ impl Admin {
 
     /// Returns the permissions on groups, which need not exist. Groups whose brokers do not report permissions are left out.
     pub fn group_rights(&self, groups: &[&str]) -> Result<BTreeMap<String, Rights>, KafkaError> {
-        match self.ask_group_rights(groups) {
-            Err(error) if error.is_unsupported() => Ok(BTreeMap::new()),
-            // One group that may not be described ends the call, so it takes one call per group to find all of them.
-            Err(error) if error.is_denied() => {
-                let mut rights = BTreeMap::new();
-                for group in groups {
-                    match self.ask_group_rights(&[group]) {
-                        Err(error) if error.is_denied() => {
-                            rights.insert((*group).to_owned(), Rights::default());
-                        }
-                        answer => rights.extend(answer?),
-                    }
-                }
-                Ok(rights)
-            }
-            answer => answer,
-        }
-    }
-
-    fn ask_group_rights(&self, groups: &[&str]) -> Result<BTreeMap<String, Rights>, KafkaError> {
-        let call = GroupCall {
-            op: Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
-            doing: "read the permissions on",
-            on_group: AclOperation::Describe,
-            on_topic: AclOperation::Describe,
+        const DOING: &str = "read the permissions on";
+        // SAFETY: `ask_descriptions` passes groups of a live answer.
+        let read = |group| unsafe { rights_on_group(group) };
+        let answers = match self.ask_descriptions(DOING, groups, true, true, &read) {
+            Err(error) if error.is_unsupported() => return Ok(BTreeMap::new()),
+            answers => answers?.into_iter(),
         };
-        let names: Result<Vec<_>, String> = groups.iter().map(|group| c_string(group)).collect();
-        let names = names.map_err(|cause| invalid("read the permissions on a group", cause))?;
-        let answers = self.ask_coordinators(
-            &call,
-            groups,
-            &|index, client, options, queue| {
-                let mut name = [names[index].as_ptr()];
-                // SAFETY: all handles are live; the options are not shared with another request. The setter returns null, for
-                // success: this operation has the option. The name is copied.
-                unsafe {
-                    sys::rd_kafka_AdminOptions_set_include_authorized_operations(
-                        options.cast_mut(),
-                        1,
-                    );
-                    sys::rd_kafka_DescribeConsumerGroups(
-                        client,
-                        name.as_mut_ptr(),
-                        1,
-                        options,
-                        queue,
-                    );
-                }
-            },
-            // SAFETY: the event is of this kind, and its contents live as long as it does.
-            &|event| unsafe {
-                let mut count = 0;
-                let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event);
-                let groups = sys::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
-                match items(groups, count) {
-                    [group] => rights_on_group(*group),
-                    _ => Ok(None),
-                }
-            },
-        )?;
-        let reported = answers.into_iter();
-        Ok(reported
-            .filter_map(|(group, rights)| Some((group, rights??)))
-            .collect())
+        let reported = answers.filter_map(|(group, answer)| match answer {
+            // Whoever may do anything with a group may describe it.
+            Err(_) => Some((group, Rights::default())),
+            Ok(rights) => Some((group, rights??)),
+        });
+        Ok(reported.collect())
     }
 
     /// Returns what brokers report of permissions on topics that do not exist: by topic and operation, where they report it.

@@ -13,10 +13,11 @@ use sys::rd_kafka_admin_op_t as Op;
 
 use super::answer::{items, structs};
 use super::owned::{NewTopic, TopicCollection};
-use super::request::{BrokerError, Request, Responder};
+use super::request::{BrokerError, Request, Responder, permanent};
 use super::{Admin, invalid};
 use crate::kafka::client::{Reason, owned_text};
 use crate::kafka::error::{Code, KafkaError};
+use crate::kafka::permission::{AclOperation, Permission};
 
 /// Kafka's internal topics, for clusters that do not say which they are, and for those that have not created them yet.
 pub const INTERNAL_TOPICS: [&str; 3] = [
@@ -53,6 +54,9 @@ pub struct PartitionDescription {
 
 /// Topics that are described with one request.
 const AT_ONCE: usize = 500;
+
+/// As in "cannot *describe topics*".
+const DESCRIBE: &str = "describe topics";
 
 impl Admin {
     /// Describes all topics, or the named ones, each of which must exist.
@@ -94,6 +98,31 @@ impl Admin {
             }
         }
         Ok(topics)
+    }
+
+    /// Asks for topics by name: each is described, does not exist, or may not be described. A list of all topics has neither of the latter
+    /// two. Brokers check the permission first, so that a topic that may not be described need not exist.
+    pub fn look_up_topics(
+        &self,
+        names: &[String],
+    ) -> Result<BTreeMap<String, Result<TopicDescription, KafkaError>>, KafkaError> {
+        let mut found = BTreeMap::new();
+        for chunk in names.chunks(AT_ONCE) {
+            match self.describe_each(chunk) {
+                Ok(described) => found.extend(described.into_iter().map(|topic| match topic {
+                    Ok(topic) => (topic.name.clone(), Ok(topic)),
+                    Err(error) => (error.topic.clone(), Err(not_described(error))),
+                })),
+                Err(error) if error.is_unsupported() => {
+                    for name in chunk {
+                        let one = self.select(Vec::new(), Some(std::slice::from_ref(name)));
+                        found.insert(name.clone(), one.map(|mut one| one.remove(0)));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
     }
 
     /// Creates a topic. `None` stands for the cluster's default replication factor.
@@ -212,11 +241,28 @@ impl Admin {
         names: &[String],
         all_must_exist: bool,
     ) -> Result<Vec<TopicDescription>, KafkaError> {
-        let doing = "describe topics".to_owned();
-        let collection = TopicCollection::new(names).map_err(|cause| invalid(&doing, cause))?;
+        // A topic that was listed a moment ago may have been deleted, or hidden from this principal, since.
+        let is_gone = |described: &Result<_, BrokerError>| {
+            let gone = [Code::UNKNOWN_TOPIC, Code::TOPIC_DENIED];
+            let error = described.as_ref().err();
+            error.is_some_and(|error| gone.contains(&error.code))
+        };
+        let described = self.describe_each(names)?.into_iter();
+        described
+            .filter(|topic| all_must_exist || !is_gone(topic))
+            .map(|topic| topic.map_err(not_described))
+            .collect()
+    }
+
+    /// Describes each topic, or returns why the cluster does not.
+    fn describe_each(
+        &self,
+        names: &[String],
+    ) -> Result<Vec<Result<TopicDescription, BrokerError>>, KafkaError> {
+        let collection = TopicCollection::new(names).map_err(|cause| invalid(DESCRIBE, cause))?;
         self.request(
             &Request {
-                doing,
+                doing: DESCRIBE.to_owned(),
                 op: Op::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
                 responder: Responder::Controller,
             },
@@ -232,22 +278,20 @@ impl Admin {
                     let mut count = 0;
                     let result = sys::rd_kafka_event_DescribeTopics_result(event);
                     let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-                    let described = items(topics, count)
-                        .iter()
-                        .map(|&topic| from_description(topic));
-                    // A topic that was listed a moment ago may have been deleted since.
-                    let is_gone = |described: &Result<_, BrokerError>| {
-                        described
-                            .as_ref()
-                            .is_err_and(|error| error.code == Code::UNKNOWN_TOPIC)
-                    };
-                    described
-                        .filter(|topic| all_must_exist || !is_gone(topic))
-                        .collect()
+                    let topics = items(topics, count).iter();
+                    permanent(topics.map(|&topic| from_description(topic)))
                 }
             },
         )
     }
+}
+
+/// Returns the error to report of a topic that is not described.
+fn not_described(error: BrokerError) -> KafkaError {
+    let topic = error.topic.clone();
+    error
+        .into_kafka_error(&format!("describe topic {topic}"))
+        .needing(Permission::topic(AclOperation::Describe, &topic))
 }
 
 /// Reads a topic from a metadata response.
