@@ -20,6 +20,17 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", count(number))
 }
 
+/// Lists up to twenty of some things, and how many more there are.
+pub fn some_of<T: std::fmt::Display>(all: &[T]) -> String {
+    const SHOWN: usize = 20;
+    let shown: Vec<String> = all.iter().take(SHOWN).map(T::to_string).collect();
+    let shown = shown.join(", ");
+    match all.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {} more", count(more as u64)),
+    }
+}
+
 /// Formats a rate, as in `45.20 MiB/s`.
 pub fn byte_rate(bytes_per_second: f64) -> String {
     format!("{}/s", bytes(bytes_per_second as u64))
@@ -98,6 +109,14 @@ mod tests {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(counted(1, "record"), "1 record");
         assert_eq!(counted(0, "record"), "0 records");
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        assert_eq!(some_of(&[1, 2]), "1, 2");
+        let all: Vec<u32> = (0..22).collect();
+        assert!(some_of(&all[..20]).ends_with("18, 19"));
+        assert!(some_of(&all).ends_with("18, 19 and 2 more"));
     }
 
     #[test]

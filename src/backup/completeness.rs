@@ -11,6 +11,12 @@ pub(super) fn incomplete(
     read: &StoredPartition,
     interrupted: bool,
 ) -> Option<Incomplete> {
+    if !planned.has_leader() {
+        return Some(Incomplete {
+            reason: IncompleteReason::NoLeader,
+            detail: "the partition had no leader".to_owned(),
+        });
+    }
     if let Some(cause) = &planned.unreadable {
         return Some(Incomplete {
             reason: IncompleteReason::Unreadable,
@@ -74,5 +80,8 @@ mod tests {
         unreadable.skip("a disk failed".to_owned());
         let found = reason(&unreadable, &nothing, true);
         assert_eq!(found.as_deref(), Some("unreadable"));
+        let leaderless = PlannedPartition::without_leader(PartitionNumber::ZERO, None);
+        let found = reason(&leaderless, &nothing, true);
+        assert_eq!(found.as_deref(), Some("no_leader"));
     }
 }

@@ -3,13 +3,16 @@
 //! They are read before the ends of the partitions, so that no committed offset is beyond the records that are then backed up. All groups
 //! are saved, whatever topics are selected: a group's position in other topics is part of its state.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kbk_format::PartitionNumber;
-use kbk_format::repo::{FoundGroups, GroupState, GroupTopic, Hex, Id, TopicName, TopicNameError};
+use kbk_format::repo::{
+    FoundGroups, GroupState, GroupTopic, Groups, Hex, Id, TopicName, TopicNameError,
+};
 
+use super::hidden::Hidden;
 use super::notice::BackupNotice;
 use super::survey::SurveyError;
 use crate::kafka::{
@@ -20,7 +23,7 @@ use crate::kafka::{
 const RESTORE_GROUP_PREFIX: &str = "kbk-restore-";
 
 /// The topic in which brokers store committed offsets.
-const OFFSETS_TOPIC: &str = "__consumer_offsets";
+pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// The groups that the cluster returned.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +33,19 @@ pub(super) struct SurveyedGroups {
     pub(super) notice: Option<BackupNotice>,
     /// Why groups may be missing from `found`; the plan keeps those of the last snapshot.
     pub(super) missing: Option<String>,
+    /// Groups that the cluster has, and that this principal may not describe, each with the cause.
+    pub(super) denied: BTreeMap<String, String>,
+    /// Whether the cluster may have more groups, which it hides from this principal.
+    pub(super) may_lack_some: bool,
+}
+
+impl SurveyedGroups {
+    /// Returns whether the group was read.
+    pub(super) fn has(&self, group: &str) -> bool {
+        let groups = self.found.as_ref().map_or(&[][..], |found| &found.groups);
+        let position = groups.binary_search_by(|found| found.group.as_str().cmp(group));
+        position.is_ok()
+    }
 }
 
 /// Reads all groups. `topics` are all topics of the cluster.
@@ -61,7 +77,9 @@ fn unknown(cause: String) -> SurveyedGroups {
 
 fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, SurveyError> {
     let taken_at = Timestamp::now();
-    let leaderless = wait_for_leaders(admin, topics)?;
+    let leaderless = leaderless(topics).map(|partition| {
+        format!("{OFFSETS_TOPIC}/{partition} has no leader; start its brokers, then back up again")
+    });
     let GroupListings {
         groups: mut listed,
         unanswered,
@@ -73,7 +91,11 @@ fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, Su
         return Ok(unknown(cause.to_owned()));
     }
     listed.retain(|group| !group.group.starts_with(RESTORE_GROUP_PREFIX));
-    let (mut groups, unread) = with_offsets(admin, listed, topics)?;
+    let WithOffsets {
+        mut groups,
+        unread,
+        denied,
+    } = with_offsets(admin, listed, topics)?;
     let unreadable = unreadable(admin, unread, topics, &mut groups)?;
     let hidden = (!shows_all).then_some(BackupNotice::GroupsHidden {
         groups: groups.len(),
@@ -88,32 +110,14 @@ fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, Su
             groups: groups.into(),
         }),
         notice,
+        may_lack_some: !shows_all && missing.is_none(),
         missing,
+        denied,
     })
 }
 
-/// Waits until every offsets partition has a leader, and returns what is wrong if one has none for too long. Without a leader, the groups
-/// of a partition are listed by no broker, and no broker reports an error.
-fn wait_for_leaders(
-    admin: &Admin,
-    topics: &[TopicDescription],
-) -> Result<Option<String>, KafkaError> {
-    const TIMEOUT: Duration = Duration::from_secs(15);
-    const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-    let started = Instant::now();
-    let mut leaderless = leaderless(topics);
-    while let Some(partition) = leaderless {
-        if started.elapsed() >= TIMEOUT {
-            return Ok(Some(format!(
-                "{OFFSETS_TOPIC}/{partition} has no leader; start its brokers, then back up again"
-            )));
-        }
-        std::thread::sleep(CHECK_INTERVAL);
-        leaderless = self::leaderless(&admin.describe_topics(Some(&[OFFSETS_TOPIC.to_owned()]))?);
-    }
-    Ok(None)
-}
-
+/// Returns an offsets partition without a leader, for which the survey has waited. Its groups are listed by no broker, and no broker reports
+/// an error.
 fn leaderless(topics: &[TopicDescription]) -> Option<PartitionNumber> {
     let topic = topics.iter().find(|topic| topic.name == OFFSETS_TOPIC)?;
     let partition = topic.partitions.iter().find(|p| p.leader < 0)?;
@@ -143,96 +147,191 @@ fn unreadable(
         return Ok(unread.into_iter().collect());
     }
     listed.retain(|group| unread.contains(&group.group));
-    let (found, still_unread) = with_offsets(admin, listed, topics)?;
-    let found = found.into_iter();
+    let again = with_offsets(admin, listed, topics)?;
+    let found = again.groups.into_iter();
     let missing = |found: &GroupState| groups.iter().all(|group| group.group != found.group);
     let new: Vec<GroupState> = found.filter(missing).collect();
     groups.extend(new);
     groups.sort_by(|a, b| a.group.cmp(&b.group));
-    Ok(still_unread.into_iter().collect())
+    Ok(again.unread.into_iter().collect())
 }
 
-/// Adds to the groups that were found those of the last snapshot, if some may be missing; returns them with their notice.
+/// Adds to the groups that were found what the last snapshot has of what the cluster may only not have reported; returns them with their
+/// notices. What is added says when it was read.
 ///
-/// A group that was deleted meanwhile may be among those that are kept. The next backup that hears of all groups leaves it out.
-pub(super) fn keep_missing(
+/// Where a broker did not answer, a group that was deleted meanwhile may be among those that are kept. The next backup that hears of all
+/// groups leaves it out.
+pub(super) fn keep_hidden(
     surveyed: SurveyedGroups,
-    last: &[GroupState],
-) -> (Option<FoundGroups>, Option<BackupNotice>) {
-    let SurveyedGroups {
-        found,
-        notice,
-        missing,
-    } = surveyed;
-    let Some(cause) = missing else {
-        return (found, notice);
+    last: Option<&Groups>,
+    hidden: &Hidden,
+) -> (Option<FoundGroups>, Vec<BackupNotice>) {
+    let is_kept = |name: &str| {
+        let denied = surveyed.denied.contains_key(name) || hidden.groups.contains_key(name);
+        (surveyed.missing.is_some() || denied) && !surveyed.has(name)
     };
-    let listed = |name: &str| {
-        let groups = found.as_ref().map_or(&[][..], |found| &found.groups);
-        let position = groups.binary_search_by(|group| group.group.as_str().cmp(name));
-        position.is_ok()
+    let kept: Vec<GroupState> = groups_of(last)
+        .filter(|group| is_kept(&group.group))
+        .cloned()
+        .map(|group| as_of(group, last))
+        .collect();
+    let offsets = match &surveyed.found {
+        Some(_) => hidden_offsets(&surveyed, last, hidden),
+        None => BTreeMap::new(),
     };
-    let kept: Vec<GroupState> = last.iter().filter(|g| !listed(&g.group)).cloned().collect();
-    let notice = BackupNotice::GroupsMissing {
-        groups: kept.iter().map(|group| group.group.clone()).collect(),
-        cause,
-    };
-    let found = found.map(|found| {
+    let notices = notices(&surveyed, &kept, &offsets, hidden);
+    let found = surveyed.found.map(|found| {
         let mut groups: Vec<GroupState> = found.groups.iter().cloned().chain(kept).collect();
         groups.sort_by(|a, b| a.group.cmp(&b.group));
+        for group in &mut groups {
+            let topics = offsets.get(&group.group).into_iter().flatten();
+            group.topics.extend(topics.cloned());
+            group.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
+        }
         FoundGroups {
             groups: groups.into(),
             ..found
         }
     });
-    (found, Some(notice))
+    (found, notices)
 }
 
-/// Returns the groups, and the ids of those that were not found or were listed several times.
+fn groups_of(last: Option<&Groups>) -> impl Iterator<Item = &GroupState> {
+    last.into_iter().flat_map(|groups| &*groups.groups)
+}
+
+/// Notes when a group of the last snapshot was read, unless an earlier backup has noted that.
+fn as_of(group: GroupState, last: Option<&Groups>) -> GroupState {
+    GroupState {
+        taken_at: group.taken_at.or(last.map(|groups| groups.taken_at)),
+        ..group
+    }
+}
+
+/// Returns, by group, the offsets that the groups that were read had committed of topics that may not be described: brokers leave them out
+/// of their answers.
+fn hidden_offsets(
+    surveyed: &SurveyedGroups,
+    last: Option<&Groups>,
+    hidden: &Hidden,
+) -> BTreeMap<String, Vec<GroupTopic>> {
+    let read = groups_of(last).filter(|group| surveyed.has(&group.group));
+    let of_group = |group: &GroupState| {
+        let topics = group.topics.iter();
+        let topics = topics.filter(|topic| hidden.topics.contains_key(&*topic.topic));
+        let topics = topics.map(|topic| GroupTopic {
+            taken_at: topic
+                .taken_at
+                .or(group.taken_at)
+                .or(last.map(|groups| groups.taken_at)),
+            ..topic.clone()
+        });
+        (group.group.clone(), topics.collect::<Vec<_>>())
+    };
+    let offsets = read.map(of_group);
+    offsets.filter(|(_, topics)| !topics.is_empty()).collect()
+}
+
+/// Returns what the user should know: what was not reported, and what is kept of it.
+fn notices(
+    surveyed: &SurveyedGroups,
+    kept: &[GroupState],
+    offsets: &BTreeMap<String, Vec<GroupTopic>>,
+    hidden: &Hidden,
+) -> Vec<BackupNotice> {
+    let mut notices: Vec<BackupNotice> = surveyed.notice.iter().cloned().collect();
+    let kept: Vec<String> = kept.iter().map(|group| group.group.clone()).collect();
+    let denied = surveyed.denied.iter().chain(&hidden.groups);
+    let cause = denied.map(|(_, cause)| cause.clone()).next();
+    if let Some(cause) = &surveyed.missing {
+        // In the place of what is known of the groups that were listed.
+        notices.clear();
+        notices.push(BackupNotice::GroupsMissing {
+            groups: kept,
+            cause: cause.clone(),
+        });
+    } else if let Some(cause) = cause {
+        let is_kept = |name: &&String| kept.contains(name);
+        let missing = surveyed.denied.keys().filter(|name| !is_kept(name));
+        notices.push(BackupNotice::GroupsDenied {
+            cause,
+            missing: missing.cloned().collect(),
+            kept,
+        });
+    }
+    let topics: BTreeSet<&TopicName> = offsets.values().flatten().map(|it| &it.topic).collect();
+    if !topics.is_empty() {
+        notices.push(BackupNotice::OffsetsHidden {
+            topics: topics.into_iter().cloned().collect(),
+            groups: offsets.keys().cloned().collect(),
+        });
+    }
+    notices
+}
+
+/// The answers about groups that were listed.
+struct WithOffsets {
+    groups: Vec<GroupState>,
+    /// Those that were not found, or were listed several times.
+    unread: BTreeSet<String>,
+    /// Those that may not be described, each with the cause.
+    denied: BTreeMap<String, String>,
+}
+
+/// Reads the committed offsets of groups.
 fn with_offsets(
     admin: &Admin,
     listed: Vec<GroupListing>,
     topics: &[TopicDescription],
-) -> Result<(Vec<GroupState>, BTreeSet<String>), SurveyError> {
+) -> Result<WithOffsets, SurveyError> {
     let names: Vec<&str> = listed.iter().map(|group| group.group.as_str()).collect();
-    let mut committed = admin.committed_offsets(&names)?;
+    let mut committed = admin.permitted_offsets(&names)?;
     let gone = gone(admin, &committed)?;
     let ids = topics
         .iter()
         .map(|topic| (topic.name.as_str(), Hex(topic.topic_id)))
         .collect();
-    let mut groups = Vec::with_capacity(listed.len());
-    let mut unread = BTreeSet::new();
+    let mut answers = WithOffsets {
+        groups: Vec::with_capacity(listed.len()),
+        unread: BTreeSet::new(),
+        denied: BTreeMap::new(),
+    };
     for listed in listed {
+        let committed = match committed.take(listed.group.as_str())? {
+            Ok(committed) => committed,
+            Err(error) => {
+                answers.denied.insert(listed.group, error.to_string());
+                continue;
+            }
+        };
         if listed.entries > 1 {
-            unread.insert(listed.group.clone());
+            answers.unread.insert(listed.group.clone());
         }
-        let committed = committed.take(listed.group.as_str())?;
         let Some(committed) = committed.filter(|_| !gone.contains(&listed.group)) else {
-            unread.insert(listed.group);
+            answers.unread.insert(listed.group);
             continue;
         };
-        groups.push(GroupState {
+        answers.groups.push(GroupState {
             group: listed.group,
             r#type: listed.r#type,
             state: listed.state,
+            taken_at: None,
             topics: group_topics(committed, &ids)?,
         });
     }
-    Ok((groups, unread))
+    Ok(answers)
 }
 
 /// Returns the groups that were deleted after they were listed. Asked for their offsets, brokers answer as for groups that have
 /// committed nothing, so those are looked up again.
 fn gone(
     admin: &Admin,
-    committed: &Answers<String, Option<Vec<CommittedTopic>>>,
+    committed: &Answers<String, Result<Option<Vec<CommittedTopic>>, KafkaError>>,
 ) -> Result<HashSet<String>, KafkaError> {
-    let empty =
-        |committed: &Option<Vec<CommittedTopic>>| committed.as_ref().is_some_and(Vec::is_empty);
+    let empty = |committed: &Option<Vec<_>>| committed.as_ref().is_some_and(Vec::is_empty);
     let doubtful: Vec<&str> = committed
         .iter()
-        .filter(|(_, committed)| empty(committed))
+        .filter(|(_, committed)| committed.as_ref().is_ok_and(empty))
         .map(|(name, _)| name.as_str())
         .collect();
     let described = admin.describe_groups(&doubtful)?.into_iter();
@@ -249,6 +348,7 @@ fn group_topics(
     let topic = |CommittedTopic { topic, partitions }| {
         Ok(GroupTopic {
             topic_id: ids.get(topic.as_str()).copied().unwrap_or(Id::ZERO),
+            taken_at: None,
             topic: topic.parse()?,
             partitions,
         })

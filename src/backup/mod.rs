@@ -11,7 +11,9 @@
 //! | `plan` | decides what to read, without side effects |
 //! | `notice` | what the user should know |
 //! | `survey` | asks the cluster for everything that the plan needs |
-//! | `groups`, `acls` | parts of the survey |
+//! | `config`, `groups`, `acls` | parts of the survey |
+//! | `leaders` | which partitions can be read at all |
+//! | `hidden` | asks by name for what the cluster did not list |
 //! | `completeness` | whether everything is stored, and why not |
 //! | `continuity` | proves that the logs continue what is stored, before anything is appended |
 //! | `adopt` | adopts the segments that an interrupted run left |
@@ -26,9 +28,12 @@
 mod acls;
 mod adopt;
 mod completeness;
+mod config;
 mod continuity;
 mod feeder;
 mod groups;
+mod hidden;
+mod leaders;
 mod notice;
 mod partition;
 mod pipeline;

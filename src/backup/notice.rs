@@ -112,10 +112,32 @@ pub enum BackupNotice {
         /// Their bytes.
         bytes: u64,
     },
-    /// The cluster did not return the topics' configurations, so the snapshot does not have them.
-    ConfigUnknown {
+    /// Partitions have no leader, so nobody can read them.
+    NoLeader {
+        /// The topic.
+        topic: TopicName,
+        /// Its partitions without a leader.
+        partitions: Vec<PartitionNumber>,
+    },
+    /// This principal may not describe a topic that is selected by name, or is in the last snapshot.
+    TopicHidden {
+        /// The topic.
+        topic: String,
         /// The cluster's error.
         cause: String,
+    },
+    /// The selection may cover more topics: brokers do not list those that a principal may not describe.
+    TopicsHidden,
+    /// The cluster did not report the configurations of topics.
+    ConfigUnknown {
+        /// The cluster's error, of the first of them.
+        cause: String,
+        /// Whether this principal lacks a permission; otherwise the cluster reports it to nobody.
+        denied: bool,
+        /// Topics that keep the configuration of the last snapshot.
+        kept: Vec<String>,
+        /// Topics without a configuration in this snapshot.
+        missing: Vec<String>,
     },
     /// The cluster did not return its consumer groups: the snapshot keeps those of the last one.
     GroupsUnknown {
@@ -129,6 +151,22 @@ pub enum BackupNotice {
         groups: Vec<String>,
         /// Why they, and perhaps others, are missing.
         cause: String,
+    },
+    /// This principal may not describe consumer groups that the cluster, or the last snapshot, lists.
+    GroupsDenied {
+        /// The cluster's error, of the first of them.
+        cause: String,
+        /// Groups that are kept as the last snapshot has them.
+        kept: Vec<String>,
+        /// Groups that are not in this snapshot.
+        missing: Vec<String>,
+    },
+    /// Brokers do not report offsets committed of topics that this principal may not describe: those of the last snapshot are kept.
+    OffsetsHidden {
+        /// The topics.
+        topics: Vec<TopicName>,
+        /// The groups.
+        groups: Vec<String>,
     },
     /// The cluster returned only the consumer groups that this principal may describe.
     GroupsHidden {
@@ -180,13 +218,15 @@ impl std::fmt::Display for Unproved {
 }
 
 impl BackupNotice {
-    /// Returns whether records or groups are missing from the backup.
+    /// Returns whether something is missing from the backup that a restore needs.
     #[must_use]
     pub fn is_damage(&self, accept_open_transactions: bool) -> bool {
         match self {
             BackupNotice::Diverged { .. }
             | BackupNotice::Unreadable { .. }
             | BackupNotice::RecreatedMeanwhile { .. }
+            | BackupNotice::NoLeader { .. }
+            | BackupNotice::TopicHidden { .. }
             | BackupNotice::Lost { .. }
             | BackupNotice::IgnoredSnapshot { .. }
             | BackupNotice::MissingFolder { .. }
@@ -196,12 +236,18 @@ impl BackupNotice {
                 matches!(reason, Unproved::StoredCopy { .. })
             }
             BackupNotice::OpenTransactions { .. } => !accept_open_transactions,
+            // A restore would create these topics with the target's defaults.
+            BackupNotice::ConfigUnknown {
+                denied, missing, ..
+            } => *denied && !missing.is_empty(),
+            BackupNotice::GroupsDenied { missing, .. } => !missing.is_empty(),
             BackupNotice::Recreated { .. }
             | BackupNotice::Deleted { .. }
             | BackupNotice::RemovedUnfinished { .. }
             | BackupNotice::Refreshed { .. }
-            | BackupNotice::ConfigUnknown { .. }
+            | BackupNotice::TopicsHidden
             | BackupNotice::GroupsUnknown { .. }
+            | BackupNotice::OffsetsHidden { .. }
             | BackupNotice::GroupsHidden { .. }
             | BackupNotice::AclsUnknown { .. }
             | BackupNotice::AclsLeftOut { .. } => false,
@@ -320,8 +366,47 @@ impl std::fmt::Display for BackupNotice {
                 human::counted(*files, "file"),
                 human::bytes(*bytes)
             ),
-            BackupNotice::ConfigUnknown { cause } => {
-                write!(f, "topic configurations are not in this snapshot: {cause}")
+            BackupNotice::NoLeader { topic, partitions } => write!(
+                f,
+                "{topic}: {} not read, and {}, without a leader: start the brokers that hold {}, then back up again",
+                were(partitions),
+                match partitions.len() {
+                    1 => "is incomplete in this snapshot",
+                    _ => "are incomplete in this snapshot",
+                },
+                match partitions.len() {
+                    1 => "it",
+                    _ => "them",
+                }
+            ),
+            BackupNotice::TopicHidden { topic, cause } => write!(
+                f,
+                "{topic} was not backed up, and may have new records: {cause}; what earlier backups have of it is kept"
+            ),
+            BackupNotice::TopicsHidden => f.write_str(
+                "brokers do not list topics that this principal may not describe, nor the offsets that groups have committed of them: if \
+                 there are any, they are not in this backup; it lists all topics with DESCRIBE on every TOPIC (kafka-acls --operation \
+                 Describe --topic '*')",
+            ),
+            BackupNotice::ConfigUnknown {
+                cause,
+                kept,
+                missing,
+                ..
+            } => {
+                write!(f, "{cause}")?;
+                if !kept.is_empty() {
+                    let topics = human::some_of(kept);
+                    write!(f, "; kept as the last snapshot has it: the configuration of {topics}")?;
+                }
+                if !missing.is_empty() {
+                    let topics = human::some_of(missing);
+                    write!(
+                        f,
+                        "; not in this snapshot: the configuration of {topics}, which a restore would create with the cluster's defaults"
+                    )?;
+                }
+                Ok(())
             }
             BackupNotice::GroupsUnknown { cause } => write!(
                 f,
@@ -330,6 +415,29 @@ impl std::fmt::Display for BackupNotice {
             BackupNotice::GroupsMissing { groups, cause } => {
                 write!(f, "consumer groups are missing: {cause}; {}", kept(groups))
             }
+            BackupNotice::GroupsDenied {
+                cause,
+                kept,
+                missing,
+            } => {
+                write!(f, "{cause}")?;
+                if !kept.is_empty() {
+                    let groups = named(kept);
+                    write!(f, "; kept as the last snapshot has them: {groups}")?;
+                }
+                if !missing.is_empty() {
+                    let groups = named(missing);
+                    write!(f, "; not in this snapshot: {groups}")?;
+                }
+                Ok(())
+            }
+            BackupNotice::OffsetsHidden { topics, groups } => write!(
+                f,
+                "brokers do not report offsets committed of topics that this principal may not describe ({}): those of {} are kept as the \
+                 last snapshot has them",
+                human::some_of(topics),
+                named(groups)
+            ),
             BackupNotice::GroupsHidden { groups } => write!(
                 f,
                 "only the {groups} consumer groups that this principal may describe were saved: \
@@ -359,16 +467,22 @@ impl std::fmt::Display for BackupNotice {
 
 /// Says which groups are kept from the last snapshot.
 fn kept(groups: &[String]) -> String {
-    const NAMED: usize = 20;
-    match groups.len() {
-        0 => "which ones is not known, and the last snapshot has no others".to_owned(),
-        count => {
-            let named = groups[..count.min(NAMED)].join(", ");
-            let more = match count.saturating_sub(NAMED) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            format!("kept as the last snapshot has them: {named}{more}")
-        }
+    match groups {
+        [] => "which ones is not known, and the last snapshot has no others".to_owned(),
+        groups => format!("kept as the last snapshot has them: {}", named(groups)),
+    }
+}
+
+/// Lists groups, which may have any name.
+fn named(groups: &[String]) -> String {
+    let names: Vec<String> = groups.iter().map(|name| human::printable(name)).collect();
+    human::some_of(&names)
+}
+
+/// Names the partitions, and that they were.
+fn were(partitions: &[PartitionNumber]) -> String {
+    match partitions {
+        [one] => format!("partition {one} was"),
+        several => format!("partitions {} were", human::some_of(several)),
     }
 }

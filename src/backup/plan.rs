@@ -4,15 +4,16 @@ use std::ops::Range;
 use std::time::Duration;
 
 use kbk_format::repo::{
-    FoundAcls, FoundGroups, Hex, Id, PartitionId, PartitionState, Snapshot, TopicName,
-    TopicNameError, TopicState, UnseenTopic,
+    FoundAcls, FoundGroups, Hex, Id, Incomplete, IncompleteReason, PartitionId, PartitionState,
+    Snapshot, TopicName, TopicNameError, TopicState, UnseenTopic,
 };
 use kbk_format::{PartitionNumber, TimestampType};
 
 use super::adopt::Adopted;
-use super::groups;
+use super::hidden::Hidden;
 use super::notice::BackupNotice;
 use super::survey::{Survey, SurveyedTopic};
+use super::{config, groups};
 use crate::kafka::PartitionOffsets;
 
 /// What to read, topic by topic, and what the user should know about it.
@@ -62,7 +63,7 @@ pub(super) struct PlannedPartition {
 
 impl PlannedTopic {
     pub(super) fn timestamp_type(&self) -> TimestampType {
-        self.topic.timestamp_type
+        self.topic.config.timestamp_type
     }
 
     pub(super) fn partition_id(&self, partition: PartitionNumber) -> PartitionId {
@@ -75,17 +76,17 @@ impl PlannedTopic {
 
     /// Returns whether compaction may have deleted records since the last backup.
     pub(super) fn may_be_compacted(&self) -> bool {
-        self.was_compacted || self.topic.compacted.unwrap_or(true)
+        self.was_compacted || self.topic.config.compacted.unwrap_or(true)
     }
 
     /// Returns whether the topic is compacted, as far as is known.
     pub(super) fn is_compacted(&self) -> bool {
-        self.topic.compacted.unwrap_or(self.was_compacted)
+        self.topic.config.compacted.unwrap_or(self.was_compacted)
     }
 
     /// Returns how long tombstones are kept after the cleaner has seen them; `None` if it is unknown.
     pub(super) fn delete_retention(&self) -> Option<Duration> {
-        self.topic.delete_retention
+        self.topic.config.delete_retention
     }
 
     /// Plans to store everything that the topic has, as a new history.
@@ -117,6 +118,24 @@ impl PlannedPartition {
         planned
     }
 
+    /// Plans a partition that nobody can read. Its source states no offsets, so that those that it stated before are kept.
+    pub(super) fn without_leader(
+        partition: PartitionNumber,
+        stored: Option<PartitionState>,
+    ) -> Self {
+        let unknown = PartitionOffsets {
+            log_start_offset: -1,
+            high_watermark: -1,
+            last_stable_offset: -1,
+        };
+        PlannedPartition::new(partition, unknown, stored)
+    }
+
+    /// Returns whether a broker leads the partition, and has stated its offsets.
+    pub(super) fn has_leader(&self) -> bool {
+        self.offsets.high_watermark >= 0
+    }
+
     /// Returns the exclusive end of what a `read_committed` consumer sees.
     pub(super) fn visible_end(&self) -> i64 {
         let PartitionOffsets {
@@ -129,6 +148,9 @@ impl PlannedPartition {
 
     /// Returns whether the log must be compared with what is stored: something is appended, or its end is not where it was.
     pub(super) fn must_be_proved(&self) -> bool {
+        if !self.has_leader() {
+            return false;
+        }
         let adopted = !self.adopted.segments.is_empty();
         let changed = |state: &PartitionState| {
             !self.read.is_empty()
@@ -155,35 +177,41 @@ impl PlannedPartition {
     }
 }
 
-/// Compares the survey with the newest snapshot. `selected` are the topics in that snapshot that the selection covers.
+/// Compares the survey with the newest snapshot. `selected` are the topics in that snapshot that the selection covers, `hidden` what it has
+/// and the cluster may only have hidden.
 pub(super) fn plan(
     survey: Survey,
     newest: Option<&Snapshot>,
     selected: &[String],
+    hidden: &Hidden,
 ) -> Result<BackupPlan, TopicNameError> {
     let last_groups = newest.and_then(|snapshot| snapshot.groups.as_ref());
-    let last_groups = last_groups.map_or(&[][..], |groups| &groups.groups);
-    let (groups, groups_notice) = groups::keep_missing(survey.groups, last_groups);
-    let mut notices: Vec<BackupNotice> = survey
-        .config_unknown
-        .map(|cause| BackupNotice::ConfigUnknown { cause })
+    let (groups, groups_notices) = groups::keep_hidden(survey.groups, last_groups, hidden);
+    let lacking = survey.may_lack_some.then_some(BackupNotice::TopicsHidden);
+    let mut notices: Vec<BackupNotice> = lacking
         .into_iter()
-        .chain(groups_notice)
+        .chain(groups_notices)
         .chain(survey.acls.notice)
         .collect();
-    let present = |name: &str| {
-        survey
-            .topics
-            .iter()
-            .any(|topic| topic.description.name == name)
-    };
-    let live = newest
-        .into_iter()
-        .flat_map(|snapshot| &snapshot.topics)
-        .filter(|topic| !topic.deleted);
-    let gone: Vec<&TopicState> = live
-        .filter(|topic| selected.iter().any(|name| **name == *topic.name) && !present(&topic.name))
-        .collect();
+    let absent = absent(&survey.topics, newest, selected);
+    let (unseen, gone): (Vec<_>, Vec<_>) =
+        absent.partition(|topic| hidden.topics.contains_key(&*topic.name));
+    let mut hidden_topics = survey.hidden;
+    let unseen = unseen.into_iter().map(|topic| {
+        let cause = &hidden.topics[&*topic.name];
+        hidden_topics.insert(topic.name.to_string(), cause.clone());
+        UnseenTopic {
+            name: topic.name.clone(),
+            topic_id: topic.topic_id,
+            incomplete: Incomplete {
+                reason: IncompleteReason::Unreadable,
+                detail: cause.clone(),
+            },
+        }
+    });
+    let unseen = unseen.collect();
+    let hidden_topics = hidden_topics.into_iter();
+    notices.extend(hidden_topics.map(|(topic, cause)| BackupNotice::TopicHidden { topic, cause }));
     notices.extend(gone.iter().map(|topic| BackupNotice::Deleted {
         topic: topic.name.clone(),
     }));
@@ -191,6 +219,7 @@ pub(super) fn plan(
         .into_iter()
         .map(|topic| (topic.name.clone(), topic.topic_id))
         .collect();
+    notices.extend(config::notice(&survey.topics, newest));
     let mut topics = Vec::with_capacity(survey.topics.len());
     for topic in survey.topics {
         topics.push(plan_topic(topic, newest, &mut notices)?);
@@ -198,10 +227,26 @@ pub(super) fn plan(
     Ok(BackupPlan {
         topics,
         gone,
-        unseen: Vec::new(),
+        unseen,
         groups,
         acls: survey.acls.found,
         notices,
+    })
+}
+
+/// Returns the topics of the newest snapshot that the selection covers and the survey lacks.
+pub(super) fn absent<'a>(
+    surveyed: &[SurveyedTopic],
+    newest: Option<&'a Snapshot>,
+    selected: &[String],
+) -> impl Iterator<Item = &'a TopicState> {
+    let present = |name: &str| surveyed.iter().any(|topic| topic.description.name == name);
+    let live = newest
+        .into_iter()
+        .flat_map(|snapshot| &snapshot.topics)
+        .filter(|topic| !topic.deleted);
+    live.filter(move |topic| {
+        selected.iter().any(|name| **name == *topic.name) && !present(&topic.name)
     })
 }
 
@@ -226,14 +271,17 @@ fn plan_topic(
             topic: name.clone(),
         });
     }
-    let partitions = topic
-        .offsets
-        .iter()
-        .map(|(partition, offsets)| {
-            let stored = stored.and_then(|stored| stored.partitions.get(partition.index()));
-            plan_partition(&name, *partition, *offsets, stored, notices)
-        })
-        .collect();
+    let partitions = topic.description.partitions.iter().map(|described| {
+        let stored = stored.and_then(|stored| stored.partitions.get(described.id.index()));
+        // Nothing is stored of a partition that never had a leader: where it begins is not known yet.
+        let stored = stored.filter(|state| state.log_start_offset >= 0);
+        match topic.offsets.get(&described.id) {
+            Some(offsets) => plan_partition(&name, described.id, *offsets, stored, notices),
+            None => PlannedPartition::without_leader(described.id, stored.cloned()),
+        }
+    });
+    let partitions: Vec<PlannedPartition> = partitions.collect();
+    notices.extend(leaderless(&name, &partitions));
     Ok(PlannedTopic {
         name,
         topic_id,
@@ -242,6 +290,18 @@ fn plan_topic(
         last_seen: stored.map(|stored| stored.last_seen),
         topic,
         partitions,
+    })
+}
+
+/// Reports the partitions without a leader, if there are any.
+fn leaderless(topic: &TopicName, partitions: &[PlannedPartition]) -> Option<BackupNotice> {
+    let leaderless = partitions
+        .iter()
+        .filter(|partition| !partition.has_leader());
+    let leaderless: Vec<_> = leaderless.map(|partition| partition.partition).collect();
+    (!leaderless.is_empty()).then(|| BackupNotice::NoLeader {
+        topic: topic.clone(),
+        partitions: leaderless,
     })
 }
 

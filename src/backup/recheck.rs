@@ -4,14 +4,15 @@
 //! stored behind the old ones. What was read of such a log is left out of the commit. Its segments stay unnamed, under an id that no
 //! later run reads.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kbk_format::repo::{Hex, Id, Incomplete, IncompleteReason, PartitionId, UnseenTopic};
 
+use super::leaders;
 use super::notice::BackupNotice;
 use super::partition::StoredPartition;
 use super::plan::{BackupPlan, PlannedTopic};
-use crate::kafka::{Admin, KafkaError, PartitionOffsets, TopicPartition};
+use crate::kafka::{Admin, KafkaError, PartitionDescription, PartitionOffsets, TopicPartition};
 
 /// What a run stored, by partition.
 pub(super) type AllStored = BTreeMap<PartitionId, StoredPartition>;
@@ -42,22 +43,22 @@ impl LogsNow {
     pub(super) fn ask(admin: &Admin, appended: &[TopicPartition]) -> Result<LogsNow, KafkaError> {
         let mut names: Vec<String> = appended.iter().map(|log| log.topic.clone()).collect();
         names.dedup();
-        let found = admin.find_topics(&names)?;
-        let topics: HashMap<_, _> = found
-            .into_iter()
-            .map(|topic| {
-                (
-                    topic.name,
-                    Some(Hex(topic.topic_id)).filter(|id| *id != Id::ZERO),
-                )
-            })
-            .collect();
-        // A topic that is gone has no offsets; what was read of it before may be the last copy.
-        let logs = appended
-            .iter()
-            .filter(|log| topics.contains_key(&log.topic));
-        let logs: Vec<_> = logs.cloned().collect();
-        let offsets = admin.offsets(&logs)?.into_iter().collect();
+        let mut found = admin.find_topics(&names)?;
+        let topics = found.iter().map(|topic| {
+            let id = Some(Hex(topic.topic_id)).filter(|id| *id != Id::ZERO);
+            (topic.name.clone(), id)
+        });
+        let topics = topics.collect();
+        // A topic that is gone has no offsets, and neither has a partition without a leader; what was read of them before may be the
+        // last copy.
+        let appended: HashSet<&TopicPartition> = appended.iter().collect();
+        for topic in &mut found {
+            let asked = |partition: &PartitionDescription| {
+                appended.contains(&TopicPartition::new(&topic.name, partition.id))
+            };
+            topic.partitions.retain(asked);
+        }
+        let offsets = leaders::offsets(admin, &mut found)?.into_iter().collect();
         Ok(LogsNow { topics, offsets })
     }
 }

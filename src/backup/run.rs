@@ -21,6 +21,7 @@ use super::adopt::{self, Adopted};
 use super::completeness;
 use super::continuity::{ContinuityError, Prover};
 use super::groups;
+use super::hidden::Hidden;
 use super::notice::BackupNotice;
 use super::partition::{SegmentSettings, StoredPartition};
 use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
@@ -200,7 +201,8 @@ pub async fn run(
     check_cluster(options, &survey, newest.as_deref())?;
     let selected_before = selected_before(&options.selection, newest.as_deref());
     let cluster_id = survey.cluster_id.clone();
-    let mut plan = plan::plan(survey, newest.as_deref(), &selected_before)?;
+    let (survey, hidden) = hidden(options, survey, newest.clone(), &selected_before).await?;
+    let mut plan = plan::plan(survey, newest.as_deref(), &selected_before, &hidden)?;
     let times = refresh::backup_times(&repository, newest.as_deref()).await?;
     refresh::refresh(&mut plan, &times, started_at, options.refresh);
     adopt::adopt(&repository, &mut plan).await?;
@@ -297,7 +299,13 @@ async fn remove_unfinished(repository: &Repository, newest: &Snapshot) -> Option
 
 fn survey_cluster(options: &BackupOptions, cancel: &Cancel) -> Result<Survey, SurveyError> {
     let admin = Admin::connect(&options.kafka)?;
-    let mut survey = survey::survey(&admin, &options.selection, options.groups, options.acls)?;
+    let BackupOptions {
+        selection,
+        groups,
+        acls,
+        ..
+    } = options;
+    let mut survey = survey::survey(&admin, selection, *groups, *acls, cancel)?;
     survey.wait_for_open_transactions(&admin, options.open_transactions_wait, cancel)?;
     Ok(survey)
 }
@@ -382,6 +390,24 @@ async fn recheck(
         };
         recheck::leave_out_changed(&mut plan, &mut stored, &now);
         Ok((plan, stored))
+    })
+    .await
+}
+
+/// Asks for what the newest snapshot has and the cluster did not list; returns what it may have all the same, and the survey.
+async fn hidden(
+    options: &BackupOptions,
+    survey: Survey,
+    newest: Option<Digested<Snapshot>>,
+    selected: &[String],
+) -> Result<(Survey, Hidden), KafkaError> {
+    let Some(newest) = newest else {
+        return Ok((survey, Hidden::default()));
+    };
+    let (kafka, selected) = (options.kafka.clone(), selected.to_vec());
+    blocking(move || {
+        let hidden = Hidden::find(&kafka, &survey, &newest, &selected)?;
+        Ok((survey, hidden))
     })
     .await
 }
@@ -512,7 +538,7 @@ pub(super) fn change(
             internal: description.internal,
             replication_factor: i32::try_from(description.replication_factor)
                 .expect("a replication factor is a 16-bit number in Kafka's protocol"),
-            config: topic.topic.config,
+            config: topic.topic.config.values.ok(),
             partitions,
         });
     }

@@ -1,15 +1,17 @@
 //! Surveys the cluster at the start of a run: reads everything that the plan needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use kbk_format::PartitionNumber;
 use kbk_format::repo::TopicNameError;
-use kbk_format::{PartitionNumber, TimestampType};
 
 use super::acls::{self, SaveAcls, SurveyedAcls};
+use super::config::{self, ConfigUnknown, TopicConfig};
 use super::groups::{self, SurveyedGroups};
+use super::{hidden, leaders};
 use crate::kafka::{
-    Admin, ConfigEntry, ConfigSource, KafkaError, PartitionOffsets, TopicDescription,
+    Admin, Answers, KafkaError, PartitionDescription, PartitionOffsets, TopicDescription,
     TopicPartition,
 };
 use crate::run::Cancel;
@@ -23,8 +25,12 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) struct Survey {
     pub(super) cluster_id: Option<String>,
     pub(super) topics: Vec<SurveyedTopic>,
-    /// Why the cluster did not return configurations.
-    pub(super) config_unknown: Option<String>,
+    /// The names of all topics that the cluster listed.
+    pub(super) listed: BTreeSet<String>,
+    /// Topics that are selected by name, and that this principal may not describe, each with the cause.
+    pub(super) hidden: BTreeMap<String, String>,
+    /// Whether the selection may cover more topics, which the cluster hides from this principal.
+    pub(super) may_lack_some: bool,
     pub(super) groups: SurveyedGroups,
     pub(super) acls: SurveyedAcls,
 }
@@ -33,15 +39,8 @@ pub(super) struct Survey {
 #[derive(Clone, Debug)]
 pub(super) struct SurveyedTopic {
     pub(super) description: TopicDescription,
-    /// The values that are set on the topic itself; `None` if they are unknown.
-    pub(super) config: Option<BTreeMap<String, String>>,
-    /// Whether `cleanup.policy` has `compact`, set on the topic or on its brokers; `None` if it is unknown.
-    pub(super) compacted: Option<bool>,
-    /// `delete.retention.ms`; `None` if it is unknown.
-    pub(super) delete_retention: Option<Duration>,
-    /// The type of new records; each record that is read has its own.
-    pub(super) timestamp_type: TimestampType,
-    /// By partition.
+    pub(super) config: TopicConfig,
+    /// By partition; those without a leader have none.
     pub(super) offsets: BTreeMap<PartitionNumber, PartitionOffsets>,
 }
 
@@ -57,6 +56,18 @@ pub enum SurveyError {
     /// A group has committed offsets of a topic with a name that Kafka does not allow.
     #[error(transparent)]
     TopicName(#[from] TopicNameError),
+    /// The selection of topics, where the cluster may hide some.
+    #[error(
+        "{0}; brokers do not list topics that this principal may not describe, which DESCRIBE on TOPIC permits (kafka-acls --operation \
+         Describe --topic NAME)"
+    )]
+    SelectAmongSome(SelectError),
+    /// This principal may not describe any of the selected topics.
+    #[error("none of the selected topics can be backed up: {cause}")]
+    Hidden {
+        /// The cause, of one of them.
+        cause: String,
+    },
     /// All ACLs were required, and the Kafka client cannot represent some.
     #[error(
         "the cluster has {} that the Kafka client cannot represent (on delegation tokens or users, or with an operation newer than \
@@ -75,95 +86,108 @@ pub(super) fn survey(
     selection: &TopicSelection,
     with_groups: bool,
     save_acls: SaveAcls,
+    cancel: &Cancel,
 ) -> Result<Survey, SurveyError> {
     let cluster = admin.cluster()?;
-    let all = admin.describe_topics(None)?;
-    // Sorted, which the search below relies on.
-    let chosen = selection.select(
-        all.iter()
-            .map(|topic| (topic.name.as_str(), topic.internal)),
-    )?;
+    let mut all = admin.describe_topics(None)?;
+    let listed: BTreeSet<String> = all.iter().map(|topic| topic.name.clone()).collect();
+    let hidden = hidden_by_name(admin, selection, &listed)?;
+    // Sorted, which the searches below rely on.
+    let chosen = match choose(selection, &all, &hidden) {
+        Err(SurveyError::Select(error)) if hidden::may_lack_some(admin, &all)? => {
+            return Err(SurveyError::SelectAmongSome(error));
+        }
+        chosen => chosen?,
+    };
+    let is_chosen = |topic: &TopicDescription| chosen.binary_search(&topic.name).is_ok();
+    let matters = |topic: &TopicDescription| {
+        is_chosen(topic) || with_groups && topic.name == groups::OFFSETS_TOPIC
+    };
+    leaders::wait(admin, &mut all, matters, cancel)?;
     let groups = if with_groups {
         groups::survey(admin, &all)?
     } else {
         SurveyedGroups::default()
     };
     let acls = acls::survey(admin, save_acls)?;
-    let (configs, config_unknown) = match admin.topic_configs(&chosen) {
-        Ok(configs) => (Some(configs), None),
-        // Records matter more than settings: the backup continues, and the report names what is missing.
-        Err(error @ KafkaError::Authorization { .. }) => (None, Some(error.to_string())),
-        Err(error) if error.is_unsupported() => (None, Some(error.to_string())),
-        Err(error) => return Err(error.into()),
-    };
-    let chosen: Vec<TopicDescription> = all
-        .into_iter()
-        .filter(|topic| chosen.binary_search(&topic.name).is_ok())
-        .collect();
-    let offsets = admin.offsets(&partitions(&chosen))?;
-    let topics = chosen
+    let mut configs = config::survey(admin, &chosen)?;
+    let may_lack_some = !selection.is_by_name() && hidden::may_lack_some(admin, &all)?;
+    let mut described: Vec<TopicDescription> = all.into_iter().filter(is_chosen).collect();
+    let offsets = leaders::offsets(admin, &mut described)?;
+    let topics = described
         .into_iter()
         .map(|description| {
-            let of_topic = partitions(std::slice::from_ref(&description));
-            let of_topic = of_topic
-                .iter()
-                .map(|name| Ok((name.partition, *offsets.get(name)?)));
-            let config = configs
-                .as_ref()
-                .and_then(|configs| configs.get(&description.name));
-            Ok(SurveyedTopic {
-                config: config.map(values_of_the_topic),
-                compacted: compacted(config),
-                delete_retention: delete_retention(config),
-                timestamp_type: timestamp_type(config),
-                offsets: of_topic.collect::<Result<_, KafkaError>>()?,
-                description,
-            })
+            let config = configs.remove(&description.name);
+            surveyed(description, config, &offsets)
         })
-        .collect::<Result<_, KafkaError>>()?;
+        .collect();
     Ok(Survey {
         cluster_id: cluster.id,
         topics,
-        config_unknown,
+        listed,
+        hidden,
+        may_lack_some,
         groups,
         acls,
     })
 }
 
-fn partitions(topics: &[TopicDescription]) -> Vec<TopicPartition> {
-    let of_topic = |topic: &TopicDescription| -> Vec<TopicPartition> {
-        topic
+/// Returns the topics that are selected by name, and that this principal may not describe, each with the cause.
+fn hidden_by_name(
+    admin: &Admin,
+    selection: &TopicSelection,
+    listed: &BTreeSet<String>,
+) -> Result<BTreeMap<String, String>, KafkaError> {
+    let names = selection.names().filter(|name| selection.matches(name));
+    let unlisted = names.filter(|name| !listed.contains(*name));
+    let unlisted: Vec<String> = unlisted.map(str::to_owned).collect();
+    hidden::among(admin, &unlisted)
+}
+
+/// Returns the names of the selected topics that the cluster shows, sorted.
+fn choose(
+    selection: &TopicSelection,
+    all: &[TopicDescription],
+    hidden: &BTreeMap<String, String>,
+) -> Result<Vec<String>, SurveyError> {
+    let shown = all
+        .iter()
+        .map(|topic| (topic.name.as_str(), topic.internal));
+    let hidden_names = hidden.keys().map(|name| (name.as_str(), false));
+    let mut chosen = selection.select(shown.chain(hidden_names))?;
+    chosen.retain(|name| !hidden.contains_key(name));
+    match hidden.values().next() {
+        Some(cause) if chosen.is_empty() => Err(SurveyError::Hidden {
+            cause: cause.clone(),
+        }),
+        _ => Ok(chosen),
+    }
+}
+
+fn surveyed(
+    description: TopicDescription,
+    config: Option<TopicConfig>,
+    offsets: &Answers<TopicPartition, PartitionOffsets>,
+) -> SurveyedTopic {
+    let config = config.unwrap_or_else(|| {
+        TopicConfig::from(Err(ConfigUnknown {
+            cause: format!("the answer lacks topic {}", description.name),
+            denied: true,
+        }))
+    });
+    let of_partition = |partition: &PartitionDescription| {
+        let found = offsets.get(&TopicPartition::new(&description.name, partition.id));
+        // A partition without a leader was not asked about.
+        Some((partition.id, *found.ok()?))
+    };
+    SurveyedTopic {
+        config,
+        offsets: description
             .partitions
             .iter()
-            .map(|partition| TopicPartition::new(&topic.name, partition.id))
-            .collect()
-    };
-    topics.iter().flat_map(of_topic).collect()
-}
-
-fn values_of_the_topic(config: &BTreeMap<String, ConfigEntry>) -> BTreeMap<String, String> {
-    config
-        .iter()
-        .filter(|(_, entry)| entry.source == ConfigSource::Topic && !entry.sensitive)
-        .filter_map(|(key, entry)| Some((key.clone(), entry.value.clone()?)))
-        .collect()
-}
-
-fn compacted(config: Option<&BTreeMap<String, ConfigEntry>>) -> Option<bool> {
-    let policy = config?.get("cleanup.policy")?.value.as_deref()?;
-    Some(policy.split(',').any(|word| word.trim() == "compact"))
-}
-
-fn delete_retention(config: Option<&BTreeMap<String, ConfigEntry>>) -> Option<Duration> {
-    let value = config?.get("delete.retention.ms")?.value.as_deref()?;
-    value.parse().ok().map(Duration::from_millis)
-}
-
-fn timestamp_type(config: Option<&BTreeMap<String, ConfigEntry>>) -> TimestampType {
-    let value = config.and_then(|config| config.get("message.timestamp.type")?.value.as_deref());
-    match value {
-        Some("LogAppendTime") => TimestampType::LogAppendTime,
-        _ => TimestampType::CreateTime,
+            .filter_map(of_partition)
+            .collect(),
+        description,
     }
 }
 
@@ -186,7 +210,14 @@ impl Survey {
             std::thread::sleep(
                 CHECK_INTERVAL.min(deadline.saturating_duration_since(Instant::now())),
             );
-            self.update_stable_offsets(admin)?;
+            match self.update_stable_offsets(admin) {
+                // A leader was lost: what it hides is left to the next run, as if its transaction had stayed open.
+                Err(error @ KafkaError::Timeout { .. }) => {
+                    tracing::warn!("no longer waiting for open transactions: {error}");
+                    return Ok(());
+                }
+                updated => updated?,
+            }
         }
         Ok(())
     }

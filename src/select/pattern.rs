@@ -31,6 +31,11 @@ impl NamePattern {
         matches!(self.matcher, Matcher::Name) && self.text == name
     }
 
+    /// Returns whether the pattern is a full name that a topic of a cluster may have. `NAME@ID` is none.
+    fn is_name(&self) -> bool {
+        matches!(self.matcher, Matcher::Name) && self.by_id().is_none()
+    }
+
     fn matches(&self, name: &str) -> bool {
         match &self.matcher {
             Matcher::Name => self.text == name,
@@ -162,6 +167,17 @@ impl TopicSelection {
             return Err(SelectError::AllExcluded);
         }
         Ok(chosen.into_iter().map(str::to_owned).collect())
+    }
+
+    /// Returns the full names among the patterns of topics to select.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.include.iter().filter(|pattern| pattern.is_name());
+        names.map(|pattern| pattern.text.as_str())
+    }
+
+    /// Returns whether every topic that can be selected is given by its full name.
+    pub fn is_by_name(&self) -> bool {
+        !self.include.is_empty() && self.include.iter().all(NamePattern::is_name)
     }
 
     /// Returns whether there is a pattern of topics to select.
@@ -389,6 +405,16 @@ mod tests {
     fn a_regular_expression_matches_the_whole_name() {
         assert_eq!(select(&["/orders/"], &[]).unwrap(), ["orders"]);
         assert_eq!(select(&["/order|payments/"], &[]).unwrap(), ["payments"]);
+    }
+
+    #[test]
+    fn full_names_are_known_as_such() {
+        let selection = |include: &[&str]| TopicSelection::new(patterns(include), Vec::new());
+        let id = "orders@0123456789abcdef0123456789abcdef";
+        let names = selection(&["orders", "pay*", "/o.*/", id]);
+        assert_eq!(names.names().collect::<Vec<_>>(), ["orders"]);
+        assert!(!names.is_by_name() && !selection(&[]).is_by_name());
+        assert!(selection(&["orders", "payments"]).is_by_name());
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn list_json_prints_every_field() {
     assert_eq!(
         list["groups"][0]["offsets"][1],
         json!({
-            "topic": "payments", "topic_id": "08".repeat(16), "partition": 0, "offset": 120,
+            "topic": "payments", "topic_id": "08".repeat(16), "taken_at": null, "partition": 0, "offset": 120,
             "leader_epoch": null, "metadata": "by\tus", "stored_end_offset": 250,
             "behind": { "records": 130, "at_most": false }
         })

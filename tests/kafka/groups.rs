@@ -420,12 +420,12 @@ fn hidden_groups_are_reported_and_do_not_replace_saved_ones() {
     assert_eq!(saved(&repo, 2), saved(&repo, 1));
 
     guarded.grant(&["--operation", "Describe", "--group", "b-group"]);
+    commit(broker, "b-group", &[("seen", 0, 5, "")]);
     let some = backup_seen(&guarded, &repo).expect_code(0).json();
-    assert_eq!(
-        some["findings"],
-        json!([{ "finding": "groups_hidden", "groups": 1 }])
-    );
-    assert!(group(&saved(&repo, 3), "b-group").is_some());
+    let hidden = json!({ "finding": "groups_hidden", "groups": 1 });
+    let findings = some["findings"].as_array().expect("an array");
+    assert!(findings.contains(&hidden), "{some:#}");
+    kept_beside_newer(&repo, 3, &some);
 
     guarded.grant(&["--operation", "Describe", "--cluster"]);
     let denied = backup_seen(&guarded, &repo).expect_code(0);
@@ -435,10 +435,47 @@ fn hidden_groups_are_reported_and_do_not_replace_saved_ones() {
         denied.stderr.contains("DESCRIBE on GROUP a-group"),
         "{denied:#?}"
     );
-    assert_eq!(saved(&repo, 4), saved(&repo, 3));
+    kept_beside_newer(&repo, 4, &denied.json());
+    // Without an older copy to keep, something is missing.
+    let first = Repo::new();
+    let missing = backup_seen(&guarded, &first).expect_code(3).json();
+    let finding = &missing["findings"][0];
+    assert_eq!(finding["finding"], "groups_denied", "{missing:#}");
+    let names = finding["missing"].as_array().expect("an array");
+    assert!(names.contains(&json!("a-group")), "{missing:#}");
+    assert!(group(&saved(&first, 1), "b-group").is_some());
 
     guarded.grant(&["--operation", "Describe", "--group", "*"]);
     let all = backup_seen(&guarded, &repo).expect_code(0).json();
     assert_eq!(all["findings"], json!([]));
-    assert!(group(&saved(&repo, 5), "a-group").is_some());
+    let seen_again = group(&saved(&repo, 5), "a-group").expect("it is saved");
+    assert_eq!(seen_again["taken_at"], json!(null));
+}
+
+/// Fails the test unless `a-group`, which may not be described, is kept as the first snapshot has it, and says so.
+#[track_caller]
+fn kept_beside_newer(repo: &Repo, sequence: u64, report: &Value) {
+    let findings = report["findings"].as_array().expect("an array").iter();
+    let denied: Vec<_> = findings
+        .filter(|found| found["finding"] == "groups_denied")
+        .collect();
+    let [denied] = denied.as_slice() else {
+        panic!("{report:#}")
+    };
+    let kept = denied["kept"].as_array().expect("an array");
+    assert!(kept.contains(&json!("a-group")), "{report:#}");
+    assert_eq!(denied["missing"], json!([]));
+    let now = saved(repo, sequence);
+    let of = |name| group(&now, name).expect("the group is saved");
+    assert_eq!(offsets(&of("a-group")), [(0, 3, String::new())]);
+    assert_eq!(offsets(&of("b-group")), [(0, 5, String::new())]);
+    assert_eq!(of("a-group")["taken_at"], saved(repo, 1)["taken_at"]);
+    assert_eq!(of("b-group")["taken_at"], json!(null));
+
+    let listed = run(&mut repo.kbk(&["groups", "list"])).expect_code(0);
+    assert!(
+        listed.stdout.contains("older: group a-group as of"),
+        "{listed:#?}"
+    );
+    repo.verify_by_spec();
 }

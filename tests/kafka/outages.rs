@@ -139,8 +139,17 @@ fn a_dead_broker_of_three_fails_nothing_that_the_others_can_answer() {
     let kept = names(&missing["groups"]);
     assert!((1..12).contains(&kept.len()), "some, and not all: {report}");
     says(&finished, &[kept[0], "__consumer_offsets"]);
-    // Those of the last snapshot are kept, so that none is taken as deleted.
+    // Those of the last snapshot are kept, so that none is taken as deleted, and say when they were read.
     assert_eq!(report["groups"], 12, "{report}");
+    let listed = run(&mut repo.kbk(&["groups", "list", "--json"]))
+        .expect_code(0)
+        .json();
+    let rows = listed["groups"].as_array().expect("an array").iter();
+    let older = rows.filter(|row| !row["taken_at"].is_null());
+    let older: Vec<_> = older
+        .map(|row| row["group"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(older, kept);
 
     let diff = [
         "diff",

@@ -295,10 +295,12 @@ class Snapshot:
             name = group["group"]
             member(key, group, "type", STRING, or_null=True)
             member(key, group, "state", STRING, or_null=True)
+            member(key, group, "taken_at", STRING, or_null=True)
             offsets = {}
             for topic in self._ascending(group, "topics", "topic", STRING):
                 require(_is_topic(topic["topic"]), INCONSISTENT, key, None, f"topic name {topic['topic']!r} of group {name!r}")
                 hex_member(key, topic, "topic_id", 32)
+                member(key, topic, "taken_at", STRING, or_null=True)
                 partitions = list(self._ascending(topic, "partitions", "partition", NUMBER))
                 require(partitions, INCONSISTENT, key, None, f"no partitions of topic {topic['topic']} of group {name!r}")
                 for partition in partitions:

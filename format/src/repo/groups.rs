@@ -32,6 +32,8 @@ pub struct GroupState {
     pub r#type: Option<String>,
     /// The cluster's name of its state then, where it reported that.
     pub state: Option<String>,
+    /// When it was read, if that was by an earlier backup than the others: the cluster did not report it again.
+    pub taken_at: Option<Timestamp>,
     /// The topics for which it has committed offsets, ordered by name.
     pub topics: Vec<GroupTopic>,
 }
@@ -43,6 +45,8 @@ pub struct GroupTopic {
     pub topic: TopicName,
     /// The id that the topic of this name had then; zeros where it is not known.
     pub topic_id: Id,
+    /// When these offsets were read, if that was by an earlier backup than the rest of the group.
+    pub taken_at: Option<Timestamp>,
     /// Ordered by `partition`.
     pub partitions: Vec<CommittedOffset>,
 }
@@ -126,6 +130,7 @@ mod tests {
         GroupTopic {
             topic: name.parse().unwrap(),
             topic_id: Id::ZERO,
+            taken_at: None,
             partitions: vec![committed(0.into()), committed(2.into())],
         }
     }
@@ -135,6 +140,7 @@ mod tests {
             group: name.to_owned(),
             r#type: None,
             state: Some("Empty".to_owned()),
+            taken_at: None,
             topics: vec![topic("a"), topic("b")],
         }
     }

@@ -106,9 +106,11 @@ pub(crate) fn groups(second: i64, names: &[&str]) -> Option<FoundGroups> {
         group: (*group).into(),
         r#type: Some("Classic".into()),
         state: None,
+        taken_at: None,
         topics: vec![GroupTopic {
             topic: name("elsewhere"),
             topic_id: Hex([7; 16]),
+            taken_at: None,
             partitions: vec![committed(0.into()), committed(4.into())],
         }],
     };

@@ -1,7 +1,6 @@
 //! `groups/` of a snapshot: `GROUP.json` with the committed offsets of a consumer group.
 
 use kbk_format::repo::GroupState;
-use serde::Serialize;
 
 use super::document::json;
 use super::extended::{self, Extended};
@@ -132,20 +131,13 @@ fn group_named(loaded: &LoadedSnapshot, name: &str) -> Option<u64> {
     found.map(|(group, _)| group as u64)
 }
 
-#[derive(Serialize)]
-struct GroupJson<'a> {
-    taken_at: String,
-    #[serde(flatten)]
-    group: &'a GroupState,
-}
-
 /// The group's committed offsets, and when they were read.
 fn group_json(loaded: &LoadedSnapshot, group: u64) -> Result<Vec<u8>, ViewError> {
     let groups = loaded.snapshot.groups.as_ref().ok_or(ViewError::Stale)?;
     let at = usize::try_from(group).unwrap_or(usize::MAX);
     let group = groups.groups.get(at).ok_or(ViewError::Stale)?;
-    Ok(json(&GroupJson {
-        taken_at: groups.taken_at.to_string(),
-        group,
+    Ok(json(&GroupState {
+        taken_at: group.taken_at.or(Some(groups.taken_at)),
+        ..group.clone()
     }))
 }

@@ -410,6 +410,7 @@ fn groups(names: &[&str]) -> FoundGroups {
         group: (*name).into(),
         r#type: Some("Classic".into()),
         state: None,
+        taken_at: None,
         topics: Vec::new(),
     };
     let mut groups: Vec<_> = names.iter().map(group).collect();

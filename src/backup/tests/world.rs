@@ -14,7 +14,9 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
+use crate::backup::config::TopicConfig;
 use crate::backup::continuity::{ContinuityError, Prover};
+use crate::backup::hidden::Hidden;
 use crate::backup::notice::BackupNotice;
 use crate::backup::partition::SegmentSettings;
 use crate::backup::pipeline::{self, Finished, PipelineOptions};
@@ -75,7 +77,13 @@ impl World {
     pub(super) fn plan_at(&self, now: Timestamp, forced: bool) -> BackupPlan {
         let newest = self.newest();
         let selected = [TOPIC.to_owned()];
-        let mut plan = plan::plan(self.survey(), newest.as_deref(), &selected).unwrap();
+        let mut plan = plan::plan(
+            self.survey(),
+            newest.as_deref(),
+            &selected,
+            &Hidden::default(),
+        )
+        .unwrap();
         let times = refresh::backup_times(&self.repository, newest.as_deref());
         let times = self.runtime.block_on(times).unwrap();
         refresh::refresh(&mut plan, &times, now, forced);
@@ -185,10 +193,12 @@ impl World {
                 }],
                 replication_factor: 1,
             },
-            config: None,
-            compacted: Some(self.compacted),
-            delete_retention: Some(DELETE_RETENTION),
-            timestamp_type: TimestampType::CreateTime,
+            config: TopicConfig {
+                values: Ok(BTreeMap::new()),
+                compacted: Some(self.compacted),
+                delete_retention: Some(DELETE_RETENTION),
+                timestamp_type: TimestampType::CreateTime,
+            },
             offsets: BTreeMap::from([(0.into(), offsets)]),
         };
         Survey {

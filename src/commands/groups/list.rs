@@ -97,8 +97,31 @@ impl Report for Listing {
             human::counted(self.groups.len() as u64, "group"),
             self.taken_at,
             self.seen
-        )
+        )?;
+        for (what, taken_at) in older(&self.groups) {
+            writeln!(out, "older: {what} as of {taken_at}")?;
+        }
+        Ok(())
     }
+}
+
+/// Lists the groups, and the topics of groups, that an earlier backup read and the cluster did not report again, each with its time.
+fn older(rows: &[GroupRow]) -> Vec<(String, String)> {
+    let mut older = Vec::new();
+    for row in rows {
+        let group = human::printable(&row.group);
+        if let Some(taken_at) = &row.taken_at {
+            older.push((format!("group {group}"), taken_at.clone()));
+        }
+        for offset in &row.offsets {
+            if let Some(taken_at) = &offset.taken_at {
+                let what = format!("the offsets of group {group} in {}", offset.topic);
+                older.push((what, taken_at.clone()));
+            }
+        }
+    }
+    older.dedup();
+    older
 }
 
 fn groups_table(rows: &[GroupRow]) -> Table {

@@ -241,6 +241,15 @@ impl Broker {
         assert!(rest.is_empty(), "an offset per batch");
     }
 
+    /// Takes one of the log folders of a running private broker away, as a failing disk does: the partitions in it lose their only
+    /// leader as soon as the broker notices.
+    pub(crate) fn lose_folder(&mut self, name: &str) {
+        let folder = self.server().folder.path().join(name);
+        fs::remove_dir_all(&folder).expect("the folder exists");
+        // A file in its place, so that the broker cannot create it again.
+        fs::write(&folder, "").expect("the place is free");
+    }
+
     /// Runs one of Kafka's command-line tools (a Java class) on this broker and returns its output.
     pub(crate) fn tool(&self, class: &str, arguments: &[&str]) -> String {
         self.tool_with_input(class, arguments, "")

@@ -111,7 +111,7 @@ pub(crate) fn config(broker: &Broker, name: &str) -> BTreeMap<String, String> {
 }
 
 /// Returns the leader of each partition, -1 for none; empty if the topic does not exist.
-fn leaders(broker: &Broker, name: &str) -> Vec<i32> {
+pub(crate) fn leaders(broker: &Broker, name: &str) -> Vec<i32> {
     let consumer: BaseConsumer = broker.client().create().expect("a consumer");
     let metadata = consumer
         .fetch_metadata(Some(name), PATIENCE)

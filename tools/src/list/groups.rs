@@ -12,6 +12,8 @@ pub struct GroupRow {
     pub r#type: Option<String>,
     /// The group's state at the time of the backup, as the cluster named it.
     pub state: Option<String>,
+    /// When the group was read, if that was by an earlier backup than the others: the cluster did not report it again.
+    pub taken_at: Option<String>,
     /// Number of topics with committed offsets.
     pub topics: u64,
     /// Number of partitions with committed offsets.
@@ -29,6 +31,8 @@ pub struct OffsetRow {
     pub topic: String,
     /// The topic's id when the offset was read, 32 hex digits; zeros if unknown.
     pub topic_id: String,
+    /// When the offset was read, if that was by an earlier backup than the rest of the group.
+    pub taken_at: Option<String>,
     /// The committed offset.
     #[serde(flatten)]
     pub committed: CommittedOffset,
@@ -57,6 +61,7 @@ pub fn row(snapshot: &Snapshot, group: &GroupState) -> GroupRow {
         group: group.group.clone(),
         r#type: group.r#type.clone(),
         state: group.state.clone(),
+        taken_at: group.taken_at.map(|time| time.to_string()),
         topics: group.topics.len() as u64,
         partitions: offsets.len() as u64,
         behind: behind.reduce(|a, b| Lag {
@@ -74,6 +79,7 @@ fn offset_rows(snapshot: &Snapshot, topic: &GroupTopic) -> Vec<OffsetRow> {
         OffsetRow {
             topic: topic.topic.to_string(),
             topic_id: topic.topic_id.to_string(),
+            taken_at: topic.taken_at.map(|time| time.to_string()),
             committed: committed.clone(),
             stored_end_offset: state.map(|state| state.end_offset),
             behind: state.map(|state| Lag::of(state, committed.offset)),

@@ -219,6 +219,7 @@ impl World {
         let topic = |name: &str, partition, offset| GroupTopic {
             topic: name.parse().unwrap(),
             topic_id: place(name, 0).topic_id,
+            taken_at: None,
             partitions: vec![CommittedOffset {
                 partition,
                 offset,
@@ -230,6 +231,7 @@ impl World {
             group: name.into(),
             r#type: Some("Classic".into()),
             state: None,
+            taken_at: None,
             topics,
         };
         FoundGroups {

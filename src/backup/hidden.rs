@@ -1,0 +1,105 @@
+//! What the cluster hides from this principal. Brokers leave topics, groups and committed offsets that it may not describe out of their
+//! lists, as if they did not exist: only the answer about a name tells "not allowed" from "not there".
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kbk_format::repo::{Groups, Snapshot};
+
+use super::groups::OFFSETS_TOPIC;
+use super::plan;
+use super::survey::Survey;
+use crate::kafka::{Admin, ClientSettings, KafkaError, TopicDescription};
+
+/// What the last snapshot has, and the cluster may have and did not list, by name, with the causes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hidden {
+    pub(super) topics: BTreeMap<String, String>,
+    pub(super) groups: BTreeMap<String, String>,
+}
+
+impl Hidden {
+    /// Asks for everything in the newest snapshot that the cluster did not list. `selected` are the topics in it that the run covers.
+    /// Connects only if there is something to ask for. Blocks.
+    pub(super) fn find(
+        kafka: &ClientSettings,
+        survey: &Survey,
+        newest: &Snapshot,
+        selected: &[String],
+    ) -> Result<Hidden, KafkaError> {
+        let topics = undescribed_topics(survey, newest, selected);
+        let groups = unlisted_groups(survey, newest.groups.as_ref());
+        if topics.is_empty() && groups.is_empty() {
+            return Ok(Hidden::default());
+        }
+        let admin = Admin::connect(kafka)?;
+        let cause = |group: &&str, error: &KafkaError| ((*group).to_owned(), error.to_string());
+        let hidden = match admin.hidden_groups(&groups) {
+            Ok(hidden) => hidden
+                .iter()
+                .map(|(group, error)| cause(&group.as_str(), error))
+                .collect(),
+            // A coordinator that does not answer does not say that a group is gone.
+            Err(error @ KafkaError::Timeout { .. }) => {
+                groups.iter().map(|group| cause(group, &error)).collect()
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Hidden {
+            topics: among(&admin, &topics)?,
+            groups: hidden,
+        })
+    }
+}
+
+/// Returns the topics of the newest snapshot that the cluster did not describe: those that the run covers, and those that the groups that
+/// were read had committed offsets of.
+fn undescribed_topics(survey: &Survey, newest: &Snapshot, selected: &[String]) -> Vec<String> {
+    let absent = plan::absent(&survey.topics, Some(newest), selected);
+    let mut names: BTreeSet<&str> = absent.map(|topic| &*topic.name).collect();
+    let groups = newest.groups.iter().flat_map(|groups| &*groups.groups);
+    let read = groups.filter(|group| survey.groups.has(&group.group));
+    let committed = read.flat_map(|group| group.topics.iter().map(|topic| &*topic.topic));
+    names.extend(committed.filter(|name| !survey.listed.contains(*name)));
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// Returns the groups of the newest snapshot that the cluster did not list, if it may have hidden some.
+fn unlisted_groups<'a>(survey: &Survey, last: Option<&'a Groups>) -> Vec<&'a str> {
+    if !survey.groups.may_lack_some {
+        return Vec::new();
+    }
+    let groups = last.into_iter().flat_map(|groups| &*groups.groups);
+    groups
+        .map(|group| group.group.as_str())
+        .filter(|group| !survey.groups.has(group))
+        .collect()
+}
+
+/// Asks for topics that the list of all topics lacks. Returns those that may exist all the same, each with the cause.
+pub(super) fn among(
+    admin: &Admin,
+    names: &[String],
+) -> Result<BTreeMap<String, String>, KafkaError> {
+    let hidden = |(name, found)| match found {
+        Err(KafkaError::UnknownTopic { .. }) => None,
+        Err(error) => Some((name, KafkaError::to_string(&error))),
+        Ok(_) => Some((name, "the cluster has it, and did not list it".to_owned())),
+    };
+    let found = admin.look_up_topics(names)?.into_iter();
+    Ok(found.filter_map(hidden).collect())
+}
+
+/// Returns whether the list of all topics may lack some. Brokers do not say so, but this principal may then not describe
+/// `__consumer_offsets`, which only principals with a permission on all topics may.
+pub(super) fn may_lack_some(
+    admin: &Admin,
+    listed: &[TopicDescription],
+) -> Result<bool, KafkaError> {
+    if listed.iter().any(|topic| topic.name == OFFSETS_TOPIC) {
+        return Ok(false);
+    }
+    let found = admin.look_up_topics(&[OFFSETS_TOPIC.to_owned()])?;
+    Ok(found
+        .values()
+        .any(|found| found.as_ref().is_err_and(KafkaError::is_denied)))
+}
