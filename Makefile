@@ -9,10 +9,10 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALL := --workspace --all-features
 
 .DEFAULT_GOAL := help
-.PHONY: help demo release test check bench soak deny lint docs cargo-test cargo-test-quick goldens fuzz-smoke
+.PHONY: help demo release test check bench soak reference deny lint docs cargo-test cargo-test-quick goldens fuzz-smoke
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: ## Build kbk and demonstrate it on an in-process broker; DIR=folder sets where the repository goes
 	scripts/setup build
@@ -47,6 +47,9 @@ bench: ## Measure the format, then whole processes against a real Apache Kafka; 
 
 soak: ## Run `make test` with more seeds, kills and data
 	KBK_SOAK=1 $(MAKE) test
+
+reference: ## Write docs/reference/ again, from the definitions of the options
+	KBK_WRITE_REFERENCE=1 cargo test --all-features -p kbk --test cli reference::
 
 deny: ## Check licences, bans and sources of all dependencies
 	scripts/setup deny

@@ -1,67 +1,88 @@
 //! The program: from the arguments of the process to its exit code.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::{self, ExitCode};
 
-use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
+use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use tokio::runtime::Runtime;
 
 use crate::cli::{
-    CliError, Config, ConfigError, Context, Exit, FirstSignal, GlobalArgs, Outcome, RepoMode,
-    RepoUrl, Stderr, TimeArg, exit_after, install, logging,
+    CliError, Config, ConfigError, Context, Exit, FirstSignal, Given, GlobalArgs, Outcome,
+    RepoMode, RepoUrl, Stderr, TimeArg, exit_after, install, is_long, logging, shaped,
 };
-use crate::commands::{Command, translate_mount_arguments};
-
-/// Back up and restore Apache Kafka
-#[derive(Parser, Clone, Debug)]
-#[command(
-    name = "kbk",
-    version,
-    max_term_width = 100,
-    subcommand_required = true,
-    arg_required_else_help = true
-)]
-#[command(after_help = "\
-Exit codes: 0 done; 1 failed; 2 invalid arguments; 3 finished, but something is damaged,
-lost or different; 130 or 143 interrupted, with everything durable committed.
-
-Try it without a cluster: kbk demo")]
-pub struct Cli {
-    /// Options of every command.
-    #[command(flatten)]
-    pub global: GlobalArgs,
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
+use crate::commands::{Cli, Command, translate_mount_arguments};
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
-    let mut cli = parse();
-    let stderr = Stderr::new(cli.global.color);
-    let configured = cli.configure();
-    logging::init(&cli.global, &stderr);
-    match configured.and_then(|()| run(&cli, &stderr)) {
+    let arguments = arguments();
+    let definitions = shaped(Cli::command(), is_long(&arguments)).color(help_color(&arguments));
+    // Without the configuration file, which these arguments name; errors are for the second time.
+    let first = definitions.clone().ignore_errors(true);
+    let first = first.try_get_matches_from(&arguments).ok();
+    let given = first.as_ref().map(Given::of).unwrap_or_default();
+    let global = first.and_then(|matches| GlobalArgs::from_arg_matches(&matches).ok());
+    let configured = configured(definitions, &arguments, global.as_ref(), &given);
+    let global = match &configured {
+        Ok(cli) => cli.global.clone(),
+        Err(_) => global.unwrap_or_default(),
+    };
+    let stderr = Stderr::new(global.color);
+    logging::init(&global, &stderr);
+    match configured.and_then(|cli| run(&cli, &stderr)) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            logging::report(&error, &cli.global, &stderr);
+            logging::report(&error, &global, &stderr);
             error.exit().into()
         }
     }
 }
 
-/// Ends the process here for `--help` (exit code 0) and for invalid arguments (2).
-fn parse() -> Cli {
+/// Returns the arguments of the process. Ends it here for a fake mount of mount(8), which does nothing.
+fn arguments() -> Vec<OsString> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let arguments = match translate_mount_arguments(&arguments) {
+    match translate_mount_arguments(&arguments) {
         Some(fake) if fake.is_empty() => process::exit(Exit::Done.code().into()),
         Some(translated) => translated,
         None => arguments,
+    }
+}
+
+/// Parses the arguments with what the configuration file says as defaults. Ends the process here for `--help` (exit code 0) and
+/// for invalid arguments (2). `global` is `None` for arguments that ask for help.
+fn configured(
+    definitions: clap::Command,
+    arguments: &[OsString],
+    global: Option<&GlobalArgs>,
+    given: &Given,
+) -> Result<Cli, CliError> {
+    let config = match global {
+        Some(global) => {
+            let given = global.config.as_deref();
+            Config::find(given, &definitions).map_err(|error| invalid(error, given))?
+        }
+        None => Config::default(),
     };
-    let matches = Cli::command()
-        .color(help_color(&arguments))
+    let matches = config
+        .defaults(definitions, given)
         .get_matches_from(arguments);
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Some(kafka) = cli.command.kafka_mut() {
+        kafka.prepend_properties(config.properties(&given.names));
+    }
+    Ok(cli)
+}
+
+fn invalid(error: ConfigError, given: Option<&Path>) -> CliError {
+    match (error, given) {
+        (error @ ConfigError::Read { .. }, Some(_)) => CliError::from(error).with_exit(Exit::Usage),
+        (error @ ConfigError::Read { .. }, None) => {
+            CliError::from(error).with_exit(Exit::Usage).hint(
+                "it is read because it is in a default place; `--config /dev/null` runs without it",
+            )
+        }
+        (error, _) => CliError::usage(error.to_string()),
+    }
 }
 
 /// Finds `--color` by hand: help and usage errors are written before arguments are parsed.
@@ -83,42 +104,22 @@ fn help_color(arguments: &[OsString]) -> ColorChoice {
     }
 }
 
-impl Cli {
-    /// Fills in what the `--config` file sets, if there is one.
-    fn configure(&mut self) -> Result<(), CliError> {
-        let Some(path) = &self.global.config else {
-            return Ok(());
-        };
-        let config = Config::load(path).map_err(|error| match error {
-            ConfigError::Read { .. } => CliError::from(error),
-            ConfigError::UnknownKey { .. } | ConfigError::Invalid { .. } => {
-                CliError::usage(error.to_string())
-            }
-        })?;
-        self.fill(config);
-        Ok(())
-    }
-
-    fn fill(&mut self, config: Config) {
-        let backup = config.fill(&mut self.global, self.command.kafka_mut());
-        if let Command::Backup(args) = &mut self.command {
-            args.fill(backup);
-        }
-    }
-}
-
-/// Returns the mode of what the command creates: that of the repository, or else the one that it is to get.
-fn repo_mode(cli: &Cli) -> RepoMode {
-    if matches!(cli.command, Command::Demo(_)) {
-        return RepoMode::default();
-    }
-    let existing = cli.global.repo.as_ref().map(RepoUrl::path);
+/// Returns the mode of what the command creates: that of the repository, or else the one that it is to get. `None` if what the
+/// command writes has nothing of a repository.
+fn repo_mode(cli: &Cli) -> Option<RepoMode> {
+    let existing = match cli.command {
+        Command::Completions(_) | Command::Man(_) => return None,
+        Command::Demo(_) => None,
+        _ => cli.global.repo.as_ref().map(RepoUrl::path),
+    };
     let existing = existing.and_then(RepoMode::of);
-    existing.or(cli.command.repo_mode()).unwrap_or_default()
+    Some(existing.or(cli.command.repo_mode()).unwrap_or_default())
 }
 
 fn run(cli: &Cli, stderr: &Stderr) -> Result<Exit, CliError> {
-    repo_mode(cli).apply();
+    if let Some(mode) = repo_mode(cli) {
+        mode.apply();
+    }
     for note in cli.command.times().filter_map(TimeArg::note) {
         tracing::info!("{note}");
     }
@@ -147,8 +148,8 @@ fn run(cli: &Cli, stderr: &Stderr) -> Result<Exit, CliError> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::path::Path;
 
+    use clap::Parser;
     use kbk_format::Compression;
 
     use super::*;
@@ -251,9 +252,15 @@ mod tests {
     fn merged(config: &str, words: &[&str]) -> Cli {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(config.as_bytes()).unwrap();
-        let mut cli = parse(words).unwrap();
-        cli.fill(Config::load(file.path()).unwrap());
-        cli
+        let words = [&["kbk"], words].concat();
+        let arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let first = Cli::command().ignore_errors(true);
+        let given = Given::of(&first.try_get_matches_from(&arguments).unwrap());
+        let global = GlobalArgs {
+            config: Some(file.path().to_owned()),
+            ..GlobalArgs::default()
+        };
+        configured(Cli::command(), &arguments, Some(&global), &given).unwrap()
     }
 
     const FULL: &str = r#"
@@ -273,6 +280,8 @@ block-size = "256KiB"
 segment-size = "64MiB"
 no-groups = true
 no-acls = true
+init = true
+repo-mode = "0640"
 "#;
 
     fn backup_args(cli: &Cli) -> &backup::Args {
@@ -317,6 +326,58 @@ no-acls = true
         assert_eq!(args.block_size.unwrap().bytes(), 256 << 10);
         assert_eq!(args.segment_size.unwrap().bytes(), 64 << 20);
         assert!(args.no_groups && args.no_acls);
+        assert!(args.init);
+        assert_eq!(args.repo_mode.unwrap().to_string(), "0640");
+    }
+
+    #[test]
+    fn an_option_that_a_command_requires_may_stand_in_the_file() {
+        let file = "bootstrap-server = \"b:1\"\n[diff]\nlive = true\nbootstrap-server = \"c:1\"\n";
+        let Command::Diff(args) = merged(file, &["diff"]).command else {
+            panic!("not diff")
+        };
+        assert!(args.live);
+        assert_eq!(args.kafka.bootstrap_server.as_deref(), Some("c:1"));
+    }
+
+    /// Splits a line as a shell does, up to a pipe or a redirection.
+    fn shell_words(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        let (mut word, mut quoted) = (String::new(), false);
+        for c in line.chars().chain([' ']) {
+            match c {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => {
+                    words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty()));
+                }
+                '|' | '>' if !quoted => return words,
+                c => word.push(c),
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_a_valid_command() {
+        fn check(command: &clap::Command, found: &mut usize) {
+            let text = crate::cli::examples(command).unwrap_or_default();
+            for line in text.lines() {
+                assert!(line.chars().count() <= 120, "{line}");
+                let Some(example) = line.strip_prefix("  ").filter(|l| l.starts_with("kbk "))
+                else {
+                    continue;
+                };
+                let parsed = Cli::try_parse_from(shell_words(example));
+                assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+                *found += 1;
+            }
+            command
+                .get_subcommands()
+                .for_each(|below| check(below, found));
+        }
+        let mut found = 0;
+        check(&Cli::command(), &mut found);
+        assert!(found > 30, "{found}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum, ValueHint};
 
 use super::error::CliError;
 use super::repo_url::RepoUrl;
@@ -18,7 +18,7 @@ use crate::select::{
 };
 
 const GLOBAL: &str = "Global options";
-const KAFKA: &str = "Kafka options";
+pub(super) const KAFKA: &str = "Kafka options";
 const TOPICS: &str = "Topic selection";
 const RECORDS: &str = "Record selection";
 
@@ -26,11 +26,12 @@ const RECORDS: &str = "Record selection";
 #[derive(Args, Clone, Debug, Default)]
 pub struct GlobalArgs {
     /// Repository: a folder, as a path or file:// URL
-    #[arg(short, long, global = true, env = "KBK_REPO", hide_env_values = true, value_name = "URL", help_heading = GLOBAL)]
+    #[arg(short, long, global = true, env = "KBK_REPO", hide_env_values = true, value_name = "URL", value_hint = ValueHint::DirPath, help_heading = GLOBAL)]
     pub repo: Option<RepoUrl>,
 
-    /// Configuration file (TOML); the command line and the environment take precedence
-    #[arg(short, long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    /// Configuration file (TOML), in place of /etc/kbk/kbk.toml and ~/.config/kbk/kbk.toml; the command line and the environment take
+    /// precedence
+    #[arg(short, long, global = true, env = "KBK_CONFIG", hide_env_values = true, value_name = "FILE", help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
 
     /// Write results to stdout as one JSON document, or as JSON lines for records
@@ -90,7 +91,7 @@ pub struct KafkaArgs {
     pub bootstrap_server: Option<String>,
 
     /// Client .properties file, as for Kafka's own tools; the place for secrets
-    #[arg(long, value_name = "FILE", help_heading = KAFKA)]
+    #[arg(long, env = "KBK_COMMAND_CONFIG", hide_env_values = true, value_name = "FILE", help_heading = KAFKA)]
     pub command_config: Option<PathBuf>,
 
     /// Any librdkafka property, which overrides the file's; repeatable
@@ -122,6 +123,12 @@ impl KafkaArgs {
         ClientSettings::new(server, file, &self.overrides())
             .map(|settings| settings.with_timeout(self.timeout))
             .map_err(|error| CliError::usage(error.to_string()))
+    }
+
+    /// Adds the properties of the configuration file. Of two equal keys the later one wins, so these come first.
+    pub(crate) fn prepend_properties(&mut self, mut properties: Vec<Property>) {
+        properties.append(&mut self.properties);
+        self.properties = properties;
     }
 
     /// Returns the `-X` properties as pairs, in order: of two equal keys the later one wins.

@@ -5,6 +5,7 @@
 //! | options that commands share | `args` |
 //! | how an argument becomes a value | `offset`, `repo_mode`, `repo_url`, `size`, `snapshot`, `time`, and [`crate::select`] |
 //! | the configuration file | `config` |
+//! | what `-h` and `--help` show | `help` |
 //! | results on stdout | `output` |
 //! | asking before something is deleted | `confirm` |
 //! | messages and progress on stderr | `stderr`, `logging`, `progress`, `error` |
@@ -16,6 +17,7 @@ mod confirm;
 mod context;
 mod error;
 mod exit;
+mod help;
 pub(crate) mod logging;
 mod offset;
 mod output;
@@ -31,7 +33,7 @@ pub mod time;
 pub use self::args::{
     ColorWhen, GlobalArgs, KafkaArgs, LogFormat, Property, RenameArgs, SelectionArgs, TopicArgs,
 };
-pub use self::config::{BackupConfig, Config, ConfigError};
+pub use self::config::{Config, ConfigError, Key, keys};
 pub use self::context::Context;
 pub use self::error::CliError;
 pub use self::exit::{Exit, Outcome};
@@ -44,6 +46,7 @@ pub use self::snapshot::{SnapshotArg, SnapshotsArg};
 pub use self::time::{TimeArg, offset_times, time_range};
 pub use kbk_format::Compression;
 
-pub(crate) use self::config::{fill, fill_list};
+pub(crate) use self::config::Given;
+pub(crate) use self::help::{examples, is_long, shaped};
 pub(crate) use self::signals::{FirstSignal, exit_after, install};
 pub(crate) use self::stderr::Stderr;

@@ -7,8 +7,8 @@ use kbk_format::repo::{Key, RepoErrorKind};
 
 use crate::backup::{self, BackupError, BackupReport, SaveAcls, SavedAcls};
 use crate::cli::{
-    BackupConfig, BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, RepoMode, Report,
-    SegmentSize, TopicArgs, fill, fill_list, time,
+    BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, RepoMode, Report, SegmentSize,
+    TopicArgs, time,
 };
 use crate::human;
 
@@ -96,17 +96,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// Fills in the options that the command line does not give.
-    pub(crate) fn fill(&mut self, config: BackupConfig) {
-        fill_list(&mut self.topics.topic, config.topic);
-        fill_list(&mut self.topics.exclude, config.exclude);
-        fill(&mut self.compression, config.compression);
-        fill(&mut self.block_size, config.block_size);
-        fill(&mut self.segment_size, config.segment_size);
-        self.no_groups |= config.no_groups;
-        self.no_acls |= config.no_acls;
-    }
-
     fn save_acls(&self) -> SaveAcls {
         match (self.acls, self.no_acls) {
             (true, _) => SaveAcls::All,

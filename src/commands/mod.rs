@@ -3,19 +3,24 @@
 pub mod acls;
 pub mod backup;
 pub mod cat;
+pub mod completions;
 pub mod demo;
 pub mod diff;
 pub mod groups;
 pub mod init;
 pub mod inspect;
 pub mod ls;
+pub mod man;
 pub mod mount;
+mod program;
 pub mod restore;
 pub mod restores;
 pub mod snapshots;
 pub mod status;
 pub mod umount;
 pub mod verify;
+
+pub use self::program::Cli;
 
 pub(crate) use self::mount::translate_mount_arguments;
 
@@ -77,6 +82,10 @@ pub enum Command {
     Umount(umount::Args),
     /// Show what a segment file contains
     Inspect(inspect::Args),
+    /// Print the completions of a shell
+    Completions(completions::Args),
+    /// Print the manual, or write a page for each command to a folder
+    Man(man::Args),
 }
 
 impl Command {
@@ -142,6 +151,8 @@ impl Command {
             Self::Umount(args) => umount::run(args, context),
             Self::Inspect(args) => inspect::run(args, context).await,
             Self::Demo(args) => demo::run(args, context).await,
+            Self::Completions(args) => completions::run(args),
+            Self::Man(args) => man::run(args),
         }
     }
 }

@@ -4,10 +4,13 @@
 
 mod acls;
 mod cat;
+mod config;
 mod groups;
+mod help;
 mod listings;
 mod partial;
 mod program;
+mod reference;
 mod repo_mode;
 mod restores;
 mod status;

@@ -1,0 +1,101 @@
+//! The file's values as defaults of the options that they are of.
+//!
+//! Clap then decides by itself what takes precedence, and a value of the file satisfies an option that is required. What it does not
+//! know is that a value of the file gives way to an option of the command line that excludes it.
+
+use std::collections::BTreeSet;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command};
+
+use super::keys;
+use super::{Config, Names};
+
+/// What the command line and the environment give.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    /// The names of the command.
+    pub(crate) names: Names,
+    /// The ids of the options, of the command and those above it.
+    options: BTreeSet<String>,
+}
+
+impl Given {
+    /// Collects them from the result of parsing.
+    pub(crate) fn of(matches: &ArgMatches) -> Self {
+        let mut given = Self::default();
+        let mut level = Some(matches);
+        while let Some(matches) = level {
+            let is_given = |id: &&str| {
+                let source = matches.value_source(id);
+                matches!(
+                    source,
+                    Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+                )
+            };
+            let ids = matches.ids().map(clap::Id::as_str);
+            given
+                .options
+                .extend(ids.filter(is_given).map(str::to_owned));
+            level = matches.subcommand().map(|(name, below)| {
+                given.names.push(name.to_owned());
+                below
+            });
+        }
+        given
+    }
+
+    /// Returns the ids of the options that exclude, or are excluded by, an option that was given.
+    fn excluded(&self, definitions: &Command) -> BTreeSet<String> {
+        let mut root = definitions.clone();
+        root.build();
+        let command = self
+            .names
+            .iter()
+            .try_fold(&root, |command, name| command.find_subcommand(name));
+        let Some(command) = command else {
+            return BTreeSet::new();
+        };
+        let is_given = |option: &Arg| self.options.contains(option.get_id().as_str());
+        let mut excluded = BTreeSet::new();
+        for option in command.get_arguments() {
+            for other in command.get_arg_conflicts_with(option) {
+                if is_given(option) {
+                    excluded.insert(other.get_id().to_string());
+                }
+                if is_given(other) {
+                    excluded.insert(option.get_id().to_string());
+                }
+            }
+        }
+        excluded
+    }
+}
+
+impl Config {
+    /// Returns the definitions with the file's values as defaults, but for those that what is given excludes.
+    pub(crate) fn defaults(&self, definitions: Command, given: &Given) -> Command {
+        let excluded = given.excluded(&definitions);
+        self.fill(definitions, &Vec::new(), &excluded)
+    }
+
+    fn fill(&self, command: Command, names: &Names, excluded: &BTreeSet<String>) -> Command {
+        let values = |option: &Arg| {
+            let long = option.get_long()?;
+            let of = |names: &[String]| self.tables.get(names)?.options.get(long);
+            let own = of(names);
+            own.or_else(|| keys::is_shared(option).then(|| of(&[])).flatten())
+        };
+        let set: Vec<_> = keys::options(&command)
+            .filter(|option| !excluded.contains(option.get_id().as_str()))
+            .filter_map(|option| Some((option.get_id().clone(), values(option)?.clone())))
+            .collect();
+        let command = set.into_iter().fold(command, |command, (id, values)| {
+            command.mut_arg(id, |option| option.required(false).default_values(values))
+        });
+        command.mut_subcommands(|below| {
+            let names = [&names[..], &[below.get_name().to_owned()]].concat();
+            self.fill(below, &names, excluded)
+        })
+    }
+}

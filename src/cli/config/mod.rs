@@ -1,0 +1,138 @@
+//! The configuration file: the options that stay the same from run to run.
+//!
+//! ```toml
+//! repo = "/backup/kafka"
+//! bootstrap-server = "broker-1:9092,broker-2:9092"
+//! command-config = "/etc/kbk/client.properties"
+//! log-format = "json"
+//!
+//! [properties]                # as -X key=value
+//! fetch.message.max.bytes = 1048576
+//!
+//! [backup]
+//! topic = ["orders*"]
+//! compression = "zstd:9"
+//! no-groups = true
+//!
+//! [restore]
+//! bootstrap-server = "other-cluster:9092"
+//! ```
+//!
+//! A key is the name of a long option and has the values of that option: clap's definitions of the options are the definitions of the
+//! keys, too. What the file says becomes the default of the option, so that an option of the command line or a variable of the
+//! environment takes precedence. Relative paths start at the working directory.
+//!
+//! | to know | look in |
+//! |---|---|
+//! | which files are read | `places` |
+//! | what a file says, and its errors | `file` |
+//! | which options are keys, and where | `keys` |
+//! | how a value becomes a default | `defaults` |
+
+mod defaults;
+mod file;
+mod keys;
+mod places;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Command;
+
+use self::file::File;
+use self::places::Place;
+use super::args::Property;
+
+pub use self::keys::{Key, keys};
+
+pub(crate) use self::defaults::Given;
+
+/// The names of a command and those above it; empty for the top of the file.
+type Names = Vec<String>;
+
+/// What the configuration files say together.
+#[derive(Debug, Default)]
+pub struct Config {
+    tables: BTreeMap<Names, Table>,
+}
+
+/// What they say of one command, or at the top.
+#[derive(Debug, Default)]
+struct Table {
+    /// The values of each option, by its long name.
+    options: BTreeMap<String, Vec<String>>,
+    /// In ascending precedence.
+    properties: Vec<Property>,
+}
+
+/// Why a configuration file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read the configuration file {path}")]
+    Read {
+        /// As it was given.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// An unknown key.
+    #[error("{path}, line {line}: unknown key `{key}`; {suggestion}")]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// With its table, as in `backup.compresion`.
+        key: String,
+        /// The nearest valid key, or all of them.
+        suggestion: String,
+    },
+    /// Invalid TOML, or an invalid value.
+    #[error("{path}, line {line}: {reason}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads the file that was given, or else those of the default places that exist.
+    pub fn find(given: Option<&Path>, definitions: &Command) -> Result<Self, ConfigError> {
+        let places = places::places(given, |name| std::env::var_os(name));
+        let mut config = Self::default();
+        for place in &places {
+            config.add(place, definitions)?;
+        }
+        Ok(config)
+    }
+
+    /// Adds what one file says, which takes precedence over those before it.
+    fn add(&mut self, place: &Place, definitions: &Command) -> Result<(), ConfigError> {
+        let Some(file) = File::read(place)? else {
+            return Ok(());
+        };
+        for (names, table) in file.tables(definitions)? {
+            let merged = self.tables.entry(names).or_default();
+            merged.options.extend(table.options);
+            merged.properties.extend(table.properties);
+        }
+        Ok(())
+    }
+
+    /// Returns the client properties for a command, in ascending precedence.
+    pub fn properties(&self, names: &[String]) -> Vec<Property> {
+        let tables = (0..=names.len()).filter_map(|depth| self.tables.get(&names[..depth]));
+        tables
+            .flat_map(|table| table.properties.iter().cloned())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! The configuration file as users meet it: its places, the environment, and what takes precedence.
+
+use std::fs;
+use std::path::Path;
+
+use crate::program::{kbk, run};
+
+/// Runs `kbk snapshots` with variables, and returns the repository that stderr names: none of these exists.
+fn repository(args: &[&str], variables: &[(&str, &Path)]) -> String {
+    let mut command = kbk(&[args, &["snapshots"]].concat());
+    command.envs(variables.iter().copied());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+#[test]
+fn options_win_over_the_environment_and_that_over_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, xdg) = (folder.path().join("home"), folder.path().join("xdg"));
+    write(
+        &home.join(".config/kbk/kbk.toml"),
+        "repo = \"/of-the-home\"\n",
+    );
+    let [home, xdg] = [("HOME", &*home), ("XDG_CONFIG_HOME", &*xdg)];
+    assert!(repository(&[], &[home]).contains("/of-the-home"));
+    // A folder that is given but has no file.
+    assert!(run(&["snapshots"]).stderr.contains("--repo"));
+
+    write(&xdg.1.join("kbk/kbk.toml"), "repo = \"/of-xdg\"\n");
+    assert!(repository(&[], &[home, xdg]).contains("/of-xdg"));
+
+    let mine = folder.path().join("mine.toml");
+    write(&mine, "repo = \"/of-mine\"\n");
+    let named = ("KBK_CONFIG", &*mine);
+    assert!(repository(&[], &[home, xdg, named]).contains("/of-mine"));
+    let other = folder.path().join("other.toml");
+    write(&other, "repo = \"/of-other\"\n");
+    let config = ["-c", other.to_str().unwrap()];
+    assert!(repository(&config, &[home, named]).contains("/of-other"));
+
+    let variable = ("KBK_REPO", Path::new("/of-the-environment"));
+    let all = [home, xdg, named, variable];
+    assert!(repository(&[], &all).contains("/of-the-environment"));
+    assert!(repository(&["-r", "/of-the-option"], &all).contains("/of-the-option"));
+}
+
+#[test]
+fn a_mistake_in_any_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kbk/kbk.toml");
+    let stderr = |text: &str| {
+        write(&path, text);
+        let mut command = kbk(&["snapshots", "-r", "/nowhere"]);
+        command.env("XDG_CONFIG_HOME", folder.path());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    // The tables of other commands are checked, too.
+    let error = stderr("[restore]\nresumee = \"x\"\n");
+    assert!(
+        error.contains("kbk.toml, line 2: unknown key `restore.resumee`"),
+        "{error}"
+    );
+    assert!(error.contains("did you mean `restore.resume`?"), "{error}");
+    let error = stderr("[backup]\nsegment-size = \"1\"\n");
+    assert!(error.contains("line 2: `backup.segment-size`: "), "{error}");
+    // Help is shown all the same.
+    let mut help = kbk(&["snapshots", "--help"]);
+    let help = help.env("XDG_CONFIG_HOME", folder.path()).output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+}
+
+#[test]
+fn a_file_that_is_missing_is_an_invalid_argument() {
+    for args in [
+        [
+            "backup",
+            "-b",
+            "127.0.0.1:1",
+            "-r",
+            "/x",
+            "-c",
+            "/nowhere/file",
+        ],
+        [
+            "backup",
+            "-b",
+            "127.0.0.1:1",
+            "-r",
+            "/x",
+            "--command-config",
+            "/nowhere/file",
+        ],
+    ] {
+        let ended = run(&args);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("/nowhere/file"), "{}", ended.stderr);
+    }
+    let mut command = kbk(&["backup", "-r", "/x"]);
+    command.env("KBK_COMMAND_CONFIG", "/nowhere/of-the-environment");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("/nowhere/of-the-environment"), "{stderr}");
+}
