@@ -64,7 +64,7 @@ pub mod transaction;
 pub use admin::{
     AclListing, Admin, Cluster, ClusterRights, CommittedTopic, ConfigEntry, ConfigSource,
     Configuration, GroupDescription, GroupListing, GroupListings, GroupOffsets, INTERNAL_TOPICS,
-    PartitionDescription, PartitionOffsets, Rights, TopicDescription, knows_acl,
+    PartitionDescription, PartitionOffsets, PermittedOffsets, Rights, TopicDescription, knows_acl,
 };
 pub use answers::Answers;
 pub use consumer::Consumer;

@@ -122,6 +122,9 @@ impl GroupOffsets {
     }
 }
 
+/// What a group has committed, if it exists, or why this principal may not see it.
+pub type PermittedOffsets = Result<Option<Vec<CommittedTopic>>, KafkaError>;
+
 impl Admin {
     /// Lists all groups that have or had consumers, or committed offsets, ordered by id.
     ///
@@ -185,7 +188,7 @@ impl Admin {
     pub fn permitted_offsets(
         &self,
         groups: &[&str],
-    ) -> Result<Answers<String, Result<Option<Vec<CommittedTopic>>, KafkaError>>, KafkaError> {
+    ) -> Result<Answers<String, PermittedOffsets>, KafkaError> {
         by_group(OFFSETS_OF_GROUPS, groups, self.ask_offsets(groups, true)?)
     }
 

@@ -37,7 +37,7 @@ pub use self::acls::{AclListing, knows_acl};
 pub use self::cluster::Cluster;
 pub use self::configs::{ConfigEntry, ConfigSource, Configuration};
 pub use self::groups::{
-    CommittedTopic, GroupDescription, GroupListing, GroupListings, GroupOffsets,
+    CommittedTopic, GroupDescription, GroupListing, GroupListings, GroupOffsets, PermittedOffsets,
 };
 pub use self::offsets::PartitionOffsets;
 pub(super) use self::owned::PartitionList;

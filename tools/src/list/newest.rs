@@ -19,7 +19,7 @@ pub struct Newest {
 #[derive(Debug)]
 pub enum NewestSnapshot {
     /// It can be read.
-    Intact(Digested<Snapshot>),
+    Intact(Box<Digested<Snapshot>>),
     /// It cannot.
     Damaged {
         /// Its sequence number.
@@ -49,7 +49,7 @@ pub async fn newest(repository: &Repository) -> Result<Newest, RepoError> {
             .filter(|snapshot| Completeness::of(snapshot).complete);
         found.whole = whole.cloned();
         found.newest.get_or_insert_with(|| match read {
-            Ok(snapshot) => NewestSnapshot::Intact(snapshot),
+            Ok(snapshot) => NewestSnapshot::Intact(Box::new(snapshot)),
             Err(error) => NewestSnapshot::Damaged {
                 sequence,
                 damage: error.to_string(),
