@@ -9,6 +9,7 @@ mod discarded;
 mod groups;
 mod groups_restore;
 mod harness;
+mod how_to;
 mod identity;
 mod incremental;
 mod interruption;
