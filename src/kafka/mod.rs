@@ -25,6 +25,7 @@
 //! | the translation of a Java client's properties | `java`, `jaas`, and `properties` for the file format |
 //! | how a range ends, lost offsets, stalls | [`consumer`] |
 //! | timestamps, sizes, delivery reports | [`producer`], `delivered` |
+//! | compression of batches, by topic | `batch_codec`, `topic` |
 //! | transactions, and offsets committed in them | [`transaction`] |
 //! | topics, offsets, configurations, groups, ACLs | [`admin`] |
 //! | partitions, ranges, and answers by partition or group | `partition`, `answers` |
@@ -39,6 +40,7 @@
 
 pub mod admin;
 mod answers;
+mod batch_codec;
 mod client;
 pub mod consumer;
 mod delivered;
@@ -67,6 +69,7 @@ pub use admin::{
     PartitionDescription, PartitionOffsets, PermittedOffsets, Rights, TopicDescription, knows_acl,
 };
 pub use answers::Answers;
+pub use batch_codec::BatchCodec;
 pub use consumer::Consumer;
 pub use delivered::Delivered;
 pub use error::KafkaError;

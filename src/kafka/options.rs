@@ -1,9 +1,11 @@
 //! How much memory a source or a sink may use, and what else bounds its work.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch_codec::BatchCodec;
 use super::transaction::TRANSACTION_TIMEOUT;
 
 /// Bounds of a source.
@@ -29,8 +31,8 @@ pub struct SinkOptions {
     /// Largest batch; at most the smallest `max.message.bytes` of the targets. librdkafka does not split a batch that a broker
     /// rejects as too large, even if each of its records is small.
     pub batch_bytes: usize,
-    /// The codec of batches, as in `compression.type` of a producer; by default, records are not compressed.
-    pub compression: Option<String>,
+    /// The codec of batches, by topic, unless the user has set one for all; batches of other topics are not compressed.
+    pub codecs: BTreeMap<String, BatchCodec>,
     /// Whether the caller wants to stop, which cuts waits for the cluster short.
     pub stop: StopRequest,
     /// How long a transaction may stay open before its coordinator aborts it.
@@ -44,7 +46,7 @@ impl Default for SinkOptions {
         SinkOptions {
             queue_bytes: 32 << 20,
             batch_bytes: 1_000_000,
-            compression: None,
+            codecs: BTreeMap::new(),
             stop: StopRequest::default(),
             transaction_timeout: TRANSACTION_TIMEOUT,
             transactional_id: None,

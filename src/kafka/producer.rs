@@ -56,7 +56,13 @@ unsafe impl Send for Producer {}
 
 impl Producer {
     /// Connects, within ten seconds.
-    pub fn open(settings: &ClientSettings, options: SinkOptions) -> Result<Producer, KafkaError> {
+    pub fn open(
+        settings: &ClientSettings,
+        mut options: SinkOptions,
+    ) -> Result<Producer, KafkaError> {
+        if settings.batch_codec().is_some() {
+            options.codecs.clear();
+        }
         let deliveries = Box::new(RefCell::new(Deliveries::default()));
         let config = settings.producer(&options);
         // SAFETY: the box keeps its address and is dropped after the client, and the callback expects its type.
@@ -81,7 +87,12 @@ impl Producer {
     pub fn set_targets(&mut self, targets: Vec<TopicPartition>) -> Result<(), KafkaError> {
         let mut deliveries = self.deliveries.borrow_mut();
         for (number, target) in targets.iter().enumerate() {
-            let topic = self.topics.open(&self.client, &target.topic)?;
+            let topic = match self.options.codecs.get(&target.topic) {
+                Some(codec) => self
+                    .topics
+                    .open_compressed(&self.client, &target.topic, *codec)?,
+                None => self.topics.open(&self.client, &target.topic)?,
+            };
             deliveries.numbers.insert(topic, target.partition, number);
         }
         deliveries.delivered = vec![Vec::new(); targets.len()];

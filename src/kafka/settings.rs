@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::batch_codec::BatchCodec;
 use super::client::{ClientConfig, ConfError, NativeConf};
 use super::java;
 use super::options::SinkOptions;
@@ -300,6 +301,12 @@ impl ClientSettings {
         is_set("fetch.max.bytes") || is_set("max.partition.fetch.bytes")
     }
 
+    /// Returns the codec of batches that the user has set, for all topics.
+    #[must_use]
+    pub fn batch_codec(&self) -> Option<BatchCodec> {
+        BatchCodec::named(self.config.get("compression.type")?)
+    }
+
     /// Names the limit of decompressed batches where the user has set one, to follow the error that a batch cannot be decompressed.
     /// librdkafka returns the same error for a batch that exceeds the limit and for one that is damaged.
     pub(super) fn decompression_limit(&self) -> String {
@@ -323,13 +330,6 @@ impl ClientSettings {
             (
                 "batch.size",
                 options.batch_bytes.clamp(1, i32::MAX as usize).to_string(),
-            ),
-            (
-                "compression.type",
-                options
-                    .compression
-                    .clone()
-                    .unwrap_or_else(|| "none".to_owned()),
             ),
             // Full batches cost the least, and a flush does not wait for them.
             ("linger.ms", "1000".to_owned()),

@@ -10,7 +10,8 @@ use std::time::Duration;
 use kbk_format::PartitionNumber;
 use rdkafka_sys as sys;
 
-use super::client::{Client, millis};
+use super::batch_codec::BatchCodec;
+use super::client::{Client, Reason, millis};
 use super::error::{Code, KafkaError};
 
 /// A client's handle of a topic. It must be dropped before the client.
@@ -18,14 +19,62 @@ pub(super) struct Topic(NonNull<sys::rd_kafka_topic_t>);
 
 impl Topic {
     pub(super) fn new(client: &Client, name: &str) -> Result<Topic, KafkaError> {
+        Topic::with_conf(client, name, ptr::null_mut())
+    }
+
+    /// Opens the handle of a topic whose batches are compressed with this codec, whatever the client does with those of others.
+    ///
+    /// A client has one configuration per topic, that of its first handle, so this must be the first.
+    pub(super) fn compressed(
+        client: &Client,
+        name: &str,
+        codec: BatchCodec,
+    ) -> Result<Topic, KafkaError> {
+        let doing = || format!("write to topic {name:?} with {}", codec.name());
+        // SAFETY: the client is live. The copy of its defaults is ours until `rd_kafka_topic_new` takes it over.
+        let conf = unsafe { sys::rd_kafka_default_topic_conf_dup(client.as_ptr()) };
+        let mut reason = Reason::new();
+        let value = CString::new(codec.name()).unwrap_or_default();
+        // SAFETY: configuration and strings are live; the buffer's size is given.
+        let set = unsafe {
+            sys::rd_kafka_topic_conf_set(
+                conf,
+                c"compression.codec".as_ptr(),
+                value.as_ptr(),
+                reason.as_mut_ptr(),
+                Reason::SIZE,
+            )
+        };
+        if set != sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
+            // SAFETY: still ours.
+            unsafe { sys::rd_kafka_topic_conf_destroy(conf) };
+            return Err(KafkaError::Other {
+                doing: doing(),
+                cause: reason.to_string(),
+            });
+        }
+        Topic::with_conf(client, name, conf)
+    }
+
+    /// Takes over `conf`, which is null for the client's defaults.
+    fn with_conf(
+        client: &Client,
+        name: &str,
+        conf: *mut sys::rd_kafka_topic_conf_t,
+    ) -> Result<Topic, KafkaError> {
         let invalid = |cause: String| KafkaError::Other {
             doing: format!("use topic {name:?}"),
             cause,
         };
-        let name_c = CString::new(name).map_err(|error| invalid(error.to_string()))?;
-        // SAFETY: the client is live and the name a C string; null means the default topic configuration.
-        let topic =
-            unsafe { sys::rd_kafka_topic_new(client.as_ptr(), name_c.as_ptr(), ptr::null_mut()) };
+        let name_c = CString::new(name).map_err(|error| {
+            if !conf.is_null() {
+                // SAFETY: ours, and nothing else has it.
+                unsafe { sys::rd_kafka_topic_conf_destroy(conf) };
+            }
+            invalid(error.to_string())
+        })?;
+        // SAFETY: the client is live and the name a C string. The call takes the configuration over, even where it fails.
+        let topic = unsafe { sys::rd_kafka_topic_new(client.as_ptr(), name_c.as_ptr(), conf) };
         NonNull::new(topic)
             .map(Topic)
             .ok_or_else(|| invalid(Code::last().to_string()))
@@ -76,6 +125,20 @@ impl Drop for Topic {
 pub(super) struct Topics(HashMap<String, Topic>);
 
 impl Topics {
+    /// Opens the handle of a topic whose batches are compressed with this codec; see [`Topic::compressed`].
+    pub(super) fn open_compressed(
+        &mut self,
+        client: &Client,
+        name: &str,
+        codec: BatchCodec,
+    ) -> Result<&Topic, KafkaError> {
+        if !self.0.contains_key(name) {
+            let topic = Topic::compressed(client, name, codec)?;
+            self.0.insert(name.to_owned(), topic);
+        }
+        Ok(&self.0[name])
+    }
+
     /// Returns the handle of a topic, opening it first if needed.
     pub(super) fn open(&mut self, client: &Client, name: &str) -> Result<&Topic, KafkaError> {
         if !self.0.contains_key(name) {

@@ -27,8 +27,8 @@ mod tests;
 mod transport;
 
 pub use crate::kafka::{
-    Delivered, KafkaError, OffsetCommit, PartitionRange, Positions, RecordHandler, SinkOptions,
-    SourceError, SourceOptions, StopRequest, TopicPartition, TransactionError,
+    BatchCodec, Delivered, KafkaError, OffsetCommit, PartitionRange, Positions, RecordHandler,
+    SinkOptions, SourceError, SourceOptions, StopRequest, TopicPartition, TransactionError,
 };
 pub use librdkafka::Librdkafka;
 pub use sink::RecordSink;

@@ -34,6 +34,54 @@ fn a_record_that_fits_only_compressed_is_restored() {
         let config = topics::config(broker, &target);
         assert_eq!(config, topics::config(broker, &topic));
     }
+    for (codec, args) in [
+        ("producer", &[][..]),
+        ("producer", &["--no-transactions"]),
+        ("gzip", &[]),
+    ] {
+        let target = topics::unique("compressed-existing");
+        topics::create(broker, &target, 1, &[("compression.type", codec)]);
+        let map = format!("{topic}={target}");
+        let args = [&["--map", &map], args].concat();
+        run(&mut repo.restore(broker, &args)).expect_code(0);
+        assert_eq!(consume::assert_same(broker, (&topic, &target), 1), 1);
+    }
+    let target = topics::unique("uncompressed");
+    topics::create(broker, &target, 1, &[("compression.type", "uncompressed")]);
+    let map = format!("{topic}={target}");
+    let refused = run(&mut repo.restore(broker, &["--map", &map])).expect_code(1);
+    let says = "which would not be compressed: raise its max.message.bytes";
+    assert!(refused.stderr.contains(says), "{refused:#?}");
+    assert_eq!(consume::bounds(broker, &target, 0), [0; 3]);
+}
+
+#[test]
+fn each_topic_is_compressed_as_it_was() {
+    const RECORDS: usize = 20_000;
+    let broker = Broker::shared();
+    let prefix = topics::unique("codec");
+    let codecs = ["gzip", "zstd", "snappy"];
+    let of = |codec: &str| format!("{prefix}-{codec}");
+    for codec in codecs {
+        topics::create(broker, &of(codec), 1, &[("compression.type", codec)]);
+        let records = samples::documents(4).take(RECORDS);
+        produce_bulk(broker, codec, (&of(codec), 1), records);
+    }
+    let repo = Repo::new();
+    let all = format!("{prefix}-*");
+    run(&mut repo.backup(broker, &["--topic", &all])).expect_code(0);
+    let map = format!("{prefix}-(.*)={prefix}-$1-restored");
+    run(&mut repo.restore(broker, &["--map-regex", &map])).expect_code(0);
+    for codec in codecs {
+        let restored = format!("{}-restored", of(codec));
+        consume::assert_same(broker, (&of(codec), &restored), 1);
+        let saved = topics::stored_bytes(broker, &of(codec));
+        let found = topics::stored_bytes(broker, &restored);
+        assert!(
+            found < saved + saved / 10,
+            "{codec}: {saved} bytes became {found}"
+        );
+    }
 }
 
 #[test]

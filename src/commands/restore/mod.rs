@@ -12,7 +12,7 @@ use kbk_format::repo::{
 };
 use serde::Serialize;
 
-use self::plan::purge_in_words;
+use self::plan::{only_compressed_in_words, purge_in_words};
 use super::{acls, refuse};
 use crate::acls::AclsPlan;
 use crate::cli::{
@@ -46,7 +46,14 @@ new offsets. Records without a timestamp have -1 and are restored so: --until se
 Each transaction leaves a marker, which has an offset and no record. A consumer that has
 read everything therefore shows a lag of 1, and programs that wait for the offset before
 the end, as old readers of _schemas do, wait for ever: restore such topics with
---no-transactions. --resume finishes everything that the restore was begun with, --groups
+--no-transactions.
+
+Batches are compressed as the compression.type of their target says. Where it leaves that to
+producers, they get lz4, since backups do not store which codec a producer chose;
+-X compression.type=zstd sets one for all topics. A record that exceeds max.message.bytes of
+an existing target is written in a batch of its own, and restored if that compresses enough.
+
+--resume finishes everything that the restore was begun with, --groups
 and --acls included.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
@@ -232,6 +239,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     } = planned;
     if !args.yes {
         confirm_purge(&plan, context)?;
+    }
+    for tight in plan.topics().filter_map(only_compressed_in_words) {
+        tracing::warn!("{tight}");
     }
     let step = NextStep::of(&plan);
     let wants_acls = acls.is_some();
@@ -464,7 +474,9 @@ impl NextStep {
         match repository.restore(restore).await {
             Ok(None) if self.offset_map => "nothing was written: run it again".to_owned(),
             Ok(Some(begun)) if begun.producers > 0 => {
-                format!("`kbk restore --resume {restore}` resumes from the last commit")
+                format!(
+                    "what was committed stays in the targets; `kbk restore --resume {restore}` resumes from the last commit"
+                )
             }
             Ok(_) => "the target topics hold an unknown part of the records, since there are no transactions: empty them, \
                  or delete those that this restore created, and restore again"

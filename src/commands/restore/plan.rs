@@ -60,6 +60,9 @@ impl Report for RestorePlan {
                 "retention would stay off in {target}: {saved} may delete restored records; --restore-retention sets it at once"
             )?;
         }
+        for tight in self.topics().filter_map(only_compressed_in_words) {
+            writeln!(out, "{tight}")?;
+        }
         for purged in self.purged() {
             writeln!(
                 out,
@@ -128,6 +131,16 @@ fn route(restored: &RestoredPartition) -> String {
         Some(target) => format!("{partition} -> {target}"),
         None => format!("{partition} by key"),
     }
+}
+
+/// Says that a record may be too large, where compression decides.
+pub(super) fn only_compressed_in_words(topic: TopicPlan<'_>) -> Option<String> {
+    let (bytes, limit) = topic.fits_only_compressed()?;
+    let (target, codec) = (topic.target(), topic.codec().name());
+    Some(format!(
+        "{target} accepts batches of at most {limit} bytes, and the backup has a record of {bytes} bytes: it is tried with {codec}, and \
+         the restore stops there if the cluster refuses it"
+    ))
 }
 
 /// Names a target and about how many records it loses.

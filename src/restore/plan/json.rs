@@ -38,6 +38,8 @@ struct TopicJson<'a> {
     config_afterwards: BTreeMap<&'a str, Option<&'a str>>,
     retention_stays_off: bool,
     max_message_bytes: Option<u64>,
+    largest_record_bytes: Option<u64>,
+    codec: &'static str,
     targets: Vec<TargetJson>,
     partitions: Vec<PartitionJson>,
 }
@@ -123,6 +125,8 @@ impl<'a> TopicJson<'a> {
                 .collect(),
             retention_stays_off: topic.retention_stays_off(),
             max_message_bytes: topic.details.max_message_bytes,
+            largest_record_bytes: topic.largest_record_bytes(),
+            codec: topic.codec().name(),
             targets: targets.collect(),
             partitions: topic.partitions().map(PartitionJson::new).collect(),
         }

@@ -6,6 +6,7 @@
 //! | `selection` | which records to restore |
 //! | `mapping` | which partition of the target each goes to |
 //! | `target_cluster` | what the target cluster has now |
+//! | `codec` | how batches are compressed |
 //! | `reading`, `limits` | what is read for a partition, and what of it a target may refuse |
 //! | `restore_plan`, `json` | the plan, around the manifest that begun.json will hold, and how it is printed |
 //! | `partial` | what the snapshot itself lacks |
@@ -15,6 +16,7 @@
 //! | `resume` | the plan of a restore that an earlier run began |
 //! | `partition_count` | the number of a topic's partitions |
 
+mod codec;
 mod json;
 pub(crate) mod leftover;
 pub(crate) mod limits;
@@ -215,7 +217,9 @@ async fn plan_topic(
     let saved = topic.config.clone().unwrap_or_default();
     let largest = readings.values();
     let largest = largest.map(|reading| reading.limits.max_record_bytes).max();
-    let filling = config::while_filling(&saved, largest.unwrap_or(0));
+    let largest = largest.unwrap_or(0);
+    let filling = config::while_filling(&saved, largest);
+    let max_message_bytes = max_message_bytes(existing, &filling);
     let create = existing.is_none().then(|| CreatedTopic {
         partitions: options.mapping.size(topic, &targets),
         replication_factor: options.replication_factor_of(topic),
@@ -241,8 +245,12 @@ async fn plan_topic(
             true => config::retention_left_off(&saved, &config_afterwards),
             false => BTreeMap::new(),
         },
-        max_message_bytes: max_message_bytes(existing, &filling),
-        compression: compression(existing, &saved),
+        max_message_bytes,
+        codec: codec::for_target(
+            &options.kafka,
+            compression(existing.filter(|_| !is_filling), &saved),
+            max_message_bytes.is_some_and(|limit| largest > limit),
+        ),
         purged_records: purged_records(existing.filter(|_| options.purge), &targets),
         partitions: readings,
     };
@@ -322,14 +330,14 @@ fn purged_records(
 }
 
 /// Returns the `compression.type` of a target, or the one that a topic to create had.
-pub(crate) fn compression(
-    existing: Option<&ExistingTopic>,
-    saved: &BTreeMap<String, String>,
-) -> Option<String> {
+fn compression<'a>(
+    existing: Option<&'a ExistingTopic>,
+    saved: &'a BTreeMap<String, String>,
+) -> Option<&'a str> {
     const KEY: &str = "compression.type";
     match existing {
-        Some(existing) => existing.value(KEY).map(str::to_owned),
-        None => saved.get(KEY).cloned(),
+        Some(existing) => existing.value(KEY),
+        None => saved.get(KEY).map(String::as_str),
     }
 }
 

@@ -55,7 +55,7 @@ pub enum Obstacle {
         /// Partitions of the target.
         found: usize,
     },
-    /// A record is larger than the target accepts.
+    /// A record is larger than the target accepts, even if it compresses as well as its codec can.
     RecordTooLarge {
         /// The target.
         topic: String,
@@ -63,6 +63,8 @@ pub enum Obstacle {
         bytes: u64,
         /// The target's `max.message.bytes`.
         limit: u64,
+        /// The codec of its batches.
+        codec: &'static str,
     },
     /// The target would replace every timestamp with its own time.
     LogAppendTime {
@@ -207,9 +209,14 @@ impl std::fmt::Display for Obstacle {
                 topic,
                 bytes,
                 limit,
+                codec,
             } => write!(
                 f,
-                "{topic} accepts records of at most {limit} bytes, and the backup has one of {bytes} bytes: raise its max.message.bytes"
+                "{topic} accepts batches of at most {limit} bytes, and the backup has a record of {bytes} bytes, {}: raise its max.message.bytes",
+                match *codec {
+                    "none" => "which would not be compressed".to_owned(),
+                    codec => format!("which {codec} cannot compress so far"),
+                }
             ),
             Obstacle::LogAppendTime { topic } => write!(
                 f,

@@ -237,18 +237,17 @@ fn check_partitions(
     });
 }
 
+/// Refuses records that cannot fit, however well they compress: a broker compares the size of a compressed batch with its limit.
 fn check_size(topic: TopicPlan<'_>, obstacles: &mut Vec<Obstacle>) {
-    let largest = topic
-        .partitions()
-        .map(|partition| partition.reading.limits.max_record_bytes)
-        .max();
+    let (largest, codec) = (topic.largest_record_bytes(), topic.details.codec);
     if let (Some(bytes), Some(limit)) = (largest, topic.details.max_message_bytes)
-        && bytes > limit
+        && bytes > limit.saturating_mul(codec.highest_ratio())
     {
         obstacles.push(Obstacle::RecordTooLarge {
             topic: topic.target().to_owned(),
             bytes,
             limit,
+            codec: codec.name(),
         });
     }
 }

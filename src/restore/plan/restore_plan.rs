@@ -11,6 +11,7 @@ use kbk_tools::list::Completeness;
 
 use super::reading::PartitionReading;
 use super::selection::RecordSelection;
+use crate::kafka::BatchCodec;
 use crate::restore::plan::obstacle::Obstacle;
 
 /// Everything that a restore will do.
@@ -47,8 +48,8 @@ pub(crate) struct TopicDetails {
     /// The retention that it does not get back; empty where nothing stays off.
     pub(crate) retention_off: BTreeMap<String, Option<String>>,
     pub(crate) max_message_bytes: Option<u64>,
-    /// Its `compression.type`, or the saved one where the restore creates it.
-    pub(crate) compression: Option<String>,
+    /// How its batches are compressed.
+    pub(crate) codec: BatchCodec,
     /// About how many records are deleted first, by target partition; none where nothing is.
     pub(crate) purged_records: BTreeMap<PartitionNumber, u64>,
     /// By source partition. Every restored partition has an entry.
@@ -117,6 +118,12 @@ impl RestorePlan {
 }
 
 impl<'a> TopicPlan<'a> {
+    /// Returns how its batches are compressed.
+    #[must_use]
+    pub fn codec(&self) -> BatchCodec {
+        self.details.codec
+    }
+
     /// Returns the name of the target.
     #[must_use]
     pub fn target(&self) -> &'a str {
@@ -136,6 +143,27 @@ impl<'a> TopicPlan<'a> {
             .create
             .as_ref()
             .filter(|_| !self.details.exists)
+    }
+
+    /// Returns the payload of the largest record of its segments.
+    pub(crate) fn largest_record_bytes(&self) -> Option<u64> {
+        let readings = self.details.partitions.values();
+        readings
+            .map(|reading| reading.limits.max_record_bytes)
+            .max()
+    }
+
+    /// Returns the largest record and the largest batch that the target accepts, where only compression can make that record fit.
+    ///
+    /// Whether it does is known once the cluster has it, or has refused it.
+    #[must_use]
+    pub fn fits_only_compressed(&self) -> Option<(u64, u64)> {
+        let (bytes, limit) = (
+            self.largest_record_bytes()?,
+            self.details.max_message_bytes?,
+        );
+        let most = limit.saturating_mul(self.details.codec.highest_ratio());
+        (bytes > limit && bytes <= most).then_some((bytes, limit))
     }
 
     /// Returns whether retention stays off in the target although it was on in the backup.

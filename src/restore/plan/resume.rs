@@ -16,7 +16,7 @@ use super::restore_plan::{RestorePlan, TopicDetails};
 use super::rights::Needed;
 use super::selection::RecordSelection;
 use super::target_cluster::TargetCluster;
-use super::{PlanError, max_message_bytes, with_rights};
+use super::{PlanError, codec, compression, max_message_bytes, with_rights};
 use crate::kafka::ClientSettings;
 use crate::restore::config;
 
@@ -204,7 +204,7 @@ pub async fn plan_rest(
     check_cluster(&manifest, cluster.id.as_deref())?;
     let mut details = BTreeMap::new();
     for topic in &manifest.topics {
-        let more = plan_topic(repository, &manifest, &snapshot, topic, &cluster).await?;
+        let more = plan_topic(repository, &manifest, &snapshot, topic, (kafka, &cluster)).await?;
         details.insert(topic.target.clone(), more);
     }
     let plan = RestorePlan {
@@ -240,7 +240,7 @@ async fn plan_topic(
     manifest: &RestoreManifest,
     snapshot: &Digested<Snapshot>,
     topic: &RestoredTopic,
-    cluster: &TargetCluster,
+    (kafka, cluster): (&ClientSettings, &TargetCluster),
 ) -> Result<TopicDetails, ResumeError> {
     let Some(saved) = snapshot.topic(&topic.topic, topic.topic_id) else {
         return Err(other_snapshot(manifest));
@@ -255,6 +255,9 @@ async fn plan_topic(
     let nothing = BTreeMap::new();
     let saved_config = saved.config.as_ref().unwrap_or(&nothing);
     let create = topic.create.as_ref();
+    let limit = max_message_bytes(existing, create.map_or(&nothing, |create| &create.config));
+    let largest = partitions.values();
+    let largest = largest.map(|reading| reading.limits.max_record_bytes).max();
     Ok(TopicDetails {
         source_kafka_id: saved.kafka_id,
         source_partitions: saved.partitions.len(),
@@ -263,14 +266,12 @@ async fn plan_topic(
             true => config::retention_left_off(saved_config, &topic.config_afterwards),
             false => BTreeMap::new(),
         },
-        compression: match create {
-            Some(_) => super::compression(None, saved_config),
-            None => super::compression(existing, saved_config),
-        },
-        max_message_bytes: max_message_bytes(
-            existing,
-            create.map_or(&nothing, |create| &create.config),
+        codec: codec::for_target(
+            kafka,
+            compression(existing.filter(|_| create.is_none()), saved_config),
+            limit.is_some_and(|limit| largest > Some(limit)),
         ),
+        max_message_bytes: limit,
         // The records to delete were counted when the restore began.
         purged_records: BTreeMap::new(),
         partitions,

@@ -53,7 +53,7 @@ impl<T: Transport> Producers<'_, T> {
         let options = SinkOptions {
             queue_bytes: (QUEUE_BYTES / self.count()).max(largest),
             batch_bytes: self.work.batch_bytes,
-            compression: Some(self.work.compression.clone()),
+            codecs: self.work.codecs.clone(),
             stop: self.stop.clone(),
             transactional_id: transactional.then(|| self.manifest.transactional_id(number)),
             ..SinkOptions::default()

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::records::memory::{CommitFailure, MemoryCluster, OwnedRecord};
-use crate::records::{StopRequest, TopicPartition};
+use crate::records::{BatchCodec, StopRequest, TopicPartition};
 use crate::restore::context::RestoreContext;
 use crate::restore::plan::reading::PartitionReading;
 use crate::restore::plan::restore_plan::{RestorePlan, TopicDetails, committed_at};
@@ -168,7 +168,7 @@ impl Backup {
             exists: true,
             retention_off: BTreeMap::new(),
             max_message_bytes: None,
-            compression: None,
+            codec: BatchCodec::None,
             purged_records: BTreeMap::new(),
             partitions: BTreeMap::from([(0.into(), reading)]),
         };

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{CommittedPosition, DonePartition, MapRun, PartitionId, RestoredPartition};
 
-use crate::records::{SinkOptions, TopicPartition};
+use crate::records::{BatchCodec, SinkOptions, TopicPartition};
 use crate::restore::plan::reading::PartitionReading;
 use crate::restore::plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan, committed_at};
 use crate::restore::write::offset_map::OffsetMap;
@@ -113,8 +113,8 @@ pub(crate) struct Work {
     pub(crate) targets: Vec<TopicPartition>,
     /// The size of a batch, which must not exceed the smallest `max.message.bytes` of a target.
     pub(crate) batch_bytes: usize,
-    /// The codec of batches; see [`SinkOptions::compression`].
-    pub(crate) compression: String,
+    /// The codec of batches, by topic.
+    pub(crate) codecs: BTreeMap<String, BatchCodec>,
     /// The size of the largest record, which a queue must hold.
     pub(crate) largest_record_bytes: usize,
     waiting: Mutex<VecDeque<Job>>,
@@ -150,7 +150,10 @@ impl Work {
             written: Mutex::new(vec![Written::default(); targets.len()]),
             targets,
             batch_bytes: limits.min().map_or(default, |limit| limit.min(default)),
-            compression: compression(plan),
+            codecs: plan
+                .topics()
+                .map(|topic| (topic.target().to_owned(), topic.details.codec))
+                .collect(),
             // A bound, not a number to index with: a larger one saturates on 32-bit machines.
             largest_record_bytes: largest
                 .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
@@ -321,21 +324,6 @@ impl Work {
             .unwrap_or_else(PoisonError::into_inner);
         done.sort_by_key(|(number, _)| *number);
         done.into_iter().map(|(_, done)| done).collect()
-    }
-}
-
-/// Returns the codec that the targets ask for, if all ask for the same one. Otherwise records are compressed cheaply: what was compressed in the
-/// source would need several times the space, and what was not costs little.
-fn compression(plan: &RestorePlan) -> String {
-    const CHEAP: &str = "lz4";
-    let mut codecs = plan
-        .topics()
-        .map(|topic| topic.details.compression.as_deref());
-    let first = codecs.next().flatten();
-    match first.filter(|first| codecs.all(|codec| codec == Some(first))) {
-        Some("uncompressed") => "none".to_owned(),
-        None | Some("producer") => CHEAP.to_owned(),
-        Some(codec) => codec.to_owned(),
     }
 }
 

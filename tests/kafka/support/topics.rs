@@ -110,6 +110,24 @@ pub(crate) fn config(broker: &Broker, name: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Returns the size of a topic's logs on the disks of its brokers.
+pub(crate) fn stored_bytes(broker: &Broker, name: &str) -> u64 {
+    let arguments = ["--describe", "--topic-list", name];
+    let said = broker.tool("org.apache.kafka.tools.LogDirsCommand", &arguments);
+    let json = said.lines().find(|line| line.starts_with('{'));
+    let json: serde_json::Value =
+        serde_json::from_str(json.expect("a line of JSON")).expect("valid JSON");
+    let list = |value: &serde_json::Value, key: &str| -> Vec<serde_json::Value> {
+        value[key].as_array().expect("a list").clone()
+    };
+    let brokers = list(&json, "brokers").into_iter();
+    let logs = brokers.flat_map(|broker| list(&broker, "logDirs"));
+    let partitions = logs.flat_map(|log| list(&log, "partitions"));
+    partitions
+        .map(|partition| partition["size"].as_u64().expect("a size"))
+        .sum()
+}
+
 /// Returns the leader of each partition, -1 for none; empty if the topic does not exist.
 pub(crate) fn leaders(broker: &Broker, name: &str) -> Vec<i32> {
     let consumer: BaseConsumer = broker.client().create().expect("a consumer");
