@@ -172,8 +172,8 @@ impl fmt::Display for Reason {
 /// What a client's callbacks have reported, from any thread.
 #[derive(Default)]
 pub(super) struct Events {
-    /// The last connection failure.
-    last_failure: Mutex<Option<(Code, String)>>,
+    /// The last failure of a connection or a request.
+    last_failure: Mutex<Option<ReportedFailure>>,
     /// Since when no broker has been connected.
     down_since: Mutex<Option<Instant>>,
     /// Whether a broker has answered: the error that `connect` returns reports earlier failures, so they are not logged as well.
@@ -184,26 +184,71 @@ pub(super) struct Events {
     partial_sets: AtomicU64,
 }
 
+/// A failure that librdkafka has reported.
+struct ReportedFailure {
+    code: Code,
+    reason: String,
+    at: Instant,
+}
+
+impl ReportedFailure {
+    /// How long librdkafka does not repeat a failure that persists (`rd_kafka_broker_set_error`).
+    const NOT_REPEATED: Duration = Duration::from_secs(30);
+
+    /// Whether it is over, if something has been answered at this time. An answer may be of another broker than the one that failed.
+    fn is_over(&self, answered: Instant) -> bool {
+        answered.saturating_duration_since(self.at) > Self::NOT_REPEATED
+    }
+}
+
 impl Events {
     fn failed(&self, code: Code, reason: String) {
         if code == Code::ALL_BROKERS_DOWN {
             lock(&self.down_since).get_or_insert_with(Instant::now);
         } else {
-            *lock(&self.last_failure) = Some((code, reason));
+            self.keep(code, reason);
         }
+    }
+
+    fn keep(&self, code: Code, reason: String) {
+        *lock(&self.last_failure) = Some(ReportedFailure {
+            code,
+            reason,
+            at: Instant::now(),
+        });
+    }
+
+    /// Keeps why a producer has no id yet, for the error should it never get one.
+    fn without_producer_id(&self, line: &str) {
+        self.keep(
+            Code::COORDINATOR_NOT_AVAILABLE,
+            without_thread(line).to_owned(),
+        );
     }
 
     /// Keeps what a broker did not answer in time, as librdkafka logs it.
     fn unanswered(&self, line: &str) {
-        // Behind `[thrd:NAME]: ` is the broker's name.
-        let line = line.split_once("]: ").map_or(line, |(_, line)| line);
-        *lock(&self.last_failure) = Some((Code::TIMED_OUT, format!("no answer: {line}")));
+        self.keep(
+            Code::TIMED_OUT,
+            format!("no answer: {}", without_thread(line)),
+        );
     }
 
     /// Notes that something arrived from a broker, which makes earlier failures obsolete.
     pub(super) fn answered(&self) {
+        self.answered_at(Instant::now());
+    }
+
+    fn answered_at(&self, now: Instant) {
         self.connected.store(true, Ordering::Relaxed);
         *lock(&self.down_since) = None;
+        lock(&self.last_failure).take_if(|failure| failure.is_over(now));
+    }
+
+    /// Notes that what the client waited for has succeeded, so that no failure before it can be the cause of a later one.
+    pub(super) fn recovered(&self) {
+        self.answered();
+        *lock(&self.last_failure) = None;
     }
 
     /// How long all brokers have been unreachable.
@@ -235,7 +280,7 @@ impl Events {
     fn credentials_rejected(&self) -> bool {
         lock(&self.last_failure)
             .as_ref()
-            .is_some_and(|(code, _)| code.is_authentication())
+            .is_some_and(|failure| failure.code.is_authentication())
     }
 
     /// Describes the last failure. librdkafka reports none for a connection that is closed before the first answer.
@@ -252,8 +297,13 @@ impl Events {
     /// Describes the last failure of a connection, if there was one.
     pub(super) fn last_failure(&self) -> Option<String> {
         let failure = lock(&self.last_failure);
-        failure.as_ref().map(|(_, reason)| reason.clone())
+        failure.as_ref().map(|failure| failure.reason.clone())
     }
+}
+
+/// Returns a line of librdkafka's log without the `[thrd:NAME]: ` before it.
+fn without_thread(line: &str) -> &str {
+    line.split_once("]: ").map_or(line, |(_, line)| line)
 }
 
 /// Locks a mutex, poisoned or not: a callback that panicked leaves plain values behind, which stay usable.
@@ -588,14 +638,19 @@ unsafe extern "C" fn on_log(
         "FAIL" => line.contains("Connection setup timed out"),
         _ => false,
     };
-    if let Some(events) = events.filter(|_| unanswered) {
-        events.unanswered(&line);
+    // Normal for a moment after an earlier producer of the id was fenced, and while coordinators load.
+    let waits_for_id = facility == "GETPID";
+    match events {
+        Some(events) if unanswered => events.unanswered(&line),
+        Some(events) if waits_for_id => events.without_producer_id(&line),
+        _ => {}
     }
     let connected = events.is_some_and(|events| events.connected.load(Ordering::Relaxed));
     // Brokers may close idle connections at any time (`connections.max.idle.ms`). ACLs of unknown kinds are counted and reported
     // by the caller, once. A transaction timeout that brokers reject is lowered.
     let routine = line.contains("Disconnected")
         || facility == "DESCRIBEACLSRESPONSE"
+        || waits_for_id
         || line.contains("max.transaction.timeout.ms");
     match level {
         ..=WARNING if connected && !routine => {
@@ -616,5 +671,29 @@ pub(super) unsafe fn delivery_state<'a, T>(opaque: *mut c_void) -> Option<&'a T>
         (*opaque.cast::<Opaque>())
             .delivery
             .map(|state| state.cast::<T>().as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_is_no_longer_repeated_is_not_the_cause_of_a_later_one() {
+        let events = Events::default();
+        events.failed(Code::TRANSPORT, "broker 2: Connection refused".to_owned());
+        let failed = Instant::now();
+        // Another broker may have answered.
+        events.answered_at(failed);
+        assert_eq!(events.cause(), "broker 2: Connection refused");
+        events.answered_at(failed + 2 * ReportedFailure::NOT_REPEATED);
+        assert_eq!(events.cause(), "no answer");
+        events.without_producer_id("[thrd:main]: Failed to acquire transactional PID: retrying");
+        assert_eq!(
+            events.cause(),
+            "Failed to acquire transactional PID: retrying"
+        );
+        events.recovered();
+        assert_eq!(events.cause(), "no answer");
     }
 }

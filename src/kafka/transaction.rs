@@ -129,6 +129,7 @@ impl Producer {
         })
         .map_err(|error| KafkaError::from(error).needing(Permission::transactional_id(&id)))?;
         self.answered();
+        self.client.events().recovered();
         Ok(())
     }
 

@@ -31,7 +31,7 @@ pub struct RestoreReport {
     pub topics: usize,
     /// Target partitions that were written to.
     pub partitions: usize,
-    /// About how many records of the targets this run deleted first.
+    /// At most how many records of the targets this run deleted first.
     pub purged_records: u64,
     /// Records that all replicas have, including those of earlier runs of this restore.
     pub records: u64,

@@ -447,7 +447,7 @@ fn purge_target_deletes_records_only_after_confirmation() {
     let (ended, shown) = run_at_terminal(repo.kbk(&args), "1\n");
     assert_eq!(ended.code(), Some(0), "{shown}");
     assert!(
-        shown.contains("about 50 records were deleted from the targets first"),
+        shown.contains("at most 50 records were deleted from the targets first"),
         "{shown}"
     );
     consume::assert_same(broker, (&topic, &target), 2);

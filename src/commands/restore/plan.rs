@@ -143,8 +143,8 @@ pub(super) fn only_compressed_in_words(topic: TopicPlan<'_>) -> Option<String> {
     ))
 }
 
-/// Names a target and about how many records it loses.
+/// Names a target and at most how many records it loses.
 pub(super) fn purge_in_words((topic, records): (TopicPlan<'_>, u64)) -> String {
     let records = human::counted(records, "record");
-    format!("{} (about {records})", topic.target())
+    format!("{} (at most {records})", topic.target())
 }

@@ -43,7 +43,10 @@ impl Report for RestoreReport {
         )?;
         if self.purged_records > 0 {
             let records = human::counted(self.purged_records, "record");
-            writeln!(out, "about {records} were deleted from the targets first")?;
+            writeln!(
+                out,
+                "at most {records} were deleted from the targets first, by their offsets"
+            )?;
         }
         if self.dropped_headers > 0 {
             let headers = human::counted(self.dropped_headers, "header");

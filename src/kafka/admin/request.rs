@@ -171,7 +171,10 @@ impl Admin {
         loop {
             let left = self.deadline.saturating_sub(started.elapsed());
             let error = match attempt(left) {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.client.events().answered();
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
             self.client.poll(Duration::ZERO);

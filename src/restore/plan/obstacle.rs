@@ -18,7 +18,7 @@ pub enum Obstacle {
     NotEmpty {
         /// The target.
         topic: String,
-        /// About how many.
+        /// At most how many: offsets in use, which transaction markers have too.
         records: u64,
     },
     /// The target's records are to be deleted, and its `cleanup.policy` does not allow that.
@@ -170,8 +170,9 @@ impl std::fmt::Display for Obstacle {
             ),
             Obstacle::NotEmpty { topic, records } => write!(
                 f,
-                "{topic} is not empty (about {records} records): restore under another name with --map, add to it with --append, or \
-                 delete its records with --purge-target"
+                "{topic} is not empty (at most {}, by its offsets): restore under another name with --map, add to it with --append, or \
+                 delete its records with --purge-target",
+                crate::human::counted(*records, "record")
             ),
             Obstacle::CannotPurge { topic, policy } => write!(
                 f,

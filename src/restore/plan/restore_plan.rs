@@ -50,7 +50,7 @@ pub(crate) struct TopicDetails {
     pub(crate) max_message_bytes: Option<u64>,
     /// How its batches are compressed.
     pub(crate) codec: BatchCodec,
-    /// About how many records are deleted first, by target partition; none where nothing is.
+    /// At most how many records are deleted first, by target partition; none where nothing is.
     pub(crate) purged_records: BTreeMap<PartitionNumber, u64>,
     /// By source partition. Every restored partition has an entry.
     pub(crate) partitions: BTreeMap<PartitionNumber, PartitionReading>,
@@ -108,7 +108,7 @@ impl RestorePlan {
         self.manifest.producers > 0
     }
 
-    /// Returns the topics that hold records to be deleted first, and about how many.
+    /// Returns the topics that hold records to be deleted first, and at most how many.
     pub fn purged(&self) -> impl Iterator<Item = (TopicPlan<'_>, u64)> {
         let purged = |topic: TopicPlan<'_>| topic.details.purged_records.values().sum();
         self.topics()
@@ -196,7 +196,7 @@ impl<'a> TopicPlan<'a> {
             })
     }
 
-    /// Returns about how many records of a target partition are deleted first.
+    /// Returns at most how many records of a target partition are deleted first.
     pub(crate) fn purged_records(&self, target: &TargetPartition) -> u64 {
         let purged = self.details.purged_records.get(&target.partition);
         purged.copied().unwrap_or_default()

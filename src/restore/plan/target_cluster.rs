@@ -39,7 +39,8 @@ impl ExistingTopic {
         self.offsets.get(&partition)
     }
 
-    /// Returns about how many records a partition holds; one that the topic lacks holds none.
+    /// Returns how many records a partition can hold at most, by its offsets: transaction markers, and records that were aborted or
+    /// compacted away, have offsets too. A partition that the topic lacks holds none.
     pub(crate) fn records(&self, partition: PartitionNumber) -> u64 {
         self.offsets(partition).map_or(0, |offsets| {
             offsets.high_watermark.abs_diff(offsets.log_start_offset)
