@@ -271,6 +271,9 @@ impl ClientSettings {
     /// for the batch being handled and for what the allocator retains.
     pub(super) fn consumer(&self, memory_bytes: usize, fetch_bytes: usize) -> ClientConfig {
         const STATISTICS_EVERY_MS: u32 = 200;
+        let fetch_bytes = self
+            .most_fetched()
+            .map_or(fetch_bytes, |most| fetch_bytes.min(most));
         let memory_bytes = memory_bytes.clamp(4 << 20, 1 << 30);
         let queued_bytes = memory_bytes / 2;
         let mut config = self.merge(&[
@@ -293,6 +296,15 @@ impl ClientSettings {
         let largest_sent = config.get("fetch.max.bytes").unwrap_or_default().to_owned();
         config.set("message.max.bytes", largest_sent);
         config
+    }
+
+    /// The largest fetch under a `receive.message.max.bytes` that the user has set: librdkafka rejects one that leaves no room for the
+    /// framing of a response.
+    fn most_fetched(&self) -> Option<usize> {
+        const FRAMING_BYTES: usize = 512;
+        let limit = self.config.get("receive.message.max.bytes")?;
+        let limit = limit.parse::<usize>().ok()?;
+        Some(limit.saturating_sub(FRAMING_BYTES))
     }
 
     /// Whether the user has set the fetch size.
@@ -376,6 +388,11 @@ impl ClientSettings {
         }
         let socket_timeout = self.socket_timeout().as_millis().to_string();
         config.set("socket.timeout.ms", socket_timeout);
+        if let Some(most) = self.most_fetched() {
+            // librdkafka's defaults, for the clients that fetch nothing.
+            config.set("fetch.max.bytes", most.min(52_428_800).to_string());
+            config.set("message.max.bytes", most.min(1_000_000).to_string());
+        }
         for (key, value) in defaults {
             config.set(key, value.as_str());
         }
@@ -737,6 +754,16 @@ mod tests {
                 .is_ok()
             );
         }
+    }
+
+    #[test]
+    fn fetches_keep_to_the_response_limit_of_the_user() {
+        let settings = options(&[("receive.message.max.bytes", "10000000")]).unwrap();
+        for config in [settings.admin(), settings.consumer(32 << 20, 20 << 20)] {
+            assert_eq!(config.get("fetch.max.bytes"), Some("9999488"));
+        }
+        let smaller = settings.consumer(32 << 20, 1 << 20);
+        assert_eq!(smaller.get("fetch.max.bytes"), Some("1048576"));
     }
 
     #[test]

@@ -218,6 +218,43 @@ fn a_log_that_ends_with_a_marker_is_read_to_its_end() {
     }
 }
 
+/// Kafka bounds a batch as it is stored, and a client what it becomes.
+#[test]
+fn a_small_batch_that_becomes_huge_is_read_or_the_limit_is_named() {
+    const LIMIT: &str = "receive.message.max.bytes=10000000";
+    let broker = Broker::shared();
+    let topic = topic(broker, "inflating");
+    let zeros = Message {
+        value: Some(vec![0; 1_000_000]),
+        ..plain(now_ms(), "")
+    };
+    let messages = vec![zeros; 60];
+    wire::produce_zstd(broker, (&topic, 0), &messages);
+    assert!(topics::stored_bytes(broker, &topic) < 10_000);
+    let after = plain(now_ms(), "after");
+    produce(broker, "none", (&topic, 0), [&after]);
+
+    let repo = Repo::new();
+    let args = ["--topic", &topic, "-X", LIMIT];
+    let limited = run(&mut repo.backup(broker, &args)).expect_code(3);
+    let says = "it may exceed `receive.message.max.bytes` of 10000000 bytes once it is decompressed: leave that property out";
+    assert!(limited.stderr.contains(says), "{limited:#?}");
+    assert!(
+        limited.stderr.contains(&format!("{topic}/0")),
+        "{limited:#?}"
+    );
+    assert!(stored(&repo, &topic).is_empty());
+    run(&mut repo.kbk(&["verify"])).expect_code(3);
+
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let all = [messages, vec![after]].concat();
+    assert!(stored(&repo, &topic) == all, "every record is stored");
+    run(&mut repo.kbk(&["verify"])).expect_code(0);
+    let map = format!("{topic}={topic}-copy");
+    let report = run(&mut repo.restore(broker, &["--map", &map, "--verify"])).expect_code(0);
+    assert_eq!(report.json()["proof"][0]["found"], 61);
+}
+
 #[test]
 fn headers_of_another_replicator_are_left_out_and_all_else_is_exact() {
     let broker = Broker::shared();

@@ -10,8 +10,16 @@ use super::record::Message;
 use super::wait::{self, PATIENCE};
 
 /// Appends the messages to a partition unchanged, as one uncompressed batch.
-pub(crate) fn produce(broker: &Broker, (topic, partition): (&str, i32), messages: &[Message]) {
-    let batch = batch(messages);
+pub(crate) fn produce(broker: &Broker, target: (&str, i32), messages: &[Message]) {
+    send(broker, target, &batch(messages, Codec::None));
+}
+
+/// Appends the messages to a partition as one zstd batch that does not say how large it becomes, as streaming writers leave it.
+pub(crate) fn produce_zstd(broker: &Broker, target: (&str, i32), messages: &[Message]) {
+    send(broker, target, &batch(messages, Codec::ZstdStream));
+}
+
+fn send(broker: &Broker, (topic, partition): (&str, i32), batch: &[u8]) {
     let mut request = Vec::new();
     request.extend(0i16.to_be_bytes()); // produce
     request.extend(7i16.to_be_bytes()); // its version: the last that Kafka 2.1 has
@@ -25,7 +33,7 @@ pub(crate) fn produce(broker: &Broker, (topic, partition): (&str, i32), messages
     request.extend(topic.as_bytes());
     request.extend(1i32.to_be_bytes()); // partitions
     request.extend(partition.to_be_bytes());
-    request.extend(len_i32(&batch));
+    request.extend(len_i32(batch));
     request.extend(batch);
 
     let response = exchange(&leader(broker, topic, partition), &request);
@@ -101,12 +109,39 @@ fn leader(broker: &Broker, topic: &str, partition: i32) -> String {
     format!("{}:{}", node.host(), node.port())
 }
 
-/// Encodes a record batch of version 2, without producer id or compression.
-fn batch(messages: &[Message]) -> Vec<u8> {
+#[derive(Clone, Copy)]
+enum Codec {
+    None,
+    ZstdStream,
+}
+
+impl Codec {
+    /// Returns the attributes of a batch.
+    fn attributes(self) -> i16 {
+        match self {
+            Codec::None => 0,
+            Codec::ZstdStream => 4,
+        }
+    }
+
+    fn encode(self, records: Vec<u8>) -> Vec<u8> {
+        match self {
+            Codec::None => records,
+            Codec::ZstdStream => {
+                let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).expect("an encoder");
+                encoder.write_all(&records).expect("in memory");
+                encoder.finish().expect("in memory")
+            }
+        }
+    }
+}
+
+/// Encodes a record batch of version 2, without producer id.
+fn batch(messages: &[Message], codec: Codec) -> Vec<u8> {
     let times = || messages.iter().map(|message| message.timestamp);
     let base_timestamp = times().next().expect("a message");
     let mut checked = Vec::new();
-    checked.extend(0i16.to_be_bytes()); // attributes
+    checked.extend(codec.attributes().to_be_bytes());
     let last_offset_delta = i32::try_from(messages.len() - 1).expect("few");
     checked.extend(last_offset_delta.to_be_bytes());
     checked.extend(base_timestamp.to_be_bytes());
@@ -115,11 +150,13 @@ fn batch(messages: &[Message]) -> Vec<u8> {
     checked.extend((-1i16).to_be_bytes()); // producer epoch
     checked.extend((-1i32).to_be_bytes()); // base sequence
     checked.extend((last_offset_delta + 1).to_be_bytes());
+    let mut records = Vec::new();
     for (message, offset_delta) in messages.iter().zip(0..) {
         let record = record(message, message.timestamp - base_timestamp, offset_delta);
-        put_len(&mut checked, record.len());
-        checked.extend(record);
+        put_len(&mut records, record.len());
+        records.extend(record);
     }
+    checked.extend(codec.encode(records));
 
     let mut rest = Vec::new();
     rest.extend((-1i32).to_be_bytes()); // partition leader epoch
