@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kbk_format::repo::{AclBinding, Snapshot};
+use kbk_format::repo::{AclBinding, Snapshot, TopicState};
 use serde::Serialize;
 
 use super::obstacle::AclObstacle;
 use crate::kafka::{AclOperation, Admin, ClientSettings, KafkaError, Permission, knows_acl};
-use crate::select::TopicSelection;
+use crate::select::{TopicRef, TopicSelection, target_names};
 
 /// The ACLs to restore.
 #[derive(Clone, Debug, Serialize)]
@@ -62,16 +62,18 @@ pub enum AclsPlanError {
     Kafka(#[from] KafkaError),
 }
 
-/// Selects the ACLs of topics, given as source names with their targets, and of groups. Does not connect to a cluster.
+/// Selects the ACLs of topics, given with their targets, and of groups. Does not connect to a cluster.
 ///
 /// # Errors
 ///
 /// Fails if the snapshot has no ACLs.
 pub fn choose(
     snapshot: &Snapshot,
-    targets: &BTreeMap<String, String>,
+    targets: &BTreeMap<TopicRef, String>,
     groups: &[String],
 ) -> Result<AclsPlan, AclsPlanError> {
+    let everything = is_everything(snapshot, targets);
+    let targets = &target_names(targets);
     let Some(found) = &snapshot.acls else {
         return Err(AclsPlanError::NoAcls(snapshot.sequence));
     };
@@ -79,7 +81,7 @@ pub fn choose(
     let topics = topics.map(|(source, target)| (source.as_str(), target.as_str()));
     let groups = groups.iter().map(|group| (group.as_str(), group.as_str()));
     let restored = Restored {
-        everything: is_everything(snapshot, targets),
+        everything,
         targets,
         topics: topics.collect(),
         groups: groups.collect(),
@@ -114,10 +116,13 @@ pub fn choose(
 }
 
 /// Returns whether every ordinary topic of the snapshot is restored.
-fn is_everything(snapshot: &Snapshot, targets: &BTreeMap<String, String>) -> bool {
-    let topics = snapshot.topics.iter().filter(|topic| !topic.deleted);
-    let all = TopicSelection::default().select(topics.map(|topic| (&*topic.name, topic.internal)));
-    all.is_ok_and(|all| all.iter().all(|topic| targets.contains_key(topic)))
+fn is_everything(snapshot: &Snapshot, targets: &BTreeMap<TopicRef, String>) -> bool {
+    let restored = |topic: &TopicState| {
+        let mut sources = targets.keys().filter_map(|source| source.find(snapshot));
+        sources.any(|source| source.topic_id == topic.topic_id && source.name == topic.name)
+    };
+    let all = TopicSelection::default().select_saved(snapshot);
+    all.is_ok_and(|all| all.selected.iter().all(|(_, topic)| restored(topic)))
 }
 
 /// The topics and groups that are restored.
@@ -244,7 +249,7 @@ impl AclsPlan {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use kbk_format::repo::{Acls, Id, TopicState};
+    use kbk_format::repo::{Acls, Id};
     use proptest::collection::{btree_map, btree_set};
     use proptest::prelude::*;
 
@@ -304,8 +309,8 @@ mod tests {
         }
     }
 
-    fn targets(names: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let owned = |(source, target): &(&str, &str)| ((*source).to_owned(), (*target).to_owned());
+    fn targets(names: &[(&str, &str)]) -> BTreeMap<TopicRef, String> {
+        let owned = |(source, target): &(&str, &str)| (source.parse().unwrap(), (*target).into());
         names.iter().map(owned).collect()
     }
 
@@ -363,6 +368,25 @@ mod tests {
             renamed,
             expected.map(|(name, pattern)| (name.to_owned(), pattern.to_owned()))
         );
+    }
+
+    #[test]
+    fn an_older_topic_of_a_name_is_not_every_topic() {
+        let mut older = topic("orders");
+        older.topic_id = "a".repeat(32).parse().unwrap();
+        older.deleted = true;
+        let mut snapshot = snapshot(&["orders"], SAVED.map(binding).into());
+        snapshot.topics.push(older);
+        let everything = |names: &[(&str, &str)]| {
+            let plan = choose(&snapshot, &targets(names), &[]).unwrap();
+            plan.everything
+        };
+        assert!(everything(&[("orders", "orders")]));
+        assert!(!everything(&[("orders@aaaaaaaa", "orders")]));
+        assert!(everything(&[
+            ("orders", "orders"),
+            ("orders@aaaaaaaa", "older")
+        ]));
     }
 
     #[test]
@@ -453,7 +477,9 @@ mod tests {
             let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
             let groups: Vec<String> = groups.into_iter().collect();
             let snapshot = snapshot(&topics, acls.clone());
-            let plan = choose(&snapshot, &chosen, &groups).unwrap();
+            let targets: Vec<(&str, &str)> =
+                chosen.iter().map(|(source, target)| (&**source, &**target)).collect();
+            let plan = choose(&snapshot, &self::targets(&targets), &groups).unwrap();
             let created = || plan.acls.iter().map(|acl| &acl.binding);
             for (source, target) in &chosen {
                 let before = concerned(acls.iter(), "TOPIC", source);

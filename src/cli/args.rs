@@ -261,7 +261,8 @@ pub struct SelectionArgs {
     #[arg(long, value_name = "TIME", help_heading = RECORDS)]
     pub until_offset_of: Option<TimeArg>,
 
-    /// Only the offsets in a CSV file of lines `topic,partition,from,to`; `to` is exclusive, and either may be empty
+    /// Only the offsets in a CSV file of lines `topic,partition,from,to`; `to` is exclusive, either may be empty, and the topic may be
+    /// given as TOPIC@ID
     #[arg(
         long, value_name = "FILE", help_heading = RECORDS,
         conflicts_with_all = ["topic", "exclude", "partition"]

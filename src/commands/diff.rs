@@ -86,10 +86,10 @@ struct DiffReport {
 
 /// Compares, and prints the result.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let choice = super::choice(&args.choice)?;
+    let mut choice = super::choice(&args.choice)?;
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
-    let chosen = super::chosen(&args.topics, &choice, &snapshot)?;
+    let chosen = super::chosen(&args.topics, &mut choice, &snapshot)?;
     super::warn_left_out(&chosen.left_out);
     let options = RestoreOptions {
         kafka: args.kafka.settings()?,

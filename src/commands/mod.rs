@@ -25,14 +25,16 @@ pub use self::program::Cli;
 pub(crate) use self::mount::translate_mount_arguments;
 
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::Path;
 
 use clap::Subcommand;
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{Digested, PartitionState, Repository, Snapshot, Store, TopicState};
+use serde::Serialize;
 
 use crate::cli::{
-    CliError, Context, KafkaArgs, Outcome, RepoMode, SelectionArgs, SnapshotArg, TimeArg,
+    CliError, Context, KafkaArgs, Outcome, RepoMode, Report, SelectionArgs, SnapshotArg, TimeArg,
     TopicArgs, offset_times, time_range,
 };
 use crate::groups::GroupsPlanError;
@@ -178,12 +180,30 @@ fn choice(args: &SelectionArgs) -> Result<RecordSelection, CliError> {
 }
 
 fn offset_ranges(path: &Path) -> Result<OffsetRanges, CliError> {
-    OffsetRanges::load(path).map_err(|error| match error {
+    OffsetRanges::load(path).map_err(invalid_offsets)
+}
+
+fn invalid_offsets(error: OffsetRangesError) -> CliError {
+    match error {
         OffsetRangesError::Read { .. } => CliError::from(error),
         OffsetRangesError::Line { .. } | OffsetRangesError::Empty(_) => {
             CliError::usage(error.to_string())
         }
-    })
+    }
+}
+
+/// A report, with the deleted topics that it leaves out.
+#[derive(Serialize)]
+struct WithLeftOut<'a, T> {
+    #[serde(flatten)]
+    main: &'a T,
+    left_out: Vec<String>,
+}
+
+impl<T: Report> Report for WithLeftOut<'_, T> {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.main.human(out)
+    }
 }
 
 /// The topics of a snapshot that a command works on.
@@ -193,31 +213,28 @@ struct ChosenTopics {
     left_out: Vec<TopicRef>,
 }
 
-/// Returns the selected topics of the snapshot: those of the --offsets file, if there is one.
+/// Returns the selected topics of the snapshot: those of the --offsets file, if there is one, whose lines then have their whole ids.
 fn chosen(
     args: &TopicArgs,
-    choice: &RecordSelection,
+    choice: &mut RecordSelection,
     snapshot: &Snapshot,
 ) -> Result<ChosenTopics, CliError> {
     let Some(offsets) = &choice.offsets else {
-        return selected(args, snapshot);
+        return selected(&args.selection(), snapshot);
     };
-    let known = |name: &str| {
-        let topic = topic(snapshot, &name.parse()?)?;
-        Ok(TopicRef::of(snapshot, topic))
-    };
-    Ok(ChosenTopics {
-        topics: offsets
-            .topics()
-            .map(known)
-            .collect::<Result<_, CliError>>()?,
-        left_out: Vec::new(),
-    })
+    let mut names = Vec::new();
+    for named in offsets.topics() {
+        topic(snapshot, named)?;
+        names.push(named.to_string().parse()?);
+    }
+    let within = offsets.within(snapshot);
+    choice.offsets = Some(within.map_err(invalid_offsets)?);
+    selected(&TopicSelection::new(names, Vec::new()), snapshot)
 }
 
-/// Returns the topics of the snapshot that --topic and --exclude select. Deleted topics are selected only with --topic.
-fn selected(args: &TopicArgs, snapshot: &Snapshot) -> Result<ChosenTopics, CliError> {
-    let SavedTopics { selected, left_out } = args.selection().select_saved(snapshot)?;
+/// Returns the topics of the snapshot that are selected. Deleted topics are selected only with --topic.
+fn selected(selection: &TopicSelection, snapshot: &Snapshot) -> Result<ChosenTopics, CliError> {
+    let SavedTopics { selected, left_out } = selection.select_saved(snapshot)?;
     Ok(ChosenTopics {
         topics: selected.into_iter().map(|(topic, _)| topic).collect(),
         left_out,

@@ -4,9 +4,10 @@
 //! # topic,partition,from,to
 //! orders,0,1200,3400
 //! orders,1,,500
+//! orders@1a2b3c4d,0,,
 //! ```
 //!
-//! `to` is exclusive. If `from` or `to` is empty, the range begins or ends where the backup does.
+//! A topic is given as everywhere: by its name, or with digits of its id where several topics had the name. `to` is exclusive. If `from` or `to` is empty, the range begins or ends where the backup does.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,14 +15,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kbk_format::PartitionNumber;
+use kbk_format::repo::{Id, Snapshot};
 
 use super::partitions::number;
+use super::topic::TopicError;
+use super::topic_ref::TopicRef;
 
 /// An offset range for each of some partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OffsetRanges {
     path: PathBuf,
-    ranges: BTreeMap<String, BTreeMap<PartitionNumber, OffsetRange>>,
+    ranges: BTreeMap<TopicRef, BTreeMap<PartitionNumber, OffsetRange>>,
 }
 
 /// The offsets of one line.
@@ -72,31 +76,66 @@ impl OffsetRanges {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, OffsetRangesError> {
-        let mut ranges: BTreeMap<String, BTreeMap<PartitionNumber, OffsetRange>> = BTreeMap::new();
+        let mut ranges = OffsetRanges {
+            path: path.to_owned(),
+            ranges: BTreeMap::new(),
+        };
         for (number, text) in (1..).zip(text.lines()) {
             let text = text.trim();
             if text.is_empty() || text.starts_with('#') {
                 continue;
             }
-            let wrong = |reason| OffsetRangesError::Line {
-                path: path.to_owned(),
-                line: number,
-                reason,
-            };
-            let (topic, partition, range) = line(number, text).map_err(wrong)?;
-            let partitions = ranges.entry(topic.to_owned()).or_default();
-            if let Some(before) = partitions.insert(partition, range) {
-                let reason = format!("{topic}/{partition} is already in line {}", before.line);
-                return Err(wrong(reason));
-            }
+            let (topic, partition, range) =
+                line(number, text).map_err(|reason| ranges.wrong(number, reason))?;
+            ranges.insert(topic, partition, range)?;
         }
-        if ranges.is_empty() {
+        if ranges.ranges.is_empty() {
             return Err(OffsetRangesError::Empty(path.to_owned()));
         }
-        Ok(Self {
-            path: path.to_owned(),
-            ranges,
-        })
+        Ok(ranges)
+    }
+
+    fn insert(
+        &mut self,
+        topic: TopicRef,
+        partition: PartitionNumber,
+        range: OffsetRange,
+    ) -> Result<(), OffsetRangesError> {
+        let name = format!("{topic}/{partition}");
+        let partitions = self.ranges.entry(topic).or_default();
+        let Some(other) = partitions.insert(partition, range) else {
+            return Ok(());
+        };
+        let (first, second) = (other.line.min(range.line), other.line.max(range.line));
+        Err(self.wrong(second, format!("{name} is already in line {first}")))
+    }
+
+    fn wrong(&self, line: usize, reason: String) -> OffsetRangesError {
+        OffsetRangesError::Line {
+            path: self.path.clone(),
+            line,
+            reason,
+        }
+    }
+
+    /// Returns the same ranges with every topic of the snapshot given by its whole id, so that no line is about two topics of one name.
+    ///
+    /// # Errors
+    ///
+    /// Where two lines turn out to be about one partition.
+    pub fn within(&self, snapshot: &Snapshot) -> Result<OffsetRanges, OffsetRangesError> {
+        let mut whole = OffsetRanges {
+            path: self.path.clone(),
+            ranges: BTreeMap::new(),
+        };
+        for (topic, partitions) in &self.ranges {
+            let found = topic.find(snapshot).map(TopicRef::with_id);
+            let topic = found.unwrap_or_else(|| topic.clone());
+            for (partition, range) in partitions {
+                whole.insert(topic.clone(), *partition, *range)?;
+            }
+        }
+        Ok(whole)
     }
 
     /// Returns the path of the file.
@@ -105,23 +144,30 @@ impl OffsetRanges {
     }
 
     /// Returns the topics in the file.
-    pub fn topics(&self) -> impl Iterator<Item = &str> {
-        self.ranges.keys().map(String::as_str)
+    pub fn topics(&self) -> impl Iterator<Item = &TopicRef> {
+        self.ranges.keys()
     }
 
-    /// Returns the partitions of a topic in the file, in ascending order.
-    pub fn partitions(&self, topic: &str) -> impl Iterator<Item = (PartitionNumber, OffsetRange)> {
-        let partitions = self.ranges.get(topic).into_iter().flatten();
+    /// Returns the partitions of a topic in the file.
+    pub fn partitions(
+        &self,
+        name: &str,
+        id: Id,
+    ) -> impl Iterator<Item = (PartitionNumber, OffsetRange)> {
+        let of_topic = self.ranges.iter();
+        let of_topic = of_topic.filter(move |(topic, _)| topic.is(name, id));
+        let partitions = of_topic.flat_map(|(_, partitions)| partitions);
         partitions.map(|(number, range)| (*number, *range))
     }
 
     /// Returns the range of a partition; `None` if the file does not have it.
-    pub fn of(&self, topic: &str, partition: PartitionNumber) -> Option<OffsetRange> {
-        self.ranges.get(topic)?.get(&partition).copied()
+    pub fn of(&self, name: &str, id: Id, partition: PartitionNumber) -> Option<OffsetRange> {
+        let mut partitions = self.partitions(name, id);
+        partitions.find_map(|(number, range)| (number == partition).then_some(range))
     }
 }
 
-fn line(line: usize, text: &str) -> Result<(&str, PartitionNumber, OffsetRange), String> {
+fn line(line: usize, text: &str) -> Result<(TopicRef, PartitionNumber, OffsetRange), String> {
     let fields: Vec<&str> = text.split(',').map(str::trim).collect();
     let [topic, partition, from, to] = fields[..] else {
         let count = fields.len();
@@ -132,6 +178,9 @@ fn line(line: usize, text: &str) -> Result<(&str, PartitionNumber, OffsetRange),
     if topic.is_empty() {
         return Err("the topic is missing".to_owned());
     }
+    let topic: TopicRef = topic
+        .parse()
+        .map_err(|error: TopicError| error.to_string())?;
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let partition = number(partition)
         .ok_or_else(|| format!("`{partition}` is not a partition; give a number from 0"))?;
@@ -166,13 +215,27 @@ mod tests {
     fn lines_comments_and_open_ends() {
         let text = "# topic,partition,from,to\n\norders,0,12,34\r\n orders , 1 ,,5\nb,0,,\n";
         let ranges = parse(text).unwrap();
-        assert_eq!(ranges.topics().collect::<Vec<_>>(), ["b", "orders"]);
-        let of = |topic, partition| ranges.of(topic, partition).map(|r| (r.line, r.from, r.to));
+        let topics = ranges.topics().map(ToString::to_string);
+        assert_eq!(topics.collect::<Vec<_>>(), ["b", "orders"]);
+        let of = |topic, partition| {
+            let range = ranges.of(topic, Id::ZERO, partition);
+            range.map(|range| (range.line, range.from, range.to))
+        };
         assert_eq!(of("orders", 0.into()), Some((3, Some(12), Some(34))));
         assert_eq!(of("orders", 1.into()), Some((4, None, Some(5))));
         assert_eq!(of("b", 0.into()), Some((5, None, None)));
         assert_eq!((of("orders", 2.into()), of("c", 0.into())), (None, None));
-        assert_eq!(ranges.partitions("orders").count(), 2);
+        assert_eq!(ranges.partitions("orders", Id::ZERO).count(), 2);
+    }
+
+    #[test]
+    fn a_line_may_name_one_of_several_topics_of_a_name() {
+        let id = |digit: char| digit.to_string().repeat(32).parse::<Id>().unwrap();
+        let ranges = parse("orders@aaaaaaaa,0,1,2\norders@BBBBBBBB,0,3,4\n").unwrap();
+        let of = |digit| ranges.of("orders", id(digit), 0.into());
+        assert_eq!(of('a').map(|range| range.from), Some(Some(1)));
+        assert_eq!(of('b').map(|range| range.from), Some(Some(3)));
+        assert_eq!(of('c'), None);
     }
 
     #[test]
@@ -181,6 +244,11 @@ mod tests {
             ("orders,0,1", "line 2: `orders,0,1` has 3 fields"),
             ("orders,0,1,2,3", "line 2: `orders,0,1,2,3` has 5 fields"),
             (",0,1,2", "line 2: the topic is missing"),
+            ("or ders,0,1,2", "line 2: "),
+            (
+                "orders@1a2b,0,1,2",
+                "line 2: `orders@1a2b` does not name a topic by its id",
+            ),
             ("orders,x,1,2", "line 2: `x` is not a partition"),
             ("orders,-1,1,2", "line 2: `-1` is not a partition"),
             ("orders,,1,2", "line 2: `` is not a partition"),

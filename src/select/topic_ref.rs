@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use kbk_format::repo::{Snapshot, TopicState};
+use kbk_format::repo::{Id, Snapshot, TopicName, TopicState};
 
 use super::topic::{TopicError, topic_name};
 
@@ -41,9 +41,14 @@ impl TopicRef {
 
     /// Returns the reference to a topic that is valid whatever else has its name.
     pub fn with_id(topic: &TopicState) -> TopicRef {
+        TopicRef::new(&topic.name, topic.topic_id)
+    }
+
+    /// As [`with_id`](Self::with_id), for the topic of this name and id.
+    pub fn new(name: &TopicName, id: Id) -> TopicRef {
         TopicRef {
-            name: topic.name.to_string(),
-            id: Some(topic.topic_id.to_string()),
+            name: name.to_string(),
+            id: Some(id.to_string()),
         }
     }
 
@@ -59,8 +64,13 @@ impl TopicRef {
 
     /// Returns whether the digits of the id are those of the topic. Without digits, any topic of the name matches.
     pub fn matches(&self, topic: &TopicState) -> bool {
-        let starts = |digits: &String| topic.topic_id.to_string().starts_with(digits);
-        *self.name == *topic.name && self.id.as_ref().is_none_or(starts)
+        self.is(&topic.name, topic.topic_id)
+    }
+
+    /// As [`matches`](Self::matches), for the topic of this name and id.
+    pub fn is(&self, name: &str, id: Id) -> bool {
+        let starts = |digits: &String| id.to_string().starts_with(digits);
+        self.name == name && self.id.as_ref().is_none_or(starts)
     }
 
     /// Returns whether this reference names a topic that was selected as `other`: the name alone does, if no id is given.

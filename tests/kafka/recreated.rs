@@ -57,6 +57,30 @@ fn every_topic_of_a_name_is_reached_and_what_is_left_out_is_named() {
     let listed = run(&mut repo.kbk(&["ls"])).expect_code(0);
     assert!(listed.stdout.contains(&old_whole), "{}", listed.stdout);
 
+    // A file of offsets names topics in the same way, and what it leaves out is named, too.
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("UTF-8");
+    let copies = [format!("{topic}-by-id"), format!("{topic}-by-name")];
+    let lines = format!("{old},0,2,6\n{topic},0,1,\n");
+    std::fs::write(path, lines).expect("written");
+    let maps = [
+        format!("{old_whole}={}", copies[0]),
+        format!("{topic}={}", copies[1]),
+    ];
+    let args = ["--offsets", path, "--map", &maps[0], "--map", &maps[1]];
+    let report = run(&mut repo.restore(broker, &args)).expect_code(0).json();
+    assert_eq!(report["records"], 8, "{report}");
+    assert_eq!(report["left_out"], serde_json::json!([]));
+    assert_eq!(consume::read_all(broker, &copies[0], 0).len(), 4);
+    assert_eq!(consume::read_all(broker, &copies[1], 0).len(), 4);
+    std::fs::write(path, format!("{topic},0,,\n")).expect("written");
+    let args = ["--offsets", path, "--map", &maps[1], "--dry-run"];
+    let plan = run(&mut repo.restore(broker, &args)).json();
+    assert_eq!(plan["left_out"][0], *old_whole);
+    std::fs::write(path, format!("{topic},0,,\n{new},0,,\n")).expect("written");
+    let twice = run(&mut repo.restore(broker, &["--offsets", path])).expect_code(2);
+    assert!(twice.stderr.contains("is already in line 1"), "{twice:#?}");
+
     let restore = |args: &[&str]| run(&mut repo.restore(broker, args));
     let left_out = |finished: &Finished, expected: &[&str]| {
         let report: Value = finished.json();

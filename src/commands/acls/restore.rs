@@ -12,10 +12,10 @@ use crate::cli::{
     CliError, Column, Context, KafkaArgs, Outcome, RenameArgs, Report, SnapshotArg, Table,
     TopicArgs,
 };
-use crate::commands::{chosen_groups, refuse, selected};
+use crate::commands::{ChosenTopics, WithLeftOut, chosen_groups, refuse, selected, warn_left_out};
 use crate::human;
 use crate::kafka::ClientSettings;
-use crate::select::{NamePattern, target_names};
+use crate::select::{NamePattern, TopicRef};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,17 +61,30 @@ pub struct Args {
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = crate::commands::repository(context).await?;
     let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
-    let chosen = selected(&args.topics, &snapshot)?;
-    let targets = target_names(&args.names.targets(&chosen.topics)?);
+    let ChosenTopics { topics, left_out } = selected(&args.topics.selection(), &snapshot)?;
+    let targets = args.names.targets(&topics)?;
     let groups = chosen_groups(&args.group, &snapshot)?;
     let kafka = args.kafka.settings()?;
     let plan = planned(&snapshot, &targets, &groups, &kafka).await?;
+    // With every topic come all ACLs, those of deleted topics included.
+    let left_out = match plan.everything {
+        true => Vec::new(),
+        false => left_out,
+    };
+    warn_left_out(&left_out);
+    let left_out: Vec<String> = left_out.iter().map(ToString::to_string).collect();
     if args.dry_run {
-        context.output.report(&plan)?;
+        context.output.report(&WithLeftOut {
+            main: &plan,
+            left_out: left_out.clone(),
+        })?;
     }
     refuse(&plan.obstacles)?;
     if !args.dry_run {
-        context.output.report(&acls::restore(plan, kafka).await?)?;
+        context.output.report(&WithLeftOut {
+            main: &acls::restore(plan, kafka).await?,
+            left_out,
+        })?;
     }
     Ok(Outcome::Clean)
 }
@@ -79,7 +92,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 /// The ACLs that come with these topics and groups, held against what the cluster has.
 pub(in crate::commands) async fn planned(
     snapshot: &Snapshot,
-    targets: &BTreeMap<String, String>,
+    targets: &BTreeMap<TopicRef, String>,
     groups: &[String],
     kafka: &ClientSettings,
 ) -> Result<AclsPlan, CliError> {

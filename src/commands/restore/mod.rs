@@ -13,7 +13,7 @@ use kbk_format::repo::{
 use serde::Serialize;
 
 use self::plan::{only_compressed_in_words, purge_in_words};
-use super::{acls, refuse};
+use super::{WithLeftOut, acls, refuse};
 use crate::acls::AclsPlan;
 use crate::cli::{
     ByteRate, CliError, Context, KafkaArgs, Outcome, RenameArgs, Report, SelectionArgs,
@@ -25,7 +25,7 @@ use crate::restore::{
     self, Afterwards, Finished, Obstacle, PartitionMapping, Purpose, RecordSelection, RestoreError,
     RestoreOptions, RestorePlan, RetentionChoice, RunError, TargetError,
 };
-use crate::select::{DropHeaders, NamePattern, PartitionMap, PatternError};
+use crate::select::{DropHeaders, NamePattern, PartitionMap, PatternError, TopicRef};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -330,7 +330,10 @@ async fn plan_all(
 ) -> Result<WithAcls<RestorePlan, AclsPlan>, CliError> {
     let (plan, left_out) = plan(args, selection, repository, kafka).await?;
     let topics = plan.manifest.topics.iter();
-    let targets = topics.map(|topic| (topic.topic.to_string(), topic.target.to_string()));
+    let targets = topics.map(|topic| {
+        let source = TopicRef::new(&topic.topic, topic.topic_id);
+        (source, topic.target.to_string())
+    });
     let targets = targets.collect();
     let snapshot = plan.manifest.snapshot.sequence;
     let acls = match args.acls || plan.manifest.acls {
@@ -365,7 +368,7 @@ async fn plan_acls(
     groups: &[NamePattern],
     repository: &Repository,
     snapshot: u64,
-    targets: &BTreeMap<String, String>,
+    targets: &BTreeMap<TopicRef, String>,
     kafka: &ClientSettings,
 ) -> Result<AclsPlan, CliError> {
     let snapshot = repository.snapshot(snapshot).await?;
@@ -393,11 +396,11 @@ async fn plan(
 
 fn options(
     args: &Args,
-    selection: RecordSelection,
+    mut selection: RecordSelection,
     snapshot: &Snapshot,
     kafka: &ClientSettings,
 ) -> Result<(RestoreOptions, Vec<String>), CliError> {
-    let chosen = super::chosen(&args.topics, &selection, snapshot)?;
+    let chosen = super::chosen(&args.topics, &mut selection, snapshot)?;
     super::warn_left_out(&chosen.left_out);
     if args.repartition.is_some() && args.verify && args.no_offset_map {
         let message = "--verify finds repartitioned records by the offset map, which --no-offset-map does not keep";
@@ -494,20 +497,6 @@ struct WithAcls<T, A> {
     acls: Option<A>,
     /// Deleted topics that are not restored.
     left_out: Vec<String>,
-}
-
-/// A report, with the deleted topics that were not restored.
-#[derive(Serialize)]
-struct WithLeftOut<'a, T> {
-    #[serde(flatten)]
-    main: &'a T,
-    left_out: Vec<String>,
-}
-
-impl<T: Report> Report for WithLeftOut<'_, T> {
-    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.main.human(out)
-    }
 }
 
 impl<T: Report, A: Report> Report for WithAcls<T, A> {

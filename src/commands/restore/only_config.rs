@@ -13,7 +13,6 @@ use crate::kafka::ClientSettings;
 use crate::restore::{
     self, ConfigAction, ConfigChange, ConfigPlan, ConfigReport, RecordSelection, TopicConfigPlan,
 };
-use crate::select::target_names;
 
 /// Plans, and unless it is a dry run, restores topics without their records.
 pub(super) async fn run(
@@ -28,8 +27,8 @@ pub(super) async fn run(
     let plan = restore::plan_config(repository, &snapshot, &options).await?;
     let acls = match args.acls {
         true => {
-            let targets = target_names(&options.targets);
-            Some(plan_acls(&args.groups, repository, plan.snapshot, &targets, &kafka).await?)
+            let targets = &options.targets;
+            Some(plan_acls(&args.groups, repository, plan.snapshot, targets, &kafka).await?)
         }
         false => None,
     };

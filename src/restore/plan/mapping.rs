@@ -110,7 +110,7 @@ impl PartitionMapping {
         let is_selected = |partition: &PartitionNumber| {
             topics
                 .iter()
-                .any(|topic| selection.takes(&topic.name, *partition))
+                .any(|topic| selection.takes(topic, *partition))
         };
         match map.sources().find(|partition| !is_selected(partition)) {
             Some(partition) => Err(PartitionMappingError::NotSelected(partition)),
@@ -125,7 +125,7 @@ impl PartitionMapping {
     ) -> Result<(), PartitionMappingError> {
         let mut sources = BTreeMap::new();
         let partitions = topic.partitions.iter().map(|state| state.partition);
-        for second in partitions.filter(|partition| selection.takes(&topic.name, *partition)) {
+        for second in partitions.filter(|partition| selection.takes(topic, *partition)) {
             let Some(target) = self.target(second) else {
                 continue;
             };

@@ -294,7 +294,7 @@ async fn plan_partitions(
     let mut partitions = Vec::with_capacity(topic.partitions.len());
     let mut readings = BTreeMap::new();
     let states = topic.partitions.iter();
-    for state in states.filter(|state| selection.takes(&topic.name, state.partition)) {
+    for state in states.filter(|state| selection.takes(topic, state.partition)) {
         let id = topic.partition_id(state.partition);
         let offsets = selection.offsets(repository, &id, state).await?;
         partitions.push(RestoredPartition {

@@ -107,9 +107,12 @@ impl RecordSelection {
     }
 
     /// Returns whether the partition has selected records.
-    pub(crate) fn takes(&self, topic: &str, partition: PartitionNumber) -> bool {
+    pub(crate) fn takes(&self, topic: &TopicState, partition: PartitionNumber) -> bool {
         let in_set = |set: &PartitionSet| set.contains(partition);
-        let in_file = |ranges: &OffsetRanges| ranges.of(topic, partition).is_some();
+        let in_file = |ranges: &OffsetRanges| {
+            let range = ranges.of(&topic.name, topic.topic_id, partition);
+            range.is_some()
+        };
         self.partitions.as_ref().is_none_or(in_set) && self.offsets.as_ref().is_none_or(in_file)
     }
 
@@ -128,7 +131,7 @@ impl RecordSelection {
             return Ok(());
         };
         let file = || ranges.path().display().to_string();
-        for (partition, range) in ranges.partitions(&topic.name) {
+        for (partition, range) in ranges.partitions(&topic.name, topic.topic_id) {
             let state = topic.partitions.get(partition.index());
             let state = state.ok_or_else(|| RecordSelectionError::NoPartitionOfLine {
                 file: file(),
@@ -164,7 +167,7 @@ impl RecordSelection {
         let named = self
             .offsets
             .as_ref()
-            .and_then(|ranges| ranges.of(&place.topic, place.partition));
+            .and_then(|ranges| ranges.of(&place.topic, place.topic_id, place.partition));
         let Range { mut start, mut end } = match named {
             Some(range) => bounds(range, state),
             None => state.base_offset..state.end_offset,
@@ -290,7 +293,8 @@ mod tests {
             partitions: Some("1-3".parse().unwrap()),
             ..RecordSelection::everything()
         };
-        assert!(selection.takes("orders", 1.into()) && !selection.takes("orders", 0.into()));
+        let takes = |partition: u16| selection.takes(&topic(), partition.into());
+        assert!(takes(1) && !takes(0));
         let error = selection.check(&topic()).unwrap_err().to_string();
         assert_eq!(error, "orders has no partition 2: it has 2, counted from 0");
         let error = of_file("orders,7,,").check(&topic()).unwrap_err();
