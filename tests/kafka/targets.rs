@@ -133,3 +133,31 @@ fn a_restore_leaves_no_claim_behind() {
     assert_eq!(records(broker, &target), RECORDS);
     repo.verify_by_spec();
 }
+
+/// The cluster validates the creation of one topic at a time.
+#[test]
+fn topics_whose_names_collide_in_metrics_are_reported_before_any_is_created() {
+    let broker = Broker::shared();
+    let prefix = topics::unique("collide");
+    let [one, two] = ["one", "two"].map(|name| format!("{prefix}-{name}"));
+    for topic in [&one, &two] {
+        topics::create(broker, topic, 1, &[]);
+    }
+    let repo = Repo::new();
+    let all = format!("{prefix}-*");
+    run(&mut repo.backup(broker, &["--topic", &all])).expect_code(0);
+    let targets = [format!("{prefix}.copy"), format!("{prefix}_copy")];
+    let maps = [
+        format!("{one}={}", targets[0]),
+        format!("{two}={}", targets[1]),
+    ];
+    for args in [&[][..], &["--dry-run"], &["--only-config"]] {
+        let args = [&["--map", &maps[0], "--map", &maps[1]], args].concat();
+        let refused = run(&mut repo.restore(broker, &args)).expect_code(1);
+        let says = "their names differ in . and _ only";
+        assert!(refused.stderr.contains(says), "{refused:#?}");
+        for target in &targets {
+            assert_eq!(consume::partitions(broker, target), 0);
+        }
+    }
+}

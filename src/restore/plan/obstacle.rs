@@ -142,6 +142,13 @@ pub enum Obstacle {
         /// The reason it gave.
         cause: String,
     },
+    /// Two topics to create have names that Kafka does not tell apart in metrics.
+    NamesCollide {
+        /// The second of them.
+        topic: String,
+        /// The first.
+        other: String,
+    },
     /// A group to restore has members.
     GroupInUse {
         /// The group.
@@ -225,12 +232,14 @@ impl std::fmt::Display for Obstacle {
             ),
             Obstacle::NullKeys { topic, records } => write!(
                 f,
-                "{topic} is compacted and refuses the {records} records without a key: set cleanup.policy=delete for the restore"
+                "{topic} is compacted and refuses {} without a key: set cleanup.policy=delete for the restore",
+                crate::human::counted(*records, "record")
             ),
             Obstacle::ZeroTimestamps { topic, records } => write!(
                 f,
-                "{topic} has {records} records with the timestamp 1970-01-01T00:00:00.000Z, which the Kafka client would replace with the \
-                 current time: exclude them with --since @1ms"
+                "{topic} has {} with the timestamp 1970-01-01T00:00:00.000Z, which the Kafka client would replace with the current time: \
+                 exclude them with --since @1ms",
+                crate::human::counted(*records, "record")
             ),
             Obstacle::ReplicationFactor {
                 topic,
@@ -284,6 +293,10 @@ impl std::fmt::Display for Obstacle {
             Obstacle::CannotCreate { topic, cause } => write!(
                 f,
                 "the cluster refuses to create {topic}: {cause}; create it beforehand, or use another name with --map"
+            ),
+            Obstacle::NamesCollide { topic, other } => write!(
+                f,
+                "the cluster would refuse to create {topic} beside {other}: their names differ in . and _ only; use another name with --map"
             ),
             Obstacle::GroupInUse { group, members } => write!(
                 f,

@@ -2,7 +2,7 @@
 //!
 //! All permissions are looked at before any is reported, so that an administrator can grant them at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::repo::{CreatedTopic, RestoreManifest};
 
@@ -98,6 +98,8 @@ struct Check {
     progress_group: Option<String>,
     missing: BTreeSet<Permission>,
     unchecked: BTreeSet<Permission>,
+    /// The topics to create, by their names in metrics.
+    metrics: BTreeMap<String, String>,
     /// Topics that cannot be created for another reason.
     refused: Vec<Obstacle>,
 }
@@ -114,6 +116,7 @@ impl Check {
             progress_group: None,
             missing: BTreeSet::new(),
             unchecked: BTreeSet::new(),
+            metrics: BTreeMap::new(),
             refused: Vec::new(),
         }
     }
@@ -231,6 +234,13 @@ impl Check {
         target: &str,
         create: &CreatedTopic,
     ) -> Result<(), KafkaError> {
+        // The cluster is asked for one topic at a time, and does not know of the others yet.
+        if let Some(other) = self.metrics.insert(in_metrics(target), target.to_owned()) {
+            self.refused.push(Obstacle::NamesCollide {
+                topic: target.to_owned(),
+                other,
+            });
+        }
         match admin.try_create_topic(
             target,
             create.partitions,
@@ -264,6 +274,11 @@ impl Check {
         let unchecked = unchecked.map(|permission| Obstacle::UncheckedRight { permission });
         missing.chain(unchecked).chain(self.refused).collect()
     }
+}
+
+/// Returns the name of a topic in Kafka's metrics. Kafka creates no topic whose name there is that of another one.
+fn in_metrics(topic: &str) -> String {
+    topic.replace('.', "_")
 }
 
 fn names_of(topics: &[TopicPlan<'_>]) -> Vec<String> {
