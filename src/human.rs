@@ -70,6 +70,11 @@ pub fn age(age: Duration) -> String {
     shown.join(" ")
 }
 
+/// A moment of a run in UTC, to the second, `2026-11-22T10:00:00Z`.
+pub fn moment(at: jiff::Timestamp) -> String {
+    format!("{at:.0}")
+}
+
 /// A timestamp in UTC, `2026-11-22T10:00:00.123Z`; a number beyond the calendar stays a number, `@9223372036854775807ms`.
 pub fn timestamp_ms(ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(ms) {
@@ -145,6 +150,8 @@ mod tests {
     #[test]
     fn times() {
         assert_eq!(timestamp_ms(1_763_800_000_123), "2025-11-22T08:26:40.123Z");
+        let half = jiff::Timestamp::from_millisecond(1_763_800_000_500).unwrap();
+        assert_eq!(moment(half), "2025-11-22T08:26:40Z");
         assert_eq!(timestamp_ms(-1), "1969-12-31T23:59:59.999Z");
         assert_eq!(timestamp_ms(i64::MAX), "@9223372036854775807ms");
     }

@@ -89,7 +89,7 @@ fn cells(row: &SnapshotRow) -> [String; 9] {
     [
         sequence,
         state.to_owned(),
-        contents.created_at.clone(),
+        human::moment(contents.created_at),
         human::count(contents.topics),
         human::count(contents.partitions),
         human::count(contents.records),

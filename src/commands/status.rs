@@ -85,7 +85,7 @@ struct NewestRow {
 #[derive(Debug, Serialize)]
 struct NewestContents {
     #[serde(flatten)]
-    age: SnapshotAge,
+    age: Age,
     complete: bool,
     /// Says what is missing, for people.
     #[serde(skip)]
@@ -96,11 +96,18 @@ struct NewestContents {
     stored_bytes: u64,
 }
 
-/// A snapshot and its age by this machine's clock.
+/// A snapshot and its age.
 #[derive(Clone, Debug, Serialize)]
 struct SnapshotAge {
     sequence: u64,
-    created_at: String,
+    #[serde(flatten)]
+    age: Age,
+}
+
+/// When a snapshot was created, and how long ago that is by this machine's clock.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Age {
+    created_at: Timestamp,
     /// Negative where the clock of one of the machines is wrong.
     #[serde(rename = "age_seconds", serialize_with = "whole_seconds")]
     age: jiff::SignedDuration,
@@ -114,20 +121,29 @@ impl SnapshotAge {
     fn of(snapshot: &Snapshot, now: Timestamp) -> SnapshotAge {
         SnapshotAge {
             sequence: snapshot.sequence,
-            created_at: snapshot.created_at.to_string(),
+            age: Age::of(snapshot, now),
+        }
+    }
+}
+
+impl Age {
+    fn of(snapshot: &Snapshot, now: Timestamp) -> Age {
+        Age {
+            created_at: snapshot.created_at,
             age: now.duration_since(snapshot.created_at),
         }
     }
 
-    fn in_words(&self) -> String {
+    fn in_words(self) -> String {
+        let created_at = human::moment(self.created_at);
         match Duration::try_from(self.age) {
-            Ok(age) => format!("{} old", human::age(age)),
-            Err(_) => "created in the future by this machine's clock".to_owned(),
+            Ok(age) => format!("{} old ({created_at})", human::age(age)),
+            Err(_) => format!("created in the future by this machine's clock ({created_at})"),
         }
     }
 
     /// Returns whether it is older than `most`. One from the future may have any age.
-    fn exceeds(&self, most: Duration) -> bool {
+    fn exceeds(self, most: Duration) -> bool {
         Duration::try_from(self.age).map_or(true, |age| age > most)
     }
 }
@@ -203,7 +219,7 @@ fn contents(snapshot: &Snapshot, now: Timestamp) -> NewestContents {
     let sum = |field: fn(&PartitionState) -> u64| states().map(field).sum::<u64>();
     let completeness = Completeness::of(snapshot);
     NewestContents {
-        age: SnapshotAge::of(snapshot, now),
+        age: Age::of(snapshot, now),
         complete: completeness.complete,
         partial: completeness.statement(),
         topics: snapshot.topics.len() as u64,
@@ -223,15 +239,16 @@ impl Status {
             );
             return self.findings.push(none);
         };
-        let mut measured = self.newest_whole.as_ref();
+        let whole = self.newest_whole.as_ref();
+        let mut measured = whole.map(|whole| (whole.sequence, whole.age));
         if let Some(damage) = &newest.damage {
-            self.findings
-                .push(format!("snapshot {}: {damage}", newest.sequence));
+            let sequence = newest.sequence;
+            self.findings.push(format!("snapshot {sequence}: {damage}"));
         }
         if let Some(contents) = &newest.contents {
             match &contents.partial {
                 Some(partial) if !args.accept_partial => self.findings.push(partial.clone()),
-                _ => measured = Some(&contents.age),
+                _ => measured = Some((newest.sequence, contents.age)),
             }
         }
         let Some(most) = args.max_age else { return };
@@ -240,9 +257,8 @@ impl Status {
             None => self.findings.push(format!(
                 "no snapshot is whole, and one at most {most_in_words} old is required"
             )),
-            Some(age) if age.exceeds(most) => self.findings.push(format!(
-                "snapshot {} is {}, and at most {most_in_words} is allowed",
-                age.sequence,
+            Some((sequence, age)) if age.exceeds(most) => self.findings.push(format!(
+                "snapshot {sequence} is {}, and at most {most_in_words} is allowed",
                 age.in_words()
             )),
             Some(_) => {}
@@ -299,17 +315,13 @@ impl Report for Status {
             return Ok(());
         };
         if let Some(contents) = &newest.contents {
-            write_contents(contents, out)?;
+            write_contents(newest.sequence, contents, out)?;
         }
         if let Some(whole) = &self.newest_whole
             && whole.sequence != newest.sequence
         {
-            let (sequence, age) = (whole.sequence, whole.in_words());
-            writeln!(
-                out,
-                "the newest whole snapshot is {sequence}, {age} ({})",
-                whole.created_at
-            )?;
+            let (sequence, age) = (whole.sequence, whole.age.in_words());
+            writeln!(out, "the newest whole snapshot is {sequence}, {age}")?;
         }
         writeln!(
             out,
@@ -331,17 +343,15 @@ impl Report for Status {
     }
 }
 
-fn write_contents(contents: &NewestContents, out: &mut dyn Write) -> io::Result<()> {
+fn write_contents(sequence: u64, contents: &NewestContents, out: &mut dyn Write) -> io::Result<()> {
     let state = match contents.complete {
         true => "whole",
         false => "partial",
     };
     writeln!(
         out,
-        "snapshot {} is {state} and {} ({}): {} in {}, {} stored as {}",
-        contents.age.sequence,
+        "snapshot {sequence} is {state} and {}: {} in {}, {} stored as {}",
         contents.age.in_words(),
-        contents.age.created_at,
         human::counted(contents.topics, "topic"),
         human::counted(contents.partitions, "partition"),
         human::counted(contents.records, "record"),

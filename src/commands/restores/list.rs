@@ -104,9 +104,8 @@ fn in_words(row: &RestoreRow) -> &'static str {
 
 /// Returns how long ago it began, by this machine's clock.
 fn age(contents: &RestoreContents, now: Timestamp) -> String {
-    let started = contents.started_at.parse::<Timestamp>().ok();
-    let age = started.and_then(|at| Duration::try_from(now.duration_since(at)).ok());
-    age.map_or_else(|| "-".to_owned(), human::age)
+    let age = Duration::try_from(now.duration_since(contents.started_at));
+    age.ok().map_or_else(|| "-".to_owned(), human::age)
 }
 
 /// Returns how much is done, rounded down so that only what is finished is at 100 %.

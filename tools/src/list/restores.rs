@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use kbk_format::repo::{
     PartitionId, RepoError, RepoErrorKind, Repository, RestoreId, RestoreManifest,
 };
@@ -39,10 +40,10 @@ pub enum RestoreState {
 /// What a restore was asked for, and how far it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RestoreContents {
-    /// When it began, RFC 3339.
-    pub started_at: String,
-    /// When it finished or was discarded, RFC 3339; null before that.
-    pub ended_at: Option<String>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it finished or was discarded; null before that.
+    pub ended_at: Option<Timestamp>,
     /// The snapshot that it restores from.
     pub snapshot: u64,
     /// Kafka's id of the cluster that it writes to.
@@ -124,8 +125,8 @@ async fn row(repository: &Repository, restore: &RestoreId) -> Result<RestoreRow,
         target: topic.target.to_string(),
     });
     let contents = RestoreContents {
-        started_at: manifest.started_at.to_string(),
-        ended_at: ended_at.map(|at| at.to_string()),
+        started_at: manifest.started_at,
+        ended_at,
         snapshot: manifest.snapshot.sequence,
         cluster_id: manifest.cluster_id.clone(),
         resumable: state == RestoreState::Unfinished && manifest.producers > 0,

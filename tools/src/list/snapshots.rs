@@ -1,5 +1,6 @@
 //! Lists the snapshots of a repository, with what each added to its parent.
 
+use jiff::Timestamp;
 use kbk_format::repo::{PartitionState, RepoError, Repository, Snapshot};
 use serde::Serialize;
 
@@ -20,8 +21,8 @@ pub struct SnapshotRow {
 /// What a snapshot holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SnapshotContents {
-    /// When it was committed, RFC 3339.
-    pub created_at: String,
+    /// When it was committed.
+    pub created_at: Timestamp,
     /// Sequence number of the snapshot that it extends.
     pub parent: Option<u64>,
     /// Kafka's id of the cluster.
@@ -96,7 +97,7 @@ fn contents(snapshot: &Snapshot, before: &[SnapshotRow]) -> SnapshotContents {
         incomplete_partitions: completeness.incomplete.len() as u64,
         missing_offsets: completeness.missing_offsets(),
         partial: completeness.statement(),
-        created_at: snapshot.created_at.to_string(),
+        created_at: snapshot.created_at,
         parent,
         cluster_id: snapshot.cluster_id.clone(),
         topics: snapshot.topics.len() as u64,
