@@ -116,8 +116,29 @@ impl FromStr for TimeArg {
     type Err = TimeError;
 
     fn from_str(text: &str) -> Result<Self, TimeError> {
-        Self::parse(text, &ZonedDateTime::now())
+        let now = now().map_err(|reason| TimeError {
+            text: text.to_owned(),
+            reason,
+        })?;
+        Self::parse(text, &now)
     }
+}
+
+/// Returns the time in the zone of the system. Where `TZ` names none, a local time must not be taken for another one.
+fn now() -> Result<ZonedDateTime, String> {
+    let zone = match TimeZone::try_system() {
+        Ok(zone) => zone,
+        Err(error) => match std::env::var_os("TZ").filter(|name| !name.is_empty()) {
+            Some(name) => {
+                let name = name.display();
+                return Err(format!(
+                    "TZ is `{name}`, which is no time zone here ({error})"
+                ));
+            }
+            None => TimeZone::UTC,
+        },
+    };
+    Ok(Timestamp::now().to_zoned_datetime(zone))
 }
 
 /// Text that is not a time.

@@ -192,3 +192,16 @@ fn a_newer_repository_version_is_rejected() {
         assert!(ended.stderr.contains("newer kbk"), "{}", ended.stderr);
     }
 }
+
+/// A local time in the wrong zone selects other records, and nobody notices.
+#[test]
+fn a_time_zone_that_does_not_exist_is_an_error() {
+    let world = World::sample();
+    for (zone, code) in [("Nowhere/City", 2), ("", 0), ("EST5EDT,M3.2.0,M11.1.0", 0)] {
+        let mut command = kbk(&["cat", "orders", "--until", "1970-01-01T02:00:00"]);
+        command.env("KBK_REPO", world.path("")).env("TZ", zone);
+        let ended = Ended::of(command.output().unwrap());
+        assert_eq!(ended.code, Some(code), "{zone}: {}", ended.stderr);
+        assert_eq!(code == 2, ended.stderr.contains("Nowhere/City"));
+    }
+}
