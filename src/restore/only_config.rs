@@ -36,6 +36,8 @@ pub struct TopicConfigPlan {
     pub target: String,
     /// The number of its partitions in the backup.
     pub source_partitions: usize,
+    /// Whether the snapshot does not have its configuration, so that none is set.
+    pub config_missing: bool,
     /// What is done with it.
     pub action: ConfigAction,
 }
@@ -80,6 +82,8 @@ pub struct ConfigReport {
     pub topics_created: usize,
     /// Existing topics that changed.
     pub topics_changed: usize,
+    /// Topics whose configuration the snapshot does not have: they were created with the cluster's defaults, or not changed.
+    pub config_missing: Vec<String>,
     /// Existing topics that needed no change.
     pub topics_unchanged: usize,
     /// A signal stopped the run early. Each topic was processed whole or not at all, and running again is harmless.
@@ -171,6 +175,7 @@ fn plan_topic(
         source: topic.name.to_string(),
         target: target.to_owned(),
         source_partitions: topic.partitions.len(),
+        config_missing: topic.config.is_none(),
         action,
     }
 }
@@ -227,6 +232,7 @@ pub fn apply_config(
         snapshot: plan.snapshot,
         topics_created: 0,
         topics_changed: 0,
+        config_missing: Vec::new(),
         topics_unchanged: 0,
         interrupted: false,
     };
@@ -234,6 +240,9 @@ pub fn apply_config(
         if cancel.is_set() {
             report.interrupted = true;
             break;
+        }
+        if topic.config_missing {
+            report.config_missing.push(topic.target.clone());
         }
         match &topic.action {
             ConfigAction::Create {

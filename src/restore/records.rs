@@ -151,6 +151,7 @@ pub(crate) fn restore(
         purged_records: plan.purged().map(|(_, records)| records).sum(),
         records,
         dropped_headers,
+        config_missing: config_missing(&plan),
         retention_off: retention_off(&plan).into_keys().collect(),
         retention_saved: retention_off(&plan),
         bootstrap_servers: kafka.bootstrap_servers().to_owned(),
@@ -471,6 +472,12 @@ fn compare_all(
         Err(CompareError::Kafka(error)) => Err(error.into()),
         Err(CompareError::Repo(error)) => Err(error.into()),
     }
+}
+
+/// Returns the topics that are created without their saved configuration.
+fn config_missing(plan: &RestorePlan) -> Vec<String> {
+    let missing = plan.topics().filter(TopicPlan::config_missing);
+    missing.map(|topic| topic.target().to_owned()).collect()
 }
 
 /// Returns the topics whose retention stays off, with the retention that they do not get back.

@@ -37,6 +37,8 @@ pub struct RestoreReport {
     pub records: u64,
     /// Headers that this run left out, as requested.
     pub dropped_headers: u64,
+    /// Topics that were created with the cluster's defaults, since the snapshot does not have their configurations.
+    pub config_missing: Vec<String>,
     /// Topics that keep `retention.ms` and `retention.bytes` at -1, as requested, or because their saved retention would delete records.
     pub retention_off: Vec<String>,
     /// Their saved retention, by topic; null for a value of the cluster.

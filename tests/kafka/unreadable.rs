@@ -196,6 +196,30 @@ fn unreported_configurations_are_kept(guarded: &Guarded) {
         (json!("compact"), json!(null))
     );
 
+    // A restore creates its topic with the cluster's defaults, and says so.
+    let [reported, unreported] = ["reported=reported-2", "unreported=unreported-2"];
+    let args = ["--map", reported, "--map", unreported];
+    for (args, says) in [
+        (&[&args[..], &["--dry-run"]].concat(), "would be created"),
+        (&args.to_vec(), "were created"),
+        (&[&args[..], &["--only-config"]].concat(), "so none is set"),
+    ] {
+        let bootstrap = ["restore", "-b", guarded.broker.bootstrap()];
+        let restored = run(&mut first.kbk(&[&bootstrap[..], args].concat())).expect_code(0);
+        let lines: Vec<_> = restored
+            .stdout
+            .lines()
+            .filter(|line| line.contains("no configuration of"))
+            .collect();
+        let [line] = lines.as_slice() else {
+            panic!("{restored:#?}")
+        };
+        let named = line.contains("no configuration of unreported-2,");
+        assert!(named && line.contains(says), "{line}");
+    }
+    let config = topics::config(&guarded.broker, "unreported-2");
+    assert_eq!(config.get("cleanup.policy"), None);
+
     // Where an earlier one has it, it is kept.
     let later = Repo::new();
     complete(guarded, &later, &both);

@@ -103,6 +103,9 @@ impl Report for ConfigPlan {
                 )?;
             }
         }
+        let missing = self.topics.iter().filter(|topic| topic.config_missing);
+        let missing: Vec<&str> = missing.map(|topic| topic.target.as_str()).collect();
+        no_configuration(&missing, out)?;
         writeln!(
             out,
             "no record of snapshot {} would be written",
@@ -156,6 +159,19 @@ impl Report for ConfigReport {
             human::counted(self.topics_created as u64, "topic"),
             self.topics_changed,
             self.topics_unchanged,
-        )
+        )?;
+        no_configuration(&self.config_missing, out)
+    }
+}
+
+/// Names the topics whose configuration the snapshot does not have.
+fn no_configuration<T: std::fmt::Display>(topics: &[T], out: &mut dyn Write) -> io::Result<()> {
+    match topics {
+        [] => Ok(()),
+        topics => writeln!(
+            out,
+            "the snapshot has no configuration of {}, so none is set: new topics get the cluster's defaults, and others stay as they are",
+            human::some_of(topics)
+        ),
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use kbk_format::repo::RestoredPartition;
 
+use super::report::created_with_defaults;
 use crate::cli::{Column, Report, Table};
 use crate::human;
 use crate::restore::{PartitionPlan, RestorePlan, TopicPlan, describe_rate};
@@ -53,6 +54,12 @@ impl Report for RestorePlan {
             .flat_map(|topic| topic.partitions())
             .map(|partition| partition.reading.records)
             .sum();
+        let missing = self.topics().filter(TopicPlan::config_missing);
+        let missing: Vec<&str> = missing.map(|topic| topic.target()).collect();
+        if !missing.is_empty() {
+            let topics = human::some_of(&missing);
+            writeln!(out, "{}", created_with_defaults(&topics, "would be"))?;
+        }
         for topic in self.topics().filter(TopicPlan::retention_stays_off) {
             let (target, saved) = (topic.target(), saved_retention(topic));
             writeln!(

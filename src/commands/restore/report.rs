@@ -52,6 +52,10 @@ impl Report for RestoreReport {
             let headers = human::counted(self.dropped_headers, "header");
             writeln!(out, "{headers} were left out, as --drop-header asks")?;
         }
+        if !self.config_missing.is_empty() {
+            let topics = human::some_of(&self.config_missing);
+            writeln!(out, "{}", created_with_defaults(&topics, "were"))?;
+        }
         for (topic, saved) in &self.retention_saved {
             writeln!(
                 out,
@@ -99,6 +103,14 @@ impl Report for RestoreReport {
             ),
         }
     }
+}
+
+/// Says that topics have no saved configuration.
+pub(super) fn created_with_defaults(topics: &str, verb: &str) -> String {
+    format!(
+        "the snapshot has no configuration of {topics}, which {verb} created with the cluster's defaults; set \
+         cleanup.policy and retention as they have to be"
+    )
 }
 
 /// Returns the command that gives a topic its saved retention; null stands for the cluster's value.

@@ -36,6 +36,7 @@ struct TopicJson<'a> {
     action: ActionJson<'a>,
     purge: bool,
     config_afterwards: BTreeMap<&'a str, Option<&'a str>>,
+    config_missing: bool,
     retention_stays_off: bool,
     max_message_bytes: Option<u64>,
     largest_record_bytes: Option<u64>,
@@ -123,6 +124,7 @@ impl<'a> TopicJson<'a> {
             config_afterwards: changes
                 .map(|(key, value)| (key.as_str(), value.as_deref()))
                 .collect(),
+            config_missing: topic.config_missing(),
             retention_stays_off: topic.retention_stays_off(),
             max_message_bytes: topic.details.max_message_bytes,
             largest_record_bytes: topic.largest_record_bytes(),

@@ -241,6 +241,7 @@ async fn plan_topic(
         source_kafka_id: topic.kafka_id,
         source_partitions: topic.partitions.len(),
         exists: existing.is_some(),
+        config_saved: topic.config.is_some(),
         retention_off: match is_filling {
             true => config::retention_left_off(&saved, &config_afterwards),
             false => BTreeMap::new(),

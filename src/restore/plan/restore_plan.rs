@@ -45,6 +45,8 @@ pub(crate) struct TopicDetails {
     pub(crate) source_partitions: usize,
     /// Whether the target exists now. A resumed restore may have created it earlier.
     pub(crate) exists: bool,
+    /// Whether the snapshot has its configuration.
+    pub(crate) config_saved: bool,
     /// The retention that it does not get back; empty where nothing stays off.
     pub(crate) retention_off: BTreeMap<String, Option<String>>,
     pub(crate) max_message_bytes: Option<u64>,
@@ -164,6 +166,12 @@ impl<'a> TopicPlan<'a> {
         );
         let most = limit.saturating_mul(self.details.codec.highest_ratio());
         (bytes > limit && bytes <= most).then_some((bytes, limit))
+    }
+
+    /// Returns whether the restore creates the target with the cluster's defaults, since the snapshot does not have its configuration.
+    #[must_use]
+    pub fn config_missing(&self) -> bool {
+        self.restored.create.is_some() && !self.details.config_saved
     }
 
     /// Returns whether retention stays off in the target although it was on in the backup.

@@ -262,6 +262,7 @@ async fn plan_topic(
         source_kafka_id: saved.kafka_id,
         source_partitions: saved.partitions.len(),
         exists: existing.is_some(),
+        config_saved: saved.config.is_some(),
         retention_off: match create.is_some() || !topic.config_afterwards.is_empty() {
             true => config::retention_left_off(saved_config, &topic.config_afterwards),
             false => BTreeMap::new(),

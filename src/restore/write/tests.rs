@@ -166,6 +166,7 @@ impl Backup {
             source_kafka_id: Some(partition_id().topic_id),
             source_partitions: 1,
             exists: true,
+            config_saved: true,
             retention_off: BTreeMap::new(),
             max_message_bytes: None,
             codec: BatchCodec::None,
