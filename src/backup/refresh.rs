@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kbk_format::repo::{Id, RepoError, RepoErrorKind, Repository, Snapshot};
+use kbk_format::repo::{Id, IncompleteReason, RepoError, RepoErrorKind, Repository, Snapshot};
 
 use super::notice::BackupNotice;
-use super::plan::{BackupPlan, PlannedTopic};
+use super::plan::{BackupPlan, PlannedPartition, PlannedTopic};
 
 /// Kafka's default of `delete.retention.ms`, for topics whose configuration is unknown.
 const DELETE_RETENTION: Duration = Duration::from_hours(24);
@@ -68,8 +68,20 @@ fn expired(topic: &PlannedTopic, times: &BackupTimes, now: Timestamp) -> bool {
     if !has_new_records || !topic.is_compacted() {
         return false;
     }
+    if topic.partitions.iter().any(missed) {
+        return true;
+    }
     let since = topic.last_seen.and_then(|last_seen| times.get(&last_seen));
     // A clock that went back says nothing about the time that has passed.
     let elapsed = since.and_then(|since| Duration::try_from(now.duration_since(*since)).ok());
     elapsed.is_none_or(|elapsed| elapsed >= topic.delete_retention().unwrap_or(DELETE_RETENTION))
+}
+
+/// Returns whether the last backup did not read a partition because it had no leader, so that nobody knows how long ago it was read.
+fn missed(partition: &PlannedPartition) -> bool {
+    let stored = partition.stored.as_ref();
+    let stored = stored.filter(|state| state.end_offset > state.base_offset);
+    let incomplete = stored.and_then(|state| state.incomplete.as_ref());
+    incomplete.is_some_and(|incomplete| incomplete.reason == IncompleteReason::NoLeader)
+        && partition.has_leader()
 }

@@ -3,6 +3,7 @@
 mod acls;
 mod acls_restore;
 mod bad_input;
+mod cleaned;
 mod conditions;
 mod damaged_repository;
 mod discarded;

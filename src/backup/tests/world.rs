@@ -39,6 +39,8 @@ pub(super) const DELETE_RETENTION: Duration = Duration::from_hours(5);
 pub(super) struct World {
     pub(super) cluster: MemoryCluster,
     pub(super) compacted: bool,
+    /// Whether nobody can read the partition now.
+    pub(super) leaderless: bool,
     pub(super) kafka_id: Id,
     runtime: Runtime,
     repository: Repository,
@@ -54,6 +56,7 @@ impl World {
         World {
             cluster: MemoryCluster::default(),
             compacted: false,
+            leaderless: false,
             kafka_id: KAFKA_ID,
             repository: runtime.block_on(created).unwrap(),
             runtime,
@@ -199,7 +202,10 @@ impl World {
                 delete_retention: Some(DELETE_RETENTION),
                 timestamp_type: TimestampType::CreateTime,
             },
-            offsets: BTreeMap::from([(0.into(), offsets)]),
+            offsets: match self.leaderless {
+                true => BTreeMap::new(),
+                false => BTreeMap::from([(0.into(), offsets)]),
+            },
         };
         Survey {
             topics: vec![topic],
