@@ -42,7 +42,7 @@ error; one that cannot be read is. Keys of both files apply, one by one. A list 
 - An unknown key, or an invalid value anywhere in the file, is an error that names the line, whatever the command.
 - A key in the table of a command takes precedence over the same key at the top, so that commands may use different clusters.
 - An option of the command line that excludes a key of the file (`--no-acls` and `acls = true`) takes precedence.
-- A flag that the file sets cannot be taken back on the command line, except by an option that excludes it or by another file.
+- A flag that the file sets cannot be unset on the command line, except by an option that excludes it or by another file.
 - Relative paths start at the working directory.
 - A file with passwords under `[properties]` should be private, as a client's properties file is. kbk shows no value of a property.
 

@@ -15,7 +15,7 @@ use clap::{Arg, ArgAction, Command};
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, PROPERTIES};
-use super::places::Place;
+use super::locations::Location;
 use super::{ConfigError, Names, Table};
 use crate::cli::args::Property;
 use crate::select::nearest;
@@ -37,15 +37,15 @@ struct Position<'a> {
 
 impl<'a> File<'a> {
     /// Reads the file; `None` if it may be missing, and is.
-    pub(super) fn read(place: &'a Place) -> Result<Option<Self>, ConfigError> {
-        let path = &place.path;
+    pub(super) fn read(location: &'a Location) -> Result<Option<Self>, ConfigError> {
+        let path = &location.path;
         match fs::read_to_string(path) {
             Ok(text) => {
                 // As editors of Windows write it.
                 let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
                 Ok(Some(Self { path, text }))
             }
-            Err(error) if !place.required && is_missing(&error) => Ok(None),
+            Err(error) if !location.required && is_missing(&error) => Ok(None),
             Err(source) => Err(ConfigError::Read {
                 path: path.clone(),
                 source,

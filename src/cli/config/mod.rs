@@ -24,7 +24,7 @@
 //!
 //! | to know | look in |
 //! |---|---|
-//! | which files are read | `places` |
+//! | which files are read | `locations` |
 //! | what a file says, and its errors | `file` |
 //! | which options are keys, and where | `keys` |
 //! | how a value becomes a default | `defaults` |
@@ -32,7 +32,7 @@
 mod defaults;
 mod file;
 mod keys;
-mod places;
+mod locations;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -41,7 +41,7 @@ use std::path::{Path, PathBuf};
 use clap::Command;
 
 use self::file::File;
-use self::places::Place;
+use self::locations::Location;
 use super::args::Property;
 
 pub use self::keys::{Key, keys};
@@ -104,17 +104,17 @@ pub enum ConfigError {
 impl Config {
     /// Reads the file that was given, or else those of the default places that exist.
     pub fn find(given: Option<&Path>, definitions: &Command) -> Result<Self, ConfigError> {
-        let places = places::places(given, |name| std::env::var_os(name));
+        let locations = locations::locations(given, |name| std::env::var_os(name));
         let mut config = Self::default();
-        for place in &places {
-            config.add(place, definitions)?;
+        for location in &locations {
+            config.add(location, definitions)?;
         }
         Ok(config)
     }
 
     /// Adds what one file says, which takes precedence over those before it.
-    fn add(&mut self, place: &Place, definitions: &Command) -> Result<(), ConfigError> {
-        let Some(file) = File::read(place)? else {
+    fn add(&mut self, location: &Location, definitions: &Command) -> Result<(), ConfigError> {
+        let Some(file) = File::read(location)? else {
             return Ok(());
         };
         for (names, table) in file.tables(definitions)? {

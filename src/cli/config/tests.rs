@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
-use super::places::Place;
+use super::locations::Location;
 use super::*;
 use crate::cli::args::KAFKA;
 use crate::cli::{BlockSize, LogFormat};
@@ -51,11 +51,11 @@ fn load(texts: &[&str]) -> Result<Config, ConfigError> {
     for text in texts {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        let place = Place {
+        let location = Location {
             path: file.path().to_owned(),
             required: true,
         };
-        config.add(&place, &definitions())?;
+        config.add(&location, &definitions())?;
     }
     Ok(config)
 }
@@ -225,7 +225,7 @@ fn properties_of_a_command_follow_those_of_all() {
 
 #[test]
 fn only_a_file_that_is_given_must_exist() {
-    let place = |required| Place {
+    let place = |required| Location {
         path: "/nowhere/kbk.toml".into(),
         required,
     };

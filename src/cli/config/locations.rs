@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A place that may have a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) path: PathBuf,
     /// Whether it is an error that there is no file.
     pub(super) required: bool,
@@ -16,14 +16,14 @@ pub(super) struct Place {
 const SYSTEM: &str = "/etc/kbk/kbk.toml";
 
 /// Returns the places in ascending precedence. `variable` reads the environment.
-pub(super) fn places(
+pub(super) fn locations(
     given: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Vec<Place> {
+) -> Vec<Location> {
     if let Some(path) = given {
         let path = path.to_owned();
         let required = true;
-        return vec![Place { path, required }];
+        return vec![Location { path, required }];
     }
     let absolute = |name: &str| {
         let path = variable(name).map(PathBuf::from)?;
@@ -32,7 +32,7 @@ pub(super) fn places(
     // The XDG base directory specification: a relative path is invalid and is ignored.
     let user = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
     let user = user.map(|folder| folder.join("kbk/kbk.toml"));
-    let optional = |path| Place {
+    let optional = |path| Location {
         path,
         required: false,
     };
@@ -52,8 +52,8 @@ mod tests {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| OsString::from(value))
         };
-        let places = places(given.map(Path::new), variable);
-        places.into_iter().map(|place| place.path).collect()
+        let locations = locations(given.map(Path::new), variable);
+        locations.into_iter().map(|place| place.path).collect()
     }
 
     #[test]
