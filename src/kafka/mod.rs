@@ -21,8 +21,7 @@
 //!
 //! | to find | look in |
 //! |---|---|
-//! | which properties are set, and why; precedence; what is rejected | [`settings`] |
-//! | the translation of a Java client's properties | `java`, `jaas`, and `properties` for the file format |
+//! | which properties are set, and why; precedence; what is rejected; properties of Java clients | [`settings`] |
 //! | how a range ends, lost offsets, stalls | [`consumer`] |
 //! | timestamps, sizes, delivery reports | [`producer`], `delivered` |
 //! | compression of batches, by topic | `batch_codec`, `topic` |
@@ -48,15 +47,12 @@ pub mod error;
 mod fetch_size;
 mod handler;
 mod headers;
-mod jaas;
-mod java;
 mod message;
 pub mod mock;
 mod options;
 mod partition;
 mod permission;
 pub mod producer;
-mod properties;
 pub mod settings;
 #[cfg(test)]
 mod tests;

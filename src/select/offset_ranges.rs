@@ -72,7 +72,7 @@ impl OffsetRanges {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(path, &text)
+        Self::parse(path, text.strip_prefix('\u{feff}').unwrap_or(&text))
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, OffsetRangesError> {

@@ -4,6 +4,7 @@ mod acls;
 mod acls_restore;
 mod bad_input;
 mod cleaned;
+mod client_files;
 mod conditions;
 mod damaged_repository;
 mod discarded;

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use openssl::pkcs12::Pkcs12;
 use tempfile::TempDir;
 
 use super::broker::{Broker, free_port};
@@ -13,6 +14,8 @@ pub(crate) struct SecureBroker {
     pub(crate) plain: Broker,
     /// The address of the TLS and SASL listener.
     pub(crate) bootstrap: String,
+    /// The address of the TLS listener that asks for the certificate of [`client_store`](Self::client_store).
+    pub(crate) mutual_tls: String,
     folder: TempDir,
 }
 
@@ -24,11 +27,23 @@ impl SecureBroker {
     pub(crate) fn start() -> Self {
         let folder = TempDir::with_prefix("kbk-tls-").expect("a temporary folder");
         let bootstrap = format!("localhost:{}", free_port());
-        let plain = start(&folder, &bootstrap, "alice", &[]);
+        let mutual_tls = format!("localhost:{}", free_port());
+        create_client(&folder);
+        let listener = format!("SSL://{mutual_tls}");
+        let trusted = path(&folder, "client-certificate.pem");
+        let more = [
+            ("listeners", &*listener),
+            ("advertised.listeners", &listener),
+            ("listener.name.ssl.ssl.client.auth", "required"),
+            ("listener.name.ssl.ssl.truststore.type", "PEM"),
+            ("listener.name.ssl.ssl.truststore.location", &trusted),
+        ];
+        let plain = start(&folder, &bootstrap, "alice", &more);
         add_scram_user(&plain, "bob");
         Self {
             plain,
             bootstrap,
+            mutual_tls,
             folder,
         }
     }
@@ -37,6 +52,49 @@ impl SecureBroker {
     pub(crate) fn ca_file(&self) -> String {
         ca_file(&self.folder)
     }
+
+    /// Returns the path of the client's key and certificate, as PKCS12.
+    pub(crate) fn client_store(&self) -> String {
+        path(&self.folder, "client.p12")
+    }
+
+    /// Returns the path of the same as PEM.
+    pub(crate) fn client_pem(&self) -> String {
+        path(&self.folder, "client.pem")
+    }
+
+    /// Returns the client's key and certificate as PEM.
+    pub(crate) fn client_pem_parts(&self) -> (String, String) {
+        let text = std::fs::read_to_string(self.client_pem()).expect("PEM");
+        let part = |name: &str| {
+            let (begin, end) = (format!("-----BEGIN {name}"), format!("-----END {name}"));
+            let from = text.find(&begin).expect("it begins");
+            let to = from + text[from..].find(&end).expect("it ends");
+            let line = to + text[to..].find('\n').expect("a line end") + 1;
+            text[from..line].to_owned()
+        };
+        (part("PRIVATE KEY"), part("CERTIFICATE"))
+    }
+}
+
+/// Creates the client's key and certificate, in the forms that vendors hand out.
+fn create_client(folder: &TempDir) {
+    let (store, pem) = (path(folder, "client.p12"), path(folder, "client.pem"));
+    let identity = ["-alias", "client", "-storetype", "PKCS12"];
+    let storage = ["-keystore", &store, "-storepass", PASSWORD];
+    let create = ["-genkeypair", "-keyalg", "RSA", "-validity", "2"];
+    keytool(&[&create, &identity, &storage], &["-dname", "CN=client"]);
+    let certificate = path(folder, "client-certificate.pem");
+    let export = ["-exportcert", "-rfc"];
+    keytool(&[&export, &identity, &storage], &["-file", &certificate]);
+    // keytool prints no private keys.
+    let bytes = std::fs::read(&store).expect("the store");
+    let parsed = Pkcs12::from_der(&bytes).and_then(|store| store.parse2(PASSWORD));
+    let parsed = parsed.expect("a valid store");
+    let key = parsed.pkey.expect("a key").private_key_to_pem_pkcs8();
+    let own = parsed.cert.expect("a certificate").to_pem();
+    let both = [own.expect("PEM"), key.expect("PEM")].concat();
+    std::fs::write(pem, both).expect("written");
 }
 
 /// Creates a user for SCRAM-SHA-512.
@@ -108,7 +166,8 @@ pub(super) fn start(
     Broker::start(&[&config, more].concat())
 }
 
-fn keytool(groups: &[&[&str]], last: &[&str]) {
+/// Runs Java's own tool for key stores.
+pub(crate) fn keytool(groups: &[&[&str]], last: &[&str]) {
     let output = Command::new("keytool")
         .args(groups.concat())
         .args(last)

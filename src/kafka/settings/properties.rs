@@ -22,6 +22,9 @@ pub(super) struct SyntaxError {
 /// Parses the entries of a file as `java.util.Properties.load` does, but as UTF-8.
 pub(super) fn parse(text: &str) -> Result<Vec<Property>, SyntaxError> {
     let mut properties = Vec::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // Any of the three line ends, as in Java.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut lines = text.lines().enumerate();
     while let Some((index, first)) = lines.next() {
         let start = first.trim_start_matches(BLANKS);
@@ -150,6 +153,15 @@ mod tests {
             pairs(text),
             [pair(1, "a", "x y\\"), pair(3, "b", "z"), pair(4, "c", "1")]
         );
+    }
+
+    #[test]
+    fn files_of_other_systems() {
+        let expected = [pair(1, "a", "1"), pair(2, "b", "x y"), pair(4, "c", "2")];
+        for end in ["\n", "\r\n", "\r"] {
+            let lines = ["\u{feff}a=1", "b=x \\", "  y", "c=2", ""];
+            assert_eq!(pairs(&lines.join(end)), expected, "{end:?}");
+        }
     }
 
     #[test]

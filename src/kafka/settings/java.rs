@@ -1,9 +1,7 @@
 //! Translates properties of Kafka's Java clients into librdkafka's.
 
-use std::fs::File;
-use std::io::Read;
-
 use super::jaas::LoginModule;
+use super::key_store::{self, KeyStore, TrustStore};
 
 /// The translation of one Java client property.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,11 +107,25 @@ const IGNORED: [&str; 64] = [
     "value.serializer",
 ];
 
+/// Beginnings of the names of properties for programs that use the same file: Confluent's schema registry and its clients. Kafka's
+/// configuration providers need no declaration here.
+const FOREIGN: [&str; 5] = [
+    "schema.registry.",
+    "basic.auth.",
+    "bearer.auth.",
+    "confluent.",
+    "config.providers",
+];
+
 /// All Java property names, for suggestions.
 pub(super) fn keys() -> impl Iterator<Item = &'static str> {
     let renamed = RENAMED.iter().map(|(java, _)| *java);
     IGNORED.into_iter().chain(SPECIAL).chain(renamed)
 }
+
+/// What this build lacks: librdkafka needs Cyrus SASL and the Kerberos libraries of the system for it.
+pub(super) const NO_KERBEROS: &str = "Kerberos (GSSAPI) is not compiled into this kbk; use SCRAM, PLAIN, OAUTHBEARER or TLS client \
+     certificates";
 
 /// Translates one property; `file` looks up the other properties of the same file. Errors say what is wrong and what to do, and
 /// omit values that may be secrets.
@@ -122,7 +134,8 @@ pub(super) fn translate<'f>(
     value: &str,
     file: impl Fn(&str) -> Option<&'f str>,
 ) -> Result<Translation, String> {
-    if IGNORED.contains(&key) {
+    let is_foreign = FOREIGN.iter().any(|prefix| key.starts_with(prefix));
+    if is_foreign || IGNORED.contains(&key) {
         return Ok(Translation::Ignored);
     }
     if let Some((_, name)) = RENAMED.iter().find(|(java, _)| *java == key) {
@@ -145,8 +158,8 @@ pub(super) fn translate<'f>(
         "sasl.oauthbearer.token.endpoint.url" => {
             Ok(set([("sasl.oauthbearer.method", "oidc"), ("sasl.oauthbearer.token.endpoint.url", value)]))
         }
-        "ssl.truststore.location" => trust_store(value, file("ssl.truststore.type")),
-        "ssl.keystore.location" => key_store(value, file("ssl.keystore.type")),
+        "ssl.truststore.location" => trust_store(value, &file),
+        "ssl.keystore.location" => own_store(value, file("ssl.keystore.type")),
         ENDPOINT_CHECK => Ok(set([(ENDPOINT_CHECK, if value.is_empty() { "none" } else { value })])),
         _ => Ok(Translation::NotJava),
     }
@@ -181,6 +194,7 @@ fn login<'f>(text: &str, file: &impl Fn(&str) -> Option<&'f str>) -> Result<Tran
             ("sasl.password", required("password")?),
         ])),
         "OAuthBearerLoginModule" => Ok(bearer(&module, file)),
+        "Krb5LoginModule" => Err(NO_KERBEROS.to_owned()),
         other => Err(format!(
             "the login module {other} is not supported; use PlainLoginModule, ScramLoginModule or OAuthBearerLoginModule"
         )),
@@ -226,63 +240,25 @@ fn callback_handler(class: &str) -> Result<Translation, String> {
     }
 }
 
-/// The file formats in which Java stores keys and certificates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Store {
-    Pem,
-    Pkcs12,
-    Jks,
-}
-
-/// Determines the format: the declared type, else the first bytes of the file.
-fn store_kind(path: &str, declared: Option<&str>) -> Result<Store, String> {
-    match declared.map(str::to_ascii_uppercase).as_deref() {
-        Some("PEM") => return Ok(Store::Pem),
-        Some("PKCS12") => return Ok(Store::Pkcs12),
-        // Java also opens PKCS12 files that are declared as JKS, so the bytes decide.
-        Some("JKS") | None => {}
-        Some(other) => {
-            return Err(format!(
-                "stores of type {other} are not supported; export it as PEM"
-            ));
-        }
-    }
-    let mut magic = [0; 4];
-    File::open(path)
-        .and_then(|mut file| file.read_exact(&mut magic))
-        .map_err(|error| format!("cannot read {path}: {error}"))?;
-    Ok(match magic {
-        [0xFE, 0xED, 0xFE, 0xED] | [0xCE, 0xCE, 0xCE, 0xCE] => Store::Jks,
-        // DER: a sequence with a long length.
-        [0x30, 0x80..=0x84, ..] => Store::Pkcs12,
-        _ => Store::Pem,
+fn trust_store<'f>(
+    path: &str,
+    file: &impl Fn(&str) -> Option<&'f str>,
+) -> Result<Translation, String> {
+    let (declared, password) = (file("ssl.truststore.type"), file("ssl.truststore.password"));
+    Ok(match key_store::trust_store(path, declared, password)? {
+        TrustStore::Pem => set([("ssl.ca.location", path)]),
+        TrustStore::Converted(pem) => set([("ssl.ca.pem", &pem)]),
     })
 }
 
-fn trust_store(path: &str, declared: Option<&str>) -> Result<Translation, String> {
-    match store_kind(path, declared)? {
-        Store::Pem => Ok(set([("ssl.ca.location", path)])),
-        Store::Pkcs12 | Store::Jks => Err(format!(
-            "{path} is a Java trust store, which librdkafka cannot read; export its certificates once with \
-             `keytool -exportcert -rfc -keystore {path} -alias ALIAS -file ca.pem` (aliases: `keytool -list -keystore {path}`), \
-             then set ssl.truststore.type=PEM and ssl.truststore.location=ca.pem"
-        )),
-    }
-}
-
-fn key_store(path: &str, declared: Option<&str>) -> Result<Translation, String> {
-    match store_kind(path, declared)? {
-        Store::Pem => Ok(set([
+fn own_store(path: &str, declared: Option<&str>) -> Result<Translation, String> {
+    Ok(match key_store::key_store(path, declared)? {
+        KeyStore::Pem => set([
             ("ssl.certificate.location", path),
             ("ssl.key.location", path),
-        ])),
-        Store::Pkcs12 => Ok(set([("ssl.keystore.location", path)])),
-        Store::Jks => Err(format!(
-            "{path} is a JKS key store, which librdkafka cannot read; convert it once with \
-             `keytool -importkeystore -srckeystore {path} -destkeystore client.p12 -deststoretype PKCS12`, then set \
-             ssl.keystore.type=PKCS12 and ssl.keystore.location=client.p12"
-        )),
-    }
+        ]),
+        KeyStore::Pkcs12 => set([("ssl.keystore.location", path)]),
+    })
 }
 
 #[cfg(test)]
@@ -317,9 +293,9 @@ mod tests {
     fn a_java_only_login_module_is_rejected_by_name() {
         let error = alone(
             "sasl.jaas.config",
-            "com.sun.security.auth.module.Krb5LoginModule required;",
+            "com.sun.security.auth.module.JndiLoginModule required;",
         );
-        assert!(error.unwrap_err().contains("Krb5LoginModule"));
+        assert!(error.unwrap_err().contains("JndiLoginModule"));
     }
 
     #[test]
@@ -335,43 +311,24 @@ mod tests {
     }
 
     #[test]
-    fn stores_are_distinguished_by_declared_type_and_by_content() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str, bytes: &[u8]| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, bytes).unwrap();
-            path.to_str().unwrap().to_owned()
-        };
-        let pem = file("a.pem", b"-----BEGIN CERTIFICATE-----\n");
-        let pkcs12 = file("a.p12", &[0x30, 0x82, 0x0A, 0x00]);
-        let jks = file("a.jks", &[0xFE, 0xED, 0xFE, 0xED, 0, 0, 0, 2]);
-        assert_eq!(
-            alone("ssl.truststore.location", &pem),
-            Ok(set([("ssl.ca.location", &pem)]))
-        );
-        assert_eq!(
-            alone("ssl.keystore.location", &pkcs12),
-            Ok(set([("ssl.keystore.location", &pkcs12)]))
-        );
+    fn properties_of_other_programs_in_the_same_file_are_ignored() {
+        for key in [
+            "schema.registry.url",
+            "basic.auth.user.info",
+            "config.providers",
+            "config.providers.file.class",
+        ] {
+            assert_eq!(alone(key, "x"), Ok(Translation::Ignored), "{key}");
+        }
+    }
+
+    #[test]
+    fn kerberos_is_said_to_be_missing() {
+        let module = "com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true;";
+        let error = alone("sasl.jaas.config", module).unwrap_err();
         assert!(
-            alone("ssl.truststore.location", &jks)
-                .unwrap_err()
-                .contains("keytool -exportcert")
-        );
-        assert!(
-            alone("ssl.truststore.location", &pkcs12)
-                .unwrap_err()
-                .contains("keytool -exportcert")
-        );
-        assert!(
-            alone("ssl.keystore.location", &jks)
-                .unwrap_err()
-                .contains("keytool -importkeystore")
-        );
-        assert!(
-            alone("ssl.keystore.location", "/no/such/file")
-                .unwrap_err()
-                .contains("/no/such/file")
+            error.contains("Kerberos (GSSAPI) is not compiled into this kbk"),
+            "{error}"
         );
     }
 }
