@@ -9,7 +9,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALL := --workspace --all-features
 
 .DEFAULT_GOAL := help
-.PHONY: help demo release test check bench soak reference deny lint docs cargo-test cargo-test-quick goldens fuzz-smoke
+.PHONY: help demo release image test check bench soak reference deny lint docs cargo-test cargo-test-quick goldens fuzz-smoke
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -22,9 +22,13 @@ demo: ## Build kbk and demonstrate it on an in-process broker; DIR=folder sets w
 	@echo "This kbk is $(TARGET_DIR)/debug/kbk: optimised, with overflow checks, ready to use."
 	@echo "'make release' takes longer and builds the fastest one, $(TARGET_DIR)/release/kbk."
 
-release: ## Build the fastest kbk, with an OpenSSL of its own, to copy to other machines
+release: ## Build the fastest kbk, one file that needs only a glibc, to copy to other machines; GLIBC=2.34 fails if it needs a newer one
 	scripts/setup build
-	OPENSSL_NO_VENDOR=0 cargo build --release
+	OPENSSL_NO_VENDOR=0 cargo build --release --locked --bin kbk
+	scripts/check-binary $(TARGET_DIR)/release/kbk $(GLIBC)
+
+image: ## Build a container image, kbk, with docker or podman; its binary needs glibc 2.28
+	$(or $(shell command -v docker),podman) build -f deploy/Containerfile -t kbk .
 
 test: ## Run everything that CI runs, including tests against a real Apache Kafka
 	scripts/setup all

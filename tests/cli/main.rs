@@ -5,6 +5,7 @@
 mod acls;
 mod cat;
 mod config;
+mod deploy;
 mod groups;
 mod help;
 mod listings;
