@@ -132,7 +132,7 @@ fn now() -> Result<ZonedDateTime, String> {
             Some(name) => {
                 let name = name.display();
                 return Err(format!(
-                    "TZ is `{name}`, which is no time zone here ({error})"
+                    "TZ is `{name}`, which is not a time zone of this machine ({error})"
                 ));
             }
             None => TimeZone::UTC,

@@ -1,4 +1,4 @@
-//! Every command of docs/how-to.md works as it stands there, and does what the page says.
+//! Every command of docs/how-to.md works exactly as it is written, and does what the page says.
 
 use std::process::Command;
 
