@@ -7,7 +7,7 @@ use super::error::Result;
 use super::keys::{Key, RESTORES, TopicName};
 use super::listing::Listed;
 use super::repository::Repository;
-use super::restore::RestoreId;
+use super::restore_id::RestoreId;
 use super::sealed::{Document, seal};
 use super::store::Put;
 use crate::PartitionNumber;

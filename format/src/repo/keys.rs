@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::id::{Digest, Hex, Id};
-use super::restore::RestoreId;
+use super::restore_id::RestoreId;
 use crate::PartitionNumber;
 
 /// The name of a Kafka topic, by Kafka's own rules: `a-z A-Z 0-9 . _ -`, 1 to 249 characters, not

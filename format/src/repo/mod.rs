@@ -41,6 +41,10 @@ mod reader;
 mod repository;
 mod restore;
 mod restore_discarded;
+mod restore_done;
+mod restore_id;
+mod restore_manifest;
+mod restore_targets;
 mod sealed;
 mod snapshot;
 mod store;
@@ -61,12 +65,14 @@ pub use page::{FULL_PAGE, Page, SegmentEntry};
 pub use profile::StoreProfile;
 pub use reader::{SegmentReader, StoredRange};
 pub use repository::{FoundSegment, ListedObject, ListedSnapshot, Repository};
-pub use restore::{
-    CommittedPosition, CreatedTopic, DonePartition, RateLimit, RestoreDone, RestoreId,
-    RestoreIdError, RestoreManifest, RestoreTargets, RestoredPartition, RestoredTopic,
-    TargetPartition, TargetTopic,
-};
 pub use restore_discarded::RestoreDiscarded;
+pub use restore_done::{DonePartition, RestoreDone};
+pub use restore_id::{RestoreId, RestoreIdError};
+pub use restore_manifest::{
+    CommittedPosition, CreatedTopic, RateLimit, RestoreManifest, RestoredPartition, RestoredTopic,
+    TargetPartition,
+};
+pub use restore_targets::{RestoreTargets, TargetTopic};
 pub use sealed::{Digested, MAX_SEALED_BYTES};
 pub use snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};
 pub use store::Store;

@@ -10,7 +10,7 @@ use super::error::{Operation, RepoErrorKind, Result};
 use super::id::{Digest, Id};
 use super::keys::{Key, PartitionId, RESTORES, TopicName};
 use super::repository::Repository;
-use super::restore::RestoreId;
+use super::restore_id::RestoreId;
 use super::sealed::{Digested, Document, seal};
 use super::store::path;
 use crate::PartitionNumber;

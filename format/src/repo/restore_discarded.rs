@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::error::Result;
 use super::keys::Key;
 use super::repository::Repository;
-use super::restore::RestoreId;
+use super::restore_id::RestoreId;
 use super::sealed::{Document, seal};
 use super::store::Put;
 

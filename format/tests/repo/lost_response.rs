@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kbk_format::repo::{
     ChangedGroup, DonePartition, GroupsChange, Hex, Id, Identity, MapPage, MapRun, ParentRef,
-    RateLimit, RepoErrorKind, Repository, RestoreDone, RestoreId, RestoreManifest, Result,
+    RepoErrorKind, Repository, RestoreDone, RestoreId, RestoreManifest, Result,
 };
 use object_store::ObjectStore;
 
@@ -18,25 +18,14 @@ fn restore_id() -> RestoreId {
 }
 
 fn manifest(writer: &str) -> RestoreManifest {
+    let snapshot = ParentRef {
+        sequence: 1,
+        sha256: Hex([3; 32]),
+    };
+    let repository = world::identity().repository_id;
     RestoreManifest {
-        restore: restore_id(),
-        repository_id: world::identity().repository_id,
-        started_at: Timestamp::UNIX_EPOCH,
         writer: writer.to_owned(),
-        snapshot: ParentRef {
-            sequence: 1,
-            sha256: Hex([3; 32]),
-        },
-        cluster_id: None,
-        min_timestamp: 0,
-        max_timestamp: 0,
-        producers: 1,
-        append: false,
-        rate_limit: RateLimit::default(),
-        groups: Vec::new(),
-        acls: false,
-        drop_headers: Vec::new(),
-        topics: Vec::new(),
+        ..RestoreManifest::of_everything(restore_id(), repository, snapshot, Vec::new())
     }
 }
 

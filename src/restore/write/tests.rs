@@ -173,42 +173,35 @@ impl Backup {
             purged_records: BTreeMap::new(),
             partitions: BTreeMap::from([(0.into(), reading)]),
         };
-        let manifest = RestoreManifest {
-            restore: RestoreId::fresh(Timestamp::now()),
-            repository_id: self.repository.identity().repository_id,
-            started_at: Timestamp::now(),
-            writer: "test".to_owned(),
-            snapshot: ParentRef {
-                sequence: snapshot.value.sequence,
-                sha256: snapshot.sha256,
-            },
-            cluster_id: None,
-            min_timestamp: i64::MIN,
-            max_timestamp: i64::MAX,
-            producers,
-            append: false,
-            rate_limit: RateLimit::default(),
-            groups: Vec::new(),
-            acls: false,
-            drop_headers: Vec::new(),
-            topics: vec![RestoredTopic {
-                topic: partition_id().topic,
-                topic_id: partition_id().topic_id,
-                target: target.clone(),
-                purge: false,
-                create: None,
-                config_afterwards: BTreeMap::new(),
-                targets: vec![TargetPartition {
-                    partition: 0.into(),
-                    offset: 0,
-                }],
-                partitions: vec![RestoredPartition {
-                    partition: 0.into(),
-                    base_offset: 0,
-                    end_offset: 2 * self.records,
-                    target_partition: Some(0.into()),
-                }],
+        let snapshot = ParentRef {
+            sequence: snapshot.value.sequence,
+            sha256: snapshot.sha256,
+        };
+        let topic = RestoredTopic {
+            topic: partition_id().topic,
+            topic_id: partition_id().topic_id,
+            target: target.clone(),
+            purge: false,
+            create: None,
+            config_afterwards: BTreeMap::new(),
+            targets: vec![TargetPartition {
+                partition: 0.into(),
+                offset: 0,
             }],
+            partitions: vec![RestoredPartition {
+                partition: 0.into(),
+                base_offset: 0,
+                end_offset: 2 * self.records,
+                target_partition: Some(0.into()),
+            }],
+        };
+        let (restore, repository) = (
+            RestoreId::fresh(Timestamp::now()),
+            self.repository.identity().repository_id,
+        );
+        let manifest = RestoreManifest {
+            producers,
+            ..RestoreManifest::of_everything(restore, repository, snapshot, vec![topic])
         };
         RestorePlan {
             manifest,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kbk_format::repo::{
     AclBinding, Change, CommittedOffset, Digest, Digested, DonePartition, FULL_MAP_PAGE, FoundAcls,
     FoundGroups, GroupState, GroupTopic, Hex, Id, Identity, MapPage, MapRun, ParentRef,
-    PartitionChange, PartitionId, RateLimit, Repository, RestoreDone, RestoreId, RestoreManifest,
+    PartitionChange, PartitionId, Repository, RestoreDone, RestoreId, RestoreManifest,
     RestoreTargets, RestoredPartition, RestoredTopic, SegmentEntry, Snapshot, Store,
     TargetPartition, TargetTopic, TopicChange, Uploaded,
 };
@@ -148,26 +148,15 @@ impl World {
         pages: &[MapPage],
     ) -> Vec<Digest> {
         let snapshot = self.latest();
-        let begun = RestoreManifest {
-            restore: restore.clone(),
-            repository_id: self.repository.identity().repository_id,
-            started_at: Timestamp::UNIX_EPOCH,
-            writer: "test".to_owned(),
-            snapshot: ParentRef {
+        let begun = RestoreManifest::of_everything(
+            restore.clone(),
+            self.repository.identity().repository_id,
+            ParentRef {
                 sequence: snapshot.sequence,
                 sha256: snapshot.sha256,
             },
-            cluster_id: None,
-            min_timestamp: i64::MIN,
-            max_timestamp: i64::MAX,
-            producers: 1,
-            append: false,
-            rate_limit: RateLimit::default(),
-            groups: Vec::new(),
-            acls: false,
-            drop_headers: Vec::new(),
-            topics: vec![topic],
-        };
+            vec![topic],
+        );
         let last: BTreeMap<PartitionNumber, &MapPage> =
             pages.iter().map(|page| (page.partition, page)).collect();
         let partition = |page: &MapPage| DonePartition {
