@@ -388,6 +388,8 @@ pub(super) struct Deliveries {
     delivered: Vec<Vec<Delivered>>,
     /// The first record that was not written, or the first that a broker rejected; kept until [`forget`](Self::forget).
     failed: Option<Failed>,
+    /// The first record, by target and source offset, that a broker gave a timestamp of its own; kept as `failed` is.
+    restamped: Option<(usize, i64)>,
     /// Whether any record was acknowledged since the last poll.
     heard: bool,
 }
@@ -403,6 +405,7 @@ impl Deliveries {
     /// Discards what an aborted transaction delivered, and why it failed.
     pub(super) fn forget(&mut self) {
         self.failed = None;
+        self.restamped = None;
         self.delivered.iter_mut().for_each(Vec::clear);
     }
 
@@ -441,6 +444,14 @@ impl Deliveries {
     }
 
     pub(super) fn check(&self) -> Result<(), KafkaError> {
+        if let Some((target, source_offset)) = self.restamped {
+            let TopicPartition { topic, partition } = self.targets[target].clone();
+            return Err(KafkaError::Restamped {
+                topic,
+                partition,
+                source_offset,
+            });
+        }
         match &self.failed {
             None => Ok(()),
             Some(Failed {
@@ -520,8 +531,10 @@ unsafe extern "C" fn on_delivery(
     message: *const sys::rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
+    let mut stamped = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     // SAFETY: the state is the one that `Producer::open` passed. The message is live; its code is read as a number.
     let (deliveries, code, topic, partition, offset, source_offset) = unsafe {
+        sys::rd_kafka_message_timestamp(message, &mut stamped);
         (
             delivery_state::<RefCell<Deliveries>>(opaque),
             Code((&raw const (*message).err).cast::<i32>().read()),
@@ -539,6 +552,10 @@ unsafe extern "C" fn on_delivery(
         return;
     };
     if code == Code::NONE {
+        // A topic may become one of LogAppendTime at any time, and only the answer to each batch says so.
+        if stamped == sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME {
+            deliveries.restamped.get_or_insert((target, source_offset));
+        }
         deliveries.acknowledge(target, source_offset, offset);
     } else if deliveries.is_news(code) {
         // SAFETY: as above. The broker's own words are not read: librdkafka 2.12.1 has freed them by now

@@ -257,6 +257,7 @@ impl Producer {
         let permanent = matches!(
             error,
             KafkaError::TimestampZero { .. }
+                | KafkaError::Restamped { .. }
                 | KafkaError::RecordTooLarge { .. }
                 | KafkaError::Authorization { .. }
                 | KafkaError::UnknownTopic { .. }

@@ -48,6 +48,17 @@ pub enum TargetError {
         /// Where the log ends.
         found: i64,
     },
+    /// A topic that the restore created was set to be compacted, which the backup does not ask for.
+    #[error(
+        "{topic} may have lost restored records: expected cleanup.policy=delete, with which it was created, found {found}; records of equal keys \
+         are removed"
+    )]
+    Compacted {
+        /// The topic.
+        topic: String,
+        /// Its `cleanup.policy`.
+        found: String,
+    },
     /// Records got lower offsets than those before them.
     #[error(
         "{target} has lost restored records: expected offset {expected} or above for the next record, found {found}; the topic was deleted and \

@@ -20,7 +20,7 @@ use crate::cli::{
     SnapshotArg, TopicArgs,
 };
 use crate::human;
-use crate::kafka::ClientSettings;
+use crate::kafka::{ClientSettings, KafkaError};
 use crate::restore::{
     self, Afterwards, Finished, Obstacle, PartitionMapping, Purpose, RecordSelection, RestoreError,
     RestoreOptions, RestorePlan, RetentionChoice, RunError, TargetError,
@@ -468,6 +468,15 @@ impl NextStep {
                 "--no-offset-map restores without writing into the repository".to_owned()
             }
             RestoreError::Target(_) => TargetError::NEXT_STEP.to_owned(),
+            // What is wrong stays wrong.
+            RestoreError::ProgressLost { .. } | RestoreError::Progress { .. } => format!(
+                "`kbk restores discard {}` ends this restore for good",
+                self.restore
+            ),
+            RestoreError::Kafka(KafkaError::Restamped { .. }) => format!(
+                "{}; with --verify, every timestamp is compared",
+                self.describe(repository).await
+            ),
             _ => self.describe(repository).await,
         }
     }

@@ -110,6 +110,7 @@ pub(crate) fn check(
     written: &BTreeMap<TopicPartition, Written>,
 ) -> Result<BTreeMap<TopicPartition, PartitionOffsets>, RestoreError> {
     check_identity(admin, targets)?;
+    check_policies(admin, plan)?;
     let asked: Vec<TopicPartition> = written.keys().cloned().collect();
     let offsets = admin.offsets(&asked)?;
     let mut bounds = BTreeMap::new();
@@ -148,6 +149,28 @@ fn check_identity(admin: &Admin, targets: &RestoreTargets) -> Result<(), Restore
                 found: found.map_or_else(|| "no such topic".to_owned(), ToString::to_string),
             }
             .into());
+        }
+    }
+    Ok(())
+}
+
+/// Fails if somebody lets Kafka compact a topic that the restore created. It will be compacted afterwards where it was in the backup, and
+/// a run that was killed may have set that.
+fn check_policies(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
+    const KEY: &str = "cleanup.policy";
+    let compacts = |policy: &String| policy.contains("compact");
+    let created = plan.topics().filter(|topic| {
+        let afterwards = topic.restored.config_afterwards.get(KEY);
+        topic.restored.create.is_some() && !afterwards.into_iter().flatten().any(compacts)
+    });
+    let names: Vec<String> = created.map(|topic| topic.target().to_owned()).collect();
+    for (topic, config) in admin.topic_configs_each(&names)? {
+        // Not every principal may see it.
+        let Ok(config) = config else { continue };
+        let policy = config.get(KEY).and_then(|entry| entry.value.as_ref());
+        if let Some(found) = policy.filter(|policy| compacts(policy)) {
+            let found = found.clone();
+            return Err(TargetError::Compacted { topic, found }.into());
         }
     }
     Ok(())
