@@ -225,18 +225,15 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             return Ok(Outcome::Interrupted);
         }
     };
-    if args.dry_run {
-        context.output.report(&planned)?;
-    }
-    planned.refuse(&planned.main.obstacles)?;
-    if args.dry_run {
-        return Ok(Outcome::Clean);
-    }
-    let WithAcls {
+    let planned = planned.into_approved(|plan| &plan.obstacles, args.dry_run, context)?;
+    let Some(WithAcls {
         main: plan,
         acls,
         left_out,
-    } = planned;
+    }) = planned
+    else {
+        return Ok(Outcome::Clean);
+    };
     if !args.yes {
         confirm_purge(&plan, context)?;
     }
@@ -518,11 +515,21 @@ impl<T: Report, A: Report> Report for WithAcls<T, A> {
     }
 }
 
-impl<T> WithAcls<T, AclsPlan> {
-    /// Fails if the rest or the ACLs have obstacles.
-    fn refuse(&self, obstacles: &[Obstacle]) -> Result<(), CliError> {
+impl<T: Report + Serialize> WithAcls<T, AclsPlan> {
+    /// Prints a dry run, which ends here, and fails if the rest or the ACLs have obstacles. Returns what is to be applied.
+    fn into_approved(
+        self,
+        obstacles: impl Fn(&T) -> &[Obstacle],
+        dry_run: bool,
+        context: &Context,
+    ) -> Result<Option<Self>, CliError> {
+        if dry_run {
+            context.output.report(&self)?;
+        }
         let of_acls = self.acls.iter().flat_map(|acls| &acls.obstacles);
         let of_acls = of_acls.map(ToString::to_string);
-        refuse(obstacles.iter().map(ToString::to_string).chain(of_acls))
+        let of_main = obstacles(&self.main).iter().map(ToString::to_string);
+        refuse(of_main.chain(of_acls))?;
+        Ok((!dry_run).then_some(self))
     }
 }

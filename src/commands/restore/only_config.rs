@@ -37,18 +37,15 @@ pub(super) async fn run(
         acls,
         left_out,
     };
-    if args.dry_run {
-        context.output.report(&planned)?;
-    }
-    planned.refuse(&planned.main.obstacles)?;
-    if args.dry_run {
-        return Ok(Outcome::Clean);
-    }
-    let WithAcls {
+    let planned = planned.into_approved(|plan| &plan.obstacles, args.dry_run, context)?;
+    let Some(WithAcls {
         main: plan,
         acls,
         left_out,
-    } = planned;
+    }) = planned
+    else {
+        return Ok(Outcome::Clean);
+    };
     let (settings, cancel) = (kafka.clone(), context.cancel.clone());
     let report = blocking(move || restore::apply_config(&plan, &settings, &cancel)).await?;
     let interrupted = report.interrupted;
