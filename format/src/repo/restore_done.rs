@@ -71,7 +71,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or the error of the store.
+    /// [`RepoErrorKind::Damaged`], or the error of the store.
     pub async fn restore_done(&self, restore: &RestoreId) -> Result<Option<RestoreDone>> {
         let key = Key::RestoreDone {
             restore: restore.clone(),
@@ -108,7 +108,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Damaged`](super::RepoErrorKind::Damaged), or the error of the store.
+    /// [`RepoErrorKind::Damaged`], or the error of the store.
     pub async fn last_restore_done(&self) -> Result<Option<RestoreDone>> {
         let mut last: Option<RestoreDone> = None;
         for restore in self.restores().await? {
@@ -128,7 +128,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Refused`](super::RepoErrorKind::Refused) where another result was recorded, or the error of the store.
+    /// [`RepoErrorKind::Refused`] where another result was recorded, or the error of the store.
     pub async fn finish_restore(&self, done: &RestoreDone) -> Result<()> {
         let key = Key::RestoreDone {
             restore: done.restore.clone(),
