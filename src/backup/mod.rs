@@ -1,6 +1,7 @@
 //! Backup: stores what the cluster holds now as segments, and commits it as one snapshot.
 //!
 //! ```text
+//! claim     the topics, so that no other run writes them meanwhile
 //! plan      offsets in the cluster - offsets in the newest snapshot = offsets to read, per partition
 //! pipeline  sources -> builders -> jobs -> encoders -> partitions -> segments (durable one by one)
 //! commit    pages, then the snapshot: from then on the segments are part of the backup
@@ -8,6 +9,7 @@
 //!
 //! | | |
 //! |---|---|
+//! | `claim` | claims the topics before anything is read |
 //! | `plan` | decides what to read, without side effects |
 //! | `notice` | what the user should know |
 //! | `survey` | asks the cluster for everything that the plan needs |
@@ -27,6 +29,7 @@
 
 mod acls;
 mod adopt;
+mod claim;
 mod completeness;
 mod config;
 mod continuity;

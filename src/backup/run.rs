@@ -11,6 +11,7 @@ use kbk_format::repo::{
     RepoErrorKind, Repository, Snapshot, Store, TopicChange, TopicName, TopicNameError,
     UnfinishedFiles,
 };
+use kbk_tools::claims::{ClaimError, ClaimLost, HeldClaim};
 use kbk_tools::list::Completeness;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::acls::SaveAcls;
 use super::adopt::{self, Adopted};
+use super::claim::{self, Selected};
 use super::completeness;
 use super::continuity::{ContinuityError, Prover};
 use super::groups;
@@ -151,6 +153,12 @@ pub enum BackupError {
     /// The comparison of the logs with what is stored.
     #[error(transparent)]
     Continuity(#[from] ContinuityError),
+    /// Another run writes the same topics.
+    #[error(transparent)]
+    Claimed(#[from] ClaimError),
+    /// Another run took this one for dead.
+    #[error(transparent)]
+    ClaimLost(#[from] ClaimLost),
     /// An access to the repository.
     #[error(transparent)]
     Repo(#[from] RepoError),
@@ -168,33 +176,77 @@ impl From<KafkaError> for BackupError {
     }
 }
 
-/// Backs up. Returns `None` if a stop was requested before the cluster had answered: nothing was read, and nothing is committed.
+/// Backs up. Returns `None` if a stop was requested before anything was read: nothing is committed then.
 pub async fn run(
     options: &BackupOptions,
     cancel: &Cancel,
     events: Arc<dyn Events>,
 ) -> Result<Option<BackupReport>, BackupError> {
     let began = Instant::now();
-    let started_at = Timestamp::now();
     // A wrong location is an error before the cluster is contacted.
     let existing = existing_repository(options).await?;
-    let read_after = match &existing {
-        Some(repository) => repository.sequences().await?.last().copied().unwrap_or(0),
-        None => 0,
-    };
     let answered = blocking({
         let (options, cancel) = (options.clone(), cancel.clone());
-        move || survey_cluster(&options, &cancel)
+        let creates = existing.is_none();
+        move || select_topics(&options, creates, &cancel)
     });
     // A cluster that does not answer takes seconds to time out. The thread that waits for it is abandoned: it owns no resource.
-    let survey = tokio::select! {
-        survey = answered => survey?,
+    let (admin, selected) = tokio::select! {
+        answered = answered => answered?,
         () = cancel.cancelled() => return Ok(None),
     };
     let repository = match existing {
         Some(repository) => repository,
         // Only now, so that a cluster that does not answer leaves no empty repository behind.
         None => create_repository(&options.location).await?,
+    };
+    let Some(held) = claim::claim(&repository, &selected, writer(), cancel).await? else {
+        return Ok(None);
+    };
+    let claimed = Claimed {
+        repository,
+        topics: selected,
+        held: &held,
+        admin,
+        began,
+    };
+    let ended = back_up(options, claimed, cancel, events).await;
+    held.release().await;
+    ended
+}
+
+/// What a run has once its topics are claimed.
+struct Claimed<'a> {
+    repository: Repository,
+    /// The claimed topics; `None` for all.
+    topics: Option<BTreeSet<String>>,
+    held: &'a HeldClaim,
+    admin: Admin,
+    began: Instant,
+}
+
+async fn back_up(
+    options: &BackupOptions,
+    claimed: Claimed<'_>,
+    cancel: &Cancel,
+    events: Arc<dyn Events>,
+) -> Result<Option<BackupReport>, BackupError> {
+    let Claimed {
+        repository,
+        topics,
+        held,
+        admin,
+        began,
+    } = claimed;
+    let started_at = Timestamp::now();
+    let read_after = repository.sequences().await?.last().copied().unwrap_or(0);
+    let answered = blocking({
+        let (options, cancel) = (options.clone(), cancel.clone());
+        move || survey_cluster(&admin, &options, topics.as_ref(), &cancel)
+    });
+    let survey = tokio::select! {
+        survey = answered => survey?,
+        () = cancel.cancelled() => return Ok(None),
     };
     let newest = newest(&repository, &options.ignored_snapshots).await?;
     let repository_notices = repository_notices(&repository, newest.as_deref(), options).await?;
@@ -232,6 +284,8 @@ pub async fn run(
         change(plan, finished, newest, read_after, cluster_id, started_at);
     change.ignored.clone_from(&options.ignored_snapshots);
     notices.splice(0..0, repository_notices);
+    // The commit itself fails where another run has committed the same partitions; this says why.
+    held.check().await?;
     let snapshot = repository.commit(&change).await?;
     notices.extend(remove_unfinished(&repository, &snapshot).await);
     Ok(Some(report(
@@ -297,16 +351,38 @@ async fn remove_unfinished(repository: &Repository, newest: &Snapshot) -> Option
     }
 }
 
-fn survey_cluster(options: &BackupOptions, cancel: &Cancel) -> Result<Survey, SurveyError> {
+/// Returns the topics to claim. Fails before a repository is created where a survey would.
+fn select_topics(
+    options: &BackupOptions,
+    creates: bool,
+    cancel: &Cancel,
+) -> Result<(Admin, Selected), SurveyError> {
     let admin = Admin::connect(&options.kafka)?;
+    let selected = claim::selected(&admin, &options.selection)?;
+    if creates && selected.is_none() {
+        survey_cluster(&admin, options, None, cancel)?;
+    }
+    Ok((admin, selected))
+}
+
+fn survey_cluster(
+    admin: &Admin,
+    options: &BackupOptions,
+    claimed: Option<&BTreeSet<String>>,
+    cancel: &Cancel,
+) -> Result<Survey, SurveyError> {
     let BackupOptions {
         selection,
         groups,
         acls,
         ..
     } = options;
-    let mut survey = survey::survey(&admin, selection, *groups, *acls, cancel)?;
-    survey.wait_for_open_transactions(&admin, options.open_transactions_wait, cancel)?;
+    let mut survey = survey::survey(admin, selection, *groups, *acls, cancel)?;
+    // A topic that was created since is not claimed: the next run has it.
+    survey
+        .topics
+        .retain(|topic| claimed.is_none_or(|claimed| claimed.contains(&topic.description.name)));
+    survey.wait_for_open_transactions(admin, options.open_transactions_wait, cancel)?;
     Ok(survey)
 }
 

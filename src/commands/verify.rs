@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use kbk_format::repo::{Digested, Id, Repository, Snapshot, Store, TopicName};
+use kbk_tools::claims::{ListedClaim, Running};
 use kbk_tools::verify::{Orphan, Orphans, VerifyOptions, VerifyReport, verify};
 use serde::Serialize;
 
@@ -166,7 +167,10 @@ impl Report for Verified {
         for finding in &report.findings {
             writeln!(out, "{finding}\n")?;
         }
-        orphans(&report.orphans, out)?;
+        for claim in &report.claims {
+            writeln!(out, "{claim}\n")?;
+        }
+        orphans(&report.orphans, &report.claims, out)?;
         let how = if report.full {
             "every byte and every record"
         } else {
@@ -195,13 +199,20 @@ impl Report for Verified {
 }
 
 /// Names what no snapshot names. Long lists are cut: JSON has all of it.
-fn orphans(orphans: &Orphans, out: &mut dyn Write) -> io::Result<()> {
+fn orphans(orphans: &Orphans, claims: &[ListedClaim], out: &mut dyn Write) -> io::Result<()> {
     const SHOWN: usize = 10;
+    let mut writers = claims.iter().filter(|claim| claim.running != Running::No);
+    let origin = match writers.next() {
+        Some(writer) => format!(
+            "left by an interrupted backup, or being written by {}",
+            writer.owner()
+        ),
+        None => "left by an interrupted backup".to_owned(),
+    };
     if orphans.objects > 0 {
         writeln!(
             out,
-            "no snapshot names {}, {}: an interrupted backup left them, or one is writing them; the next backup of their topics uses \
-             the segments that are intact",
+            "no snapshot names {}, {}: {origin}; the next backup of their topics uses the segments that are intact",
             human::counted(orphans.objects, "object"),
             human::bytes(orphans.bytes),
         )?;
@@ -224,8 +235,7 @@ fn orphans(orphans: &Orphans, out: &mut dyn Write) -> io::Result<()> {
     if orphans.unfinished_files > 0 {
         writeln!(
             out,
-            "{} of segments and pages that are not complete, {}: being written, or left by an interrupted backup; a backup removes \
-             them once they are a day old\n",
+            "{} of segments and pages that are not complete, {}: {origin}; a backup removes them once they are a day old\n",
             human::counted(orphans.unfinished_files, "file"),
             human::bytes(orphans.unfinished_bytes),
         )?;

@@ -202,7 +202,8 @@ fn is_of_a_demo(file: &Path) -> bool {
             | Key::MapPage { .. }
             | Key::RestoreDone { .. }
             | Key::RestoreDiscarded { .. }
-            | Key::GroupsChange { .. },
+            | Key::GroupsChange { .. }
+            | Key::WriteClaim { .. },
         ) => true,
         None => name == MARKER,
     }

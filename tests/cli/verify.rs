@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use jiff::Timestamp;
+use kbk_format::repo::{ClaimState, ClaimedTopic, Hex, WriteClaim};
+
 use crate::world::{World, place};
 
 #[test]
@@ -101,4 +104,48 @@ fn what_no_snapshot_names_is_listed_and_exits_with_0() {
     assert_eq!(json["findings"], serde_json::json!([]));
     let listed = world.kbk(&["ls", "orders", "--json"]);
     assert!(!listed.stdout.contains(&left[0]), "{}", listed.stdout);
+}
+
+#[test]
+fn claims_are_listed_whatever_they_hold_and_exit_with_0() {
+    let world = World::sample();
+    let claim = WriteClaim {
+        claim: Hex([1; 16]),
+        command: "backup".to_owned(),
+        writer: "test".to_owned(),
+        host: Some("elsewhere\u{1b}[2J".to_owned()),
+        process: None,
+        begun_at: Timestamp::UNIX_EPOCH,
+        renewed: 1,
+        state: ClaimState::Held,
+        topics: Some(vec![ClaimedTopic {
+            topic: "orders".parse().unwrap(),
+            partitions: Some(vec![1.into()]),
+        }]),
+    };
+    let put = world.repository.put_claim(&claim);
+    world.runtime.block_on(put).unwrap();
+    let damaged = format!("claims/{}.json", "02".repeat(16));
+    fs::write(world.path(&damaged), b"{\"format\":").unwrap();
+    world.segment(&place("orders", 1), &[(600, 1)]);
+
+    let ended = world.kbk(&["verify"]);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    for expected in [
+        "kbk backup on elsewhere\\u{1b}[2J (since 1970-01-01T00:00:00Z) claims topics",
+        &format!("{damaged} cannot be read as a claim"),
+        "or being written by kbk backup on elsewhere",
+        "is intact",
+    ] {
+        assert!(
+            ended.stdout.contains(expected),
+            "{expected}: {}",
+            ended.stdout
+        );
+    }
+    let json = world.kbk(&["verify", "--json"]).json();
+    assert_eq!(json["claims"][0]["running"], "unknown");
+    assert_eq!(json["claims"][0]["topics"], serde_json::json!(["orders"]));
+    assert_eq!(json["claims"][1]["key"], damaged);
+    assert!(json["claims"][1]["error"].is_string(), "{json}");
 }

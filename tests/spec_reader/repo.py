@@ -4,6 +4,7 @@
                                                         all records of a partition, rendered as in SPEC.md section 10
     python repo.py DIR --verify [--sequence N]          checks everything that the snapshot names, and all restores, and prints JSON
     python repo.py DIR --list [--sequence N]            partitions of the snapshot, one JSON object per line
+    python repo.py DIR --claims                         the claims that are there, one JSON object per line
 
 It reads in the order of section 11.6: the snapshot with the highest sequence (or the requested one), then pages, then segments.
 Objects that the snapshot does not name are ignored. Every defect is raised as a kseg.FormatError whose `what` is the object's key.
@@ -34,6 +35,8 @@ SEGMENT_KEY = re.compile(r"data/" + _PLACE + r"/(?P<base>[0-9]{20})-(?P<id>[0-9a
 PAGE_KEY = re.compile(r"index/" + _PLACE + r"/(?P<base>[0-9]{20})-(?P<digest>[0-9a-f]{16})\.json")
 RESTORE_NAME = re.compile(r"[a-z0-9-]{1,64}")
 MAX_MAP_RUNS = 4096
+CLAIM_NAME = re.compile(r"(?P<claim>[0-9a-f]{32})\.json")
+MAX_CLAIM, MAX_CLAIMED_TOPICS = 16777216, 10000
 SNAPSHOT_NAME = re.compile(r"(?P<sequence>[0-9]{20})\.json")
 
 # The members of a binding (section 11.5), in the order by which bindings are sorted.
@@ -209,6 +212,47 @@ class Repository:
             return []
         names = sorted(path.name for path in folder.iterdir() if RESTORE_NAME.fullmatch(path.name) and (path / "begun.json").exists())
         return [Restore(self, name) for name in names]
+
+    def claims(self) -> list[dict]:
+        """Returns the members of all claims (section 11.9). No other function needs them."""
+        folder = self.folder / "claims"
+        if not folder.is_dir():
+            return []
+        names = sorted(path.name for path in folder.iterdir() if CLAIM_NAME.fullmatch(path.name))
+        return [self._claim(name) for name in names]
+
+    def _claim(self, name: str) -> dict:
+        key = f"claims/{name}"
+        data = self.read(key)
+        require(len(data) <= MAX_CLAIM, LIMIT, key, None, f"{len(data)} bytes")
+        sealed = parse_sealed(key, data)
+        check_format(sealed, "kbk-claim")
+        members = sealed.members
+        claim = hex_member(key, members, "claim", 32)
+        require(claim == CLAIM_NAME.fullmatch(name)["claim"], MISPLACED, key, None, f"claim {claim}")
+        for text in ("command", "writer", "begun_at"):
+            member(key, members, text, STRING)
+        member(key, members, "host", STRING, or_null=True)
+        count_member(key, members, "renewed")
+        state = member(key, members, "state", STRING)
+        require(state in ("entering", "held"), INCONSISTENT, key, None, f"state {state!r}")
+        process = member(key, members, "process", OBJECT, or_null=True)
+        if process is not None:
+            for text in ("boot_id", "namespace"):
+                member(key, process, text, STRING)
+            pid = count_member(key, process, "pid")
+            require(pid < 2**32, INCONSISTENT, key, None, f"pid {pid}")
+            count_member(key, process, "started")
+        topics = member(key, members, "topics", ARRAY, or_null=True)
+        names = []
+        for topic in topics or []:
+            names.append(member(key, topic, "topic", STRING))
+            require(_is_topic(names[-1]), INCONSISTENT, key, None, f"topic name {names[-1]!r}")
+            partitions = member(key, topic, "partitions", ARRAY, or_null=True) or []
+            numbers = all(isinstance(p, int) and not isinstance(p, bool) and 0 <= p < 2**31 for p in partitions)
+            require(numbers and partitions == sorted(set(partitions)), INCONSISTENT, key, None, f"partitions {partitions}")
+        require(names == sorted(set(names)) and len(names) <= MAX_CLAIMED_TOPICS, INCONSISTENT, key, None, "topics out of order, or too many")
+        return members
 
     def snapshot(self, sequence: int | None = None) -> Snapshot | None:
         """Reads the newest snapshot, or that of `sequence`; None where there is none yet."""
@@ -635,11 +679,16 @@ def main() -> int:
     parser.add_argument("--sequence", type=int, help="of the snapshot; the newest is the default")
     parser.add_argument("--verify", action="store_true", help="check everything the snapshot names, print JSON")
     parser.add_argument("--list", action="store_true", help="print the partitions, one JSON object a line")
+    parser.add_argument("--claims", action="store_true", help="print the claims, one JSON object a line")
     arguments = parser.parse_args()
-    if not (arguments.verify or arguments.list or arguments.partition is not None):
+    if not (arguments.verify or arguments.list or arguments.claims or arguments.partition is not None):
         parser.error("TOPIC and PARTITION, or --verify, or --list")
     try:
         repository = Repository(arguments.folder)
+        if arguments.claims:
+            for claim in repository.claims():
+                print(json.dumps(claim))
+            return 0
         if arguments.verify:
             for restore in repository.restores():
                 restore.verify()

@@ -5,6 +5,7 @@
 //!                 verify    Snapshot --> every page, segment and byte --> VerifyReport
 //!   Repository -- list      Snapshot --> rows of snapshots, topics, partitions, segments, groups
 //!                 restores  finished restore --> offset map --> offsets in the cluster
+//!                 claims    what is going to be written --> the right to, while others want it too
 //!   FILE.kseg --- inspect   one segment, without its repository --> Inspection
 //! ```
 //!
@@ -50,9 +51,11 @@
 //! | list snapshots, topics, partitions and segments | [`list`] |
 //! | list consumer groups and their lag | [`list::groups`] |
 //! | translate offsets by the offset map of a restore | [`restores::FinishedRestore`], [`restores::MapReader`] |
+//! | claim partitions before they are written, and see who else has | [`claims::claim`], [`claims::list`] |
 //! | look at one segment file (`kbk inspect`) | [`inspect::inspect`] |
 //! | share work among threads | [`share::FairShare`] |
 
+pub mod claims;
 pub mod inspect;
 pub mod list;
 pub mod read;

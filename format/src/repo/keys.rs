@@ -164,6 +164,11 @@ pub enum Key {
         /// The change of groups.
         change: RestoreId,
     },
+    /// `claims/<claim>.json`
+    WriteClaim {
+        /// The claim.
+        claim: Id,
+    },
 }
 
 /// The folder of the segments.
@@ -174,10 +179,12 @@ pub(super) const PAGES: &str = "index";
 pub(super) const SNAPSHOTS: &str = "snapshots";
 /// The folder of the restores.
 pub(super) const RESTORES: &str = "restores";
+/// The folder of the claims.
+pub(super) const CLAIMS: &str = "claims";
 
 impl Key {
     /// The folders at the root of a repository.
-    pub(super) const FOLDERS: [&str; 4] = [SEGMENTS, PAGES, SNAPSHOTS, RESTORES];
+    pub(super) const FOLDERS: [&str; 5] = [SEGMENTS, PAGES, SNAPSHOTS, RESTORES, CLAIMS];
 
     /// Returns whether objects can be in the folder of this name, directly or further below.
     pub(super) fn is_folder(name: &str) -> bool {
@@ -270,6 +277,9 @@ impl Key {
             [RESTORES, restore, "discarded.json"] => Some(Key::RestoreDiscarded {
                 restore: restore.parse().ok()?,
             }),
+            [CLAIMS, file] => Some(Key::WriteClaim {
+                claim: file.strip_suffix(".json")?.parse().ok()?,
+            }),
             _ => None,
         }
     }
@@ -300,6 +310,7 @@ impl fmt::Display for Key {
             Key::RestoreDiscarded { restore } => {
                 write!(f, "{RESTORES}/{restore}/discarded.json")
             }
+            Key::WriteClaim { claim } => write!(f, "{CLAIMS}/{claim}.json"),
         }
     }
 }
@@ -384,6 +395,10 @@ mod tests {
                 },
                 "restores/20261124-2145-3f9a/discarded.json".to_owned(),
             ),
+            (
+                Key::WriteClaim { claim: id },
+                "claims/000102030405060708090a0b0c0d0e0f.json".to_owned(),
+            ),
         ];
         for (key, name) in cases {
             let folders = name.match_indices('/').map(|(at, _)| &name[..at]);
@@ -438,6 +453,8 @@ mod tests {
             "restores/../begun.json".into(),
             "restores//begun.json".into(),
             "restores/a/map/00.json".into(),
+            "claims/00.json".into(),
+            "claims/000102030405060708090A0B0C0D0E0F.json".into(),
             format!("restores/{}/done.json", "a".repeat(65)),
             String::new(),
         ];

@@ -6,6 +6,7 @@
 //! index/<topic>/<topic-id>/<partition>/<base>-<digest>.json   pages       then these
 //! snapshots/<sequence>.json                                   snapshots   the commit
 //! restores/<restore>/...                                      restores    which record went where in a cluster
+//! claims/<claim>.json                                         claims      what writers that run now are going to write
 //! ```
 //!
 //! Reading follows the reverse order: the newest snapshot names pages, pages name segments. An object that nothing
@@ -17,12 +18,14 @@
 //! | read a segment | [`SegmentReader`] |
 //! | write a segment | [`SegmentUpload`] |
 //! | commit the segments written | [`Change`], [`Repository::commit`] |
+//! | claim what is going to be written | [`WriteClaim`], [`FoundClaim`] |
 //! | record a restore | [`RestoreManifest`], [`MapPage`], [`RestoreDone`], [`RestoreDiscarded`] |
 //! | parse an object | [`Snapshot`], [`Page`], [`Identity`], inside [`Digested`] |
 //! | name an object | [`Key`], [`PartitionId`], [`TopicName`], [`Id`] |
 
 mod acls;
 mod change;
+mod claim;
 mod commit;
 mod error;
 mod groups;
@@ -52,6 +55,10 @@ mod upload;
 
 pub use acls::{AclBinding, Acls};
 pub use change::{Change, FoundAcls, FoundGroups, PartitionChange, TopicChange, UnseenTopic};
+pub use claim::{
+    ClaimProcess, ClaimState, ClaimVersion, ClaimedTopic, FoundClaim, MAX_CLAIMED_TOPICS,
+    WriteClaim,
+};
 pub use error::{BoxedError, Damage, Operation, RepoError, RepoErrorKind, Result};
 pub use groups::{CommittedOffset, GroupState, GroupTopic, Groups};
 pub use groups_change::{ChangedGroup, ChangedOffset, GroupsChange, OffsetAndMetadata};

@@ -3,16 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 
-use super::error::{Operation, RepoErrorKind, Result};
+use super::error::{RepoErrorKind, Result};
 use super::id::{Digest, Id};
 use super::keys::{Key, PartitionId, RESTORES, TopicName};
 use super::repository::Repository;
 use super::restore_id::RestoreId;
 use super::sealed::{Digested, Document, seal};
-use super::store::path;
 use crate::PartitionNumber;
 
 /// A page of the offset map with this many runs is full, and never written again.
@@ -250,16 +248,9 @@ impl Repository {
     /// The error of the store.
     pub async fn keep_map_pages(&self, restore: &RestoreId, kept: &BTreeSet<Key>) -> Result<()> {
         for key in self.map_page_keys(restore).await?.difference(kept) {
-            self.remove(key).await?;
+            self.store().remove(key).await?;
         }
         Ok(())
-    }
-
-    async fn remove(&self, key: &Key) -> Result<()> {
-        match self.store().objects().delete(&path(key)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.store().failed(Operation::Remove, key, error)),
-        }
     }
 
     /// Removes pages that nothing names any more. A page that is gone already is not an error.
@@ -269,7 +260,7 @@ impl Repository {
     /// The error of the store.
     pub async fn remove_map_pages(&self, restore: &RestoreId, pages: &[Digest]) -> Result<()> {
         for sha256 in pages {
-            self.remove(&Key::map_page(restore, sha256)).await?;
+            self.store().remove(&Key::map_page(restore, sha256)).await?;
         }
         Ok(())
     }

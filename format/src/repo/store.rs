@@ -154,6 +154,11 @@ impl Store {
     }
 
     async fn read_bytes(&self, key: &Key) -> Result<Option<Bytes>> {
+        self.read_at_most(key, MAX_SEALED_BYTES).await
+    }
+
+    /// Reads an object; one that is larger than `limit` is damaged.
+    pub(super) async fn read_at_most(&self, key: &Key, limit: u64) -> Result<Option<Bytes>> {
         let failed = |error: object_store::Error| self.failed(Operation::Read, key, error);
         let object = match self.objects.get(&path(key)).await {
             Ok(object) => object,
@@ -161,8 +166,8 @@ impl Store {
             Err(error) => return Err(failed(error)),
         };
         let size = object.meta.size;
-        if size > MAX_SEALED_BYTES {
-            let detail = format!("it has {size} bytes, and the limit is {MAX_SEALED_BYTES}");
+        if size > limit {
+            let detail = format!("it has {size} bytes, and the limit is {limit}");
             return Err(self.damaged(key, detail));
         }
         let bytes = object.bytes().await.map_err(failed)?;
@@ -181,8 +186,21 @@ impl Store {
     /// Puts a sealed object whose name holds the digest of its bytes: an intact object of this name has the
     /// same bytes, so writing it again is harmless and repairs a damaged one.
     pub(super) async fn put_content_named(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
+        self.replace(key, bytes).await
+    }
+
+    /// Puts a sealed object in place of the one that has its name, if any.
+    pub(super) async fn replace(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
         let put = self.put_sealed(key, bytes.into(), PutMode::Overwrite);
         put.await.map(drop)
+    }
+
+    /// Removes an object; one that does not exist counts as removed.
+    pub(super) async fn remove(&self, key: &Key) -> Result<()> {
+        match self.objects.delete(&path(key)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed(Operation::Remove, key, error)),
+        }
     }
 
     async fn put_sealed(&self, key: &Key, bytes: Bytes, mode: PutMode) -> Result<Put> {

@@ -94,6 +94,13 @@ impl Repo {
         printed.stdout.lines().map(rendered).collect()
     }
 
+    /// Returns the claims that are there, as the Python reader decodes them.
+    pub(crate) fn claims(&self) -> Vec<Value> {
+        let printed = run(&mut self.spec_reader(&["--claims"])).expect_code(0);
+        let claims = printed.stdout.lines().map(serde_json::from_str);
+        claims.collect::<Result<_, _>>().expect("lines of JSON")
+    }
+
     fn spec_reader(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PYTHON);
         command.arg(SPEC_READER).arg(self.path()).args(args);

@@ -50,6 +50,7 @@ use self::orphans::OrphanSearch;
 pub use self::orphans::{Orphan, Orphans};
 use self::run::Run;
 pub use self::unindexed::{UnindexedSegment, UnindexedSegmentError};
+use crate::claims::{self, ListedClaim};
 
 /// Receives the progress of a verification, from several threads.
 pub trait VerifyEvents: Send + Sync {
@@ -101,6 +102,8 @@ pub struct VerifyReport {
     pub lost_offsets: u64,
     /// Segments and pages of the selected topics that no snapshot of the repository names.
     pub orphans: Orphans,
+    /// Claims of backups that run now, and those that were left behind.
+    pub claims: Vec<ListedClaim>,
     /// Everything that is wrong or missing, ordered by snapshot, topic, partition and offset.
     pub findings: Vec<Finding>,
 }
@@ -155,6 +158,13 @@ pub async fn verify(
     };
     match orphans {
         Ok(orphans) => report.orphans = orphans,
+        Err(error) => {
+            let kind = FindingKind::Unreadable;
+            report.findings.push(Finding::of_error(&error, kind, kind));
+        }
+    }
+    match claims::list(repository).await {
+        Ok(claims) => report.claims = claims,
         Err(error) => {
             let kind = FindingKind::Unreadable;
             report.findings.push(Finding::of_error(&error, kind, kind));

@@ -1,0 +1,4 @@
+//! Tests of claims: the protocol in all interleavings, and on stores.
+
+mod model;
+mod store;
