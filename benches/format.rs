@@ -10,7 +10,7 @@ use std::io;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kbk_format::{
     BlockBuilder, BlockDecoder, Columns, Compression, Encoder, GapReason, Push, Segment,
-    SegmentAssembler, Streams, TimestampType, WriterOptions, render, verify,
+    SegmentAssembler, Streams, TimestampType, WriterOptions, render::View, verify,
 };
 
 mod samples;
@@ -42,14 +42,14 @@ fn encode<W: io::Write>(rows: &[Row], encoder: &mut Encoder, out: W) -> W {
             .expect("records in order")
         };
         if push(&mut builder) == Push::Full {
-            let block = builder.encode(TimestampType::CreateTime, encoder);
+            let block = builder.encode(TimestampType::CreateTime, assembler.renderer(), encoder);
             assembler.append(&block).expect("an endless sink");
             builder = block.recycle(offset);
             let _ = push(&mut builder);
         }
     }
     assembler
-        .append(&builder.encode(TimestampType::CreateTime, encoder))
+        .append(&builder.encode(TimestampType::CreateTime, assembler.renderer(), encoder))
         .expect("an endless sink");
     assembler
         .seal(GapReason::NotDelivered)
@@ -135,15 +135,16 @@ fn renderings(c: &mut Criterion) {
             })
             .collect();
         let mut text = Vec::new();
+        let renderer = segment.renderer();
         let mut group = c.benchmark_group("format");
-        let length: u64 = blocks.iter().map(|block| render::sizes(block)[0]).sum();
+        let length: u64 = blocks.iter().map(|block| renderer.sizes(block)[0]).sum();
         group.throughput(Throughput::Bytes(length)).sample_size(10);
         group.bench_function(BenchmarkId::new("render/records", sample), |b| {
             b.iter(|| {
                 for block in &blocks {
                     text.clear();
                     for record in block.iter() {
-                        render::View::Records.render(&record, &mut text);
+                        renderer.render(View::Records, &record, &mut text);
                     }
                     black_box(text.len());
                 }

@@ -4,6 +4,7 @@ use crate::error::{ErrorClass, FormatError, Result};
 use crate::layout::{self, ALIGNMENT, FILE_MAGIC, MAJOR, MINOR, file_header as at, limits, tlv};
 use crate::partition::PartitionNumber;
 use crate::record::{IsolationLevel, TimestampType};
+use crate::render::Renderer;
 use crate::wire::{FieldReader, length, pad, put};
 
 /// What a segment states about itself before its first block.
@@ -40,12 +41,21 @@ impl FileHeader {
         salt
     }
 
+    /// Returns the renderer of the segment's records.
+    #[must_use]
+    pub fn renderer(&self) -> Renderer {
+        Renderer::new(&self.topic, self.partition)
+    }
+
     /// Encodes the header, with its padding and CRC.
     ///
     /// # Errors
     ///
-    /// *limit* if the TLVs make it longer than SPEC section 6 allows; *inconsistent* if a number is negative.
+    /// *limit* if the topic's name or the TLVs are longer than SPEC section 6 allows; *inconsistent* if a number is negative.
     pub fn encode(&self) -> Result<Vec<u8>> {
+        if self.topic.len() > limits::TOPIC_NAME_LENGTH {
+            return Err(self.error(ErrorClass::Limit, topic_too_long(&self.topic)));
+        }
         if self.base_offset < 0 {
             return Err(self.error(ErrorClass::Inconsistent, "base_offset is negative"));
         }
@@ -178,11 +188,21 @@ impl FileHeader {
             writer: tlvs.writer,
             created_at: tlvs.created_at,
         };
+        let fits = header.topic.len() <= limits::TOPIC_NAME_LENGTH;
+        view.ensure(fits, ErrorClass::Limit, || topic_too_long(&header.topic))?;
         view.ensure(header.base_offset >= 0, ErrorClass::Inconsistent, || {
             format!("base_offset is {}", header.base_offset)
         })?;
         Ok(header)
     }
+}
+
+fn topic_too_long(topic: &str) -> String {
+    format!(
+        "the topic's name has {} bytes; at most {} are allowed",
+        topic.len(),
+        limits::TOPIC_NAME_LENGTH
+    )
 }
 
 /// Refuses any other major version.

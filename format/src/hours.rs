@@ -7,7 +7,7 @@ use crate::error::{ErrorClass, Result};
 use crate::footer::RenderedSizes;
 use crate::index::{BlockIndex, IndexEntry};
 use crate::layout::{hour_entry, hours as at, limits};
-use crate::render::{RENDERING_VERSION, View};
+use crate::render::{RENDERING_VERSION, Renderer, View};
 use crate::wire::{FieldReader, length};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -46,20 +46,21 @@ pub struct HourSize {
 impl HourSize {
     /// Returns the text of each hour of the records in `columns`, in the order of the hours; nothing where all are of one hour.
     #[must_use]
-    pub fn of(columns: &Columns) -> Vec<HourSize> {
+    pub fn of(columns: &Columns, renderer: &Renderer) -> Vec<HourSize> {
         let (min, max) = columns.time_bounds();
         if Hour::of(min) >= Hour::of(max) {
             return Vec::new();
         }
-        HourSize::of_each(columns)
+        HourSize::of_each(columns, renderer)
     }
 
     /// Returns the same, for records of a single hour, too.
     #[must_use]
-    pub fn of_each(columns: &Columns) -> Vec<HourSize> {
+    pub fn of_each(columns: &Columns, renderer: &Renderer) -> Vec<HourSize> {
         let mut sizes: BTreeMap<Hour, u64> = BTreeMap::new();
         for record in columns.iter().filter(|record| !record.control) {
-            *sizes.entry(Hour::of(record.timestamp)).or_default() += View::Records.size(&record);
+            let size = renderer.size(View::Records, &record);
+            *sizes.entry(Hour::of(record.timestamp)).or_default() += size;
         }
         let narrow = |(hour, bytes): (Hour, u64)| HourSize {
             hour,

@@ -293,6 +293,8 @@ fields! {
 pub mod limits {
     /// Bytes of a file header.
     pub const FILE_HEADER_LENGTH: usize = 65_536;
+    /// Bytes of a topic's name, as in Kafka.
+    pub const TOPIC_NAME_LENGTH: usize = 249;
     /// Streams in a block.
     pub const STREAMS: usize = 16;
     /// Records in a block.

@@ -95,6 +95,7 @@ mod meta;
 pub mod partition;
 pub mod record;
 pub mod render;
+mod render_time;
 #[cfg(feature = "repo")]
 pub mod repo;
 pub mod scan;
@@ -120,6 +121,7 @@ pub use index::{BlockIndex, IndexEntry};
 pub use mapped::MappedSegment;
 pub use partition::PartitionNumber;
 pub use record::{Header, Headers, IsolationLevel, Record, TimestampType};
+pub use render::Renderer;
 pub use scan::Scanner;
 pub use segment::{Block, Open, Segment};
 pub use statistics::Statistics;

@@ -2,11 +2,15 @@
 //!
 //! Lengths are computed while a block is encoded, so the scan runs over bytes that compression is about to read.
 
+use std::sync::Arc;
+
 use crate::columns::{ByteColumn, Columns, HeaderColumn};
+use crate::partition::PartitionNumber;
 use crate::record::{Header, Record};
+use crate::render_time::{render_time, time_size, times_size};
 
 /// The rendering's version: any change of the output raises it.
-pub const RENDERING_VERSION: u32 = 1;
+pub const RENDERING_VERSION: u32 = 2;
 
 /// A view of a segment as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,18 +26,44 @@ pub enum View {
 impl View {
     /// All views, in the order of the rendered-sizes section.
     pub const ALL: [View; 3] = [View::Records, View::Values, View::Keys];
+}
 
-    /// Appends the rendering of `record`. Control records render to nothing.
-    pub fn render(self, record: &Record<'_>, out: &mut Vec<u8>) {
+/// Lengths of the views, in the order of [`View::ALL`].
+pub type ViewSizes = [u64; View::ALL.len()];
+
+/// Renders records of one partition. What all lines of `records.jsonl` begin with is rendered once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renderer {
+    line_start: Arc<[u8]>,
+}
+
+impl Renderer {
+    /// Creates a renderer for the records of a partition.
+    #[must_use]
+    pub fn new(topic: &str, partition: PartitionNumber) -> Renderer {
+        let mut start = b"{\"topic\":\"".to_vec();
+        render_escaped(topic.as_bytes(), &mut start);
+        start.extend_from_slice(b"\",\"partition\":");
+        render_integer(partition.get().into(), &mut start);
+        start.extend_from_slice(b",\"offset\":");
+        Renderer {
+            line_start: start.into(),
+        }
+    }
+
+    /// Returns what each line of `records.jsonl` begins with, up to the digits of the offset.
+    #[must_use]
+    pub fn line_start(&self) -> &[u8] {
+        &self.line_start
+    }
+
+    /// Appends the rendering of `record` in `view`. Control records render to nothing.
+    pub fn render(&self, view: View, record: &Record<'_>, out: &mut Vec<u8>) {
         if record.control {
             return;
         }
-        match self {
-            View::Records => {
-                out.push(b'{');
-                render_members(record, out);
-                out.extend_from_slice(b"}\n");
-            }
+        match view {
+            View::Records => self.render_record(record, out),
             View::Values => render_line(record.value, out),
             View::Keys => render_line(record.key, out),
         }
@@ -41,49 +71,95 @@ impl View {
 
     /// Returns the length of what [`render`](Self::render) appends.
     #[must_use]
-    pub fn size(self, record: &Record<'_>) -> u64 {
+    pub fn size(&self, view: View, record: &Record<'_>) -> u64 {
         if record.control {
             return 0;
         }
-        match self {
-            View::Records => 3 + members_size(record),
+        match view {
+            View::Records => self.record_size(record),
             View::Values => line_size(record.value),
             View::Keys => line_size(record.key),
         }
     }
-}
 
-/// Lengths of the views, in the order of [`View::ALL`].
-pub type ViewSizes = [u64; View::ALL.len()];
-
-/// Computes the lengths of the views of all records in `columns`.
-#[must_use]
-pub fn sizes(columns: &Columns) -> ViewSizes {
-    if columns.controls.contains(&true) {
-        return sizes_by_record(columns);
-    }
-    let records = columns.len() as u64;
-    let members = MEMBERS_FIXED * records
-        + integers_size(&columns.offsets)
-        + integers_size(&columns.timestamps)
-        + column_size("key", &columns.keys)
-        + column_size("value", &columns.values)
-        + headers_size(&columns.headers);
-    [
-        3 * records + members,
-        columns.values.bytes.len() as u64 + records,
-        columns.keys.bytes.len() as u64 + records,
-    ]
-}
-
-fn sizes_by_record(columns: &Columns) -> ViewSizes {
-    let mut sizes = ViewSizes::default();
-    for record in columns.iter() {
-        for (size, view) in sizes.iter_mut().zip(View::ALL) {
-            *size += view.size(&record);
+    /// Computes the lengths of the views of all records in `columns`.
+    #[must_use]
+    pub fn sizes(&self, columns: &Columns) -> ViewSizes {
+        if columns.controls.contains(&true) {
+            return self.sizes_by_record(columns);
         }
+        let records = columns.len() as u64;
+        let lines = self.fixed_size() * records
+            + integers_size(&columns.offsets)
+            + integers_size(&columns.timestamps)
+            + times_size(&columns.timestamps)
+            + column_size("key", &columns.keys)
+            + column_size("value", &columns.values)
+            + headers_size(&columns.headers);
+        [
+            lines,
+            columns.values.bytes.len() as u64 + records,
+            columns.keys.bytes.len() as u64 + records,
+        ]
     }
-    sizes
+
+    fn sizes_by_record(&self, columns: &Columns) -> ViewSizes {
+        let mut sizes = ViewSizes::default();
+        for record in columns.iter() {
+            for (size, view) in sizes.iter_mut().zip(View::ALL) {
+                *size += self.size(view, &record);
+            }
+        }
+        sizes
+    }
+
+    fn render_record(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.line_start);
+        render_integer(record.offset, out);
+        out.extend_from_slice(b",\"timestamp\":");
+        render_integer(record.timestamp, out);
+        out.extend_from_slice(b",\"time\":");
+        render_time(record.timestamp, out);
+        out.push(b',');
+        render_bytes("key", record.key, out);
+        out.push(b',');
+        render_bytes("value", record.value, out);
+        out.extend_from_slice(b",\"headers\":[");
+        for (i, header) in record.headers.clone().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            out.push(b'{');
+            render_bytes("name", Some(header.name), out);
+            out.push(b',');
+            render_bytes("value", header.value, out);
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"]}\n");
+    }
+
+    fn record_size(&self, record: &Record<'_>) -> u64 {
+        let mut headers = 0;
+        let mut count = 0;
+        for header in record.headers.clone() {
+            headers += header_size(&header);
+            count += 1u64;
+        }
+        self.fixed_size()
+            + integer_size(record.offset)
+            + integer_size(record.timestamp)
+            + time_size(record.timestamp)
+            + bytes_size("key", record.key)
+            + bytes_size("value", record.value)
+            + headers
+            + count.saturating_sub(1)
+    }
+
+    /// The bytes that the lines of all records have in common.
+    fn fixed_size(&self) -> u64 {
+        const AFTER_OFFSET: &str = ",\"timestamp\":,\"time\":,,,\"headers\":[]}\n";
+        (self.line_start.len() + AFTER_OFFSET.len()) as u64
+    }
 }
 
 fn integers_size(values: &[i64]) -> u64 {
@@ -147,49 +223,6 @@ fn render_line(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
 
 fn line_size(bytes: Option<&[u8]>) -> u64 {
     bytes.map_or(0, <[u8]>::len) as u64 + 1
-}
-
-/// Appends the members of the record's JSON object, without the braces.
-pub fn render_members(record: &Record<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"\"offset\":");
-    render_integer(record.offset, out);
-    out.extend_from_slice(b",\"timestamp\":");
-    render_integer(record.timestamp, out);
-    out.push(b',');
-    render_bytes("key", record.key, out);
-    out.push(b',');
-    render_bytes("value", record.value, out);
-    out.extend_from_slice(b",\"headers\":[");
-    for (i, header) in record.headers.clone().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        out.push(b'{');
-        render_bytes("name", Some(header.name), out);
-        out.push(b',');
-        render_bytes("value", header.value, out);
-        out.push(b'}');
-    }
-    out.push(b']');
-}
-
-/// The bytes that the members of every record have in common.
-const MEMBERS_FIXED: u64 = "\"offset\":,\"timestamp\":,,,\"headers\":[]".len() as u64;
-
-fn members_size(record: &Record<'_>) -> u64 {
-    let mut headers = 0;
-    let mut count = 0;
-    for header in record.headers.clone() {
-        headers += header_size(&header);
-        count += 1u64;
-    }
-    MEMBERS_FIXED
-        + integer_size(record.offset)
-        + integer_size(record.timestamp)
-        + bytes_size("key", record.key)
-        + bytes_size("value", record.value)
-        + headers
-        + count.saturating_sub(1)
 }
 
 fn header_size(header: &Header<'_>) -> u64 {
@@ -374,7 +407,7 @@ mod tests {
     proptest! {
         #[test]
         fn sizes_match_the_text_and_json_parses_back(
-            offset in 0..=i64::MAX, timestamp: i64,
+            topic: String, partition in 0..=i32::MAX, offset in 0..=i64::MAX, timestamp: i64,
             key: Option<Vec<u8>>, value: Option<Vec<u8>>,
             text: String, header_value: Option<Vec<u8>>,
         ) {
@@ -387,14 +420,17 @@ mod tests {
                 key: key.as_deref(), value: value.as_deref(),
                 headers: crate::record::Headers::Slice(&headers),
             };
+            let renderer = Renderer::new(&topic, PartitionNumber::new(partition).unwrap());
             for view in View::ALL {
                 let mut out = Vec::new();
-                view.render(&record, &mut out);
-                prop_assert_eq!(out.len() as u64, view.size(&record));
+                renderer.render(view, &record, &mut out);
+                prop_assert_eq!(out.len() as u64, renderer.size(view, &record));
             }
             let mut line = Vec::new();
-            View::Records.render(&record, &mut line);
+            renderer.render(View::Records, &record, &mut line);
             let json: serde_json::Value = serde_json::from_slice(&line).unwrap();
+            prop_assert_eq!(json["topic"].as_str(), Some(topic.as_str()));
+            prop_assert_eq!(json["partition"].as_i64(), Some(partition.into()));
             prop_assert_eq!(json["offset"].as_i64(), Some(offset));
             prop_assert_eq!(json["timestamp"].as_i64(), Some(timestamp));
             prop_assert_eq!(json["headers"][0]["name"].as_str(), Some(text.as_str()));

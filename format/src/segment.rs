@@ -16,6 +16,7 @@ use crate::gaps::Gaps;
 use crate::header::FileHeader;
 use crate::hours::Hours;
 use crate::index::{BlockIndex, IndexEntry};
+use crate::render::Renderer;
 use crate::statistics::Statistics;
 use crate::trailer::Trailer;
 use crate::whole_lines::WholeLines;
@@ -35,6 +36,7 @@ pub enum Open {
 pub struct Segment {
     footer: Footer,
     trailer: Trailer,
+    renderer: Renderer,
 }
 
 impl Segment {
@@ -55,7 +57,11 @@ impl Segment {
             return Ok(Open::Need(trailer.footer_position..file_length));
         };
         let footer = Footer::decode(footer, &trailer)?;
-        Ok(Open::Ready(Box::new(Segment { footer, trailer })))
+        Ok(Open::Ready(Box::new(Segment {
+            renderer: footer.header.renderer(),
+            footer,
+            trailer,
+        })))
     }
 
     /// Opens a segment whose bytes are all in memory.
@@ -79,6 +85,12 @@ impl Segment {
     #[must_use]
     pub fn header(&self) -> &FileHeader {
         &self.footer.header
+    }
+
+    /// Returns the renderer of the segment's records.
+    #[must_use]
+    pub fn renderer(&self) -> &Renderer {
+        &self.renderer
     }
 
     /// Returns the exclusive end of the offsets covered.

@@ -7,7 +7,7 @@ use crate::columns::Columns;
 use crate::error::{ErrorClass, FormatError, Result};
 use crate::gaps::Gap;
 use crate::hours::HourSize;
-use crate::render;
+use crate::render::ViewSizes;
 use crate::segment::{Block, Segment};
 use crate::statistics::Statistics;
 use crate::whole_lines::WholeLines;
@@ -18,7 +18,7 @@ pub struct RecordVerifier<'a> {
     decoder: BlockDecoder,
     columns: Columns,
     statistics: Statistics,
-    rendered: render::ViewSizes,
+    rendered: ViewSizes,
     whole_lines: WholeLines,
     gaps: GapCursor<'a>,
     blocks: usize,
@@ -35,7 +35,7 @@ impl<'a> RecordVerifier<'a> {
             decoder: BlockDecoder::new(),
             columns: Columns::new(),
             statistics: Statistics::empty(segment.header().base_offset),
-            rendered: render::ViewSizes::default(),
+            rendered: ViewSizes::default(),
             whole_lines: WholeLines::ALL,
             gaps: GapCursor::new(&segment.gaps().entries),
             blocks: 0,
@@ -74,7 +74,8 @@ impl<'a> RecordVerifier<'a> {
         if self.gaps.contains_any(offsets, header.end_offset) {
             return error("a record is inside a range that the section gaps names");
         }
-        for (sum, size) in self.rendered.iter_mut().zip(render::sizes(&self.columns)) {
+        let sizes = self.segment.renderer().sizes(&self.columns);
+        for (sum, size) in self.rendered.iter_mut().zip(sizes) {
             *sum += size;
         }
         if !self.rendered_sizes_agree() {
@@ -109,9 +110,9 @@ impl<'a> RecordVerifier<'a> {
     }
 
     fn hours_agree(&self) -> bool {
-        self.segment
-            .hours()
-            .is_none_or(|hours| hours.of_block(self.blocks) == HourSize::of(&self.columns))
+        let found = || HourSize::of(&self.columns, self.segment.renderer());
+        let stated = self.segment.hours();
+        stated.is_none_or(|hours| hours.of_block(self.blocks) == found())
     }
 
     /// Compares the sums over all blocks with what the segment states, unless a block was skipped.

@@ -14,7 +14,7 @@ use crate::hours::Hours;
 use crate::index::{BlockIndex, IndexEntry};
 use crate::layout::{MINOR, limits, trailer};
 use crate::record::Record;
-use crate::render::ViewSizes;
+use crate::render::{Renderer, ViewSizes};
 use crate::statistics::Statistics;
 use crate::trailer::Trailer;
 use crate::whole_lines::WholeLines;
@@ -56,6 +56,7 @@ pub struct SegmentAssembler<W> {
     out: W,
     header: FileHeader,
     header_bytes: Vec<u8>,
+    renderer: Renderer,
     position: u64,
     index: BlockIndex,
     statistics: Statistics,
@@ -85,6 +86,7 @@ impl<W: Write> SegmentAssembler<W> {
             position: header_bytes.len() as u64,
             statistics: Statistics::empty(header.base_offset),
             header_bytes,
+            renderer: header.renderer(),
             header,
             index: BlockIndex::with_capacity(EXPECTED_BLOCKS),
             rendered: RenderedSizes::with_capacity(EXPECTED_BLOCKS),
@@ -118,6 +120,12 @@ impl<W: Write> SegmentAssembler<W> {
     #[must_use]
     pub fn header(&self) -> &FileHeader {
         &self.header
+    }
+
+    /// Returns the renderer of the segment's records, which blocks are encoded with.
+    #[must_use]
+    pub fn renderer(&self) -> &Renderer {
+        &self.renderer
     }
 
     /// Returns whether the limits leave room for another block.
@@ -163,6 +171,11 @@ impl<W: Write> SegmentAssembler<W> {
                 block.timestamp_type(),
                 self.header.timestamp_type
             );
+            return Err(self.refuse(ErrorClass::Inconsistent, detail));
+        }
+        // So do the lengths of the text.
+        if block.renderer() != &self.renderer {
+            let detail = "its text was measured for another topic or partition".to_owned();
             return Err(self.refuse(ErrorClass::Inconsistent, detail));
         }
         let sequence = u32::try_from(self.index.entries().len())
@@ -368,7 +381,8 @@ impl<W: Write> SegmentWriter<W> {
 
     fn flush(&mut self) -> Result<(), WriteError> {
         let builder = self.builder.take().ok_or(WriteError::Latched)?;
-        let block = builder.encode(self.assembler.header().timestamp_type, &mut self.encoder);
+        let timestamp_type = self.assembler.header().timestamp_type;
+        let block = builder.encode(timestamp_type, self.assembler.renderer(), &mut self.encoder);
         self.assembler.append(&block)?;
         let end_offset = self.assembler.end_offset();
         self.builder = Some(block.recycle(end_offset));

@@ -107,7 +107,11 @@ fn encode<W: io::Write>(compression: Compression, out: W) -> (u64, W) {
             with_record(offset, &mut buffer, push).unwrap()
         };
         if push(&mut builder) == Push::Full {
-            let block = builder.encode(TimestampType::CreateTime, &mut encoder);
+            let block = builder.encode(
+                TimestampType::CreateTime,
+                assembler.renderer(),
+                &mut encoder,
+            );
             assembler.append(&block).unwrap();
             builder = block.recycle(offset);
             assert_eq!(push(&mut builder), Push::Pushed);
@@ -115,7 +119,11 @@ fn encode<W: io::Write>(compression: Compression, out: W) -> (u64, W) {
     }
     let allocations = COUNT.get() - before;
     assembler
-        .append(&builder.encode(TimestampType::CreateTime, &mut encoder))
+        .append(&builder.encode(
+            TimestampType::CreateTime,
+            assembler.renderer(),
+            &mut encoder,
+        ))
         .unwrap();
     (
         allocations,

@@ -16,7 +16,7 @@ use kbk_format::layout::{file_header, trailer};
 use kbk_format::scan::Found;
 use kbk_format::{
     BlockBuilder, BlockDecoder, Codec, Columns, Compression, Encoder, ErrorClass, GapReason,
-    Scanner, Segment, SegmentAssembler, Streams, TimestampType, verify,
+    Renderer, Scanner, Segment, SegmentAssembler, Streams, TimestampType, verify,
 };
 
 mod header;
@@ -58,7 +58,11 @@ fn segment_of(salt: u8, codecs: [Compression; BLOCKS]) -> Vec<u8> {
             record(offset).with(|record| builder.push(record)).unwrap();
         }
         assembler
-            .append(&builder.encode(TimestampType::CreateTime, &mut Encoder::new(compression)))
+            .append(&builder.encode(
+                TimestampType::CreateTime,
+                assembler.renderer(),
+                &mut Encoder::new(compression),
+            ))
             .unwrap();
     }
     assembler.seal(GapReason::NotDelivered).unwrap().0
@@ -402,7 +406,11 @@ fn blocks_of_a_segment_inside_a_record_are_not_returned() {
             .with(|record| builder.push(record))
             .unwrap();
             assembler
-                .append(&builder.encode(TimestampType::CreateTime, &mut encoder))
+                .append(&builder.encode(
+                    TimestampType::CreateTime,
+                    assembler.renderer(),
+                    &mut encoder,
+                ))
                 .unwrap();
         }
         let (intact, _) = assembler.seal(GapReason::NotDelivered).unwrap();
@@ -444,6 +452,7 @@ fn a_segment_cut_after_an_inner_one_is_not_opened_as_the_inner_one() {
     assembler
         .append(&builder.encode(
             TimestampType::CreateTime,
+            assembler.renderer(),
             &mut Encoder::new(Compression::None),
         ))
         .unwrap();
@@ -461,4 +470,16 @@ fn a_segment_cut_after_an_inner_one_is_not_opened_as_the_inner_one() {
         Segment::open_whole(cut).unwrap_err().class,
         ErrorClass::Misplaced
     );
+}
+
+#[test]
+fn a_block_whose_text_was_measured_for_another_partition_is_refused() {
+    let mut assembler = SegmentAssembler::new(Vec::new(), header(7, 0)).unwrap();
+    let mut builder = BlockBuilder::new(0);
+    record(0).with(|record| builder.push(record)).unwrap();
+    let mut encoder = Encoder::new(Compression::None);
+    let other = Renderer::new("orders", 4.into());
+    let block = builder.encode(TimestampType::CreateTime, &other, &mut encoder);
+    let error = assembler.append(&block).unwrap_err().to_string();
+    assert!(error.contains("another topic or partition"), "{error}");
 }

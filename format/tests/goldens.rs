@@ -88,7 +88,7 @@ fn goldens_match_their_json() {
         for (view, title) in render::View::ALL.into_iter().zip(VIEWS) {
             let mut text = Vec::new();
             for record in &records {
-                record.with(|record| view.render(record, &mut text));
+                record.with(|record| segment.renderer().render(view, record, &mut text));
             }
             assert_eq!(
                 HEXLOWER.encode(&Sha256::digest(text)),

@@ -326,7 +326,7 @@ proptest! {
                 let texts = rendered(&record);
                 for ((end, text), view) in end.iter_mut().zip(&texts).zip(render::View::ALL) {
                     let mut out = Vec::new();
-                    record.with(|record| view.render(record, &mut out));
+                    record.with(|record| segment.renderer().render(view, record, &mut out));
                     prop_assert_eq!(&out, text);
                     *end += text.len() as u64;
                 }
@@ -511,6 +511,13 @@ fn restore_digest(record: &Owned) -> u128 {
     ])
 }
 
+/// The time of SPEC 10, by another library.
+fn time(timestamp: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(timestamp).ok();
+    let time = time.filter(|_| timestamp != -1 && timestamp >= -62_167_219_200_000);
+    time.map_or("null".to_owned(), |time| format!("\"{time:.3}\""))
+}
+
 /// Renders a record by SPEC 10 with a JSON library, view by view.
 fn rendered(record: &Owned) -> [Vec<u8>; 3] {
     if record.control {
@@ -538,9 +545,10 @@ fn rendered(record: &Owned) -> [Vec<u8>; 3] {
         })
         .collect();
     let line = format!(
-        "{{\"offset\":{},\"timestamp\":{},{},{},\"headers\":[{}]}}\n",
+        "{{\"topic\":\"orders\",\"partition\":3,\"offset\":{},\"timestamp\":{},\"time\":{},{},{},\"headers\":[{}]}}\n",
         record.offset,
         record.timestamp,
+        time(record.timestamp),
         member("key", record.key.as_ref()),
         member("value", record.value.as_ref()),
         headers.join(",")

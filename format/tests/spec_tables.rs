@@ -372,6 +372,7 @@ fn error_classes_match_spec() {
 fn limits_match_spec() {
     let code = [
         ("file header length", limits::FILE_HEADER_LENGTH as u64),
+        ("topic name in bytes", limits::TOPIC_NAME_LENGTH as u64),
         ("streams in a block", limits::STREAMS as u64),
         ("records in a block", limits::BLOCK_RECORDS as u64),
         ("headers in a block", limits::BLOCK_HEADERS as u64),

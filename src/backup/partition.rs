@@ -7,8 +7,8 @@ use kbk_format::repo::{
     Id, Key, LostRange, PartitionId, RepoError, SegmentEntry, SegmentUpload, Store,
 };
 use kbk_format::{
-    EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, SegmentAssembler, TimestampType,
-    WriteError,
+    EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, Renderer, SegmentAssembler,
+    TimestampType, WriteError,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -59,6 +59,7 @@ pub enum PartitionError {
 
 /// A partition's writer, shared by the threads that encode its blocks.
 pub(super) struct PartitionLine {
+    renderer: Renderer,
     state: Mutex<State>,
 }
 
@@ -83,6 +84,7 @@ enum Writer {
 
 impl PartitionLine {
     pub(super) fn new(writer: PartitionWriter) -> PartitionLine {
+        let renderer = Renderer::new(&writer.id.topic, writer.id.partition);
         let state = State {
             waiting: BTreeMap::new(),
             next: 0,
@@ -91,8 +93,14 @@ impl PartitionLine {
             unreadable: None,
         };
         PartitionLine {
+            renderer,
             state: Mutex::new(state),
         }
+    }
+
+    /// The renderer of the partition's records.
+    pub(super) fn renderer(&self) -> &Renderer {
+        &self.renderer
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -188,7 +188,7 @@ fn encode(
             lost,
             last,
         } = job;
-        let encoded = builder.encode(timestamp_type, &mut encoder);
+        let encoded = builder.encode(timestamp_type, line.renderer(), &mut encoder);
         let block = BlockToWrite {
             encoded,
             timestamp_type,

@@ -2,9 +2,9 @@
 
 use std::ops::{ControlFlow, Range};
 
-use kbk_format::render::render_members;
-use kbk_format::repo::{PartitionId, PartitionState, TopicState};
-use kbk_format::{PartitionNumber, Record, Streams};
+use kbk_format::render::View;
+use kbk_format::repo::{PartitionState, TopicState};
+use kbk_format::{PartitionNumber, Record, Renderer, Streams};
 use kbk_tools::list::Completeness;
 use kbk_tools::{ReadPlan, Selection};
 use tokio::runtime::Handle;
@@ -19,7 +19,8 @@ Examples:
   kbk cat -r /backup/kafka orders --offset -100
   kbk cat -r /backup/kafka orders --since 2026-11-22T10:00:00Z --until 2026-11-22T11:00:00Z
 
-Records without a timestamp have -1: --until selects them, --since does not.
+Each line has topic, partition, offset, timestamp (milliseconds), time (RFC 3339, UTC), key, value and headers.
+Records without a timestamp have -1, and null as their time: --until selects them, --since does not.
 OFFSET is first, last, a number, or -100 for the last 100.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
@@ -138,7 +139,7 @@ fn offsets(args: &Args, state: &PartitionState) -> Range<i64> {
     resolve(args.from_offset)..resolve(args.to_offset).saturating_add(1)
 }
 
-/// Renders records as the JSON lines of SPEC section 10, preceded by topic and partition.
+/// Renders records as the JSON lines of SPEC section 10.
 struct Printer<'a> {
     lines: Lines<'a>,
     buffer: Vec<u8>,
@@ -166,15 +167,12 @@ impl<'a> Printer<'a> {
         if self.left == 0 {
             return Ok(ControlFlow::Break(()));
         }
-        let PartitionId {
-            topic, partition, ..
-        } = plan.partition_id();
-        // A topic name has no character that JSON would escape.
-        let start = format!("{{\"topic\":\"{topic}\",\"partition\":{partition},");
+        let id = plan.partition_id();
+        let renderer = Renderer::new(&id.topic, id.partition);
         let mut reader = plan.read(Streams::All, &Handle::current());
         while let Some(batch) = reader.next().await? {
             for record in batch.records() {
-                if self.record(&start, &record)?.is_break() {
+                if self.record(&renderer, &record)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }
@@ -182,7 +180,11 @@ impl<'a> Printer<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn record(&mut self, start: &str, record: &Record<'_>) -> Result<ControlFlow<()>, CliError> {
+    fn record(
+        &mut self,
+        renderer: &Renderer,
+        record: &Record<'_>,
+    ) -> Result<ControlFlow<()>, CliError> {
         let largest = record
             .timestamp
             .unsigned_abs()
@@ -193,9 +195,7 @@ impl<'a> Printer<'a> {
                  jq before 1.7, round them"
             );
         }
-        self.buffer.extend_from_slice(start.as_bytes());
-        render_members(record, &mut self.buffer);
-        self.buffer.extend_from_slice(b"}\n");
+        renderer.render(View::Records, record, &mut self.buffer);
         self.left -= 1;
         if self.left == 0 {
             return Ok(ControlFlow::Break(()));

@@ -73,7 +73,7 @@ def check_golden(data: bytes, expected: dict) -> list[str]:
     for record, one in zip(records, wanted):
         compare(f"record {one['offset']}", kseg.record_to_json(record), one)
     for view, digest in expected["rendered_sha256"].items():
-        compare(f"rendering {view}", hashlib.sha256(kseg.render(records, view)).hexdigest(), digest)
+        compare(f"rendering {view}", hashlib.sha256(kseg.render(records, view, segment.header)).hexdigest(), digest)
 
     for offset, answer in expected["queries"]["find_by_offset"]:
         compare(f"find_by_offset({offset})", offset_of(segment.find_by_offset(offset)), answer)

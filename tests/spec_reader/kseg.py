@@ -11,7 +11,7 @@ with one of the error classes of section 7.
     segment.select(t0, t1)                     all records with t0 <= timestamp < t1
     kseg.scan(data)                            salvage of damaged segments, without the footer
     kseg.verify(data)                          every check of section 4
-    kseg.render_record(r), kseg.render(rs, v)  section 10
+    kseg.render_record(r, h), kseg.render(rs, v, h)  section 10; h is the file header
 
 Command line: `python kseg.py FILE [--records | --info | --verify | --scan | --view VIEW]`.
 """
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import base64
 import bisect
+import datetime
 import json
 import struct
 import sys
@@ -42,6 +43,7 @@ TRAILER_LENGTH = 64
 
 # Section 6.
 MAX_FILE_HEADER_LENGTH = 65536
+MAX_TOPIC_NAME = 249
 MAX_STREAMS = 16
 MAX_RECORDS = 1048576
 MAX_HEADERS = 4194304
@@ -77,6 +79,7 @@ FLAG_CRITICAL = 1
 
 TLV_TOPIC, TLV_CLUSTER_ID, TLV_WRITER, TLV_CREATED_AT = 1, 2, 3, 4
 
+RENDERING_VERSION = 2
 VIEWS = ("records.jsonl", "values", "keys")  # the order of section rendered_sizes
 
 
@@ -235,8 +238,11 @@ def parse_file_header(data: bytes, position: int = 0, what: str = "file header")
     tlvs = _parse_tlvs(raw, 96, 96 + tlv_length, position, what)
     check_padding(raw[96 + tlv_length:-4], what, position + 96 + tlv_length)
 
-    return FileHeader(raw, major, minor, header_length, incompatible, compatible, segment_id, topic_id, partition,
-                      timestamp_type, isolation_level, base_offset, tlvs, header_crc)
+    header = FileHeader(raw, major, minor, header_length, incompatible, compatible, segment_id, topic_id, partition,
+                        timestamp_type, isolation_level, base_offset, tlvs, header_crc)
+    topic_length = len(header.topic.encode("utf-8"))
+    require(topic_length <= MAX_TOPIC_NAME, LIMIT, what, position, f"the topic's name has {topic_length} bytes")
+    return header
 
 
 def _parse_tlvs(raw: bytes, start: int, end: int, position: int, what: str) -> tuple[Tlv, ...]:
@@ -478,7 +484,7 @@ def parse_rendered_sizes(section: Section, block_count: int) -> dict[str, list[i
     what = "rendered_sizes"
     require(len(section.payload) >= 8, INCONSISTENT, what, section.position, f"{len(section.payload)} bytes")
     rendering_version, view_count = struct.unpack_from("<II", section.payload)
-    if rendering_version != 1:
+    if rendering_version != RENDERING_VERSION:
         return None
     require(view_count == 3, INCONSISTENT, what, section.position, f"view_count {view_count}")
     require(len(section.payload) == 8 + 8 * view_count * block_count, INCONSISTENT, what, section.position,
@@ -495,7 +501,7 @@ def parse_whole_lines(section: Section) -> dict[str, bool] | None:
     what = "whole_lines"
     require(len(section.payload) >= 8, INCONSISTENT, what, section.position, f"{len(section.payload)} bytes")
     rendering_version, flags = struct.unpack_from("<II", section.payload)
-    if rendering_version != 1:
+    if rendering_version != RENDERING_VERSION:
         return None
     require(len(section.payload) == 8, INCONSISTENT, what, section.position, f"{len(section.payload)} bytes")
     return {"values": bool(flags & 1), "keys": bool(flags & 2)}
@@ -512,7 +518,7 @@ def parse_hours(section: Section, index: list[IndexEntry], rendered_sizes: dict[
         return None
     require(len(section.payload) >= 8, INCONSISTENT, what, at, f"{len(section.payload)} bytes")
     rendering_version, entry_count = struct.unpack_from("<II", section.payload)
-    if rendering_version != 1:
+    if rendering_version != RENDERING_VERSION:
         return None
     require(entry_count <= MAX_HOUR_ENTRIES, LIMIT, what, at, f"entry_count {entry_count}")
     require(len(section.payload) == 8 + 4 * len(index) + 8 * entry_count, INCONSISTENT, what, at,
@@ -1141,7 +1147,7 @@ def verify(data: bytes) -> Segment:
         for view, ends in segment.rendered_sizes.items():
             length = 0
             for number, (_, records) in enumerate(blocks):
-                length += len(render(records, view))
+                length += len(render(records, view, segment.header))
                 require(ends[number] == length, INCONSISTENT, "rendered_sizes", positions[SECTION_RENDERED_SIZES],
                         f"{view} up to block {number} has {length} bytes, not {ends[number]}")
     if segment.whole_lines is not None:
@@ -1156,7 +1162,7 @@ def verify(data: bytes) -> Segment:
                 for record in records:
                     if not record.control:
                         hour = hour_of(record.timestamp)
-                        found[hour] = found.get(hour, 0) + len(render([record], "records.jsonl"))
+                        found[hour] = found.get(hour, 0) + len(render([record], "records.jsonl", segment.header))
             require(segment.hours[number] == sorted(found.items()), INCONSISTENT, "hours", positions[SECTION_HOURS],
                     f"of block {number} are {segment.hours[number]}, the records' are {found}")
     return segment
@@ -1179,19 +1185,30 @@ def _render_bytes(name: str, data: bytes | None) -> str:
     return f'"{name}":"{text.translate(_ESCAPES)}"'
 
 
-def render_record(record: Record) -> bytes:
+def render_time(timestamp: int) -> str:
+    """Returns the time of a timestamp, in quotes, or null."""
+    if timestamp == -1 or not -62167219200000 <= timestamp <= 253402300799999:
+        return "null"
+    # Python's calendar begins with the year 1; it repeats after 400 years.
+    moved = datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=timestamp + (0 if timestamp >= 0 else 12622780800000))
+    year = moved.year - (0 if timestamp >= 0 else 400)
+    return f'"{year:04d}-{moved:%m-%dT%H:%M:%S}.{moved.microsecond // 1000:03d}Z"'
+
+
+def render_record(record: Record, header: FileHeader) -> bytes:
     """Returns the line of records.jsonl for one record."""
     headers = ",".join("{" + _render_bytes("name", name) + "," + _render_bytes("value", value) + "}" for name, value in record.headers)
-    line = (f'{{"offset":{record.offset},"timestamp":{record.timestamp},{_render_bytes("key", record.key)},'
+    line = (f'{{"topic":"{header.topic.translate(_ESCAPES)}","partition":{header.partition},"offset":{record.offset},'
+            f'"timestamp":{record.timestamp},"time":{render_time(record.timestamp)},{_render_bytes("key", record.key)},'
             f'{_render_bytes("value", record.value)},"headers":[{headers}]}}\n')
     return line.encode("utf-8")
 
 
-def render(records: Iterable[Record], view: str) -> bytes:
-    """Renders the records in one of VIEWS."""
+def render(records: Iterable[Record], view: str, header: FileHeader) -> bytes:
+    """Renders the records of a segment with this file header in one of VIEWS."""
     rendered = [record for record in records if not record.control]
     if view == "records.jsonl":
-        return b"".join(map(render_record, rendered))
+        return b"".join(render_record(record, header) for record in rendered)
     if view == "values":
         return b"".join((record.value or b"") + b"\n" for record in rendered)
     if view == "keys":
@@ -1301,7 +1318,7 @@ def main() -> int:
         elif arguments.view:
             segment = open(data)
             for number in range(len(segment.index)):
-                sys.stdout.buffer.write(render(segment.block(number), arguments.view))
+                sys.stdout.buffer.write(render(segment.block(number), arguments.view, segment.header))
         else:
             print(json.dumps(info_to_json(open(data)), indent=1))
     except FormatError as error:

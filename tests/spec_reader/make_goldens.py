@@ -58,6 +58,7 @@ STREAMS = {"META": 1, "KEYS": 2, "HEADERS": 3, "VALUES": 4}
 CODECS = {"none": 0, "zstd": 1, "lz4": 2}
 COLUMNS = ("skipped", "time", "attributes", "key", "value", "headers", "header_name", "header_value")
 VIEWS = ("records.jsonl", "values", "keys")
+RENDERING_VERSION = 2
 T = 1700000000000  # an ordinary timestamp: 2023-11-14T22:13:20Z
 
 # --------------------------------------------------------------------------------------------------------------
@@ -253,15 +254,32 @@ def member(name: str, data: bytes | None) -> str:
         return f'"{name}_base64":"{base64.b64encode(data).decode()}"'
 
 
-def view(records: list[Rec], name: str) -> bytes:
+def time_of(timestamp: int) -> str:
+    """Returns TIME of section 10, from a calendar that is walked year by year and month by month."""
+    if timestamp == -1 or not -62167219200000 <= timestamp <= 253402300799999:
+        return "null"
+    day, ms = divmod(timestamp + 62167219200000, 86400000)
+    year = 0
+    while day >= (length := 366 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 365):
+        day, year = day - length, year + 1
+    month = 1
+    for length in (31, length - 337, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31):
+        if day < length:
+            break
+        day, month = day - length, month + 1
+    return f'"{year:04}-{month:02}-{day + 1:02}T{ms // 3600000:02}:{ms // 60000 % 60:02}:{ms // 1000 % 60:02}.{ms % 1000:03}Z"'
+
+
+def view(plan: Plan, records: list[Rec], name: str) -> bytes:
     out = bytearray()
+    origin = '"topic":%s,"partition":%d' % (string(plan.topic), plan.partition)
     for r in records:
         if r.attributes & 1:
             continue
         if name == "records.jsonl":
             headers = ",".join("{%s,%s}" % (member("name", n), member("value", v)) for n, v in r.headers)
-            out += ('{"offset":%d,"timestamp":%d,%s,%s,"headers":[%s]}\n' % (
-                r.offset, r.timestamp, member("key", r.key), member("value", r.value), headers)).encode()
+            out += ('{%s,"offset":%d,"timestamp":%d,"time":%s,%s,%s,"headers":[%s]}\n' % (
+                origin, r.offset, r.timestamp, time_of(r.timestamp), member("key", r.key), member("value", r.value), headers)).encode()
         else:
             out += ((r.value if name == "values" else r.key) or b"") + b"\n"
     return bytes(out)
@@ -469,18 +487,18 @@ def build(plan: Plan) -> Built:
     for name in VIEWS:
         length, ends[name] = 0, []
         for block in plan.blocks:
-            length += len(view(block.records, name))
+            length += len(view(plan, block.records, name))
             ends[name].append(length)
     if plan.edit_rendered_sizes:
         plan.edit_rendered_sizes(ends)
-    rendered_payload = struct.pack("<II", 1, 3) + b"".join(struct.pack("<Q", end) for name in VIEWS for end in ends[name])
+    rendered_payload = struct.pack("<II", RENDERING_VERSION, 3) + b"".join(struct.pack("<Q", end) for name in VIEWS for end in ends[name])
 
     reserved_flags = plan.reserved_byte * 0x01010101 & ~1
     sections = [[1, 1, header], [2, 1, index], [3, 1, statistics_payload], [4, 1, gaps_payload]]
     if plan.rendered_sizes:
         sections.append([5, 0, rendered_payload])
     if plan.whole_lines is not None:
-        sections.append([6, 0, struct.pack("<II", 1, plan.whole_lines)])
+        sections.append([6, 0, struct.pack("<II", RENDERING_VERSION, plan.whole_lines)])
     hours = hours_of(plan)
     if plan.hours:
         sections.append([7, 0, hours_payload(hours)])
@@ -553,7 +571,7 @@ def hours_of(plan: Plan) -> list[list[list[int]]]:
         all_hours = {hour_of(record.timestamp) for record in block.records}
         for record in block.records if len(all_hours) > 1 else []:
             if not record.attributes & 1:
-                sizes[hour_of(record.timestamp)] = sizes.get(hour_of(record.timestamp), 0) + len(view([record], "records.jsonl"))
+                sizes[hour_of(record.timestamp)] = sizes.get(hour_of(record.timestamp), 0) + len(view(plan, [record], "records.jsonl"))
         hours.append([list(entry) for entry in sorted(sizes.items())])
     if plan.edit_hours:
         plan.edit_hours(hours)
@@ -567,7 +585,7 @@ def hour_of(timestamp: int) -> int:
 def hours_payload(hours: list[list[list[int]]]) -> bytes:
     ends = [sum(len(block) for block in hours[:number + 1]) for number in range(len(hours))]
     entries = [entry for block in hours for entry in block]
-    return struct.pack("<II", 1, len(entries)) + b"".join(struct.pack("<I", end) for end in ends) + b"".join(struct.pack("<iI", *entry) for entry in entries)
+    return struct.pack("<II", RENDERING_VERSION, len(entries)) + b"".join(struct.pack("<I", end) for end in ends) + b"".join(struct.pack("<iI", *entry) for entry in entries)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -617,7 +635,7 @@ def golden_json(plan: Plan, built: Built) -> dict:
     records = [r for block in plan.blocks for r in block.records]
     return {
         **built.json,
-        "rendered_sha256": {name: hashlib.sha256(view(records, name)).hexdigest() for name in VIEWS},
+        "rendered_sha256": {name: hashlib.sha256(view(plan, records, name)).hexdigest() for name in VIEWS},
         "queries": queries_json(plan),
         "records": [record_json(r) for r in records],
     }
@@ -719,6 +737,13 @@ def goldens() -> list[Plan]:
         Block(18, 20, [Rec(18, -1, b"k", b"none"), Rec(19, -1, b"k", b"none")]),
         Block(20, 22, [Rec(20, -2, b"k", b"just before none"), Rec(21, 1, b"k", b"just after the epoch")])]))
 
+    plans.append(Plan("origin-and-time", "lines with a topic that has to be escaped, the largest partition, and times at the ends of the calendar", [
+        Block(0, 6, [Rec(0, -62167219200001, None, b"before year 0"), Rec(1, -62167219200000, None, b"year 0"), Rec(2, -62135596800001, None, b"its end"),
+                     Rec(3, 253402300799999, None, b"the end of year 9999"), Rec(4, 253402300800000, None, b"year 10000"), Rec(5, -1, None, b"none")]),
+        Block(6, 12, [Rec(6, 951782399999, None, b"28 February"), Rec(7, 951868799999, None, b"29 February 2000"), Rec(8, 951868800000, None, b"1 March"),
+                      Rec(9, -2203891200001, None, b"28 February 1900"), Rec(10, -2203891200000, None, b"1 March 1900"), Rec(11, 0, None, b"epoch")])],
+        topic='or"de\\rs\t\u00e4', partition=2147483647, hours=True))
+
     plans.append(replace(three_blocks("log-append-time"), timestamp_type=1, description="timestamp type LogAppendTime, topic id unknown (zeros), partition 11",
                          topic_id=bytes(16), partition=11))
 
@@ -804,9 +829,9 @@ def _move_a_byte(hours: list[list[list[int]]]) -> None:
 def _other_rendering() -> Plan:
     """Returns a golden whose JSON has null for sections that a reader treats as absent."""
     def edit(sections: list[list]) -> None:
-        sections.append([5, 0, struct.pack("<II", 2, 7) + b"of a later rendering"])
-        sections.append([6, 0, struct.pack("<II", 2, 7) + b"too"])
-    return three_blocks("other-rendering-version", description="rendered_sizes and whole_lines of rendering_version 2, of other lengths: as if absent",
+        sections.append([5, 0, struct.pack("<II", RENDERING_VERSION + 1, 7) + b"of a later rendering"])
+        sections.append([6, 0, struct.pack("<II", RENDERING_VERSION + 1, 7) + b"too"])
+    return three_blocks("other-rendering-version", description="rendered_sizes and whole_lines of rendering_version 3, of other lengths: as if absent",
                         rendered_sizes=False, edit_sections=edit)
 
 
@@ -895,6 +920,7 @@ def broken_segments() -> list[Broken]:
     add("major-2", "unsupported", "open", "version 2.0 in file header, header_copy and trailer", plan(major=2))
     add("unknown-incompatible-bit", "unsupported", "open", "bit 5 of incompatible_features", plan(incompatible=1 << 5))
     add("no-topic-tlv", "inconsistent", "open", "no TLV topic", plan(tlvs=[(3, b"make_goldens.py")]))
+    add("topic-over-limit", "limit", "open", "the topic's name has 250 bytes", plan(topic="t" * 250))
     add("two-topic-tlvs", "inconsistent", "open", "the TLV topic is there twice", plan(tlvs=[(1, b"orders"), (1, b"orders")]))
     add("tlv-beyond-tlv-length", "inconsistent", "open", "the last TLV states a longer value than tlv_length leaves room for",
         _tlv_too_long(plan()))
@@ -934,12 +960,12 @@ def broken_segments() -> list[Broken]:
         plan(edit_sections=lambda sections: sections.extend([[77, 0, b"of"], [77, 0, b"the future"]])), offsets)
     add("gaps-cut", "inconsistent", "open", "the section gaps has 8 bytes; footer_crc agrees",
         plan(edit_sections=lambda sections: sections[3].__setitem__(2, sections[3][2][:8])), offsets)
-    add("rendered-view-count-wrong", "inconsistent", "open", "rendered_sizes has rendering_version 1 and view_count 2",
-        plan(edit_sections=lambda sections: sections[4].__setitem__(2, struct.pack("<II", 1, 2) + bytes(48))), offsets)
+    add("rendered-view-count-wrong", "inconsistent", "open", "rendered_sizes has rendering_version 2 and view_count 2",
+        plan(edit_sections=lambda sections: sections[4].__setitem__(2, struct.pack("<II", RENDERING_VERSION, 2) + bytes(48))), offsets)
     add("rendered-sizes-cut", "inconsistent", "open", "the section rendered_sizes has 4 bytes",
-        plan(edit_sections=lambda sections: sections[4].__setitem__(2, struct.pack("<I", 1))), offsets)
+        plan(edit_sections=lambda sections: sections[4].__setitem__(2, struct.pack("<I", RENDERING_VERSION))), offsets)
     add("whole-lines-cut", "inconsistent", "open", "the section whole_lines has 4 bytes",
-        plan(edit_sections=lambda sections: sections.append([6, 0, struct.pack("<I", 1)])), offsets)
+        plan(edit_sections=lambda sections: sections.append([6, 0, struct.pack("<I", RENDERING_VERSION)])), offsets)
     add("statistics-record-count-wrong", "inconsistent", "open", "the record_count of statistics is 8, the block index has 9", plan(
         force_statistics={"record_count": 8}), offsets)
     add("missing-count-wrong", "inconsistent", "open", "missing_count is 1, and every offset has a record", plan(

@@ -525,6 +525,13 @@ class Snapshot:
         for entry in self.entries(partition):
             yield from self.segment(partition, entry).records()
 
+    def rendered(self, partition: Partition, view: str) -> Iterator[bytes]:
+        """Section 10, record by record."""
+        for entry in self.entries(partition):
+            segment = self.segment(partition, entry)
+            for record in segment.records():
+                yield kseg.render([record], view, segment.header)
+
     def offset_for_time(self, partition: Partition, timestamp: int) -> int | None:
         """Section 5 over all segments: the offset of the first record with a timestamp of at least `timestamp`."""
         for entry in self.entries(partition):
@@ -706,8 +713,8 @@ def main() -> int:
                                   "end_offset": p.members.get("end_offset"), "records": p.members.get("records"), "incomplete": p.incomplete}))
         else:
             partition = snapshot.find(arguments.topic, arguments.partition, arguments.topic_id)
-            for record in snapshot.records(partition):
-                sys.stdout.buffer.write(kseg.render([record], arguments.view))
+            for text in snapshot.rendered(partition, arguments.view):
+                sys.stdout.buffer.write(text)
     except FormatError as error:
         sys.stdout.flush()
         print(json.dumps(kseg.error_to_json(error)), file=sys.stdout if arguments.verify else sys.stderr)

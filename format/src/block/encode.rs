@@ -18,7 +18,7 @@ use crate::hours::HourSize;
 use crate::layout::ALIGNMENT;
 use crate::meta;
 use crate::record::{Record, TimestampType};
-use crate::render::{self, ViewSizes};
+use crate::render::{Renderer, ViewSizes};
 use crate::statistics::Statistics;
 use crate::whole_lines::WholeLines;
 
@@ -172,9 +172,14 @@ impl BlockBuilder {
         &self.columns
     }
 
-    /// Compresses the streams and computes the statistics of records that all have `timestamp_type`.
+    /// Compresses the streams, and computes the statistics of records that all have `timestamp_type` and the lengths of their text.
     #[must_use]
-    pub fn encode(mut self, timestamp_type: TimestampType, encoder: &mut Encoder) -> EncodedBlock {
+    pub fn encode(
+        mut self,
+        timestamp_type: TimestampType,
+        renderer: &Renderer,
+        encoder: &mut Encoder,
+    ) -> EncodedBlock {
         self.buffers.meta.clear();
         if !self.columns.is_empty() {
             meta::encode(&self.columns, self.base_offset, &mut self.buffers.meta);
@@ -195,9 +200,10 @@ impl BlockBuilder {
                 self.end_offset,
                 raw_bytes,
             ),
-            view_sizes: render::sizes(&self.columns),
+            view_sizes: renderer.sizes(&self.columns),
             whole_lines: WholeLines::of(&self.columns),
-            hours: HourSize::of(&self.columns),
+            hours: HourSize::of(&self.columns, renderer),
+            renderer: renderer.clone(),
             timestamp_type,
             directory,
             builder: self,
@@ -254,6 +260,7 @@ pub struct EncodedBlock {
     view_sizes: ViewSizes,
     whole_lines: WholeLines,
     hours: Vec<HourSize>,
+    renderer: Renderer,
 }
 
 impl EncodedBlock {
@@ -267,6 +274,12 @@ impl EncodedBlock {
     #[must_use]
     pub fn timestamp_type(&self) -> TimestampType {
         self.timestamp_type
+    }
+
+    /// Returns the renderer that the lengths of the text were computed with.
+    #[must_use]
+    pub fn renderer(&self) -> &Renderer {
+        &self.renderer
     }
 
     /// Returns the lengths of the block's renderings.

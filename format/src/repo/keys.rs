@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::id::{Digest, Hex, Id};
 use super::restore_id::RestoreId;
 use crate::PartitionNumber;
+use crate::layout::limits::TOPIC_NAME_LENGTH;
 
 /// The name of a Kafka topic, by Kafka's own rules: `a-z A-Z 0-9 . _ -`, 1 to 249 characters, not
 /// `.` or `..`. So it is also safe as the name of a folder.
@@ -28,7 +29,7 @@ impl TryFrom<String> for TopicName {
 
     fn try_from(name: String) -> Result<Self, TopicNameError> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        let length = (1..=249).contains(&name.len());
+        let length = (1..=TOPIC_NAME_LENGTH).contains(&name.len());
         if length && name.bytes().all(allowed) && name != "." && name != ".." {
             Ok(TopicName(name))
         } else {

@@ -22,9 +22,9 @@ pub(crate) const RUN_BYTES: u64 = 4 << 20;
 /// At most this much text is rendered from one fetch, unless that of a single block is longer.
 const RUN_TEXT: u64 = 16 << 20;
 
-/// No block within the limits of SPEC section 6 has more text: six bytes per stored byte, plus the JSON members of its records and
-/// headers. A footer that states more is found wrong when the block is rendered.
-const MAX_TEXT: u64 = 1 << 31;
+/// No block within the limits of SPEC section 6 has more text: six bytes per stored byte and byte of the topic's name, plus the JSON
+/// members of its records and headers. A footer that states more is found wrong when the block is rendered.
+const MAX_TEXT: u64 = 1 << 32;
 
 /// What decoding takes for each record besides its bytes: offset, timestamp, and where its parts end.
 const COLUMN_BYTES: u64 = 48;

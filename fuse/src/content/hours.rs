@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use kbk_format::render::View;
-use kbk_format::{Hour, HourSize};
+use kbk_format::{Columns, Hour, HourSize};
 
 use crate::cache::budget::Lease;
 use crate::content::blocks::OpenSegment;
@@ -168,7 +168,9 @@ impl SnapshotReader {
         segment: &OpenSegment,
         block: usize,
     ) -> Result<Arc<DecodedHours>, ViewError> {
-        let sizes = self.look(segment, block, HourSize::of).await?;
+        let renderer = segment.reader.segment().renderer().clone();
+        let sizes = move |columns: &Columns| HourSize::of(columns, &renderer);
+        let sizes = self.look(segment, block, sizes).await?;
         let lease = self.budget.take(size_of_val(&sizes[..]) as u64).await;
         Ok(Arc::new(DecodedHours {
             sizes,

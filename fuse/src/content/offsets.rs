@@ -8,7 +8,7 @@ use kbk_format::Columns;
 use kbk_format::render::View;
 use kbk_format::repo::SegmentEntry;
 
-use crate::content::lines;
+use crate::content::lines::Lines;
 use crate::content::pages::PartitionIndex;
 use crate::content::snapshot::Partition;
 use crate::content::snapshot_reader::SnapshotReader;
@@ -111,7 +111,10 @@ impl SnapshotReader {
         let text = self.records_of(partition, index, &found).await?;
         let into = self
             .render
-            .scan(move || lines::from_offset(&text, offset))
+            .scan(move || {
+                let renderer = found.segment.reader.segment().renderer();
+                Lines::new(&text, renderer).start_of(offset)
+            })
             .await?;
         Ok(block.start + into as u64)
     }
@@ -129,7 +132,10 @@ impl SnapshotReader {
         let text = self.records_of(partition, index, &found).await?;
         let line = self
             .render
-            .scan(move || lines::of_offset(&text, offset))
+            .scan(move || {
+                let renderer = found.segment.reader.segment().renderer();
+                Lines::new(&text, renderer).of_offset(offset)
+            })
             .await?;
         Ok(line.map(|(line, timestamp)| FoundText {
             range: start + line.start as u64..start + line.end as u64,

@@ -160,15 +160,16 @@ impl DecodeScratch {
         self.decode(reader, block, stored)?;
         let length = usize::try_from(expected.unwrap_or(0)).unwrap_or(usize::MAX);
         // A footer may state any length. Allocate no more than the decoded bytes can plausibly render to.
-        let plausible = 8 * self.columns.payload_bytes() + 512 * self.columns.len();
+        let plausible = 8 * self.columns.payload_bytes() + 1024 * self.columns.len();
         let mut text = Vec::with_capacity(length.min(plausible));
         let is_selected = |timestamp| {
             let span = selection.span;
             span.is_none_or(|span| span.contains(timestamp))
         };
+        let renderer = reader.segment().renderer();
         for record in self.columns.iter() {
             if is_selected(record.timestamp) {
-                selection.view.render(&record, &mut text);
+                renderer.render(selection.view, &record, &mut text);
             }
         }
         let Some(expected) = expected.filter(|expected| *expected != text.len() as u64) else {

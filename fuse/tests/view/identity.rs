@@ -47,7 +47,10 @@ async fn followed_topics_without_ids_show_their_own_records() {
     assert_eq!(names(&view, "follow/topics").await, topics);
     for topic in topics {
         let found = read(&view, &format!("follow/topics/{topic}/0/records.jsonl")).await;
-        assert_eq!(found.unwrap(), records::records(&part(topic).records));
+        assert_eq!(
+            found.unwrap(),
+            records::records_of(topic, &part(topic).records)
+        );
         let inode = find(&view, &format!("follow/topics/{topic}/0")).await;
         let named = view.extended(inode.unwrap().inode, b"user.kbk.topic").await;
         assert_eq!(named.unwrap(), topic);
@@ -153,7 +156,11 @@ async fn segments_that_share_an_id_show_their_own_records() {
             let found = read(&view, &format!("{folder}/records.jsonl"))
                 .await
                 .unwrap();
-            assert_eq!(found, records::records(&part(topic).records), "{topic}");
+            assert_eq!(
+                found,
+                records::records_of(topic, &part(topic).records),
+                "{topic}"
+            );
             let stored = &names(&view, &format!("{folder}/segments")).await[0];
             let stored = read(&view, &format!("{folder}/segments/{stored}"))
                 .await

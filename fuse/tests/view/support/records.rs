@@ -1,8 +1,11 @@
 //! Records, and a rendering of them that is independent of kbk.
 
 use data_encoding::BASE64;
+use jiff::Timestamp;
 use kbk_format::{Header, Headers, Record};
 use serde_json::Value;
+
+const YEAR_0: i64 = -62_167_219_200_000;
 
 /// An owned record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +39,11 @@ impl Rec {
 
     /// The line of `records.jsonl`, from SPEC section 10 alone.
     pub(crate) fn line(&self) -> String {
+        self.line_of("orders")
+    }
+
+    /// The same of another topic. All are of partition 0.
+    pub(crate) fn line_of(&self, topic: &str) -> String {
         let headers: Vec<_> = self
             .headers
             .iter()
@@ -47,10 +55,14 @@ impl Rec {
                 format!("{{{name},{value}}}")
             })
             .collect();
+        // The times of tests have years of four digits, but for those that another library cannot represent either.
+        let time = Timestamp::from_millisecond(self.timestamp).ok();
+        let time = time.filter(|_| self.timestamp != -1 && self.timestamp >= YEAR_0);
         format!(
-            "{{\"offset\":{},\"timestamp\":{},{},{},\"headers\":[{}]}}\n",
+            "{{\"topic\":\"{topic}\",\"partition\":0,\"offset\":{},\"timestamp\":{},\"time\":{},{},{},\"headers\":[{}]}}\n",
             self.offset,
             self.timestamp,
+            time.map_or("null".to_owned(), |time| format!("\"{time:.3}\"")),
             member("key", self.key.as_deref()),
             member("value", self.value.as_deref()),
             headers.join(",")
@@ -70,6 +82,12 @@ fn member(name: &str, bytes: Option<&[u8]>) -> String {
 /// The `records.jsonl` of records.
 pub(crate) fn records(records: &[Rec]) -> Vec<u8> {
     records.iter().map(Rec::line).collect::<String>().into()
+}
+
+/// The same of another topic.
+pub(crate) fn records_of(topic: &str, records: &[Rec]) -> Vec<u8> {
+    let lines = records.iter().map(|record| record.line_of(topic));
+    lines.collect::<String>().into()
 }
 
 /// The `values` of records.
