@@ -319,7 +319,8 @@ fn trailer_of(footer: &Footer, bytes: &[u8], footer_position: u64) -> Result<Tra
 pub struct WriterOptions {
     /// The compression of the streams.
     pub compression: Compression,
-    /// Bytes of keys, headers and values per block, unless a single record is larger.
+    /// Bytes of keys, headers and values per block, unless a single record is larger; fewer where records are tiny, so that the text of
+    /// a block stays short.
     pub block_bytes: usize,
 }
 

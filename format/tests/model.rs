@@ -556,3 +556,30 @@ fn rendered(record: &Owned) -> [Vec<u8>; 3] {
     let plain = |bytes: &Option<Vec<u8>>| [bytes.as_deref().unwrap_or_default(), b"\n"].concat();
     [line.into_bytes(), plain(&record.value), plain(&record.key)]
 }
+
+/// Three bytes render to some 150: without a bound, a block of 1 MiB would render to 50 MiB.
+#[test]
+fn blocks_of_tiny_records_render_to_little_text() {
+    let options = WriterOptions::default();
+    let mut writer = SegmentWriter::new(Vec::new(), header(7, 0), options).unwrap();
+    for offset in 0..200_000 {
+        let record = Owned {
+            offset,
+            timestamp: 1_763_800_000_000 + offset,
+            control: false,
+            key: None,
+            value: Some(b"abc".to_vec()),
+            headers: Vec::new(),
+        };
+        record.with(|record| writer.push(record)).unwrap();
+    }
+    let (bytes, _) = writer.seal(200_000, GapReason::NotDelivered).unwrap();
+    let segment = verify::verify_whole(&bytes, true).unwrap();
+    let mut before = 0;
+    for ends in segment.rendered_sizes().unwrap().ends() {
+        let text = ends[render::View::Records as usize] - before;
+        before += text;
+        assert!(text < 5 << 20, "{text}");
+    }
+    assert!(before > 20 << 20, "{before}");
+}

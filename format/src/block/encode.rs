@@ -31,6 +31,12 @@ pub struct BlockBuilder {
     buffers: Buffers,
 }
 
+/// A block has at most about this many bytes of text per byte of its size. To read one record as text, a whole block is rendered, and tiny
+/// records render to dozens of times their bytes.
+const TEXT_PER_BLOCK_BYTE: usize = 4;
+/// About what a record's line has besides its key, headers and value. Counting exactly would read every byte twice.
+const LINE_BYTES: usize = 150;
+
 /// The outcome of pushing a record into a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a record is not added to a full block"]
@@ -89,7 +95,7 @@ impl BlockBuilder {
     }
 
     /// Copies a record into the block, unless that has records and would become larger than `block_bytes`, or than any block
-    /// may be. A block without records is never full.
+    /// may be, or would render to much more text than a block of ordinary records. A block without records is never full.
     ///
     /// # Errors
     ///
@@ -97,7 +103,11 @@ impl BlockBuilder {
     pub fn try_push(&mut self, record: &Record<'_>, block_bytes: usize) -> Result<Push> {
         let end_offset = self.end_offset_with(record)?;
         let size = RecordSize::of(record);
-        if !self.is_empty() && self.payload_bytes() + size.bytes > block_bytes {
+        let payload = self.payload_bytes().saturating_add(size.bytes);
+        let text = payload.saturating_add((self.len() + 1).saturating_mul(LINE_BYTES));
+        let is_full =
+            payload > block_bytes || text > TEXT_PER_BLOCK_BYTE.saturating_mul(block_bytes);
+        if !self.is_empty() && is_full {
             return Ok(Push::Full);
         }
         match self.columns.check_room(record.offset, size) {
