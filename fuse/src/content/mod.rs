@@ -15,7 +15,7 @@
 //! | find offsets in a partition's text | `offsets`, `lines` |
 //! | select records by time | `span`, `hours`, `time_file` |
 //! | turn blocks into text | `blocks`, `render` |
-//! | read files | `text_file`, `time_file`, `stored_file`, `readahead` |
+//! | read files | `text_file`, `time_file`, `pieces`, `stored_file`, `readahead` |
 
 pub(crate) mod blocks;
 mod caches;
@@ -24,6 +24,7 @@ pub(crate) mod hours;
 mod lines;
 pub(crate) mod offsets;
 pub(crate) mod pages;
+mod pieces;
 pub(crate) mod readahead;
 mod render;
 pub(crate) mod snapshot;

@@ -3,18 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kbk_format::render::View;
 
 use crate::cache::leased_bytes::LeasedBytes;
 use crate::content::blocks::{OpenSegment, Selection, Urgency};
 use crate::content::pages::PartitionIndex;
+use crate::content::pieces::{PARALLEL_TEXT, read_pieces};
 use crate::content::snapshot::Partition;
 use crate::content::snapshot_reader::SnapshotReader;
 use crate::error::ViewError;
-
-/// The blocks of at most this much text of a long read are loaded in parallel.
-const PARALLEL_TEXT: u64 = 4 << 20;
 
 /// A range of the text that a view gives of all records of a partition.
 #[derive(Clone, Debug)]
@@ -80,26 +78,8 @@ impl TextFile {
         range: Range<u64>,
         partial: bool,
     ) -> Result<Bytes, ViewError> {
-        let Range { start, end } = self.in_partition(&range);
-        if start >= end {
-            return Ok(Bytes::new());
-        }
-        let (piece, mut at) = self.piece(reader, start, end).await?;
-        if at >= end {
-            return Ok(piece);
-        }
-        // Copied, so that no piece keeps memory leased while the next one waits for some.
-        let mut all = BytesMut::from(&piece[..]);
-        drop(piece);
-        while at < end {
-            let (piece, next) = match self.piece(reader, at, end).await {
-                Err(_) if partial => break,
-                found => found?,
-            };
-            all.extend_from_slice(&piece);
-            at = next;
-        }
-        Ok(all.freeze())
+        let range = self.in_partition(&range);
+        read_pieces(range, partial, |at, end| self.piece(reader, at, end)).await
     }
 
     /// Begins to load a range that no reader waits for yet.

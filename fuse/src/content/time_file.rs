@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use kbk_format::IndexEntry;
 use kbk_format::repo::SegmentEntry;
@@ -15,13 +15,11 @@ use kbk_format::repo::SegmentEntry;
 use crate::cache::budget::Lease;
 use crate::content::blocks::{OpenSegment, Selection, Urgency};
 use crate::content::pages::PartitionIndex;
+use crate::content::pieces::{PARALLEL_TEXT, read_pieces};
 use crate::content::snapshot::Partition;
 use crate::content::snapshot_reader::SnapshotReader;
 use crate::content::span::Span;
 use crate::error::ViewError;
-
-/// About this much text of a long read is loaded in parallel.
-const PARALLEL_TEXT: u64 = 4 << 20;
 
 /// Where the records of a range of time are.
 #[derive(Debug)]
@@ -145,26 +143,8 @@ impl TimeFile {
         range: Range<u64>,
         partial: bool,
     ) -> Result<Bytes, ViewError> {
-        let (start, end) = (range.start, range.end.min(self.size()));
-        if start >= end {
-            return Ok(Bytes::new());
-        }
-        let (first, mut at) = self.piece(reader, start, end).await?;
-        if at >= end {
-            return Ok(first);
-        }
-        // Copied, so that no piece keeps memory leased while the next one waits for some.
-        let mut all = BytesMut::from(&first[..]);
-        drop(first);
-        while at < end {
-            let (piece, next) = match self.piece(reader, at, end).await {
-                Err(_) if partial => break,
-                found => found?,
-            };
-            all.extend_from_slice(&piece);
-            at = next;
-        }
-        Ok(all.freeze())
+        let range = range.start..range.end.min(self.size());
+        read_pieces(range, partial, |at, end| self.piece(reader, at, end)).await
     }
 
     /// Begins to load a range that no reader waits for yet.
