@@ -47,4 +47,5 @@ pub use open_file::OpenFile;
 pub use tree::TopicFilter;
 pub use tree::catalogue::Snapshots;
 pub use tree::inode::Inode;
+pub use tree::part::Part;
 pub use view::{CacheDir, Status, Totals, View, ViewOptions};

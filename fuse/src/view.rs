@@ -16,6 +16,7 @@ use crate::tree::ephemeral::EphemeralInodes;
 use crate::tree::followed::FollowedInodes;
 use crate::tree::inode::Inode;
 use crate::tree::node::Node;
+use crate::tree::part::Part;
 use crate::tree::{TopicFilter, Tree};
 
 /// Which parts of a repository a view shows, and the resources it may use.
@@ -25,6 +26,8 @@ pub struct ViewOptions {
     pub snapshots: Snapshots,
     /// The topics to show; `None` shows all.
     pub topics: Option<TopicFilter>,
+    /// What the folder of a partition lists. The rest of it can be looked up by name.
+    pub listed: Vec<Part>,
     /// The memory for everything that is cached or in flight, in bytes.
     pub memory_bytes: u64,
     /// At most this many bytes are loaded ahead of a sequential reader of a file.
@@ -51,6 +54,7 @@ impl Default for ViewOptions {
         ViewOptions {
             snapshots: Snapshots::All,
             topics: None,
+            listed: Part::ALL.to_vec(),
             memory_bytes: 256 << 20,
             prefetch_bytes: 32 << 20,
             deadline: Duration::from_secs(30),
@@ -110,6 +114,7 @@ impl View {
             reader,
             catalogue,
             topics: options.topics,
+            listed: options.listed,
             // So that the windows of a few files fit into memory side by side.
             prefetch_bytes: options.prefetch_bytes.min(memory / 4),
             offsets: EphemeralInodes::default(),

@@ -64,6 +64,14 @@ impl TopicSelection {
         })
     }
 
+    /// Returns whether [`select_every`](Self::select_every) would select this topic, whatever other topics exist.
+    pub fn matches_saved(&self, topic: &TopicState) -> bool {
+        let (by_id, by_name) = self.split_by_id();
+        let is_named = (by_id.is_empty() || by_name.has_patterns()) && by_name.matches(&topic.name);
+        let is_given = by_id.iter().any(|wanted| wanted.matches(topic));
+        (is_named || is_given) && !self.excludes_by_id(topic)
+    }
+
     /// Selects every topic of a selected name, whatever became of it, and those that are given as `NAME@ID`.
     pub fn select_every<'a>(
         &self,

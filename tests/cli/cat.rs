@@ -29,7 +29,10 @@ fn prints_records_as_json_lines_in_order() {
         assert_eq!(line["offset"], offset);
         assert_eq!(line["timestamp"], 1_000 + offset * 10);
         let (seconds, ms) = (1 + offset / 100, offset % 100 * 10);
-        assert_eq!(line["time"], format!("1970-01-01T00:00:{seconds:02}.{ms:03}Z"));
+        assert_eq!(
+            line["time"],
+            format!("1970-01-01T00:00:{seconds:02}.{ms:03}Z")
+        );
         let text = |bytes| String::from_utf8(bytes).unwrap();
         assert_eq!(line["key"], text(key_of(offset)));
         assert_eq!(line["value"], text(value_of(offset)));

@@ -112,7 +112,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[test]
 fn copies_and_archives_are_identical() {
     let world = world();
-    let mount = Mount::of(&world);
+    let mount = Mount::with(&world, &["--show", "all"]);
     let mounted = mount.path();
     let original = tree(&mounted);
     assert!(original.len() > 50, "{:?}", original.keys());
@@ -253,10 +253,13 @@ fn the_usual_tools_work() {
     assert_eq!(less, sh(&format!("sha256sum < {records}")));
     // The newest record of pageviews is from 2025, those of the other topics are from 1970.
     let newer = sh(&format!(
-        "find {} -name values -newermt 2000-01-01",
+        "find {} -name records.jsonl -newermt 2000-01-01",
         at("topics/")
     ));
-    assert!(newer.trim_end().ends_with("pageviews/0/values"), "{newer}");
+    assert!(
+        newer.trim_end().ends_with("pageviews/0/records.jsonl"),
+        "{newer}"
+    );
     assert_eq!(newer.lines().count(), 1);
     let listed: u64 = sh(&format!("ls -l {records} | awk '{{print $5}}'"))
         .trim()

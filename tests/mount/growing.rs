@@ -29,7 +29,8 @@ fn new_snapshots_appear_and_old_ones_stay_unchanged() {
     assert_eq!(fs::read_to_string(&old).unwrap().lines().count(), 250);
     assert_eq!(
         sh(&format!("ls {}/snapshots | wc -l", mount.path().display())).trim(),
-        "3"
+        "4",
+        "three snapshots, and by-date"
     );
 }
 
@@ -97,7 +98,7 @@ fn a_mount_can_be_limited_to_a_snapshot_and_topics() {
         "ls {0}/snapshots; ls {0}/snapshots/*/topics",
         mount.path().display()
     ));
-    assert_eq!(listed, "1\npayments\n");
+    assert_eq!(listed, "1\nby-date\npayments\n");
 }
 
 /// Shippers take a file that is shorter than what they have read of it for a truncated one, and send all of it again.

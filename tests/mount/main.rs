@@ -6,6 +6,7 @@ mod damage;
 mod ending;
 mod files;
 mod growing;
+mod listing;
 mod mount_points;
 mod mounted;
 mod readers;

@@ -50,6 +50,15 @@ fn invalid_arguments_are_rejected_before_mounting() {
         (&["-o", "remount"], "--remount"),
         (&["--umask", "99"], "octal"),
         (&["--topic", "oders"], "orders"),
+        (
+            &["--topic", "orders@06060607"],
+            "orders@06060606060606060606060606060606",
+        ),
+        (
+            &["--show", "records,recrods"],
+            "`recrods` is not a part of a partition; the parts are records, values",
+        ),
+        (&["-o", "show=x"], "by-time, segments, and all"),
         (&["--snapshot", "7"], "snapshot 7"),
         (&["--memory", "1MiB"], "out of bounds"),
     ] {

@@ -177,6 +177,15 @@ impl Store {
         Ok(Some(bytes))
     }
 
+    /// Reads the first bytes of an object, unchecked; `None` only where the store says that there is no such object.
+    pub(super) async fn beginning(&self, key: &Key, bytes: u64) -> Result<Option<Bytes>> {
+        match self.objects.get_range(&path(key), 0..bytes).await {
+            Ok(beginning) => Ok(Some(beginning)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed(Operation::Read, key, error)),
+        }
+    }
+
     /// Puts a sealed object under a name that must be free. An existing object with the same bytes counts as
     /// written: a retried request finds its own object when the response to the first one was lost.
     pub(super) async fn put_if_absent(&self, key: &Key, bytes: Vec<u8>) -> Result<Put> {

@@ -46,15 +46,13 @@ impl Source {
     /// The snapshots that exist now, in ascending order. That one of `known` is gone is believed only if the repository is there.
     pub(crate) async fn listed_snapshots(
         &self,
-        known: &[ListedSnapshot],
+        known: &[u64],
     ) -> Result<Vec<ListedSnapshot>, ViewError> {
         let list = async {
             let listed = self.repository.listed_snapshots().await?;
-            let is_listed = |known: &ListedSnapshot| {
-                let sequence = |listed: &ListedSnapshot| listed.sequence;
-                listed
-                    .binary_search_by_key(&known.sequence, sequence)
-                    .is_ok()
+            let is_listed = |known: &u64| {
+                let found = listed.binary_search_by_key(known, |listed| listed.sequence);
+                found.is_ok()
             };
             if known.iter().all(is_listed) {
                 return Ok(listed);
@@ -68,6 +66,13 @@ impl Source {
     pub(crate) async fn snapshot(&self, sequence: u64) -> Result<Digested<Snapshot>, ViewError> {
         let key = Key::Snapshot { sequence }.to_string();
         self.read(&key, || self.repository.snapshot(sequence)).await
+    }
+
+    /// When a snapshot was created, in milliseconds since the epoch.
+    pub(crate) async fn created_ms(&self, sequence: u64) -> Result<i64, ViewError> {
+        let key = Key::Snapshot { sequence }.to_string();
+        let read = self.repository.created_at(sequence);
+        Ok(bounded(self.deadline, &key, read).await?.as_millisecond())
     }
 
     pub(crate) async fn page(

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use kbk_format::repo::ListedSnapshot;
 use tokio::time::Instant;
 
@@ -24,12 +25,29 @@ pub enum Snapshots {
     One(u64),
 }
 
+/// A snapshot that is shown, as far as it is known without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShownSnapshot {
+    pub(crate) sequence: u64,
+    /// When it was created, or if it is damaged, when the store received it; none until the store has answered.
+    created_ms: Option<i64>,
+    /// When the store received it, which is later, and much later in a copy of the repository.
+    written_ms: i64,
+}
+
+impl ShownSnapshot {
+    /// When it was created, or else when the store received it, in milliseconds since the epoch.
+    pub(crate) fn created_ms(self) -> i64 {
+        self.created_ms.unwrap_or(self.written_ms)
+    }
+}
+
 /// The snapshots that are shown, in ascending order.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     shown: Snapshots,
     growing: bool,
-    listed: Mutex<(Arc<[ListedSnapshot]>, Instant)>,
+    listed: Mutex<(Arc<[ShownSnapshot]>, Instant)>,
     /// Held while listing, so that one task lists at a time.
     listing: tokio::sync::Mutex<()>,
 }
@@ -64,7 +82,7 @@ impl Catalogue {
 
     /// The present snapshots. If the store does not answer at once, those that were last listed: names and sizes are shown while
     /// the store is unavailable.
-    pub(crate) async fn snapshots(&self, reader: &Arc<SnapshotReader>) -> Arc<[ListedSnapshot]> {
+    pub(crate) async fn snapshots(&self, reader: &Arc<SnapshotReader>) -> Arc<[ShownSnapshot]> {
         if let Some(known) = self.fresh() {
             return known;
         }
@@ -83,13 +101,13 @@ impl Catalogue {
         listed
     }
 
-    fn fresh(&self) -> Option<Arc<[ListedSnapshot]>> {
+    fn fresh(&self) -> Option<Arc<[ShownSnapshot]>> {
         let (listed, at) = &*locked(&self.listed);
         (!self.growing || at.elapsed() < LIST_INTERVAL).then(|| Arc::clone(listed))
     }
 
     /// The snapshots that were last listed.
-    pub(crate) fn known(&self) -> Arc<[ListedSnapshot]> {
+    pub(crate) fn known(&self) -> Arc<[ShownSnapshot]> {
         Arc::clone(&locked(&self.listed).0)
     }
 }
@@ -97,9 +115,10 @@ impl Catalogue {
 async fn list(
     reader: &Arc<SnapshotReader>,
     shown: Snapshots,
-    known: &[ListedSnapshot],
-) -> Result<Arc<[ListedSnapshot]>, ViewError> {
-    let mut listed = reader.source.listed_snapshots(known).await?;
+    known: &[ShownSnapshot],
+) -> Result<Arc<[ShownSnapshot]>, ViewError> {
+    let sequences: Vec<u64> = known.iter().map(|known| known.sequence).collect();
+    let mut listed = reader.source.listed_snapshots(&sequences).await?;
     listed.retain(|snapshot| {
         let selected = match shown {
             Snapshots::All => true,
@@ -107,5 +126,30 @@ async fn list(
         };
         selected && snapshot.sequence <= LAST_SEQUENCE
     });
-    Ok(listed.into())
+    let with_times = stream::iter(listed).map(|listed| with_time(reader, listed, known));
+    let with_times = with_times.buffered(reader.source.parallel_requests());
+    Ok(with_times.collect::<Vec<_>>().await.into())
+}
+
+/// Reads when a snapshot was created, unless that is known. Where the store does not answer, the next listing asks again.
+async fn with_time(
+    reader: &Arc<SnapshotReader>,
+    listed: ListedSnapshot,
+    known: &[ShownSnapshot],
+) -> ShownSnapshot {
+    let sequence = listed.sequence;
+    let at = known.binary_search_by_key(&sequence, |known| known.sequence);
+    let known = at.ok().and_then(|at| known.get(at)?.created_ms);
+    let created_ms = match known {
+        Some(known) => Some(known),
+        None => match reader.source.created_ms(sequence).await {
+            Err(ViewError::Damaged { .. }) => Some(listed.written_ms),
+            created => created.ok(),
+        },
+    };
+    ShownSnapshot {
+        sequence,
+        created_ms,
+        written_ms: listed.written_ms,
+    }
 }

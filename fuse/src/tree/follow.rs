@@ -14,6 +14,7 @@ use super::extended::{self, Extended};
 use super::followed::{FollowedTopic, ITEM_BITS, Seen};
 use super::inode::{Number, items};
 use super::node::{Child, Family, Node, Window};
+use super::part::Part;
 use super::partition::text_attributes;
 use super::{Tree, names, root};
 use crate::attributes::{Attributes, Kind, Lifetime};
@@ -48,10 +49,10 @@ const HASH_FAMILY: u64 = 2;
 /// The item of a number that stands for a topic; the items of a partition follow.
 const TOPIC_ITEM: u64 = 0;
 
-const FILE_NAMES: [(&str, FollowedItem); 3] = [
-    ("records.jsonl", FollowedItem::Records),
-    ("values", FollowedItem::Values),
-    ("keys", FollowedItem::Keys),
+const FILES: [(Part, FollowedItem); 3] = [
+    (Part::Records, FollowedItem::Records),
+    (Part::Values, FollowedItem::Values),
+    (Part::Keys, FollowedItem::Keys),
 ];
 
 /// The contents of an open file, whatever their length is at the moment.
@@ -180,17 +181,28 @@ impl Family for FollowNode {
                 item: FollowedItem::Folder,
             } => {
                 let (_, index) = tree.continued_partition(number).await?;
-                let names =
-                    FILE_NAMES.map(|(name, item)| (name, FollowNode::Partition { number, item }));
-                Ok(window.of_fixed(&names, |_| index.sized))
+                let parts = FILES.map(|(part, item)| {
+                    let node = FollowNode::Partition { number, item };
+                    (part, node)
+                });
+                let names = parts.map(|(part, node)| (part.file_name(), node));
+                let is_listed = |node| {
+                    let mut parts = parts.iter();
+                    parts.any(|(part, named)| *named == node && tree.lists(*part))
+                };
+                Ok(window.of_fixed(&names, |node| index.sized && is_listed(node)))
             }
             FollowNode::Partition { .. } => Err(ViewError::NotFolder),
         }
     }
 
     async fn child(self, tree: &Tree, name: &str) -> Result<Option<Node>, ViewError> {
-        if !matches!(self, FollowNode::Topics | FollowNode::Topic(_)) {
-            return self.listed_child(tree, name).await;
+        match self {
+            FollowNode::Folder => return self.listed_child(tree, name).await,
+            FollowNode::Partition { number, item } => {
+                return followed_file(tree, number, item, name).await;
+            }
+            FollowNode::Topics | FollowNode::Topic(_) => {}
         }
         let Some(newest) = tree.newest().await? else {
             return Ok(None);
@@ -238,6 +250,22 @@ impl FollowedItem {
             FollowedItem::Keys => Some(TextView::Keys),
         }
     }
+}
+
+/// A file of a partition by its name, whether it is listed or not.
+async fn followed_file(
+    tree: &Tree,
+    number: u64,
+    folder: FollowedItem,
+    name: &str,
+) -> Result<Option<Node>, ViewError> {
+    if folder != FollowedItem::Folder {
+        return Err(ViewError::NotFolder);
+    }
+    let (_, index) = tree.continued_partition(number).await?;
+    let mut files = FILES.into_iter();
+    let found = files.find(|(part, _)| part.file_name() == name && index.sized);
+    Ok(found.map(|(_, item)| FollowNode::Partition { number, item }.into()))
 }
 
 /// The followed topics in the order in which they were seen: what is new comes last, so a listing in progress stays valid.

@@ -12,7 +12,7 @@
 //!
 //! | family | place | owned by |
 //! |---|---|---|
-//! | 0 | item of the snapshot | `snapshots`, `groups` (3), `topics` (4) |
+//! | 0 | item of the snapshot | `snapshots` (0 to 2, 6), `groups` (3), `topics` (4), `by_date` (5) |
 //! | 1 | group | `groups` |
 //! | 2 | topic * 2 + item | `topics` |
 //! | 3 | partition * 8 + item; partitions are counted across all topics | `partition`, `by_offset` (5), `by_time` (6), `segments` (7) |
@@ -24,7 +24,7 @@
 //!
 //! | family | place | owned by |
 //! |---|---|---|
-//! | 0 | item of the root, from 1 | `root` (1 to 3), `snapshots` (4), `follow` (5, 6) |
+//! | 0 | item of the root, from 1 | `root` (1 to 3), `snapshots` (4), `follow` (5, 6), `by_date` (7) |
 //!
 //! Hashes number what is in no manifest:
 //!

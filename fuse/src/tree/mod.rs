@@ -3,7 +3,8 @@
 //! | path | family |
 //! |---|---|
 //! | `README.txt`, `latest` | `root` |
-//! | `snapshots/N/`, with `snapshot.json` and `errors.jsonl` | `snapshots` |
+//! | `snapshots/N/`, with `snapshot.json`, `errors.jsonl` and `INCOMPLETE.txt` | `snapshots`, `incomplete` |
+//! | `snapshots/by-date/` | `by_date` |
 //! | `groups/GROUP.json` | `groups` |
 //! | `topics/TOPIC/config.json` | `topics` |
 //! | `PARTITION/`, with `meta.json`, `records.jsonl`, `values` and `keys` | `partition`, `meta` |
@@ -15,6 +16,7 @@
 //! A family is one type that implements [`node::Family`] in one module. To add one, write the module and name it in the register
 //! of `node`; `inode` lists the numbers that are taken. `names` turns manifest data into file names and back for all of them.
 
+mod by_date;
 mod by_offset;
 mod by_time;
 pub(crate) mod catalogue;
@@ -24,10 +26,12 @@ mod extended;
 pub(crate) mod follow;
 pub(crate) mod followed;
 mod groups;
+mod incomplete;
 pub(crate) mod inode;
 mod meta;
 mod names;
 pub(crate) mod node;
+pub(crate) mod part;
 mod partition;
 mod root;
 mod segments;
@@ -48,6 +52,7 @@ use self::ephemeral::EphemeralInodes;
 use self::followed::FollowedInodes;
 use self::inode::Inode;
 use self::node::{Child, Node, Window};
+use self::part::Part;
 use crate::attributes::{Entry, Listed};
 use crate::content::pages::{PartitionIndex, SegmentLocation, SegmentTable};
 use crate::content::snapshot::{LoadedSnapshot, Partition};
@@ -56,14 +61,16 @@ use crate::content::text_file::TextFile;
 use crate::error::ViewError;
 use crate::open_file::Body;
 
-/// Selects topics by name.
-pub type TopicFilter = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+/// Selects topics.
+pub type TopicFilter = Arc<dyn Fn(&TopicState) -> bool + Send + Sync>;
 
 /// Everything that is shown.
 pub(crate) struct Tree {
     pub(crate) reader: Arc<SnapshotReader>,
     pub(crate) catalogue: Catalogue,
     pub(crate) topics: Option<TopicFilter>,
+    /// What the folder of a partition lists; the rest of it is found by name.
+    pub(crate) listed: Vec<Part>,
     /// The largest readahead window of an open file.
     pub(crate) prefetch_bytes: u64,
     /// Ranges of offsets that were looked up.
@@ -171,8 +178,12 @@ impl Tree {
         }
     }
 
+    fn lists(&self, part: Part) -> bool {
+        self.listed.contains(&part)
+    }
+
     fn shows(&self, topic: &TopicState) -> bool {
-        self.topics.as_ref().is_none_or(|shows| shows(&topic.name))
+        self.topics.as_ref().is_none_or(|shows| shows(topic))
     }
 
     /// A partition by its ordinal among all partitions of the snapshot.

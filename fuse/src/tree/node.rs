@@ -1,6 +1,7 @@
 //! Nodes: what each family of files must answer, and the register of the families.
 
 use super::Tree;
+use super::by_date::ByDateNode;
 use super::by_offset::ByOffsetNode;
 use super::by_time::ByTimeNode;
 use super::extended::Extended;
@@ -205,6 +206,7 @@ macro_rules! families {
 families! {
     Root(RootNode),
     Snapshot(SnapshotNode),
+    ByDate(ByDateNode),
     Group(GroupNode),
     Topic(TopicNode),
     Partition(PartitionNode),

@@ -7,6 +7,7 @@ use super::by_time::ByTimeNode;
 use super::extended::Extended;
 use super::inode::{Number, items};
 use super::node::{Child, Family, Node, Window};
+use super::part::Part;
 use super::segments::SegmentNode;
 use super::{Tree, meta};
 use crate::attributes::{Attributes, Kind, Lifetime};
@@ -27,6 +28,8 @@ items!(
     /// A partition's folder, and its files.
     PartitionItem { Folder, Meta, Records, Values, Keys }
 );
+
+const META: &str = "meta.json";
 
 const FAMILY: u64 = 3;
 /// Room for the items of this module and for the folders of `by_offset`, `by_time` and `segments`.
@@ -103,37 +106,29 @@ impl Family for PartitionNode {
     }
 
     async fn children(self, tree: &Tree, window: Window) -> Result<Vec<Child>, ViewError> {
-        if self.item != PartitionItem::Folder {
-            return Err(ViewError::NotFolder);
-        }
-        let (sequence, partition) = (self.sequence, self.partition);
-        let of = tree.partition(sequence, partition).await?;
-        let file = |item| Node::from(PartitionNode { item, ..self });
-        let by_offset = ByOffsetNode::Folder {
-            sequence,
-            partition,
+        let names = self.names()?;
+        let is_sized = self.is_sized(tree).await?;
+        let is_listed = |part: Option<Part>| {
+            part.is_none_or(|part| tree.lists(part) && is_shown(part, is_sized))
         };
-        let by_time = ByTimeNode::Folder {
-            sequence,
-            partition,
+        let parts = names.map(|(part, _)| part);
+        let names = names.map(|(part, node)| (part.map_or(META, Part::file_name), node));
+        let listed = |node| {
+            let at = names.iter().position(|(_, named)| *named == node);
+            at.is_some_and(|at| is_listed(parts[at]))
         };
-        let segments = SegmentNode::Folder {
-            sequence,
-            partition,
+        Ok(window.of_fixed(&names, listed))
+    }
+
+    async fn child(self, tree: &Tree, name: &str) -> Result<Option<Node>, ViewError> {
+        let is_named = |part: Option<Part>| part.map_or(META, Part::file_name) == name;
+        let mut names = self.names()?.into_iter();
+        let Some((part, node)) = names.find(|(part, _)| is_named(*part)) else {
+            return Ok(None);
         };
-        let names = [
-            ("meta.json", file(PartitionItem::Meta)),
-            ("records.jsonl", file(PartitionItem::Records)),
-            ("values", file(PartitionItem::Values)),
-            ("keys", file(PartitionItem::Keys)),
-            ("by-offset", by_offset.into()),
-            ("by-time", by_time.into()),
-            ("segments", segments.into()),
-        ];
-        // Sizes must be exact, and without stated lengths they are unknown: then no text is shown.
-        let is_sized = tree.reader.partition_index(&of).await?.sized;
-        let is_text = |node| !matches!(node, Node::Segment(_)) && node != file(PartitionItem::Meta);
-        Ok(window.of_fixed(&names, |node| is_sized || !is_text(node)))
+        let is_sized = self.is_sized(tree).await?;
+        let is_found = part.is_none_or(|part| is_shown(part, is_sized));
+        Ok(is_found.then_some(node))
     }
 
     async fn open(self, tree: &Tree) -> Result<Body, ViewError> {
@@ -152,7 +147,47 @@ impl Family for PartitionNode {
     }
 }
 
+/// Sizes must be exact, and without stated lengths they are unknown: then no text is shown.
+fn is_shown(part: Part, is_sized: bool) -> bool {
+    is_sized || part == Part::Segments
+}
+
 impl PartitionNode {
+    /// What a partition's folder contains: `meta.json`, and the parts that show its records.
+    fn names(self) -> Result<[(Option<Part>, Node); 7], ViewError> {
+        if self.item != PartitionItem::Folder {
+            return Err(ViewError::NotFolder);
+        }
+        let (sequence, partition) = (self.sequence, self.partition);
+        let file = |item| Node::from(PartitionNode { item, ..self });
+        let by_offset = ByOffsetNode::Folder {
+            sequence,
+            partition,
+        };
+        let by_time = ByTimeNode::Folder {
+            sequence,
+            partition,
+        };
+        let segments = SegmentNode::Folder {
+            sequence,
+            partition,
+        };
+        Ok([
+            (None, file(PartitionItem::Meta)),
+            (Some(Part::Records), file(PartitionItem::Records)),
+            (Some(Part::Values), file(PartitionItem::Values)),
+            (Some(Part::Keys), file(PartitionItem::Keys)),
+            (Some(Part::ByOffset), by_offset.into()),
+            (Some(Part::ByTime), by_time.into()),
+            (Some(Part::Segments), segments.into()),
+        ])
+    }
+
+    async fn is_sized(self, tree: &Tree) -> Result<bool, ViewError> {
+        let partition = tree.partition(self.sequence, self.partition).await?;
+        Ok(tree.reader.partition_index(&partition).await?.sized)
+    }
+
     pub(super) fn folder(sequence: u64, partition: u64) -> PartitionNode {
         PartitionNode {
             sequence,

@@ -31,8 +31,12 @@ snapshots/N/topics/TOPIC/PARTITION/ contains for each partition:
                          hour and minute can be opened, too: by-time/2026-11-22, by-time/2026-11-22T14:05
   segments/              the stored bytes
   meta.json              offsets, gaps, counts, times, sizes, and the damage found so far
-Deleted topics are under TOPIC@ID. If a partition has only meta.json and segments/, its segments do not state the
-length of their text: use `kbk cat` to see the records. `du` of a file shows its stored bytes.
+All of these but meta.json show the same records. A listing has those of `kbk mount --show`, only records.jsonl by
+default, so that `grep -r`, `cp -r` and `du` find each record once; the others can be opened and entered all the same.
+A snapshot that lacks records which the cluster had contains INCOMPLETE.txt, which names them.
+snapshots/by-date/ has a link to each snapshot, by the time (UTC) when it was made. Deleted topics are under TOPIC@ID.
+If a partition has no records.jsonl, its segments do not state the length of their text: use `kbk cat` to see the
+records. `du` of a file shows its stored bytes.
 ";
 
 impl Family for RootNode {
@@ -125,7 +129,7 @@ impl Tree {
     /// The attributes of a folder that belongs to no snapshot.
     pub(super) async fn root_folder(&self) -> Attributes {
         let snapshots = self.catalogue.snapshots(&self.reader).await;
-        let newest = snapshots.last().map_or(0, |newest| newest.written_ms);
+        let newest = snapshots.last().map_or(0, |newest| newest.created_ms());
         Attributes {
             kind: Kind::Folder,
             size: 0,

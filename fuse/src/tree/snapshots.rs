@@ -1,14 +1,15 @@
-//! `snapshots/` and `snapshots/N/` with `snapshot.json` and `errors.jsonl`.
+//! `snapshots/` and `snapshots/N/` with `snapshot.json`, `errors.jsonl` and, if it is partial, `INCOMPLETE.txt`.
 
 use serde::Serialize;
 
+use super::by_date::ByDateNode;
 use super::document::json;
 use super::extended::{self, Extended};
 use super::groups::GroupNode;
-use super::inode::{Number, items};
+use super::inode::{LAST_SEQUENCE, Number};
 use super::node::{Child, Family, Node, Window};
 use super::topics::TopicNode;
-use super::{Tree, names, root};
+use super::{Tree, incomplete, names, root};
 use crate::attributes::{Attributes, Kind, Lifetime};
 use crate::content::snapshot::LoadedSnapshot;
 use crate::error::ViewError;
@@ -23,14 +24,22 @@ pub(crate) enum SnapshotNode {
     Of { sequence: u64, item: SnapshotItem },
 }
 
-items!(
-    /// A snapshot's folder, and its files.
-    SnapshotItem { Folder, Json, Errors }
-);
+/// A snapshot's folder, and its files. The places between them belong to other modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SnapshotItem {
+    Folder = 0,
+    Json = 1,
+    Errors = 2,
+    Incomplete = 6,
+}
 
-/// The family of a snapshot's items: those of this module, then the folders `groups` and `topics`.
+/// The family of a snapshot's items: those of this module, the folders `groups` and `topics`, and the link in `by-date`.
 pub(super) const FAMILY: u64 = 0;
 const ALL_PLACE: u64 = 4;
+
+/// The last cookie of the folder `snapshots`, whose other cookies are the numbers of snapshots.
+const BY_DATE_COOKIE: u64 = LAST_SEQUENCE + 1;
+const BY_DATE: &str = "by-date";
 
 impl Family for SnapshotNode {
     fn of(number: Number) -> Option<Self> {
@@ -70,7 +79,7 @@ impl Family for SnapshotNode {
             SnapshotNode::All => Kind::Folder,
             SnapshotNode::Of { item, .. } => match item {
                 SnapshotItem::Folder => Kind::Folder,
-                SnapshotItem::Json | SnapshotItem::Errors => Kind::File,
+                SnapshotItem::Json | SnapshotItem::Errors | SnapshotItem::Incomplete => Kind::File,
             },
         }
     }
@@ -118,7 +127,10 @@ impl Family for SnapshotNode {
                 let child = |sequence: u64| {
                     Child::new(sequence, sequence.to_string(), Self::folder(sequence))
                 };
-                Ok(rest.take(window.at_most).map(child).collect())
+                let by_date = Child::new(BY_DATE_COOKIE, BY_DATE.to_owned(), ByDateNode::Folder);
+                let by_date = Some(by_date).filter(|child| child.cookie > window.after);
+                let children = rest.map(child).chain(by_date);
+                Ok(children.take(window.at_most).collect())
             }
             SnapshotNode::Of {
                 sequence,
@@ -127,8 +139,11 @@ impl Family for SnapshotNode {
                 let loaded = tree.undamaged(sequence).await?;
                 let snapshot = loaded.as_ref().map(|loaded| &loaded.snapshot);
                 let has_groups = snapshot.is_some_and(|snapshot| snapshot.groups.is_some());
+                let is_partial =
+                    snapshot.is_some_and(|snapshot| incomplete::partitions(snapshot).count() > 0);
                 let shown = |node| match node {
                     Node::Group(_) => has_groups,
+                    _ if node == Self::incomplete(sequence) => is_partial,
                     // What is wrong with a damaged snapshot is all that is known of it.
                     _ => snapshot.is_some() || node == Self::errors(sequence),
                 };
@@ -152,6 +167,9 @@ impl Family for SnapshotNode {
                 None => self.listed_child(tree, name).await,
             };
         }
+        if name == BY_DATE {
+            return Ok(Some(ByDateNode::Folder.into()));
+        }
         let snapshots = tree.catalogue.snapshots(&tree.reader).await;
         let sequence = names::number(name).filter(|sequence| {
             snapshots
@@ -168,7 +186,7 @@ impl Family for SnapshotNode {
 
 impl SnapshotNode {
     /// The names in the folder of a snapshot, of which some may not be shown.
-    fn names(sequence: u64) -> [(&'static str, Node); 4] {
+    fn names(sequence: u64) -> [(&'static str, Node); 5] {
         let json = SnapshotItem::Json;
         [
             (
@@ -180,6 +198,7 @@ impl SnapshotNode {
                 .into(),
             ),
             ("errors.jsonl", Self::errors(sequence)),
+            ("INCOMPLETE.txt", Self::incomplete(sequence)),
             ("groups", GroupNode::Folder { sequence }.into()),
             ("topics", TopicNode::All { sequence }.into()),
         ]
@@ -187,6 +206,11 @@ impl SnapshotNode {
 
     fn errors(sequence: u64) -> Node {
         let item = SnapshotItem::Errors;
+        SnapshotNode::Of { sequence, item }.into()
+    }
+
+    fn incomplete(sequence: u64) -> Node {
+        let item = SnapshotItem::Incomplete;
         SnapshotNode::Of { sequence, item }.into()
     }
 
@@ -207,13 +231,19 @@ impl SnapshotNode {
                 sequence,
                 item: SnapshotItem::Errors,
             } => Ok(tree.reader.findings.lines(sequence)),
+            SnapshotNode::Of {
+                sequence,
+                item: SnapshotItem::Incomplete,
+            } => Ok(incomplete::text(
+                &tree.reader.snapshot(sequence).await?.snapshot,
+            )),
             _ => Err(ViewError::IsFolder),
         }
     }
 }
 
 /// A snapshot's folder, from the listing alone: listing all snapshots reads none of them. It has other names once damage was found.
-fn folder(tree: &Tree, sequence: u64) -> Result<Attributes, ViewError> {
+pub(super) fn folder(tree: &Tree, sequence: u64) -> Result<Attributes, ViewError> {
     let known = tree.catalogue.known();
     let at = known.binary_search_by_key(&sequence, |snapshot| snapshot.sequence);
     let listed = at.ok().and_then(|at| known.get(at));
@@ -222,10 +252,22 @@ fn folder(tree: &Tree, sequence: u64) -> Result<Attributes, ViewError> {
         kind: Kind::Folder,
         size: 0,
         stored_bytes: 0,
-        modified_ms: u64::try_from(listed.written_ms).unwrap_or(0),
+        modified_ms: u64::try_from(listed.created_ms()).unwrap_or(0),
         links: 1,
         lifetime: Lifetime::Growing,
     })
+}
+
+impl SnapshotItem {
+    fn of(place: u64) -> Option<SnapshotItem> {
+        let all = [
+            SnapshotItem::Folder,
+            SnapshotItem::Json,
+            SnapshotItem::Errors,
+            SnapshotItem::Incomplete,
+        ];
+        all.into_iter().find(|item| *item as u64 == place)
+    }
 }
 
 #[derive(Serialize)]
@@ -243,11 +285,14 @@ struct SnapshotJson<'a> {
     records: u64,
     stored_bytes: u64,
     raw_bytes: u64,
+    complete: bool,
+    incomplete_partitions: usize,
 }
 
 fn snapshot_json(loaded: &LoadedSnapshot) -> Vec<u8> {
     let snapshot = &loaded.snapshot;
     let states = || snapshot.topics.iter().flat_map(|topic| &topic.partitions);
+    let incomplete = incomplete::partitions(snapshot).count();
     json(&SnapshotJson {
         sequence: snapshot.sequence,
         sha256: snapshot.sha256.to_string(),
@@ -262,5 +307,7 @@ fn snapshot_json(loaded: &LoadedSnapshot) -> Vec<u8> {
         records: states().map(|state| state.records).sum(),
         stored_bytes: states().map(|state| state.stored_bytes).sum(),
         raw_bytes: states().map(|state| state.raw_bytes).sum(),
+        complete: incomplete == 0,
+        incomplete_partitions: incomplete,
     })
 }

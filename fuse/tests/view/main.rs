@@ -3,6 +3,7 @@
 mod faults;
 mod follow;
 mod identity;
+mod listing;
 mod memory;
 mod support;
 mod text;

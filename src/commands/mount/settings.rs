@@ -5,12 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use kbk_format::repo::{Digested, RepoErrorKind, Repository, Snapshot};
+use kbk_format::repo::{Digested, RepoErrorKind, Repository, Snapshot, TopicState};
 use kbk_fuse::kernel::MountOptions;
-use kbk_fuse::{CacheDir, Snapshots, TopicFilter, ViewOptions};
+use kbk_fuse::{CacheDir, Part, Snapshots, TopicFilter, ViewOptions};
 
 use crate::cli::{CacheSize, CliError, MemorySize, PrefetchSize, SnapshotsArg, TopicArgs};
 use crate::commands::snapshot;
+
+/// The default of --show: one part, so that programs that read whole trees find each record once.
+const DEFAULT_PARTS: [Part; 1] = [Part::Records];
+
+/// The parts of --show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parts(Vec<Part>);
 
 /// The default of --cache-size.
 const CACHE_BYTES: u64 = 10 << 30;
@@ -25,6 +32,11 @@ pub(super) struct Settings {
     /// The topics to show.
     #[command(flatten)]
     topics: TopicArgs,
+
+    /// What the folder of a partition lists, of records, values, keys, by-offset, by-time and segments, or all; the rest is opened by
+    /// its name [default: records]
+    #[arg(long, value_name = "PARTS", value_parser = parts)]
+    show: Option<Parts>,
 
     /// Also give other users access; requires user_allow_other in /etc/fuse.conf unless root mounts
     #[arg(long)]
@@ -156,6 +168,7 @@ impl Settings {
                 topic: [self.topics.topic, other.topics.topic].concat(),
                 exclude: [self.topics.exclude, other.topics.exclude].concat(),
             },
+            show: self.show.or(other.show),
             allow_other: self.allow_other || other.allow_other,
             uid: self.uid.or(other.uid),
             gid: self.gid.or(other.gid),
@@ -191,6 +204,10 @@ impl Settings {
         Ok(ViewOptions {
             snapshots: shown,
             topics: self.topic_filter(newest.as_deref())?,
+            listed: self
+                .show
+                .clone()
+                .map_or(DEFAULT_PARTS.to_vec(), |parts| parts.0),
             memory_bytes: self.memory.map_or(default.memory_bytes, MemorySize::bytes),
             prefetch_bytes: self
                 .prefetch
@@ -218,10 +235,11 @@ impl Settings {
         }
         let selection = self.topics.selection().internal_too();
         if let Some(snapshot) = newest {
-            let topics = snapshot.topics.iter();
-            selection.select(topics.map(|topic| (&*topic.name, topic.internal)))?;
+            selection.select_every(snapshot.topics.iter())?;
         }
-        Ok(Some(Arc::new(move |name: &str| selection.matches(name))))
+        Ok(Some(Arc::new(move |topic: &TopicState| {
+            selection.matches_saved(topic)
+        })))
     }
 
     /// Returns the options that are passed to the kernel.
@@ -290,6 +308,24 @@ fn mode(text: &str) -> Result<u16, String> {
     let mode = u16::from_str_radix(text, 8).ok();
     mode.filter(|mode| *mode <= 0o777)
         .ok_or_else(|| "expected permissions in octal, from 0 to 0777".to_owned())
+}
+
+/// Parses words such as `records,values`. In `mount -o`, where a comma ends the option, `+` separates them.
+fn parts(text: &str) -> Result<Parts, String> {
+    const EVERY: &str = "all";
+    let mut found = Vec::new();
+    for word in text.split([',', '+']) {
+        if word == EVERY {
+            found.extend(Part::ALL);
+            continue;
+        }
+        let part = Part::ALL.into_iter().find(|part| part.word() == word);
+        found.push(part.ok_or_else(|| {
+            let words = Part::ALL.map(Part::word).join(", ");
+            format!("`{word}` is not a part of a partition; the parts are {words}, and {EVERY}")
+        })?);
+    }
+    Ok(Parts(found))
 }
 
 /// Returns `readahead_kb=512` as `--readahead-kb=512`.

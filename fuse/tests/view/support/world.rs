@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, Digested, FoundGroups, Hex, Id, Identity, PartitionChange, PartitionId, Repository,
-    SegmentEntry, Snapshot, Store, TopicChange, Uploaded,
+    Change, Digested, FoundGroups, Hex, Id, Identity, Incomplete, PartitionChange, PartitionId,
+    Repository, SegmentEntry, Snapshot, Store, TopicChange, Uploaded,
 };
 use kbk_format::{
     Compression, FileHeader, GapReason, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) overstated_bytes: u64,
     /// Whether segments state their hours.
     pub(crate) has_hours: bool,
+    /// What the partitions of the backups lack.
+    pub(crate) incomplete: Option<Incomplete>,
     /// The time of the backups, in milliseconds.
     pub(crate) now_ms: i64,
     /// The id of all segments; `None` makes them random.
@@ -77,6 +79,7 @@ impl World {
             block_bytes: 700,
             overstated_bytes: 0,
             has_hours: true,
+            incomplete: None,
             now_ms: 4_000_000_000_000,
             segment_id: None,
         }
@@ -114,7 +117,7 @@ impl World {
                     log_start_offset: start,
                     high_watermark: end,
                     last_stable_offset: end,
-                    incomplete: None,
+                    incomplete: self.incomplete.clone(),
                     segments,
                     lost: Vec::new(),
                 });
