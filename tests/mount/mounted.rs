@@ -101,6 +101,12 @@ impl Mount {
         }
     }
 
+    /// Returns the number of the program's threads.
+    pub fn threads(&self) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id()));
+        tasks.unwrap().count()
+    }
+
     /// Returns the program's peak resident memory in bytes.
     pub fn most_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();

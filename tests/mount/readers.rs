@@ -6,7 +6,7 @@ use std::thread;
 
 use sha2::{Digest, Sha256};
 
-use crate::mounted::Mount;
+use crate::mounted::{Mount, sh};
 use crate::world::{Row, World, key_of, value_of};
 
 const MIB: u64 = 1 << 20;
@@ -84,6 +84,47 @@ fn the_process_stays_within_the_memory_budget_whatever_the_blocks_hold() {
         "{} MiB were resident",
         most / MIB
     );
+}
+
+/// A pipe that nobody writes to hangs whoever opens it: like a disk or a share that has gone away.
+#[test]
+fn readers_of_a_store_that_hangs_end_at_the_deadline_and_names_are_shown() {
+    const READERS: u16 = 512;
+    const ETIMEDOUT: i32 = 110;
+    let world = World::new();
+    let partitions = (0..READERS).map(|partition| ("orders", partition, vec![vec![(0, 1_000)]]));
+    world.backup(&partitions.collect::<Vec<_>>());
+    world.backup(&[("whole", 0, vec![vec![(0, 1_000)]])]);
+    let mount = Mount::with(&world, &["--deadline", "3"]);
+    let path = |partition| mount.latest(&format!("topics/orders/{partition}/records.jsonl"));
+    for partition in 0..READERS {
+        assert!(fs::metadata(path(partition)).unwrap().len() > 0);
+    }
+    sh(&format!(
+        "find {} -name '*.kseg' | while read segment; do rm $segment; mkfifo $segment; done",
+        world.path("data/orders").display()
+    ));
+    let before = mount.threads();
+    thread::scope(|scope| {
+        let path = &path;
+        let readers: Vec<_> = (0..READERS)
+            .map(|partition| scope.spawn(move || fs::read(path(partition))))
+            .collect();
+        // Meanwhile, names, sizes and what is in memory are shown.
+        assert!(fs::metadata(path(7)).unwrap().len() > 0);
+        assert_eq!(
+            fs::read_dir(mount.latest("topics/orders")).unwrap().count(),
+            513
+        );
+        sh(&format!("df {}", mount.path().display()));
+        for reader in readers {
+            let error = reader.join().unwrap().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(ETIMEDOUT), "{error}");
+        }
+    });
+    // At most 64 reads and 2 listings of a disk, besides the threads that do the work.
+    let threads = mount.threads();
+    assert!(threads < before + 90, "{before} threads became {threads}");
 }
 
 /// Renders these records as SPEC section 10 defines.

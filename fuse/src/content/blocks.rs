@@ -90,6 +90,7 @@ pub(crate) struct OpenSegment {
     pub(crate) reader: SegmentReader,
     /// The object's name.
     key: Arc<Key>,
+    name: String,
     /// Of the whole object, as its page states it.
     sha256: Digest,
     _lease: Lease,
@@ -103,6 +104,7 @@ impl OpenSegment {
         lease: Lease,
     ) -> OpenSegment {
         OpenSegment {
+            name: key.to_string(),
             reader,
             key,
             sha256,
@@ -112,6 +114,11 @@ impl OpenSegment {
 
     pub(crate) fn entries(&self) -> &[IndexEntry] {
         self.reader.segment().index().entries()
+    }
+
+    /// The name of the object.
+    fn name(&self) -> &str {
+        &self.name
     }
 
     /// Where a block's text begins and ends in the segment's text.
@@ -182,7 +189,10 @@ impl SnapshotReader {
         selection: Selection,
     ) -> Result<LeasedBytes, ViewError> {
         let (reader, of) = (Arc::clone(self), Arc::clone(segment));
-        let load = move || async move { reader.load_text(&of, block, selection).await };
+        let load = move || async move {
+            let load = reader.load_text(&of, block, selection);
+            reader.source.while_answering(of.name(), load).await?
+        };
         self.caches
             .texts
             .get(segment.text_key(block, selection), load)
@@ -283,14 +293,32 @@ impl SnapshotReader {
         let raw: u64 =
             costs.iter().map(|cost| cost.raw).max().unwrap_or(0) * self.render.threads() as u64;
         let lease = match urgency {
-            Urgency::Now => Some(self.budget.take(kept + raw).await),
-            Urgency::Prefetch => self.budget.take_ahead(kept + raw),
+            Urgency::Now => {
+                let lease = self.budget.take(kept + raw);
+                self.source.while_answering(segment.name(), lease).await
+            }
+            Urgency::Prefetch => match self.budget.take_ahead(kept + raw) {
+                Some(lease) => Ok(lease),
+                None => return,
+            },
         };
-        let Some(mut lease) = lease else {
-            return;
+        let fetched = match lease {
+            Ok(lease) => {
+                let stored = self.fetch(&segment, first..first + guards.len()).await;
+                stored.map(|stored| (lease, stored))
+            }
+            Err(error) => Err(error),
         };
-        let Ok(stored) = self.fetch(&segment, first..first + guards.len()).await else {
-            return;
+        let (mut lease, stored) = match fetched {
+            Ok(fetched) => fetched,
+            // Readers of the blocks have waited for as long as they may.
+            Err(error @ ViewError::Deadline { .. }) if urgency == Urgency::Now => {
+                for guard in guards {
+                    guard.settle(Err(error.clone()));
+                }
+                return;
+            }
+            Err(_) => return,
         };
         let leases: Vec<_> = costs.iter().map(|cost| lease.split(cost.text)).collect();
         let in_flight = Arc::new(lease);
@@ -313,7 +341,8 @@ impl SnapshotReader {
         look: impl FnOnce(&Columns) -> T + Send + 'static,
     ) -> Result<T, ViewError> {
         let cost = Cost::of(segment, block, View::Records);
-        let _lease = self.budget.take(cost.stored + cost.raw).await;
+        let lease = self.budget.take(cost.stored + cost.raw);
+        let _lease = self.source.while_answering(segment.name(), lease).await?;
         let stored = self.fetch(segment, block..block + 1).await?;
         let stored = stored.into_iter().next().unwrap_or_default();
         let reader = segment.reader.clone();

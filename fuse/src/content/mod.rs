@@ -8,7 +8,7 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | read from the repository, within a deadline | `source` |
+//! | read from the repository, within a deadline | `source`, `store_call` |
 //! | keep what was read, and load it once | `caches` |
 //! | know what could not be read | `findings` |
 //! | find snapshots, pages, indexes and footers | `snapshot_reader`, `snapshot`, `pages` |
@@ -31,6 +31,7 @@ pub(crate) mod snapshot;
 pub(crate) mod snapshot_reader;
 mod source;
 pub(crate) mod span;
+mod store_call;
 pub(crate) mod stored_file;
 pub(crate) mod text_file;
 pub(crate) mod time_file;

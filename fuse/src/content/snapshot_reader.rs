@@ -189,8 +189,12 @@ impl SnapshotReader {
         let load = move || async move {
             // The footer's bytes, and about as much again for the index that is decoded from them.
             let footer = entry.size.saturating_sub(entry.footer_position);
-            let lease = reader.budget.take(2 * footer).await;
-            let segment = reader.source.segment(&id, &entry).await?;
+            let open = async {
+                let lease = reader.budget.take(2 * footer).await;
+                let segment = reader.source.segment(&id, &entry).await?;
+                Ok((lease, segment))
+            };
+            let (lease, segment) = reader.source.while_answering(&entry.key, open).await??;
             let (object, sha256) = (object, entry.sha256);
             Ok(Arc::new(OpenSegment::new(
                 segment,

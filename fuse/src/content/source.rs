@@ -11,15 +11,22 @@ use kbk_format::repo::{
 };
 
 use crate::content::findings::Findings;
+use crate::content::store_call::StoreCalls;
 use crate::error::{Location, ViewError};
 
 /// A repository, and how long it may take to answer. Errors carry no location yet: the same object may be read for several.
 #[derive(Debug)]
 pub(crate) struct Source {
     repository: Repository,
-    deadline: Duration,
+    reads: StoreCalls,
+    /// Apart from reads: a listing that hangs must not take their places.
+    lists: StoreCalls,
     findings: Arc<Findings>,
 }
+
+/// Reads that wait for the store at a time, enough for any store to be busy.
+const MAX_READS: usize = 64;
+const MAX_LISTS: usize = 2;
 
 /// The folder of the snapshots, in messages.
 const SNAPSHOTS: &str = "snapshots";
@@ -30,10 +37,13 @@ impl Source {
         deadline: Duration,
         findings: Arc<Findings>,
     ) -> Result<Source, ViewError> {
-        let repository = bounded(deadline, "kbk.json", Repository::open(store)).await?;
+        let is_disk = store.folder().is_some();
+        let reads = StoreCalls::new(MAX_READS, is_disk, deadline);
+        let opened = reads.call("kbk.json", async move { Repository::open(store).await });
         Ok(Source {
-            repository,
-            deadline,
+            repository: opened.await?.map_err(unlocated)?,
+            lists: StoreCalls::new(MAX_LISTS, is_disk, deadline),
+            reads,
             findings,
         })
     }
@@ -48,8 +58,9 @@ impl Source {
         &self,
         known: &[u64],
     ) -> Result<Vec<ListedSnapshot>, ViewError> {
-        let list = async {
-            let listed = self.repository.listed_snapshots().await?;
+        let (repository, known) = (self.repository.clone(), known.to_vec());
+        let list = async move {
+            let listed = repository.listed_snapshots().await?;
             let is_listed = |known: &u64| {
                 let found = listed.binary_search_by_key(known, |listed| listed.sequence);
                 found.is_ok()
@@ -57,22 +68,34 @@ impl Source {
             if known.iter().all(is_listed) {
                 return Ok(listed);
             }
-            self.check_presence(SNAPSHOTS).await?;
-            self.repository.listed_snapshots().await
+            check_presence(&repository, SNAPSHOTS).await?;
+            repository.listed_snapshots().await
         };
-        bounded(self.deadline, SNAPSHOTS, list).await
+        self.lists.call(SNAPSHOTS, list).await?.map_err(unlocated)
+    }
+
+    /// Waits for memory or for other reads, as long as the store answers any read.
+    pub(crate) async fn while_answering<T>(
+        &self,
+        key: &str,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, ViewError> {
+        self.reads.while_answering(key, wait).await
     }
 
     pub(crate) async fn snapshot(&self, sequence: u64) -> Result<Digested<Snapshot>, ViewError> {
         let key = Key::Snapshot { sequence }.to_string();
-        self.read(&key, || self.repository.snapshot(sequence)).await
+        let read = move |repository: Repository| async move { repository.snapshot(sequence).await };
+        self.read(&key, read).await
     }
 
     /// When a snapshot was created, in milliseconds since the epoch.
     pub(crate) async fn created_ms(&self, sequence: u64) -> Result<i64, ViewError> {
         let key = Key::Snapshot { sequence }.to_string();
-        let read = self.repository.created_at(sequence);
-        Ok(bounded(self.deadline, &key, read).await?.as_millisecond())
+        let repository = self.repository.clone();
+        let read = async move { repository.created_at(sequence).await };
+        let created = self.lists.call(&key, read).await?.map_err(unlocated)?;
+        Ok(created.as_millisecond())
     }
 
     pub(crate) async fn page(
@@ -80,8 +103,13 @@ impl Source {
         partition: &PartitionId,
         page: &PageRef,
     ) -> Result<Page, ViewError> {
-        self.read(&page.key, || self.repository.page(partition, page))
-            .await
+        let (partition, page) = (partition.clone(), page.clone());
+        let key = page.key.clone();
+        let read = move |repository: Repository| {
+            let (partition, page) = (partition.clone(), page.clone());
+            async move { repository.page(&partition, &page).await }
+        };
+        self.read(&key, read).await
     }
 
     /// Opens a segment by its footer.
@@ -90,9 +118,13 @@ impl Source {
         partition: &PartitionId,
         entry: &SegmentEntry,
     ) -> Result<SegmentReader, ViewError> {
-        let store = self.repository.store();
-        let open = || SegmentReader::open(store, partition, entry);
-        self.read(&entry.key, open).await
+        let (partition, entry) = (partition.clone(), entry.clone());
+        let key = entry.key.clone();
+        let open = move |repository: Repository| {
+            let (partition, entry) = (partition.clone(), entry.clone());
+            async move { SegmentReader::open(repository.store(), &partition, &entry).await }
+        };
+        self.read(&key, open).await
     }
 
     /// The stored bytes of consecutive blocks, and whether the object is another one than when it was opened.
@@ -101,8 +133,13 @@ impl Source {
         segment: &SegmentReader,
         blocks: Range<usize>,
     ) -> Result<(Bytes, bool), ViewError> {
-        let read = || segment.read_and_compare(blocks.clone());
-        self.read(&segment.key().to_string(), read).await
+        let key = segment.key().to_string();
+        let segment = segment.clone();
+        let read = move |_| {
+            let (segment, blocks) = (segment.clone(), blocks.clone());
+            async move { segment.read_and_compare(blocks).await }
+        };
+        self.read(&key, read).await
     }
 
     /// Exactly the stored bytes of a segment at `range`, unchecked.
@@ -112,9 +149,13 @@ impl Source {
         entry: &SegmentEntry,
         range: Range<u64>,
     ) -> Result<StoredRange, ViewError> {
-        let store = self.repository.store();
-        let read = || SegmentReader::stored(store, partition, entry, range.clone());
-        self.read(&entry.key, read).await
+        let (partition, entry) = (partition.clone(), entry.clone());
+        let key = entry.key.clone();
+        let read = move |repository: Repository| {
+            let (partition, entry, range) = (partition.clone(), entry.clone(), range.clone());
+            async move { SegmentReader::stored(repository.store(), &partition, &entry, range).await }
+        };
+        self.read(&key, read).await
     }
 
     /// The error for an object that does not contain what it must.
@@ -131,40 +172,46 @@ impl Source {
     }
 
     /// Reads an object, within the deadline in any case.
-    async fn read<T, F>(&self, key: &str, call: impl Fn() -> F) -> Result<T, ViewError>
+    async fn read<T, F>(
+        &self,
+        key: &str,
+        call: impl Fn(Repository) -> F + Send + Sync + 'static,
+    ) -> Result<T, ViewError>
     where
-        F: Future<Output = Result<T, RepoError>>,
+        T: Send + 'static,
+        F: Future<Output = Result<T, RepoError>> + Send + 'static,
     {
-        let read = async {
-            match call().await {
+        let (repository, name) = (self.repository.clone(), key.to_owned());
+        let read = async move {
+            match call(repository.clone()).await {
                 Err(error) if is_absence(&error) => {
-                    self.check_presence(key).await?;
+                    check_presence(&repository, &name).await?;
                     // It may have returned between the two reads, together with the repository.
-                    call().await
+                    call(repository).await
                 }
                 answer => answer,
             }
         };
-        let read = bounded(self.deadline, key, read).await?;
+        let read = self.reads.call(key, read).await?.map_err(unlocated)?;
         self.findings.was_read(key);
         Ok(read)
     }
+}
 
-    /// Checks that the repository is there: a share that is not mounted looks like a folder in which every object is missing.
-    async fn check_presence(&self, key: &str) -> Result<(), RepoError> {
-        let store = self.repository.store();
-        let found = match Repository::open(store.clone()).await {
-            Ok(found) if found.identity() == self.repository.identity() => return Ok(()),
-            Ok(_) => "another repository is there now".to_owned(),
-            Err(error) => format!("the repository is not there at the moment: {error}"),
-        };
-        Err(RepoError::of_store(
-            Operation::Read,
-            store.url(),
-            key,
-            found.into(),
-        ))
-    }
+/// Checks that the repository is there: a share that is not mounted looks like a folder in which every object is missing.
+async fn check_presence(repository: &Repository, key: &str) -> Result<(), RepoError> {
+    let store = repository.store();
+    let found = match Repository::open(store.clone()).await {
+        Ok(found) if found.identity() == repository.identity() => return Ok(()),
+        Ok(_) => "another repository is there now".to_owned(),
+        Err(error) => format!("the repository is not there at the moment: {error}"),
+    };
+    Err(RepoError::of_store(
+        Operation::Read,
+        store.url(),
+        key,
+        found.into(),
+    ))
 }
 
 /// Whether the store says that there is no such object.
@@ -175,17 +222,6 @@ fn is_absence(error: &RepoError) -> bool {
     )
 }
 
-async fn bounded<T>(
-    deadline: Duration,
-    key: &str,
-    call: impl Future<Output = Result<T, RepoError>>,
-) -> Result<T, ViewError> {
-    match tokio::time::timeout(deadline, call).await {
-        Ok(answer) => answer.map_err(|error| ViewError::repo(Location::default(), error)),
-        Err(_) => Err(ViewError::Deadline {
-            location: Location::default(),
-            key: key.into(),
-            waited: deadline,
-        }),
-    }
+fn unlocated(error: RepoError) -> ViewError {
+    ViewError::repo(Location::default(), error)
 }

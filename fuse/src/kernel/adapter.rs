@@ -30,6 +30,8 @@ const SEALED: Duration = Duration::from_hours(1);
 const GROWING: Duration = Duration::from_secs(1);
 /// Names offered per request of a listing: about as many as fit into the 32 KiB that `ls` asks for.
 const LISTED_AT_ONCE: usize = 192;
+/// Reads, most of them the kernel's readahead, that may wait for an answer at a time.
+const BACKGROUND_REQUESTS: u16 = 4096;
 /// The first two names of every folder.
 const DOTS: [&str; 2] = [".", ".."];
 /// The block size of `stat` and `statfs`: what the kernel reads at once.
@@ -228,6 +230,9 @@ impl Filesystem for Adapter {
         ] {
             let _ = config.add_capabilities(flag);
         }
+        // With the kernel's dozen, reads of a store that hangs would end one dozen after the other.
+        let _ = config.set_max_background(BACKGROUND_REQUESTS);
+        let _ = config.set_congestion_threshold(BACKGROUND_REQUESTS);
         Ok(())
     }
 
