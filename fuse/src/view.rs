@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use kbk_format::repo::Store;
@@ -115,6 +116,7 @@ impl View {
             catalogue,
             topics: options.topics,
             listed: options.listed,
+            last_listed: AtomicU64::new(u64::MAX),
             // So that the windows of a few files fit into memory side by side.
             prefetch_bytes: options.prefetch_bytes.min(memory / 4),
             offsets: EphemeralInodes::default(),

@@ -41,6 +41,7 @@ mod topics;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use kbk_format::render::View as TextView;
 use kbk_format::repo::{SegmentEntry, TopicState};
@@ -71,6 +72,8 @@ pub(crate) struct Tree {
     pub(crate) topics: Option<TopicFilter>,
     /// What the folder of a partition lists; the rest of it is found by name.
     pub(crate) listed: Vec<Part>,
+    /// The partition whose folder was listed last, by its ordinal.
+    pub(crate) last_listed: AtomicU64,
     /// The largest readahead window of an open file.
     pub(crate) prefetch_bytes: u64,
     /// Ranges of offsets that were looked up.

@@ -1,5 +1,9 @@
 //! `PARTITION/` of a topic: `meta.json`, and all records as `records.jsonl`, `values` and `keys`.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::{StreamExt, stream};
 use kbk_format::render::View as TextView;
 
 use super::by_offset::ByOffsetNode;
@@ -30,6 +34,8 @@ items!(
 );
 
 const META: &str = "meta.json";
+/// The number of partitions whose indexes are loaded ahead.
+const AHEAD: u64 = 32;
 
 const FAMILY: u64 = 3;
 /// Room for the items of this module and for the folders of `by_offset`, `by_time` and `segments`.
@@ -107,6 +113,7 @@ impl Family for PartitionNode {
 
     async fn children(self, tree: &Tree, window: Window) -> Result<Vec<Child>, ViewError> {
         let names = self.names()?;
+        self.load_ahead(tree).await?;
         let is_sized = self.is_sized(tree).await?;
         let is_listed = |part: Option<Part>| {
             part.is_none_or(|part| tree.lists(part) && is_shown(part, is_sized))
@@ -181,6 +188,32 @@ impl PartitionNode {
             (Some(Part::ByTime), by_time.into()),
             (Some(Part::Segments), segments.into()),
         ])
+    }
+
+    /// Loads the indexes of the partitions after this one if programs list one partition after another, as `find` and `du` do.
+    async fn load_ahead(self, tree: &Tree) -> Result<(), ViewError> {
+        let before = tree.last_listed.swap(self.partition, Ordering::Relaxed);
+        let is_walk = before.checked_add(1) == Some(self.partition);
+        if !is_walk || !self.partition.is_multiple_of(AHEAD / 2) {
+            return Ok(());
+        }
+        let loaded = tree.reader.snapshot(self.sequence).await?;
+        let next = self.partition + 1..self.partition + 1 + AHEAD;
+        let next: Vec<_> = next.filter_map(|next| loaded.partition(next)).collect();
+        let reader = Arc::clone(&tree.reader);
+        // An error here is reported to the listing that needs the index.
+        tokio::spawn(async move {
+            let parallel = reader.source.parallel_requests();
+            let indexes = next.into_iter().map(|next| {
+                let reader = Arc::clone(&reader);
+                async move { drop(reader.partition_index(&next).await) }
+            });
+            stream::iter(indexes)
+                .buffered(parallel)
+                .collect::<()>()
+                .await;
+        });
+        Ok(())
     }
 
     async fn is_sized(self, tree: &Tree) -> Result<bool, ViewError> {
