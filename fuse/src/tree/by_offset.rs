@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::extended::{self, Extended};
 use super::inode::Number;
 use super::node::{Child, Family, Node, Window};
-use super::partition::{item_number, item_of};
+use super::segment_item::{SegmentItem, SegmentNumbers, segment_of};
 use super::{LocatedSegment, Tree, names, stored_share};
 use crate::attributes::{Attributes, Kind};
 use crate::content::offsets::OffsetQuery;
@@ -21,10 +21,8 @@ use crate::open_file::Body;
 /// A node of this family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ByOffsetNode {
-    /// The folder `by-offset`.
-    Folder { sequence: u64, partition: u64 },
-    /// The records of one segment; segments are counted across all partitions of the snapshot.
-    Segment { sequence: u64, segment: u64 },
+    /// The folder `by-offset`, or the records of one segment.
+    Item(SegmentItem),
     /// A range that was looked up, by its number in [`EphemeralInodes`](super::ephemeral::EphemeralInodes).
     Ephemeral(u64),
 }
@@ -41,8 +39,10 @@ pub(crate) struct EphemeralRange {
     attributes: Attributes,
 }
 
-const FOLDER_ITEM: u64 = 5;
-const SEGMENT_FAMILY: u64 = 4;
+const NUMBERS: SegmentNumbers = SegmentNumbers {
+    folder_item: 5,
+    family: 4,
+};
 const HASH_FAMILY: u64 = 0;
 
 impl Family for ByOffsetNode {
@@ -52,35 +52,13 @@ impl Family for ByOffsetNode {
                 family: HASH_FAMILY,
                 hash,
             } => Some(ByOffsetNode::Ephemeral(hash)),
-            Number::Snapshot {
-                sequence,
-                family: SEGMENT_FAMILY,
-                place,
-            } => Some(ByOffsetNode::Segment {
-                sequence,
-                segment: place,
-            }),
-            _ => match item_of(number)? {
-                (sequence, partition, FOLDER_ITEM) => Some(ByOffsetNode::Folder {
-                    sequence,
-                    partition,
-                }),
-                _ => None,
-            },
+            _ => NUMBERS.item(number).map(ByOffsetNode::Item),
         }
     }
 
     fn number(self) -> Number {
         match self {
-            ByOffsetNode::Folder {
-                sequence,
-                partition,
-            } => item_number(sequence, partition, FOLDER_ITEM),
-            ByOffsetNode::Segment { sequence, segment } => Number::Snapshot {
-                sequence,
-                family: SEGMENT_FAMILY,
-                place: segment,
-            },
+            ByOffsetNode::Item(item) => NUMBERS.number(item),
             ByOffsetNode::Ephemeral(hash) => Number::Hashed {
                 family: HASH_FAMILY,
                 hash,
@@ -90,81 +68,51 @@ impl Family for ByOffsetNode {
 
     fn kind(self) -> Kind {
         match self {
-            ByOffsetNode::Folder { .. } => Kind::Folder,
-            ByOffsetNode::Segment { .. } | ByOffsetNode::Ephemeral(_) => Kind::File,
+            ByOffsetNode::Item(item) => item.kind(),
+            ByOffsetNode::Ephemeral(_) => Kind::File,
         }
     }
 
     async fn attributes(self, tree: &Tree) -> Result<Attributes, ViewError> {
         match self {
-            ByOffsetNode::Folder {
-                sequence,
-                partition,
-            } => Ok(tree.partition(sequence, partition).await?.loaded.folder()),
-            ByOffsetNode::Segment { sequence, segment } => {
+            ByOffsetNode::Item(SegmentItem::Segment { sequence, segment }) => {
                 let segment = tree.segment(sequence, segment).await?;
                 let text = segment.text_range().ok_or(ViewError::NotFound)?;
                 let loaded = &segment.partition.loaded;
                 let (stored_bytes, newest) = (segment.entry().size, segment.newest());
                 Ok(loaded.file(text.end - text.start, stored_bytes, newest))
             }
+            ByOffsetNode::Item(folder) => Ok(folder.folder(tree).await?.loaded.folder()),
             ByOffsetNode::Ephemeral(number) => Ok(tree.offsets.get(number)?.attributes),
         }
     }
 
     async fn extended(self, tree: &Tree) -> Result<Extended, ViewError> {
-        match self {
-            ByOffsetNode::Folder {
-                sequence,
-                partition,
-            } => {
-                let partition = tree.partition(sequence, partition).await?;
-                tree.extended_of_partition(&partition).await
-            }
-            ByOffsetNode::Segment { sequence, segment } => Ok(extended::of_segment(
-                &tree.segment(sequence, segment).await?,
-            )),
-            ByOffsetNode::Ephemeral(number) => {
-                let range = tree.offsets.get(number)?;
-                let partition = tree.partition(range.sequence, range.partition).await?;
-                let (first, last) = match range.query {
-                    OffsetQuery::One(offset) | OffsetQuery::Value(offset) => (offset, offset),
-                    OffsetQuery::Range(first, last) => (first, last),
-                };
-                Ok(extended::of_offsets(
-                    &partition,
-                    first,
-                    last.saturating_add(1),
-                ))
-            }
-        }
+        let number = match self {
+            ByOffsetNode::Item(item) => return item.extended(tree).await,
+            ByOffsetNode::Ephemeral(number) => number,
+        };
+        let range = tree.offsets.get(number)?;
+        let partition = tree.partition(range.sequence, range.partition).await?;
+        let (first, last) = match range.query {
+            OffsetQuery::One(offset) | OffsetQuery::Value(offset) => (offset, offset),
+            OffsetQuery::Range(first, last) => (first, last),
+        };
+        Ok(extended::of_offsets(
+            &partition,
+            first,
+            last.saturating_add(1),
+        ))
     }
 
     async fn children(self, tree: &Tree, window: Window) -> Result<Vec<Child>, ViewError> {
-        let ByOffsetNode::Folder {
-            sequence,
-            partition,
-        } = self
-        else {
-            return Err(ViewError::NotFolder);
-        };
-        let partition = tree.partition(sequence, partition).await?;
-        let child = |cookie, segment, entry: &_| {
-            let node = ByOffsetNode::Segment { sequence, segment };
-            Child::new(cookie, names::by_offset(entry), node)
-        };
-        tree.segment_children(&partition, window, child).await
+        let node = |item| ByOffsetNode::Item(item).into();
+        let folder = self.item()?;
+        folder.children(tree, window, names::by_offset, node).await
     }
 
     async fn child(self, tree: &Tree, name: &str) -> Result<Option<Node>, ViewError> {
-        let ByOffsetNode::Folder {
-            sequence,
-            partition,
-        } = self
-        else {
-            return Err(ViewError::NotFolder);
-        };
-        let partition = tree.partition(sequence, partition).await?;
+        let partition = self.item()?.folder(tree).await?;
         let index = tree.reader.partition_index(&partition).await?;
         let query = names::offset_query(name).filter(|_| index.sized);
         let Some(query) = query else {
@@ -174,8 +122,8 @@ impl Family for ByOffsetNode {
             && let Some((segment, entry)) = tree.reader.segment_at(&partition, first).await?
             && (entry.base_offset, entry.end_offset.saturating_sub(1)) == (first, last)
         {
-            let segment = partition.segments_before() + segment;
-            return Ok(Some(ByOffsetNode::Segment { sequence, segment }.into()));
+            let item = segment_of(&partition, segment);
+            return Ok(Some(ByOffsetNode::Item(item).into()));
         }
         let range = look_up(tree, &partition, &index, query).await?;
         Ok(range.map(|range| {
@@ -186,8 +134,8 @@ impl Family for ByOffsetNode {
 
     async fn open(self, tree: &Tree) -> Result<Body, ViewError> {
         match self {
-            ByOffsetNode::Folder { .. } => Err(ViewError::IsFolder),
-            ByOffsetNode::Segment { sequence, segment } => {
+            ByOffsetNode::Item(SegmentItem::Folder { .. }) => Err(ViewError::IsFolder),
+            ByOffsetNode::Item(SegmentItem::Segment { sequence, segment }) => {
                 let segment = tree.segment(sequence, segment).await?;
                 let range = segment.text_range().ok_or(ViewError::NotFound)?;
                 let LocatedSegment {
@@ -213,6 +161,15 @@ impl Family for ByOffsetNode {
     fn forget(self, tree: &Tree, lookups: u64) {
         if let ByOffsetNode::Ephemeral(number) = self {
             tree.offsets.forget(number, lookups);
+        }
+    }
+}
+
+impl ByOffsetNode {
+    fn item(self) -> Result<SegmentItem, ViewError> {
+        match self {
+            ByOffsetNode::Item(item) => Ok(item),
+            ByOffsetNode::Ephemeral(_) => Err(ViewError::NotFolder),
         }
     }
 }

@@ -8,9 +8,9 @@
 //! | `groups/GROUP.json` | `groups` |
 //! | `topics/TOPIC/config.json` | `topics` |
 //! | `PARTITION/`, with `meta.json`, `records.jsonl`, `values` and `keys` | `partition`, `meta` |
-//! | `by-offset/` | `by_offset`, `ephemeral` |
+//! | `by-offset/` | `by_offset`, `segment_item`, `ephemeral` |
 //! | `by-time/` | `by_time`, `ephemeral` |
-//! | `segments/` | `segments` |
+//! | `segments/` | `segments`, `segment_item` |
 //! | `follow/` | `follow`, `followed` |
 //!
 //! A family is one type that implements [`node::Family`] in one module. To add one, write the module and name it in the register
@@ -34,6 +34,7 @@ pub(crate) mod node;
 pub(crate) mod part;
 mod partition;
 mod root;
+mod segment_item;
 mod segments;
 mod snapshots;
 mod topics;

@@ -218,6 +218,7 @@ families! {
 
 #[cfg(test)]
 mod tests {
+    use super::super::segment_item::SegmentItem;
     use super::*;
     use proptest::prelude::*;
 
@@ -261,8 +262,8 @@ mod tests {
                 GroupNode::Group { sequence, group }.into(),
                 TopicNode::Config { sequence, topic }.into(),
                 PartitionNode::folder(sequence, partition).into(),
-                ByOffsetNode::Segment { sequence, segment }.into(),
-                SegmentNode::Segment { sequence, segment }.into(),
+                ByOffsetNode::Item(SegmentItem::Segment { sequence, segment }).into(),
+                SegmentNode(SegmentItem::Segment { sequence, segment }).into(),
                 ByTimeNode::Hour { sequence, partition, hour }.into(),
                 FollowNode::Topic(segment).into(),
                 FollowNode::partition_folder(segment).into(),

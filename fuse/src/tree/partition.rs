@@ -12,6 +12,7 @@ use super::extended::Extended;
 use super::inode::{Number, items};
 use super::node::{Child, Family, Node, Window};
 use super::part::Part;
+use super::segment_item::SegmentItem;
 use super::segments::SegmentNode;
 use super::{Tree, meta};
 use crate::attributes::{Attributes, Kind, Lifetime};
@@ -167,15 +168,11 @@ impl PartitionNode {
         }
         let (sequence, partition) = (self.sequence, self.partition);
         let file = |item| Node::from(PartitionNode { item, ..self });
-        let by_offset = ByOffsetNode::Folder {
+        let by_segment = SegmentItem::Folder {
             sequence,
             partition,
         };
         let by_time = ByTimeNode::Folder {
-            sequence,
-            partition,
-        };
-        let segments = SegmentNode::Folder {
             sequence,
             partition,
         };
@@ -184,9 +181,9 @@ impl PartitionNode {
             (Some(Part::Records), file(PartitionItem::Records)),
             (Some(Part::Values), file(PartitionItem::Values)),
             (Some(Part::Keys), file(PartitionItem::Keys)),
-            (Some(Part::ByOffset), by_offset.into()),
+            (Some(Part::ByOffset), ByOffsetNode::Item(by_segment).into()),
             (Some(Part::ByTime), by_time.into()),
-            (Some(Part::Segments), segments.into()),
+            (Some(Part::Segments), SegmentNode(by_segment).into()),
         ])
     }
 
