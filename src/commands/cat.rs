@@ -10,6 +10,7 @@ use kbk_tools::{ReadPlan, Selection};
 use tokio::runtime::Handle;
 
 use crate::cli::{CliError, Context, Lines, OffsetArg, Outcome, SnapshotArg, TimeArg, time_range};
+use crate::human;
 use crate::select::{TopicRef, parse_partition};
 
 const EXAMPLES: &str = "\
@@ -93,7 +94,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     }
     let mut printer = Printer::new(context.output.lines(), args.count);
     let printed = async {
-        for state in selected {
+        for state in &selected {
             let selection = Selection {
                 offsets: offsets(args, state),
                 times: times.clone(),
@@ -111,9 +112,29 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         })
     };
     let printed = printed.await;
+    if printed.is_ok() && printer.has_printed_nothing() {
+        tracing::warn!("no record is selected: {}", stored(topic, &selected));
+    }
     // Intact records before the damage are printed.
     printer.finish()?;
     printed
+}
+
+/// Says which offsets there are to select from.
+fn stored(topic: &TopicState, partitions: &[&PartitionState]) -> String {
+    let of_partition = |state: &&PartitionState| {
+        let (name, partition) = (&topic.name, state.partition);
+        match state.records {
+            0 => format!("{name}/{partition} has no records"),
+            _ => format!(
+                "{name}/{partition} has the offsets {} to {}",
+                state.base_offset,
+                state.end_offset.saturating_sub(1)
+            ),
+        }
+    };
+    let stored: Vec<String> = partitions.iter().map(of_partition).collect();
+    human::some_of(&stored)
 }
 
 fn partitions<'a>(args: &Args, topic: &'a TopicState) -> Result<Vec<&'a PartitionState>, CliError> {
@@ -143,8 +164,9 @@ fn offsets(args: &Args, state: &PartitionState) -> Range<i64> {
 struct Printer<'a> {
     lines: Lines<'a>,
     buffer: Vec<u8>,
-    /// How many more records to print.
+    /// How many more records to print, of how many.
     left: u64,
+    most: u64,
     /// Whether a number was printed that not every JSON reader keeps.
     warned: bool,
 }
@@ -158,8 +180,14 @@ impl<'a> Printer<'a> {
             lines,
             buffer: Vec::with_capacity(BUFFER_BYTES),
             left: count.unwrap_or(u64::MAX),
+            most: count.unwrap_or(u64::MAX),
             warned: false,
         }
+    }
+
+    /// Returns whether no record was printed although some were asked for.
+    fn has_printed_nothing(&self) -> bool {
+        self.left == self.most && self.most > 0
     }
 
     /// Breaks when enough records are printed, or the reader has closed the pipe.

@@ -142,6 +142,7 @@ pub(crate) fn restore(
         restore: plan.manifest.restore.clone(),
         snapshot: plan.manifest.snapshot.sequence,
         saved: plan.saved.clone(),
+        lost_offsets: plan.lost_offsets,
         resumed: plan.resumed,
         transactions: plan.is_transactional(),
         offset_map: plan.offset_map,

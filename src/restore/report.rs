@@ -19,6 +19,8 @@ pub struct RestoreReport {
     pub snapshot: u64,
     /// Whether the snapshot has every record that was to be restored.
     pub saved: Completeness,
+    /// How many of the selected offsets the cluster had deleted before they were read, so that no backup has them.
+    pub lost_offsets: u64,
     /// Whether it resumed an earlier run.
     pub resumed: bool,
     /// Whether it wrote in transactions.

@@ -105,6 +105,33 @@ fn a_selection_that_does_not_exist_is_named() {
 }
 
 #[test]
+fn a_selection_of_nothing_says_what_there_is() {
+    let world = World::sample();
+    for args in [
+        &["cat", "orders", "-p", "1", "--from-offset", "99999"][..],
+        &[
+            "cat",
+            "orders",
+            "-p",
+            "1",
+            "--since",
+            "2030-01-01T00:00:00Z",
+        ],
+    ] {
+        let ended = world.kbk(args);
+        assert_eq!(
+            (ended.code, &*ended.stdout),
+            (Some(0), ""),
+            "{}",
+            ended.stderr
+        );
+        let says = "no record is selected: orders/1 has the offsets 0 to 599";
+        assert!(ended.stderr.contains(says), "{}", ended.stderr);
+    }
+    assert_eq!(world.kbk(&["cat", "orders", "-n", "0"]).stderr, "");
+}
+
+#[test]
 fn damage_is_an_error_after_the_intact_records() {
     let world = World::sample();
     let entry = &world.entries("orders", 0)[1];

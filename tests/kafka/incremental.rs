@@ -173,9 +173,36 @@ fn records_deleted_before_they_were_backed_up_are_a_recorded_loss() {
         .map(|(offset, _)| offset);
     assert!(offsets.eq((0..100).chain(150..200)));
     let target = format!("{topic}-restored");
-    repo.restore_as(broker, &[(&topic, &target)]);
+    let map = format!("{topic}={target}");
+    let restore = ["restore", "-b", broker.bootstrap(), "--map", &map];
+    let says = "50 offsets of the selection are in no backup";
+    for dry_run in [true, false] {
+        let mut command = repo.kbk(&restore);
+        if dry_run {
+            command.arg("--dry-run");
+        }
+        let shown = run(&mut command).expect_code(0).stdout;
+        assert!(shown.contains(says), "{shown}");
+    }
     let restored = messages(consume::read_all(broker, &target, 0));
     assert!(restored == [&all[..100], &all[150..]].concat());
+    // A selection without them says nothing.
+    let later = format!("{topic}-later");
+    let map = format!("{topic}={later}");
+    let file = repo.path().with_file_name("later.csv");
+    std::fs::write(&file, format!("{topic},0,120,\n")).expect("a file");
+    let args = [
+        "--offsets",
+        file.to_str().expect("UTF-8"),
+        "--map",
+        &map,
+        "--dry-run",
+    ];
+    let report = run(&mut repo.restore(broker, &args)).expect_code(0).json();
+    assert_eq!(report["lost_offsets"], 30, "{report}");
+    std::fs::write(&file, format!("{topic},0,150,\n")).expect("a file");
+    let report = run(&mut repo.restore(broker, &args)).expect_code(0).json();
+    assert_eq!(report["lost_offsets"], 0, "{report}");
 }
 
 #[test]

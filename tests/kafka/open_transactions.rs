@@ -89,6 +89,22 @@ fn partial_is_restored_only_if_that_is_allowed(broker: &Broker, repo: &Repo, top
     let target = format!("{topic}-partial");
     assert_eq!(consume::partitions(broker, &target), 0);
 
+    // What ends before the missing records lacks nothing.
+    let (whole, file) = (
+        format!("{topic}-whole"),
+        repo.path().with_file_name("first.csv"),
+    );
+    std::fs::write(&file, format!("{topic},0,,8\n")).expect("a file");
+    let rename = format!("{topic}={whole}");
+    let selected = ["--offsets", file.to_str().expect("UTF-8"), "--map", &rename];
+    let report = run(&mut repo.restore(broker, &selected))
+        .expect_code(0)
+        .json();
+    assert_eq!(
+        (&report["records"], &report["saved"]["complete"]),
+        (&json!(8), &json!(true))
+    );
+
     let args = [
         "restore",
         "-b",
@@ -163,4 +179,33 @@ fn records_that_arrive_meanwhile_are_not_taken_for_an_open_transaction() {
         }
         done.store(true, Ordering::Relaxed);
     });
+}
+
+/// No later backup can complete it.
+#[test]
+fn a_deleted_topic_that_was_incomplete_is_restored_only_if_that_is_allowed() {
+    let broker = Broker::shared();
+    let topic = topics::unique("pinned-deleted");
+    let (pattern, other) = (format!("{topic}*"), format!("{topic}-other"));
+    topics::create(broker, &other, 1, &[]);
+    let open = held_back(broker, &topic);
+    let repo = Repo::new();
+    let args = ["--topic", &pattern, "--open-transactions-wait", "0s"];
+    run(&mut repo.backup(broker, &args)).expect_code(3);
+    open.commit();
+    topics::delete(broker, &topic);
+    let report = run(&mut repo.backup(broker, &args)).expect_code(0).json();
+    assert_eq!(report["complete"], true, "what is there is whole: {report}");
+    let map = format!("{topic}={topic}-partial");
+    let args = ["--topic", &topic, "--map", &map];
+    let refused = run(&mut repo.restore(broker, &args)).expect_code(1);
+    assert!(refused.stderr.contains("--allow-partial"), "{refused:#?}");
+    let allowed = [&args[..], &["--allow-partial"]].concat();
+    let report = run(&mut repo.restore(broker, &allowed))
+        .expect_code(3)
+        .json();
+    assert_eq!(
+        (&report["records"], &report["saved"]["complete"]),
+        (&json!(10), &json!(false))
+    );
 }

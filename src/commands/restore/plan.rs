@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use kbk_format::repo::RestoredPartition;
 
-use super::report::created_with_defaults;
+use super::report::{created_with_defaults, lost};
 use crate::cli::{Column, Report, Table};
 use crate::human;
 use crate::restore::{PartitionPlan, RestorePlan, TopicPlan, describe_rate};
@@ -54,6 +54,9 @@ impl Report for RestorePlan {
             .flat_map(|topic| topic.partitions())
             .map(|partition| partition.reading.records)
             .sum();
+        if self.lost_offsets > 0 {
+            writeln!(out, "{}", lost(self.lost_offsets))?;
+        }
         let missing = self.topics().filter(TopicPlan::config_missing);
         let missing: Vec<&str> = missing.map(|topic| topic.target()).collect();
         if !missing.is_empty() {

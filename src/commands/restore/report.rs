@@ -41,6 +41,9 @@ impl Report for RestoreReport {
                 ""
             },
         )?;
+        if self.lost_offsets > 0 {
+            writeln!(out, "{}", lost(self.lost_offsets))?;
+        }
         if self.purged_records > 0 {
             let records = human::counted(self.purged_records, "record");
             writeln!(
@@ -103,6 +106,14 @@ impl Report for RestoreReport {
             ),
         }
     }
+}
+
+/// Says that the backup cannot have everything.
+pub(super) fn lost(offsets: u64) -> String {
+    format!(
+        "{} of the selection are in no backup: the cluster had deleted them before they were read",
+        human::counted(offsets, "offset")
+    )
 }
 
 /// Says that topics have no saved configuration.

@@ -115,6 +115,7 @@ pub async fn plan(
     let manifest = manifest(repository, snapshot, options, &cluster, topics);
     let mut plan = RestorePlan {
         saved: partial::saved(snapshot, &manifest),
+        lost_offsets: partial::lost_offsets(snapshot, &manifest),
         manifest,
         resumed: false,
         selection: options.selection.clone(),

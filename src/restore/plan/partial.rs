@@ -1,6 +1,6 @@
 //! Restores of partitions that are incomplete in their snapshot.
 
-use kbk_format::repo::{PartitionState, RestoreManifest, RestoredPartition, Snapshot};
+use kbk_format::repo::{PartitionState, RestoreManifest, RestoredPartition, Snapshot, TopicState};
 use kbk_tools::list::Completeness;
 
 use super::obstacle::Obstacle;
@@ -8,18 +8,36 @@ use super::obstacle::Obstacle;
 /// Returns whether the snapshot has every record that is to be restored. A selection that ends where the stored records do may lack those
 /// that would follow.
 pub(crate) fn saved(snapshot: &Snapshot, manifest: &RestoreManifest) -> Completeness {
-    let topics = manifest.topics.iter();
-    let topics = topics.filter_map(|restored| {
-        let topic = snapshot.topic(&restored.topic, restored.topic_id)?;
-        Some((topic, &restored.partitions))
-    });
-    let states = topics.flat_map(|(topic, restored)| {
-        restored.iter().filter_map(move |restored| {
-            let state = topic.partitions.get(restored.partition.index())?;
-            reaches_end(restored, state).then_some((topic, state))
-        })
-    });
+    let states = restored(snapshot, manifest)
+        .filter(|(_, restored, state)| reaches_end(restored, state))
+        .map(|(topic, _, state)| (topic, state));
     Completeness::of_partitions(snapshot.sequence, states)
+}
+
+/// Returns how many of the selected offsets the cluster had deleted before they were read.
+pub(crate) fn lost_offsets(snapshot: &Snapshot, manifest: &RestoreManifest) -> u64 {
+    let lost = restored(snapshot, manifest).flat_map(|(_, restored, state)| {
+        let (base, end) = (restored.base_offset, restored.end_offset);
+        let lost = state.lost.iter();
+        lost.map(move |lost| lost.to.min(end).saturating_sub(lost.from.max(base)).max(0))
+    });
+    lost.fold(0, |sum, offsets| sum.saturating_add(offsets.unsigned_abs()))
+}
+
+/// Returns the partitions that are restored, with their topics and states in the snapshot.
+fn restored<'a>(
+    snapshot: &'a Snapshot,
+    manifest: &'a RestoreManifest,
+) -> impl Iterator<Item = (&'a TopicState, &'a RestoredPartition, &'a PartitionState)> {
+    manifest.topics.iter().flat_map(|restored| {
+        let topic = snapshot.topic(&restored.topic, restored.topic_id);
+        topic.into_iter().flat_map(|topic| {
+            restored.partitions.iter().filter_map(move |restored| {
+                let state = topic.partitions.get(restored.partition.index())?;
+                Some((topic, restored, state))
+            })
+        })
+    })
 }
 
 fn reaches_end(restored: &RestoredPartition, state: &PartitionState) -> bool {

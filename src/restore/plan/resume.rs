@@ -218,6 +218,7 @@ pub async fn plan_rest(
         verify,
         // It was allowed when the restore began.
         saved: partial::saved(&snapshot, &manifest),
+        lost_offsets: partial::lost_offsets(&snapshot, &manifest),
         obstacles: Vec::new(),
         details,
         manifest,

@@ -211,6 +211,7 @@ impl Backup {
             rate_limit: RateLimit::default(),
             verify: false,
             saved: Completeness::of_partitions(1, []),
+            lost_offsets: 0,
             obstacles: Vec::new(),
             details: BTreeMap::from([(target, details)]),
         }
