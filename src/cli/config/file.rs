@@ -45,7 +45,9 @@ impl<'a> File<'a> {
                 let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
                 Ok(Some(Self { path, text }))
             }
-            Err(error) if !location.required && is_missing(&error) => Ok(None),
+            Err(error) if !location.required && (is_missing(&error) || is_of_others(path)) => {
+                Ok(None)
+            }
             Err(source) => Err(ConfigError::Read {
                 path: path.clone(),
                 source,
@@ -144,6 +146,13 @@ fn is_missing(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+/// Returns whether the file, if there is one, is in a folder of another user: `sudo -u` and mount(8) may keep HOME. A file that can be
+/// seen and not read is an error.
+fn is_of_others(path: &Path) -> bool {
+    let error = fs::metadata(path).err();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Returns the option with this name that is a key here, and a command that has it.
