@@ -385,6 +385,8 @@ fn an_unsuitable_target_is_rejected_with_all_reasons() {
     let config = [
         ("cleanup.policy", "compact"),
         ("message.timestamp.type", "LogAppendTime"),
+        // Compressed, the records might fit.
+        ("compression.type", "uncompressed"),
         ("max.message.bytes", "100"),
     ];
     topics::create(broker, &target, 2, &config);
