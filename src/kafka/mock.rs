@@ -29,7 +29,8 @@ impl EmbeddedCluster {
 
     /// Client settings with its address and nothing else.
     pub fn settings(&self) -> Result<ClientSettings, SettingsError> {
-        ClientSettings::new(Some(&self.bootstrap_servers()), None, &[])
+        let settings = ClientSettings::new(Some(&self.bootstrap_servers()), None, &[]);
+        Ok(settings?.of_mock_cluster())
     }
 
     /// Creates a topic, which the mock cluster does not let clients do.

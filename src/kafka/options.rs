@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch_codec::BatchCodec;
-use super::transaction::TRANSACTION_TIMEOUT;
+
+/// How long a transaction may stay open before its coordinator aborts it, and so how long a restore that was killed and is not
+/// resumed can hold back `read_committed` consumers of the target.
+pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Bounds of a source.
 #[derive(Clone, Debug)]

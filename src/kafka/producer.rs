@@ -63,7 +63,10 @@ impl Producer {
         if settings.batch_codec().is_some() {
             options.codecs.clear();
         }
-        let deliveries = Box::new(RefCell::new(Deliveries::default()));
+        let deliveries = Box::new(RefCell::new(Deliveries {
+            states_append_times: settings.states_append_times(),
+            ..Deliveries::default()
+        }));
         let config = settings.producer(&options);
         // SAFETY: the box keeps its address and is dropped after the client, and the callback expects its type.
         let client =
@@ -388,6 +391,8 @@ pub(super) struct Deliveries {
     delivered: Vec<Vec<Delivered>>,
     /// The first record that was not written, or the first that a broker rejected; kept until [`forget`](Self::forget).
     failed: Option<Failed>,
+    /// Whether an append time that a broker states is the time that it gave the records.
+    states_append_times: bool,
     /// The first record, by target and source offset, that a broker gave a timestamp of its own; kept as `failed` is.
     restamped: Option<(usize, i64)>,
     /// Whether any record was acknowledged since the last poll.
@@ -553,7 +558,8 @@ unsafe extern "C" fn on_delivery(
     };
     if code == Code::NONE {
         // A topic may become one of LogAppendTime at any time, and only the answer to each batch says so.
-        if stamped == sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME {
+        let appended = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME;
+        if stamped == appended && deliveries.states_append_times {
             deliveries.restamped.get_or_insert((target, source_offset));
         }
         deliveries.acknowledge(target, source_offset, offset);

@@ -28,16 +28,13 @@ use super::admin::PartitionList;
 use super::answers::Answers;
 use super::client::{Client, Failure, millis};
 use super::error::{Code, KafkaError};
-use super::options::SinkOptions;
+use super::options::{SinkOptions, TRANSACTION_TIMEOUT};
 use super::partition::TopicPartition;
 use super::permission::{AclOperation, Permission};
 use super::producer::Producer;
 use super::settings::ClientSettings;
 use super::topic::Topic;
 
-/// How long a transaction may stay open before its coordinator aborts it, and so how long a restore that was killed and is not
-/// resumed can hold back `read_committed` consumers of the target.
-pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// The shortest timeout that a restore can work with.
 const SHORTEST_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a call waits before it is looked at whether it may wait longer. Calls that time out continue in the background, and are
