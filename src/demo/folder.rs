@@ -16,6 +16,8 @@ use crate::cli::RepoUrl;
 
 /// The file that marks the folder as a demo's, for people and for the next demo.
 const MARKER: &str = "kbk-demo.json";
+/// The folder of the claims.
+const CLAIMS: &str = "claims";
 const IDENTITY: &str = "kbk.json";
 /// The prefix of the ids of embedded clusters.
 const EMBEDDED: &str = "mockCluster";
@@ -227,6 +229,8 @@ fn remove(dir: &Path, mut files: Vec<PathBuf>) -> Result<()> {
             }
         }
     }
+    // Backups remove their claims and leave the folder, which is then empty; with anything in it, it stays.
+    let _ = fs::remove_dir(dir.join(CLAIMS));
     Ok(())
 }
 
