@@ -317,6 +317,10 @@ pub mod limits {
     pub const ZSTD_WINDOW: u64 = 8_388_608;
     /// Bytes of a JSON object in a repository.
     pub const JSON_BYTES: u64 = 268_435_456;
+    /// Bytes of a claim.
+    pub const CLAIM_BYTES: u64 = 16_777_216;
+    /// Topics that a claim names.
+    pub const CLAIMED_TOPICS: usize = 10_000;
 }
 
 // The lengths that SPEC states: a slip above fails the build.

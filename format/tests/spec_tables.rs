@@ -384,6 +384,8 @@ fn limits_match_spec() {
         ("hour entries", limits::HOUR_ENTRIES as u64),
         ("zstd window", limits::ZSTD_WINDOW),
         ("JSON object of a repository", limits::JSON_BYTES),
+        ("claim", limits::CLAIM_BYTES),
+        ("topics of a claim", limits::CLAIMED_TOPICS as u64),
     ];
     let spec: Vec<_> = table(&["name", "limit"])
         .rows

@@ -14,11 +14,12 @@ use super::listing::Listed;
 use super::repository::Repository;
 use super::sealed::{Document, SealError, seal, unseal};
 use crate::PartitionNumber;
+use crate::layout::limits;
 
 /// The most topics that a claim names (SPEC section 6).
-pub const MAX_CLAIMED_TOPICS: usize = 10_000;
+pub const MAX_CLAIMED_TOPICS: usize = limits::CLAIMED_TOPICS;
 /// The largest claim that is read or written (SPEC section 6).
-const MAX_CLAIM_BYTES: u64 = 16_777_216;
+const MAX_CLAIM_BYTES: u64 = limits::CLAIM_BYTES;
 
 /// What a writer is going to write, and who it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

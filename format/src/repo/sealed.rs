@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::id::{Digest, Hex};
+use crate::layout::limits;
 
 /// The largest sealed object that is read or written (SPEC section 6).
-pub const MAX_SEALED_BYTES: u64 = 268_435_456;
+pub const MAX_SEALED_BYTES: u64 = limits::JSON_BYTES;
 
 const BEFORE_DIGEST: &[u8] = br#","sha256":""#;
 const AFTER_DIGEST: &[u8] = b"\"}\n";
