@@ -56,6 +56,12 @@ impl Output {
         listening(written.and_then(|()| out.flush())).map(|_| ())
     }
 
+    /// Writes text that is the same with `--json`, such as a script or CSV.
+    pub fn text(&self, text: &[u8]) -> Result<(), CliError> {
+        let mut out = self.lock();
+        listening(out.write_all(text).and_then(|()| out.flush())).map(|_| ())
+    }
+
     /// Starts a stream of JSON lines, such as records. Nothing else is written meanwhile.
     pub fn lines(&self) -> Lines<'_> {
         Lines {
@@ -270,6 +276,7 @@ mod tests {
     fn a_reader_that_has_gone_ends_a_stream_and_is_no_error() {
         let output = Output::to(true, Box::new(Broken(io::ErrorKind::BrokenPipe)));
         output.report(&Count { records: 1 }).unwrap();
+        output.text(b"text").unwrap();
         let mut lines = output.lines();
         let ended = (0..100_000).any(|records| lines.write(&Count { records }).unwrap().is_break());
         assert!(ended);

@@ -1,12 +1,10 @@
 //! `kbk completions`: prints the completions of a shell, from the definitions of the options.
 
-use std::io::{self, Write};
-
 use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::Cli;
-use crate::cli::{CliError, Outcome};
+use crate::cli::{CliError, Context, Outcome};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,9 +23,9 @@ pub struct Args {
 }
 
 /// Prints them.
-pub fn run(args: &Args) -> Result<Outcome, CliError> {
+pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "kbk", &mut script);
-    io::stdout().write_all(&script)?;
+    context.output.text(&script)?;
     Ok(Outcome::Clean)
 }

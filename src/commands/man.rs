@@ -1,14 +1,14 @@
 //! `kbk man`: the manual pages, from the definitions of the options.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
 use super::Cli;
-use crate::cli::{CliError, Outcome, examples};
+use crate::cli::{CliError, Context, Outcome, examples};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,11 +27,11 @@ pub struct Args {
 }
 
 /// Writes or prints them.
-pub fn run(args: &Args) -> Result<Outcome, CliError> {
+pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
     let Some(folder) = &args.dir else {
-        io::stdout().write_all(&page(&root)?)?;
+        context.output.text(&page(&root)?)?;
         return Ok(Outcome::Clean);
     };
     write_pages(&root, folder).map_err(|error| {

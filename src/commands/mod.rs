@@ -153,8 +153,8 @@ impl Command {
             Self::Umount(args) => umount::run(args, context),
             Self::Inspect(args) => inspect::run(args, context).await,
             Self::Demo(args) => demo::run(args, context).await,
-            Self::Completions(args) => completions::run(args),
-            Self::Man(args) => man::run(args),
+            Self::Completions(args) => completions::run(args, context),
+            Self::Man(args) => man::run(args, context),
         }
     }
 }

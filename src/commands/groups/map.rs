@@ -113,7 +113,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         .await?;
     let plan = groups::translate(&repository, &snapshot, &restore, &args.group).await?;
     if args.csv {
-        Csv(&plan).write(&mut io::stdout().lock())?;
+        let mut lines = Vec::new();
+        Csv(&plan).write(&mut lines)?;
+        context.output.text(&lines)?;
     } else {
         context.output.report(&OfGroups(plan))?;
     }
