@@ -120,19 +120,6 @@ pub enum KafkaError {
         /// The record's offset in the backup.
         source_offset: i64,
     },
-    /// A broker replaced the timestamp of a record.
-    #[error(
-        "{topic}/{partition}: the cluster replaced the timestamp of the record of source offset {source_offset} by its own time: expected \
-         `message.timestamp.type` of the topic to be CreateTime, found LogAppendTime; set it to CreateTime until the restore has ended"
-    )]
-    Restamped {
-        /// The target topic.
-        topic: String,
-        /// The target partition.
-        partition: PartitionNumber,
-        /// The record's offset in the backup.
-        source_offset: i64,
-    },
     /// A record was not written.
     #[error(
         "{topic}/{partition}: the record of source offset {source_offset} was not written: {cause}"

@@ -29,8 +29,7 @@ impl EmbeddedCluster {
 
     /// Client settings with its address and nothing else.
     pub fn settings(&self) -> Result<ClientSettings, SettingsError> {
-        let settings = ClientSettings::new(Some(&self.bootstrap_servers()), None, &[]);
-        Ok(settings?.of_mock_cluster())
+        ClientSettings::new(Some(&self.bootstrap_servers()), None, &[])
     }
 
     /// Creates a topic, which the mock cluster does not let clients do.

@@ -63,10 +63,7 @@ impl Producer {
         if settings.batch_codec().is_some() {
             options.codecs.clear();
         }
-        let deliveries = Box::new(RefCell::new(Deliveries {
-            states_append_times: settings.states_append_times(),
-            ..Deliveries::default()
-        }));
+        let deliveries = Box::new(RefCell::new(Deliveries::default()));
         let config = settings.producer(&options);
         // SAFETY: the box keeps its address and is dropped after the client, and the callback expects its type.
         let client =
@@ -391,10 +388,6 @@ pub(super) struct Deliveries {
     delivered: Vec<Vec<Delivered>>,
     /// The first record that was not written, or the first that a broker rejected; kept until [`forget`](Self::forget).
     failed: Option<Failed>,
-    /// Whether an append time that a broker states is the time that it gave the records.
-    states_append_times: bool,
-    /// The first record, by target and source offset, that a broker gave a timestamp of its own; kept as `failed` is.
-    restamped: Option<(usize, i64)>,
     /// Whether any record was acknowledged since the last poll.
     heard: bool,
 }
@@ -410,7 +403,6 @@ impl Deliveries {
     /// Discards what an aborted transaction delivered, and why it failed.
     pub(super) fn forget(&mut self) {
         self.failed = None;
-        self.restamped = None;
         self.delivered.iter_mut().for_each(Vec::clear);
     }
 
@@ -449,14 +441,6 @@ impl Deliveries {
     }
 
     pub(super) fn check(&self) -> Result<(), KafkaError> {
-        if let Some((target, source_offset)) = self.restamped {
-            let TopicPartition { topic, partition } = self.targets[target].clone();
-            return Err(KafkaError::Restamped {
-                topic,
-                partition,
-                source_offset,
-            });
-        }
         match &self.failed {
             None => Ok(()),
             Some(Failed {
@@ -536,10 +520,8 @@ unsafe extern "C" fn on_delivery(
     message: *const sys::rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
-    let mut stamped = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     // SAFETY: the state is the one that `Producer::open` passed. The message is live; its code is read as a number.
     let (deliveries, code, topic, partition, offset, source_offset) = unsafe {
-        sys::rd_kafka_message_timestamp(message, &mut stamped);
         (
             delivery_state::<RefCell<Deliveries>>(opaque),
             Code((&raw const (*message).err).cast::<i32>().read()),
@@ -557,11 +539,6 @@ unsafe extern "C" fn on_delivery(
         return;
     };
     if code == Code::NONE {
-        // A topic may become one of LogAppendTime at any time, and only the answer to each batch says so.
-        let appended = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME;
-        if stamped == appended && deliveries.states_append_times {
-            deliveries.restamped.get_or_insert((target, source_offset));
-        }
         deliveries.acknowledge(target, source_offset, offset);
     } else if deliveries.is_news(code) {
         // SAFETY: as above. The broker's own words are not read: librdkafka 2.12.1 has freed them by now

@@ -254,7 +254,6 @@ impl Producer {
         let permanent = matches!(
             error,
             KafkaError::TimestampZero { .. }
-                | KafkaError::Restamped { .. }
                 | KafkaError::RecordTooLarge { .. }
                 | KafkaError::Authorization { .. }
                 | KafkaError::UnknownTopic { .. }

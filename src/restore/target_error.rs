@@ -59,6 +59,15 @@ pub enum TargetError {
         /// Its `cleanup.policy`.
         found: String,
     },
+    /// A target was set to give records the time at which they are written.
+    #[error(
+        "{topic} may have replaced timestamps of restored records by its own time: expected message.timestamp.type=CreateTime, found \
+         LogAppendTime"
+    )]
+    AppendTimes {
+        /// The topic.
+        topic: String,
+    },
     /// Records got lower offsets than those before them.
     #[error(
         "{target} has lost restored records: expected offset {expected} or above for the next record, found {found}; the topic was deleted and \

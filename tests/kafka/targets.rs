@@ -92,32 +92,30 @@ fn a_target_that_has_changed_is_not_resumed() {
 
 /// A program that manages topics may set what a restore has not.
 #[test]
-fn timestamps_that_the_cluster_replaces_meanwhile_fail_the_restore() {
+fn timestamps_that_the_cluster_may_have_replaced_fail_the_restore() {
     let broker = Broker::shared();
     let (topic, repo) = saved(broker, "restamped");
     let target = topics::unique("restamped-target");
     let map = format!("{topic}={target}");
     let running = slow(broker, &repo, &map, &[]);
     wait_for_records(broker, &target);
-    let configure = |timestamps| {
-        let any_time = topics::ANY_TIME;
-        let config = [&any_time[..], &[("message.timestamp.type", timestamps)]].concat();
-        topics::reconfigure(broker, &target, &config);
-    };
-    configure("LogAppendTime");
+    let any_time = topics::ANY_TIME;
+    let config = [
+        &any_time[..],
+        &[("message.timestamp.type", "LogAppendTime")],
+    ]
+    .concat();
+    topics::reconfigure(broker, &target, &config);
     let failed = running.finish().expect_code(1);
     for says in [
-        "replaced the timestamp of the record",
-        "--resume",
-        "--verify",
+        "may have replaced timestamps",
+        "found LogAppendTime",
+        "restore again",
     ] {
         assert!(failed.stderr.contains(says), "{says}: {failed:#?}");
     }
     let again = run(&mut repo.restore(broker, &["--resume"])).expect_code(1);
     assert!(again.stderr.contains("found LogAppendTime"), "{again:#?}");
-    configure("CreateTime");
-    run(&mut repo.restore(broker, &["--resume", "--verify"])).expect_code(0);
-    consume::assert_same(broker, (&topic, &target), PARTITIONS);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::cli::{
     SnapshotArg, TopicArgs,
 };
 use crate::human;
-use crate::kafka::{ClientSettings, KafkaError};
+use crate::kafka::ClientSettings;
 use crate::restore::{
     self, Afterwards, Finished, Obstacle, PartitionMapping, Purpose, RecordSelection, RestoreError,
     RestoreOptions, RestorePlan, RetentionChoice, RunError, TargetError,
@@ -469,10 +469,6 @@ impl NextStep {
             RestoreError::ProgressLost { .. } | RestoreError::Progress { .. } => format!(
                 "`kbk restores discard {}` ends this restore for good",
                 self.restore
-            ),
-            RestoreError::Kafka(KafkaError::Restamped { .. }) => format!(
-                "{}; with --verify, every timestamp is compared",
-                self.describe(repository).await
             ),
             _ => self.describe(repository).await,
         }

@@ -156,7 +156,6 @@ impl Builder {
             Some(servers) if !servers.trim().is_empty() => Ok(ClientSettings {
                 config: self.config,
                 timeout: None,
-                states_append_times: true,
             }),
             _ => Err(SettingsError::NoBootstrapServer),
         }

@@ -36,8 +36,6 @@ pub struct ClientSettings {
     config: ClientConfig,
     /// How long a cluster may not answer, where the user has set it.
     timeout: Option<Duration>,
-    /// Whether brokers state append times only where they have replaced a timestamp.
-    states_append_times: bool,
 }
 
 /// How long reading or writing records may make no progress, unless the user has set it. Enough for brokers to restart.
@@ -75,19 +73,6 @@ impl ClientSettings {
     #[must_use]
     pub fn with_timeout(self, timeout: Option<Duration>) -> ClientSettings {
         ClientSettings { timeout, ..self }
-    }
-
-    /// Returns the settings for a cluster that states an append time for every batch, and replaces no timestamp: librdkafka's mock cluster.
-    pub(super) fn of_mock_cluster(self) -> ClientSettings {
-        ClientSettings {
-            states_append_times: false,
-            ..self
-        }
-    }
-
-    /// Whether an append time that a broker states is the time that it gave the records.
-    pub(super) fn states_append_times(&self) -> bool {
-        self.states_append_times
     }
 
     /// How long reading or writing records may make no progress.

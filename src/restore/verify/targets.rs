@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use kbk_format::repo::{Hex, Id, RestoreTargets, TargetTopic};
 
-use crate::kafka::{Admin, KafkaError, PartitionOffsets, TopicPartition};
+use crate::kafka::{Admin, ConfigSource, KafkaError, PartitionOffsets, TopicPartition};
 use crate::restore::context::RestoreContext;
 use crate::restore::error::RestoreError;
 use crate::restore::plan::restore_plan::RestorePlan;
@@ -110,7 +110,7 @@ pub(crate) fn check(
     written: &BTreeMap<TopicPartition, Written>,
 ) -> Result<BTreeMap<TopicPartition, PartitionOffsets>, RestoreError> {
     check_identity(admin, targets)?;
-    check_policies(admin, plan)?;
+    check_configuration(admin, plan)?;
     let asked: Vec<TopicPartition> = written.keys().cloned().collect();
     let offsets = admin.offsets(&asked)?;
     let mut bounds = BTreeMap::new();
@@ -154,22 +154,37 @@ fn check_identity(admin: &Admin, targets: &RestoreTargets) -> Result<(), Restore
     Ok(())
 }
 
-/// Fails if somebody lets Kafka compact a topic that the restore created. It will be compacted afterwards where it was in the backup, and
-/// a run that was killed may have set that.
-fn check_policies(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
-    const KEY: &str = "cleanup.policy";
-    let compacts = |policy: &String| policy.contains("compact");
-    let created = plan.topics().filter(|topic| {
-        let afterwards = topic.restored.config_afterwards.get(KEY);
-        topic.restored.create.is_some() && !afterwards.into_iter().flatten().any(compacts)
-    });
-    let names: Vec<String> = created.map(|topic| topic.target().to_owned()).collect();
-    for (topic, config) in admin.topic_configs_each(&names)? {
+/// Fails if somebody has configured a target so that restored records may have been removed or changed. What the restore itself sets
+/// afterwards is no such change: a run that was killed may have set it.
+///
+/// It is seen only while it lasts. Brokers do state the time that they gave a batch, but for a batch that was sent again they state that of
+/// its records, so that an answer is no proof.
+fn check_configuration(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
+    let names: Vec<String> = plan
+        .topics()
+        .map(|topic| topic.target().to_owned())
+        .collect();
+    let mut configs = admin.topic_configs_each(&names)?;
+    for topic in plan.topics() {
         // Not every principal may see it.
-        let Ok(config) = config else { continue };
-        let policy = config.get(KEY).and_then(|entry| entry.value.as_ref());
-        if let Some(found) = policy.filter(|policy| compacts(policy)) {
-            let found = found.clone();
+        let Some(Ok(config)) = configs.remove(topic.target()) else {
+            continue;
+        };
+        let set = |key: &str| {
+            let entry = config.get(key)?;
+            let afterwards = topic.restored.config_afterwards.get(key);
+            let value = entry.value.clone()?;
+            let is_planned = afterwards.is_some_and(|planned| planned.as_ref() == Some(&value));
+            (entry.source == ConfigSource::Topic && !is_planned).then_some(value)
+        };
+        let name = || topic.target().to_owned();
+        if set("message.timestamp.type").as_deref() == Some("LogAppendTime") {
+            return Err(TargetError::AppendTimes { topic: name() }.into());
+        }
+        let created = topic.restored.create.is_some();
+        let policy = set("cleanup.policy").filter(|policy| created && policy.contains("compact"));
+        if let Some(found) = policy {
+            let topic = name();
             return Err(TargetError::Compacted { topic, found }.into());
         }
     }
