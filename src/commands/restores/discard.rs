@@ -13,7 +13,8 @@ Examples:
   kbk restores discard 20261128-230000-123-ab12 -r /backup/kafka -b broker:9092
   kbk restores discard 20261128-230000-123-ab12 -r /backup/kafka --no-cluster
 
-Ends a run that is still writing, and aborts its open transaction. Settings that topics had only
+Ends a run that is still writing in transactions, and aborts its open one; a run that was begun with
+--no-transactions cannot be ended from elsewhere: stop it first. Settings that topics had only
 while records were written become those that they were to have afterwards, and the groups that
 kept the progress are deleted. No record and no topic is deleted: the output names the topics
 that hold records of the restore.

@@ -160,6 +160,7 @@ fn check_identity(admin: &Admin, targets: &RestoreTargets) -> Result<(), Restore
 /// It is seen only while it lasts. Brokers do state the time that they gave a batch, but for a batch that was sent again they state that of
 /// its records, so that an answer is no proof.
 fn check_configuration(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
+    const LOG_APPEND_TIME: &str = "LogAppendTime";
     let names: Vec<String> = plan
         .topics()
         .map(|topic| topic.target().to_owned())
@@ -174,21 +175,32 @@ fn check_configuration(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreE
         let Some(Ok(config)) = configs.remove(topic.target()) else {
             continue;
         };
-        let set = |key: &str| {
-            let entry = config.get(key)?;
-            let afterwards = topic.restored.config_afterwards.get(key);
-            let value = entry.value.clone()?;
-            let is_planned = afterwards.is_some_and(|planned| planned.as_ref() == Some(&value));
-            (entry.source == ConfigSource::Topic && !is_planned).then_some(value)
-        };
         let name = || topic.target().to_owned();
-        if set("message.timestamp.type").as_deref() == Some("LogAppendTime") {
-            return Err(TargetError::AppendTimes { topic: name() }.into());
+        let planned = |key: &str| topic.restored.config_afterwards.get(key);
+        if let Some(entry) = config.get("message.timestamp.type")
+            && entry.value.as_deref() == Some(LOG_APPEND_TIME)
+        {
+            let is_planned = match planned("message.timestamp.type") {
+                Some(Some(value)) => value == LOG_APPEND_TIME,
+                // The entry is removed afterwards, and the cluster's own value applies.
+                Some(None) => entry.source != ConfigSource::Topic,
+                None => false,
+            };
+            if !is_planned {
+                return Err(TargetError::AppendTimes { topic: name() }.into());
+            }
         }
-        let created = topic.restored.create.is_some();
-        let policy = set("cleanup.policy").filter(|policy| created && policy.contains("compact"));
-        if let Some(found) = policy {
-            let topic = name();
+        let compacts = |policy: &&String| policy.contains("compact");
+        let policy = config.get("cleanup.policy");
+        let policy = policy.and_then(|entry| entry.value.as_ref());
+        let is_planned = planned("cleanup.policy")
+            .and_then(Option::as_ref)
+            .is_some_and(|policy| compacts(&policy));
+        if let Some(found) = policy.filter(compacts)
+            && topic.restored.create.is_some()
+            && !is_planned
+        {
+            let (topic, found) = (name(), found.clone());
             return Err(TargetError::Compacted { topic, found }.into());
         }
     }
