@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::{self, ExitCode};
+use std::sync::Arc;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use tokio::runtime::Runtime;
 
 use crate::cli::{
-    CliError, Config, ConfigError, Context, Exit, FirstSignal, Given, GlobalArgs, Outcome,
-    RepoMode, RepoUrl, Stderr, TimeArg, exit_after, install, is_long, logging, shaped,
+    CliError, Config, ConfigError, Context, Exit, FirstSignal, Given, GlobalArgs, Head, Outcome,
+    Output, RepoMode, RepoUrl, Stderr, TimeArg, exit_after, install, is_long, logging, shaped,
 };
 use crate::commands::{Cli, Command, translate_mount_arguments};
 
@@ -29,12 +30,26 @@ pub fn main() -> ExitCode {
     };
     let stderr = Stderr::new(global.color);
     logging::init(&global, &stderr);
-    match configured.and_then(|cli| run(&cli, &stderr)) {
+    let output = Arc::new(Output::stdout(global.json, head(&given, &global)));
+    let ended = configured.and_then(|cli| run(&cli, &output, &stderr));
+    let ended = ended.or_else(|error| {
+        logging::report(&error, &global, &stderr);
+        output.failed(&error).map(|()| error.exit())
+    });
+    match ended {
         Ok(exit) => exit.into(),
         Err(error) => {
             logging::report(&error, &global, &stderr);
             error.exit().into()
         }
+    }
+}
+
+/// Returns what the JSON of the command begins with.
+fn head(given: &Given, global: &GlobalArgs) -> Head {
+    Head {
+        command: given.names.join(" "),
+        repository: global.repo.as_ref().map(ToString::to_string),
     }
 }
 
@@ -65,12 +80,26 @@ fn configured(
     };
     let matches = config
         .defaults(definitions, given)
-        .get_matches_from(arguments);
+        .try_get_matches_from(arguments)
+        .unwrap_or_else(|error| exit_for(&error, global, given));
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Some(kafka) = cli.command.kafka_mut() {
         kafka.prepend_properties(config.properties(&given.names));
     }
     Ok(cli)
+}
+
+/// Ends the process as clap does, with a document for `--json` before it.
+fn exit_for(error: &clap::Error, global: Option<&GlobalArgs>, given: &Given) -> ! {
+    if let Some(global) = global.filter(|_| error.use_stderr()) {
+        let message = error.to_string();
+        let message = message.lines().next().unwrap_or_default();
+        let message = message.trim_start_matches("error: ");
+        let output = Output::stdout(global.json, head(given, global));
+        // The process ends with 2 in either case.
+        let _ = output.failed(&CliError::usage(message));
+    }
+    error.exit()
 }
 
 fn invalid(error: ConfigError, given: Option<&Path>) -> CliError {
@@ -116,7 +145,7 @@ fn repo_mode(cli: &Cli) -> Option<RepoMode> {
     Some(existing.or(cli.command.repo_mode()).unwrap_or_default())
 }
 
-fn run(cli: &Cli, stderr: &Stderr) -> Result<Exit, CliError> {
+fn run(cli: &Cli, output: &Arc<Output>, stderr: &Stderr) -> Result<Exit, CliError> {
     if let Some(mode) = repo_mode(cli) {
         mode.apply();
     }
@@ -128,7 +157,7 @@ fn run(cli: &Cli, stderr: &Stderr) -> Result<Exit, CliError> {
         None => FirstSignal::Ends,
     };
     let cancel = install(first, stderr)?;
-    let context = Context::new(&cli.global, stderr, cancel.clone());
+    let context = Context::new(&cli.global, Arc::clone(output), stderr, cancel.clone());
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(cli.command.run(&context));
     // Whatever still runs was abandoned by the command, so nothing waits for it.
@@ -243,7 +272,9 @@ mod tests {
     #[test]
     fn a_command_without_a_repository_is_a_usage_error() {
         let global = GlobalArgs::default();
-        let context = Context::new(&global, &Stderr::new(ColorWhen::Never), Cancel::default());
+        let output = Arc::new(Output::stdout(false, Head::default()));
+        let stderr = Stderr::new(ColorWhen::Never);
+        let context = Context::new(&global, output, &stderr, Cancel::default());
         let error = context.repo().unwrap_err();
         assert_eq!(error.exit(), Exit::Usage);
         assert!(error.next_step().unwrap().contains("KBK_REPO"));

@@ -79,6 +79,7 @@ pub struct BackupReport {
     /// The snapshot that was committed.
     pub snapshot: u64,
     /// The repository's location.
+    #[serde(skip)]
     pub repository: String,
     /// Whether the snapshot has every record that the cluster had, and which partitions do not.
     #[serde(flatten)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::args::GlobalArgs;
 use super::confirm::confirm;
 use super::error::CliError;
-use super::output::Output;
+use super::exit::Outcome;
+use super::output::{Output, Report, Verdict};
 use super::progress::{Display, Progress};
 use super::repo_url::{self, RepoUrl};
 use super::stderr::Stderr;
@@ -14,7 +15,7 @@ use crate::run::{Cancel, Events};
 /// The context of a running command.
 pub struct Context {
     /// Where its results go.
-    pub output: Output,
+    pub output: Arc<Output>,
     /// The request to stop.
     pub cancel: Cancel,
     repo: Option<RepoUrl>,
@@ -23,9 +24,14 @@ pub struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(global: &GlobalArgs, stderr: &Stderr, cancel: Cancel) -> Self {
+    pub(crate) fn new(
+        global: &GlobalArgs,
+        output: Arc<Output>,
+        stderr: &Stderr,
+        cancel: Cancel,
+    ) -> Self {
         Self {
-            output: Output::stdout(global.json),
+            output,
             cancel,
             repo: global.repo.clone(),
             display: Display::choose(global, stderr),
@@ -36,6 +42,20 @@ impl Context {
     /// Returns the repository, which must have been given.
     pub fn repo(&self) -> Result<&RepoUrl, CliError> {
         self.repo.as_ref().ok_or_else(repo_url::missing)
+    }
+
+    /// Writes the one result of the command, and returns how it ended.
+    pub fn conclude(&self, report: &impl Report, outcome: Outcome) -> Result<Outcome, CliError> {
+        self.output.report(report, outcome.into())?;
+        Ok(outcome)
+    }
+
+    /// Writes the result of a command that fails although there is one, and returns its error.
+    pub fn conclude_failed(&self, report: &impl Report, error: CliError) -> CliError {
+        match self.output.report(report, Verdict::Failed) {
+            Ok(()) => error,
+            Err(output) => output,
+        }
     }
 
     /// Asks the user to type `answer`; fails on another answer, or without a terminal.

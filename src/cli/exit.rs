@@ -44,6 +44,16 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    /// Returns that everything is done: with findings unless `clean`.
+    pub fn clean_if(clean: bool) -> Self {
+        match clean {
+            true => Outcome::Clean,
+            false => Outcome::Findings,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,7 +38,7 @@ pub use self::context::Context;
 pub use self::error::CliError;
 pub use self::exit::{Exit, Outcome};
 pub use self::offset::OffsetArg;
-pub use self::output::{Column, Lines, Output, Report, Table};
+pub use self::output::{Column, Head, Output, Records, Report, Table, Verdict};
 pub use self::repo_mode::{RepoMode, RepoModeError};
 pub use self::repo_url::{RepoUrl, RepoUrlError};
 pub use self::size::{BlockSize, ByteRate, CacheSize, MemorySize, PrefetchSize, SegmentSize};

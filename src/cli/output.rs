@@ -1,16 +1,21 @@
-//! Results on stdout: one JSON document or JSON lines with `--json`, else text for people.
+//! Results on stdout: one JSON document with `--json`, else text for people, or JSON lines of records.
+//!
+//! Every document begins with the same members: `schema_version`, `command`, `repository` and `verdict`. A command that fails before it
+//! has a result writes one with `error` instead.
 //!
 //! A reader that closes the pipe (`kbk cat ... | head`) is not an error, and does not change the outcome
 //! of the command. A full disk is an error.
 
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use super::error::CliError;
+use super::exit::Outcome;
 
 /// A result that can be written as JSON and for people.
 pub trait Report: Serialize {
@@ -18,22 +23,99 @@ pub trait Report: Serialize {
     fn human(&self, out: &mut dyn Write) -> io::Result<()>;
 }
 
+/// The version of the documents: any change but an added member raises it.
+const SCHEMA_VERSION: u32 = 1;
+
+/// What documents say of the command that writes them.
+#[derive(Clone, Debug, Default)]
+pub struct Head {
+    /// The command and its subcommand, such as `groups list`.
+    pub command: String,
+    /// The repository, where one was given.
+    pub repository: Option<String>,
+}
+
+/// How a command ended, as a word for scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Everything is done; nothing is damaged, lost or different.
+    Ok,
+    /// Everything is done, but something is damaged, lost or different.
+    Findings,
+    /// A signal stopped it.
+    Interrupted,
+    /// It failed.
+    Failed,
+}
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Clean => Verdict::Ok,
+            Outcome::Findings => Verdict::Findings,
+            Outcome::Interrupted => Verdict::Interrupted,
+        }
+    }
+}
+
+/// One document.
+#[derive(Serialize)]
+struct Document<'a, T> {
+    schema_version: u32,
+    command: &'a str,
+    repository: Option<&'a str>,
+    verdict: Verdict,
+    #[serde(flatten)]
+    result: &'a T,
+}
+
+/// Why a command failed.
+#[derive(Serialize)]
+struct Failure<'a> {
+    error: ErrorJson<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorJson<'a> {
+    exit_code: u8,
+    message: &'a str,
+    causes: &'a [String],
+    next_step: Option<&'a str>,
+}
+
+impl<'a> From<&'a CliError> for ErrorJson<'a> {
+    fn from(error: &'a CliError) -> Self {
+        ErrorJson {
+            exit_code: error.exit().code(),
+            message: error.message(),
+            causes: error.causes(),
+            next_step: error.next_step(),
+        }
+    }
+}
+
 /// Where results go.
 pub struct Output {
     json: bool,
+    head: Head,
+    /// Whether the result was written.
+    concluded: AtomicBool,
     out: Mutex<Box<dyn Write + Send>>,
 }
 
 impl Output {
     /// Returns an output to stdout, as JSON or as text.
-    pub fn stdout(json: bool) -> Self {
-        Self::to(json, Box::new(io::stdout()))
+    pub fn stdout(json: bool, head: Head) -> Self {
+        Self::to(json, head, Box::new(io::stdout()))
     }
 
     /// Returns an output to any other writer.
-    pub fn to(json: bool, out: Box<dyn Write + Send>) -> Self {
+    pub fn to(json: bool, head: Head, out: Box<dyn Write + Send>) -> Self {
         Self {
             json,
+            head,
+            concluded: AtomicBool::new(false),
             out: Mutex::new(out),
         }
     }
@@ -44,14 +126,18 @@ impl Output {
     }
 
     /// Writes the one result of a command.
-    pub fn report(&self, report: &impl Report) -> Result<(), CliError> {
+    pub fn report(&self, report: &impl Report, verdict: Verdict) -> Result<(), CliError> {
+        if self.json {
+            return self.document(report, verdict);
+        }
+        self.step(report)
+    }
+
+    /// Writes a part of the result for people, before the result.
+    pub fn step(&self, report: &impl Report) -> Result<(), CliError> {
         let mut out = self.lock();
         let mut out = BufWriter::new(&mut out);
-        let written = if self.json {
-            json_document(report, &mut out)
-        } else {
-            report.human(&mut out)
-        };
+        let written = report.human(&mut out);
         // A closed pipe is ignored: the command is done, and its exit code is unchanged.
         listening(written.and_then(|()| out.flush())).map(|_| ())
     }
@@ -62,11 +148,54 @@ impl Output {
         listening(out.write_all(text).and_then(|()| out.flush())).map(|_| ())
     }
 
-    /// Starts a stream of JSON lines, such as records. Nothing else is written meanwhile.
-    pub fn lines(&self) -> Lines<'_> {
-        Lines {
-            out: BufWriter::with_capacity(64 << 10, self.lock()),
+    /// Writes, with `--json`, why a command failed that has written no result.
+    pub fn failed(&self, error: &CliError) -> Result<(), CliError> {
+        if !self.json || self.concluded.load(Ordering::Relaxed) {
+            return Ok(());
         }
+        let failure = Failure {
+            error: ErrorJson::from(error),
+        };
+        self.document(&failure, Verdict::Failed)
+    }
+
+    fn document(&self, result: &impl Serialize, verdict: Verdict) -> Result<(), CliError> {
+        self.concluded.store(true, Ordering::Relaxed);
+        let document = Document {
+            schema_version: SCHEMA_VERSION,
+            command: &self.head.command,
+            repository: self.head.repository.as_deref(),
+            verdict,
+            result,
+        };
+        let mut out = self.lock();
+        let mut out = BufWriter::new(&mut out);
+        let written = json_document(&document, &mut out);
+        listening(written.and_then(|()| out.flush())).map(|_| ())
+    }
+
+    /// Starts a stream of records: JSON lines, or with `--json` one document that has them all. Nothing else is written meanwhile.
+    pub fn records(&self) -> Result<Records<'_>, CliError> {
+        self.concluded.store(true, Ordering::Relaxed);
+        let mut records = Records {
+            out: BufWriter::with_capacity(64 << 10, self.lock()),
+            in_document: self.json,
+            separator: b"",
+        };
+        if self.json {
+            let start = DocumentStart {
+                schema_version: SCHEMA_VERSION,
+                command: &self.head.command,
+                repository: self.head.repository.as_deref(),
+            };
+            let mut start = serde_json::to_vec(&start).map_err(io::Error::from)?;
+            // The verdict is known once all records are written.
+            start.pop();
+            start.extend_from_slice(b",\"records\":[\n");
+            // A closed pipe is noticed again at the first record.
+            let _ = listening(records.out.write_all(&start))?;
+        }
+        Ok(records)
     }
 
     fn lock(&self) -> Guard<'_> {
@@ -79,27 +208,65 @@ fn json_document(report: &impl Serialize, out: &mut impl Write) -> io::Result<()
     out.write_all(b"\n")
 }
 
-/// A stream of JSON lines on stdout.
-pub struct Lines<'a> {
-    out: BufWriter<Guard<'a>>,
+/// What a document begins with that is streamed.
+#[derive(Serialize)]
+struct DocumentStart<'a> {
+    schema_version: u32,
+    command: &'a str,
+    repository: Option<&'a str>,
 }
 
-impl Lines<'_> {
-    /// Writes one line. Returns [`ControlFlow::Break`] if the reader has closed the pipe: stop without an error.
-    pub fn write(&mut self, value: &impl Serialize) -> Result<ControlFlow<()>, CliError> {
-        let written = serde_json::to_writer(&mut self.out, value).map_err(io::Error::from);
-        listening(written.and_then(|()| self.out.write_all(b"\n")))
+/// A stream of records on stdout.
+pub struct Records<'a> {
+    out: BufWriter<Guard<'a>>,
+    /// Whether they are the elements of an array in a document.
+    in_document: bool,
+    /// What separates the next element from those before it.
+    separator: &'static [u8],
+}
+
+impl Records<'_> {
+    /// Writes records that are rendered as lines, the last one with its end. Returns [`ControlFlow::Break`] if the reader has closed the
+    /// pipe: stop without an error.
+    pub fn write(&mut self, lines: &[u8]) -> Result<ControlFlow<()>, CliError> {
+        if !self.in_document {
+            return listening(self.out.write_all(lines));
+        }
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let element = line.strip_suffix(b"\n").unwrap_or(line);
+            let written = self.out.write_all(self.separator);
+            self.separator = b",\n";
+            let written = listening(written.and_then(|()| self.out.write_all(element)))?;
+            if written.is_break() {
+                return Ok(written);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
-    /// Writes lines that are rendered already, the last one with its end. As [`write`](Self::write) otherwise.
-    pub fn write_rendered(&mut self, lines: &[u8]) -> Result<ControlFlow<()>, CliError> {
-        listening(self.out.write_all(lines))
-    }
-
-    /// Writes what is still buffered.
-    pub fn finish(mut self) -> Result<(), CliError> {
+    /// Writes what is still buffered, and the end of the document: how the command ended, and why it failed.
+    pub fn finish(mut self, ended: Result<Outcome, &CliError>) -> Result<(), CliError> {
+        if self.in_document {
+            let end = DocumentEnd {
+                verdict: ended.map_or(Verdict::Failed, Verdict::from),
+                error: ended.err().map(ErrorJson::from),
+            };
+            let end = serde_json::to_vec(&end).map_err(io::Error::from)?;
+            let mut closed = b"\n],".to_vec();
+            closed.extend_from_slice(end.get(1..).unwrap_or_default());
+            closed.push(b'\n');
+            let _ = listening(self.out.write_all(&closed))?;
+        }
         listening(self.out.flush()).map(|_| ())
     }
+}
+
+/// What a document ends with that is streamed.
+#[derive(Serialize)]
+struct DocumentEnd<'a> {
+    verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorJson<'a>>,
 }
 
 struct Guard<'a>(MutexGuard<'a, Box<dyn Write + Send>>);
@@ -247,50 +414,97 @@ mod tests {
 
     fn text(json: bool, work: impl Fn(&Output)) -> String {
         let buffer = Buffer::default();
-        work(&Output::to(json, Box::new(buffer.clone())));
+        work(&Output::to(json, Head::default(), Box::new(buffer.clone())));
         let bytes = buffer.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
 
     #[test]
     fn one_document_with_json_and_text_without() {
-        let report = |output: &Output| output.report(&Count { records: 3 }).unwrap();
+        let report = |output: &Output| output.report(&Count { records: 3 }, Verdict::Ok).unwrap();
         assert_eq!(text(false, report), "3 records\n");
         let value: serde_json::Value = serde_json::from_str(&text(true, report)).unwrap();
         assert_eq!(value["records"], 3);
     }
 
     #[test]
-    fn streams_are_json_lines() {
-        let lines = text(false, |output| {
-            let mut lines = output.lines();
-            for records in 0..2 {
-                assert!(lines.write(&Count { records }).unwrap().is_continue());
+    fn records_are_lines_and_with_json_the_elements_of_one_document() {
+        let stream = |output: &Output| {
+            let mut records = output.records().unwrap();
+            for lines in ["{\"offset\":0}\n{\"offset\":1}\n", "{\"offset\":2}\n"] {
+                assert!(records.write(lines.as_bytes()).unwrap().is_continue());
             }
-            lines.finish().unwrap();
-        });
-        assert_eq!(lines, "{\"records\":0}\n{\"records\":1}\n");
+            records.finish(Ok(Outcome::Findings)).unwrap();
+        };
+        let lines = "{\"offset\":0}\n{\"offset\":1}\n{\"offset\":2}\n";
+        assert_eq!(text(false, stream), lines);
+        let document: serde_json::Value = serde_json::from_str(&text(true, stream)).unwrap();
+        assert_eq!(document["records"][2]["offset"], 2);
+        assert_eq!(document["verdict"], "findings");
+        assert_eq!(document["schema_version"], 1);
+
+        let failed = |output: &Output| {
+            let records = output.records().unwrap();
+            let error = CliError::new("damaged");
+            records.finish(Err(&error)).unwrap();
+            output.failed(&error).unwrap();
+        };
+        assert_eq!(text(false, failed), "");
+        let document: serde_json::Value = serde_json::from_str(&text(true, failed)).unwrap();
+        assert_eq!(document["error"]["message"], "damaged");
+        assert_eq!(
+            (&document["verdict"], &document["records"]),
+            (&"failed".into(), &serde_json::json!([]))
+        );
+    }
+
+    #[test]
+    fn a_failure_is_one_document_unless_there_is_a_result() {
+        let error = || CliError::usage("wrong").hint("right");
+        let failed = |output: &Output| output.failed(&error()).unwrap();
+        assert_eq!(text(false, failed), "");
+        let document: serde_json::Value = serde_json::from_str(&text(true, failed)).unwrap();
+        assert_eq!(document["verdict"], "failed");
+        assert_eq!(document["error"]["exit_code"], 2);
+        assert_eq!(document["error"]["next_step"], "right");
+        let reported = |output: &Output| {
+            output
+                .report(&Count { records: 3 }, Verdict::Failed)
+                .unwrap();
+            output.failed(&error()).unwrap();
+        };
+        let document: serde_json::Value = serde_json::from_str(&text(true, reported)).unwrap();
+        assert_eq!(
+            (&document["verdict"], &document["records"]),
+            (&"failed".into(), &3.into())
+        );
     }
 
     #[test]
     fn a_reader_that_has_gone_ends_a_stream_and_is_no_error() {
-        let output = Output::to(true, Box::new(Broken(io::ErrorKind::BrokenPipe)));
-        output.report(&Count { records: 1 }).unwrap();
+        let broken = Broken(io::ErrorKind::BrokenPipe);
+        let output = Output::to(false, Head::default(), Box::new(broken));
+        output.report(&Count { records: 1 }, Verdict::Ok).unwrap();
         output.text(b"text").unwrap();
-        let mut lines = output.lines();
-        let ended = (0..100_000).any(|records| lines.write(&Count { records }).unwrap().is_break());
-        assert!(ended);
-        lines.finish().unwrap();
+        let mut records = output.records().unwrap();
+        assert!((0..100_000).any(|_| records.write(b"{}\n").unwrap().is_break()));
+        records.finish(Ok(Outcome::Clean)).unwrap();
     }
 
     #[test]
     fn a_full_disk_is_an_error() {
-        let output = Output::to(true, Box::new(Broken(io::ErrorKind::StorageFull)));
-        let error = output.report(&Count { records: 1 }).unwrap_err();
+        let output = Output::to(
+            true,
+            Head::default(),
+            Box::new(Broken(io::ErrorKind::StorageFull)),
+        );
+        let error = output
+            .report(&Count { records: 1 }, Verdict::Ok)
+            .unwrap_err();
         assert!(error.message().contains("stdout"), "{error}");
-        let mut lines = output.lines();
-        assert!(lines.write(&Count { records: 1 }).unwrap().is_continue());
-        assert!(lines.finish().is_err());
+        let mut records = output.records().unwrap();
+        assert!(records.write(b"{}\n").unwrap().is_continue());
+        assert!(records.finish(Ok(Outcome::Clean)).is_err());
     }
 
     #[test]

@@ -133,16 +133,16 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     for finding in &report.findings {
         tracing::warn!("{finding}");
     }
-    context.output.report(&report)?;
     let damage = |finding: &backup::BackupNotice| finding.is_damage(args.accept_open_transactions);
-    Ok(if report.interrupted {
+    let outcome = match report.interrupted {
+        true => Outcome::Interrupted,
+        false => Outcome::clean_if(!report.findings.iter().any(damage)),
+    };
+    context.conclude(&report, outcome)?;
+    if report.interrupted {
         tracing::warn!("stopped early: run the same command again to continue");
-        Outcome::Interrupted
-    } else if report.findings.iter().any(damage) {
-        Outcome::Findings
-    } else {
-        Outcome::Clean
-    })
+    }
+    Ok(outcome)
 }
 
 /// Adds what to do about a damaged snapshot, which the backup would continue.

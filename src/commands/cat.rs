@@ -9,7 +9,9 @@ use kbk_tools::list::Completeness;
 use kbk_tools::{ReadPlan, Selection};
 use tokio::runtime::Handle;
 
-use crate::cli::{CliError, Context, Lines, OffsetArg, Outcome, SnapshotArg, TimeArg, time_range};
+use crate::cli::{
+    CliError, Context, OffsetArg, Outcome, Records, SnapshotArg, TimeArg, time_range,
+};
 use crate::human;
 use crate::select::{TopicRef, parse_partition};
 
@@ -92,7 +94,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if let Some(partial) = missing.statement() {
         tracing::warn!("{partial}");
     }
-    let mut printer = Printer::new(context.output.lines(), args.count);
+    let mut printer = Printer::new(context.output.records()?, args.count);
     let printed = async {
         for state in &selected {
             let selection = Selection {
@@ -116,7 +118,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         tracing::warn!("no record is selected: {}", stored(topic, &selected));
     }
     // Intact records before the damage are printed.
-    printer.finish()?;
+    printer.finish(printed.as_ref().copied())?;
     printed
 }
 
@@ -162,7 +164,7 @@ fn offsets(args: &Args, state: &PartitionState) -> Range<i64> {
 
 /// Renders records as the JSON lines of SPEC section 10.
 struct Printer<'a> {
-    lines: Lines<'a>,
+    records: Records<'a>,
     buffer: Vec<u8>,
     /// How many more records to print, of how many.
     left: u64,
@@ -175,9 +177,9 @@ struct Printer<'a> {
 const LARGEST_EXACT: u64 = (1 << 53) - 1;
 
 impl<'a> Printer<'a> {
-    fn new(lines: Lines<'a>, count: Option<u64>) -> Self {
+    fn new(records: Records<'a>, count: Option<u64>) -> Self {
         Self {
-            lines,
+            records,
             buffer: Vec::with_capacity(BUFFER_BYTES),
             left: count.unwrap_or(u64::MAX),
             most: count.unwrap_or(u64::MAX),
@@ -235,13 +237,13 @@ impl<'a> Printer<'a> {
     }
 
     fn write(&mut self) -> Result<ControlFlow<()>, CliError> {
-        let written = self.lines.write_rendered(&self.buffer);
+        let written = self.records.write(&self.buffer);
         self.buffer.clear();
         written
     }
 
-    fn finish(mut self) -> Result<(), CliError> {
+    fn finish(mut self, ended: Result<Outcome, &CliError>) -> Result<(), CliError> {
         let _ = self.write()?;
-        self.lines.finish()
+        self.records.finish(ended)
     }
 }

@@ -28,17 +28,17 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         if output.is_json() {
             Ok(())
         } else {
-            output.report(step)
+            output.step(step)
         }
     };
     let report = demo::run(&args.dir, context, &report_step).await?;
-    output.report(&report)?;
-    Ok(if report.interrupted {
+    let outcome = match report.interrupted {
+        true => Outcome::Interrupted,
+        false => Outcome::clean_if(report.wrong.is_empty()),
+    };
+    context.conclude(&report, outcome)?;
+    if report.interrupted {
         tracing::warn!("stopped early: run `kbk demo` in the same folder to start again");
-        Outcome::Interrupted
-    } else if report.wrong.is_empty() {
-        Outcome::Clean
-    } else {
-        Outcome::Findings
-    })
+    }
+    Ok(outcome)
 }

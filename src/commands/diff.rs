@@ -127,13 +127,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         left_out: chosen.left_out.iter().map(ToString::to_string).collect(),
         partitions,
     };
-    context.output.report(&report)?;
     let equal = report.partitions.iter().all(PartitionComparison::is_equal);
-    Ok(if equal {
-        Outcome::Clean
-    } else {
-        Outcome::Findings
-    })
+    context.conclude(&report, Outcome::clean_if(equal))
 }
 
 /// Fails if the cluster lacks something to compare, before anything is read.

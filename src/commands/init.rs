@@ -30,6 +30,7 @@ pub struct Args {
 /// The repository that was created.
 #[derive(Debug, Serialize)]
 struct Created {
+    #[serde(skip)]
     repository: String,
     repository_id: String,
     created_at: String,
@@ -41,15 +42,15 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let store = Store::open_or_create(&repo.to_string())?;
     let repository = Repository::create(store, Identity::fresh()).await?;
     let identity = repository.identity();
-    context.output.report(&Created {
+    let created = Created {
         repository: repository.store().url().to_owned(),
         repository_id: identity.repository_id.to_string(),
         created_at: identity.created_at.to_string(),
-    })?;
+    };
     if let Some(mode) = args.repo_mode {
         mode.warn_if_other(repo.path());
     }
-    Ok(Outcome::Clean)
+    context.conclude(&created, Outcome::Clean)
 }
 
 impl Report for Created {

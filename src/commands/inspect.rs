@@ -35,13 +35,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if !args.blocks {
         inspection.blocks.clear();
     }
-    let intact = inspection.problems.is_empty();
-    context.output.report(&Shown(inspection))?;
-    Ok(if intact {
-        Outcome::Clean
-    } else {
-        Outcome::Findings
-    })
+    let outcome = Outcome::clean_if(inspection.problems.is_empty());
+    context.conclude(&Shown(inspection), outcome)
 }
 
 impl Report for Shown {

@@ -29,7 +29,6 @@ pub struct Args {
 /// The contents of a snapshot. Exactly one of the lists is present.
 #[derive(Debug, Serialize)]
 struct Listing {
-    repository: String,
     snapshot: u64,
     #[serde(flatten)]
     completeness: Completeness,
@@ -50,13 +49,11 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
     let listing = Listing {
-        repository: repository.store().url().to_owned(),
         snapshot: snapshot.sequence,
         completeness: Completeness::of(&snapshot),
         rows: rows(args, &repository, &snapshot).await?,
     };
-    context.output.report(&listing)?;
-    Ok(Outcome::Clean)
+    context.conclude(&listing, Outcome::Clean)
 }
 
 async fn rows(args: &Args, repository: &Repository, snapshot: &Snapshot) -> Result<Rows, CliError> {

@@ -76,8 +76,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let mount_point = mount_point(folder, &repo)?;
     if args.daemon {
         let pid = daemon::start()?;
-        context.output.report(&ready(&repo, &mount_point, pid))?;
-        return Ok(Outcome::Clean);
+        return context.conclude(&ready(&repo, &mount_point, pid), Outcome::Clean);
     }
     // Before the first block is read: --memory bounds what the caches hold, and the allocator must not add to it.
     memory::keep_no_large_buffers();
@@ -85,9 +84,11 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if args.daemonized {
         daemon::announce(settings.log_file.as_deref())?;
     } else {
-        context
-            .output
-            .report(&ready(&repo, &mount_point, std::process::id()))?;
+        // Readiness is the result that a script waits for; how the mount ends is the exit code.
+        context.conclude(
+            &ready(&repo, &mount_point, std::process::id()),
+            Outcome::Clean,
+        )?;
     }
     notify(&[NotifyState::Ready]);
     serve(mounted, context).await

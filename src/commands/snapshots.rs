@@ -15,6 +15,7 @@ pub struct Args {}
 /// The snapshots of a repository, ascending.
 #[derive(Debug, Serialize)]
 struct Snapshots {
+    #[serde(skip)]
     repository: String,
     snapshots: Vec<SnapshotRow>,
 }
@@ -26,13 +27,8 @@ pub async fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
         repository: repository.store().url().to_owned(),
         snapshots: list::snapshots(&repository).await?,
     };
-    context.output.report(&listed)?;
     let damaged = listed.snapshots.iter().any(|row| row.contents.is_none());
-    Ok(if damaged {
-        Outcome::Findings
-    } else {
-        Outcome::Clean
-    })
+    context.conclude(&listed, Outcome::clean_if(!damaged))
 }
 
 impl Report for Snapshots {

@@ -55,6 +55,7 @@ pub struct Args {
 /// The state of a repository's backups.
 #[derive(Debug, Serialize)]
 struct Status {
+    #[serde(skip)]
     repository: String,
     /// What is wrong; empty if nothing is.
     findings: Vec<String>,
@@ -160,11 +161,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         let asked = blocking(move || compare::lag(&kafka, &snapshot, &selection)).await;
         status.add_cluster(asked)?;
     }
-    context.output.report(&status)?;
-    Ok(match status.findings.is_empty() {
-        true => Outcome::Clean,
-        false => Outcome::Findings,
-    })
+    let outcome = Outcome::clean_if(status.findings.is_empty());
+    context.conclude(&status, outcome)
 }
 
 impl Args {

@@ -40,11 +40,11 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         .hint("umount(8) unmounts it"));
     }
     let unmounted = unmount(&path)?;
-    context.output.report(&Done {
+    let done = Done {
         mount_point: path,
         in_use: unmounted == Unmounted::Detached,
-    })?;
-    Ok(Outcome::Clean)
+    };
+    context.conclude(&done, Outcome::Clean)
 }
 
 /// Returns the path of the mount: a link is followed only where nothing is mounted on the path itself.

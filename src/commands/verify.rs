@@ -49,16 +49,12 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Ok(repository) => verified(args, context, &repository).await?,
         Err(error) => VerifyReport::of_damaged_identity(&error).ok_or(error)?,
     };
-    let intact = report.is_intact();
-    context.output.report(&Verified {
+    let outcome = Outcome::clean_if(report.is_intact());
+    let verified = Verified {
         repository: url,
         report,
-    })?;
-    Ok(if intact {
-        Outcome::Clean
-    } else {
-        Outcome::Findings
-    })
+    };
+    context.conclude(&verified, outcome)
 }
 
 async fn verified(

@@ -8,6 +8,7 @@ mod config;
 mod deploy;
 mod groups;
 mod help;
+mod json;
 mod listings;
 mod partial;
 mod program;

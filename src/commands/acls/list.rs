@@ -25,7 +25,6 @@ pub struct Args {
 /// The ACLs of a snapshot.
 #[derive(Debug, Serialize)]
 struct Listing {
-    repository: String,
     snapshot: u64,
     /// The snapshot whose backup read the ACLs from the cluster.
     seen: u64,
@@ -51,16 +50,15 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             CliError::new(message).hint("`kbk backup --acls` saves them, or reports why it cannot")
         );
     };
-    context.output.report(&Listing {
-        repository: repository.store().url().to_owned(),
+    let listing = Listing {
         snapshot: snapshot.sequence,
         seen: found.seen,
         taken_at: found.taken_at.to_string(),
         authorizer: found.authorizer,
         left_out: found.left_out,
         acls: found.acls.to_vec(),
-    })?;
-    Ok(Outcome::Clean)
+    };
+    context.conclude(&listing, Outcome::Clean)
 }
 
 impl Report for Listing {

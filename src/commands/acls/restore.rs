@@ -73,20 +73,24 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     };
     warn_left_out(&left_out);
     let left_out: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+    let refused = refuse(&plan.obstacles);
     if args.dry_run {
-        context.output.report(&WithLeftOut {
+        let plan = WithLeftOut {
             main: &plan,
-            left_out: left_out.clone(),
-        })?;
-    }
-    refuse(&plan.obstacles)?;
-    if !args.dry_run {
-        context.output.report(&WithLeftOut {
-            main: &acls::restore(plan, kafka).await?,
             left_out,
-        })?;
+        };
+        return match refused {
+            Ok(()) => context.conclude(&plan, Outcome::Clean),
+            Err(error) => Err(context.conclude_failed(&plan, error)),
+        };
     }
-    Ok(Outcome::Clean)
+    refused?;
+    let restored = acls::restore(plan, kafka).await?;
+    let report = WithLeftOut {
+        main: &restored,
+        left_out,
+    };
+    context.conclude(&report, Outcome::Clean)
 }
 
 /// The ACLs that come with these topics and groups, held against what the cluster has.

@@ -20,7 +20,6 @@ pub struct Args {
 /// The changes, in the order in which they were made.
 #[derive(Debug, Serialize)]
 struct Changes {
-    repository: String,
     changes: Vec<ChangeRow>,
 }
 
@@ -55,11 +54,10 @@ impl From<GroupsChange> for ChangeRow {
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = crate::commands::repository(context).await?;
     let changes = groups::changes(&repository, args.restore.as_ref()).await?;
-    context.output.report(&Changes {
-        repository: repository.store().url().to_owned(),
+    let changes = Changes {
         changes: changes.into_iter().map(ChangeRow::from).collect(),
-    })?;
-    Ok(Outcome::Clean)
+    };
+    context.conclude(&changes, Outcome::Clean)
 }
 
 impl Report for Changes {

@@ -41,7 +41,6 @@ pub struct Args {
 /// The groups of a snapshot.
 #[derive(Debug, Serialize)]
 struct Listing {
-    repository: String,
     snapshot: u64,
     #[serde(flatten)]
     completeness: Completeness,
@@ -69,16 +68,15 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let chosen = select_groups(&args.group, &names)?;
     let is_chosen = |group: &&GroupState| chosen.contains(group.group.as_str());
     let rows = found.groups.iter().filter(is_chosen);
-    context.output.report(&Listing {
-        repository: repository.store().url().to_owned(),
+    let listing = Listing {
         snapshot: snapshot.sequence,
         completeness: Completeness::of(&snapshot),
         seen: found.seen,
         taken_at: found.taken_at.to_string(),
         groups: rows.map(|group| groups::row(&snapshot, group)).collect(),
         offsets: args.offsets,
-    })?;
-    Ok(Outcome::Clean)
+    };
+    context.conclude(&listing, Outcome::Clean)
 }
 
 impl Report for Listing {

@@ -95,7 +95,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         let translated = restore.translate(&repository, place, &args.offsets).await?;
         let translated = translated.ok_or_else(not_restored)?;
         let offsets = args.offsets.iter().zip(translated);
-        context.output.report(&OfPartition {
+        let translated = OfPartition {
             restore: name.clone(),
             topic: topic.to_string(),
             partition,
@@ -105,8 +105,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
                     targets,
                 })
                 .collect(),
-        })?;
-        return Ok(Outcome::Clean);
+        };
+        return context.conclude(&translated, Outcome::Clean);
     }
     let snapshot = repository
         .snapshot(restore.restore.snapshot.sequence)
@@ -116,10 +116,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         let mut lines = Vec::new();
         Csv(&plan).write(&mut lines)?;
         context.output.text(&lines)?;
-    } else {
-        context.output.report(&OfGroups(plan))?;
+        return Ok(Outcome::Clean);
     }
-    Ok(Outcome::Clean)
+    context.conclude(&OfGroups(plan), Outcome::Clean)
 }
 
 impl Report for OfPartition {

@@ -53,13 +53,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let restore = FinishedRestore::open(&repository, args.restore.as_ref()).await?;
     let kafka = args.kafka.settings()?;
     let restored = groups::restore(&repository, &restore, &args.group, kafka, args.dry_run).await?;
-    context.output.report(&restored)?;
     let in_use = restored.plan.in_use().count() > 0;
-    Ok(if in_use {
-        Outcome::Findings
-    } else {
-        Outcome::Clean
-    })
+    context.conclude(&restored, Outcome::clean_if(!in_use))
 }
 
 impl Report for RestoredGroups {

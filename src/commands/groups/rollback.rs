@@ -76,11 +76,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         })
     });
     let rolled_back = rolled_back.await?;
-    context.output.report(&rolled_back)?;
-    Ok(match rolled_back.plan.keeps() {
-        true => Outcome::Findings,
-        false => Outcome::Clean,
-    })
+    let outcome = Outcome::clean_if(!rolled_back.plan.keeps());
+    context.conclude(&rolled_back, outcome)
 }
 
 impl Report for RolledBack {

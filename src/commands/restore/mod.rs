@@ -23,7 +23,7 @@ use crate::human;
 use crate::kafka::ClientSettings;
 use crate::restore::{
     self, Afterwards, Finished, Obstacle, PartitionMapping, Purpose, RecordSelection, RestoreError,
-    RestoreOptions, RestorePlan, RetentionChoice, RunError, TargetError,
+    RestoreOptions, RestorePlan, RestoreReport, RetentionChoice, RunError, TargetError,
 };
 use crate::select::{DropHeaders, NamePattern, PartitionMap, PatternError, TopicRef};
 
@@ -276,24 +276,21 @@ async fn report(
         main: &finished,
         left_out,
     };
-    context.output.report(&report)?;
     if let Some(error) = acls_error {
-        return Err(CliError::from(error).hint(ACLS_LATER));
+        let error = CliError::from(error).hint(ACLS_LATER);
+        return Err(context.conclude_failed(&report, error));
     }
+    let outcome = outcome(&finished.report);
+    context.conclude(&report, outcome)?;
     let report = &finished.report;
     if wants_acls && !report.is_exact() {
         tracing::warn!("no ACLs were created: they follow once every record is restored and equal");
     }
     if report.interrupted {
         tracing::warn!("stopped early: {}", step.describe(repository).await);
-        return Ok(Outcome::Interrupted);
     }
-    if report.is_exact() {
-        return Ok(match report.saved.complete {
-            true => Outcome::Clean,
-            // It was allowed, and is not whole all the same.
-            false => Outcome::Findings,
-        });
+    if report.interrupted || report.is_exact() {
+        return Ok(outcome);
     }
     for unexpected in &report.unexpected {
         tracing::warn!("{unexpected}");
@@ -303,7 +300,7 @@ async fn report(
             "every record of the backup is restored, with others among them; groups and ACLs are left out, and `kbk groups restore` and \
              `kbk acls restore` restore them"
         );
-        return Ok(Outcome::Findings);
+        return Ok(outcome);
     }
     for partition in report.different() {
         tracing::warn!("{partition}");
@@ -311,7 +308,15 @@ async fn report(
     tracing::warn!(
         "created topics keep the configuration that they were filled with, so that nothing more changes in them"
     );
-    Ok(Outcome::Findings)
+    Ok(outcome)
+}
+
+fn outcome(report: &RestoreReport) -> Outcome {
+    match report.interrupted {
+        true => Outcome::Interrupted,
+        // That a snapshot lacks records was allowed, and it is not whole all the same.
+        false => Outcome::clean_if(report.is_exact() && report.saved.complete),
+    }
 }
 
 /// What to do where everything but the ACLs is restored.
@@ -519,13 +524,16 @@ impl<T: Report + Serialize> WithAcls<T, AclsPlan> {
         dry_run: bool,
         context: &Context,
     ) -> Result<Option<Self>, CliError> {
-        if dry_run {
-            context.output.report(&self)?;
-        }
         let of_acls = self.acls.iter().flat_map(|acls| &acls.obstacles);
         let of_acls = of_acls.map(ToString::to_string);
         let of_main = obstacles(&self.main).iter().map(ToString::to_string);
-        refuse(of_main.chain(of_acls))?;
-        Ok((!dry_run).then_some(self))
+        let refused = refuse(of_main.chain(of_acls));
+        if !dry_run {
+            return refused.map(|()| Some(self));
+        }
+        match refused {
+            Ok(()) => context.conclude(&self, Outcome::Clean).map(|_| None),
+            Err(error) => Err(context.conclude_failed(&self, error)),
+        }
     }
 }

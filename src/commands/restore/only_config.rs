@@ -57,19 +57,23 @@ pub(super) async fn run(
         },
     };
     // The topics are reported even if the ACLs failed.
-    context.output.report(&WithAcls {
+    let report = WithAcls {
         main: report,
         acls,
         left_out,
-    })?;
+    };
     if let Some(error) = acls_error {
-        return Err(error.into());
+        return Err(context.conclude_failed(&report, error.into()));
     }
+    let outcome = match interrupted {
+        true => Outcome::Interrupted,
+        false => Outcome::Clean,
+    };
+    context.conclude(&report, outcome)?;
     if interrupted {
         tracing::warn!("stopped early: run it again for the rest");
-        return Ok(Outcome::Interrupted);
     }
-    Ok(Outcome::Clean)
+    Ok(outcome)
 }
 
 impl Report for ConfigPlan {

@@ -45,12 +45,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     };
     let repository = crate::commands::repository(context).await?;
     let report = restore::discard(&repository, &args.restore, kafka).await?;
-    context.output.report(&report)?;
     let mut topics = report.topics.iter();
-    Ok(match topics.any(|topic| topic.config_unknown) {
-        true => Outcome::Findings,
-        false => Outcome::Clean,
-    })
+    let outcome = Outcome::clean_if(!topics.any(|topic| topic.config_unknown));
+    context.conclude(&report, outcome)
 }
 
 impl Report for DiscardReport {

@@ -17,6 +17,7 @@ pub struct Args {}
 /// The restores of a repository, in the order in which they began.
 #[derive(Debug, Serialize)]
 struct Restores {
+    #[serde(skip)]
     repository: String,
     restores: Vec<RestoreRow>,
 }
@@ -28,12 +29,9 @@ pub async fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
         repository: repository.store().url().to_owned(),
         restores: list::restores(&repository).await?,
     };
-    context.output.report(&listed)?;
     let mut rows = listed.restores.iter();
-    Ok(match rows.any(|row| row.state == RestoreState::Damaged) {
-        true => Outcome::Findings,
-        false => Outcome::Clean,
-    })
+    let damaged = rows.any(|row| row.state == RestoreState::Damaged);
+    context.conclude(&listed, Outcome::clean_if(!damaged))
 }
 
 impl Report for Restores {
