@@ -65,7 +65,7 @@ fn a_discarded_restore_leaves_nothing_temporary() {
             (&found["created"], &found["found"]),
             (&json!(true), &json!("target"))
         );
-        assert_eq!(topics::config(broker, &target), expected, "{report}");
+        topics::assert_config(broker, &target, &expected);
         let [_, stable, high] = consume::bounds(broker, &target, 0);
         assert_eq!(stable, high, "the transaction is aborted");
         assert_eq!(found["offsets"], high);

@@ -31,8 +31,7 @@ fn a_record_that_fits_only_compressed_is_restored() {
         let args = [&["--map", &map], args].concat();
         run(&mut repo.restore(broker, &args)).expect_code(0);
         assert_eq!(consume::assert_same(broker, (&topic, &target), 1), 1);
-        let config = topics::config(broker, &target);
-        assert_eq!(config, topics::config(broker, &topic));
+        topics::assert_config(broker, &target, &topics::config(broker, &topic));
     }
     for (codec, args) in [
         ("producer", &[][..]),

@@ -35,12 +35,7 @@ fn a_million_records_of_all_kinds_are_restored() {
     let mut records = 0;
     for (topic, target) in source.topics.iter().zip(&targets) {
         records += consume::assert_same(broker, (&topic.name, target), topic.partitions);
-        assert_eq!(
-            topics::config(broker, target),
-            topic.config,
-            "{}",
-            topic.name
-        );
+        topics::assert_config(broker, target, &topic.config);
         let next = consume::partitions(broker, target);
         assert_eq!(
             next, topic.partitions,

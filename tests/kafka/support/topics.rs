@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic,
@@ -84,7 +84,7 @@ pub(crate) fn add_partitions(broker: &Broker, name: &str, partitions: usize) {
     });
 }
 
-/// Replaces a topic's *whole* configuration: settings that are not named return to their defaults.
+/// Replaces a topic's *whole* configuration, and waits until it applies: settings that are not named return to their defaults.
 pub(crate) fn reconfigure(broker: &Broker, name: &str, config: &[(&str, &str)]) {
     let mut change = AlterConfig::new(ResourceSpecifier::Topic(name));
     for (key, value) in config {
@@ -94,6 +94,8 @@ pub(crate) fn reconfigure(broker: &Broker, name: &str, config: &[(&str, &str)]) 
     changed.expect("the broker answers")[0]
         .as_ref()
         .expect("the configuration is changed");
+    let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    assert_config(broker, name, &config.iter().map(own).collect());
 }
 
 /// Returns the settings of the topic itself, without defaults.
@@ -108,6 +110,30 @@ pub(crate) fn config(broker: &Broker, name: &str) -> BTreeMap<String, String> {
         .filter(|entry| entry.source == ConfigSource::DynamicTopic)
         .map(|entry| (entry.name, entry.value.unwrap_or_default()))
         .collect()
+}
+
+/// Returns the settings of the topic itself once they are as `expected` says, or as they still are after ten seconds: brokers apply a
+/// change a moment after the controller has accepted it.
+pub(crate) fn settled_config(
+    broker: &Broker,
+    name: &str,
+    expected: impl Fn(&BTreeMap<String, String>) -> bool,
+) -> BTreeMap<String, String> {
+    let started = Instant::now();
+    loop {
+        let found = config(broker, name);
+        if expected(&found) || started.elapsed() > Duration::from_secs(10) {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Asserts that a topic has, in a moment, exactly these settings of its own.
+#[track_caller]
+pub(crate) fn assert_config(broker: &Broker, name: &str, expected: &BTreeMap<String, String>) {
+    let found = settled_config(broker, name, |found| found == expected);
+    assert_eq!(found, *expected, "the configuration of {name}");
 }
 
 /// Returns the size of a topic's logs on the disks of its brokers.
