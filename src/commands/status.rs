@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kbk_format::repo::{PartitionState, Repository, RestoreId, Snapshot};
+use kbk_tools::claims::{self, ListedClaim};
 use kbk_tools::list::{self, Completeness, Newest, NewestSnapshot, RestoreRow, RestoreState};
 use serde::{Serialize, Serializer};
 
@@ -68,6 +69,8 @@ struct Status {
     max_age_seconds: Option<u64>,
     /// Restores that were neither finished nor discarded.
     unfinished_restores: Vec<RestoreId>,
+    /// What writes the repository now, or has left a claim behind.
+    claims: Vec<ListedClaim>,
     /// What the cluster has; null if it was not asked, or did not answer.
     topics: Option<Vec<TopicLag>>,
 }
@@ -190,6 +193,7 @@ async fn of_repository(
             .map(|whole| SnapshotAge::of(whole, now)),
         max_age_seconds: args.max_age.map(|most| most.as_secs()),
         unfinished_restores: Vec::new(),
+        claims: claims::list(repository).await?,
         topics: None,
     };
     status.find(args);
@@ -308,6 +312,9 @@ impl Report for Status {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         for finding in &self.findings {
             writeln!(out, "{finding}")?;
+        }
+        for claim in &self.claims {
+            writeln!(out, "{claim}")?;
         }
         let Some(newest) = &self.newest else {
             return Ok(());
