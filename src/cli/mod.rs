@@ -37,7 +37,7 @@ pub use self::config::{Config, ConfigError, Key, keys};
 pub use self::context::Context;
 pub use self::error::CliError;
 pub use self::exit::{Exit, Outcome};
-pub use self::offset::OffsetArg;
+pub use self::offset::{OffsetArg, OffsetRangeArg};
 pub use self::output::{Column, Head, Output, Records, Report, Table, Verdict};
 pub use self::repo_mode::{RepoMode, RepoModeError};
 pub use self::repo_url::{RepoUrl, RepoUrlError};

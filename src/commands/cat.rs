@@ -1,42 +1,46 @@
 //! `kbk cat`: prints records as JSON lines.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
 use kbk_format::render::View;
 use kbk_format::repo::{PartitionState, TopicState};
-use kbk_format::{PartitionNumber, Record, Renderer, Streams};
+use kbk_format::{OffsetSpan, Record, Renderer, Streams};
 use kbk_tools::list::Completeness;
 use kbk_tools::{ReadPlan, Selection};
 use tokio::runtime::Handle;
 
 use crate::cli::{
-    CliError, Context, OffsetArg, Outcome, Records, SnapshotArg, TimeArg, time_range,
+    CliError, Context, OffsetArg, OffsetRangeArg, Outcome, Records, SnapshotArg, TimeArg,
+    time_range,
 };
 use crate::human;
-use crate::select::{TopicRef, parse_partition};
+use crate::select::{PartitionSet, TopicPartitions};
 
 const EXAMPLES: &str = "\
 Examples:
   kbk cat -r /backup/kafka orders -n 10
-  kbk cat -r /backup/kafka orders -p 3 --offset 12345 -n 1
-  kbk cat -r /backup/kafka orders --offset -100
+  kbk cat -r /backup/kafka orders/3 --offset 12345 -n 1
+  kbk cat -r /backup/kafka orders/0-3,7 --from-offset 1000 --to-offset 2000
+  kbk cat -r /backup/kafka 'orders-*' --offset -100
   kbk cat -r /backup/kafka orders --since 2026-11-22T10:00:00Z --until 2026-11-22T11:00:00Z
 
 Each line has topic, partition, offset, timestamp (milliseconds), time (RFC 3339, UTC), key, value and headers.
 Records without a timestamp have -1, and null as their time: --until selects them, --since does not.
-OFFSET is first, last, a number, or -100 for the last 100.
+OFFSET is first, last, end (one past the last), a number, or -100 for 100 before the end.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
 /// The arguments of `kbk cat`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The topic: its name, or NAME@ID with 8 digits of its id or more
-    pub topic: TopicRef,
+    /// Topics, or partitions of them, as in orders/0-3,7: a name, a glob, or /a regular expression/ for the whole name; also NAME@ID,
+    /// with 8 digits of its id or more
+    #[arg(value_name = "TOPIC[/PARTITIONS]", required = true)]
+    pub topics: Vec<TopicPartitions>,
 
-    /// Only this partition; repeatable
-    #[arg(short, long, value_name = "N", value_parser = parse_partition)]
-    pub partition: Vec<PartitionNumber>,
+    /// Only these partitions of each topic: numbers and ranges, as in 0-3,7; repeatable
+    #[arg(short, long, value_name = "LIST")]
+    pub partition: Vec<PartitionSet>,
 
     /// Start at this offset of each partition
     #[arg(
@@ -48,11 +52,11 @@ pub struct Args {
     )]
     pub from_offset: OffsetArg,
 
-    /// End at this offset of each partition, inclusive
+    /// End before this offset of each partition
     #[arg(
         long,
         value_name = "OFFSET",
-        default_value = "last",
+        default_value = "end",
         allow_hyphen_values = true
     )]
     pub to_offset: OffsetArg,
@@ -77,28 +81,29 @@ pub struct Args {
 /// Lines are rendered into a buffer of this size before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Prints the records: partition by partition, each in offset order.
+/// Prints the records: topic by topic, partition by partition, each in offset order.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let times = time_range(args.since.as_ref(), args.until.as_ref())?;
+    let offsets = OffsetRangeArg::new(args.from_offset, args.to_offset)?;
+    let wanted = super::topic_partitions(&args.topics, &args.partition)?;
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
-    let topic = super::topic(&snapshot, &args.topic)?;
-    let selected = partitions(args, topic)?;
+    let selected = super::partitions(&wanted, &snapshot)?;
     let missing = Completeness::of_partitions(
         snapshot.sequence,
         selected
             .iter()
-            .map(|state| (topic, *state))
-            .filter(|(_, state)| reaches_end(args, state)),
+            .copied()
+            .filter(|(_, state)| offsets.reaches_end(state.base_offset, state.end_offset)),
     );
     if let Some(partial) = missing.statement() {
         tracing::warn!("{partial}");
     }
     let mut printer = Printer::new(context.output.records()?, args.count);
     let printed = async {
-        for state in &selected {
+        for (topic, state) in &selected {
             let selection = Selection {
-                offsets: offsets(args, state),
+                offsets: offsets.resolve(state.base_offset, state.end_offset),
                 times: times.clone(),
             };
             let place = topic.partition_id(state.partition);
@@ -115,7 +120,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     };
     let printed = printed.await;
     if printed.is_ok() && printer.has_printed_nothing() {
-        tracing::warn!("no record is selected: {}", stored(topic, &selected));
+        tracing::warn!("no record is selected: {}", stored(&selected));
     }
     // Intact records before the damage are printed.
     printer.finish(printed.as_ref().copied())?;
@@ -123,43 +128,19 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 }
 
 /// Says which offsets there are to select from.
-fn stored(topic: &TopicState, partitions: &[&PartitionState]) -> String {
-    let of_partition = |state: &&PartitionState| {
+fn stored(partitions: &[(&TopicState, &PartitionState)]) -> String {
+    let of_partition = |(topic, state): &(&TopicState, &PartitionState)| {
         let (name, partition) = (&topic.name, state.partition);
         match state.records {
             0 => format!("{name}/{partition} has no records"),
-            _ => format!(
-                "{name}/{partition} has the offsets {} to {}",
-                state.base_offset,
-                state.end_offset.saturating_sub(1)
-            ),
+            _ => {
+                let offsets = OffsetSpan(state.base_offset..state.end_offset);
+                format!("{name}/{partition} has the {offsets}")
+            }
         }
     };
     let stored: Vec<String> = partitions.iter().map(of_partition).collect();
     human::some_of(&stored)
-}
-
-fn partitions<'a>(args: &Args, topic: &'a TopicState) -> Result<Vec<&'a PartitionState>, CliError> {
-    if args.partition.is_empty() {
-        return Ok(topic.partitions.iter().collect());
-    }
-    let mut numbers = args.partition.clone();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let numbers = numbers.into_iter();
-    numbers
-        .map(|number| super::partition(topic, number))
-        .collect()
-}
-
-/// Returns whether the selection continues where the stored records end.
-fn reaches_end(args: &Args, state: &PartitionState) -> bool {
-    args.to_offset == OffsetArg::Last || offsets(args, state).end > state.end_offset
-}
-
-fn offsets(args: &Args, state: &PartitionState) -> Range<i64> {
-    let resolve = |offset: OffsetArg| offset.resolve(state.base_offset, state.end_offset);
-    resolve(args.from_offset)..resolve(args.to_offset).saturating_add(1)
 }
 
 /// Renders records as the JSON lines of SPEC section 10.

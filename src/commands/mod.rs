@@ -41,8 +41,8 @@ use crate::groups::GroupsPlanError;
 use crate::human;
 use crate::restore::RecordSelection;
 use crate::select::{
-    NamePattern, OffsetRanges, OffsetRangesError, SavedTopics, TopicRef, TopicSelection,
-    select_groups,
+    NamePattern, OffsetRanges, OffsetRangesError, PartitionSet, SavedTopics, TopicPartitions,
+    TopicRef, TopicSelection, select_groups,
 };
 
 /// The timestamp of a record that has none.
@@ -248,7 +248,7 @@ fn warn_left_out(left_out: &[TopicRef]) {
     }
     let names: Vec<_> = left_out.iter().map(ToString::to_string).collect();
     tracing::warn!(
-        "left out: {} that the cluster no longer had; --topic selects by these names: {}",
+        "left out: {} that the cluster no longer had; these names select them: {}",
         human::counted(left_out.len() as u64, "topic"),
         names.join(", ")
     );
@@ -306,6 +306,48 @@ fn topic<'a>(snapshot: &'a Snapshot, wanted: &TopicRef) -> Result<&'a TopicState
     };
     let hint = format!("`kbk ls --snapshot {}` lists its topics", snapshot.sequence);
     Err(CliError::new(message).hint(hint))
+}
+
+/// Returns topics or partitions to select, with the partitions of --partition where none are given with the topics.
+///
+/// # Errors
+///
+/// If the partitions of a topic are given in both ways.
+fn topic_partitions(
+    topics: &[TopicPartitions],
+    partitions: &[PartitionSet],
+) -> Result<Vec<TopicPartitions>, CliError> {
+    let Some(set) = PartitionSet::union(partitions) else {
+        return Ok(topics.to_vec());
+    };
+    let within_set = |wanted: &TopicPartitions| match wanted.partitions {
+        Some(_) => Err(CliError::usage(format!(
+            "the partitions of {} are given twice: with it, and with --partition",
+            wanted.topics
+        ))
+        .hint("give them in one of the two ways")),
+        None => Ok(TopicPartitions {
+            topics: wanted.topics.clone(),
+            partitions: Some(set.clone()),
+        }),
+    };
+    topics.iter().map(within_set).collect()
+}
+
+/// Returns the partitions of the snapshot that are selected, ordered by topic and number.
+fn partitions<'a>(
+    wanted: &[TopicPartitions],
+    snapshot: &'a Snapshot,
+) -> Result<Vec<(&'a TopicState, &'a PartitionState)>, CliError> {
+    let selected = TopicPartitions::select(wanted, snapshot).map_err(|error| {
+        let hint = format!("`kbk ls --snapshot {}` lists its topics", snapshot.sequence);
+        CliError::from(error).hint(hint)
+    })?;
+    warn_left_out(&selected.left_out);
+    let topics = selected.topics.into_iter();
+    let states =
+        topics.flat_map(|(topic, states)| states.into_iter().map(move |state| (topic, state)));
+    Ok(states.collect())
 }
 
 /// Returns the state of one of the topic's partitions.

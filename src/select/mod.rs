@@ -8,6 +8,7 @@
 //! | one of several topics of a name | `topic_ref` |
 //! | topics of a snapshot | `saved` |
 //! | partitions by number | `partitions` |
+//! | topics, or some of their partitions | `topic_partitions` |
 //! | offsets by a CSV file | `offset_ranges` |
 //! | other topic names | `topic`, `rewrite`, `rename` |
 //! | other partition numbers | `partition_map` |
@@ -24,16 +25,18 @@ mod rename;
 mod rewrite;
 mod saved;
 mod topic;
+mod topic_partitions;
 mod topic_ref;
 
 pub use self::drop_headers::DropHeaders;
 pub(crate) use self::nearest::nearest;
 pub use self::offset_ranges::{OffsetRange, OffsetRanges, OffsetRangesError};
 pub use self::partition_map::{PartitionMap, PartitionMapError};
-pub use self::partitions::{PartitionSet, PartitionsError, parse_partition};
+pub use self::partitions::{NoPartition, PartitionSet, PartitionsError};
 pub use self::pattern::{NamePattern, PatternError, SelectError, TopicSelection, select_groups};
 pub use self::rename::{RenameError, rename_topics, target_names};
 pub use self::rewrite::{RewriteError, TopicRewrite};
 pub use self::saved::SavedTopics;
 pub use self::topic::{TopicError, TopicMapping, TopicOrPartition};
+pub use self::topic_partitions::{SelectedPartitions, TopicPartitions};
 pub use self::topic_ref::TopicRef;

@@ -1,10 +1,11 @@
-//! A set of partitions: `0,3,5-7`.
+//! A set of partitions: `0,3,5-7`. It is kept as its ranges, so that `0-2147483647` takes no more memory than `0`.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use kbk_format::PartitionNumber;
+use kbk_format::repo::{PartitionState, TopicState};
+use kbk_format::{PartitionNumber, counted};
 
 /// A set of partition numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,41 @@ impl PartitionSet {
     /// Returns whether the set has partition `number`.
     pub fn contains(&self, number: PartitionNumber) -> bool {
         self.ranges.iter().any(|range| range.contains(&number))
+    }
+
+    /// Returns the numbers of all of these sets; `None` without a set.
+    pub fn union(sets: &[PartitionSet]) -> Option<PartitionSet> {
+        let ranges = sets.iter().flat_map(|set| set.ranges.iter().cloned());
+        (!sets.is_empty()).then(|| PartitionSet {
+            ranges: ranges.collect(),
+        })
+    }
+
+    /// Returns the topic's partitions in the set, in ascending order.
+    ///
+    /// # Errors
+    ///
+    /// If the topic lacks one that is in the set.
+    pub fn of<'a>(&self, topic: &'a TopicState) -> Result<Vec<&'a PartitionState>, NoPartition> {
+        self.check(topic)?;
+        let partitions = topic.partitions.iter();
+        Ok(partitions
+            .filter(|state| self.contains(state.partition))
+            .collect())
+    }
+
+    /// Fails if the topic lacks a partition that is in the set.
+    pub fn check(&self, topic: &TopicState) -> Result<(), NoPartition> {
+        let count = topic.partitions.len();
+        let absent = PartitionNumber::from_index(count).and_then(|beyond| self.first_from(beyond));
+        match absent {
+            Some(partition) => Err(NoPartition {
+                topic: topic.name.to_string(),
+                partition,
+                count,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Returns the smallest number in the set that is at least `from`.
@@ -40,6 +76,21 @@ impl fmt::Display for PartitionSet {
     }
 }
 
+/// A selected partition that the topic does not have.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{topic} has no partition {partition}: it has {}, numbered from 0",
+    counted(*.count as u64, "partition")
+)]
+pub struct NoPartition {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: PartitionNumber,
+    /// How many it has.
+    pub count: usize,
+}
+
 /// Text that is not a list of partitions.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a list of partitions; give numbers from 0 and ranges, as in `0,3,5-7`")]
@@ -59,15 +110,6 @@ fn range(text: &str) -> Option<RangeInclusive<PartitionNumber>> {
     let (start, end) = text.split_once('-').unwrap_or((text, text));
     let (start, end) = (number(start.trim())?, number(end.trim())?);
     (start <= end).then_some(start..=end)
-}
-
-/// Parses a partition number.
-///
-/// # Errors
-///
-/// A sentence for the user, where the text is not a number from 0.
-pub fn parse_partition(text: &str) -> Result<PartitionNumber, String> {
-    number(text).ok_or_else(|| format!("`{text}` is not a partition number; give a number from 0"))
 }
 
 /// Parses digits only: neither a sign nor spaces.
@@ -94,6 +136,8 @@ mod tests {
         );
         assert_eq!(set.first_from(8.into()), None);
         assert_eq!(set.to_string(), "0,3,5-7");
+        let set: PartitionSet = "0-2147483647".parse().unwrap();
+        assert_eq!(set.first_from(5.into()), Some(5.into()));
         let set: PartitionSet = " 9 , 1 - 2 ".parse().unwrap();
         assert!(set.contains(9.into()) && set.contains(2.into()) && !set.contains(3.into()));
     }

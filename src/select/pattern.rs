@@ -9,6 +9,7 @@ use kbk_format::repo::TopicState;
 use regex::Regex;
 
 use super::nearest::nearest;
+use super::partitions::NoPartition;
 use super::topic_ref::TopicRef;
 
 /// One `--topic`, `--exclude` or `--group`.
@@ -29,6 +30,11 @@ impl NamePattern {
     /// Returns whether the pattern is this full name, without wildcards.
     fn names(&self, name: &str) -> bool {
         matches!(self.matcher, Matcher::Name) && self.text == name
+    }
+
+    /// Returns whether the pattern is one name or `NAME@ID`, without wildcards.
+    pub(super) fn is_exact(&self) -> bool {
+        matches!(self.matcher, Matcher::Name)
     }
 
     /// Returns whether the pattern is a full name that a topic of a cluster may have. `NAME@ID` is none.
@@ -321,6 +327,9 @@ pub enum SelectError {
         /// Similar names, the most similar first.
         nearest: Vec<String>,
     },
+    /// A topic lacks a selected partition.
+    #[error(transparent)]
+    NoPartition(#[from] NoPartition),
     /// There is nothing to select from.
     #[error("there are no topics (internal ones are selected only by their full name)")]
     NoTopics,

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{TopicName, TopicNameError};
 
-use super::partitions::number;
+use super::partitions::{PartitionsError, number};
+use super::pattern::PatternError;
 use super::topic_ref::TopicRef;
 
 /// Text that is not a topic, partition or mapping.
@@ -18,6 +19,12 @@ pub enum TopicError {
     /// Not a partition number after the slash.
     #[error("`{0}` is not a partition number; give a topic, or TOPIC/PARTITION as in `orders/0`")]
     Partition(String),
+    /// Not a glob or a regular expression.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// Not a list of partitions after the slash.
+    #[error(transparent)]
+    Partitions(#[from] PartitionsError),
     /// No id after the `@`.
     #[error(
         "`{0}` does not name a topic by its id: give 8 to 32 hex digits after the @, as `kbk ls` and the mount show them"

@@ -57,9 +57,19 @@ fn selects_by_partition_offset_time_and_count() {
     assert_eq!(chosen(&["--offset", "last"]), [599]);
     assert_eq!(
         chosen(&["--from-offset", "398", "--to-offset", "401"]),
-        [398, 399, 400, 401]
+        [398, 399, 400],
+        "the end is exclusive"
     );
-    assert_eq!(chosen(&["--to-offset", "1"]), [0, 1]);
+    assert_eq!(chosen(&["--to-offset", "1"]), [0]);
+    assert_eq!(
+        chosen(&["--from-offset", "-3", "--to-offset", "-1"]),
+        [597, 598]
+    );
+    assert_eq!(
+        chosen(&["--from-offset", "-1", "--to-offset", "end"]),
+        [599]
+    );
+    assert_eq!(chosen(&["--from-offset", "3", "--to-offset", "3"]), [0; 0]);
     assert_eq!(
         chosen(&["--since", "@1020ms", "--until", "@1040ms"]),
         [2, 3, 4]
@@ -84,6 +94,35 @@ fn selects_by_partition_offset_time_and_count() {
 }
 
 #[test]
+fn topics_and_partitions_are_selected_by_lists_and_patterns() {
+    let world = World::sample();
+    let places = |args: &[&str]| {
+        let ended = world.kbk(&[&["cat", "--to-offset", "1"], args].concat());
+        assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
+        let place = |line: &Value| {
+            let topic = line["topic"].as_str().unwrap();
+            format!("{topic}/{}", line["partition"])
+        };
+        ended.json_lines().iter().map(place).collect::<Vec<_>>()
+    };
+    let all = ["orders/0", "orders/1", "payments/0"];
+    assert_eq!(places(&["*"]), all);
+    assert_eq!(places(&["payments", "orders"]), all);
+    assert_eq!(places(&["/.*s/"]), all);
+    assert_eq!(places(&["*/0"]), ["orders/0", "payments/0"]);
+    assert_eq!(places(&["orders/1", "/orders/0-1", "ord*/0,1"]), all[..2]);
+    assert_eq!(places(&["orders", "-p", "1"]), ["orders/1"]);
+    assert_eq!(places(&["orders", "-p", "1", "-p", "0"]), all[..2]);
+    let snapshot = world.latest();
+    let topic = snapshot
+        .topics
+        .iter()
+        .find(|topic| &*topic.name == "orders");
+    let id = topic.unwrap().topic_id.to_string();
+    assert_eq!(places(&[&format!("orders@{}/1", &id[..8])]), ["orders/1"]);
+}
+
+#[test]
 fn a_selection_that_does_not_exist_is_named() {
     let world = World::sample();
     for (args, code, message) in [
@@ -97,6 +136,16 @@ fn a_selection_that_does_not_exist_is_named() {
         ),
         (&["cat", "orders", "--since", "yesterday"], 2, "not a time"),
         (&["cat", "orders", "--offset", "x"], 2, "not an offset"),
+        (
+            &["cat", "orders", "--from-offset", "3", "--to-offset", "1"],
+            2,
+            "--from-offset is after --to-offset",
+        ),
+        (&["cat", "orders/0-2"], 1, "it has 2 partitions"),
+        (&["cat", "orders/0-2147483647"], 1, "no partition 2:"),
+        (&["cat", "orders/x"], 2, "`0,3,5-7`"),
+        (&["cat", "ordr*/0"], 1, "`orders`"),
+        (&["cat", "orders/0", "-p", "1"], 2, "given twice"),
     ] {
         let ended = world.kbk(args);
         assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
@@ -126,7 +175,7 @@ fn a_selection_of_nothing_says_what_there_is() {
             "{}",
             ended.stderr
         );
-        let says = "no record is selected: orders/1 has the offsets 0 to 599";
+        let says = "no record is selected: orders/1 has the offsets 0 to 600 (exclusive)";
         assert!(ended.stderr.contains(says), "{}", ended.stderr);
     }
     assert_eq!(world.kbk(&["cat", "orders", "-n", "0"]).stderr, "");

@@ -129,7 +129,7 @@ fn cat_warns_where_it_would_go_on() {
         "{first}"
     );
     for args in [
-        &["payments", "--to-offset", "249"][..],
+        &["payments", "--to-offset", "250"][..],
         &["orders"],
         &["payments", "--snapshot", "1"],
     ] {
