@@ -30,7 +30,8 @@ pub fn main() -> ExitCode {
     };
     let stderr = Stderr::new(global.color);
     logging::init(&global, &stderr);
-    let output = Arc::new(Output::stdout(global.json, head(&given, &global)));
+    let command = configured.as_ref().ok().map(|cli| &cli.command);
+    let output = Arc::new(Output::stdout(global.json, head(&given, &global, command)));
     let ended = configured.and_then(|cli| run(&cli, &output, &stderr));
     let ended = ended.or_else(|error| {
         logging::report(&error, &global, &stderr);
@@ -45,11 +46,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Returns what the JSON of the command begins with.
-fn head(given: &Given, global: &GlobalArgs) -> Head {
+/// Returns what the JSON of the command begins with. `command` is `None` if the arguments are invalid.
+fn head(given: &Given, global: &GlobalArgs, command: Option<&Command>) -> Head {
+    let global = || global.repo.as_ref().map(ToString::to_string);
     Head {
         command: given.names.join(" "),
-        repository: global.repo.as_ref().map(ToString::to_string),
+        repository: command.and_then(Command::repository).or_else(global),
     }
 }
 
@@ -95,7 +97,7 @@ fn exit_for(error: &clap::Error, global: Option<&GlobalArgs>, given: &Given) -> 
         let message = error.to_string();
         let message = message.lines().next().unwrap_or_default();
         let message = message.trim_start_matches("error: ");
-        let output = Output::stdout(global.json, head(given, global));
+        let output = Output::stdout(global.json, head(given, global, None));
         // The process ends with 2 in either case.
         let _ = output.failed(&CliError::usage(message));
     }

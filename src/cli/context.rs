@@ -52,7 +52,11 @@ impl Context {
 
     /// Writes the result of a command that fails although there is one, and returns its error.
     pub fn conclude_failed(&self, report: &impl Report, error: CliError) -> CliError {
-        match self.output.report(report, Verdict::Failed) {
+        let verdict = match self.cancel.is_set() {
+            true => Verdict::Interrupted,
+            false => Verdict::Failed,
+        };
+        match self.output.report(report, verdict) {
             Ok(()) => error,
             Err(output) => output,
         }

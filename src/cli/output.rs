@@ -15,7 +15,7 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use super::error::CliError;
-use super::exit::Outcome;
+use super::exit::{Exit, Outcome};
 
 /// A result that can be written as JSON and for people.
 pub trait Report: Serialize {
@@ -55,6 +55,17 @@ impl From<Outcome> for Verdict {
             Outcome::Clean => Verdict::Ok,
             Outcome::Findings => Verdict::Findings,
             Outcome::Interrupted => Verdict::Interrupted,
+        }
+    }
+}
+
+impl From<Exit> for Verdict {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Verdict::Ok,
+            Exit::Findings => Verdict::Findings,
+            Exit::Interrupted | Exit::Terminated => Verdict::Interrupted,
+            Exit::Failed | Exit::Usage => Verdict::Failed,
         }
     }
 }
@@ -156,7 +167,7 @@ impl Output {
         let failure = Failure {
             error: ErrorJson::from(error),
         };
-        self.document(&failure, Verdict::Failed)
+        self.document(&failure, error.exit().into())
     }
 
     fn document(&self, result: &impl Serialize, verdict: Verdict) -> Result<(), CliError> {

@@ -105,6 +105,15 @@ impl Command {
         }
     }
 
+    /// Returns the repository that is one of the command's own arguments, and takes precedence over `--repo`.
+    pub fn repository(&self) -> Option<String> {
+        match self {
+            Self::Demo(args) => Some(args.dir.to_string()),
+            Self::Mount(args) => args.repository(),
+            _ => None,
+        }
+    }
+
     /// Returns the times that were given.
     pub fn times(&self) -> impl Iterator<Item = &TimeArg> {
         let times: Vec<&TimeArg> = match self {

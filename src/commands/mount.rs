@@ -63,6 +63,7 @@ pub struct Args {
 /// A mount that is ready.
 #[derive(Debug, Serialize)]
 struct Ready {
+    #[serde(skip)]
     repository: String,
     mount_point: PathBuf,
     pid: u32,
@@ -95,6 +96,14 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 }
 
 impl Args {
+    /// Returns the repository if it was given before the folder.
+    pub fn repository(&self) -> Option<String> {
+        match self.places.as_slice() {
+            [repository, _] => Some(repository.display().to_string()),
+            _ => None,
+        }
+    }
+
     fn repo(&self, context: &Context) -> Result<RepoUrl, CliError> {
         let [repo, _] = self.places.as_slice() else {
             return context.repo().cloned();

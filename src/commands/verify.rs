@@ -36,6 +36,7 @@ pub struct Args {
 /// What was verified, and where.
 #[derive(Debug, Serialize)]
 struct Verified {
+    #[serde(skip)]
     repository: String,
     #[serde(flatten)]
     report: VerifyReport,

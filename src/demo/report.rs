@@ -100,6 +100,7 @@ impl DemoStep {
 #[derive(Debug, Serialize)]
 pub struct DemoReport {
     /// The folder with the repository.
+    #[serde(skip)]
     pub repository: String,
     /// The steps.
     pub steps: Vec<DemoStep>,

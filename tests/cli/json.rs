@@ -35,7 +35,7 @@ fn every_command_says_what_it_is_and_how_it_ended() {
         ("restores list", &[]),
         ("groups list", &[]),
         ("groups changes", &[]),
-        ("groups map", &["billing"]),
+        ("groups map", &["orders/1", "0"]),
         ("acls list", &[]),
         ("inspect", &[segment]),
     ] {

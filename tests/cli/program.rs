@@ -108,7 +108,7 @@ fn a_folder_that_is_not_a_repository_is_named_and_left_unchanged() {
             let path = path.to_str().unwrap();
             let ended = run(&[args, &["--json", "--repo", path]].concat());
             assert_eq!(ended.code, Some(1), "{args:?}");
-            assert!(ended.stdout.is_empty(), "{}", ended.stdout);
+            assert_eq!(ended.json()["verdict"], "failed");
             assert!(ended.stderr.contains(path), "{}", ended.stderr);
             assert!(
                 ended.stderr.contains("not a kbk repository"),
