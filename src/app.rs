@@ -1,16 +1,19 @@
 //! The program: from the arguments of the process to its exit code.
 
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{self, ExitCode};
 use std::sync::Arc;
 
+use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use tokio::runtime::Runtime;
 
 use crate::cli::{
-    CliError, Config, ConfigError, Context, Exit, FirstSignal, Given, GlobalArgs, Head, Outcome,
-    Output, RepoMode, RepoUrl, Stderr, TimeArg, exit_after, install, is_long, logging, shaped,
+    CliError, Config, ConfigError, Context, Exit, FirstSignal, Given, GlobalArgs, Head, LastWords,
+    Outcome, Output, RepoMode, RepoUrl, Stderr, TimeArg, exit_after, install, is_long, logging,
+    shaped,
 };
 use crate::commands::{Cli, Command, translate_mount_arguments};
 
@@ -21,7 +24,8 @@ pub fn main() -> ExitCode {
     // Without the configuration file, which these arguments name; errors are for the second time.
     let first = definitions.clone().ignore_errors(true);
     let first = first.try_get_matches_from(&arguments).ok();
-    let given = first.as_ref().map(Given::of).unwrap_or_default();
+    let given = first.as_ref().map(Given::of);
+    let given = given.unwrap_or_else(|| Given::nothing(command_names(&definitions, &arguments)));
     let global = first.and_then(|matches| GlobalArgs::from_arg_matches(&matches).ok());
     let configured = configured(definitions, &arguments, global.as_ref(), &given);
     let global = match &configured {
@@ -32,7 +36,7 @@ pub fn main() -> ExitCode {
     logging::init(&global, &stderr);
     let command = configured.as_ref().ok().map(|cli| &cli.command);
     let output = Arc::new(Output::stdout(global.json, head(&given, &global, command)));
-    let ended = configured.and_then(|cli| run(&cli, &output, &stderr));
+    let ended = configured.and_then(|cli| guarded(|| run(&cli, &output, &stderr)));
     let ended = ended.or_else(|error| {
         logging::report(&error, &global, &stderr);
         output.failed(&error).map(|()| error.exit())
@@ -44,6 +48,14 @@ pub fn main() -> ExitCode {
             error.exit().into()
         }
     }
+}
+
+/// Turns a panic, whose message the standard library has written, into an error.
+fn guarded(work: impl FnOnce() -> Result<Exit, CliError>) -> Result<Exit, CliError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let error = CliError::new("kbk panicked, which is a bug in kbk");
+        Err(error.hint("report it with the lines before this one"))
+    })
 }
 
 /// Returns what the JSON of the command begins with. `command` is `None` if the arguments are invalid.
@@ -83,7 +95,7 @@ fn configured(
     let matches = config
         .defaults(definitions, given)
         .try_get_matches_from(arguments)
-        .unwrap_or_else(|error| exit_for(&error, global, given));
+        .unwrap_or_else(|error| exit_for(&error, arguments, global, given));
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Some(kafka) = cli.command.kafka_mut() {
         kafka.prepend_properties(config.properties(&given.names));
@@ -91,17 +103,46 @@ fn configured(
     Ok(cli)
 }
 
-/// Ends the process as clap does, with a document for `--json` before it.
-fn exit_for(error: &clap::Error, global: Option<&GlobalArgs>, given: &Given) -> ! {
-    if let Some(global) = global.filter(|_| error.use_stderr()) {
-        let message = error.to_string();
-        let message = message.lines().next().unwrap_or_default();
-        let message = message.trim_start_matches("error: ");
-        let output = Output::stdout(global.json, head(given, global, None));
-        // The process ends with 2 in either case.
-        let _ = output.failed(&CliError::usage(message));
+/// Ends the process as clap does, with a document for `--json`: before the error, or instead of the help.
+fn exit_for(
+    error: &clap::Error,
+    arguments: &[OsString],
+    global: Option<&GlobalArgs>,
+    given: &Given,
+) -> ! {
+    // Found by hand, since what follows an invalid argument is not parsed.
+    let mut options = arguments.iter().take_while(|argument| *argument != "--");
+    let global = global.cloned().unwrap_or_default();
+    if !global.json && !options.any(|argument| argument == "--json") {
+        error.exit();
     }
+    let output = Output::stdout(true, head(given, &global, None));
+    if !error.use_stderr() {
+        let written = output.help(&error.to_string());
+        let exit = written.map_or(Exit::Failed, |()| Exit::Done);
+        process::exit(exit.code().into());
+    }
+    let text = error.to_string();
+    let message = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is required",
+        _ => text.lines().next().unwrap_or_default(),
+    };
+    // The process ends with 2 in either case.
+    let _ = output.failed(&CliError::usage(message.trim_start_matches("error: ")));
     error.exit()
+}
+
+/// Returns the command and its subcommand for arguments that clap answers itself, as for `--help`.
+fn command_names(definitions: &clap::Command, arguments: &[OsString]) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut command = definitions;
+    for word in arguments.iter().skip(1).filter_map(|word| word.to_str()) {
+        if let Some(below) = command.find_subcommand(word) {
+            names.push(below.get_name().to_owned());
+            command = below;
+        }
+    }
+    names
 }
 
 fn invalid(error: ConfigError, given: Option<&Path>) -> CliError {
@@ -158,7 +199,11 @@ fn run(cli: &Cli, output: &Arc<Output>, stderr: &Stderr) -> Result<Exit, CliErro
         Some(work) => FirstSignal::Asks(work),
         None => FirstSignal::Ends,
     };
-    let cancel = install(first, stderr)?;
+    let interrupted: LastWords = {
+        let output = Arc::clone(output);
+        Box::new(move |exit| output.interrupted(exit))
+    };
+    let cancel = install(first, output.is_json().then_some(interrupted), stderr)?;
     let context = Context::new(&cli.global, Arc::clone(output), stderr, cancel.clone());
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(cli.command.run(&context));
@@ -280,6 +325,27 @@ mod tests {
         let error = context.repo().unwrap_err();
         assert_eq!(error.exit(), Exit::Usage);
         assert!(error.next_step().unwrap().contains("KBK_REPO"));
+    }
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let error = guarded(|| panic!("of a test")).unwrap_err();
+        assert_eq!(error.exit(), Exit::Failed);
+        assert!(error.message().contains("bug"));
+    }
+
+    #[test]
+    fn the_command_is_known_without_parsing() {
+        let names = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(OsString::from).collect();
+            command_names(&Cli::command(), &words).join(" ")
+        };
+        assert_eq!(
+            names(&["kbk", "--json", "groups", "--help", "list"]),
+            "groups list"
+        );
+        assert_eq!(names(&["kbk", "unmount", "--help"]), "umount");
+        assert_eq!(names(&["kbk", "--help"]), "");
     }
 
     fn merged(config: &str, words: &[&str]) -> Cli {

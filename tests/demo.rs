@@ -7,6 +7,11 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+#[path = "support/json_page.rs"]
+mod json_page;
+
+use json_page::check_document;
+
 fn kbk(folder: &Path) -> Command {
     // A test run in the background ignores SIGINT, or under nohup SIGHUP; kbk would inherit that.
     let mut command = Command::new("env");
@@ -51,6 +56,7 @@ fn a_second_run_works_and_the_suggested_commands_run() {
 
     let report: Value =
         serde_json::from_str(stdout(&run(folder.path(), &["--json", "demo", "a demo"]))).unwrap();
+    check_document(&report);
     assert_eq!(report["repository"], "a demo");
     assert_eq!(report["wrong"], Value::Array(vec![]));
     assert_eq!(step(&report, "started")[0]["replaced"], true);

@@ -27,6 +27,8 @@ mod workload;
 #[expect(dead_code, reason = "the tests use more of it")]
 mod support {
     pub(crate) mod broker;
+    #[path = "../../support/json_page.rs"]
+    pub(crate) mod json_page;
     pub(crate) mod process;
     pub(crate) mod produce;
     pub(crate) mod raw;

@@ -98,7 +98,7 @@ fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, Su
     } = with_offsets(admin, listed, topics)?;
     let unreadable = unreadable(admin, unread, topics, &mut groups)?;
     let hidden = (!shows_all).then_some(BackupNotice::GroupsHidden {
-        groups: groups.len(),
+        visible_groups: groups.len(),
     });
     let notice = match unreadable.is_empty() {
         true => hidden,

@@ -171,7 +171,7 @@ pub enum BackupNotice {
     /// The cluster returned only the consumer groups that this principal may describe.
     GroupsHidden {
         /// How many of them there are.
-        groups: usize,
+        visible_groups: usize,
     },
     /// Groups that were not saved, because the Kafka client does not report all of their ids.
     GroupsUnreadable {
@@ -438,7 +438,7 @@ impl std::fmt::Display for BackupNotice {
                 human::some_of(topics),
                 named(groups)
             ),
-            BackupNotice::GroupsHidden { groups } => write!(
+            BackupNotice::GroupsHidden { visible_groups: groups } => write!(
                 f,
                 "only the {groups} consumer groups that this principal may describe were saved: \
                  brokers list all groups to a principal with DESCRIBE on CLUSTER kafka-cluster"

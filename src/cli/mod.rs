@@ -48,5 +48,5 @@ pub use kbk_format::Compression;
 
 pub(crate) use self::config::Given;
 pub(crate) use self::help::{examples, is_long, shaped};
-pub(crate) use self::signals::{FirstSignal, exit_after, install};
+pub(crate) use self::signals::{FirstSignal, LastWords, exit_after, install};
 pub(crate) use self::stderr::Stderr;

@@ -106,12 +106,22 @@ impl<'a> From<&'a CliError> for ErrorJson<'a> {
     }
 }
 
+/// The help that clap writes.
+#[derive(Serialize)]
+struct Help<'a> {
+    help: &'a str,
+}
+
 /// Where results go.
 pub struct Output {
     json: bool,
     head: Head,
-    /// Whether the result was written.
+    /// Whether the result was written, or begun.
     concluded: AtomicBool,
+    /// Whether a signal asks a stream to end.
+    stops: AtomicBool,
+    /// Whether one ended before its last record for that reason.
+    stopped: AtomicBool,
     out: Mutex<Box<dyn Write + Send>>,
 }
 
@@ -127,6 +137,8 @@ impl Output {
             json,
             head,
             concluded: AtomicBool::new(false),
+            stops: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             out: Mutex::new(out),
         }
     }
@@ -170,6 +182,26 @@ impl Output {
         self.document(&failure, error.exit().into())
     }
 
+    /// Writes help as a document.
+    pub fn help(&self, text: &str) -> Result<(), CliError> {
+        self.document(&Help { help: text }, Verdict::Ok)
+    }
+
+    /// Writes that a signal ends the process, unless the result was written before. A stream of records ends with its current one, and
+    /// says so. Returns whether the process has to end.
+    pub fn interrupted(&self, exit: Exit) -> bool {
+        self.stops.store(true, Ordering::Relaxed);
+        // Whoever writes meanwhile is waited for.
+        drop(self.lock());
+        if !self.concluded.load(Ordering::Relaxed) {
+            let error = CliError::new("a signal stopped the command").with_exit(exit);
+            // There is nowhere left to report that this cannot be written.
+            let _ = self.failed(&error);
+            return true;
+        }
+        self.stopped.load(Ordering::Relaxed)
+    }
+
     fn document(&self, result: &impl Serialize, verdict: Verdict) -> Result<(), CliError> {
         self.concluded.store(true, Ordering::Relaxed);
         let document = Document {
@@ -189,6 +221,7 @@ impl Output {
     pub fn records(&self) -> Result<Records<'_>, CliError> {
         self.concluded.store(true, Ordering::Relaxed);
         let mut records = Records {
+            output: self,
             out: BufWriter::with_capacity(64 << 10, self.lock()),
             in_document: self.json,
             separator: b"",
@@ -229,6 +262,7 @@ struct DocumentStart<'a> {
 
 /// A stream of records on stdout.
 pub struct Records<'a> {
+    output: &'a Output,
     out: BufWriter<Guard<'a>>,
     /// Whether they are the elements of an array in a document.
     in_document: bool,
@@ -244,6 +278,10 @@ impl Records<'_> {
             return listening(self.out.write_all(lines));
         }
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            if self.output.stops.load(Ordering::Relaxed) {
+                self.output.stopped.store(true, Ordering::Relaxed);
+                return Ok(ControlFlow::Break(()));
+            }
             let element = line.strip_suffix(b"\n").unwrap_or(line);
             let written = self.out.write_all(self.separator);
             self.separator = b",\n";
@@ -258,8 +296,12 @@ impl Records<'_> {
     /// Writes what is still buffered, and the end of the document: how the command ended, and why it failed.
     pub fn finish(mut self, ended: Result<Outcome, &CliError>) -> Result<(), CliError> {
         if self.in_document {
+            let verdict = match self.output.stopped.load(Ordering::Relaxed) {
+                true => Verdict::Interrupted,
+                false => ended.map_or(Verdict::Failed, Verdict::from),
+            };
             let end = DocumentEnd {
-                verdict: ended.map_or(Verdict::Failed, Verdict::from),
+                verdict,
                 error: ended.err().map(ErrorJson::from),
             };
             let end = serde_json::to_vec(&end).map_err(io::Error::from)?;
@@ -489,6 +531,33 @@ mod tests {
             (&document["verdict"], &document["records"]),
             (&"failed".into(), &3.into())
         );
+    }
+
+    #[test]
+    fn a_signal_is_a_verdict_unless_there_is_a_result() {
+        let signalled = |output: &Output| assert!(output.interrupted(Exit::Interrupted));
+        let document: serde_json::Value = serde_json::from_str(&text(true, signalled)).unwrap();
+        assert_eq!(document["verdict"], "interrupted");
+        assert_eq!(document["error"]["exit_code"], 130);
+
+        let streamed = |output: &Output| {
+            let mut records = output.records().unwrap();
+            assert!(records.write(b"{\"offset\":0}\n").unwrap().is_continue());
+            output.stops.store(true, Ordering::Relaxed);
+            assert!(records.write(b"{\"offset\":1}\n").unwrap().is_break());
+            records.finish(Ok(Outcome::Clean)).unwrap();
+            assert!(output.interrupted(Exit::Terminated));
+        };
+        let document: serde_json::Value = serde_json::from_str(&text(true, streamed)).unwrap();
+        assert_eq!(document["verdict"], "interrupted");
+        assert_eq!(document["records"].as_array().unwrap().len(), 1);
+
+        let reported = |output: &Output| {
+            output.report(&Count { records: 3 }, Verdict::Ok).unwrap();
+            assert!(!output.interrupted(Exit::Interrupted), "it ends by itself");
+        };
+        let document: serde_json::Value = serde_json::from_str(&text(true, reported)).unwrap();
+        assert_eq!(document["verdict"], "ok");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -43,17 +44,30 @@ pub(crate) enum FirstSignal {
     Ends,
 }
 
+/// Writes that the process ends, and returns whether it has to: not if it is done.
+pub(crate) type LastWords = Box<dyn FnOnce(Exit) -> bool + Send>;
+
 /// Handles signals until the process ends.
 ///
-/// The signal handler itself ends the process, so that it works however busy the process is.
-pub(crate) fn install(first: FirstSignal, stderr: &Stderr) -> io::Result<Cancel> {
+/// The signal handler itself ends the process, so that it works however busy the process is. With `last_words`, a first signal that
+/// ends a command writes them before, and a second one does not wait for that.
+pub(crate) fn install(
+    first: FirstSignal,
+    last_words: Option<LastWords>,
+    stderr: &Stderr,
+) -> io::Result<Cancel> {
     let handled = handled();
     // The thread first, so that no caught signal is lost.
     let cancel = Cancel::default();
     if let FirstSignal::Asks(work) = first {
         wait_for_signal(&handled, cancel.clone(), work, stderr.clone())?;
     }
-    let ends = Arc::new(AtomicBool::new(first == FirstSignal::Ends));
+    let last_words = last_words.filter(|_| first == FirstSignal::Ends);
+    let at_once = first == FirstSignal::Ends && last_words.is_none();
+    if let Some(last_words) = last_words {
+        end_at_signal(&handled, last_words)?;
+    }
+    let ends = Arc::new(AtomicBool::new(at_once));
     for (signal, exit) in handled {
         // In this order, the first signal finds the flag unset and sets it for the second.
         flag::register_conditional_shutdown(signal, exit.code().into(), Arc::clone(&ends))?;
@@ -109,6 +123,21 @@ fn wait_for_signal(
     Ok(())
 }
 
+fn end_at_signal(handled: &[(i32, Exit)], last_words: LastWords) -> io::Result<()> {
+    let mut signals = Signals::new(handled.iter().map(|(signal, _)| signal))?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let signal = signals.forever().next();
+            let exit = SIGNALS.iter().find(|(known, _)| Some(*known) == signal);
+            let exit = exit.map_or(Exit::Terminated, |(_, exit)| *exit);
+            if last_words(exit) {
+                process::exit(exit.code().into());
+            }
+        })?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
@@ -139,7 +168,7 @@ mod tests {
             Ok("asks") => FirstSignal::Asks("doing what has to be done"),
             _ => FirstSignal::Ends,
         };
-        let cancel = install(first, &Stderr::new(ColorWhen::Never)).unwrap();
+        let cancel = install(first, None, &Stderr::new(ColorWhen::Never)).unwrap();
         println!("\nready");
         while !cancel.is_set() {
             thread::yield_now();

@@ -1,10 +1,13 @@
 //! `kbk completions`: prints the completions of a shell, from the definitions of the options.
 
+use std::io::{self, Write};
+
 use clap::CommandFactory;
 use clap_complete::Shell;
+use serde::Serialize;
 
 use super::Cli;
-use crate::cli::{CliError, Context, Outcome};
+use crate::cli::{CliError, Context, Outcome, Report};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,10 +25,23 @@ pub struct Args {
     pub shell: Shell,
 }
 
+/// The completions.
+#[derive(Serialize)]
+struct Completions {
+    /// A script of the shell.
+    script: String,
+}
+
 /// Prints them.
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "kbk", &mut script);
-    context.output.text(&script)?;
-    Ok(Outcome::Clean)
+    let script = String::from_utf8(script)?;
+    context.conclude(&Completions { script }, Outcome::Clean)
+}
+
+impl Report for Completions {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(self.script.as_bytes())
+    }
 }

@@ -76,6 +76,7 @@ pub struct Args {
 /// The result of a comparison.
 #[derive(Debug, Serialize)]
 struct DiffReport {
+    /// The snapshot that was compared.
     snapshot: u64,
     /// Whether the snapshot has every selected record that the cluster had when it was made.
     saved: Completeness,

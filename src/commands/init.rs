@@ -32,7 +32,9 @@ pub struct Args {
 struct Created {
     #[serde(skip)]
     repository: String,
+    /// Identifies the repository, wherever it is moved to.
     repository_id: String,
+    /// When it was created.
     created_at: String,
 }
 

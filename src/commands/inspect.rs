@@ -105,9 +105,7 @@ fn show_header(header: &InspectedHeader, out: &mut dyn Write) -> io::Result<()> 
     }
     let written = [
         header.writer.clone().map(|writer| format!("by {writer}")),
-        header
-            .created_at
-            .map(|at| format!("at {}", human::timestamp_ms(at))),
+        header.created_at.map(|at| format!("at {at:.3}")),
     ];
     let written: Vec<_> = written.into_iter().flatten().collect();
     if !written.is_empty() {

@@ -29,6 +29,7 @@ pub struct Args {
 /// The contents of a snapshot. Exactly one of the lists is present.
 #[derive(Debug, Serialize)]
 struct Listing {
+    /// The snapshot that is listed.
     snapshot: u64,
     #[serde(flatten)]
     completeness: Completeness,

@@ -1,14 +1,15 @@
 //! `kbk man`: the manual pages, from the definitions of the options.
 
 use std::fs;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
+use serde::Serialize;
 
 use super::Cli;
-use crate::cli::{CliError, Context, Outcome, examples};
+use crate::cli::{CliError, Context, Outcome, Report, examples};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,25 +32,53 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
     let Some(folder) = &args.dir else {
-        context.output.text(&page(&root)?)?;
-        return Ok(Outcome::Clean);
+        let page = String::from_utf8(page(&root)?)?;
+        return context.conclude(&Printed { page }, Outcome::Clean);
     };
-    write_pages(&root, folder).map_err(|error| {
+    let mut pages = Vec::new();
+    write_pages(&root, folder, &mut pages).map_err(|error| {
         CliError::new(format!(
             "cannot write the manual pages to {}",
             folder.display()
         ))
         .caused_by(error)
     })?;
-    Ok(Outcome::Clean)
+    context.conclude(&Written { pages }, Outcome::Clean)
 }
 
-fn write_pages(command: &Command, folder: &PathBuf) -> io::Result<()> {
+/// The page that is printed.
+#[derive(Serialize)]
+struct Printed {
+    /// kbk(1) for man(1).
+    page: String,
+}
+
+/// The pages that were written to a folder.
+#[derive(Serialize)]
+struct Written {
+    /// The files.
+    pages: Vec<PathBuf>,
+}
+
+impl Report for Printed {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(self.page.as_bytes())
+    }
+}
+
+impl Report for Written {
+    fn human(&self, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_pages(command: &Command, folder: &Path, pages: &mut Vec<PathBuf>) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let name = Man::new(command.clone()).get_filename();
-    fs::write(folder.join(name), page(command)?)?;
+    let path = folder.join(Man::new(command.clone()).get_filename());
+    fs::write(&path, page(command)?)?;
+    pages.push(path);
     let mut below = command.get_subcommands();
-    below.try_for_each(|command| write_pages(command, folder))
+    below.try_for_each(|command| write_pages(command, folder, pages))
 }
 
 fn page(command: &Command) -> io::Result<Vec<u8>> {

@@ -206,6 +206,7 @@ fn invalid_offsets(error: OffsetRangesError) -> CliError {
 struct WithLeftOut<'a, T> {
     #[serde(flatten)]
     main: &'a T,
+    /// Deleted topics that are left out, as `NAME@ID`.
     left_out: Vec<String>,
 }
 

@@ -65,7 +65,9 @@ pub struct Args {
 struct Ready {
     #[serde(skip)]
     repository: String,
+    /// The folder.
     mount_point: PathBuf,
+    /// The process that serves it.
     pid: u32,
 }
 

@@ -66,6 +66,7 @@ struct Status {
     newest: Option<NewestRow>,
     /// The newest one that lacks no records; null if there is none.
     newest_whole: Option<SnapshotAge>,
+    /// What `--max-age` allows; null without it.
     max_age_seconds: Option<u64>,
     /// Restores that were neither finished nor discarded.
     unfinished_restores: Vec<RestoreId>,
@@ -78,6 +79,7 @@ struct Status {
 /// The newest snapshot.
 #[derive(Debug, Serialize)]
 struct NewestRow {
+    /// Its number.
     sequence: u64,
     /// Why it cannot be read; null if it can.
     damage: Option<String>,
@@ -90,19 +92,25 @@ struct NewestRow {
 struct NewestContents {
     #[serde(flatten)]
     age: Age,
+    /// Whether it has every record that the cluster had.
     complete: bool,
     /// Says what is missing, for people.
     #[serde(skip)]
     partial: Option<String>,
+    /// Number of topics.
     topics: u64,
+    /// Number of partitions.
     partitions: u64,
+    /// Number of records.
     records: u64,
+    /// Bytes of its segments.
     stored_bytes: u64,
 }
 
 /// A snapshot and its age.
 #[derive(Clone, Debug, Serialize)]
 struct SnapshotAge {
+    /// Its number.
     sequence: u64,
     #[serde(flatten)]
     age: Age,
@@ -111,8 +119,9 @@ struct SnapshotAge {
 /// When a snapshot was created, and how long ago that is by this machine's clock.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Age {
+    /// When it was created.
     created_at: Timestamp,
-    /// Negative where the clock of one of the machines is wrong.
+    /// How long ago that is by the clock of this machine; negative where the clock of one of the machines is wrong.
     #[serde(rename = "age_seconds", serialize_with = "whole_seconds")]
     age: jiff::SignedDuration,
 }

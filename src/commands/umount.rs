@@ -19,6 +19,7 @@ pub struct Args {
 /// The outcome of an unmount.
 #[derive(Debug, Serialize)]
 struct Done {
+    /// The folder.
     mount_point: PathBuf,
     /// Whether programs still have files open.
     in_use: bool,

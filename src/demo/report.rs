@@ -29,7 +29,7 @@ pub enum DemoStep {
         /// The number of all records.
         records: u64,
         /// The number of records of each topic.
-        topics: BTreeMap<String, u64>,
+        records_per_topic: BTreeMap<String, u64>,
         /// Records without a value.
         tombstones: u64,
         /// Records that are older than an earlier one in their partition.
@@ -148,11 +148,11 @@ impl Report for DemoStep {
             }
             DemoStep::Produced {
                 records,
-                topics,
+                records_per_topic,
                 tombstones,
                 late,
             } => {
-                let topics = topics
+                let topics = records_per_topic
                     .iter()
                     .map(|(topic, records)| format!("{} to {topic}", human::count(*records)));
                 let topics = topics.collect::<Vec<_>>().join(", ");

@@ -319,11 +319,11 @@ fn produce(
 }
 
 fn produced(records: &[ShopRecord], targets: &[TopicPartition]) -> DemoStep {
-    let mut topics = BTreeMap::new();
+    let mut records_per_topic = BTreeMap::new();
     let mut newest = vec![i64::MIN; targets.len()];
     let mut late = 0;
     for record in records {
-        *topics
+        *records_per_topic
             .entry(targets[record.target].topic.clone())
             .or_default() += 1;
         let newest = &mut newest[record.target];
@@ -336,7 +336,7 @@ fn produced(records: &[ShopRecord], targets: &[TopicPartition]) -> DemoStep {
         .count() as u64;
     DemoStep::Produced {
         records: records.len() as u64,
-        topics,
+        records_per_topic,
         tombstones,
         late,
     }

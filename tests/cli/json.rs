@@ -1,5 +1,8 @@
 //! What all commands have in common with `--json`: one document, which says what it is, of which command, and how that ended.
 
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::program::{Ended, run};
@@ -38,6 +41,8 @@ fn every_command_says_what_it_is_and_how_it_ended() {
         ("groups map", &["orders/1", "0"]),
         ("acls list", &[]),
         ("inspect", &[segment]),
+        ("completions", &["bash"]),
+        ("man", &[]),
     ] {
         let words: Vec<&str> = command.split(' ').chain(args.iter().copied()).collect();
         let ended = world.kbk(&[&words[..], &["--json"]].concat());
@@ -53,6 +58,57 @@ fn every_command_says_what_it_is_and_how_it_ended() {
     let created = world.path("new");
     let ended = run(&["init", "--json", "-r", created.to_str().unwrap()]);
     head(&ended, "init", "ok");
+    let pages = world.path("man");
+    let ended = run(&["man", pages.to_str().unwrap(), "--json"]);
+    let written = head(&ended, "man", "ok")["pages"].clone();
+    assert!(written.as_array().unwrap().iter().all(|page| {
+        let page = page.as_str().unwrap();
+        std::fs::exists(page).unwrap()
+    }));
+}
+
+#[test]
+fn help_is_a_document_too() {
+    for (args, command, says) in [
+        (&["--help", "--json"][..], "", "Usage: kbk"),
+        (&["--json", "--version"], "", "kbk 0."),
+        (&["ls", "-h", "--json"], "ls", "Usage: kbk ls"),
+        (
+            &["groups", "--json", "list", "--help"],
+            "groups list",
+            "Examples:",
+        ),
+    ] {
+        let ended = run(args);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let help = head(&ended, command, "ok")["help"].clone();
+        assert!(help.as_str().unwrap().contains(says), "{help}");
+    }
+}
+
+/// A command that only reads ends at once. With `--json` it says so before.
+#[test]
+fn a_signal_is_a_verdict() {
+    let world = World::sample();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let broker = silent.local_addr().unwrap().to_string();
+    // A test run in the background ignores SIGINT; kbk would inherit that.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_kbk")]);
+    command.args(["status", "--json", "-b", &broker, "-r"]);
+    command.arg(world.path("")).stdin(Stdio::null());
+    let running = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = running.spawn().unwrap();
+    // It waits for an answer now.
+    let connection = silent.accept().unwrap();
+    let id = running.id().to_string();
+    let sent = Command::new("kill").args(["-s", "INT", &id]).status();
+    assert!(sent.unwrap().success());
+    let ended = Ended::of(running.wait_with_output().unwrap());
+    drop(connection);
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    let document = head(&ended, "status", "interrupted");
+    assert_eq!(document["error"]["exit_code"], 130);
 }
 
 #[test]
@@ -94,12 +150,22 @@ fn invalid_arguments_are_failures_too() {
     for args in [
         &["ls", "--json", "--snapshot", "none"][..],
         &["backup", "--json", "--no-such"],
+        &["backup", "--no-such", "--json"],
     ] {
         let ended = run(args);
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         let error = &head(&ended, args[0], "failed")["error"];
         assert_eq!(error["exit_code"], 2);
         assert!(error["message"].as_str().unwrap().contains("--"), "{error}");
+    }
+    for args in [&["--json"][..], &["frobnicate", "--json"]] {
+        let ended = run(args);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        let error = &head(&ended, "", "failed")["error"];
+        assert!(
+            error["message"].as_str().unwrap().contains("command"),
+            "{error}"
+        );
     }
     let ended = run(&["snapshots", "--json", "-r", "/no/such/folder"]);
     assert_eq!(ended.code, Some(1));

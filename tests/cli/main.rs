@@ -9,6 +9,8 @@ mod deploy;
 mod groups;
 mod help;
 mod json;
+#[path = "../support/json_page.rs"]
+mod json_page;
 mod listings;
 mod partial;
 mod program;

@@ -4,6 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::json_page::check_document;
 use crate::world::{World, sealed};
 
 /// Returns a `kbk` command with a clean environment.
@@ -22,7 +23,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    fn of(output: Output) -> Ended {
+    pub fn of(output: Output) -> Ended {
         Ended {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -30,9 +31,12 @@ impl Ended {
         }
     }
 
-    /// Parses stdout as one JSON document.
+    /// Parses stdout as one JSON document, which must be as docs/reference/json.md says.
+    #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap()
+        let document = serde_json::from_str(&self.stdout).unwrap();
+        check_document(&document);
+        document
     }
 
     /// Parses stdout as JSON lines.

@@ -1,5 +1,9 @@
 //! docs/reference/ against the definitions of the options: `make reference` writes it, and these tests compare it.
 
+mod attributes;
+mod json;
+mod types;
+
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -106,12 +110,15 @@ fn variable(option: &Arg) -> String {
         .unwrap_or_default()
 }
 
+fn path(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference");
+    folder.join(name)
+}
+
 /// Compares a page with what it should be, or writes it if `KBK_WRITE_REFERENCE` is set.
 #[track_caller]
 fn assert_page(name: &str, expected: &str) {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("docs/reference")
-        .join(name);
+    let path = path(name);
     if std::env::var_os("KBK_WRITE_REFERENCE").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, expected).unwrap();
@@ -130,4 +137,10 @@ fn assert_page(name: &str, expected: &str) {
 #[test]
 fn the_reference_of_the_configuration_file_has_every_key() {
     assert_page("config.md", &reference());
+}
+
+#[test]
+fn the_reference_of_json_has_every_member() {
+    let found = fs::read_to_string(path("json.md")).unwrap();
+    assert_page("json.md", &json::page(&found));
 }

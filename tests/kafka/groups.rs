@@ -422,7 +422,7 @@ fn hidden_groups_are_reported_and_do_not_replace_saved_ones() {
     guarded.grant(&["--operation", "Describe", "--group", "b-group"]);
     commit(broker, "b-group", &[("seen", 0, 5, "")]);
     let some = backup_seen(&guarded, &repo).expect_code(0).json();
-    let hidden = json!({ "finding": "groups_hidden", "groups": 1 });
+    let hidden = json!({ "finding": "groups_hidden", "visible_groups": 1 });
     let findings = some["findings"].as_array().expect("an array");
     assert!(findings.contains(&hidden), "{some:#}");
     kept_beside_newer(&repo, 3, &some);

@@ -6,6 +6,9 @@ mod damage;
 mod ending;
 mod files;
 mod growing;
+mod json;
+#[path = "../support/json_page.rs"]
+mod json_page;
 mod listing;
 mod mount_points;
 mod mounted;

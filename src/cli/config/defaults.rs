@@ -21,6 +21,14 @@ pub(crate) struct Given {
 }
 
 impl Given {
+    /// Returns that nothing but a command is given.
+    pub(crate) fn nothing(names: Names) -> Self {
+        Self {
+            names,
+            ..Self::default()
+        }
+    }
+
     /// Collects them from the result of parsing.
     pub(crate) fn of(matches: &ArgMatches) -> Self {
         let mut given = Self::default();

@@ -25,6 +25,7 @@ pub struct Args {
 /// The ACLs of a snapshot.
 #[derive(Debug, Serialize)]
 struct Listing {
+    /// The snapshot that is listed.
     snapshot: u64,
     /// The snapshot whose backup read the ACLs from the cluster.
     seen: u64,

@@ -20,16 +20,23 @@ pub struct Args {
 /// The changes, in the order in which they were made.
 #[derive(Debug, Serialize)]
 struct Changes {
+    /// The changes, the oldest first.
     changes: Vec<ChangeRow>,
 }
 
 #[derive(Debug, Serialize)]
 struct ChangeRow {
+    /// Its name.
     change: RestoreId,
+    /// The restore whose offsets were committed.
     restore: RestoreId,
+    /// When it was made.
     changed_at: String,
+    /// Kafka's id of the cluster; `None` if it reports none.
     cluster_id: Option<String>,
+    /// Number of groups.
     groups: u64,
+    /// Number of offsets.
     offsets: u64,
     /// The change that this one rolls back.
     undoes: Option<RestoreId>,

@@ -41,6 +41,7 @@ pub struct Args {
 /// The groups of a snapshot.
 #[derive(Debug, Serialize)]
 struct Listing {
+    /// The snapshot that is listed.
     snapshot: u64,
     #[serde(flatten)]
     completeness: Completeness,

@@ -52,14 +52,19 @@ pub struct Args {
 /// The translations of some offsets of one partition.
 #[derive(Debug, Serialize)]
 struct OfPartition {
+    /// The restore whose offset map was used.
     restore: RestoreId,
+    /// The topic in the backup.
     topic: String,
+    /// Its partition.
     partition: PartitionNumber,
+    /// The offsets that were asked for.
     offsets: Vec<OfOffset>,
 }
 
 #[derive(Debug, Serialize)]
 struct OfOffset {
+    /// The offset in the backup.
     source_offset: i64,
     /// One for every partition of the cluster that may have records of the source partition.
     targets: Vec<Translated>,

@@ -49,6 +49,7 @@ pub struct Args {
 
 #[derive(Debug, Serialize)]
 struct RolledBack {
+    /// Whether nothing was changed, since that was asked for.
     dry_run: bool,
     /// The name of the change that the rollback is; null if it changed nothing.
     rollback: Option<RestoreId>,

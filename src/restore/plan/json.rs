@@ -13,36 +13,63 @@ use crate::restore::plan::obstacle::Obstacle;
 
 #[derive(Serialize)]
 struct PlanJson<'a> {
+    /// The name that the restore would have.
     restore: &'a RestoreId,
+    /// The snapshot that would be restored.
     snapshot: u64,
+    /// Whether the snapshot has all records of what is selected.
     saved: &'a Completeness,
+    /// Selected offsets that the source had deleted before any backup read them.
     lost_offsets: u64,
+    /// Kafka's id of the cluster; `None` if it reports none.
     cluster_id: Option<&'a str>,
+    /// The records that are selected.
     choice: &'a RecordSelection,
+    /// Whether records are written in transactions.
     transactions: bool,
+    /// Whether the repository gets an offset map.
     offset_map: bool,
+    /// The limits of the rate.
     rate_limit: RateLimit,
+    /// Names of the headers that are left out.
     drop_headers: &'a [String],
+    /// The topics.
     topics: Vec<TopicJson<'a>>,
+    /// Whether everything is read back and compared.
     verify: bool,
+    /// What would prevent the restore; empty if nothing would.
     obstacles: &'a [Obstacle],
 }
 
 #[derive(Serialize)]
 struct TopicJson<'a> {
+    /// Its name in the backup.
     source: &'a str,
+    /// Its id in the backup.
     source_topic_id: Id,
+    /// Its number of partitions in the backup.
     source_partitions: usize,
+    /// Its name in the cluster.
     target: &'a str,
+    /// Whether the target exists or is created.
     action: ActionJson<'a>,
+    /// Whether records of the target are deleted first.
     purge: bool,
+    /// What its configuration is set to once all records are written; null for what is removed.
     config_afterwards: BTreeMap<&'a str, Option<&'a str>>,
+    /// Whether it gets the cluster's defaults, since the snapshot lacks its configuration.
     config_missing: bool,
+    /// Whether retention stays off, since it would delete restored records.
     retention_stays_off: bool,
+    /// The largest record batch that the target accepts; `None` if that is not known.
     max_message_bytes: Option<u64>,
+    /// The size of the largest record that may be restored; `None` if no segment states it.
     largest_record_bytes: Option<u64>,
+    /// How its batches are compressed.
     codec: &'static str,
+    /// Partitions of the target that get records.
     targets: Vec<TargetJson>,
+    /// Partitions of the backup, and what is selected in them.
     partitions: Vec<PartitionJson>,
 }
 
@@ -59,23 +86,37 @@ enum ActionJson<'a> {
 
 #[derive(Serialize)]
 struct TargetJson {
+    /// Its number.
     partition: PartitionNumber,
+    /// Its end when the plan was made: the next record gets this offset or a higher one.
     offset: i64,
+    /// At most how many records are deleted first.
     purged_records: u64,
 }
 
 #[derive(Serialize)]
 struct PartitionJson {
+    /// Its number in the backup.
     partition: PartitionNumber,
+    /// Its number in the target; `None` where records are repartitioned.
     target_partition: Option<PartitionNumber>,
+    /// First offset selected.
     base_offset: i64,
+    /// One past the last offset selected.
     end_offset: i64,
+    /// Records that are selected, or an upper bound.
     records: u64,
+    /// Whether that count is exact.
     records_exact: bool,
+    /// Segments that are read.
     segments: usize,
+    /// Bytes of these segments.
     stored_bytes: u64,
+    /// Bytes of their records before compression.
     raw_bytes: u64,
+    /// Blocks that are read.
     blocks: u64,
+    /// Bytes that are read.
     read_bytes: u64,
 }
 

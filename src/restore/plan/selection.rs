@@ -8,7 +8,7 @@ use std::ops::{Range, RangeInclusive};
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{PartitionId, PartitionState, RepoError, Repository, TopicState};
 use kbk_tools::offset_for_time;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::{Serialize, Serializer};
 
 use crate::human::timestamp_ms;
 use crate::select::{OffsetRange, OffsetRanges, PartitionSet};
@@ -224,19 +224,36 @@ impl std::fmt::Display for RecordSelection {
     }
 }
 
+/// The selection as JSON: what is not given is null.
+#[derive(Serialize)]
+struct SelectionJson {
+    /// Only records with this timestamp or a later one.
+    since: Option<String>,
+    /// Only records with this timestamp or an earlier one.
+    until: Option<String>,
+    /// From Kafka's offset for this time.
+    since_offset_of: Option<String>,
+    /// Up to Kafka's offset for this time, exclusive.
+    until_offset_of: Option<String>,
+    /// Only these partitions of each topic, as numbers and ranges.
+    partitions: Option<String>,
+    /// The file that has the offsets.
+    offsets: Option<String>,
+}
+
 impl Serialize for RecordSelection {
-    /// Criteria that are not given are null; times are milliseconds.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (since, until) = (*self.times.start(), *self.times.end());
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("since", &Some(since).filter(|since| *since != i64::MIN))?;
-        map.serialize_entry("until", &Some(until).filter(|until| *until != i64::MAX))?;
-        map.serialize_entry("since_offset_of", &self.since_offset_of)?;
-        map.serialize_entry("until_offset_of", &self.until_offset_of)?;
-        let partitions = self.partitions.as_ref().map(ToString::to_string);
-        map.serialize_entry("partitions", &partitions)?;
-        map.serialize_entry("offsets", &self.offsets.as_ref().map(OffsetRanges::path))?;
-        map.end()
+        let file = |ranges: &OffsetRanges| ranges.path().display().to_string();
+        let selection = SelectionJson {
+            since: (since != i64::MIN).then(|| timestamp_ms(since)),
+            until: (until != i64::MAX).then(|| timestamp_ms(until)),
+            since_offset_of: self.since_offset_of.map(timestamp_ms),
+            until_offset_of: self.until_offset_of.map(timestamp_ms),
+            partitions: self.partitions.as_ref().map(ToString::to_string),
+            offsets: self.offsets.as_ref().map(file),
+        };
+        selection.serialize(serializer)
     }
 }
 
@@ -344,7 +361,7 @@ mod tests {
         assert_eq!(selection.to_string(), words);
         assert_eq!(RecordSelection::everything().to_string(), "");
         let json = serde_json::to_value(&selection).unwrap();
-        assert_eq!(json["until"], 1_763_800_000_000_i64);
+        assert_eq!(json["until"], "2025-11-22T08:26:40.000Z");
         assert_eq!(json["partitions"], "0,2-3");
         assert!(json["since"].is_null() && json["offsets"].is_null());
     }

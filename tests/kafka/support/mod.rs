@@ -6,6 +6,8 @@ pub(crate) mod consume;
 pub(crate) mod grants;
 pub(crate) mod groups;
 pub(crate) mod guarded;
+#[path = "../../support/json_page.rs"]
+pub(crate) mod json_page;
 pub(crate) mod offset_map;
 pub(crate) mod old_log;
 #[path = "../../support/one_partition.rs"]

@@ -14,6 +14,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::json_page::check_document;
+
 /// A finished process.
 #[derive(Debug)]
 pub(crate) struct Finished {
@@ -37,10 +39,13 @@ impl Finished {
         self
     }
 
-    /// Parses standard output as one JSON document.
+    /// Parses standard output as one JSON document; one of kbk must be as docs/reference/json.md says.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+        let document = serde_json::from_str(&self.stdout);
+        let document = document.unwrap_or_else(|error| panic!("{error}: {self:#?}"));
+        check_document(&document);
+        document
     }
 }
 

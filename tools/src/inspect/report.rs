@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use kbk_format::repo::{Hex, Id};
 use kbk_format::{
     BlockHeader, ErrorClass, FileHeader, FormatError, Gap, GapReason, IsolationLevel,
@@ -53,34 +54,48 @@ pub struct InspectedHeader {
     pub cluster_id: Option<String>,
     /// The program that wrote the segment, and its version.
     pub writer: Option<String>,
-    /// When writing began, in milliseconds since the epoch.
-    pub created_at: Option<i64>,
+    /// When writing began; `None` if the segment does not state it, or no year from 0000 to 9999.
+    pub created_at: Option<Timestamp>,
 }
 
 /// The footer, with the names of SPEC section 2.5.
 #[derive(Clone, Debug, Serialize)]
-#[expect(
-    missing_docs,
-    reason = "the names are those of SPEC's table of statistics"
-)]
 pub struct InspectedFooter {
+    /// Position of the footer in the file, in bytes.
     pub position: u64,
+    /// One past the last offset covered.
     pub end_offset: i64,
+    /// Offset of the first record; -1 without records.
     pub first_offset: i64,
+    /// Offset of the last record; -1 without records.
     pub last_offset: i64,
+    /// Smallest timestamp of a record in milliseconds.
     pub min_timestamp: i64,
+    /// Largest timestamp of a record in milliseconds.
     pub max_timestamp: i64,
+    /// Number of records.
     pub record_count: u64,
+    /// Records with a null value.
     pub tombstone_count: u64,
+    /// Control records.
     pub control_count: u64,
+    /// Records without a timestamp.
     pub no_timestamp_count: u64,
+    /// Records with the timestamp 0.
     pub zero_timestamp_count: u64,
+    /// Records with a null key.
     pub null_key_count: u64,
+    /// Number of headers.
     pub header_count: u64,
+    /// Bytes of keys.
     pub key_bytes: u64,
+    /// Bytes of values.
     pub value_bytes: u64,
+    /// Bytes of headers.
     pub header_bytes: u64,
+    /// Bytes of the largest record.
     pub max_record_bytes: u64,
+    /// The most by which a record is older than one before it, in milliseconds.
     pub max_lateness_ms: u64,
     /// 32 hex digits, most significant first.
     pub content_digest: String,
@@ -90,6 +105,7 @@ pub struct InspectedFooter {
     pub missing_count: u64,
     /// Why these offsets have no record, unless `gaps` gives another reason.
     pub default_gap_reason: GapReason,
+    /// The ranges of offsets without a record, where the segment lists them.
     pub gaps: Vec<Gap>,
 }
 
@@ -141,7 +157,6 @@ pub struct InspectedBlock {
     /// Bytes of the streams after decoding.
     pub raw_bytes: u32,
     /// Whether every byte of the block is intact.
-    #[serde(rename = "sound")]
     pub intact: bool,
 }
 
@@ -172,7 +187,9 @@ impl InspectedHeader {
             isolation_level: header.isolation_level,
             cluster_id: header.cluster_id.clone(),
             writer: header.writer.clone(),
-            created_at: header.created_at,
+            created_at: header
+                .created_at
+                .and_then(|ms| Timestamp::from_millisecond(ms).ok()),
         }
     }
 }
