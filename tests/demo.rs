@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+#[path = "support/pages.rs"]
+mod blocks;
 #[path = "support/json_page.rs"]
 mod json_page;
 
@@ -85,6 +87,53 @@ fn a_second_run_works_and_the_suggested_commands_run() {
             .unwrap();
         assert!(!stdout(&output).is_empty(), "{command}");
     }
+}
+
+/// Replaces what differs from run to run: sizes, spans, moments and ids.
+fn without_measurements(text: &str) -> String {
+    let word = |word: &str| {
+        let digits = word.chars().filter(char::is_ascii_digit).count();
+        let number = word.trim_end_matches(['s', ')', ',', ';', '.']);
+        match () {
+            () if number.parse::<f64>().is_ok() && word.contains(['.', 's']) => "N".to_owned(),
+            () if word.starts_with("20") && digits > 13 => "TIME".to_owned(),
+            () if word.ends_with(".kseg") => "SEGMENT".to_owned(),
+            () => word.to_owned(),
+        }
+    };
+    let mut shown = String::new();
+    for line in text.lines() {
+        let words: Vec<String> = line.split(' ').map(word).collect();
+        // Milliseconds are whole numbers.
+        let line = words.join(" ").replace("N KiB", "N MiB");
+        let line = match line.rsplit_once(" in ") {
+            Some((before, after)) if after.ends_with(" ms") || after == "N" => {
+                format!("{before} in N")
+            }
+            _ => line,
+        };
+        shown.push_str(&line);
+        shown.push('\n');
+    }
+    shown
+}
+
+#[test]
+fn the_readme_shows_what_it_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_kbk")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("kbk");
+    command.env("PATH", path).env_remove("KBK_REPO").arg("demo");
+    let output = command.current_dir(folder.path()).output().unwrap();
+    let blocks = blocks::blocks("README.md");
+    let shown = blocks.iter().find(|block| block.commands() == ["kbk demo"]);
+    let shown = shown.unwrap().lines[1..].join("\n");
+    assert_eq!(
+        without_measurements(&shown),
+        without_measurements(stdout(&output)),
+        "README.md shows on the left what `kbk demo` prints on the right"
+    );
 }
 
 #[test]

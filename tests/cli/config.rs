@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::blocks::blocks;
 use crate::program::{kbk, run};
 
 /// Runs `kbk snapshots` with variables, and returns the repository that stderr names: none of these exists.
@@ -109,4 +110,23 @@ fn a_file_that_is_missing_is_an_invalid_argument() {
     assert_eq!(output.status.code(), Some(2));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("/nowhere/of-the-environment"), "{stderr}");
+}
+
+#[test]
+fn the_example_of_the_reference_is_valid() {
+    let blocks = blocks("docs/reference/config.md");
+    let [example] = blocks.as_slice() else {
+        panic!("{blocks:#?}")
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), example.lines.join("\n")).unwrap();
+    // Whatever the command, the whole file is checked.
+    let args = [
+        "completions",
+        "bash",
+        "--config",
+        file.path().to_str().unwrap(),
+    ];
+    let ended = run(&args);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }

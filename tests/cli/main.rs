@@ -3,6 +3,9 @@
 #![expect(unreachable_pub, reason = "modules of one test binary share helpers")]
 
 mod acls;
+#[expect(dead_code, reason = "no console is run here")]
+#[path = "../support/pages.rs"]
+mod blocks;
 mod cat;
 mod config;
 mod deploy;
@@ -12,6 +15,7 @@ mod json;
 #[path = "../support/json_page.rs"]
 mod json_page;
 mod listings;
+mod pages;
 mod partial;
 mod program;
 mod reference;

@@ -1,30 +1,19 @@
-//! Every command of docs/how-to.md works exactly as it is written, and does what the page says.
+//! Every command of README.md, docs/how-to.md and docs/reference/json.md works exactly as it is written, and does what the page says.
 
 use std::process::Command;
 
 use crate::support::broker::Broker;
 use crate::support::groups::commit;
+use crate::support::pages::blocks;
 use crate::support::process::{Finished, run};
 use crate::support::produce::produce;
 use crate::support::record::{Message, messages};
 use crate::support::repo::Repo;
 use crate::support::{consume, samples, topics};
 
-const PAGE: &str = include_str!("../../docs/how-to.md");
 const PARTITIONS: i32 = 4;
 const PER_PARTITION: i64 = 300;
 const QUARTER_MS: i64 = 15 * 60_000;
-
-/// Returns the commands of the page, each with the heading that it is under.
-fn commands() -> Vec<(&'static str, &'static str)> {
-    let mut commands = Vec::new();
-    for section in PAGE.split("\n## ").skip(1) {
-        let heading = section.lines().next().expect("a heading");
-        let shown = section.lines().filter_map(|line| line.strip_prefix("$ "));
-        commands.extend(shown.map(|command| (heading, command)));
-    }
-    commands
-}
 
 /// One record every quarter of an hour of the last three days in each partition, the oldest first.
 fn records(partition: i64) -> Vec<Message> {
@@ -55,22 +44,92 @@ fn shell(line: &str, repo: &Repo, broker: &Broker) -> Finished {
     run(&mut shell)
 }
 
-#[test]
-fn every_answer_is_one_command_that_works() {
+/// Starts a broker that has the topic and the group of the pages.
+fn cluster() -> Broker {
     let broker = Broker::start(&[]);
     topics::create(&broker, "orders", PARTITIONS, &[]);
     for partition in 0..PARTITIONS {
-        produce(
-            &broker,
-            "none",
-            ("orders", partition),
-            &records(partition.into()),
-        );
+        let records = records(partition.into());
+        produce(&broker, "none", ("orders", partition), &records);
     }
     commit(&broker, "billing", &[("orders", 0, 10, "")]);
+    broker
+}
+
+/// Commands of README.md that this test does not run, and those that do.
+const ELSEWHERE: [(&str, &str); 2] = [
+    ("kbk mount ", "tests/mount, which needs /dev/fuse"),
+    (
+        "kbk restore --resume",
+        "tests/kafka/resume.rs, which interrupts a restore before",
+    ),
+];
+
+#[test]
+fn the_commands_of_the_readme_work_in_their_order() {
+    let (broker, empty) = (cluster(), Broker::start(&[]));
+    let repo = Repo::missing();
+    let readme = blocks("README.md");
+    let shown = readme.iter().find(|block| {
+        let first = block.commands().first().copied();
+        first.is_some_and(|command| command.starts_with("export KBK_REPO="))
+    });
+    let mut commands = shown.expect("the block is there").commands().split_off(1);
+    let json = blocks("docs/reference/json.md");
+    let examples: Vec<_> = json.iter().flat_map(|block| block.commands()).collect();
+    assert_eq!(examples.len(), 1, "{examples:?}");
+    commands.extend(examples);
+    for command in &commands {
+        if ELSEWHERE
+            .iter()
+            .any(|(start, _)| command.starts_with(start))
+        {
+            continue;
+        }
+        let target = match command.starts_with("kbk restore --verify") {
+            true => &empty,
+            false => &broker,
+        };
+        let done = shell(command, &repo, target).expect_code(0);
+        match *command {
+            command if command.starts_with("kbk cat") => {
+                assert!(done.stdout.contains("sum"), "{done:#?}")
+            }
+            command if command.starts_with("kbk groups list") => {
+                assert!(done.stdout.contains("billing"), "{done:#?}");
+            }
+            command if command.starts_with("kbk restores") => {
+                assert!(done.stdout.contains("finished"), "{done:#?}");
+            }
+            _ => {}
+        }
+    }
+    for (start, _) in ELSEWHERE {
+        assert!(
+            commands.iter().any(|command| command.starts_with(start)),
+            "{start}"
+        );
+    }
+    for partition in 0..PARTITIONS {
+        let restored = messages(consume::read_all(&empty, "orders", partition));
+        assert_eq!(
+            restored,
+            messages(consume::read_all(&broker, "orders", partition))
+        );
+    }
+}
+
+#[test]
+fn every_answer_is_one_command_that_works() {
+    let broker = cluster();
     let repo = Repo::new();
     run(&mut repo.backup(&broker, &[])).expect_code(0);
-    let commands = commands();
+    let shown = blocks("docs/how-to.md");
+    let commands = shown.iter().flat_map(|block| {
+        let commands = block.commands().into_iter();
+        commands.map(|command| (block.heading.as_str(), command))
+    });
+    let commands: Vec<_> = commands.collect();
     assert_eq!(commands.len(), 10, "{commands:#?}");
     for (heading, command) in commands {
         let done = shell(command, &repo, &broker).expect_code(0);

@@ -12,6 +12,7 @@ mod discarded;
 mod groups;
 mod groups_restore;
 mod harness;
+mod help_examples;
 mod how_to;
 mod identity;
 mod incremental;

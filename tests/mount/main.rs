@@ -2,6 +2,9 @@
 
 #![expect(unreachable_pub, reason = "modules of one test binary share helpers")]
 
+#[expect(dead_code, reason = "recipes have no prompts")]
+#[path = "../support/pages.rs"]
+mod blocks;
 mod damage;
 mod ending;
 mod files;
@@ -13,6 +16,7 @@ mod listing;
 mod mount_points;
 mod mounted;
 mod readers;
+mod recipes;
 #[expect(dead_code, reason = "shared with the tests of kbk-tools")]
 #[path = "../../tools/tests/tools/support/world.rs"]
 mod world;

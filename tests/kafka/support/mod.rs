@@ -12,6 +12,8 @@ pub(crate) mod offset_map;
 pub(crate) mod old_log;
 #[path = "../../support/one_partition.rs"]
 pub(crate) mod one_partition;
+#[path = "../../support/pages.rs"]
+pub(crate) mod pages;
 pub(crate) mod process;
 pub(crate) mod produce;
 pub(crate) mod raw;
