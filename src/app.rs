@@ -29,14 +29,19 @@ pub fn main() -> ExitCode {
     let global = first.and_then(|matches| GlobalArgs::from_arg_matches(&matches).ok());
     let configured = configured(definitions, &arguments, global.as_ref(), &given);
     let global = match &configured {
-        Ok(cli) => cli.global.clone(),
+        Ok((cli, _)) => cli.global.clone(),
         Err(_) => global.unwrap_or_default(),
     };
     let stderr = Stderr::new(global.color);
     logging::init(&global, &stderr);
-    let command = configured.as_ref().ok().map(|cli| &cli.command);
+    let command = configured.as_ref().ok().map(|(cli, _)| &cli.command);
     let output = Arc::new(Output::stdout(global.json, head(&given, &global, command)));
-    let ended = configured.and_then(|cli| guarded(|| run(&cli, &output, &stderr)));
+    let ended = configured.and_then(|(cli, origins)| {
+        for origin in origins {
+            tracing::debug!("{origin}");
+        }
+        guarded(|| run(&cli, &output, &stderr))
+    });
     let ended = ended.or_else(|error| {
         logging::report(&error, &global, &stderr);
         output.failed(&error).map(|()| error.exit())
@@ -77,14 +82,14 @@ fn arguments() -> Vec<OsString> {
     }
 }
 
-/// Parses the arguments with what the configuration file says as defaults. Ends the process here for `--help` (exit code 0) and
+/// Parses the arguments with what the configuration file says as defaults, and returns where the options come from. Ends the process here for `--help` (exit code 0) and
 /// for invalid arguments (2). `global` is `None` for arguments that ask for help.
 fn configured(
     definitions: clap::Command,
     arguments: &[OsString],
     global: Option<&GlobalArgs>,
     given: &Given,
-) -> Result<Cli, CliError> {
+) -> Result<(Cli, Vec<String>), CliError> {
     let config = match global {
         Some(global) => {
             let given = global.config.as_deref();
@@ -100,7 +105,7 @@ fn configured(
     if let Some(kafka) = cli.command.kafka_mut() {
         kafka.prepend_properties(config.properties(&given.names));
     }
-    Ok(cli)
+    Ok((cli, config.origins(&matches)))
 }
 
 /// Ends the process as clap does, with a document for `--json`: before the error, or instead of the help.
@@ -203,7 +208,7 @@ fn run(cli: &Cli, output: &Arc<Output>, stderr: &Stderr) -> Result<Exit, CliErro
         let output = Arc::clone(output);
         Box::new(move |exit| output.interrupted(exit))
     };
-    let cancel = install(first, output.is_json().then_some(interrupted), stderr)?;
+    let cancel = install(first, output.is_json().then_some(interrupted))?;
     let context = Context::new(&cli.global, Arc::clone(output), stderr, cancel.clone());
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(cli.command.run(&context));
@@ -359,7 +364,9 @@ mod tests {
             config: Some(file.path().to_owned()),
             ..GlobalArgs::default()
         };
-        configured(Cli::command(), &arguments, Some(&global), &given).unwrap()
+        configured(Cli::command(), &arguments, Some(&global), &given)
+            .unwrap()
+            .0
     }
 
     const FULL: &str = r#"

@@ -322,6 +322,12 @@ impl PartitionWriter {
                 Ok(entry) => entry?,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             };
+            tracing::debug!(
+                "stored {} with {} records in {} bytes",
+                entry.key,
+                entry.records,
+                entry.size
+            );
             self.stored.segments.push(entry);
         }
         Ok(())

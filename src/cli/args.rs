@@ -38,11 +38,11 @@ pub struct GlobalArgs {
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 
-    /// Write only errors to stderr
+    /// Write only errors to stderr: no progress, notices or warnings; results and exit codes stay
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
 
-    /// Write more to stderr; twice for everything
+    /// Write more to stderr: settings, partitions, files, retries; twice for the messages of libraries, too
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet", help_heading = GLOBAL)]
     pub verbose: u8,
 

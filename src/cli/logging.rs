@@ -42,12 +42,13 @@ pub(crate) fn init(global: &GlobalArgs, stderr: &Stderr) {
         .try_init();
 }
 
-/// Returns the levels to write: messages of libraries need one more `-v` than our own.
+/// Returns the levels to write. What libraries log is for `-vv` alone: it neither says what it means for the user nor what to do, so
+/// kbk's own messages and errors say it.
 fn levels(global: &GlobalArgs) -> Targets {
     let (ours, theirs) = match (global.quiet, global.verbose) {
-        (true, _) => (LevelFilter::ERROR, LevelFilter::ERROR),
-        (false, 0) => (LevelFilter::INFO, LevelFilter::WARN),
-        (false, 1) => (LevelFilter::DEBUG, LevelFilter::INFO),
+        (true, _) => (LevelFilter::ERROR, LevelFilter::OFF),
+        (false, 0) => (LevelFilter::INFO, LevelFilter::OFF),
+        (false, 1) => (LevelFilter::DEBUG, LevelFilter::OFF),
         (false, _) => (LevelFilter::TRACE, LevelFilter::TRACE),
     };
     // The prefix also covers kbk_format and the other crates of this workspace.
@@ -126,16 +127,16 @@ mod tests {
         [
             levels.would_enable("kbk::backup", &Level::INFO),
             levels.would_enable("kbk_format", &Level::DEBUG),
-            levels.would_enable("librdkafka", &Level::WARN),
-            levels.would_enable("librdkafka", &Level::DEBUG),
+            levels.would_enable("librdkafka", &Level::ERROR),
+            levels.would_enable("librdkafka", &Level::TRACE),
         ]
     }
 
     #[test]
-    fn each_v_adds_a_level_and_q_leaves_only_errors() {
+    fn q_leaves_errors_v_adds_details_and_only_vv_adds_libraries() {
         assert_eq!(shown(true, 0), [false, false, false, false]);
-        assert_eq!(shown(false, 0), [true, false, true, false]);
-        assert_eq!(shown(false, 1), [true, true, true, false]);
+        assert_eq!(shown(false, 0), [true, false, false, false]);
+        assert_eq!(shown(false, 1), [true, true, false, false]);
         assert_eq!(shown(false, 2), [true, true, true, true]);
     }
 }

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tracing::info;
+use tracing::{debug, info};
 
 use super::args::{GlobalArgs, LogFormat};
 use super::stderr::Stderr;
@@ -83,6 +83,7 @@ impl Events for Progress {
             total_records: totals.records,
             done: Count::default(),
         };
+        debug!("{}: {} begins", self.counters.title, part.name);
         lock(&self.counters.partitions).insert(number, part);
     }
 
@@ -106,7 +107,10 @@ impl Events for Progress {
     }
 
     fn partition_finished(&self, number: PartitionSlot) {
-        lock(&self.counters.partitions).remove(&number);
+        let ended = lock(&self.counters.partitions).remove(&number);
+        if let Some(part) = ended {
+            debug!("{}: {} ends", self.counters.title, part.line().trim_start());
+        }
     }
 
     /// Clears the screen before a result is written.

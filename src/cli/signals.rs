@@ -15,7 +15,6 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use super::exit::Exit;
-use super::stderr::Stderr;
 use crate::run::Cancel;
 
 /// The exit code for each signal. Closing a terminal sends SIGHUP, which is treated like SIGTERM.
@@ -51,16 +50,12 @@ pub(crate) type LastWords = Box<dyn FnOnce(Exit) -> bool + Send>;
 ///
 /// The signal handler itself ends the process, so that it works however busy the process is. With `last_words`, a first signal that
 /// ends a command writes them before, and a second one does not wait for that.
-pub(crate) fn install(
-    first: FirstSignal,
-    last_words: Option<LastWords>,
-    stderr: &Stderr,
-) -> io::Result<Cancel> {
+pub(crate) fn install(first: FirstSignal, last_words: Option<LastWords>) -> io::Result<Cancel> {
     let handled = handled();
     // The thread first, so that no caught signal is lost.
     let cancel = Cancel::default();
     if let FirstSignal::Asks(work) = first {
-        wait_for_signal(&handled, cancel.clone(), work, stderr.clone())?;
+        wait_for_signal(&handled, cancel.clone(), work)?;
     }
     let last_words = last_words.filter(|_| first == FirstSignal::Ends);
     let at_once = first == FirstSignal::Ends && last_words.is_none();
@@ -105,19 +100,14 @@ fn ignored(status: &str) -> Option<u64> {
     u64::from_str_radix(mask.trim(), 16).ok()
 }
 
-fn wait_for_signal(
-    handled: &[(i32, Exit)],
-    cancel: Cancel,
-    work: &'static str,
-    stderr: Stderr,
-) -> io::Result<()> {
+fn wait_for_signal(handled: &[(i32, Exit)], cancel: Cancel, work: &'static str) -> io::Result<()> {
     let mut signals = Signals::new(handled.iter().map(|(signal, _)| signal))?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 cancel.set(signal);
-                stderr.line(&format!("stopping: {work}; signal again to stop at once"));
+                tracing::info!("stopping: {work}; signal again to stop at once");
             }
         })?;
     Ok(())
@@ -146,7 +136,6 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::cli::ColorWhen;
 
     #[test]
     fn the_signal_gives_the_exit_code() {
@@ -168,7 +157,7 @@ mod tests {
             Ok("asks") => FirstSignal::Asks("doing what has to be done"),
             _ => FirstSignal::Ends,
         };
-        let cancel = install(first, None, &Stderr::new(ColorWhen::Never)).unwrap();
+        let cancel = install(first, None).unwrap();
         println!("\nready");
         while !cancel.is_set() {
             thread::yield_now();

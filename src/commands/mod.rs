@@ -171,7 +171,9 @@ impl Command {
 /// Opens the repository, which must exist.
 async fn repository(context: &Context) -> Result<Repository, CliError> {
     let store = Store::open(&context.repo()?.to_string())?;
-    Ok(Repository::open(store).await?)
+    let repository = Repository::open(store).await?;
+    tracing::debug!("opened the repository {}", repository.store().url());
+    Ok(repository)
 }
 
 /// Returns the selection of records, from the options and the --offsets file, before any cluster is contacted.
@@ -295,13 +297,20 @@ async fn snapshot(
     repository: &Repository,
     which: SnapshotArg,
 ) -> Result<Digested<Snapshot>, CliError> {
-    if let SnapshotArg::Number(sequence) = which {
-        return Ok(repository.snapshot(sequence).await?);
-    }
-    repository.latest().await?.ok_or_else(|| {
-        CliError::new(format!("{} has no snapshots yet", repository.store().url()))
-            .hint("`kbk backup` creates one")
-    })
+    let found = match which {
+        SnapshotArg::Number(sequence) => repository.snapshot(sequence).await?,
+        SnapshotArg::Latest => repository.latest().await?.ok_or_else(|| {
+            CliError::new(format!("{} has no snapshots yet", repository.store().url()))
+                .hint("`kbk backup` creates one")
+        })?,
+    };
+    let Snapshot {
+        sequence,
+        created_at,
+        ..
+    } = &*found;
+    tracing::debug!("read snapshot {sequence} of {created_at}");
+    Ok(found)
 }
 
 /// Returns the topic of this name: the existing one, or else the last deleted one; with an id, that one.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kbk_format::repo::{Digested, Id, Repository, Snapshot, Store, TopicName};
 use kbk_tools::claims::{ListedClaim, Running};
-use kbk_tools::verify::{Orphan, Orphans, VerifyOptions, VerifyReport, verify};
+use kbk_tools::verify::{Orphan, Orphans, VerifyEvents, VerifyOptions, VerifyReport, verify};
 use serde::Serialize;
 
 use crate::cli::{CliError, Context, Outcome, Report, SnapshotArg, SnapshotsArg, TopicArgs};
@@ -76,14 +76,27 @@ async fn verified(
         bytes: expected_bytes(&options, &readable),
     };
     let run = Arc::new(RunEvents::start(context.events("verifying"), totals));
-    let checked = {
-        let run = Arc::clone(&run);
-        move |bytes: u64| run.advanced(0, bytes)
-    };
-    let report = verify(repository, &options, Arc::new(checked)).await;
+    let report = verify(repository, &options, Arc::new(Checked(Arc::clone(&run)))).await;
     // The progress leaves the screen before the result is written.
     drop(run);
     Ok(report)
+}
+
+/// Passes on what is checked.
+struct Checked(Arc<RunEvents>);
+
+impl VerifyEvents for Checked {
+    fn bytes_checked(&self, bytes: u64) {
+        self.0.advanced(0, bytes);
+    }
+
+    fn segment_checked(&self, key: &str, findings: usize) {
+        let found = match findings {
+            0 => "intact".to_owned(),
+            findings => human::counted(findings as u64, "finding"),
+        };
+        tracing::debug!("checked {key}: {found}");
+    }
 }
 
 async fn sequences(args: &Args, repository: &Repository) -> Result<Vec<u64>, CliError> {

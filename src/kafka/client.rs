@@ -1,4 +1,4 @@
-//! Owned librdkafka clients and their configuration: log lines go to `tracing`, failures are kept for error messages.
+//! Owned librdkafka clients and their configuration: failures are kept for error messages, and log lines are for `-vv` alone.
 
 #![expect(
     unsafe_code,
@@ -18,8 +18,10 @@ use serde::Deserialize;
 use sys::rd_kafka_conf_res_t as ConfRes;
 use sys::rd_kafka_type_t as Kind;
 
+use super::cause::Cause;
 use super::error::{Code, KafkaError};
 use super::fetch_size::Received;
+use super::outage;
 
 /// librdkafka properties by name; its `Debug` hides secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -48,8 +50,8 @@ impl fmt::Debug for ClientConfig {
 }
 
 /// Whether the value of a property must not be shown. Broad on purpose: hiding a path by mistake does no harm.
-fn is_secret(key: &str) -> bool {
-    const MARKS: [&str; 8] = [
+pub(super) fn is_secret(key: &str) -> bool {
+    const MARKS: [&str; 9] = [
         "password",
         "passphrase",
         "secret",
@@ -58,6 +60,7 @@ fn is_secret(key: &str) -> bool {
         ".pem",
         "oauthbearer.config",
         "credential",
+        "username",
     ];
     MARKS.iter().any(|mark| key.contains(mark))
 }
@@ -178,6 +181,8 @@ pub(super) struct Events {
     down_since: Mutex<Option<Instant>>,
     /// Whether a broker has answered: the error that `connect` returns reports earlier failures, so they are not logged as well.
     connected: AtomicBool,
+    /// Whether this client takes part in the outage that [`outage`] has reported.
+    in_outage: AtomicBool,
     /// The latest statistics, until they are taken.
     received: Mutex<Option<Received>>,
     /// How many fetched message sets did not hold a whole message, over all brokers.
@@ -187,7 +192,7 @@ pub(super) struct Events {
 /// A failure that librdkafka has reported.
 struct ReportedFailure {
     code: Code,
-    reason: String,
+    cause: Cause,
     at: Instant,
 }
 
@@ -202,36 +207,34 @@ impl ReportedFailure {
 }
 
 impl Events {
-    fn failed(&self, code: Code, reason: String) {
+    fn failed(&self, code: Code, reason: &str) {
         if code == Code::ALL_BROKERS_DOWN {
             lock(&self.down_since).get_or_insert_with(Instant::now);
         } else {
-            self.keep(code, reason);
+            let cause = Cause::of(reason);
+            if self.is_connected() {
+                outage::mention(&format!("{}; the client tries again", cause.text));
+            }
+            self.keep(code, cause);
         }
     }
 
-    fn keep(&self, code: Code, reason: String) {
+    fn keep(&self, code: Code, cause: Cause) {
         *lock(&self.last_failure) = Some(ReportedFailure {
             code,
-            reason,
+            cause,
             at: Instant::now(),
         });
     }
 
     /// Keeps why a producer has no id yet, for the error should it never get one.
     fn without_producer_id(&self, line: &str) {
-        self.keep(
-            Code::COORDINATOR_NOT_AVAILABLE,
-            without_thread(line).to_owned(),
-        );
+        self.keep(Code::COORDINATOR_NOT_AVAILABLE, Cause::of(line));
     }
 
     /// Keeps what a broker did not answer in time, as librdkafka logs it.
     fn unanswered(&self, line: &str) {
-        self.keep(
-            Code::TIMED_OUT,
-            format!("no answer: {}", without_thread(line)),
-        );
+        self.keep(Code::TIMED_OUT, Cause::of(line));
     }
 
     /// Notes that something arrived from a broker, which makes earlier failures obsolete.
@@ -243,6 +246,39 @@ impl Events {
         self.connected.store(true, Ordering::Relaxed);
         *lock(&self.down_since) = None;
         lock(&self.last_failure).take_if(|failure| failure.is_over(now));
+        if self.leaves_outage() {
+            outage::ended();
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Reports that the cluster does not answer, and returns whether it did: once per outage, and nothing where `connect` will fail
+    /// with the cause. `waited` is how long the client has waited so far.
+    pub(super) fn waits(&self, waited: Duration, what: impl FnOnce() -> String) -> bool {
+        let is_new = self.is_connected() && !self.in_outage.swap(true, Ordering::Relaxed);
+        if is_new {
+            outage::began(&what(), waited);
+        }
+        is_new
+    }
+
+    fn leaves_outage(&self) -> bool {
+        // Read first: this runs for every batch of records.
+        self.in_outage.load(Ordering::Relaxed) && self.in_outage.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether all brokers have failed for longer than a client needs to reconnect, and why. A broker that has closed idle
+    /// connections reports no failure.
+    fn has_lost_all_brokers(&self) -> Option<Cause> {
+        self.down_for().filter(|down| *down >= SURELY_DOWN)?;
+        let failure = lock(&self.last_failure);
+        let failure = failure
+            .as_ref()
+            .filter(|failure| !failure.is_over(Instant::now()));
+        failure.map(|failure| failure.cause.clone())
     }
 
     /// Notes that what the client waited for has succeeded, so that no failure before it can be the cause of a later one.
@@ -283,27 +319,31 @@ impl Events {
             .is_some_and(|failure| failure.code.is_authentication())
     }
 
-    /// Describes the last failure. librdkafka reports none for a connection that is closed before the first answer.
-    pub(super) fn cause(&self) -> String {
+    /// Explains the last failure. librdkafka reports none for a connection that is closed before the first answer.
+    pub(super) fn cause(&self) -> Cause {
         let silent = match self.down_for() {
             Some(_) => {
                 "connections are closed without an answer, as happens where `security.protocol` differs from the listener's"
             }
             None => "no answer",
         };
-        self.last_failure().unwrap_or_else(|| silent.to_owned())
+        self.last_failure()
+            .unwrap_or_else(|| Cause::unreported(silent))
     }
 
-    /// Describes the last failure of a connection, if there was one.
-    pub(super) fn last_failure(&self) -> Option<String> {
+    /// Explains the last failure of a connection, if there was one.
+    pub(super) fn last_failure(&self) -> Option<Cause> {
         let failure = lock(&self.last_failure);
-        failure.as_ref().map(|failure| failure.reason.clone())
+        failure.as_ref().map(|failure| failure.cause.clone())
     }
 }
 
-/// Returns a line of librdkafka's log without the `[thrd:NAME]: ` before it.
-fn without_thread(line: &str) -> &str {
-    line.split_once("]: ").map_or(line, |(_, line)| line)
+impl Drop for Events {
+    fn drop(&mut self) {
+        if self.leaves_outage() {
+            outage::abandoned();
+        }
+    }
 }
 
 /// Locks a mutex, poisoned or not: a callback that panicked leaves plain values behind, which stay usable.
@@ -329,6 +369,8 @@ pub(super) struct Client {
     /// Shared with the callbacks, so it is freed after the client is destroyed.
     opaque: Box<Opaque>,
     addresses: String,
+    /// `sasl.mechanism`, for errors.
+    mechanism: Option<String>,
 }
 
 // SAFETY: librdkafka's handle may be used from any thread; `delivery` is only handed back to the producer's own
@@ -395,6 +437,7 @@ impl Client {
             native,
             opaque,
             addresses,
+            mechanism: config.get("sasl.mechanism").map(str::to_owned),
         };
         if bearer {
             client.refresh_tokens_in_background()?;
@@ -428,23 +471,57 @@ impl Client {
     /// Serves callbacks, waiting up to `wait` for the first; returns how many were served.
     pub(super) fn poll(&self, wait: Duration) -> c_int {
         // SAFETY: the client is live.
-        unsafe { sys::rd_kafka_poll(self.as_ptr(), millis(wait)) }
+        let served = unsafe { sys::rd_kafka_poll(self.as_ptr(), millis(wait)) };
+        self.report_outage();
+        served
+    }
+
+    /// Reports that all brokers are lost, if they are. For after callbacks were served.
+    pub(super) fn report_outage(&self) {
+        if let Some(cause) = self.events().has_lost_all_brokers() {
+            self.events().waits(SURELY_DOWN, || {
+                let (addresses, why) = (&self.addresses, cause.text);
+                format!("no broker of {addresses} can be reached: {why}; waiting until one can")
+            });
+        }
     }
 
     /// The error that no broker answers, with the last known cause.
     pub(super) fn unreachable(&self) -> KafkaError {
-        let (addresses, cause) = (self.addresses.clone(), self.events().cause());
-        if self.events().credentials_rejected() {
-            KafkaError::Authentication { addresses, cause }
+        let addresses = self.addresses.clone();
+        let Cause {
+            text,
+            next,
+            rejects_credentials,
+        } = self.events().cause();
+        // The message begins with the addresses: a single one is not repeated.
+        let cause = text
+            .strip_prefix(&format!("{addresses}: "))
+            .unwrap_or(&text)
+            .to_owned();
+        if rejects_credentials {
+            let mechanism = self.mechanism.as_deref().unwrap_or("SASL").to_owned();
+            KafkaError::Authentication {
+                addresses,
+                mechanism,
+                cause,
+                next,
+            }
         } else {
-            KafkaError::Unreachable { addresses, cause }
+            KafkaError::Unreachable {
+                addresses,
+                cause,
+                next,
+            }
         }
     }
 
     /// Says why an answer may be missing: the last failure, or the addresses that do not answer.
     pub(super) fn silence(&self) -> String {
-        let failure = self.events().last_failure();
-        failure.unwrap_or_else(|| format!("no answer from {}", self.addresses))
+        match self.events().last_failure() {
+            Some(cause) => cause.text,
+            None => format!("no answer from {}", self.addresses),
+        }
     }
 
     /// Waits until a broker answers a request, for at most `patience`.
@@ -452,7 +529,6 @@ impl Client {
     /// Fails earlier where the credentials are rejected, and where all addresses have failed for [`SURELY_DOWN`].
     pub(super) fn connect(&self, patience: Duration) -> Result<(), KafkaError> {
         const ATTEMPT: Duration = Duration::from_millis(500);
-        const SURELY_DOWN: Duration = Duration::from_secs(3);
         let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -491,6 +567,9 @@ impl Drop for Client {
         unsafe { sys::rd_kafka_destroy(self.as_ptr()) };
     }
 }
+
+/// After how long a cluster all of whose addresses fail counts as unreachable.
+const SURELY_DOWN: Duration = Duration::from_secs(3);
 
 /// Milliseconds for librdkafka, saturated: -1 would mean "wait forever", so it is never returned.
 pub(super) fn millis(duration: Duration) -> c_int {
@@ -569,7 +648,7 @@ unsafe extern "C" fn on_error(
 ) {
     // SAFETY: the box outlives the client, and the reason is a C string.
     let (opaque, reason) = unsafe { (&*opaque.cast::<Opaque>(), owned_text(reason)) };
-    opaque.events.failed(Code(code), reason);
+    opaque.events.failed(Code(code), &reason);
 }
 
 /// Receives librdkafka's statistics, one JSON object, within a poll. They are sent only where `statistics.interval.ms` is set.
@@ -613,7 +692,8 @@ struct BrokerStatistics {
     rxpartial: u64,
 }
 
-/// Receives librdkafka's log lines, from any of its threads. librdkafka repeats a line at most every 30 seconds.
+/// Receives librdkafka's log lines, from any of its threads. They are for `-vv` alone: what they mean for the user is in the errors that
+/// librdkafka's calls and callbacks return, and in what is kept here of the lines that no error repeats.
 ///
 /// # Safety
 /// Called by librdkafka with its client and C strings.
@@ -623,8 +703,6 @@ unsafe extern "C" fn on_log(
     facility: *const c_char,
     line: *const c_char,
 ) {
-    const ERROR: c_int = 3;
-    const WARNING: c_int = 4;
     const INFO: c_int = 6;
     // SAFETY: the opaque pointer is the one that `Client::new` set, or null for the clients of the mock cluster.
     let opaque = unsafe { sys::rd_kafka_opaque(client).cast::<Opaque>().as_ref() };
@@ -645,18 +723,8 @@ unsafe extern "C" fn on_log(
         Some(events) if waits_for_id => events.without_producer_id(&line),
         _ => {}
     }
-    let connected = events.is_some_and(|events| events.connected.load(Ordering::Relaxed));
-    // Brokers may close idle connections at any time (`connections.max.idle.ms`). ACLs of unknown kinds are counted and reported
-    // by the caller, once. A transaction timeout that brokers reject is lowered.
-    let routine = line.contains("Disconnected")
-        || facility == "DESCRIBEACLSRESPONSE"
-        || waits_for_id
-        || line.contains("max.transaction.timeout.ms");
     match level {
-        ..=WARNING if connected && !routine => {
-            tracing::warn!(target: "librdkafka", facility, "{line}")
-        }
-        ..=ERROR | WARNING | 5 | INFO => tracing::debug!(target: "librdkafka", facility, "{line}"),
+        ..=INFO => tracing::debug!(target: "librdkafka", facility, "{line}"),
         _ => tracing::trace!(target: "librdkafka", facility, "{line}"),
     }
 }
@@ -681,19 +749,19 @@ mod tests {
     #[test]
     fn a_failure_that_is_no_longer_repeated_is_not_the_cause_of_a_later_one() {
         let events = Events::default();
-        events.failed(Code::TRANSPORT, "broker 2: Connection refused".to_owned());
+        events.failed(Code::TRANSPORT, "broker 2: Connection refused");
         let failed = Instant::now();
         // Another broker may have answered.
         events.answered_at(failed);
-        assert_eq!(events.cause(), "broker 2: Connection refused");
+        assert_eq!(events.cause().text, "broker 2: Connection refused");
         events.answered_at(failed + 2 * ReportedFailure::NOT_REPEATED);
-        assert_eq!(events.cause(), "no answer");
+        assert_eq!(events.cause().text, "no answer");
         events.without_producer_id("[thrd:main]: Failed to acquire transactional PID: retrying");
         assert_eq!(
-            events.cause(),
+            events.cause().text,
             "Failed to acquire transactional PID: retrying"
         );
         events.recovered();
-        assert_eq!(events.cause(), "no answer");
+        assert_eq!(events.cause().text, "no answer");
     }
 }

@@ -361,7 +361,8 @@ impl Consumer {
                 doing: format!("read partition {partition}"),
             }),
             code if code.is_transient() => {
-                tracing::warn!(topic, %partition, "{}; trying again", message.error_text());
+                let cause = code.explain(&message.error_text());
+                tracing::debug!("cannot read {topic}/{partition}: {cause}; trying again");
                 Ok(())
             }
             Code::UNKNOWN_TOPIC
@@ -435,12 +436,12 @@ impl Consumer {
             };
             return self.give_up(index, error, handler);
         }
-        tracing::warn!(
-            topic,
-            %partition,
-            position,
-            "nothing has arrived for {waited:.0?}: {cause}"
+        let what = format!(
+            "nothing of {topic}/{partition} has arrived for {waited:.0?}: {cause}; waiting from offset {position} on"
         );
+        if !self.client.events().waits(waited, || what.clone()) {
+            tracing::debug!("{what}");
+        }
         Ok(())
     }
 

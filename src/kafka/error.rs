@@ -15,29 +15,35 @@ use std::time::Duration;
 use kbk_format::PartitionNumber;
 use rdkafka_sys::rd_kafka_resp_err_t as Resp;
 
+use super::cause::plain;
+
 /// A failure on the Kafka side. The variant says what the caller, or the user, has to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KafkaError {
     /// No broker answered.
-    #[error(
-        "no broker of {addresses} can be reached: {cause}; check the address, the network and `security.protocol`"
-    )]
+    #[error("no broker of {addresses} can be reached: {cause}; {next}")]
     Unreachable {
         /// The bootstrap servers that were tried.
         addresses: String,
         /// The failure of the last attempt.
         cause: String,
+        /// What to do about it.
+        next: &'static str,
     },
     /// A broker answered and rejected the credentials.
     #[error(
-        "{addresses} rejected the credentials: {cause}; check `sasl.mechanism` and the user and password of --command-config or -X"
+        "{addresses} rejected the credentials of `sasl.mechanism` {mechanism}: {cause}; {next}"
     )]
     Authentication {
         /// The bootstrap servers that were tried.
         addresses: String,
+        /// The mechanism of the login.
+        mechanism: String,
         /// The broker's reason.
         cause: String,
+        /// What to do about it.
+        next: &'static str,
     },
     /// The credentials are valid and lack a permission.
     #[error(
@@ -227,6 +233,10 @@ impl KafkaError {
             Code::UNSUPPORTED_FEATURE | Code::UNSUPPORTED_VERSION => {
                 KafkaError::Unsupported { doing, cause }
             }
+            _ if code.is_local_timeout() => KafkaError::Other {
+                doing,
+                cause: format!("{cause}; check the network and the brokers, then try again"),
+            },
             _ => KafkaError::Other { doing, cause },
         }
     }
@@ -398,10 +408,19 @@ impl Code {
 
     /// Describes the failure: `detail` and the code's name, or the code's description where there is no detail.
     pub(super) fn explain(self, detail: &str) -> String {
-        if detail.is_empty() {
-            self.to_string()
-        } else {
-            format!("{detail} ({})", self.name())
+        match (detail, self.in_our_words()) {
+            ("", _) | (_, Some(_)) => self.to_string(),
+            (detail, None) => format!("{} ({})", plain(detail), self.name()),
+        }
+    }
+
+    /// Describes the failures of connections, of which librdkafka's descriptions say less.
+    fn in_our_words(self) -> Option<&'static str> {
+        match self {
+            Code::TRANSPORT => Some("the connection to the broker failed"),
+            Code::TIMED_OUT => Some("no answer in time"),
+            Code::ALL_BROKERS_DOWN => Some("no broker can be reached"),
+            _ => None,
         }
     }
 
@@ -415,8 +434,11 @@ impl Code {
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = self.in_our_words() {
+            return f.write_str(text);
+        }
         match NAMES.get(&self.0) {
-            Some((name, text)) => write!(f, "{text} ({name})"),
+            Some((name, text)) => write!(f, "{} ({name})", plain(text)),
             None => write!(f, "error {}, which this client does not know", self.0),
         }
     }
@@ -456,7 +478,11 @@ mod tests {
     #[test]
     fn known_codes_have_names_and_unknown_ones_a_number() {
         assert_eq!(Code::TOPIC_DENIED.name(), "TOPIC_AUTHORIZATION_FAILED");
-        assert!(Code::PARTITION_EOF.to_string().contains("No more messages"));
+        assert!(
+            Code::PARTITION_EOF
+                .to_string()
+                .starts_with("no more messages")
+        );
         assert_eq!(Code(9999).name(), "error 9999");
     }
 

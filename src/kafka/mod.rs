@@ -35,11 +35,13 @@
 //! | the size of fetches | `fetch_size` |
 //! | why header names need care | `headers` |
 //! | callbacks, logging, connecting | `client` |
+//! | what librdkafka reports, in kbk's words; what is said of an outage | `cause`, `outage` |
 //! | the in-process cluster of `kbk demo` and of tests | [`mock`] |
 
 pub mod admin;
 mod answers;
 mod batch_codec;
+mod cause;
 mod client;
 pub mod consumer;
 mod delivered;
@@ -50,6 +52,7 @@ mod headers;
 mod message;
 pub mod mock;
 mod options;
+mod outage;
 mod partition;
 mod permission;
 pub mod producer;

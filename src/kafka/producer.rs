@@ -354,6 +354,7 @@ impl Producer {
     }
 
     fn after_poll(&mut self) -> Result<(), KafkaError> {
+        self.client.report_outage();
         self.unpolled = 0;
         let heard = std::mem::take(&mut self.deliveries.borrow_mut().heard);
         if heard {

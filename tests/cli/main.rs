@@ -16,6 +16,7 @@ mod json;
 mod json_page;
 mod listings;
 mod pages;
+mod messages;
 mod partial;
 mod program;
 mod reference;

@@ -22,6 +22,7 @@ mod large_records;
 mod leaderless;
 mod limits;
 mod memory;
+mod messages;
 mod open_transactions;
 mod outages;
 mod partition_map;

@@ -54,10 +54,12 @@ fn backup_and_restore_over_tls_and_sasl() {
         let mut backup = clients.backup(&repo, &properties);
         let refused = run(backup.arg("--init")).expect_code(1);
         assert!(refused.stderr.contains(&secure.bootstrap), "{refused:#?}");
-        assert!(refused.stderr.contains("credentials"), "{refused:#?}");
+        let named = format!("rejected the credentials of `sasl.mechanism` {mechanism}");
+        explains(&refused, &[&named, "sasl.password", "sasl.jaas.config"]);
         assert!(!repo.path().exists(), "no repository is created");
         tells_nothing(&refused, WRONG);
     }
+    mistakes_are_told_apart(&secure, &clients);
 
     // Not even with the most verbose logging.
     let properties = clients.properties("PLAIN", &login(PLAIN, "alice", PASSWORD));
@@ -93,6 +95,75 @@ fn invalid_properties_reveal_no_secret() {
     .expect("written");
     let refused = run(kbk(["backup", "-c"]).arg(&config)).expect_code(2);
     tells_nothing(&refused, WRONG);
+}
+
+/// Each way to set up a listener's client wrongly has an error of its own.
+fn mistakes_are_told_apart(secure: &SecureBroker, clients: &Clients<'_>) {
+    let good = clients.properties("PLAIN", &login(PLAIN, "alice", PASSWORD));
+    let good = fs::read_to_string(good).expect("just written");
+    let (tls, plain) = (secure.bootstrap.as_str(), secure.plain.bootstrap());
+    let changed = |from: &str, to: &str| good.replace(from, to);
+    let trusted = format!("ssl.truststore.location={}", secure.ca_file());
+    let other = format!("ssl.truststore.location={}", secure.client_pem());
+    for (address, properties, parts) in [
+        (
+            tls,
+            changed(&trusted, &other),
+            [
+                "certificate cannot be verified",
+                "check `ssl.truststore.location`",
+            ],
+        ),
+        (
+            tls,
+            changed("SASL_SSL", "PLAINTEXT"),
+            ["closed without an answer", "`security.protocol`"],
+        ),
+        (
+            plain,
+            changed("SASL_SSL", "SSL"),
+            ["does not answer in TLS", "PLAINTEXT"],
+        ),
+        (
+            plain,
+            changed("SASL_SSL", "SASL_PLAINTEXT"),
+            ["the listener does not use SASL", "PLAINTEXT or SSL"],
+        ),
+        (
+            tls,
+            changed("= PLAIN", "= SCRAM-SHA-256"),
+            [
+                "the listener offers PLAIN,SCRAM-SHA-512",
+                "set `sasl.mechanism`",
+            ],
+        ),
+        (
+            &secure.mutual_tls,
+            changed("SASL_SSL", "SSL"),
+            ["no client without a certificate", "ssl.keystore.location"],
+        ),
+    ] {
+        let file = clients.folder.path().join("mistaken.properties");
+        fs::write(&file, properties).expect("written");
+        let repo = Repo::missing();
+        let mut backup = repo.kbk(&["backup", "--init", "-b", address, "--command-config"]);
+        let refused = run(backup.arg(&file)).expect_code(1);
+        explains(&refused, &[&[address][..], &parts].concat());
+        tells_nothing(&refused, PASSWORD);
+    }
+}
+
+/// Fails the test unless stderr is one sentence of kbk with all of these.
+#[track_caller]
+fn explains(refused: &Finished, parts: &[&str]) {
+    assert!(refused.stderr.starts_with("error: "), "{refused:#?}");
+    assert_eq!(refused.stderr.lines().count(), 1, "{refused:#?}");
+    for part in parts {
+        assert!(refused.stderr.contains(part), "no {part:?}: {refused:#?}");
+    }
+    for raw in ["in state", "/bootstrap", "suppressed", "Broker:"] {
+        assert!(!refused.stderr.contains(raw), "{raw:?}: {refused:#?}");
+    }
 }
 
 fn login(module: &str, user: &str, password: &str) -> String {

@@ -266,7 +266,7 @@ impl RepoError {
 impl Error for RepoError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         let source = self.0.source.as_ref()?;
-        Some(source.as_ref())
+        Some(innermost(source.as_ref()))
     }
 }
 
@@ -287,7 +287,7 @@ impl fmt::Display for RepoError {
             source,
         } = &*self.0;
         let source: &dyn fmt::Display = match source {
-            Some(source) => source,
+            Some(source) => &innermost(source.as_ref()),
             None => &"the store gave no reason",
         };
         match kind {
@@ -415,8 +415,44 @@ fn is_denied(error: &(dyn Error + 'static)) -> bool {
     by_store || io_kind(error) == Some(io::ErrorKind::PermissionDenied)
 }
 
+/// Returns the innermost I/O error, or else the error itself: what stores wrap around it names their own types, and files that the
+/// message names already.
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut found = error;
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if cause.is::<io::Error>() {
+            found = cause;
+        }
+        next = cause.source();
+    }
+    found
+}
+
 /// Returns the kind of the innermost I/O error: stores wrap it in errors of their own.
 fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
     let inner = error.source().and_then(io_kind);
     inner.or_else(|| error.downcast_ref::<io::Error>().map(io::Error::kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_that_of_the_system_without_what_the_store_says_around_it() {
+        let system = io::Error::other("the disk is on fire");
+        let source = object_store::Error::Generic {
+            store: "LocalFileSystem",
+            source: Box::new(system),
+        };
+        let error = RepoError::of_store(Operation::Read, "/backup", "a.json", Box::new(source));
+        let message = error.to_string();
+        assert!(
+            message.starts_with("cannot read a.json in /backup: the disk is on fire; "),
+            "{message}"
+        );
+        let source = error.source().map(ToString::to_string);
+        assert_eq!(source.as_deref(), Some("the disk is on fire"));
+    }
 }

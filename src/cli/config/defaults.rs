@@ -81,6 +81,47 @@ impl Given {
 }
 
 impl Config {
+    /// Says which files were read, and which options are not from the command line. The values of client properties may be secrets,
+    /// and are no options.
+    pub(crate) fn origins(&self, matches: &ArgMatches) -> Vec<String> {
+        let read = self.files.iter();
+        let mut said: Vec<_> = read
+            .map(|path| format!("read the configuration file {}", path.display()))
+            .collect();
+        let (mut names, mut level) = (Names::new(), Some(matches));
+        while let Some(matches) = level {
+            // Groups of options have the names of their types. Options of every command are repeated at each level.
+            let is_option = |id: &&str| !id.contains(char::is_uppercase);
+            for id in matches.ids().map(clap::Id::as_str).filter(is_option) {
+                let origin = self.origin(&names, matches, id);
+                said.extend(origin.filter(|origin| !said.contains(origin)));
+            }
+            level = matches.subcommand().map(|(name, below)| {
+                names.push(name.to_owned());
+                below
+            });
+        }
+        said
+    }
+
+    fn origin(&self, names: &[String], matches: &ArgMatches, id: &str) -> Option<String> {
+        let long = id.replace('_', "-");
+        let is_in_file = |names: &[String]| {
+            let table = self.tables.get(names);
+            table.is_some_and(|table| table.options.contains_key(&long))
+        };
+        let place = match matches.value_source(id)? {
+            ValueSource::EnvVariable => "the environment",
+            ValueSource::DefaultValue if is_in_file(names) || is_in_file(&[]) => {
+                "the configuration file"
+            }
+            _ => return None,
+        };
+        let values = matches.get_raw(id)?.map(|value| value.to_string_lossy());
+        let values = values.collect::<Vec<_>>().join(", ");
+        Some(format!("--{long} is {values}, from {place}"))
+    }
+
     /// Returns the definitions with the file's values as defaults, but for those that what is given excludes.
     pub(crate) fn defaults(&self, definitions: Command, given: &Given) -> Command {
         let excluded = given.excluded(&definitions);

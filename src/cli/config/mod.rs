@@ -55,6 +55,8 @@ type Names = Vec<String>;
 #[derive(Debug, Default)]
 pub struct Config {
     tables: BTreeMap<Names, Table>,
+    /// The files that were read.
+    files: Vec<PathBuf>,
 }
 
 /// What they say of one command, or at the top.
@@ -117,6 +119,7 @@ impl Config {
         let Some(file) = File::read(location)? else {
             return Ok(());
         };
+        self.files.push(location.path.clone());
         for (names, table) in file.tables(definitions)? {
             let merged = self.tables.entry(names).or_default();
             merged.options.extend(table.options);

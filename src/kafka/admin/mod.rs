@@ -71,6 +71,7 @@ impl Admin {
             deadline: settings.request_timeout(),
         };
         admin.find_responder(admin.deadline.min(Client::PATIENCE))?;
+        tracing::debug!("connected to {}", settings.bootstrap_servers());
         Ok(admin)
     }
 }

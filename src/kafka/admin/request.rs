@@ -215,7 +215,7 @@ impl Admin {
     fn cause_of(&self, error: &BrokerError) -> String {
         let cause = error.code.explain(&error.text);
         match self.client.events().last_failure() {
-            Some(failure) if error.code.is_local_timeout() => format!("{cause}; {failure}"),
+            Some(failure) if error.code.is_local_timeout() => failure.text,
             _ => cause,
         }
     }

@@ -47,7 +47,14 @@ impl Admin {
         const ATTEMPT: Duration = Duration::from_secs(2);
         let started = Instant::now();
         let metadata = self.ask_metadata(within);
-        let metadata = metadata.map_err(|error| error.into_kafka_error("list the brokers"))?;
+        let metadata = metadata.map_err(|error| {
+            // Serves the callbacks that say why.
+            while self.client.poll(Duration::ZERO) > 0 {}
+            match error.code.is_local_timeout() {
+                true => self.client.unreachable(),
+                false => error.into_kafka_error("list the brokers"),
+            }
+        })?;
         // SAFETY: the metadata and the client are live.
         let (brokers, controller) = unsafe {
             let metadata = metadata.0.as_ref();
@@ -68,7 +75,7 @@ impl Admin {
                 }
                 tracing::debug!(
                     "broker {id} does not answer: {}",
-                    self.client.events().cause()
+                    self.client.events().cause().text
                 );
             }
         }

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::consistency::check;
 use super::error::{Origin, SettingsError};
 use super::fixed::{canonical, check_override};
 use super::properties::{self, Property};
 use super::{ClientSettings, java, variables};
-use crate::kafka::client::{ClientConfig, ConfError, NativeConf};
+use crate::kafka::client::{ClientConfig, ConfError, NativeConf, is_secret};
 
 /// Settings under construction.
 pub(super) struct Builder {
     /// librdkafka's own configuration object, which validates names and values.
     native: NativeConf,
     config: ClientConfig,
+    /// Where each property was set.
+    origins: BTreeMap<String, Origin>,
 }
 
 impl Builder {
@@ -21,6 +24,7 @@ impl Builder {
         Builder {
             native: NativeConf::new(),
             config: ClientConfig::default(),
+            origins: BTreeMap::new(),
         }
     }
 
@@ -97,10 +101,18 @@ impl Builder {
             })?;
         match self.native.set(&key, value) {
             Ok(()) => {
+                let shown = if is_secret(&key) {
+                    "[not shown]"
+                } else {
+                    value
+                };
+                tracing::debug!("client property {key}={shown}, from {origin}");
                 self.config.set(&key, value);
+                self.origins.insert(key, origin);
                 Ok(())
             }
             Err(ConfError::Invalid(cause)) => {
+                let cause = in_our_words(&key, &cause);
                 Err(SettingsError::InvalidValue { origin, key, cause })
             }
             Err(ConfError::Unknown) => {
@@ -115,26 +127,23 @@ impl Builder {
         }
     }
 
-    /// Explains what this build lacks, in more detail than librdkafka.
+    /// Explains what this build lacks, in more detail than librdkafka. That it lists `sasl_gssapi` as a feature says nothing: a build
+    /// with curl does, too, without a Kerberos library (docs/decisions/0010).
     fn check_compiled_in(&self, key: &str, value: &str) -> Result<(), String> {
-        let (feature, advice) = match (key, value) {
-            ("sasl.oauthbearer.method", "oidc") => (
-                "oidc",
-                "fetching OAUTHBEARER tokens from an endpoint (OIDC) is not compiled into this kbk; use SCRAM, PLAIN or TLS \
-                 client certificates",
+        match (key, value) {
+            ("sasl.mechanism", "GSSAPI") => Err(java::NO_KERBEROS.to_owned()),
+            ("sasl.oauthbearer.method", "oidc") if !self.has_feature("oidc") => Err(
+                "fetching OAUTHBEARER tokens from an endpoint (OIDC) is not compiled into this kbk; use SCRAM, PLAIN or TLS client \
+                 certificates"
+                    .to_owned(),
             ),
-            ("sasl.mechanism", "GSSAPI") => ("sasl_gssapi", java::NO_KERBEROS),
-            _ => return Ok(()),
-        };
-        let features = self.native.features();
-        if features
-            .split(',')
-            .any(|compiled_in| compiled_in == feature)
-        {
-            Ok(())
-        } else {
-            Err(advice.to_owned())
+            _ => Ok(()),
         }
+    }
+
+    fn has_feature(&self, name: &str) -> bool {
+        let features = self.native.features();
+        features.split(',').any(|compiled_in| compiled_in == name)
     }
 
     /// Finds the known property most similar to `key`; Java properties are considered in a file only.
@@ -152,14 +161,35 @@ impl Builder {
     }
 
     pub(super) fn finish(self) -> Result<ClientSettings, SettingsError> {
-        match self.config.get("bootstrap.servers") {
-            Some(servers) if !servers.trim().is_empty() => Ok(ClientSettings {
-                config: self.config,
-                timeout: None,
-            }),
-            _ => Err(SettingsError::NoBootstrapServer),
+        let servers = self.config.get("bootstrap.servers").unwrap_or_default();
+        if servers.trim().is_empty() {
+            return Err(SettingsError::NoBootstrapServer);
         }
+        check(&self.config).map_err(|(key, cause)| match self.origins.get(key) {
+            Some(origin) => SettingsError::InvalidValue {
+                origin: origin.clone(),
+                key: key.to_owned(),
+                cause,
+            },
+            None => SettingsError::Missing { key, cause },
+        })?;
+        Ok(ClientSettings {
+            config: self.config,
+            timeout: None,
+        })
     }
+}
+
+/// Returns why librdkafka rejects a value, without what the error says anyway.
+fn in_our_words(key: &str, cause: &str) -> String {
+    let plain = cause
+        .replace(&format!(" for configuration property \"{key}\""), "")
+        .replace(&format!("Configuration property \"{key}\" "), "");
+    let plain = match plain.strip_prefix("Invalid value") {
+        Some(rest) => format!("not a valid value{rest}"),
+        None => plain,
+    };
+    format!("{plain}; librdkafka's CONFIGURATION.md lists the values of each property")
 }
 
 /// Replaces the variables in a value. Within `sasl.jaas.config`, a secret is between quotation marks, which it may contain.

@@ -46,6 +46,14 @@ pub enum SettingsError {
         /// What is wrong, and what to do.
         cause: String,
     },
+    /// A property is missing that the others need.
+    #[error("`{key}` is missing: {cause}")]
+    Missing {
+        /// The property.
+        key: &'static str,
+        /// Why it is needed, and how to set it.
+        cause: String,
+    },
     /// The value would break a backup or a restore.
     #[error("{origin}: `{key}` cannot be changed: {why}")]
     Refused {

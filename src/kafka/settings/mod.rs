@@ -5,10 +5,12 @@
 //! | how the sources become settings | `builder`, `properties`, `variables` |
 //! | what a property of Java's clients means | `java`, `jaas`, `key_store`, `jks` |
 //! | what cannot be changed | `fixed` |
+//! | what properties must say together | `consistency` |
 //! | how the clients for reading, writing and other requests differ | `roles` |
 //! | mistakes | `error` |
 
 mod builder;
+mod consistency;
 mod error;
 mod fixed;
 mod jaas;

@@ -28,7 +28,7 @@ fn a_file_for_the_java_tools_is_accepted() {
         "    username=\"alice\" password=\"alice-secret\";\n",
         "ssl.endpoint.identification.algorithm=\nrequest.timeout.ms=20000\n",
         "key.serializer=org.apache.kafka.common.serialization.StringSerializer\n",
-        "group.id=tools\nauto.offset.reset=earliest\nssl.ca.location=/etc/ca.pem\n",
+        "group.id=tools\nauto.offset.reset=earliest\nssl.ca.location=/dev/null\n",
     ))
     .unwrap();
     let config = settings.consumer(32 << 20, 1 << 20);
@@ -38,17 +38,14 @@ fn a_file_for_the_java_tools_is_accepted() {
         ("sasl.password", "alice-secret"),
         ("ssl.endpoint.identification.algorithm", "none"),
         ("socket.timeout.ms", "20000"),
-        ("ssl.ca.location", "/etc/ca.pem"),
+        ("ssl.ca.location", "/dev/null"),
         ("auto.offset.reset", "error"),
     ] {
         assert_eq!(config.get(key), Some(value), "{key}");
     }
     assert_eq!(config.get("group.id"), None);
     let shown = format!("{settings:?} {config:?}");
-    assert!(
-        shown.contains("alice") && !shown.contains("alice-secret"),
-        "{shown}"
-    );
+    assert!(!shown.contains("alice"), "{shown}");
 }
 
 #[test]
@@ -157,7 +154,10 @@ fn mechanisms_that_are_not_compiled_in_are_explained() {
         assert!(
             options(&[
                 ("sasl.mechanism", mechanism),
-                ("security.protocol", "SASL_SSL")
+                ("security.protocol", "SASL_SSL"),
+                ("sasl.username", "kbk"),
+                ("sasl.password", "secret"),
+                ("sasl.oauthbearer.config", "principal=kbk"),
             ])
             .is_ok()
         );

@@ -441,7 +441,12 @@ impl<'a, T: Transport> Writer<'a, T> {
             self.abandon();
             return Err(error.into());
         }
-        tracing::warn!("{error}; retrying the records of this transaction");
+        let what = format!("{error}; retrying the records of this transaction");
+        if self.aborts == 1 {
+            tracing::warn!("{what}");
+        } else {
+            tracing::debug!("{what}");
+        }
         roll_back(self)?;
         for mut job in self.jobs.drain(..) {
             job.sent = job.position;

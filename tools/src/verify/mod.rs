@@ -56,6 +56,11 @@ use crate::claims::{self, ListedClaim};
 pub trait VerifyEvents: Send + Sync {
     /// Reports that `bytes` more stored bytes have been checked.
     fn bytes_checked(&self, bytes: u64);
+
+    /// Reports that the segment of this key has been checked, with this many findings.
+    fn segment_checked(&self, key: &str, findings: usize) {
+        let _ = (key, findings);
+    }
 }
 
 impl<F: Fn(u64) + Send + Sync> VerifyEvents for F {

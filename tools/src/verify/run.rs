@@ -241,8 +241,9 @@ impl<'a> Run<'a> {
             runtime: Handle::current(),
         };
         self.running.spawn_blocking(move || {
-            let findings = job.run().into_iter();
-            let located = findings.map(|finding| {
+            let findings = job.run();
+            job.events.segment_checked(&job.entry.key, findings.len());
+            let located = findings.into_iter().map(|finding| {
                 let finding = finding.segment(&job.entry).partition(&job.partition);
                 finding.snapshot(sequence)
             });

@@ -1,0 +1,123 @@
+//! Reports an outage of the cluster once and its end once, however many clients of the process notice it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a failure that is repeated in the same words is not mentioned again.
+const NOT_MENTIONED_AGAIN: Duration = Duration::from_secs(60);
+
+/// The outage of the one cluster that a process works with. A restore has a producer per thread and a backup a consumer, each of
+/// which notices an outage on its own.
+static OUTAGE: Mutex<Outage> = Mutex::new(Outage {
+    began: None,
+    clients: 0,
+    mentioned: Vec::new(),
+});
+
+struct Outage {
+    began: Option<Instant>,
+    /// The clients that wait for the cluster.
+    clients: usize,
+    /// Failures of single brokers that were mentioned, and when.
+    mentioned: Vec<(String, Instant)>,
+}
+
+impl Outage {
+    fn locked() -> MutexGuard<'static, Outage> {
+        OUTAGE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether this is the first client that notices.
+    fn enter(&mut self, now: Instant) -> bool {
+        self.clients += 1;
+        let is_first = self.began.is_none();
+        self.began.get_or_insert(now);
+        is_first
+    }
+
+    /// Returns how long the outage took if this was the last client that waited.
+    fn leave(&mut self, now: Instant) -> Option<Duration> {
+        self.clients = self.clients.saturating_sub(1);
+        let began = self.began.take_if(|_| self.clients == 0)?;
+        Some(now.saturating_duration_since(began))
+    }
+
+    /// Returns whether this failure was not mentioned for a while.
+    fn is_new(&mut self, failure: &str, now: Instant) -> bool {
+        self.mentioned
+            .retain(|(_, at)| now.saturating_duration_since(*at) < NOT_MENTIONED_AGAIN);
+        let is_new = self.mentioned.iter().all(|(known, _)| known != failure);
+        if is_new {
+            self.mentioned.push((failure.to_owned(), now));
+        }
+        is_new
+    }
+}
+
+/// A client waits for the cluster, and has waited this long.
+pub(super) fn began(what: &str, waited: Duration) {
+    let now = Instant::now();
+    if Outage::locked().enter(now.checked_sub(waited).unwrap_or(now)) {
+        tracing::warn!("{what}");
+    } else {
+        tracing::debug!("{what}");
+    }
+}
+
+/// A client that waited for the cluster was answered.
+pub(super) fn ended() {
+    if let Some(took) = Outage::locked().leave(Instant::now()) {
+        tracing::info!("the cluster answers again, after {took:.0?}");
+    }
+}
+
+/// A client that waited for the cluster is no longer used.
+pub(super) fn abandoned() {
+    Outage::locked().leave(Instant::now());
+}
+
+/// A broker has failed, which others may make up for.
+pub(super) fn mention(failure: &str) {
+    if Outage::locked().is_new(failure, Instant::now()) {
+        tracing::debug!("{failure}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_client_reports_an_outage_and_only_the_last_its_end() {
+        let mut outage = Outage {
+            began: None,
+            clients: 0,
+            mentioned: Vec::new(),
+        };
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        for first in [0, 100] {
+            assert!(outage.enter(after(first)));
+            assert!(!outage.enter(after(first + 1)));
+            assert_eq!(outage.leave(after(first + 5)), None);
+            assert!(!outage.enter(after(first + 6)));
+            assert_eq!(outage.leave(after(first + 7)), None);
+            let took = outage.leave(after(first + 9));
+            assert_eq!(took, Some(Duration::from_secs(9)));
+        }
+    }
+
+    #[test]
+    fn a_failure_that_is_repeated_is_mentioned_once() {
+        let mut outage = Outage {
+            began: None,
+            clients: 0,
+            mentioned: Vec::new(),
+        };
+        let start = Instant::now();
+        assert!(outage.is_new("a", start));
+        assert!(outage.is_new("b", start));
+        assert!(!outage.is_new("a", start + NOT_MENTIONED_AGAIN / 2));
+        assert!(outage.is_new("a", start + NOT_MENTIONED_AGAIN));
+    }
+}
