@@ -1,5 +1,7 @@
 //! A count with its noun, for messages.
 
+use std::fmt;
+
 /// Formats a count with its noun, as in `1 record` or `2 records`.
 ///
 /// ```
@@ -7,7 +9,7 @@
 /// assert_eq!(kbk_format::counted(0, "record"), "0 records");
 /// ```
 #[must_use]
-pub fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+pub fn counted<N: fmt::Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    let plural = if number == N::from(1) { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }

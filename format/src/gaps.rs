@@ -34,7 +34,7 @@ impl GapReason {
 }
 
 /// A range of offsets without a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// First offset of the range.
     pub from_offset: i64,

@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use crate::block::BlockHeader;
+use crate::counted::counted;
 use crate::error::{ErrorClass, Result};
 use crate::layout::{ALIGNMENT, block_header_length, index_entry as at, limits};
+use crate::offset_span::OffsetSpan;
 use crate::wire::{FieldReader, length, put};
 
 /// Where a block is, and what its header states.
@@ -138,11 +140,10 @@ impl IndexEntry {
             ErrorClass::Inconsistent,
             || {
                 format!(
-                    "the block at {} has {} records in the offsets {} to {}, a header of {} and {} bytes in all",
+                    "the block at {} has {} in {}, a header of {} and {} bytes in all",
                     entry.position,
-                    entry.record_count,
-                    entry.base_offset,
-                    entry.end_offset,
+                    counted(entry.record_count, "record"),
+                    OffsetSpan::from(entry.base_offset..entry.end_offset),
                     entry.header_length,
                     entry.block_length
                 )

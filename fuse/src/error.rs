@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{Id, RepoError, RepoErrorKind};
+use kbk_format::{OffsetSpan, PartitionNumber};
 
 /// Where in the backup something went wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,12 +36,7 @@ impl fmt::Display for Location {
             write!(f, "/{partition}")?;
         }
         match &self.offsets {
-            Some(offsets) => write!(
-                f,
-                ", offsets {} to {}",
-                offsets.start,
-                offsets.end.saturating_sub(1)
-            ),
+            Some(offsets) => write!(f, ", {}", OffsetSpan::from(offsets.clone())),
             None => Ok(()),
         }
     }

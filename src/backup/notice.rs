@@ -1,7 +1,7 @@
 //! What a backup reports about the cluster or about itself, besides its counts.
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::TopicName;
+use kbk_format::{OffsetSpan, PartitionNumber};
 use serde::Serialize;
 
 use crate::human;
@@ -67,10 +67,9 @@ pub enum BackupNotice {
         topic: TopicName,
         /// The partition.
         partition: PartitionNumber,
-        /// The first lost offset.
-        from_offset: i64,
-        /// One past the last lost offset.
-        to_offset: i64,
+        /// The lost offsets.
+        #[serde(flatten)]
+        offsets: OffsetSpan,
     },
     /// Transactions stayed open: what follows them, committed records included, is left to the next run.
     OpenTransactions {
@@ -313,13 +312,11 @@ impl std::fmt::Display for BackupNotice {
             BackupNotice::Lost {
                 topic,
                 partition,
-                from_offset,
-                to_offset,
+                offsets,
             } => write!(
                 f,
-                "{topic}/{partition}: offsets {from_offset} to {} were deleted by the cluster before they were backed up; \
-                 back up more often, or raise the topic's retention",
-                to_offset - 1
+                "{topic}/{partition}: {offsets} were deleted by the cluster before they were backed up; \
+                 back up more often, or raise the topic's retention"
             ),
             BackupNotice::OpenTransactions {
                 topic,
@@ -328,8 +325,9 @@ impl std::fmt::Display for BackupNotice {
                 high_watermark,
             } => write!(
                 f,
-                "{topic}/{partition}: a transaction was open at offset {last_stable_offset}; offsets from there to {high_watermark} \
-                 are left to the next run (`kafka-transactions find-hanging` shows transactions that never end)"
+                "{topic}/{partition}: a transaction was open at offset {last_stable_offset}; {} are left to the next run \
+                 (`kafka-transactions find-hanging` shows transactions that never end)",
+                OffsetSpan::from(*last_stable_offset..*high_watermark)
             ),
             BackupNotice::Recreated { topic } => write!(
                 f,

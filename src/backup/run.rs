@@ -594,8 +594,7 @@ pub(super) fn change(
             notices.extend(lost.iter().map(|lost| BackupNotice::Lost {
                 topic: topic.name.clone(),
                 partition: partition.partition,
-                from_offset: lost.from,
-                to_offset: lost.to,
+                offsets: (*lost).into(),
             }));
             partitions.push(PartitionChange {
                 partition: partition.partition,

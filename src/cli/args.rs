@@ -14,7 +14,8 @@ use super::repo_url::RepoUrl;
 use super::time::{TimeArg, parse_duration};
 use crate::kafka::ClientSettings;
 use crate::select::{
-    NamePattern, PartitionSet, TopicMapping, TopicRef, TopicRewrite, TopicSelection, rename_topics,
+    NamePattern, PartitionSet, TopicMapping, TopicPartitions, TopicRef, TopicRewrite,
+    TopicSelection, rename_topics,
 };
 
 const GLOBAL: &str = "Global options";
@@ -195,11 +196,11 @@ pub struct TopicArgs {
     /// Topics to select: a name, a glob, or /a regular expression/ for the whole name; of a backup also NAME@ID, with 8 digits of its
     /// id or more, for a topic whose name another one has; repeatable
     /// [default: all except internal ones; verify and mount include those]
-    #[arg(long, value_name = "PATTERN", help_heading = TOPICS)]
+    #[arg(long, value_name = "PATTERN", value_parser = NamePattern::of_topics, help_heading = TOPICS)]
     pub topic: Vec<NamePattern>,
 
     /// Topics to exclude from the selection; repeatable
-    #[arg(long, value_name = "PATTERN", help_heading = TOPICS)]
+    #[arg(long, value_name = "PATTERN", value_parser = NamePattern::of_topics, help_heading = TOPICS)]
     pub exclude: Vec<NamePattern>,
 }
 
@@ -207,6 +208,33 @@ impl TopicArgs {
     /// Returns the selection that these options make together.
     pub fn selection(&self) -> TopicSelection {
         TopicSelection::new(self.topic.clone(), self.exclude.clone())
+    }
+}
+
+/// Selects topics of a backup, or some of their partitions.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TopicPartitionArgs {
+    /// Topics to select, or partitions of them, as in orders/0-3,7: a name, a glob, or /a regular expression/ for the whole name; also
+    /// NAME@ID, with 8 digits of its id or more, for a topic whose name another one has; repeatable
+    /// [default: all except internal ones]
+    #[arg(long, value_name = "PATTERN[/PARTITIONS]", help_heading = TOPICS)]
+    pub topic: Vec<TopicPartitions>,
+
+    /// Topics to exclude from the selection; repeatable
+    #[arg(long, value_name = "PATTERN", value_parser = NamePattern::of_topics, help_heading = TOPICS)]
+    pub exclude: Vec<NamePattern>,
+}
+
+impl TopicPartitionArgs {
+    /// Returns the selection of topics that these options make together.
+    pub fn selection(&self) -> TopicSelection {
+        let topics = self.topic.iter().map(|topic| topic.topics.clone());
+        TopicSelection::new(topics.collect(), self.exclude.clone())
+    }
+
+    /// Returns whether partitions are given with any of the topics.
+    pub fn has_partitions(&self) -> bool {
+        self.topic.iter().any(|topic| topic.partitions.is_some())
     }
 }
 
@@ -239,9 +267,9 @@ impl RenameArgs {
 /// Selects among the topics' records. A record must satisfy all of the given options.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SelectionArgs {
-    /// Only these partitions of each topic: numbers and ranges
+    /// Only these partitions of each topic: numbers and ranges, as in 0-3,7; repeatable
     #[arg(long, value_name = "LIST", help_heading = RECORDS)]
-    pub partition: Option<PartitionSet>,
+    pub partition: Vec<PartitionSet>,
 
     /// Only records with this timestamp or a later one
     #[arg(long, value_name = "TIME", help_heading = RECORDS)]

@@ -32,6 +32,7 @@ pub mod time;
 
 pub use self::args::{
     ColorWhen, GlobalArgs, KafkaArgs, LogFormat, Property, RenameArgs, SelectionArgs, TopicArgs,
+    TopicPartitionArgs,
 };
 pub use self::config::{Config, ConfigError, Key, keys};
 pub use self::context::Context;

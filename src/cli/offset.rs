@@ -16,7 +16,7 @@ pub enum OffsetArg {
     End,
     /// This offset.
     At(i64),
-    /// The last `n` offsets.
+    /// `n` before the end.
     FromEnd(i64),
 }
 

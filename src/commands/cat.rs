@@ -88,7 +88,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let wanted = super::topic_partitions(&args.topics, &args.partition)?;
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
-    let selected = super::partitions(&wanted, &snapshot)?;
+    let selected = super::each_partition(super::partitions(&wanted, &snapshot)?);
     let missing = Completeness::of_partitions(
         snapshot.sequence,
         selected
@@ -134,7 +134,7 @@ fn stored(partitions: &[(&TopicState, &PartitionState)]) -> String {
         match state.records {
             0 => format!("{name}/{partition} has no records"),
             _ => {
-                let offsets = OffsetSpan(state.base_offset..state.end_offset);
+                let offsets = OffsetSpan::from(state.base_offset..state.end_offset);
                 format!("{name}/{partition} has the {offsets}")
             }
         }

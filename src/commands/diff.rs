@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use crate::blocking::blocking;
 use crate::cli::{
     CliError, Column, Context, KafkaArgs, Outcome, RenameArgs, Report, SelectionArgs, SnapshotArg,
-    Table, TopicArgs,
+    Table, TopicPartitionArgs,
 };
 use crate::compare::PartitionComparison;
 use crate::human;
@@ -46,7 +46,7 @@ pub struct Args {
 
     /// The topics of the snapshot to compare.
     #[command(flatten)]
-    pub topics: TopicArgs,
+    pub topics: TopicPartitionArgs,
 
     /// The records that are expected.
     #[command(flatten)]
@@ -87,7 +87,7 @@ struct DiffReport {
 
 /// Compares, and prints the result.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let mut choice = super::choice(&args.choice)?;
+    let mut choice = super::choice(&args.topics, &args.choice)?;
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
     let chosen = super::chosen(&args.topics, &mut choice, &snapshot)?;

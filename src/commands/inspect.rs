@@ -115,7 +115,7 @@ fn show_header(header: &InspectedHeader, out: &mut dyn Write) -> io::Result<()> 
 }
 
 fn show_footer(footer: &InspectedFooter, out: &mut dyn Write) -> io::Result<()> {
-    line(out, "to offset", &(footer.end_offset - 1).to_string())?;
+    line(out, "end offset", &footer.end_offset.to_string())?;
     let counts = [
         (footer.tombstone_count, "tombstone"),
         (footer.null_key_count, "null key"),
@@ -175,8 +175,8 @@ fn streams_table(inspection: &Inspection) -> Table {
 fn blocks_table(inspection: &Inspection) -> Table {
     let mut table = Table::new([
         Column::Right("POSITION"),
-        Column::Right("FROM OFFSET"),
-        Column::Right("TO OFFSET"),
+        Column::Right("FROM"),
+        Column::Right("END"),
         Column::Right("RECORDS"),
         Column::Right("RAW"),
         Column::Right("STORED"),
@@ -190,7 +190,7 @@ fn blocks_table(inspection: &Inspection) -> Table {
         table.row([
             block.position.to_string(),
             block.base_offset.to_string(),
-            (block.end_offset - 1).to_string(),
+            block.end_offset.to_string(),
             human::count(block.records.into()),
             human::bytes(block.raw_bytes.into()),
             human::bytes(block.stored_bytes),
@@ -210,7 +210,7 @@ fn show_problems(problems: &[Problem], out: &mut dyn Write) -> io::Result<()> {
             problem.class, problem.what, problem.position
         )?;
         if let Some(offsets) = problem.offsets {
-            write!(out, ", offsets {} to {}", offsets.from, offsets.to - 1)?;
+            write!(out, ", {}", offsets)?;
         }
         writeln!(out, "\n  {}", problem.detail)?;
     }

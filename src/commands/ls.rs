@@ -8,18 +8,36 @@ use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table};
 use crate::human;
-use crate::select::TopicOrPartition;
+use crate::select::TopicPartitions;
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk ls -r /backup/kafka
+  kbk ls -r /backup/kafka 'orders-*'
+  kbk ls -r /backup/kafka orders/0-3,7
+  kbk ls -r /backup/kafka 'orders-*' --partitions
+  kbk ls -r /backup/kafka orders --segments
+
+A topic that is given by its name, or with partitions, is listed partition by partition; globs
+and regular expressions list topics, unless --partitions or --segments says otherwise.
+FROM is the first offset that the backup covers, END is one past the last.";
 
 /// The arguments of `kbk ls`.
 #[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A topic (a name, or NAME@ID with 8 digits of its id or more), to list its partitions, or one partition; without it, all topics
-    #[arg(value_name = "TOPIC[/PARTITION]")]
-    pub within: Option<TopicOrPartition>,
+    /// Topics, or partitions of them, as in orders/0-3,7: a name, a glob, or /a regular expression/ for the whole name; also NAME@ID,
+    /// with 8 digits of its id or more [default: all topics]
+    #[arg(value_name = "TOPIC[/PARTITIONS]")]
+    pub within: Vec<TopicPartitions>,
 
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
+
+    /// List every partition
+    #[arg(long, conflicts_with = "segments")]
+    pub partitions: bool,
 
     /// List every segment
     #[arg(long)]
@@ -58,48 +76,29 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 }
 
 async fn rows(args: &Args, repository: &Repository, snapshot: &Snapshot) -> Result<Rows, CliError> {
+    let all = || snapshot.topics.iter();
+    let selected: Vec<(&TopicState, Vec<&PartitionState>)> = match args.within.is_empty() {
+        true => all()
+            .map(|topic| (topic, topic.partitions.iter().collect()))
+            .collect(),
+        false => super::partitions(&args.within, snapshot)?,
+    };
     if args.segments {
-        return segments(args, repository, snapshot).await;
+        let mut rows = Vec::new();
+        for (topic, state) in super::each_partition(selected) {
+            rows.extend(list::segments(repository, topic, state).await?);
+        }
+        return Ok(Rows::Segments(rows));
     }
-    let Some(within) = &args.within else {
-        let rows = list::topics(repository, snapshot).await?;
-        return Ok(Rows::Topics(rows));
-    };
-    let topic = super::topic(snapshot, &within.topic)?;
-    let mut rows = list::partitions(repository, topic).await?;
-    if let Some(number) = within.partition {
-        super::partition(topic, number)?;
-        rows.retain(|row| row.partition == number);
+    if args.partitions || !args.within.iter().all(TopicPartitions::is_pattern) {
+        let mut rows = Vec::new();
+        for (topic, states) in selected {
+            rows.extend(list::partitions(repository, topic, states).await?);
+        }
+        return Ok(Rows::Partitions(rows));
     }
-    Ok(Rows::Partitions(rows))
-}
-
-async fn segments(
-    args: &Args,
-    repository: &Repository,
-    snapshot: &Snapshot,
-) -> Result<Rows, CliError> {
-    let mut rows = Vec::new();
-    for (topic, state) in selected(args, snapshot)? {
-        rows.extend(list::segments(repository, topic, state).await?);
-    }
-    Ok(Rows::Segments(rows))
-}
-
-/// Returns the partitions whose segments are listed.
-fn selected<'a>(
-    args: &Args,
-    snapshot: &'a Snapshot,
-) -> Result<Vec<(&'a TopicState, &'a PartitionState)>, CliError> {
-    let all = |topic: &'a TopicState| topic.partitions.iter().map(move |state| (topic, state));
-    let Some(within) = &args.within else {
-        return Ok(snapshot.topics.iter().flat_map(all).collect());
-    };
-    let topic = super::topic(snapshot, &within.topic)?;
-    match within.partition {
-        Some(number) => Ok(vec![(topic, super::partition(topic, number)?)]),
-        None => Ok(all(topic).collect()),
-    }
+    let topics = selected.into_iter().map(|(topic, _)| topic);
+    Ok(Rows::Topics(list::topics(repository, topics).await?))
 }
 
 impl Report for Listing {
@@ -158,8 +157,8 @@ fn topic_name(topic: &str, id: &str, deleted: bool) -> String {
 fn partitions_table(rows: &[PartitionRow]) -> Table {
     let mut table = Table::new([
         Column::Left("TOPIC/PARTITION"),
-        Column::Right("FROM OFFSET"),
-        Column::Right("TO OFFSET"),
+        Column::Right("FROM"),
+        Column::Right("END"),
         Column::Right("SEGMENTS"),
         Column::Right("RECORDS"),
         Column::Right("STORED"),
@@ -174,7 +173,7 @@ fn partitions_table(rows: &[PartitionRow]) -> Table {
         let lost: u64 = row
             .lost
             .iter()
-            .map(|lost| lost.to.abs_diff(lost.from))
+            .map(|lost| lost.end_offset.abs_diff(lost.base_offset))
             .sum();
         let lost = if lost > 0 {
             human::count(lost)
@@ -184,7 +183,7 @@ fn partitions_table(rows: &[PartitionRow]) -> Table {
         table.row([
             format!("{}/{}", row.topic, row.partition),
             row.base_offset.to_string(),
-            last_offset(row.base_offset, row.end_offset),
+            row.end_offset.to_string(),
             human::count(row.segments),
             human::count(row.totals.records),
             human::bytes(row.totals.stored_bytes),
@@ -213,8 +212,8 @@ fn incomplete(row: &PartitionRow) -> String {
 fn segments_table(rows: &[SegmentRow]) -> Table {
     let mut table = Table::new([
         Column::Left("TOPIC/PARTITION"),
-        Column::Right("FROM OFFSET"),
-        Column::Right("TO OFFSET"),
+        Column::Right("FROM"),
+        Column::Right("END"),
         Column::Right("RECORDS"),
         Column::Right("STORED"),
         Column::Left("FIRST TIME"),
@@ -232,7 +231,7 @@ fn segments_table(rows: &[SegmentRow]) -> Table {
         table.row([
             format!("{topic}/{partition}"),
             entry.base_offset.to_string(),
-            last_offset(entry.base_offset, entry.end_offset),
+            entry.end_offset.to_string(),
             human::count(entry.records),
             human::bytes(entry.size),
             first,
@@ -241,13 +240,4 @@ fn segments_table(rows: &[SegmentRow]) -> Table {
         ]);
     }
     table
-}
-
-/// Formats the last covered offset, or nothing.
-fn last_offset(base: i64, end: i64) -> String {
-    if base < end {
-        (end - 1).to_string()
-    } else {
-        "-".to_owned()
-    }
 }

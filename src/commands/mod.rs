@@ -24,18 +24,18 @@ pub use self::program::Cli;
 
 pub(crate) use self::mount::translate_mount_arguments;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 
 use clap::Subcommand;
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{Digested, PartitionState, Repository, Snapshot, Store, TopicState};
 use serde::Serialize;
 
 use crate::cli::{
     CliError, Context, KafkaArgs, Outcome, RepoMode, Report, SelectionArgs, SnapshotArg, TimeArg,
-    TopicArgs, offset_times, time_range,
+    TopicPartitionArgs, offset_times, time_range,
 };
 use crate::groups::GroupsPlanError;
 use crate::human;
@@ -177,13 +177,16 @@ async fn repository(context: &Context) -> Result<Repository, CliError> {
 }
 
 /// Returns the selection of records, from the options and the --offsets file, before any cluster is contacted.
-fn choice(args: &SelectionArgs) -> Result<RecordSelection, CliError> {
+fn choice(topics: &TopicPartitionArgs, args: &SelectionArgs) -> Result<RecordSelection, CliError> {
+    let partitions = PartitionSet::union(&args.partition);
+    refuse_both(&topics.topic, partitions.as_ref())?;
     let [since_offset_of, until_offset_of] =
         offset_times(args.since_offset_of.as_ref(), args.until_offset_of.as_ref())?;
     let offsets = args.offsets.as_deref();
     Ok(RecordSelection {
         times: time_range(args.since.as_ref(), args.until.as_ref())?,
-        partitions: args.partition.clone(),
+        partitions,
+        topics: BTreeMap::new(),
         since_offset_of,
         until_offset_of,
         offsets: offsets.map(offset_ranges).transpose()?,
@@ -226,12 +229,14 @@ struct ChosenTopics {
 }
 
 /// Returns the selected topics of the snapshot: those of the --offsets file, if there is one, whose lines then have their whole ids.
+/// The partitions that are given with topics become part of the selection.
 fn chosen(
-    args: &TopicArgs,
+    args: &TopicPartitionArgs,
     choice: &mut RecordSelection,
     snapshot: &Snapshot,
 ) -> Result<ChosenTopics, CliError> {
     let Some(offsets) = &choice.offsets else {
+        choice.topics = TopicPartitions::restricted(&args.topic, snapshot)?;
         return selected(&args.selection(), snapshot);
     };
     let mut names = Vec::new();
@@ -336,49 +341,49 @@ fn topic_partitions(
     topics: &[TopicPartitions],
     partitions: &[PartitionSet],
 ) -> Result<Vec<TopicPartitions>, CliError> {
-    let Some(set) = PartitionSet::union(partitions) else {
-        return Ok(topics.to_vec());
-    };
-    let within_set = |wanted: &TopicPartitions| match wanted.partitions {
-        Some(_) => Err(CliError::usage(format!(
-            "the partitions of {} are given twice: with it, and with --partition",
-            wanted.topics
-        ))
-        .hint("give them in one of the two ways")),
-        None => Ok(TopicPartitions {
-            topics: wanted.topics.clone(),
-            partitions: Some(set.clone()),
-        }),
-    };
-    topics.iter().map(within_set).collect()
+    let set = PartitionSet::union(partitions);
+    refuse_both(topics, set.as_ref())?;
+    let topics = topics.iter().cloned();
+    let topics = topics.map(|wanted| TopicPartitions {
+        partitions: wanted.partitions.or_else(|| set.clone()),
+        ..wanted
+    });
+    Ok(topics.collect())
 }
 
-/// Returns the partitions of the snapshot that are selected, ordered by topic and number.
+/// Fails if partitions are given both with a topic and for all topics.
+fn refuse_both(topics: &[TopicPartitions], set: Option<&PartitionSet>) -> Result<(), CliError> {
+    let mut topics = topics.iter();
+    match topics.find(|wanted| set.is_some() && wanted.partitions.is_some()) {
+        Some(wanted) => Err(CliError::usage(format!(
+            "partitions are given twice: with `{wanted}`, and with --partition"
+        ))
+        .hint("give them in one of the two ways")),
+        None => Ok(()),
+    }
+}
+
+/// Returns each selected topic of the snapshot with its selected partitions, ordered by topic and number.
 fn partitions<'a>(
     wanted: &[TopicPartitions],
     snapshot: &'a Snapshot,
-) -> Result<Vec<(&'a TopicState, &'a PartitionState)>, CliError> {
+) -> Result<Vec<(&'a TopicState, Vec<&'a PartitionState>)>, CliError> {
     let selected = TopicPartitions::select(wanted, snapshot).map_err(|error| {
         let hint = format!("`kbk ls --snapshot {}` lists its topics", snapshot.sequence);
         CliError::from(error).hint(hint)
     })?;
     warn_left_out(&selected.left_out);
-    let topics = selected.topics.into_iter();
-    let states =
-        topics.flat_map(|(topic, states)| states.into_iter().map(move |state| (topic, state)));
-    Ok(states.collect())
+    Ok(selected.topics)
 }
 
-/// Returns the state of one of the topic's partitions.
-fn partition(topic: &TopicState, number: PartitionNumber) -> Result<&PartitionState, CliError> {
-    let state = topic.partitions.get(number.index());
-    state.ok_or_else(|| {
-        let (name, count) = (&topic.name, topic.partitions.len() as u64);
-        let has = human::counted(count, "partition");
-        CliError::new(format!(
-            "{name} has no partition {number}: it has {has}, numbered from 0"
-        ))
-    })
+/// Returns each partition with its topic.
+fn each_partition<'a>(
+    topics: Vec<(&'a TopicState, Vec<&'a PartitionState>)>,
+) -> Vec<(&'a TopicState, &'a PartitionState)> {
+    let topics = topics.into_iter();
+    let partitions =
+        topics.flat_map(|(topic, states)| states.into_iter().map(move |state| (topic, state)));
+    partitions.collect()
 }
 
 /// Formats the first and the last timestamp of some records for a table. A record without a timestamp comes before 1970.

@@ -1,6 +1,6 @@
 //! Reads topics back, as any consumer would, and finds where two of them differ.
 
-use kbk_format::{Record, TimestampType};
+use kbk_format::{OffsetSpan, Record, TimestampType};
 
 use crate::kafka::{
     Admin, ClientSettings, Consumer, KafkaError, PartitionRange, RecordHandler, SourceError,
@@ -123,8 +123,8 @@ impl RecordHandler for Collected<'_> {
 
     fn lost(&mut self, _slot: usize, from: i64, to: i64) -> Result<(), ReadError> {
         Err(ReadError::Lost(format!(
-            "the embedded broker has dropped offsets {from} to {}",
-            to - 1
+            "the embedded broker has dropped {}",
+            OffsetSpan::from(from..to)
         )))
     }
 

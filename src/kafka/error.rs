@@ -12,7 +12,7 @@ use std::ptr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use kbk_format::PartitionNumber;
+use kbk_format::{OffsetSpan, PartitionNumber};
 use rdkafka_sys::rd_kafka_resp_err_t as Resp;
 
 use super::cause::plain;
@@ -65,8 +65,9 @@ pub enum KafkaError {
     },
     /// The log ends before an offset that it once contained: truncated, or deleted and created again.
     #[error(
-        "{topic}/{partition}: offset {position} is beyond the log, which now holds [{log_start_offset}, {log_end_offset}): \
-         the topic was truncated, or deleted and created again; run the backup again to store its present state"
+        "{topic}/{partition}: offset {position} is beyond the log, which now holds {}: \
+         the topic was truncated, or deleted and created again; run the backup again to store its present state",
+        OffsetSpan::from(*.log_start_offset..*.log_end_offset)
     )]
     OffsetOutOfRange {
         /// The topic.

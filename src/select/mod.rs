@@ -37,6 +37,6 @@ pub use self::pattern::{NamePattern, PatternError, SelectError, TopicSelection, 
 pub use self::rename::{RenameError, rename_topics, target_names};
 pub use self::rewrite::{RewriteError, TopicRewrite};
 pub use self::saved::SavedTopics;
-pub use self::topic::{TopicError, TopicMapping, TopicOrPartition};
+pub use self::topic::{TopicError, TopicMapping};
 pub use self::topic_partitions::{SelectedPartitions, TopicPartitions};
 pub use self::topic_ref::TopicRef;

@@ -1,5 +1,6 @@
 //! A set of partitions: `0,3,5-7`. It is kept as its ranges, so that `0-2147483647` takes no more memory than `0`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -22,10 +23,26 @@ impl PartitionSet {
 
     /// Returns the numbers of all of these sets; `None` without a set.
     pub fn union(sets: &[PartitionSet]) -> Option<PartitionSet> {
-        let ranges = sets.iter().flat_map(|set| set.ranges.iter().cloned());
-        (!sets.is_empty()).then(|| PartitionSet {
-            ranges: ranges.collect(),
-        })
+        sets.iter().cloned().reduce(PartitionSet::and)
+    }
+
+    /// Returns the numbers of both sets.
+    #[must_use]
+    pub fn and(mut self, other: PartitionSet) -> PartitionSet {
+        self.ranges.extend(other.ranges);
+        self
+    }
+
+    /// Returns the smallest number in the set that is not among `present`.
+    pub fn first_missing(&self, present: &BTreeSet<PartitionNumber>) -> Option<PartitionNumber> {
+        let mut from = PartitionNumber::default();
+        loop {
+            let number = self.first_from(from)?;
+            if !present.contains(&number) {
+                return Some(number);
+            }
+            from = PartitionNumber::new(number.get().checked_add(1)?)?;
+        }
     }
 
     /// Returns the topic's partitions in the set, in ascending order.
@@ -80,7 +97,7 @@ impl fmt::Display for PartitionSet {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{topic} has no partition {partition}: it has {}, numbered from 0",
-    counted(*.count as u64, "partition")
+    counted(*.count, "partition")
 )]
 pub struct NoPartition {
     /// The topic.
@@ -138,6 +155,10 @@ mod tests {
         assert_eq!(set.to_string(), "0,3,5-7");
         let set: PartitionSet = "0-2147483647".parse().unwrap();
         assert_eq!(set.first_from(5.into()), Some(5.into()));
+        let present = BTreeSet::from([0, 1, 3].map(PartitionNumber::from));
+        assert_eq!(set.first_missing(&present), Some(2.into()));
+        let set: PartitionSet = "3,0-1".parse().unwrap();
+        assert_eq!(set.first_missing(&present), None);
         let set: PartitionSet = " 9 , 1 - 2 ".parse().unwrap();
         assert!(set.contains(9.into()) && set.contains(2.into()) && !set.contains(3.into()));
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use globset::{Glob, GlobMatcher};
-use kbk_format::repo::TopicState;
+use kbk_format::repo::{Id, TopicState};
 use regex::Regex;
 
 use super::nearest::nearest;
@@ -30,6 +30,26 @@ impl NamePattern {
     /// Returns whether the pattern is this full name, without wildcards.
     fn names(&self, name: &str) -> bool {
         matches!(self.matcher, Matcher::Name) && self.text == name
+    }
+
+    /// Parses a pattern of whole topics.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_str`](FromStr::from_str), and for a partition: elsewhere it would select it, and here it would match nothing.
+    pub fn of_topics(text: &str) -> Result<NamePattern, PatternError> {
+        match text.contains('/') && !text.starts_with('/') {
+            true => Err(PatternError::Partition(text.to_owned())),
+            false => text.parse(),
+        }
+    }
+
+    /// Returns whether a topic of this name and id matches.
+    pub(super) fn matches_topic(&self, name: &str, id: Id) -> bool {
+        match self.by_id() {
+            Some(topic) => topic.is(name, id),
+            None => self.matches(name),
+        }
     }
 
     /// Returns whether the pattern is one name or `NAME@ID`, without wildcards.
@@ -111,6 +131,11 @@ pub enum PatternError {
         "`{0}` starts a regular expression but does not end it; put it between slashes: `{0}/`"
     )]
     Unclosed(String),
+    /// A topic with a partition.
+    #[error(
+        "`{0}` has a `/`, and only whole topics can be given here; give a topic without a partition"
+    )]
+    Partition(String),
     /// A glob that does not parse.
     #[error("{0}")]
     Glob(#[from] globset::Error),

@@ -1,12 +1,11 @@
-//! Topics by name: a `TOPIC/PARTITION`, and a `SOURCE=TARGET` mapping.
+//! Topics by name: a `SOURCE=TARGET` mapping, and what is wrong with text that names topics.
 
 use std::fmt;
 use std::str::FromStr;
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{TopicName, TopicNameError};
 
-use super::partitions::{PartitionsError, number};
+use super::partitions::PartitionsError;
 use super::pattern::PatternError;
 use super::topic_ref::TopicRef;
 
@@ -16,9 +15,6 @@ pub enum TopicError {
     /// A name that Kafka does not allow.
     #[error(transparent)]
     Name(#[from] TopicNameError),
-    /// Not a partition number after the slash.
-    #[error("`{0}` is not a partition number; give a topic, or TOPIC/PARTITION as in `orders/0`")]
-    Partition(String),
     /// Not a glob or a regular expression.
     #[error(transparent)]
     Pattern(#[from] PatternError),
@@ -38,34 +34,6 @@ pub enum TopicError {
 /// Returns the name if Kafka allows it.
 pub(super) fn topic_name(name: &str) -> Result<String, TopicError> {
     Ok(name.parse::<TopicName>()?.to_string())
-}
-
-/// A topic, or one of its partitions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicOrPartition {
-    /// The topic.
-    pub topic: TopicRef,
-    /// The partition; `None` for all of them.
-    pub partition: Option<PartitionNumber>,
-}
-
-impl FromStr for TopicOrPartition {
-    type Err = TopicError;
-
-    fn from_str(text: &str) -> Result<Self, TopicError> {
-        let (topic, partition) = match text.split_once('/') {
-            Some((topic, number)) => (topic, Some(partition(number)?)),
-            None => (text, None),
-        };
-        Ok(Self {
-            topic: topic.parse()?,
-            partition,
-        })
-    }
-}
-
-fn partition(text: &str) -> Result<PartitionNumber, TopicError> {
-    number(text).ok_or_else(|| TopicError::Partition(text.to_owned()))
 }
 
 /// One `--map SOURCE=TARGET`: a topic has another name in the cluster.
@@ -102,29 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topics_and_partitions() {
-        let parsed: TopicOrPartition = "orders/12".parse().unwrap();
-        assert_eq!(
-            (parsed.topic.name(), parsed.partition),
-            ("orders", Some(12.into()))
-        );
-        let parsed: TopicOrPartition = "orders".parse().unwrap();
-        assert_eq!((parsed.topic.name(), parsed.partition), ("orders", None));
-        for text in [
-            "",
-            "/",
-            "orders/",
-            "orders/x",
-            "orders/-1",
-            "orders/ 1",
-            "orders/0/1",
-            "orders/2147483648",
-            "a b",
-            "..",
-            "é",
-        ] {
-            assert!(text.parse::<TopicOrPartition>().is_err(), "{text}");
-        }
+    fn names_have_the_length_that_kafka_allows() {
         assert!("a".repeat(249).parse::<TopicName>().is_ok());
         assert!("a".repeat(250).parse::<TopicName>().is_err());
     }

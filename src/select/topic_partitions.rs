@@ -1,10 +1,10 @@
 //! Topics, or some of their partitions: `orders`, `orders-*`, `orders/0-3,7`, `/orders-.*/0`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt;
 use std::str::FromStr;
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{Id, PartitionState, Snapshot, TopicName, TopicState};
 
 use super::partitions::PartitionSet;
@@ -30,6 +30,9 @@ pub struct SelectedPartitions<'a> {
     pub left_out: Vec<TopicRef>,
 }
 
+/// Topics by name and id, each with its selected partitions; `None` for all.
+type TopicSets<'a> = BTreeMap<(&'a TopicName, Id), (&'a TopicState, Option<PartitionSet>)>;
+
 impl TopicPartitions {
     /// Selects from a snapshot what one of `wanted` selects. Kafka's internal topics count like all others.
     ///
@@ -40,39 +43,71 @@ impl TopicPartitions {
         wanted: &[TopicPartitions],
         snapshot: &'a Snapshot,
     ) -> Result<SelectedPartitions<'a>, SelectError> {
-        type Numbers<'a> = BTreeMap<PartitionNumber, &'a PartitionState>;
-        let mut chosen: BTreeMap<(&TopicName, Id), (&TopicState, Numbers<'_>)> = BTreeMap::new();
+        let topics = TopicPartitions::topics(wanted, snapshot)?.into_values();
+        let topics = topics.map(|(topic, partitions)| match partitions {
+            Some(partitions) => Ok((topic, partitions.of(topic)?)),
+            None => Ok((topic, topic.partitions.iter().collect())),
+        });
+        let topics = topics.collect::<Result<_, SelectError>>()?;
+        let patterns = wanted.iter().filter(|one| !one.topics.is_exact());
         let mut left_out = BTreeSet::new();
-        for one in wanted {
-            let found = one.selection().select_saved(snapshot)?;
-            for (_, topic) in found.selected {
-                let key = (&topic.name, topic.topic_id);
-                let (_, numbers) = chosen.entry(key).or_insert((topic, Numbers::new()));
-                let states = one.of(topic)?.into_iter();
-                numbers.extend(states.map(|state| (state.partition, state)));
-            }
-            if !one.topics.is_exact() {
-                left_out.extend(found.left_out);
-            }
+        for pattern in patterns {
+            left_out.extend(pattern.selection().select_saved(snapshot)?.left_out);
         }
-        let topics = chosen.into_values();
-        let topics = topics.map(|(topic, numbers)| (topic, numbers.into_values().collect()));
         Ok(SelectedPartitions {
-            topics: topics.collect(),
+            topics,
             left_out: left_out.into_iter().collect(),
         })
     }
 
-    fn selection(&self) -> TopicSelection {
-        TopicSelection::new(vec![self.topics.clone()], Vec::new()).internal_too()
+    /// Returns the partitions that `wanted` selects of each topic of a snapshot, without the topics of which it selects all.
+    ///
+    /// # Errors
+    ///
+    /// If one of `wanted` selects nothing.
+    pub fn restricted(
+        wanted: &[TopicPartitions],
+        snapshot: &Snapshot,
+    ) -> Result<BTreeMap<(TopicName, Id), PartitionSet>, SelectError> {
+        let topics = TopicPartitions::topics(wanted, snapshot)?.into_iter();
+        let restricted = topics
+            .filter_map(|((name, id), (_, partitions))| Some(((name.clone(), id), partitions?)));
+        Ok(restricted.collect())
     }
 
-    /// Returns the selected partitions of a topic.
-    fn of<'a>(&self, topic: &'a TopicState) -> Result<Vec<&'a PartitionState>, SelectError> {
-        match &self.partitions {
-            Some(partitions) => Ok(partitions.of(topic)?),
-            None => Ok(topic.partitions.iter().collect()),
+    /// Returns each selected topic with its partitions; `None` for all.
+    fn topics<'a>(
+        wanted: &[TopicPartitions],
+        snapshot: &'a Snapshot,
+    ) -> Result<TopicSets<'a>, SelectError> {
+        let mut topics: TopicSets<'_> = BTreeMap::new();
+        for one in wanted {
+            for (_, topic) in one.selection().select_saved(snapshot)?.selected {
+                let partitions = one.partitions.clone();
+                match topics.entry((&topic.name, topic.topic_id)) {
+                    Entry::Vacant(entry) => drop(entry.insert((topic, partitions))),
+                    Entry::Occupied(mut entry) => {
+                        let (_, known) = entry.get_mut();
+                        *known = known.take().zip(partitions).map(|(a, b)| a.and(b));
+                    }
+                }
+            }
         }
+        Ok(topics)
+    }
+
+    /// Returns whether it stands for whole topics, however many: a glob or a regular expression without partitions.
+    pub fn is_pattern(&self) -> bool {
+        !self.topics.is_exact() && self.partitions.is_none()
+    }
+
+    /// Returns whether the topic of this name and id is among them.
+    pub fn matches(&self, name: &str, id: Id) -> bool {
+        self.topics.matches_topic(name, id)
+    }
+
+    fn selection(&self) -> TopicSelection {
+        TopicSelection::new(vec![self.topics.clone()], Vec::new()).internal_too()
     }
 }
 

@@ -68,6 +68,95 @@ fn ls_prints_topics_partitions_and_segments() {
 }
 
 #[test]
+fn ls_takes_globs_and_lists_of_partitions() {
+    let world = World::sample();
+    let listed = |args: &[&str]| {
+        let json = world.kbk(&[&["ls", "--json"], args].concat()).json();
+        for kind in ["topics", "partitions"] {
+            if let Some(rows) = json[kind].as_array() {
+                let names = rows.iter().map(|row| match kind {
+                    "topics" => row["topic"].as_str().unwrap().to_owned(),
+                    _ => format!("{}/{}", row["topic"].as_str().unwrap(), row["partition"]),
+                });
+                return (kind, names.collect::<Vec<_>>().join(" "));
+            }
+        }
+        panic!("{json}")
+    };
+    assert_eq!(listed(&["*"]), ("topics", "orders payments".to_owned()));
+    assert_eq!(listed(&["/ord.*/"]), ("topics", "orders".to_owned()));
+    let all = "orders/0 orders/1 payments/0";
+    for args in [
+        &["--partitions"][..],
+        &["--partitions", "*"],
+        &["orders", "payments"],
+        &["pay*", "orders"],
+    ] {
+        assert_eq!(listed(args), ("partitions", all.to_owned()), "{args:?}");
+    }
+    let first = ("partitions", "orders/0 payments/0".to_owned());
+    assert_eq!(listed(&["*/0"]), first);
+    let both = ("partitions", "orders/0 orders/1".to_owned());
+    assert_eq!(listed(&["orders/0-1"]), both);
+    assert_eq!(listed(&["orders/1,0"]), both);
+    for (args, code, message) in [
+        (&["x*"][..], 1, "no topic matches `x*` among 2"),
+        (&["orders/0-9"], 1, "it has 2 partitions, numbered from 0"),
+        (&["orders/2147483648"], 2, "not a list of partitions"),
+        (&["orders", "--partitions", "--segments"], 2, "--segments"),
+    ] {
+        let ended = world.kbk(&[&["ls"], args].concat());
+        assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{args:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn ranges_of_offsets_are_headed_from_and_end() {
+    let world = World::sample();
+    let entry = world.entries("orders", 1).remove(2);
+    let file = world.path(&entry.key);
+    for (args, from, end) in [
+        (&["ls", "orders/1"][..], "0", "600"),
+        (&["ls", "orders/1", "--segments"], "400", "600"),
+        (&["inspect", file.to_str().unwrap(), "--blocks"], "", "600"),
+    ] {
+        let stdout = world.kbk(args).stdout;
+        let heads = stdout.lines().find(|line| line.contains("FROM"));
+        let heads: Vec<_> = heads.unwrap().split_whitespace().collect();
+        assert_eq!(heads[1..3], ["FROM", "END"], "{stdout}");
+        let shown = |cell: &str| stdout.split_whitespace().any(|found| found == cell);
+        assert!(shown(end) && (from.is_empty() || shown(from)), "{stdout}");
+        assert!(!shown("599"), "{stdout}");
+    }
+}
+
+#[test]
+fn offsets_of_several_partitions_are_mapped_at_once() {
+    let world = World::sample();
+    world.restore("first");
+    let mapped = |source: &str| world.kbk(&["groups", "map", "--json", source, "5"]);
+    let partitions = |source: &str| {
+        let ended = mapped(source);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let rows = ended.json()["partitions"].as_array().unwrap().clone();
+        let numbers = rows.iter().map(|row| row["partition"].as_i64().unwrap());
+        numbers.collect::<Vec<_>>()
+    };
+    assert_eq!(partitions("orders/1"), [1]);
+    assert_eq!(partitions("ord*/0-1"), [0, 1]);
+    assert_eq!(partitions("orders"), [0, 1]);
+    for (source, says) in [
+        ("orders/0-2", "did not restore orders/2"),
+        ("payments/0", "did not restore payments: it restored orders"),
+    ] {
+        let ended = mapped(source);
+        assert_eq!(ended.code, Some(1), "{source}: {}", ended.stderr);
+        assert!(ended.stderr.contains(says), "{source}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn inspect_reads_a_single_segment_file() {
     let world = World::sample();
     let entry = world.entries("orders", 0).remove(0);

@@ -110,7 +110,10 @@ fn verify_counts_what_is_missing_and_exits_with_3() {
             (&finding["kind"], &finding["severity"]),
             (&json!("incomplete"), &json!("error"))
         );
-        assert_eq!(finding["offsets"], json!({ "from": 250, "to": 400 }));
+        assert_eq!(
+            finding["offsets"],
+            json!({ "base_offset": 250, "end_offset": 400 })
+        );
     }
     for args in [["--snapshot", "1"], ["--topic", "orders"]] {
         let ended = world.kbk(&[&["verify"][..], &args].concat());
@@ -165,7 +168,7 @@ fn verify_lists_lost_offsets_until_they_are_accepted() {
     let ended = world.kbk(&["verify", "--snapshot", "all"]);
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert!(
-        ended.stdout.contains("payments/0, offsets 10 to 19"),
+        ended.stdout.contains("payments/0, offsets 10 to 20 (exclusive)"),
         "{}",
         ended.stdout
     );
@@ -178,7 +181,7 @@ fn verify_lists_lost_offsets_until_they_are_accepted() {
     let accepted = world.kbk(&["verify", "--accept-lost"]);
     assert_eq!(accepted.code, Some(0), "{}", accepted.stdout);
     for text in [
-        "payments/0, offsets 10 to 19",
+        "payments/0, offsets 10 to 20 (exclusive)",
         "the loss of 11 offsets is accepted",
     ] {
         assert!(accepted.stdout.contains(text), "{}", accepted.stdout);

@@ -289,10 +289,11 @@ fn groups_are_restored_with_the_records_unless_in_use() {
         "40",
     ];
     let map = run(&mut repo.kbk(&args)).expect_code(0).json();
+    let offsets = &map["partitions"][0]["offsets"];
     let lands = |at: usize| {
         (
-            map["offsets"][at]["targets"][0]["offset"].clone(),
-            map["offsets"][at]["targets"][0]["lands"].clone(),
+            offsets[at]["targets"][0]["offset"].clone(),
+            offsets[at]["targets"][0]["lands"].clone(),
         )
     };
     assert_eq!(lands(0), (json!(24), json!("on_record")));

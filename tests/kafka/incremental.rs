@@ -151,7 +151,7 @@ fn records_deleted_before_they_were_backed_up_are_a_recorded_loss() {
     let lost = json!([{
         "finding": "unproved", "topic": topic, "partition": 0, "stored_end_offset": 100, "reason": "retention"
     }, {
-        "finding": "lost", "topic": topic, "partition": 0, "from_offset": 100, "to_offset": 150
+        "finding": "lost", "topic": topic, "partition": 0, "base_offset": 100, "end_offset": 150
     }]);
     assert_eq!(second["findings"], lost);
     assert_eq!(second["records"], 50);
@@ -162,7 +162,7 @@ fn records_deleted_before_they_were_backed_up_are_a_recorded_loss() {
     assert_eq!(verified["lost_offsets"], 50);
     assert_eq!(
         verified["findings"][0]["offsets"],
-        json!({ "from": 100, "to": 150 })
+        json!({ "base_offset": 100, "end_offset": 150 })
     );
     run(&mut repo.kbk(&["verify", "--accept-lost"])).expect_code(0);
     assert_eq!(backup(&repo, broker, &topic, 0)["findings"], json!([]));

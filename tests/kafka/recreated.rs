@@ -123,7 +123,8 @@ fn every_topic_of_a_name_is_reached_and_what_is_left_out_is_named() {
     run(&mut repo.kbk(&args)).expect_code(0);
     let from = format!("{old}/0");
     let mapped = run(&mut repo.kbk(&["groups", "map", "--json", &from, "9"])).expect_code(0);
-    assert_eq!(mapped.json()["offsets"][0]["targets"][0]["topic"], both_old);
+    let mapped = &mapped.json()["partitions"][0]["offsets"][0];
+    assert_eq!(mapped["targets"][0]["topic"], both_old);
 
     let unknown = run(&mut repo.kbk(&["cat", &format!("{topic}@ffffffff")])).expect_code(1);
     assert!(unknown.stderr.contains(&old_whole), "{unknown:#?}");

@@ -144,8 +144,18 @@ fn only_selected_partitions_are_restored() {
     let of = |partition: i32| Some(saved.between(partition, &(0..i64::MAX)));
     saved.restore(&["--partition", "1,3"], &[None, of(1), None, of(3)]);
     saved.restore(&["--partition", "1-2"], &[None, of(1), of(2), None]);
+    let of_topic = format!("{}/0-1,3", saved.topic);
+    let args = ["--topic", &of_topic];
+    saved.restore(&args, &[of(0), of(1), None, of(3)]);
+    let twice = [&args[..], &["--partition", "1"]].concat();
+    saved.refused(&twice, 2, "partitions are given twice");
+    let whole = [&args[..], &["--only-config"]].concat();
+    saved.refused(&whole, 2, "restores whole topics");
+    saved.refused(&["--exclude", &of_topic], 2, "only whole topics");
     let says = format!("{} has no partition 4", saved.topic);
     saved.refused(&["--partition", "0,3-9"], 1, &says);
+    let beyond = format!("{}/0-2147483647", saved.topic);
+    saved.refused(&["--topic", &beyond], 1, &says);
     saved.refused(&["--partition", "3-0"], 2, "is not a list of partitions");
 }
 

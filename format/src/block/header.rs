@@ -1,12 +1,14 @@
 //! The block header and its directory of streams (SPEC 2.3).
 
 use crate::codec::Codec;
+use crate::counted::counted;
 use crate::digest::Digests;
 use crate::error::{ErrorClass, Result};
 use crate::layout::{
     ALIGNMENT, BLOCK_MAGIC, KIND_RECORDS, align, block_header as at, block_header_length, limits,
     stream_entry as entry_at,
 };
+use crate::offset_span::OffsetSpan;
 use crate::wire::{FieldReader, length, put};
 
 /// A stream of a records block.
@@ -346,7 +348,10 @@ impl BlockHeader {
                     .checked_sub(base)
                     .is_some_and(|covered| covered >= i64::from(self.record_count).max(1)),
             ErrorClass::Inconsistent,
-            || format!("{records} records cannot be in the offsets {base} to {end}"),
+            || {
+                let records = counted(records, "record");
+                format!("{records} cannot be in {}", OffsetSpan::from(base..end))
+            },
         )?;
         let counts = [
             self.tombstone_count,

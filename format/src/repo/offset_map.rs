@@ -11,7 +11,7 @@ use super::keys::{Key, PartitionId, RESTORES, TopicName};
 use super::repository::Repository;
 use super::restore_id::RestoreId;
 use super::sealed::{Digested, Document, seal};
-use crate::PartitionNumber;
+use crate::{OffsetSpan, PartitionNumber};
 
 /// A page of the offset map with this many runs is full, and never written again.
 pub const FULL_MAP_PAGE: usize = 4096;
@@ -114,8 +114,9 @@ impl MapPage {
     fn check(&self) -> std::result::Result<(), String> {
         if self.base_offset < 0 || self.base_offset > self.end_offset {
             return Err(format!(
-                "it covers the offsets {} to {} of partition {}",
-                self.base_offset, self.end_offset, self.partition
+                "it covers {} of partition {}",
+                OffsetSpan::from(self.base_offset..self.end_offset),
+                self.partition
             ));
         }
         if self.runs.len() > FULL_MAP_PAGE {

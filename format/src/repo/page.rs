@@ -6,7 +6,6 @@ use super::id::{Digest, Hex, Id};
 use super::keys::{Key, PartitionId, TopicName};
 use super::sealed::Document;
 use super::upload::Uploaded;
-use crate::PartitionNumber;
 use crate::footer::RenderedSizes;
 use crate::header::FileHeader;
 use crate::record::TimestampType;
@@ -15,6 +14,7 @@ use crate::segment::Segment;
 use crate::statistics::Statistics;
 use crate::whole_lines::WholeLines;
 use crate::writer::SegmentSummary;
+use crate::{OffsetSpan, PartitionNumber};
 
 /// A page with this many entries is full, and never written again.
 pub const FULL_PAGE: usize = 512;
@@ -191,8 +191,9 @@ impl SegmentEntry {
         let key = Key::segment(partition, self.base_offset, &self.segment_id).to_string();
         if self.base_offset < 0 || self.base_offset >= self.end_offset {
             Err(format!(
-                "{} covers the offsets {} to {}",
-                self.key, self.base_offset, self.end_offset
+                "{} covers {}",
+                self.key,
+                OffsetSpan::from(self.base_offset..self.end_offset)
             ))
         } else if self.key != key {
             Err(format!("an entry's key is {}, not {key}", self.key))

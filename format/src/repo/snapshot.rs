@@ -13,7 +13,7 @@ use super::keys::{Key, PartitionId, TopicName};
 use super::members;
 use super::page::FULL_PAGE;
 use super::sealed::Document;
-use crate::PartitionNumber;
+use crate::{OffsetSpan, PartitionNumber, counted};
 
 /// The state of all topics, by reference to pages. Self-contained: no other snapshot is needed to read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +114,12 @@ pub struct LostRange {
     pub from: i64,
     /// The exclusive end.
     pub to: i64,
+}
+
+impl From<LostRange> for OffsetSpan {
+    fn from(lost: LostRange) -> OffsetSpan {
+        (lost.from..lost.to).into()
+    }
 }
 
 /// A page, as a snapshot names it.
@@ -249,7 +255,7 @@ impl PartitionState {
     fn check(&self, partition: &PartitionId) -> Result<(), String> {
         let (base, end) = (self.base_offset, self.end_offset);
         if base < 0 || base > end {
-            return Err(format!("it covers the offsets {base} to {end}"));
+            return Err(format!("it covers {}", OffsetSpan::from(base..end)));
         }
         let mut at = base;
         for page in &self.pages {
@@ -264,13 +270,15 @@ impl PartitionState {
             return Err(format!("its pages end at offset {at}, not at {end}"));
         }
         let mut at = base;
-        for LostRange { from, to } in &self.lost {
-            if *from < at || from >= to || *to > end {
+        for lost in &self.lost {
+            if lost.from < at || lost.from >= lost.to || lost.to > end {
                 return Err(format!(
-                    "the lost range {from} to {to} is out of order, or outside {base} to {end}"
+                    "the lost {} are out of order, or outside {}",
+                    OffsetSpan::from(*lost),
+                    OffsetSpan::from(base..end)
                 ));
             }
-            at = *to;
+            at = lost.to;
         }
         self.incomplete.as_ref().map_or(Ok(()), Incomplete::check)
     }
@@ -284,8 +292,10 @@ impl PageRef {
         }
         if self.base_offset >= self.end_offset || !(1..=FULL_PAGE).contains(&self.segments) {
             return Err(format!(
-                "{} lists {} segments of the offsets {} to {}",
-                self.key, self.segments, self.base_offset, self.end_offset
+                "{} lists {} of {}",
+                self.key,
+                counted(self.segments, "segment"),
+                OffsetSpan::from(self.base_offset..self.end_offset)
             ));
         }
         Ok(())

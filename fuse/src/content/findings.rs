@@ -71,9 +71,9 @@ pub(crate) struct Finding {
     #[serde(skip)]
     topic_id: Option<Id>,
     partition: Option<PartitionNumber>,
-    from_offset: Option<i64>,
-    /// Inclusive.
-    to_offset: Option<i64>,
+    base_offset: Option<i64>,
+    /// Exclusive.
+    end_offset: Option<i64>,
     error: String,
     /// When it was found last.
     seen: String,
@@ -93,8 +93,8 @@ impl Finding {
             topic: location.topic.clone(),
             topic_id: location.topic_id,
             partition: location.partition,
-            from_offset: offsets.map(|offsets| offsets.start),
-            to_offset: offsets.map(|offsets| offsets.end.saturating_sub(1)),
+            base_offset: offsets.map(|offsets| offsets.start),
+            end_offset: offsets.map(|offsets| offsets.end),
             error: error.cause(),
             seen: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             key: error.key().map(Into::into),
@@ -108,8 +108,8 @@ impl Finding {
                 of.snapshot,
                 of.topic_id,
                 of.partition,
-                of.from_offset,
-                of.to_offset,
+                of.base_offset,
+                of.end_offset,
             )
         };
         (place(self), self.kind) == (place(other), other.kind)

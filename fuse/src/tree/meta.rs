@@ -1,8 +1,8 @@
 //! `meta.json` of a partition.
 
-use kbk_format::PartitionNumber;
 use kbk_format::render::View;
-use kbk_format::repo::{Incomplete, LostRange};
+use kbk_format::repo::Incomplete;
+use kbk_format::{OffsetSpan, PartitionNumber};
 use serde::Serialize;
 
 use super::document::json;
@@ -24,7 +24,7 @@ struct MetaJson<'a> {
     base_offset: i64,
     end_offset: i64,
     records: u64,
-    gaps: GapsJson<'a>,
+    gaps: GapsJson,
     min_timestamp: Option<i64>,
     max_timestamp: Option<i64>,
     segments: u64,
@@ -40,12 +40,11 @@ struct MetaJson<'a> {
 }
 
 #[derive(Serialize)]
-struct GapsJson<'a> {
+struct GapsJson {
     /// Number of offsets without a record.
     offsets: u64,
     by_reason: ReasonsJson,
-    /// The end is exclusive.
-    lost: &'a [LostRange],
+    lost: Vec<OffsetSpan>,
 }
 
 #[derive(Serialize)]
@@ -109,7 +108,7 @@ pub(super) fn meta_json(
                 lost,
                 not_delivered: missing.saturating_sub(lost),
             },
-            lost: &state.lost,
+            lost: state.lost.iter().map(|lost| (*lost).into()).collect(),
         },
         min_timestamp: index.times.map(|(min, _)| min),
         max_timestamp: index.times.map(|(_, max)| max),

@@ -107,9 +107,8 @@ async fn a_flipped_byte_only_affects_the_records_of_its_block() {
                 "{error}"
             );
             let range = format!(
-                "orders/0, offsets {} to {}: ",
-                block.base_offset,
-                block.end_offset - 1
+                "orders/0, offsets {} to {} (exclusive): ",
+                block.base_offset, block.end_offset
             );
             assert!(
                 error.to_string().contains(&range) && error.to_string().contains(&key),
@@ -120,14 +119,14 @@ async fn a_flipped_byte_only_affects_the_records_of_its_block() {
         assert_eq!(named.lines().count(), 1, "{named}");
         let line: serde_json::Value = serde_json::from_str(&named).unwrap();
         assert_eq!(
-            (&line["topic"], &line["from_offset"]),
+            (&line["topic"], &line["base_offset"]),
             (&"orders".into(), &block.base_offset.into())
         );
         let meta = read(&view, "latest/topics/orders/0/meta.json")
             .await
             .unwrap();
         let meta: serde_json::Value = serde_json::from_slice(&meta).unwrap();
-        assert_eq!(meta["damage"][0]["to_offset"], block.end_offset - 1);
+        assert_eq!(meta["damage"][0]["end_offset"], block.end_offset);
     }
 }
 

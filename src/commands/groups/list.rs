@@ -150,7 +150,7 @@ fn offsets_table(rows: &[GroupRow]) -> Table {
         Column::Left("GROUP"),
         Column::Left("TOPIC/PARTITION"),
         Column::Right("NEXT OFFSET"),
-        Column::Right("STORED UP TO"),
+        Column::Right("STORED END"),
         Column::Right("BEHIND"),
         Column::Left("METADATA"),
     ]);

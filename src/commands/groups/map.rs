@@ -1,21 +1,23 @@
 //! `kbk groups map`: translates offsets by the offset map of a restore.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use kbk_format::PartitionNumber;
-use kbk_format::repo::RestoreId;
+use kbk_format::repo::{Id, PartitionId, RestoreId, TopicName};
 use kbk_tools::restores::{FinishedRestore, Landing, Translated};
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
 use crate::groups::{self, GroupsPlan, OffsetPlan};
 use crate::human;
-use crate::select::{NamePattern, TopicOrPartition};
+use crate::select::{NamePattern, TopicPartitions};
 
 const EXAMPLES: &str = "\
 Examples:
   kbk groups map -r /backup/kafka
   kbk groups map -r /backup/kafka orders/3 120045 120046
+  kbk groups map -r /backup/kafka 'orders-*/0-3,7' 120045
   kbk groups map -r /backup/kafka --group 'billing-*' --csv > offsets.csv
   kafka-consumer-groups --bootstrap-server broker:9092 --all-groups --reset-offsets --from-file offsets.csv --execute
 
@@ -28,11 +30,12 @@ smallest of those of all partitions: no record is skipped, and some are read aga
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The partition of the offsets that follow [default: the offsets of the saved groups]
-    #[arg(value_name = "TOPIC/PARTITION", requires = "offsets")]
-    pub source: Option<TopicOrPartition>,
+    /// Topics of the backup, or partitions of them, as in orders/0-3,7, for the offsets that follow: a name, a glob, or /a regular
+    /// expression/ for the whole name; also NAME@ID, with 8 digits of its id or more [default: the offsets of the saved groups]
+    #[arg(value_name = "TOPIC[/PARTITIONS]", requires = "offsets")]
+    pub source: Option<TopicPartitions>,
 
-    /// Offsets of that partition
+    /// Offsets of each of these partitions
     #[arg(value_name = "OFFSET", requires = "source", value_parser = clap::value_parser!(i64).range(0..))]
     pub offsets: Vec<i64>,
 
@@ -49,13 +52,22 @@ pub struct Args {
     pub csv: bool,
 }
 
+/// The translations of some offsets of partitions.
+#[derive(Debug, Serialize)]
+struct OfPartitions {
+    /// The restore whose offset map was used.
+    restore: RestoreId,
+    /// The selected partitions.
+    partitions: Vec<OfPartition>,
+}
+
 /// The translations of some offsets of one partition.
 #[derive(Debug, Serialize)]
 struct OfPartition {
-    /// The restore whose offset map was used.
-    restore: RestoreId,
     /// The topic in the backup.
     topic: String,
+    /// Identifies this history of the topic.
+    topic_id: Id,
     /// Its partition.
     partition: PartitionNumber,
     /// The offsets that were asked for.
@@ -82,35 +94,20 @@ struct Csv<'a>(&'a GroupsPlan);
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = crate::commands::repository(context).await?;
     let restore = FinishedRestore::open(&repository, args.restore.as_ref()).await?;
-    if let Some(TopicOrPartition { topic, partition }) = &args.source {
-        let name = &restore.restore.restore;
-        let partition = partition.ok_or_else(|| {
-            CliError::usage(format!(
-                "`{topic}` is a topic: give one of its partitions, as in {topic}/0"
-            ))
-        })?;
-        let not_restored = || {
-            CliError::new(format!(
-                "restore {name} did not restore {topic}/{partition}"
-            ))
+    if let Some(source) = &args.source {
+        let mut translated = OfPartitions {
+            restore: restore.restore.restore.clone(),
+            partitions: Vec::new(),
         };
-        let place = restore
-            .partition_id(topic.name(), topic.id(), partition)
-            .ok_or_else(not_restored)?;
-        let translated = restore.translate(&repository, place, &args.offsets).await?;
-        let translated = translated.ok_or_else(not_restored)?;
-        let offsets = args.offsets.iter().zip(translated);
-        let translated = OfPartition {
-            restore: name.clone(),
-            topic: topic.to_string(),
-            partition,
-            offsets: offsets
-                .map(|(source_offset, targets)| OfOffset {
-                    source_offset: *source_offset,
-                    targets,
-                })
-                .collect(),
-        };
+        for place in places(&restore, source)? {
+            let offsets = restore.translate(&repository, place, &args.offsets).await?;
+            translated.partitions.push(OfPartition {
+                topic: place.topic.to_string(),
+                topic_id: place.topic_id,
+                partition: place.partition,
+                offsets: of_offsets(&args.offsets, offsets.unwrap_or_default()),
+            });
+        }
         return context.conclude(&translated, Outcome::Clean);
     }
     let snapshot = repository
@@ -126,30 +123,80 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     context.conclude(&OfGroups(plan), Outcome::Clean)
 }
 
-impl Report for OfPartition {
+/// Returns the partitions of the backup that are selected and were restored.
+///
+/// # Errors
+///
+/// If the restore has none of them, or lacks one of those that are given by number.
+fn places<'a>(
+    restore: &'a FinishedRestore,
+    source: &TopicPartitions,
+) -> Result<Vec<&'a PartitionId>, CliError> {
+    let name = &restore.restore.restore;
+    let not_restored = |what: String| {
+        let topics = restore.restore.topics.iter().map(|topic| &*topic.topic);
+        let topics: Vec<&str> = topics.collect();
+        let restored = format!("it restored {}", human::some_of(&topics));
+        CliError::new(format!("restore {name} did not restore {what}: {restored}"))
+    };
+    let topics = restore.partition_ids();
+    let mut places: BTreeMap<(&TopicName, Id), Vec<&PartitionId>> = BTreeMap::new();
+    for place in topics.filter(|place| source.matches(&place.topic, place.topic_id)) {
+        let key = (&place.topic, place.topic_id);
+        places.entry(key).or_default().push(place);
+    }
+    if places.is_empty() {
+        return Err(not_restored(source.topics.to_string()));
+    }
+    if let Some(set) = &source.partitions {
+        for ((topic, _), places) in &mut places {
+            let restored = places.iter().map(|place| place.partition).collect();
+            if let Some(missing) = set.first_missing(&restored) {
+                return Err(not_restored(format!("{topic}/{missing}")));
+            }
+            places.retain(|place| set.contains(place.partition));
+        }
+    }
+    Ok(places.into_values().flatten().collect())
+}
+
+fn of_offsets(offsets: &[i64], translated: Vec<Vec<Translated>>) -> Vec<OfOffset> {
+    let offsets = offsets.iter().zip(translated);
+    let offsets = offsets.map(|(source_offset, targets)| OfOffset {
+        source_offset: *source_offset,
+        targets,
+    });
+    offsets.collect()
+}
+
+impl Report for OfPartitions {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut table = Table::new([
+            Column::Left("TOPIC/PARTITION"),
             Column::Right("OFFSET"),
             Column::Left("TARGET"),
             Column::Right("NEXT OFFSET"),
             Column::Left("IS"),
         ]);
-        for OfOffset {
-            source_offset,
-            targets,
-        } in &self.offsets
-        {
-            for target in targets {
-                let is = match target.lands {
-                    Landing::AtEnd if targets.len() > 1 => "after its records there".to_owned(),
-                    lands => landing(lands),
-                };
-                table.row([
-                    source_offset.to_string(),
-                    format!("{}/{}", target.topic, target.partition),
-                    target.offset.to_string(),
-                    is,
-                ]);
+        for partition in &self.partitions {
+            for OfOffset {
+                source_offset,
+                targets,
+            } in &partition.offsets
+            {
+                for target in targets {
+                    let is = match target.lands {
+                        Landing::AtEnd if targets.len() > 1 => "after its records there".to_owned(),
+                        lands => landing(lands),
+                    };
+                    table.row([
+                        format!("{}/{}", partition.topic, partition.partition),
+                        source_offset.to_string(),
+                        format!("{}/{}", target.topic, target.partition),
+                        target.offset.to_string(),
+                        is,
+                    ]);
+                }
             }
         }
         table.write(out)

@@ -17,7 +17,7 @@ use super::{WithLeftOut, acls, refuse};
 use crate::acls::AclsPlan;
 use crate::cli::{
     ByteRate, CliError, Context, KafkaArgs, Outcome, RenameArgs, Report, SelectionArgs,
-    SnapshotArg, TopicArgs,
+    SnapshotArg, TopicPartitionArgs,
 };
 use crate::human;
 use crate::kafka::ClientSettings;
@@ -33,7 +33,7 @@ Examples:
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --map orders=orders-restored
   kbk restore -r /backup/kafka -b broker:9092 --map-regex 'prod-(.*)=restored-$1'
   kbk restore -r /backup/kafka -b broker:9092 --until 2026-11-22T10:00:00Z
-  kbk restore -r /backup/kafka -b broker:9092 --partition 0,3,5-7 --until-offset-of 2h30m
+  kbk restore -r /backup/kafka -b broker:9092 --topic orders/0-3,7 --until-offset-of 2h30m
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --partition-map 0:3,3:0
   kbk restore -r /backup/kafka -b broker:9092 --topic orders --repartition 24 --verify
 
@@ -70,7 +70,7 @@ pub struct Args {
 
     /// The topics to restore.
     #[command(flatten)]
-    pub topics: TopicArgs,
+    pub topics: TopicPartitionArgs,
 
     /// The records to restore.
     #[command(flatten)]
@@ -212,10 +212,14 @@ impl Args {
 
 /// Plans, and unless it is a dry run, restores.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let selection = super::choice(&args.choice)?;
+    let selection = super::choice(&args.topics, &args.choice)?;
     let repository = super::repository(context).await?;
     let kafka = args.kafka.settings()?;
     if args.only_config {
+        if args.topics.has_partitions() {
+            let message = "--only-config restores whole topics; give --topic without partitions";
+            return Err(CliError::usage(message));
+        }
         return only_config::run(args, selection, &repository, kafka, context).await;
     }
     let planned = tokio::select! {

@@ -19,7 +19,7 @@ impl Report for RestorePlan {
             Column::Left("TARGET"),
             Column::Right("PARTITION"),
             Column::Right("FROM"),
-            Column::Right("TO"),
+            Column::Right("END"),
             Column::Right("RECORDS"),
             Column::Right("SEGMENTS"),
             Column::Right("STORED"),

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{RestoredPartition, TargetPartition, TopicState};
+use kbk_format::{PartitionNumber, counted};
 
 use super::partition_count::partition_count;
 use super::selection::RecordSelection;
@@ -27,8 +27,9 @@ pub enum PartitionMapping {
 pub enum PartitionMappingError {
     /// The map names a partition that a topic does not have.
     #[error(
-        "--partition-map names partition {partition}, and {topic} has {count}, counted from 0: the map applies to every selected \
-         topic; restore topics of other sizes separately, with --topic"
+        "--partition-map names partition {partition}, and {topic} has {}, numbered from 0: the map applies to every selected \
+         topic; restore topics of other sizes separately, with --topic",
+        counted(*.count, "partition")
     )]
     NoPartition {
         /// The topic.

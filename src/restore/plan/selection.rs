@@ -3,15 +3,18 @@
 //! Every bound that is an offset, or the offset of a time, is resolved here to one range of offsets per partition. Times filter the
 //! records of that range one by one.
 
+use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 
-use kbk_format::PartitionNumber;
-use kbk_format::repo::{PartitionId, PartitionState, RepoError, Repository, TopicState};
+use kbk_format::repo::{
+    Id, PartitionId, PartitionState, RepoError, Repository, TopicName, TopicState,
+};
+use kbk_format::{OffsetSpan, PartitionNumber};
 use kbk_tools::offset_for_time;
 use serde::{Serialize, Serializer};
 
 use crate::human::timestamp_ms;
-use crate::select::{OffsetRange, OffsetRanges, PartitionSet};
+use crate::select::{NoPartition, OffsetRange, OffsetRanges, PartitionSet};
 
 /// The selected records: those that meet every criterion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct RecordSelection {
     pub times: RangeInclusive<i64>,
     /// Only these partitions of each topic.
     pub partitions: Option<PartitionSet>,
+    /// Only these partitions of these topics.
+    pub topics: BTreeMap<(TopicName, Id), PartitionSet>,
     /// From Kafka's offset for this time.
     pub since_offset_of: Option<i64>,
     /// Up to Kafka's offset for this time, exclusive.
@@ -32,35 +37,22 @@ pub struct RecordSelection {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordSelectionError {
     /// It names a partition that the topic does not have.
-    #[error("{topic} has no partition {partition}: it has {count}, counted from 0")]
-    NoPartition {
-        /// The topic.
-        topic: String,
-        /// The partition.
-        partition: PartitionNumber,
-        /// How many it has.
-        count: usize,
-    },
+    #[error(transparent)]
+    NoPartition(#[from] NoPartition),
     /// A line of a file names a partition that the topic does not have.
-    #[error(
-        "{file}, line {line}: {topic} has no partition {partition}: it has {count}, counted from 0"
-    )]
+    #[error("{file}, line {line}: {cause}")]
     NoPartitionOfLine {
         /// The file.
         file: String,
         /// The line.
         line: usize,
-        /// The topic.
-        topic: String,
-        /// The partition.
-        partition: PartitionNumber,
-        /// How many it has.
-        count: usize,
+        /// Which one.
+        cause: NoPartition,
     },
     /// It names offsets that the snapshot does not cover.
     #[error(
-        "{file}, line {line}: {topic}/{partition} is requested from {from} to {to}, and the snapshot covers {base} to {end} \
-         (exclusive); leave a side empty for everything"
+        "{file}, line {line}: of {topic}/{partition}, {} are requested, and the snapshot covers {}; leave a side empty for everything",
+        OffsetSpan::from(*.from..*.to), OffsetSpan::from(*.base..*.end)
     )]
     OutsideCoverage {
         /// The file.
@@ -95,6 +87,7 @@ impl RecordSelection {
         RecordSelection {
             times,
             partitions: None,
+            topics: BTreeMap::new(),
             since_offset_of: None,
             until_offset_of: None,
             offsets: None,
@@ -113,20 +106,18 @@ impl RecordSelection {
             let range = ranges.of(&topic.name, topic.topic_id, partition);
             range.is_some()
         };
-        self.partitions.as_ref().is_none_or(in_set) && self.offsets.as_ref().is_none_or(in_file)
+        self.sets(topic).all(in_set) && self.offsets.as_ref().is_none_or(in_file)
+    }
+
+    /// Returns the sets that restrict the partitions of a topic.
+    fn sets(&self, topic: &TopicState) -> impl Iterator<Item = &PartitionSet> {
+        let of_topic = self.topics.get(&(topic.name.clone(), topic.topic_id));
+        self.partitions.iter().chain(of_topic)
     }
 
     /// Fails if the selection names partitions or offsets that the topic does not have.
     pub(crate) fn check(&self, topic: &TopicState) -> Result<(), RecordSelectionError> {
-        let count = topic.partitions.len();
-        let beyond = |set: &PartitionSet| set.first_from(PartitionNumber::from_index(count)?);
-        if let Some(partition) = self.partitions.as_ref().and_then(beyond) {
-            return Err(RecordSelectionError::NoPartition {
-                topic: topic.name.to_string(),
-                partition,
-                count,
-            });
-        }
+        self.sets(topic).try_for_each(|set| set.check(topic))?;
         let Some(ranges) = &self.offsets else {
             return Ok(());
         };
@@ -136,9 +127,11 @@ impl RecordSelection {
             let state = state.ok_or_else(|| RecordSelectionError::NoPartitionOfLine {
                 file: file(),
                 line: range.line,
-                topic: topic.name.to_string(),
-                partition,
-                count,
+                cause: NoPartition {
+                    topic: topic.name.to_string(),
+                    partition,
+                    count: topic.partitions.len(),
+                },
             })?;
             let Range { start, end } = bounds(range, state);
             if start < state.base_offset || end > state.end_offset || start > end {
@@ -186,10 +179,19 @@ impl RecordSelection {
         Ok(start.min(end)..end)
     }
 
+    /// Returns the topics of which only some partitions are selected, as `orders/0-3,7`.
+    fn restricted_topics(&self) -> Vec<String> {
+        let topics = self.topics.iter();
+        let topics = topics.map(|((name, _), partitions)| format!("{name}/{partitions}"));
+        topics.collect()
+    }
+
     /// Returns the criteria as command line options.
     fn options(&self) -> Vec<(&'static str, String)> {
         let (since, until) = (*self.times.start(), *self.times.end());
         let file = |ranges: &OffsetRanges| ranges.path().display().to_string();
+        let topics = self.restricted_topics().into_iter();
+        let topics = topics.map(|topic| ("topic", Some(topic)));
         let options = [
             (
                 "partition",
@@ -201,8 +203,8 @@ impl RecordSelection {
             ("since", (since != i64::MIN).then(|| timestamp_ms(since))),
             ("until", (until != i64::MAX).then(|| timestamp_ms(until))),
         ];
-        options
-            .into_iter()
+        topics
+            .chain(options)
             .filter_map(|(name, value)| Some((name, value?)))
             .collect()
     }
@@ -237,6 +239,8 @@ struct SelectionJson {
     until_offset_of: Option<String>,
     /// Only these partitions of each topic, as numbers and ranges.
     partitions: Option<String>,
+    /// Topics of which only some partitions are selected, as in `orders/0-3,7`.
+    topics: Vec<String>,
     /// The file that has the offsets.
     offsets: Option<String>,
 }
@@ -251,6 +255,7 @@ impl Serialize for RecordSelection {
             since_offset_of: self.since_offset_of.map(timestamp_ms),
             until_offset_of: self.until_offset_of.map(timestamp_ms),
             partitions: self.partitions.as_ref().map(ToString::to_string),
+            topics: self.restricted_topics(),
             offsets: self.offsets.as_ref().map(file),
         };
         selection.serialize(serializer)
@@ -259,8 +264,6 @@ impl Serialize for RecordSelection {
 
 #[cfg(test)]
 mod tests {
-    use kbk_format::repo::Id;
-
     use super::*;
 
     fn state(partition: PartitionNumber, base_offset: i64, end_offset: i64) -> PartitionState {
@@ -313,7 +316,18 @@ mod tests {
         let takes = |partition: u16| selection.takes(&topic(), partition.into());
         assert!(takes(1) && !takes(0));
         let error = selection.check(&topic()).unwrap_err().to_string();
-        assert_eq!(error, "orders has no partition 2: it has 2, counted from 0");
+        let expected = "orders has no partition 2: it has 2 partitions, numbered from 0";
+        assert_eq!(error, expected);
+        let of_topic = RecordSelection {
+            topics: BTreeMap::from([(
+                (topic().name, topic().topic_id),
+                "0,2".parse::<PartitionSet>().unwrap(),
+            )]),
+            ..RecordSelection::everything()
+        };
+        assert_eq!(of_topic.check(&topic()).unwrap_err().to_string(), expected);
+        assert!(of_topic.takes(&topic(), 0.into()) && !of_topic.takes(&topic(), 1.into()));
+        assert_eq!(of_topic.to_string(), "--topic orders/0,2");
         let error = of_file("orders,7,,").check(&topic()).unwrap_err();
         assert!(
             error
@@ -330,14 +344,18 @@ mod tests {
             ("orders,1,60,", None),
             (
                 "orders,0,0,101",
-                Some("from 0 to 101, and the snapshot covers 0 to 100"),
+                Some(
+                    "offsets 0 to 101 (exclusive) are requested, and the snapshot covers offsets 0 to 100 (exclusive)",
+                ),
             ),
             (
                 "orders,1,49,60",
-                Some("from 49 to 60, and the snapshot covers 50 to 80"),
+                Some(
+                    "offsets 49 to 60 (exclusive) are requested, and the snapshot covers offsets 50 to 80 (exclusive)",
+                ),
             ),
-            ("orders,1,,10", Some("from 50 to 10")),
-            ("orders,1,90,", Some("from 90 to 80")),
+            ("orders,1,,10", Some("offsets 50 to 10")),
+            ("orders,1,90,", Some("offsets 90 to 80")),
         ] {
             let found = of_file(line)
                 .check(&topic())

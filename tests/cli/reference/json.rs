@@ -52,7 +52,7 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
     (
         "groups map TOPIC/PARTITION OFFSET...",
         "src/commands/groups/map.rs",
-        "OfPartition",
+        "OfPartitions",
     ),
     ("groups restore", "src/groups/restore.rs", "RestoredGroups"),
     (

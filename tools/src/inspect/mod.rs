@@ -16,7 +16,6 @@ pub use self::report::{
     BlockTotals, InspectedBlock, InspectedFooter, InspectedHeader, Inspection, Problem,
     StreamTotals,
 };
-use crate::verify::Offsets;
 
 /// Why a file cannot be inspected.
 #[derive(Debug, thiserror::Error)]
@@ -107,10 +106,7 @@ impl Inspection {
                     class: ErrorClass::Misplaced,
                     what: "block".to_owned(),
                     position: header.position,
-                    offsets: Some(Offsets {
-                        from: header.base_offset,
-                        to: header.end_offset,
-                    }),
+                    offsets: Some((header.base_offset..header.end_offset).into()),
                     detail: "an earlier block covers its offsets".to_owned(),
                 }),
                 Found::Skipped(range) => self.problems.push(Problem {

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use kbk_format::repo::{Hex, Id};
 use kbk_format::{
-    BlockHeader, ErrorClass, FileHeader, FormatError, Gap, GapReason, IsolationLevel,
+    BlockHeader, ErrorClass, FileHeader, FormatError, Gap, GapReason, IsolationLevel, OffsetSpan,
     PartitionNumber, Segment, Statistics, TimestampType,
 };
 use serde::Serialize;
-
-use crate::verify::Offsets;
 
 /// What one segment file holds.
 #[derive(Clone, Debug, Serialize)]
@@ -106,7 +104,26 @@ pub struct InspectedFooter {
     /// Why these offsets have no record, unless `gaps` gives another reason.
     pub default_gap_reason: GapReason,
     /// The ranges of offsets without a record, where the segment lists them.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<InspectedGap>,
+}
+
+/// A gap whose reason is known.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct InspectedGap {
+    /// Its offsets.
+    #[serde(flatten)]
+    pub offsets: OffsetSpan,
+    /// Why they have no record.
+    pub reason: GapReason,
+}
+
+impl From<&Gap> for InspectedGap {
+    fn from(gap: &Gap) -> InspectedGap {
+        InspectedGap {
+            offsets: (gap.from_offset..gap.to_offset).into(),
+            reason: gap.reason,
+        }
+    }
 }
 
 /// Sums over blocks.
@@ -170,7 +187,7 @@ pub struct Problem {
     /// Position in the file, in bytes.
     pub position: u64,
     /// The offsets that cannot be relied on, if known.
-    pub offsets: Option<Offsets>,
+    pub offsets: Option<OffsetSpan>,
     /// Expected and found.
     pub detail: String,
 }
@@ -242,7 +259,7 @@ impl InspectedFooter {
             restore_digest: format!("{:032x}", digests.restore),
             missing_count: gaps.missing_count,
             default_gap_reason: gaps.default_reason,
-            gaps: gaps.entries.clone(),
+            gaps: gaps.entries.iter().map(InspectedGap::from).collect(),
         }
     }
 }
@@ -278,7 +295,7 @@ impl Problem {
 
     /// Adds the offsets that the problem concerns.
     pub(super) fn at(mut self, from: i64, to: i64) -> Problem {
-        self.offsets = Some(Offsets { from, to });
+        self.offsets = Some((from..to).into());
         self
     }
 }

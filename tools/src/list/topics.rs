@@ -1,11 +1,10 @@
 //! Lists the topics, partitions and segments of a snapshot.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{
-    Incomplete, LostRange, PartitionId, PartitionState, RepoError, Repository, SegmentEntry,
-    Snapshot, TopicState,
+    Incomplete, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, TopicState,
 };
+use kbk_format::{OffsetSpan, PartitionNumber};
 use serde::Serialize;
 
 /// One topic. A topic that was deleted and created again is two rows with different ids.
@@ -46,8 +45,8 @@ pub struct PartitionRow {
     /// Totals over its segments.
     #[serde(flatten)]
     pub totals: SegmentTotals,
-    /// Offset ranges that the cluster had deleted before they were read; ends are exclusive.
-    pub lost: Vec<LostRange>,
+    /// Ranges of offsets that the cluster had deleted before they were read.
+    pub lost: Vec<OffsetSpan>,
     /// Why it lacks records that the cluster had; null if it lacks none.
     pub incomplete: Option<Incomplete>,
     /// How many offsets it lacks; null if that is not known, or none.
@@ -82,7 +81,9 @@ pub struct SegmentTotals {
 }
 
 impl SegmentTotals {
-    fn of(entries: &[SegmentEntry]) -> SegmentTotals {
+    /// Returns the totals over these segments.
+    #[must_use]
+    pub fn of<'a>(entries: impl IntoIterator<Item = &'a SegmentEntry>) -> SegmentTotals {
         let mut totals = SegmentTotals::default();
         for entry in entries {
             let times = (entry.records > 0).then_some((entry.min_timestamp, entry.max_timestamp));
@@ -97,7 +98,8 @@ impl SegmentTotals {
         totals
     }
 
-    fn add(&mut self, other: &SegmentTotals) {
+    /// Adds the sums and extremes of others.
+    pub fn add(&mut self, other: &SegmentTotals) {
         self.records = self.records.saturating_add(other.records);
         self.stored_bytes = self.stored_bytes.saturating_add(other.stored_bytes);
         self.raw_bytes = self.raw_bytes.saturating_add(other.raw_bytes);
@@ -107,19 +109,19 @@ impl SegmentTotals {
     }
 }
 
-/// Lists the topics of a snapshot, in its order.
+/// Lists topics of a snapshot, in the given order.
 ///
 /// # Errors
 ///
 /// As [`Repository::segments`]: only the index pages have timestamps.
-pub async fn topics(
+pub async fn topics<'a>(
     repository: &Repository,
-    snapshot: &Snapshot,
+    topics: impl IntoIterator<Item = &'a TopicState>,
 ) -> Result<Vec<TopicRow>, RepoError> {
     let mut rows = Vec::new();
-    for topic in &snapshot.topics {
+    for topic in topics {
         let mut totals = SegmentTotals::default();
-        for partition in partitions(repository, topic).await? {
+        for partition in partitions(repository, topic, &topic.partitions).await? {
             totals.add(&partition.totals);
         }
         rows.push(TopicRow {
@@ -140,18 +142,18 @@ fn incomplete_partitions(topic: &TopicState) -> u64 {
     states.filter(|state| state.incomplete.is_some()).count() as u64
 }
 
-/// Lists the partitions of a topic, in ascending order.
+/// Lists partitions of a topic, in the given order.
 ///
 /// # Errors
 ///
 /// As [`Repository::segments`].
-pub async fn partitions(
+pub async fn partitions<'a>(
     repository: &Repository,
     topic: &TopicState,
+    states: impl IntoIterator<Item = &'a PartitionState>,
 ) -> Result<Vec<PartitionRow>, RepoError> {
-    let rows: Vec<_> = topic
-        .partitions
-        .iter()
+    let rows: Vec<_> = states
+        .into_iter()
         .map(|state| partition(repository, topic.partition_id(state.partition), state))
         .collect();
     let rows = stream::iter(rows).buffered(repository.store().profile().parallel_partitions);
@@ -172,7 +174,7 @@ async fn partition(
         end_offset: state.end_offset,
         segments: segments.len() as u64,
         totals: SegmentTotals::of(&segments),
-        lost: state.lost.clone(),
+        lost: state.lost.iter().map(|lost| (*lost).into()).collect(),
         incomplete: state.incomplete.clone(),
         missing_offsets: state.missing_offsets(),
     })

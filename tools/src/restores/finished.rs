@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{
     DonePartition, PartitionId, RepoError, Repository, RestoreDone, RestoreId, RestoreManifest,
     RestoredTopic, TargetPartition, TopicName,
@@ -106,23 +105,9 @@ impl FinishedRestore {
         }
     }
 
-    /// Returns the partition of the backup that was restored from this topic and partition number: of several topics of the name, one
-    /// whose id starts with `digits`.
-    #[must_use]
-    pub fn partition_id(
-        &self,
-        topic: &str,
-        digits: Option<&str>,
-        partition: PartitionNumber,
-    ) -> Option<&PartitionId> {
-        let has_id = |place: &PartitionId| {
-            digits.is_none_or(|digits| place.topic_id.to_string().starts_with(digits))
-        };
-        let named = |place: &&PartitionId| &*place.topic == topic && place.partition == partition;
-        self.partitions
-            .keys()
-            .filter(named)
-            .find(|place| has_id(place))
+    /// Returns the restored partitions of the backup, ordered by topic and number.
+    pub fn partition_ids(&self) -> impl Iterator<Item = &PartitionId> {
+        self.partitions.keys()
     }
 
     /// Returns what became of the topics of a name in the backup: several, if it was deleted and created again.

@@ -7,7 +7,7 @@ use kbk_format::repo::{
     self, Incomplete, LostRange, PartitionId, PartitionState, RepoError, RepoErrorKind,
     SegmentEntry,
 };
-use kbk_format::{FormatError, PartitionNumber};
+use kbk_format::{FormatError, OffsetSpan, PartitionNumber, counted};
 use serde::Serialize;
 
 use super::segment::Damage;
@@ -151,15 +151,6 @@ impl fmt::Display for FindingKind {
     }
 }
 
-/// A range of offsets; the end is exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Offsets {
-    /// First offset.
-    pub from: i64,
-    /// One past the last offset.
-    pub to: i64,
-}
-
 /// One thing that is wrong. In JSON, members that do not apply are null.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -180,7 +171,7 @@ pub struct Finding {
     /// Position in the object, in bytes.
     pub position: Option<u64>,
     /// The offsets that cannot be relied on.
-    pub offsets: Option<Offsets>,
+    pub offsets: Option<OffsetSpan>,
     /// What was expected, and what was found.
     pub message: String,
     /// What to do next.
@@ -289,9 +280,8 @@ impl Finding {
 
     /// Makes a finding of offsets that are lost for good.
     pub(super) fn lost(lost: LostRange) -> Finding {
-        let offsets = lost.to.abs_diff(lost.from);
-        let message =
-            format!("the cluster had deleted {offsets} offsets before a backup read them");
+        let offsets = counted(lost.to.abs_diff(lost.from), "offset");
+        let message = format!("the cluster had deleted {offsets} before a backup read them");
         Finding::new(FindingKind::DeletedBeforeRead, message).offsets(lost.from, lost.to)
     }
 
@@ -317,7 +307,7 @@ impl Finding {
     }
 
     pub(super) fn offsets(mut self, from: i64, to: i64) -> Finding {
-        self.offsets = Some(Offsets { from, to });
+        self.offsets = Some((from..to).into());
         self
     }
 
@@ -335,10 +325,8 @@ impl Finding {
 
     /// Locates the finding in a segment: in all of its offsets, unless narrower ones are known.
     pub(super) fn segment(mut self, entry: &SegmentEntry) -> Finding {
-        self.offsets.get_or_insert(Offsets {
-            from: entry.base_offset,
-            to: entry.end_offset,
-        });
+        let all = entry.base_offset..entry.end_offset;
+        self.offsets.get_or_insert(all.into());
         self.key(&entry.key)
     }
 
@@ -367,8 +355,8 @@ impl fmt::Display for Finding {
         if let (Some(topic), Some(partition)) = (&self.topic, self.partition) {
             write!(f, ", {topic}/{partition}")?;
         }
-        if let Some(Offsets { from, to }) = self.offsets {
-            write!(f, ", offsets {from} to {}", to.saturating_sub(1))?;
+        if let Some(offsets) = self.offsets {
+            write!(f, ", {offsets}")?;
         }
         if let Some(key) = &self.key {
             write!(f, "\n  {key}")?;

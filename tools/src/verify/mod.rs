@@ -45,7 +45,7 @@ use std::sync::Arc;
 use kbk_format::repo::{Id, RepoError, RepoErrorKind, Repository, TopicName};
 use serde::Serialize;
 
-pub use self::finding::{Finding, FindingKind, Offsets, Severity};
+pub use self::finding::{Finding, FindingKind, Severity};
 use self::orphans::OrphanSearch;
 pub use self::orphans::{Orphan, Orphans};
 use self::run::Run;

@@ -56,7 +56,7 @@ fn a_damaged_block_is_reported_with_its_offsets() {
     .unwrap();
     assert_eq!(found.problems.len(), 1);
     let offsets = found.problems[0].offsets.unwrap();
-    assert!(offsets.from < offsets.to && offsets.to <= 400);
+    assert!(offsets.base_offset < offsets.end_offset && offsets.end_offset <= 400);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn topics_partitions_and_segments_add_up() {
     let snapshot = world.latest();
     let rows = world
         .runtime
-        .block_on(topics(&world.repository, &snapshot))
+        .block_on(topics(&world.repository, &snapshot.topics))
         .unwrap();
     let orders = &rows[0];
     assert_eq!((&*orders.topic, orders.partitions), ("orders", 2));
@@ -55,7 +55,7 @@ fn topics_partitions_and_segments_add_up() {
     let topic = &snapshot.topics[0];
     let parts = world
         .runtime
-        .block_on(partitions(&world.repository, topic))
+        .block_on(partitions(&world.repository, topic, &topic.partitions))
         .unwrap();
     assert_eq!(
         parts.iter().map(|row| row.totals.stored_bytes).sum::<u64>(),

@@ -10,8 +10,8 @@ use kbk_format::repo::{
     TargetPartition,
 };
 use kbk_tools::verify::{
-    Finding, FindingKind, Offsets, Severity, UnindexedSegment, UnindexedSegmentError,
-    VerifyOptions, VerifyReport, verify,
+    Finding, FindingKind, Severity, UnindexedSegment, UnindexedSegmentError, VerifyOptions,
+    VerifyReport, verify,
 };
 use serde_json::json;
 
@@ -151,7 +151,7 @@ fn a_missing_segment_and_a_missing_page() {
     assert_eq!(finding.topic.as_deref(), Some("orders"));
     assert_eq!(finding.partition, Some(1.into()));
     assert_eq!(finding.key.as_deref(), Some(&*entry.key));
-    assert_eq!(finding.offsets, Some(Offsets { from: 400, to: 600 }));
+    assert_eq!(finding.offsets, Some((400..600).into()));
 
     let world = World::sample();
     let snapshot = world.latest();
@@ -160,7 +160,7 @@ fn a_missing_segment_and_a_missing_page() {
     let finding = only(&world);
     assert_eq!(finding.kind, FindingKind::MissingPage);
     assert_eq!(finding.key.as_deref(), Some(&*page.key));
-    assert_eq!(finding.offsets, Some(Offsets { from: 0, to: 600 }));
+    assert_eq!(finding.offsets, Some((0..600).into()));
 }
 
 /// A digest proves a page's bytes, not that the page exists under the name that the snapshot states.
@@ -326,7 +326,7 @@ fn a_truncated_segment_reports_its_lost_offsets() {
     );
     let lost = found[1].offsets.unwrap();
     assert!(
-        0 < lost.from && lost.from < 200 && lost.to == 200,
+        0 < lost.base_offset && lost.base_offset < 200 && lost.end_offset == 200,
         "{lost:?}"
     );
 
@@ -362,7 +362,10 @@ fn all_damage_is_reported_not_only_the_first() {
     assert_eq!(kinds(&found), [FindingKind::DamagedBlock; 2], "{found:#?}");
     assert_eq!(found[0].position, Some(second as u64));
     assert_eq!(found[1].position, Some(third as u64));
-    assert_eq!(found[0].offsets.unwrap().to, found[1].offsets.unwrap().from);
+    assert_eq!(
+        found[0].offsets.unwrap().end_offset,
+        found[1].offsets.unwrap().base_offset
+    );
 
     world.flip(&first.key, footer + 20);
     let found = findings(&world);
@@ -397,7 +400,7 @@ fn holes_and_overlaps_in_a_sealed_page_are_found() {
     });
     let finding = findings(&world).remove(0);
     assert_eq!(finding.kind, FindingKind::Hole);
-    assert_eq!(finding.offsets, Some(Offsets { from: 200, to: 400 }));
+    assert_eq!(finding.offsets, Some((200..400).into()));
 
     let world = World::sample();
     world.forge_page("orders", 0, |segments| {
@@ -405,7 +408,7 @@ fn holes_and_overlaps_in_a_sealed_page_are_found() {
     });
     let finding = findings(&world).remove(0);
     assert_eq!(finding.kind, FindingKind::Overlap);
-    assert_eq!(finding.offsets, Some(Offsets { from: 200, to: 250 }));
+    assert_eq!(finding.offsets, Some((200..250).into()));
 }
 
 #[test]
@@ -468,7 +471,10 @@ fn json_has_every_member_under_its_name() {
     let finding = report["findings"][0].as_object().unwrap();
     assert_eq!(finding["kind"], "missing_segment");
     assert_eq!(finding["severity"], "error");
-    assert_eq!(finding["offsets"], json!({"from": 0, "to": 200}));
+    assert_eq!(
+        finding["offsets"],
+        json!({"base_offset": 0, "end_offset": 200})
+    );
     for member in [
         "snapshot",
         "topic",
