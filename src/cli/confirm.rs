@@ -38,9 +38,11 @@ mod tests {
 
     #[test]
     fn only_the_answer_is_the_answer() {
-        assert!(judge(&mut &b" 12 \n"[..], "12").is_ok());
-        for typed in ["", "\n", "y\n", "1\n", "123\n"] {
-            let error = judge(&mut typed.as_bytes(), "12").unwrap_err();
+        for (answer, typed) in [("orders", " orders \n"), ("12 topics", "12 topics")] {
+            assert!(judge(&mut typed.as_bytes(), answer).is_ok(), "{typed:?}");
+        }
+        for typed in ["", "\n", "y\n", "12\n", "12 topic\n", "orders\n"] {
+            let error = judge(&mut typed.as_bytes(), "12 topics").unwrap_err();
             assert!(error.to_string().contains("nothing was done"), "{typed:?}");
         }
     }

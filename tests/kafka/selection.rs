@@ -437,7 +437,7 @@ fn purge_target_deletes_records_only_after_confirmation() {
         assert_eq!(planned["offset"], 25);
         assert_eq!(consume::offsets(broker, &target, partition as i32), 0..25);
     }
-    // The confirmation is the number of topics.
+    // The confirmation is the name of the topic.
     let args = [
         "restore",
         "-b",
@@ -448,10 +448,12 @@ fn purge_target_deletes_records_only_after_confirmation() {
     ];
     let (ended, shown) = run_at_terminal(repo.kbk(&args), "yes\n");
     assert_eq!(ended.code(), Some(1), "{shown}");
-    assert!(shown.contains("Type 1 to continue"), "{shown}");
-    assert!(shown.contains("nothing was done: expected 1"), "{shown}");
+    let asks = format!("Type {target} to continue");
+    assert!(shown.contains(&asks), "{shown}");
+    let refused = format!("nothing was done: expected {target}");
+    assert!(shown.contains(&refused), "{shown}");
     assert_eq!(consume::offsets(broker, &target, 0), 0..25);
-    let (ended, shown) = run_at_terminal(repo.kbk(&args), "1\n");
+    let (ended, shown) = run_at_terminal(repo.kbk(&args), &format!("{target}\n"));
     assert_eq!(ended.code(), Some(0), "{shown}");
     assert!(
         shown.contains("at most 50 records were deleted from the targets first"),

@@ -439,19 +439,19 @@ fn options(
     Ok((options, left_out))
 }
 
-/// Asks for confirmation, by the number of topics that lose records.
+/// Asks for confirmation, by the name of the topic that loses records, or by how many topics do: neither is typed by habit.
 fn confirm_purge(plan: &RestorePlan, context: &Context) -> Result<(), CliError> {
-    let topics = plan.purged().count();
-    if topics == 0 {
-        return Ok(());
-    }
+    let topics: Vec<&str> = plan.purged().map(|(topic, _)| topic.target()).collect();
+    let counted = human::counted(topics.len() as u64, "topic");
+    let answer = match topics[..] {
+        [] => return Ok(()),
+        [one] => one,
+        _ => &counted,
+    };
     let names: Vec<String> = plan.purged().map(purge_in_words).collect();
-    let question = format!(
-        "--purge-target deletes the records of {}: {}",
-        human::counted(topics as u64, "topic"),
-        names.join(", ")
-    );
-    context.confirm(&question, &topics.to_string())
+    let names = names.join(", ");
+    let question = format!("--purge-target deletes the records of {counted}: {names}");
+    context.confirm(&question, answer)
 }
 
 /// What to do about a restore that did not finish.
