@@ -70,6 +70,12 @@ pub fn age(age: Duration) -> String {
     shown.join(" ")
 }
 
+/// How long ago something was, as [`age`]; `-` where it is in the future by this machine's clock.
+pub fn age_of(at: jiff::Timestamp, now: jiff::Timestamp) -> String {
+    let past = Duration::try_from(now.duration_since(at));
+    past.map_or_else(|_| "-".to_owned(), age)
+}
+
 /// A moment of a run in UTC, to the second, `2026-11-22T10:00:00Z`.
 pub fn moment(at: jiff::Timestamp) -> String {
     format!("{at:.0}")
@@ -145,6 +151,13 @@ mod tests {
         ] {
             assert_eq!(age(Duration::from_secs(seconds)), text);
         }
+    }
+
+    #[test]
+    fn the_future_has_no_age() {
+        let at = |second| jiff::Timestamp::from_second(second).unwrap();
+        assert_eq!(age_of(at(100), at(160)), "1m 0s");
+        assert_eq!(age_of(at(100), at(99)), "-");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use kbk_format::repo::{PartitionState, Repository, Snapshot, TopicState};
-use kbk_tools::list::{self, Completeness, PartitionRow, SegmentRow, TopicRow};
+use kbk_tools::list::{self, Completeness, PartitionRow, SegmentRow, SegmentTotals, TopicRow};
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table};
@@ -110,7 +110,38 @@ impl Report for Listing {
             Rows::Topics(rows) => topics_table(rows).write(out),
             Rows::Partitions(rows) => partitions_table(rows).write(out),
             Rows::Segments(rows) => segments_table(rows).write(out),
-        }
+        }?;
+        writeln!(out, "{}", self.rows.totals())
+    }
+}
+
+impl Rows {
+    /// Says how many rows there are, and what they hold together.
+    fn totals(&self) -> String {
+        let mut totals = SegmentTotals::default();
+        let count = |number: usize, noun| human::counted(number as u64, noun);
+        let what = match self {
+            Rows::Topics(rows) => {
+                rows.iter().for_each(|row| totals.add(&row.totals));
+                let partitions = rows.iter().map(|row| row.partitions).sum();
+                let partitions = human::counted(partitions, "partition");
+                format!("{}: {partitions}, ", count(rows.len(), "topic"))
+            }
+            Rows::Partitions(rows) => {
+                rows.iter().for_each(|row| totals.add(&row.totals));
+                let segments = rows.iter().map(|row| row.segments).sum();
+                let segments = human::counted(segments, "segment");
+                format!("{}: {segments}, ", count(rows.len(), "partition"))
+            }
+            Rows::Segments(rows) => {
+                totals = SegmentTotals::of(rows.iter().map(|row| &row.entry));
+                format!("{}: ", count(rows.len(), "segment"))
+            }
+        };
+        let records = human::counted(totals.records, "record");
+        let stored = human::bytes(totals.stored_bytes);
+        let raw = human::bytes(totals.raw_bytes);
+        format!("{what}{records}, {stored} stored, {raw} raw")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use jiff::Timestamp;
 use kbk_tools::list::{self, SnapshotRow};
 use serde::Serialize;
 
@@ -49,6 +50,7 @@ impl Report for Snapshots {
             Column::Right("SNAPSHOT"),
             Column::Left("STATE"),
             Column::Left("CREATED"),
+            Column::Right("AGE"),
             Column::Right("TOPICS"),
             Column::Right("PARTITIONS"),
             Column::Right("RECORDS"),
@@ -56,10 +58,12 @@ impl Report for Snapshots {
             Column::Right("NEW RECORDS"),
             Column::Right("NEW STORED"),
         ]);
+        let now = Timestamp::now();
         for row in &self.snapshots {
-            table.row(cells(row));
+            table.row(cells(row, now));
         }
         table.write(out)?;
+        writeln!(out, "{}", self.totals())?;
         for row in &self.snapshots {
             if let Some(damage) = &row.damage {
                 writeln!(out, "snapshot {}: {damage}", row.sequence)?;
@@ -69,11 +73,30 @@ impl Report for Snapshots {
     }
 }
 
-fn cells(row: &SnapshotRow) -> [String; 9] {
+impl Snapshots {
+    /// Says how many there are and, where every one can be read, what they added.
+    fn totals(&self) -> String {
+        let count = human::counted(self.snapshots.len() as u64, "snapshot");
+        let added = self.snapshots.iter().map(|row| {
+            let contents = row.contents.as_ref()?;
+            Some((contents.new_records?, contents.new_bytes?))
+        });
+        let added: Option<Vec<(u64, u64)>> = added.collect();
+        let Some(added) = added else {
+            return count;
+        };
+        let records = added.iter().map(|(records, _)| records).sum();
+        let bytes = added.iter().map(|(_, bytes)| bytes).sum();
+        let records = human::counted(records, "record");
+        format!("{count}: {records}, {} stored", human::bytes(bytes))
+    }
+}
+
+fn cells(row: &SnapshotRow, now: Timestamp) -> [String; 10] {
     let sequence = row.sequence.to_string();
     let Some(contents) = &row.contents else {
-        let [a, b, c, d, e, f, g] = [const { String::new() }; 7];
-        return [sequence, "damaged".to_owned(), a, b, c, d, e, f, g];
+        let [a, b, c, d, e, f, g, h] = [const { String::new() }; 8];
+        return [sequence, "damaged".to_owned(), a, b, c, d, e, f, g, h];
     };
     let state = if contents.complete {
         "whole"
@@ -86,6 +109,7 @@ fn cells(row: &SnapshotRow) -> [String; 9] {
         sequence,
         state.to_owned(),
         human::moment(contents.created_at),
+        human::age_of(contents.created_at, now),
         human::count(contents.topics),
         human::count(contents.partitions),
         human::count(contents.records),

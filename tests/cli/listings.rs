@@ -9,7 +9,13 @@ fn snapshots_prints_a_table_and_json() {
     let ended = world.kbk(&["snapshots"]);
     assert_eq!(ended.code, Some(0));
     let lines: Vec<_> = ended.stdout.lines().collect();
-    assert_eq!(lines.len(), 3, "{}", ended.stdout);
+    assert_eq!(lines.len(), 4, "{}", ended.stdout);
+    assert!(lines[0].contains("CREATED") && lines[0].contains("AGE"));
+    assert!(
+        lines[3].starts_with("2 snapshots: 1,450 records, "),
+        "{}",
+        lines[3]
+    );
     assert!(
         lines[0].contains("SNAPSHOT") && lines[2].contains("1,450"),
         "{}",
@@ -39,6 +45,25 @@ fn ls_prints_topics_partitions_and_segments() {
         ended.stdout
     );
 
+    for (args, totals) in [
+        (&["ls"][..], "2 topics: 3 partitions, 1,450 records, "),
+        (
+            &["ls", "orders"],
+            "2 partitions: 6 segments, 1,200 records, ",
+        ),
+        (
+            &["ls", "orders/1", "--segments"],
+            "3 segments: 600 records, ",
+        ),
+        (
+            &["ls", "payments", "--snapshot", "1", "--segments"],
+            "1 segment: 100 records, ",
+        ),
+    ] {
+        let listed = world.kbk(args).stdout;
+        let last = listed.lines().last().unwrap();
+        assert!(last.starts_with(totals), "{last}");
+    }
     let json = world.kbk(&["ls", "--json"]).json();
     assert_eq!(json["snapshot"], 2);
     assert_eq!(json["topics"][0]["topic"], "orders");

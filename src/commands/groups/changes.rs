@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use jiff::Timestamp;
 use kbk_format::repo::{GroupsChange, RestoreId};
 use serde::Serialize;
 
@@ -31,7 +32,7 @@ struct ChangeRow {
     /// The restore whose offsets were committed.
     restore: RestoreId,
     /// When it was made.
-    changed_at: String,
+    changed_at: Timestamp,
     /// Kafka's id of the cluster; `None` if it reports none.
     cluster_id: Option<String>,
     /// Number of groups.
@@ -48,7 +49,7 @@ impl From<GroupsChange> for ChangeRow {
         ChangeRow {
             groups: change.groups.len() as u64,
             offsets: offsets.sum(),
-            changed_at: change.changed_at.to_string(),
+            changed_at: change.changed_at,
             change: change.change,
             restore: change.restore,
             cluster_id: change.cluster_id,
@@ -75,22 +76,27 @@ impl Report for Changes {
         let mut table = Table::new([
             Column::Left("CHANGE"),
             Column::Left("MADE"),
+            Column::Right("AGE"),
             Column::Left("RESTORE"),
             Column::Right("GROUPS"),
             Column::Right("OFFSETS"),
             Column::Left("ROLLS BACK"),
         ]);
+        let now = Timestamp::now();
         for row in &self.changes {
             let undoes = row.undoes.as_ref();
             table.row([
                 row.change.to_string(),
-                row.changed_at.clone(),
+                human::moment(row.changed_at),
+                human::age_of(row.changed_at, now),
                 row.restore.to_string(),
                 human::count(row.groups),
                 human::count(row.offsets),
                 undoes.map_or_else(|| "-".to_owned(), ToString::to_string),
             ]);
         }
-        table.write(out)
+        table.write(out)?;
+        let changes = human::counted(self.changes.len() as u64, "change");
+        writeln!(out, "{changes}")
     }
 }

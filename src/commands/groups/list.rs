@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use jiff::Timestamp;
 use kbk_format::repo::GroupState;
 use kbk_tools::list::Completeness;
 use kbk_tools::list::groups::{self, GroupRow, Lag};
@@ -48,7 +49,7 @@ struct Listing {
     /// The snapshot whose backup read the groups from the cluster.
     seen: u64,
     /// When it read them.
-    taken_at: String,
+    taken_at: Timestamp,
     groups: Vec<GroupRow>,
     #[serde(skip)]
     offsets: bool,
@@ -73,7 +74,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         snapshot: snapshot.sequence,
         completeness: Completeness::of(&snapshot),
         seen: found.seen,
-        taken_at: found.taken_at.to_string(),
+        taken_at: found.taken_at,
         groups: rows.map(|group| groups::row(&snapshot, group)).collect(),
         offsets: args.offsets,
     };
@@ -92,10 +93,11 @@ impl Report for Listing {
         }
         writeln!(
             out,
-            "{} as of {} (snapshot {})",
+            "{} as of {} (snapshot {}), {} old",
             human::counted(self.groups.len() as u64, "group"),
             self.taken_at,
-            self.seen
+            self.seen,
+            human::age_of(self.taken_at, Timestamp::now())
         )?;
         for (what, taken_at) in older(&self.groups) {
             writeln!(out, "older: {what} as of {taken_at}")?;

@@ -1,7 +1,6 @@
 //! `kbk restores list`: lists the restores of the repository.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use kbk_tools::list::{self, RestoreContents, RestoreRow, RestoreState, RestoredNames};
@@ -53,6 +52,8 @@ impl Report for Restores {
             table.row(cells(row, Timestamp::now()));
         }
         table.write(out)?;
+        let restores = human::counted(self.restores.len() as u64, "restore");
+        writeln!(out, "{restores}")?;
         for row in &self.restores {
             if let Some(damage) = &row.damage {
                 writeln!(out, "restore {}: {damage}", row.restore)?;
@@ -80,7 +81,7 @@ fn cells(row: &RestoreRow, now: Timestamp) -> [String; 8] {
     [
         restore,
         state,
-        age(contents, now),
+        human::age_of(contents.started_at, now),
         contents.snapshot.to_string(),
         human::count(contents.partitions),
         human::count(contents.records),
@@ -98,12 +99,6 @@ fn in_words(row: &RestoreRow) -> &'static str {
         RestoreState::Discarded => "discarded",
         RestoreState::Damaged => "damaged",
     }
-}
-
-/// Returns how long ago it began, by this machine's clock.
-fn age(contents: &RestoreContents, now: Timestamp) -> String {
-    let age = Duration::try_from(now.duration_since(contents.started_at));
-    age.ok().map_or_else(|| "-".to_owned(), human::age)
 }
 
 /// Returns how much is done, rounded down so that only what is finished is at 100 %.
