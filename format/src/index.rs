@@ -113,8 +113,11 @@ impl IndexEntry {
             ErrorClass::Limit,
             || {
                 format!(
-                    "the block at {} has {} records, {} raw and {} stored bytes",
-                    entry.position, entry.record_count, entry.raw_length, entry.block_length
+                    "the block at {} has {}, {} raw and {} stored bytes",
+                    entry.position,
+                    counted(entry.record_count, "record"),
+                    entry.raw_length,
+                    entry.block_length
                 )
             },
         )?;
@@ -159,8 +162,11 @@ impl IndexEntry {
             ErrorClass::Inconsistent,
             || {
                 format!(
-                    "the block at {} has {} records with timestamps from {} to {}",
-                    entry.position, entry.record_count, bounds.0, bounds.1
+                    "the block at {} has {} with timestamps from {} to {}",
+                    entry.position,
+                    counted(entry.record_count, "record"),
+                    bounds.0,
+                    bounds.1
                 )
             },
         )?;

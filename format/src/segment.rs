@@ -10,6 +10,7 @@ use std::ops::Range;
 use crate::block::decode::check_stored_bytes;
 use crate::block::{BlockDecoder, BlockHeader, Streams};
 use crate::columns::Columns;
+use crate::counted::counted;
 use crate::error::{ErrorClass, FormatError, Result};
 use crate::footer::{Footer, RenderedSizes};
 use crate::gaps::Gaps;
@@ -210,7 +211,8 @@ impl Segment {
     /// Any of SPEC section 7 about its header, *inconsistent* where it is not the one in the index.
     pub fn block<'a>(&self, number: usize, bytes: &'a [u8]) -> Result<Block<'a>> {
         let Some(entry) = self.index().entries().get(number) else {
-            let detail = format!("there are {} blocks", self.index().entries().len());
+            let blocks = counted(self.index().entries().len(), "block");
+            let detail = format!("the segment has {blocks}");
             return Err(FormatError::new(
                 ErrorClass::Limit,
                 "block index",

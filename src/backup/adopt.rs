@@ -9,7 +9,7 @@ use std::ops::Range;
 use kbk_format::repo::{
     FoundSegment, Hex, Key, LostRange, PartitionId, RepoError, Repository, SegmentEntry,
 };
-use kbk_format::{FormatError, Gap, GapReason, IsolationLevel, Segment};
+use kbk_format::{FormatError, Gap, GapReason, IsolationLevel, Segment, counted};
 use kbk_tools::verify::{UnindexedSegment, UnindexedSegmentError};
 
 use super::plan::BackupPlan;
@@ -38,7 +38,8 @@ pub(super) async fn adopt(repository: &Repository, plan: &mut BackupPlan) -> Res
             if let Some(last) = adopted.segments.last() {
                 let segments = adopted.segments.len();
                 tracing::info!(
-                    "{partition}: adopting {segments} segments that an interrupted run left behind"
+                    "{partition}: adopting {} that an interrupted run left behind",
+                    counted(segments, "segment")
                 );
                 planned.read.start = last.end_offset;
             }

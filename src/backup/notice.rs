@@ -1,7 +1,7 @@
 //! What a backup reports about the cluster or about itself, besides its counts.
 
 use kbk_format::repo::TopicName;
-use kbk_format::{OffsetSpan, PartitionNumber};
+use kbk_format::{OffsetSpan, PartitionNumber, counted};
 use serde::Serialize;
 
 use crate::human;
@@ -438,8 +438,9 @@ impl std::fmt::Display for BackupNotice {
             ),
             BackupNotice::GroupsHidden { visible_groups: groups } => write!(
                 f,
-                "only the {groups} consumer groups that this principal may describe were saved: \
-                 brokers list all groups to a principal with DESCRIBE on CLUSTER kafka-cluster"
+                "saved only the {} that this principal may describe: \
+                 brokers list all groups to a principal with DESCRIBE on CLUSTER kafka-cluster",
+                counted(*groups, "consumer group")
             ),
             BackupNotice::GroupsUnreadable { groups } => {
                 let names = groups.iter().map(|group| format!("{group:?}"));

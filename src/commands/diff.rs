@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use kbk_format::counted;
 use kbk_format::repo::RateLimit;
 use kbk_tools::list::Completeness;
 use serde::Serialize;
@@ -155,8 +156,9 @@ fn refuse(plan: &RestorePlan) -> Result<(), CliError> {
             saved,
             found,
         } => Some(format!(
-            "{topic} has {found} partitions and the backup has {saved}: they cannot be compared partition by partition \
-             (where --repartition wrote them, `kbk restore --verify` does)"
+            "{topic} has {} and the backup has {saved}: they cannot be compared partition by partition \
+             (where --repartition wrote them, `kbk restore --verify` does)",
+            counted(*found, "partition")
         )),
         missing @ Obstacle::NoTargetPartition { .. } => Some(missing.to_string()),
         _ => None,

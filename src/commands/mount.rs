@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kbk_format::counted;
 use kbk_format::repo::{Repository, Store};
 use kbk_fuse::View;
 use kbk_fuse::kernel::{MountPoint, MountPointError, Mounted, Unmounted, unmount};
@@ -186,9 +187,12 @@ fn end(mounted: &mut Mounted) -> Result<Outcome, CliError> {
     }
     if !mounted.wait(OPEN_FILES_WAIT) {
         tracing::warn!(
-            "{} files of {} are still open, and can no longer be read",
-            mounted.open_files(),
-            mounted.path().display()
+            "{} of {} still open, and can no longer be read",
+            counted(mounted.open_files(), "file"),
+            match mounted.open_files() {
+                1 => format!("{} is", mounted.path().display()),
+                _ => format!("{} are", mounted.path().display()),
+            }
         );
     }
     Ok(Outcome::Clean)

@@ -1,6 +1,6 @@
 //! How a partition of a cluster differs from the backup.
 
-use kbk_format::{PartitionNumber, Record};
+use kbk_format::{PartitionNumber, Record, counted};
 use serde::Serialize;
 
 use crate::select::DropHeaders;
@@ -134,12 +134,15 @@ impl std::fmt::Display for PartitionComparison {
             topic, partition, ..
         } = self;
         let Some(first) = &self.first else {
-            return write!(f, "{topic}/{partition}: {} records, equal", self.found);
+            let found = counted(self.found, "record");
+            return write!(f, "{topic}/{partition}: {found}, equal");
         };
         write!(
             f,
-            "{topic}/{partition}: {} records expected, {} found, {} differences; the first: {first}",
-            self.expected, self.found, self.differences
+            "{topic}/{partition}: {} expected, {} found, {}; the first: {first}",
+            counted(self.expected, "record"),
+            self.found,
+            counted(self.differences, "difference")
         )
     }
 }

@@ -1,6 +1,6 @@
 //! Reads topics back, as any consumer would, and finds where two of them differ.
 
-use kbk_format::{OffsetSpan, Record, TimestampType};
+use kbk_format::{OffsetSpan, Record, TimestampType, counted};
 
 use crate::kafka::{
     Admin, ClientSettings, Consumer, KafkaError, PartitionRange, RecordHandler, SourceError,
@@ -160,8 +160,12 @@ pub(super) fn difference(
         ));
     }
     let (expected, found) = (source.len(), copy.len());
-    (expected != found)
-        .then(|| format!("{topic}/{partition}: of {expected} records the copy has {found}"))
+    (expected != found).then(|| {
+        format!(
+            "{topic}/{partition}: of {} the copy has {found}",
+            counted(expected, "record")
+        )
+    })
 }
 
 #[cfg(test)]

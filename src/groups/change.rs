@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use kbk_format::counted;
 use kbk_format::repo::{
     ChangedGroup, ChangedOffset, CommittedOffset, GroupsChange, OffsetAndMetadata, RepoError,
     Repository, RestoreId,
@@ -20,7 +21,8 @@ use crate::kafka::{Admin, ClientSettings, CommittedTopic, GroupOffsets, KafkaErr
 pub enum ChangeError {
     /// A group has members.
     #[error(
-        "group {group} has {members} members, which would overwrite the restored offsets: stop its consumers first"
+        "group {group} has {}, which would overwrite the restored offsets: stop its consumers first",
+        counted(*.members, "member")
     )]
     InUse {
         /// The group.

@@ -1,5 +1,6 @@
 //! Restores the consumer groups of a snapshot: translates, plans and commits, in one step for `kbk groups restore` and for `kbk restore --groups`.
 
+use kbk_format::counted;
 use kbk_format::repo::{RepoError, Repository, RestoreId};
 use kbk_tools::restores::FinishedRestore;
 use serde::Serialize;
@@ -68,7 +69,8 @@ pub async fn restore(
     }
     if dry_run {
         for GroupPlan { group, members, .. } in plan.in_use() {
-            tracing::warn!("group {group} has {members} members: stop its consumers first");
+            let members = counted(*members, "member");
+            tracing::warn!("group {group} has {members}: stop its consumers first");
         }
         return Ok(RestoredGroups { change: None, plan });
     }

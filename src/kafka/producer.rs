@@ -11,6 +11,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
+use kbk_format::counted;
 use kbk_format::record::{Headers, Record};
 use rdkafka_sys as sys;
 use sys::rd_kafka_vtype_t as Kind;
@@ -289,7 +290,10 @@ impl Producer {
         if !self.has_waited_enough() {
             return Ok(());
         }
-        Err(self.no_answer(&format!("acknowledge {} records", self.outstanding())))
+        Err(self.no_answer(&format!(
+            "acknowledge {}",
+            counted(self.outstanding(), "record")
+        )))
     }
 
     /// Whether the cluster has owed an answer for too long. The first call after an answer starts the wait.

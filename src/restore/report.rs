@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::RestoreId;
+use kbk_format::{PartitionNumber, counted};
 use kbk_tools::list::Completeness;
 use serde::Serialize;
 
@@ -81,8 +81,9 @@ impl fmt::Display for UnexpectedRecords {
         } = self;
         write!(
             f,
-            "{topic}/{partition}: expected the {expected} records of this restore, found {found}: another restore or producer has written to it \
-             meanwhile"
+            "{topic}/{partition}: expected {} of this restore, found {found}: another restore or producer has written to it \
+             meanwhile",
+            counted(*expected, "record")
         )
     }
 }

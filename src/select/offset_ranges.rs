@@ -14,8 +14,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{Id, Snapshot};
+use kbk_format::{PartitionNumber, counted};
 
 use super::partitions::number;
 use super::topic::TopicError;
@@ -172,7 +172,8 @@ fn line(line: usize, text: &str) -> Result<(TopicRef, PartitionNumber, OffsetRan
     let [topic, partition, from, to] = fields[..] else {
         let count = fields.len();
         return Err(format!(
-            "`{text}` has {count} fields; expected four: `topic,partition,from,to`"
+            "`{text}` has {}; expected four: `topic,partition,from,to`",
+            counted(count, "field")
         ));
     };
     if topic.is_empty() {

@@ -168,7 +168,9 @@ fn verify_lists_lost_offsets_until_they_are_accepted() {
     let ended = world.kbk(&["verify", "--snapshot", "all"]);
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert!(
-        ended.stdout.contains("payments/0, offsets 10 to 20 (exclusive)"),
+        ended
+            .stdout
+            .contains("payments/0, offsets 10 to 20 (exclusive)"),
         "{}",
         ended.stdout
     );

@@ -263,7 +263,7 @@ fn groups_are_restored_with_the_records_unless_in_use() {
     assert!(
         refused
             .stderr
-            .contains(&format!("group {group} has 1 members")),
+            .contains(&format!("group {group} has 1 member,")),
         "{refused:#?}"
     );
     assert_eq!(

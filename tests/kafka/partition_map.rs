@@ -117,7 +117,7 @@ fn partitions_are_mapped_and_groups_follow() {
     diff(&["--partition", "0", "--partition-map", "0:1"], 3);
     let absent = diff(&["--partition", "0", "--partition-map", "0:6"], 1);
     assert!(
-        absent.stderr.contains("has 6 partitions, counted from 0"),
+        absent.stderr.contains("has 6 partitions, numbered from 0"),
         "{absent:#?}"
     );
 

@@ -294,7 +294,7 @@ fn a_target_that_cannot_be_compared_is_rejected() {
     run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
     for (target, says) in [
         ("no-such-target", "no topic no-such-target"),
-        (&other, "1 partitions"),
+        (&other, "has 1 partition and"),
     ] {
         let map = format!("{topic}={target}");
         let mut command = repo.kbk(&["diff", "--live", "-b", broker.bootstrap(), "--map", &map]);

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kbk_format::counted;
+
 /// How long a message is not repeated.
 const INTERVAL: Duration = Duration::from_mins(1);
 /// The number of different messages in that time.
@@ -29,7 +31,8 @@ impl LogThrottle {
         if let Some(suppressed) = recent.admit(message.clone(), Instant::now()) {
             drop(recent);
             if suppressed > 0 {
-                tracing::warn!("{suppressed} similar messages were suppressed");
+                let messages = counted(suppressed, "similar message");
+                tracing::warn!("{messages} left out");
             }
             tracing::warn!("{message}");
         }

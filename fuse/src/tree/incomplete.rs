@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use kbk_format::counted;
 use kbk_format::repo::{Incomplete, PartitionState, Snapshot, TopicState};
 
 /// The partitions of topics that are not deleted which lack records.
@@ -20,13 +21,17 @@ pub(super) fn text(snapshot: &Snapshot) -> Vec<u8> {
     let all = snapshot.topics.iter().filter(|topic| !topic.deleted);
     let all: usize = all.map(|topic| topic.partitions.len()).sum();
     let mut text = format!(
-        "Snapshot {} is partial: {} of {all} partitions lack records that the cluster had.\n\n",
+        "Snapshot {} is partial: {} of {} lack records that the cluster had.\n\n",
         snapshot.sequence,
         partitions(snapshot).count(),
+        counted(all, "partition"),
     );
     for (topic, state, incomplete) in partitions(snapshot) {
         let missing = match state.missing_offsets() {
-            Some(missing) => format!("{missing} offsets from {} on", state.end_offset),
+            Some(missing) => {
+                let missing = counted(missing, "offset");
+                format!("{missing} from {} on", state.end_offset)
+            }
             None => format!("what follows offset {}", state.end_offset),
         };
         // Writing to a string cannot fail.

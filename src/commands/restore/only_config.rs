@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use kbk_format::counted;
 use kbk_format::repo::Repository;
 
 use super::{Args, WithAcls, options, plan_acls};
@@ -100,7 +101,8 @@ impl Report for ConfigPlan {
                 let target = &topic.target;
                 writeln!(
                     out,
-                    "{target} has {partitions} partitions and the backup has {saved}: the number does not change"
+                    "{target} has {} and the backup has {saved}: the number does not change",
+                    counted(*partitions, "partition")
                 )?;
             }
         }

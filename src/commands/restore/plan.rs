@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use kbk_format::counted;
 use kbk_format::repo::RestoredPartition;
 
 use super::report::{created_with_defaults, lost};
@@ -85,7 +86,8 @@ impl Report for RestorePlan {
                 let (from, target) = (topic.source_partitions(), topic.target());
                 writeln!(
                     out,
-                    "{target} would have {count} partitions where the backup has {from}: the key of each record decides"
+                    "{target} would have {} where the backup has {from}: the key of each record decides",
+                    counted(count, "partition")
                 )?;
             }
         }
@@ -117,7 +119,7 @@ fn target(topic: TopicPlan<'_>) -> String {
     if usize::try_from(partitions) == Ok(topic.source_partitions()) {
         format!("{target} (new)")
     } else {
-        format!("{target} (new, {partitions} partitions)")
+        format!("{target} (new, {})", counted(partitions, "partition"))
     }
 }
 

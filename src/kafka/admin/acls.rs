@@ -17,6 +17,7 @@
 use std::ffi::CString;
 use std::ptr::{self, NonNull};
 
+use kbk_format::counted;
 use kbk_format::repo::AclBinding;
 use rdkafka_sys as sys;
 use sys::rd_kafka_AclOperation_t as Operation;
@@ -179,9 +180,9 @@ impl Admin {
                     if results.len() != bindings.len() {
                         return Err(BrokerError {
                             text: format!(
-                                "{} ACLs were sent, and {} results returned",
-                                bindings.len(),
-                                results.len()
+                                "sent {}, and received {}",
+                                counted(bindings.len(), "ACL"),
+                                counted(results.len(), "result")
                             ),
                             ..BrokerError::of(Code::BAD_MESSAGE)
                         });

@@ -1,6 +1,6 @@
 //! What would prevent a restore.
 
-use kbk_format::PartitionNumber;
+use kbk_format::{PartitionNumber, counted};
 use serde::Serialize;
 
 use crate::kafka::Permission;
@@ -192,8 +192,9 @@ impl std::fmt::Display for Obstacle {
                 found,
             } => write!(
                 f,
-                "{topic} has {found} partitions and the backup has {saved}: restore under another name with --map, or distribute its records by key \
-                 over {found} partitions with --repartition {found}"
+                "{topic} has {} and the backup has {saved}: restore under another name with --map, or distribute its records by key \
+                 over {0} with --repartition {found}",
+                counted(*found, "partition")
             ),
             Obstacle::NoTargetPartition {
                 topic,
@@ -201,8 +202,9 @@ impl std::fmt::Display for Obstacle {
                 found,
             } => write!(
                 f,
-                "{topic} has {found} partitions, counted from 0, so it has no partition {partition} to write to: choose another one with \
-                 --partition-map, or restore under another name with --map"
+                "{topic} has {}, numbered from 0, so it has no partition {partition} to write to: choose another one with \
+                 --partition-map, or restore under another name with --map",
+                counted(*found, "partition")
             ),
             Obstacle::OtherPartitionCount {
                 topic,
@@ -210,8 +212,9 @@ impl std::fmt::Display for Obstacle {
                 found,
             } => write!(
                 f,
-                "{topic} has {found} partitions, not {wanted}, and producers would distribute keys over all of them: use --repartition {found}, \
-                 or restore under another name with --map"
+                "{topic} has {}, not {wanted}, and producers would distribute keys over all of them: use --repartition {found}, \
+                 or restore under another name with --map",
+                counted(*found, "partition")
             ),
             Obstacle::RecordTooLarge {
                 topic,
@@ -247,7 +250,12 @@ impl std::fmt::Display for Obstacle {
                 brokers,
             } => write!(
                 f,
-                "{topic} needs {wanted} replicas, and only {brokers} brokers are available: set --replication-factor"
+                "{topic} needs {}, and only {} available: set --replication-factor",
+                counted(*wanted, "replica"),
+                match brokers {
+                    1 => "1 broker is".to_owned(),
+                    some => format!("{some} brokers are"),
+                }
             ),
             Obstacle::Retention {
                 topic,
@@ -300,7 +308,8 @@ impl std::fmt::Display for Obstacle {
             ),
             Obstacle::GroupInUse { group, members } => write!(
                 f,
-                "group {group} has {members} members, which would overwrite its restored offsets: stop its consumers first"
+                "group {group} has {}, which would overwrite its restored offsets: stop its consumers first",
+                counted(*members, "member")
             ),
             Obstacle::InternalTarget { topic } => write!(
                 f,

@@ -17,6 +17,7 @@ use super::rights::Needed;
 use super::selection::RecordSelection;
 use super::target_cluster::TargetCluster;
 use super::{PlanError, codec, compression, max_message_bytes, with_rights};
+use crate::human;
 use crate::kafka::ClientSettings;
 use crate::restore::config;
 
@@ -40,7 +41,7 @@ pub enum ResumeError {
     )]
     Several(String),
     /// The restore is finished.
-    #[error("restore {restore} is finished: {records} records")]
+    #[error("restore {restore} is finished: {}", human::counted(*.records, "record"))]
     Done {
         /// Its name.
         restore: RestoreId,

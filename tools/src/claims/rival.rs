@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use kbk_format::counted;
 use kbk_format::repo::{Id, Key, TopicName, WriteClaim};
 
 /// The names of topics in a message, at most.
@@ -29,7 +30,7 @@ impl Rival {
         let named: Vec<&str> = topics.iter().take(NAMED).map(|topic| &**topic).collect();
         match topics.len() - named.len() {
             0 => named.join(", "),
-            more => format!("{} and {more} more topics", named.join(", ")),
+            more => format!("{} and {}", named.join(", "), counted(more, "more topic")),
         }
     }
 }

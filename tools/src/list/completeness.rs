@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{IncompleteReason, PartitionState, Snapshot, TopicState};
+use kbk_format::{PartitionNumber, counted};
 use serde::Serialize;
 
 /// Whether partitions have every record that their source had, and which ones do not.
@@ -105,10 +105,10 @@ impl Completeness {
             .map(|(reason, count)| format!("{count} {}", reason.in_words()))
             .collect();
         let mut line = format!(
-            "snapshot {} is partial: {} of {} partitions lack records that the cluster had ({})",
+            "snapshot {} is partial: {} of {} lack records that the cluster had ({})",
             self.snapshot,
             self.incomplete.len(),
-            self.partitions,
+            counted(self.partitions, "partition"),
             causes.join(", "),
         );
         // A String takes everything.

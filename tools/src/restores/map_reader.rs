@@ -10,11 +10,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{
     Digest, Digested, DonePartition, Key, MapPage, MapRun, Operation, PartitionId, RepoError,
     Repository, RestoreId,
 };
+use kbk_format::{PartitionNumber, counted};
 use tokio::task::JoinHandle;
 
 use crate::task::joined;
@@ -148,8 +148,10 @@ impl MapReader {
         }
         let end = end.map_or_else(String::new, |end| format!(" up to offset {end}"));
         let detail = format!(
-            "it ends at offset {} with {} records, and what names it states {} records{end}",
-            page.end_offset, page.records, self.records
+            "it ends at offset {} with {}, and what names it states {}{end}",
+            page.end_offset,
+            counted(page.records, "record"),
+            counted(self.records, "record")
         );
         let key = Key::map_page(&self.source.restore, &page.sha256);
         Err(self.source.damaged(&key, detail))
@@ -181,8 +183,9 @@ impl MapReader {
             return Ok(());
         }
         let detail = format!(
-            "it states {} records of {}, which the offset map lacks",
-            self.records, self.source.partition
+            "it states {} of {}, which the offset map lacks",
+            counted(self.records, "record"),
+            self.source.partition
         );
         let restore = self.source.restore.clone();
         Err(self.source.damaged(&Key::RestoreDone { restore }, detail))

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::thread;
 
+use kbk_format::counted;
 use kbk_format::repo::{
     Digest, Digested, PageRef, PartitionId, PartitionState, Repository, SegmentEntry, Snapshot,
 };
@@ -173,8 +174,8 @@ impl<'a> Run<'a> {
             && found != stated
         {
             let message = format!(
-                "the snapshot states {} records, {} stored and {} raw bytes; its segments have {}, {} and {}",
-                stated.records,
+                "the snapshot states {}, {} stored and {} raw bytes; its segments have {}, {} and {}",
+                counted(stated.records, "record"),
                 stated.stored_bytes,
                 stated.raw_bytes,
                 found.records,
