@@ -15,8 +15,8 @@ mod json;
 #[path = "../support/json_page.rs"]
 mod json_page;
 mod listings;
-mod pages;
 mod messages;
+mod pages;
 mod partial;
 mod program;
 mod reference;
