@@ -211,7 +211,7 @@ fn restores_that_cannot_be_resumed_are_rejected() {
     ))
     .json();
     let finished = report["restore"].as_str().expect("a name").to_owned();
-    resume(&[&finished], "is finished: 1090 records");
+    resume(&[&finished], "is finished: 1,090 records");
 
     // Simulates restores that were killed just before they were marked done.
     let undo = |restore: &str| {
