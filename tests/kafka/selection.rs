@@ -226,7 +226,11 @@ fn a_file_selects_offset_ranges() {
     write(&["no-such-topic,0,,"]);
     saved.refused(&["--offsets", path], 1, "no-such-topic");
     write(&["T,0,0,5001"]);
-    saved.refused(&["--offsets", path], 1, "the snapshot covers 0 to 5000");
+    saved.refused(
+        &["--offsets", path],
+        1,
+        "the snapshot covers offsets 0 to 5000 (exclusive)",
+    );
 }
 
 #[test]
