@@ -59,7 +59,7 @@
 //! | decode | [`BlockDecoder`] into [`Columns`], which return borrowed [`Record`]s |
 //! | salvage | [`Scanner`] |
 //! | verify | [`verify`], [`Digests`] |
-//! | render as text | [`render`] |
+//! | render as text | [`render`]; in other formats, [`text`] |
 //! | store many segments | `repo` (feature `repo`) |
 //!
 //! No input causes a panic: the crate denies indexing and unwrapping, and bounds every number from outside before use.
@@ -103,6 +103,7 @@ pub mod repo;
 pub mod scan;
 pub mod segment;
 pub mod statistics;
+pub mod text;
 mod trailer;
 mod varint;
 pub mod verify;
@@ -129,5 +130,6 @@ pub use render::Renderer;
 pub use scan::Scanner;
 pub use segment::{Block, Open, Segment};
 pub use statistics::Statistics;
+pub use text::{TextFormat, TextRenderer};
 pub use whole_lines::WholeLines;
 pub use writer::{SegmentAssembler, SegmentSummary, SegmentWriter, WriteError, WriterOptions};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::columns::{ByteColumn, Columns, HeaderColumn};
 use crate::partition::PartitionNumber;
-use crate::record::{Header, Record};
+use crate::record::{Header, Headers, Record};
 use crate::render_time::{render_time, time_size, times_size};
 
 /// The rendering's version: any change of the output raises it.
@@ -124,18 +124,9 @@ impl Renderer {
         render_bytes("key", record.key, out);
         out.push(b',');
         render_bytes("value", record.value, out);
-        out.extend_from_slice(b",\"headers\":[");
-        for (i, header) in record.headers.clone().enumerate() {
-            if i > 0 {
-                out.push(b',');
-            }
-            out.push(b'{');
-            render_bytes("name", Some(header.name), out);
-            out.push(b',');
-            render_bytes("value", header.value, out);
-            out.push(b'}');
-        }
-        out.extend_from_slice(b"]}\n");
+        out.extend_from_slice(b",\"headers\":");
+        render_headers(record.headers.clone(), out);
+        out.extend_from_slice(b"}\n");
     }
 
     fn record_size(&self, record: &Record<'_>) -> u64 {
@@ -216,6 +207,22 @@ fn are_texts(bytes: &[u8], mut boundaries: impl Iterator<Item = usize>) -> bool 
     text.is_ok_and(|text| boundaries.all(|boundary| text.is_char_boundary(boundary)))
 }
 
+/// Appends the array of the headers, as in `records.jsonl`.
+pub(crate) fn render_headers(headers: Headers<'_>, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (i, header) in headers.enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        out.push(b'{');
+        render_bytes("name", Some(header.name), out);
+        out.push(b',');
+        render_bytes("value", header.value, out);
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
 fn render_line(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(bytes.unwrap_or_default());
     out.push(b'\n');
@@ -229,7 +236,7 @@ fn header_size(header: &Header<'_>) -> u64 {
     3 + bytes_size("name", Some(header.name)) + bytes_size("value", header.value)
 }
 
-fn render_integer(value: i64, out: &mut Vec<u8>) {
+pub(crate) fn render_integer(value: i64, out: &mut Vec<u8>) {
     if value < 0 {
         out.push(b'-');
     }
@@ -284,7 +291,7 @@ fn bytes_size(name: &str, bytes: Option<&[u8]>) -> u64 {
     }
 }
 
-fn is_utf8(bytes: &[u8]) -> bool {
+pub(crate) fn is_utf8(bytes: &[u8]) -> bool {
     simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
@@ -368,7 +375,7 @@ fn render_escaped(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-fn render_base64(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn render_base64(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + 4 * bytes.len().div_ceil(3), 0);
     if let Some(target) = out.get_mut(start..) {

@@ -17,6 +17,16 @@ pub(crate) fn render_time(timestamp: i64, out: &mut Vec<u8>) {
         out.extend_from_slice(NULL);
         return;
     }
+    out.push(b'"');
+    render_bare_time(timestamp, out);
+    out.push(b'"');
+}
+
+/// Appends the time without quotes; nothing for a timestamp that has none.
+pub(crate) fn render_bare_time(timestamp: i64, out: &mut Vec<u8>) {
+    if !has_time(timestamp) {
+        return;
+    }
     let (day, ms) = (
         timestamp.div_euclid(MS_PER_DAY),
         timestamp.rem_euclid(MS_PER_DAY) as u32,
@@ -29,8 +39,8 @@ pub(crate) fn render_time(timestamp: i64, out: &mut Vec<u8>) {
     let [s1, s2] = digits(ms / 1000 % 60);
     let (ms1, [ms2, ms3]) = (b'0' + (ms / 100 % 10) as u8, digits(ms % 100));
     out.extend_from_slice(&[
-        b'"', y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1,
-        s2, b'.', ms1, ms2, ms3, b'Z', b'"',
+        y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2,
+        b'.', ms1, ms2, ms3, b'Z',
     ]);
 }
 
