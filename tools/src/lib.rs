@@ -6,7 +6,7 @@
 //!   Repository -- list      Snapshot --> rows of snapshots, topics, partitions, segments, groups
 //!                 restores  finished restore --> offset map --> offsets in the cluster
 //!                 claims    what is going to be written --> the right to, while others want it too
-//!   FILE.kseg --- inspect   one segment, without its repository --> Inspection
+//!   FILE.kseg --- inspect   one segment, without its repository --> Inspection; SegmentFile reads and verifies it
 //! ```
 //!
 //! Each room answers one question, depends on `kbk-format` alone, and knows neither a cluster nor a command line.
@@ -26,6 +26,7 @@
 //!         let selection = Selection {
 //!             offsets: state.base_offset..state.end_offset,
 //!             times: i64::MIN..=1_763_800_000_000,
+//!             keys: None,
 //!         };
 //!         let partition = topic.partition_id(state.partition);
 //!         let plan = ReadPlan::new(&repository, partition, state, selection).await?;
@@ -53,6 +54,7 @@
 //! | translate offsets by the offset map of a restore | [`restores::FinishedRestore`], [`restores::MapReader`] |
 //! | claim partitions before they are written, and see who else has | [`claims::claim`], [`claims::list`] |
 //! | look at one segment file (`kbk inspect`) | [`inspect::inspect`] |
+//! | open a segment file without its repository | [`SegmentFile`] |
 //! | share work among threads | [`share::FairShare`] |
 
 pub mod claims;
@@ -60,8 +62,13 @@ pub mod inspect;
 pub mod list;
 pub mod read;
 pub mod restores;
+mod segment_file;
 pub mod share;
 mod task;
 pub mod verify;
 
-pub use read::{Batch, Needs, PartitionReader, ReadPlan, Selection, offset_for_time};
+pub use read::{
+    Batch, KeySelection, Needs, Order, PartitionReader, ReadOptions, ReadPlan, Selection,
+    offset_for_time,
+};
+pub use segment_file::{SegmentFile, SegmentFileError};

@@ -308,6 +308,7 @@ async fn plan_partitions(
         let selection = Selection {
             offsets,
             times: selection.times.clone(),
+            keys: None,
         };
         let mut reading = PartitionReading::plan(repository, id, state, selection).await?;
         if options.purpose == Purpose::DryRun {

@@ -294,6 +294,7 @@ async fn plan_reading(
     let selection = Selection {
         offsets: restored.base_offset..restored.end_offset,
         times,
+        keys: None,
     };
     let reading = PartitionReading::plan(repository, partition, state, selection).await?;
     Ok(Some(reading))

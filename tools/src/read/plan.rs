@@ -10,8 +10,10 @@ use kbk_format::{Segment, Streams};
 use tokio::runtime::Handle;
 
 use super::needs::Needs;
-use super::reader::PartitionReader;
+use super::options::ReadOptions;
+use super::reader::{BlockFilter, PartitionReader};
 use super::selection::Selection;
+use super::source::Source;
 
 /// The segments of one partition that may hold selected records, in offset order.
 ///
@@ -19,10 +21,10 @@ use super::selection::Selection;
 /// open segment rules out blocks.
 #[derive(Clone, Debug)]
 pub struct ReadPlan {
-    pub(super) store: Store,
-    pub(super) partition: PartitionId,
-    pub(super) selection: Selection,
-    pub(super) segments: Vec<SegmentEntry>,
+    store: Store,
+    partition: PartitionId,
+    selection: Selection,
+    segments: Vec<SegmentEntry>,
 }
 
 impl ReadPlan {
@@ -97,7 +99,8 @@ impl ReadPlan {
     /// As [`PartitionReader::next`].
     pub async fn count_cut(self, runtime: &Handle) -> Result<u64, RepoError> {
         let cut = Selection::cuts_block;
-        let mut reader = PartitionReader::start(self, cut, Streams::Meta, runtime);
+        let options = ReadOptions::new(Streams::Meta);
+        let mut reader = self.start(cut, options, runtime);
         let mut records = 0;
         while let Some(batch) = reader.next().await? {
             records += batch.records().count() as u64;
@@ -105,11 +108,25 @@ impl ReadPlan {
         Ok(records)
     }
 
-    /// Starts reading, with the store's requests on `runtime`. With [`Streams::Meta`] records have offsets and timestamps only,
-    /// which is all that counting needs and much faster.
+    /// Starts reading in ascending order, with the store's requests on `runtime`.
     #[must_use]
     pub fn read(self, streams: Streams, runtime: &Handle) -> PartitionReader {
+        self.read_with(ReadOptions::new(streams), runtime)
+    }
+
+    /// Starts reading as `options` say, with the store's requests on `runtime`.
+    #[must_use]
+    pub fn read_with(self, options: ReadOptions, runtime: &Handle) -> PartitionReader {
         let needed = |selection: &Selection, _: &_, entry: &_| selection.needs_block(entry);
-        PartitionReader::start(self, needed, streams, runtime)
+        self.start(needed, options, runtime)
+    }
+
+    fn start(self, wanted: BlockFilter, options: ReadOptions, runtime: &Handle) -> PartitionReader {
+        let source = Source::Repository {
+            store: self.store,
+            partition: self.partition,
+            segments: self.segments,
+        };
+        PartitionReader::start(source, self.selection, wanted, options, runtime)
     }
 }

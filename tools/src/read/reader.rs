@@ -1,4 +1,4 @@
-//! Reads the records of one partition, block by block in offset order and in constant memory.
+//! Reads the records of one partition or file, block by block in the order of offsets and in constant memory.
 //!
 //! ```text
 //! task on the runtime:  open segment | read range 1 | read range 2 | ...
@@ -11,18 +11,20 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use kbk_format::repo::{Operation, RepoError, SegmentReader};
-use kbk_format::{BlockDecoder, Columns, IndexEntry, Record, Segment, Streams};
+use kbk_format::repo::{Operation, RepoError};
+use kbk_format::{BlockDecoder, Columns, FormatError, IndexEntry, Record, Segment, Streams};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 
-use super::plan::ReadPlan;
+use super::options::ReadOptions;
 use super::runs::runs;
 use super::selection::Selection;
+use super::source::{OpenSegment, Source};
+use crate::segment_file::SegmentFile;
 use crate::task::joined;
 
-/// Reads the records that a [`ReadPlan`] selects.
+/// Reads the selected records of a [`ReadPlan`](super::ReadPlan), or of one file.
 ///
 /// Blocks are decoded on the thread that calls [`next`](Self::next), which takes about a millisecond for a block of 1 MiB.
 /// Readers on separate threads use separate cores; a thread outside the runtime calls it inside [`Handle::block_on`].
@@ -31,9 +33,12 @@ pub struct PartitionReader {
     /// `None` once it has ended and its result has been taken.
     fetcher: Option<JoinHandle<()>>,
     current: Option<Fetched>,
-    url: String,
+    /// Whether a block was damaged.
+    failed: bool,
+    /// The name of the source in messages.
+    name: String,
     selection: Selection,
-    streams: Streams,
+    options: ReadOptions,
     decoder: BlockDecoder,
     columns: Columns,
     stored_bytes: u64,
@@ -44,7 +49,10 @@ pub(super) type BlockFilter = fn(&Selection, &Segment, &IndexEntry) -> bool;
 
 /// Blocks whose bytes have been read but not yet decoded.
 struct Fetched {
-    segment: SegmentReader,
+    segment: OpenSegment,
+    /// Where the first of all blocks of the range starts in the segment.
+    position: u64,
+    /// Those that are left.
     blocks: Range<usize>,
     bytes: Bytes,
 }
@@ -59,17 +67,18 @@ pub struct Batch<'a> {
 
 impl PartitionReader {
     pub(super) fn start(
-        plan: ReadPlan,
+        source: Source,
+        selection: Selection,
         wanted: BlockFilter,
-        streams: Streams,
+        options: ReadOptions,
         runtime: &Handle,
     ) -> Self {
         // A capacity of one bounds memory: the fetcher reads the next range only once this one has been taken.
         let (sender, fetched) = mpsc::channel(1);
-        let url = plan.store.url().to_owned();
-        let selection = plan.selection.clone();
+        let name = source.name();
+        let selected = selection.clone();
         let fetcher = runtime.spawn(async move {
-            if let Err(error) = fetch(&plan, wanted, &sender).await {
+            if let Err(error) = fetch(&source, &selected, wanted, options, &sender).await {
                 // The send fails only if the reader was dropped, and then nobody needs the error.
                 let _ = sender.send(Err(error)).await;
             }
@@ -78,20 +87,33 @@ impl PartitionReader {
             fetched,
             fetcher: Some(fetcher),
             current: None,
-            url,
+            failed: false,
+            name,
             selection,
-            streams,
+            options,
             decoder: BlockDecoder::new(),
             columns: Columns::new(),
             stored_bytes: 0,
         }
     }
 
+    /// Starts reading the selected records of one file.
+    #[must_use]
+    pub fn of_file(
+        file: SegmentFile,
+        selection: Selection,
+        options: ReadOptions,
+        runtime: &Handle,
+    ) -> Self {
+        let needed = |selection: &Selection, _: &_, entry: &_| selection.needs_block(entry);
+        Self::start(Source::File(file), selection, needed, options, runtime)
+    }
+
     /// Returns the next block with selected records; `None` after the last one, and after an error.
     ///
     /// # Errors
     ///
-    /// As [`SegmentReader::open`] and [`SegmentReader::read`]; [`Damage::Segment`](kbk_format::repo::Damage::Segment) if a block is damaged, and then
+    /// As [`SegmentReader::open`](kbk_format::repo::SegmentReader::open) and its `read`; [`Damage::Segment`](kbk_format::repo::Damage::Segment) if a block is damaged, and then
     /// none of its records is returned.
     pub async fn next(&mut self) -> Result<Option<Batch<'_>>, RepoError> {
         while self.decode_next().await? {
@@ -113,6 +135,9 @@ impl PartitionReader {
     }
 
     async fn decode_next(&mut self) -> Result<bool, RepoError> {
+        if self.failed {
+            return Ok(false);
+        }
         while self
             .current
             .as_ref()
@@ -125,10 +150,11 @@ impl PartitionReader {
         }
         let decoded = self.decode_block();
         if decoded.is_err() {
-            // Later calls must find the end, not the blocks after a damaged one: a caller would take the gap for the data.
+            // Later calls must find the end, not the blocks after a damaged one: a caller would take the gap for the data. To close the channel
+            // is not enough, since what is being read meanwhile has its room in it already.
             self.current = None;
+            self.failed = true;
             self.fetched.close();
-            while self.fetched.try_recv().is_ok() {}
         }
         decoded.map(|()| true)
     }
@@ -139,7 +165,7 @@ impl PartitionReader {
             return Ok(());
         };
         joined(fetcher.await).map_err(|cancelled| {
-            RepoError::of_store(Operation::Read, &self.url, "the segments", cancelled)
+            RepoError::of_store(Operation::Read, &self.name, "the segments", cancelled)
         })
     }
 
@@ -147,18 +173,57 @@ impl PartitionReader {
         let Some(current) = &mut self.current else {
             return Ok(());
         };
-        let Some(number) = current.blocks.next() else {
+        let Some(number) = self.options.order.next(&mut current.blocks) else {
             return Ok(());
         };
         let segment = current.segment.segment();
-        let decoded = segment.block(number, &current.bytes).and_then(|block| {
-            block.decode(&mut self.decoder, self.streams, &mut self.columns)?;
-            Ok(block.header().block_length())
-        });
+        let bytes = block_bytes(segment, number, current.position, &current.bytes);
+        let decode = Decode {
+            decoder: &mut self.decoder,
+            columns: &mut self.columns,
+            selection: &self.selection,
+            streams: self.options.streams,
+        };
+        let decoded = decode.block(segment, number, bytes);
         let length = decoded.map_err(|error| current.segment.damaged(error))?;
-        let _ = current.bytes.split_to(length);
         self.stored_bytes = length as u64;
         Ok(())
+    }
+}
+
+/// Returns the bytes from the start of a block on, of those that were read from `position` on.
+fn block_bytes<'a>(segment: &Segment, number: usize, position: u64, bytes: &'a [u8]) -> &'a [u8] {
+    let entry = segment.index().entries().get(number);
+    let start = entry.and_then(|entry| entry.position.checked_sub(position));
+    let start = start.and_then(|start| usize::try_from(start).ok());
+    start
+        .and_then(|start| bytes.get(start..))
+        .unwrap_or_default()
+}
+
+/// Decodes a block into columns.
+struct Decode<'a> {
+    decoder: &'a mut BlockDecoder,
+    columns: &'a mut Columns,
+    selection: &'a Selection,
+    streams: Streams,
+}
+
+impl Decode<'_> {
+    /// Decodes what is needed of a block, and returns its stored length. Without a record of a selected key, its values are not needed.
+    fn block(self, segment: &Segment, number: usize, bytes: &[u8]) -> Result<usize, FormatError> {
+        let block = segment.block(number, bytes)?;
+        let length = block.header().block_length();
+        let first = match self.selection.keys {
+            Some(_) => Streams::Keys,
+            None => self.streams,
+        };
+        block.decode(self.decoder, first, self.columns)?;
+        let needs_all = self.streams == Streams::All && first != Streams::All;
+        if needs_all && self.selection.selects_any(self.columns) {
+            block.decode(self.decoder, Streams::All, self.columns)?;
+        }
+        Ok(length)
     }
 }
 
@@ -172,31 +237,50 @@ impl Drop for PartitionReader {
 
 /// Opens segments and reads ranges, each once the channel has room for it. Returns early if the reader was dropped.
 async fn fetch(
-    plan: &ReadPlan,
+    source: &Source,
+    selection: &Selection,
     wanted: BlockFilter,
+    options: ReadOptions,
     sender: &Sender<Result<Fetched, RepoError>>,
 ) -> Result<(), RepoError> {
-    let max_bytes = plan.store.profile().range_bytes;
-    for entry in &plan.segments {
+    let ReadOptions { order, .. } = options;
+    // How many records may be missing from the blocks so far.
+    let mut left = options.limit.unwrap_or(u64::MAX);
+    for number in order.of(0..source.len()) {
         let Ok(room) = sender.reserve().await else {
             return Ok(());
         };
-        let segment = SegmentReader::open(&plan.store, &plan.partition, entry).await?;
+        let Some(opened) = source.open(number).await? else {
+            return Ok(());
+        };
         // Only reserved so that a segment is not opened long before it is needed; it may turn out to have no wanted block.
         drop(room);
-        let entries = segment.segment().index().entries();
-        let needed = (0..entries.len())
-            .filter(|block| wanted(&plan.selection, segment.segment(), &entries[*block]));
-        for blocks in runs(entries, needed, max_bytes) {
+        let segment = opened.segment();
+        let entries = segment.index().entries();
+        let mut needed: Vec<usize> = Vec::new();
+        for block in order.of(0..entries.len()) {
+            let entry = &entries[block];
+            if left > 0 && wanted(selection, segment, entry) {
+                needed.push(block);
+                // A block that also has other records may have none that is selected.
+                let certain = !selection.cuts_block(segment, entry);
+                left -= left.min(u64::from(entry.record_count) * u64::from(certain));
+            }
+        }
+        for blocks in runs(entries, needed.into_iter(), order, source.range_bytes()) {
             let Ok(room) = sender.reserve().await else {
                 return Ok(());
             };
-            let bytes = segment.read(blocks.clone()).await?;
+            let bytes = opened.read(blocks.clone()).await?;
             room.send(Ok(Fetched {
-                segment: segment.clone(),
+                segment: opened.clone(),
+                position: entries[blocks.start].position,
                 blocks,
                 bytes,
             }));
+        }
+        if left == 0 {
+            return Ok(());
         }
     }
     Ok(())
@@ -210,7 +294,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Returns the selected records, in offset order.
-    pub fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
+    pub fn records(&self) -> impl DoubleEndedIterator<Item = Record<'a>> + use<'a> {
         let batch = *self;
         self.rows().filter_map(move |row| batch.record(row))
     }

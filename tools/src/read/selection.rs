@@ -5,7 +5,9 @@ use std::ops::{Range, RangeInclusive};
 use kbk_format::repo::SegmentEntry;
 use kbk_format::{Columns, IndexEntry, Record, Segment};
 
-/// Selects the records with an offset in `offsets` and a timestamp in `times`.
+use super::keys::KeySelection;
+
+/// Selects the records with an offset in `offsets`, a timestamp in `times` and one of the keys.
 ///
 /// Timestamps are compared record by record: they need not be in order, and a late record counts like any other. A record
 /// without a timestamp has the timestamp -1. Control records are Kafka's own markers and are never selected.
@@ -15,6 +17,8 @@ pub struct Selection {
     pub offsets: Range<i64>,
     /// Timestamps in milliseconds since the epoch; both bounds are inclusive.
     pub times: RangeInclusive<i64>,
+    /// Keys; `None` selects every key.
+    pub keys: Option<KeySelection>,
 }
 
 impl Selection {
@@ -24,6 +28,7 @@ impl Selection {
         Selection {
             offsets: 0..i64::MAX,
             times: i64::MIN..=i64::MAX,
+            keys: None,
         }
     }
 
@@ -58,7 +63,8 @@ impl Selection {
             self.times.contains(&entry.min_timestamp) && self.times.contains(&entry.max_timestamp);
         // The index counts control records per segment only, so one of them makes every block of the segment uncertain.
         let records_only = segment.statistics().control_count == 0;
-        self.needs_block(entry) && !(offsets && times && records_only)
+        let every_key = self.keys.is_none();
+        self.needs_block(entry) && !(offsets && times && records_only && every_key)
     }
 
     /// Returns the rows whose offsets are selected, whatever their timestamps.
@@ -71,6 +77,15 @@ impl Selection {
 
     /// Reports whether a record whose offset is selected is selected itself.
     pub(super) fn selects(&self, record: &Record<'_>) -> bool {
-        self.times.contains(&record.timestamp) && !record.control
+        let has_key = |keys: &KeySelection| keys.selects(record.key);
+        self.times.contains(&record.timestamp)
+            && !record.control
+            && self.keys.as_ref().is_none_or(has_key)
+    }
+
+    /// Reports whether any record is selected. Keys must be decoded if keys are selected.
+    pub(super) fn selects_any(&self, columns: &Columns) -> bool {
+        let mut rows = self.rows(columns);
+        rows.any(|row| columns.get(row).is_some_and(|record| self.selects(&record)))
     }
 }

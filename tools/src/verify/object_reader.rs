@@ -1,7 +1,6 @@
 //! Reads an object from front to back, with one part in memory at a time.
 
 use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,6 +10,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+
+use crate::segment_file::read_exact_at;
 
 /// Reads parts of one object. Blocks; must not be used on a thread that runs asynchronous code.
 pub(super) enum ObjectReader {
@@ -40,10 +41,7 @@ impl ObjectReader {
         runtime: &Handle,
     ) -> Result<ObjectReader, BoxedError> {
         match store.folder() {
-            Some(folder) => Ok(ObjectReader::Local {
-                file: File::open(folder.join(key))?,
-                buffer: Vec::new(),
-            }),
+            Some(folder) => Ok(ObjectReader::of_file(File::open(folder.join(key))?)),
             None => Ok(ObjectReader::Remote {
                 objects: Arc::clone(store.objects()),
                 path: Path::from(key),
@@ -51,6 +49,14 @@ impl ObjectReader {
                 readahead: None,
                 bytes: Bytes::new(),
             }),
+        }
+    }
+
+    /// Reads a local file.
+    pub(super) fn of_file(file: File) -> ObjectReader {
+        ObjectReader::Local {
+            file,
+            buffer: Vec::new(),
         }
     }
 
@@ -93,16 +99,4 @@ impl ObjectReader {
             }
         }
     }
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, part: &mut [u8], position: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, part, position)
-}
-
-#[cfg(not(unix))]
-fn read_exact_at(mut file: &File, part: &mut [u8], position: u64) -> io::Result<()> {
-    use std::io::{Read, Seek, SeekFrom};
-    file.seek(SeekFrom::Start(position))?;
-    file.read_exact(part)
 }

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::VerifyEvents;
 use super::object_reader::ObjectReader;
-use crate::read::runs;
+use crate::read::{Order, runs};
 
 /// What is checked in addition to the checksum of every byte.
 #[derive(Default)]
@@ -88,7 +88,8 @@ impl SegmentCheck<'_> {
     ) -> Result<(), BoxedError> {
         let segment = self.segment;
         let entries = segment.index().entries();
-        let blocks = runs(entries, 0..entries.len(), range_bytes).map(Part::Blocks);
+        let blocks =
+            runs(entries, 0..entries.len(), Order::Ascending, range_bytes).map(Part::Blocks);
         let footer = self.sha256.is_some().then_some(Part::Footer);
         let mut parts = std::iter::once(Part::Header)
             .chain(blocks)

@@ -9,6 +9,7 @@ mod inspect;
 mod list;
 mod orphans;
 mod read;
+mod read_options;
 mod restores;
 mod support;
 mod verify;

@@ -314,7 +314,7 @@ proptest! {
         let first = rows.iter().find(|(_, time)| *time >= since);
         prop_assert_eq!(world.runtime.block_on(found).unwrap(), first.map(|(offset, _)| *offset));
 
-        let selection = Selection { offsets: from..to, times: since..=until };
+        let selection = Selection { offsets: from..to, times: since..=until, keys: None };
         let expected: Vec<Row> = rows
             .into_iter()
             .filter(|(offset, time)| from <= *offset && *offset < to && since <= *time && *time <= until)

@@ -1,0 +1,30 @@
+//! How selected records are read.
+
+use kbk_format::Streams;
+
+use super::order::Order;
+
+/// How a [`PartitionReader`](super::PartitionReader) reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// What is decoded of each record. With [`Streams::Meta`] records have offsets and timestamps only, which is all that counting needs and
+    /// much faster. Where keys are selected, keys are decoded in any case, and the other streams only of blocks that have such a key.
+    pub streams: Streams,
+    /// The order of the records.
+    pub order: Order,
+    /// How many records the caller will take. Blocks after those that certainly have them are not read; that the reader ends there does not
+    /// mean that there are no more records.
+    pub limit: Option<u64>,
+}
+
+impl ReadOptions {
+    /// Reads everything in ascending order.
+    #[must_use]
+    pub fn new(streams: Streams) -> ReadOptions {
+        ReadOptions {
+            streams,
+            order: Order::Ascending,
+            limit: None,
+        }
+    }
+}

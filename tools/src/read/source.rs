@@ -1,0 +1,94 @@
+//! Where the segments of a reader come from: a repository, or a file.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use kbk_format::repo::{PartitionId, RepoError, SegmentEntry, SegmentReader, Store};
+use kbk_format::{FormatError, Segment};
+
+use crate::segment_file::SegmentFile;
+
+/// Segments of one partition, in offset order.
+pub(super) enum Source {
+    Repository {
+        store: Store,
+        partition: PartitionId,
+        segments: Vec<SegmentEntry>,
+    },
+    File(SegmentFile),
+}
+
+/// A segment whose footer is valid.
+#[derive(Clone)]
+pub(super) enum OpenSegment {
+    Stored(SegmentReader),
+    File(SegmentFile),
+}
+
+impl Source {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Source::Repository { segments, .. } => segments.len(),
+            Source::File(_) => 1,
+        }
+    }
+
+    /// Returns the name of the place in messages.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Source::Repository { store, .. } => store.url().to_owned(),
+            Source::File(file) => file.path().display().to_string(),
+        }
+    }
+
+    /// Returns the stored bytes of one read, unless one block is larger.
+    pub(super) fn range_bytes(&self) -> u64 {
+        match self {
+            Source::Repository { store, .. } => store.profile().range_bytes,
+            Source::File(_) => SegmentFile::RANGE_BYTES,
+        }
+    }
+
+    /// Opens segment number `number`; `None` if there is none.
+    pub(super) async fn open(&self, number: usize) -> Result<Option<OpenSegment>, RepoError> {
+        match self {
+            Source::Repository {
+                store,
+                partition,
+                segments,
+            } => {
+                let Some(entry) = segments.get(number) else {
+                    return Ok(None);
+                };
+                let opened = SegmentReader::open(store, partition, entry).await?;
+                Ok(Some(OpenSegment::Stored(opened)))
+            }
+            Source::File(file) => Ok((number == 0).then(|| OpenSegment::File(file.clone()))),
+        }
+    }
+}
+
+impl OpenSegment {
+    pub(super) fn segment(&self) -> &Segment {
+        match self {
+            OpenSegment::Stored(reader) => reader.segment(),
+            OpenSegment::File(file) => file.segment(),
+        }
+    }
+
+    /// Reads the bytes of these blocks.
+    pub(super) async fn read(&self, blocks: Range<usize>) -> Result<Bytes, RepoError> {
+        match self {
+            OpenSegment::Stored(reader) => reader.read(blocks).await,
+            OpenSegment::File(file) => file.read(blocks).await,
+        }
+    }
+
+    /// Wraps an error of the segment's bytes in one that names the object.
+    pub(super) fn damaged(&self, error: FormatError) -> RepoError {
+        match self {
+            OpenSegment::Stored(reader) => reader.damaged(error),
+            OpenSegment::File(file) => file.damaged(error),
+        }
+    }
+}
