@@ -66,9 +66,13 @@ fn guarded(work: impl FnOnce() -> Result<Exit, CliError>) -> Result<Exit, CliErr
 /// Returns what the JSON of the command begins with. `command` is `None` if the arguments are invalid.
 fn head(given: &Given, global: &GlobalArgs, command: Option<&Command>) -> Head {
     let global = || global.repo.as_ref().map(ToString::to_string);
+    let repository = match command {
+        Some(command) if command.reads_files() => None,
+        command => command.and_then(Command::repository).or_else(global),
+    };
     Head {
         command: given.names.join(" "),
-        repository: command.and_then(Command::repository).or_else(global),
+        repository,
     }
 }
 

@@ -3,7 +3,7 @@
 //! | to know | look in |
 //! |---|---|
 //! | options that commands share | `args` |
-//! | how an argument becomes a value | `offset`, `repo_mode`, `repo_url`, `size`, `snapshot`, `time`, and [`crate::select`] |
+//! | how an argument becomes a value | `offset`, `record_key`, `repo_mode`, `repo_url`, `size`, `snapshot`, `time`, and [`crate::select`] |
 //! | the configuration file | `config` |
 //! | what `-h` and `--help` show | `help` |
 //! | results on stdout | `output` |
@@ -22,6 +22,7 @@ pub(crate) mod logging;
 mod offset;
 mod output;
 mod progress;
+mod record_key;
 mod repo_mode;
 mod repo_url;
 mod signals;
@@ -40,6 +41,7 @@ pub use self::error::CliError;
 pub use self::exit::{Exit, Outcome};
 pub use self::offset::{OffsetArg, OffsetRangeArg};
 pub use self::output::{Column, Head, Output, Records, Report, Table, Verdict};
+pub use self::record_key::{RecordKey, RecordKeyError};
 pub use self::repo_mode::{RepoMode, RepoModeError};
 pub use self::repo_url::{RepoUrl, RepoUrlError};
 pub use self::size::{BlockSize, ByteRate, CacheSize, MemorySize, PrefetchSize, SegmentSize};

@@ -1,16 +1,32 @@
-//! `kbk cat`: prints records as JSON lines.
+//! `kbk cat`: prints records of a topic, or of segment files.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `operand` | what is a topic, and what a file |
+//! | `files` | segment files without their repository |
+//! | `printer` | formats and counts |
 
-use std::ops::ControlFlow;
+mod files;
+mod operand;
+mod printer;
 
-use kbk_format::render::View;
-use kbk_format::repo::{PartitionState, TopicState};
-use kbk_format::{OffsetSpan, Record, Renderer, Streams};
+use std::collections::HashSet;
+use std::ops::Range;
+use std::path::Path;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use kbk_format::repo::{PartitionState, Repository, TopicState};
+use kbk_format::{OffsetSpan, TextFormat};
 use kbk_tools::list::Completeness;
-use kbk_tools::{ReadPlan, Selection};
+use kbk_tools::{KeySelection, Order, ReadPlan, Selection};
 use tokio::runtime::Handle;
 
+pub use self::operand::{Operand, OperandError};
+
+use self::files::Files;
+use self::printer::Printer;
 use crate::cli::{
-    CliError, Context, OffsetArg, OffsetRangeArg, Outcome, Records, SnapshotArg, TimeArg,
+    CliError, Context, OffsetArg, OffsetRangeArg, Outcome, RecordKey, SnapshotArg, TimeArg,
     time_range,
 };
 use crate::human;
@@ -20,12 +36,31 @@ const EXAMPLES: &str = "\
 Examples:
   kbk cat -r /backup/kafka orders -n 10
   kbk cat -r /backup/kafka orders/3 --offset 12345 -n 1
+  kbk cat -r /backup/kafka orders/3 --reverse -n 5
   kbk cat -r /backup/kafka orders/0-3,7 --from-offset 1000 --to-offset 2000
   kbk cat -r /backup/kafka 'orders-*' --offset -100
+  kbk cat -r /backup/kafka orders --key order-42 --format value
   kbk cat -r /backup/kafka orders --since 2026-11-22T10:00:00Z --until 2026-11-22T11:00:00Z
+  kbk cat -r /backup/kafka orders --format csv > orders.csv
+  kbk cat -r /backup/kafka orders -f '%p/%o %k: %s\\n'
+  kbk cat -r /backup/kafka orders -f '%s\\0' | xargs -0 -n 1 echo
+  kbk cat /backup/kafka/data/orders/*/0/*.kseg --reverse -n 5
 
-Each line has topic, partition, offset, timestamp (milliseconds), time (RFC 3339, UTC), key, value and headers.
-Records without a timestamp have -1, and null as their time: --until selects them, --since does not.
+FORMAT is one of
+  jsonl      a JSON object per line: topic, partition, offset, timestamp (milliseconds), time (RFC 3339, UTC), key,
+             value, headers; key_base64 and so on for bytes that are not UTF-8
+  csv        RFC 4180, with a header line; key_encoding and value_encoding are text, base64, or empty for null
+  value      the bytes of the value and a line feed; a null value is an empty line
+  key-value  the bytes of the key, a tab, those of the value, a line feed
+  a template with the tokens and escapes of kcat:
+             %k key  %s value  %K %S their lengths (-1 null)  %R length of the value as 4 bytes  %h headers
+             %t topic  %p partition  %o offset  %T timestamp in milliseconds  %% percent sign
+             \\n \\r \\t \\\\ \\0 \\xNN; there is no line feed at the end unless you write it
+value, key-value and templates do not escape what is inside a key or a value.
+
+A name that ends in .kseg, or begins with ./ or ../, is a segment file; a topic of such a name is NAME@ID or /NAME/.
+Records without a timestamp have -1, and no time: --until selects them, --since does not.
+Topics and partitions follow one another in the order of name and number; --reverse prints exactly the reverse.
 OFFSET is first, last, end (one past the last), a number, or -100 for 100 before the end.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
@@ -34,9 +69,14 @@ TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h3
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Topics, or partitions of them, as in orders/0-3,7: a name, a glob, or /a regular expression/ for the whole name; also NAME@ID,
-    /// with 8 digits of its id or more
-    #[arg(value_name = "TOPIC[/PARTITIONS]", required = true)]
-    pub topics: Vec<TopicPartitions>,
+    /// with 8 digits of its id or more. Or segment files (.kseg), which need no repository
+    #[arg(
+        value_name = "TOPIC[/PARTITIONS]|FILE",
+        required = true,
+        num_args = 1..,
+        value_parser = OsStringValueParser::new().try_map(Operand::parse)
+    )]
+    pub operands: Vec<Operand>,
 
     /// Only these partitions of each topic: numbers and ranges, as in 0-3,7; repeatable
     #[arg(short, long, value_name = "LIST")]
@@ -73,158 +113,209 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     pub until: Option<TimeArg>,
 
+    /// Only records with this key: these bytes exactly; repeatable. All partitions are searched, since any partitioner may have placed
+    /// the key
+    #[arg(long, value_name = "TEXT", value_parser = OsStringValueParser::new().map(RecordKey::text))]
+    pub key: Vec<RecordKey>,
+
+    /// Only records with this key, in hex; repeatable
+    #[arg(long, value_name = "HEX", value_parser = RecordKey::hex)]
+    pub key_hex: Vec<RecordKey>,
+
+    /// Only records with this key, in base64 as in key_base64; repeatable
+    #[arg(long, value_name = "BASE64", value_parser = RecordKey::base64)]
+    pub key_base64: Vec<RecordKey>,
+
+    /// Only records without a key, besides those of the other keys; an empty key is not null
+    #[arg(long)]
+    pub key_null: bool,
+
+    /// Print in reverse: the newest record first, the highest partition first, the last file first
+    #[arg(long)]
+    pub reverse: bool,
+
+    /// How to print records
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "jsonl",
+        conflicts_with = "json"
+    )]
+    pub format: TextFormat,
+
+    /// Print null keys, values and values of headers as this; for value, key-value and templates
+    #[arg(long, value_name = "TEXT", conflicts_with = "json")]
+    pub null_as: Option<String>,
+
     /// Snapshot number, or latest
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
 }
 
-/// Lines are rendered into a buffer of this size before they are written.
-const BUFFER_BYTES: usize = 256 * 1024;
+impl Args {
+    fn order(&self) -> Order {
+        match self.reverse {
+            true => Order::Descending,
+            false => Order::Ascending,
+        }
+    }
 
-/// Prints the records: topic by topic, partition by partition, each in offset order.
+    /// Returns the selected keys; `None` if every key is.
+    fn keys(&self) -> Option<KeySelection> {
+        let keys = [&self.key, &self.key_hex, &self.key_base64];
+        let keys: HashSet<Vec<u8>> = keys
+            .into_iter()
+            .flatten()
+            .map(|key| key.0.clone())
+            .collect();
+        let any = !keys.is_empty() || self.key_null;
+        any.then(|| KeySelection::new(keys, self.key_null))
+    }
+
+    /// Returns the topics; none for files.
+    fn topics(&self) -> Result<Vec<TopicPartitions>, CliError> {
+        let topics = self.operands.iter().filter_map(|operand| match operand {
+            Operand::Topics(topics) => Some(topics.clone()),
+            Operand::File(_) => None,
+        });
+        let topics: Vec<_> = topics.collect();
+        if !topics.is_empty() && self.has_files() {
+            let message = "topics and files are both given, and only one of them can be read";
+            return Err(CliError::usage(message).hint(operand::RULE));
+        }
+        Ok(topics)
+    }
+
+    /// Returns whether segment files are read, and no repository.
+    pub(super) fn has_files(&self) -> bool {
+        self.files().next().is_some()
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.operands.iter();
+        files.filter_map(|operand| match operand {
+            Operand::File(file) => Some(&**file),
+            Operand::Topics(_) => None,
+        })
+    }
+}
+
+/// Prints the records of a topic, or of files.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let times = time_range(args.since.as_ref(), args.until.as_ref())?;
+    let selection = Selection {
+        times: time_range(args.since.as_ref(), args.until.as_ref())?,
+        keys: args.keys(),
+        ..Selection::all()
+    };
+    if args.null_as.is_some() && !matches!(args.format, TextFormat::Template(_)) {
+        return Err(CliError::usage(
+            "--null-as is for the formats value, key-value and templates; jsonl and csv distinguish null by themselves",
+        ));
+    }
     let offsets = OffsetRangeArg::new(args.from_offset, args.to_offset)?;
-    let wanted = super::topic_partitions(&args.topics, &args.partition)?;
+    let topics = args.topics()?;
+    if args.has_files() {
+        let files = Files::of(args, selection, offsets)?;
+        let mut printer = Printer::new(args, context)?;
+        let mut found = Vec::new();
+        let printed = files.print(&mut printer, &mut found).await;
+        return finish(printer, printed, &found);
+    }
+    let wanted = super::topic_partitions(&topics, &args.partition)?;
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
-    let selected = super::each_partition(super::partitions(&wanted, &snapshot)?);
-    let missing = Completeness::of_partitions(
-        snapshot.sequence,
-        selected
-            .iter()
-            .copied()
-            .filter(|(_, state)| offsets.reaches_end(state.base_offset, state.end_offset)),
-    );
-    if let Some(partial) = missing.statement() {
+    let partitions = Partitions {
+        selected: super::each_partition(super::partitions(&wanted, &snapshot)?),
+        repository,
+        sequence: snapshot.sequence,
+        selection,
+        offsets,
+        order: args.order(),
+    };
+    if let Some(partial) = partitions.missing(&partitions.selected).statement() {
         tracing::warn!("{partial}");
     }
-    let mut printer = Printer::new(context.output.records()?, args.count);
-    let printed = async {
-        for (topic, state) in &selected {
-            let selection = Selection {
-                offsets: offsets.resolve(state.base_offset, state.end_offset),
-                times: times.clone(),
-            };
-            let place = topic.partition_id(state.partition);
-            let plan = ReadPlan::new(&repository, place, state, selection).await?;
-            if printer.partition(plan).await?.is_break() {
-                return Ok(Outcome::Clean);
-            }
-        }
-        // Everything selected is printed, and it is not all that was there.
-        Ok(match missing.complete {
-            true => Outcome::Clean,
-            false => Outcome::Findings,
-        })
-    };
-    let printed = printed.await;
+    let mut printer = Printer::new(args, context)?;
+    let printed = partitions.print(&mut printer).await;
+    finish(printer, printed, &partitions.stored())
+}
+
+/// Ends the output, and says if it has no record. `found` states which offsets there are to select from.
+fn finish(
+    printer: Printer<'_>,
+    printed: Result<Outcome, CliError>,
+    found: &[String],
+) -> Result<Outcome, CliError> {
     if printed.is_ok() && printer.has_printed_nothing() {
-        tracing::warn!("no record is selected: {}", stored(&selected));
+        tracing::warn!("no record is selected: {}", human::some_of(found));
     }
     // Intact records before the damage are printed.
     printer.finish(printed.as_ref().copied())?;
     printed
 }
 
-/// Says which offsets there are to select from.
-fn stored(partitions: &[(&TopicState, &PartitionState)]) -> String {
-    let of_partition = |(topic, state): &(&TopicState, &PartitionState)| {
-        let (name, partition) = (&topic.name, state.partition);
-        match state.records {
-            0 => format!("{name}/{partition} has no records"),
-            _ => {
-                let offsets = OffsetSpan::from(state.base_offset..state.end_offset);
-                format!("{name}/{partition} has the {offsets}")
-            }
-        }
-    };
-    let stored: Vec<String> = partitions.iter().map(of_partition).collect();
-    human::some_of(&stored)
+/// The selected partitions of a snapshot.
+struct Partitions<'a> {
+    repository: Repository,
+    sequence: u64,
+    /// Ordered by topic and number.
+    selected: Vec<(&'a TopicState, &'a PartitionState)>,
+    /// What is selected of each, but for offsets.
+    selection: Selection,
+    offsets: OffsetRangeArg,
+    order: Order,
 }
 
-/// Renders records as the JSON lines of SPEC section 10.
-struct Printer<'a> {
-    records: Records<'a>,
-    buffer: Vec<u8>,
-    /// How many more records to print, of how many.
-    left: u64,
-    most: u64,
-    /// Whether a number was printed that not every JSON reader keeps.
-    warned: bool,
-}
-
-/// The largest number up to which a double, the only number of many JSON readers, holds every integer.
-const LARGEST_EXACT: u64 = (1 << 53) - 1;
-
-impl<'a> Printer<'a> {
-    fn new(records: Records<'a>, count: Option<u64>) -> Self {
-        Self {
-            records,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
-            left: count.unwrap_or(u64::MAX),
-            most: count.unwrap_or(u64::MAX),
-            warned: false,
-        }
-    }
-
-    /// Returns whether no record was printed although some were asked for.
-    fn has_printed_nothing(&self) -> bool {
-        self.left == self.most && self.most > 0
-    }
-
-    /// Breaks when enough records are printed, or the reader has closed the pipe.
-    async fn partition(&mut self, plan: ReadPlan) -> Result<ControlFlow<()>, CliError> {
-        if self.left == 0 {
-            return Ok(ControlFlow::Break(()));
-        }
-        let id = plan.partition_id();
-        let renderer = Renderer::new(&id.topic, id.partition);
-        let mut reader = plan.read(Streams::All, &Handle::current());
-        while let Some(batch) = reader.next().await? {
-            for record in batch.records() {
-                if self.record(&renderer, &record)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
+impl Partitions<'_> {
+    /// Prints topic by topic and partition by partition.
+    async fn print(&self, printer: &mut Printer<'_>) -> Result<Outcome, CliError> {
+        let mut begun = Vec::new();
+        for number in self.order.of(0..self.selected.len()) {
+            let (topic, state) = self.selected[number];
+            begun.push((topic, state));
+            let selection = Selection {
+                offsets: self.offsets.resolve(state.base_offset, state.end_offset),
+                ..self.selection.clone()
+            };
+            let place = topic.partition_id(state.partition);
+            let plan = ReadPlan::new(&self.repository, place, state, selection).await?;
+            let reader = plan.read_with(printer.options(), &Handle::current());
+            let printed = printer.print(reader, &topic.name, state.partition);
+            // What is missing from the end is not needed for the first records, but it is for the last ones.
+            if printed.await?.is_break() {
+                match self.order {
+                    Order::Ascending => return Ok(Outcome::Clean),
+                    Order::Descending => break,
                 }
             }
         }
-        Ok(ControlFlow::Continue(()))
+        // Everything selected is printed, and it may not be all that was there.
+        Ok(Outcome::clean_if(self.missing(&begun).complete))
     }
 
-    fn record(
-        &mut self,
-        renderer: &Renderer,
-        record: &Record<'_>,
-    ) -> Result<ControlFlow<()>, CliError> {
-        let largest = record
-            .timestamp
-            .unsigned_abs()
-            .max(record.offset.unsigned_abs());
-        if largest > LARGEST_EXACT && !std::mem::replace(&mut self.warned, true) {
-            tracing::warn!(
-                "offsets or timestamps beyond {LARGEST_EXACT} are printed exactly; readers that keep numbers as doubles, such as JavaScript and \
-                 jq before 1.7, round them"
-            );
-        }
-        renderer.render(View::Records, record, &mut self.buffer);
-        self.left -= 1;
-        if self.left == 0 {
-            return Ok(ControlFlow::Break(()));
-        }
-        if self.buffer.len() >= BUFFER_BYTES {
-            return self.write();
-        }
-        Ok(ControlFlow::Continue(()))
+    /// Returns what these partitions lack of what is selected.
+    fn missing(&self, partitions: &[(&TopicState, &PartitionState)]) -> Completeness {
+        let reaching = partitions.iter().copied().filter(|(_, state)| {
+            let (base, end) = (state.base_offset, state.end_offset);
+            self.offsets.reaches_end(base, end)
+        });
+        Completeness::of_partitions(self.sequence, reaching)
     }
 
-    fn write(&mut self) -> Result<ControlFlow<()>, CliError> {
-        let written = self.records.write(&self.buffer);
-        self.buffer.clear();
-        written
+    fn stored(&self) -> Vec<String> {
+        let stored = self.selected.iter().map(|(topic, state)| {
+            let name = format!("{}/{}", topic.name, state.partition);
+            stored(&name, state.records, state.base_offset..state.end_offset)
+        });
+        stored.collect()
     }
+}
 
-    fn finish(mut self, ended: Result<Outcome, &CliError>) -> Result<(), CliError> {
-        let _ = self.write()?;
-        self.records.finish(ended)
+/// Says which offsets of a partition or a file there are to select from.
+fn stored(name: &str, records: u64, offsets: Range<i64>) -> String {
+    match records {
+        0 => format!("{name} has no records"),
+        _ => format!("{name} has the {}", OffsetSpan::from(offsets)),
     }
 }

@@ -63,7 +63,7 @@ pub enum Command {
     Restores(restores::Args),
     /// Compare a snapshot with a cluster, record by record
     Diff(diff::Args),
-    /// Verify that every byte and every offset of a snapshot is present and intact
+    /// Verify that every byte and every offset of a snapshot is present and intact, or every byte of segment files
     Verify(verify::Args),
     /// Say how old the last backup is, and how far it lags behind the cluster
     Status(status::Args),
@@ -75,7 +75,7 @@ pub enum Command {
     Groups(groups::Args),
     /// List and restore access control lists
     Acls(acls::Args),
-    /// Print records as JSON lines
+    /// Print records of topics or of segment files: as JSON lines, CSV, or by a template
     Cat(cat::Args),
     /// Mount the repository as files, to read with ls, less, grep, jq and cp
     Mount(mount::Args),
@@ -131,6 +131,15 @@ impl Command {
             Self::Init(args) => args.repo_mode,
             Self::Backup(args) => args.repo_mode,
             _ => None,
+        }
+    }
+
+    /// Returns whether the command reads segment files, and no repository although one may be given in the environment.
+    pub fn reads_files(&self) -> bool {
+        match self {
+            Self::Cat(args) => args.has_files(),
+            Self::Verify(args) => !args.files.is_empty(),
+            _ => false,
         }
     }
 

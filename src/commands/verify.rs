@@ -1,7 +1,10 @@
-//! `kbk verify`: checks that every byte and every offset is present.
+//! `kbk verify`: checks that every byte and every offset is present; of segment files, what they prove by themselves.
+
+mod files;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kbk_format::repo::{Digested, Id, Repository, Snapshot, Store, TopicName};
@@ -13,9 +16,24 @@ use crate::cli::{CliError, Context, Outcome, Report, SnapshotArg, SnapshotsArg, 
 use crate::human;
 use crate::run::{RunEvents, Totals};
 
+const EXAMPLES: &str = "\
+Examples:
+  kbk verify -r /backup/kafka
+  kbk verify -r /backup/kafka --snapshot all --full
+  kbk verify -r /backup/kafka --topic 'orders*'
+  kbk verify --full /backup/kafka/data/orders/*/0/*.kseg
+
+A segment file proves that its own bytes are those that were written. Whether it is the one that a backup has
+stored, and whether other offsets are missing, only its repository says.";
+
 /// The arguments of `kbk verify`.
 #[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
+    /// Segment files (.kseg) to verify without their repository; without any, a snapshot of the repository is verified
+    #[arg(value_name = "FILE", conflicts_with_all = ["snapshot", "topic", "exclude", "accept_lost"])]
+    pub files: Vec<PathBuf>,
+
     /// Snapshot number, latest or all
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotsArg,
@@ -44,6 +62,9 @@ struct Verified {
 
 /// Verifies, and prints every finding.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    if !args.files.is_empty() {
+        return files::run(args, context).await;
+    }
     let store = Store::open(&context.repo()?.to_string())?;
     let url = store.url().to_owned();
     let report = match Repository::open(store).await {

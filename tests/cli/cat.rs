@@ -182,6 +182,83 @@ fn a_selection_of_nothing_says_what_there_is() {
 }
 
 #[test]
+fn reverse_is_the_reverse_and_keys_are_a_filter_whatever_else_is_selected() {
+    let mut world = World::new();
+    world.content = |offset| {
+        let key = match offset % 4 {
+            0 => None,
+            1 => Some(Vec::new()),
+            _ => Some(format!("k{}", offset % 3).into_bytes()),
+        };
+        (key, value_of(offset))
+    };
+    let rows = |from: i64, to: i64| {
+        (from..to)
+            .map(|o| (o, o * 7_919 % 1_000))
+            .collect::<Vec<_>>()
+    };
+    let segments = vec![rows(0, 130), rows(130, 300)];
+    world.backup(&[
+        ("t", 0, segments.clone()),
+        ("t", 1, segments),
+        ("u", 0, vec![rows(0, 40)]),
+    ]);
+    let lines = |args: &[&str]| {
+        let ended = world.kbk(&[&["cat"], args].concat());
+        assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
+        ended.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let reversed = |args: &[&str]| lines(&[args, &["--reverse"]].concat());
+    for selection in [
+        &["t", "u"][..],
+        &["t/1"],
+        &["t", "--from-offset", "120", "--to-offset", "140"],
+        &["t", "--offset", "-7"],
+        &["*", "--since", "@200ms", "--until", "@300ms"],
+        &["t/0", "--from-offset", "100", "--since", "@900ms"],
+    ] {
+        let all = lines(selection);
+        assert!(!all.is_empty());
+        let backwards: Vec<_> = all.iter().rev().cloned().collect();
+        assert_eq!(reversed(selection), backwards, "{selection:?}");
+        for count in ["0", "1", "5", "100000"] {
+            let counted = [selection, &["-n", count]].concat();
+            let taken = |all: &[String]| all[..all.len().min(count.parse().unwrap())].to_vec();
+            assert_eq!(lines(&counted), taken(&all));
+            assert_eq!(reversed(&counted), taken(&backwards));
+        }
+        for (options, keys) in [
+            (&["--key", "k1"][..], &["\"k1\""][..]),
+            (&["--key-null"], &["null"]),
+            (&["--key", ""], &["\"\""]),
+            (
+                &["--key-hex", "6b30", "--key-base64", "azI=", "--key-null"],
+                &["\"k0\"", "\"k2\"", "null"],
+            ),
+            (&["--key", "none"], &[]),
+        ] {
+            let has_key = |line: &&String| {
+                let fields = keys.iter().map(|key| format!("\"key\":{key},"));
+                fields.into_iter().any(|field| line.contains(&field))
+            };
+            let expected: Vec<_> = all.iter().filter(has_key).cloned().collect();
+            let with_key = [selection, options].concat();
+            assert_eq!(lines(&with_key), expected, "{with_key:?}");
+            let expected: Vec<_> = expected.into_iter().rev().take(2).collect();
+            assert_eq!(reversed(&[&with_key[..], &["-n", "2"]].concat()), expected);
+        }
+    }
+    let none = world.kbk(&["cat", "t/0", "--key", "none"]);
+    assert_eq!((none.code, &*none.stdout), (Some(0), ""));
+    assert!(
+        none.stderr.contains("no record is selected"),
+        "{}",
+        none.stderr
+    );
+    assert_eq!(world.kbk(&["cat", "t", "--key", "none", "-q"]).stderr, "");
+}
+
+#[test]
 fn damage_is_an_error_after_the_intact_records() {
     let world = World::sample();
     let entry = &world.entries("orders", 0)[1];

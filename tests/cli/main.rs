@@ -9,12 +9,14 @@ mod blocks;
 mod cat;
 mod config;
 mod deploy;
+mod formats;
 mod groups;
 mod help;
 mod json;
 #[path = "../support/json_page.rs"]
 mod json_page;
 mod listings;
+mod lone_files;
 mod messages;
 mod pages;
 mod partial;

@@ -141,6 +141,12 @@ fn cat_warns_where_it_would_go_on() {
     }
     let some = world.kbk(&["cat", "payments", "-n", "3"]);
     assert_eq!(some.code, Some(0), "no more were asked for");
+    let newest = world.kbk(&["cat", "payments", "-n", "3", "--reverse"]);
+    assert_eq!(
+        (newest.code, newest.json_lines().len()),
+        (Some(3), 3),
+        "the newest ones are missing"
+    );
 }
 
 /// A partition without a leader may hold any number of records.

@@ -44,6 +44,7 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
     ),
     ("diff", "src/commands/diff.rs", "DiffReport"),
     ("verify", "src/commands/verify.rs", "Verified"),
+    ("verify FILE...", "tools/src/verify/files.rs", "FilesReport"),
     ("status", "src/commands/status.rs", "Status"),
     ("snapshots", "src/commands/snapshots.rs", "Snapshots"),
     ("ls", "src/commands/ls.rs", "Listing"),
@@ -90,7 +91,7 @@ const CAT: &str = "
 
 | member | type | meaning |
 |---|---|---|
-| `records` | array of objects | The records, in the order in which they are stored |
+| `records` | array of objects | The records, in the order in which they are stored; with `--reverse` in the opposite one |
 | `records[].topic` | string | The topic |
 | `records[].partition` | integer | The partition |
 | `records[].offset` | integer | The offset |

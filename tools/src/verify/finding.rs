@@ -55,6 +55,8 @@ pub enum FindingKind {
     WrongSize,
     /// An intact segment is in the place of another one.
     OtherSegment,
+    /// A file that was given as a segment neither begins nor ends as one.
+    NotASegment,
     /// A segment's header or footer is damaged.
     DamagedSegment,
     /// A block of a segment is damaged.
@@ -89,6 +91,7 @@ impl FindingKind {
             FindingKind::MissingSegment => "missing segment",
             FindingKind::WrongSize => "wrong size",
             FindingKind::OtherSegment => "other segment",
+            FindingKind::NotASegment => "not a segment",
             FindingKind::DamagedSegment => "damaged segment",
             FindingKind::DamagedBlock => "damaged block",
             FindingKind::LostOffsets => "lost offsets",
@@ -136,6 +139,9 @@ impl FindingKind {
             FindingKind::DamagedRestore => {
                 "restore this object from an intact copy; without it the offset map of the restore is lost, but no record is"
             }
+            FindingKind::NotASegment => {
+                "if it was a segment, restore it from an intact copy; `kbk inspect` searches it for blocks"
+            }
             FindingKind::DamagedIdentity
             | FindingKind::MissingSegment
             | FindingKind::WrongSize
@@ -166,7 +172,7 @@ pub struct Finding {
     pub topic_id: Option<String>,
     /// The partition number.
     pub partition: Option<PartitionNumber>,
-    /// The object's key in the repository.
+    /// The object's key in the repository, or the path of a file that was verified without one.
     pub key: Option<String>,
     /// Position in the object, in bytes.
     pub position: Option<u64>,

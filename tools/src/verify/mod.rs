@@ -23,11 +23,13 @@
 //! | `run` | the walk over snapshots and pages |
 //! | `segment_job`, `segment`, `salvage` | a segment that a page names, its bytes, what is left of it if it cannot be opened |
 //! | `unindexed` | a segment that no page names |
+//! | `files` | segment files without their repository |
 //! | `missing` | what snapshots themselves state is missing |
 //! | `orphans` | what no snapshot names |
 //! | `restores` | what restores left in the repository |
 //! | `finding` | findings as typed values |
 
+mod files;
 mod finding;
 mod missing;
 mod object_reader;
@@ -45,6 +47,7 @@ use std::sync::Arc;
 use kbk_format::repo::{Id, RepoError, RepoErrorKind, Repository, TopicName};
 use serde::Serialize;
 
+pub use self::files::{FilesReport, VerifiedFile, verify_files};
 pub use self::finding::{Finding, FindingKind, Severity};
 use self::orphans::OrphanSearch;
 pub use self::orphans::{Orphan, Orphans};

@@ -1,0 +1,132 @@
+//! Prints records in the chosen format, up to a number of them.
+
+use std::ops::ControlFlow;
+
+use kbk_format::{PartitionNumber, Record, TextFormat, TextRenderer};
+use kbk_tools::{Order, PartitionReader, ReadOptions};
+
+use super::Args;
+use crate::cli::{CliError, Context, Outcome, Records};
+
+/// Text is rendered into a buffer of this size before it is written.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The largest number up to which a double, the only number of many JSON readers, holds every integer.
+const LARGEST_EXACT: u64 = (1 << 53) - 1;
+
+/// Prints the records of one partition or file after the other.
+pub(super) struct Printer<'a> {
+    records: Records<'a>,
+    format: &'a TextFormat,
+    /// What null is printed as.
+    null: Option<&'a str>,
+    order: Order,
+    buffer: Vec<u8>,
+    /// How many more records to print, of how many.
+    left: u64,
+    most: u64,
+    /// Whether a number was printed that not every JSON reader keeps.
+    warned: bool,
+}
+
+impl<'a> Printer<'a> {
+    pub(super) fn new(args: &'a Args, context: &'a Context) -> Result<Self, CliError> {
+        let format = match context.output.is_json() {
+            true => &TextFormat::JsonLines,
+            false => &args.format,
+        };
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+        buffer.extend_from_slice(format.head());
+        Ok(Self {
+            records: context.output.records()?,
+            format,
+            null: args.null_as.as_deref(),
+            order: args.order(),
+            buffer,
+            left: args.count.unwrap_or(u64::MAX),
+            most: args.count.unwrap_or(u64::MAX),
+            warned: false,
+        })
+    }
+
+    /// Returns whether no record was printed although some were asked for.
+    pub(super) fn has_printed_nothing(&self) -> bool {
+        self.left == self.most && self.most > 0
+    }
+
+    /// Returns how to read what is printed next.
+    pub(super) fn options(&self) -> ReadOptions {
+        ReadOptions {
+            streams: self.format.streams(),
+            order: self.order,
+            limit: Some(self.left),
+        }
+    }
+
+    /// Prints what the reader returns. Breaks when enough records are printed, or the program that reads them has closed the pipe.
+    pub(super) async fn print(
+        &mut self,
+        mut reader: PartitionReader,
+        topic: &str,
+        partition: PartitionNumber,
+    ) -> Result<ControlFlow<()>, CliError> {
+        if self.left == 0 {
+            return Ok(ControlFlow::Break(()));
+        }
+        let renderer = TextRenderer::new(self.format, topic, partition, self.null);
+        while let Some(batch) = reader.next().await? {
+            let mut rows = batch.rows();
+            while let Some(row) = self.order.next(&mut rows) {
+                let Some(record) = batch.record(row) else {
+                    continue;
+                };
+                if self.record(&renderer, &record)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn record(
+        &mut self,
+        renderer: &TextRenderer,
+        record: &Record<'_>,
+    ) -> Result<ControlFlow<()>, CliError> {
+        if *self.format == TextFormat::JsonLines {
+            self.warn_of_doubles(record);
+        }
+        renderer.render(record, &mut self.buffer);
+        self.left -= 1;
+        if self.left == 0 {
+            return Ok(ControlFlow::Break(()));
+        }
+        if self.buffer.len() >= BUFFER_BYTES {
+            return self.write();
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn warn_of_doubles(&mut self, record: &Record<'_>) {
+        let timestamp = record.timestamp.unsigned_abs();
+        let largest = timestamp.max(record.offset.unsigned_abs());
+        if largest > LARGEST_EXACT && !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                "offsets or timestamps beyond {LARGEST_EXACT} are printed exactly; readers that keep numbers as doubles, such as JavaScript and \
+                 jq before 1.7, round them"
+            );
+        }
+    }
+
+    fn write(&mut self) -> Result<ControlFlow<()>, CliError> {
+        let written = self.records.write(&self.buffer);
+        self.buffer.clear();
+        written
+    }
+
+    /// Writes what is left, also before an error: what was read before damage is printed.
+    pub(super) fn finish(mut self, ended: Result<Outcome, &CliError>) -> Result<(), CliError> {
+        let _ = self.write()?;
+        self.records.finish(ended)
+    }
+}

@@ -1,0 +1,99 @@
+//! `kbk verify FILE...`: segment files without their repository.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use kbk_tools::SegmentFileError;
+use kbk_tools::verify::{FilesReport, VerifiedFile, verify_files};
+
+use super::Args;
+use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
+use crate::human;
+use crate::run::{RunEvents, Totals};
+
+/// What a segment cannot prove.
+const NOT_VERIFIED: &str = "without a repository it is not known whether they are the segments that a backup has stored, and which other offsets there \
+     should be; `kbk verify --repo FOLDER` checks that";
+
+/// Verifies the files, and prints every finding.
+pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let sizes = args.files.iter().filter_map(|file| file.metadata().ok());
+    let totals = Totals {
+        records: None,
+        bytes: Some(sizes.map(|metadata| metadata.len()).sum()),
+    };
+    let run = Arc::new(RunEvents::start(context.events("verifying"), totals));
+    let verified = {
+        let (files, full, run) = (args.files.clone(), args.full, Arc::clone(&run));
+        let checked = move |bytes: u64| run.advanced(0, bytes);
+        tokio::task::spawn_blocking(move || verify_files(&files, full, &checked)).await?
+    };
+    // The progress leaves the screen before the result is written.
+    drop(run);
+    let report = verified.map_err(failed)?;
+    let outcome = Outcome::clean_if(report.findings.is_empty());
+    context.conclude(&report, outcome)
+}
+
+fn failed(error: SegmentFileError) -> CliError {
+    let hint = match &error {
+        SegmentFileError::NotAFile { .. } => {
+            "save it to a file first; a whole repository is verified with --repo"
+        }
+        _ => "give the paths of .kseg files; without any, the repository of --repo is verified",
+    };
+    CliError::from(error).hint(hint)
+}
+
+impl Report for FilesReport {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        for finding in &self.findings {
+            writeln!(out, "{finding}\n")?;
+        }
+        table(&self.files).write(out)?;
+        let how = if self.full {
+            "every byte and every record"
+        } else {
+            "every byte"
+        };
+        let verdict = match self.findings.len() as u64 {
+            0 => format!("{how} is intact"),
+            found => human::counted(found, "finding"),
+        };
+        writeln!(
+            out,
+            "\n{} in {}, {}: {verdict}\nnot verified: {NOT_VERIFIED}",
+            human::counted(self.records, "record"),
+            human::counted(self.files.len() as u64, "file"),
+            human::bytes(self.bytes),
+        )
+    }
+}
+
+fn table(files: &[VerifiedFile]) -> Table {
+    let mut table = Table::new([
+        Column::Left("TOPIC"),
+        Column::Right("PARTITION"),
+        Column::Right("FROM"),
+        Column::Right("END"),
+        Column::Right("RECORDS"),
+        Column::Right("SIZE"),
+        Column::Left("STATE"),
+        Column::Left("FILE"),
+    ]);
+    for file in files {
+        let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "?".to_owned());
+        let state = if file.intact { "intact" } else { "damaged" };
+        table.row([
+            or_unknown(file.topic.clone()),
+            or_unknown(file.partition.map(|partition| partition.to_string())),
+            or_unknown(file.base_offset.map(|offset| offset.to_string())),
+            or_unknown(file.end_offset.map(|offset| offset.to_string())),
+            or_unknown(file.records.map(human::count)),
+            human::bytes(file.size),
+            state.to_owned(),
+            file.file.display().to_string(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,254 @@
+//! `kbk cat` and `kbk verify` of segment files without their repository.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::program::{Ended, kbk, run};
+use crate::world::World;
+
+/// Copies segments of orders/0 to a folder, and returns their paths.
+fn copies(world: &World) -> Vec<String> {
+    let entries = world.entries("orders", 0);
+    let copy = |(number, entry): (usize, &kbk_format::repo::SegmentEntry)| {
+        let copy = world.folder.path().join(format!("{number}.kseg"));
+        fs::copy(world.path(&entry.key), &copy).unwrap();
+        copy.to_str().unwrap().to_owned()
+    };
+    entries.iter().enumerate().map(copy).collect()
+}
+
+fn harm(file: &str, harm: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(file).unwrap();
+    harm(&mut bytes);
+    fs::write(file, bytes).unwrap();
+}
+
+fn offsets(ended: &Ended) -> Vec<i64> {
+    let lines = ended.stdout.lines();
+    let offset = |line: &str| line.split(' ').next().unwrap().parse().unwrap();
+    lines.map(offset).collect()
+}
+
+#[test]
+fn files_print_what_their_repository_prints() {
+    let world = World::sample();
+    let files = copies(&world);
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    for args in [
+        &[][..],
+        &["--reverse"],
+        &["--reverse", "-n", "250"],
+        &["--from-offset", "150", "--to-offset", "420"],
+        &["--since", "@3", "--until", "@5", "--reverse"],
+        &["--key", "key-7", "--key", "key-399"],
+        &["--format", "csv"],
+    ] {
+        let of_files = run(&[&["cat"], &files[..], args].concat());
+        let of_topic = world.kbk(&[&["cat", "orders/0"], args].concat());
+        assert_eq!((of_files.code, &*of_files.stderr), (Some(0), ""));
+        assert!(!of_topic.stdout.is_empty());
+        assert_eq!(of_files.stdout, of_topic.stdout, "{args:?}");
+    }
+    let document = run(&["cat", files[1], "--json", "--offset", "-1"]).json();
+    assert_eq!(
+        document["records"][0]["offset"], 399,
+        "the last of that file"
+    );
+    assert_eq!(document["verdict"], "ok");
+    let none = run(&["cat", files[1], "--offset", "400"]);
+    assert_eq!((none.code, &*none.stdout), (Some(0), ""));
+    let says = "1.kseg has the offsets 200 to 400 (exclusive)";
+    assert!(none.stderr.contains(says), "{}", none.stderr);
+}
+
+#[test]
+fn the_name_decides_whatever_repository_is_given() {
+    let world = World::new();
+    let rows = |from: i64| (from..from + 3).map(|offset| (offset, 1)).collect();
+    world.backup(&[("a.kseg", 0, vec![rows(0)]), ("other", 0, vec![rows(10)])]);
+    let file = world.folder.path().join("a.kseg");
+    fs::copy(world.path(&world.entries("other", 0)[0].key), &file).unwrap();
+    // In a folder with files of the names of topics.
+    fs::copy(&file, world.folder.path().join("other")).unwrap();
+    let cat = |operand: &str| {
+        let mut command = kbk(&["cat", operand, "-f", "%o\\n"]);
+        command.env("KBK_REPO", world.path(""));
+        command.current_dir(world.folder.path());
+        finished(command)
+    };
+    assert_eq!(offsets(&cat("a.kseg")), [10, 11, 12], "the file");
+    assert_eq!(offsets(&cat("./other")), [10, 11, 12], "the file");
+    assert_eq!(offsets(&cat("other")), [10, 11, 12], "the topic");
+    let snapshot = world.latest();
+    let id = snapshot.topics[0].topic_id.to_string();
+    for topic in [&format!("a.kseg@{}", &id[..8]), "/a\\.kseg/", "a.kseg/0"] {
+        assert_eq!(offsets(&cat(topic)), [0, 1, 2], "{topic}");
+    }
+    fs::remove_file(file).unwrap();
+    let missing = cat("a.kseg");
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.stderr.contains("NAME@ID"), "{}", missing.stderr);
+    let mut verify = kbk(&["verify", "other", "--json"]);
+    verify.env("KBK_REPO", world.path(""));
+    verify.current_dir(world.folder.path());
+    let document = finished(verify).json();
+    assert_eq!(document["repository"], Value::Null);
+    assert_eq!(document["files"][0]["file"], "other");
+}
+
+fn finished(mut command: Command) -> Ended {
+    let output = command.output().unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn damage_in_a_file_ends_cat_after_what_is_intact_and_is_a_finding_of_verify() {
+    let world = World::sample();
+    let files = copies(&world);
+    harm(&files[1], |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    });
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let cat = |args: &[&str]| {
+        let ended = run(&[&["cat", "-f", "%o %s\\n"], &files[..], args].concat());
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.stderr.contains("1.kseg"), "{}", ended.stderr);
+        offsets(&ended)
+    };
+    let (up, down) = (cat(&[]), cat(&["--reverse"]));
+    assert!((200..400).contains(&up.len()) && (200..400).contains(&down.len()));
+    assert!(up.iter().copied().eq(0..up.len() as i64));
+    assert!(
+        down.iter()
+            .copied()
+            .eq((600 - down.len() as i64..600).rev())
+    );
+
+    for args in [&[][..], &["--full"]] {
+        let ended = run(&[&["verify"], &files[..], args].concat());
+        assert_eq!(ended.code, Some(3));
+        assert!(
+            ended.stdout.starts_with("damaged block, offsets ")
+                && ended.stdout.contains("600 records in 3 files")
+                && ended.stdout.contains("1 finding\n"),
+            "{}",
+            ended.stdout
+        );
+    }
+    let document = run(&[&["verify", "--json"], &files[..]].concat()).json();
+    assert_eq!(document["verdict"], "findings");
+    let states: Vec<bool> = document["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["intact"].as_bool().unwrap())
+        .collect();
+    assert_eq!(states, [true, false, true]);
+    assert_eq!(document["findings"][0]["kind"], "damaged_block");
+    assert_eq!(document["findings"][0]["key"], files[1]);
+}
+
+#[test]
+fn verify_says_what_a_file_cannot_prove() {
+    let world = World::sample();
+    let file = copies(&world).remove(2);
+    for full in [&[][..], &["--full"]] {
+        let ended = run(&[&["verify", &file], full].concat());
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+        let verdict = match full.is_empty() {
+            true => "every byte is intact",
+            false => "every byte and every record is intact",
+        };
+        assert!(ended.stdout.contains(verdict), "{}", ended.stdout);
+        assert!(
+            ended
+                .stdout
+                .contains("\nnot verified: without a repository")
+        );
+    }
+    let document = run(&["verify", &file, "--json"]).json();
+    let found = &document["files"][0];
+    let expected =
+        json!({ "topic": "orders", "partition": 0, "from": 400, "end": 600, "records": 200 });
+    let found = json!({
+        "topic": found["topic"], "partition": found["partition"], "from": found["base_offset"],
+        "end": found["end_offset"], "records": found["records"],
+    });
+    assert_eq!(found, expected);
+    assert_eq!(document["compared_with_repository"], false);
+    assert_eq!(document["verdict"], "ok");
+}
+
+#[test]
+fn a_file_that_was_cut_off_says_how_far_it_reaches() {
+    let world = World::sample();
+    let file = copies(&world).remove(1);
+    harm(&file, |bytes| bytes.truncate(bytes.len() * 2 / 3));
+    let ended = run(&["verify", &file, "--json"]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    let finding = &ended.json()["findings"][0];
+    assert_eq!(finding["kind"], "damaged_segment");
+    let message = finding["message"].as_str().unwrap();
+    assert!(message.contains("its blocks reach to offset "), "{message}");
+    assert_eq!(ended.json()["files"][0]["end_offset"], Value::Null);
+    let ended = run(&["cat", &file]);
+    assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
+    assert!(
+        ended.stderr.contains("is damaged") && ended.stderr.contains("kbk inspect"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn what_is_not_a_segment_file_is_refused() {
+    let world = World::sample();
+    let file = copies(&world).remove(0);
+    let at = |name: &str| world.folder.path().join(name).to_str().unwrap().to_owned();
+    let (letter, folder) = (at("letter.kseg"), at("folder.kseg"));
+    fs::write(&letter, "dear").unwrap();
+    fs::create_dir(&folder).unwrap();
+    for (operand, says) in [
+        (
+            &*letter,
+            "is not a segment: it neither begins nor ends as one",
+        ),
+        (&folder, "it is not a regular file"),
+        (&at("none.kseg"), "cannot read"),
+        ("/dev/null", ""),
+    ] {
+        if operand.ends_with(".kseg") {
+            // The file before it is not printed if this one cannot be read at all.
+            let ended = run(&["cat", &file, operand, "-n", "1000"]);
+            assert_eq!(ended.code, Some(1), "{operand}");
+            assert!(ended.stderr.contains(says), "{}", ended.stderr);
+            assert_eq!(ended.stdout.is_empty(), operand != letter, "{operand}");
+        }
+        let ended = run(&["verify", &file, operand]);
+        let code = if operand == letter { 3 } else { 1 };
+        assert_eq!(ended.code, Some(code), "{operand}: {}", ended.stderr);
+    }
+    let ended = run(&["cat", "-"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("standard input"), "{}", ended.stderr);
+    for option in [
+        &["--topic", "x"][..],
+        &["--snapshot", "1"],
+        &["--accept-lost"],
+    ] {
+        let ended = run(&[&["verify", &file], option].concat());
+        assert_eq!(ended.code, Some(2), "{option:?}");
+    }
+    // What the configuration file says of repositories gives way.
+    let config = at("kbk.toml");
+    fs::write(&config, "[verify]\nsnapshot = \"3\"\ntopic = \"x\"\n").unwrap();
+    let ended = run(&["verify", &file, "--config", &config]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}

@@ -1,0 +1,190 @@
+//! Verifies segment files without their repository.
+//!
+//! A segment proves that its own bytes are those that were written, and that it has every record of the offsets that it covers. It cannot prove
+//! that it is the segment that a backup has committed, nor anything about other offsets: only the pages of its repository say that.
+
+use std::path::{Path, PathBuf};
+
+use kbk_format::mapped::map_file;
+use kbk_format::repo::{Hex, Id};
+use kbk_format::scan::Found;
+use kbk_format::{FormatError, PartitionNumber, Scanner};
+use serde::Serialize;
+
+use super::VerifyEvents;
+use super::finding::{Finding, FindingKind};
+use super::object_reader::ObjectReader;
+use super::segment::{self, Depth};
+use crate::segment_file::{SegmentFile, SegmentFileError, open_file};
+
+/// What was verified, and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FilesReport {
+    /// The files, in the order in which they were given.
+    pub files: Vec<VerifiedFile>,
+    /// Whether every record was decoded.
+    pub full: bool,
+    /// Whether they were compared with the pages of a repository: never.
+    pub compared_with_repository: bool,
+    /// Number of records, according to the footers.
+    pub records: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Everything that is wrong, file by file.
+    pub findings: Vec<Finding>,
+}
+
+/// A file that was verified. What only its footer says is null if that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerifiedFile {
+    /// The file's path, as given.
+    pub file: PathBuf,
+    /// The file's length in bytes.
+    pub size: u64,
+    /// Whether nothing is wrong with it.
+    pub intact: bool,
+    /// The segment's random id.
+    pub segment_id: Option<Id>,
+    /// The topic's name.
+    pub topic: Option<String>,
+    /// Identifies the history of the topic.
+    pub topic_id: Option<Id>,
+    /// The partition.
+    pub partition: Option<PartitionNumber>,
+    /// First offset covered.
+    pub base_offset: Option<i64>,
+    /// One past the last offset covered.
+    pub end_offset: Option<i64>,
+    /// Number of records.
+    pub records: Option<u64>,
+}
+
+/// Verifies these files, with `full` also every record. Damage is reported in the result, not as an error. Blocks.
+///
+/// # Errors
+///
+/// If a file cannot be read; nothing is verified then.
+pub fn verify_files(
+    files: &[PathBuf],
+    full: bool,
+    events: &dyn VerifyEvents,
+) -> Result<FilesReport, SegmentFileError> {
+    for file in files {
+        SegmentFile::check_readable(file)?;
+    }
+    let mut report = FilesReport {
+        full,
+        ..FilesReport::default()
+    };
+    for path in files {
+        let (file, findings) = verify_file(path, full, events)?;
+        report.records += file.records.unwrap_or_default();
+        report.bytes += file.size;
+        report.files.push(file);
+        let key = path.display().to_string();
+        let findings = findings.into_iter().map(|finding| finding.key(&key));
+        report.findings.extend(findings);
+    }
+    Ok(report)
+}
+
+fn verify_file(
+    path: &Path,
+    full: bool,
+    events: &dyn VerifyEvents,
+) -> Result<(VerifiedFile, Vec<Finding>), SegmentFileError> {
+    let (handle, size) = open_file(path)?;
+    let mut file = VerifiedFile {
+        file: path.to_owned(),
+        size,
+        intact: false,
+        segment_id: None,
+        topic: None,
+        topic_id: None,
+        partition: None,
+        base_offset: None,
+        end_offset: None,
+        records: None,
+    };
+    let findings = match SegmentFile::open(path) {
+        Ok(opened) => {
+            file.describe(&opened);
+            check(&opened, ObjectReader::of_file(handle), full, events)
+        }
+        Err(SegmentFileError::Damaged { error, .. }) => unopened(&error, path),
+        Err(SegmentFileError::NotASegment { .. }) => {
+            let message = "it neither begins nor ends as a segment";
+            vec![Finding::new(FindingKind::NotASegment, message)]
+        }
+        Err(error) => return Err(error),
+    };
+    file.intact = findings.is_empty();
+    Ok((file, findings))
+}
+
+impl VerifiedFile {
+    fn describe(&mut self, opened: &SegmentFile) {
+        let (header, segment) = (opened.segment().header(), opened.segment());
+        self.segment_id = Some(Hex(header.segment_id));
+        self.topic = Some(header.topic.clone());
+        self.topic_id = Some(Hex(header.topic_id));
+        self.partition = Some(header.partition);
+        self.base_offset = Some(header.base_offset);
+        self.end_offset = Some(segment.end_offset());
+        self.records = Some(segment.statistics().record_count);
+    }
+}
+
+fn check(
+    opened: &SegmentFile,
+    mut object: ObjectReader,
+    full: bool,
+    events: &dyn VerifyEvents,
+) -> Vec<Finding> {
+    let depth = Depth {
+        records: full,
+        sha256: None,
+    };
+    let range_bytes = SegmentFile::RANGE_BYTES;
+    let checked = segment::check(opened.segment(), &mut object, range_bytes, depth, events);
+    let mut findings: Vec<Finding> = checked.damage.iter().map(Finding::damage).collect();
+    findings.extend(checked.unreadable.map(unreadable));
+    findings
+}
+
+fn unreadable(error: kbk_format::repo::BoxedError) -> Finding {
+    Finding::new(FindingKind::Unreadable, error.to_string())
+}
+
+/// Reports why the segment cannot be opened, which of its blocks are damaged, and which offsets between them are lost. How far it reached is not
+/// known without its footer.
+fn unopened(error: &FormatError, path: &Path) -> Vec<Finding> {
+    let mut finding = Finding::of_format_error(error, FindingKind::DamagedSegment);
+    let Ok(bytes) = map_file(path) else {
+        return vec![finding];
+    };
+    let scanner = Scanner::new(&bytes);
+    let mut covered = scanner.header().map(|header| header.base_offset);
+    let mut others = Vec::new();
+    for found in scanner {
+        let Found::Block { header, bytes } = found else {
+            continue;
+        };
+        let (base, end) = (header.base_offset, header.end_offset);
+        if let Some(covered) = covered.filter(|covered| *covered < base) {
+            let message = "no valid block covers these offsets";
+            let lost = Finding::new(FindingKind::LostOffsets, message);
+            others.push(lost.offsets(covered, base));
+        }
+        covered = covered.max(Some(end));
+        if let Err(error) = kbk_format::block::decode::check_stored_bytes(&header, bytes) {
+            let damaged = Finding::of_format_error(&error, FindingKind::DamagedBlock);
+            others.push(damaged.offsets(base, end));
+        }
+    }
+    finding.message += &match covered {
+        Some(end) => format!("; its blocks reach to offset {end}, and more may be lost"),
+        None => "; no block of it is left".to_owned(),
+    };
+    [vec![finding], others].concat()
+}
