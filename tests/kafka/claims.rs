@@ -139,7 +139,7 @@ fn a_backup_that_lost_its_claim_commits_nothing_and_the_next_one_uses_its_segmen
     let left = repo.segments();
     assert_eq!(left.len(), 1);
     let next = run(&mut repo.backup(broker, &["--topic", &held.topic])).expect_code(0);
-    assert!(next.stderr.contains("adopting 1 segments"), "{next:#?}");
+    assert!(next.stderr.contains("adopting 1 segment "), "{next:#?}");
     let stored = repo.segments();
     assert!(left.keys().all(|key| stored.contains_key(key)));
     let verified = repo.verify();

@@ -17,7 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   kbk groups map -r /backup/kafka
   kbk groups map -r /backup/kafka orders/3 120045 120046
-  kbk groups map -r /backup/kafka 'orders-*/0-3,7' 120045
+  kbk groups map -r /backup/kafka 'orders*/0-3,7' 120045
   kbk groups map -r /backup/kafka --group 'billing-*' --csv > offsets.csv
   kafka-consumer-groups --bootstrap-server broker:9092 --all-groups --reset-offsets --from-file offsets.csv --execute
 
