@@ -1,10 +1,11 @@
 //! `kbk status`: how old the last backup is, and how far it lags behind the cluster.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kbk_format::repo::{PartitionState, Repository, RestoreId, Snapshot};
+use kbk_format::repo::{Id, PartitionState, Repository, RestoreId, Snapshot, TopicName};
 use kbk_tools::claims::{self, ListedClaim};
 use kbk_tools::list::{self, Completeness, Newest, NewestSnapshot, RestoreRow, RestoreState};
 use serde::{Serialize, Serializer};
@@ -13,6 +14,7 @@ use crate::blocking::blocking;
 use crate::cli::{CliError, Column, Context, KafkaArgs, Outcome, Report, Table, TopicArgs, time};
 use crate::compare::{self, TopicLag, TopicLagState};
 use crate::human;
+use crate::select::TopicSelection;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,8 +24,10 @@ Examples:
 
 With a cluster (-b or --command-config), compares the snapshot with the ends of its logs;
 no record is read. To be behind is no finding: the next backup reads what is new.
+A backup of some topics leaves the others as old as they were, and --max-age measures each:
+--topic and --exclude say which count.
 Exit code 3: there is no snapshot, or the newest one is damaged, partial or older than
---max-age; or the cluster does not answer, or has deleted offsets that no backup has read.";
+--max-age, or has topics from an older backup than that; or the cluster does not answer, or has deleted offsets that no backup has read.";
 
 /// Rows of topics that are shown to people; JSON has all.
 const MOST_ROWS: usize = 20;
@@ -36,11 +40,12 @@ pub struct Args {
     #[command(flatten)]
     pub kafka: KafkaArgs,
 
-    /// The topics to compare with the cluster.
+    /// The topics to compare with the cluster, and whose age is measured.
     #[command(flatten)]
     pub topics: TopicArgs,
 
-    /// Exit with 3 if the newest whole snapshot is older, for example 25h where a backup runs every day
+    /// Exit with 3 if the newest whole snapshot is older, or the last backup of one of its topics, for example 25h where a backup runs
+    /// every day
     #[arg(long, value_name = "SPAN", value_parser = time::parse_duration)]
     pub max_age: Option<Duration>,
 
@@ -49,7 +54,7 @@ pub struct Args {
     pub accept_partial: bool,
 
     /// Do not ask the cluster, even if the configuration file or the environment names one
-    #[arg(long, conflicts_with_all = ["topic", "exclude"])]
+    #[arg(long)]
     pub no_cluster: bool,
 }
 
@@ -68,6 +73,9 @@ struct Status {
     newest_whole: Option<SnapshotAge>,
     /// What `--max-age` allows; null without it.
     max_age_seconds: Option<u64>,
+    /// Topics of the newest snapshot that its backup did not look at, so that an older backup is their last one; ordered by age, the oldest
+    /// first.
+    older_topics: Vec<OlderTopic>,
     /// Restores that were neither finished nor discarded.
     unfinished_restores: Vec<RestoreId>,
     /// What writes the repository now, or has left a claim behind.
@@ -116,6 +124,20 @@ struct SnapshotAge {
     age: Age,
 }
 
+/// A topic that the newest backup did not look at.
+#[derive(Debug, Serialize)]
+struct OlderTopic {
+    /// Its name.
+    topic: TopicName,
+    /// Identifies its history.
+    topic_id: Id,
+    /// The snapshot of the last backup that looked at it.
+    sequence: u64,
+    /// The age of that snapshot; absent if it cannot be read any more.
+    #[serde(flatten)]
+    age: Option<Age>,
+}
+
 /// When a snapshot was created, and how long ago that is by this machine's clock.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Age {
@@ -141,9 +163,13 @@ impl SnapshotAge {
 
 impl Age {
     fn of(snapshot: &Snapshot, now: Timestamp) -> Age {
+        Age::at(snapshot.created_at, now)
+    }
+
+    fn at(created_at: Timestamp, now: Timestamp) -> Age {
         Age {
-            created_at: snapshot.created_at,
-            age: now.duration_since(snapshot.created_at),
+            created_at,
+            age: now.duration_since(created_at),
         }
     }
 
@@ -201,6 +227,12 @@ async fn of_repository(
             .as_ref()
             .map(|whole| SnapshotAge::of(whole, now)),
         max_age_seconds: args.max_age.map(|most| most.as_secs()),
+        older_topics: match &newest.newest {
+            Some(NewestSnapshot::Intact(snapshot)) => {
+                older_topics(repository, snapshot, &args.topics.selection(), now).await
+            }
+            _ => Vec::new(),
+        },
         unfinished_restores: Vec::new(),
         claims: claims::list(repository).await?,
         topics: None,
@@ -208,6 +240,40 @@ async fn of_repository(
     status.find(args);
     status.add_restores(list::restores(repository).await?);
     Ok(status)
+}
+
+/// Returns the selected topics whose last backup is an older one than that of the snapshot, the oldest first.
+async fn older_topics(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    selection: &TopicSelection,
+    now: Timestamp,
+) -> Vec<OlderTopic> {
+    let mut ages = BTreeMap::new();
+    let mut older = Vec::new();
+    for topic in &snapshot.topics {
+        let sequence = topic.last_seen;
+        if topic.deleted || sequence >= snapshot.sequence || !selection.matches(&topic.name) {
+            continue;
+        }
+        let age = match ages.get(&sequence) {
+            Some(age) => *age,
+            None => {
+                let created_at = repository.created_at(sequence).await.ok();
+                let age = created_at.map(|created_at| Age::at(created_at, now));
+                ages.insert(sequence, age);
+                age
+            }
+        };
+        older.push(OlderTopic {
+            topic: topic.name.clone(),
+            topic_id: topic.topic_id,
+            sequence,
+            age,
+        });
+    }
+    older.sort_by(|a, b| (a.sequence, &a.topic).cmp(&(b.sequence, &b.topic)));
+    older
 }
 
 fn row(newest: &NewestSnapshot, now: Timestamp) -> NewestRow {
@@ -272,8 +338,29 @@ impl Status {
                 "snapshot {sequence} is {}, and at most {most_in_words} is allowed",
                 age.in_words()
             )),
-            Some(_) => {}
+            Some(_) => self.find_older_topics(most),
         }
+    }
+
+    /// Finds topics that are older than the newest snapshot, and too old.
+    fn find_older_topics(&mut self, most: Duration) {
+        // The age is not known where the snapshot is gone, and it is older than one that is there.
+        let too_old = |topic: &&OlderTopic| topic.age.is_none_or(|age| age.exceeds(most));
+        let mut old = self.older_topics.iter().filter(too_old);
+        let Some(oldest) = old.next() else { return };
+        let others = match old.count() as u64 {
+            0 => String::new(),
+            others => format!(
+                " ({} more from backups that are too old)",
+                human::counted(others, "topic")
+            ),
+        };
+        let most = human::age(most);
+        self.findings.push(format!(
+            "{}: {}, and at most {most} is allowed{others}",
+            oldest.topic,
+            oldest.in_words(),
+        ));
     }
 
     fn add_restores(&mut self, restores: Vec<RestoreRow>) {
@@ -317,6 +404,22 @@ impl Status {
     }
 }
 
+impl OlderTopic {
+    fn in_words(&self) -> String {
+        match self.age {
+            Some(age) => format!(
+                "its last backup is snapshot {}, {}",
+                self.sequence,
+                age.in_words()
+            ),
+            None => format!(
+                "its last backup is snapshot {}, which cannot be read",
+                self.sequence
+            ),
+        }
+    }
+}
+
 impl Report for Status {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         for finding in &self.findings {
@@ -336,6 +439,14 @@ impl Report for Status {
         {
             let (sequence, age) = (whole.sequence, whole.age.in_words());
             writeln!(out, "the newest whole snapshot is {sequence}, {age}")?;
+        }
+        if let Some(oldest) = self.older_topics.first() {
+            let older = human::counted(self.older_topics.len() as u64, "topic");
+            let (name, last) = (&oldest.topic, oldest.in_words());
+            writeln!(
+                out,
+                "the newest backup did not look at {older}; the oldest is {name}: {last}"
+            )?;
         }
         writeln!(
             out,

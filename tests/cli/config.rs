@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use clap::CommandFactory;
+use kbk::cli::keys;
+use kbk::commands::Cli;
+
 use crate::blocks::blocks;
 use crate::program::{kbk, run};
 
@@ -129,4 +133,35 @@ fn the_example_of_the_reference_is_valid() {
     ];
     let ended = run(&args);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+/// What an option excludes or requires may be an option of another command, or of all.
+#[test]
+fn every_option_is_checked_in_the_table_of_its_command() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let mut checked = 0;
+    for key in keys(&Cli::command()) {
+        let name = key.option.get_long().unwrap();
+        let table = match key.table.as_slice() {
+            [] => String::new(),
+            names => format!("[{}]\n", names.join(".")),
+        };
+        for value in ["\"1\"", "true"] {
+            fs::write(path, format!("{table}{name} = {value}\n")).unwrap();
+            let ended = run(&["completions", "bash", "--config", path]);
+            match ended.code {
+                Some(0) => checked += 1,
+                code => {
+                    assert_eq!(code, Some(2), "{table}{name}: {}", ended.stderr);
+                    assert!(
+                        ended.stderr.contains(name),
+                        "{table}{name}: {}",
+                        ended.stderr
+                    );
+                }
+            }
+        }
+    }
+    assert!(checked > 100, "{checked}");
 }

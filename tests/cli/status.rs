@@ -1,5 +1,7 @@
 //! `kbk status`: the age and the completeness of the newest backup.
 
+use std::fs;
+
 use serde_json::json;
 
 use crate::program::Ended;
@@ -54,6 +56,33 @@ fn only_max_age_makes_an_old_snapshot_a_finding() {
     first_line(&world.kbk(&["status"]), 0, "in the future");
     let ended = world.kbk(&["status", "--max-age", "25h"]);
     first_line(&ended, 3, "in the future");
+}
+
+/// A backup of one topic says nothing of the others.
+#[test]
+fn a_topic_is_as_old_as_the_last_backup_that_looked_at_it() {
+    let world = World::sample();
+    world.forge_snapshot(|snapshot| snapshot["topics"][0]["last_seen"] = json!(1));
+    let ended = world.kbk(&["status"]);
+    first_line(&ended, 0, "snapshot 2 is whole and ");
+    let says = "did not look at 1 topic; the oldest is orders: its last backup is snapshot 1, ";
+    assert!(ended.stdout.contains(says), "{}", ended.stdout);
+    let json = world.kbk(&["status", "--json"]).json();
+    assert_eq!(json["older_topics"][0]["topic"], "orders");
+    assert_eq!(json["older_topics"][0]["sequence"], 1);
+    let aged = |args: &[&str]| world.kbk(&[&["status", "--max-age", "1h"], args].concat());
+    first_line(&aged(&[]), 0, "snapshot 2 is whole and ");
+    fs::remove_file(world.path("snapshots/00000000000000000001.json")).unwrap();
+    first_line(
+        &aged(&[]),
+        3,
+        "orders: its last backup is snapshot 1, which cannot be read, and at most 1h",
+    );
+    first_line(
+        &aged(&["--no-cluster", "--exclude", "orders"]),
+        0,
+        "snapshot 2 is whole and ",
+    );
 }
 
 /// The age that counts is that of the newest backup that can be relied on.

@@ -85,3 +85,47 @@ fn a_discarded_restore_leaves_nothing_temporary() {
     }
     repo.verify();
 }
+
+/// What an unfinished restore has written is not a reason to add all of it again.
+#[test]
+fn an_unfinished_restore_is_named_before_its_target_is_appended_to() {
+    let broker = Broker::shared();
+    let topic = topics::unique("half");
+    topics::create(broker, &topic, 1, &[]);
+    produce_bulk(
+        broker,
+        "none",
+        (&topic, 1),
+        samples::documents(1).take(3_000),
+    );
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let target = topics::unique("half-target");
+    let map = format!("{topic}={target}");
+    let slow = ["--map", &map, "--rate-limit-records", "1000"];
+    let running = Running::spawn(&mut repo.restore(broker, &slow));
+    wait::until("the first records", || {
+        let there = consume::partitions(broker, &target) > 0;
+        (there && consume::bounds(broker, &target, 0)[1] > 0).then_some(())
+    });
+    running.signal(libc::SIGTERM);
+    running.finish().expect_code(143);
+    let restore = offset_map::restores(&repo).pop().expect("a restore");
+    for more in [&[][..], &["--append"], &["--append", "--dry-run"]] {
+        let args = [&["--map", &map], more].concat();
+        let refused = run(&mut repo.restore(broker, &args)).expect_code(1);
+        for says in [
+            format!("{target} is the target of restore {restore}, which has not finished"),
+            format!("kbk restore --resume {restore}"),
+            format!("kbk restores discard {restore}"),
+        ] {
+            assert!(refused.stderr.contains(&says), "{refused:#?}");
+        }
+    }
+    run(&mut repo.restore(broker, &["--resume", &restore])).expect_code(0);
+    assert_eq!(consume::assert_same(broker, (&topic, &target), 1), 3_000);
+    // Once it has finished, whoever wants all records again may have them.
+    let append = ["--map", &map, "--append"];
+    run(&mut repo.restore(broker, &append)).expect_code(0);
+    assert_eq!(consume::read_all(broker, &target, 0).len(), 6_000);
+}

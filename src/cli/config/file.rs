@@ -98,7 +98,7 @@ impl<'a> File<'a> {
                     properties(value).map_err(|reason| self.invalid(line, reason))?;
             } else if let Some((command, option)) = option(root, at, name) {
                 let texts = texts(option, value).and_then(|texts| {
-                    check(command, option, &texts)?;
+                    check(root, command, option, &texts)?;
                     Ok(texts)
                 });
                 let texts = texts.map_err(|reason| {
@@ -244,7 +244,7 @@ fn texts(option: &Arg, value: &toml::Value) -> Result<Vec<String>, String> {
 }
 
 /// Checks the values as the command line would, by parsing them as arguments of `command`, which has the option.
-fn check(command: &Command, option: &Arg, texts: &[String]) -> Result<(), String> {
+fn check(root: &Command, command: &Command, option: &Arg, texts: &[String]) -> Result<(), String> {
     let Some(long) = option.get_long() else {
         return Ok(());
     };
@@ -252,7 +252,13 @@ fn check(command: &Command, option: &Arg, texts: &[String]) -> Result<(), String
         return Ok(());
     }
     let arguments = texts.iter().map(|text| format!("--{long}={text}"));
-    let alone = command.clone().no_binary_name(true);
+    let global = root.get_arguments().filter(|option| option.is_global_set());
+    let inherited = global.filter(|option| {
+        let mut own = command.get_arguments();
+        own.all(|known| known.get_id() != option.get_id())
+    });
+    // Its options may name global ones, such as those that they exclude.
+    let alone = command.clone().args(inherited).no_binary_name(true);
     let alone = alone.mut_args(|option| option.env(Resettable::Reset));
     match alone.try_get_matches_from(arguments) {
         Err(error) if concerns(&error, long) => Err(reason(&error)),

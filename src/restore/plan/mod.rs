@@ -13,6 +13,7 @@
 //! | `obstacle`, `preflight`, `rights` | what would prevent the restore, found before anything is written |
 //! | `retention` | whether the saved retention would keep the restored records |
 //! | `leftover` | temporary settings that earlier restores left |
+//! | `unfinished` | restores that began to write to the same targets |
 //! | `resume` | the plan of a restore that an earlier run began |
 //! | `partition_count` | the number of a topic's partitions |
 
@@ -33,6 +34,7 @@ pub(crate) mod retention;
 pub(crate) mod rights;
 pub(crate) mod selection;
 pub(crate) mod target_cluster;
+pub(crate) mod unfinished;
 
 use std::collections::BTreeMap;
 
@@ -54,6 +56,7 @@ use self::retention::RestoredRecords;
 use self::rights::Needed;
 use self::selection::RecordSelectionError;
 use self::target_cluster::{ExistingTopic, TargetCluster};
+use self::unfinished::UnfinishedRestores;
 use super::config;
 use crate::blocking::blocking;
 use crate::kafka::{ClientSettings, KafkaError};
@@ -128,8 +131,9 @@ pub async fn plan(
     for (topic, target) in &selected {
         preflight::check_internal(topic, target, &cluster, &mut plan.obstacles);
     }
+    let unfinished = UnfinishedRestores::find(repository, &cluster).await?;
     plan.obstacles
-        .extend(preflight::check(&plan, &cluster, options));
+        .extend(preflight::check(&plan, &cluster, &unfinished, options));
     let partial = partial::check(&plan.saved, options.allow_partial);
     plan.obstacles.extend(partial);
     let needed = Needed {

@@ -1,5 +1,6 @@
 //! What would prevent a restore.
 
+use kbk_format::repo::RestoreId;
 use kbk_format::{PartitionNumber, counted};
 use serde::Serialize;
 
@@ -20,6 +21,15 @@ pub enum Obstacle {
         topic: String,
         /// At most how many: offsets in use, which transaction markers have too.
         records: u64,
+    },
+    /// The target has records that an unfinished restore may have written, and that would be there twice.
+    Unfinished {
+        /// The target.
+        topic: String,
+        /// The restore that writes to it.
+        restore: RestoreId,
+        /// Whether that restore can be resumed.
+        resumable: bool,
     },
     /// The target's records are to be deleted, and its `cleanup.policy` does not allow that.
     CannotPurge {
@@ -180,6 +190,20 @@ impl std::fmt::Display for Obstacle {
                 "{topic} is not empty (at most {}, by its offsets): restore under another name with --map, add to it with --append, or \
                  delete its records with --purge-target",
                 crate::human::counted(*records, "record")
+            ),
+            Obstacle::Unfinished {
+                topic,
+                restore,
+                resumable: true,
+            } => write!(
+                f,
+                "{topic} is the target of restore {restore}, which has not finished: continue that one with `kbk restore --resume {restore}`, \
+                 or start again with --purge-target; `kbk restores discard {restore}` gives it up, and leaves what it wrote"
+            ),
+            Obstacle::Unfinished { topic, restore, .. } => write!(
+                f,
+                "{topic} is the target of restore {restore}, which has not finished and cannot be resumed: start again with --purge-target; \
+                 `kbk restores discard {restore}` gives it up, and leaves what it wrote"
             ),
             Obstacle::CannotPurge { topic, policy } => write!(
                 f,

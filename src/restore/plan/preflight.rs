@@ -7,6 +7,7 @@ use super::options::RestoreOptions;
 use super::restore_plan::{RestorePlan, TopicPlan};
 use super::restored_records;
 use super::target_cluster::{ExistingTopic, TargetCluster};
+use super::unfinished::UnfinishedRestores;
 use crate::kafka::INTERNAL_TOPICS;
 use crate::restore::plan::obstacle::Obstacle;
 
@@ -14,6 +15,7 @@ use crate::restore::plan::obstacle::Obstacle;
 pub(crate) fn check(
     plan: &RestorePlan,
     cluster: &TargetCluster,
+    unfinished: &UnfinishedRestores,
     options: &RestoreOptions,
 ) -> Vec<Obstacle> {
     let in_use = |(group, members): &(String, usize)| Obstacle::GroupInUse {
@@ -25,6 +27,7 @@ pub(crate) fn check(
         check_source(topic, options, &mut obstacles);
         check_size(topic, &mut obstacles);
         if let Some(existing) = cluster.topics.get(topic.target()) {
+            check_contents(topic, existing, unfinished, options, &mut obstacles);
             check_existing(topic, existing, options, &mut obstacles);
         }
         if let Some(create) = topic.create() {
@@ -85,6 +88,41 @@ pub(crate) fn check_replicas(
     }
 }
 
+/// Checks what is done about records that a target has.
+fn check_contents(
+    topic: TopicPlan<'_>,
+    existing: &ExistingTopic,
+    unfinished: &UnfinishedRestores,
+    options: &RestoreOptions,
+    obstacles: &mut Vec<Obstacle>,
+) {
+    let records = held(topic, existing);
+    if records == 0 || options.purge {
+        return;
+    }
+    let target = topic.target().to_owned();
+    match unfinished.of(topic) {
+        Some(unfinished) => obstacles.push(Obstacle::Unfinished {
+            topic: target,
+            restore: unfinished.restore.clone(),
+            resumable: unfinished.resumable,
+        }),
+        None if options.append => {}
+        None => obstacles.push(Obstacle::NotEmpty {
+            topic: target,
+            records,
+        }),
+    }
+}
+
+/// Returns how many records the target partitions have at most.
+fn held(topic: TopicPlan<'_>, existing: &ExistingTopic) -> u64 {
+    let targets = topic.restored.targets.iter();
+    targets
+        .map(|target| existing.records(target.partition))
+        .sum()
+}
+
 fn check_existing(
     topic: TopicPlan<'_>,
     existing: &ExistingTopic,
@@ -92,24 +130,12 @@ fn check_existing(
     obstacles: &mut Vec<Obstacle>,
 ) {
     let target = || topic.target().to_owned();
-    let held = topic
-        .restored
-        .targets
-        .iter()
-        .map(|target| existing.records(target.partition));
-    let records: u64 = held.sum();
-    if records > 0 && !options.append && !options.purge {
-        obstacles.push(Obstacle::NotEmpty {
-            topic: target(),
-            records,
-        });
-    }
     check_partitions(topic, existing, options, obstacles);
     if existing.value("message.timestamp.type") == Some("LogAppendTime") {
         obstacles.push(Obstacle::LogAppendTime { topic: target() });
     }
     let policies = existing.value("cleanup.policy").unwrap_or("delete");
-    if records > 0 && options.purge && !policies.contains("delete") {
+    if options.purge && !policies.contains("delete") && held(topic, existing) > 0 {
         obstacles.push(Obstacle::CannotPurge {
             topic: target(),
             policy: policies.to_owned(),
