@@ -134,8 +134,10 @@ fn exit_for(
     let text = error.to_string();
     let message = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is required",
-        _ => text.lines().next().unwrap_or_default(),
+        // Up to the usage: what is missing or valid may be on lines of its own.
+        _ => text.split("\n\n").next().unwrap_or_default(),
     };
+    let message = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     // The process ends with 2 in either case.
     let _ = output.failed(&CliError::usage(message.trim_start_matches("error: ")));
     error.exit()

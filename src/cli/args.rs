@@ -35,7 +35,7 @@ pub struct GlobalArgs {
     #[arg(short, long, global = true, env = "KBK_CONFIG", hide_env_values = true, value_name = "FILE", help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
 
-    /// Write results to stdout as one JSON document, or as JSON lines for records
+    /// Write the result to stdout as one JSON document, failures included
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 

@@ -130,7 +130,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         partitions,
     };
     let equal = report.partitions.iter().all(PartitionComparison::is_equal);
-    context.conclude(&report, Outcome::clean_if(equal))
+    // A partial snapshot lacks records that the cluster may have.
+    context.conclude(&report, Outcome::clean_if(equal && report.saved.complete))
 }
 
 /// Fails if the cluster lacks something to compare, before anything is read.
@@ -244,7 +245,7 @@ impl DiffReport {
         let parts = [
             (trimmed, "record", "below the start of the cluster's log"),
             (compacted, "record", "removed by compaction"),
-            (newer, "offset", "newer than the snapshot"),
+            (newer, "offset", "after the end of the snapshot"),
         ];
         let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
         parts

@@ -27,7 +27,10 @@ struct Done {
 
 /// Unmounts the folder.
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let path = mount_at(&args.folder)?;
+    let path = mount_at(&args.folder).map_err(|error| {
+        let message = format!("cannot unmount {}: {error}", args.folder.display());
+        CliError::new(message).hint("`findmnt -t fuse.kbk` lists what kbk has mounted")
+    })?;
     let shown = path.display();
     let Some(entry) = mounted_at(&path)? else {
         return Err(CliError::new(format!("nothing is mounted on {shown}"))

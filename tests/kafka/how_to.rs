@@ -156,7 +156,7 @@ fn every_answer_is_one_command_that_works() {
             .map(|partition| consume::read_all(&broker, topic, partition).len())
             .sum()
     };
-    let yesterday = shell("date -u -d 'yesterday 14:05' +%s", &repo, &broker);
+    let yesterday = shell("date -d 'yesterday 14:05' +%s", &repo, &broker);
     let until_ms = yesterday.stdout.trim().parse::<i64>().expect("seconds") * 1_000;
     for partition in 0..PARTITIONS {
         let mut expected = messages(consume::read_all(&broker, "orders", partition));

@@ -131,7 +131,7 @@ fn partial_is_restored_only_if_that_is_allowed(broker: &Broker, repo: &Repo, top
         &map,
         "--json",
     ];
-    let compared = run(&mut repo.kbk(&differences)).expect_code(0).json();
+    let compared = run(&mut repo.kbk(&differences)).expect_code(3).json();
     assert_eq!(compared["saved"]["complete"], false);
     topics::delete(broker, &target);
 }

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
+use kbk_format::counted;
 use serde_json::Value;
 
 use crate::support::broker::Broker;
@@ -181,8 +182,8 @@ fn every_record_is_restored_once_and_verified() {
         assert_eq!(consume::partitions(broker, &target), 0);
         let mut shown = repo.kbk(&["restore", "-b", broker.bootstrap(), "--dry-run"]);
         let shown = run(shown.args(&args)).expect_code(0).stdout;
-        let says =
-            format!("{target} would have {targets} partitions where the backup has {sources}");
+        let wide = counted(targets as u64, "partition");
+        let says = format!("{target} would have {wide} where the backup has {sources}");
         assert!(shown.contains(&says), "{shown}");
 
         let report = run(&mut restore(&repo, broker, &args, &["--verify"]))

@@ -158,7 +158,7 @@ fn only_what_both_sides_hold_is_compared() {
     for says in [
         "equal: 4 records that both the cluster and snapshot 1 hold",
         "6 records removed by compaction",
-        "1 offset newer than the snapshot",
+        "1 offset after the end of the snapshot",
     ] {
         assert!(found.stdout.contains(says), "{says}: {found:#?}");
     }

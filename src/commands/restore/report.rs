@@ -23,6 +23,13 @@ impl Report for Finished {
 
 impl Report for RestoreReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.interrupted {
+            let next = match self.transactions && self.offset_map {
+                true => format!("`kbk restore --resume {}` continues it", self.restore),
+                false => "it cannot be resumed".to_owned(),
+            };
+            writeln!(out, "a signal stopped the restore before its end: {next}")?;
+        }
         if let Some(partial) = self.saved.statement() {
             writeln!(out, "{partial}")?;
         }

@@ -3,7 +3,7 @@
 use kbk_format::repo::TopicState;
 
 use super::mapping::PartitionMapping;
-use super::options::RestoreOptions;
+use super::options::{Purpose, RestoreOptions};
 use super::restore_plan::{RestorePlan, TopicPlan};
 use super::restored_records;
 use super::target_cluster::{ExistingTopic, TargetCluster};
@@ -97,7 +97,8 @@ fn check_contents(
     obstacles: &mut Vec<Obstacle>,
 ) {
     let records = held(topic, existing);
-    if records == 0 || options.purge {
+    // A comparison writes nothing.
+    if records == 0 || options.purge || options.purpose == Purpose::Compare {
         return;
     }
     let target = topic.target().to_owned();

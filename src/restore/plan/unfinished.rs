@@ -19,7 +19,7 @@ pub(crate) struct UnfinishedRestores(BTreeMap<(String, PartitionNumber), Unfinis
 pub(crate) struct UnfinishedRestore {
     /// Its name.
     pub(crate) restore: RestoreId,
-    /// Whether it writes in transactions, so that it can go on.
+    /// Whether it writes in transactions, so that it can be resumed.
     pub(crate) resumable: bool,
 }
 
