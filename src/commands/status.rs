@@ -27,7 +27,8 @@ no record is read. To be behind is no finding: the next backup reads what is new
 A backup of some topics leaves the others as old as they were, and --max-age measures each:
 --topic and --exclude say which count.
 Exit code 3: there is no snapshot, or the newest one is damaged, partial or older than
---max-age, or has topics from an older backup than that; or the cluster does not answer, or has deleted offsets that no backup has read.";
+--max-age, or has topics from an older backup than that; or the cluster does not answer,
+or has deleted offsets that no backup has read.";
 
 /// Rows of topics that are shown to people; JSON has all.
 const MOST_ROWS: usize = 20;
