@@ -16,9 +16,11 @@ use crate::cli::{
     shaped,
 };
 use crate::commands::{Cli, Command, translate_mount_arguments};
+use crate::memory;
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
+    memory::one_arena_per_core();
     let arguments = arguments();
     let definitions = shaped(Cli::command(), is_long(&arguments)).color(help_color(&arguments));
     // Without the configuration file, which these arguments name; errors are for the second time.
