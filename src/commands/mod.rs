@@ -146,7 +146,8 @@ impl Command {
     /// Returns what a signal makes the command do before it ends; `None` if it can end at once.
     pub fn when_stopped(&self) -> Option<&'static str> {
         match self {
-            Self::Backup(_) | Self::Restore(_) | Self::Demo(_) => Some("sealing what is open"),
+            Self::Backup(_) | Self::Demo(_) => Some("sealing what is open"),
+            Self::Restore(_) => Some("finishing what is being written"),
             Self::Mount(_) => Some("unmounting"),
             _ => None,
         }

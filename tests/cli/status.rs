@@ -83,6 +83,10 @@ fn a_topic_is_as_old_as_the_last_backup_that_looked_at_it() {
         0,
         "snapshot 2 is whole and ",
     );
+    let id = json["older_topics"][0]["topic_id"].as_str().unwrap();
+    let by_id = format!("orders@{}", &id[..8]);
+    let cannot = "orders: its last backup is snapshot 1, which cannot be read";
+    first_line(&aged(&["--no-cluster", "--topic", &by_id]), 3, cannot);
 }
 
 /// The age that counts is that of the newest backup that can be relied on.

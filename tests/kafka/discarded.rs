@@ -8,15 +8,10 @@ use crate::support::produce::produce_bulk;
 use crate::support::repo::Repo;
 use crate::support::{consume, offset_map, samples, topics, wait};
 
-#[test]
-fn a_discarded_restore_leaves_nothing_temporary() {
-    let broker = Broker::shared();
-    let topic = topics::unique("given-up");
-    let config = [
-        ("segment.bytes", "16777216"),
-        ("cleanup.policy", "compact,delete"),
-    ];
-    topics::create(broker, &topic, 1, &config);
+/// Backs up a topic of 3,000 records in one partition.
+fn backed_up(broker: &Broker, name: &str, config: &[(&str, &str)]) -> (Repo, String) {
+    let topic = topics::unique(name);
+    topics::create(broker, &topic, 1, config);
     produce_bulk(
         broker,
         "none",
@@ -25,6 +20,17 @@ fn a_discarded_restore_leaves_nothing_temporary() {
     );
     let repo = Repo::new();
     run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    (repo, topic)
+}
+
+#[test]
+fn a_discarded_restore_leaves_nothing_temporary() {
+    let broker = Broker::shared();
+    let config = [
+        ("segment.bytes", "16777216"),
+        ("cleanup.policy", "compact,delete"),
+    ];
+    let (repo, topic) = backed_up(broker, "given-up", &config);
     let expected = topics::config(broker, &topic);
     for killed in [true, false] {
         let target = topics::unique("given-up-target");
@@ -90,16 +96,7 @@ fn a_discarded_restore_leaves_nothing_temporary() {
 #[test]
 fn an_unfinished_restore_is_named_before_its_target_is_appended_to() {
     let broker = Broker::shared();
-    let topic = topics::unique("half");
-    topics::create(broker, &topic, 1, &[]);
-    produce_bulk(
-        broker,
-        "none",
-        (&topic, 1),
-        samples::documents(1).take(3_000),
-    );
-    let repo = Repo::new();
-    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let (repo, topic) = backed_up(broker, "half", &[]);
     let target = topics::unique("half-target");
     let map = format!("{topic}={target}");
     let slow = ["--map", &map, "--rate-limit-records", "1000"];

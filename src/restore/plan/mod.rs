@@ -131,7 +131,10 @@ pub async fn plan(
     for (topic, target) in &selected {
         preflight::check_internal(topic, target, &cluster, &mut plan.obstacles);
     }
-    let unfinished = UnfinishedRestores::find(repository, &cluster).await?;
+    let unfinished = match preflight::adds_to_records(&plan, &cluster, options) {
+        true => UnfinishedRestores::find(repository, &cluster).await?,
+        false => UnfinishedRestores::default(),
+    };
     plan.obstacles
         .extend(preflight::check(&plan, &cluster, &unfinished, options));
     let partial = partial::check(&plan.saved, options.allow_partial);

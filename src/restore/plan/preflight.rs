@@ -97,8 +97,7 @@ fn check_contents(
     obstacles: &mut Vec<Obstacle>,
 ) {
     let records = held(topic, existing);
-    // A comparison writes nothing.
-    if records == 0 || options.purge || options.purpose == Purpose::Compare {
+    if records == 0 || !adds(options) {
         return;
     }
     let target = topic.target().to_owned();
@@ -114,6 +113,24 @@ fn check_contents(
             records,
         }),
     }
+}
+
+/// Returns whether records are written beside those that a target has: a comparison writes nothing.
+fn adds(options: &RestoreOptions) -> bool {
+    !options.purge && options.purpose != Purpose::Compare
+}
+
+/// Returns whether records would be written beside others.
+pub(crate) fn adds_to_records(
+    plan: &RestorePlan,
+    cluster: &TargetCluster,
+    options: &RestoreOptions,
+) -> bool {
+    let has_records = |topic: TopicPlan<'_>| {
+        let existing = cluster.topics.get(topic.target());
+        existing.is_some_and(|existing| held(topic, existing) > 0)
+    };
+    adds(options) && plan.topics().any(has_records)
 }
 
 /// Returns how many records the target partitions have at most.

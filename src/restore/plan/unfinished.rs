@@ -24,15 +24,12 @@ pub(crate) struct UnfinishedRestore {
 }
 
 impl UnfinishedRestores {
-    /// Reads the manifests of the repository's restores into this cluster, if it has one of the targets.
+    /// Reads the manifests of the repository's unfinished restores into this cluster.
     pub(crate) async fn find(
         repository: &Repository,
         cluster: &TargetCluster,
     ) -> Result<UnfinishedRestores, RepoError> {
         let mut found = UnfinishedRestores::default();
-        if cluster.topics.is_empty() {
-            return Ok(found);
-        }
         for restore in repository.restores().await? {
             match unfinished(repository, &restore).await {
                 Ok(manifest) => {
