@@ -317,6 +317,26 @@ pub mod limits {
     pub const ZSTD_WINDOW: u64 = 8_388_608;
     /// Bytes of a JSON object in a repository.
     pub const JSON_BYTES: u64 = 268_435_456;
+    /// Bytes of a packed object as stored.
+    pub const PACKED_BYTES: u64 = 67_108_864;
+    /// Bytes of a packed object once decompressed.
+    pub const PACKED_RAW_BYTES: u64 = 268_435_456;
+    /// Bytes of a table, or of a list of tables, once decompressed.
+    pub const TABLE_RAW_BYTES: u64 = 33_554_432;
+    /// Bytes of a row.
+    pub const ROW_BYTES: usize = 16_777_216;
+    /// Rows of a table.
+    pub const TABLE_ROWS: u64 = 1_048_576;
+    /// Tables that a list names.
+    pub const LISTED_TABLES: usize = 65_536;
+    /// Runs of a snapshot.
+    pub const RUNS: usize = 1024;
+    /// Tables that a snapshot names for one run.
+    pub const NAMED_TABLES: usize = 4;
+    /// Sightings of a snapshot.
+    pub const SIGHTINGS: usize = 256;
+    /// Ranges of forgotten snapshots.
+    pub const FORGOTTEN_RANGES: usize = 4096;
     /// Bytes of a claim.
     pub const CLAIM_BYTES: u64 = 16_777_216;
     /// Topics that a claim names.

@@ -384,6 +384,22 @@ fn limits_match_spec() {
         ("hour entries", limits::HOUR_ENTRIES as u64),
         ("zstd window", limits::ZSTD_WINDOW),
         ("JSON object of a repository", limits::JSON_BYTES),
+        ("packed object, stored", limits::PACKED_BYTES),
+        ("packed object, raw", limits::PACKED_RAW_BYTES),
+        ("table or list, raw", limits::TABLE_RAW_BYTES),
+        ("row", limits::ROW_BYTES as u64),
+        ("rows of a table", limits::TABLE_ROWS),
+        ("tables of a list", limits::LISTED_TABLES as u64),
+        ("runs of a snapshot", limits::RUNS as u64),
+        (
+            "tables named in a snapshot for one run",
+            limits::NAMED_TABLES as u64,
+        ),
+        ("sightings", limits::SIGHTINGS as u64),
+        (
+            "ranges of forgotten snapshots",
+            limits::FORGOTTEN_RANGES as u64,
+        ),
         ("claim", limits::CLAIM_BYTES),
         ("topics of a claim", limits::CLAIMED_TOPICS as u64),
     ];

@@ -6,9 +6,29 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::order::{check_order, check_read_after};
+use super::packed::{PackedFormat, PackedRef, check_limits};
+
+/// What a manifest states about the ACLs of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclsRef {
+    /// Sequence of the snapshot whose backup read them.
+    pub seen: u64,
+    /// Sequence of the newest snapshot when it read them, 0 where there was none: orders answers, which clocks cannot.
+    pub read_after: u64,
+    /// When it read them.
+    pub taken_at: Timestamp,
+    /// Whether the cluster has an authorizer. Without one every operation is allowed, and there are no bindings.
+    pub authorizer: bool,
+    /// The number of bindings of the cluster that the backup cannot represent.
+    pub left_out: u64,
+    /// The number of all others.
+    pub acls: u64,
+    /// The object that has them.
+    pub object: PackedRef,
+}
 
 /// All ACLs of a cluster, as one backup found them. Clones share the bindings, which may be many.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acls {
     /// Sequence of the snapshot whose backup read them.
     pub seen: u64,
@@ -45,7 +65,7 @@ pub struct AclBinding {
     pub permission_type: String,
 }
 
-impl Acls {
+impl AclsRef {
     /// Checks the rules of SPEC section 11.5; the error names the one that is violated.
     pub(super) fn check(&self, sequence: u64) -> Result<(), String> {
         if !(1..=sequence).contains(&self.seen) {
@@ -53,12 +73,17 @@ impl Acls {
             return Err(format!("its ACLs were seen by snapshot {seen}"));
         }
         check_read_after("ACLs", self.read_after, self.seen)?;
-        if !self.authorizer && (self.left_out > 0 || !self.acls.is_empty()) {
+        if !self.authorizer && (self.left_out > 0 || self.acls > 0) {
             return Err("it has ACLs of a cluster without an authorizer".to_owned());
         }
-        check_order("ACLs", &self.acls, |binding| binding)?;
-        self.acls.iter().try_for_each(AclBinding::check)
+        check_limits(PackedFormat::Acls, &self.object)
     }
+}
+
+/// Checks the list of all bindings; the error names the rule that is violated.
+pub(super) fn check_acls(acls: &[AclBinding]) -> Result<(), String> {
+    check_order("ACLs", acls, |binding| binding)?;
+    acls.iter().try_for_each(AclBinding::check)
 }
 
 impl AclBinding {
@@ -86,6 +111,7 @@ fn is_word(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repo::id::Hex;
 
     fn binding(name: &str) -> AclBinding {
         AclBinding {
@@ -99,14 +125,19 @@ mod tests {
         }
     }
 
-    fn acls(list: Vec<AclBinding>) -> Acls {
-        Acls {
+    fn reference() -> AclsRef {
+        AclsRef {
             seen: 2,
             read_after: 1,
             taken_at: Timestamp::UNIX_EPOCH,
             authorizer: true,
             left_out: 0,
-            acls: list.into(),
+            acls: 2,
+            object: PackedRef {
+                sha256: Hex([1; 32]),
+                size: 10,
+                raw_size: 20,
+            },
         }
     }
 
@@ -114,33 +145,41 @@ mod tests {
     fn any_name_is_valid_and_so_are_words_of_newer_brokers() {
         let mut all = ["*", "Z", "a", "a b", "ö"].map(binding).to_vec();
         all[4].operation = "READ_2_TIMES".to_owned();
-        assert_eq!(acls(all).check(2), Ok(()));
-        assert_eq!(acls(Vec::new()).check(3), Ok(()));
-        let mut open = acls(Vec::new());
-        open.authorizer = false;
+        assert_eq!(check_acls(&all), Ok(()));
+        assert_eq!(reference().check(2), Ok(()));
+        let mut open = reference();
+        (open.authorizer, open.acls) = (false, 0);
         assert_eq!(open.check(2), Ok(()));
     }
 
     #[test]
     fn every_rule_is_checked() {
-        let wrongs: [fn(&mut Acls); 12] = [
+        let wrongs: [fn(&mut AclsRef); 6] = [
             |acls| acls.seen = 0,
             |acls| acls.read_after = 2,
             |acls| acls.seen = 3,
             |acls| acls.authorizer = false,
-            |acls| (acls.authorizer, acls.left_out, acls.acls) = (false, 1, [].into()),
-            |acls| acls.acls = [binding("b"), binding("a")].into(),
-            |acls| acls.acls = [binding("a"), binding("a")].into(),
-            |acls| acls.acls = [with(|b| &mut b.resource_type, "topic")].into(),
-            |acls| acls.acls = [with(|b| &mut b.pattern_type, "")].into(),
-            |acls| acls.acls = [with(|b| &mut b.operation, "READ WRITE")].into(),
-            |acls| acls.acls = [with(|b| &mut b.permission_type, "Ä")].into(),
-            |acls| acls.acls = [with(|b| &mut b.permission_type, "ALLOW"), binding("a")].into(),
+            |acls| (acls.authorizer, acls.left_out, acls.acls) = (false, 1, 0),
+            |acls| acls.object.raw_size = u64::MAX,
         ];
         for (at, wrong) in wrongs.iter().enumerate() {
-            let mut list = acls(vec![binding("a"), binding("b")]);
-            wrong(&mut list);
-            assert!(list.check(2).is_err(), "rule {at}");
+            let mut acls = reference();
+            wrong(&mut acls);
+            assert!(acls.check(2).is_err(), "rule {at}");
+        }
+        for (at, wrong) in [
+            vec![binding("b"), binding("a")],
+            vec![binding("a"), binding("a")],
+            vec![with(|b| &mut b.resource_type, "topic")],
+            vec![with(|b| &mut b.pattern_type, "")],
+            vec![with(|b| &mut b.operation, "READ WRITE")],
+            vec![with(|b| &mut b.permission_type, "Ä")],
+            vec![with(|b| &mut b.permission_type, "ALLOW"), binding("a")],
+        ]
+        .iter()
+        .enumerate()
+        {
+            assert!(check_acls(wrong).is_err(), "rule {at}");
         }
     }
 
@@ -169,14 +208,8 @@ mod tests {
                 later(&mut smaller).insert(0, 'Z');
                 later(&mut greater).insert(0, 'A');
             }
-            assert_eq!(
-                acls(vec![smaller.clone(), greater.clone()]).check(2),
-                Ok(())
-            );
-            assert!(
-                acls(vec![greater, smaller]).check(2).is_err(),
-                "member {at}"
-            );
+            assert_eq!(check_acls(&[smaller.clone(), greater.clone()]), Ok(()));
+            assert!(check_acls(&[greater, smaller]).is_err(), "member {at}");
         }
     }
 }

@@ -5,15 +5,21 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::acls::{AclBinding, Acls};
+use super::acls::{AclBinding, AclsRef};
 use super::error::RepoErrorKind;
-use super::groups::{GroupState, Groups};
+use super::groups::{GroupState, GroupsRef};
 use super::id::Id;
 use super::incomplete::Incomplete;
+use super::index::Row;
 use super::keys::{PartitionId, TopicName};
-use super::page::SegmentEntry;
+use super::manifest::{Manifest, ParentRef, Totals};
+use super::packed::PackedRef;
 use super::sealed::Digested;
-use super::snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};
+use super::segment_entry::SegmentEntry;
+use super::sightings::sight;
+use super::snapshot::Snapshot;
+use super::state_rows::{changed_rows, check_states};
+use super::states::{LostRange, PartitionState, TopicState};
 use crate::PartitionNumber;
 
 /// A pending commit: what is new since the snapshot it started from.
@@ -124,8 +130,21 @@ pub struct PartitionChange {
     pub lost: Vec<LostRange>,
 }
 
-/// All pages of each partition that has new segments.
-pub(super) type ChangedPages = BTreeMap<PartitionId, Vec<PageRef>>;
+/// Where the groups and ACLs that the run read are stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StoredAnswers {
+    pub(super) groups: Option<PackedRef>,
+    pub(super) acls: Option<PackedRef>,
+}
+
+/// The snapshot that follows from a change.
+#[derive(Debug)]
+pub(super) struct Applied {
+    /// With the runs of the snapshot before it.
+    pub(super) snapshot: Snapshot,
+    /// The rows that differ from those of the snapshot before it, in the order of their keys.
+    pub(super) rows: Vec<Row>,
+}
 
 type Topics = BTreeMap<(TopicName, Id), TopicState>;
 
@@ -148,8 +167,8 @@ impl Change {
         &self,
         repository_id: Id,
         newest: Option<&Digested<Snapshot>>,
-        pages: &ChangedPages,
-    ) -> Result<Snapshot, RepoErrorKind> {
+        stored: &StoredAnswers,
+    ) -> Result<Applied, RepoErrorKind> {
         let last = newest.map(|newest| newest.sequence);
         let last = last.max(self.ignored.last().copied());
         let sequence = last.map_or(1, |last| last.saturating_add(1));
@@ -165,11 +184,20 @@ impl Change {
             self.apply_unseen(unseen, &mut topics);
         }
         for found in &self.topics {
-            self.apply_topic(found, sequence, pages, &mut topics)?;
+            self.apply_topic(found, sequence, &mut topics)?;
         }
         let mut topics: Vec<TopicState> = topics.into_values().collect();
         topics.sort_by(|a, b| a.order().cmp(&b.order()));
-        Ok(Snapshot {
+        check_states(&topics).map_err(|detail| RepoErrorKind::Refused { detail })?;
+        let before = newest.map(|newest| &newest.manifest);
+        let sightings = before.map_or(&[][..], |before| &before.sightings);
+        let sightings = sight(sightings, &mut topics, sequence, self.started_at);
+        let mut rows = changed_rows(carried_over, &topics);
+        // In the order of keys: rows about segments are after all states.
+        let mut segments: Vec<Row> = self.segment_rows().collect();
+        segments.sort_by_cached_key(Row::key);
+        rows.append(&mut segments);
+        let manifest = Manifest {
             repository_id,
             sequence,
             parent: newest.map(|newest| ParentRef {
@@ -181,33 +209,61 @@ impl Change {
             created_at: self.created_at,
             writer: self.writer.clone(),
             cluster_id: self.cluster_id.clone(),
-            topics,
-            groups: self.apply_groups(sequence, newest),
-            acls: self.apply_acls(sequence, newest),
+            totals: Totals::of(&topics),
+            sightings,
+            runs: before.map_or_else(Vec::new, |before| before.runs.clone()),
+            groups: self.apply_groups(sequence, before, stored.groups),
+            acls: self.apply_acls(sequence, before, stored.acls),
+            forgotten: before.map_or_else(Vec::new, |before| before.forgotten.clone()),
+            pruning: before.and_then(|before| before.pruning.clone()),
+            pruned: before.map_or(0, |before| before.pruned),
+        };
+        let snapshot = Snapshot { manifest, topics };
+        Ok(Applied { snapshot, rows })
+    }
+
+    fn segment_rows(&self) -> impl Iterator<Item = Row> {
+        self.stored().flat_map(|(id, segments)| {
+            let row = move |entry: &SegmentEntry| Row::Segment(id.clone(), Box::new(entry.clone()));
+            segments.iter().map(row)
         })
     }
 
-    fn apply_groups(&self, sequence: u64, newest: Option<&Digested<Snapshot>>) -> Option<Groups> {
-        let found = self.groups.as_ref().map(|found| Groups {
+    fn apply_groups(
+        &self,
+        sequence: u64,
+        before: Option<&Manifest>,
+        stored: Option<PackedRef>,
+    ) -> Option<GroupsRef> {
+        let found = self.groups.as_ref().zip(stored);
+        let found = found.map(|(found, object)| GroupsRef {
             seen: sequence,
             read_after: self.read_after,
             taken_at: found.taken_at,
-            groups: Arc::clone(&found.groups),
+            groups: found.groups.len() as u64,
+            object,
         });
-        let carried_over = newest.and_then(|newest| newest.groups.as_ref());
+        let carried_over = before.and_then(|before| before.groups.as_ref());
         read_last(found, carried_over, |groups| groups.read_after)
     }
 
-    fn apply_acls(&self, sequence: u64, newest: Option<&Digested<Snapshot>>) -> Option<Acls> {
-        let found = self.acls.as_ref().map(|found| Acls {
+    fn apply_acls(
+        &self,
+        sequence: u64,
+        before: Option<&Manifest>,
+        stored: Option<PackedRef>,
+    ) -> Option<AclsRef> {
+        let found = self.acls.as_ref().zip(stored);
+        let found = found.map(|(found, object)| AclsRef {
             seen: sequence,
             read_after: self.read_after,
             taken_at: found.taken_at,
             authorizer: found.authorizer,
             left_out: found.left_out,
-            acls: Arc::clone(&found.acls),
+            acls: found.acls.len() as u64,
+            object,
         });
-        let carried_over = newest.and_then(|newest| newest.acls.as_ref());
+        let carried_over = before.and_then(|before| before.acls.as_ref());
         read_last(found, carried_over, |acls| acls.read_after)
     }
 
@@ -236,13 +292,13 @@ impl Change {
         &self,
         found: &TopicChange,
         sequence: u64,
-        pages: &ChangedPages,
         topics: &mut Topics,
     ) -> Result<(), RepoErrorKind> {
         let id = (found.name.clone(), found.topic_id);
         let before = topics.remove(&id);
         let first_seen = before.as_ref().map_or(sequence, |topic| topic.first_seen);
         let saved_config = before.as_ref().and_then(|topic| topic.config.clone());
+        let sighting = before.as_ref().and_then(|topic| topic.sighting);
         let mut partitions: BTreeMap<PartitionNumber, PartitionState> = before
             .into_iter()
             .flat_map(|topic| topic.partitions)
@@ -252,7 +308,11 @@ impl Change {
             let partition = found.partition_id(change.partition);
             let before = partitions.get(&change.partition);
             self.check_conflict(&partition, change, before)?;
-            let state = change.apply(before, pages.get(&partition));
+            let joins = change.check_joins(before);
+            joins.map_err(|detail| RepoErrorKind::Refused {
+                detail: format!("{partition}: {detail}"),
+            })?;
+            let state = change.apply(before, sequence);
             partitions.insert(change.partition, state);
         }
         let topic = TopicState {
@@ -261,6 +321,7 @@ impl Change {
             kafka_id: found.kafka_id,
             first_seen,
             last_seen: sequence,
+            sighting,
             deleted: self.delete_namesakes(found, topics),
             internal: found.internal,
             replication_factor: found.replication_factor,
@@ -297,9 +358,8 @@ impl Change {
             .base
             .as_ref()
             .and_then(|base| base.partition(partition));
-        let stored = |state: &PartitionState| (state.base_offset, state.end_offset);
-        let same = base.map(stored) == now.map(stored)
-            && base.map(|state| &state.pages) == now.map(|state| &state.pages);
+        let stored = |state: &PartitionState| (state.changed, state.base_offset, state.end_offset);
+        let same = base.map(stored) == now.map(stored);
         if same || change.segments.is_empty() {
             return Ok(());
         }
@@ -344,26 +404,29 @@ impl PartitionChange {
         first.map_or(self.log_start_offset.max(0), |segment| segment.base_offset)
     }
 
-    fn apply(
-        &self,
-        before: Option<&PartitionState>,
-        pages: Option<&Vec<PageRef>>,
-    ) -> PartitionState {
+    /// Checks that the segments continue what is stored, without a hole.
+    fn check_joins(&self, before: Option<&PartitionState>) -> Result<(), String> {
+        let stored = before.filter(|state| state.segments > 0);
+        let mut end = stored.map_or(self.start(), |state| state.end_offset);
+        for segment in &self.segments {
+            segment.check()?;
+            if segment.base_offset != end {
+                let base = segment.base_offset;
+                return Err(format!("a segment begins at offset {base}, not at {end}"));
+            }
+            end = segment.end_offset;
+        }
+        Ok(())
+    }
+
+    fn apply(&self, before: Option<&PartitionState>, sequence: u64) -> PartitionState {
         let mut state = before.cloned().unwrap_or_else(|| PartitionState {
-            partition: self.partition,
             log_start_offset: self.log_start_offset,
             high_watermark: self.high_watermark,
             last_stable_offset: self.last_stable_offset,
-            incomplete: None,
-            base_offset: self.start(),
-            end_offset: self.start(),
-            records: 0,
-            stored_bytes: 0,
-            raw_bytes: 0,
-            lost: Vec::new(),
-            pages: Vec::new(),
+            ..PartitionState::empty(self.partition, self.start())
         });
-        if state.log_start_offset < 0 && state.pages.is_empty() {
+        if state.log_start_offset < 0 && state.segments == 0 {
             // Nothing was known of it, so nothing is stored, and the coverage begins only now.
             (state.base_offset, state.end_offset) = (self.start(), self.start());
         }
@@ -375,13 +438,7 @@ impl PartitionChange {
         state.incomplete.clone_from(&self.incomplete);
         state.lost.extend(&self.lost);
         for segment in &self.segments {
-            state.end_offset = segment.end_offset;
-            state.records = state.records.saturating_add(segment.records);
-            state.stored_bytes = state.stored_bytes.saturating_add(segment.size);
-            state.raw_bytes = state.raw_bytes.saturating_add(segment.raw_bytes);
-        }
-        if let Some(pages) = pages {
-            state.pages.clone_from(pages);
+            state.append(segment, sequence);
         }
         state
     }

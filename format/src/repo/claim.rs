@@ -233,7 +233,10 @@ fn parse(claim: Id, bytes: &[u8]) -> std::result::Result<WriteClaim, String> {
     let found = unseal::<WriteClaim>(bytes).map_err(|error| match error {
         SealError::Damaged(detail) => detail,
         SealError::OtherFormat(found) => format!("its format is {found:?}"),
-        SealError::NewerVersion(found) => format!("it has version {found} of the format"),
+        SealError::NewerVersion(found) | SealError::OlderVersion(found) => {
+            format!("it has version {found} of the format")
+        }
+        SealError::UnknownRow(kind) => format!("it has a row of the kind {kind:?}"),
     })?;
     found.check()?;
     if found.claim != claim {

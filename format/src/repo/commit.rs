@@ -4,24 +4,30 @@
 //! to the new objects.
 //!
 //! 1. segments, written by [`SegmentUpload`](super::upload::SegmentUpload) before any of this;
-//! 2. pages: for each partition with new segments, a copy of the last page with these appended if it
-//!    was not full, and new ones;
-//! 3. the snapshot, put under the number after the highest one, if nothing has that name.
+//! 2. groups and ACLs, the tables of merged runs, and the table of the rows that change;
+//! 3. the snapshot, put under the number after the highest one, if nothing has that name;
+//! 4. a look whether that number had been used before, by a snapshot that was forgotten;
+//! 5. the hint.
 //!
 //! A crash before 3 is done leaves the previous snapshot, and objects that nothing names. When 3
 //! fails, or the name is taken, the object of that name is read: if its bytes, which the nonce makes
 //! unique, are ours, the commit is done and only the response was lost. Otherwise another writer was first, and
 //! the change is applied to its snapshot and tried again under the next number.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
 
-use super::change::{Change, ChangedPages};
+use super::acls::check_acls;
+use super::change::{Applied, Change, StoredAnswers};
 use super::error::{RepoErrorKind, Result};
-use super::keys::{Key, PartitionId};
-use super::page::{FULL_PAGE, Page, SegmentEntry};
+use super::groups::check_groups;
+use super::index_writer::IndexWriter;
+use super::keys::Key;
+use super::latest::Latest;
+use super::manifest::Manifest;
+use super::packed::{PackedFormat, PackedRef, pack};
 use super::repository::Repository;
 use super::sealed::{Digested, MAX_SEALED_BYTES, seal};
-use super::snapshot::{PageRef, Snapshot};
+use super::snapshot::Snapshot;
 use super::store::Put;
 
 /// A try fails only because another writer's succeeded; this many in a row mean that too many writers compete.
@@ -38,72 +44,30 @@ impl Repository {
     pub async fn commit(&self, change: &Change) -> Result<Digested<Snapshot>> {
         let segments = change.stored().flat_map(|(_, segments)| segments);
         let segments: Vec<_> = segments.map(|segment| segment.key.clone()).collect();
-        // Segments before the pages that name them, pages before the snapshot: a crash in between leaves objects that nothing
+        // Segments before the tables that name them, tables before the snapshot: a crash in between leaves objects that nothing
         // names, never a name without its object.
         self.store().sync_folders(segments).await?;
-        let pages = self.write_pages(change).await?;
-        let names = pages.values().flatten().map(|page| page.key.clone());
-        self.store().sync_folders(names).await?;
-        self.publish(change, &pages).await
-    }
-
-    async fn write_pages(&self, change: &Change) -> Result<ChangedPages> {
-        let partitions: Vec<_> = change
-            .stored()
-            .map(|(partition, segments)| self.extend_pages(change, partition, segments))
-            .collect();
-        let parallel = self.store().profile().parallel_requests;
-        let pages = stream::iter(partitions).buffer_unordered(parallel);
-        pages.try_collect().await
-    }
-
-    /// Returns all pages of a partition after the change. The full pages of the base are kept.
-    async fn extend_pages(
-        &self,
-        change: &Change,
-        partition: PartitionId,
-        segments: &[SegmentEntry],
-    ) -> Result<(PartitionId, Vec<PageRef>)> {
-        let base = change
-            .base
-            .as_ref()
-            .and_then(|base| base.partition(&partition));
-        let mut refs = base.map_or_else(Vec::new, |state| state.pages.clone());
-        let mut entries = Vec::new();
-        // Older snapshots still name the last page, so it is replaced by a new object instead of being changed.
-        if let Some(last) = refs.pop_if(|last| last.segments < FULL_PAGE) {
-            entries = self.page(&partition, &last).await?.segments;
-        }
-        entries.extend_from_slice(segments);
-        for page in Page::cut(&partition, &entries) {
-            refs.push(self.write_page(page).await?);
-        }
-        Ok((partition, refs))
-    }
-
-    async fn write_page(&self, page: Page) -> Result<PageRef> {
-        let (bytes, sha256) = seal(&page);
-        let (base_offset, end_offset) = page.coverage().unwrap_or_default();
-        let key = Key::page(&page.partition_id(), base_offset, &sha256);
-        self.check(&key, page.check(), &bytes)?;
-        self.store().put_content_named(&key, bytes).await?;
-        Ok(PageRef {
-            key: key.to_string(),
-            sha256,
-            base_offset,
-            end_offset,
-            segments: page.segments.len(),
-        })
-    }
-
-    async fn publish(&self, change: &Change, pages: &ChangedPages) -> Result<Digested<Snapshot>> {
         let mut newest = self.latest_but(&change.ignored).await?;
+        let before = newest.as_ref().map(|newest| &newest.manifest);
+        let answers = self.store_answers(change, before).await?;
+        let mut index = IndexWriter::new(self.clone());
         for _ in 0..MAX_TRIES {
-            let next = change.apply(self.identity().repository_id, newest.as_ref(), pages);
-            let next = next.map_err(|kind| self.store().error_of_whole(kind))?;
-            match self.put_snapshot(next).await? {
-                Published::Ours(snapshot) => return Ok(snapshot),
-                Published::Others(snapshot) => newest = Some(snapshot),
+            let applied = change.apply(self.identity().repository_id, newest.as_ref(), &answers);
+            let Applied { mut snapshot, rows } =
+                applied.map_err(|kind| self.store().error_of_whole(kind))?;
+            let (runs, sequence) = (
+                std::mem::take(&mut snapshot.manifest.runs),
+                snapshot.sequence,
+            );
+            snapshot.manifest.runs = index.write(runs, sequence, &rows).await?;
+            self.check_prunes(change, newest.as_ref(), &answers, &index)
+                .await?;
+            self.store()
+                .sync_folders(index.written().map(|key| key.to_string()))
+                .await?;
+            match self.put_snapshot(snapshot).await? {
+                Published::Ours(snapshot) => return Ok(*snapshot),
+                Published::Others(snapshot) => newest = Some(*snapshot),
             }
         }
         let tries = MAX_TRIES;
@@ -112,21 +76,131 @@ impl Repository {
             .error_of_whole(RepoErrorKind::Contended { tries }))
     }
 
+    /// Stores the groups and ACLs that the run read, unless the newest snapshot names the same already.
+    async fn store_answers(
+        &self,
+        change: &Change,
+        before: Option<&Manifest>,
+    ) -> Result<StoredAnswers> {
+        let mut stored = StoredAnswers::default();
+        if let Some(found) = &change.groups {
+            let rules = check_groups(&found.groups);
+            rules.map_err(|detail| self.store().refused_at("cluster", detail))?;
+            let known = before.and_then(|before| before.groups.as_ref());
+            let known = known.map(|groups| &groups.object);
+            stored.groups = Some(
+                self.store_lines(PackedFormat::Groups, &found.groups, known)
+                    .await?,
+            );
+        }
+        if let Some(found) = &change.acls {
+            let rules = check_acls(&found.acls);
+            rules.map_err(|detail| self.store().refused_at("cluster", detail))?;
+            let known = before.and_then(|before| before.acls.as_ref());
+            let known = known.map(|acls| &acls.object);
+            stored.acls = Some(
+                self.store_lines(PackedFormat::Acls, &found.acls, known)
+                    .await?,
+            );
+        }
+        let new = [stored.groups, stored.acls].into_iter().flatten();
+        let keys = new.map(|named| {
+            Key::Cluster {
+                sha256: named.sha256,
+            }
+            .to_string()
+        });
+        self.store().sync_folders(keys.collect::<Vec<_>>()).await?;
+        Ok(stored)
+    }
+
+    async fn store_lines<T: Serialize>(
+        &self,
+        format: PackedFormat,
+        values: &[T],
+        known: Option<&PackedRef>,
+    ) -> Result<PackedRef> {
+        let mut lines = Vec::new();
+        for value in values {
+            // Cannot fail: the values have string keys only.
+            let written = serde_json::to_writer(&mut lines, value);
+            written.map_err(|error| self.store().refused_at("cluster", error.to_string()))?;
+            lines.push(b'\n');
+        }
+        let packed = pack(
+            format,
+            self.identity().repository_id,
+            &lines,
+            values.len() as u64,
+        );
+        let packed = packed.map_err(|detail| self.store().refused_at("cluster", detail))?;
+        // Headers of objects with as many lines have the same length, so equal content has an equal size.
+        if let Some(known) = known.filter(|known| known.raw_size == packed.named.raw_size)
+            && let sha256 = known.sha256
+            && let Ok(old) = self
+                .packed_lines(&Key::Cluster { sha256 }, format, known)
+                .await
+            && old.eq(lines.split(|byte| *byte == b'\n').take(values.len()))
+        {
+            return Ok(*known);
+        }
+        let sha256 = packed.named.sha256;
+        let key = Key::Cluster { sha256 };
+        self.store().put_content_named(&key, packed.bytes).await?;
+        Ok(packed.named)
+    }
+
     async fn put_snapshot(&self, snapshot: Snapshot) -> Result<Published> {
-        let (bytes, sha256) = seal(&snapshot);
+        let (bytes, sha256) = seal(&snapshot.manifest);
         let sequence = snapshot.sequence;
         let key = Key::Snapshot { sequence };
-        self.check(&key, snapshot.check(), &bytes)?;
+        let rules = snapshot
+            .manifest
+            .check()
+            .and_then(|()| snapshot.check_totals());
+        self.check(&key, rules, &bytes)?;
         // The nonce makes the bytes of each writer's snapshot unique, so an object with these bytes is this commit.
         match self.store().put_if_absent(&key, bytes).await? {
             Put::Done => {}
-            Put::Exists => return Ok(Published::Others(self.snapshot(sequence).await?)),
+            Put::Exists => return self.published_since(sequence).await,
         }
         self.store().sync_folders([key.to_string()]).await?;
-        Ok(Published::Ours(Digested {
+        if let Some(newest) = self.forgotten_by(sequence).await? {
+            // The number was used before, so readers see the snapshots that followed it, and not this one.
+            self.store().remove(&key).await?;
+            return Ok(Published::Others(Box::new(newest)));
+        }
+        let latest = Latest {
+            repository_id: self.identity().repository_id,
+            sequence,
+        };
+        let (bytes, _) = seal(&latest);
+        // The commit is done; without the hint, readers list more.
+        let _ = self.store().replace(&Key::LatestSnapshot, bytes).await;
+        Ok(Published::Ours(Box::new(Digested {
             value: snapshot,
             sha256,
-        }))
+        })))
+    }
+
+    /// Reads the newest snapshot, since another writer committed `sequence`.
+    async fn published_since(&self, sequence: u64) -> Result<Published> {
+        let newest = self.sequences_from(sequence).await?.last().copied();
+        let newest = self.snapshot(newest.unwrap_or(sequence)).await?;
+        Ok(Published::Others(Box::new(newest)))
+    }
+
+    /// Returns the newest snapshot if it says that `sequence` was forgotten.
+    async fn forgotten_by(&self, sequence: u64) -> Result<Option<Digested<Snapshot>>> {
+        let later = self.sequences_from(sequence.saturating_add(1)).await?;
+        let Some(newest) = later.last() else {
+            return Ok(None);
+        };
+        let manifest = self.manifest(*newest).await?;
+        match manifest.has_forgotten(sequence) {
+            true => self.snapshot(*newest).await.map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Refuses to write what a reader would refuse to read.
@@ -145,6 +219,128 @@ impl Repository {
 }
 
 enum Published {
-    Ours(Digested<Snapshot>),
-    Others(Digested<Snapshot>),
+    Ours(Box<Digested<Snapshot>>),
+    Others(Box<Digested<Snapshot>>),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::repo::id::Id;
+    use crate::repo::identity::Identity;
+    use crate::repo::store::Store;
+
+    fn idle(base: Option<Digested<Snapshot>>) -> Change {
+        Change {
+            read_after: base.as_ref().map_or(0, |base| base.sequence),
+            base,
+            ignored: BTreeSet::new(),
+            nonce: Id::random(),
+            started_at: Timestamp::UNIX_EPOCH,
+            created_at: Timestamp::UNIX_EPOCH,
+            writer: "test".into(),
+            cluster_id: None,
+            topics: Vec::new(),
+            gone: Vec::new(),
+            unseen: Vec::new(),
+            groups: None,
+            acls: None,
+        }
+    }
+
+    /// A repository with the snapshots 2 and 3, of which 3 has forgotten 1, and what a writer that stalled was about to commit as 1.
+    async fn forgotten() -> (Repository, Snapshot) {
+        let store = Store::new(Arc::new(InMemory::new()), "test://repository");
+        let repository = Repository::create(store, Identity::fresh()).await.unwrap();
+        let first = repository.commit(&idle(None)).await.unwrap();
+        let second = repository.commit(&idle(Some(first.clone()))).await.unwrap();
+        let mut third = second.value.clone();
+        third.manifest.sequence = 3;
+        third.manifest.nonce = Id::random();
+        third.manifest.forgotten = vec![(1, 1)];
+        repository.put_snapshot(third).await.unwrap();
+        repository
+            .store()
+            .remove(&Key::Snapshot { sequence: 1 })
+            .await
+            .unwrap();
+        let mut stalled = first.value.clone();
+        stalled.manifest.nonce = Id::random();
+        (repository, stalled)
+    }
+
+    #[tokio::test]
+    async fn a_number_that_was_forgotten_is_never_won_again() {
+        let (repository, stalled) = forgotten().await;
+        let published = repository.put_snapshot(stalled).await.unwrap();
+        let Published::Others(newest) = published else {
+            panic!("a commit that no reader sees was reported as done");
+        };
+        assert_eq!(newest.sequence, 3);
+        assert!(
+            !repository
+                .store()
+                .exists("snapshots/00000000000000000001.json")
+                .await
+                .unwrap()
+        );
+        assert_eq!(repository.latest().await.unwrap(), Some(*newest));
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_snapshot_does_not_exist_although_its_object_does() {
+        let (repository, stalled) = forgotten().await;
+        // Its writer was killed before it could look.
+        let key = Key::Snapshot { sequence: 1 };
+        let put = repository
+            .store()
+            .put_if_absent(&key, seal(&stalled.manifest).0)
+            .await;
+        assert!(matches!(put, Ok(Put::Done)));
+        assert_eq!(repository.sequences().await.unwrap(), [2, 3]);
+        let listed = repository.listed_snapshots().await.unwrap();
+        assert_eq!(listed.len(), 2);
+        let fourth = repository.commit(&idle(None)).await.unwrap();
+        assert_eq!((fourth.sequence, &*fourth.forgotten), (4, &[(1, 1)][..]));
+    }
+
+    #[tokio::test]
+    async fn the_newest_snapshot_is_found_whatever_the_hint_says() {
+        let (repository, _) = forgotten().await;
+        let hint = async |repository_id, sequence| {
+            let latest = Latest {
+                repository_id,
+                sequence,
+            };
+            let bytes = seal(&latest).0;
+            repository
+                .store()
+                .replace(&Key::LatestSnapshot, bytes)
+                .await
+                .unwrap();
+            repository.newest_sequence().await.unwrap()
+        };
+        let ours = repository.identity().repository_id;
+        for sequence in [0, 1, 2, 3, 4, u64::MAX] {
+            assert_eq!(hint(ours, sequence).await, 3, "{sequence}");
+        }
+        assert_eq!(hint(Id::ZERO, 2).await, 3);
+        let damaged = repository
+            .store()
+            .replace(&Key::LatestSnapshot, b"{}".to_vec());
+        damaged.await.unwrap();
+        assert_eq!(repository.newest_sequence().await.unwrap(), 3);
+        repository
+            .store()
+            .remove(&Key::LatestSnapshot)
+            .await
+            .unwrap();
+        assert_eq!(repository.newest_sequence().await.unwrap(), 3);
+    }
 }

@@ -60,6 +60,23 @@ pub enum RepoErrorKind {
     /// Open the repository instead of creating it.
     AlreadyExists,
 
+    /// Use a newer program: the table has a row that this one does not know.
+    NewerRow {
+        /// Its kind.
+        kind: String,
+    },
+
+    /// Repeat the whole run: a prune deletes the object, or has deleted it, while the run was suspended.
+    Pruned,
+
+    /// Use the program that wrote the repository, or create a new one: it has the layout of a version before 1.0.
+    OlderVersion {
+        /// Its version.
+        found: u32,
+        /// The only one that this program reads.
+        supported: u32,
+    },
+
     /// Use a newer program: the object has a later version of the format.
     NewerVersion {
         /// Its version.
@@ -146,17 +163,9 @@ pub enum Damage {
         detail: String,
     },
 
-    /// A page whose segments do not cover its offsets without gap or overlap.
-    Coverage {
-        /// Where the next segment must begin.
-        expected: i64,
-        /// Where it begins.
-        found: i64,
-    },
-
     /// A segment that is shorter or longer than what was committed.
     Size {
-        /// The size that its page states.
+        /// The size that its row states.
         expected: u64,
         /// The size of the object in the store.
         found: u64,
@@ -314,6 +323,19 @@ impl fmt::Display for RepoError {
                 "cannot read {object}: it has version {found} of the format, and this program reads up to {supported}; \
                  use a newer kbk"
             ),
+            RepoErrorKind::OlderVersion { found, supported } => write!(
+                f,
+                "cannot read {object}: it has the layout {found} of kbk before 1.0, and this program reads {supported}; use the kbk that \
+                 wrote it, or back up to a new repository"
+            ),
+            RepoErrorKind::NewerRow { kind } => write!(
+                f,
+                "cannot read {object}: it has a row of the kind {kind:?}, which this program does not know; use a newer kbk"
+            ),
+            RepoErrorKind::Pruned => write!(
+                f,
+                "cannot commit {object}: a prune has marked it for deletion while this run was suspended; run the backup again"
+            ),
             RepoErrorKind::NoSuchSnapshot { sequence } => write!(
                 f,
                 "{object} has no snapshot {sequence}; `kbk snapshots` lists those it has"
@@ -380,11 +402,6 @@ impl Damage {
             Damage::Object { detail } => write!(
                 f,
                 "{object} is damaged: {detail}; restore this object from an intact copy, or use another snapshot"
-            ),
-            Damage::Coverage { expected, found } => write!(
-                f,
-                "{object} does not cover every offset exactly once: a segment ends at offset {expected} and the next one \
-                 begins at {found}; use another snapshot"
             ),
             Damage::Size { expected, found } => write!(
                 f,

@@ -1,4 +1,4 @@
-//! The consumer groups of a snapshot: how far each has read, and the rules of the list (SPEC section 11.5).
+//! The consumer groups of a snapshot: how far each has read, and the rules of the list (SPEC section 11.5). A manifest names them by digest.
 
 use std::sync::Arc;
 
@@ -8,10 +8,26 @@ use serde::{Deserialize, Serialize};
 use super::id::Id;
 use super::keys::TopicName;
 use super::order::{check_order, check_read_after};
+use super::packed::{PackedFormat, PackedRef, check_limits};
 use crate::PartitionNumber;
 
-/// All groups of a cluster, as one backup read them. Clones share the groups, which may be many.
+/// What a manifest states about the groups of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupsRef {
+    /// Sequence of the snapshot whose backup read them.
+    pub seen: u64,
+    /// Sequence of the newest snapshot when it read them, 0 where there was none: orders answers, which clocks cannot.
+    pub read_after: u64,
+    /// When it read them.
+    pub taken_at: Timestamp,
+    /// How many there are.
+    pub groups: u64,
+    /// The object that has them.
+    pub object: PackedRef,
+}
+
+/// All groups of a cluster, as one backup read them. Clones share the groups, which may be many.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Groups {
     /// Sequence of the snapshot whose backup read them.
     pub seen: u64,
@@ -64,7 +80,7 @@ pub struct CommittedOffset {
     pub metadata: String,
 }
 
-impl Groups {
+impl GroupsRef {
     /// Checks the rules of SPEC section 11.5; the error names the one that is violated.
     pub(super) fn check(&self, sequence: u64) -> Result<(), String> {
         if !(1..=sequence).contains(&self.seen) {
@@ -72,9 +88,14 @@ impl Groups {
             return Err(format!("its groups were seen by snapshot {seen}"));
         }
         check_read_after("groups", self.read_after, self.seen)?;
-        check_order("groups", &self.groups, |group| &group.group)?;
-        self.groups.iter().try_for_each(GroupState::check)
+        check_limits(PackedFormat::Groups, &self.object)
     }
+}
+
+/// Checks the list of all groups; the error names the rule that is violated.
+pub(super) fn check_groups(groups: &[GroupState]) -> Result<(), String> {
+    check_order("groups", groups, |group| &group.group)?;
+    groups.iter().try_for_each(GroupState::check)
 }
 
 impl GroupState {
@@ -116,6 +137,7 @@ impl CommittedOffset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repo::id::Hex;
 
     fn committed(partition: PartitionNumber) -> CommittedOffset {
         CommittedOffset {
@@ -145,12 +167,17 @@ mod tests {
         }
     }
 
-    fn groups(list: Vec<GroupState>) -> Groups {
-        Groups {
+    fn reference() -> GroupsRef {
+        GroupsRef {
             seen: 2,
             read_after: 1,
             taken_at: Timestamp::UNIX_EPOCH,
-            groups: list.into(),
+            groups: 2,
+            object: PackedRef {
+                sha256: Hex([1; 32]),
+                size: 10,
+                raw_size: 20,
+            },
         }
     }
 
@@ -158,19 +185,23 @@ mod tests {
     fn any_text_is_a_valid_group_and_so_is_an_empty_list() {
         let names = ["", " ", "Z", "a", "a\u{0}", "ö/1", "長"];
         let all = names.map(group).to_vec();
-        assert_eq!(groups(all).check(2), Ok(()));
-        assert_eq!(groups(Vec::new()).check(3), Ok(()));
+        assert_eq!(check_groups(&all), Ok(()));
+        assert_eq!(check_groups(&[]), Ok(()));
+        assert_eq!(reference().check(2), Ok(()));
     }
 
     #[test]
     fn every_rule_is_checked() {
-        let mut late = groups(Vec::new());
+        let mut late = reference();
         for seen in [0, 3] {
             late.seen = seen;
             assert!(late.check(2).unwrap_err().contains("seen by"), "{seen}");
         }
         (late.seen, late.read_after) = (2, 2);
         assert!(late.check(2).unwrap_err().contains("read after"));
+        late = reference();
+        late.object.size = u64::MAX;
+        assert!(late.check(2).unwrap_err().contains("limit"));
         let wrongs: [fn(&mut Vec<GroupState>); 9] = [
             |list| list.swap(0, 1),
             |list| list[1].group = "g".to_owned(),
@@ -185,7 +216,7 @@ mod tests {
         for (at, wrong) in wrongs.iter().enumerate() {
             let mut list = vec![group("g"), group("h")];
             wrong(&mut list);
-            assert!(groups(list).check(2).is_err(), "rule {at}");
+            assert!(check_groups(&list).is_err(), "rule {at}");
         }
     }
 }

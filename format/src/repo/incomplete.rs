@@ -1,8 +1,8 @@
-//! What a partition lacks of what its source had (SPEC section 11.5).
+//! What a partition lacks of what its source had (SPEC section 11.4).
 
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::PartitionState;
+use super::states::PartitionState;
 
 /// Why a partition is not stored up to where its source ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

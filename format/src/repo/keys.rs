@@ -81,13 +81,6 @@ impl PartitionId {
         )
     }
 
-    fn pages(&self) -> String {
-        format!(
-            "{PAGES}/{}/{}/{}",
-            self.topic, self.topic_id, self.partition
-        )
-    }
-
     fn parse(topic: &str, topic_id: &str, partition: &str) -> Option<Self> {
         Some(PartitionId {
             topic: topic.parse().ok()?,
@@ -117,15 +110,18 @@ pub enum Key {
         /// The first half of the segment's id.
         id: Hex<8>,
     },
-    /// `index/<topic>/<topic-id>/<partition>/<base>-<digest>.json`
-    Page {
-        /// The partition whose segments it lists.
-        partition: PartitionId,
-        /// The first offset covered.
-        base_offset: i64,
-        /// The first 8 bytes of the page's SHA-256.
-        digest: Hex<8>,
+    /// `index/<sha256>.idx`: a table, or a list of tables
+    Table {
+        /// SHA-256 of the object.
+        sha256: Digest,
     },
+    /// `cluster/<sha256>.json.zst`: consumer groups, or ACLs
+    Cluster {
+        /// SHA-256 of the object.
+        sha256: Digest,
+    },
+    /// `snapshots/latest.json`
+    LatestSnapshot,
     /// `snapshots/<sequence>.json`
     Snapshot {
         /// From 1.
@@ -174,8 +170,10 @@ pub enum Key {
 
 /// The folder of the segments.
 pub(super) const SEGMENTS: &str = "data";
-/// The folder of the pages.
-pub(super) const PAGES: &str = "index";
+/// The folder of the tables.
+pub(super) const TABLES: &str = "index";
+/// The folder of groups and ACLs.
+pub(super) const CLUSTER: &str = "cluster";
 /// The folder of the snapshots.
 pub(super) const SNAPSHOTS: &str = "snapshots";
 /// The folder of the restores.
@@ -185,18 +183,16 @@ pub(super) const CLAIMS: &str = "claims";
 
 impl Key {
     /// The folders at the root of a repository.
-    pub(super) const FOLDERS: [&str; 5] = [SEGMENTS, PAGES, SNAPSHOTS, RESTORES, CLAIMS];
+    pub(super) const FOLDERS: [&str; 6] = [SEGMENTS, TABLES, CLUSTER, SNAPSHOTS, RESTORES, CLAIMS];
 
     /// Returns whether objects can be in the folder of this name, directly or further below.
     pub(super) fn is_folder(name: &str) -> bool {
         let parts: Vec<&str> = name.split('/').collect();
         match *parts.as_slice() {
             [root] => Self::FOLDERS.contains(&root),
-            [SEGMENTS | PAGES, topic] => topic.parse::<TopicName>().is_ok(),
-            [SEGMENTS | PAGES, topic, id] => PartitionId::parse(topic, id, "0").is_some(),
-            [SEGMENTS | PAGES, topic, id, partition] => {
-                PartitionId::parse(topic, id, partition).is_some()
-            }
+            [SEGMENTS, topic] => topic.parse::<TopicName>().is_ok(),
+            [SEGMENTS, topic, id] => PartitionId::parse(topic, id, "0").is_some(),
+            [SEGMENTS, topic, id, partition] => PartitionId::parse(topic, id, partition).is_some(),
             [RESTORES, restore] => restore.parse::<RestoreId>().is_ok(),
             [RESTORES, restore, "map" | "groups"] => restore.parse::<RestoreId>().is_ok(),
             _ => false,
@@ -210,16 +206,6 @@ impl Key {
             partition: partition.clone(),
             base_offset,
             id: segment_id.prefix(),
-        }
-    }
-
-    /// Creates the name of a page of segment entries.
-    #[must_use]
-    pub fn page(partition: &PartitionId, base_offset: i64, sha256: &Digest) -> Self {
-        Key::Page {
-            partition: partition.clone(),
-            base_offset,
-            digest: sha256.prefix(),
         }
     }
 
@@ -246,14 +232,13 @@ impl Key {
                     id: id.parse().ok()?,
                 })
             }
-            [PAGES, topic, topic_id, partition, file] => {
-                let (base, digest) = file.strip_suffix(".json")?.split_once('-')?;
-                Some(Key::Page {
-                    partition: PartitionId::parse(topic, topic_id, partition)?,
-                    base_offset: parse_offset(base)?,
-                    digest: digest.parse().ok()?,
-                })
-            }
+            [TABLES, file] => Some(Key::Table {
+                sha256: file.strip_suffix(".idx")?.parse().ok()?,
+            }),
+            [CLUSTER, file] => Some(Key::Cluster {
+                sha256: file.strip_suffix(".json.zst")?.parse().ok()?,
+            }),
+            [SNAPSHOTS, "latest.json"] => Some(Key::LatestSnapshot),
             [SNAPSHOTS, file] => {
                 let sequence = parse_20_digits(file.strip_suffix(".json")?)?;
                 (sequence > 0).then_some(Key::Snapshot { sequence })
@@ -295,11 +280,9 @@ impl fmt::Display for Key {
                 base_offset,
                 id,
             } => write!(f, "{}/{base_offset:020}-{id}.kseg", partition.segments()),
-            Key::Page {
-                partition,
-                base_offset,
-                digest,
-            } => write!(f, "{}/{base_offset:020}-{digest}.json", partition.pages()),
+            Key::Table { sha256 } => write!(f, "{TABLES}/{sha256}.idx"),
+            Key::Cluster { sha256 } => write!(f, "{CLUSTER}/{sha256}.json.zst"),
+            Key::LatestSnapshot => write!(f, "{SNAPSHOTS}/latest.json"),
             Key::Snapshot { sequence } => write!(f, "{SNAPSHOTS}/{sequence:020}.json"),
             Key::RestoreBegun { restore } => write!(f, "{RESTORES}/{restore}/begun.json"),
             Key::RestoreTargets { restore } => write!(f, "{RESTORES}/{restore}/targets.json"),
@@ -358,11 +341,14 @@ mod tests {
                 ),
             ),
             (
-                Key::page(&partition(), i64::MAX, &digest),
-                format!(
-                    "index/orders.v1_x-2/{topic_id}/12/09223372036854775807-fefefefefefefefe.json"
-                ),
+                Key::Table { sha256: digest },
+                format!("index/{}.idx", "fe".repeat(32)),
             ),
+            (
+                Key::Cluster { sha256: digest },
+                format!("cluster/{}.json.zst", "fe".repeat(32)),
+            ),
+            (Key::LatestSnapshot, "snapshots/latest.json".to_owned()),
             (
                 Key::Snapshot { sequence: u64::MAX },
                 "snapshots/18446744073709551615.json".to_owned(),
@@ -421,6 +407,8 @@ mod tests {
             format!("data/orders/{id}/01"),
             format!("data/orders/{id}/0/0"),
             "restores/r/other".to_owned(),
+            "index/orders".to_owned(),
+            "cluster/a".to_owned(),
             "restores/r/map/map".to_owned(),
         ] {
             assert!(!Key::is_folder(&other), "{other}");
@@ -449,6 +437,11 @@ mod tests {
             "snapshots/00000000000000000001.json#1".into(),
             "snapshots/99999999999999999999.json".into(),
             "snapshots/x/00000000000000000001.json".into(),
+            "snapshots/Latest.json".into(),
+            "index/00.idx".into(),
+            format!("index/{}.idx", "FE".repeat(32)),
+            format!("index/{}.json", "fe".repeat(32)),
+            format!("cluster/{}.json", "fe".repeat(32)),
             "kbk.json#1".into(),
             "restores/A/begun.json".into(),
             "restores/../begun.json".into(),

@@ -3,13 +3,15 @@
 //! ```text
 //! kbk.json                                                    identity    written once
 //! data/<topic>/<topic-id>/<partition>/<base>-<id>.kseg        segments    written first
-//! index/<topic>/<topic-id>/<partition>/<base>-<digest>.json   pages       then these
+//! index/<sha256>.idx                                          tables      then these: rows about topics, partitions and segments
+//! cluster/<sha256>.json.zst                                   answers     and these: consumer groups, ACLs
 //! snapshots/<sequence>.json                                   snapshots   the commit
+//! snapshots/latest.json                                       hint        at the newest snapshot
 //! restores/<restore>/...                                      restores    which record went where in a cluster
 //! claims/<claim>.json                                         claims      what writers that run now are going to write
 //! ```
 //!
-//! Reading follows the reverse order: the newest snapshot names pages, pages name segments. An object that nothing
+//! Reading follows the reverse order: the newest snapshot names tables, tables name segments. An object that nothing
 //! names does not exist. This is the only module that knows `object_store`.
 //!
 //! | to | see |
@@ -20,7 +22,8 @@
 //! | commit the segments written | [`Change`], [`Repository::commit`] |
 //! | claim what is going to be written | [`WriteClaim`], [`FoundClaim`] |
 //! | record a restore | [`RestoreManifest`], [`MapPage`], [`RestoreDone`], [`RestoreDiscarded`] |
-//! | parse an object | [`Snapshot`], [`Page`], [`Identity`], inside [`Digested`] |
+//! | parse an object | [`Manifest`], [`Identity`], inside [`Digested`] |
+//! | read what a snapshot states | [`Snapshot`], [`SegmentRows`] |
 //! | name an object | [`Key`], [`PartitionId`], [`TopicName`], [`Id`] |
 
 mod acls;
@@ -33,13 +36,20 @@ mod groups_change;
 mod id;
 mod identity;
 mod incomplete;
+mod index;
+mod index_reader;
+mod index_writer;
 mod keys;
+mod latest;
 mod listing;
+mod manifest;
 mod members;
+mod object_cache;
 mod offset_map;
 mod order;
-mod page;
+mod packed;
 mod profile;
+mod prunes;
 mod reader;
 mod repository;
 mod restore;
@@ -49,26 +59,33 @@ mod restore_id;
 mod restore_manifest;
 mod restore_targets;
 mod sealed;
+mod segment_entry;
+mod sightings;
 mod snapshot;
+mod state_rows;
+mod states;
 mod store;
 mod upload;
 
-pub use acls::{AclBinding, Acls};
+pub use acls::{AclBinding, Acls, AclsRef};
 pub use change::{Change, FoundAcls, FoundGroups, PartitionChange, TopicChange, UnseenTopic};
 pub use claim::{
     ClaimProcess, ClaimState, ClaimVersion, ClaimedTopic, FoundClaim, MAX_CLAIMED_TOPICS,
     WriteClaim,
 };
 pub use error::{BoxedError, Damage, Operation, RepoError, RepoErrorKind, Result};
-pub use groups::{CommittedOffset, GroupState, GroupTopic, Groups};
+pub use groups::{CommittedOffset, GroupState, GroupTopic, Groups, GroupsRef};
 pub use groups_change::{ChangedGroup, ChangedOffset, GroupsChange, OffsetAndMetadata};
 pub use id::{Digest, Hex, Id, ParseHexError};
 pub use identity::Identity;
 pub use incomplete::{Incomplete, IncompleteReason};
+pub use index::{RowKey, Run, TableRef};
+pub use index_reader::SegmentRows;
 pub use keys::{Key, PartitionId, TopicName, TopicNameError};
 pub use listing::UnfinishedFiles;
+pub use manifest::{Manifest, ParentRef, Pruning, Sighting, Totals};
 pub use offset_map::{FULL_MAP_PAGE, MapPage, MapRun};
-pub use page::{FULL_PAGE, Page, SegmentEntry};
+pub use packed::PackedRef;
 pub use profile::StoreProfile;
 pub use reader::{SegmentReader, StoredRange};
 pub use repository::{FoundSegment, ListedObject, ListedSnapshot, Repository};
@@ -81,6 +98,8 @@ pub use restore_manifest::{
 };
 pub use restore_targets::{RestoreTargets, TargetTopic};
 pub use sealed::{Digested, MAX_SEALED_BYTES};
-pub use snapshot::{LostRange, PageRef, ParentRef, PartitionState, Snapshot, TopicState};
+pub use segment_entry::SegmentEntry;
+pub use snapshot::Snapshot;
+pub use states::{LostRange, PartitionState, TopicState};
 pub use store::Store;
 pub use upload::{SegmentUpload, UploadBuffers, Uploaded};

@@ -1,7 +1,7 @@
 //! One segment of a repository, opened with one read and read with one more (SPEC section 5).
 //!
 //! ```text
-//! entry of a page --open: GET [footer_position, size)--> checked footer
+//! row of a table  --open: GET [footer_position, size)--> checked footer
 //! run of blocks   --read: GET [first block, last block]--> their bytes
 //! ```
 //!
@@ -18,7 +18,7 @@ use object_store::{GetOptions, ObjectStoreExt};
 use super::error::{Damage, Operation, RepoError, RepoErrorKind, Result};
 use super::id::Hex;
 use super::keys::{Key, PartitionId};
-use super::page::{SegmentEntry, flags};
+use super::segment_entry::{SegmentEntry, flags};
 use super::store::{Store, path};
 use crate::error::FormatError;
 use crate::footer::RenderedSizes;
@@ -59,7 +59,7 @@ impl SegmentReader {
         let key = Key::segment(partition, entry.base_offset, &entry.segment_id);
         let footer = entry.size.saturating_sub(entry.footer_position);
         if footer > (limits::FOOTER_LENGTH + trailer::LENGTH) as u64 {
-            let detail = format!("its page states a footer of {footer} bytes");
+            let detail = format!("its row states a footer of {footer} bytes");
             return Err(store.damaged(&key, detail));
         }
         let footer = get(store, &key, entry.size, entry.footer_position..entry.size).await?;
@@ -67,7 +67,7 @@ impl SegmentReader {
             Ok(Open::Ready(segment)) => *segment,
             Ok(Open::Need(range)) => {
                 let (found, expected) = (range.start, entry.footer_position);
-                let detail = format!("its footer is at {found}, and its page states {expected}");
+                let detail = format!("its footer is at {found}, and its row states {expected}");
                 return Err(other(store, &key, detail));
             }
             Err(error) => return Err(damaged(store, &key, error)),
@@ -202,7 +202,7 @@ async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Resu
 /// Converts an error of the store; an object is missing only where the store says so itself.
 fn read_error(store: &Store, key: &Key, error: object_store::Error) -> RepoError {
     if let object_store::Error::NotFound { .. } = error {
-        let named_by = "a page of the snapshot".to_owned();
+        let named_by = "the index of the snapshot".to_owned();
         return store.error(key, RepoErrorKind::Missing { named_by });
     }
     store.failed(Operation::Read, key, error)

@@ -1,18 +1,20 @@
 //! A repository: creating, opening, and reading it from its newest snapshot down.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
-
-use super::error::{Damage, RepoErrorKind, Result};
+use super::error::{RepoErrorKind, Result};
 use super::identity::Identity;
-use super::keys::{Key, PAGES, PartitionId, SEGMENTS, SNAPSHOTS};
+use super::index::{Table, TableRef};
+use super::keys::{CLUSTER, Key, PartitionId, SEGMENTS, SNAPSHOTS, TABLES};
+use super::latest::Latest;
 use super::listing::{Listed, UnfinishedFiles};
-use super::page::{Page, SegmentEntry};
+use super::manifest::Manifest;
+use super::object_cache::ObjectCache;
 use super::sealed::{Digested, seal};
-use super::snapshot::{PageRef, PartitionState, Snapshot};
+use super::snapshot::Snapshot;
+use super::states::PartitionState;
 use super::store::{Put, Store};
 
 /// A location with an identity. Clones share the repository.
@@ -20,10 +22,20 @@ use super::store::{Put, Store};
 pub struct Repository {
     store: Store,
     identity: Identity,
+    caches: Arc<Caches>,
 }
 
-/// In the JSON of a snapshot, few short members precede `created_at`.
-const BEGINNING_BYTES: u64 = 1024;
+/// What was read of the index, and may be needed again: neighbours share tables, and successive snapshots share most of theirs.
+#[derive(Debug)]
+pub(super) struct Caches {
+    pub(super) tables: ObjectCache<Table>,
+    pub(super) lists: ObjectCache<Vec<TableRef>>,
+}
+
+/// The raw bytes of the tables that are kept in memory.
+const CACHED_TABLE_BYTES: u64 = 32 << 20;
+/// The raw bytes of the lists of tables that are kept in memory.
+const CACHED_LIST_BYTES: u64 = 8 << 20;
 
 /// A segment that was found by its name alone. It may be truncated, or belong to another writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +48,7 @@ pub struct FoundSegment {
     pub size: u64,
 }
 
-/// A segment or a page as a listing of its folder shows it.
+/// An object as a listing of its folder shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedObject {
     /// The object's name.
@@ -74,8 +86,7 @@ impl Repository {
     /// the error of the store.
     pub async fn open(store: Store) -> Result<Self> {
         if let Some(identity) = store.read::<Identity>(&Key::Identity).await? {
-            let identity = identity.value;
-            return Ok(Repository { store, identity });
+            return Ok(Repository::of(store, identity.value));
         }
         let found = match store.any_entry().await? {
             Some(name) => format!("it holds {name} and no {}", Key::Identity),
@@ -102,7 +113,7 @@ impl Repository {
         match store.put_if_absent(&Key::Identity, bytes).await? {
             Put::Done => {
                 store.sync_folders([Key::Identity.to_string()]).await?;
-                Ok(Repository { store, identity })
+                Ok(Repository::of(store, identity))
             }
             Put::Exists => already_exists(),
         }
@@ -114,6 +125,22 @@ impl Repository {
             Err(error) if *error.kind() == RepoErrorKind::AlreadyExists => Self::open(store).await,
             made => made,
         }
+    }
+
+    fn of(store: Store, identity: Identity) -> Repository {
+        let caches = Caches {
+            tables: ObjectCache::new(CACHED_TABLE_BYTES),
+            lists: ObjectCache::new(CACHED_LIST_BYTES),
+        };
+        Repository {
+            store,
+            identity,
+            caches: Arc::new(caches),
+        }
+    }
+
+    pub(super) fn caches(&self) -> &Caches {
+        &self.caches
     }
 
     /// Returns the store that has its objects.
@@ -131,14 +158,62 @@ impl Repository {
     /// Lists the sequences of all snapshots, ascending.
     pub async fn sequences(&self) -> Result<Vec<u64>> {
         let found = self.store.list(SNAPSHOTS).await?;
-        let sequence = |object: Listed| match object.key {
-            Key::Snapshot { sequence } => Some(sequence),
-            _ => None,
-        };
-        Ok(found.into_iter().filter_map(sequence).collect())
+        let mut sequences: Vec<u64> = found.into_iter().filter_map(sequence).collect();
+        let forgotten = self.forgotten(&sequences).await?;
+        sequences.retain(|sequence| !is_in(&forgotten, *sequence));
+        Ok(sequences)
     }
 
-    /// Lists all snapshots with the metadata of their objects, without reading any.
+    /// Returns the ranges of sequences that the newest snapshot says were forgotten; none where it cannot be read.
+    async fn forgotten(&self, sequences: &[u64]) -> Result<Vec<(u64, u64)>> {
+        let Some(newest) = sequences.last() else {
+            return Ok(Vec::new());
+        };
+        match self.manifest(*newest).await {
+            Ok(manifest) => Ok(manifest.value.forgotten),
+            Err(error) if is_about_content(error.kind()) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lists the sequences of the snapshots from `first` on, ascending.
+    pub(super) async fn sequences_from(&self, first: u64) -> Result<Vec<u64>> {
+        // Names are listed after the one given; nothing is between it and the first.
+        let before = Key::Snapshot {
+            sequence: first.saturating_sub(1),
+        };
+        let found = self
+            .store
+            .list_after(SNAPSHOTS, &before.to_string())
+            .await?;
+        let sequences = found.into_iter().filter_map(sequence);
+        Ok(sequences.filter(|sequence| *sequence >= first).collect())
+    }
+
+    /// Lists the sequences of the newest snapshots, ascending: from the one that the hint names, or all.
+    async fn newest_sequences(&self) -> Result<Vec<u64>> {
+        if let Some(hint) = self.hint().await? {
+            let found = self.sequences_from(hint).await?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        self.sequences_from(1).await
+    }
+
+    /// Reads the hint; `None` where it is of no use.
+    async fn hint(&self) -> Result<Option<u64>> {
+        match self.store.read::<Latest>(&Key::LatestSnapshot).await {
+            Ok(Some(latest)) if latest.repository_id == self.identity.repository_id => {
+                Ok(Some(latest.sequence))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if is_about_content(error.kind()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lists all snapshots with the metadata of their objects.
     pub async fn listed_snapshots(&self) -> Result<Vec<ListedSnapshot>> {
         let found = self.store.list(SNAPSHOTS).await?;
         let listed = |object: Listed| match object.key {
@@ -149,7 +224,11 @@ impl Repository {
             }),
             _ => None,
         };
-        Ok(found.into_iter().filter_map(listed).collect())
+        let mut listed: Vec<ListedSnapshot> = found.into_iter().filter_map(listed).collect();
+        let sequences: Vec<u64> = listed.iter().map(|listed| listed.sequence).collect();
+        let forgotten = self.forgotten(&sequences).await?;
+        listed.retain(|listed| !is_in(&forgotten, listed.sequence));
+        Ok(listed)
     }
 
     /// Reads the snapshot with the highest sequence, which is the state of the repository.
@@ -159,161 +238,124 @@ impl Repository {
 
     /// Reads the snapshot with the highest sequence that is not one of `ignored`.
     pub async fn latest_but(&self, ignored: &BTreeSet<u64>) -> Result<Option<Digested<Snapshot>>> {
-        let sequences = self.sequences().await?;
-        let mut others = sequences
-            .iter()
-            .filter(|sequence| !ignored.contains(sequence));
-        match others.next_back() {
-            Some(&sequence) => self.snapshot(sequence).await.map(Some),
+        let is_candidate = |sequence: &u64| !ignored.contains(sequence);
+        let mut newest = self
+            .newest_sequences()
+            .await?
+            .into_iter()
+            .rfind(is_candidate);
+        if newest.is_none() && !ignored.is_empty() {
+            newest = self.sequences().await?.into_iter().rfind(is_candidate);
+        }
+        match newest {
+            Some(sequence) => self.snapshot(sequence).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// Reads the snapshot of this sequence.
+    /// Returns the highest sequence there is; 0 where there is no snapshot.
+    pub async fn newest_sequence(&self) -> Result<u64> {
+        let sequences = self.newest_sequences().await?;
+        Ok(sequences.last().copied().unwrap_or(0))
+    }
+
+    /// Reads the manifest of the snapshot of this sequence.
     ///
     /// # Errors
     ///
     /// [`RepoErrorKind::NoSuchSnapshot`], [`RepoErrorKind::Damaged`], or the error of the store.
-    pub async fn snapshot(&self, sequence: u64) -> Result<Digested<Snapshot>> {
+    pub async fn manifest(&self, sequence: u64) -> Result<Digested<Manifest>> {
         let key = Key::Snapshot { sequence };
-        let Some(snapshot) = self.store.read::<Snapshot>(&key).await? else {
+        let Some(manifest) = self.store.read::<Manifest>(&key).await? else {
             let kind = RepoErrorKind::NoSuchSnapshot { sequence };
             return Err(self.store.error_of_whole(kind));
         };
         let damaged = |detail| self.store.damaged(&key, detail);
-        if snapshot.sequence != sequence {
-            return Err(damaged(format!("it is snapshot {}", snapshot.sequence)));
+        if manifest.sequence != sequence {
+            return Err(damaged(format!("it is snapshot {}", manifest.sequence)));
         }
-        if snapshot.repository_id != self.identity.repository_id {
-            let (theirs, ours) = (snapshot.repository_id, self.identity.repository_id);
+        if manifest.repository_id != self.identity.repository_id {
+            let (theirs, ours) = (manifest.repository_id, self.identity.repository_id);
             return Err(damaged(format!(
                 "it is of repository {theirs}, and this is {ours}"
             )));
         }
-        snapshot.check().map_err(damaged)?;
-        Ok(snapshot)
+        manifest.check().map_err(damaged)?;
+        Ok(manifest)
     }
 
-    /// Reads when a snapshot was created, for listings: from the beginning of its object, which only reading all of it would check.
+    /// Reads the snapshot of this sequence: its manifest, and the states of all topics.
     ///
     /// # Errors
     ///
-    /// As [`snapshot`](Self::snapshot).
-    pub async fn created_at(&self, sequence: u64) -> Result<Timestamp> {
-        let key = Key::Snapshot { sequence };
-        let beginning = self.store.beginning(&key, BEGINNING_BYTES).await?;
-        match beginning.as_deref().and_then(created_at) {
-            Some(time) => Ok(time),
-            None => Ok(self.snapshot(sequence).await?.created_at),
-        }
-    }
-
-    /// Reads a page that a snapshot names for `partition`.
-    ///
-    /// # Errors
-    ///
-    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`], or the error of the store.
-    pub async fn page(&self, partition: &PartitionId, named: &PageRef) -> Result<Page> {
-        let key = Key::page(partition, named.base_offset, &named.sha256);
-        let Some(page) = self.store.read::<Page>(&key).await? else {
-            let named_by = "the snapshot".to_owned();
-            return Err(self.store.error(&key, RepoErrorKind::Missing { named_by }));
-        };
-        let damaged = |detail: String| self.store.damaged(&key, detail);
-        if page.sha256 != named.sha256 {
-            let (found, expected) = (page.sha256, named.sha256);
-            return Err(damaged(format!("its digest is {found}, not {expected}")));
-        }
-        if let Some((expected, found)) = page.break_in_coverage() {
-            let damage = Damage::Coverage { expected, found };
-            return Err(self.store.error(&key, RepoErrorKind::Damaged(damage)));
-        }
-        page.check().map_err(damaged)?;
-        let found = (page.partition_id(), page.coverage(), page.segments.len());
-        let coverage = Some((named.base_offset, named.end_offset));
-        if found != (partition.clone(), coverage, named.segments) {
-            let (partition, coverage, segments) = found;
-            return Err(damaged(format!(
-                "it lists {segments} segments of {partition} with the coverage {coverage:?}, \
-                 and the snapshot says {named:?}"
-            )));
-        }
-        Ok(page.value)
-    }
-
-    /// Reads the entries of all segments of a partition in a snapshot, in offset order.
-    ///
-    /// # Errors
-    ///
-    /// As [`Repository::page`]; also where the entries do not add up to what the snapshot states.
-    pub async fn segments(
-        &self,
-        partition: &PartitionId,
-        state: &PartitionState,
-    ) -> Result<Vec<SegmentEntry>> {
-        let pages: Vec<_> = state
-            .pages
-            .iter()
-            .map(|page| self.page(partition, page))
-            .collect();
-        let pages = stream::iter(pages).buffered(self.store.profile().parallel_requests);
-        let pages: Vec<Page> = pages.try_collect().await?;
-        let segments: Vec<_> = pages.into_iter().flat_map(|page| page.segments).collect();
-        let sum = |field: fn(&SegmentEntry) -> u64| -> u128 {
-            segments.iter().map(|entry| u128::from(field(entry))).sum()
-        };
-        for (what, found, stated) in [
-            ("records", sum(|entry| entry.records), state.records),
-            ("stored bytes", sum(|entry| entry.size), state.stored_bytes),
-            ("raw bytes", sum(|entry| entry.raw_bytes), state.raw_bytes),
-        ] {
-            if found != u128::from(stated) {
-                let detail = format!("the snapshot states {stated} {what}, its pages {found}");
-                return Err(self.store.damaged(partition, detail));
+    /// [`RepoErrorKind::NoSuchSnapshot`], [`RepoErrorKind::Missing`], [`RepoErrorKind::MissingFolder`], [`RepoErrorKind::Damaged`], or the error
+    /// of the store.
+    pub async fn snapshot(&self, sequence: u64) -> Result<Digested<Snapshot>> {
+        let Digested {
+            value: manifest,
+            sha256,
+        } = self.manifest(sequence).await?;
+        let topics = match self.states(&manifest).await {
+            Ok(topics) => topics,
+            Err(error) if matches!(error.kind(), RepoErrorKind::Missing { .. }) => {
+                return Err(match self.store.names(TABLES).await?.is_empty() {
+                    true => {
+                        let snapshot = sequence;
+                        self.store
+                            .error(TABLES, RepoErrorKind::MissingFolder { snapshot })
+                    }
+                    false => error,
+                });
             }
-        }
-        Ok(segments)
+            Err(error) => return Err(error),
+        };
+        let value = Snapshot { manifest, topics };
+        let key = Key::Snapshot { sequence };
+        let checked = value.check_totals();
+        checked.map_err(|detail| self.store.damaged(&key, detail))?;
+        Ok(Digested { value, sha256 })
     }
 
     /// Lists the folders of topics that are gone although the snapshot names objects in them.
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::MissingFolder`] if all segments or all pages are gone: a part of the repository is not mounted, or was removed.
+    /// [`RepoErrorKind::MissingFolder`] if all segments are gone: a part of the repository is not mounted, or was removed.
     pub async fn missing_folders(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
-        let has_pages = |state: &PartitionState| !state.pages.is_empty();
+        let has_segments = |state: &PartitionState| state.segments > 0;
         let stored = snapshot.topics.iter();
-        let stored = stored.filter(|topic| topic.partitions.iter().any(has_pages));
+        let stored = stored.filter(|topic| topic.partitions.iter().any(has_segments));
         let stored: BTreeSet<&str> = stored.map(|topic| &*topic.name).collect();
-        let mut missing = Vec::new();
-        for folder in [SEGMENTS, PAGES] {
-            let names: HashSet<String> = self.store.names(folder).await?.into_iter().collect();
-            let gone: Vec<&str> = stored
-                .iter()
-                .filter(|topic| !names.contains(**topic))
-                .copied()
-                .collect();
-            if !stored.is_empty() && gone.len() == stored.len() {
-                let snapshot = snapshot.sequence;
-                let kind = RepoErrorKind::MissingFolder { snapshot };
-                return Err(self.store.error(folder, kind));
-            }
-            missing.extend(gone.iter().map(|topic| format!("{folder}/{topic}")));
+        let names: HashSet<String> = self.store.names(SEGMENTS).await?.into_iter().collect();
+        let gone: Vec<&str> = stored
+            .iter()
+            .filter(|topic| !names.contains(**topic))
+            .copied()
+            .collect();
+        if !stored.is_empty() && gone.len() == stored.len() {
+            let snapshot = snapshot.sequence;
+            let kind = RepoErrorKind::MissingFolder { snapshot };
+            return Err(self.store.error(SEGMENTS, kind));
         }
-        Ok(missing)
+        let missing = gone.iter().map(|topic| format!("{SEGMENTS}/{topic}"));
+        Ok(missing.collect())
     }
 
-    /// Lists all segments and pages, whether a snapshot names them or not.
-    pub async fn segments_and_pages(&self) -> Result<Vec<ListedObject>> {
-        let mut found = self.store.list(SEGMENTS).await?;
-        found.extend(self.store.list(PAGES).await?);
+    /// Lists all segments, tables and objects of groups and ACLs, whether a snapshot names them or not.
+    pub async fn named_objects(&self) -> Result<Vec<ListedObject>> {
+        let mut found = Vec::new();
+        for folder in [SEGMENTS, TABLES, CLUSTER] {
+            found.extend(self.store.list(folder).await?);
+        }
         Ok(found.into_iter().map(ListedObject::from).collect())
     }
 
-    /// Lists the segments and pages on a local disk whose writes were interrupted or are in progress, with the bytes that are there.
-    pub async fn unfinished_segments_and_pages(&self) -> Result<Vec<ListedObject>> {
-        let mut found = self.store.list_unfinished(SEGMENTS).await?;
-        found.extend(self.store.list_unfinished(PAGES).await?);
+    /// Lists those of them on a local disk whose writes were interrupted or are in progress, with the bytes that are there.
+    pub async fn unfinished_objects(&self) -> Result<Vec<ListedObject>> {
+        let mut found = Vec::new();
+        for folder in [SEGMENTS, TABLES, CLUSTER] {
+            found.extend(self.store.list_unfinished(folder).await?);
+        }
         Ok(found.into_iter().map(ListedObject::from).collect())
     }
 
@@ -351,10 +393,26 @@ impl Repository {
     }
 }
 
-/// Finds the time in the beginning of a snapshot's JSON. No string contains the member's name between bare quotes.
-fn created_at(beginning: &[u8]) -> Option<Timestamp> {
-    let (_, rest) = str::from_utf8(beginning)
-        .ok()?
-        .split_once(r#","created_at":""#)?;
-    rest.split_once('"')?.0.parse().ok()
+fn sequence(object: Listed) -> Option<u64> {
+    match object.key {
+        Key::Snapshot { sequence } => Some(sequence),
+        _ => None,
+    }
+}
+
+fn is_in(ranges: &[(u64, u64)], sequence: u64) -> bool {
+    ranges
+        .iter()
+        .any(|(first, last)| (*first..=*last).contains(&sequence))
+}
+
+/// Returns whether an error is about what an object holds, and not about whether it can be read now.
+fn is_about_content(kind: &RepoErrorKind) -> bool {
+    matches!(
+        kind,
+        RepoErrorKind::Damaged(_)
+            | RepoErrorKind::NewerVersion { .. }
+            | RepoErrorKind::OlderVersion { .. }
+            | RepoErrorKind::NoSuchSnapshot { .. }
+    )
 }

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::error::Result;
 use super::id::Id;
 use super::keys::{Key, PartitionId, TopicName};
+use super::manifest::ParentRef;
 use super::members;
 use super::offset_map::{MapPage, MapRun};
 use super::repository::Repository;
 use super::restore_id::RestoreId;
 use super::sealed::{Document, seal};
-use super::snapshot::ParentRef;
 use super::store::Put;
 use crate::PartitionNumber;
 

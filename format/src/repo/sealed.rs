@@ -56,6 +56,10 @@ pub(super) enum SealError {
     OtherFormat(String),
     /// Intact, and of this later version.
     NewerVersion(u32),
+    /// Intact, and of this earlier version, which nothing reads any more.
+    OlderVersion(u32),
+    /// Intact, with a row of this kind of a later version.
+    UnknownRow(String),
 }
 
 #[derive(Serialize)]
@@ -110,8 +114,11 @@ pub(super) fn unseal<T: Document>(bytes: &[u8]) -> Result<Digested<T>, SealError
         return Err(SealError::NewerVersion(found));
     }
     if head.version < u64::from(T::VERSION) {
-        let detail = format!("its version is {}, and the first is 1", head.version);
-        return Err(SealError::Damaged(detail));
+        let found = u32::try_from(head.version).unwrap_or(0);
+        return Err(match found {
+            0 => SealError::Damaged("its version is 0, and the first is 1".to_owned()),
+            _ => SealError::OlderVersion(found),
+        });
     }
     let value = serde_json::from_slice(bytes).map_err(json)?;
     Ok(Digested { value, sha256 })

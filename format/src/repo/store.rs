@@ -135,22 +135,35 @@ impl Store {
         let Some(bytes) = self.read_bytes(key).await? else {
             return Ok(None);
         };
-        sealed::unseal(&bytes)
-            .map(Some)
-            .map_err(|error| match error {
-                SealError::Damaged(detail) => self.damaged(key, detail),
-                SealError::OtherFormat(found) if *key == Key::Identity => {
-                    let found = format!("its kbk.json is of the format {found:?}");
-                    self.error_of_whole(RepoErrorKind::NotARepository { found })
-                }
-                SealError::OtherFormat(found) => {
-                    self.damaged(key, format!("its format is {found:?}, not {:?}", T::FORMAT))
-                }
-                SealError::NewerVersion(found) => {
-                    let supported = T::VERSION;
-                    self.error(key, RepoErrorKind::NewerVersion { found, supported })
-                }
-            })
+        let unsealed = sealed::unseal(&bytes).map(Some);
+        unsealed.map_err(|error| self.refused_object(key, error, T::FORMAT, T::VERSION))
+    }
+
+    /// Creates the error of an object that is not the one expected.
+    pub(super) fn refused_object(
+        &self,
+        key: &Key,
+        error: SealError,
+        format: &str,
+        supported: u32,
+    ) -> RepoError {
+        match error {
+            SealError::Damaged(detail) => self.damaged(key, detail),
+            SealError::OtherFormat(found) if *key == Key::Identity => {
+                let found = format!("its kbk.json is of the format {found:?}");
+                self.error_of_whole(RepoErrorKind::NotARepository { found })
+            }
+            SealError::OtherFormat(found) => {
+                self.damaged(key, format!("its format is {found:?}, not {format:?}"))
+            }
+            SealError::NewerVersion(found) => {
+                self.error(key, RepoErrorKind::NewerVersion { found, supported })
+            }
+            SealError::OlderVersion(found) => {
+                self.error(key, RepoErrorKind::OlderVersion { found, supported })
+            }
+            SealError::UnknownRow(kind) => self.error(key, RepoErrorKind::NewerRow { kind }),
+        }
     }
 
     async fn read_bytes(&self, key: &Key) -> Result<Option<Bytes>> {
@@ -177,12 +190,12 @@ impl Store {
         Ok(Some(bytes))
     }
 
-    /// Reads the first bytes of an object, unchecked; `None` only where the store says that there is no such object.
-    pub(super) async fn beginning(&self, key: &Key, bytes: u64) -> Result<Option<Bytes>> {
-        match self.objects.get_range(&path(key), 0..bytes).await {
-            Ok(beginning) => Ok(Some(beginning)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.failed(Operation::Read, key, error)),
+    /// Returns whether an object exists.
+    pub(super) async fn exists(&self, key: &str) -> Result<bool> {
+        match self.objects.head(&ObjectPath::from(key)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.failed_at(Operation::Read, key, error)),
         }
     }
 
@@ -237,8 +250,19 @@ impl Store {
     pub(super) async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let mut found = match self.on_disk(folder, listing::objects).await? {
             Some(found) => found,
-            None => self.list_remote(folder).await?,
+            None => self.list_remote(folder, None).await?,
         };
+        found.sort_by_cached_key(|object| object.key.to_string());
+        Ok(found)
+    }
+
+    /// Lists the objects of a folder whose names are above `after`, ordered by name.
+    pub(super) async fn list_after(&self, folder: &str, after: &str) -> Result<Vec<Listed>> {
+        let mut found = match self.on_disk(folder, listing::objects).await? {
+            Some(found) => found,
+            None => self.list_remote(folder, Some(after)).await?,
+        };
+        found.retain(|object| *object.key.to_string() > *after);
         found.sort_by_cached_key(|object| object.key.to_string());
         Ok(found)
     }
@@ -249,9 +273,14 @@ impl Store {
         Ok(found.unwrap_or_default())
     }
 
-    async fn list_remote(&self, folder: &str) -> Result<Vec<Listed>> {
+    async fn list_remote(&self, folder: &str, after: Option<&str>) -> Result<Vec<Listed>> {
         let prefix = ObjectPath::from(folder);
-        let found = self.objects.list(Some(&prefix));
+        let found = match after {
+            Some(after) => self
+                .objects
+                .list_with_offset(Some(&prefix), &ObjectPath::from(after)),
+            None => self.objects.list(Some(&prefix)),
+        };
         let listed = found.try_filter_map(async |object| {
             let key = Key::parse(object.location.as_ref());
             Ok(key.map(|key| Listed {
@@ -378,7 +407,12 @@ impl Store {
 
     /// Creates the error that a sealed object breaks a rule and was not written.
     pub(super) fn refused(&self, key: &Key, detail: String) -> RepoError {
-        self.error(key, RepoErrorKind::Refused { detail })
+        self.refused_at(&key.to_string(), detail)
+    }
+
+    /// Creates the same error of an object in a folder, whose name follows from its bytes.
+    pub(super) fn refused_at(&self, folder: &str, detail: String) -> RepoError {
+        self.error(folder, RepoErrorKind::Refused { detail })
     }
 
     pub(super) fn failed(

@@ -25,7 +25,7 @@ struct World {
     snapshot: Digested<Snapshot>,
 }
 
-/// Two snapshots; the second has two topics with a page each, and groups.
+/// Two snapshots with a table each; the second has two topics, groups and ACLs.
 fn two_snapshots() -> World {
     let runtime = world::runtime();
     let objects = world::memory();
@@ -39,10 +39,20 @@ fn two_snapshots() -> World {
 }
 
 impl World {
-    fn page(&self, topic: usize) -> String {
-        self.snapshot.topics[topic].partitions[0].pages[0]
-            .key
-            .clone()
+    /// The tables of the snapshot, the newest first.
+    fn tables(&self) -> Vec<String> {
+        let runs = self.snapshot.runs.iter();
+        let tables = runs.flat_map(|run| run.tables.iter().flatten());
+        tables
+            .map(|table| format!("index/{}.idx", table.sha256))
+            .collect()
+    }
+
+    /// The objects of its groups and ACLs.
+    fn answers(&self) -> [String; 2] {
+        let groups = self.snapshot.groups.as_ref().unwrap().object.sha256;
+        let acls = self.snapshot.acls.as_ref().unwrap().object.sha256;
+        [groups, acls].map(|sha256| format!("cluster/{sha256}.json.zst"))
     }
 
     /// Reads all metadata, from the newest snapshot down.
@@ -53,10 +63,12 @@ impl World {
         for topic in &snapshot.topics {
             for state in &topic.partitions {
                 repository
-                    .segments(&topic.partition_id(state.partition), state)
+                    .segments(&snapshot, &topic.partition_id(state.partition), state)
                     .await?;
             }
         }
+        repository.groups(&snapshot).await?;
+        repository.acls(&snapshot).await?;
         Ok(())
     }
 
@@ -95,7 +107,14 @@ fn sealed(body: &str) -> String {
 async fn every_flipped_bit_and_every_cut_is_found() {
     let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
     world.read().await.unwrap();
-    for key in ["kbk.json", SNAPSHOT, &world.page(0), &world.page(1)] {
+    let tables = world.tables();
+    assert_eq!(tables.len(), 2);
+    let named = [
+        ["kbk.json".to_owned(), SNAPSHOT.to_owned()],
+        world.answers(),
+    ]
+    .concat();
+    for key in &[named, tables].concat() {
         let intact = world::get(&world.objects, key).await;
         for bit in 0..intact.len() * 8 {
             let mut bytes = intact.clone();
@@ -128,9 +147,10 @@ async fn intact_objects_under_another_name_are_found() {
         .assert_damaged(SNAPSHOT, &identity, "another kind")
         .await;
     world::put(&world.objects, SNAPSHOT, &second).await;
-    let page = world::get(&world.objects, &world.page(1)).await;
+    let tables = world.tables();
+    let table = world::get(&world.objects, &tables[1]).await;
     world
-        .assert_damaged(&world.page(0), &page, "another page")
+        .assert_damaged(&tables[0], &table, "another table")
         .await;
 }
 
@@ -142,66 +162,60 @@ async fn contradictions_under_a_valid_seal_are_found() {
         (ours.as_str(), "ffffffffffffffffffffffffffffffff"),
         (r#""sequence":2"#, r#""sequence":3"#),
         (r#""parent":{"sequence":1"#, r#""parent":{"sequence":2"#),
-        (r#""name":"a""#, r#""name":"c""#),
-        (r#""name":"a""#, r#""name":"..""#),
-        (r#""name":"a""#, r#""name":"b""#),
-        (r#""first_seen":1"#, r#""first_seen":0"#),
+        (r#""topics":2"#, r#""topics":3"#),
+        (r#""partitions":2"#, r#""partitions":-2"#),
+        (r#""incomplete":{}"#, r#""incomplete":{"no_leader":0}"#),
+        (r#""incomplete":{}"#, r#""incomplete":{"no_leader":1}"#),
+        (r#""incomplete":{}"#, r#""incomplete":{"a":1,"a":1}"#),
+        (r#""sightings":[{"id":1"#, r#""sightings":[{"id":0"#),
         (r#""last_seen":2"#, r#""last_seen":3"#),
-        (r#""partition":0"#, r#""partition":1"#),
-        (r#""base_offset":0"#, r#""base_offset":-1"#),
-        (r#""end_offset":6"#, r#""end_offset":7"#),
-        (r#""lost":[]"#, r#""lost":[{"from":1,"to":1}]"#),
-        (r#""lost":[]"#, r#""lost":[{"from":5,"to":7}]"#),
-        (
-            r#""lost":[]"#,
-            r#""lost":[{"from":3,"to":4},{"from":1,"to":2}]"#,
-        ),
-        (r#""key":"index/a/"#, r#""key":"index/b/"#),
-        (r#""segments":4"#, r#""segments":0"#),
+        (r#""level":0"#, r#""level":1"#),
+        (r#""from":2,"to":2"#, r#""from":2,"to":3"#),
+        (r#""from":2,"to":2"#, r#""from":1,"to":2"#),
+        (r#""from":2,"to":2"#, r#""from":3,"to":2"#),
+        (r#""list":null"#, r#""list":[]"#),
+        (r#""first":["topic""#, r#""first":["partition""#),
+        (r#""hides":false"#, r#""hides":0"#),
+        (r#""forgotten":[]"#, r#""forgotten":[[2,2]]"#),
+        (r#""forgotten":[]"#, r#""forgotten":[[0,1]]"#),
+        (r#""forgotten":[]"#, r#""forgotten":[[1,0]]"#),
+        (r#""pruned":0"#, r#""pruned":3"#),
         (r#""started_at":"1970"#, r#""started_at":"year"#),
-        (r#""seen":2"#, r#""seen":0"#),
-        (r#""seen":2"#, r#""seen":3"#),
+        (r#""seen":2,"#, r#""seen":0,"#),
+        (r#""seen":2,"#, r#""seen":3,"#),
         (r#""read_after":1"#, r#""read_after":2"#),
         (r#""taken_at":"1970"#, r#""taken_at":"year"#),
-        (r#""group":"h""#, r#""group":"g""#),
-        (r#""group":"g""#, r#""group":"i""#),
-        (r#""topic":"elsewhere""#, r#""topic":"else/where""#),
-        (r#""partition":4"#, r#""partition":0"#),
-        (r#""partition":4"#, r#""partition":-4"#),
-        (r#""offset":9"#, r#""offset":-9"#),
-        (r#""leader_epoch":3"#, r#""leader_epoch":-3"#),
+        (r#""groups":2"#, r#""groups":3"#),
         (r#""acls":{"seen":2"#, r#""acls":{"seen":3"#),
         (r#""authorizer":true"#, r#""authorizer":false"#),
         (r#""left_out":1"#, r#""left_out":-1"#),
-        (r#""principal":"User:a""#, r#""principal":"User:b""#),
-        (
-            r#""pattern_type":"PREFIXED""#,
-            r#""pattern_type":"prefixed""#,
-        ),
+        (r#""acls":2"#, r#""acls":1"#),
     ] {
         world.assert_edit_is_damage(SNAPSHOT, from, to).await;
     }
 }
 
 #[tokio::test]
-async fn a_page_that_does_not_add_up_is_found() {
+async fn segments_that_do_not_add_up_are_found() {
     let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
     let repository = Repository::open(world::store(&world.objects))
         .await
         .unwrap();
     let topic = &world.snapshot.topics[0];
-    let wrongs: [fn(&mut PartitionState); 5] = [
+    let wrongs: [fn(&mut PartitionState); 7] = [
         |state| state.records += 1,
         |state| state.stored_bytes -= 1,
         |state| state.raw_bytes += 1,
-        |state| state.pages[0].segments += 1,
-        |state| state.pages[0].end_offset += 1,
+        |state| state.segments += 1,
+        |state| state.end_offset += 1,
+        |state| state.base_offset += 1,
+        |state| state.max_timestamp = Some(0),
     ];
     for wrong in wrongs {
         let mut state = topic.partitions[0].clone();
         wrong(&mut state);
         let read = repository
-            .segments(&topic.partition_id(0.into()), &state)
+            .segments(&world.snapshot, &topic.partition_id(0.into()), &state)
             .await;
         let error = read.unwrap_err();
         assert!(is_damaged_object(&error), "{error}");
@@ -209,18 +223,22 @@ async fn a_page_that_does_not_add_up_is_found() {
 }
 
 #[tokio::test]
-async fn a_missing_page_is_missing_and_a_huge_object_is_not_fetched() {
+async fn a_missing_table_is_missing_and_a_huge_object_is_not_fetched() {
     let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
-    let page = Path::from(world.page(0));
-    let gone = stream::iter([Ok(page)]).boxed();
-    world
-        .objects
-        .delete_stream(gone)
-        .for_each(async |_| ())
-        .await;
+    for key in world.tables() {
+        let intact = world::get(&world.objects, &key).await;
+        remove(&world.objects, &key).await;
+        let error = world.read().await.unwrap_err();
+        let missing = matches!(error.kind(), RepoErrorKind::Missing { .. });
+        assert!(missing && error.key() == Some(&key), "{error}");
+        world::put(&world.objects, &key, &intact).await;
+    }
+    for key in world.tables() {
+        remove(&world.objects, &key).await;
+    }
     let error = world.read().await.unwrap_err();
-    let missing = matches!(error.kind(), RepoErrorKind::Missing { .. });
-    assert!(missing && error.key() == Some(&world.page(0)), "{error}");
+    let folder = matches!(error.kind(), RepoErrorKind::MissingFolder { .. });
+    assert!(folder && error.key() == Some("index"), "{error}");
 
     let folder = tempfile::tempdir().unwrap();
     let objects = world::local(&folder);
@@ -232,6 +250,11 @@ async fn a_missing_page_is_missing_and_a_huge_object_is_not_fetched() {
     let opened = Repository::open(world::store(&objects)).await;
     let error = opened.unwrap_err().to_string();
     assert!(error.contains("the limit is 268435456"), "{error}");
+}
+
+async fn remove(objects: &Arc<dyn ObjectStore>, key: &str) {
+    let gone = stream::iter([Ok(Path::from(key))]).boxed();
+    objects.delete_stream(gone).for_each(async |_| ()).await;
 }
 
 #[tokio::test]

@@ -255,10 +255,8 @@ fn folders_that_are_gone_are_named() {
     let newest = world::backup(&runtime, &repository, None, &cluster).unwrap();
     let missing = || runtime.block_on(repository.missing_folders(&newest));
     assert_eq!(missing().unwrap(), [""; 0], "nothing is stored of b");
-    for name in ["data/a", "index/c"] {
-        fs::remove_dir_all(root.join(name)).unwrap();
-    }
-    assert_eq!(missing().unwrap(), ["data/a", "index/c"]);
+    fs::remove_dir_all(root.join("data/a")).unwrap();
+    assert_eq!(missing().unwrap(), ["data/a"]);
     fs::remove_dir_all(root.join("data/c")).unwrap();
     let all = missing().unwrap_err();
     assert_eq!(*all.kind(), RepoErrorKind::MissingFolder { snapshot: 1 });
@@ -278,13 +276,19 @@ fn with_identity(json: &str) -> TempDir {
 }
 
 #[tokio::test]
-async fn a_later_version_and_another_format_are_named() {
-    let later = with_identity(r#"{"format":"kbk-repository","version":2,"shape":"unknown""#);
+async fn other_versions_and_another_format_are_named() {
+    let later = with_identity(r#"{"format":"kbk-repository","version":3,"shape":"unknown""#);
     let newer = RepoErrorKind::NewerVersion {
-        found: 2,
-        supported: 1,
+        found: 3,
+        supported: 2,
     };
     assert_eq!(*open(later.path()).await.unwrap_err().kind(), newer);
+    let earlier = with_identity(r#"{"format":"kbk-repository","version":1,"shape":"unknown""#);
+    let older = RepoErrorKind::OlderVersion {
+        found: 1,
+        supported: 2,
+    };
+    assert_eq!(*open(earlier.path()).await.unwrap_err().kind(), older);
     let other = with_identity(r#"{"format":"shopping-list","version":1"#);
     let other = found(open(other.path()).await);
     assert_eq!(other, "its kbk.json is of the format \"shopping-list\"");

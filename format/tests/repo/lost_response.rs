@@ -155,9 +155,9 @@ async fn map_pages_are_written_although_the_response_is_lost() {
 }
 
 #[tokio::test]
-async fn pages_and_snapshots_are_written_although_the_response_is_lost() {
-    // The page is the first write of a commit, the snapshot the second.
-    for at in [0, 1] {
+async fn tables_and_snapshots_are_written_although_the_response_is_lost() {
+    // The table is the first write of a commit, the snapshot the second, the hint the third.
+    for at in [0, 1, 2] {
         let (_, objects) = repository().await;
         let (repository, reached) = losing_response(&objects, at).await;
         let partition = world::partition_id("a", 1, 0);

@@ -266,7 +266,11 @@ async fn check_snapshot(
         for state in &topic.partitions {
             let partition = topic.partition_id(state.partition);
             let mut at = state.base_offset;
-            for entry in repository.segments(&partition, state).await.unwrap() {
+            for entry in repository
+                .segments(snapshot, &partition, state)
+                .await
+                .unwrap()
+            {
                 assert_eq!(
                     entry.base_offset, at,
                     "no offset is missing or covered twice"

@@ -1,11 +1,11 @@
-//! Pages: the segments of one partition, at most 512 to a page (SPEC section 11.4).
+//! What a row of the index states about a segment (SPEC section 11.4).
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::id::{Digest, Hex, Id};
-use super::keys::{Key, PartitionId, TopicName};
-use super::sealed::Document;
+use super::keys::{Key, PartitionId};
 use super::upload::Uploaded;
+use crate::OffsetSpan;
 use crate::footer::RenderedSizes;
 use crate::header::FileHeader;
 use crate::record::TimestampType;
@@ -14,26 +14,9 @@ use crate::segment::Segment;
 use crate::statistics::Statistics;
 use crate::whole_lines::WholeLines;
 use crate::writer::SegmentSummary;
-use crate::{OffsetSpan, PartitionNumber};
 
-/// A page with this many entries is full, and never written again.
-pub const FULL_PAGE: usize = 512;
-
-/// Entries of consecutive segments of one partition. Never empty.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page {
-    /// The topic's name.
-    pub topic: TopicName,
-    /// The topic's id.
-    pub topic_id: Id,
-    /// The partition.
-    pub partition: PartitionNumber,
-    /// In offset order; each begins where the one before ends.
-    pub segments: Vec<SegmentEntry>,
-}
-
-/// What a page states about a segment: enough to open it with one read, and to check it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What the index states about a segment: enough to open it with one read, and to check it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct SegmentEntry {
     /// The object's name.
     pub key: String,
@@ -65,66 +48,6 @@ pub struct SegmentEntry {
     pub rendered: Option<ViewSizes>,
     /// Whether lines of the rendered values and keys are whole; `None` where the segment does not state it.
     pub whole_lines: Option<[bool; 2]>,
-}
-
-impl Document for Page {
-    const FORMAT: &'static str = "kbk-page";
-}
-
-impl Page {
-    /// Returns the partition whose segments it lists.
-    #[must_use]
-    pub fn partition_id(&self) -> PartitionId {
-        PartitionId {
-            topic: self.topic.clone(),
-            topic_id: self.topic_id,
-            partition: self.partition,
-        }
-    }
-
-    /// Distributes the entries of one partition over pages.
-    pub(super) fn cut(partition: &PartitionId, entries: &[SegmentEntry]) -> Vec<Page> {
-        let page = |segments: &[SegmentEntry]| Page {
-            topic: partition.topic.clone(),
-            topic_id: partition.topic_id,
-            partition: partition.partition,
-            segments: segments.to_vec(),
-        };
-        entries.chunks(FULL_PAGE).map(page).collect()
-    }
-
-    /// Returns the first offset covered and the exclusive end.
-    pub(super) fn coverage(&self) -> Option<(i64, i64)> {
-        let (first, last) = (self.segments.first()?, self.segments.last()?);
-        Some((first.base_offset, last.end_offset))
-    }
-
-    /// Checks the rules of SPEC section 11.4; the error names the one that is violated.
-    pub(super) fn check(&self) -> Result<(), String> {
-        if !(1..=FULL_PAGE).contains(&self.segments.len()) {
-            return Err(format!(
-                "it has {} entries, not 1 to 512",
-                self.segments.len()
-            ));
-        }
-        let partition = self.partition_id();
-        for entry in &self.segments {
-            entry.check(&partition)?;
-        }
-        if let Some((end, base)) = self.break_in_coverage() {
-            return Err(format!(
-                "a segment ends at offset {end} and the next one begins at {base}"
-            ));
-        }
-        Ok(())
-    }
-
-    /// Returns the end of the first segment that the next one does not join, and the next one's first offset.
-    pub(super) fn break_in_coverage(&self) -> Option<(i64, i64)> {
-        let mut pairs = self.segments.array_windows();
-        let broken = pairs.find(|[before, after]| before.end_offset != after.base_offset);
-        broken.map(|[before, after]| (before.end_offset, after.base_offset))
-    }
 }
 
 impl SegmentEntry {
@@ -187,24 +110,25 @@ impl SegmentEntry {
         }
     }
 
-    fn check(&self, partition: &PartitionId) -> Result<(), String> {
-        let key = Key::segment(partition, self.base_offset, &self.segment_id).to_string();
+    /// Checks the entry by itself; the error names the rule that is violated.
+    pub(super) fn check(&self) -> Result<(), String> {
         if self.base_offset < 0 || self.base_offset >= self.end_offset {
-            Err(format!(
-                "{} covers {}",
-                self.key,
-                OffsetSpan::from(self.base_offset..self.end_offset)
-            ))
-        } else if self.key != key {
-            Err(format!("an entry's key is {}, not {key}", self.key))
+            let covered = OffsetSpan::from(self.base_offset..self.end_offset);
+            Err(format!("it covers {covered}"))
         } else if self.footer_position >= self.size {
             Err(format!(
-                "{} has its footer at {} of {} bytes",
-                self.key, self.footer_position, self.size
+                "its footer is at {} of {} bytes",
+                self.footer_position, self.size
             ))
         } else {
             Ok(())
         }
+    }
+
+    /// Returns the smallest and the largest timestamp; `None` where it has no records.
+    #[must_use]
+    pub fn times(&self) -> Option<(i64, i64)> {
+        (self.records > 0).then_some((self.min_timestamp, self.max_timestamp))
     }
 }
 

@@ -1,0 +1,287 @@
+//! Manifests: the JSON of a snapshot, which names everything that is in it (SPEC section 11.5).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::acls::AclsRef;
+use super::groups::GroupsRef;
+use super::id::{Digest, Id};
+use super::index::Run;
+use super::members;
+use super::order::check_order;
+use super::sealed::Document;
+use super::states::TopicState;
+use crate::layout::limits;
+
+/// What a snapshot states by itself. A few KB, whatever the repository holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The repository it belongs to.
+    pub repository_id: Id,
+    /// From 1, incremented by each commit.
+    pub sequence: u64,
+    /// The snapshot that this one is based on.
+    pub parent: Option<ParentRef>,
+    /// Random: lets the writer recognise its own commit.
+    pub nonce: Id,
+    /// When the offsets were read.
+    pub started_at: Timestamp,
+    /// When the snapshot was created.
+    pub created_at: Timestamp,
+    /// Program and version.
+    pub writer: String,
+    /// Kafka's id of the cluster, where it gave one.
+    pub cluster_id: Option<String>,
+    /// What its topics add up to.
+    pub totals: Totals,
+    /// When topics that the same backups found were last seen.
+    pub sightings: Vec<Sighting>,
+    /// Where its rows are, the newest first.
+    pub runs: Vec<Run>,
+    /// The cluster's consumer groups; `None` until a backup has read them.
+    pub groups: Option<GroupsRef>,
+    /// The cluster's ACLs; `None` until a backup has read them.
+    pub acls: Option<AclsRef>,
+    /// The sequences of snapshots that were forgotten: ranges, both ends included.
+    pub forgotten: Vec<(u64, u64)>,
+    /// The prune that is in progress.
+    pub pruning: Option<Pruning>,
+    /// Sequence of the snapshot that began the last prune; 0 where there was none.
+    pub pruned: u64,
+}
+
+/// The name and digest of a snapshot's parent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentRef {
+    /// Its number.
+    pub sequence: u64,
+    /// Its digest.
+    pub sha256: Digest,
+}
+
+/// Sums over all topics, deleted ones too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Number of histories of topics.
+    pub topics: u64,
+    /// Number of partitions.
+    pub partitions: u64,
+    /// Number of segments.
+    pub segments: u64,
+    /// Number of records.
+    pub records: u64,
+    /// Bytes of the segments.
+    pub stored_bytes: u64,
+    /// Bytes of the records before compression.
+    pub raw_bytes: u64,
+    /// Smallest timestamp in milliseconds; `None` without records.
+    pub min_timestamp: Option<i64>,
+    /// Largest timestamp in milliseconds; `None` without records.
+    pub max_timestamp: Option<i64>,
+    /// The number of partitions that lack records, by reason; those of deleted topics do not count.
+    #[serde(deserialize_with = "members::unique")]
+    pub incomplete: BTreeMap<String, u64>,
+}
+
+/// A set of topics that the same backups found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// Names it in the rows of its topics.
+    pub id: u64,
+    /// Sequence of the last snapshot whose backup found them.
+    pub last_seen: u64,
+    /// When that backup read the offsets.
+    pub started_at: Timestamp,
+}
+
+/// A prune that has begun and may not have deleted everything yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruning {
+    /// The snapshot that began it.
+    pub sequence: u64,
+    /// The number of objects that it deletes.
+    pub objects: u64,
+    /// SHA-256 of the list of them.
+    pub sha256: Digest,
+    /// Its length.
+    pub size: u64,
+    /// Its length once decompressed.
+    pub raw_size: u64,
+}
+
+impl Document for Manifest {
+    const FORMAT: &'static str = "kbk-snapshot";
+}
+
+impl Totals {
+    /// Adds up the states of all topics.
+    #[must_use]
+    pub fn of(topics: &[TopicState]) -> Totals {
+        let mut totals = Totals {
+            topics: topics.len() as u64,
+            ..Totals::default()
+        };
+        for topic in topics {
+            for state in &topic.partitions {
+                totals.partitions += 1;
+                totals.segments = totals.segments.saturating_add(state.segments);
+                totals.records = totals.records.saturating_add(state.records);
+                totals.stored_bytes = totals.stored_bytes.saturating_add(state.stored_bytes);
+                totals.raw_bytes = totals.raw_bytes.saturating_add(state.raw_bytes);
+                let (min, max) = (totals.min_timestamp, totals.max_timestamp);
+                totals.min_timestamp = min.into_iter().chain(state.min_timestamp).min();
+                totals.max_timestamp = max.into_iter().chain(state.max_timestamp).max();
+                if let Some(incomplete) = state.incomplete.as_ref().filter(|_| !topic.deleted) {
+                    let reason = incomplete.reason.word().to_owned();
+                    *totals.incomplete.entry(reason).or_default() += 1;
+                }
+            }
+        }
+        totals
+    }
+
+    /// Returns the number of partitions that lack records.
+    #[must_use]
+    pub fn incomplete_partitions(&self) -> u64 {
+        self.incomplete
+            .values()
+            .fold(0, |sum, count| sum.saturating_add(*count))
+    }
+}
+
+impl Manifest {
+    /// Returns whether no record is missing that the source had when it was last backed up. Topics that the source has deleted do
+    /// not count: no later backup can complete them.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.totals.incomplete.is_empty()
+    }
+
+    /// Returns whether this snapshot says that the one of `sequence` was forgotten.
+    #[must_use]
+    pub fn has_forgotten(&self, sequence: u64) -> bool {
+        let is_in = |(first, last): &(u64, u64)| (*first..=*last).contains(&sequence);
+        self.forgotten.iter().any(is_in)
+    }
+
+    /// Checks the rules of SPEC section 11.5; the error names the one that is violated.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(parent) = &self.parent
+            && parent.sequence >= self.sequence
+        {
+            return Err(format!("its parent is snapshot {}", parent.sequence));
+        }
+        self.check_totals()?;
+        self.check_sightings()?;
+        self.check_runs()?;
+        self.check_forgotten()?;
+        self.check_pruning()?;
+        if let Some(groups) = &self.groups {
+            groups.check(self.sequence)?;
+        }
+        match &self.acls {
+            Some(acls) => acls.check(self.sequence),
+            None => Ok(()),
+        }
+    }
+
+    fn check_totals(&self) -> Result<(), String> {
+        let is_word = |word: &str| {
+            !word.is_empty()
+                && word
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        let totals = &self.totals;
+        if let Some((word, count)) = totals
+            .incomplete
+            .iter()
+            .find(|(word, count)| !is_word(word) || **count == 0)
+        {
+            return Err(format!(
+                "it has {count} partitions that are incomplete for {word:?}"
+            ));
+        }
+        if totals.incomplete_partitions() > totals.partitions {
+            let partitions = totals.partitions;
+            return Err(format!(
+                "more than its {partitions} partitions are incomplete"
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_sightings(&self) -> Result<(), String> {
+        let (found, limit) = (self.sightings.len(), limits::SIGHTINGS);
+        if found > limit {
+            return Err(format!(
+                "it has {found} sightings, and the limit is {limit}"
+            ));
+        }
+        check_order("sightings", &self.sightings, |sighting| sighting.id)?;
+        for Sighting { id, last_seen, .. } in &self.sightings {
+            if *id == 0 || !(1..=self.sequence).contains(last_seen) {
+                return Err(format!(
+                    "its sighting {id} was last seen in snapshot {last_seen}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_runs(&self) -> Result<(), String> {
+        let (found, limit) = (self.runs.len(), limits::RUNS);
+        if found > limit {
+            return Err(format!("it has {found} runs, and the limit is {limit}"));
+        }
+        let mut before: Option<&Run> = None;
+        for run in &self.runs {
+            run.check()?;
+            let newest = before.map_or(self.sequence, |before| before.from.saturating_sub(1));
+            let level = before.map_or(0, |before| before.level);
+            if run.to > newest || run.level < level {
+                let (level, from, to) = (run.level, run.from, run.to);
+                return Err(format!(
+                    "its run of level {level} and the commits {from} to {to} is out of order"
+                ));
+            }
+            before = Some(run);
+        }
+        Ok(())
+    }
+
+    fn check_forgotten(&self) -> Result<(), String> {
+        let (found, limit) = (self.forgotten.len(), limits::FORGOTTEN_RANGES);
+        if found > limit {
+            return Err(format!(
+                "it has {found} ranges of forgotten snapshots, and the limit is {limit}"
+            ));
+        }
+        let mut least = 1;
+        for (first, last) in &self.forgotten {
+            if *first < least || first > last || *last >= self.sequence {
+                return Err(format!(
+                    "the forgotten snapshots {first} to {last} are out of order"
+                ));
+            }
+            // One snapshot at least is between two ranges.
+            least = last.saturating_add(2);
+        }
+        Ok(())
+    }
+
+    fn check_pruning(&self) -> Result<(), String> {
+        let begun = self.pruning.as_ref().map(|pruning| pruning.sequence);
+        if self.pruned > self.sequence
+            || begun.is_some_and(|begun| begun == 0 || begun != self.pruned)
+        {
+            let pruned = self.pruned;
+            return Err(format!(
+                "its last prune began with snapshot {pruned}, the one in progress with {begun:?}"
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! The states of topics and partitions: what their sources reported, and what is stored of them (SPEC section 11.4).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::Id;
+use super::incomplete::Incomplete;
+use super::keys::{PartitionId, TopicName};
+use super::segment_entry::SegmentEntry;
+use crate::{OffsetSpan, PartitionNumber, counted};
+
+/// One history of a topic. A topic that was deleted and created again has two, and so has one whose log was truncated and written anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicState {
+    /// Its name.
+    pub name: TopicName,
+    /// Identifies this history in the repository: Kafka's topic id, zeros where the cluster gave none, or a random id where a log
+    /// turned out not to continue the stored one.
+    pub topic_id: Id,
+    /// Kafka's topic id; `None` where the cluster gave none.
+    pub kafka_id: Option<Id>,
+    /// Sequence of the first snapshot whose backup found the topic in the cluster.
+    pub first_seen: u64,
+    /// Sequence of the last snapshot whose backup found the topic in the cluster.
+    pub last_seen: u64,
+    /// The sighting of the snapshot that states `last_seen`; `None` where the topic's own row does.
+    pub sighting: Option<u64>,
+    /// Whether the cluster no longer has it, or has another topic under this name.
+    pub deleted: bool,
+    /// Whether it is one of Kafka's own topics.
+    pub internal: bool,
+    /// Replicas of each partition.
+    pub replication_factor: i32,
+    /// Every value that is not the broker's default; `None` where the cluster did not report them.
+    pub config: Option<BTreeMap<String, String>>,
+    /// Every partition of the topic: partition `i` is at index `i`.
+    pub partitions: Vec<PartitionState>,
+}
+
+/// One partition: what the source reported, and what is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionState {
+    /// Its number.
+    pub partition: PartitionNumber,
+    /// The log start offset of the source when it was last backed up; -1 until it stated one.
+    pub log_start_offset: i64,
+    /// The high watermark of the source when it was last backed up; -1 until it stated one.
+    pub high_watermark: i64,
+    /// The last stable offset of the source when it was last backed up; -1 until it stated one.
+    pub last_stable_offset: i64,
+    /// Why records that the source had are missing; `None` if none is.
+    pub incomplete: Option<Incomplete>,
+    /// First offset that is covered.
+    pub base_offset: i64,
+    /// The exclusive end of the offsets covered: where the next backup resumes.
+    pub end_offset: i64,
+    /// Number of segments.
+    pub segments: u64,
+    /// Number of records stored.
+    pub records: u64,
+    /// Bytes of all segments.
+    pub stored_bytes: u64,
+    /// Bytes of all records before compression.
+    pub raw_bytes: u64,
+    /// Smallest timestamp in milliseconds; `None` without records.
+    pub min_timestamp: Option<i64>,
+    /// Largest timestamp in milliseconds; `None` without records.
+    pub max_timestamp: Option<i64>,
+    /// Sequence of the last snapshot whose commit changed its segments; 0 where none did.
+    pub changed: u64,
+    /// Ranges that the source had deleted before they were read.
+    pub lost: Vec<LostRange>,
+}
+
+/// Offsets that the source had deleted before they were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostRange {
+    /// The first offset.
+    pub from: i64,
+    /// The exclusive end.
+    pub to: i64,
+}
+
+impl From<LostRange> for OffsetSpan {
+    fn from(lost: LostRange) -> OffsetSpan {
+        (lost.from..lost.to).into()
+    }
+}
+
+impl TopicState {
+    /// Returns the id of one of its partitions.
+    #[must_use]
+    pub fn partition_id(&self, partition: PartitionNumber) -> PartitionId {
+        PartitionId {
+            topic: self.name.clone(),
+            topic_id: self.topic_id,
+            partition,
+        }
+    }
+
+    /// Returns the sort key of the topics in a snapshot.
+    pub(super) fn order(&self) -> (&TopicName, u64) {
+        (&self.name, self.first_seen)
+    }
+}
+
+impl PartitionState {
+    /// Creates the state of a partition of which nothing is stored, and of which the source has stated nothing.
+    #[must_use]
+    pub fn empty(partition: PartitionNumber, start: i64) -> Self {
+        PartitionState {
+            partition,
+            log_start_offset: -1,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            incomplete: None,
+            base_offset: start,
+            end_offset: start,
+            segments: 0,
+            records: 0,
+            stored_bytes: 0,
+            raw_bytes: 0,
+            min_timestamp: None,
+            max_timestamp: None,
+            changed: 0,
+            lost: Vec::new(),
+        }
+    }
+
+    /// Appends a segment that snapshot `sequence` adds.
+    pub(super) fn append(&mut self, segment: &SegmentEntry, sequence: u64) {
+        self.end_offset = segment.end_offset;
+        self.segments = self.segments.saturating_add(1);
+        self.records = self.records.saturating_add(segment.records);
+        self.stored_bytes = self.stored_bytes.saturating_add(segment.size);
+        self.raw_bytes = self.raw_bytes.saturating_add(segment.raw_bytes);
+        let times = segment.times();
+        let (min, max) = (times.map(|(min, _)| min), times.map(|(_, max)| max));
+        self.min_timestamp = self.min_timestamp.into_iter().chain(min).min();
+        self.max_timestamp = self.max_timestamp.into_iter().chain(max).max();
+        self.changed = sequence;
+    }
+
+    /// Checks what a partition's row alone must satisfy; the error names the rule that is violated.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let (base, end) = (self.base_offset, self.end_offset);
+        if base < 0 || base > end {
+            return Err(format!("it covers {}", OffsetSpan::from(base..end)));
+        }
+        if (self.segments == 0) != (base == end) {
+            let segments = counted(self.segments, "segment");
+            return Err(format!("it has {segments} of {}", OffsetSpan::from(base..end)));
+        }
+        let (min, max) = (self.min_timestamp, self.max_timestamp);
+        let timed = self.records > 0;
+        if min.is_some() != timed || max.is_some() != timed || min > max {
+            let records = self.records;
+            return Err(format!(
+                "its {records} records have timestamps from {min:?} to {max:?}"
+            ));
+        }
+        self.incomplete.as_ref().map_or(Ok(()), Incomplete::check)
+    }
+
+    /// Checks its lost ranges: ascending, disjoint, inside the coverage.
+    pub(super) fn check_lost(&self) -> Result<(), String> {
+        let (base, end) = (self.base_offset, self.end_offset);
+        let mut at = base;
+        for lost in &self.lost {
+            if lost.from < at || lost.from >= lost.to || lost.to > end {
+                return Err(format!(
+                    "the lost {} are out of order, or outside {}",
+                    OffsetSpan::from(*lost),
+                    OffsetSpan::from(base..end)
+                ));
+            }
+            at = lost.to;
+        }
+        Ok(())
+    }
+
+    /// Returns the first difference between what the row states of the segments and what they add up to.
+    pub(super) fn difference(&self, segments: &[SegmentEntry]) -> Option<String> {
+        let mut sums = Self::empty(self.partition, self.base_offset);
+        for segment in segments {
+            if segment.base_offset != sums.end_offset {
+                let (expected, found) = (sums.end_offset, segment.base_offset);
+                return Some(format!(
+                    "a segment begins at offset {found}, not at {expected}"
+                ));
+            }
+            sums.append(segment, self.changed);
+        }
+        let times = |state: &Self| (state.min_timestamp, state.max_timestamp);
+        for (what, stated, found) in [
+            ("segments", self.segments, sums.segments),
+            ("records", self.records, sums.records),
+            ("stored bytes", self.stored_bytes, sums.stored_bytes),
+            ("raw bytes", self.raw_bytes, sums.raw_bytes),
+        ] {
+            if found != stated {
+                return Some(format!(
+                    "its row states {stated} {what}, its segments {found}"
+                ));
+            }
+        }
+        if sums.end_offset != self.end_offset {
+            let (stated, found) = (self.end_offset, sums.end_offset);
+            return Some(format!(
+                "its row ends at offset {stated}, its segments at {found}"
+            ));
+        }
+        let (stated, found) = (times(self), times(&sums));
+        (stated != found)
+            .then(|| format!("its row states the timestamps {stated:?}, its segments {found:?}"))
+    }
+}
