@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                 read      Snapshot --> ReadPlan --> PartitionReader --> Batch --> Record
-//!                 verify    Snapshot --> every page, segment and byte --> VerifyReport
+//!                 verify    Snapshot --> every table, segment and byte --> VerifyReport
 //!   Repository -- list      Snapshot --> rows of snapshots, topics, partitions, segments, groups
 //!                 restores  finished restore --> offset map --> offsets in the cluster
 //!                 claims    what is going to be written --> the right to, while others want it too
@@ -29,7 +29,7 @@
 //!             keys: None,
 //!         };
 //!         let partition = topic.partition_id(state.partition);
-//!         let plan = ReadPlan::new(&repository, partition, state, selection).await?;
+//!         let plan = ReadPlan::new(&repository, &snapshot, partition, state, selection).await?;
 //!         let mut reader = plan.read(Streams::All, &tokio::runtime::Handle::current());
 //!         while let Some(batch) = reader.next().await? {
 //!             for record in batch.records() {
@@ -48,7 +48,7 @@
 //! | read them | [`read::PartitionReader`], [`read::Batch`] |
 //! | find the offset at which a time begins, as Kafka defines it | [`read::offset_for_time`] |
 //! | verify a repository (`kbk verify`) | [`verify::verify`], [`verify::Finding`] |
-//! | check a segment that no index page names | [`verify::UnindexedSegment`] |
+//! | check a segment that no table names | [`verify::UnindexedSegment`] |
 //! | list snapshots, topics, partitions and segments | [`list`] |
 //! | list consumer groups and their lag | [`list::groups`] |
 //! | translate offsets by the offset map of a restore | [`restores::FinishedRestore`], [`restores::MapReader`] |

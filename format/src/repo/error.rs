@@ -153,6 +153,22 @@ pub enum RepoErrorKind {
     },
 }
 
+impl RepoErrorKind {
+    /// Returns whether it is about what an object holds or that it is gone, and not about whether it can be read at this moment.
+    #[must_use]
+    pub fn is_about_content(&self) -> bool {
+        matches!(
+            self,
+            RepoErrorKind::Damaged(_)
+                | RepoErrorKind::Missing { .. }
+                | RepoErrorKind::NewerVersion { .. }
+                | RepoErrorKind::OlderVersion { .. }
+                | RepoErrorKind::NewerRow { .. }
+                | RepoErrorKind::NoSuchSnapshot { .. }
+        )
+    }
+}
+
 /// How an object differs from what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -161,6 +177,14 @@ pub enum Damage {
     Object {
         /// Expected and found.
         detail: String,
+    },
+
+    /// Segments that do not cover the offsets of their partition without gap or overlap.
+    Coverage {
+        /// Where the next segment must begin.
+        expected: i64,
+        /// Where it begins.
+        found: i64,
     },
 
     /// A segment that is shorter or longer than what was committed.
@@ -402,6 +426,11 @@ impl Damage {
             Damage::Object { detail } => write!(
                 f,
                 "{object} is damaged: {detail}; restore this object from an intact copy, or use another snapshot"
+            ),
+            Damage::Coverage { expected, found } => write!(
+                f,
+                "{object} does not cover every offset exactly once: a segment ends at offset {expected} and the next one \
+                 begins at {found}; use another snapshot"
             ),
             Damage::Size { expected, found } => write!(
                 f,

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
 use super::acls::{AclBinding, Acls, check_acls};
 use super::error::{RepoError, RepoErrorKind, Result};
@@ -75,6 +75,8 @@ impl Repository {
 
     /// Reads the entries of all segments of a partition in a snapshot, in offset order.
     ///
+    /// A table that cannot be read does no harm where the others have all segments of the partition.
+    ///
     /// # Errors
     ///
     /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`], or the error of the store; also where the entries do not fill the partition's
@@ -88,24 +90,81 @@ impl Repository {
         if state.segments == 0 {
             return Ok(Vec::new());
         }
+        let (mut segments, mut unread) = (Vec::new(), None);
         let range = KeyRange::SegmentsOf(partition.clone());
-        let merged = self.merged_rows(&snapshot.runs, range, false).await?;
-        let repository = self.clone();
-        let mut rows = SegmentRows { repository, merged };
-        let mut segments = Vec::new();
-        while let Some((_, entry)) = rows.next().await? {
-            segments.push(entry);
+        let mut merged = self.merged_rows(&snapshot.runs, range, false).await?;
+        loop {
+            match merged.step() {
+                Step::End => break,
+                Step::Row(row, table) => {
+                    let key = Key::Table { sha256: table };
+                    if let Row::Segment(_, entry) = row
+                        .read()
+                        .map_err(|error| self.refused_object(&key, error))?
+                    {
+                        segments.push(*entry);
+                    }
+                }
+                Step::Read { source, table } => match self.table(&table).await {
+                    Ok(table) => merged.supply(source, table),
+                    Err(error) if error.kind().is_about_content() => {
+                        unread.get_or_insert(error);
+                        merged.skip(source);
+                    }
+                    Err(error) => return Err(error),
+                },
+            }
         }
-        match state.difference(&segments) {
-            None => Ok(segments),
-            Some(detail) => Err(self.inconsistent(partition, detail)),
+        match (state.difference(&segments), unread) {
+            (None, _) => Ok(segments),
+            (Some(_), Some(unread)) => Err(unread),
+            (Some(damage), None) => Err(self
+                .store()
+                .error(partition, RepoErrorKind::Damaged(damage))),
         }
     }
 
-    /// Creates the error that the segments of a partition are not those that its row states.
-    #[must_use]
-    pub fn inconsistent(&self, partition: &PartitionId, detail: String) -> RepoError {
-        self.store().damaged(partition, detail)
+    /// Returns the references to all tables that a snapshot names, and the errors of lists of tables that cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// The error of the store.
+    pub async fn tables(&self, manifest: &Manifest) -> Result<(Vec<TableRef>, Vec<RepoError>)> {
+        let (mut tables, mut unread) = (Vec::new(), Vec::new());
+        for run in &manifest.runs {
+            match run.tables() {
+                RunTables::Named(named) => tables.extend_from_slice(named),
+                RunTables::InList(list) => match self.list(list).await {
+                    Ok(list) => tables.extend_from_slice(&list),
+                    Err(error) if error.kind().is_about_content() => unread.push(error),
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        Ok((tables, unread))
+    }
+
+    /// Reads the segments of which a table has rows, whether these count or not, and checks all its rows.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`], or the error of the store.
+    pub async fn table_segments(
+        &self,
+        named: &TableRef,
+    ) -> Result<Vec<(PartitionId, SegmentEntry)>> {
+        let sha256 = named.sha256;
+        let key = Key::Table { sha256 };
+        let mut segments = Vec::new();
+        for row in &self.table(named).await?.rows {
+            let row = row
+                .read()
+                .map_err(|error| self.refused_object(&key, error))?;
+            if let Row::Segment(id, entry) = row {
+                segments.push((id, *entry));
+            }
+        }
+        Ok(segments)
     }
 
     /// Reads the segments of all partitions, one after the other. They are not compared with the partitions' rows.
@@ -227,8 +286,11 @@ impl Repository {
             .map(|table| self.table(table))
             .collect();
         let parallel = self.store().profile().parallel_requests;
-        let first = stream::iter(first).buffer_unordered(parallel);
-        first.try_for_each(async |_| Ok(())).await?;
+        // Those that fail are read again, and then it matters whether they are needed.
+        stream::iter(first)
+            .buffer_unordered(parallel)
+            .for_each(async |_| ())
+            .await;
         Ok(merged)
     }
 

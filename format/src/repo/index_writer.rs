@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::error::{RepoError, RepoErrorKind, Result};
+use super::error::{RepoError, Result};
 use super::index::{
     FinishedTable, KeyRange, MergePlan, Row, Run, TableRef, TableSizes, TableWriter, plan_merge,
     run_of,
@@ -51,15 +51,7 @@ impl IndexWriter {
                     runs.splice(plan.runs, merged);
                 }
                 // What cannot be read now may be restored later. Until then its run stays, and costs readers a table more.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        RepoErrorKind::Damaged(_)
-                            | RepoErrorKind::Missing { .. }
-                            | RepoErrorKind::NewerRow { .. }
-                            | RepoErrorKind::NewerVersion { .. }
-                    ) =>
-                {
+                Err(error) if error.kind().is_about_content() => {
                     break;
                 }
                 Err(error) => return Err(error),

@@ -139,6 +139,12 @@ impl Repository {
         }
     }
 
+    /// Returns the same repository without what was read of its index before: a verification reads what is stored now.
+    #[must_use]
+    pub fn uncached(&self) -> Repository {
+        Repository::of(self.store.clone(), self.identity.clone())
+    }
+
     pub(super) fn caches(&self) -> &Caches {
         &self.caches
     }
@@ -171,7 +177,7 @@ impl Repository {
         };
         match self.manifest(*newest).await {
             Ok(manifest) => Ok(manifest.value.forgotten),
-            Err(error) if is_about_content(error.kind()) => Ok(Vec::new()),
+            Err(error) if error.kind().is_about_content() => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
@@ -208,7 +214,7 @@ impl Repository {
                 Ok(Some(latest.sequence))
             }
             Ok(_) => Ok(None),
-            Err(error) if is_about_content(error.kind()) => Ok(None),
+            Err(error) if error.kind().is_about_content() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -404,15 +410,4 @@ fn is_in(ranges: &[(u64, u64)], sequence: u64) -> bool {
     ranges
         .iter()
         .any(|(first, last)| (*first..=*last).contains(&sequence))
-}
-
-/// Returns whether an error is about what an object holds, and not about whether it can be read now.
-fn is_about_content(kind: &RepoErrorKind) -> bool {
-    matches!(
-        kind,
-        RepoErrorKind::Damaged(_)
-            | RepoErrorKind::NewerVersion { .. }
-            | RepoErrorKind::OlderVersion { .. }
-            | RepoErrorKind::NoSuchSnapshot { .. }
-    )
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::Damage;
 use super::id::Id;
 use super::incomplete::Incomplete;
 use super::keys::{PartitionId, TopicName};
@@ -181,18 +182,17 @@ impl PartitionState {
     }
 
     /// Returns the first difference between what the row states of the segments and what they add up to.
-    pub(super) fn difference(&self, segments: &[SegmentEntry]) -> Option<String> {
+    pub(super) fn difference(&self, segments: &[SegmentEntry]) -> Option<Damage> {
         let mut sums = Self::empty(self.partition, self.base_offset);
         for segment in segments {
             if segment.base_offset != sums.end_offset {
-                let (expected, found) = (sums.end_offset, segment.base_offset);
-                return Some(format!(
-                    "a segment begins at offset {found}, not at {expected}"
-                ));
+                return Some(coverage(sums.end_offset, segment.base_offset));
             }
             sums.append(segment, self.changed);
         }
-        let times = |state: &Self| (state.min_timestamp, state.max_timestamp);
+        if sums.end_offset != self.end_offset {
+            return Some(coverage(sums.end_offset, self.end_offset));
+        }
         for (what, stated, found) in [
             ("segments", self.segments, sums.segments),
             ("records", self.records, sums.records),
@@ -200,19 +200,18 @@ impl PartitionState {
             ("raw bytes", self.raw_bytes, sums.raw_bytes),
         ] {
             if found != stated {
-                return Some(format!(
-                    "its row states {stated} {what}, its segments {found}"
-                ));
+                let detail = format!("its row states {stated} {what}, its segments {found}");
+                return Some(Damage::Object { detail });
             }
         }
-        if sums.end_offset != self.end_offset {
-            let (stated, found) = (self.end_offset, sums.end_offset);
-            return Some(format!(
-                "its row ends at offset {stated}, its segments at {found}"
-            ));
-        }
+        let times = |state: &Self| (state.min_timestamp, state.max_timestamp);
         let (stated, found) = (times(self), times(&sums));
-        (stated != found)
-            .then(|| format!("its row states the timestamps {stated:?}, its segments {found:?}"))
+        (stated != found).then(|| Damage::Object {
+            detail: format!("its row states the timestamps {stated:?}, its segments {found:?}"),
+        })
     }
+}
+
+fn coverage(expected: i64, found: i64) -> Damage {
+    Damage::Coverage { expected, found }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kbk_format::repo::Key;
+use kbk_format::repo::{Key, PartitionId};
 
 use crate::cache::budget::Budget;
 use crate::cache::leased_bytes::LeasedBytes;
@@ -18,14 +18,17 @@ impl<T: Send + Sync + 'static> Value for Arc<T> {}
 /// A snapshot's sequence, and a partition's ordinal in it.
 pub(crate) type PartitionKey = (u64, u64);
 
+/// A partition, the snapshot that last changed its segments, and a page of these: other snapshots have the same.
+pub(crate) type PageKey = (PartitionId, u64, usize);
+
 /// The caches.
 ///
 /// Stored objects are keyed by their names, which contain topic, topic id and partition: ids and digests alone would show one
-/// partition's records in another whose page names the same segment.
+/// partition's records in another whose rows name the same segment.
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(crate) snapshots: Arc<SingleFlightCache<u64, Arc<LoadedSnapshot>>>,
-    pub(crate) tables: Arc<SingleFlightCache<Key, Arc<SegmentTable>>>,
+    pub(crate) tables: Arc<SingleFlightCache<PageKey, Arc<SegmentTable>>>,
     pub(crate) indexes: Arc<SingleFlightCache<PartitionKey, Arc<PartitionIndex>>>,
     pub(crate) hours: Arc<SingleFlightCache<PartitionKey, Arc<Hours>>>,
     pub(crate) decoded_hours: Arc<SingleFlightCache<BlockKey, Arc<DecodedHours>>>,

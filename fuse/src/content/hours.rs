@@ -13,6 +13,7 @@ use kbk_format::{Columns, Hour, HourSize};
 
 use crate::cache::budget::Lease;
 use crate::content::blocks::OpenSegment;
+use crate::content::pages;
 use crate::content::snapshot::Partition;
 use crate::content::snapshot_reader::SnapshotReader;
 use crate::content::span::{self, Span};
@@ -103,9 +104,9 @@ impl SnapshotReader {
     ) -> Result<Arc<Hours>, ViewError> {
         let mut sums = Sums::default();
         let mut mixed = Vec::new();
-        for page in 0..partition.state().pages.len() {
+        for page in 0..pages::pages(partition.state()) {
             let table = self.segment_table(partition, page).await?;
-            for entry in table.page.segments.iter().filter(|entry| entry.records > 0) {
+            for entry in table.segments.iter().filter(|entry| entry.records > 0) {
                 let (first, last) = (Hour::of(entry.min_timestamp), Hour::of(entry.max_timestamp));
                 let text = entry.rendered.ok_or(ViewError::NotFound)?[View::Records as usize];
                 if span::listed(first) == span::listed(last) {

@@ -41,15 +41,16 @@ impl SnapshotReader {
         partition: &Partition,
         offset: i64,
     ) -> Result<Option<(u64, SegmentEntry)>, ViewError> {
-        let pages = &partition.state().pages;
-        let page = pages.partition_point(|page| page.end_offset <= offset);
-        if pages.get(page).is_none_or(|page| offset < page.base_offset) {
+        let state = partition.state();
+        if !(state.base_offset..state.end_offset).contains(&offset) {
             return Ok(None);
         }
-        let before = pages.iter().take(page).map(|page| page.segments as u64);
-        let before: u64 = before.sum();
+        let index = self.partition_index(partition).await?;
+        let Some((page, before)) = index.page_of_offset(offset) else {
+            return Ok(None);
+        };
         let table = self.segment_table(partition, page).await?;
-        let segments = &table.page.segments;
+        let segments = &table.segments;
         let segment = segments.partition_point(|entry| entry.end_offset <= offset);
         let entry = segments.get(segment).cloned();
         Ok(entry.map(|entry| (before + segment as u64, entry)))

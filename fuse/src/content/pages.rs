@@ -1,29 +1,38 @@
-//! The pages of a partition: its segments, and where the text of each ends in the partition's.
+//! The segments of a partition, in pages of the same number of segments, and where the text of each ends in the partition's.
 
 use kbk_format::render::{View, ViewSizes};
-use kbk_format::repo::{Page, PartitionState, SegmentEntry};
+use kbk_format::repo::{PartitionState, SegmentEntry};
 
 use crate::cache::budget::Lease;
 
-/// The segments that a page lists, and the lease on their memory.
+/// The segments of a page: what is kept in memory as a whole.
+pub(crate) const PAGE_SEGMENTS: usize = 512;
+
+/// The number of pages of a partition.
+pub(crate) fn pages(state: &PartitionState) -> usize {
+    let segments = usize::try_from(state.segments).unwrap_or(usize::MAX);
+    segments.div_ceil(PAGE_SEGMENTS)
+}
+
+/// The segments of a page, and the lease on their memory.
 #[derive(Debug)]
 pub(crate) struct SegmentTable {
-    pub(crate) page: Page,
+    pub(crate) segments: Vec<SegmentEntry>,
     /// The length of each view's text through each segment, from the page's beginning.
     ends: Vec<ViewSizes>,
     _lease: Lease,
 }
 
 impl SegmentTable {
-    pub(crate) fn new(page: Page, lease: Lease) -> SegmentTable {
+    pub(crate) fn new(segments: Vec<SegmentEntry>, lease: Lease) -> SegmentTable {
         let mut end = ViewSizes::default();
-        let ends = page.segments.iter().map(|entry| {
+        let ends = segments.iter().map(|entry| {
             end = sum(end, entry.rendered.unwrap_or_default());
             end
         });
         SegmentTable {
             ends: ends.collect(),
-            page,
+            segments,
             _lease: lease,
         }
     }
@@ -68,10 +77,8 @@ pub(crate) struct PartitionIndex {
 #[derive(Clone, Copy, Debug, Default)]
 struct PageEnd {
     segments: u64,
+    end_offset: i64,
     text: ViewSizes,
-    records: u64,
-    stored_bytes: u64,
-    raw_bytes: u64,
 }
 
 /// A segment, by the page that lists it.
@@ -84,8 +91,8 @@ pub(crate) struct SegmentLocation {
 }
 
 impl PartitionIndex {
-    /// Sums up the pages, which must come in order.
-    pub(crate) fn sum<'a>(pages: impl Iterator<Item = &'a Page>, lease: Lease) -> PartitionIndex {
+    /// Sums up all segments, which must come in order.
+    pub(crate) fn sum(segments: &[SegmentEntry], lease: Lease) -> PartitionIndex {
         let mut index = PartitionIndex {
             pages: Vec::new(),
             sized: true,
@@ -95,13 +102,11 @@ impl PartitionIndex {
             _lease: lease,
         };
         let mut end = PageEnd::default();
-        for page in pages {
-            for entry in &page.segments {
+        for page in segments.chunks(PAGE_SEGMENTS) {
+            for entry in page {
                 end.segments += 1;
+                end.end_offset = entry.end_offset;
                 end.text = sum(end.text, entry.rendered.unwrap_or_default());
-                end.records = end.records.saturating_add(entry.records);
-                end.stored_bytes = end.stored_bytes.saturating_add(entry.size);
-                end.raw_bytes = end.raw_bytes.saturating_add(entry.raw_bytes);
                 index.add(entry);
             }
             index.pages.push(end);
@@ -120,22 +125,6 @@ impl PartitionIndex {
             let (min, max) = self.times.unwrap_or((i64::MAX, i64::MIN));
             self.times = Some((min.min(entry.min_timestamp), max.max(entry.max_timestamp)));
         }
-    }
-
-    /// A contradiction between what the snapshot and the pages state, if there is one.
-    pub(crate) fn difference(&self, state: &PartitionState) -> Option<String> {
-        let end = self.pages.last().copied().unwrap_or_default();
-        let sums = [
-            ("records", end.records, state.records),
-            ("stored bytes", end.stored_bytes, state.stored_bytes),
-            ("raw bytes", end.raw_bytes, state.raw_bytes),
-        ];
-        let (what, found, stated) = sums
-            .into_iter()
-            .find(|(_, found, stated)| found != stated)?;
-        Some(format!(
-            "the snapshot says {stated} {what}, its pages {found}"
-        ))
     }
 
     /// The size of the index of this many pages in memory, in bytes.
@@ -182,6 +171,16 @@ impl PartitionIndex {
             segment,
             text_start,
         }
+    }
+
+    /// The page that covers an offset of the partition, and the number of segments before it.
+    pub(crate) fn page_of_offset(&self, offset: i64) -> Option<(usize, u64)> {
+        let page = self.pages.partition_point(|end| end.end_offset <= offset);
+        self.pages.get(page)?;
+        let before = page
+            .checked_sub(1)
+            .and_then(|before| self.pages.get(before));
+        Some((page, before.map_or(0, |end| end.segments)))
     }
 
     /// The page of a segment, by its ordinal in the partition, and its index there.

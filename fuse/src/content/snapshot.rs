@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kbk_format::repo::{Digested, PartitionId, PartitionState, Snapshot, TopicState};
+use kbk_format::repo::{Digested, Groups, PartitionId, PartitionState, Snapshot, TopicState};
 
 use crate::attributes::{Attributes, Kind, Lifetime};
 use crate::cache::budget::Lease;
@@ -12,6 +12,8 @@ use crate::error::Location;
 #[derive(Debug)]
 pub(crate) struct LoadedSnapshot {
     pub(crate) snapshot: Digested<Snapshot>,
+    /// The consumer groups, if the snapshot has them.
+    pub(crate) groups: Option<Groups>,
     /// The number of partitions before each topic; one more entry for their sum.
     partitions_before: Vec<u64>,
     /// The number of segments before each partition; one more entry for their sum.
@@ -28,7 +30,11 @@ pub(crate) struct Partition {
 }
 
 impl LoadedSnapshot {
-    pub(crate) fn new(snapshot: Digested<Snapshot>, lease: Lease) -> LoadedSnapshot {
+    pub(crate) fn new(
+        snapshot: Digested<Snapshot>,
+        groups: Option<Groups>,
+        lease: Lease,
+    ) -> LoadedSnapshot {
         let (mut partitions_before, mut segments_before) = (Vec::new(), Vec::new());
         let (mut partitions, mut segments) = (0, 0);
         for topic in &snapshot.topics {
@@ -36,17 +42,14 @@ impl LoadedSnapshot {
             partitions += topic.partitions.len() as u64;
             for state in &topic.partitions {
                 segments_before.push(segments);
-                segments += state
-                    .pages
-                    .iter()
-                    .map(|page| page.segments as u64)
-                    .sum::<u64>();
+                segments += state.segments;
             }
         }
         partitions_before.push(partitions);
         segments_before.push(segments);
         LoadedSnapshot {
             snapshot,
+            groups,
             partitions_before,
             segments_before,
             _lease: lease,
@@ -54,22 +57,17 @@ impl LoadedSnapshot {
     }
 
     /// The approximate size of a snapshot in memory, in bytes.
-    pub(crate) fn weight(snapshot: &Snapshot) -> u64 {
+    pub(crate) fn weight(snapshot: &Snapshot, groups: Option<&Groups>) -> u64 {
         let topics = snapshot.topics.iter().map(|topic| {
             let config = topic.config.iter().flatten();
             let config: usize = config
                 .map(|(name, value)| 100 + name.len() + value.len())
                 .sum();
             let partitions = topic.partitions.iter();
-            let partitions: usize = partitions
-                .map(|p| 180 + p.pages.len() * 250 + p.lost.len() * 16)
-                .sum();
+            let partitions: usize = partitions.map(|p| 220 + p.lost.len() * 16).sum();
             200 + topic.name.len() + config + partitions
         });
-        let groups = snapshot
-            .groups
-            .iter()
-            .flat_map(|groups| groups.groups.iter());
+        let groups = groups.into_iter().flat_map(|groups| groups.groups.iter());
         let groups = groups.map(|group| {
             let offsets = group.topics.iter().flat_map(|topic| &topic.partitions);
             let offsets: usize = offsets.map(|offset| 48 + offset.metadata.len()).sum();
@@ -195,11 +193,7 @@ impl Partition {
 
     /// The number of its segments.
     pub(crate) fn segments(&self) -> u64 {
-        self.state()
-            .pages
-            .iter()
-            .map(|page| page.segments as u64)
-            .sum()
+        self.state().segments
     }
 
     pub(crate) fn location(&self) -> Location {

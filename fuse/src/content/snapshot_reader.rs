@@ -1,4 +1,4 @@
-//! What is read of snapshots: manifests, pages, indexes of partitions and footers of segments.
+//! What is read of snapshots: their states, the indexes of partitions and footers of segments.
 //!
 //! Each value is loaded once for all who ask ([`Caches`]), from a repository that must answer in time ([`Source`]), and errors
 //! are located here: a cached error may have been found for another snapshot.
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use kbk_format::repo::{Digest, Key, SegmentEntry, Store};
 
 use crate::cache::budget::Budget;
@@ -23,7 +23,7 @@ use crate::content::blocks::OpenSegment;
 use crate::content::caches::Caches;
 use crate::content::findings::Findings;
 use crate::content::hours::Hours;
-use crate::content::pages::{PartitionIndex, SegmentTable};
+use crate::content::pages::{PAGE_SEGMENTS, PartitionIndex, SegmentTable, pages};
 use crate::content::render::RenderPool;
 use crate::content::snapshot::{LoadedSnapshot, Partition};
 use crate::content::source::Source;
@@ -89,32 +89,34 @@ impl SnapshotReader {
         if first != snapshot.sha256 {
             return Err(self.source.changed(format!("snapshot {sequence}")));
         }
-        let lease = self.budget.take(LoadedSnapshot::weight(&snapshot)).await;
-        Ok(Arc::new(LoadedSnapshot::new(snapshot, lease.at_rest())))
+        let groups = self.source.groups(&snapshot).await?;
+        let weight = LoadedSnapshot::weight(&snapshot, groups.as_ref());
+        let lease = self.budget.take(weight).await;
+        let loaded = LoadedSnapshot::new(snapshot, groups, lease.at_rest());
+        Ok(Arc::new(loaded))
     }
 
-    /// The segments that a page of a partition lists.
+    /// The segments of a page of a partition.
     pub(crate) async fn segment_table(
         self: &Arc<Self>,
         partition: &Partition,
         page: usize,
     ) -> Result<Arc<SegmentTable>, ViewError> {
-        let page = partition.state().pages.get(page).cloned();
-        let page = page.ok_or(ViewError::Stale)?;
-        let location = Location {
-            offsets: Some(page.base_offset..page.end_offset),
-            ..partition.location()
-        };
-        let (reader, id) = (Arc::clone(self), partition.id());
-        let key = Key::page(&id, page.base_offset, &page.sha256);
+        if page >= pages(partition.state()) {
+            return Err(ViewError::Stale);
+        }
+        let (reader, of) = (Arc::clone(self), partition.clone());
+        let key = (partition.id(), partition.state().changed, page);
         let load = move || async move {
-            let page = reader.source.page(&id, &page).await?;
-            let weight = SegmentTable::weight(page.segments.len());
+            let mut segments = reader.source.segments(&of).await?;
+            segments.drain(..page * PAGE_SEGMENTS);
+            segments.truncate(PAGE_SEGMENTS);
+            let weight = SegmentTable::weight(segments.len());
             let lease = reader.budget.take(weight).await;
-            Ok(Arc::new(SegmentTable::new(page, lease.at_rest())))
+            Ok(Arc::new(SegmentTable::new(segments, lease.at_rest())))
         };
         let loaded = self.caches.tables.get(key, load).await;
-        loaded.map_err(|error| error.at(location))
+        loaded.map_err(|error| error.at(partition.location()))
     }
 
     /// The sums over all pages of a partition.
@@ -133,18 +135,10 @@ impl SnapshotReader {
         self: &Arc<Self>,
         partition: &Partition,
     ) -> Result<Arc<PartitionIndex>, ViewError> {
-        let pages = partition.state().pages.len();
-        let reads = (0..pages).map(|page| self.segment_table(partition, page));
-        let tables: Vec<_> = stream::iter(reads)
-            .buffered(self.source.parallel_requests())
-            .try_collect()
-            .await?;
-        let lease = self.budget.take(PartitionIndex::weight(pages)).await;
-        let index = PartitionIndex::sum(tables.iter().map(|table| &table.page), lease.at_rest());
-        match index.difference(partition.state()) {
-            Some(detail) => Err(self.source.damaged(partition.id().to_string(), detail)),
-            None => Ok(Arc::new(index)),
-        }
+        let weight = PartitionIndex::weight(pages(partition.state()));
+        let lease = self.budget.take(weight).await;
+        let segments = self.source.segments(partition).await?;
+        Ok(Arc::new(PartitionIndex::sum(&segments, lease.at_rest())))
     }
 
     /// The hours of a partition.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kbk_format::repo::{
-    Digested, Key, ListedSnapshot, Operation, Page, PageRef, PartitionId, RepoError, RepoErrorKind,
+    Digested, Groups, Key, ListedSnapshot, Operation, PartitionId, RepoError, RepoErrorKind,
     Repository, SegmentEntry, SegmentReader, Snapshot, Store, StoredRange,
 };
 
 use crate::content::findings::Findings;
+use crate::content::snapshot::Partition;
 use crate::content::store_call::StoreCalls;
 use crate::error::{Location, ViewError};
 
@@ -48,7 +49,7 @@ impl Source {
         })
     }
 
-    /// How many pages or footers to read at a time.
+    /// How many footers to read at a time.
     pub(crate) fn parallel_requests(&self) -> usize {
         self.repository.store().profile().parallel_requests
     }
@@ -93,21 +94,42 @@ impl Source {
     pub(crate) async fn created_ms(&self, sequence: u64) -> Result<i64, ViewError> {
         let key = Key::Snapshot { sequence }.to_string();
         let repository = self.repository.clone();
-        let read = async move { repository.created_at(sequence).await };
-        let created = self.lists.call(&key, read).await?.map_err(unlocated)?;
-        Ok(created.as_millisecond())
+        let read = async move { repository.manifest(sequence).await };
+        let manifest = self.lists.call(&key, read).await?.map_err(unlocated)?;
+        Ok(manifest.created_at.as_millisecond())
     }
 
-    pub(crate) async fn page(
+    /// The consumer groups of a snapshot.
+    pub(crate) async fn groups(
         &self,
-        partition: &PartitionId,
-        page: &PageRef,
-    ) -> Result<Page, ViewError> {
-        let (partition, page) = (partition.clone(), page.clone());
-        let key = page.key.clone();
+        snapshot: &Digested<Snapshot>,
+    ) -> Result<Option<Groups>, ViewError> {
+        let Some(named) = &snapshot.groups else {
+            return Ok(None);
+        };
+        let sha256 = named.object.sha256;
+        let manifest = Arc::new(snapshot.manifest.clone());
         let read = move |repository: Repository| {
-            let (partition, page) = (partition.clone(), page.clone());
-            async move { repository.page(&partition, &page).await }
+            let manifest = Arc::clone(&manifest);
+            async move { repository.groups(&manifest).await }
+        };
+        self.read(&Key::Cluster { sha256 }.to_string(), read).await
+    }
+
+    /// The segments of a partition.
+    pub(crate) async fn segments(
+        &self,
+        partition: &Partition,
+    ) -> Result<Vec<SegmentEntry>, ViewError> {
+        let key = partition.id().to_string();
+        let partition = partition.clone();
+        let read = move |repository: Repository| {
+            let partition = partition.clone();
+            async move {
+                let snapshot = &partition.loaded.snapshot;
+                let (id, state) = (partition.id(), partition.state());
+                repository.segments(snapshot, &id, state).await
+            }
         };
         self.read(&key, read).await
     }
@@ -156,12 +178,6 @@ impl Source {
             async move { SegmentReader::stored(repository.store(), &partition, &entry, range).await }
         };
         self.read(&key, read).await
-    }
-
-    /// The error for an object that does not contain what it must.
-    pub(crate) fn damaged(&self, key: String, detail: String) -> ViewError {
-        let damaged = self.repository.store().damaged(&key, detail);
-        ViewError::repo(Location::default(), damaged)
     }
 
     /// The error for an object that is another one than when it was first read.

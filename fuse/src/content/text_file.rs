@@ -176,7 +176,7 @@ impl TextFile {
         };
         let table = reader.segment_table(&self.partition, page).await?;
         let location = self.index.location_at(page, &table, at, self.view);
-        let Some(entry) = table.page.segments.get(location.segment) else {
+        let Some(entry) = table.segments.get(location.segment) else {
             return Ok(None);
         };
         let segment = reader.segment(&self.partition, entry).await?;

@@ -14,7 +14,7 @@ use kbk_format::repo::SegmentEntry;
 
 use crate::cache::budget::Lease;
 use crate::content::blocks::{OpenSegment, Selection, Urgency};
-use crate::content::pages::PartitionIndex;
+use crate::content::pages::{self, PartitionIndex};
 use crate::content::pieces::{PARALLEL_TEXT, read_pieces};
 use crate::content::snapshot::Partition;
 use crate::content::snapshot_reader::SnapshotReader;
@@ -86,9 +86,9 @@ impl SnapshotReader {
     ) -> Result<Vec<(u64, SegmentEntry)>, ViewError> {
         let mut found = Vec::new();
         let mut ordinal = 0;
-        for page in 0..partition.state().pages.len() {
+        for page in 0..pages::pages(partition.state()) {
             let table = self.segment_table(partition, page).await?;
-            for entry in &table.page.segments {
+            for entry in &table.segments {
                 if entry.records > 0 && span.meets(entry.min_timestamp, entry.max_timestamp) {
                     found.push((ordinal, entry.clone()));
                 }
@@ -225,7 +225,7 @@ impl TimeFile {
     ) -> Result<Arc<OpenSegment>, ViewError> {
         let (page, into) = self.index.page_of(ordinal).ok_or(ViewError::Stale)?;
         let table = reader.segment_table(&self.partition, page).await?;
-        let entry = table.page.segments.get(into).ok_or(ViewError::Stale)?;
+        let entry = table.segments.get(into).ok_or(ViewError::Stale)?;
         reader.segment(&self.partition, entry).await
     }
 }

@@ -83,7 +83,7 @@ impl Family for GroupNode {
             return Err(ViewError::NotFolder);
         };
         let loaded = tree.reader.snapshot(sequence).await?;
-        let groups = loaded.snapshot.groups.iter();
+        let groups = loaded.groups.iter();
         let groups = groups.flat_map(|groups| groups.groups.iter());
         let child = |(group, state): (u64, &GroupState)| {
             let node = GroupNode::Group { sequence, group };
@@ -122,7 +122,7 @@ impl GroupNode {
 /// The group whose file has this name.
 fn group_named(loaded: &LoadedSnapshot, name: &str) -> Option<u64> {
     let prefix = names::group_prefix(name)?;
-    let groups = &loaded.snapshot.groups.as_ref()?.groups;
+    let groups = &loaded.groups.as_ref()?.groups;
     let first = groups.partition_point(|group| group.group.as_bytes() < &prefix[..]);
     let candidates = groups.iter().enumerate().skip(first);
     let mut candidates =
@@ -133,7 +133,7 @@ fn group_named(loaded: &LoadedSnapshot, name: &str) -> Option<u64> {
 
 /// The group's committed offsets, and when they were read.
 fn group_json(loaded: &LoadedSnapshot, group: u64) -> Result<Vec<u8>, ViewError> {
-    let groups = loaded.snapshot.groups.as_ref().ok_or(ViewError::Stale)?;
+    let groups = loaded.groups.as_ref().ok_or(ViewError::Stale)?;
     let at = usize::try_from(group).unwrap_or(usize::MAX);
     let group = groups.groups.get(at).ok_or(ViewError::Stale)?;
     Ok(json(&GroupState {

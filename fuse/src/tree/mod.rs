@@ -102,7 +102,7 @@ pub(super) struct LocatedSegment {
 impl LocatedSegment {
     fn entry(&self) -> &SegmentEntry {
         // `location` was found in this very table.
-        &self.table.page.segments[self.location.segment]
+        &self.table.segments[self.location.segment]
     }
 
     /// The largest timestamp of its records, if it has any.
@@ -235,7 +235,7 @@ impl Tree {
             && let Some((page, into)) = index.page_of(at)
         {
             let table = self.reader.segment_table(partition, page).await?;
-            let rest = table.page.segments.iter().skip(into);
+            let rest = table.segments.iter().skip(into);
             for entry in rest.take(window.at_most - children.len()) {
                 children.push(child(at + 1, before + at, entry));
                 at += 1;

@@ -108,18 +108,9 @@ mod tests {
 
     fn behind(records: u64, offset: i64) -> (u64, bool) {
         let state = PartitionState {
-            partition: 0.into(),
-            log_start_offset: 0,
-            high_watermark: 30,
-            last_stable_offset: 30,
-            incomplete: None,
-            base_offset: 10,
             end_offset: 30,
             records,
-            stored_bytes: 0,
-            raw_bytes: 0,
-            lost: Vec::new(),
-            pages: Vec::new(),
+            ..PartitionState::empty(0.into(), 10)
         };
         let Lag { records, at_most } = Lag::of(&state, offset);
         (records, at_most)

@@ -2,8 +2,6 @@
 
 use kbk_format::repo::{Digested, RepoError, Repository, Snapshot};
 
-use super::completeness::Completeness;
-
 /// The newest snapshots of a repository.
 #[derive(Debug)]
 pub struct Newest {
@@ -42,11 +40,11 @@ pub async fn newest(repository: &Repository) -> Result<Newest, RepoError> {
         whole: None,
     };
     for sequence in sequences.into_iter().rev() {
+        if found.newest.is_some() && !is_whole(repository, sequence).await {
+            continue;
+        }
         let read = repository.snapshot(sequence).await;
-        let whole = read
-            .as_ref()
-            .ok()
-            .filter(|snapshot| Completeness::of(snapshot).complete);
+        let whole = read.as_ref().ok().filter(|snapshot| snapshot.is_complete());
         found.whole = whole.cloned();
         found.newest.get_or_insert_with(|| match read {
             Ok(snapshot) => NewestSnapshot::Intact(Box::new(snapshot)),
@@ -60,4 +58,10 @@ pub async fn newest(repository: &Repository) -> Result<Newest, RepoError> {
         }
     }
     Ok(found)
+}
+
+/// Returns whether a snapshot says that it lacks no records. Its manifest alone says so.
+async fn is_whole(repository: &Repository, sequence: u64) -> bool {
+    let manifest = repository.manifest(sequence).await;
+    manifest.is_ok_and(|manifest| manifest.is_complete())
 }

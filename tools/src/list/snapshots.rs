@@ -1,7 +1,7 @@
 //! Lists the snapshots of a repository, with what each added to its parent.
 
 use jiff::Timestamp;
-use kbk_format::repo::{PartitionState, RepoError, Repository, Snapshot};
+use kbk_format::repo::{Manifest, RepoError, Repository};
 use serde::Serialize;
 
 use super::completeness::Completeness;
@@ -60,11 +60,11 @@ pub struct SnapshotContents {
 pub async fn snapshots(repository: &Repository) -> Result<Vec<SnapshotRow>, RepoError> {
     let mut rows: Vec<SnapshotRow> = Vec::new();
     for sequence in repository.sequences().await? {
-        let row = match repository.snapshot(sequence).await {
-            Ok(snapshot) => SnapshotRow {
+        let row = match read(repository, sequence).await {
+            Ok((manifest, completeness)) => SnapshotRow {
                 sequence,
                 damage: None,
-                contents: Some(contents(&snapshot, &rows)),
+                contents: Some(contents(&manifest, completeness.as_ref(), &rows)),
             },
             Err(error) => SnapshotRow {
                 sequence,
@@ -77,11 +77,27 @@ pub async fn snapshots(repository: &Repository) -> Result<Vec<SnapshotRow>, Repo
     Ok(rows)
 }
 
-fn contents(snapshot: &Snapshot, before: &[SnapshotRow]) -> SnapshotContents {
-    let states = || snapshot.topics.iter().flat_map(|topic| &topic.partitions);
-    let sum = |field: fn(&PartitionState) -> u64| states().map(field).sum::<u64>();
-    let (records, stored_bytes) = (sum(|state| state.records), sum(|state| state.stored_bytes));
-    let parent = snapshot.parent.as_ref().map(|parent| parent.sequence);
+/// Reads what a snapshot states by itself, and of a partial one which partitions lack records.
+async fn read(
+    repository: &Repository,
+    sequence: u64,
+) -> Result<(Manifest, Option<Completeness>), RepoError> {
+    let manifest = repository.manifest(sequence).await?.value;
+    if manifest.is_complete() {
+        return Ok((manifest, None));
+    }
+    let snapshot = repository.snapshot(sequence).await?;
+    Ok((manifest, Some(Completeness::of(&snapshot))))
+}
+
+fn contents(
+    manifest: &Manifest,
+    partial: Option<&Completeness>,
+    before: &[SnapshotRow],
+) -> SnapshotContents {
+    let totals = &manifest.totals;
+    let (records, stored_bytes) = (totals.records, totals.stored_bytes);
+    let parent = manifest.parent.as_ref().map(|parent| parent.sequence);
     // Without a parent everything is new; with one that is gone or damaged, how much is new is unknown.
     let base = match parent {
         None => Some((0, 0)),
@@ -91,20 +107,19 @@ fn contents(snapshot: &Snapshot, before: &[SnapshotRow]) -> SnapshotContents {
             .and_then(|row| row.contents.as_ref())
             .map(|parent| (parent.records, parent.stored_bytes)),
     };
-    let completeness = Completeness::of(snapshot);
     SnapshotContents {
-        complete: completeness.complete,
-        incomplete_partitions: completeness.incomplete.len() as u64,
-        missing_offsets: completeness.missing_offsets(),
-        partial: completeness.statement(),
-        created_at: snapshot.created_at,
+        complete: manifest.is_complete(),
+        incomplete_partitions: totals.incomplete_partitions(),
+        missing_offsets: partial.map_or(0, Completeness::missing_offsets),
+        partial: partial.and_then(Completeness::statement),
+        created_at: manifest.created_at,
         parent,
-        cluster_id: snapshot.cluster_id.clone(),
-        topics: snapshot.topics.len() as u64,
-        partitions: states().count() as u64,
+        cluster_id: manifest.cluster_id.clone(),
+        topics: totals.topics,
+        partitions: totals.partitions,
         records,
         stored_bytes,
-        raw_bytes: sum(|state| state.raw_bytes),
+        raw_bytes: totals.raw_bytes,
         new_bytes: base.map(|(_, bytes)| stored_bytes.saturating_sub(bytes)),
         new_records: base.map(|(before, _)| records.saturating_sub(before)),
     }

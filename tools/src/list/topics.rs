@@ -1,8 +1,8 @@
 //! Lists the topics, partitions and segments of a snapshot.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
-    Incomplete, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, TopicState,
+    Incomplete, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
+    TopicState,
 };
 use kbk_format::{OffsetSpan, PartitionNumber};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use serde::Serialize;
 pub struct TopicRow {
     /// The topic's name.
     pub topic: String,
-    /// Identifies this history of the topic, 32 hex digits: Kafka's id of the topic, unless its log was replaced (SPEC 11.5).
+    /// Identifies this history of the topic, 32 hex digits: Kafka's id of the topic, unless its log was replaced (SPEC 11.4).
     pub topic_id: String,
     /// Whether the cluster no longer has it.
     pub deleted: bool,
@@ -60,7 +60,7 @@ pub struct SegmentRow {
     pub topic: String,
     /// The partition.
     pub partition: PartitionNumber,
-    /// Its entry in the index page.
+    /// What the index states of it.
     #[serde(flatten)]
     pub entry: SegmentEntry,
 }
@@ -86,7 +86,7 @@ impl SegmentTotals {
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a SegmentEntry>) -> SegmentTotals {
         let mut totals = SegmentTotals::default();
         for entry in entries {
-            let times = (entry.records > 0).then_some((entry.min_timestamp, entry.max_timestamp));
+            let times = entry.times();
             totals.add(&SegmentTotals {
                 records: entry.records,
                 stored_bytes: entry.size,
@@ -96,6 +96,16 @@ impl SegmentTotals {
             });
         }
         totals
+    }
+
+    fn of_partition(state: &PartitionState) -> SegmentTotals {
+        SegmentTotals {
+            records: state.records,
+            stored_bytes: state.stored_bytes,
+            raw_bytes: state.raw_bytes,
+            min_timestamp: state.min_timestamp,
+            max_timestamp: state.max_timestamp,
+        }
     }
 
     /// Adds the sums and extremes of others.
@@ -110,21 +120,13 @@ impl SegmentTotals {
 }
 
 /// Lists topics of a snapshot, in the given order.
-///
-/// # Errors
-///
-/// As [`Repository::segments`]: only the index pages have timestamps.
-pub async fn topics<'a>(
-    repository: &Repository,
-    topics: impl IntoIterator<Item = &'a TopicState>,
-) -> Result<Vec<TopicRow>, RepoError> {
-    let mut rows = Vec::new();
-    for topic in topics {
+pub fn topics<'a>(topics: impl IntoIterator<Item = &'a TopicState>) -> Vec<TopicRow> {
+    let row = |topic: &TopicState| {
         let mut totals = SegmentTotals::default();
-        for partition in partitions(repository, topic, &topic.partitions).await? {
-            totals.add(&partition.totals);
+        for state in &topic.partitions {
+            totals.add(&SegmentTotals::of_partition(state));
         }
-        rows.push(TopicRow {
+        TopicRow {
             topic: topic.name.to_string(),
             topic_id: topic.topic_id.to_string(),
             deleted: topic.deleted,
@@ -132,9 +134,9 @@ pub async fn topics<'a>(
             partitions: topic.partitions.len() as u64,
             incomplete_partitions: incomplete_partitions(topic),
             totals,
-        });
-    }
-    Ok(rows)
+        }
+    };
+    topics.into_iter().map(row).collect()
 }
 
 fn incomplete_partitions(topic: &TopicState) -> u64 {
@@ -143,41 +145,23 @@ fn incomplete_partitions(topic: &TopicState) -> u64 {
 }
 
 /// Lists partitions of a topic, in the given order.
-///
-/// # Errors
-///
-/// As [`Repository::segments`].
-pub async fn partitions<'a>(
-    repository: &Repository,
+pub fn partitions<'a>(
     topic: &TopicState,
     states: impl IntoIterator<Item = &'a PartitionState>,
-) -> Result<Vec<PartitionRow>, RepoError> {
-    let rows: Vec<_> = states
-        .into_iter()
-        .map(|state| partition(repository, topic.partition_id(state.partition), state))
-        .collect();
-    let rows = stream::iter(rows).buffered(repository.store().profile().parallel_partitions);
-    rows.try_collect().await
-}
-
-async fn partition(
-    repository: &Repository,
-    id: PartitionId,
-    state: &PartitionState,
-) -> Result<PartitionRow, RepoError> {
-    let segments = repository.segments(&id, state).await?;
-    Ok(PartitionRow {
-        topic: id.topic.to_string(),
-        topic_id: id.topic_id.to_string(),
-        partition: id.partition,
+) -> Vec<PartitionRow> {
+    let row = |state: &PartitionState| PartitionRow {
+        topic: topic.name.to_string(),
+        topic_id: topic.topic_id.to_string(),
+        partition: state.partition,
         base_offset: state.base_offset,
         end_offset: state.end_offset,
-        segments: segments.len() as u64,
-        totals: SegmentTotals::of(&segments),
+        segments: state.segments,
+        totals: SegmentTotals::of_partition(state),
         lost: state.lost.iter().map(|lost| (*lost).into()).collect(),
         incomplete: state.incomplete.clone(),
         missing_offsets: state.missing_offsets(),
-    })
+    };
+    states.into_iter().map(row).collect()
 }
 
 /// Lists the segments of a partition, in offset order.
@@ -187,11 +171,12 @@ async fn partition(
 /// As [`Repository::segments`].
 pub async fn segments(
     repository: &Repository,
+    snapshot: &Snapshot,
     topic: &TopicState,
     state: &PartitionState,
 ) -> Result<Vec<SegmentRow>, RepoError> {
     let id = topic.partition_id(state.partition);
-    let segments = repository.segments(&id, state).await?;
+    let segments = repository.segments(snapshot, &id, state).await?;
     let row = |entry| SegmentRow {
         topic: id.topic.to_string(),
         partition: id.partition,

@@ -1,35 +1,38 @@
 //! The offset that Kafka would report for a timestamp, computed from a snapshot (SPEC section 5).
 
 use kbk_format::repo::{
-    PartitionId, PartitionState, RepoError, Repository, SegmentEntry, SegmentReader, Store,
+    PartitionId, PartitionState, RepoError, Repository, SegmentEntry, SegmentReader, Snapshot,
+    Store,
 };
 use kbk_format::{BlockDecoder, Columns, Streams};
 
 /// Returns the offset of the first record, in offset order, whose timestamp is at least `timestamp`, as Kafka's ListOffsets
 /// does; `None` if no record has one.
 ///
-/// Reads index pages up to the first segment that reaches the timestamp, that segment's footer, and one block, of which only
+/// Reads the index of the partition, the footer of the first segment that reaches the timestamp, and one block, of which only
 /// offsets and timestamps are decoded.
 ///
 /// # Errors
 ///
-/// As [`Repository::page`], [`SegmentReader::open`] and [`SegmentReader::read`]; [`Damage::Segment`](kbk_format::repo::Damage::Segment) if the block
+/// As [`Repository::segments`], [`SegmentReader::open`] and [`SegmentReader::read`]; [`Damage::Segment`](kbk_format::repo::Damage::Segment) if the block
 /// is damaged.
 pub async fn offset_for_time(
     repository: &Repository,
+    snapshot: &Snapshot,
     partition: &PartitionId,
     state: &PartitionState,
     timestamp: i64,
 ) -> Result<Option<i64>, RepoError> {
-    for page in &state.pages {
-        let page = repository.page(partition, page).await?;
-        // The timestamps of an entry without records are placeholders.
-        let reaches = |entry: &&SegmentEntry| entry.records > 0 && entry.max_timestamp >= timestamp;
-        if let Some(entry) = page.segments.iter().find(reaches) {
-            return in_segment(repository.store(), partition, entry, timestamp).await;
-        }
+    if state.max_timestamp.is_none_or(|max| max < timestamp) {
+        return Ok(None);
     }
-    Ok(None)
+    let segments = repository.segments(snapshot, partition, state).await?;
+    // The timestamps of an entry without records are placeholders.
+    let reaches = |entry: &&SegmentEntry| entry.records > 0 && entry.max_timestamp >= timestamp;
+    match segments.iter().find(reaches) {
+        Some(entry) => in_segment(repository.store(), partition, entry, timestamp).await,
+        None => Ok(None),
+    }
 }
 
 async fn in_segment(

@@ -2,9 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
-    Page, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Store,
+    PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot, Store,
 };
 use kbk_format::{Segment, Streams};
 use tokio::runtime::Handle;
@@ -17,8 +16,7 @@ use super::source::Source;
 
 /// The segments of one partition that may hold selected records, in offset order.
 ///
-/// The snapshot rules out pages by their offsets, the pages rule out segments by offsets and timestamps, and the footer of an
-/// open segment rules out blocks.
+/// The index rules out segments by offsets and timestamps, and the footer of an open segment rules out blocks.
 #[derive(Clone, Debug)]
 pub struct ReadPlan {
     store: Store,
@@ -28,27 +26,22 @@ pub struct ReadPlan {
 }
 
 impl ReadPlan {
-    /// Plans to read `selection` from `partition`, whose contents in a snapshot are `state`.
+    /// Plans to read `selection` from `partition`, whose state in `snapshot` is `state`.
     ///
     /// # Errors
     ///
-    /// As [`Repository::page`].
+    /// As [`Repository::segments`].
     pub async fn new(
         repository: &Repository,
+        snapshot: &Snapshot,
         partition: PartitionId,
         state: &PartitionState,
         selection: Selection,
     ) -> Result<ReadPlan, RepoError> {
-        let needed = state
-            .pages
-            .iter()
-            .filter(|page| selection.reaches(page.base_offset, page.end_offset));
-        let reads: Vec<_> = needed
-            .map(|page| repository.page(&partition, page))
-            .collect();
-        let reads = stream::iter(reads).buffered(repository.store().profile().parallel_requests);
-        let pages: Vec<Page> = reads.try_collect().await?;
-        let mut segments: Vec<_> = pages.into_iter().flat_map(|page| page.segments).collect();
+        let mut segments = Vec::new();
+        if selection.reaches(state.base_offset, state.end_offset) {
+            segments = repository.segments(snapshot, &partition, state).await?;
+        }
         segments.retain(|entry| selection.needs_segment(entry));
         Ok(ReadPlan {
             store: repository.store().clone(),

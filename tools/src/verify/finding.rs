@@ -35,23 +35,23 @@ pub enum FindingKind {
     DamagedSnapshot,
     /// The snapshot that this one was made from has been replaced.
     OtherParent,
-    /// A page that a snapshot names does not exist.
-    MissingPage,
-    /// A page is damaged, or is not the one that the snapshot names.
-    DamagedPage,
+    /// A table, a list of tables, or the groups or ACLs that a snapshot names do not exist.
+    MissingTable,
+    /// One of these is damaged, or is not the one that the snapshot names.
+    DamagedTable,
     /// The snapshot states that a partition lacks records that the cluster had.
     Incomplete,
     /// Offsets that the cluster had deleted before a backup read them.
     DeletedBeforeRead,
-    /// Offsets that no segment of a page covers.
+    /// Offsets of a partition that no segment covers.
     Hole,
-    /// Offsets that two segments of a page cover.
+    /// Offsets of a partition that two segments cover.
     Overlap,
     /// The counts of a snapshot are not the sums over its segments.
     WrongSums,
-    /// A segment that a page names does not exist.
+    /// A segment that a table names does not exist.
     MissingSegment,
-    /// A segment is shorter or longer than its page states.
+    /// A segment is shorter or longer than its row states.
     WrongSize,
     /// An intact segment is in the place of another one.
     OtherSegment,
@@ -63,7 +63,7 @@ pub enum FindingKind {
     DamagedBlock,
     /// Offsets that no valid block covers, in a segment without a valid footer.
     LostOffsets,
-    /// A segment's SHA-256 differs from its page's, although everything inside it is consistent.
+    /// A segment's SHA-256 differs from its row's, although everything inside it is consistent.
     OtherDigest,
     /// An object of a restore is damaged, or contradicts another one. No snapshot is affected.
     DamagedRestore,
@@ -81,8 +81,8 @@ impl FindingKind {
             FindingKind::DamagedIdentity => "damaged identity",
             FindingKind::DamagedSnapshot => "damaged snapshot",
             FindingKind::OtherParent => "other parent",
-            FindingKind::MissingPage => "missing page",
-            FindingKind::DamagedPage => "damaged page",
+            FindingKind::MissingTable => "missing table",
+            FindingKind::DamagedTable => "damaged table",
             FindingKind::Incomplete => "incomplete",
             FindingKind::DeletedBeforeRead => "deleted before read",
             FindingKind::Hole => "hole",
@@ -130,8 +130,8 @@ impl FindingKind {
             FindingKind::DamagedSnapshot => {
                 "restore this object from an intact copy, or use an older snapshot"
             }
-            FindingKind::MissingPage | FindingKind::DamagedPage => {
-                "restore this page from an intact copy, or use an older snapshot"
+            FindingKind::MissingTable | FindingKind::DamagedTable => {
+                "restore this object from an intact copy, or use an older snapshot"
             }
             FindingKind::DamagedSegment | FindingKind::DamagedBlock | FindingKind::LostOffsets => {
                 "restore this segment from an intact copy; `kbk inspect` shows what is left of it"
@@ -218,10 +218,14 @@ impl Finding {
                 let message = format!("it has version {found} of the format");
                 Finding::new(FindingKind::Unsupported, message)
             }
+            RepoErrorKind::NewerRow { kind } => {
+                let message = format!("it has a row of the kind {kind:?}");
+                Finding::new(FindingKind::Unsupported, message)
+            }
             RepoErrorKind::Damaged(damage) => match damage {
                 repo::Damage::Object { detail } => Finding::new(damaged, detail.as_str()),
                 repo::Damage::Size { expected, found } => {
-                    let message = format!("it has {found} bytes, and its page states {expected}");
+                    let message = format!("it has {found} bytes, and its row states {expected}");
                     Finding::new(FindingKind::WrongSize, message)
                 }
                 repo::Damage::OtherSegment { detail } => {

@@ -2,17 +2,17 @@
 //! segment.
 //!
 //! ```text
-//! kbk.json -> snapshots -> pages -> segments      one after the other
-//!                                   segments      several at a time, on all cores
+//! kbk.json -> snapshots -> tables -> segments      one after the other
+//!                                    segments      several at a time, on all cores
 //! ```
 //!
 //! | checked | how |
 //! |---|---|
-//! | kbk.json, snapshots, pages | seals, and that they agree with each other: names, digests, coverage, sums |
-//! | segments | size, footer, every byte by its checksum or as padding, footer against page |
+//! | kbk.json, snapshots, tables | seals, and that they agree with each other: names, digests, coverage, sums |
+//! | segments | size, footer, every byte by its checksum or as padding, footer against its row |
 //! | restores | seals, that the pages of an offset map follow one another, and that they map what the restore was asked for |
 //! | what a snapshot states is missing | partitions that lack records that the cluster had; offsets that it had deleted before they were read |
-//! | what no snapshot names | segments and pages of interrupted or running backups, by listing `data` and `index`; no damage |
+//! | what no snapshot names | objects of interrupted or running backups, by listing `data`, `index` and `cluster`; no damage |
 //! | with `full` | SHA-256 of each segment; every record against digests, statistics, gaps, rendered sizes |
 //!
 //! Damage does not end a verification: everything else is still checked, and all findings are reported. What several snapshots
@@ -20,9 +20,9 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `run` | the walk over snapshots and pages |
-//! | `segment_job`, `segment`, `salvage` | a segment that a page names, its bytes, what is left of it if it cannot be opened |
-//! | `unindexed` | a segment that no page names |
+//! | `run` | the walk over snapshots and tables |
+//! | `segment_job`, `segment`, `salvage` | a segment that a table names, its bytes, what is left of it if it cannot be opened |
+//! | `unindexed` | a segment that no table names |
 //! | `files` | segment files without their repository |
 //! | `missing` | what snapshots themselves state is missing |
 //! | `orphans` | what no snapshot names |
@@ -96,9 +96,9 @@ pub struct VerifyReport {
     pub partitions: u64,
     /// Number of segments, each counted once.
     pub segments: u64,
-    /// Number of records, according to the index pages.
+    /// Number of records, according to the index.
     pub records: u64,
-    /// Bytes of the segments, according to the index pages.
+    /// Bytes of the segments, according to the index.
     pub bytes: u64,
     /// Those of the snapshots that are partial: partitions of theirs lack records that the cluster had.
     pub partial_snapshots: Vec<u64>,
@@ -108,7 +108,7 @@ pub struct VerifyReport {
     pub missing_offsets: u64,
     /// How many offsets the cluster had deleted before they were read.
     pub lost_offsets: u64,
-    /// Segments and pages of the selected topics that no snapshot of the repository names.
+    /// What no snapshot of the repository names: of the selected topics, or of all.
     pub orphans: Orphans,
     /// Claims of backups that run now, and those that were left behind.
     pub claims: Vec<ListedClaim>,

@@ -1,32 +1,30 @@
-//! Segments and pages that no snapshot names: an interrupted backup left them, or one that runs now is writing them.
+//! Objects that no snapshot names: an interrupted backup left them, or one that runs now is writing them.
 //!
 //! They are listed before any snapshot is read, so that what a backup commits meanwhile is named by a snapshot that is read afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kbk_format::repo::{
-    Id, Key, ListedObject, Page, PageRef, PartitionId, RepoError, Repository, TopicName,
-};
+use kbk_format::repo::{Id, Key, ListedObject, RepoError, Repository, TableRef, TopicName};
 use serde::Serialize;
 
 /// What no snapshot names. It is no damage: no snapshot lacks it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Orphans {
-    /// Number of segments and pages.
+    /// Number of segments, tables, and objects of groups and ACLs.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Number of files of segments and pages that are not complete: interrupted writes left them, or they are being written.
+    /// Number of files of such objects that are not complete: interrupted writes left them, or they are being written.
     pub unfinished_files: u64,
     /// Their bytes.
     pub unfinished_bytes: u64,
-    /// Keys of snapshots and pages that could not be read. What only they name is counted above.
+    /// Keys of snapshots and tables that could not be read. What only they name is counted above.
     pub unread: BTreeSet<String>,
-    /// The segments and pages, by key.
+    /// The objects, by key.
     pub keys: Vec<Orphan>,
 }
 
-/// A segment or a page that no snapshot names.
+/// An object that no snapshot names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Orphan {
     /// Its name.
@@ -41,14 +39,15 @@ pub(super) struct OrphanSearch {
     /// What nothing read so far names: sizes by key.
     unnamed: BTreeMap<String, u64>,
     unfinished: Vec<u64>,
-    /// Snapshots that have been read, and all pages that they name.
+    /// Snapshots that have been read, and all objects that they name.
     snapshots: BTreeSet<u64>,
-    pages: BTreeSet<String>,
+    /// Tables that have been read.
+    tables: BTreeSet<String>,
     unread: BTreeSet<String>,
 }
 
 impl OrphanSearch {
-    /// Lists the segments and pages of the selected topics; `None` selects all.
+    /// Lists the segments of the selected topics; `None` selects all, and everything that belongs to no topic.
     pub(super) async fn start(
         repository: &Repository,
         topics: Option<&BTreeSet<(TopicName, Id)>>,
@@ -57,13 +56,12 @@ impl OrphanSearch {
             topics.map(|topics| topics.iter().map(|(name, _)| name).collect());
         let selected = |object: &ListedObject| match (&object.key, &names) {
             (_, None) => true,
-            (Key::Segment { partition, .. } | Key::Page { partition, .. }, Some(names)) => {
-                names.contains(&partition.topic)
-            }
+            (Key::Segment { partition, .. }, Some(names)) => names.contains(&partition.topic),
+            // Tables, groups and ACLs are of no topic.
             _ => false,
         };
-        let listed = repository.segments_and_pages().await?.into_iter();
-        let unfinished = repository.unfinished_segments_and_pages().await?;
+        let listed = repository.named_objects().await?.into_iter();
+        let unfinished = repository.unfinished_objects().await?;
         Ok(OrphanSearch {
             unnamed: listed
                 .filter(selected)
@@ -78,24 +76,22 @@ impl OrphanSearch {
         })
     }
 
-    /// Learns that a snapshot was read, and that all its pages are being read.
+    /// Learns that a snapshot was read, and that all it names is being read.
     pub(super) fn snapshot_read(&mut self, sequence: u64) {
         self.snapshots.insert(sequence);
     }
 
-    /// Learns what a page names, and that a snapshot names it.
-    pub(super) fn page_read(&mut self, key: &str, page: &Page) {
+    /// Learns that an object is named.
+    pub(super) fn named(&mut self, key: &str) {
         self.unnamed.remove(key);
-        self.pages.insert(key.to_owned());
-        for entry in &page.segments {
-            self.unnamed.remove(&entry.key);
+        if key.starts_with("index/") {
+            self.tables.insert(key.to_owned());
         }
     }
 
-    /// Learns that a snapshot names a page that could not be read.
-    pub(super) fn page_unread(&mut self, key: &str) {
-        self.unnamed.remove(key);
-        self.pages.insert(key.to_owned());
+    /// Learns that an object that is named could not be read.
+    pub(super) fn unread(&mut self, key: &str) {
+        self.named(key);
         self.unread.insert(key.to_owned());
     }
 
@@ -125,42 +121,44 @@ impl OrphanSearch {
     }
 
     async fn snapshot(&mut self, repository: &Repository, sequence: u64) {
-        let Ok(snapshot) = repository.snapshot(sequence).await else {
+        let Ok(manifest) = repository.manifest(sequence).await else {
             self.unread.insert(Key::Snapshot { sequence }.to_string());
             return;
         };
-        for topic in &snapshot.topics {
-            for state in &topic.partitions {
-                let partition = topic.partition_id(state.partition);
-                for page in &state.pages {
-                    self.page(repository, &partition, page).await;
+        let groups = manifest.groups.as_ref().map(|groups| groups.object.sha256);
+        let acls = manifest.acls.as_ref().map(|acls| acls.object.sha256);
+        for sha256 in groups.into_iter().chain(acls) {
+            self.named(&Key::Cluster { sha256 }.to_string());
+        }
+        for list in manifest.runs.iter().filter_map(|run| run.list.as_ref()) {
+            self.named(&list.key().to_string());
+        }
+        let (tables, unread) = match repository.tables(&manifest).await {
+            Ok(found) => found,
+            Err(error) => (Vec::new(), vec![error]),
+        };
+        for key in unread.iter().filter_map(RepoError::key) {
+            self.unread(key);
+        }
+        for table in tables {
+            self.table(repository, &table).await;
+        }
+    }
+
+    /// Learns what a table names. A segment that a row names counts as named, although a newer row may have taken its place.
+    async fn table(&mut self, repository: &Repository, named: &TableRef) {
+        let key = named.key().to_string();
+        if self.tables.contains(&key) {
+            return;
+        }
+        self.named(&key);
+        match repository.table_segments(named).await {
+            Ok(segments) => {
+                for (_, entry) in segments {
+                    self.unnamed.remove(&entry.key);
                 }
             }
+            Err(_) => self.unread(&key),
         }
-    }
-
-    async fn page(&mut self, repository: &Repository, partition: &PartitionId, named: &PageRef) {
-        if self.pages.contains(&named.key) {
-            return;
-        }
-        self.unnamed.remove(&named.key);
-        // Most pages of older snapshots name nothing that the newest one does not.
-        if !self.has_segments_of(partition) {
-            return;
-        }
-        match repository.page(partition, named).await {
-            Ok(page) => self.page_read(&named.key, &page),
-            Err(_) => self.page_unread(&named.key),
-        }
-    }
-
-    fn has_segments_of(&self, partition: &PartitionId) -> bool {
-        let first = Key::segment(partition, 0, &Id::ZERO).to_string();
-        let folder = first.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let next = self.unnamed.range(first.clone()..).next();
-        next.is_some_and(|(key, _)| {
-            key.strip_prefix(folder)
-                .is_some_and(|rest| rest.starts_with('/'))
-        })
     }
 }

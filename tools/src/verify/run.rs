@@ -5,9 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::thread;
 
-use kbk_format::counted;
 use kbk_format::repo::{
-    Digest, Digested, PageRef, PartitionId, PartitionState, Repository, SegmentEntry, Snapshot,
+    Digest, Digested, Id, Key, Manifest, PartitionId, PartitionState, RepoError, Repository,
+    SegmentEntry, Snapshot, TableRef, TopicName,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -21,7 +21,7 @@ use crate::task::joined;
 
 /// A verification in progress.
 pub(super) struct Run<'a> {
-    repository: &'a Repository,
+    repository: Repository,
     options: &'a VerifyOptions,
     events: Arc<dyn VerifyEvents>,
     workers: usize,
@@ -29,39 +29,16 @@ pub(super) struct Run<'a> {
     /// Digests of the snapshots that have been read.
     digests: HashMap<u64, Digest>,
     partitions: HashSet<PartitionId>,
-    /// Sums over the pages that have been read; `None` for a page that could not be read. By the keyed hash of all that the snapshot
-    /// states of a page: its digest alone may be stated for another partition, too.
-    pages: HashMap<u64, Option<Sums>>,
+    /// Tables, lists, groups and ACLs that have been read.
+    objects: HashSet<Digest>,
+    /// Keyed hashes of the partitions whose segments have been read, with their states: most snapshots state what the one before did.
+    states: HashSet<u64>,
     /// Keyed hashes of the entries whose segments have been checked: a repository may have millions, and an entry is large.
     segments: HashSet<u64>,
     hasher: RandomState,
     missing: Missing,
     orphans: OrphanSearch,
     running: JoinSet<Vec<Finding>>,
-}
-
-/// Sums over index entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sums {
-    records: u64,
-    stored_bytes: u64,
-    raw_bytes: u64,
-}
-
-impl Sums {
-    fn add(&mut self, other: Sums) {
-        self.records = self.records.saturating_add(other.records);
-        self.stored_bytes = self.stored_bytes.saturating_add(other.stored_bytes);
-        self.raw_bytes = self.raw_bytes.saturating_add(other.raw_bytes);
-    }
-
-    fn of(entry: &SegmentEntry) -> Sums {
-        Sums {
-            records: entry.records,
-            stored_bytes: entry.size,
-            raw_bytes: entry.raw_bytes,
-        }
-    }
 }
 
 impl<'a> Run<'a> {
@@ -72,7 +49,7 @@ impl<'a> Run<'a> {
         orphans: OrphanSearch,
     ) -> Run<'a> {
         Run {
-            repository,
+            repository: repository.uncached(),
             options,
             events,
             workers: thread::available_parallelism().map_or(1, usize::from),
@@ -83,7 +60,8 @@ impl<'a> Run<'a> {
             },
             digests: HashMap::new(),
             partitions: HashSet::new(),
-            pages: HashMap::new(),
+            objects: HashSet::new(),
+            states: HashSet::new(),
             segments: HashSet::new(),
             hasher: RandomState::new(),
             missing: Missing::default(),
@@ -100,8 +78,8 @@ impl<'a> Run<'a> {
 
     /// Verifies one snapshot, and what it names that no earlier one did.
     pub(super) async fn snapshot(&mut self, sequence: u64) {
-        let snapshot = match self.repository.snapshot(sequence).await {
-            Ok(snapshot) => snapshot,
+        let manifest = match self.repository.manifest(sequence).await {
+            Ok(manifest) => manifest,
             Err(error) => {
                 let damaged = FindingKind::DamagedSnapshot;
                 let finding = Finding::of_error(&error, damaged, damaged);
@@ -109,13 +87,28 @@ impl<'a> Run<'a> {
                 return;
             }
         };
-        self.parent(&snapshot).await;
-        self.digests.insert(sequence, snapshot.sha256);
+        self.parent(&manifest).await;
+        self.digests.insert(sequence, manifest.sha256);
         self.orphans.snapshot_read(sequence);
+        self.answers(&manifest).await;
+        let tables = self.tables(&manifest).await;
+        match self.repository.snapshot(sequence).await {
+            Ok(snapshot) => self.topics(&snapshot).await,
+            Err(error) => {
+                self.states_unread(sequence, &error);
+                // Which of them count is not known, but each is stored.
+                for table in tables {
+                    self.all_segments(sequence, &table).await;
+                }
+            }
+        }
+    }
+
+    /// Verifies the partitions of a snapshot.
+    async fn topics(&mut self, snapshot: &Snapshot) {
+        let sequence = snapshot.sequence;
         for topic in &snapshot.topics {
-            let selected = self.options.topics.as_ref();
-            let id = (topic.name.clone(), topic.topic_id);
-            if selected.is_some_and(|selected| !selected.contains(&id)) {
+            if !self.is_selected(&topic.name, topic.topic_id) {
                 continue;
             }
             for state in &topic.partitions {
@@ -123,19 +116,114 @@ impl<'a> Run<'a> {
                 self.missing
                     .partition(sequence, (topic, state), accept_lost, &mut self.report);
                 let partition = topic.partition_id(state.partition);
-                self.partition(sequence, &partition, state).await;
+                self.partition(snapshot, &partition, state).await;
             }
         }
     }
 
+    fn is_selected(&self, name: &TopicName, topic_id: Id) -> bool {
+        let selected = self.options.topics.as_ref();
+        selected.is_none_or(|selected| selected.contains(&(name.clone(), topic_id)))
+    }
+
+    /// Reports that the states of a snapshot cannot be read, unless that is because of a table that was reported already.
+    fn states_unread(&mut self, sequence: u64, error: &RepoError) {
+        let reported = self.report.findings.iter();
+        let mut reported = reported.filter(|finding| finding.key.is_some());
+        if reported.any(|finding| finding.key.as_deref() == error.key()) {
+            return;
+        }
+        let damaged = FindingKind::DamagedSnapshot;
+        let finding = Finding::of_error(error, damaged, FindingKind::MissingTable);
+        self.report.findings.push(finding.snapshot(sequence));
+    }
+
+    /// Reads the groups and ACLs of a snapshot.
+    async fn answers(&mut self, manifest: &Manifest) {
+        if let Some(named) = &manifest.groups
+            && self.is_new(named.object.sha256, |sha256| Key::Cluster { sha256 })
+        {
+            let read = self.repository.groups(manifest).await.map(drop);
+            self.read(manifest.sequence, read, None);
+        }
+        if let Some(named) = &manifest.acls
+            && self.is_new(named.object.sha256, |sha256| Key::Cluster { sha256 })
+        {
+            let read = self.repository.acls(manifest).await.map(drop);
+            self.read(manifest.sequence, read, None);
+        }
+    }
+
+    /// Reads the lists and tables of a snapshot, all of their rows, and returns the references to its tables.
+    async fn tables(&mut self, manifest: &Manifest) -> Vec<TableRef> {
+        for list in manifest.runs.iter().filter_map(|run| run.list.as_ref()) {
+            self.orphans.named(&list.key().to_string());
+        }
+        let (tables, unread) = match self.repository.tables(manifest).await {
+            Ok(found) => found,
+            Err(error) => (Vec::new(), vec![error]),
+        };
+        for error in unread {
+            self.read(manifest.sequence, Err(error), None);
+        }
+        for table in &tables {
+            if self.is_new(table.sha256, |sha256| Key::Table { sha256 }) {
+                let read = self.repository.table_segments(table).await;
+                for (_, entry) in read.iter().flatten() {
+                    self.orphans.named(&entry.key);
+                }
+                self.read(manifest.sequence, read.map(drop), Some(table));
+            }
+        }
+        tables
+    }
+
+    /// Verifies the segments of a table.
+    async fn all_segments(&mut self, sequence: u64, table: &TableRef) {
+        for (partition, entry) in self
+            .repository
+            .table_segments(table)
+            .await
+            .unwrap_or_default()
+        {
+            if self.is_selected(&partition.topic, partition.topic_id) {
+                self.partitions.insert(partition.clone());
+                self.segment(sequence, &partition, entry).await;
+            }
+        }
+    }
+
+    /// Returns whether an object has not been read yet.
+    fn is_new(&mut self, sha256: Digest, key: impl Fn(Digest) -> Key) -> bool {
+        self.orphans.named(&key(sha256).to_string());
+        self.objects.insert(sha256)
+    }
+
+    /// Reports an object that cannot be read.
+    fn read(&mut self, sequence: u64, read: Result<(), RepoError>, table: Option<&TableRef>) {
+        let Err(error) = read else {
+            return;
+        };
+        let (damaged, missing) = (FindingKind::DamagedTable, FindingKind::MissingTable);
+        let mut finding = Finding::of_error(&error, damaged, missing);
+        if let Some(table) = table {
+            let (first, last) = (&table.first, &table.last);
+            finding.message += &format!("; it has the rows from {first} to {last}");
+        }
+        if let Some(key) = error.key() {
+            self.orphans.unread(key);
+        }
+        self.report.findings.push(finding.snapshot(sequence));
+    }
+
     /// Checks that the parent, unless it has been removed since, is the snapshot that this one was made from.
-    async fn parent(&mut self, snapshot: &Digested<Snapshot>) {
+    async fn parent(&mut self, snapshot: &Digested<Manifest>) {
         let Some(parent) = &snapshot.parent else {
             return;
         };
         let found = match self.digests.get(&parent.sequence) {
             Some(digest) => *digest,
-            None => match self.repository.snapshot(parent.sequence).await {
+            None => match self.repository.manifest(parent.sequence).await {
                 Ok(parent) => parent.sha256,
                 // A damaged parent is a finding of its own if it is verified, and does not harm this snapshot.
                 Err(_) => return,
@@ -153,75 +241,45 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn partition(&mut self, sequence: u64, partition: &PartitionId, state: &PartitionState) {
+    async fn partition(
+        &mut self,
+        snapshot: &Snapshot,
+        partition: &PartitionId,
+        state: &PartitionState,
+    ) {
         if self.partitions.insert(partition.clone()) {
             self.report.partitions += 1;
         }
-        let mut sums = Some(Sums::default());
-        for page in &state.pages {
-            let page_sums = self.page(sequence, partition, page).await;
-            sums = sums.zip(page_sums).map(|(mut sums, page_sums)| {
-                sums.add(page_sums);
-                sums
-            });
+        // Which segments count follows from when they were last changed.
+        let (base, end, changed) = (state.base_offset, state.end_offset, state.changed);
+        let stated = (partition, base, end, changed, state.segments, state.records);
+        if !self.states.insert(self.hasher.hash_one(stated)) {
+            return;
         }
-        let stated = Sums {
-            records: state.records,
-            stored_bytes: state.stored_bytes,
-            raw_bytes: state.raw_bytes,
-        };
-        if let Some(found) = sums
-            && found != stated
-        {
-            let message = format!(
-                "the snapshot states {}, {} stored and {} raw bytes; its segments have {}, {} and {}",
-                counted(stated.records, "record"),
-                stated.stored_bytes,
-                stated.raw_bytes,
-                found.records,
-                found.stored_bytes,
-                found.raw_bytes
-            );
-            let finding = Finding::new(FindingKind::WrongSums, message).partition(partition);
-            self.report.findings.push(finding.snapshot(sequence));
-        }
-    }
-
-    /// Returns the sums over a page's entries, and verifies the segments that no earlier page named.
-    async fn page(
-        &mut self,
-        sequence: u64,
-        partition: &PartitionId,
-        named: &PageRef,
-    ) -> Option<Sums> {
-        let stated = self.hasher.hash_one((partition, named));
-        if let Some(known) = self.pages.get(&stated) {
-            return *known;
-        }
-        let sums = match self.repository.page(partition, named).await {
-            Ok(page) => {
-                self.orphans.page_read(&named.key, &page);
-                let mut sums = Sums::default();
-                for entry in page.segments {
-                    sums.add(Sums::of(&entry));
-                    self.segment(sequence, partition, entry).await;
+        match self.repository.segments(snapshot, partition, state).await {
+            Ok(segments) => {
+                for entry in segments {
+                    self.segment(snapshot.sequence, partition, entry).await;
                 }
-                Some(sums)
             }
             Err(error) => {
-                self.orphans.page_unread(&named.key);
-                let mut finding =
-                    Finding::of_error(&error, FindingKind::DamagedPage, FindingKind::MissingPage);
-                if finding.offsets.is_none() {
-                    finding = finding.offsets(named.base_offset, named.end_offset);
-                }
-                let finding = finding.partition(partition).snapshot(sequence);
-                self.report.findings.push(finding);
-                None
+                let (wrong, missing) = (FindingKind::WrongSums, FindingKind::MissingTable);
+                let is_table = error.key().is_some_and(|key| key.starts_with("index/"));
+                let damaged = if is_table {
+                    FindingKind::DamagedTable
+                } else {
+                    wrong
+                };
+                let finding = Finding::of_error(&error, damaged, missing).partition(partition);
+                let finding = match finding.offsets {
+                    Some(_) => finding,
+                    None => finding.offsets(state.base_offset, state.end_offset),
+                };
+                self.report
+                    .findings
+                    .push(finding.snapshot(snapshot.sequence));
             }
-        };
-        self.pages.insert(stated, sums);
-        sums
+        }
     }
 
     /// Waits for a free core, then starts to check the segment on it.

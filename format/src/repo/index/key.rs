@@ -1,5 +1,6 @@
 //! The keys of rows, in the order in which tables hold them (SPEC section 11.4).
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
@@ -153,6 +154,12 @@ impl RowKey {
     /// Returns whether the row belongs to the same history of a topic as another.
     pub(crate) fn same_topic(&self, other: &RowKey) -> bool {
         (&self.topic, self.topic_id) == (&other.topic, other.topic_id)
+    }
+
+    /// Compares the partition of this key with another; the key of a topic is before all its partitions.
+    pub(crate) fn compare_partition(&self, id: &PartitionId) -> Ordering {
+        let order = (&self.topic, self.topic_id, self.partition);
+        order.cmp(&(&id.topic, id.topic_id, Some(id.partition)))
     }
 
     /// Returns the partition; `None` in the key of a topic.

@@ -135,6 +135,13 @@ impl MergedRows {
         }
     }
 
+    /// Leaves out the table that [`Step::Read`] asked for: what the rows of its keys are is then not known.
+    pub(crate) fn skip(&mut self, source: usize) {
+        if let Some(source) = self.sources.get_mut(source) {
+            source.waiting.pop_front();
+        }
+    }
+
     /// Returns what to do next.
     pub(crate) fn step(&mut self) -> Step {
         loop {
@@ -182,12 +189,18 @@ impl Source {
     fn head(&mut self, source: usize, range: &KeyRange) -> Option<Head> {
         let (digest, table) = self.table.as_ref()?;
         let rest = table.rows.get(self.at..)?;
-        let skipped = rest.iter().position(|row| range.contains(&row.head.key));
-        let Some(skipped) = skipped else {
-            self.table = None;
-            return None;
+        let before = |row: &TableRow| range.place(&row.head.key).is_lt();
+        // One step in most cases, since the range is left only once.
+        let skipped = match rest.first().is_some_and(before) {
+            true => rest.partition_point(before),
+            false => 0,
         };
         let at = self.at + skipped;
+        let next = table.rows.get(at);
+        if !next.is_some_and(|row| range.place(&row.head.key).is_eq()) {
+            self.table = None;
+            return None;
+        }
         self.at = at + 1;
         Some(Head {
             source,

@@ -1,5 +1,7 @@
 //! The ranges of keys that readers ask for: most are of one half of the order, or of one partition.
 
+use std::cmp::Ordering;
+
 use super::key::{Area, RowKey};
 use crate::repo::keys::PartitionId;
 
@@ -17,35 +19,23 @@ pub(crate) enum KeyRange {
 }
 
 impl KeyRange {
-    pub(crate) fn contains(&self, key: &RowKey) -> bool {
+    /// Returns where a key is: before the range, in it, or after it.
+    pub(crate) fn place(&self, key: &RowKey) -> Ordering {
+        let in_area = |area: Area| key.area().cmp(&area);
         match self {
-            KeyRange::All => true,
-            KeyRange::States => key.area() == Area::States,
-            KeyRange::Segments => key.area() == Area::Segments,
+            KeyRange::All => Ordering::Equal,
+            KeyRange::States => in_area(Area::States),
+            KeyRange::Segments => in_area(Area::Segments),
             KeyRange::SegmentsOf(id) => {
-                let (first, last) = ends(id);
-                (first..=last).contains(key)
+                in_area(Area::Segments).then_with(|| key.compare_partition(id))
             }
         }
     }
 
     /// Returns whether a table with these first and last keys can hold a key of the range.
     pub(crate) fn overlaps(&self, first: &RowKey, last: &RowKey) -> bool {
-        match self {
-            KeyRange::All => true,
-            KeyRange::States => first.area() == Area::States,
-            KeyRange::Segments => last.area() == Area::Segments,
-            KeyRange::SegmentsOf(id) => {
-                let (lowest, highest) = ends(id);
-                *first <= highest && lowest <= *last
-            }
-        }
+        self.place(first).is_le() && self.place(last).is_ge()
     }
-}
-
-fn ends(id: &PartitionId) -> (RowKey, RowKey) {
-    let key = |offset| RowKey::segment(id.clone(), offset);
-    (key(0), key(i64::MAX))
 }
 
 #[cfg(test)]
@@ -58,9 +48,12 @@ mod tests {
         let segment = |number, offset| RowKey::segment(partition_id("b", 1, number), offset);
         let state = topic("b", 1);
         let of = KeyRange::SegmentsOf(partition_id("b", 1, 1));
-        assert!(of.contains(&segment(1, 0)) && of.contains(&segment(1, i64::MAX)));
-        assert!(!of.contains(&segment(0, 5)) && !of.contains(&segment(2, 0)));
-        assert!(!of.contains(&RowKey::partition(partition_id("b", 1, 1))));
+        assert!(of.place(&segment(1, 0)).is_eq() && of.place(&segment(1, i64::MAX)).is_eq());
+        assert!(of.place(&segment(0, 5)).is_lt() && of.place(&segment(2, 0)).is_gt());
+        assert!(
+            of.place(&RowKey::partition(partition_id("b", 1, 1)))
+                .is_lt()
+        );
         assert!(of.overlaps(&state, &segment(1, 0)) && !of.overlaps(&state, &segment(0, 9)));
         assert!(of.overlaps(&segment(1, 9), &segment(2, 9)));
         assert!(!of.overlaps(&segment(2, 0), &segment(2, 9)));

@@ -9,6 +9,7 @@ use super::range::KeyRange;
 use super::row::Row;
 use crate::layout::limits;
 use crate::repo::id::{Digest, Id};
+use crate::repo::keys::Key;
 use crate::repo::packed::{PackedFormat, PackedRef, check_limits, unpack};
 use crate::repo::sealed::SealError;
 
@@ -56,6 +57,13 @@ impl TableRow {
 }
 
 impl TableRef {
+    /// Returns the object's name.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        let sha256 = self.sha256;
+        Key::Table { sha256 }
+    }
+
     pub(crate) fn packed(&self) -> PackedRef {
         PackedRef {
             sha256: self.sha256,
