@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kbk_format::repo::{AclBinding, Snapshot, TopicState};
+use kbk_format::repo::{AclBinding, Acls, Snapshot, TopicState};
 use serde::Serialize;
 
 use super::obstacle::AclObstacle;
@@ -62,19 +62,20 @@ pub enum AclsPlanError {
     Kafka(#[from] KafkaError),
 }
 
-/// Selects the ACLs of topics, given with their targets, and of groups. Does not connect to a cluster.
+/// Selects of the snapshot's ACLs those of topics, given with their targets, and of groups. Does not connect to a cluster.
 ///
 /// # Errors
 ///
 /// Fails if the snapshot has no ACLs.
 pub fn choose(
     snapshot: &Snapshot,
+    acls: Option<&Acls>,
     targets: &BTreeMap<TopicRef, String>,
     groups: &[String],
 ) -> Result<AclsPlan, AclsPlanError> {
     let everything = is_everything(snapshot, targets);
     let targets = &target_names(targets);
-    let Some(found) = &snapshot.acls else {
+    let Some(found) = acls else {
         return Err(AclsPlanError::NoAcls(snapshot.sequence));
     };
     let topics = targets.iter();
@@ -249,7 +250,7 @@ impl AclsPlan {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use kbk_format::repo::{Acls, Id};
+    use kbk_format::repo::{Id, Manifest, Totals};
     use proptest::collection::{btree_map, btree_set};
     use proptest::prelude::*;
 
@@ -277,6 +278,7 @@ mod tests {
             kafka_id: None,
             first_seen: 1,
             last_seen: 1,
+            sighting: None,
             deleted: false,
             internal: false,
             replication_factor: 1,
@@ -285,9 +287,21 @@ mod tests {
         }
     }
 
-    fn snapshot(topics: &[&str], mut acls: Vec<AclBinding>) -> Snapshot {
+    fn acls(mut acls: Vec<AclBinding>) -> Acls {
         acls.sort();
-        Snapshot {
+        Acls {
+            seen: 1,
+            read_after: 0,
+            taken_at: Timestamp::UNIX_EPOCH,
+            authorizer: true,
+            left_out: 3,
+            acls: acls.into(),
+        }
+    }
+
+    fn snapshot(topics: &[&str]) -> Snapshot {
+        let topics: Vec<TopicState> = topics.iter().map(|name| topic(name)).collect();
+        let manifest = Manifest {
             repository_id: Id::ZERO,
             sequence: 1,
             parent: None,
@@ -296,17 +310,16 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             writer: String::new(),
             cluster_id: None,
-            topics: topics.iter().map(|name| topic(name)).collect(),
+            totals: Totals::of(&topics),
+            sightings: Vec::new(),
+            runs: Vec::new(),
             groups: None,
-            acls: Some(Acls {
-                seen: 1,
-                read_after: 0,
-                taken_at: Timestamp::UNIX_EPOCH,
-                authorizer: true,
-                left_out: 3,
-                acls: acls.into(),
-            }),
-        }
+            acls: None,
+            forgotten: Vec::new(),
+            pruning: None,
+            pruned: 0,
+        };
+        Snapshot { manifest, topics }
     }
 
     fn targets(names: &[(&str, &str)]) -> BTreeMap<TopicRef, String> {
@@ -326,9 +339,10 @@ mod tests {
     ];
 
     fn planned(names: &[(&str, &str)], groups: &[&str]) -> AclsPlan {
-        let snapshot = snapshot(&["orders", "payments"], SAVED.map(binding).into());
+        let snapshot = snapshot(&["orders", "payments"]);
+        let acls = acls(SAVED.map(binding).into());
         let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
-        choose(&snapshot, &targets(names), &groups).unwrap()
+        choose(&snapshot, Some(&acls), &targets(names), &groups).unwrap()
     }
 
     #[track_caller]
@@ -375,10 +389,11 @@ mod tests {
         let mut older = topic("orders");
         older.topic_id = "a".repeat(32).parse().unwrap();
         older.deleted = true;
-        let mut snapshot = snapshot(&["orders"], SAVED.map(binding).into());
+        let mut snapshot = snapshot(&["orders"]);
+        let acls = acls(SAVED.map(binding).into());
         snapshot.topics.push(older);
         let everything = |names: &[(&str, &str)]| {
-            let plan = choose(&snapshot, &targets(names), &[]).unwrap();
+            let plan = choose(&snapshot, Some(&acls), &targets(names), &[]).unwrap();
             plan.everything
         };
         assert!(everything(&[("orders", "orders")]));
@@ -424,17 +439,23 @@ mod tests {
     fn values_that_the_client_does_not_know_are_left_out() {
         let mut newer = binding(SAVED[7]);
         newer.operation = "TWO_PHASE_COMMIT".to_owned();
-        let snapshot = snapshot(&["orders"], vec![newer, binding(SAVED[6])]);
-        let plan = choose(&snapshot, &targets(&[("orders", "orders")]), &[]).unwrap();
+        let snapshot = snapshot(&["orders"]);
+        let acls = acls(vec![newer, binding(SAVED[6])]);
+        let plan = choose(
+            &snapshot,
+            Some(&acls),
+            &targets(&[("orders", "orders")]),
+            &[],
+        )
+        .unwrap();
         assert_eq!(plan.unknown, 1);
         assert_plan(&plan, &[SAVED[6]]);
     }
 
     #[test]
     fn a_snapshot_without_acls_is_an_error() {
-        let mut snapshot = snapshot(&["orders"], Vec::new());
-        snapshot.acls = None;
-        let error = choose(&snapshot, &BTreeMap::new(), &[]).unwrap_err();
+        let snapshot = snapshot(&["orders"]);
+        let error = choose(&snapshot, None, &BTreeMap::new(), &[]).unwrap_err();
         assert!(
             error.to_string().contains("snapshot 1 has no ACLs"),
             "{error}"
@@ -476,10 +497,11 @@ mod tests {
             let acls: Vec<AclBinding> = acls.into_iter().collect();
             let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
             let groups: Vec<String> = groups.into_iter().collect();
-            let snapshot = snapshot(&topics, acls.clone());
+            let snapshot = snapshot(&topics);
+            let saved = self::acls(acls.clone());
             let targets: Vec<(&str, &str)> =
                 chosen.iter().map(|(source, target)| (&**source, &**target)).collect();
-            let plan = choose(&snapshot, &self::targets(&targets), &groups).unwrap();
+            let plan = choose(&snapshot, Some(&saved), &self::targets(&targets), &groups).unwrap();
             let created = || plan.acls.iter().map(|acl| &acl.binding);
             for (source, target) in &chosen {
                 let before = concerned(acls.iter(), "TOPIC", source);

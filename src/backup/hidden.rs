@@ -18,16 +18,16 @@ pub(super) struct Hidden {
 }
 
 impl Hidden {
-    /// Asks for everything in the newest snapshot that the cluster did not list. `selected` are the topics in it that the run covers.
+    /// Asks for everything in the newest snapshot and its groups that the cluster did not list. `selected` are the topics in it that the run covers.
     /// Connects only if there is something to ask for. Blocks.
     pub(super) fn find(
         kafka: &ClientSettings,
         survey: &Survey,
-        newest: &Snapshot,
+        (newest, saved): (&Snapshot, Option<&Groups>),
         selected: &[String],
     ) -> Result<Hidden, KafkaError> {
-        let topics = undescribed_topics(survey, newest, selected);
-        let groups = unlisted_groups(survey, newest.groups.as_ref());
+        let topics = undescribed_topics(survey, (newest, saved), selected);
+        let groups = unlisted_groups(survey, saved);
         if topics.is_empty() && groups.is_empty() {
             return Ok(Hidden::default());
         }
@@ -53,10 +53,14 @@ impl Hidden {
 
 /// Returns the topics of the newest snapshot that the cluster did not describe: those that the run covers, and those that the groups that
 /// were read had committed offsets of.
-fn undescribed_topics(survey: &Survey, newest: &Snapshot, selected: &[String]) -> Vec<String> {
+fn undescribed_topics(
+    survey: &Survey,
+    (newest, saved): (&Snapshot, Option<&Groups>),
+    selected: &[String],
+) -> Vec<String> {
     let absent = plan::absent(&survey.topics, Some(newest), selected);
     let mut names: BTreeSet<&str> = absent.map(|topic| &*topic.name).collect();
-    let groups = newest.groups.iter().flat_map(|groups| &*groups.groups);
+    let groups = saved.into_iter().flat_map(|groups| &*groups.groups);
     let read = groups.filter(|group| survey.groups.has(&group.group));
     let committed = read.flat_map(|group| group.topics.iter().map(|topic| &*topic.topic));
     names.extend(committed.filter(|name| !survey.listed.contains(*name)));

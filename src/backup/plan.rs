@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use kbk_format::repo::{
-    FoundAcls, FoundGroups, Hex, Id, Incomplete, IncompleteReason, PartitionId, PartitionState,
-    Snapshot, TopicName, TopicNameError, TopicState, UnseenTopic,
+    FoundAcls, FoundGroups, Groups, Hex, Id, Incomplete, IncompleteReason, PartitionId,
+    PartitionState, Snapshot, TopicName, TopicNameError, TopicState, UnseenTopic,
 };
 use kbk_format::{PartitionNumber, TimestampType};
 
@@ -177,16 +177,15 @@ impl PlannedPartition {
     }
 }
 
-/// Compares the survey with the newest snapshot. `selected` are the topics in that snapshot that the selection covers, `hidden` what it has
+/// Compares the survey with the newest snapshot and its groups. `selected` are the topics in that snapshot that the selection covers, `hidden` what it has
 /// and the cluster may only have hidden.
 pub(super) fn plan(
     survey: Survey,
-    newest: Option<&Snapshot>,
+    (newest, saved): (Option<&Snapshot>, Option<&Groups>),
     selected: &[String],
     hidden: &Hidden,
 ) -> Result<BackupPlan, TopicNameError> {
-    let last_groups = newest.and_then(|snapshot| snapshot.groups.as_ref());
-    let (groups, groups_notices) = groups::keep_hidden(survey.groups, last_groups, hidden);
+    let (groups, groups_notices) = groups::keep_hidden(survey.groups, saved, hidden);
     let lacking = survey.may_lack_some.then_some(BackupNotice::TopicsHidden);
     let mut notices: Vec<BackupNotice> = lacking
         .into_iter()

@@ -19,8 +19,7 @@ const DELETE_RETENTION: Duration = Duration::from_hours(24);
 /// When each topic was last backed up: when the offsets of the snapshots that last saw one were read.
 pub(super) type BackupTimes = BTreeMap<u64, Timestamp>;
 
-/// Reads when the snapshots were made that topics of the newest one were last seen in: itself, and one more for each other selection of
-/// topics that was backed up to the repository. A snapshot that was removed or is damaged has no time.
+/// Reads when the snapshots were made that topics of the newest one were last seen in: most sightings say so, and others need the snapshot. A snapshot that was removed or is damaged has no time.
 pub(super) async fn backup_times(
     repository: &Repository,
     newest: Option<&Snapshot>,
@@ -29,11 +28,13 @@ pub(super) async fn backup_times(
         return Ok(BackupTimes::new());
     };
     let mut times = BackupTimes::from([(newest.sequence, newest.started_at)]);
+    let sightings = newest.sightings.iter();
+    times.extend(sightings.map(|sighting| (sighting.last_seen, sighting.started_at)));
     let kept = repository.sequences().await?;
     for topic in newest.topics.iter().filter(|topic| !topic.deleted) {
         let last_seen = topic.last_seen;
         if !times.contains_key(&last_seen) && kept.binary_search(&last_seen).is_ok() {
-            match repository.snapshot(last_seen).await {
+            match repository.manifest(last_seen).await {
                 Ok(snapshot) => {
                     times.insert(last_seen, snapshot.started_at);
                 }

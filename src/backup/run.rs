@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kbk_format::Compression;
 use kbk_format::repo::{
-    Change, Digested, FoundAcls, Id, Identity, PartitionChange, PartitionId, RepoError,
+    Change, Digested, FoundAcls, Groups, Id, Identity, PartitionChange, PartitionId, RepoError,
     RepoErrorKind, Repository, Snapshot, Store, TopicChange, TopicName, TopicNameError,
     UnfinishedFiles,
 };
@@ -240,7 +240,7 @@ async fn back_up(
         began,
     } = claimed;
     let started_at = Timestamp::now();
-    let read_after = repository.sequences().await?.last().copied().unwrap_or(0);
+    let read_after = repository.newest_sequence().await?;
     let answered = blocking({
         let (options, cancel) = (options.clone(), cancel.clone());
         move || survey_cluster(&admin, &options, topics.as_ref(), &cancel)
@@ -254,13 +254,20 @@ async fn back_up(
     check_cluster(options, &survey, newest.as_deref())?;
     let selected_before = selected_before(&options.selection, newest.as_deref());
     let cluster_id = survey.cluster_id.clone();
-    let (survey, hidden) = hidden(options, survey, newest.clone(), &selected_before).await?;
-    let mut plan = plan::plan(survey, newest.as_deref(), &selected_before, &hidden)?;
+    let saved = match &newest {
+        Some(newest) => repository.groups(newest).await?,
+        None => None,
+    };
+    let last = newest.clone().map(|newest| (newest, saved.clone()));
+    let (survey, hidden) = hidden(options, survey, last, &selected_before).await?;
+    let last = (newest.as_deref(), saved.as_ref());
+    let mut plan = plan::plan(survey, last, &selected_before, &hidden)?;
     let times = refresh::backup_times(&repository, newest.as_deref()).await?;
     refresh::refresh(&mut plan, &times, started_at, options.refresh);
     adopt::adopt(&repository, &mut plan).await?;
     let transport = Librdkafka::new(options.kafka.clone());
-    let Some(plan) = prove(&repository, &transport, plan, cancel).await? else {
+    let base = newest.clone();
+    let Some(plan) = prove(&repository, base, &transport, plan, cancel).await? else {
         return Ok(None);
     };
 
@@ -305,13 +312,24 @@ async fn newest(
     ignored: &BTreeSet<u64>,
 ) -> Result<Option<Digested<Snapshot>>, BackupError> {
     for &sequence in ignored {
-        match repository.snapshot(sequence).await {
-            Ok(_) => return Err(BackupError::NotDamaged(sequence)),
-            Err(error) if matches!(error.kind(), RepoErrorKind::Damaged(_)) => {}
+        match read_whole(repository, sequence).await {
+            Ok(()) => return Err(BackupError::NotDamaged(sequence)),
+            Err(error) if matches!(error.kind(), RepoErrorKind::NoSuchSnapshot { .. }) => {
+                return Err(error.into());
+            }
+            Err(error) if error.kind().is_about_content() => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(repository.latest_but(ignored).await?)
+}
+
+/// Reads everything of a snapshot that a backup needs.
+async fn read_whole(repository: &Repository, sequence: u64) -> Result<(), RepoError> {
+    let snapshot = repository.snapshot(sequence).await?;
+    repository.groups(&snapshot).await?;
+    repository.acls(&snapshot).await?;
+    Ok(())
 }
 
 /// Returns what the user should know about the repository before anything is added to it.
@@ -430,6 +448,7 @@ fn check_cluster(
 /// Proves that the logs continue what is stored, and plans new histories for those that do not. `None` if a stop was requested.
 async fn prove(
     repository: &Repository,
+    base: Option<Digested<Snapshot>>,
     transport: &Librdkafka,
     mut plan: BackupPlan,
     cancel: &Cancel,
@@ -439,6 +458,7 @@ async fn prove(
     blocking(move || {
         let prover = Prover {
             repository: &repository,
+            base: base.as_deref(),
             runtime: &runtime,
             transport: &transport,
             cancel: &cancel,
@@ -475,15 +495,16 @@ async fn recheck(
 async fn hidden(
     options: &BackupOptions,
     survey: Survey,
-    newest: Option<Digested<Snapshot>>,
+    last: Option<(Digested<Snapshot>, Option<Groups>)>,
     selected: &[String],
 ) -> Result<(Survey, Hidden), KafkaError> {
-    let Some(newest) = newest else {
+    let Some((newest, saved)) = last else {
         return Ok((survey, Hidden::default()));
     };
     let (kafka, selected) = (options.kafka.clone(), selected.to_vec());
     blocking(move || {
-        let hidden = Hidden::find(&kafka, &survey, &newest, &selected)?;
+        let last = (&*newest, saved.as_ref());
+        let hidden = Hidden::find(&kafka, &survey, last, &selected)?;
         Ok((survey, hidden))
     })
     .await

@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use kbk_format::repo::{PartitionState, Repository, TopicState};
+use kbk_format::repo::{PartitionState, Repository, Snapshot, TopicState};
 use kbk_format::{OffsetSpan, TextFormat};
 use kbk_tools::list::Completeness;
 use kbk_tools::{KeySelection, Order, ReadPlan, Selection};
@@ -228,7 +228,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let partitions = Partitions {
         selected: super::each_partition(super::partitions(&wanted, &snapshot)?),
         repository,
-        sequence: snapshot.sequence,
+        snapshot: &snapshot,
         selection,
         offsets,
         order: args.order(),
@@ -258,7 +258,7 @@ fn finish(
 /// The selected partitions of a snapshot.
 struct Partitions<'a> {
     repository: Repository,
-    sequence: u64,
+    snapshot: &'a Snapshot,
     /// Ordered by topic and number.
     selected: Vec<(&'a TopicState, &'a PartitionState)>,
     /// What is selected of each, but for offsets.
@@ -279,7 +279,7 @@ impl Partitions<'_> {
                 ..self.selection.clone()
             };
             let place = topic.partition_id(state.partition);
-            let plan = ReadPlan::new(&self.repository, place, state, selection).await?;
+            let plan = ReadPlan::new(&self.repository, self.snapshot, place, state, selection).await?;
             let reader = plan.read_with(printer.options(), &Handle::current());
             let printed = printer.print(reader, &topic.name, state.partition);
             // What is missing from the end is not needed for the first records, but it is for the last ones.
@@ -300,7 +300,7 @@ impl Partitions<'_> {
             let (base, end) = (state.base_offset, state.end_offset);
             self.offsets.reaches_end(base, end)
         });
-        Completeness::of_partitions(self.sequence, reaching)
+        Completeness::of_partitions(self.snapshot.sequence, reaching)
     }
 
     fn stored(&self) -> Vec<String> {

@@ -86,19 +86,19 @@ async fn rows(args: &Args, repository: &Repository, snapshot: &Snapshot) -> Resu
     if args.segments {
         let mut rows = Vec::new();
         for (topic, state) in super::each_partition(selected) {
-            rows.extend(list::segments(repository, topic, state).await?);
+            rows.extend(list::segments(repository, snapshot, topic, state).await?);
         }
         return Ok(Rows::Segments(rows));
     }
     if args.partitions || !args.within.iter().all(TopicPartitions::is_pattern) {
         let mut rows = Vec::new();
         for (topic, states) in selected {
-            rows.extend(list::partitions(repository, topic, states).await?);
+            rows.extend(list::partitions(topic, states));
         }
         return Ok(Rows::Partitions(rows));
     }
     let topics = selected.into_iter().map(|(topic, _)| topic);
-    Ok(Rows::Topics(list::topics(repository, topics).await?))
+    Ok(Rows::Topics(list::topics(topics)))
 }
 
 impl Report for Listing {

@@ -282,11 +282,15 @@ fn warn_left_out(left_out: &[TopicRef]) {
 }
 
 /// Returns the groups of the snapshot that the patterns select; none without a pattern.
-fn chosen_groups(patterns: &[NamePattern], snapshot: &Snapshot) -> Result<Vec<String>, CliError> {
+async fn chosen_groups(
+    patterns: &[NamePattern],
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> Result<Vec<String>, CliError> {
     if patterns.is_empty() {
         return Ok(Vec::new());
     }
-    let Some(found) = &snapshot.groups else {
+    let Some(found) = repository.groups(snapshot).await? else {
         return Err(GroupsPlanError::NoGroups(snapshot.sequence).into());
     };
     let names: Vec<&str> = found.groups.iter().map(|g| g.group.as_str()).collect();

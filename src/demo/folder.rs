@@ -160,8 +160,8 @@ async fn other_owner(
         return Ok(Some(format!("the repository {id}")));
     }
     for sequence in repository.sequences().await? {
-        let snapshot = repository.snapshot(sequence).await?;
-        if !snapshot
+        let manifest = repository.manifest(sequence).await?;
+        if !manifest
             .cluster_id
             .as_ref()
             .is_some_and(|id| id.starts_with(EMBEDDED))
@@ -188,17 +188,15 @@ fn is_of_a_demo(file: &Path) -> bool {
     // An interrupted write leaves the name of its object with a number appended.
     let name = name.rsplit_once('#').map_or(name, |(object, _)| object);
     match Key::parse(name) {
-        Some(
-            Key::Segment {
-                partition: place, ..
-            }
-            | Key::Page {
-                partition: place, ..
-            },
-        ) => TOPICS.iter().any(|(topic, _)| *topic == &*place.topic),
+        Some(Key::Segment {
+            partition: place, ..
+        }) => TOPICS.iter().any(|(topic, _)| *topic == &*place.topic),
         Some(
             Key::Identity
+            | Key::Table { .. }
+            | Key::Cluster { .. }
             | Key::Snapshot { .. }
+            | Key::LatestSnapshot
             | Key::RestoreBegun { .. }
             | Key::RestoreTargets { .. }
             | Key::MapPage { .. }

@@ -412,7 +412,7 @@ async fn some_segment(repository: &Repository) -> Result<Option<String>, CliErro
         return Ok(None);
     };
     let segments = repository
-        .segments(&topic.partition_id(state.partition), state)
+        .segments(&snapshot, &topic.partition_id(state.partition), state)
         .await?;
     Ok(segments.into_iter().next().map(|segment| segment.key))
 }

@@ -126,7 +126,7 @@ pub async fn translate(
     restore: &FinishedRestore,
     patterns: &[NamePattern],
 ) -> Result<GroupsPlan, GroupsPlanError> {
-    let Some(found) = &snapshot.groups else {
+    let Some(found) = repository.groups(snapshot).await? else {
         return Err(GroupsPlanError::NoGroups(snapshot.sequence));
     };
     let names: Vec<&str> = found.groups.iter().map(|g| g.group.as_str()).collect();

@@ -22,7 +22,7 @@ pub(super) fn find<T: Transport>(
     let partition = &topic.partitions[partition];
     let search = Search {
         prover,
-        stored: StoredPart::new(prover.repository, topic, partition),
+        stored: StoredPart::new((prover.repository, prover.base), topic, partition),
         partition: topic.partition_id(partition.partition),
         visible: partition.offsets.log_start_offset..partition.visible_end(),
         compacted: topic.may_be_compacted(),

@@ -22,7 +22,7 @@ mod comparison;
 mod divergence;
 mod stored;
 
-use kbk_format::repo::{Id, PartitionId, RepoError, RepoErrorKind, Repository};
+use kbk_format::repo::{Id, PartitionId, RepoError, RepoErrorKind, Repository, Snapshot};
 use tokio::runtime::Handle;
 
 use self::comparison::{Comparison, Outcome};
@@ -38,6 +38,8 @@ const BLOCKS: usize = 8;
 /// Proves continuity, with these.
 pub(super) struct Prover<'a, T> {
     pub(super) repository: &'a Repository,
+    /// The snapshot that the run continues.
+    pub(super) base: Option<&'a Snapshot>,
     pub(super) runtime: &'a Handle,
     pub(super) transport: &'a T,
     pub(super) cancel: &'a Cancel,
@@ -215,7 +217,7 @@ impl<T: Transport> Prover<'_, T> {
         partition: &PlannedPartition,
         most: usize,
     ) -> Result<Vec<Window>, RepoError> {
-        let stored = StoredPart::new(self.repository, topic, partition);
+        let stored = StoredPart::new((self.repository, self.base), topic, partition);
         self.runtime.block_on(stored.last_blocks(most))
     }
 }

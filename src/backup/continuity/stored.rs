@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use kbk_format::repo::{PartitionId, RepoError, Repository, SegmentEntry, SegmentReader};
+use kbk_format::repo::{PartitionId, RepoError, Repository, SegmentEntry, SegmentReader, Snapshot};
 use kbk_format::{BlockDecoder, Columns, Digests, FormatError, Streams, TimestampType};
 
 use crate::backup::plan::{PlannedPartition, PlannedTopic};
@@ -54,18 +54,20 @@ impl Window {
 /// What is stored of a partition: in the newest snapshot, and by an interrupted run.
 pub(super) struct StoredPart<'a> {
     repository: &'a Repository,
+    base: Option<&'a Snapshot>,
     id: PartitionId,
     partition: &'a PlannedPartition,
 }
 
 impl<'a> StoredPart<'a> {
     pub(super) fn new(
-        repository: &'a Repository,
+        (repository, base): (&'a Repository, Option<&'a Snapshot>),
         topic: &PlannedTopic,
         partition: &'a PlannedPartition,
     ) -> StoredPart<'a> {
         StoredPart {
             repository,
+            base,
             id: topic.partition_id(partition.partition),
             partition,
         }
@@ -89,9 +91,9 @@ impl<'a> StoredPart<'a> {
 
     /// Lists the committed segments that have records.
     pub(super) async fn segments(&self) -> Result<Vec<SegmentEntry>, RepoError> {
-        let mut segments = match &self.partition.stored {
-            Some(state) => self.repository.segments(&self.id, state).await?,
-            None => Vec::new(),
+        let mut segments = match (self.base, &self.partition.stored) {
+            (Some(base), Some(state)) => self.repository.segments(base, &self.id, state).await?,
+            _ => Vec::new(),
         };
         segments.retain(|entry| entry.records > 0);
         Ok(segments)
@@ -116,13 +118,8 @@ impl<'a> StoredPart<'a> {
         let mut last: Vec<SegmentEntry> = self.partition.adopted.segments.clone();
         last.reverse();
         last.retain(has_records);
-        let pages = self.partition.stored.iter().flat_map(|state| &state.pages);
-        for page in pages.rev() {
-            if last.len() >= most {
-                break;
-            }
-            let page = self.repository.page(&self.id, page).await?;
-            last.extend(page.segments.into_iter().rev().filter(has_records));
+        if last.len() < most {
+            last.extend(self.segments().await?.into_iter().rev());
         }
         last.truncate(most);
         Ok(last)

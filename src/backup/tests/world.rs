@@ -82,7 +82,7 @@ impl World {
         let selected = [TOPIC.to_owned()];
         let mut plan = plan::plan(
             self.survey(),
-            newest.as_deref(),
+            (newest.as_deref(), None),
             &selected,
             &Hidden::default(),
         )
@@ -97,8 +97,10 @@ impl World {
     }
 
     fn prove(&self, plan: &mut BackupPlan) -> Result<(), ContinuityError> {
+        let newest = self.newest();
         let prover = Prover {
             repository: &self.repository,
+            base: newest.as_deref(),
             runtime: self.runtime.handle(),
             transport: &self.cluster,
             cancel: &Cancel::default(),
@@ -158,7 +160,10 @@ impl World {
     /// The stored records of a history, by offset.
     pub(super) fn records(&self, history: &TopicState) -> Vec<(i64, OwnedRecord)> {
         let id = history.partition_id(0.into());
-        let segments = self.repository.segments(&id, &history.partitions[0]);
+        let newest = self.newest().unwrap();
+        let segments = self
+            .repository
+            .segments(&newest, &id, &history.partitions[0]);
         let mut records = Vec::new();
         for entry in self.runtime.block_on(segments).unwrap() {
             let opened = SegmentReader::open(self.repository.store(), &id, &entry);

@@ -42,7 +42,7 @@ struct Listing {
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = crate::commands::repository(context).await?;
     let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
-    let Some(found) = &snapshot.acls else {
+    let Some(found) = repository.acls(&snapshot).await? else {
         let message = format!(
             "snapshot {} has no ACLs: no backup up to it saved them",
             snapshot.sequence

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use kbk_format::repo::Snapshot;
+use kbk_format::repo::{Repository, Snapshot};
 
 use super::list::{COLUMNS, cells};
 use crate::acls::{self, AclsPlan, RestoredAcls};
@@ -63,9 +63,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
     let ChosenTopics { topics, left_out } = selected(&args.topics.selection(), &snapshot)?;
     let targets = args.names.targets(&topics)?;
-    let groups = chosen_groups(&args.group, &snapshot)?;
+    let groups = chosen_groups(&args.group, &repository, &snapshot).await?;
     let kafka = args.kafka.settings()?;
-    let plan = planned(&snapshot, &targets, &groups, &kafka).await?;
+    let plan = planned(&repository, &snapshot, &targets, &groups, &kafka).await?;
     // With every topic come all ACLs, those of deleted topics included.
     let left_out = match plan.everything {
         true => Vec::new(),
@@ -95,12 +95,14 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 
 /// The ACLs that come with these topics and groups, held against what the cluster has.
 pub(in crate::commands) async fn planned(
+    repository: &Repository,
     snapshot: &Snapshot,
     targets: &BTreeMap<TopicRef, String>,
     groups: &[String],
     kafka: &ClientSettings,
 ) -> Result<AclsPlan, CliError> {
-    let chosen = acls::choose(snapshot, targets, groups)?;
+    let saved = repository.acls(snapshot).await?;
+    let chosen = acls::choose(snapshot, saved.as_ref(), targets, groups)?;
     let kafka = kafka.clone();
     Ok(blocking(move || acls::compare(chosen, &kafka)).await?)
 }

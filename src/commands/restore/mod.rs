@@ -378,8 +378,8 @@ async fn plan_acls(
     kafka: &ClientSettings,
 ) -> Result<AclsPlan, CliError> {
     let snapshot = repository.snapshot(snapshot).await?;
-    let groups = super::chosen_groups(groups, &snapshot)?;
-    acls::restore::planned(&snapshot, targets, &groups, kafka).await
+    let groups = super::chosen_groups(groups, repository, &snapshot).await?;
+    acls::restore::planned(repository, &snapshot, targets, &groups, kafka).await
 }
 
 async fn plan(
@@ -395,15 +395,15 @@ async fn plan(
         return Ok((plan, Vec::new()));
     }
     let snapshot = super::snapshot(repository, args.snapshot).await?;
-    let (options, left_out) = options(args, selection, &snapshot, kafka)?;
+    let (options, left_out) = options(args, selection, (repository, &snapshot), kafka).await?;
     let plan = restore::plan(repository, &snapshot, &options).await?;
     Ok((plan, left_out))
 }
 
-fn options(
+async fn options(
     args: &Args,
     mut selection: RecordSelection,
-    snapshot: &Snapshot,
+    (repository, snapshot): (&Repository, &Snapshot),
     kafka: &ClientSettings,
 ) -> Result<(RestoreOptions, Vec<String>), CliError> {
     let chosen = super::chosen(&args.topics, &mut selection, snapshot)?;
@@ -423,7 +423,7 @@ fn options(
         verify: args.verify,
         transactions: !args.no_transactions,
         group_patterns: args.groups.clone(),
-        groups: super::chosen_groups(&args.groups, snapshot)?,
+        groups: super::chosen_groups(&args.groups, repository, snapshot).await?,
         acls: args.acls,
         offset_map: !args.no_offset_map,
         replication_factor: args.replication_factor.map(i32::from),

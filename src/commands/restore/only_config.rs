@@ -24,7 +24,7 @@ pub(super) async fn run(
     context: &Context,
 ) -> Result<Outcome, CliError> {
     let snapshot = super::super::snapshot(repository, args.snapshot).await?;
-    let (options, left_out) = options(args, selection, &snapshot, &kafka)?;
+    let (options, left_out) = options(args, selection, (repository, &snapshot), &kafka).await?;
     let plan = restore::plan_config(repository, &snapshot, &options).await?;
     let acls = match args.acls {
         true => {

@@ -183,6 +183,7 @@ mod tests {
             kafka_id: None,
             first_seen: 1,
             last_seen: 1,
+            sighting: None,
             deleted: false,
             internal: false,
             replication_factor: 1,

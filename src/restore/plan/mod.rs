@@ -111,7 +111,9 @@ pub async fn plan(
     for (topic, target) in sources {
         let target = TopicName::try_from(target.clone())?;
         let surroundings = (&cluster, &leftovers);
-        let (restored, more) = plan_topic(repository, topic, target, options, surroundings).await?;
+        let source = (&**snapshot, topic);
+        let (restored, more) =
+            plan_topic(repository, source, target, options, surroundings).await?;
         details.insert(restored.target.clone(), more);
         topics.push(restored);
     }
@@ -208,13 +210,13 @@ pub(crate) fn producer_count(targets: usize) -> usize {
 
 async fn plan_topic(
     repository: &Repository,
-    topic: &TopicState,
+    (snapshot, topic): (&Snapshot, &TopicState),
     target: TopicName,
     options: &RestoreOptions,
     (cluster, leftovers): (&TargetCluster, &Leftovers),
 ) -> Result<(RestoredTopic, TopicDetails), PlanError> {
     let existing = cluster.topics.get(&*target);
-    let (partitions, readings) = plan_partitions(repository, topic, options).await?;
+    let (partitions, readings) = plan_partitions(repository, snapshot, topic, options).await?;
     let written = options.mapping.targets(&partitions);
     let targets: Vec<_> = written
         .map(|partition| TargetPartition {
@@ -290,6 +292,7 @@ pub(crate) fn restored_records(
 
 async fn plan_partitions(
     repository: &Repository,
+    snapshot: &Snapshot,
     topic: &TopicState,
     options: &RestoreOptions,
 ) -> Result<
@@ -305,7 +308,7 @@ async fn plan_partitions(
     let states = topic.partitions.iter();
     for state in states.filter(|state| selection.takes(topic, state.partition)) {
         let id = topic.partition_id(state.partition);
-        let offsets = selection.offsets(repository, &id, state).await?;
+        let offsets = selection.offsets(repository, snapshot, &id, state).await?;
         partitions.push(RestoredPartition {
             partition: state.partition,
             base_offset: offsets.start,
@@ -317,7 +320,8 @@ async fn plan_partitions(
             times: selection.times.clone(),
             keys: None,
         };
-        let mut reading = PartitionReading::plan(repository, id, state, selection).await?;
+        let mut reading =
+            PartitionReading::plan(repository, snapshot, id, state, selection).await?;
         if options.purpose == Purpose::DryRun {
             reading.count().await?;
         }

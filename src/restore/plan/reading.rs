@@ -1,7 +1,9 @@
 //! What is read from the backup for one partition, and what it amounts to.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use kbk_format::repo::{PartitionId, PartitionState, RepoError, Repository, SegmentReader};
+use kbk_format::repo::{
+    PartitionId, PartitionState, RepoError, Repository, SegmentReader, Snapshot,
+};
 use kbk_tools::{Needs, ReadPlan, Selection};
 use tokio::runtime::Handle;
 
@@ -36,11 +38,12 @@ impl PartitionReading {
     /// Plans to read `selection`: reads the footer of every segment, and no blocks.
     pub(crate) async fn plan(
         repository: &Repository,
+        snapshot: &Snapshot,
         partition: PartitionId,
         state: &PartitionState,
         selection: Selection,
     ) -> Result<PartitionReading, RepoError> {
-        let read = ReadPlan::new(repository, partition, state, selection).await?;
+        let read = ReadPlan::new(repository, snapshot, partition, state, selection).await?;
         let (needs, limits) = sum_up(repository, &read).await?;
         Ok(PartitionReading {
             records: needs.records,

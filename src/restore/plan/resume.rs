@@ -249,7 +249,8 @@ async fn plan_topic(
     };
     let mut partitions = BTreeMap::new();
     for partition in &topic.partitions {
-        let reading = plan_reading(repository, saved, partition, times(manifest)).await?;
+        let reading =
+            plan_reading(repository, (snapshot, saved), partition, times(manifest)).await?;
         let reading = reading.ok_or_else(|| other_snapshot(manifest))?;
         partitions.insert(partition.partition, reading);
     }
@@ -283,7 +284,7 @@ async fn plan_topic(
 
 async fn plan_reading(
     repository: &Repository,
-    saved: &TopicState,
+    (snapshot, saved): (&Snapshot, &TopicState),
     restored: &RestoredPartition,
     times: RangeInclusive<i64>,
 ) -> Result<Option<PartitionReading>, PlanError> {
@@ -296,7 +297,7 @@ async fn plan_reading(
         times,
         keys: None,
     };
-    let reading = PartitionReading::plan(repository, partition, state, selection).await?;
+    let reading = PartitionReading::plan(repository, snapshot, partition, state, selection).await?;
     Ok(Some(reading))
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 
 use kbk_format::repo::{
-    Id, PartitionId, PartitionState, RepoError, Repository, TopicName, TopicState,
+    Id, PartitionId, PartitionState, RepoError, Repository, Snapshot, TopicName, TopicState,
 };
 use kbk_format::{OffsetSpan, PartitionNumber};
 use kbk_tools::offset_for_time;
@@ -154,6 +154,7 @@ impl RecordSelection {
     pub(crate) async fn offsets(
         &self,
         repository: &Repository,
+        snapshot: &Snapshot,
         place: &PartitionId,
         state: &PartitionState,
     ) -> Result<Range<i64>, RepoError> {
@@ -167,7 +168,7 @@ impl RecordSelection {
         };
         // Kafka answers with the end of the partition where no record reaches the time.
         let at = async |time| {
-            let found = offset_for_time(repository, place, state, time).await?;
+            let found = offset_for_time(repository, snapshot, place, state, time).await?;
             Ok::<i64, RepoError>(found.unwrap_or(state.end_offset))
         };
         if let Some(since) = self.since_offset_of {
@@ -290,6 +291,7 @@ mod tests {
             kafka_id: None,
             first_seen: 1,
             last_seen: 1,
+            sighting: None,
             deleted: false,
             internal: false,
             replication_factor: 1,

@@ -21,8 +21,8 @@ pub(crate) struct TableSizes {
 impl TableSizes {
     /// What SPEC recommends.
     pub(crate) const SPEC: TableSizes = TableSizes {
-        full: 4 << 20,
-        at_topic: 2 << 20,
+        full: 1 << 20,
+        at_topic: 512 << 10,
         small: 256 << 10,
     };
 }
