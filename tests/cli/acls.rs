@@ -1,5 +1,6 @@
 //! `kbk acls list`.
 
+use kbk_format::repo::FoundAcls;
 use serde_json::json;
 
 use crate::world::World;
@@ -62,13 +63,15 @@ fn listing_a_snapshot_without_acls_fails() {
 #[test]
 fn list_distinguishes_no_authorizer_from_no_acls() {
     let world = World::sample();
-    world.forge_snapshot(|snapshot| {
-        snapshot["acls"]["authorizer"] = json!(false);
-        snapshot["acls"]["left_out"] = json!(0);
-        snapshot["acls"]["acls"] = json!([]);
-    });
+    let open = FoundAcls {
+        authorizer: false,
+        left_out: 0,
+        acls: [].into(),
+        ..World::acls()
+    };
+    world.backup_with(&[], None, Some(open));
     let ended = world.kbk(&["acls", "list"]);
     let expected =
-        "the cluster had no authorizer, and so no ACLs, as of 1970-01-01T00:00:00Z (snapshot 2)\n";
+        "the cluster had no authorizer, and so no ACLs, as of 1970-01-01T00:00:00Z (snapshot 3)\n";
     assert_eq!(ended.stdout, expected, "{}", ended.stderr);
 }

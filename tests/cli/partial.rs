@@ -1,6 +1,6 @@
 //! What each command says of a snapshot that lacks records.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::program::Ended;
 use crate::world::World;
@@ -10,18 +10,11 @@ const WHY: &str = "the backup was stopped at offset 250 of 400";
 /// A world whose latest snapshot states that payments/0, which is stored up to offset 250, had 400.
 fn interrupted() -> World {
     let world = World::sample();
-    world.forge_snapshot(|snapshot| {
-        let partition = payments(snapshot);
+    world.forge_partition("payments", 0, |partition| {
         partition["high_watermark"] = json!(400);
         partition["incomplete"] = json!({ "reason": "interrupted", "detail": WHY });
     });
     world
-}
-
-fn payments(snapshot: &mut Value) -> &mut Value {
-    let topics = snapshot["topics"].as_array_mut().unwrap();
-    let topic = topics.iter_mut().find(|topic| topic["name"] == "payments");
-    &mut topic.unwrap()["partitions"][0]
 }
 
 #[track_caller]
@@ -153,8 +146,8 @@ fn cat_warns_where_it_would_go_on() {
 #[test]
 fn an_unknown_number_is_not_called_zero() {
     let world = World::sample();
-    world.forge_snapshot(|snapshot| {
-        payments(snapshot)["incomplete"] = json!({ "reason": "a_later_word", "detail": "why" });
+    world.forge_partition("payments", 0, |partition| {
+        partition["incomplete"] = json!({ "reason": "a_later_word", "detail": "why" });
     });
     let json = world.kbk(&["ls", "--json"]).json();
     assert_eq!(json["incomplete"][0]["missing_offsets"], json!(null));
@@ -168,9 +161,16 @@ fn an_unknown_number_is_not_called_zero() {
 #[test]
 fn verify_lists_lost_offsets_until_they_are_accepted() {
     let world = World::sample();
-    world.forge_snapshot(|snapshot| {
-        payments(snapshot)["lost"] = json!([{ "from": 10, "to": 20 }, { "from": 30, "to": 31 }]);
-    });
+    let mut index = world.forged_index();
+    let payments = index.rows_of("partition", "payments", 0).next();
+    let topic_id = payments.unwrap()["topic_id"].clone();
+    for (from, to) in [(10, 20), (30, 31)] {
+        index.insert(json!({
+            "row": "lost", "topic": "payments", "topic_id": topic_id, "partition": 0,
+            "base_offset": from, "end_offset": to,
+        }));
+    }
+    index.write();
     let ended = world.kbk(&["verify", "--snapshot", "all"]);
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert!(
@@ -206,11 +206,10 @@ fn verify_lists_lost_offsets_until_they_are_accepted() {
 #[test]
 fn what_is_missing_of_a_deleted_topic_is_lost() {
     let world = interrupted();
-    world.forge_snapshot(|snapshot| {
-        let topics = snapshot["topics"].as_array_mut().unwrap();
-        let topic = topics.iter_mut().find(|topic| topic["name"] == "payments");
-        topic.unwrap()["deleted"] = json!(true);
-    });
+    let mut index = world.forged_index();
+    let mut topics = index.rows.iter_mut().filter(|row| row["row"] == "topic");
+    topics.find(|row| row["topic"] == "payments").unwrap()["deleted"] = json!(true);
+    index.write();
     assert_eq!(world.kbk(&["ls", "--json"]).json()["complete"], true);
     let ended = world.kbk(&["verify", "--json"]);
     assert_eq!(ended.code, Some(3));

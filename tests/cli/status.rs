@@ -93,10 +93,9 @@ fn a_topic_is_as_old_as_the_last_backup_that_looked_at_it() {
 #[test]
 fn a_partial_snapshot_is_a_finding_unless_it_is_accepted() {
     let world = World::sample();
-    world.forge_snapshot(|snapshot| {
-        snapshot["topics"][0]["partitions"][0]["high_watermark"] = json!(900);
-        snapshot["topics"][0]["partitions"][0]["incomplete"] =
-            json!({ "reason": "interrupted", "detail": "stopped" });
+    world.forge_partition("orders", 0, |partition| {
+        partition["high_watermark"] = json!(900);
+        partition["incomplete"] = json!({ "reason": "interrupted", "detail": "stopped" });
     });
     let ended = world.kbk(&["status"]);
     first_line(&ended, 3, "snapshot 2 is partial");

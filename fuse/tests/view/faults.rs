@@ -32,7 +32,11 @@ async fn segments(world: &World) -> Vec<String> {
     let topic = &snapshot.topics[0];
     let entries = world
         .repository
-        .segments(&topic.partition_id(0.into()), &topic.partitions[0])
+        .segments(
+            &snapshot,
+            &topic.partition_id(0.into()),
+            &topic.partitions[0],
+        )
         .await
         .unwrap();
     entries.into_iter().map(|entry| entry.key).collect()

@@ -94,7 +94,9 @@ async fn damage_is_reported_for_the_topic_that_has_it() {
     let deleted = &snapshot.topics[0];
     assert!(deleted.deleted);
     let place = deleted.partition_id(0.into());
-    let segments = world.repository.segments(&place, &deleted.partitions[0]);
+    let segments = world
+        .repository
+        .segments(&snapshot, &place, &deleted.partitions[0]);
     let key = Path::from(segments.await.unwrap()[0].key.as_str());
     let mut bytes = world
         .objects

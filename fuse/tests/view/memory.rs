@@ -224,7 +224,7 @@ async fn a_replaced_segment_is_not_read_as_one_file_with_the_old_one() {
     let (topic, state) = (&snapshot.topics[0], &snapshot.topics[0].partitions[0]);
     let entries = world
         .repository
-        .segments(&topic.partition_id(0.into()), state)
+        .segments(&snapshot, &topic.partition_id(0.into()), state)
         .await
         .unwrap();
     let key = Path::from(entries[0].key.as_str());

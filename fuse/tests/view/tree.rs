@@ -400,8 +400,8 @@ async fn ten_thousand_partitions_are_listed_from_the_snapshot_alone() {
     assert!(listed.iter().all(|listed| listed.attributes.is_ok()));
     let reads = watch.take();
     assert!(
-        reads.iter().all(|(key, _)| !key.starts_with("index/")),
-        "{reads:?}"
+        reads.len() < 20,
+        "identity, snapshots and tables of states: {reads:?}"
     );
     assert_eq!(listed[10_000].name, "9999");
 }

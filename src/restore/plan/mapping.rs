@@ -163,20 +163,7 @@ mod tests {
     use super::*;
 
     fn topic(name: &str, partitions: i32) -> TopicState {
-        let state = |partition| PartitionState {
-            partition,
-            log_start_offset: 0,
-            high_watermark: 0,
-            last_stable_offset: 0,
-            incomplete: None,
-            base_offset: 0,
-            end_offset: 0,
-            records: 0,
-            stored_bytes: 0,
-            raw_bytes: 0,
-            lost: Vec::new(),
-            pages: Vec::new(),
-        };
+        let state = |partition| PartitionState::empty(partition, 0);
         TopicState {
             name: name.parse().unwrap(),
             topic_id: Id::ZERO,

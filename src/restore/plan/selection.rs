@@ -269,18 +269,11 @@ mod tests {
 
     fn state(partition: PartitionNumber, base_offset: i64, end_offset: i64) -> PartitionState {
         PartitionState {
-            partition,
             log_start_offset: base_offset,
             high_watermark: end_offset,
             last_stable_offset: end_offset,
-            incomplete: None,
-            base_offset,
             end_offset,
-            records: 0,
-            stored_bytes: 0,
-            raw_bytes: 0,
-            lost: Vec::new(),
-            pages: Vec::new(),
+            ..PartitionState::empty(partition, base_offset)
         }
     }
 

@@ -158,8 +158,13 @@ impl Backup {
         let snapshot = self.runtime.block_on(self.repository.latest()).unwrap();
         let snapshot = snapshot.unwrap();
         let state = snapshot.partition(&partition_id()).unwrap();
-        let reading =
-            PartitionReading::plan(&self.repository, partition_id(), state, Selection::all());
+        let reading = PartitionReading::plan(
+            &self.repository,
+            &snapshot,
+            partition_id(),
+            state,
+            Selection::all(),
+        );
         let reading = self.runtime.block_on(reading).unwrap();
         let target: TopicName = "copy".parse().unwrap();
         let details = TopicDetails {

@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
         self.answers(&manifest).await;
         let tables = self.tables(&manifest).await;
         match self.repository.snapshot(sequence).await {
-            Ok(snapshot) => self.topics(&snapshot).await,
+            Ok(snapshot) => self.topics(&snapshot, &tables).await,
             Err(error) => {
                 self.states_unread(sequence, &error);
                 // Which of them count is not known, but each is stored.
@@ -105,7 +105,7 @@ impl<'a> Run<'a> {
     }
 
     /// Verifies the partitions of a snapshot.
-    async fn topics(&mut self, snapshot: &Snapshot) {
+    async fn topics(&mut self, snapshot: &Snapshot, tables: &[TableRef]) {
         let sequence = snapshot.sequence;
         for topic in &snapshot.topics {
             if !self.is_selected(&topic.name, topic.topic_id) {
@@ -116,7 +116,7 @@ impl<'a> Run<'a> {
                 self.missing
                     .partition(sequence, (topic, state), accept_lost, &mut self.report);
                 let partition = topic.partition_id(state.partition);
-                self.partition(snapshot, &partition, state).await;
+                self.partition((snapshot, tables), &partition, state).await;
             }
         }
     }
@@ -243,16 +243,25 @@ impl<'a> Run<'a> {
 
     async fn partition(
         &mut self,
-        snapshot: &Snapshot,
+        (snapshot, tables): (&Snapshot, &[TableRef]),
         partition: &PartitionId,
         state: &PartitionState,
     ) {
         if self.partitions.insert(partition.clone()) {
             self.report.partitions += 1;
         }
-        // Which segments count follows from when they were last changed.
-        let (base, end, changed) = (state.base_offset, state.end_offset, state.changed);
-        let stated = (partition, base, end, changed, state.segments, state.records);
+        // The same state, and the same tables that can have its segments: nothing that was not read before.
+        let tables = tables
+            .iter()
+            .filter(|table| table.may_hold_segments_of(partition));
+        let tables: Vec<Digest> = tables.map(|table| table.sha256).collect();
+        let sums = (
+            state.segments,
+            state.records,
+            state.stored_bytes,
+            state.raw_bytes,
+        );
+        let stated = (partition, state.base_offset, state.end_offset, sums, tables);
         if !self.states.insert(self.hasher.hash_one(stated)) {
             return;
         }
@@ -271,6 +280,9 @@ impl<'a> Run<'a> {
                     wrong
                 };
                 let finding = Finding::of_error(&error, damaged, missing).partition(partition);
+                // Where it is about no object, it is about the partition.
+                let key = finding.key.clone().filter(|key| Key::parse(key).is_some());
+                let finding = Finding { key, ..finding };
                 let finding = match finding.offsets {
                     Some(_) => finding,
                     None => finding.offsets(state.base_offset, state.end_offset),

@@ -39,20 +39,18 @@ fn a_whole_repository_has_none_whichever_snapshots_are_verified() {
 }
 
 #[test]
-fn segments_and_pages_that_no_snapshot_names_are_listed_and_are_no_damage() {
+fn objects_that_no_snapshot_names_are_listed_and_are_no_damage() {
     let world = World::sample();
     let left = world.segment(&place("orders", 0), &[(600, 1), (601, 2)]);
     let unknown = world.segment(&place("invoices", 0), &[(0, 1)]);
-    let page = world.entries("orders", 1)[0].clone();
-    let page_key = page.key.replace("data/", "index/");
-    let page_key = format!("{}.json", page_key.strip_suffix(".kseg").unwrap());
-    fs::write(world.path(&page_key), b"left by a kill").unwrap();
+    let table_key = format!("index/{}.idx", "ab".repeat(32));
+    fs::write(world.path(&table_key), b"left by a kill").unwrap();
     fs::write(world.path(&format!("{}#1", left.key)), [0; 77]).unwrap();
     fs::write(world.path("data/orders/notes.txt"), b"not an object").unwrap();
 
     let report = run(&world, &[2], None);
     assert!(report.is_intact(), "{:#?}", report.findings);
-    let mut expected = [&*left.key, &*unknown.key, &*page_key];
+    let mut expected = [&*left.key, &*unknown.key, &*table_key];
     expected.sort_unstable();
     assert_eq!(keys(&report.orphans), expected);
     assert_eq!(report.orphans.objects, 3);
@@ -70,7 +68,7 @@ fn segments_and_pages_that_no_snapshot_names_are_listed_and_are_no_damage() {
     let of_one_topic = run(&world, &[2], Some("orders")).orphans;
     assert_eq!(
         (of_one_topic.objects, of_one_topic.unfinished_files),
-        (2, 1)
+        (1, 1)
     );
 }
 
@@ -81,15 +79,18 @@ fn what_only_an_unreadable_object_names_is_marked_as_uncertain() {
     world.flip(snapshot, 100);
     let orphans = run(&world, &[1], None).orphans;
     assert_eq!(orphans.unread, BTreeSet::from([snapshot.to_owned()]));
-    assert_eq!(orphans.objects, 2, "the segment and the page of snapshot 2");
+    assert_eq!(
+        orphans.objects, 4,
+        "segment, table, groups and ACLs of snapshot 2"
+    );
 
     let world = World::sample();
-    let page = world.latest().partition(&place("orders", 1)).unwrap().pages[0].clone();
-    world.flip(&page.key, 100);
+    let table = world.tables().pop().unwrap();
+    world.flip(&table, 100);
     for snapshots in [&[1][..], &[2], &[1, 2]] {
         let orphans = run(&world, snapshots, None).orphans;
-        assert_eq!(orphans.unread, BTreeSet::from([page.key.clone()]));
-        assert_eq!(orphans.objects, 3, "the segments that the page names");
+        assert_eq!(orphans.unread, BTreeSet::from([table.clone()]));
+        assert_eq!(orphans.objects, 7, "the segments that the table names");
     }
 }
 

@@ -18,7 +18,7 @@ fn plan(
 ) -> Result<ReadPlan, RepoError> {
     let (snapshot, place) = (world.latest(), place(topic, 0));
     let state = snapshot.partition(&place).unwrap();
-    let plan = ReadPlan::new(repository, place.clone(), state, selection);
+    let plan = ReadPlan::new(repository, &snapshot, place.clone(), state, selection);
     world.runtime.block_on(plan)
 }
 
@@ -223,7 +223,7 @@ fn a_minute_of_a_day_reads_a_hundredth_of_the_day() {
     let state = snapshot.partition(&place).unwrap();
     for start in [0, DAY_MS / 3, DAY_MS - MINUTE_MS] {
         let offset = |time| {
-            let found = offset_for_time(&repository, &place, state, time);
+            let found = offset_for_time(&repository, &snapshot, &place, state, time);
             world.runtime.block_on(found).unwrap()
         };
         let read = |selection| {
@@ -252,20 +252,25 @@ fn a_minute_of_a_day_reads_a_hundredth_of_the_day() {
 }
 
 #[test]
-fn the_offset_for_a_time_takes_a_page_a_footer_and_a_block() {
+fn the_offset_for_a_time_takes_its_tables_a_footer_and_a_block() {
     let world = World::sample();
     let (repository, watch) = watched(&world);
     let (snapshot, place) = (world.latest(), place("orders", 0));
     let state = snapshot.partition(&place).unwrap();
     let ask = |time| {
         watch.take();
-        let found = offset_for_time(&repository, &place, state, time);
+        let repository = repository.uncached();
+        let found = offset_for_time(&repository, &snapshot, &place, state, time);
         (world.runtime.block_on(found).unwrap(), watch.take().len())
     };
-    assert_eq!(ask(i64::MIN), (Some(0), 3));
-    assert_eq!(ask(4_330), (Some(333), 3));
-    assert_eq!(ask(4_331), (Some(334), 3));
-    assert_eq!(ask(6_991), (None, 1), "the index entries alone rule it out");
+    assert_eq!(ask(i64::MIN), (Some(0), 4), "two tables");
+    assert_eq!(ask(4_330), (Some(333), 4));
+    assert_eq!(ask(4_331), (Some(334), 4));
+    assert_eq!(
+        ask(6_991),
+        (None, 0),
+        "the partition's state alone rules it out"
+    );
 }
 
 /// Timestamps as producers set them: out of order, repeated, missing, extreme.
@@ -310,7 +315,8 @@ proptest! {
         world.backup(&[("t", 0, segments)]);
 
         let (snapshot, t) = (world.latest(), place("t", 0));
-        let found = offset_for_time(&world.repository, &t, snapshot.partition(&t).unwrap(), since);
+        let state = snapshot.partition(&t).unwrap();
+        let found = offset_for_time(&world.repository, &snapshot, &t, state, since);
         let first = rows.iter().find(|(_, time)| *time >= since);
         prop_assert_eq!(world.runtime.block_on(found).unwrap(), first.map(|(offset, _)| *offset));
 

@@ -9,7 +9,7 @@ use super::range::KeyRange;
 use super::row::Row;
 use crate::layout::limits;
 use crate::repo::id::{Digest, Id};
-use crate::repo::keys::Key;
+use crate::repo::keys::{Key, PartitionId};
 use crate::repo::packed::{PackedFormat, PackedRef, check_limits, unpack};
 use crate::repo::sealed::SealError;
 
@@ -62,6 +62,12 @@ impl TableRef {
     pub fn key(&self) -> Key {
         let sha256 = self.sha256;
         Key::Table { sha256 }
+    }
+
+    /// Returns whether the table can hold rows of segments of a partition.
+    #[must_use]
+    pub fn may_hold_segments_of(&self, id: &PartitionId) -> bool {
+        self.overlaps(&KeyRange::SegmentsOf(id.clone()))
     }
 
     pub(crate) fn packed(&self) -> PackedRef {

@@ -1,5 +1,8 @@
 //! Repositories in a temporary folder, and ways to damage them.
 
+#[path = "../../../../tests/support/forged_index.rs"]
+mod forged_index;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +19,8 @@ use kbk_format::{
     Compression, FileHeader, GapReason, Headers, IsolationLevel, PartitionNumber, Record,
     SegmentWriter, TimestampType, WriterOptions,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
+
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -240,7 +244,7 @@ impl World {
     }
 
     /// Makes two ACLs, and one that the backup could not represent.
-    fn acls() -> FoundAcls {
+    pub fn acls() -> FoundAcls {
         let binding = |resource_name: &str, pattern_type: &str, permission_type: &str| AclBinding {
             resource_type: "TOPIC".into(),
             resource_name: resource_name.into(),
@@ -334,7 +338,7 @@ impl World {
     pub fn entries(&self, topic: &str, partition: u16) -> Vec<SegmentEntry> {
         let (snapshot, place) = (self.latest(), place(topic, partition));
         let state = snapshot.partition(&place).unwrap();
-        let segments = self.repository.segments(&place, state);
+        let segments = self.repository.segments(&snapshot, &place, state);
         self.runtime.block_on(segments).unwrap()
     }
 
@@ -368,33 +372,34 @@ impl World {
         self.harm(key, |bytes| bytes[position] ^= 0x10);
     }
 
-    /// Changes the entries in the only page of a partition, and seals the page and the latest snapshot again.
-    pub fn forge_page(&self, topic: &str, partition: u16, change: impl FnOnce(&mut Vec<Value>)) {
+    /// Returns the index of the latest snapshot, to be changed and written again.
+    pub fn forged_index(&self) -> forged_index::ForgedIndex {
+        forged_index::ForgedIndex::read(&self.path(""), self.latest().sequence)
+    }
+
+    /// Changes the row of a partition in the index of the latest snapshot.
+    pub fn forge_partition(&self, topic: &str, partition: u16, change: impl FnOnce(&mut Value)) {
+        let mut index = self.forged_index();
+        change(index.rows_of("partition", topic, partition).next().unwrap());
+        index.write();
+    }
+
+    /// Changes the rows of a partition's segments in the index of the latest snapshot.
+    pub fn forge_segments(&self, topic: &str, partition: u16, change: impl Fn(usize, &mut Value)) {
+        let mut index = self.forged_index();
+        let segments = index.rows_of("segment", topic, partition);
+        segments.enumerate().for_each(|(at, row)| change(at, row));
+        index.write();
+    }
+
+    /// Returns the keys of the tables of the latest snapshot, the newest first.
+    pub fn tables(&self) -> Vec<String> {
         let snapshot = self.latest();
-        let place = place(topic, partition);
-        let page = snapshot.partition(&place).unwrap().pages[0].clone();
-        let mut value: Value = self.json(&page.key);
-        let segments = value["segments"].as_array_mut().unwrap();
-        change(segments);
-        let (first, last) = (&segments[0], &segments[segments.len() - 1]);
-        let (base, end) = (first["base_offset"].clone(), last["end_offset"].clone());
-        let count = segments.len();
-        let (bytes, sha256) = sealed(value);
-        let folder = page.key.rsplit_once('/').unwrap().0;
-        let key = format!(
-            "{folder}/{:020}-{}.json",
-            base.as_i64().unwrap(),
-            &sha256[..16]
-        );
-        fs::write(self.path(&key), bytes).unwrap();
-        self.forge_snapshot(|value| {
-            let topics = value["topics"].as_array_mut().unwrap();
-            let topic = topics.iter_mut().find(|t| t["name"] == topic).unwrap();
-            let state = &mut topic["partitions"][usize::from(partition)];
-            state["pages"] = json!([{
-                "key": key, "sha256": sha256, "base_offset": base, "end_offset": end, "segments": count,
-            }]);
-        });
+        let tables = snapshot
+            .runs
+            .iter()
+            .flat_map(|run| run.tables.iter().flatten());
+        tables.map(|table| table.key().to_string()).collect()
     }
 
     /// Changes the latest snapshot, and seals it again.
