@@ -45,6 +45,7 @@ check: ## Run the quick loop: format, lints, docs and all tests that need no bro
 bench: ## Measure the format, then whole processes against a real Apache Kafka; KBK_BENCH_QUICK=1 is short
 	scripts/setup build kafka mount
 	cargo bench -p kbk-format --bench density
+	cargo bench -p kbk-format --features repo --bench repo
 	cargo bench -p kbk-format --bench format -- $(if $(KBK_BENCH_QUICK),--quick,--warm-up-time 1 --measurement-time 3)
 	cargo bench -p kbk --bench kafka
 	cargo bench -p kbk --bench mount

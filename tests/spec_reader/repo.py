@@ -6,7 +6,8 @@
     python repo.py DIR --list [--sequence N]            partitions of the snapshot, one JSON object per line
     python repo.py DIR --claims                         the claims that are there, one JSON object per line
 
-It reads in the order of section 11.6: the snapshot with the highest sequence (or the requested one), then pages, then segments.
+It reads in the order of section 11.6: the snapshot with the highest sequence (or the requested one), then lists, then tables, then segments.
+It holds all rows of a snapshot in memory, which a program for large repositories would not.
 Objects that the snapshot does not name are ignored. Every defect is raised as a kseg.FormatError whose `what` is the object's key.
 """
 
@@ -22,17 +23,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import kseg
+import zstandard
 from kseg import CHECKSUM, INCONSISTENT, LIMIT, MISPLACED, TRUNCATED, UNSUPPORTED, FormatError, require
 
 MAX_JSON = 268435456  # section 6
 SEAL_LENGTH = 77  # ,"sha256":"<64 digits>"} ; a line feed follows
-MAX_PAGE_ENTRIES = 512
+MAX_PACKED, MAX_PACKED_RAW, MAX_TABLE_RAW, MAX_ROW = 67108864, 268435456, 33554432, 16777216
+MAX_ROWS, MAX_LISTED, MAX_RUNS, MAX_NAMED, MAX_SIGHTINGS, MAX_FORGOTTEN = 1048576, 65536, 1024, 4, 256, 4096
 
 _SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}\n')
 _TOPIC = r"(?P<topic>[a-zA-Z0-9._-]{1,249})"
-_PLACE = _TOPIC + r"/(?P<topic_id>[0-9a-f]{32})/(?P<partition>0|[1-9][0-9]{0,9})"
-SEGMENT_KEY = re.compile(r"data/" + _PLACE + r"/(?P<base>[0-9]{20})-(?P<id>[0-9a-f]{16})\.kseg")
-PAGE_KEY = re.compile(r"index/" + _PLACE + r"/(?P<base>[0-9]{20})-(?P<digest>[0-9a-f]{16})\.json")
 RESTORE_NAME = re.compile(r"[a-z0-9-]{1,64}")
 MAX_MAP_RUNS = 4096
 CLAIM_NAME = re.compile(r"(?P<claim>[0-9a-f]{32})\.json")
@@ -139,8 +139,135 @@ def check_format(sealed: Sealed, name: str) -> None:
     found = member(sealed.key, sealed.members, "format", STRING)
     require(found == name, MISPLACED, sealed.key, None, f"format is {found!r}, not {name!r}")
     version = member(sealed.key, sealed.members, "version", NUMBER)
+    expected = 2 if name == "kbk-repository" else 1
     require(version >= 1, INCONSISTENT, sealed.key, None, f"version {version}")
-    require(version == 1, UNSUPPORTED, sealed.key, None, f"version {version}")
+    require(version == expected, UNSUPPORTED, sealed.key, None, f"version {version}")
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Packed objects (section 11.2)
+
+
+def parse_json(key: str, line: bytes) -> dict:
+    """Parses one JSON object by the rules of section 11.2."""
+    try:
+        members = json.loads(line.decode("utf-8"), parse_constant=_no_constant, parse_int=_integer, object_pairs_hook=_unique)
+        json.dumps(members, ensure_ascii=False).encode("utf-8")
+    except ValueError as error:
+        raise FormatError(INCONSISTENT, key, None, f"not JSON: {error}") from None
+    return members
+
+
+def parse_packed(key: str, data: bytes, named: dict, format: str, repository_id: str) -> list[bytes]:
+    """Returns the lines of a packed object after its header. `named` is a checked reference."""
+    require(len(data) >= named["size"], TRUNCATED, key, None, f"{len(data)} of {named['size']} bytes")
+    require(len(data) == named["size"], MISPLACED, key, None, f"{len(data)} bytes, {named['size']} are stated")
+    require(hashlib.sha256(data).hexdigest() == named["sha256"], CHECKSUM, key, None, "sha256")
+    try:
+        frame = zstandard.get_frame_parameters(data)
+        require(frame.content_size == named["raw_size"], INCONSISTENT, key, None, f"the frame states {frame.content_size} bytes")
+        require(frame.dict_id == 0, INCONSISTENT, key, None, "a dictionary")
+        require(frame.window_size <= kseg.MAX_ZSTD_WINDOW, LIMIT, key, None, f"a window of {frame.window_size}")
+        decompressor = zstandard.ZstdDecompressor().decompressobj()
+        raw = decompressor.decompress(data)
+    except zstandard.ZstdError as error:
+        raise FormatError(INCONSISTENT, key, None, f"zstd: {error}") from None
+    require(len(raw) == named["raw_size"], INCONSISTENT, key, None, f"{len(raw)} raw bytes, {named['raw_size']} are stated")
+    require(decompressor.eof and not decompressor.unused_data, INCONSISTENT, key, None, "more or less than one frame")
+    require(raw.endswith(b"\n"), INCONSISTENT, key, None, "the last line does not end")
+    header, *lines = raw[:-1].split(b"\n")
+    members = parse_json(key, header)
+    found = member(key, members, "format", STRING)
+    require(found == format, MISPLACED, key, None, f"format is {found!r}, not {format!r}")
+    version = member(key, members, "version", NUMBER)
+    require(version >= 1, INCONSISTENT, key, None, f"version {version}")
+    require(version == 1, UNSUPPORTED, key, None, f"version {version}")
+    found = hex_member(key, members, "repository_id", 32)
+    require(found == repository_id, MISPLACED, key, None, f"repository_id {found}")
+    hex_member(key, members, "nonce", 32)
+    stated = count_member(key, members, "lines")
+    require(stated == len(lines), INCONSISTENT, key, None, f"{len(lines)} lines, its header states {stated}")
+    return lines
+
+
+def check_reference(key: str, named: object, most_raw: int) -> None:
+    hex_member(key, named, "sha256", 64)
+    for name, limit in (("size", MAX_PACKED), ("raw_size", most_raw)):
+        value = count_member(key, named, name)
+        require(value <= limit, LIMIT, key, None, f"{name} {value}")
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Rows and tables (section 11.4)
+
+KINDS = ("topic", "partition", "lost", "segment")
+LOWEST = -1  # stands for a member that a key does not have: before all partitions and offsets
+
+
+def row_key(object_key: str, kind: str, members: dict) -> tuple:
+    """Returns what orders rows: states before segments, then the members of the key."""
+    topic = member(object_key, members, "topic", STRING)
+    require(_is_topic(topic), INCONSISTENT, object_key, None, f"topic name {topic!r}")
+    topic_id = hex_member(object_key, members, "topic_id", 32)
+    partition = LOWEST if kind == "topic" else int32_member(object_key, members, "partition")
+    offset = LOWEST if kind in ("topic", "partition") else offset_member(object_key, members, "base_offset")
+    return (kind == "segment", topic, topic_id, partition, offset)
+
+
+def stated_key(object_key: str, array: object) -> tuple:
+    """Parses a key that an object states as an array."""
+    require(isinstance(array, list) and array and array[0] in KINDS, INCONSISTENT, object_key, None, f"key {array!r}")
+    kind, *values = array
+    names = ("topic", "topic_id", "partition", "base_offset")[: {"topic": 2, "partition": 3}.get(kind, 4)]
+    require(len(values) == len(names), INCONSISTENT, object_key, None, f"key {array!r}")
+    return row_key(object_key, kind, dict(zip(names, values)))
+
+
+@dataclass(frozen=True)
+class Row:
+    key: tuple
+    kind: str
+    removed: bool
+    members: dict
+    table: str  # the key of its table
+
+
+def parse_row(table: str, line: bytes) -> Row:
+    require(len(line) <= MAX_ROW, LIMIT, table, None, f"a row of {len(line)} bytes")
+    members = parse_json(table, line)
+    kind = member(table, members, "row", STRING)
+    removed = kind == "removed"
+    if removed:
+        kind = member(table, members, "of", STRING)
+    require(kind in KINDS, UNSUPPORTED, table, None, f"a row of the kind {kind!r}")
+    return Row(row_key(table, kind, members), kind, removed, members, table)
+
+
+def times(rows: list[Row]) -> tuple[int | None, int | None]:
+    timed = [row for row in rows if row.kind == "segment" and not row.removed and count_member(row.table, row.members, "records") > 0]
+    least = (signed_member(row.table, row.members, "min_timestamp") for row in timed)
+    most = (signed_member(row.table, row.members, "max_timestamp") for row in timed)
+    return min(least, default=None), max(most, default=None)
+
+
+def nullable_time(key: str, of: object, name: str) -> int | None:
+    return None if member(key, of, name, NUMBER, or_null=True) is None else signed_member(key, of, name)
+
+
+def check_table_reference(key: str, named: object) -> None:
+    check_reference(key, named, MAX_TABLE_RAW)
+    require(count_member(key, named, "rows") >= 1, INCONSISTENT, key, None, "a table without rows")
+    first, last = (stated_key(key, member(key, named, name, ARRAY)) for name in ("first", "last"))
+    require(first <= last, INCONSISTENT, key, None, f"a table from {first} to {last}")
+    low, high = (nullable_time(key, named, name) for name in ("min_timestamp", "max_timestamp"))
+    require((low is None) == (high is None) and (low is None or low <= high), INCONSISTENT, key, None, f"timestamps {low} to {high}")
+    member(key, named, "hides", BOOLEAN)
+
+
+def check_ascending(key: str, tables: list[dict]) -> None:
+    for before, after in zip(tables, tables[1:]):
+        last, first = stated_key(key, before["last"]), stated_key(key, after["first"])
+        require(last < first, INCONSISTENT, key, None, f"a table ends with {last}, the next one begins with {first}")
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -148,7 +275,7 @@ def check_format(sealed: Sealed, name: str) -> None:
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of a page."""
+    """A segment, as its row states it."""
 
     key: str
     segment_id: str
@@ -203,7 +330,16 @@ class Repository:
         if not folder.is_dir():
             return []
         matches = (SNAPSHOT_NAME.fullmatch(path.name) for path in folder.iterdir())
-        return sorted(int(match["sequence"]) for match in matches if match and int(match["sequence"]) >= 1)
+        found = sorted(int(match["sequence"]) for match in matches if match and int(match["sequence"]) >= 1)
+        if not found:
+            return []
+        # What the newest snapshot names as forgotten does not exist. The hint is for stores where listing all costs more.
+        newest = parse_sealed(f"snapshots/{found[-1]:020}.json", self.read(f"snapshots/{found[-1]:020}.json"))
+        ranges = member(newest.key, newest.members, "forgotten", ARRAY)
+        return [sequence for sequence in found if not any(first <= sequence <= last for first, last in ranges)]
+
+    def packed(self, key: str, named: dict, format: str) -> list[bytes]:
+        return parse_packed(key, self.read(key), named, format, self.repository_id)
 
     def restores(self) -> list[Restore]:
         """Returns all restores that have begun. Other names are not objects."""
@@ -283,51 +419,191 @@ class Snapshot:
         for name in ("started_at", "created_at", "writer"):
             member(key, members, name, STRING)
         member(key, members, "cluster_id", STRING, or_null=True)
+        self._check_forgotten()
+        self.last_seen = self._sightings()
+        rows = self._rows()
+        self.rows = {row.key: row for row in rows if not row.removed}
         self.partitions = list(self._partitions())
+        self._check_totals()
         groups = member(key, members, "groups", OBJECT, or_null=True)
         self.groups = None if groups is None else list(self._groups(groups))
         acls = member(key, members, "acls", OBJECT, or_null=True)
         self.acls = None if acls is None else list(self._acls(acls))
 
+    def _check_forgotten(self) -> None:
+        key, least = self.key, 1
+        ranges = member(key, self.sealed.members, "forgotten", ARRAY)
+        require(len(ranges) <= MAX_FORGOTTEN, LIMIT, key, None, f"{len(ranges)} ranges of forgotten snapshots")
+        for pair in ranges:
+            good = isinstance(pair, list) and len(pair) == 2 and all(type(number) is int for number in pair)
+            require(good and least <= pair[0] <= pair[1] < self.sequence, INCONSISTENT, key, None, f"forgotten {pair!r}")
+            least = pair[1] + 2
+        pruned = count_member(key, self.sealed.members, "pruned")
+        pruning = member(key, self.sealed.members, "pruning", OBJECT, or_null=True)
+        require(pruned <= self.sequence, INCONSISTENT, key, None, f"pruned {pruned}")
+        if pruning is not None:
+            check_reference(key, pruning, MAX_PACKED_RAW)
+            count_member(key, pruning, "objects")
+            require(1 <= count_member(key, pruning, "sequence") == pruned, INCONSISTENT, key, None, "pruning and pruned differ")
+
+    def _sightings(self) -> dict[int, int]:
+        key, sightings = self.key, member(self.key, self.sealed.members, "sightings", ARRAY)
+        require(len(sightings) <= MAX_SIGHTINGS, LIMIT, key, None, f"{len(sightings)} sightings")
+        last_seen = {}
+        for sighting in self._ascending(sightings, "id", NUMBER):
+            require(count_member(key, sighting, "id") >= 1, INCONSISTENT, key, None, "sighting 0")
+            last_seen[sighting["id"]] = seen = count_member(key, sighting, "last_seen")
+            require(1 <= seen <= self.sequence, INCONSISTENT, key, None, f"a sighting in snapshot {seen}")
+            member(key, sighting, "started_at", STRING)
+        return last_seen
+
+    def _rows(self) -> list[Row]:
+        """Returns the rows that count, removed ones too, in the order of their keys."""
+        key, newest, level = self.key, self.sequence, 0
+        runs = member(key, self.sealed.members, "runs", ARRAY)
+        require(len(runs) <= MAX_RUNS, LIMIT, key, None, f"{len(runs)} runs")
+        counting: dict[tuple, Row] = {}
+        for run in runs:
+            found = count_member(key, run, "level")
+            require(level <= found <= 63, INCONSISTENT, key, None, f"a run of level {found} after {level}")
+            first, last = count_member(key, run, "from"), count_member(key, run, "to")
+            require(1 <= first <= last <= newest, INCONSISTENT, key, None, f"a run of the commits {first} to {last}")
+            level, newest = found, first - 1
+            for table in self._tables(run):
+                for row in self._table(table):
+                    counting.setdefault(row.key, row)
+        return [counting[key] for key in sorted(counting)]
+
+    def _tables(self, run: dict) -> list[dict]:
+        key = self.key
+        tables = member(key, run, "tables", ARRAY, or_null=True)
+        listed = member(key, run, "list", OBJECT, or_null=True)
+        require((tables is None) != (listed is None), INCONSISTENT, key, None, "a run has tables and a list, or neither")
+        if listed is None:
+            require(1 <= len(tables) <= MAX_NAMED, INCONSISTENT, key, None, f"a run names {len(tables)} tables")
+        else:
+            check_table_reference(key, listed)
+            key = f"index/{listed['sha256']}.idx"
+            tables = [parse_json(key, line) for line in self.repository.packed(key, listed, "kbk-table-list")]
+            require(MAX_NAMED < len(tables) <= MAX_LISTED, INCONSISTENT, key, None, f"{len(tables)} tables")
+        for table in tables:
+            check_table_reference(key, table)
+        check_ascending(key, tables)
+        if listed is not None:
+            for name, found in (
+                ("rows", sum(table["rows"] for table in tables)),
+                ("first", tables[0]["first"]),
+                ("last", tables[-1]["last"]),
+                ("hides", any(table["hides"] for table in tables)),
+                ("min_timestamp", min((t["min_timestamp"] for t in tables if t.get("min_timestamp") is not None), default=None)),
+                ("max_timestamp", max((t["max_timestamp"] for t in tables if t.get("max_timestamp") is not None), default=None)),
+            ):
+                require(listed.get(name) == found, INCONSISTENT, key, None, f"{name} is {found!r}, its reference states {listed.get(name)!r}")
+        return tables
+
+    def _table(self, named: dict) -> list[Row]:
+        key = f"index/{named['sha256']}.idx"
+        rows = [parse_row(key, line) for line in self.repository.packed(key, named, "kbk-table")]
+        require(len(rows) == named["rows"] <= MAX_ROWS, INCONSISTENT, key, None, f"{len(rows)} rows, its reference states {named['rows']}")
+        for before, after in zip(rows, rows[1:]):
+            require(before.key < after.key, INCONSISTENT, key, None, f"{before.key} and {after.key} are out of order")
+        ends = (stated_key(key, named["first"]), stated_key(key, named["last"]))
+        require((rows[0].key, rows[-1].key) == ends, INCONSISTENT, key, None, f"rows from {rows[0].key} to {rows[-1].key}")
+        stated = (named.get("min_timestamp"), named.get("max_timestamp"))
+        require(times(rows) == stated, INCONSISTENT, key, None, f"timestamps {times(rows)}, its reference states {stated}")
+        require(named["hides"] or not any(row.removed for row in rows), INCONSISTENT, key, None, "it removes rows, its reference does not say so")
+        return rows
+
     def _partitions(self) -> Iterator[Partition]:
-        key, before = self.key, None
-        ids: set[tuple[str, str]] = set()
+        """Yields the partitions, those of a topic's histories in the order in which they were first seen."""
+        topics = [row for row in self.rows.values() if row.kind == "topic"]
+        states = {row.key[1:4]: row for row in self.rows.values() if row.kind == "partition"}
+        lost = [row for row in self.rows.values() if row.kind == "lost"]
+        self.segments: dict[tuple, list[Row]] = {}
+        for row in self.rows.values():
+            if row.kind == "segment":
+                self.segments.setdefault(row.key[1:4], []).append(row)
+        named: set[tuple] = set()
         live: set[str] = set()
-        for topic in member(key, self.sealed.members, "topics", ARRAY):
-            name = member(key, topic, "name", STRING)
-            require(_is_topic(name), INCONSISTENT, key, None, f"topic name {name!r}")
-            topic_id = hex_member(key, topic, "topic_id", 32)
-            if member(key, topic, "kafka_id", STRING, or_null=True) is not None:
-                hex_member(key, topic, "kafka_id", 32)
-            first_seen, last_seen = count_member(key, topic, "first_seen"), count_member(key, topic, "last_seen")
-            require(1 <= first_seen <= last_seen <= self.sequence, INCONSISTENT, key, None, f"topic {name} seen from {first_seen} to {last_seen}")
-            require(before is None or before < (name, first_seen), INCONSISTENT, key, None, f"topic {name} is out of order")
-            before = (name, first_seen)
-            require((name, topic_id) not in ids, INCONSISTENT, key, None, f"topic {name} with the id {topic_id} is listed twice")
-            ids.add((name, topic_id))
-            deleted = member(key, topic, "deleted", BOOLEAN)
+        order = [(row.key[1], count_member(row.table, row.members, "first_seen")) for row in topics]
+        require(len(set(order)) == len(order), INCONSISTENT, self.key, None, "two topics of one name were first seen by one snapshot")
+        self.topics = len(topics)
+        for (name, _), topic in sorted(zip(order, topics), key=lambda pair: pair[0]):
+            key, of, topic_id = topic.table, topic.members, topic.key[2]
+            deleted = self._check_topic(topic)
             if not deleted:
                 require(name not in live, INCONSISTENT, key, None, f"two topics {name} are not deleted")
                 live.add(name)
-            member(key, topic, "internal", BOOLEAN)
-            int32_member(key, topic, "replication_factor", -(2**31))
-            config = member(key, topic, "config", OBJECT, or_null=True)
-            require(config is None or all(isinstance(value, str) for value in config.values()), INCONSISTENT, key, None, f"config of topic {name}")
-            for index, partition in enumerate(member(key, topic, "partitions", ARRAY)):
-                number = int32_member(key, partition, "partition")
-                require(number == index, INCONSISTENT, key, None, f"partition {number} of topic {name} is at index {index}")
-                reason = self._incomplete(partition)
-                yield Partition(name, topic_id, number, None if deleted else reason, partition)
+            for number in range(int32_member(key, of, "partitions")):
+                place = (name, topic_id, number)
+                row = states.get(place)
+                require(row is not None, INCONSISTENT, self.key, None, f"partition {number} of topic {name} has no row")
+                named.add(place)
+                reason = self._incomplete(row)
+                changed = count_member(row.table, row.members, "changed")
+                require(changed <= self.sequence, INCONSISTENT, row.table, None, f"partition {number} of topic {name} was changed by snapshot {changed}")
+                members = {**row.members, "lost": [other.members for other in lost if other.key[1:4] == place], "table": row.table}
+                yield Partition(name, topic_id, number, None if deleted else reason, members)
+        others = {row.key[1:4] for row in self.rows.values() if row.kind != "topic"} - named
+        require(not others, INCONSISTENT, self.key, None, f"rows of partitions that no topic has: {sorted(others)[:3]}")
 
-    def _incomplete(self, partition: object) -> str | None:
+    def _check_topic(self, row: Row) -> bool:
+        """Checks a topic's row; returns whether it is deleted."""
+        key, of, name = row.table, row.members, row.key[1]
+        if member(key, of, "kafka_id", STRING, or_null=True) is not None:
+            hex_member(key, of, "kafka_id", 32)
+        last_seen = member(key, of, "last_seen", NUMBER, or_null=True)
+        sighting = member(key, of, "sighting", NUMBER, or_null=True)
+        require((last_seen is None) != (sighting is None), INCONSISTENT, key, None, f"topic {name}: last_seen {last_seen}, sighting {sighting}")
+        if sighting is not None:
+            require(sighting in self.last_seen, INCONSISTENT, self.key, None, f"topic {name} is in sighting {sighting}, which is not there")
+            last_seen = self.last_seen[sighting]
+        first_seen = count_member(key, of, "first_seen")
+        require(1 <= first_seen <= last_seen <= self.sequence, INCONSISTENT, key, None, f"topic {name} seen from {first_seen} to {last_seen}")
+        member(key, of, "internal", BOOLEAN)
+        int32_member(key, of, "replication_factor", -(2**31))
+        config = member(key, of, "config", OBJECT, or_null=True)
+        require(config is None or all(isinstance(value, str) for value in config.values()), INCONSISTENT, key, None, f"config of topic {name}")
+        return member(key, of, "deleted", BOOLEAN)
+
+    def _check_totals(self) -> None:
+        key, totals = self.key, member(self.key, self.sealed.members, "totals", OBJECT)
+        states = [partition.members for partition in self.partitions]
+        incomplete: dict[str, int] = {}
+        for partition in self.partitions:
+            if partition.incomplete is not None:
+                incomplete[partition.incomplete] = incomplete.get(partition.incomplete, 0) + 1
+        low = [state["min_timestamp"] for state in states if state.get("min_timestamp") is not None]
+        high = [state["max_timestamp"] for state in states if state.get("max_timestamp") is not None]
+        for name, found in (
+            ("topics", self.topics),
+            ("partitions", len(states)),
+            *((name, sum(state[name] for state in states)) for name in ("segments", "records", "stored_bytes", "raw_bytes")),
+            ("min_timestamp", min(low, default=None)),
+            ("max_timestamp", max(high, default=None)),
+            ("incomplete", incomplete),
+        ):
+            require(totals.get(name) == found, INCONSISTENT, key, None, f"totals: {name} is {totals.get(name)!r}, the rows' is {found!r}")
+
+    def _incomplete(self, row: Row) -> str | None:
         """Returns why records of a partition are missing; None if none is."""
-        incomplete = member(self.key, partition, "incomplete", OBJECT, or_null=True)
+        incomplete = member(row.table, row.members, "incomplete", OBJECT, or_null=True)
         if incomplete is None:
             return None
-        reason = member(self.key, incomplete, "reason", STRING)
-        require(re.fullmatch("[a-z_]+", reason) is not None, INCONSISTENT, self.key, None, f"reason {reason!r}")
-        member(self.key, incomplete, "detail", STRING)
+        reason = member(row.table, incomplete, "reason", STRING)
+        require(re.fullmatch("[a-z_]+", reason) is not None, INCONSISTENT, row.table, None, f"reason {reason!r}")
+        member(row.table, incomplete, "detail", STRING)
         return reason
+
+    def _lines(self, answer: dict, count: str, format: str) -> list[dict]:
+        """Returns the lines of groups or ACLs."""
+        named = member(self.key, answer, "object", OBJECT)
+        check_reference(self.key, named, MAX_PACKED_RAW)
+        key = f"cluster/{named['sha256']}.json.zst"
+        lines = [parse_json(key, line) for line in self.repository.packed(key, named, format)]
+        stated = count_member(self.key, answer, count)
+        require(stated == len(lines), INCONSISTENT, key, None, f"{len(lines)} lines, the snapshot states {stated}")
+        return lines
 
     def _groups(self, groups: dict) -> Iterator[Group]:
         key = self.key
@@ -335,17 +611,17 @@ class Snapshot:
         require(1 <= seen <= self.sequence, INCONSISTENT, key, None, f"groups seen by snapshot {seen}")
         require(count_member(key, groups, "read_after") < seen, INCONSISTENT, key, None, f"groups of snapshot {seen} were not read before it")
         member(key, groups, "taken_at", STRING)
-        for group in self._ascending(groups, "groups", "group", STRING):
+        for group in self._ascending(self._lines(groups, "groups", "kbk-groups"), "group", STRING):
             name = group["group"]
             member(key, group, "type", STRING, or_null=True)
             member(key, group, "state", STRING, or_null=True)
             member(key, group, "taken_at", STRING, or_null=True)
             offsets = {}
-            for topic in self._ascending(group, "topics", "topic", STRING):
+            for topic in self._ascending(member(key, group, "topics", ARRAY), "topic", STRING):
                 require(_is_topic(topic["topic"]), INCONSISTENT, key, None, f"topic name {topic['topic']!r} of group {name!r}")
                 hex_member(key, topic, "topic_id", 32)
                 member(key, topic, "taken_at", STRING, or_null=True)
-                partitions = list(self._ascending(topic, "partitions", "partition", NUMBER))
+                partitions = list(self._ascending(member(key, topic, "partitions", ARRAY), "partition", NUMBER))
                 require(partitions, INCONSISTENT, key, None, f"no partitions of topic {topic['topic']} of group {name!r}")
                 for partition in partitions:
                     int32_member(key, partition, "partition")
@@ -363,7 +639,7 @@ class Snapshot:
         member(key, acls, "taken_at", STRING)
         authorizer = member(key, acls, "authorizer", BOOLEAN)
         left_out = count_member(key, acls, "left_out")
-        bindings = member(key, acls, "acls", ARRAY)
+        bindings = self._lines(acls, "acls", "kbk-acls")
         require(authorizer or (not bindings and left_out == 0), INCONSISTENT, key, None, "acls of a cluster without an authorizer")
         for binding in bindings:
             values = tuple(member(key, binding, name, STRING) for name in BINDING)
@@ -374,10 +650,10 @@ class Snapshot:
             before = values
             yield values
 
-    def _ascending(self, of: object, name: str, order: str, kind: type) -> Iterator[dict]:
-        """Yields the items of an array, checked to be in strictly ascending order of one of their members."""
+    def _ascending(self, items: list, order: str, kind: type) -> Iterator[dict]:
+        """Yields items, checked to be in strictly ascending order of one of their members."""
         before = None
-        for item in member(self.key, of, name, ARRAY):
+        for item in items:
             value = member(self.key, item, order, kind)
             # Python orders text by code points, which is the order of the UTF-8 bytes.
             require(before is None or before < value, INCONSISTENT, self.key, None, f"{order} {value!r} is out of order")
@@ -392,104 +668,71 @@ class Snapshot:
         return found[-1]
 
     def entries(self, partition: Partition) -> list[Entry]:
-        """Returns all segments of a partition, after every check that pages and snapshot allow."""
-        key, of = self.key, partition.members
+        """Returns all segments of a partition, after every check that the index allows."""
+        of, key = partition.members, partition.members["table"]
         base_offset, end_offset = offset_member(key, of, "base_offset"), offset_member(key, of, "end_offset")
         require(base_offset <= end_offset, INCONSISTENT, key, None, f"coverage {base_offset} to {end_offset}")
-        # As the source stated them: section 11.5 allows any relation between these and the coverage.
+        # As the source stated them: section 11.4 allows any relation between these and the coverage.
         for name in ("log_start_offset", "high_watermark", "last_stable_offset"):
             signed_member(key, of, name)
         lowest = base_offset
-        for lost in member(key, of, "lost", ARRAY):
-            first, end = offset_member(key, lost, "from"), offset_member(key, lost, "to")
+        for lost in of["lost"]:
+            first, end = offset_member(key, lost, "base_offset"), offset_member(key, lost, "end_offset")
             require(lowest <= first < end <= end_offset, INCONSISTENT, key, None, f"lost {lost!r}")
             lowest = end
 
-        pages = member(key, of, "pages", ARRAY)
-        entries: list[Entry] = []
-        for page in pages:
-            of_page = self._page(partition, page)
-            if entries:
-                require(of_page[0].base_offset == entries[-1].end_offset, INCONSISTENT, member(key, page, "key", STRING), None,
-                        f"begins at {of_page[0].base_offset}, the page before ends at {entries[-1].end_offset}")
-            entries += of_page
-
-        covered = (entries[0].base_offset, entries[-1].end_offset) if entries else (base_offset, base_offset)
-        require((base_offset, end_offset) == covered, INCONSISTENT, key, None,
-                f"partition {partition.partition} of topic {partition.topic}: coverage {base_offset} to {end_offset}, the pages' is {covered}")
+        place = (partition.topic, partition.topic_id, partition.partition)
+        entries = [self._entry(partition, row) for row in self.segments.get(place, [])]
+        at = base_offset
+        for entry in entries:
+            require(entry.base_offset == at, INCONSISTENT, key, None, f"{entry.key} begins at {entry.base_offset}, not at {at}")
+            at = entry.end_offset
+        require(at == end_offset, INCONSISTENT, key, None, f"partition {partition.partition} of topic {partition.topic} ends at {end_offset}, its segments at {at}")
+        timed = [entry for entry in entries if entry.records > 0]
         for name, found in (
+            ("segments", len(entries)),
             ("records", sum(entry.records for entry in entries)),
             ("stored_bytes", sum(entry.size for entry in entries)),
             ("raw_bytes", sum(entry.raw_bytes for entry in entries)),
+            ("min_timestamp", min((entry.min_timestamp for entry in timed), default=None)),
+            ("max_timestamp", max((entry.max_timestamp for entry in timed), default=None)),
         ):
-            stated = member(key, of, name, NUMBER)
+            stated = member(key, of, name, NUMBER, or_null=name.endswith("timestamp"))
             require(stated == found, INCONSISTENT, key, None,
-                    f"partition {partition.partition} of topic {partition.topic}: {name} is {stated}, the entries' sum is {found}")
+                    f"partition {partition.partition} of topic {partition.topic}: {name} is {stated}, the segments' is {found}")
         return entries
 
-    def _page(self, partition: Partition, reference: object) -> list[Entry]:
-        key = member(self.key, reference, "key", STRING)
-        match = PAGE_KEY.fullmatch(key)
-        require(match is not None, INCONSISTENT, self.key, None, f"{key!r} is not the key of a page")
-        _check_place(match, partition, self.key, key)
-        sha256 = hex_member(self.key, reference, "sha256", 64)
-        require(match["digest"] == sha256[:16], INCONSISTENT, self.key, None, f"{key} does not carry the digest {sha256}")
-
-        sealed = parse_sealed(key, self.repository.read(key))
-        require(sealed.sha256 == sha256, MISPLACED, key, None, f"an intact page, but the snapshot names {sha256}")
-        check_format(sealed, "kbk-page")
-        place = (member(key, sealed.members, "topic", STRING), member(key, sealed.members, "topic_id", STRING),
-                 member(key, sealed.members, "partition", NUMBER))
-        require(place == (partition.topic, partition.topic_id, partition.partition), MISPLACED, key, None, f"a page of {place}")
-
-        entries: list[Entry] = []
-        for item in member(key, sealed.members, "segments", ARRAY):
-            entry = self._entry(partition, key, item)
-            if entries:
-                require(entry.base_offset == entries[-1].end_offset, INCONSISTENT, key, None,
-                        f"{entry.key} begins at {entry.base_offset}, the entry before ends at {entries[-1].end_offset}")
-            entries.append(entry)
-        require(1 <= len(entries) <= MAX_PAGE_ENTRIES, INCONSISTENT, key, None, f"{len(entries)} entries")
-        require(int(match["base"]) == entries[0].base_offset, INCONSISTENT, key, None, f"begins at {entries[0].base_offset}")
-        for name, found in (("base_offset", entries[0].base_offset), ("end_offset", entries[-1].end_offset), ("segments", len(entries))):
-            stated = member(self.key, reference, name, NUMBER)
-            require(stated == found, INCONSISTENT, self.key, None, f"{name} of {key} is {stated}, the page's is {found}")
-        return entries
-
-    def _entry(self, partition: Partition, page: str, item: object) -> Entry:
-        key = member(page, item, "key", STRING)
-        match = SEGMENT_KEY.fullmatch(key)
-        require(match is not None, INCONSISTENT, page, None, f"{key!r} is not the key of a segment")
-        _check_place(match, partition, page, key)
+    def _entry(self, partition: Partition, row: Row) -> Entry:
+        table, item = row.table, row.members
+        base_offset, segment_id = offset_member(table, item, "base_offset"), hex_member(table, item, "segment_id", 32)
+        key = f"data/{partition.topic}/{partition.topic_id}/{partition.partition}/{base_offset:020}-{segment_id[:16]}.kseg"
         entry = Entry(
             key=key,
-            segment_id=hex_member(page, item, "segment_id", 32),
-            size=count_member(page, item, "size"),
-            footer_position=count_member(page, item, "footer_position"),
-            sha256=hex_member(page, item, "sha256", 64),
-            base_offset=offset_member(page, item, "base_offset"),
-            end_offset=offset_member(page, item, "end_offset"),
-            min_timestamp=signed_member(page, item, "min_timestamp"),
-            max_timestamp=signed_member(page, item, "max_timestamp"),
-            records=count_member(page, item, "records"),
-            raw_bytes=count_member(page, item, "raw_bytes"),
-            timestamp_type=member(page, item, "timestamp_type", STRING),
-            content_digest=hex_member(page, item, "content_digest", 32),
-            rendered=_array(page, item, "rendered", len(kseg.VIEWS), lambda size: type(size) is int and 0 <= size <= kseg.MASK_64),
-            whole_lines=_array(page, item, "whole_lines", 2, lambda flag: isinstance(flag, bool)),
+            segment_id=segment_id,
+            size=count_member(table, item, "size"),
+            footer_position=count_member(table, item, "footer_position"),
+            sha256=hex_member(table, item, "sha256", 64),
+            base_offset=base_offset,
+            end_offset=offset_member(table, item, "end_offset"),
+            min_timestamp=signed_member(table, item, "min_timestamp"),
+            max_timestamp=signed_member(table, item, "max_timestamp"),
+            records=count_member(table, item, "records"),
+            raw_bytes=count_member(table, item, "raw_bytes"),
+            timestamp_type=member(table, item, "timestamp_type", STRING),
+            content_digest=hex_member(table, item, "content_digest", 32),
+            rendered=_array(table, item, "rendered", len(kseg.VIEWS), lambda size: type(size) is int and 0 <= size <= kseg.MASK_64),
+            whole_lines=_array(table, item, "whole_lines", 2, lambda flag: isinstance(flag, bool)),
         )
-        require(int(match["base"]) == entry.base_offset and match["id"] == entry.segment_id[:16], INCONSISTENT, page, None,
-                f"{key} names another base_offset or segment_id than its entry")
-        require(entry.footer_position < entry.size, INCONSISTENT, page, None, f"{key}: a footer at {entry.footer_position} of {entry.size} bytes")
-        require(entry.base_offset < entry.end_offset, INCONSISTENT, page, None, f"{key}: coverage {entry.base_offset} to {entry.end_offset}")
-        require(entry.timestamp_type in ("CreateTime", "LogAppendTime"), INCONSISTENT, page, None, f"{key}: timestamp_type {entry.timestamp_type!r}")
+        require(entry.footer_position < entry.size, INCONSISTENT, table, None, f"{key}: a footer at {entry.footer_position} of {entry.size} bytes")
+        require(entry.base_offset < entry.end_offset, INCONSISTENT, table, None, f"{key}: coverage {entry.base_offset} to {entry.end_offset}")
+        require(entry.timestamp_type in ("CreateTime", "LogAppendTime"), INCONSISTENT, table, None, f"{key}: timestamp_type {entry.timestamp_type!r}")
         return entry
 
     def segment(self, partition: Partition, entry: Entry, whole: bool = False) -> kseg.Segment:
         """Opens (`whole`: verifies) the segment and compares it with its entry and its partition."""
         data = self.repository.read(entry.key)
-        require(len(data) >= entry.size, TRUNCATED, entry.key, None, f"{len(data)} bytes, its entry states {entry.size}")
-        require(len(data) == entry.size, MISPLACED, entry.key, None, f"{len(data)} bytes, its entry states {entry.size}")
+        require(len(data) >= entry.size, TRUNCATED, entry.key, None, f"{len(data)} bytes, its row states {entry.size}")
+        require(len(data) == entry.size, MISPLACED, entry.key, None, f"{len(data)} bytes, its row states {entry.size}")
         if whole:
             require(hashlib.sha256(data).hexdigest() == entry.sha256, CHECKSUM, entry.key, None, "sha256 of the object")
         try:
@@ -518,7 +761,7 @@ class Snapshot:
             ("rendered", _totals(segment), entry.rendered),
             ("whole_lines", segment.whole_lines and list(segment.whole_lines.values()), entry.whole_lines),
         ):
-            require(found == wanted, INCONSISTENT, entry.key, None, f"{name} is {found}, its entry states {wanted}")
+            require(found == wanted, INCONSISTENT, entry.key, None, f"{name} is {found}, its row states {wanted}")
         return segment
 
     def records(self, partition: Partition) -> Iterator[kseg.Record]:
@@ -650,10 +893,10 @@ class Restore:
         raise FormatError(INCONSISTENT, key, None, f"{place} is not in {self.begun.key}")
 
 
-def _array(page: str, item: object, name: str, length: int, good: Callable[[object], bool]) -> list | None:
+def _array(table: str, item: object, name: str, length: int, good: Callable[[object], bool]) -> list | None:
     """Returns a member that is an array of `length` valid items, or null."""
-    array = member(page, item, name, ARRAY, or_null=True)
-    require(array is None or (len(array) == length and all(map(good, array))), INCONSISTENT, page, None, f"{name} is {array!r}")
+    array = member(table, item, name, ARRAY, or_null=True)
+    require(array is None or (len(array) == length and all(map(good, array))), INCONSISTENT, table, None, f"{name} is {array!r}")
     return array
 
 
@@ -665,12 +908,6 @@ def _totals(segment: kseg.Segment) -> list[int] | None:
 
 def _is_topic(name: str) -> bool:
     return re.fullmatch(_TOPIC, name) is not None and name not in (".", "..")
-
-
-def _check_place(match: re.Match[str], partition: Partition, named_by: str, key: str) -> None:
-    place = (match["topic"], match["topic_id"], int(match["partition"]))
-    require(place == (partition.topic, partition.topic_id, partition.partition), INCONSISTENT, named_by, None,
-            f"{key} does not belong to partition {partition.partition} of topic {partition.topic}")
 
 
 # --------------------------------------------------------------------------------------------------------------

@@ -84,17 +84,21 @@ impl World {
         );
     }
 
-    /// Changes the JSON of an object and seals it again.
+    /// Changes the JSON of an object, seals it again, and expects that this is found.
     async fn assert_edit_is_damage(&self, key: &str, from: &str, to: &str) {
         let intact = world::get(&self.objects, key).await;
-        let text = String::from_utf8(intact.clone()).unwrap();
-        let (body, _) = text.rsplit_once(",\"sha256\":").unwrap();
-        assert!(body.contains(from), "{from} is not in {body}");
-        let body = body.replacen(from, to, 1);
-        self.assert_damaged(key, sealed(&body).as_bytes(), format!("{from} -> {to}"))
+        let edited = edited(&intact, from, to);
+        self.assert_damaged(key, edited.as_bytes(), format!("{from} -> {to}"))
             .await;
         world::put(&self.objects, key, &intact).await;
     }
+}
+
+fn edited(intact: &[u8], from: &str, to: &str) -> String {
+    let text = str::from_utf8(intact).unwrap();
+    let (body, _) = text.rsplit_once(",\"sha256\":").unwrap();
+    assert!(body.contains(from), "{from} is not in {body}");
+    sealed(&body.replacen(from, to, 1))
 }
 
 fn sealed(body: &str) -> String {
@@ -185,13 +189,26 @@ async fn contradictions_under_a_valid_seal_are_found() {
         (r#""seen":2,"#, r#""seen":3,"#),
         (r#""read_after":1"#, r#""read_after":2"#),
         (r#""taken_at":"1970"#, r#""taken_at":"year"#),
-        (r#""groups":2"#, r#""groups":3"#),
         (r#""acls":{"seen":2"#, r#""acls":{"seen":3"#),
         (r#""authorizer":true"#, r#""authorizer":false"#),
         (r#""left_out":1"#, r#""left_out":-1"#),
-        (r#""acls":2"#, r#""acls":1"#),
     ] {
         world.assert_edit_is_damage(SNAPSHOT, from, to).await;
+    }
+}
+
+#[tokio::test]
+async fn groups_and_acls_that_are_not_as_many_as_stated_are_found() {
+    let world = tokio::task::spawn_blocking(two_snapshots).await.unwrap();
+    let intact = world::get(&world.objects, SNAPSHOT).await;
+    for (from, to) in [
+        (r#""groups":2"#, r#""groups":3"#),
+        (r#""acls":2"#, r#""acls":1"#),
+    ] {
+        let edited = edited(&intact, from, to);
+        world::put(&world.objects, SNAPSHOT, edited.as_bytes()).await;
+        let error = world.read().await.unwrap_err();
+        assert!(is_damaged_object(&error), "{error}");
     }
 }
 

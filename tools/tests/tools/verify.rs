@@ -408,23 +408,24 @@ fn holes_and_overlaps_in_an_intact_index_are_found() {
 
 /// Verifies one snapshot, and returns the only finding about it.
 fn only_of(world: &World, sequence: u64) -> Finding {
+    let mut findings = findings_of(world, sequence);
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    findings.remove(0)
+}
+
+fn findings_of(world: &World, sequence: u64) -> Vec<Finding> {
     let options = VerifyOptions {
         snapshots: vec![sequence],
         ..VerifyOptions::default()
     };
     let verified = verify(&world.repository, &options, Arc::new(|_: u64| {}));
-    let mut findings = world.runtime.block_on(verified).findings;
-    assert_eq!(findings.len(), 1, "{findings:#?}");
-    findings.remove(0)
+    world.runtime.block_on(verified).findings
 }
 
 #[test]
 fn contradictions_between_intact_objects_are_found() {
     let world = World::sample();
-    let mut index = world.forged_index();
-    let state = index.rows_of("partition", "orders", 0).next().unwrap();
-    state["records"] = json!(601);
-    index.write();
+    world.forge_partition("orders", 0, |state| state["records"] = json!(601));
     let finding = only_of(&world, 2);
     assert_eq!(finding.kind, FindingKind::WrongSums);
     assert_eq!(finding.partition, Some(0.into()));
@@ -433,6 +434,22 @@ fn contradictions_between_intact_objects_are_found() {
     world.forge_snapshot(|snapshot| snapshot["totals"]["records"] = json!(1));
     let finding = only_of(&world, 2);
     assert_eq!(finding.kind, FindingKind::DamagedSnapshot);
+
+    let world = World::sample();
+    let mut index = world.forged_index();
+    let topic_id = place("orders", 0).topic_id.to_string();
+    index.insert(json!({
+        "row": "lost", "topic": "orders", "topic_id": topic_id, "partition": 0,
+        "base_offset": 600, "end_offset": 601,
+    }));
+    index.write();
+    let finding = findings_of(&world, 2).remove(0);
+    assert_eq!(finding.kind, FindingKind::DamagedSnapshot);
+    assert!(
+        finding.message.contains("lost range 600"),
+        "{}",
+        finding.message
+    );
 
     let world = World::sample();
     world.forge_segments("orders", 1, |at, row| {

@@ -266,7 +266,7 @@ impl World {
         }
     }
 
-    fn backup_with(
+    pub fn backup_with(
         &self,
         partitions: &[(&str, u16, Vec<Vec<Row>>)],
         groups: Option<FoundGroups>,

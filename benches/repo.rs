@@ -1,0 +1,376 @@
+//! What the index of a repository costs: a store in memory counts the calls and bytes of commits and of readers.
+//!
+//! 10,000 partitions get a segment each, and then 9,000 commits add ten segments each to partitions that differ from commit to commit:
+//! 100,000 segments. Segments themselves are not written. `cargo bench -p kbk-format --bench repo` prints a table; with `KBK_BENCH_QUICK=1` there
+//! are fewer commits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+use kbk_format::TimestampType;
+use kbk_format::repo::{
+    Change, Digested, Hex, Id, Identity, Key, PartitionChange, PartitionId, Repository,
+    SegmentEntry, Snapshot, Store, TopicChange,
+};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+const TOPICS: u32 = 100;
+const PARTITIONS: u32 = 100;
+const SEGMENTS_PER_COMMIT: u32 = 10;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let quick = std::env::var_os("KBK_BENCH_QUICK").is_some();
+    let commits = if quick { 200 } else { 9_000 };
+    let store = Counting::default();
+    let repository = repository(&store).await;
+    let mut world = World::default();
+    let everything = (0..TOPICS * PARTITIONS).collect::<Vec<_>>();
+    let mut newest = world.commit(&repository, None, &everything).await;
+    store.take();
+
+    let (mut own, mut merged, mut most) = (0, 0, 0);
+    let mut last = Calls::default();
+    let began = Instant::now();
+    for commit in 0..commits {
+        newest = world
+            .commit(&repository, Some(newest), &chosen(commit))
+            .await;
+        last = store.take();
+        // The table of the commit itself is the last that it writes.
+        let tables = last.puts_in("index/");
+        own += tables.last().copied().unwrap_or(0);
+        merged += tables.iter().rev().skip(1).sum::<u64>();
+        most = most.max(newest.runs.len());
+    }
+    let per_commit = began.elapsed().as_secs_f64() * 1e3 / f64::from(commits);
+    println!(
+        "{} partitions, {} segments, {commits} commits",
+        world.ends.len(),
+        newest.totals.segments
+    );
+    line(
+        "the last commit writes objects",
+        last.puts.len() as u64,
+        "20,001 where it touches every partition",
+    );
+    line(
+        "  of bytes",
+        last.puts.iter().map(|(_, bytes)| bytes).sum(),
+        "1.5 to 3 GB in the worst case",
+    );
+    line("own rows, bytes per commit", own / u64::from(commits), "");
+    println!(
+        "{:<44} {:>14.2}",
+        "bytes of merges per byte of own rows",
+        merged as f64 / own as f64
+    );
+    line(
+        "snapshot, bytes",
+        last.puts_in("snapshots/0")[0],
+        "5 MB, 50 MB after a year of hourly runs",
+    );
+    line("runs, at most", most as u64, "");
+    println!(
+        "{:<44} {:>14.1}",
+        "a commit takes ms, with all states read", per_commit
+    );
+
+    let fresh = self::repository(&store).await;
+    store.take();
+    let began = Instant::now();
+    let snapshot = fresh.latest().await.expect("readable").expect("committed");
+    report(&store, "all states", began);
+    let began = Instant::now();
+    let mut rows = fresh.segment_rows(&snapshot).await.expect("readable");
+    let mut count = 0;
+    while rows.next().await.expect("readable").is_some() {
+        count += 1;
+    }
+    assert_eq!(count, snapshot.totals.segments);
+    report(&store, "then all segments", began);
+
+    let fresh = fresh.uncached();
+    let topic = &snapshot.topics[snapshot.topics.len() / 2];
+    let state = &topic.partitions[PARTITIONS as usize / 2];
+    let began = Instant::now();
+    let id = topic.partition_id(state.partition);
+    let segments = fresh
+        .segments(&snapshot, &id, state)
+        .await
+        .expect("readable");
+    assert_eq!(segments.len() as u64, state.segments);
+    report(&store, "one partition, its states known", began);
+
+    let began = Instant::now();
+    let idle = world.commit(&repository, Some(newest), &[]).await;
+    let calls = store.take();
+    println!(
+        "a commit of no change: {} objects, {} bytes, {:.1} ms; snapshot {}",
+        calls.puts.len(),
+        calls.puts.iter().map(|(_, bytes)| bytes).sum::<u64>(),
+        began.elapsed().as_secs_f64() * 1e3,
+        idle.sequence
+    );
+}
+
+fn line(what: &str, value: u64, before: &str) {
+    let before = if before.is_empty() {
+        String::new()
+    } else {
+        format!("  (pages: {before})")
+    };
+    println!("{what:<44} {value:>14}{before}");
+}
+
+fn report(store: &Counting, what: &str, began: Instant) {
+    let elapsed = began.elapsed();
+    let calls = store.take();
+    let bytes: u64 = calls.gets.iter().map(|(_, bytes)| bytes).sum();
+    let (objects, ms) = (calls.gets.len(), elapsed.as_secs_f64() * 1e3);
+    println!("{what:<44} {objects:>6} objects {bytes:>12} bytes {ms:>9.1} ms");
+}
+
+/// Returns the partitions that a commit adds to: each one about as often as the others.
+fn chosen(commit: u32) -> Vec<u32> {
+    let all = u64::from(TOPICS * PARTITIONS);
+    let choose = |at: u32| {
+        let mixed =
+            u64::from(commit * SEGMENTS_PER_COMMIT + at).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        u32::try_from((mixed >> 20) % all).expect("below the number of partitions")
+    };
+    (0..SEGMENTS_PER_COMMIT)
+        .map(choose)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
+}
+
+async fn repository(store: &Counting) -> Repository {
+    let identity = Identity {
+        repository_id: Hex([9; 16]),
+        created_at: Timestamp::UNIX_EPOCH,
+    };
+    let store = Store::new(Arc::new(store.clone()), "counting://");
+    let opened = Repository::open_or_create(store, identity).await;
+    opened.expect("a store that works")
+}
+
+/// The ends of the partitions of the cluster.
+#[derive(Default)]
+struct World {
+    ends: BTreeMap<u32, i64>,
+}
+
+impl World {
+    /// Adds a segment to each of these partitions, as a backup that looks at all topics.
+    async fn commit(
+        &mut self,
+        repository: &Repository,
+        base: Option<Digested<Snapshot>>,
+        partitions: &[u32],
+    ) -> Digested<Snapshot> {
+        let mut topics: Vec<TopicChange> = (0..TOPICS).map(|topic| self.topic(topic)).collect();
+        for number in partitions {
+            let (topic, partition) = (number / PARTITIONS, number % PARTITIONS);
+            let topic = &mut topics[topic as usize];
+            let id = PartitionId {
+                topic: topic.name.clone(),
+                topic_id: topic.topic_id,
+                partition: u16::try_from(partition).expect("few partitions").into(),
+            };
+            let end = self.ends.entry(*number).or_default();
+            let change = &mut topic.partitions[partition as usize];
+            change.segments.push(entry(&id, *end));
+            *end += 1_000;
+            (change.high_watermark, change.last_stable_offset) = (*end, *end);
+        }
+        let change = Change {
+            read_after: base.as_ref().map_or(0, |base| base.sequence),
+            base,
+            ignored: BTreeSet::new(),
+            nonce: Id::random(),
+            started_at: Timestamp::now(),
+            created_at: Timestamp::now(),
+            writer: "bench".into(),
+            cluster_id: None,
+            topics,
+            gone: Vec::new(),
+            unseen: Vec::new(),
+            groups: None,
+            acls: None,
+        };
+        repository
+            .commit(&change)
+            .await
+            .expect("a store that works")
+    }
+
+    fn topic(&self, topic: u32) -> TopicChange {
+        let id = Hex([u8::try_from(topic).expect("few topics") + 1; 16]);
+        let partition = |partition: u32| {
+            let end = self
+                .ends
+                .get(&(topic * PARTITIONS + partition))
+                .copied()
+                .unwrap_or(0);
+            PartitionChange {
+                partition: u16::try_from(partition).expect("few partitions").into(),
+                log_start_offset: 0,
+                high_watermark: end,
+                last_stable_offset: end,
+                incomplete: None,
+                segments: Vec::new(),
+                lost: Vec::new(),
+            }
+        };
+        TopicChange {
+            name: format!("team-{}.orders-{topic:03}", topic % 7)
+                .parse()
+                .expect("a valid name"),
+            topic_id: id,
+            kafka_id: Some(id),
+            internal: false,
+            replication_factor: 3,
+            config: Some(BTreeMap::from([(
+                "retention.ms".into(),
+                "604800000".into(),
+            )])),
+            partitions: (0..PARTITIONS).map(partition).collect(),
+        }
+    }
+}
+
+fn entry(id: &PartitionId, base_offset: i64) -> SegmentEntry {
+    let segment_id = Id::random();
+    let (left, right) = (Id::random().0, Id::random().0);
+    let mut sha256 = [0; 32];
+    sha256[..16].copy_from_slice(&left);
+    sha256[16..].copy_from_slice(&right);
+    let time = 1_763_800_000_000 + base_offset * 7;
+    SegmentEntry {
+        key: Key::segment(id, base_offset, &segment_id).to_string(),
+        segment_id,
+        size: 1_234_567 + base_offset as u64 % 7_919,
+        footer_position: 1_200_000,
+        sha256: Hex(sha256),
+        base_offset,
+        end_offset: base_offset + 1_000,
+        min_timestamp: time,
+        max_timestamp: time + 59_999,
+        records: 1_000,
+        raw_bytes: 7_654_321 + base_offset as u64 % 104_729,
+        timestamp_type: TimestampType::CreateTime,
+        content_digest: Id::random(),
+        rendered: Some([9_000_000, 7_000_000, 500_000]),
+        whole_lines: Some([true, true]),
+    }
+}
+
+/// The calls of a store.
+#[derive(Clone, Debug, Default)]
+struct Calls {
+    puts: Vec<(String, u64)>,
+    gets: Vec<(String, u64)>,
+}
+
+impl Calls {
+    fn puts_in(&self, prefix: &str) -> Vec<u64> {
+        let puts = self.puts.iter().filter(|(key, _)| key.starts_with(prefix));
+        puts.map(|(_, bytes)| *bytes).collect()
+    }
+}
+
+/// A store in memory that counts. Clones share it.
+#[derive(Clone, Debug, Default)]
+struct Counting {
+    inner: Arc<InMemory>,
+    calls: Arc<Mutex<Calls>>,
+}
+
+impl Counting {
+    fn take(&self) -> Calls {
+        std::mem::take(&mut self.calls.lock().expect("no panic while it is held"))
+    }
+}
+
+impl fmt::Display for Counting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("counting")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Counting {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        let bytes = payload.content_length() as u64;
+        self.calls
+            .lock()
+            .expect("no panic")
+            .puts
+            .push((path.to_string(), bytes));
+        self.inner.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let found = self.inner.get_opts(path, options).await?;
+        let bytes = found.range.end - found.range.start;
+        self.calls
+            .lock()
+            .expect("no panic")
+            .gets
+            .push((path.to_string(), bytes));
+        Ok(found)
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
