@@ -279,7 +279,8 @@ impl Partitions<'_> {
                 ..self.selection.clone()
             };
             let place = topic.partition_id(state.partition);
-            let plan = ReadPlan::new(&self.repository, self.snapshot, place, state, selection).await?;
+            let plan =
+                ReadPlan::new(&self.repository, self.snapshot, place, state, selection).await?;
             let reader = plan.read_with(printer.options(), &Handle::current());
             let printed = printer.print(reader, &topic.name, state.partition);
             // What is missing from the end is not needed for the first records, but it is for the last ones.

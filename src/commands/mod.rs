@@ -323,11 +323,7 @@ async fn snapshot(
                 .hint("`kbk backup` creates one")
         })?,
     };
-    let Snapshot {
-        sequence,
-        created_at,
-        ..
-    } = &*found;
+    let (sequence, created_at) = (found.sequence, found.created_at);
     tracing::debug!("read snapshot {sequence} of {created_at}");
     Ok(found)
 }

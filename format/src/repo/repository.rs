@@ -244,6 +244,14 @@ impl Repository {
 
     /// Reads the snapshot with the highest sequence that is not one of `ignored`.
     pub async fn latest_but(&self, ignored: &BTreeSet<u64>) -> Result<Option<Digested<Snapshot>>> {
+        match self.latest_sequence_but(ignored).await? {
+            Some(sequence) => self.snapshot(sequence).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the highest sequence that is not one of `ignored`.
+    pub(super) async fn latest_sequence_but(&self, ignored: &BTreeSet<u64>) -> Result<Option<u64>> {
         let is_candidate = |sequence: &u64| !ignored.contains(sequence);
         let mut newest = self
             .newest_sequences()
@@ -253,10 +261,7 @@ impl Repository {
         if newest.is_none() && !ignored.is_empty() {
             newest = self.sequences().await?.into_iter().rfind(is_candidate);
         }
-        match newest {
-            Some(sequence) => self.snapshot(sequence).await.map(Some),
-            None => Ok(None),
-        }
+        Ok(newest)
     }
 
     /// Returns the highest sequence there is; 0 where there is no snapshot.

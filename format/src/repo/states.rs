@@ -151,7 +151,10 @@ impl PartitionState {
         }
         if (self.segments == 0) != (base == end) {
             let segments = counted(self.segments, "segment");
-            return Err(format!("it has {segments} of {}", OffsetSpan::from(base..end)));
+            return Err(format!(
+                "it has {segments} of {}",
+                OffsetSpan::from(base..end)
+            ));
         }
         let (min, max) = (self.min_timestamp, self.max_timestamp);
         let timed = self.records > 0;

@@ -1,8 +1,7 @@
 //! Lists the topics, partitions and segments of a snapshot.
 
 use kbk_format::repo::{
-    Incomplete, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
-    TopicState,
+    Incomplete, PartitionState, RepoError, Repository, SegmentEntry, Snapshot, TopicState,
 };
 use kbk_format::{OffsetSpan, PartitionNumber};
 use serde::Serialize;

@@ -37,7 +37,13 @@ fn selecting(keys: &[Option<Vec<u8>>]) -> KeySelection {
 fn plan(world: &World, topic: &str, selection: &Selection) -> ReadPlan {
     let (snapshot, place) = (world.latest(), place(topic, 0));
     let state = snapshot.partition(&place).unwrap();
-    let plan = ReadPlan::new(&world.repository, place.clone(), state, selection.clone());
+    let plan = ReadPlan::new(
+        &world.repository,
+        &snapshot,
+        place.clone(),
+        state,
+        selection.clone(),
+    );
     world.runtime.block_on(plan).unwrap()
 }
 
@@ -122,7 +128,13 @@ fn the_last_records_take_the_last_footer_and_the_last_block() {
             ..ReadOptions::new(Streams::All)
         },
     ] {
-        let plan = ReadPlan::new(&repository, place.clone(), state, Selection::all());
+        let plan = ReadPlan::new(
+            &repository,
+            &snapshot,
+            place.clone(),
+            state,
+            Selection::all(),
+        );
         let plan = world.runtime.block_on(plan).unwrap();
         watch.take();
         watch.take_bytes();
@@ -190,7 +202,13 @@ fn nothing_that_was_being_read_meanwhile_follows_damage() {
     let (repository, watch) = watched(&world);
     let (snapshot, place) = (world.latest(), place("t", 0));
     let state = snapshot.partition(&place).unwrap();
-    let plan = ReadPlan::new(&repository, place.clone(), state, Selection::all());
+    let plan = ReadPlan::new(
+        &repository,
+        &snapshot,
+        place.clone(),
+        state,
+        Selection::all(),
+    );
     let plan = world.runtime.block_on(plan).unwrap();
     let delay = Duration::from_millis(40);
     watch.delay(delay);

@@ -402,11 +402,9 @@ fn table_and_list() -> (World, TableRef, TableRef) {
         .collect();
     world.commit(&edits);
     let runs = world.snapshots[0].0.clone();
-    let RunTables::InList(list) = runs[0].tables() else {
-        panic!("{} tables", world.tables(&runs[0]).len());
-    };
+    let list = runs[0].list.clone().unwrap();
     let table = world.tables(&runs[0])[1].clone();
-    (world, table, list.clone())
+    (world, table, list)
 }
 
 #[test]
