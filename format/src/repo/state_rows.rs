@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::id::Id;
-use super::index::{PartitionRow, Row, RowKey, TopicRow};
+use super::index::{PartitionRow, Row, RowKey, TopicLine};
 use super::keys::{PartitionId, TopicName};
 use super::manifest::Sighting;
 use super::states::{PartitionState, TopicState};
@@ -74,7 +74,7 @@ impl StateReader {
         Ok(self.topics)
     }
 
-    fn topic(&self, row: TopicRow) -> Result<TopicState, String> {
+    fn topic(&self, row: TopicLine) -> Result<TopicState, String> {
         let last_seen = match (row.last_seen, row.sighting) {
             (Some(last_seen), _) => last_seen,
             (None, sighting) => {
@@ -235,8 +235,8 @@ fn topic_rows(topic: &TopicState) -> Vec<Row> {
         .collect()
 }
 
-fn topic_row(topic: &TopicState) -> TopicRow {
-    TopicRow {
+fn topic_row(topic: &TopicState) -> TopicLine {
+    TopicLine {
         topic: topic.name.clone(),
         topic_id: topic.topic_id,
         kafka_id: topic.kafka_id,

@@ -446,7 +446,7 @@ fn contradictions_between_intact_objects_are_found() {
     let finding = findings_of(&world, 2).remove(0);
     assert_eq!(finding.kind, FindingKind::DamagedSnapshot);
     assert!(
-        finding.message.contains("lost range 600"),
+        finding.message.contains("lost offsets 600"),
         "{}",
         finding.message
     );

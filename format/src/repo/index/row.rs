@@ -21,7 +21,7 @@ use crate::repo::states::{LostRange, PartitionState};
 /// A row of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Row {
-    Topic(TopicRow),
+    Topic(TopicLine),
     Partition(PartitionRow),
     Lost(PartitionId, LostRange),
     Segment(PartitionId, Box<SegmentEntry>),
@@ -31,7 +31,7 @@ pub(crate) enum Row {
 
 /// A history of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TopicRow {
+pub(crate) struct TopicLine {
     pub(crate) topic: TopicName,
     pub(crate) topic_id: Id,
     pub(crate) kafka_id: Option<Id>,
@@ -196,7 +196,7 @@ impl Row {
     }
 }
 
-impl TopicRow {
+impl TopicLine {
     fn check(&self) -> Result<(), String> {
         if self.first_seen == 0 {
             return Err("it was first seen in snapshot 0".to_owned());
@@ -375,8 +375,8 @@ pub(super) mod tests {
         Row::Segment(id.clone(), Box::new(entry))
     }
 
-    pub(crate) fn topic_row(name: &str, id: u8) -> TopicRow {
-        TopicRow {
+    pub(crate) fn topic_row(name: &str, id: u8) -> TopicLine {
+        TopicLine {
             topic: name.parse().unwrap(),
             topic_id: Hex([id; 16]),
             kafka_id: None,
