@@ -1,7 +1,5 @@
 //! ACLs are saved exactly as Kafka's own tool lists them, and a backup that cannot save them reports it.
 
-use std::fs;
-
 use kbk_format::repo::AclBinding;
 use serde_json::{Value, json};
 
@@ -14,9 +12,7 @@ use crate::support::topics;
 
 /// Returns the member `acls` of a snapshot.
 fn saved(repo: &Repo, sequence: u64) -> Value {
-    let snapshot = fs::read(repo.snapshot(sequence)).expect("the snapshot is there");
-    let snapshot: Value = serde_json::from_slice(&snapshot).expect("JSON");
-    snapshot["acls"].clone()
+    repo.saved(sequence, "acls")
 }
 
 fn bindings(acls: &Value) -> Vec<AclBinding> {

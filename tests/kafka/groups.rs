@@ -1,7 +1,5 @@
 //! A backup saves the committed offsets of every consumer group exactly, and never omits groups silently.
 
-use std::fs;
-
 use kbk::kafka::{Admin, ClientSettings, CommittedTopic, GroupOffsets, TopicPartition};
 use kbk_format::PartitionNumber;
 use kbk_format::repo::CommittedOffset;
@@ -33,9 +31,7 @@ fn backup(repo: &Repo, broker: &Broker, topic: &str, args: &[&str]) -> Value {
 
 /// Returns the member `groups` of a snapshot.
 fn saved(repo: &Repo, sequence: u64) -> Value {
-    let snapshot = fs::read(repo.snapshot(sequence)).expect("the snapshot is there");
-    let snapshot: Value = serde_json::from_slice(&snapshot).expect("JSON");
-    snapshot["groups"].clone()
+    repo.saved(sequence, "groups")
 }
 
 /// Returns a saved group by name.

@@ -72,6 +72,26 @@ impl Repo {
         run(&mut command).expect_code(0).json()
     }
 
+    /// Returns what a snapshot states about `groups` or `acls`, with the lines of their object in place of their number.
+    pub(crate) fn saved(&self, sequence: u64, answer: &str) -> Value {
+        let snapshot = fs::read(self.snapshot(sequence)).expect("the snapshot is there");
+        let snapshot: Value = serde_json::from_slice(&snapshot).expect("JSON");
+        let mut saved = snapshot[answer].clone();
+        let Some(sha256) = saved["object"]["sha256"].as_str() else {
+            return saved;
+        };
+        let object = self.path().join(format!("cluster/{sha256}.json.zst"));
+        let packed = fs::read(object).expect("the object is there");
+        let raw = zstd::decode_all(&packed[..]).expect("one frame");
+        let lines = raw.split(|byte| *byte == b'\n').skip(1);
+        let lines = lines.filter(|line| !line.is_empty());
+        let lines: Vec<Value> = lines
+            .map(|line| serde_json::from_slice(line).expect("JSON"))
+            .collect();
+        saved[answer] = lines.into();
+        saved
+    }
+
     /// Fails the test unless `kbk verify --full` finds nothing wrong; returns its report.
     #[track_caller]
     pub(crate) fn verify(&self) -> Value {
