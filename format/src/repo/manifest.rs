@@ -285,3 +285,139 @@ impl Manifest {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo::id::Hex;
+    use crate::repo::index::{RowKey, TableRef};
+    use crate::repo::keys::PartitionId;
+    use crate::repo::sealed::seal;
+
+    fn table(base: u64) -> TableRef {
+        let offset = i64::try_from(base).unwrap();
+        let id = PartitionId {
+            topic: "team-with-a-long-name.and-a-topic-of-it".parse().unwrap(),
+            topic_id: Hex([0xab; 16]),
+            partition: 999.into(),
+        };
+        TableRef {
+            sha256: Hex([0xcd; 32]),
+            size: 175_000,
+            raw_size: 1 << 20,
+            rows: 2_300,
+            first: RowKey::segment(id.clone(), offset),
+            last: RowKey::segment(id, offset + 1),
+            min_timestamp: Some(1_763_800_000_000),
+            max_timestamp: Some(1_763_900_000_000),
+            hides: false,
+        }
+    }
+
+    /// As many commits as fill twelve levels.
+    const COMMITS: u64 = 4u64.pow(12);
+
+    /// The runs of a repository after 16 million commits of a segment each, at their most: three runs of each of twelve levels, and one more.
+    fn runs() -> Vec<Run> {
+        let mut end = COMMITS;
+        let levels = (0..12).flat_map(|level| [level; 3]);
+        let run = |level| {
+            let commits = 4u64.pow(level);
+            let to = end;
+            end -= commits;
+            let tables = commits.div_ceil(2_300);
+            let named = (tables <= 4).then(|| (0..tables).map(|at| table(2 * at)).collect());
+            Run {
+                level: u8::try_from(level).unwrap(),
+                from: end + 1,
+                to,
+                list: named.is_none().then(|| table(0)),
+                tables: named,
+            }
+        };
+        [0].into_iter().chain(levels).map(run).collect()
+    }
+
+    pub(crate) fn manifest() -> Manifest {
+        Manifest {
+            repository_id: Hex([1; 16]),
+            sequence: COMMITS,
+            parent: None,
+            nonce: Hex([2; 16]),
+            started_at: Timestamp::UNIX_EPOCH,
+            created_at: Timestamp::UNIX_EPOCH,
+            writer: "kbk 1.0.0".into(),
+            cluster_id: Some("4L6g3nShT-eMCtK--X86sw".into()),
+            totals: Totals::default(),
+            sightings: Vec::new(),
+            runs: Vec::new(),
+            groups: None,
+            acls: None,
+            forgotten: Vec::new(),
+            pruning: None,
+            pruned: 0,
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_ten_million_segments_has_at_most_64_kib() {
+        let snapshot = Manifest {
+            runs: runs(),
+            ..manifest()
+        };
+        assert_eq!(snapshot.check(), Ok(()));
+        let (bytes, _) = seal(&snapshot);
+        assert!(bytes.len() <= 64 << 10, "{} bytes", bytes.len());
+    }
+
+    #[test]
+    fn every_rule_is_checked() {
+        let forgotten = |ranges: &[(u64, u64)]| Manifest {
+            forgotten: ranges.to_vec(),
+            ..manifest()
+        };
+        assert_eq!(
+            forgotten(&[(1, 3), (5, 5), (7, COMMITS - 1)]).check(),
+            Ok(())
+        );
+        for ranges in [
+            &[(0, 1)][..],
+            &[(2, 1)],
+            &[(1, 3), (4, 5)],
+            &[(5, 5), (1, 1)],
+            &[(1, COMMITS)],
+            &[(1, u64::MAX), (1, 1)],
+        ] {
+            assert!(forgotten(ranges).check().is_err(), "{ranges:?}");
+        }
+        let many = (0..4097).map(|at| (2 * at + 1, 2 * at + 1));
+        assert!(forgotten(&many.collect::<Vec<_>>()).check().is_err());
+
+        let sighting = Sighting {
+            id: 1,
+            last_seen: 1,
+            started_at: Timestamp::UNIX_EPOCH,
+        };
+        let wrongs: [fn(&mut Manifest); 8] = [
+            |it| it.sightings[0].id = 0,
+            |it| it.sightings[0].last_seen = 0,
+            |it| it.sightings = vec![it.sightings[0].clone(); 2],
+            |it| it.runs = vec![it.runs[0].clone(); 2],
+            |it| it.runs.swap(0, 12),
+            |it| it.runs[0].to = it.sequence + 1,
+            |it| it.runs = (0..1025).map(|_| it.runs[0].clone()).collect(),
+            |it| it.totals.incomplete = [("no_leader".to_owned(), 1)].into(),
+        ];
+        let valid = Manifest {
+            sightings: vec![sighting],
+            runs: runs(),
+            ..manifest()
+        };
+        assert_eq!(valid.check(), Ok(()));
+        for (at, wrong) in wrongs.iter().enumerate() {
+            let mut manifest = valid.clone();
+            wrong(&mut manifest);
+            assert!(manifest.check().is_err(), "rule {at}");
+        }
+    }
+}

@@ -13,6 +13,17 @@ fn before() -> Cluster {
     world::cluster(&[("a", 1, &[10, 0]), ("b", 2, &[7])])
 }
 
+/// As many backups, each with new records: the fifth merges the runs of four.
+fn growing(backups: u64) -> Vec<Cluster> {
+    let grown = |at| {
+        world::cluster(&[
+            ("a", 1, &[i64::try_from(at).unwrap() + 1, 0]),
+            ("b", 2, &[7]),
+        ])
+    };
+    (0..backups).map(grown).collect()
+}
+
 /// One partition grows, one gets its first records, one is unchanged, and a topic is new.
 fn after() -> Cluster {
     world::cluster(&[("a", 1, &[15, 3]), ("b", 2, &[7]), ("c", 3, &[1])])
@@ -27,13 +38,14 @@ fn run(runtime: &Runtime, objects: Arc<dyn ObjectStore>, cluster: &Cluster) -> R
     Ok(())
 }
 
-/// Injects `fault` at call number `at` of a backup that follows `earlier` ones without a fault.
+/// Injects `fault` at call number `at` of a backup that follows backups of `clusters` without a fault.
 /// Returns whether the backup makes that many calls.
-fn fault_at(objects: &Arc<dyn ObjectStore>, earlier: u64, fault: Fault, at: usize) -> bool {
+fn fault_at(objects: &Arc<dyn ObjectStore>, clusters: &[Cluster], fault: Fault, at: usize) -> bool {
     let runtime = world::runtime();
-    for _ in 0..earlier {
-        run(&runtime, Arc::clone(objects), &before()).unwrap();
+    for cluster in clusters {
+        run(&runtime, Arc::clone(objects), cluster).unwrap();
     }
+    let earlier = clusters.len() as u64;
     let faulty = FaultyStore::new(Arc::clone(objects), fault, at);
     let outcome = run(&runtime, Arc::new(faulty.clone()), &after());
     if !faulty.reached() {
@@ -53,8 +65,8 @@ fn fault_at(objects: &Arc<dyn ObjectStore>, earlier: u64, fault: Fault, at: usiz
             world::ends(&after()),
             "a backup that succeeded is complete"
         );
-    } else if committed.0 == earlier && earlier > 0 {
-        assert_eq!(committed.1, world::ends(&before()), "the previous state");
+    } else if let Some(last) = clusters.last().filter(|_| committed.0 == earlier) {
+        assert_eq!(committed.1, world::ends(last), "the previous state");
     }
 
     run(&runtime, Arc::clone(objects), &after()).unwrap();
@@ -65,14 +77,14 @@ fn fault_at(objects: &Arc<dyn ObjectStore>, earlier: u64, fault: Fault, at: usiz
 }
 
 fn fault_everywhere(
-    earlier: u64,
+    clusters: &[Cluster],
     objects: impl Fn() -> (Arc<dyn ObjectStore>, Option<tempfile::TempDir>),
 ) {
     for fault in Fault::ALL {
         let mut calls = 0;
         loop {
             let (objects, _folder) = objects();
-            if !fault_at(&objects, earlier, fault, calls) {
+            if !fault_at(&objects, clusters, fault, calls) {
                 break;
             }
             calls += 1;
@@ -92,22 +104,27 @@ fn on_disk() -> (Arc<dyn ObjectStore>, Option<tempfile::TempDir>) {
 
 #[test]
 fn a_fault_in_the_first_backup_in_memory() {
-    fault_everywhere(0, in_memory);
+    fault_everywhere(&[], in_memory);
 }
 
 #[test]
 fn a_fault_in_the_first_backup_on_disk() {
-    fault_everywhere(0, on_disk);
+    fault_everywhere(&[], on_disk);
 }
 
 #[test]
 fn a_fault_in_a_later_backup_in_memory() {
-    fault_everywhere(2, in_memory);
+    fault_everywhere(&[before(), before()], in_memory);
 }
 
 #[test]
 fn a_fault_in_a_later_backup_on_disk() {
-    fault_everywhere(1, on_disk);
+    fault_everywhere(&[before()], on_disk);
+}
+
+#[test]
+fn a_fault_in_a_backup_that_merges_runs() {
+    fault_everywhere(&growing(4), in_memory);
 }
 
 /// A lost response to the commit itself is not a failure.
