@@ -260,7 +260,8 @@ async fn older_topics(
         let age = match ages.get(&sequence) {
             Some(age) => *age,
             None => {
-                let created_at = repository.created_at(sequence).await.ok();
+                let manifest = repository.manifest(sequence).await.ok();
+                let created_at = manifest.map(|manifest| manifest.created_at);
                 let age = created_at.map(|created_at| Age::at(created_at, now));
                 ages.insert(sequence, age);
                 age
