@@ -1,7 +1,7 @@
-//! Reads a repository from its JSON: kbk.json, a snapshot, a page, one per line of the input.
+//! Reads a repository: kbk.json, a snapshot, and a table, one line of the input after the other.
 //!
-//! A line is an object without its seal and its last brace. `@SHA256@` and `@SHA16@` in the snapshot become the digest
-//! of the page, so that a page can be named.
+//! The first two lines are objects without their seals and their last braces, all others the lines of the table. `@SHA256@` in the snapshot
+//! becomes the digest of the table, and `"@SIZE@"` and `"@RAW@"` its lengths as numbers, so that it can be named.
 #![no_main]
 
 use std::sync::Arc;
@@ -20,11 +20,13 @@ fuzz_target!(|data: &[u8]| {
 
 async fn read(data: &[u8]) {
     let mut lines = data.splitn(3, |byte| *byte == b'\n');
-    let [identity, snapshot, page] = [(); 3].map(|()| lines.next().unwrap_or_default());
-    let digest = hex(page);
+    let [identity, snapshot, table] = [(); 3].map(|()| lines.next().unwrap_or_default());
+    let packed = zstd::bulk::compress(table, 1).expect("zstd compresses any bytes");
+    let digest = hex(&packed);
     let snapshot = String::from_utf8_lossy(snapshot)
         .replace("@SHA256@", &digest)
-        .replace("@SHA16@", &digest[..16]);
+        .replace("\"@SIZE@\"", &packed.len().to_string())
+        .replace("\"@RAW@\"", &table.len().to_string());
     let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     put(&objects, "kbk.json", identity).await;
     put(
@@ -33,6 +35,9 @@ async fn read(data: &[u8]) {
         snapshot.as_bytes(),
     )
     .await;
+    let name = Path::from(format!("index/{digest}.idx"));
+    let put = objects.put(&name, packed.into()).await;
+    put.expect("the memory store accepts every object");
     let Ok(repository) = Repository::open(Store::new(objects.clone(), "memory:")).await else {
         return;
     };
@@ -43,14 +48,8 @@ async fn read(data: &[u8]) {
         for partition in &topic.partitions {
             let id = topic.partition_id(partition.partition);
             assert_eq!(snapshot.partition(&id), Some(partition));
-            for named in &partition.pages {
-                assert!(
-                    Key::parse(&named.key).is_some(),
-                    "a page's key was not checked"
-                );
-                put(&objects, &named.key, page).await;
-            }
-            if let Ok(segments) = repository.segments(&id, partition).await {
+            if let Ok(segments) = repository.segments(&snapshot, &id, partition).await {
+                assert_eq!(segments.len() as u64, partition.segments);
                 assert!(
                     segments
                         .iter()
