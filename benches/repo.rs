@@ -101,17 +101,7 @@ async fn main() {
     assert_eq!(count, snapshot.totals.segments);
     report(&store, "then all segments", began);
 
-    let fresh = fresh.uncached();
-    let topic = &snapshot.topics[snapshot.topics.len() / 2];
-    let state = &topic.partitions[PARTITIONS as usize / 2];
-    let began = Instant::now();
-    let id = topic.partition_id(state.partition);
-    let segments = fresh
-        .segments(&snapshot, &id, state)
-        .await
-        .expect("readable");
-    assert_eq!(segments.len() as u64, state.segments);
-    report(&store, "one partition, its states known", began);
+    one_partition_at_a_time(&store, &fresh, &snapshot).await;
 
     let began = Instant::now();
     let idle = world.commit(&repository, Some(newest), &[]).await;
@@ -123,6 +113,48 @@ async fn main() {
         began.elapsed().as_secs_f64() * 1e3,
         idle.sequence
     );
+}
+
+/// Reads the segments of single partitions: all of them, and those of the last hour of the repository. Each time nothing is cached.
+async fn one_partition_at_a_time(store: &Counting, fresh: &Repository, snapshot: &Snapshot) {
+    let last = snapshot.totals.max_timestamp.expect("records");
+    for (what, times) in [
+        ("one partition, its states known", i64::MIN..=i64::MAX),
+        ("  the last hour of it", last - 3_600_000..=last),
+    ] {
+        let mut costs = Vec::new();
+        let partitions = snapshot.topics.iter().flat_map(|topic| {
+            let states = topic.partitions.iter().step_by(7);
+            states.map(|state| (topic.partition_id(state.partition), state))
+        });
+        let began = Instant::now();
+        for (id, state) in partitions {
+            let read = fresh.uncached();
+            let found = read.segments_of_times(snapshot, &id, state, &times);
+            let found = found.await.expect("readable").len() as u64;
+            assert!(found == state.segments || times.start() > &i64::MIN);
+            let gets = store.take().gets;
+            let bytes: u64 = gets.iter().map(|(_, bytes)| bytes).sum();
+            costs.push((gets.len(), bytes));
+        }
+        let ms = began.elapsed().as_secs_f64() * 1e3 / costs.len() as f64;
+        costs.sort_unstable();
+        let at = |share: usize| costs[(costs.len() - 1) * share / 100];
+        let mean = costs
+            .iter()
+            .map(|(objects, _)| *objects as f64)
+            .sum::<f64>()
+            / costs.len() as f64;
+        let most = costs
+            .iter()
+            .map(|(_, bytes)| bytes)
+            .max()
+            .expect("partitions");
+        let (median, high, max) = (at(50).0, at(95).0, at(100).0);
+        println!(
+            "{what:<44} objects: mean {mean:.1}, median {median}, 95 % {high}, max {max}; at most {most} bytes; {ms:.1} ms"
+        );
+    }
 }
 
 fn line(what: &str, value: u64, before: &str) {
@@ -182,6 +214,7 @@ impl World {
         partitions: &[u32],
     ) -> Digested<Snapshot> {
         let mut topics: Vec<TopicChange> = (0..TOPICS).map(|topic| self.topic(topic)).collect();
+        let minute = base.as_ref().map_or(0, |base| base.sequence);
         for number in partitions {
             let (topic, partition) = (number / PARTITIONS, number % PARTITIONS);
             let topic = &mut topics[topic as usize];
@@ -192,7 +225,7 @@ impl World {
             };
             let end = self.ends.entry(*number).or_default();
             let change = &mut topic.partitions[partition as usize];
-            change.segments.push(entry(&id, *end));
+            change.segments.push(entry(&id, *end, minute));
             *end += 1_000;
             (change.high_watermark, change.last_stable_offset) = (*end, *end);
         }
@@ -252,13 +285,14 @@ impl World {
     }
 }
 
-fn entry(id: &PartitionId, base_offset: i64) -> SegmentEntry {
+/// A segment with the records of one minute.
+fn entry(id: &PartitionId, base_offset: i64, minute: u64) -> SegmentEntry {
     let segment_id = Id::random();
     let (left, right) = (Id::random().0, Id::random().0);
     let mut sha256 = [0; 32];
     sha256[..16].copy_from_slice(&left);
     sha256[16..].copy_from_slice(&right);
-    let time = 1_763_800_000_000 + base_offset * 7;
+    let time = 1_763_800_000_000 + i64::try_from(minute).expect("few commits") * 60_000;
     SegmentEntry {
         key: Key::segment(id, base_offset, &segment_id).to_string(),
         segment_id,

@@ -333,6 +333,8 @@ pub mod limits {
     pub const RUNS: usize = 1024;
     /// Tables that a snapshot names for one run.
     pub const NAMED_TABLES: usize = 4;
+    /// Commits that a partition row names.
+    pub const CHANGES: usize = 16;
     /// Sightings of a snapshot.
     pub const SIGHTINGS: usize = 256;
     /// Ranges of forgotten snapshots.

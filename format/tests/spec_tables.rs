@@ -395,6 +395,7 @@ fn limits_match_spec() {
             "tables named in a snapshot for one run",
             limits::NAMED_TABLES as u64,
         ),
+        ("changes of a partition", limits::CHANGES as u64),
         ("sightings", limits::SIGHTINGS as u64),
         (
             "ranges of forgotten snapshots",

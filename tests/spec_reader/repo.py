@@ -29,7 +29,7 @@ from kseg import CHECKSUM, INCONSISTENT, LIMIT, MISPLACED, TRUNCATED, UNSUPPORTE
 MAX_JSON = 268435456  # section 6
 SEAL_LENGTH = 77  # ,"sha256":"<64 digits>"} ; a line feed follows
 MAX_PACKED, MAX_PACKED_RAW, MAX_TABLE_RAW, MAX_ROW = 67108864, 268435456, 33554432, 16777216
-MAX_ROWS, MAX_LISTED, MAX_RUNS, MAX_NAMED, MAX_SIGHTINGS, MAX_FORGOTTEN = 1048576, 65536, 1024, 4, 256, 4096
+MAX_ROWS, MAX_LISTED, MAX_RUNS, MAX_NAMED, MAX_CHANGES, MAX_SIGHTINGS, MAX_FORGOTTEN = 1048576, 65536, 1024, 4, 16, 256, 4096
 
 _SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}\n')
 _TOPIC = r"(?P<topic>[a-zA-Z0-9._-]{1,249})"
@@ -230,9 +230,10 @@ class Row:
     removed: bool
     members: dict
     table: str  # the key of its table
+    commits: tuple[int, int]  # of its run
 
 
-def parse_row(table: str, line: bytes) -> Row:
+def parse_row(table: str, line: bytes, commits: tuple[int, int]) -> Row:
     require(len(line) <= MAX_ROW, LIMIT, table, None, f"a row of {len(line)} bytes")
     members = parse_json(table, line)
     kind = member(table, members, "row", STRING)
@@ -240,7 +241,7 @@ def parse_row(table: str, line: bytes) -> Row:
     if removed:
         kind = member(table, members, "of", STRING)
     require(kind in KINDS, UNSUPPORTED, table, None, f"a row of the kind {kind!r}")
-    return Row(row_key(table, kind, members), kind, removed, members, table)
+    return Row(row_key(table, kind, members), kind, removed, members, table, commits)
 
 
 def times(rows: list[Row]) -> tuple[int | None, int | None]:
@@ -470,7 +471,7 @@ class Snapshot:
             require(1 <= first <= last <= newest, INCONSISTENT, key, None, f"a run of the commits {first} to {last}")
             level, newest = found, first - 1
             for table in self._tables(run):
-                for row in self._table(table):
+                for row in self._table(table, (first, last)):
                     counting.setdefault(row.key, row)
         return [counting[key] for key in sorted(counting)]
 
@@ -501,9 +502,9 @@ class Snapshot:
                 require(listed.get(name) == found, INCONSISTENT, key, None, f"{name} is {found!r}, its reference states {listed.get(name)!r}")
         return tables
 
-    def _table(self, named: dict) -> list[Row]:
+    def _table(self, named: dict, commits: tuple[int, int]) -> list[Row]:
         key = f"index/{named['sha256']}.idx"
-        rows = [parse_row(key, line) for line in self.repository.packed(key, named, "kbk-table")]
+        rows = [parse_row(key, line, commits) for line in self.repository.packed(key, named, "kbk-table")]
         require(len(rows) == named["rows"] <= MAX_ROWS, INCONSISTENT, key, None, f"{len(rows)} rows, its reference states {named['rows']}")
         for before, after in zip(rows, rows[1:]):
             require(before.key < after.key, INCONSISTENT, key, None, f"{before.key} and {after.key} are out of order")
@@ -540,12 +541,20 @@ class Snapshot:
                 require(row is not None, INCONSISTENT, self.key, None, f"partition {number} of topic {name} has no row")
                 named.add(place)
                 reason = self._incomplete(row)
-                changed = count_member(row.table, row.members, "changed")
-                require(changed <= self.sequence, INCONSISTENT, row.table, None, f"partition {number} of topic {name} was changed by snapshot {changed}")
+                self._changes(row)
                 members = {**row.members, "lost": [other.members for other in lost if other.key[1:4] == place], "table": row.table}
                 yield Partition(name, topic_id, number, None if deleted else reason, members)
         others = {row.key[1:4] for row in self.rows.values() if row.kind != "topic"} - named
         require(not others, INCONSISTENT, self.key, None, f"rows of partitions that no topic has: {sorted(others)[:3]}")
+
+    def _changes(self, row: Row) -> list[int]:
+        """Returns the last commits that changed the segments of a partition, the newest first."""
+        changes = member(row.table, row.members, "changes", ARRAY)
+        numbers = all(isinstance(change, NUMBER) and not isinstance(change, bool) for change in changes)
+        require(numbers and len(changes) <= MAX_CHANGES, INCONSISTENT, row.table, None, f"changes {changes!r}")
+        order = [self.sequence + 1, *changes, 0]
+        require(all(a > b for a, b in zip(order, order[1:])), INCONSISTENT, row.table, None, f"changes {changes!r} in snapshot {self.sequence}")
+        return changes
 
     def _check_topic(self, row: Row) -> bool:
         """Checks a topic's row; returns whether it is deleted."""
@@ -682,6 +691,11 @@ class Snapshot:
             lowest = end
 
         place = (partition.topic, partition.topic_id, partition.partition)
+        changes = of["changes"]
+        for row in self.segments.get(place, []):  # a reader may leave out runs that have none of these commits
+            first, last = row.commits
+            known = any(first <= change <= last for change in changes) or (len(changes) == MAX_CHANGES and first < changes[-1])
+            require(known, INCONSISTENT, key, None, f"a segment is in the commits {first} to {last}, the partition's changes are {changes}")
         entries = [self._entry(partition, row) for row in self.segments.get(place, [])]
         at = base_offset
         for entry in entries:

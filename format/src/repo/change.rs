@@ -358,7 +358,10 @@ impl Change {
             .base
             .as_ref()
             .and_then(|base| base.partition(partition));
-        let stored = |state: &PartitionState| (state.changed, state.base_offset, state.end_offset);
+        let stored = |state: &PartitionState| {
+            let changed = state.changes.newest();
+            (changed, state.base_offset, state.end_offset)
+        };
         let same = base.map(stored) == now.map(stored);
         if same || change.segments.is_empty() {
             return Ok(());

@@ -2,6 +2,7 @@
 //!
 //! Tables and lists are checked once and kept in memory for a while, since many partitions share one.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
@@ -11,7 +12,8 @@ use super::error::{RepoError, RepoErrorKind, Result};
 use super::groups::{GroupState, Groups, check_groups};
 use super::id::Digest;
 use super::index::{
-    KeyRange, MergedRows, Row, Run, RunTables, Step, Table, TableRef, TableRow, read_list,
+    KeyRange, MergedRows, Row, RowFilter, Run, RunTables, Step, Table, TableRef, TableRow,
+    read_list,
 };
 use super::keys::{Key, PartitionId};
 use super::manifest::Manifest;
@@ -24,8 +26,8 @@ use super::state_rows::StateReader;
 use super::states::{PartitionState, TopicState};
 use crate::layout::limits;
 
-/// The segments of all partitions of a snapshot, in the order of keys: by topic name, topic id and partition. However many there are, one
-/// table of each run is in memory at a time.
+/// The segments of all partitions of a snapshot, in the order of keys: by topic name, topic id and partition. However many there are, a
+/// few tables of each run are in memory at a time.
 #[derive(Debug)]
 pub struct SegmentRows {
     repository: Repository,
@@ -55,9 +57,8 @@ impl SegmentRows {
 impl Repository {
     /// Reads the states of all topics of a snapshot.
     pub(super) async fn states(&self, manifest: &Manifest) -> Result<Vec<TopicState>> {
-        let mut rows = self
-            .merged_rows(&manifest.runs, KeyRange::States, false)
-            .await?;
+        let states = KeyRange::States.at_any_time();
+        let mut rows = self.merged_rows(&manifest.runs, states).await?;
         let mut states = StateReader::new(manifest.sequence, &manifest.sightings);
         while let Some((row, table)) = self.next_row(&mut rows).await? {
             let key = Key::Table { sha256: table };
@@ -90,12 +91,81 @@ impl Repository {
         if state.segments == 0 {
             return Ok(Vec::new());
         }
+        let wanted = KeyRange::SegmentsOf(partition.clone()).at_any_time();
+        let (segments, unread) = self.wanted_segments(snapshot, state, wanted).await?;
+        match (state.difference(&segments), unread) {
+            (None, _) => Ok(segments),
+            (Some(_), Some(unread)) => Err(unread),
+            (Some(damage), None) => Err(self
+                .store()
+                .error(partition, RepoErrorKind::Damaged(damage))),
+        }
+    }
+
+    /// Reads the entries of the segments of a partition that have records of these times, in offset order.
+    ///
+    /// Tables of other times are not read, so that what is found can be compared with the partition's row only in part. Where a table is damaged, all that
+    /// can hold a segment are read.
+    ///
+    /// # Errors
+    ///
+    /// As [`segments`](Self::segments).
+    pub async fn segments_of_times(
+        &self,
+        snapshot: &Snapshot,
+        partition: &PartitionId,
+        state: &PartitionState,
+        times: &RangeInclusive<i64>,
+    ) -> Result<Vec<SegmentEntry>> {
+        let has = |entry: &SegmentEntry| {
+            let stated = entry.times();
+            stated.is_some_and(|(min, max)| min <= *times.end() && *times.start() <= max)
+        };
+        let Some((min, max)) = state.min_timestamp.zip(state.max_timestamp) else {
+            return Ok(Vec::new());
+        };
+        if min > *times.end() || *times.start() > max {
+            return Ok(Vec::new());
+        }
+        if !times.contains(&min) || !times.contains(&max) {
+            let wanted = RowFilter {
+                range: KeyRange::SegmentsOf(partition.clone()),
+                times: Some((*times.start(), *times.end())),
+            };
+            let (mut segments, unread) = self.wanted_segments(snapshot, state, wanted).await?;
+            if unread.is_none() && state.can_have(&segments) {
+                segments.retain(has);
+                return Ok(segments);
+            }
+        }
+        let mut segments = self.segments(snapshot, partition, state).await?;
+        segments.retain(has);
+        Ok(segments)
+    }
+
+    /// Reads the entries of segments of a partition from the runs that can have them, and the error of the first table that cannot be read.
+    async fn wanted_segments(
+        &self,
+        snapshot: &Snapshot,
+        state: &PartitionState,
+        wanted: RowFilter,
+    ) -> Result<(Vec<SegmentEntry>, Option<RepoError>)> {
         let (mut segments, mut unread) = (Vec::new(), None);
-        let range = KeyRange::SegmentsOf(partition.clone());
-        let mut merged = self.merged_rows(&snapshot.runs, range, false).await?;
+        let runs = snapshot.runs.iter();
+        let mut tables = Vec::new();
+        for run in runs.filter(|run| state.changes.may_be_in(run.from, run.to)) {
+            match self.run_tables(run, &wanted).await {
+                Ok(found) => tables.push(found),
+                Err(error) if error.kind().is_about_content() => {
+                    unread.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut merged = self.merge(tables, wanted, false).await;
         loop {
             match merged.step() {
-                Step::End => break,
+                Step::End => return Ok((segments, unread)),
                 Step::Row(row, table) => {
                     let key = Key::Table { sha256: table };
                     if let Row::Segment(_, entry) = row
@@ -105,22 +175,17 @@ impl Repository {
                         segments.push(*entry);
                     }
                 }
-                Step::Read { source, table } => match self.table(&table).await {
-                    Ok(table) => merged.supply(source, table),
-                    Err(error) if error.kind().is_about_content() => {
-                        unread.get_or_insert(error);
-                        merged.skip(source);
+                Step::Read { source, tables } => {
+                    match self.supply(&mut merged, source, &tables).await {
+                        Ok(()) => {}
+                        Err(error) if error.kind().is_about_content() => {
+                            unread.get_or_insert(error);
+                            merged.skip(source);
+                        }
+                        Err(error) => return Err(error),
                     }
-                    Err(error) => return Err(error),
-                },
+                }
             }
-        }
-        match (state.difference(&segments), unread) {
-            (None, _) => Ok(segments),
-            (Some(_), Some(unread)) => Err(unread),
-            (Some(damage), None) => Err(self
-                .store()
-                .error(partition, RepoErrorKind::Damaged(damage))),
         }
     }
 
@@ -173,9 +238,8 @@ impl Repository {
     ///
     /// As [`SegmentRows::next`].
     pub async fn segment_rows(&self, snapshot: &Snapshot) -> Result<SegmentRows> {
-        let merged = self
-            .merged_rows(&snapshot.runs, KeyRange::Segments, false)
-            .await?;
+        let segments = KeyRange::Segments.at_any_time();
+        let merged = self.merged_rows(&snapshot.runs, segments).await?;
         let repository = self.clone();
         Ok(SegmentRows { repository, merged })
     }
@@ -263,24 +327,23 @@ impl Repository {
         lines.map_err(|error| self.refused_object(key, error))
     }
 
-    /// Begins to merge the rows of these runs, and reads their first tables.
-    pub(super) async fn merged_rows(
-        &self,
-        runs: &[Run],
-        range: KeyRange,
-        keeps_removed: bool,
-    ) -> Result<MergedRows> {
+    /// Begins to merge the wanted rows of these runs, and reads their first tables.
+    pub(super) async fn merged_rows(&self, runs: &[Run], wanted: RowFilter) -> Result<MergedRows> {
         let mut tables = Vec::with_capacity(runs.len());
         for run in runs {
-            tables.push(match run.tables() {
-                RunTables::Named(tables) => tables.to_vec(),
-                RunTables::InList(list) if list.overlaps(&range) => {
-                    self.list(list).await?.as_ref().clone()
-                }
-                RunTables::InList(_) => Vec::new(),
-            });
+            tables.push(self.run_tables(run, &wanted).await?);
         }
-        let merged = MergedRows::new(tables, range, keeps_removed);
+        Ok(self.merge(tables, wanted, false).await)
+    }
+
+    /// Begins to merge the wanted rows of these tables of runs, and reads the first table of each.
+    pub(super) async fn merge(
+        &self,
+        runs: Vec<Vec<TableRef>>,
+        wanted: RowFilter,
+        keeps_removed: bool,
+    ) -> MergedRows {
+        let merged = MergedRows::new(runs, wanted, keeps_removed);
         let first: Vec<_> = merged
             .first_tables()
             .map(|table| self.table(table))
@@ -291,7 +354,45 @@ impl Repository {
             .buffer_unordered(parallel)
             .for_each(async |_| ())
             .await;
-        Ok(merged)
+        merged
+    }
+
+    /// Returns the tables of a run; none where its list shows that it has no row that is wanted.
+    pub(super) async fn run_tables(&self, run: &Run, wanted: &RowFilter) -> Result<Vec<TableRef>> {
+        match run.tables() {
+            RunTables::Named(tables) => Ok(tables.to_vec()),
+            RunTables::InList(list) if list.may_hold(wanted) => {
+                Ok(self.list(list).await?.as_ref().clone())
+            }
+            RunTables::InList(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Reads the first of these tables, and others while it waits.
+    ///
+    /// # Errors
+    ///
+    /// Why the first one cannot be read; the others are then not supplied either.
+    pub(super) async fn supply(
+        &self,
+        merged: &mut MergedRows,
+        source: usize,
+        tables: &[TableRef],
+    ) -> Result<()> {
+        let reads: Vec<_> = tables.iter().map(|table| self.table(table)).collect();
+        let parallel = self.store().profile().parallel_requests;
+        let mut reads = stream::iter(reads).buffered(parallel);
+        let mut is_first = true;
+        while let Some(read) = reads.next().await {
+            match read {
+                Ok(table) => merged.supply(source, table),
+                Err(error) if is_first => return Err(error),
+                // It is read again when it is needed.
+                Err(_) => return Ok(()),
+            }
+            is_first = false;
+        }
+        Ok(())
     }
 
     /// Returns the next row, and the digest of its table.
@@ -303,10 +404,7 @@ impl Repository {
             match merged.step() {
                 Step::Row(row, table) => return Ok(Some((row, table))),
                 Step::End => return Ok(None),
-                Step::Read { source, table } => {
-                    let table = self.table(&table).await?;
-                    merged.supply(source, table);
-                }
+                Step::Read { source, tables } => self.supply(merged, source, &tables).await?,
             }
         }
     }

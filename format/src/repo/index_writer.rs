@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::error::{RepoError, Result};
 use super::index::{
-    FinishedTable, KeyRange, MergePlan, Row, Run, TableRef, TableSizes, TableWriter, plan_merge,
-    run_of,
+    FinishedTable, KeyRange, MergePlan, Row, Run, Step, TableRef, TableSizes, TableWriter,
+    plan_merge, run_of,
 };
 use super::keys::{Key, TABLES};
 use super::repository::Repository;
@@ -19,7 +19,16 @@ pub(super) struct IndexWriter {
     sizes: TableSizes,
     /// The merged run, by the runs that it is made of; `None` where no row is left.
     merged: HashMap<Vec<Run>, Option<Run>>,
+    /// What cannot be read now and may be restored later. Until then it stays, with all older runs, and costs readers a table more.
+    unreadable: HashSet<Run>,
     written: HashSet<Key>,
+}
+
+/// What became of runs that were to be merged.
+enum Merge {
+    Done(Box<Option<Run>>),
+    /// The one in this place cannot be read.
+    Unreadable(usize),
 }
 
 impl IndexWriter {
@@ -28,6 +37,7 @@ impl IndexWriter {
             repository,
             sizes: TableSizes::SPEC,
             merged: HashMap::new(),
+            unreadable: HashSet::new(),
             written: HashSet::new(),
         }
     }
@@ -44,23 +54,23 @@ impl IndexWriter {
         sequence: u64,
         rows: &[Row],
     ) -> Result<Vec<Run>> {
-        while let Some(plan) = plan_merge(&runs) {
+        while let Some(plan) = plan_merge(&runs, self.readable(&runs)) {
             let parts: Vec<Run> = runs.get(plan.runs.clone()).unwrap_or_default().to_vec();
-            match self.merge(&plan, &parts).await {
-                Ok(merged) => {
-                    runs.splice(plan.runs, merged);
-                }
-                // What cannot be read now may be restored later. Until then its run stays, and costs readers a table more.
-                Err(error) if error.kind().is_about_content() => {
-                    break;
-                }
-                Err(error) => return Err(error),
+            match self.merge(&plan, &parts).await? {
+                Merge::Done(merged) => plan.apply(&mut runs, *merged),
+                Merge::Unreadable(at) => self.unreadable.extend(parts.into_iter().nth(at)),
             }
         }
         if let Some(run) = self.write_rows(sequence, rows).await? {
             runs.insert(0, run);
         }
         Ok(runs)
+    }
+
+    /// Returns the number of runs before the first that cannot be read.
+    fn readable(&self, runs: &[Run]) -> usize {
+        let unreadable = runs.iter().position(|run| self.unreadable.contains(run));
+        unreadable.unwrap_or(runs.len())
     }
 
     async fn write_rows(&mut self, sequence: u64, rows: &[Row]) -> Result<Option<Run>> {
@@ -76,9 +86,9 @@ impl IndexWriter {
         self.run(0, (sequence, sequence), tables).await
     }
 
-    async fn merge(&mut self, plan: &MergePlan, parts: &[Run]) -> Result<Option<Run>> {
+    async fn merge(&mut self, plan: &MergePlan, parts: &[Run]) -> Result<Merge> {
         if let Some(known) = self.merged.get(parts) {
-            return Ok(known.clone());
+            return Ok(Merge::Done(Box::new(known.clone())));
         }
         let bytes = parts.iter().map(Run::raw_bytes);
         let total = bytes.fold(0, u64::saturating_add);
@@ -86,18 +96,42 @@ impl IndexWriter {
         let mut writer = self.writer(total, hides);
         let mut tables = Vec::new();
         let repository = self.repository.clone();
-        let merged = repository.merged_rows(parts, KeyRange::All, plan.keeps_removed);
-        let mut merged = merged.await?;
-        while let Some((row, _)) = repository.next_row(&mut merged).await? {
-            let finished = writer.push(&row.head, &row.line);
-            tables.extend(self.put_table(finished).await?);
+        let all = KeyRange::All.at_any_time();
+        let mut parts_tables = Vec::with_capacity(parts.len());
+        for (at, run) in parts.iter().enumerate() {
+            match repository.run_tables(run, &all).await {
+                Ok(tables) => parts_tables.push(tables),
+                Err(error) if error.kind().is_about_content() => return Ok(Merge::Unreadable(at)),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut merged = repository
+            .merge(parts_tables, all, plan.keeps_removed)
+            .await;
+        loop {
+            match merged.step() {
+                Step::End => break,
+                Step::Row(row, _) => {
+                    let finished = writer.push(&row.head, &row.line);
+                    tables.extend(self.put_table(finished).await?);
+                }
+                Step::Read { source, tables } => {
+                    match repository.supply(&mut merged, source, &tables).await {
+                        Ok(()) => {}
+                        Err(error) if error.kind().is_about_content() => {
+                            return Ok(Merge::Unreadable(source));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
         }
         tables.extend(self.put_table(writer.finish()).await?);
         let from = parts.iter().map(|run| run.from).min().unwrap_or(0);
         let to = parts.iter().map(|run| run.to).max().unwrap_or(0);
         let run = self.run(plan.level, (from, to), tables).await?;
         self.merged.insert(parts.to_vec(), run.clone());
-        Ok(run)
+        Ok(Merge::Done(Box::new(run)))
     }
 
     fn writer(&self, total: u64, replaces: bool) -> TableWriter {

@@ -28,6 +28,7 @@
 
 mod acls;
 mod change;
+mod changes;
 mod claim;
 mod commit;
 mod error;
@@ -69,6 +70,7 @@ mod upload;
 
 pub use acls::{AclBinding, Acls, AclsRef};
 pub use change::{Change, FoundAcls, FoundGroups, PartitionChange, TopicChange, UnseenTopic};
+pub use changes::Changes;
 pub use claim::{
     ClaimProcess, ClaimState, ClaimVersion, ClaimedTopic, FoundClaim, MAX_CLAIMED_TOPICS,
     WriteClaim,

@@ -103,8 +103,9 @@ impl StateReader {
 
     fn partition(&mut self, PartitionRow { id, state }: PartitionRow) -> Result<(), String> {
         let sequence = self.sequence;
-        if state.changed > sequence {
-            return Err(format!("it was changed by snapshot {}", state.changed));
+        let changed = state.changes.newest();
+        if changed > sequence {
+            return Err(format!("it was changed by snapshot {changed}"));
         }
         let topic = self.last_topic(&id);
         let topic = topic.ok_or_else(|| "its topic has no row".to_owned())?;
@@ -282,15 +283,12 @@ mod tests {
             internal: false,
             replication_factor: 1,
             config: None,
-            partitions: (0..partitions).map(|at| partition(at, 0)).collect(),
+            partitions: (0..partitions).map(partition).collect(),
         }
     }
 
-    fn partition(number: u16, changed: u64) -> PartitionState {
-        PartitionState {
-            changed,
-            ..PartitionState::empty(number.into(), 3)
-        }
+    fn partition(number: u16) -> PartitionState {
+        PartitionState::empty(number.into(), 3)
     }
 
     fn read(rows: &[Row]) -> Result<Vec<TopicState>, String> {
@@ -366,7 +364,7 @@ mod tests {
             |topic| topic.first_seen = 6,
             |topic| topic.last_seen = 6,
             |topic| topic.sighting = Some(2),
-            |topic| topic.partitions[0].changed = 6,
+            |topic| topic.partitions[0].changes.record(6),
             |topic| topic.partitions[0].lost = vec![LostRange { from: 3, to: 4 }],
             |topic| {
                 topic.partitions.remove(0);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::changes::Changes;
 use super::error::Damage;
 use super::id::Id;
 use super::incomplete::Incomplete;
@@ -68,8 +69,8 @@ pub struct PartitionState {
     pub min_timestamp: Option<i64>,
     /// Largest timestamp in milliseconds; `None` without records.
     pub max_timestamp: Option<i64>,
-    /// Sequence of the last snapshot whose commit changed its segments; 0 where none did.
-    pub changed: u64,
+    /// The last snapshots whose commits changed its segments.
+    pub changes: Changes,
     /// Ranges that the source had deleted before they were read.
     pub lost: Vec<LostRange>,
 }
@@ -124,7 +125,7 @@ impl PartitionState {
             raw_bytes: 0,
             min_timestamp: None,
             max_timestamp: None,
-            changed: 0,
+            changes: Changes::default(),
             lost: Vec::new(),
         }
     }
@@ -140,7 +141,7 @@ impl PartitionState {
         let (min, max) = (times.map(|(min, _)| min), times.map(|(_, max)| max));
         self.min_timestamp = self.min_timestamp.into_iter().chain(min).min();
         self.max_timestamp = self.max_timestamp.into_iter().chain(max).max();
-        self.changed = sequence;
+        self.changes.record(sequence);
     }
 
     /// Checks what a partition's row alone must satisfy; the error names the rule that is violated.
@@ -164,6 +165,7 @@ impl PartitionState {
                 "its {records} records have timestamps from {min:?} to {max:?}"
             ));
         }
+        self.changes.check()?;
         self.incomplete.as_ref().map_or(Ok(()), Incomplete::check)
     }
 
@@ -191,7 +193,7 @@ impl PartitionState {
             if segment.base_offset != sums.end_offset {
                 return Some(coverage(sums.end_offset, segment.base_offset));
             }
-            sums.append(segment, self.changed);
+            sums.append(segment, self.changes.newest());
         }
         if sums.end_offset != self.end_offset {
             return Some(coverage(sums.end_offset, self.end_offset));
@@ -212,6 +214,19 @@ impl PartitionState {
         (stated != found).then(|| Damage::Object {
             detail: format!("its row states the timestamps {stated:?}, its segments {found:?}"),
         })
+    }
+}
+
+impl PartitionState {
+    /// Returns whether these can be some of the segments: in order, disjoint and within the coverage.
+    pub(super) fn can_have(&self, segments: &[SegmentEntry]) -> bool {
+        let mut at = self.base_offset;
+        let in_order = segments.iter().all(|segment| {
+            let follows = segment.base_offset >= at;
+            at = segment.end_offset;
+            follows
+        });
+        in_order && at <= self.end_offset && segments.len() as u64 <= self.segments
     }
 }
 

@@ -8,6 +8,7 @@ mod carry_over;
 mod crash;
 mod damage;
 mod incomplete;
+mod index_reads;
 mod location;
 mod lost_response;
 mod race;

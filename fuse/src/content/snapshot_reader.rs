@@ -106,7 +106,7 @@ impl SnapshotReader {
             return Err(ViewError::Stale);
         }
         let (reader, of) = (Arc::clone(self), partition.clone());
-        let key = (partition.id(), partition.state().changed, page);
+        let key = (partition.id(), partition.state().changes.newest(), page);
         let load = move || async move {
             let mut segments = reader.source.segments(&of).await?;
             segments.drain(..page * PAGE_SEGMENTS);

@@ -14,7 +14,7 @@ use kbk_format::{BlockDecoder, Columns, Streams};
 ///
 /// # Errors
 ///
-/// As [`Repository::segments`], [`SegmentReader::open`] and [`SegmentReader::read`]; [`Damage::Segment`](kbk_format::repo::Damage::Segment) if the block
+/// As [`Repository::segments_of_times`], [`SegmentReader::open`] and [`SegmentReader::read`]; [`Damage::Segment`](kbk_format::repo::Damage::Segment) if the block
 /// is damaged.
 pub async fn offset_for_time(
     repository: &Repository,
@@ -26,10 +26,9 @@ pub async fn offset_for_time(
     if state.max_timestamp.is_none_or(|max| max < timestamp) {
         return Ok(None);
     }
-    let segments = repository.segments(snapshot, partition, state).await?;
-    // The timestamps of an entry without records are placeholders.
-    let reaches = |entry: &&SegmentEntry| entry.records > 0 && entry.max_timestamp >= timestamp;
-    match segments.iter().find(reaches) {
+    let reaching = timestamp..=i64::MAX;
+    let segments = repository.segments_of_times(snapshot, partition, state, &reaching);
+    match segments.await?.first() {
         Some(entry) => in_segment(repository.store(), partition, entry, timestamp).await,
         None => Ok(None),
     }

@@ -30,7 +30,7 @@ impl ReadPlan {
     ///
     /// # Errors
     ///
-    /// As [`Repository::segments`].
+    /// As [`Repository::segments_of_times`].
     pub async fn new(
         repository: &Repository,
         snapshot: &Snapshot,
@@ -40,7 +40,9 @@ impl ReadPlan {
     ) -> Result<ReadPlan, RepoError> {
         let mut segments = Vec::new();
         if selection.reaches(state.base_offset, state.end_offset) {
-            segments = repository.segments(snapshot, &partition, state).await?;
+            segments = repository
+                .segments_of_times(snapshot, &partition, state, &selection.times)
+                .await?;
         }
         segments.retain(|entry| selection.needs_segment(entry));
         Ok(ReadPlan {

@@ -1,10 +1,10 @@
 //! The rows of several runs as one sequence, in the order of their keys: of those with one key, the row of the newest run.
 //!
-//! One table of each run is in memory at a time, however many rows there are. The caller brings the tables, so that nothing here
+//! A few tables of each run are in memory at a time, however many rows there are. The caller brings the tables, so that nothing here
 //! waits:
 //!
 //! ```text
-//! step() --> Read { source, table }   supply(source, table) and step again
+//! step() --> Read { source, tables }  supply the first, and others that follow it if they are at hand, and step again
 //!        --> Row(row)                 the next row
 //!        --> End
 //! ```
@@ -14,15 +14,18 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::key::RowKey;
-use super::range::KeyRange;
+use super::range::{KeyRange, RowFilter};
 use super::table::{Table, TableRef, TableRow};
 use crate::repo::id::Digest;
 
 /// What the caller must do next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Read this table and supply it.
-    Read { source: usize, table: TableRef },
+    /// Read the first of these tables and supply it; the others are needed soon.
+    Read {
+        source: usize,
+        tables: Vec<TableRef>,
+    },
     /// Take this row, which is of the table of this digest.
     Row(TableRow, Digest),
     /// There are no more rows.
@@ -47,6 +50,8 @@ pub(crate) struct MergedRows {
 #[derive(Debug)]
 struct Source {
     waiting: VecDeque<TableRef>,
+    /// The first of those that are waiting, read ahead.
+    ready: VecDeque<Arc<Table>>,
     table: Option<(Digest, Arc<Table>)>,
     /// The place in `table` of the row that follows.
     at: usize,
@@ -93,25 +98,26 @@ impl Ord for Head {
 }
 
 impl MergedRows {
-    /// Merges the rows of a range. `runs` has the tables of each run, that of the newest first; those that cannot hold a row of the range
+    /// Merges the rows that are wanted. `runs` has the tables of each run, that of the newest first; those that cannot hold such a row
     /// are not read. Removed rows are passed on if `keeps_removed`.
     pub(crate) fn new(
         runs: impl IntoIterator<Item = Vec<TableRef>>,
-        range: KeyRange,
+        wanted: RowFilter,
         keeps_removed: bool,
     ) -> MergedRows {
         let source = |tables: Vec<TableRef>| Source {
             waiting: tables
                 .into_iter()
-                .filter(|table| table.overlaps(&range))
+                .filter(|table| table.may_hold(&wanted))
                 .collect(),
+            ready: VecDeque::new(),
             table: None,
             at: 0,
         };
         let sources: Vec<Source> = runs.into_iter().map(source).collect();
         MergedRows {
             behind: (0..sources.len()).collect(),
-            range,
+            range: wanted.range,
             keeps_removed,
             sources,
             heads: BinaryHeap::new(),
@@ -126,16 +132,14 @@ impl MergedRows {
             .filter_map(|source| source.waiting.front())
     }
 
-    /// Supplies the table that [`Step::Read`] asked for.
+    /// Supplies a table that [`Step::Read`] asked for: the first, or the one that follows the last supplied.
     pub(crate) fn supply(&mut self, source: usize, table: Arc<Table>) {
         if let Some(source) = self.sources.get_mut(source) {
-            let named = source.waiting.pop_front();
-            source.table = named.map(|named| (named.sha256, table));
-            source.at = 0;
+            source.ready.push_back(table);
         }
     }
 
-    /// Leaves out the table that [`Step::Read`] asked for: what the rows of its keys are is then not known.
+    /// Leaves out the first table that [`Step::Read`] asked for: what the rows of its keys are is then not known.
     pub(crate) fn skip(&mut self, source: usize) {
         if let Some(source) = self.sources.get_mut(source) {
             source.waiting.pop_front();
@@ -174,19 +178,47 @@ impl MergedRows {
             };
             if let Some(head) = source.head(at, &self.range) {
                 self.heads.push(Reverse(head));
-            } else if let Some(table) = source.waiting.front() {
-                let table = table.clone();
+            } else if !source.waiting.is_empty() {
+                let tables = source.ahead();
                 self.behind.push(at);
-                return Some(Step::Read { source: at, table });
+                return Some(Step::Read { source: at, tables });
             }
         }
         None
     }
 }
 
+/// How much is read ahead of one run: requests to a bucket take longer than a table takes to merge.
+const AHEAD_TABLES: usize = 8;
+const AHEAD_RAW_BYTES: u64 = 8 << 20;
+
 impl Source {
-    /// Takes the next row of the range from the table at hand, if it has one.
+    /// Takes the next row of the range from the tables at hand, if they have one.
     fn head(&mut self, source: usize, range: &KeyRange) -> Option<Head> {
+        loop {
+            if let Some(head) = self.head_of_table(source, range) {
+                return Some(head);
+            }
+            let table = self.ready.pop_front()?;
+            let named = self.waiting.pop_front()?;
+            self.table = Some((named.sha256, table));
+            self.at = 0;
+        }
+    }
+
+    /// Returns the tables to read next: one at least, and as many as may be in memory.
+    fn ahead(&self) -> Vec<TableRef> {
+        let mut bytes = 0u64;
+        let fits = |table: &&TableRef| {
+            let is_first = bytes == 0;
+            bytes = bytes.saturating_add(table.raw_size);
+            is_first || bytes <= AHEAD_RAW_BYTES
+        };
+        let tables = self.waiting.iter().take(AHEAD_TABLES);
+        tables.take_while(fits).cloned().collect()
+    }
+
+    fn head_of_table(&mut self, source: usize, range: &KeyRange) -> Option<Head> {
         let (digest, table) = self.table.as_ref()?;
         let rest = table.rows.get(self.at..)?;
         let before = |row: &TableRow| range.place(&row.head.key).is_lt();

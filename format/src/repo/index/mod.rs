@@ -9,7 +9,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `key.rs` | the keys of rows, and their order |
-//! | `range.rs` | the ranges of keys that readers ask for |
+//! | `range.rs` | the ranges of keys and times that readers ask for |
 //! | `row.rs`, `line.rs` | what rows state, and their JSON |
 //! | `table.rs` | tables and the references to them |
 //! | `table_writer.rs` | where a table ends and the next one begins |
@@ -32,7 +32,7 @@ mod tests;
 pub use key::RowKey;
 pub(super) use merge::{MergePlan, plan_merge};
 pub(super) use merged_rows::{MergedRows, Step};
-pub(super) use range::KeyRange;
+pub(super) use range::{KeyRange, RowFilter};
 pub(super) use row::{PartitionRow, Row, TopicLine};
 pub use run::Run;
 pub(super) use run::{RunTables, read_list, run_of};

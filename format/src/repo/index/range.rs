@@ -1,4 +1,4 @@
-//! The ranges of keys that readers ask for: most are of one half of the order, or of one partition.
+//! The ranges of keys that readers ask for: most are of one half of the order, or of one partition; and the range of time.
 
 use std::cmp::Ordering;
 
@@ -32,10 +32,27 @@ impl KeyRange {
         }
     }
 
+    /// Returns the rows of the range of all times.
+    pub(crate) fn at_any_time(self) -> RowFilter {
+        RowFilter {
+            range: self,
+            times: None,
+        }
+    }
+
     /// Returns whether a table with these first and last keys can hold a key of the range.
     pub(crate) fn overlaps(&self, first: &RowKey, last: &RowKey) -> bool {
         self.place(first).is_le() && self.place(last).is_ge()
     }
+}
+
+/// What a reader looks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RowFilter {
+    /// The keys.
+    pub(crate) range: KeyRange,
+    /// Of segments, only those that overlap these timestamps, both inclusive, matter. Others may be returned, too.
+    pub(crate) times: Option<(i64, i64)>,
 }
 
 #[cfg(test)]

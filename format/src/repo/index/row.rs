@@ -10,6 +10,7 @@ use super::line::{LineHead, REMOVED};
 use crate::PartitionNumber;
 use crate::record::TimestampType;
 use crate::render::ViewSizes;
+use crate::repo::changes::Changes;
 use crate::repo::id::{Digest, Id};
 use crate::repo::incomplete::Incomplete;
 use crate::repo::keys::{Key, PartitionId, TopicName};
@@ -71,7 +72,7 @@ struct PartitionLine {
     raw_bytes: u64,
     min_timestamp: Option<i64>,
     max_timestamp: Option<i64>,
-    changed: u64,
+    changes: Changes,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -229,7 +230,7 @@ impl From<&PartitionRow> for PartitionLine {
             raw_bytes: state.raw_bytes,
             min_timestamp: state.min_timestamp,
             max_timestamp: state.max_timestamp,
-            changed: state.changed,
+            changes: state.changes.clone(),
         }
     }
 }
@@ -256,7 +257,7 @@ impl From<PartitionLine> for PartitionRow {
                 raw_bytes: line.raw_bytes,
                 min_timestamp: line.min_timestamp,
                 max_timestamp: line.max_timestamp,
-                changed: line.changed,
+                changes: line.changes,
                 lost: Vec::new(),
             },
         }
@@ -401,7 +402,7 @@ pub(super) mod tests {
                 records: 5,
                 min_timestamp: Some(-1),
                 max_timestamp: Some(i64::MAX),
-                changed: 7,
+                changes: serde_json::from_str("[7,3]").unwrap(),
                 ..PartitionState::empty(3.into(), 4)
             },
         }
@@ -484,6 +485,7 @@ pub(super) mod tests {
             ("\"base_offset\":4", "\"base_offset\":-4"),
             ("\"base_offset\":4", "\"base_offset\":10"),
             ("\"segments\":1", "\"segments\":0"),
+            ("\"changes\":[7,3]", "\"changes\":[3,7]"),
             ("\"min_timestamp\":-1", "\"min_timestamp\":null"),
             (
                 "\"incomplete\":null",

@@ -44,6 +44,12 @@ impl Run {
         }
     }
 
+    /// Returns the number of its rows.
+    pub(crate) fn rows(&self) -> u64 {
+        let rows = self.named().iter().map(|table| table.rows);
+        rows.fold(0, u64::saturating_add)
+    }
+
     /// Returns the references that the snapshot itself has.
     fn named(&self) -> &[TableRef] {
         match self.tables() {

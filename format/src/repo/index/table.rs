@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::RowKey;
 use super::line::{LineHead, cover};
-use super::range::KeyRange;
+use super::range::{KeyRange, RowFilter};
 use super::row::Row;
 use crate::layout::limits;
 use crate::repo::id::{Digest, Id};
@@ -67,7 +67,7 @@ impl TableRef {
     /// Returns whether the table can hold rows of segments of a partition.
     #[must_use]
     pub fn may_hold_segments_of(&self, id: &PartitionId) -> bool {
-        self.overlaps(&KeyRange::SegmentsOf(id.clone()))
+        KeyRange::SegmentsOf(id.clone()).overlaps(&self.first, &self.last)
     }
 
     pub(crate) fn packed(&self) -> PackedRef {
@@ -82,9 +82,19 @@ impl TableRef {
         self.min_timestamp.zip(self.max_timestamp)
     }
 
-    /// Returns whether the table can hold a row of the range.
-    pub(crate) fn overlaps(&self, range: &KeyRange) -> bool {
-        range.overlaps(&self.first, &self.last)
+    /// Returns whether the table must be read to find these rows.
+    pub(crate) fn may_hold(&self, wanted: &RowFilter) -> bool {
+        wanted.range.overlaps(&self.first, &self.last) && self.may_matter(wanted.times)
+    }
+
+    /// Returns whether the table holds segments of these times, or hides rows of older tables, which may.
+    fn may_matter(&self, wanted: Option<(i64, i64)>) -> bool {
+        match (wanted, self.times()) {
+            (None, _) => true,
+            (Some(_), _) if self.hides => true,
+            (Some((from, to)), Some((min, max))) => min <= to && from <= max,
+            (Some(_), None) => false,
+        }
     }
 
     /// Checks the reference by itself.
