@@ -10,6 +10,7 @@
 //! | | |
 //! |---|---|
 //! | `claim` | claims the topics before anything is read |
+//! | `base` | the snapshot that is continued, and damaged ones that are passed over |
 //! | `plan` | decides what to read, without side effects |
 //! | `notice` | what the user should know |
 //! | `survey` | asks the cluster for everything that the plan needs |
@@ -29,6 +30,7 @@
 
 mod acls;
 mod adopt;
+mod base;
 mod claim;
 mod completeness;
 mod config;
@@ -50,6 +52,7 @@ mod survey;
 mod tests;
 
 pub use acls::SaveAcls;
+pub use base::DamagedSnapshots;
 pub use continuity::ContinuityError;
 pub use notice::{BackupNotice, Unproved};
 pub use run::{BackupError, BackupOptions, BackupReport, SavedAcls, run};

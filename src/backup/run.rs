@@ -1,6 +1,7 @@
 //! A backup, from the survey of the cluster to the committed snapshot.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::acls::SaveAcls;
 use super::adopt::{self, Adopted};
+use super::base::{self, Base, DamagedSnapshots};
 use super::claim::{self, Selected};
 use super::completeness;
 use super::continuity::{ContinuityError, Prover};
@@ -48,7 +50,7 @@ pub struct BackupOptions {
     /// The repository.
     pub location: String,
     /// Damaged snapshots to pass over: the newest of the others is continued.
-    pub ignored_snapshots: BTreeSet<u64>,
+    pub ignored_snapshots: Vec<RangeInclusive<u64>>,
     /// Create the repository if there is none at the location; otherwise that is an error.
     pub create: bool,
     /// How to reach the cluster.
@@ -163,6 +165,9 @@ pub enum BackupError {
     /// An access to the repository.
     #[error(transparent)]
     Repo(#[from] RepoError),
+    /// The newest snapshots are damaged.
+    #[error("{0}")]
+    DamagedSnapshots(Box<DamagedSnapshots>),
     /// A snapshot to pass over that is intact.
     #[error("cannot ignore snapshot {0}: it is not damaged; run the backup without ignoring it")]
     NotDamaged(u64),
@@ -249,15 +254,15 @@ async fn back_up(
         survey = answered => survey?,
         () = cancel.cancelled() => return Ok(None),
     };
-    let newest = newest(&repository, &options.ignored_snapshots).await?;
-    let repository_notices = repository_notices(&repository, newest.as_deref(), options).await?;
+    let Base {
+        snapshot: newest,
+        groups: saved,
+        ignored,
+    } = base::read(&repository, &options.ignored_snapshots).await?;
+    let repository_notices = repository_notices(&repository, newest.as_deref(), &ignored).await?;
     check_cluster(options, &survey, newest.as_deref())?;
     let selected_before = selected_before(&options.selection, newest.as_deref());
     let cluster_id = survey.cluster_id.clone();
-    let saved = match &newest {
-        Some(newest) => repository.groups(newest).await?,
-        None => None,
-    };
     let last = newest.clone().map(|newest| (newest, saved.clone()));
     let (survey, hidden) = hidden(options, survey, last, &selected_before).await?;
     let last = (newest.as_deref(), saved.as_ref());
@@ -290,7 +295,7 @@ async fn back_up(
     finished.stored = stored;
     let (mut change, mut notices) =
         change(plan, finished, newest, read_after, cluster_id, started_at);
-    change.ignored.clone_from(&options.ignored_snapshots);
+    change.ignored = ignored;
     notices.splice(0..0, repository_notices);
     // The commit itself fails where another run has committed the same partitions; this says why.
     held.check().await?;
@@ -306,40 +311,14 @@ async fn back_up(
     )))
 }
 
-/// Reads the snapshot that the run continues.
-async fn newest(
-    repository: &Repository,
-    ignored: &BTreeSet<u64>,
-) -> Result<Option<Digested<Snapshot>>, BackupError> {
-    for &sequence in ignored {
-        match read_whole(repository, sequence).await {
-            Ok(()) => return Err(BackupError::NotDamaged(sequence)),
-            Err(error) if matches!(error.kind(), RepoErrorKind::NoSuchSnapshot { .. }) => {
-                return Err(error.into());
-            }
-            Err(error) if error.kind().is_about_content() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(repository.latest_but(ignored).await?)
-}
-
-/// Reads everything of a snapshot that a backup needs.
-async fn read_whole(repository: &Repository, sequence: u64) -> Result<(), RepoError> {
-    let snapshot = repository.snapshot(sequence).await?;
-    repository.groups(&snapshot).await?;
-    repository.acls(&snapshot).await?;
-    Ok(())
-}
-
 /// Returns what the user should know about the repository before anything is added to it.
 async fn repository_notices(
     repository: &Repository,
     newest: Option<&Snapshot>,
-    options: &BackupOptions,
+    ignored: &BTreeSet<u64>,
 ) -> Result<Vec<BackupNotice>, RepoError> {
-    let ignored = options.ignored_snapshots.iter();
     let mut notices: Vec<_> = ignored
+        .iter()
         .map(|&snapshot| BackupNotice::IgnoredSnapshot {
             snapshot,
             continued: newest.map(|newest| newest.sequence),

@@ -45,7 +45,7 @@ pub use self::record_key::{RecordKey, RecordKeyError};
 pub use self::repo_mode::{RepoMode, RepoModeError};
 pub use self::repo_url::{RepoUrl, RepoUrlError};
 pub use self::size::{BlockSize, ByteRate, CacheSize, MemorySize, PrefetchSize, SegmentSize};
-pub use self::snapshot::{SnapshotArg, SnapshotsArg};
+pub use self::snapshot::{SnapshotArg, SnapshotRange, SnapshotsArg};
 pub use self::time::{TimeArg, offset_times, time_range};
 pub use kbk_format::Compression;
 

@@ -1,5 +1,6 @@
-//! `--snapshot`: selects one of the repository's snapshots.
+//! Arguments that select snapshots of the repository: one, all, or a range.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// One snapshot.
@@ -20,6 +21,10 @@ pub enum SnapshotsArg {
     /// This one.
     One(SnapshotArg),
 }
+
+/// A snapshot, or a range of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotRange(pub RangeInclusive<u64>);
 
 /// Text that is not a snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +59,25 @@ impl FromStr for SnapshotsArg {
     }
 }
 
+impl FromStr for SnapshotRange {
+    type Err = SnapshotError;
+
+    fn from_str(text: &str) -> Result<Self, SnapshotError> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let number = |text| match parse(text) {
+            Some(SnapshotArg::Number(number @ 1..)) => Some(number),
+            _ => None,
+        };
+        let range = number(first).zip(number(last));
+        let range = range.filter(|(first, last)| first <= last);
+        let range = range.map(|(first, last)| SnapshotRange(first..=last));
+        range.ok_or_else(|| SnapshotError {
+            text: text.to_owned(),
+            forms: "its number, or the first and the last of several, such as 3-7",
+        })
+    }
+}
+
 fn parse(text: &str) -> Option<SnapshotArg> {
     if text == "latest" {
         return Some(SnapshotArg::Latest);
@@ -82,6 +106,18 @@ mod tests {
             "3".parse::<SnapshotsArg>().unwrap(),
             SnapshotsArg::One(SnapshotArg::Number(3))
         );
+    }
+
+    #[test]
+    fn ranges_of_snapshots() {
+        let range = |text: &str| text.parse::<SnapshotRange>().ok().map(|range| range.0);
+        assert_eq!(range("3"), Some(3..=3));
+        assert_eq!(range("3-7"), Some(3..=7));
+        for text in [
+            "", "0", "0-3", "7-3", "3-", "-3", "3-7-9", "latest", "3-latest", "+3",
+        ] {
+            assert_eq!(range(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -3,12 +3,10 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use kbk_format::repo::{Key, RepoErrorKind};
-
-use crate::backup::{self, BackupError, BackupReport, SaveAcls, SavedAcls};
+use crate::backup::{self, BackupError, BackupReport, DamagedSnapshots, SaveAcls, SavedAcls};
 use crate::cli::{
     BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, RepoMode, Report, SegmentSize,
-    TopicArgs, time,
+    SnapshotRange, TopicArgs, time,
 };
 use crate::human;
 
@@ -43,10 +41,10 @@ pub struct Args {
     #[arg(long, value_name = "MODE", requires = "init")]
     pub repo_mode: Option<RepoMode>,
 
-    /// Continue from the snapshot before this one, which is damaged; repeatable. Its segments that are intact are used. It stays as it
-    /// is, and the exit code is 3
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub ignore_damaged_snapshot: Vec<u64>,
+    /// Continue from the snapshot before this one, which is damaged, or before several such as 3-7; repeatable. Their segments that are
+    /// intact are used. They stay as they are, and the exit code is 3
+    #[arg(long, value_name = "N")]
+    pub ignore_damaged_snapshot: Vec<SnapshotRange>,
 
     /// zstd, zstd:LEVEL (1 to 19), lz4 or none [default: zstd:3]
     #[arg(long, value_name = "CODEC")]
@@ -109,7 +107,11 @@ impl Args {
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let options = backup::BackupOptions {
         location: context.repo()?.to_string(),
-        ignored_snapshots: args.ignore_damaged_snapshot.iter().copied().collect(),
+        ignored_snapshots: args
+            .ignore_damaged_snapshot
+            .iter()
+            .map(|range| range.0.clone())
+            .collect(),
         create: args.init,
         kafka: args.kafka.settings()?,
         selection: args.topics.selection(),
@@ -145,23 +147,36 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     Ok(outcome)
 }
 
-/// Adds what to do about a damaged snapshot, which the backup would continue.
+/// Adds what to do about damaged snapshots, which the backup would continue.
 fn failed(error: BackupError) -> CliError {
-    let damaged = match &error {
-        BackupError::Repo(error) => match (error.kind(), error.key().and_then(Key::parse)) {
-            (RepoErrorKind::Damaged(_), Some(Key::Snapshot { sequence })) => Some(sequence),
-            _ => None,
-        },
+    let hint = match &error {
+        BackupError::DamagedSnapshots(damaged) => Some(way_past(damaged)),
         _ => None,
     };
     let error = CliError::from(error);
-    match damaged {
-        Some(sequence) => error.hint(format!(
-            "without an intact copy, `kbk backup --ignore-damaged-snapshot {sequence}` continues from the snapshot before it: the \
-             segments of snapshot {sequence} that are intact are used, and nothing is removed"
-        )),
+    match hint {
+        Some(hint) => error.hint(hint),
         None => error,
     }
+}
+
+fn way_past(damaged: &DamagedSnapshots) -> String {
+    let (first, last) = (damaged.first, damaged.last);
+    let (range, them) = match first == last {
+        true => (last.to_string(), format!("snapshot {last}")),
+        false => (
+            format!("{first}-{last}"),
+            format!("the snapshots {first} to {last}"),
+        ),
+    };
+    let from = match damaged.intact {
+        Some(intact) => format!("continues from snapshot {intact}"),
+        None => "begins anew, since no other snapshot is intact".to_owned(),
+    };
+    format!(
+        "without an intact copy, `kbk backup --ignore-damaged-snapshot {range}` {from}: the segments of {them} that are intact are used, \
+         and nothing is removed"
+    )
 }
 
 impl Report for BackupReport {

@@ -1,6 +1,6 @@
 //! The steps of the demo, in order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
@@ -149,7 +149,7 @@ impl Demo<'_> {
     async fn back_up(&self) -> Result<DemoStep, DemoStop> {
         let options = backup::BackupOptions {
             location: self.location.to_string(),
-            ignored_snapshots: BTreeSet::new(),
+            ignored_snapshots: Vec::new(),
             create: false,
             kafka: self.kafka.clone(),
             selection: TopicSelection::default(),

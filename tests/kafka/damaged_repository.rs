@@ -96,6 +96,63 @@ fn a_damaged_newest_snapshot_is_passed_over_without_losing_a_record() {
 }
 
 #[test]
+fn a_damaged_table_of_states_is_passed_over_with_all_snapshots_that_name_it() {
+    let broker = Broker::shared();
+    let (repo, topic) = two_snapshots(broker, "states");
+    for seed in [3, 4] {
+        produce(broker, "none", (&topic, 0), &some(10, seed));
+        backup(&repo, broker, &topic, &[]).expect_code(0);
+    }
+    let second = fs::read(repo.snapshot(2)).expect("readable");
+    let second: Value = serde_json::from_slice(&second).expect("JSON");
+    let own = &second["runs"][0];
+    assert_eq!((&own["from"], &own["to"]), (&json!(2), &json!(2)));
+    let name = own["tables"][0]["sha256"].as_str().expect("a name");
+    let table = repo.path().join(format!("index/{name}.idx"));
+    let intact = fs::read(&table).expect("readable");
+    produce(broker, "none", (&topic, 0), &some(25, 2));
+    let segments = repo.segments();
+
+    fs::remove_file(&table).expect("removed");
+    backup(&repo, broker, &topic, &[]).expect_code(1);
+    let mut bytes = intact.clone();
+    bytes[40] ^= 1;
+    fs::write(&table, &bytes).expect("written");
+    let refused = backup(&repo, broker, &topic, &[]).expect_code(1).stderr;
+    for words in [
+        "the snapshots 2 to 4 cannot be continued",
+        name,
+        "`kbk backup --ignore-damaged-snapshot 2-4` continues from snapshot 1",
+    ] {
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+    for args in [&["ls"][..], &["cat", &topic]] {
+        run(&mut repo.kbk(args)).expect_code(1);
+    }
+    run(&mut repo.kbk(&["verify"])).expect_code(3);
+    assert_eq!(repo.segments(), segments);
+    assert!(!repo.snapshot(5).exists());
+
+    let args = ["--ignore-damaged-snapshot", "2-4"];
+    let passed = backup(&repo, broker, &topic, &args).expect_code(3);
+    let report = passed.json();
+    assert_eq!(report["snapshot"], 5);
+    assert_eq!(findings(&report), ["ignored_snapshot"; 3]);
+    assert_eq!(report["records"], 95, "70 of the damaged snapshots, 25 new");
+    assert_eq!(repo.segments().len(), segments.len() + 1);
+    assert_eq!(repo.verify()["records"], 195);
+    repo.verify_by_spec();
+    let target = format!("{topic}-restored");
+    repo.restore_as(broker, &[(&topic, &target)]);
+    assert_eq!(consume::assert_same(broker, (&topic, &target), 1), 195);
+
+    backup(&repo, broker, &topic, &[]).expect_code(0);
+    run(&mut repo.kbk(&["verify", "--snapshot", "all"])).expect_code(3);
+    fs::write(&table, &intact).expect("written");
+    run(&mut repo.kbk(&["verify", "--full", "--snapshot", "all"])).expect_code(0);
+}
+
+#[test]
 fn nothing_is_added_to_a_repository_whose_segments_are_gone() {
     let broker = Broker::shared();
     let (repo, topic) = two_snapshots(broker, "gone");
