@@ -19,6 +19,7 @@
 //! | `hidden` | asks by name for what the cluster did not list |
 //! | `completeness` | whether everything is stored, and why not |
 //! | `continuity` | proves that the logs continue what is stored, before anything is appended |
+//! | `damaged` | what earlier backups stored and is missing or damaged, as far as listings show |
 //! | `adopt` | adopts the segments that an interrupted run left |
 //! | `pipeline` | reads and stores on all cores with bounded memory |
 //! | `feeder` | fills blocks with one source's records |
@@ -35,6 +36,7 @@ mod claim;
 mod completeness;
 mod config;
 mod continuity;
+mod damaged;
 mod feeder;
 mod groups;
 mod hidden;

@@ -104,6 +104,16 @@ pub enum BackupNotice {
         /// Its name in the repository.
         folder: String,
     },
+    /// Objects that the newest snapshot names are missing or damaged, as far as that shows without reading segments: of the index, and of the
+    /// topics that this run continued. What it added is not affected.
+    DamagedObjects {
+        /// How many.
+        objects: u64,
+        /// The topics whose segments are among them.
+        topics: Vec<String>,
+        /// The first one, and what is wrong with it.
+        first: String,
+    },
     /// Files that interrupted runs had left were removed from the repository.
     RemovedUnfinished {
         /// How many.
@@ -210,13 +220,25 @@ impl std::fmt::Display for Unproved {
             Unproved::Retention => f.write_str("the log starts after the last of them"),
             Unproved::Compaction => f.write_str("the last ones were compacted away"),
             Unproved::StoredCopy { cause } => {
-                write!(f, "the last ones cannot be read: {cause}; run `kbk verify`")
+                write!(
+                    f,
+                    "the last ones cannot be read: {cause}; `kbk verify` names what is damaged"
+                )
             }
         }
     }
 }
 
 impl BackupNotice {
+    /// Returns whether it says that what earlier backups stored is missing or damaged.
+    #[must_use]
+    pub fn is_about_stored_objects(&self) -> bool {
+        matches!(
+            self,
+            BackupNotice::DamagedObjects { .. } | BackupNotice::MissingFolder { .. }
+        )
+    }
+
     /// Returns whether something is missing from the backup that a restore needs.
     #[must_use]
     pub fn is_damage(&self, accept_open_transactions: bool) -> bool {
@@ -229,6 +251,7 @@ impl BackupNotice {
             | BackupNotice::Lost { .. }
             | BackupNotice::IgnoredSnapshot { .. }
             | BackupNotice::MissingFolder { .. }
+            | BackupNotice::DamagedObjects { .. }
             | BackupNotice::GroupsUnreadable { .. }
             | BackupNotice::GroupsMissing { .. } => true,
             BackupNotice::Unproved { reason, .. } => {
@@ -358,6 +381,26 @@ impl std::fmt::Display for BackupNotice {
                 "{folder} is gone from the repository, and snapshots name objects in it: restore the folder from a copy; \
                  `kbk verify` names what is missing"
             ),
+            BackupNotice::DamagedObjects {
+                objects,
+                topics,
+                first,
+            } => {
+                write!(
+                    f,
+                    "{} that earlier backups stored {} missing or damaged",
+                    human::counted(*objects, "object"),
+                    if *objects == 1 { "is" } else { "are" },
+                )?;
+                if !topics.is_empty() {
+                    write!(f, ", of {}", human::some_of(topics))?;
+                }
+                write!(
+                    f,
+                    ": {first}; `kbk verify` names all and what each needs, and `kbk backup --refresh --topic TOPIC` stores again what the \
+                     cluster still has of a topic"
+                )
+            }
             BackupNotice::RemovedUnfinished { files, bytes } => write!(
                 f,
                 "removed {} ({}) that interrupted runs had left unfinished in the repository",

@@ -24,6 +24,7 @@ use super::base::{self, Base, DamagedSnapshots};
 use super::claim::{self, Selected};
 use super::completeness;
 use super::continuity::{ContinuityError, Prover};
+use super::damaged;
 use super::groups;
 use super::hidden::Hidden;
 use super::notice::BackupNotice;
@@ -275,6 +276,7 @@ async fn back_up(
     let Some(plan) = prove(&repository, base, &transport, plan, cancel).await? else {
         return Ok(None);
     };
+    let damaged = damaged::find(&repository, newest.as_deref(), &plan).await?;
 
     let mut finished = read(
         options,
@@ -296,7 +298,7 @@ async fn back_up(
     let (mut change, mut notices) =
         change(plan, finished, newest, read_after, cluster_id, started_at);
     change.ignored = ignored;
-    notices.splice(0..0, repository_notices);
+    notices.splice(0..0, repository_notices.into_iter().chain(damaged));
     // The commit itself fails where another run has committed the same partitions; this says why.
     held.check().await?;
     let snapshot = repository.commit(&change).await?;

@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::backup::{self, BackupError, BackupReport, DamagedSnapshots, SaveAcls, SavedAcls};
+use crate::backup::{
+    self, BackupError, BackupNotice, BackupReport, DamagedSnapshots, SaveAcls, SavedAcls,
+};
 use crate::cli::{
     BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, RepoMode, Report, SegmentSize,
     SnapshotRange, TopicArgs, time,
@@ -18,7 +20,11 @@ Examples:
 
 The snapshot has every record up to the end offsets at the start of the run, the committed
 offsets of all consumer groups, and the ACLs if the cluster returns them. A later run to the
-same repository stores only what is new; after an interruption, run the same command again.";
+same repository stores only what is new; after an interruption, run the same command again.
+
+It lists what is stored of the topics that it continues: exit code 3 where a segment or a part of the index is
+missing or has another size than the index states. It does not read segments again; `kbk verify` does. With
+--refresh --topic TOPIC, a topic whose stored records are damaged is stored again from the cluster.";
 
 /// The arguments of `kbk backup`.
 #[derive(clap::Args, Clone, Debug)]
@@ -181,6 +187,11 @@ fn way_past(damaged: &DamagedSnapshots) -> String {
 
 impl Report for BackupReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut findings = self.findings.iter();
+        let is_damaged = |finding: &&BackupNotice| finding.is_about_stored_objects();
+        if let Some(damaged) = findings.find(is_damaged) {
+            writeln!(out, "{damaged}")?;
+        }
         if let Some(partial) = self.completeness.statement() {
             writeln!(out, "{partial}")?;
         }

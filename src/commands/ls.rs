@@ -20,7 +20,10 @@ Examples:
 
 A topic that is given by its name, or with partitions, is listed partition by partition; globs
 and regular expressions list topics, unless --partitions or --segments says otherwise.
-FROM is the first offset that the backup covers, END is one past the last.";
+FROM is the first offset that the backup covers, END is one past the last.
+STATE deleted: the cluster no longer has the topic; replaced: the topic was read again in full since
+(--refresh, or a log that did not continue the stored one), and what was stored before is kept;
+partial: the backup lacks records that the cluster had.";
 
 /// The arguments of `kbk ls`.
 #[derive(clap::Args, Clone, Debug)]
@@ -98,7 +101,7 @@ async fn rows(args: &Args, repository: &Repository, snapshot: &Snapshot) -> Resu
         return Ok(Rows::Partitions(rows));
     }
     let topics = selected.into_iter().map(|(topic, _)| topic);
-    Ok(Rows::Topics(list::topics(topics)))
+    Ok(Rows::Topics(list::topics(snapshot, topics)))
 }
 
 impl Report for Listing {
@@ -158,10 +161,11 @@ fn topics_table(rows: &[TopicRow]) -> Table {
     ]);
     for row in rows {
         let [first, last] = super::times((row.totals.min_timestamp, row.totals.max_timestamp));
-        let state = match (row.deleted, row.incomplete_partitions) {
-            (true, _) => "deleted",
-            (false, 0) => "",
-            (false, _) => "partial",
+        let state = match (row.replaced_in, row.deleted, row.incomplete_partitions) {
+            (Some(_), ..) => "replaced",
+            (None, true, _) => "deleted",
+            (None, false, 0) => "",
+            (None, false, _) => "partial",
         };
         table.row([
             topic_name(&row.topic, &row.topic_id, row.deleted),

@@ -275,10 +275,45 @@ fn warn_left_out(left_out: &[TopicRef]) {
     }
     let names: Vec<_> = left_out.iter().map(ToString::to_string).collect();
     tracing::warn!(
-        "left out: {} that the cluster no longer had; these names select them: {}",
-        human::counted(left_out.len() as u64, "topic"),
+        "left out: {} (`kbk ls` says which); these names select them: {}",
+        human::counted(left_out.len() as u64, "deleted or replaced topic"),
         names.join(", ")
     );
+}
+
+/// Says how to select what is before and after stored records that cannot be read; `None` if the error is about anything else.
+fn around_damage(error: &RepoError) -> Option<String> {
+    let (partition, offsets) = error.records()?;
+    let PartitionId {
+        topic,
+        topic_id,
+        partition: number,
+    } = partition;
+    let (name, base, end) = (
+        TopicRef::new(topic, *topic_id),
+        offsets.base_offset,
+        offsets.end_offset,
+    );
+    error.kind().is_about_content().then(|| {
+        format!(
+            "{offsets} of {partition} cannot be read. To leave them out, select what is before them with --offsets FILE and the line \
+             `{name},{number},,{base}`, and what follows them in another run with the line `{name},{number},{end},`; each file has a line for \
+             every other partition that is wanted in that run"
+        )
+    })
+}
+
+/// Adds to the failure of a plan how to leave damaged records out.
+fn plan_failed(error: PlanError) -> CliError {
+    let around = match &error {
+        PlanError::Repo(error) => around_damage(error),
+        _ => None,
+    };
+    let failed = CliError::from(error);
+    match around {
+        Some(around) => failed.hint(around),
+        None => failed,
+    }
 }
 
 /// Returns the groups of the snapshot that the patterns select; none without a pattern.

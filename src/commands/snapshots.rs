@@ -99,7 +99,7 @@ fn cells(row: &SnapshotRow, now: Timestamp) -> [String; 10] {
         return [sequence, "damaged".to_owned(), a, b, c, d, e, f, g, h];
     };
     let state = if contents.complete {
-        "whole"
+        "complete"
     } else {
         "partial"
     };

@@ -5,9 +5,12 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kbk_format::repo::{Id, PartitionState, Repository, RestoreId, Snapshot, TopicName};
+use kbk_format::repo::{
+    Id, PartitionState, Repository, RestoreId, Snapshot, TopicName, TopicState,
+};
 use kbk_tools::claims::{self, ListedClaim};
 use kbk_tools::list::{self, Completeness, Newest, NewestSnapshot, RestoreRow, RestoreState};
+use kbk_tools::verify::{SizeCheck, check_sizes};
 use serde::{Serialize, Serializer};
 
 use crate::blocking::blocking;
@@ -22,13 +25,17 @@ Examples:
   kbk status -r /backup/kafka --max-age 25h --json
   kbk status -r /backup/kafka -b broker:9092 --topic 'orders*'
 
+Looks for every table of the index and every segment of the newest snapshot, and compares their sizes with the
+index. It does not read records, so it does not say that they are intact: `kbk verify` does. What was replaced by a
+topic that was read again in full is not looked at.
+
 With a cluster (-b or --command-config), compares the snapshot with the ends of its logs;
 no record is read. To be behind is no finding: the next backup reads what is new.
 A backup of some topics leaves the others as old as they were, and --max-age measures each:
 --topic and --exclude say which count.
 Exit code 3: there is no snapshot, or the newest one is damaged, partial or older than
---max-age, or has topics from an older backup than that; or the cluster does not answer,
-or has deleted offsets that no backup has read.";
+--max-age, or has topics from an older backup than that; or objects that it names are missing or
+have another size; or the cluster does not answer, or has deleted offsets that no backup has read.";
 
 /// Rows of topics that are shown to people; JSON has all.
 const MOST_ROWS: usize = 20;
@@ -45,7 +52,7 @@ pub struct Args {
     #[command(flatten)]
     pub topics: TopicArgs,
 
-    /// Exit with 3 if the newest whole snapshot is older, or the last backup of one of its topics, for example 25h where a backup runs
+    /// Exit with 3 if the newest complete snapshot is older, or the last backup of one of its topics, for example 25h where a backup runs
     /// every day
     #[arg(long, value_name = "SPAN", value_parser = time::parse_duration)]
     pub max_age: Option<Duration>,
@@ -72,6 +79,8 @@ struct Status {
     newest: Option<NewestRow>,
     /// The newest one that lacks no records; null if there is none.
     newest_whole: Option<SnapshotAge>,
+    /// What is stored of the newest one, without reading records; null if that is not known.
+    objects: Option<SizeCheck>,
     /// What `--max-age` allows; null without it.
     max_age_seconds: Option<u64>,
     /// Topics of the newest snapshot that its backup did not look at, so that an older backup is their last one; ordered by age, the oldest
@@ -227,6 +236,12 @@ async fn of_repository(
             .whole
             .as_ref()
             .map(|whole| SnapshotAge::of(whole, now)),
+        objects: match &newest.newest {
+            Some(NewestSnapshot::Intact(snapshot)) => {
+                Some(objects(repository, snapshot, &args.topics.selection()).await?)
+            }
+            _ => None,
+        },
         max_age_seconds: args.max_age.map(|most| most.as_secs()),
         older_topics: match &newest.newest {
             Some(NewestSnapshot::Intact(snapshot)) => {
@@ -241,6 +256,18 @@ async fn of_repository(
     status.find(args);
     status.add_restores(list::restores(repository).await?);
     Ok(status)
+}
+
+/// Looks for the objects of the snapshot, but for those of histories that were replaced.
+async fn objects(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    selection: &TopicSelection,
+) -> Result<SizeCheck, CliError> {
+    let is_looked_at = |topic: &TopicState| {
+        snapshot.replaced_in(topic).is_none() && selection.matches_saved(topic)
+    };
+    Ok(check_sizes(repository, snapshot, is_looked_at).await?)
 }
 
 /// Returns the selected topics whose last backup is an older one than that of the snapshot, the oldest first.
@@ -330,11 +357,13 @@ impl Status {
                 _ => measured = Some((newest.sequence, contents.age)),
             }
         }
+        let damaged = self.objects.as_ref().and_then(damaged);
+        self.findings.extend(damaged);
         let Some(most) = args.max_age else { return };
         let most_in_words = human::age(most);
         match measured {
             None => self.findings.push(format!(
-                "no snapshot is whole, and one at most {most_in_words} old is required"
+                "no snapshot is complete, and one at most {most_in_words} old is required"
             )),
             Some((sequence, age)) if age.exceeds(most) => self.findings.push(format!(
                 "snapshot {sequence} is {}, and at most {most_in_words} is allowed",
@@ -436,11 +465,14 @@ impl Report for Status {
         if let Some(contents) = &newest.contents {
             write_contents(newest.sequence, contents, out)?;
         }
+        if let Some(objects) = &self.objects {
+            write_objects(objects, out)?;
+        }
         if let Some(whole) = &self.newest_whole
             && whole.sequence != newest.sequence
         {
             let (sequence, age) = (whole.sequence, whole.age.in_words());
-            writeln!(out, "the newest whole snapshot is {sequence}, {age}")?;
+            writeln!(out, "the newest complete snapshot is {sequence}, {age}")?;
         }
         if let Some(oldest) = self.older_topics.first() {
             let older = human::counted(self.older_topics.len() as u64, "topic");
@@ -472,18 +504,55 @@ impl Report for Status {
 
 fn write_contents(sequence: u64, contents: &NewestContents, out: &mut dyn Write) -> io::Result<()> {
     let state = match contents.complete {
-        true => "whole",
-        false => "partial",
+        true => "was complete when it was committed, and is",
+        false => "is partial and",
     };
     writeln!(
         out,
-        "snapshot {sequence} is {state} and {}: {} in {}, {} stored as {}",
+        "snapshot {sequence} {state} {}: {} in {}, {} stored as {}",
         contents.age.in_words(),
         human::counted(contents.topics, "topic"),
         human::counted(contents.partitions, "partition"),
         human::counted(contents.records, "record"),
         human::bytes(contents.stored_bytes),
     )
+}
+
+/// Says what was looked at, and what was not.
+fn write_objects(objects: &SizeCheck, out: &mut dyn Write) -> io::Result<()> {
+    let tables = human::counted(objects.tables, "table");
+    let index = match objects.tables_read {
+        true => format!("the index ({tables})"),
+        false => format!("the sizes of {tables} of the index"),
+    };
+    let result = match objects.findings.len() as u64 {
+        0 => "all there".to_owned(),
+        found => human::counted(found, "finding"),
+    };
+    writeln!(
+        out,
+        "checked {index} and the sizes of {}: {result}; records were not read: `kbk verify` reads them",
+        human::counted(objects.segments, "segment"),
+    )
+}
+
+/// Says which objects are missing or damaged; `None` if none is.
+fn damaged(objects: &SizeCheck) -> Option<String> {
+    let first = objects.findings.first()?;
+    let found = objects.findings.len() as u64;
+    let of = match (&first.topic, first.partition) {
+        (Some(topic), Some(partition)) => format!(" of {topic}/{partition}"),
+        _ => String::new(),
+    };
+    let key = first.key.as_deref().unwrap_or_default();
+    let (kind, message, hint) = (first.kind, &first.message, &first.hint);
+    Some(match found {
+        1 => format!("{kind}{of}: {key}: {message}; {hint}"),
+        _ => format!(
+            "{} missing or damaged, the first is a {kind}{of}: {key}: {message}; {hint}; `kbk verify` names all",
+            human::counted(found, "object"),
+        ),
+    })
 }
 
 fn write_topics(topics: &[TopicLag], out: &mut dyn Write) -> io::Result<()> {

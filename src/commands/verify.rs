@@ -23,6 +23,9 @@ Examples:
   kbk verify -r /backup/kafka --topic 'orders*'
   kbk verify --full /backup/kafka/data/orders/*/0/*.kseg
 
+Findings in history that was replaced are about a topic that was read again in full since: what the topic has
+now is verified by itself, and --accept-replaced accepts the old damage. Restore an old history as NAME@ID.
+
 A segment file proves that its own bytes are those that were written. Whether it is the one that a backup has
 stored, and whether other offsets are missing, only its repository says.";
 
@@ -31,7 +34,7 @@ stored, and whether other offsets are missing, only its repository says.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Segment files (.kseg) to verify without their repository; without any, a snapshot of the repository is verified
-    #[arg(value_name = "FILE", conflicts_with_all = ["snapshot", "topic", "exclude", "accept_lost"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["snapshot", "topic", "exclude", "accept_lost", "accept_replaced"])]
     pub files: Vec<PathBuf>,
 
     /// Snapshot number, latest or all
@@ -49,6 +52,11 @@ pub struct Args {
     /// Exit with 0 even if offsets were deleted in the cluster before a backup read them; they are still listed
     #[arg(long)]
     pub accept_lost: bool,
+
+    /// Exit with 0 even if what is damaged or missing is in history that was replaced: a topic that was read again in full since, with
+    /// `kbk backup --refresh` for example; it is still listed
+    #[arg(long)]
+    pub accept_replaced: bool,
 }
 
 /// What was verified, and where.
@@ -91,6 +99,7 @@ async fn verified(
         snapshots,
         full: args.full,
         accept_lost: args.accept_lost,
+        accept_replaced: args.accept_replaced,
     };
     let totals = Totals {
         records: None,
@@ -210,10 +219,11 @@ impl Report for Verified {
         let found = report.findings.len() as u64;
         let verdict = match (found, report.is_intact()) {
             (0, _) => format!("{how} is intact"),
-            (_, true) => {
-                let lost = human::counted(report.lost_offsets, "offset");
-                format!("{how} is intact; the loss of {lost} is accepted")
-            }
+            (_, true) => format!("{how} is intact; {}", accepted(report)),
+            (_, false) if found == report.replaced_findings => format!(
+                "{}, all in history that was replaced: what the topics have now is intact",
+                human::counted(found, "finding")
+            ),
             (_, false) => human::counted(found, "finding"),
         };
         writeln!(
@@ -227,6 +237,24 @@ impl Report for Verified {
             human::bytes(report.bytes),
         )
     }
+}
+
+/// Says what is accepted.
+fn accepted(report: &VerifyReport) -> String {
+    let lost = (report.lost_offsets > 0).then(|| {
+        let lost = human::counted(report.lost_offsets, "offset");
+        format!("the loss of {lost}")
+    });
+    let replaced = (report.replaced_findings > 0).then(|| {
+        let findings = human::counted(report.replaced_findings, "finding");
+        format!("{findings} in history that was replaced")
+    });
+    let all: Vec<String> = lost.into_iter().chain(replaced).collect();
+    let are = match (report.replaced_findings, all.len()) {
+        (0 | 1, 1) => "is",
+        _ => "are",
+    };
+    format!("{} {are} accepted", all.join(" and "))
 }
 
 /// Names what no snapshot names. Long lists are cut: JSON has all of it.

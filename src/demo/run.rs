@@ -360,6 +360,7 @@ async fn verify(repository: &Repository) -> Result<DemoStep, DemoStop> {
         topics: None,
         full: true,
         accept_lost: false,
+        accept_replaced: false,
     };
     Ok(DemoStep::Verified(
         verify::verify(repository, &request, Arc::new(|_: u64| ())).await,

@@ -73,7 +73,7 @@ fn whole_snapshots_are_called_whole() {
         (&json["complete"], &json["incomplete"]),
         (&json!(true), &json!([]))
     );
-    assert!(world.kbk(&["snapshots"]).stdout.contains("whole"));
+    assert!(world.kbk(&["snapshots"]).stdout.contains("complete"));
     // The first snapshot of the interrupted world is whole as well.
     let json = interrupted()
         .kbk(&["ls", "--snapshot", "1", "--json"])

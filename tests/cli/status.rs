@@ -22,7 +22,11 @@ fn first_line(ended: &Ended, code: i32, says: &str) {
 fn a_whole_snapshot_has_its_age_and_totals() {
     let world = World::sample();
     let ended = world.kbk(&["status", "--max-age", "1h"]);
-    first_line(&ended, 0, "snapshot 2 is whole and ");
+    first_line(
+        &ended,
+        0,
+        "snapshot 2 was complete when it was committed, and is ",
+    );
     assert!(ended.stdout.contains("1,450 records"), "{}", ended.stdout);
     let json = world.kbk(&["status", "--max-age", "1h", "--json"]).json();
     assert_eq!(json["findings"], json!([]));
@@ -49,7 +53,11 @@ fn a_repository_without_snapshots_has_no_backup() {
 fn only_max_age_makes_an_old_snapshot_a_finding() {
     let world = World::sample();
     created(&world, "2020-01-01T00:00:00Z");
-    first_line(&world.kbk(&["status"]), 0, "snapshot 2 is whole and ");
+    first_line(
+        &world.kbk(&["status"]),
+        0,
+        "snapshot 2 was complete when it was committed, and is ",
+    );
     let ended = world.kbk(&["status", "--max-age", "25h"]);
     first_line(&ended, 3, "and at most 1d 1h is allowed");
     created(&world, "2120-01-01T00:00:00Z");
@@ -64,14 +72,22 @@ fn a_topic_is_as_old_as_the_last_backup_that_looked_at_it() {
     let world = World::sample();
     // Its second backup looked at payments alone.
     let ended = world.kbk(&["status"]);
-    first_line(&ended, 0, "snapshot 2 is whole and ");
+    first_line(
+        &ended,
+        0,
+        "snapshot 2 was complete when it was committed, and is ",
+    );
     let says = "did not look at 1 topic; the oldest is orders: its last backup is snapshot 1, ";
     assert!(ended.stdout.contains(says), "{}", ended.stdout);
     let json = world.kbk(&["status", "--json"]).json();
     assert_eq!(json["older_topics"][0]["topic"], "orders");
     assert_eq!(json["older_topics"][0]["sequence"], 1);
     let aged = |args: &[&str]| world.kbk(&[&["status", "--max-age", "1h"], args].concat());
-    first_line(&aged(&[]), 0, "snapshot 2 is whole and ");
+    first_line(
+        &aged(&[]),
+        0,
+        "snapshot 2 was complete when it was committed, and is ",
+    );
     fs::remove_file(world.path("snapshots/00000000000000000001.json")).unwrap();
     first_line(
         &aged(&[]),
@@ -81,7 +97,7 @@ fn a_topic_is_as_old_as_the_last_backup_that_looked_at_it() {
     first_line(
         &aged(&["--no-cluster", "--exclude", "orders"]),
         0,
-        "snapshot 2 is whole and ",
+        "snapshot 2 was complete when it was committed, and is ",
     );
     let id = json["older_topics"][0]["topic_id"].as_str().unwrap();
     let by_id = format!("orders@{}", &id[..8]);
@@ -99,7 +115,7 @@ fn a_partial_snapshot_is_a_finding_unless_it_is_accepted() {
     });
     let ended = world.kbk(&["status"]);
     first_line(&ended, 3, "snapshot 2 is partial");
-    let says = "the newest whole snapshot is 1, ";
+    let says = "the newest complete snapshot is 1, ";
     assert!(ended.stdout.contains(says), "{}", ended.stdout);
     let args = ["status", "--accept-partial", "--max-age", "1h"];
     first_line(&world.kbk(&args), 0, "snapshot 2 is partial and ");
@@ -134,4 +150,66 @@ fn a_selection_needs_a_cluster() {
         "{}",
         ended.stderr
     );
+}
+
+/// What a listing and the index show is a finding; nothing is called whole, since no record is read.
+#[test]
+fn missing_and_damaged_objects_are_findings() {
+    let world = World::sample();
+    let says = "checked the index (2 tables) and the sizes of 8 segments: all there; records were not read: `kbk verify` reads them";
+    let ended = world.kbk(&["status"]);
+    assert!(ended.stdout.contains(says), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("whole"), "{}", ended.stdout);
+
+    let segments = world.entries("orders", 0);
+    let missing = world.path(&segments[0].key);
+    let bytes = fs::read(&missing).unwrap();
+    fs::remove_file(&missing).unwrap();
+    let ended = world.kbk(&["status"]);
+    first_line(&ended, 3, "missing segment of orders/0: ");
+    first_line(&ended, 3, &segments[0].key);
+    first_line(&ended, 3, "`kbk backup --refresh --topic orders`");
+    // Another topic is not affected.
+    let payments = ["status", "--no-cluster", "--topic", "payments"];
+    first_line(&world.kbk(&payments), 0, "snapshot 2 ");
+
+    fs::write(&missing, &bytes[..bytes.len() - 1]).unwrap();
+    fs::remove_file(world.path(&segments[1].key)).unwrap();
+    let ended = world.kbk(&["status"]);
+    first_line(
+        &ended,
+        3,
+        "2 objects missing or damaged, the first is a wrong size of orders/0",
+    );
+    let json = world.kbk(&["status", "--json"]).json();
+    assert_eq!(json["objects"]["segments"], 8);
+    assert_eq!(json["objects"]["findings"][0]["kind"], "wrong_size");
+    assert_eq!(json["objects"]["findings"][1]["key"], segments[1].key);
+    assert_eq!(json["objects"]["findings"][1]["topic"], "orders");
+}
+
+/// Few rows are in one table with the states, without which no snapshot can be read; here the segments have one of their own.
+#[test]
+fn missing_and_damaged_tables_of_segments_are_findings() {
+    let world = World::new();
+    let segments: Vec<_> = (0..900).map(|offset| vec![(offset, offset)]).collect();
+    world.backup(&[("many", 0, segments)]);
+    let [_, segments] = &world.tables()[..] else {
+        panic!("two tables: {:?}", world.tables());
+    };
+    let intact = fs::read(world.path(segments)).unwrap();
+    for (harm, kind) in [(60, "damaged table"), (0, "missing table")] {
+        match harm {
+            0 => fs::remove_file(world.path(segments)).unwrap(),
+            position => world.flip(segments, position),
+        }
+        let ended = world.kbk(&["status"]);
+        first_line(&ended, 3, kind);
+        first_line(&ended, 3, segments);
+        let json = world.kbk(&["verify", "--json"]).json();
+        let hint = json["findings"][0]["hint"].as_str().unwrap();
+        assert!(hint.contains("--refresh"), "{hint}");
+        fs::write(world.path(segments), &intact).unwrap();
+    }
+    first_line(&world.kbk(&["status"]), 0, "snapshot 1 was complete");
 }

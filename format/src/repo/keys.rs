@@ -60,6 +60,11 @@ impl fmt::Display for TopicName {
     }
 }
 
+/// Returns the folder of the segments of one history of a topic.
+pub(super) fn segments_of_topic(topic: &TopicName, topic_id: Id) -> String {
+    format!("{SEGMENTS}/{topic}/{topic_id}")
+}
+
 /// The partition that an object belongs to. A topic that was deleted and created again has
 /// another id, so its objects never mix with the old ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,8 +81,9 @@ impl PartitionId {
     /// Returns the folder of the partition's segments.
     pub(super) fn segments(&self) -> String {
         format!(
-            "{SEGMENTS}/{}/{}/{}",
-            self.topic, self.topic_id, self.partition
+            "{}/{}",
+            segments_of_topic(&self.topic, self.topic_id),
+            self.partition
         )
     }
 

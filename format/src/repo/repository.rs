@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{RepoErrorKind, Result};
+use super::id::Id;
 use super::identity::Identity;
 use super::index::{Table, TableRef};
-use super::keys::{CLUSTER, Key, PartitionId, SEGMENTS, SNAPSHOTS, TABLES};
+use super::keys::{
+    CLUSTER, Key, PartitionId, SEGMENTS, SNAPSHOTS, TABLES, TopicName, segments_of_topic,
+};
 use super::latest::Latest;
 use super::listing::{Listed, UnfinishedFiles};
 use super::manifest::Manifest;
@@ -354,8 +357,26 @@ impl Repository {
 
     /// Lists all segments, tables and objects of groups and ACLs, whether a snapshot names them or not.
     pub async fn named_objects(&self) -> Result<Vec<ListedObject>> {
+        self.listed(&[SEGMENTS, TABLES, CLUSTER]).await
+    }
+
+    /// Lists all tables and objects of groups and ACLs, whether a snapshot names them or not.
+    pub async fn index_objects(&self) -> Result<Vec<ListedObject>> {
+        self.listed(&[TABLES, CLUSTER]).await
+    }
+
+    /// Lists all segments of one history of a topic, whether a snapshot names them or not.
+    pub async fn topic_segments(
+        &self,
+        topic: &TopicName,
+        topic_id: Id,
+    ) -> Result<Vec<ListedObject>> {
+        self.listed(&[&segments_of_topic(topic, topic_id)]).await
+    }
+
+    async fn listed(&self, folders: &[&str]) -> Result<Vec<ListedObject>> {
         let mut found = Vec::new();
-        for folder in [SEGMENTS, TABLES, CLUSTER] {
+        for folder in folders {
             found.extend(self.store.list(folder).await?);
         }
         Ok(found.into_iter().map(ListedObject::from).collect())

@@ -39,6 +39,18 @@ impl Snapshot {
         latest_first.find(|topic| topic.kafka_id == kafka_id)
     }
 
+    /// Returns the snapshot from which on another history of the same topic counts: the topic was read again in full, and the cluster may
+    /// still have it. `None` for a topic that the cluster deleted, and for the history that counts.
+    #[must_use]
+    pub fn replaced_in(&self, topic: &TopicState) -> Option<u64> {
+        // Without Kafka's ids, a topic that was deleted and created again is no different.
+        topic.kafka_id.filter(|_| topic.deleted)?;
+        let mut later = self.named(&topic.name).iter();
+        let next = later
+            .find(|other| other.kafka_id == topic.kafka_id && other.first_seen > topic.first_seen);
+        next.map(|next| next.first_seen)
+    }
+
     /// Returns the histories of the topics with this name, ordered by `first_seen`.
     fn named(&self, name: &TopicName) -> &[TopicState] {
         let first = self.topics.partition_point(|topic| topic.name < *name);

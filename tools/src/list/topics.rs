@@ -13,8 +13,10 @@ pub struct TopicRow {
     pub topic: String,
     /// Identifies this history of the topic, 32 hex digits: Kafka's id of the topic, unless its log was replaced (SPEC 11.4).
     pub topic_id: String,
-    /// Whether the cluster no longer has it.
+    /// Whether this history does not count any more: the cluster no longer has the topic, or another history replaced it.
     pub deleted: bool,
+    /// The snapshot that replaced it, since it read the topic again in full; null where the cluster deleted the topic, or has it.
+    pub replaced_in: Option<u64>,
     /// Whether it is one of Kafka's internal topics.
     pub internal: bool,
     /// Number of partitions.
@@ -119,7 +121,10 @@ impl SegmentTotals {
 }
 
 /// Lists topics of a snapshot, in the given order.
-pub fn topics<'a>(topics: impl IntoIterator<Item = &'a TopicState>) -> Vec<TopicRow> {
+pub fn topics<'a>(
+    snapshot: &Snapshot,
+    topics: impl IntoIterator<Item = &'a TopicState>,
+) -> Vec<TopicRow> {
     let row = |topic: &TopicState| {
         let mut totals = SegmentTotals::default();
         for state in &topic.partitions {
@@ -129,6 +134,7 @@ pub fn topics<'a>(topics: impl IntoIterator<Item = &'a TopicState>) -> Vec<Topic
             topic: topic.name.to_string(),
             topic_id: topic.topic_id.to_string(),
             deleted: topic.deleted,
+            replaced_in: snapshot.replaced_in(topic),
             internal: topic.internal,
             partitions: topic.partitions.len() as u64,
             incomplete_partitions: incomplete_partitions(topic),

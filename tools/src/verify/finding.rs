@@ -5,7 +5,7 @@ use std::fmt;
 
 use kbk_format::repo::{
     self, Incomplete, LostRange, PartitionId, PartitionState, RepoError, RepoErrorKind,
-    SegmentEntry,
+    SegmentEntry, TopicName,
 };
 use kbk_format::{FormatError, OffsetSpan, PartitionNumber, counted};
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub enum Severity {
     Error,
     /// Every record is intact, but something else is not as it was written.
     Warning,
-    /// Known and accepted: [`VerifyOptions::accept_lost`](super::VerifyOptions).
+    /// Known and accepted: [`VerifyOptions::accept_lost`](super::VerifyOptions), [`VerifyOptions::accept_replaced`](super::VerifyOptions).
     Accepted,
 }
 
@@ -102,6 +102,22 @@ impl FindingKind {
         }
     }
 
+    /// Returns whether stored bytes are gone or not what they were, so that storing them again helps.
+    fn is_damage(self) -> bool {
+        matches!(
+            self,
+            FindingKind::MissingTable
+                | FindingKind::DamagedTable
+                | FindingKind::MissingSegment
+                | FindingKind::WrongSize
+                | FindingKind::OtherSegment
+                | FindingKind::DamagedSegment
+                | FindingKind::DamagedBlock
+                | FindingKind::LostOffsets
+                | FindingKind::OtherDigest
+        )
+    }
+
     fn severity(self) -> Severity {
         match self {
             FindingKind::OtherParent => Severity::Warning,
@@ -180,8 +196,10 @@ pub struct Finding {
     pub offsets: Option<OffsetSpan>,
     /// What was expected, and what was found.
     pub message: String,
+    /// The snapshot from which on another history of the topic counts; null unless the finding is about one that was replaced.
+    pub replaced_in: Option<u64>,
     /// What to do next.
-    pub hint: &'static str,
+    pub hint: String,
 }
 
 impl Finding {
@@ -199,7 +217,8 @@ impl Finding {
             position: None,
             offsets: None,
             message: message.into(),
-            hint: kind.hint(),
+            replaced_in: None,
+            hint: kind.hint().to_owned(),
         }
     }
 
@@ -303,12 +322,38 @@ impl Finding {
         self
     }
 
+    /// Makes it about a file that was given, and not about a repository.
+    pub(super) fn of_file(mut self) -> Finding {
+        self.hint = "check that the file exists, is a regular one and may be read".to_owned();
+        self
+    }
+
     /// Makes a loss of what was missing: its topic has been deleted.
     pub(super) fn of_deleted_topic(mut self) -> Finding {
         self.kind = FindingKind::DeletedBeforeRead;
-        self.hint = self.kind.hint();
+        self.hint = self.kind.hint().to_owned();
         self.message += "; the cluster has deleted the topic since";
         self
+    }
+
+    /// Names the command that stores a topic again which the cluster may still have. It helps where stored records are missing or damaged.
+    pub(super) fn repaired_by_refresh(mut self, topic: &TopicName) -> Finding {
+        if self.kind.is_damage() {
+            self.hint += &format!(
+                "; or `kbk backup --refresh --topic {topic}` stores again what the cluster still has of it"
+            );
+        }
+        self
+    }
+
+    /// Locates it in a history that snapshot `sequence` replaced.
+    pub(super) fn of_replaced_history(mut self, sequence: u64, accepted: bool) -> Finding {
+        self.replaced_in = Some(sequence);
+        self.hint = format!(
+            "snapshot {sequence} has read the topic again in full, and its records are verified by themselves; --accept-replaced accepts \
+             findings in what it replaced"
+        );
+        self.accepted(accepted)
     }
 
     pub(super) fn key(mut self, key: &str) -> Finding {
@@ -367,6 +412,9 @@ impl fmt::Display for Finding {
         }
         if let Some(offsets) = self.offsets {
             write!(f, ", {offsets}")?;
+        }
+        if let Some(sequence) = self.replaced_in {
+            write!(f, ", in history that snapshot {sequence} replaced")?;
         }
         if let Some(key) = &self.key {
             write!(f, "\n  {key}")?;

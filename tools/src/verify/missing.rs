@@ -21,6 +21,7 @@ impl Missing {
         &mut self,
         sequence: u64,
         (topic, state): (&TopicState, &PartitionState),
+        replaced: bool,
         accept_lost: bool,
         report: &mut VerifyReport,
     ) {
@@ -33,7 +34,8 @@ impl Missing {
             }
         }
         if let Some(incomplete) = &state.incomplete {
-            self.incomplete(sequence, (topic, state, incomplete), accept_lost, report);
+            let stated = (topic, state, incomplete);
+            self.incomplete(sequence, stated, replaced, accept_lost, report);
         }
     }
 
@@ -41,6 +43,7 @@ impl Missing {
         &mut self,
         sequence: u64,
         (topic, state, incomplete): (&TopicState, &PartitionState, &Incomplete),
+        replaced: bool,
         accept_lost: bool,
         report: &mut VerifyReport,
     ) {
@@ -54,7 +57,9 @@ impl Missing {
         }
         let missing = state.missing_offsets().unwrap_or_default();
         let mut finding = Finding::incomplete(state, incomplete).partition(&partition);
-        if topic.deleted {
+        if replaced {
+            // What it lacks was read with the history that replaced it.
+        } else if topic.deleted {
             // No backup can complete it.
             report.lost_offsets = report.lost_offsets.saturating_add(missing);
             finding = finding.of_deleted_topic().accepted(accept_lost);

@@ -24,6 +24,7 @@
 //! | `segment_job`, `segment`, `salvage` | a segment that a table names, its bytes, what is left of it if it cannot be opened |
 //! | `unindexed` | a segment that no table names |
 //! | `files` | segment files without their repository |
+//! | `sizes` | what listings show, without reading a segment |
 //! | `missing` | what snapshots themselves state is missing |
 //! | `orphans` | what no snapshot names |
 //! | `restores` | what restores left in the repository |
@@ -39,6 +40,7 @@ mod run;
 mod salvage;
 mod segment;
 mod segment_job;
+mod sizes;
 mod unindexed;
 
 use std::collections::BTreeSet;
@@ -52,6 +54,7 @@ pub use self::finding::{Finding, FindingKind, Severity};
 use self::orphans::OrphanSearch;
 pub use self::orphans::{Orphan, Orphans};
 use self::run::Run;
+pub use self::sizes::{SizeCheck, check_sizes};
 pub use self::unindexed::{UnindexedSegment, UnindexedSegmentError};
 use crate::claims::{self, ListedClaim};
 
@@ -83,6 +86,8 @@ pub struct VerifyOptions {
     pub full: bool,
     /// Report offsets that the cluster had deleted before they were read as accepted.
     pub accept_lost: bool,
+    /// Report what is wrong with histories of topics that were replaced as accepted: the topics were read again in full.
+    pub accept_replaced: bool,
 }
 
 /// What was verified, and what is wrong with it.
@@ -108,6 +113,8 @@ pub struct VerifyReport {
     pub missing_offsets: u64,
     /// How many offsets the cluster had deleted before they were read.
     pub lost_offsets: u64,
+    /// How many of the findings are about histories of topics that were replaced: the topics were read again in full since.
+    pub replaced_findings: u64,
     /// What no snapshot of the repository names: of the selected topics, or of all.
     pub orphans: Orphans,
     /// Claims of backups that run now, and those that were left behind.
@@ -179,6 +186,9 @@ pub async fn verify(
         }
     }
     report.findings.extend(restores::verify(repository).await);
+    let replaced = report.findings.iter();
+    let replaced = replaced.filter(|finding| finding.replaced_in.is_some());
+    report.replaced_findings = replaced.count() as u64;
     report.findings.sort_by_cached_key(Finding::order);
     report
 }

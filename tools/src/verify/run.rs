@@ -7,7 +7,7 @@ use std::thread;
 
 use kbk_format::repo::{
     Digest, Digested, Id, Key, Manifest, PartitionId, PartitionState, RepoError, Repository,
-    SegmentEntry, Snapshot, TableRef, TopicName,
+    SegmentEntry, Snapshot, TableRef, TopicName, TopicState,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -18,6 +18,36 @@ use super::orphans::OrphanSearch;
 use super::segment_job::SegmentJob;
 use super::{VerifyEvents, VerifyOptions, VerifyReport};
 use crate::task::joined;
+
+/// What became of a history of a topic, according to the snapshot that is verified. The greater matters more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// This snapshot read the topic again in full.
+    Replaced(u64),
+    /// The cluster deleted the topic: no other copy is left.
+    Deleted,
+    /// It has the current records of the topic.
+    Counts,
+}
+
+impl Standing {
+    fn of(snapshot: &Snapshot, topic: &TopicState) -> Standing {
+        match snapshot.replaced_in(topic) {
+            Some(sequence) => Standing::Replaced(sequence),
+            None if topic.deleted => Standing::Deleted,
+            None => Standing::Counts,
+        }
+    }
+
+    /// Completes a finding about such a history.
+    fn judge(self, finding: Finding, topic: &TopicName, accept_replaced: bool) -> Finding {
+        match self {
+            Standing::Replaced(sequence) => finding.of_replaced_history(sequence, accept_replaced),
+            Standing::Deleted => finding,
+            Standing::Counts => finding.repaired_by_refresh(topic),
+        }
+    }
+}
 
 /// A verification in progress.
 pub(super) struct Run<'a> {
@@ -37,6 +67,8 @@ pub(super) struct Run<'a> {
     segments: HashSet<u64>,
     hasher: RandomState,
     missing: Missing,
+    /// Tables without which segments of partitions are not known, by key: what became of the histories that need them.
+    needed_tables: HashMap<String, Standing>,
     orphans: OrphanSearch,
     running: JoinSet<Vec<Finding>>,
 }
@@ -65,6 +97,7 @@ impl<'a> Run<'a> {
             segments: HashSet::new(),
             hasher: RandomState::new(),
             missing: Missing::default(),
+            needed_tables: HashMap::new(),
             orphans,
             running: JoinSet::new(),
         }
@@ -73,7 +106,29 @@ impl<'a> Run<'a> {
     /// Waits for the segments that are still being checked.
     pub(super) async fn finish(mut self) -> (VerifyReport, OrphanSearch) {
         self.wait(0).await;
+        self.judge_tables();
         (self.report, self.orphans)
+    }
+
+    /// Says of each table that cannot be read whether only histories that were replaced need it.
+    fn judge_tables(&mut self) {
+        let accept = self.options.accept_replaced;
+        let is_of_table = |finding: &Finding| {
+            let kinds = [FindingKind::MissingTable, FindingKind::DamagedTable];
+            finding.topic.is_none() && kinds.contains(&finding.kind)
+        };
+        for finding in self.report.findings.iter_mut().filter(|it| is_of_table(it)) {
+            let key = finding.key.as_deref().unwrap_or_default();
+            match self.needed_tables.get(key) {
+                Some(Standing::Replaced(sequence)) => {
+                    *finding = finding.clone().of_replaced_history(*sequence, accept);
+                }
+                Some(Standing::Counts) => {
+                    finding.hint += "; or `kbk backup --refresh --topic TOPIC` stores again what the cluster still has of a topic that it has rows of";
+                }
+                Some(Standing::Deleted) | None => {}
+            }
+        }
     }
 
     /// Verifies one snapshot, and what it names that no earlier one did.
@@ -111,12 +166,25 @@ impl<'a> Run<'a> {
             if !self.is_selected(&topic.name, topic.topic_id) {
                 continue;
             }
+            let standing = Standing::of(snapshot, topic);
             for state in &topic.partitions {
+                let known = self.report.findings.len();
+                let replaced = matches!(standing, Standing::Replaced(_));
                 let accept_lost = self.options.accept_lost;
-                self.missing
-                    .partition(sequence, (topic, state), accept_lost, &mut self.report);
+                self.missing.partition(
+                    sequence,
+                    (topic, state),
+                    replaced,
+                    accept_lost,
+                    &mut self.report,
+                );
+                for finding in self.report.findings.iter_mut().skip(known) {
+                    *finding =
+                        standing.judge(finding.clone(), &topic.name, self.options.accept_replaced);
+                }
                 let partition = topic.partition_id(state.partition);
-                self.partition((snapshot, tables), &partition, state).await;
+                self.partition((snapshot, tables), &partition, state, standing)
+                    .await;
             }
         }
     }
@@ -188,7 +256,9 @@ impl<'a> Run<'a> {
         {
             if self.is_selected(&partition.topic, partition.topic_id) {
                 self.partitions.insert(partition.clone());
-                self.segment(sequence, &partition, entry).await;
+                // Whether its history counts is not known.
+                self.segment(sequence, &partition, entry, Standing::Counts)
+                    .await;
             }
         }
     }
@@ -246,6 +316,7 @@ impl<'a> Run<'a> {
         (snapshot, tables): (&Snapshot, &[TableRef]),
         partition: &PartitionId,
         state: &PartitionState,
+        standing: Standing,
     ) {
         if self.partitions.insert(partition.clone()) {
             self.report.partitions += 1;
@@ -268,7 +339,8 @@ impl<'a> Run<'a> {
         match self.repository.segments(snapshot, partition, state).await {
             Ok(segments) => {
                 for entry in segments {
-                    self.segment(snapshot.sequence, partition, entry).await;
+                    self.segment(snapshot.sequence, partition, entry, standing)
+                        .await;
                 }
             }
             Err(error) => {
@@ -280,6 +352,10 @@ impl<'a> Run<'a> {
                     wrong
                 };
                 let finding = Finding::of_error(&error, damaged, missing).partition(partition);
+                if let Some(key) = error.key().filter(|_| is_table) {
+                    let needed = self.needed_tables.entry(key.to_owned()).or_insert(standing);
+                    *needed = (*needed).max(standing);
+                }
                 // Where it is about no object, it is about the partition.
                 let key = finding.key.clone().filter(|key| Key::parse(key).is_some());
                 let finding = Finding { key, ..finding };
@@ -287,6 +363,8 @@ impl<'a> Run<'a> {
                     Some(_) => finding,
                     None => finding.offsets(state.base_offset, state.end_offset),
                 };
+                let finding =
+                    standing.judge(finding, &partition.topic, self.options.accept_replaced);
                 self.report
                     .findings
                     .push(finding.snapshot(snapshot.sequence));
@@ -295,7 +373,13 @@ impl<'a> Run<'a> {
     }
 
     /// Waits for a free core, then starts to check the segment on it.
-    async fn segment(&mut self, sequence: u64, partition: &PartitionId, entry: SegmentEntry) {
+    async fn segment(
+        &mut self,
+        sequence: u64,
+        partition: &PartitionId,
+        entry: SegmentEntry,
+        standing: Standing,
+    ) {
         if !self.segments.insert(self.hasher.hash_one(&entry)) {
             return;
         }
@@ -311,11 +395,14 @@ impl<'a> Run<'a> {
             events: Arc::clone(&self.events),
             runtime: Handle::current(),
         };
+        let accept_replaced = self.options.accept_replaced;
         self.running.spawn_blocking(move || {
             let findings = job.run();
             job.events.segment_checked(&job.entry.key, findings.len());
             let located = findings.into_iter().map(|finding| {
                 let finding = finding.segment(&job.entry).partition(&job.partition);
+                let topic = &job.partition.topic;
+                let finding = standing.judge(finding, topic, accept_replaced);
                 finding.snapshot(sequence)
             });
             located.collect()

@@ -42,7 +42,7 @@ fn each_snapshot_row_counts_what_its_parent_lacks() {
 fn topics_partitions_and_segments_add_up() {
     let world = World::sample();
     let snapshot = world.latest();
-    let rows = topics(&snapshot.topics);
+    let rows = topics(&snapshot, &snapshot.topics);
     let orders = &rows[0];
     assert_eq!((&*orders.topic, orders.partitions), ("orders", 2));
     assert_eq!(orders.totals.records, 1_200);

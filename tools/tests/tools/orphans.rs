@@ -18,6 +18,7 @@ fn run(world: &World, snapshots: &[u64], topic: Option<&str>) -> VerifyReport {
         topics: selected,
         full: false,
         accept_lost: false,
+        accept_replaced: false,
     };
     let verified = verify(&world.repository, &options, Arc::new(|_: u64| {}));
     world.runtime.block_on(verified)

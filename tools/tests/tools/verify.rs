@@ -25,6 +25,7 @@ fn run(world: &World, repository: &Repository, full: bool) -> VerifyReport {
         topics: None,
         full,
         accept_lost: false,
+        accept_replaced: false,
     };
     let verified = verify(repository, &options, Arc::new(|_: u64| {}));
     world.runtime.block_on(verified)
@@ -76,6 +77,7 @@ fn progress_adds_up_to_all_bytes() {
         }])),
         full: true,
         accept_lost: false,
+        accept_replaced: false,
     };
     let progress = {
         let seen = Arc::clone(&seen);
