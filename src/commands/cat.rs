@@ -30,7 +30,7 @@ use crate::cli::{
     time_range,
 };
 use crate::human;
-use crate::select::{PartitionSet, TopicPartitions};
+use crate::select::{PartitionSet, TopicPartitions, TopicRef};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -282,9 +282,11 @@ impl Partitions<'_> {
             let plan =
                 ReadPlan::new(&self.repository, self.snapshot, place, state, selection).await?;
             let reader = plan.read_with(printer.options(), &Handle::current());
-            let printed = printer.print(reader, &topic.name, state.partition);
+            let printed = printer.print(reader, &topic.name, state.partition).await;
+            let named = format!("{}/{}", TopicRef::of(self.snapshot, topic), state.partition);
+            let printed = printed.map_err(|error| error.failed(&named, self.order));
             // What is missing from the end is not needed for the first records, but it is for the last ones.
-            if printed.await?.is_break() {
+            if printed?.is_break() {
                 match self.order {
                     Order::Ascending => return Ok(Outcome::Clean),
                     Order::Descending => break,

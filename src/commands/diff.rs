@@ -116,7 +116,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         drop_headers: DropHeaders::new(args.drop_header.iter().cloned()),
         purpose: Purpose::Compare,
     };
-    let plan = restore::plan(&repository, &snapshot, &options).await?;
+    let plan = restore::plan(&repository, &snapshot, &options).await;
+    let plan = plan.map_err(super::plan_failed)?;
     refuse(&plan)?;
     let saved = plan.saved.clone();
     let (kafka, cancel, runtime) = (options.kafka, context.cancel.clone(), Handle::current());

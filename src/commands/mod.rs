@@ -30,7 +30,9 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use clap::Subcommand;
-use kbk_format::repo::{Digested, PartitionState, Repository, Snapshot, Store, TopicState};
+use kbk_format::repo::{
+    Digested, PartitionId, PartitionState, RepoError, Repository, Snapshot, Store, TopicState,
+};
 use serde::Serialize;
 
 use crate::cli::{
@@ -39,7 +41,7 @@ use crate::cli::{
 };
 use crate::groups::GroupsPlanError;
 use crate::human;
-use crate::restore::RecordSelection;
+use crate::restore::{PlanError, RecordSelection};
 use crate::select::{
     NamePattern, OffsetRanges, OffsetRangesError, PartitionSet, SavedTopics, TopicPartitions,
     TopicRef, TopicSelection, select_groups,

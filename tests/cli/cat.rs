@@ -1,11 +1,12 @@
 //! `kbk cat`.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::program::kbk;
+use crate::program::{Ended, kbk};
 use crate::world::{World, key_of, value_of};
 
 fn offsets(lines: &[Value]) -> Vec<i64> {
@@ -272,6 +273,53 @@ fn damage_is_an_error_after_the_intact_records() {
     assert!((200..400).contains(&found.len()), "{}", found.len());
     assert!(found.iter().copied().eq(0..found.len() as i64));
     assert!(ended.stderr.contains(&entry.key), "{}", ended.stderr);
+}
+
+/// Returns the command in backquotes that a failure proposes.
+fn proposed(ended: &Ended) -> Vec<String> {
+    let document: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let step = document["error"]["next_step"].as_str().unwrap().to_owned();
+    let command = step.split('`').find(|part| part.starts_with("kbk cat "));
+    let words = command.unwrap().split(' ').skip(1);
+    words.map(str::to_owned).collect()
+}
+
+/// Whatever is damaged, what is behind it can be read, and the failure says how.
+#[test]
+fn the_next_step_prints_what_follows_the_damage() {
+    let world = World::sample();
+    let entries = world.entries("orders", 0);
+    let damaged_block = entries[1].footer_position as usize - 100;
+    let file = world.path(&entries[1].key).display().to_string();
+    for missing in [false, true] {
+        match missing {
+            true => fs::remove_file(world.path(&entries[1].key)).unwrap(),
+            false => world.flip(&entries[1].key, damaged_block),
+        }
+        let sources = if missing {
+            &["orders/0"][..]
+        } else {
+            &["orders/0", &file]
+        };
+        for source in sources {
+            for reverse in [&[][..], &["--reverse"]] {
+                let ended = world.kbk(&[&["cat", source, "--json"], reverse].concat());
+                assert_eq!(ended.code, Some(1), "{source}");
+                let command = proposed(&ended);
+                let command: Vec<&str> = command.iter().map(String::as_str).collect();
+                let next = world.kbk(&command);
+                assert_eq!(next.code, Some(0), "{command:?}: {}", next.stderr);
+                let found = offsets(&next.json_lines());
+                if *source == "orders/0" {
+                    assert!(
+                        (200..400).contains(&found.len()),
+                        "{command:?}: {}",
+                        found.len()
+                    );
+                }
+            }
+        }
+    }
 }
 
 #[test]

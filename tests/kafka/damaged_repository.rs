@@ -194,6 +194,131 @@ fn nothing_is_added_to_a_repository_whose_segments_are_gone() {
     repo.verify();
 }
 
+/// A backup does not read again what is stored, but it sees what a listing shows. A topic that is stored again needs nothing of the old history,
+/// which is neither current nor deleted by the cluster.
+#[test]
+fn a_backup_reports_damage_that_a_listing_shows_and_refresh_repairs_it() {
+    let broker = Broker::shared();
+    let (repo, topic) = two_snapshots(broker, "lacking");
+    let lost = repo.segments().into_keys().next().expect("a segment");
+    let elsewhere = repo.path().join("../elsewhere");
+    fs::rename(&lost, &elsewhere).expect("moved");
+
+    // With new records and without.
+    produce(broker, "none", (&topic, 0), &some(25, 2));
+    for records in [25, 0] {
+        let damaged = backup(&repo, broker, &topic, &[]).expect_code(3);
+        let report = damaged.json();
+        assert_eq!(report["records"], records);
+        assert_eq!(findings(&report), ["damaged_objects"]);
+        assert_eq!(report["findings"][0]["topics"], json!([topic]));
+        assert!(damaged.stderr.contains("--refresh"), "{}", damaged.stderr);
+    }
+    let as_text = ["backup", "-b", broker.bootstrap(), "--topic", &topic];
+    let text = run(&mut repo.kbk(&as_text)).expect_code(3).stdout;
+    let first = text.lines().next().expect("a line");
+    assert!(
+        first.starts_with("1 object that earlier backups stored is missing or damaged"),
+        "{text}"
+    );
+    let verified = run(&mut repo.kbk(&["verify", "--json"]))
+        .expect_code(3)
+        .json();
+    let hint = verified["findings"][0]["hint"].as_str().expect("a hint");
+    assert!(
+        hint.contains(&format!("kbk backup --refresh --topic {topic}")),
+        "{hint}"
+    );
+
+    let refreshed = backup(&repo, broker, &topic, &["--refresh"])
+        .expect_code(0)
+        .json();
+    assert_eq!(refreshed["records"], 175);
+    backup(&repo, broker, &topic, &[]).expect_code(0);
+    run(&mut repo.kbk(&["status"])).expect_code(0);
+    let listed = run(&mut repo.kbk(&["ls"])).expect_code(0).stdout;
+    assert!(listed.contains("  replaced"), "{listed}");
+    let rows = run(&mut repo.kbk(&["ls", "--json"])).expect_code(0).json();
+    let replaced = |row: &Value| row["replaced_in"] == refreshed["snapshot"];
+    let rows = rows["topics"].as_array().expect("rows");
+    assert_eq!(rows.iter().filter(|row| replaced(row)).count(), 1);
+
+    let verified = run(&mut repo.kbk(&["verify"])).expect_code(3).stdout;
+    let says = "1 finding, all in history that was replaced: what the topics have now is intact";
+    assert!(verified.contains(says), "{verified}");
+    let accepted = run(&mut repo.kbk(&["verify", "--full", "--accept-replaced"]));
+    let accepted = accepted.expect_code(0).stdout;
+    assert!(
+        accepted.contains("1 finding in history that was replaced is accepted"),
+        "{accepted}"
+    );
+    // It is what an older snapshot restores.
+    let older = ["verify", "--accept-replaced", "--snapshot", "5"];
+    run(&mut repo.kbk(&older)).expect_code(3);
+    fs::rename(&elsewhere, &lost).expect("moved back");
+    repo.verify();
+}
+
+/// Returns the texts in backquotes.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// To resume would fail at the same place again; what is before the damage and after it can be restored all the same.
+#[test]
+fn a_restore_that_meets_damage_says_how_to_restore_what_is_around_it() {
+    let broker = Broker::shared();
+    let (repo, topic) = two_snapshots(broker, "around");
+    produce(broker, "none", (&topic, 0), &some(25, 2));
+    backup(&repo, broker, &topic, &[]).expect_code(0);
+    let damaged = repo.segments().into_keys().nth(1).expect("three segments");
+    let mut bytes = fs::read(&damaged).expect("readable");
+    bytes[700] ^= 1;
+    fs::write(&damaged, bytes).expect("written");
+    let target = format!("{topic}-restored");
+    let map = format!("{topic}={target}");
+    let restore = |args: &[&str]| {
+        let names = ["--topic", &topic, "--map", &map];
+        run(&mut repo.restore(broker, &[&names, args].concat()))
+    };
+    let failed = restore(&[]).expect_code(1).json();
+    let step = failed["error"]["next_step"].as_str().expect("a step");
+    assert!(step.contains("offsets 100 to 150 (exclusive)"), "{step}");
+    let quoted = quoted(step);
+    let discard = quoted
+        .iter()
+        .find_map(|text| text.strip_prefix("kbk restores discard "));
+    let discard = [
+        "restores",
+        "discard",
+        discard.expect("it ends"),
+        "-b",
+        broker.bootstrap(),
+    ];
+    run(&mut repo.kbk(&discard)).expect_code(0);
+    let lines = quoted
+        .iter()
+        .filter(|text| text.starts_with(&topic) && text.contains(','));
+    let files = lines.enumerate().map(|(number, line)| {
+        let file = repo.path().join(format!("../{number}.csv"));
+        fs::write(&file, line).expect("written");
+        file.display().to_string()
+    });
+    let [before, after] = &files.collect::<Vec<_>>()[..] else {
+        panic!("two lines: {step}");
+    };
+    let names = ["--map", &map];
+    for (file, args, records) in [
+        (before, &["--purge-target", "--yes"][..], 100),
+        (after, &["--append"], 25),
+    ] {
+        let args = [&names, &["--offsets", file][..], args].concat();
+        let restored = run(&mut repo.restore(broker, &args)).expect_code(0).json();
+        assert_eq!(restored["records"], records);
+    }
+    assert_eq!(consume::read_all(broker, &target, 0).len(), 125);
+}
+
 #[test]
 fn files_of_killed_runs_do_not_stay_for_ever() {
     let broker = Broker::shared();

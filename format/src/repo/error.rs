@@ -5,9 +5,11 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 
 use super::keys::PartitionId;
 use crate::error::FormatError;
+use crate::offset_span::OffsetSpan;
 
 /// The result of an operation on the repository.
 pub type Result<T> = std::result::Result<T, RepoError>;
@@ -25,6 +27,7 @@ struct Parts {
     object: Object,
     kind: RepoErrorKind,
     source: Option<BoxedError>,
+    records: Option<(PartitionId, OffsetSpan)>,
 }
 
 /// What an error is about.
@@ -274,7 +277,23 @@ impl RepoError {
             object,
             kind,
             source,
+            records: None,
         }))
+    }
+
+    /// Adds which records cannot be read because of it, unless that is known already.
+    #[must_use]
+    pub fn in_records(mut self, partition: &PartitionId, offsets: Range<i64>) -> Self {
+        let records = &mut self.0.records;
+        records.get_or_insert_with(|| (partition.clone(), offsets.into()));
+        self
+    }
+
+    /// Returns the partition and the offsets that cannot be read because of it, where they are known: those of a block or of a segment.
+    #[must_use]
+    pub fn records(&self) -> Option<(&PartitionId, OffsetSpan)> {
+        let (partition, offsets) = self.0.records.as_ref()?;
+        Some((partition, *offsets))
     }
 
     /// Returns what the caller must do.
@@ -318,6 +337,7 @@ impl fmt::Display for RepoError {
             object,
             kind,
             source,
+            records: _,
         } = &*self.0;
         let source: &dyn fmt::Display = match source {
             Some(source) => &innermost(source.as_ref()),

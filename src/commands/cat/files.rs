@@ -71,7 +71,10 @@ impl<'a> Files<'a> {
             let reader =
                 PartitionReader::of_file(file, selection, printer.options(), &Handle::current());
             let printed = printer.print(reader, &header.topic, header.partition);
-            if printed.await?.is_break() {
+            let printed = printed
+                .await
+                .map_err(|error| error.failed(&name, self.order));
+            if printed?.is_break() {
                 break;
             }
         }

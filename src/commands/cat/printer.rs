@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use kbk_format::repo::RepoError;
 use kbk_format::{PartitionNumber, Record, TextFormat, TextRenderer};
 use kbk_tools::{Order, PartitionReader, ReadOptions};
 
@@ -13,6 +14,42 @@ const BUFFER_BYTES: usize = 256 * 1024;
 
 /// The largest number up to which a double, the only number of many JSON readers, holds every integer.
 const LARGEST_EXACT: u64 = (1 << 53) - 1;
+
+/// Why printing ended early.
+pub(super) enum PrintError {
+    /// The records cannot be read.
+    Read(RepoError),
+    /// They cannot be written to stdout.
+    Write(CliError),
+}
+
+impl From<RepoError> for PrintError {
+    fn from(error: RepoError) -> Self {
+        PrintError::Read(error)
+    }
+}
+
+impl PrintError {
+    /// Says how to print what follows the damage in `source`, a partition or a file, in this order.
+    pub(super) fn failed(self, source: &str, order: Order) -> CliError {
+        let error = match self {
+            PrintError::Read(error) => error,
+            PrintError::Write(error) => return error,
+        };
+        let offsets = error.records().map(|(_, offsets)| offsets);
+        let failed = CliError::from(error);
+        let Some(offsets) = offsets else {
+            return failed;
+        };
+        let behind = match order {
+            Order::Ascending => format!("--from-offset {}", offsets.end_offset),
+            Order::Descending => format!("--reverse --to-offset {}", offsets.base_offset),
+        };
+        failed.hint(format!(
+            "{offsets} of {source} cannot be printed; `kbk cat {source} {behind}` prints what follows them"
+        ))
+    }
+}
 
 /// Prints the records of one partition or file after the other.
 pub(super) struct Printer<'a> {
@@ -69,7 +106,7 @@ impl<'a> Printer<'a> {
         mut reader: PartitionReader,
         topic: &str,
         partition: PartitionNumber,
-    ) -> Result<ControlFlow<()>, CliError> {
+    ) -> Result<ControlFlow<()>, PrintError> {
         if self.left == 0 {
             return Ok(ControlFlow::Break(()));
         }
@@ -80,7 +117,8 @@ impl<'a> Printer<'a> {
                 let Some(record) = batch.record(row) else {
                     continue;
                 };
-                if self.record(&renderer, &record)?.is_break() {
+                let printed = self.record(&renderer, &record);
+                if printed.map_err(PrintError::Write)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }

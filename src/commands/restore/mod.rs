@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use kbk_format::repo::{
-    RateLimit, RepoErrorKind, Repository, RestoreId, RestoreManifest, Snapshot,
+    RateLimit, RepoError, RepoErrorKind, Repository, RestoreId, RestoreManifest, Snapshot,
 };
 use serde::Serialize;
 
@@ -396,8 +396,8 @@ async fn plan(
     }
     let snapshot = super::snapshot(repository, args.snapshot).await?;
     let (options, left_out) = options(args, selection, (repository, &snapshot), kafka).await?;
-    let plan = restore::plan(repository, &snapshot, &options).await?;
-    Ok((plan, left_out))
+    let plan = restore::plan(repository, &snapshot, &options).await;
+    Ok((plan.map_err(super::plan_failed)?, left_out))
 }
 
 async fn options(
@@ -474,6 +474,9 @@ impl NextStep {
                 "--no-offset-map restores without writing into the repository".to_owned()
             }
             RestoreError::Target(_) => TargetError::NEXT_STEP.to_owned(),
+            RestoreError::Repo(error) if error.kind().is_about_content() => {
+                self.after_damage(error, repository).await
+            }
             // What is wrong stays wrong.
             RestoreError::ProgressLost { .. } | RestoreError::Progress { .. } => format!(
                 "`kbk restores discard {}` ends this restore for good",
@@ -481,6 +484,22 @@ impl NextStep {
             ),
             _ => self.describe(repository).await,
         }
+    }
+
+    /// Resuming reads the same damaged object again.
+    async fn after_damage(&self, error: &RepoError, repository: &Repository) -> String {
+        let resumed = format!(
+            "with an intact copy in its place, {}",
+            self.describe(repository).await
+        );
+        let Some(around) = super::around_damage(error) else {
+            return resumed;
+        };
+        format!(
+            "{resumed}. Without one, --resume fails there again: `kbk restores discard {}` ends this restore. {around}; the first run \
+             empties the targets with --purge-target, the second one needs --append",
+            self.restore
+        )
     }
 
     async fn describe(&self, repository: &Repository) -> String {

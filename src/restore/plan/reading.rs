@@ -74,10 +74,11 @@ async fn sum_up(
     repository: &Repository,
     read: &ReadPlan,
 ) -> Result<(Needs, TargetLimits), RepoError> {
-    let opened = read
-        .segments()
-        .iter()
-        .map(|entry| SegmentReader::open(repository.store(), read.partition_id(), entry));
+    let opened = read.segments().iter().map(async |entry| {
+        let partition = read.partition_id();
+        let opened = SegmentReader::open(repository.store(), partition, entry).await;
+        opened.map_err(|error| error.in_records(partition, entry.base_offset..entry.end_offset))
+    });
     let opened: Vec<_> = opened.collect();
     stream::iter(opened)
         .buffer_unordered(PARALLEL_READS)

@@ -185,7 +185,10 @@ impl PartitionReader {
             streams: self.options.streams,
         };
         let decoded = decode.block(segment, number, bytes);
-        let length = decoded.map_err(|error| current.segment.damaged(error))?;
+        let length = decoded.map_err(|error| {
+            let damaged = current.segment.damaged(error);
+            current.segment.in_blocks(damaged, number..number + 1)
+        })?;
         self.stored_bytes = length as u64;
         Ok(())
     }
@@ -271,7 +274,8 @@ async fn fetch(
             let Ok(room) = sender.reserve().await else {
                 return Ok(());
             };
-            let bytes = opened.read(blocks.clone()).await?;
+            let read = opened.read(blocks.clone()).await;
+            let bytes = read.map_err(|error| opened.in_blocks(error, blocks.clone()))?;
             room.send(Ok(Fetched {
                 segment: opened.clone(),
                 position: entries[blocks.start].position,

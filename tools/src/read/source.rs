@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use kbk_format::repo::{PartitionId, RepoError, SegmentEntry, SegmentReader, Store};
+use kbk_format::repo::{Hex, PartitionId, RepoError, SegmentEntry, SegmentReader, Store};
 use kbk_format::{FormatError, Segment};
 
 use crate::segment_file::SegmentFile;
@@ -60,7 +60,10 @@ impl Source {
                 let Some(entry) = segments.get(number) else {
                     return Ok(None);
                 };
-                let opened = SegmentReader::open(store, partition, entry).await?;
+                let opened = SegmentReader::open(store, partition, entry).await;
+                let opened = opened.map_err(|error| {
+                    error.in_records(partition, entry.base_offset..entry.end_offset)
+                })?;
                 Ok(Some(OpenSegment::Stored(opened)))
             }
             Source::File(file) => Ok((number == 0).then(|| OpenSegment::File(file.clone()))),
@@ -81,6 +84,30 @@ impl OpenSegment {
         match self {
             OpenSegment::Stored(reader) => reader.read(blocks).await,
             OpenSegment::File(file) => file.read(blocks).await,
+        }
+    }
+
+    /// Adds the offsets of these blocks to an error about their bytes.
+    pub(super) fn in_blocks(&self, error: RepoError, blocks: Range<usize>) -> RepoError {
+        let segment = self.segment();
+        let entries = segment.index().entries();
+        let (first, last) = match entries.get(blocks) {
+            Some([first, .., last]) => (first, last),
+            Some([one]) => (one, one),
+            _ => return error,
+        };
+        let header = segment.header();
+        match header.topic.parse() {
+            Ok(topic) => {
+                let partition = PartitionId {
+                    topic,
+                    topic_id: Hex(header.topic_id),
+                    partition: header.partition,
+                };
+                error.in_records(&partition, first.base_offset..last.end_offset)
+            }
+            // No message can name it, and it cannot be read from a repository.
+            Err(_) => error,
         }
     }
 
