@@ -69,7 +69,7 @@ fn guarded(work: impl FnOnce() -> Result<Exit, CliError>) -> Result<Exit, CliErr
 fn head(given: &Given, global: &GlobalArgs, command: Option<&Command>) -> Head {
     let global = || global.repo.as_ref().map(ToString::to_string);
     let repository = match command {
-        Some(command) if command.reads_files() => None,
+        Some(command) if command.is_without_repository() => None,
         command => command.and_then(Command::repository).or_else(global),
     };
     Head {
@@ -141,8 +141,27 @@ fn exit_for(
     };
     let message = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     // The process ends with 2 in either case.
-    let _ = output.failed(&CliError::usage(message.trim_start_matches("error: ")));
+    let failure = CliError::usage(message.trim_start_matches("error: "));
+    let tip = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("tip: "));
+    let failure = match (tip, failure.next_step()) {
+        (Some(tip), _) => failure.hint(tip),
+        (None, Some(_)) => failure,
+        (None, None) => {
+            let names = full_name(given);
+            failure.hint(format!("`{names} --help` describes the arguments"))
+        }
+    };
+    let _ = output.failed(&failure);
     error.exit()
+}
+
+/// Returns the command as it is called.
+fn full_name(given: &Given) -> String {
+    let names = given.names.iter().map(String::as_str);
+    let names: Vec<&str> = std::iter::once("kbk").chain(names).collect();
+    names.join(" ")
 }
 
 /// Returns the command and its subcommand for arguments that clap answers itself, as for `--help`.

@@ -44,10 +44,13 @@ impl Context {
         self.repo.as_ref().ok_or_else(repo_url::missing)
     }
 
-    /// Writes the one result of the command, and returns how it ended.
+    /// Writes the one result of the command, and returns how it ended. That the result cannot be written does not hide that there are
+    /// findings.
     pub fn conclude(&self, report: &impl Report, outcome: Outcome) -> Result<Outcome, CliError> {
-        self.output.report(report, outcome.into())?;
-        Ok(outcome)
+        match self.output.report(report, outcome.into()) {
+            Ok(()) => Ok(outcome),
+            Err(error) => Err(error.after(outcome, &self.cancel)),
+        }
     }
 
     /// Writes the result of a command that fails although there is one, and returns its error.

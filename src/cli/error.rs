@@ -3,7 +3,10 @@
 use std::error::Error;
 use std::fmt;
 
-use super::exit::Exit;
+use super::exit::{Exit, Outcome};
+use super::next_step::split;
+use super::signals::exit_after;
+use crate::run::Cancel;
 
 /// The failure of a command, as the user reads it.
 ///
@@ -65,24 +68,49 @@ impl CliError {
         Self { exit, ..self }
     }
 
+    /// Returns the error of writing the result of a command that ended with this outcome.
+    #[must_use]
+    pub(crate) fn after(self, outcome: Outcome, cancel: &Cancel) -> Self {
+        match outcome {
+            Outcome::Clean => self,
+            Outcome::Findings => {
+                let exit = Exit::Findings;
+                let found = "it says that something is damaged, lost or different";
+                Self {
+                    message: format!("{}: {found}", self.message),
+                    exit,
+                    ..self
+                }
+            }
+            Outcome::Interrupted => self.with_exit(exit_after(cancel)),
+        }
+    }
+
     /// Returns the exit code of the process.
     pub fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// Returns what happened.
-    pub fn message(&self) -> &str {
-        &self.message
+    /// Returns what happened, without what to do.
+    pub fn message(&self) -> String {
+        split(&self.message).0
     }
 
-    /// Returns the causes, the nearest first.
-    pub fn causes(&self) -> &[String] {
-        &self.causes
+    /// Returns the causes, the nearest first, without what to do.
+    pub fn causes(&self) -> Vec<String> {
+        let causes = self.causes.iter().map(|cause| split(cause).0);
+        causes.collect()
     }
 
-    /// Returns what to do next.
-    pub fn next_step(&self) -> Option<&str> {
-        self.hint.as_deref()
+    /// Returns what to do next: what the message says, or else a cause, and the hint.
+    pub fn next_step(&self) -> Option<String> {
+        let mut texts = std::iter::once(&self.message).chain(&self.causes);
+        let step = texts.find_map(|text| split(text).1);
+        match (step, &self.hint) {
+            (Some(step), Some(hint)) if step.ends_with('?') => Some(format!("{step} {hint}")),
+            (Some(step), Some(hint)) => Some(format!("{step}; {hint}")),
+            (step, hint) => step.or(hint.clone()),
+        }
     }
 
     fn push_sources(&mut self, mut source: Option<&(dyn Error + 'static)>) {
@@ -167,6 +195,22 @@ mod tests {
         let error = CliError::new("cannot open /data: not found")
             .caused_by(io::Error::new(io::ErrorKind::NotFound, "not found"));
         assert!(error.causes().is_empty());
+    }
+
+    #[test]
+    fn a_step_is_no_part_of_the_message_wherever_it_is_written() {
+        let text = "cannot read a: it is damaged; restore it from a copy";
+        let error = CliError::new(text);
+        assert_eq!(error.message(), "cannot read a: it is damaged");
+        let step = |error: &CliError| error.next_step().unwrap();
+        assert_eq!(step(&error), "restore it from a copy");
+        assert_eq!(error.to_string(), text, "people read one sentence");
+        let both = error.hint("`kbk ls` lists others");
+        assert_eq!(step(&both), "restore it from a copy; `kbk ls` lists others");
+        let cause = io::Error::other("the disk is full; make room");
+        let error = CliError::new("cannot write a").caused_by(cause);
+        assert_eq!(error.causes(), ["the disk is full"]);
+        assert_eq!(step(&error), "make room");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | what `-h` and `--help` show | `help` |
 //! | results on stdout | `output` |
 //! | asking before something is deleted | `confirm` |
-//! | messages and progress on stderr | `stderr`, `logging`, `progress`, `error` |
+//! | messages and progress on stderr | `stderr`, `logging`, `progress`, `error`, `next_step` |
 //! | how the process ends | `exit`, `signals` |
 
 mod args;
@@ -19,6 +19,7 @@ mod error;
 mod exit;
 mod help;
 pub(crate) mod logging;
+mod next_step;
 mod offset;
 mod output;
 mod progress;

@@ -83,20 +83,20 @@ struct Document<'a, T> {
 
 /// Why a command failed.
 #[derive(Serialize)]
-struct Failure<'a> {
-    error: ErrorJson<'a>,
+struct Failure {
+    error: ErrorJson,
 }
 
 #[derive(Serialize)]
-struct ErrorJson<'a> {
+struct ErrorJson {
     exit_code: u8,
-    message: &'a str,
-    causes: &'a [String],
-    next_step: Option<&'a str>,
+    message: String,
+    causes: Vec<String>,
+    next_step: Option<String>,
 }
 
-impl<'a> From<&'a CliError> for ErrorJson<'a> {
-    fn from(error: &'a CliError) -> Self {
+impl From<&CliError> for ErrorJson {
+    fn from(error: &CliError) -> Self {
         ErrorJson {
             exit_code: error.exit().code(),
             message: error.message(),
@@ -316,10 +316,10 @@ impl Records<'_> {
 
 /// What a document ends with that is streamed.
 #[derive(Serialize)]
-struct DocumentEnd<'a> {
+struct DocumentEnd {
     verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorJson<'a>>,
+    error: Option<ErrorJson>,
 }
 
 struct Guard<'a>(MutexGuard<'a, Box<dyn Write + Send>>);

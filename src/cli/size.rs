@@ -19,7 +19,7 @@ pub enum SizeError {
     )]
     NotASize(String),
     /// A size that this option does not allow.
-    #[error("{text} is out of bounds: give {min} to {max}", min = Iec(*.min), max = Iec(*.max))]
+    #[error("{text} is out of bounds; give {min} to {max}", min = Iec(*.min), max = Iec(*.max))]
     OutOfBounds {
         /// As it was given.
         text: String,
@@ -232,7 +232,7 @@ mod tests {
             let error = text.parse::<BlockSize>().unwrap_err().to_string();
             assert_eq!(
                 error,
-                format!("{text} is out of bounds: give 64KiB to 8MiB")
+                format!("{text} is out of bounds; give 64KiB to 8MiB")
             );
         }
         assert!("1023KiB".parse::<SegmentSize>().is_err());

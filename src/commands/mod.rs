@@ -136,11 +136,12 @@ impl Command {
         }
     }
 
-    /// Returns whether the command reads segment files, and no repository although one may be given in the environment.
-    pub fn reads_files(&self) -> bool {
+    /// Returns whether the command uses no repository, although one may be given in the environment: it reads files, or writes text.
+    pub fn is_without_repository(&self) -> bool {
         match self {
             Self::Cat(args) => args.has_files(),
             Self::Verify(args) => !args.files.is_empty(),
+            Self::Inspect(_) | Self::Completions(_) | Self::Man(_) | Self::Umount(_) => true,
             _ => false,
         }
     }

@@ -23,7 +23,7 @@ pub enum TopicError {
     Partitions(#[from] PartitionsError),
     /// No id after the `@`.
     #[error(
-        "`{0}` does not name a topic by its id: give 8 to 32 hex digits after the @, as `kbk ls` and the mount show them"
+        "`{0}` does not name a topic by its id; give 8 to 32 hex digits after the @, as `kbk ls` and the mount show them"
     )]
     Id(String),
     /// No `=` between the names.

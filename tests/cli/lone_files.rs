@@ -231,10 +231,36 @@ fn what_is_not_a_segment_file_is_refused() {
             assert!(ended.stderr.contains(says), "{}", ended.stderr);
             assert_eq!(ended.stdout.is_empty(), operand != letter, "{operand}");
         }
-        let ended = run(&["verify", &file, operand]);
+        // Every operand is reported.
+        let ended = run(&["verify", &file, operand, "--json"]);
+        assert_eq!(ended.code, Some(3), "{operand}: {}", ended.stderr);
+        let report = ended.json();
+        let intact = |at: usize| report["files"][at]["intact"].clone();
+        assert_eq!(
+            (intact(0), intact(1)),
+            (json!(true), json!(false)),
+            "{operand}"
+        );
+        assert_eq!(report["findings"][0]["key"], operand);
+        let kind = if operand == letter {
+            "not_a_segment"
+        } else {
+            "unreadable"
+        };
+        assert_eq!(report["findings"][0]["kind"], kind);
+        let text = run(&["verify", operand, &file]).stdout;
+        let state = if operand == letter {
+            "damaged"
+        } else {
+            "not read"
+        };
+        assert!(text.contains(state) && text.contains("  intact "), "{text}");
+        let alone = run(&["verify", operand]);
         let code = if operand == letter { 3 } else { 1 };
-        assert_eq!(ended.code, Some(code), "{operand}: {}", ended.stderr);
+        assert_eq!(alone.code, Some(code), "{operand}: {}", alone.stderr);
     }
+    let none = run(&["verify", &folder, &at("none.kseg")]);
+    assert_eq!((none.code, &*none.stdout), (Some(1), ""));
     let ended = run(&["cat", "-"]);
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("standard input"), "{}", ended.stderr);

@@ -36,6 +36,7 @@ impl Ended {
     pub fn json(&self) -> Value {
         let document = serde_json::from_str(&self.stdout).unwrap();
         check_document(&document);
+        check_steps(&document);
         document
     }
 
@@ -45,6 +46,28 @@ impl Ended {
         lines
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+}
+
+/// Fails the test if what went wrong says what to do, which belongs into `next_step`.
+#[track_caller]
+fn check_steps(document: &Value) {
+    const VERBS: [&str; 11] = [
+        "try", "give", "use", "run", "check", "name", "restore", "set", "choose", "make", "add",
+    ];
+    let error = &document["error"];
+    let causes = error["causes"].as_array().into_iter().flatten();
+    for text in causes
+        .chain(Some(&error["message"]))
+        .filter_map(Value::as_str)
+    {
+        let mut clauses = text.split([';', ':']).map(str::trim_start).skip(1);
+        let told = clauses.find(|clause| {
+            VERBS
+                .iter()
+                .any(|verb| clause.starts_with(&format!("{verb} ")))
+        });
+        assert_eq!(told, None, "{error}");
     }
 }
 

@@ -1,10 +1,12 @@
 //! `kbk verify FILE...`: segment files without their repository.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kbk_tools::SegmentFileError;
-use kbk_tools::verify::{FilesReport, VerifiedFile, verify_files};
+use kbk_tools::verify::{FilesReport, FindingKind, verify_files};
 
 use super::Args;
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
@@ -50,7 +52,7 @@ impl Report for FilesReport {
         for finding in &self.findings {
             writeln!(out, "{finding}\n")?;
         }
-        table(&self.files).write(out)?;
+        table(self).write(out)?;
         let how = if self.full {
             "every byte and every record"
         } else {
@@ -70,7 +72,12 @@ impl Report for FilesReport {
     }
 }
 
-fn table(files: &[VerifiedFile]) -> Table {
+fn table(report: &FilesReport) -> Table {
+    let findings = report.findings.iter();
+    let unreadable = findings.filter(|finding| finding.kind == FindingKind::Unreadable);
+    let unreadable: HashSet<PathBuf> = unreadable
+        .filter_map(|finding| finding.key.as_ref().map(PathBuf::from))
+        .collect();
     let mut table = Table::new([
         Column::Left("TOPIC"),
         Column::Right("PARTITION"),
@@ -81,9 +88,13 @@ fn table(files: &[VerifiedFile]) -> Table {
         Column::Left("STATE"),
         Column::Left("FILE"),
     ]);
-    for file in files {
+    for file in &report.files {
         let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "?".to_owned());
-        let state = if file.intact { "intact" } else { "damaged" };
+        let state = match (file.intact, unreadable.contains(&file.file)) {
+            (true, _) => "intact",
+            (false, true) => "not read",
+            (false, false) => "damaged",
+        };
         table.row([
             or_unknown(file.topic.clone()),
             or_unknown(file.partition.map(|partition| partition.to_string())),

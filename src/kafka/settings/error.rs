@@ -8,7 +8,9 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum SettingsError {
     /// No cluster was named.
-    #[error("no cluster: give --bootstrap-server, or `bootstrap.servers` in --command-config")]
+    #[error(
+        "no cluster is given; give --bootstrap-server, or `bootstrap.servers` in --command-config"
+    )]
     NoBootstrapServer,
     /// The file cannot be read.
     #[error("cannot read {path}: {source}", path = path.display())]

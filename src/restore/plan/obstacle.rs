@@ -236,7 +236,7 @@ impl std::fmt::Display for Obstacle {
                 found,
             } => write!(
                 f,
-                "{topic} has {}, not {wanted}, and producers would distribute keys over all of them: use --repartition {found}, \
+                "{topic} has {}, not {wanted}, and producers would distribute keys over all of them; use --repartition {found}, \
                  or restore under another name with --map",
                 counted(*found, "partition")
             ),

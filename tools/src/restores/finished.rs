@@ -34,7 +34,9 @@ pub(super) struct Mapped {
 #[derive(Debug, thiserror::Error)]
 pub enum OffsetMapError {
     /// The repository has no restore of this name.
-    #[error("there is no restore {0} in this repository")]
+    #[error(
+        "there is no restore {0} in this repository; `kbk restores` lists those that there are"
+    )]
     Unknown(RestoreId),
     /// The restore has not finished.
     #[error(

@@ -39,7 +39,7 @@ pub struct FilesReport {
 pub struct VerifiedFile {
     /// The file's path, as given.
     pub file: PathBuf,
-    /// The file's length in bytes.
+    /// The file's length in bytes; 0 where it cannot be read.
     pub size: u64,
     /// Whether nothing is wrong with it.
     pub intact: bool,
@@ -59,25 +59,30 @@ pub struct VerifiedFile {
     pub records: Option<u64>,
 }
 
-/// Verifies these files, with `full` also every record. Damage is reported in the result, not as an error. Blocks.
+/// Verifies these files, with `full` also every record. Damage is reported in the result, not as an error, and so is a file that cannot be read
+/// beside others that can. Blocks.
 ///
 /// # Errors
 ///
-/// If a file cannot be read; nothing is verified then.
+/// If no file can be read.
 pub fn verify_files(
     files: &[PathBuf],
     full: bool,
     events: &dyn VerifyEvents,
 ) -> Result<FilesReport, SegmentFileError> {
-    for file in files {
-        SegmentFile::check_readable(file)?;
+    let mut readable = files.iter().map(|file| SegmentFile::check_readable(file));
+    if let Some(Err(first)) = readable.next()
+        && readable.all(|checked| checked.is_err())
+    {
+        return Err(first);
     }
     let mut report = FilesReport {
         full,
         ..FilesReport::default()
     };
     for path in files {
-        let (file, findings) = verify_file(path, full, events)?;
+        let verified = verify_file(path, full, events);
+        let (file, findings) = verified.unwrap_or_else(|error| unread(path, &error));
         report.records += file.records.unwrap_or_default();
         report.bytes += file.size;
         report.files.push(file);
@@ -88,24 +93,23 @@ pub fn verify_files(
     Ok(report)
 }
 
+/// Reports a file that cannot be read.
+fn unread(path: &Path, error: &SegmentFileError) -> (VerifiedFile, Vec<Finding>) {
+    let message = match error {
+        SegmentFileError::Io { source, .. } => source.to_string(),
+        error => error.to_string(),
+    };
+    let finding = Finding::new(FindingKind::Unreadable, message);
+    (VerifiedFile::unknown(path, 0), vec![finding.of_file()])
+}
+
 fn verify_file(
     path: &Path,
     full: bool,
     events: &dyn VerifyEvents,
 ) -> Result<(VerifiedFile, Vec<Finding>), SegmentFileError> {
     let (handle, size) = open_file(path)?;
-    let mut file = VerifiedFile {
-        file: path.to_owned(),
-        size,
-        intact: false,
-        segment_id: None,
-        topic: None,
-        topic_id: None,
-        partition: None,
-        base_offset: None,
-        end_offset: None,
-        records: None,
-    };
+    let mut file = VerifiedFile::unknown(path, size);
     let findings = match SegmentFile::open(path) {
         Ok(opened) => {
             file.describe(&opened);
@@ -123,6 +127,22 @@ fn verify_file(
 }
 
 impl VerifiedFile {
+    /// Returns what is known of a file before its footer is read.
+    fn unknown(path: &Path, size: u64) -> VerifiedFile {
+        VerifiedFile {
+            file: path.to_owned(),
+            size,
+            intact: false,
+            segment_id: None,
+            topic: None,
+            topic_id: None,
+            partition: None,
+            base_offset: None,
+            end_offset: None,
+            records: None,
+        }
+    }
+
     fn describe(&mut self, opened: &SegmentFile) {
         let (header, segment) = (opened.segment().header(), opened.segment());
         self.segment_id = Some(Hex(header.segment_id));
