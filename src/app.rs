@@ -7,6 +7,7 @@ use std::process::{self, ExitCode};
 use std::sync::Arc;
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use tokio::runtime::Runtime;
 
@@ -108,6 +109,11 @@ fn configured(
         .try_get_matches_from(arguments)
         .unwrap_or_else(|error| exit_for(&error, arguments, global, given));
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let is_repo_given = matches.value_source("repo") == Some(ValueSource::CommandLine);
+    if let Some(operand) = cli.command.repository().filter(|_| is_repo_given) {
+        let message = format!("the repository is given twice: as `{operand}`, and with -r/--repo");
+        return Err(CliError::usage(message).hint("give it in one of the two ways"));
+    }
     if let Some(kafka) = cli.command.kafka_mut() {
         kafka.prepend_properties(config.properties(&given.names));
     }

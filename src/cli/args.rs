@@ -268,7 +268,7 @@ impl RenameArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub struct SelectionArgs {
     /// Only these partitions of each topic: numbers and ranges, as in 0-3,7; repeatable
-    #[arg(long, value_name = "LIST", help_heading = RECORDS)]
+    #[arg(short, long, value_name = "LIST", help_heading = RECORDS)]
     pub partition: Vec<PartitionSet>,
 
     /// Only records with this timestamp or a later one

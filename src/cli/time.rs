@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jiff::civil::Time;
+use jiff::civil::{Date, Time};
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Span, Timestamp, ZonedDateTime};
+use jiff::{Span, SpanRelativeTo, Timestamp, ZonedDateTime};
 
 use super::error::CliError;
 
@@ -131,8 +131,9 @@ fn now() -> Result<ZonedDateTime, String> {
         Err(error) => match std::env::var_os("TZ").filter(|name| !name.is_empty()) {
             Some(name) => {
                 let name = name.display();
+                tracing::debug!("TZ: {error}");
                 return Err(format!(
-                    "TZ is `{name}`, which is not a time zone of this machine ({error})"
+                    "TZ is `{name}`, which is not a time zone of this machine"
                 ));
             }
             None => TimeZone::UTC,
@@ -181,31 +182,67 @@ fn parse_epoch(number: &str) -> Result<TimeArg, String> {
 }
 
 fn parse_date_time(text: &str, local: &TimeZone) -> Result<TimeArg, String> {
-    let pieces = Pieces::parse(text).map_err(|error| error.to_string())?;
+    let pieces = Pieces::parse(text).map_err(|_| why_no_moment(text))?;
     let date_time = pieces
         .date()
         .to_datetime(pieces.time().unwrap_or(Time::midnight()));
     if pieces.time_zone_annotation().is_some() {
-        let zoned: ZonedDateTime = text
-            .parse()
-            .map_err(|error: jiff::Error| error.to_string())?;
+        let zoned: Result<ZonedDateTime, _> = text.parse();
+        let zoned = zoned.map_err(|_| why_no_zone(text))?;
         return Ok(zoned.timestamp().into());
     }
+    let beyond = |_| "that is beyond the calendar, which ends with the year 9999".to_owned();
     if let Some(offset) = pieces.to_numeric_offset() {
-        let timestamp = offset
-            .to_timestamp(date_time)
-            .map_err(|error| error.to_string())?;
+        let timestamp = offset.to_timestamp(date_time).map_err(beyond)?;
         return Ok(timestamp.into());
     }
-    let zoned = date_time
-        .to_zoned_datetime(local.clone())
-        .map_err(|error| error.to_string())?;
+    let zoned = date_time.to_zoned_datetime(local.clone());
+    let zoned = zoned.map_err(beyond)?;
     let assumed = match pieces.time() {
         Some(_) => "local time",
         None => "the start of that day in local time",
     };
     let note = format!("`{text}` is taken as {assumed}: {zoned}");
     Ok(TimeArg::from(zoned.timestamp()).noted(note))
+}
+
+/// Says which part of a date and time is out of its range.
+fn why_no_moment(text: &str) -> String {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u32>().ok();
+    let (month, day) = (number(5..7), number(8..10));
+    let (hour, minute, second) = (number(11..13), number(14..16), number(17..19));
+    match (month, day) {
+        (Some(0 | 13..), _) => "a month is 01 to 12".to_owned(),
+        (Some(_), Some(_))
+            if text
+                .get(..10)
+                .is_none_or(|date| date.parse::<Date>().is_err()) =>
+        {
+            "that month has no such day".to_owned()
+        }
+        (Some(_), Some(_)) if hour.is_some_and(|hour| hour > 23) => {
+            "an hour is 00 to 23".to_owned()
+        }
+        (Some(_), Some(_)) if minute.is_some_and(|minute| minute > 59) => {
+            "a minute is 00 to 59".to_owned()
+        }
+        (Some(_), Some(_)) if second.is_some_and(|second| second > 60) => {
+            "a second is 00 to 59".to_owned()
+        }
+        (Some(_), Some(_)) if text.get(10..).is_some_and(|rest| rest.contains(['+', '-'])) => {
+            "its offset from UTC is not one such as +02:00".to_owned()
+        }
+        _ => "it is not a date and a time".to_owned(),
+    }
+}
+
+/// Says what is wrong with a time that names a zone in brackets.
+fn why_no_zone(text: &str) -> String {
+    let zone = text.split(['[', ']']).nth(1).unwrap_or_default();
+    match TimeZone::get(zone) {
+        Ok(_) => format!("{zone} has another offset from UTC at that time"),
+        Err(_) => format!("`{zone}` is not a time zone of this machine"),
+    }
 }
 
 /// Days and longer are calendar units in local time: `1d` back is the same time of day yesterday.
@@ -232,17 +269,18 @@ fn parse_span_back(text: &str, now: &ZonedDateTime) -> Result<TimeArg, String> {
     Ok(TimeArg::from_ms(arg.floor_ms))
 }
 
-/// Parses a length of time, as in `--open-transactions-wait 30s`.
+/// Parses a length of time, as in `--open-transactions-wait 30s`. It belongs to no moment, so a day has 24 hours, and months are refused.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let fail = || DurationError(text.to_owned());
-    let duration: SignedDuration = text.parse().map_err(|_| fail())?;
-    duration.try_into().map_err(|_| fail())
+    let span: Span = text.parse().map_err(|_| fail())?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours());
+    duration.map_err(|_| fail())?.try_into().map_err(|_| fail())
 }
 
 /// Text that is not a length of time.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` is not a length of time; give hours, minutes and seconds as in `30s`, `2m` or `1h30m`"
+    "`{0}` is not a length of time; give weeks, days, hours, minutes and seconds as in `30s`, `1h30m` or `7d`"
 )]
 pub struct DurationError(String);
 
@@ -345,7 +383,12 @@ mod tests {
             ("2026-13-01T00:00:00Z", "month"),
             ("2026-11-22T25:00:00Z", "hour"),
             ("2026-11-22T10:00:00+99:00", "offset"),
-            ("2026-11-22T10:00-05:00[Europe/Berlin]", "offset"),
+            ("2026-11-22T10:00-05:00[Europe/Berlin]", "another offset"),
+            (
+                "2026-11-22T10:00[Europe/Berlni]",
+                "`Europe/Berlni` is not a time zone",
+            ),
+            ("2026-11-22Tten", "not a date and a time"),
             ("25:00", "the date is missing"),
             ("10:00:00", "the date is missing"),
             ("1763800000", "`@1763800000`"),
@@ -370,7 +413,13 @@ mod tests {
         assert_eq!(parse_duration("30s").unwrap(), Duration::from_secs(30));
         assert_eq!(parse_duration("1h30m").unwrap(), Duration::from_secs(5_400));
         assert_eq!(parse_duration("0s").unwrap(), Duration::ZERO);
-        for text in ["", "30", "-5s", "soon"] {
+        assert_eq!(
+            parse_duration("1d2h").unwrap(),
+            Duration::from_hours(26),
+            "as the times of --since"
+        );
+        assert_eq!(parse_duration("1w").unwrap(), Duration::from_hours(168));
+        for text in ["", "30", "-5s", "soon", "1mo", "1y"] {
             let error = parse_duration(text).unwrap_err().to_string();
             assert!(error.contains("`30s`"), "{error}");
         }

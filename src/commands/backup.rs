@@ -153,10 +153,15 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     Ok(outcome)
 }
 
-/// Adds what to do about damaged snapshots, which the backup would continue.
+/// Adds what a failed backup leaves, and what to do about damaged snapshots, which the backup would continue.
 fn failed(error: BackupError) -> CliError {
     let hint = match &error {
         BackupError::DamagedSnapshots(damaged) => Some(way_past(damaged)),
+        BackupError::Pipeline(_) | BackupError::ClaimLost(_) => Some(
+            "no snapshot was created, and those that there are stay as they are; the next backup uses the segments that this one has \
+             stored so far"
+                .to_owned(),
+        ),
         _ => None,
     };
     let error = CliError::from(error);

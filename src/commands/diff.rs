@@ -31,8 +31,8 @@ both sides. In the topic that was backed up, records are paired by offset; in on
 `kbk restore` wrote, by its offset map; in any other copy, in order. Three things are counted
 and are no differences: records of the backup below the start of the cluster's log (TRIMMED),
 records with a key that a compacted topic no longer has (COMPACTED), and offsets of the
-cluster beyond those of the snapshot (NEWER), among them markers of transactions. In a copy
-without an offset map, compacted
+cluster after the end of the snapshot (AFTER END): newer ones, markers of transactions among
+them, and those that a partial snapshot lacks. In a copy without an offset map, compacted
 records count as missing.
 Exit code 3: a record differs, is missing where it should not be, or is there and not in the
 backup.";
@@ -180,7 +180,7 @@ impl Report for DiffReport {
             Column::Right("DIFFERENCES"),
             Column::Right("TRIMMED"),
             Column::Right("COMPACTED"),
-            Column::Right("NEWER"),
+            Column::Right("AFTER END"),
             Column::Left("FIRST"),
         ]);
         for compared in &self.partitions {

@@ -110,10 +110,16 @@ fn matcher(text: &str) -> Result<Matcher, PatternError> {
             .ok_or_else(|| PatternError::Unclosed(text.to_owned()))?;
         // The whole name must match, as in Kafka's own tools.
         let anchored = format!("^(?:{expression})$");
-        return Ok(Matcher::Regex(Regex::new(&anchored)?));
+        let regex = Regex::new(&anchored);
+        return regex
+            .map(Matcher::Regex)
+            .map_err(|error| PatternError::Regex(text.to_owned(), why_no_regex(&error)));
     }
     if text.contains(['*', '?', '[', ']', '{', '}', '\\']) {
-        return Ok(Matcher::Glob(Glob::new(text)?.compile_matcher()));
+        let glob = Glob::new(text);
+        return glob
+            .map(|glob| Matcher::Glob(glob.compile_matcher()))
+            .map_err(|error| PatternError::Glob(text.to_owned(), why_no_glob(&error)));
     }
     Ok(Matcher::Name)
 }
@@ -137,11 +143,28 @@ pub enum PatternError {
     )]
     Partition(String),
     /// A glob that does not parse.
-    #[error("{0}")]
-    Glob(#[from] globset::Error),
+    #[error("`{0}` is not a glob: {1}; give a name, or a glob such as `orders-*`")]
+    Glob(String, String),
     /// A regular expression that does not parse.
-    #[error("{0}")]
-    Regex(#[from] regex::Error),
+    #[error("`{0}` is not a regular expression: {1}; give one such as `/orders-[0-9]+/`")]
+    Regex(String, String),
+}
+
+/// Returns what is wrong with a regular expression in one line: the library draws where it is.
+pub(super) fn why_no_regex(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.trim_start_matches("error: ").to_owned()
+}
+
+/// Returns what is wrong with a glob, without the advice for other programs.
+fn why_no_glob(error: &globset::Error) -> String {
+    let text = error.kind().to_string();
+    text.split([';', '('])
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 /// The topics that all `--topic` and `--exclude` options select together.

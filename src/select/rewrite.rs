@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use regex::Regex;
 
+use super::pattern::why_no_regex;
 use super::topic::{TopicError, topic_name};
 
 /// One `--map-regex`: topics whose whole name matches the pattern are restored under another name.
@@ -40,8 +41,8 @@ pub enum RewriteError {
     )]
     Form(String),
     /// A pattern that does not parse.
-    #[error("{0}")]
-    Regex(#[from] regex::Error),
+    #[error("`{0}` is not a regular expression: {1}; give one such as `prod-(.*)`")]
+    Regex(String, String),
     /// The replacement refers to a group that the pattern does not have, which would expand to nothing.
     #[error(
         "`${group}` is not a group of `{pattern}`; before a letter, a digit or `_` write `${{1}}` instead of `$1`"
@@ -64,7 +65,9 @@ impl FromStr for TopicRewrite {
             .filter(|(pattern, replacement)| !pattern.is_empty() && !replacement.is_empty());
         let (expression, replacement) = sides.ok_or_else(|| RewriteError::Form(text.to_owned()))?;
         // The whole name must match, as with --topic.
-        let pattern = Regex::new(&format!("^(?:{expression})$"))?;
+        let pattern = Regex::new(&format!("^(?:{expression})$"));
+        let pattern = pattern
+            .map_err(|error| RewriteError::Regex(expression.to_owned(), why_no_regex(&error)))?;
         if let Some(group) = unknown_group(&pattern, replacement) {
             return Err(RewriteError::Group {
                 group,

@@ -157,3 +157,57 @@ fn errors_of_the_system_are_told_without_the_library() {
     }
     assert_eq!(run(&["ls", "-q", "-v"]).code, Some(2));
 }
+
+/// Patterns and times that cannot be read are refused in one line, which names the text and says what is wrong with it.
+#[test]
+fn what_libraries_refuse_is_said_in_the_words_of_kbk() {
+    let world = World::sample();
+    for (args, says) in [
+        (
+            &["ls", "/(orders/"][..],
+            "`/(orders/` is not a regular expression: unclosed group",
+        ),
+        (&["ls", "orders-{a"], "`orders-{a` is not a glob: "),
+        (
+            &["cat", "orders", "--since", "2026-02-30"],
+            "that month has no such day",
+        ),
+        (
+            &[
+                "cat",
+                "orders",
+                "--since",
+                "2026-11-22T10:00[Europe/Berlni]",
+            ],
+            "`Europe/Berlni` is not a time zone of this machine",
+        ),
+        (
+            &["status", "--max-age", "1y"],
+            "`1y` is not a length of time; give weeks, days",
+        ),
+    ] {
+        let ended = world.kbk(args);
+        assert_ne!(ended.code, Some(0), "{args:?}");
+        let error = ended.stderr.lines().next().unwrap();
+        assert!(error.contains(says), "{args:?}: {}", ended.stderr);
+    }
+    let ended = world.kbk(&["status", "--max-age", "7d"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+/// An operand and an option that say the same thing, and perhaps another one, are not both taken.
+#[test]
+fn a_repository_that_is_given_twice_is_refused() {
+    let world = World::sample();
+    let (here, folder) = (world.path(""), world.folder.path().join("elsewhere"));
+    let (here, folder) = (here.to_str().unwrap(), folder.to_str().unwrap());
+    for args in [
+        &["mount", here, folder, "-r", here][..],
+        &["demo", folder, "-r", here],
+    ] {
+        let ended = world.kbk(args);
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("is given twice"), "{}", ended.stderr);
+        assert!(!std::fs::exists(folder).unwrap(), "nothing was begun");
+    }
+}

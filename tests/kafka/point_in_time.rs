@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use crate::support::broker::Broker;
 use crate::support::process::run;
-use crate::support::produce::produce_bulk;
+use crate::support::produce::{produce, produce_bulk};
 use crate::support::record::{Message, messages};
 use crate::support::repo::Repo;
 use crate::support::samples::Random;
@@ -115,4 +115,23 @@ fn check(
         report["records"],
         expected.iter().map(Vec::len).sum::<usize>()
     );
+}
+
+#[test]
+fn a_time_before_all_records_is_a_warning() {
+    let broker = Broker::shared();
+    let topic = topics::unique("too-early");
+    topics::create(broker, &topic, 1, &[]);
+    let records: Vec<Message> = samples::mixed(1).take(10).collect();
+    produce(broker, "none", (&topic, 0), &records);
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let map = format!("{topic}={topic}-none");
+    let restore = ["--topic", &topic, "--map", &map, "--dry-run"];
+    let planned = run(&mut repo.restore(broker, &restore)).expect_code(0);
+    assert_eq!(planned.stderr, "");
+    let early = [&restore[..], &["--until", "1971-01-01T00:00:00Z"]].concat();
+    let planned = run(&mut repo.restore(broker, &early)).expect_code(0);
+    let says = format!("no record is selected for 1 topic, which would be empty: {topic}-none");
+    assert!(planned.stderr.contains(&says), "{}", planned.stderr);
 }

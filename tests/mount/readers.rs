@@ -95,7 +95,7 @@ fn readers_of_a_store_that_hangs_end_at_the_deadline_and_names_are_shown() {
     let partitions = (0..READERS).map(|partition| ("orders", partition, vec![vec![(0, 1_000)]]));
     world.backup(&partitions.collect::<Vec<_>>());
     world.backup(&[("whole", 0, vec![vec![(0, 1_000)]])]);
-    let mount = Mount::with(&world, &["--deadline", "3"]);
+    let mount = Mount::with(&world, &["--deadline", "3s"]);
     let path = |partition| mount.latest(&format!("topics/orders/{partition}/records.jsonl"));
     for partition in 0..READERS {
         assert!(fs::metadata(path(partition)).unwrap().len() > 0);

@@ -18,10 +18,22 @@ items!(
 /// The family of everything that belongs to no snapshot and always exists; its place 0 is unused, because the root's number is 1.
 pub(super) const FAMILY: u64 = 0;
 
-const README: &str = "\
+/// What the README of a mount of all snapshots begins with.
+const ALL: &str = "\
 A kbk repository of Kafka topics, as read-only files. `latest` is the newest backup. The files under `follow` are its
 records.jsonl, values and keys, and grow with each backup: `tail -f` them.
 
+";
+
+/// What the README of a mount of one snapshot begins with.
+const ONE: &str = "\
+One snapshot of a kbk repository of Kafka topics, as read-only files. It stays as it is: backups that are made later are
+in a mount without --snapshot.
+
+";
+
+/// What each README continues with.
+const README: &str = "\
 snapshots/N/topics/TOPIC/PARTITION/ contains for each partition:
   records.jsonl          every record, one JSON object per line, in offset order
   values, keys           one per line, unescaped; meta.json says whether each line is a whole one (`lossless`)
@@ -38,6 +50,15 @@ snapshots/by-date/ has a link to each snapshot, by the time (UTC) when it was ma
 If a partition has no records.jsonl, its segments do not state the length of their text: use `kbk cat` to see the
 records. `du` of a file shows its stored bytes.
 ";
+
+/// Describes the tree as it is mounted: one snapshot has neither `latest` nor `follow`.
+fn readme(tree: &Tree) -> String {
+    let begin = match tree.catalogue.has_latest() {
+        true => ALL,
+        false => ONE,
+    };
+    [begin, README].concat()
+}
 
 impl Family for RootNode {
     fn of(number: Number) -> Option<Self> {
@@ -71,7 +92,7 @@ impl Family for RootNode {
             RootNode::Folder => folder,
             RootNode::Readme => Attributes {
                 kind: Kind::File,
-                size: README.len() as u64,
+                size: readme(tree).len() as u64,
                 lifetime: Lifetime::Sealed,
                 ..folder
             },
@@ -106,9 +127,9 @@ impl Family for RootNode {
         Ok(window.of_fixed(&names, shown))
     }
 
-    async fn open(self, _: &Tree) -> Result<Body, ViewError> {
+    async fn open(self, tree: &Tree) -> Result<Body, ViewError> {
         match self {
-            RootNode::Readme => Ok(Body::Whole(README.into())),
+            RootNode::Readme => Ok(Body::Whole(readme(tree).into())),
             RootNode::Folder | RootNode::Latest => Err(ViewError::IsFolder),
         }
     }

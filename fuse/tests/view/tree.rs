@@ -571,6 +571,16 @@ async fn new_snapshots_appear_in_a_growing_view() {
         Lifetime::Sealed
     );
     assert_eq!(names(&one, "").await, ["README.txt", "snapshots"]);
+    for (view, says) in [
+        (&sealed, "`latest` is the newest"),
+        (&one, "One snapshot of a kbk"),
+    ] {
+        let readme = read(view, "README.txt").await.unwrap();
+        let readme = String::from_utf8(readme).unwrap();
+        assert!(readme.contains(says), "{readme}");
+    }
+    let readme = read(&one, "README.txt").await.unwrap();
+    assert!(!String::from_utf8(readme).unwrap().contains("latest"));
     assert_eq!(names(&one, "snapshots").await, ["1", "by-date"]);
     let none = ViewOptions {
         snapshots: Snapshots::One(7),

@@ -30,7 +30,7 @@ struct Listing {
     /// The snapshot whose backup read the ACLs from the cluster.
     seen: u64,
     /// When it read them.
-    taken_at: String,
+    taken_at: jiff::Timestamp,
     /// Whether the cluster had an authorizer.
     authorizer: bool,
     /// ACLs that the cluster had and the backup could not represent.
@@ -54,7 +54,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let listing = Listing {
         snapshot: snapshot.sequence,
         seen: found.seen,
-        taken_at: found.taken_at.to_string(),
+        taken_at: found.taken_at,
         authorizer: found.authorizer,
         left_out: found.left_out,
         acls: found.acls.to_vec(),
@@ -64,7 +64,11 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 
 impl Report for Listing {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        let as_of = format!("as of {} (snapshot {})", self.taken_at, self.seen);
+        let as_of = format!(
+            "as of {} (snapshot {})",
+            human::moment(self.taken_at),
+            self.seen
+        );
         if !self.authorizer {
             return writeln!(
                 out,

@@ -95,29 +95,29 @@ impl Report for Listing {
             out,
             "{} as of {} (snapshot {}), {} old",
             human::counted(self.groups.len() as u64, "group"),
-            self.taken_at,
+            human::moment(self.taken_at),
             self.seen,
             human::age_of(self.taken_at, Timestamp::now())
         )?;
         for (what, taken_at) in older(&self.groups) {
-            writeln!(out, "older: {what} as of {taken_at}")?;
+            writeln!(out, "older: {what} as of {}", human::moment(taken_at))?;
         }
         Ok(())
     }
 }
 
 /// Lists the groups, and the topics of groups, that an earlier backup read and the cluster did not report again, each with its time.
-fn older(rows: &[GroupRow]) -> Vec<(String, String)> {
+fn older(rows: &[GroupRow]) -> Vec<(String, Timestamp)> {
     let mut older = Vec::new();
     for row in rows {
         let group = human::printable(&row.group);
-        if let Some(taken_at) = &row.taken_at {
-            older.push((format!("group {group}"), taken_at.clone()));
+        if let Some(taken_at) = row.taken_at {
+            older.push((format!("group {group}"), taken_at));
         }
         for offset in &row.offsets {
-            if let Some(taken_at) = &offset.taken_at {
+            if let Some(taken_at) = offset.taken_at {
                 let what = format!("the offsets of group {group} in {}", offset.topic);
-                older.push((what, taken_at.clone()));
+                older.push((what, taken_at));
             }
         }
     }

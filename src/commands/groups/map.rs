@@ -137,7 +137,9 @@ fn places<'a>(
         let topics = restore.restore.topics.iter().map(|topic| &*topic.topic);
         let topics: Vec<&str> = topics.collect();
         let restored = format!("it restored {}", human::some_of(&topics));
-        CliError::new(format!("restore {name} did not restore {what}: {restored}"))
+        CliError::new(format!("restore {name} did not restore {what}: {restored}")).hint(
+            "--restore NAME reads the offset map of another restore, and `kbk restores` lists them",
+        )
     };
     let topics = restore.partition_ids();
     let mut places: BTreeMap<(&TopicName, Id), Vec<&PartitionId>> = BTreeMap::new();
@@ -226,7 +228,17 @@ impl Report for OfGroups {
                 table.row(row(&group.group, offset));
             }
         }
-        table.write(out)
+        table.write(out)?;
+        let left_out: Vec<&str> = self.0.topics_left_out().into_iter().collect();
+        if left_out.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "left out: offsets in {}, which restore {} did not restore; --restore NAME reads the offset map of another one (`kbk restores`)",
+            human::some_of(&left_out),
+            self.0.restore,
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use kbk_format::repo::{Digested, RepoErrorKind, Repository, Snapshot, TopicState
 use kbk_fuse::kernel::MountOptions;
 use kbk_fuse::{CacheDir, Part, Snapshots, TopicFilter, ViewOptions};
 
-use crate::cli::{CacheSize, CliError, MemorySize, PrefetchSize, SnapshotsArg, TopicArgs};
+use crate::cli::{CacheSize, CliError, MemorySize, PrefetchSize, SnapshotsArg, TopicArgs, time};
 use crate::commands::snapshot;
 
 /// The default of --show: one part, so that programs that read whole trees find each record once.
@@ -78,9 +78,9 @@ pub(super) struct Settings {
     #[arg(long, value_name = "SIZE", requires = "cache_dir")]
     cache_size: Option<CacheSize>,
 
-    /// Time out reads from the repository after this many seconds [default: 30]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
-    deadline: Option<u64>,
+    /// Time out reads from the repository after this time, 1s to 1h [default: 30s]
+    #[arg(long, value_name = "SPAN", value_parser = parse_deadline)]
+    deadline: Option<Duration>,
 
     /// How far the kernel reads ahead; takes effect if root mounts [default: 128]
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(4..=16384))]
@@ -93,6 +93,15 @@ pub(super) struct Settings {
     /// With --daemon: append messages to this file once it is mounted [default: discard them]
     #[arg(long, value_name = "FILE")]
     pub(super) log_file: Option<PathBuf>,
+}
+
+fn parse_deadline(text: &str) -> Result<Duration, String> {
+    let deadline = time::parse_duration(text).map_err(|error| error.to_string())?;
+    let allowed = Duration::from_secs(1)..=Duration::from_hours(1);
+    match allowed.contains(&deadline) {
+        true => Ok(deadline),
+        false => Err("give 1s to 1h".to_owned()),
+    }
 }
 
 /// The settings alone, as a command without a name, to parse those of `mount -o`.
@@ -212,7 +221,7 @@ impl Settings {
             prefetch_bytes: self
                 .prefetch
                 .map_or(default.prefetch_bytes, PrefetchSize::bytes),
-            deadline: self.deadline.map_or(default.deadline, Duration::from_secs),
+            deadline: self.deadline.unwrap_or(default.deadline),
             growing: true,
             cache_dir: self.cache_dir()?,
         })

@@ -23,7 +23,7 @@ use crate::human;
 use crate::kafka::ClientSettings;
 use crate::restore::{
     self, Afterwards, Finished, Obstacle, PartitionMapping, Purpose, RecordSelection, RestoreError,
-    RestoreOptions, RestorePlan, RestoreReport, RetentionChoice, RunError, TargetError,
+    RestoreOptions, RestorePlan, RestoreReport, RetentionChoice, RunError, TargetError, TopicPlan,
 };
 use crate::select::{DropHeaders, NamePattern, PartitionMap, PatternError, TopicRef};
 
@@ -229,6 +229,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             return Ok(Outcome::Interrupted);
         }
     };
+    warn_without_records(&planned.main);
     let planned = planned.into_approved(|plan| &plan.obstacles, args.dry_run, context)?;
     let Some(WithAcls {
         main: plan,
@@ -263,6 +264,23 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             let hint = step.describe(&repository).await;
             Err(CliError::from(error).hint(hint))
         }
+    }
+}
+
+/// Says which topics get no record. A resumed restore may have written all of them before.
+fn warn_without_records(plan: &RestorePlan) {
+    let has_none = |topic: &TopicPlan<'_>| {
+        let mut partitions = topic.partitions();
+        partitions.all(|partition| partition.reading.records == 0)
+    };
+    let without = plan.topics().filter(has_none);
+    let without: Vec<&str> = without.map(|topic| topic.target()).collect();
+    if !without.is_empty() && !plan.resumed {
+        tracing::warn!(
+            "no record is selected for {}, which would be empty: {}",
+            human::counted(without.len() as u64, "topic"),
+            human::some_of(&without)
+        );
     }
 }
 

@@ -105,10 +105,15 @@ impl Completeness {
             .map(|(reason, count)| format!("{count} {}", reason.in_words()))
             .collect();
         let mut line = format!(
-            "snapshot {} is partial: {} of {} lack records that the cluster had ({})",
+            "snapshot {} is partial: {} of {} {} records that the cluster had ({})",
             self.snapshot,
             self.incomplete.len(),
             counted(self.partitions, "partition"),
+            if self.incomplete.len() == 1 {
+                "lacks"
+            } else {
+                "lack"
+            },
             causes.join(", "),
         );
         // A String takes everything.

@@ -1,5 +1,6 @@
 //! Lists the consumer groups of a snapshot, with each committed offset's lag behind the stored records.
 
+use jiff::Timestamp;
 use kbk_format::repo::{CommittedOffset, GroupState, GroupTopic, PartitionState, Snapshot};
 use serde::Serialize;
 
@@ -13,7 +14,7 @@ pub struct GroupRow {
     /// The group's state at the time of the backup, as the cluster named it.
     pub state: Option<String>,
     /// When the group was read, if that was by an earlier backup than the others: the cluster did not report it again.
-    pub taken_at: Option<String>,
+    pub taken_at: Option<Timestamp>,
     /// Number of topics with committed offsets.
     pub topics: u64,
     /// Number of partitions with committed offsets.
@@ -32,7 +33,7 @@ pub struct OffsetRow {
     /// The topic's id when the offset was read, 32 hex digits; zeros if unknown.
     pub topic_id: String,
     /// When the offset was read, if that was by an earlier backup than the rest of the group.
-    pub taken_at: Option<String>,
+    pub taken_at: Option<Timestamp>,
     /// The committed offset.
     #[serde(flatten)]
     pub committed: CommittedOffset,
@@ -61,7 +62,7 @@ pub fn row(snapshot: &Snapshot, group: &GroupState) -> GroupRow {
         group: group.group.clone(),
         r#type: group.r#type.clone(),
         state: group.state.clone(),
-        taken_at: group.taken_at.map(|time| time.to_string()),
+        taken_at: group.taken_at,
         topics: group.topics.len() as u64,
         partitions: offsets.len() as u64,
         behind: behind.reduce(|a, b| Lag {
@@ -79,7 +80,7 @@ fn offset_rows(snapshot: &Snapshot, topic: &GroupTopic) -> Vec<OffsetRow> {
         OffsetRow {
             topic: topic.topic.to_string(),
             topic_id: topic.topic_id.to_string(),
-            taken_at: topic.taken_at.map(|time| time.to_string()),
+            taken_at: topic.taken_at,
             committed: committed.clone(),
             stored_end_offset: state.map(|state| state.end_offset),
             behind: state.map(|state| Lag::of(state, committed.offset)),
