@@ -35,6 +35,15 @@ impl Cause {
         }
     }
 
+    /// A quota of the cluster, which an administrator can raise.
+    pub(super) fn quota(text: String) -> Cause {
+        Cause {
+            text,
+            next: "raise the quota of this client's user or client id (kafka-configs --entity-type), or wait",
+            rejects_credentials: false,
+        }
+    }
+
     /// A cause that librdkafka has not reported.
     pub(super) fn unreported(text: &str) -> Cause {
         Cause {

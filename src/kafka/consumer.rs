@@ -415,7 +415,10 @@ impl Consumer {
                 | KafkaError::OffsetOutOfRange { .. }),
             ) => return self.give_up(index, error, handler),
             Err(error) => error.to_string(),
-            Ok(()) => "the partition exists, and its leader sends nothing".to_owned(),
+            Ok(()) => match self.client.events().quota(Instant::now()) {
+                Some(quota) => quota.text,
+                None => "the partition exists, and its leader sends nothing".to_owned(),
+            },
         };
         let Slot {
             range: PartitionRange {
@@ -599,7 +602,7 @@ fn connect(
 struct StallTimer {
     since: Instant,
     checked: Instant,
-    /// [`partial_sets`](super::client::Events::partial_sets) at the last check.
+    /// [`partial_sets`](super::events::Events::partial_sets) at the last check.
     partial_sets: Option<u64>,
 }
 

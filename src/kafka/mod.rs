@@ -35,6 +35,7 @@
 //! | the size of fetches | `fetch_size` |
 //! | why header names need care | `headers` |
 //! | callbacks, logging, connecting | `client` |
+//! | what a client's callbacks have reported: failures, answers, quotas | `events` |
 //! | what librdkafka reports, in kbk's words; what is said of an outage | `cause`, `outage` |
 //! | the in-process cluster of `kbk demo` and of tests | [`mock`] |
 
@@ -46,6 +47,7 @@ mod client;
 pub mod consumer;
 mod delivered;
 pub mod error;
+mod events;
 mod fetch_size;
 mod handler;
 mod headers;
