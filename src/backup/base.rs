@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use kbk_format::repo::{Digested, Groups, RepoError, RepoErrorKind, Repository, Snapshot};
+use kbk_format::repo::{Digested, Groups, RepoError, Repository, Snapshot};
 
 use super::run::BackupError;
 
