@@ -303,6 +303,7 @@ fn entry(id: &PartitionId, base_offset: i64, minute: u64) -> SegmentEntry {
         end_offset: base_offset + 1_000,
         min_timestamp: time,
         max_timestamp: time + 59_999,
+        min_known_timestamp: Some(time),
         records: 1_000,
         raw_bytes: 7_654_321 + base_offset as u64 % 104_729,
         timestamp_type: TimestampType::CreateTime,

@@ -316,6 +316,12 @@ impl Columns {
         &self.timestamps
     }
 
+    /// Returns the smallest timestamp but -1, which means that a record has none; `i64::MAX` where no record has one.
+    pub(crate) fn min_known_timestamp(&self) -> i64 {
+        let known = self.timestamps.iter().filter(|timestamp| **timestamp != -1);
+        known.min().copied().unwrap_or(i64::MAX)
+    }
+
     /// Returns the smallest and the largest timestamp; (`i64::MAX`, `i64::MIN`) where there is no record.
     pub(crate) fn time_bounds(&self) -> (i64, i64) {
         self.timestamps

@@ -257,9 +257,15 @@ impl Footer {
             .map(|e| e.max_timestamp)
             .max()
             .unwrap_or(i64::MIN);
+        let known = entries
+            .iter()
+            .map(|e| e.min_known_timestamp)
+            .min()
+            .unwrap_or(i64::MAX);
         let holds = statistics.base_offset == self.header.base_offset
             && (statistics.record_count, statistics.raw_bytes) == (records, raw)
             && (statistics.min_timestamp, statistics.max_timestamp) == (min, max)
+            && statistics.min_known_timestamp == known
             && self.gaps.missing_count == statistics.missing_count();
         view.ensure(holds, ErrorClass::Inconsistent, || {
             "statistics or gaps do not match the block index".to_owned()

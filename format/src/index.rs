@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::block::BlockHeader;
 use crate::counted::counted;
 use crate::error::{ErrorClass, Result};
-use crate::layout::{ALIGNMENT, block_header_length, index_entry as at, limits};
+use crate::layout::{ALIGNMENT, KIND_RECORDS, block_header_length, index_entry as at, limits};
 use crate::offset_span::OffsetSpan;
 use crate::wire::{FieldReader, length, put};
 
@@ -22,6 +22,8 @@ pub struct IndexEntry {
     pub min_timestamp: i64,
     /// Largest timestamp.
     pub max_timestamp: i64,
+    /// Smallest timestamp but -1, the one of records that have none; `i64::MAX` where no record has one.
+    pub min_known_timestamp: i64,
     /// Bytes of the whole block.
     pub block_length: u32,
     /// Bytes of its header.
@@ -32,6 +34,8 @@ pub struct IndexEntry {
     pub header_crc: u32,
     /// Bytes of its streams after decoding.
     pub raw_length: u32,
+    /// Stored bytes of META, which directly follow the header.
+    pub meta_length: u32,
 }
 
 impl IndexEntry {
@@ -42,13 +46,26 @@ impl IndexEntry {
             end_offset: header.end_offset,
             min_timestamp: header.min_timestamp,
             max_timestamp: header.max_timestamp,
+            min_known_timestamp: header.min_known_timestamp,
             // Both are below `limits::BLOCK_STORED_BYTES`.
             block_length: header.block_length() as u32,
             header_length: header.header_length() as u32,
             record_count: header.record_count,
             header_crc: header.header_crc,
             raw_length: header.raw_length(),
+            meta_length: header.meta_length(),
         }
+    }
+
+    /// Returns whether the block may hold a record with a timestamp from `from` to `to`, both inclusive.
+    #[must_use]
+    pub fn may_hold_times(&self, from: i64, to: i64) -> bool {
+        // Records without a timestamp have -1: they would make a block match every range that begins before its end.
+        let min = match from > -1 {
+            true => self.min_known_timestamp,
+            false => self.min_timestamp,
+        };
+        self.record_count > 0 && self.max_timestamp >= from && min <= to
     }
 
     /// Returns the exclusive end of the block's bytes.
@@ -77,11 +94,12 @@ impl IndexEntry {
             at::BLOCK_LENGTH,
             &self.block_length.to_le_bytes(),
         );
-        put(
-            &mut bytes,
-            at::HEADER_LENGTH,
-            &self.header_length.to_le_bytes(),
-        );
+        let known = self.min_known_timestamp;
+        put(&mut bytes, at::MIN_KNOWN_TIMESTAMP, &known.to_le_bytes());
+        // At most that of a header with `limits::STREAMS`.
+        let header_length = self.header_length as u16;
+        put(&mut bytes, at::HEADER_LENGTH, &header_length.to_le_bytes());
+        put(&mut bytes, at::KIND, &[KIND_RECORDS]);
         put(
             &mut bytes,
             at::RECORD_COUNT,
@@ -89,6 +107,7 @@ impl IndexEntry {
         );
         put(&mut bytes, at::HEADER_CRC, &self.header_crc.to_le_bytes());
         put(&mut bytes, at::RAW_LENGTH, &self.raw_length.to_le_bytes());
+        put(&mut bytes, at::META_LENGTH, &self.meta_length.to_le_bytes());
         bytes
     }
 
@@ -99,12 +118,19 @@ impl IndexEntry {
             end_offset: view.i64(start + at::END_OFFSET)?,
             min_timestamp: view.i64(start + at::MIN_TIMESTAMP)?,
             max_timestamp: view.i64(start + at::MAX_TIMESTAMP)?,
+            min_known_timestamp: view.i64(start + at::MIN_KNOWN_TIMESTAMP)?,
             block_length: view.u32(start + at::BLOCK_LENGTH)?,
-            header_length: view.u32(start + at::HEADER_LENGTH)?,
+            header_length: u32::from(view.u16(start + at::HEADER_LENGTH)?),
             record_count: view.u32(start + at::RECORD_COUNT)?,
             header_crc: view.u32(start + at::HEADER_CRC)?,
             raw_length: view.u32(start + at::RAW_LENGTH)?,
+            meta_length: view.u32(start + at::META_LENGTH)?,
         };
+        let kind = view.u8(start + at::KIND)?;
+        view.ensure(kind == KIND_RECORDS, ErrorClass::Unsupported, || {
+            let position = entry.position;
+            format!("the block at {position} is of kind {kind}; a newer kbk may read it")
+        })?;
         // A reader sizes its buffers by these before it has read the block.
         view.ensure(
             length(entry.record_count) <= limits::BLOCK_RECORDS
@@ -139,7 +165,10 @@ impl IndexEntry {
                 && block_length.is_multiple_of(ALIGNMENT)
                 && header_length >= block_header_length(0)
                 && covered.is_some_and(|covered| covered >= i64::from(entry.record_count).max(1))
-                && (entry.record_count > 0 || entry.raw_length == 0),
+                && (entry.record_count > 0 || entry.raw_length == 0)
+                && (entry.record_count > 0) == (entry.meta_length > 0)
+                && u64::from(entry.header_length) + u64::from(entry.meta_length)
+                    <= u64::from(entry.block_length),
             ErrorClass::Inconsistent,
             || {
                 format!(
@@ -153,11 +182,13 @@ impl IndexEntry {
             },
         )?;
         let bounds = (entry.min_timestamp, entry.max_timestamp);
+        let known = entry.min_known_timestamp;
         view.ensure(
             if entry.record_count == 0 {
-                bounds == (i64::MAX, i64::MIN)
+                bounds == (i64::MAX, i64::MIN) && known == i64::MAX
             } else {
                 bounds.0 <= bounds.1
+                    && (known == i64::MAX || (bounds.0..=bounds.1).contains(&known))
             },
             ErrorClass::Inconsistent,
             || {
@@ -238,7 +269,10 @@ impl BlockIndex {
         self.entries
             .iter()
             .enumerate()
-            .filter(move |(_, entry)| entry.max_timestamp >= from && entry.min_timestamp < to)
+            .filter(move |(_, entry)| {
+                to.checked_sub(1)
+                    .is_some_and(|last| entry.may_hold_times(from, last))
+            })
             .map(|(block, _)| block)
     }
 
@@ -303,4 +337,50 @@ pub(crate) struct Bounds {
     pub(crate) footer: u64,
     pub(crate) base_offset: i64,
     pub(crate) end_offset: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(base_offset: i64, times: &[i64]) -> IndexEntry {
+        let known = times.iter().filter(|time| **time != -1);
+        IndexEntry {
+            position: 0,
+            base_offset,
+            end_offset: base_offset + 1,
+            min_timestamp: times.iter().copied().min().unwrap_or(i64::MAX),
+            max_timestamp: times.iter().copied().max().unwrap_or(i64::MIN),
+            min_known_timestamp: known.min().copied().unwrap_or(i64::MAX),
+            block_length: 0,
+            header_length: 0,
+            record_count: u32::try_from(times.len()).unwrap(),
+            header_crc: 0,
+            raw_length: 0,
+            meta_length: 0,
+        }
+    }
+
+    #[test]
+    fn a_record_without_a_timestamp_makes_its_block_match_only_ranges_that_include_it() {
+        let mut index = BlockIndex::default();
+        for (at, times) in [&[-1, 500][..], &[-1], &[], &[100, 200], &[-5, 50]]
+            .into_iter()
+            .enumerate()
+        {
+            index.push(entry(i64::try_from(at).unwrap(), times));
+        }
+        let found = |from, to| index.blocks_of_times(from, to).collect::<Vec<_>>();
+        assert_eq!(found(100, 201), [3]);
+        assert_eq!(found(0, 51), [4]);
+        assert_eq!(found(400, i64::MAX), [0]);
+        assert_eq!(found(-1, 101), [0, 1, 3, 4]);
+        assert_eq!(
+            found(-1, 0),
+            [0, 1, 4],
+            "the extremes of the last cannot tell"
+        );
+        assert_eq!(found(i64::MIN, -1), [4]);
+        assert_eq!(found(i64::MIN, i64::MIN), [0; 0]);
+    }
 }

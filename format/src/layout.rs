@@ -123,7 +123,8 @@ fields! {
         RESERVED_2: 4 => "reserved",
         CONTENT_DIGEST: 16 => "content_digest",
         RESTORE_DIGEST: 16 => "restore_digest",
-        RESERVED_3: 32 => "reserved",
+        MIN_KNOWN_TIMESTAMP: 8 => "min_known_timestamp",
+        RESERVED_3: 24 => "reserved",
     }
 }
 
@@ -184,12 +185,15 @@ fields! {
         END_OFFSET: 8 => "end_offset",
         MIN_TIMESTAMP: 8 => "min_timestamp",
         MAX_TIMESTAMP: 8 => "max_timestamp",
+        MIN_KNOWN_TIMESTAMP: 8 => "min_known_timestamp",
         BLOCK_LENGTH: 4 => "block_length",
-        HEADER_LENGTH: 4 => "header_length",
+        HEADER_LENGTH: 2 => "header_length",
+        KIND: 1 => "kind",
+        RESERVED: 1 => "reserved",
         RECORD_COUNT: 4 => "record_count",
         HEADER_CRC: 4 => "header_crc",
         RAW_LENGTH: 4 => "raw_length",
-        RESERVED: 4 => "reserved",
+        META_LENGTH: 4 => "meta_length",
     }
 }
 
@@ -215,7 +219,7 @@ fields! {
         MAX_RECORD_BYTES: 8 => "max_record_bytes",
         MAX_LATENESS_MS: 8 => "max_lateness_ms",
         RAW_BYTES: 8 => "raw_bytes",
-        RESERVED: 8 => "reserved",
+        MIN_KNOWN_TIMESTAMP: 8 => "min_known_timestamp",
         CONTENT_DIGEST: 16 => "content_digest",
         RESTORE_DIGEST: 16 => "restore_digest",
     }
@@ -352,7 +356,7 @@ const _: () = {
     assert!(block_header::LENGTH == 160);
     assert!(stream_entry::LENGTH == 16);
     assert!(section::LENGTH == 16);
-    assert!(index_entry::LENGTH == 64);
+    assert!(index_entry::LENGTH == 72);
     assert!(statistics::LENGTH == 192);
     assert!(gaps::LENGTH == 16);
     assert!(gap_entry::LENGTH == 24);

@@ -22,6 +22,8 @@ pub struct Statistics {
     pub min_timestamp: i64,
     /// Largest timestamp; `i64::MIN` where there is no record.
     pub max_timestamp: i64,
+    /// Smallest timestamp but -1; `i64::MAX` where no record has one.
+    pub min_known_timestamp: i64,
     /// Number of records.
     pub record_count: u64,
     /// Records with a null value.
@@ -63,6 +65,7 @@ impl Statistics {
             last_offset: -1,
             min_timestamp: i64::MAX,
             max_timestamp: i64::MIN,
+            min_known_timestamp: i64::MAX,
             record_count: 0,
             tombstone_count: 0,
             control_count: 0,
@@ -103,6 +106,7 @@ impl Statistics {
             last_offset: columns.offsets.last().copied().unwrap_or(-1),
             min_timestamp,
             max_timestamp,
+            min_known_timestamp: columns.min_known_timestamp(),
             record_count: columns.len() as u64,
             tombstone_count: count(&columns.values.codes, 0),
             control_count: count(&columns.controls, true),
@@ -136,6 +140,7 @@ impl Statistics {
         self.last_offset = self.last_offset.max(next.last_offset);
         self.min_timestamp = self.min_timestamp.min(next.min_timestamp);
         self.max_timestamp = self.max_timestamp.max(next.max_timestamp);
+        self.min_known_timestamp = self.min_known_timestamp.min(next.min_known_timestamp);
         self.record_count += next.record_count;
         self.tombstone_count += next.tombstone_count;
         self.control_count += next.control_count;
@@ -180,7 +185,7 @@ impl Statistics {
         bytes
     }
 
-    fn signed(&self) -> [(usize, i64); 6] {
+    fn signed(&self) -> [(usize, i64); 7] {
         [
             (at::BASE_OFFSET, self.base_offset),
             (at::END_OFFSET, self.end_offset),
@@ -188,6 +193,7 @@ impl Statistics {
             (at::LAST_OFFSET, self.last_offset),
             (at::MIN_TIMESTAMP, self.min_timestamp),
             (at::MAX_TIMESTAMP, self.max_timestamp),
+            (at::MIN_KNOWN_TIMESTAMP, self.min_known_timestamp),
         ]
     }
 
@@ -218,6 +224,7 @@ impl Statistics {
             last_offset: view.i64(at::LAST_OFFSET)?,
             min_timestamp: view.i64(at::MIN_TIMESTAMP)?,
             max_timestamp: view.i64(at::MAX_TIMESTAMP)?,
+            min_known_timestamp: view.i64(at::MIN_KNOWN_TIMESTAMP)?,
             record_count: view.u64(at::RECORD_COUNT)?,
             tombstone_count: view.u64(at::TOMBSTONE_COUNT)?,
             control_count: view.u64(at::CONTROL_COUNT)?,

@@ -234,6 +234,7 @@ fn statistics(statistics: &Statistics) -> Value {
         "max_record_bytes": statistics.max_record_bytes,
         "max_lateness_ms": statistics.max_lateness_ms,
         "raw_bytes": statistics.raw_bytes,
+        "min_known_timestamp": statistics.min_known_timestamp,
         "content_digest": digest(statistics.digests.content),
         "restore_digest": digest(statistics.digests.restore),
     })

@@ -451,6 +451,12 @@ fn statistics(model: &Model, raw_bytes: u64) -> Statistics {
             .map(|record| record.timestamp)
             .max()
             .unwrap_or(i64::MIN),
+        min_known_timestamp: records
+            .iter()
+            .map(|record| record.timestamp)
+            .filter(|timestamp| *timestamp != -1)
+            .min()
+            .unwrap_or(i64::MAX),
         record_count: records.len() as u64,
         tombstone_count: count(&|record| record.value.is_none()),
         control_count: count(&|record| record.control),

@@ -31,19 +31,20 @@ BLOCK: Fields = [
     ("stream_count", 1, "u"), ("reserved", 2, ""), ("header_length", 4, "u"), ("block_length", 4, "u"), ("base_offset", 8, "i"),
     ("end_offset", 8, "i"), ("min_timestamp", 8, "i"), ("max_timestamp", 8, "i"), ("record_count", 4, "u"), ("tombstone_count", 4, "u"),
     ("control_count", 4, "u"), ("no_timestamp_count", 4, "u"), ("raw_length", 4, "u"), ("reserved", 4, ""), ("content_digest", 16, ""),
-    ("restore_digest", 16, ""), ("reserved", 32, ""),
+    ("restore_digest", 16, ""), ("min_known_timestamp", 8, "i"), ("reserved", 24, ""),
 ]
 DIRECTORY: Fields = [("stream", 1, "s"), ("codec", 1, "o"), ("reserved", 2, ""), ("stored_crc", 4, "c"), ("stored_length", 4, "u"), ("raw_length", 4, "u")]
 SECTION: Fields = [("type", 4, "u"), ("flags", 4, "u"), ("length", 8, "u")]
 INDEX_ENTRY: Fields = [
     ("position", 8, "u"), ("base_offset", 8, "i"), ("end_offset", 8, "i"), ("min_timestamp", 8, "i"), ("max_timestamp", 8, "i"),
-    ("block_length", 4, "u"), ("header_length", 4, "u"), ("record_count", 4, "u"), ("header_crc", 4, "c"), ("raw_length", 4, "u"), ("reserved", 4, ""),
+    ("min_known_timestamp", 8, "i"), ("block_length", 4, "u"), ("header_length", 2, "u"), ("kind", 1, "u"), ("reserved", 1, ""),
+    ("record_count", 4, "u"), ("header_crc", 4, "c"), ("raw_length", 4, "u"), ("meta_length", 4, "u"),
 ]
 STATISTICS: Fields = [(name, 8, "i") for name in ("base_offset", "end_offset", "first_offset", "last_offset", "min_timestamp", "max_timestamp")] + [
     (name, 8, "u") for name in (
         "record_count", "tombstone_count", "control_count", "no_timestamp_count", "zero_timestamp_count", "null_key_count", "header_count",
         "key_bytes", "value_bytes", "header_bytes", "max_record_bytes", "max_lateness_ms", "raw_bytes")
-] + [("reserved", 8, ""), ("content_digest", 16, ""), ("restore_digest", 16, "")]
+] + [("min_known_timestamp", 8, "i"), ("content_digest", 16, ""), ("restore_digest", 16, "")]
 GAPS: Fields = [("missing_count", 8, "u"), ("default_reason", 4, "u"), ("entry_count", 4, "u")]
 GAP_ENTRY: Fields = [("from_offset", 8, "i"), ("to_offset", 8, "i"), ("reason", 4, "u"), ("reserved", 4, "")]
 RENDERED_SIZES: Fields = [("rendering_version", 4, "u"), ("view_count", 4, "u")]

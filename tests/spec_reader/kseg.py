@@ -317,8 +317,8 @@ def parse_trailer(data: bytes) -> Trailer:
 # --------------------------------------------------------------------------------------------------------------
 # 2.5 Footer
 
-_INDEX_ENTRY = struct.Struct("<QqqqqIIIII4x")
-_STATISTICS = struct.Struct("<qqqqqq13Q8x16s16s")
+_INDEX_ENTRY = struct.Struct("<QqqqqqIHBxIIII")
+_STATISTICS = struct.Struct("<qqqqqq13Qq16s16s")
 _GAP_ENTRY = struct.Struct("<qqI4x")
 
 
@@ -329,11 +329,14 @@ class IndexEntry:
     end_offset: int
     min_timestamp: int
     max_timestamp: int
+    min_known_timestamp: int
     block_length: int
     header_length: int
+    kind: int
     record_count: int
     header_crc: int
     raw_length: int
+    meta_length: int
 
 
 @dataclass(frozen=True)
@@ -357,6 +360,7 @@ class Statistics:
     max_record_bytes: int
     max_lateness_ms: int
     raw_bytes: int
+    min_known_timestamp: int
     content_digest: int
     restore_digest: int
 
@@ -417,13 +421,14 @@ def parse_sections(footer: bytes, footer_position: int) -> list[Section]:
 
 def parse_block_index(section: Section, block_count: int, header: FileHeader, footer_position: int) -> list[IndexEntry]:
     what = "block_index"
-    require(len(section.payload) == 64 * block_count, INCONSISTENT, what, section.position,
+    require(len(section.payload) == 72 * block_count, INCONSISTENT, what, section.position,
             f"{len(section.payload)} bytes for {block_count} blocks")
     entries = []
     position, offset = header.header_length, header.base_offset
     for number in range(block_count):
-        at = section.position + 64 * number
-        entry = IndexEntry(*_INDEX_ENTRY.unpack_from(section.payload, 64 * number))
+        at = section.position + 72 * number
+        entry = IndexEntry(*_INDEX_ENTRY.unpack_from(section.payload, 72 * number))
+        require(entry.kind == 1, UNSUPPORTED, what, at, f"kind {entry.kind}")
         require(entry.record_count <= MAX_RECORDS, LIMIT, what, at, f"record_count {entry.record_count}")
         require(entry.raw_length <= MAX_RAW, LIMIT, what, at, f"raw_length {entry.raw_length}")
         require(entry.header_length <= align(160 + 16 * MAX_STREAMS, 64), LIMIT, what, at, f"header_length {entry.header_length}")
@@ -431,6 +436,10 @@ def parse_block_index(section: Section, block_count: int, header: FileHeader, fo
         require(entry.header_length >= 192 and entry.header_length % 64 == 0, INCONSISTENT, what, at, f"header_length {entry.header_length}")
         require(entry.block_length >= entry.header_length and entry.block_length % 64 == 0, INCONSISTENT, what, at,
                 f"block_length {entry.block_length}")
+        require((entry.meta_length > 0) == (entry.record_count > 0) and entry.header_length + entry.meta_length <= entry.block_length,
+                INCONSISTENT, what, at, f"meta_length {entry.meta_length}")
+        known = entry.min_known_timestamp
+        require(known == I64_MAX or entry.min_timestamp <= known <= entry.max_timestamp, INCONSISTENT, what, at, f"min_known_timestamp {known}")
         _check_coverage_and_times(entry, what, at)
         require(entry.position == position, INCONSISTENT, what, at, f"block {number} at {entry.position}, not at {position}")
         require(entry.base_offset == offset, INCONSISTENT, what, at, f"base_offset {entry.base_offset}, not {offset}")
@@ -543,7 +552,7 @@ def parse_hours(section: Section, index: list[IndexEntry], rendered_sizes: dict[
 # --------------------------------------------------------------------------------------------------------------
 # 2.3 Block
 
-_BLOCK = struct.Struct("<4sI8sQIBB2xIIqqqqIIIII4x16s16s32x")
+_BLOCK = struct.Struct("<4sI8sQIBB2xIIqqqqIIIII4x16s16sq24x")
 _DIRECTORY_ENTRY = struct.Struct("<BB2xIII")
 
 
@@ -577,7 +586,12 @@ class BlockHeader:
     raw_length: int
     content_digest: int
     restore_digest: int
+    min_known_timestamp: int
     directory: tuple[DirectoryEntry, ...]
+
+    @property
+    def meta_length(self) -> int:
+        return sum(entry.stored_length for entry in self.directory if entry.stream == META)
 
 
 def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None, written_at: int | None = None) -> BlockHeader:
@@ -589,7 +603,7 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
     require(end - at >= _BLOCK.size, TRUNCATED, what, at, f"{end - at} bytes are too few")
     (magic, header_crc, found_salt, found_position, sequence, kind, stream_count, header_length, block_length,
      base_offset, end_offset, min_timestamp, max_timestamp, record_count, tombstone_count, control_count,
-     no_timestamp_count, raw_length, content_digest, restore_digest) = _BLOCK.unpack_from(data, at)
+     no_timestamp_count, raw_length, content_digest, restore_digest, min_known_timestamp) = _BLOCK.unpack_from(data, at)
     # Not not_a_segment: the caller has seen a trailer or a file header. Section 2.8 covers these four
     # bytes by their equality with the magic, which therefore counts as their checksum.
     require(magic == BLOCK_MAGIC, CHECKSUM, what, at, f"magic is {magic.hex()}")
@@ -629,7 +643,7 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
     header = BlockHeader(
         header_crc, found_salt, found_position, sequence, kind, header_length, block_length, base_offset, end_offset,
         min_timestamp, max_timestamp, record_count, tombstone_count, control_count, no_timestamp_count, raw_length,
-        int.from_bytes(content_digest, "little"), int.from_bytes(restore_digest, "little"), tuple(directory))
+        int.from_bytes(content_digest, "little"), int.from_bytes(restore_digest, "little"), min_known_timestamp, tuple(directory))
 
     # Relations.
     _check_coverage_and_times(header, what, at)
@@ -645,6 +659,12 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
             f"block_length {block_length} with a header of {header_length} and {stored_sum} stored bytes")
     for name, count in (("tombstone", tombstone_count), ("control", control_count), ("no_timestamp", no_timestamp_count)):
         require(count <= record_count, INCONSISTENT, what, at, f"{name}_count {count} of {record_count} records")
+    if no_timestamp_count == record_count:
+        require(min_known_timestamp == I64_MAX, INCONSISTENT, what, at, f"min_known_timestamp {min_known_timestamp} without a timestamp")
+    else:
+        good = min_known_timestamp != -1 and min_timestamp <= min_known_timestamp <= max_timestamp
+        require(good and (no_timestamp_count > 0 or min_known_timestamp == min_timestamp), INCONSISTENT, what, at,
+                f"min_known_timestamp {min_known_timestamp} of timestamps from {min_timestamp} to {max_timestamp}")
     # The checksum covers the padding of the header, but the padding must be zero as well.
     padding_at = at + 160 + 16 * stream_count
     check_padding(data[padding_at:at + header_length], what, padding_at)
@@ -770,6 +790,11 @@ class _Cursor:
         return None if code == 0 else self.take(code - 1)
 
 
+def min_known(records: list[Record]) -> int:
+    """Returns the smallest timestamp but -1."""
+    return min((r.timestamp for r in records if r.timestamp != -1), default=I64_MAX)
+
+
 def decode_block(data: bytes, header: BlockHeader, start: int | None = None) -> list[Record]:
     """Decodes all records of the block at `start` of `data`, its position if not given, after the checks of section 4 rules 2, 4 and 5."""
     what, at, n = "block", header.position, header.record_count
@@ -829,6 +854,7 @@ def decode_block(data: bytes, header: BlockHeader, start: int | None = None) -> 
     for name, stated, found in (
         ("min_timestamp", header.min_timestamp, min(r.timestamp for r in records)),
         ("max_timestamp", header.max_timestamp, max(r.timestamp for r in records)),
+        ("min_known_timestamp", header.min_known_timestamp, min_known(records)),
         ("tombstone_count", header.tombstone_count, sum(r.value is None for r in records)),
         ("control_count", header.control_count, sum(r.control for r in records)),
         ("no_timestamp_count", header.no_timestamp_count, sum(r.timestamp == -1 for r in records)),
@@ -934,7 +960,8 @@ class Segment:
     def select(self, t0: int, t1: int) -> Iterator[Record]:
         """Yields all records with t0 <= timestamp < t1, in offset order."""
         for number, entry in enumerate(self.index):
-            if entry.max_timestamp >= t0 and entry.min_timestamp < t1:
+            least = entry.min_known_timestamp if t0 > -1 else entry.min_timestamp
+            if entry.max_timestamp >= t0 and least < t1:
                 for record in self.block(number):
                     if t0 <= record.timestamp < t1:
                         yield record
@@ -972,6 +999,7 @@ def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's user
         ("raw_bytes", sum(entry.raw_length for entry in index)),
         ("min_timestamp", min((entry.min_timestamp for entry in index), default=I64_MAX)),
         ("max_timestamp", max((entry.max_timestamp for entry in index), default=I64_MIN)),
+        ("min_known_timestamp", min((entry.min_known_timestamp for entry in index), default=I64_MAX)),
     ):
         stated = getattr(statistics, name)
         require(stated == found, INCONSISTENT, "statistics", at, f"{name} is {stated}, the block index gives {found}")
@@ -1111,6 +1139,7 @@ def expected_statistics(segment: Segment, blocks: list[tuple[BlockHeader, list[R
         max_record_bytes=max((len(r.key or b"") + len(r.value or b"") + header_bytes[id(r)] for r in records), default=0),
         max_lateness_ms=lateness,
         raw_bytes=sum(header.raw_length for header, _ in blocks),
+        min_known_timestamp=min_known(records),
         content_digest=sum(header.content_digest for header, _ in blocks) & MASK_128,
         restore_digest=sum(header.restore_digest for header, _ in blocks) & MASK_128,
     )

@@ -336,6 +336,7 @@ def block_bytes(block: Block, plan: Plan, position: int, sequence: int) -> tuple
         "tombstone_count": sum(r.value is None for r in records),
         "control_count": sum(r.attributes & 1 for r in records),
         "no_timestamp_count": sum(r.timestamp == -1 for r in records),
+        "min_known_timestamp": min((r.timestamp for r in records if r.timestamp != -1), default=I64_MAX),
     }
     fields["content_digest"], fields["restore_digest"] = digests(records, plan.timestamp_type)
     fields.update({name: value for name, value in block.force.items() if name in fields})
@@ -367,16 +368,17 @@ def block_bytes(block: Block, plan: Plan, position: int, sequence: int) -> tuple
     fields["header_length"] = header_length
     fields["block_length"] = header_length + len(body)
     fields["raw_length"] = sum(entry[4] for entry in directory)
+    fields["meta_length"] = sum(entry[3] for entry in directory if entry[0] == 1)
     fields.update(block.force)
 
     spare = bytes([plan.reserved_byte])
     head = struct.pack(
-        "<8sQIBB2sIIqqqqIIIII4s16s16s32s",
+        "<8sQIBB2sIIqqqqIIIII4s16s16sq24s",
         fields["salt"], fields["position"], fields["sequence"], fields["kind"], len(directory), spare * 2,
         fields["header_length"], fields["block_length"], fields["base_offset"], fields["end_offset"],
         fields["min_timestamp"], fields["max_timestamp"], fields["record_count"], fields["tombstone_count"],
         fields["control_count"], fields["no_timestamp_count"], fields["raw_length"], spare * 4,
-        u128(fields["content_digest"]), u128(fields["restore_digest"]), spare * 32)
+        u128(fields["content_digest"]), u128(fields["restore_digest"]), fields["min_known_timestamp"], spare * 24)
     for stream, codec, crc, stored_length, raw_length in directory:
         head += struct.pack("<BB2sIII", stream, codec, spare * 2, crc, stored_length, raw_length)
     head = pad(b"\0" * 8 + head, 64)[8:]
@@ -437,6 +439,7 @@ def statistics_of(plan: Plan, fields: list[dict]) -> dict:
         "max_record_bytes": max(sizes, default=0),
         "max_lateness_ms": lateness,
         "raw_bytes": sum(f["raw_length"] for f in fields),
+        "min_known_timestamp": min((f["min_known_timestamp"] for f in fields), default=I64_MAX),
         "content_digest": sum(f["content_digest"] for f in fields) % 2**128,
         "restore_digest": sum(f["restore_digest"] for f in fields) % 2**128,
     }
@@ -470,13 +473,13 @@ def build(plan: Plan) -> Built:
     for block, block_fields in zip(plan.blocks, fields):
         entry = {**block_fields, **block.index_force}
         index += struct.pack(
-            "<QqqqqIIIII4s", entry["position"], entry["base_offset"], entry["end_offset"], entry["min_timestamp"],
-            entry["max_timestamp"], entry["block_length"], entry["header_length"], entry["record_count"], entry["header_crc"],
-            entry["raw_length"], spare * 4)
+            "<QqqqqqIHBsIIII", entry["position"], entry["base_offset"], entry["end_offset"], entry["min_timestamp"],
+            entry["max_timestamp"], entry["min_known_timestamp"], entry["block_length"], entry["header_length"], entry["kind"], spare,
+            entry["record_count"], entry["header_crc"], entry["raw_length"], entry["meta_length"])
 
     statistics = statistics_of(plan, fields)
     *numbers, content, restore = statistics.values()
-    statistics_payload = struct.pack("<qqqqqq13Q8s16s16s", *numbers, spare * 8, u128(content), u128(restore))
+    statistics_payload = struct.pack("<qqqqqq13Qq16s16s", *numbers, u128(content), u128(restore))
 
     missing = statistics["end_offset"] - statistics["base_offset"] - statistics["record_count"]
     gaps_payload = struct.pack("<QII", missing, plan.default_reason, len(plan.gap_entries))
@@ -1036,13 +1039,17 @@ def broken_segments() -> list[Broken]:
 
     # --- Block header ---
     add("foreign-block-of-unknown-kind", "misplaced", "decode", "the second block has another segment's salt and kind 7: its place is checked first",
-        with_block(force={"salt": fixed_id("another segment")[:8], "kind": 7}), offsets[:3] + offsets[6:])
+        with_block(force={"salt": fixed_id("another segment")[:8], "kind": 7}, index_force={"kind": 1}), offsets[:3] + offsets[6:])
     add("block-stream-count-damaged", "checksum", "decode", "one bit of the second block's stream_count is flipped: header_length alone bounds the checksum",
         flip(starts[1] + 29, 1), offsets[:3] + offsets[6:])
     without_coverage = plan()
     without_coverage.blocks.insert(1, Block(103, 103))
     add("block-without-coverage", "inconsistent", "open", "the second block's base_offset is its end_offset", without_coverage, offsets)
-    add("unknown-kind", "unsupported", "decode", "the second block's kind is 7", with_block(force={"kind": 7}))
+    add("unknown-kind", "unsupported", "open", "the second block's kind is 7", with_block(force={"kind": 7}))
+    add("unknown-kind-in-a-block", "unsupported", "decode", "the second block's kind is 7, and 1 in the block index",
+        with_block(force={"kind": 7}, index_force={"kind": 1}))
+    add("index-meta-length-wrong", "inconsistent", "decode", "the block index states that META of the second block has one byte",
+        with_block(index_force={"meta_length": 1}))
     add("unknown-codec", "unsupported", "decode", "KEYS of the second block has codec 3",
         with_block(edit_directory=lambda entries: entries[1].__setitem__(1, 3)))
     add("unknown-stream", "unsupported", "decode", "the second block has a stream of type 5", with_block(
@@ -1059,7 +1066,9 @@ def broken_segments() -> list[Broken]:
     add("raw-length-over-limit", "limit", "open", "the raw length of the second block's VALUES is 2^28; block header, index and statistics agree",
         with_block(codec="zstd", edit_directory=lambda entries: entries[3].__setitem__(4, 2**28)))
     add("min-timestamp-wrong", "inconsistent", "decode", "the second block's min_timestamp is 5 too low; index, statistics and the first time entry agree",
-        with_block(force={"min_timestamp": T + 102995}))
+        with_block(force={"min_timestamp": T + 102995, "min_known_timestamp": T + 102995}))
+    add("min-known-timestamp-wrong", "inconsistent", "decode", "the second block's min_known_timestamp is one above its min_timestamp; index and statistics agree",
+        with_block(force={"min_known_timestamp": T + 103001}))
     add("tombstone-count-wrong", "inconsistent", "decode", "the second block's tombstone_count is 1, and no value is null; statistics agree",
         with_block(force={"tombstone_count": 1}))
     add("digest-wrong", "inconsistent", "verify", "the second block's content_digest is one too high; statistics agree", with_block(

@@ -241,6 +241,9 @@ def parse_row(table: str, line: bytes, commits: tuple[int, int]) -> Row:
     if removed:
         kind = member(table, members, "of", STRING)
     require(kind in KINDS, UNSUPPORTED, table, None, f"a row of the kind {kind!r}")
+    if kind == "segment" and not removed:
+        features = count_member(table, members, "features") if members.get("features") is not None else 0
+        require(features == 0, UNSUPPORTED, table, None, f"a segment with the features {features:#x}")
     return Row(row_key(table, kind, members), kind, removed, members, table, commits)
 
 
@@ -287,6 +290,7 @@ class Entry:
     end_offset: int
     min_timestamp: int
     max_timestamp: int
+    min_known_timestamp: int | None
     records: int
     raw_bytes: int
     timestamp_type: str
@@ -730,6 +734,7 @@ class Snapshot:
             end_offset=offset_member(table, item, "end_offset"),
             min_timestamp=signed_member(table, item, "min_timestamp"),
             max_timestamp=signed_member(table, item, "max_timestamp"),
+            min_known_timestamp=nullable_time(table, item, "min_known_timestamp"),
             records=count_member(table, item, "records"),
             raw_bytes=count_member(table, item, "raw_bytes"),
             timestamp_type=member(table, item, "timestamp_type", STRING),
@@ -768,6 +773,7 @@ class Snapshot:
             ("end_offset", statistics.end_offset, entry.end_offset),
             ("min_timestamp", statistics.min_timestamp, entry.min_timestamp),
             ("max_timestamp", statistics.max_timestamp, entry.max_timestamp),
+            ("min_known_timestamp", statistics.min_known_timestamp, kseg.I64_MAX if entry.min_known_timestamp is None else entry.min_known_timestamp),
             ("record_count", statistics.record_count, entry.records),
             ("raw_bytes", statistics.raw_bytes, entry.raw_bytes),
             ("timestamp_type", ("CreateTime", "LogAppendTime")[header.timestamp_type], entry.timestamp_type),

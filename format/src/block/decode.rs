@@ -190,6 +190,7 @@ fn check_counts(header: &BlockHeader, columns: &Columns) -> Result<()> {
     let controls = columns.controls.iter().filter(|c| **c).count();
     let without_time = columns.timestamps.iter().filter(|t| **t == -1).count();
     let holds = (min, max) == (header.min_timestamp, header.max_timestamp)
+        && columns.min_known_timestamp() == header.min_known_timestamp
         && tombstones == length(header.tombstone_count)
         && controls == length(header.control_count)
         && without_time == length(header.no_timestamp_count);

@@ -336,6 +336,7 @@ impl EncodedBlock {
             end_offset: statistics.end_offset,
             min_timestamp: statistics.min_timestamp,
             max_timestamp: statistics.max_timestamp,
+            min_known_timestamp: statistics.min_known_timestamp,
             record_count: narrow(statistics.record_count),
             tombstone_count: narrow(statistics.tombstone_count),
             control_count: narrow(statistics.control_count),

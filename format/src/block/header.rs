@@ -111,6 +111,8 @@ pub struct BlockHeader {
     pub min_timestamp: i64,
     /// Largest timestamp of all records.
     pub max_timestamp: i64,
+    /// Smallest timestamp but -1; `i64::MAX` where no record has one.
+    pub min_known_timestamp: i64,
     /// Number of records.
     pub record_count: u32,
     /// Records with a null value.
@@ -132,6 +134,14 @@ impl BlockHeader {
     #[must_use]
     pub fn header_length(&self) -> usize {
         block_header_length(self.directory.iter().count())
+    }
+
+    /// Returns the stored length of META; 0 where there is no record.
+    #[must_use]
+    pub fn meta_length(&self) -> u32 {
+        let mut streams = self.directory.iter();
+        let meta = streams.find(|entry| entry.id == StreamId::Meta);
+        meta.map_or(0, |entry| entry.stored_length)
     }
 
     /// Returns the length of the whole block.
@@ -178,6 +188,8 @@ impl BlockHeader {
         put(bytes, at::BASE_OFFSET, &self.base_offset.to_le_bytes());
         put(bytes, at::END_OFFSET, &self.end_offset.to_le_bytes());
         put(bytes, at::MIN_TIMESTAMP, &self.min_timestamp.to_le_bytes());
+        let known = self.min_known_timestamp;
+        put(bytes, at::MIN_KNOWN_TIMESTAMP, &known.to_le_bytes());
         put(bytes, at::MAX_TIMESTAMP, &self.max_timestamp.to_le_bytes());
         put(bytes, at::RECORD_COUNT, &self.record_count.to_le_bytes());
         put(
@@ -291,6 +303,7 @@ impl BlockHeader {
             end_offset: view.i64(at::END_OFFSET)?,
             min_timestamp: view.i64(at::MIN_TIMESTAMP)?,
             max_timestamp: view.i64(at::MAX_TIMESTAMP)?,
+            min_known_timestamp: view.i64(at::MIN_KNOWN_TIMESTAMP)?,
             record_count: view.u32(at::RECORD_COUNT)?,
             tombstone_count: view.u32(at::TOMBSTONE_COUNT)?,
             control_count: view.u32(at::CONTROL_COUNT)?,
@@ -372,6 +385,18 @@ impl BlockHeader {
             },
             ErrorClass::Inconsistent,
             || format!("its timestamps or digests are not those of {records} records"),
+        )?;
+        let (known, unknown) = (self.min_known_timestamp, self.no_timestamp_count);
+        view.ensure(
+            if unknown == self.record_count {
+                known == i64::MAX
+            } else {
+                known != -1
+                    && (self.min_timestamp..=self.max_timestamp).contains(&known)
+                    && (unknown > 0 || known == self.min_timestamp)
+            },
+            ErrorClass::Inconsistent,
+            || format!("its min_known_timestamp is {known}, and {unknown} of {records} records have no timestamp"),
         )?;
         let has_meta = self.directory.iter().any(|e| e.id == StreamId::Meta);
         let empty = self.directory.iter().next().is_none();

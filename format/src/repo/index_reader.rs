@@ -117,10 +117,7 @@ impl Repository {
         state: &PartitionState,
         times: &RangeInclusive<i64>,
     ) -> Result<Vec<SegmentEntry>> {
-        let has = |entry: &SegmentEntry| {
-            let stated = entry.times();
-            stated.is_some_and(|(min, max)| min <= *times.end() && *times.start() <= max)
-        };
+        let has = |entry: &SegmentEntry| entry.may_hold_times(*times.start(), *times.end());
         let Some((min, max)) = state.min_timestamp.zip(state.max_timestamp) else {
             return Ok(Vec::new());
         };

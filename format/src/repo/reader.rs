@@ -18,7 +18,7 @@ use object_store::{GetOptions, ObjectStoreExt};
 use super::error::{Damage, Operation, RepoError, RepoErrorKind, Result};
 use super::id::Hex;
 use super::keys::{Key, PartitionId};
-use super::segment_entry::{SegmentEntry, flags};
+use super::segment_entry::{SegmentEntry, flags, known};
 use super::store::{Store, path};
 use crate::error::FormatError;
 use crate::footer::RenderedSizes;
@@ -257,6 +257,10 @@ fn difference(segment: &Segment, partition: &PartitionId, entry: &SegmentEntry) 
         .or_else(|| {
             let (expected, found) = (entry.max_timestamp, statistics.max_timestamp);
             says("largest timestamp", &expected, &found)
+        })
+        .or_else(|| {
+            let (expected, found) = (entry.min_known_timestamp, known(statistics));
+            shows("smallest known timestamp", &expected, &found)
         })
         .or_else(|| {
             let (expected, found) = (entry.footer_position, segment.footer_position());

@@ -36,6 +36,8 @@ pub struct SegmentEntry {
     pub min_timestamp: i64,
     /// Largest timestamp in milliseconds; `i64::MIN` where there is no record.
     pub max_timestamp: i64,
+    /// Smallest timestamp in milliseconds but -1, the one of records that have none; `None` where no record has one.
+    pub min_known_timestamp: Option<i64>,
     /// Number of records.
     pub records: u64,
     /// Bytes of the records before compression.
@@ -101,6 +103,7 @@ impl SegmentEntry {
             end_offset: statistics.end_offset,
             min_timestamp: statistics.min_timestamp,
             max_timestamp: statistics.max_timestamp,
+            min_known_timestamp: known(statistics),
             records: statistics.record_count,
             raw_bytes: statistics.raw_bytes,
             timestamp_type: header.timestamp_type,
@@ -125,11 +128,27 @@ impl SegmentEntry {
         }
     }
 
+    /// Returns whether it may have a record with a timestamp from `from` to `to`, both inclusive.
+    #[must_use]
+    pub fn may_hold_times(&self, from: i64, to: i64) -> bool {
+        let min = match from > -1 {
+            true => self.min_known_timestamp,
+            false => Some(self.min_timestamp),
+        };
+        self.records > 0 && self.max_timestamp >= from && min.is_some_and(|min| min <= to)
+    }
+
     /// Returns the smallest and the largest timestamp; `None` where it has no records.
     #[must_use]
     pub fn times(&self) -> Option<(i64, i64)> {
         (self.records > 0).then_some((self.min_timestamp, self.max_timestamp))
     }
+}
+
+/// Returns the smallest timestamp but -1; `None` where no record has one.
+pub(super) fn known(statistics: &Statistics) -> Option<i64> {
+    let has_one = statistics.record_count > statistics.no_timestamp_count;
+    has_one.then_some(statistics.min_known_timestamp)
 }
 
 /// Converts to the form of an entry: values, then keys.

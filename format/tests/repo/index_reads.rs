@@ -55,6 +55,7 @@ impl World {
                     partition.segments.push(SegmentEntry {
                         min_timestamp: time,
                         max_timestamp: time,
+                        min_known_timestamp: Some(time),
                         ..segment
                     });
                 }

@@ -170,6 +170,7 @@ pub(crate) fn entry(
         end_offset,
         min_timestamp: -1,
         max_timestamp: i64::MAX,
+        min_known_timestamp: Some(0),
         records: (end_offset - base_offset) as u64,
         raw_bytes: bytes.len() as u64,
         timestamp_type: TimestampType::CreateTime,

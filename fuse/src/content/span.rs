@@ -72,9 +72,9 @@ impl Span {
         self.first <= min && max <= self.last
     }
 
-    /// Whether it contains a time from `min` through `max`.
-    pub(crate) fn meets(self, min: i64, max: i64) -> bool {
-        min <= self.last && self.first <= max
+    /// Its first millisecond.
+    pub(crate) fn first(self) -> i64 {
+        self.first
     }
 
     /// Its last millisecond.

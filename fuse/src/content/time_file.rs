@@ -54,7 +54,7 @@ impl SnapshotReader {
         let (mut pieces, mut end) = (Vec::new(), 0u64);
         while let Some((ordinal, segment)) = opened.try_next().await? {
             for (block, entry) in segment.entries().iter().enumerate() {
-                if !span.meets(entry.min_timestamp, entry.max_timestamp) {
+                if !entry.may_hold_times(span.first(), span.last()) {
                     continue;
                 }
                 let bytes = self.bytes_within(partition, &segment, block, span).await?;
@@ -89,7 +89,7 @@ impl SnapshotReader {
         for page in 0..pages::pages(partition.state()) {
             let table = self.segment_table(partition, page).await?;
             for entry in &table.segments {
-                if entry.records > 0 && span.meets(entry.min_timestamp, entry.max_timestamp) {
+                if entry.may_hold_times(span.first(), span.last()) {
                     found.push((ordinal, entry.clone()));
                 }
                 ordinal += 1;

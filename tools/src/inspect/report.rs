@@ -71,6 +71,8 @@ pub struct InspectedFooter {
     pub min_timestamp: i64,
     /// Largest timestamp of a record in milliseconds.
     pub max_timestamp: i64,
+    /// Smallest timestamp but -1, the one of records that have none; `i64::MAX` where no record has one.
+    pub min_known_timestamp: i64,
     /// Number of records.
     pub record_count: u64,
     /// Records with a null value.
@@ -220,6 +222,7 @@ impl InspectedFooter {
             last_offset,
             min_timestamp,
             max_timestamp,
+            min_known_timestamp,
             record_count,
             tombstone_count,
             control_count,
@@ -243,6 +246,7 @@ impl InspectedFooter {
             last_offset,
             min_timestamp,
             max_timestamp,
+            min_known_timestamp,
             record_count,
             tombstone_count,
             control_count,

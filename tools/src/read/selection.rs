@@ -37,22 +37,16 @@ impl Selection {
         base.max(self.offsets.start) < end.min(self.offsets.end)
     }
 
-    fn overlaps(&self, min_timestamp: i64, max_timestamp: i64) -> bool {
-        min_timestamp <= *self.times.end() && max_timestamp >= *self.times.start()
-    }
-
     /// Reports whether the segment may hold a selected record.
     pub(super) fn needs_segment(&self, entry: &SegmentEntry) -> bool {
-        entry.records > 0
-            && self.reaches(entry.base_offset, entry.end_offset)
-            && self.overlaps(entry.min_timestamp, entry.max_timestamp)
+        self.reaches(entry.base_offset, entry.end_offset)
+            && entry.may_hold_times(*self.times.start(), *self.times.end())
     }
 
     /// Reports whether the block may hold a selected record.
     pub(super) fn needs_block(&self, entry: &IndexEntry) -> bool {
-        entry.record_count > 0
-            && self.reaches(entry.base_offset, entry.end_offset)
-            && self.overlaps(entry.min_timestamp, entry.max_timestamp)
+        self.reaches(entry.base_offset, entry.end_offset)
+            && entry.may_hold_times(*self.times.start(), *self.times.end())
     }
 
     /// Reports whether the block may hold both selected and other records, so that only decoding it tells how many.

@@ -126,6 +126,27 @@ fn segments_without_selected_records_are_not_opened() {
 }
 
 #[test]
+fn records_without_a_timestamp_match_no_range_that_leaves_them_out() {
+    let world = World::new();
+    let segments = vec![vec![(0, -1), (1, 5_000)], vec![(2, 1_500)], vec![(3, -1)]];
+    world.backup(&[("t", 0, segments)]);
+    let bases = |times| {
+        let selection = Selection {
+            times,
+            ..Selection::all()
+        };
+        let plan = plan(&world, &world.repository, "t", selection).unwrap();
+        let segments = plan.segments().iter().map(|entry| entry.base_offset);
+        (segments.collect::<Vec<_>>(), count(&world, plan))
+    };
+    assert_eq!(bases(1_000..=2_000), (vec![2], 1));
+    assert_eq!(bases(0..=i64::MAX), (vec![0, 2], 2));
+    assert_eq!(bases(-1..=2_000), (vec![0, 2, 3], 3));
+    assert_eq!(bases(i64::MIN..=1_000), (vec![0, 3], 2));
+    assert_eq!(bases(i64::MIN..=-2), (vec![], 0));
+}
+
+#[test]
 fn a_damaged_block_ends_reading_and_the_error_names_its_object() {
     let world = World::sample();
     let entry = &world.entries("orders", 0)[1];

@@ -37,6 +37,7 @@ struct Members<'a> {
     topic_id: Id,
     partition: Option<PartitionNumber>,
     base_offset: Option<i64>,
+    features: Option<u64>,
     records: Option<u64>,
     min_timestamp: Option<i64>,
     max_timestamp: Option<i64>,
@@ -61,6 +62,11 @@ impl LineHead {
         let Some(kind) = RowKind::parse(word) else {
             return Err(SealError::UnknownRow(word.clone().into_owned()));
         };
+        let features = members.features.unwrap_or(0);
+        if features != 0 && kind == RowKind::Segment && !removed {
+            let kind = format!("segment with the features {features:#x}");
+            return Err(SealError::UnknownRow(kind));
+        }
         let times = match (
             members.records,
             members.min_timestamp,

@@ -97,6 +97,7 @@ struct SegmentLine {
     end_offset: i64,
     min_timestamp: i64,
     max_timestamp: i64,
+    min_known_timestamp: Option<i64>,
     records: u64,
     raw_bytes: u64,
     timestamp_type: TimestampType,
@@ -300,6 +301,7 @@ impl SegmentLine {
             end_offset: entry.end_offset,
             min_timestamp: entry.min_timestamp,
             max_timestamp: entry.max_timestamp,
+            min_known_timestamp: entry.min_known_timestamp,
             records: entry.records,
             raw_bytes: entry.raw_bytes,
             timestamp_type: entry.timestamp_type,
@@ -325,6 +327,7 @@ impl SegmentLine {
             end_offset: self.end_offset,
             min_timestamp: self.min_timestamp,
             max_timestamp: self.max_timestamp,
+            min_known_timestamp: self.min_known_timestamp,
             records: self.records,
             raw_bytes: self.raw_bytes,
             timestamp_type: self.timestamp_type,
@@ -366,6 +369,7 @@ pub(super) mod tests {
             end_offset: to,
             min_timestamp: from,
             max_timestamp: to,
+            min_known_timestamp: Some(from),
             records: to.abs_diff(from),
             raw_bytes: 9,
             timestamp_type: TimestampType::CreateTime,
@@ -520,6 +524,11 @@ pub(super) mod tests {
         let text = String::from_utf8(line).unwrap();
         let more = text.replacen("\"size\"", "\"later\":[1],\"size\"", 1);
         assert!(read(more.as_bytes()).is_ok());
+        let features = text.replacen("\"size\"", "\"features\":2,\"size\"", 1);
+        let unknown = SealError::UnknownRow("segment with the features 0x2".into());
+        assert_eq!(read(features.as_bytes()), Err(unknown));
+        let none = text.replacen("\"size\"", "\"features\":0,\"size\"", 1);
+        assert!(read(none.as_bytes()).is_ok());
         let other = text.replacen("\"segment\"", "\"filter\"", 1);
         let unknown = Err(SealError::UnknownRow("filter".into()));
         assert_eq!(read(other.as_bytes()), unknown);
