@@ -6,9 +6,14 @@
 //! and its own name may not be on the disk yet. A put that returned an error and left its file may
 //! not have flushed anything either. So [`Store::sync_folders`] flushes every folder of the objects
 //! that a commit names, up to the root, before the commit, and those of the snapshot after it.
+//!
+//! | to | see |
+//! |---|---|
+//! | create and flush folders of a local disk | `folder` |
+
+mod folder;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +26,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use url::Url;
 
+use self::folder::{create_folder, sync_folder};
 use super::error::{Damage, Operation, RepoError, RepoErrorKind, Result};
 use super::keys::Key;
 use super::listing::{self, Listed, UnfinishedFiles};
@@ -465,28 +471,4 @@ fn local_folder(location: &str) -> Result<PathBuf> {
 fn is_scheme(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(allowed)
-}
-
-/// Creates a folder and those above it, durably.
-fn create_folder(folder: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = folder
-        .ancestors()
-        .take_while(|path| !path.exists())
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(folder)?;
-    // Each parent of a new folder has a new entry.
-    let mut changed = missing.iter().filter_map(|path| path.parent());
-    changed.try_for_each(sync_folder)
-}
-
-/// Flushes a folder. Only Unix can open one for that; elsewhere the file system is trusted.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()
-    } else {
-        Ok(())
-    }
 }
