@@ -213,9 +213,9 @@ impl ViewError {
                 ViewError::Damaged { location, source }
             }
             RepoErrorKind::Changed => ViewError::Changed { location, source },
-            RepoErrorKind::NotReadable { .. } | RepoErrorKind::NotWritable => {
-                ViewError::Forbidden { location, source }
-            }
+            RepoErrorKind::NotReadable { .. }
+            | RepoErrorKind::NotWritable
+            | RepoErrorKind::Unauthenticated => ViewError::Forbidden { location, source },
             _ => ViewError::Store { location, source },
         }
     }

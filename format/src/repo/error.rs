@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 
+use super::answer::{Answer, Trouble};
 use super::keys::PartitionId;
 use crate::error::FormatError;
 use crate::offset_span::OffsetSpan;
@@ -149,6 +150,48 @@ pub enum RepoErrorKind {
     /// Make room: the disk is full or the quota exhausted.
     NoSpace,
 
+    /// Grant these credentials, or this user, the permission to remove objects.
+    NotRemovable,
+
+    /// Give other credentials: there are none, or the store does not accept them.
+    Unauthenticated,
+
+    /// Create the bucket, or correct its name: there is none of this name.
+    NoSuchBucket,
+
+    /// Correct the region or the endpoint: the bucket is elsewhere.
+    WrongRegion,
+
+    /// Wait until the lock of the object ends: a lock, a hold or a retention policy protects it.
+    Locked {
+        /// The operation that was refused.
+        operation: Operation,
+    },
+
+    /// Fetch the object from the archive in which the store keeps it.
+    Archived,
+
+    /// Try again: other requests for the same object were under way all the time.
+    Busy,
+
+    /// Try again later, or with fewer requests at a time: the store takes no more.
+    Throttled {
+        /// The operation that failed.
+        operation: Operation,
+    },
+
+    /// Try again: there was no complete answer in time, and whether the operation took effect is unknown.
+    TimedOut {
+        /// The operation that failed.
+        operation: Operation,
+    },
+
+    /// Use one writer at a time: the store does not keep two from creating the same object.
+    NoPutIfAbsent {
+        /// What was tried, and what came of it.
+        found: String,
+    },
+
     /// Try again: the store failed, and whether the object exists is unknown.
     Unavailable {
         /// The operation that failed.
@@ -247,6 +290,11 @@ impl RepoError {
     /// Classifies the error of a store by the reason that it or the operating system gives.
     #[must_use]
     pub fn of_store(operation: Operation, repository: &str, key: &str, source: BoxedError) -> Self {
+        if let Some(answer) = Answer::of(source.as_ref()) {
+            let kind = answered(operation, answer.trouble);
+            // What the library says beside the answer may repeat what was asked.
+            return Self::new(repository, Some(key), kind, Some(Box::new(answer)));
+        }
         let kind = match (operation, io_kind(source.as_ref())) {
             (_, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) => {
                 RepoErrorKind::NoSpace
@@ -254,10 +302,9 @@ impl RepoError {
             (Operation::Write, Some(io::ErrorKind::ReadOnlyFilesystem)) => {
                 RepoErrorKind::NotWritable
             }
-            (Operation::Write, _) if is_denied(source.as_ref()) => RepoErrorKind::NotWritable,
-            (Operation::Read | Operation::List, _) if is_denied(source.as_ref()) => {
-                RepoErrorKind::NotReadable { operation }
-            }
+            _ if is_unauthenticated(source.as_ref()) => RepoErrorKind::Unauthenticated,
+            _ if is_denied(source.as_ref()) => denied(operation),
+            (_, Some(io::ErrorKind::TimedOut)) => RepoErrorKind::TimedOut { operation },
             _ => RepoErrorKind::Unavailable { operation },
         };
         Self::new(repository, Some(key), kind, Some(source))
@@ -346,7 +393,7 @@ impl fmt::Display for RepoError {
         match kind {
             RepoErrorKind::InvalidLocation { detail } => write!(
                 f,
-                "cannot use {:?} as a repository: {detail}; name a folder or a file:// URL",
+                "cannot use {:?} as a repository: {detail}",
                 object.repository
             ),
             RepoErrorKind::NotARepository { found } => write!(
@@ -422,11 +469,59 @@ impl fmt::Display for RepoError {
             ),
             RepoErrorKind::NotReadable { operation } => write!(
                 f,
-                "cannot {operation} {object}: {source}; check that this user may read there"
+                "cannot {operation} {object}: {source}; {}",
+                permission(*operation, &object.repository)
             ),
             RepoErrorKind::NotWritable => write!(
                 f,
-                "cannot write {object}: {source}; check that this user may write there and that the file system is not read-only"
+                "cannot write {object}: {source}; {}",
+                permission(Operation::Write, &object.repository)
+            ),
+            RepoErrorKind::NotRemovable => write!(
+                f,
+                "cannot remove {object}: {source}; {}",
+                permission(Operation::Remove, &object.repository)
+            ),
+            RepoErrorKind::Unauthenticated => write!(
+                f,
+                "cannot log in to use {object}: {source}; give other credentials in the environment or in a profile (docs/stores.md)"
+            ),
+            RepoErrorKind::NoSuchBucket => write!(
+                f,
+                "cannot use {object}: there is no such bucket: {source}; create it, or correct its name or the endpoint"
+            ),
+            RepoErrorKind::WrongRegion => write!(
+                f,
+                "cannot use {object}: the bucket is in another region or under another endpoint: {source}; set the store option `region` \
+                 or `endpoint`"
+            ),
+            RepoErrorKind::Locked { operation } => write!(
+                f,
+                "cannot {operation} {object}: a lock, a hold or a retention policy protects it: {source}; try again when that has ended"
+            ),
+            RepoErrorKind::Archived => write!(
+                f,
+                "cannot read {object}: the store keeps it in an archive: {source}; restore it there to a class that can be read at once, \
+                 and keep rules of the bucket from archiving a repository"
+            ),
+            RepoErrorKind::Busy => write!(
+                f,
+                "cannot write {object}: other requests for it were under way all the time: {source}; run it again"
+            ),
+            RepoErrorKind::Throttled { operation } => write!(
+                f,
+                "cannot {operation} {object}: the store takes no more requests at the moment: {source}; run it again later, or with fewer \
+                 requests at a time (store options `max-concurrent-uploads` and `parallel-requests`)"
+            ),
+            RepoErrorKind::TimedOut { operation } => write!(
+                f,
+                "cannot {operation} {object}: {source}; check the network and that the store is up, and run it again; \
+                 the store options `request-timeout` and `retry-timeout` allow more time"
+            ),
+            RepoErrorKind::NoPutIfAbsent { found } => write!(
+                f,
+                "cannot create a repository in {object}: {found}, so that two backups at a time could destroy each other's snapshots; use \
+                 a store that honours If-None-Match, or `--single-writer` if never more than one kbk writes there"
             ),
             RepoErrorKind::NoSpace => write!(
                 f,
@@ -469,14 +564,76 @@ impl Damage {
     }
 }
 
+/// Returns what the caller must do about an answer.
+fn answered(operation: Operation, trouble: Trouble) -> RepoErrorKind {
+    match trouble {
+        Trouble::Unauthenticated => RepoErrorKind::Unauthenticated,
+        Trouble::Denied => denied(operation),
+        Trouble::NoBucket => RepoErrorKind::NoSuchBucket,
+        Trouble::WrongRegion => RepoErrorKind::WrongRegion,
+        Trouble::Locked => RepoErrorKind::Locked { operation },
+        Trouble::Archived => RepoErrorKind::Archived,
+        Trouble::Conflict => RepoErrorKind::Busy,
+        Trouble::Throttled => RepoErrorKind::Throttled { operation },
+        Trouble::TimedOut => RepoErrorKind::TimedOut { operation },
+        Trouble::NoSpace => RepoErrorKind::NoSpace,
+        Trouble::Other => RepoErrorKind::Unavailable { operation },
+    }
+}
+
+fn denied(operation: Operation) -> RepoErrorKind {
+    match operation {
+        Operation::Write => RepoErrorKind::NotWritable,
+        Operation::Read | Operation::List => RepoErrorKind::NotReadable { operation },
+        Operation::Remove => RepoErrorKind::NotRemovable,
+    }
+}
+
+/// Returns what to check where the store at `repository` denied an operation.
+fn permission(operation: Operation, repository: &str) -> String {
+    let scheme = repository.split_once("://").map(|(scheme, _)| scheme);
+    let granted = match (scheme, operation) {
+        (Some("s3"), Operation::Read) => {
+            "`s3:GetObject`, and `s3:ListBucket`, without which an object that is missing is denied, too"
+        }
+        (Some("s3"), Operation::Write) => {
+            "`s3:PutObject`, and that of the encryption key if there is one"
+        }
+        (Some("s3"), Operation::List) => "`s3:ListBucket`",
+        (Some("s3"), Operation::Remove) => "`s3:DeleteObject`",
+        (Some("az"), Operation::Read | Operation::List) => "the role Storage Blob Data Reader",
+        (Some("az"), Operation::Write | Operation::Remove) => {
+            "the role Storage Blob Data Contributor"
+        }
+        (Some("gs"), Operation::Read) => "`storage.objects.get`",
+        (Some("gs"), Operation::Write) => {
+            "`storage.objects.create`, and `storage.objects.delete` for what is replaced"
+        }
+        (Some("gs"), Operation::List) => "`storage.objects.list`",
+        (Some("gs"), Operation::Remove) => "`storage.objects.delete`",
+        (_, Operation::Read | Operation::List) => {
+            return "check that this user may read there".to_owned();
+        }
+        (_, Operation::Write) => {
+            return "check that this user may write there and that the file system is not read-only".to_owned();
+        }
+        (_, Operation::Remove) => return "check that this user may write there".to_owned(),
+    };
+    format!("grant these credentials {granted} (docs/stores.md)")
+}
+
+fn is_unauthenticated(error: &(dyn Error + 'static)) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(object_store::Error::Unauthenticated { .. })
+    )
+}
+
 /// Returns whether the store or the operating system denied access.
 fn is_denied(error: &(dyn Error + 'static)) -> bool {
     let by_store = matches!(
         error.downcast_ref(),
-        Some(
-            object_store::Error::PermissionDenied { .. }
-                | object_store::Error::Unauthenticated { .. }
-        )
+        Some(object_store::Error::PermissionDenied { .. })
     );
     by_store || io_kind(error) == Some(io::ErrorKind::PermissionDenied)
 }

@@ -27,6 +27,7 @@
 //! | name an object | [`Key`], [`PartitionId`], [`TopicName`], [`Id`] |
 
 mod acls;
+mod answer;
 mod change;
 mod changes;
 mod claim;
@@ -103,5 +104,5 @@ pub use sealed::{Digested, MAX_SEALED_BYTES};
 pub use segment_entry::SegmentEntry;
 pub use snapshot::Snapshot;
 pub use states::{LostRange, PartitionState, TopicState};
-pub use store::Store;
+pub use store::{Backend, Bucket, Encryption, Location, LocationError, Root, Store, StoreOptions};
 pub use upload::{SegmentUpload, UploadBuffers, Uploaded};

@@ -1,6 +1,9 @@
 //! The request sizes and parallelism that suit a store: a local disk and a bucket differ, and
 //! readers and writers ask [`Store::profile`](super::store::Store::profile) instead of where the bytes are.
 
+use tokio::sync::Semaphore;
+
+use super::store::{Backend, StoreOptions};
 use super::upload::UploadBuffers;
 
 const KIB: usize = 1 << 10;
@@ -18,6 +21,8 @@ pub struct StoreProfile {
     pub parallel_partitions: usize,
     /// The memory of one upload.
     pub upload: UploadBuffers,
+    /// Parts and whole segments that are sent at a time, over all uploads.
+    pub max_concurrent_uploads: usize,
 }
 
 impl StoreProfile {
@@ -31,14 +36,17 @@ impl StoreProfile {
             parallel_requests: 16,
             parallel_partitions: 8,
             upload: UploadBuffers {
+                whole_below: 0,
                 part_bytes: 512 * KIB,
                 parts_in_flight: 1,
             },
+            max_concurrent_uploads: Semaphore::MAX_PERMITS,
         }
     }
 
     /// The profile of any other store: each request must be worth its round trip, and a part of an upload must have
-    /// the 5 MiB that S3 requires.
+    /// the 5 MiB that S3 requires. A backup fills one part of every partition that it reads at the moment, and has
+    /// `max_concurrent_uploads` parts on their way: that is its memory.
     #[must_use]
     pub const fn remote() -> Self {
         StoreProfile {
@@ -46,9 +54,51 @@ impl StoreProfile {
             parallel_requests: 16,
             parallel_partitions: 8,
             upload: UploadBuffers {
-                part_bytes: 8 * MIB,
-                parts_in_flight: 2,
+                whole_below: 5 * MIB,
+                part_bytes: 5 * MIB,
+                parts_in_flight: 4,
             },
+            max_concurrent_uploads: 8,
+        }
+    }
+
+    /// The profile of a bucket. The services differ less from each other than from a disk; Azure limits neither the size of parts nor,
+    /// within an account, the rate of one prefix.
+    #[must_use]
+    pub const fn of(backend: Backend) -> Self {
+        let remote = Self::remote();
+        match backend {
+            Backend::S3 | Backend::Gcs => remote,
+            Backend::Azure => StoreProfile {
+                parallel_requests: 32,
+                ..remote
+            },
+        }
+    }
+
+    /// Returns the profile with what the options say.
+    #[must_use]
+    pub(super) fn with_options(self, options: &StoreOptions) -> Self {
+        let UploadBuffers {
+            whole_below,
+            part_bytes,
+            parts_in_flight,
+        } = self.upload;
+        StoreProfile {
+            parallel_requests: options
+                .parallel_requests
+                .unwrap_or(self.parallel_requests)
+                .max(1),
+            max_concurrent_uploads: options
+                .max_concurrent_uploads
+                .unwrap_or(self.max_concurrent_uploads)
+                .clamp(1, Semaphore::MAX_PERMITS),
+            upload: UploadBuffers {
+                whole_below: options.multipart_threshold.unwrap_or(whole_below),
+                part_bytes: options.multipart_part_size.unwrap_or(part_bytes).max(1),
+                parts_in_flight,
+            },
+            ..self
         }
     }
 }

@@ -19,7 +19,7 @@ use super::error::{Damage, Operation, RepoError, RepoErrorKind, Result};
 use super::id::Hex;
 use super::keys::{Key, PartitionId};
 use super::segment_entry::{SegmentEntry, flags, known};
-use super::store::{Store, path};
+use super::store::{Store, is_missing, path};
 use crate::error::FormatError;
 use crate::footer::RenderedSizes;
 use crate::layout::{limits, trailer};
@@ -176,9 +176,7 @@ async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Resu
     };
     let object = match store.objects().get_opts(&path(key), options).await {
         Ok(object) => object,
-        Err(error @ object_store::Error::NotFound { .. }) => {
-            return Err(read_error(store, key, error));
-        }
+        Err(error) if is_missing(&error) => return Err(read_error(store, key, error)),
         Err(error) => {
             // Stores answer differently when an object ends before the range, so its size is requested separately.
             if let Ok(found) = store.objects().head(&path(key)).await {
@@ -201,7 +199,7 @@ async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Resu
 
 /// Converts an error of the store; an object is missing only where the store says so itself.
 fn read_error(store: &Store, key: &Key, error: object_store::Error) -> RepoError {
-    if let object_store::Error::NotFound { .. } = error {
+    if is_missing(&error) {
         let named_by = "the index of the snapshot".to_owned();
         return store.error(key, RepoErrorKind::Missing { named_by });
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::{RepoErrorKind, Result};
+use super::error::{RepoError, RepoErrorKind, Result};
 use super::id::Id;
 use super::identity::Identity;
 use super::index::{Table, TableRef};
@@ -105,20 +105,39 @@ impl Repository {
     ///
     /// [`RepoErrorKind::AlreadyExists`], [`RepoErrorKind::NotEmpty`], or the error of the store.
     pub async fn create(store: Store, identity: Identity) -> Result<Self> {
-        let already_exists = || Err(store.error_of_whole(RepoErrorKind::AlreadyExists));
-        if store.read::<Identity>(&Key::Identity).await?.is_some() {
-            return already_exists();
-        }
-        if let Some(found) = store.any_entry().await? {
-            return Err(store.error_of_whole(RepoErrorKind::NotEmpty { found }));
-        }
+        let already_exists = || store.error_of_whole(RepoErrorKind::AlreadyExists);
+        Self::check_empty(&store).await?;
         let (bytes, _) = seal(&identity);
         match store.put_if_absent(&Key::Identity, bytes).await? {
             Put::Done => {
                 store.sync_folders([Key::Identity.to_string()]).await?;
                 Ok(Repository::of(store, identity))
             }
-            Put::Exists => already_exists(),
+            Put::Exists => Err(already_exists()),
+        }
+    }
+
+    /// Checks that a repository can be created in `store`: that it is empty, and, unless there is only ever a single writer, that
+    /// a bucket keeps two of them from creating the same object. Returns why what that left cannot be removed, if it cannot.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), and [`RepoErrorKind::NoPutIfAbsent`].
+    pub async fn check_new(store: &Store, single_writer: bool) -> Result<Option<RepoError>> {
+        Self::check_empty(store).await?;
+        match store.folder() {
+            None if !single_writer => store.probe().await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn check_empty(store: &Store) -> Result<()> {
+        if store.read::<Identity>(&Key::Identity).await?.is_some() {
+            return Err(store.error_of_whole(RepoErrorKind::AlreadyExists));
+        }
+        match store.any_entry().await? {
+            Some(found) => Err(store.error_of_whole(RepoErrorKind::NotEmpty { found })),
+            None => Ok(()),
         }
     }
 

@@ -2,16 +2,22 @@
 //!
 //! On a local disk the bytes go to a temporary file beside the segment, `<key>#<number>`. It is
 //! flushed, then renamed, then its folder is flushed. Readers do not see it before that.
+//!
+//! A bucket gets a small segment by one request, and a larger one in parts, of which readers see nothing before the last request.
+//! Its answer may be lost, and then the request is repeated and finds no upload any more: the object tells that it took effect.
+//! Its name has a random id, so that no other writer can have written it.
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
-use object_store::{MultipartUpload, ObjectStore};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
-use super::error::{Operation, RepoErrorKind, Result};
+use super::error::{Operation, RepoError, RepoErrorKind, Result};
 use super::id::{Digest, Hex};
 use super::keys::Key;
 use super::store::{Store, path};
@@ -19,6 +25,8 @@ use super::store::{Store, path};
 /// The memory of one upload: one part that fills, and `parts_in_flight` that are being sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadBuffers {
+    /// A segment of fewer bytes is in memory until it is complete, and is written by one request; 0 for none.
+    pub whole_below: usize,
     /// Bytes of one part, at least 1. A bucket wants at least 5 MiB.
     pub part_bytes: usize,
     /// Parts in flight at a time, at least 1.
@@ -36,12 +44,22 @@ pub struct SegmentUpload {
     key: Key,
     runtime: Handle,
     buffers: UploadBuffers,
-    /// `None` once it is complete or a write has failed: nothing can be appended then.
-    upload: Option<Box<dyn MultipartUpload>>,
+    upload: Upload,
     in_flight: VecDeque<JoinHandle<object_store::Result<()>>>,
     buffer: Vec<u8>,
     hash: Sha256,
     size: u64,
+}
+
+/// How far it is.
+#[derive(Debug)]
+enum Upload {
+    /// All bytes are in the buffer.
+    NotBegun,
+    /// Parts have been sent, or can be.
+    Parts(Box<dyn MultipartUpload>),
+    /// It is complete, or a write has failed: nothing can be appended.
+    Closed,
 }
 
 /// A segment that is durable under its name.
@@ -56,39 +74,56 @@ pub struct Uploaded {
 impl SegmentUpload {
     /// Begins the upload of `key`, with its requests on `runtime`.
     pub fn start(store: &Store, key: Key, runtime: Handle, buffers: UploadBuffers) -> Result<Self> {
-        let path = path(&key);
-        let begun = store
-            .objects()
-            .put_multipart_opts(&path, Default::default());
-        let upload = runtime
-            .block_on(begun)
-            .map_err(|error| store.failed(Operation::Write, &key, error))?;
-        Ok(SegmentUpload {
+        let mut upload = SegmentUpload {
             store: store.clone(),
             key,
             runtime,
             buffers,
-            upload: Some(upload),
+            upload: Upload::NotBegun,
             in_flight: VecDeque::new(),
             buffer: Vec::new(),
             hash: Sha256::new(),
             size: 0,
-        })
+        };
+        if buffers.whole_below == 0 {
+            upload.begin()?;
+        }
+        Ok(upload)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let path = path(&self.key);
+        let options = self.store.multipart_options(&self.key);
+        let begun = self.store.objects().put_multipart_opts(&path, options);
+        let begun = self.runtime.block_on(begun);
+        let begun = begun.map_err(|error| self.store.failed(Operation::Write, &self.key, error));
+        self.upload = Upload::Parts(begun.inspect_err(|_| self.upload = Upload::Closed)?);
+        Ok(())
     }
 
     /// Waits while the allowed number of parts is in flight. After an error nothing can be appended.
     fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
         self.hash.update(bytes);
         self.size += bytes.len() as u64;
+        let part_bytes = self.buffers.part_bytes.max(1);
         while !bytes.is_empty() {
-            let part_bytes = self.buffers.part_bytes.max(1);
-            let room = part_bytes - self.buffer.len();
+            let limit = match self.upload {
+                Upload::NotBegun => self.buffers.whole_below.max(part_bytes),
+                Upload::Parts(_) => part_bytes,
+                Upload::Closed => return Err(self.closed()),
+            };
+            let room = limit.saturating_sub(self.buffer.len());
             let (now, rest) = bytes.split_at(room.min(bytes.len()));
-            self.buffer.reserve_exact(room);
+            if let Upload::Parts(_) = self.upload {
+                self.buffer.reserve_exact(room);
+            }
             self.buffer.extend_from_slice(now);
             bytes = rest;
-            if self.buffer.len() == part_bytes {
-                self.send_part()?;
+            if self.buffer.len() == limit {
+                if let Upload::NotBegun = self.upload {
+                    self.begin()?;
+                }
+                self.send_parts(part_bytes)?;
             }
         }
         Ok(())
@@ -99,17 +134,10 @@ impl SegmentUpload {
     ///
     /// If the future is dropped before it is done, it leaves no object or a complete one.
     pub async fn complete(mut self) -> Result<Uploaded> {
-        if !self.buffer.is_empty() {
-            self.start_part()?;
-        }
-        while let Some(part) = self.in_flight.pop_front() {
-            self.part_done(part.await)?;
-        }
-        let mut upload = self.take_upload()?;
-        if let Err(error) = upload.complete().await {
-            self.upload = Some(upload);
-            self.abort();
-            return Err(self.store.failed(Operation::Write, &self.key, error));
+        match self.upload {
+            Upload::NotBegun => self.put_whole().await?,
+            Upload::Parts(_) => self.complete_parts().await?,
+            Upload::Closed => return Err(self.closed()),
         }
         Ok(Uploaded {
             sha256: Hex(std::mem::take(&mut self.hash).finalize().into()),
@@ -117,17 +145,58 @@ impl SegmentUpload {
         })
     }
 
-    fn send_part(&mut self) -> Result<()> {
-        self.wait_for_parts(self.buffers.parts_in_flight.saturating_sub(1))?;
-        self.start_part()
+    async fn put_whole(&mut self) -> Result<()> {
+        self.upload = Upload::Closed;
+        let _permit = permit(self.store.uploads()).await;
+        let bytes = std::mem::take(&mut self.buffer);
+        let options = self.store.put_options(&self.key, PutMode::Overwrite);
+        let path = path(&self.key);
+        let put = self.store.objects().put_opts(&path, bytes.into(), options);
+        let put = put.await.map(drop);
+        put.map_err(|error| self.store.failed(Operation::Write, &self.key, error))
     }
 
-    fn start_part(&mut self) -> Result<()> {
-        let part = std::mem::take(&mut self.buffer);
+    async fn complete_parts(&mut self) -> Result<()> {
+        if !self.buffer.is_empty() {
+            let permit = permit(self.store.uploads()).await;
+            let part = std::mem::take(&mut self.buffer);
+            self.start_part(part, permit)?;
+        }
+        while let Some(part) = self.in_flight.pop_front() {
+            self.part_done(part.await)?;
+        }
         let mut upload = self.take_upload()?;
-        self.in_flight
-            .push_back(self.runtime.spawn(upload.put_part(part.into())));
-        self.upload = Some(upload);
+        if let Err(error) = upload.complete().await
+            && !is_stored(&self.store, &self.key, self.size).await
+        {
+            self.upload = Upload::Parts(upload);
+            self.abort();
+            return Err(self.store.failed(Operation::Write, &self.key, error));
+        }
+        Ok(())
+    }
+
+    /// Sends all full parts of the buffer.
+    fn send_parts(&mut self, part_bytes: usize) -> Result<()> {
+        while self.buffer.len() >= part_bytes {
+            let rest = self.buffer.split_off(part_bytes);
+            let part = std::mem::replace(&mut self.buffer, rest);
+            self.wait_for_parts(self.buffers.parts_in_flight.saturating_sub(1))?;
+            // Before another part fills: the parts that wait would be memory without bound.
+            let permit = self.runtime.block_on(permit(self.store.uploads()));
+            self.start_part(part, permit)?;
+        }
+        Ok(())
+    }
+
+    fn start_part(&mut self, part: Vec<u8>, permit: Option<OwnedSemaphorePermit>) -> Result<()> {
+        let mut upload = self.take_upload()?;
+        let sent = upload.put_part(part.into());
+        self.in_flight.push_back(self.runtime.spawn(async move {
+            let _permit = permit;
+            sent.await
+        }));
+        self.upload = Upload::Parts(upload);
         Ok(())
     }
 
@@ -150,13 +219,19 @@ impl SegmentUpload {
     }
 
     fn take_upload(&mut self) -> Result<Box<dyn MultipartUpload>> {
-        let closed = || self.store.error(&self.key, RepoErrorKind::UploadClosed);
-        self.upload.take().ok_or_else(closed)
+        match std::mem::replace(&mut self.upload, Upload::Closed) {
+            Upload::Parts(upload) => Ok(upload),
+            Upload::NotBegun | Upload::Closed => Err(self.closed()),
+        }
     }
 
-    /// Aborts the upload. If that fails too, a temporary file is left that no reader sees.
+    fn closed(&self) -> RepoError {
+        self.store.error(&self.key, RepoErrorKind::UploadClosed)
+    }
+
+    /// Aborts the upload. If that fails too, a temporary file or parts are left that no reader sees.
     fn abort(&mut self) {
-        let Some(mut upload) = self.upload.take() else {
+        let Upload::Parts(mut upload) = std::mem::replace(&mut self.upload, Upload::Closed) else {
             return;
         };
         let in_flight = std::mem::take(&mut self.in_flight);
@@ -174,6 +249,19 @@ impl SegmentUpload {
             self.runtime.block_on(aborted);
         }
     }
+}
+
+/// Returns whether a bucket has the object, although completing it failed. On a disk a failure is one: what has its name may
+/// not be durable.
+async fn is_stored(store: &Store, key: &Key, size: u64) -> bool {
+    let path = path(key);
+    let found = store.objects().head(&path);
+    store.folder().is_none() && found.await.is_ok_and(|found| found.size == size)
+}
+
+/// Waits for the permission to send. `None` only where nobody counts any more, which never is while the store exists.
+async fn permit(uploads: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(uploads).acquire_owned().await.ok()
 }
 
 /// Accepts bytes until the first error, whose source is a [`RepoError`](super::error::RepoError).

@@ -391,8 +391,8 @@ async fn a_failed_request_is_not_a_missing_object() {
             forbidden as fn() -> _,
             RepoErrorKind::NotReadable { operation },
         ),
-        (unauthenticated, RepoErrorKind::NotReadable { operation }),
-        (timed_out, RepoErrorKind::Unavailable { operation }),
+        (unauthenticated, RepoErrorKind::Unauthenticated),
+        (timed_out, RepoErrorKind::TimedOut { operation }),
     ] {
         let failing = Failing {
             reads,

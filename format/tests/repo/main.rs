@@ -1,6 +1,8 @@
 //! The guarantees of the repository: what was committed stays complete and readable, whatever happens next.
 #![cfg(feature = "repo")]
 
+#[path = "../../../tests/support/store_contract.rs"]
+mod store_contract;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -12,5 +14,6 @@ mod index_reads;
 mod location;
 mod lost_response;
 mod race;
+mod stores;
 mod upload;
 mod world;

@@ -40,6 +40,7 @@ fn the_object_is_what_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let objects = world::local(&folder);
         let buffers = UploadBuffers {
+            whole_below: 0,
             part_bytes,
             parts_in_flight,
         };
@@ -67,6 +68,7 @@ fn an_upload_that_is_dropped_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = world::store(&world::local(&folder));
     let buffers = UploadBuffers {
+        whole_below: 0,
         part_bytes: 10,
         parts_in_flight: 1,
     };
@@ -87,6 +89,7 @@ fn after_a_failed_part_nothing_can_be_appended() {
     let objects: Arc<dyn ObjectStore> = Arc::new(faulty);
     let store = world::store(&objects);
     let buffers = UploadBuffers {
+        whole_below: 0,
         part_bytes: 10,
         parts_in_flight: 1,
     };

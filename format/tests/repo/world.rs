@@ -223,6 +223,7 @@ fn store_segment(
     let (entry, bytes) = entry(partition, from, to);
     let key = Key::parse(&entry.key).unwrap();
     let buffers = UploadBuffers {
+        whole_below: 0,
         part_bytes: 16,
         parts_in_flight: 2,
     };

@@ -9,31 +9,57 @@
 //!
 //! | to | see |
 //! |---|---|
+//! | name a place | `location` |
+//! | say how a bucket is reached and written | `options` |
+//! | open a bucket | `s3`, `azure`, `gcs` |
+//! | find keys in the files of the AWS command line | `aws_profile` |
+//! | limit the time of requests, and repeat them | `client` |
+//! | sign requests | `crypto` |
+//! | find out whether two writers can create the same object | `probe` |
 //! | create and flush folders of a local disk | `folder` |
 
+mod aws_profile;
+mod azure;
+mod client;
+mod crypto;
 mod folder;
+mod gcs;
+mod location;
+mod options;
+mod probe;
+mod s3;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode};
-use url::Url;
+use object_store::prefix::PrefixStore;
+use object_store::{
+    Attribute, Attributes, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions,
+    TagSet,
+};
+use tokio::sync::Semaphore;
+
+pub use self::location::{Backend, Bucket, Location, LocationError, Root};
+pub use self::options::{Encryption, StoreOptions};
 
 use self::folder::{create_folder, sync_folder};
+use super::answer::{Answer, Trouble};
 use super::error::{Damage, Operation, RepoError, RepoErrorKind, Result};
-use super::keys::Key;
+use super::id::{Hex, Id};
+use super::keys::{Key, SEGMENTS};
 use super::listing::{self, Listed, UnfinishedFiles};
 use super::profile::StoreProfile;
 use super::sealed::{self, Digested, Document, MAX_SEALED_BYTES, SealError};
 
-/// A folder (later: a prefix in a bucket) and its name in messages.
+/// A folder, or a prefix in a bucket, and its name in messages.
 #[derive(Clone, Debug)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
@@ -41,7 +67,22 @@ pub struct Store {
     /// The root on a local disk.
     folder: Option<Arc<Path>>,
     profile: StoreProfile,
+    /// The parts and whole segments that may be sent now.
+    uploads: Arc<Semaphore>,
+    labels: Arc<Labels>,
 }
+
+/// What is said of objects as they are written.
+#[derive(Debug, Default)]
+struct Labels {
+    tags: TagSet,
+    /// Of segments alone: the other objects are small, and are read by every run.
+    storage_class: Option<String>,
+}
+
+/// How often a write is repeated that met others of the same object and left none.
+const CONFLICTS: u32 = 8;
+const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The outcome of putting a sealed object.
 pub(super) enum Put {
@@ -52,64 +93,136 @@ pub(super) enum Put {
 }
 
 impl Store {
-    /// Opens a folder that exists, named by its path or a `file://` URL.
+    /// Opens the place that a text names: see [`Location::parse`] and [`open_at`](Self::open_at).
     pub fn open(location: &str) -> Result<Self> {
-        let folder = local_folder(location)?;
-        let not_a_repository = |found: &str| {
-            let found = found.to_owned();
-            RepoError::of_repository(location, RepoErrorKind::NotARepository { found })
-        };
-        match std::fs::metadata(&folder) {
-            Ok(metadata) if metadata.is_dir() => Self::local(location, &folder),
-            Ok(_) => Err(not_a_repository("it is a file, not a folder")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(not_a_repository("there is no such folder"))
+        Self::open_at(&parsed(location)?)
+    }
+
+    /// Opens the same place as [`open_or_create_at`](Self::open_or_create_at) does.
+    pub fn open_or_create(location: &str) -> Result<Self> {
+        Self::open_or_create_at(&parsed(location)?)
+    }
+
+    /// Opens a folder that exists, or a bucket, of which nothing is requested yet.
+    pub fn open_at(location: &Location) -> Result<Self> {
+        let options = location.options();
+        let url = location.to_string();
+        match location.root() {
+            Root::Folder(folder) => Self::local(&url, &absolute(&url, folder)?),
+            Root::Memory(name) => Ok(Self::new(memory(name), &url)),
+            Root::Bucket(bucket) => {
+                let opened = match bucket.backend {
+                    Backend::S3 => s3::open(bucket, options),
+                    Backend::Azure => azure::open(bucket, options),
+                    Backend::Gcs => gcs::open(bucket, options),
+                };
+                let objects = opened.map_err(|detail| {
+                    RepoError::of_repository(&url, RepoErrorKind::InvalidLocation { detail })
+                })?;
+                let objects: Arc<dyn ObjectStore> = match bucket.prefix.as_str() {
+                    "" => objects,
+                    prefix => Arc::new(PrefixStore::new(objects, prefix)),
+                };
+                let profile = StoreProfile::of(bucket.backend).with_options(options);
+                let store = Self::new(objects, &url).with_profile(profile);
+                Ok(Store {
+                    labels: Arc::new(Labels::of(options)),
+                    ..store
+                })
             }
-            Err(error) => Err(RepoError::of_store(
-                Operation::Read,
-                location,
-                "the folder",
-                error.into(),
-            )),
         }
     }
 
-    /// Opens a folder, which is created if it is missing. Only for a new repository: elsewhere a missing folder is a mistake.
-    pub fn open_or_create(location: &str) -> Result<Self> {
-        let folder = local_folder(location)?;
-        create_folder(&folder).map_err(|error| {
-            RepoError::of_store(Operation::Write, location, "the folder", error.into())
-        })?;
-        Self::open(location)
+    /// Opens a folder, which is created if it is missing, or a bucket, which is not. Only for a new repository: elsewhere a missing
+    /// folder is a mistake.
+    pub fn open_or_create_at(location: &Location) -> Result<Self> {
+        if let Root::Folder(folder) = location.root() {
+            let url = location.to_string();
+            create_folder(&absolute(&url, folder)?).map_err(|error| {
+                RepoError::of_store(Operation::Write, &url, "the folder", error.into())
+            })?;
+        }
+        Self::open_at(location)
     }
 
     /// Wraps any store, under its name in messages, with the profile [`StoreProfile::remote`].
     #[must_use]
     pub fn new(objects: Arc<dyn ObjectStore>, url: &str) -> Self {
+        let profile = StoreProfile::remote();
         Store {
             objects,
             url: url.into(),
             folder: None,
-            profile: StoreProfile::remote(),
+            profile,
+            uploads: Arc::new(Semaphore::new(profile.max_concurrent_uploads)),
+            labels: Arc::default(),
         }
     }
 
     /// Returns the same store with another profile.
     #[must_use]
     pub fn with_profile(self, profile: StoreProfile) -> Self {
-        Store { profile, ..self }
+        let uploads = Arc::new(Semaphore::new(profile.max_concurrent_uploads));
+        Store {
+            profile,
+            uploads,
+            ..self
+        }
     }
 
     fn local(location: &str, folder: &Path) -> Result<Self> {
+        let not_a_repository = |found: &str| {
+            let found = found.to_owned();
+            RepoError::of_repository(location, RepoErrorKind::NotARepository { found })
+        };
+        match std::fs::metadata(folder) {
+            Ok(metadata) if metadata.is_dir() => (),
+            Ok(_) => return Err(not_a_repository("it is a file, not a folder")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(not_a_repository("there is no such folder"));
+            }
+            Err(error) => {
+                let error = error.into();
+                return Err(RepoError::of_store(
+                    Operation::Read,
+                    location,
+                    "the folder",
+                    error,
+                ));
+            }
+        }
         let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| {
             RepoError::of_store(Operation::Read, location, "the folder", error.into())
         })?;
+        let store = Self::new(Arc::new(objects.with_fsync(true)), location);
         Ok(Store {
-            objects: Arc::new(objects.with_fsync(true)),
-            url: location.into(),
             folder: Some(folder.into()),
-            profile: StoreProfile::local(),
+            ..store.with_profile(StoreProfile::local())
         })
+    }
+
+    /// Returns what bounds the parts and whole segments that are sent at a time.
+    pub(super) fn uploads(&self) -> &Arc<Semaphore> {
+        &self.uploads
+    }
+
+    /// Returns how the object is to be put.
+    pub(super) fn put_options(&self, key: &Key, mode: PutMode) -> PutOptions {
+        PutOptions {
+            mode,
+            tags: self.labels.tags.clone(),
+            attributes: self.labels.attributes(key),
+            ..PutOptions::default()
+        }
+    }
+
+    /// Returns how the object is to be put in parts.
+    pub(super) fn multipart_options(&self, key: &Key) -> PutMultipartOptions {
+        PutMultipartOptions {
+            tags: self.labels.tags.clone(),
+            attributes: self.labels.attributes(key),
+            ..PutMultipartOptions::default()
+        }
     }
 
     /// Returns the name of the location in messages.
@@ -181,7 +294,7 @@ impl Store {
         let failed = |error: object_store::Error| self.failed(Operation::Read, key, error);
         let object = match self.objects.get(&path(key)).await {
             Ok(object) => object,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
         let size = object.meta.size;
@@ -200,7 +313,7 @@ impl Store {
     pub(super) async fn exists(&self, key: &str) -> Result<bool> {
         match self.objects.head(&ObjectPath::from(key)).await {
             Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(self.failed_at(Operation::Read, key, error)),
         }
     }
@@ -226,29 +339,48 @@ impl Store {
     /// Removes an object; one that does not exist counts as removed.
     pub(super) async fn remove(&self, key: &Key) -> Result<()> {
         match self.objects.delete(&path(key)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) if is_missing(&error) => Ok(()),
             Err(error) => Err(self.failed(Operation::Remove, key, error)),
         }
     }
 
     async fn put_sealed(&self, key: &Key, bytes: Bytes, mode: PutMode) -> Result<Put> {
+        for conflict in 0..CONFLICTS {
+            if let Some(put) = self.put_once(key, &bytes, mode.clone()).await? {
+                return Ok(put);
+            }
+            let Hex([jitter, ..]) = Id::random();
+            let pause = CONFLICT_PAUSE * (1 << conflict) + Duration::from_millis(jitter.into());
+            tokio::time::sleep(pause).await;
+        }
+        Err(self.error(key, RepoErrorKind::Busy))
+    }
+
+    /// Puts an object; `None` where the store refused for the sake of another write of the same object, which left none, or which
+    /// was not the last one.
+    async fn put_once(&self, key: &Key, bytes: &Bytes, mode: PutMode) -> Result<Option<Put>> {
         let overwrite = matches!(mode, PutMode::Overwrite);
-        let (path, payload) = (path(key), bytes.clone().into());
-        let put = self.objects.put_opts(&path, payload, mode.into());
-        let not_done = match put.await {
-            Ok(_) => return Ok(Put::Done),
-            Err(
-                object_store::Error::AlreadyExists { .. }
-                | object_store::Error::Precondition { .. },
-            ) => Ok(Put::Exists),
-            Err(error) => Err(self.failed(Operation::Write, key, error)),
+        let options = self.put_options(key, mode);
+        let path = path(key);
+        let put = self.objects.put_opts(&path, bytes.clone().into(), options);
+        let error = match put.await {
+            Ok(_) => return Ok(Some(Put::Done)),
+            Err(error) => error,
         };
+        let refused = matches!(
+            error,
+            object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }
+        );
+        let failed = self.failed(Operation::Write, key, error);
+        let exists = refused && !matches!(failed.kind(), RepoErrorKind::Locked { .. });
         // An error does not say whether the write took effect; only the object does.
-        match (self.read_bytes(key).await, not_done) {
-            (Ok(Some(found)), _) if found == bytes => Ok(Put::Done),
-            (Ok(Some(_)), _) if !overwrite => Ok(Put::Exists),
-            (Err(read_error), Ok(_)) => Err(read_error),
-            (_, not_done) => not_done,
+        match self.read_bytes(key).await {
+            Ok(Some(found)) if found == *bytes => Ok(Some(Put::Done)),
+            Ok(Some(_)) if !overwrite => Ok(Some(Put::Exists)),
+            Ok(_) if exists || *failed.kind() == RepoErrorKind::Busy => Ok(None),
+            Err(read_error) if exists => Err(read_error),
+            _ => Err(failed),
         }
     }
 
@@ -314,11 +446,13 @@ impl Store {
             .collect())
     }
 
-    /// Returns one of the entries of the root, if any. `lost+found` belongs to the file system, and a file that an interrupted
-    /// write left is not an object.
+    /// Returns one of the entries of the root, if any. `lost+found` belongs to the file system, a file that an interrupted
+    /// write left is not an object, and what an interrupted probe left says nothing.
     pub(super) async fn any_entry(&self) -> Result<Option<String>> {
         let mut names = self.names("").await?;
-        names.retain(|name| name != "lost+found" && !listing::is_unfinished(name));
+        names.retain(|name| {
+            name != "lost+found" && name != probe::FOLDER && !listing::is_unfinished(name)
+        });
         names.sort();
         Ok(names.into_iter().next())
     }
@@ -446,29 +580,58 @@ pub(super) fn path(key: &Key) -> ObjectPath {
     ObjectPath::from(key.to_string())
 }
 
-/// Returns the folder that `location` names: a path, or a `file://` URL.
-fn local_folder(location: &str) -> Result<PathBuf> {
-    let invalid = |detail: &str| {
-        let detail = detail.to_owned();
-        RepoError::of_repository(location, RepoErrorKind::InvalidLocation { detail })
-    };
-    let folder = match location.split_once("://") {
-        _ if location.is_empty() => return Err(invalid("it is empty")),
-        Some(("file", _)) => Url::parse(location)
-            .ok()
-            .and_then(|url| url.to_file_path().ok())
-            .ok_or_else(|| {
-                invalid("it is not the URL of a local folder, such as file:///var/backup")
-            })?,
-        Some((scheme, _)) if is_scheme(scheme) => {
-            return Err(invalid(&format!("{scheme}:// is not supported")));
-        }
-        _ => PathBuf::from(location),
-    };
-    std::path::absolute(&folder).map_err(|error| invalid(&error.to_string()))
+/// Returns whether the store says that there is no such object, and not that there is no such bucket.
+pub(super) fn is_missing(error: &object_store::Error) -> bool {
+    let no_bucket = || Answer::of(error).is_some_and(|answer| answer.trouble == Trouble::NoBucket);
+    matches!(error, object_store::Error::NotFound { .. }) && !no_bucket()
 }
 
-fn is_scheme(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(allowed)
+impl Labels {
+    fn of(options: &StoreOptions) -> Self {
+        let mut tags = TagSet::default();
+        for (key, value) in &options.tags {
+            tags.push(key, value);
+        }
+        Labels {
+            tags,
+            storage_class: options.storage_class.clone(),
+        }
+    }
+
+    fn attributes(&self, key: &Key) -> Attributes {
+        let mut attributes = Attributes::new();
+        let is_segment = key.to_string().starts_with(SEGMENTS);
+        if let Some(class) = self.storage_class.as_ref().filter(|_| is_segment) {
+            attributes.insert(Attribute::StorageClass, class.clone().into());
+        }
+        attributes
+    }
+}
+
+fn parsed(location: &str) -> Result<Location> {
+    Location::parse(location).map_err(|error| {
+        // What follows a user or begins a query may be a secret.
+        let shown = match location.contains(['@', '?']) {
+            true => "the location given",
+            false => location,
+        };
+        let detail = format!(
+            "{error}; name a folder, or a bucket as s3://BUCKET/PREFIX, az://... or gs://..."
+        );
+        RepoError::of_repository(shown, RepoErrorKind::InvalidLocation { detail })
+    })
+}
+
+fn absolute(location: &str, folder: &Path) -> Result<PathBuf> {
+    std::path::absolute(folder).map_err(|error| {
+        let detail = error.to_string();
+        RepoError::of_repository(location, RepoErrorKind::InvalidLocation { detail })
+    })
+}
+
+/// Returns the objects in the memory of this process that have this name.
+fn memory(name: &str) -> Arc<dyn ObjectStore> {
+    static NAMED: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
+    let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(named.entry(name.to_owned()).or_default()) as Arc<dyn ObjectStore>
 }
