@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::cli::{
     CliError, Config, ConfigError, Context, Exit, FirstSignal, Given, GlobalArgs, Head, LastWords,
     Outcome, Output, RepoMode, RepoUrl, Stderr, TimeArg, exit_after, install, is_long, logging,
-    shaped,
+    replace_store_options, shaped,
 };
 use crate::commands::{Cli, Command, translate_mount_arguments};
 use crate::memory;
@@ -114,10 +114,24 @@ fn configured(
         let message = format!("the repository is given twice: as `{operand}`, and with -r/--repo");
         return Err(CliError::usage(message).hint("give it in one of the two ways"));
     }
+    set_store_options(&mut cli, &config)?;
     if let Some(kafka) = cli.command.kafka_mut() {
         kafka.prepend_properties(config.properties(&given.names));
     }
     Ok((cli, config.origins(&matches)))
+}
+
+/// Adds the store options of the file to those of the command line.
+fn set_store_options(cli: &mut Cli, config: &Config) -> Result<(), CliError> {
+    let given = std::mem::take(&mut cli.global.store_option);
+    let repo = cli.global.repo.as_ref();
+    if !given.is_empty() && repo.is_some_and(|repo| repo.folder().is_some()) {
+        let message = "--store-option is for buckets, and the repository is a folder";
+        return Err(CliError::usage(message));
+    }
+    cli.global.store_option = config.store_options();
+    replace_store_options(&mut cli.global.store_option, given);
+    Ok(())
 }
 
 /// Ends the process as clap does, with a document for `--json`: before the error, or instead of the help.
@@ -220,7 +234,7 @@ fn repo_mode(cli: &Cli) -> Option<RepoMode> {
     let existing = match cli.command {
         Command::Completions(_) | Command::Man(_) => return None,
         Command::Demo(_) => None,
-        _ => cli.global.repo.as_ref().map(RepoUrl::path),
+        _ => cli.global.repo.as_ref().and_then(RepoUrl::folder),
     };
     let existing = existing.and_then(RepoMode::of);
     Some(existing.or(cli.command.repo_mode()).unwrap_or_default())
@@ -308,13 +322,16 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_rejected_with_a_reason() {
-        let error = parse(&["-r", "s3://bucket", "ls"]).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        assert!(
-            error.to_string().contains("no bucket support yet"),
-            "{error}"
-        );
+    fn a_secret_in_the_wrong_place_is_not_repeated() {
+        for words in [
+            ["-r", "s3://key:hunter2@bucket"],
+            ["--store-option", "access-key=hunter2"],
+            ["--store-option", "hunter2"],
+        ] {
+            let error = parse(&[&words[..], &["ls"]].concat()).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
     }
 
     #[test]
@@ -433,10 +450,8 @@ repo-mode = "0640"
     #[test]
     fn every_key_of_the_configuration_file_takes_effect() {
         let cli = merged(FULL, &["backup"]);
-        assert_eq!(
-            cli.global.repo.as_ref().unwrap().path(),
-            Path::new("/backup")
-        );
+        let repo = cli.global.repo.as_ref().unwrap();
+        assert_eq!(repo.folder(), Some(Path::new("/backup")));
         assert_eq!(cli.global.log_format, Some(LogFormat::Json));
         let args = backup_args(&cli);
         assert_eq!(args.kafka.bootstrap_server.as_deref(), Some("b:9092"));
@@ -541,7 +556,8 @@ repo-mode = "0640"
             "linger.ms=9",
         ];
         let cli = merged(FULL, &words);
-        assert_eq!(cli.global.repo.as_ref().unwrap().path(), Path::new("/mine"));
+        let repo = cli.global.repo.as_ref().unwrap();
+        assert_eq!(repo.folder(), Some(Path::new("/mine")));
         assert_eq!(cli.global.log_format, Some(LogFormat::Text));
         let args = backup_args(&cli);
         assert_eq!(args.kafka.bootstrap_server.as_deref(), Some("c:1"));

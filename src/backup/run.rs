@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kbk_format::Compression;
 use kbk_format::repo::{
-    Change, Digested, FoundAcls, Groups, Id, Identity, PartitionChange, PartitionId, RepoError,
-    RepoErrorKind, Repository, Snapshot, Store, TopicChange, TopicName, TopicNameError,
+    Change, Digested, FoundAcls, Groups, Id, Identity, Location, PartitionChange, PartitionId,
+    RepoError, RepoErrorKind, Repository, Snapshot, Store, TopicChange, TopicName, TopicNameError,
     UnfinishedFiles,
 };
 use kbk_tools::claims::{ClaimError, ClaimLost, HeldClaim};
@@ -49,11 +49,13 @@ const SEALING: usize = 16;
 #[derive(Clone, Debug)]
 pub struct BackupOptions {
     /// The repository.
-    pub location: String,
+    pub location: Location,
     /// Damaged snapshots to pass over: the newest of the others is continued.
     pub ignored_snapshots: Vec<RangeInclusive<u64>>,
     /// Create the repository if there is none at the location; otherwise that is an error.
     pub create: bool,
+    /// Create it even in a bucket that lets two writers create the same object.
+    pub single_writer: bool,
     /// How to reach the cluster.
     pub kafka: ClientSettings,
     /// The topics of the cluster to back up.
@@ -205,7 +207,7 @@ pub async fn run(
     let repository = match existing {
         Some(repository) => repository,
         // Only now, so that a cluster that does not answer leaves no empty repository behind.
-        None => create_repository(&options.location).await?,
+        None => create_repository(options).await?,
     };
     let Some(held) = claim::claim(&repository, &selected, writer(), cancel).await? else {
         return Ok(None);
@@ -388,7 +390,7 @@ fn survey_cluster(
 
 /// Opens the repository. Returns `None` if there is none and it may be created.
 async fn existing_repository(options: &BackupOptions) -> Result<Option<Repository>, RepoError> {
-    let opened = match Store::open(&options.location) {
+    let opened = match Store::open_at(&options.location) {
         Ok(store) => Repository::open(store).await,
         Err(error) => Err(error),
     };
@@ -402,8 +404,15 @@ async fn existing_repository(options: &BackupOptions) -> Result<Option<Repositor
     }
 }
 
-async fn create_repository(location: &str) -> Result<Repository, RepoError> {
-    let store = Store::open_or_create(location)?;
+async fn create_repository(options: &BackupOptions) -> Result<Repository, RepoError> {
+    let store = Store::open_or_create_at(&options.location)?;
+    match Repository::check_new(&store, options.single_writer).await {
+        Ok(None) => (),
+        // Another run has created it meanwhile.
+        Err(error) if *error.kind() == RepoErrorKind::AlreadyExists => (),
+        Ok(Some(left)) => tracing::warn!("objects of the check are left, and harmless: {left}"),
+        Err(error) => return Err(error),
+    }
     Repository::open_or_create(store, Identity::fresh()).await
 }
 
@@ -417,7 +426,7 @@ fn check_cluster(
     match (stored, survey.cluster_id.clone()) {
         (Some(stored), Some(found)) if stored != found && !options.allow_cluster_change => {
             Err(BackupError::OtherCluster {
-                repository: options.location.clone(),
+                repository: options.location.to_string(),
                 stored,
                 found,
             })
@@ -671,7 +680,7 @@ fn report(
     let segments = || partitions().flat_map(|partition| &partition.segments);
     BackupReport {
         snapshot: snapshot.sequence,
-        repository: options.location.clone(),
+        repository: options.location.to_string(),
         completeness: Completeness::of(snapshot),
         topics: change.topics.len(),
         partitions: partitions().count(),

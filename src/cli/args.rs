@@ -10,7 +10,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
 
 use super::error::CliError;
-use super::repo_url::RepoUrl;
+use super::repo_url::{RepoUrl, RepoUrlParser};
+use super::store_options::{StoreOption, StoreOptionParser};
 use super::time::{TimeArg, parse_duration};
 use crate::kafka::ClientSettings;
 use crate::select::{
@@ -26,14 +27,19 @@ const RECORDS: &str = "Record selection";
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct GlobalArgs {
-    /// Repository: a folder, as a path or file:// URL
-    #[arg(short, long, global = true, env = "KBK_REPO", hide_env_values = true, value_name = "URL", value_hint = ValueHint::DirPath, help_heading = GLOBAL)]
+    /// Repository: a folder, as a path or file:// URL, or a bucket, as s3://BUCKET/PREFIX, az://CONTAINER/PREFIX or gs://BUCKET/PREFIX
+    #[arg(short, long, global = true, env = "KBK_REPO", hide_env_values = true, value_name = "URL", value_parser = RepoUrlParser, value_hint = ValueHint::DirPath, help_heading = GLOBAL)]
     pub repo: Option<RepoUrl>,
 
     /// Configuration file (TOML), in place of /etc/kbk/kbk.toml and ~/.config/kbk/kbk.toml; the command line and the environment take
     /// precedence
     #[arg(short, long, global = true, env = "KBK_CONFIG", hide_env_values = true, value_name = "FILE", help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
+
+    /// How to reach and write a bucket: `endpoint`, `region` and others that docs/stores.md lists; in the configuration file they are
+    /// keys of the table [store]; repeatable
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = StoreOptionParser, help_heading = GLOBAL)]
+    pub store_option: Vec<StoreOption>,
 
     /// Write the result to stdout as one JSON document, failures included
     #[arg(long, global = true, help_heading = GLOBAL)]

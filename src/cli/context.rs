@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use kbk_format::repo::Location;
+
 use super::args::GlobalArgs;
 use super::confirm::confirm;
 use super::error::CliError;
@@ -10,6 +12,7 @@ use super::output::{Output, Report, Verdict};
 use super::progress::{Display, Progress};
 use super::repo_url::{self, RepoUrl};
 use super::stderr::Stderr;
+use super::store_options::{self, StoreOption};
 use crate::run::{Cancel, Events};
 
 /// The context of a running command.
@@ -19,6 +22,7 @@ pub struct Context {
     /// The request to stop.
     pub cancel: Cancel,
     repo: Option<RepoUrl>,
+    store_options: Vec<StoreOption>,
     display: Display,
     stderr: Stderr,
 }
@@ -34,9 +38,20 @@ impl Context {
             output,
             cancel,
             repo: global.repo.clone(),
+            store_options: global.store_option.clone(),
             display: Display::choose(global, stderr),
             stderr: stderr.clone(),
         }
+    }
+
+    /// Returns where the repository is and how to reach it.
+    pub fn location(&self) -> Result<Location, CliError> {
+        self.location_of(self.repo()?)
+    }
+
+    /// Returns how to reach the repository at `repo`.
+    pub fn location_of(&self, repo: &RepoUrl) -> Result<Location, CliError> {
+        store_options::apply(repo.location(), &self.store_options)
     }
 
     /// Returns the repository, which must have been given.

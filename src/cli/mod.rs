@@ -3,7 +3,7 @@
 //! | to know | look in |
 //! |---|---|
 //! | options that commands share | `args` |
-//! | how an argument becomes a value | `offset`, `record_key`, `repo_mode`, `repo_url`, `size`, `snapshot`, `time`, and [`crate::select`] |
+//! | how an argument becomes a value | `offset`, `record_key`, `repo_mode`, `repo_url`, `size`, `snapshot`, `store_options`, `time`, and [`crate::select`] |
 //! | the configuration file | `config` |
 //! | what `-h` and `--help` show | `help` |
 //! | results on stdout | `output` |
@@ -30,6 +30,7 @@ mod signals;
 mod size;
 mod snapshot;
 mod stderr;
+mod store_options;
 pub mod time;
 
 pub use self::args::{
@@ -47,6 +48,7 @@ pub use self::repo_mode::{RepoMode, RepoModeError};
 pub use self::repo_url::{RepoUrl, RepoUrlError};
 pub use self::size::{BlockSize, ByteRate, CacheSize, MemorySize, PrefetchSize, SegmentSize};
 pub use self::snapshot::{SnapshotArg, SnapshotRange, SnapshotsArg};
+pub use self::store_options::{STORE_OPTIONS, StoreOption, StoreOptionKey};
 pub use self::time::{TimeArg, offset_times, time_range};
 pub use kbk_format::Compression;
 
@@ -54,3 +56,4 @@ pub(crate) use self::config::Given;
 pub(crate) use self::help::{examples, is_long, shaped};
 pub(crate) use self::signals::{FirstSignal, LastWords, exit_after, install};
 pub(crate) use self::stderr::Stderr;
+pub(crate) use self::store_options::replace as replace_store_options;

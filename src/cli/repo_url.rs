@@ -1,156 +1,139 @@
 //! `--repo`: where the repository is.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use url::Url;
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use kbk_format::repo::{Location, LocationError, Root};
 
 use super::error::CliError;
 
-/// The location of a repository: for now a folder, given as a path or as a `file://` URL.
+/// The location of a repository: a folder, as a path or a `file://` URL, or a prefix in a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RepoUrl {
-    path: PathBuf,
-}
+pub struct RepoUrl(Location);
 
 impl RepoUrl {
-    /// Returns the repository's folder.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Returns the repository's folder; `None` if it is in a bucket.
+    pub fn folder(&self) -> Option<&Path> {
+        match self.0.root() {
+            Root::Folder(path) => Some(path),
+            Root::Bucket(_) | Root::Memory(_) => None,
+        }
+    }
+
+    /// Returns the location, without options.
+    pub fn location(&self) -> &Location {
+        &self.0
     }
 }
 
 impl From<PathBuf> for RepoUrl {
     fn from(path: PathBuf) -> Self {
-        Self { path }
+        Self(Location::folder(&path))
     }
 }
 
 impl fmt::Display for RepoUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.path.display().fmt(f)
+        self.0.fmt(f)
     }
 }
 
-/// Why a text is not the location of a repository.
+/// Why a text is not the location of a repository. It repeats nothing that may be a secret.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RepoUrlError {
     /// The empty string, as from an unset variable.
-    #[error("the repository is empty; give a folder")]
+    #[error("the repository is empty; give a folder, or a bucket as s3://BUCKET/PREFIX")]
     Empty,
-    /// A bucket, which is never taken for a path of the same spelling.
-    #[error(
-        "`{0}` names a bucket, and this build has no bucket support yet; give a folder (`./{0}` if it really is one)"
-    )]
-    Bucket(String),
-    /// An unknown scheme.
-    #[error("`{0}` has an unknown scheme; give a folder or `file:///absolute/path`")]
-    Scheme(String),
-    /// A `file:` URL that is not an absolute path on this machine.
-    #[error("`{0}` is not a folder of this machine; give `file:///absolute/path`")]
-    File(String),
+    /// Anything else.
+    #[error("the repository cannot be there: {0}")]
+    Location(LocationError),
+    /// Objects in the memory of a process, which no other process has.
+    #[error("the repository cannot be there: memory:// is for tests; give a folder, or a bucket")]
+    Memory,
 }
 
 impl FromStr for RepoUrl {
     type Err = RepoUrlError;
 
     fn from_str(text: &str) -> Result<Self, RepoUrlError> {
-        if text.is_empty() {
-            return Err(RepoUrlError::Empty);
-        }
-        let (scheme, rest) = match text.split_once(':') {
-            Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
-            None => return Ok(PathBuf::from(text).into()),
-        };
-        match scheme.as_str() {
-            "s3" | "s3a" | "az" | "azure" | "abfs" | "abfss" | "gs" | "gcs" => {
-                Err(RepoUrlError::Bucket(text.to_owned()))
-            }
-            "file" => file_path(text).map(Self::from),
-            _ if is_scheme(&scheme) && rest.starts_with("//") => {
-                Err(RepoUrlError::Scheme(text.to_owned()))
-            }
-            _ => Ok(PathBuf::from(text).into()),
+        let location = Location::parse(text).map_err(|error| match error {
+            LocationError::Empty => RepoUrlError::Empty,
+            error => RepoUrlError::Location(error),
+        })?;
+        match location.root() {
+            // Shown as a path, however it was given.
+            Root::Folder(path) => Ok(path.clone().into()),
+            Root::Memory(_) => Err(RepoUrlError::Memory),
+            Root::Bucket(_) => Ok(Self(location)),
         }
     }
 }
 
-/// A path may contain a colon, too, before or after its first `/`.
-fn is_scheme(word: &str) -> bool {
-    !word.is_empty()
-        && word
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-}
+/// Parses a location. By hand, because clap's own errors repeat the text, in which there may be a secret.
+#[derive(Clone)]
+pub(super) struct RepoUrlParser;
 
-fn file_path(text: &str) -> Result<PathBuf, RepoUrlError> {
-    let url = Url::parse(text).ok();
-    url.and_then(|url| url.to_file_path().ok())
-        .ok_or_else(|| RepoUrlError::File(text.to_owned()))
+impl TypedValueParser for RepoUrlParser {
+    type Value = RepoUrl;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _arg: Option<&clap::Arg>,
+        text: &OsStr,
+    ) -> Result<RepoUrl, clap::Error> {
+        let Some(text) = text.to_str() else {
+            return Ok(PathBuf::from(text).into());
+        };
+        text.parse().map_err(|error: RepoUrlError| {
+            let message = format!("{error}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
+    }
 }
 
 /// Returns the error of a command that needs a repository and has none.
 pub(crate) fn missing() -> CliError {
     CliError::usage("no repository given")
-        .hint("name its folder with -r/--repo, KBK_REPO, or `repo` in the --config file")
+        .hint("name its folder or bucket with -r/--repo, KBK_REPO, or `repo` in the --config file")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn path(text: &str) -> PathBuf {
-        text.parse::<RepoUrl>().unwrap().path().to_owned()
-    }
-
     #[test]
-    fn folders() {
-        for text in [
-            "backup",
-            "./s3://bucket",
-            "/data/a:b",
-            "a:b",
-            "../x",
-            "C",
-            "days:2026",
+    fn folders_and_buckets() {
+        for (text, folder) in [
+            ("backup", "backup"),
+            ("./s3://bucket", "./s3://bucket"),
+            ("file:///data/my%20backup", "/data/my backup"),
         ] {
-            assert_eq!(path(text), PathBuf::from(text));
+            let url: RepoUrl = text.parse().unwrap();
+            assert_eq!(url.folder(), Some(Path::new(folder)), "{text}");
+            assert_eq!(url.to_string(), folder);
         }
-        assert_eq!(
-            path("file:///data/my%20backup"),
-            PathBuf::from("/data/my backup")
-        );
-        assert_eq!(path("FILE:///data"), PathBuf::from("/data"));
+        let bucket: RepoUrl = "S3://bucket/prefix/".parse().unwrap();
+        assert_eq!(bucket.folder(), None);
+        assert_eq!(bucket.to_string(), "s3://bucket/prefix");
     }
 
     #[test]
-    fn a_bucket_is_never_taken_for_a_folder() {
+    fn what_is_refused_is_not_repeated() {
+        assert_eq!("".parse::<RepoUrl>(), Err(RepoUrlError::Empty));
+        assert_eq!("memory://x".parse::<RepoUrl>(), Err(RepoUrlError::Memory));
         for text in [
-            "s3://bucket/prefix",
-            "S3://bucket",
-            "az://c/p",
-            "gs://b/p",
-            "s3:/bucket",
-            "s3:host/bucket",
-            "s3a://b",
+            "s3://key:hunter2@bucket",
+            "ftp://user:hunter2@host/x",
+            "az://c?sig=hunter2",
+            "s3:hunter2",
         ] {
-            let error = text.parse::<RepoUrl>().unwrap_err();
-            assert_eq!(error, RepoUrlError::Bucket(text.to_owned()));
-            assert!(error.to_string().contains("no bucket support yet"));
+            let error = text.parse::<RepoUrl>().unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
         }
-    }
-
-    #[test]
-    fn other_urls_are_refused() {
-        assert_eq!("".parse::<RepoUrl>().unwrap_err(), RepoUrlError::Empty);
-        assert!(matches!(
-            "ftp://host/x".parse::<RepoUrl>(),
-            Err(RepoUrlError::Scheme(_))
-        ));
-        assert!(matches!(
-            "file://host/x".parse::<RepoUrl>(),
-            Err(RepoUrlError::File(_))
-        ));
     }
 }

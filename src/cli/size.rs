@@ -31,7 +31,7 @@ pub enum SizeError {
 }
 
 /// Parses a size in bytes, which must be within `bounds`.
-fn parse(text: &str, bounds: RangeInclusive<u64>) -> Result<u64, SizeError> {
+pub(super) fn parse(text: &str, bounds: RangeInclusive<u64>) -> Result<u64, SizeError> {
     let bytes = parse_size(text).map_err(|_| SizeError::NotASize(text.to_owned()))?;
     if bounds.contains(&bytes) {
         return Ok(bytes);

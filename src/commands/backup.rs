@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use super::check_mode;
 use crate::backup::{
     self, BackupError, BackupNotice, BackupReport, DamagedSnapshots, SaveAcls, SavedAcls,
 };
@@ -46,6 +47,10 @@ pub struct Args {
     /// Mode of the files of the repository that --init creates, as for `kbk init` [default: 0600]
     #[arg(long, value_name = "MODE", requires = "init")]
     pub repo_mode: Option<RepoMode>,
+
+    /// Let --init accept a bucket that lets two writers create the same object, as for `kbk init`
+    #[arg(long, requires = "init")]
+    pub single_writer: bool,
 
     /// Continue from the snapshot before this one, which is damaged, or before several such as 3-7; repeatable. Their segments that are
     /// intact are used. They stay as they are, and the exit code is 3
@@ -111,14 +116,16 @@ impl Args {
 
 /// Backs up, and prints what was added.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    check_mode(args.repo_mode, context.repo()?)?;
     let options = backup::BackupOptions {
-        location: context.repo()?.to_string(),
+        location: context.location()?,
         ignored_snapshots: args
             .ignore_damaged_snapshot
             .iter()
             .map(|range| range.0.clone())
             .collect(),
         create: args.init,
+        single_writer: args.single_writer,
         kafka: args.kafka.settings()?,
         selection: args.topics.selection(),
         compression: args.compression.unwrap_or_default(),
@@ -131,8 +138,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         allow_cluster_change: args.allow_cluster_change,
     };
     let run = backup::run(&options, &context.cancel, context.events("backing up")).await;
-    if let Some(mode) = args.repo_mode {
-        mode.warn_if_other(context.repo()?.path());
+    if let (Some(mode), Some(folder)) = (args.repo_mode, context.repo()?.folder()) {
+        mode.warn_if_other(folder);
     }
     let Some(report) = run.map_err(failed)? else {
         tracing::warn!("stopped before anything was read: no snapshot was created");

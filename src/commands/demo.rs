@@ -23,6 +23,8 @@ pub struct Args {
 
 /// Runs the demo, and writes each step when it is done; as JSON, all of them at the end.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let dir = args.dir.folder();
+    let dir = dir.ok_or_else(|| CliError::usage("the demo writes to a folder, not to a bucket"))?;
     let output = &context.output;
     let report_step = |step: &DemoStep| {
         if output.is_json() {
@@ -31,7 +33,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             output.step(step)
         }
     };
-    let report = demo::run(&args.dir, context, &report_step).await?;
+    let report = demo::run(dir, context, &report_step).await?;
     let outcome = match report.interrupted {
         true => Outcome::Interrupted,
         false => Outcome::clean_if(report.wrong.is_empty()),

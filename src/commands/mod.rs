@@ -36,8 +36,8 @@ use kbk_format::repo::{
 use serde::Serialize;
 
 use crate::cli::{
-    CliError, Context, KafkaArgs, Outcome, RepoMode, Report, SelectionArgs, SnapshotArg, TimeArg,
-    TopicPartitionArgs, offset_times, time_range,
+    CliError, Context, KafkaArgs, Outcome, RepoMode, RepoUrl, Report, SelectionArgs, SnapshotArg,
+    TimeArg, TopicPartitionArgs, offset_times, time_range,
 };
 use crate::groups::GroupsPlanError;
 use crate::human;
@@ -181,9 +181,19 @@ impl Command {
     }
 }
 
+/// Refuses a mode for the files of a bucket, which has none.
+fn check_mode(mode: Option<RepoMode>, repo: &RepoUrl) -> Result<(), CliError> {
+    match (mode, repo.folder()) {
+        (Some(_), None) => Err(CliError::usage(
+            "--repo-mode is for folders: who may read a bucket is set there",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Opens the repository, which must exist.
 async fn repository(context: &Context) -> Result<Repository, CliError> {
-    let store = Store::open(&context.repo()?.to_string())?;
+    let store = Store::open_at(&context.location()?)?;
     let repository = Repository::open(store).await?;
     tracing::debug!("opened the repository {}", repository.store().url());
     Ok(repository)

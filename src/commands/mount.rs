@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kbk_format::counted;
-use kbk_format::repo::{Repository, Store};
+use kbk_format::repo::{Location, Repository, Store};
 use kbk_fuse::View;
 use kbk_fuse::kernel::{MountPoint, MountPointError, Mounted, Unmounted, unmount};
 use sd_notify::NotifyState;
@@ -84,7 +84,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     }
     // Before the first block is read: --memory bounds what the caches hold, and the allocator must not add to it.
     memory::keep_no_large_buffers();
-    let mounted = mount(&repo, &settings, mount_point.clone()).await?;
+    let mounted = mount(&context.location_of(&repo)?, &settings, mount_point.clone()).await?;
     if args.daemonized {
         daemon::announce(settings.log_file.as_deref())?;
     } else {
@@ -121,7 +121,7 @@ impl Args {
 
 /// Checks the mount point. A dead mount of kbk is removed from it, so that a service can start again after it was killed.
 fn mount_point(folder: &Path, repo: &RepoUrl) -> Result<MountPoint, CliError> {
-    let repository = Some(repo.path());
+    let repository = repo.folder();
     let dead = match MountPoint::check(folder, repository) {
         Err(MountPointError::Dead { path }) => path,
         checked => return Ok(checked?),
@@ -143,11 +143,11 @@ fn ready(repo: &RepoUrl, mount_point: &MountPoint, pid: u32) -> Ready {
 }
 
 async fn mount(
-    repo: &RepoUrl,
+    repo: &Location,
     settings: &Settings,
     mount_point: MountPoint,
 ) -> Result<Mounted, CliError> {
-    let repository = Repository::open(Store::open(&repo.to_string())?).await?;
+    let repository = Repository::open(Store::open_at(repo)?).await?;
     let store = repository.store().clone();
     let options = settings.mount_options(store.url());
     let view = View::open(store, settings.view_options(&repository).await?).await?;

@@ -73,7 +73,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if !args.files.is_empty() {
         return files::run(args, context).await;
     }
-    let store = Store::open(&context.repo()?.to_string())?;
+    let store = Store::open_at(&context.location()?)?;
     let url = store.url().to_owned();
     let report = match Repository::open(store).await {
         Ok(repository) => verified(args, context, &repository).await?,

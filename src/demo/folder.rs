@@ -8,11 +8,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kbk_format::repo::{Id, Identity, Key, RepoError, Repository, Store};
+use kbk_format::repo::{Id, Identity, Key, Location, RepoError, Repository, Store};
 use serde::{Deserialize, Serialize};
 
 use super::shop::TOPICS;
-use crate::cli::RepoUrl;
 
 /// The file that marks the folder as a demo's, for people and for the next demo.
 const MARKER: &str = "kbk-demo.json";
@@ -67,12 +66,11 @@ pub enum FolderError {
 type Result<T> = std::result::Result<T, FolderError>;
 
 /// Creates an empty repository. Returns whether it replaced that of an earlier demo.
-pub(super) async fn prepare(location: &RepoUrl) -> Result<bool> {
-    let dir = location.path();
+pub(super) async fn prepare(dir: &Path) -> Result<bool> {
     let files = files(dir)?;
     let replaces = !files.is_empty();
     if replaces {
-        check_is_of_a_demo(location, &files).await?;
+        check_is_of_a_demo(dir, &files).await?;
         remove(dir, files)?;
     }
     let identity = Identity::fresh();
@@ -80,7 +78,7 @@ pub(super) async fn prepare(location: &RepoUrl) -> Result<bool> {
         note: "made by `kbk demo`, which replaces it when run here again".to_owned(),
         repository_id: identity.repository_id,
     };
-    let store = Store::open_or_create(&location.to_string())?;
+    let store = Store::open_or_create_at(&Location::folder(dir))?;
     Repository::create(store, identity).await?;
     let path = dir.join(MARKER);
     let written = serde_json::to_vec(&marker)
@@ -123,8 +121,7 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-async fn check_is_of_a_demo(location: &RepoUrl, files: &[PathBuf]) -> Result<()> {
-    let dir = location.path();
+async fn check_is_of_a_demo(dir: &Path, files: &[PathBuf]) -> Result<()> {
     let foreign = |found: String| FolderError::Foreign {
         dir: dir.to_owned(),
         found,
@@ -139,7 +136,7 @@ async fn check_is_of_a_demo(location: &RepoUrl, files: &[PathBuf]) -> Result<()>
     if let [_marker] = files {
         return Ok(());
     }
-    match other_owner(location, &text).await {
+    match other_owner(dir, &text).await {
         Ok(None) => Ok(()),
         Ok(Some(found)) => Err(foreign(found)),
         Err(source) => Err(FolderError::Damaged {
@@ -150,11 +147,8 @@ async fn check_is_of_a_demo(location: &RepoUrl, files: &[PathBuf]) -> Result<()>
 }
 
 /// Returns what in the repository is not from the demo that wrote this marker.
-async fn other_owner(
-    location: &RepoUrl,
-    marker: &[u8],
-) -> std::result::Result<Option<String>, RepoError> {
-    let repository = Repository::open(Store::open(&location.to_string())?).await?;
+async fn other_owner(dir: &Path, marker: &[u8]) -> std::result::Result<Option<String>, RepoError> {
+    let repository = Repository::open(Store::open_at(&Location::folder(dir))?).await?;
     let id = repository.identity().repository_id;
     if !serde_json::from_slice(marker).is_ok_and(|marker: Marker| marker.repository_id == id) {
         return Ok(Some(format!("the repository {id}")));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kbk_format::repo::{Digested, RateLimit, Repository, Snapshot, Store};
+use kbk_format::repo::{Digested, Location, RateLimit, Repository, Snapshot, Store};
 use kbk_tools::verify;
 
 use super::compare::{self, ReadError};
@@ -17,7 +17,7 @@ use super::shop::{self, ShopRecord, TOPICS};
 use super::{folder, shell};
 use crate::backup::{self, SaveAcls};
 use crate::blocking::blocking;
-use crate::cli::{BlockSize, CliError, Compression, Context, RepoUrl, SegmentSize};
+use crate::cli::{BlockSize, CliError, Compression, Context, SegmentSize};
 use crate::kafka::{
     ClientSettings, EmbeddedCluster, KafkaError, Producer, SinkOptions, TopicPartition,
 };
@@ -46,19 +46,19 @@ impl<E: Error> From<E> for DemoStop {
     }
 }
 
-/// Runs the demo, and leaves the repository at `location`. Each step is passed to `on_step` when it is done.
+/// Runs the demo, and leaves the repository in the folder `dir`. Each step is passed to `on_step` when it is done.
 pub async fn run(
-    location: &RepoUrl,
+    dir: &Path,
     context: &Context,
     on_step: &dyn Fn(&DemoStep) -> Result<(), CliError>,
 ) -> Result<DemoReport, CliError> {
     let began = Instant::now();
-    let replaced = folder::prepare(location).await?;
+    let replaced = folder::prepare(dir).await?;
     let cluster = EmbeddedCluster::start(1)?;
     let mut demo = Demo {
         kafka: cluster.settings()?,
         cluster,
-        location,
+        dir,
         context,
         on_step,
         records: Arc::new(shop::day(RECORDS, Timestamp::now().as_millisecond())),
@@ -72,11 +72,11 @@ pub async fn run(
     let next = if interrupted {
         Vec::new()
     } else {
-        next(location, &demo.records).await?
+        next(dir, &demo.records).await?
     };
     let next_cluster = shell::command(&["backup", "--init", "-r", "FOLDER", "-b", "HOST:9092"]);
     Ok(DemoReport {
-        repository: location.to_string(),
+        repository: dir.display().to_string(),
         wrong: demo.steps.iter().flat_map(DemoStep::wrong).collect(),
         steps: demo.steps,
         interrupted,
@@ -89,7 +89,7 @@ pub async fn run(
 struct Demo<'a> {
     cluster: EmbeddedCluster,
     kafka: ClientSettings,
-    location: &'a RepoUrl,
+    dir: &'a Path,
     context: &'a Context,
     on_step: &'a dyn Fn(&DemoStep) -> Result<(), CliError>,
     /// All records to produce, in order.
@@ -100,7 +100,7 @@ struct Demo<'a> {
 impl Demo<'_> {
     async fn play(&mut self, replaced: bool) -> Result<(), DemoStop> {
         self.done(DemoStep::Started {
-            repository: self.location.to_string(),
+            repository: self.dir.display().to_string(),
             replaced,
         })?;
         for (topic, partitions) in TOPICS {
@@ -112,7 +112,7 @@ impl Demo<'_> {
             let step = self.back_up().await?;
             self.done(step)?;
         }
-        let repository = Repository::open(Store::open(&self.location.to_string())?).await?;
+        let repository = Repository::open(Store::open_at(&Location::folder(self.dir))?).await?;
         let step = verify(&repository).await?;
         self.done(step)?;
         let snapshot = latest(&repository).await?;
@@ -148,7 +148,8 @@ impl Demo<'_> {
 
     async fn back_up(&self) -> Result<DemoStep, DemoStop> {
         let options = backup::BackupOptions {
-            location: self.location.to_string(),
+            location: Location::folder(self.dir),
+            single_writer: false,
             ignored_snapshots: Vec::new(),
             create: false,
             kafka: self.kafka.clone(),
@@ -378,8 +379,9 @@ async fn latest(repository: &Repository) -> Result<Digested<Snapshot>, DemoStop>
 }
 
 /// Returns commands to try on the repository.
-async fn next(location: &RepoUrl, records: &[ShopRecord]) -> Result<Vec<String>, CliError> {
-    let dir = location.to_string();
+async fn next(dir: &Path, records: &[ShopRecord]) -> Result<Vec<String>, CliError> {
+    let store = Store::open_at(&Location::folder(dir))?;
+    let dir = dir.display().to_string();
     let on_it = |words: &[&str]| shell::command(&[&["-r", &dir], words].concat());
     let since = records.iter().rev().map(|record| record.timestamp).nth(5);
     let since = Timestamp::from_millisecond(since.unwrap_or_default())?.to_string();
@@ -389,7 +391,7 @@ async fn next(location: &RepoUrl, records: &[ShopRecord]) -> Result<Vec<String>,
         on_it(&["cat", "orders", "--since", &since]),
         on_it(&["verify", "--full"]),
     ];
-    let repository = Repository::open(Store::open(&dir)?).await?;
+    let repository = Repository::open(store).await?;
     if let Some(key) = some_segment(&repository).await? {
         next.push(shell::command(&[
             "inspect",

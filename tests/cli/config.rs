@@ -7,7 +7,7 @@ use clap::CommandFactory;
 use kbk::cli::keys;
 use kbk::commands::Cli;
 
-use crate::blocks::blocks;
+use crate::blocks::{Block, blocks};
 use crate::program::{kbk, run};
 
 /// Runs `kbk snapshots` with variables, and returns the repository that stderr names: none of these exists.
@@ -122,6 +122,19 @@ fn the_example_of_the_reference_is_valid() {
     let [example] = blocks.as_slice() else {
         panic!("{blocks:#?}")
     };
+    is_valid(example);
+}
+
+#[test]
+fn the_example_of_a_store_is_valid() {
+    let blocks = blocks("docs/stores.md");
+    let example = blocks
+        .iter()
+        .find(|block| block.lines[0].starts_with("repo = "));
+    is_valid(example.expect("a file"));
+}
+
+fn is_valid(example: &Block) {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), example.lines.join("\n")).unwrap();
     // Whatever the command, the whole file is checked.
@@ -133,6 +146,101 @@ fn the_example_of_the_reference_is_valid() {
     ];
     let ended = run(&args);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+/// What is wrong with a store option is said before anything is requested.
+#[test]
+fn store_options_are_checked_and_never_hold_a_secret() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    for (table, args, code, expected) in [
+        (
+            "endpont = \"x\"",
+            &["-r", "s3://b"][..],
+            2,
+            "did you mean `endpoint`?",
+        ),
+        (
+            "secret-key = \"hunter2\"",
+            &["-r", "s3://b"],
+            2,
+            "credentials are no options",
+        ),
+        (
+            "region = { a = 1 }",
+            &["-r", "s3://b"],
+            2,
+            "give a text, a number",
+        ),
+        (
+            "region = \"x\"",
+            &["-r", "gs://b"],
+            2,
+            "does not apply to gs://",
+        ),
+        (
+            "region = \"x\"",
+            &["-r", "/nowhere"],
+            1,
+            "there is no such folder",
+        ),
+        (
+            "endpoint = \"http://127.0.0.1:1\"",
+            &["-r", "s3://b"],
+            1,
+            "set allow-http=true",
+        ),
+        (
+            "endpoint = \"https://u:hunter2@h\"",
+            &["-r", "s3://b"],
+            1,
+            "neither credentials nor a query",
+        ),
+        ("", &["-r", "az://c"], 1, "no storage account is named"),
+        (
+            "",
+            &["-r", "/x", "--store-option", "region=x"],
+            2,
+            "--store-option is for buckets",
+        ),
+        (
+            "",
+            &["-r", "s3://k:hunter2@b"],
+            2,
+            "a location holds neither credentials",
+        ),
+        (
+            "",
+            &["-r", "s3://b", "--store-option=token=hunter2"],
+            2,
+            "credentials are no options",
+        ),
+        (
+            "profile = \"nobody\"",
+            &["-r", "s3://b"],
+            1,
+            "have no profile `nobody`",
+        ),
+        (
+            "ca-file = \"/nowhere\"",
+            &["-r", "s3://b"],
+            1,
+            "cannot use the certificates in /nowhere",
+        ),
+    ] {
+        fs::write(path, format!("[store]\n{table}\n")).unwrap();
+        let mut command = kbk(&[&["--config", path], args, &["snapshots"]].concat());
+        command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        command.env("AWS_CONFIG_FILE", "/dev/null");
+        command
+            .env_remove("AZURE_STORAGE_ACCOUNT")
+            .env_remove("AZURE_STORAGE_ACCOUNT_NAME");
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{table}: {stderr}");
+        assert!(stderr.contains(expected), "{table}: {stderr}");
+        assert!(!stderr.contains("hunter2"), "{table}: {stderr}");
+    }
 }
 
 /// What an option excludes or requires may be an option of another command, or of all.

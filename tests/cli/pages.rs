@@ -91,6 +91,23 @@ const BLOCKS: &[(&str, &str, Held)] = &[
         Held::By("tests/kafka/how_to.rs"),
     ),
     (
+        "docs/stores.md",
+        "export AWS_ACCESS_KEY_ID=",
+        Held::No(
+            "needs an account; tests/kafka/stores.rs runs the same commands on servers of its own",
+        ),
+    ),
+    (
+        "docs/stores.md",
+        "repo = \"s3://",
+        Held::By("tests/cli/config.rs"),
+    ),
+    (
+        "docs/stores.md",
+        "{",
+        Held::No("a policy of Amazon's, whose service is not tried"),
+    ),
+    (
         "docs/reference/messages.md",
         "warning: no broker of",
         Held::No("lines of an outage; tests/kafka/messages.rs makes one and expects them"),

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, CommandFactory};
-use kbk::cli::{Key, keys};
+use kbk::cli::{Key, STORE_OPTIONS, StoreOptionKey, keys};
 use kbk::commands::Cli;
 
 const INTRODUCTION: &str = r#"# The configuration file
@@ -28,6 +28,9 @@ compression = "zstd:9"
 
 [restore]
 bootstrap-server = "another-cluster:9092"
+
+[store]                           # as --store-option key=value
+region = "eu-central-1"
 
 [properties]                      # as -X key=value; [backup.properties] are those of a command
 receive.message.max.bytes = 200000000
@@ -77,11 +80,35 @@ fn reference() -> String {
         if table.is_empty() {
             let meaning = "any librdkafka property, as -X key=value; also in the tables of commands that connect to Kafka";
             writeln!(page, "| `properties` | table | {meaning} |").unwrap();
+            let meaning = "how to reach and write a bucket, as --store-option key=value: [store-options.md](store-options.md)";
+            writeln!(page, "| `store` | table | {meaning} |").unwrap();
         }
         page.push('\n');
     }
     page.truncate(page.trim_end().len());
     page + "\n"
+}
+
+const STORES: &str = "\
+# Store options
+
+How a bucket is reached and written: `--store-option KEY=VALUE` on the command line, and keys of the table `[store]` in the
+[configuration file](config.md). A value on the command line replaces those of its key in the file. [stores.md](../stores.md) says where
+credentials come from, which are no options.
+
+| key | value | stores | meaning |
+|---|---|---|---|
+";
+
+fn stores() -> String {
+    let row = |option: &StoreOptionKey| {
+        let schemes = option.backends.iter().map(|backend| backend.scheme());
+        let schemes = schemes.collect::<Vec<_>>().join(", ");
+        let (name, meaning) = (option.name, option.meaning);
+        let value = option.value.replace('|', "\\|");
+        format!("| `{name}` | {value} | {schemes} | {meaning} |\n")
+    };
+    STORES.to_owned() + &STORE_OPTIONS.iter().map(row).collect::<String>()
 }
 
 fn row(page: &mut String, key: &Key) {
@@ -137,6 +164,11 @@ fn assert_page(name: &str, expected: &str) {
 #[test]
 fn the_reference_of_the_configuration_file_has_every_key() {
     assert_page("config.md", &reference());
+}
+
+#[test]
+fn the_reference_of_store_options_has_every_key() {
+    assert_page("store-options.md", &stores());
 }
 
 #[test]

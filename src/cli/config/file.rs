@@ -14,10 +14,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, PROPERTIES};
+use super::keys::{self, PROPERTIES, STORE};
 use super::locations::Location;
 use super::{ConfigError, Names, Table};
 use crate::cli::args::Property;
+use crate::cli::store_options::StoreOption;
 use crate::select::nearest;
 
 /// The file, to report where in it an error is.
@@ -96,6 +97,9 @@ impl<'a> File<'a> {
             } else if name == PROPERTIES && (is_top || keys::has_properties(at.command)) {
                 table.properties =
                     properties(value).map_err(|reason| self.invalid(line, reason))?;
+            } else if name == STORE && is_top {
+                let options = store(value).map_err(|reason| self.invalid(line, reason))?;
+                table.store = options;
             } else if let Some((command, option)) = option(root, at, name) {
                 let texts = texts(option, value).and_then(|texts| {
                     check(root, command, option, &texts)?;
@@ -187,6 +191,9 @@ fn suggestion(root: &Command, at: &Position<'_>, key: &str) -> String {
     if at.names.is_empty() || keys::has_properties(at.command) {
         here.push(PROPERTIES);
     }
+    if at.names.is_empty() {
+        here.push(STORE);
+    }
     let all = keys::keys(root);
     let elsewhere = all
         .iter()
@@ -205,6 +212,34 @@ fn suggestion(root: &Command, at: &Position<'_>, key: &str) -> String {
         Some(near) => format!("did you mean `{}`?", path(at.names, near)),
         None => format!("the keys here are {}", here.join(", ")),
     }
+}
+
+/// Returns the store options of their table.
+fn store(value: &toml::Value) -> Result<Vec<StoreOption>, String> {
+    let table = value.as_table();
+    let table = table.ok_or_else(|| "`store` is a table of store options".to_owned())?;
+    let mut options = Vec::new();
+    for (key, value) in table {
+        let values = match value {
+            toml::Value::Array(values) => values.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        for value in values {
+            let text = match value {
+                toml::Value::String(text) => text.clone(),
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Boolean(flag) => flag.to_string(),
+                _ => {
+                    return Err(format!(
+                        "`store.{key}`: give a text, a number, true or false"
+                    ));
+                }
+            };
+            options
+                .push(StoreOption::new(key, &text).map_err(|reason| format!("[store]: {reason}"))?);
+        }
+    }
+    Ok(options)
 }
 
 /// Returns the value of an option as the command line would have it.

@@ -20,6 +20,9 @@ pub struct Key {
 /// The table of client properties, in any table whose command connects to Kafka.
 pub(super) const PROPERTIES: &str = "properties";
 
+/// The table of store options, at the top.
+pub(super) const STORE: &str = "store";
+
 /// Returns all keys: those at the top first, then command by command.
 pub fn keys(definitions: &Command) -> Vec<Key> {
     let key = |table: &[String], option: &Arg| Key {
@@ -65,8 +68,8 @@ pub(super) fn top(definitions: &Command) -> impl Iterator<Item = &Arg> {
 pub(super) fn options(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(|option| {
         let long = option.get_long();
-        // What asks for text and ends the program is no setting, and a file names no other file.
-        let excluded = matches!(long, Some("help" | "version" | "config"));
+        // What asks for text and ends the program is no setting, a file names no other file, and store options have a table.
+        let excluded = matches!(long, Some("help" | "version" | "config" | "store-option"));
         long.is_some() && !excluded && !option.is_hide_set()
     })
 }

@@ -9,6 +9,9 @@
 //! [properties]                # as -X key=value
 //! fetch.message.max.bytes = 1048576
 //!
+//! [store]                     # as --store-option key=value
+//! endpoint = "https://s3.example.com"
+//!
 //! [backup]
 //! topic = ["orders*"]
 //! compression = "zstd:9"
@@ -43,6 +46,7 @@ use clap::Command;
 use self::file::File;
 use self::locations::Location;
 use super::args::Property;
+use super::store_options::{self, StoreOption};
 
 pub use self::keys::{Key, keys};
 
@@ -66,6 +70,8 @@ struct Table {
     options: BTreeMap<String, Vec<String>>,
     /// In ascending precedence.
     properties: Vec<Property>,
+    /// Of the top alone.
+    store: Vec<StoreOption>,
 }
 
 /// Why a configuration file cannot be used.
@@ -124,8 +130,15 @@ impl Config {
             let merged = self.tables.entry(names).or_default();
             merged.options.extend(table.options);
             merged.properties.extend(table.properties);
+            store_options::replace(&mut merged.store, table.store);
         }
         Ok(())
+    }
+
+    /// Returns the store options.
+    pub(crate) fn store_options(&self) -> Vec<StoreOption> {
+        let top = self.tables.get(&Names::new());
+        top.map(|table| table.store.clone()).unwrap_or_default()
     }
 
     /// Returns the client properties for a command, in ascending precedence.
