@@ -52,7 +52,11 @@ fn levels(global: &GlobalArgs) -> Targets {
         (false, _) => (LevelFilter::TRACE, LevelFilter::TRACE),
     };
     // The prefix also covers kbk_format and the other crates of this workspace.
-    Targets::new().with_default(theirs).with_target("kbk", ours)
+    let levels = Targets::new().with_default(theirs).with_target("kbk", ours);
+    // These may show the address of a request, which is a secret where a signature is a part of it.
+    let http = ["hyper", "hyper_util", "reqwest"];
+    let silent = http.map(|library| (library, LevelFilter::OFF));
+    levels.with_targets(silent)
 }
 
 /// Reports why the command failed, in the format of all other messages.

@@ -37,6 +37,7 @@ mod round_trip;
 mod secure;
 mod selection;
 mod status;
+mod stores;
 mod support;
 mod target_verify;
 mod targets;

@@ -237,6 +237,7 @@ impl Status {
                 Trouble::NoSpace
             }
             (401, _) => Trouble::Unauthenticated,
+            (403, _) if says("failed to authenticate") => Trouble::Unauthenticated,
             (403, _) => Trouble::Denied,
             (409 | 412, _) => Trouble::Conflict,
             (429 | 503, _) | (_, "SlowDown" | "ServerBusy" | "Throttling") => Trouble::Throttled,

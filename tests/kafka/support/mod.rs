@@ -3,6 +3,7 @@
 pub(crate) mod acls;
 pub(crate) mod broker;
 pub(crate) mod consume;
+pub(crate) mod fault_proxy;
 pub(crate) mod grants;
 pub(crate) mod groups;
 pub(crate) mod guarded;
@@ -23,6 +24,9 @@ pub(crate) mod samples;
 pub(crate) mod scenarios;
 pub(crate) mod secure;
 pub(crate) mod small_disk;
+#[path = "../../support/store_contract.rs"]
+pub(crate) mod store_contract;
+pub(crate) mod stores;
 pub(crate) mod synthetic;
 pub(crate) mod topics;
 pub(crate) mod wait;
