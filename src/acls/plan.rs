@@ -308,6 +308,7 @@ mod tests {
             nonce: Id::ZERO,
             started_at: Timestamp::UNIX_EPOCH,
             created_at: Timestamp::UNIX_EPOCH,
+            maintenance: None,
             writer: String::new(),
             cluster_id: None,
             totals: Totals::of(&topics),

@@ -7,7 +7,8 @@
 use std::ops::Range;
 
 use kbk_format::repo::{
-    FoundSegment, Hex, Key, LostRange, PartitionId, RepoError, Repository, SegmentEntry,
+    Adoptable, FoundSegment, Hex, Key, LostRange, PartitionId, RepoError, Repository, SegmentEntry,
+    Snapshot,
 };
 use kbk_format::{FormatError, Gap, GapReason, IsolationLevel, Segment, counted};
 use kbk_tools::verify::{UnindexedSegment, UnindexedSegmentError};
@@ -22,7 +23,14 @@ pub(super) struct Adopted {
 }
 
 /// Adopts segments for every partition that has offsets to read, and moves the start of what is read past them.
-pub(super) async fn adopt(repository: &Repository, plan: &mut BackupPlan) -> Result<(), RepoError> {
+pub(super) async fn adopt(
+    repository: &Repository,
+    newest: Option<&Snapshot>,
+    plan: &mut BackupPlan,
+) -> Result<(), RepoError> {
+    let adoptable = repository
+        .adoptable(newest.map(|newest| &newest.manifest))
+        .await?;
     for topic in &mut plan.topics {
         for planned in topic
             .partitions
@@ -34,7 +42,8 @@ pub(super) async fn adopt(repository: &Repository, plan: &mut BackupPlan) -> Res
                 topic_id: topic.topic_id,
                 partition: planned.partition,
             };
-            let adopted = chain(repository, &partition, planned.read.clone()).await?;
+            let read = planned.read.clone();
+            let adopted = chain(repository, &adoptable, &partition, read).await?;
             if let Some(last) = adopted.segments.last() {
                 let segments = adopted.segments.len();
                 tracing::info!(
@@ -52,10 +61,12 @@ pub(super) async fn adopt(repository: &Repository, plan: &mut BackupPlan) -> Res
 /// Finds the longest chain of intact segments that starts at `read.start` and ends at or before `read.end`.
 async fn chain(
     repository: &Repository,
+    adoptable: &Adoptable,
     partition: &PartitionId,
     read: Range<i64>,
 ) -> Result<Adopted, RepoError> {
-    let found = repository.unnamed_segments(partition, read.start).await?;
+    let found = repository.unnamed_segments(partition, read.start, adoptable);
+    let found = found.await?;
     let mut adopted = Adopted::default();
     let mut next = read.start;
     // Keys sort by base offset, so one pass finds the chain; of two segments with the same base offset, the first intact one is

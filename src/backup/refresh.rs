@@ -27,7 +27,7 @@ pub(super) async fn backup_times(
     let Some(newest) = newest else {
         return Ok(BackupTimes::new());
     };
-    let mut times = BackupTimes::from([(newest.sequence, newest.started_at)]);
+    let mut times = BackupTimes::from([(newest.backup(), newest.started_at)]);
     let sightings = newest.sightings.iter();
     times.extend(sightings.map(|sighting| (sighting.last_seen, sighting.started_at)));
     let kept = repository.sequences().await?;

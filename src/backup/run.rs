@@ -272,7 +272,7 @@ async fn back_up(
     let mut plan = plan::plan(survey, last, &selected_before, &hidden)?;
     let times = refresh::backup_times(&repository, newest.as_deref()).await?;
     refresh::refresh(&mut plan, &times, started_at, options.refresh);
-    adopt::adopt(&repository, &mut plan).await?;
+    adopt::adopt(&repository, newest.as_deref(), &mut plan).await?;
     let transport = Librdkafka::new(options.kafka.clone());
     let base = newest.clone();
     let Some(plan) = prove(&repository, base, &transport, plan, cancel).await? else {

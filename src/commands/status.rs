@@ -281,7 +281,7 @@ async fn older_topics(
     let mut older = Vec::new();
     for topic in &snapshot.topics {
         let sequence = topic.last_seen;
-        if topic.deleted || sequence >= snapshot.sequence || !selection.matches_saved(topic) {
+        if topic.deleted || sequence >= snapshot.backup() || !selection.matches_saved(topic) {
             continue;
         }
         let age = match ages.get(&sequence) {

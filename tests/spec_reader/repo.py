@@ -424,6 +424,11 @@ class Snapshot:
         for name in ("started_at", "created_at", "writer"):
             member(key, members, name, STRING)
         member(key, members, "cluster_id", STRING, or_null=True)
+        maintenance = member(key, members, "maintenance", OBJECT, or_null=True)
+        if maintenance is not None:
+            for name in ("command", "detail", "at"):
+                member(key, maintenance, name, STRING)
+            require(1 <= count_member(key, maintenance, "backup") < sequence, INCONSISTENT, key, None, "the last backup is not older")
         self._check_forgotten()
         self.last_seen = self._sightings()
         rows = self._rows()

@@ -207,6 +207,7 @@ impl Change {
             nonce: self.nonce,
             started_at: self.started_at,
             created_at: self.created_at,
+            maintenance: None,
             writer: self.writer.clone(),
             cluster_id: self.cluster_id.clone(),
             totals: Totals::of(&topics),

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::{RepoErrorKind, Result};
 use super::id::{Digest, Hex, Id};
-use super::keys::{CLAIMS, Key, TopicName};
+use super::keys::{CLAIMS, Key, PartitionId, TopicName};
 use super::listing::Listed;
 use super::repository::Repository;
 use super::sealed::{Document, SealError, seal, unseal};
@@ -137,6 +137,12 @@ impl WriteClaim {
 }
 
 impl ClaimedTopic {
+    /// Returns whether a partition belongs to it.
+    pub(super) fn covers(&self, partition: &PartitionId) -> bool {
+        let has = |partitions: &Vec<PartitionNumber>| partitions.contains(&partition.partition);
+        self.topic == partition.topic && self.partitions.as_ref().is_none_or(has)
+    }
+
     fn overlaps(&self, other: &ClaimedTopic) -> bool {
         match (&self.partitions, &other.partitions) {
             (None, None) => true,

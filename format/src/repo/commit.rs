@@ -18,14 +18,16 @@ use serde::Serialize;
 
 use super::acls::check_acls;
 use super::change::{Applied, Change, StoredAnswers};
-use super::error::{RepoErrorKind, Result};
+use super::error::{RepoError, RepoErrorKind, Result};
 use super::groups::check_groups;
+use super::id::Digest;
 use super::index_writer::IndexWriter;
 use super::keys::Key;
 use super::latest::Latest;
 use super::manifest::Manifest;
 use super::packed::{PackedFormat, PackedRef, pack};
 use super::repository::Repository;
+use super::retention::Upkeep;
 use super::sealed::{Digested, MAX_SEALED_BYTES, seal};
 use super::snapshot::Snapshot;
 use super::store::Put;
@@ -48,11 +50,14 @@ impl Repository {
         // names, never a name without its object.
         self.store().sync_folders(segments).await?;
         let mut newest = self.newest_for(change).await?;
-        let before = newest.as_ref().map(|newest| &newest.manifest);
-        let answers = self.store_answers(change, before).await?;
-        let mut index = IndexWriter::new(self.clone());
+        let mut written = self.write_answers(change, newest.as_ref()).await?;
         for _ in 0..MAX_TRIES {
-            let applied = change.apply(self.identity().repository_id, newest.as_ref(), &answers);
+            if newest.as_ref().map_or(0, |newest| newest.pruned) != written.pruned {
+                // A prune that began since may delete what was written before: it is written again, under other names.
+                written = self.write_answers(change, newest.as_ref()).await?;
+            }
+            let Written { answers, index, .. } = &mut written;
+            let applied = change.apply(self.identity().repository_id, newest.as_ref(), answers);
             let Applied { mut snapshot, rows } =
                 applied.map_err(|kind| self.store().error_of_whole(kind))?;
             let (runs, sequence) = (
@@ -60,20 +65,75 @@ impl Repository {
                 snapshot.sequence,
             );
             snapshot.manifest.runs = index.write(runs, sequence, &rows).await?;
-            self.check_prunes(change, newest.as_ref(), &answers, &index)
-                .await?;
+            if let Err(error) = self.check_prunes(change, newest.as_deref()).await {
+                // The list of a prune is gone once its snapshots were forgotten; then there is a newer one.
+                if !error.kind().is_about_content() || self.newest_sequence().await? < sequence {
+                    return Err(error);
+                }
+                newest = Some(self.newest_from(sequence).await?);
+                continue;
+            }
             self.store()
                 .sync_folders(index.written().map(|key| key.to_string()))
                 .await?;
-            match self.put_snapshot(snapshot).await? {
-                Published::Ours(snapshot) => return Ok(*snapshot),
-                Published::Others(snapshot) => newest = Some(*snapshot),
+            let totals = snapshot.check_totals();
+            match self.put_snapshot(&snapshot.manifest, totals).await? {
+                Published::Ours(sha256) => {
+                    return Ok(Digested {
+                        value: snapshot,
+                        sha256,
+                    });
+                }
+                Published::Taken => newest = Some(self.newest_from(sequence).await?),
             }
         }
+        Err(self.contended())
+    }
+
+    /// Commits what `edit` makes of the newest snapshot for a purpose other than a backup: no row changes.
+    ///
+    /// # Errors
+    ///
+    /// What `edit` returns for the newest snapshot, or why that cannot be read or followed by another one.
+    pub(super) async fn commit_maintenance(
+        &self,
+        upkeep: &Upkeep,
+        edit: impl Fn(&Digested<Manifest>, &mut Manifest) -> std::result::Result<(), RepoErrorKind>,
+    ) -> Result<Digested<Manifest>> {
+        for _ in 0..MAX_TRIES {
+            let Some(newest) = self.latest_manifest().await? else {
+                return Err(self.store().error_of_whole(RepoErrorKind::Outdated));
+            };
+            let mut next = upkeep.follow(&newest);
+            let edited = edit(&newest, &mut next);
+            edited.map_err(|kind| self.store().error_of_whole(kind))?;
+            if let Published::Ours(sha256) = self.put_snapshot(&next, Ok(())).await? {
+                return Ok(Digested {
+                    value: next,
+                    sha256,
+                });
+            }
+        }
+        Err(self.contended())
+    }
+
+    fn contended(&self) -> RepoError {
         let tries = MAX_TRIES;
-        Err(self
-            .store()
-            .error_of_whole(RepoErrorKind::Contended { tries }))
+        self.store()
+            .error_of_whole(RepoErrorKind::Contended { tries })
+    }
+
+    async fn write_answers(
+        &self,
+        change: &Change,
+        newest: Option<&Digested<Snapshot>>,
+    ) -> Result<Written> {
+        let before = newest.map(|newest| &newest.manifest);
+        Ok(Written {
+            pruned: before.map_or(0, |before| before.pruned),
+            answers: self.store_answers(change, before).await?,
+            index: IndexWriter::new(self.clone()),
+        })
     }
 
     /// Returns the newest snapshot: in most cases it is the base, which need not be read again.
@@ -82,7 +142,7 @@ impl Repository {
             None => Ok(None),
             Some(sequence) => match &change.base {
                 Some(base) if base.sequence == sequence => Ok(Some(base.clone())),
-                _ => self.snapshot(sequence).await.map(Some),
+                _ => self.latest_but(&change.ignored).await,
             },
         }
     }
@@ -161,25 +221,26 @@ impl Repository {
         Ok(packed.named)
     }
 
-    async fn put_snapshot(&self, snapshot: Snapshot) -> Result<Published> {
-        let (bytes, sha256) = seal(&snapshot.manifest);
-        let sequence = snapshot.sequence;
+    /// Puts a snapshot under its number, and finds out whether it is the one of that number.
+    async fn put_snapshot(
+        &self,
+        manifest: &Manifest,
+        rules: std::result::Result<(), String>,
+    ) -> Result<Published> {
+        let (bytes, sha256) = seal(manifest);
+        let sequence = manifest.sequence;
         let key = Key::Snapshot { sequence };
-        let rules = snapshot
-            .manifest
-            .check()
-            .and_then(|()| snapshot.check_totals());
-        self.check(&key, rules, &bytes)?;
+        self.check(&key, manifest.check().and(rules), &bytes)?;
         // The nonce makes the bytes of each writer's snapshot unique, so an object with these bytes is this commit.
         match self.store().put_if_absent(&key, bytes).await? {
             Put::Done => {}
-            Put::Exists => return self.published_since(sequence).await,
+            Put::Exists => return Ok(Published::Taken),
         }
         self.store().sync_folders([key.to_string()]).await?;
-        if let Some(newest) = self.forgotten_by(sequence).await? {
+        if self.was_forgotten(sequence).await? {
             // The number was used before, so readers see the snapshots that followed it, and not this one.
             self.store().remove(&key).await?;
-            return Ok(Published::Others(Box::new(newest)));
+            return Ok(Published::Taken);
         }
         let latest = Latest {
             repository_id: self.identity().repository_id,
@@ -188,30 +249,37 @@ impl Repository {
         let (bytes, _) = seal(&latest);
         // The commit is done; without the hint, readers list more.
         let _ = self.store().replace(&Key::LatestSnapshot, bytes).await;
-        Ok(Published::Ours(Box::new(Digested {
-            value: snapshot,
-            sha256,
-        })))
+        Ok(Published::Ours(sha256))
     }
 
-    /// Reads the newest snapshot, since another writer committed `sequence`.
-    async fn published_since(&self, sequence: u64) -> Result<Published> {
-        let newest = self.sequences_from(sequence).await?.last().copied();
-        let newest = self.snapshot(newest.unwrap_or(sequence)).await?;
-        Ok(Published::Others(Box::new(newest)))
-    }
-
-    /// Returns the newest snapshot if it says that `sequence` was forgotten.
-    async fn forgotten_by(&self, sequence: u64) -> Result<Option<Digested<Snapshot>>> {
-        let later = self.sequences_from(sequence.saturating_add(1)).await?;
-        let Some(newest) = later.last() else {
-            return Ok(None);
-        };
-        let manifest = self.manifest(*newest).await?;
-        match manifest.has_forgotten(sequence) {
-            true => self.snapshot(*newest).await.map(Some),
-            false => Ok(None),
+    /// Reads the newest snapshot, since another writer has committed `sequence`.
+    async fn newest_from(&self, sequence: u64) -> Result<Digested<Snapshot>> {
+        for _ in 0..MAX_TRIES {
+            let newest = self.sequences_from(sequence).await?.last().copied();
+            match self.read_snapshot(newest.unwrap_or(sequence)).await {
+                // Others have committed and forgotten meanwhile.
+                Err(error) if matches!(error.kind(), RepoErrorKind::Forgotten { .. }) => {}
+                read => return read,
+            }
         }
+        Err(self.contended())
+    }
+
+    /// Returns whether the newest snapshot, if it is a later one, says that `sequence` was forgotten.
+    async fn was_forgotten(&self, sequence: u64) -> Result<bool> {
+        for _ in 0..MAX_TRIES {
+            let later = self.sequences_from(sequence.saturating_add(1)).await?;
+            let Some(newest) = later.last() else {
+                return Ok(false);
+            };
+            match self.manifest(*newest).await {
+                Ok(newest) => return Ok(newest.has_forgotten(sequence)),
+                // Forgotten since it was listed, so there is a newer one.
+                Err(error) if matches!(error.kind(), RepoErrorKind::NoSuchSnapshot { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(self.contended())
     }
 
     /// Refuses to write what a reader would refuse to read.
@@ -229,9 +297,20 @@ impl Repository {
     }
 }
 
+/// What became of a snapshot that was put.
 enum Published {
-    Ours(Box<Digested<Snapshot>>),
-    Others(Box<Digested<Snapshot>>),
+    /// It is the one of its number, with this digest.
+    Ours(Digest),
+    /// Another one has had its number.
+    Taken,
+}
+
+/// What a commit has written before its snapshot, which no other snapshot names yet.
+struct Written {
+    /// Sequence of the last prune before it was written.
+    pruned: u64,
+    answers: StoredAnswers,
+    index: IndexWriter,
 }
 
 #[cfg(test)]
@@ -271,11 +350,11 @@ mod tests {
         let repository = Repository::create(store, Identity::fresh()).await.unwrap();
         let first = repository.commit(&idle(None)).await.unwrap();
         let second = repository.commit(&idle(Some(first.clone()))).await.unwrap();
-        let mut third = second.value.clone();
-        third.manifest.sequence = 3;
-        third.manifest.nonce = Id::random();
-        third.manifest.forgotten = vec![(1, 1)];
-        repository.put_snapshot(third).await.unwrap();
+        let mut third = second.value.manifest;
+        third.sequence = 3;
+        third.nonce = Id::random();
+        third.forgotten = vec![(1, 1)];
+        repository.put_snapshot(&third, Ok(())).await.unwrap();
         repository
             .store()
             .remove(&Key::Snapshot { sequence: 1 })
@@ -289,12 +368,9 @@ mod tests {
     #[tokio::test]
     async fn a_number_that_was_forgotten_is_never_won_again() {
         let (repository, stalled) = forgotten().await;
-        let published = repository.put_snapshot(stalled).await.unwrap();
-        let newest = match published {
-            Published::Others(newest) => Some(newest),
-            Published::Ours(_) => None,
-        };
-        let newest = newest.unwrap();
+        let published = repository.put_snapshot(&stalled.manifest, Ok(())).await;
+        assert!(matches!(published, Ok(Published::Taken)));
+        let newest = repository.newest_from(1).await.unwrap();
         assert_eq!(newest.sequence, 3);
         assert!(
             !repository
@@ -303,7 +379,7 @@ mod tests {
                 .await
                 .unwrap()
         );
-        assert_eq!(repository.latest().await.unwrap(), Some(*newest));
+        assert_eq!(repository.latest().await.unwrap(), Some(newest));
     }
 
     #[tokio::test]

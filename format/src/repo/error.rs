@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::answer::{Answer, Trouble};
 use super::keys::PartitionId;
 use crate::error::FormatError;
+use crate::layout::limits;
 use crate::offset_span::OffsetSpan;
 
 /// The result of an operation on the repository.
@@ -93,6 +94,29 @@ pub enum RepoErrorKind {
     NoSuchSnapshot {
         /// The sequence that was requested.
         sequence: u64,
+    },
+
+    /// Request another snapshot: this one was forgotten, and its objects may be deleted.
+    Forgotten {
+        /// The sequence that was requested.
+        sequence: u64,
+    },
+
+    /// Plan again: another run has forgotten snapshots or pruned since the plan was made.
+    Outdated,
+
+    /// Keep fewer snapshots, or adjacent ones: a snapshot cannot state which were forgotten between so many.
+    TooManyRanges {
+        /// The ranges of forgotten snapshots that there would be.
+        ranges: usize,
+    },
+
+    /// Restore or forget a snapshot first: what it needs is not known, so nothing may be deleted.
+    NotPrunable {
+        /// The snapshot that cannot be read.
+        sequence: u64,
+        /// Why.
+        detail: String,
     },
 
     /// Mount or restore the folder: snapshots name objects in it, and it is missing or empty.
@@ -430,6 +454,26 @@ impl fmt::Display for RepoError {
             RepoErrorKind::NoSuchSnapshot { sequence } => write!(
                 f,
                 "{object} has no snapshot {sequence}; `kbk snapshots` lists those it has"
+            ),
+            RepoErrorKind::Forgotten { sequence } => write!(
+                f,
+                "snapshot {sequence} was forgotten, and what only it needed may be deleted ({object}); use another snapshot \
+                 (`kbk snapshots` lists them)"
+            ),
+            RepoErrorKind::Outdated => write!(
+                f,
+                "cannot change {object}: another run has forgotten snapshots or pruned since this one looked; run it again"
+            ),
+            RepoErrorKind::TooManyRanges { ranges } => write!(
+                f,
+                "cannot forget snapshots of {object}: the snapshots that stay would divide those forgotten into {ranges} ranges, and the \
+                 limit is {}; keep fewer",
+                limits::FORGOTTEN_RANGES
+            ),
+            RepoErrorKind::NotPrunable { sequence, detail } => write!(
+                f,
+                "cannot prune {object}: snapshot {sequence} cannot be read, so what it needs is not known: {detail}; restore the damaged \
+                 object from a copy, or give the snapshot up with `kbk forget {sequence}`"
             ),
             RepoErrorKind::MissingFolder { snapshot } => write!(
                 f,

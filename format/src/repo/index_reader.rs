@@ -31,6 +31,7 @@ use crate::layout::limits;
 #[derive(Debug)]
 pub struct SegmentRows {
     repository: Repository,
+    sequence: u64,
     merged: MergedRows,
 }
 
@@ -41,7 +42,8 @@ impl SegmentRows {
     ///
     /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`], or the error of the store.
     pub async fn next(&mut self) -> Result<Option<(PartitionId, SegmentEntry)>> {
-        let Some((row, table)) = self.repository.next_row(&mut self.merged).await? else {
+        let next = self.repository.next_row(&mut self.merged).await;
+        let Some((row, table)) = self.repository.explained(self.sequence, next).await? else {
             return Ok(None);
         };
         match row.read() {
@@ -80,7 +82,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`], or the error of the store; also where the entries do not fill the partition's
+    /// [`RepoErrorKind::Forgotten`], [`RepoErrorKind::Missing`], [`RepoErrorKind::Damaged`], or the error of the store; also where the entries do not fill the partition's
     /// coverage, or do not add up to what its row states.
     pub async fn segments(
         &self,
@@ -95,7 +97,7 @@ impl Repository {
         let (segments, unread) = self.wanted_segments(snapshot, state, wanted).await?;
         match (state.difference(&segments), unread) {
             (None, _) => Ok(segments),
-            (Some(_), Some(unread)) => Err(unread),
+            (Some(_), Some(unread)) => Err(self.explain(snapshot.sequence, unread).await),
             (Some(damage), None) => Err(self
                 .store()
                 .error(partition, RepoErrorKind::Damaged(damage))),
@@ -234,11 +236,16 @@ impl Repository {
     /// # Errors
     ///
     /// As [`SegmentRows::next`].
-    pub async fn segment_rows(&self, snapshot: &Snapshot) -> Result<SegmentRows> {
+    pub async fn segment_rows(&self, snapshot: &Manifest) -> Result<SegmentRows> {
+        let sequence = snapshot.sequence;
         let segments = KeyRange::Segments.at_any_time();
-        let merged = self.merged_rows(&snapshot.runs, segments).await?;
-        let repository = self.clone();
-        Ok(SegmentRows { repository, merged })
+        let merged = self.merged_rows(&snapshot.runs, segments).await;
+        let merged = self.explained(sequence, merged).await?;
+        Ok(SegmentRows {
+            repository: self.clone(),
+            sequence,
+            merged,
+        })
     }
 
     /// Reads the consumer groups that a snapshot names; `None` where no backup has read them.
@@ -250,9 +257,8 @@ impl Repository {
         let Some(named) = &manifest.groups else {
             return Ok(None);
         };
-        let groups: Vec<GroupState> = self
-            .cluster_lines(PackedFormat::Groups, &named.object, named.groups)
-            .await?;
+        let lines = self.cluster_lines(PackedFormat::Groups, &named.object, named.groups);
+        let groups: Vec<GroupState> = self.explained(manifest.sequence, lines.await).await?;
         let sha256 = named.object.sha256;
         let damaged = |detail| self.store().damaged(&Key::Cluster { sha256 }, detail);
         check_groups(&groups).map_err(damaged)?;
@@ -273,9 +279,8 @@ impl Repository {
         let Some(named) = &manifest.acls else {
             return Ok(None);
         };
-        let acls: Vec<AclBinding> = self
-            .cluster_lines(PackedFormat::Acls, &named.object, named.acls)
-            .await?;
+        let lines = self.cluster_lines(PackedFormat::Acls, &named.object, named.acls);
+        let acls: Vec<AclBinding> = self.explained(manifest.sequence, lines.await).await?;
         let sha256 = named.object.sha256;
         let damaged = |detail| self.store().damaged(&Key::Cluster { sha256 }, detail);
         check_acls(&acls).map_err(damaged)?;

@@ -205,6 +205,14 @@ impl Key {
         }
     }
 
+    /// Returns the sequence of a snapshot; `None` of any other object.
+    pub(super) fn sequence(&self) -> Option<u64> {
+        match self {
+            Key::Snapshot { sequence } => Some(*sequence),
+            _ => None,
+        }
+    }
+
     /// Creates the name of a segment.
     #[must_use]
     pub fn segment(partition: &PartitionId, base_offset: i64, segment_id: &Id) -> Self {

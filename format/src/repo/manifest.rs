@@ -11,6 +11,7 @@ use super::id::{Digest, Id};
 use super::index::Run;
 use super::members;
 use super::order::check_order;
+use super::ranges;
 use super::sealed::Document;
 use super::states::TopicState;
 use crate::layout::limits;
@@ -26,10 +27,12 @@ pub struct Manifest {
     pub parent: Option<ParentRef>,
     /// Random: lets the writer recognise its own commit.
     pub nonce: Id,
-    /// When the offsets were read.
+    /// When its backup read the offsets.
     pub started_at: Timestamp,
-    /// When the snapshot was created.
+    /// When its backup created a snapshot.
     pub created_at: Timestamp,
+    /// What committed the snapshot, where no backup did: it holds what the last backup's snapshot holds.
+    pub maintenance: Option<Maintenance>,
     /// Program and version.
     pub writer: String,
     /// Kafka's id of the cluster, where it gave one.
@@ -50,6 +53,19 @@ pub struct Manifest {
     pub pruning: Option<Pruning>,
     /// Sequence of the snapshot that began the last prune; 0 where there was none.
     pub pruned: u64,
+}
+
+/// Why a snapshot was committed that no backup made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// The command, such as `forget`, for people.
+    pub command: String,
+    /// What it was asked to do, for people.
+    pub detail: String,
+    /// When it created the snapshot.
+    pub at: Timestamp,
+    /// Sequence of the snapshot of the last backup; it may have been forgotten.
+    pub backup: u64,
 }
 
 /// The name and digest of a snapshot's parent.
@@ -159,11 +175,17 @@ impl Manifest {
         self.totals.incomplete.is_empty()
     }
 
+    /// Returns the sequence of the snapshot of the last backup: its own, unless something else committed it.
+    #[must_use]
+    pub fn backup(&self) -> u64 {
+        let maintenance = self.maintenance.as_ref();
+        maintenance.map_or(self.sequence, |maintenance| maintenance.backup)
+    }
+
     /// Returns whether this snapshot says that the one of `sequence` was forgotten.
     #[must_use]
     pub fn has_forgotten(&self, sequence: u64) -> bool {
-        let is_in = |(first, last): &(u64, u64)| (*first..=*last).contains(&sequence);
-        self.forgotten.iter().any(is_in)
+        ranges::contain(&self.forgotten, sequence)
     }
 
     /// Checks the rules of SPEC section 11.5; the error names the one that is violated.
@@ -172,6 +194,11 @@ impl Manifest {
             && parent.sequence >= self.sequence
         {
             return Err(format!("its parent is snapshot {}", parent.sequence));
+        }
+        if let Some(Maintenance { backup, .. }) = &self.maintenance
+            && !(1..self.sequence).contains(backup)
+        {
+            return Err(format!("its last backup is snapshot {backup}"));
         }
         self.check_totals()?;
         self.check_sightings()?;
@@ -338,6 +365,15 @@ mod tests {
         [0].into_iter().chain(levels).map(run).collect()
     }
 
+    fn maintenance(backup: u64) -> Option<Maintenance> {
+        Some(Maintenance {
+            command: "forget".into(),
+            detail: "--keep-last 1".into(),
+            at: Timestamp::UNIX_EPOCH,
+            backup,
+        })
+    }
+
     pub(crate) fn manifest() -> Manifest {
         Manifest {
             repository_id: Hex([1; 16]),
@@ -346,6 +382,7 @@ mod tests {
             nonce: Hex([2; 16]),
             started_at: Timestamp::UNIX_EPOCH,
             created_at: Timestamp::UNIX_EPOCH,
+            maintenance: None,
             writer: "kbk 1.0.0".into(),
             cluster_id: Some("4L6g3nShT-eMCtK--X86sw".into()),
             totals: Totals::default(),
@@ -398,7 +435,9 @@ mod tests {
             last_seen: 1,
             started_at: Timestamp::UNIX_EPOCH,
         };
-        let wrongs: [fn(&mut Manifest); 8] = [
+        let wrongs: [fn(&mut Manifest); 10] = [
+            |it| it.maintenance = maintenance(0),
+            |it| it.maintenance = maintenance(it.sequence),
             |it| it.sightings[0].id = 0,
             |it| it.sightings[0].last_seen = 0,
             |it| it.sightings = vec![it.sightings[0].clone(); 2],
@@ -409,6 +448,7 @@ mod tests {
             |it| it.totals.incomplete = [("no_leader".to_owned(), 1)].into(),
         ];
         let valid = Manifest {
+            maintenance: maintenance(1),
             sightings: vec![sighting],
             runs: runs(),
             ..manifest()

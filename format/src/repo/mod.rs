@@ -23,6 +23,7 @@
 //! | claim what is going to be written | [`WriteClaim`], [`FoundClaim`] |
 //! | record a restore | [`RestoreManifest`], [`MapPage`], [`RestoreDone`], [`RestoreDiscarded`] |
 //! | parse an object | [`Manifest`], [`Identity`], inside [`Digested`] |
+//! | forget snapshots, delete what nothing needs | [`ForgetPlan`], [`PrunePlan`] |
 //! | read what a snapshot states | [`Snapshot`], [`SegmentRows`] |
 //! | name an object | [`Key`], [`PartitionId`], [`TopicName`], [`Id`] |
 
@@ -52,6 +53,7 @@ mod order;
 mod packed;
 mod profile;
 mod prunes;
+mod ranges;
 mod reader;
 mod repository;
 mod restore;
@@ -60,6 +62,7 @@ mod restore_done;
 mod restore_id;
 mod restore_manifest;
 mod restore_targets;
+mod retention;
 mod sealed;
 mod segment_entry;
 mod sightings;
@@ -86,10 +89,11 @@ pub use index::{RowKey, Run, TableRef};
 pub use index_reader::SegmentRows;
 pub use keys::{Key, PartitionId, TopicName, TopicNameError};
 pub use listing::UnfinishedFiles;
-pub use manifest::{Manifest, ParentRef, Pruning, Sighting, Totals};
+pub use manifest::{Maintenance, Manifest, ParentRef, Pruning, Sighting, Totals};
 pub use offset_map::{FULL_MAP_PAGE, MapPage, MapRun};
 pub use packed::PackedRef;
 pub use profile::StoreProfile;
+pub use prunes::Adoptable;
 pub use reader::{SegmentReader, StoredRange};
 pub use repository::{FoundSegment, ListedObject, ListedSnapshot, Repository};
 pub use restore_discarded::RestoreDiscarded;
@@ -100,6 +104,10 @@ pub use restore_manifest::{
     TargetPartition,
 };
 pub use restore_targets::{RestoreTargets, TargetTopic};
+pub use retention::{
+    ForgetPlan, Forgotten, MarkedObjects, ObjectCount, PruneOptions, PrunePlan, Pruned, Reach,
+    Upkeep,
+};
 pub use sealed::{Digested, MAX_SEALED_BYTES};
 pub use segment_entry::SegmentEntry;
 pub use snapshot::Snapshot;

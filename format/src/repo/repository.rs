@@ -15,6 +15,8 @@ use super::latest::Latest;
 use super::listing::{Listed, UnfinishedFiles};
 use super::manifest::Manifest;
 use super::object_cache::ObjectCache;
+use super::prunes::Adoptable;
+use super::ranges;
 use super::sealed::{Digested, seal};
 use super::snapshot::Snapshot;
 use super::states::PartitionState;
@@ -188,7 +190,7 @@ impl Repository {
         let found = self.store.list(SNAPSHOTS).await?;
         let mut sequences: Vec<u64> = found.into_iter().filter_map(sequence).collect();
         let forgotten = self.forgotten(&sequences).await?;
-        sequences.retain(|sequence| !is_in(&forgotten, *sequence));
+        sequences.retain(|sequence| !ranges::contain(&forgotten, *sequence));
         Ok(sequences)
     }
 
@@ -255,7 +257,7 @@ impl Repository {
         let mut listed: Vec<ListedSnapshot> = found.into_iter().filter_map(listed).collect();
         let sequences: Vec<u64> = listed.iter().map(|listed| listed.sequence).collect();
         let forgotten = self.forgotten(&sequences).await?;
-        listed.retain(|listed| !is_in(&forgotten, listed.sequence));
+        listed.retain(|listed| !ranges::contain(&forgotten, listed.sequence));
         Ok(listed)
     }
 
@@ -266,9 +268,85 @@ impl Repository {
 
     /// Reads the snapshot with the highest sequence that is not one of `ignored`.
     pub async fn latest_but(&self, ignored: &BTreeSet<u64>) -> Result<Option<Digested<Snapshot>>> {
-        match self.latest_sequence_but(ignored).await? {
-            Some(sequence) => self.snapshot(sequence).await.map(Some),
-            None => Ok(None),
+        let mut before = None;
+        loop {
+            let Some(sequence) = self.latest_sequence_but(ignored).await? else {
+                return Ok(None);
+            };
+            match self.read_snapshot(sequence).await {
+                // Forgotten since it was listed, by a newer one. Each time round it must be another, or the error is returned.
+                Err(error)
+                    if before != Some(sequence)
+                        && matches!(error.kind(), RepoErrorKind::Forgotten { .. }) =>
+                {
+                    before = Some(sequence);
+                }
+                read => return read.map(Some),
+            }
+        }
+    }
+
+    /// Reads the manifest with the highest sequence; `None` where there is no snapshot.
+    pub(super) async fn latest_manifest(&self) -> Result<Option<Digested<Manifest>>> {
+        let mut before = None;
+        loop {
+            let Some(sequence) = self.newest_sequences().await?.last().copied() else {
+                return Ok(None);
+            };
+            match self.manifest(sequence).await {
+                Err(error)
+                    if before != Some(sequence)
+                        && matches!(error.kind(), RepoErrorKind::NoSuchSnapshot { .. }) =>
+                {
+                    before = Some(sequence);
+                }
+                read => return read.map(Some),
+            }
+        }
+    }
+
+    /// Checks that the newest snapshot does not name this one as forgotten. Where the newest cannot be read, nothing is known to be
+    /// forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoErrorKind::Forgotten`], or the error of the store.
+    pub async fn check_kept(&self, sequence: u64) -> Result<()> {
+        let newest = match self.latest_manifest().await {
+            Ok(newest) => newest,
+            Err(error) if error.kind().is_about_content() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        match newest {
+            Some(newest) if newest.has_forgotten(sequence) => {
+                let key = Key::Snapshot { sequence };
+                Err(self
+                    .store
+                    .error(&key, RepoErrorKind::Forgotten { sequence }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the error of whoever reads the snapshot of `sequence`: that it was forgotten, if that is why an object does not exist.
+    pub async fn explain(&self, sequence: u64, error: RepoError) -> RepoError {
+        match error.kind() {
+            RepoErrorKind::Missing { .. }
+            | RepoErrorKind::MissingFolder { .. }
+            | RepoErrorKind::NoSuchSnapshot { .. } => match self.check_kept(sequence).await {
+                Ok(()) => error,
+                // It was forgotten, or whether it was is not known, and then the missing object proves no damage.
+                Err(reason) => reason,
+            },
+            _ => error,
+        }
+    }
+
+    /// The same of a result.
+    pub(super) async fn explained<T>(&self, sequence: u64, read: Result<T>) -> Result<T> {
+        match read {
+            Ok(read) => Ok(read),
+            Err(error) => Err(self.explain(sequence, error).await),
         }
     }
 
@@ -321,9 +399,20 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::NoSuchSnapshot`], [`RepoErrorKind::Missing`], [`RepoErrorKind::MissingFolder`], [`RepoErrorKind::Damaged`], or the error
-    /// of the store.
+    /// [`RepoErrorKind::Forgotten`], [`RepoErrorKind::NoSuchSnapshot`], [`RepoErrorKind::Missing`], [`RepoErrorKind::MissingFolder`],
+    /// [`RepoErrorKind::Damaged`], or the error of the store.
     pub async fn snapshot(&self, sequence: u64) -> Result<Digested<Snapshot>> {
+        self.check_kept(sequence).await?;
+        self.read_snapshot(sequence).await
+    }
+
+    /// Reads the same of a sequence that was just listed as one of those that are kept.
+    pub(super) async fn read_snapshot(&self, sequence: u64) -> Result<Digested<Snapshot>> {
+        let read = self.stored_snapshot(sequence).await;
+        self.explained(sequence, read).await
+    }
+
+    async fn stored_snapshot(&self, sequence: u64) -> Result<Digested<Snapshot>> {
         let Digested {
             value: manifest,
             sha256,
@@ -425,19 +514,24 @@ impl Repository {
 
     /// Lists the segments of a partition that begin at or after `end_offset`, in offset order. If the
     /// partition ends there in the newest snapshot, no snapshot names them: an interrupted run left
-    /// them. Once checked, they save the next run from reading their records again.
+    /// them. Once checked, they save the next run from reading their records again. Those that a prune deletes are left out.
     pub async fn unnamed_segments(
         &self,
         partition: &PartitionId,
         end_offset: i64,
+        adoptable: &Adoptable,
     ) -> Result<Vec<FoundSegment>> {
         let found = self.store.list(&partition.segments()).await?;
         let unnamed = found.into_iter().filter_map(|object| match object.key {
-            Key::Segment { base_offset, .. } if base_offset >= end_offset => Some(FoundSegment {
-                key: object.key,
-                base_offset,
-                size: object.bytes,
-            }),
+            Key::Segment { base_offset, .. }
+                if base_offset >= end_offset && adoptable.has(&object.key) =>
+            {
+                Some(FoundSegment {
+                    key: object.key,
+                    base_offset,
+                    size: object.bytes,
+                })
+            }
             _ => None,
         });
         Ok(unnamed.collect())
@@ -445,14 +539,5 @@ impl Repository {
 }
 
 fn sequence(object: Listed) -> Option<u64> {
-    match object.key {
-        Key::Snapshot { sequence } => Some(sequence),
-        _ => None,
-    }
-}
-
-fn is_in(ranges: &[(u64, u64)], sequence: u64) -> bool {
-    ranges
-        .iter()
-        .any(|(first, last)| (*first..=*last).contains(&sequence))
+    object.key.sequence()
 }

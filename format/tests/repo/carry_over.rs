@@ -1,6 +1,8 @@
 //! What a snapshot carries over from the one before (SPEC section 11.5), and what commits write.
 
-use kbk_format::repo::{Hex, LostRange, RepoErrorKind, Repository, Snapshot, TopicState};
+use kbk_format::repo::{
+    Adoptable, Hex, LostRange, RepoErrorKind, Repository, Snapshot, TopicState,
+};
 
 use crate::world;
 
@@ -128,10 +130,16 @@ async fn many_commits_leave_few_runs_and_every_snapshot() {
     let (_, ends) = world::check_whole(&objects).await;
     assert_eq!(ends[&partition], 70);
 
-    let unnamed = repository.unnamed_segments(&partition, 68).await.unwrap();
+    let unnamed = repository
+        .unnamed_segments(&partition, 68, &Adoptable::all())
+        .await
+        .unwrap();
     assert_eq!(unnamed.len(), 2);
     assert_eq!(unnamed[0].base_offset, 68);
-    let none = repository.unnamed_segments(&partition, 70).await.unwrap();
+    let none = repository
+        .unnamed_segments(&partition, 70, &Adoptable::all())
+        .await
+        .unwrap();
     assert!(none.is_empty());
 }
 

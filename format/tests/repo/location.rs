@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use kbk_format::repo::{RepoErrorKind, Repository, Result, Store};
+use kbk_format::repo::{Adoptable, RepoErrorKind, Repository, Result, Store};
 use tempfile::{TempDir, tempdir};
 
 use crate::world;
@@ -154,7 +154,7 @@ fn stray_files_and_links_block_nothing() {
     assert_eq!(runtime.block_on(repository.restores()).unwrap(), []);
     let partition = world::partition_id("a", 1, 0);
     let found = runtime
-        .block_on(repository.unnamed_segments(&partition, 0))
+        .block_on(repository.unnamed_segments(&partition, 0, &Adoptable::all()))
         .unwrap();
     assert_eq!(found.len(), 2);
     let next = world::cluster(&[("a", 1, &[9])]);
@@ -196,7 +196,7 @@ fn links_to_folders_and_files_are_followed() {
     }
     let partition = world::partition_id("a", 1, 0);
     let found = runtime
-        .block_on(repository.unnamed_segments(&partition, 0))
+        .block_on(repository.unnamed_segments(&partition, 0, &Adoptable::all()))
         .unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!(runtime.block_on(repository.sequences()).unwrap(), [1]);

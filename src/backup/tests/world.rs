@@ -90,7 +90,7 @@ impl World {
         let times = refresh::backup_times(&self.repository, newest.as_deref());
         let times = self.runtime.block_on(times).unwrap();
         refresh::refresh(&mut plan, &times, now, forced);
-        let adopted = adopt::adopt(&self.repository, &mut plan);
+        let adopted = adopt::adopt(&self.repository, newest.as_deref(), &mut plan);
         self.runtime.block_on(adopted).unwrap();
         self.prove(&mut plan).unwrap();
         plan

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kbk_format::repo::{
-    Key, MapPage, MapRun, PartitionId, Repository, RestoreId, RestoredPartition, RestoredTopic,
-    TargetPartition,
+    Adoptable, Key, MapPage, MapRun, PartitionId, Repository, RestoreId, RestoredPartition,
+    RestoredTopic, TargetPartition,
 };
 use kbk_tools::verify::{
     Finding, FindingKind, Severity, UnindexedSegment, UnindexedSegmentError, VerifyOptions,
@@ -537,7 +537,7 @@ fn a_segment_that_no_table_names_is_checked_to_its_last_byte() {
     let expected = world.segment(&source, &rows);
     let (remote, _) = watched(&world);
     let check = |repository: &Repository| {
-        let found = repository.unnamed_segments(&source, 0);
+        let found = repository.unnamed_segments(&source, 0, &Adoptable::all());
         let found = world.runtime.block_on(found).unwrap().remove(0);
         world.runtime.block_on(async {
             let segment = UnindexedSegment::open(repository.store(), &found).await?;

@@ -70,6 +70,11 @@ impl TableRef {
         KeyRange::SegmentsOf(id.clone()).overlaps(&self.first, &self.last)
     }
 
+    /// Returns whether it can have rows of segments.
+    pub(crate) fn may_hold_segments(&self) -> bool {
+        KeyRange::Segments.overlaps(&self.first, &self.last)
+    }
+
     pub(crate) fn packed(&self) -> PackedRef {
         PackedRef {
             sha256: self.sha256,
