@@ -79,6 +79,14 @@ pub enum ViewError {
         /// The object.
         source: Arc<RepoError>,
     },
+    /// The snapshot was forgotten, and what only it needs may be deleted.
+    #[error("{location}: {source}")]
+    Forgotten {
+        /// Where it was found.
+        location: Location,
+        /// The snapshot.
+        source: Arc<RepoError>,
+    },
     /// An object was replaced after it was first read.
     #[error("{location}: {source}")]
     Changed {
@@ -132,7 +140,8 @@ pub enum ViewError {
 }
 
 impl ViewError {
-    /// Whether a retry would fail the same way: the object is at fault, not the store.
+    /// Whether a retry would fail the same way: the object is at fault, not the store. Of several snapshots that share what is read, one
+    /// may be forgotten and the others not.
     pub(crate) fn is_permanent(&self) -> bool {
         matches!(
             self,
@@ -145,6 +154,7 @@ impl ViewError {
         match self {
             ViewError::Damaged { location, .. }
             | ViewError::Missing { location, .. }
+            | ViewError::Forgotten { location, .. }
             | ViewError::Changed { location, .. }
             | ViewError::Forbidden { location, .. }
             | ViewError::Deadline { location, .. }
@@ -180,6 +190,7 @@ impl ViewError {
         match self {
             ViewError::Damaged { source, .. }
             | ViewError::Missing { source, .. }
+            | ViewError::Forgotten { source, .. }
             | ViewError::Changed { source, .. }
             | ViewError::Forbidden { source, .. }
             | ViewError::Store { source, .. } => Some(source),
@@ -192,6 +203,7 @@ impl ViewError {
         match &mut self {
             ViewError::Damaged { location, .. }
             | ViewError::Missing { location, .. }
+            | ViewError::Forgotten { location, .. }
             | ViewError::Changed { location, .. }
             | ViewError::Forbidden { location, .. }
             | ViewError::Deadline { location, .. }
@@ -212,6 +224,7 @@ impl ViewError {
             RepoErrorKind::Damaged(_) | RepoErrorKind::NewerVersion { .. } => {
                 ViewError::Damaged { location, source }
             }
+            RepoErrorKind::Forgotten { .. } => ViewError::Forgotten { location, source },
             RepoErrorKind::Changed => ViewError::Changed { location, source },
             RepoErrorKind::NotReadable { .. }
             | RepoErrorKind::NotWritable

@@ -141,6 +141,9 @@ impl OpenFile {
                 }
             }
         };
-        read.inspect_err(|error| self.tree.reader.findings.note(error))
+        match read {
+            Ok(read) => Ok(read),
+            Err(error) => Err(reader.noted(error).await),
+        }
     }
 }

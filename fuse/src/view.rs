@@ -132,6 +132,7 @@ impl View {
     /// [`ViewError::NotFound`], [`ViewError::NotFolder`], or why the folder cannot be read.
     pub async fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Entry, ViewError> {
         self.noted(self.0.lookup(Tree::node(parent)?, name).await)
+            .await
     }
 
     /// Forgets this many lookups of a file. Most numbers follow from the manifest and stay valid; only files that no listing
@@ -149,6 +150,7 @@ impl View {
     /// [`ViewError::Stale`] if no file has this number, or why the attributes cannot be read.
     pub async fn attributes(&self, inode: Inode) -> Result<Attributes, ViewError> {
         self.noted(Tree::node(inode)?.attributes(&self.0).await)
+            .await
     }
 
     /// Lists names in a folder after the cookie `from`, which is 0 at first; fewer than `at_most` only at the end. `.` and `..` are
@@ -164,6 +166,7 @@ impl View {
         at_most: usize,
     ) -> Result<Vec<Listed>, ViewError> {
         self.noted(self.0.list(Tree::node(inode)?, from, at_most).await)
+            .await
     }
 
     /// The target of a symbolic link.
@@ -207,7 +210,7 @@ impl View {
     /// [`ViewError::IsFolder`], or why the file cannot be read.
     pub async fn open_file(&self, inode: Inode) -> Result<Arc<OpenFile>, ViewError> {
         let node = Tree::node(inode)?;
-        let body = self.noted(node.open(&self.0).await)?;
+        let body = self.noted(node.open(&self.0).await).await?;
         let lifetime = if node.changes() {
             Lifetime::Growing
         } else {
@@ -217,8 +220,11 @@ impl View {
     }
 
     /// Records what could not be read, for `errors.jsonl` and `meta.json`.
-    fn noted<T>(&self, answer: Result<T, ViewError>) -> Result<T, ViewError> {
-        answer.inspect_err(|error| self.0.reader.findings.note(error))
+    async fn noted<T>(&self, answer: Result<T, ViewError>) -> Result<T, ViewError> {
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.0.reader.noted(error).await),
+        }
     }
 
     /// The size of the newest snapshot that is not damaged.

@@ -277,6 +277,34 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     duration.map_err(|_| fail())?.try_into().map_err(|_| fail())
 }
 
+/// Parses a length of time in units of the calendar, as in `--keep-within 30d`.
+pub fn parse_span(text: &str) -> Result<Span, SpanError> {
+    let fail = || SpanError(text.to_owned());
+    let span: Span = text.parse().map_err(|_| fail())?;
+    match span.is_positive() {
+        true => Ok(span),
+        false => Err(fail()),
+    }
+}
+
+/// Text that is not a length of time in days or the like.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a length of time; give it as in `24h`, `30d` or `1y6mo`")]
+pub struct SpanError(String);
+
+/// Parses the name of a time zone, as in `Europe/Berlin`.
+pub fn parse_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| {
+        format!("`{name}` is not a time zone of this machine; give a name such as `Europe/Berlin` or `UTC`")
+    })
+}
+
+/// Returns the time zone of the system.
+pub fn system_zone() -> Result<TimeZone, CliError> {
+    let now = now().map_err(CliError::usage)?;
+    Ok(now.time_zone().clone())
+}
+
 /// Text that is not a length of time.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -406,6 +434,18 @@ mod tests {
             assert!(error.contains(reason), "{text}: {error}");
             assert!(error.contains("RFC 3339"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn spans_of_the_calendar() {
+        assert_eq!(
+            parse_span("1y6mo").unwrap().fieldwise(),
+            Span::new().years(1).months(6)
+        );
+        for text in ["", "30", "-1d", "soon"] {
+            assert!(parse_span(text).is_err(), "{text:?}");
+        }
+        assert!(parse_span("0d").is_err(), "keeps nothing");
     }
 
     #[test]

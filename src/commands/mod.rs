@@ -6,6 +6,7 @@ pub mod cat;
 pub mod completions;
 pub mod demo;
 pub mod diff;
+pub mod forget;
 pub mod groups;
 pub mod init;
 pub mod inspect;
@@ -13,9 +14,11 @@ pub mod ls;
 pub mod man;
 pub mod mount;
 mod program;
+pub mod prune;
 pub mod restore;
 pub mod restores;
 pub mod snapshots;
+pub mod stats;
 pub mod status;
 pub mod umount;
 pub mod verify;
@@ -71,6 +74,12 @@ pub enum Command {
     Status(status::Args),
     /// List the snapshots of the repository
     Snapshots(snapshots::Args),
+    /// Forget snapshots, by a policy or by number
+    Forget(forget::Args),
+    /// Delete what no snapshot needs any more
+    Prune(prune::Args),
+    /// Say what takes how many bytes: topics, snapshots, and what a prune would delete
+    Stats(stats::Args),
     /// List topics, partitions and segments
     Ls(ls::Args),
     /// List, translate, restore and roll back the offsets of consumer groups
@@ -167,6 +176,9 @@ impl Command {
             Self::Verify(args) => verify::run(args, context).await,
             Self::Status(args) => status::run(args, context).await,
             Self::Snapshots(args) => snapshots::run(args, context).await,
+            Self::Forget(args) => forget::run(args, context).await,
+            Self::Prune(args) => prune::run(args, context).await,
+            Self::Stats(args) => stats::run(args, context).await,
             Self::Ls(args) => ls::run(args, context).await,
             Self::Groups(args) => groups::run(args, context).await,
             Self::Acls(args) => acls::run(args, context).await,
@@ -189,6 +201,11 @@ fn check_mode(mode: Option<RepoMode>, repo: &RepoUrl) -> Result<(), CliError> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Returns the name of this program, for what it writes.
+fn writer() -> String {
+    concat!("kbk ", env!("CARGO_PKG_VERSION")).to_owned()
 }
 
 /// Opens the repository, which must exist.

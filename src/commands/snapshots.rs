@@ -65,6 +65,15 @@ impl Report for Snapshots {
         table.write(out)?;
         writeln!(out, "{}", self.totals())?;
         for row in &self.snapshots {
+            if let Some(contents) = &row.contents
+                && let Some(command) = &contents.maintenance
+            {
+                let (sequence, backup) = (row.sequence, contents.backup);
+                writeln!(
+                    out,
+                    "snapshot {sequence} is of `kbk {command}`, and holds the backup of snapshot {backup}"
+                )?;
+            }
             if let Some(damage) = &row.damage {
                 writeln!(out, "snapshot {}: {damage}", row.sequence)?;
             }

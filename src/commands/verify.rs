@@ -143,6 +143,7 @@ async fn sequences(args: &Args, repository: &Repository) -> Result<Vec<u64>, Cli
             Ok(vec![number])
         }
         SnapshotsArg::One(SnapshotArg::Number(number)) => {
+            repository.check_kept(number).await?;
             let url = repository.store().url();
             Err(CliError::new(format!("{url} has no snapshot {number}"))
                 .hint("`kbk snapshots` lists them"))
@@ -263,15 +264,15 @@ fn orphans(orphans: &Orphans, claims: &[ListedClaim], out: &mut dyn Write) -> io
     let mut writers = claims.iter().filter(|claim| claim.running != Running::No);
     let origin = match writers.next() {
         Some(writer) => format!(
-            "left by an interrupted backup, or being written by {}",
+            "left by an interrupted backup or a forgotten snapshot, or being written by {}",
             writer.owner()
         ),
-        None => "left by an interrupted backup".to_owned(),
+        None => "left by an interrupted backup or a forgotten snapshot".to_owned(),
     };
     if orphans.objects > 0 {
         writeln!(
             out,
-            "no snapshot names {}, {}: {origin}; the next backup of their topics uses the segments that are intact",
+            "no snapshot names {}, {}: {origin}; the next backup of their topics uses segments that are intact and new to it, and `kbk prune` deletes what is not needed",
             human::counted(orphans.objects, "object"),
             human::bytes(orphans.bytes),
         )?;

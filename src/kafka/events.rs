@@ -110,7 +110,9 @@ impl Events {
 
     /// Notes that a quota makes the client wait.
     pub(super) fn throttled(&self, broker: &str, wait: Duration) {
-        tracing::debug!("{broker} has asked the client to wait for {wait:.1?}, since a quota is exceeded");
+        tracing::debug!(
+            "{broker} has asked the client to wait for {wait:.1?}, since a quota is exceeded"
+        );
         // None says that the broker no longer asks for it.
         *lock(&self.throttled) = (!wait.is_zero()).then(|| Throttled {
             broker: broker.to_owned(),

@@ -29,6 +29,9 @@ fn every_command_says_what_it_is_and_how_it_ended() {
     let segment = segment.to_str().unwrap();
     for (command, args) in [
         ("snapshots", &[][..]),
+        ("forget", &["--keep-last", "9", "--yes"]),
+        ("prune", &[]),
+        ("stats", &[]),
         ("status", &[]),
         ("ls", &["orders"]),
         ("ls", &["--segments"]),

@@ -24,6 +24,7 @@ mod program;
 mod reference;
 mod repo_mode;
 mod restores;
+mod retention;
 mod status;
 mod verify;
 #[expect(dead_code, reason = "shared with the tests of kbk-tools")]

@@ -18,9 +18,10 @@ const PARTITIONS: i32 = 8;
 const PER_PARTITION: i64 = 50;
 
 /// What examples say, and what it is called here.
-const NAMES: [(&str, &str); 7] = [
+const NAMES: [(&str, &str); 8] = [
     ("/etc/kbk.toml", "kbk.toml"),
     ("--snapshot 12", "--snapshot 1"),
+    ("forget 3 4", "forget 1"),
     ("--offset 12345", "--offset 10"),
     ("120045 120046", "10 11"),
     ("orders=copy", "orders=orders-copy"),
@@ -140,6 +141,10 @@ fn every_example_of_the_help_works() {
             if !line.ends_with("--dry-run") && !line.ends_with("--verify") {
                 line.push_str(" --dry-run");
             }
+        }
+        // The examples after it need the snapshots.
+        if example.starts_with("kbk forget ") && !line.ends_with("--dry-run") {
+            line.push_str(" --dry-run");
         }
         // The restore before them went there; and the change stays, for the next example to roll back.
         if example.starts_with("kbk groups re") || example.starts_with("kbk groups rollback ") {

@@ -5,6 +5,7 @@
 //!                 verify    Snapshot --> every table, segment and byte --> VerifyReport
 //!   Repository -- list      Snapshot --> rows of snapshots, topics, partitions, segments, groups
 //!                 restores  finished restore --> offset map --> offsets in the cluster
+//!                 retention policy --> which snapshots are forgotten, and why
 //!                 claims    what is going to be written --> the right to, while others want it too
 //!   FILE.kseg --- inspect   one segment, without its repository --> Inspection; SegmentFile reads and verifies it
 //! ```
@@ -53,6 +54,7 @@
 //! | list consumer groups and their lag | [`list::groups`] |
 //! | translate offsets by the offset map of a restore | [`restores::FinishedRestore`], [`restores::MapReader`] |
 //! | claim partitions before they are written, and see who else has | [`claims::claim`], [`claims::list`] |
+//! | decide which snapshots are forgotten (`kbk forget`) | [`retention::plan_policy`], [`retention::Policy`] |
 //! | look at one segment file (`kbk inspect`) | [`inspect::inspect`] |
 //! | open a segment file without its repository | [`SegmentFile`] |
 //! | share work among threads | [`share::FairShare`] |
@@ -62,6 +64,7 @@ pub mod inspect;
 pub mod list;
 pub mod read;
 pub mod restores;
+pub mod retention;
 mod segment_file;
 pub mod share;
 mod task;

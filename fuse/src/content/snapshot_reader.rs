@@ -66,6 +66,13 @@ impl SnapshotReader {
         }))
     }
 
+    /// Records what could not be read, and returns the error that says why.
+    pub(crate) async fn noted(&self, error: ViewError) -> ViewError {
+        let error = self.source.explain(error).await;
+        self.findings.note(&error);
+        error
+    }
+
     /// A snapshot.
     pub(crate) async fn snapshot(
         self: &Arc<Self>,

@@ -180,6 +180,24 @@ impl Source {
         self.read(&key, read).await
     }
 
+    /// The error, unless an object is missing because its snapshot was forgotten: then that.
+    pub(crate) async fn explain(&self, error: ViewError) -> ViewError {
+        let ViewError::Missing { location, .. } = &error else {
+            return error;
+        };
+        let Some(sequence) = location.snapshot else {
+            return error;
+        };
+        let (key, repository) = (Key::Snapshot { sequence }, self.repository.clone());
+        let check = async move { repository.check_kept(sequence).await };
+        match self.lists.call(&key.to_string(), check).await {
+            Ok(Err(reason)) if matches!(reason.kind(), RepoErrorKind::Forgotten { .. }) => {
+                ViewError::repo(location.clone(), reason)
+            }
+            _ => error,
+        }
+    }
+
     /// The error for an object that is another one than when it was first read.
     pub(crate) fn changed(&self, key: String) -> ViewError {
         let store = self.repository.store();

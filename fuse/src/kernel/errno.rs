@@ -12,7 +12,7 @@ pub(super) fn errno(error: &ViewError) -> Errno {
         ViewError::IsFolder => Errno::EISDIR,
         ViewError::NotLink => Errno::EINVAL,
         ViewError::NoAttribute => Errno::NO_XATTR,
-        ViewError::Stale | ViewError::Changed { .. } => Errno::ESTALE,
+        ViewError::Stale | ViewError::Changed { .. } | ViewError::Forgotten { .. } => Errno::ESTALE,
         ViewError::Forbidden { .. } => Errno::EACCES,
         ViewError::Deadline { .. } => Errno::ETIMEDOUT,
         ViewError::Damaged { .. }

@@ -44,7 +44,10 @@ impl PartitionReading {
         selection: Selection,
     ) -> Result<PartitionReading, RepoError> {
         let read = ReadPlan::new(repository, snapshot, partition, state, selection).await?;
-        let (needs, limits) = sum_up(repository, &read).await?;
+        let (needs, limits) = match sum_up(repository, &read).await {
+            Ok(sums) => sums,
+            Err(error) => return Err(read.explain(error).await),
+        };
         Ok(PartitionReading {
             records: needs.records,
             records_exact: needs.cut_blocks == 0,

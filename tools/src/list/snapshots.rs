@@ -25,6 +25,10 @@ pub struct SnapshotContents {
     pub created_at: Timestamp,
     /// Sequence number of the snapshot that it extends.
     pub parent: Option<u64>,
+    /// Sequence number of the snapshot of its backup: its own, unless another command committed it.
+    pub backup: u64,
+    /// The command that committed it, such as `forget`, where no backup did; it holds what the snapshot before it holds.
+    pub maintenance: Option<String>,
     /// Kafka's id of the cluster.
     pub cluster_id: Option<String>,
     /// Whether it has every record that the cluster had.
@@ -114,6 +118,8 @@ fn contents(
         partial: partial.and_then(Completeness::statement),
         created_at: manifest.created_at,
         parent,
+        backup: manifest.backup(),
+        maintenance: manifest.maintenance.as_ref().map(|it| it.command.clone()),
         cluster_id: manifest.cluster_id.clone(),
         topics: totals.topics,
         partitions: totals.partitions,

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use kbk_format::repo::{
-    PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot, Store,
+    PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
 };
 use kbk_format::{Segment, Streams};
 use tokio::runtime::Handle;
@@ -19,7 +19,9 @@ use super::source::Source;
 /// The index rules out segments by offsets and timestamps, and the footer of an open segment rules out blocks.
 #[derive(Clone, Debug)]
 pub struct ReadPlan {
-    store: Store,
+    repository: Repository,
+    /// The snapshot.
+    sequence: u64,
     partition: PartitionId,
     selection: Selection,
     segments: Vec<SegmentEntry>,
@@ -46,7 +48,8 @@ impl ReadPlan {
         }
         segments.retain(|entry| selection.needs_segment(entry));
         Ok(ReadPlan {
-            store: repository.store().clone(),
+            repository: repository.clone(),
+            sequence: snapshot.sequence,
             partition,
             selection,
             segments,
@@ -78,6 +81,11 @@ impl ReadPlan {
     #[must_use]
     pub fn segments(&self) -> &[SegmentEntry] {
         &self.segments
+    }
+
+    /// Returns the error of reading one of these segments: that the snapshot was forgotten, if that is why it does not exist.
+    pub async fn explain(&self, error: RepoError) -> RepoError {
+        self.repository.explain(self.sequence, error).await
     }
 
     /// Returns what reading takes from one of these segments.
@@ -118,7 +126,8 @@ impl ReadPlan {
 
     fn start(self, wanted: BlockFilter, options: ReadOptions, runtime: &Handle) -> PartitionReader {
         let source = Source::Repository {
-            store: self.store,
+            repository: self.repository,
+            sequence: self.sequence,
             partition: self.partition,
             segments: self.segments,
         };

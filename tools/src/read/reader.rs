@@ -79,6 +79,7 @@ impl PartitionReader {
         let selected = selection.clone();
         let fetcher = runtime.spawn(async move {
             if let Err(error) = fetch(&source, &selected, wanted, options, &sender).await {
+                let error = source.explain(error).await;
                 // The send fails only if the reader was dropped, and then nobody needs the error.
                 let _ = sender.send(Err(error)).await;
             }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use kbk_format::repo::{Hex, PartitionId, RepoError, SegmentEntry, SegmentReader, Store};
+use kbk_format::repo::{Hex, PartitionId, RepoError, Repository, SegmentEntry, SegmentReader};
 use kbk_format::{FormatError, Segment};
 
 use crate::segment_file::SegmentFile;
@@ -11,7 +11,9 @@ use crate::segment_file::SegmentFile;
 /// Segments of one partition, in offset order.
 pub(super) enum Source {
     Repository {
-        store: Store,
+        repository: Repository,
+        /// The snapshot.
+        sequence: u64,
         partition: PartitionId,
         segments: Vec<SegmentEntry>,
     },
@@ -36,7 +38,7 @@ impl Source {
     /// Returns the name of the place in messages.
     pub(super) fn name(&self) -> String {
         match self {
-            Source::Repository { store, .. } => store.url().to_owned(),
+            Source::Repository { repository, .. } => repository.store().url().to_owned(),
             Source::File(file) => file.path().display().to_string(),
         }
     }
@@ -44,8 +46,20 @@ impl Source {
     /// Returns the stored bytes of one read, unless one block is larger.
     pub(super) fn range_bytes(&self) -> u64 {
         match self {
-            Source::Repository { store, .. } => store.profile().range_bytes,
+            Source::Repository { repository, .. } => repository.store().profile().range_bytes,
             Source::File(_) => SegmentFile::RANGE_BYTES,
+        }
+    }
+
+    /// Returns the error of reading: that the snapshot was forgotten, if that is why an object does not exist.
+    pub(super) async fn explain(&self, error: RepoError) -> RepoError {
+        match self {
+            Source::Repository {
+                repository,
+                sequence,
+                ..
+            } => repository.explain(*sequence, error).await,
+            Source::File(_) => error,
         }
     }
 
@@ -53,14 +67,15 @@ impl Source {
     pub(super) async fn open(&self, number: usize) -> Result<Option<OpenSegment>, RepoError> {
         match self {
             Source::Repository {
-                store,
+                repository,
                 partition,
                 segments,
+                ..
             } => {
                 let Some(entry) = segments.get(number) else {
                     return Ok(None);
                 };
-                let opened = SegmentReader::open(store, partition, entry).await;
+                let opened = SegmentReader::open(repository.store(), partition, entry).await;
                 let opened = opened.map_err(|error| {
                     error.in_records(partition, entry.base_offset..entry.end_offset)
                 })?;

@@ -67,6 +67,8 @@ pub enum FindingKind {
     OtherDigest,
     /// An object of a restore is damaged, or contradicts another one. No snapshot is affected.
     DamagedRestore,
+    /// The snapshot was forgotten while it was verified, and what only it needed may be deleted. That is no damage.
+    ForgottenSnapshot,
     /// A later version of kbk wrote the object, and this one cannot check it.
     Unsupported,
     /// The store did not return the object. Whether it exists is unknown.
@@ -97,6 +99,7 @@ impl FindingKind {
             FindingKind::LostOffsets => "lost offsets",
             FindingKind::OtherDigest => "other digest",
             FindingKind::DamagedRestore => "damaged restore",
+            FindingKind::ForgottenSnapshot => "forgotten snapshot",
             FindingKind::Unsupported => "unsupported",
             FindingKind::Unreadable => "unreadable",
         }
@@ -128,6 +131,7 @@ impl FindingKind {
     fn hint(self) -> &'static str {
         match self {
             FindingKind::Unsupported => "verify it with a newer kbk",
+            FindingKind::ForgottenSnapshot => "verify the snapshots that are left again",
             FindingKind::Unreadable => {
                 "check that the repository can be reached and read, then verify again"
             }
@@ -202,6 +206,9 @@ pub struct Finding {
     pub hint: String,
 }
 
+/// What a finding says of a snapshot that was forgotten.
+const FORGOTTEN: &str = "it was forgotten while it was verified";
+
 impl Finding {
     /// Makes a finding without a location.
     #[must_use]
@@ -233,6 +240,9 @@ impl Finding {
                 missing,
                 format!("{named_by} names it, but it does not exist"),
             ),
+            RepoErrorKind::Forgotten { .. } => {
+                return Finding::new(FindingKind::ForgottenSnapshot, FORGOTTEN);
+            }
             RepoErrorKind::NewerVersion { found, .. } => {
                 let message = format!("it has version {found} of the format");
                 Finding::new(FindingKind::Unsupported, message)
@@ -263,6 +273,21 @@ impl Finding {
             Some(key) => finding.key(key),
             None => finding,
         }
+    }
+
+    /// Makes the finding that a snapshot was forgotten while it was verified.
+    pub(super) fn forgotten(sequence: u64) -> Finding {
+        Finding::new(FindingKind::ForgottenSnapshot, FORGOTTEN).snapshot(sequence)
+    }
+
+    /// Returns whether it may be because its snapshot was forgotten.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(
+            self.kind,
+            FindingKind::MissingTable
+                | FindingKind::MissingSegment
+                | FindingKind::ForgottenSnapshot
+        )
     }
 
     /// Makes a finding of damage in a segment.

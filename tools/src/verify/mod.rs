@@ -128,6 +128,23 @@ impl VerifyReport {
         self.findings.push(finding.snapshot(sequence));
     }
 
+    /// Says of snapshots that were forgotten meanwhile just that: what they lack is no damage. Whether another snapshot lacks it too is not
+    /// known then, so that this stays a finding.
+    async fn explain_absences(&mut self, repository: &Repository) {
+        let absences = self.findings.iter().filter(|finding| finding.is_absence());
+        let affected: BTreeSet<u64> = absences.filter_map(|finding| finding.snapshot).collect();
+        for sequence in affected {
+            let kept = repository.check_kept(sequence).await;
+            let forgotten =
+                kept.is_err_and(|error| matches!(error.kind(), RepoErrorKind::Forgotten { .. }));
+            if forgotten {
+                let of_it = |it: &Finding| it.snapshot == Some(sequence) && it.is_absence();
+                self.findings.retain(|finding| !of_it(finding));
+                self.findings.push(Finding::forgotten(sequence));
+            }
+        }
+    }
+
     /// Returns whether everything is there, but for what is accepted.
     #[must_use]
     pub fn is_intact(&self) -> bool {
@@ -167,6 +184,7 @@ pub async fn verify(
         run.snapshot(*sequence).await;
     }
     let (mut report, search) = run.finish().await;
+    report.explain_absences(repository).await;
     let orphans = match failed {
         Some(error) => Err(error),
         None => search.finish(repository).await,

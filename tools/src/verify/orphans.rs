@@ -130,6 +130,9 @@ impl OrphanSearch {
         for sha256 in groups.into_iter().chain(acls) {
             self.named(&Key::Cluster { sha256 }.to_string());
         }
+        if let Some(pruning) = &manifest.pruning {
+            self.named(&pruning.key().to_string());
+        }
         for list in manifest.runs.iter().filter_map(|run| run.list.as_ref()) {
             self.named(&list.key().to_string());
         }

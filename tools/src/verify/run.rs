@@ -136,6 +136,7 @@ impl<'a> Run<'a> {
         let manifest = match self.repository.manifest(sequence).await {
             Ok(manifest) => manifest,
             Err(error) => {
+                let error = self.repository.explain(sequence, error).await;
                 let damaged = FindingKind::DamagedSnapshot;
                 let finding = Finding::of_error(&error, damaged, damaged);
                 self.report.findings.push(finding.snapshot(sequence));
@@ -218,6 +219,12 @@ impl<'a> Run<'a> {
             && self.is_new(named.object.sha256, |sha256| Key::Cluster { sha256 })
         {
             let read = self.repository.acls(manifest).await.map(drop);
+            self.read(manifest.sequence, read, None);
+        }
+        if let Some(pruning) = &manifest.pruning
+            && self.is_new(pruning.sha256, |sha256| Key::Table { sha256 })
+        {
+            let read = self.repository.doomed(pruning).await.map(drop);
             self.read(manifest.sequence, read, None);
         }
     }
