@@ -559,7 +559,7 @@ mod tests {
             ("/", "between slashes"),
             ("/a", "between slashes"),
             ("a[", "a["),
-            ("/(/", "regex"),
+            ("/(/", "`/(/` is not a regular expression: unclosed group"),
         ] {
             let error = text.parse::<NamePattern>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");

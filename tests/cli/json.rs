@@ -232,7 +232,7 @@ fn every_failure_with_a_next_step_has_it_in_its_member() {
         ),
         (&["backup"], "", "--bootstrap-server"),
         (&["backup", "--compression", "gzip"], "gzip", "give"),
-        (&["backup", "--no-such"], "--no-such", "kbk backup --help"),
+        (&["backup", "--zzzz"], "--zzzz", "kbk backup --help"),
         (
             &["backup", "--bootstrap-serve", "x"],
             "--bootstrap-serve",
