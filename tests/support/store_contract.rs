@@ -143,7 +143,9 @@ async fn list(objects: &dyn ObjectStore) {
     after.retain(|found| *found > name(LISTED - 11));
     assert_eq!(after.len(), 10);
     let top = objects.list_with_delimiter(None).await.expect("a listing");
-    let folders: Vec<_> = top.common_prefixes.iter().map(Path::as_ref).collect();
+    // A disk keeps folders that are empty.
+    let mut folders: Vec<_> = top.common_prefixes.iter().map(Path::as_ref).collect();
+    folders.retain(|name| name.starts_with("listed"));
     assert_eq!(folders, ["listed", "listed-not"]);
     let all = (0..LISTED).map(name).chain([other]).map(Ok);
     let all = futures_util::stream::iter(all).boxed();

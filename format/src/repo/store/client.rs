@@ -51,7 +51,7 @@ fn check_endpoint(endpoint: &str, allow_http: bool) -> Result<(), String> {
     match url.scheme() {
         "https" => Ok(()),
         "http" if allow_http => Ok(()),
-        "http" => Err("the endpoint has no TLS; set allow-http=true if that is meant".to_owned()),
+        "http" => Err("the endpoint has no TLS; set allow-http=true to accept that".to_owned()),
         _ => Err("the endpoint must be an https:// URL".to_owned()),
     }
 }
