@@ -38,6 +38,8 @@ pub(super) enum Trouble {
     Throttled,
     /// No answer, or not all of it, in time.
     TimedOut,
+    /// The answer, or the connection, ended early.
+    Cut,
     /// The store is full.
     NoSpace,
     /// Anything else.
@@ -105,20 +107,15 @@ impl Answer {
         let kind = kind.last().map(io::Error::kind);
         let timed_out =
             http.kind() == HttpErrorKind::Timeout || kind == Some(io::ErrorKind::TimedOut);
-        let text = match (timed_out, http.kind()) {
-            (true, _) => "no complete answer in time".to_owned(),
+        let (trouble, text) = match (timed_out, http.kind()) {
+            (true, _) => (Trouble::TimedOut, "no complete answer in time".to_owned()),
             (false, HttpErrorKind::Interrupted | HttpErrorKind::Request) => {
-                "the connection ended before the answer did".to_owned()
+                let text = "the connection ended before the answer did";
+                (Trouble::Cut, text.to_owned())
             }
-            (false, _) => innermost_reason(error),
+            (false, _) => (Trouble::Other, innermost_reason(error)),
         };
-        Some(Answer {
-            trouble: match timed_out {
-                true => Trouble::TimedOut,
-                false => Trouble::Other,
-            },
-            text,
-        })
+        Some(Answer { trouble, text })
     }
 }
 

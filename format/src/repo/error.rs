@@ -621,7 +621,7 @@ fn answered(operation: Operation, trouble: Trouble) -> RepoErrorKind {
         Trouble::Throttled => RepoErrorKind::Throttled { operation },
         Trouble::TimedOut => RepoErrorKind::TimedOut { operation },
         Trouble::NoSpace => RepoErrorKind::NoSpace,
-        Trouble::Other => RepoErrorKind::Unavailable { operation },
+        Trouble::Cut | Trouble::Other => RepoErrorKind::Unavailable { operation },
     }
 }
 

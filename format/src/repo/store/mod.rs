@@ -82,6 +82,8 @@ struct Labels {
 
 /// How often a write is repeated that met others of the same object and left none.
 const CONFLICTS: u32 = 8;
+/// How often a listing is made whose answer ends early.
+const LISTINGS: u32 = 6;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The outcome of putting a sealed object.
@@ -411,7 +413,27 @@ impl Store {
         Ok(found.unwrap_or_default())
     }
 
+    /// Lists a folder of a bucket. The library repeats requests, and not answers that end early.
     async fn list_remote(&self, folder: &str, after: Option<&str>) -> Result<Vec<Listed>> {
+        let mut pause = CONFLICT_PAUSE;
+        for _ in 1..LISTINGS {
+            match self.list_once(folder, after).await {
+                Err(error) if is_cut(&error) => tokio::time::sleep(pause).await,
+                listed => {
+                    return listed.map_err(|error| self.failed_at(Operation::List, folder, error));
+                }
+            }
+            pause *= 2;
+        }
+        let listed = self.list_once(folder, after).await;
+        listed.map_err(|error| self.failed_at(Operation::List, folder, error))
+    }
+
+    async fn list_once(
+        &self,
+        folder: &str,
+        after: Option<&str>,
+    ) -> object_store::Result<Vec<Listed>> {
         let prefix = ObjectPath::from(folder);
         let found = match after {
             Some(after) => self
@@ -427,8 +449,7 @@ impl Store {
                 written_ms: object.last_modified.timestamp_millis(),
             }))
         });
-        let listed = listed.try_collect().await;
-        listed.map_err(|error| self.failed_at(Operation::List, folder, error))
+        listed.try_collect().await
     }
 
     /// Lists the names in a folder, or in the root if it is empty: what is directly there, objects and folders.
@@ -437,7 +458,14 @@ impl Store {
             return Ok(names);
         }
         let prefix = (!folder.is_empty()).then(|| ObjectPath::from(folder));
-        let found = self.objects.list_with_delimiter(prefix.as_ref()).await;
+        let mut found = self.objects.list_with_delimiter(prefix.as_ref()).await;
+        for _ in 1..LISTINGS {
+            if !found.as_ref().is_err_and(is_cut) {
+                break;
+            }
+            tokio::time::sleep(CONFLICT_PAUSE).await;
+            found = self.objects.list_with_delimiter(prefix.as_ref()).await;
+        }
         let found = found.map_err(|error| self.failed_at(Operation::List, folder, error))?;
         let objects = found.objects.into_iter().map(|object| object.location);
         let all = found.common_prefixes.into_iter().chain(objects);
@@ -578,6 +606,11 @@ impl Store {
 /// Returns the path of an object in its store. Keys have no character that needs escaping.
 pub(super) fn path(key: &Key) -> ObjectPath {
     ObjectPath::from(key.to_string())
+}
+
+/// Returns whether a bucket answered, and the answer ended early.
+fn is_cut(error: &object_store::Error) -> bool {
+    Answer::of(error).is_some_and(|answer| answer.trouble == Trouble::Cut)
 }
 
 /// Returns whether the store says that there is no such object, and not that there is no such bucket.
