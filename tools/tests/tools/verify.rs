@@ -537,7 +537,8 @@ fn a_segment_that_no_table_names_is_checked_to_its_last_byte() {
     let expected = world.segment(&source, &rows);
     let (remote, _) = watched(&world);
     let check = |repository: &Repository| {
-        let found = repository.unnamed_segments(&source, 0, &Adoptable::all());
+        let adoptable = Adoptable::all();
+        let found = repository.unnamed_segments(&source, 0, &adoptable);
         let found = world.runtime.block_on(found).unwrap().remove(0);
         world.runtime.block_on(async {
             let segment = UnindexedSegment::open(repository.store(), &found).await?;
