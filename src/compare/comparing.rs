@@ -32,7 +32,7 @@ enum Rule {
     /// As `Next`, in a copy.
     Copy {
         /// What to read from the backup to find the first record that the copy still has; `None` once that is decided.
-        align: Option<ReadPlan>,
+        align: Option<Box<ReadPlan>>,
         /// The exclusive end of what is read from the cluster.
         end: i64,
     },
@@ -78,7 +78,7 @@ impl Comparing {
         let rule = match &expected.pairing {
             Pairing::Restored { .. } => Rule::Next,
             Pairing::InOrder => Rule::Copy {
-                align: (range.start > 0).then(|| expected.read.clone()),
+                align: (range.start > 0).then(|| Box::new(expected.read.clone())),
                 end: range.end,
             },
             Pairing::ByOffset(shared) => {
@@ -169,7 +169,7 @@ impl Comparing {
         let Some(read) = align.take() else {
             return Ok(());
         };
-        let mut search = ExpectedRecords::new(read, runtime);
+        let mut search = ExpectedRecords::new(*read, runtime);
         let mut skipped = 0;
         while let Some(expected) = search.next(runtime)? {
             let same = |expected: &Record<'_>, _| differing_parts(expected, first).is_empty();

@@ -311,7 +311,7 @@ mod tests {
             store: "S3",
             source: Box::new(Told(text.to_owned())),
         };
-        Answer::of(&error).unwrap_or_else(|| panic!("{text}"))
+        Answer::of(&error).unwrap()
     }
 
     fn of(status: &str, code: &str, message: &str) -> Trouble {

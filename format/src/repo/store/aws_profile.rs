@@ -84,7 +84,7 @@ pub(super) fn profile(credentials: &str, config: &str, name: &str) -> Option<Aws
 }
 
 /// Returns the settings of the sections whose headers are wanted; `None` if there is no such section.
-fn section<'a>(text: &'a str, wanted: impl Fn(&str) -> bool) -> Option<Vec<(&'a str, &'a str)>> {
+fn section(text: &str, wanted: impl Fn(&str) -> bool) -> Option<Vec<(&str, &str)>> {
     let (mut found, mut inside) = (None, false);
     for line in text.lines() {
         // An indented line belongs to the setting above it, such as `s3 =`.

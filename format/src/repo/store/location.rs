@@ -243,10 +243,11 @@ mod tests {
     use super::*;
 
     fn bucket(text: &str) -> Bucket {
-        match Location::parse(text).unwrap().root {
-            Root::Bucket(bucket) => bucket,
-            other => panic!("{text}: {other:?}"),
-        }
+        let root = Location::parse(text).unwrap().root;
+        let Root::Bucket(bucket) = root else {
+            unreachable!("{text} is no bucket: {root:?}");
+        };
+        bucket
     }
 
     #[test]

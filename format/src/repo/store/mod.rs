@@ -66,7 +66,7 @@ pub struct Store {
     url: Arc<str>,
     /// The root on a local disk.
     folder: Option<Arc<Path>>,
-    profile: StoreProfile,
+    profile: Arc<StoreProfile>,
     /// The parts and whole segments that may be sent now.
     uploads: Arc<Semaphore>,
     labels: Arc<Labels>,
@@ -155,8 +155,8 @@ impl Store {
             objects,
             url: url.into(),
             folder: None,
-            profile,
             uploads: Arc::new(Semaphore::new(profile.max_concurrent_uploads)),
+            profile: Arc::new(profile),
             labels: Arc::default(),
         }
     }
@@ -166,7 +166,7 @@ impl Store {
     pub fn with_profile(self, profile: StoreProfile) -> Self {
         let uploads = Arc::new(Semaphore::new(profile.max_concurrent_uploads));
         Store {
-            profile,
+            profile: Arc::new(profile),
             uploads,
             ..self
         }

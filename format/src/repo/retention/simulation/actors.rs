@@ -212,6 +212,7 @@ fn entry(id: &PartitionId, segment_id: Id, base_offset: i64) -> SegmentEntry {
         end_offset: base_offset + 10,
         min_timestamp: 1,
         max_timestamp: 2,
+        min_known_timestamp: Some(1),
         records: 10,
         raw_bytes: 100,
         timestamp_type: TimestampType::CreateTime,

@@ -101,7 +101,7 @@ fn nothing_that_is_needed_is_ever_deleted() {
     for worker in workers {
         match worker.join().unwrap() {
             Ok(some) => totals.add(some),
-            Err(violation) => panic!("{violation}"),
+            Err(violation) => unreachable!("{violation}"),
         }
     }
     // A simulation in which nothing happens proves nothing.

@@ -180,7 +180,7 @@ impl World {
                 drop(actors.swap_remove(at));
             }
         }
-        panic!("the run does not end");
+        unreachable!("the run does not end");
     }
 
     /// Prunes without faults until nothing is left to do.
