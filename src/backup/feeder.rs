@@ -1,6 +1,7 @@
 //! Fills blocks with one source's records, and sends full blocks to the encoders.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use kbk_format::repo::{LostRange, PartitionId};
@@ -10,7 +11,7 @@ use super::partition::PartitionLine;
 use super::pipeline::StopSignal;
 use super::pool::Free;
 use crate::records::{KafkaError, RecordHandler, SourceError};
-use crate::run::RunEvents;
+use crate::run::{Budget, PartitionName, RunEvents, Stage};
 
 /// A full block for the encoders.
 pub(super) struct BlockJob {
@@ -36,7 +37,11 @@ impl Slot {
     /// Reports that a source reads this partition from now on.
     pub(super) fn start(&self, events: &RunEvents) {
         let offsets = self.range.end.abs_diff(self.range.start);
-        let events = events.partition(&self.id.to_string(), Some(offsets));
+        let name = PartitionName {
+            topic: &self.id.topic,
+            partition: self.id.partition,
+        };
+        let events = events.partition(name, Some(offsets));
         self.line.report_to(events);
     }
 }
@@ -70,6 +75,38 @@ pub(super) struct Feeder<'a> {
     jobs: Sender<BlockJob>,
     block_bytes: usize,
     stop: &'a StopSignal<'a>,
+    events: &'a RunEvents,
+    clock: Clock,
+}
+
+/// What the time of a source goes to, from one block that it submits to the next, of whatever partition.
+struct Clock {
+    since: Instant,
+    /// The part of this time that it waited for the stages after it.
+    waited: Duration,
+}
+
+impl Clock {
+    fn start() -> Clock {
+        Clock {
+            since: Instant::now(),
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// Counts the time of `wait` as waiting.
+    fn waiting<T>(&mut self, wait: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let waited_for = wait();
+        self.waited += began.elapsed();
+        waited_for
+    }
+
+    /// Returns how long fetching and waiting took, and starts again.
+    fn lap(&mut self) -> (Duration, Duration) {
+        let Clock { since, waited } = std::mem::replace(self, Clock::start());
+        (since.elapsed().saturating_sub(waited), waited)
+    }
 }
 
 /// The block of a slot that is being filled.
@@ -90,6 +127,7 @@ impl<'a> Feeder<'a> {
         jobs: Sender<BlockJob>,
         block_bytes: usize,
         stop: &'a StopSignal<'a>,
+        events: &'a RunEvents,
     ) -> Feeder<'a> {
         let filling = |slot: Slot| Filling {
             position: slot.range.start,
@@ -106,6 +144,8 @@ impl<'a> Feeder<'a> {
             jobs,
             block_bytes,
             stop,
+            events,
+            clock: Clock::start(),
         }
     }
 
@@ -114,11 +154,10 @@ impl<'a> Feeder<'a> {
         let filling = &mut self.slots[slot];
         let builder = match &mut filling.builder {
             Some(builder) => builder,
-            empty => empty.insert(
-                self.free
-                    .take(filling.position)
-                    .ok_or(FeederStop::EncodersGone)?,
-            ),
+            empty => {
+                let taken = self.clock.waiting(|| self.free.take(filling.position));
+                empty.insert(taken.ok_or(FeederStop::EncodersGone)?)
+            }
         };
         match builder.try_push(record, self.block_bytes) {
             Ok(Push::Pushed) => Ok(None),
@@ -135,13 +174,22 @@ impl<'a> Feeder<'a> {
         let filling = &mut self.slots[slot];
         let mut builder = match filling.builder.take() {
             Some(builder) => builder,
-            None => self
-                .free
-                .take(filling.position)
-                .ok_or(FeederStop::EncodersGone)?,
+            None => {
+                let taken = self.clock.waiting(|| self.free.take(filling.position));
+                taken.ok_or(FeederStop::EncodersGone)?
+            }
         };
         builder.cover(end_offset);
         filling.position = builder.end_offset();
+        if !builder.is_empty() {
+            let (records, bytes) = (builder.len() as u64, builder.payload_bytes() as u64);
+            filling.slot.line.received(records, bytes);
+            let (fetched, waited) = self.clock.lap();
+            self.events.took(Stage::Fetch, fetched);
+            self.events.took(Stage::Wait, waited);
+        }
+        let (held, limit) = self.free.use_of_memory();
+        self.events.holds(Budget::Blocks, held, limit);
         let job = BlockJob {
             line: Arc::clone(&filling.slot.line),
             number: filling.number,
@@ -152,7 +200,10 @@ impl<'a> Feeder<'a> {
         };
         filling.number += 1;
         filling.finished = last;
-        self.jobs.send(job).map_err(|_| FeederStop::EncodersGone)
+        match self.clock.waiting(|| self.jobs.send(job).is_ok()) {
+            true => Ok(()),
+            false => Err(FeederStop::EncodersGone),
+        }
     }
 
     /// Submits all that was read so far as the last block of each partition.

@@ -57,4 +57,4 @@ pub use acls::SaveAcls;
 pub use base::DamagedSnapshots;
 pub use continuity::ContinuityError;
 pub use notice::{BackupNotice, Unproved};
-pub use run::{BackupError, BackupOptions, BackupReport, SavedAcls, run};
+pub use run::{BackupError, BackupOptions, BackupReport, SavedAcls, committed, run};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use kbk_format::repo::{
     Id, Key, LostRange, PartitionId, RepoError, SegmentEntry, SegmentUpload, Store,
@@ -15,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::records::KafkaError;
-use crate::run::PartitionEvents;
+use crate::run::{Events, PartitionEvents, Stage};
 
 /// An encoded block, and what the feeder that filled it decided about it.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(super) struct BlockToWrite {
 }
 
 /// The settings that all segments of a backup share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct SegmentSettings {
     pub(super) store: Store,
     pub(super) runtime: Handle,
@@ -39,6 +40,8 @@ pub(super) struct SegmentSettings {
     pub(super) segment_bytes: u64,
     /// Bounds the segments that are made durable at the same time: each keeps a file open and a thread busy.
     pub(super) sealing: Arc<Semaphore>,
+    /// Hears how long writing takes, and of each segment that is durable.
+    pub(super) events: Arc<dyn Events>,
 }
 
 /// Why a partition could not be written.
@@ -112,6 +115,13 @@ impl PartitionLine {
         self.lock().events = Some(events);
     }
 
+    /// Reports what a source has read.
+    pub(super) fn received(&self, records: u64, bytes: u64) {
+        if let Some(events) = &self.lock().events {
+            events.received(records, bytes);
+        }
+    }
+
     /// Notes why the source stops before the planned end.
     pub(super) fn give_up(&self, error: KafkaError) {
         self.lock().unreadable = Some(error);
@@ -180,6 +190,9 @@ impl State {
         let statistics = block.encoded.statistics();
         if let Some(events) = &self.events {
             events.advanced(statistics.record_count, statistics.raw_bytes);
+            let newest_ms = Some(statistics.max_timestamp).filter(|newest| *newest >= 0);
+            let stored_bytes = block.encoded.stored_length() as u64;
+            events.written(statistics.record_count, stored_bytes, newest_ms);
             let offsets = statistics.end_offset.abs_diff(statistics.base_offset);
             events.shrunk(offsets.saturating_sub(statistics.record_count));
         }
@@ -251,9 +264,11 @@ impl PartitionWriter {
             };
             segment.name_gap(gap).map_err(|error| self.error(error))?;
         }
+        let began = Instant::now();
         segment
             .append(&block.encoded)
             .map_err(|error| self.error(error))?;
+        self.settings.events.took(Stage::Upload, began.elapsed());
         let full = segment.position() >= self.settings.segment_bytes;
         self.open = Some(segment);
         self.stored.lost.extend(&block.lost);
@@ -303,13 +318,19 @@ impl PartitionWriter {
             .map_err(|error| self.error(error))?;
         self.list_sealed()?;
         let SegmentSettings {
-            runtime, sealing, ..
+            runtime,
+            sealing,
+            events,
+            ..
         } = &self.settings;
         let permit = runtime.block_on(Arc::clone(sealing).acquire_owned());
-        let id = self.id.clone();
+        let (id, events) = (self.id.clone(), Arc::clone(events));
         self.sealing = Some(runtime.spawn(async move {
             let _permit = permit;
+            let began = Instant::now();
             let uploaded = upload.complete().await?;
+            events.took(Stage::Seal, began.elapsed());
+            events.segment_sealed(uploaded.size);
             Ok(SegmentEntry::new(&id, &sealed, uploaded))
         }));
         Ok(())

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use kbk_format::repo::PartitionId;
@@ -27,7 +28,7 @@ use super::pool::{Free, Return, pool};
 use crate::records::{
     KafkaError, PartitionRange, RecordSource, SourceError, SourceOptions, Transport,
 };
-use crate::run::{Cancel, RunEvents};
+use crate::run::{Cancel, RunEvents, Stage};
 
 /// Partitions that one source reads at the same time: each keeps a block and an upload open.
 const PARTITIONS_PER_SOURCE: usize = 8;
@@ -35,7 +36,7 @@ const PARTITIONS_PER_SOURCE: usize = 8;
 const SOURCES: usize = 2;
 
 /// How a pipeline runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct PipelineOptions {
     pub(super) segments: SegmentSettings,
     pub(super) compression: Compression,
@@ -108,7 +109,7 @@ pub(super) fn run(
     thread::scope(|scope| {
         for _ in 0..options.encoders {
             let (queue, returned, stop) = (queue.clone(), returned.clone(), &stop);
-            scope.spawn(move || encode(options.compression, &queue, &returned, stop));
+            scope.spawn(move || encode(options.compression, &queue, &returned, stop, events));
         }
         for _ in 0..work.workers() {
             let (free, jobs) = (free.clone(), jobs.clone());
@@ -177,6 +178,7 @@ fn encode(
     queue: &Receiver<BlockJob>,
     returned: &Return,
     stop: &StopSignal<'_>,
+    events: &RunEvents,
 ) {
     let mut encoder = Encoder::new(compression);
     for job in queue {
@@ -188,7 +190,13 @@ fn encode(
             lost,
             last,
         } = job;
+        let began = Instant::now();
         let encoded = builder.encode(timestamp_type, line.renderer(), &mut encoder);
+        if encoded.statistics().record_count > 0 {
+            let compressing = encoder.time_compressing();
+            events.took(Stage::Encode, began.elapsed().saturating_sub(compressing));
+            events.took(Stage::Compress, compressing);
+        }
         let block = BlockToWrite {
             encoded,
             timestamp_type,
@@ -223,7 +231,14 @@ fn feed(
         for slot in &slots {
             slot.start(events);
         }
-        let mut feeder = Feeder::new(slots, free.clone(), jobs.clone(), options.block_bytes, stop);
+        let mut feeder = Feeder::new(
+            slots,
+            free.clone(),
+            jobs.clone(),
+            options.block_bytes,
+            stop,
+            events,
+        );
         let read = transport
             .open_source(&source_options, ranges)
             .map_err(SourceError::Kafka)

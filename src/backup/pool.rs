@@ -71,6 +71,14 @@ impl Free {
         builder.restart(base_offset);
         Some(builder)
     }
+
+    /// Returns the bytes of the blocks in use, as if all were full, and of all that there may be.
+    pub(super) fn use_of_memory(&self) -> (u64, u64) {
+        let all = self.permits.capacity().unwrap_or_default();
+        let used = all - self.permits.len();
+        let bytes = |blocks: usize| blocks as u64 * self.block_bytes as u64;
+        (bytes(used), bytes(all))
+    }
 }
 
 impl Return {

@@ -37,7 +37,7 @@ use super::survey::{self, Survey, SurveyError};
 use crate::blocking::blocking;
 use crate::kafka::{Admin, ClientSettings, KafkaError};
 use crate::records::Librdkafka;
-use crate::run::{Cancel, Events, RunEvents, Totals};
+use crate::run::{Cancel, Committed, Events, RunEvents, Totals};
 use crate::select::TopicSelection;
 
 /// The memory for records that librdkafka has fetched ahead.
@@ -287,7 +287,7 @@ async fn back_up(
         &plan,
         cluster_id.clone(),
         cancel,
-        events,
+        Arc::clone(&events),
     )
     .await;
     if let Some(error) = finished.error.take() {
@@ -304,6 +304,7 @@ async fn back_up(
     // The commit itself fails where another run has committed the same partitions; this says why.
     held.check().await?;
     let snapshot = repository.commit(&change).await?;
+    events.committed(committed(&snapshot));
     notices.extend(remove_unfinished(&repository, &snapshot).await);
     Ok(Some(report(
         &change,
@@ -313,6 +314,16 @@ async fn back_up(
         interrupted,
         began.elapsed(),
     )))
+}
+
+/// Returns what listeners hear of a snapshot that is durable.
+#[must_use]
+pub fn committed(snapshot: &Snapshot) -> Committed {
+    Committed {
+        snapshot: snapshot.sequence,
+        at_ms: snapshot.created_at.as_millisecond(),
+        complete: Completeness::of(snapshot).complete,
+    }
 }
 
 /// Returns what the user should know about the repository before anything is added to it.
@@ -518,6 +529,16 @@ async fn read(
     cancel: &Cancel,
     events: Arc<dyn Events>,
 ) -> Finished {
+    for topic in &plan.topics {
+        // What an open transaction holds back lags as well, and this run will not read it.
+        let lag = topic.partitions.iter().map(|partition| {
+            let end = partition.read.end.max(partition.offsets.high_watermark);
+            end.saturating_sub(partition.read.start)
+                .max(0)
+                .unsigned_abs()
+        });
+        events.lags(&topic.name, lag.sum());
+    }
     let readings = readings(plan);
     // One record per offset at most: those without one are subtracted as they are read.
     let totals = Totals {
@@ -532,6 +553,7 @@ async fn read(
             writer: writer(),
             segment_bytes: options.segment_bytes,
             sealing: Arc::new(Semaphore::new(SEALING)),
+            events: Arc::clone(&events),
         },
         compression: options.compression,
         block_bytes: options.block_bytes,

@@ -13,7 +13,7 @@ use tracing::{debug, info};
 use super::args::{GlobalArgs, LogFormat};
 use super::stderr::Stderr;
 use crate::human;
-use crate::run::{Done, Events, PartitionSlot, Totals};
+use crate::run::{Done, Events, PartitionName, PartitionSlot, Totals};
 
 /// Partitions drawn at the same time; a cluster has thousands.
 const SHOWN: usize = 8;
@@ -77,9 +77,9 @@ impl Events for Progress {
         *lock(&self.ticker) = ticker;
     }
 
-    fn partition_started(&self, number: PartitionSlot, name: &str, totals: Totals) {
+    fn partition_started(&self, number: PartitionSlot, name: PartitionName<'_>, totals: Totals) {
         let part = Part {
-            name: name.to_owned(),
+            name: name.to_string(),
             total_records: totals.records,
             done: Count::default(),
         };
@@ -351,6 +351,13 @@ mod tests {
     use super::*;
     use crate::run::RunEvents;
 
+    fn named(topic: &str, partition: u16) -> PartitionName<'_> {
+        PartitionName {
+            topic,
+            partition: partition.into(),
+        }
+    }
+
     fn progress(records: Option<u64>, bytes: Option<u64>) -> Progress {
         let progress = Progress::new(&Display::Off, "backup");
         progress.run_started(Totals { records, bytes });
@@ -407,7 +414,7 @@ mod tests {
             bytes: None,
         };
         let events = RunEvents::start(run.clone(), totals);
-        let part = events.partition("gap/0", Some(5_000_000_030));
+        let part = events.partition(named("gap", 0), Some(5_000_000_030));
         part.advanced(10, 100);
         assert_eq!(
             run.counters.summary(rate(10.0, 100.0)),
@@ -434,7 +441,7 @@ mod tests {
         let run = Arc::new(progress(None, None));
         let events = RunEvents::start(run.clone(), Totals::default());
         let parts: Vec<_> = (0..20)
-            .map(|n| events.partition(&format!("orders/{n}"), Some(4)))
+            .map(|n| events.partition(named("orders", n), Some(4)))
             .collect();
         for part in &parts {
             part.advanced(1, 100);

@@ -77,6 +77,7 @@ pub use error::KafkaError;
 pub use handler::{RecordHandler, SourceError};
 pub use mock::EmbeddedCluster;
 pub use options::{SinkOptions, SourceOptions, StopRequest};
+pub use outage::{Outages, outages};
 pub use partition::{PartitionRange, TopicPartition};
 pub use permission::{AclOperation, AclResource, Permission};
 pub use producer::Producer;

@@ -11,13 +11,34 @@ const NOT_MENTIONED_AGAIN: Duration = Duration::from_secs(60);
 static OUTAGE: Mutex<Outage> = Mutex::new(Outage {
     began: None,
     clients: 0,
+    count: 0,
     mentioned: Vec::new(),
 });
+
+/// What became of the cluster since the process started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outages {
+    /// How often no broker has answered.
+    pub count: u64,
+    /// Whether none answers now.
+    pub ongoing: bool,
+}
+
+/// Returns the outages that clients of this process have noticed.
+pub fn outages() -> Outages {
+    let outage = Outage::locked();
+    Outages {
+        count: outage.count,
+        ongoing: outage.began.is_some(),
+    }
+}
 
 struct Outage {
     began: Option<Instant>,
     /// The clients that wait for the cluster.
     clients: usize,
+    /// How often one began.
+    count: u64,
     /// Failures of single brokers that were mentioned, and when.
     mentioned: Vec<(String, Instant)>,
 }
@@ -31,6 +52,7 @@ impl Outage {
     fn enter(&mut self, now: Instant) -> bool {
         self.clients += 1;
         let is_first = self.began.is_none();
+        self.count += u64::from(is_first);
         self.began.get_or_insert(now);
         is_first
     }
@@ -92,6 +114,7 @@ mod tests {
         let mut outage = Outage {
             began: None,
             clients: 0,
+            count: 0,
             mentioned: Vec::new(),
         };
         let start = Instant::now();
@@ -105,6 +128,7 @@ mod tests {
             let took = outage.leave(after(first + 9));
             assert_eq!(took, Some(Duration::from_secs(9)));
         }
+        assert_eq!(outage.count, 2);
     }
 
     #[test]
@@ -112,6 +136,7 @@ mod tests {
         let mut outage = Outage {
             began: None,
             clients: 0,
+            count: 0,
             mentioned: Vec::new(),
         };
         let start = Instant::now();

@@ -113,6 +113,7 @@ pub(crate) fn restore(
         drop_headers: DropHeaders::new(plan.manifest.drop_headers.iter().cloned()),
         throttle: Throttle::new(plan.rate_limit, Instant::now()),
         claims: claims.as_ref(),
+        events: &events,
     };
     let reached = match plan.resumed {
         true => reached(context, &plan, kafka)?,

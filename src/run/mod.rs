@@ -4,6 +4,10 @@
 
 mod cancel;
 mod events;
+mod stage;
 
 pub use self::cancel::Cancel;
-pub use self::events::{Done, Events, PartitionEvents, PartitionSlot, RunEvents, Totals};
+pub use self::events::{
+    Both, Committed, Done, Events, PartitionEvents, PartitionName, PartitionSlot, RunEvents, Totals,
+};
+pub use self::stage::{Budget, Retry, Stage};

@@ -9,6 +9,7 @@
 //! A stream that is stored raw is written from the buffer it was pushed into.
 
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use crate::block::header::{BlockHeader, Directory, STREAM_IDS, StreamEntry, StreamId};
 use crate::codec::{Codec, Compression, Compressor};
@@ -195,6 +196,7 @@ impl BlockBuilder {
             meta::encode(&self.columns, self.base_offset, &mut self.buffers.meta);
         }
         let mut directory = Directory::default();
+        encoder.compressing = Duration::ZERO;
         for (id, stored) in STREAM_IDS.into_iter().zip(&mut self.buffers.stored) {
             let raw = raw_stream(id, &self.buffers.meta, &self.columns);
             if let Some(entry) = encoder.stream(id, raw, stored) {
@@ -233,6 +235,8 @@ fn raw_stream<'a>(id: StreamId, meta: &'a [u8], columns: &'a Columns) -> &'a [u8
 /// Compresses blocks, one at a time, with one setting. Each thread has its own.
 pub struct Encoder {
     compressor: Compressor,
+    /// How long the compression of the last block took.
+    compressing: Duration,
 }
 
 impl Encoder {
@@ -241,14 +245,23 @@ impl Encoder {
     pub fn new(compression: Compression) -> Encoder {
         Encoder {
             compressor: Compressor::new(compression),
+            compressing: Duration::ZERO,
         }
+    }
+
+    /// Returns how much of the time that the last block took went to its compression.
+    #[must_use]
+    pub fn time_compressing(&self) -> Duration {
+        self.compressing
     }
 
     fn stream(&mut self, id: StreamId, raw: &[u8], stored: &mut Vec<u8>) -> Option<StreamEntry> {
         if raw.is_empty() {
             return None;
         }
+        let began = Instant::now();
         let codec = self.compressor.compress(raw, stored);
+        self.compressing += began.elapsed();
         let bytes = if codec == Codec::None { raw } else { stored };
         Some(StreamEntry {
             id,

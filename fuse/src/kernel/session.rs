@@ -25,7 +25,7 @@ use super::mount_point::MountPoint;
 use super::mount_table::mounted_at;
 use super::options::MountOptions;
 use super::unmount::{UnmountError, Unmounted, unmount};
-use crate::View;
+use crate::{Status, View};
 
 /// Threads that read requests from the kernel. They never block, so a few suffice.
 const THREADS: usize = 2;
@@ -76,6 +76,7 @@ fn advice(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Mounted {
     mount_point: PathBuf,
+    view: View,
     handles: Arc<Handles>,
     /// Reads requests until the connection ends. Never dropped: fuser would then unmount whatever is mounted at the path by that
     /// time, if its own connection has not quite ended.
@@ -100,7 +101,7 @@ impl Mounted {
         let path = mount_point.path();
         device(path)?;
         let handles = Arc::default();
-        let adapter = Adapter::new(view, options, Arc::clone(&handles), runtime);
+        let adapter = Adapter::new(view.clone(), options, Arc::clone(&handles), runtime);
         let refused = |error| MountError::Refused {
             path: path.to_owned(),
             error,
@@ -109,6 +110,7 @@ impl Mounted {
         let session = ManuallyDrop::new(session.map_err(refused)?);
         let mounted = Mounted {
             mount_point: path.to_owned(),
+            view,
             handles,
             session,
             attached: true,
@@ -131,6 +133,12 @@ impl Mounted {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.session.guard.is_finished()
+    }
+
+    /// The statistics of its caches.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.view.status()
     }
 
     /// The number of files that programs have open.

@@ -118,6 +118,7 @@ impl World {
                 writer: "test".to_owned(),
                 segment_bytes: 4 << 10,
                 sealing: Arc::new(Semaphore::new(2)),
+                events: Arc::new(()),
             },
             compression: Compression::None,
             block_bytes: 1 << 10,

@@ -1,6 +1,7 @@
 //! The writer over a cluster in memory: what a transaction that fails leaves, and what the offset map says, without a broker.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,7 +28,7 @@ use crate::restore::write::offset_map::OffsetMap;
 use crate::restore::write::producers::Producers;
 use crate::restore::write::work::{Job, Route, Work};
 use crate::restore::write::writer::{self, Shared, Writer};
-use crate::run::Cancel;
+use crate::run::{Cancel, Events, Retry, RunEvents, Stage, Totals};
 use crate::select::DropHeaders;
 
 const RECORDS: i64 = 300;
@@ -37,7 +38,22 @@ struct Backup {
     runtime: Runtime,
     repository: Repository,
     records: i64,
+    heard: Arc<Heard>,
     _folder: TempDir,
+}
+
+/// The stages that a restore has reported, and what it has tried again.
+#[derive(Default)]
+struct Heard(Mutex<(BTreeSet<Stage>, Vec<Retry>)>);
+
+impl Events for Heard {
+    fn took(&self, stage: Stage, _: Duration) {
+        self.0.lock().unwrap().0.insert(stage);
+    }
+
+    fn retried(&self, what: Retry) {
+        self.0.lock().unwrap().1.push(what);
+    }
 }
 
 fn partition_id() -> PartitionId {
@@ -76,6 +92,7 @@ impl Backup {
             runtime,
             repository,
             records,
+            heard: Arc::default(),
             _folder: folder,
         };
         backup.commit(backup.segment(record));
@@ -235,6 +252,7 @@ impl Backup {
             timeout: Duration::from_secs(60),
         };
         let cancel = Cancel::default();
+        let events = RunEvents::start(self.heard.clone(), Totals::default());
         let shared = Shared {
             work: &work,
             context: RestoreContext {
@@ -247,6 +265,7 @@ impl Backup {
             claims: None,
             drop_headers: DropHeaders::default(),
             throttle: None,
+            events: &events,
         };
         let committed_at = committed_at(restore, &restore.topics[0], 0);
         work.put_back(Job {
@@ -328,6 +347,9 @@ fn failed_transactions_are_repeated_and_leave_nothing_behind() {
         "two aborted transactions with their markers precede the records"
     );
     assert_eq!(cluster.sinks_opened(), 2, "the lost sink was replaced once");
+    let heard = backup.heard.0.lock().unwrap();
+    assert_eq!(heard.0, [Stage::Read, Stage::Write, Stage::Commit].into());
+    assert_eq!(heard.1, [Retry::Transaction; 2]);
 }
 
 #[test]

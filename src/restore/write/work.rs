@@ -14,7 +14,7 @@ use crate::restore::plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan, 
 use crate::restore::write::offset_map::OffsetMap;
 use crate::restore::write::partitioner::Partitioner;
 use crate::restore::write::written::Written;
-use crate::run::{PartitionEvents, RunEvents};
+use crate::run::{PartitionEvents, PartitionName, RunEvents};
 
 /// A partition to write.
 pub(crate) struct Job {
@@ -186,7 +186,7 @@ impl Work {
                 });
                 let finished = reading.records == 0 || position >= restored.end_offset;
                 let shown = (!finished).then(|| {
-                    let shown = events.partition(&name(topic, partition), Some(reading.records));
+                    let shown = events.partition(name(topic, partition), Some(reading.records));
                     shown.advanced(map.records(), 0);
                     shown
                 });
@@ -328,10 +328,16 @@ impl Work {
 }
 
 /// Returns the name that progress shows: the target partition, or the source partition where there are many targets.
-fn name(topic: TopicPlan<'_>, plan: PartitionPlan<'_>) -> String {
+fn name<'a>(topic: TopicPlan<'a>, plan: PartitionPlan<'_>) -> PartitionName<'a> {
     match plan.restored.target_partition {
-        Some(target) => format!("{}/{target}", topic.target()),
-        None => format!("{}/{}", topic.restored.topic, plan.restored.partition),
+        Some(partition) => PartitionName {
+            topic: topic.target(),
+            partition,
+        },
+        None => PartitionName {
+            topic: &topic.restored.topic,
+            partition: plan.restored.partition,
+        },
     }
 }
 

@@ -25,6 +25,7 @@ use crate::restore::write::pace::Pace;
 use crate::restore::write::producers::Producers;
 use crate::restore::write::rate::Throttle;
 use crate::restore::write::work::{Job, Work};
+use crate::run::{Retry, RunEvents, Stage};
 use crate::select::DropHeaders;
 
 /// Runs of the offset map in a transaction: a few pages. Tiny records with a gap behind each, as in a compacted topic, would otherwise take more
@@ -48,6 +49,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) throttle: Option<Throttle>,
     /// `None` where the targets are not claimed.
     pub(crate) claims: Option<&'a Claims<'a>>,
+    pub(crate) events: &'a RunEvents,
 }
 
 /// Writes partitions with one producer.
@@ -72,6 +74,8 @@ pub(crate) struct Writer<'a, T: Transport> {
     aborts: u32,
     /// When the first of these aborts happened.
     troubled_since: Option<Instant>,
+    /// The part of the time of a batch that is not writing: commits, and the rate limit.
+    apart: Duration,
 }
 
 /// Why a transaction was not committed.
@@ -122,6 +126,7 @@ impl<'a, T: Transport> Writer<'a, T> {
             pace: Pace::new(producer_timeout),
             aborts: 0,
             troubled_since: None,
+            apart: Duration::ZERO,
         }
     }
 
@@ -158,9 +163,19 @@ impl<'a, T: Transport> Writer<'a, T> {
         let plan = job.reading.read.clone().from_offset(job.position);
         let mut reader = plan.read(Streams::All, self.shared.context.runtime);
         self.jobs.push(job);
-        while let Some(batch) = self.shared.context.runtime.block_on(reader.next())? {
+        let events = self.shared.events;
+        loop {
+            let began = Instant::now();
+            let Some(batch) = self.shared.context.runtime.block_on(reader.next())? else {
+                break;
+            };
+            events.took_since(Stage::Read, began);
+            let began = Instant::now();
+            self.apart = Duration::ZERO;
+            let mut read = (0, 0);
             for record in batch.records() {
                 let sent = self.send(&record)?;
+                read = (read.0 + 1, read.1 + sent as u64);
                 self.throttle(sent)?;
                 if self.is_full() {
                     self.commit()?;
@@ -169,6 +184,10 @@ impl<'a, T: Transport> Writer<'a, T> {
                 if self.shared.throttle.is_some() && self.shared.context.cancel.is_set() {
                     break;
                 }
+            }
+            events.took(Stage::Write, began.elapsed().saturating_sub(self.apart));
+            if let Some(events) = self.jobs.last().and_then(|job| job.events.as_ref()) {
+                events.received(read.0, read.1);
             }
             if self.shared.context.cancel.is_set() {
                 return Ok(());
@@ -232,6 +251,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         while !left.is_zero() && !self.shared.context.cancel.is_set() {
             let slice = left.min(SLICE);
             thread::sleep(slice);
+            self.apart += slice;
             left -= slice;
             if self.is_late() {
                 self.commit()?;
@@ -271,6 +291,7 @@ impl<'a, T: Transport> Writer<'a, T> {
             self.committed();
             return Ok(());
         }
+        let began = Instant::now();
         self.flush()?;
         let mut extended = Vec::with_capacity(self.jobs.len());
         for index in 0..self.jobs.len() {
@@ -296,6 +317,8 @@ impl<'a, T: Transport> Writer<'a, T> {
         if let Some(since) = self.since {
             self.pace.committed(self.bytes, since.elapsed());
         }
+        self.shared.events.took_since(Stage::Commit, began);
+        self.apart += began.elapsed();
         self.committed();
         self.remove_pages(&replaced);
         Ok(())
@@ -403,6 +426,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         for mut job in std::mem::take(&mut self.jobs) {
             if let Some(events) = job.events.as_ref().filter(|_| job.uncommitted > 0) {
                 events.advanced(job.uncommitted, job.uncommitted_bytes);
+                events.written(job.uncommitted, job.uncommitted_bytes, None);
             }
             job.position = job.sent;
             job.uncommitted = 0;
@@ -447,6 +471,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         } else {
             tracing::debug!("{what}");
         }
+        self.shared.events.retried(Retry::Transaction);
         roll_back(self)?;
         for mut job in self.jobs.drain(..) {
             job.sent = job.position;

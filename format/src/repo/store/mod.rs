@@ -56,6 +56,7 @@ use super::error::{Damage, Operation, RepoError, RepoErrorKind, Result};
 use super::id::{Hex, Id};
 use super::keys::{Key, SEGMENTS};
 use super::listing::{self, Listed, UnfinishedFiles};
+use super::observe::observed;
 use super::profile::StoreProfile;
 use super::sealed::{self, Digested, Document, MAX_SEALED_BYTES, SealError};
 
@@ -152,7 +153,7 @@ impl Store {
     pub fn new(objects: Arc<dyn ObjectStore>, url: &str) -> Self {
         let profile = StoreProfile::remote();
         Store {
-            objects,
+            objects: observed(objects),
             url: url.into(),
             folder: None,
             uploads: Arc::new(Semaphore::new(profile.max_concurrent_uploads)),
