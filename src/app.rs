@@ -9,12 +9,13 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
+use kbk_format::repo::observe_stores;
 use tokio::runtime::Runtime;
 
 use crate::cli::{
-    CliError, Config, ConfigError, Context, Exit, FirstSignal, Given, GlobalArgs, Head, LastWords,
-    Outcome, Output, RepoMode, RepoUrl, Stderr, TimeArg, exit_after, install, is_long, logging,
-    replace_store_options, shaped,
+    CliError, Config, ConfigError, Context, EndGuard, Exit, FirstSignal, Given, GlobalArgs, Head,
+    LastWords, Monitor, Outcome, Output, RepoMode, RepoUrl, Stderr, TimeArg, exit_after, install,
+    is_long, logging, replace_store_options, shaped,
 };
 use crate::commands::{Cli, Command, translate_mount_arguments};
 use crate::memory;
@@ -38,12 +39,13 @@ pub fn main() -> ExitCode {
     let stderr = Stderr::new(global.color);
     logging::init(&global, &stderr);
     let command = configured.as_ref().ok().map(|(cli, _)| &cli.command);
-    let output = Arc::new(Output::stdout(global.json, head(&given, &global, command)));
+    let head = head(&given, &global, command);
+    let output = Arc::new(Output::stdout(global.json, head.clone()));
     let ended = configured.and_then(|(cli, origins)| {
         for origin in origins {
             tracing::debug!("{origin}");
         }
-        guarded(|| run(&cli, &output, &stderr))
+        guarded(|| run(&cli, &head, &output, &stderr))
     });
     let ended = ended.or_else(|error| {
         logging::report(&error, &global, &stderr);
@@ -240,7 +242,30 @@ fn repo_mode(cli: &Cli) -> Option<RepoMode> {
     Some(existing.or(cli.command.repo_mode()).unwrap_or_default())
 }
 
-fn run(cli: &Cli, output: &Arc<Output>, stderr: &Stderr) -> Result<Exit, CliError> {
+/// Runs the command, with its metrics where they were asked for.
+fn run(cli: &Cli, head: &Head, output: &Arc<Output>, stderr: &Stderr) -> Result<Exit, CliError> {
+    let monitor = match cli.command.metrics() {
+        Some(args) => Monitor::begin(args, head)?,
+        None => None,
+    };
+    if let Some(monitor) = &monitor {
+        observe_stores(monitor.metrics().clone());
+    }
+    let guard = EndGuard(monitor.clone());
+    let ended = run_watched(cli, output, stderr, monitor);
+    guard.end(match &ended {
+        Ok(exit) => (*exit).into(),
+        Err(error) => error.exit().into(),
+    });
+    ended
+}
+
+fn run_watched(
+    cli: &Cli,
+    output: &Arc<Output>,
+    stderr: &Stderr,
+    monitor: Option<Arc<Monitor>>,
+) -> Result<Exit, CliError> {
     if let Some(mode) = repo_mode(cli) {
         mode.apply();
     }
@@ -251,14 +276,16 @@ fn run(cli: &Cli, output: &Arc<Output>, stderr: &Stderr) -> Result<Exit, CliErro
         Some(work) => FirstSignal::Asks(work),
         None => FirstSignal::Ends,
     };
-    let interrupted: LastWords = {
-        let output = Arc::clone(output);
-        Box::new(move |exit| output.interrupted(exit))
-    };
-    let cancel = install(first, output.is_json().then_some(interrupted))?;
+    let cancel = install(first, last_words(output, monitor.clone()))?;
     let context = Context::new(&cli.global, Arc::clone(output), stderr, cancel.clone());
+    let context = context.watched_by(monitor.clone());
     let runtime = Runtime::new()?;
-    let outcome = runtime.block_on(cli.command.run(&context));
+    let outcome = runtime.block_on(async {
+        if let Some(monitor) = monitor {
+            monitor.serve().await?;
+        }
+        cli.command.run(&context).await
+    });
     // Whatever still runs was abandoned by the command, so nothing waits for it.
     runtime.shutdown_background();
     // A command that a signal has stopped may fail on the way to its end, as when the cluster does not answer.
@@ -273,6 +300,21 @@ fn run(cli: &Cli, output: &Arc<Output>, stderr: &Stderr) -> Result<Exit, CliErro
     })
 }
 
+/// Returns what is written before a first signal ends a command that has nothing else to do then: its document, and its metrics.
+fn last_words(output: &Arc<Output>, monitor: Option<Arc<Monitor>>) -> Option<LastWords> {
+    if !output.is_json() && monitor.is_none() {
+        return None;
+    }
+    let output = Arc::clone(output);
+    Some(Box::new(move |exit: Exit| {
+        let ends = !output.is_json() || output.interrupted(exit);
+        if let Some(monitor) = monitor.filter(|_| ends) {
+            monitor.end(exit.into());
+        }
+        ends
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -281,7 +323,7 @@ mod tests {
     use kbk_format::Compression;
 
     use super::*;
-    use crate::cli::{BlockSize, ColorWhen, LogFormat, Property};
+    use crate::cli::{BlockSize, ColorWhen, LogFormat, MetricsArgs, Property};
     use crate::commands::backup;
     use crate::run::Cancel;
 
@@ -380,6 +422,65 @@ mod tests {
         let error = context.repo().unwrap_err();
         assert_eq!(error.exit(), Exit::Usage);
         assert!(error.next_step().unwrap().contains("KBK_REPO"));
+    }
+
+    fn monitor(file: &Path) -> Arc<Monitor> {
+        let args = MetricsArgs {
+            metrics_textfile: Some(file.to_str().unwrap().parse().unwrap()),
+            ..MetricsArgs::default()
+        };
+        Monitor::begin(&args, &Head::default()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_signal_that_ends_a_command_writes_its_metrics_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kbk.prom");
+        let output = Arc::new(Output::stdout(false, Head::default()));
+        assert!(last_words(&output, None).is_none());
+        let monitor = monitor(&file);
+        let last_words = last_words(&output, Some(monitor.clone())).unwrap();
+        assert!(last_words(Exit::Interrupted));
+        let interrupted = std::fs::read_to_string(&file).unwrap();
+        assert!(
+            interrupted.contains("{verdict=\"interrupted\",command=\"\"} 1"),
+            "{interrupted}"
+        );
+        // The command itself comes to its end meanwhile.
+        EndGuard(Some(monitor)).end(Exit::Done.into());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), interrupted);
+    }
+
+    #[test]
+    fn a_command_that_panics_has_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kbk.prom");
+        let guard = EndGuard(Some(monitor(&file)));
+        let ended = guarded(|| {
+            let _guard = guard;
+            panic!("of a test")
+        });
+        assert_eq!(ended.unwrap_err().exit(), Exit::Failed);
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(
+            text.contains("{verdict=\"failed\",command=\"\"} 1"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_password_of_the_pushgateway_is_in_no_error() {
+        let url = "https://me:hunter2@gateway:9091";
+        let error = parse(&["backup", "--pushgateway", url]).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("--pushgateway") && text.contains("https is not supported"),
+            "{text}"
+        );
+        assert!(!text.contains("hunter2"), "{text}");
+        let url = "http://me:hunter2@gateway:9091";
+        let cli = parse(&["backup", "--pushgateway", url]).unwrap();
+        assert!(!format!("{cli:?}").contains("hunter2"));
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! | write a snapshot to a cluster | [`restore`], [`groups`], [`acls`] |
 //! | select topics, groups, partitions and offsets | [`select`] |
 //! | stop a run, or follow its progress | [`run`] |
+//! | count what a run does, for Prometheus | [`metrics`] |
 //! | see everything work on a broker in this process | [`demo`] |
 //! | exchange records with a cluster | [`records`], the seam between the engine and a Kafka client |
 //! | talk to Kafka | [`kafka`], the one place that names its client |
@@ -32,6 +33,7 @@ pub mod groups;
 pub mod human;
 pub mod kafka;
 mod memory;
+pub mod metrics;
 pub mod records;
 pub mod restore;
 pub mod run;

@@ -8,12 +8,14 @@ use super::args::GlobalArgs;
 use super::confirm::confirm;
 use super::error::CliError;
 use super::exit::Outcome;
+use super::monitor::Monitor;
 use super::output::{Output, Report, Verdict};
 use super::progress::{Display, Progress};
 use super::repo_url::{self, RepoUrl};
 use super::stderr::Stderr;
 use super::store_options::{self, StoreOption};
-use crate::run::{Cancel, Events};
+use crate::metrics::Metrics;
+use crate::run::{Both, Cancel, Events};
 
 /// The context of a running command.
 pub struct Context {
@@ -25,6 +27,7 @@ pub struct Context {
     store_options: Vec<StoreOption>,
     display: Display,
     stderr: Stderr,
+    monitor: Option<Arc<Monitor>>,
 }
 
 impl Context {
@@ -41,6 +44,7 @@ impl Context {
             store_options: global.store_option.clone(),
             display: Display::choose(global, stderr),
             stderr: stderr.clone(),
+            monitor: None,
         }
     }
 
@@ -52,6 +56,17 @@ impl Context {
     /// Returns how to reach the repository at `repo`.
     pub fn location_of(&self, repo: &RepoUrl) -> Result<Location, CliError> {
         store_options::apply(repo.location(), &self.store_options)
+    }
+
+    /// Counts what the command does.
+    pub(crate) fn watched_by(self, monitor: Option<Arc<Monitor>>) -> Self {
+        Self { monitor, ..self }
+    }
+
+    /// Returns the metrics of the command, if they go anywhere.
+    pub fn metrics(&self) -> Option<&Metrics> {
+        let monitor = self.monitor.as_ref();
+        monitor.map(|monitor| &**monitor.metrics())
     }
 
     /// Returns the repository, which must have been given.
@@ -85,8 +100,12 @@ impl Context {
         confirm(question, answer, &self.stderr)
     }
 
-    /// Returns the listeners of a run called `title`: its progress on stderr.
+    /// Returns the listeners of a run called `title`: its progress on stderr, and its metrics.
     pub fn events(&self, title: &'static str) -> Arc<dyn Events> {
-        Arc::new(Progress::new(&self.display, title))
+        let progress = Arc::new(Progress::new(&self.display, title));
+        match &self.monitor {
+            Some(monitor) => Arc::new(Both(progress, monitor.metrics().clone())),
+            None => progress,
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | options that commands share | `args` |
 //! | how an argument becomes a value | `offset`, `record_key`, `repo_mode`, `repo_url`, `size`, `snapshot`, `store_options`, `time`, and [`crate::select`] |
+//! | metrics: where they go | `metrics_args`, `monitor` |
 //! | the configuration file | `config` |
 //! | what `-h` and `--help` show | `help` |
 //! | results on stdout | `output` |
@@ -19,6 +20,8 @@ mod error;
 mod exit;
 mod help;
 pub(crate) mod logging;
+mod metrics_args;
+mod monitor;
 mod next_step;
 mod offset;
 mod output;
@@ -41,6 +44,7 @@ pub use self::config::{Config, ConfigError, Key, keys};
 pub use self::context::Context;
 pub use self::error::CliError;
 pub use self::exit::{Exit, Outcome};
+pub use self::metrics_args::MetricsArgs;
 pub use self::offset::{OffsetArg, OffsetRangeArg};
 pub use self::output::{Column, Head, Output, Records, Report, Table, Verdict};
 pub use self::record_key::{RecordKey, RecordKeyError};
@@ -54,6 +58,7 @@ pub use kbk_format::Compression;
 
 pub(crate) use self::config::Given;
 pub(crate) use self::help::{examples, is_long, shaped};
+pub(crate) use self::monitor::{EndGuard, Monitor};
 pub(crate) use self::signals::{FirstSignal, LastWords, exit_after, install};
 pub(crate) use self::stderr::Stderr;
 pub(crate) use self::store_options::replace as replace_store_options;

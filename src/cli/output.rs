@@ -49,6 +49,18 @@ pub enum Verdict {
     Failed,
 }
 
+impl Verdict {
+    /// Returns the word of documents.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Ok => "ok",
+            Verdict::Findings => "findings",
+            Verdict::Interrupted => "interrupted",
+            Verdict::Failed => "failed",
+        }
+    }
+}
+
 impl From<Outcome> for Verdict {
     fn from(outcome: Outcome) -> Self {
         match outcome {

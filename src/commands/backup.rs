@@ -8,8 +8,8 @@ use crate::backup::{
     self, BackupError, BackupNotice, BackupReport, DamagedSnapshots, SaveAcls, SavedAcls,
 };
 use crate::cli::{
-    BlockSize, CliError, Compression, Context, KafkaArgs, Outcome, RepoMode, Report, SegmentSize,
-    SnapshotRange, TopicArgs, time,
+    BlockSize, CliError, Compression, Context, KafkaArgs, MetricsArgs, Outcome, RepoMode, Report,
+    SegmentSize, SnapshotRange, TopicArgs, time,
 };
 use crate::human;
 
@@ -102,6 +102,10 @@ pub struct Args {
     /// marked as deleted, and topics of the same name are stored beside those of the old cluster
     #[arg(long)]
     pub allow_cluster_change: bool,
+
+    /// Where metrics go.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 impl Args {
@@ -137,6 +141,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         refresh: args.refresh,
         allow_cluster_change: args.allow_cluster_change,
     };
+    note_newest(context).await;
     let run = backup::run(&options, &context.cancel, context.events("backing up")).await;
     if let (Some(mode), Some(folder)) = (args.repo_mode, context.repo()?.folder()) {
         mode.warn_if_other(folder);
@@ -158,6 +163,19 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         tracing::warn!("stopped early: run the same command again to continue");
     }
     Ok(outcome)
+}
+
+/// Notes the newest snapshot in the metrics before the cluster is contacted, so that those of a run that fails have its time. Without
+/// one, or where it cannot be read, that time is not known; the backup says why.
+async fn note_newest(context: &Context) {
+    const LIMIT: Duration = Duration::from_secs(30);
+    let Some(metrics) = context.metrics() else {
+        return;
+    };
+    let newest = async { super::repository(context).await.ok()?.latest().await.ok()? };
+    if let Ok(Some(newest)) = tokio::time::timeout(LIMIT, newest).await {
+        metrics.found_newest(backup::committed(&newest));
+    }
 }
 
 /// Adds what a failed backup leaves, and what to do about damaged snapshots, which the backup would continue.

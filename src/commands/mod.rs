@@ -39,8 +39,8 @@ use kbk_format::repo::{
 use serde::Serialize;
 
 use crate::cli::{
-    CliError, Context, KafkaArgs, Outcome, RepoMode, RepoUrl, Report, SelectionArgs, SnapshotArg,
-    TimeArg, TopicPartitionArgs, offset_times, time_range,
+    CliError, Context, KafkaArgs, MetricsArgs, Outcome, RepoMode, RepoUrl, Report, SelectionArgs,
+    SnapshotArg, TimeArg, TopicPartitionArgs, offset_times, time_range,
 };
 use crate::groups::GroupsPlanError;
 use crate::human;
@@ -121,6 +121,17 @@ impl Command {
         match self {
             Self::Demo(args) => Some(args.dir.to_string()),
             Self::Mount(args) => args.repository(),
+            _ => None,
+        }
+    }
+
+    /// Returns where the metrics of the command go, if it has any.
+    pub fn metrics(&self) -> Option<&MetricsArgs> {
+        match self {
+            Self::Backup(args) => Some(&args.metrics),
+            Self::Restore(args) => Some(&args.metrics),
+            Self::Verify(args) => Some(&args.metrics),
+            Self::Mount(args) => args.metrics(),
             _ => None,
         }
     }

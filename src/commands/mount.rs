@@ -19,8 +19,9 @@ use tokio::task::spawn_blocking;
 
 pub(crate) use self::fstab::translate_mount_arguments;
 use self::settings::Settings;
-use crate::cli::{CliError, Context, Outcome, RepoUrl, RepoUrlError, Report};
+use crate::cli::{CliError, Context, MetricsArgs, Outcome, RepoUrl, RepoUrlError, Report};
 use crate::memory;
+use crate::run::{Budget, Events};
 
 /// How long programs may keep files open after the unmount.
 const OPEN_FILES_WAIT: Duration = Duration::from_secs(30);
@@ -59,6 +60,10 @@ pub struct Args {
     /// Set for the background process of --daemon.
     #[arg(long, hide = true, conflicts_with = "daemon")]
     daemonized: bool,
+
+    /// Where metrics go.
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 /// A mount that is ready.
@@ -105,6 +110,11 @@ impl Args {
             [repository, _] => Some(repository.display().to_string()),
             _ => None,
         }
+    }
+
+    /// Returns where metrics go; nowhere for a process that only starts another one.
+    pub fn metrics(&self) -> Option<&MetricsArgs> {
+        Some(&self.metrics).filter(|_| !self.daemon)
     }
 
     fn repo(&self, context: &Context) -> Result<RepoUrl, CliError> {
@@ -159,8 +169,15 @@ async fn mount(
 
 /// Waits until a signal arrives or the mount ends by itself.
 async fn serve(mut mounted: Mounted, context: &Context) -> Result<Outcome, CliError> {
+    if let Some(metrics) = context.metrics() {
+        metrics.works();
+    }
     let ended = async {
         while !mounted.has_ended() {
+            if let Some(metrics) = context.metrics() {
+                let status = mounted.status();
+                metrics.holds(Budget::Cache, status.held_bytes, status.memory_bytes);
+            }
             tokio::time::sleep(CHECK_INTERVAL).await;
         }
     };

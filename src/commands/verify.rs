@@ -12,7 +12,9 @@ use kbk_tools::claims::{ListedClaim, Running};
 use kbk_tools::verify::{Orphan, Orphans, VerifyEvents, VerifyOptions, VerifyReport, verify};
 use serde::Serialize;
 
-use crate::cli::{CliError, Context, Outcome, Report, SnapshotArg, SnapshotsArg, TopicArgs};
+use crate::cli::{
+    CliError, Context, MetricsArgs, Outcome, Report, SnapshotArg, SnapshotsArg, TopicArgs,
+};
 use crate::human;
 use crate::run::{RunEvents, Totals};
 
@@ -57,6 +59,10 @@ pub struct Args {
     /// `kbk backup --refresh` for example; it is still listed
     #[arg(long)]
     pub accept_replaced: bool,
+
+    /// Where metrics go.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 /// What was verified, and where.
@@ -117,6 +123,7 @@ struct Checked(Arc<RunEvents>);
 
 impl VerifyEvents for Checked {
     fn bytes_checked(&self, bytes: u64) {
+        self.0.received(0, bytes);
         self.0.advanced(0, bytes);
     }
 

@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["commands"],
     &["demo"],
     &["cli"],
-    &["restore"],
+    &["restore", "metrics"],
     &["acls", "groups", "backup", "compare"],
     &["records"],
     // These import nothing of the crate: what they need comes from kbk-format and other crates.

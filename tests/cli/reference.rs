@@ -2,6 +2,7 @@
 
 mod attributes;
 mod json;
+mod metrics;
 mod types;
 
 use std::fmt::Write;
@@ -39,7 +40,7 @@ receive.message.max.bytes = 200000000
 What takes precedence, from the highest:
 
 1. an option of the command line;
-2. a variable of the environment: `KBK_REPO`, `KBK_BOOTSTRAP_SERVER`, `KBK_COMMAND_CONFIG`, `KBK_CONFIG`;
+2. a variable of the environment: `KBK_REPO`, `KBK_BOOTSTRAP_SERVER`, `KBK_COMMAND_CONFIG`, `KBK_PUSHGATEWAY`, `KBK_CONFIG`;
 3. the user's file, `$XDG_CONFIG_HOME/kbk/kbk.toml`, or `~/.config/kbk/kbk.toml` if that variable is not set;
 4. the system's file, `/etc/kbk/kbk.toml`.
 
@@ -169,6 +170,11 @@ fn the_reference_of_the_configuration_file_has_every_key() {
 #[test]
 fn the_reference_of_store_options_has_every_key() {
     assert_page("store-options.md", &stores());
+}
+
+#[test]
+fn the_reference_of_metrics_has_every_metric() {
+    assert_page("metrics.md", &metrics::page());
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod leaderless;
 mod limits;
 mod memory;
 mod messages;
+mod metrics;
 mod open_transactions;
 mod outages;
 mod partition_map;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::broker::Broker;
+use crate::metrics::{Exposition, get};
+use crate::support::broker::{Broker, free_port};
 use crate::support::process::{Finished, Running, run};
 use crate::support::produce::produce_bulk;
 use crate::support::repo::Repo;
@@ -85,7 +86,17 @@ fn an_outage_is_reported_once_and_so_is_its_end() {
     run(&mut repo.backup(&broker, &["--topic", &topic, "--no-groups"])).expect_code(0);
     let target = topics::unique("outage-restore");
     let map = format!("{topic}={target}");
-    let args = ["--topic", &topic, "--map", &map, "--rate-limit", "2MiB"];
+    let address = format!("127.0.0.1:{}", free_port());
+    let args = [
+        "--topic",
+        &topic,
+        "--map",
+        &map,
+        "--rate-limit",
+        "2MiB",
+        "--metrics-addr",
+        &address,
+    ];
     let running = Running::spawn(&mut repo.restore(&broker, &args));
     wait::until("the first records", || {
         let there = consume::partitions(&broker, &target) > 0;
@@ -93,7 +104,16 @@ fn an_outage_is_reported_once_and_so_is_its_end() {
         (there && (0..PARTITIONS).any(written)).then_some(())
     });
     broker.kill();
-    std::thread::sleep(Duration::from_secs(8));
+    let (reason, metrics) = wait::until("the outage to be noticed", || {
+        let (status, reason) = get(&address, "/readyz")?;
+        let metrics = Exposition::at(&address)?;
+        (status == 503).then_some((reason, metrics))
+    });
+    assert_eq!(reason, "no broker of the cluster answers\n");
+    for name in ["kbk_kafka_outage", "kbk_kafka_outages_total"] {
+        assert_eq!(metrics.value(name, &[]), 1.0);
+    }
+    std::thread::sleep(Duration::from_secs(3));
     broker.restart();
     let ended = running.finish().expect_code(0);
     is_of_kbk(&ended);

@@ -16,8 +16,8 @@ use self::plan::{only_compressed_in_words, purge_in_words};
 use super::{WithLeftOut, acls, refuse};
 use crate::acls::AclsPlan;
 use crate::cli::{
-    ByteRate, CliError, Context, KafkaArgs, Outcome, RenameArgs, Report, SelectionArgs,
-    SnapshotArg, TopicPartitionArgs,
+    ByteRate, CliError, Context, KafkaArgs, MetricsArgs, Outcome, RenameArgs, Report,
+    SelectionArgs, SnapshotArg, TopicPartitionArgs,
 };
 use crate::human;
 use crate::kafka::ClientSettings;
@@ -183,6 +183,10 @@ pub struct Args {
     /// Replication factor of the topics to create [default: the saved one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
     pub replication_factor: Option<i16>,
+
+    /// Where metrics go.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 impl Args {

@@ -27,7 +27,10 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliEr
     let run = Arc::new(RunEvents::start(context.events("verifying"), totals));
     let verified = {
         let (files, full, run) = (args.files.clone(), args.full, Arc::clone(&run));
-        let checked = move |bytes: u64| run.advanced(0, bytes);
+        let checked = move |bytes: u64| {
+            run.received(0, bytes);
+            run.advanced(0, bytes);
+        };
         tokio::task::spawn_blocking(move || verify_files(&files, full, &checked)).await?
     };
     // The progress leaves the screen before the result is written.
