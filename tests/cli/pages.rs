@@ -113,6 +113,11 @@ const BLOCKS: &[(&str, &str, Held)] = &[
         Held::No("a policy of Amazon's, whose service is not tried"),
     ),
     (
+        "docs/tuning.md",
+        "sum by (stage)",
+        Held::By("tests/cli/deploy.rs"),
+    ),
+    (
         "docs/reference/messages.md",
         "warning: no broker of",
         Held::No("lines of an outage; tests/kafka/messages.rs makes one and expects them"),
