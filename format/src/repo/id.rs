@@ -128,6 +128,11 @@ pub(super) mod seeded {
         STATE.set(Some(seed));
     }
 
+    /// Returns whether this thread simulates.
+    pub(in crate::repo) fn is_on() -> bool {
+        STATE.get().is_some()
+    }
+
     pub(super) fn next() -> Option<Id> {
         let state = STATE.get()?.wrapping_add(1);
         STATE.set(Some(state));

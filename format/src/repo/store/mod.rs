@@ -14,6 +14,7 @@
 //! | open a bucket | `s3`, `azure`, `gcs` |
 //! | find keys in the files of the AWS command line | `aws_profile` |
 //! | limit the time of requests, and repeat them | `client` |
+//! | wait between attempts of our own | `pause` |
 //! | sign requests | `crypto` |
 //! | find out whether two writers can create the same object | `probe` |
 //! | create and flush folders of a local disk | `folder` |
@@ -26,6 +27,7 @@ mod folder;
 mod gcs;
 mod location;
 mod options;
+mod pause;
 mod probe;
 mod s3;
 
@@ -51,6 +53,7 @@ pub use self::location::{Backend, Bucket, Location, LocationError, Root};
 pub use self::options::{Encryption, StoreOptions};
 
 use self::folder::{create_folder, sync_folder};
+use self::pause::pause;
 use super::answer::{Answer, Trouble};
 use super::error::{Damage, Operation, RepoError, RepoErrorKind, Result};
 use super::id::{Hex, Id};
@@ -354,8 +357,8 @@ impl Store {
                 return Ok(put);
             }
             let Hex([jitter, ..]) = Id::random();
-            let pause = CONFLICT_PAUSE * (1 << conflict) + Duration::from_millis(jitter.into());
-            tokio::time::sleep(pause).await;
+            let jitter = Duration::from_millis(jitter.into());
+            pause(CONFLICT_PAUSE * (1 << conflict) + jitter).await;
         }
         Err(self.error(key, RepoErrorKind::Busy))
     }
@@ -416,15 +419,15 @@ impl Store {
 
     /// Lists a folder of a bucket. The library repeats requests, and not answers that end early.
     async fn list_remote(&self, folder: &str, after: Option<&str>) -> Result<Vec<Listed>> {
-        let mut pause = CONFLICT_PAUSE;
+        let mut time = CONFLICT_PAUSE;
         for _ in 1..LISTINGS {
             match self.list_once(folder, after).await {
-                Err(error) if is_cut(&error) => tokio::time::sleep(pause).await,
+                Err(error) if is_cut(&error) => pause(time).await,
                 listed => {
                     return listed.map_err(|error| self.failed_at(Operation::List, folder, error));
                 }
             }
-            pause *= 2;
+            time *= 2;
         }
         let listed = self.list_once(folder, after).await;
         listed.map_err(|error| self.failed_at(Operation::List, folder, error))
@@ -464,7 +467,7 @@ impl Store {
             if !found.as_ref().is_err_and(is_cut) {
                 break;
             }
-            tokio::time::sleep(CONFLICT_PAUSE).await;
+            pause(CONFLICT_PAUSE).await;
             found = self.objects.list_with_delimiter(prefix.as_ref()).await;
         }
         let found = found.map_err(|error| self.failed_at(Operation::List, folder, error))?;
