@@ -277,7 +277,7 @@ fn a_network_that_fails_in_every_tenth_request_costs_time_and_nothing_else() {
 
     // What docs/stores.md says a commit costs, with room for what a listing of claims finds.
     proxy.set(Plan::None);
-    for (new, most) in [(0, 40), (10, 60)] {
+    for (new, most) in [(0, 80), (10, 120)] {
         add_records(broker, topic, 4, new);
         let before = proxy.counts().0;
         kbk(&[&["backup", "--json", "--no-acls"], &cluster[..]].concat()).expect_code(0);
