@@ -246,13 +246,13 @@ fn a_network_that_fails_in_every_tenth_request_costs_time_and_nothing_else() {
     let topic = &topic(broker, "shaky", 4);
     let server = &ObjectServer::start(Protocol::S3);
     let proxy = &FaultProxy::start(server.address);
+    let kbk = |args: &[&str]| tells_nothing(run(&mut server.kbk_by(proxy.address, "r", args)));
+    let cluster = ["-b", broker.bootstrap(), "--topic", topic];
+    kbk(&["init"]).expect_code(0);
     proxy.set(Plan::Some {
         seed: seed(),
         per_mille: 100,
     });
-    let kbk = |args: &[&str]| tells_nothing(run(&mut server.kbk_by(proxy.address, "r", args)));
-    let cluster = ["-b", broker.bootstrap(), "--topic", topic];
-    kbk(&["init"]).expect_code(0);
     let mut stored = 0;
     for _ in 0..4 {
         let backup = kbk(&[&["backup", "--json", "--no-acls"], &cluster[..]].concat());
