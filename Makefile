@@ -1,7 +1,7 @@
 # The entry points for people and CI. Every target installs what it needs, says so, and can be rerun.
 
-# rustup's folder is not on the path of every shell.
-export PATH := $(PATH):$(HOME)/.cargo/bin
+# The folders of rustup and of Go are not on the path of every shell.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
