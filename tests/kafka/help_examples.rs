@@ -1,4 +1,5 @@
-//! Every example of every `--help` works, on the names that this test has: a repository, a cluster, an empty cluster to restore to.
+//! Every example of every `--help` works, on the names that this test has: a repository, a bucket, a cluster, an empty cluster to
+//! restore to.
 
 use std::fs;
 use std::process::Command;
@@ -12,14 +13,16 @@ use crate::support::process::{Finished, run};
 use crate::support::produce::produce;
 use crate::support::record::Message;
 use crate::support::repo::Repo;
+use crate::support::stores::{ObjectServer, Protocol};
 use crate::support::{samples, topics};
 
 const PARTITIONS: i32 = 8;
 const PER_PARTITION: i64 = 50;
 
 /// What examples say, and what it is called here.
-const NAMES: [(&str, &str); 8] = [
+const NAMES: [(&str, &str); 9] = [
     ("/etc/kbk.toml", "kbk.toml"),
+    ("eu-central-1", "us-east-1"),
     ("--snapshot 12", "--snapshot 1"),
     ("forget 3 4", "forget 1"),
     ("--offset 12345", "--offset 10"),
@@ -70,7 +73,7 @@ fn examples() -> Vec<String> {
     found
 }
 
-fn shell(line: &str, repo: &Repo, broker: &Broker) -> Finished {
+fn shell(line: &str, repo: &Repo, broker: &Broker, bucket: &ObjectServer) -> Finished {
     let folder = repo.path();
     let mut line = line.to_owned();
     for (name, here) in NAMES {
@@ -78,13 +81,22 @@ fn shell(line: &str, repo: &Repo, broker: &Broker) -> Finished {
     }
     let line = line
         .replace("/backup/kafka", folder.to_str().expect("UTF-8"))
-        .replace("broker:9092", broker.bootstrap());
+        .replace("broker:9092", broker.bootstrap())
+        .replace(
+            "s3://bucket/kafka",
+            &format!(
+                "{} --store-option allow-http=true",
+                bucket.location("kafka")
+            ),
+        );
     let setup = "kbk() { \"$KBK\" \"$@\"; }; set -o pipefail; cd \"$DIR\"";
     let mut shell = Command::new("bash");
     shell.args(["-c", &format!("{setup}; {line}")]);
     shell
         .env("KBK", env!("CARGO_BIN_EXE_kbk"))
-        .env("DIR", folder.parent().expect("a folder"));
+        .env("DIR", folder.parent().expect("a folder"))
+        .env("AWS_ENDPOINT_URL", bucket.endpoint(bucket.address))
+        .envs(bucket.credentials());
     run(&mut shell)
 }
 
@@ -103,6 +115,7 @@ fn every_example_of_the_help_works() {
             produce(&broker, "none", (topic, partition), &records);
         }
     }
+    let bucket = ObjectServer::start(Protocol::S3);
     commit(&broker, "billing", &[("orders", 0, 10, "")]);
     commit(&broker, "billing-eu", &[("orders", 3, 10, "")]);
     let repo = Repo::missing();
@@ -153,7 +166,7 @@ fn every_example_of_the_help_works() {
         if example.starts_with("kbk groups rollback ") && !line.ends_with("--dry-run") {
             line.push_str(" --dry-run");
         }
-        let done = shell(&line, &repo, target);
+        let done = shell(&line, &repo, target, &bucket);
         if done.status.code() != Some(0) {
             failed.push((line, done));
         }

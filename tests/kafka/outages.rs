@@ -244,7 +244,7 @@ fn what_a_broker_refuses_is_the_error_and_is_not_retried() {
     let broker = Broker::shared();
     let (topic, repo) = saved(broker, "refusal", 20_000);
     let target = topics::unique("refusal-restore");
-    let args = ["--rate-limit", "2MiB"];
+    let args = ["--rate-limit", "512KiB"];
     let running = Running::spawn(&mut restore(&repo, broker, (&topic, &target), &args));
     wait_for_records(broker, &target);
     topics::reconfigure(broker, &target, &[("message.timestamp.before.max.ms", "1")]);

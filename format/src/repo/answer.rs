@@ -260,7 +260,24 @@ impl fmt::Display for Status {
 /// Returns the text of the first XML element of this name.
 fn field(body: &str, name: &str) -> Option<String> {
     let rest = body.split_once(&format!("<{name}>"))?.1;
-    Some(shown(rest.split_once('<')?.0))
+    Some(shown(&unescaped(rest.split_once('<')?.0)))
+}
+
+/// Replaces references of XML by their characters, those that services write.
+fn unescaped(text: &str) -> String {
+    // That of `&` is the last one, so that what it begins is no reference.
+    const REFERENCES: [(&str, &str); 7] = [
+        ("&quot;", "\""),
+        ("&#34;", "\""),
+        ("&apos;", "'"),
+        ("&#39;", "'"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&amp;", "&"),
+    ];
+    let replace =
+        |text: String, (reference, character): &(&str, &str)| text.replace(reference, character);
+    REFERENCES.iter().fold(text.to_owned(), replace)
 }
 
 /// Returns the first text or number of this name in a JSON document, however deep.
@@ -323,6 +340,12 @@ mod tests {
         assert!(!answer.to_string().contains("hunter2"));
         assert!(answer.to_string().contains(code), "{answer}");
         answer.trouble
+    }
+
+    #[test]
+    fn references_in_a_message_are_shown_as_characters() {
+        let text = "the region &#34;a&#34; &amp;lt; &lt;b&gt;, &apos;c&apos;";
+        assert_eq!(unescaped(text), "the region \"a\" &lt; <b>, 'c'");
     }
 
     #[test]
