@@ -323,6 +323,8 @@ impl Code {
     pub(super) const TIMED_OUT: Code = Code(Resp::RD_KAFKA_RESP_ERR__TIMED_OUT as i32);
     pub(super) const BAD_MESSAGE: Code = Code(Resp::RD_KAFKA_RESP_ERR__BAD_MSG as i32);
     pub(super) const QUEUE_FULL: Code = Code(Resp::RD_KAFKA_RESP_ERR__QUEUE_FULL as i32);
+    pub(super) const PURGED_IN_QUEUE: Code = Code(Resp::RD_KAFKA_RESP_ERR__PURGE_QUEUE as i32);
+    pub(super) const PURGED_IN_FLIGHT: Code = Code(Resp::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT as i32);
     pub(super) const MESSAGE_TOO_LARGE: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32);
     pub(super) const BATCH_TOO_LARGE: Code =

@@ -26,6 +26,10 @@ use super::partition::TopicPartition;
 use super::settings::ClientSettings;
 use super::topic::{PartitionLookup, Topics};
 
+/// How long the report of a failure may come after those of the records that were purged because of it.
+const CAUSE_PATIENCE: Duration = Duration::from_secs(2);
+const CAUSE_PAUSE: Duration = Duration::from_millis(10);
+
 /// Writes records, each to the target that the caller names.
 ///
 /// Records of one target arrive in the order of the calls, each exactly once as long as the process lives. The first
@@ -160,11 +164,21 @@ impl Producer {
 
     /// Returns the first failure again.
     fn check(&self) -> Result<(), KafkaError> {
+        self.wait_for_cause();
         let is_vague = self.deliveries.borrow().is_vague();
         if is_vague && let Some(failure) = self.transaction_failure() {
             self.deliveries.borrow_mut().specify(failure.code);
         }
         self.deliveries.borrow().check()
+    }
+
+    /// Waits for the report of the failure for which other records were purged: once a record of a transaction has failed, librdkafka
+    /// discards what waits for brokers, and may report that first.
+    fn wait_for_cause(&self) {
+        let deadline = Instant::now() + CAUSE_PATIENCE;
+        while self.deliveries.borrow().is_consequence() && Instant::now() < deadline {
+            self.client.poll(CAUSE_PAUSE);
+        }
     }
 
     /// Why the open transaction can only be aborted: the error of the request that a broker rejected, if one was.
@@ -421,12 +435,21 @@ impl Deliveries {
     /// Whether a failure says more than the one that is kept: a record that a broker rejects is why those beside it fail.
     fn is_news(&self, code: Code) -> bool {
         let rank = |code: Code| match code {
-            Code::DIFFERENT_RECORD => 1,
-            _ if code.rejects_records() => 2,
-            _ => 0,
+            Code::PURGED_IN_QUEUE | Code::PURGED_IN_FLIGHT => 0,
+            Code::DIFFERENT_RECORD => 2,
+            _ if code.rejects_records() => 3,
+            _ => 1,
         };
         let kept = self.failed.as_ref();
         kept.is_none_or(|kept| rank(code) > rank(kept.code))
+    }
+
+    /// Whether all that is known is that a record was discarded, since another one had failed.
+    fn is_consequence(&self) -> bool {
+        let failed = self.failed.as_ref();
+        failed.is_some_and(|failed| {
+            matches!(failed.code, Code::PURGED_IN_QUEUE | Code::PURGED_IN_FLIGHT)
+        })
     }
 
     /// Whether the failure hides the broker's reason. Where a broker rejects several records of a batch, librdkafka reports each as
@@ -590,4 +613,34 @@ fn size(record: &Record<'_>) -> usize {
         header.name.len() + header.value.map_or(0, <[u8]>::len)
     };
     payload + record.headers.clone().map(header).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_was_purged_is_not_why_others_fail() {
+        let mut deliveries = Deliveries::default();
+        for (code, is_news, is_consequence) in [
+            (Code::PURGED_IN_QUEUE, true, true),
+            (Code::PURGED_IN_FLIGHT, false, true),
+            (Code::TIMED_OUT, true, false),
+            (Code::PURGED_IN_QUEUE, false, false),
+            (Code::DIFFERENT_RECORD, true, false),
+            (Code::INVALID_TIMESTAMP, true, false),
+            (Code::DIFFERENT_RECORD, false, false),
+        ] {
+            assert_eq!(deliveries.is_news(code), is_news, "{code:?}");
+            if is_news {
+                deliveries.failed = Some(Failed {
+                    target: 0,
+                    source_offset: 0,
+                    size_bytes: 0,
+                    code,
+                });
+            }
+            assert_eq!(deliveries.is_consequence(), is_consequence, "{code:?}");
+        }
+    }
 }
