@@ -37,7 +37,7 @@ pub struct GlobalArgs {
     pub config: Option<PathBuf>,
 
     /// How to reach and write a bucket: `endpoint`, `region` and others that docs/stores.md lists; in the configuration file they are
-    /// keys of the table [store]; repeatable
+    /// keys of the table `[store]`; repeatable
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = StoreOptionParser, help_heading = GLOBAL)]
     pub store_option: Vec<StoreOption>,
 
