@@ -3,6 +3,7 @@
 
 use tokio::sync::Semaphore;
 
+use super::readahead::ReadaheadLimits;
 use super::store::{Backend, StoreOptions};
 use super::upload::UploadBuffers;
 
@@ -13,8 +14,11 @@ const MIB: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreProfile {
-    /// Stored bytes of one read in a sequential pass, unless one block is larger.
+    /// Stored bytes of one read in a sequential pass, unless one block is larger. Where readers read ahead, a segment of at most this many
+    /// bytes that is needed as a whole is read by one request.
     pub range_bytes: u64,
+    /// How far readers read ahead.
+    pub readahead: ReadaheadLimits,
     /// Requests for small objects (pages, footers) in flight at a time.
     pub parallel_requests: usize,
     /// Partitions whose pages are read at a time, each with its own `parallel_requests`.
@@ -28,11 +32,12 @@ pub struct StoreProfile {
 impl StoreProfile {
     /// The profile of a local disk, where requests are cheap and memory is the limit: a backup writes and a restore
     /// reads many partitions at a time, with two ranges or one part per partition in memory. Larger ranges would also fall out
-    /// of the processor's cache between read and check.
+    /// of the processor's cache between read and check. The operating system reads ahead.
     #[must_use]
     pub const fn local() -> Self {
         StoreProfile {
             range_bytes: MIB as u64,
+            readahead: ReadaheadLimits::NONE,
             parallel_requests: 16,
             parallel_partitions: 8,
             upload: UploadBuffers {
@@ -46,11 +51,17 @@ impl StoreProfile {
 
     /// The profile of any other store: each request must be worth its round trip, and a part of an upload must have
     /// the 5 MiB that S3 requires. A backup fills one part of every partition that it reads at the moment, and has
-    /// `max_concurrent_uploads` parts on their way: that is its memory.
+    /// `max_concurrent_uploads` parts on their way: that is its memory. A restore decodes one range of every partition that it reads at the
+    /// moment, has the next one, and shares `readahead` among them.
     #[must_use]
     pub const fn remote() -> Self {
         StoreProfile {
-            range_bytes: 4 * MIB as u64,
+            range_bytes: 2 * MIB as u64,
+            readahead: ReadaheadLimits {
+                first_bytes: MIB as u64,
+                shared_bytes: 32 * MIB as u64,
+                gap_bytes: 256 * KIB as u64,
+            },
             parallel_requests: 16,
             parallel_partitions: 8,
             upload: UploadBuffers {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! row of a table  --open: GET [footer_position, size)--> checked footer
+//! row of a table  --open_whole: GET [0, size)--> checked footer, and all bytes
 //! run of blocks   --read: GET [first block, last block]--> their bytes
 //! ```
 //!
@@ -56,14 +57,54 @@ impl SegmentReader {
         partition: &PartitionId,
         entry: &SegmentEntry,
     ) -> Result<Self> {
+        let footer = entry.footer_position..entry.size;
+        let (key, read) = Self::read_end(store, partition, entry, footer).await?;
+        let read = (&*read.bytes, read.version);
+        Self::of_footer(store, key, (partition, entry), read)
+    }
+
+    /// Opens the segment of `partition` that `entry` names, and reads all of its bytes, with one read.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_whole(
+        store: &Store,
+        partition: &PartitionId,
+        entry: &SegmentEntry,
+    ) -> Result<(Self, Bytes)> {
+        let (key, read) = Self::read_end(store, partition, entry, 0..entry.size).await?;
+        let footer = usize::try_from(entry.footer_position).ok();
+        let footer = footer.and_then(|start| read.bytes.get(start..));
+        let footer = (footer.unwrap_or_default(), read.version);
+        let opened = Self::of_footer(store, key, (partition, entry), footer)?;
+        Ok((opened, read.bytes))
+    }
+
+    /// Reads a range of a segment that ends with its footer.
+    async fn read_end(
+        store: &Store,
+        partition: &PartitionId,
+        entry: &SegmentEntry,
+        range: Range<u64>,
+    ) -> Result<(Key, StoredRange)> {
         let key = Key::segment(partition, entry.base_offset, &entry.segment_id);
         let footer = entry.size.saturating_sub(entry.footer_position);
         if footer > (limits::FOOTER_LENGTH + trailer::LENGTH) as u64 {
             let detail = format!("its row states a footer of {footer} bytes");
             return Err(store.damaged(&key, detail));
         }
-        let footer = get(store, &key, entry.size, entry.footer_position..entry.size).await?;
-        let segment = match Segment::open(&footer.bytes, entry.size) {
+        let read = get(store, &key, entry.size, range).await?;
+        Ok((key, read))
+    }
+
+    fn of_footer(
+        store: &Store,
+        key: Key,
+        (partition, entry): (&PartitionId, &SegmentEntry),
+        (footer, version): (&[u8], Option<String>),
+    ) -> Result<Self> {
+        let segment = match Segment::open(footer, entry.size) {
             Ok(Open::Ready(segment)) => *segment,
             Ok(Open::Need(range)) => {
                 let (found, expected) = (range.start, entry.footer_position);
@@ -79,7 +120,7 @@ impl SegmentReader {
             store: store.clone(),
             key,
             segment: Arc::new(segment),
-            version: footer.version,
+            version,
         })
     }
 

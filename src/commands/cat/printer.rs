@@ -97,6 +97,7 @@ impl<'a> Printer<'a> {
             streams: self.format.streams(),
             order: self.order,
             limit: Some(self.left),
+            stops_early: true,
         }
     }
 

@@ -7,12 +7,14 @@
 //!                                   +--> Needs: what that reads, before it reads anything
 //! ```
 
+mod fetch;
 mod keys;
 mod needs;
 mod offset_for_time;
 mod options;
 mod order;
 mod plan;
+mod readahead;
 mod reader;
 mod runs;
 mod selection;
@@ -27,4 +29,4 @@ pub use plan::ReadPlan;
 pub use reader::{Batch, PartitionReader};
 pub use selection::Selection;
 
-pub(crate) use runs::runs;
+pub(crate) use runs::Runs;

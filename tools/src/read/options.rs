@@ -15,6 +15,8 @@ pub struct ReadOptions {
     /// How many records the caller will take. Blocks after those that certainly have them are not read; that the reader ends there does not
     /// mean that there are no more records.
     pub limit: Option<u64>,
+    /// Whether the caller may stop before the end. What is read ahead of it then begins small, and grows as it proceeds.
+    pub stops_early: bool,
 }
 
 impl ReadOptions {
@@ -25,6 +27,7 @@ impl ReadOptions {
             streams,
             order: Order::Ascending,
             limit: None,
+            stops_early: false,
         }
     }
 }

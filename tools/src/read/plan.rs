@@ -8,9 +8,10 @@ use kbk_format::repo::{
 use kbk_format::{Segment, Streams};
 use tokio::runtime::Handle;
 
+use super::fetch::Blocks;
 use super::needs::Needs;
 use super::options::ReadOptions;
-use super::reader::{BlockFilter, PartitionReader};
+use super::reader::PartitionReader;
 use super::selection::Selection;
 use super::source::Source;
 
@@ -101,9 +102,8 @@ impl ReadPlan {
     ///
     /// As [`PartitionReader::next`].
     pub async fn count_cut(self, runtime: &Handle) -> Result<u64, RepoError> {
-        let cut = Selection::cuts_block;
         let options = ReadOptions::new(Streams::Meta);
-        let mut reader = self.start(cut, options, runtime);
+        let mut reader = self.start(Blocks::Cut, options, runtime);
         let mut records = 0;
         while let Some(batch) = reader.next().await? {
             records += batch.records().count() as u64;
@@ -120,11 +120,10 @@ impl ReadPlan {
     /// Starts reading as `options` say, with the store's requests on `runtime`.
     #[must_use]
     pub fn read_with(self, options: ReadOptions, runtime: &Handle) -> PartitionReader {
-        let needed = |selection: &Selection, _: &_, entry: &_| selection.needs_block(entry);
-        self.start(needed, options, runtime)
+        self.start(Blocks::Needed, options, runtime)
     }
 
-    fn start(self, wanted: BlockFilter, options: ReadOptions, runtime: &Handle) -> PartitionReader {
+    fn start(self, wanted: Blocks, options: ReadOptions, runtime: &Handle) -> PartitionReader {
         let source = Source::Repository {
             repository: self.repository,
             sequence: self.sequence,

@@ -6,21 +6,20 @@
 //! ```
 //!
 //! At any time one range is being decoded and the next one is being read or queued: a few MiB whatever the size of the
-//! partition, unless a single block is larger.
+//! partition, unless a single block is larger. Of a distant store, more ranges and segments are requested ahead: see `fetch` and `readahead`.
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use kbk_format::repo::{Operation, RepoError};
-use kbk_format::{BlockDecoder, Columns, FormatError, IndexEntry, Record, Segment, Streams};
+use kbk_format::{BlockDecoder, Columns, FormatError, Record, Segment, Streams};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
+use super::fetch::{Blocks, Fetched, Fetcher};
 use super::options::ReadOptions;
-use super::runs::runs;
 use super::selection::Selection;
-use super::source::{OpenSegment, Source};
+use super::source::Source;
 use crate::segment_file::SegmentFile;
 use crate::task::joined;
 
@@ -29,7 +28,10 @@ use crate::task::joined;
 /// Blocks are decoded on the thread that calls [`next`](Self::next), which takes about a millisecond for a block of 1 MiB.
 /// Readers on separate threads use separate cores; a thread outside the runtime calls it inside [`Handle::block_on`].
 pub struct PartitionReader {
-    fetched: Receiver<Result<Fetched, RepoError>>,
+    /// Bounded by what the fetcher has ahead.
+    fetched: UnboundedReceiver<Result<Fetched, RepoError>>,
+    /// The size of what was taken, for the fetcher.
+    taken: UnboundedSender<u64>,
     /// `None` once it has ended and its result has been taken.
     fetcher: Option<JoinHandle<()>>,
     current: Option<Fetched>,
@@ -44,19 +46,6 @@ pub struct PartitionReader {
     stored_bytes: u64,
 }
 
-/// Decides whether a block of a segment is read.
-pub(super) type BlockFilter = fn(&Selection, &Segment, &IndexEntry) -> bool;
-
-/// Blocks whose bytes have been read but not yet decoded.
-struct Fetched {
-    segment: OpenSegment,
-    /// Where the first of all blocks of the range starts in the segment.
-    position: u64,
-    /// Those that are left.
-    blocks: Range<usize>,
-    bytes: Bytes,
-}
-
 /// One decoded block with at least one selected record.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
@@ -69,23 +58,25 @@ impl PartitionReader {
     pub(super) fn start(
         source: Source,
         selection: Selection,
-        wanted: BlockFilter,
+        wanted: Blocks,
         options: ReadOptions,
         runtime: &Handle,
     ) -> Self {
-        // A capacity of one bounds memory: the fetcher reads the next range only once this one has been taken.
-        let (sender, fetched) = mpsc::channel(1);
+        let (sender, fetched) = mpsc::unbounded_channel();
+        let (taken, was_taken) = mpsc::unbounded_channel();
         let name = source.name();
         let selected = selection.clone();
         let fetcher = runtime.spawn(async move {
-            if let Err(error) = fetch(&source, &selected, wanted, options, &sender).await {
+            let fetcher = Fetcher::new(&source, &selected, wanted, options);
+            if let Err(error) = fetcher.run(&sender, was_taken).await {
                 let error = source.explain(error).await;
                 // The send fails only if the reader was dropped, and then nobody needs the error.
-                let _ = sender.send(Err(error)).await;
+                let _ = sender.send(Err(error));
             }
         });
         PartitionReader {
             fetched,
+            taken,
             fetcher: Some(fetcher),
             current: None,
             failed: false,
@@ -106,8 +97,8 @@ impl PartitionReader {
         options: ReadOptions,
         runtime: &Handle,
     ) -> Self {
-        let needed = |selection: &Selection, _: &_, entry: &_| selection.needs_block(entry);
-        Self::start(Source::File(file), selection, needed, options, runtime)
+        let source = Source::File(file);
+        Self::start(source, selection, Blocks::Needed, options, runtime)
     }
 
     /// Returns the next block with selected records; `None` after the last one, and after an error.
@@ -144,18 +135,22 @@ impl PartitionReader {
             .as_ref()
             .is_none_or(|now| now.blocks.is_empty())
         {
-            self.current = self.fetched.recv().await.transpose()?;
-            if self.current.is_none() {
+            self.current = None;
+            let Some(mut fetched) = self.fetched.recv().await.transpose()? else {
                 return self.end().await.map(|()| false);
-            }
+            };
+            // A fetcher that has ended needs to know no more.
+            let _ = self.taken.send(fetched.take());
+            self.current = Some(fetched);
         }
         let decoded = self.decode_block();
         if decoded.is_err() {
-            // Later calls must find the end, not the blocks after a damaged one: a caller would take the gap for the data. To close the channel
-            // is not enough, since what is being read meanwhile has its room in it already.
+            // Later calls must find the end, not the blocks after a damaged one: a caller would take the gap for the data.
             self.current = None;
             self.failed = true;
-            self.fetched.close();
+            if let Some(fetcher) = &self.fetcher {
+                fetcher.abort();
+            }
         }
         decoded.map(|()| true)
     }
@@ -174,7 +169,7 @@ impl PartitionReader {
         let Some(current) = &mut self.current else {
             return Ok(());
         };
-        let Some(number) = self.options.order.next(&mut current.blocks) else {
+        let Some(number) = current.blocks.pop_front() else {
             return Ok(());
         };
         let segment = current.segment.segment();
@@ -237,58 +232,6 @@ impl Drop for PartitionReader {
             fetcher.abort();
         }
     }
-}
-
-/// Opens segments and reads ranges, each once the channel has room for it. Returns early if the reader was dropped.
-async fn fetch(
-    source: &Source,
-    selection: &Selection,
-    wanted: BlockFilter,
-    options: ReadOptions,
-    sender: &Sender<Result<Fetched, RepoError>>,
-) -> Result<(), RepoError> {
-    let ReadOptions { order, .. } = options;
-    // How many records may be missing from the blocks so far.
-    let mut left = options.limit.unwrap_or(u64::MAX);
-    for number in order.of(0..source.len()) {
-        let Ok(room) = sender.reserve().await else {
-            return Ok(());
-        };
-        let Some(opened) = source.open(number).await? else {
-            return Ok(());
-        };
-        // Only reserved so that a segment is not opened long before it is needed; it may turn out to have no wanted block.
-        drop(room);
-        let segment = opened.segment();
-        let entries = segment.index().entries();
-        let mut needed: Vec<usize> = Vec::new();
-        for block in order.of(0..entries.len()) {
-            let entry = &entries[block];
-            if left > 0 && wanted(selection, segment, entry) {
-                needed.push(block);
-                // A block that also has other records may have none that is selected.
-                let certain = !selection.cuts_block(segment, entry);
-                left -= left.min(u64::from(entry.record_count) * u64::from(certain));
-            }
-        }
-        for blocks in runs(entries, needed.into_iter(), order, source.range_bytes()) {
-            let Ok(room) = sender.reserve().await else {
-                return Ok(());
-            };
-            let read = opened.read(blocks.clone()).await;
-            let bytes = read.map_err(|error| opened.in_blocks(error, blocks.clone()))?;
-            room.send(Ok(Fetched {
-                segment: opened.clone(),
-                position: entries[blocks.start].position,
-                blocks,
-                bytes,
-            }));
-        }
-        if left == 0 {
-            return Ok(());
-        }
-    }
-    Ok(())
 }
 
 impl<'a> Batch<'a> {

@@ -43,6 +43,15 @@ impl Selection {
             && entry.may_hold_times(*self.times.start(), *self.times.end())
     }
 
+    /// Reports whether every record of the segment is selected, but for keys and control records.
+    pub(super) fn covers_segment(&self, entry: &SegmentEntry) -> bool {
+        let offsets =
+            self.offsets.start <= entry.base_offset && entry.end_offset <= self.offsets.end;
+        let times =
+            self.times.contains(&entry.min_timestamp) && self.times.contains(&entry.max_timestamp);
+        offsets && times
+    }
+
     /// Reports whether the block may hold a selected record.
     pub(super) fn needs_block(&self, entry: &IndexEntry) -> bool {
         self.reaches(entry.base_offset, entry.end_offset)

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use kbk_format::repo::{Hex, PartitionId, RepoError, Repository, SegmentEntry, SegmentReader};
+use kbk_format::repo::{
+    AheadReader, Hex, PartitionId, RepoError, Repository, SegmentEntry, SegmentReader, StoreProfile,
+};
 use kbk_format::{FormatError, Segment};
 
 use crate::segment_file::SegmentFile;
@@ -27,6 +29,9 @@ pub(super) enum OpenSegment {
     File(SegmentFile),
 }
 
+/// A segment, and all of its bytes if they were read with its footer.
+pub(super) type Opened = (OpenSegment, Option<Bytes>);
+
 impl Source {
     pub(super) fn len(&self) -> usize {
         match self {
@@ -43,11 +48,27 @@ impl Source {
         }
     }
 
-    /// Returns the stored bytes of one read, unless one block is larger.
-    pub(super) fn range_bytes(&self) -> u64 {
+    /// Returns how the store is to be read; `None` of a file.
+    pub(super) fn profile(&self) -> Option<&StoreProfile> {
         match self {
-            Source::Repository { repository, .. } => repository.store().profile().range_bytes,
-            Source::File(_) => SegmentFile::RANGE_BYTES,
+            Source::Repository { repository, .. } => Some(repository.store().profile()),
+            Source::File(_) => None,
+        }
+    }
+
+    /// Adds a reader to those that share what the store has read ahead.
+    pub(super) fn ahead_reader(&self) -> Option<AheadReader> {
+        match self {
+            Source::Repository { repository, .. } => Some(repository.store().ahead_reader()),
+            Source::File(_) => None,
+        }
+    }
+
+    /// Returns what the index states about segment number `number`, if there is an index.
+    pub(super) fn entry(&self, number: usize) -> Option<&SegmentEntry> {
+        match self {
+            Source::Repository { segments, .. } => segments.get(number),
+            Source::File(_) => None,
         }
     }
 
@@ -63,8 +84,12 @@ impl Source {
         }
     }
 
-    /// Opens segment number `number`; `None` if there is none.
-    pub(super) async fn open(&self, number: usize) -> Result<Option<OpenSegment>, RepoError> {
+    /// Opens segment number `number`, and with `whole` reads all of its bytes by the same request; `None` if there is none.
+    pub(super) async fn open(
+        &self,
+        number: usize,
+        whole: bool,
+    ) -> Result<Option<Opened>, RepoError> {
         match self {
             Source::Repository {
                 repository,
@@ -75,13 +100,23 @@ impl Source {
                 let Some(entry) = segments.get(number) else {
                     return Ok(None);
                 };
-                let opened = SegmentReader::open(repository.store(), partition, entry).await;
-                let opened = opened.map_err(|error| {
+                let store = repository.store();
+                let opened = match whole {
+                    true => SegmentReader::open_whole(store, partition, entry)
+                        .await
+                        .map(|(reader, bytes)| (reader, Some(bytes))),
+                    false => SegmentReader::open(store, partition, entry)
+                        .await
+                        .map(|reader| (reader, None)),
+                };
+                let (reader, bytes) = opened.map_err(|error| {
                     error.in_records(partition, entry.base_offset..entry.end_offset)
                 })?;
-                Ok(Some(OpenSegment::Stored(opened)))
+                Ok(Some((OpenSegment::Stored(reader), bytes)))
             }
-            Source::File(file) => Ok((number == 0).then(|| OpenSegment::File(file.clone()))),
+            Source::File(file) => {
+                Ok((number == 0).then(|| (OpenSegment::File(file.clone()), None)))
+            }
         }
     }
 }

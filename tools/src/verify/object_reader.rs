@@ -1,11 +1,13 @@
-//! Reads an object from front to back, with one part in memory at a time.
+//! Reads an object from front to back, with few parts in memory at a time.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 
 use bytes::Bytes;
-use kbk_format::repo::{BoxedError, Store};
+use kbk_format::repo::{BoxedError, Store, StoreProfile};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
@@ -18,20 +20,38 @@ pub(super) enum ObjectReader {
     /// A local file, read into one buffer that is reused: mapped pages would count as memory of this process, and a fresh
     /// buffer per part would cost its page faults. The operating system reads ahead by itself.
     Local { file: File, buffer: Vec<u8> },
-    /// Any other object. The next part is requested while the caller works on this one.
+    /// Any other object. The next parts are requested while the caller works on this one.
     Remote {
         objects: Arc<dyn ObjectStore>,
         path: Path,
         runtime: Handle,
-        readahead: Option<Readahead>,
+        /// How many parts are requested ahead.
+        depth: usize,
+        readahead: VecDeque<Readahead>,
         bytes: Bytes,
     },
+    /// An object that was read as a whole.
+    Memory(Bytes),
 }
 
 /// A request for a part that has not been asked for yet.
 pub(super) struct Readahead {
     range: Range<u64>,
     read: JoinHandle<object_store::Result<Bytes>>,
+}
+
+impl Drop for Readahead {
+    fn drop(&mut self) {
+        self.read.abort();
+    }
+}
+
+/// Returns how many parts are requested ahead, if there is a reader on each core.
+fn depth(profile: &StoreProfile) -> usize {
+    let parts = profile.readahead.shared_bytes / profile.range_bytes.max(1);
+    let parts = usize::try_from(parts).unwrap_or(usize::MAX);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    (parts / cores).clamp(1, profile.parallel_requests.max(1))
 }
 
 impl ObjectReader {
@@ -46,7 +66,8 @@ impl ObjectReader {
                 objects: Arc::clone(store.objects()),
                 path: Path::from(key),
                 runtime: runtime.clone(),
-                readahead: None,
+                depth: depth(store.profile()),
+                readahead: VecDeque::new(),
                 bytes: Bytes::new(),
             }),
         }
@@ -60,11 +81,11 @@ impl ObjectReader {
         }
     }
 
-    /// Returns the bytes at `range`, which must lie within the object; `next` announces the range of the next call.
+    /// Returns the bytes at `range`, which must lie within the object; `next` announces the ranges of the next calls.
     pub(super) fn read(
         &mut self,
         range: Range<u64>,
-        next: Option<Range<u64>>,
+        next: impl Iterator<Item = Range<u64>>,
     ) -> Result<&[u8], BoxedError> {
         match self {
             ObjectReader::Local { file, buffer } => {
@@ -80,6 +101,7 @@ impl ObjectReader {
                 objects,
                 path,
                 runtime,
+                depth,
                 readahead,
                 bytes,
             } => {
@@ -89,13 +111,21 @@ impl ObjectReader {
                     let read = runtime.spawn(async move { objects.get_range(&path, part).await });
                     Readahead { range, read }
                 };
-                let current = match readahead.take() {
+                let mut current = match readahead.pop_front() {
                     Some(readahead) if readahead.range == range => readahead,
-                    _ => start(range.clone()),
+                    _ => {
+                        readahead.clear();
+                        start(range)
+                    }
                 };
-                *readahead = next.map(start);
-                *bytes = runtime.block_on(current.read)??;
+                let known = readahead.len();
+                readahead.extend(next.take(*depth).skip(known).map(start));
+                *bytes = runtime.block_on(&mut current.read)??;
                 Ok(bytes)
+            }
+            ObjectReader::Memory(bytes) => {
+                let part = usize::try_from(range.start)?..usize::try_from(range.end)?;
+                bytes.get(part).ok_or_else(|| "it ends before that".into())
             }
         }
     }

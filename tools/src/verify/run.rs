@@ -7,9 +7,10 @@ use std::thread;
 
 use kbk_format::repo::{
     Digest, Digested, Id, Key, Manifest, PartitionId, PartitionState, RepoError, Repository,
-    SegmentEntry, Snapshot, TableRef, TopicName, TopicState,
+    SegmentEntry, Snapshot, StoreProfile, TableRef, TopicName, TopicState,
 };
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::finding::{Finding, FindingKind};
@@ -49,12 +50,22 @@ impl Standing {
     }
 }
 
+/// Returns how many small segments of a store are read ahead of the cores that check them, all of whose bytes are then in memory.
+fn reads_ahead(profile: &StoreProfile) -> usize {
+    let segments = profile.readahead.shared_bytes / profile.range_bytes.max(1);
+    let segments = usize::try_from(segments).unwrap_or(usize::MAX);
+    segments.min(profile.parallel_requests)
+}
+
 /// A verification in progress.
 pub(super) struct Run<'a> {
     repository: Repository,
     options: &'a VerifyOptions,
     events: Arc<dyn VerifyEvents>,
-    workers: usize,
+    /// The cores that check segments.
+    cores: Arc<Semaphore>,
+    /// Segments that are being read or checked at a time.
+    in_flight: usize,
     report: VerifyReport,
     /// Digests of the snapshots that have been read.
     digests: HashMap<u64, Digest>,
@@ -80,11 +91,13 @@ impl<'a> Run<'a> {
         events: Arc<dyn VerifyEvents>,
         orphans: OrphanSearch,
     ) -> Run<'a> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
         Run {
             repository: repository.uncached(),
             options,
             events,
-            workers: thread::available_parallelism().map_or(1, usize::from),
+            cores: Arc::new(Semaphore::new(cores)),
+            in_flight: cores.max(reads_ahead(repository.store().profile())),
             report: VerifyReport {
                 snapshots: options.snapshots.clone(),
                 full: options.full,
@@ -379,7 +392,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Waits for a free core, then starts to check the segment on it.
+    /// Waits until few enough segments are in flight, then begins to read the segment, and to check it once a core is free.
     async fn segment(
         &mut self,
         sequence: u64,
@@ -393,7 +406,7 @@ impl<'a> Run<'a> {
         self.report.segments += 1;
         self.report.records += entry.records;
         self.report.bytes += entry.size;
-        self.wait(self.workers - 1).await;
+        self.wait(self.in_flight - 1).await;
         let job = SegmentJob {
             repository: self.repository.clone(),
             partition: partition.clone(),
@@ -403,16 +416,25 @@ impl<'a> Run<'a> {
             runtime: Handle::current(),
         };
         let accept_replaced = self.options.accept_replaced;
-        self.running.spawn_blocking(move || {
-            let findings = job.run();
-            job.events.segment_checked(&job.entry.key, findings.len());
-            let located = findings.into_iter().map(|finding| {
-                let finding = finding.segment(&job.entry).partition(&job.partition);
-                let topic = &job.partition.topic;
-                let finding = standing.judge(finding, topic, accept_replaced);
-                finding.snapshot(sequence)
+        let cores = Arc::clone(&self.cores);
+        self.running.spawn(async move {
+            let opened = job.open().await;
+            // The semaphore is never closed.
+            let core = cores.acquire_owned().await.ok();
+            let checked = tokio::task::spawn_blocking(move || {
+                let _core = core;
+                let findings = job.run(opened);
+                job.events.segment_checked(&job.entry.key, findings.len());
+                let located = findings.into_iter().map(|finding| {
+                    let finding = finding.segment(&job.entry).partition(&job.partition);
+                    let topic = &job.partition.topic;
+                    let finding = standing.judge(finding, topic, accept_replaced);
+                    finding.snapshot(sequence)
+                });
+                located.collect()
             });
-            located.collect()
+            // As below.
+            joined(checked.await).unwrap_or_default()
         });
     }
 

@@ -3,6 +3,8 @@
 //! Blocks are found without an index, as SPEC section 5 (*Scan*) describes: a valid header states where its block belongs and how
 //! long it is; where there is none, the search continues 64 bytes further on.
 
+use std::iter;
+
 use kbk_format::layout::{ALIGNMENT, block_header_length, limits};
 use kbk_format::repo::{BoxedError, SegmentEntry};
 use kbk_format::{BlockHeader, FileHeader};
@@ -37,10 +39,10 @@ pub(super) fn salvage(
     let mut position = 0;
     while position < size {
         let window = position..size.min(position + WINDOW_BYTES);
-        let bytes = object.read(window.clone(), None)?;
+        let bytes = object.read(window.clone(), iter::empty())?;
         let (step, block_end) = salvage.window(bytes, position, size);
         if let Some(end) = block_end {
-            let block = object.read(position + step..end, None)?;
+            let block = object.read(position + step..end, iter::empty())?;
             salvage.block(block, position + step);
             events.bytes_checked(end - position);
             position = end;
@@ -56,7 +58,7 @@ pub(super) fn salvage(
 /// Returns the segment id in the file header, if that is valid.
 pub(super) fn segment_id(object: &mut ObjectReader, size: u64) -> Option<[u8; 16]> {
     let first = 0..size.min(limits::FILE_HEADER_LENGTH as u64);
-    let (header, _) = FileHeader::decode(object.read(first, None).ok()?).ok()?;
+    let (header, _) = FileHeader::decode(object.read(first, iter::empty()).ok()?).ok()?;
     Some(header.segment_id)
 }
 

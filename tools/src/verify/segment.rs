@@ -6,6 +6,7 @@
 //!
 //! The footer has been read and checked before. It locates every block, so the check continues after a damaged one.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use kbk_format::repo::BoxedError;
@@ -15,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::VerifyEvents;
 use super::object_reader::ObjectReader;
-use crate::read::{Order, runs};
+use crate::read::{Order, Runs};
 
 /// What is checked in addition to the checksum of every byte.
 #[derive(Default)]
@@ -88,18 +89,18 @@ impl SegmentCheck<'_> {
     ) -> Result<(), BoxedError> {
         let segment = self.segment;
         let entries = segment.index().entries();
-        let blocks =
-            runs(entries, 0..entries.len(), Order::Ascending, range_bytes).map(Part::Blocks);
+        let blocks = (0..entries.len()).collect();
+        let mut runs = Runs::new(entries, blocks, Order::Ascending, 0);
+        let runs = std::iter::from_fn(|| runs.next(entries, range_bytes));
         let footer = self.sha256.is_some().then_some(Part::Footer);
-        let mut parts = std::iter::once(Part::Header)
-            .chain(blocks)
-            .chain(footer)
-            .peekable();
-        while let Some(part) = parts.next() {
-            let next = parts.peek().map(|next| next.range(segment));
+        let parts = std::iter::once(Part::Header)
+            .chain(runs.map(|run| Part::Blocks(run.range)))
+            .chain(footer);
+        let mut parts: VecDeque<Part> = parts.collect();
+        while let Some(part) = parts.pop_front() {
             let range = part.range(segment);
             let length = range.end - range.start;
-            let bytes = object.read(range, next)?;
+            let bytes = object.read(range, parts.iter().map(|next| next.range(segment)))?;
             if let Some(sha256) = &mut self.sha256 {
                 sha256.update(bytes);
             }

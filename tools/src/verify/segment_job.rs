@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kbk_format::Segment;
 use kbk_format::repo::{
     BoxedError, Damage, Hex, PartitionId, RepoError, RepoErrorKind, Repository, SegmentEntry,
@@ -15,6 +16,9 @@ use super::object_reader::ObjectReader;
 use super::segment::{self, Depth};
 use super::{VerifyEvents, salvage};
 
+/// A segment whose footer is valid, and all of its bytes if they were read with it.
+pub(super) type Opened = (SegmentReader, Option<Bytes>);
+
 /// One segment, to be verified on a blocking thread.
 pub(super) struct SegmentJob {
     pub(super) repository: Repository,
@@ -26,15 +30,31 @@ pub(super) struct SegmentJob {
 }
 
 impl SegmentJob {
-    /// Verifies the segment. Blocks.
-    pub(super) fn run(&self) -> Vec<Finding> {
+    /// Opens the segment. Of a distant store, one request reads all of a small segment.
+    pub(super) async fn open(&self) -> Result<Opened, RepoError> {
         let store = self.repository.store();
+        let profile = store.profile();
+        let is_ahead = profile.readahead.shared_bytes > 0;
+        if is_ahead && self.entry.size <= profile.range_bytes {
+            let opened = SegmentReader::open_whole(store, &self.partition, &self.entry);
+            let (reader, bytes) = opened.await?;
+            return Ok((reader, Some(bytes)));
+        }
         let opened = SegmentReader::open(store, &self.partition, &self.entry);
-        let reader = match self.runtime.block_on(opened) {
-            Ok(reader) => reader,
+        Ok((opened.await?, None))
+    }
+
+    /// Verifies the segment. Blocks.
+    pub(super) fn run(&self, opened: Result<Opened, RepoError>) -> Vec<Finding> {
+        let (reader, bytes) = match opened {
+            Ok(opened) => opened,
             Err(error) => return self.unopened(&error),
         };
-        match ObjectReader::open(store, &self.entry.key, &self.runtime) {
+        let object = match bytes {
+            Some(bytes) => Ok(ObjectReader::Memory(bytes)),
+            None => ObjectReader::open(self.repository.store(), &self.entry.key, &self.runtime),
+        };
+        match object {
             Ok(mut object) => self.check(reader.segment(), &mut object),
             Err(error) => vec![unreadable(&error)],
         }

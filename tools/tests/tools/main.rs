@@ -8,6 +8,7 @@
 mod inspect;
 mod list;
 mod orphans;
+mod prefetch;
 mod read;
 mod read_options;
 mod restores;

@@ -376,7 +376,7 @@ proptest! {
                 }
                 found
             };
-            let options = ReadOptions { streams, order, limit };
+            let options = ReadOptions { streams, order, limit, stops_early: false };
             let (mut found, end) = read(&world, "t", &selection, options);
             end.unwrap();
             let mut expected = in_order(model(&rows));

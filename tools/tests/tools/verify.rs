@@ -35,6 +35,15 @@ fn findings(world: &World) -> Vec<Finding> {
     let quick = run(world, &world.repository, false).findings;
     let full = run(world, &world.repository, true).findings;
     assert_eq!(kinds(&quick), kinds(&full), "{quick:#?}\n{full:#?}");
+    // Of a distant store, segments are read in another way.
+    let (distant, _) = watched(world);
+    let distant = run(world, &distant, true).findings;
+    let in_order = |findings: &[Finding]| {
+        let mut found: Vec<_> = findings.iter().map(|it| format!("{it:?}")).collect();
+        found.sort();
+        found
+    };
+    assert_eq!(in_order(&distant), in_order(&full));
     quick
 }
 

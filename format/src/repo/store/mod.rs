@@ -61,6 +61,7 @@ use super::keys::{Key, SEGMENTS};
 use super::listing::{self, Listed, UnfinishedFiles};
 use super::observe::observed;
 use super::profile::StoreProfile;
+use super::readahead::{AheadMemory, AheadReader};
 use super::sealed::{self, Digested, Document, MAX_SEALED_BYTES, SealError};
 
 /// A folder, or a prefix in a bucket, and its name in messages.
@@ -73,6 +74,8 @@ pub struct Store {
     profile: Arc<StoreProfile>,
     /// The parts and whole segments that may be sent now.
     uploads: Arc<Semaphore>,
+    /// What its readers may have read ahead.
+    ahead: AheadMemory,
     labels: Arc<Labels>,
 }
 
@@ -160,6 +163,7 @@ impl Store {
             url: url.into(),
             folder: None,
             uploads: Arc::new(Semaphore::new(profile.max_concurrent_uploads)),
+            ahead: AheadMemory::new(profile.readahead.shared_bytes),
             profile: Arc::new(profile),
             labels: Arc::default(),
         }
@@ -170,6 +174,7 @@ impl Store {
     pub fn with_profile(self, profile: StoreProfile) -> Self {
         let uploads = Arc::new(Semaphore::new(profile.max_concurrent_uploads));
         Store {
+            ahead: AheadMemory::new(profile.readahead.shared_bytes),
             profile: Arc::new(profile),
             uploads,
             ..self
@@ -210,6 +215,12 @@ impl Store {
     /// Returns what bounds the parts and whole segments that are sent at a time.
     pub(super) fn uploads(&self) -> &Arc<Semaphore> {
         &self.uploads
+    }
+
+    /// Adds a reader of segments, which shares what is read ahead with the others.
+    #[must_use]
+    pub fn ahead_reader(&self) -> AheadReader {
+        self.ahead.reader()
     }
 
     /// Returns how the object is to be put.

@@ -1,5 +1,6 @@
 //! Helpers that several tests share.
 
+pub(crate) mod rounds;
 mod watched;
 #[expect(dead_code, reason = "shared with the tests of kbk-fuse")]
 #[path = "../../../../tests/support/watched.rs"]

@@ -1,0 +1,357 @@
+//! Requests the footers and blocks that a reader needs, ahead of its caller, and hands them over in order.
+//!
+//! ```text
+//! segments --> being opened --> opened, blocks to read --> being read --> caller
+//!                  |                                           ^
+//!                  +--- small ones: all bytes, one request ----+
+//! ```
+//!
+//! [`Readahead`] decides how much is on the way. Requests are made in the order of the caller's needs, and what is next in line is always
+//! requested, so memory that others hold delays reading ahead, but never reading.
+
+use std::collections::VecDeque;
+use std::future::{Future, ready};
+use std::ops::Range;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use kbk_format::repo::{AheadBytes, AheadReader, ReadaheadLimits, RepoError, SegmentEntry};
+use kbk_format::{IndexEntry, Segment};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use super::options::ReadOptions;
+use super::readahead::{Admission, Readahead};
+use super::runs::{Run, Runs};
+use super::selection::Selection;
+use super::source::{OpenSegment, Opened, Source};
+use crate::segment_file::SegmentFile;
+
+/// Which blocks of a segment are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocks {
+    /// Those that may hold selected records.
+    Needed,
+    /// Those that may hold both selected and other records.
+    Cut,
+}
+
+/// Blocks whose bytes have been read but not yet decoded.
+pub(super) struct Fetched {
+    pub(super) segment: OpenSegment,
+    /// Where the bytes start in the segment.
+    pub(super) position: u64,
+    /// Those that are left, in the order of reading.
+    pub(super) blocks: VecDeque<usize>,
+    pub(super) bytes: Bytes,
+    requested: u64,
+    ahead: Option<AheadBytes>,
+}
+
+/// Fetches what one reader needs.
+pub(super) struct Fetcher<'a> {
+    source: &'a Source,
+    selection: &'a Selection,
+    wanted: Blocks,
+    options: ReadOptions,
+    /// Segments that are not being opened yet.
+    numbers: Range<usize>,
+    opening: FuturesOrdered<Answer<'a, Opening>>,
+    /// How many of them only the footer is being read of, and their stored bytes.
+    opening_footers: usize,
+    opening_bytes: u64,
+    /// Records that those that are being opened certainly have.
+    opening_records: u64,
+    opened: VecDeque<ToRead>,
+    reading: FuturesOrdered<Answer<'a, Fetched>>,
+    /// Ranges that were requested in line, and that the caller has not taken.
+    in_line: usize,
+    /// How many records may be missing from the blocks so far.
+    left: u64,
+    ahead: Readahead,
+    memory: Option<AheadReader>,
+}
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, RepoError>> + Send + 'a>>;
+
+/// The answer to the request for a footer or a whole segment.
+struct Opening {
+    opened: Option<Opened>,
+    number: usize,
+    /// The size of the segment, where all of it was requested.
+    whole: Option<u64>,
+    ahead: Option<AheadBytes>,
+}
+
+/// What the caller needs next.
+enum ToRead {
+    Blocks(OpenSegment, Runs),
+    Fetched(Fetched),
+    Failed(RepoError),
+}
+
+impl Fetched {
+    /// Ends that it is ahead, and returns how many bytes were.
+    pub(super) fn take(&mut self) -> u64 {
+        self.ahead = None;
+        self.requested
+    }
+}
+
+impl<'a> Fetcher<'a> {
+    pub(super) fn new(
+        source: &'a Source,
+        selection: &'a Selection,
+        wanted: Blocks,
+        options: ReadOptions,
+    ) -> Fetcher<'a> {
+        let profile = source.profile();
+        let range_bytes = profile.map_or(SegmentFile::RANGE_BYTES, |profile| profile.range_bytes);
+        let limits = profile.map_or(ReadaheadLimits::NONE, |profile| profile.readahead);
+        let requests = profile.map_or(1, |profile| profile.parallel_requests);
+        Fetcher {
+            source,
+            selection,
+            wanted,
+            options,
+            numbers: 0..source.len(),
+            opening: FuturesOrdered::new(),
+            opening_footers: 0,
+            opening_bytes: 0,
+            opening_records: 0,
+            opened: VecDeque::new(),
+            reading: FuturesOrdered::new(),
+            in_line: 0,
+            left: options.limit.unwrap_or(u64::MAX),
+            ahead: Readahead::new(limits, range_bytes, requests, options.stops_early),
+            memory: source.ahead_reader(),
+        }
+    }
+
+    /// Fetches everything, each range once there is room for it. Returns early if the reader was dropped.
+    pub(super) async fn run(
+        mut self,
+        sender: &UnboundedSender<Result<Fetched, RepoError>>,
+        mut taken: UnboundedReceiver<u64>,
+    ) -> Result<(), RepoError> {
+        loop {
+            // In this order: what is next in line must not wait for what is behind it.
+            while self.read_next() {}
+            while self.open_next() {}
+            let opens_more = !(self.opening.is_empty() && self.numbers.is_empty());
+            let plans_more = self.left > 0 && opens_more;
+            if !plans_more && self.opened.is_empty() && self.reading.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                Some(answer) = self.reading.next() => {
+                    if sender.send(Ok(answer?)).is_err() {
+                        return Ok(());
+                    }
+                }
+                Some(answer) = self.opening.next() => self.plan(answer),
+                bytes = taken.recv() => match bytes {
+                    Some(bytes) => {
+                        self.in_line = self.in_line.saturating_sub(1);
+                        self.ahead.taken(bytes);
+                    }
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    /// Returns memory for a request that may be made now: `Some(None)` for one that needs none.
+    fn admit(&self, bytes: u64, is_next: bool) -> Option<Option<AheadBytes>> {
+        match self.ahead.admission(bytes, is_next, self.share()) {
+            Admission::Needed => Some(None),
+            Admission::Early => self.memory.as_ref()?.take(bytes).map(Some),
+            Admission::Later => None,
+        }
+    }
+
+    fn share(&self) -> u64 {
+        self.memory.as_ref().map_or(0, AheadReader::share)
+    }
+
+    /// Requests the next range of blocks, if it may be requested now.
+    fn read_next(&mut self) -> bool {
+        let answer: Answer<'a, Fetched> = match self.opened.pop_front() {
+            None => return false,
+            Some(ToRead::Fetched(fetched)) => Box::pin(ready(Ok(fetched))),
+            Some(ToRead::Failed(error)) => Box::pin(ready(Err(error))),
+            Some(ToRead::Blocks(segment, mut runs)) => {
+                let run = runs.peek(entries(&segment), self.ahead.run_bytes());
+                let Some(run) = run else {
+                    return true;
+                };
+                let Some(ahead) = self.admit(run.bytes, self.in_line == 0) else {
+                    self.opened.push_front(ToRead::Blocks(segment, runs));
+                    return false;
+                };
+                self.ahead.requested(run.bytes);
+                runs.skip(entries(&segment), &run);
+                let answer = Box::pin(read(segment.clone(), run, ahead));
+                self.opened.push_front(ToRead::Blocks(segment, runs));
+                answer
+            }
+        };
+        self.in_line += 1;
+        self.reading.push_back(answer);
+        true
+    }
+
+    /// Begins to open the next segment, if that is useful now.
+    fn open_next(&mut self) -> bool {
+        let mut numbers = self.numbers.clone();
+        let Some(number) = self.options.order.next(&mut numbers) else {
+            return false;
+        };
+        let is_next = self.in_line == 0 && self.opening.is_empty() && self.opened.is_empty();
+        let left = self.left.saturating_sub(self.opening_records);
+        if left == 0 || !(is_next || self.opens_ahead()) {
+            return false;
+        }
+        let entry = self.source.entry(number);
+        let whole = entry.filter(|entry| self.needs_whole(entry, left));
+        let whole = whole.map(|entry| entry.size);
+        let ahead = match whole.map(|size| self.admit(size, is_next)) {
+            Some(None) => return false,
+            Some(Some(ahead)) => ahead,
+            None => None,
+        };
+        let records = entry.map_or(0, |entry| self.certain_records(entry));
+        match whole {
+            Some(size) => self.ahead.requested(size),
+            None => {
+                self.opening_footers += 1;
+                self.opening_bytes += entry.map_or(0, |entry| entry.size);
+            }
+        }
+        self.numbers = numbers;
+        self.opening_records = self.opening_records.saturating_add(records);
+        let source = self.source;
+        self.opening.push_back(Box::pin(async move {
+            Ok(Opening {
+                opened: source.open(number, whole.is_some()).await?,
+                number,
+                whole,
+                ahead,
+            })
+        }));
+        true
+    }
+
+    fn opens_ahead(&self) -> bool {
+        let opened = self.opened.iter().map(|next| match next {
+            ToRead::Blocks(_, runs) => runs.bytes(),
+            ToRead::Fetched(_) | ToRead::Failed(_) => 0,
+        });
+        let known = self.opening_bytes + opened.sum::<u64>();
+        self.ahead.opens(self.opening_footers, known, self.share())
+    }
+
+    /// Returns whether all of a segment is needed, and small enough for one request. `left` records may be missing from those before it.
+    fn needs_whole(&self, entry: &SegmentEntry, left: u64) -> bool {
+        self.wanted == Blocks::Needed
+            && self.selection.covers_segment(entry)
+            && entry.records <= left
+            && entry.size <= self.ahead.whole_bytes()
+    }
+
+    /// Returns how many records of a segment are selected, whatever its blocks hold.
+    fn certain_records(&self, entry: &SegmentEntry) -> u64 {
+        let certain = self.wanted == Blocks::Needed
+            && self.selection.keys.is_none()
+            && self.selection.covers_segment(entry);
+        entry.records * u64::from(certain)
+    }
+
+    /// Plans to read what is needed of a segment. After one that cannot be opened, there is nothing to read.
+    fn plan(&mut self, answer: Result<Opening, RepoError>) {
+        let opening = match answer {
+            Ok(opening) => opening,
+            Err(error) => {
+                self.opened.push_back(ToRead::Failed(error));
+                self.numbers = 0..0;
+                self.opening = FuturesOrdered::new();
+                return;
+            }
+        };
+        let entry = self.source.entry(opening.number);
+        let records = entry.map_or(0, |entry| self.certain_records(entry));
+        self.opening_records = self.opening_records.saturating_sub(records);
+        if opening.whole.is_none() {
+            let size = entry.map_or(0, |entry| entry.size);
+            self.opening_footers -= 1;
+            self.opening_bytes = self.opening_bytes.saturating_sub(size);
+        }
+        let Some((segment, bytes)) = opening.opened else {
+            return;
+        };
+        let blocks = self.needed(segment.segment());
+        let gap_bytes = self.ahead.gap_bytes();
+        match (bytes, opening.whole) {
+            (Some(_), Some(size)) if blocks.is_empty() => self.ahead.taken(size),
+            (Some(bytes), Some(size)) => self.opened.push_back(ToRead::Fetched(Fetched {
+                segment,
+                position: 0,
+                blocks,
+                bytes,
+                requested: size,
+                ahead: opening.ahead,
+            })),
+            _ if blocks.is_empty() => {}
+            _ => {
+                let runs = Runs::new(entries(&segment), blocks, self.options.order, gap_bytes);
+                self.opened.push_back(ToRead::Blocks(segment, runs));
+            }
+        }
+    }
+
+    /// Returns the blocks of a segment that are needed, in order, and counts their records.
+    fn needed(&mut self, segment: &Segment) -> VecDeque<usize> {
+        let entries = segment.index().entries();
+        let mut needed = VecDeque::new();
+        for block in self.options.order.of(0..entries.len()) {
+            let Some(entry) = entries.get(block).filter(|_| self.left > 0) else {
+                continue;
+            };
+            let cut = self.selection.cuts_block(segment, entry);
+            let wanted = match self.wanted {
+                Blocks::Needed => self.selection.needs_block(entry),
+                Blocks::Cut => cut,
+            };
+            if wanted {
+                needed.push_back(block);
+                // A block that also has other records may have none that is selected.
+                let certain = u64::from(entry.record_count) * u64::from(!cut);
+                self.left -= self.left.min(certain);
+            }
+        }
+        needed
+    }
+}
+
+fn entries(segment: &OpenSegment) -> &[IndexEntry] {
+    segment.segment().index().entries()
+}
+
+async fn read(
+    segment: OpenSegment,
+    run: Run,
+    ahead: Option<AheadBytes>,
+) -> Result<Fetched, RepoError> {
+    let read = segment.read(run.range.clone()).await;
+    let bytes = read.map_err(|error| segment.in_blocks(error, run.range.clone()))?;
+    let first = entries(&segment).get(run.range.start);
+    Ok(Fetched {
+        position: first.map_or(0, |entry| entry.position),
+        segment,
+        blocks: run.blocks,
+        bytes,
+        requested: run.bytes,
+        ahead,
+    })
+}

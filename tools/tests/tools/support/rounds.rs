@@ -1,0 +1,183 @@
+//! A store that answers in rounds: all requests that wait, as soon as nothing else happens. The number of rounds is how many requests follow from
+//! one another, and what a distant store costs; no clock is involved.
+
+use std::fmt;
+use std::fs;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use kbk_format::repo::{ReadaheadLimits, Repository, Store, StoreProfile};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use tokio::sync::oneshot;
+
+use super::World;
+
+/// What requests for segments have cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) rounds: usize,
+    pub(crate) requests: usize,
+    /// The most requests of one round.
+    pub(crate) widest: usize,
+    pub(crate) bytes: u64,
+}
+
+/// Controls the store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rounds(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<oneshot::Sender<()>>,
+    cost: Cost,
+}
+
+/// Sizes that suit the segments of tests: as [`StoreProfile::remote`], divided by 256.
+pub(crate) fn small_profile(readahead: bool) -> StoreProfile {
+    let mut profile = StoreProfile::remote();
+    profile.range_bytes /= 256;
+    profile.readahead = match readahead {
+        true => ReadaheadLimits {
+            first_bytes: profile.readahead.first_bytes / 256,
+            shared_bytes: profile.readahead.shared_bytes / 256,
+            gap_bytes: profile.readahead.gap_bytes / 256,
+        },
+        false => ReadaheadLimits::NONE,
+    };
+    profile
+}
+
+/// Copies a repository into a store that answers in rounds.
+pub(crate) async fn in_rounds(world: &World, profile: StoreProfile) -> (Repository, Rounds) {
+    let inner = InMemory::new();
+    for key in world.keys() {
+        let bytes = fs::read(world.path(&key)).unwrap();
+        inner.put(&Path::from(key), bytes.into()).await.unwrap();
+    }
+    let rounds = Rounds::default();
+    let store = InRounds {
+        inner,
+        rounds: rounds.clone(),
+    };
+    let store = Store::new(Arc::new(store), "rounds").with_profile(profile);
+    (Repository::open(store).await.unwrap(), rounds)
+}
+
+impl Rounds {
+    /// Runs `work` to its end, and returns what its requests for segments have cost. For a runtime of one thread on which nothing else
+    /// happens.
+    pub(crate) async fn of<T>(&self, work: impl Future<Output = T>) -> (T, Cost) {
+        // Every task that can run has run after a few turns.
+        let settled = async || {
+            for _ in 0..64 {
+                tokio::task::yield_now().await;
+            }
+        };
+        self.run(work, settled).await
+    }
+
+    /// Runs the same where work is done on threads, which has settled if they have been quiet for a while. That can take more rounds than
+    /// necessary, but not fewer.
+    pub(crate) async fn of_threads<T>(&self, work: impl Future<Output = T>) -> (T, Cost) {
+        let settled = async || tokio::time::sleep(Duration::from_millis(20)).await;
+        self.run(work, settled).await
+    }
+
+    async fn run<T>(&self, work: impl Future<Output = T>, settled: impl AsyncFn()) -> (T, Cost) {
+        self.0.lock().unwrap().cost = Cost::default();
+        let answer = async {
+            loop {
+                let before = self.0.lock().unwrap().waiting.len();
+                settled().await;
+                let mut state = self.0.lock().unwrap();
+                if before > 0 && state.waiting.len() == before {
+                    state.cost.rounds += 1;
+                    state.cost.widest = state.cost.widest.max(before);
+                    for waiting in state.waiting.drain(..) {
+                        // A request that was dropped needs no answer.
+                        let _ = waiting.send(());
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            done = work => (done, self.0.lock().unwrap().cost),
+            () = answer => unreachable!("it does not end"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct InRounds {
+    inner: InMemory,
+    rounds: Rounds,
+}
+
+impl fmt::Display for InRounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rounds")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for InRounds {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        bytes: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        self.inner.put_opts(path, bytes, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        if path.as_ref().ends_with(".kseg") {
+            let (answer, answered) = oneshot::channel();
+            {
+                let mut state = self.rounds.0.lock().unwrap();
+                state.waiting.push(answer);
+                state.cost.requests += 1;
+                if let Some(GetRange::Bounded(Range { start, end })) = options.range {
+                    state.cost.bytes += end - start;
+                }
+            }
+            answered.await.unwrap();
+        }
+        self.inner.get_opts(path, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
