@@ -6,14 +6,14 @@
 
 use std::ops::Range;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
-    Adoptable, FoundSegment, Hex, Key, LostRange, PartitionId, RepoError, Repository, SegmentEntry,
-    Snapshot,
+    FoundSegment, Hex, Key, LostRange, PartitionId, RepoError, Repository, SegmentEntry, Snapshot,
 };
 use kbk_format::{FormatError, Gap, GapReason, IsolationLevel, Segment, counted};
 use kbk_tools::verify::{UnindexedSegment, UnindexedSegmentError};
 
-use super::plan::BackupPlan;
+use super::plan::{BackupPlan, PlannedPartition, PlannedTopic};
 
 /// Adopted segments, and the offset ranges that were lost according to them.
 #[derive(Clone, Debug, Default)]
@@ -31,42 +31,59 @@ pub(super) async fn adopt(
     let adoptable = repository
         .adoptable(newest.map(|newest| &newest.manifest))
         .await?;
-    for topic in &mut plan.topics {
-        for planned in topic
-            .partitions
-            .iter_mut()
-            .filter(|planned| !planned.read.is_empty())
-        {
-            let partition = PartitionId {
-                topic: topic.name.clone(),
-                topic_id: topic.topic_id,
-                partition: planned.partition,
-            };
-            let read = planned.read.clone();
-            let adopted = chain(repository, &adoptable, &partition, read).await?;
-            if let Some(last) = adopted.segments.last() {
-                let segments = adopted.segments.len();
-                tracing::info!(
-                    "{partition}: adopting {} that an interrupted run left behind",
-                    counted(segments, "segment")
-                );
-                planned.read.start = last.end_offset;
-            }
-            planned.adopted = adopted;
+    let parallel = repository.store().profile().parallel_requests;
+    let listings: Vec<_> = plan
+        .topics
+        .iter_mut()
+        .flat_map(to_read)
+        .map(async |(partition, planned)| {
+            let found = repository.unnamed_segments(&partition, planned.read.start, &adoptable);
+            Ok((found.await?, partition, planned))
+        })
+        .collect();
+    let mut listings = stream::iter(listings).buffered(parallel);
+    while let Some((found, partition, planned)) = listings.try_next().await? {
+        // A check uses all cores, and memory for what it reads ahead: one at a time.
+        let adopted = chain(repository, found, &partition, planned.read.clone()).await?;
+        if let Some(last) = adopted.segments.last() {
+            let segments = adopted.segments.len();
+            tracing::info!(
+                "{partition}: adopting {} that an interrupted run left behind",
+                counted(segments, "segment")
+            );
+            planned.read.start = last.end_offset;
         }
+        planned.adopted = adopted;
     }
     Ok(())
 }
 
-/// Finds the longest chain of intact segments that starts at `read.start` and ends at or before `read.end`.
+/// Returns the partitions of a topic that have offsets to read.
+fn to_read(topic: &mut PlannedTopic) -> impl Iterator<Item = (PartitionId, &mut PlannedPartition)> {
+    let PlannedTopic {
+        name,
+        topic_id,
+        partitions,
+        ..
+    } = topic;
+    let reading = partitions.iter_mut().filter(|it| !it.read.is_empty());
+    reading.map(|planned| {
+        let partition = PartitionId {
+            topic: name.clone(),
+            topic_id: *topic_id,
+            partition: planned.partition,
+        };
+        (partition, planned)
+    })
+}
+
+/// Finds, among these segments, the longest chain of intact ones that starts at `read.start` and ends at or before `read.end`.
 async fn chain(
     repository: &Repository,
-    adoptable: &Adoptable,
+    found: Vec<FoundSegment>,
     partition: &PartitionId,
     read: Range<i64>,
 ) -> Result<Adopted, RepoError> {
-    let found = repository.unnamed_segments(partition, read.start, adoptable);
-    let found = found.await?;
     let mut adopted = Adopted::default();
     let mut next = read.start;
     // Keys sort by base offset, so one pass finds the chain; of two segments with the same base offset, the first intact one is

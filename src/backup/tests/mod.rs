@@ -1,5 +1,6 @@
 //! Backups of logs in memory, without a broker.
 
+mod adopt;
 mod continuity;
 mod pipeline;
 mod recheck;
