@@ -38,12 +38,13 @@ pub(crate) mod unfinished;
 
 use std::collections::BTreeMap;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{
-    CreatedTopic, Digested, ParentRef, RepoError, Repository, RestoreId, RestoreManifest,
-    RestoredPartition, RestoredTopic, Snapshot, TargetPartition, TopicName, TopicNameError,
-    TopicState,
+    CreatedTopic, Digested, ParentRef, PartitionState, RepoError, Repository, RestoreId,
+    RestoreManifest, RestoredPartition, RestoredTopic, Snapshot, TargetPartition, TopicName,
+    TopicNameError, TopicState,
 };
 use kbk_tools::Selection;
 
@@ -302,32 +303,46 @@ async fn plan_partitions(
     ),
     PlanError,
 > {
-    let selection = &options.selection;
+    let states = topic.partitions.iter();
+    let states = states.filter(|state| options.selection.takes(topic, state.partition));
+    let plans: Vec<_> = states
+        .map(|state| plan_partition(repository, snapshot, (topic, state), options))
+        .collect();
+    let parallel = repository.store().profile().parallel_partitions;
+    let mut plans = stream::iter(plans).buffered(parallel);
     let mut partitions = Vec::with_capacity(topic.partitions.len());
     let mut readings = BTreeMap::new();
-    let states = topic.partitions.iter();
-    for state in states.filter(|state| selection.takes(topic, state.partition)) {
-        let id = topic.partition_id(state.partition);
-        let offsets = selection.offsets(repository, snapshot, &id, state).await?;
-        partitions.push(RestoredPartition {
-            partition: state.partition,
-            base_offset: offsets.start,
-            end_offset: offsets.end,
-            target_partition: options.mapping.target(state.partition),
-        });
-        let selection = Selection {
-            offsets,
-            times: selection.times.clone(),
-            keys: None,
-        };
-        let mut reading =
-            PartitionReading::plan(repository, snapshot, id, state, selection).await?;
-        if options.purpose == Purpose::DryRun {
-            reading.count().await?;
-        }
-        readings.insert(state.partition, reading);
+    while let Some((restored, reading)) = plans.try_next().await? {
+        readings.insert(restored.partition, reading);
+        partitions.push(restored);
     }
     Ok((partitions, readings))
+}
+
+async fn plan_partition(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    (topic, state): (&TopicState, &PartitionState),
+    options: &RestoreOptions,
+) -> Result<(RestoredPartition, PartitionReading), PlanError> {
+    let (id, selection) = (topic.partition_id(state.partition), &options.selection);
+    let offsets = selection.offsets(repository, snapshot, &id, state).await?;
+    let restored = RestoredPartition {
+        partition: state.partition,
+        base_offset: offsets.start,
+        end_offset: offsets.end,
+        target_partition: options.mapping.target(state.partition),
+    };
+    let selection = Selection {
+        offsets,
+        times: selection.times.clone(),
+        keys: None,
+    };
+    let mut reading = PartitionReading::plan(repository, snapshot, id, state, selection).await?;
+    if options.purpose == Purpose::DryRun {
+        reading.count().await?;
+    }
+    Ok((restored, reading))
 }
 
 fn purged_records(

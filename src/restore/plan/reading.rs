@@ -9,9 +9,6 @@ use tokio::runtime::Handle;
 
 use super::limits::TargetLimits;
 
-/// Footers that are read at a time.
-const PARALLEL_READS: usize = 16;
-
 /// The part of the backup that is read for one partition.
 #[derive(Clone, Debug)]
 pub struct PartitionReading {
@@ -84,7 +81,7 @@ async fn sum_up(
     });
     let opened: Vec<_> = opened.collect();
     stream::iter(opened)
-        .buffer_unordered(PARALLEL_READS)
+        .buffer_unordered(repository.store().profile().parallel_requests)
         .try_fold(
             Default::default(),
             |(sum, limits): (Needs, TargetLimits), opened| {

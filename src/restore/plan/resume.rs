@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
     Digested, RateLimit, RepoError, Repository, RestoreId, RestoreManifest, RestoredPartition,
     RestoredTopic, Snapshot, TopicState,
@@ -248,9 +249,15 @@ async fn plan_topic(
         return Err(other_snapshot(manifest));
     };
     let mut partitions = BTreeMap::new();
+    let readings = topic
+        .partitions
+        .iter()
+        .map(|partition| plan_reading(repository, (snapshot, saved), partition, times(manifest)));
+    let readings: Vec<_> = readings.collect();
+    let parallel = repository.store().profile().parallel_partitions;
+    let mut readings = stream::iter(readings).buffered(parallel);
     for partition in &topic.partitions {
-        let reading =
-            plan_reading(repository, (snapshot, saved), partition, times(manifest)).await?;
+        let reading = readings.try_next().await?.flatten();
         let reading = reading.ok_or_else(|| other_snapshot(manifest))?;
         partitions.insert(partition.partition, reading);
     }
