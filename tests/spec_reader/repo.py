@@ -550,7 +550,7 @@ class Snapshot:
                 require(row is not None, INCONSISTENT, self.key, None, f"partition {number} of topic {name} has no row")
                 named.add(place)
                 reason = self._incomplete(row)
-                self._changes(row)
+                self._expired(row, self._changes(row))
                 members = {**row.members, "lost": [other.members for other in lost if other.key[1:4] == place], "table": row.table}
                 yield Partition(name, topic_id, number, None if deleted else reason, members)
         others = {row.key[1:4] for row in self.rows.values() if row.kind != "topic"} - named
@@ -564,6 +564,26 @@ class Snapshot:
         order = [self.sequence + 1, *changes, 0]
         require(all(a > b for a, b in zip(order, order[1:])), INCONSISTENT, row.table, None, f"changes {changes!r} in snapshot {self.sequence}")
         return changes
+
+    def _expired(self, row: Row, changes: list[int]) -> None:
+        """Checks what is stated of the segments that were expired."""
+        key, of = row.table, row.members
+        expired = member(key, of, "expired", OBJECT, or_null=True)
+        if expired is None:
+            return
+        first, end = offset_member(key, expired, "base_offset"), offset_member(key, of, "base_offset")
+        require(first < end, INCONSISTENT, key, None, f"the offsets {first} to {end} were expired")
+        require(count_member(key, expired, "segments") >= 1, INCONSISTENT, key, None, "no segment was expired")
+        count_member(key, expired, "records")
+        snapshot, changed = count_member(key, expired, "snapshot"), max(changes, default=0)
+        require(1 <= snapshot <= changed, INCONSISTENT, key, None, f"snapshot {snapshot} expired segments, the last change was in {changed}")
+        for name in ("at", "policy"):
+            member(key, expired, name, STRING)
+        last = member(key, expired, "last_record", OBJECT, or_null=True)
+        if last is not None:
+            offset = offset_member(key, last, "offset")
+            hex_member(key, last, "restore_digest", 32)
+            require(first <= offset < end and count_member(key, of, "records") == 0, INCONSISTENT, key, None, f"last_record at {offset}")
 
     def _check_topic(self, row: Row) -> bool:
         """Checks a topic's row; returns whether it is deleted."""

@@ -364,7 +364,7 @@ impl Change {
             (changed, state.base_offset, state.end_offset)
         };
         let same = base.map(stored) == now.map(stored);
-        if same || change.segments.is_empty() {
+        if same || change.segments.is_empty() || was_only_expired(base, now) {
             return Ok(());
         }
         Err(RepoErrorKind::Conflict {
@@ -373,6 +373,17 @@ impl Change {
             found: now.map_or(change.start(), |state| state.end_offset),
         })
     }
+}
+
+/// Returns whether a partition differs by one commit that expired its first segments, so that others can be appended all the same.
+fn was_only_expired(base: Option<&PartitionState>, now: Option<&PartitionState>) -> bool {
+    let Some((base, now)) = base.zip(now) else {
+        return false;
+    };
+    let expired_by = now.expired.as_ref().map(|expired| expired.snapshot);
+    expired_by == Some(now.changes.newest())
+        && now.changes.before_newest() == base.changes.newest()
+        && now.end_offset == base.end_offset
 }
 
 /// Returns the later answer: another run may have read after this one and committed before it. The clocks of their machines do not
@@ -410,7 +421,8 @@ impl PartitionChange {
 
     /// Checks that the segments continue what is stored, without a hole.
     fn check_joins(&self, before: Option<&PartitionState>) -> Result<(), String> {
-        let stored = before.filter(|state| state.segments > 0);
+        let has_been = |state: &&PartitionState| state.segments > 0 || state.expired.is_some();
+        let stored = before.filter(has_been);
         let mut end = stored.map_or(self.start(), |state| state.end_offset);
         for segment in &self.segments {
             segment.check()?;
@@ -430,7 +442,7 @@ impl PartitionChange {
             last_stable_offset: self.last_stable_offset,
             ..PartitionState::empty(self.partition, self.start())
         });
-        if state.log_start_offset < 0 && state.segments == 0 {
+        if state.log_start_offset < 0 && state.segments == 0 && state.expired.is_none() {
             // Nothing was known of it, so nothing is stored, and the coverage begins only now.
             (state.base_offset, state.end_offset) = (self.start(), self.start());
         }

@@ -21,15 +21,18 @@ use super::change::{Applied, Change, StoredAnswers};
 use super::error::{RepoError, RepoErrorKind, Result};
 use super::groups::check_groups;
 use super::id::Digest;
+use super::index::{Row, RowKey};
 use super::index_writer::IndexWriter;
 use super::keys::Key;
 use super::latest::Latest;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Totals};
 use super::packed::{PackedFormat, PackedRef, pack};
 use super::repository::Repository;
 use super::retention::Upkeep;
 use super::sealed::{Digested, MAX_SEALED_BYTES, seal};
 use super::snapshot::Snapshot;
+use super::state_rows::{changed_rows, check_states};
+use super::states::TopicState;
 use super::store::Put;
 
 /// A try fails only because another writer's succeeded; this many in a row mean that too many writers compete.
@@ -112,6 +115,57 @@ impl Repository {
                     value: next,
                     sha256,
                 });
+            }
+        }
+        Err(self.contended())
+    }
+
+    /// Commits what `edit` makes of the states of the newest snapshot, without these rows of segments, for a purpose other than a backup.
+    /// Returns the sequence of the new snapshot.
+    ///
+    /// # Errors
+    ///
+    /// What `edit` returns for the newest snapshot, or why that cannot be read or followed by another one.
+    pub(super) async fn commit_states(
+        &self,
+        upkeep: &Upkeep,
+        removed: &[RowKey],
+        edit: impl Fn(u64, &mut [TopicState]) -> std::result::Result<(), RepoErrorKind>,
+    ) -> Result<u64> {
+        let mut index = IndexWriter::new(self.clone());
+        let mut pruned = None;
+        for _ in 0..MAX_TRIES {
+            let Some(newest) = self.latest().await? else {
+                return Err(self.store().error_of_whole(RepoErrorKind::Outdated));
+            };
+            if pruned
+                .replace(newest.pruned)
+                .is_some_and(|it| it != newest.pruned)
+            {
+                // A prune that began since may delete what was written before.
+                index = IndexWriter::new(self.clone());
+            }
+            let mut next = upkeep.follow(&Digested {
+                value: newest.manifest.clone(),
+                sha256: newest.sha256,
+            });
+            let mut topics = newest.topics.clone();
+            let edited = edit(next.sequence, &mut topics);
+            edited.map_err(|kind| self.store().error_of_whole(kind))?;
+            let checked = check_states(&topics).map_err(|detail| RepoErrorKind::Refused { detail });
+            checked.map_err(|kind| self.store().error_of_whole(kind))?;
+            let mut rows = changed_rows(&newest.topics, &topics);
+            let mut removed: Vec<Row> = removed.iter().cloned().map(Row::Removed).collect();
+            removed.sort_by_cached_key(Row::key);
+            rows.append(&mut removed);
+            next.totals = Totals::of(&topics);
+            next.runs = index
+                .write(std::mem::take(&mut next.runs), next.sequence, &rows)
+                .await?;
+            let written = index.written().map(|key| key.to_string());
+            self.store().sync_folders(written).await?;
+            if let Published::Ours(_) = self.put_snapshot(&next, Ok(())).await? {
+                return Ok(next.sequence);
             }
         }
         Err(self.contended())

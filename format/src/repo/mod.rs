@@ -23,7 +23,7 @@
 //! | claim what is going to be written | [`WriteClaim`], [`FoundClaim`] |
 //! | record a restore | [`RestoreManifest`], [`MapPage`], [`RestoreDone`], [`RestoreDiscarded`] |
 //! | parse an object | [`Manifest`], [`Identity`], inside [`Digested`] |
-//! | forget snapshots, delete what nothing needs | [`ForgetPlan`], [`PrunePlan`] |
+//! | forget snapshots, expire segments, delete what nothing needs | [`ForgetPlan`], [`PartitionExpiry`], [`PrunePlan`] |
 //! | read what a snapshot states | [`Snapshot`], [`SegmentRows`] |
 //! | name an object | [`Key`], [`PartitionId`], [`TopicName`], [`Id`] |
 
@@ -34,6 +34,7 @@ mod changes;
 mod claim;
 mod commit;
 mod error;
+mod expired;
 mod groups;
 mod groups_change;
 mod id;
@@ -82,6 +83,7 @@ pub use claim::{
     WriteClaim,
 };
 pub use error::{BoxedError, Damage, Operation, RepoError, RepoErrorKind, Result};
+pub use expired::{Expired, LastRecord};
 pub use groups::{CommittedOffset, GroupState, GroupTopic, Groups, GroupsRef};
 pub use groups_change::{ChangedGroup, ChangedOffset, GroupsChange, OffsetAndMetadata};
 pub use id::{Digest, Hex, Id, ParseHexError};
@@ -109,8 +111,8 @@ pub use restore_manifest::{
 };
 pub use restore_targets::{RestoreTargets, TargetTopic};
 pub use retention::{
-    ForgetPlan, Forgotten, MarkedObjects, ObjectCount, PruneOptions, PrunePlan, Pruned, Reach,
-    Upkeep,
+    ForgetPlan, Forgotten, MarkedObjects, ObjectCount, PartitionExpiry, PruneOptions, PrunePlan,
+    Pruned, Reach, Upkeep,
 };
 pub use sealed::{Digested, MAX_SEALED_BYTES};
 pub use segment_entry::SegmentEntry;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::Changes;
 use super::error::Damage;
+use super::expired::Expired;
 use super::id::Id;
 use super::incomplete::Incomplete;
 use super::keys::{PartitionId, TopicName};
@@ -53,6 +54,8 @@ pub struct PartitionState {
     pub last_stable_offset: i64,
     /// Why records that the source had are missing; `None` if none is.
     pub incomplete: Option<Incomplete>,
+    /// What was expired before the first offset that is covered; `None` where nothing was.
+    pub expired: Option<Expired>,
     /// First offset that is covered.
     pub base_offset: i64,
     /// The exclusive end of the offsets covered: where the next backup resumes.
@@ -117,6 +120,7 @@ impl PartitionState {
             high_watermark: -1,
             last_stable_offset: -1,
             incomplete: None,
+            expired: None,
             base_offset: start,
             end_offset: start,
             segments: 0,
@@ -142,6 +146,9 @@ impl PartitionState {
         self.min_timestamp = self.min_timestamp.into_iter().chain(min).min();
         self.max_timestamp = self.max_timestamp.into_iter().chain(max).max();
         self.changes.record(sequence);
+        if let Some(expired) = self.expired.as_mut().filter(|_| segment.records > 0) {
+            expired.last_record = None;
+        }
     }
 
     /// Checks what a partition's row alone must satisfy; the error names the rule that is violated.
@@ -166,6 +173,7 @@ impl PartitionState {
             ));
         }
         self.changes.check()?;
+        self.check_expired()?;
         self.incomplete.as_ref().map_or(Ok(()), Incomplete::check)
     }
 

@@ -11,6 +11,7 @@ use crate::PartitionNumber;
 use crate::record::TimestampType;
 use crate::render::ViewSizes;
 use crate::repo::changes::Changes;
+use crate::repo::expired::Expired;
 use crate::repo::id::{Digest, Id};
 use crate::repo::incomplete::Incomplete;
 use crate::repo::keys::{Key, PartitionId, TopicName};
@@ -64,6 +65,8 @@ struct PartitionLine {
     high_watermark: i64,
     last_stable_offset: i64,
     incomplete: Option<Incomplete>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expired: Option<Expired>,
     base_offset: i64,
     end_offset: i64,
     segments: u64,
@@ -223,6 +226,7 @@ impl From<&PartitionRow> for PartitionLine {
             high_watermark: state.high_watermark,
             last_stable_offset: state.last_stable_offset,
             incomplete: state.incomplete.clone(),
+            expired: state.expired.clone(),
             base_offset: state.base_offset,
             end_offset: state.end_offset,
             segments: state.segments,
@@ -250,6 +254,7 @@ impl From<PartitionLine> for PartitionRow {
                 high_watermark: line.high_watermark,
                 last_stable_offset: line.last_stable_offset,
                 incomplete: line.incomplete,
+                expired: line.expired,
                 base_offset: line.base_offset,
                 end_offset: line.end_offset,
                 segments: line.segments,
@@ -412,6 +417,20 @@ pub(super) mod tests {
         }
     }
 
+    fn expired_row() -> PartitionRow {
+        let mut row = partition_row();
+        row.state.expired = Some(Expired {
+            base_offset: 0,
+            segments: 2,
+            records: 4,
+            snapshot: 7,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            policy: "--older-than \"1y\"".into(),
+            last_record: None,
+        });
+        row
+    }
+
     fn read(line: &[u8]) -> Result<Row, SealError> {
         Row::read(&LineHead::read(line)?, line)
     }
@@ -422,6 +441,7 @@ pub(super) mod tests {
         let rows = [
             Row::Topic(topic_row("a", 1)),
             Row::Partition(partition_row()),
+            Row::Partition(expired_row()),
             Row::Lost(id.clone(), LostRange { from: 4, to: 5 }),
             segment(&id, 4, 9),
             Row::Removed(topic("a", 1)),

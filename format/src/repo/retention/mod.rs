@@ -1,21 +1,25 @@
-//! Removal: snapshots are forgotten, and what no snapshot needs any more is pruned (SPEC section 11.10).
+//! Removal: snapshots are forgotten, segments expire by the age of their records, and what no snapshot needs any more is pruned (SPEC
+//! section 11.10).
 //!
-//! Both are commits, so that no writer and no reader misses them. A plan is made first, without a change; applying it decides nothing.
+//! All are commits, so that no writer and no reader misses them. A plan is made first, without a change; applying it decides nothing.
 //!
 //! | step | written | a crash after it leaves |
 //! |---|---|---|
 //! | forget 1 | a snapshot that names what was forgotten | objects of snapshots that readers do not see; whoever forgets or prunes next removes them |
 //! | forget 2 | removes these objects | nothing |
+//! | expire | the rows that remain, then a snapshot that names them | tables that nothing names |
 //! | prune 1 | a list of the objects to delete, then a snapshot that names it | everything; whoever prunes next continues |
 //! | prune 2, after the grace period | removes the objects of the list | some of them; whoever prunes next removes the others |
 //! | prune 3 | a snapshot that says that it is done | nothing |
 //!
 //! | file | holds |
 //! |---|---|
+//! | `expire` | what is removed from the front of partitions, and the commit that does so |
 //! | `forget` | what is forgotten, and the removal of its objects |
 //! | `prune` | what is deleted, and the two phases of that |
 //! | `reach` | the objects that snapshots need |
 
+mod expire;
 mod forget;
 mod prune;
 mod reach;
@@ -24,6 +28,7 @@ mod simulation;
 
 use jiff::Timestamp;
 
+pub use self::expire::PartitionExpiry;
 pub use self::forget::{ForgetPlan, Forgotten};
 pub use self::prune::{MarkedObjects, ObjectCount, PruneOptions, PrunePlan, Pruned};
 pub use self::reach::Reach;

@@ -30,8 +30,9 @@ type Running = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Creates an actor of a random kind.
 pub(super) fn any(shared: Arc<Shared>, store: Store) -> Running {
-    match shared.random(10) {
+    match shared.random(11) {
         0..5 => Box::pin(write(shared, store)),
+        10 => Box::pin(expire(shared, store)),
         5..7 => Box::pin(forget(shared, store)),
         7 => Box::pin(read(shared, store)),
         _ => {
@@ -210,9 +211,9 @@ fn entry(id: &PartitionId, segment_id: Id, base_offset: i64) -> SegmentEntry {
         sha256: Hex([3; 32]),
         base_offset,
         end_offset: base_offset + 10,
-        min_timestamp: 1,
-        max_timestamp: 2,
-        min_known_timestamp: Some(1),
+        min_timestamp: base_offset + 1,
+        max_timestamp: base_offset + 2,
+        min_known_timestamp: Some(base_offset + 1),
         records: 10,
         raw_bytes: 100,
         timestamp_type: TimestampType::CreateTime,
@@ -238,6 +239,43 @@ async fn forget(shared: Arc<Shared>, store: Store) {
     };
     if let Err(error) = forgotten.await {
         judge(&shared, "forgetter", &error);
+    }
+}
+
+/// Expires the first segments of some partitions, all of them at times.
+async fn expire(shared: Arc<Shared>, store: Store) {
+    let expired = async {
+        let repository = Repository::open(store).await?;
+        let Some(newest) = repository.latest().await? else {
+            return Ok(());
+        };
+        let (mut plan, mut keys) = (Vec::new(), Vec::new());
+        for topic in &newest.topics {
+            for state in &topic.partitions {
+                let id = topic.partition_id(state.partition);
+                let older_than = shared.of(&[0, state.end_offset / 2, i64::MAX]);
+                let segments = repository.segments(&newest, &id, state).await?;
+                let expiry = repository
+                    .plan_expiry(&newest, id, state, older_than)
+                    .await?;
+                let gone = segments.iter().take(expiry.segments() as usize);
+                keys.extend(gone.map(|segment| segment.key.clone()));
+                plan.push(expiry);
+            }
+        }
+        // Before, since a lost answer says nothing about the effect.
+        shared.oracle.lock().unwrap().may_expire(&keys);
+        let snapshot = repository.expire(&plan, &upkeep(&shared, "expire")).await?;
+        if snapshot.is_some() {
+            shared.oracle.lock().unwrap().expired(&keys);
+        }
+        Ok::<_, RepoError>(())
+    };
+    match expired.await {
+        // Forgotten since it was read.
+        Err(error) if matches!(error.kind(), RepoErrorKind::Forgotten { .. }) => {}
+        Err(error) => judge(&shared, "expirer", &error),
+        Ok(()) => {}
     }
 }
 

@@ -1,4 +1,4 @@
-//! Writers, forgetters, pruners and readers at one store, in every order that a seed leads to.
+//! Writers, expirers, forgetters, pruners and readers at one store, in every order that a seed leads to.
 //!
 //! Each call of the store is a point at which another actor may continue, the actor may be suspended for days, it may be killed, or the call
 //! may take effect and report an error. The clock is simulated. A seed gives the same run each time.
@@ -7,7 +7,7 @@
 //! |---|---|
 //! | a snapshot that was not forgotten has all its objects | at each snapshot that is put, and at each deletion |
 //! | a number that was forgotten is not won again | at each commit that reports success |
-//! | what a commit reported stays | at the end, in the newest snapshot |
+//! | what a commit reported stays, unless it expires, and then it does not come back | at the end, in the newest snapshot |
 //! | a reader of a forgotten snapshot gets that error, and no reader gets another one | at each read |
 //! | prunes delete everything that nothing needs | at the end |
 //!
@@ -52,6 +52,7 @@ fn run(seed: u64) -> Result<Totals, String> {
 struct Totals {
     commits: u64,
     forgotten: u64,
+    expired: u64,
     deleted: u64,
     forgotten_reads: u64,
     whole_reads: u64,
@@ -65,6 +66,7 @@ impl Totals {
         let Totals {
             commits,
             forgotten,
+            expired,
             deleted,
             forgotten_reads,
             whole_reads,
@@ -74,6 +76,7 @@ impl Totals {
         } = other;
         self.commits += commits;
         self.forgotten += forgotten;
+        self.expired += expired;
         self.deleted += deleted;
         self.forgotten_reads += forgotten_reads;
         self.whole_reads += whole_reads;
@@ -109,6 +112,7 @@ fn nothing_that_is_needed_is_ever_deleted() {
     let seeds = seeds();
     assert!(totals.commits > 5 * seeds, "{totals:?}");
     assert!(totals.forgotten > seeds, "{totals:?}");
+    assert!(totals.expired > seeds / 4, "{totals:?}");
     assert!(totals.deleted > 5 * seeds, "{totals:?}");
     assert!(totals.crashes > seeds / 4, "{totals:?}");
     for rare in [

@@ -25,6 +25,10 @@ pub(super) struct Oracle {
     named: BTreeMap<u64, BTreeSet<String>>,
     /// Segments of which a commit reported that they are stored.
     promised: BTreeSet<String>,
+    /// Segments that a commit may have expired, whatever it reported.
+    may_be_expired: BTreeSet<String>,
+    /// Segments of which a commit reported that they are expired.
+    expired: BTreeSet<String>,
     pub(super) violations: Vec<String>,
     pub(super) totals: Totals,
 }
@@ -36,6 +40,8 @@ impl Oracle {
             first: BTreeMap::new(),
             named: BTreeMap::new(),
             promised: BTreeSet::new(),
+            may_be_expired: BTreeSet::new(),
+            expired: BTreeSet::new(),
             violations: Vec::new(),
             totals: Totals::default(),
         }
@@ -107,6 +113,17 @@ impl Oracle {
         self.promised.extend(segments.iter().cloned());
     }
 
+    /// Learns that a commit is about to expire segments.
+    pub(super) fn may_expire(&mut self, segments: &[String]) {
+        self.may_be_expired.extend(segments.iter().cloned());
+    }
+
+    /// Learns that it did.
+    pub(super) fn expired(&mut self, segments: &[String]) {
+        self.totals.expired += segments.len() as u64;
+        self.expired.extend(segments.iter().cloned());
+    }
+
     /// Learns that a reader got the error that this snapshot was forgotten.
     pub(super) fn read_forgotten(&mut self, objects: &Arc<InMemory>, sequence: u64) {
         self.totals.forgotten_reads += 1;
@@ -147,7 +164,13 @@ impl Oracle {
         if let Some(left) = present.difference(&needed).find(prunable) {
             self.violation(format!("{left} is left, and nothing needs it"));
         }
-        if let Some(lost) = self.promised.difference(&last).next() {
+        if let Some(back) = self.expired.intersection(&last).next() {
+            let newest = newest.sequence;
+            let violation = format!("{back} was expired, and snapshot {newest} has it");
+            self.violation(violation);
+        }
+        let mut lost = self.promised.difference(&last);
+        if let Some(lost) = lost.find(|lost| !self.may_be_expired.contains(*lost)) {
             let newest = newest.sequence;
             let violation = format!("{lost} was committed, and snapshot {newest} does not have it");
             self.violation(violation);
