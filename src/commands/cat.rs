@@ -309,7 +309,11 @@ impl Partitions<'_> {
     fn stored(&self) -> Vec<String> {
         let stored = self.selected.iter().map(|(topic, state)| {
             let name = format!("{}/{}", topic.name, state.partition);
-            stored(&name, state.records, state.base_offset..state.end_offset)
+            let stored = stored(&name, state.records, state.base_offset..state.end_offset);
+            match state.expired_offsets() {
+                Some(expired) => format!("{stored}; the {expired} have expired"),
+                None => stored,
+            }
         });
         stored.collect()
     }

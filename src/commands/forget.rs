@@ -27,7 +27,8 @@ count is not used up, the oldest snapshot as well. Always kept are the newest sn
 newest complete one; of one day (or hour, or week) a complete one is kept rather than a later
 partial one. Kept as well are snapshots that cannot be read, and those that an unfinished
 restore reads.
-Records of the newest snapshot are never affected: it has those of all older ones.
+Records of the newest snapshot are never affected: it has those of all older ones, but for what
+`kbk expire` removed. What an expiry leaves of a backup takes its place in a period.
 A forgotten snapshot cannot be had back. What only it needs stays until `kbk prune` deletes it.";
 
 /// The arguments of `kbk forget`.

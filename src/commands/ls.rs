@@ -201,6 +201,7 @@ fn partitions_table(rows: &[PartitionRow]) -> Table {
         Column::Left("FIRST TIME"),
         Column::Left("LAST TIME"),
         Column::Right("LOST OFFSETS"),
+        Column::Right("EXPIRED OFFSETS"),
         Column::Left("STATE"),
     ]);
     for row in rows {
@@ -226,10 +227,18 @@ fn partitions_table(rows: &[PartitionRow]) -> Table {
             first,
             last,
             lost,
+            expired(row),
             incomplete(row),
         ]);
     }
     table
+}
+
+/// Formats how many offsets before those that a partition has were expired.
+fn expired(row: &PartitionRow) -> String {
+    let offsets = row.expired.as_ref().map(|expired| expired.offsets);
+    let offsets = offsets.map(|offsets| offsets.end_offset.abs_diff(offsets.base_offset));
+    offsets.map_or_else(String::new, human::count)
 }
 
 /// Formats why a partition lacks records, and how many offsets.

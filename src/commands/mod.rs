@@ -6,6 +6,7 @@ pub mod cat;
 pub mod completions;
 pub mod demo;
 pub mod diff;
+pub mod expire;
 pub mod forget;
 pub mod groups;
 pub mod init;
@@ -76,6 +77,8 @@ pub enum Command {
     Snapshots(snapshots::Args),
     /// Forget snapshots, by a policy or by number
     Forget(forget::Args),
+    /// Expire old records: remove the first segments of partitions from the newest snapshot
+    Expire(expire::Args),
     /// Delete what no snapshot needs any more
     Prune(prune::Args),
     /// Say what takes how many bytes: topics, snapshots, and what a prune would delete
@@ -188,6 +191,7 @@ impl Command {
             Self::Status(args) => status::run(args, context).await,
             Self::Snapshots(args) => snapshots::run(args, context).await,
             Self::Forget(args) => forget::run(args, context).await,
+            Self::Expire(args) => expire::run(args, context).await,
             Self::Prune(args) => prune::run(args, context).await,
             Self::Stats(args) => stats::run(args, context).await,
             Self::Ls(args) => ls::run(args, context).await,

@@ -69,9 +69,13 @@ impl Report for Snapshots {
                 && let Some(command) = &contents.maintenance
             {
                 let (sequence, backup) = (row.sequence, contents.backup);
+                let what = match command.as_str() {
+                    "expire" => "what has not expired of the backup",
+                    _ => "the backup",
+                };
                 writeln!(
                     out,
-                    "snapshot {sequence} is of `kbk {command}`, and holds the backup of snapshot {backup}"
+                    "snapshot {sequence} is of `kbk {command}`, and holds {what} of snapshot {backup}"
                 )?;
             }
             if let Some(damage) = &row.damage {

@@ -243,7 +243,15 @@ impl Report for Verified {
             human::counted(report.segments, "segment"),
             human::counted(report.partitions, "partition"),
             human::bytes(report.bytes),
-        )
+        )?;
+        if report.expired_offsets > 0 {
+            let expired = human::counted(report.expired_offsets, "offset");
+            writeln!(
+                out,
+                "{expired} had expired: `kbk expire` removed them by their age"
+            )?;
+        }
+        Ok(())
     }
 }
 

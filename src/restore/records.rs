@@ -144,6 +144,7 @@ pub(crate) fn restore(
         snapshot: plan.manifest.snapshot.sequence,
         saved: plan.saved.clone(),
         lost_offsets: plan.lost_offsets,
+        expired_offsets: plan.expired_offsets,
         resumed: plan.resumed,
         transactions: plan.is_transactional(),
         offset_map: plan.offset_map,

@@ -21,6 +21,8 @@ pub struct RestoreReport {
     pub saved: Completeness,
     /// How many of the selected offsets the cluster had deleted before they were read, so that no backup has them.
     pub lost_offsets: u64,
+    /// How many offsets had expired before those that were restored: `kbk expire` removed them by their age.
+    pub expired_offsets: u64,
     /// Whether it resumed an earlier run.
     pub resumed: bool,
     /// Whether it wrote in transactions.

@@ -30,6 +30,7 @@ fn every_command_says_what_it_is_and_how_it_ended() {
     for (command, args) in [
         ("snapshots", &[][..]),
         ("forget", &["--keep-last", "9", "--yes"]),
+        ("expire", &["--older-than", "1d", "--dry-run"]),
         ("prune", &[]),
         ("stats", &[]),
         ("status", &[]),

@@ -9,6 +9,7 @@ mod blocks;
 mod cat;
 mod config;
 mod deploy;
+mod expire;
 mod formats;
 mod groups;
 mod help;

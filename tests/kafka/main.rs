@@ -9,6 +9,7 @@ mod client_files;
 mod conditions;
 mod damaged_repository;
 mod discarded;
+mod expired;
 mod groups;
 mod groups_restore;
 mod harness;

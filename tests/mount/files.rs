@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::mounted::{Mount, sh};
+use crate::mounted::{Mount, kbk, sh};
 use crate::world::{Row, World};
 
 const VIEWS: [(&str, &str); 3] = [
@@ -344,4 +344,34 @@ fn every_modification_fails_with_erofs() {
     }
     let touched = Command::new("touch").arg(&file).output().unwrap();
     assert!(String::from_utf8_lossy(&touched.stderr).contains("Read-only file system"));
+}
+
+#[test]
+fn what_has_expired_is_said_in_meta_json() {
+    let world = World::sample();
+    let mut expire = kbk(&[
+        "expire",
+        "--older-than",
+        "1d",
+        "--topic",
+        "payments",
+        "--yes",
+    ]);
+    let repository = world.path("");
+    let expired = expire.args(["-r", repository.to_str().unwrap()]).output();
+    let expired = expired.unwrap();
+    assert!(expired.status.success(), "{expired:?}");
+    let mount = Mount::of(&world);
+    let meta = |topic: &str| {
+        let file = mount.latest(&format!("topics/{topic}/0/meta.json"));
+        serde_json::from_slice::<Value>(&fs::read(file).unwrap()).unwrap()
+    };
+    let of_expired = meta("payments");
+    assert_eq!(of_expired["expired"]["offsets"]["base_offset"], 0);
+    assert_eq!(of_expired["expired"]["offsets"]["end_offset"], 250);
+    assert_eq!(of_expired["base_offset"], 250);
+    assert_eq!(of_expired["gaps"]["offsets"], 0);
+    assert_eq!(meta("orders")["expired"], Value::Null);
+    let records = fs::read(mount.latest("topics/payments/0/records.jsonl")).unwrap();
+    assert_eq!(records, b"");
 }

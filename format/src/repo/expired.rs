@@ -78,7 +78,7 @@ mod tests {
     fn state() -> PartitionState {
         let mut state = PartitionState::empty(0.into(), 9);
         state.changes.record(7);
-        state.expired = Some(Expired {
+        state.expired = Some(Box::new(Expired {
             base_offset: 2,
             segments: 1,
             records: 5,
@@ -89,7 +89,7 @@ mod tests {
                 offset: 8,
                 restore_digest: Hex([1; 16]),
             }),
-        });
+        }));
         state
     }
 

@@ -55,7 +55,7 @@ pub struct PartitionState {
     /// Why records that the source had are missing; `None` if none is.
     pub incomplete: Option<Incomplete>,
     /// What was expired before the first offset that is covered; `None` where nothing was.
-    pub expired: Option<Expired>,
+    pub expired: Option<Box<Expired>>,
     /// First offset that is covered.
     pub base_offset: i64,
     /// The exclusive end of the offsets covered: where the next backup resumes.

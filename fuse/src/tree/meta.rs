@@ -1,7 +1,8 @@
 //! `meta.json` of a partition.
 
+use jiff::Timestamp;
 use kbk_format::render::View;
-use kbk_format::repo::Incomplete;
+use kbk_format::repo::{Incomplete, PartitionState};
 use kbk_format::{OffsetSpan, PartitionNumber};
 use serde::Serialize;
 
@@ -21,6 +22,8 @@ struct MetaJson<'a> {
     last_stable_offset: i64,
     /// Why records are missing that the source had; null if none is.
     incomplete: Option<&'a Incomplete>,
+    /// Removed before `base_offset` by the age of its records; null where nothing was.
+    expired: Option<ExpiredJson<'a>>,
     base_offset: i64,
     end_offset: i64,
     records: u64,
@@ -37,6 +40,16 @@ struct MetaJson<'a> {
     damage: Vec<Finding>,
     /// What the store did not answer, which says nothing about the stored bytes.
     outages: Vec<Finding>,
+}
+
+#[derive(Serialize)]
+struct ExpiredJson<'a> {
+    offsets: OffsetSpan,
+    segments: u64,
+    records: u64,
+    snapshot: u64,
+    at: Timestamp,
+    policy: &'a str,
 }
 
 #[derive(Serialize)]
@@ -70,6 +83,19 @@ struct LosslessJson {
     keys: Option<bool>,
 }
 
+fn expired(state: &PartitionState) -> Option<ExpiredJson<'_>> {
+    let offsets = state.expired_offsets()?;
+    let expired = state.expired.as_ref()?;
+    Some(ExpiredJson {
+        offsets,
+        segments: expired.segments,
+        records: expired.records,
+        snapshot: expired.snapshot,
+        at: expired.at,
+        policy: &expired.policy,
+    })
+}
+
 /// What is known of a partition without reading a segment, and what could not be read so far.
 pub(super) fn meta_json(
     partition: &Partition,
@@ -99,6 +125,7 @@ pub(super) fn meta_json(
         high_watermark: state.high_watermark,
         last_stable_offset: state.last_stable_offset,
         incomplete: state.incomplete.as_ref(),
+        expired: expired(state),
         base_offset: state.base_offset,
         end_offset: state.end_offset,
         records: state.records,

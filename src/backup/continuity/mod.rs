@@ -159,7 +159,7 @@ impl<T: Transport> Prover<'_, T> {
                 Ok(mut blocks) => {
                     asked.push(place);
                     let window = blocks.pop().map(Window::last_record);
-                    windows.push(window.unwrap_or_else(|| Window::empty(partition)));
+                    windows.push(window.unwrap_or_else(|| Window::without_segments(partition)));
                 }
                 Err(error) => verdicts.push((place, Verdict::Unproved(unreadable_copy(error)?))),
             }

@@ -16,8 +16,20 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Covers what is stored of a partition without any record: the source must not have one there either.
-    pub(super) fn empty(partition: &PlannedPartition) -> Window {
+    /// Covers what is stored of a partition without any record: the source must not have one there either, but for the last one that was
+    /// expired.
+    pub(super) fn without_segments(partition: &PlannedPartition) -> Window {
+        let expired = partition.stored.as_ref().and_then(|it| it.expired.as_ref());
+        match expired.and_then(|expired| expired.last_record) {
+            Some(last) => Window {
+                offsets: last.offset..partition.read.start,
+                records: vec![(last.offset, u128::from_be_bytes(last.restore_digest.0))],
+            },
+            None => Window::empty(partition),
+        }
+    }
+
+    fn empty(partition: &PlannedPartition) -> Window {
         let lost = partition.stored.iter().flat_map(|state| &state.lost);
         let lost = lost.chain(&partition.adopted.lost).map(|lost| lost.to);
         let first = match (&partition.stored, partition.adopted.segments.first()) {

@@ -204,3 +204,42 @@ fn segments_of_an_interrupted_run_are_adopted_only_if_the_log_still_has_them() {
     };
     assert_eq!(world.records(history), world.cluster.records(&log()));
 }
+
+#[test]
+fn where_all_has_expired_a_log_that_grows_continues_its_history() {
+    let world = backed_up(100);
+    world.expire();
+    world.cluster.append(&log(), (100..120).map(record));
+    assert_eq!(world.backup(), []);
+    let histories = world.histories();
+    let [history] = &histories[..] else {
+        panic!("one history");
+    };
+    let state = &history.partitions[0];
+    assert_eq!((state.base_offset, state.end_offset), (100, 120));
+    let all = world.cluster.records(&log());
+    assert_eq!(world.records(history), all[100..]);
+    // What was stored since is compared now.
+    assert_eq!(state.expired.as_ref().unwrap().last_record, None);
+}
+
+#[test]
+fn where_all_has_expired_another_log_begins_a_new_history() {
+    for (kept, grown) in [(60, 100), (99, 2), (0, 50)] {
+        let world = backed_up(100);
+        world.expire();
+        world.cluster.truncate(&log(), kept);
+        world.cluster.append(&log(), others(grown));
+        let notices = world.backup();
+        assert!(
+            matches!(&notices[..], [BackupNotice::Diverged { .. }]),
+            "{notices:?}"
+        );
+        let histories = world.histories();
+        let [before, after] = &histories[..] else {
+            panic!("two histories");
+        };
+        assert_eq!((before.deleted, after.deleted), (true, false));
+        assert_eq!(world.records(after), world.cluster.records(&log()));
+    }
+}

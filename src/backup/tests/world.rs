@@ -7,9 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kbk_format::repo::{
     Digested, Hex, Id, Identity, PartitionId, Repository, SegmentReader, Snapshot, Store,
-    TopicState,
+    TopicState, Upkeep,
 };
 use kbk_format::{BlockDecoder, Columns, Compression, Streams, TimestampType};
+use kbk_tools::retention::plan_expiry;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -146,6 +147,24 @@ impl World {
         let committed = self.repository.commit(&change);
         self.runtime.block_on(committed).unwrap();
         notices
+    }
+
+    /// Expires everything that is stored.
+    pub(super) fn expire(&self) {
+        let newest = self.newest().unwrap();
+        let upkeep = Upkeep {
+            command: "expire".into(),
+            detail: "everything".into(),
+            writer: "test".into(),
+            now: Timestamp::now(),
+        };
+        self.runtime.block_on(async {
+            let topics = newest.topics.iter();
+            let plan = plan_expiry(&self.repository, &newest, topics, i64::MAX, true).await;
+            let plan = plan.unwrap();
+            let expired = self.repository.expire(&plan.partitions, &upkeep);
+            assert!(expired.await.unwrap().is_some());
+        });
     }
 
     /// The newest snapshot.

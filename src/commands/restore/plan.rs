@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use kbk_format::counted;
 use kbk_format::repo::RestoredPartition;
 
-use super::report::{created_with_defaults, lost};
+use super::report::{created_with_defaults, expired, lost};
 use crate::cli::{Column, Report, Table};
 use crate::human;
 use crate::restore::{PartitionPlan, RestorePlan, TopicPlan, describe_rate};
@@ -57,6 +57,9 @@ impl Report for RestorePlan {
             .sum();
         if self.lost_offsets > 0 {
             writeln!(out, "{}", lost(self.lost_offsets))?;
+        }
+        if self.expired_offsets > 0 {
+            writeln!(out, "{}", expired(self.expired_offsets))?;
         }
         let missing = self.topics().filter(TopicPlan::config_missing);
         let missing: Vec<&str> = missing.map(|topic| topic.target()).collect();

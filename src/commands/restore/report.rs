@@ -51,6 +51,9 @@ impl Report for RestoreReport {
         if self.lost_offsets > 0 {
             writeln!(out, "{}", lost(self.lost_offsets))?;
         }
+        if self.expired_offsets > 0 {
+            writeln!(out, "{}", expired(self.expired_offsets))?;
+        }
         if self.purged_records > 0 {
             let records = human::counted(self.purged_records, "record");
             writeln!(
@@ -119,6 +122,14 @@ impl Report for RestoreReport {
 pub(super) fn lost(offsets: u64) -> String {
     format!(
         "{} of the selection are in no backup: the cluster had deleted them before they were read",
+        human::counted(offsets, "offset")
+    )
+}
+
+/// Says that the snapshot no longer has everything.
+pub(super) fn expired(offsets: u64) -> String {
+    format!(
+        "{} before those of the selection had expired: `kbk expire` removed them by their age",
         human::counted(offsets, "offset")
     )
 }

@@ -21,6 +21,8 @@ struct PlanJson<'a> {
     saved: &'a Completeness,
     /// Selected offsets that the source had deleted before any backup read them.
     lost_offsets: u64,
+    /// Offsets before the selected ones that had expired: `kbk expire` removed them by their age.
+    expired_offsets: u64,
     /// Kafka's id of the cluster; `None` if it reports none.
     cluster_id: Option<&'a str>,
     /// The records that are selected.
@@ -127,6 +129,7 @@ impl Serialize for RestorePlan {
             snapshot: self.manifest.snapshot.sequence,
             saved: &self.saved,
             lost_offsets: self.lost_offsets,
+            expired_offsets: self.expired_offsets,
             cluster_id: self.manifest.cluster_id.as_deref(),
             choice: &self.selection,
             transactions: self.is_transactional(),

@@ -122,6 +122,7 @@ pub async fn plan(
     let mut plan = RestorePlan {
         saved: partial::saved(snapshot, &manifest),
         lost_offsets: partial::lost_offsets(snapshot, &manifest),
+        expired_offsets: partial::expired_offsets(snapshot, &manifest),
         manifest,
         resumed: false,
         selection: options.selection.clone(),

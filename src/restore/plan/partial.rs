@@ -24,6 +24,16 @@ pub(crate) fn lost_offsets(snapshot: &Snapshot, manifest: &RestoreManifest) -> u
     lost.fold(0, |sum, offsets| sum.saturating_add(offsets.unsigned_abs()))
 }
 
+/// Returns how many offsets had expired before the first ones of the partitions that are restored from the beginning.
+pub(crate) fn expired_offsets(snapshot: &Snapshot, manifest: &RestoreManifest) -> u64 {
+    let from_the_beginning = restored(snapshot, manifest)
+        .filter(|(_, restored, state)| restored.base_offset <= state.base_offset);
+    let expired = from_the_beginning.filter_map(|(_, _, state)| state.expired_offsets());
+    expired.fold(0, |sum, offsets| {
+        sum.saturating_add(offsets.end_offset.abs_diff(offsets.base_offset))
+    })
+}
+
 /// Returns the partitions that are restored, with their topics and states in the snapshot.
 fn restored<'a>(
     snapshot: &'a Snapshot,

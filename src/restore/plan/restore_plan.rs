@@ -33,6 +33,8 @@ pub struct RestorePlan {
     pub saved: Completeness,
     /// How many of the selected offsets the cluster had deleted before they were read.
     pub lost_offsets: u64,
+    /// How many offsets had expired before those that are restored: `kbk expire` removed them by their age.
+    pub expired_offsets: u64,
     /// What prevents the restore. A plan with any obstacle is not applied.
     pub obstacles: Vec<Obstacle>,
     /// What the manifest does not say about its topics, by target. Every topic of the manifest has an entry.

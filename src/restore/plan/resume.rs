@@ -221,6 +221,7 @@ pub async fn plan_rest(
         // It was allowed when the restore began.
         saved: partial::saved(&snapshot, &manifest),
         lost_offsets: partial::lost_offsets(&snapshot, &manifest),
+        expired_offsets: partial::expired_offsets(&snapshot, &manifest),
         obstacles: Vec::new(),
         details,
         manifest,

@@ -234,6 +234,7 @@ impl Backup {
             verify: false,
             saved: Completeness::of_partitions(1, []),
             lost_offsets: 0,
+            expired_offsets: 0,
             obstacles: Vec::new(),
             details: BTreeMap::from([(target, details)]),
         }

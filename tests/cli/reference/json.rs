@@ -48,6 +48,7 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
     ("status", "src/commands/status.rs", "Status"),
     ("snapshots", "src/commands/snapshots.rs", "Snapshots"),
     ("forget", "src/commands/forget.rs", "Forgetting"),
+    ("expire", "src/commands/expire.rs", "Expiring"),
     ("prune", "src/commands/prune.rs", "PruneReport"),
     ("stats", "src/commands/stats.rs", "Stats"),
     ("ls", "src/commands/ls.rs", "Listing"),

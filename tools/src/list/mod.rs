@@ -20,4 +20,6 @@ pub use newest::{Newest, NewestSnapshot, newest};
 pub use restores::{RestoreContents, RestoreRow, RestoreState, RestoredNames, restores};
 pub use sizes::{Sizes, SnapshotSize, TopicSize, sizes};
 pub use snapshots::{SnapshotContents, SnapshotRow, snapshots};
-pub use topics::{PartitionRow, SegmentRow, SegmentTotals, TopicRow, partitions, segments, topics};
+pub use topics::{
+    ExpiredRow, PartitionRow, SegmentRow, SegmentTotals, TopicRow, partitions, segments, topics,
+};

@@ -27,7 +27,8 @@ pub struct SnapshotContents {
     pub parent: Option<u64>,
     /// Sequence number of the snapshot of its backup: its own, unless another command committed it.
     pub backup: u64,
-    /// The command that committed it, such as `forget`, where no backup did; it holds what the snapshot before it holds.
+    /// The command that committed it, such as `forget`, where no backup did; it holds what the snapshot before it holds, but for what
+    /// `expire` removed.
     pub maintenance: Option<String>,
     /// Kafka's id of the cluster.
     pub cluster_id: Option<String>,

@@ -1,5 +1,6 @@
 //! Lists the topics, partitions and segments of a snapshot.
 
+use jiff::Timestamp;
 use kbk_format::repo::{
     Incomplete, PartitionState, RepoError, Repository, SegmentEntry, Snapshot, TopicState,
 };
@@ -48,10 +49,45 @@ pub struct PartitionRow {
     pub totals: SegmentTotals,
     /// Ranges of offsets that the cluster had deleted before they were read.
     pub lost: Vec<OffsetSpan>,
+    /// What was removed before `base_offset`, by the age of its records; null where nothing was.
+    pub expired: Option<ExpiredRow>,
     /// Why it lacks records that the cluster had; null if it lacks none.
     pub incomplete: Option<Incomplete>,
     /// How many offsets it lacks; null if that is not known, or none.
     pub missing_offsets: Option<u64>,
+}
+
+/// What was expired of a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExpiredRow {
+    /// The offsets.
+    pub offsets: OffsetSpan,
+    /// Number of segments.
+    pub segments: u64,
+    /// Number of their records.
+    pub records: u64,
+    /// The last snapshot that expired some of them.
+    pub snapshot: u64,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// What it was asked to do.
+    pub policy: String,
+}
+
+impl ExpiredRow {
+    /// Returns what was expired of a partition; `None` where nothing was.
+    #[must_use]
+    pub fn of(state: &PartitionState) -> Option<ExpiredRow> {
+        let expired = state.expired.as_ref()?;
+        Some(ExpiredRow {
+            offsets: state.expired_offsets()?,
+            segments: expired.segments,
+            records: expired.records,
+            snapshot: expired.snapshot,
+            at: expired.at,
+            policy: expired.policy.clone(),
+        })
+    }
 }
 
 /// One segment.
@@ -163,6 +199,7 @@ pub fn partitions<'a>(
         segments: state.segments,
         totals: SegmentTotals::of_partition(state),
         lost: state.lost.iter().map(|lost| (*lost).into()).collect(),
+        expired: ExpiredRow::of(state),
         incomplete: state.incomplete.clone(),
         missing_offsets: state.missing_offsets(),
     };

@@ -32,7 +32,7 @@ pub struct RetentionRow {
     /// Why it is kept, such as `newest` or `daily`; empty if it is forgotten.
     pub reasons: Vec<String>,
     /// The snapshot that holds the same and is kept or forgotten for the reasons of its age: what `forget` and `prune` commit holds what
-    /// the backup before it holds. Null in the snapshot of a backup.
+    /// the snapshot before it holds. Null in the snapshot of a backup or an expiry.
     pub same_as: Option<u64>,
 }
 
@@ -70,13 +70,16 @@ struct Found {
 struct Contents {
     created_at: Timestamp,
     complete: bool,
-    backup: u64,
+    content: Content,
 }
+
+/// Identifies what snapshots hold: a backup, by the number of its own snapshot, and how many segments have not expired since.
+type Content = (u64, u64);
 
 /// Plans what `policy` forgets.
 ///
-/// Of snapshots that hold the same backup, the first counts, which is the one that the backup reported; the others are forgotten,
-/// unless one is the newest. A snapshot that cannot be read, or that an unfinished restore needs, is kept.
+/// Of snapshots that hold the same, the first counts, which is in most cases the one that the backup reported; the others are forgotten,
+/// unless one is the newest. What an expiry leaves of a backup is as old as that, and takes its place in a period. A snapshot that cannot be read, or that an unfinished restore needs, is kept.
 ///
 /// # Errors
 ///
@@ -172,7 +175,7 @@ async fn found(repository: &Repository) -> Result<Vec<Found>, RepoError> {
             Ok(manifest) => Some(Contents {
                 created_at: manifest.created_at,
                 complete: manifest.is_complete(),
-                backup: manifest.backup(),
+                content: (manifest.backup(), manifest.totals.segments),
             }),
             Err(error) if error.kind().is_about_content() => None,
             Err(error) => return Err(error),
@@ -191,20 +194,20 @@ async fn restoring(repository: &Repository) -> Result<Vec<(u64, String)>, RepoEr
     Ok(needed.collect())
 }
 
-/// Returns the first snapshot of each backup, by the number of the backup's own.
-fn firsts(found: &[Found]) -> BTreeMap<u64, u64> {
+/// Returns the first snapshot of each content.
+fn firsts(found: &[Found]) -> BTreeMap<Content, u64> {
     let mut firsts = BTreeMap::new();
     for snapshot in found {
         if let Some(contents) = &snapshot.contents {
-            firsts.entry(contents.backup).or_insert(snapshot.sequence);
+            firsts.entry(contents.content).or_insert(snapshot.sequence);
         }
     }
     firsts
 }
 
-fn candidate(found: &Found, firsts: &BTreeMap<u64, u64>) -> Option<(u64, Candidate)> {
+fn candidate(found: &Found, firsts: &BTreeMap<Content, u64>) -> Option<(u64, Candidate)> {
     let contents = found.contents.as_ref()?;
-    let is_first = firsts.get(&contents.backup) == Some(&found.sequence);
+    let is_first = firsts.get(&contents.content) == Some(&found.sequence);
     let candidate = Candidate {
         time: contents.created_at,
         whole: contents.complete,
@@ -214,13 +217,13 @@ fn candidate(found: &Found, firsts: &BTreeMap<u64, u64>) -> Option<(u64, Candida
 
 fn rows(
     found: &[Found],
-    firsts: &BTreeMap<u64, u64>,
+    firsts: &BTreeMap<Content, u64>,
     mut reasons: impl FnMut(u64) -> Vec<Reason>,
 ) -> Vec<RetentionRow> {
     let row = |snapshot: &Found| {
         let contents = snapshot.contents.as_ref();
         let first = contents
-            .and_then(|contents| firsts.get(&contents.backup))
+            .and_then(|contents| firsts.get(&contents.content))
             .copied();
         let reasons = reasons(snapshot.sequence);
         let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();

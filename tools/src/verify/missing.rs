@@ -1,6 +1,6 @@
 //! What snapshots themselves state is missing: partitions that lack records, and offsets that were deleted before they were read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use kbk_format::repo::{Incomplete, LostRange, PartitionId, PartitionState, TopicState};
 
@@ -13,6 +13,8 @@ pub(super) struct Missing {
     lost: HashSet<(PartitionId, i64, i64)>,
     incomplete: HashSet<(PartitionId, i64, Incomplete)>,
     partitions: HashSet<PartitionId>,
+    /// Where the expired offsets end that were counted.
+    expired: HashMap<PartitionId, i64>,
 }
 
 impl Missing {
@@ -26,6 +28,14 @@ impl Missing {
         report: &mut VerifyReport,
     ) {
         let partition = topic.partition_id(state.partition);
+        if let Some(expired) = state.expired_offsets() {
+            // Those of an older snapshot are the first of those of a newer one.
+            let counted = self.expired.entry(partition.clone());
+            let counted = counted.or_insert(expired.base_offset);
+            let more = expired.end_offset.saturating_sub(*counted).max(0);
+            report.expired_offsets = report.expired_offsets.saturating_add(more.unsigned_abs());
+            *counted = expired.end_offset.max(*counted);
+        }
         for LostRange { from, to } in state.lost.iter().copied() {
             if self.lost.insert((partition.clone(), from, to)) {
                 report.lost_offsets = report.lost_offsets.saturating_add(to.abs_diff(from));

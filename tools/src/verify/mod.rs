@@ -113,6 +113,8 @@ pub struct VerifyReport {
     pub missing_offsets: u64,
     /// How many offsets the cluster had deleted before they were read.
     pub lost_offsets: u64,
+    /// How many offsets were expired by the age of their records, which is no finding.
+    pub expired_offsets: u64,
     /// How many of the findings are about histories of topics that were replaced: the topics were read again in full since.
     pub replaced_findings: u64,
     /// What no snapshot of the repository names: of the selected topics, or of all.

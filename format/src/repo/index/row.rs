@@ -66,7 +66,7 @@ struct PartitionLine {
     last_stable_offset: i64,
     incomplete: Option<Incomplete>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    expired: Option<Expired>,
+    expired: Option<Box<Expired>>,
     base_offset: i64,
     end_offset: i64,
     segments: u64,
@@ -419,7 +419,7 @@ pub(super) mod tests {
 
     fn expired_row() -> PartitionRow {
         let mut row = partition_row();
-        row.state.expired = Some(Expired {
+        row.state.expired = Some(Box::new(Expired {
             base_offset: 0,
             segments: 2,
             records: 4,
@@ -427,7 +427,7 @@ pub(super) mod tests {
             at: jiff::Timestamp::UNIX_EPOCH,
             policy: "--older-than \"1y\"".into(),
             last_record: None,
-        });
+        }));
         row
     }
 

@@ -100,7 +100,7 @@ impl PartitionExpiry {
         }
         let so_far = state.expired.take();
         let sum = |so_far: Option<u64>, more: u64| so_far.unwrap_or(0).saturating_add(more);
-        state.expired = Some(Expired {
+        state.expired = Some(Box::new(Expired {
             base_offset: so_far
                 .as_ref()
                 .map_or(state.base_offset, |so_far| so_far.base_offset),
@@ -110,7 +110,7 @@ impl PartitionExpiry {
             at: upkeep.now,
             policy: upkeep.detail.clone(),
             last_record: self.last_record,
-        });
+        }));
         let after = &self.after;
         state.base_offset = after.base_offset;
         state.segments = after.segments;
@@ -156,7 +156,8 @@ impl Repository {
         older_than: i64,
     ) -> Result<PartitionExpiry> {
         // Most partitions are ruled out by their own row.
-        let segments = match state.min_timestamp.is_some_and(|min| min < older_than) {
+        let may_be_older = state.min_timestamp.is_some_and(|min| min < older_than);
+        let segments = match may_be_older {
             true => self.segments(snapshot, &id, state).await?,
             false => return Ok(PartitionExpiry::nothing(id, state)),
         };
