@@ -102,6 +102,7 @@ pub use prunes::Adoptable;
 pub use readahead::{AheadBytes, AheadReader, ReadaheadLimits};
 pub use reader::{SegmentReader, StoredRange};
 pub use repository::{FoundSegment, ListedObject, ListedSnapshot, Repository};
+pub use restore::{RestoreEnd, RestoreRecord};
 pub use restore_discarded::RestoreDiscarded;
 pub use restore_done::{DonePartition, RestoreDone};
 pub use restore_id::{RestoreId, RestoreIdError};

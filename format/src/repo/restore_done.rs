@@ -1,5 +1,8 @@
 //! That a restore is finished (SPEC section 11.7): `restores/<restore>/done.json`, last, names the final page of each partition.
 
+use std::pin::pin;
+
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +90,13 @@ impl Repository {
         Ok(Some(found.value))
     }
 
+    /// Reads the results of all restores, several at a time; `None` of one that has not finished.
+    async fn restores_done(&self) -> Result<impl Stream<Item = Result<Option<RestoreDone>>>> {
+        let reads = self.restores().await?.into_iter();
+        let reads = reads.map(async |restore| self.restore_done(&restore).await);
+        Ok(stream::iter(reads).buffer_unordered(self.store().profile().parallel_requests))
+    }
+
     /// Returns the `sequence` of a restore that finishes now.
     ///
     /// # Errors
@@ -94,8 +104,9 @@ impl Repository {
     /// The error of the store. A damaged result of another restore is no reason not to finish this one.
     pub async fn next_restore_done(&self) -> Result<u64> {
         let mut last = 0;
-        for restore in self.restores().await? {
-            match self.restore_done(&restore).await {
+        let mut results = pin!(self.restores_done().await?);
+        while let Some(result) = results.next().await {
+            match result {
                 Ok(done) => last = last.max(done.map_or(0, |done| done.sequence)),
                 Err(error) if matches!(error.kind(), RepoErrorKind::Damaged(_)) => {}
                 Err(error) => return Err(error),
@@ -111,14 +122,10 @@ impl Repository {
     /// [`RepoErrorKind::Damaged`], or the error of the store.
     pub async fn last_restore_done(&self) -> Result<Option<RestoreDone>> {
         let mut last: Option<RestoreDone> = None;
-        for restore in self.restores().await? {
-            if let Some(done) = self.restore_done(&restore).await?
-                && last
-                    .as_ref()
-                    .is_none_or(|last| last.sequence <= done.sequence)
-            {
-                last = Some(done);
-            }
+        let mut results = pin!(self.restores_done().await?);
+        while let Some(done) = results.try_next().await? {
+            let of = |done: &RestoreDone| (done.sequence, done.restore.clone());
+            last = last.into_iter().chain(done).max_by_key(of);
         }
         Ok(last)
     }

@@ -4,7 +4,9 @@
 //! Its manifest says which topics and which settings.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 
+use futures_util::StreamExt;
 use kbk_format::repo::{RepoError, Repository};
 
 use super::target_cluster::{ExistingTopic, TargetCluster};
@@ -25,9 +27,10 @@ impl Leftovers {
         if !cluster.topics.values().any(is_like_one) {
             return Ok(found);
         }
-        for restore in repository.restores().await? {
-            let manifest = match repository.restore(&restore).await {
-                Ok(manifest) => manifest,
+        let mut records = pin!(repository.restore_records(repository.restores().await?));
+        while let Some((restore, record)) = records.next().await {
+            let manifest = match record {
+                Ok(record) => record.map(|record| record.manifest),
                 Err(error) => {
                     tracing::warn!("cannot tell what restore {restore} left: {error}");
                     continue;

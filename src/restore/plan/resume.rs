@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::pin::pin;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
-    Digested, RateLimit, RepoError, Repository, RestoreId, RestoreManifest, RestoredPartition,
-    RestoredTopic, Snapshot, TopicState,
+    Digested, RateLimit, RepoError, Repository, RestoreEnd, RestoreId, RestoreManifest,
+    RestoreRecord, RestoredPartition, RestoredTopic, Snapshot, TopicState,
 };
 use kbk_tools::Selection;
 
@@ -101,30 +102,28 @@ pub async fn unfinished(
     name: Option<&RestoreId>,
 ) -> Result<RestoreManifest, ResumeError> {
     let names = repository.restores().await?;
+    let candidates = names.iter().cloned();
+    let candidates = candidates.filter(|known| name.is_none_or(|name| name == known));
+    let mut records = pin!(repository.restore_records(candidates.collect()));
     let mut found = Vec::new();
-    for candidate in names
-        .iter()
-        .filter(|known| name.is_none_or(|name| name == *known))
-    {
-        let done = repository.restore_done(candidate).await?;
-        let restore = repository.restore(candidate).await?;
-        if done.is_none() && repository.restore_discarded(candidate).await?.is_some() {
-            match name {
-                Some(name) => return Err(ResumeError::Discarded(name.clone())),
-                None => continue,
+    while let Some((_, record)) = records.next().await {
+        let Some(RestoreRecord { manifest, end }) = record? else {
+            continue;
+        };
+        match (end, name) {
+            (None, Some(name)) if manifest.producers == 0 => {
+                return Err(ResumeError::WithoutTransactions(name.clone()));
             }
-        }
-        match (done, restore, name) {
-            (Some(done), _, Some(name)) => {
+            (None, _) if manifest.producers > 0 => found.push(manifest),
+            (Some(RestoreEnd::Done(done)), Some(name)) => {
                 return Err(ResumeError::Done {
                     restore: name.clone(),
                     records: done.records,
                 });
             }
-            (None, Some(restore), Some(name)) if restore.producers == 0 => {
-                return Err(ResumeError::WithoutTransactions(name.clone()));
+            (Some(RestoreEnd::Discarded(_)), Some(name)) => {
+                return Err(ResumeError::Discarded(name.clone()));
             }
-            (None, Some(restore), _) if restore.producers > 0 => found.push(restore),
             _ => {}
         }
     }

@@ -3,7 +3,9 @@
 //! Records that such a restore wrote are not a reason to append: whoever resumes it, or restores again, would have them twice.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 
+use futures_util::StreamExt;
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{RepoError, Repository, RestoreId, RestoreManifest};
 
@@ -30,9 +32,12 @@ impl UnfinishedRestores {
         cluster: &TargetCluster,
     ) -> Result<UnfinishedRestores, RepoError> {
         let mut found = UnfinishedRestores::default();
-        for restore in repository.restores().await? {
-            match unfinished(repository, &restore).await {
-                Ok(manifest) => {
+        let mut records = pin!(repository.restore_records(repository.restores().await?));
+        while let Some((restore, record)) = records.next().await {
+            match record {
+                Ok(record) => {
+                    let unfinished = record.filter(|record| record.end.is_none());
+                    let manifest = unfinished.map(|record| record.manifest);
                     let here = manifest.filter(|manifest| manifest.cluster_id == cluster.id);
                     here.iter().for_each(|manifest| found.add(manifest));
                 }
@@ -63,17 +68,5 @@ impl UnfinishedRestores {
         targets
             .filter_map(|target| self.0.get(&(topic.target().to_owned(), target.partition)))
             .max_by_key(|unfinished| &unfinished.restore)
-    }
-}
-
-async fn unfinished(
-    repository: &Repository,
-    restore: &RestoreId,
-) -> Result<Option<RestoreManifest>, RepoError> {
-    let ended = repository.restore_done(restore).await?.is_some()
-        || repository.restore_discarded(restore).await?.is_some();
-    match ended {
-        true => Ok(None),
-        false => repository.restore(restore).await,
     }
 }

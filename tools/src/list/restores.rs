@@ -1,11 +1,13 @@
 //! Lists the restores of a repository, with the progress of those that have not finished.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use kbk_format::repo::{
-    PartitionId, RepoError, RepoErrorKind, Repository, RestoreId, RestoreManifest,
+    PartitionId, RepoError, RepoErrorKind, Repository, RestoreEnd, RestoreId, RestoreManifest,
+    RestoreRecord,
 };
 use serde::Serialize;
 
@@ -78,16 +80,31 @@ pub struct RestoredNames {
 /// If the repository cannot be listed or read. A restore with damaged objects is a row with `damage`, not an error.
 pub async fn restores(repository: &Repository) -> Result<Vec<RestoreRow>, RepoError> {
     let mut rows = Vec::new();
-    for restore in repository.restores().await? {
-        rows.push(match row(repository, &restore).await {
-            Ok(row) => row,
-            Err(error) => match error.kind() {
-                RepoErrorKind::Damaged(_) | RepoErrorKind::Missing { .. } => RestoreRow {
+    let mut records = pin!(repository.restore_records(repository.restores().await?));
+    while let Some((restore, record)) = records.next().await {
+        let contents = match record {
+            Ok(Some(record)) => contents(repository, &record).await,
+            // It was listed a moment ago.
+            Ok(None) => {
+                rows.push(RestoreRow::damaged(
                     restore,
-                    state: RestoreState::Damaged,
-                    damage: Some(error.to_string()),
-                    contents: None,
-                },
+                    "begun.json is gone".to_owned(),
+                ));
+                continue;
+            }
+            Err(error) => Err(error),
+        };
+        rows.push(match contents {
+            Ok((state, contents)) => RestoreRow {
+                restore,
+                state,
+                damage: None,
+                contents: Some(contents),
+            },
+            Err(error) => match error.kind() {
+                RepoErrorKind::Damaged(_) | RepoErrorKind::Missing { .. } => {
+                    RestoreRow::damaged(restore, error.to_string())
+                }
                 _ => return Err(error),
             },
         });
@@ -95,30 +112,34 @@ pub async fn restores(repository: &Repository) -> Result<Vec<RestoreRow>, RepoEr
     Ok(rows)
 }
 
-async fn row(repository: &Repository, restore: &RestoreId) -> Result<RestoreRow, RepoError> {
-    let Some(manifest) = repository.restore(restore).await? else {
-        // It was listed a moment ago.
-        return Ok(RestoreRow {
-            restore: restore.clone(),
+impl RestoreRow {
+    fn damaged(restore: RestoreId, damage: String) -> RestoreRow {
+        RestoreRow {
+            restore,
             state: RestoreState::Damaged,
-            damage: Some("begun.json is gone".to_owned()),
+            damage: Some(damage),
             contents: None,
-        });
+        }
+    }
+}
+
+async fn contents(
+    repository: &Repository,
+    record: &RestoreRecord,
+) -> Result<(RestoreState, RestoreContents), RepoError> {
+    let RestoreRecord { manifest, end } = record;
+    let selected_offsets = selected(manifest);
+    let state = match end {
+        Some(RestoreEnd::Done(_)) => RestoreState::Finished,
+        Some(RestoreEnd::Discarded(_)) => RestoreState::Discarded,
+        None => RestoreState::Unfinished,
     };
-    let selected_offsets = selected(&manifest);
-    let done = repository.restore_done(restore).await?;
-    let discarded = repository.restore_discarded(restore).await?;
-    let (state, ended_at) = match (&done, &discarded) {
-        (Some(done), _) => (RestoreState::Finished, Some(done.finished_at)),
-        (None, Some(discarded)) => (RestoreState::Discarded, Some(discarded.discarded_at)),
-        (None, None) => (RestoreState::Unfinished, None),
-    };
-    let mapped = match &done {
-        Some(done) => Mapped {
+    let mapped = match end {
+        Some(RestoreEnd::Done(done)) => Mapped {
             offsets: selected_offsets,
             records: done.records,
         },
-        None => mapped(repository, &manifest).await?,
+        _ => mapped(repository, manifest).await?,
     };
     let topics = manifest.topics.iter().map(|topic| RestoredNames {
         topic: topic.topic.to_string(),
@@ -126,22 +147,17 @@ async fn row(repository: &Repository, restore: &RestoreId) -> Result<RestoreRow,
     });
     let contents = RestoreContents {
         started_at: manifest.started_at,
-        ended_at,
+        ended_at: end.as_ref().map(RestoreEnd::at),
         snapshot: manifest.snapshot.sequence,
         cluster_id: manifest.cluster_id.clone(),
         resumable: state == RestoreState::Unfinished && manifest.producers > 0,
         topics: topics.collect(),
-        partitions: partitions(&manifest).count() as u64,
+        partitions: partitions(manifest).count() as u64,
         selected_offsets,
         mapped_offsets: mapped.offsets,
         records: mapped.records,
     };
-    Ok(RestoreRow {
-        restore: restore.clone(),
-        state,
-        damage: None,
-        contents: Some(contents),
-    })
+    Ok((state, contents))
 }
 
 /// Returns each partition with the selected range of its offsets.
