@@ -26,6 +26,7 @@ mod reference;
 mod repo_mode;
 mod restores;
 mod retention;
+mod setup;
 mod status;
 mod verify;
 #[expect(dead_code, reason = "shared with the tests of kbk-tools")]
