@@ -60,7 +60,7 @@ pub const STORE_OPTIONS: &[StoreOptionKey] = &[
         value: "REGION",
         backends: S3,
         meaning: "the region of the bucket [default: that of AWS_REGION, AWS_DEFAULT_REGION or the profile, or us-east-1]",
-        set: |options, value| text(&mut options.region, value),
+        set: |options, value| text(&mut options.region, &sent(value)?),
     },
     StoreOptionKey {
         name: "profile",
@@ -74,7 +74,7 @@ pub const STORE_OPTIONS: &[StoreOptionKey] = &[
         value: "NAME",
         backends: &[Backend::Azure],
         meaning: "the storage account [default: that of the location, of AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_ACCOUNT_NAME]",
-        set: |options, value| text(&mut options.account, value),
+        set: |options, value| text(&mut options.account, &sent(value)?),
     },
     StoreOptionKey {
         name: "path-style",
@@ -145,7 +145,7 @@ pub const STORE_OPTIONS: &[StoreOptionKey] = &[
             if options.encryption == Some(Encryption::Store) {
                 return Err("it goes with `sse` aws:kms".to_owned());
             }
-            options.encryption = Some(Encryption::Kms(Some(given(value)?)));
+            options.encryption = Some(Encryption::Kms(Some(sent(value)?)));
             Ok(())
         },
     },
@@ -156,7 +156,7 @@ pub const STORE_OPTIONS: &[StoreOptionKey] = &[
         meaning: "the storage class (of Azure the access tier) of segments; the small objects of the index have that of the bucket",
         set: |options, value| {
             let archives = ["GLACIER", "DEEP_ARCHIVE", "ARCHIVE"];
-            let value = given(value)?;
+            let value = sent(value)?;
             if archives.contains(&value.to_ascii_uppercase().as_str()) {
                 return Err("nothing can be read from an archive before it is fetched; give a class that is read at once".to_owned());
             }
@@ -222,6 +222,16 @@ fn given(value: &str) -> Result<String, String> {
     match value {
         "" => Err("it is empty".to_owned()),
         value => Ok(value.to_owned()),
+    }
+}
+
+/// Checks what is sent in a header of requests.
+fn sent(value: &str) -> Result<String, String> {
+    match value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        true => given(value),
+        false => {
+            Err("it has a line break, or another character that no request may have".to_owned())
+        }
     }
 }
 
@@ -419,6 +429,10 @@ mod tests {
             ("retry-timeout", "0s", "1s to 24h"),
             ("tag", "hunter2", "KEY=VALUE"),
             ("region", "", "empty"),
+            ("region", "hunter2\n", "no request may have"),
+            ("account", "hunter2é", "no request may have"),
+            ("sse-kms-key-id", "hunter2\r", "no request may have"),
+            ("storage-class", "hunter2\0", "no request may have"),
         ] {
             let error = StoreOption::new(key, value).unwrap_err();
             assert!(error.contains(reason), "{error}");

@@ -8,6 +8,7 @@ mod acls;
 mod blocks;
 mod cat;
 mod config;
+mod credentials;
 mod deploy;
 mod expire;
 mod formats;

@@ -120,7 +120,7 @@ impl Answer {
 }
 
 /// Returns the errors from this one to the innermost.
-fn chain<'a>(
+pub(super) fn chain<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> + 'a {
     let mut next = Some(error);

@@ -9,13 +9,15 @@ use super::client;
 use super::crypto::OpenSsl;
 use super::location::Bucket;
 use super::options::StoreOptions;
-use super::s3::{reason, variable};
+use super::s3::reason;
+use super::variables::{self, variable};
 
 /// Returns the container, or what is wrong with the options. No request is made.
 pub(super) fn open(
     bucket: &Bucket,
     options: &StoreOptions,
 ) -> Result<Arc<dyn ObjectStore>, String> {
+    variables::check("AZURE_")?;
     let mut builder = MicrosoftAzureBuilder::from_env()
         .with_container_name(&bucket.name)
         .with_client_options(client::client(options)?)

@@ -12,7 +12,7 @@
 //! | name a place | `location` |
 //! | say how a bucket is reached and written | `options` |
 //! | open a bucket | `s3`, `azure`, `gcs` |
-//! | find keys in the files of the AWS command line | `aws_profile` |
+//! | find keys in the files of the AWS command line, and in the environment | `aws_profile`, `variables` |
 //! | limit the time of requests, and repeat them | `client` |
 //! | wait between attempts of our own | `pause` |
 //! | sign requests | `crypto` |
@@ -30,6 +30,7 @@ mod options;
 mod pause;
 mod probe;
 mod s3;
+mod variables;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;

@@ -3,7 +3,6 @@
 //! Keys are searched for in this order: the profile that the options name; `AWS_ACCESS_KEY_ID` and its like; a web identity; the
 //! profile that `AWS_PROFILE` names, or `default`; the container's; the machine's metadata service.
 
-use std::env;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -19,6 +18,7 @@ use super::client;
 use super::crypto::OpenSsl;
 use super::location::Bucket;
 use super::options::{Encryption, StoreOptions};
+use super::variables::{self, is_sendable, variable};
 use crate::repo::answer::innermost_reason;
 
 /// Returns the bucket, or what is wrong with the options. No request is made.
@@ -26,6 +26,7 @@ pub(super) fn open(
     bucket: &Bucket,
     options: &StoreOptions,
 ) -> Result<Arc<dyn ObjectStore>, String> {
+    variables::check("AWS_")?;
     let profile = Profile::find(options)?;
     let endpoint = first([
         options.endpoint.clone(),
@@ -138,6 +139,13 @@ impl Profile {
             return Ok(None);
         }
         if let Some(keys) = &self.settings.keys {
+            let texts = [Some(&keys.id), Some(&keys.secret), keys.token.as_ref()];
+            if !texts.into_iter().flatten().all(|text| is_sendable(text)) {
+                return Err(format!(
+                    "a key of the profile `{}` has a character that no request may have",
+                    self.name
+                ));
+            }
             let credential = AwsCredential {
                 key_id: keys.id.clone(),
                 secret_key: keys.secret.clone(),
@@ -179,11 +187,6 @@ fn read(location: &str, name: &str) -> Result<String, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(format!("cannot read {}: {error}", path.display())),
     }
-}
-
-/// Returns a variable of the environment that is set and not empty.
-pub(super) fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn first<const N: usize>(found: [Option<String>; N]) -> Option<String> {
