@@ -1,8 +1,7 @@
-//! A repository in a bucket: on a real S3 server and on a real Azure one, through networks that fail, and without a word of its
-//! secrets.
+//! A repository in a bucket: on a real S3 server, on a real Azure one and in a translation of Google's protocol, through networks that
+//! fail, and without a word of its secrets.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,8 +12,9 @@ use crate::support::fault_proxy::{Fault, FaultProxy, Plan};
 use crate::support::process::{Finished, run};
 use crate::support::produce::produce;
 use crate::support::record::Message;
-use crate::support::stores::{ObjectServer, Protocol, SECRET};
-use crate::support::{consume, samples, seed, store_contract, topics};
+use crate::support::secrets::Kept;
+use crate::support::stores::{ObjectServer, Protocol};
+use crate::support::{consume, google, groups, samples, seed, store_contract, topics, wait};
 
 /// Runs `of_the_environment` in a process of its own: credentials are variables of a process.
 fn contract(protocol: Protocol) {
@@ -44,6 +44,11 @@ fn azure_does_what_every_store_must() {
 }
 
 #[test]
+fn a_translation_of_google_does_what_every_store_must() {
+    contract(Protocol::Google);
+}
+
+#[test]
 #[ignore = "a part of other tests, which say where the store is"]
 fn of_the_environment() {
     let variable = |name| std::env::var(name).expect("another test sets it");
@@ -55,11 +60,13 @@ fn of_the_environment() {
     store_contract::check(&store);
 }
 
-/// Fails the test if a secret is in what a command said.
+/// Fails the test if a secret of the server is in what a command said.
 #[track_caller]
-fn tells_nothing(ended: Finished) -> Finished {
-    for text in [&ended.stdout, &ended.stderr] {
-        assert!(!text.contains(SECRET), "{text}");
+fn tells_nothing(server: &ObjectServer, ended: Finished) -> Finished {
+    for secret in server.secrets() {
+        for text in [&ended.stdout, &ended.stderr] {
+            assert!(!text.contains(&secret), "{text}");
+        }
     }
     ended
 }
@@ -80,63 +87,152 @@ fn add_records(broker: &Broker, name: &str, partitions: i32, count: i64) {
     }
 }
 
+/// Runs commands on a repository in a server, and sees that they tell nothing.
+struct Bucket<'a> {
+    server: &'a ObjectServer,
+    prefix: &'a str,
+    /// The topic that is backed up.
+    topic: &'a str,
+    broker: &'a Broker,
+}
+
+impl Bucket<'_> {
+    fn kbk(&self, args: &[&str]) -> Finished {
+        tells_nothing(self.server, run(&mut self.server.kbk(self.prefix, args)))
+    }
+
+    /// Runs a command that reads or writes the topic in the cluster.
+    fn live(&self, args: &[&str]) -> Finished {
+        let cluster = ["-b", self.broker.bootstrap(), "--topic", self.topic];
+        self.kbk(&[args, &cluster].concat())
+    }
+
+    /// Backs up, and returns the number of new records.
+    fn backup(&self, args: &[&str]) -> i64 {
+        let backup = self.live(&[&["backup", "--json", "--no-acls"], args].concat());
+        let records = backup.expect_code(0).json()["records"].as_i64();
+        records.expect("a number")
+    }
+
+    fn verify(&self) -> i64 {
+        let verified = self.kbk(&["verify", "--full", "--json"]).expect_code(0);
+        verified.json()["records"].as_i64().expect("a number")
+    }
+
+    /// Commits an offset of a group, so that the next backup stores other groups than the last one.
+    fn commit(&self, offset: i64) {
+        let group = format!("group-of-{}", self.topic);
+        groups::commit(self.broker, &group, &[(self.topic, 0, offset, "")]);
+    }
+}
+
 fn end_to_end(protocol: Protocol) {
     let server = &ObjectServer::start(protocol);
     let broker = Broker::shared();
     let topic = &topic(broker, "stored", 3);
-    let kbk = |args: &[&str]| tells_nothing(run(&mut server.kbk("kafka/prod", args)));
-    let cluster = ["-b", broker.bootstrap(), "--topic", topic];
+    let bucket = &Bucket {
+        server,
+        prefix: "kafka/prod",
+        topic,
+        broker,
+    };
+    create(bucket);
 
-    let missing = kbk(&["snapshots"]).expect_code(1);
+    assert_eq!(bucket.backup(&[]), 1500);
+    add_records(broker, topic, 3, 20);
+    bucket.commit(7);
+    assert_eq!(bucket.backup(&[]), 60);
+    bucket.commit(8);
+    let folder = tempfile::tempdir().expect("a folder");
+    let metrics = folder.path().join("kbk.prom");
+    let textfile = format!("--metrics-textfile={}", metrics.display());
+    assert_eq!(bucket.backup(&["-vv", &textfile]), 0);
+    let metrics = fs::read_to_string(metrics).expect("metrics");
+    for secret in server.secrets() {
+        assert!(!metrics.contains(&secret), "{metrics}");
+    }
+
+    assert_eq!(bucket.verify(), 1560);
+    let listed = bucket.kbk(&["ls"]).expect_code(0);
+    assert!(listed.stdout.contains(topic.as_str()), "{listed:?}");
+    bucket.kbk(&["status"]).expect_code(0);
+    bucket.kbk(&["snapshots", "--json"]).expect_code(0);
+    let printed = bucket.kbk(&["cat", topic]).expect_code(0);
+    assert_eq!(printed.stdout.lines().count(), 1560);
+    mounted(server, topic);
+    let target = format!("{topic}-restored");
+    let map = format!("{topic}={target}");
+    let restored = bucket.live(&["restore", "--json", "--verify", "--map", &map]);
+    assert_eq!(restored.expect_code(0).json()["records"], 1560);
+    assert_eq!(consume::assert_same(broker, (topic, &target), 3), 1560);
+
+    retain(bucket);
+    assert_eq!(bucket.verify(), 1560);
+    let again = bucket.kbk(&["cat", topic]).expect_code(0);
+    assert!(again.stdout == printed.stdout, "other records than before");
+
+    // What was forgotten is gone, and the rest has what it always had.
+    let kept = Kept::read(&server.data());
+    assert!(kept.frames > 0, "nothing compressed was found");
+    let group = format!("group-of-{topic}");
+    assert!(kept.find(&group).is_some(), "{group} was backed up");
+    for secret in server.secrets() {
+        assert_eq!(kept.find(&secret), None);
+    }
+}
+
+/// Creates the repository, where there is none.
+fn create(bucket: &Bucket) {
+    let missing = bucket.kbk(&["snapshots"]).expect_code(1);
     assert!(
         missing.stderr.contains("is not a kbk repository"),
         "{missing:?}"
     );
-    let refused = kbk(&["init", "--repo-mode", "0640"]).expect_code(2);
+    let refused = bucket.kbk(&["init", "--repo-mode", "0640"]).expect_code(2);
     assert!(
         refused.stderr.contains("--repo-mode is for folders"),
         "{refused:?}"
     );
-    kbk(&["init"]).expect_code(0);
-    let again = kbk(&["init"]).expect_code(1);
+    bucket.kbk(&["init"]).expect_code(0);
+    let again = bucket.kbk(&["init"]).expect_code(1);
     assert!(
         again.stderr.contains("is already a kbk repository"),
         "{again:?}"
     );
+}
 
-    let backup = |args: &[&str]| kbk(&[&["backup", "--json"], &cluster[..], args].concat());
-    assert_eq!(
-        backup(&["--no-acls"]).expect_code(0).json()["records"],
-        1500
+/// Forgets all snapshots but the last one, and prunes: one run lists what is not needed, and one deletes it.
+fn retain(bucket: &Bucket) {
+    let forget = ["forget", "--keep-last", "1", "--yes", "--json"];
+    let forgotten = bucket.kbk(&forget).expect_code(0).json();
+    assert_eq!(forgotten["forgotten"], 2, "{forgotten}");
+    let prune = |grace: &str| {
+        let pruned = bucket.kbk(&["prune", "--grace", grace, "--json"]);
+        pruned.expect_code(0).json()
+    };
+    let count = |document: &serde_json::Value, what: &str| {
+        document[what]["objects"].as_u64().expect("a number")
+    };
+    // The groups of two snapshots.
+    let listed = prune("1s");
+    assert_eq!(count(&listed, "deleted"), 0, "{listed}");
+    assert!(count(&listed, "marked") >= 2, "{listed}");
+    let deleted = prune("0s");
+    assert!(
+        count(&deleted, "deleted") >= count(&listed, "marked"),
+        "{deleted}"
     );
-    add_records(broker, topic, 3, 20);
-    assert_eq!(backup(&["--no-acls"]).expect_code(0).json()["records"], 60);
-    let idle = backup(&["--no-acls", "-vv"]).expect_code(0).json();
-    assert_eq!(idle["records"], 0);
+    let idle = prune("0s");
+    assert_eq!((count(&idle, "deleted"), count(&idle, "marked")), (0, 0));
+    assert!(sequences(bucket).iter().all(|&sequence| sequence > 2));
+}
 
-    let verified = kbk(&["verify", "--full", "--json"]).expect_code(0).json();
-    assert_eq!(verified["records"], 1560);
-    let listed = kbk(&["ls"]).expect_code(0);
-    assert!(listed.stdout.contains(topic.as_str()), "{listed:?}");
-    kbk(&["status"]).expect_code(0);
-    kbk(&["snapshots", "--json"]).expect_code(0);
-    let printed = kbk(&["cat", topic]).expect_code(0);
-    assert_eq!(printed.stdout.lines().count(), 1560);
-
-    let target = format!("{topic}-restored");
-    let map = format!("{topic}={target}");
-    let restore = ["restore", "--json", "--verify", "--map", &map];
-    let restored = kbk(&[&restore[..], &cluster].concat())
-        .expect_code(0)
-        .json();
-    assert_eq!(restored["records"], 1560);
-    assert_eq!(consume::assert_same(broker, (topic, &target), 3), 1560);
-
-    mounted(server, topic);
-    if protocol == Protocol::S3 {
-        // Objects are files of this server, and their names and tags are beside them.
-        no_secret_in(&server.data());
-    }
+/// Returns the numbers of the snapshots that there are.
+fn sequences(bucket: &Bucket) -> Vec<u64> {
+    let listed = bucket.kbk(&["snapshots", "--json"]).expect_code(0).json();
+    let rows = listed["snapshots"].as_array().expect("rows").iter();
+    rows.map(|row| row["sequence"].as_u64().expect("a number"))
+        .collect()
 }
 
 /// Reads a file of the mounted repository.
@@ -144,27 +240,13 @@ fn mounted(server: &ObjectServer, topic: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let place = folder.path().to_str().expect("UTF-8");
     let mount = run(&mut server.kbk("kafka/prod", &["mount", place, "--daemon"]));
-    tells_nothing(mount).expect_code(0);
+    tells_nothing(server, mount).expect_code(0);
     let find =
         format!("find {place} -path '*{topic}*' -name '*.jsonl' | head -1 | xargs cat | wc -l");
     let found = run(Command::new("bash").args(["-c", &find]));
     run(&mut server.kbk("kafka/prod", &["umount", place])).expect_code(0);
     let lines: u64 = found.stdout.trim().parse().expect("a number");
     assert!(lines > 0, "{found:?}");
-}
-
-fn no_secret_in(folder: &Path) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            no_secret_in(&path);
-        } else {
-            let bytes = fs::read(&path).expect("a file");
-            let secret = SECRET.as_bytes();
-            let found = bytes.windows(secret.len()).any(|window| window == secret);
-            assert!(!found, "{}", path.display());
-        }
-    }
 }
 
 #[test]
@@ -175,6 +257,46 @@ fn a_repository_in_s3_is_backed_up_to_verified_mounted_and_restored() {
 #[test]
 fn a_repository_in_azure_is_backed_up_to_verified_mounted_and_restored() {
     end_to_end(Protocol::Azure);
+}
+
+#[test]
+fn a_repository_in_a_translation_of_google_is_backed_up_to_verified_mounted_and_restored() {
+    end_to_end(Protocol::Google);
+}
+
+#[test]
+fn credentials_for_google_are_found_where_the_documentation_says() {
+    let server = &ObjectServer::start(Protocol::Google);
+    run(&mut server.kbk("r", &["init"])).expect_code(0);
+    let home = tempfile::tempdir().expect("a folder");
+    let asked = |variable: &str, value: &str| {
+        let mut command = server.kbk("r", &["snapshots", "-vv"]);
+        command.env_remove("GOOGLE_APPLICATION_CREDENTIALS");
+        command.env("HOME", home.path()).env(variable, value);
+        let ended = tells_nothing(server, run(&mut command));
+        assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
+        ended
+    };
+    let key = server.translation().key_file().to_str().expect("UTF-8");
+    let metadata = server.address.to_string();
+    asked("GOOGLE_APPLICATION_CREDENTIALS", key).expect_code(0);
+    asked("GOOGLE_SERVICE_ACCOUNT", key).expect_code(0);
+    asked("GCE_METADATA_HOST", &metadata).expect_code(0);
+
+    let other = openssl::rsa::Rsa::generate(2048).and_then(openssl::pkey::PKey::from_rsa);
+    let other = google::key_file(home.path(), "other.json", &other.expect("a key"));
+    let other = other.to_str().expect("UTF-8");
+    for (variable, value, expected) in [
+        ("GOOGLE_SERVICE_ACCOUNT", other, "cannot log in to use"),
+        (
+            "GCE_METADATA_HOST",
+            "127.0.0.1:1",
+            "no credentials were obtained",
+        ),
+    ] {
+        let ended = asked(variable, value).expect_code(1);
+        assert!(ended.stderr.contains(expected), "{ended:?}");
+    }
 }
 
 #[test]
@@ -218,7 +340,7 @@ fn each_failure_of_a_bucket_is_named_and_none_is_taken_for_a_missing_repository(
         proxy.set(Plan::All(fault));
         let args = [&short[..], &["snapshots"]].concat();
         let ended = run(&mut server.kbk_by(proxy.address, "r", &args));
-        let ended = tells_nothing(ended).expect_code(1);
+        let ended = tells_nothing(server, ended).expect_code(1);
         assert!(ended.stderr.contains(expected), "{fault:?}: {ended:?}");
         assert!(
             !ended.stderr.contains("is not a kbk repository"),
@@ -240,30 +362,57 @@ fn each_failure_of_a_bucket_is_named_and_none_is_taken_for_a_missing_repository(
     assert!(none.stderr.contains("no access key was found"), "{none:?}");
 }
 
-#[test]
-fn a_network_that_fails_in_every_tenth_request_costs_time_and_nothing_else() {
+/// The most runs of a command that a failing network makes end early.
+const RUNS: usize = 6;
+
+/// Repeats a command until it has succeeded. After a failure, everything that was stored must be readable.
+fn until_done(mut kbk: impl FnMut() -> Finished, mut check: impl FnMut()) -> Finished {
+    for _ in 1..RUNS {
+        let ended = kbk();
+        if ended.status.success() {
+            return ended;
+        }
+        println!("to be repeated: {}", ended.stderr);
+        check();
+    }
+    kbk().expect_code(0)
+}
+
+fn fails_in_every_tenth_request(protocol: Protocol) {
     let broker = Broker::shared();
     let topic = &topic(broker, "shaky", 4);
-    let server = &ObjectServer::start(Protocol::S3);
+    let server = &ObjectServer::start(protocol);
     let proxy = &FaultProxy::start(server.address);
-    let kbk = |args: &[&str]| tells_nothing(run(&mut server.kbk_by(proxy.address, "r", args)));
+    let direct = &Bucket {
+        server,
+        prefix: "r",
+        topic,
+        broker,
+    };
+    let kbk = |args: &[&str]| {
+        let mut command = server.kbk_by(proxy.address, "r", args);
+        tells_nothing(server, run(&mut command))
+    };
     let cluster = ["-b", broker.bootstrap(), "--topic", topic];
+    let backup = [&["backup", "--json", "--no-acls"], &cluster[..]].concat();
     kbk(&["init"]).expect_code(0);
-    proxy.set(Plan::Some {
+    let faults = Plan::Some {
         seed: seed(),
         per_mille: 100,
-    });
+    };
+    proxy.set(faults);
     let mut stored = 0;
-    for _ in 0..4 {
-        let backup = kbk(&[&["backup", "--json", "--no-acls"], &cluster[..]].concat());
-        stored += backup.expect_code(0).json()["records"]
-            .as_u64()
-            .expect("a number");
-        add_records(broker, topic, 4, 10);
+    // As many as it takes until tables are merged.
+    for run in 0..9 {
+        direct.commit(run);
+        let backup = kbk(&backup).expect_code(0).json();
+        stored += backup["records"].as_i64().expect("a number");
+        if run < 3 {
+            add_records(broker, topic, 4, 10);
+        }
     }
     assert_eq!(stored, 4 * (500 + 3 * 10));
-    let whole = run(&mut server.kbk("r", &["verify", "--full", "--json"])).expect_code(0);
-    assert_eq!(whole.json()["records"], stored);
+    assert_eq!(direct.verify(), stored);
     let target = format!("{topic}-restored");
     let map = format!("{topic}={target}");
     let restore = ["restore", "--json", "--map", &map];
@@ -271,20 +420,53 @@ fn a_network_that_fails_in_every_tenth_request_costs_time_and_nothing_else() {
         .expect_code(0)
         .json();
     assert_eq!(restored["records"], stored);
-    let (requests, faults) = proxy.counts();
-    println!("{faults} of {requests} requests failed or were late");
-    assert!(faults > 10);
 
-    // What docs/stores.md says a commit costs, with room for what a listing of claims finds.
+    let whole = || assert_eq!(direct.verify(), stored);
+    let forget = ["forget", "--keep-last", "2", "--yes", "--json"];
+    until_done(|| kbk(&forget), whole);
+    whole();
+    let prune = ["prune", "--grace", "0s", "--json"];
+    let pruned = until_done(|| kbk(&prune), whole).json();
+    assert!(pruned["needed"]["objects"].as_u64() > Some(0), "{pruned}");
+    whole();
+    let (requests, failed) = proxy.counts();
+    println!("{failed} of {requests} requests failed or were late");
+    assert!(failed > 10);
+
     proxy.set(Plan::None);
+    let left = direct.kbk(&[&prune[..], &["--dry-run"]].concat());
+    let left = left.expect_code(0).json();
+    assert_eq!(left["deleted"]["objects"], 0, "{left}");
+    assert!(sequences(direct).iter().all(|&sequence| sequence > 7));
+    let kept = direct.kbk(&["verify", "--snapshot", "all", "--full", "--json"]);
+    kept.expect_code(0);
+    assert_eq!(direct.backup(&[]), 0);
+    if protocol == Protocol::S3 {
+        costs_few_requests(proxy, direct, || kbk(&backup));
+    }
+}
+
+/// What docs/stores.md says a commit costs, with room for what a listing of claims finds.
+fn costs_few_requests(proxy: &FaultProxy, bucket: &Bucket, backup: impl Fn() -> Finished) {
     for (new, most) in [(0, 80), (10, 120)] {
-        add_records(broker, topic, 4, new);
+        add_records(bucket.broker, bucket.topic, 4, new);
         let before = proxy.counts().0;
-        kbk(&[&["backup", "--json", "--no-acls"], &cluster[..]].concat()).expect_code(0);
+        backup().expect_code(0);
         let requests = proxy.counts().0 - before;
         println!("a backup of 4 partitions with {new} new records each: {requests} requests");
         assert!(requests < most, "{requests}");
     }
+}
+
+#[test]
+fn a_network_that_fails_in_every_tenth_request_costs_time_and_nothing_else() {
+    fails_in_every_tenth_request(Protocol::S3);
+}
+
+#[test]
+fn a_network_to_a_translation_of_google_that_fails_in_every_tenth_request_costs_time_and_nothing_else()
+ {
+    fails_in_every_tenth_request(Protocol::Google);
 }
 
 #[test]
@@ -297,7 +479,7 @@ fn a_backup_through_a_network_that_is_down_for_a_while_goes_on() {
     proxy.set(Plan::All(Fault::Refused(503, "ServerBusy")));
     let back = proxy.clone();
     let up = std::thread::spawn(move || {
-        crate::support::wait::until("some requests", || (back.counts().0 > 70).then_some(()));
+        wait::until("some requests", || (back.counts().0 > 70).then_some(()));
         std::thread::sleep(Duration::from_millis(500));
         back.set(Plan::None);
     });

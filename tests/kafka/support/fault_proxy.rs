@@ -1,13 +1,14 @@
 //! A proxy before an object store that makes its answers late, short, wrong or lost, as networks and services do.
 //!
-//! Small and seeded. Every connection carries one request, which makes both sides simple: the server is asked to close it, so that its
-//! answer ends where the connection does.
+//! Small and seeded. Every connection carries one request, which makes both sides simple.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use super::http::Request;
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl FaultProxy {
 
     /// Serves one request. An error is the end of a connection, which is nobody's business here.
     fn serve(&self, mut client: TcpStream, server: SocketAddr) -> io::Result<()> {
-        let request = read_request(&mut client)?;
+        let request = Request::read(&mut client)?;
         let fault = self.next();
         match fault {
             Some(Fault::Delay(time)) => thread::sleep(time),
@@ -118,7 +119,7 @@ impl FaultProxy {
             Some(Fault::Cut | Fault::Lost) | None => (),
         }
         let mut upstream = TcpStream::connect(server)?;
-        upstream.write_all(&request)?;
+        upstream.write_all(&request.to_bytes())?;
         let mut answer = Vec::new();
         upstream.read_to_end(&mut answer)?;
         match fault {
@@ -128,41 +129,6 @@ impl FaultProxy {
         }
         client.shutdown(Shutdown::Write)
     }
-}
-
-/// Reads a request, and asks for the end of the connection after its answer.
-fn read_request(client: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut request = Vec::new();
-    let mut piece = [0; 64 << 10];
-    let head = loop {
-        if let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
-        }
-        let read = client.read(&mut piece)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        request.extend_from_slice(&piece[..read]);
-    };
-    let text = String::from_utf8_lossy(&request[..head]).to_ascii_lowercase();
-    let length = text
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length:"));
-    let length: usize = length
-        .and_then(|length| length.trim().parse().ok())
-        .unwrap_or(0);
-    let whole = head + length;
-    while request.len() < whole {
-        let read = client.read(&mut piece)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        request.extend_from_slice(&piece[..read]);
-    }
-    let closing = b"Connection: close\r\n";
-    let insert_at = head - 2;
-    request.splice(insert_at..insert_at, closing.iter().copied());
-    Ok(request)
 }
 
 /// SplitMix64.

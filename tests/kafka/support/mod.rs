@@ -4,9 +4,11 @@ pub(crate) mod acls;
 pub(crate) mod broker;
 pub(crate) mod consume;
 pub(crate) mod fault_proxy;
+pub(crate) mod google;
 pub(crate) mod grants;
 pub(crate) mod groups;
 pub(crate) mod guarded;
+pub(crate) mod http;
 #[path = "../../support/json_page.rs"]
 pub(crate) mod json_page;
 pub(crate) mod offset_map;
@@ -20,8 +22,10 @@ pub(crate) mod produce;
 pub(crate) mod raw;
 pub(crate) mod record;
 pub(crate) mod repo;
+pub(crate) mod s3;
 pub(crate) mod samples;
 pub(crate) mod scenarios;
+pub(crate) mod secrets;
 pub(crate) mod secure;
 pub(crate) mod small_disk;
 #[path = "../../support/store_contract.rs"]

@@ -1,4 +1,5 @@
-//! Object stores for the tests: an S3 server (versitygw) and an Azure one (Azurite) on free loopback ports, in temporary folders.
+//! Object stores for the tests: an S3 server (versitygw) and an Azure one (Azurite) on free loopback ports, in temporary folders. For Google's
+//! protocol there is a translation before the S3 server.
 //!
 //! As a broker does, they end with the test process, however it ends.
 
@@ -17,7 +18,9 @@ use openssl::sign::Signer;
 use tempfile::TempDir;
 
 use super::broker::free_port;
+use super::google::GoogleTranslation;
 use super::process::kbk;
+use super::s3::S3Client;
 use super::wait::PATIENCE;
 
 const CACHE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache");
@@ -43,6 +46,8 @@ wait
 pub(crate) enum Protocol {
     S3,
     Azure,
+    /// Google's, as a translation of S3.
+    Google,
 }
 
 /// A server with one empty bucket.
@@ -52,6 +57,7 @@ pub(crate) struct ObjectServer {
     pub(crate) address: SocketAddr,
     folder: TempDir,
     process: Child,
+    translation: Option<GoogleTranslation>,
 }
 
 impl ObjectServer {
@@ -64,7 +70,7 @@ impl ObjectServer {
         let mut command = Command::new("sh");
         command.args(["-c", SUPERVISOR, "sh"]);
         match protocol {
-            Protocol::S3 => {
+            Protocol::S3 | Protocol::Google => {
                 fs::create_dir(data.join(BUCKET)).expect("the bucket is a folder");
                 command
                     .arg(cached(VERSITYGW))
@@ -91,15 +97,18 @@ impl ObjectServer {
             .process_group(0)
             .spawn()
             .expect("sh runs");
-        let server = Self {
+        let mut server = Self {
             protocol,
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             folder,
             process,
+            translation: None,
         };
         server.wait();
-        if protocol == Protocol::Azure {
-            server.create_container();
+        match protocol {
+            Protocol::S3 => (),
+            Protocol::Azure => server.create_container(),
+            Protocol::Google => server.translate(),
         }
         server
     }
@@ -113,6 +122,22 @@ impl ObjectServer {
                 "the server does not start: {log:?}"
             );
             std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Puts the translation before the server.
+    fn translate(&mut self) {
+        let translation = GoogleTranslation::start(self.s3(), self.folder.path());
+        self.address = translation.address;
+        self.translation = Some(translation);
+    }
+
+    /// Returns a client of the S3 server that uses nothing of kbk.
+    pub(crate) fn s3(&self) -> S3Client {
+        S3Client {
+            server: self.address,
+            key_id: ACCOUNT,
+            secret: SECRET,
         }
     }
 
@@ -147,29 +172,49 @@ impl ObjectServer {
         match self.protocol {
             Protocol::S3 => format!("s3://{BUCKET}/{prefix}"),
             Protocol::Azure => format!("az://{BUCKET}/{prefix}"),
+            Protocol::Google => format!("gs://{BUCKET}/{prefix}"),
         }
     }
 
     /// Returns the endpoint of the server, or of a proxy before it.
     pub(crate) fn endpoint(&self, address: SocketAddr) -> String {
         match self.protocol {
-            Protocol::S3 => format!("http://{address}"),
+            Protocol::S3 | Protocol::Google => format!("http://{address}"),
             Protocol::Azure => format!("http://{address}/{ACCOUNT}"),
         }
     }
 
     /// Returns the variables that give a process the credentials.
-    pub(crate) fn credentials(&self) -> [(&'static str, &'static str); 2] {
+    pub(crate) fn credentials(&self) -> Vec<(&'static str, String)> {
         match self.protocol {
-            Protocol::S3 => [
-                ("AWS_ACCESS_KEY_ID", ACCOUNT),
-                ("AWS_SECRET_ACCESS_KEY", SECRET),
+            Protocol::S3 => vec![
+                ("AWS_ACCESS_KEY_ID", ACCOUNT.to_owned()),
+                ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
             ],
-            Protocol::Azure => [
-                ("AZURE_STORAGE_ACCOUNT", ACCOUNT),
-                ("AZURE_STORAGE_KEY", SECRET),
+            Protocol::Azure => vec![
+                ("AZURE_STORAGE_ACCOUNT", ACCOUNT.to_owned()),
+                ("AZURE_STORAGE_KEY", SECRET.to_owned()),
             ],
+            Protocol::Google => {
+                let file = self.translation().key_file().display();
+                vec![("GOOGLE_APPLICATION_CREDENTIALS", file.to_string())]
+            }
         }
+    }
+
+    /// Returns what translates Google's protocol.
+    #[track_caller]
+    pub(crate) fn translation(&self) -> &GoogleTranslation {
+        self.translation
+            .as_ref()
+            .expect("it speaks Google's protocol")
+    }
+
+    /// Returns what must appear nowhere.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let translation = self.translation.iter();
+        let secrets = translation.flat_map(GoogleTranslation::secrets);
+        secrets.chain([SECRET.to_owned()]).collect()
     }
 
     /// Returns a `kbk` command on a repository in this server.
@@ -191,6 +236,8 @@ impl ObjectServer {
             "AWS_REGION",
             "AWS_ENDPOINT_URL",
             "AZURE_STORAGE_ACCOUNT_NAME",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "GOOGLE_SERVICE_ACCOUNT",
         ] {
             command.env_remove(name);
         }
