@@ -166,7 +166,8 @@ impl Families {
                 "kbk_store_requests_total",
                 &["kind", "outcome"],
                 "Requests to the store of the repository: get, head, put, begin, part, complete, delete, list or copy, which ended ok, \
-                 not_found, exists, denied or failed. On a local disk, some folders are listed and some segments read without one",
+                 not_found, exists, denied or failed. Each object that is deleted counts, also where one request deletes many. On a local \
+                 disk, some folders are listed and some segments read without one",
             ),
             request_bytes: on.counters("kbk_store_bytes_total", &["kind"], "Bytes of objects that requests moved"),
             latency: on.histograms(

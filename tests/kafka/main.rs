@@ -39,6 +39,7 @@ mod round_trip;
 mod secure;
 mod selection;
 mod status;
+mod store_removal;
 mod stores;
 mod support;
 mod target_verify;

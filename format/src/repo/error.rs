@@ -190,6 +190,8 @@ pub enum RepoErrorKind {
     Locked {
         /// The operation that was refused.
         operation: Operation,
+        /// How many more objects it was refused for.
+        others: u64,
     },
 
     /// Fetch the object from the archive in which the store keeps it.
@@ -332,6 +334,14 @@ impl RepoError {
             _ => RepoErrorKind::Unavailable { operation },
         };
         Self::new(repository, Some(key), kind, Some(source))
+    }
+
+    /// Returns the same error of a lock, which protects this many more objects.
+    pub(super) fn and_others(mut self, count: u64) -> Self {
+        if let RepoErrorKind::Locked { others, .. } = &mut self.0.kind {
+            *others = count;
+        }
+        self
     }
 
     fn new(
@@ -539,9 +549,17 @@ impl fmt::Display for RepoError {
                 "cannot use {object}: the bucket is in another region or under another endpoint: {source}; set the store option `region` \
                  or `endpoint`"
             ),
-            RepoErrorKind::Locked { operation } => write!(
+            RepoErrorKind::Locked {
+                operation,
+                others: 0,
+            } => write!(
                 f,
                 "cannot {operation} {object}: a lock, a hold or a retention policy protects it: {source}; try again when that has ended"
+            ),
+            RepoErrorKind::Locked { operation, others } => write!(
+                f,
+                "cannot {operation} {object} and {others} more: a lock, a hold or a retention policy protects each: {source}; \
+                 try again when that has ended"
             ),
             RepoErrorKind::Archived => write!(
                 f,
@@ -615,7 +633,10 @@ fn answered(operation: Operation, trouble: Trouble) -> RepoErrorKind {
         Trouble::Denied => denied(operation),
         Trouble::NoBucket => RepoErrorKind::NoSuchBucket,
         Trouble::WrongRegion => RepoErrorKind::WrongRegion,
-        Trouble::Locked => RepoErrorKind::Locked { operation },
+        Trouble::Locked => RepoErrorKind::Locked {
+            operation,
+            others: 0,
+        },
         Trouble::Archived => RepoErrorKind::Archived,
         Trouble::Conflict => RepoErrorKind::Busy,
         Trouble::Throttled => RepoErrorKind::Throttled { operation },

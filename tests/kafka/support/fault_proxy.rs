@@ -30,6 +30,8 @@ pub(crate) enum Fault {
 pub(crate) enum Plan {
     None,
     All(Fault),
+    /// Those with this in their method, path and query, as in `POST /bucket?delete`.
+    Of(&'static str, Fault),
     /// Some in a thousand meet one, by a seed.
     Some {
         seed: u64,
@@ -84,12 +86,13 @@ impl FaultProxy {
         (state.requests, state.faults)
     }
 
-    fn next(&self) -> Option<Fault> {
+    fn next(&self, request: &Request) -> Option<Fault> {
         let mut state = self.state.lock().unwrap();
         state.requests += 1;
         let fault = match state.plan {
             Plan::None => None,
             Plan::All(fault) => Some(fault),
+            Plan::Of(text, fault) => request.line().contains(text).then_some(fault),
             Plan::Some { seed, per_mille } => chosen(mixed(seed ^ state.requests), per_mille),
         };
         state.faults += u64::from(fault.is_some());
@@ -99,7 +102,7 @@ impl FaultProxy {
     /// Serves one request. An error is the end of a connection, which is nobody's business here.
     fn serve(&self, mut client: TcpStream, server: SocketAddr) -> io::Result<()> {
         let request = Request::read(&mut client)?;
-        let fault = self.next();
+        let fault = self.next(&request);
         match fault {
             Some(Fault::Delay(time)) => thread::sleep(time),
             Some(Fault::Hang) => {

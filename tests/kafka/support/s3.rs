@@ -3,14 +3,14 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sha::sha256;
 use openssl::sign::Signer;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::http::Request;
+use super::http::{Request, status};
 
 const REGION: &str = "us-east-1";
 
@@ -32,6 +32,28 @@ pub(crate) struct S3Client {
 }
 
 impl S3Client {
+    /// Puts something that is no object: a setting of a bucket or of an object.
+    #[track_caller]
+    pub(crate) fn set(&self, path: &str, setting: &str, document: &str) {
+        let body = document.as_bytes().to_vec();
+        let digest = openssl::hash::hash(MessageDigest::md5(), &body).expect("MD5");
+        let headers = [
+            ("content-md5", BASE64.encode(&digest)),
+            ("content-length", body.len().to_string()),
+        ];
+        let answer = self.send(Request {
+            method: "PUT".to_owned(),
+            path: utf8_percent_encode(path, PATH).to_string(),
+            query: format!("{setting}="),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value))
+                .to_vec(),
+            body,
+        });
+        let answer = answer.expect("an answer");
+        assert_eq!(status(&answer), 200, "{}", String::from_utf8_lossy(&answer));
+    }
+
     /// Signs a request, and returns the whole answer.
     pub(crate) fn send(&self, mut request: Request) -> io::Result<Vec<u8>> {
         self.sign(&mut request);

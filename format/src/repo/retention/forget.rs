@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::{TryStreamExt, stream};
-
 use super::Upkeep;
 use crate::layout::limits;
 use crate::repo::error::{RepoErrorKind, Result};
@@ -115,15 +113,7 @@ impl Repository {
             .iter()
             .map(|&sequence| Key::Snapshot { sequence })
             .collect();
-        self.remove_all(&keys).await?;
+        self.store().remove_all(&keys).await?;
         Ok(sequences)
-    }
-
-    /// Removes objects, several at a time.
-    pub(super) async fn remove_all(&self, keys: &[Key]) -> Result<()> {
-        let parallel = self.store().profile().parallel_requests;
-        stream::iter(keys.iter().map(Ok))
-            .try_for_each_concurrent(parallel, |key| self.store().remove(key))
-            .await
     }
 }

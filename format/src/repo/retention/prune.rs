@@ -354,7 +354,7 @@ impl Repository {
     /// Deletes what was listed, and says so in a commit.
     async fn finish_prune(&self, marked: &MarkedObjects, upkeep: &Upkeep) -> Result<ObjectCount> {
         let keys: Vec<Key> = marked.objects.iter().map(|it| it.key.clone()).collect();
-        self.remove_all(&keys).await?;
+        self.store().remove_all(&keys).await?;
         let committed = self.commit_maintenance(upkeep, |newest, next| {
             if newest.pruning.as_ref() != Some(&marked.pruning) {
                 return Err(RepoErrorKind::Outdated);

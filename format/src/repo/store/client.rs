@@ -79,3 +79,13 @@ pub(super) fn credential_retries() -> RetryConfig {
         ..RetryConfig::default()
     }
 }
+
+/// Returns how often the removal of many objects by one request is repeated: where the service does not know it, they are soon removed one
+/// by one.
+pub(super) fn bulk_retries() -> RetryConfig {
+    RetryConfig {
+        max_retries: 2,
+        retry_timeout: Duration::from_secs(10),
+        ..RetryConfig::default()
+    }
+}

@@ -17,6 +17,7 @@
 //! | wait between attempts of our own | `pause` |
 //! | sign requests | `crypto` |
 //! | find out whether two writers can create the same object | `probe` |
+//! | remove many objects | `removal` |
 //! | create and flush folders of a local disk | `folder` |
 
 mod aws_profile;
@@ -29,6 +30,7 @@ mod location;
 mod options;
 mod pause;
 mod probe;
+mod removal;
 mod s3;
 mod variables;
 
@@ -69,6 +71,8 @@ use super::sealed::{self, Digested, Document, MAX_SEALED_BYTES, SealError};
 #[derive(Clone, Debug)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
+    /// The same objects, where one request removes many of them.
+    bulk: Option<Arc<dyn ObjectStore>>,
     url: Arc<str>,
     /// The root on a local disk.
     folder: Option<Arc<Path>>,
@@ -122,20 +126,18 @@ impl Store {
             Root::Memory(name) => Ok(Self::new(memory(name), &url)),
             Root::Bucket(bucket) => {
                 let opened = match bucket.backend {
-                    Backend::S3 => s3::open(bucket, options),
-                    Backend::Azure => azure::open(bucket, options),
-                    Backend::Gcs => gcs::open(bucket, options),
+                    Backend::S3 => s3::open(bucket, options).map(|(one, many)| (one, Some(many))),
+                    Backend::Azure => azure::open(bucket, options).map(|one| (one, None)),
+                    Backend::Gcs => gcs::open(bucket, options).map(|one| (one, None)),
                 };
-                let objects = opened.map_err(|detail| {
+                let (objects, bulk) = opened.map_err(|detail| {
                     RepoError::of_repository(&url, RepoErrorKind::InvalidLocation { detail })
                 })?;
-                let objects: Arc<dyn ObjectStore> = match bucket.prefix.as_str() {
-                    "" => objects,
-                    prefix => Arc::new(PrefixStore::new(objects, prefix)),
-                };
+                let below = |objects| below(objects, &bucket.prefix);
                 let profile = StoreProfile::of(bucket.backend).with_options(options);
-                let store = Self::new(objects, &url).with_profile(profile);
+                let store = Self::new(below(objects), &url).with_profile(profile);
                 Ok(Store {
+                    bulk: bulk.map(|bulk| observed(below(bulk))),
                     labels: Arc::new(Labels::of(options)),
                     ..store
                 })
@@ -161,6 +163,7 @@ impl Store {
         let profile = StoreProfile::remote();
         Store {
             objects: observed(objects),
+            bulk: None,
             url: url.into(),
             folder: None,
             uploads: Arc::new(Semaphore::new(profile.max_concurrent_uploads)),
@@ -616,6 +619,14 @@ impl Store {
 
     fn failed_at(&self, operation: Operation, key: &str, error: object_store::Error) -> RepoError {
         RepoError::of_store(operation, &self.url, key, error.into())
+    }
+}
+
+/// Returns the objects below a prefix.
+fn below(objects: Arc<dyn ObjectStore>, prefix: &str) -> Arc<dyn ObjectStore> {
+    match prefix {
+        "" => objects,
+        prefix => Arc::new(PrefixStore::new(objects, prefix)),
     }
 }
 

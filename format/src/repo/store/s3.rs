@@ -21,11 +21,12 @@ use super::options::{Encryption, StoreOptions};
 use super::variables::{self, is_sendable, variable};
 use crate::repo::answer::innermost_reason;
 
-/// Returns the bucket, or what is wrong with the options. No request is made.
+/// Returns the bucket twice, or what is wrong with the options: the second removes up to a thousand objects with one request. No request
+/// is made.
 pub(super) fn open(
     bucket: &Bucket,
     options: &StoreOptions,
-) -> Result<Arc<dyn ObjectStore>, String> {
+) -> Result<(Arc<dyn ObjectStore>, Arc<dyn ObjectStore>), String> {
     variables::check("AWS_")?;
     let profile = Profile::find(options)?;
     let endpoint = first([
@@ -55,8 +56,6 @@ pub(super) fn open(
         .with_retry(client::retries(options))
         .with_crypto_provider(Arc::new(OpenSsl))
         .with_conditional_put(S3ConditionalPut::ETagMatch)
-        // Not every compatible service deletes several objects at once.
-        .with_disable_bulk_delete(options.endpoint.is_some())
         .with_virtual_hosted_style_request(!path_style);
     if let Some(region) = region {
         builder = builder.with_region(region);
@@ -80,8 +79,14 @@ pub(super) fn open(
             Arc::clone(builder.build().map_err(reason)?.credentials())
         }
     };
-    let built = builder.with_credentials(credentials).build();
-    Ok(Arc::new(built.map_err(reason)?))
+    let builder = builder.with_credentials(credentials);
+    // An answer to many removals has an error for each, which the library does not repeat; so what is removed alone is asked for alone.
+    let one = builder.clone().with_disable_bulk_delete(true).build();
+    let many = builder.with_retry(client::bulk_retries()).build();
+    Ok((
+        Arc::new(one.map_err(reason)?),
+        Arc::new(many.map_err(reason)?),
+    ))
 }
 
 /// Returns the endpoint with the bucket as the first part of its host.
