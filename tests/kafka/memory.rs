@@ -1,11 +1,13 @@
 //! Backup, verify, restore and cat need at most 150 MB, whatever the size of the topic.
 
+use std::fs;
 use std::process::Command;
 
 use crate::support::broker::Broker;
 use crate::support::process::run;
 use crate::support::produce::produce_bulk;
 use crate::support::repo::Repo;
+use crate::support::stores::{BUCKET, ObjectServer, Protocol};
 use crate::support::{consume, offset_map, samples, soak, synthetic, topics};
 
 const LIMIT_BYTES: u64 = 150_000_000;
@@ -101,12 +103,73 @@ fn memory_is_bounded_at_any_size_of_offset_map() {
     }
 }
 
+/// A bucket of many small segments: one in each of many partitions, and many in one partition.
+#[test]
+fn memory_is_bounded_for_many_small_segments_in_a_bucket() {
+    let (partitions, segments) = if soak() { (2_000, 3_000) } else { (150, 300) };
+    let server = &ObjectServer::start(Protocol::S3);
+    let broker = Broker::shared();
+    let topic = &topics::unique("small");
+    topics::create(broker, topic, partitions, &[]);
+    let records = (0..partitions).map(|_| samples::plain(samples::now_ms(), "value"));
+    produce_bulk(broker, "none", (topic, partitions), records);
+    let cluster = ["-b", broker.bootstrap()];
+    let backup = ["backup", "--init", "--topic", topic];
+    check(
+        "backup of many partitions",
+        &mut server.kbk("many", &[&backup, &cluster[..]].concat()),
+    );
+    check(
+        "an idle one",
+        &mut server.kbk("many", &[&backup, &cluster[..]].concat()),
+    );
+    read_in_little_memory(server, "many", topic);
+    topics::delete(broker, topic);
+
+    let repo = Repo::missing();
+    synthetic::make_segments(&repo, topic, segments);
+    let objects = server.data().join(BUCKET).join("deep");
+    fs::rename(repo.path(), objects).expect("objects are files of this server");
+    read_in_little_memory(server, "deep", topic);
+}
+
+fn read_in_little_memory(server: &ObjectServer, prefix: &str, topic: &str) {
+    let broker = Broker::shared();
+    let map = format!("{topic}={topic}-restored");
+    let restore = [
+        "restore",
+        "--dry-run",
+        "--map",
+        &map,
+        "-b",
+        broker.bootstrap(),
+    ];
+    for args in [&["verify"][..], &["verify", "--full"], &restore] {
+        check(
+            &format!("{prefix}: {}", args.join(" ")),
+            &mut server.kbk(prefix, args),
+        );
+    }
+    let cat = server.kbk(prefix, &["cat", topic]);
+    check(&format!("{prefix}: cat"), &mut into_nothing(&cat));
+}
+
 /// The output would not fit in the test's own memory.
 fn cat_into_nothing(repo: &Repo, topic: &str) -> Command {
-    let cat = repo.kbk(&["cat", topic]);
+    into_nothing(&repo.kbk(&["cat", topic]))
+}
+
+/// Returns the command without its output.
+fn into_nothing(command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", r#"exec "$0" "$@" >/dev/null"#]);
-    shell.arg(cat.get_program()).args(cat.get_args());
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
     shell
 }
 
