@@ -31,9 +31,9 @@ use self::scheduler::World;
 use super::super::id::seeded;
 
 fn seeds() -> u64 {
-    match std::env::var_os("KBK_SOAK") {
-        Some(_) => 100_000,
-        None => 1_000,
+    match std::env::var_os("KBK_SOAK").is_some_and(|value| value != "0") {
+        true => 100_000,
+        false => 1_000,
     }
 }
 
