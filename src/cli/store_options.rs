@@ -210,7 +210,7 @@ pub const STORE_OPTIONS: &[StoreOptionKey] = &[
         name: "parallel-requests",
         value: "NUMBER",
         backends: ALL,
-        meaning: "requests for small objects at a time [default: 16; of Azure 32]",
+        meaning: "requests for small objects at a time, and a quarter of those that are read ahead [default: 16; of Azure 32]",
         set: |options, value| {
             options.parallel_requests = Some(count(value)?);
             Ok(())

@@ -99,7 +99,7 @@ pub use offset_map::{FULL_MAP_PAGE, MapPage, MapRun};
 pub use packed::PackedRef;
 pub use profile::StoreProfile;
 pub use prunes::Adoptable;
-pub use readahead::{AheadBytes, AheadReader, ReadaheadLimits};
+pub use readahead::{AheadBytes, AheadReader, AheadShare, ReadaheadLimits};
 pub use reader::{SegmentReader, StoredRange};
 pub use repository::{FoundSegment, ListedObject, ListedSnapshot, Repository};
 pub use restore::{RestoreEnd, RestoreRecord};

@@ -10,6 +10,9 @@ use super::upload::UploadBuffers;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
+/// How many requests are ahead for each of those at a time for small objects: their answers are needed in order, and are taken one by one.
+const AHEAD: usize = 4;
+
 /// How to read and write a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -60,6 +63,7 @@ impl StoreProfile {
             readahead: ReadaheadLimits {
                 first_bytes: MIB as u64,
                 shared_bytes: 32 * MIB as u64,
+                shared_requests: AHEAD * 16,
                 gap_bytes: 256 * KIB as u64,
             },
             parallel_requests: 16,
@@ -80,10 +84,21 @@ impl StoreProfile {
         let remote = Self::remote();
         match backend {
             Backend::S3 | Backend::Gcs => remote,
-            Backend::Azure => StoreProfile {
-                parallel_requests: 32,
-                ..remote
-            },
+            Backend::Azure => remote.with_requests(32),
+        }
+    }
+
+    /// Returns the profile with this many requests at a time.
+    #[must_use]
+    const fn with_requests(self, requests: usize) -> Self {
+        let readahead = ReadaheadLimits {
+            shared_requests: AHEAD.saturating_mul(requests),
+            ..self.readahead
+        };
+        StoreProfile {
+            parallel_requests: requests,
+            readahead,
+            ..self
         }
     }
 
@@ -95,11 +110,9 @@ impl StoreProfile {
             part_bytes,
             parts_in_flight,
         } = self.upload;
+        let requests = options.parallel_requests.unwrap_or(self.parallel_requests);
+        let profile = self.with_requests(requests.max(1));
         StoreProfile {
-            parallel_requests: options
-                .parallel_requests
-                .unwrap_or(self.parallel_requests)
-                .max(1),
             max_concurrent_uploads: options
                 .max_concurrent_uploads
                 .unwrap_or(self.max_concurrent_uploads)
@@ -109,7 +122,7 @@ impl StoreProfile {
                 part_bytes: options.multipart_part_size.unwrap_or(part_bytes).max(1),
                 parts_in_flight,
             },
-            ..self
+            ..profile
         }
     }
 }

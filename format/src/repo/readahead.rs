@@ -3,7 +3,7 @@
 //! What a caller waits for is always read, and needs no share: so a reader that holds much of it cannot make another one wait for ever.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -14,6 +14,8 @@ pub struct ReadaheadLimits {
     pub first_bytes: u64,
     /// Stored bytes that all readers of the store together have ahead; one reader may have all of them. 0 where none reads ahead.
     pub shared_bytes: u64,
+    /// Requests that all readers of the store together have ahead, likewise: small segments are far from filling the memory.
+    pub shared_requests: usize,
     /// Unneeded bytes between two ranges that are read with them, rather than making two requests.
     pub gap_bytes: u64,
 }
@@ -23,9 +25,22 @@ impl ReadaheadLimits {
     pub const NONE: ReadaheadLimits = ReadaheadLimits {
         first_bytes: 0,
         shared_bytes: 0,
+        shared_requests: 0,
         gap_bytes: 0,
     };
 }
+
+/// How much one reader may have ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AheadShare {
+    /// Stored bytes.
+    pub bytes: u64,
+    /// Requests whose answers its caller has not taken.
+    pub requests: usize,
+}
+
+/// Of the whole, the share of a reader that its caller has not asked for anything yet.
+const UNASKED: u32 = 16;
 
 /// The unit of the shared memory: a semaphore of an odd machine has fewer permits than there are bytes.
 const UNIT: u64 = 1 << 10;
@@ -34,30 +49,35 @@ const UNIT: u64 = 1 << 10;
 #[derive(Clone, Debug)]
 pub(super) struct AheadMemory {
     free: Arc<Semaphore>,
-    bytes: u64,
-    readers: Arc<AtomicU64>,
+    limits: ReadaheadLimits,
+    /// Those that were asked for something.
+    readers: Arc<AtomicU32>,
 }
 
 impl AheadMemory {
-    pub(super) fn new(bytes: u64) -> AheadMemory {
-        let units = usize::try_from(bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS);
+    pub(super) fn new(limits: ReadaheadLimits) -> AheadMemory {
+        let units = usize::try_from(limits.shared_bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS);
         AheadMemory {
             free: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
-            bytes,
+            limits,
             readers: Arc::default(),
         }
     }
 
-    /// Adds a reader, which counts until it is dropped.
     pub(super) fn reader(&self) -> AheadReader {
-        self.readers.fetch_add(1, Ordering::Relaxed);
-        AheadReader(self.clone())
+        AheadReader {
+            memory: self.clone(),
+            is_asked: false,
+        }
     }
 }
 
 /// One of the readers that share the memory.
 #[derive(Debug)]
-pub struct AheadReader(AheadMemory);
+pub struct AheadReader {
+    memory: AheadMemory,
+    is_asked: bool,
+}
 
 /// A piece of the shared memory, until it is dropped.
 #[derive(Debug)]
@@ -66,25 +86,42 @@ pub struct AheadBytes {
 }
 
 impl AheadReader {
-    /// Returns how many bytes each of the present readers may have.
+    /// Notes that its caller has asked for something. From now on until it is dropped, it has an equal share of the whole.
+    pub fn asked(&mut self) {
+        if !std::mem::replace(&mut self.is_asked, true) {
+            self.memory.readers.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how much this reader may have ahead, as many as there are at present.
     #[must_use]
-    pub fn share(&self) -> u64 {
-        let readers = self.0.readers.load(Ordering::Relaxed);
-        self.0.bytes / readers.max(1)
+    pub fn share(&self) -> AheadShare {
+        let readers = match self.is_asked {
+            true => self.memory.readers.load(Ordering::Relaxed).max(1),
+            false => UNASKED,
+        };
+        let limits = &self.memory.limits;
+        let requests = limits.shared_requests / usize::try_from(readers).unwrap_or(usize::MAX);
+        AheadShare {
+            bytes: limits.shared_bytes / u64::from(readers),
+            requests: requests.max(1),
+        }
     }
 
     /// Takes memory, if it is free at the moment.
     #[must_use]
     pub fn take(&self, bytes: u64) -> Option<AheadBytes> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
-        let free = Arc::clone(&self.0.free).try_acquire_many_owned(units);
+        let free = Arc::clone(&self.memory.free).try_acquire_many_owned(units);
         free.ok().map(|_held| AheadBytes { _held })
     }
 }
 
 impl Drop for AheadReader {
     fn drop(&mut self) {
-        self.0.readers.fetch_sub(1, Ordering::Relaxed);
+        if self.is_asked {
+            self.memory.readers.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -92,20 +129,51 @@ impl Drop for AheadReader {
 mod tests {
     use super::*;
 
+    fn memory() -> AheadMemory {
+        AheadMemory::new(ReadaheadLimits {
+            shared_bytes: 64 * UNIT,
+            shared_requests: 32,
+            ..ReadaheadLimits::NONE
+        })
+    }
+
+    fn share(units: u64, requests: usize) -> AheadShare {
+        let bytes = units * UNIT;
+        AheadShare { bytes, requests }
+    }
+
     #[test]
     fn readers_share_the_memory_and_give_it_back() {
-        let memory = AheadMemory::new(10 * UNIT);
-        let first = memory.reader();
-        assert_eq!(first.share(), 10 * UNIT);
-        let second = memory.reader();
-        assert_eq!((first.share(), second.share()), (5 * UNIT, 5 * UNIT));
-        let held = first.take(7 * UNIT - 1).unwrap();
-        assert!(second.take(3 * UNIT + 1).is_none());
-        assert!(second.take(3 * UNIT).is_some());
+        let memory = memory();
+        let (mut first, mut second) = (memory.reader(), memory.reader());
+        first.asked();
+        assert_eq!(first.share(), share(64, 32));
+        second.asked();
+        second.asked();
+        assert_eq!(
+            (first.share(), second.share()),
+            (share(32, 16), share(32, 16))
+        );
+        let held = first.take(60 * UNIT - 1).unwrap();
+        assert!(second.take(4 * UNIT + 1).is_none());
+        assert!(second.take(4 * UNIT).is_some());
         drop(second);
-        assert_eq!(first.share(), 10 * UNIT);
+        assert_eq!(first.share(), share(64, 32));
         drop(held);
-        assert!(first.take(10 * UNIT).is_some());
+        assert!(first.take(64 * UNIT).is_some());
         assert!(first.take(u64::MAX).is_none());
+    }
+
+    #[test]
+    fn a_reader_that_nobody_has_asked_takes_little_and_nothing_from_the_share_of_others() {
+        let memory = memory();
+        let (mut asked, waiting) = (memory.reader(), memory.reader());
+        asked.asked();
+        assert_eq!(
+            (asked.share(), waiting.share()),
+            (share(64, 32), share(4, 2))
+        );
+        drop(waiting);
+        assert_eq!(asked.share(), share(64, 32));
     }
 }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`Readahead`] decides how much is on the way. Requests are made in the order of the caller's needs, and what is next in line is always
-//! requested, so memory that others hold delays reading ahead, but never reading.
+//! requested, so memory that others hold delays reading ahead, but never reading. Until the caller has asked for the first block, nothing is needed:
+//! a reader that was begun ahead has what memory there is for it, and waits.
 
 use std::collections::VecDeque;
 use std::future::{Future, ready};
@@ -17,7 +18,9 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use kbk_format::repo::{AheadBytes, AheadReader, ReadaheadLimits, RepoError, SegmentEntry};
+use kbk_format::repo::{
+    AheadBytes, AheadReader, AheadShare, ReadaheadLimits, RepoError, SegmentEntry,
+};
 use kbk_format::{IndexEntry, Segment};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
@@ -49,6 +52,14 @@ pub(super) struct Fetched {
     ahead: Option<AheadBytes>,
 }
 
+/// What the caller tells the fetcher.
+pub(super) enum Told {
+    /// It waits for the first blocks.
+    Waits,
+    /// It has taken an answer of this many bytes.
+    Taken(u64),
+}
+
 /// Fetches what one reader needs.
 pub(super) struct Fetcher<'a> {
     source: &'a Source,
@@ -65,6 +76,8 @@ pub(super) struct Fetcher<'a> {
     opening_records: u64,
     opened: VecDeque<ToRead>,
     reading: FuturesOrdered<Answer<'a, Fetched>>,
+    /// Whether the caller has asked for anything.
+    is_asked: bool,
     /// Ranges that were requested in line, and that the caller has not taken.
     in_line: usize,
     /// How many records may be missing from the blocks so far.
@@ -109,7 +122,6 @@ impl<'a> Fetcher<'a> {
         let profile = source.profile();
         let range_bytes = profile.map_or(SegmentFile::RANGE_BYTES, |profile| profile.range_bytes);
         let limits = profile.map_or(ReadaheadLimits::NONE, |profile| profile.readahead);
-        let requests = profile.map_or(1, |profile| profile.parallel_requests);
         Fetcher {
             source,
             selection,
@@ -122,9 +134,10 @@ impl<'a> Fetcher<'a> {
             opening_records: 0,
             opened: VecDeque::new(),
             reading: FuturesOrdered::new(),
+            is_asked: false,
             in_line: 0,
             left: options.limit.unwrap_or(u64::MAX),
-            ahead: Readahead::new(limits, range_bytes, requests, options.stops_early),
+            ahead: Readahead::new(limits, range_bytes, options.stops_early),
             memory: source.ahead_reader(),
         }
     }
@@ -133,7 +146,7 @@ impl<'a> Fetcher<'a> {
     pub(super) async fn run(
         mut self,
         sender: &UnboundedSender<Result<Fetched, RepoError>>,
-        mut taken: UnboundedReceiver<u64>,
+        mut told: UnboundedReceiver<Told>,
     ) -> Result<(), RepoError> {
         loop {
             // In this order: what is next in line must not wait for what is behind it.
@@ -151,8 +164,9 @@ impl<'a> Fetcher<'a> {
                     }
                 }
                 Some(answer) = self.opening.next() => self.plan(answer),
-                bytes = taken.recv() => match bytes {
-                    Some(bytes) => {
+                told = told.recv() => match told {
+                    Some(Told::Waits) => self.asked(),
+                    Some(Told::Taken(bytes)) => {
                         self.in_line = self.in_line.saturating_sub(1);
                         self.ahead.taken(bytes);
                     }
@@ -162,17 +176,32 @@ impl<'a> Fetcher<'a> {
         }
     }
 
+    fn asked(&mut self) {
+        self.is_asked = true;
+        if let Some(memory) = &mut self.memory {
+            memory.asked();
+        }
+    }
+
     /// Returns memory for a request that may be made now: `Some(None)` for one that needs none.
     fn admit(&self, bytes: u64, is_next: bool) -> Option<Option<AheadBytes>> {
         match self.ahead.admission(bytes, is_next, self.share()) {
             Admission::Needed => Some(None),
-            Admission::Early => self.memory.as_ref()?.take(bytes).map(Some),
+            Admission::Early => self.take(bytes),
             Admission::Later => None,
         }
     }
 
-    fn share(&self) -> u64 {
-        self.memory.as_ref().map_or(0, AheadReader::share)
+    fn take(&self, bytes: u64) -> Option<Option<AheadBytes>> {
+        self.memory.as_ref()?.take(bytes).map(Some)
+    }
+
+    fn share(&self) -> AheadShare {
+        let none = AheadShare {
+            bytes: 0,
+            requests: 1,
+        };
+        self.memory.as_ref().map_or(none, AheadReader::share)
     }
 
     /// Requests the next range of blocks, if it may be requested now.
@@ -186,7 +215,8 @@ impl<'a> Fetcher<'a> {
                 let Some(run) = run else {
                     return true;
                 };
-                let Some(ahead) = self.admit(run.bytes, self.in_line == 0) else {
+                let is_next = self.is_asked && self.in_line == 0;
+                let Some(ahead) = self.admit(run.bytes, is_next) else {
                     self.opened.push_front(ToRead::Blocks(segment, runs));
                     return false;
                 };
@@ -208,7 +238,8 @@ impl<'a> Fetcher<'a> {
         let Some(number) = self.options.order.next(&mut numbers) else {
             return false;
         };
-        let is_next = self.in_line == 0 && self.opening.is_empty() && self.opened.is_empty();
+        let is_first = self.in_line == 0 && self.opening.is_empty() && self.opened.is_empty();
+        let is_next = self.is_asked && is_first;
         let left = self.left.saturating_sub(self.opening_records);
         if left == 0 || !(is_next || self.opens_ahead()) {
             return false;
@@ -216,10 +247,14 @@ impl<'a> Fetcher<'a> {
         let entry = self.source.entry(number);
         let whole = entry.filter(|entry| self.needs_whole(entry, left));
         let whole = whole.map(|entry| entry.size);
-        let ahead = match whole.map(|size| self.admit(size, is_next)) {
-            Some(None) => return false,
-            Some(Some(ahead)) => ahead,
-            None => None,
+        let footer = entry.map_or(0, |entry| entry.size.saturating_sub(entry.footer_position));
+        let admitted = match whole {
+            Some(size) => self.admit(size, is_next),
+            None if is_next => Some(None),
+            None => self.take(footer),
+        };
+        let Some(ahead) = admitted else {
+            return false;
         };
         let records = entry.map_or(0, |entry| self.certain_records(entry));
         match whole {
@@ -268,8 +303,12 @@ impl<'a> Fetcher<'a> {
         entry.records * u64::from(certain)
     }
 
-    /// Plans to read what is needed of a segment. After one that cannot be opened, there is nothing to read.
+    /// Plans to read what is needed of a segment. After one that cannot be opened, there is nothing to read; nor is there after those that have
+    /// all that the caller will take, so it does not matter whether one behind them can be opened.
     fn plan(&mut self, answer: Result<Opening, RepoError>) {
+        if self.left == 0 {
+            return;
+        }
         let opening = match answer {
             Ok(opening) => opening,
             Err(error) => {

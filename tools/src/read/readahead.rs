@@ -3,7 +3,7 @@
 //! A caller that takes everything gets the reader's whole share of the store's memory at once. One that may stop early gets little at
 //! first, and four times as much whenever it takes what was read: the first record of a partition does not cost megabytes.
 
-use kbk_format::repo::ReadaheadLimits;
+use kbk_format::repo::{AheadShare, ReadaheadLimits};
 
 /// What a reader has requested and its caller has not taken yet, and what it may request next.
 #[derive(Debug)]
@@ -11,8 +11,6 @@ pub(super) struct Readahead {
     limits: ReadaheadLimits,
     /// Stored bytes of one request.
     range_bytes: u64,
-    /// Requests whose answers are not taken.
-    most_requests: usize,
     /// Stored bytes that may be ahead, before the number of readers is considered.
     window: u64,
     requests: usize,
@@ -31,16 +29,10 @@ pub(super) enum Admission {
 }
 
 impl Readahead {
-    pub(super) fn new(
-        limits: ReadaheadLimits,
-        range_bytes: u64,
-        most_requests: usize,
-        stops_early: bool,
-    ) -> Readahead {
+    pub(super) fn new(limits: ReadaheadLimits, range_bytes: u64, stops_early: bool) -> Readahead {
         Readahead {
             limits,
             range_bytes,
-            most_requests,
             window: match stops_early {
                 true => limits.first_bytes,
                 false => limits.shared_bytes,
@@ -73,12 +65,12 @@ impl Readahead {
 
     /// Decides about a request for this many bytes. `is_next` says that the caller has all that comes before it, and `share` how much each
     /// reader of the store may have.
-    pub(super) fn admission(&self, bytes: u64, is_next: bool, share: u64) -> Admission {
+    pub(super) fn admission(&self, bytes: u64, is_next: bool, share: AheadShare) -> Admission {
         if is_next {
             return Admission::Needed;
         }
-        let fits = self.bytes.saturating_add(bytes) <= self.window.min(share);
-        match fits && self.requests < self.most_requests {
+        let fits = self.bytes.saturating_add(bytes) <= self.window.min(share.bytes);
+        match fits && self.requests < share.requests {
             true => Admission::Early,
             false => Admission::Later,
         }
@@ -86,10 +78,10 @@ impl Readahead {
 
     /// Returns whether one more segment is to be opened before the ones before it are read. `footers` are being read already, and `known` bytes of
     /// blocks are not requested yet.
-    pub(super) fn opens(&self, footers: usize, known: u64, share: u64) -> bool {
+    pub(super) fn opens(&self, footers: usize, known: u64, share: AheadShare) -> bool {
         self.is_on()
-            && self.requests + footers < self.most_requests
-            && self.bytes.saturating_add(known) < self.window.min(share)
+            && self.requests + footers < share.requests
+            && self.bytes.saturating_add(known) < self.window.min(share.bytes)
     }
 
     /// Counts a request.
@@ -118,12 +110,17 @@ mod tests {
     const LIMITS: ReadaheadLimits = ReadaheadLimits {
         first_bytes: 100,
         shared_bytes: 1_600,
+        shared_requests: 16,
         gap_bytes: 0,
     };
 
+    fn share(bytes: u64, requests: usize) -> AheadShare {
+        AheadShare { bytes, requests }
+    }
+
     #[test]
     fn a_reader_that_may_stop_early_reads_more_as_it_proceeds() {
-        let mut ahead = Readahead::new(LIMITS, 200, 16, true);
+        let mut ahead = Readahead::new(LIMITS, 200, true);
         let mut sizes = Vec::new();
         for _ in 0..4 {
             sizes.push((ahead.run_bytes(), ahead.window));
@@ -131,32 +128,34 @@ mod tests {
             ahead.taken(100);
         }
         assert_eq!(sizes, [(100, 100), (200, 400), (200, 1_600), (200, 1_600)]);
-        assert_eq!(Readahead::new(LIMITS, 200, 16, false).window, 1_600);
+        assert_eq!(Readahead::new(LIMITS, 200, false).window, 1_600);
     }
 
     #[test]
     fn what_is_ahead_is_bounded_by_bytes_by_requests_and_by_the_share() {
-        let mut ahead = Readahead::new(LIMITS, 200, 3, false);
+        let mut ahead = Readahead::new(LIMITS, 200, false);
+        let all = share(1_600, 3);
         ahead.requested(200);
-        assert_eq!(ahead.admission(1_400, false, 1_600), Admission::Early);
-        assert_eq!(ahead.admission(1_401, false, 1_600), Admission::Later);
-        assert_eq!(ahead.admission(200, false, 399), Admission::Later);
-        assert_eq!(ahead.admission(9_999, true, 0), Admission::Needed);
-        assert!(ahead.opens(1, 1_399, 1_600) && !ahead.opens(1, 1_400, 1_600));
-        assert!(!ahead.opens(2, 0, 1_600));
+        assert_eq!(ahead.admission(1_400, false, all), Admission::Early);
+        assert_eq!(ahead.admission(1_401, false, all), Admission::Later);
+        assert_eq!(ahead.admission(200, false, share(399, 3)), Admission::Later);
+        assert_eq!(ahead.admission(9_999, true, share(0, 0)), Admission::Needed);
+        assert!(ahead.opens(1, 1_399, all) && !ahead.opens(1, 1_400, all));
+        assert!(!ahead.opens(2, 0, all));
         ahead.requested(1);
         ahead.requested(1);
-        assert_eq!(ahead.admission(1, false, 1_600), Admission::Later);
+        assert_eq!(ahead.admission(1, false, all), Admission::Later);
         ahead.taken(1);
-        assert_eq!(ahead.admission(1, false, 1_600), Admission::Early);
+        assert_eq!(ahead.admission(1, false, all), Admission::Early);
     }
 
     #[test]
     fn without_memory_nothing_is_ahead() {
-        let ahead = Readahead::new(ReadaheadLimits::NONE, 200, 16, false);
-        assert_eq!(ahead.admission(1, false, 0), Admission::Later);
-        assert_eq!(ahead.admission(1, true, 0), Admission::Needed);
-        assert!(!ahead.opens(0, 0, 0));
+        let ahead = Readahead::new(ReadaheadLimits::NONE, 200, false);
+        let none = share(0, 1);
+        assert_eq!(ahead.admission(1, false, none), Admission::Later);
+        assert_eq!(ahead.admission(1, true, none), Admission::Needed);
+        assert!(!ahead.opens(0, 0, none));
         assert_eq!((ahead.run_bytes(), ahead.whole_bytes()), (200, 0));
     }
 }

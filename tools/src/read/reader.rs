@@ -6,7 +6,8 @@
 //! ```
 //!
 //! At any time one range is being decoded and the next one is being read or queued: a few MiB whatever the size of the
-//! partition, unless a single block is larger. Of a distant store, more ranges and segments are requested ahead: see `fetch` and `readahead`.
+//! partition, unless a single block is larger. Of a distant store, more ranges and segments are requested ahead: see `fetch` and `readahead`. A
+//! reader that is not asked for anything yet has at most a small part of that, so several can be begun before they are needed.
 
 use std::ops::Range;
 
@@ -16,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
-use super::fetch::{Blocks, Fetched, Fetcher};
+use super::fetch::{Blocks, Fetched, Fetcher, Told};
 use super::options::ReadOptions;
 use super::selection::Selection;
 use super::source::Source;
@@ -30,8 +31,9 @@ use crate::task::joined;
 pub struct PartitionReader {
     /// Bounded by what the fetcher has ahead.
     fetched: UnboundedReceiver<Result<Fetched, RepoError>>,
-    /// The size of what was taken, for the fetcher.
-    taken: UnboundedSender<u64>,
+    /// Tells the fetcher what was taken.
+    told: UnboundedSender<Told>,
+    is_asked: bool,
     /// `None` once it has ended and its result has been taken.
     fetcher: Option<JoinHandle<()>>,
     current: Option<Fetched>,
@@ -63,12 +65,12 @@ impl PartitionReader {
         runtime: &Handle,
     ) -> Self {
         let (sender, fetched) = mpsc::unbounded_channel();
-        let (taken, was_taken) = mpsc::unbounded_channel();
+        let (told, was_told) = mpsc::unbounded_channel();
         let name = source.name();
         let selected = selection.clone();
         let fetcher = runtime.spawn(async move {
             let fetcher = Fetcher::new(&source, &selected, wanted, options);
-            if let Err(error) = fetcher.run(&sender, was_taken).await {
+            if let Err(error) = fetcher.run(&sender, was_told).await {
                 let error = source.explain(error).await;
                 // The send fails only if the reader was dropped, and then nobody needs the error.
                 let _ = sender.send(Err(error));
@@ -76,7 +78,8 @@ impl PartitionReader {
         });
         PartitionReader {
             fetched,
-            taken,
+            told,
+            is_asked: false,
             fetcher: Some(fetcher),
             current: None,
             failed: false,
@@ -136,11 +139,11 @@ impl PartitionReader {
             .is_none_or(|now| now.blocks.is_empty())
         {
             self.current = None;
+            self.ask();
             let Some(mut fetched) = self.fetched.recv().await.transpose()? else {
                 return self.end().await.map(|()| false);
             };
-            // A fetcher that has ended needs to know no more.
-            let _ = self.taken.send(fetched.take());
+            self.tell(Told::Taken(fetched.take()));
             self.current = Some(fetched);
         }
         let decoded = self.decode_block();
@@ -153,6 +156,18 @@ impl PartitionReader {
             }
         }
         decoded.map(|()| true)
+    }
+
+    /// Says that the caller waits, at its first call. A reader that was begun before has only read what was easily had.
+    fn ask(&mut self) {
+        if !std::mem::replace(&mut self.is_asked, true) {
+            self.tell(Told::Waits);
+        }
+    }
+
+    fn tell(&self, told: Told) {
+        // A fetcher that has ended needs to know no more.
+        let _ = self.told.send(told);
     }
 
     /// Reports how the fetcher ended: one that panicked or was cancelled must not look like the end of the partition.

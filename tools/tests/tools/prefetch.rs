@@ -1,12 +1,17 @@
 //! How many requests reading takes, and how many of them follow from one another: what a distant store costs. And that what is read does
 //! not depend on it.
 
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kbk_format::Streams;
-use kbk_format::repo::{ReadaheadLimits, Repository, Store, StoreProfile};
+use kbk_format::repo::{
+    Damage, ReadaheadLimits, RepoError, RepoErrorKind, Repository, Store, StoreProfile,
+};
 use kbk_tools::verify::{VerifyOptions, verify};
-use kbk_tools::{Order, ReadOptions, ReadPlan, Selection};
+use kbk_tools::{Order, PartitionReader, ReadOptions, ReadPlan, Selection};
 use object_store::local::LocalFileSystem;
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -97,8 +102,9 @@ fn large_segments_are_read_in_a_quarter_of_the_rounds() {
             assert!(ahead.rounds * 4 <= alone.rounds, "{ahead:?} {alone:?}");
             assert!(ahead.requests <= alone.requests + 2, "{ahead:?} {alone:?}");
             assert_eq!(ahead.bytes, alone.bytes);
-            let limits = small_profile(true);
-            assert!(ahead.widest <= limits.parallel_requests);
+            let limits = small_profile(true).readahead;
+            assert!(ahead.widest <= limits.shared_requests);
+            assert!(ahead.widest_bytes <= limits.shared_bytes);
         }
     }
 }
@@ -110,7 +116,7 @@ fn small_segments_take_one_request_each_and_many_at_a_time() {
     let ahead = cost(&world, EVERYTHING, usize::MAX, true);
     assert_eq!((alone.rounds, alone.requests), (200, 200), "footer, blocks");
     assert_eq!(ahead.requests, 100);
-    assert!(ahead.rounds <= 100_usize.div_ceil(16) + 1, "{ahead:?}");
+    assert!(ahead.rounds <= 100_usize.div_ceil(64) + 1, "{ahead:?}");
 }
 
 #[test]
@@ -146,41 +152,242 @@ fn a_reader_that_stops_before_its_end_has_little_ahead() {
     assert!(ahead.bytes - footer <= first, "{ahead:?} {footer} {first}");
 }
 
-#[test]
-fn readers_share_the_memory_and_none_waits_for_another() {
+/// Begins to read all of these partitions.
+async fn begin(repository: &Repository, partitions: std::ops::Range<u16>) -> Vec<PartitionReader> {
+    let snapshot = repository.latest().await.unwrap().unwrap();
+    let mut readers = Vec::new();
+    for number in partitions {
+        let place = place("t", number);
+        let state = snapshot.partition(&place).unwrap();
+        let plan = ReadPlan::new(
+            repository,
+            &snapshot,
+            place.clone(),
+            state,
+            Selection::all(),
+        );
+        readers.push(plan.await.unwrap().read(Streams::All, &Handle::current()));
+    }
+    readers
+}
+
+async fn all(mut reader: PartitionReader) -> usize {
+    let mut records = 0;
+    while let Some(batch) = reader.next().await.unwrap() {
+        records += batch.records().count();
+    }
+    records
+}
+
+/// Eight partitions of a large segment each.
+fn eight() -> World {
     let world = World::new();
     let partitions: Vec<_> = (0..8).map(|n| ("t", n, vec![rows(0, 8_000)])).collect();
     world.backup(&partitions);
-    let profile = small_profile(true);
+    world
+}
+
+#[test]
+fn readers_share_the_memory_and_none_waits_for_another() {
+    let (world, profile) = (eight(), small_profile(true));
     one_thread().block_on(async {
         let (repository, rounds) = in_rounds(&world, profile).await;
-        let snapshot = repository.latest().await.unwrap().unwrap();
         let work = async {
-            let mut readers = Vec::new();
-            for number in 0..8 {
-                let place = place("t", number);
-                let state = snapshot.partition(&place).unwrap();
-                let selection = Selection::all();
-                let plan = ReadPlan::new(&repository, &snapshot, place.clone(), state, selection);
-                readers.push(plan.await.unwrap().read(Streams::All, &Handle::current()));
-            }
-            // All of the first one, while the others have what they have, and so on.
+            let mut readers = begin(&repository, 0..8).await;
+            // A block of each, so that all of them have what they may have, and then all of the first one, and so on.
             let mut records = 0;
-            for mut reader in readers {
-                while let Some(batch) = reader.next().await.unwrap() {
-                    records += batch.records().count();
-                }
+            for reader in &mut readers {
+                let batch = reader.next().await.unwrap().unwrap();
+                records += batch.records().count();
+            }
+            for reader in readers {
+                records += all(reader).await;
             }
             records
         };
         let (records, cost) = rounds.of(work).await;
         assert_eq!(records, 8 * 8_000);
-        let shared = profile.readahead.shared_bytes / profile.range_bytes;
-        assert!(
-            cost.widest <= usize::try_from(shared).unwrap() + 8,
-            "{cost:?}"
-        );
+        // What is next in line is outside of the shared memory, for each of them.
+        let most = profile.readahead.shared_bytes + 8 * profile.range_bytes;
+        assert!(cost.widest_bytes <= most, "{cost:?}");
     });
+}
+
+#[test]
+fn readers_that_nobody_asks_leave_half_of_the_memory() {
+    let (world, profile) = (eight(), small_profile(true));
+    one_thread().block_on(async {
+        let (repository, rounds) = in_rounds(&world, profile).await;
+        let begun = async {
+            let readers = begin(&repository, 0..8).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            readers
+        };
+        let (readers, cost) = rounds.of(begun).await;
+        assert!(
+            (2..=16).contains(&cost.requests),
+            "a footer, and blocks: {cost:?}"
+        );
+        assert!(cost.widest_bytes <= profile.readahead.shared_bytes);
+        let mut asked = repository.store().ahead_reader();
+        asked.asked();
+        assert_eq!(asked.share().bytes, profile.readahead.shared_bytes);
+        assert!(asked.take(profile.readahead.shared_bytes / 2).is_some());
+        let work = async {
+            let mut records = 0;
+            for reader in readers {
+                records += all(reader).await;
+            }
+            records
+        };
+        assert_eq!(rounds.of(work).await.0, 8 * 8_000);
+    });
+}
+
+#[test]
+fn small_partitions_that_are_begun_ahead_take_a_round_together() {
+    let world = World::new();
+    let partitions: Vec<_> = (0..32).map(|n| ("t", n, vec![rows(0, 40)])).collect();
+    world.backup(&partitions);
+    let cost = |ahead: u16| {
+        one_thread().block_on(async {
+            let (repository, rounds) = in_rounds(&world, small_profile(true)).await;
+            let work = async {
+                let mut records = 0;
+                for first in (0..32).step_by(ahead.into()) {
+                    for reader in begin(&repository, first..first + ahead).await {
+                        records += all(reader).await;
+                    }
+                }
+                records
+            };
+            let (records, cost) = rounds.of(work).await;
+            assert_eq!((records, cost.requests), (32 * 40, 32));
+            cost.rounds
+        })
+    };
+    assert_eq!((cost(1), cost(8)), (32, 4));
+}
+
+/// Lets everything else proceed.
+async fn turns(count: usize) {
+    for _ in 0..count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn a_reader_that_is_dropped_ends_its_requests_and_gives_back_its_memory() {
+    let (world, profile) = (large(), small_profile(true));
+    one_thread().block_on(async {
+        let (repository, rounds) = in_rounds(&world, profile).await;
+        let work = async {
+            let mut readers = begin(&repository, 0..1).await;
+            readers[0].next().await.unwrap().unwrap();
+            turns(8).await;
+            let ahead = rounds.waiting();
+            drop(readers);
+            turns(8).await;
+            ahead
+        };
+        let (ahead, _) = rounds.of(work).await;
+        assert!(ahead > 0, "it had requested more");
+        assert_eq!(rounds.waiting(), 0);
+        let mut next = repository.store().ahead_reader();
+        next.asked();
+        assert_eq!(next.share().bytes, profile.readahead.shared_bytes);
+        assert!(next.take(profile.readahead.shared_bytes).is_some());
+    });
+}
+
+/// Reads until the end or an error, which must be the last thing that the reader returns.
+async fn read_until_error(mut reader: PartitionReader) -> (Vec<i64>, Option<RepoError>) {
+    let mut offsets = Vec::new();
+    loop {
+        match reader.next().await {
+            Ok(Some(batch)) => offsets.extend(batch.records().map(|record| record.offset)),
+            Ok(None) => return (offsets, None),
+            Err(error) => {
+                assert!(reader.next().await.unwrap().is_none());
+                return (offsets, Some(error));
+            }
+        }
+    }
+}
+
+/// What a segment has suffered.
+#[derive(Clone, Copy, Debug)]
+enum Harm {
+    Missing,
+    /// It is longer than when it was committed.
+    Longer,
+    /// Each answer but that of its footer ends early.
+    Cut,
+}
+
+#[test]
+fn an_error_of_what_is_ahead_comes_after_all_records_before_it() {
+    for (segments, records, harmed) in [(3, 8_000, 1), (100, 40, 50)] {
+        for harm in [Harm::Missing, Harm::Longer, Harm::Cut] {
+            // An answer with all of a small segment ends with its footer.
+            if records == 40 && matches!(harm, Harm::Cut) {
+                continue;
+            }
+            let world = world(segments, records);
+            let key = world.entries("t", 0).remove(harmed).key;
+            match harm {
+                Harm::Missing => fs::remove_file(world.path(&key)).unwrap(),
+                Harm::Longer => {
+                    let file = OpenOptions::new().append(true).open(world.path(&key));
+                    file.unwrap().write_all(b"more").unwrap();
+                }
+                Harm::Cut => {}
+            }
+            let (offsets, error) = one_thread().block_on(async {
+                let (repository, rounds) = in_rounds(&world, small_profile(true)).await;
+                if matches!(harm, Harm::Cut) {
+                    rounds.cut(&key);
+                }
+                let reader = begin(&repository, 0..1).await.remove(0);
+                rounds.of(read_until_error(reader)).await.0
+            });
+            let before = 0..harmed as i64 * records;
+            assert_eq!(offsets, before.collect::<Vec<_>>(), "{harm:?}");
+            let error = error.expect("the segment cannot be read");
+            assert_eq!(error.key(), Some(&*key), "{error}");
+            let expected = match harm {
+                Harm::Missing => matches!(error.kind(), RepoErrorKind::Missing { .. }),
+                Harm::Longer => {
+                    matches!(error.kind(), RepoErrorKind::Damaged(Damage::Size { .. }))
+                }
+                Harm::Cut => !matches!(error.kind(), RepoErrorKind::Damaged(_)),
+            };
+            assert!(expected, "{harm:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_error_behind_what_the_caller_takes_is_none_of_its_business() {
+    let world = world(2, 8_000);
+    let key = world.entries("t", 0).remove(1).key;
+    fs::remove_file(world.path(&key)).unwrap();
+    // Of the first segment only a part is selected, so its footer has to say that it has enough.
+    let selection = Selection {
+        offsets: 100..20_000,
+        ..Selection::all()
+    };
+    let options = ReadOptions {
+        limit: Some(5_000),
+        ..EVERYTHING
+    };
+    let (found, error) = one_thread().block_on(async {
+        let (repository, rounds) = in_rounds(&world, small_profile(true)).await;
+        let plan = plan(&repository, selection).await;
+        let reader = plan.read_with(options, &Handle::current());
+        rounds.of(read_until_error(reader)).await.0
+    });
+    assert!(found.len() >= 5_000 && error.is_none(), "{error:?}");
 }
 
 /// Verifies everything, and returns what it cost.
@@ -257,7 +464,7 @@ proptest! {
         stops_early: bool,
         range_bytes in 1..8_000_u64,
         (first_bytes, shared_bytes, gap_bytes) in (0..4_000_u64, 0..40_000_u64, 0..3_000_u64),
-        parallel_requests in 1..6_usize,
+        shared_requests in 0..6_usize,
     ) {
         let world = World::new();
         let mut next = 0;
@@ -269,8 +476,7 @@ proptest! {
         world.backup(&[("t", 0, segments.collect())]);
         let mut profile = StoreProfile::remote();
         profile.range_bytes = range_bytes;
-        profile.parallel_requests = parallel_requests;
-        profile.readahead = ReadaheadLimits { first_bytes, shared_bytes, gap_bytes };
+        profile.readahead = ReadaheadLimits { first_bytes, shared_bytes, shared_requests, gap_bytes };
         let selection = Selection { offsets: from..to, times: since..=until, keys: None };
         let order = if descending { Order::Descending } else { Order::Ascending };
         let options = ReadOptions { order, limit, stops_early, ..EVERYTHING };

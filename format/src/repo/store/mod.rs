@@ -167,7 +167,7 @@ impl Store {
             url: url.into(),
             folder: None,
             uploads: Arc::new(Semaphore::new(profile.max_concurrent_uploads)),
-            ahead: AheadMemory::new(profile.readahead.shared_bytes),
+            ahead: AheadMemory::new(profile.readahead),
             profile: Arc::new(profile),
             labels: Arc::default(),
         }
@@ -178,7 +178,7 @@ impl Store {
     pub fn with_profile(self, profile: StoreProfile) -> Self {
         let uploads = Arc::new(Semaphore::new(profile.max_concurrent_uploads));
         Store {
-            ahead: AheadMemory::new(profile.readahead.shared_bytes),
+            ahead: AheadMemory::new(profile.readahead),
             profile: Arc::new(profile),
             uploads,
             ..self
@@ -221,7 +221,7 @@ impl Store {
         &self.uploads
     }
 
-    /// Adds a reader of segments, which shares what is read ahead with the others.
+    /// Adds a reader of segments, which shares what is read ahead with the others once it is asked for something.
     #[must_use]
     pub fn ahead_reader(&self) -> AheadReader {
         self.ahead.reader()

@@ -13,8 +13,9 @@ use kbk_format::repo::{ReadaheadLimits, Repository, Store, StoreProfile};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, Result,
 };
 use tokio::sync::oneshot;
 
@@ -25,8 +26,9 @@ use super::World;
 pub(crate) struct Cost {
     pub(crate) rounds: usize,
     pub(crate) requests: usize,
-    /// The most requests of one round.
+    /// The most requests of one round, and the most bytes.
     pub(crate) widest: usize,
+    pub(crate) widest_bytes: u64,
     pub(crate) bytes: u64,
 }
 
@@ -36,8 +38,10 @@ pub(crate) struct Rounds(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: Vec<oneshot::Sender<()>>,
+    waiting: Vec<(oneshot::Sender<()>, u64)>,
     cost: Cost,
+    /// The key of a segment whose answers lack their last byte, unless they are footers.
+    cut: Option<String>,
 }
 
 /// Sizes that suit the segments of tests: as [`StoreProfile::remote`], divided by 256.
@@ -49,6 +53,7 @@ pub(crate) fn small_profile(readahead: bool) -> StoreProfile {
             first_bytes: profile.readahead.first_bytes / 256,
             shared_bytes: profile.readahead.shared_bytes / 256,
             gap_bytes: profile.readahead.gap_bytes / 256,
+            ..profile.readahead
         },
         false => ReadaheadLimits::NONE,
     };
@@ -91,6 +96,18 @@ impl Rounds {
         self.run(work, settled).await
     }
 
+    /// Cuts the answers of a segment short from now on, but not that of its footer.
+    pub(crate) fn cut(&self, key: &str) {
+        self.0.lock().unwrap().cut = Some(key.to_owned());
+    }
+
+    /// Returns how many requests wait for an answer that somebody still waits for.
+    pub(crate) fn waiting(&self) -> usize {
+        let state = self.0.lock().unwrap();
+        let waiting = state.waiting.iter();
+        waiting.filter(|(answer, _)| !answer.is_closed()).count()
+    }
+
     async fn run<T>(&self, work: impl Future<Output = T>, settled: impl AsyncFn()) -> (T, Cost) {
         self.0.lock().unwrap().cost = Cost::default();
         let answer = async {
@@ -101,7 +118,9 @@ impl Rounds {
                 if before > 0 && state.waiting.len() == before {
                     state.cost.rounds += 1;
                     state.cost.widest = state.cost.widest.max(before);
-                    for waiting in state.waiting.drain(..) {
+                    let bytes = state.waiting.iter().map(|(_, bytes)| bytes).sum();
+                    state.cost.widest_bytes = state.cost.widest_bytes.max(bytes);
+                    for (waiting, _) in state.waiting.drain(..) {
                         // A request that was dropped needs no answer.
                         let _ = waiting.send(());
                     }
@@ -147,19 +166,27 @@ impl ObjectStore for InRounds {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let mut is_cut = false;
         if path.as_ref().ends_with(".kseg") {
             let (answer, answered) = oneshot::channel();
             {
                 let mut state = self.rounds.0.lock().unwrap();
-                state.waiting.push(answer);
+                let bytes = match &options.range {
+                    Some(GetRange::Bounded(Range { start, end })) => end - start,
+                    _ => 0,
+                };
+                state.waiting.push((answer, bytes));
                 state.cost.requests += 1;
-                if let Some(GetRange::Bounded(Range { start, end })) = options.range {
-                    state.cost.bytes += end - start;
-                }
+                state.cost.bytes += bytes;
+                is_cut = state.cut.as_deref() == Some(path.as_ref());
             }
             answered.await.unwrap();
         }
-        self.inner.get_opts(path, options).await
+        let object = self.inner.get_opts(path, options).await?;
+        match is_cut && object.range.end < object.meta.size {
+            true => cut(object).await,
+            false => Ok(object),
+        }
     }
 
     fn delete_stream(
@@ -180,4 +207,20 @@ impl ObjectStore for InRounds {
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
     }
+}
+
+/// Takes the last byte off an answer.
+async fn cut(mut object: GetResult) -> Result<GetResult> {
+    let (meta, range) = (object.meta.clone(), object.range.clone());
+    let attributes = std::mem::take(&mut object.attributes);
+    let bytes = object.bytes().await?;
+    let bytes = bytes.slice(..bytes.len() - 1);
+    let stream = futures_util::stream::once(async { Ok(bytes) });
+    Ok(GetResult {
+        payload: GetResultPayload::Stream(Box::pin(stream)),
+        meta,
+        range,
+        attributes,
+        extensions: Default::default(),
+    })
 }
