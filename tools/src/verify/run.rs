@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 
 use kbk_format::repo::{
     Digest, Digested, Id, Key, Manifest, PartitionId, PartitionState, RepoError, Repository,
-    SegmentEntry, Snapshot, StoreProfile, TableRef, TopicName, TopicState,
+    SegmentEntry, Snapshot, TableRef, TopicName, TopicState,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -50,13 +51,6 @@ impl Standing {
     }
 }
 
-/// Returns how many small segments of a store are read ahead of the cores that check them, all of whose bytes are then in memory.
-fn reads_ahead(profile: &StoreProfile) -> usize {
-    let segments = profile.readahead.shared_bytes / profile.range_bytes.max(1);
-    let segments = usize::try_from(segments).unwrap_or(usize::MAX);
-    segments.min(profile.parallel_requests)
-}
-
 /// A verification in progress.
 pub(super) struct Run<'a> {
     repository: Repository,
@@ -64,8 +58,10 @@ pub(super) struct Run<'a> {
     events: Arc<dyn VerifyEvents>,
     /// The cores that check segments.
     cores: Arc<Semaphore>,
-    /// Segments that are being read or checked at a time.
-    in_flight: usize,
+    /// Segments that are being read or checked at a time, and the bytes of those of them that do not have a core each.
+    in_flight: Range<usize>,
+    in_flight_bytes: u64,
+    running_bytes: u64,
     report: VerifyReport,
     /// Digests of the snapshots that have been read.
     digests: HashMap<u64, Digest>,
@@ -81,7 +77,8 @@ pub(super) struct Run<'a> {
     /// Tables without which segments of partitions are not known, by key: what became of the histories that need them.
     needed_tables: HashMap<String, Standing>,
     orphans: OrphanSearch,
-    running: JoinSet<Vec<Finding>>,
+    /// Each with the bytes that it counted for.
+    running: JoinSet<(Vec<Finding>, u64)>,
 }
 
 impl<'a> Run<'a> {
@@ -92,12 +89,15 @@ impl<'a> Run<'a> {
         orphans: OrphanSearch,
     ) -> Run<'a> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
+        let limits = repository.store().profile().readahead;
         Run {
             repository: repository.uncached(),
             options,
             events,
             cores: Arc::new(Semaphore::new(cores)),
-            in_flight: cores.max(reads_ahead(repository.store().profile())),
+            in_flight: cores..cores.max(limits.shared_requests),
+            in_flight_bytes: limits.shared_bytes,
+            running_bytes: 0,
             report: VerifyReport {
                 snapshots: options.snapshots.clone(),
                 full: options.full,
@@ -406,7 +406,7 @@ impl<'a> Run<'a> {
         self.report.segments += 1;
         self.report.records += entry.records;
         self.report.bytes += entry.size;
-        self.wait(self.in_flight - 1).await;
+        let bytes = self.wait_for_room(&entry).await;
         let job = SegmentJob {
             repository: self.repository.clone(),
             partition: partition.clone(),
@@ -434,8 +434,24 @@ impl<'a> Run<'a> {
                 located.collect()
             });
             // As below.
-            joined(checked.await).unwrap_or_default()
+            (joined(checked.await).unwrap_or_default(), bytes)
         });
+    }
+
+    /// Waits until there is room for a segment, and returns how many bytes it counts for: all of a small one is in memory, and of a large one a
+    /// range or more.
+    async fn wait_for_room(&mut self, entry: &SegmentEntry) -> u64 {
+        let bytes = entry
+            .size
+            .min(self.repository.store().profile().range_bytes);
+        let Range { start, end } = self.in_flight;
+        while self.running.len() >= end
+            || (self.running.len() >= start && self.running_bytes + bytes > self.in_flight_bytes)
+        {
+            self.wait(self.running.len() - 1).await;
+        }
+        self.running_bytes += bytes;
+        bytes
     }
 
     /// Waits until at most `remaining` segments are being checked.
@@ -444,9 +460,10 @@ impl<'a> Run<'a> {
             && let Some(ended) = self.running.join_next().await
         {
             // Tasks are cancelled only by a runtime that is shutting down, and then nobody waits for the report.
-            self.report
-                .findings
-                .extend(joined(ended).into_iter().flatten());
+            if let Ok((findings, bytes)) = joined(ended) {
+                self.report.findings.extend(findings);
+                self.running_bytes -= bytes;
+            }
         }
     }
 }
