@@ -77,6 +77,29 @@ fn record_with_header(number: i64, header: Option<Vec<u8>>) -> OwnedRecord {
     }
 }
 
+/// The only partition of a plan, of which nothing is written.
+fn job(plan: &RestorePlan) -> Job {
+    let restore = &plan.manifest;
+    let topic = plan.topics().next().unwrap();
+    let partition = topic.partitions().next().unwrap();
+    Job {
+        number: 0,
+        route: Route::One(0),
+        committed_at: committed_at(restore, &restore.topics[0], 0),
+        restored: restore.topics[0].partitions[0],
+        reading: partition.reading.clone(),
+        events: None,
+        begun: None,
+        position: 0,
+        sent: 0,
+        uncommitted: 0,
+        uncommitted_bytes: 0,
+        runs: Vec::new(),
+        finished: false,
+        map: OffsetMap::empty(restore.restore.clone(), partition_id()),
+    }
+}
+
 impl Backup {
     fn new() -> Backup {
         Backup::with(RECORDS, record)
@@ -269,29 +292,7 @@ impl Backup {
             events: &events,
         };
         let committed_at = committed_at(restore, &restore.topics[0], 0);
-        work.put_back(Job {
-            number: 0,
-            route: Route::One(0),
-            committed_at: committed_at.clone(),
-            restored: restore.topics[0].partitions[0],
-            reading: plan
-                .topics()
-                .next()
-                .unwrap()
-                .partitions()
-                .next()
-                .unwrap()
-                .reading
-                .clone(),
-            events: None,
-            position: 0,
-            sent: 0,
-            uncommitted: 0,
-            uncommitted_bytes: 0,
-            runs: Vec::new(),
-            finished: false,
-            map: OffsetMap::empty(restore.restore.clone(), partition_id()),
-        });
+        work.put_back(job(&plan));
         let sink = opener.replace(0).unwrap();
         Writer::new(&shared, &opener, 0, sink).run().unwrap();
         let done = work.into_done();
@@ -326,6 +327,31 @@ fn assert_restored(cluster: &MemoryCluster, runs: &[MapRun]) {
         .step_by(2)
         .zip(restored.iter().map(|(offset, _)| *offset));
     assert!(mapped.eq(expected), "{runs:?}");
+}
+
+#[test]
+fn partitions_behind_the_next_one_are_begun_before_a_writer_asks_for_them() {
+    let backup = Backup::new();
+    let plan = backup.plan(1);
+    let work = Work::new(&plan);
+    for _ in 0..3 {
+        work.put_back(job(&plan));
+    }
+    let runtime = backup.runtime.handle();
+    let mut next = || work.next(runtime).unwrap();
+    assert!(next().begun.is_none(), "nobody could know");
+    for _ in 0..2 {
+        let mut job = next();
+        assert!(job.begun.is_some());
+        let mut reader = job.reader(runtime);
+        assert!(job.begun.is_none());
+        let mut records = 0;
+        while let Some(batch) = runtime.block_on(reader.next()).unwrap() {
+            records += batch.records().count();
+        }
+        assert_eq!(records, 300);
+    }
+    assert!(work.next(runtime).is_none());
 }
 
 #[test]

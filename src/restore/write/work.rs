@@ -5,8 +5,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{CommittedPosition, DonePartition, MapRun, PartitionId, RestoredPartition};
+use kbk_format::{PartitionNumber, Streams};
+use kbk_tools::PartitionReader;
+use tokio::runtime::Handle;
 
 use crate::records::{BatchCodec, SinkOptions, TopicPartition};
 use crate::restore::plan::reading::PartitionReading;
@@ -15,6 +17,10 @@ use crate::restore::write::offset_map::OffsetMap;
 use crate::restore::write::partitioner::Partitioner;
 use crate::restore::write::written::Written;
 use crate::run::{PartitionEvents, PartitionName, RunEvents};
+
+/// Partitions that are begun to be read before a writer asks for them. What they have in memory is bounded by what the readers of a store share,
+/// and half of that stays for those that are being written.
+const BEGUN: usize = 8;
 
 /// A partition to write.
 pub(crate) struct Job {
@@ -27,6 +33,8 @@ pub(crate) struct Job {
     pub(crate) reading: PartitionReading,
     /// `None` where nothing is left to write.
     pub(crate) events: Option<PartitionEvents>,
+    /// Its records from its position on, if reading them has begun.
+    pub(crate) begun: Option<PartitionReader>,
     /// The source offset up to which everything is committed, exclusive.
     pub(crate) position: i64,
     /// The source offset up to which everything is sent, exclusive.
@@ -105,6 +113,24 @@ impl Job {
     /// Returns the source partition.
     pub(crate) fn id(&self) -> &PartitionId {
         self.reading.read.partition_id()
+    }
+
+    /// Begins to read its records.
+    fn begin(&mut self, runtime: &Handle) {
+        if self.begun.is_none() {
+            self.begun = Some(self.read(runtime));
+        }
+    }
+
+    /// Returns a reader of its records that are not committed.
+    pub(crate) fn reader(&mut self, runtime: &Handle) -> PartitionReader {
+        let begun = self.begun.take();
+        begun.unwrap_or_else(|| self.read(runtime))
+    }
+
+    fn read(&self, runtime: &Handle) -> PartitionReader {
+        let plan = self.reading.read.clone().from_offset(self.position);
+        plan.read(Streams::All, runtime)
     }
 }
 
@@ -200,6 +226,7 @@ impl Work {
                     restored: *restored,
                     reading: reading.clone(),
                     events: shown,
+                    begun: None,
                     position,
                     sent: position,
                     uncommitted: 0,
@@ -259,9 +286,15 @@ impl Work {
         self.targets.iter().cloned().zip(written).collect()
     }
 
-    /// Takes the next partition to write.
-    pub(crate) fn next(&self) -> Option<Job> {
-        lock(&self.waiting).pop_front()
+    /// Takes the next partition to write, and begins to read those behind it: of a distant store, a small one would otherwise take as long as its
+    /// answers.
+    pub(crate) fn next(&self, runtime: &Handle) -> Option<Job> {
+        let mut waiting = lock(&self.waiting);
+        let next = waiting.pop_front();
+        for job in waiting.iter_mut().take(BEGUN) {
+            job.begin(runtime);
+        }
+        next
     }
 
     /// Returns a partition to be written again from its committed position.

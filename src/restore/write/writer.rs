@@ -10,8 +10,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kbk_format::Record;
 use kbk_format::repo::{Digest, MapRun, OffsetAndMetadata, RepoError};
-use kbk_format::{Record, Streams};
 
 use crate::records::{
     KafkaError, OffsetCommit, Positions, RecordSink, TransactionError, Transport,
@@ -135,7 +135,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         loop {
             let job = match self.shared.context.cancel.is_set() {
                 true => None,
-                false => self.shared.work.next(),
+                false => self.shared.work.next(self.shared.context.runtime),
             };
             let step = match job {
                 Some(job) => self.write(job),
@@ -159,9 +159,8 @@ impl<'a, T: Transport> Writer<'a, T> {
         }
     }
 
-    fn write(&mut self, job: Job) -> Result<(), Stopped> {
-        let plan = job.reading.read.clone().from_offset(job.position);
-        let mut reader = plan.read(Streams::All, self.shared.context.runtime);
+    fn write(&mut self, mut job: Job) -> Result<(), Stopped> {
+        let mut reader = job.reader(self.shared.context.runtime);
         self.jobs.push(job);
         let events = self.shared.events;
         loop {
