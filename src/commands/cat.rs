@@ -9,22 +9,24 @@
 mod files;
 mod operand;
 mod printer;
+mod upcoming;
 
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use kbk_format::repo::{PartitionState, Repository, Snapshot, TopicState};
+use kbk_format::repo::{PartitionState, RepoError, Repository, Snapshot, TopicState};
 use kbk_format::{OffsetSpan, TextFormat};
 use kbk_tools::list::Completeness;
-use kbk_tools::{KeySelection, Order, ReadPlan, Selection};
+use kbk_tools::{KeySelection, Order, PartitionReader, ReadOptions, ReadPlan, Selection};
 use tokio::runtime::Handle;
 
 pub use self::operand::{Operand, OperandError};
 
 use self::files::Files;
 use self::printer::Printer;
+use self::upcoming::Upcoming;
 use crate::cli::{
     CliError, Context, OffsetArg, OffsetRangeArg, Outcome, RecordKey, SnapshotArg, TimeArg,
     time_range,
@@ -271,18 +273,13 @@ impl Partitions<'_> {
     /// Prints topic by topic and partition by partition.
     async fn print(&self, printer: &mut Printer<'_>) -> Result<Outcome, CliError> {
         let mut begun = Vec::new();
-        for number in self.order.of(0..self.selected.len()) {
+        let mut readers = Upcoming::new(|number, options| self.begin(number, options));
+        let mut numbers = self.order.of(0..self.selected.len());
+        while let Some((number, reader)) = readers.next(&mut numbers, printer.options()).await {
             let (topic, state) = self.selected[number];
             begun.push((topic, state));
-            let selection = Selection {
-                offsets: self.offsets.resolve(state.base_offset, state.end_offset),
-                ..self.selection.clone()
-            };
-            let place = topic.partition_id(state.partition);
-            let plan =
-                ReadPlan::new(&self.repository, self.snapshot, place, state, selection).await?;
-            let reader = plan.read_with(printer.options(), &Handle::current());
-            let printed = printer.print(reader, &topic.name, state.partition).await;
+            let printing = printer.print(reader?, &topic.name, state.partition);
+            let printed = readers.during(printing).await;
             let named = format!("{}/{}", TopicRef::of(self.snapshot, topic), state.partition);
             let printed = printed.map_err(|error| error.failed(&named, self.order));
             // What is missing from the end is not needed for the first records, but it is for the last ones.
@@ -295,6 +292,22 @@ impl Partitions<'_> {
         }
         // Everything selected is printed, and it may not be all that was there.
         Ok(Outcome::clean_if(self.missing(&begun).complete))
+    }
+
+    /// Begins to read a partition.
+    async fn begin(
+        &self,
+        number: usize,
+        options: ReadOptions,
+    ) -> Result<PartitionReader, RepoError> {
+        let (topic, state) = self.selected[number];
+        let selection = Selection {
+            offsets: self.offsets.resolve(state.base_offset, state.end_offset),
+            ..self.selection.clone()
+        };
+        let place = topic.partition_id(state.partition);
+        let plan = ReadPlan::new(&self.repository, self.snapshot, place, state, selection).await?;
+        Ok(plan.read_with(options, &Handle::current()))
     }
 
     /// Returns what these partitions lack of what is selected.
