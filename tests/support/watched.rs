@@ -47,6 +47,9 @@ struct State {
     delay: Duration,
     reads: Vec<(String, Option<Range<u64>>)>,
     bytes: u64,
+    /// Reads that are delayed at the moment, and the most there were at a time.
+    waiting: usize,
+    widest: usize,
 }
 
 impl Watch {
@@ -63,6 +66,11 @@ impl Watch {
     /// Returns the keys and ranges of all reads since the last call.
     pub(crate) fn take(&self) -> Vec<(String, Option<Range<u64>>)> {
         std::mem::take(&mut self.0.lock().unwrap().reads)
+    }
+
+    /// Returns how many delayed reads there were at a time at most, since the last call.
+    pub(crate) fn take_widest(&self) -> usize {
+        std::mem::take(&mut self.0.lock().unwrap().widest)
     }
 
     /// Returns the bytes of all answers since the last call.
@@ -134,7 +142,13 @@ impl ObjectStore for Watched {
             (state.fault, state.delay)
         };
         if delay > Duration::ZERO {
+            {
+                let mut state = self.watch.0.lock().unwrap();
+                state.waiting += 1;
+                state.widest = state.widest.max(state.waiting);
+            }
             tokio::time::sleep(delay).await;
+            self.watch.0.lock().unwrap().waiting -= 1;
         }
         let is_segment = path.as_ref().ends_with(".kseg");
         match fault {

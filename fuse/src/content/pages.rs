@@ -1,5 +1,7 @@
 //! The segments of a partition, in pages of the same number of segments, and where the text of each ends in the partition's.
 
+use std::ops::Range;
+
 use kbk_format::render::{View, ViewSizes};
 use kbk_format::repo::{PartitionState, SegmentEntry};
 
@@ -171,6 +173,30 @@ impl PartitionIndex {
             segment,
             text_start,
         }
+    }
+
+    /// The segments of a page that have text in a range of the partition's, and where the text of each begins.
+    pub(crate) fn between(
+        &self,
+        page: usize,
+        table: &SegmentTable,
+        range: Range<u64>,
+        view: View,
+    ) -> Vec<(u64, SegmentEntry)> {
+        let first = self.location_at(page, table, range.start, view).segment;
+        let entries = table.segments.iter().enumerate().skip(first);
+        entries
+            .map(|(segment, entry)| {
+                let start = self.location(page, table, segment, view).text_start;
+                (start, entry.clone())
+            })
+            .take_while(|(start, _)| *start < range.end)
+            .collect()
+    }
+
+    /// Where the text of a page ends in the partition's text.
+    pub(crate) fn page_end(&self, page: usize, view: View) -> u64 {
+        self.page_start(page + 1, view)
     }
 
     /// The page that covers an offset of the partition, and the number of segments before it.

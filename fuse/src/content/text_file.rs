@@ -1,9 +1,11 @@
 //! A range of a partition's text as a file: `records.jsonl`, `values` and `keys`, and every part of the first.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use kbk_format::render::View;
 
 use crate::cache::leased_bytes::LeasedBytes;
@@ -82,7 +84,8 @@ impl TextFile {
         read_pieces(range, partial, |at, end| self.piece(reader, at, end)).await
     }
 
-    /// Begins to load a range that no reader waits for yet.
+    /// Begins to load a range that no reader waits for yet. Its segments are opened several at a time: where they are small, the store would
+    /// otherwise be waited for once for each of them.
     pub(crate) async fn load_ahead(
         &self,
         reader: &Arc<SnapshotReader>,
@@ -90,12 +93,24 @@ impl TextFile {
     ) -> Result<(), ViewError> {
         let Range { start: mut at, end } = self.in_partition(&range);
         while at < end
-            && let Some(location) = self.location_at(reader, at).await?
+            && let Some(page) = self.index.page_at(at, self.view)
         {
-            self.begin_blocks(reader, &location, end, Urgency::Prefetch);
-            let segment = location.segment.entries().len().saturating_sub(1);
-            let segment_end = location.segment.text_range(segment, self.view).end;
-            at = location.segment_start.saturating_add(segment_end);
+            let table = reader.segment_table(&self.partition, page).await?;
+            let segments = self.index.between(page, &table, at..end, self.view);
+            let mut opened = pin!(reader.opened(&self.partition, segments));
+            while let Some((segment_start, segment)) = opened.try_next().await? {
+                let into = at.saturating_sub(segment_start);
+                let Some(block) = segment.block_at(into, self.view) else {
+                    continue;
+                };
+                let location = BlockLocation {
+                    segment,
+                    block,
+                    segment_start,
+                };
+                self.begin_blocks(reader, &location, end, Urgency::Prefetch);
+            }
+            at = self.index.page_end(page, self.view);
         }
         Ok(())
     }

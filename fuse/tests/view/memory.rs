@@ -110,6 +110,24 @@ async fn sequential_reads_take_few_fetches_and_read_each_byte_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn small_segments_are_opened_many_at_a_time_and_read_once() {
+    let parts: Vec<Part> = (0..120)
+        .map(|part| Part::plain(part * 200, (part + 1) * 200))
+        .collect();
+    let world = world(&parts).await;
+    let (store, watch) = watched(world.objects.clone());
+    let view = View::open(store, ViewOptions::default()).await.unwrap();
+    find(&view, FILE).await.unwrap();
+    watch.take();
+    watch.delay(Duration::from_millis(5));
+    let whole = read(&view, FILE).await.unwrap();
+    let expected: Vec<Rec> = parts.into_iter().flat_map(|part| part.records).collect();
+    assert_eq!(whole, records::records(&expected));
+    assert!(watch.take_widest() >= 16, "as many footers at a time");
+    assert_eq!(watch.take_segments().len(), 2 * 120, "footer, blocks");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_budget_is_respected_and_no_read_fails_for_it() {
     let parts = large();
     let world = world(&parts).await;
