@@ -582,7 +582,7 @@ class Snapshot:
         last = member(key, expired, "last_record", OBJECT, or_null=True)
         if last is not None:
             offset = offset_member(key, last, "offset")
-            hex_member(key, last, "restore_digest", 32)
+            hex_member(key, last, "check", 8)
             require(first <= offset < end and count_member(key, of, "records") == 0, INCONSISTENT, key, None, f"last_record at {offset}")
 
     def _check_topic(self, row: Row) -> bool:

@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use super::id::Id;
+use super::id::{Digest, Hex};
+use super::keys::PartitionId;
 use super::states::PartitionState;
 use crate::OffsetSpan;
 
@@ -31,8 +33,25 @@ pub struct Expired {
 pub struct LastRecord {
     /// Its offset.
     pub offset: i64,
-    /// Its restore digest (SPEC section 2.6).
-    pub restore_digest: Id,
+    /// What tells it from other records, and gives nothing of it away but to who guesses all of it.
+    pub check: Hex<4>,
+}
+
+impl LastRecord {
+    /// Creates what remains of the record at an offset of a partition, from its restore digest (SPEC section 2.6).
+    #[must_use]
+    pub fn new(partition: &PartitionId, offset: i64, restore_digest: u128) -> LastRecord {
+        let mut hash = Sha256::new();
+        hash.update(partition.topic_id.0);
+        hash.update(i32::from(partition.partition).to_le_bytes());
+        hash.update(offset.to_le_bytes());
+        hash.update(restore_digest.to_le_bytes());
+        let digest: Digest = Hex(hash.finalize().into());
+        LastRecord {
+            offset,
+            check: digest.prefix(),
+        }
+    }
 }
 
 impl PartitionState {
@@ -73,7 +92,6 @@ impl PartitionState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repo::id::Hex;
 
     fn state() -> PartitionState {
         let mut state = PartitionState::empty(0.into(), 9);
@@ -87,7 +105,7 @@ mod tests {
             policy: "--older-than 90d".into(),
             last_record: Some(LastRecord {
                 offset: 8,
-                restore_digest: Hex([1; 16]),
+                check: Hex([1; 4]),
             }),
         }));
         state
@@ -99,6 +117,21 @@ mod tests {
         let span = state().expired_offsets().unwrap();
         assert_eq!(span, OffsetSpan::from(2..9));
         let wrongs: [fn(&mut Expired); 7] = [
+    #[test]
+    fn the_check_of_a_record_is_what_the_specification_says() {
+        let id = |partition: u16| PartitionId {
+            topic: "t".parse().unwrap(),
+            topic_id: Hex([7; 16]),
+            partition: partition.into(),
+        };
+        let digest = u128::from_le_bytes(std::array::from_fn(|at| at as u8));
+        let last = LastRecord::new(&id(3), 8, digest);
+        // Of Python's hashlib.
+        assert_eq!(last.check.to_string(), "fbc07c52");
+        assert_ne!(last.check, LastRecord::new(&id(2), 8, digest).check);
+        assert_ne!(last.check, LastRecord::new(&id(3), 9, digest).check);
+    }
+
             |it| it.base_offset = -1,
             |it| it.base_offset = 9,
             |it| it.segments = 0,

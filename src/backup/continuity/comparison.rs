@@ -6,7 +6,7 @@ use std::vec::IntoIter;
 use kbk_format::repo::PartitionId;
 use kbk_format::{Digests, Record, TimestampType};
 
-use super::stored::Window;
+use super::stored::{StoredRecord, Window};
 use super::{ContinuityError, Prover};
 use crate::records::{
     KafkaError, PartitionRange, RecordHandler, RecordSource, SourceError, SourceOptions, Transport,
@@ -126,7 +126,7 @@ struct Slot {
     /// Its position among all.
     index: usize,
     /// The records that the source has not been found to have or to lack yet.
-    stored: IntoIter<(i64, u128)>,
+    stored: IntoIter<(i64, StoredRecord)>,
     comparison: Comparison,
     decided: bool,
 }
@@ -138,16 +138,17 @@ impl Slot {
 
     /// Takes the next stored record if it is at or before `offset`, at which the source has a record with `digest`.
     fn next_up_to(&mut self, offset: i64, digest: u128) -> ControlFlow<()> {
-        let next = self.stored.as_slice().first().copied();
+        let next = self.stored.as_slice().first();
+        let next = next.map(|(stored, record)| (*stored, record.is(digest)));
         match next {
             Some((stored, _)) if stored < offset => {
                 self.stored.next();
                 self.comparison.missing.get_or_insert(stored);
                 return ControlFlow::Continue(());
             }
-            Some((stored, expected)) if stored == offset => {
+            Some((stored, is_same)) if stored == offset => {
                 self.stored.next();
-                if expected == digest {
+                if is_same {
                     self.comparison.same = Some(offset);
                 } else {
                     self.comparison.different.get_or_insert(offset);
@@ -162,11 +163,11 @@ impl Slot {
 
     /// The source has none of the stored records below `end`.
     fn lacks_below(&mut self, end: i64) {
-        while let Some(&(offset, _)) = self.stored.as_slice().first()
-            && offset < end
+        while let Some((offset, _)) = self.stored.as_slice().first()
+            && *offset < end
         {
+            self.comparison.missing.get_or_insert(*offset);
             self.stored.next();
-            self.comparison.missing.get_or_insert(offset);
         }
     }
 }

@@ -159,7 +159,8 @@ impl<T: Transport> Prover<'_, T> {
                 Ok(mut blocks) => {
                     asked.push(place);
                     let window = blocks.pop().map(Window::last_record);
-                    windows.push(window.unwrap_or_else(|| Window::without_segments(partition)));
+                    let id = topic.partition_id(partition.partition);
+                    windows.push(window.unwrap_or_else(|| Window::without_segments(id, partition)));
                 }
                 Err(error) => verdicts.push((place, Verdict::Unproved(unreadable_copy(error)?))),
             }

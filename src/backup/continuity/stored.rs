@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use kbk_format::repo::{PartitionId, RepoError, Repository, SegmentEntry, SegmentReader, Snapshot};
+use kbk_format::repo::{
+    LastRecord, PartitionId, RepoError, Repository, SegmentEntry, SegmentReader, Snapshot,
+};
 use kbk_format::{BlockDecoder, Columns, Digests, FormatError, Streams, TimestampType};
 
 use crate::backup::plan::{PlannedPartition, PlannedTopic};
@@ -11,19 +13,39 @@ use crate::backup::plan::{PlannedPartition, PlannedTopic};
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     pub(super) offsets: Range<i64>,
-    /// Offsets and restore digests, which leave the timestamp type out: it belongs to the topic.
-    pub(super) records: Vec<(i64, u128)>,
+    pub(super) records: Vec<(i64, StoredRecord)>,
+}
+
+/// What is known of a stored record.
+#[derive(Clone, Debug)]
+pub(super) enum StoredRecord {
+    /// Its restore digest, which leaves the timestamp type out: that belongs to the topic.
+    Digest(u128),
+    /// What remained when it expired.
+    Expired(PartitionId, LastRecord),
+}
+
+impl StoredRecord {
+    /// Returns whether it is the record of the source that has this restore digest.
+    pub(super) fn is(&self, restore_digest: u128) -> bool {
+        match self {
+            StoredRecord::Digest(stored) => *stored == restore_digest,
+            StoredRecord::Expired(id, last) => {
+                LastRecord::new(id, last.offset, restore_digest) == *last
+            }
+        }
+    }
 }
 
 impl Window {
     /// Covers what is stored of a partition without any record: the source must not have one there either, but for the last one that was
     /// expired.
-    pub(super) fn without_segments(partition: &PlannedPartition) -> Window {
+    pub(super) fn without_segments(id: PartitionId, partition: &PlannedPartition) -> Window {
         let expired = partition.stored.as_ref().and_then(|it| it.expired.as_ref());
         match expired.and_then(|expired| expired.last_record) {
             Some(last) => Window {
                 offsets: last.offset..partition.read.start,
-                records: vec![(last.offset, u128::from_be_bytes(last.restore_digest.0))],
+                records: vec![(last.offset, StoredRecord::Expired(id, last))],
             },
             None => Window::empty(partition),
         }
@@ -162,13 +184,13 @@ impl StoredSegment {
         })
     }
 
-    fn digests(&self, block: usize, bytes: &[u8]) -> Result<Vec<(i64, u128)>, FormatError> {
+    fn digests(&self, block: usize, bytes: &[u8]) -> Result<Vec<(i64, StoredRecord)>, FormatError> {
         let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
         let block = self.reader.segment().block(block, bytes)?;
         block.decode(&mut decoder, Streams::All, &mut columns)?;
         let digest = |record: kbk_format::Record<'_>| {
             let digests = Digests::of(&record, TimestampType::CreateTime);
-            (record.offset, digests.restore)
+            (record.offset, StoredRecord::Digest(digests.restore))
         };
         Ok(columns.iter().map(digest).collect())
     }

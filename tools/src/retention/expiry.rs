@@ -1,12 +1,12 @@
 //! What expires in a repository: the first segments of partitions whose records are all older than a moment.
 
 use kbk_format::repo::{
-    Hex, LastRecord, PartitionExpiry, PartitionState, RepoError, Repository, SegmentEntry,
+    LastRecord, PartitionExpiry, PartitionState, RepoError, Repository, SegmentEntry,
     SegmentReader, Snapshot, TopicState,
 };
 use kbk_format::{
-    BlockDecoder, Columns, Digests, FormatError, OffsetSpan, PartitionNumber, Streams,
-    TimestampType,
+    BlockDecoder, Columns, Digests, FormatError, OffsetSpan, PartitionNumber, Record,
+    Streams, TimestampType,
 };
 use serde::Serialize;
 
@@ -134,23 +134,22 @@ async fn last_record(
         return Ok(None);
     };
     let bytes = reader.read(last..last.saturating_add(1)).await?;
-    let found = digest(&reader, last, &bytes);
-    found.map_err(|error| reader.damaged(error))
+    let found = last_of_block(&reader, last, &bytes);
+    let found = found.map_err(|error| reader.damaged(error))?;
+    Ok(found.map(|(offset, digest)| LastRecord::new(&planned.id, offset, digest)))
 }
 
-fn digest(
+/// Returns offset and restore digest of the last record of a block.
+fn last_of_block(
     reader: &SegmentReader,
     block: usize,
     bytes: &[u8],
-) -> Result<Option<LastRecord>, FormatError> {
+) -> Result<Option<(i64, u128)>, FormatError> {
     let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
     let block = reader.segment().block(block, bytes)?;
     block.decode(&mut decoder, Streams::All, &mut columns)?;
-    Ok(columns.iter().last().map(|record| LastRecord {
-        offset: record.offset,
-        // The type is no part of this digest.
-        restore_digest: Hex(Digests::of(&record, TimestampType::CreateTime)
-            .restore
-            .to_be_bytes()),
-    }))
+    // The type is no part of this digest.
+    let digest = |record: &Record<'_>| Digests::of(record, TimestampType::CreateTime).restore;
+    let last = columns.iter().last();
+    Ok(last.map(|record| (record.offset, digest(&record))))
 }
