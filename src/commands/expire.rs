@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use kbk_format::repo::{RepoErrorKind, Repository, Upkeep};
-use kbk_tools::retention::{self, ExpiryPlan, ExpiryRow, KeptBecause};
+use kbk_tools::retention::{self, Ages, ExpiryPlan, ExpiryRow, KeptBecause};
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table, TopicArgs, time};
@@ -15,15 +15,19 @@ const EXAMPLES: &str = "\
 Examples:
   kbk expire -r /backup/kafka --older-than 90d --dry-run
   kbk expire -r /backup/kafka --older-than 1y --topic orders --yes
+  kbk expire -r /backup/kafka --older-than 30d --topic 'clicks-*' --yes
 
 Of each partition, the first segments go whose records are all older: a segment with one younger
-record stays, and so do those after it. The largest timestamp of a segment counts; a segment in
-which no record has a timestamp stays. Topics that the cluster has deleted are included.
+record stays, and so do those after it. The largest timestamp of a segment counts. Topics with other
+spans are expired by other runs. Topics that the cluster has deleted are included.
 Compacted topics stay as they are without --compacted: of these, the last record of a key counts
 however old it is.
 The new snapshot says what was expired, and no command calls it lost. Backups continue where they
-were. Older snapshots still have the records: `kbk forget` them, then `kbk prune`.
-What was expired cannot be had back after that.";
+were, also one that runs meanwhile. Older snapshots still have the records: `kbk forget` them, then
+`kbk prune`. What was expired cannot be had back after that.
+Exit code 3: older records stay, and a later run will find the same: behind records with timestamps
+more than a day in the future, or none at all, or since the last record of a partition, which the
+next backup compares with the cluster, cannot be read.";
 
 /// Plans that are made before other runs that change partitions are left alone.
 const TRIES: u32 = 3;
@@ -43,6 +47,10 @@ pub struct Args {
     /// Expire records of compacted topics, too
     #[arg(long)]
     pub compacted: bool,
+
+    /// Expire even where the last backup is older than --older-than, so that nothing of it remains
+    #[arg(long)]
+    pub allow_old_backup: bool,
 
     /// Only say what would be expired
     #[arg(long)]
@@ -74,6 +82,10 @@ struct Expiring {
     older_snapshots: u64,
     /// Compacted topics that were left out, since --compacted was not given.
     compacted_topics: Vec<String>,
+    /// Number of partitions that keep older records, behind younger ones or in their segment.
+    keep_older: u64,
+    /// Number of those that keep them however old they get, which is a finding.
+    keep_forever: u64,
     /// The partitions of which something is expired, or that keep older records.
     partitions: Vec<ExpiryRow>,
 }
@@ -81,12 +93,19 @@ struct Expiring {
 /// Expires what is old.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = super::repository(context).await?;
-    let older_than = args.moment(Timestamp::now())?;
-    let mut plan = args.plan(&repository, older_than).await?;
-    let mut report = args.report(&plan, older_than);
+    let now = Timestamp::now();
+    let moments = Moments {
+        now,
+        older_than: args.moment(now)?,
+    };
+    let (mut plan, last_backup) = args.plan(&repository, moments).await?;
+    let mut report = args.report(&plan, moments);
     report.older_snapshots = repository.sequences().await?.len() as u64;
+    if let Some(last_backup) = last_backup.filter(|_| report.segments > 0) {
+        args.check_clock(moments, last_backup)?;
+    }
     if args.dry_run || report.segments == 0 {
-        return context.conclude(&report, Outcome::Clean);
+        return context.conclude(&report, report.outcome());
     }
     if !args.yes {
         confirm(&report, context)?;
@@ -95,26 +114,34 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         command: "expire".to_owned(),
         detail: report.policy.clone(),
         writer: super::writer(),
-        now: Timestamp::now(),
+        now,
     };
     let mut tries = TRIES;
     loop {
         tries -= 1;
         match repository.expire(&plan.partitions, &upkeep).await {
             Ok(snapshot) => {
-                report = args.report(&plan, older_than);
+                report = args.report(&plan, moments);
                 report.snapshot = snapshot;
                 break;
             }
             Err(error) if *error.kind() == RepoErrorKind::Outdated && tries > 0 => {}
             Err(error) => return Err(error.into()),
         }
-        plan = args.plan(&repository, older_than).await?;
+        (plan, _) = args.plan(&repository, moments).await?;
     }
     let sequences = repository.sequences().await?.into_iter();
     let older = sequences.filter(|sequence| report.snapshot.is_none_or(|new| *sequence < new));
     report.older_snapshots = older.count() as u64;
-    context.conclude(&report, Outcome::Clean)
+    context.conclude(&report, report.outcome())
+}
+
+/// What is old, by the clock of this machine.
+#[derive(Clone, Copy, Debug)]
+struct Moments {
+    now: Timestamp,
+    /// Records with earlier timestamps are old.
+    older_than: Timestamp,
 }
 
 /// Asks for confirmation, by the number of segments: that is not typed by habit.
@@ -138,13 +165,14 @@ impl Args {
         })
     }
 
+    /// Returns the plan, and when the last backup was made.
     async fn plan(
         &self,
         repository: &Repository,
-        older_than: Timestamp,
-    ) -> Result<ExpiryPlan, CliError> {
+        moments: Moments,
+    ) -> Result<(ExpiryPlan, Option<Timestamp>), CliError> {
         let Some(newest) = repository.latest().await? else {
-            return Ok(ExpiryPlan::default());
+            return Ok((ExpiryPlan::default(), None));
         };
         let selection = self.topics.selection();
         let chosen = selection.select_every(newest.topics.iter())?;
@@ -152,27 +180,53 @@ impl Args {
             .topics
             .iter()
             .filter(|topic| chosen.contains(&(topic.name.clone(), topic.topic_id)));
-        let older_than = older_than.as_millisecond();
-        let plan =
-            retention::plan_expiry(repository, &newest, topics, older_than, self.compacted).await?;
-        Ok(plan)
+        let ages = Ages {
+            older_than: moments.older_than.as_millisecond(),
+            now: moments.now.as_millisecond(),
+        };
+        let plan = retention::plan_expiry(repository, &newest, topics, ages, self.compacted);
+        Ok((plan.await?, Some(newest.created_at)))
     }
 
-    fn report(&self, plan: &ExpiryPlan, older_than: Timestamp) -> Expiring {
+    /// Refuses to expire everything there was: more likely, the clock of this machine is wrong.
+    fn check_clock(&self, moments: Moments, last_backup: Timestamp) -> Result<(), CliError> {
+        let Moments { now, older_than } = moments;
+        let (made, clock) = (human::moment(last_backup), human::moment(now));
+        if last_backup > now {
+            tracing::warn!(
+                "the last backup is of {made}, and this machine's clock says {clock}: if it is behind, less expires than should"
+            );
+        }
+        if self.allow_old_backup || last_backup >= older_than {
+            return Ok(());
+        }
+        let span = self.older_than;
+        let message = format!(
+            "nothing was expired: by this machine's clock, which says {clock}, the last backup, of {made}, is older than {span:#} itself, so that \
+             nothing of it would remain"
+        );
+        let hint = "check the clock; if all of it is to go, give --allow-old-backup";
+        Err(CliError::new(message).hint(hint))
+    }
+
+    fn report(&self, plan: &ExpiryPlan, moments: Moments) -> Expiring {
         let sum = |of: fn(&ExpiryRow) -> u64| {
             let rows = plan.rows.iter().map(of);
             rows.fold(0, u64::saturating_add)
         };
+        let kept = || plan.rows.iter().filter_map(|row| row.kept.as_ref());
         Expiring {
             dry_run: self.dry_run,
             policy: self.in_words(),
-            older_than,
+            older_than: moments.older_than,
             segments: sum(|row| row.segments),
             records: sum(|row| row.records),
             bytes: sum(|row| row.bytes),
             snapshot: None,
             older_snapshots: 0,
             compacted_topics: plan.compacted.clone(),
+            keep_older: kept().count() as u64,
+            keep_forever: kept().filter(|kept| kept.because.is_lasting()).count() as u64,
             partitions: plan.rows.clone(),
         }
     }
@@ -184,27 +238,60 @@ impl Args {
         words.extend(topic.iter().map(|pattern| format!("--topic {pattern}")));
         words.extend(exclude.iter().map(|pattern| format!("--exclude {pattern}")));
         words.extend(self.compacted.then(|| "--compacted".to_owned()));
+        words.extend(
+            self.allow_old_backup
+                .then(|| "--allow-old-backup".to_owned()),
+        );
         words.join(" ")
     }
 }
 
+/// Partitions whose older records are kept that are shown to people; JSON has all.
+const MOST_KEPT: usize = 20;
+
 impl Expiring {
+    fn outcome(&self) -> Outcome {
+        Outcome::clean_if(self.keep_forever == 0)
+    }
+
     fn summary(&self) -> String {
         let moment = human::moment(self.older_than);
-        if self.segments == 0 {
-            return format!("nothing to expire: no segment has only records from before {moment}");
-        }
         let (segments, records, bytes) = (
             human::counted(self.segments, "segment"),
             human::counted(self.records, "record"),
             human::bytes(self.bytes),
         );
         let what = format!("{segments} with {records} from before {moment}, {bytes}");
-        match (self.dry_run, self.snapshot) {
+        let done = match (self.dry_run, self.snapshot) {
+            _ if self.segments == 0 => {
+                format!(
+                    "nothing to expire: no segment that can go has only records from before {moment}"
+                )
+            }
             (true, _) => format!("would expire {what}"),
             (false, Some(snapshot)) => format!("expired {what}, as snapshot {snapshot} records"),
             (false, None) => format!("to expire: {what}"),
+        };
+        let partitions = |number| human::counted(number, "partition");
+        match (self.keep_forever, self.keep_older - self.keep_forever) {
+            (0, 0) => done,
+            (0, older) => format!("{done}; older ones in {} stay for now", partitions(older)),
+            (forever, _) => format!(
+                "{done}; older ones in {} will not expire",
+                partitions(forever)
+            ),
         }
+    }
+
+    /// Returns a row per topic of which something expires.
+    fn topics(&self) -> Vec<[String; 8]> {
+        let rows: Vec<&ExpiryRow> = self
+            .partitions
+            .iter()
+            .filter(|it| it.segments > 0)
+            .collect();
+        let topics = rows.chunk_by(|a, b| (&a.topic, &a.topic_id) == (&b.topic, &b.topic_id));
+        topics.map(topic_cells).collect()
     }
 }
 
@@ -212,18 +299,37 @@ impl Report for Expiring {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", self.summary())?;
         let mut table = Table::new([
-            Column::Left("TOPIC/PARTITION"),
-            Column::Left("OFFSETS"),
+            Column::Left("TOPIC"),
+            Column::Right("PARTITIONS"),
             Column::Right("SEGMENTS"),
             Column::Right("RECORDS"),
             Column::Right("STORED"),
+            Column::Left("OLDEST"),
+            Column::Left("NEWEST"),
             Column::Right("RECORDS LEFT"),
-            Column::Left("OLDER ONES ARE KEPT, SINCE"),
         ]);
-        for row in &self.partitions {
-            table.row(cells(row));
+        for row in self.topics() {
+            table.row(row);
         }
         table.write(out)?;
+        let kept: Vec<String> = self.partitions.iter().filter_map(kept_in_words).collect();
+        for line in kept.iter().take(MOST_KEPT) {
+            writeln!(out, "{line}")?;
+        }
+        if kept.len() > MOST_KEPT {
+            let more = (kept.len() - MOST_KEPT) as u64;
+            writeln!(
+                out,
+                "and {} more: --json lists them",
+                human::counted(more, "partition")
+            )?;
+        }
+        if self.keep_older > self.keep_forever {
+            writeln!(
+                out,
+                "a segment stays until its newest record is old, and so does what follows it: --json says which"
+            )?;
+        }
         if !self.compacted_topics.is_empty() {
             let topics = human::some_of(&self.compacted_topics);
             writeln!(out, "left out, since they are compacted: {topics}")?;
@@ -239,21 +345,52 @@ impl Report for Expiring {
     }
 }
 
-fn cells(row: &ExpiryRow) -> [String; 7] {
-    let kept = match row.kept {
-        None => "",
-        Some(KeptBecause::YoungerRecords) => "younger records are in their segment or before it",
-        Some(KeptBecause::NoTimestamps) => "a segment has no timestamps",
+/// Returns the cells of partitions of one topic.
+fn topic_cells(rows: &[&ExpiryRow]) -> [String; 8] {
+    let sum = |of: fn(&ExpiryRow) -> u64| {
+        let rows = rows.iter().map(|row| of(row));
+        rows.fold(0, u64::saturating_add)
     };
+    let times = (
+        rows.iter().filter_map(|row| row.min_timestamp).min(),
+        rows.iter().filter_map(|row| row.max_timestamp).max(),
+    );
+    let [oldest, newest] = super::times(times);
     [
-        format!("{}/{}", row.topic, row.partition),
-        row.offsets.map_or_else(String::new, |offsets| {
-            format!("{} to {}", offsets.base_offset, offsets.end_offset - 1)
-        }),
-        human::count(row.segments),
-        human::count(row.records),
-        human::bytes(row.bytes),
-        human::count(row.remaining_records),
-        kept.to_owned(),
+        rows.first()
+            .map_or_else(String::new, |row| row.topic.clone()),
+        human::count(rows.len() as u64),
+        human::count(sum(|row| row.segments)),
+        human::count(sum(|row| row.records)),
+        human::bytes(sum(|row| row.bytes)),
+        oldest,
+        newest,
+        human::count(sum(|row| row.remaining_records)),
     ]
+}
+
+/// Says why a partition keeps older records that no later run will expire either; `None` where it does not.
+fn kept_in_words(row: &ExpiryRow) -> Option<String> {
+    let kept = row.kept.as_ref()?;
+    let time = human::timestamp_ms(kept.max_timestamp);
+    let because = match kept.because {
+        // That is so of most partitions that are written to.
+        KeptBecause::YoungerRecords => return None,
+        KeptBecause::FutureRecords => {
+            format!("their newest record is of {time}, which is in the future by this machine's clock")
+        }
+        KeptBecause::NoTimestamps => {
+            "none of their records has a timestamp, so that nobody knows how old they are".to_owned()
+        }
+        KeptBecause::Unreadable => {
+            "the last record cannot be read, and backups need it to continue the partition: `kbk verify` says what is damaged".to_owned()
+        }
+    };
+    let ExpiryRow {
+        topic, partition, ..
+    } = row;
+    let offsets = kept.offsets;
+    Some(format!(
+        "{topic}/{partition}: {offsets} stay, and what follows them: {because}"
+    ))
 }

@@ -178,23 +178,168 @@ fn younger_records_keep_what_follows_them() {
     let now = Timestamp::now().as_millisecond();
     world.backup(&[("extra", 0, vec![vec![(0, now)], vec![(1, 5_000)]])]);
     let document = expire(&world, &["--yes"]);
+    assert_eq!(document["segments"], 0);
     assert_eq!(
-        (&document["segments"], &document["partitions"][0]["kept"]),
-        (&json!(0), &json!("younger_records"))
+        document["partitions"][0]["kept"],
+        json!({
+            "because": "younger_records",
+            "offsets": {"base_offset": 0, "end_offset": 1},
+            "max_timestamp": now,
+        })
     );
-    world.backup(&[("plain", 0, vec![vec![(0, -1)], vec![(1, 5_000)]])]);
-    let args = [
-        "expire",
-        "--older-than",
-        "90d",
-        "--topic",
-        "plain",
-        "--yes",
-        "--json",
-    ];
-    let document = ok(&world.kbk(&args)).json();
+    let first = first_line(&world, &["--dry-run"]);
+    assert!(
+        first.ends_with("; older ones in 1 partition stay for now"),
+        "{first}"
+    );
+}
+
+#[track_caller]
+fn first_line(world: &World, more: &[&str]) -> String {
+    let ended = world.kbk(&[EXPIRE, more].concat());
+    ended.stdout.lines().next().unwrap().to_owned()
+}
+
+/// Expires, and finds that older records stay for a reason that lasts.
+#[track_caller]
+fn kept_for_good(world: &World, because: &str, words: &str) -> Value {
+    let first = first_line(world, &["--dry-run"]);
+    assert!(
+        first.ends_with("; older ones in 1 partition will not expire"),
+        "{first}"
+    );
+    let listed = world.kbk(&[EXPIRE, &["--dry-run"]].concat());
+    assert!(listed.stdout.contains(words), "{}", listed.stdout);
+    let ended = world.kbk(&[EXPIRE, &["--yes", "--json"]].concat());
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    let document = ended.json();
+    assert_eq!(document["keep_forever"], 1);
+    assert_eq!(document["partitions"][0]["kept"]["because"], because);
+    document
+}
+
+#[test]
+fn segments_without_timestamps_keep_what_follows_them() {
+    let world = World::sample();
+    let segments = vec![vec![(0, 5_000)], vec![(1, -1)], vec![(2, 5_000)]];
+    world.backup(&[("extra", 0, segments)]);
+    let words = "extra/0: offsets 1 to 2 (exclusive) stay, and what follows them: none of their records has a timestamp";
+    let document = kept_for_good(&world, "no_timestamps", words);
+    assert_eq!(document["segments"], 1);
+    assert_eq!(offsets(&world, &[]), [1, 2]);
+}
+
+#[test]
+fn records_from_the_future_keep_what_follows_them_and_are_named() {
+    for (time, words) in [
+        (
+            4_000_000_000_000,
+            "is of 2096-10-02T07:06:40.000Z, which is in the future",
+        ),
+        (
+            i64::MAX,
+            "is of @9223372036854775807ms, which is in the future",
+        ),
+    ] {
+        let world = World::sample();
+        let segments = vec![
+            vec![(0, 5_000)],
+            vec![(1, 5_000), (2, time)],
+            vec![(3, 5_000)],
+        ];
+        world.backup(&[("extra", 0, segments)]);
+        let document = kept_for_good(&world, "future_records", words);
+        assert_eq!(document["segments"], 1);
+        assert_eq!(offsets(&world, &[]), [1, 2, 3]);
+    }
+}
+
+#[test]
+fn the_last_segment_stays_where_its_last_record_cannot_be_read() {
+    let world = World::sample();
+    let segments = vec![vec![(0, 5_000)], vec![(1, 5_000)], vec![(2, 5_000)]];
+    world.backup(&[("extra", 0, segments)]);
+    let last = world.entries("extra", 0)[2].key.clone();
+    std::fs::remove_file(world.path(&last)).unwrap();
+    let document = kept_for_good(&world, "unreadable", "the last record cannot be read");
+    assert_eq!(document["segments"], 2);
+    let left = world.entries("extra", 0);
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].key, last);
+}
+
+#[test]
+fn a_clock_that_makes_the_last_backup_old_expires_nothing() {
+    let world = aged();
+    let backed_up = "2001-02-03T04:05:06Z";
+    world.forge_snapshot(|snapshot| snapshot["created_at"] = json!(backed_up));
+    let before = world.keys();
+    for more in ["--dry-run", "--yes"] {
+        let ended = world.kbk(&[EXPIRE, &[more]].concat());
+        assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+        assert!(
+            ended.stderr.contains(backed_up) && ended.stderr.contains("--allow-old-backup"),
+            "{}",
+            ended.stderr
+        );
+    }
+    assert_eq!(world.keys(), before);
+    let document = expire(&world, &["--yes", "--allow-old-backup"]);
+    assert_eq!(document["segments"], 3);
+
+    let world = aged();
+    world.forge_snapshot(|snapshot| snapshot["created_at"] = json!("2096-02-03T04:05:06Z"));
+    let ended = world.kbk(&[EXPIRE, &["--dry-run"]].concat());
+    assert!(
+        ok(&ended).stderr.contains("if it is behind"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn topics_have_spans_of_their_own_in_several_runs() {
+    let world = World::sample();
+    let day = 86_400_000;
+    let now = Timestamp::now().as_millisecond();
+    let segments = || {
+        vec![
+            vec![(0, now - 60 * day)],
+            vec![(1, now - 10 * day)],
+            vec![(2, now)],
+        ]
+    };
+    for topic in ["clicks-a", "clicks-de", "orders-a"] {
+        world.backup(&[(topic, 0, segments())]);
+    }
+    let expire = |older_than: &str, topic: &str| {
+        let args = [
+            "expire",
+            "--older-than",
+            older_than,
+            "--topic",
+            topic,
+            "--yes",
+        ];
+        let ended = world.kbk(&args);
+        ok(&ended).stdout.clone()
+    };
+    let printed = expire("5d", "clicks-*");
+    let rows: Vec<&str> = printed.lines().skip(2).take(2).collect();
+    for (row, topic) in rows.iter().zip(["clicks-a ", "clicks-de "]) {
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        assert!(row.starts_with(topic), "{printed}");
+        assert_eq!((cells[1], cells[2], cells[3]), ("1", "2", "2"), "{printed}");
+        assert_eq!(cells.last(), Some(&"1"), "{printed}");
+    }
+    expire("30d", "orders-*");
+    for (topic, left) in [("clicks-a", 1), ("clicks-de", 1), ("orders-a", 2)] {
+        assert_eq!(world.entries(topic, 0).len(), left, "{topic}");
+    }
+    // What a topic was expired by stays with it.
+    let listed = ok(&world.kbk(&["ls", "clicks-a", "--json"])).json();
     assert_eq!(
-        (&document["segments"], &document["partitions"][0]["kept"]),
-        (&json!(0), &json!("no_timestamps"))
+        listed["partitions"][0]["expired"]["policy"],
+        "--older-than 5d --topic clicks-*"
     );
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 use kbk_format::repo::{
-    Digested, PartitionId, RepoErrorKind, Repository, SegmentEntry, Snapshot, Store,
+    Digested, PartitionExpiry, PartitionId, RepoErrorKind, Repository, SegmentEntry, Snapshot,
+    Store,
 };
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -66,6 +67,18 @@ impl World {
 
     fn snapshot(&self) -> &Snapshot {
         self.newest.as_ref().unwrap()
+    }
+
+    /// Plans an expiry; also returns the number of tables that were read for it.
+    async fn plan_expiry(&self, id: &PartitionId, older_than: i64) -> (PartitionExpiry, usize) {
+        let counted = CountedReads::new(Arc::clone(&self.objects));
+        let store = Store::new(Arc::new(counted.clone()), "test://repository");
+        let repository = Repository::open(store).await.unwrap();
+        let state = self.snapshot().partition(id).unwrap();
+        let plan = repository.plan_expiry(self.snapshot(), id.clone(), state, older_than);
+        let plan = plan.await.unwrap();
+        let tables: BTreeSet<_> = counted.of("index/").into_iter().collect();
+        (plan, tables.len())
     }
 
     /// Returns the offsets of the segments of a partition that have records of these times, and the number of tables that were read for it.
@@ -134,6 +147,33 @@ async fn tables_of_other_times_are_not_read() {
         "{error}"
     );
     assert_eq!(error.key(), Some(&*table.to_string()));
+}
+
+#[tokio::test]
+async fn an_expiry_is_planned_from_the_tables_of_old_segments() {
+    const DAY: i64 = 86_400_000;
+    let days = |days: i64| days * DAY;
+    let a = partition_id("a", 1, 0);
+    let mut world = World::new(&[("a", 1, &[0])]).await;
+    for day in [1, 20, 30, 90] {
+        world.commit(&["a"], days(day)).await;
+    }
+    // The oldest that stay are found in the tables of the time that follows.
+    let (plan, tables) = world.plan_expiry(&a, days(10)).await;
+    let gone: Vec<i64> = plan.removed.iter().map(|it| it.base_offset).collect();
+    assert_eq!((&gone[..], tables), (&[0][..], 3));
+    assert_eq!(plan.after.min_timestamp, Some(days(20)));
+    assert_eq!(plan.after.max_timestamp, Some(days(90)));
+    let (plan, tables) = world.plan_expiry(&a, days(1)).await;
+    assert_eq!((plan.is_empty(), tables), (true, 0));
+    // All are needed where older ones follow younger ones.
+    let mut world = World::new(&[("a", 1, &[0])]).await;
+    for day in [20, 1, 30] {
+        world.commit(&["a"], days(day)).await;
+    }
+    let (plan, tables) = world.plan_expiry(&a, days(10)).await;
+    assert_eq!((plan.is_empty(), tables), (true, 3));
+    assert_eq!(plan.next.map(|it| it.base_offset), Some(0));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use kbk_format::repo::{
     TopicState, Upkeep,
 };
 use kbk_format::{BlockDecoder, Columns, Compression, Streams, TimestampType};
-use kbk_tools::retention::plan_expiry;
+use kbk_tools::retention::{Ages, plan_expiry};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -160,7 +160,11 @@ impl World {
         };
         self.runtime.block_on(async {
             let topics = newest.topics.iter();
-            let plan = plan_expiry(&self.repository, &newest, topics, i64::MAX, true).await;
+            let ages = Ages {
+                older_than: i64::MAX,
+                now: i64::MAX,
+            };
+            let plan = plan_expiry(&self.repository, &newest, topics, ages, true).await;
             let plan = plan.unwrap();
             let expired = self.repository.expire(&plan.partitions, &upkeep);
             assert!(expired.await.unwrap().is_some());

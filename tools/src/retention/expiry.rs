@@ -1,12 +1,13 @@
 //! What expires in a repository: the first segments of partitions whose records are all older than a moment.
 
+use futures_util::{StreamExt, stream};
 use kbk_format::repo::{
-    LastRecord, PartitionExpiry, PartitionState, RepoError, Repository, SegmentEntry,
+    LastRecord, PartitionExpiry, PartitionId, PartitionState, RepoError, Repository, SegmentEntry,
     SegmentReader, Snapshot, TopicState,
 };
 use kbk_format::{
-    BlockDecoder, Columns, Digests, FormatError, OffsetSpan, PartitionNumber, Record,
-    Streams, TimestampType,
+    BlockDecoder, Columns, Digests, FormatError, OffsetSpan, PartitionNumber, Record, Streams,
+    TimestampType,
 };
 use serde::Serialize;
 
@@ -38,56 +39,125 @@ pub struct ExpiryRow {
     pub records: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// The smallest timestamp of these records in milliseconds; null where there are none.
+    pub min_timestamp: Option<i64>,
+    /// The largest one.
+    pub max_timestamp: Option<i64>,
     /// Number of records that remain.
     pub remaining_records: u64,
-    /// Why records that are older remain: `younger_records` in their segment or before them, or `no_timestamps` in a segment, so
-    /// that its age is not known; null where none remain.
-    pub kept: Option<KeptBecause>,
+    /// The segment for which records remain that are older; null where none remain.
+    pub kept: Option<KeptSegment>,
 }
 
-/// Why records remain that are older than the moment.
+/// The first segment that stays, where there are older records in it or after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeptSegment {
+    /// Why it stays, and what follows it: `younger_records`, which it has; `future_records`, with timestamps more than a day ahead of this
+    /// machine's clock; `no_timestamps`, so that its age is not known; `unreadable`, since its last record is needed to continue the
+    /// partition.
+    pub because: KeptBecause,
+    /// The offsets of the segment.
+    pub offsets: OffsetSpan,
+    /// Its largest timestamp in milliseconds; -1 where it has none.
+    pub max_timestamp: i64,
+}
+
+/// Why a segment stays that has older records, or is before some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeptBecause {
-    /// The first segment that stays has younger records.
+    /// It has younger records.
     YoungerRecords,
-    /// No record of the first segment that stays has a timestamp.
+    /// It has records from the future, by this machine's clock.
+    FutureRecords,
+    /// None of its records has a timestamp.
     NoTimestamps,
+    /// It has the last record of the partition, which cannot be read.
+    Unreadable,
 }
 
-/// Plans what of these topics is older than a timestamp in milliseconds. Compacted topics are left out unless `compacted`: the last
-/// record of a key counts, however old it is.
+impl KeptBecause {
+    /// Returns whether the segment stays without being young: a later expiry will find the same.
+    #[must_use]
+    pub fn is_lasting(self) -> bool {
+        self != KeptBecause::YoungerRecords
+    }
+}
+
+/// What is old, by the clock of this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Ages {
+    /// Records with earlier timestamps are old, in milliseconds.
+    pub older_than: i64,
+    /// The present time in milliseconds.
+    pub now: i64,
+}
+
+/// Timestamps that are further ahead are from the future: clocks of machines differ by less.
+const CLOCK_TOLERANCE_MS: i64 = 86_400_000;
+
+/// Plans what of these topics is old. Compacted topics are left out unless `compacted`: the last record of a key counts, however old it is.
 ///
 /// # Errors
 ///
-/// Where the index, or the last record of a partition of which everything expires, cannot be read.
+/// Where the index cannot be read, or the store does not answer.
 pub async fn plan_expiry<'a>(
     repository: &Repository,
     snapshot: &Snapshot,
     topics: impl IntoIterator<Item = &'a TopicState>,
-    older_than: i64,
+    ages: Ages,
     compacted: bool,
 ) -> Result<ExpiryPlan, RepoError> {
-    let mut plan = ExpiryPlan::default();
-    for topic in topics {
-        if !compacted && is_compacted(topic) {
-            plan.compacted.push(topic.name.to_string());
-            continue;
-        }
-        for state in &topic.partitions {
-            let id = topic.partition_id(state.partition);
-            let planned = repository.plan_expiry(snapshot, id, state, older_than);
-            let mut planned = planned.await?;
-            if let Some(last) = &planned.last {
-                planned.last_record = last_record(repository, &planned, last).await?;
-            }
-            plan.rows.extend(row(topic, &planned, older_than));
-            if !planned.is_empty() {
-                plan.partitions.push(planned);
-            }
+    let (left_out, topics): (Vec<_>, Vec<_>) = topics
+        .into_iter()
+        .partition(|topic| !compacted && is_compacted(topic));
+    let partitions = topics
+        .into_iter()
+        .flat_map(|topic| topic.partitions.iter().map(move |state| (topic, state)))
+        .map(|(topic, state)| plan_partition(repository, snapshot, (topic, state), ages));
+    let partitions: Vec<_> = partitions.collect();
+    let parallel = repository.store().profile().parallel_requests;
+    let mut planned = stream::iter(partitions).buffered(parallel);
+    let mut plan = ExpiryPlan {
+        compacted: left_out
+            .iter()
+            .map(|topic| topic.name.to_string())
+            .collect(),
+        ..ExpiryPlan::default()
+    };
+    while let Some(planned) = planned.next().await {
+        let (expiry, row) = planned?;
+        plan.rows.extend(row);
+        if !expiry.is_empty() {
+            plan.partitions.push(expiry);
         }
     }
     Ok(plan)
+}
+
+async fn plan_partition(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    (topic, state): (&TopicState, &PartitionState),
+    ages: Ages,
+) -> Result<(PartitionExpiry, Option<ExpiryRow>), RepoError> {
+    let id = topic.partition_id(state.partition);
+    let planned = repository.plan_expiry(snapshot, id, state, ages.older_than);
+    let mut planned = planned.await?;
+    let mut unreadable = false;
+    if let Some(last) = planned.last().cloned() {
+        match last_record(repository, &planned.id, &last).await {
+            Ok(record) => planned.last_record = record,
+            Err(error) if error.kind().is_about_content() => {
+                unreadable = true;
+                planned.keep_last();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let kept = kept(&planned, ages, unreadable);
+    let row = row(topic, &planned, kept);
+    Ok((planned, row))
 }
 
 fn is_compacted(topic: &TopicState) -> bool {
@@ -96,18 +166,35 @@ fn is_compacted(topic: &TopicState) -> bool {
     policy.is_some_and(|policy| policy.split(',').any(|word| word.trim() == "compact"))
 }
 
+/// Returns the segment that keeps older records; `None` where none remain.
+fn kept(planned: &PartitionExpiry, ages: Ages, unreadable: bool) -> Option<KeptSegment> {
+    let oldest = planned.after.min_timestamp?;
+    let next = planned.next.as_ref().filter(|_| oldest < ages.older_than)?;
+    let future = ages.now.saturating_add(CLOCK_TOLERANCE_MS);
+    let because = match next.min_known_timestamp {
+        _ if unreadable => KeptBecause::Unreadable,
+        None => KeptBecause::NoTimestamps,
+        Some(_) if next.max_timestamp > future => KeptBecause::FutureRecords,
+        Some(_) => KeptBecause::YoungerRecords,
+    };
+    Some(KeptSegment {
+        because,
+        offsets: (next.base_offset..next.end_offset).into(),
+        max_timestamp: next.max_timestamp,
+    })
+}
+
 /// Returns the row of a partition; `None` where nothing of it is older.
-fn row(topic: &TopicState, planned: &PartitionExpiry, older_than: i64) -> Option<ExpiryRow> {
+fn row(
+    topic: &TopicState,
+    planned: &PartitionExpiry,
+    kept: Option<KeptSegment>,
+) -> Option<ExpiryRow> {
     let PartitionExpiry { before, after, .. } = planned;
-    let is_older = |state: &PartitionState| state.min_timestamp.is_some_and(|it| it < older_than);
-    if planned.is_empty() && !is_older(before) {
+    if planned.is_empty() && kept.is_none() {
         return None;
     }
-    let kept = planned.next.as_ref().filter(|_| is_older(after));
-    let kept = kept.map(|next| match next.min_known_timestamp {
-        None if next.records > 0 => KeptBecause::NoTimestamps,
-        _ => KeptBecause::YoungerRecords,
-    });
+    let (min_timestamp, max_timestamp) = planned.times().unzip();
     let offsets = before.base_offset..after.base_offset;
     Some(ExpiryRow {
         topic: topic.name.to_string(),
@@ -117,6 +204,8 @@ fn row(topic: &TopicState, planned: &PartitionExpiry, older_than: i64) -> Option
         segments: planned.segments(),
         records: planned.records(),
         bytes: planned.bytes(),
+        min_timestamp,
+        max_timestamp,
         remaining_records: after.records,
         kept,
     })
@@ -125,10 +214,10 @@ fn row(topic: &TopicState, planned: &PartitionExpiry, older_than: i64) -> Option
 /// Reads what a later backup compares with its source: the last record of a segment.
 async fn last_record(
     repository: &Repository,
-    planned: &PartitionExpiry,
+    id: &PartitionId,
     entry: &SegmentEntry,
 ) -> Result<Option<LastRecord>, RepoError> {
-    let reader = SegmentReader::open(repository.store(), &planned.id, entry).await?;
+    let reader = SegmentReader::open(repository.store(), id, entry).await?;
     let blocks = reader.segment().index().entries();
     let Some(last) = blocks.iter().rposition(|block| block.record_count > 0) else {
         return Ok(None);
@@ -136,7 +225,7 @@ async fn last_record(
     let bytes = reader.read(last..last.saturating_add(1)).await?;
     let found = last_of_block(&reader, last, &bytes);
     let found = found.map_err(|error| reader.damaged(error))?;
-    Ok(found.map(|(offset, digest)| LastRecord::new(&planned.id, offset, digest)))
+    Ok(found.map(|(offset, digest)| LastRecord::new(id, offset, digest)))
 }
 
 /// Returns offset and restore digest of the last record of a block.

@@ -10,6 +10,6 @@ mod expiry;
 mod plan;
 mod policy;
 
-pub use self::expiry::{ExpiryPlan, ExpiryRow, KeptBecause, plan_expiry};
+pub use self::expiry::{Ages, ExpiryPlan, ExpiryRow, KeptBecause, KeptSegment, plan_expiry};
 pub use self::plan::{RetentionError, RetentionPlan, RetentionRow, plan_policy, plan_snapshots};
 pub use self::policy::{Policy, Reason};

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::Upkeep;
-use crate::repo::error::{RepoErrorKind, Result};
+use crate::repo::error::{Damage, RepoErrorKind, Result};
 use crate::repo::expired::{Expired, LastRecord};
 use crate::repo::index::RowKey;
 use crate::repo::keys::PartitionId;
@@ -13,6 +13,9 @@ use crate::repo::repository::Repository;
 use crate::repo::segment_entry::SegmentEntry;
 use crate::repo::snapshot::Snapshot;
 use crate::repo::states::{LostRange, PartitionState};
+
+/// The span of time in which the oldest record that stays is looked for first: a day.
+const FIRST_SPAN_MS: i64 = 86_400_000;
 
 /// What is going to be expired of a partition.
 #[derive(Clone, Debug)]
@@ -23,15 +26,16 @@ pub struct PartitionExpiry {
     pub before: PartitionState,
     /// What remains. Of the sums and the coverage only.
     pub after: PartitionState,
-    /// The first segment that stays; `None` where none does.
+    /// The segments that go.
+    pub removed: Vec<SegmentEntry>,
+    /// The first segment with records that stays; `None` where none does, or where it and all that follow have only younger records.
     pub next: Option<SegmentEntry>,
-    /// The segment with the last record, where no record remains.
-    pub last: Option<SegmentEntry>,
-    /// That record, which whoever applies the plan has to read before.
+    /// The last record that goes, where none remains: whoever applies the plan has to read it before.
     pub last_record: Option<LastRecord>,
-    /// Where the segments that go begin.
-    removed: Vec<i64>,
 }
+
+/// The smallest and the largest timestamp; `None` without records.
+type Times = Option<(i64, i64)>;
 
 impl PartitionExpiry {
     /// Returns whether nothing is old enough.
@@ -59,29 +63,49 @@ impl PartitionExpiry {
         before.saturating_sub(after)
     }
 
-    /// Plans for a partition with these segments what is older than a timestamp.
+    /// Returns the smallest and the largest timestamp of what goes.
+    #[must_use]
+    pub fn times(&self) -> Option<(i64, i64)> {
+        times_of(&self.removed)
+    }
+
+    /// Returns the segment with the last record, where no record remains.
+    #[must_use]
+    pub fn last(&self) -> Option<&SegmentEntry> {
+        self.removed.last().filter(|_| self.after.records == 0)
+    }
+
+    /// Keeps the segment with the last record, and what is without records before it: that record cannot be read.
+    pub fn keep_last(&mut self) {
+        let Some(last) = self.removed.pop() else {
+            return;
+        };
+        let with_records = self.removed.iter().rposition(|it| it.records > 0);
+        let left = with_records.map_or(0, |at| at.saturating_add(1));
+        self.removed.truncate(left);
+        // Less goes than before, so that something does remain.
+        if let Some(after) = without(&self.before, &self.removed, last.times()) {
+            self.after = after;
+        }
+        self.next = Some(last);
+    }
+
+    /// Plans for a partition with these segments what is older than a timestamp; `None` where they are more than its row states.
     fn of(
         id: PartitionId,
         before: &PartitionState,
         segments: &[SegmentEntry],
         older_than: i64,
-    ) -> PartitionExpiry {
+    ) -> Option<PartitionExpiry> {
         let (removed, kept) = segments.split_at(expirable(segments, older_than));
-        let start = kept.first().map_or(before.end_offset, |it| it.base_offset);
-        let mut after = PartitionState::empty(before.partition, start);
-        for segment in kept {
-            after.append(segment, 0);
-        }
-        let last = removed.last().filter(|_| after.records == 0);
-        PartitionExpiry {
+        Some(PartitionExpiry {
             id,
+            after: without(before, removed, times_of(kept))?,
             before: before.clone(),
-            after,
-            next: kept.first().cloned(),
-            last: last.cloned(),
+            removed: removed.to_vec(),
+            next: kept.iter().find(|it| it.records > 0).cloned(),
             last_record: None,
-            removed: removed.iter().map(|it| it.base_offset).collect(),
-        }
+        })
     }
 
     /// Makes of a partition as it is now what remains of it.
@@ -128,6 +152,38 @@ impl PartitionExpiry {
     }
 }
 
+fn times_of(segments: &[SegmentEntry]) -> Times {
+    let times = || segments.iter().filter_map(SegmentEntry::times);
+    let min = times().map(|(min, _)| min).min();
+    min.zip(times().map(|(_, max)| max).max())
+}
+
+/// Returns what remains of a partition without its first segments, with timestamps of the others; `None` where the row states less than these.
+fn without(
+    before: &PartitionState,
+    removed: &[SegmentEntry],
+    times: Times,
+) -> Option<PartitionState> {
+    let rest = |stated: u64, of: fn(&SegmentEntry) -> u64| {
+        let sum = removed.iter().map(of).fold(0, u64::saturating_add);
+        stated.checked_sub(sum)
+    };
+    let start = removed
+        .last()
+        .map_or(before.base_offset, |it| it.end_offset);
+    let (min_timestamp, max_timestamp) = times.unzip();
+    Some(PartitionState {
+        end_offset: before.end_offset,
+        segments: rest(before.segments, |_| 1)?,
+        records: rest(before.records, |it| it.records)?,
+        stored_bytes: rest(before.stored_bytes, |it| it.size)?,
+        raw_bytes: rest(before.raw_bytes, |it| it.raw_bytes)?,
+        min_timestamp,
+        max_timestamp,
+        ..PartitionState::empty(before.partition, start)
+    })
+}
+
 /// Returns how many of a partition's segments are older than a timestamp: those before the first one that is not, up to the last one
 /// with records. Of a segment without any timestamp nobody knows how old it is.
 fn expirable(segments: &[SegmentEntry], older_than: i64) -> usize {
@@ -145,6 +201,9 @@ fn expirable(segments: &[SegmentEntry], older_than: i64) -> usize {
 impl Repository {
     /// Plans to expire the segments of a partition whose records are all older than a timestamp in milliseconds.
     ///
+    /// Of the index, only tables are read that have rows of segments with older records, and with those that are the oldest without them. All
+    /// of the partition are read where older segments follow younger ones.
+    ///
     /// # Errors
     ///
     /// As [`segments`](Self::segments).
@@ -155,13 +214,83 @@ impl Repository {
         state: &PartitionState,
         older_than: i64,
     ) -> Result<PartitionExpiry> {
-        // Most partitions are ruled out by their own row.
-        let may_be_older = state.min_timestamp.is_some_and(|min| min < older_than);
-        let segments = match may_be_older {
-            true => self.segments(snapshot, &id, state).await?,
-            false => return Ok(PartitionExpiry::nothing(id, state)),
+        let Some((min, max)) = state.min_timestamp.zip(state.max_timestamp) else {
+            return Ok(PartitionExpiry::nothing(id, state));
         };
-        Ok(PartitionExpiry::of(id, state, &segments, older_than))
+        // Most partitions are ruled out by their own row.
+        if min >= older_than {
+            return Ok(PartitionExpiry::nothing(id, state));
+        }
+        if max >= older_than
+            && let Some(plan) = self.plan_from_old(snapshot, &id, state, older_than).await?
+        {
+            return Ok(plan);
+        }
+        let segments = self.segments(snapshot, &id, state).await?;
+        let plan = PartitionExpiry::of(id.clone(), state, &segments, older_than);
+        plan.ok_or_else(|| {
+            let detail = "its row states less than its first segments".to_owned();
+            let damage = RepoErrorKind::Damaged(Damage::Object { detail });
+            self.store().error(&id, damage)
+        })
+    }
+
+    /// Plans for a partition that has younger records, too, from the rows of segments with older ones; `None` where these are not all at its
+    /// front, so that the rows between them matter.
+    async fn plan_from_old(
+        &self,
+        snapshot: &Snapshot,
+        id: &PartitionId,
+        state: &PartitionState,
+        older_than: i64,
+    ) -> Result<Option<PartitionExpiry>> {
+        let times = i64::MIN..=older_than.saturating_sub(1);
+        let old = self.segments_of_times(snapshot, id, state, &times);
+        let old = old.await?;
+        let mut at = state.base_offset;
+        let joins = |it: &SegmentEntry| std::mem::replace(&mut at, it.end_offset) == it.base_offset;
+        if !old.iter().all(joins) {
+            return Ok(None);
+        }
+        let (removed, kept) = old.split_at(expirable(&old, older_than));
+        // The youngest record remains. The oldest one that does is of a segment with older records, if one stays.
+        let min = match times_of(kept) {
+            Some((min, _)) => Some(min),
+            None => self.oldest_from(snapshot, id, state, older_than).await?,
+        };
+        let Some(after) = without(state, removed, min.zip(state.max_timestamp)) else {
+            return Ok(None);
+        };
+        Ok(min.map(|_| PartitionExpiry {
+            id: id.clone(),
+            before: state.clone(),
+            after,
+            removed: removed.to_vec(),
+            next: kept.first().cloned(),
+            last_record: None,
+        }))
+    }
+
+    /// Finds the smallest timestamp of the segments that have none before `from`, which are read in the order of time.
+    async fn oldest_from(
+        &self,
+        snapshot: &Snapshot,
+        id: &PartitionId,
+        state: &PartitionState,
+        from: i64,
+    ) -> Result<Option<i64>> {
+        let last = state.max_timestamp.unwrap_or(from);
+        let mut span = FIRST_SPAN_MS;
+        loop {
+            let to = from.saturating_add(span).min(last);
+            let times = from..=to;
+            let found = self.segments_of_times(snapshot, id, state, &times);
+            let found = times_of(&found.await?).map(|(min, _)| min);
+            if found.is_some() || to >= last {
+                return Ok(found.filter(|min| *min >= from));
+            }
+            span = span.saturating_mul(8);
+        }
     }
 
     /// Expires what was planned, and returns the sequence of the snapshot that says so; `None` where nothing is old enough.
@@ -180,7 +309,7 @@ impl Repository {
         }
         let removed = plan.values().flat_map(|expiry| {
             let rows = expiry.removed.iter();
-            rows.map(|base_offset| RowKey::segment(expiry.id.clone(), *base_offset))
+            rows.map(|entry| RowKey::segment(expiry.id.clone(), entry.base_offset))
         });
         let removed: Vec<RowKey> = removed.collect();
         let committed = self.commit_states(upkeep, &removed, |sequence, topics| {
@@ -213,10 +342,9 @@ impl PartitionExpiry {
             id,
             before: state.clone(),
             after: state.clone(),
-            next: None,
-            last: None,
-            last_record: None,
             removed: Vec::new(),
+            next: None,
+            last_record: None,
         }
     }
 }
@@ -317,12 +445,12 @@ mod tests {
         state.lost = [(0, 3), (15, 25), (31, 33)]
             .map(|(from, to)| LostRange { from, to })
             .into();
-        let expiry = PartitionExpiry::of(id(), &state, &all, 50);
+        let expiry = PartitionExpiry::of(id(), &state, &all, 50).unwrap();
         assert_eq!(
             (expiry.segments(), expiry.records(), expiry.bytes()),
             (2, 18, 32)
         );
-        assert_eq!(expiry.last, None);
+        assert_eq!((expiry.last(), expiry.times()), (None, Some((5, 6))));
         expiry.apply(&mut state, 8, &upkeep()).unwrap();
         assert_eq!(state.check().and(state.check_lost()), Ok(()));
         assert_eq!(state.difference(&all[2..]), None);
@@ -334,14 +462,31 @@ mod tests {
         ));
 
         // The rest, later: the sums are those of both.
-        let expiry = PartitionExpiry::of(id(), &state, &all[2..], 1_000);
-        assert_eq!(expiry.last.as_ref(), all.last());
+        let expiry = PartitionExpiry::of(id(), &state, &all[2..], 1_000).unwrap();
+        assert_eq!(expiry.last(), all.last());
         expiry.apply(&mut state, 9, &upkeep()).unwrap();
         assert_eq!(state.check().and(state.check_lost()), Ok(()));
         assert_eq!((state.base_offset, state.end_offset), (40, 40));
         let expired = state.expired.unwrap();
         let found = (expired.base_offset, expired.segments, expired.records);
         assert_eq!((found, expired.snapshot), ((0, 4, 36), 9));
+    }
+
+    #[test]
+    fn the_last_segment_is_kept_where_its_last_record_cannot_be_read() {
+        let all = segments(&[Some(5), None, Some(6), None]);
+        let state = stored(&all);
+        let mut expiry = PartitionExpiry::of(id(), &state, &all, 50).unwrap();
+        assert_eq!((expiry.segments(), expiry.last()), (3, Some(&all[2])));
+        expiry.keep_last();
+        assert_eq!(
+            (expiry.segments(), expiry.next.as_ref()),
+            (1, Some(&all[2]))
+        );
+        let mut state = state;
+        expiry.apply(&mut state, 8, &upkeep()).unwrap();
+        assert_eq!(state.check(), Ok(()));
+        assert_eq!(state.difference(&all[1..]), None);
     }
 
     type Base = Option<Digested<Snapshot>>;
@@ -385,7 +530,8 @@ mod tests {
     async fn repository(segments: &[SegmentEntry]) -> (Repository, Base) {
         let store = Store::new(Arc::new(InMemory::new()), "test://repository");
         let repository = Repository::create(store, Identity::fresh()).await.unwrap();
-        let base = repository.commit(&change(&None, &segments[..3])).await;
+        let first = &segments[..segments.len().min(3)];
+        let base = repository.commit(&change(&None, first)).await;
         (repository, Some(base.unwrap()))
     }
 
@@ -402,6 +548,44 @@ mod tests {
         let state = newest.partition(&id()).unwrap().clone();
         let segments = repository.segments(&newest, &id(), &state).await;
         (state, segments.unwrap())
+    }
+
+    /// Makes the segments of every sequence of these kinds: without records, without timestamps, old, young, and both.
+    fn kinds(length: u32) -> impl Iterator<Item = Vec<SegmentEntry>> {
+        let kinds = [None, Some(-1), Some(5), Some(60), Some(61)];
+        (0..5usize.pow(length)).map(move |number| {
+            let digit = |at: u32| number / 5usize.pow(at) % 5;
+            let times: Vec<_> = (0..length).map(|at| kinds[digit(at)]).collect();
+            let mut segments = segments(&times);
+            for segment in segments.iter_mut().filter(|it| it.max_timestamp == 61) {
+                segment.min_timestamp = 5;
+                segment.min_known_timestamp = Some(5);
+            }
+            segments
+        })
+    }
+
+    #[tokio::test]
+    async fn a_plan_from_some_tables_is_that_from_all() {
+        for all in kinds(4) {
+            let (repository, mut base) = repository(&all[..1]).await;
+            for at in 1..all.len() {
+                let next = repository.commit(&change(&base, &all[at..=at])).await;
+                base = Some(next.unwrap());
+            }
+            let base = base.unwrap();
+            let state = base.partition(&id()).unwrap();
+            let expected = PartitionExpiry::of(id(), state, &all, 50).unwrap();
+            let plan = repository.plan_expiry(&base, id(), state, 50);
+            let plan = plan.await.unwrap();
+            assert_eq!(plan.removed, expected.removed, "{all:?}");
+            if !plan.is_empty() {
+                assert_eq!(plan.after, expected.after, "{all:?}");
+            }
+            if expected.after.min_timestamp.is_some_and(|min| min < 50) {
+                assert_eq!(plan.next, expected.next, "{all:?}");
+            }
+        }
     }
 
     #[tokio::test]
