@@ -83,6 +83,14 @@ impl OffsetRangeArg {
         self.from.resolve(start, end)..self.to.resolve(start, end)
     }
 
+    /// Returns the first offset, where it is the same in every partition: a number was given.
+    pub fn first_number(self) -> Option<i64> {
+        match self.from {
+            OffsetArg::At(offset) => Some(offset),
+            _ => None,
+        }
+    }
+
     /// Returns whether the range continues where a partition that covers `start` to `end`, exclusive, ends.
     pub fn reaches_end(self, start: i64, end: i64) -> bool {
         self.to == OffsetArg::End || self.to.resolve(start, end) > end

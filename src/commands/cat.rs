@@ -238,6 +238,10 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if let Some(partial) = partitions.missing(&partitions.selected).statement() {
         tracing::warn!("{partial}");
     }
+    let expired = partitions.expired();
+    if !expired.is_empty() {
+        tracing::warn!("expired, and not printed: {}", human::some_of(&expired));
+    }
     let mut printer = Printer::new(args, context)?;
     let printed = partitions.print(&mut printer).await;
     finish(printer, printed, &partitions.stored())
@@ -319,13 +323,32 @@ impl Partitions<'_> {
         Completeness::of_partitions(self.snapshot.sequence, reaching)
     }
 
+    /// Returns which offsets have expired that were asked for by number.
+    fn expired(&self) -> Vec<String> {
+        let Some(first) = self.offsets.first_number() else {
+            return Vec::new();
+        };
+        let expired = self.selected.iter().filter_map(|(topic, state)| {
+            let expired = state.expired_offsets()?;
+            let asked = self.offsets.resolve(state.base_offset, state.end_offset);
+            let offsets = first.max(expired.base_offset)..asked.end.min(expired.end_offset);
+            let (name, number) = (&topic.name, state.partition);
+            let offsets = (!offsets.is_empty()).then(|| OffsetSpan::from(offsets))?;
+            Some(format!("{name}/{number} {offsets}"))
+        });
+        expired.collect()
+    }
+
     fn stored(&self) -> Vec<String> {
         let stored = self.selected.iter().map(|(topic, state)| {
             let name = format!("{}/{}", topic.name, state.partition);
             let stored = stored(&name, state.records, state.base_offset..state.end_offset);
             match state.expired_offsets() {
-                Some(expired) => format!("{stored}; the {expired} have expired"),
-                None => stored,
+                // Those that were asked for by number are named before.
+                Some(expired) if self.offsets.first_number().is_none() => {
+                    format!("{stored}; the {expired} have expired")
+                }
+                _ => stored,
             }
         });
         stored.collect()

@@ -121,6 +121,8 @@ struct NewestContents {
     partitions: u64,
     /// Number of records.
     records: u64,
+    /// Number of records that have expired: `kbk expire` removed them by their age.
+    expired_records: u64,
     /// Bytes of its segments.
     stored_bytes: u64,
 }
@@ -331,6 +333,7 @@ fn contents(snapshot: &Snapshot, now: Timestamp) -> NewestContents {
         topics: snapshot.topics.len() as u64,
         partitions: states().count() as u64,
         records: sum(|state| state.records),
+        expired_records: sum(PartitionState::expired_records),
         stored_bytes: sum(|state| state.stored_bytes),
     }
 }
@@ -515,7 +518,15 @@ fn write_contents(sequence: u64, contents: &NewestContents, out: &mut dyn Write)
         human::counted(contents.partitions, "partition"),
         human::counted(contents.records, "record"),
         human::bytes(contents.stored_bytes),
-    )
+    )?;
+    match contents.expired_records {
+        0 => Ok(()),
+        expired => writeln!(
+            out,
+            "{} had expired by then",
+            human::counted(expired, "older record")
+        ),
+    }
 }
 
 /// Says what was looked at, and what was not.

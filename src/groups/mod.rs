@@ -21,7 +21,8 @@ mod rollback;
 
 pub use change::{ChangeError, apply};
 pub use plan::{
-    GroupPlan, GroupsPlan, GroupsPlanError, OffsetPlan, SourcePartition, plan, translate,
+    ExpiredUnread, GroupPlan, GroupsPlan, GroupsPlanError, OffsetPlan, SourcePartition, plan,
+    snapshot_of, translate,
 };
 pub use restore::{GroupsRestoreError, RestoredGroups, restore};
 pub use rollback::{

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{
-    GroupState, GroupTopic, Id, OffsetAndMetadata, PartitionId, RepoError, Repository, RestoreId,
-    RestoredTopic, Snapshot,
+    Digested, GroupState, GroupTopic, Id, OffsetAndMetadata, PartitionId, RepoError, RepoErrorKind,
+    Repository, RestoreId, RestoredTopic, Snapshot,
 };
+use kbk_format::{OffsetSpan, PartitionNumber};
 use kbk_tools::restores::{FinishedRestore, OffsetMapError, Translated};
 use serde::Serialize;
 
@@ -47,6 +47,42 @@ pub struct GroupPlan {
     pub left_out: Vec<SourcePartition>,
     /// Partitions without a committed offset in repartitioned topics that have others: they count as unread.
     pub unread: Vec<SourcePartition>,
+    /// Offsets that the group had not read, and that had expired before the restore: it resumes after them.
+    pub expired: Vec<ExpiredUnread>,
+}
+
+/// Offsets of a partition that a group had not read, and that have expired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExpiredUnread {
+    /// The topic in the backup.
+    pub topic: String,
+    /// The partition in the backup.
+    pub partition: PartitionNumber,
+    /// The offsets.
+    pub offsets: OffsetSpan,
+}
+
+impl ExpiredUnread {
+    /// Returns what a group with this committed offset had not read of what expired; `None` where that is nothing.
+    fn of(
+        snapshot: &Snapshot,
+        committed: &SourceOffset,
+        restored: &RestoredTopic,
+    ) -> Option<ExpiredUnread> {
+        let id = &committed.id;
+        let expired = snapshot.partition(id)?.expired_offsets()?;
+        let mut partitions = restored.partitions.iter();
+        let begins = partitions
+            .find(|it| it.partition == id.partition)?
+            .base_offset;
+        let from = committed.offset.max(expired.base_offset);
+        let offsets = from..expired.end_offset.min(begins);
+        (committed.metadata.is_some() && !offsets.is_empty()).then(|| ExpiredUnread {
+            topic: id.topic.to_string(),
+            partition: id.partition,
+            offsets: offsets.into(),
+        })
+    }
 }
 
 /// One offset to commit.
@@ -83,6 +119,16 @@ pub enum GroupsPlanError {
     /// The snapshot has no groups.
     #[error("snapshot {0} has no consumer groups: no backup up to it saved them")]
     NoGroups(u64),
+    /// The snapshot of the restore was forgotten.
+    #[error(
+        "snapshot {snapshot}, which has the groups of restore {restore}, was forgotten; `kbk groups map TOPIC OFFSET` translates offsets without it"
+    )]
+    Forgotten {
+        /// The restore.
+        restore: RestoreId,
+        /// Its snapshot.
+        snapshot: u64,
+    },
     /// The patterns select no group.
     #[error(transparent)]
     Select(#[from] SelectError),
@@ -115,6 +161,26 @@ pub enum GroupsPlanError {
     Kafka(#[from] KafkaError),
 }
 
+/// Reads the snapshot of a finished restore, which may have been forgotten since.
+///
+/// # Errors
+///
+/// If it was, or cannot be read.
+pub async fn snapshot_of(
+    repository: &Repository,
+    restore: &FinishedRestore,
+) -> Result<Digested<Snapshot>, GroupsPlanError> {
+    let snapshot = restore.restore.snapshot.sequence;
+    let read = repository.snapshot(snapshot).await;
+    read.map_err(|error| match error.kind() {
+        RepoErrorKind::Forgotten { .. } => GroupsPlanError::Forgotten {
+            restore: restore.restore.restore.clone(),
+            snapshot,
+        },
+        _ => error.into(),
+    })
+}
+
 /// Translates the committed offsets of the selected groups. Does not connect to a cluster.
 ///
 /// # Errors
@@ -136,7 +202,7 @@ pub async fn translate(
     let targets = targets(repository, restore, &groups).await?;
     let mut plans: Vec<_> = groups
         .iter()
-        .map(|group| (*group, GroupPlan::new(group, restore, &targets)))
+        .map(|group| (*group, GroupPlan::new(group, snapshot, restore, &targets)))
         .collect();
     merge::count_read_again(repository, restore, &mut plans).await?;
     Ok(GroupsPlan {
@@ -181,7 +247,12 @@ async fn targets(
 }
 
 impl GroupPlan {
-    fn new(group: &GroupState, restore: &FinishedRestore, targets: &Targets) -> GroupPlan {
+    fn new(
+        group: &GroupState,
+        snapshot: &Snapshot,
+        restore: &FinishedRestore,
+        targets: &Targets,
+    ) -> GroupPlan {
         let mut plan = GroupPlan {
             group: group.group.clone(),
             members: 0,
@@ -189,14 +260,21 @@ impl GroupPlan {
             offsets: Vec::new(),
             left_out: Vec::new(),
             unread: Vec::new(),
+            expired: Vec::new(),
         };
         for topic in &group.topics {
-            plan.add(topic, restored_topic(restore, topic), targets);
+            plan.add(snapshot, topic, restored_topic(restore, topic), targets);
         }
         plan
     }
 
-    fn add(&mut self, topic: &GroupTopic, restored: Option<&RestoredTopic>, targets: &Targets) {
+    fn add(
+        &mut self,
+        snapshot: &Snapshot,
+        topic: &GroupTopic,
+        restored: Option<&RestoredTopic>,
+        targets: &Targets,
+    ) {
         let source = |partition| SourcePartition {
             topic: topic.topic.to_string(),
             partition,
@@ -218,6 +296,9 @@ impl GroupPlan {
             .filter(|committed| committed.metadata.is_none());
         let unread = unread.map(|committed| source(committed.id.partition));
         self.unread.extend(unread);
+        let expired = source_offsets.iter();
+        self.expired
+            .extend(expired.filter_map(|it| ExpiredUnread::of(snapshot, it, restored)));
         let mut found: Vec<(SourceOffset, &[Translated])> =
             Vec::with_capacity(source_offsets.len());
         for committed in source_offsets {

@@ -7,7 +7,10 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::change::{ChangeError, apply};
-use super::plan::{GroupPlan, GroupsPlan, GroupsPlanError, SourcePartition, plan, translate};
+use super::plan::{
+    ExpiredUnread, GroupPlan, GroupsPlan, GroupsPlanError, SourcePartition, plan, snapshot_of,
+    translate,
+};
 use crate::blocking::blocking;
 use crate::kafka::{ClientSettings, KafkaError};
 use crate::select::NamePattern;
@@ -51,9 +54,7 @@ pub async fn restore(
     kafka: ClientSettings,
     dry_run: bool,
 ) -> Result<RestoredGroups, GroupsRestoreError> {
-    let snapshot = repository
-        .snapshot(restore.restore.snapshot.sequence)
-        .await?;
+    let snapshot = snapshot_of(repository, restore).await?;
     let translated = translate(repository, &snapshot, restore, patterns).await?;
     let (of_restore, settings) = (restore.clone(), kafka.clone());
     let plan = blocking(move || plan(translated, &of_restore, &settings)).await?;
@@ -64,6 +65,18 @@ pub async fn restore(
         for SourcePartition { topic, partition } in unread {
             tracing::warn!(
                 "group {group} had no committed offset for {topic}/{partition}, whose records are now among others: it reads all of them"
+            );
+        }
+    }
+    for GroupPlan { group, expired, .. } in &plan.groups {
+        for ExpiredUnread {
+            topic,
+            partition,
+            offsets,
+        } in expired
+        {
+            tracing::warn!(
+                "group {group} had not read {offsets} of {topic}/{partition}, which have expired: it resumes after them"
             );
         }
     }

@@ -89,6 +89,31 @@ fn what_expired_is_gone_and_nobody_calls_it_lost() {
     );
     assert_eq!(offsets(&world, &[]), [3, 4]);
     assert_eq!(offsets(&world, &["--snapshot", "7"]), [0, 1, 2, 3, 4]);
+    let printed = world.kbk(&["cat", "extra", "--from-offset", "1"]);
+    let warning = "expired, and not printed: extra/0 offsets 1 to 3 (exclusive)";
+    assert!(ok(&printed).stderr.contains(warning), "{}", printed.stderr);
+    assert_eq!(printed.json_lines().len(), 2);
+    for (from, to) in [("3", "end"), ("first", "end"), ("0", "0")] {
+        let printed = world.kbk(&["cat", "extra", "--from-offset", from, "--to-offset", to]);
+        assert!(!ok(&printed).stderr.contains("expired, and"), "{from} {to}");
+    }
+    let status = world.kbk(&["status"]);
+    assert!(
+        ok(&status)
+            .stdout
+            .contains("3 older records had expired by then"),
+        "{}",
+        status.stdout
+    );
+    let status = ok(&world.kbk(&["status", "--json"])).json();
+    assert_eq!(status["newest"]["expired_records"], 3);
+    let stats = ok(&world.kbk(&["stats", "--json"])).json();
+    let topics = stats["topics"].as_array().unwrap().iter();
+    let extra = topics.clone().find(|row| row["topic"] == "extra").unwrap();
+    assert_eq!(
+        (&extra["expired_records"], &extra["records"]),
+        (&json!(3), &json!(2))
+    );
     let row = ok(&world.kbk(&["ls", "extra", "--json"])).json()["partitions"][0].clone();
     let expired = &row["expired"];
     assert_eq!(

@@ -62,6 +62,12 @@ impl PartitionState {
         Some((expired.base_offset..self.base_offset).into())
     }
 
+    /// Returns the number of records that were expired.
+    #[must_use]
+    pub fn expired_records(&self) -> u64 {
+        self.expired.as_ref().map_or(0, |expired| expired.records)
+    }
+
     /// Checks what it states of expiry; the error names the rule that is violated.
     pub(super) fn check_expired(&self) -> Result<(), String> {
         let Some(expired) = &self.expired else {
@@ -112,12 +118,6 @@ mod tests {
     }
 
     #[test]
-    fn the_rules_are_checked() {
-        assert_eq!(state().check(), Ok(()));
-        let span = state().expired_offsets().unwrap();
-        assert_eq!(span, OffsetSpan::from(2..9));
-        let wrongs: [fn(&mut Expired); 7] = [
-    #[test]
     fn the_check_of_a_record_is_what_the_specification_says() {
         let id = |partition: u16| PartitionId {
             topic: "t".parse().unwrap(),
@@ -132,6 +132,12 @@ mod tests {
         assert_ne!(last.check, LastRecord::new(&id(3), 9, digest).check);
     }
 
+    #[test]
+    fn the_rules_are_checked() {
+        assert_eq!(state().check(), Ok(()));
+        let span = state().expired_offsets().unwrap();
+        assert_eq!(span, OffsetSpan::from(2..9));
+        let wrongs: [fn(&mut Expired); 7] = [
             |it| it.base_offset = -1,
             |it| it.base_offset = 9,
             |it| it.segments = 0,

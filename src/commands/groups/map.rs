@@ -110,9 +110,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         }
         return context.conclude(&translated, Outcome::Clean);
     }
-    let snapshot = repository
-        .snapshot(restore.restore.snapshot.sequence)
-        .await?;
+    let snapshot = groups::snapshot_of(&repository, &restore).await?;
     let plan = groups::translate(&repository, &snapshot, &restore, &args.group).await?;
     if args.csv {
         let mut lines = Vec::new();
@@ -229,6 +227,16 @@ impl Report for OfGroups {
             }
         }
         table.write(out)?;
+        for group in &self.0.groups {
+            for expired in &group.expired {
+                let (group, offsets) = (human::printable(&group.group), expired.offsets);
+                let (topic, partition) = (&expired.topic, expired.partition);
+                writeln!(
+                    out,
+                    "group {group} had not read {offsets} of {topic}/{partition}, which have expired"
+                )?;
+            }
+        }
         let left_out: Vec<&str> = self.0.topics_left_out().into_iter().collect();
         if left_out.is_empty() {
             return Ok(());

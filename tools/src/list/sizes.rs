@@ -30,6 +30,8 @@ pub struct TopicSize {
     pub segments: u64,
     /// Number of records.
     pub records: u64,
+    /// Number of records that have expired.
+    pub expired_records: u64,
     /// Bytes of its segments.
     pub stored_bytes: u64,
     /// Bytes of its records before compression.
@@ -193,6 +195,7 @@ async fn topics(repository: &Repository) -> Result<Vec<TopicSize>, RepoError> {
         partitions: topic.partitions.len() as u64,
         segments: topic.partitions.iter().map(|it| it.segments).sum(),
         records: topic.partitions.iter().map(|it| it.records).sum(),
+        expired_records: topic.partitions.iter().map(|it| it.expired_records()).sum(),
         stored_bytes: topic.partitions.iter().map(|it| it.stored_bytes).sum(),
         raw_bytes: topic.partitions.iter().map(|it| it.raw_bytes).sum(),
     };
