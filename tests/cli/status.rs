@@ -209,6 +209,12 @@ fn missing_and_damaged_tables_of_segments_are_findings() {
         let json = world.kbk(&["verify", "--json"]).json();
         let hint = json["findings"][0]["hint"].as_str().unwrap();
         assert!(hint.contains("--refresh"), "{hint}");
+        let printed = world.kbk(&["cat", "many"]);
+        assert_eq!((printed.code, &*printed.stdout), (Some(1), ""));
+        assert!(printed.stderr.contains(segments), "{}", printed.stderr);
+        for args in [&["ls"][..], &["ls", "many"], &["snapshots"]] {
+            assert_eq!(world.kbk(args).code, Some(0), "{args:?}");
+        }
         fs::write(world.path(segments), &intact).unwrap();
     }
     first_line(&world.kbk(&["status"]), 0, "snapshot 1 was complete");

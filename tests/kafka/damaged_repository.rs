@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+use crate::forged_index::ForgedIndex;
 use crate::support::broker::Broker;
 use crate::support::process::{Finished, run};
 use crate::support::produce::produce;
@@ -130,6 +131,12 @@ fn a_damaged_table_of_states_is_passed_over_with_all_snapshots_that_name_it() {
         run(&mut repo.kbk(args)).expect_code(1);
     }
     run(&mut repo.kbk(&["verify"])).expect_code(3);
+    let map = format!("{topic}={topic}-refused");
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let mut restore = repo.restore(broker, &["--map", &map]);
+        let refused = run(restore.args(dry_run)).expect_code(1).stderr;
+        assert!(refused.contains(name), "{refused}");
+    }
     assert_eq!(repo.segments(), segments);
     assert!(!repo.snapshot(5).exists());
 
@@ -150,6 +157,82 @@ fn a_damaged_table_of_states_is_passed_over_with_all_snapshots_that_name_it() {
     run(&mut repo.kbk(&["verify", "--snapshot", "all"])).expect_code(3);
     fs::write(&table, &intact).expect("written");
     run(&mut repo.kbk(&["verify", "--full", "--snapshot", "all"])).expect_code(0);
+}
+
+#[test]
+fn a_repository_of_which_no_snapshot_can_be_continued_begins_anew_with_its_segments() {
+    let broker = Broker::shared();
+    let (repo, topic) = two_snapshots(broker, "all-states");
+    for table in fs::read_dir(repo.path().join("index")).expect("readable") {
+        let table = table.expect("readable").path();
+        let mut bytes = fs::read(&table).expect("readable");
+        bytes[40] ^= 1;
+        fs::write(&table, &bytes).expect("written");
+    }
+    produce(broker, "none", (&topic, 0), &some(25, 2));
+    let segments = repo.segments();
+
+    let refused = backup(&repo, broker, &topic, &[]).expect_code(1).stderr;
+    for words in [
+        "the snapshots 1 to 2 cannot be continued",
+        "`kbk backup --ignore-damaged-snapshot 1-2` begins anew, since no other snapshot is intact",
+    ] {
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+    assert_eq!(repo.segments(), segments);
+
+    let args = ["--ignore-damaged-snapshot", "1-2"];
+    let anew = backup(&repo, broker, &topic, &args).expect_code(3).json();
+    assert_eq!(
+        (&anew["snapshot"], &anew["records"]),
+        (&json!(3), &json!(175))
+    );
+    assert_eq!(findings(&anew), ["ignored_snapshot"; 2]);
+    assert_eq!(
+        repo.segments().len(),
+        segments.len() + 1,
+        "the others are adopted"
+    );
+    assert_eq!(repo.verify()["records"], 175);
+    repo.verify_by_spec();
+    let target = format!("{topic}-restored");
+    repo.restore_as(broker, &[(&topic, &target)]);
+    assert_eq!(consume::assert_same(broker, (&topic, &target), 1), 175);
+}
+
+/// States of topics can be read, but not which segments they have.
+#[test]
+fn a_damaged_table_of_segments_stops_readers_and_a_backup_goes_on_and_says_so() {
+    let broker = Broker::shared();
+    let (repo, topic) = two_snapshots(broker, "segment-rows");
+    let table = ForgedIndex::read(&repo.path(), 2).write_segments_apart();
+    assert_eq!(repo.verify()["records"], 150);
+    let mut bytes = fs::read(repo.path().join(&table)).expect("readable");
+    bytes[40] ^= 1;
+    fs::write(repo.path().join(&table), &bytes).expect("written");
+
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let map = format!("{topic}={topic}-refused");
+        let mut restore = repo.restore(broker, &["--map", &map]);
+        let refused = run(restore.args(dry_run)).expect_code(1).stderr;
+        assert!(refused.contains(&table), "{refused}");
+    }
+    let printed = run(&mut repo.kbk(&["cat", &topic])).expect_code(1).stderr;
+    assert!(printed.contains(&table), "{printed}");
+    run(&mut repo.kbk(&["status"])).expect_code(3);
+    run(&mut repo.kbk(&["verify"])).expect_code(3);
+
+    produce(broker, "none", (&topic, 0), &some(25, 2));
+    let added = backup(&repo, broker, &topic, &[]).expect_code(3);
+    assert_eq!(added.json()["records"], 25);
+    assert!(findings(&added.json()).contains(&"damaged_objects"));
+    assert!(added.stderr.contains("--refresh"), "{}", added.stderr);
+    backup(&repo, broker, &topic, &["--refresh"]).expect_code(0);
+    let accepted = ["verify", "--accept-replaced"];
+    run(&mut repo.kbk(&accepted)).expect_code(0);
+    let target = format!("{topic}-restored");
+    repo.restore_as(broker, &[(&topic, &target)]);
+    assert_eq!(consume::assert_same(broker, (&topic, &target), 1), 175);
 }
 
 #[test]
@@ -295,6 +378,9 @@ fn a_restore_that_meets_damage_says_how_to_restore_what_is_around_it() {
         "-b",
         broker.bootstrap(),
     ];
+    let failed = run(&mut repo.kbk(&diff)).expect_code(1).stderr;
+    assert!(failed.contains("--offsets FILE"), "{failed}");
+    let discard = ["restores", "discard", name, "-b", broker.bootstrap()];
     run(&mut repo.kbk(&discard)).expect_code(0);
     let lines = quoted
         .iter()

@@ -10,6 +10,13 @@ mod conditions;
 mod damaged_repository;
 mod discarded;
 mod expired;
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "shared with the tests of kbk-tools"
+)]
+#[path = "../support/forged_index.rs"]
+mod forged_index;
 mod groups;
 mod groups_restore;
 mod harness;

@@ -118,8 +118,17 @@ fn a_missing_segment_makes_only_its_records_unreadable() {
 
 #[test]
 fn a_damaged_newest_snapshot_is_named_and_the_others_are_mounted() {
+    newest_is_named_and_others_mounted(|_| format!("snapshots/{:020}.json", 2));
+}
+
+#[test]
+fn so_is_a_snapshot_whose_table_of_states_is_damaged() {
+    newest_is_named_and_others_mounted(|world| world.tables()[0].clone());
+}
+
+fn newest_is_named_and_others_mounted(damaged: impl Fn(&World) -> String) {
     let world = World::sample();
-    let key = format!("snapshots/{:020}.json", 2);
+    let key = damaged(&world);
     world.flip(&key, 100);
     let mount = Mount::of(&world);
     let warned = mount.stderr();

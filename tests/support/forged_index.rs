@@ -66,34 +66,51 @@ impl ForgedIndex {
 
     /// Writes the rows as one table, and the snapshot in its place, with the totals of the rows.
     pub fn write(mut self) {
-        self.add_up();
-        let raw = self.raw();
+        let table = self.table(&self.rows);
+        self.write_snapshot(&[table]);
+    }
+
+    /// Writes two tables, of which the second has the segments alone, as in a repository with many; returns its key.
+    pub fn write_segments_apart(mut self) -> String {
+        let states = self.rows.partition_point(|row| row["row"] != "segment");
+        let (states, segments) = self.rows.split_at(states);
+        let tables = [self.table(states), self.table(segments)];
+        self.write_snapshot(&tables);
+        format!("index/{}.idx", tables[1]["sha256"].as_str().unwrap())
+    }
+
+    /// Writes a table with some of the rows; returns the reference to it.
+    fn table(&self, rows: &[Value]) -> Value {
+        let raw = self.raw(rows);
         let bytes = zstd::bulk::compress(&raw, 3).unwrap();
         let sha256 = hex(&Sha256::digest(&bytes));
         let file = self.folder.join(format!("index/{sha256}.idx"));
         fs::write(file, &bytes).unwrap();
         let with_records = || {
-            self.rows
-                .iter()
+            rows.iter()
                 .filter(|row| row["row"] == "segment" && row["records"] != 0)
         };
         let time = |row: &Value, member: &str| row[member].as_i64().unwrap();
         let min = with_records().map(|row| time(row, "min_timestamp")).min();
         let max = with_records().map(|row| time(row, "max_timestamp")).max();
-        let table = json!({
+        json!({
             "sha256": sha256,
             "size": bytes.len(),
             "raw_size": raw.len(),
-            "rows": self.rows.len(),
-            "first": key(&self.rows[0]),
-            "last": key(&self.rows[self.rows.len() - 1]),
+            "rows": rows.len(),
+            "first": key(&rows[0]),
+            "last": key(&rows[rows.len() - 1]),
             "min_timestamp": min,
             "max_timestamp": max,
             "hides": false,
-        });
+        })
+    }
+
+    fn write_snapshot(&mut self, tables: &[Value]) {
+        self.add_up();
         let sequence = self.snapshot["sequence"].clone();
         self.snapshot["runs"] = json!([
-            {"level": 1, "from": 1, "to": sequence, "tables": [table], "list": null}
+            {"level": 1, "from": 1, "to": sequence, "tables": tables, "list": null}
         ]);
         fs::write(self.folder.join(&self.key), sealed(self.snapshot.take())).unwrap();
     }
@@ -120,15 +137,15 @@ impl ForgedIndex {
         self.snapshot["totals"] = totals;
     }
 
-    fn raw(&self) -> Vec<u8> {
+    fn raw(&self, rows: &[Value]) -> Vec<u8> {
         let header = json!({
             "format": "kbk-table",
             "version": 1,
             "repository_id": self.snapshot["repository_id"],
             "nonce": "0".repeat(32),
-            "lines": self.rows.len(),
+            "lines": rows.len(),
         });
-        let lines = [header].into_iter().chain(self.rows.iter().cloned());
+        let lines = [header].into_iter().chain(rows.iter().cloned());
         lines
             .flat_map(|line| format!("{line}\n").into_bytes())
             .collect()

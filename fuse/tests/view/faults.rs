@@ -509,3 +509,33 @@ async fn a_damaged_newest_snapshot_hides_no_other() {
     assert!(followed == first["snapshots/1/topics/orders/0/values"]);
     assert_eq!(view.totals().await.unwrap().partitions, 1);
 }
+
+#[tokio::test]
+async fn a_snapshot_that_is_forgotten_while_it_is_read_is_not_damaged() {
+    let world = world().await;
+    let view = View::open(world.store(), ViewOptions::default())
+        .await
+        .unwrap();
+    let path = "snapshots/1/topics/orders/0/records.jsonl";
+    let open = view.open_file(find(&view, path).await.unwrap().inode);
+    let open = open.await.unwrap();
+    let old = segments(&world).await;
+    world.expire(i64::MAX).await;
+    world.forget(1).await;
+    for key in &old {
+        world
+            .objects
+            .delete(&Path::from(key.as_str()))
+            .await
+            .unwrap();
+    }
+    let error = open.read(0, 1).await.unwrap_err();
+    assert!(matches!(error, ViewError::Forgotten { .. }), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("snapshot 1 was forgotten"), "{said}");
+    // What is shown once the repository is listed again is whole.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(names(&view, "snapshots").await, ["2", "3", "by-date"]);
+    assert_eq!(read(&view, FILE).await.unwrap(), b"");
+    assert_eq!(kinds(&view).await, [].into());
+}

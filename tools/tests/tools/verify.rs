@@ -184,6 +184,17 @@ fn a_missing_segment_and_a_missing_table() {
 }
 
 #[test]
+fn a_damaged_table_of_segments_alone_is_found() {
+    let world = World::sample();
+    let table = world.forged_index().write_segments_apart();
+    assert_eq!(findings(&world), []);
+    world.flip(&table, 40);
+    let found = findings(&world);
+    assert_eq!(kinds(&found), [FindingKind::DamagedTable], "{found:#?}");
+    assert_eq!(found[0].key.as_deref(), Some(&*table));
+}
+
+#[test]
 fn a_missing_page_of_an_offset_map_is_found() {
     for missing in [0, 1] {
         let world = World::sample();

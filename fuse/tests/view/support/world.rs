@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use kbk_format::repo::{
     Change, Digested, FoundGroups, Hex, Id, Identity, Incomplete, PartitionChange, PartitionId,
-    Repository, SegmentEntry, Snapshot, Store, TopicChange, Uploaded,
+    Repository, SegmentEntry, Snapshot, Store, TopicChange, Upkeep, Uploaded,
 };
 use kbk_format::{
     Compression, FileHeader, GapReason, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
@@ -47,6 +47,15 @@ impl Part {
 /// What a backup adds to a partition: topic, topic id, partition, segments.
 pub(crate) type Parts<'a> = (&'a str, u8, u16, Vec<Part>);
 
+fn upkeep(command: &str) -> Upkeep {
+    Upkeep {
+        command: command.into(),
+        detail: String::new(),
+        writer: "test".into(),
+        now: Timestamp::UNIX_EPOCH,
+    }
+}
+
 /// A repository in memory.
 pub(crate) struct World {
     pub(crate) objects: Arc<InMemory>,
@@ -59,6 +68,8 @@ pub(crate) struct World {
     pub(crate) has_hours: bool,
     /// What the partitions of the backups lack.
     pub(crate) incomplete: Option<Incomplete>,
+    /// Kafka's id of the topics; `None` makes it that of their history.
+    pub(crate) kafka_id: Option<u8>,
     /// The time of the backups, in milliseconds.
     pub(crate) now_ms: i64,
     /// The id of all segments; `None` makes them random.
@@ -80,6 +91,7 @@ impl World {
             overstated_bytes: 0,
             has_hours: true,
             incomplete: None,
+            kafka_id: None,
             now_ms: 4_000_000_000_000,
             segment_id: None,
         }
@@ -125,7 +137,7 @@ impl World {
         let topic = |((name, id), partitions): ((&str, u8), Vec<PartitionChange>)| TopicChange {
             name: name.parse().unwrap(),
             topic_id: Hex([id; 16]),
-            kafka_id: Some(Hex([id; 16])),
+            kafka_id: Some(Hex([self.kafka_id.unwrap_or(id); 16])),
             internal: false,
             replication_factor: 1,
             config: Some(BTreeMap::from([("retention.ms".into(), "1000".into())])),
@@ -151,6 +163,30 @@ impl World {
             acls: None,
         };
         self.repository.commit(&change).await.unwrap()
+    }
+
+    /// Expires the first segments of all partitions whose records are all older than a timestamp.
+    pub(crate) async fn expire(&self, older_than: i64) -> u64 {
+        let newest = self.repository.latest().await.unwrap().unwrap();
+        let mut plan = Vec::new();
+        for topic in &newest.topics {
+            for state in &topic.partitions {
+                let id = topic.partition_id(state.partition);
+                let planned = self.repository.plan_expiry(&newest, id, state, older_than);
+                plan.push(planned.await.unwrap());
+            }
+        }
+        let upkeep = upkeep("expire");
+        let expired = self.repository.expire(&plan, &upkeep).await;
+        expired.unwrap().unwrap()
+    }
+
+    /// Forgets a snapshot.
+    pub(crate) async fn forget(&self, sequence: u64) {
+        let plan = self.repository.plan_forget([sequence].into()).await;
+        let (plan, upkeep) = (plan.unwrap(), upkeep("forget"));
+        let forgotten = self.repository.forget(&plan, &upkeep).await;
+        assert!(forgotten.unwrap().snapshot.is_some());
     }
 
     /// Copies the objects that another repository lacks.
