@@ -123,7 +123,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let (kafka, cancel, runtime) = (options.kafka, context.cancel.clone(), Handle::current());
     let partitions =
         blocking(move || restore::compare_live(&plan, &repository, &kafka, &cancel, &runtime))
-            .await?;
+            .await;
+    let partitions = partitions.map_err(super::compare_failed)?;
     let report = DiffReport {
         snapshot: snapshot.sequence,
         saved,

@@ -43,6 +43,7 @@ use crate::cli::{
     CliError, Context, KafkaArgs, MetricsArgs, Outcome, RepoMode, RepoUrl, Report, SelectionArgs,
     SnapshotArg, TimeArg, TopicPartitionArgs, offset_times, time_range,
 };
+use crate::compare::CompareError;
 use crate::groups::GroupsPlanError;
 use crate::human;
 use crate::restore::{PlanError, RecordSelection};
@@ -354,9 +355,21 @@ fn plan_failed(error: PlanError) -> CliError {
         PlanError::Repo(error) => around_damage(error),
         _ => None,
     };
-    let failed = CliError::from(error);
-    match around {
-        Some(around) => failed.hint(around),
+    with_hint(CliError::from(error), around)
+}
+
+/// Adds to the failure of a comparison how to leave damaged records out.
+fn compare_failed(error: CompareError) -> CliError {
+    let around = match &error {
+        CompareError::Repo(error) => around_damage(error),
+        CompareError::Kafka(_) | CompareError::Cancelled => None,
+    };
+    with_hint(CliError::from(error), around)
+}
+
+fn with_hint(failed: CliError, hint: Option<String>) -> CliError {
+    match hint {
+        Some(hint) => failed.hint(hint),
         None => failed,
     }
 }

@@ -371,10 +371,24 @@ fn a_restore_that_meets_damage_says_how_to_restore_what_is_around_it() {
     let discard = quoted
         .iter()
         .find_map(|text| text.strip_prefix("kbk restores discard "));
-    let discard = [
-        "restores",
-        "discard",
-        discard.expect("it ends"),
+    let name = discard.expect("it ends");
+    // Where even the plan to resume it cannot be made, and where a cluster is compared.
+    let intact = fs::read(&damaged).expect("readable");
+    fs::write(&damaged, &intact[..intact.len() - 1]).expect("written");
+    let resume = ["restore", "--resume", name, "-b", broker.bootstrap()];
+    let failed = run(&mut repo.kbk(&resume)).expect_code(1).stderr;
+    for words in [
+        format!("with an intact copy in its place, `kbk restore --resume {name}`"),
+        format!("`kbk restores discard {name}` ends this restore"),
+    ] {
+        assert!(failed.contains(&words), "{words}: {failed}");
+    }
+    fs::write(&damaged, &intact).expect("written");
+    let diff = [
+        "diff",
+        "--live",
+        "--topic",
+        &topic,
         "-b",
         broker.bootstrap(),
     ];

@@ -22,8 +22,9 @@ use crate::cli::{
 use crate::human;
 use crate::kafka::ClientSettings;
 use crate::restore::{
-    self, Afterwards, Finished, Obstacle, PartitionMapping, Purpose, RecordSelection, RestoreError,
-    RestoreOptions, RestorePlan, RestoreReport, RetentionChoice, RunError, TargetError, TopicPlan,
+    self, Afterwards, Finished, Obstacle, PartitionMapping, PlanError, Purpose, RecordSelection,
+    RestoreError, RestoreOptions, RestorePlan, RestoreReport, ResumeError, RetentionChoice,
+    RunError, TargetError, TopicPlan,
 };
 use crate::select::{DropHeaders, NamePattern, PartitionMap, PatternError, TopicRef};
 
@@ -413,13 +414,46 @@ async fn plan(
     if let Some(name) = &args.resume {
         let restore = restore::unfinished(repository, name.as_ref()).await?;
         let rate = args.rate();
-        let plan = restore::plan_rest(repository, restore, kafka, args.verify, rate).await?;
-        return Ok((plan, Vec::new()));
+        let name = restore.restore.clone();
+        let plan = restore::plan_rest(repository, restore, kafka, args.verify, rate).await;
+        return match plan {
+            Ok(plan) => Ok((plan, Vec::new())),
+            Err(error) => Err(resume_failed(error, &name)),
+        };
     }
     let snapshot = super::snapshot(repository, args.snapshot).await?;
     let (options, left_out) = options(args, selection, (repository, &snapshot), kafka).await?;
     let plan = restore::plan(repository, &snapshot, &options).await;
     Ok((plan.map_err(super::plan_failed)?, left_out))
+}
+
+/// Adds to the failure of a plan to resume what to do where the backup is damaged.
+fn resume_failed(error: ResumeError, restore: &RestoreId) -> CliError {
+    let hint = match &error {
+        ResumeError::Plan(PlanError::Repo(error)) if error.kind().is_about_content() => {
+            Some(past_damage(
+                error,
+                restore,
+                &format!("`kbk restore --resume {restore}` resumes from the last commit"),
+            ))
+        }
+        _ => None,
+    };
+    super::with_hint(CliError::from(error), hint)
+}
+
+/// Says what to do about a restore that meets damage, which `resumes` once there is an intact copy: otherwise, it reads the same damaged object
+/// again.
+fn past_damage(error: &RepoError, restore: &RestoreId, resumes: &str) -> String {
+    let resumed = format!("with an intact copy in its place, {resumes}");
+    let discard = format!("`kbk restores discard {restore}` ends this restore");
+    let Some(around) = super::around_damage(error) else {
+        return format!("{resumed}. Without one, {discard}");
+    };
+    format!(
+        "{resumed}. Without one, --resume fails there again: {discard}. {around}; the first run \
+         empties the targets with --purge-target, the second one needs --append"
+    )
 }
 
 async fn options(
@@ -497,7 +531,7 @@ impl NextStep {
             }
             RestoreError::Target(_) => TargetError::NEXT_STEP.to_owned(),
             RestoreError::Repo(error) if error.kind().is_about_content() => {
-                self.after_damage(error, repository).await
+                past_damage(error, &self.restore, &self.describe(repository).await)
             }
             // What is wrong stays wrong.
             RestoreError::ProgressLost { .. } | RestoreError::Progress { .. } => format!(
@@ -506,22 +540,6 @@ impl NextStep {
             ),
             _ => self.describe(repository).await,
         }
-    }
-
-    /// Resuming reads the same damaged object again.
-    async fn after_damage(&self, error: &RepoError, repository: &Repository) -> String {
-        let resumed = format!(
-            "with an intact copy in its place, {}",
-            self.describe(repository).await
-        );
-        let Some(around) = super::around_damage(error) else {
-            return resumed;
-        };
-        format!(
-            "{resumed}. Without one, --resume fails there again: `kbk restores discard {}` ends this restore. {around}; the first run \
-             empties the targets with --purge-target, the second one needs --append",
-            self.restore
-        )
     }
 
     async fn describe(&self, repository: &Repository) -> String {
