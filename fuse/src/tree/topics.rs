@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kbk_format::repo::TopicState;
+use kbk_format::repo::{PartitionState, Snapshot, TopicState};
 use serde::Serialize;
 
 use super::document::json;
@@ -82,7 +82,10 @@ impl Family for TopicNode {
             }
             TopicNode::Config { sequence, topic } => {
                 let loaded = tree.reader.snapshot(sequence).await?;
-                let document = config_json(loaded.topic(topic).ok_or(ViewError::Stale)?);
+                let document = config_json(
+                    &loaded.snapshot,
+                    loaded.topic(topic).ok_or(ViewError::Stale)?,
+                );
                 Ok(loaded.file(document.len() as u64, 0, None))
             }
         }
@@ -160,7 +163,7 @@ impl Family for TopicNode {
         };
         let loaded = tree.reader.snapshot(sequence).await?;
         let topic = loaded.topic(topic).ok_or(ViewError::Stale)?;
-        Ok(Body::Whole(config_json(topic).into()))
+        Ok(Body::Whole(config_json(&loaded.snapshot, topic).into()))
     }
 }
 
@@ -183,24 +186,35 @@ impl Tree {
 struct ConfigJson<'a> {
     topic: &'a str,
     topic_id: String,
+    /// Whether the cluster no longer had this history; one that was replaced is, too.
     deleted: bool,
+    /// The snapshot from which on another history of the same topic counts, since it was read again in full; null where none does.
+    replaced_in: Option<u64>,
     internal: bool,
     first_seen: u64,
     last_seen: u64,
     partitions: usize,
+    /// Number of records that have expired: `meta.json` of a partition says which offsets.
+    expired_records: u64,
     replication_factor: i32,
     config: &'a Option<BTreeMap<String, String>>,
 }
 
-fn config_json(topic: &TopicState) -> Vec<u8> {
+fn config_json(snapshot: &Snapshot, topic: &TopicState) -> Vec<u8> {
     json(&ConfigJson {
         topic: &topic.name,
         topic_id: topic.topic_id.to_string(),
         deleted: topic.deleted,
+        replaced_in: snapshot.replaced_in(topic),
         internal: topic.internal,
         first_seen: topic.first_seen,
         last_seen: topic.last_seen,
         partitions: topic.partitions.len(),
+        expired_records: topic
+            .partitions
+            .iter()
+            .map(PartitionState::expired_records)
+            .sum(),
         replication_factor: topic.replication_factor,
         config: &topic.config,
     })

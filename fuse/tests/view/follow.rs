@@ -112,7 +112,55 @@ async fn new_topics_appear_and_deleted_topics_disappear() {
     }
 }
 
-/// No command creates such a snapshot today, but removing old records will.
+#[tokio::test]
+async fn a_file_whose_first_records_expired_is_stale_and_the_others_grow() {
+    let world = World::new().await;
+    let parts = |from: i64| {
+        vec![
+            Part::plain(from, from + 10),
+            Part::plain(from + 10, from + 20),
+        ]
+    };
+    world
+        .backup(&[
+            ("all", 1, 0, parts(0)),
+            ("first", 2, 0, parts(5)),
+            ("none", 3, 0, parts(100)),
+        ])
+        .await;
+    let view = view(&world).await;
+    let path = |topic: &str| format!("follow/topics/{topic}/0/values");
+    let mut before = BTreeMap::new();
+    for topic in ["all", "first", "none"] {
+        let entry = find(&view, &path(topic)).await.unwrap();
+        let open = view.open_file(entry.inode).await.unwrap();
+        before.insert(topic, (entry, open));
+    }
+    world.expire(20 * 60_000).await;
+    world
+        .backup(&[("none", 3, 0, vec![Part::plain(120, 130)])])
+        .await;
+    until_listed_again().await;
+    for (topic, (entry, open)) in &before {
+        let (attributes, read_open) = (view.attributes(entry.inode).await, open.read(0, 1).await);
+        if *topic == "none" {
+            assert!(attributes.unwrap().size > entry.attributes.size);
+            assert_eq!(read_open.unwrap().len(), 1);
+            continue;
+        }
+        // Its bytes would be at other positions.
+        assert!(matches!(attributes, Err(ViewError::Stale)), "{topic}");
+        assert!(matches!(read_open, Err(ViewError::Stale)), "{topic}");
+        let now = find(&view, &path(topic)).await.unwrap();
+        let text = read(&view, &path(topic)).await.unwrap();
+        assert_eq!(now.attributes.size, text.len() as u64);
+        let newest = format!("latest/topics/{topic}/0/values");
+        assert_eq!(text, read(&view, &newest).await.unwrap());
+        assert_eq!(text.is_empty(), *topic == "all", "{topic}");
+    }
+}
+
+/// No command creates some of these snapshots.
 #[tokio::test]
 async fn a_file_whose_beginning_changed_is_stale() {
     let identity = Identity::fresh();

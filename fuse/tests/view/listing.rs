@@ -164,3 +164,33 @@ async fn a_filter_sees_which_topic_of_a_name_it_is() {
         Kind::Folder
     );
 }
+
+#[tokio::test]
+async fn a_topic_says_whether_it_was_replaced_and_how_much_has_expired() {
+    let mut world = World::new().await;
+    let parts = |to| vec![Part::plain(0, 10), Part::plain(10, to)];
+    world.backup(&[("orders", 1, 0, parts(20))]).await;
+    world.expire(10 * 60_000).await;
+    // The same topic of the cluster, read again in full.
+    world.kafka_id = Some(1);
+    world
+        .backup_with(&[("orders", 2, 0, parts(30))], None, &[("orders", 1)])
+        .await;
+    let view = View::open(world.store(), ViewOptions::default())
+        .await
+        .unwrap();
+    let old = format!("orders@{}", "01".repeat(16));
+    for (topic, expected) in [("orders", (false, None, 0)), (&*old, (true, Some(3), 10))] {
+        let config = read(&view, &format!("latest/topics/{topic}/config.json")).await;
+        let config: serde_json::Value = serde_json::from_slice(&config.unwrap()).unwrap();
+        let found = (
+            config["deleted"].as_bool().unwrap(),
+            config["replaced_in"].as_u64(),
+            config["expired_records"].as_u64().unwrap(),
+        );
+        assert_eq!(found, expected, "{topic}");
+        // A file of an offset that has expired is not there.
+        let record = format!("latest/topics/{topic}/0/by-offset/5.json");
+        assert_eq!(find(&view, &record).await.is_ok(), expected.2 == 0);
+    }
+}
