@@ -261,6 +261,9 @@ fn finish(
     printed
 }
 
+/// Whoever has printed partitions of this many stored bytes to their ends is taken to print the next ones, too: they are not begun with little.
+const PERSISTENT_BYTES: u64 = 8 << 20;
+
 /// The selected partitions of a snapshot.
 struct Partitions<'a> {
     repository: Repository,
@@ -279,8 +282,14 @@ impl Partitions<'_> {
         let mut begun = Vec::new();
         let mut readers = Upcoming::new(|number, options| self.begin(number, options));
         let mut numbers = self.order.of(0..self.selected.len());
-        while let Some((number, reader)) = readers.next(&mut numbers, printer.options()).await {
+        let mut printed_bytes = 0;
+        loop {
+            let options = printer.options(printed_bytes < PERSISTENT_BYTES);
+            let Some((number, reader)) = readers.next(&mut numbers, options).await else {
+                break;
+            };
             let (topic, state) = self.selected[number];
+            printed_bytes += state.stored_bytes;
             begun.push((topic, state));
             let printing = printer.print(reader?, &topic.name, state.partition);
             let printed = readers.during(printing).await;

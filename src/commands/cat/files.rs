@@ -68,8 +68,12 @@ impl<'a> Files<'a> {
                 offsets: self.offsets.resolve(coverage.start, coverage.end),
                 ..self.selection.clone()
             };
-            let reader =
-                PartitionReader::of_file(file, selection, printer.options(), &Handle::current());
+            let reader = PartitionReader::of_file(
+                file,
+                selection,
+                printer.options(true),
+                &Handle::current(),
+            );
             let printed = printer.print(reader, &header.topic, header.partition);
             let printed = printed
                 .await

@@ -92,12 +92,12 @@ impl<'a> Printer<'a> {
     }
 
     /// Returns how to read what is printed next.
-    pub(super) fn options(&self) -> ReadOptions {
+    pub(super) fn options(&self, stops_early: bool) -> ReadOptions {
         ReadOptions {
             streams: self.format.streams(),
             order: self.order,
             limit: Some(self.left),
-            stops_early: true,
+            stops_early,
         }
     }
 
