@@ -4,6 +4,7 @@
 //! over when it is killed near its end. Nothing vouches for such a segment, so every byte of it is checked first
 //! ([`UnindexedSegment`]).
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -32,13 +33,27 @@ pub(super) async fn adopt(
         .adoptable(newest.map(|newest| &newest.manifest))
         .await?;
     let parallel = repository.store().profile().parallel_requests;
+    let starts = plan.topics.iter_mut().flat_map(to_read);
+    let starts: HashMap<PartitionId, i64> = starts
+        .map(|(partition, planned)| (partition, planned.read.start))
+        .collect();
+    let newest = newest.map(|newest| &newest.manifest);
+    let all = repository.all_unnamed_segments(newest, &starts, &adoptable);
+    let all = all.await?;
     let listings: Vec<_> = plan
         .topics
         .iter_mut()
         .flat_map(to_read)
         .map(async |(partition, planned)| {
-            let found = repository.unnamed_segments(&partition, planned.read.start, &adoptable);
-            Ok((found.await?, partition, planned))
+            let found = match &all {
+                Some(all) => all.get(&partition).cloned().unwrap_or_default(),
+                None => {
+                    let start = planned.read.start;
+                    let found = repository.unnamed_segments(&partition, start, &adoptable);
+                    found.await?
+                }
+            };
+            Ok((found, partition, planned))
         })
         .collect();
     let mut listings = stream::iter(listings).buffered(parallel);

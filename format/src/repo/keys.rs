@@ -205,6 +205,14 @@ impl Key {
         }
     }
 
+    /// Returns the partition of a segment; `None` of any other object.
+    pub(super) fn partition(&self) -> Option<&PartitionId> {
+        match self {
+            Key::Segment { partition, .. } => Some(partition),
+            _ => None,
+        }
+    }
+
     /// Returns the sequence of a snapshot; `None` of any other object.
     pub(super) fn sequence(&self) -> Option<u64> {
         match self {

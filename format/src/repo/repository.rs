@@ -73,6 +73,28 @@ pub struct ListedSnapshot {
     pub written_ms: i64,
 }
 
+impl FoundSegment {
+    /// Returns the segment if it begins at or after `end_offset`, and no prune deletes it.
+    pub(super) fn unnamed(
+        listed: &Listed,
+        end_offset: i64,
+        adoptable: &Adoptable,
+    ) -> Option<FoundSegment> {
+        match listed.key {
+            Key::Segment { base_offset, .. }
+                if base_offset >= end_offset && adoptable.has(&listed.key) =>
+            {
+                Some(FoundSegment {
+                    key: listed.key.clone(),
+                    base_offset,
+                    size: listed.bytes,
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
 impl From<Listed> for ListedObject {
     fn from(listed: Listed) -> ListedObject {
         ListedObject {
@@ -521,19 +543,13 @@ impl Repository {
         end_offset: i64,
         adoptable: &Adoptable,
     ) -> Result<Vec<FoundSegment>> {
-        let found = self.store.list(&partition.segments()).await?;
-        let unnamed = found.into_iter().filter_map(|object| match object.key {
-            Key::Segment { base_offset, .. }
-                if base_offset >= end_offset && adoptable.has(&object.key) =>
-            {
-                Some(FoundSegment {
-                    key: object.key,
-                    base_offset,
-                    size: object.bytes,
-                })
-            }
-            _ => None,
-        });
+        // Names are listed after the one given, and those of segments that begin there are longer.
+        let folder = partition.segments();
+        let before = format!("{folder}/{:020}", end_offset.max(0));
+        let found = self.store.list_after(&folder, &before).await?;
+        let unnamed = found
+            .iter()
+            .filter_map(|object| FoundSegment::unnamed(object, end_offset, adoptable));
         Ok(unnamed.collect())
     }
 }

@@ -1,4 +1,4 @@
-//! The folders of all partitions are listed before anything is read of them: several at a time.
+//! The folders of all partitions are listed before anything is read of them: several at a time, or all at once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl ObjectStore for Listings {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        if !prefix.is_some_and(|prefix| prefix.as_ref().starts_with("data/")) {
+        if !prefix.is_some_and(|prefix| prefix.as_ref().starts_with("data")) {
             return self.inner.list(prefix);
         }
         self.made.fetch_add(1, Ordering::Relaxed);
@@ -109,18 +109,23 @@ fn the_folders_of_partitions_are_listed_several_at_a_time() {
     };
     topic.partitions = (0..PARTITIONS).map(numbered).collect();
 
-    let listings = Arc::new(Listings::default());
-    let store = Store::new(listings.clone(), "listings");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let created = Repository::create(store.clone(), Identity::fresh());
-        let repository = created.await.unwrap();
-        adopt(&repository, None, &mut plan).await.unwrap();
-    });
-    let made = listings.made.load(Ordering::Relaxed);
-    assert_eq!(made, usize::from(PARTITIONS), "one for each partition");
-    let most = listings.most.load(Ordering::Relaxed);
-    assert_eq!(most, store.profile().parallel_requests);
+    // Where the repository has few segments, all are listed at once; of many, each partition's own, several at a time.
+    world.backup();
+    let mut newest = world.newest().unwrap().value;
+    for (stated, expected_made, expected_most) in [(1_000, 1, 1), (50_000, 50, 16)] {
+        newest.manifest.totals.segments = stated;
+        let listings = Arc::new(Listings::default());
+        let store = Store::new(listings.clone(), "listings");
+        assert_eq!(store.profile().parallel_requests, 16);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let created = Repository::create(store.clone(), Identity::fresh());
+            let repository = created.await.unwrap();
+            adopt(&repository, Some(&newest), &mut plan).await.unwrap();
+        });
+        assert_eq!(listings.made.load(Ordering::Relaxed), expected_made);
+        assert_eq!(listings.most.load(Ordering::Relaxed), expected_most);
+    }
 }

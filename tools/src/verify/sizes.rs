@@ -1,6 +1,6 @@
 //! Compares what listings show with what a snapshot states: which of its objects are missing, and which have another size.
 //!
-//! No segment is read, so this is cheap enough for every backup and every `kbk status`. A partition's row states the number of its segments and
+//! No segment is read, so this is cheap enough for every backup and every `kbk status`; many topics of a bucket are listed at once. A partition's row states the number of its segments and
 //! the sum of their sizes. Only where a listing shows less, or another sum, the rows of its segments are read, and compared one by one. What has the right
 //! size and other bytes is found by a verification alone.
 
@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use futures_util::{StreamExt, stream};
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{
-    Key, ListedObject, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
-    TopicState,
+    Key, ListedObject, ListedSum, PartitionId, PartitionState, RepoError, Repository, SegmentEntry,
+    Snapshot, TopicState,
 };
 use serde::Serialize;
 
@@ -47,8 +47,15 @@ pub async fn check_sizes(
     let states = topics.iter().flat_map(|topic| &topic.partitions);
     check.segments = states.map(|state| state.segments).sum();
     let parallel = repository.store().profile().parallel_requests;
-    let with_segments = topics.into_iter().filter(|topic| has_segments(topic));
-    let checks = with_segments.map(|topic| topic_findings(repository, snapshot, topic));
+    let with_segments: Vec<&TopicState> =
+        topics.into_iter().filter(|it| has_segments(it)).collect();
+    let sums = repository.listed_sums(snapshot, &with_segments).await?;
+    // Where the sums are known, only what they do not match is listed on its own.
+    let to_list = with_segments.into_iter().filter(|topic| {
+        let matches = |sums| has_sums(topic, sums);
+        !sums.as_ref().is_some_and(matches)
+    });
+    let checks = to_list.map(|topic| topic_findings(repository, snapshot, topic));
     let mut found = stream::iter(checks).buffered(parallel.max(1));
     while let Some(findings) = found.next().await {
         for finding in findings? {
@@ -63,6 +70,23 @@ pub async fn check_sizes(
 
 fn has_segments(topic: &TopicState) -> bool {
     topic.partitions.iter().any(|state| state.segments > 0)
+}
+
+/// Returns whether all segments are there that the rows of a topic's partitions state.
+fn has_sums(topic: &TopicState, sums: &HashMap<PartitionId, ListedSum>) -> bool {
+    topic.partitions.iter().all(|state| {
+        let listed = sums.get(&topic.partition_id(state.partition)).copied();
+        is_stated(state, listed.unwrap_or_default())
+    })
+}
+
+/// Returns whether these are the segments that a partition's row states.
+fn is_stated(state: &PartitionState, listed: ListedSum) -> bool {
+    let stated = ListedSum {
+        segments: state.segments,
+        bytes: state.stored_bytes,
+    };
+    listed == stated
 }
 
 impl SizeCheck {
@@ -165,16 +189,15 @@ async fn topic_findings(
 
 /// Returns whether the segments that are there add up to what a partition's row states. Those after its end are of an interrupted run.
 fn has_all(state: &PartitionState, listed: &[ListedObject]) -> bool {
-    let (mut segments, mut bytes) = (0, 0_u64);
+    let mut sum = ListedSum::default();
     for object in listed {
         if let Key::Segment { base_offset, .. } = object.key
             && base_offset < state.end_offset
         {
-            segments += 1;
-            bytes = bytes.saturating_add(object.bytes);
+            sum.add(object.bytes);
         }
     }
-    (segments, bytes) == (state.segments, state.stored_bytes)
+    is_stated(state, sum)
 }
 
 fn differences(

@@ -8,6 +8,7 @@
 mod forgotten;
 mod inspect;
 mod list;
+mod listing_requests;
 mod orphans;
 mod prefetch;
 mod read;

@@ -36,19 +36,20 @@ mod variables;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    Attribute, Attributes, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions,
-    TagSet,
+    Attribute, Attributes, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions,
+    PutOptions, TagSet,
 };
 use tokio::sync::Semaphore;
 
@@ -460,15 +461,43 @@ impl Store {
                 .list_with_offset(Some(&prefix), &ObjectPath::from(after)),
             None => self.objects.list(Some(&prefix)),
         };
-        let listed = found.try_filter_map(async |object| {
-            let key = Key::parse(object.location.as_ref());
-            Ok(key.map(|key| Listed {
-                key,
-                bytes: object.size,
-                written_ms: object.last_modified.timestamp_millis(),
-            }))
-        });
+        let listed = found.try_filter_map(async |object| Ok(listed(&object)));
         listed.try_collect().await
+    }
+
+    /// Passes the objects of a folder of a bucket to `add`, one by one, which collects them from nothing. `None` once `add` says that it has
+    /// enough. An answer that ends early begins the listing again, with nothing.
+    pub(super) async fn fold_listing<T: Default>(
+        &self,
+        folder: &str,
+        mut add: impl FnMut(&mut T, Listed) -> ControlFlow<()>,
+    ) -> Result<Option<T>> {
+        let prefix = ObjectPath::from(folder);
+        let mut time = CONFLICT_PAUSE;
+        let mut left = LISTINGS;
+        loop {
+            let mut collected = T::default();
+            let mut objects = self.objects.list(Some(&prefix));
+            let error = loop {
+                match objects.next().await {
+                    None => return Ok(Some(collected)),
+                    Some(Err(error)) => break error,
+                    Some(Ok(object)) => {
+                        if let Some(listed) = listed(&object)
+                            && add(&mut collected, listed).is_break()
+                        {
+                            return Ok(None);
+                        }
+                    }
+                }
+            };
+            left -= 1;
+            if left == 0 || !is_cut(&error) {
+                return Err(self.failed_at(Operation::List, folder, error));
+            }
+            pause(time).await;
+            time *= 2;
+        }
     }
 
     /// Lists the names in a folder, or in the root if it is empty: what is directly there, objects and folders.
@@ -633,6 +662,16 @@ fn below(objects: Arc<dyn ObjectStore>, prefix: &str) -> Arc<dyn ObjectStore> {
 /// Returns the path of an object in its store. Keys have no character that needs escaping.
 pub(super) fn path(key: &Key) -> ObjectPath {
     ObjectPath::from(key.to_string())
+}
+
+/// Returns an object of a repository as a bucket lists it; `None` for any other.
+fn listed(object: &ObjectMeta) -> Option<Listed> {
+    let key = Key::parse(object.location.as_ref())?;
+    Some(Listed {
+        key,
+        bytes: object.size,
+        written_ms: object.last_modified.timestamp_millis(),
+    })
 }
 
 /// Returns whether a bucket answered, and the answer ended early.
