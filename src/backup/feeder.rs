@@ -49,7 +49,7 @@ impl Slot {
 /// Why a feeder stopped its source.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FeederStop {
-    /// A stop was requested, or another part failed. What was read is sealed.
+    /// A stop was requested, or another part failed: what was read is sealed. Or the claim is lost, and it is discarded.
     #[error("a stop was requested")]
     Requested,
     /// The encoders have ended.
@@ -281,7 +281,9 @@ impl RecordHandler for Feeder<'_> {
         if !self.stop.is_set() {
             return Ok(());
         }
-        self.seal_all()?;
+        if !self.stop.is_abandoned() {
+            self.seal_all()?;
+        }
         Err(FeederStop::Requested)
     }
 }

@@ -162,6 +162,22 @@ impl PartitionLine {
         Ok(())
     }
 
+    /// Writes no block any more. One that another thread is writing is written.
+    pub(super) fn fail(&self) {
+        let mut state = self.lock();
+        if let Writer::Idle(_) = state.writer {
+            let writer = std::mem::replace(&mut state.writer, Writer::Failed);
+            drop(state);
+            abandon(writer);
+        }
+    }
+
+    /// Leaves the segment that is open, and the one that is becoming durable, as far as it can be stopped.
+    pub(super) fn abandon(self) {
+        let state = self.state.into_inner();
+        abandon(state.unwrap_or_else(PoisonError::into_inner).writer);
+    }
+
     /// Waits until the last segment is durable, and returns all of them.
     pub(super) fn finish(self) -> Result<StoredPartition, PartitionError> {
         let state = self
@@ -176,6 +192,15 @@ impl PartitionLine {
             unreadable: state.unreadable,
             ..stored
         })
+    }
+}
+
+/// Dropping the open segment ends its upload; the one that is becoming durable is complete or does not exist afterwards.
+fn abandon(writer: Writer) {
+    if let Writer::Idle(writer) = writer
+        && let Some(sealing) = writer.sealing
+    {
+        sealing.abort();
     }
 }
 

@@ -18,6 +18,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use kbk_format::repo::PartitionId;
 use kbk_format::{Compression, Encoder, TimestampType};
+use kbk_tools::claims::LossSignal;
 use kbk_tools::share::FairShare;
 
 use super::feeder::{BlockJob, Feeder, FeederStop, RecordError, Slot};
@@ -45,6 +46,8 @@ pub(super) struct PipelineOptions {
     pub(super) encoders: usize,
     /// The memory for records that librdkafka has fetched ahead, over all sources.
     pub(super) fetch_bytes: usize,
+    /// Once it is set, nothing more is read or stored: another run may store the same.
+    pub(super) lost: LossSignal,
 }
 
 /// A partition to read.
@@ -65,7 +68,7 @@ impl Reading {
 /// How a pipeline ended, and what is durable.
 #[derive(Debug)]
 pub(super) struct Finished {
-    /// A result for every reading, unless there is an error.
+    /// A result for every reading, unless there is an error or the claim is lost.
     pub(super) stored: BTreeMap<PartitionId, StoredPartition>,
     pub(super) interrupted: bool,
     pub(super) error: Option<PipelineError>,
@@ -105,7 +108,7 @@ pub(super) fn run(
     let builders = work.workers() * PARTITIONS_PER_SOURCE + 2 * options.encoders + 2;
     let (returned, free) = pool(builders, options.block_bytes);
     let (jobs, queue) = bounded(options.encoders);
-    let stop = StopSignal::new(cancel);
+    let stop = StopSignal::new(cancel, &options.lost);
     thread::scope(|scope| {
         for _ in 0..options.encoders {
             let (queue, returned, stop) = (queue.clone(), returned.clone(), &stop);
@@ -126,6 +129,10 @@ pub(super) fn run(
         // Jobs and slots shared the line, and are gone with their threads.
         let line = Arc::into_inner(line)
             .expect("a partition line is shared only with the threads of the pipeline");
+        if stop.is_abandoned() {
+            line.abandon();
+            continue;
+        }
         match line.finish() {
             Ok(partition) => {
                 stored.insert(id, partition);
@@ -143,24 +150,31 @@ pub(super) fn run(
     }
 }
 
-/// Stops the feeders, because a stop was requested or something failed. Keeps the first error.
+/// Stops the feeders, because a stop was requested, something failed or the claim is lost. Keeps the first error.
 pub(super) struct StopSignal<'a> {
     cancel: &'a Cancel,
+    lost: &'a LossSignal,
     failed: AtomicBool,
     error: Mutex<Option<PipelineError>>,
 }
 
 impl<'a> StopSignal<'a> {
-    fn new(cancel: &'a Cancel) -> StopSignal<'a> {
+    fn new(cancel: &'a Cancel, lost: &'a LossSignal) -> StopSignal<'a> {
         StopSignal {
             cancel,
+            lost,
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
         }
     }
 
     pub(super) fn is_set(&self) -> bool {
-        self.cancel.is_set() || self.failed.load(Ordering::Relaxed)
+        self.cancel.is_set() || self.failed.load(Ordering::Relaxed) || self.is_abandoned()
+    }
+
+    /// Returns whether what was read and is not stored yet is of no use.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.lost.is_set()
     }
 
     fn fail(&self, error: PipelineError) {
@@ -190,6 +204,9 @@ fn encode(
             lost,
             last,
         } = job;
+        if stop.is_abandoned() {
+            line.fail();
+        }
         let began = Instant::now();
         let encoded = builder.encode(timestamp_type, line.renderer(), &mut encoder);
         if encoded.statistics().record_count > 0 {

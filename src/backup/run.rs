@@ -10,9 +10,9 @@ use kbk_format::Compression;
 use kbk_format::repo::{
     Change, Digested, FoundAcls, Groups, Id, Identity, Location, PartitionChange, PartitionId,
     RepoError, RepoErrorKind, Repository, Snapshot, Store, TopicChange, TopicName, TopicNameError,
-    UnfinishedFiles,
+    UnfinishedFiles, WriteBase,
 };
-use kbk_tools::claims::{ClaimError, ClaimLost, HeldClaim};
+use kbk_tools::claims::{ClaimError, ClaimLost, HeldClaim, LossSignal};
 use kbk_tools::list::Completeness;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -162,7 +162,7 @@ pub enum BackupError {
     /// Another run writes the same topics.
     #[error(transparent)]
     Claimed(#[from] ClaimError),
-    /// Another run took this one for dead.
+    /// Another run has the same topics now.
     #[error(transparent)]
     ClaimLost(#[from] ClaimLost),
     /// An access to the repository.
@@ -247,6 +247,81 @@ async fn back_up(
         admin,
         began,
     } = claimed;
+    let prepared = prepare(options, &repository, admin, topics, held, cancel);
+    let Some(prepared) = held.unless_lost(prepared).await?? else {
+        return Ok(None);
+    };
+    let Prepared {
+        plan,
+        transport,
+        newest,
+        ignored,
+        notices: repository_notices,
+        cluster_id,
+        started_at,
+        read_after,
+    } = prepared;
+
+    let mut finished = read(
+        options,
+        &repository,
+        transport,
+        &plan,
+        cluster_id.clone(),
+        (cancel, held.loss()),
+        Arc::clone(&events),
+    )
+    .await;
+    // Before anything else goes wrong because of what another run does.
+    held.still_held().await?;
+    if let Some(error) = finished.error.take() {
+        return Err(error.into());
+    }
+    let interrupted = finished.interrupted;
+    let stored = std::mem::take(&mut finished.stored);
+    let (plan, stored) = held.unless_lost(recheck(options, plan, stored)).await??;
+    finished.stored = stored;
+    let (mut change, mut notices) =
+        change(plan, finished, newest, read_after, cluster_id, started_at);
+    change.ignored = ignored;
+    notices.splice(0..0, repository_notices);
+    let snapshot = commit(&repository, held, &change).await?;
+    events.committed(committed(&snapshot));
+    notices.extend(remove_unfinished(&repository, &snapshot).await);
+    Ok(Some(report(
+        &change,
+        notices,
+        &snapshot,
+        options,
+        interrupted,
+        began.elapsed(),
+    )))
+}
+
+/// What a run has before its first record.
+struct Prepared {
+    plan: BackupPlan,
+    transport: Librdkafka,
+    /// The snapshot that it continues.
+    newest: Option<Digested<Snapshot>>,
+    ignored: BTreeSet<u64>,
+    /// What the user should know about what is stored.
+    notices: Vec<BackupNotice>,
+    cluster_id: Option<String>,
+    started_at: Timestamp,
+    /// The sequence of the newest snapshot before the cluster was asked.
+    read_after: u64,
+}
+
+/// Plans what to read, from what the cluster and the newest snapshot have. `None` if a stop was requested.
+async fn prepare(
+    options: &BackupOptions,
+    repository: &Repository,
+    admin: Admin,
+    topics: Selected,
+    held: &HeldClaim,
+    cancel: &Cancel,
+) -> Result<Option<Prepared>, BackupError> {
     let started_at = Timestamp::now();
     let read_after = repository.newest_sequence().await?;
     let answered = blocking({
@@ -261,8 +336,8 @@ async fn back_up(
         snapshot: newest,
         groups: saved,
         ignored,
-    } = base::read(&repository, &options.ignored_snapshots).await?;
-    let repository_notices = repository_notices(&repository, newest.as_deref(), &ignored).await?;
+    } = base::read(repository, &options.ignored_snapshots).await?;
+    let mut notices = repository_notices(repository, newest.as_deref(), &ignored).await?;
     check_cluster(options, &survey, newest.as_deref())?;
     let selected_before = selected_before(&options.selection, newest.as_deref());
     let cluster_id = survey.cluster_id.clone();
@@ -270,50 +345,49 @@ async fn back_up(
     let (survey, hidden) = hidden(options, survey, last, &selected_before).await?;
     let last = (newest.as_deref(), saved.as_ref());
     let mut plan = plan::plan(survey, last, &selected_before, &hidden)?;
-    let times = refresh::backup_times(&repository, newest.as_deref()).await?;
+    let times = refresh::backup_times(repository, newest.as_deref()).await?;
     refresh::refresh(&mut plan, &times, started_at, options.refresh);
-    adopt::adopt(&repository, newest.as_deref(), &mut plan).await?;
+    held.will_commit(write_base(newest.as_deref(), &ignored, &plan))
+        .await;
+    adopt::adopt(repository, newest.as_deref(), &mut plan).await?;
     let transport = Librdkafka::new(options.kafka.clone());
     let base = newest.clone();
-    let Some(plan) = prove(&repository, base, &transport, plan, cancel).await? else {
+    let Some(plan) = prove(repository, base, &transport, plan, cancel).await? else {
         return Ok(None);
     };
-    let damaged = damaged::find(&repository, newest.as_deref(), &plan).await?;
-
-    let mut finished = read(
-        options,
-        &repository,
+    notices.extend(damaged::find(repository, newest.as_deref(), &plan).await?);
+    Ok(Some(Prepared {
+        plan,
         transport,
-        &plan,
-        cluster_id.clone(),
-        cancel,
-        Arc::clone(&events),
-    )
-    .await;
-    if let Some(error) = finished.error.take() {
-        return Err(error.into());
-    }
-    let interrupted = finished.interrupted;
-    let stored = std::mem::take(&mut finished.stored);
-    let (plan, stored) = recheck(options, plan, stored).await?;
-    finished.stored = stored;
-    let (mut change, mut notices) =
-        change(plan, finished, newest, read_after, cluster_id, started_at);
-    change.ignored = ignored;
-    notices.splice(0..0, repository_notices.into_iter().chain(damaged));
-    // The commit itself fails where another run has committed the same partitions; this says why.
-    held.check().await?;
-    let snapshot = repository.commit(&change).await?;
-    events.committed(committed(&snapshot));
-    notices.extend(remove_unfinished(&repository, &snapshot).await);
-    Ok(Some(report(
-        &change,
+        newest,
+        ignored,
         notices,
-        &snapshot,
-        options,
-        interrupted,
-        began.elapsed(),
-    )))
+        cluster_id,
+        started_at,
+        read_after,
+    }))
+}
+
+/// Returns what a run is going to commit: the partitions that it reads, and that it adopts segments of.
+fn write_base(newest: Option<&Snapshot>, ignored: &BTreeSet<u64>, plan: &BackupPlan) -> WriteBase {
+    let read = readings(plan).into_iter().map(|reading| reading.id);
+    WriteBase::new(newest, ignored.last().copied().unwrap_or(0), read)
+}
+
+/// Commits, and says who was first where another run was.
+async fn commit(
+    repository: &Repository,
+    held: &HeldClaim,
+    change: &Change,
+) -> Result<Digested<Snapshot>, BackupError> {
+    held.check().await?;
+    match repository.commit(change).await {
+        Ok(snapshot) => Ok(snapshot),
+        Err(error) => Err(match held.explain(error).await {
+            Ok(lost) => lost.into(),
+            Err(error) => error.into(),
+        }),
+    }
 }
 
 /// Returns what listeners hear of a snapshot that is durable.
@@ -526,7 +600,7 @@ async fn read(
     transport: Librdkafka,
     plan: &BackupPlan,
     cluster_id: Option<String>,
-    cancel: &Cancel,
+    (cancel, lost): (&Cancel, LossSignal),
     events: Arc<dyn Events>,
 ) -> Finished {
     for topic in &plan.topics {
@@ -559,6 +633,7 @@ async fn read(
         block_bytes: options.block_bytes,
         encoders: std::thread::available_parallelism().map_or(1, usize::from),
         fetch_bytes: FETCH_BYTES,
+        lost,
     };
     let cancel = cancel.clone();
     blocking(move || {

@@ -182,6 +182,10 @@ async fn note_newest(context: &Context) {
 fn failed(error: BackupError) -> CliError {
     let hint = match &error {
         BackupError::DamagedSnapshots(damaged) => Some(way_past(damaged)),
+        BackupError::ClaimLost(lost) if lost.is_committed() => Some(
+            "what this run has stored of partitions that another one has committed is used by no snapshot; `kbk prune` removes it"
+                .to_owned(),
+        ),
         BackupError::Pipeline(_) | BackupError::ClaimLost(_) => Some(
             "no snapshot was created, and those that there are stay as they are; the next backup uses the segments that this one has \
              stored so far"

@@ -146,3 +146,62 @@ fn a_backup_that_lost_its_claim_commits_nothing_and_the_next_one_uses_its_segmen
     assert_eq!(verified["records"], Held::RECORDS);
     assert_eq!(verified["orphans"]["objects"], 0);
 }
+
+/// Takes the claim of a run away while the run is suspended, as another machine does that takes it for dead.
+fn take_claim(repo: &Repo, running: &Running) {
+    running.signal(libc::SIGSTOP);
+    for claim in fs::read_dir(repo.path().join("claims")).unwrap() {
+        fs::remove_file(claim.unwrap().path()).unwrap();
+    }
+}
+
+#[test]
+fn a_backup_that_was_suspended_too_long_stops_at_once_and_names_who_writes_now() {
+    let broker = Broker::shared();
+    let held = Held::new(broker);
+    let repo = Repo::new();
+    let first = held.backup(broker, &repo);
+    take_claim(&repo, &first);
+    let second = held.backup(broker, &repo);
+    // It would wait for the transaction for ten minutes more.
+    first.signal(libc::SIGCONT);
+    let lost = first.finish().expect_code(1);
+    let holder = format!("process {}", second.process_id());
+    for expected in [
+        &*held.topic,
+        &holder,
+        "its claim was removed",
+        "nothing was committed",
+        "wait until it has ended",
+    ] {
+        assert!(lost.stderr.contains(expected), "{expected}: {lost:#?}");
+    }
+    assert_eq!(repo.claims().len(), 1, "that of the second run");
+    held.open.commit();
+    let second = second.finish().expect_code(0).json();
+    assert_eq!(second["records"], Held::RECORDS);
+    assert_eq!(repo.verify()["records"], Held::RECORDS);
+    repo.verify_by_spec();
+}
+
+#[test]
+fn a_backup_that_was_overtaken_while_it_was_suspended_commits_nothing() {
+    let broker = Broker::shared();
+    let held = Held::new(broker);
+    let repo = Repo::new();
+    let first = held.backup(broker, &repo);
+    take_claim(&repo, &first);
+    // Not what the transaction holds back.
+    let args = ["--topic", &held.topic, "--open-transactions-wait", "0s"];
+    run(&mut repo.backup(broker, &args)).expect_code(3);
+    first.signal(libc::SIGCONT);
+    let lost = first.finish().expect_code(1);
+    for expected in ["nothing was committed", "run this command again"] {
+        assert!(lost.stderr.contains(expected), "{expected}: {lost:#?}");
+    }
+    assert!(!repo.snapshot(2).exists());
+    held.open.commit();
+    let next = run(&mut repo.backup(broker, &["--topic", &held.topic])).expect_code(0);
+    assert_eq!(next.json()["records"], 1);
+    assert_eq!(repo.verify()["records"], Held::RECORDS);
+}

@@ -359,12 +359,7 @@ impl Change {
             .base
             .as_ref()
             .and_then(|base| base.partition(partition));
-        let stored = |state: &PartitionState| {
-            let changed = state.changes.newest();
-            (changed, state.base_offset, state.end_offset)
-        };
-        let same = base.map(stored) == now.map(stored);
-        if same || change.segments.is_empty() || was_only_expired(base, now) {
+        if change.segments.is_empty() || continues(base, now) {
             return Ok(());
         }
         Err(RepoErrorKind::Conflict {
@@ -373,6 +368,15 @@ impl Change {
             found: now.map_or(change.start(), |state| state.end_offset),
         })
     }
+}
+
+/// Returns whether segments that continue a partition as it was can be added to it as it is now.
+pub(super) fn continues(base: Option<&PartitionState>, now: Option<&PartitionState>) -> bool {
+    let stored = |state: &PartitionState| {
+        let changed = state.changes.newest();
+        (changed, state.base_offset, state.end_offset)
+    };
+    base.map(stored) == now.map(stored) || was_only_expired(base, now)
 }
 
 /// Returns whether a partition differs by one commit that expired its first segments, so that others can be appended all the same.

@@ -20,7 +20,7 @@
 //! | read a segment | [`SegmentReader`] |
 //! | write a segment | [`SegmentUpload`] |
 //! | commit the segments written | [`Change`], [`Repository::commit`] |
-//! | claim what is going to be written | [`WriteClaim`], [`FoundClaim`] |
+//! | claim what is going to be written, and see who else has | [`WriteClaim`], [`FoundClaim`], [`WriteBase`], [`RivalCommit`] |
 //! | record a restore | [`RestoreManifest`], [`MapPage`], [`RestoreDone`], [`RestoreDiscarded`] |
 //! | parse an object | [`Manifest`], [`Identity`], inside [`Digested`] |
 //! | forget snapshots, expire segments, delete what nothing needs | [`ForgetPlan`], [`PartitionExpiry`], [`PrunePlan`] |
@@ -66,10 +66,11 @@ mod restore_id;
 mod restore_manifest;
 mod restore_targets;
 mod retention;
+mod rival_commit;
 mod sealed;
 mod segment_entry;
-mod sightings;
 mod segment_listing;
+mod sightings;
 mod snapshot;
 mod state_rows;
 mod states;
@@ -116,10 +117,11 @@ pub use retention::{
     ForgetPlan, Forgotten, MarkedObjects, ObjectCount, PartitionExpiry, PruneOptions, PrunePlan,
     Pruned, Reach, Upkeep,
 };
+pub use rival_commit::{RivalCommit, WriteBase};
 pub use sealed::{Digested, MAX_SEALED_BYTES};
 pub use segment_entry::SegmentEntry;
+pub use segment_listing::ListedSum;
 pub use snapshot::Snapshot;
 pub use states::{LostRange, PartitionState, TopicState};
-pub use segment_listing::ListedSum;
 pub use store::{Backend, Bucket, Encryption, Location, LocationError, Root, Store, StoreOptions};
 pub use upload::{SegmentUpload, UploadBuffers, Uploaded};

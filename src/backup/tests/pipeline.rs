@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kbk_format::repo::{Hex, LostRange, PartitionId, SegmentReader, Store};
 use kbk_format::{BlockDecoder, Columns, Compression, PartitionNumber, Streams, TimestampType};
+use kbk_tools::claims::LossSignal;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -18,11 +19,18 @@ use crate::run::{Cancel, Done, Events, PartitionSlot, RunEvents, Totals};
 
 /// Counts the records that a run reports.
 #[derive(Default)]
-struct Seen(AtomicU64);
+struct Seen {
+    records: AtomicU64,
+    /// Is called when there are some.
+    at_first: Option<Box<dyn Fn() + Send + Sync>>,
+}
 
 impl Events for Seen {
     fn advanced(&self, _partition: Option<PartitionSlot>, done: Done) {
-        self.0.fetch_add(done.records, Ordering::Relaxed);
+        self.records.fetch_add(done.records, Ordering::Relaxed);
+        if let Some(at_first) = &self.at_first {
+            at_first();
+        }
     }
 }
 
@@ -30,7 +38,7 @@ impl Events for Seen {
 struct Backup {
     runtime: Runtime,
     store: Store,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Backup {
@@ -39,7 +47,7 @@ impl Backup {
         Backup {
             runtime: Runtime::new().unwrap(),
             store: Store::open_or_create(folder.path().to_str().unwrap()).unwrap(),
-            _folder: folder,
+            folder,
         }
     }
 
@@ -50,6 +58,18 @@ impl Backup {
 
     fn run_until(
         &self,
+        cancel: &Cancel,
+        cluster: &MemoryCluster,
+        readings: Vec<Reading>,
+    ) -> (Finished, u64) {
+        let seen = Arc::new(Seen::default());
+        self.run_with(seen, LossSignal::default(), cancel, cluster, readings)
+    }
+
+    fn run_with(
+        &self,
+        seen: Arc<Seen>,
+        lost: LossSignal,
         cancel: &Cancel,
         cluster: &MemoryCluster,
         readings: Vec<Reading>,
@@ -68,11 +88,11 @@ impl Backup {
             block_bytes: 1 << 10,
             encoders: 2,
             fetch_bytes: 1 << 20,
+            lost,
         };
-        let seen = Arc::new(Seen::default());
         let events = RunEvents::start(seen.clone(), Totals::default());
         let finished = pipeline::run(&options, cluster, readings, cancel, &events);
-        (finished, seen.0.load(Ordering::Relaxed))
+        (finished, seen.records.load(Ordering::Relaxed))
     }
 
     /// The stored records of a partition, by offset.
@@ -209,4 +229,39 @@ fn a_run_that_stops_before_it_begins_stores_nothing_of_every_partition() {
             .into_iter()
             .all(|partition| partition.segments.is_empty())
     );
+}
+
+#[test]
+fn a_run_that_loses_its_claim_stores_nothing_more() {
+    let cluster = MemoryCluster::default();
+    cluster.append(&log(0.into()), (0..5_000).map(record));
+    let readings = || vec![reading(0.into(), 0..5_000)];
+    let files = |backup: &Backup| count_files(&backup.folder.path().join("data"));
+    let whole = Backup::new();
+    let (finished, _) = whole.run(&cluster, readings());
+    assert_eq!(finished.stored.len(), 1);
+
+    let (lose, lost) = LossSignal::manual();
+    let seen = Arc::new(Seen {
+        records: AtomicU64::default(),
+        at_first: Some(Box::new(lose)),
+    });
+    let cancel = Cancel::default();
+    let stopped = Backup::new();
+    let (finished, records) = stopped.run_with(seen, lost, &cancel, &cluster, readings());
+    assert!(finished.stored.is_empty() && finished.error.is_none() && !finished.interrupted);
+    assert!((1..2_500).contains(&records), "{records}");
+    assert!(files(&stopped) < files(&whole) / 2);
+}
+
+/// Counts the files below a folder.
+fn count_files(folder: &std::path::Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let count = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        if path.is_dir() { count_files(&path) } else { 1 }
+    };
+    entries.map(count).sum()
 }

@@ -10,6 +10,7 @@ use kbk_format::repo::{
     TopicState, Upkeep,
 };
 use kbk_format::{BlockDecoder, Columns, Compression, Streams, TimestampType};
+use kbk_tools::claims::LossSignal;
 use kbk_tools::retention::{Ages, plan_expiry};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -125,6 +126,7 @@ impl World {
             block_bytes: 1 << 10,
             encoders: 2,
             fetch_bytes: 1 << 20,
+            lost: LossSignal::default(),
         };
         let events = RunEvents::start(Arc::new(()), Totals::default());
         let readings = run::readings(plan);

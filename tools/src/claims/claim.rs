@@ -2,14 +2,15 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    ClaimState, ClaimedTopic, FoundClaim, Id, MAX_CLAIMED_TOPICS, Operation, RepoError, Repository,
-    WriteClaim,
+    ClaimProcess, ClaimState, ClaimedTopic, FoundClaim, Id, MAX_CLAIMED_TOPICS, Operation,
+    RepoError, Repository, WriteClaim,
 };
 
+use super::clock::{Clock, SystemClock};
 use super::entry::{Entry, Limits, Sighting, Step};
 use super::held::{ClaimEvent, ClaimEvents, HeldClaim};
 use super::owner;
@@ -53,22 +54,26 @@ pub enum ClaimError {
     Repo(#[from] RepoError),
 }
 
-/// The times of the protocol. Tests have shorter ones.
+/// The times of the protocol, its clock, and the proof of an owner. Tests have others.
 #[derive(Clone, Debug)]
-pub(super) struct Times {
+pub(super) struct Protocol {
     pub(super) limits: Limits,
     pub(super) poll: Duration,
     pub(super) back_off: Duration,
     pub(super) renewal: Duration,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) this_process: fn() -> Option<ClaimProcess>,
 }
 
-impl Default for Times {
+impl Default for Protocol {
     fn default() -> Self {
-        Times {
+        Protocol {
             limits: Limits::default(),
             poll: Duration::from_secs(1),
             back_off: Duration::from_millis(100),
             renewal: Duration::from_secs(15),
+            clock: Arc::new(SystemClock),
+            this_process: owner::this_process,
         }
     }
 }
@@ -84,27 +89,26 @@ pub async fn claim(
     stop: impl Future<Output = ()>,
     events: Arc<dyn ClaimEvents>,
 ) -> Result<Option<HeldClaim>, ClaimError> {
-    claim_within(Times::default(), repository, request, stop, events).await
+    claim_within(Protocol::default(), repository, request, stop, events).await
 }
 
 pub(super) async fn claim_within(
-    times: Times,
+    protocol: Protocol,
     repository: &Repository,
     request: ClaimRequest,
     stop: impl Future<Output = ()>,
     events: Arc<dyn ClaimEvents>,
 ) -> Result<Option<HeldClaim>, ClaimError> {
-    let claim = new_claim(request);
+    let claim = new_claim(request, (protocol.this_process)());
     let id = claim.claim;
-    let granted = take_steps(&times, repository, claim, stop, &*events).await;
+    let granted = take_steps(&protocol, repository, claim, stop, &*events).await;
     if !matches!(granted, Ok(Some(_))) {
-        withdraw(repository, id, &*events).await;
+        withdraw(&*protocol.clock, repository, id, &*events).await;
     }
-    let renewal = times.renewal;
-    Ok(granted?.map(|claim| HeldClaim::start(repository.clone(), claim, renewal, events)))
+    Ok(granted?.map(|claim| HeldClaim::start(protocol, repository.clone(), claim, events)))
 }
 
-fn new_claim(request: ClaimRequest) -> WriteClaim {
+fn new_claim(request: ClaimRequest, process: Option<ClaimProcess>) -> WriteClaim {
     let mut topics = request.topics;
     if let Some(topics) = &mut topics {
         topics.sort_by(|a, b| a.topic.cmp(&b.topic));
@@ -116,7 +120,7 @@ fn new_claim(request: ClaimRequest) -> WriteClaim {
         command: request.command,
         writer: request.writer,
         host: owner::host(),
-        process: owner::this_process(),
+        process,
         begun_at: Timestamp::now(),
         renewed: 0,
         state: ClaimState::Entering,
@@ -125,7 +129,7 @@ fn new_claim(request: ClaimRequest) -> WriteClaim {
 }
 
 async fn take_steps(
-    times: &Times,
+    protocol: &Protocol,
     repository: &Repository,
     claim: WriteClaim,
     stop: impl Future<Output = ()>,
@@ -133,28 +137,35 @@ async fn take_steps(
 ) -> Result<Option<WriteClaim>, ClaimError> {
     let mut stop = std::pin::pin!(stop);
     let id = claim.claim;
-    let mut entry = Entry::new(claim, times.limits.clone());
-    let mut looked: Option<Instant> = None;
+    let mut entry = Entry::new(claim, protocol.limits.clone());
+    let clock = &*protocol.clock;
+    let mut looked: Option<Duration> = None;
     loop {
         let wait = match entry.next() {
             Step::Put(claim) => {
-                bounded(repository, Operation::Write, repository.put_claim(&claim)).await?;
+                bounded(
+                    clock,
+                    repository,
+                    Operation::Write,
+                    repository.put_claim(&claim),
+                )
+                .await?;
                 continue;
             }
             Step::Look => {
-                let now = Instant::now();
-                let elapsed = looked.map_or(Duration::ZERO, |before| now - before);
+                let now = clock.now();
+                let elapsed = looked.map_or(Duration::ZERO, |before| now.saturating_sub(before));
                 looked = Some(now);
-                entry.seen(&look(repository).await?, elapsed);
+                entry.seen(&look(protocol, repository).await?, elapsed);
                 continue;
             }
             Step::Withdraw => {
-                withdraw(repository, id, events).await;
+                withdraw(clock, repository, id, events).await;
                 continue;
             }
             Step::RemoveStale(rival) => {
                 let removed = repository.remove_claim(rival.claim);
-                let removed = bounded(repository, Operation::Remove, removed).await;
+                let removed = bounded(clock, repository, Operation::Remove, removed).await;
                 events.happened(&ClaimEvent::Stale {
                     rival: *rival,
                     error: removed.err(),
@@ -173,19 +184,25 @@ async fn take_steps(
                     None => ClaimError::Vanishes(repository),
                 });
             }
-            Step::Poll => times.poll,
-            Step::BackOff(attempt) => random_part_of(times.back_off * attempt),
+            Step::Poll => protocol.poll,
+            Step::BackOff(attempt) => random_part_of(protocol.back_off * attempt),
         };
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            () = clock.sleep(wait) => {}
             () = &mut stop => return Ok(None),
         }
     }
 }
 
-async fn look(repository: &Repository) -> Result<Vec<Sighting>, RepoError> {
-    let this = owner::this_process();
-    let found = bounded(repository, Operation::Read, repository.claims()).await?;
+async fn look(protocol: &Protocol, repository: &Repository) -> Result<Vec<Sighting>, RepoError> {
+    let this = (protocol.this_process)();
+    let found = bounded(
+        &*protocol.clock,
+        repository,
+        Operation::Read,
+        repository.claims(),
+    )
+    .await?;
     let sighting = |found: FoundClaim| {
         let content = found.content.ok();
         let process = content.as_ref().and_then(|claim| claim.process.as_ref());
@@ -200,25 +217,33 @@ async fn look(repository: &Repository) -> Result<Vec<Sighting>, RepoError> {
 }
 
 /// Removes the own claim. What stays is stale as soon as this process ends.
-pub(super) async fn withdraw(repository: &Repository, claim: Id, events: &dyn ClaimEvents) {
+pub(super) async fn withdraw(
+    clock: &dyn Clock,
+    repository: &Repository,
+    claim: Id,
+    events: &dyn ClaimEvents,
+) {
     let removed = repository.remove_claim(claim);
-    if let Err(error) = bounded(repository, Operation::Remove, removed).await {
+    if let Err(error) = bounded(clock, repository, Operation::Remove, removed).await {
         events.happened(&ClaimEvent::NotRemoved(error));
     }
 }
 
 /// Ends an access to the repository that takes too long.
 pub(super) async fn bounded<T>(
+    clock: &dyn Clock,
     repository: &Repository,
     operation: Operation,
     access: impl Future<Output = Result<T, RepoError>>,
 ) -> Result<T, RepoError> {
-    let ended = tokio::time::timeout(PATIENCE, access).await;
-    ended.unwrap_or_else(|_| {
-        let late = format!("no answer within {} s", PATIENCE.as_secs());
-        let url = repository.store().url();
-        Err(RepoError::of_store(operation, url, "claims", late.into()))
-    })
+    tokio::select! {
+        ended = access => ended,
+        () = clock.sleep(PATIENCE) => {
+            let late = format!("no answer within {} s", PATIENCE.as_secs());
+            let url = repository.store().url();
+            Err(RepoError::of_store(operation, url, "claims", late.into()))
+        }
+    }
 }
 
 /// Returns a random time from a fifth of `longest` to all of it: two that wait equally long would meet again.

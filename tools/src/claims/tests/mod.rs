@@ -1,4 +1,6 @@
-//! Tests of claims: the protocol in all interleavings, and on stores.
+//! Tests of claims: the protocol in all interleavings, on stores, and with writers that work under them.
 
 mod model;
+mod stalling;
 mod store;
+mod writers;

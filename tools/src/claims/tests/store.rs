@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    ClaimProcess, ClaimState, ClaimedTopic, Id, Identity, Key, Repository, Store, WriteClaim,
+    ClaimProcess, ClaimState, ClaimedTopic, Id, Identity, Key, Repository, Store, WriteBase,
+    WriteClaim,
 };
 use tempfile::TempDir;
 
-use super::super::claim::{ClaimError, ClaimRequest, Times, claim_within};
+use super::super::claim::{ClaimError, ClaimRequest, Protocol, claim_within};
 use super::super::entry::Limits;
-use super::super::{ClaimEvent, ClaimLost, HeldClaim, Running, list};
+use super::super::{ClaimEvent, HeldClaim, Running, list};
+use super::writers;
 
 struct World {
     folder: TempDir,
@@ -74,8 +76,8 @@ impl World {
 }
 
 /// Long enough that nothing expires by chance, short enough to wait for.
-fn times() -> Times {
-    Times {
+fn times() -> Protocol {
+    Protocol {
         limits: Limits {
             stale_after: Duration::from_millis(300),
             longest_interval: Duration::from_millis(20),
@@ -84,6 +86,7 @@ fn times() -> Times {
         poll: Duration::from_millis(10),
         back_off: Duration::from_millis(5),
         renewal: Duration::from_millis(30),
+        ..Protocol::default()
     }
 }
 
@@ -234,17 +237,19 @@ async fn an_owner_notices_that_its_claim_is_gone_and_does_not_bring_it_back() {
     claim.check().await.unwrap();
     let id = world.ids().await[0];
     world.repository.remove_claim(id).await.unwrap();
-    assert_eq!(claim.check().await, Err(ClaimLost));
-    while !world.events().contains("is gone") {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let lost = claim.check().await.unwrap_err().to_string();
+    assert!(lost.contains("its claim was removed"), "{lost}");
+    // Whatever is being done ends, however long it would have taken.
+    let lost = claim.unless_lost(pending::<()>()).await.unwrap_err();
+    assert!(lost.to_string().contains("no other run"), "{lost}");
+    assert!(claim.loss().is_set());
     assert_eq!(world.ids().await, [], "it was not renewed");
     // Even if somebody puts it back, it was lost.
     let mut back = world.left(None).await;
     world.repository.remove_claim(back.claim).await.unwrap();
     back.claim = id;
     world.repository.put_claim(&back).await.unwrap();
-    assert_eq!(claim.check().await, Err(ClaimLost));
+    assert!(claim.check().await.is_err());
     claim.release().await;
 }
 
@@ -262,4 +267,96 @@ async fn a_claim_is_renewed_while_it_is_held() {
     }
     claim.check().await.unwrap();
     claim.release().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_what_is_claimed_ends_the_work_and_is_named() {
+    let world = World::new().await;
+    let claim = world.claim(&["a", "b"]).await.unwrap().unwrap();
+    let [a, b] = ["a", "b"].map(writers::id);
+    for topic in ["a", "b"] {
+        let of_topic = format!("data/{topic}/{}/0", a.topic_id);
+        std::fs::create_dir_all(world.folder.path().join(of_topic)).unwrap();
+    }
+    let base = WriteBase::new(None, 0, [a.clone()]);
+    claim.will_commit(base.clone()).await;
+    // A commit of something else is in nobody's way.
+    let other = writers::change(None, [(b, 10)]);
+    let other = world.repository.commit(&other).await.unwrap();
+    claim.check().await.unwrap();
+    let rival = writers::change(Some(other.clone()), [(a.clone(), 10)]);
+    let rival = world.repository.commit(&rival).await.unwrap();
+    let lost = claim.unless_lost(pending::<()>()).await.unwrap_err();
+    assert!(lost.is_committed());
+    let said = lost.to_string();
+    for expected in [
+        "a/0",
+        "snapshot 2",
+        "by simulation",
+        "run this command again",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert!(claim.check().await.is_err() && claim.still_held().await.is_err());
+    // Whoever commits all the same gets the same error.
+    let late = writers::change(Some(other), [(a.clone(), 20)]);
+    let error = world.repository.commit(&late).await.unwrap_err();
+    assert!(claim.explain(error).await.unwrap().is_committed());
+    claim.release().await;
+    assert_eq!(world.ids().await, []);
+    // What follows that commit continues.
+    let claim = world.claim(&["a"]).await.unwrap().unwrap();
+    claim
+        .will_commit(WriteBase::new(Some(&*rival), 0, [a]))
+        .await;
+    claim.check().await.unwrap();
+    claim.release().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_copies_of_a_process_one_stops_and_leaves_the_claim_to_the_other() {
+    let world = World::new().await;
+    let claim = world.claim(&["a"]).await.unwrap().unwrap();
+    let mut copy = world.repository.claims().await.unwrap().remove(0);
+    let copied = copy.content.as_mut().unwrap();
+    copied.renewed += 1000;
+    world.repository.put_claim(copied).await.unwrap();
+    let lost = claim.unless_lost(pending::<()>()).await.unwrap_err();
+    assert!(
+        lost.to_string().contains("a copy of this process"),
+        "{lost}"
+    );
+    claim.release().await;
+    assert_eq!(world.ids().await, [copy.claim], "it is the other one's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_brings_its_claim_back_leaves_it_to_the_one_that_has_taken_it() {
+    let world = World::new().await;
+    // So that every renewal is a late one.
+    let mut protocol = times();
+    protocol.limits.stale_after = Duration::ZERO;
+    let events = Arc::new(|_: &ClaimEvent| {});
+    let claimed = claim_within(
+        protocol,
+        &world.repository,
+        request(&["a"]),
+        pending(),
+        events,
+    );
+    let claim = claimed.await.unwrap().unwrap();
+    let own = world.ids().await[0];
+    let theirs = world.left(None).await;
+    let lost = claim.unless_lost(pending::<()>()).await.unwrap_err();
+    let said = lost.to_string();
+    for expected in [
+        "took it for dead",
+        "far\\u{1b}[2Jaway",
+        "wait until it has ended",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert!(world.ids().await.contains(&own));
+    claim.release().await;
+    assert_eq!(world.ids().await, [theirs.claim]);
 }
