@@ -141,6 +141,17 @@ pub enum KafkaError {
         /// The reason.
         cause: String,
     },
+    /// The cluster accepts nothing more of this producer: its transaction timed out, or another one has its transactional id.
+    #[error(
+        "cannot {doing}: the brokers accept nothing more of this producer ({cause}); its transaction timed out, or another run has its \
+         transactional id"
+    )]
+    Fenced {
+        /// The attempted operation.
+        doing: String,
+        /// The reason of the broker or the client.
+        cause: String,
+    },
     /// The client failed permanently.
     #[error("the Kafka client failed permanently: {cause}; run the command again")]
     Fatal {
@@ -306,6 +317,7 @@ impl Code {
     /// Another record of the batch was rejected.
     pub(super) const DIFFERENT_RECORD: Code =
         Code(Resp::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD as i32);
+    pub(super) const FENCED: Code = Code(Resp::RD_KAFKA_RESP_ERR__FENCED as i32);
     pub(super) const STATE: Code = Code(Resp::RD_KAFKA_RESP_ERR__STATE as i32);
     pub(super) const BAD_COMPRESSION: Code = Code(Resp::RD_KAFKA_RESP_ERR__BAD_COMPRESSION as i32);
     pub(super) const FATAL: Code = Code(Resp::RD_KAFKA_RESP_ERR__FATAL as i32);

@@ -66,6 +66,10 @@ pub enum TransactionError {
     /// The transaction can be retried with a new producer only: this one is unusable.
     #[error(transparent)]
     Lost(KafkaError),
+    /// The cluster has ended the transaction, or has committed it, and accepts nothing more of this producer. Another one can find out what
+    /// is committed, unless another run has taken over.
+    #[error(transparent)]
+    Fenced(KafkaError),
     /// A retry would fail as well.
     #[error(transparent)]
     Failed(#[from] KafkaError),
@@ -76,6 +80,7 @@ impl From<TransactionError> for KafkaError {
         match error {
             TransactionError::Again(error)
             | TransactionError::Lost(error)
+            | TransactionError::Fenced(error)
             | TransactionError::Failed(error) => error,
         }
     }
@@ -262,9 +267,25 @@ impl Producer {
         );
         if permanent || self.deliveries.borrow().is_rejection() {
             TransactionError::Failed(error)
+        } else if self.is_fenced() {
+            TransactionError::Fenced(KafkaError::Fenced {
+                doing: "write the records of a transaction".to_owned(),
+                cause: error.to_string(),
+            })
         } else {
             TransactionError::Again(error)
         }
+    }
+
+    /// Returns whether the brokers accept nothing more of this producer, because its transaction timed out or another producer has its
+    /// transactional id. They do not say which.
+    fn is_fenced(&self) -> bool {
+        let mut text = [0; 1];
+        // SAFETY: the client is live, and the text is of this length.
+        let code = unsafe {
+            sys::rd_kafka_fatal_error(self.client.as_ptr(), text.as_mut_ptr(), text.len())
+        };
+        Code(code as i32) == Code::FENCED
     }
 
     /// Repeats a call until it succeeds or fails with an error that is not retriable. `None` is a call that did not return.
@@ -313,6 +334,13 @@ impl Producer {
                     thread::sleep(PAUSE);
                 }
                 continue;
+            }
+            if self.is_fenced() {
+                let (doing, cause) = (doing.to_owned(), code.explain(&text));
+                return Err(TransactionError::Fenced(KafkaError::Fenced {
+                    doing,
+                    cause,
+                }));
             }
             let error = match code {
                 Code::TIMED_OUT => self.no_answer(doing),

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use kbk_format::record::Record;
+use kbk_format::repo::OffsetAndMetadata;
 
 use super::{
     Delivered, KafkaError, PartitionRange, Positions, RecordHandler, RecordSink, RecordSource,
     SinkOptions, SourceError, SourceOptions, TopicPartition, TransactionError, Transport,
 };
-use crate::kafka::{ClientSettings, Consumer, Producer};
+use crate::kafka::{self, ClientSettings, Consumer, Producer};
 
 /// Reads and writes with librdkafka, under these settings.
 #[derive(Clone, Debug)]
@@ -41,6 +42,15 @@ impl Transport for Librdkafka {
             Some(_) => Producer::open_transactional(&self.settings, options),
             None => Producer::open(&self.settings, options),
         }
+    }
+
+    fn committed(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<Option<OffsetAndMetadata>>, KafkaError> {
+        let mut found = kafka::committed(&self.settings, group, partitions)?;
+        partitions.iter().map(|at| found.take(at)).collect()
     }
 }
 

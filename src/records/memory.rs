@@ -37,6 +37,10 @@ pub(crate) enum CommitFailure {
     Again,
     /// The sink is unusable, and its transaction is aborted by the next sink.
     Lost,
+    /// The cluster accepts nothing more of the sink, and has ended its transaction.
+    Fenced,
+    /// The same, and it has committed it before.
+    FencedAfterwards,
 }
 
 #[derive(Default)]
@@ -167,8 +171,18 @@ impl MemoryCluster {
             .collect()
     }
 
+    /// Commits the offset 0 with this metadata for a group.
+    pub(crate) fn set_position(&self, group: &str, partition: &TopicPartition, metadata: &str) {
+        let key = (group.to_owned(), partition.clone());
+        let committed = OffsetAndMetadata {
+            offset: 0,
+            metadata: metadata.to_owned(),
+        };
+        self.lock().committed.insert(key, committed);
+    }
+
     /// What a group has committed for a partition.
-    pub(crate) fn committed(
+    pub(crate) fn position(
         &self,
         group: &str,
         partition: &TopicPartition,
@@ -200,7 +214,17 @@ impl Transport for MemoryCluster {
             targets: Vec::new(),
             delivered: Vec::new(),
             open: None,
+            fenced: false,
         })
+    }
+
+    fn committed(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<Option<OffsetAndMetadata>>, KafkaError> {
+        let position = |partition| self.position(group, partition);
+        Ok(partitions.iter().map(position).collect())
     }
 }
 
@@ -261,6 +285,15 @@ pub(crate) struct MemorySink {
     delivered: Vec<Vec<Delivered>>,
     /// Targets and offsets of the records in the open transaction, if one is open.
     open: Option<Vec<(usize, usize)>>,
+    /// Whether nothing is accepted of it any more.
+    fenced: bool,
+}
+
+fn fenced() -> KafkaError {
+    KafkaError::Fenced {
+        doing: "commit a transaction".to_owned(),
+        cause: "the test says so".to_owned(),
+    }
 }
 
 impl MemorySink {
@@ -339,6 +372,15 @@ impl RecordSink for MemorySink {
                 self.end_transaction(&mut state, false);
                 return Err(TransactionError::Lost(failed()));
             }
+            Some(CommitFailure::Fenced) => {
+                self.end_transaction(&mut state, false);
+                self.fenced = true;
+                return Err(TransactionError::Fenced(fenced()));
+            }
+            Some(CommitFailure::FencedAfterwards) => {
+                self.end_transaction(&mut state, true);
+                self.fenced = true;
+            }
             None => self.end_transaction(&mut state, true),
         }
         for (group, positions) in positions {
@@ -348,10 +390,16 @@ impl RecordSink for MemorySink {
                 state.committed.insert(key, position.committed.clone());
             }
         }
-        Ok(())
+        match self.fenced {
+            true => Err(TransactionError::Fenced(fenced())),
+            false => Ok(()),
+        }
     }
 
     fn abort(&mut self) -> Result<(), KafkaError> {
+        if self.fenced {
+            return Err(fenced());
+        }
         let cluster = self.cluster.clone();
         self.end_transaction(&mut cluster.lock(), false);
         self.delivered.iter_mut().for_each(Vec::clear);

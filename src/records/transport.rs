@@ -1,6 +1,11 @@
 //! A way to reach a cluster's records: opens sources and sinks.
 
-use super::{KafkaError, PartitionRange, RecordSink, RecordSource, SinkOptions, SourceOptions};
+use kbk_format::repo::OffsetAndMetadata;
+
+use super::{
+    KafkaError, PartitionRange, RecordSink, RecordSource, SinkOptions, SourceOptions,
+    TopicPartition,
+};
 
 /// Opens sources and sinks. Shared by the threads of a run, which open one each.
 pub trait Transport: Sync {
@@ -21,4 +26,11 @@ pub trait Transport: Sync {
     /// With a transactional id, this completes or aborts the transaction that an earlier sink left open under it, and fences that
     /// sink: once this returns, nothing else writes under the id.
     fn open_sink(&self, options: SinkOptions) -> Result<Self::Sink, KafkaError>;
+
+    /// Returns what a group has committed for each of these partitions, in their order, once no open transaction can change it any more.
+    fn committed(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<Option<OffsetAndMetadata>>, KafkaError>;
 }

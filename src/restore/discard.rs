@@ -2,7 +2,8 @@
 //!
 //! The order of changes; doing all of it again does no harm:
 //!
-//! 1. its transactional ids are initialised, which aborts an open transaction and fences a run that still writes;
+//! 1. the cluster says that it was taken over, and its transactional ids are initialised, which aborts an open transaction and fences a run that
+//!    still writes;
 //! 2. discarded.json is durable: no run resumes it from here on;
 //! 3. topics lose the settings that they had only while records were written;
 //! 4. its claims on target partitions are released, and the groups that kept its progress are deleted.
@@ -24,6 +25,7 @@ use super::plan::resume::{self, ResumeError};
 use super::plan::target_cluster::{ExistingTopic, TargetCluster};
 use super::records::delete_group;
 use super::write::claims::Claims;
+use super::write::takeover::Run;
 use crate::blocking::blocking;
 use crate::kafka::{Admin, ClientSettings, KafkaError, TopicPartition};
 use crate::records::{Librdkafka, SinkOptions, Transport};
@@ -134,6 +136,8 @@ async fn describe(
 
 /// Aborts what the restore left open, and keeps a run that still writes from committing.
 fn fence(manifest: &RestoreManifest, kafka: &ClientSettings) -> Result<(), KafkaError> {
+    // A run that is fenced continues unless it finds another one named.
+    Run::take_over(manifest, "restores discard", &Admin::connect(kafka)?)?;
     let transport = Librdkafka::new(kafka.clone());
     for producer in 0..manifest.producers.min(MOST_PRODUCERS) {
         transport.open_sink(SinkOptions {
@@ -192,6 +196,8 @@ fn put_right(
     for group in manifest.groups() {
         delete_group(&admin, &group);
     }
+    // Whoever was taken over finds discarded.json instead.
+    delete_group(&admin, &manifest.run_group());
     Ok(topics)
 }
 

@@ -22,6 +22,16 @@ pub enum RestoreError {
     /// A target is no longer what it has to be.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// Another run of the same restore writes now.
+    #[error(
+        "cannot continue restore {restore}: {holder} has taken it over; nothing was committed after that; wait until that run has ended"
+    )]
+    TakenOver {
+        /// The restore.
+        restore: RestoreId,
+        /// Who writes it now.
+        holder: String,
+    },
     /// Restored records are not readable.
     #[error(
         "everything is written, but consumers cannot read all of it yet: {}; once it has ended, run `kbk restore --resume` (Kafka's \

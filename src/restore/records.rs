@@ -2,7 +2,8 @@
 //!
 //! The order of changes:
 //!
-//! 1. producers take over their transactional ids, which fences earlier runs;
+//! 1. a run that resumes says who it is ([`takeover`](super::write::takeover)), and producers take over their transactional ids, which fences
+//!    earlier runs;
 //! 2. begun.json is durable;
 //! 3. topics are created with a configuration that keeps every record as it is;
 //! 4. permissions are checked, and a commit is tried;
@@ -44,6 +45,7 @@ use super::write::claims::Claims;
 use super::write::offset_map::OffsetMap;
 use super::write::producers::Producers;
 use super::write::rate::Throttle;
+use super::write::takeover::Run;
 use super::write::work::Work;
 use super::write::writer::{self, Shared, Writer};
 use crate::compare::{self, CompareError, PartitionComparison};
@@ -63,6 +65,8 @@ pub(crate) struct Restored {
     pub(crate) done: Option<RestoreDone>,
     /// Whether there may be offset map pages that are not part of any map.
     leftovers: bool,
+    /// Whether this run said in the cluster who it is.
+    taken_over: bool,
 }
 
 /// Restores the records of `plan`. Blocks; must not be called from asynchronous code.
@@ -92,6 +96,10 @@ pub(crate) fn restore(
             move || cancel.is_set()
         }),
         timeout: kafka.timeout(),
+        run: match plan.resumed && plan.is_transactional() {
+            true => Run::take_over(&plan.manifest, "restore --resume", &admin)?,
+            false => Run::first(),
+        },
     };
     let context = RestoreContext {
         manifest: &plan.manifest,
@@ -134,6 +142,7 @@ pub(crate) fn restore(
     let dropped_headers = work.dropped_headers();
     // A run that was killed and a transaction that was rolled back leave offset map pages that do not count.
     let leftovers = plan.resumed || work.has_repeated();
+    let taken_over = producers.run.is_announced();
     let partitions_done = work.into_done();
     let proof = match plan.verify && !cancel.is_set() {
         true => compare_all(&plan, &partitions_done, context, kafka)?,
@@ -181,6 +190,7 @@ pub(crate) fn restore(
             seconds: began.elapsed().as_secs_f64(),
             ..report
         },
+        taken_over,
         plan,
         done,
         leftovers,
@@ -514,6 +524,7 @@ pub(crate) fn mark_done(
         plan,
         done,
         leftovers,
+        taken_over,
     } = restored;
     let Some(done) = done else {
         return Ok(report);
@@ -525,7 +536,8 @@ pub(crate) fn mark_done(
         }
     }
     if plan.is_transactional() {
-        let groups = plan.manifest.groups();
+        let mut groups = plan.manifest.groups();
+        groups.extend(taken_over.then(|| plan.manifest.run_group()));
         match Admin::connect(kafka) {
             Ok(admin) => groups.iter().for_each(|group| delete_group(&admin, group)),
             Err(error) => tracing::info!(

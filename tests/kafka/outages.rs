@@ -239,6 +239,94 @@ fn a_frozen_broker_ends_a_restore_which_can_be_resumed() {
     }
 }
 
+/// What makes brokers end a transaction soon after its timeout of 3 s.
+const ENDED_SOON: (&str, &str) = (
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+    "200",
+);
+
+/// Begins a restore that always has an open transaction, and waits for its first records.
+fn slow_restore(broker: &Broker, (topic, repo): (&str, &Repo), target: &str) -> Running {
+    let args = ["--rate-limit", "1MiB", "-X", "transaction.timeout.ms=3000"];
+    let running = Running::spawn(&mut restore(repo, broker, (topic, target), &args));
+    wait_for_records(broker, target);
+    running
+}
+
+/// Suspends a run until its transaction has timed out.
+fn suspend(running: &Running) {
+    running.signal(libc::SIGSTOP);
+    thread::sleep(Duration::from_secs(5));
+}
+
+#[test]
+fn a_restore_whose_transaction_timed_out_continues_with_a_new_producer() {
+    let mut broker = Broker::start(&[ENDED_SOON]);
+    let (topic, repo) = saved(&broker, "timed-out", 6_000);
+    for freezes_broker in [false, true] {
+        let target = topics::unique("timed-out-restore");
+        let running = slow_restore(&broker, (&topic, &repo), &target);
+        if freezes_broker {
+            broker.freeze();
+            thread::sleep(Duration::from_secs(5));
+            broker.thaw();
+        } else {
+            suspend(&running);
+            running.signal(libc::SIGCONT);
+        }
+        let finished = running.finish().expect_code(0);
+        if !freezes_broker {
+            says(&finished, &["retrying the records of this transaction"]);
+        }
+        consume::assert_same(&broker, (&topic, &target), PARTITIONS);
+        let restores = offset_map::restores(&repo);
+        let last = restores.last().expect("it has begun");
+        offset_map::assert_exact(&broker, &repo, last, (&topic, &target), PARTITIONS);
+    }
+}
+
+#[test]
+fn a_restore_that_was_taken_over_while_it_was_suspended_stops_at_once() {
+    let broker = Broker::start(&[ENDED_SOON]);
+    let (topic, repo) = saved(&broker, "taken-over", 6_000);
+    for ends_first in [false, true] {
+        let target = topics::unique("taken-over-restore");
+        let first = slow_restore(&broker, (&topic, &repo), &target);
+        suspend(&first);
+        let resume = ["--resume", "--rate-limit", "1MiB"];
+        let second = Running::spawn(&mut repo.restore(&broker, &resume));
+        let holder = format!("process {}", second.process_id());
+        let (second, ended) = match ends_first {
+            true => (None, Some(second.finish())),
+            false => {
+                let end = || (0..PARTITIONS).map(|it| consume::offsets(&broker, &target, it).end);
+                let before: i64 = end().sum();
+                wait::until("more records", || {
+                    (end().sum::<i64>() > before + 100).then_some(())
+                });
+                (Some(second), None)
+            }
+        };
+        first.signal(libc::SIGCONT);
+        let lost = first.finish().expect_code(1);
+        says(
+            &lost,
+            &["has taken it over", "nothing was committed after that"],
+        );
+        if let Some(second) = second {
+            says(&lost, &[&holder, "kbk restore --resume on"]);
+            second.finish().expect_code(0);
+        }
+        if let Some(ended) = ended {
+            ended.expect_code(0);
+        }
+        consume::assert_same(&broker, (&topic, &target), PARTITIONS);
+        let restores = offset_map::restores(&repo);
+        let last = restores.last().expect("it has begun");
+        offset_map::assert_exact(&broker, &repo, last, (&topic, &target), PARTITIONS);
+    }
+}
+
 #[test]
 fn what_a_broker_refuses_is_the_error_and_is_not_retried() {
     let broker = Broker::shared();

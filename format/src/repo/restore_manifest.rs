@@ -177,6 +177,12 @@ impl RestoreManifest {
         }
     }
 
+    /// Returns the group in which a run that takes the restore over says who it is.
+    #[must_use]
+    pub fn run_group(&self) -> String {
+        format!("{}.run", self.group(0))
+    }
+
     /// Returns where the position of `topic.partitions[index]` is committed; `None` if the topic has no such partition.
     #[must_use]
     pub fn progress(&self, topic: &RestoredTopic, index: usize) -> Option<CommittedPosition> {

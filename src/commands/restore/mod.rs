@@ -530,6 +530,9 @@ impl NextStep {
                 "--no-offset-map restores without writing into the repository".to_owned()
             }
             RestoreError::Target(_) => TargetError::NEXT_STEP.to_owned(),
+            RestoreError::TakenOver { .. } => {
+                "`kbk restores` shows what has become of it".to_owned()
+            }
             RestoreError::Repo(error) if error.kind().is_about_content() => {
                 past_damage(error, &self.restore, &self.describe(repository).await)
             }

@@ -10,6 +10,7 @@
 //! | `offset_map` | where each record went |
 //! | `written` | what is in a target, by its offsets |
 //! | `claims` | keeps other restores out of the targets |
+//! | `takeover` | says which run of this restore writes |
 //! | `rate` | the rate limit |
 
 pub(crate) mod claims;
@@ -18,6 +19,7 @@ pub(crate) mod pace;
 pub(crate) mod partitioner;
 pub(crate) mod producers;
 pub(crate) mod rate;
+pub(crate) mod takeover;
 pub(crate) mod work;
 pub(crate) mod writer;
 pub(crate) mod written;

@@ -6,6 +6,7 @@ use kbk_format::repo::RestoreManifest;
 
 use crate::records::{KafkaError, RecordSink, SinkOptions, StopRequest, Transport};
 use crate::restore::plan::producer_count;
+use crate::restore::write::takeover::Run;
 use crate::restore::write::work::Work;
 
 /// Memory for records that are not yet acknowledged, over all producers.
@@ -22,6 +23,8 @@ pub(crate) struct Producers<'a, T> {
     pub(crate) stop: StopRequest,
     /// How long transactions may fail in a row.
     pub(crate) timeout: Duration,
+    /// Which run of the restore this is.
+    pub(crate) run: Run,
 }
 
 impl<T: Transport> Producers<'_, T> {

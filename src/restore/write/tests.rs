@@ -21,11 +21,13 @@ use tokio::runtime::Runtime;
 use crate::records::memory::{CommitFailure, MemoryCluster, OwnedRecord};
 use crate::records::{BatchCodec, StopRequest, TopicPartition};
 use crate::restore::context::RestoreContext;
+use crate::restore::error::RestoreError;
 use crate::restore::plan::reading::PartitionReading;
 use crate::restore::plan::restore_plan::{RestorePlan, TopicDetails, committed_at};
 use crate::restore::plan::selection::RecordSelection;
 use crate::restore::write::offset_map::OffsetMap;
 use crate::restore::write::producers::Producers;
+use crate::restore::write::takeover::Run;
 use crate::restore::write::work::{Job, Route, Work};
 use crate::restore::write::writer::{self, Shared, Writer};
 use crate::run::{Cancel, Events, Retry, RunEvents, Stage, Totals};
@@ -265,8 +267,19 @@ impl Backup {
 
     /// Restores the partition with one writer; returns the runs of its offset map.
     fn restore(&self, cluster: &MemoryCluster, producers: usize) -> Vec<MapRun> {
+        self.try_restore(cluster, producers, |_| ()).unwrap()
+    }
+
+    /// The same, after `before` was done to the cluster.
+    fn try_restore(
+        &self,
+        cluster: &MemoryCluster,
+        producers: usize,
+        before: impl Fn(&RestoreManifest),
+    ) -> Result<Vec<MapRun>, RestoreError> {
         let plan = self.plan(producers);
         let restore = &plan.manifest;
+        before(restore);
         let work = Work::new(&plan);
         let opener = Producers {
             work: &work,
@@ -274,6 +287,7 @@ impl Backup {
             transport: cluster,
             stop: StopRequest::default(),
             timeout: Duration::from_secs(60),
+            run: Run::first(),
         };
         let cancel = Cancel::default();
         let events = RunEvents::start(self.heard.clone(), Totals::default());
@@ -294,18 +308,18 @@ impl Backup {
         let committed_at = committed_at(restore, &restore.topics[0], 0);
         work.put_back(job(&plan));
         let sink = opener.replace(0).unwrap();
-        Writer::new(&shared, &opener, 0, sink).run().unwrap();
+        Writer::new(&shared, &opener, 0, sink).run()?;
         let done = work.into_done();
         let page = done[0].page.expect("the map has a page");
         if producers > 0 {
-            let position = cluster.committed(&committed_at.group, &target());
+            let position = cluster.position(&committed_at.group, &target());
             let position = position.expect("the position is committed");
             assert_eq!(position.offset, 2 * self.records);
             assert_eq!(writer::page_of(&position), Some(page));
         }
         let id = partition_id();
         let page = self.repository.map_page(&restore.restore, &id, &page);
-        self.runtime.block_on(page).unwrap().value.runs
+        Ok(self.runtime.block_on(page).unwrap().value.runs)
     }
 }
 
@@ -377,6 +391,39 @@ fn failed_transactions_are_repeated_and_leave_nothing_behind() {
     let heard = backup.heard.0.lock().unwrap();
     assert_eq!(heard.0, [Stage::Read, Stage::Write, Stage::Commit].into());
     assert_eq!(heard.1, [Retry::Transaction; 2]);
+}
+
+#[test]
+fn a_fenced_producer_is_replaced_and_what_was_committed_is_not_written_again() {
+    for (failures, sinks) in [
+        (&[CommitFailure::Fenced][..], 2),
+        (&[CommitFailure::FencedAfterwards], 2),
+        (&[CommitFailure::Again, CommitFailure::Fenced], 2),
+    ] {
+        let (backup, cluster) = (Backup::new(), MemoryCluster::default());
+        cluster.fail_commits(failures.iter().copied());
+        let runs = backup.restore(&cluster, 1);
+        assert_restored(&cluster, &runs);
+        assert_eq!(cluster.sinks_opened(), sinks);
+    }
+}
+
+#[test]
+fn a_fenced_producer_is_not_replaced_where_another_run_has_taken_over() {
+    let (backup, cluster) = (Backup::new(), MemoryCluster::default());
+    cluster.fail_commits([CommitFailure::Fenced]);
+    let holder = "kbk restore --resume on far (process 12, since 2026-11-29T10:00:00Z)";
+    let stopped = backup.try_restore(&cluster, 1, |manifest| {
+        cluster.set_position(
+            &manifest.run_group(),
+            &target(),
+            &format!("kbk1:{} {holder}", Id::random()),
+        );
+    });
+    let said = stopped.unwrap_err().to_string();
+    assert!(said.contains(holder), "{said}");
+    assert_eq!(cluster.sinks_opened(), 1);
+    assert_eq!(cluster.records(&target()), []);
 }
 
 #[test]

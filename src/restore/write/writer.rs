@@ -7,6 +7,7 @@
 //! Without transactions the steps are the same except for the commit. A restore that is killed then leaves records of which nothing says
 //! whether they are complete.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use kbk_format::Record;
 use kbk_format::repo::{Digest, MapRun, OffsetAndMetadata, RepoError};
 
 use crate::records::{
-    KafkaError, OffsetCommit, Positions, RecordSink, TransactionError, Transport,
+    KafkaError, OffsetCommit, Positions, RecordSink, TopicPartition, TransactionError, Transport,
 };
 use crate::restore::context::RestoreContext;
 use crate::restore::error::RestoreError;
@@ -61,6 +62,8 @@ pub(crate) struct Writer<'a, T: Transport> {
     producer: T::Sink,
     /// Partitions with records in the open transaction. Only the last one may be unfinished.
     jobs: Vec<Job>,
+    /// The offset maps of these partitions with the open transaction, once its commit was requested.
+    requested: Option<Vec<Extended>>,
     /// When the open transaction began; `None` while none is open.
     since: Option<Instant>,
     /// Payload bytes in the open transaction.
@@ -82,7 +85,7 @@ pub(crate) struct Writer<'a, T: Transport> {
 enum Stopped {
     /// It can be repeated.
     Again(KafkaError),
-    /// It can be repeated with another producer.
+    /// It may have been committed, and can be repeated with another producer if not, unless another run has taken over.
     Lost(KafkaError),
     /// The restore fails.
     Failed(RestoreError),
@@ -92,7 +95,7 @@ impl From<TransactionError> for Stopped {
     fn from(error: TransactionError) -> Stopped {
         match error {
             TransactionError::Again(error) => Stopped::Again(error),
-            TransactionError::Lost(error) => Stopped::Lost(error),
+            TransactionError::Lost(error) | TransactionError::Fenced(error) => Stopped::Lost(error),
             TransactionError::Failed(error) => Stopped::Failed(error.into()),
         }
     }
@@ -118,6 +121,7 @@ impl<'a, T: Transport> Writer<'a, T> {
             number,
             producer,
             jobs: Vec::new(),
+            requested: None,
             since: None,
             bytes: 0,
             dropped_headers: 0,
@@ -145,12 +149,12 @@ impl<'a, T: Transport> Writer<'a, T> {
             match step {
                 Ok(()) => {}
                 Err(Stopped::Again(error)) => {
-                    self.start_over(error, |writer| Ok(writer.producer.abort()?))?
+                    self.start_over(error, |writer| match writer.producer.abort() {
+                        Err(KafkaError::Fenced { .. }) => writer.replace_producer(),
+                        aborted => Ok(aborted?),
+                    })?
                 }
-                Err(Stopped::Lost(error)) => self.start_over(error, |writer| {
-                    writer.producer = writer.producers.replace(writer.number)?;
-                    Ok(())
-                })?,
+                Err(Stopped::Lost(error)) => self.start_over(error, Writer::replace_producer)?,
                 Err(Stopped::Failed(error)) => {
                     self.abandon();
                     return Err(error);
@@ -292,6 +296,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         }
         let began = Instant::now();
         self.flush()?;
+        self.requested = None;
         let mut extended = Vec::with_capacity(self.jobs.len());
         for index in 0..self.jobs.len() {
             extended.push(self.extend_map(index)?);
@@ -305,22 +310,111 @@ impl<'a, T: Transport> Writer<'a, T> {
                 let positions = positions.entry(group).or_default();
                 positions.push(position(job, extended));
             }
+            self.requested = Some(extended);
             self.producer.commit(&positions)?;
-        }
-        self.shared.work.count(&self.jobs);
-        let replaced = extended.iter().filter_map(|extended| extended.replaced);
-        let replaced: Vec<Digest> = replaced.collect();
-        for (job, extended) in self.jobs.iter_mut().zip(extended) {
-            job.map = extended.map;
+            extended = self.requested.take().unwrap_or_default();
         }
         if let Some(since) = self.since {
             self.pace.committed(self.bytes, since.elapsed());
         }
         self.shared.events.took_since(Stage::Commit, began);
         self.apart += began.elapsed();
+        self.conclude(extended);
+        Ok(())
+    }
+
+    /// Counts a transaction that is committed, with the offset maps that it extended.
+    fn conclude(&mut self, extended: Vec<Extended>) {
+        self.shared.work.count(&self.jobs);
+        let replaced = extended.iter().filter_map(|extended| extended.replaced);
+        let replaced: Vec<Digest> = replaced.collect();
+        for (job, extended) in self.jobs.iter_mut().zip(extended) {
+            job.map = extended.map;
+        }
         self.committed();
         self.remove_pages(&replaced);
-        Ok(())
+    }
+
+    /// Continues with another producer, since this one is fenced or unusable, unless another run has taken the restore over. What is committed says
+    /// whether the transaction was.
+    fn replace_producer(&mut self) -> Result<(), RestoreError> {
+        let requested = self.requested.take();
+        self.check_run()?;
+        self.producer = self.producers.replace(self.number)?;
+        // A run that took over in between has lost its id by this. It takes the id back, and finds itself named.
+        self.check_run()?;
+        let mut before = true;
+        let mut after = requested.is_some();
+        for (index, committed) in self.positions()?.into_iter().enumerate() {
+            let job = &self.jobs[index];
+            let extended = requested.as_ref().and_then(|all| all.get(index));
+            let new = extended.map(|extended| position(job, extended).committed);
+            before &= is_at(job, committed.as_ref());
+            after &= committed.is_some() && committed == new;
+        }
+        match requested {
+            Some(extended) if after => {
+                self.conclude(extended);
+                Ok(())
+            }
+            _ if before => Ok(()),
+            _ => Err(RestoreError::TakenOver {
+                restore: self.shared.context.manifest.restore.clone(),
+                holder: "another run, which has committed other records,".to_owned(),
+            }),
+        }
+    }
+
+    /// Fails if another run has taken the restore over, and perhaps ended it.
+    fn check_run(&self) -> Result<(), RestoreError> {
+        let RestoreContext {
+            manifest,
+            repository,
+            runtime,
+            ..
+        } = self.shared.context;
+        if self.shared.keep_map {
+            let name = &manifest.restore;
+            let holder = match runtime.block_on(async {
+                let done = repository.restore_done(name).await?;
+                Ok::<_, RepoError>((done, repository.restore_discarded(name).await?))
+            })? {
+                (Some(_), _) => Some("another run, which has finished it,"),
+                (None, Some(_)) => Some("`kbk restores discard`"),
+                (None, None) => None,
+            };
+            if let Some(holder) = holder {
+                return Err(RestoreError::TakenOver {
+                    restore: name.clone(),
+                    holder: holder.to_owned(),
+                });
+            }
+        }
+        self.producers.run.check(manifest, self.producers.transport)
+    }
+
+    /// Returns what is committed as the positions of the partitions of the open transaction, in their order.
+    fn positions(&self) -> Result<Vec<Option<OffsetAndMetadata>>, RestoreError> {
+        let mut found = vec![None; self.jobs.len()];
+        let mut by_group: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, job) in self.jobs.iter().enumerate() {
+            by_group
+                .entry(&job.committed_at.group)
+                .or_default()
+                .push(index);
+        }
+        for (group, jobs) in by_group {
+            let at = |index: &usize| {
+                let at = &self.jobs[*index].committed_at;
+                TopicPartition::new(at.topic.to_string(), at.partition)
+            };
+            let partitions: Vec<TopicPartition> = jobs.iter().map(at).collect();
+            let committed = self.producers.transport.committed(group, &partitions)?;
+            for (index, committed) in jobs.into_iter().zip(committed) {
+                found[index] = committed;
+            }
+        }
+        Ok(found)
     }
 
     /// Fails if another restore has claimed a target of the open transaction, whose records are in the log by now.
@@ -472,6 +566,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         }
         self.shared.events.retried(Retry::Transaction);
         roll_back(self)?;
+        self.requested = None;
         for mut job in self.jobs.drain(..) {
             job.sent = job.position;
             job.uncommitted = 0;
@@ -516,6 +611,14 @@ fn position(job: &Job, extended: &Extended) -> OffsetCommit {
             offset: job.sent,
             metadata: format!("{METADATA_PREFIX}{page}"),
         },
+    }
+}
+
+/// Returns whether this is what is committed where a partition has reached its position, and not more.
+fn is_at(job: &Job, committed: Option<&OffsetAndMetadata>) -> bool {
+    match committed {
+        Some(committed) => committed.offset == job.position && page_of(committed) == job.map.page(),
+        None => job.map.page().is_none(),
     }
 }
 

@@ -108,6 +108,25 @@ pub(super) async fn claim_within(
     Ok(granted?.map(|claim| HeldClaim::start(protocol, repository.clone(), claim, events)))
 }
 
+/// Returns who this process is, as others read it in a claim: `kbk restore on HOST (process 12, since 2026-11-22T10:00:00Z)`.
+#[must_use]
+pub fn this_process_in_words(command: &str) -> String {
+    let request = ClaimRequest {
+        command: command.to_owned(),
+        writer: String::new(),
+        topics: None,
+    };
+    let claim = new_claim(request, owner::this_process());
+    let (claim, content) = (claim.claim, Some(claim));
+    let topics = None;
+    Rival {
+        claim,
+        content,
+        topics,
+    }
+    .to_string()
+}
+
 fn new_claim(request: ClaimRequest, process: Option<ClaimProcess>) -> WriteClaim {
     let mut topics = request.topics;
     if let Some(topics) = &mut topics {

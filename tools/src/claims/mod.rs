@@ -30,7 +30,7 @@ mod rival;
 #[cfg(test)]
 mod tests;
 
-pub use self::claim::{ClaimError, ClaimRequest, claim};
+pub use self::claim::{ClaimError, ClaimRequest, claim, this_process_in_words};
 pub use self::held::{ClaimEvent, ClaimEvents, HeldClaim};
 pub use self::listed::{ListedClaim, list};
 pub use self::loss::{ClaimLost, LossSignal};
