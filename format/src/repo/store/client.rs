@@ -1,13 +1,32 @@
 //! The HTTP client of all buckets: TLS, time limits, retries.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::{BackoffConfig, Certificate, ClientOptions, HeaderValue, RetryConfig};
+use object_store::{
+    BackoffConfig, Certificate, ClientOptions, HeaderValue, ObjectStore, RetryConfig,
+};
 
 use super::options::StoreOptions;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The clients of one bucket.
+pub(super) struct Clients {
+    /// For everything.
+    pub(super) objects: Arc<dyn ObjectStore>,
+    /// Removes many objects with one request; `None` where the service has no such request.
+    pub(super) bulk: Option<Arc<dyn ObjectStore>>,
+}
+
+impl Clients {
+    /// The clients of a service that removes objects one by one.
+    pub(super) fn of(objects: Arc<dyn ObjectStore>) -> Clients {
+        let bulk = None;
+        Clients { objects, bulk }
+    }
+}
 
 /// Returns the settings of the client, or what is wrong with the options.
 pub(super) fn client(options: &StoreOptions) -> Result<ClientOptions, String> {

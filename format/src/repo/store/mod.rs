@@ -56,6 +56,7 @@ use tokio::sync::Semaphore;
 pub use self::location::{Backend, Bucket, Location, LocationError, Root};
 pub use self::options::{Encryption, StoreOptions};
 
+use self::client::Clients;
 use self::folder::{create_folder, sync_folder};
 use self::pause::pause;
 use super::answer::{Answer, Trouble};
@@ -127,11 +128,11 @@ impl Store {
             Root::Memory(name) => Ok(Self::new(memory(name), &url)),
             Root::Bucket(bucket) => {
                 let opened = match bucket.backend {
-                    Backend::S3 => s3::open(bucket, options).map(|(one, many)| (one, Some(many))),
-                    Backend::Azure => azure::open(bucket, options).map(|one| (one, None)),
-                    Backend::Gcs => gcs::open(bucket, options).map(|one| (one, None)),
+                    Backend::S3 => s3::open(bucket, options),
+                    Backend::Azure => azure::open(bucket, options).map(Clients::of),
+                    Backend::Gcs => gcs::open(bucket, options).map(Clients::of),
                 };
-                let (objects, bulk) = opened.map_err(|detail| {
+                let Clients { objects, bulk } = opened.map_err(|detail| {
                     RepoError::of_repository(&url, RepoErrorKind::InvalidLocation { detail })
                 })?;
                 let below = |objects| below(objects, &bucket.prefix);

@@ -8,25 +8,21 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use object_store::StaticCredentialProvider;
 use object_store::aws::{
     AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCredentialProvider, S3ConditionalPut,
 };
-use object_store::{ObjectStore, StaticCredentialProvider};
 
 use super::aws_profile::{self, AwsProfile};
-use super::client;
+use super::client::{self, Clients};
 use super::crypto::OpenSsl;
 use super::location::Bucket;
 use super::options::{Encryption, StoreOptions};
 use super::variables::{self, is_sendable, variable};
 use crate::repo::answer::innermost_reason;
 
-/// Returns the bucket twice, or what is wrong with the options: the second removes up to a thousand objects with one request. No request
-/// is made.
-pub(super) fn open(
-    bucket: &Bucket,
-    options: &StoreOptions,
-) -> Result<(Arc<dyn ObjectStore>, Arc<dyn ObjectStore>), String> {
+/// Returns the bucket, or what is wrong with the options. No request is made.
+pub(super) fn open(bucket: &Bucket, options: &StoreOptions) -> Result<Clients, String> {
     variables::check("AWS_")?;
     let profile = Profile::find(options)?;
     let endpoint = first([
@@ -83,10 +79,10 @@ pub(super) fn open(
     // An answer to many removals has an error for each, which the library does not repeat; so what is removed alone is asked for alone.
     let one = builder.clone().with_disable_bulk_delete(true).build();
     let many = builder.with_retry(client::bulk_retries()).build();
-    Ok((
-        Arc::new(one.map_err(reason)?),
-        Arc::new(many.map_err(reason)?),
-    ))
+    Ok(Clients {
+        objects: Arc::new(one.map_err(reason)?),
+        bulk: Some(Arc::new(many.map_err(reason)?)),
+    })
 }
 
 /// Returns the endpoint with the bucket as the first part of its host.
