@@ -318,6 +318,8 @@ mod tests {
             acls: None,
             forgotten: Vec::new(),
             pruning: None,
+            origin: None,
+            next: None,
             pruned: 0,
         };
         Snapshot { manifest, topics }

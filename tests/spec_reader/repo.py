@@ -428,7 +428,10 @@ class Snapshot:
         if maintenance is not None:
             for name in ("command", "detail", "at"):
                 member(key, maintenance, name, STRING)
-            require(1 <= count_member(key, maintenance, "backup") < sequence, INCONSISTENT, key, None, "the last backup is not older")
+            backup = count_member(key, maintenance, "backup")
+            empty = count_member(key, member(key, members, "totals", OBJECT), "topics") == 0
+            require(backup < sequence and (backup >= 1 or empty), INCONSISTENT, key, None, "the last backup is not older")
+        self._check_copy()
         self._check_forgotten()
         self.last_seen = self._sightings()
         rows = self._rows()
@@ -439,6 +442,16 @@ class Snapshot:
         self.groups = None if groups is None else list(self._groups(groups))
         acls = member(key, members, "acls", OBJECT, or_null=True)
         self.acls = None if acls is None else list(self._acls(acls))
+
+    def _check_copy(self) -> None:
+        key, members = self.key, self.sealed.members
+        self.origin = origin = member(key, members, "origin", OBJECT, or_null=True)
+        if origin is not None:
+            hex_member(key, origin, "repository_id", 32)
+            hex_member(key, origin, "sha256", 64)
+            require(1 <= count_member(key, origin, "sequence") <= self.sequence, INCONSISTENT, key, None, "the origin has a higher sequence")
+        if member(key, members, "next", NUMBER, or_null=True) is not None:
+            require(count_member(key, members, "next") >= self.sequence + 2, INCONSISTENT, key, None, "the snapshot that follows is not above")
 
     def _check_forgotten(self) -> None:
         key, least = self.key, 1

@@ -169,9 +169,9 @@ impl Change {
         newest: Option<&Digested<Snapshot>>,
         stored: &StoredAnswers,
     ) -> Result<Applied, RepoErrorKind> {
-        let last = newest.map(|newest| newest.sequence);
-        let last = last.max(self.ignored.last().copied());
-        let sequence = last.map_or(1, |last| last.saturating_add(1));
+        let following = newest.map_or(1, |newest| newest.following());
+        let ignored = self.ignored.last().map(|last| last.saturating_add(1));
+        let sequence = ignored.map_or(following, |ignored| ignored.max(following));
         let carried_over = newest.map_or(&[][..], |newest| &newest.topics);
         let mut topics: Topics = carried_over
             .iter()
@@ -208,6 +208,8 @@ impl Change {
             started_at: self.started_at,
             created_at: self.created_at,
             maintenance: None,
+            origin: None,
+            next: None,
             writer: self.writer.clone(),
             cluster_id: self.cluster_id.clone(),
             totals: Totals::of(&topics),

@@ -16,10 +16,10 @@
 
 use serde::Serialize;
 
-use super::acls::check_acls;
+use super::acls::{AclBinding, check_acls};
 use super::change::{Applied, Change, StoredAnswers};
 use super::error::{RepoError, RepoErrorKind, Result};
-use super::groups::check_groups;
+use super::groups::{GroupState, check_groups};
 use super::id::Digest;
 use super::index::{Row, RowKey};
 use super::index_writer::IndexWriter;
@@ -68,7 +68,9 @@ impl Repository {
                 snapshot.sequence,
             );
             snapshot.manifest.runs = index.write(runs, sequence, &rows).await?;
-            if let Err(error) = self.check_prunes(change, newest.as_deref()).await {
+            let segments = change.stored().flat_map(|(_, segments)| segments);
+            let checked = self.check_prunes(segments, change.read_after, newest.as_deref());
+            if let Err(error) = checked.await {
                 // The list of a prune is gone once its snapshots were forgotten; then there is a newer one.
                 if !error.kind().is_about_content() || self.newest_sequence().await? < sequence {
                     return Err(error);
@@ -185,7 +187,13 @@ impl Repository {
         let before = newest.map(|newest| &newest.manifest);
         Ok(Written {
             pruned: before.map_or(0, |before| before.pruned),
-            answers: self.store_answers(change, before).await?,
+            answers: self
+                .store_answers(
+                    change.groups.as_ref().map(|found| &*found.groups),
+                    change.acls.as_ref().map(|found| &*found.acls),
+                    before,
+                )
+                .await?,
             index: IndexWriter::new(self.clone()),
         })
     }
@@ -202,31 +210,26 @@ impl Repository {
     }
 
     /// Stores the groups and ACLs that the run read, unless the newest snapshot names the same already.
-    async fn store_answers(
+    pub(super) async fn store_answers(
         &self,
-        change: &Change,
+        groups: Option<&[GroupState]>,
+        acls: Option<&[AclBinding]>,
         before: Option<&Manifest>,
     ) -> Result<StoredAnswers> {
         let mut stored = StoredAnswers::default();
-        if let Some(found) = &change.groups {
-            let rules = check_groups(&found.groups);
+        if let Some(found) = groups {
+            let rules = check_groups(found);
             rules.map_err(|detail| self.store().refused_at("cluster", detail))?;
             let known = before.and_then(|before| before.groups.as_ref());
             let known = known.map(|groups| &groups.object);
-            stored.groups = Some(
-                self.store_lines(PackedFormat::Groups, &found.groups, known)
-                    .await?,
-            );
+            stored.groups = Some(self.store_lines(PackedFormat::Groups, found, known).await?);
         }
-        if let Some(found) = &change.acls {
-            let rules = check_acls(&found.acls);
+        if let Some(found) = acls {
+            let rules = check_acls(found);
             rules.map_err(|detail| self.store().refused_at("cluster", detail))?;
             let known = before.and_then(|before| before.acls.as_ref());
             let known = known.map(|acls| &acls.object);
-            stored.acls = Some(
-                self.store_lines(PackedFormat::Acls, &found.acls, known)
-                    .await?,
-            );
+            stored.acls = Some(self.store_lines(PackedFormat::Acls, found, known).await?);
         }
         let new = [stored.groups, stored.acls].into_iter().flatten();
         let keys = new.map(|named| {
@@ -276,7 +279,7 @@ impl Repository {
     }
 
     /// Puts a snapshot under its number, and finds out whether it is the one of that number.
-    async fn put_snapshot(
+    pub(super) async fn put_snapshot(
         &self,
         manifest: &Manifest,
         rules: std::result::Result<(), String>,
@@ -352,7 +355,7 @@ impl Repository {
 }
 
 /// What became of a snapshot that was put.
-enum Published {
+pub(super) enum Published {
     /// It is the one of its number, with this digest.
     Ours(Digest),
     /// Another one has had its number.

@@ -26,6 +26,8 @@ pub enum IncompleteReason {
     Unreadable,
     /// The partition had no leader.
     NoLeader,
+    /// A copy could not take it over from its origin.
+    NotCopied,
     /// A word of a later writer.
     #[serde(untagged)]
     Other(String),
@@ -40,6 +42,7 @@ impl IncompleteReason {
             IncompleteReason::OpenTransaction => "open_transaction",
             IncompleteReason::Unreadable => "unreadable",
             IncompleteReason::NoLeader => "no_leader",
+            IncompleteReason::NotCopied => "not_copied",
             IncompleteReason::Other(word) => word,
         }
     }
@@ -84,6 +87,7 @@ mod tests {
             (IncompleteReason::OpenTransaction, r#""open_transaction""#),
             (IncompleteReason::Unreadable, r#""unreadable""#),
             (IncompleteReason::NoLeader, r#""no_leader""#),
+            (IncompleteReason::NotCopied, r#""not_copied""#),
             (IncompleteReason::Other("later".into()), r#""later""#),
         ] {
             assert_eq!(serde_json::to_string(&reason).unwrap(), json);

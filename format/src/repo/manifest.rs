@@ -11,6 +11,7 @@ use super::id::{Digest, Id};
 use super::index::Run;
 use super::members;
 use super::order::check_order;
+use super::origin::Origin;
 use super::ranges;
 use super::sealed::Document;
 use super::states::TopicState;
@@ -33,6 +34,10 @@ pub struct Manifest {
     pub created_at: Timestamp,
     /// What committed the snapshot, where no backup did: it holds what the last backup's snapshot holds.
     pub maintenance: Option<Maintenance>,
+    /// The snapshot of another repository that it is a copy of.
+    pub origin: Option<Origin>,
+    /// Sequence of the snapshot that follows; `None` where it is one above its own.
+    pub next: Option<u64>,
     /// Program and version.
     pub writer: String,
     /// Kafka's id of the cluster, where it gave one.
@@ -64,7 +69,7 @@ pub struct Maintenance {
     pub detail: String,
     /// When it created the snapshot.
     pub at: Timestamp,
-    /// Sequence of the snapshot of the last backup; it may have been forgotten.
+    /// Sequence of the snapshot of the last backup, 0 where there was none; it may have been forgotten.
     pub backup: u64,
 }
 
@@ -175,11 +180,20 @@ impl Manifest {
         self.totals.incomplete.is_empty()
     }
 
-    /// Returns the sequence of the snapshot of the last backup: its own, unless something else committed it.
+    /// Returns the sequence of the snapshot of the last backup: its own, unless something else committed it. That of a copy is in the
+    /// repository of its origin. 0 where there has been no backup.
     #[must_use]
     pub fn backup(&self) -> u64 {
+        let copied = self.origin.as_ref();
+        let copied = copied.map_or(self.sequence, |origin| origin.sequence);
         let maintenance = self.maintenance.as_ref();
-        maintenance.map_or(self.sequence, |maintenance| maintenance.backup)
+        maintenance.map_or(copied, |maintenance| maintenance.backup)
+    }
+
+    /// Returns the sequence of the snapshot that follows this one.
+    #[must_use]
+    pub fn following(&self) -> u64 {
+        self.next.unwrap_or_else(|| self.sequence.saturating_add(1))
     }
 
     /// Returns whether this snapshot says that the one of `sequence` was forgotten.
@@ -195,11 +209,13 @@ impl Manifest {
         {
             return Err(format!("its parent is snapshot {}", parent.sequence));
         }
-        if let Some(Maintenance { backup, .. }) = &self.maintenance
-            && !(1..self.sequence).contains(backup)
-        {
-            return Err(format!("its last backup is snapshot {backup}"));
+        if let Some(Maintenance { backup, .. }) = &self.maintenance {
+            let without = *backup == 0 && self.totals.topics > 0;
+            if *backup >= self.sequence || without {
+                return Err(format!("its last backup is snapshot {backup}"));
+            }
         }
+        self.check_copy()?;
         self.check_totals()?;
         self.check_sightings()?;
         self.check_runs()?;
@@ -211,6 +227,20 @@ impl Manifest {
         match &self.acls {
             Some(acls) => acls.check(self.sequence),
             None => Ok(()),
+        }
+    }
+
+    fn check_copy(&self) -> Result<(), String> {
+        if let Some(origin) = &self.origin
+            && !(1..=self.sequence).contains(&origin.sequence)
+        {
+            return Err(format!("its origin is snapshot {}", origin.sequence));
+        }
+        match self.next {
+            Some(next) if next <= self.sequence.saturating_add(1) => {
+                Err(format!("the snapshot that follows is {next}"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -383,6 +413,8 @@ mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             created_at: Timestamp::UNIX_EPOCH,
             maintenance: None,
+            origin: None,
+            next: None,
             writer: "kbk 1.0.0".into(),
             cluster_id: Some("4L6g3nShT-eMCtK--X86sw".into()),
             totals: Totals::default(),
@@ -435,8 +467,49 @@ mod tests {
             last_seen: 1,
             started_at: Timestamp::UNIX_EPOCH,
         };
+        let origin = |sequence| {
+            Some(Origin {
+                repository_id: Hex([3; 16]),
+                sequence,
+                sha256: Hex([4; 32]),
+            })
+        };
+        for good in [
+            Manifest {
+                origin: origin(1),
+                next: Some(COMMITS + 2),
+                ..manifest()
+            },
+            Manifest {
+                origin: origin(COMMITS),
+                maintenance: maintenance(0),
+                ..manifest()
+            },
+        ] {
+            assert_eq!(good.check(), Ok(()));
+        }
+        for wrong in [
+            Manifest {
+                origin: origin(0),
+                ..manifest()
+            },
+            Manifest {
+                origin: origin(COMMITS + 1),
+                ..manifest()
+            },
+            Manifest {
+                next: Some(COMMITS + 1),
+                ..manifest()
+            },
+        ] {
+            assert!(wrong.check().is_err(), "{wrong:?}");
+        }
+
         let wrongs: [fn(&mut Manifest); 10] = [
-            |it| it.maintenance = maintenance(0),
+            |it| {
+                it.maintenance = maintenance(0);
+                it.totals.topics = 1;
+            },
             |it| it.maintenance = maintenance(it.sequence),
             |it| it.sightings[0].id = 0,
             |it| it.sightings[0].last_seen = 0,

@@ -20,6 +20,7 @@
 //! | read a segment | [`SegmentReader`] |
 //! | write a segment | [`SegmentUpload`] |
 //! | commit the segments written | [`Change`], [`Repository::commit`] |
+//! | commit a copy of a snapshot of another repository | [`SnapshotCopy`], [`Repository::commit_copy`] |
 //! | claim what is going to be written, and see who else has | [`WriteClaim`], [`FoundClaim`], [`WriteBase`], [`RivalCommit`] |
 //! | record a restore | [`RestoreManifest`], [`MapPage`], [`RestoreDone`], [`RestoreDiscarded`] |
 //! | parse an object | [`Manifest`], [`Identity`], inside [`Digested`] |
@@ -52,6 +53,7 @@ mod object_cache;
 mod observe;
 mod offset_map;
 mod order;
+mod origin;
 mod packed;
 mod profile;
 mod prunes;
@@ -72,6 +74,7 @@ mod segment_entry;
 mod segment_listing;
 mod sightings;
 mod snapshot;
+mod snapshot_copy;
 mod state_rows;
 mod states;
 mod store;
@@ -98,6 +101,7 @@ pub use listing::UnfinishedFiles;
 pub use manifest::{Maintenance, Manifest, ParentRef, Pruning, Sighting, Totals};
 pub use observe::{RequestKind, RequestOutcome, StoreObserver, observe_stores};
 pub use offset_map::{FULL_MAP_PAGE, MapPage, MapRun};
+pub use origin::Origin;
 pub use packed::PackedRef;
 pub use profile::StoreProfile;
 pub use prunes::Adoptable;
@@ -122,6 +126,7 @@ pub use sealed::{Digested, MAX_SEALED_BYTES};
 pub use segment_entry::SegmentEntry;
 pub use segment_listing::ListedSum;
 pub use snapshot::Snapshot;
+pub use snapshot_copy::{CopiedPartition, SnapshotCopy};
 pub use states::{LostRange, PartitionState, TopicState};
 pub use store::{Backend, Bucket, Encryption, Location, LocationError, Root, Store, StoreOptions};
 pub use upload::{SegmentUpload, UploadBuffers, Uploaded};

@@ -6,12 +6,12 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::change::Change;
 use super::error::{RepoErrorKind, Result};
 use super::keys::Key;
 use super::manifest::{Manifest, Pruning};
 use super::packed::{Packed, PackedFormat, PackedRef, pack};
 use super::repository::Repository;
+use super::segment_entry::SegmentEntry;
 use super::snapshot::Snapshot;
 
 /// A line of a list of the objects that a prune deletes.
@@ -62,15 +62,16 @@ impl Pruning {
 
 impl Repository {
     /// Checks that no segment that the next snapshot names, and the one before it does not, was or is going to be deleted by a prune.
+    /// `read_after` is the sequence of the newest snapshot before the run wrote anything.
     pub(super) async fn check_prunes(
         &self,
-        change: &Change,
+        segments: impl Iterator<Item = &SegmentEntry>,
+        read_after: u64,
         newest: Option<&Snapshot>,
     ) -> Result<()> {
         let Some(newest) = newest.map(|newest| &newest.manifest) else {
             return Ok(());
         };
-        let segments = change.stored().flat_map(|(_, segments)| segments);
         let segments: Vec<&str> = segments.map(|segment| segment.key.as_str()).collect();
         if segments.is_empty() {
             return Ok(());
@@ -84,13 +85,12 @@ impl Repository {
                     }
                 }
                 // The list cannot have what was written after it, and whoever cannot read it adopts nothing.
-                Err(error)
-                    if error.kind().is_about_content() && pruning.sequence <= change.read_after => {
+                Err(error) if error.kind().is_about_content() && pruning.sequence <= read_after => {
                 }
                 Err(error) => return Err(error),
             }
         }
-        if newest.pruned > change.read_after {
+        if newest.pruned > read_after {
             for key in segments {
                 if !self.store().exists(key).await? {
                     return pruned(key);

@@ -129,6 +129,12 @@ impl SegmentUpload {
         Ok(())
     }
 
+    /// Returns the SHA-256 of the bytes that were written so far.
+    #[must_use]
+    pub fn sha256(&self) -> Digest {
+        Hex(self.hash.clone().finalize().into())
+    }
+
     /// Makes the segment durable under its name. Asynchronous, unlike the rest: flushing a large segment takes as long
     /// as writing a good part of it, and the thread that wrote it has the next one to write.
     ///

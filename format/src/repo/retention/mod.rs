@@ -54,7 +54,8 @@ impl Upkeep {
     /// Creates the snapshot that follows `newest` and holds the same. It is as old as the backup that it holds.
     pub(super) fn follow(&self, newest: &Digested<Manifest>) -> Manifest {
         Manifest {
-            sequence: newest.sequence.saturating_add(1),
+            sequence: newest.following(),
+            next: None,
             parent: Some(ParentRef {
                 sequence: newest.sequence,
                 sha256: newest.sha256,

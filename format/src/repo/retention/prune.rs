@@ -5,7 +5,7 @@
 //! its list; if it is the prune, the writer finds the list, or that there was one. No name is used twice, so that a process that still
 //! deletes by an old list harms nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -65,6 +65,8 @@ pub struct PrunePlan {
     pub young: ObjectCount,
     /// What nothing names, of partitions that a running writer has claimed. It stays.
     pub claimed: ObjectCount,
+    /// Segments that an interrupted copy of another repository left, and the next one names. They stay.
+    pub copied: ObjectCount,
     /// What snapshots need. It stays.
     pub needed: ObjectCount,
 }
@@ -167,12 +169,17 @@ impl Repository {
             return Ok(plan);
         }
         let (manifest, doomed) = self.newest_and_doomed(newest).await?;
+        let ends = match manifest.origin {
+            Some(_) => Some(self.ends(newest).await?),
+            None => None,
+        };
         plan.pruned = manifest.pruned;
         plan.snapshots = self.forgotten_objects().await?;
         let mut sorter = Sorter {
             plan: &mut plan,
             options,
             doomed,
+            ends,
             marked: Vec::new(),
             listed_ms: None,
             list: manifest.pruning.as_ref().map(Pruning::key),
@@ -220,6 +227,17 @@ impl Repository {
             }
             read => read,
         }
+    }
+
+    /// Returns where the coverage of each partition ends in a snapshot.
+    async fn ends(&self, sequence: u64) -> Result<HashMap<PartitionId, i64>> {
+        let snapshot = self.read_snapshot(sequence).await?;
+        let topics = snapshot.topics.iter();
+        let ends = topics.flat_map(|topic| {
+            let states = topic.partitions.iter();
+            states.map(|state| (topic.partition_id(state.partition), state.end_offset))
+        });
+        Ok(ends.collect())
     }
 
     /// Returns the folders to list one after the other, so that the objects of one topic are in memory at a time.
@@ -377,6 +395,9 @@ struct Sorter<'a> {
     options: &'a PruneOptions,
     /// What a prune has listed.
     doomed: HashSet<String>,
+    /// Where the next copy continues each partition; `None` where the repository is not a copy. A copy names segments as its origin does,
+    /// so one that it may name must never be on a list: whoever is suspended while it deletes would delete the segment that has the name by then.
+    ends: Option<HashMap<PartitionId, i64>>,
     marked: Vec<ListedObject>,
     /// Its list, and when the store received that.
     list: Option<Key>,
@@ -384,6 +405,21 @@ struct Sorter<'a> {
 }
 
 impl Sorter<'_> {
+    /// Returns whether a later copy may name the segment.
+    fn may_be_copied(&self, key: &Key) -> bool {
+        match (&self.ends, key) {
+            (
+                Some(ends),
+                Key::Segment {
+                    partition,
+                    base_offset,
+                    ..
+                },
+            ) => ends.get(partition).is_none_or(|end| base_offset >= end),
+            _ => false,
+        }
+    }
+
     fn sort(&mut self, listed: Listed) {
         let bytes = listed.bytes;
         if self.list.as_ref() == Some(&listed.key) {
@@ -400,6 +436,8 @@ impl Sorter<'_> {
             && self.options.claims(partition)
         {
             self.plan.claimed.add(bytes);
+        } else if self.may_be_copied(&listed.key) {
+            self.plan.copied.add(bytes);
         } else {
             self.plan.unneeded.push(listed.into());
         }
