@@ -1,0 +1,118 @@
+//! What was copied, and what could not be.
+
+use jiff::Timestamp;
+use kbk_format::PartitionNumber;
+use serde::Serialize;
+
+/// What a copy did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CopyReport {
+    /// The snapshots that were copied, in this order.
+    pub snapshots: Vec<CopiedSnapshot>,
+    /// Number of segments that were sent.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Number of segments that an interrupted copy had sent, and that are intact.
+    pub adopted_segments: u64,
+    /// Whether what was sent was read again and compared.
+    pub read_back: bool,
+    /// Snapshots that were asked for and are older than the last one that was copied: they cannot be added any more.
+    pub older_snapshots: Vec<u64>,
+    /// Number of partitions of the last snapshot whose coverage and records were compared with those of the origin.
+    pub compared_partitions: u64,
+    /// Number of their records in the copy.
+    pub records: u64,
+    /// What could not be copied, or is not as in the origin.
+    pub findings: Vec<CopyFinding>,
+    /// Whether a signal ended the copy before it was done.
+    pub interrupted: bool,
+}
+
+/// A snapshot that was copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CopiedSnapshot {
+    /// Its sequence in the origin.
+    pub origin: u64,
+    /// Its sequence in the copy.
+    pub snapshot: u64,
+    /// When its backup created it.
+    pub created_at: Timestamp,
+    /// Number of topics that were copied.
+    pub topics: u64,
+    /// Number of new segments.
+    pub segments: u64,
+    /// Number of their records.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whether no partition of the copy lacks records.
+    pub complete: bool,
+}
+
+/// Something that could not be copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CopyFinding {
+    /// What it is.
+    pub kind: CopyFindingKind,
+    /// The snapshot of the origin.
+    pub origin: u64,
+    /// The partition that it is about; null where it is about none.
+    pub partition: Option<FoundIn>,
+    /// The same for people.
+    pub message: String,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FoundIn {
+    /// The topic's name.
+    pub topic: String,
+    /// Identifies the history of the topic.
+    pub topic_id: String,
+    /// The partition's number.
+    pub partition: PartitionNumber,
+    /// Where its copy ends.
+    pub end_offset: i64,
+}
+
+/// What could not be copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyFindingKind {
+    /// A segment is missing in the origin, or is not what its index states.
+    DamagedSegment,
+    /// The index of the origin does not show the segments of a partition.
+    DamagedIndex,
+    /// The segments of the origin do not continue those of the copy.
+    NotJoined,
+    /// The consumer groups of the origin cannot be read.
+    DamagedGroups,
+    /// The access control lists of the origin cannot be read.
+    DamagedAcls,
+    /// A snapshot of the origin cannot be read.
+    DamagedSnapshot,
+    /// The copy holds other offsets or another number of records than the origin.
+    Differs,
+}
+
+impl CopyReport {
+    /// Adds findings, each once: the same is found again in every snapshot that has it.
+    pub(super) fn add(&mut self, findings: Vec<CopyFinding>) {
+        for finding in findings {
+            let is_same = |it: &CopyFinding| {
+                (it.kind, &it.partition, &it.message)
+                    == (finding.kind, &finding.partition, &finding.message)
+            };
+            if !self.findings.iter().any(is_same) {
+                self.findings.push(finding);
+            }
+        }
+    }
+
+    /// Returns whether everything that was selected is in the copy.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.findings.is_empty()
+    }
+}

@@ -1,0 +1,532 @@
+//! The loop over snapshots, and the check of the result.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use kbk_format::repo::{
+    Adoptable, ClaimedTopic, Digested, Id, PartitionId, PartitionState, RepoErrorKind, Repository,
+    SegmentEntry, Snapshot, SnapshotCopy, TopicName,
+};
+use kbk_format::{OffsetSpan, counted};
+
+use super::error::CopyError;
+use super::plan::{Planner, SnapshotPlan, damage, found_in, not_copied};
+use super::report::{CopiedSnapshot, CopyFinding, CopyFindingKind, CopyReport};
+use super::transfer::{Transfer, TransferError, Transferred};
+use super::{CopyEvents, CopyOptions, resume, selection};
+use crate::claims::{self, ClaimEvents, ClaimRequest, HeldClaim};
+
+/// The segments that are transferred at a time: the memory of a copy is theirs.
+const TRANSFERS: usize = 4;
+/// How often a snapshot is planned again since others have committed meanwhile.
+const TRIES: u32 = 8;
+
+/// Copies snapshots of `origin` to `destination`. `stop` ends the wait for another writer of the same topics.
+///
+/// # Errors
+///
+/// Why nothing more can be copied. What was committed before stays.
+pub async fn copy(
+    origin: &Repository,
+    destination: &Repository,
+    options: &CopyOptions,
+    stop: impl Future<Output = ()>,
+    events: Arc<dyn CopyEvents>,
+    claim_events: Arc<dyn ClaimEvents>,
+) -> Result<CopyReport, CopyError> {
+    let id = origin.identity().repository_id;
+    if id == destination.identity().repository_id {
+        let url = destination.store().url().to_owned();
+        return Err(CopyError::SameRepository { url, id });
+    }
+    let newest = destination.latest().await?;
+    let manifest = newest.as_ref().map(|newest| &newest.manifest);
+    let last = resume::last_copied(origin, destination, manifest).await?;
+    let sequence = last.map_or(0, |last| last.sequence);
+    let selected = selection::select(origin, destination, options.snapshots, sequence).await?;
+    let mut run = Run {
+        origin,
+        destination,
+        options,
+        events,
+        claim: None,
+        read_after: newest.as_ref().map_or(0, |newest| newest.sequence),
+        is_proven: last.is_none_or(|last| last.is_proven),
+        preview: options.dry_run.then_some(newest),
+        adoptable: Adoptable::all(),
+        found: HashMap::new(),
+        listed: HashSet::new(),
+        durable: HashSet::new(),
+        damaged: HashMap::new(),
+        report: CopyReport {
+            read_back: options.read_back && !options.dry_run,
+            older_snapshots: selected.older,
+            ..CopyReport::default()
+        },
+    };
+    if let Some(&newest) = selected.sequences.last()
+        && !options.dry_run
+    {
+        let topics = run.topics_to_claim(newest).await?;
+        let request = ClaimRequest {
+            command: "copy".to_owned(),
+            writer: options.writer.clone(),
+            topics,
+        };
+        run.claim = claims::claim(destination, request, stop, claim_events).await?;
+        run.report.interrupted = run.claim.is_none();
+    }
+    let copied = run.copy_all(&selected.sequences, selected.again).await;
+    if let Some(claim) = run.claim.take() {
+        claim.release().await;
+    }
+    copied?;
+    Ok(run.report)
+}
+
+struct Run<'a> {
+    origin: &'a Repository,
+    destination: &'a Repository,
+    options: &'a CopyOptions,
+    events: Arc<dyn CopyEvents>,
+    claim: Option<HeldClaim>,
+    /// Sequence of the newest snapshot of the destination before anything was written.
+    read_after: u64,
+    /// Whether the last snapshot that was copied is still there, so that the histories are known to be the same.
+    is_proven: bool,
+    /// In a dry run, the newest snapshot as it would be.
+    preview: Option<Option<Digested<Snapshot>>>,
+    /// What may be used of what interrupted copies left.
+    adoptable: Adoptable,
+    /// The sizes of segments that are there and that no snapshot names.
+    found: HashMap<String, u64>,
+    /// The partitions of which these were listed.
+    listed: HashSet<PartitionId>,
+    /// Segments that this run has stored or checked.
+    durable: HashSet<String>,
+    /// Segments that this run found damaged in the origin.
+    damaged: HashMap<String, String>,
+    report: CopyReport,
+}
+
+/// How the copy of a snapshot ended.
+enum Copied {
+    Yes(Box<CopiedSnapshot>),
+    /// The destination has it, and nothing more of it can be copied.
+    Already,
+    /// A signal ended it.
+    Stopped,
+}
+
+impl Run<'_> {
+    async fn copy_all(&mut self, sequences: &[u64], again: bool) -> Result<(), CopyError> {
+        let mut last = None;
+        for &sequence in sequences {
+            if self.report.interrupted {
+                return Ok(());
+            }
+            let Some(origin) = self.snapshot(sequence).await? else {
+                continue;
+            };
+            match self.copy_snapshot(&origin, again).await? {
+                Copied::Yes(copied) => {
+                    if !self.options.dry_run {
+                        self.events.committed(&copied);
+                    }
+                    self.report.snapshots.push(*copied);
+                }
+                Copied::Already => {}
+                Copied::Stopped => {
+                    self.report.interrupted = true;
+                    return Ok(());
+                }
+            }
+            last = Some(origin);
+        }
+        match last {
+            Some(origin) if !self.options.dry_run => self.account(&origin).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the topics to claim; `None` for all. The newest snapshot has those of all older ones.
+    async fn topics_to_claim(&self, newest: u64) -> Result<Option<Vec<ClaimedTopic>>, CopyError> {
+        let snapshot = match self.origin.snapshot(newest).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                // It is reported when it is copied.
+                damage(self.origin, newest, error).await?;
+                return Ok(None);
+            }
+        };
+        let topics = (self.options.topics)(&snapshot);
+        if topics.len() == snapshot.topics.len() {
+            return Ok(None);
+        }
+        let names: BTreeSet<TopicName> = topics.into_iter().map(|(name, _)| name).collect();
+        let topic = |topic| ClaimedTopic {
+            topic,
+            partitions: None,
+        };
+        Ok(Some(names.into_iter().map(topic).collect()))
+    }
+
+    /// Reads a snapshot of the origin; `None` where it is damaged.
+    async fn snapshot(
+        &mut self,
+        sequence: u64,
+    ) -> Result<Option<Arc<Digested<Snapshot>>>, CopyError> {
+        match self.origin.snapshot(sequence).await {
+            Ok(snapshot) => Ok(Some(Arc::new(snapshot))),
+            Err(error) => {
+                let message = damage(self.origin, sequence, error).await?;
+                self.report.findings.push(CopyFinding {
+                    kind: CopyFindingKind::DamagedSnapshot,
+                    origin: sequence,
+                    partition: None,
+                    message,
+                });
+                Ok(None)
+            }
+        }
+    }
+
+    async fn copy_snapshot(
+        &mut self,
+        origin: &Arc<Digested<Snapshot>>,
+        again: bool,
+    ) -> Result<Copied, CopyError> {
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            let base = self.base().await?;
+            let SnapshotPlan { mut copy, findings } = self.plan(origin, base.as_ref()).await?;
+            let planned = totals(&copy);
+            let mut findings = findings;
+            if !self.options.dry_run {
+                self.events
+                    .planned(origin.sequence, planned.segments, planned.bytes);
+                self.list(&copy).await?;
+                if !self.transfer(&mut copy, &mut findings).await? {
+                    return Ok(Copied::Stopped);
+                }
+            }
+            let preview = self.destination.preview_copy(&copy)?;
+            if again && is_same(&copy, base.as_ref(), &preview) {
+                self.report.add(findings);
+                return Ok(Copied::Already);
+            }
+            let committed = match self.options.dry_run {
+                true => Ok(preview),
+                false => self.commit(&copy).await,
+            };
+            match committed {
+                Ok(committed) => {
+                    self.report.add(findings);
+                    let copied = copied(origin, &copy, &committed);
+                    if let Some(preview) = &mut self.preview {
+                        self.report.segments += copied.segments;
+                        self.report.bytes += copied.bytes;
+                        *preview = Some(committed);
+                    }
+                    return Ok(Copied::Yes(Box::new(copied)));
+                }
+                Err(CopyError::Repo(error))
+                    if tries > 0 && *error.kind() == RepoErrorKind::Outdated => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Returns the newest snapshot of the destination, which must still be a copy.
+    async fn base(&mut self) -> Result<Option<Digested<Snapshot>>, CopyError> {
+        if let Some(preview) = &self.preview {
+            return Ok(preview.clone());
+        }
+        let base = self.destination.latest().await?;
+        let manifest = base.as_ref().map(|base| &base.manifest);
+        let last = resume::last_copied(self.origin, self.destination, manifest).await?;
+        self.is_proven = last.is_none_or(|last| last.is_proven);
+        self.adoptable = self.destination.adoptable(manifest).await?;
+        Ok(base)
+    }
+
+    async fn plan(
+        &self,
+        origin: &Arc<Digested<Snapshot>>,
+        base: Option<&Digested<Snapshot>>,
+    ) -> Result<SnapshotPlan, CopyError> {
+        let planner = Planner {
+            origin: self.origin,
+            snapshot: origin,
+            base,
+            // What a dry run has planned before is not stored.
+            unproven: (!self.is_proven && !self.options.dry_run).then_some(self.destination),
+            topics: (self.options.topics)(origin),
+            read_after: self.read_after,
+            writer: &self.options.writer,
+        };
+        planner.plan().await
+    }
+
+    /// Lists what interrupted copies left of the partitions that have new segments.
+    async fn list(&mut self, copy: &SnapshotCopy) -> Result<(), CopyError> {
+        let partitions = copy.partitions.iter();
+        let first = partitions.filter_map(|(id, copied)| {
+            let first = copied.segments.first()?.base_offset;
+            (!self.listed.contains(id)).then(|| (id.clone(), first))
+        });
+        let first: Vec<(PartitionId, i64)> = first.collect();
+        let (destination, adoptable) = (self.destination, &self.adoptable);
+        let parallel = destination.store().profile().parallel_requests;
+        let mut listings = stream::iter(first)
+            .map(async |(id, first)| {
+                let found = destination.unnamed_segments(&id, first, adoptable).await;
+                (id, found)
+            })
+            .buffer_unordered(parallel);
+        while let Some((id, found)) = listings.next().await {
+            let found = found?.into_iter();
+            self.found
+                .extend(found.map(|segment| (segment.key.to_string(), segment.size)));
+            self.listed.insert(id);
+        }
+        Ok(())
+    }
+
+    /// Makes the new segments durable. A partition ends before the first that is damaged in the origin. Returns whether all were tried:
+    /// a signal may have ended it.
+    async fn transfer(
+        &mut self,
+        copy: &mut SnapshotCopy,
+        findings: &mut Vec<CopyFinding>,
+    ) -> Result<bool, CopyError> {
+        let new = copy.partitions.iter().flat_map(|(id, copied)| {
+            let segments = copied.segments.iter();
+            segments.map(move |entry| (id, entry))
+        });
+        let (durable, damaged) = (&self.durable, &self.damaged);
+        let new = new.filter(|(_, entry)| {
+            !durable.contains(&entry.key) && !damaged.contains_key(&entry.key)
+        });
+        let transfer = Transfer {
+            origin: self.origin.store(),
+            destination: self.destination,
+            read_back: self.options.read_back,
+            events: &*self.events,
+        };
+        let (found, events) = (&self.found, &self.events);
+        let transfer = &transfer;
+        let run = |(id, entry): (&'_ PartitionId, &'_ SegmentEntry)| {
+            let (id, entry) = (id.clone(), entry.clone());
+            async move {
+                if events.is_stopped() {
+                    return (entry, Ok(None));
+                }
+                let existing = found.get(&entry.key).copied();
+                let ended = transfer.run(&id, &entry, existing).await;
+                (entry, ended.map(Some))
+            }
+        };
+        let mut ended = stream::iter(new.collect::<Vec<_>>())
+            .map(run)
+            .buffer_unordered(TRANSFERS);
+        let (mut now_durable, mut now_damaged) = (Vec::new(), Vec::new());
+        let mut stopped = false;
+        while let Some((entry, ended)) = ended.next().await {
+            match ended {
+                Ok(None) => stopped = true,
+                Ok(Some(Transferred::Damaged(detail))) => now_damaged.push((entry.key, detail)),
+                Ok(Some(how)) => {
+                    self.events.stored(entry.records, entry.size);
+                    match how {
+                        Transferred::Adopted => self.report.adopted_segments += 1,
+                        _ => {
+                            self.report.segments += 1;
+                            self.report.bytes += entry.size;
+                        }
+                    }
+                    now_durable.push(entry.key);
+                }
+                Err(TransferError::Origin(error)) => {
+                    let sequence = copy.origin.sequence;
+                    let detail = damage(self.origin, sequence, error).await?;
+                    now_damaged.push((entry.key, detail));
+                }
+                Err(TransferError::Destination(error)) => return Err(error),
+            }
+        }
+        drop(ended);
+        self.durable.extend(now_durable);
+        self.damaged.extend(now_damaged);
+        self.cut(copy, findings);
+        Ok(!stopped)
+    }
+
+    /// Ends partitions before the first segment that is damaged in the origin.
+    fn cut(&self, copy: &mut SnapshotCopy, findings: &mut Vec<CopyFinding>) {
+        for (id, copied) in &mut copy.partitions {
+            let mut segments = copied.segments.iter();
+            let Some(at) = segments.position(|it| self.damaged.contains_key(&it.key)) else {
+                continue;
+            };
+            let Some(segment) = copied.segments.get(at) else {
+                continue;
+            };
+            let reason = self.damaged.get(&segment.key);
+            let reason = reason.map_or("it is damaged", String::as_str);
+            let span = OffsetSpan::from(segment.base_offset..segment.end_offset);
+            let end = segment.base_offset;
+            let later = copied.segments.len() - at - 1;
+            let later = match later {
+                0 => String::new(),
+                later => format!(", nor {} after it", counted(later as u64, "segment")),
+            };
+            let detail = format!("{span} cannot be copied{later}: {reason}");
+            copied.incomplete = Some(not_copied(&detail));
+            findings.push(CopyFinding {
+                kind: CopyFindingKind::DamagedSegment,
+                origin: copy.origin.sequence,
+                partition: Some(found_in(id, end)),
+                message: format!("{id}: {detail}"),
+            });
+            copied.segments.truncate(at);
+        }
+    }
+
+    async fn commit(&self, copy: &SnapshotCopy) -> Result<Digested<Snapshot>, CopyError> {
+        if let Some(claim) = &self.claim {
+            claim.check().await?;
+        }
+        Ok(self.destination.commit_copy(copy).await?)
+    }
+
+    /// Compares the newest snapshot of the destination, as it is stored, with its origin.
+    async fn account(&mut self, origin: &Snapshot) -> Result<(), CopyError> {
+        let stored = self.destination.uncached().latest().await?;
+        let topics = (self.options.topics)(origin);
+        let known: BTreeSet<(String, String, u64)> = self
+            .report
+            .findings
+            .iter()
+            .filter_map(|it| it.partition.as_ref())
+            .map(|it| {
+                (
+                    it.topic.clone(),
+                    it.topic_id.clone(),
+                    it.partition.index() as u64,
+                )
+            })
+            .collect();
+        let selected = |topic: &(TopicName, Id)| topics.contains(topic);
+        let mut differing: BTreeMap<PartitionId, (i64, String)> = BTreeMap::new();
+        for topic in &origin.topics {
+            if !selected(&(topic.name.clone(), topic.topic_id)) {
+                continue;
+            }
+            for state in &topic.partitions {
+                let id = topic.partition_id(state.partition);
+                self.report.compared_partitions += 1;
+                let copy = stored.as_ref().and_then(|stored| stored.partition(&id));
+                self.report.records += copy.map_or(0, |copy| copy.records);
+                let name = (
+                    id.topic.to_string(),
+                    id.topic_id.to_string(),
+                    id.partition.index() as u64,
+                );
+                if let Some(difference) = difference(state, copy)
+                    && !known.contains(&name)
+                {
+                    let end = copy.map_or(0, |copy| copy.end_offset);
+                    differing.insert(id, (end, difference));
+                }
+            }
+        }
+        for (id, (end, difference)) in differing {
+            self.report.findings.push(CopyFinding {
+                kind: CopyFindingKind::Differs,
+                origin: origin.sequence,
+                message: format!("{id}: {difference}"),
+                partition: Some(found_in(&id, end)),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Returns what the copy of a partition lacks, or has too much.
+fn difference(origin: &PartitionState, copy: Option<&PartitionState>) -> Option<String> {
+    let Some(copy) = copy else {
+        return Some("the copy does not have it".to_owned());
+    };
+    if copy.end_offset != origin.end_offset {
+        let (expected, found) = (origin.end_offset, copy.end_offset);
+        return Some(format!(
+            "the copy ends at offset {found}, and its origin at {expected}"
+        ));
+    }
+    // Either may have expired what the other still has.
+    let (expected, found) = (origin.records, copy.records);
+    let plausible = match copy.base_offset.cmp(&origin.base_offset) {
+        std::cmp::Ordering::Equal => found == expected,
+        std::cmp::Ordering::Less => found >= expected,
+        std::cmp::Ordering::Greater => found <= expected,
+    };
+    (!plausible).then(|| {
+        format!("the copy has {found} records, and its origin {expected} of the same offsets")
+    })
+}
+
+/// Returns whether the commit would change nothing but the number of the snapshot.
+fn is_same(
+    copy: &SnapshotCopy,
+    base: Option<&Digested<Snapshot>>,
+    preview: &Digested<Snapshot>,
+) -> bool {
+    let same_states = base.is_some_and(|base| base.topics == preview.topics);
+    same_states && copy.groups.is_none() && copy.acls.is_none()
+}
+
+struct Planned {
+    segments: u64,
+    records: u64,
+    bytes: u64,
+}
+
+fn totals(copy: &SnapshotCopy) -> Planned {
+    let mut planned = Planned {
+        segments: 0,
+        records: 0,
+        bytes: 0,
+    };
+    for segment in copy.partitions.values().flat_map(|it| &it.segments) {
+        planned.segments += 1;
+        planned.records = planned.records.saturating_add(segment.records);
+        planned.bytes = planned.bytes.saturating_add(segment.size);
+    }
+    planned
+}
+
+fn copied(
+    origin: &Snapshot,
+    copy: &SnapshotCopy,
+    committed: &Digested<Snapshot>,
+) -> CopiedSnapshot {
+    let Planned {
+        segments,
+        records,
+        bytes,
+    } = totals(copy);
+    CopiedSnapshot {
+        origin: origin.sequence,
+        snapshot: committed.sequence,
+        created_at: committed.created_at,
+        topics: copy.topics.len() as u64,
+        segments,
+        records,
+        bytes,
+        complete: committed.is_complete(),
+    }
+}

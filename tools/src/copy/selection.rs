@@ -1,0 +1,115 @@
+//! Which snapshots of the origin are copied.
+
+use futures_util::{StreamExt, stream};
+use kbk_format::repo::{Manifest, RepoErrorKind, Repository};
+
+use super::CopySelection;
+use super::error::CopyError;
+
+/// The snapshots to copy.
+#[derive(Debug, Default)]
+pub(super) struct SelectedSnapshots {
+    /// Their sequences, ascending.
+    pub(super) sequences: Vec<u64>,
+    /// Whether the only one was copied before: it is copied again if more of it can be.
+    pub(super) again: bool,
+    /// Those that were asked for and are older than the last that was copied.
+    pub(super) older: Vec<u64>,
+}
+
+/// Selects the snapshots of the origin to copy, `last` being the last one that was copied; 0 for none.
+///
+/// # Errors
+///
+/// If what was asked for does not exist or is too old, or the origin cannot be listed.
+pub(super) async fn select(
+    origin: &Repository,
+    destination: &Repository,
+    wanted: CopySelection,
+    last: u64,
+) -> Result<SelectedSnapshots, CopyError> {
+    let existing = origin.sequences().await?;
+    let mut selected = SelectedSnapshots::default();
+    match wanted {
+        CopySelection::New | CopySelection::Latest => {
+            selected.sequences = with_content(origin, &existing, last).await?;
+            if wanted == CopySelection::Latest {
+                let all_but_newest = selected.sequences.len().saturating_sub(1);
+                selected.sequences.drain(..all_but_newest);
+            }
+        }
+        CopySelection::Range(first, end) => {
+            let within = existing.iter().filter(|it| (first..=end).contains(*it));
+            let (older, new): (Vec<u64>, Vec<u64>) = within.partition(|it| **it <= last);
+            if older.is_empty() && new.is_empty() {
+                let requested = match first == end {
+                    true => first.to_string(),
+                    false => format!("from {first} to {end}"),
+                };
+                let from = origin.store().url().to_owned();
+                return Err(CopyError::NoSuchSnapshot { from, requested });
+            }
+            if let (Some(requested), []) = (older.last().copied(), new.as_slice())
+                && requested != last
+            {
+                let url = destination.store().url().to_owned();
+                return Err(CopyError::Older {
+                    url,
+                    last,
+                    requested,
+                });
+            }
+            selected.older = older.into_iter().filter(|it| *it != last).collect();
+            selected.sequences = new;
+        }
+    }
+    if selected.sequences.is_empty() && existing.contains(&last) {
+        selected.sequences = vec![last];
+        selected.again = true;
+    }
+    Ok(selected)
+}
+
+/// Returns the snapshots after `last`, but for those that hold what the one before them holds: `forget` and `prune` commit them.
+async fn with_content(
+    origin: &Repository,
+    existing: &[u64],
+    last: u64,
+) -> Result<Vec<u64>, CopyError> {
+    let from = existing.iter().copied().filter(|it| *it >= last);
+    let parallel = origin.store().profile().parallel_requests;
+    let mut manifests = stream::iter(from)
+        .map(async |sequence| (sequence, origin.manifest(sequence).await))
+        .buffered(parallel);
+    let (mut before, mut selected): (Option<Manifest>, Vec<u64>) = (None, Vec::new());
+    while let Some((sequence, read)) = manifests.next().await {
+        match read {
+            Ok(manifest) => {
+                let manifest = manifest.value;
+                let same = before.as_ref().is_some_and(|it| holds_same(it, &manifest));
+                let is_reservation = manifest.next.is_some();
+                if sequence > last && !same && !is_reservation {
+                    selected.push(sequence);
+                }
+                before = Some(manifest);
+            }
+            // What it holds is not known: its copy reports that.
+            Err(error) if matches!(error.kind(), RepoErrorKind::NoSuchSnapshot { .. }) => {}
+            Err(error) if error.kind().is_about_content() && sequence > last => {
+                selected.push(sequence);
+                before = None;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(selected)
+}
+
+fn holds_same(before: &Manifest, after: &Manifest) -> bool {
+    let maintained = after.maintenance.is_some() && after.backup() == before.backup();
+    maintained
+        && after.runs == before.runs
+        && after.sightings == before.sightings
+        && after.groups == before.groups
+        && after.acls == before.acls
+}

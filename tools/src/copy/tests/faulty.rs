@@ -1,0 +1,162 @@
+//! A store that fails some calls, some of them after they took effect, and all of them once the process has crashed.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use super::random::Random;
+
+/// How the calls of a process go.
+#[derive(Debug)]
+pub(super) struct Faults {
+    random: Random,
+    /// Of a hundred calls, this many fail.
+    percent: u64,
+    /// The calls that are left before the crash.
+    calls: Option<u64>,
+}
+
+enum Step {
+    Done,
+    Failed,
+    AnswerLost,
+}
+
+impl Faults {
+    pub(super) fn new(random: Random, percent: u64, calls: Option<u64>) -> Arc<Mutex<Faults>> {
+        Arc::new(Mutex::new(Faults {
+            random,
+            percent,
+            calls,
+        }))
+    }
+
+    fn step(&mut self) -> Step {
+        if let Some(calls) = &mut self.calls {
+            match calls.checked_sub(1) {
+                Some(left) => *calls = left,
+                None => return Step::Failed,
+            }
+        }
+        if self.random.below(100) >= self.percent {
+            return Step::Done;
+        }
+        match self.random.below(2) {
+            0 => Step::Failed,
+            _ => Step::AnswerLost,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct FaultyStore {
+    pub(super) objects: Arc<InMemory>,
+    pub(super) faults: Arc<Mutex<Faults>>,
+}
+
+impl FaultyStore {
+    fn step(&self) -> Step {
+        self.faults.lock().unwrap().step()
+    }
+
+    fn read_step(&self) -> Result<()> {
+        match self.step() {
+            Step::Done => Ok(()),
+            Step::Failed | Step::AnswerLost => Err(injected()),
+        }
+    }
+
+    async fn delete(&self, location: Path) -> Result<Path> {
+        match self.step() {
+            Step::Failed => return Err(injected()),
+            Step::Done => self.objects.delete(&location).await?,
+            Step::AnswerLost => {
+                self.objects.delete(&location).await?;
+                return Err(injected());
+            }
+        }
+        Ok(location)
+    }
+}
+
+fn injected() -> object_store::Error {
+    object_store::Error::Generic {
+        store: "faulty",
+        source: "injected".into(),
+    }
+}
+
+impl fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("faulty")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FaultyStore {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        match self.step() {
+            Step::Failed => Err(injected()),
+            Step::Done => self.objects.put_opts(location, payload, options).await,
+            Step::AnswerLost => {
+                self.objects.put_opts(location, payload, options).await?;
+                Err(injected())
+            }
+        }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.read_step()?;
+        self.objects.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.read_step()?;
+        self.objects.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        let store = self.clone();
+        let delete = move |location: Result<Path>| {
+            let store = store.clone();
+            async move { store.delete(location?).await }
+        };
+        locations.then(delete).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        match self.read_step() {
+            Ok(()) => self.objects.list(prefix),
+            Err(error) => stream::iter([Err(error)]).boxed(),
+        }
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.read_step()?;
+        self.objects.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Err(injected())
+    }
+}

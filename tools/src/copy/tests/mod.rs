@@ -1,0 +1,388 @@
+//! Copies of random repositories, against what the originals have ever held.
+
+mod faulty;
+mod random;
+mod world;
+
+use std::collections::BTreeSet;
+
+use kbk_format::repo::{
+    Change, CopiedPartition, Digested, IncompleteReason, RepoErrorKind, Snapshot,
+};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use tokio::runtime::Runtime;
+
+use self::world::{NAMES, World, only_not_joined};
+use super::{CopyError, CopyFindingKind, CopyReport, CopySelection};
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    Runtime::new().unwrap().block_on(work)
+}
+
+async fn history(seed: u64) {
+    let mut world = World::new(seed).await;
+    let mut copied_all = false;
+    for _ in 0..14 {
+        match world.random.below(10) {
+            0..4 => world.back_up().await,
+            4 => world.expire(false).await,
+            5 => world.forget_and_prune(false).await,
+            6 if copied_all => world.expire(true).await,
+            6 => world.forget_and_prune(true).await,
+            _ => {
+                let snapshots = match world.random.below(3) {
+                    0 => CopySelection::Latest,
+                    _ => CopySelection::New,
+                };
+                let topics: Vec<&str> = match world.random.one_in(3) {
+                    true => vec![NAMES[world.random.below(3) as usize]],
+                    false => NAMES.to_vec(),
+                };
+                let calls = world.random.below(120);
+                let faults = match world.random.below(3) {
+                    0 => Some((10, None)),
+                    1 => Some((2, Some(calls))),
+                    _ => None,
+                };
+                let copied = world.copy(snapshots, topics, faults).await;
+                if faults.is_none()
+                    && let Some(copied) = copied
+                {
+                    let report = copied.unwrap();
+                    assert!(only_not_joined(&report), "seed {seed}: {report:?}");
+                    copied_all = true;
+                }
+                world.check(&NAMES).await;
+            }
+        }
+    }
+    world.back_up().await;
+    let last = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
+    let report = last.unwrap().unwrap();
+    assert!(only_not_joined(&report), "seed {seed}: {report:?}");
+    world.check(&NAMES).await;
+    // Nothing is left to do, whatever was.
+    let again = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
+    let again = again.unwrap().unwrap();
+    assert_eq!(
+        (again.segments, again.snapshots.len()),
+        (0, 0),
+        "seed {seed}"
+    );
+    let unfinished = |report: &CopyReport| -> BTreeSet<String> {
+        let findings = report.findings.iter();
+        findings.map(|it| format!("{:?}", it.partition)).collect()
+    };
+    assert!(
+        unfinished(&again).is_subset(&unfinished(&report)),
+        "seed {seed}"
+    );
+    let (from, to) = (world.from.open().await, world.to.open().await);
+    let (from, to) = (
+        from.latest().await.unwrap().unwrap(),
+        to.latest().await.unwrap().unwrap(),
+    );
+    assert_eq!(to.origin.as_ref().unwrap().sequence, from.sequence);
+    for topic in &from.topics {
+        assert!(to.topic(&topic.name, topic.topic_id).is_some());
+    }
+}
+
+#[test]
+fn copies_hold_what_their_origins_held() {
+    let seeds = std::env::var("KBK_COPY_SEEDS").ok();
+    let seeds = seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(150);
+    for seed in 0..seeds {
+        run(history(seed));
+    }
+}
+
+/// A world with this many backups, all of which have segments.
+async fn backed_up(seed: u64, backups: usize) -> World {
+    let mut world = World::new(seed).await;
+    while world.snapshots.len() < backups {
+        world.back_up().await;
+    }
+    world
+}
+
+async fn copied(world: &mut World) -> CopyReport {
+    let copied = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
+    copied.unwrap().unwrap()
+}
+
+#[test]
+fn only_what_is_new_is_sent() {
+    run(async {
+        let mut world = backed_up(1, 3).await;
+        let first = copied(&mut world).await;
+        assert!(first.is_whole() && first.segments > 0);
+        assert_eq!(first.snapshots.len(), 3);
+        let numbers = first.snapshots.iter().map(|it| (it.origin, it.snapshot));
+        assert_eq!(numbers.collect::<Vec<_>>(), [(1, 1), (2, 2), (3, 3)]);
+        let again = copied(&mut world).await;
+        assert_eq!((again.segments, again.snapshots.len()), (0, 0));
+        world.back_up().await;
+        let second = copied(&mut world).await;
+        let new = &world.snapshots[&4];
+        let old = &world.snapshots[&3];
+        assert_eq!(second.segments, new.totals.segments - old.totals.segments);
+    });
+}
+
+#[test]
+fn numbers_stay_and_those_that_are_left_out_are_no_snapshots() {
+    run(async {
+        let mut world = backed_up(2, 5).await;
+        let latest = world
+            .copy(CopySelection::Range(3, 3), NAMES.to_vec(), None)
+            .await;
+        assert_eq!(latest.unwrap().unwrap().snapshots[0].snapshot, 3);
+        let to = world.to.open().await;
+        assert_eq!(to.sequences().await.unwrap(), [3]);
+        assert_eq!(to.latest().await.unwrap().unwrap().forgotten, [(1, 1)]);
+        let latest = world
+            .copy(CopySelection::Latest, NAMES.to_vec(), None)
+            .await;
+        assert_eq!(latest.unwrap().unwrap().snapshots[0].snapshot, 5);
+        assert_eq!(to.sequences().await.unwrap(), [3, 5]);
+        let older = world
+            .copy(CopySelection::Range(4, 4), NAMES.to_vec(), None)
+            .await;
+        assert!(matches!(
+            older.unwrap(),
+            Err(CopyError::Older {
+                last: 5,
+                requested: 4,
+                ..
+            })
+        ));
+        let none = world
+            .copy(CopySelection::Range(9, 12), NAMES.to_vec(), None)
+            .await;
+        assert!(matches!(
+            none.unwrap(),
+            Err(CopyError::NoSuchSnapshot { .. })
+        ));
+    });
+}
+
+#[test]
+fn a_damaged_segment_ends_its_partition_and_is_copied_once_it_is_intact() {
+    run(async {
+        let mut world = backed_up(3, 4).await;
+        let from = world.from.open().await;
+        let newest = from.latest().await.unwrap().unwrap();
+        let topic = newest
+            .topics
+            .iter()
+            .find(|it| it.partitions[0].segments > 1);
+        let topic = topic.unwrap();
+        let id = topic.partition_id(0.into());
+        let segments = from
+            .segments(&newest, &id, &topic.partitions[0])
+            .await
+            .unwrap();
+        let path = Path::from(segments[1].key.as_str());
+        let intact = world.from.object(&segments[1].key).await.unwrap();
+        let mut damaged = intact.clone();
+        damaged[3] ^= 1;
+        for damaged in [Some(damaged), None] {
+            match damaged {
+                Some(bytes) => drop(world.from.objects.put(&path, bytes.into()).await.unwrap()),
+                None => world.from.objects.delete(&path).await.unwrap(),
+            }
+            let report = copied(&mut world).await;
+            let finding = &report.findings[0];
+            assert_eq!(finding.kind, CopyFindingKind::DamagedSegment);
+            let end = finding.partition.as_ref().unwrap().end_offset;
+            assert_eq!(end, segments[1].base_offset, "{finding:?}");
+            assert!(world.to.object(&segments[1].key).await.is_none());
+            let to = world.to.open().await.latest().await.unwrap().unwrap();
+            let state = to.partition(&id).unwrap();
+            assert_eq!(state.end_offset, end);
+            let incomplete = state.incomplete.as_ref().unwrap();
+            assert_eq!(incomplete.reason, IncompleteReason::NotCopied);
+            assert!(!to.is_complete());
+            world.check(&[]).await;
+        }
+        world.from.objects.put(&path, intact.into()).await.unwrap();
+        let report = copied(&mut world).await;
+        assert!(report.is_whole(), "{report:?}");
+        let to = world.to.open().await.latest().await.unwrap().unwrap();
+        assert_eq!(to.origin.as_ref().unwrap().sequence, 4);
+        assert!(to.is_complete());
+        world.check(&NAMES).await;
+    });
+}
+
+#[test]
+fn what_an_interrupted_copy_left_is_checked_and_used() {
+    run(async {
+        let mut world = backed_up(4, 3).await;
+        let from = world.from.open().await;
+        let newest = from.latest().await.unwrap().unwrap();
+        let mut rows = from.segment_rows(&newest).await.unwrap();
+        let mut left = 0;
+        while let Some((_, entry)) = rows.next().await.unwrap() {
+            let mut bytes = world.from.object(&entry.key).await.unwrap();
+            if left == 1 {
+                // Of the right size, and not what it should be.
+                bytes[0] ^= 1;
+            }
+            let path = Path::from(entry.key.as_str());
+            world.to.objects.put(&path, bytes.into()).await.unwrap();
+            left += 1;
+        }
+        assert!(left > 1);
+        let report = copied(&mut world).await;
+        assert_eq!((report.adopted_segments, report.segments), (left - 1, 1));
+        world.check(&NAMES).await;
+    });
+}
+
+#[test]
+fn what_an_interrupted_copy_left_is_not_pruned() {
+    run(async {
+        let mut world = backed_up(5, 1).await;
+        copied(&mut world).await;
+        world.back_up().await;
+        let from = world.from.open().await;
+        let newest = from.latest().await.unwrap().unwrap();
+        let mut rows = from.segment_rows(&newest).await.unwrap();
+        let mut left = Vec::new();
+        while let Some((_, entry)) = rows.next().await.unwrap() {
+            if world.to.object(&entry.key).await.is_none() {
+                let bytes = world.from.object(&entry.key).await.unwrap();
+                let path = Path::from(entry.key.as_str());
+                world.to.objects.put(&path, bytes.into()).await.unwrap();
+                left.push(entry.key);
+            }
+        }
+        assert!(!left.is_empty());
+        world.forget_and_prune(true).await;
+        for key in &left {
+            assert!(world.to.object(key).await.is_some(), "{key}");
+        }
+        let report = copied(&mut world).await;
+        assert_eq!(report.adopted_segments, left.len() as u64);
+    });
+}
+
+#[test]
+fn what_has_gone_another_way_is_refused_and_left_as_it_is() {
+    run(async {
+        let mut world = backed_up(6, 2).await;
+        copied(&mut world).await;
+        // Another repository.
+        let mut other = backed_up(7, 2).await;
+        std::mem::swap(&mut world.from, &mut other.from);
+        let refused = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
+        assert!(matches!(
+            refused.unwrap(),
+            Err(CopyError::OtherOrigin { .. })
+        ));
+        std::mem::swap(&mut world.from, &mut other.from);
+        // A backup of its own.
+        let to = world.to.open().await;
+        let newest = to.latest().await.unwrap().unwrap();
+        let change = Change {
+            read_after: newest.sequence,
+            ignored: Default::default(),
+            base: Some(newest),
+            nonce: kbk_format::repo::Id::random(),
+            started_at: jiff::Timestamp::UNIX_EPOCH,
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+            writer: "test".to_owned(),
+            cluster_id: None,
+            topics: Vec::new(),
+            gone: Vec::new(),
+            unseen: Vec::new(),
+            groups: None,
+            acls: None,
+        };
+        let promoted: Digested<Snapshot> = to.commit(&change).await.unwrap();
+        assert_eq!((promoted.sequence, promoted.backup()), (3, 3));
+        assert_eq!(promoted.origin, None);
+        world.back_up().await;
+        let refused = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
+        assert!(matches!(
+            refused.unwrap(),
+            Err(CopyError::OwnBackups { snapshot: 3, .. })
+        ));
+        assert_eq!(to.latest().await.unwrap().unwrap(), promoted);
+        // The same repository.
+        let objects = std::sync::Arc::clone(&world.from.objects);
+        world.to.objects = objects;
+        let refused = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
+        assert!(matches!(
+            refused.unwrap(),
+            Err(CopyError::SameRepository { .. })
+        ));
+    });
+}
+
+#[test]
+fn an_origin_that_went_back_is_refused() {
+    run(async {
+        let mut world = backed_up(8, 3).await;
+        copied(&mut world).await;
+        // Restored from a copy of its disk that was made before snapshot 3.
+        let third = Path::from("snapshots/00000000000000000003.json");
+        world.from.objects.delete(&third).await.unwrap();
+        let refused = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
+        assert!(matches!(
+            refused.unwrap(),
+            Err(CopyError::OtherHistory { sequence: 3, .. })
+        ));
+        while world.snapshots.len() < 3 || !exists(&world, &third).await {
+            world.back_up().await;
+        }
+        let refused = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
+        assert!(matches!(
+            refused.unwrap(),
+            Err(CopyError::OtherHistory { sequence: 3, .. })
+        ));
+    });
+}
+
+async fn exists(world: &World, path: &Path) -> bool {
+    world.from.objects.head(path).await.is_ok()
+}
+
+#[test]
+fn two_copies_of_one_snapshot_do_not_hide_a_commit_in_between() {
+    run(async {
+        let mut world = backed_up(9, 2).await;
+        copied(&mut world).await;
+        for _ in 0..4 {
+            world.back_up().await;
+        }
+        // A copy that has planned to follow snapshot 2 with number 6, and is suspended.
+        let (from, to) = (world.from.open().await, world.to.open().await);
+        let origin = from.snapshot(6).await.unwrap();
+        let stalled = kbk_format::repo::SnapshotCopy {
+            base: to.latest().await.unwrap(),
+            read_after: 2,
+            origin: origin.into(),
+            topics: Default::default(),
+            partitions: []
+                .into_iter()
+                .collect::<std::collections::BTreeMap<_, CopiedPartition>>(),
+            groups: None,
+            acls: None,
+            writer: "test".to_owned(),
+            now: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let plan = to.plan_forget([1].into()).await.unwrap();
+        to.forget(&plan, &world.upkeep("forget")).await.unwrap();
+        let newest = to.latest().await.unwrap().unwrap();
+        let refused = to.commit_copy(&stalled).await.unwrap_err();
+        assert_eq!(*refused.kind(), RepoErrorKind::Outdated);
+        assert_eq!(to.latest().await.unwrap().unwrap(), newest);
+        let report = copied(&mut world).await;
+        assert!(report.is_whole());
+        world.check(&NAMES).await;
+    });
+}

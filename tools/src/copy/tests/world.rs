@@ -1,0 +1,428 @@
+//! Two repositories, what the first has ever held, and what a copy must hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kbk_format::TimestampType;
+use kbk_format::repo::{
+    AclBinding, Change, Digested, FoundGroups, GroupState, Hex, Id, Identity, IncompleteReason,
+    Key, LostRange, PartitionChange, PartitionId, Repository, SegmentEntry, Snapshot, Store,
+    StoreProfile, TopicChange, TopicName, Upkeep,
+};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use sha2::{Digest as _, Sha256};
+
+use super::faulty::{Faults, FaultyStore};
+use super::random::Random;
+use crate::copy::{
+    CopyError, CopyEvents, CopyFindingKind, CopyOptions, CopyReport, CopySelection, copy,
+};
+
+pub(super) const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// One of the two repositories.
+pub(super) struct Side {
+    pub(super) objects: Arc<InMemory>,
+    url: &'static str,
+}
+
+impl Side {
+    async fn create(url: &'static str) -> Side {
+        let side = Side {
+            objects: Arc::new(InMemory::new()),
+            url,
+        };
+        let created = Repository::create(side.store(0, None, Random::new(1)), Identity::fresh());
+        created.await.unwrap();
+        side
+    }
+
+    fn store(&self, percent: u64, calls: Option<u64>, random: Random) -> Store {
+        let objects = FaultyStore {
+            objects: Arc::clone(&self.objects),
+            faults: Faults::new(random, percent, calls),
+        };
+        // Small, so that segments have several ranges, and some of them parts.
+        let mut profile = StoreProfile::remote();
+        profile.range_bytes = 40;
+        profile.upload.whole_below = 70;
+        profile.upload.part_bytes = 30;
+        Store::new(Arc::new(objects), self.url).with_profile(profile)
+    }
+
+    /// Opens it as a new process does.
+    pub(super) async fn open(&self) -> Repository {
+        let store = self.store(0, None, Random::new(1));
+        Repository::open(store).await.unwrap()
+    }
+
+    /// Opens it so that calls fail; `None` where that fails.
+    pub(super) async fn open_faulty(
+        &self,
+        percent: u64,
+        calls: Option<u64>,
+        random: Random,
+    ) -> Option<Repository> {
+        Repository::open(self.store(percent, calls, random))
+            .await
+            .ok()
+    }
+
+    pub(super) async fn object(&self, key: &str) -> Option<Vec<u8>> {
+        let object = self.objects.get(&Path::from(key)).await.ok()?;
+        Some(object.bytes().await.unwrap().to_vec())
+    }
+
+    /// Removes the claims of processes that have crashed: they are of this process, which lives.
+    pub(super) async fn remove_claims(&self) {
+        use futures_util::StreamExt;
+        let claims = Path::from("claims");
+        let listed: Vec<_> = self.objects.list(Some(&claims)).collect().await;
+        for claim in listed {
+            self.objects.delete(&claim.unwrap().location).await.unwrap();
+        }
+    }
+}
+
+pub(super) struct World {
+    pub(super) from: Side,
+    pub(super) to: Side,
+    pub(super) random: Random,
+    /// Every segment that the first repository has ever had.
+    history: BTreeMap<PartitionId, Vec<SegmentEntry>>,
+    /// Its snapshots as they were committed.
+    pub(super) snapshots: BTreeMap<u64, Digested<Snapshot>>,
+    ids: BTreeMap<&'static str, Id>,
+    clock: i64,
+}
+
+impl World {
+    pub(super) async fn new(seed: u64) -> World {
+        World {
+            from: Side::create("from").await,
+            to: Side::create("to").await,
+            random: Random::new(seed),
+            history: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            clock: 0,
+        }
+    }
+
+    /// Writes a segment whose bytes are random.
+    async fn segment(&mut self, id: &PartitionId, base_offset: i64) -> SegmentEntry {
+        self.clock += 1;
+        let length = 10 + self.random.below(150);
+        let bytes: Vec<u8> = (0..length).map(|_| self.random.below(256) as u8).collect();
+        let segment_id = Id::random();
+        let key = Key::segment(id, base_offset, &segment_id).to_string();
+        let payload = bytes.clone().into();
+        self.from
+            .objects
+            .put(&Path::from(key.as_str()), payload)
+            .await
+            .unwrap();
+        let offsets = 1 + self.random.below(9) as i64;
+        let records = self.random.below(offsets as u64 + 1);
+        let (min, max) = match records {
+            0 => (i64::MAX, i64::MIN),
+            _ => (self.clock, self.clock),
+        };
+        let entry = SegmentEntry {
+            key,
+            segment_id,
+            size: length,
+            footer_position: 1,
+            sha256: Hex(Sha256::digest(&bytes).into()),
+            base_offset,
+            end_offset: base_offset + offsets,
+            min_timestamp: min,
+            max_timestamp: max,
+            min_known_timestamp: (records > 0).then_some(min),
+            records,
+            raw_bytes: 3 * records,
+            timestamp_type: TimestampType::CreateTime,
+            content_digest: Id::random(),
+            rendered: None,
+            whole_lines: None,
+        };
+        self.history
+            .entry(id.clone())
+            .or_default()
+            .push(entry.clone());
+        entry
+    }
+
+    /// Backs up some topics, as a run that reads a cluster does.
+    pub(super) async fn back_up(&mut self) {
+        let repository = self.from.open().await;
+        let newest = repository.latest().await.unwrap();
+        let mut topics = Vec::new();
+        for name in NAMES {
+            if self.random.one_in(3) {
+                continue;
+            }
+            if self.random.one_in(8) || !self.ids.contains_key(name) {
+                self.ids.insert(name, Id::random());
+            }
+            let (name, topic_id): (TopicName, Id) = (name.parse().unwrap(), self.ids[name]);
+            let mut partitions = Vec::new();
+            for number in 0..2_u16 {
+                let partition = number.into();
+                let id = PartitionId {
+                    topic: name.clone(),
+                    topic_id,
+                    partition,
+                };
+                let stored = newest.as_ref().and_then(|newest| newest.partition(&id));
+                let start = stored.map_or(5, |state| state.end_offset);
+                let (mut end, mut segments, mut lost) = (start, Vec::new(), Vec::new());
+                for _ in 0..self.random.below(3) {
+                    let segment = self.segment(&id, end).await;
+                    if self.random.one_in(4) {
+                        lost.push(LostRange {
+                            from: end,
+                            to: end + 1,
+                        });
+                    }
+                    end = segment.end_offset;
+                    segments.push(segment);
+                }
+                partitions.push(PartitionChange {
+                    partition,
+                    log_start_offset: 0,
+                    high_watermark: end,
+                    last_stable_offset: end,
+                    incomplete: None,
+                    segments,
+                    lost,
+                });
+            }
+            topics.push(TopicChange {
+                name,
+                topic_id,
+                kafka_id: Some(topic_id),
+                internal: false,
+                replication_factor: 1,
+                config: Some([("k".to_owned(), self.random.below(2).to_string())].into()),
+                partitions,
+            });
+        }
+        let groups = (0..self.random.below(3)).map(|at| GroupState {
+            group: format!("g{at}"),
+            r#type: None,
+            state: None,
+            taken_at: None,
+            topics: Vec::new(),
+        });
+        let groups: Vec<GroupState> = groups.collect();
+        let now = Timestamp::from_second(self.clock).unwrap();
+        let change = Change {
+            read_after: newest.as_ref().map_or(0, |newest| newest.sequence),
+            ignored: BTreeSet::new(),
+            base: newest,
+            nonce: Id::random(),
+            started_at: now,
+            created_at: now,
+            writer: "test".to_owned(),
+            cluster_id: None,
+            topics,
+            gone: Vec::new(),
+            unseen: Vec::new(),
+            groups: Some(FoundGroups {
+                taken_at: now,
+                groups: groups.into(),
+            }),
+            acls: Some(kbk_format::repo::FoundAcls {
+                taken_at: now,
+                authorizer: true,
+                left_out: 0,
+                acls: Vec::<AclBinding>::new().into(),
+            }),
+        };
+        let committed = repository.commit(&change).await.unwrap();
+        self.snapshots.insert(committed.sequence, committed);
+    }
+
+    pub(super) fn upkeep(&self, command: &str) -> Upkeep {
+        Upkeep {
+            command: command.to_owned(),
+            detail: "test".to_owned(),
+            writer: "test".to_owned(),
+            now: Timestamp::from_second(self.clock).unwrap(),
+        }
+    }
+
+    /// Expires part of one of the repositories.
+    pub(super) async fn expire(&mut self, of_copy: bool) {
+        let side = if of_copy { &self.to } else { &self.from };
+        let repository = side.open().await;
+        let Some(newest) = repository.latest().await.unwrap() else {
+            return;
+        };
+        let older_than = self.random.below(self.clock.max(1) as u64 + 1) as i64;
+        let mut plan = Vec::new();
+        for topic in &newest.topics {
+            for state in &topic.partitions {
+                let id = topic.partition_id(state.partition);
+                let planned = repository.plan_expiry(&newest, id, state, older_than).await;
+                plan.push(planned.unwrap());
+            }
+        }
+        let upkeep = self.upkeep("expire");
+        if repository.expire(&plan, &upkeep).await.unwrap().is_some() && !of_copy {
+            let newest = repository.latest().await.unwrap().unwrap();
+            self.snapshots.insert(newest.sequence, newest);
+        }
+    }
+
+    /// Forgets some snapshots of one of the repositories, and prunes it.
+    pub(super) async fn forget_and_prune(&mut self, of_copy: bool) {
+        let side = if of_copy { &self.to } else { &self.from };
+        let repository = side.open().await;
+        let all = repository.sequences().await.unwrap();
+        let Some((_, older)) = all.split_last() else {
+            return;
+        };
+        let gone: BTreeSet<u64> = older
+            .iter()
+            .copied()
+            .filter(|_| self.random.one_in(2))
+            .collect();
+        let plan = repository.plan_forget(gone).await.unwrap();
+        repository
+            .forget(&plan, &self.upkeep("forget"))
+            .await
+            .unwrap();
+        let options = kbk_format::repo::PruneOptions {
+            grace: std::time::Duration::ZERO,
+            now: Timestamp::now(),
+            claims: Vec::new(),
+        };
+        let plan = repository.plan_prune(&options).await.unwrap();
+        repository.prune(plan, &self.upkeep("prune")).await.unwrap();
+        if !of_copy {
+            self.note_snapshots(&repository).await;
+        }
+    }
+
+    /// Notes what snapshots hold that no backup committed.
+    async fn note_snapshots(&mut self, repository: &Repository) {
+        for sequence in repository.sequences().await.unwrap() {
+            if !self.snapshots.contains_key(&sequence) {
+                let snapshot = repository.snapshot(sequence).await.unwrap();
+                self.snapshots.insert(sequence, snapshot);
+            }
+        }
+    }
+
+    /// Copies, once.
+    pub(super) async fn copy(
+        &mut self,
+        snapshots: CopySelection,
+        topics: Vec<&'static str>,
+        faults: Option<(u64, Option<u64>)>,
+    ) -> Option<Result<CopyReport, CopyError>> {
+        let (from, to) = match faults {
+            None => (self.from.open().await, self.to.open().await),
+            Some((percent, calls)) => {
+                let (a, b) = (self.random.split(), self.random.split());
+                (
+                    self.from.open_faulty(percent, calls, a).await?,
+                    self.to.open_faulty(percent, calls, b).await?,
+                )
+            }
+        };
+        let options = CopyOptions {
+            snapshots,
+            topics: Arc::new(move |snapshot| {
+                let chosen = snapshot.topics.iter();
+                chosen
+                    .filter(|topic| topics.contains(&&*topic.name))
+                    .map(|topic| (topic.name.clone(), topic.topic_id))
+                    .collect()
+            }),
+            read_back: true,
+            dry_run: false,
+            writer: "test".to_owned(),
+        };
+        let events: Arc<dyn CopyEvents> = Arc::new(());
+        let stop = std::future::pending();
+        let copied = copy(&from, &to, &options, stop, events, Arc::new(|_: &_| {})).await;
+        // A upload that is being aborted in the background would otherwise outlive its process.
+        self.to.remove_claims().await;
+        Some(copied)
+    }
+
+    /// Checks every snapshot of the copy against what its origin held when it was committed.
+    pub(super) async fn check(&self, selected: &[&str]) {
+        let copy = self.to.open().await;
+        let mut last = 0;
+        for sequence in copy.sequences().await.unwrap() {
+            let snapshot = copy.snapshot(sequence).await.unwrap();
+            let Some(origin) = &snapshot.origin else {
+                assert_eq!(snapshot.backup(), 0, "a reservation of an empty repository");
+                continue;
+            };
+            assert!(origin.sequence <= sequence && origin.sequence >= last);
+            last = origin.sequence;
+            for topic in &snapshot.topics {
+                for state in &topic.partitions {
+                    let id = topic.partition_id(state.partition);
+                    self.check_partition(&copy, &snapshot, &id).await;
+                }
+            }
+            let model = &self.snapshots[&last];
+            for topic in model
+                .topics
+                .iter()
+                .filter(|it| selected.contains(&&*it.name))
+            {
+                let Some(copied) = snapshot.topic(&topic.name, topic.topic_id) else {
+                    continue;
+                };
+                for (expected, found) in topic.partitions.iter().zip(&copied.partitions) {
+                    let cut = found.incomplete.as_ref();
+                    let cut = cut.is_some_and(|it| it.reason == IncompleteReason::NotCopied);
+                    assert!(
+                        cut || copied.last_seen != topic.last_seen
+                            || found.end_offset == expected.end_offset,
+                        "{sequence}: {}/{}",
+                        topic.name,
+                        found.partition
+                    );
+                }
+            }
+        }
+    }
+
+    /// Checks that a partition holds what was ever written of its offsets, byte by byte.
+    async fn check_partition(&self, copy: &Repository, snapshot: &Snapshot, id: &PartitionId) {
+        let state = snapshot.partition(id).unwrap();
+        let found = copy.segments(snapshot, id, state).await.unwrap();
+        let all = self.history.get(id).cloned().unwrap_or_default();
+        let within = all.into_iter().filter(|segment| {
+            segment.base_offset >= state.base_offset && segment.end_offset <= state.end_offset
+        });
+        assert_eq!(
+            found,
+            within.collect::<Vec<_>>(),
+            "{id} in {}",
+            snapshot.sequence
+        );
+        for segment in &found {
+            let bytes = self.to.object(&segment.key).await;
+            let bytes = bytes.unwrap_or_else(|| panic!("{} is missing", segment.key));
+            assert_eq!(Hex(Sha256::digest(&bytes).into()), segment.sha256);
+        }
+    }
+}
+
+/// Returns whether all findings are of partitions that the origin expired before they were copied.
+pub(super) fn only_not_joined(report: &CopyReport) -> bool {
+    let mut findings = report.findings.iter();
+    findings.all(|finding| finding.kind == CopyFindingKind::NotJoined)
+}

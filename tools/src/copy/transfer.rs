@@ -1,0 +1,217 @@
+//! The bytes of a segment, from one repository to the other in constant memory: compared with the digest of its row as they are read,
+//! and again as the other store returns them.
+
+use std::io::Write;
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use kbk_format::repo::{
+    Digest, Hex, Key, Operation, PartitionId, RepoError, Repository, SegmentEntry, SegmentReader,
+    SegmentUpload, Store,
+};
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::CopyEvents;
+use super::error::CopyError;
+use crate::task::joined;
+
+/// The ranges of a segment that are requested at a time.
+const RANGES: usize = 3;
+/// How often a segment is sent of which the store returns something else.
+const TRIES: u32 = 2;
+
+/// What became of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Transferred {
+    /// It was sent.
+    Sent,
+    /// It was there, and is intact.
+    Adopted,
+    /// Its bytes in the origin are not those of its row.
+    Damaged(String),
+}
+
+/// Why a segment could not be transferred.
+#[derive(Debug)]
+pub(super) enum TransferError {
+    /// The origin did not return it.
+    Origin(RepoError),
+    /// The destination did not take it.
+    Destination(CopyError),
+}
+
+/// From where to where, and how.
+pub(super) struct Transfer<'a> {
+    pub(super) origin: &'a Store,
+    pub(super) destination: &'a Repository,
+    pub(super) read_back: bool,
+    pub(super) events: &'a dyn CopyEvents,
+}
+
+impl Transfer<'_> {
+    /// Makes a segment durable in the destination. `existing` is the size of the object that has its name there, if there is one.
+    pub(super) async fn run(
+        &self,
+        id: &PartitionId,
+        entry: &SegmentEntry,
+        existing: Option<u64>,
+    ) -> Result<Transferred, TransferError> {
+        if existing == Some(entry.size) && self.is_intact(id, entry).await? {
+            return Ok(Transferred::Adopted);
+        }
+        for _ in 0..TRIES {
+            if let Some(damage) = self.send(id, entry).await? {
+                return Ok(Transferred::Damaged(damage));
+            }
+            if !self.read_back || self.is_intact(id, entry).await? {
+                return Ok(Transferred::Sent);
+            }
+        }
+        Err(TransferError::Destination(CopyError::NotStored {
+            url: self.destination.store().url().to_owned(),
+            key: entry.key.clone(),
+        }))
+    }
+
+    /// Sends a segment. Returns what is wrong with it in the origin, and then it has no object in the destination.
+    async fn send(
+        &self,
+        id: &PartitionId,
+        entry: &SegmentEntry,
+    ) -> Result<Option<String>, TransferError> {
+        let (sender, receiver) = mpsc::channel(1);
+        let store = self.destination.store().clone();
+        let key = Key::segment(id, entry.base_offset, &entry.segment_id);
+        let runtime = Handle::current();
+        let writing = tokio::task::spawn_blocking(move || write(&store, key, runtime, receiver));
+        let mut parts = parts(self.origin, id, entry);
+        let mut failed = None;
+        while let Some(part) = parts.next().await {
+            match part {
+                Ok(part) => {
+                    self.events.received(part.len() as u64);
+                    if sender.send(part).await.is_err() {
+                        // The upload has failed, and says why.
+                        break;
+                    }
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        drop(sender);
+        let upload = joined(writing.await).map_err(|error| {
+            let url = self.destination.store().url();
+            let error = RepoError::of_store(Operation::Write, url, &entry.key, error);
+            TransferError::Destination(error.into())
+        })?;
+        // An upload that is dropped leaves no object.
+        if let Some(error) = failed {
+            return Err(TransferError::Origin(error));
+        }
+        let upload = upload.map_err(|error| TransferError::Destination(error.into()))?;
+        let (found, expected) = (upload.sha256(), entry.sha256);
+        if found != expected {
+            return Ok(Some(format!(
+                "the SHA-256 of {} is {found}, and the index says {expected}",
+                entry.key
+            )));
+        }
+        let complete = upload.complete().await;
+        complete.map_err(|error| TransferError::Destination(error.into()))?;
+        Ok(None)
+    }
+
+    /// Returns whether the destination returns the bytes of the row.
+    async fn is_intact(
+        &self,
+        id: &PartitionId,
+        entry: &SegmentEntry,
+    ) -> Result<bool, TransferError> {
+        match digest(self.destination.store(), id, entry).await {
+            Ok(found) => Ok(found == entry.sha256),
+            Err(error) if error.kind().is_about_content() => Ok(false),
+            Err(error) => Err(TransferError::Destination(error.into())),
+        }
+    }
+}
+
+/// Writes what is received. Blocks.
+fn write(
+    store: &Store,
+    key: Key,
+    runtime: Handle,
+    mut parts: mpsc::Receiver<Bytes>,
+) -> Result<SegmentUpload, RepoError> {
+    let (buffers, name) = (store.profile().upload, key.to_string());
+    let mut upload = SegmentUpload::start(store, key, runtime, buffers)?;
+    while let Some(part) = parts.blocking_recv() {
+        let written = upload.write_all(&part);
+        written.map_err(|error| match error.downcast::<RepoError>() {
+            Ok(error) => error,
+            Err(error) => RepoError::of_store(Operation::Write, store.url(), &name, error.into()),
+        })?;
+    }
+    Ok(upload)
+}
+
+/// Reads an object of the size that its row states, in order.
+fn parts<'a>(
+    store: &'a Store,
+    id: &'a PartitionId,
+    entry: &'a SegmentEntry,
+) -> impl Stream<Item = Result<Bytes, RepoError>> + Unpin + 'a {
+    let read = move |range| {
+        Box::pin(async move {
+            let stored = SegmentReader::stored(store, id, entry, range).await?;
+            Ok(stored.bytes)
+        })
+    };
+    stream::iter(ranges(entry.size, store.profile().range_bytes))
+        .map(read)
+        .buffered(RANGES)
+}
+
+fn ranges(size: u64, length: u64) -> impl Iterator<Item = Range<u64>> {
+    let length = length.max(1);
+    let count = size.div_ceil(length);
+    (0..count).map(move |at| {
+        let start = at.saturating_mul(length);
+        start..size.min(start.saturating_add(length))
+    })
+}
+
+async fn digest(
+    store: &Store,
+    id: &PartitionId,
+    entry: &SegmentEntry,
+) -> Result<Digest, RepoError> {
+    let mut sha256 = Sha256::new();
+    let mut parts = parts(store, id, entry);
+    while let Some(part) = parts.next().await {
+        sha256.update(&part?);
+    }
+    Ok(Hex(sha256.finalize().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_cover_an_object_once() {
+        for (size, length, expected) in [
+            (0, 4, vec![]),
+            (4, 4, vec![0..4]),
+            (9, 4, vec![0..4, 4..8, 8..9]),
+        ] {
+            let found: Vec<Range<u64>> = ranges(size, length).collect();
+            assert_eq!(found, expected, "{size} by {length}");
+        }
+    }
+}
