@@ -9,9 +9,11 @@ use clap::builder::TypedValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
 
+use kbk_format::repo::Location;
+
 use super::error::CliError;
 use super::repo_url::{RepoUrl, RepoUrlParser};
-use super::store_options::{StoreOption, StoreOptionParser};
+use super::store_options::{self, StoreOption, StoreOptionParser};
 use super::time::{TimeArg, parse_duration};
 use crate::kafka::ClientSettings;
 use crate::select::{
@@ -66,6 +68,25 @@ pub struct GlobalArgs {
         hide_possible_values = true, help_heading = GLOBAL
     )]
     pub color: ColorWhen,
+}
+
+/// The repository that `kbk copy` reads.
+#[derive(Args, Clone, Debug)]
+pub struct FromArgs {
+    /// Repository to copy from; forms as of --repo
+    #[arg(long, value_name = "URL", value_parser = RepoUrlParser, value_hint = ValueHint::DirPath)]
+    pub from: RepoUrl,
+
+    /// How to reach the bucket to copy from, as --store-option does for the one to copy to; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = StoreOptionParser)]
+    pub from_store_option: Vec<StoreOption>,
+}
+
+impl FromArgs {
+    /// Returns where it is and how to reach it.
+    pub fn location(&self) -> Result<Location, CliError> {
+        store_options::apply(self.from.location(), &self.from_store_option)
+    }
 }
 
 /// The format of messages on stderr.
@@ -201,7 +222,7 @@ fn bad_property(command: &clap::Command) -> clap::Error {
 pub struct TopicArgs {
     /// Topics to select: a name, a glob, or /a regular expression/ for the whole name; of a backup also NAME@ID, with 8 digits of its
     /// id or more, for a topic whose name another one has; repeatable
-    /// [default: all except internal ones; verify and mount include those]
+    /// [default: all except internal ones; verify, copy and mount include those]
     #[arg(long, value_name = "PATTERN", value_parser = NamePattern::of_topics, help_heading = TOPICS)]
     pub topic: Vec<NamePattern>,
 

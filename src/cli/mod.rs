@@ -37,8 +37,8 @@ mod store_options;
 pub mod time;
 
 pub use self::args::{
-    ColorWhen, GlobalArgs, KafkaArgs, LogFormat, Property, RenameArgs, SelectionArgs, TopicArgs,
-    TopicPartitionArgs,
+    ColorWhen, FromArgs, GlobalArgs, KafkaArgs, LogFormat, Property, RenameArgs, SelectionArgs,
+    TopicArgs, TopicPartitionArgs,
 };
 pub use self::config::{Config, ConfigError, Key, keys};
 pub use self::context::Context;

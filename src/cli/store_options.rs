@@ -345,7 +345,7 @@ impl TypedValueParser for StoreOptionParser {
     fn parse_ref(
         &self,
         command: &clap::Command,
-        _arg: Option<&clap::Arg>,
+        arg: Option<&clap::Arg>,
         text: &OsStr,
     ) -> Result<StoreOption, clap::Error> {
         let pair = text.to_str().and_then(|text| text.split_once('='));
@@ -354,7 +354,8 @@ impl TypedValueParser for StoreOptionParser {
             None => Err("give KEY=VALUE".to_owned()),
         };
         option.map_err(|reason| {
-            let message = format!("invalid value for '--store-option': {reason}\n");
+            let name = arg.and_then(|arg| arg.get_long()).unwrap_or("store-option");
+            let message = format!("invalid value for '--{name}': {reason}\n");
             clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
         })
     }

@@ -4,6 +4,7 @@ pub mod acls;
 pub mod backup;
 pub mod cat;
 pub mod completions;
+pub mod copy;
 pub mod demo;
 pub mod diff;
 pub mod expire;
@@ -80,6 +81,8 @@ pub enum Command {
     Forget(forget::Args),
     /// Expire old records: remove the first segments of partitions from the newest snapshot
     Expire(expire::Args),
+    /// Copy snapshots to this repository from another one, with what it does not have yet
+    Copy(copy::Args),
     /// Delete what no snapshot needs any more
     Prune(prune::Args),
     /// Say what takes how many bytes: topics, snapshots, and what a prune would delete
@@ -135,6 +138,7 @@ impl Command {
             Self::Backup(args) => Some(&args.metrics),
             Self::Restore(args) => Some(&args.metrics),
             Self::Verify(args) => Some(&args.metrics),
+            Self::Copy(args) => Some(&args.metrics),
             Self::Mount(args) => args.metrics(),
             _ => None,
         }
@@ -175,6 +179,7 @@ impl Command {
         match self {
             Self::Backup(_) | Self::Demo(_) => Some("sealing what is open"),
             Self::Restore(_) => Some("finishing what is being written"),
+            Self::Copy(_) => Some("finishing the segments that are being sent"),
             Self::Mount(_) => Some("unmounting"),
             _ => None,
         }
@@ -193,6 +198,7 @@ impl Command {
             Self::Snapshots(args) => snapshots::run(args, context).await,
             Self::Forget(args) => forget::run(args, context).await,
             Self::Expire(args) => expire::run(args, context).await,
+            Self::Copy(args) => copy::run(args, context).await,
             Self::Prune(args) => prune::run(args, context).await,
             Self::Stats(args) => stats::run(args, context).await,
             Self::Ls(args) => ls::run(args, context).await,

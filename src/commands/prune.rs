@@ -64,6 +64,8 @@ pub(super) struct PruneReport {
     young: Objects,
     /// What no snapshot names, and belongs to topics that a running backup has claimed.
     claimed: Objects,
+    /// Segments that an interrupted `kbk copy` left, and the next one uses.
+    copied: Objects,
     /// What snapshots need.
     needed: Objects,
     /// Forgotten snapshots whose objects an interrupted run had left, and this one removed.
@@ -213,6 +215,7 @@ impl PruneReport {
             waiting: Objects::from(waiting).plus(plan.left.into()),
             young: plan.young.into(),
             claimed: plan.claimed.into(),
+            copied: plan.copied.into(),
             needed: plan.needed.into(),
             removed_snapshots: Vec::new(),
         }
@@ -273,6 +276,10 @@ impl Report for PruneReport {
             (
                 self.claimed,
                 "are named by no snapshot and belong to topics that a running backup has claimed",
+            ),
+            (
+                self.copied,
+                "are named by no snapshot and were left by an interrupted `kbk copy`: the next one uses them",
             ),
         ];
         for (objects, why) in rest.iter().filter(|(objects, _)| objects.objects > 0) {

@@ -64,6 +64,9 @@ impl Report for Snapshots {
         }
         table.write(out)?;
         writeln!(out, "{}", self.totals())?;
+        if let Some(copies) = self.copies() {
+            writeln!(out, "{copies}")?;
+        }
         for row in &self.snapshots {
             if let Some(contents) = &row.contents
                 && let Some(command) = &contents.maintenance
@@ -73,9 +76,13 @@ impl Report for Snapshots {
                     "expire" => "what has not expired of the backup",
                     _ => "the backup",
                 };
+                let of = match backup {
+                    0 => "nothing".to_owned(),
+                    backup => format!("{what} of snapshot {backup}"),
+                };
                 writeln!(
                     out,
-                    "snapshot {sequence} is of `kbk {command}`, and holds {what} of snapshot {backup}"
+                    "snapshot {sequence} is of `kbk {command}`, and holds {of}"
                 )?;
             }
             if let Some(damage) = &row.damage {
@@ -87,6 +94,28 @@ impl Report for Snapshots {
 }
 
 impl Snapshots {
+    /// Says which are copies, and of what; `None` where none is.
+    fn copies(&self) -> Option<String> {
+        let contents = self.snapshots.iter().filter_map(|row| {
+            let contents = row.contents.as_ref()?;
+            Some((
+                row.sequence,
+                contents.origin?,
+                contents.origin_repository.as_ref()?,
+            ))
+        });
+        let copies: Vec<(u64, u64, &String)> = contents.collect();
+        let (first, _, repository) = copies.first()?;
+        let (last, origin, _) = copies.last()?;
+        let which = match copies.len() {
+            1 => format!("snapshot {last} is a copy"),
+            _ => format!("the snapshots {first} to {last} are copies"),
+        };
+        Some(format!(
+            "{which} of repository {repository}, up to its snapshot {origin}"
+        ))
+    }
+
     /// Says how many there are and, where every one can be read, what they added.
     fn totals(&self) -> String {
         let count = human::counted(self.snapshots.len() as u64, "snapshot");

@@ -9,6 +9,7 @@ mod blocks;
 mod cat;
 mod config;
 mod credentials;
+mod copy;
 mod deploy;
 mod expire;
 mod formats;

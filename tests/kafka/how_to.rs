@@ -130,7 +130,7 @@ fn every_answer_is_one_command_that_works() {
         commands.map(|command| (block.heading.as_str(), command))
     });
     let commands: Vec<_> = commands.collect();
-    assert_eq!(commands.len(), 15, "{commands:#?}");
+    assert_eq!(commands.len(), 19, "{commands:#?}");
     for (heading, command) in commands {
         let done = shell(command, &repo, &broker).expect_code(0);
         let lines = || done.stdout.lines().collect::<Vec<_>>();

@@ -7,6 +7,7 @@ mod claims;
 mod cleaned;
 mod client_files;
 mod conditions;
+mod copy;
 mod damaged_repository;
 mod discarded;
 mod expired;

@@ -49,6 +49,7 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
     ("snapshots", "src/commands/snapshots.rs", "Snapshots"),
     ("forget", "src/commands/forget.rs", "Forgetting"),
     ("expire", "src/commands/expire.rs", "Expiring"),
+    ("copy", "src/commands/copy.rs", "Copying"),
     ("prune", "src/commands/prune.rs", "PruneReport"),
     ("stats", "src/commands/stats.rs", "Stats"),
     ("ls", "src/commands/ls.rs", "Listing"),

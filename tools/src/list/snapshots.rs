@@ -30,6 +30,10 @@ pub struct SnapshotContents {
     /// The command that committed it, such as `forget`, where no backup did; it holds what the snapshot before it holds, but for what
     /// `expire` removed.
     pub maintenance: Option<String>,
+    /// Sequence number of the snapshot of another repository that it is a copy of; null where it is none.
+    pub origin: Option<u64>,
+    /// The id of that repository.
+    pub origin_repository: Option<String>,
     /// Kafka's id of the cluster.
     pub cluster_id: Option<String>,
     /// Whether it has every record that the cluster had.
@@ -121,6 +125,11 @@ fn contents(
         parent,
         backup: manifest.backup(),
         maintenance: manifest.maintenance.as_ref().map(|it| it.command.clone()),
+        origin: manifest.origin.as_ref().map(|origin| origin.sequence),
+        origin_repository: manifest
+            .origin
+            .as_ref()
+            .map(|origin| origin.repository_id.to_string()),
         cluster_id: manifest.cluster_id.clone(),
         topics: totals.topics,
         partitions: totals.partitions,

@@ -1,0 +1,322 @@
+//! `kbk copy` between folders: what is copied, what is refused, and what is said of damage.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::program::{Ended, kbk};
+use crate::world::World;
+
+#[track_caller]
+fn ok(ended: &Ended) -> &Ended {
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    ended
+}
+
+/// A repository, and a place for its copy.
+struct Copies {
+    world: World,
+    copy: String,
+}
+
+impl Copies {
+    fn new() -> Copies {
+        let world = World::sample();
+        let copy = world.folder.path().join("copy");
+        let copies = Copies {
+            copy: copy.to_str().unwrap().to_owned(),
+            world,
+        };
+        ok(&copies.of_copy(&["init"]));
+        copies
+    }
+
+    fn from(&self) -> String {
+        self.world.path("").to_str().unwrap().to_owned()
+    }
+
+    /// Runs a command on the copy.
+    fn of_copy(&self, args: &[&str]) -> Ended {
+        let mut command = kbk(args);
+        command.env("KBK_REPO", &self.copy);
+        Ended::of(command.output().unwrap())
+    }
+
+    fn copy(&self, more: &[&str]) -> Ended {
+        let from = self.from();
+        self.of_copy(&[&["copy", "--from", &from], more].concat())
+    }
+
+    #[track_caller]
+    fn copied(&self, more: &[&str]) -> Value {
+        ok(&self.copy(&[more, &["--json"]].concat())).json()
+    }
+
+    /// Returns what a reader prints of both.
+    #[track_caller]
+    fn both(&self, args: &[&str]) -> [String; 2] {
+        let [original, copy] = [self.world.kbk(args), self.of_copy(args)];
+        [ok(&original).stdout.clone(), ok(&copy).stdout.clone()]
+    }
+}
+
+#[test]
+fn a_copy_holds_the_same_and_only_what_is_new_is_sent() {
+    let copies = Copies::new();
+    let dry = copies.copied(&["--dry-run"]);
+    assert_eq!(
+        (&dry["dry_run"], &dry["segments"]),
+        (&json!(true), &json!(8))
+    );
+    assert_eq!(
+        ok(&copies.of_copy(&["snapshots", "--json"])).json()["snapshots"],
+        json!([])
+    );
+
+    let ended = copies.copy(&[]);
+    let first = ok(&ended).stdout.lines().next().unwrap();
+    assert!(
+        first.starts_with("copied 2 snapshots from 1 to 2 of ") && first.contains(": 8 segments, "),
+        "{first}"
+    );
+    assert!(
+        ended.stdout.contains("3 partitions with 1,450 records"),
+        "{}",
+        ended.stdout
+    );
+    for args in [
+        &["cat", "orders"][..],
+        &["cat", "payments", "--snapshot", "1"],
+        &["groups", "list"],
+        &["acls", "list"],
+        &["ls"],
+    ] {
+        let [original, copy] = copies.both(args);
+        assert_eq!(original, copy, "{args:?}");
+    }
+    ok(&copies.of_copy(&["verify", "--full", "--snapshot", "all"]));
+    let again = copies.copied(&[]);
+    assert_eq!(
+        (&again["segments"], &again["snapshots"]),
+        (&json!(0), &json!([]))
+    );
+    assert!(
+        ok(&copies.copy(&[]))
+            .stdout
+            .starts_with("nothing to copy: ")
+    );
+
+    copies
+        .world
+        .backup(&[("payments", 0, vec![vec![(250, 9_000)]])]);
+    ok(&copies.world.kbk(&["forget", "--keep-last", "9", "--yes"]));
+    let third = copies.copied(&[]);
+    assert_eq!(
+        (&third["segments"], &third["records"], &third["read_back"]),
+        (&json!(1), &json!(1_451), &json!(true))
+    );
+    let snapshots = ok(&copies.of_copy(&["snapshots"])).stdout.clone();
+    assert!(
+        snapshots.contains("the snapshots 1 to 3 are copies of repository "),
+        "{snapshots}"
+    );
+    let rows = ok(&copies.of_copy(&["snapshots", "--json"])).json();
+    let numbers = rows["snapshots"].as_array().unwrap().iter();
+    let numbers: Vec<_> = numbers
+        .map(|row| [&row["sequence"], &row["origin"]])
+        .collect();
+    assert_eq!(
+        numbers,
+        [[1, 1], [2, 2], [3, 3]]
+            .map(|pair| pair.map(|it| json!(it)))
+            .each_ref()
+            .map(|pair| pair.each_ref())
+    );
+}
+
+#[test]
+fn topics_are_selected_and_added_later() {
+    let copies = Copies::new();
+    let payments = copies.copied(&["--topic", "payments", "--snapshot", "latest"]);
+    assert_eq!(
+        (&payments["segments"], &payments["snapshots"][0]["snapshot"]),
+        (&json!(2), &json!(2))
+    );
+    let listed = ok(&copies.of_copy(&["ls", "--json"])).json();
+    assert_eq!(listed["topics"].as_array().unwrap().len(), 1);
+    let all = copies.copied(&[]);
+    assert_eq!(
+        (
+            &all["segments"],
+            &all["snapshots"][0]["origin"],
+            &all["snapshots"][0]["snapshot"]
+        ),
+        (&json!(6), &json!(2), &json!(3))
+    );
+    let [original, copy] = copies.both(&["cat", "orders"]);
+    assert_eq!(original, copy);
+    let ended = copies.copy(&["--topic", "paymenst"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("payments"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_cannot_be_a_copy_is_refused_and_nothing_is_written() {
+    let copies = Copies::new();
+    let from = copies.from();
+    let same = copies.world.kbk(&["copy", "--from", &from]);
+    assert_eq!(same.code, Some(1), "{}", same.stderr);
+    assert!(
+        same.stderr.contains("the same as the one to copy from"),
+        "{}",
+        same.stderr
+    );
+    // Not created yet, and no repository to copy from.
+    let nowhere = copies.world.folder.path().join("nowhere");
+    let nowhere = nowhere.to_str().unwrap();
+    for args in [
+        &["copy", "--from", &from, "-r", nowhere][..],
+        &["copy", "--from", nowhere, "-r", &copies.copy],
+    ] {
+        let ended = copies.of_copy(args);
+        assert_eq!(ended.code, Some(1), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("nowhere"), "{}", ended.stderr);
+    }
+    for args in [
+        &["copy"][..],
+        &["copy", "--from", "memory://x"],
+        &["copy", "--from", &from, "--snapshot", "all"],
+        &[
+            "copy",
+            "--from",
+            &from,
+            "--from-store-option",
+            "secret_access_key=hunter2",
+        ],
+    ] {
+        let ended = copies.of_copy(args);
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    }
+    let none = copies.copy(&["--snapshot", "7"]);
+    assert!(none.stderr.contains("has no snapshot 7"), "{}", none.stderr);
+    copies.copied(&["--snapshot", "latest"]);
+    let older = copies.copy(&["--snapshot", "1", "--json"]);
+    assert_eq!(older.code, Some(1));
+    let error = older.json()["error"].clone();
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("copies go forward"), "{error}");
+
+    // A copy of another repository.
+    let other = World::sample();
+    let other = other.path("");
+    let ended = copies.of_copy(&["copy", "--from", other.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("is a copy of repository "),
+        "{}",
+        ended.stderr
+    );
+    // A repository that has backups of its own.
+    let own = World::sample();
+    let keys = own.keys();
+    let ended = own.kbk(&["copy", "--from", &from]);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("is of a backup of its own"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(own.keys(), keys);
+}
+
+#[test]
+fn damage_ends_its_partition_and_the_first_line_says_so() {
+    let copies = Copies::new();
+    let entries = copies.world.entries("orders", 1);
+    let damaged = copies.world.path(&entries[1].key);
+    let intact = fs::read(&damaged).unwrap();
+    let mut bytes = intact.clone();
+    bytes[20] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+
+    let ended = copies.copy(&[]);
+    assert_eq!(ended.code, Some(3), "{}{}", ended.stdout, ended.stderr);
+    let first = ended.stdout.lines().next().unwrap();
+    assert!(first.starts_with("partial: "), "{first}");
+    assert!(
+        ended.stdout.contains(
+            "orders/1: offsets 200 to 400 (exclusive) cannot be copied, nor 1 segment after it"
+        ),
+        "{}",
+        ended.stdout
+    );
+    let verified = copies.of_copy(&["verify"]);
+    assert_eq!(verified.code, Some(3), "{}", verified.stdout);
+    assert!(
+        verified.stdout.starts_with("snapshot 2 is partial: "),
+        "{}",
+        verified.stdout
+    );
+    let listed = copies.of_copy(&["ls", "orders", "--json"]);
+    assert_eq!(
+        ok(&listed).json()["partitions"][1]["incomplete"]["reason"],
+        "not_copied"
+    );
+    let printed = copies.of_copy(&["cat", "orders"]);
+    assert_eq!(printed.code, Some(3));
+
+    fs::write(&damaged, intact).unwrap();
+    let document = copies.copied(&[]);
+    assert_eq!(
+        (&document["segments"], &document["findings"]),
+        (&json!(1), &json!([]))
+    );
+    assert_eq!(document["adopted_segments"], json!(1), "{document}");
+    let [original, copy] = copies.both(&["cat", "orders"]);
+    assert_eq!(original, copy);
+}
+
+#[test]
+fn each_forgets_expires_and_prunes_by_itself() {
+    let copies = Copies::new();
+    copies.copied(&[]);
+    ok(&copies
+        .world
+        .kbk(&["expire", "--older-than", "1d", "--topic", "orders", "--yes"]));
+    let document = copies.copied(&[]);
+    assert_eq!(document["segments"], 0, "{document}");
+    // The copy still has what expired in the original.
+    let printed = copies.of_copy(&["cat", "orders"]);
+    assert_eq!(ok(&printed).json_lines().len(), 1_200);
+    ok(&copies.of_copy(&["forget", "--keep-last", "1", "--yes"]));
+    ok(&copies.of_copy(&["prune", "--grace", "0s"]));
+    ok(&copies.of_copy(&["verify", "--full", "--snapshot", "all"]));
+    copies
+        .world
+        .backup(&[("payments", 0, vec![vec![(250, 9_000)]])]);
+    assert_eq!(copies.copied(&[])["segments"], 1);
+    ok(&copies.of_copy(&["verify", "--full", "--snapshot", "all"]));
+
+    // A copy that is begun now has what is left, and says what expired.
+    let late = Copies {
+        copy: copies
+            .world
+            .folder
+            .path()
+            .join("late")
+            .to_str()
+            .unwrap()
+            .to_owned(),
+        world: copies.world,
+    };
+    ok(&late.of_copy(&["init"]));
+    late.copied(&["--snapshot", "latest"]);
+    let listed = ok(&late.of_copy(&["ls", "orders", "--json"])).json();
+    let row = &listed["partitions"][0];
+    assert_eq!(
+        row["expired"]["offsets"],
+        json!({"base_offset": 0, "end_offset": 600})
+    );
+    ok(&late.of_copy(&["verify", "--full"]));
+}
