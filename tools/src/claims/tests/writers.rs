@@ -146,18 +146,25 @@ impl World {
     async fn write(&self, writer: usize, topics: &[String]) {
         for _ in 0..ATTEMPTS {
             let ended = self.attempt(topics).await;
-            let mut events = self.events.lock().unwrap();
-            events.attempts += 1;
-            match ended {
-                Ended::Committed => return events.finished.push(writer),
-                Ended::Crashed => return events.crashed.push(writer),
-                Ended::Refused => events.refused += 1,
-                Ended::Lost => events.losses += 1,
-                Ended::Failed => events.failed += 1,
+            if self.count(writer, &ended) {
+                return;
             }
-            drop(events);
             self.clock.sleep(self.random.seconds(5, 90)).await;
         }
+    }
+
+    /// Counts an attempt; returns whether it was the last one of its writer.
+    fn count(&self, writer: usize, ended: &Ended) -> bool {
+        let mut events = self.events.lock().unwrap();
+        events.attempts += 1;
+        match ended {
+            Ended::Committed => events.finished.push(writer),
+            Ended::Crashed => events.crashed.push(writer),
+            Ended::Refused => events.refused += 1,
+            Ended::Lost => events.losses += 1,
+            Ended::Failed => events.failed += 1,
+        }
+        matches!(ended, Ended::Committed | Ended::Crashed)
     }
 
     /// A backup: claims, reads the newest snapshot, works, commits.
