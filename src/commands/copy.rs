@@ -215,7 +215,7 @@ impl Copying {
         let report = &self.report;
         let (from, to) = (&self.from, &self.to);
         if report.snapshots.is_empty() {
-            return match report.findings.is_empty() {
+            return match report.findings.is_empty() && !report.interrupted {
                 true => format!("nothing to copy: {to} has what is selected of {from}"),
                 false => format!("nothing was copied to {to}"),
             };
@@ -318,5 +318,34 @@ impl Report for Copying {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_copy_that_was_looked_through_has_everything() {
+        let summary = |report| {
+            let copying = Copying {
+                from: "a".to_owned(),
+                to: "b".to_owned(),
+                dry_run: false,
+                report,
+            };
+            let mut text = Vec::new();
+            copying.human(&mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        let done = summary(CopyReport::default());
+        assert_eq!(done, "nothing to copy: b has what is selected of a\n");
+        let interrupted = summary(CopyReport {
+            interrupted: true,
+            ..CopyReport::default()
+        });
+        let lines: Vec<&str> = interrupted.lines().collect();
+        assert!(lines[0].starts_with("interrupted: "), "{interrupted}");
+        assert_eq!(lines[1..], ["nothing was copied to b"]);
     }
 }

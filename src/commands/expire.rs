@@ -15,7 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   kbk expire -r /backup/kafka --older-than 90d --dry-run
   kbk expire -r /backup/kafka --older-than 1y --topic orders --yes
-  kbk expire -r /backup/kafka --older-than 30d --topic 'clicks-*' --yes
+  kbk expire -r /backup/kafka --older-than 30d --topic 'orders*' --yes
 
 Of each partition, the first segments go whose records are all older: a segment with one younger
 record stays, and so do those after it. The largest timestamp of a segment counts. Topics with other

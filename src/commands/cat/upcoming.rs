@@ -96,14 +96,14 @@ mod tests {
         while let Some((number, output)) = upcoming.next(&mut numbers, options).await {
             assert_eq!((number, output), (at_each.len(), number));
             let printing = async {
-                for _ in 0..8 {
+                for _ in 0..64 {
                     tokio::task::yield_now().await;
                 }
             };
             upcoming.during(printing).await;
             at_each.push(begun.borrow().len());
         }
-        assert_eq!(begun.into_inner(), (0..20).collect::<Vec<_>>());
+        assert_eq!(*begun.borrow(), (0..20).collect::<Vec<_>>());
         at_each
     }
 

@@ -352,7 +352,7 @@ fn partitions_behind_the_next_one_are_begun_before_a_writer_asks_for_them() {
         work.put_back(job(&plan));
     }
     let runtime = backup.runtime.handle();
-    let mut next = || work.next(runtime).unwrap();
+    let next = || work.next(runtime).unwrap();
     assert!(next().begun.is_none(), "nobody could know");
     for _ in 0..2 {
         let mut job = next();

@@ -206,12 +206,12 @@ mod tests {
     #[test]
     fn ranges_cover_an_object_once() {
         for (size, length, expected) in [
-            (0, 4, vec![]),
-            (4, 4, vec![0..4]),
-            (9, 4, vec![0..4, 4..8, 8..9]),
+            (0, 4, &[][..]),
+            (4, 4, &[(0, 4)]),
+            (9, 4, &[(0, 4), (4, 8), (8, 9)]),
         ] {
-            let found: Vec<Range<u64>> = ranges(size, length).collect();
-            assert_eq!(found, expected, "{size} by {length}");
+            let found = ranges(size, length).map(|range| (range.start, range.end));
+            assert_eq!(found.collect::<Vec<_>>(), expected, "{size} by {length}");
         }
     }
 }

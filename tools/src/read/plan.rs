@@ -125,7 +125,7 @@ impl ReadPlan {
 
     fn start(self, wanted: Blocks, options: ReadOptions, runtime: &Handle) -> PartitionReader {
         let source = Source::Repository {
-            repository: self.repository,
+            repository: Box::new(self.repository),
             sequence: self.sequence,
             partition: self.partition,
             segments: self.segments,

@@ -13,7 +13,7 @@ use crate::segment_file::SegmentFile;
 /// Segments of one partition, in offset order.
 pub(super) enum Source {
     Repository {
-        repository: Repository,
+        repository: Box<Repository>,
         /// The snapshot.
         sequence: u64,
         partition: PartitionId,

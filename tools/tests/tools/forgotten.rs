@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use jiff::Timestamp;
 use kbk_format::Streams;
@@ -67,24 +67,28 @@ fn prune(segments: &[PathBuf]) {
 #[test]
 fn a_verification_says_so() {
     let world = World::sample();
-    prune(&segments(&world));
+    let segments = segments(&world);
     let old = [1, 2].map(|sequence| fs::read(snapshot(&world, sequence)).unwrap());
     world.runtime.block_on(async {
         expire(&world.repository).await;
         forget(&world.repository).await;
     });
+    prune(&segments);
     // As it was before they were forgotten, until something was verified.
-    let newest = (snapshot(&world, 4), fs::read(snapshot(&world, 4)).unwrap());
-    fs::remove_file(&newest.0).unwrap();
+    let (newest, aside) = (snapshot(&world, 4), world.folder.path().join("aside"));
+    fs::rename(&newest, &aside).unwrap();
     let old_files = [1, 2].map(|sequence| snapshot(&world, sequence));
     for (file, bytes) in old_files.iter().zip(old) {
         fs::write(file, bytes).unwrap();
     }
+    let once = Once::new();
     let forget_now = move |_: u64| {
-        fs::write(&newest.0, &newest.1).unwrap();
-        for file in &old_files {
-            let _ = fs::remove_file(file);
-        }
+        once.call_once(|| {
+            fs::rename(&aside, &newest).unwrap();
+            for file in &old_files {
+                fs::remove_file(file).unwrap();
+            }
+        });
     };
     let options = VerifyOptions {
         snapshots: vec![1, 2, 3],
@@ -120,9 +124,9 @@ fn a_reader_of_records_says_so() {
         let state = old.partition(&place).unwrap();
         let plan = ReadPlan::new(&repository, &old, place.clone(), state, Selection::all());
         let plan = plan.await.unwrap();
-        prune(&segments);
         expire(&repository).await;
         forget(&repository).await;
+        prune(&segments);
         let mut reader = plan.read(Streams::All, &tokio::runtime::Handle::current());
         let error = reader.next().await.map(|_| ()).unwrap_err();
         assert!(

@@ -1,5 +1,6 @@
 //! Two repositories, what the first has ever held, and what a copy must hold.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -312,9 +313,8 @@ impl World {
     /// Notes what snapshots hold that no backup committed.
     async fn note_snapshots(&mut self, repository: &Repository) {
         for sequence in repository.sequences().await.unwrap() {
-            if !self.snapshots.contains_key(&sequence) {
-                let snapshot = repository.snapshot(sequence).await.unwrap();
-                self.snapshots.insert(sequence, snapshot);
+            if let Entry::Vacant(unknown) = self.snapshots.entry(sequence) {
+                unknown.insert(repository.snapshot(sequence).await.unwrap());
             }
         }
     }
