@@ -153,6 +153,12 @@ impl HeldClaim {
         *self.owner.base.lock().await = Some(base);
     }
 
+    /// States that the owner commits now, or has: what has changed since [`will_commit`](Self::will_commit) may be its own doing, and is no
+    /// loss of the claim until that is called again. For owners that commit more than once.
+    pub async fn commits(&self) {
+        *self.owner.base.lock().await = None;
+    }
+
     /// Returns the signal for work that cannot be dropped.
     #[must_use]
     pub fn loss(&self) -> LossSignal {

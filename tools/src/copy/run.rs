@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use kbk_format::repo::{
     Adoptable, ClaimedTopic, Digested, Id, PartitionId, PartitionState, RepoErrorKind, Repository,
-    SegmentEntry, Snapshot, SnapshotCopy, TopicName,
+    SegmentEntry, Snapshot, SnapshotCopy, TopicName, WriteBase,
 };
 use kbk_format::{OffsetSpan, counted};
 
@@ -46,6 +46,7 @@ pub async fn copy(
     let last = resume::last_copied(origin, destination, manifest).await?;
     let sequence = last.map_or(0, |last| last.sequence);
     let selected = selection::select(origin, destination, options.snapshots, sequence).await?;
+    let held: Option<HeldClaim>;
     let mut run = Run {
         origin,
         destination,
@@ -75,15 +76,18 @@ pub async fn copy(
             writer: options.writer.clone(),
             topics,
         };
-        run.claim = claims::claim(destination, request, stop, claim_events).await?;
-        run.report.interrupted = run.claim.is_none();
+        held = claims::claim(destination, request, stop, claim_events).await?;
+        run.claim = held.as_ref();
+        run.report.interrupted = held.is_none();
+    } else {
+        held = None;
     }
     let copied = run.copy_all(&selected.sequences, selected.again).await;
-    if let Some(claim) = run.claim.take() {
+    let report = run.report;
+    if let Some(claim) = held {
         claim.release().await;
     }
-    copied?;
-    Ok(run.report)
+    copied.map(|()| report)
 }
 
 struct Run<'a> {
@@ -91,7 +95,7 @@ struct Run<'a> {
     destination: &'a Repository,
     options: &'a CopyOptions,
     events: Arc<dyn CopyEvents>,
-    claim: Option<HeldClaim>,
+    claim: Option<&'a HeldClaim>,
     /// Sequence of the newest snapshot of the destination before anything was written.
     read_after: u64,
     /// Whether the last snapshot that was copied is still there, so that the histories are known to be the same.
@@ -208,8 +212,17 @@ impl Run<'_> {
             if !self.options.dry_run {
                 self.events
                     .planned(origin.sequence, planned.segments, planned.bytes);
-                self.list(&copy).await?;
-                if !self.transfer(&mut copy, &mut findings).await? {
+                let transferred = match self.claim {
+                    Some(claim) => {
+                        let partitions = copy.partitions.keys().cloned();
+                        let base = WriteBase::new(base.as_deref(), 0, partitions);
+                        claim.will_commit(base).await;
+                        let transfer = self.transfer(&mut copy, &mut findings);
+                        claim.unless_lost(transfer).await??
+                    }
+                    None => self.transfer(&mut copy, &mut findings).await?,
+                };
+                if !transferred {
                     return Ok(Copied::Stopped);
                 }
             }
@@ -303,6 +316,7 @@ impl Run<'_> {
         copy: &mut SnapshotCopy,
         findings: &mut Vec<CopyFinding>,
     ) -> Result<bool, CopyError> {
+        self.list(copy).await?;
         let new = copy.partitions.iter().flat_map(|(id, copied)| {
             let segments = copied.segments.iter();
             segments.map(move |entry| (id, entry))
@@ -397,8 +411,9 @@ impl Run<'_> {
     }
 
     async fn commit(&self, copy: &SnapshotCopy) -> Result<Digested<Snapshot>, CopyError> {
-        if let Some(claim) = &self.claim {
+        if let Some(claim) = self.claim {
             claim.check().await?;
+            claim.commits().await;
         }
         Ok(self.destination.commit_copy(copy).await?)
     }
