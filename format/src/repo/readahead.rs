@@ -47,26 +47,29 @@ const UNIT: u64 = 1 << 10;
 
 /// The memory that the readers of one store share. Clones are the same memory.
 #[derive(Clone, Debug)]
-pub(super) struct AheadMemory {
+pub(super) struct AheadMemory(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     free: Arc<Semaphore>,
     limits: ReadaheadLimits,
     /// Those that were asked for something.
-    readers: Arc<AtomicU32>,
+    readers: AtomicU32,
 }
 
 impl AheadMemory {
     pub(super) fn new(limits: ReadaheadLimits) -> AheadMemory {
         let units = usize::try_from(limits.shared_bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS);
-        AheadMemory {
+        AheadMemory(Arc::new(Shared {
             free: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
             limits,
-            readers: Arc::default(),
-        }
+            readers: AtomicU32::new(0),
+        }))
     }
 
     pub(super) fn reader(&self) -> AheadReader {
         AheadReader {
-            memory: self.clone(),
+            memory: Arc::clone(&self.0),
             is_asked: false,
         }
     }
@@ -75,7 +78,7 @@ impl AheadMemory {
 /// One of the readers that share the memory.
 #[derive(Debug)]
 pub struct AheadReader {
-    memory: AheadMemory,
+    memory: Arc<Shared>,
     is_asked: bool,
 }
 
