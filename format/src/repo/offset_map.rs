@@ -248,10 +248,9 @@ impl Repository {
     ///
     /// The error of the store.
     pub async fn keep_map_pages(&self, restore: &RestoreId, kept: &BTreeSet<Key>) -> Result<()> {
-        for key in self.map_page_keys(restore).await?.difference(kept) {
-            self.store().remove(key).await?;
-        }
-        Ok(())
+        let found = self.map_page_keys(restore).await?;
+        let unneeded: Vec<Key> = found.difference(kept).cloned().collect();
+        self.store().remove_all(&unneeded).await
     }
 
     /// Removes pages that nothing names any more. A page that is gone already is not an error.
@@ -260,10 +259,8 @@ impl Repository {
     ///
     /// The error of the store.
     pub async fn remove_map_pages(&self, restore: &RestoreId, pages: &[Digest]) -> Result<()> {
-        for sha256 in pages {
-            self.store().remove(&Key::map_page(restore, sha256)).await?;
-        }
-        Ok(())
+        let keys = pages.iter().map(|sha256| Key::map_page(restore, sha256));
+        self.store().remove_all(&keys.collect::<Vec<_>>()).await
     }
 }
 

@@ -2,7 +2,9 @@
 //! the restore was asked for.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 
+use futures_util::{StreamExt, stream};
 use kbk_format::repo::{
     DonePartition, RepoError, RepoErrorKind, Repository, RestoreId, RestoredPartition,
     RestoredTopic,
@@ -55,13 +57,24 @@ impl RestoreCheck<'_> {
 
     /// Checks each page by itself, including those that no map names: an unfinished restore may still need them.
     async fn pages(&mut self) -> Result<(), RepoError> {
-        for key in self.repository.map_page_keys(self.name).await? {
-            if let Err(error) = self.repository.listed_map_page(&key).await {
+        let repository = self.repository;
+        let keys = repository.map_page_keys(self.name).await?.into_iter();
+        let reads = keys.map(async |key| {
+            let page = repository.listed_map_page(&key).await;
+            (key, page.map(|_| ()))
+        });
+        let mut pages = pin!(stream::iter(reads).buffered(self.parallel()));
+        while let Some((key, page)) = pages.next().await {
+            if let Err(error) = page {
                 self.damaged_pages.insert(key.to_string());
                 self.findings.push(finding(&error));
             }
         }
         Ok(())
+    }
+
+    fn parallel(&self) -> usize {
+        self.repository.store().profile().parallel_requests
     }
 
     /// Checks `begun.json`, `targets.json`, `discarded.json`, `done.json`, and the maps that the latter names.
@@ -71,22 +84,29 @@ impl RestoreCheck<'_> {
         self.repository.groups_changes(self.name).await?;
         let begun = self.repository.restore(self.name).await?;
         let done = self.repository.restore_done(self.name).await?;
-        for partition in done.into_iter().flat_map(|done| done.partitions) {
+        let partitions = done.map_or_else(Vec::new, |done| done.partitions);
+        let this = &*self;
+        // A page names the one before it, so that only partitions can be read side by side.
+        let checks = partitions.iter().map(async |partition| {
             let source = partition.partition_id();
             let requested = begun.as_ref().and_then(|begun| begun.partition(&source));
             let wrong = match requested {
-                Some(requested) => self.map(requested, &partition).await,
+                Some(requested) => this.map(requested, partition).await,
                 None => {
                     let message = format!(
                         "restore {} finished with a partition that it did not begin with",
-                        self.name
+                        this.name
                     );
                     Some(Finding::new(FindingKind::DamagedRestore, message))
                 }
             };
-            let wrong = wrong.map(|finding| finding.partition(&source));
-            self.findings.extend(wrong);
-        }
+            wrong.map(|finding| finding.partition(&source))
+        });
+        let wrong: Vec<Option<Finding>> = stream::iter(checks)
+            .buffered(this.parallel())
+            .collect()
+            .await;
+        self.findings.extend(wrong.into_iter().flatten());
         Ok(())
     }
 
