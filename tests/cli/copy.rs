@@ -278,6 +278,46 @@ fn damage_ends_its_partition_and_the_first_line_says_so() {
 }
 
 #[test]
+fn a_snapshot_whose_index_is_damaged_is_left_out_and_named() {
+    let copies = Copies::new();
+    let snapshot = fs::read(copies.world.path("snapshots/00000000000000000002.json")).unwrap();
+    let snapshot: Value = serde_json::from_slice(&snapshot).unwrap();
+    let table = snapshot["runs"][0]["tables"][0]["sha256"].as_str().unwrap();
+    let damaged = copies.world.path(&format!("index/{table}.idx"));
+    let intact = fs::read(&damaged).unwrap();
+    let mut bytes = intact.clone();
+    bytes[20] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+
+    let ended = copies.copy(&[]);
+    assert_eq!(ended.code, Some(3), "{}{}", ended.stdout, ended.stderr);
+    let mut lines = ended.stdout.lines();
+    assert!(
+        lines.next().unwrap().starts_with("partial: "),
+        "{}",
+        ended.stdout
+    );
+    let finding = lines.next().unwrap();
+    assert!(
+        finding.starts_with("snapshot 2: ") && finding.contains(table),
+        "{finding}"
+    );
+    let listed = ok(&copies.of_copy(&["snapshots", "--json"])).json();
+    let sequences = listed["snapshots"].as_array().unwrap().iter();
+    assert_eq!(
+        sequences.map(|row| &row["sequence"]).collect::<Vec<_>>(),
+        [1]
+    );
+    ok(&copies.of_copy(&["verify", "--full"]));
+
+    fs::write(&damaged, intact).unwrap();
+    let document = copies.copied(&[]);
+    assert_eq!(document["findings"], json!([]));
+    let [original, copy] = copies.both(&["cat", "payments"]);
+    assert_eq!(original, copy);
+}
+
+#[test]
 fn each_forgets_expires_and_prunes_by_itself() {
     let copies = Copies::new();
     copies.copied(&[]);
