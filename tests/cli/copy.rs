@@ -318,6 +318,45 @@ fn a_snapshot_whose_index_is_damaged_is_left_out_and_named() {
 }
 
 #[test]
+fn what_a_second_copy_of_a_snapshot_adds_is_not_forgotten_for_the_first() {
+    let copies = Copies::new();
+    let cluster = copies.world.path("cluster");
+    let aside = copies.world.folder.path().join("aside");
+    fs::rename(&cluster, &aside).unwrap();
+    assert_eq!(copies.copy(&[]).code, Some(3));
+    fs::remove_dir_all(&cluster).ok();
+    fs::rename(&aside, &cluster).unwrap();
+    let again = copies.copied(&[]);
+    assert_eq!(again["snapshots"][0]["snapshot"], 3, "{again}");
+    copies
+        .world
+        .backup(&[("payments", 0, vec![vec![(250, 9_000)]])]);
+    copies.copied(&[]);
+
+    let forget = ["forget", "--keep-last", "2", "--yes", "--json"];
+    let rows = ok(&copies.of_copy(&forget)).json();
+    let rows = rows["snapshots"].as_array().unwrap().iter();
+    let kept: Vec<_> = rows.map(|row| [&row["keep"], &row["same_as"]]).collect();
+    assert_eq!(
+        kept,
+        [
+            [&json!(false), &json!(null)],
+            [&json!(false), &json!(null)],
+            [&json!(true), &json!(null)],
+            [&json!(true), &json!(null)],
+        ]
+    );
+    ok(&copies.of_copy(&["prune", "--grace", "0s"]));
+    let listed = ok(&copies.of_copy(&["groups", "list", "--snapshot", "3"]))
+        .stdout
+        .clone();
+    assert_eq!(
+        listed,
+        ok(&copies.world.kbk(&["groups", "list", "--snapshot", "2"])).stdout
+    );
+}
+
+#[test]
 fn each_forgets_expires_and_prunes_by_itself() {
     let copies = Copies::new();
     copies.copied(&[]);

@@ -13,7 +13,7 @@ use super::members;
 use super::order::check_order;
 use super::origin::Origin;
 use super::ranges;
-use super::sealed::Document;
+use super::sealed::{Document, seal};
 use super::states::TopicState;
 use crate::layout::limits;
 
@@ -188,6 +188,26 @@ impl Manifest {
         let copied = copied.map_or(self.sequence, |origin| origin.sequence);
         let maintenance = self.maintenance.as_ref();
         maintenance.map_or(copied, |maintenance| maintenance.backup)
+    }
+
+    /// Identifies what the snapshot holds, and the times of its backup: snapshots with the same content have the same rows, from the same tables,
+    /// the same groups and the same ACLs. What `forget` and `prune` commit has the content of the snapshot before it.
+    #[must_use]
+    pub fn content(&self) -> Digest {
+        let held = Manifest {
+            sequence: 0,
+            parent: None,
+            nonce: Id::ZERO,
+            maintenance: None,
+            origin: None,
+            next: None,
+            writer: String::new(),
+            forgotten: Vec::new(),
+            pruning: None,
+            pruned: 0,
+            ..self.clone()
+        };
+        seal(&held).1
     }
 
     /// Returns the sequence of the snapshot that follows this one.

@@ -1,9 +1,9 @@
 //! What is kept and forgotten in a repository, and why.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
-use kbk_format::repo::{ForgetPlan, RepoError, Repository};
+use kbk_format::repo::{Digest, ForgetPlan, RepoError, Repository};
 use serde::Serialize;
 
 use super::policy::{Candidate, Policy, Reason};
@@ -32,7 +32,7 @@ pub struct RetentionRow {
     /// Why it is kept, such as `newest` or `daily`; empty if it is forgotten.
     pub reasons: Vec<String>,
     /// The snapshot that holds the same and is kept or forgotten for the reasons of its age: what `forget` and `prune` commit holds what
-    /// the snapshot before it holds. Null in the snapshot of a backup or an expiry.
+    /// the snapshot before it holds. Null where no snapshot before it has the same records, groups and ACLs of the same backup.
     pub same_as: Option<u64>,
 }
 
@@ -70,11 +70,8 @@ struct Found {
 struct Contents {
     created_at: Timestamp,
     complete: bool,
-    content: Content,
+    content: Digest,
 }
-
-/// Identifies what snapshots hold: a backup, by the number of its own snapshot, and how many segments have not expired since.
-type Content = (u64, u64);
 
 /// Plans what `policy` forgets.
 ///
@@ -175,7 +172,7 @@ async fn found(repository: &Repository) -> Result<Vec<Found>, RepoError> {
             Ok(manifest) => Some(Contents {
                 created_at: manifest.created_at,
                 complete: manifest.is_complete(),
-                content: (manifest.backup(), manifest.totals.segments),
+                content: manifest.content(),
             }),
             Err(error) if error.kind().is_about_content() => None,
             Err(error) => return Err(error),
@@ -195,8 +192,8 @@ async fn restoring(repository: &Repository) -> Result<Vec<(u64, String)>, RepoEr
 }
 
 /// Returns the first snapshot of each content.
-fn firsts(found: &[Found]) -> BTreeMap<Content, u64> {
-    let mut firsts = BTreeMap::new();
+fn firsts(found: &[Found]) -> HashMap<Digest, u64> {
+    let mut firsts = HashMap::new();
     for snapshot in found {
         if let Some(contents) = &snapshot.contents {
             firsts.entry(contents.content).or_insert(snapshot.sequence);
@@ -205,7 +202,7 @@ fn firsts(found: &[Found]) -> BTreeMap<Content, u64> {
     firsts
 }
 
-fn candidate(found: &Found, firsts: &BTreeMap<Content, u64>) -> Option<(u64, Candidate)> {
+fn candidate(found: &Found, firsts: &HashMap<Digest, u64>) -> Option<(u64, Candidate)> {
     let contents = found.contents.as_ref()?;
     let is_first = firsts.get(&contents.content) == Some(&found.sequence);
     let candidate = Candidate {
@@ -217,7 +214,7 @@ fn candidate(found: &Found, firsts: &BTreeMap<Content, u64>) -> Option<(u64, Can
 
 fn rows(
     found: &[Found],
-    firsts: &BTreeMap<Content, u64>,
+    firsts: &HashMap<Digest, u64>,
     mut reasons: impl FnMut(u64) -> Vec<Reason>,
 ) -> Vec<RetentionRow> {
     let row = |snapshot: &Found| {
