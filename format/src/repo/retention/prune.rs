@@ -169,9 +169,10 @@ impl Repository {
             return Ok(plan);
         }
         let (manifest, doomed) = self.newest_and_doomed(newest).await?;
-        let ends = match manifest.origin {
-            Some(_) => Some(self.ends(newest).await?),
-            None => None,
+        // Also before the first copy is committed: its reservation, and what is committed on top, has no origin and no backup.
+        let ends = match manifest.origin.is_some() || manifest.backup() == 0 {
+            true => Some(self.ends(newest).await?),
+            false => None,
         };
         plan.pruned = manifest.pruned;
         plan.snapshots = self.forgotten_objects().await?;
@@ -395,7 +396,7 @@ struct Sorter<'a> {
     options: &'a PruneOptions,
     /// What a prune has listed.
     doomed: HashSet<String>,
-    /// Where the next copy continues each partition; `None` where the repository is not a copy. A copy names segments as its origin does,
+    /// Where the next copy continues each partition; `None` where the repository is not a copy, and cannot become one. A copy names segments as its origin does,
     /// so one that it may name must never be on a list: whoever is suspended while it deletes would delete the segment that has the name by then.
     ends: Option<HashMap<PartitionId, i64>>,
     marked: Vec<ListedObject>,

@@ -271,6 +271,41 @@ fn what_an_interrupted_copy_left_is_not_pruned() {
 }
 
 #[test]
+fn what_a_first_copy_left_behind_its_reservation_is_not_pruned() {
+    run(async {
+        let mut reserved = 0;
+        for calls in 1..400 {
+            let mut world = backed_up(8, 2).await;
+            let faults = Some((0, Some(calls)));
+            let copied = world.copy(CopySelection::Range(2, 2), NAMES.to_vec(), faults);
+            if copied.await.is_some_and(|copied| copied.is_ok()) {
+                break;
+            }
+            let to = world.to.open().await;
+            let Some(newest) = to.latest().await.unwrap() else {
+                continue;
+            };
+            if newest.origin.is_some() {
+                continue;
+            }
+            reserved += 1;
+            let snapshot = &world.snapshots[&2];
+            let from = world.from.open().await;
+            let mut rows = from.segment_rows(snapshot).await.unwrap();
+            let mut keys = Vec::new();
+            while let Some((_, entry)) = rows.next().await.unwrap() {
+                keys.push(entry.key);
+            }
+            world.forget_and_prune(true).await;
+            for key in &keys {
+                assert!(world.to.object(key).await.is_some(), "{calls}: {key}");
+            }
+        }
+        assert!(reserved > 0);
+    });
+}
+
+#[test]
 fn what_has_gone_another_way_is_refused_and_left_as_it_is() {
     run(async {
         let mut world = backed_up(6, 2).await;
