@@ -4,7 +4,7 @@
 //! over when it is killed near its end. Nothing vouches for such a segment, so every byte of it is checked first
 //! ([`UnindexedSegment`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -23,14 +23,16 @@ pub(super) struct Adopted {
     pub(super) lost: Vec<LostRange>,
 }
 
-/// Adopts segments for every partition that has offsets to read, and moves the start of what is read past them.
+/// Adopts segments for every partition that has offsets to read, and moves the start of what is read past them. `ignored` are the damaged
+/// snapshots that the run passes over.
 pub(super) async fn adopt(
     repository: &Repository,
     newest: Option<&Snapshot>,
+    ignored: &BTreeSet<u64>,
     plan: &mut BackupPlan,
 ) -> Result<(), RepoError> {
     let adoptable = repository
-        .adoptable(newest.map(|newest| &newest.manifest))
+        .adoptable(newest.map(|newest| &newest.manifest), ignored)
         .await?;
     let parallel = repository.store().profile().parallel_requests;
     let starts = plan.topics.iter_mut().flat_map(to_read);

@@ -349,7 +349,7 @@ async fn prepare(
     refresh::refresh(&mut plan, &times, started_at, options.refresh);
     held.will_commit(write_base(newest.as_deref(), &ignored, &plan))
         .await;
-    adopt::adopt(repository, newest.as_deref(), &mut plan).await?;
+    adopt::adopt(repository, newest.as_deref(), &ignored, &mut plan).await?;
     let transport = Librdkafka::new(options.kafka.clone());
     let base = newest.clone();
     let Some(plan) = prove(repository, base, &transport, plan, cancel).await? else {

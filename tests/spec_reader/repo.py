@@ -467,7 +467,7 @@ class Snapshot:
         if pruning is not None:
             check_reference(key, pruning, MAX_PACKED_RAW)
             count_member(key, pruning, "objects")
-            require(1 <= count_member(key, pruning, "sequence") == pruned, INCONSISTENT, key, None, "pruning and pruned differ")
+            require(1 <= count_member(key, pruning, "sequence") <= pruned, INCONSISTENT, key, None, "pruning is above pruned")
 
     def _sightings(self) -> dict[int, int]:
         key, sightings = self.key, member(self.key, self.sealed.members, "sightings", ARRAY)

@@ -14,6 +14,7 @@ use super::index::Row;
 use super::keys::{PartitionId, TopicName};
 use super::manifest::{Manifest, ParentRef, Totals};
 use super::packed::PackedRef;
+use super::passed_over::{CarriedOver, PassedOver};
 use super::sealed::Digested;
 use super::segment_entry::SegmentEntry;
 use super::sightings::sight;
@@ -167,11 +168,19 @@ impl Change {
         &self,
         repository_id: Id,
         newest: Option<&Digested<Snapshot>>,
+        passed_over: Option<&PassedOver>,
         stored: &StoredAnswers,
     ) -> Result<Applied, RepoErrorKind> {
-        let following = newest.map_or(1, |newest| newest.following());
-        let ignored = self.ignored.last().map(|last| last.saturating_add(1));
-        let sequence = ignored.map_or(following, |ignored| ignored.max(following));
+        let before = newest.map(|newest| &newest.manifest);
+        let CarriedOver {
+            following: sequence,
+            forgotten,
+            pruning,
+            pruned,
+        } = match passed_over {
+            Some(passed_over) => passed_over.carried_over(before),
+            None => CarriedOver::of(before),
+        };
         let carried_over = newest.map_or(&[][..], |newest| &newest.topics);
         let mut topics: Topics = carried_over
             .iter()
@@ -189,7 +198,6 @@ impl Change {
         let mut topics: Vec<TopicState> = topics.into_values().collect();
         topics.sort_by(|a, b| a.order().cmp(&b.order()));
         check_states(&topics).map_err(|detail| RepoErrorKind::Refused { detail })?;
-        let before = newest.map(|newest| &newest.manifest);
         let sightings = before.map_or(&[][..], |before| &before.sightings);
         let sightings = sight(sightings, &mut topics, sequence, self.started_at);
         let mut rows = changed_rows(carried_over, &topics);
@@ -217,9 +225,9 @@ impl Change {
             runs: before.map_or_else(Vec::new, |before| before.runs.clone()),
             groups: self.apply_groups(sequence, before, stored.groups),
             acls: self.apply_acls(sequence, before, stored.acls),
-            forgotten: before.map_or_else(Vec::new, |before| before.forgotten.clone()),
-            pruning: before.and_then(|before| before.pruning.clone()),
-            pruned: before.map_or(0, |before| before.pruned),
+            forgotten,
+            pruning,
+            pruned,
         };
         let snapshot = Snapshot { manifest, topics };
         Ok(Applied { snapshot, rows })

@@ -52,6 +52,8 @@ impl Repository {
         // Segments before the tables that name them, tables before the snapshot: a crash in between leaves objects that nothing
         // names, never a name without its object.
         self.store().sync_folders(segments).await?;
+        let passed_over = self.passed_over(&change.ignored).await?;
+        let passed_over = passed_over.as_ref();
         let mut newest = self.newest_for(change).await?;
         let mut written = self.write_answers(change, newest.as_ref()).await?;
         for _ in 0..MAX_TRIES {
@@ -60,7 +62,8 @@ impl Repository {
                 written = self.write_answers(change, newest.as_ref()).await?;
             }
             let Written { answers, index, .. } = &mut written;
-            let applied = change.apply(self.identity().repository_id, newest.as_ref(), answers);
+            let id = self.identity().repository_id;
+            let applied = change.apply(id, newest.as_ref(), passed_over, answers);
             let Applied { mut snapshot, rows } =
                 applied.map_err(|kind| self.store().error_of_whole(kind))?;
             let (runs, sequence) = (
@@ -69,7 +72,12 @@ impl Repository {
             );
             snapshot.manifest.runs = index.write(runs, sequence, &rows).await?;
             let segments = change.stored().flat_map(|(_, segments)| segments);
-            let checked = self.check_prunes(segments, change.read_after, newest.as_deref());
+            let before = newest.as_ref().map(|newest| &newest.manifest);
+            let before = match passed_over {
+                Some(passed_over) => passed_over.newest(before),
+                None => before,
+            };
+            let checked = self.check_prunes(segments, change.read_after, before);
             if let Err(error) = checked.await {
                 // The list of a prune is gone once its snapshots were forgotten; then there is a newer one.
                 if !error.kind().is_about_content() || self.newest_sequence().await? < sequence {

@@ -352,7 +352,7 @@ impl Manifest {
     fn check_pruning(&self) -> Result<(), String> {
         let begun = self.pruning.as_ref().map(|pruning| pruning.sequence);
         if self.pruned > self.sequence
-            || begun.is_some_and(|begun| begun == 0 || begun != self.pruned)
+            || begun.is_some_and(|begun| begun == 0 || begun > self.pruned)
         {
             let pruned = self.pruned;
             return Err(format!(

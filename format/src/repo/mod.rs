@@ -55,6 +55,7 @@ mod offset_map;
 mod order;
 mod origin;
 mod packed;
+mod passed_over;
 mod profile;
 mod prunes;
 mod ranges;

@@ -2,7 +2,7 @@
 //!
 //! A commit writes everything else itself, and again where a prune has begun meanwhile.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,6 @@ use super::manifest::{Manifest, Pruning};
 use super::packed::{Packed, PackedFormat, PackedRef, pack};
 use super::repository::Repository;
 use super::segment_entry::SegmentEntry;
-use super::snapshot::Snapshot;
 
 /// A line of a list of the objects that a prune deletes.
 #[derive(Serialize, Deserialize)]
@@ -67,9 +66,9 @@ impl Repository {
         &self,
         segments: impl Iterator<Item = &SegmentEntry>,
         read_after: u64,
-        newest: Option<&Snapshot>,
+        newest: Option<&Manifest>,
     ) -> Result<()> {
-        let Some(newest) = newest.map(|newest| &newest.manifest) else {
+        let Some(newest) = newest else {
             return Ok(());
         };
         let segments: Vec<&str> = segments.map(|segment| segment.key.as_str()).collect();
@@ -100,12 +99,26 @@ impl Repository {
         Ok(())
     }
 
-    /// Finds out what a commit that follows this snapshot may adopt. Only what is listed after that may be.
+    /// Finds out what a commit that follows this snapshot, and passes over these damaged ones, may adopt. Only what is listed after that may
+    /// be.
     ///
     /// # Errors
     ///
     /// The error of the store.
-    pub async fn adoptable(&self, newest: Option<&Manifest>) -> Result<Adoptable> {
+    pub async fn adoptable(
+        &self,
+        newest: Option<&Manifest>,
+        ignored: &BTreeSet<u64>,
+    ) -> Result<Adoptable> {
+        // What only an unreadable snapshot named is adopted: its records may be nowhere else.
+        let mut last = None;
+        for &sequence in ignored.iter().rev() {
+            last = self.readable(sequence).await?;
+            if last.is_some() {
+                break;
+            }
+        }
+        let newest = last.as_ref().or(newest);
         let doomed = match newest.and_then(|newest| newest.pruning.as_ref()) {
             None => return Ok(Adoptable::all()),
             Some(pruning) => match self.doomed(pruning).await {

@@ -11,8 +11,13 @@ pub(super) fn contain(ranges: &[(u64, u64)], sequence: u64) -> bool {
 
 /// Returns the ranges that have these sequences besides those of `ranges`.
 pub(super) fn with(ranges: &[(u64, u64)], sequences: &BTreeSet<u64>) -> Vec<(u64, u64)> {
-    let single = sequences.iter().map(|sequence| (*sequence, *sequence));
-    let mut all: Vec<(u64, u64)> = ranges.iter().copied().chain(single).collect();
+    let single: Vec<(u64, u64)> = sequences.iter().map(|it| (*it, *it)).collect();
+    union(ranges, &single)
+}
+
+/// Returns the ranges that have the sequences of both.
+pub(super) fn union(ranges: &[(u64, u64)], others: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut all: Vec<(u64, u64)> = [ranges, others].concat();
     all.sort_unstable();
     let mut joined: Vec<(u64, u64)> = Vec::new();
     for (first, last) in all {

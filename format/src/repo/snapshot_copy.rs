@@ -364,7 +364,7 @@ impl Repository {
         let mut index = IndexWriter::new(self.clone());
         let runs = std::mem::take(&mut snapshot.manifest.runs);
         snapshot.manifest.runs = index.write(runs, sequence, &rows).await?;
-        self.check_prunes(copy.stored(), copy.read_after, newest.as_deref())
+        self.check_prunes(copy.stored(), copy.read_after, before)
             .await?;
         let written = index.written().map(|key| key.to_string());
         self.store().sync_folders(written).await?;

@@ -1,5 +1,6 @@
 //! The folders of all partitions are listed before anything is read of them: several at a time, or all at once.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -123,7 +124,9 @@ fn the_folders_of_partitions_are_listed_several_at_a_time() {
         runtime.block_on(async {
             let created = Repository::create(store.clone(), Identity::fresh());
             let repository = created.await.unwrap();
-            adopt(&repository, Some(&newest), &mut plan).await.unwrap();
+            adopt(&repository, Some(&newest), &BTreeSet::new(), &mut plan)
+                .await
+                .unwrap();
         });
         assert_eq!(listings.made.load(Ordering::Relaxed), expected_made);
         assert_eq!(listings.most.load(Ordering::Relaxed), expected_most);

@@ -1,6 +1,6 @@
 //! A cluster in memory with one topic, and a repository that it is backed up to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +92,12 @@ impl World {
         let times = refresh::backup_times(&self.repository, newest.as_deref());
         let times = self.runtime.block_on(times).unwrap();
         refresh::refresh(&mut plan, &times, now, forced);
-        let adopted = adopt::adopt(&self.repository, newest.as_deref(), &mut plan);
+        let adopted = adopt::adopt(
+            &self.repository,
+            newest.as_deref(),
+            &BTreeSet::new(),
+            &mut plan,
+        );
         self.runtime.block_on(adopted).unwrap();
         self.prove(&mut plan).unwrap();
         plan

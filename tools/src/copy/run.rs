@@ -262,7 +262,10 @@ impl Run<'_> {
         let manifest = base.as_ref().map(|base| &base.manifest);
         let last = resume::last_copied(self.origin, self.destination, manifest).await?;
         self.is_proven = last.is_none_or(|last| last.is_proven);
-        self.adoptable = self.destination.adoptable(manifest).await?;
+        self.adoptable = self
+            .destination
+            .adoptable(manifest, &BTreeSet::new())
+            .await?;
         Ok(base)
     }
 

@@ -170,7 +170,9 @@ async fn segments(
     id: &PartitionId,
     end: i64,
 ) -> Result<Vec<SegmentEntry>> {
-    let adoptable = repository.adoptable(base.map(|it| &it.manifest)).await?;
+    let adoptable = repository
+        .adoptable(base.map(|it| &it.manifest), &BTreeSet::new())
+        .await?;
     let found = repository.unnamed_segments(id, end, &adoptable);
     for found in found.await? {
         if let Key::Segment { base_offset, .. } = &found.key
