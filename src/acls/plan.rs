@@ -311,7 +311,7 @@ mod tests {
             maintenance: None,
             writer: String::new(),
             cluster_id: None,
-            totals: Totals::of(&topics),
+            totals: Totals::of(&topics, None),
             sightings: Vec::new(),
             runs: Vec::new(),
             groups: None,

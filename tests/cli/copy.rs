@@ -278,6 +278,57 @@ fn damage_ends_its_partition_and_the_first_line_says_so() {
 }
 
 #[test]
+fn a_copy_that_lacks_records_of_a_deleted_topic_is_partial_until_they_are_copied() {
+    let copies = Copies::new();
+    let mut index = copies.world.forged_index();
+    let orders = |row: &&mut Value| row["row"] == "topic" && row["topic"] == "orders";
+    index.rows.iter_mut().find(orders).unwrap()["deleted"] = json!(true);
+    index.write();
+    let damaged = copies.world.path(&copies.world.entries("orders", 1)[1].key);
+    let intact = fs::read(&damaged).unwrap();
+    fs::write(&damaged, b"damaged").unwrap();
+
+    let latest = ["--snapshot", "latest"];
+    let ended = copies.copy(&latest);
+    assert_eq!(ended.code, Some(3), "{}{}", ended.stdout, ended.stderr);
+    let again = copies.copy(&["--json"]).json();
+    assert_eq!(again["findings"].as_array().unwrap().len(), 1, "{again}");
+    for (args, code) in [(&["status"][..], 3), (&["ls"], 0), (&["snapshots"], 0)] {
+        let ended = copies.of_copy(args);
+        assert_eq!(ended.code, Some(code), "{}{}", ended.stdout, ended.stderr);
+        let partial = "snapshot 2 is partial: 1 of 2 partitions lacks records that the cluster had (1 not copied)";
+        assert!(ended.stdout.contains(partial), "{args:?}: {}", ended.stdout);
+    }
+    let row = ok(&copies.of_copy(&["snapshots", "--json"])).json()["snapshots"][0].clone();
+    assert_eq!(row["complete"], json!(false));
+    let status = copies.of_copy(&["status", "--json"]).json();
+    assert_eq!(status["newest_whole"], json!(null), "{status}");
+    let verified = copies.of_copy(&["verify", "--accept-lost", "--json"]);
+    assert_eq!(verified.code, Some(3), "{}", verified.stdout);
+    let report = verified.json();
+    let finding = &report["findings"][0];
+    assert_eq!(
+        (&finding["kind"], &finding["severity"]),
+        (&json!("incomplete"), &json!("error"))
+    );
+    assert_eq!(
+        (
+            &report["partial_snapshots"],
+            &report["incomplete_partitions"]
+        ),
+        (&json!([2]), &json!(1))
+    );
+    assert_eq!(report["lost_offsets"], 0);
+
+    // An upkeep of the copy states the same totals; they would not add up otherwise.
+    ok(&copies.of_copy(&["prune", "--grace", "0s"]));
+    fs::write(&damaged, intact).unwrap();
+    assert_eq!(copies.copied(&[])["findings"], json!([]));
+    ok(&copies.of_copy(&["status"]));
+    ok(&copies.of_copy(&["verify", "--full"]));
+}
+
+#[test]
 fn a_snapshot_whose_index_is_damaged_is_left_out_and_named() {
     let copies = Copies::new();
     let snapshot = fs::read(copies.world.path("snapshots/00000000000000000002.json")).unwrap();

@@ -304,7 +304,7 @@ class Partition:
     topic: str
     topic_id: str
     partition: int
-    incomplete: str | None  # the reason; None as well where the topic is deleted
+    incomplete: str | None  # the reason; None as well where it does not make the snapshot partial
     members: dict  # of the snapshot
 
 
@@ -565,7 +565,8 @@ class Snapshot:
                 reason = self._incomplete(row)
                 self._expired(row, self._changes(row))
                 members = {**row.members, "lost": [other.members for other in lost if other.key[1:4] == place], "table": row.table}
-                yield Partition(name, topic_id, number, None if deleted else reason, members)
+                counts = not deleted or (self.origin is not None and reason == "not_copied")
+                yield Partition(name, topic_id, number, reason if counts else None, members)
         others = {row.key[1:4] for row in self.rows.values() if row.kind != "topic"} - named
         require(not others, INCONSISTENT, self.key, None, f"rows of partitions that no topic has: {sorted(others)[:3]}")
 

@@ -128,8 +128,12 @@ impl ForgedIndex {
             totals[member] = json!(sum);
         }
         let mut incomplete: BTreeMap<String, u64> = BTreeMap::new();
-        for row in partitions().filter(|row| !deleted.contains(&row["topic_id"])) {
-            if let Some(reason) = row["incomplete"]["reason"].as_str() {
+        let is_copy = !self.snapshot["origin"].is_null();
+        for row in partitions() {
+            let counts = |reason: &&str| {
+                !deleted.contains(&row["topic_id"]) || (is_copy && *reason == "not_copied")
+            };
+            if let Some(reason) = row["incomplete"]["reason"].as_str().filter(counts) {
                 *incomplete.entry(reason.to_owned()).or_default() += 1;
             }
         }

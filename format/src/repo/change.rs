@@ -220,7 +220,7 @@ impl Change {
             next: None,
             writer: self.writer.clone(),
             cluster_id: self.cluster_id.clone(),
-            totals: Totals::of(&topics),
+            totals: Totals::of(&topics, None),
             sightings,
             runs: before.map_or_else(Vec::new, |before| before.runs.clone()),
             groups: self.apply_groups(sequence, before, stored.groups),

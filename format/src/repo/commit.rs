@@ -168,7 +168,7 @@ impl Repository {
             let mut removed: Vec<Row> = removed.iter().cloned().map(Row::Removed).collect();
             removed.sort_by_cached_key(Row::key);
             rows.append(&mut removed);
-            next.totals = Totals::of(&topics);
+            next.totals = Totals::of(&topics, next.origin.as_ref());
             next.runs = index
                 .write(std::mem::take(&mut next.runs), next.sequence, &rows)
                 .await?;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::states::PartitionState;
+use super::origin::Origin;
+use super::states::{PartitionState, TopicState};
 
 /// Why a partition is not stored up to where its source ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,6 +56,11 @@ impl IncompleteReason {
 }
 
 impl Incomplete {
+    /// Returns whether it makes its snapshot partial. What is missing of a deleted topic can be had only where it is in the origin of a copy.
+    pub(super) fn counts(&self, topic: &TopicState, origin: Option<&Origin>) -> bool {
+        !topic.deleted || (origin.is_some() && self.reason == IncompleteReason::NotCopied)
+    }
+
     /// Checks that a reader can tell why.
     pub(super) fn check(&self) -> Result<(), String> {
         let word = self.reason.word();

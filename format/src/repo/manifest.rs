@@ -101,7 +101,7 @@ pub struct Totals {
     pub min_timestamp: Option<i64>,
     /// Largest timestamp in milliseconds; `None` without records.
     pub max_timestamp: Option<i64>,
-    /// The number of partitions that lack records, by reason; those of deleted topics do not count.
+    /// The number of partitions that lack records, by reason. Those of deleted topics count only where a later copy can complete them.
     #[serde(deserialize_with = "members::unique")]
     pub incomplete: BTreeMap<String, u64>,
 }
@@ -137,9 +137,9 @@ impl Document for Manifest {
 }
 
 impl Totals {
-    /// Adds up the states of all topics.
+    /// Adds up the states of all topics of a snapshot with this origin.
     #[must_use]
-    pub fn of(topics: &[TopicState]) -> Totals {
+    pub fn of(topics: &[TopicState], origin: Option<&Origin>) -> Totals {
         let mut totals = Totals {
             topics: topics.len() as u64,
             ..Totals::default()
@@ -154,7 +154,8 @@ impl Totals {
                 let (min, max) = (totals.min_timestamp, totals.max_timestamp);
                 totals.min_timestamp = min.into_iter().chain(state.min_timestamp).min();
                 totals.max_timestamp = max.into_iter().chain(state.max_timestamp).max();
-                if let Some(incomplete) = state.incomplete.as_ref().filter(|_| !topic.deleted) {
+                let incomplete = state.incomplete.as_ref();
+                if let Some(incomplete) = incomplete.filter(|it| it.counts(topic, origin)) {
                     let reason = incomplete.reason.word().to_owned();
                     *totals.incomplete.entry(reason).or_default() += 1;
                 }
@@ -174,7 +175,7 @@ impl Totals {
 
 impl Manifest {
     /// Returns whether no record is missing that the source had when it was last backed up. Topics that the source has deleted do
-    /// not count: no later backup can complete them.
+    /// not count, unless a later copy can complete them: no later backup can.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.totals.incomplete.is_empty()

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use super::id::Id;
+use super::incomplete::Incomplete;
 use super::keys::{PartitionId, TopicName};
 use super::manifest::{Manifest, Totals};
 use super::states::{PartitionState, TopicState};
@@ -66,9 +67,31 @@ impl Snapshot {
             .get(id.partition.index())
     }
 
+    /// Returns why a partition lacks records, if that makes the snapshot partial.
+    #[must_use]
+    pub fn lacks<'a>(
+        &self,
+        topic: &TopicState,
+        state: &'a PartitionState,
+    ) -> Option<&'a Incomplete> {
+        let incomplete = state.incomplete.as_ref();
+        incomplete.filter(|it| it.counts(topic, self.origin.as_ref()))
+    }
+
+    /// Returns the partitions by which the snapshot is to be judged: of topics that are not deleted, and others that make it partial.
+    pub fn judged(&self) -> impl Iterator<Item = (&TopicState, &PartitionState)> {
+        self.topics.iter().flat_map(|topic| {
+            let states = topic.partitions.iter().map(move |state| (topic, state));
+            states.filter(|(topic, state)| !topic.deleted || self.lacks(topic, state).is_some())
+        })
+    }
+
     /// Checks that the topics add up to what the manifest states.
     pub(super) fn check_totals(&self) -> Result<(), String> {
-        let (stated, found) = (&self.manifest.totals, Totals::of(&self.topics));
+        let (stated, found) = (
+            &self.manifest.totals,
+            Totals::of(&self.topics, self.origin.as_ref()),
+        );
         match *stated == found {
             true => Ok(()),
             false => Err(format!(

@@ -101,6 +101,11 @@ impl SnapshotCopy {
         rows.append(&mut segments);
         let before = newest.map(|newest| &newest.manifest);
         let origin = &self.origin.value.manifest;
+        let copied = Origin {
+            repository_id: origin.repository_id,
+            sequence: origin.sequence,
+            sha256: self.origin.sha256,
+        };
         let manifest = Manifest {
             repository_id,
             sequence,
@@ -112,15 +117,11 @@ impl SnapshotCopy {
             started_at: origin.started_at,
             created_at: origin.created_at,
             maintenance: origin.maintenance.clone(),
-            origin: Some(Origin {
-                repository_id: origin.repository_id,
-                sequence: origin.sequence,
-                sha256: self.origin.sha256,
-            }),
+            origin: Some(copied.clone()),
             next: None,
             writer: self.writer.clone(),
             cluster_id: origin.cluster_id.clone(),
-            totals: Totals::of(&topics),
+            totals: Totals::of(&topics, Some(&copied)),
             sightings: origin.sightings.clone(),
             runs: before.map_or_else(Vec::new, |before| before.runs.clone()),
             groups: self

@@ -5,26 +5,22 @@ use std::fmt::Write;
 use kbk_format::counted;
 use kbk_format::repo::{Incomplete, PartitionState, Snapshot, TopicState};
 
-/// The partitions of topics that are not deleted which lack records.
+/// The partitions that make the snapshot partial.
 pub(super) fn partitions(
     snapshot: &Snapshot,
 ) -> impl Iterator<Item = (&TopicState, &PartitionState, &Incomplete)> {
-    let live = snapshot.topics.iter().filter(|topic| !topic.deleted);
-    live.flat_map(|topic| {
-        let states = topic.partitions.iter();
-        states.filter_map(move |state| Some((topic, state, state.incomplete.as_ref()?)))
-    })
+    let judged = snapshot.judged();
+    judged.filter_map(|(topic, state)| Some((topic, state, snapshot.lacks(topic, state)?)))
 }
 
 /// A sentence, and a line for each partition.
 pub(super) fn text(snapshot: &Snapshot) -> Vec<u8> {
-    let all = snapshot.topics.iter().filter(|topic| !topic.deleted);
-    let all: usize = all.map(|topic| topic.partitions.len()).sum();
+    let lacking = partitions(snapshot).count();
     let mut text = format!(
-        "Snapshot {} is partial: {} of {} lack records that the cluster had.\n\n",
+        "Snapshot {} is partial: {lacking} of {} {} records that the cluster had.\n\n",
         snapshot.sequence,
-        partitions(snapshot).count(),
-        counted(all, "partition"),
+        counted(snapshot.judged().count(), "partition"),
+        if lacking == 1 { "lacks" } else { "lack" },
     );
     for (topic, state, incomplete) in partitions(snapshot) {
         let missing = match state.missing_offsets() {

@@ -131,7 +131,7 @@ async fn a_partial_snapshot_says_so_in_its_folder() {
     let text = read(&view, "snapshots/2/INCOMPLETE.txt").await.unwrap();
     assert_eq!(
         String::from_utf8(text).unwrap(),
-        "Snapshot 2 is partial: 1 of 2 partitions lack records that the cluster had.\n\n\
+        "Snapshot 2 is partial: 1 of 2 partitions lacks records that the cluster had.\n\n\
          orders/0: open transaction: what follows offset 30: a transaction of producer 7 was open\n"
     );
     for (sequence, complete) in [(1, true), (2, false)] {

@@ -57,13 +57,10 @@ impl IncompletePartition {
 }
 
 impl Completeness {
-    /// Returns the completeness of a snapshot: of all topics that are not deleted.
+    /// Returns the completeness of a snapshot: of all topics that are not deleted, and of others that make it partial.
     #[must_use]
     pub fn of(snapshot: &Snapshot) -> Completeness {
-        let live = snapshot.topics.iter().filter(|topic| !topic.deleted);
-        let states =
-            live.flat_map(|topic| topic.partitions.iter().map(move |state| (topic, state)));
-        Completeness::of_partitions(snapshot.sequence, states)
+        Completeness::of_partitions(snapshot.sequence, snapshot.judged())
     }
 
     /// Returns the completeness of some partitions of a snapshot.

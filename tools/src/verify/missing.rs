@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kbk_format::repo::{Incomplete, LostRange, PartitionId, PartitionState, TopicState};
+use kbk_format::repo::{Incomplete, LostRange, PartitionId, PartitionState, Snapshot, TopicState};
 
 use super::VerifyReport;
 use super::finding::Finding;
@@ -21,12 +21,13 @@ impl Missing {
     /// Adds to `report` what the snapshot states of a partition.
     pub(super) fn partition(
         &mut self,
-        sequence: u64,
+        snapshot: &Snapshot,
         (topic, state): (&TopicState, &PartitionState),
         replaced: bool,
         accept_lost: bool,
         report: &mut VerifyReport,
     ) {
+        let sequence = snapshot.sequence;
         let partition = topic.partition_id(state.partition);
         if let Some(expired) = state.expired_offsets() {
             // Those of an older snapshot are the first of those of a newer one.
@@ -45,19 +46,21 @@ impl Missing {
         }
         if let Some(incomplete) = &state.incomplete {
             let stated = (topic, state, incomplete);
-            self.incomplete(sequence, stated, replaced, accept_lost, report);
+            self.incomplete(snapshot, stated, replaced, accept_lost, report);
         }
     }
 
     fn incomplete(
         &mut self,
-        sequence: u64,
+        snapshot: &Snapshot,
         (topic, state, incomplete): (&TopicState, &PartitionState, &Incomplete),
         replaced: bool,
         accept_lost: bool,
         report: &mut VerifyReport,
     ) {
-        if !topic.deleted && report.partial_snapshots.last() != Some(&sequence) {
+        let sequence = snapshot.sequence;
+        let counts = snapshot.lacks(topic, state).is_some();
+        if counts && report.partial_snapshots.last() != Some(&sequence) {
             report.partial_snapshots.push(sequence);
         }
         let partition = topic.partition_id(state.partition);
@@ -67,17 +70,15 @@ impl Missing {
         }
         let missing = state.missing_offsets().unwrap_or_default();
         let mut finding = Finding::incomplete(state, incomplete).partition(&partition);
-        if replaced {
-            // What it lacks was read with the history that replaced it.
-        } else if topic.deleted {
-            // No backup can complete it.
-            report.lost_offsets = report.lost_offsets.saturating_add(missing);
-            finding = finding.of_deleted_topic().accepted(accept_lost);
-        } else {
+        if counts {
             report.missing_offsets = report.missing_offsets.saturating_add(missing);
             if self.partitions.insert(partition) {
                 report.incomplete_partitions += 1;
             }
+        } else if !replaced {
+            // No backup can complete it. What a history lacks that was replaced was read with the one that replaced it.
+            report.lost_offsets = report.lost_offsets.saturating_add(missing);
+            finding = finding.of_deleted_topic().accepted(accept_lost);
         }
         report.add(finding, sequence);
     }

@@ -175,7 +175,6 @@ impl<'a> Run<'a> {
 
     /// Verifies the partitions of a snapshot.
     async fn topics(&mut self, snapshot: &Snapshot, tables: &[TableRef]) {
-        let sequence = snapshot.sequence;
         for topic in &snapshot.topics {
             if !self.is_selected(&topic.name, topic.topic_id) {
                 continue;
@@ -186,13 +185,16 @@ impl<'a> Run<'a> {
                 let replaced = matches!(standing, Standing::Replaced(_));
                 let accept_lost = self.options.accept_lost;
                 self.missing.partition(
-                    sequence,
+                    snapshot,
                     (topic, state),
                     replaced,
                     accept_lost,
                     &mut self.report,
                 );
-                for finding in self.report.findings.iter_mut().skip(known) {
+                // What makes the snapshot partial was not read with a history that replaced this one.
+                let partial = snapshot.lacks(topic, state).is_some();
+                let new = self.report.findings.iter_mut().skip(known);
+                for finding in new.filter(|it| !(partial && it.kind == FindingKind::Incomplete)) {
                     *finding =
                         standing.judge(finding.clone(), &topic.name, self.options.accept_replaced);
                 }
