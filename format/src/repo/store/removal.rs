@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt};
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
+use tokio::task::JoinSet;
 
 use super::super::error::{RepoError, RepoErrorKind, Result};
 use super::super::keys::Key;
@@ -65,13 +66,22 @@ impl Store {
 }
 
 /// Returns those of the objects whose removal was confirmed.
+///
+/// The request is a task of its own: an answer that names an object that was not asked for makes the client panic, and confirms nothing.
 async fn removed_at_once(bulk: &Arc<dyn ObjectStore>, keys: &[Key]) -> HashSet<ObjectPath> {
-    let paths: Vec<_> = keys.iter().map(|key| Ok(path(key))).collect();
-    let removed = bulk.delete_stream(stream::iter(paths).boxed());
+    let paths: Vec<ObjectPath> = keys.iter().map(path).collect();
+    let bulk = Arc::clone(bulk);
+    let mut requests = JoinSet::new();
+    requests.spawn(async move {
+        let paths: Vec<_> = paths.into_iter().map(Ok).collect();
+        let removed = bulk.delete_stream(stream::iter(paths).boxed());
+        let removed = removed.filter_map(|removed| async { removed.ok() });
+        removed.collect().await
+    });
+    let removed = requests.join_next().await;
     removed
-        .filter_map(|removed| async { removed.ok() })
-        .collect()
-        .await
+        .and_then(std::result::Result::ok)
+        .unwrap_or_default()
 }
 
 /// The objects that are locked.
@@ -94,5 +104,118 @@ impl Locked {
             Some(first) => Err(first.and_others(self.others)),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use async_trait::async_trait;
+    use futures_util::stream::BoxStream;
+    use object_store::memory::InMemory;
+    use object_store::{
+        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+        ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+        Result as StoreResult,
+    };
+
+    use super::*;
+
+    /// Removes the first object that it is asked for, and panics then: as the client does where an answer names an object that was not
+    /// asked for.
+    #[derive(Clone, Debug)]
+    struct Panicking(Arc<InMemory>);
+
+    impl fmt::Display for Panicking {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("panicking")
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for Panicking {
+        async fn put_opts(
+            &self,
+            location: &ObjectPath,
+            payload: PutPayload,
+            options: PutOptions,
+        ) -> StoreResult<PutResult> {
+            self.0.put_opts(location, payload, options).await
+        }
+
+        async fn put_multipart_opts(
+            &self,
+            location: &ObjectPath,
+            options: PutMultipartOptions,
+        ) -> StoreResult<Box<dyn MultipartUpload>> {
+            self.0.put_multipart_opts(location, options).await
+        }
+
+        async fn get_opts(
+            &self,
+            location: &ObjectPath,
+            options: GetOptions,
+        ) -> StoreResult<GetResult> {
+            self.0.get_opts(location, options).await
+        }
+
+        fn delete_stream(
+            &self,
+            mut locations: BoxStream<'static, StoreResult<ObjectPath>>,
+        ) -> BoxStream<'static, StoreResult<ObjectPath>> {
+            let objects = Arc::clone(&self.0);
+            let removal = async move {
+                let first = locations.next().await.unwrap().unwrap();
+                objects.delete(&first).await.unwrap();
+                panic!("an object that was not asked for")
+            };
+            stream::once(removal).boxed()
+        }
+
+        fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+            self.0.list(prefix)
+        }
+
+        async fn list_with_delimiter(
+            &self,
+            prefix: Option<&ObjectPath>,
+        ) -> StoreResult<ListResult> {
+            self.0.list_with_delimiter(prefix).await
+        }
+
+        async fn copy_opts(
+            &self,
+            from: &ObjectPath,
+            to: &ObjectPath,
+            options: CopyOptions,
+        ) -> StoreResult<()> {
+            self.0.copy_opts(from, to, options).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_panics_confirms_nothing() {
+        let objects = Arc::new(InMemory::new());
+        let store = Store {
+            bulk: Some(Arc::new(Panicking(Arc::clone(&objects)))),
+            ..Store::new(
+                Arc::clone(&objects) as Arc<dyn ObjectStore>,
+                "test://repository",
+            )
+        };
+        let count = BULK_LEAST as u64 + 2;
+        let keys: Vec<Key> = (1..=count)
+            .map(|sequence| Key::Snapshot { sequence })
+            .collect();
+        for key in &keys {
+            objects.put(&path(key), PutPayload::new()).await.unwrap();
+        }
+        let (removed, kept) = keys.split_at(BULK_LEAST);
+        store.remove_all(removed).await.unwrap();
+        let left: Vec<_> = objects.list(None).collect().await;
+        let left = left.into_iter().map(|object| object.unwrap().location);
+        let left: HashSet<ObjectPath> = left.collect();
+        assert_eq!(left, kept.iter().map(path).collect());
     }
 }
