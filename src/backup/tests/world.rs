@@ -92,12 +92,8 @@ impl World {
         let times = refresh::backup_times(&self.repository, newest.as_deref());
         let times = self.runtime.block_on(times).unwrap();
         refresh::refresh(&mut plan, &times, now, forced);
-        let adopted = adopt::adopt(
-            &self.repository,
-            newest.as_deref(),
-            &BTreeSet::new(),
-            &mut plan,
-        );
+        let ignored = BTreeSet::new();
+        let adopted = adopt::adopt(&self.repository, newest.as_deref(), &ignored, &mut plan);
         self.runtime.block_on(adopted).unwrap();
         self.prove(&mut plan).unwrap();
         plan
