@@ -4,11 +4,11 @@
 //! written and removed between two backups is in neither of them, and the value that it deleted would be restored. A consumer that reads
 //! everything does not see that value: so the topic is stored again, as a new history beside the old one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kbk_format::repo::{Id, IncompleteReason, RepoError, RepoErrorKind, Repository, Snapshot};
+use kbk_format::repo::{Id, IncompleteReason, RepoError, Repository, Snapshot};
 
 use super::notice::BackupNotice;
 use super::plan::{BackupPlan, PlannedPartition, PlannedTopic};
@@ -16,33 +16,34 @@ use super::plan::{BackupPlan, PlannedPartition, PlannedTopic};
 /// Kafka's default of `delete.retention.ms`, for topics whose configuration is unknown.
 const DELETE_RETENTION: Duration = Duration::from_hours(24);
 
-/// When each topic was last backed up: when the offsets of the snapshots that last saw one were read.
+/// When each topic was last backed up: when the backups that last saw one read the offsets.
 pub(super) type BackupTimes = BTreeMap<u64, Timestamp>;
 
-/// Reads when the snapshots were made that topics of the newest one were last seen in: most sightings say so, and others need the snapshot. A snapshot that was removed or is damaged has no time.
+/// Reads when the backups were made that topics of the newest snapshot were last seen by: most sightings say so, and others need a
+/// snapshot. A backup of which no snapshot is left that can be read has no time.
 pub(super) async fn backup_times(
     repository: &Repository,
     newest: Option<&Snapshot>,
 ) -> Result<BackupTimes, RepoError> {
+    let mut times = BackupTimes::new();
     let Some(newest) = newest else {
-        return Ok(BackupTimes::new());
+        return Ok(times);
     };
-    let mut times = BackupTimes::from([(newest.backup(), newest.started_at)]);
-    let sightings = newest.sightings.iter();
-    times.extend(sightings.map(|sighting| (sighting.last_seen, sighting.started_at)));
-    let kept = repository.sequences().await?;
-    for topic in newest.topics.iter().filter(|topic| !topic.deleted) {
-        let last_seen = topic.last_seen;
-        if !times.contains_key(&last_seen) && kept.binary_search(&last_seen).is_ok() {
-            match repository.manifest(last_seen).await {
-                Ok(snapshot) => {
-                    times.insert(last_seen, snapshot.started_at);
-                }
-                // Without its time, the topics are taken to have been backed up too long ago.
-                Err(error) if matches!(error.kind(), RepoErrorKind::Damaged(_)) => {}
-                Err(error) => return Err(error),
-            }
+    let topics = newest.topics.iter().filter(|topic| !topic.deleted);
+    let backups: BTreeSet<u64> = topics.map(|topic| topic.last_seen).collect();
+    let mut kept: Option<Vec<u64>> = None;
+    for backup in backups {
+        if let Some(started_at) = newest.backup_started_at(backup) {
+            times.insert(backup, started_at);
+            continue;
         }
+        let kept = match &mut kept {
+            Some(kept) => kept,
+            none => none.insert(repository.sequences().await?),
+        };
+        // Without its time, the topics are taken to have been backed up too long ago.
+        let snapshot = repository.snapshot_of_backup(newest, backup, kept).await?;
+        times.extend(snapshot.map(|snapshot| (backup, snapshot.started_at)));
     }
     Ok(times)
 }

@@ -143,9 +143,9 @@ struct OlderTopic {
     topic: TopicName,
     /// Identifies its history.
     topic_id: Id,
-    /// The snapshot of the last backup that looked at it.
+    /// The snapshot of the last backup that looked at it, with its number in the repository of the origin where the newest one is a copy.
     sequence: u64,
-    /// The age of that snapshot; absent if it cannot be read any more.
+    /// The age of that snapshot, or of the time at which its backup began if it is not there any more; absent if neither is known.
     #[serde(flatten)]
     age: Option<Age>,
 }
@@ -284,13 +284,21 @@ async fn older_topics(
     for topic in &snapshot.topics {
         let sequence = topic.last_seen;
         if topic.deleted || sequence >= snapshot.backup() || !selection.matches_saved(topic) {
+    let mut kept: Option<Vec<u64>> = None;
             continue;
         }
         let age = match ages.get(&sequence) {
             Some(age) => *age,
             None => {
-                let manifest = repository.manifest(sequence).await.ok();
-                let created_at = manifest.map(|manifest| manifest.created_at);
+                let kept = match &mut kept {
+                    Some(kept) => kept,
+                    none => none.insert(repository.sequences().await.unwrap_or_default()),
+                };
+                let found = repository.snapshot_of_backup(snapshot, sequence, kept);
+                let found = found.await.ok().flatten();
+                let created_at = found.map(|found| found.created_at);
+                // Without the snapshot, when its backup began is known of most.
+                let created_at = created_at.or_else(|| snapshot.backup_started_at(sequence));
                 let age = created_at.map(|created_at| Age::at(created_at, now));
                 ages.insert(sequence, age);
                 age
@@ -447,7 +455,7 @@ impl OlderTopic {
                 age.in_words()
             ),
             None => format!(
-                "its last backup is snapshot {}, which cannot be read",
+                "its last backup is snapshot {}, and how old that is is not known",
                 self.sequence
             ),
         }

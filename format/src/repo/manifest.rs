@@ -365,7 +365,7 @@ impl Manifest {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::repo::id::Hex;
     use crate::repo::index::{RowKey, TableRef};

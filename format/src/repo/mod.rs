@@ -45,6 +45,7 @@ mod index;
 mod index_reader;
 mod index_writer;
 mod keys;
+mod last_backup;
 mod latest;
 mod listing;
 mod manifest;
