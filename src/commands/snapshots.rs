@@ -127,8 +127,9 @@ impl Snapshots {
         let Some(added) = added else {
             return count;
         };
-        let records = added.iter().map(|(records, _)| records).sum();
-        let bytes = added.iter().map(|(_, bytes)| bytes).sum();
+        let sum = |sum: u64, added: &u64| sum.saturating_add(*added);
+        let records = added.iter().map(|(records, _)| records).fold(0, sum);
+        let bytes = added.iter().map(|(_, bytes)| bytes).fold(0, sum);
         let records = human::counted(records, "record");
         format!("{count}: {records}, {} stored", human::bytes(bytes))
     }

@@ -433,7 +433,8 @@ impl Status {
                 return Ok(());
             }
         };
-        let lost = topics.iter().map(|topic| topic.lost_offsets).sum::<u64>();
+        let lost = topics.iter().map(|topic| topic.lost_offsets);
+        let lost = lost.fold(0, u64::saturating_add);
         if let Some(first) = topics.iter().find(|topic| topic.lost_offsets > 0) {
             self.findings.push(format!(
                 "the cluster has deleted {} that no backup has read, the first in {}",
@@ -586,7 +587,8 @@ fn write_topics(topics: &[TopicLag], out: &mut dyn Write) -> io::Result<()> {
             "the snapshot has every offset of {total} of the cluster"
         );
     }
-    let behind = others.iter().map(|topic| topic.new_offsets).sum::<u64>();
+    let behind = others.iter().map(|topic| topic.new_offsets);
+    let behind = behind.fold(0, u64::saturating_add);
     writeln!(
         out,
         "{} of {total} of the cluster differ from the snapshot, which lacks {}",

@@ -226,8 +226,8 @@ impl TopicLag {
             .saturating_sub(stored_end.max(bounds.log_start_offset))
             .max(0);
         self.partitions_behind += u64::from(behind > 0 || lost > 0);
-        self.new_offsets += behind.unsigned_abs();
-        self.lost_offsets += lost.unsigned_abs();
+        self.new_offsets = self.new_offsets.saturating_add(behind.unsigned_abs());
+        self.lost_offsets = self.lost_offsets.saturating_add(lost.unsigned_abs());
         end < stored_end
     }
 }

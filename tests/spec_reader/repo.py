@@ -625,6 +625,9 @@ class Snapshot:
         for partition in self.partitions:
             if partition.incomplete is not None:
                 incomplete[partition.incomplete] = incomplete.get(partition.incomplete, 0) + 1
+        expired = sum(state["expired"]["records"] for state in states if state.get("expired") is not None)
+        sums = [sum(state[name] for state in states) for name in ("segments", "records", "stored_bytes", "raw_bytes")]
+        require(max(*sums, expired) < 2**64, INCONSISTENT, key, None, f"sums of partitions: {sums}, expired records: {expired}")
         low = [state["min_timestamp"] for state in states if state.get("min_timestamp") is not None]
         high = [state["max_timestamp"] for state in states if state.get("max_timestamp") is not None]
         for name, found in (

@@ -124,7 +124,8 @@ impl ForgedIndex {
         let partitions = || self.rows.iter().filter(|row| row["row"] == "partition");
         let mut totals = self.snapshot["totals"].clone();
         for member in ["segments", "records", "stored_bytes", "raw_bytes"] {
-            let sum: u64 = partitions().map(|row| row[member].as_u64().unwrap()).sum();
+            let numbers = partitions().map(|row| row[member].as_u64().unwrap());
+            let sum = numbers.fold(0, u64::saturating_add);
             totals[member] = json!(sum);
         }
         let mut incomplete: BTreeMap<String, u64> = BTreeMap::new();

@@ -88,6 +88,7 @@ impl Snapshot {
 
     /// Checks that the topics add up to what the manifest states.
     pub(super) fn check_totals(&self) -> Result<(), String> {
+        self.check_sums()?;
         let (stated, found) = (
             &self.manifest.totals,
             Totals::of(&self.topics, self.origin.as_ref()),
@@ -97,6 +98,79 @@ impl Snapshot {
             false => Err(format!(
                 "it states {stated:?}, and its rows add up to {found:?}"
             )),
+        }
+    }
+
+    /// Checks that nobody who adds up numbers of partitions gets one that does not fit.
+    fn check_sums(&self) -> Result<(), String> {
+        let fields: [(&str, fn(&PartitionState) -> u64); 5] = [
+            ("segments", |state| state.segments),
+            ("records", |state| state.records),
+            ("expired records", PartitionState::expired_records),
+            ("stored bytes", |state| state.stored_bytes),
+            ("raw bytes", |state| state.raw_bytes),
+        ];
+        for (name, field) in fields {
+            let mut states = self.topics.iter().flat_map(|topic| &topic.partitions);
+            let sum = states.try_fold(0, |sum: u64, state| sum.checked_add(field(state)));
+            sum.ok_or_else(|| format!("its partitions state more {name} than 64 bits can count"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::repo::expired::Expired;
+    use crate::repo::manifest::tests::manifest;
+
+    #[test]
+    fn sums_that_do_not_fit_are_refused() {
+        let changes: [fn(&mut PartitionState, u64); 5] = [
+            |state, number| state.segments = number,
+            |state, number| state.records = number,
+            |state, number| {
+                state.expired = Some(Box::new(Expired {
+                    base_offset: 0,
+                    segments: 1,
+                    records: number,
+                    snapshot: 1,
+                    at: Timestamp::UNIX_EPOCH,
+                    policy: String::new(),
+                    last_record: None,
+                }));
+            },
+            |state, number| state.stored_bytes = number,
+            |state, number| state.raw_bytes = number,
+        ];
+        for change in changes {
+            for (most, fits) in [(u64::MAX - 1, true), (u64::MAX, false)] {
+                let mut partitions = [0, 1].map(|it| PartitionState::empty(it.into(), 0));
+                change(&mut partitions[0], most);
+                change(&mut partitions[1], 1);
+                let topic = TopicState {
+                    name: "orders".parse().unwrap(),
+                    topic_id: Id::ZERO,
+                    kafka_id: None,
+                    first_seen: 1,
+                    last_seen: 1,
+                    sighting: None,
+                    deleted: false,
+                    internal: false,
+                    replication_factor: 1,
+                    config: None,
+                    partitions: partitions.into(),
+                };
+                let mut snapshot = Snapshot {
+                    manifest: manifest(),
+                    topics: vec![topic],
+                };
+                snapshot.manifest.totals = Totals::of(&snapshot.topics);
+                assert_eq!(snapshot.check_totals().is_ok(), fits);
+            }
         }
     }
 }

@@ -62,7 +62,7 @@ impl Run {
     pub(crate) fn raw_bytes(&self) -> u64 {
         let sizes = self.named().iter().map(|table| table.raw_size);
         match self.tables() {
-            RunTables::Named(_) => sizes.sum(),
+            RunTables::Named(_) => sizes.fold(0, u64::saturating_add),
             // More than the few tables that a snapshot names.
             RunTables::InList(_) => u64::MAX,
         }
@@ -158,11 +158,12 @@ pub(crate) fn run_of(
     let times = tables
         .iter()
         .fold(None, |times, table| cover(times, table.times()));
+    let rows = tables.iter().map(|table| table.rows);
     let named = TableRef {
         sha256: packed.named.sha256,
         size: packed.named.size,
         raw_size: packed.named.raw_size,
-        rows: tables.iter().map(|table| table.rows).sum(),
+        rows: rows.fold(0, u64::saturating_add),
         first: first.first.clone(),
         last: last.last.clone(),
         min_timestamp: times.map(|(min, _)| min),
