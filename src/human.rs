@@ -1,5 +1,6 @@
 //! Numbers and names as people read them. `--json` never goes through here.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use indicatif::{BinaryBytes, HumanCount};
@@ -101,6 +102,22 @@ pub fn printable(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
+/// Text of whole lines without any other control character, so that no name, path or message commands a terminal.
+pub fn printable_lines(text: &str) -> Cow<'_, str> {
+    let is_kept = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
+    if text.chars().all(is_kept) {
+        return text.into();
+    }
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_kept(c) {
+            true => printable.push(c),
+            false => printable.extend(c.escape_default()),
+        }
+    }
+    printable.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +127,11 @@ mod tests {
         assert_eq!(
             printable("a\nb\u{1b}[31m größe \"x\""),
             "a\\nb\\u{1b}[31m größe \"x\""
+        );
+        let lines = "größe\t1\n\u{1b}]0;x\u{7}\u{9b}2J\r\n";
+        assert_eq!(
+            printable_lines(lines),
+            "größe\t1\n\\u{1b}]0;x\\u{7}\\u{9b}2J\\r\n"
         );
     }
 

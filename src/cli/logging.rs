@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::args::{GlobalArgs, LogFormat};
 use super::error::CliError;
 use super::stderr::{Paint, Stderr};
+use crate::human;
 
 /// Sends the messages of the program and its libraries to `stderr`, until the process ends.
 pub(crate) fn init(global: &GlobalArgs, stderr: &Stderr) {
@@ -63,7 +64,9 @@ fn levels(global: &GlobalArgs) -> Targets {
 pub(crate) fn report(error: &CliError, global: &GlobalArgs, stderr: &Stderr) {
     match global.log_format.unwrap_or_default() {
         LogFormat::Text => {
-            stderr.line(&format!("{} {error}", stderr.painted(Paint::Red, "error:")))
+            let label = stderr.painted(Paint::Red, "error:");
+            let error = error.to_string();
+            stderr.line(&format!("{label} {}", human::printable_lines(&error)));
         }
         LogFormat::Json => tracing::error!(
             causes = (!error.causes().is_empty()).then(|| error.causes().join(": ")),

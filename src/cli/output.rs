@@ -16,6 +16,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::error::CliError;
 use super::exit::{Exit, Outcome};
+use crate::human;
 
 /// A result that can be written as JSON and for people.
 pub trait Report: Serialize {
@@ -171,7 +172,7 @@ impl Output {
     /// Writes a part of the result for people, before the result.
     pub fn step(&self, report: &impl Report) -> Result<(), CliError> {
         let mut out = self.lock();
-        let mut out = BufWriter::new(&mut out);
+        let mut out = Printable(BufWriter::new(&mut out));
         let written = report.human(&mut out);
         // A closed pipe is ignored: the command is done, and its exit code is unchanged.
         listening(written.and_then(|()| out.flush())).map(|_| ())
@@ -339,6 +340,21 @@ struct Guard<'a>(MutexGuard<'a, Box<dyn Write + Send>>);
 impl Write for Guard<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Writes text for people. What a damaged or forged repository says must not command their terminal.
+struct Printable<W>(W);
+
+impl<W: Write> Write for Printable<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        self.0.write_all(human::printable_lines(&text).as_bytes())?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -82,7 +82,8 @@ impl Report for Snapshots {
                 };
                 writeln!(
                     out,
-                    "snapshot {sequence} is of `kbk {command}`, and holds {of}"
+                    "snapshot {sequence} is of `kbk {}`, and holds {of}",
+                    human::printable(command)
                 )?;
             }
             if let Some(damage) = &row.damage {
