@@ -173,7 +173,9 @@ async fn note_newest(context: &Context) {
         return;
     };
     let newest = async { super::repository(context).await.ok()?.latest().await.ok()? };
-    if let Ok(Some(newest)) = tokio::time::timeout(LIMIT, newest).await {
+    if let Ok(Some(newest)) = tokio::time::timeout(LIMIT, newest).await
+        && newest.has_backup()
+    {
         metrics.found_newest(backup::committed(&newest));
     }
 }

@@ -142,10 +142,10 @@ fn cells(row: &SnapshotRow, now: Timestamp) -> [String; 10] {
         let [a, b, c, d, e, f, g, h] = [const { String::new() }; 8];
         return [sequence, "damaged".to_owned(), a, b, c, d, e, f, g, h];
     };
-    let state = if contents.complete {
-        "complete"
-    } else {
-        "partial"
+    let state = match (contents.backup, contents.complete) {
+        (0, _) => "no backup",
+        (_, true) => "complete",
+        (_, false) => "partial",
     };
     let known =
         |number: Option<u64>, show: fn(u64) -> String| number.map_or_else(|| "-".to_owned(), show);

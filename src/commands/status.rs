@@ -110,6 +110,9 @@ struct NewestRow {
 struct NewestContents {
     #[serde(flatten)]
     age: Age,
+    /// Whether it holds a backup: what began to copy the first one holds none.
+    #[serde(skip)]
+    has_backup: bool,
     /// Whether it has every record that the cluster had.
     complete: bool,
     /// Says what is missing, for people.
@@ -336,7 +339,8 @@ fn contents(snapshot: &Snapshot, now: Timestamp) -> NewestContents {
     let completeness = Completeness::of(snapshot);
     NewestContents {
         age: Age::of(snapshot, now),
-        complete: completeness.complete,
+        has_backup: snapshot.has_backup(),
+        complete: snapshot.has_backup() && completeness.complete,
         partial: completeness.statement(),
         topics: snapshot.topics.len() as u64,
         partitions: states().count() as u64,
@@ -364,6 +368,11 @@ impl Status {
         }
         if let Some(contents) = &newest.contents {
             match &contents.partial {
+                _ if !contents.has_backup => self.findings.push(format!(
+                    "{} has no backup yet: snapshot {} holds nothing; `kbk backup` or `kbk copy` creates one",
+                    self.repository,
+                    newest.sequence,
+                )),
                 Some(partial) if !args.accept_partial => self.findings.push(partial.clone()),
                 _ => measured = Some((newest.sequence, contents.age)),
             }
@@ -515,9 +524,10 @@ impl Report for Status {
 }
 
 fn write_contents(sequence: u64, contents: &NewestContents, out: &mut dyn Write) -> io::Result<()> {
-    let state = match contents.complete {
-        true => "was complete when it was committed, and is",
-        false => "is partial and",
+    let state = match (contents.has_backup, contents.complete) {
+        (false, _) => "holds no backup, and is",
+        (true, true) => "was complete when it was committed, and is",
+        (true, false) => "is partial and",
     };
     writeln!(
         out,

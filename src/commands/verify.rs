@@ -100,6 +100,13 @@ async fn verified(
 ) -> Result<VerifyReport, CliError> {
     let snapshots = sequences(args, repository).await?;
     let readable = readable(repository, &snapshots).await;
+    if readable.len() == snapshots.len() && !readable.iter().any(|it| it.has_backup()) {
+        let (url, none) = (repository.store().url(), self::snapshots(&snapshots));
+        let error = CliError::new(format!(
+            "{url}: {none} has no backup, and nothing to verify"
+        ));
+        return Err(error.hint("`kbk backup` or `kbk copy` creates one"));
+    }
     let options = VerifyOptions {
         topics: topics(args, &readable)?,
         snapshots,

@@ -105,6 +105,53 @@ fn a_topic_is_as_old_as_the_last_backup_that_looked_at_it() {
     first_line(&aged(&["--no-cluster", "--topic", &by_id]), 3, cannot);
 }
 
+/// What a copy that was interrupted at its beginning leaves.
+#[test]
+fn a_reservation_is_no_backup() {
+    let world = World::new();
+    world.backup(&[]);
+    world.forge_snapshot(|snapshot| {
+        let at = snapshot["created_at"].clone();
+        let (command, detail) = ("copy\u{1b}[31m", "the copy of snapshot 2 follows");
+        snapshot["maintenance"] =
+            json!({ "command": command, "detail": detail, "at": at, "backup": 0 });
+    });
+    let none =
+        "has no backup yet: snapshot 1 holds nothing; `kbk backup` or `kbk copy` creates one";
+    first_line(&world.kbk(&["status"]), 3, none);
+    first_line(&world.kbk(&["status", "--accept-partial"]), 3, none);
+    let json = world.kbk(&["status", "--max-age", "25h", "--json"]).json();
+    assert_eq!(json["newest"]["complete"], false);
+    assert_eq!(json["newest_whole"], json!(null));
+    let old = "no snapshot is complete, and one at most 1d 1h old is required";
+    assert_eq!(json["findings"][1], old);
+
+    let listed = world.kbk(&["snapshots"]);
+    assert!(listed.stdout.contains("no backup"), "{}", listed.stdout);
+    let what = "snapshot 1 is of `kbk copy\\u{1b}[31m`, and holds nothing";
+    assert!(listed.stdout.contains(what), "{}", listed.stdout);
+    let json = world.kbk(&["snapshots", "--json"]).json();
+    assert_eq!(json["snapshots"][0]["complete"], false);
+
+    let ended = world.kbk(&["verify"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    let none = "snapshot 1 has no backup, and nothing to verify";
+    assert!(ended.stderr.contains(none), "{}", ended.stderr);
+}
+
+/// Nobody adds up what a damaged or forged index states.
+#[test]
+fn sums_that_do_not_fit_are_damage() {
+    let world = World::sample();
+    world.forge_partition("orders", 0, |row| row["raw_bytes"] = json!(u64::MAX));
+    for command in ["status", "verify", "stats", "snapshots", "ls"] {
+        let ended = world.kbk(&[command]);
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+    let says = "its partitions state more raw bytes than 64 bits can count";
+    first_line(&world.kbk(&["status"]), 3, says);
+}
+
 /// The age that counts is that of the newest backup that can be relied on.
 #[test]
 fn a_partial_snapshot_is_a_finding_unless_it_is_accepted() {

@@ -191,6 +191,12 @@ impl Manifest {
         maintenance.map_or(copied, |maintenance| maintenance.backup)
     }
 
+    /// Returns whether it holds a backup, or a copy of one. What was committed before the first one holds nothing: the reservation of a copy.
+    #[must_use]
+    pub fn has_backup(&self) -> bool {
+        self.backup() > 0
+    }
+
     /// Identifies what the snapshot holds, and the times of its backup: snapshots with the same content have the same rows, from the same tables,
     /// the same groups and the same ACLs. What `forget` and `prune` commit has the content of the snapshot before it.
     #[must_use]

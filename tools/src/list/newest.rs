@@ -1,6 +1,6 @@
 //! The newest snapshot of a repository, and the newest that is whole.
 
-use kbk_format::repo::{Digested, RepoError, Repository, Snapshot};
+use kbk_format::repo::{Digested, Manifest, RepoError, Repository, Snapshot};
 
 /// The newest snapshots of a repository.
 #[derive(Debug)]
@@ -9,7 +9,7 @@ pub struct Newest {
     pub snapshots: u64,
     /// The newest one; `None` if there is none.
     pub newest: Option<NewestSnapshot>,
-    /// The newest one that can be read and lacks no records; `None` if there is none.
+    /// The newest one that can be read, holds a backup and lacks no records; `None` if there is none.
     pub whole: Option<Digested<Snapshot>>,
 }
 
@@ -44,7 +44,10 @@ pub async fn newest(repository: &Repository) -> Result<Newest, RepoError> {
             continue;
         }
         let read = repository.snapshot(sequence).await;
-        let whole = read.as_ref().ok().filter(|snapshot| snapshot.is_complete());
+        let whole = read
+            .as_ref()
+            .ok()
+            .filter(|snapshot| is_whole_backup(snapshot));
         found.whole = whole.cloned();
         found.newest.get_or_insert_with(|| match read {
             Ok(snapshot) => NewestSnapshot::Intact(Box::new(snapshot)),
@@ -60,8 +63,13 @@ pub async fn newest(repository: &Repository) -> Result<Newest, RepoError> {
     Ok(found)
 }
 
+/// Returns whether a snapshot holds a backup that lacks no records.
+fn is_whole_backup(snapshot: &Manifest) -> bool {
+    snapshot.has_backup() && snapshot.is_complete()
+}
+
 /// Returns whether a snapshot says that it lacks no records. Its manifest alone says so.
 async fn is_whole(repository: &Repository, sequence: u64) -> bool {
     let manifest = repository.manifest(sequence).await;
-    manifest.is_ok_and(|manifest| manifest.is_complete())
+    manifest.is_ok_and(|manifest| is_whole_backup(&manifest))
 }

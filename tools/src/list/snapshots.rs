@@ -25,7 +25,7 @@ pub struct SnapshotContents {
     pub created_at: Timestamp,
     /// Sequence number of the snapshot that it extends.
     pub parent: Option<u64>,
-    /// Sequence number of the snapshot of its backup: its own, unless another command committed it.
+    /// Sequence number of the snapshot of its backup: its own, unless another command committed it; 0 where there has been no backup.
     pub backup: u64,
     /// The command that committed it, such as `forget`, where no backup did; it holds what the snapshot before it holds, but for what
     /// `expire` removed.
@@ -36,7 +36,7 @@ pub struct SnapshotContents {
     pub origin_repository: Option<String>,
     /// Kafka's id of the cluster.
     pub cluster_id: Option<String>,
-    /// Whether it has every record that the cluster had.
+    /// Whether it has every record that the cluster had. What holds no backup has none.
     pub complete: bool,
     /// Number of partitions that lack records.
     pub incomplete_partitions: u64,
@@ -117,7 +117,7 @@ fn contents(
             .map(|parent| (parent.records, parent.stored_bytes)),
     };
     SnapshotContents {
-        complete: manifest.is_complete(),
+        complete: manifest.has_backup() && manifest.is_complete(),
         incomplete_partitions: totals.incomplete_partitions(),
         missing_offsets: partial.map_or(0, Completeness::missing_offsets),
         partial: partial.and_then(Completeness::statement),

@@ -171,7 +171,7 @@ async fn found(repository: &Repository) -> Result<Vec<Found>, RepoError> {
         let contents = match repository.manifest(sequence).await {
             Ok(manifest) => Some(Contents {
                 created_at: manifest.created_at,
-                complete: manifest.is_complete(),
+                complete: manifest.has_backup() && manifest.is_complete(),
                 content: manifest.content(),
             }),
             Err(error) if error.kind().is_about_content() => None,
