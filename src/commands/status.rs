@@ -284,10 +284,10 @@ async fn older_topics(
 ) -> Vec<OlderTopic> {
     let mut ages = BTreeMap::new();
     let mut older = Vec::new();
+    let mut kept: Option<Vec<u64>> = None;
     for topic in &snapshot.topics {
         let sequence = topic.last_seen;
         if topic.deleted || sequence >= snapshot.backup() || !selection.matches_saved(topic) {
-    let mut kept: Option<Vec<u64>> = None;
             continue;
         }
         let age = match ages.get(&sequence) {
@@ -559,10 +559,14 @@ fn write_objects(objects: &SizeCheck, out: &mut dyn Write) -> io::Result<()> {
         0 => "all there".to_owned(),
         found => human::counted(found, "finding"),
     };
+    let segments = human::counted(objects.segments, "segment");
+    let segments = match objects.segments_by_partition {
+        true => format!("how many of {segments} each partition has, with how many bytes"),
+        false => format!("the sizes of {segments}"),
+    };
     writeln!(
         out,
-        "checked {index} and the sizes of {}: {result}; records were not read: `kbk verify` reads them",
-        human::counted(objects.segments, "segment"),
+        "checked {index} and {segments}: {result}; records were not read: `kbk verify` reads them",
     )
 }
 

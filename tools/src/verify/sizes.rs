@@ -24,6 +24,8 @@ const READ_TABLES_BYTES: u64 = 8 << 20;
 pub struct SizeCheck {
     /// Segments that were looked for: those of the selected topics.
     pub segments: u64,
+    /// Whether the number and the bytes of each partition's segments were compared, and not each of them. Where they differ, each was.
+    pub segments_by_partition: bool,
     /// Tables of the index that were looked for.
     pub tables: u64,
     /// Whether the tables were read, too; large ones are not.
@@ -50,6 +52,7 @@ pub async fn check_sizes(
     let with_segments: Vec<&TopicState> =
         topics.into_iter().filter(|it| has_segments(it)).collect();
     let sums = repository.listed_sums(snapshot, &with_segments).await?;
+    check.segments_by_partition = sums.is_some();
     // Where the sums are known, only what they do not match is listed on its own.
     let to_list = with_segments.into_iter().filter(|topic| {
         let matches = |sums| has_sums(topic, sums);
