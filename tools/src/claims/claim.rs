@@ -34,10 +34,7 @@ pub struct ClaimRequest {
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
     /// Others have claimed the same.
-    #[error(
-        "{} is being written to {repository} by {rival}; wait until it has ended and run this command again, or select other topics",
-        .rival.shared()
-    )]
+    #[error("{}", .rival.refusal(.repository))]
     Taken {
         /// Where.
         repository: String,

@@ -49,12 +49,12 @@ impl fmt::Display for ListedClaim {
         match (&self.error, self.running) {
             (Some(error), _) => write!(
                 f,
-                "{key} cannot be read as a claim ({error}): the next backup waits up to 60 s for it to change, then removes it"
+                "{key} cannot be read as a claim ({error}): the next backup or copy waits up to 60 s for it to change, then removes it"
             ),
             (None, Running::Yes) => write!(f, "{owner} runs now"),
             (None, Running::No) => write!(
                 f,
-                "{owner} has ended and left its claim {key}: the next backup removes it"
+                "{owner} has ended and left its claim {key}: the next `kbk backup` or `kbk copy` removes it"
             ),
             (None, Running::Unknown) => write!(
                 f,

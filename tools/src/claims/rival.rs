@@ -21,6 +21,24 @@ pub struct Rival {
 }
 
 impl Rival {
+    /// Returns why a claim of the same is refused, and what helps. Who claims everything leaves no other topics to select.
+    #[must_use]
+    pub(super) fn refusal(&self, repository: &str) -> String {
+        let claimed = self.content.as_ref();
+        let has_others = claimed.is_some_and(|claim| claim.topics.is_some());
+        let (what, instead) = match &self.topics {
+            None => (repository.to_owned(), ""),
+            Some(_) if has_others => {
+                let what = format!("{} in {repository}", self.shared());
+                (what, ", or select other topics")
+            }
+            Some(_) => (format!("{} in {repository}", self.shared()), ""),
+        };
+        format!(
+            "{what} is being written by {self}; wait until it has ended and run this command again{instead}"
+        )
+    }
+
     /// Returns the topics that both claim, for people.
     #[must_use]
     pub fn shared(&self) -> String {
@@ -56,4 +74,31 @@ impl fmt::Display for Rival {
 /// Returns a time without its fraction of a second.
 fn in_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_topics_help_only_where_some_are_left() {
+        let rival = |topics: Option<Vec<&str>>| Rival {
+            claim: Id::ZERO,
+            content: None,
+            topics: topics.map(|names| names.iter().map(|it| it.parse().unwrap()).collect()),
+        };
+        let everything = rival(None).refusal("s3://a/b");
+        assert!(
+            everything.starts_with("s3://a/b is being written by "),
+            "{everything}"
+        );
+        let orders = rival(Some(vec!["orders"])).refusal("s3://a/b");
+        assert!(
+            orders.starts_with("orders in s3://a/b is being written by "),
+            "{orders}"
+        );
+        for refusal in [everything, orders] {
+            assert!(!refusal.contains("select other topics"), "{refusal}");
+        }
+    }
 }
