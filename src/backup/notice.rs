@@ -114,6 +114,11 @@ pub enum BackupNotice {
         /// The first one, and what is wrong with it.
         first: String,
     },
+    /// The repository was a copy, and this backup ends that: `kbk copy` cannot continue it.
+    EndsCopy {
+        /// The repository that it was a copy of.
+        origin_repository: String,
+    },
     /// Files that interrupted runs had left were removed from the repository.
     RemovedUnfinished {
         /// How many.
@@ -265,6 +270,7 @@ impl BackupNotice {
             BackupNotice::GroupsDenied { missing, .. } => !missing.is_empty(),
             BackupNotice::Recreated { .. }
             | BackupNotice::Deleted { .. }
+            | BackupNotice::EndsCopy { .. }
             | BackupNotice::RemovedUnfinished { .. }
             | BackupNotice::Refreshed { .. }
             | BackupNotice::TopicsHidden
@@ -401,6 +407,11 @@ impl std::fmt::Display for BackupNotice {
                      cluster still has of a topic"
                 )
             }
+            BackupNotice::EndsCopy { origin_repository } => write!(
+                f,
+                "this repository was a copy of repository {origin_repository}, and continues on its own with this backup: `kbk copy` cannot \
+                 add to it any more"
+            ),
             BackupNotice::RemovedUnfinished { files, bytes } => write!(
                 f,
                 "removed {} ({}) that interrupted runs had left unfinished in the repository",

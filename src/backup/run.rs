@@ -414,6 +414,9 @@ async fn repository_notices(
         })
         .collect();
     if let Some(newest) = newest {
+        notices.extend(newest.origin.iter().map(|origin| BackupNotice::EndsCopy {
+            origin_repository: origin.repository_id.to_string(),
+        }));
         let missing = repository.missing_folders(newest).await?;
         notices.extend(
             missing

@@ -79,6 +79,14 @@ fn a_copy_is_restored_and_continued() {
         (&continued["records"], &continued["snapshot"]),
         (&json!(20), &json!(5))
     );
+    let ended = continued["findings"].as_array().unwrap().iter();
+    let mut ended = ended.filter(|it| it["finding"] == "ends_copy");
+    assert!(
+        ended
+            .next()
+            .is_some_and(|it| it["origin_repository"].is_string()),
+        "{continued}"
+    );
     assert_eq!(copy.verify()["records"], 200);
     copy.verify_by_spec();
     backup(&repo, broker, &topic);
