@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::repo::{AclBinding, Acls, Snapshot, TopicState};
+use kbk_tools::original;
 use serde::Serialize;
 
 use super::obstacle::AclObstacle;
@@ -55,8 +56,13 @@ pub struct SavedAs {
 #[derive(Debug, thiserror::Error)]
 pub enum AclsPlanError {
     /// The snapshot has no ACLs.
-    #[error("snapshot {0} has no ACLs: no backup up to it saved them")]
-    NoAcls(u64),
+    #[error("snapshot {snapshot} has no ACLs: {why}")]
+    NoAcls {
+        /// The snapshot.
+        snapshot: u64,
+        /// Why it has none.
+        why: String,
+    },
     /// The cluster.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
@@ -76,7 +82,10 @@ pub fn choose(
     let everything = is_everything(snapshot, targets);
     let targets = &target_names(targets);
     let Some(found) = acls else {
-        return Err(AclsPlanError::NoAcls(snapshot.sequence));
+        return Err(AclsPlanError::NoAcls {
+            snapshot: snapshot.sequence,
+            why: original::never_saved(snapshot),
+        });
     };
     let topics = targets.iter();
     let topics = topics.map(|(source, target)| (source.as_str(), target.as_str()));

@@ -390,7 +390,7 @@ async fn chosen_groups(
         return Ok(Vec::new());
     }
     let Some(found) = repository.groups(snapshot).await? else {
-        return Err(GroupsPlanError::NoGroups(snapshot.sequence).into());
+        return Err(GroupsPlanError::no_groups(snapshot).into());
     };
     let names: Vec<&str> = found.groups.iter().map(|g| g.group.as_str()).collect();
     let chosen = select_groups(patterns, &names)?;

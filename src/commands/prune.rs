@@ -271,11 +271,11 @@ impl Report for PruneReport {
             ),
             (
                 self.young,
-                "are named by no snapshot and younger than the grace period: they may belong to a backup that runs now",
+                "are named by no snapshot and younger than the grace period: they may belong to a backup or copy that runs now, or one that was interrupted left them for the next one",
             ),
             (
                 self.claimed,
-                "are named by no snapshot and belong to topics that a running backup has claimed",
+                "are named by no snapshot and belong to topics that a running backup or copy has claimed",
             ),
             (
                 self.copied,

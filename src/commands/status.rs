@@ -118,6 +118,9 @@ struct NewestContents {
     /// Says what is missing, for people.
     #[serde(skip)]
     partial: Option<String>,
+    /// How a copy gets what it lacks.
+    #[serde(skip)]
+    next_step: Option<String>,
     /// Number of topics.
     topics: u64,
     /// Number of partitions.
@@ -342,6 +345,7 @@ fn contents(snapshot: &Snapshot, now: Timestamp) -> NewestContents {
         has_backup: snapshot.has_backup(),
         complete: snapshot.has_backup() && completeness.complete,
         partial: completeness.statement(),
+        next_step: completeness.copy_again(),
         topics: snapshot.topics.len() as u64,
         partitions: states().count() as u64,
         records: sum(|state| state.records),
@@ -373,7 +377,12 @@ impl Status {
                     self.repository,
                     newest.sequence,
                 )),
-                Some(partial) if !args.accept_partial => self.findings.push(partial.clone()),
+                Some(partial) if !args.accept_partial => {
+                    let next_step = contents.next_step.iter();
+                    let next_step = next_step.map(|step| format!("; {step}"));
+                    let finding = partial.clone() + &next_step.collect::<String>();
+                    self.findings.push(finding);
+                }
                 _ => measured = Some((newest.sequence, contents.age)),
             }
         }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kbk_format::repo::{Digested, Id, Repository, Snapshot, Store, TopicName};
-use kbk_tools::claims::{ListedClaim, Running};
-use kbk_tools::verify::{Orphan, Orphans, VerifyEvents, VerifyOptions, VerifyReport, verify};
+use kbk_tools::claims::Running;
+use kbk_tools::verify::{Orphan, VerifyEvents, VerifyOptions, VerifyReport, verify};
 use serde::Serialize;
 
 use crate::cli::{
@@ -225,7 +225,7 @@ impl Report for Verified {
         for claim in &report.claims {
             writeln!(out, "{claim}\n")?;
         }
-        orphans(&report.orphans, &report.claims, out)?;
+        orphans(report, out)?;
         let how = if report.full {
             "every byte and every record"
         } else {
@@ -281,20 +281,36 @@ fn accepted(report: &VerifyReport) -> String {
 }
 
 /// Names what no snapshot names. Long lists are cut: JSON has all of it.
-fn orphans(orphans: &Orphans, claims: &[ListedClaim], out: &mut dyn Write) -> io::Result<()> {
+fn orphans(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
     const SHOWN: usize = 10;
-    let mut writers = claims.iter().filter(|claim| claim.running != Running::No);
-    let origin = match writers.next() {
+    let orphans = &report.orphans;
+    let [command, next, unfinished] = match &report.origin {
+        None => [
+            "backup",
+            "the next backup of their topics uses segments that are intact and new to it",
+            "a backup removes them once they are a day old",
+        ],
+        Some(_) => [
+            "`kbk copy`",
+            "the next one uses segments that are intact and new to it",
+            "they do no harm, and the next one writes them anew",
+        ],
+    };
+    let mut writers = report
+        .claims
+        .iter()
+        .filter(|claim| claim.running != Running::No);
+    let left_by = match writers.next() {
         Some(writer) => format!(
-            "left by an interrupted backup or a forgotten snapshot, or being written by {}",
+            "left by an interrupted {command} or a forgotten snapshot, or being written by {}",
             writer.owner()
         ),
-        None => "left by an interrupted backup or a forgotten snapshot".to_owned(),
+        None => format!("left by an interrupted {command} or a forgotten snapshot"),
     };
     if orphans.objects > 0 {
         writeln!(
             out,
-            "no snapshot names {}, {}: {origin}; the next backup of their topics uses segments that are intact and new to it, and `kbk prune` deletes what is not needed",
+            "no snapshot names {}, {}: {left_by}; {next}, and `kbk prune` deletes what is not needed",
             human::counted(orphans.objects, "object"),
             human::bytes(orphans.bytes),
         )?;
@@ -317,7 +333,7 @@ fn orphans(orphans: &Orphans, claims: &[ListedClaim], out: &mut dyn Write) -> io
     if orphans.unfinished_files > 0 {
         writeln!(
             out,
-            "{} of segments and pages that are not complete, {}: {origin}; a backup removes them once they are a day old\n",
+            "{} of segments and pages that are not complete, {}: {left_by}; {unfinished}\n",
             human::counted(orphans.unfinished_files, "file"),
             human::bytes(orphans.unfinished_bytes),
         )?;

@@ -10,6 +10,7 @@ use kbk_format::repo::{
     Repository, RestoreId, RestoredTopic, Snapshot,
 };
 use kbk_format::{OffsetSpan, PartitionNumber};
+use kbk_tools::original;
 use kbk_tools::restores::{FinishedRestore, OffsetMapError, Translated};
 use serde::Serialize;
 
@@ -117,8 +118,13 @@ pub struct SourcePartition {
 #[derive(Debug, thiserror::Error)]
 pub enum GroupsPlanError {
     /// The snapshot has no groups.
-    #[error("snapshot {0} has no consumer groups: no backup up to it saved them")]
-    NoGroups(u64),
+    #[error("snapshot {snapshot} has no consumer groups: {why}")]
+    NoGroups {
+        /// The snapshot.
+        snapshot: u64,
+        /// Why it has none.
+        why: String,
+    },
     /// The snapshot of the restore was forgotten.
     #[error(
         "snapshot {snapshot}, which has the groups of restore {restore}, was forgotten; `kbk groups map TOPIC OFFSET` translates offsets without it"
@@ -161,6 +167,16 @@ pub enum GroupsPlanError {
     Kafka(#[from] KafkaError),
 }
 
+impl GroupsPlanError {
+    /// Creates the error of a snapshot without groups.
+    pub(crate) fn no_groups(snapshot: &Snapshot) -> GroupsPlanError {
+        GroupsPlanError::NoGroups {
+            snapshot: snapshot.sequence,
+            why: original::never_saved(snapshot),
+        }
+    }
+}
+
 /// Reads the snapshot of a finished restore, which may have been forgotten since.
 ///
 /// # Errors
@@ -193,7 +209,7 @@ pub async fn translate(
     patterns: &[NamePattern],
 ) -> Result<GroupsPlan, GroupsPlanError> {
     let Some(found) = repository.groups(snapshot).await? else {
-        return Err(GroupsPlanError::NoGroups(snapshot.sequence));
+        return Err(GroupsPlanError::no_groups(snapshot));
     };
     let names: Vec<&str> = found.groups.iter().map(|g| g.group.as_str()).collect();
     let chosen = select_groups(patterns, &names)?;

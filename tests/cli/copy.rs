@@ -258,6 +258,12 @@ fn damage_ends_its_partition_and_the_first_line_says_so() {
         "{}",
         verified.stdout
     );
+    // A backup would end the copy, and so must not be what to do.
+    for said in [&verified, &copies.of_copy(&["status"])] {
+        let again = "run `kbk copy --from ORIGINAL` to this repository again";
+        assert!(said.stdout.contains(again), "{}", said.stdout);
+        assert!(!said.stdout.contains("kbk backup"), "{}", said.stdout);
+    }
     let listed = copies.of_copy(&["ls", "orders", "--json"]);
     assert_eq!(
         ok(&listed).json()["partitions"][1]["incomplete"]["reason"],
@@ -326,6 +332,66 @@ fn a_copy_that_lacks_records_of_a_deleted_topic_is_partial_until_they_are_copied
     assert_eq!(copies.copied(&[])["findings"], json!([]));
     ok(&copies.of_copy(&["status"]));
     ok(&copies.of_copy(&["verify", "--full"]));
+}
+
+#[test]
+fn what_a_copy_has_lost_is_in_its_original() {
+    let copies = Copies::new();
+    copies.copied(&[]);
+    let lost = copies.world.entries("orders", 0)[0].key.clone();
+    fs::remove_file(std::path::Path::new(&copies.copy).join(&lost)).unwrap();
+    for args in [&["verify"][..], &["status"]] {
+        let ended = copies.of_copy(args);
+        assert_eq!(ended.code, Some(3), "{}", ended.stdout);
+        let hint = "has it under the same key, unless it has expired there";
+        assert!(ended.stdout.contains(hint), "{}", ended.stdout);
+        assert!(!ended.stdout.contains("--refresh"), "{}", ended.stdout);
+    }
+    fs::copy(
+        copies.world.path(&lost),
+        std::path::Path::new(&copies.copy).join(&lost),
+    )
+    .unwrap();
+    ok(&copies.of_copy(&["verify", "--full"]));
+}
+
+#[test]
+fn groups_and_acls_that_a_copy_does_not_have_are_copied_or_not_there() {
+    let copies = Copies::new();
+    ok(&copies.copy(&["--snapshot", "1"]));
+    for noun in ["groups", "acls"] {
+        let ended = copies.of_copy(&[noun, "list"]);
+        assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+        for said in [
+            "had not saved them, or they could not be copied",
+            "run `kbk copy --from ORIGINAL` to this repository again",
+        ] {
+            assert!(ended.stderr.contains(said), "{}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains("kbk backup"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_an_interrupted_copy_left_is_for_the_next_copy() {
+    let copies = Copies::new();
+    copies.copied(&["--topic", "payments"]);
+    let left = copies.world.entries("orders", 0)[0].key.clone();
+    let place = std::path::Path::new(&copies.copy).join(&left);
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::copy(copies.world.path(&left), place).unwrap();
+    let verified = copies.of_copy(&["verify"]);
+    for said in [
+        "left by an interrupted `kbk copy` or a forgotten snapshot",
+        "the next one uses segments that are intact",
+    ] {
+        assert!(ok(&verified).stdout.contains(said), "{}", verified.stdout);
+    }
+    assert!(!verified.stdout.contains("backup"), "{}", verified.stdout);
+    let stats = copies.of_copy(&["stats"]);
+    let young = "may belong to a backup or copy that runs now, or one that was interrupted left them for the next one";
+    assert!(ok(&stats).stdout.contains(young), "{}", stats.stdout);
+    assert_eq!(copies.copied(&[])["adopted_segments"], 1);
 }
 
 #[test]

@@ -65,6 +65,7 @@ pub mod claims;
 pub mod copy;
 pub mod inspect;
 pub mod list;
+pub mod original;
 pub mod read;
 pub mod restores;
 pub mod retention;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use kbk_format::repo::AclBinding;
+use kbk_tools::original;
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table};
@@ -44,12 +45,15 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
     let Some(found) = repository.acls(&snapshot).await? else {
         let message = format!(
-            "snapshot {} has no ACLs: no backup up to it saved them",
-            snapshot.sequence
+            "snapshot {} has no ACLs: {}",
+            snapshot.sequence,
+            original::never_saved(&snapshot)
         );
-        return Err(
-            CliError::new(message).hint("`kbk backup --acls` saves them, or reports why it cannot")
-        );
+        let hint = snapshot.origin.as_ref().map(original::copy_again);
+        let hint = hint.unwrap_or_else(|| {
+            "`kbk backup --acls` saves them, or reports why it cannot".to_owned()
+        });
+        return Err(CliError::new(message).hint(hint));
     };
     let listing = Listing {
         snapshot: snapshot.sequence,

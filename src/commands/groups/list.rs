@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kbk_format::repo::GroupState;
 use kbk_tools::list::Completeness;
 use kbk_tools::list::groups::{self, GroupRow, Lag};
+use kbk_tools::original;
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table};
@@ -61,10 +62,13 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let snapshot = crate::commands::snapshot(&repository, args.snapshot).await?;
     let Some(found) = repository.groups(&snapshot).await? else {
         let message = format!(
-            "snapshot {} has no consumer groups: no backup up to it saved them",
-            snapshot.sequence
+            "snapshot {} has no consumer groups: {}",
+            snapshot.sequence,
+            original::never_saved(&snapshot)
         );
-        return Err(CliError::new(message).hint("`kbk backup` without --no-groups saves them"));
+        let hint = snapshot.origin.as_ref().map(original::copy_again);
+        let hint = hint.unwrap_or_else(|| "`kbk backup` without --no-groups saves them".to_owned());
+        return Err(CliError::new(message).hint(hint));
     };
     let names: Vec<&str> = found.groups.iter().map(|g| g.group.as_str()).collect();
     let chosen = select_groups(&args.group, &names)?;

@@ -14,6 +14,9 @@ pub enum Obstacle {
     Partial {
         /// What it lacks.
         statement: String,
+        /// How the repository gets it.
+        #[serde(skip)]
+        next_step: String,
     },
     /// The target holds records.
     NotEmpty {
@@ -181,9 +184,12 @@ pub enum Obstacle {
 impl std::fmt::Display for Obstacle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Obstacle::Partial { statement } => write!(
+            Obstacle::Partial {
+                statement,
+                next_step,
+            } => write!(
                 f,
-                "{statement}; restore an older or later snapshot that is whole, back up again, or restore what there is with --allow-partial"
+                "{statement}; restore an older or later snapshot that is whole, {next_step}, or restore what there is with --allow-partial"
             ),
             Obstacle::NotEmpty { topic, records } => write!(
                 f,

@@ -11,7 +11,7 @@ pub(crate) fn saved(snapshot: &Snapshot, manifest: &RestoreManifest) -> Complete
     let states = restored(snapshot, manifest)
         .filter(|(_, restored, state)| reaches_end(restored, state))
         .map(|(topic, _, state)| (topic, state));
-    Completeness::of_partitions(snapshot.sequence, states)
+    Completeness::of_partitions(snapshot.sequence, states).in_copy(snapshot.origin.as_ref())
 }
 
 /// Returns how many of the selected offsets the cluster had deleted before they were read.
@@ -57,5 +57,9 @@ fn reaches_end(restored: &RestoredPartition, state: &PartitionState) -> bool {
 /// Refuses to restore less than the cluster had, unless that is allowed.
 pub(crate) fn check(saved: &Completeness, allow_partial: bool) -> Option<Obstacle> {
     let statement = saved.statement().filter(|_| !allow_partial)?;
-    Some(Obstacle::Partial { statement })
+    let next_step = saved.copy_again();
+    Some(Obstacle::Partial {
+        statement,
+        next_step: next_step.unwrap_or_else(|| "back up again".to_owned()),
+    })
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use kbk_format::repo::{IncompleteReason, PartitionState, Snapshot, TopicState};
+use kbk_format::repo::{IncompleteReason, Origin, PartitionState, Snapshot, TopicState};
 use kbk_format::{PartitionNumber, counted};
 use serde::Serialize;
+
+use crate::original;
 
 /// Whether partitions have every record that their source had, and which ones do not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,6 +20,8 @@ pub struct Completeness {
     snapshot: u64,
     #[serde(skip)]
     partitions: u64,
+    #[serde(skip)]
+    origin: Option<Origin>,
 }
 
 /// A partition that lacks records that its source had when it was backed up.
@@ -60,7 +64,8 @@ impl Completeness {
     /// Returns the completeness of a snapshot: of all topics that are not deleted, and of others that make it partial.
     #[must_use]
     pub fn of(snapshot: &Snapshot) -> Completeness {
-        Completeness::of_partitions(snapshot.sequence, snapshot.judged())
+        let judged = Completeness::of_partitions(snapshot.sequence, snapshot.judged());
+        judged.in_copy(snapshot.origin.as_ref())
     }
 
     /// Returns the completeness of some partitions of a snapshot.
@@ -79,7 +84,22 @@ impl Completeness {
             incomplete,
             snapshot,
             partitions,
+            origin: None,
         }
+    }
+
+    /// Makes it that of a copy, if there is an origin.
+    #[must_use]
+    pub fn in_copy(mut self, origin: Option<&Origin>) -> Completeness {
+        self.origin = origin.cloned();
+        self
+    }
+
+    /// Says how a copy gets what is missing; `None` if nothing is, or if it is no copy.
+    #[must_use]
+    pub fn copy_again(&self) -> Option<String> {
+        let origin = self.origin.as_ref().filter(|_| !self.complete)?;
+        Some(original::copy_again(origin))
     }
 
     /// Returns how many offsets are known to be missing.

@@ -4,13 +4,14 @@ use std::error::Error;
 use std::fmt;
 
 use kbk_format::repo::{
-    self, Incomplete, LostRange, PartitionId, PartitionState, RepoError, RepoErrorKind,
+    self, Incomplete, LostRange, Origin, PartitionId, PartitionState, RepoError, RepoErrorKind,
     SegmentEntry, TopicName,
 };
 use kbk_format::{FormatError, OffsetSpan, PartitionNumber, counted};
 use serde::Serialize;
 
 use super::segment::Damage;
+use crate::original;
 
 /// How severe a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -368,6 +369,28 @@ impl Finding {
                 "; or `kbk backup --refresh --topic {topic}` stores again what the cluster still has of it"
             );
         }
+        self
+    }
+
+    /// Names what helps in a copy, which a backup would end.
+    pub(super) fn in_copy(mut self, origin: &Origin) -> Finding {
+        if self.replaced_in.is_some() {
+            return self;
+        }
+        let id = origin.repository_id;
+        self.hint = match self.kind {
+            FindingKind::Incomplete => original::copy_again(origin),
+            // A copy has tables of its own.
+            FindingKind::MissingTable | FindingKind::DamagedTable => format!(
+                "{}; or copy the original, repository {id}, again to a new repository",
+                self.kind.hint()
+            ),
+            kind if kind.is_damage() => format!(
+                "{}: the original, repository {id}, has it under the same key, unless it has expired there",
+                kind.hint()
+            ),
+            _ => self.hint,
+        };
         self
     }
 

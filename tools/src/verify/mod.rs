@@ -46,7 +46,7 @@ mod unindexed;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kbk_format::repo::{Id, RepoError, RepoErrorKind, Repository, TopicName};
+use kbk_format::repo::{Id, Origin, RepoError, RepoErrorKind, Repository, TopicName};
 use serde::Serialize;
 
 pub use self::files::{FilesReport, VerifiedFile, verify_files};
@@ -57,6 +57,7 @@ use self::run::Run;
 pub use self::sizes::{SizeCheck, check_sizes};
 pub use self::unindexed::{UnindexedSegment, UnindexedSegmentError};
 use crate::claims::{self, ListedClaim};
+use crate::original;
 
 /// Receives the progress of a verification, from several threads.
 pub trait VerifyEvents: Send + Sync {
@@ -119,6 +120,9 @@ pub struct VerifyReport {
     pub replaced_findings: u64,
     /// What no snapshot of the repository names: of the selected topics, or of all.
     pub orphans: Orphans,
+    /// Where the newest snapshot comes from, if it is a copy.
+    #[serde(skip)]
+    pub origin: Option<Origin>,
     /// Claims of backups that run now, and those that were left behind.
     pub claims: Vec<ListedClaim>,
     /// Everything that is wrong or missing, ordered by snapshot, topic, partition and offset.
@@ -128,6 +132,16 @@ pub struct VerifyReport {
 impl VerifyReport {
     fn add(&mut self, finding: Finding, sequence: u64) {
         self.findings.push(finding.snapshot(sequence));
+    }
+
+    /// Says what helps in a copy.
+    fn name_original(&mut self, origin: Option<Origin>) {
+        if let Some(origin) = &origin {
+            for finding in &mut self.findings {
+                *finding = finding.clone().in_copy(origin);
+            }
+        }
+        self.origin = origin;
     }
 
     /// Says of snapshots that were forgotten meanwhile just that: what they lack is no damage. Whether another snapshot lacks it too is not
@@ -187,6 +201,7 @@ pub async fn verify(
     }
     let (mut report, search) = run.finish().await;
     report.explain_absences(repository).await;
+    report.name_original(original::of(repository).await);
     let orphans = match failed {
         Some(error) => Err(error),
         None => search.finish(repository).await,

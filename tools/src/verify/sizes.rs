@@ -67,6 +67,9 @@ pub async fn check_sizes(
     }
     for finding in &mut check.findings {
         finding.snapshot = Some(snapshot.sequence);
+        if let Some(origin) = &snapshot.origin {
+            *finding = finding.clone().in_copy(origin);
+        }
     }
     Ok(check)
 }
