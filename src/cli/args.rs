@@ -85,6 +85,11 @@ pub struct FromArgs {
 impl FromArgs {
     /// Returns where it is and how to reach it.
     pub fn location(&self) -> Result<Location, CliError> {
+        if !self.from_store_option.is_empty() && self.from.folder().is_some() {
+            let message =
+                "--from-store-option is for buckets, and the repository to copy from is a folder";
+            return Err(CliError::usage(message));
+        }
         store_options::apply(self.from.location(), &self.from_store_option)
     }
 }

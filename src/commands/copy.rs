@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use kbk_format::repo::{Digested, Repository, Snapshot, Store};
+use kbk_format::repo::{Digested, RepoError, RepoErrorKind, Repository, Snapshot, Store};
 use kbk_tools::claims::ClaimEvent;
 use kbk_tools::copy::{
-    self, CopiedSnapshot, CopyEvents, CopyOptions, CopyReport, CopySelection, SelectTopics,
+    self, Accounted, CopiedSnapshot, CopyEvents, CopyFindingKind, CopyOptions, CopyReport,
+    CopySelection, SelectTopics,
 };
 use serde::Serialize;
 
@@ -29,6 +30,8 @@ segments that the copy does not have yet. A snapshot has the same number in both
 that is possible. What was interrupted continues when the same command runs again.
 The copy is a repository of its own: `kbk forget`, `kbk expire` and `kbk prune` of either change
 nothing in the other, and `kbk restore`, `kbk mount` and `kbk verify` work on it as on any other.
+Segments that the copy has lost, or has with another size, are sent again while the original has
+them. `kbk verify --full` on the copy reads every byte of it.
 Once the original is lost, `kbk backup` continues the copy; after that it cannot be copied to.
 What is damaged in the original ends the copy of its partition there, and the exit code is 3.";
 
@@ -86,7 +89,8 @@ struct Copying {
 
 /// Copies, and prints what was copied.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let from = Repository::open(Store::open_at(&args.from.location()?)?).await?;
+    let from = Store::open_at(&args.from.location()?).map_err(of_from)?;
+    let from = Repository::open(from).await?;
     let to = super::repository(context).await?;
     let selection = args.topics.selection().internal_too();
     check_topics(&selection, &from, args).await?;
@@ -114,6 +118,16 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         false => Outcome::clean_if(copying.report.is_whole()),
     };
     context.conclude(&copying, outcome)
+}
+
+/// Names the option that the repository to copy from is reached with.
+fn of_from(error: RepoError) -> CliError {
+    match error.kind() {
+        RepoErrorKind::InvalidLocation { .. } => CliError::from(error).hint(
+            "options of the repository to copy from are given as --from-store-option allow-http=true",
+        ),
+        _ => error.into(),
+    }
 }
 
 fn topics(selection: TopicSelection) -> SelectTopics {
@@ -215,20 +229,21 @@ impl Copying {
         let report = &self.report;
         let (from, to) = (&self.from, &self.to);
         if report.snapshots.is_empty() {
-            return match report.findings.is_empty() && !report.interrupted {
-                true => format!("nothing to copy: {to} has what is selected of {from}"),
-                false => format!("nothing was copied to {to}"),
+            let has_all = report.findings.is_empty() && !report.interrupted;
+            let has_all = has_all && !(self.dry_run && report.repaired_segments > 0);
+            return match has_all {
+                true => format!("nothing new to copy from {from} to {to}"),
+                false => format!("no snapshot was copied from {from} to {to}"),
             };
         }
         let sequences = sequences(&report.snapshots);
-        let sent = format!(
-            "{}, {}",
-            human::counted(report.segments, "segment"),
-            human::bytes(report.bytes)
-        );
+        let segments: u64 = report.snapshots.iter().map(|copied| copied.segments).sum();
+        let bytes: u64 = report.snapshots.iter().map(|copied| copied.bytes).sum();
+        let new = human::counted(segments, "new segment");
+        let new = format!("{new}, {}", human::bytes(bytes));
         match self.dry_run {
-            true => format!("would copy {sequences} of {from} to {to}: {sent}"),
-            false => format!("copied {sequences} of {from} to {to}: {sent}"),
+            true => format!("would copy {sequences} of {from} to {to}: {new}"),
+            false => format!("copied {sequences} of {from} to {to}: {new}"),
         }
     }
 
@@ -247,6 +262,117 @@ impl Copying {
             (false, true) => None,
         }
     }
+
+    /// Says what was sent, and how it was checked.
+    fn sent(&self, out: &mut dyn Write) -> io::Result<()> {
+        let report = &self.report;
+        if let Some(sequence) = report.unfinished_snapshot {
+            writeln!(
+                out,
+                "snapshot {sequence} is unfinished and not in the copy yet: the next run of the same command uses the segments that were \
+                 sent of it"
+            )?;
+        }
+        if report.segments > 0 {
+            let segments = human::counted(report.segments, "segment");
+            let bytes = human::bytes(report.bytes);
+            let how = match report.read_back {
+                true => {
+                    "every byte was compared with its SHA-256 as it was read, and again as the copy returns it"
+                }
+                false => {
+                    "every byte was compared with its SHA-256 as it was read; --no-read-back: not as the copy returns it"
+                }
+            };
+            writeln!(out, "sent {segments}, {bytes}: {how}")?;
+        }
+        if report.adopted_segments > 0 {
+            let adopted = human::counted(report.adopted_segments, "segment");
+            writeln!(
+                out,
+                "{adopted} of an interrupted copy were there, and are intact"
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Says what was lost of what had been copied before, and is there again.
+    fn repaired(&self, out: &mut dyn Write) -> io::Result<()> {
+        let report = &self.report;
+        if report.repaired_segments == 0 {
+            return Ok(());
+        }
+        let segments = human::counted(report.repaired_segments, "segment");
+        let bytes = human::bytes(report.repaired_bytes);
+        let (to, from) = (&self.to, &self.from);
+        let what = "missing, or had another size than the index states";
+        match self.dry_run {
+            true => writeln!(
+                out,
+                "{to} has lost {segments}, {bytes}: they are {what}; they would be sent again from {from}"
+            ),
+            false => writeln!(
+                out,
+                "{to} had lost {segments}, {bytes}: they were {what}; they were sent again from {from}"
+            ),
+        }
+    }
+
+    /// Says what was compared, and what was not.
+    fn accounted(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(accounted) = &self.report.accounted {
+            let of_copy = format!("snapshot {} of {}", accounted.snapshot, self.to);
+            let of_origin = format!("snapshot {} of {}", accounted.origin, self.from);
+            writeln!(out, "{of_copy} {}", has(accounted, &of_origin))?;
+        }
+        if self.report.checked_segments > 0 {
+            let segments = human::counted(self.report.checked_segments, "segment");
+            let counts = match self.report.accounted {
+                Some(_) => "the offsets and counts of both indexes, and ",
+                None => "",
+            };
+            writeln!(
+                out,
+                "compared: {counts}the sizes of {segments} in the copy; `kbk verify --full` reads their bytes"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Says what the copy has of its origin.
+fn has(accounted: &Accounted, of_origin: &str) -> String {
+    let partitions = human::counted(accounted.partitions, "partition");
+    let but = match accounted.expired_in_copy {
+        0 => String::new(),
+        expired => {
+            let of = human::counted(expired, "partition");
+            format!(", but for what expired in the copy of {of}")
+        }
+    };
+    if accounted.whole_partitions < accounted.partitions {
+        let differing = human::count(accounted.partitions - accounted.whole_partitions);
+        return format!(
+            "differs from {of_origin} in {differing} of {partitions}; of the others it has every offset{but}"
+        );
+    }
+    let mut text = format!("has every offset that {of_origin} has{but}: {partitions}");
+    let (records, original) = (accounted.records, accounted.origin_records);
+    match records == original {
+        true => text += &format!(", {}", human::counted(records, "record")),
+        false => {
+            let records = human::counted(records, "record");
+            text += &format!(
+                ", {records} in the copy and {} in the original",
+                human::count(original)
+            );
+        }
+    }
+    if accounted.expired_in_origin > 0 {
+        let of = human::counted(accounted.expired_in_origin, "partition");
+        text += &format!("; of {of} it also has older offsets, which expired in the original");
+    }
+    text
 }
 
 fn sequences(copied: &[CopiedSnapshot]) -> String {
@@ -269,7 +395,17 @@ impl Report for Copying {
             writeln!(out, "{missing}")?;
         }
         for finding in &report.findings {
-            writeln!(out, "snapshot {}: {}", finding.origin, finding.message)?;
+            let (of, message) = (&finding.repository, &finding.message);
+            match finding.kind {
+                CopyFindingKind::Differs | CopyFindingKind::DamagedCopy => {
+                    writeln!(out, "in the copy {of}: {message}")?;
+                }
+                _ => {
+                    let snapshot = finding.origin;
+                    writeln!(out, "in the original {of}: snapshot {snapshot}: {message}")?;
+                }
+            }
+            writeln!(out, "  hint: {}", finding.hint)?;
         }
         writeln!(out, "{}", self.summary())?;
         let renumbered = report.snapshots.iter();
@@ -279,13 +415,6 @@ impl Report for Copying {
             } = copied;
             writeln!(out, "snapshot {origin} is snapshot {snapshot} of the copy")?;
         }
-        if report.adopted_segments > 0 {
-            let adopted = human::counted(report.adopted_segments, "segment");
-            writeln!(
-                out,
-                "{adopted} of an interrupted copy were there, and are intact"
-            )?;
-        }
         if !report.older_snapshots.is_empty() {
             let older: Vec<String> = report.older_snapshots.iter().map(u64::to_string).collect();
             writeln!(
@@ -294,30 +423,11 @@ impl Report for Copying {
                 older.join(", ")
             )?;
         }
-        if self.dry_run {
-            return Ok(());
+        if !self.dry_run {
+            self.sent(out)?;
         }
-        if report.segments > 0 {
-            let how = match report.read_back {
-                true => {
-                    "every byte was compared with its SHA-256 as it was read, and again as the copy returns it"
-                }
-                false => {
-                    "every byte was compared with its SHA-256 as it was read; --no-read-back: not as the copy returns it"
-                }
-            };
-            writeln!(out, "{how}")?;
-        }
-        if report.compared_partitions > 0 {
-            writeln!(
-                out,
-                "compared with {}: {} with {}",
-                self.from,
-                human::counted(report.compared_partitions, "partition"),
-                human::counted(report.records, "record"),
-            )?;
-        }
-        Ok(())
+        self.repaired(out)?;
+        self.accounted(out)
     }
 }
 
@@ -339,13 +449,65 @@ mod tests {
             String::from_utf8(text).unwrap()
         };
         let done = summary(CopyReport::default());
-        assert_eq!(done, "nothing to copy: b has what is selected of a\n");
+        assert_eq!(done, "nothing new to copy from a to b\n");
         let interrupted = summary(CopyReport {
             interrupted: true,
+            segments: 3,
+            unfinished_snapshot: Some(7),
             ..CopyReport::default()
         });
         let lines: Vec<&str> = interrupted.lines().collect();
         assert!(lines[0].starts_with("interrupted: "), "{interrupted}");
-        assert_eq!(lines[1..], ["nothing was copied to b"]);
+        assert_eq!(lines[1], "no snapshot was copied from a to b");
+        assert!(
+            lines[2].starts_with("snapshot 7 is unfinished "),
+            "{interrupted}"
+        );
+        assert!(lines[3].starts_with("sent 3 segments, "), "{interrupted}");
+    }
+
+    #[test]
+    fn only_a_copy_that_has_every_offset_is_said_to_have_it() {
+        let all = Accounted {
+            snapshot: 2,
+            origin: 2,
+            partitions: 3,
+            whole_partitions: 3,
+            records: 1_450,
+            origin_records: 1_450,
+            expired_in_origin: 0,
+            expired_in_copy: 0,
+        };
+        let has = |accounted| has(&accounted, "snapshot 2 of o");
+        assert_eq!(
+            has(all),
+            "has every offset that snapshot 2 of o has: 3 partitions, 1,450 records"
+        );
+        let expired = has(Accounted {
+            expired_in_origin: 1,
+            origin_records: 1_250,
+            ..all
+        });
+        assert_eq!(
+            expired,
+            "has every offset that snapshot 2 of o has: 3 partitions, 1,450 records in the copy and 1,250 in the original; of 1 \
+             partition it also has older offsets, which expired in the original"
+        );
+        let expired = has(Accounted {
+            expired_in_copy: 2,
+            ..all
+        });
+        assert!(
+            expired.contains("but for what expired in the copy of 2 partitions"),
+            "{expired}"
+        );
+        let differing = has(Accounted {
+            whole_partitions: 2,
+            ..all
+        });
+        assert_eq!(
+            differing,
+            "differs from snapshot 2 of o in 1 of 3 partitions; of the others it has every offset"
+        );
     }
 }

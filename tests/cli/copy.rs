@@ -76,11 +76,12 @@ fn a_copy_holds_the_same_and_only_what_is_new_is_sent() {
     let ended = copies.copy(&[]);
     let first = ok(&ended).stdout.lines().next().unwrap();
     assert!(
-        first.starts_with("copied 2 snapshots from 1 to 2 of ") && first.contains(": 8 segments, "),
+        first.starts_with("copied 2 snapshots from 1 to 2 of ")
+            && first.contains(": 8 new segments, "),
         "{first}"
     );
     assert!(
-        ended.stdout.contains("3 partitions with 1,450 records"),
+        ended.stdout.contains(" has: 3 partitions, 1,450 records\n"),
         "{}",
         ended.stdout
     );
@@ -103,7 +104,7 @@ fn a_copy_holds_the_same_and_only_what_is_new_is_sent() {
     assert!(
         ok(&copies.copy(&[]))
             .stdout
-            .starts_with("nothing to copy: ")
+            .starts_with("nothing new to copy from ")
     );
 
     copies
@@ -112,7 +113,11 @@ fn a_copy_holds_the_same_and_only_what_is_new_is_sent() {
     ok(&copies.world.kbk(&["forget", "--keep-last", "9", "--yes"]));
     let third = copies.copied(&[]);
     assert_eq!(
-        (&third["segments"], &third["records"], &third["read_back"]),
+        (
+            &third["segments"],
+            &third["accounted"]["records"],
+            &third["read_back"]
+        ),
         (&json!(1), &json!(1_451), &json!(true))
     );
     let snapshots = ok(&copies.of_copy(&["snapshots"])).stdout.clone();
@@ -186,6 +191,7 @@ fn what_cannot_be_a_copy_is_refused_and_nothing_is_written() {
         &["copy"][..],
         &["copy", "--from", "memory://x"],
         &["copy", "--from", &from, "--snapshot", "all"],
+        &["copy", "--from", &from, "--from-store-option", "region=x"],
         &[
             "copy",
             "--from",
@@ -197,6 +203,32 @@ fn what_cannot_be_a_copy_is_refused_and_nothing_is_written() {
         let ended = copies.of_copy(args);
         assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
         assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    }
+    let plain = copies.of_copy(&[
+        "copy",
+        "--from",
+        "s3://bucket/kafka",
+        "--from-store-option",
+        "endpoint=http://127.0.0.1:1",
+    ]);
+    assert_eq!(plain.code, Some(1), "{}", plain.stderr);
+    assert!(
+        plain.stderr.contains("--from-store-option allow-http=true"),
+        "{}",
+        plain.stderr
+    );
+    // Created, and never backed up to: most likely a wrong place.
+    let empty = copies.world.folder.path().join("empty");
+    let empty = empty.to_str().unwrap();
+    ok(&copies.of_copy(&["init", "-r", empty]));
+    for more in [&[][..], &["--dry-run"], &["--snapshot", "latest"]] {
+        let ended = copies.of_copy(&[&["copy", "--from", empty], more].concat());
+        assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+        assert!(
+            ended.stderr.contains("has no snapshot of a backup"),
+            "{}",
+            ended.stderr
+        );
     }
     let none = copies.copy(&["--snapshot", "7"]);
     assert!(none.stderr.contains("has no snapshot 7"), "{}", none.stderr);
@@ -416,9 +448,23 @@ fn a_snapshot_whose_index_is_damaged_is_left_out_and_named() {
     );
     let finding = lines.next().unwrap();
     assert!(
-        finding.starts_with("snapshot 2: ") && finding.contains(table),
+        finding.starts_with(&format!(
+            "in the original {}",
+            copies.from().trim_end_matches('/')
+        )) && finding.contains(": snapshot 2: ")
+            && finding.contains(table),
         "{finding}"
     );
+    let hint = lines.next().unwrap();
+    assert!(hint.contains("run the same command again"), "{hint}");
+    let document = copies.copy(&["--json"]).json();
+    let finding = &document["findings"][0];
+    let repository = finding["repository"].as_str().unwrap();
+    assert!(
+        copies.from().starts_with(repository.trim_end_matches('/')),
+        "{finding}"
+    );
+    assert!(finding["hint"].is_string(), "{finding}");
     let listed = ok(&copies.of_copy(&["snapshots", "--json"])).json();
     let sequences = listed["snapshots"].as_array().unwrap().iter();
     assert_eq!(
@@ -470,6 +516,88 @@ fn what_a_second_copy_of_a_snapshot_adds_is_not_forgotten_for_the_first() {
     assert_eq!(
         listed,
         ok(&copies.world.kbk(&["groups", "list", "--snapshot", "2"])).stdout
+    );
+}
+
+#[test]
+fn what_the_copy_has_lost_is_sent_again_or_named() {
+    let copies = Copies::new();
+    copies.copied(&[]);
+    let copy = std::path::PathBuf::from(&copies.copy);
+    let entries = copies.world.entries("payments", 0);
+    let bytes: u64 = entries.iter().map(|entry| entry.size).sum();
+    let remove = || {
+        for entry in &entries {
+            fs::remove_file(copy.join(&entry.key)).unwrap();
+        }
+    };
+    remove();
+    let dry = copies.copied(&["--dry-run"]);
+    assert_eq!(dry["repaired_segments"], json!(entries.len()), "{dry}");
+    let ended = copies.copy(&["--dry-run"]);
+    assert!(
+        ok(&ended).stdout.starts_with("no snapshot was copied ")
+            && ended.stdout.contains("they would be sent again"),
+        "{}",
+        ended.stdout
+    );
+    assert!(!copy.join(&entries[0].key).exists());
+    let document = copies.copied(&[]);
+    assert_eq!(
+        (&document["repaired_segments"], &document["repaired_bytes"]),
+        (&json!(entries.len()), &json!(bytes))
+    );
+    ok(&copies.of_copy(&["verify", "--full"]));
+    assert_eq!(copies.copied(&[])["repaired_segments"], json!(0));
+
+    // Of another size.
+    let cut = copy.join(&entries[0].key);
+    fs::write(&cut, &fs::read(&cut).unwrap()[1..]).unwrap();
+    let ended = copies.copy(&[]);
+    assert!(
+        ok(&ended).stdout.contains(" had lost 1 segment, ")
+            && ended.stdout.contains("they were sent again from "),
+        "{}",
+        ended.stdout
+    );
+    ok(&copies.of_copy(&["verify", "--full"]));
+
+    // Of the same size: only sizes are compared, and that is said.
+    let mut flipped = fs::read(&cut).unwrap();
+    flipped[20] ^= 1;
+    fs::write(&cut, flipped).unwrap();
+    let ended = copies.copy(&[]);
+    assert!(
+        ok(&ended)
+            .stdout
+            .contains("the sizes of 8 segments in the copy; `kbk verify --full` reads their bytes"),
+        "{}",
+        ended.stdout
+    );
+
+    // The original has lost them, too.
+    remove();
+    for entry in &entries {
+        fs::remove_file(copies.world.path(&entry.key)).unwrap();
+    }
+    let ended = copies.copy(&[]);
+    assert_eq!(ended.code, Some(3), "{}{}", ended.stdout, ended.stderr);
+    assert!(
+        ended.stdout.starts_with("partial: ")
+            && ended.stdout.contains(&entries[0].key)
+            && ended
+                .stdout
+                .contains(&format!("in the copy {}", copies.copy))
+            && ended.stdout.contains(" in 1 of 3 partitions; "),
+        "{}",
+        ended.stdout
+    );
+    let document = copies.copy(&["--json"]).json();
+    assert_eq!(document["findings"][0]["kind"], "damaged_copy");
+    assert_eq!(
+        copies.copied(&["--topic", "orders"])["findings"],
+        json!([]),
+        "of a topic that is not selected"
     );
 }
 

@@ -34,7 +34,9 @@ impl Adoptable {
         Adoptable { doomed }
     }
 
-    pub(super) fn has(&self, key: &Key) -> bool {
+    /// Returns whether this may be named, and written.
+    #[must_use]
+    pub fn has(&self, key: &Key) -> bool {
         let doomed = self.doomed.as_ref();
         doomed.is_some_and(|doomed| !doomed.contains(&key.to_string()))
     }

@@ -321,6 +321,15 @@ impl Repository {
         })
     }
 
+    /// Makes the names of segments durable that the newest snapshot names already, and that a copy has written again.
+    ///
+    /// # Errors
+    ///
+    /// The error of the store.
+    pub async fn sync_segments(&self, keys: impl IntoIterator<Item = String>) -> Result<()> {
+        self.store().sync_folders(keys).await
+    }
+
     fn refused_copy(&self, detail: String) -> RepoError {
         let kind = RepoErrorKind::Refused { detail };
         self.store().error_of_whole(kind)

@@ -70,6 +70,16 @@ pub enum CopyError {
         /// The newest one that was asked for.
         requested: u64,
     },
+    /// Nothing to copy: most likely `--from` is wrong.
+    #[error(
+        "cannot copy {from} to {url}: the original has no snapshot of a backup; check `--from`, or run `kbk backup` there first"
+    )]
+    NoSnapshots {
+        /// The destination.
+        url: String,
+        /// The other repository.
+        from: String,
+    },
     /// No such snapshot.
     #[error("{from} has no snapshot {requested}; `kbk snapshots` lists them")]
     NoSuchSnapshot {

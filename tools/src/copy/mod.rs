@@ -17,12 +17,14 @@
 //! | `resume` | where the copies that were made before end, and whether the origin is still the same |
 //! | `selection` | which snapshots are copied |
 //! | `plan` | what of a snapshot is new |
+//! | `repair` | what the copy has lost of what it had, and is sent again |
 //! | `transfer` | the bytes of a segment, checked on both sides |
 //! | `report` | what was copied, and what could not be |
 //! | `error` | why nothing more can be copied |
 
 mod error;
 mod plan;
+mod repair;
 mod report;
 mod resume;
 mod run;
@@ -37,7 +39,7 @@ use std::sync::Arc;
 use kbk_format::repo::{Id, Snapshot, TopicName};
 
 pub use self::error::CopyError;
-pub use self::report::{CopiedSnapshot, CopyFinding, CopyFindingKind, CopyReport};
+pub use self::report::{Accounted, CopiedSnapshot, CopyFinding, CopyFindingKind, CopyReport};
 pub use self::run::copy;
 
 /// Which snapshots are copied.

@@ -213,20 +213,13 @@ impl Planner<'_> {
     fn finding(&self, id: &PartitionId, end_offset: i64, obstacle: &Obstacle) -> CopyFinding {
         let detail = &obstacle.detail;
         CopyFinding {
-            kind: obstacle.kind,
-            origin: self.snapshot.sequence,
             partition: Some(found_in(id, end_offset)),
-            message: format!("{id}: {detail}"),
+            ..self.finding_of_none(obstacle.kind, format!("{id}: {detail}"))
         }
     }
 
     fn finding_of_none(&self, kind: CopyFindingKind, message: String) -> CopyFinding {
-        CopyFinding {
-            kind,
-            origin: self.snapshot.sequence,
-            partition: None,
-            message,
-        }
+        CopyFinding::new(kind, self.origin, self.snapshot.sequence, message)
     }
 }
 

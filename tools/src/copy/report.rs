@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use kbk_format::PartitionNumber;
+use kbk_format::repo::{PartitionId, Repository};
 use serde::Serialize;
 
 /// What a copy did, or would do.
@@ -15,14 +16,21 @@ pub struct CopyReport {
     pub bytes: u64,
     /// Number of segments that an interrupted copy had sent, and that are intact.
     pub adopted_segments: u64,
+    /// Number of segments that the copy had lost, or had with another size, and that were sent again.
+    pub repaired_segments: u64,
+    /// Their bytes.
+    pub repaired_bytes: u64,
+    /// Number of segments of the copy's newest snapshot that were looked for: their sizes were compared with the index, and not their bytes.
+    pub checked_segments: u64,
     /// Whether what was sent was read again and compared.
     pub read_back: bool,
     /// Snapshots that were asked for and are older than the last one that was copied: they cannot be added any more.
     pub older_snapshots: Vec<u64>,
-    /// Number of partitions of the last snapshot whose coverage and records were compared with those of the origin.
-    pub compared_partitions: u64,
-    /// Number of their records in the copy.
-    pub records: u64,
+    /// What the newest snapshot of the copy has of the last one of the origin; null where that was not looked at.
+    pub accounted: Option<Accounted>,
+    /// The snapshot of the origin whose copy was begun and not committed: the next run uses the segments that were sent of it. Null where
+    /// there is none.
+    pub unfinished_snapshot: Option<u64>,
     /// What could not be copied, or is not as in the origin.
     pub findings: Vec<CopyFinding>,
     /// Whether a signal ended the copy before it was done.
@@ -50,17 +58,61 @@ pub struct CopiedSnapshot {
     pub complete: bool,
 }
 
+/// What the newest snapshot of the copy has of a snapshot of the origin, by what both indexes state: offsets and counts, not bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Accounted {
+    /// The snapshot of the copy.
+    pub snapshot: u64,
+    /// The snapshot of the origin.
+    pub origin: u64,
+    /// Number of the selected partitions of the origin.
+    pub partitions: u64,
+    /// Number of those of which the copy has every offset that the origin has, but for what expired in the copy.
+    pub whole_partitions: u64,
+    /// Number of their records in the copy.
+    pub records: u64,
+    /// Number of their records in the origin.
+    pub origin_records: u64,
+    /// Number of partitions of which the copy has older offsets, which expired in the origin.
+    pub expired_in_origin: u64,
+    /// Number of partitions of which the origin has older offsets, which expired in the copy.
+    pub expired_in_copy: u64,
+}
+
 /// Something that could not be copied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CopyFinding {
     /// What it is.
     pub kind: CopyFindingKind,
+    /// The repository in which it was found.
+    pub repository: String,
     /// The snapshot of the origin.
     pub origin: u64,
     /// The partition that it is about; null where it is about none.
     pub partition: Option<FoundIn>,
     /// The same for people.
     pub message: String,
+    /// What to do next.
+    pub hint: String,
+}
+
+impl CopyFinding {
+    /// Makes a finding of no partition.
+    pub(super) fn new(
+        kind: CopyFindingKind,
+        repository: &Repository,
+        origin: u64,
+        message: String,
+    ) -> CopyFinding {
+        CopyFinding {
+            kind,
+            repository: repository.store().url().to_owned(),
+            origin,
+            partition: None,
+            message,
+            hint: kind.hint().to_owned(),
+        }
+    }
 }
 
 /// A partition.
@@ -74,6 +126,15 @@ pub struct FoundIn {
     pub partition: PartitionNumber,
     /// Where its copy ends.
     pub end_offset: i64,
+}
+
+impl FoundIn {
+    /// Returns whether it is this partition.
+    pub(super) fn is_of(&self, id: &PartitionId) -> bool {
+        self.topic == *id.topic
+            && self.partition == id.partition
+            && self.topic_id == id.topic_id.to_string()
+    }
 }
 
 /// What could not be copied.
@@ -94,6 +155,31 @@ pub enum CopyFindingKind {
     DamagedSnapshot,
     /// The copy holds other offsets or another number of records than the origin.
     Differs,
+    /// An object of the copy is missing or has another size, and could not be sent again.
+    DamagedCopy,
+}
+
+impl CopyFindingKind {
+    fn hint(self) -> &'static str {
+        match self {
+            CopyFindingKind::DamagedSegment
+            | CopyFindingKind::DamagedIndex
+            | CopyFindingKind::DamagedGroups
+            | CopyFindingKind::DamagedAcls
+            | CopyFindingKind::DamagedSnapshot => {
+                "restore the object in the original from another copy of it, then run the same command again"
+            }
+            CopyFindingKind::NotJoined => {
+                "`kbk expire` the copy up to where the original begins, or copy to another repository, then run the same command again"
+            }
+            CopyFindingKind::Differs => {
+                "run the same command again; where it says so again, `kbk verify` both repositories"
+            }
+            CopyFindingKind::DamagedCopy => {
+                "restore the object in the copy from another copy of it, then run the same command again; or copy to another repository"
+            }
+        }
+    }
 }
 
 impl CopyReport {

@@ -1,25 +1,25 @@
 //! The loop over snapshots, and the check of the result.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use kbk_format::repo::{
-    Adoptable, ClaimedTopic, Digested, Id, PartitionId, PartitionState, RepoErrorKind, Repository,
-    SegmentEntry, Snapshot, SnapshotCopy, TopicName, WriteBase,
+    Adoptable, ClaimedTopic, Digested, PartitionId, PartitionState, RepoErrorKind, Repository,
+    SegmentEntry, Snapshot, SnapshotCopy, TopicName, TopicState, WriteBase,
 };
 use kbk_format::{OffsetSpan, counted};
 
 use super::error::CopyError;
 use super::plan::{Planner, SnapshotPlan, damage, found_in, not_copied};
-use super::report::{CopiedSnapshot, CopyFinding, CopyFindingKind, CopyReport};
-use super::transfer::{Transfer, TransferError, Transferred};
+use super::repair::Repair;
+use super::report::{Accounted, CopiedSnapshot, CopyFinding, CopyFindingKind, CopyReport, FoundIn};
+use super::transfer::{TRANSFERS, Transfer, TransferError, Transferred};
 use super::{CopyEvents, CopyOptions, resume, selection};
 use crate::claims::{self, ClaimEvents, ClaimRequest, HeldClaim};
 
-/// The segments that are transferred at a time: the memory of a copy is theirs.
-const TRANSFERS: usize = 4;
 /// How often a snapshot is planned again since others have committed meanwhile.
 const TRIES: u32 = 8;
 
@@ -144,15 +144,24 @@ impl Run<'_> {
                 Copied::Already => {}
                 Copied::Stopped => {
                     self.report.interrupted = true;
+                    self.report.unfinished_snapshot = Some(sequence);
                     return Ok(());
                 }
             }
             last = Some(origin);
         }
-        match last {
-            Some(origin) if !self.options.dry_run => self.account(&origin).await,
-            _ => Ok(()),
+        let Some(origin) = last else {
+            return Ok(());
+        };
+        let destination = self.destination.uncached();
+        let Some(stored) = destination.latest().await? else {
+            return Ok(());
+        };
+        self.repair(&origin, &destination, &stored).await?;
+        if !self.options.dry_run {
+            self.account(&origin, &stored);
         }
+        Ok(())
     }
 
     /// Returns the topics to claim; `None` for all. The newest snapshot has those of all older ones.
@@ -186,12 +195,9 @@ impl Run<'_> {
             Ok(snapshot) => Ok(Some(Arc::new(snapshot))),
             Err(error) => {
                 let message = damage(self.origin, sequence, error).await?;
-                self.report.findings.push(CopyFinding {
-                    kind: CopyFindingKind::DamagedSnapshot,
-                    origin: sequence,
-                    partition: None,
-                    message,
-                });
+                let kind = CopyFindingKind::DamagedSnapshot;
+                let finding = CopyFinding::new(kind, self.origin, sequence, message);
+                self.report.findings.push(finding);
                 Ok(None)
             }
         }
@@ -403,11 +409,11 @@ impl Run<'_> {
             };
             let detail = format!("{span} cannot be copied{later}: {reason}");
             copied.incomplete = Some(not_copied(&detail));
+            let (kind, sequence) = (CopyFindingKind::DamagedSegment, copy.origin.sequence);
+            let message = format!("{id}: {detail}");
             findings.push(CopyFinding {
-                kind: CopyFindingKind::DamagedSegment,
-                origin: copy.origin.sequence,
                 partition: Some(found_in(id, end)),
-                message: format!("{id}: {detail}"),
+                ..CopyFinding::new(kind, self.origin, sequence, message)
             });
             copied.segments.truncate(at);
         }
@@ -421,56 +427,106 @@ impl Run<'_> {
         Ok(self.destination.commit_copy(copy).await?)
     }
 
-    /// Compares the newest snapshot of the destination, as it is stored, with its origin.
-    async fn account(&mut self, origin: &Snapshot) -> Result<(), CopyError> {
-        let stored = self.destination.uncached().latest().await?;
-        let topics = (self.options.topics)(origin);
-        let known: BTreeSet<(String, String, u64)> = self
-            .report
-            .findings
-            .iter()
-            .filter_map(|it| it.partition.as_ref())
-            .map(|it| {
-                (
-                    it.topic.clone(),
-                    it.topic_id.clone(),
-                    it.partition.index() as u64,
-                )
-            })
-            .collect();
-        let selected = |topic: &(TopicName, Id)| topics.contains(topic);
-        let mut differing: BTreeMap<PartitionId, (i64, String)> = BTreeMap::new();
-        for topic in &origin.topics {
-            if !selected(&(topic.name.clone(), topic.topic_id)) {
-                continue;
-            }
-            for state in &topic.partitions {
-                let id = topic.partition_id(state.partition);
-                self.report.compared_partitions += 1;
-                let copy = stored.as_ref().and_then(|stored| stored.partition(&id));
-                self.report.records += copy.map_or(0, |copy| copy.records);
-                let name = (
-                    id.topic.to_string(),
-                    id.topic_id.to_string(),
-                    id.partition.index() as u64,
-                );
-                if let Some(difference) = difference(state, copy)
-                    && !known.contains(&name)
-                {
-                    let end = copy.map_or(0, |copy| copy.end_offset);
-                    differing.insert(id, (end, difference));
-                }
-            }
-        }
-        for (id, (end, difference)) in differing {
-            self.report.findings.push(CopyFinding {
-                kind: CopyFindingKind::Differs,
-                origin: origin.sequence,
-                message: format!("{id}: {difference}"),
-                partition: Some(found_in(&id, end)),
-            });
-        }
+    /// Looks for the segments of the newest snapshot of the destination, and sends again what is missing or has another size.
+    async fn repair(
+        &mut self,
+        origin: &Digested<Snapshot>,
+        destination: &Repository,
+        stored: &Digested<Snapshot>,
+    ) -> Result<(), CopyError> {
+        let topics = (self.options.topics)(stored);
+        let repair = Repair {
+            origin: self.origin,
+            original: origin,
+            destination,
+            copy: stored,
+            transfer: Transfer {
+                origin: self.origin.store(),
+                destination,
+                read_back: self.options.read_back,
+                events: &*self.events,
+            },
+            dry_run: self.options.dry_run,
+        };
+        let selects = |topic: &TopicState| topics.contains(&(topic.name.clone(), topic.topic_id));
+        let repairing = repair.run(selects);
+        let repaired = match self.claim {
+            Some(claim) => claim.unless_lost(repairing).await??,
+            None => repairing.await?,
+        };
+        self.report.checked_segments = repaired.checked;
+        self.report.repaired_segments = repaired.sent.len() as u64;
+        self.report.repaired_bytes = repaired.sent.iter().map(|entry| entry.size).sum();
+        self.report.interrupted |= repaired.stopped;
+        self.report.add(repaired.findings);
         Ok(())
+    }
+
+    /// Compares the newest snapshot of the destination, as it is stored, with its origin.
+    fn account(&mut self, origin: &Snapshot, stored: &Snapshot) {
+        let topics = (self.options.topics)(origin);
+        let of_partitions = self.report.findings.iter();
+        let known: Vec<(CopyFindingKind, FoundIn)> = of_partitions
+            .filter_map(|it| Some((it.kind, it.partition.clone()?)))
+            .collect();
+        let is_known = |id: &PartitionId, only: fn(CopyFindingKind) -> bool| {
+            known
+                .iter()
+                .any(|(kind, found)| only(*kind) && found.is_of(id))
+        };
+        let mut accounted = Accounted {
+            snapshot: stored.sequence,
+            origin: origin.sequence,
+            partitions: 0,
+            whole_partitions: 0,
+            records: 0,
+            origin_records: 0,
+            expired_in_origin: 0,
+            expired_in_copy: 0,
+        };
+        let mut differing = Vec::new();
+        let selected = origin.topics.iter();
+        let selected = selected.filter(|it| topics.contains(&(it.name.clone(), it.topic_id)));
+        for (topic, state) in
+            selected.flat_map(|topic| topic.partitions.iter().map(move |state| (topic, state)))
+        {
+            let id = topic.partition_id(state.partition);
+            let copy = stored.partition(&id);
+            accounted.add(state, copy);
+            let difference = difference(state, copy);
+            if difference.is_none() && !is_known(&id, |_| true) {
+                accounted.whole_partitions += 1;
+            }
+            if let Some(difference) = difference
+                && !is_known(&id, |kind| kind != CopyFindingKind::DamagedCopy)
+            {
+                let (kind, message) = (CopyFindingKind::Differs, format!("{id}: {difference}"));
+                let end = copy.map_or(0, |copy| copy.end_offset);
+                differing.push(CopyFinding {
+                    partition: Some(found_in(&id, end)),
+                    ..CopyFinding::new(kind, self.destination, origin.sequence, message)
+                });
+            }
+        }
+        self.report.findings.extend(differing);
+        self.report.accounted = Some(accounted);
+    }
+}
+
+impl Accounted {
+    /// Counts a partition of the origin, and its copy.
+    fn add(&mut self, origin: &PartitionState, copy: Option<&PartitionState>) {
+        self.partitions += 1;
+        self.origin_records += origin.records;
+        let Some(copy) = copy else {
+            return;
+        };
+        self.records += copy.records;
+        match copy.base_offset.cmp(&origin.base_offset) {
+            Ordering::Less => self.expired_in_origin += 1,
+            Ordering::Greater => self.expired_in_copy += 1,
+            Ordering::Equal => {}
+        }
     }
 }
 
@@ -488,9 +544,9 @@ fn difference(origin: &PartitionState, copy: Option<&PartitionState>) -> Option<
     // Either may have expired what the other still has.
     let (expected, found) = (origin.records, copy.records);
     let plausible = match copy.base_offset.cmp(&origin.base_offset) {
-        std::cmp::Ordering::Equal => found == expected,
-        std::cmp::Ordering::Less => found >= expected,
-        std::cmp::Ordering::Greater => found <= expected,
+        Ordering::Equal => found == expected,
+        Ordering::Less => found >= expected,
+        Ordering::Greater => found <= expected,
     };
     (!plausible).then(|| {
         format!("the copy has {found} records, and its origin {expected} of the same offsets")

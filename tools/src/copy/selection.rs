@@ -29,6 +29,13 @@ pub(super) async fn select(
     last: u64,
 ) -> Result<SelectedSnapshots, CopyError> {
     let existing = origin.sequences().await?;
+    let no_snapshots = || CopyError::NoSnapshots {
+        url: destination.store().url().to_owned(),
+        from: origin.store().url().to_owned(),
+    };
+    if existing.is_empty() {
+        return Err(no_snapshots());
+    }
     let mut selected = SelectedSnapshots::default();
     match wanted {
         CopySelection::New | CopySelection::Latest => {
@@ -66,6 +73,10 @@ pub(super) async fn select(
     if selected.sequences.is_empty() && existing.contains(&last) {
         selected.sequences = vec![last];
         selected.again = true;
+    }
+    if selected.sequences.is_empty() {
+        // What is there is a reservation, which holds nothing.
+        return Err(no_snapshots());
     }
     Ok(selected)
 }

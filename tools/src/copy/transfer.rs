@@ -18,6 +18,8 @@ use super::CopyEvents;
 use super::error::CopyError;
 use crate::task::joined;
 
+/// The segments that are transferred at a time: the memory of a copy is theirs.
+pub(super) const TRANSFERS: usize = 4;
 /// The ranges of a segment that are requested at a time.
 const RANGES: usize = 3;
 /// How often a segment is sent of which the store returns something else.

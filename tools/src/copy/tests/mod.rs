@@ -7,13 +7,15 @@ mod world;
 use std::collections::BTreeSet;
 
 use kbk_format::repo::{
-    Change, CopiedPartition, Digested, IncompleteReason, RepoErrorKind, Snapshot,
+    Change, CopiedPartition, Digested, Hex, IncompleteReason, Pruning, RepoErrorKind, Snapshot,
 };
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tokio::runtime::Runtime;
 
 use self::world::{NAMES, World, only_not_joined};
+use super::repair::Repair;
+use super::transfer::Transfer;
 use super::{CopyError, CopyFindingKind, CopyReport, CopySelection};
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -26,6 +28,8 @@ async fn history(seed: u64) {
     for _ in 0..14 {
         match world.random.below(10) {
             0..4 => world.back_up().await,
+            // There is nothing to copy yet.
+            _ if world.snapshots.is_empty() => world.back_up().await,
             4 => world.expire(false).await,
             5 => world.forget_and_prune(false).await,
             6 if copied_all => world.expire(true).await,
@@ -302,6 +306,173 @@ fn what_a_first_copy_left_behind_its_reservation_is_not_pruned() {
             }
         }
         assert!(reserved > 0);
+    });
+}
+
+#[test]
+fn an_original_without_snapshots_is_refused() {
+    run(async {
+        let mut world = World::new(11).await;
+        for snapshots in [
+            CopySelection::New,
+            CopySelection::Latest,
+            CopySelection::Range(1, 2),
+        ] {
+            let refused = world.copy(snapshots, NAMES.to_vec(), None).await;
+            let refused = refused.unwrap().unwrap_err();
+            assert!(
+                matches!(refused, CopyError::NoSnapshots { .. }),
+                "{refused}"
+            );
+        }
+    });
+}
+
+#[test]
+fn what_the_copy_has_lost_is_sent_again_while_the_original_has_it() {
+    run(async {
+        let mut world = backed_up(10, 3).await;
+        let first = copied(&mut world).await;
+        let all = first.checked_segments;
+        assert!(all > 2 && first.repaired_segments == 0, "{first:?}");
+        let to = world.to.open().await;
+        let newest = to.latest().await.unwrap().unwrap();
+        let mut rows = to.segment_rows(&newest).await.unwrap();
+        let mut keys = Vec::new();
+        while let Some((_, entry)) = rows.next().await.unwrap() {
+            keys.push(entry.key);
+        }
+        let path = |at: usize| Path::from(keys[at].as_str());
+        world.to.objects.delete(&path(0)).await.unwrap();
+        let short = world.to.object(&keys[1]).await.unwrap()[1..].to_vec();
+        world.to.objects.put(&path(1), short.into()).await.unwrap();
+        let report = copied(&mut world).await;
+        assert!(report.is_whole(), "{report:?}");
+        assert_eq!(
+            (
+                report.repaired_segments,
+                report.segments,
+                report.checked_segments
+            ),
+            (2, 0, all)
+        );
+        world.check(&NAMES).await;
+
+        // The original has lost one, too.
+        world.to.objects.delete(&path(0)).await.unwrap();
+        world.to.objects.delete(&path(1)).await.unwrap();
+        let intact = world.from.object(&keys[0]).await.unwrap();
+        world.from.objects.delete(&path(0)).await.unwrap();
+        let report = copied(&mut world).await;
+        assert_eq!(report.repaired_segments, 1, "{report:?}");
+        let [finding] = &report.findings[..] else {
+            panic!("{report:?}")
+        };
+        assert_eq!(finding.kind, CopyFindingKind::DamagedCopy);
+        assert!(finding.message.contains(&keys[0]), "{finding:?}");
+        assert_eq!(finding.repository, "to");
+        let accounted = report.accounted.unwrap();
+        assert_eq!(accounted.whole_partitions, accounted.partitions - 1);
+        world
+            .from
+            .objects
+            .put(&path(0), intact.into())
+            .await
+            .unwrap();
+        assert!(copied(&mut world).await.is_whole());
+        world.check(&NAMES).await;
+    });
+}
+
+#[test]
+fn what_a_prune_may_be_deleting_is_not_written() {
+    run(async {
+        let mut world = backed_up(13, 3).await;
+        copied(&mut world).await;
+        let (from, to) = (world.from.open().await, world.to.open().await);
+        let original = from.latest().await.unwrap().unwrap();
+        let mut copy = to.latest().await.unwrap().unwrap();
+        let mut rows = to.segment_rows(&copy).await.unwrap();
+        let (_, entry) = rows.next().await.unwrap().unwrap();
+        let path = Path::from(entry.key.as_str());
+        world.to.objects.delete(&path).await.unwrap();
+        // Its list cannot be read, so that it may have any name.
+        copy.value.manifest.pruning = Some(Pruning {
+            sequence: copy.sequence,
+            objects: 1,
+            sha256: Hex([7; 32]),
+            size: 1,
+            raw_size: 1,
+        });
+        for is_pruning in [true, false] {
+            if !is_pruning {
+                copy.value.manifest.pruning = None;
+            }
+            let repair = Repair {
+                origin: &from,
+                original: &original,
+                destination: &to,
+                copy: &copy,
+                transfer: Transfer {
+                    origin: from.store(),
+                    destination: &to,
+                    read_back: true,
+                    events: &(),
+                },
+                dry_run: false,
+            };
+            let repaired = repair.run(|_| true).await.unwrap();
+            let exists = world.to.object(&entry.key).await.is_some();
+            assert_eq!(exists, !is_pruning);
+            assert_eq!(repaired.sent.len(), usize::from(!is_pruning));
+            assert_eq!(repaired.findings.len(), usize::from(is_pruning));
+        }
+    });
+}
+
+#[test]
+fn what_the_original_has_expired_cannot_be_sent_again() {
+    run(async {
+        let mut world = backed_up(12, 3).await;
+        copied(&mut world).await;
+        let before = world.from.open().await.latest().await.unwrap().unwrap();
+        for _ in 0..20 {
+            world.expire(false).await;
+        }
+        let from = world.from.open().await;
+        let after = from.latest().await.unwrap().unwrap();
+        let mut kept = std::collections::BTreeSet::new();
+        let mut rows = from.segment_rows(&after).await.unwrap();
+        while let Some((id, entry)) = rows.next().await.unwrap() {
+            if entry.base_offset >= after.partition(&id).unwrap().base_offset {
+                kept.insert(entry.key);
+            }
+        }
+        let mut rows = from.segment_rows(&before).await.unwrap();
+        let mut expired = None;
+        while let Some((_, entry)) = rows.next().await.unwrap() {
+            if !kept.contains(&entry.key) {
+                expired.get_or_insert(entry.key);
+            }
+        }
+        let key = expired.expect("nothing has expired");
+        copied(&mut world).await;
+        world
+            .to
+            .objects
+            .delete(&Path::from(key.as_str()))
+            .await
+            .unwrap();
+        let report = copied(&mut world).await;
+        let damaged = report.findings.iter();
+        let damaged = damaged.filter(|it| it.kind == CopyFindingKind::DamagedCopy);
+        let messages: Vec<&str> = damaged.map(|it| it.message.as_str()).collect();
+        assert_eq!(messages.len(), 1, "{report:?}");
+        assert!(
+            messages[0].contains(&key) && messages[0].contains("does not have it any more"),
+            "{messages:?}"
+        );
+        assert!(report.accounted.unwrap().expired_in_origin > 0);
     });
 }
 
