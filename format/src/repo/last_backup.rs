@@ -54,11 +54,11 @@ impl Repository {
     ) -> Result<Option<Digested<Manifest>>> {
         // A snapshot has no smaller number than its backup.
         let first = sequences.partition_point(|sequence| *sequence < last_seen);
-        let later = &sequences[first..];
+        let later = sequences.get(first..).unwrap_or_default();
         // Later snapshots have later backups, or the same. The first one is it, unless this repository has counted more.
         let (mut from, mut to, mut at) = (0, later.len(), 0);
-        while from < to {
-            match self.manifest(later[at]).await {
+        while let Some(sequence) = later.get(at).filter(|_| from < to) {
+            match self.manifest(*sequence).await {
                 Ok(manifest) if manifest.is_of_backup(newest, last_seen) => {
                     return Ok(Some(manifest));
                 }

@@ -3,7 +3,7 @@
 //!
 //! Only listings are compared, as by [`check_sizes`]. Only names that a snapshot needs are written, and none that a prune deletes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 use kbk_format::repo::{
@@ -97,7 +97,7 @@ impl Repair<'_> {
         let original = self.original_segments(&id).await?;
         let adoptable = self
             .destination
-            .adoptable(Some(&self.copy.manifest))
+            .adoptable(Some(&self.copy.manifest), &BTreeSet::new())
             .await?;
         let end_offset = state.end_offset;
         let mut lost = Vec::new();
