@@ -20,7 +20,7 @@ use super::error::{Damage, Operation, RepoError, RepoErrorKind, Result};
 use super::id::Hex;
 use super::keys::{Key, PartitionId};
 use super::segment_entry::{SegmentEntry, flags, known};
-use super::store::{Store, is_missing, path};
+use super::store::{Store, is_missing, path, whole_answer};
 use crate::error::FormatError;
 use crate::footer::RenderedSizes;
 use crate::layout::{limits, trailer};
@@ -207,7 +207,7 @@ impl SegmentReader {
 
 /// Reads the bytes at `range` of an object that must have the size `expected`.
 async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Result<StoredRange> {
-    let options = GetOptions::new().with_range(Some(range.clone()));
+    let options = &GetOptions::new().with_range(Some(range.clone()));
     let size = |found| {
         if found == expected {
             return Ok(());
@@ -215,27 +215,34 @@ async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Resu
         let damage = Damage::Size { expected, found };
         Err(store.error(key, RepoErrorKind::Damaged(damage)))
     };
-    let object = match store.objects().get_opts(&path(key), options).await {
-        Ok(object) => object,
+    let path = &path(key);
+    let read = whole_answer(move || async move {
+        let object = store.objects().get_opts(path, options.clone()).await?;
+        let meta = object.meta.clone();
+        // Of an object of another size nothing is received.
+        match meta.size == expected {
+            true => Ok((meta, object.bytes().await?)),
+            false => Ok((meta, Bytes::new())),
+        }
+    });
+    let (meta, bytes) = match read.await {
+        Ok(read) => read,
         Err(error) if is_missing(&error) => return Err(read_error(store, key, error)),
         Err(error) => {
             // Stores answer differently when an object ends before the range, so its size is requested separately.
-            if let Ok(found) = store.objects().head(&path(key)).await {
+            if let Ok(found) = store.objects().head(path).await {
                 size(found.size)?;
             }
             return Err(read_error(store, key, error));
         }
     };
-    size(object.meta.size)?;
-    let version = object.meta.e_tag.clone();
-    match object.bytes().await {
-        Ok(bytes) if bytes.len() as u64 == range.end - range.start => {
-            Ok(StoredRange { bytes, version })
-        }
+    size(meta.size)?;
+    if bytes.len() as u64 != range.end - range.start {
         // The object has its size, so the answer is at fault and not what is stored.
-        Ok(bytes) => Err(store.cut_short(key, bytes.len() as u64, range.end - range.start)),
-        Err(error) => Err(read_error(store, key, error)),
+        return Err(store.cut_short(key, bytes.len() as u64, range.end - range.start));
     }
+    let version = meta.e_tag;
+    Ok(StoredRange { bytes, version })
 }
 
 /// Converts an error of the store; an object is missing only where the store says so itself.

@@ -96,8 +96,8 @@ struct Labels {
 
 /// How often a write is repeated that met others of the same object and left none.
 const CONFLICTS: u32 = 8;
-/// How often a listing is made whose answer ends early.
-const LISTINGS: u32 = 6;
+/// How often a request is made whose answer ends early. The library repeats requests, and not all such answers.
+const ANSWERS: u32 = 6;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The outcome of putting a sealed object.
@@ -315,17 +315,25 @@ impl Store {
     /// Reads an object; one that is larger than `limit` is damaged.
     pub(super) async fn read_at_most(&self, key: &Key, limit: u64) -> Result<Option<Bytes>> {
         let failed = |error: object_store::Error| self.failed(Operation::Read, key, error);
-        let object = match self.objects.get(&path(key)).await {
-            Ok(object) => object,
+        let path = &path(key);
+        let read = whole_answer(move || async move {
+            let object = self.objects.get(path).await?;
+            let size = object.meta.size;
+            // What is too large is not received.
+            match size > limit {
+                true => Ok((size, Bytes::new())),
+                false => Ok((size, object.bytes().await?)),
+            }
+        });
+        let (size, bytes) = match read.await {
+            Ok(read) => read,
             Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        let size = object.meta.size;
         if size > limit {
             let detail = format!("it has {size} bytes, and the limit is {limit}");
             return Err(self.damaged(key, detail));
         }
-        let bytes = object.bytes().await.map_err(failed)?;
         if bytes.len() as u64 != size {
             return Err(self.cut_short(key, bytes.len() as u64, size));
         }
@@ -434,19 +442,9 @@ impl Store {
         Ok(found.unwrap_or_default())
     }
 
-    /// Lists a folder of a bucket. The library repeats requests, and not answers that end early.
+    /// Lists a folder of a bucket.
     async fn list_remote(&self, folder: &str, after: Option<&str>) -> Result<Vec<Listed>> {
-        let mut time = CONFLICT_PAUSE;
-        for _ in 1..LISTINGS {
-            match self.list_once(folder, after).await {
-                Err(error) if is_cut(&error) => pause(time).await,
-                listed => {
-                    return listed.map_err(|error| self.failed_at(Operation::List, folder, error));
-                }
-            }
-            time *= 2;
-        }
-        let listed = self.list_once(folder, after).await;
+        let listed = whole_answer(|| self.list_once(folder, after)).await;
         listed.map_err(|error| self.failed_at(Operation::List, folder, error))
     }
 
@@ -475,7 +473,7 @@ impl Store {
     ) -> Result<Option<T>> {
         let prefix = ObjectPath::from(folder);
         let mut time = CONFLICT_PAUSE;
-        let mut left = LISTINGS;
+        let mut left = ANSWERS;
         loop {
             let mut collected = T::default();
             let mut objects = self.objects.list(Some(&prefix));
@@ -507,14 +505,7 @@ impl Store {
             return Ok(names);
         }
         let prefix = (!folder.is_empty()).then(|| ObjectPath::from(folder));
-        let mut found = self.objects.list_with_delimiter(prefix.as_ref()).await;
-        for _ in 1..LISTINGS {
-            if !found.as_ref().is_err_and(is_cut) {
-                break;
-            }
-            pause(CONFLICT_PAUSE).await;
-            found = self.objects.list_with_delimiter(prefix.as_ref()).await;
-        }
+        let found = whole_answer(|| self.objects.list_with_delimiter(prefix.as_ref())).await;
         let found = found.map_err(|error| self.failed_at(Operation::List, folder, error))?;
         let objects = found.objects.into_iter().map(|object| object.location);
         let all = found.common_prefixes.into_iter().chain(objects);
@@ -673,6 +664,22 @@ fn listed(object: &ObjectMeta) -> Option<Listed> {
         bytes: object.size,
         written_ms: object.last_modified.timestamp_millis(),
     })
+}
+
+/// Makes a request that changes nothing, and makes it again where its answer ends early.
+pub(super) async fn whole_answer<T, F>(request: impl Fn() -> F) -> object_store::Result<T>
+where
+    F: Future<Output = object_store::Result<T>>,
+{
+    let mut time = CONFLICT_PAUSE;
+    for _ in 1..ANSWERS {
+        match request().await {
+            Err(error) if is_cut(&error) => pause(time).await,
+            answer => return answer,
+        }
+        time *= 2;
+    }
+    request().await
 }
 
 /// Returns whether a bucket answered, and the answer ended early.
