@@ -97,7 +97,9 @@ async fn with_content(
         match read {
             Ok(manifest) => {
                 let manifest = manifest.value;
-                let same = before.as_ref().is_some_and(|it| holds_same(it, &manifest));
+                let same = before
+                    .as_ref()
+                    .is_some_and(|it| it.content() == manifest.content());
                 let is_reservation = manifest.next.is_some();
                 if sequence > last && !same && !is_reservation {
                     selected.push(sequence);
@@ -114,13 +116,4 @@ async fn with_content(
         }
     }
     Ok(selected)
-}
-
-fn holds_same(before: &Manifest, after: &Manifest) -> bool {
-    let maintained = after.maintenance.is_some() && after.backup() == before.backup();
-    maintained
-        && after.runs == before.runs
-        && after.sightings == before.sightings
-        && after.groups == before.groups
-        && after.acls == before.acls
 }
