@@ -85,13 +85,42 @@ pub struct FromArgs {
 impl FromArgs {
     /// Returns where it is and how to reach it.
     pub fn location(&self) -> Result<Location, CliError> {
-        if !self.from_store_option.is_empty() && self.from.folder().is_some() {
-            let message =
-                "--from-store-option is for buckets, and the repository to copy from is a folder";
-            return Err(CliError::usage(message));
-        }
-        store_options::apply(self.from.location(), &self.from_store_option)
+        other_location(&self.from, &self.from_store_option, "from")
     }
+}
+
+/// The repository to compare with, beside `--repo`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct WithArgs {
+    /// Repository that B is in, if not in --repo; forms as of --repo
+    #[arg(long, value_name = "URL", value_parser = RepoUrlParser, value_hint = ValueHint::DirPath, conflicts_with = "live")]
+    pub with: Option<RepoUrl>,
+
+    /// How to reach the bucket of --with, as --store-option does for --repo; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = StoreOptionParser, requires = "with")]
+    pub with_store_option: Vec<StoreOption>,
+}
+
+impl WithArgs {
+    /// Returns where it is and how to reach it; `None` where it was not given.
+    pub fn location(&self) -> Result<Option<Location>, CliError> {
+        let with = self.with.as_ref();
+        with.map(|with| other_location(with, &self.with_store_option, "with"))
+            .transpose()
+    }
+}
+
+/// Returns where a repository beside `--repo` is and how to reach it.
+fn other_location(
+    url: &RepoUrl,
+    options: &[StoreOption],
+    option: &str,
+) -> Result<Location, CliError> {
+    if !options.is_empty() && url.folder().is_some() {
+        let message = format!("--{option}-store-option is for buckets, and --{option} is a folder");
+        return Err(CliError::usage(message));
+    }
+    store_options::apply(url.location(), options)
 }
 
 /// The format of messages on stderr.

@@ -38,7 +38,7 @@ pub mod time;
 
 pub use self::args::{
     ColorWhen, FromArgs, GlobalArgs, KafkaArgs, LogFormat, Property, RenameArgs, SelectionArgs,
-    TopicArgs, TopicPartitionArgs,
+    TopicArgs, TopicPartitionArgs, WithArgs,
 };
 pub use self::config::{Config, ConfigError, Key, keys};
 pub use self::context::Context;

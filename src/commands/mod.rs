@@ -69,7 +69,7 @@ pub enum Command {
     Restore(restore::Args),
     /// List the restores that were made from the repository, and discard unfinished ones
     Restores(restores::Args),
-    /// Compare a snapshot with a cluster, record by record
+    /// Compare two snapshots, or a snapshot with a cluster, record by record
     Diff(diff::Args),
     /// Verify that every byte and every offset of a snapshot is present and intact, or every byte of segment files
     Verify(verify::Args),
@@ -114,7 +114,7 @@ impl Command {
         match self {
             Self::Backup(args) => Some(&mut args.kafka),
             Self::Restore(args) => Some(&mut args.kafka),
-            Self::Diff(args) => Some(&mut args.kafka),
+            Self::Diff(args) => Some(&mut args.kafka).filter(|_| args.live),
             Self::Status(args) => Some(&mut args.kafka).filter(|_| !args.no_cluster),
             Self::Groups(args) => args.kafka_mut(),
             Self::Acls(args) => args.kafka_mut(),

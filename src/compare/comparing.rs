@@ -6,18 +6,20 @@ use std::ops::{Range, RangeInclusive};
 use kbk_format::Record;
 use kbk_format::repo::RepoError;
 use kbk_tools::ReadPlan;
+use kbk_tools::read::RecordCursor;
 use tokio::runtime::Handle;
 
-use super::difference::{Difference, PairedBy, PartitionComparison, differing_parts};
-use super::expected::{ExpectedRecords, Offsets};
+use super::difference::{Difference, PairedBy, PartitionComparison};
+use super::expected::Offsets;
 use super::pairing::{Pairing, SharedOffsets};
 use super::{CompareError, ExpectedPartition};
 use crate::kafka::{PartitionOffsets, PartitionRange, TopicPartition};
 use crate::select::DropHeaders;
+use kbk_tools::diff::differing_parts;
 
 /// A partition that is being compared.
 pub(super) struct Comparing {
-    expected: ExpectedRecords,
+    expected: RecordCursor,
     drop_headers: DropHeaders,
     /// The timestamps of the selected records: on both sides, no others are compared.
     times: RangeInclusive<i64>,
@@ -93,7 +95,7 @@ impl Comparing {
         };
         Ok(Comparing {
             times: expected.read.times().clone(),
-            expected: ExpectedRecords::new(expected.read, runtime),
+            expected: RecordCursor::new(expected.read, runtime),
             drop_headers: expected.drop_headers,
             rule,
             result,
@@ -169,7 +171,7 @@ impl Comparing {
         let Some(read) = align.take() else {
             return Ok(());
         };
-        let mut search = ExpectedRecords::new(*read, runtime);
+        let mut search = RecordCursor::new(*read, runtime);
         let mut skipped = 0;
         while let Some(expected) = search.next(runtime)? {
             let same = |expected: &Record<'_>, _| differing_parts(expected, first).is_empty();

@@ -1,6 +1,7 @@
 //! How a partition of a cluster differs from the backup.
 
 use kbk_format::{PartitionNumber, Record, counted};
+use kbk_tools::diff::differing_parts;
 use serde::Serialize;
 
 use crate::select::DropHeaders;
@@ -164,62 +165,5 @@ impl std::fmt::Display for Difference {
             }
             (None, None) => write!(f, "it holds records that were not restored"),
         }
-    }
-}
-
-/// Returns the names of the parts in which two records differ. Offsets are not compared: the cluster assigns its own.
-pub(crate) fn differing_parts(expected: &Record<'_>, found: &Record<'_>) -> Vec<&'static str> {
-    let headers = || expected.headers.clone().eq(found.headers.clone());
-    let parts = [
-        ("key", expected.key == found.key),
-        ("value", expected.value == found.value),
-        ("headers", headers()),
-        ("timestamp", expected.timestamp == found.timestamp),
-    ];
-    let different = parts.into_iter().filter(|(_, same)| !same);
-    different.map(|(name, _)| name).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use kbk_format::{Header, Headers};
-
-    use super::*;
-
-    fn record<'a>(
-        timestamp: i64,
-        value: Option<&'a [u8]>,
-        headers: &'a [Header<'a>],
-    ) -> Record<'a> {
-        Record {
-            offset: 7,
-            timestamp,
-            control: false,
-            key: None,
-            value,
-            headers: Headers::Slice(headers),
-        }
-    }
-
-    #[test]
-    fn null_and_empty_differ_and_offsets_are_ignored() {
-        let header = |value| [Header { name: b"h", value }];
-        let (null, empty) = (header(None), header(Some(&b""[..])));
-        let expected = record(1, None, &null);
-        let mut elsewhere = expected.clone();
-        elsewhere.offset = 100;
-        assert!(differing_parts(&expected, &elsewhere).is_empty());
-        assert_eq!(
-            differing_parts(&expected, &record(1, Some(b""), &null)),
-            ["value"]
-        );
-        assert_eq!(
-            differing_parts(&expected, &record(1, None, &empty)),
-            ["headers"]
-        );
-        assert_eq!(
-            differing_parts(&expected, &record(2, None, &[])),
-            ["headers", "timestamp"]
-        );
     }
 }

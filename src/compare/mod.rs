@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `pairing` | how the records of the two are paired, as the caller decides |
 //! | `comparing` | one partition: pairs its records, and says what became of those without a counterpart |
-//! | `expected` | the records of the backup, and their offsets in the cluster |
+//! | `expected` | where the cluster has the records of the backup |
 //! | `difference` | the result |
 //! | `lag` | how far a snapshot lags behind its cluster, for `kbk status`: by the bounds of the logs, no record is read |
 
@@ -17,9 +17,7 @@ mod expected;
 mod lag;
 mod pairing;
 
-pub(crate) use self::difference::differing_parts;
 pub use self::difference::{Difference, PairedBy, PartitionComparison};
-pub(crate) use self::expected::ExpectedRecords;
 pub use self::lag::{LagError, TopicLag, TopicLagState, lag};
 pub(crate) use self::pairing::{OffsetMap, Pairing, SharedOffsets};
 

@@ -11,6 +11,7 @@ mod config;
 mod copy;
 mod credentials;
 mod deploy;
+mod diff;
 mod expire;
 mod formats;
 mod groups;

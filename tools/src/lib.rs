@@ -7,6 +7,7 @@
 //!                 restores  finished restore --> offset map --> offsets in the cluster
 //!                 retention policy --> which snapshots are forgotten, and why
 //!                 copy      snapshots --> another repository
+//!                 diff      two snapshots --> what differs
 //!                 claims    what is going to be written --> the right to, while others want it too
 //!   FILE.kseg --- inspect   one segment, without its repository --> Inspection; SegmentFile reads and verifies it
 //! ```
@@ -57,12 +58,14 @@
 //! | claim partitions before they are written, and see who else has | [`claims::claim`], [`claims::list`] |
 //! | decide which snapshots are forgotten (`kbk forget`) | [`retention::plan_policy`], [`retention::Policy`] |
 //! | copy snapshots to another repository (`kbk copy`) | [`copy::copy`] |
+//! | compare two snapshots (`kbk diff A B`) | [`diff::diff`], [`diff::SnapshotDifference`] |
 //! | look at one segment file (`kbk inspect`) | [`inspect::inspect`] |
 //! | open a segment file without its repository | [`SegmentFile`] |
 //! | share work among threads | [`share::FairShare`] |
 
 pub mod claims;
 pub mod copy;
+pub mod diff;
 pub mod inspect;
 pub mod list;
 pub mod original;

@@ -2,7 +2,7 @@
 
 use kbk_format::{Header, Headers, Record};
 
-use crate::compare::differing_parts;
+use kbk_tools::diff::differing_parts;
 
 /// A record that owns its bytes, and so outlives the block it was decoded from.
 pub(crate) struct OwnedRecord {

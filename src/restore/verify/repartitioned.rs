@@ -16,13 +16,12 @@ use std::sync::{Mutex, PoisonError};
 
 use kbk_format::repo::{DonePartition, MapRun, PartitionId, RepoError, TargetPartition};
 use kbk_format::{PartitionNumber, Record, TimestampType};
+use kbk_tools::read::RecordCursor;
 use kbk_tools::restores::{MapReader, MapRuns};
 use kbk_tools::share::FairShare;
 
 use super::owned_record::OwnedRecord;
-use crate::compare::{
-    CompareError, Difference, ExpectedRecords, FETCH_BYTES, PartitionComparison, THREADS,
-};
+use crate::compare::{CompareError, Difference, FETCH_BYTES, PartitionComparison, THREADS};
 use crate::kafka::{
     Admin, ClientSettings, Consumer, PartitionOffsets, PartitionRange, RecordHandler,
     SourceOptions, TopicPartition,
@@ -168,7 +167,7 @@ struct Comparison<'a> {
     topic: &'a Topic<'a>,
     partition: PartitionNumber,
     partitioner: Partitioner,
-    expected: ExpectedRecords,
+    expected: RecordCursor,
     /// The record that is compared next.
     next: Option<OwnedRecord>,
     /// Where the records went; `None` without a map.
@@ -198,7 +197,7 @@ impl<'a> Comparison<'a> {
         let empty = |target: &TargetPartition| {
             PartitionComparison::empty(topic.target.to_owned(), target.partition)
         };
-        let expected = ExpectedRecords::new(plan.reading.read.clone(), runtime);
+        let expected = RecordCursor::new(plan.reading.read.clone(), runtime);
         let mut comparison = Comparison {
             topic,
             partition,

@@ -42,7 +42,12 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
         "src/restore/discard.rs",
         "DiscardReport",
     ),
-    ("diff", "src/commands/diff.rs", "DiffReport"),
+    (
+        "diff A B",
+        "src/commands/diff/snapshots.rs",
+        "SnapshotsReport",
+    ),
+    ("diff --live", "src/commands/diff/live.rs", "DiffReport"),
     ("verify", "src/commands/verify.rs", "Verified"),
     ("verify FILE...", "tools/src/verify/files.rs", "FilesReport"),
     ("status", "src/commands/status.rs", "Status"),

@@ -7,6 +7,7 @@
 //!                                   +--> Needs: what that reads, before it reads anything
 //! ```
 
+mod cursor;
 mod fetch;
 mod keys;
 mod needs;
@@ -20,6 +21,7 @@ mod runs;
 mod selection;
 mod source;
 
+pub use cursor::RecordCursor;
 pub use keys::KeySelection;
 pub use needs::Needs;
 pub use offset_for_time::offset_for_time;

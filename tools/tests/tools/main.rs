@@ -5,6 +5,7 @@
     reason = "modules of one test binary share what they need"
 )]
 
+mod diff;
 mod forgotten;
 mod inspect;
 mod list;

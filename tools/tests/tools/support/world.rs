@@ -43,6 +43,8 @@ pub struct World {
     block_bytes: usize,
     /// The key and the value of the record at an offset.
     pub content: fn(i64) -> KeyAndValue,
+    /// Whether the record at an offset is a control record.
+    pub is_control: fn(i64) -> bool,
 }
 
 fn usual_content(offset: i64) -> KeyAndValue {
@@ -69,6 +71,7 @@ impl World {
             repository,
             block_bytes,
             content: usual_content,
+            is_control: |_| false,
         }
     }
 
@@ -322,7 +325,12 @@ impl World {
 
     /// Stores a segment that covers exactly the offsets of these records.
     pub fn segment(&self, place: &PartitionId, rows: &[Row]) -> SegmentEntry {
-        let (entry, bytes) = segment_in_blocks(place, rows, self.block_bytes, self.content);
+        let (entry, bytes) = segment_in_blocks(
+            place,
+            rows,
+            self.block_bytes,
+            (self.content, self.is_control),
+        );
         let path = self.path(&entry.key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
@@ -449,14 +457,14 @@ pub fn value_of(offset: i64) -> Vec<u8> {
 
 /// Makes a segment; returns its index entry and its bytes.
 pub fn segment(place: &PartitionId, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
-    segment_in_blocks(place, rows, BLOCK_BYTES, usual_content)
+    segment_in_blocks(place, rows, BLOCK_BYTES, (usual_content, |_| false))
 }
 
 fn segment_in_blocks(
     place: &PartitionId,
     rows: &[Row],
     block_bytes: usize,
-    content: fn(i64) -> KeyAndValue,
+    (content, is_control): (fn(i64) -> KeyAndValue, fn(i64) -> bool),
 ) -> (SegmentEntry, Vec<u8>) {
     let base_offset = rows[0].0;
     let header = FileHeader {
@@ -482,7 +490,7 @@ fn segment_in_blocks(
             .push(&Record {
                 offset: *offset,
                 timestamp: *timestamp,
-                control: false,
+                control: is_control(*offset),
                 key: key.as_deref(),
                 value: Some(&value),
                 headers: Headers::EMPTY,

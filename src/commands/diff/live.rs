@@ -1,4 +1,4 @@
-//! `kbk diff`: compares a cluster with a snapshot, record by record.
+//! `kbk diff --live`: compares a cluster with a snapshot, record by record.
 
 use std::io::{self, Write};
 
@@ -8,71 +8,16 @@ use kbk_tools::list::Completeness;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
+use super::Args;
 use crate::blocking::blocking;
-use crate::cli::{
-    CliError, Column, Context, KafkaArgs, Outcome, RenameArgs, Report, SelectionArgs, SnapshotArg,
-    Table, TopicPartitionArgs,
-};
+use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
+use crate::commands;
 use crate::compare::PartitionComparison;
 use crate::human;
 use crate::restore::{
     self, Obstacle, PartitionMapping, Purpose, RestoreOptions, RestorePlan, RetentionChoice,
 };
-use crate::select::{DropHeaders, PartitionMap};
-
-const EXAMPLES: &str = "\
-Examples:
-  kbk diff --live -r /backup/kafka -b broker:9092 --topic orders
-  kbk diff --live -r /backup/kafka -b broker:9092 --map orders=orders-restored --until 2026-11-22T10:00:00Z
-
-Compares the records that both the cluster and the snapshot hold: key, value, headers and
-timestamp, in the order of each partition. --since, --until and the other criteria apply to
-both sides. In the topic that was backed up, records are paired by offset; in one that
-`kbk restore` wrote, by its offset map; in any other copy, in order. Three things are counted
-and are no differences: records of the backup below the start of the cluster's log (TRIMMED),
-records with a key that a compacted topic no longer has (COMPACTED), and offsets of the
-cluster after the end of the snapshot (AFTER END): newer ones, markers of transactions among
-them, and those that a partial snapshot lacks. In a copy without an offset map, compacted
-records count as missing.
-Exit code 3: a record differs, is missing where it should not be, or is there and not in the
-backup.";
-
-/// The arguments of `kbk diff`.
-#[derive(clap::Args, Clone, Debug)]
-#[command(after_help = EXAMPLES)]
-pub struct Args {
-    /// How to reach the cluster.
-    #[command(flatten)]
-    pub kafka: KafkaArgs,
-
-    /// The topics of the snapshot to compare.
-    #[command(flatten)]
-    pub topics: TopicPartitionArgs,
-
-    /// The records that are expected.
-    #[command(flatten)]
-    pub choice: SelectionArgs,
-
-    /// The cluster's records lack the headers of this name, as after `kbk restore --drop-header`; repeatable
-    #[arg(long, value_name = "NAME")]
-    pub drop_header: Vec<String>,
-
-    /// Compare with a cluster
-    #[arg(long, required = true)]
-    pub live: bool,
-
-    /// Their names in the cluster.
-    #[command(flatten)]
-    pub names: RenameArgs,
-
-    /// Partitions have other numbers in the cluster, as in `kbk restore --partition-map`
-    #[arg(long, value_name = "SOURCE:TARGET,...")]
-    pub partition_map: Option<PartitionMap>,
-
-    /// Snapshot number, or latest
-    #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
-    pub snapshot: SnapshotArg,
-}
+use crate::select::DropHeaders;
 
 /// The result of a comparison.
 #[derive(Debug, Serialize)]
@@ -87,12 +32,12 @@ struct DiffReport {
 }
 
 /// Compares, and prints the result.
-pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let mut choice = super::choice(&args.topics, &args.choice)?;
-    let repository = super::repository(context).await?;
-    let snapshot = super::snapshot(&repository, args.snapshot).await?;
-    let chosen = super::chosen(&args.topics, &mut choice, &snapshot)?;
-    super::warn_left_out(&chosen.left_out);
+pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let mut choice = commands::choice(&args.topics, &args.choice)?;
+    let repository = commands::repository(context).await?;
+    let snapshot = commands::snapshot(&repository, args.snapshot.unwrap_or_default()).await?;
+    let chosen = commands::chosen(&args.topics, &mut choice, &snapshot)?;
+    commands::warn_left_out(&chosen.left_out);
     let options = RestoreOptions {
         kafka: args.kafka.settings()?,
         targets: args.names.targets(&chosen.topics)?,
@@ -117,14 +62,14 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         purpose: Purpose::Compare,
     };
     let plan = restore::plan(&repository, &snapshot, &options).await;
-    let plan = plan.map_err(super::plan_failed)?;
+    let plan = plan.map_err(commands::plan_failed)?;
     refuse(&plan)?;
     let saved = plan.saved.clone();
     let (kafka, cancel, runtime) = (options.kafka, context.cancel.clone(), Handle::current());
     let partitions =
         blocking(move || restore::compare_live(&plan, &repository, &kafka, &cancel, &runtime))
             .await;
-    let partitions = partitions.map_err(super::compare_failed)?;
+    let partitions = partitions.map_err(commands::compare_failed)?;
     let report = DiffReport {
         snapshot: snapshot.sequence,
         saved,
