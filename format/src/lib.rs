@@ -58,6 +58,7 @@
 //! | open and search | [`Segment`], [`BlockIndex`], [`MappedSegment`] |
 //! | decode | [`BlockDecoder`] into [`Columns`], which return borrowed [`Record`]s |
 //! | salvage | [`Scanner`] |
+//! | read and write Kafka's own record batches | [`batch`] |
 //! | verify | [`verify`], [`Digests`] |
 //! | render as text | [`render`]; in other formats, [`text`] |
 //! | store many segments | `repo` (feature `repo`) |
@@ -79,6 +80,7 @@
     )
 )]
 
+pub mod batch;
 pub mod block;
 pub mod codec;
 pub mod columns;

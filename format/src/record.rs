@@ -1,5 +1,6 @@
 //! One Kafka record, borrowed from wherever its bytes are.
 
+use crate::batch::BatchHeaders;
 use crate::columns::ColumnHeaders;
 
 /// A Kafka record whose bytes are borrowed: from a network buffer, a decoded block or a test.
@@ -63,6 +64,8 @@ pub enum Headers<'a> {
     Slice(&'a [Header<'a>]),
     /// Headers of a record in a decoded block.
     Columns(ColumnHeaders<'a>),
+    /// Headers of a record in one of Kafka's batches.
+    Batch(BatchHeaders<'a>),
 }
 
 impl Headers<'_> {
@@ -75,6 +78,7 @@ impl Headers<'_> {
         match self {
             Headers::Slice(slice) => slice.len(),
             Headers::Columns(columns) => columns.len(),
+            Headers::Batch(batch) => batch.len(),
         }
     }
 }
@@ -90,6 +94,7 @@ impl<'a> Iterator for Headers<'a> {
                 Some(*first)
             }
             Headers::Columns(columns) => columns.next(),
+            Headers::Batch(batch) => batch.next(),
         }
     }
 

@@ -24,7 +24,7 @@
 //! | which properties are set, and why; precedence; what is rejected; properties of Java clients | [`settings`] |
 //! | how a range ends, lost offsets, stalls | [`consumer`] |
 //! | timestamps, sizes, delivery reports | [`producer`], `delivered` |
-//! | compression of batches, by topic | `batch_codec`, `topic` |
+//! | compression of batches, by topic | `topic` |
 //! | transactions, and offsets committed in them | [`transaction`] |
 //! | topics, offsets, configurations, groups, ACLs | [`admin`] |
 //! | partitions, ranges, and answers by partition or group | `partition`, `answers` |
@@ -41,7 +41,6 @@
 
 pub mod admin;
 mod answers;
-mod batch_codec;
 mod cause;
 mod client;
 pub mod consumer;
@@ -70,11 +69,11 @@ pub use admin::{
     PartitionDescription, PartitionOffsets, PermittedOffsets, Rights, TopicDescription, knows_acl,
 };
 pub use answers::Answers;
-pub use batch_codec::BatchCodec;
 pub use consumer::Consumer;
 pub use delivered::Delivered;
 pub use error::KafkaError;
 pub use handler::{RecordHandler, SourceError};
+pub use kbk_format::batch::BatchCodec;
 pub use mock::EmbeddedCluster;
 pub use options::{SinkOptions, SourceOptions, StopRequest};
 pub use outage::{Outages, outages};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch_codec::BatchCodec;
+use kbk_format::batch::BatchCodec;
 
 /// How long a transaction may stay open before its coordinator aborts it, and so how long a restore that was killed and is not
 /// resumed can hold back `read_committed` consumers of the target.

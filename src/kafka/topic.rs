@@ -8,9 +8,9 @@ use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 use kbk_format::PartitionNumber;
+use kbk_format::batch::BatchCodec;
 use rdkafka_sys as sys;
 
-use super::batch_codec::BatchCodec;
 use super::client::{Client, Reason, millis};
 use super::error::{Code, KafkaError};
 

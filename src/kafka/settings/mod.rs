@@ -24,8 +24,9 @@ mod variables;
 use std::path::Path;
 use std::time::Duration;
 
+use kbk_format::batch::BatchCodec;
+
 use self::builder::Builder;
-use super::batch_codec::BatchCodec;
 use super::client::ClientConfig;
 
 pub use self::error::{Origin, SettingsError};

@@ -1,9 +1,10 @@
-//! How a producer compresses the batches of a topic.
+//! How a batch is compressed.
 
 /// A codec of record batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BatchCodec {
     /// Batches are not compressed.
+    #[default]
     None,
     /// Deflate.
     Gzip,
@@ -57,6 +58,29 @@ impl BatchCodec {
             BatchCodec::Zstd => 32_768,
         }
     }
+
+    /// Returns the codec with this number in a batch's attributes.
+    pub(super) fn from_code(code: i16) -> Option<BatchCodec> {
+        match code {
+            0 => Some(BatchCodec::None),
+            1 => Some(BatchCodec::Gzip),
+            2 => Some(BatchCodec::Snappy),
+            3 => Some(BatchCodec::Lz4),
+            4 => Some(BatchCodec::Zstd),
+            _ => None,
+        }
+    }
+
+    /// Returns its number in a batch's attributes.
+    pub(super) fn code(self) -> i16 {
+        match self {
+            BatchCodec::None => 0,
+            BatchCodec::Gzip => 1,
+            BatchCodec::Snappy => 2,
+            BatchCodec::Lz4 => 3,
+            BatchCodec::Zstd => 4,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -70,9 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn names_round_trip() {
-        for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
-            assert_eq!(BatchCodec::named(codec).map(BatchCodec::name), Some(codec));
+    fn names_and_numbers_round_trip() {
+        for (code, name) in (0..).zip(["none", "gzip", "snappy", "lz4", "zstd"]) {
+            let codec = BatchCodec::named(name).unwrap();
+            assert_eq!((codec.name(), codec.code()), (name, code));
+            assert_eq!(BatchCodec::from_code(code), Some(codec));
         }
     }
 }
