@@ -19,6 +19,8 @@ pub enum GapReason {
     Lost = 3,
     /// Not recorded, or a reason that a later version defines.
     Unknown = 4,
+    /// Stored once, and lost to damage of the segment that this one was recovered from.
+    Damaged = 5,
 }
 
 impl GapReason {
@@ -28,6 +30,7 @@ impl GapReason {
             1 => GapReason::Compacted,
             2 => GapReason::Transaction,
             3 => GapReason::Lost,
+            5 => GapReason::Damaged,
             _ => GapReason::Unknown,
         }
     }

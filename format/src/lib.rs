@@ -57,7 +57,7 @@
 //! | write records | [`SegmentWriter`], or in parallel [`BlockBuilder`], [`Encoder`] and [`SegmentAssembler`] |
 //! | open and search | [`Segment`], [`BlockIndex`], [`MappedSegment`] |
 //! | decode | [`BlockDecoder`] into [`Columns`], which return borrowed [`Record`]s |
-//! | salvage | [`Scanner`] |
+//! | salvage | [`Salvage`]; block by block, [`Scanner`] |
 //! | read and write Kafka's own record batches | [`batch`] |
 //! | verify | [`verify`], [`Digests`] |
 //! | render as text | [`render`]; in other formats, [`text`] |
@@ -102,6 +102,7 @@ pub mod render;
 mod render_time;
 #[cfg(feature = "repo")]
 pub mod repo;
+pub mod salvage;
 pub mod scan;
 pub mod segment;
 pub mod statistics;
@@ -129,6 +130,7 @@ pub use offset_span::OffsetSpan;
 pub use partition::PartitionNumber;
 pub use record::{Header, Headers, IsolationLevel, Record, TimestampType};
 pub use render::Renderer;
+pub use salvage::Salvage;
 pub use scan::Scanner;
 pub use segment::{Block, Open, Segment};
 pub use statistics::Statistics;

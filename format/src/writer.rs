@@ -4,15 +4,17 @@
 
 use std::io::{self, Write};
 
-use crate::block::{BlockBuilder, EncodedBlock, Encoder, Push};
+use crate::block::{BlockBuilder, BlockHeader, EncodedBlock, Encoder, Push};
 use crate::codec::Compression;
+use crate::columns::Columns;
 use crate::error::{ErrorClass, FormatError};
 use crate::footer::{Footer, RenderedSizes};
 use crate::gaps::{Gap, GapReason, Gaps};
 use crate::header::FileHeader;
-use crate::hours::Hours;
+use crate::hours::{HourSize, Hours};
 use crate::index::{BlockIndex, IndexEntry};
 use crate::layout::{MINOR, limits, trailer};
+use crate::offset_span::OffsetSpan;
 use crate::record::Record;
 use crate::render::{Renderer, ViewSizes};
 use crate::statistics::Statistics;
@@ -67,6 +69,14 @@ pub struct SegmentAssembler<W> {
     gaps: Vec<Gap>,
     failed: bool,
     scratch: Vec<u8>,
+}
+
+/// What the footer states of a block.
+struct BlockSummary<'a> {
+    statistics: &'a Statistics,
+    view_sizes: ViewSizes,
+    whole_lines: WholeLines,
+    hours: &'a [HourSize],
 }
 
 /// Blocks that a segment has room for without growing its index: 24 KB, which is enough for most segments.
@@ -178,7 +188,74 @@ impl<W: Write> SegmentAssembler<W> {
             let detail = "its text was measured for another topic or partition".to_owned();
             return Err(self.refuse(ErrorClass::Inconsistent, detail));
         }
-        let sequence = u32::try_from(self.index.entries().len())
+        let header = block.header(self.header.salt(), self.position, self.next_sequence()?);
+        let summary = BlockSummary {
+            statistics: block.statistics(),
+            view_sizes: block.view_sizes(),
+            whole_lines: block.whole_lines(),
+            hours: block.hours(),
+        };
+        self.place(header, &summary, |out| block.write_streams(out))
+    }
+
+    /// Appends a block of another segment without compressing it again. `columns` are its decoded records, and `header` is its own, but
+    /// that end_offset may be another one above the last record.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub(crate) fn append_stored(
+        &mut self,
+        header: BlockHeader,
+        block: &[u8],
+        columns: &Columns,
+    ) -> Result<(), WriteError> {
+        if self.failed {
+            return Err(WriteError::Latched);
+        }
+        let written = self.append_stored_unlatched(header, block, columns);
+        self.failed = written.is_err();
+        written
+    }
+
+    fn append_stored_unlatched(
+        &mut self,
+        header: BlockHeader,
+        block: &[u8],
+        columns: &Columns,
+    ) -> Result<(), WriteError> {
+        let (base, end) = (header.base_offset, header.end_offset);
+        let timestamp_type = self.header.timestamp_type;
+        let raw = u64::from(header.raw_length());
+        let statistics = Statistics::of_block(columns, timestamp_type, base, end, raw);
+        let ends_below = statistics.last_offset >= end || base >= end;
+        if base != self.end_offset() || ends_below || statistics.digests != header.digests {
+            let detail = format!(
+                "its {} or its digests are not those of its records at offset {}",
+                OffsetSpan::from(base..end),
+                self.end_offset()
+            );
+            return Err(self.refuse(ErrorClass::Inconsistent, detail));
+        }
+        let placed = BlockHeader {
+            salt: self.header.salt(),
+            position: self.position,
+            sequence: self.next_sequence()?,
+            ..header
+        };
+        let hours = HourSize::of(columns, &self.renderer);
+        let summary = BlockSummary {
+            statistics: &statistics,
+            view_sizes: self.renderer.sizes(columns),
+            whole_lines: WholeLines::of(columns),
+            hours: &hours,
+        };
+        let streams = block.get(placed.header_length()..).unwrap_or_default();
+        self.place(placed, &summary, |out| out.write_all(streams))
+    }
+
+    fn next_sequence(&self) -> Result<u32, WriteError> {
+        u32::try_from(self.index.entries().len())
             .ok()
             .filter(|sequence| (*sequence as usize) < limits::BLOCKS)
             .ok_or_else(|| {
@@ -186,20 +263,28 @@ impl<W: Write> SegmentAssembler<W> {
                     ErrorClass::Limit,
                     format!("at most {} blocks are allowed", limits::BLOCKS),
                 )
-            })?;
-        let mut header = block.header(self.header.salt(), self.position, sequence);
+            })
+    }
+
+    /// Writes a block and adds it to everything that the footer states.
+    fn place(
+        &mut self,
+        mut header: BlockHeader,
+        block: &BlockSummary<'_>,
+        write_streams: impl FnOnce(&mut W) -> io::Result<()>,
+    ) -> Result<(), WriteError> {
         header.encode(&mut self.scratch);
         self.out.write_all(&self.scratch)?;
-        block.write_streams(&mut self.out)?;
+        write_streams(&mut self.out)?;
         self.position += header.block_length() as u64;
         self.index.push(IndexEntry::of(&header));
-        self.statistics.append(block.statistics());
-        self.rendered.push(block.view_sizes());
-        self.whole_lines = self.whole_lines.and(block.whole_lines());
+        self.statistics.append(block.statistics);
+        self.rendered.push(block.view_sizes);
+        self.whole_lines = self.whole_lines.and(block.whole_lines);
         self.hours = self
             .hours
             .take()
-            .and_then(|mut hours| hours.push(block.hours()).then_some(hours));
+            .and_then(|mut hours| hours.push(block.hours).then_some(hours));
         Ok(())
     }
 

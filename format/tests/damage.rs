@@ -13,7 +13,7 @@ use std::panic::catch_unwind;
 
 use kbk_format::error::Result;
 use kbk_format::layout::{file_header, trailer};
-use kbk_format::scan::Found;
+use kbk_format::salvage::{Known, Salvage};
 use kbk_format::{
     BlockBuilder, BlockDecoder, Codec, Columns, Compression, Encoder, ErrorClass, GapReason,
     Renderer, Scanner, Segment, SegmentAssembler, Streams, TimestampType, verify,
@@ -118,25 +118,24 @@ fn read(bytes: &[u8]) -> Result<Vec<Owned>> {
     Ok(blocks.collect::<Result<Vec<_>>>()?.concat())
 }
 
-/// Returns what a scan finds: each block's records, or why they cannot be decoded.
-fn scan(bytes: &[u8]) -> Vec<Result<Vec<Owned>>> {
+/// Returns what a scan finds, in the order of offsets: each block's records.
+fn scan(bytes: &[u8]) -> Vec<Vec<Owned>> {
     let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
-    Scanner::new(bytes)
-        .filter_map(|found| match found {
-            Found::Block { header, bytes } => {
-                let decoded = decoder.decode(&header, bytes, Streams::All, &mut columns);
-                Some(decoded.map(|()| owned(&columns)))
-            }
-            Found::OutOfOrder(_) | Found::Skipped(_) => None,
-        })
-        .collect()
+    let salvage = Salvage::of(bytes, &Known::default());
+    let blocks = salvage.pieces.iter().map(|piece| {
+        let (header, block) = piece.stored(bytes).unwrap();
+        decoder
+            .decode(&header, block, Streams::All, &mut columns)
+            .unwrap();
+        owned(&columns)
+    });
+    blocks.collect()
 }
 
 /// Returns the offsets of all records that a scan finds.
 fn scanned_offsets(bytes: &[u8]) -> Vec<i64> {
     scan(bytes)
         .into_iter()
-        .flatten()
         .flatten()
         .map(|record| record.offset)
         .collect()
@@ -160,7 +159,7 @@ fn check_damaged(bytes: &[u8], what: &str) {
             );
         }
         let written = all_records();
-        for block in scan(bytes).into_iter().flatten() {
+        for block in scan(bytes) {
             let here = written.iter().position(|record| *record == block[0]);
             let here = here.unwrap_or_else(|| {
                 panic!("{what}: a scan returns a record that was never written")
@@ -180,14 +179,7 @@ fn intact_bytes_are_read_and_verified() {
     verify::verify_whole(&bytes, true).unwrap();
     verify::verify_whole(&bytes, false).unwrap();
     assert_eq!(read(&bytes).unwrap(), all_records());
-    assert_eq!(
-        scan(&bytes)
-            .into_iter()
-            .map(Result::unwrap)
-            .collect::<Vec<_>>()
-            .concat(),
-        all_records()
-    );
+    assert_eq!(scan(&bytes).concat(), all_records());
 }
 
 #[test]
@@ -319,8 +311,7 @@ fn swapped_blocks_are_misplaced() {
             ErrorClass::Misplaced
         );
     }
-    // The second block moved towards the start, as if bytes were missing there; the first one moved towards the end.
-    assert_eq!(scanned_offsets(&bytes), [3, 4, 5, 6, 7, 8]);
+    assert_eq!(scanned_offsets(&bytes), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
     check_damaged(&bytes, "swapped blocks");
 }
 

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use kbk_format::layout::file_header;
-use kbk_format::scan::Found;
+use kbk_format::salvage::{Known, Salvage};
 use kbk_format::{
-    BlockDecoder, Columns, ErrorClass, FormatError, GapReason, Hours, MappedSegment, Open, Scanner,
-    Segment, Statistics, Streams, render, verify,
+    BlockDecoder, Columns, ErrorClass, FormatError, GapReason, Hours, MappedSegment, Open, Segment,
+    Statistics, Streams, render, verify,
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -366,21 +366,19 @@ fn queries(name: &str, segment: &Segment, bytes: &[u8], queries: &Value) {
     }
 }
 
-/// Returns the offsets of all records in blocks that decode, in the order of a scan.
+/// Returns the offsets of all records that a scan takes.
 fn scanned_offsets(bytes: &[u8]) -> Vec<i64> {
+    let salvage = Salvage::of(bytes, &Known::default());
     let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
-    Scanner::new(bytes)
-        .flat_map(|found| match found {
-            Found::Block { header, bytes }
-                if decoder
-                    .decode(&header, bytes, Streams::All, &mut columns)
-                    .is_ok() =>
-            {
-                columns.offsets().to_vec()
-            }
-            _ => Vec::new(),
-        })
-        .collect()
+    let mut offsets = Vec::new();
+    for piece in &salvage.pieces {
+        let (header, block) = piece.stored(bytes).unwrap();
+        decoder
+            .decode(&header, block, Streams::All, &mut columns)
+            .unwrap();
+        offsets.extend_from_slice(columns.offsets());
+    }
+    offsets
 }
 
 fn scans(name: &str, segment: &Segment, bytes: &[u8], records: &[Owned]) {

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kbk_format::scan::Found;
+use kbk_format::scan::{Found, FoundBlock};
 use kbk_format::{
     BlockDecoder, Columns, Compression, Gap, GapReason, Open, Scanner, Segment, SegmentWriter,
     Statistics, Streams, WriterOptions, render, verify,
@@ -75,6 +75,7 @@ fn steps() -> impl Strategy<Value = (i64, Option<GapReason>, Owned)> {
         GapReason::Compacted,
         GapReason::Transaction,
         GapReason::Lost,
+        GapReason::Damaged,
     ]));
     let control = prop::bool::weighted(0.05);
     (
@@ -363,7 +364,7 @@ proptest! {
         let (mut decoder, mut columns, mut records) = (BlockDecoder::new(), Columns::new(), Vec::new());
         let mut end_offset = model.base_offset;
         for found in &mut scanner {
-            let Found::Block { header, bytes } = found else {
+            let Found::Block(FoundBlock { header, bytes, .. }) = found else {
                 panic!("{found:?} in an intact segment");
             };
             decoder.decode(&header, bytes, Streams::All, &mut columns).unwrap();

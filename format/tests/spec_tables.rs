@@ -310,6 +310,7 @@ fn gap_reasons_match_spec() {
         GapReason::Transaction,
         GapReason::Lost,
         GapReason::Unknown,
+        GapReason::Damaged,
     ];
     // A reason that is missing above does not compile here.
     let known = |reason| match reason {
@@ -317,7 +318,8 @@ fn gap_reasons_match_spec() {
         | GapReason::Compacted
         | GapReason::Transaction
         | GapReason::Lost
-        | GapReason::Unknown => reason as u64,
+        | GapReason::Unknown
+        | GapReason::Damaged => reason as u64,
     };
     let names = reasons.map(|reason| serde_json::to_value(reason).unwrap());
     let code: Vec<_> = reasons

@@ -1023,61 +1023,177 @@ class ScanResult:
     reports: list[FormatError] = field(default_factory=list)  # taken blocks whose records are not returned
 
 
+@dataclass
+class _Proved:
+    """A block that proves itself, as a scan found it."""
+
+    header: BlockHeader
+    records: list[Record]
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        return (self.records[0].offset, self.records[-1].offset) if self.records else None
+
+    @property
+    def identity(self) -> tuple[int, int, int, int]:
+        header = self.header
+        return header.position, header.header_crc, header.content_digest, header.restore_digest
+
+
 def scan(data: bytes) -> ScanResult:
     """Finds blocks without the footer (section 5, Scan). Never fails; reports what it cannot return."""
-    position, salt = 0, None
-    try:
-        file_header = parse_file_header(data)
-        position, salt = file_header.header_length, file_header.segment_id[:8]
-    except FormatError:
-        salt = _trailer_salt(data) or _outermost_salt(data)
-
     result = ScanResult()
-    end_offset = 0  # of the last block that was taken
-    while salt is not None:
-        position = data.find(BLOCK_MAGIC, position)  # aligned or not: any number of bytes may be missing
+    position, salt = 0, _scanned_salt(data)
+    if salt is None:
+        return result
+    first = None
+    try:
+        first = parse_file_header(data)
+        first = first if first.segment_id[:8] == salt else None
+    except FormatError:
+        pass
+    position = first.header_length if first else 0
+    intact = []
+    while True:
+        position = data.find(BLOCK_MAGIC, position)  # aligned or not: any number of bytes may be missing or added
         if position < 0:
             break
         header = _scanned_header(data, position)
-        if header is None or header.salt != salt:
+        if header is None:
             position += 1
+            continue
+        if header.salt != salt:
+            position += header.header_length
             continue
         block = data[position:position + header.block_length]
         try:
+            require(len(block) == header.block_length, TRUNCATED, "block", header.position, "it is cut off")
             _check_stored(block, header)
         except FormatError as error:
             # Where bytes of the streams are missing, the next block starts before this one's stated end.
             result.reports.append(error)
             position += header.header_length
             continue
+        intact.append((position, header))
         position += header.block_length
-        if header.base_offset < end_offset:
-            result.reports.append(FormatError(MISPLACED, "block", header.position,
-                                              f"base_offset {header.base_offset} is below {end_offset}, where the block before ends"))
-            continue
-        end_offset = header.end_offset
+
+    # What is inside an intact block is the records'.
+    outside = bytearray(data)
+    for position, header in intact:
+        outside[position:position + header.block_length] = bytes(header.block_length)
+    footer = _scanned_footer(bytes(outside), salt, first)
+    file_header = first or (footer.header if footer else _scanned_file_header(bytes(outside), salt))
+    timestamp_type = None if file_header is None else file_header.timestamp_type
+    from_offset = file_header.base_offset if file_header else 0
+    to_offset = footer.statistics.end_offset if footer else 1 << 63
+    proved = []
+    for position, header in intact:
         try:
-            records = decode_block(data, header, position - header.block_length)
+            records = decode_block(data, header, position)
+            types = (0, 1) if timestamp_type is None else (timestamp_type,)
+            stated = header.content_digest, header.restore_digest
+            matching = [kind for kind in types if digests(records, kind) == stated]
+            require(bool(matching), INCONSISTENT, "block", header.position, "the digests are not those of the records")
+            if records:
+                timestamp_type = matching[0]
+            require(all(from_offset <= record.offset < to_offset for record in records), INCONSISTENT, "block", header.position,
+                    "records outside the segment's coverage")
+            proved.append(_Proved(header, records))
         except FormatError as error:
             result.reports.append(error)
-            continue
-        result.headers.append(header)
-        result.records += records
+    for block in _in_order(proved, footer, result.reports):
+        result.headers.append(block.header)
+        result.records += block.records
     return result
 
 
+def _in_order(proved: list[_Proved], footer: Segment | None, reports: list[FormatError]) -> list[_Proved]:
+    """Puts blocks in the order of their records, each once: those that the index names, or without one, those that none of the others contests."""
+    proved = sorted(proved, key=lambda block: (block.span[0] if block.span else block.header.base_offset, block.header.end_offset))
+    seen, groups, reached = set(), [], -1
+    for block in proved:
+        if block.identity in seen:
+            continue
+        seen.add(block.identity)
+        if block.span and block.span[0] <= reached:
+            groups[-1].append(block)
+        else:
+            groups.append([block])
+        if block.span:
+            reached = max(reached, block.span[1])
+    if footer:
+        indexed = {(entry.position, entry.header_crc) for entry in footer.index}
+        kept = [block for group in groups for block in group if (block.header.position, block.header.header_crc) in indexed]
+    else:
+        kept = [group[0] for group in groups if len(group) == 1]
+    reports += [FormatError(MISPLACED, "block", block.header.position, "it is not in the index, or another intact block has records of its offsets")
+                for group in groups for block in group if block not in kept]
+    return kept
+
+
+def _scanned_salt(data: bytes) -> bytes | None:
+    try:
+        return parse_file_header(data).segment_id[:8]
+    except FormatError:
+        pass
+    trailer = _trailer_salt(data)
+    if trailer is not None and struct.unpack_from("<Q", data, len(data) - 56)[0] == len(data):
+        return trailer
+    return _outermost_salt(data) or trailer
+
+
+def _scanned_file_header(data: bytes, salt: bytes) -> FileHeader | None:
+    """Returns the first valid file header with this salt, wherever it is."""
+    position = data.find(HEADER_MAGIC)
+    while position >= 0:
+        try:
+            header = parse_file_header(data[position:position + 65536])
+            if header.segment_id[:8] == salt:
+                return header
+        except FormatError:
+            pass
+        position = data.find(HEADER_MAGIC, position + 1)
+    return None
+
+
+def _scanned_footer(data: bytes, salt: bytes, first: FileHeader | None) -> Segment | None:
+    """Returns what the last valid footer with this salt states, wherever it and its trailer are."""
+    end = len(data)
+    while True:
+        magic = data.rfind(TRAILER_MAGIC, 0, end)
+        if magic < 56:
+            return None
+        end = magic + 7
+        start = magic - 56
+        if _trailer_salt(data[:magic + 8]) != salt:
+            continue
+        (length,) = struct.unpack_from("<I", data, start + 16)
+        (file_length,) = struct.unpack_from("<Q", data, start + 8)
+        if length > start or file_length < length + 64 or file_length > 1 << 28:
+            return None
+        try:
+            # What is before the footer does not matter to whoever opens a segment.
+            footer = open(bytes(file_length - length - 64) + data[start - length:magic + 8])
+        except FormatError:
+            return None
+        if first is None or _identity(first) == _identity(footer.header):
+            return footer
+
+
+def _identity(header: FileHeader) -> tuple:
+    topic = [tlv.value for tlv in header.tlvs if tlv.type == 1]
+    return header.segment_id, header.topic_id, topic, header.partition, header.base_offset, header.timestamp_type
+
+
 def _scanned_header(data: bytes, position: int) -> BlockHeader | None:
-    """Returns the header at `position` of a complete block, of any segment, that was written there or at a higher position."""
+    """Returns the valid header at `position` of a block of any segment, wherever it was written."""
     if len(data) - position < _BLOCK.size:
         return None
     (stated,) = struct.unpack_from("<Q", data, position + 16)
-    if stated < position:
-        return None
     try:
-        header = parse_block_header(data, position, len(data), None, stated)
+        return parse_block_header(data, position, max(len(data), 1 << 40), None, stated)
     except FormatError:
         return None
-    return header if header.block_length <= len(data) - position else None
 
 
 def _check_stored(block: bytes, header: BlockHeader) -> None:
@@ -1098,8 +1214,8 @@ def _trailer_salt(data: bytes) -> bytes | None:
 
 
 def _outermost_salt(data: bytes) -> bytes | None:
-    """Returns the salt of the block that moved furthest towards the start; of several, the first."""
-    outermost, salt = -1, None
+    """Returns the salt of the block whose stated position is furthest above its own; of several, the first."""
+    outermost, salt = -(1 << 65), None
     position = data.find(BLOCK_MAGIC)
     while position >= 0:
         header = _scanned_header(data, position)

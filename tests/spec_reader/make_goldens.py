@@ -979,7 +979,7 @@ def broken_segments() -> list[Broken]:
     add("index-coverage-hole", "inconsistent", "open", "the second block's coverage begins one above the end of the first one's, in index and block header",
         with_block(base=104, records=simple_records(104, 2)), [100, 101, 102, 104, 105, 106, 107, 108])
     add("overlapping-coverage", "inconsistent", "open", "the second block's coverage begins one below the end of the first one's, in index and block header; "
-        "the records' offsets ascend", with_block(base=102), offsets[:3] + offsets[6:])
+        "the records' offsets ascend", with_block(base=102), offsets)
     add("index-differs-from-block", "inconsistent", "decode", "the second index entry has another max_timestamp than the block's header",
         with_block(index_force={"max_timestamp": T + 105001}), offsets)
     add("unknown-critical-section", "unsupported", "open", "a section of type 77 with the flag CRITICAL",
@@ -1021,7 +1021,13 @@ def broken_segments() -> list[Broken]:
     rest = bytes(base.data[base.footer_position:])
     head = bytes(base.data[:base.header_length])
     add("swapped-blocks", "misplaced", "decode", "the first two blocks, which have the same length, have changed places",
-        head + blocks[1] + blocks[0] + blocks[2] + rest, offsets[3:])
+        head + blocks[1] + blocks[0] + blocks[2] + rest, offsets)
+    add("bytes-added-at-front", "misplaced", "open", "100 bytes were added before the file: everything is 100 bytes further to the end", b"\xaa" * 100 + bytes(base.data), offsets)
+    add("bytes-added-between-blocks", "misplaced", "open", "37 bytes were added between the first two blocks", head + blocks[0] + b"K" * 37 + blocks[1] + blocks[2] + rest, offsets)
+    add("bytes-added-in-a-block", "misplaced", "open", "64 zeros were added in the middle of the second block's streams",
+        bytes(base.data[:starts[1] + 300]) + bytes(64) + bytes(base.data[starts[1] + 300:]), offsets[:3] + offsets[6:])
+    add("contested-blocks", "inconsistent", "open", "the second block holds other records of the first one's offsets; both are intact, so a scan takes neither",
+        with_block(base=100, records=[replace(record, key=b"another") for record in simple_records(100, 3)]), offsets[6:])
     add("repeated-block", "misplaced", "decode", "the first block stands in the second one's place too", head + blocks[0] + blocks[0] + blocks[2] + rest,
         offsets[:3] + offsets[6:])
     add("foreign-block", "misplaced", "decode", "the second block has another segment's salt; position, index and checksums agree",

@@ -294,6 +294,16 @@ impl BlockHeader {
         Ok(header)
     }
 
+    /// Decodes a header wherever it was found, and of whatever segment it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode), but for *misplaced*.
+    pub(crate) fn decode_anywhere(bytes: &[u8]) -> Result<BlockHeader> {
+        let fixed = FieldReader::new("block header", 0, bytes, at::LENGTH)?;
+        BlockHeader::decode(bytes, fixed.u64(at::POSITION)?, fixed.array(at::SALT)?)
+    }
+
     fn decode_fields(view: &FieldReader<'_>, stream_count: usize) -> Result<BlockHeader> {
         Ok(BlockHeader {
             salt: view.array(at::SALT)?,

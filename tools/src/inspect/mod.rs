@@ -99,16 +99,31 @@ impl Inspection {
             Ok((header, _)) => self.header = Some(InspectedHeader::of(&header)),
             Err(error) => self.problems.push(Problem::of(&error)),
         }
+        let mut end_offset = i64::MIN;
         for found in scanner {
             match found {
-                Found::Block { header, bytes } => self.add_found(&header, bytes),
-                Found::OutOfOrder(header) => self.problems.push(Problem {
-                    class: ErrorClass::Misplaced,
-                    what: "block".to_owned(),
-                    position: header.position,
-                    offsets: Some((header.base_offset..header.end_offset).into()),
-                    detail: "an earlier block covers its offsets".to_owned(),
-                }),
+                Found::Block(block) => {
+                    let (base, end) = (block.header.base_offset, block.header.end_offset);
+                    if base < end_offset {
+                        let detail = "a block before it covers these offsets, too";
+                        let problem = Problem::misplaced(block.position, detail);
+                        self.problems.push(problem.at(base, end));
+                    }
+                    end_offset = end_offset.max(end);
+                    self.add_block(&block.header, true);
+                }
+                Found::Damaged { header, error, .. } => {
+                    self.add_block(&header, false);
+                    let problem = Problem::of(&error);
+                    self.problems
+                        .push(problem.at(header.base_offset, header.end_offset));
+                }
+                Found::Foreign { position, header } => {
+                    let detail = "it belongs to another segment";
+                    let problem = Problem::misplaced(position, detail);
+                    self.problems
+                        .push(problem.at(header.base_offset, header.end_offset));
+                }
                 Found::Skipped(range) => self.problems.push(Problem {
                     class: ErrorClass::Checksum,
                     what: "range without a valid block".to_owned(),
@@ -120,16 +135,6 @@ impl Inspection {
                     ),
                 }),
             }
-        }
-    }
-
-    fn add_found(&mut self, header: &BlockHeader, bytes: &[u8]) {
-        let checked = kbk_format::block::decode::check_stored_bytes(header, bytes);
-        self.add_block(header, checked.is_ok());
-        if let Err(error) = checked {
-            let problem = Problem::of(&error);
-            self.problems
-                .push(problem.at(header.base_offset, header.end_offset));
         }
     }
 

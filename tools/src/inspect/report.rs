@@ -287,6 +287,16 @@ impl InspectedBlock {
 }
 
 impl Problem {
+    pub(super) fn misplaced(position: u64, detail: &str) -> Problem {
+        Problem {
+            class: ErrorClass::Misplaced,
+            what: "block".to_owned(),
+            position,
+            offsets: None,
+            detail: detail.to_owned(),
+        }
+    }
+
     pub(super) fn of(error: &FormatError) -> Problem {
         Problem {
             class: error.class,

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use kbk_format::mapped::map_file;
 use kbk_format::repo::{Hex, Id};
-use kbk_format::scan::Found;
-use kbk_format::{FormatError, PartitionNumber, Scanner};
+use kbk_format::salvage::{Known, LossReason, Salvage};
+use kbk_format::{FormatError, PartitionNumber};
 use serde::Serialize;
 
 use super::VerifyEvents;
@@ -183,28 +183,28 @@ fn unopened(error: &FormatError, path: &Path) -> Vec<Finding> {
     let Ok(bytes) = map_file(path) else {
         return vec![finding];
     };
-    let scanner = Scanner::new(&bytes);
-    let mut covered = scanner.header().map(|header| header.base_offset);
-    let mut others = Vec::new();
-    for found in scanner {
-        let Found::Block { header, bytes } = found else {
-            continue;
+    let salvage = Salvage::of(&bytes, &Known::default());
+    let lost = salvage.losses.iter().map(|loss| {
+        let kind = match loss.reason {
+            LossReason::NoBlock => FindingKind::LostOffsets,
+            _ => FindingKind::DamagedBlock,
         };
-        let (base, end) = (header.base_offset, header.end_offset);
-        if let Some(covered) = covered.filter(|covered| *covered < base) {
-            let message = "no valid block covers these offsets";
-            let lost = Finding::new(FindingKind::LostOffsets, message);
-            others.push(lost.offsets(covered, base));
+        let message = format!("{}: {}", loss.reason.words(), loss.detail);
+        Finding::new(kind, message).offsets(loss.offsets.base_offset, loss.offsets.end_offset)
+    });
+    let others: Vec<Finding> = lost.collect();
+    finding.message += &match salvage.pieces.is_empty() {
+        true => "; no block of it is left".to_owned(),
+        false if salvage.end.is_proved => {
+            format!(
+                "; its blocks reach to offset {}, where it ended",
+                salvage.end.offset
+            )
         }
-        covered = covered.max(Some(end));
-        if let Err(error) = kbk_format::block::decode::check_stored_bytes(&header, bytes) {
-            let damaged = Finding::of_format_error(&error, FindingKind::DamagedBlock);
-            others.push(damaged.offsets(base, end));
-        }
-    }
-    finding.message += &match covered {
-        Some(end) => format!("; its blocks reach to offset {end}, and more may be lost"),
-        None => "; no block of it is left".to_owned(),
+        false => format!(
+            "; its blocks reach to offset {}, and more may be lost",
+            salvage.end.offset
+        ),
     };
     [vec![finding], others].concat()
 }

@@ -1,0 +1,227 @@
+//! What a damaged segment still proves, and a new segment of it (SPEC section 5, *Scan*).
+//!
+//! ```text
+//! bytes --Scanner--> blocks as found --decode, compare digests--> proved pieces --by offset--> Salvage --write--> a new segment
+//! ```
+//!
+//! A piece is a block whose header, stored bytes, records and digests agree; nothing else is kept. Where records of two proved blocks claim the
+//! same offsets, the block index decides, and neither is kept where it cannot. Offsets of the coverage that no piece has are *losses*: the new
+//! segment covers them with blocks without records, and names them as gaps with the reason *damaged*.
+//!
+//! Nothing is written here but by [`Salvage::write`]; the bytes may be those of a mapped file of any size, and about a hundred bytes per block are
+//! kept of it.
+
+mod arrange;
+mod loss;
+mod piece;
+mod remains;
+mod write;
+
+use std::ops::Range;
+
+use crate::block::BlockHeader;
+use crate::error::FormatError;
+use crate::gaps::{Gap, GapReason};
+use crate::header::FileHeader;
+use crate::record::TimestampType;
+use crate::scan::{Found, IdentifiedBy, Scanner};
+
+pub use loss::{Bound, Loss, LossReason};
+pub use piece::Piece;
+
+use loss::Claim;
+use piece::Prover;
+use remains::Remains;
+
+/// What the caller knows of the segment from elsewhere, such as from its row in a repository.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The first 8 bytes of its id.
+    pub salt: Option<[u8; 8]>,
+    /// The timestamp type of its records.
+    pub timestamp_type: Option<TimestampType>,
+    /// The offsets that it covers.
+    pub coverage: Option<Range<i64>>,
+}
+
+/// What a damaged segment still proves.
+#[derive(Debug)]
+pub struct Salvage {
+    /// The first 8 bytes of the segment's id, and what named it; `None` where nothing did, and no block was looked for.
+    pub salt: Option<([u8; 8], IdentifiedBy)>,
+    /// The file header, if a copy of it is valid.
+    pub header: Option<FileHeader>,
+    /// The timestamp type that the digests prove, or that the header states.
+    pub timestamp_type: Option<TimestampType>,
+    /// Whether the footer was valid, so that the blocks and records that are lost are known.
+    pub has_footer: bool,
+    /// What is proved, in the order of offsets.
+    pub pieces: Vec<Piece>,
+    /// What is not, in the order of offsets.
+    pub losses: Vec<Loss>,
+    /// Where the coverage begins.
+    pub base: Bound,
+    /// Where the coverage ends, exclusive.
+    pub end: Bound,
+    /// Records of the whole segment, if the footer states them.
+    pub stated_records: Option<u64>,
+    /// Positions of the file that hold nothing of what is proved, nor a valid header, footer or trailer.
+    pub unused: Vec<Range<u64>>,
+    /// Valid block headers of other segments, outside of intact blocks.
+    pub foreign_blocks: u64,
+    /// Intact blocks that were there once more.
+    pub repeated_blocks: u64,
+    /// Gaps that the footer names, outside the losses.
+    gaps: Vec<Gap>,
+    /// The reason of all other gaps.
+    default_reason: GapReason,
+}
+
+impl Salvage {
+    /// Finds and proves all that is left of a segment in these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8], known: &Known) -> Salvage {
+        let scanner = Scanner::of(bytes, known.salt);
+        let salt = scanner.salt();
+        let first = scanner.header().cloned();
+        let mut parts = FoundParts::collect(scanner);
+        let remains = Remains::find(bytes, salt, first, &parts.blocks);
+        let footer = remains.footer.as_deref();
+        let mut salvage = Salvage {
+            salt,
+            timestamp_type: known
+                .timestamp_type
+                .or(remains.header.as_ref().map(|header| header.timestamp_type)),
+            header: remains.header.clone(),
+            has_footer: footer.is_some(),
+            pieces: Vec::new(),
+            losses: Vec::new(),
+            base: Bound::default(),
+            end: Bound::default(),
+            stated_records: footer.map(|footer| footer.statistics().record_count),
+            unused: Vec::new(),
+            foreign_blocks: parts.foreign,
+            repeated_blocks: 0,
+            gaps: Vec::new(),
+            default_reason: footer.map_or(GapReason::Unknown, |it| it.gaps().default_reason),
+        };
+        let pieces = salvage.prove(&mut parts, bytes);
+        salvage.arrange(pieces, parts, &remains, known, bytes);
+        salvage
+    }
+
+    /// Decodes the blocks that were found intact, and compares their records with their digests.
+    fn prove(&mut self, parts: &mut FoundParts, bytes: &[u8]) -> Vec<Piece> {
+        let mut prover = Prover::new(self.timestamp_type);
+        let mut pieces = Vec::with_capacity(parts.blocks.len());
+        for block in &parts.blocks {
+            let range = usize::try_from(block.start)
+                .ok()
+                .zip(usize::try_from(block.end).ok());
+            let stored = range.and_then(|(from, to)| bytes.get(from..to));
+            let Some((stored, header)) =
+                stored.and_then(|it| Some((it, BlockHeader::decode_anywhere(it).ok()?)))
+            else {
+                continue;
+            };
+            match prover.prove(block.start, &header, stored) {
+                Ok(piece) => pieces.push(piece),
+                Err(error) => {
+                    let claim = Claim::of(&header, LossReason::InconsistentBlock, &error);
+                    parts.claims.push(claim);
+                }
+            }
+        }
+        self.timestamp_type = prover.timestamp_type();
+        pieces
+    }
+
+    /// Returns the number of records that are proved.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.pieces
+            .iter()
+            .map(|piece| u64::from(piece.records))
+            .sum()
+    }
+
+    /// Returns the number of records that are lost; `None` where it is not known.
+    #[must_use]
+    pub fn lost_records(&self) -> Option<u64> {
+        if let Some(stated) = self.stated_records {
+            return Some(stated.saturating_sub(self.records()));
+        }
+        if !self.base.is_proved || !self.end.is_proved {
+            return None;
+        }
+        self.losses.iter().map(|loss| loss.records).sum()
+    }
+
+    /// Returns whether all records of the segment are proved, and that there were no others.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.losses.is_empty() && self.base.is_proved && self.end.is_proved
+    }
+
+    /// Returns the offsets that the new segment covers.
+    #[must_use]
+    pub fn coverage(&self) -> Range<i64> {
+        self.base.offset..self.end.offset
+    }
+}
+
+/// Everything that a scan found.
+#[derive(Default)]
+struct FoundParts {
+    /// Positions of the intact blocks.
+    blocks: Vec<Range<u64>>,
+    /// What damaged ones state.
+    claims: Vec<Claim>,
+    /// The number of blocks of other segments.
+    foreign: u64,
+    /// The highest sequence, and the highest end, that valid block headers of the segment state.
+    last: Option<(u32, i64)>,
+    /// The lowest of both.
+    first: Option<(u32, i64)>,
+}
+
+impl FoundParts {
+    fn collect(scanner: Scanner<'_>) -> FoundParts {
+        let mut parts = FoundParts::default();
+        for found in scanner {
+            match found {
+                Found::Block(block) => {
+                    parts.see(&block.header);
+                    let end = block.position.saturating_add(block.bytes.len() as u64);
+                    parts.blocks.push(block.position..end);
+                }
+                Found::Damaged { header, error, .. } => {
+                    parts.see(&header);
+                    let claim = Claim::of(&header, LossReason::DamagedBlock, &error);
+                    parts.claims.push(claim);
+                }
+                Found::Foreign { .. } => parts.foreign = parts.foreign.saturating_add(1),
+                Found::Skipped(_) => {}
+            }
+        }
+        parts
+    }
+
+    fn see(&mut self, header: &BlockHeader) {
+        let (sequence, end) = self.last.unwrap_or_default();
+        self.last = Some((sequence.max(header.sequence), end.max(header.end_offset)));
+        let this = (header.sequence, header.base_offset);
+        let (sequence, base) = self.first.unwrap_or(this);
+        self.first = Some((sequence.min(this.0), base.min(this.1)));
+    }
+}
+
+/// Reports a contradiction between valid parts.
+fn inconsistent(position: u64, detail: impl Into<String>) -> FormatError {
+    FormatError::new(
+        crate::error::ErrorClass::Inconsistent,
+        "block",
+        position,
+        detail,
+    )
+}

@@ -1,0 +1,111 @@
+//! A block that proves itself.
+
+use crate::block::{BlockDecoder, BlockHeader, Streams};
+use crate::columns::Columns;
+use crate::digest::Digests;
+use crate::error::Result;
+use crate::record::TimestampType;
+use crate::statistics::Statistics;
+
+use super::inconsistent;
+
+/// A block of which every byte, every record and both digests agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it was found.
+    pub position: u64,
+    /// Where it was written, as its header states.
+    pub written_at: u64,
+    /// Bytes of the whole block.
+    pub length: u64,
+    /// First offset that is covered: that of the header, unless what is before it covers more.
+    pub base_offset: i64,
+    /// The exclusive end of the offsets covered: that of the header, unless a record of the next piece is below it.
+    pub end_offset: i64,
+    /// Number of records.
+    pub records: u32,
+    /// Digests over the records.
+    pub digests: Digests,
+    /// Offset of the first record, and of the last; `None` without records.
+    pub(super) span: Option<(i64, i64)>,
+    /// As stored, which tells the block of an index entry from others.
+    pub(super) header_crc: u32,
+}
+
+impl Piece {
+    /// Returns where it is among the pieces: by its records, where it has any.
+    pub(super) fn place(&self) -> i64 {
+        self.span.map_or(self.base_offset, |(first, _)| first)
+    }
+
+    /// Returns whether this is the same block once more.
+    pub(super) fn repeats(&self, other: &Piece) -> bool {
+        (self.written_at, self.header_crc, self.digests)
+            == (other.written_at, other.header_crc, other.digests)
+    }
+}
+
+/// Decodes blocks and compares their records with what their headers state.
+pub(super) struct Prover {
+    decoder: BlockDecoder,
+    columns: Columns,
+    timestamp_type: Option<TimestampType>,
+}
+
+impl Prover {
+    /// Creates a prover of records of this type; where it is not known, the digests of the first block with records tell it.
+    pub(super) fn new(timestamp_type: Option<TimestampType>) -> Prover {
+        Prover {
+            decoder: BlockDecoder::new(),
+            columns: Columns::new(),
+            timestamp_type,
+        }
+    }
+
+    pub(super) fn timestamp_type(&self) -> Option<TimestampType> {
+        self.timestamp_type
+    }
+
+    pub(super) fn prove(
+        &mut self,
+        position: u64,
+        header: &BlockHeader,
+        block: &[u8],
+    ) -> Result<Piece> {
+        self.decoder
+            .decode(header, block, Streams::All, &mut self.columns)?;
+        let types = match self.timestamp_type {
+            Some(known) => vec![known],
+            None => vec![TimestampType::CreateTime, TimestampType::LogAppendTime],
+        };
+        let matching = types
+            .into_iter()
+            .find(|known| digests(&self.columns, *known, header) == header.digests);
+        let Some(matching) = matching else {
+            let detail = "the digests do not match the records";
+            return Err(inconsistent(header.position, detail));
+        };
+        let offsets = self.columns.offsets();
+        let span = offsets.first().copied().zip(offsets.last().copied());
+        if span.is_some() {
+            self.timestamp_type = Some(matching);
+        }
+        Ok(Piece {
+            position,
+            written_at: header.position,
+            length: block.len() as u64,
+            base_offset: header.base_offset,
+            end_offset: header.end_offset,
+            records: header.record_count,
+            digests: header.digests,
+            span,
+            header_crc: header.header_crc,
+        })
+    }
+}
+
+fn digests(columns: &Columns, timestamp_type: TimestampType, header: &BlockHeader) -> Digests {
+    let (base, end) = (header.base_offset, header.end_offset);
+    let raw = u64::from(header.raw_length());
+    Statistics::of_block(columns, timestamp_type, base, end, raw).digests
+}
