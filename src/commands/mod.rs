@@ -70,7 +70,7 @@ pub enum Command {
     /// List the restores that were made from the repository, and discard unfinished ones
     Restores(restores::Args),
     /// Compare two snapshots, or a snapshot with a cluster, record by record
-    Diff(diff::Args),
+    Diff(Box<diff::Args>),
     /// Verify that every byte and every offset of a snapshot is present and intact, or every byte of segment files
     Verify(verify::Args),
     /// Say how old the last backup is, and how far it lags behind the cluster

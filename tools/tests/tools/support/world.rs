@@ -325,12 +325,8 @@ impl World {
 
     /// Stores a segment that covers exactly the offsets of these records.
     pub fn segment(&self, place: &PartitionId, rows: &[Row]) -> SegmentEntry {
-        let (entry, bytes) = segment_in_blocks(
-            place,
-            rows,
-            self.block_bytes,
-            (self.content, self.is_control),
-        );
+        let (entry, bytes) =
+            segment_in_blocks(place, rows, self.block_bytes, self.content, self.is_control);
         let path = self.path(&entry.key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
@@ -457,14 +453,15 @@ pub fn value_of(offset: i64) -> Vec<u8> {
 
 /// Makes a segment; returns its index entry and its bytes.
 pub fn segment(place: &PartitionId, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
-    segment_in_blocks(place, rows, BLOCK_BYTES, (usual_content, |_| false))
+    segment_in_blocks(place, rows, BLOCK_BYTES, usual_content, |_| false)
 }
 
 fn segment_in_blocks(
     place: &PartitionId,
     rows: &[Row],
     block_bytes: usize,
-    (content, is_control): (fn(i64) -> KeyAndValue, fn(i64) -> bool),
+    content: fn(i64) -> KeyAndValue,
+    is_control: fn(i64) -> bool,
 ) -> (SegmentEntry, Vec<u8>) {
     let base_offset = rows[0].0;
     let header = FileHeader {
