@@ -45,6 +45,7 @@ pub(crate) fn header() -> FileHeader {
         cluster_id: None,
         writer: None,
         created_at: None,
+        compression: None,
     }
 }
 

@@ -316,6 +316,12 @@ impl Columns {
         &self.timestamps
     }
 
+    /// Returns whether record `i` is a tombstone, which META alone says.
+    #[must_use]
+    pub fn is_tombstone(&self, i: usize) -> bool {
+        self.values.codes.get(i) == Some(&0)
+    }
+
     /// Returns the smallest timestamp but -1, which means that a record has none; `i64::MAX` where no record has one.
     pub(crate) fn min_known_timestamp(&self) -> i64 {
         let known = self.timestamps.iter().filter(|timestamp| **timestamp != -1);

@@ -30,6 +30,8 @@ pub struct FileHeader {
     pub writer: Option<String>,
     /// When writing the segment began, in milliseconds since the epoch.
     pub created_at: Option<i64>,
+    /// The setting that all streams were compressed with, such as `zstd:12`; `None` where the writer does not state it.
+    pub compression: Option<String>,
 }
 
 impl FileHeader {
@@ -115,6 +117,9 @@ impl FileHeader {
         if let Some(created_at) = self.created_at {
             put_tlv(bytes, layout::TLV_CREATED_AT, &created_at.to_le_bytes());
         }
+        if let Some(compression) = &self.compression {
+            put_tlv(bytes, layout::TLV_COMPRESSION, compression.as_bytes());
+        }
     }
 
     /// Decodes the header at the start of `bytes`; returns it with its length.
@@ -187,6 +192,7 @@ impl FileHeader {
             cluster_id: tlvs.cluster_id,
             writer: tlvs.writer,
             created_at: tlvs.created_at,
+            compression: tlvs.compression,
         };
         let fits = header.topic.len() <= limits::TOPIC_NAME_LENGTH;
         view.ensure(fits, ErrorClass::Limit, || topic_too_long(&header.topic))?;
@@ -248,6 +254,7 @@ struct Tlvs {
     cluster_id: Option<String>,
     writer: Option<String>,
     created_at: Option<i64>,
+    compression: Option<String>,
 }
 
 impl Tlvs {
@@ -303,6 +310,7 @@ impl Tlvs {
                 let value = value.try_into().map_err(|_| wrong())?;
                 self.created_at.replace(i64::from_le_bytes(value)).is_some()
             }
+            layout::TLV_COMPRESSION => self.compression.replace(text()?).is_some(),
             _ => false,
         };
         if repeated { Err(wrong()) } else { Ok(()) }

@@ -97,6 +97,8 @@ pub const TLV_CLUSTER_ID: u16 = 2;
 pub const TLV_WRITER: u16 = 3;
 /// TLV type: milliseconds since the epoch.
 pub const TLV_CREATED_AT: u16 = 4;
+/// TLV type: the setting that its streams were compressed with.
+pub const TLV_COMPRESSION: u16 = 5;
 
 fields! {
     /// A block header's fixed part (SPEC 2.3).

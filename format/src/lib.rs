@@ -26,6 +26,7 @@
 //!     cluster_id: None,
 //!     writer: None,
 //!     created_at: None,
+//!     compression: None,
 //! };
 //! let mut writer = SegmentWriter::new(Vec::new(), header, WriterOptions::default())?;
 //! writer.push(&Record {

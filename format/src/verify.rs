@@ -92,6 +92,12 @@ impl<'a> RecordVerifier<'a> {
         Ok(())
     }
 
+    /// Returns the records of the block that was checked last.
+    #[must_use]
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
     /// Skips the next block, which is damaged, so that the blocks after it can be checked.
     pub fn skip(&mut self) {
         // The sizes are cumulative: those of the blocks after this one are compared from the end that the footer states.

@@ -281,6 +281,7 @@ fn tables_of_codes_match_spec() {
         (layout::TLV_CLUSTER_ID, "cluster_id"),
         (layout::TLV_WRITER, "writer"),
         (layout::TLV_CREATED_AT, "created_at"),
+        (layout::TLV_COMPRESSION, "compression"),
     ];
     same(
         "TLVs",

@@ -136,6 +136,9 @@ enum AdoptError {
     Changed,
     #[error("it is a segment of another partition, or was read at another isolation level")]
     OtherSource,
+    /// An interrupted `kbk compact` wrote it: the source may still have what it lacks.
+    #[error("records were removed from it, since later ones have the same keys")]
+    Compacted,
 }
 
 impl From<UnindexedSegmentError> for AdoptError {
@@ -158,6 +161,11 @@ async fn check(
     let segment = candidate.segment();
     if !has_same_source(segment, partition, found) || segment.coverage().is_empty() {
         return Err(AdoptError::OtherSource);
+    }
+    let is_compacted = |gap: &Gap| gap.reason == GapReason::Compacted;
+    let gaps = segment.gaps();
+    if gaps.default_reason == GapReason::Compacted || gaps.entries.iter().any(is_compacted) {
+        return Err(AdoptError::Compacted);
     }
     let gaps = segment.gaps().entries.iter();
     let lost = gaps.filter(|gap| gap.reason == GapReason::Lost);

@@ -329,6 +329,7 @@ impl PartitionWriter {
             cluster_id: cluster_id.clone(),
             writer: Some(writer.clone()),
             created_at: Some(jiff::Timestamp::now().as_millisecond()),
+            compression: None,
         };
         SegmentAssembler::new(upload, header).map_err(|error| self.error(error))
     }

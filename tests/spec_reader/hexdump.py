@@ -53,7 +53,7 @@ TRAILER: Fields = [
     ("block_count", 4, "u"), ("major", 2, "u"), ("minor", 2, "u"), ("header_crc", 4, "c"), ("trailer_crc", 4, "c"), ("magic", 8, ""),
 ]
 
-TLV_NAMES = {1: "topic", 2: "cluster_id", 3: "writer", 4: "created_at"}
+TLV_NAMES = {1: "topic", 2: "cluster_id", 3: "writer", 4: "created_at", 5: "compression"}
 SECTION_NAMES = {1: "header_copy", 2: "block_index", 3: "statistics", 4: "gaps", 5: "rendered_sizes"}
 
 

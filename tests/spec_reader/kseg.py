@@ -77,7 +77,7 @@ SECTION_HOURS = 7
 REQUIRED_SECTIONS = (SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS)
 FLAG_CRITICAL = 1
 
-TLV_TOPIC, TLV_CLUSTER_ID, TLV_WRITER, TLV_CREATED_AT = 1, 2, 3, 4
+TLV_TOPIC, TLV_CLUSTER_ID, TLV_WRITER, TLV_CREATED_AT, TLV_COMPRESSION = 1, 2, 3, 4, 5
 
 RENDERING_VERSION = 2
 VIEWS = ("records.jsonl", "values", "keys")  # the order of section rendered_sizes
@@ -256,7 +256,7 @@ def _parse_tlvs(raw: bytes, start: int, end: int, position: int, what: str) -> t
         value = raw[at + 8:at + 8 + length]
         after = at + align(8 + length, 8)
         check_padding(raw[at + 8 + length:after], what, position + at + 8 + length)
-        if tlv_type in (TLV_TOPIC, TLV_CLUSTER_ID, TLV_WRITER):
+        if tlv_type in (TLV_TOPIC, TLV_CLUSTER_ID, TLV_WRITER, TLV_COMPRESSION):
             try:
                 value.decode("utf-8")
             except UnicodeDecodeError:
@@ -265,7 +265,7 @@ def _parse_tlvs(raw: bytes, start: int, end: int, position: int, what: str) -> t
             require(length == 8, INCONSISTENT, what, position + at, f"created_at has {length} bytes")
         tlvs.append(Tlv(tlv_type, value, at))
         at = after
-    for known in (TLV_TOPIC, TLV_CLUSTER_ID, TLV_WRITER, TLV_CREATED_AT):
+    for known in (TLV_TOPIC, TLV_CLUSTER_ID, TLV_WRITER, TLV_CREATED_AT, TLV_COMPRESSION):
         times = sum(tlv.type == known for tlv in tlvs)
         allowed = (1,) if known == TLV_TOPIC else (0, 1)
         require(times in allowed, INCONSISTENT, what, position, f"the TLV of type {known} occurs {times} times")

@@ -762,6 +762,8 @@ def goldens() -> list[Plan]:
                               edit_sections=lambda sections: sections.append([77, 0, b"of the future"])))
     plans.append(three_blocks("unknown-tlv", description="TLVs of unknown types 4000 and 65535 (without a value) between the known ones", tlvs=[
         (4000, b"not known"), (1, b"orders"), (65535, b""), (4, struct.pack("<q", T))]))
+    plans.append(three_blocks("compression-stated", description="a TLV that states the setting of the compression", codec="zstd", tlvs=[
+        (1, b"orders"), (4, struct.pack("<q", T)), (5, b"zstd:12")]))
     plans.append(three_blocks("tlv-type-0", description="a TLV of type 0 between the known ones: unknown like any other, and no end of the TLVs", tlvs=[
         (1, b"orders"), (0, b"nothing"), (4, struct.pack("<q", T))]))
     plans.append(three_blocks("critical-bit-of-known-sections", description="the bit CRITICAL the other way round: a reader that knows a section ignores it",

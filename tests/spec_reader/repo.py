@@ -563,7 +563,10 @@ class Snapshot:
                 require(row is not None, INCONSISTENT, self.key, None, f"partition {number} of topic {name} has no row")
                 named.add(place)
                 reason = self._incomplete(row)
-                self._expired(row, self._changes(row))
+                changes = self._changes(row)
+                self._expired(row, changes)
+                self._compacted(row)
+                self._appended(row, changes)
                 members = {**row.members, "lost": [other.members for other in lost if other.key[1:4] == place], "table": row.table}
                 counts = not deleted or (self.origin is not None and reason == "not_copied")
                 yield Partition(name, topic_id, number, reason if counts else None, members)
@@ -598,6 +601,24 @@ class Snapshot:
             offset = offset_member(key, last, "offset")
             hex_member(key, last, "check", 8)
             require(first <= offset < end and count_member(key, of, "records") == 0, INCONSISTENT, key, None, f"last_record at {offset}")
+
+    def _compacted(self, row: Row) -> None:
+        """Checks what is stated of the records that were removed by key."""
+        key = row.table
+        compacted = member(key, row.members, "compacted", OBJECT, or_null=True)
+        if compacted is None:
+            return
+        for name in ("records", "snapshot"):
+            require(count_member(key, compacted, name) >= 1, INCONSISTENT, key, None, f"{name} of compacted is 0")
+        for name in ("at", "policy"):
+            member(key, compacted, name, STRING)
+
+    def _appended(self, row: Row, changes: list[int]) -> None:
+        """Checks which commit appended segments last."""
+        appended = member(row.table, row.members, "appended", NUMBER, or_null=True)
+        if appended is not None:
+            appended = count_member(row.table, row.members, "appended")
+            require(1 <= appended <= max(changes, default=0), INCONSISTENT, row.table, None, f"snapshot {appended} appended, the changes are {changes}")
 
     def _check_topic(self, row: Row) -> bool:
         """Checks a topic's row; returns whether it is deleted."""

@@ -60,6 +60,7 @@ impl OnePartition {
             cluster_id: None,
             writer: None,
             created_at: None,
+            compression: None,
         };
         let key = Key::segment(&self.partition, base_offset, &segment_id);
         let buffers = self.store.profile().upload;

@@ -382,22 +382,9 @@ impl Change {
 
 /// Returns whether segments that continue a partition as it was can be added to it as it is now.
 pub(super) fn continues(base: Option<&PartitionState>, now: Option<&PartitionState>) -> bool {
-    let stored = |state: &PartitionState| {
-        let changed = state.changes.newest();
-        (changed, state.base_offset, state.end_offset)
-    };
-    base.map(stored) == now.map(stored) || was_only_expired(base, now)
-}
-
-/// Returns whether a partition differs by one commit that expired its first segments, so that others can be appended all the same.
-fn was_only_expired(base: Option<&PartitionState>, now: Option<&PartitionState>) -> bool {
-    let Some((base, now)) = base.zip(now) else {
-        return false;
-    };
-    let expired_by = now.expired.as_ref().map(|expired| expired.snapshot);
-    expired_by == Some(now.changes.newest())
-        && now.changes.before_newest() == base.changes.newest()
-        && now.end_offset == base.end_offset
+    // Whoever expires or replaces segments leaves the end as it is.
+    let end = |state: &PartitionState| (state.appended, state.end_offset);
+    base.map(end) == now.map(end)
 }
 
 /// Returns the later answer: another run may have read after this one and committed before it. The clocks of their machines do not

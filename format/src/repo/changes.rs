@@ -18,11 +18,6 @@ impl Changes {
         self.0.first().copied().unwrap_or(0)
     }
 
-    /// Returns the sequence of the one before the last; 0 where there has been none.
-    pub(super) fn before_newest(&self) -> u64 {
-        self.0.get(1).copied().unwrap_or(0)
-    }
-
     /// Adds the commit of `sequence`, which is the newest.
     pub(super) fn record(&mut self, sequence: u64) {
         if self.newest() != sequence {

@@ -23,17 +23,41 @@ use super::groups::{GroupState, check_groups};
 use super::id::Digest;
 use super::index::{Row, RowKey};
 use super::index_writer::IndexWriter;
-use super::keys::Key;
+use super::keys::{Key, PartitionId};
 use super::latest::Latest;
 use super::manifest::{Manifest, Totals};
 use super::packed::{PackedFormat, PackedRef, pack};
 use super::repository::Repository;
 use super::retention::Upkeep;
 use super::sealed::{Digested, MAX_SEALED_BYTES, seal};
+use super::segment_entry::SegmentEntry;
 use super::snapshot::Snapshot;
 use super::state_rows::{changed_rows, check_states};
 use super::states::TopicState;
 use super::store::Put;
+
+/// Changes of the rows of segments, besides those of states.
+#[derive(Debug, Default)]
+pub(super) struct SegmentChange {
+    /// Rows that are removed.
+    pub(super) removed: Vec<RowKey>,
+    /// Rows that are added, or take the place of one with the same key.
+    pub(super) added: Vec<(PartitionId, SegmentEntry)>,
+    /// The sequence of the newest snapshot before any of these segments was written.
+    pub(super) read_after: u64,
+}
+
+impl SegmentChange {
+    /// Returns the rows in the order of their keys.
+    fn rows(&self) -> Vec<Row> {
+        let added = self.added.iter();
+        let added = added.map(|(id, entry)| Row::Segment(id.clone(), Box::new(entry.clone())));
+        let removed = self.removed.iter().cloned().map(Row::Removed);
+        let mut rows: Vec<Row> = added.chain(removed).collect();
+        rows.sort_by_cached_key(Row::key);
+        rows
+    }
+}
 
 /// A try fails only because another writer's succeeded; this many in a row mean that too many writers compete.
 const MAX_TRIES: u32 = 64;
@@ -130,8 +154,8 @@ impl Repository {
         Err(self.contended())
     }
 
-    /// Commits what `edit` makes of the states of the newest snapshot, without these rows of segments, for a purpose other than a backup.
-    /// Returns the sequence of the new snapshot.
+    /// Commits what `edit` makes of the states of the newest snapshot, and these changes of rows of segments, for a purpose other than a
+    /// backup. Returns the sequence of the new snapshot.
     ///
     /// # Errors
     ///
@@ -139,9 +163,12 @@ impl Repository {
     pub(super) async fn commit_states(
         &self,
         upkeep: &Upkeep,
-        removed: &[RowKey],
+        segments: &SegmentChange,
         edit: impl Fn(u64, &mut [TopicState]) -> std::result::Result<(), RepoErrorKind>,
     ) -> Result<u64> {
+        // Segments before the tables that name them, tables before the snapshot.
+        let keys = segments.added.iter().map(|(_, entry)| entry.key.clone());
+        self.store().sync_folders(keys.collect::<Vec<_>>()).await?;
         let mut index = IndexWriter::new(self.clone());
         let mut pruned = None;
         for _ in 0..MAX_TRIES {
@@ -165,12 +192,13 @@ impl Repository {
             let checked = check_states(&topics).map_err(|detail| RepoErrorKind::Refused { detail });
             checked.map_err(|kind| self.store().error_of_whole(kind))?;
             let mut rows = changed_rows(&newest.topics, &topics);
-            let mut removed: Vec<Row> = removed.iter().cloned().map(Row::Removed).collect();
-            removed.sort_by_cached_key(Row::key);
-            rows.append(&mut removed);
+            rows.append(&mut segments.rows());
             next.totals = Totals::of(&topics, next.origin.as_ref());
             next.runs = index
-                .write(std::mem::take(&mut next.runs), next.sequence, &rows)
+                .write_replacing(std::mem::take(&mut next.runs), next.sequence, &rows)
+                .await?;
+            let added = segments.added.iter().map(|(_, entry)| entry);
+            self.check_prunes(added, segments.read_after, Some(&newest.manifest))
                 .await?;
             let written = index.written().map(|key| key.to_string());
             self.store().sync_folders(written).await?;

@@ -48,11 +48,33 @@ impl IndexWriter {
     }
 
     /// Merges the runs of the snapshot before this one as far as needed, writes the rows of this commit, and returns the runs of its snapshot.
+    /// No row of a segment has the key of one in an older run.
     pub(super) async fn write(
+        &mut self,
+        runs: Vec<Run>,
+        sequence: u64,
+        rows: &[Row],
+    ) -> Result<Vec<Run>> {
+        self.write_run(runs, sequence, rows, false).await
+    }
+
+    /// Does the same with rows of segments that may have the keys of others in older runs.
+    pub(super) async fn write_replacing(
+        &mut self,
+        runs: Vec<Run>,
+        sequence: u64,
+        rows: &[Row],
+    ) -> Result<Vec<Run>> {
+        let segments = rows.iter().any(|row| matches!(row, Row::Segment(..)));
+        self.write_run(runs, sequence, rows, segments).await
+    }
+
+    async fn write_run(
         &mut self,
         mut runs: Vec<Run>,
         sequence: u64,
         rows: &[Row],
+        replaces: bool,
     ) -> Result<Vec<Run>> {
         while let Some(plan) = plan_merge(&runs, self.readable(&runs)) {
             let parts: Vec<Run> = runs.get(plan.runs.clone()).unwrap_or_default().to_vec();
@@ -61,7 +83,7 @@ impl IndexWriter {
                 Merge::Unreadable(at) => self.unreadable.extend(parts.into_iter().nth(at)),
             }
         }
-        if let Some(run) = self.write_rows(sequence, rows).await? {
+        if let Some(run) = self.write_rows(sequence, rows, replaces).await? {
             runs.insert(0, run);
         }
         Ok(runs)
@@ -73,10 +95,15 @@ impl IndexWriter {
         unreadable.unwrap_or(runs.len())
     }
 
-    async fn write_rows(&mut self, sequence: u64, rows: &[Row]) -> Result<Option<Run>> {
+    async fn write_rows(
+        &mut self,
+        sequence: u64,
+        rows: &[Row],
+        replaces: bool,
+    ) -> Result<Option<Run>> {
         let lines: Vec<Vec<u8>> = rows.iter().map(Row::to_line).collect();
         let total = lines.iter().map(|line| line.len() as u64 + 1).sum();
-        let mut writer = self.writer(total, false);
+        let mut writer = self.writer(total, replaces);
         let mut tables = Vec::new();
         for (row, line) in rows.iter().zip(&lines) {
             let finished = writer.push(&row.head(), line);

@@ -34,6 +34,7 @@ mod change;
 mod changes;
 mod claim;
 mod commit;
+mod compacted;
 mod error;
 mod expired;
 mod groups;
@@ -62,6 +63,7 @@ mod prunes;
 mod ranges;
 mod readahead;
 mod reader;
+mod replace;
 mod repository;
 mod restore;
 mod restore_discarded;
@@ -89,6 +91,7 @@ pub use claim::{
     ClaimProcess, ClaimState, ClaimVersion, ClaimedTopic, FoundClaim, MAX_CLAIMED_TOPICS,
     WriteClaim,
 };
+pub use compacted::Compacted;
 pub use error::{BoxedError, Damage, Operation, RepoError, RepoErrorKind, Result};
 pub use expired::{Expired, LastRecord};
 pub use groups::{CommittedOffset, GroupState, GroupTopic, Groups, GroupsRef};
@@ -109,6 +112,7 @@ pub use profile::StoreProfile;
 pub use prunes::Adoptable;
 pub use readahead::{AheadBytes, AheadReader, AheadShare, ReadaheadLimits};
 pub use reader::{SegmentReader, StoredRange};
+pub use replace::{RemovedRecords, Replaced, Replacement};
 pub use repository::{FoundSegment, ListedObject, ListedSnapshot, Repository};
 pub use restore::{RestoreEnd, RestoreRecord};
 pub use restore_discarded::RestoreDiscarded;

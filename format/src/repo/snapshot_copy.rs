@@ -250,6 +250,9 @@ impl CopiedPartition {
         if end != expected && self.incomplete.is_none() {
             return Err(format!("its copy ends at offset {end}, not at {expected}"));
         }
+        if !self.segments.is_empty() {
+            state.compacted.clone_from(&origin.compacted);
+        }
         state.lost.extend(clipped(&origin.lost, start..end));
         state.log_start_offset = origin.log_start_offset;
         state.high_watermark = origin.high_watermark;
@@ -286,6 +289,7 @@ fn begun_anew(
     }
     Ok(PartitionState {
         expired: origin.expired.clone(),
+        compacted: origin.compacted.clone(),
         changes,
         ..PartitionState::empty(origin.partition, origin.base_offset)
     })

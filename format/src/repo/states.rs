@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::changes::Changes;
+use super::compacted::Compacted;
 use super::error::Damage;
 use super::expired::Expired;
 use super::id::Id;
@@ -56,6 +57,8 @@ pub struct PartitionState {
     pub incomplete: Option<Incomplete>,
     /// What was expired before the first offset that is covered; `None` where nothing was.
     pub expired: Option<Box<Expired>>,
+    /// What was removed since a later record has the same key; `None` where nothing was.
+    pub compacted: Option<Box<Compacted>>,
     /// First offset that is covered.
     pub base_offset: i64,
     /// The exclusive end of the offsets covered: where the next backup resumes.
@@ -74,6 +77,8 @@ pub struct PartitionState {
     pub max_timestamp: Option<i64>,
     /// The last snapshots whose commits changed its segments.
     pub changes: Changes,
+    /// The last snapshot whose commit appended segments at its end; 0 where none did.
+    pub appended: u64,
     /// Ranges that the source had deleted before they were read.
     pub lost: Vec<LostRange>,
 }
@@ -104,6 +109,14 @@ impl TopicState {
         }
     }
 
+    /// Returns whether the cluster keeps only the latest record per key of it, by its saved configuration.
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        let config = self.config.as_ref();
+        let policy = config.and_then(|config| config.get("cleanup.policy"));
+        policy.is_some_and(|policy| policy.split(',').any(|word| word.trim() == "compact"))
+    }
+
     /// Returns the sort key of the topics in a snapshot.
     pub(super) fn order(&self) -> (&TopicName, u64) {
         (&self.name, self.first_seen)
@@ -121,6 +134,7 @@ impl PartitionState {
             last_stable_offset: -1,
             incomplete: None,
             expired: None,
+            compacted: None,
             base_offset: start,
             end_offset: start,
             segments: 0,
@@ -130,12 +144,23 @@ impl PartitionState {
             min_timestamp: None,
             max_timestamp: None,
             changes: Changes::default(),
+            appended: 0,
             lost: Vec::new(),
         }
     }
 
     /// Appends a segment that snapshot `sequence` adds.
     pub(super) fn append(&mut self, segment: &SegmentEntry, sequence: u64) {
+        self.add(segment);
+        self.changes.record(sequence);
+        self.appended = sequence;
+        if let Some(expired) = self.expired.as_mut().filter(|_| segment.records > 0) {
+            expired.last_record = None;
+        }
+    }
+
+    /// Adds a segment to the sums.
+    fn add(&mut self, segment: &SegmentEntry) {
         self.end_offset = segment.end_offset;
         self.segments = self.segments.saturating_add(1);
         self.records = self.records.saturating_add(segment.records);
@@ -145,10 +170,21 @@ impl PartitionState {
         let (min, max) = (times.map(|(min, _)| min), times.map(|(_, max)| max));
         self.min_timestamp = self.min_timestamp.into_iter().chain(min).min();
         self.max_timestamp = self.max_timestamp.into_iter().chain(max).max();
-        self.changes.record(sequence);
-        if let Some(expired) = self.expired.as_mut().filter(|_| segment.records > 0) {
-            expired.last_record = None;
+    }
+
+    /// Takes the sums of these segments, which have the place of those that were there, since snapshot `sequence` replaces some.
+    pub(super) fn replace(&mut self, segments: &[SegmentEntry], sequence: u64) {
+        let mut sums = Self::empty(self.partition, self.base_offset);
+        for segment in segments {
+            sums.add(segment);
         }
+        self.segments = sums.segments;
+        self.records = sums.records;
+        self.stored_bytes = sums.stored_bytes;
+        self.raw_bytes = sums.raw_bytes;
+        self.min_timestamp = sums.min_timestamp;
+        self.max_timestamp = sums.max_timestamp;
+        self.changes.record(sequence);
     }
 
     /// Checks what a partition's row alone must satisfy; the error names the rule that is violated.
@@ -173,7 +209,14 @@ impl PartitionState {
             ));
         }
         self.changes.check()?;
+        if self.appended > self.changes.newest() {
+            let (appended, changed) = (self.appended, self.changes.newest());
+            return Err(format!(
+                "snapshot {appended} appended segments, and {changed} was the last that changed any"
+            ));
+        }
         self.check_expired()?;
+        self.compacted.as_ref().map_or(Ok(()), |it| it.check())?;
         self.incomplete.as_ref().map_or(Ok(()), Incomplete::check)
     }
 
@@ -201,7 +244,7 @@ impl PartitionState {
             if segment.base_offset != sums.end_offset {
                 return Some(coverage(sums.end_offset, segment.base_offset));
             }
-            sums.append(segment, self.changes.newest());
+            sums.add(segment);
         }
         if sums.end_offset != self.end_offset {
             return Some(coverage(sums.end_offset, self.end_offset));

@@ -15,5 +15,6 @@ pub(crate) fn header(salt: u8, base_offset: i64) -> FileHeader {
         cluster_id: Some("a cluster".to_owned()),
         writer: None,
         created_at: Some(1_763_800_000_000),
+        compression: None,
     }
 }

@@ -143,6 +143,7 @@ impl Backup {
             cluster_id: None,
             writer: None,
             created_at: None,
+            compression: None,
         };
         let mut writer =
             SegmentWriter::new(upload.unwrap(), header, WriterOptions::default()).unwrap();

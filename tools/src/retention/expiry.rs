@@ -110,7 +110,7 @@ pub async fn plan_expiry<'a>(
 ) -> Result<ExpiryPlan, RepoError> {
     let (left_out, topics): (Vec<_>, Vec<_>) = topics
         .into_iter()
-        .partition(|topic| !compacted && is_compacted(topic));
+        .partition(|topic| !compacted && topic.is_compacted());
     let partitions = topics
         .into_iter()
         .flat_map(|topic| topic.partitions.iter().map(move |state| (topic, state)))
@@ -158,12 +158,6 @@ async fn plan_partition(
     let kept = kept(&planned, ages, unreadable);
     let row = row(topic, &planned, kept);
     Ok((planned, row))
-}
-
-fn is_compacted(topic: &TopicState) -> bool {
-    let config = topic.config.as_ref();
-    let policy = config.and_then(|config| config.get("cleanup.policy"));
-    policy.is_some_and(|policy| policy.split(',').any(|word| word.trim() == "compact"))
 }
 
 /// Returns the segment that keeps older records; `None` where none remain.

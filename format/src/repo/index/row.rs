@@ -11,6 +11,7 @@ use crate::PartitionNumber;
 use crate::record::TimestampType;
 use crate::render::ViewSizes;
 use crate::repo::changes::Changes;
+use crate::repo::compacted::Compacted;
 use crate::repo::expired::Expired;
 use crate::repo::id::{Digest, Id};
 use crate::repo::incomplete::Incomplete;
@@ -67,6 +68,8 @@ struct PartitionLine {
     incomplete: Option<Incomplete>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expired: Option<Box<Expired>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compacted: Option<Box<Compacted>>,
     base_offset: i64,
     end_offset: i64,
     segments: u64,
@@ -76,6 +79,8 @@ struct PartitionLine {
     min_timestamp: Option<i64>,
     max_timestamp: Option<i64>,
     changes: Changes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    appended: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -227,6 +232,7 @@ impl From<&PartitionRow> for PartitionLine {
             last_stable_offset: state.last_stable_offset,
             incomplete: state.incomplete.clone(),
             expired: state.expired.clone(),
+            compacted: state.compacted.clone(),
             base_offset: state.base_offset,
             end_offset: state.end_offset,
             segments: state.segments,
@@ -236,6 +242,7 @@ impl From<&PartitionRow> for PartitionLine {
             min_timestamp: state.min_timestamp,
             max_timestamp: state.max_timestamp,
             changes: state.changes.clone(),
+            appended: (state.appended > 0).then_some(state.appended),
         }
     }
 }
@@ -255,6 +262,7 @@ impl From<PartitionLine> for PartitionRow {
                 last_stable_offset: line.last_stable_offset,
                 incomplete: line.incomplete,
                 expired: line.expired,
+                compacted: line.compacted,
                 base_offset: line.base_offset,
                 end_offset: line.end_offset,
                 segments: line.segments,
@@ -264,6 +272,7 @@ impl From<PartitionLine> for PartitionRow {
                 min_timestamp: line.min_timestamp,
                 max_timestamp: line.max_timestamp,
                 changes: line.changes,
+                appended: line.appended.unwrap_or(0),
                 lost: Vec::new(),
             },
         }

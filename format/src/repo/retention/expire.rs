@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use super::Upkeep;
+use crate::repo::commit::SegmentChange;
 use crate::repo::error::{Damage, RepoErrorKind, Result};
 use crate::repo::expired::{Expired, LastRecord};
 use crate::repo::index::RowKey;
@@ -312,7 +313,11 @@ impl Repository {
             rows.map(|entry| RowKey::segment(expiry.id.clone(), entry.base_offset))
         });
         let removed: Vec<RowKey> = removed.collect();
-        let committed = self.commit_states(upkeep, &removed, |sequence, topics| {
+        let segments = SegmentChange {
+            removed,
+            ..SegmentChange::default()
+        };
+        let committed = self.commit_states(upkeep, &segments, |sequence, topics| {
             let mut left = plan.len();
             for topic in topics {
                 let ids: Vec<PartitionId> = topic
@@ -604,12 +609,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_expiries_only_the_last_is_known() {
+    async fn a_backup_appends_after_any_number_of_expiries() {
         let all = segments(&[Some(5), Some(6), Some(70), Some(80)]);
         let (repository, base) = repository(&all).await;
         assert_eq!(expire(&repository, 6).await, Some(2));
         assert_eq!(expire(&repository, 50).await, Some(3));
         assert_eq!(expire(&repository, 50).await, None);
+        repository.commit(&change(&base, &all[3..])).await.unwrap();
+        let (state, segments) = stored_now(&repository).await;
+        assert_eq!((state.base_offset, &segments[..]), (20, &all[2..]));
+        // Another backup was faster.
         let refused = repository.commit(&change(&base, &all[3..])).await;
         let refused = refused.unwrap_err();
         assert!(

@@ -217,6 +217,7 @@ impl World {
             cluster_id: None,
             writer: None,
             created_at: None,
+            compression: None,
         };
         let options = WriterOptions {
             compression: Compression::Zstd(1),

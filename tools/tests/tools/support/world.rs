@@ -475,6 +475,7 @@ fn segment_in_blocks(
         cluster_id: None,
         writer: Some("test".into()),
         created_at: None,
+        compression: None,
     };
     let options = WriterOptions {
         compression: Compression::Lz4,
