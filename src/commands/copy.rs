@@ -33,7 +33,8 @@ nothing in the other, and `kbk restore`, `kbk mount` and `kbk verify` work on it
 Segments that the copy has lost, or has with another size, are sent again while the original has
 them. `kbk verify --full` on the copy reads every byte of it.
 Once the original is lost, `kbk backup` continues the copy; after that it cannot be copied to.
-What is damaged in the original ends the copy of its partition there, and the exit code is 3.";
+What is damaged in the original ends the copy of its partition there, and the exit code is 3.
+The same holds for a snapshot that the original forgets meanwhile: it is named, and the next is copied.";
 
 /// The arguments of `kbk copy`.
 #[derive(clap::Args, Clone, Debug)]

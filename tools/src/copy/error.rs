@@ -88,17 +88,6 @@ pub enum CopyError {
         /// What was asked for.
         requested: String,
     },
-    /// It was removed meanwhile.
-    #[error(
-        "cannot copy snapshot {sequence} of {from}: it was forgotten meanwhile, and what was committed before stays; run the same command \
-         again"
-    )]
-    Forgotten {
-        /// The other repository.
-        from: String,
-        /// The snapshot.
-        sequence: u64,
-    },
     /// The store does not return what was written.
     #[error(
         "cannot copy {key}: what {url} returns is not what was sent, twice, and it was not committed; check the disk or the service there"
@@ -118,4 +107,19 @@ pub enum CopyError {
     /// An access to one of the repositories.
     #[error(transparent)]
     Repo(#[from] RepoError),
+}
+
+/// Why the copy of one snapshot ends.
+#[derive(Debug)]
+pub(super) enum SnapshotError {
+    /// The origin has forgotten it, and may have pruned what it needs: the next one can still be copied.
+    Forgotten,
+    /// Nothing more can be copied.
+    Copy(CopyError),
+}
+
+impl<E: Into<CopyError>> From<E> for SnapshotError {
+    fn from(error: E) -> SnapshotError {
+        SnapshotError::Copy(error.into())
+    }
 }

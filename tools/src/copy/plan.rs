@@ -10,7 +10,7 @@ use kbk_format::repo::{
     RepoError, RepoErrorKind, Repository, SegmentEntry, Snapshot, SnapshotCopy, TopicName,
 };
 
-use super::error::CopyError;
+use super::error::SnapshotError;
 use super::report::{CopyFinding, CopyFindingKind, FoundIn};
 
 /// A snapshot that is going to be copied.
@@ -42,8 +42,8 @@ struct Obstacle {
 impl Planner<'_> {
     /// # Errors
     ///
-    /// [`CopyError::Forgotten`], or the error of a store.
-    pub(super) async fn plan(self) -> Result<SnapshotPlan, CopyError> {
+    /// [`SnapshotError::Forgotten`], or the error of a store.
+    pub(super) async fn plan(self) -> Result<SnapshotPlan, SnapshotError> {
         let mut partitions = BTreeMap::new();
         let mut findings = Vec::new();
         for topic in &self.snapshot.topics {
@@ -98,7 +98,7 @@ impl Planner<'_> {
         before: Option<&PartitionState>,
         state: &PartitionState,
         start: i64,
-    ) -> Result<Result<Vec<SegmentEntry>, Obstacle>, CopyError> {
+    ) -> Result<Result<Vec<SegmentEntry>, Obstacle>, SnapshotError> {
         if state.end_offset == start {
             return Ok(Ok(Vec::new()));
         }
@@ -148,7 +148,7 @@ impl Planner<'_> {
         id: &PartitionId,
         before: Option<&PartitionState>,
         old: Option<&SegmentEntry>,
-    ) -> Result<bool, CopyError> {
+    ) -> Result<bool, SnapshotError> {
         let Some((destination, base)) = self.unproven.zip(self.base) else {
             return Ok(true);
         };
@@ -164,14 +164,14 @@ impl Planner<'_> {
     /// # Errors
     ///
     /// Where it is not damage: the snapshot was forgotten, or the store failed.
-    async fn damage(&self, error: RepoError) -> Result<String, CopyError> {
+    async fn damage(&self, error: RepoError) -> Result<String, SnapshotError> {
         damage(self.origin, self.snapshot.sequence, error).await
     }
 
     async fn groups(
         &self,
         findings: &mut Vec<CopyFinding>,
-    ) -> Result<Option<kbk_format::repo::Groups>, CopyError> {
+    ) -> Result<Option<kbk_format::repo::Groups>, SnapshotError> {
         let known = self.base.and_then(|base| base.groups.as_ref());
         let known = known.map(|it| (it.seen, it.read_after, it.taken_at, it.groups));
         let found = self.snapshot.groups.as_ref();
@@ -192,7 +192,7 @@ impl Planner<'_> {
     async fn acls(
         &self,
         findings: &mut Vec<CopyFinding>,
-    ) -> Result<Option<kbk_format::repo::Acls>, CopyError> {
+    ) -> Result<Option<kbk_format::repo::Acls>, SnapshotError> {
         let known = self.base.and_then(|base| base.acls.as_ref());
         let known = known.map(|it| (it.seen, it.read_after, it.taken_at, it.acls));
         let found = self.snapshot.acls.as_ref();
@@ -249,11 +249,10 @@ pub(super) async fn damage(
     origin: &Repository,
     sequence: u64,
     error: RepoError,
-) -> Result<String, CopyError> {
+) -> Result<String, SnapshotError> {
     let error = origin.explain(sequence, error).await;
     if matches!(error.kind(), RepoErrorKind::Forgotten { .. }) {
-        let from = origin.store().url().to_owned();
-        return Err(CopyError::Forgotten { from, sequence });
+        return Err(SnapshotError::Forgotten);
     }
     match error.kind().is_about_content() {
         true => Ok(error.to_string()),

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 use kbk_format::repo::{
-    Digested, Key, PartitionId, PartitionState, Repository, SegmentEntry, Snapshot,
+    Digested, Key, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
 };
 
-use super::error::CopyError;
+use super::error::{CopyError, SnapshotError};
 use super::plan::{damage, found_in};
 use super::report::{CopyFinding, CopyFindingKind};
 use super::transfer::{TRANSFERS, Transfer, TransferError, Transferred};
@@ -143,9 +143,19 @@ impl Repair<'_> {
         };
         match self.origin.segments(self.original, id, state).await {
             Ok(segments) => Ok(Ok(segments)),
-            Err(error) => Ok(Err(
-                damage(self.origin, self.original.sequence, error).await?
-            )),
+            Err(error) => self.reason(error).await.map(Err),
+        }
+    }
+
+    /// Returns why the origin does not have something any more.
+    async fn reason(&self, error: RepoError) -> Result<String, CopyError> {
+        match damage(self.origin, self.original.sequence, error).await {
+            Ok(damage) => Ok(damage),
+            Err(SnapshotError::Forgotten) => {
+                let sequence = self.original.sequence;
+                Ok(format!("snapshot {sequence} was forgotten meanwhile"))
+            }
+            Err(SnapshotError::Copy(error)) => Err(error),
         }
     }
 
@@ -177,8 +187,7 @@ impl Repair<'_> {
                     "the copy was stopped before that".to_owned()
                 }
                 Err(TransferError::Origin(error)) => {
-                    let damage = damage(self.origin, self.original.sequence, error).await?;
-                    format!("in the original, {damage}")
+                    format!("in the original, {}", self.reason(error).await?)
                 }
                 Err(TransferError::Destination(error)) => return Err(error),
             };

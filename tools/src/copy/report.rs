@@ -153,6 +153,8 @@ pub enum CopyFindingKind {
     DamagedAcls,
     /// A snapshot of the origin cannot be read.
     DamagedSnapshot,
+    /// A snapshot of the origin was forgotten before it was copied.
+    ForgottenSnapshot,
     /// The copy holds other offsets or another number of records than the origin.
     Differs,
     /// An object of the copy is missing or has another size, and could not be sent again.
@@ -168,6 +170,9 @@ impl CopyFindingKind {
             | CopyFindingKind::DamagedAcls
             | CopyFindingKind::DamagedSnapshot => {
                 "restore the object in the original from another copy of it, then run the same command again"
+            }
+            CopyFindingKind::ForgottenSnapshot => {
+                "nothing can be done for this snapshot: what newer ones have of it is copied with them, by this run or the next"
             }
             CopyFindingKind::NotJoined => {
                 "`kbk expire` the copy up to where the original begins, or copy to another repository, then run the same command again"

@@ -12,12 +12,13 @@ use kbk_format::repo::{
 };
 use kbk_format::{OffsetSpan, counted};
 
-use super::error::CopyError;
+use super::error::{CopyError, SnapshotError};
 use super::plan::{Planner, SnapshotPlan, damage, found_in, not_copied};
 use super::repair::Repair;
 use super::report::{Accounted, CopiedSnapshot, CopyFinding, CopyFindingKind, CopyReport, FoundIn};
+use super::selection::SelectedSnapshots;
 use super::transfer::{TRANSFERS, Transfer, TransferError, Transferred};
-use super::{CopyEvents, CopyOptions, resume, selection};
+use super::{CopyEvents, CopyOptions, CopySelection, resume, selection};
 use crate::claims::{self, ClaimEvents, ClaimRequest, HeldClaim};
 
 /// How often a snapshot is planned again since others have committed meanwhile.
@@ -63,7 +64,7 @@ pub async fn copy(
         damaged: HashMap::new(),
         report: CopyReport {
             read_back: options.read_back && !options.dry_run,
-            older_snapshots: selected.older,
+            older_snapshots: selected.older.clone(),
             ..CopyReport::default()
         },
     };
@@ -82,7 +83,7 @@ pub async fn copy(
     } else {
         held = None;
     }
-    let copied = run.copy_all(&selected.sequences, selected.again).await;
+    let copied = run.copy_selected(selected).await;
     let report = run.report;
     if let Some(claim) = held {
         claim.release().await;
@@ -125,30 +126,23 @@ enum Copied {
 }
 
 impl Run<'_> {
-    async fn copy_all(&mut self, sequences: &[u64], again: bool) -> Result<(), CopyError> {
+    async fn copy_selected(&mut self, selected: SelectedSnapshots) -> Result<(), CopyError> {
+        let SelectedSnapshots {
+            mut sequences,
+            mut again,
+            ..
+        } = selected;
         let mut last = None;
-        for &sequence in sequences {
-            if self.report.interrupted {
-                return Ok(());
+        for _ in 0..TRIES {
+            last = self.copy_all(&sequences, again).await?.or(last);
+            again = false;
+            sequences = self.instead_of_newest(&sequences).await?;
+            if sequences.is_empty() {
+                break;
             }
-            let Some(origin) = self.snapshot(sequence).await? else {
-                continue;
-            };
-            match self.copy_snapshot(&origin, again).await? {
-                Copied::Yes(copied) => {
-                    if !self.options.dry_run {
-                        self.events.committed(&copied);
-                    }
-                    self.report.snapshots.push(*copied);
-                }
-                Copied::Already => {}
-                Copied::Stopped => {
-                    self.report.interrupted = true;
-                    self.report.unfinished_snapshot = Some(sequence);
-                    return Ok(());
-                }
-            }
-            last = Some(origin);
+        }
+        if self.report.interrupted {
+            return Ok(());
         }
         let Some(origin) = last else {
             return Ok(());
@@ -164,14 +158,87 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Copies snapshots, and returns the last one that the destination has then.
+    async fn copy_all(
+        &mut self,
+        sequences: &[u64],
+        again: bool,
+    ) -> Result<Option<Arc<Digested<Snapshot>>>, CopyError> {
+        let mut last = None;
+        for &sequence in sequences {
+            if self.report.interrupted {
+                break;
+            }
+            match self.copy_one(sequence, again).await {
+                Ok(copied) => last = copied.or(last),
+                Err(SnapshotError::Forgotten) => self.add_forgotten(sequence, again),
+                Err(SnapshotError::Copy(error)) => return Err(error),
+            }
+        }
+        Ok(last)
+    }
+
+    /// Copies a snapshot, and returns it if the destination has it then.
+    async fn copy_one(
+        &mut self,
+        sequence: u64,
+        again: bool,
+    ) -> Result<Option<Arc<Digested<Snapshot>>>, SnapshotError> {
+        let Some(origin) = self.snapshot(sequence).await? else {
+            return Ok(None);
+        };
+        match self.copy_snapshot(&origin, again).await? {
+            Copied::Yes(copied) => {
+                if !self.options.dry_run {
+                    self.events.committed(&copied);
+                }
+                self.report.snapshots.push(*copied);
+            }
+            Copied::Already => {}
+            Copied::Stopped => {
+                self.report.interrupted = true;
+                self.report.unfinished_snapshot = Some(sequence);
+                return Ok(None);
+            }
+        }
+        Ok(Some(origin))
+    }
+
+    fn add_forgotten(&mut self, sequence: u64, again: bool) {
+        let kind = CopyFindingKind::ForgottenSnapshot;
+        let message = match again {
+            true => "it was forgotten there before it was known what the copy lacks of it",
+            false => "it was forgotten there before it was copied, and is not in the copy",
+        };
+        let finding = CopyFinding::new(kind, self.origin, sequence, message.to_owned());
+        self.report.findings.push(finding);
+    }
+
+    /// Returns the snapshots that have taken the place of the newest one, if that was forgotten: `forget` commits what the last backup holds.
+    async fn instead_of_newest(&self, sequences: &[u64]) -> Result<Vec<u64>, CopyError> {
+        let wanted = self.options.snapshots;
+        let is_open = matches!(wanted, CopySelection::New | CopySelection::Latest);
+        let is_forgotten = |newest: &u64| {
+            let mut findings = self.report.findings.iter();
+            findings.any(|it| it.kind == CopyFindingKind::ForgottenSnapshot && it.origin == *newest)
+        };
+        let newest = sequences.last().copied().filter(is_forgotten);
+        match newest.filter(|_| is_open && !self.report.interrupted) {
+            Some(newest) => selection::newer(self.origin, newest, wanted).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Returns the topics to claim; `None` for all. The newest snapshot has those of all older ones.
     async fn topics_to_claim(&self, newest: u64) -> Result<Option<Vec<ClaimedTopic>>, CopyError> {
         let snapshot = match self.origin.snapshot(newest).await {
             Ok(snapshot) => snapshot,
             Err(error) => {
-                // It is reported when it is copied.
-                damage(self.origin, newest, error).await?;
-                return Ok(None);
+                return match damage(self.origin, newest, error).await {
+                    // It is reported when it is copied.
+                    Ok(_) | Err(SnapshotError::Forgotten) => Ok(None),
+                    Err(SnapshotError::Copy(error)) => Err(error),
+                };
             }
         };
         let topics = (self.options.topics)(&snapshot);
@@ -190,7 +257,7 @@ impl Run<'_> {
     async fn snapshot(
         &mut self,
         sequence: u64,
-    ) -> Result<Option<Arc<Digested<Snapshot>>>, CopyError> {
+    ) -> Result<Option<Arc<Digested<Snapshot>>>, SnapshotError> {
         match self.origin.snapshot(sequence).await {
             Ok(snapshot) => Ok(Some(Arc::new(snapshot))),
             Err(error) => {
@@ -207,7 +274,7 @@ impl Run<'_> {
         &mut self,
         origin: &Arc<Digested<Snapshot>>,
         again: bool,
-    ) -> Result<Copied, CopyError> {
+    ) -> Result<Copied, SnapshotError> {
         let mut tries = TRIES;
         loop {
             tries -= 1;
@@ -254,7 +321,7 @@ impl Run<'_> {
                 }
                 Err(CopyError::Repo(error))
                     if tries > 0 && *error.kind() == RepoErrorKind::Outdated => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -279,7 +346,7 @@ impl Run<'_> {
         &self,
         origin: &Arc<Digested<Snapshot>>,
         base: Option<&Digested<Snapshot>>,
-    ) -> Result<SnapshotPlan, CopyError> {
+    ) -> Result<SnapshotPlan, SnapshotError> {
         let planner = Planner {
             origin: self.origin,
             snapshot: origin,
@@ -324,7 +391,7 @@ impl Run<'_> {
         &mut self,
         copy: &mut SnapshotCopy,
         findings: &mut Vec<CopyFinding>,
-    ) -> Result<bool, CopyError> {
+    ) -> Result<bool, SnapshotError> {
         self.list(copy).await?;
         let new = copy.partitions.iter().flat_map(|(id, copied)| {
             let segments = copied.segments.iter();
@@ -357,7 +424,7 @@ impl Run<'_> {
             .map(run)
             .buffer_unordered(TRANSFERS);
         let (mut now_durable, mut now_damaged) = (Vec::new(), Vec::new());
-        let mut stopped = false;
+        let (mut stopped, mut failed) = (false, None);
         while let Some((entry, ended)) = ended.next().await {
             match ended {
                 Ok(None) => stopped = true,
@@ -375,15 +442,24 @@ impl Run<'_> {
                 }
                 Err(TransferError::Origin(error)) => {
                     let sequence = copy.origin.sequence;
-                    let detail = damage(self.origin, sequence, error).await?;
-                    now_damaged.push((entry.key, detail));
+                    match damage(self.origin, sequence, error).await {
+                        Ok(detail) => now_damaged.push((entry.key, detail)),
+                        Err(error) => failed = Some(error),
+                    }
                 }
-                Err(TransferError::Destination(error)) => return Err(error),
+                Err(TransferError::Destination(error)) => failed = Some(error.into()),
+            }
+            if failed.is_some() {
+                break;
             }
         }
         drop(ended);
+        // The next snapshot may need the same.
         self.durable.extend(now_durable);
         self.damaged.extend(now_damaged);
+        if let Some(failed) = failed {
+            return Err(failed);
+        }
         self.cut(copy, findings);
         Ok(!stopped)
     }

@@ -39,11 +39,8 @@ pub(super) async fn select(
     let mut selected = SelectedSnapshots::default();
     match wanted {
         CopySelection::New | CopySelection::Latest => {
-            selected.sequences = with_content(origin, &existing, last).await?;
-            if wanted == CopySelection::Latest {
-                let all_but_newest = selected.sequences.len().saturating_sub(1);
-                selected.sequences.drain(..all_but_newest);
-            }
+            let new = with_content(origin, &existing, last).await?;
+            selected.sequences = wanted_of(new, wanted);
         }
         CopySelection::Range(first, end) => {
             let within = existing.iter().filter(|it| (first..=end).contains(*it));
@@ -79,6 +76,31 @@ pub(super) async fn select(
         return Err(no_snapshots());
     }
     Ok(selected)
+}
+
+/// Returns those of the snapshots after `last` that are copied instead of it.
+///
+/// # Errors
+///
+/// If the origin cannot be listed.
+pub(super) async fn newer(
+    origin: &Repository,
+    last: u64,
+    wanted: CopySelection,
+) -> Result<Vec<u64>, CopyError> {
+    let existing = origin.sequences().await?;
+    Ok(wanted_of(
+        with_content(origin, &existing, last).await?,
+        wanted,
+    ))
+}
+
+fn wanted_of(mut new: Vec<u64>, wanted: CopySelection) -> Vec<u64> {
+    if wanted == CopySelection::Latest {
+        let all_but_newest = new.len().saturating_sub(1);
+        new.drain(..all_but_newest);
+    }
+    new
 }
 
 /// Returns the snapshots after `last`, but for those that hold what the one before them holds: `forget` and `prune` commit them.

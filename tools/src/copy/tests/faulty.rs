@@ -1,4 +1,5 @@
-//! A store that fails some calls, some of them after they took effect, and all of them once the process has crashed.
+//! A store that fails some calls, some of them after they took effect, and all of them once the process has crashed; something else may
+//! happen before it returns a segment.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -56,10 +57,34 @@ impl Faults {
     }
 }
 
+/// What others do before the first segment is read.
+#[derive(Default)]
+pub(super) struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Meanwhile {
+    pub(super) fn new(work: impl FnOnce() + Send + 'static) -> Meanwhile {
+        Meanwhile(Mutex::new(Some(Box::new(work))))
+    }
+
+    fn happen(&self) {
+        let work = self.0.lock().unwrap().take();
+        if let Some(work) = work {
+            work();
+        }
+    }
+}
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct FaultyStore {
     pub(super) objects: Arc<InMemory>,
     pub(super) faults: Arc<Mutex<Faults>>,
+    pub(super) meanwhile: Arc<Meanwhile>,
 }
 
 impl FaultyStore {
@@ -129,6 +154,9 @@ impl ObjectStore for FaultyStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.read_step()?;
+        if location.as_ref().starts_with("data/") {
+            self.meanwhile.happen();
+        }
         self.objects.get_opts(location, options).await
     }
 

@@ -7,7 +7,8 @@ mod world;
 use std::collections::BTreeSet;
 
 use kbk_format::repo::{
-    Change, CopiedPartition, Digested, Hex, IncompleteReason, Pruning, RepoErrorKind, Snapshot,
+    Change, CopiedPartition, Digested, Hex, IncompleteReason, PruneOptions, Pruning, RepoErrorKind,
+    Repository, Snapshot, Upkeep,
 };
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -109,6 +110,19 @@ async fn backed_up(seed: u64, backups: usize) -> World {
         world.back_up().await;
     }
     world
+}
+
+/// The same, where each backup has stored new segments.
+async fn with_segments_in_each(backups: usize) -> World {
+    for seed in 0.. {
+        let world = backed_up(seed, backups).await;
+        let stored = world.snapshots.values().map(|it| it.totals.segments);
+        let stored: Vec<u64> = std::iter::once(0).chain(stored).collect();
+        if stored.is_sorted_by(|before, after| before < after) {
+            return world;
+        }
+    }
+    unreachable!("some seed has them")
 }
 
 async fn copied(world: &mut World) -> CopyReport {
@@ -244,6 +258,116 @@ fn what_an_interrupted_copy_left_is_checked_and_used() {
         assert_eq!((report.adopted_segments, report.segments), (left - 1, 1));
         world.check(&NAMES).await;
     });
+}
+
+/// Expires all records, forgets snapshots, and prunes at once.
+async fn expire_all(
+    repository: Repository,
+    [expire, forget, prune]: [Upkeep; 3],
+    forgotten: BTreeSet<u64>,
+) {
+    let newest = repository.latest().await.unwrap().unwrap();
+    let mut plan = Vec::new();
+    for topic in &newest.topics {
+        for state in &topic.partitions {
+            let id = topic.partition_id(state.partition);
+            let planned = repository.plan_expiry(&newest, id, state, i64::MAX).await;
+            plan.push(planned.unwrap());
+        }
+    }
+    repository.expire(&plan, &expire).await.unwrap();
+    let plan = repository.plan_forget(forgotten).await.unwrap();
+    repository.forget(&plan, &forget).await.unwrap();
+    let options = PruneOptions {
+        grace: std::time::Duration::ZERO,
+        now: jiff::Timestamp::now(),
+        claims: Vec::new(),
+    };
+    let plan = repository.plan_prune(&options).await.unwrap();
+    repository.prune(plan, &prune).await.unwrap();
+}
+
+#[test]
+fn what_was_forgotten_while_it_was_sent_again_is_named_as_that() {
+    run(async {
+        let mut world = with_segments_in_each(1).await;
+        copied(&mut world).await;
+        let to = world.to.open().await;
+        let newest = to.latest().await.unwrap().unwrap();
+        let mut rows = to.segment_rows(&newest).await.unwrap();
+        let (_, lost) = rows.next().await.unwrap().unwrap();
+        let path = Path::from(lost.key.as_str());
+        world.to.objects.delete(&path).await.unwrap();
+        let from = world.from.open().await;
+        let upkeeps = ["expire", "forget", "prune"].map(|it| world.upkeep(it));
+        world
+            .from
+            .meanwhile(move || expire_all(from, upkeeps, [1].into()));
+        let report = copied(&mut world).await;
+        let [finding] = &report.findings[..] else {
+            panic!("{report:?}");
+        };
+        assert_eq!(finding.kind, CopyFindingKind::DamagedCopy);
+        let message = &finding.message;
+        assert!(
+            message.ends_with("snapshot 1 was forgotten meanwhile"),
+            "{message}"
+        );
+    });
+}
+
+#[test]
+fn a_snapshot_that_is_forgotten_meanwhile_is_named_and_the_next_is_copied() {
+    run(async {
+        let mut world = with_segments_in_each(3).await;
+        let from = world.from.open().await;
+        let upkeep = world.upkeep("forget");
+        world.from.meanwhile(move || async move {
+            let plan = from.plan_forget([2].into()).await.unwrap();
+            from.forget(&plan, &upkeep).await.unwrap();
+        });
+        let report = copied(&mut world).await;
+        let found = report.findings.iter().map(|it| (it.kind, it.origin));
+        let forgotten = CopyFindingKind::ForgottenSnapshot;
+        assert_eq!(found.collect::<Vec<_>>(), [(forgotten, 2)]);
+        let copied_ones = report.snapshots.iter().map(|it| it.origin);
+        assert_eq!(copied_ones.collect::<Vec<_>>(), [1, 3]);
+        assert!(!report.is_whole() && !report.interrupted);
+        world.check(&NAMES).await;
+        let again = copied(&mut world).await;
+        assert!(again.is_whole() && again.segments == 0, "{again:?}");
+    });
+}
+
+#[test]
+fn a_segment_that_is_pruned_meanwhile_is_no_damage_and_what_has_taken_its_place_is_copied() {
+    for wanted in [CopySelection::New, CopySelection::Latest] {
+        run(async {
+            let mut world = with_segments_in_each(2).await;
+            let from = world.from.open().await;
+            let upkeeps = ["expire", "forget", "prune"].map(|it| world.upkeep(it));
+            let selected: Vec<u64> = match wanted {
+                CopySelection::Latest => vec![2],
+                _ => vec![1, 2],
+            };
+            world
+                .from
+                .meanwhile(move || expire_all(from, upkeeps, [1, 2].into()));
+            let report = world.copy(wanted, NAMES.to_vec(), None).await;
+            let report = report.unwrap().unwrap();
+            let found = report.findings.iter().map(|it| (it.kind, it.origin));
+            let forgotten = CopyFindingKind::ForgottenSnapshot;
+            let expected: Vec<_> = selected.iter().map(|it| (forgotten, *it)).collect();
+            assert_eq!(found.collect::<Vec<_>>(), expected);
+            let copied_ones: Vec<u64> = report.snapshots.iter().map(|it| it.origin).collect();
+            assert_eq!(copied_ones, [3]);
+            let from = world.from.open().await;
+            world.note_snapshots(&from).await;
+            world.check(&NAMES).await;
+            let again = copied(&mut world).await;
+            assert!(again.is_whole() && again.snapshots.is_empty(), "{again:?}");
+        });
+    }
 }
 
 #[test]

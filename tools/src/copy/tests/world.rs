@@ -2,7 +2,9 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::mem::take;
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use jiff::Timestamp;
 use kbk_format::TimestampType;
@@ -15,8 +17,9 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest as _, Sha256};
+use tokio::runtime::Runtime;
 
-use super::faulty::{Faults, FaultyStore};
+use super::faulty::{Faults, FaultyStore, Meanwhile};
 use super::random::Random;
 use crate::copy::{
     CopyError, CopyEvents, CopyFindingKind, CopyOptions, CopyReport, CopySelection, copy,
@@ -28,6 +31,8 @@ pub(super) const NAMES: [&str; 3] = ["a", "b", "c"];
 pub(super) struct Side {
     pub(super) objects: Arc<InMemory>,
     url: &'static str,
+    /// What others do while the next process reads segments.
+    meanwhile: Mutex<Meanwhile>,
 }
 
 impl Side {
@@ -35,6 +40,7 @@ impl Side {
         let side = Side {
             objects: Arc::new(InMemory::new()),
             url,
+            meanwhile: Mutex::default(),
         };
         let created = Repository::create(side.store(0, None, Random::new(1)), Identity::fresh());
         created.await.unwrap();
@@ -45,6 +51,7 @@ impl Side {
         let objects = FaultyStore {
             objects: Arc::clone(&self.objects),
             faults: Faults::new(random, percent, calls),
+            meanwhile: Arc::new(take(&mut *self.meanwhile.lock().unwrap())),
         };
         // Small, so that segments have several ranges, and some of them parts.
         let mut profile = StoreProfile::remote();
@@ -70,6 +77,16 @@ impl Side {
         Repository::open(self.store(percent, calls, random))
             .await
             .ok()
+    }
+
+    /// Does something before the process that opens it next reads its first segment.
+    pub(super) fn meanwhile<F: Future<Output = ()>>(
+        &self,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) {
+        let process = || Runtime::new().unwrap().block_on(work());
+        let work = move || thread::spawn(process).join().unwrap();
+        *self.meanwhile.lock().unwrap() = Meanwhile::new(work);
     }
 
     pub(super) async fn object(&self, key: &str) -> Option<Vec<u8>> {
@@ -311,7 +328,7 @@ impl World {
     }
 
     /// Notes what snapshots hold that no backup committed.
-    async fn note_snapshots(&mut self, repository: &Repository) {
+    pub(super) async fn note_snapshots(&mut self, repository: &Repository) {
         for sequence in repository.sequences().await.unwrap() {
             if let Entry::Vacant(unknown) = self.snapshots.entry(sequence) {
                 unknown.insert(repository.snapshot(sequence).await.unwrap());
