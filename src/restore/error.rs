@@ -16,6 +16,9 @@ pub enum RestoreError {
     /// The repository.
     #[error(transparent)]
     Repo(#[from] RepoError),
+    /// Everything is written, and the repository cannot be read again to compare it.
+    #[error("every record is written, and not every one was compared with the backup: {0}")]
+    NotCompared(RepoError),
     /// Permissions that could be checked only once the topics existed.
     #[error("{}; the topics that were created are still empty", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     MissingRights(Vec<Obstacle>),

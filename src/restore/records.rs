@@ -483,7 +483,7 @@ fn compare_all(
         Ok(compared) => Ok(Some(compared)),
         Err(CompareError::Cancelled) => Ok(None),
         Err(CompareError::Kafka(error)) => Err(error.into()),
-        Err(CompareError::Repo(error)) => Err(error.into()),
+        Err(CompareError::Repo(error)) => Err(RestoreError::NotCompared(error)),
     }
 }
 

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::forged_index::ForgedIndex;
 use crate::support::broker::Broker;
-use crate::support::process::{Finished, run};
+use crate::support::process::{Finished, Running, run};
 use crate::support::produce::produce;
 use crate::support::record::Message;
 use crate::support::repo::Repo;
-use crate::support::{consume, samples, topics};
+use crate::support::{consume, samples, topics, wait};
 
 fn some(count: usize, seed: u64) -> Vec<Message> {
     samples::mixed(seed).take(count).collect()
@@ -411,6 +411,52 @@ fn a_restore_that_meets_damage_says_how_to_restore_what_is_around_it() {
         assert_eq!(restored["records"], records);
     }
     assert_eq!(consume::read_all(broker, &target, 0).len(), 125);
+}
+
+/// Nothing is left to be written, so an intact copy is needed only to compare.
+#[test]
+fn a_restore_that_can_only_not_be_compared_is_finished_without_that() {
+    let broker = Broker::shared();
+    let (repo, topic) = two_snapshots(broker, "uncompared");
+    let target = format!("{topic}-restored");
+    let map = format!("{topic}={target}");
+    // The first run ends after it has committed the first segment.
+    let slow = [
+        "--topic",
+        &topic,
+        "--map",
+        &map,
+        "--rate-limit-records",
+        "40",
+    ];
+    let running = Running::spawn(&mut repo.restore(broker, &slow));
+    wait::until("the first records", || {
+        let begun = consume::partitions(broker, &target) > 0;
+        (begun && consume::bounds(broker, &target, 0)[2] > 100).then_some(())
+    });
+    running.signal(libc::SIGINT);
+    running.finish().expect_code(130);
+    let damaged = repo.segments().into_keys().next().expect("two segments");
+    let intact = fs::read(&damaged).expect("readable");
+    let mut bytes = intact.clone();
+    bytes[700] ^= 1;
+    fs::write(&damaged, bytes).expect("written");
+    let resume = |args: &[&str]| {
+        let args = [&["--resume", "--rate-limit-records", "100000"], args].concat();
+        run(&mut repo.restore(broker, &args))
+    };
+    let failed = resume(&["--verify"]).expect_code(1).json();
+    let message = failed["error"]["message"].as_str().expect("a message");
+    assert!(message.starts_with("every record is written"), "{message}");
+    let step = failed["error"]["next_step"].as_str().expect("a step");
+    let finishes = quoted(step)[0].strip_prefix("kbk restore --resume ");
+    assert!(finishes.is_some() && !step.contains("discard"), "{step}");
+    let finished = resume(&[]).expect_code(0).json();
+    assert_eq!(finished["records"], 150);
+    assert_eq!(consume::read_all(broker, &target, 0).len(), 150);
+    fs::write(&damaged, &intact).expect("written");
+    let diff = ["diff", "--live", "--map", &map, "-b", broker.bootstrap()];
+    run(&mut repo.kbk(&diff)).expect_code(0);
 }
 
 #[test]

@@ -536,12 +536,27 @@ impl NextStep {
             RestoreError::Repo(error) if error.kind().is_about_content() => {
                 past_damage(error, &self.restore, &self.describe(repository).await)
             }
+            RestoreError::NotCompared(_) => self.without_comparison(repository).await,
             // What is wrong stays wrong.
             RestoreError::ProgressLost { .. } | RestoreError::Progress { .. } => format!(
                 "`kbk restores discard {}` ends this restore for good",
                 self.restore
             ),
             _ => self.describe(repository).await,
+        }
+    }
+
+    /// Says how a restore is finished that has written everything, and could not compare it.
+    async fn without_comparison(&self, repository: &Repository) -> String {
+        let restore = &self.restore;
+        match repository.restore(restore).await {
+            Ok(Some(begun)) if begun.producers > 0 => format!(
+                "`kbk restore --resume {restore}` finishes the restore without a comparison, which reads no record again, and with --verify once \
+                 the backup can be read"
+            ),
+            _ => "once the backup can be read, `kbk diff --live` compares; until `kbk restore --only-config` has set them, topics that \
+                  this restore created keep the configuration that they were filled with"
+                .to_owned(),
         }
     }
 
