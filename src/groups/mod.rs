@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `plan` | decides what is committed, without side effects |
 //! | `merge` | merges the offsets of many partitions of a repartitioned topic |
+//! | `without_offsets` | which groups nothing is committed of, and why |
 //! | `change` | applies a plan |
 //! | `rollback` | rolls a change back |
 
@@ -18,6 +19,7 @@ mod merge;
 mod plan;
 mod restore;
 mod rollback;
+mod without_offsets;
 
 pub use change::{ChangeError, apply};
 pub use plan::{
@@ -28,3 +30,4 @@ pub use restore::{GroupsRestoreError, RestoredGroups, restore};
 pub use rollback::{
     OffsetRollback, RollbackAction, RollbackPlan, changes, find_change, plan_rollback, rollback,
 };
+pub use without_offsets::GroupWithoutOffsets;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::repo::{
-    Digested, GroupState, GroupTopic, Id, OffsetAndMetadata, PartitionId, RepoError, RepoErrorKind,
+    Digested, GroupState, GroupTopic, OffsetAndMetadata, PartitionId, RepoError, RepoErrorKind,
     Repository, RestoreId, RestoredTopic, Snapshot,
 };
 use kbk_format::{OffsetSpan, PartitionNumber};
@@ -15,6 +15,7 @@ use kbk_tools::restores::{FinishedRestore, OffsetMapError, Translated};
 use serde::Serialize;
 
 use super::merge::{self, SourceOffset};
+use super::without_offsets::{is_of, why_none};
 use crate::kafka::{
     AclOperation, Admin, ClientSettings, CommittedTopic, GroupDescription, KafkaError, Permission,
 };
@@ -48,6 +49,8 @@ pub struct GroupPlan {
     pub left_out: Vec<SourcePartition>,
     /// Partitions without a committed offset in repartitioned topics that have others: they count as unread.
     pub unread: Vec<SourcePartition>,
+    /// Why no offset is committed of it; null where one is.
+    pub no_offsets: Option<String>,
     /// Offsets that the group had not read, and that had expired before the restore: it resumes after them.
     pub expired: Vec<ExpiredUnread>,
 }
@@ -276,6 +279,7 @@ impl GroupPlan {
             offsets: Vec::new(),
             left_out: Vec::new(),
             unread: Vec::new(),
+            no_offsets: why_none(group, &restore.restore.topics),
             expired: Vec::new(),
         };
         for topic in &group.topics {
@@ -330,16 +334,13 @@ impl GroupPlan {
     }
 }
 
-/// Returns how a topic was restored. A topic with the same name and another id is a different one, unless either id is unknown.
+/// Returns how a topic was restored.
 pub(super) fn restored_topic<'a>(
     restore: &'a FinishedRestore,
     topic: &GroupTopic,
 ) -> Option<&'a RestoredTopic> {
     let mut topics = restore.topics(&topic.topic);
-    topics.find(|restored| {
-        let unknown = topic.topic_id == Id::ZERO || restored.topic_id == Id::ZERO;
-        unknown || restored.topic_id == topic.topic_id
-    })
+    topics.find(|restored| is_of(topic, restored))
 }
 
 /// Completes a plan with what the cluster reports about its groups now. Blocks; must not be called from asynchronous code.

@@ -61,6 +61,11 @@ pub async fn restore(
     for topic in plan.topics_left_out() {
         tracing::warn!("{topic} was not restored: its committed offsets are left out");
     }
+    for group in &plan.groups {
+        if let Some(why) = &group.no_offsets {
+            tracing::warn!("no offset is committed of group {}: {why}", group.group);
+        }
+    }
     for GroupPlan { group, unread, .. } in &plan.groups {
         for SourcePartition { topic, partition } in unread {
             tracing::warn!(

@@ -251,6 +251,8 @@ fn groups_are_restored_with_the_records_unless_in_use() {
     let topic = topic_with_gaps(broker);
     let group = topics::unique("used");
     commit(broker, &group, &[(&topic, 0, 33, "here")]);
+    let elsewhere = topics::unique("used-elsewhere");
+    topics::create(broker, &elsewhere, 1, &[]);
     let repo = Repo::new();
     run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
     let target = topics::unique("used-restored");
@@ -272,6 +274,16 @@ fn groups_are_restored_with_the_records_unless_in_use() {
         "nothing is written"
     );
     drop(member);
+
+    // A group of which nothing would be committed is named before that.
+    let other = format!("{group}-other");
+    commit(broker, &other, &[(&elsewhere, 0, 1, "")]);
+    run(&mut repo.backup(broker, &["--topic", &topic, "--topic", &elsewhere])).expect_code(0);
+    let dry = [&args[..], &["--groups", &other, "--dry-run"]].concat();
+    let dry = run(&mut repo.restore(broker, &dry)).expect_code(0);
+    let why = format!("it has committed offsets only of what is not restored: {elsewhere}");
+    let expected = json!([{ "group": other, "why": why }]);
+    assert_eq!(dry.json()["groups_without_offsets"], expected);
 
     let report = run(&mut repo.restore(broker, &args)).expect_code(0).json();
     let offset = &report["groups"]["groups"][0]["offsets"][0];

@@ -237,6 +237,12 @@ impl Report for OfGroups {
                 )?;
             }
         }
+        for group in &self.0.groups {
+            if let Some(why) = &group.no_offsets {
+                let group = human::printable(&group.group);
+                writeln!(out, "group {group} has no offset to translate: {why}")?;
+            }
+        }
         let left_out: Vec<&str> = self.0.topics_left_out().into_iter().collect();
         if left_out.is_empty() {
             return Ok(());

@@ -7,6 +7,7 @@ use kbk_format::repo::RestoredPartition;
 
 use super::report::{created_with_defaults, expired, lost};
 use crate::cli::{Column, Report, Table};
+use crate::groups::GroupWithoutOffsets;
 use crate::human;
 use crate::restore::{PartitionPlan, RestorePlan, TopicPlan, describe_rate};
 
@@ -93,6 +94,10 @@ impl Report for RestorePlan {
                     counted(count, "partition")
                 )?;
             }
+        }
+        for GroupWithoutOffsets { group, why } in &self.groups_without_offsets {
+            let group = human::printable(group);
+            writeln!(out, "no offset would be committed of group {group}: {why}")?;
         }
         if !self.manifest.drop_headers.is_empty() {
             let names = self.manifest.drop_headers.join(", ");

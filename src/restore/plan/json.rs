@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::restore_plan::{PartitionPlan, RestorePlan, TopicPlan};
 use super::selection::RecordSelection;
+use crate::groups::GroupWithoutOffsets;
 use crate::restore::plan::obstacle::Obstacle;
 
 #[derive(Serialize)]
@@ -39,6 +40,8 @@ struct PlanJson<'a> {
     topics: Vec<TopicJson<'a>>,
     /// Whether everything is read back and compared.
     verify: bool,
+    /// The selected groups of which no offset would be committed.
+    groups_without_offsets: &'a [GroupWithoutOffsets],
     /// What would prevent the restore; empty if nothing would.
     obstacles: &'a [Obstacle],
 }
@@ -138,6 +141,7 @@ impl Serialize for RestorePlan {
             drop_headers: &self.manifest.drop_headers,
             topics: self.topics().map(TopicJson::new).collect(),
             verify: self.verify,
+            groups_without_offsets: &self.groups_without_offsets,
             obstacles: &self.obstacles,
         };
         plan.serialize(serializer)

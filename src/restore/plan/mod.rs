@@ -60,6 +60,7 @@ use self::target_cluster::{ExistingTopic, TargetCluster};
 use self::unfinished::UnfinishedRestores;
 use super::config;
 use crate::blocking::blocking;
+use crate::groups::GroupWithoutOffsets;
 use crate::kafka::{ClientSettings, KafkaError};
 
 /// The most producers of a restore. Each has one thread here and several in librdkafka, so two keep several cores busy.
@@ -119,6 +120,8 @@ pub async fn plan(
         topics.push(restored);
     }
     let manifest = manifest(repository, snapshot, options, &cluster, topics);
+    let groups_without_offsets =
+        groups_without_offsets(repository, snapshot, &options.groups, &manifest).await?;
     let mut plan = RestorePlan {
         saved: partial::saved(snapshot, &manifest),
         lost_offsets: partial::lost_offsets(snapshot, &manifest),
@@ -129,6 +132,7 @@ pub async fn plan(
         offset_map: options.offset_map,
         rate_limit: options.rate_limit,
         verify: options.verify,
+        groups_without_offsets,
         obstacles: Vec::new(),
         details,
     };
@@ -148,6 +152,22 @@ pub async fn plan(
         groups: options.groups.clone(),
     };
     Ok(with_rights(plan, options.kafka.clone(), needed).await?)
+}
+
+/// Returns those of the selected groups that the restore commits no offset of.
+async fn groups_without_offsets(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    selected: &[String],
+    manifest: &RestoreManifest,
+) -> Result<Vec<GroupWithoutOffsets>, RepoError> {
+    if selected.is_empty() {
+        return Ok(Vec::new());
+    }
+    let saved = repository.groups(snapshot).await?;
+    let saved = saved.iter().flat_map(|saved| saved.groups.iter());
+    let groups = saved.filter(|it| selected.contains(&it.group));
+    Ok(GroupWithoutOffsets::find(groups, &manifest.topics))
 }
 
 /// Adds the permissions that are missing to the obstacles of a plan.

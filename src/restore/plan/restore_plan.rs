@@ -11,6 +11,7 @@ use kbk_tools::list::Completeness;
 
 use super::reading::PartitionReading;
 use super::selection::RecordSelection;
+use crate::groups::GroupWithoutOffsets;
 use crate::kafka::BatchCodec;
 use crate::restore::plan::obstacle::Obstacle;
 
@@ -35,6 +36,8 @@ pub struct RestorePlan {
     pub lost_offsets: u64,
     /// How many offsets had expired before those that are restored: `kbk expire` removed them by their age.
     pub expired_offsets: u64,
+    /// The selected groups of which nothing will be committed. Unknown where a restore is resumed, whose end names them.
+    pub groups_without_offsets: Vec<GroupWithoutOffsets>,
     /// What prevents the restore. A plan with any obstacle is not applied.
     pub obstacles: Vec<Obstacle>,
     /// What the manifest does not say about its topics, by target. Every topic of the manifest has an entry.

@@ -221,6 +221,7 @@ pub async fn plan_rest(
         saved: partial::saved(&snapshot, &manifest),
         lost_offsets: partial::lost_offsets(&snapshot, &manifest),
         expired_offsets: partial::expired_offsets(&snapshot, &manifest),
+        groups_without_offsets: Vec::new(),
         obstacles: Vec::new(),
         details,
         manifest,

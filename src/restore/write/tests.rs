@@ -261,6 +261,7 @@ impl Backup {
             saved: Completeness::of_partitions(1, []),
             lost_offsets: 0,
             expired_offsets: 0,
+            groups_without_offsets: Vec::new(),
             obstacles: Vec::new(),
             details: BTreeMap::from([(target, details)]),
         }
