@@ -45,6 +45,9 @@ const UNASKED: u32 = 16;
 /// The unit of the shared memory: a semaphore of an odd machine has fewer permits than there are bytes.
 const UNIT: u64 = 1 << 10;
 
+/// Stored bytes of the footers that all plans of a store together keep for their readers: those of some hundred gigabytes in large segments.
+const FOOTER_BYTES: u64 = 8 << 20;
+
 /// The memory that the readers of one store share. Clones are the same memory.
 #[derive(Clone, Debug)]
 pub(super) struct AheadMemory(Arc<Shared>);
@@ -52,6 +55,7 @@ pub(super) struct AheadMemory(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     free: Arc<Semaphore>,
+    footers: Arc<Semaphore>,
     limits: ReadaheadLimits,
     /// Those that were asked for something.
     readers: AtomicU32,
@@ -62,9 +66,15 @@ impl AheadMemory {
         let units = usize::try_from(limits.shared_bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS);
         AheadMemory(Arc::new(Shared {
             free: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+            footers: Arc::new(Semaphore::new((FOOTER_BYTES / UNIT) as usize)),
             limits,
             readers: AtomicU32::new(0),
         }))
+    }
+
+    /// Takes memory to keep a footer, if it is free at the moment.
+    pub(super) fn keep_footer(&self, bytes: u64) -> Option<AheadBytes> {
+        take(&self.0.footers, bytes)
     }
 
     pub(super) fn reader(&self) -> AheadReader {
@@ -114,10 +124,14 @@ impl AheadReader {
     /// Takes memory, if it is free at the moment.
     #[must_use]
     pub fn take(&self, bytes: u64) -> Option<AheadBytes> {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
-        let free = Arc::clone(&self.memory.free).try_acquire_many_owned(units);
-        free.ok().map(|_held| AheadBytes { _held })
+        take(&self.memory.free, bytes)
     }
+}
+
+fn take(free: &Arc<Semaphore>, bytes: u64) -> Option<AheadBytes> {
+    let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
+    let taken = Arc::clone(free).try_acquire_many_owned(units);
+    taken.ok().map(|_held| AheadBytes { _held })
 }
 
 impl Drop for AheadReader {

@@ -1,9 +1,6 @@
 //! What is read from the backup for one partition, and what it amounts to.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use kbk_format::repo::{
-    PartitionId, PartitionState, RepoError, Repository, SegmentReader, Snapshot,
-};
+use kbk_format::repo::{PartitionId, PartitionState, RepoError, Repository, Snapshot};
 use kbk_tools::{Needs, ReadPlan, Selection};
 use tokio::runtime::Handle;
 
@@ -32,7 +29,8 @@ pub struct PartitionReading {
 }
 
 impl PartitionReading {
-    /// Plans to read `selection`: reads the footer of every segment, and no blocks.
+    /// Plans to read `selection`: reads the footer of every segment, and no blocks. Reading does not request the footers again, but for those
+    /// that there is no memory for.
     pub(crate) async fn plan(
         repository: &Repository,
         snapshot: &Snapshot,
@@ -40,11 +38,17 @@ impl PartitionReading {
         state: &PartitionState,
         selection: Selection,
     ) -> Result<PartitionReading, RepoError> {
-        let read = ReadPlan::new(repository, snapshot, partition, state, selection).await?;
-        let (needs, limits) = match sum_up(repository, &read).await {
-            Ok(sums) => sums,
-            Err(error) => return Err(read.explain(error).await),
-        };
+        let mut read = ReadPlan::new(repository, snapshot, partition, state, selection).await?;
+        let (mut needs, mut limits) = (Needs::default(), TargetLimits::default());
+        let of_segments = read.clone();
+        let opened = read.open_all(|segment| {
+            let of_segment = of_segments.needs(segment);
+            limits = limits.with(segment.statistics(), &of_segment);
+            needs = needs + of_segment;
+        });
+        if let Err(error) = opened.await {
+            return Err(read.explain(error).await);
+        }
         Ok(PartitionReading {
             records: needs.records,
             records_exact: needs.cut_blocks == 0,
@@ -68,27 +72,4 @@ impl PartitionReading {
         }
         Ok(())
     }
-}
-
-async fn sum_up(
-    repository: &Repository,
-    read: &ReadPlan,
-) -> Result<(Needs, TargetLimits), RepoError> {
-    let opened = read.segments().iter().map(async |entry| {
-        let partition = read.partition_id();
-        let opened = SegmentReader::open(repository.store(), partition, entry).await;
-        opened.map_err(|error| error.in_records(partition, entry.base_offset..entry.end_offset))
-    });
-    let opened: Vec<_> = opened.collect();
-    stream::iter(opened)
-        .buffer_unordered(repository.store().profile().parallel_requests)
-        .try_fold(
-            Default::default(),
-            |(sum, limits): (Needs, TargetLimits), opened| {
-                let needs = read.needs(opened.segment());
-                let limits = limits.with(opened.segment().statistics(), &needs);
-                async move { Ok((sum + needs, limits)) }
-            },
-        )
-        .await
 }

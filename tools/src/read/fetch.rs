@@ -4,6 +4,7 @@
 //! segments --> being opened --> opened, blocks to read --> being read --> caller
 //!                  |                                           ^
 //!                  +--- small ones: all bytes, one request ----+
+//!                  +--- the first one: its start with its footer
 //! ```
 //!
 //! [`Readahead`] decides how much is on the way. Requests are made in the order of the caller's needs, and what is next in line is always
@@ -25,10 +26,11 @@ use kbk_format::{IndexEntry, Segment};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::options::ReadOptions;
+use super::order::Order;
 use super::readahead::{Admission, Readahead};
 use super::runs::{Run, Runs};
 use super::selection::Selection;
-use super::source::{OpenSegment, Opened, Source};
+use super::source::{Extent, OpenSegment, Opened, Source};
 use crate::segment_file::SegmentFile;
 
 /// Which blocks of a segment are read.
@@ -92,9 +94,20 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, RepoError>> + Send + 
 struct Opening {
     opened: Option<Opened>,
     number: usize,
-    /// The size of the segment, where all of it was requested.
-    whole: Option<u64>,
+    /// How many bytes from the first on were requested.
+    requested: Option<u64>,
+    /// How many stored bytes were not, where its footer was requested.
+    footer_of: Option<u64>,
     ahead: Option<AheadBytes>,
+}
+
+/// What may be requested to open a segment.
+struct Admitted {
+    extent: Extent,
+    /// The memory of its blocks, until the caller has taken them.
+    of_blocks: Option<AheadBytes>,
+    /// The memory of its footer, until that was read.
+    of_footer: Option<AheadBytes>,
 }
 
 /// What the caller needs next.
@@ -245,37 +258,89 @@ impl<'a> Fetcher<'a> {
             return false;
         }
         let entry = self.source.entry(number);
-        let whole = entry.filter(|entry| self.needs_whole(entry, left));
-        let whole = whole.map(|entry| entry.size);
-        let footer = entry.map_or(0, |entry| entry.size.saturating_sub(entry.footer_position));
-        let admitted = match whole {
-            Some(size) => self.admit(size, is_next),
-            None if is_next => Some(None),
-            None => self.take(footer),
-        };
-        let Some(ahead) = admitted else {
+        let extent = self.extent(number, left, is_first);
+        let Some(admitted) = self.admit_opening(number, extent, is_next) else {
             return false;
         };
+        let Admitted {
+            extent,
+            of_blocks: ahead,
+            of_footer,
+        } = admitted;
         let records = entry.map_or(0, |entry| self.certain_records(entry));
-        match whole {
-            Some(size) => self.ahead.requested(size),
-            None => {
-                self.opening_footers += 1;
-                self.opening_bytes += entry.map_or(0, |entry| entry.size);
-            }
+        let size = entry.map_or(0, |entry| entry.size);
+        let (requested, footer_of) = match extent {
+            Extent::Whole(bytes) => (Some(bytes), None),
+            Extent::Start(bytes) => (Some(bytes), Some(size.saturating_sub(bytes))),
+            Extent::Footer => (None, Some(size)),
+        };
+        if let Some(bytes) = requested {
+            self.ahead.requested(bytes);
+        }
+        if let Some(bytes) = footer_of {
+            self.opening_footers += 1;
+            self.opening_bytes += bytes;
         }
         self.numbers = numbers;
         self.opening_records = self.opening_records.saturating_add(records);
         let source = self.source;
         self.opening.push_back(Box::pin(async move {
+            let opened = source.open(number, extent).await?;
+            drop(of_footer);
             Ok(Opening {
-                opened: source.open(number, whole.is_some()).await?,
+                opened,
                 number,
-                whole,
+                requested,
+                footer_of,
                 ahead,
             })
         }));
         true
+    }
+
+    /// Returns what of a segment is to be read to open it. `left` records may be missing from those before it; `is_first` says that there is
+    /// nothing before it.
+    fn extent(&self, number: usize, left: u64, is_first: bool) -> Extent {
+        let Some(entry) = self.source.entry(number) else {
+            return Extent::Footer;
+        };
+        let is_needed = self.needs_all(entry, left) && !self.source.has_footer(number);
+        let start = self.ahead.start_bytes();
+        match is_needed {
+            true if entry.size <= self.ahead.whole_bytes() => Extent::Whole(entry.size),
+            // Behind others, there is time to wait for the footer, which says where blocks end.
+            true if is_first && start > 0 && self.options.order == Order::Ascending => {
+                Extent::Start(start.min(entry.footer_position))
+            }
+            _ => Extent::Footer,
+        }
+    }
+
+    /// Returns what of a segment may be read to open it now, and the memory for it.
+    fn admit_opening(&self, number: usize, extent: Extent, is_next: bool) -> Option<Admitted> {
+        let of_footer = match is_next || self.source.has_footer(number) {
+            true => Some(None),
+            false => {
+                let entry = self.source.entry(number);
+                self.take(entry.map_or(0, |it| it.size.saturating_sub(it.footer_position)))
+            }
+        };
+        let (of_blocks, of_footer) = match extent {
+            Extent::Whole(bytes) => (self.admit(bytes, is_next), Some(None)),
+            Extent::Start(bytes) => (self.admit(bytes, is_next), of_footer),
+            Extent::Footer => (None, of_footer),
+        };
+        let of_footer = of_footer?;
+        let (extent, of_blocks) = match (extent, of_blocks) {
+            (extent, Some(of_blocks)) => (extent, of_blocks),
+            (Extent::Whole(_), None) => return None,
+            _ => (Extent::Footer, None),
+        };
+        Some(Admitted {
+            extent,
+            of_blocks,
+            of_footer,
+        })
     }
 
     fn opens_ahead(&self) -> bool {
@@ -287,12 +352,11 @@ impl<'a> Fetcher<'a> {
         self.ahead.opens(self.opening_footers, known, self.share())
     }
 
-    /// Returns whether all of a segment is needed, and small enough for one request. `left` records may be missing from those before it.
-    fn needs_whole(&self, entry: &SegmentEntry, left: u64) -> bool {
+    /// Returns whether all of a segment is needed. `left` records may be missing from those before it.
+    fn needs_all(&self, entry: &SegmentEntry, left: u64) -> bool {
         self.wanted == Blocks::Needed
             && self.selection.covers_segment(entry)
             && entry.records <= left
-            && entry.size <= self.ahead.whole_bytes()
     }
 
     /// Returns how many records of a segment are selected, whatever its blocks hold.
@@ -321,31 +385,37 @@ impl<'a> Fetcher<'a> {
         let entry = self.source.entry(opening.number);
         let records = entry.map_or(0, |entry| self.certain_records(entry));
         self.opening_records = self.opening_records.saturating_sub(records);
-        if opening.whole.is_none() {
-            let size = entry.map_or(0, |entry| entry.size);
+        if let Some(bytes) = opening.footer_of {
             self.opening_footers -= 1;
-            self.opening_bytes = self.opening_bytes.saturating_sub(size);
+            self.opening_bytes = self.opening_bytes.saturating_sub(bytes);
         }
         let Some((segment, bytes)) = opening.opened else {
             return;
         };
-        let blocks = self.needed(segment.segment());
-        let gap_bytes = self.ahead.gap_bytes();
-        match (bytes, opening.whole) {
-            (Some(_), Some(size)) if blocks.is_empty() => self.ahead.taken(size),
-            (Some(bytes), Some(size)) => self.opened.push_back(ToRead::Fetched(Fetched {
-                segment,
-                position: 0,
-                blocks,
-                bytes,
-                requested: size,
-                ahead: opening.ahead,
-            })),
-            _ if blocks.is_empty() => {}
-            _ => {
-                let runs = Runs::new(entries(&segment), blocks, self.options.order, gap_bytes);
-                self.opened.push_back(ToRead::Blocks(segment, runs));
+        let mut blocks = self.needed(segment.segment());
+        if let (Some(bytes), Some(requested)) = (bytes, opening.requested) {
+            // Those whose last byte is in what was read are there; of the others, all is read again.
+            let end = bytes.len() as u64;
+            let entries = entries(&segment);
+            let there = |block: &usize| entries.get(*block).is_some_and(|it| it.end() <= end);
+            let (read, rest) = blocks.into_iter().partition::<VecDeque<_>, _>(there);
+            blocks = rest;
+            match read.is_empty() {
+                true => self.ahead.taken(requested),
+                false => self.opened.push_back(ToRead::Fetched(Fetched {
+                    segment: segment.clone(),
+                    position: 0,
+                    blocks: read,
+                    bytes,
+                    requested,
+                    ahead: opening.ahead,
+                })),
             }
+        }
+        if !blocks.is_empty() {
+            let gap_bytes = self.ahead.gap_bytes();
+            let runs = Runs::new(entries(&segment), blocks, self.options.order, gap_bytes);
+            self.opened.push_back(ToRead::Blocks(segment, runs));
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod cursor;
 mod fetch;
+mod kept;
 mod keys;
 mod needs;
 mod offset_for_time;

@@ -2,13 +2,15 @@
 
 use std::ops::RangeInclusive;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
-    PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
+    PartitionId, PartitionState, RepoError, Repository, SegmentEntry, SegmentReader, Snapshot,
 };
 use kbk_format::{Segment, Streams};
 use tokio::runtime::Handle;
 
 use super::fetch::Blocks;
+use super::kept::KeptFooters;
 use super::needs::Needs;
 use super::options::ReadOptions;
 use super::reader::PartitionReader;
@@ -26,6 +28,7 @@ pub struct ReadPlan {
     partition: PartitionId,
     selection: Selection,
     segments: Vec<SegmentEntry>,
+    kept: KeptFooters,
 }
 
 impl ReadPlan {
@@ -54,6 +57,7 @@ impl ReadPlan {
             partition,
             selection,
             segments,
+            kept: KeptFooters::default(),
         })
     }
 
@@ -82,6 +86,33 @@ impl ReadPlan {
     #[must_use]
     pub fn segments(&self) -> &[SegmentEntry] {
         &self.segments
+    }
+
+    /// Opens all segments, with requests for several footers at a time, and hands over each. Reading does not request those again that the
+    /// store has memory to keep.
+    ///
+    /// # Errors
+    ///
+    /// As [`SegmentReader::open`].
+    pub async fn open_all(&mut self, mut each: impl FnMut(&Segment)) -> Result<(), RepoError> {
+        let (store, partition) = (self.repository.store(), &self.partition);
+        let opened = self.segments.iter().map(async |entry| {
+            let opened = SegmentReader::open(store, partition, entry).await;
+            let opened = opened.map_err(|error| {
+                error.in_records(partition, entry.base_offset..entry.end_offset)
+            })?;
+            Ok((entry.segment_id, opened))
+        });
+        let opened: Vec<_> = opened.collect();
+        let mut opened = stream::iter(opened).buffer_unordered(store.profile().parallel_requests);
+        let mut kept = KeptFooters::default();
+        while let Some((id, reader)) = opened.try_next().await? {
+            each(reader.segment());
+            kept.keep(store, id, reader);
+        }
+        drop(opened);
+        self.kept = kept;
+        Ok(())
     }
 
     /// Returns the error of reading one of these segments: that the snapshot was forgotten, if that is why it does not exist.
@@ -129,6 +160,7 @@ impl ReadPlan {
             sequence: self.sequence,
             partition: self.partition,
             segments: self.segments,
+            kept: self.kept,
         };
         PartitionReader::start(source, self.selection, wanted, options, runtime)
     }

@@ -58,6 +58,11 @@ impl Readahead {
         }
     }
 
+    /// Returns how many bytes of the start of a segment are requested with its footer, where its first block is needed and nothing is read yet.
+    pub(super) fn start_bytes(&self) -> u64 {
+        self.whole_bytes()
+    }
+
     /// Returns how many unneeded bytes are read rather than making two requests.
     pub(super) fn gap_bytes(&self) -> u64 {
         self.limits.gap_bytes

@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use kbk_format::repo::{
-    AheadReader, Hex, PartitionId, RepoError, Repository, SegmentEntry, SegmentReader, StoreProfile,
+    AheadReader, Hex, PartitionId, RepoError, Repository, SegmentEntry, SegmentReader, Store,
+    StoreProfile,
 };
 use kbk_format::{FormatError, Segment};
 
+use super::kept::KeptFooters;
 use crate::segment_file::SegmentFile;
 
 /// Segments of one partition, in offset order.
@@ -18,6 +20,7 @@ pub(super) enum Source {
         sequence: u64,
         partition: PartitionId,
         segments: Vec<SegmentEntry>,
+        kept: KeptFooters,
     },
     File(SegmentFile),
 }
@@ -29,8 +32,19 @@ pub(super) enum OpenSegment {
     File(SegmentFile),
 }
 
-/// A segment, and all of its bytes if they were read with its footer.
+/// A segment, and its bytes from the first on if they were read with its footer.
 pub(super) type Opened = (OpenSegment, Option<Bytes>);
+
+/// What of a segment is read to open it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// The footer, or nothing where it was kept.
+    Footer,
+    /// The footer, and this many bytes from the first on, by two requests at a time.
+    Start(u64),
+    /// All of this many bytes, by one request.
+    Whole(u64),
+}
 
 impl Source {
     pub(super) fn len(&self) -> usize {
@@ -84,30 +98,37 @@ impl Source {
         }
     }
 
-    /// Opens segment number `number`, and with `whole` reads all of its bytes by the same request; `None` if there is none.
+    /// Returns whether the footer of segment number `number` was kept.
+    pub(super) fn has_footer(&self, number: usize) -> bool {
+        match self {
+            Source::Repository { segments, kept, .. } => {
+                let entry = segments.get(number);
+                entry.is_some_and(|entry| kept.get(entry).is_some())
+            }
+            Source::File(_) => true,
+        }
+    }
+
+    /// Opens segment number `number`, and reads what is asked for of its bytes; `None` if there is none.
     pub(super) async fn open(
         &self,
         number: usize,
-        whole: bool,
+        extent: Extent,
     ) -> Result<Option<Opened>, RepoError> {
         match self {
             Source::Repository {
                 repository,
                 partition,
                 segments,
+                kept,
                 ..
             } => {
                 let Some(entry) = segments.get(number) else {
                     return Ok(None);
                 };
-                let store = repository.store();
-                let opened = match whole {
-                    true => SegmentReader::open_whole(store, partition, entry)
-                        .await
-                        .map(|(reader, bytes)| (reader, Some(bytes))),
-                    false => SegmentReader::open(store, partition, entry)
-                        .await
-                        .map(|reader| (reader, None)),
+                let opened = match kept.get(entry) {
+                    Some(reader) => Ok((reader, None)),
+                    None => open(repository.store(), partition, entry, extent).await,
                 };
                 let (reader, bytes) = opened.map_err(|error| {
                     error.in_records(partition, entry.base_offset..entry.end_offset)
@@ -117,6 +138,28 @@ impl Source {
             Source::File(file) => {
                 Ok((number == 0).then(|| (OpenSegment::File(file.clone()), None)))
             }
+        }
+    }
+}
+
+async fn open(
+    store: &Store,
+    partition: &PartitionId,
+    entry: &SegmentEntry,
+    extent: Extent,
+) -> Result<(SegmentReader, Option<Bytes>), RepoError> {
+    let footer = SegmentReader::open(store, partition, entry);
+    match extent {
+        Extent::Whole(_) => {
+            let opened = SegmentReader::open_whole(store, partition, entry).await?;
+            Ok((opened.0, Some(opened.1)))
+        }
+        Extent::Footer => Ok((footer.await?, None)),
+        Extent::Start(bytes) => {
+            let start = SegmentReader::stored(store, partition, entry, 0..bytes);
+            // An error of the footer says more.
+            let (opened, start) = tokio::join!(footer, start);
+            Ok((opened?, Some(start?.bytes)))
         }
     }
 }

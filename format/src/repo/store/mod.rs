@@ -66,7 +66,7 @@ use super::keys::{Key, SEGMENTS};
 use super::listing::{self, Listed, UnfinishedFiles};
 use super::observe::observed;
 use super::profile::StoreProfile;
-use super::readahead::{AheadMemory, AheadReader};
+use super::readahead::{AheadBytes, AheadMemory, AheadReader};
 use super::sealed::{self, Digested, Document, MAX_SEALED_BYTES, SealError};
 
 /// A folder, or a prefix in a bucket, and its name in messages.
@@ -227,6 +227,12 @@ impl Store {
     #[must_use]
     pub fn ahead_reader(&self) -> AheadReader {
         self.ahead.reader()
+    }
+
+    /// Takes memory to keep a footer of this many stored bytes for a later reader, if it is free at the moment.
+    #[must_use]
+    pub fn keep_footer(&self, bytes: u64) -> Option<AheadBytes> {
+        self.ahead.keep_footer(bytes)
     }
 
     /// Returns how the object is to be put.
