@@ -5,16 +5,18 @@
 
 /// What a clause begins with that says what to do: verbs in the imperative, and what names an option or a command.
 const STARTS: &[&str] = &[
-    "`--",
-    "`kbk ",
-    "`NAME@ID`",
     "--",
+    "`--",
+    "`NAME@ID`",
+    "`aws ",
+    "`kbk ",
     "add ",
     "allow ",
     "back up ",
     "before a letter",
     "check ",
     "choose ",
+    "copy the ",
     "correct ",
     "create ",
     "delete ",
@@ -24,9 +26,12 @@ const STARTS: &[&str] = &[
     "enable ",
     "end that ",
     "expected four",
+    "forget older ",
     "give ",
     "grant ",
+    "if all of it is to go",
     "install ",
+    "keep fewer",
     "leave ",
     "let ",
     "local time ",
@@ -37,6 +42,7 @@ const STARTS: &[&str] = &[
     "once it ",
     "open ",
     "please ",
+    "push to ",
     "put ",
     "raise ",
     "remove ",
@@ -45,15 +51,19 @@ const STARTS: &[&str] = &[
     "resume ",
     "run ",
     "save ",
+    "see docs/",
     "select ",
     "set ",
     "start ",
     "this is a defect ",
+    "to change it, ",
     "try ",
     "unmount ",
     "use ",
+    "valid are ",
     "verify ",
     "wait ",
+    "write `",
 ];
 
 /// What separates several reasons in one message, each with what to do about it.
@@ -92,7 +102,198 @@ fn is_quoted(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
+
+    /// What a clause of a message begins with that says more of what has happened, or that is of a text which is no error.
+    const STATEMENTS: &[&str] = &[
+        "0 ",
+        "1 ",
+        "130 ",
+        "2 ",
+        "3 ",
+        "a ",
+        "absent ",
+        "after ",
+        "all ",
+        "another ",
+        "any ",
+        "at ",
+        "brokers ",
+        "by ",
+        "cache, ",
+        "charset=utf-8",
+        "consumers ",
+        "days ",
+        "discarding ",
+        "each ",
+        "either ",
+        "globs",
+        "groups ",
+        "in ",
+        "it ",
+        "it, or one in the same batch",
+        "its ",
+        "jsonl ",
+        "kept ",
+        "key_base64 ",
+        "key_encoding ",
+        "librdkafka's ",
+        "meta.json ",
+        "more ",
+        "no ",
+        "not ",
+        "nothing ",
+        "of ",
+        "older ",
+        "once ",
+        "only ",
+        "or ",
+        "port ",
+        "programs ",
+        "readers ",
+        "records ",
+        "repeatable",
+        "replaced: ",
+        "restore: ",
+        "retrying ",
+        "signal ",
+        "snapshots ",
+        "that ",
+        "the ",
+        "there ",
+        "these ",
+        "they ",
+        "this ",
+        "to ",
+        "tokens ",
+        "trying ",
+        "two ",
+        "until ",
+        "up ",
+        "waiting ",
+        "what ",
+        "where ",
+        "while ",
+        "without ",
+        "{FORMS}",
+        "{hint}",
+        "{how}",
+        "{known}",
+        "{next}",
+        "{step}",
+        "{suggestion}",
+        "{unfinished}",
+        "{}",
+    ];
+
+    /// Whoever writes a clause that begins as no other one does finds out here that it must be one or the other.
+    #[test]
+    fn every_clause_of_a_message_is_known_to_be_a_step_or_a_statement() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut unknown = Vec::new();
+        let (mut steps, mut used) = (0, BTreeSet::new());
+        for room in ["src", "tools/src", "format/src", "fuse/src"] {
+            for file in sources(&root.join(room)) {
+                let text = fs::read_to_string(&file).expect("readable");
+                for clause in clauses(&text) {
+                    let statement = STATEMENTS.iter().find(|it| clause.starts_with(**it));
+                    match (is_step(&clause), statement) {
+                        (true, _) => steps += 1,
+                        (false, Some(statement)) => drop(used.insert(*statement)),
+                        (false, None) => unknown.push(format!("{}: `{clause}`", file.display())),
+                    }
+                }
+            }
+        }
+        let unknown = unknown.join("\n");
+        assert!(
+            unknown.is_empty(),
+            "add to STARTS or to STATEMENTS:\n{unknown}"
+        );
+        assert!(
+            steps > 150,
+            "{steps} steps: the literals are not found any more"
+        );
+        let unused: Vec<_> = STATEMENTS.iter().filter(|it| !used.contains(*it)).collect();
+        assert!(unused.is_empty(), "in no message: {unused:?}");
+    }
+
+    /// Returns the files of a room, without those of its tests.
+    fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("readable").path();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            match path.is_dir() {
+                _ if name.starts_with("tests") => {}
+                true => found.extend(sources(&path)),
+                false if name.ends_with(".rs") => found.push(path),
+                false => {}
+            }
+        }
+        found
+    }
+
+    /// Returns what follows each semicolon in the literals of a file, up to its tests.
+    fn clauses(text: &str) -> Vec<String> {
+        let code = text
+            .split("\n#[cfg(test)]\nmod tests")
+            .next()
+            .unwrap_or_default();
+        let lines = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let code: String = lines.map(|line| format!("{line}\n")).collect();
+        let mut found = Vec::new();
+        for literal in literals(&code) {
+            let ends = literal.match_indices("; ").map(|(at, _)| at);
+            let ends = ends.filter(|at| !is_quoted(&literal[..*at]));
+            let after = ends.map(|at| literal[at + 2..].to_owned());
+            found.extend(after.filter(|clause| !clause.trim().is_empty()));
+        }
+        found
+    }
+
+    /// Returns the string literals of a file, without the breaks of their lines.
+    fn literals(code: &str) -> Vec<String> {
+        let (mut found, mut literal) = (Vec::new(), None::<String>);
+        let mut characters = code.chars().peekable();
+        while let Some(character) = characters.next() {
+            match (&mut literal, character) {
+                (None, '\'') => skip_character(&mut characters),
+                (None, '"') => literal = Some(String::new()),
+                (None, _) => {}
+                (Some(_), '"') => found.extend(literal.take()),
+                (Some(text), '\\') => match characters.next() {
+                    Some('\n') => while characters.next_if(|it| it.is_whitespace()).is_some() {},
+                    Some('n') => text.push('\n'),
+                    Some(escaped) => text.push(escaped),
+                    None => {}
+                },
+                (Some(text), other) => text.push(other),
+            }
+        }
+        found
+    }
+
+    /// Skips a literal of one character, such as a quotation mark. A lifetime has none.
+    fn skip_character(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+        let mut ahead = characters.clone();
+        let is_escape = ahead.next() == Some('\\');
+        if is_escape {
+            ahead.next();
+        }
+        if ahead.next() == Some('\'') {
+            characters.nth(1 + usize::from(is_escape));
+        }
+    }
 
     #[test]
     fn each_reason_of_several_is_split() {
