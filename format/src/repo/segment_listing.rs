@@ -4,7 +4,8 @@
 //! number of segments that the snapshot states. Segments that it does not state may be there, too: as soon as the listing has taken as many requests
 //! as the folders would, the folders are listed after all. On a local disk a folder costs nothing.
 //!
-//! Sums are kept, and not keys, so that memory depends on the partitions that are asked for and not on what is there.
+//! Sums are kept, and not keys, so that memory depends on the partitions that are asked for and not on what is there. Segments that no snapshot
+//! names are kept, up to a bound: beyond it, the folders are listed, of which each caller has a few in memory at a time.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -20,7 +21,9 @@ use super::states::TopicState;
 
 /// The keys in one answer.
 const KEYS_PER_REQUEST: u64 = 1_000;
-/// The segments that no snapshot names and that are kept in memory, at most.
+/// The segments that no snapshot names and that are kept in memory, at most. An interrupted run leaves one for each partition that it was reading, so
+/// this covers one of as many partitions with a request for each thousand, where the folders would take one each. They are at most 24 MiB (8 MiB
+/// with names of 30 bytes), at the start of a backup, which has no record in memory then.
 const MOST_UNNAMED: usize = 1 << 16;
 
 /// What a listing shows of the segments that a partition's row states.
@@ -151,4 +154,17 @@ impl Repository {
 /// Returns how many requests list this many keys of a folder.
 fn requests(keys: u64) -> u64 {
     keys.div_ceil(KEYS_PER_REQUEST).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unnamed_segments_that_are_kept_fit_into_the_memory_that_is_stated() {
+        const LONGEST_NAME: usize = 249;
+        let each = |name: usize| size_of::<FoundSegment>() + name;
+        assert!(MOST_UNNAMED * each(LONGEST_NAME) <= 24 << 20);
+        assert!(MOST_UNNAMED * each(30) <= 8 << 20);
+    }
 }
