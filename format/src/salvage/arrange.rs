@@ -10,7 +10,7 @@ use crate::index::IndexEntry;
 use crate::layout::limits;
 use crate::segment::Segment;
 
-use super::loss::{Bound, Claim, LossReason, divide};
+use super::loss::{Bound, LossReason, LostBlock, divide};
 use super::piece::Piece;
 use super::remains::Remains;
 use super::{FoundParts, Known, Salvage};
@@ -96,7 +96,7 @@ impl Salvage {
         &mut self,
         mut pieces: Vec<Piece>,
         footer: Option<&Segment>,
-        claims: &mut Vec<Claim>,
+        claims: &mut Vec<LostBlock>,
     ) -> Vec<Piece> {
         pieces.sort_by_key(|piece| (piece.place(), piece.end_offset, piece.written_at));
         let found = pieces.len();
@@ -141,7 +141,7 @@ impl Salvage {
     }
 
     /// Finds what of the coverage no piece has.
-    fn lose(&mut self, claims: Vec<Claim>, footer: Option<&Segment>, bytes: &[u8]) {
+    fn lose(&mut self, claims: Vec<LostBlock>, footer: Option<&Segment>, bytes: &[u8]) {
         let mut claims = match footer {
             Some(footer) => self.indexed_claims(footer, claims, bytes),
             None => claims,
@@ -170,13 +170,18 @@ impl Salvage {
     }
 
     /// Returns the entries of the index that no piece is, each with what was found of it.
-    fn indexed_claims(&self, footer: &Segment, claims: Vec<Claim>, bytes: &[u8]) -> Vec<Claim> {
+    fn indexed_claims(
+        &self,
+        footer: &Segment,
+        claims: Vec<LostBlock>,
+        bytes: &[u8],
+    ) -> Vec<LostBlock> {
         let kept: HashMap<u64, u32> = self
             .pieces
             .iter()
             .map(|it| (it.written_at, it.header_crc))
             .collect();
-        let mut found: HashMap<(u64, u32), Claim> = claims
+        let mut found: HashMap<(u64, u32), LostBlock> = claims
             .into_iter()
             .map(|claim| ((claim.written_at, claim.header_crc), claim))
             .collect();
@@ -232,8 +237,8 @@ fn part(gap: &Gap, from_offset: i64, to_offset: i64) -> Gap {
 
 impl Piece {
     /// Returns the claim of a block that is intact, and not kept.
-    fn claim(&self, reason: LossReason, detail: &str) -> Claim {
-        Claim {
+    fn claim(&self, reason: LossReason, detail: &str) -> LostBlock {
+        LostBlock {
             offsets: (self.base_offset..self.end_offset).into(),
             records: self.records,
             written_at: self.written_at,
@@ -246,7 +251,7 @@ impl Piece {
 }
 
 /// Returns what was found where a block of the index was written.
-fn missing(entry: &IndexEntry, footer: &Segment, bytes: &[u8]) -> Claim {
+fn missing(entry: &IndexEntry, footer: &Segment, bytes: &[u8]) -> LostBlock {
     let start = usize::try_from(entry.position).unwrap_or(usize::MAX);
     let rest = bytes.get(start..).unwrap_or_default();
     let (reason, detail) = match BlockHeader::decode(rest, entry.position, footer.header().salt()) {
@@ -262,7 +267,7 @@ fn missing(entry: &IndexEntry, footer: &Segment, bytes: &[u8]) -> Claim {
             "at its position: another block".to_owned(),
         ),
     };
-    Claim::indexed(entry, reason, detail)
+    LostBlock::indexed(entry, reason, detail)
 }
 
 /// Divides pieces in order into groups that share no offset from first to last record.

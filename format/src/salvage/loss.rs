@@ -68,7 +68,7 @@ pub struct Bound {
 
 /// Offsets that a block that cannot be kept covers.
 #[derive(Clone, Debug)]
-pub(super) struct Claim {
+pub(super) struct LostBlock {
     pub(super) offsets: OffsetSpan,
     pub(super) records: u32,
     pub(super) written_at: u64,
@@ -78,11 +78,11 @@ pub(super) struct Claim {
     pub(super) detail: String,
 }
 
-impl Claim {
+impl LostBlock {
     /// Claims what a valid header states.
-    pub(super) fn of(header: &BlockHeader, reason: LossReason, error: &FormatError) -> Claim {
+    pub(super) fn of(header: &BlockHeader, reason: LossReason, error: &FormatError) -> LostBlock {
         let is_later = error.class == ErrorClass::Unsupported;
-        Claim {
+        LostBlock {
             offsets: (header.base_offset..header.end_offset).into(),
             records: header.record_count,
             written_at: header.position,
@@ -98,8 +98,8 @@ impl Claim {
     }
 
     /// Claims what the block index states.
-    pub(super) fn indexed(entry: &IndexEntry, reason: LossReason, detail: String) -> Claim {
-        Claim {
+    pub(super) fn indexed(entry: &IndexEntry, reason: LossReason, detail: String) -> LostBlock {
+        LostBlock {
             offsets: (entry.base_offset..entry.end_offset).into(),
             records: entry.record_count,
             written_at: entry.position,
@@ -124,7 +124,7 @@ impl Claim {
 }
 
 /// Divides lost offsets by the blocks that claim them, which are in the order of their offsets.
-pub(super) fn divide(from: i64, to: i64, claims: &[Claim], losses: &mut Vec<Loss>) {
+pub(super) fn divide(from: i64, to: i64, claims: &[LostBlock], losses: &mut Vec<Loss>) {
     let mut at = from;
     for claim in claims {
         if claim.offsets.base_offset >= to {

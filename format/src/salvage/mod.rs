@@ -29,7 +29,7 @@ use crate::scan::{Found, IdentifiedBy, Scanner};
 pub use loss::{Bound, Loss, LossReason};
 pub use piece::Piece;
 
-use loss::Claim;
+use loss::LostBlock;
 use piece::Prover;
 use remains::Remains;
 
@@ -127,7 +127,7 @@ impl Salvage {
             match prover.prove(block.start, &header, stored) {
                 Ok(piece) => pieces.push(piece),
                 Err(error) => {
-                    let claim = Claim::of(&header, LossReason::InconsistentBlock, &error);
+                    let claim = LostBlock::of(&header, LossReason::InconsistentBlock, &error);
                     parts.claims.push(claim);
                 }
             }
@@ -176,7 +176,7 @@ struct FoundParts {
     /// Positions of the intact blocks.
     blocks: Vec<Range<u64>>,
     /// What damaged ones state.
-    claims: Vec<Claim>,
+    claims: Vec<LostBlock>,
     /// The number of blocks of other segments.
     foreign: u64,
     /// The highest sequence, and the highest end, that valid block headers of the segment state.
@@ -197,7 +197,7 @@ impl FoundParts {
                 }
                 Found::Damaged { header, error, .. } => {
                     parts.see(&header);
-                    let claim = Claim::of(&header, LossReason::DamagedBlock, &error);
+                    let claim = LostBlock::of(&header, LossReason::DamagedBlock, &error);
                     parts.claims.push(claim);
                 }
                 Found::Foreign { .. } => parts.foreign = parts.foreign.saturating_add(1),

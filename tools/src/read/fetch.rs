@@ -30,7 +30,7 @@ use super::order::Order;
 use super::readahead::{Admission, Readahead};
 use super::runs::{Run, Runs};
 use super::selection::Selection;
-use super::source::{Extent, OpenSegment, Opened, Source};
+use super::source::{FirstRead, OpenSegment, Opened, Source};
 use crate::segment_file::SegmentFile;
 
 /// Which blocks of a segment are read.
@@ -103,7 +103,7 @@ struct Opening {
 
 /// What may be requested to open a segment.
 struct Admitted {
-    extent: Extent,
+    first_read: FirstRead,
     /// The memory of its blocks, until the caller has taken them.
     of_blocks: Option<AheadBytes>,
     /// The memory of its footer, until that was read.
@@ -258,21 +258,21 @@ impl<'a> Fetcher<'a> {
             return false;
         }
         let entry = self.source.entry(number);
-        let extent = self.extent(number, left, is_first);
-        let Some(admitted) = self.admit_opening(number, extent, is_next) else {
+        let first_read = self.first_read(number, left, is_first);
+        let Some(admitted) = self.admit_opening(number, first_read, is_next) else {
             return false;
         };
         let Admitted {
-            extent,
+            first_read,
             of_blocks: ahead,
             of_footer,
         } = admitted;
         let records = entry.map_or(0, |entry| self.certain_records(entry));
         let size = entry.map_or(0, |entry| entry.size);
-        let (requested, footer_of) = match extent {
-            Extent::Whole(bytes) => (Some(bytes), None),
-            Extent::Start(bytes) => (Some(bytes), Some(size.saturating_sub(bytes))),
-            Extent::Footer => (None, Some(size)),
+        let (requested, footer_of) = match first_read {
+            FirstRead::Whole(bytes) => (Some(bytes), None),
+            FirstRead::Start(bytes) => (Some(bytes), Some(size.saturating_sub(bytes))),
+            FirstRead::Footer => (None, Some(size)),
         };
         if let Some(bytes) = requested {
             self.ahead.requested(bytes);
@@ -285,7 +285,7 @@ impl<'a> Fetcher<'a> {
         self.opening_records = self.opening_records.saturating_add(records);
         let source = self.source;
         self.opening.push_back(Box::pin(async move {
-            let opened = source.open(number, extent).await?;
+            let opened = source.open(number, first_read).await?;
             drop(of_footer);
             Ok(Opening {
                 opened,
@@ -300,24 +300,29 @@ impl<'a> Fetcher<'a> {
 
     /// Returns what of a segment is to be read to open it. `left` records may be missing from those before it; `is_first` says that there is
     /// nothing before it.
-    fn extent(&self, number: usize, left: u64, is_first: bool) -> Extent {
+    fn first_read(&self, number: usize, left: u64, is_first: bool) -> FirstRead {
         let Some(entry) = self.source.entry(number) else {
-            return Extent::Footer;
+            return FirstRead::Footer;
         };
         let is_needed = self.needs_all(entry, left) && !self.source.has_footer(number);
         let start = self.ahead.start_bytes();
         match is_needed {
-            true if entry.size <= self.ahead.whole_bytes() => Extent::Whole(entry.size),
+            true if entry.size <= self.ahead.whole_bytes() => FirstRead::Whole(entry.size),
             // Behind others, there is time to wait for the footer, which says where blocks end.
             true if is_first && start > 0 && self.options.order == Order::Ascending => {
-                Extent::Start(start.min(entry.footer_position))
+                FirstRead::Start(start.min(entry.footer_position))
             }
-            _ => Extent::Footer,
+            _ => FirstRead::Footer,
         }
     }
 
     /// Returns what of a segment may be read to open it now, and the memory for it.
-    fn admit_opening(&self, number: usize, extent: Extent, is_next: bool) -> Option<Admitted> {
+    fn admit_opening(
+        &self,
+        number: usize,
+        first_read: FirstRead,
+        is_next: bool,
+    ) -> Option<Admitted> {
         let of_footer = match is_next || self.source.has_footer(number) {
             true => Some(None),
             false => {
@@ -325,19 +330,19 @@ impl<'a> Fetcher<'a> {
                 self.take(entry.map_or(0, |it| it.size.saturating_sub(it.footer_position)))
             }
         };
-        let (of_blocks, of_footer) = match extent {
-            Extent::Whole(bytes) => (self.admit(bytes, is_next), Some(None)),
-            Extent::Start(bytes) => (self.admit(bytes, is_next), of_footer),
-            Extent::Footer => (None, of_footer),
+        let (of_blocks, of_footer) = match first_read {
+            FirstRead::Whole(bytes) => (self.admit(bytes, is_next), Some(None)),
+            FirstRead::Start(bytes) => (self.admit(bytes, is_next), of_footer),
+            FirstRead::Footer => (None, of_footer),
         };
         let of_footer = of_footer?;
-        let (extent, of_blocks) = match (extent, of_blocks) {
-            (extent, Some(of_blocks)) => (extent, of_blocks),
-            (Extent::Whole(_), None) => return None,
-            _ => (Extent::Footer, None),
+        let (first_read, of_blocks) = match (first_read, of_blocks) {
+            (first_read, Some(of_blocks)) => (first_read, of_blocks),
+            (FirstRead::Whole(_), None) => return None,
+            _ => (FirstRead::Footer, None),
         };
         Some(Admitted {
-            extent,
+            first_read,
             of_blocks,
             of_footer,
         })

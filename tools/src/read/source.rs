@@ -37,7 +37,7 @@ pub(super) type Opened = (OpenSegment, Option<Bytes>);
 
 /// What of a segment is read to open it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(super) enum FirstRead {
     /// The footer, or nothing where it was kept.
     Footer,
     /// The footer, and this many bytes from the first on, by two requests at a time.
@@ -113,7 +113,7 @@ impl Source {
     pub(super) async fn open(
         &self,
         number: usize,
-        extent: Extent,
+        first_read: FirstRead,
     ) -> Result<Option<Opened>, RepoError> {
         match self {
             Source::Repository {
@@ -128,7 +128,7 @@ impl Source {
                 };
                 let opened = match kept.get(entry) {
                     Some(reader) => Ok((reader, None)),
-                    None => open(repository.store(), partition, entry, extent).await,
+                    None => open(repository.store(), partition, entry, first_read).await,
                 };
                 let (reader, bytes) = opened.map_err(|error| {
                     error.in_records(partition, entry.base_offset..entry.end_offset)
@@ -146,16 +146,16 @@ async fn open(
     store: &Store,
     partition: &PartitionId,
     entry: &SegmentEntry,
-    extent: Extent,
+    first_read: FirstRead,
 ) -> Result<(SegmentReader, Option<Bytes>), RepoError> {
     let footer = SegmentReader::open(store, partition, entry);
-    match extent {
-        Extent::Whole(_) => {
+    match first_read {
+        FirstRead::Whole(_) => {
             let opened = SegmentReader::open_whole(store, partition, entry).await?;
             Ok((opened.0, Some(opened.1)))
         }
-        Extent::Footer => Ok((footer.await?, None)),
-        Extent::Start(bytes) => {
+        FirstRead::Footer => Ok((footer.await?, None)),
+        FirstRead::Start(bytes) => {
             let start = SegmentReader::stored(store, partition, entry, 0..bytes);
             // An error of the footer says more.
             let (opened, start) = tokio::join!(footer, start);
