@@ -6,13 +6,16 @@
 //! 1. segments, written by [`SegmentUpload`](super::upload::SegmentUpload) before any of this;
 //! 2. groups and ACLs, the tables of merged runs, and the table of the rows that change;
 //! 3. the snapshot, put under the number after the highest one, if nothing has that name;
-//! 4. a look whether that number had been used before, by a snapshot that was forgotten;
+//! 4. a look whether that number had been used before, by a snapshot that was forgotten; where it is not the one after the parent's,
+//!    also whether another writer, to which the reservation is unreadable, has committed in between;
 //! 5. the hint.
 //!
 //! A crash before 3 is done leaves the previous snapshot, and objects that nothing names. When 3
 //! fails, or the name is taken, the object of that name is read: if its bytes, which the nonce makes
 //! unique, are ours, the commit is done and only the response was lost. Otherwise another writer was first, and
 //! the change is applied to its snapshot and tried again under the next number.
+
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -114,7 +117,8 @@ impl Repository {
                 .sync_folders(index.written().map(|key| key.to_string()))
                 .await?;
             let totals = snapshot.check_totals();
-            match self.put_snapshot(&snapshot.manifest, totals).await? {
+            let put = self.put_snapshot(&snapshot.manifest, &change.ignored, totals);
+            match put.await? {
                 Published::Ours(sha256) => {
                     return Ok(Digested {
                         value: snapshot,
@@ -122,6 +126,7 @@ impl Repository {
                     });
                 }
                 Published::Taken => newest = Some(self.newest_from(sequence).await?),
+                Published::Overtaken => newest = self.latest_but(&change.ignored).await?,
             }
         }
         Err(self.contended())
@@ -144,7 +149,8 @@ impl Repository {
             let mut next = upkeep.follow(&newest);
             let edited = edit(&newest, &mut next);
             edited.map_err(|kind| self.store().error_of_whole(kind))?;
-            if let Published::Ours(sha256) = self.put_snapshot(&next, Ok(())).await? {
+            let none = BTreeSet::new();
+            if let Published::Ours(sha256) = self.put_snapshot(&next, &none, Ok(())).await? {
                 return Ok(Digested {
                     value: next,
                     sha256,
@@ -202,7 +208,8 @@ impl Repository {
                 .await?;
             let written = index.written().map(|key| key.to_string());
             self.store().sync_folders(written).await?;
-            if let Published::Ours(_) = self.put_snapshot(&next, Ok(())).await? {
+            let none = BTreeSet::new();
+            if let Published::Ours(_) = self.put_snapshot(&next, &none, Ok(())).await? {
                 return Ok(next.sequence);
             }
         }
@@ -314,10 +321,42 @@ impl Repository {
         Ok(packed.named)
     }
 
-    /// Puts a snapshot under its number, and finds out whether it is the one of that number.
+    /// Puts a snapshot under its number, and finds out whether it is the one of that number. `passed_over` are the damaged snapshots
+    /// between it and its parent.
     pub(super) async fn put_snapshot(
         &self,
         manifest: &Manifest,
+        passed_over: &BTreeSet<u64>,
+        rules: std::result::Result<(), String>,
+    ) -> Result<Published> {
+        // Looked for again once it is put: between the two, this process may be suspended.
+        match self.committed_before(manifest, passed_over).await? {
+            None => self.publish(manifest, passed_over, rules).await,
+            Some(_) => Ok(Published::Overtaken),
+        }
+    }
+
+    /// Returns a snapshot between this one and its parent that nobody knew of when this one was planned: another writer passed over the
+    /// parent, which it could not read, and so did not know which number follows it.
+    async fn committed_before(
+        &self,
+        manifest: &Manifest,
+        passed_over: &BTreeSet<u64>,
+    ) -> Result<Option<u64>> {
+        let parent = manifest.parent.as_ref();
+        let first = parent.map_or(1, |parent| parent.sequence.saturating_add(1));
+        if first >= manifest.sequence {
+            return Ok(None);
+        }
+        let found = self.sequences_from(first).await?;
+        let mut between = found.into_iter().filter(|it| *it < manifest.sequence);
+        Ok(between.find(|sequence| !passed_over.contains(sequence)))
+    }
+
+    async fn publish(
+        &self,
+        manifest: &Manifest,
+        passed_over: &BTreeSet<u64>,
         rules: std::result::Result<(), String>,
     ) -> Result<Published> {
         let (bytes, sha256) = seal(manifest);
@@ -334,6 +373,15 @@ impl Repository {
             // The number was used before, so readers see the snapshots that followed it, and not this one.
             self.store().remove(&key).await?;
             return Ok(Published::Taken);
+        }
+        if let Some(hidden) = self.committed_before(manifest, passed_over).await? {
+            let later = self.sequences_from(sequence.saturating_add(1)).await?;
+            if !later.is_empty() {
+                let kind = RepoErrorKind::Hides { sequence, hidden };
+                return Err(self.store().error_of_whole(kind));
+            }
+            self.store().remove(&key).await?;
+            return Ok(Published::Overtaken);
         }
         let latest = Latest {
             repository_id: self.identity().repository_id,
@@ -396,6 +444,8 @@ pub(super) enum Published {
     Ours(Digest),
     /// Another one has had its number.
     Taken,
+    /// Another one has been committed under a lower number, and does not follow from the parent of this one.
+    Overtaken,
 }
 
 /// What a commit has written before its snapshot, which no other snapshot names yet.
@@ -408,7 +458,6 @@ struct Written {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use jiff::Timestamp;
@@ -417,6 +466,7 @@ mod tests {
     use super::*;
     use crate::repo::id::Id;
     use crate::repo::identity::Identity;
+    use crate::repo::manifest::ParentRef;
     use crate::repo::store::Store;
 
     fn idle(base: Option<Digested<Snapshot>>) -> Change {
@@ -447,7 +497,15 @@ mod tests {
         third.sequence = 3;
         third.nonce = Id::random();
         third.forgotten = vec![(1, 1)];
-        repository.put_snapshot(&third, Ok(())).await.unwrap();
+        third.parent = Some(ParentRef {
+            sequence: 2,
+            sha256: second.sha256,
+        });
+        let none = BTreeSet::new();
+        repository
+            .put_snapshot(&third, &none, Ok(()))
+            .await
+            .unwrap();
         repository
             .store()
             .remove(&Key::Snapshot { sequence: 1 })
@@ -461,7 +519,9 @@ mod tests {
     #[tokio::test]
     async fn a_number_that_was_forgotten_is_never_won_again() {
         let (repository, stalled) = forgotten().await;
-        let published = repository.put_snapshot(&stalled.manifest, Ok(())).await;
+        let none = BTreeSet::new();
+        let published = repository.put_snapshot(&stalled.manifest, &none, Ok(()));
+        let published = published.await;
         assert!(matches!(published, Ok(Published::Taken)));
         let newest = repository.newest_from(1).await.unwrap();
         assert_eq!(newest.sequence, 3);
@@ -473,6 +533,98 @@ mod tests {
                 .unwrap()
         );
         assert_eq!(repository.latest().await.unwrap(), Some(newest));
+    }
+
+    /// A repository with snapshot 1 and the reservation 2, which is damaged, and what a copy that stalled was about to commit as 6 after
+    /// it.
+    async fn reserved() -> (Repository, Manifest) {
+        let store = Store::new(Arc::new(InMemory::new()), "test://repository");
+        let repository = Repository::create(store, Identity::fresh()).await.unwrap();
+        repository.commit(&idle(None)).await.unwrap();
+        let upkeep = Upkeep {
+            command: "copy".into(),
+            detail: String::new(),
+            writer: "test".into(),
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let reserving = repository.commit_maintenance(&upkeep, |_, next| {
+            next.next = Some(6);
+            Ok(())
+        });
+        let stalled = upkeep.follow(&reserving.await.unwrap());
+        assert_eq!((stalled.sequence, &*stalled.forgotten), (6, &[(3, 5)][..]));
+        let key = Key::Snapshot { sequence: 2 };
+        let damaged = repository.store().replace(&key, b"{}".to_vec());
+        damaged.await.unwrap();
+        (repository, stalled)
+    }
+
+    /// Backs up past the damaged reservation.
+    async fn ignoring(repository: &Repository) -> Result<Digested<Snapshot>> {
+        let ignored: BTreeSet<u64> = [2].into();
+        let base = repository.latest_but(&ignored).await?;
+        repository
+            .commit(&Change {
+                ignored,
+                ..idle(base)
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn whoever_could_not_read_a_reservation_is_not_hidden_by_what_it_was_made_for() {
+        let (repository, stalled) = reserved().await;
+        let third = ignoring(&repository).await.unwrap();
+        assert_eq!(third.sequence, 3);
+        let none = BTreeSet::new();
+        // It was suspended before it looked, or between that and the put.
+        let looked = repository.put_snapshot(&stalled, &none, Ok(())).await;
+        assert!(matches!(looked, Ok(Published::Overtaken)));
+        let put = repository.publish(&stalled, &none, Ok(())).await;
+        assert!(matches!(put, Ok(Published::Overtaken)));
+        assert_eq!(
+            repository.latest_but(&[2].into()).await.unwrap(),
+            Some(third)
+        );
+        assert_eq!(repository.sequences_from(1).await.unwrap(), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn what_a_reservation_was_made_for_is_not_hidden_by_whoever_could_not_read_it() {
+        let (repository, stalled) = reserved().await;
+        let base = repository.latest_but(&[2].into()).await.unwrap();
+        let mut third = base.as_ref().unwrap().manifest.clone();
+        third.sequence = 3;
+        third.nonce = Id::random();
+        let none = BTreeSet::new();
+        let put = repository.publish(&stalled, &none, Ok(())).await;
+        assert!(matches!(put, Ok(Published::Ours(_))));
+        let put = repository.publish(&third, &[2].into(), Ok(())).await;
+        assert!(matches!(put, Ok(Published::Taken)));
+        // Its change is committed on top.
+        let seventh = ignoring(&repository).await.unwrap();
+        assert_eq!((seventh.sequence, &*seventh.forgotten), (7, &[(3, 5)][..]));
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_is_hidden_all_the_same_is_named() {
+        let (repository, stalled) = reserved().await;
+        ignoring(&repository).await.unwrap();
+        // The copy was suspended twice, and another run has committed on what it put.
+        for sequence in [6, 7] {
+            let manifest = Manifest {
+                sequence,
+                ..stalled.clone()
+            };
+            let key = Key::Snapshot { sequence };
+            let put = repository.store().put_if_absent(&key, seal(&manifest).0);
+            assert!(matches!(put.await, Ok(Put::Done)));
+        }
+        let none = BTreeSet::new();
+        let error = repository.publish(&stalled, &none, Ok(())).await;
+        let kind = error.err().map(|error| error.kind().clone());
+        let (sequence, hidden) = (6, 3);
+        assert_eq!(kind, Some(RepoErrorKind::Hides { sequence, hidden }));
     }
 
     #[tokio::test]

@@ -153,6 +153,15 @@ pub enum RepoErrorKind {
         tries: u32,
     },
 
+    /// Run the backup that committed a snapshot again: it could not read that the number of this one was reserved, and others have
+    /// committed on this one before that was found out.
+    Hides {
+        /// This snapshot, which is above it.
+        sequence: u64,
+        /// The other one, which readers do not see.
+        hidden: u64,
+    },
+
     /// Report a defect: an object that SPEC forbids, or whose name is taken, was about to be written.
     Refused {
         /// The rule and what broke it.
@@ -512,6 +521,12 @@ impl fmt::Display for RepoError {
             RepoErrorKind::Contended { tries } => write!(
                 f,
                 "cannot commit to {object}: other writers committed {tries} snapshots meanwhile; run it again when fewer do"
+            ),
+            RepoErrorKind::Hides { sequence, hidden } => write!(
+                f,
+                "cannot commit to {object}: another run committed snapshot {hidden} there meanwhile, without knowing that snapshot \
+                 {sequence} was about to be committed on an older one, and later snapshots do not have what {hidden} stored; run \
+                 the backup that committed {hidden} again: it uses the segments that are stored"
             ),
             RepoErrorKind::Refused { detail } => write!(
                 f,

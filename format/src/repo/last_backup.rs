@@ -82,8 +82,10 @@ mod tests {
     use super::*;
     use crate::repo::id::{Hex, Id};
     use crate::repo::identity::Identity;
+    use crate::repo::keys::Key;
     use crate::repo::manifest::{Maintenance, Sighting};
     use crate::repo::origin::Origin;
+    use crate::repo::sealed::seal;
     use crate::repo::store::Store;
 
     /// What committed a snapshot.
@@ -140,7 +142,10 @@ mod tests {
         let mut newest = None;
         for (sequence, of) in snapshots {
             let next = manifest(&repository, *sequence, *of);
-            repository.put_snapshot(&next, Ok(())).await.unwrap();
+            let sequence = *sequence;
+            let key = Key::Snapshot { sequence };
+            let bytes = seal(&next).0;
+            repository.store().put_if_absent(&key, bytes).await.unwrap();
             newest = Some(next);
         }
         let newest = newest.unwrap();

@@ -223,6 +223,13 @@ impl Manifest {
         self.next.unwrap_or_else(|| self.sequence.saturating_add(1))
     }
 
+    /// Returns what the snapshot that follows this one states as forgotten: besides what was, the numbers between the two. Whoever commits
+    /// under one of them later, since it could not read that the number of the next was reserved, finds out.
+    #[must_use]
+    pub(super) fn forgotten_by_next(&self) -> Vec<(u64, u64)> {
+        ranges::with_between(&self.forgotten, self.sequence, self.following())
+    }
+
     /// Returns whether this snapshot says that the one of `sequence` was forgotten.
     #[must_use]
     pub fn has_forgotten(&self, sequence: u64) -> bool {

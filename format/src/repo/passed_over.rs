@@ -36,7 +36,7 @@ impl CarriedOver {
     pub(super) fn of(newest: Option<&Manifest>) -> CarriedOver {
         CarriedOver {
             following: newest.map_or(1, Manifest::following),
-            forgotten: newest.map_or_else(Vec::new, |newest| newest.forgotten.clone()),
+            forgotten: newest.map_or_else(Vec::new, Manifest::forgotten_by_next),
             pruning: newest.and_then(|newest| newest.pruning.clone()),
             pruned: newest.map_or(0, |newest| newest.pruned),
         }
@@ -57,6 +57,7 @@ impl PassedOver {
             // Another commit has passed them over.
             return known;
         }
+        // The numbers that are below the last one are in `gone`.
         let read = CarriedOver::of(self.newest(newest));
         let forgotten = ranges::union(&read.forgotten, &self.gone);
         let forgotten = match forgotten.len() <= limits::FORGOTTEN_RANGES {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::layout::limits;
+
 /// Returns whether a range has the sequence.
 pub(super) fn contain(ranges: &[(u64, u64)], sequence: u64) -> bool {
     let after = ranges.partition_point(|(first, _)| *first <= sequence);
@@ -29,6 +31,19 @@ pub(super) fn union(ranges: &[(u64, u64)], others: &[(u64, u64)]) -> Vec<(u64, u
     joined
 }
 
+/// Returns the ranges that have the sequences between these two besides those of `ranges`, or `ranges` where that would be too many.
+pub(super) fn with_between(ranges: &[(u64, u64)], before: u64, after: u64) -> Vec<(u64, u64)> {
+    let between = (before.saturating_add(1), after.saturating_sub(1));
+    let all = match between.0 <= between.1 {
+        true => union(ranges, &[between]),
+        false => ranges.to_vec(),
+    };
+    match all.len() <= limits::FORGOTTEN_RANGES {
+        true => all,
+        false => ranges.to_vec(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +58,19 @@ mod tests {
         assert_eq!(with(&[(1, 3)], &[2, 7, 8]), [(1, 3), (7, 8)]);
         assert_eq!(with(&[(2, 3)], &[1]), [(1, 3)]);
         assert_eq!(with(&[(1, 1)], &[u64::MAX]), [(1, 1), (u64::MAX, u64::MAX)]);
+    }
+
+    #[test]
+    fn what_is_between_two_is_added_where_there_is_room() {
+        assert_eq!(with_between(&[], 3, 4), []);
+        assert_eq!(with_between(&[], 3, 5), [(4, 4)]);
+        assert_eq!(with_between(&[(1, 3)], 3, 7), [(1, 6)]);
+        assert_eq!(with_between(&[(1, 1)], u64::MAX, u64::MAX), [(1, 1)]);
+        let full: Vec<(u64, u64)> = (0..limits::FORGOTTEN_RANGES as u64)
+            .map(|at| (3 * at + 1, 3 * at + 1))
+            .collect();
+        let last = full.len() as u64 * 3 + 9;
+        assert_eq!(with_between(&full, last, last + 2), full);
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl SnapshotCopy {
             acls: self
                 .acls(stored)
                 .or_else(|| before.and_then(|before| before.acls.clone())),
-            forgotten: before.map_or_else(Vec::new, |before| before.forgotten.clone()),
+            forgotten: before.map_or_else(Vec::new, Manifest::forgotten_by_next),
             pruning: before.and_then(|before| before.pruning.clone()),
             pruned: before.map_or(0, |before| before.pruned),
         };
@@ -383,7 +383,9 @@ impl Repository {
         let written = index.written().map(|key| key.to_string());
         self.store().sync_folders(written).await?;
         let totals = snapshot.check_totals();
-        let Published::Ours(sha256) = self.put_snapshot(&snapshot.manifest, totals).await? else {
+        let none = BTreeSet::new();
+        let put = self.put_snapshot(&snapshot.manifest, &none, totals);
+        let Published::Ours(sha256) = put.await? else {
             return Err(self.store().error_of_whole(RepoErrorKind::Outdated));
         };
         for sequence in gone {
@@ -411,7 +413,9 @@ impl Repository {
             None => self.nothing(&upkeep),
         };
         manifest.next = (number > manifest.following()).then_some(number);
-        let Published::Ours(sha256) = self.put_snapshot(&manifest, Ok(())).await? else {
+        let none = BTreeSet::new();
+        let put = self.put_snapshot(&manifest, &none, Ok(()));
+        let Published::Ours(sha256) = put.await? else {
             return Err(self.store().error_of_whole(RepoErrorKind::Outdated));
         };
         let topics = copy.base.as_ref().map(|base| base.topics.clone());

@@ -84,7 +84,12 @@ impl Repository {
                 if newest.forgotten != plan.known {
                     return Err(RepoErrorKind::Outdated);
                 }
-                next.forgotten = ranges::with(&newest.forgotten, &plan.sequences);
+                let forgotten = ranges::with(&next.forgotten, &plan.sequences);
+                if forgotten.len() > limits::FORGOTTEN_RANGES {
+                    let ranges = forgotten.len();
+                    return Err(RepoErrorKind::TooManyRanges { ranges });
+                }
+                next.forgotten = forgotten;
                 Ok(())
             });
             forgotten.snapshot = Some(committed.await?.sequence);

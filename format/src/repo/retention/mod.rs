@@ -56,6 +56,7 @@ impl Upkeep {
         Manifest {
             sequence: newest.following(),
             next: None,
+            forgotten: newest.forgotten_by_next(),
             parent: Some(ParentRef {
                 sequence: newest.sequence,
                 sha256: newest.sha256,

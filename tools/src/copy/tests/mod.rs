@@ -159,7 +159,7 @@ fn numbers_stay_and_those_that_are_left_out_are_no_snapshots() {
         assert_eq!(latest.unwrap().unwrap().snapshots[0].snapshot, 3);
         let to = world.to.open().await;
         assert_eq!(to.sequences().await.unwrap(), [3]);
-        assert_eq!(to.latest().await.unwrap().unwrap().forgotten, [(1, 1)]);
+        assert_eq!(to.latest().await.unwrap().unwrap().forgotten, [(1, 2)]);
         let latest = world
             .copy(CopySelection::Latest, NAMES.to_vec(), None)
             .await;
