@@ -394,16 +394,16 @@ impl Table {
     const WIDEST: usize = 60;
 
     /// Creates an empty table with these headings.
-    pub fn new<const N: usize>(columns: [Column; N]) -> Self {
+    pub fn new(columns: impl Into<Vec<Column>>) -> Self {
         Self {
-            columns: columns.to_vec(),
+            columns: columns.into(),
             rows: Vec::new(),
         }
     }
 
     /// Adds a row with a cell for each column.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+    pub fn row(&mut self, cells: impl Into<Vec<String>>) {
+        self.rows.push(cells.into());
     }
 
     /// Writes the table.

@@ -345,6 +345,11 @@ impl Report for Expiring {
     }
 }
 
+/// Names the history of a topic that a partition is of.
+fn history(row: &ExpiryRow) -> String {
+    super::history_name(&row.topic, &row.topic_id, row.deleted)
+}
+
 /// Returns the cells of partitions of one topic.
 fn topic_cells(rows: &[&ExpiryRow]) -> [String; 8] {
     let sum = |of: fn(&ExpiryRow) -> u64| {
@@ -357,8 +362,7 @@ fn topic_cells(rows: &[&ExpiryRow]) -> [String; 8] {
     );
     let [oldest, newest] = super::times(times);
     [
-        rows.first()
-            .map_or_else(String::new, |row| row.topic.clone()),
+        rows.first().map_or_else(String::new, |row| history(row)),
         human::count(rows.len() as u64),
         human::count(sum(|row| row.segments)),
         human::count(sum(|row| row.records)),
@@ -386,9 +390,7 @@ fn kept_in_words(row: &ExpiryRow) -> Option<String> {
             "the last record cannot be read, and backups need it to continue the partition: `kbk verify` says what is damaged".to_owned()
         }
     };
-    let ExpiryRow {
-        topic, partition, ..
-    } = row;
+    let (topic, partition) = (history(row), row.partition);
     let offsets = kept.offsets;
     Some(format!(
         "{topic}/{partition}: {offsets} stay, and what follows them: {because}"

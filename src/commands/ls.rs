@@ -149,7 +149,9 @@ impl Rows {
 }
 
 fn topics_table(rows: &[TopicRow]) -> Table {
-    let mut table = Table::new([
+    // Most repositories have none.
+    let has_expired = rows.iter().any(|row| row.expired_offsets > 0);
+    let mut columns = vec![
         Column::Left("TOPIC"),
         Column::Right("PARTITIONS"),
         Column::Right("RECORDS"),
@@ -157,8 +159,10 @@ fn topics_table(rows: &[TopicRow]) -> Table {
         Column::Right("RAW"),
         Column::Left("FIRST TIME"),
         Column::Left("LAST TIME"),
-        Column::Left("STATE"),
-    ]);
+    ];
+    columns.extend(has_expired.then_some(Column::Right("EXPIRED OFFSETS")));
+    columns.push(Column::Left("STATE"));
+    let mut table = Table::new(columns);
     for row in rows {
         let [first, last] = super::times((row.totals.min_timestamp, row.totals.max_timestamp));
         let state = match (row.replaced_in, row.deleted, row.incomplete_partitions) {
@@ -167,26 +171,24 @@ fn topics_table(rows: &[TopicRow]) -> Table {
             (None, false, 0) => "",
             (None, false, _) => "partial",
         };
-        table.row([
-            topic_name(&row.topic, &row.topic_id, row.deleted),
+        let mut cells = vec![
+            super::history_name(&row.topic, &row.topic_id, row.deleted),
             human::count(row.partitions),
             human::count(row.totals.records),
             human::bytes(row.totals.stored_bytes),
             human::bytes(row.totals.raw_bytes),
             first,
             last,
-            state.to_owned(),
-        ]);
+        ];
+        let expired = match row.expired_offsets {
+            0 => String::new(),
+            expired => human::count(expired),
+        };
+        cells.extend(has_expired.then_some(expired));
+        cells.push(state.to_owned());
+        table.row(cells);
     }
     table
-}
-
-/// Formats the name of a topic as --topic and the mount take it.
-fn topic_name(topic: &str, id: &str, deleted: bool) -> String {
-    match deleted {
-        true => format!("{topic}@{id}"),
-        false => topic.to_owned(),
-    }
 }
 
 fn partitions_table(rows: &[PartitionRow]) -> Table {
@@ -217,7 +219,11 @@ fn partitions_table(rows: &[PartitionRow]) -> Table {
             String::new()
         };
         table.row([
-            format!("{}/{}", row.topic, row.partition),
+            format!(
+                "{}/{}",
+                super::history_name(&row.topic, &row.topic_id, row.deleted),
+                row.partition
+            ),
             row.base_offset.to_string(),
             row.end_offset.to_string(),
             human::count(row.segments),

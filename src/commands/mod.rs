@@ -495,6 +495,14 @@ fn each_partition<'a>(
     partitions.collect()
 }
 
+/// Names one history of a topic as --topic and the mount take it.
+fn history_name(topic: &str, id: &str, deleted: bool) -> String {
+    match deleted {
+        true => format!("{topic}@{id}"),
+        false => topic.to_owned(),
+    }
+}
+
 /// Formats the first and the last timestamp of some records for a table. A record without a timestamp comes before 1970.
 fn times((min, max): (Option<i64>, Option<i64>)) -> [String; 2] {
     [min, max].map(|time| match time {

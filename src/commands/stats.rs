@@ -67,7 +67,7 @@ impl Report for Stats {
         ]);
         for row in &self.sizes.topics {
             topics.row([
-                row.topic.to_string(),
+                super::history_name(&row.topic, &row.topic_id.to_string(), row.deleted),
                 human::count(row.partitions),
                 human::count(row.segments),
                 human::count(row.records),

@@ -604,17 +604,25 @@ fn write_topics(topics: &[TopicLag], out: &mut dyn Write) -> io::Result<()> {
         .filter(|topic| topic.state != TopicLagState::UpToDate)
         .collect();
     let total = human::counted(topics.len() as u64, "topic");
+    let expired = topics.iter().map(|topic| topic.expired_offsets);
+    let expired = match expired.fold(0, u64::saturating_add) {
+        0 => String::new(),
+        expired => format!(
+            ", but for {} that have expired",
+            human::counted(expired, "older offset")
+        ),
+    };
     if others.is_empty() {
         return writeln!(
             out,
-            "the snapshot has every offset of {total} of the cluster"
+            "the snapshot has every offset of {total} of the cluster{expired}"
         );
     }
     let behind = others.iter().map(|topic| topic.new_offsets);
     let behind = behind.fold(0, u64::saturating_add);
     writeln!(
         out,
-        "{} of {total} of the cluster differ from the snapshot, which lacks {}",
+        "{} of {total} of the cluster differ from the snapshot, which lacks {}{expired}",
         human::count(others.len() as u64),
         human::counted(behind, "offset"),
     )?;

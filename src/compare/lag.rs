@@ -85,6 +85,8 @@ pub struct TopicLag {
     pub new_offsets: u64,
     /// Offsets that the cluster has deleted and no backup has read.
     pub lost_offsets: u64,
+    /// Offsets before those that are stored that the snapshot had, and that `kbk expire` removed by the age of their records.
+    pub expired_offsets: u64,
     /// Partitions that have no leader, so that nothing is known of them.
     pub partitions_unknown: u64,
 }
@@ -177,11 +179,15 @@ fn of_topic(topic: &TopicDescription, bounds: &Bounds, snapshot: &Snapshot) -> T
         partitions_behind: 0,
         new_offsets: 0,
         lost_offsets: 0,
+        expired_offsets: 0,
         partitions_unknown: 0,
     };
     let mut shorter = false;
     for (partition, bounds) in bounds {
         let stored = saved.and_then(|saved| saved.partitions.get(partition.index()));
+        let expired = stored.and_then(PartitionState::expired_offsets);
+        let expired = expired.map_or(0, |it| it.end_offset.abs_diff(it.base_offset));
+        lag.expired_offsets = lag.expired_offsets.saturating_add(expired);
         match bounds {
             Some(bounds) => shorter |= lag.add(bounds, stored),
             None => lag.partitions_unknown += 1,
@@ -207,6 +213,7 @@ impl TopicLag {
             partitions_behind: 0,
             new_offsets: 0,
             lost_offsets: 0,
+            expired_offsets: 0,
             partitions_unknown: 0,
         }
     }

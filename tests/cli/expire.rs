@@ -114,6 +114,23 @@ fn what_expired_is_gone_and_nobody_calls_it_lost() {
         (&extra["expired_records"], &extra["records"]),
         (&json!(3), &json!(2))
     );
+    // The topics that have lost nothing have nothing in the column.
+    let listed = ok(&world.kbk(&["ls"])).stdout.clone();
+    let heading = listed.lines().next().unwrap();
+    let at = heading.find("EXPIRED OFFSETS").unwrap() + "EXPIRED OFFSETS".len();
+    let cell = |topic: &str| {
+        let line = listed.lines().find(|line| line.starts_with(topic)).unwrap();
+        line.get(..at).unwrap_or(line).trim_end().to_owned()
+    };
+    assert!(cell("extra").ends_with(" 3"), "{listed}");
+    assert!(!cell("orders").ends_with(" 3"), "{listed}");
+    let topics = ok(&world.kbk(&["ls", "--json"])).json()["topics"].clone();
+    let topics = topics.as_array().unwrap().iter();
+    let extra = topics.clone().find(|row| row["topic"] == "extra").unwrap();
+    assert_eq!(
+        (&extra["expired_offsets"], &extra["expired_records"]),
+        (&json!(3), &json!(3))
+    );
     let row = ok(&world.kbk(&["ls", "extra", "--json"])).json()["partitions"][0].clone();
     let expired = &row["expired"];
     assert_eq!(
@@ -148,6 +165,58 @@ fn what_expired_is_gone_and_nobody_calls_it_lost() {
     let before = world.keys();
     assert_eq!(expire(&world, &["--yes"])["segments"], 0);
     assert_eq!(world.keys(), before);
+}
+
+#[test]
+fn what_only_older_snapshots_still_have_is_theirs_alone() {
+    let world = aged();
+    expire(&world, &["--yes"]);
+    ok(&world.kbk(&["forget", "--keep-last", "2", "--yes"]));
+    let document = ok(&world.kbk(&["stats", "--json"])).json();
+    let rows = document["snapshots"].as_array().unwrap();
+    assert_eq!((&rows[0]["sequence"], rows.len()), (&json!(7), 3));
+    let unique = rows[0]["unique_objects"].as_u64().unwrap();
+    assert!(unique >= 3, "its three segments: {document}");
+    ok(&world.kbk(&["forget", "7", "--yes"]));
+    let pruned = ok(&world.kbk(&["prune", "--grace", "0s", "--dry-run", "--json"])).json();
+    let before = &document["prune"]["young"];
+    for (of_all, of_snapshot) in [("objects", "unique_objects"), ("bytes", "unique_bytes")] {
+        let already = before[of_all].as_u64().unwrap();
+        let unique = rows[0][of_snapshot].as_u64().unwrap();
+        assert_eq!(
+            pruned["deleted"][of_all],
+            json!(already + unique),
+            "{pruned}"
+        );
+    }
+}
+
+#[test]
+fn the_history_of_a_topic_is_named_where_there_may_be_several() {
+    let world = World::sample();
+    let mut index = world.forged_index();
+    let orders = |row: &&mut Value| row["row"] == "topic" && row["topic"] == "orders";
+    index.rows.iter_mut().find(orders).unwrap()["deleted"] = json!(true);
+    index.write();
+    let args = ["expire", "--older-than", "90d", "--dry-run"];
+    for (args, payments) in [
+        (&args[..], "payments "),
+        (&["stats"], "payments "),
+        (&["ls", "--partitions"], "payments/0 "),
+    ] {
+        let ended = world.kbk(args);
+        let lines = || ok(&ended).stdout.lines();
+        assert!(
+            lines().any(|it| it.starts_with("orders@")),
+            "{args:?}: {}",
+            ended.stdout
+        );
+        assert!(
+            lines().any(|it| it.starts_with(payments)),
+            "{args:?}: {}",
+            ended.stdout
+        );
+    }
 }
 
 #[test]

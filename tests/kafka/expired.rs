@@ -88,5 +88,11 @@ fn a_backup_continues_where_all_or_some_records_have_expired() {
         "-b",
         broker.bootstrap(),
     ];
-    run(&mut repo.kbk(&diff)).expect_code(0);
+    let compared = run(&mut repo.kbk(&diff)).expect_code(0).stdout;
+    let expired = "not compared: 150 offsets that expired in the repository";
+    assert!(compared.contains(expired), "{compared}");
+    let status = ["status", "--topic", &topic, "-b", broker.bootstrap()];
+    let status = run(&mut repo.kbk(&status)).expect_code(0).stdout;
+    let every = "the snapshot has every offset of 1 topic of the cluster, but for 150 older offsets that have expired\n";
+    assert!(status.contains(every), "{status}");
 }

@@ -26,6 +26,8 @@ struct DiffReport {
     snapshot: u64,
     /// Whether the snapshot has every selected record that the cluster had when it was made.
     saved: Completeness,
+    /// Offsets before those that were compared that have expired: `kbk expire` removed them by the age of their records.
+    expired_offsets: u64,
     /// Deleted topics that were not compared.
     left_out: Vec<String>,
     partitions: Vec<PartitionComparison>,
@@ -64,7 +66,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliEr
     let plan = restore::plan(&repository, &snapshot, &options).await;
     let plan = plan.map_err(commands::plan_failed)?;
     refuse(&plan)?;
-    let saved = plan.saved.clone();
+    let (saved, expired_offsets) = (plan.saved.clone(), plan.expired_offsets);
     let (kafka, cancel, runtime) = (options.kafka, context.cancel.clone(), Handle::current());
     let partitions =
         blocking(move || restore::compare_live(&plan, &repository, &kafka, &cancel, &runtime))
@@ -73,6 +75,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliEr
     let report = DiffReport {
         snapshot: snapshot.sequence,
         saved,
+        expired_offsets,
         left_out: chosen.left_out.iter().map(ToString::to_string).collect(),
         partitions,
     };
@@ -193,6 +196,11 @@ impl DiffReport {
             (trimmed, "record", "below the start of the cluster's log"),
             (compacted, "record", "removed by compaction"),
             (newer, "offset", "after the end of the snapshot"),
+            (
+                self.expired_offsets,
+                "offset",
+                "that expired in the repository",
+            ),
         ];
         let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
         parts

@@ -103,7 +103,7 @@ impl Needed {
     }
 }
 
-/// Reads the sizes: all tables of all snapshots, each once.
+/// Reads the sizes: all tables of all snapshots, each once, and all rows of each snapshot of which some have expired.
 ///
 /// # Errors
 ///
@@ -174,8 +174,20 @@ async fn add(
         return Err(error);
     }
     needed.manifest(at, &manifest);
+    // Where some rows do not count any more, a table that this snapshot names has rows of segments that it does not need.
+    let hides = tables.iter().any(|table| table.hides);
     for table in tables {
-        needed.table(at, table);
+        match hides {
+            true => needed.add(table.key(), (at, at), table.size),
+            false => needed.table(at, table),
+        }
+    }
+    if hides {
+        let mut rows = repository.segment_rows(&manifest).await?;
+        while let Some((partition, entry)) = rows.next().await? {
+            let key = Key::segment(&partition, entry.base_offset, &entry.segment_id);
+            needed.add(key, (at, at), entry.size);
+        }
     }
     Ok(manifest)
 }

@@ -24,6 +24,10 @@ pub struct TopicRow {
     pub partitions: u64,
     /// Number of partitions that lack records that the cluster had.
     pub incomplete_partitions: u64,
+    /// Number of offsets before those that are stored that have expired.
+    pub expired_offsets: u64,
+    /// Number of their records.
+    pub expired_records: u64,
     /// Totals over its segments.
     #[serde(flatten)]
     pub totals: SegmentTotals,
@@ -36,6 +40,8 @@ pub struct PartitionRow {
     pub topic: String,
     /// Identifies the history of the topic, as in [`TopicRow`].
     pub topic_id: String,
+    /// Whether this history does not count any more.
+    pub deleted: bool,
     /// The partition's number.
     pub partition: PartitionNumber,
     /// First offset covered.
@@ -174,10 +180,22 @@ pub fn topics<'a>(
             internal: topic.internal,
             partitions: topic.partitions.len() as u64,
             incomplete_partitions: incomplete_partitions(topic),
+            expired_offsets: sum(topic, expired_offsets),
+            expired_records: sum(topic, PartitionState::expired_records),
             totals,
         }
     };
     topics.into_iter().map(row).collect()
+}
+
+fn sum(topic: &TopicState, of: fn(&PartitionState) -> u64) -> u64 {
+    let states = topic.partitions.iter().map(of);
+    states.fold(0, u64::saturating_add)
+}
+
+fn expired_offsets(state: &PartitionState) -> u64 {
+    let expired = state.expired_offsets();
+    expired.map_or(0, |it| it.end_offset.abs_diff(it.base_offset))
 }
 
 fn incomplete_partitions(topic: &TopicState) -> u64 {
@@ -193,6 +211,7 @@ pub fn partitions<'a>(
     let row = |state: &PartitionState| PartitionRow {
         topic: topic.name.to_string(),
         topic_id: topic.topic_id.to_string(),
+        deleted: topic.deleted,
         partition: state.partition,
         base_offset: state.base_offset,
         end_offset: state.end_offset,

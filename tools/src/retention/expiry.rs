@@ -29,6 +29,8 @@ pub struct ExpiryRow {
     pub topic: String,
     /// Identifies the history of the topic.
     pub topic_id: String,
+    /// Whether this history does not count any more: the cluster no longer has the topic, or another history replaced it.
+    pub deleted: bool,
     /// The partition's number.
     pub partition: PartitionNumber,
     /// The offsets that expire; null where none do.
@@ -193,6 +195,7 @@ fn row(
     Some(ExpiryRow {
         topic: topic.name.to_string(),
         topic_id: topic.topic_id.to_string(),
+        deleted: topic.deleted,
         partition: before.partition,
         offsets: (!offsets.is_empty()).then(|| offsets.into()),
         segments: planned.segments(),
