@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 use kbk_tools::list::{self, SnapshotRow};
+use kbk_tools::original;
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
@@ -78,7 +79,10 @@ impl Report for Snapshots {
                 };
                 let of = match backup {
                     0 => "nothing".to_owned(),
-                    backup => format!("{what} of snapshot {backup}"),
+                    backup => {
+                        let is_copy = contents.origin.is_some();
+                        format!("{what} of {}", original::of_copy(is_copy, backup))
+                    }
                 };
                 writeln!(
                     out,

@@ -10,6 +10,7 @@ use kbk_format::repo::{
 };
 use kbk_tools::claims::{self, ListedClaim};
 use kbk_tools::list::{self, Completeness, Newest, NewestSnapshot, RestoreRow, RestoreState};
+use kbk_tools::original;
 use kbk_tools::verify::{SizeCheck, check_sizes};
 use serde::{Serialize, Serializer};
 
@@ -149,8 +150,12 @@ struct OlderTopic {
     topic: TopicName,
     /// Identifies its history.
     topic_id: Id,
-    /// The snapshot of the last backup that looked at it, with its number in the repository of the origin where the newest one is a copy.
+    /// The snapshot of the last backup that looked at it, with its number in the repository that was backed up where the newest one is a
+    /// copy.
     sequence: u64,
+    /// Whether the newest one is a copy.
+    #[serde(skip)]
+    is_copy: bool,
     /// The age of that snapshot, or of the time at which its backup began if it is not there any more; absent if neither is known.
     #[serde(flatten)]
     age: Option<Age>,
@@ -314,6 +319,7 @@ async fn older_topics(
             topic: topic.name.clone(),
             topic_id: topic.topic_id,
             sequence,
+            is_copy: snapshot.origin.is_some(),
             age,
         });
     }
@@ -466,16 +472,16 @@ impl Status {
 }
 
 impl OlderTopic {
+    fn snapshot(&self) -> String {
+        original::of_copy(self.is_copy, self.sequence)
+    }
+
     fn in_words(&self) -> String {
         match self.age {
-            Some(age) => format!(
-                "its last backup is snapshot {}, {}",
-                self.sequence,
-                age.in_words()
-            ),
+            Some(age) => format!("its last backup is {}, {}", self.snapshot(), age.in_words()),
             None => format!(
-                "its last backup is snapshot {}, and how old that is is not known",
-                self.sequence
+                "its last backup is {}, and how old that is is not known",
+                self.snapshot()
             ),
         }
     }

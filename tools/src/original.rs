@@ -18,6 +18,21 @@ pub fn copy_again(origin: &Origin) -> String {
     )
 }
 
+/// Names the snapshot of a number that a snapshot states of a backup: in a copy, the number is that of the repository that was backed up.
+#[must_use]
+pub fn numbered(snapshot: &Manifest, sequence: u64) -> String {
+    of_copy(snapshot.origin.is_some(), sequence)
+}
+
+/// The same, where it is known whether the snapshot that states it is a copy.
+#[must_use]
+pub fn of_copy(is_copy: bool, sequence: u64) -> String {
+    match is_copy {
+        true => format!("snapshot {sequence} of the original"),
+        false => format!("snapshot {sequence}"),
+    }
+}
+
 /// Says why a snapshot has no groups, or no ACLs.
 #[must_use]
 pub fn never_saved(snapshot: &Manifest) -> String {

@@ -28,8 +28,12 @@ pub struct Args {
 struct Listing {
     /// The snapshot that is listed.
     snapshot: u64,
-    /// The snapshot whose backup read the ACLs from the cluster.
+    /// The snapshot whose backup read the ACLs from the cluster, with its number in the repository that was backed up where this one is a
+    /// copy.
     seen: u64,
+    /// The same for people.
+    #[serde(skip)]
+    seen_in_words: String,
     /// When it read them.
     taken_at: jiff::Timestamp,
     /// Whether the cluster had an authorizer.
@@ -58,6 +62,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let listing = Listing {
         snapshot: snapshot.sequence,
         seen: found.seen,
+        seen_in_words: original::numbered(&snapshot, found.seen),
         taken_at: found.taken_at,
         authorizer: found.authorizer,
         left_out: found.left_out,
@@ -69,9 +74,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 impl Report for Listing {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let as_of = format!(
-            "as of {} (snapshot {})",
+            "as of {} ({})",
             human::moment(self.taken_at),
-            self.seen
+            self.seen_in_words
         );
         if !self.authorizer {
             return writeln!(

@@ -47,8 +47,12 @@ struct Listing {
     snapshot: u64,
     #[serde(flatten)]
     completeness: Completeness,
-    /// The snapshot whose backup read the groups from the cluster.
+    /// The snapshot whose backup read the groups from the cluster, with its number in the repository that was backed up where this one is a
+    /// copy.
     seen: u64,
+    /// The same for people.
+    #[serde(skip)]
+    seen_in_words: String,
     /// When it read them.
     taken_at: Timestamp,
     groups: Vec<GroupRow>,
@@ -78,6 +82,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         snapshot: snapshot.sequence,
         completeness: Completeness::of(&snapshot),
         seen: found.seen,
+        seen_in_words: original::numbered(&snapshot, found.seen),
         taken_at: found.taken_at,
         groups: rows.map(|group| groups::row(&snapshot, group)).collect(),
         offsets: args.offsets,
@@ -97,10 +102,10 @@ impl Report for Listing {
         }
         writeln!(
             out,
-            "{} as of {} (snapshot {}), {} old",
+            "{} as of {} ({}), {} old",
             human::counted(self.groups.len() as u64, "group"),
             human::moment(self.taken_at),
-            self.seen,
+            self.seen_in_words,
             human::age_of(self.taken_at, Timestamp::now())
         )?;
         for (what, taken_at) in older(&self.groups) {

@@ -25,7 +25,8 @@ pub struct SnapshotContents {
     pub created_at: Timestamp,
     /// Sequence number of the snapshot that it extends.
     pub parent: Option<u64>,
-    /// Sequence number of the snapshot of its backup: its own, unless another command committed it; 0 where there has been no backup.
+    /// Sequence number of the snapshot of its backup: its own, unless another command committed it; in the repository that was backed up
+    /// where it is a copy. 0 where there has been no backup.
     pub backup: u64,
     /// The command that committed it, such as `forget`, where no backup did; it holds what the snapshot before it holds, but for what
     /// `expire` removed.

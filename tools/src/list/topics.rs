@@ -16,7 +16,8 @@ pub struct TopicRow {
     pub topic_id: String,
     /// Whether this history does not count any more: the cluster no longer has the topic, or another history replaced it.
     pub deleted: bool,
-    /// The snapshot that replaced it, since it read the topic again in full; null where the cluster deleted the topic, or has it.
+    /// The snapshot that replaced it, since it read the topic again in full, with its number in the repository that was backed up where the
+    /// listed one is a copy; null where the cluster deleted the topic, or has it.
     pub replaced_in: Option<u64>,
     /// Whether it is one of Kafka's internal topics.
     pub internal: bool,
@@ -72,7 +73,7 @@ pub struct ExpiredRow {
     pub segments: u64,
     /// Number of their records.
     pub records: u64,
-    /// The last snapshot that expired some of them.
+    /// The last snapshot that expired some of them; where that was done in the original of a copy, with its number there.
     pub snapshot: u64,
     /// When it was committed.
     pub at: Timestamp,

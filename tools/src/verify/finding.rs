@@ -201,8 +201,12 @@ pub struct Finding {
     pub offsets: Option<OffsetSpan>,
     /// What was expected, and what was found.
     pub message: String,
-    /// The snapshot from which on another history of the topic counts; null unless the finding is about one that was replaced.
+    /// The snapshot from which on another history of the topic counts, with its number in the repository that was backed up where this one
+    /// is a copy; null unless the finding is about one that was replaced.
     pub replaced_in: Option<u64>,
+    /// The same for people.
+    #[serde(skip)]
+    pub replaced_by: Option<String>,
     /// What to do next.
     pub hint: String,
 }
@@ -226,6 +230,7 @@ impl Finding {
             offsets: None,
             message: message.into(),
             replaced_in: None,
+            replaced_by: None,
             hint: kind.hint().to_owned(),
         }
     }
@@ -394,13 +399,20 @@ impl Finding {
         self
     }
 
-    /// Locates it in a history that snapshot `sequence` replaced.
-    pub(super) fn of_replaced_history(mut self, sequence: u64, accepted: bool) -> Finding {
+    /// Locates it in a history that snapshot `sequence` replaced: one of the original, if the verified snapshot is a copy.
+    pub(super) fn of_replaced_history(
+        mut self,
+        sequence: u64,
+        is_copy: bool,
+        accepted: bool,
+    ) -> Finding {
+        let by = original::of_copy(is_copy, sequence);
         self.replaced_in = Some(sequence);
         self.hint = format!(
-            "snapshot {sequence} has read the topic again in full, and its records are verified by themselves; --accept-replaced accepts \
+            "{by} has read the topic again in full, and its records are verified by themselves; --accept-replaced accepts \
              findings in what it replaced"
         );
+        self.replaced_by = Some(by);
         self.accepted(accepted)
     }
 
@@ -461,8 +473,8 @@ impl fmt::Display for Finding {
         if let Some(offsets) = self.offsets {
             write!(f, ", {offsets}")?;
         }
-        if let Some(sequence) = self.replaced_in {
-            write!(f, ", in history that snapshot {sequence} replaced")?;
+        if let Some(by) = &self.replaced_by {
+            write!(f, ", in history that {by} replaced")?;
         }
         if let Some(key) = &self.key {
             write!(f, "\n  {key}")?;

@@ -24,8 +24,8 @@ use crate::task::joined;
 /// What became of a history of a topic, according to the snapshot that is verified. The greater matters more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
-    /// This snapshot read the topic again in full.
-    Replaced(u64),
+    /// This snapshot read the topic again in full: one of the original, if the verified snapshot is a copy.
+    Replaced { sequence: u64, is_copy: bool },
     /// The cluster deleted the topic: no other copy is left.
     Deleted,
     /// It has the current records of the topic.
@@ -35,7 +35,10 @@ enum Standing {
 impl Standing {
     fn of(snapshot: &Snapshot, topic: &TopicState) -> Standing {
         match snapshot.replaced_in(topic) {
-            Some(sequence) => Standing::Replaced(sequence),
+            Some(sequence) => Standing::Replaced {
+                sequence,
+                is_copy: snapshot.origin.is_some(),
+            },
             None if topic.deleted => Standing::Deleted,
             None => Standing::Counts,
         }
@@ -44,7 +47,9 @@ impl Standing {
     /// Completes a finding about such a history.
     fn judge(self, finding: Finding, topic: &TopicName, accept_replaced: bool) -> Finding {
         match self {
-            Standing::Replaced(sequence) => finding.of_replaced_history(sequence, accept_replaced),
+            Standing::Replaced { sequence, is_copy } => {
+                finding.of_replaced_history(sequence, is_copy, accept_replaced)
+            }
             Standing::Deleted => finding,
             Standing::Counts => finding.repaired_by_refresh(topic),
         }
@@ -133,8 +138,9 @@ impl<'a> Run<'a> {
         for finding in self.report.findings.iter_mut().filter(|it| is_of_table(it)) {
             let key = finding.key.as_deref().unwrap_or_default();
             match self.needed_tables.get(key) {
-                Some(Standing::Replaced(sequence)) => {
-                    *finding = finding.clone().of_replaced_history(*sequence, accept);
+                Some(Standing::Replaced { sequence, is_copy }) => {
+                    let found = finding.clone();
+                    *finding = found.of_replaced_history(*sequence, *is_copy, accept);
                 }
                 Some(Standing::Counts) => {
                     finding.hint += "; or `kbk backup --refresh --topic TOPIC` stores again what the cluster still has of a topic that it has rows of";
@@ -182,7 +188,7 @@ impl<'a> Run<'a> {
             let standing = Standing::of(snapshot, topic);
             for state in &topic.partitions {
                 let known = self.report.findings.len();
-                let replaced = matches!(standing, Standing::Replaced(_));
+                let replaced = matches!(standing, Standing::Replaced { .. });
                 let accept_lost = self.options.accept_lost;
                 self.missing.partition(
                     snapshot,
