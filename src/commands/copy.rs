@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use kbk_format::repo::{Digested, RepoError, RepoErrorKind, Repository, Snapshot, Store};
+use kbk_format::repo::{
+    Digested, RepoError, RepoErrorKind, Repository, Snapshot, Store, UnfinishedFiles,
+};
 use kbk_tools::claims::ClaimEvent;
 use kbk_tools::copy::{
     self, Accounted, CopiedSnapshot, CopyEvents, CopyFindingKind, CopyOptions, CopyReport,
@@ -33,8 +35,9 @@ nothing in the other, and `kbk restore`, `kbk mount` and `kbk verify` work on it
 Segments that the copy has lost, or has with another size, are sent again while the original has
 them. `kbk verify --full` on the copy reads every byte of it.
 Once the original is lost, `kbk backup` continues the copy; after that it cannot be copied to.
-What is damaged in the original ends the copy of its partition there, and the exit code is 3.
-The same holds for a snapshot that the original forgets meanwhile: it is named, and the next is copied.";
+What is damaged in the original ends the copy of its partition there, and the exit code is 3;
+--accept-replaced accepts damage in what was replaced by a topic that was read again in full.
+A snapshot that the original forgets meanwhile is named, exit code 3, and the next is copied.";
 
 /// The arguments of `kbk copy`.
 #[derive(clap::Args, Clone, Debug)]
@@ -56,6 +59,11 @@ pub struct Args {
     /// Do not read again what was written: it is trusted that the store has what was sent
     #[arg(long)]
     pub no_read_back: bool,
+
+    /// Exit with 0 although something is damaged in a history of a topic that was replaced, since a backup has read the topic again in
+    /// full. The copy lacks these records, and stays partial
+    #[arg(long)]
+    pub accept_replaced: bool,
 
     /// Only say what would be copied
     #[arg(long)]
@@ -84,6 +92,10 @@ struct Copying {
     to: String,
     /// Whether nothing was changed.
     dry_run: bool,
+    /// Number of files in a local copy that interrupted writes had left a day or more before its newest snapshot, and that were removed.
+    removed_files: u64,
+    /// Their bytes.
+    removed_bytes: u64,
     #[serde(flatten)]
     report: CopyReport,
 }
@@ -99,6 +111,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         snapshots: args.snapshot.unwrap_or(CopySelection::New),
         topics: topics(selection),
         read_back: !args.no_read_back,
+        accept_replaced: args.accept_replaced,
         dry_run: args.dry_run,
         writer: super::writer(),
     };
@@ -108,17 +121,38 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let report = copy::copy(&from, &to, &options, stop, events, Arc::new(log)).await;
     // The progress leaves the screen before the result is written.
     drop(progress);
+    let report = report?;
+    let removed = match args.dry_run || report.interrupted {
+        true => UnfinishedFiles::default(),
+        false => remove_unfinished(&to).await,
+    };
     let copying = Copying {
         from: from.store().url().to_owned(),
         to: to.store().url().to_owned(),
         dry_run: args.dry_run,
-        report: report?,
+        removed_files: removed.files,
+        removed_bytes: removed.bytes,
+        report,
     };
     let outcome = match copying.report.interrupted {
         true => Outcome::Interrupted,
         false => Outcome::clean_if(copying.report.is_whole()),
     };
     context.conclude(&copying, outcome)
+}
+
+/// Removes what interrupted runs left in the copy. Everything is committed, so a failure is no reason to fail.
+async fn remove_unfinished(copy: &Repository) -> UnfinishedFiles {
+    let removed = async {
+        match copy.latest().await? {
+            Some(newest) => copy.remove_unfinished(&newest).await,
+            None => Ok(UnfinishedFiles::default()),
+        }
+    };
+    removed.await.unwrap_or_else(|error: RepoError| {
+        tracing::warn!("files that interrupted runs left were not removed: {error}");
+        UnfinishedFiles::default()
+    })
 }
 
 /// Names the option that the repository to copy from is reached with.
@@ -230,7 +264,7 @@ impl Copying {
         let report = &self.report;
         let (from, to) = (&self.from, &self.to);
         if report.snapshots.is_empty() {
-            let has_all = report.findings.is_empty() && !report.interrupted;
+            let has_all = report.is_whole() && !report.interrupted;
             let has_all = has_all && !(self.dry_run && report.repaired_segments > 0);
             return match has_all {
                 true => format!("nothing new to copy from {from} to {to}"),
@@ -251,8 +285,9 @@ impl Copying {
     /// Says what is missing, where something is.
     fn missing(&self) -> Option<String> {
         let report = &self.report;
-        let found = human::counted(report.findings.len() as u64, "finding");
-        match (report.interrupted, report.findings.is_empty()) {
+        let findings = report.findings.iter().filter(|it| !it.accepted);
+        let found = human::counted(findings.count() as u64, "finding");
+        match (report.interrupted, report.is_whole()) {
             (_, false) => Some(format!(
                 "partial: part of what is selected is not in the copy: {found}"
             )),
@@ -397,13 +432,20 @@ impl Report for Copying {
         }
         for finding in &report.findings {
             let (of, message) = (&finding.repository, &finding.message);
+            let accepted = match finding.accepted {
+                true => "accepted: the topic has another history, which was read again in full: ",
+                false => "",
+            };
             match finding.kind {
                 CopyFindingKind::Differs | CopyFindingKind::DamagedCopy => {
-                    writeln!(out, "in the copy {of}: {message}")?;
+                    writeln!(out, "{accepted}in the copy {of}: {message}")?;
                 }
                 _ => {
                     let snapshot = finding.origin;
-                    writeln!(out, "in the original {of}: snapshot {snapshot}: {message}")?;
+                    writeln!(
+                        out,
+                        "{accepted}in the original {of}: snapshot {snapshot}: {message}"
+                    )?;
                 }
             }
             writeln!(out, "  hint: {}", finding.hint)?;
@@ -428,6 +470,15 @@ impl Report for Copying {
             self.sent(out)?;
         }
         self.repaired(out)?;
+        if self.removed_files > 0 {
+            writeln!(
+                out,
+                "removed {} ({}) that interrupted runs had left unfinished in {}",
+                human::counted(self.removed_files, "file"),
+                human::bytes(self.removed_bytes),
+                self.to
+            )?;
+        }
         self.accounted(out)
     }
 }
@@ -443,6 +494,8 @@ mod tests {
                 from: "a".to_owned(),
                 to: "b".to_owned(),
                 dry_run: false,
+                removed_files: 0,
+                removed_bytes: 0,
                 report,
             };
             let mut text = Vec::new();

@@ -147,6 +147,92 @@ fn a_copy_holds_the_same_and_only_what_is_new_is_sent() {
 }
 
 #[test]
+fn numbers_of_backups_are_those_of_the_original() {
+    let copies = Copies::new();
+    copies.copied(&[]);
+    let older = "the newest backup did not look at 1 topic; the oldest is orders: its last backup is snapshot 1 of the original, ";
+    let status = copies.of_copy(&["status"]);
+    assert!(ok(&status).stdout.contains(older), "{}", status.stdout);
+    let original = copies.world.kbk(&["status"]);
+    let expected = older.replace(" of the original", "");
+    assert!(
+        ok(&original).stdout.contains(&expected),
+        "{}",
+        original.stdout
+    );
+
+    // The copy commits something, so that the next snapshot has another number than in the original.
+    ok(&copies.of_copy(&["forget", "1", "--yes"]));
+    copies
+        .world
+        .backup(&[("payments", 0, vec![vec![(250, 9_000)]])]);
+    copies.copied(&[]);
+    let listed = copies.of_copy(&["snapshots"]);
+    let holds = "is of `kbk forget`, and holds the backup of snapshot 2 of the original\n";
+    assert!(ok(&listed).stdout.contains(holds), "{}", listed.stdout);
+
+    // A copy of the copy still states what the original was asked, and not what the copy made of it.
+    let third = copies.world.folder.path().join("third");
+    let third = third.to_str().unwrap();
+    ok(&copies.of_copy(&["init", "-r", third]));
+    let from = copies.copy.clone();
+    ok(&copies.of_copy(&["copy", "--from", &from, "-r", third]));
+    let status = copies.of_copy(&["status", "-r", third]);
+    assert!(ok(&status).stdout.contains(older), "{}", status.stdout);
+    let json = copies.of_copy(&["status", "-r", third, "--json"]).json();
+    let names: Vec<&Value> = json["older_topics"].as_array().unwrap().iter().collect();
+    assert_eq!(names.len(), 1, "{json}");
+}
+
+#[test]
+fn a_copy_of_an_expiry_keeps_the_records_and_says_nothing_else() {
+    let copies = Copies::new();
+    copies.copied(&[]);
+    ok(&copies.world.kbk(&[
+        "expire",
+        "--older-than",
+        "1d",
+        "--topic",
+        "orders",
+        "--allow-old-backup",
+        "--yes",
+    ]));
+    copies.copied(&[]);
+    let [original, copy] = copies.both(&["snapshots"]);
+    assert!(
+        original.contains("snapshot 3 is of `kbk expire`"),
+        "{original}"
+    );
+    assert!(!copy.contains("expire"), "{copy}");
+    assert!(
+        copy.contains("the snapshots 1 to 3 are copies of repository "),
+        "{copy}"
+    );
+    ok(&copies.of_copy(&["status"]));
+}
+
+#[test]
+fn files_that_interrupted_copies_left_are_removed_once_they_are_old() {
+    let copies = Copies::new();
+    copies.copied(&[]);
+    let key = copies.world.entries("orders", 0)[0].key.clone();
+    let place = |number: u32| std::path::Path::new(&copies.copy).join(format!("{key}#{number}"));
+    let days = std::time::Duration::from_secs(2 * 86_400);
+    for number in [1, 2] {
+        fs::write(place(number), "1234567").unwrap();
+    }
+    let file = fs::File::options().write(true).open(place(1)).unwrap();
+    file.set_modified(std::time::SystemTime::now() - days)
+        .unwrap();
+    assert_eq!(copies.copied(&["--dry-run"])["removed_files"], 0);
+    let ended = copies.copy(&[]);
+    let said = "removed 1 file (7 B) that interrupted runs had left unfinished in ";
+    assert!(ok(&ended).stdout.contains(said), "{}", ended.stdout);
+    // Another run may be writing the other one.
+    assert!(!place(1).exists() && place(2).exists());
+}
+
+#[test]
 fn topics_are_selected_and_added_later() {
     let copies = Copies::new();
     let payments = copies.copied(&["--topic", "payments", "--snapshot", "latest"]);
@@ -290,6 +376,9 @@ fn damage_ends_its_partition_and_the_first_line_says_so() {
         "{}",
         ended.stdout
     );
+    // Nothing has replaced it.
+    let accepting = copies.copy(&["--accept-replaced"]);
+    assert_eq!(accepting.code, Some(3), "{}", accepting.stdout);
     let verified = copies.of_copy(&["verify"]);
     assert_eq!(verified.code, Some(3), "{}", verified.stdout);
     assert!(

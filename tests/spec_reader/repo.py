@@ -450,6 +450,7 @@ class Snapshot:
             hex_member(key, origin, "repository_id", 32)
             hex_member(key, origin, "sha256", 64)
             require(1 <= count_member(key, origin, "sequence") <= self.sequence, INCONSISTENT, key, None, "the origin has a higher sequence")
+            require(count_member(key, origin, "backup") <= origin["sequence"], INCONSISTENT, key, None, "the backup of the origin has a higher sequence")
         if member(key, members, "next", NUMBER, or_null=True) is not None:
             require(count_member(key, members, "next") >= self.sequence + 2, INCONSISTENT, key, None, "the snapshot that follows is not above")
 

@@ -109,6 +109,7 @@ mod tests {
         let origin = |repository: u8, sequence| Origin {
             repository_id: Hex([repository; 16]),
             sequence,
+            backup: sequence,
             sha256: Hex([0; 32]),
         };
         let maintenance = |backup| Maintenance {
@@ -202,7 +203,8 @@ mod tests {
         manifest.started_at = second(90);
         manifest.origin = Some(Origin {
             repository_id: Hex([1; 16]),
-            sequence: 7,
+            sequence: 8,
+            backup: 7,
             sha256: Hex([0; 32]),
         });
         manifest.sightings = vec![Sighting {

@@ -182,11 +182,11 @@ impl Manifest {
     }
 
     /// Returns the sequence of the snapshot of the last backup: its own, unless something else committed it. That of a copy is in the
-    /// repository of its origin. 0 where there has been no backup.
+    /// repository that was backed up, as `last_seen` and all that its rows state. 0 where there has been no backup.
     #[must_use]
     pub fn backup(&self) -> u64 {
         let copied = self.origin.as_ref();
-        let copied = copied.map_or(self.sequence, |origin| origin.sequence);
+        let copied = copied.map_or(self.sequence, |origin| origin.backup);
         let maintenance = self.maintenance.as_ref();
         maintenance.map_or(copied, |maintenance| maintenance.backup)
     }
@@ -269,6 +269,14 @@ impl Manifest {
             && !(1..=self.sequence).contains(&origin.sequence)
         {
             return Err(format!("its origin is snapshot {}", origin.sequence));
+        }
+        if let Some(origin) = &self.origin
+            && origin.backup > origin.sequence
+        {
+            let (sequence, backup) = (origin.sequence, origin.backup);
+            return Err(format!(
+                "its origin is snapshot {sequence}, whose backup is {backup}"
+            ));
         }
         match self.next {
             Some(next) if next <= self.sequence.saturating_add(1) => {
@@ -505,6 +513,7 @@ pub(super) mod tests {
             Some(Origin {
                 repository_id: Hex([3; 16]),
                 sequence,
+                backup: 1.min(sequence),
                 sha256: Hex([4; 32]),
             })
         };
@@ -529,6 +538,10 @@ pub(super) mod tests {
             },
             Manifest {
                 origin: origin(COMMITS + 1),
+                ..manifest()
+            },
+            Manifest {
+                origin: origin(1).map(|it| Origin { backup: 2, ..it }),
                 ..manifest()
             },
             Manifest {

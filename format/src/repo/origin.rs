@@ -11,6 +11,9 @@ pub struct Origin {
     pub repository_id: Id,
     /// Its sequence there.
     pub sequence: u64,
+    /// Sequence of its last backup, as its rows state it: in the repository that was backed up, which is another one where it is a copy
+    /// itself.
+    pub backup: u64,
     /// Its digest.
     pub sha256: Digest,
 }

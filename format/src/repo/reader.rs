@@ -3,6 +3,7 @@
 //! ```text
 //! row of a table  --open: GET [footer_position, size)--> checked footer
 //! row of a table  --open_whole: GET [0, size)--> checked footer, and all bytes
+//! row of a table  --check_footer: bytes that were read otherwise--> whether the footer is what the row states
 //! run of blocks   --read: GET [first block, last block]--> their bytes
 //! ```
 //!
@@ -81,6 +82,21 @@ impl SegmentReader {
         Ok((opened, read.bytes))
     }
 
+    /// Checks bytes that were read of the segment of `partition` that `entry` names: those from its footer on.
+    ///
+    /// # Errors
+    ///
+    /// [`RepoErrorKind::Damaged`] with [`Damage::Segment`] or [`Damage::OtherSegment`].
+    pub fn check_footer(
+        store: &Store,
+        partition: &PartitionId,
+        entry: &SegmentEntry,
+        footer: &[u8],
+    ) -> Result<()> {
+        let key = Self::key_of(store, partition, entry)?;
+        Self::of_footer(store, key, (partition, entry), (footer, None)).map(|_| ())
+    }
+
     /// Reads a range of a segment that ends with its footer.
     async fn read_end(
         store: &Store,
@@ -88,14 +104,20 @@ impl SegmentReader {
         entry: &SegmentEntry,
         range: Range<u64>,
     ) -> Result<(Key, StoredRange)> {
+        let key = Self::key_of(store, partition, entry)?;
+        let read = get(store, &key, entry.size, range).await?;
+        Ok((key, read))
+    }
+
+    /// Returns the name of a segment whose footer is not too long to be held in memory.
+    fn key_of(store: &Store, partition: &PartitionId, entry: &SegmentEntry) -> Result<Key> {
         let key = Key::segment(partition, entry.base_offset, &entry.segment_id);
         let footer = entry.size.saturating_sub(entry.footer_position);
         if footer > (limits::FOOTER_LENGTH + trailer::LENGTH) as u64 {
             let detail = format!("its row states a footer of {footer} bytes");
             return Err(store.damaged(&key, detail));
         }
-        let read = get(store, &key, entry.size, range).await?;
-        Ok((key, read))
+        Ok(key)
     }
 
     fn of_footer(

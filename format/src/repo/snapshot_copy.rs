@@ -104,6 +104,7 @@ impl SnapshotCopy {
         let copied = Origin {
             repository_id: origin.repository_id,
             sequence: origin.sequence,
+            backup: origin.backup(),
             sha256: self.origin.sha256,
         };
         let manifest = Manifest {
@@ -116,7 +117,8 @@ impl SnapshotCopy {
             nonce: Id::random(),
             started_at: origin.started_at,
             created_at: origin.created_at,
-            maintenance: origin.maintenance.clone(),
+            // What committed the origin's snapshot has done nothing here: an expiry there removes nothing.
+            maintenance: None,
             origin: Some(copied.clone()),
             next: None,
             writer: self.writer.clone(),
@@ -191,14 +193,19 @@ impl SnapshotCopy {
         let live: BTreeSet<TopicName> = live.map(|topic| topic.name.clone()).collect();
         for topic in carried_over.iter().filter(|it| !ids.contains(&id_of(it))) {
             topics.push(TopicState {
-                // The sightings are those of the origin.
-                sighting: None,
+                sighting: topic.sighting.filter(|id| self.has_sighting(*id, topic)),
                 deleted: topic.deleted || live.contains(&topic.name),
                 ..topic.clone()
             });
         }
         topics.sort_by(|a, b| a.order().cmp(&b.order()));
         Ok(topics)
+    }
+
+    /// Returns whether a topic that is carried over was last seen when the origin says that the topics of a sighting were.
+    fn has_sighting(&self, id: u64, topic: &TopicState) -> bool {
+        let mut sightings = self.origin.sightings.iter();
+        sightings.any(|sighting| sighting.id == id && sighting.last_seen == topic.last_seen)
     }
 
     fn apply_topic(
@@ -235,7 +242,7 @@ impl CopiedPartition {
     ) -> std::result::Result<PartitionState, String> {
         let mut state = match before {
             Some(before) if !begins_anew(before, origin) => before.clone(),
-            _ => begun_anew(before, origin, sequence)?,
+            _ => begun_anew(before, origin, sequence),
         };
         let start = state.end_offset;
         for segment in &self.segments {
@@ -264,35 +271,29 @@ impl CopiedPartition {
 }
 
 /// Returns whether what is stored of a partition says nothing about where its copy begins: nothing ever was, or all of it was expired, and
-/// the origin has expired more.
+/// the origin has expired more. An origin that begins later and has expired nothing is not the one that was copied.
 fn begins_anew(before: &PartitionState, origin: &PartitionState) -> bool {
-    before.segments == 0 && (before.expired.is_none() || origin.base_offset > before.end_offset)
+    let has_expired_more = origin.expired.is_some() && origin.base_offset > before.end_offset;
+    before.segments == 0 && (before.expired.is_none() || has_expired_more)
 }
 
 fn begun_anew(
     before: Option<&PartitionState>,
     origin: &PartitionState,
     sequence: u64,
-) -> std::result::Result<PartitionState, String> {
-    let was_expired = before.is_some_and(|before| before.expired.is_some());
-    if was_expired && origin.expired.is_none() {
-        let base = origin.base_offset;
-        return Err(format!(
-            "its origin begins at offset {base}, and has expired nothing before it"
-        ));
-    }
+) -> PartitionState {
     let mut changes = before
         .map(|before| before.changes.clone())
         .unwrap_or_default();
     if origin.expired.is_some() {
         changes.record(sequence);
     }
-    Ok(PartitionState {
+    PartitionState {
         expired: origin.expired.clone(),
         compacted: origin.compacted.clone(),
         changes,
         ..PartitionState::empty(origin.partition, origin.base_offset)
-    })
+    }
 }
 
 fn clipped(lost: &[LostRange], to: Range<i64>) -> impl Iterator<Item = LostRange> {

@@ -65,6 +65,8 @@ pub struct CopyOptions {
     pub topics: SelectTopics,
     /// Whether what was written is read again and compared.
     pub read_back: bool,
+    /// Whether findings in histories of topics that were replaced are accepted: the topic was read again in full, and that is copied.
+    pub accept_replaced: bool,
     /// Whether nothing is written.
     pub dry_run: bool,
     /// Program and version.

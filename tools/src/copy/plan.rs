@@ -130,6 +130,12 @@ impl Planner<'_> {
         // Where everything was expired, the coverage is empty, and is at its end.
         let base = new.first().map_or(end, |first| first.base_offset);
         match base {
+            base if base > start && before.is_some() && state.expired.is_none() => {
+                not_joined(format!(
+                    "the origin begins at offset {base}, the copy ends at {start}, and nothing in between has expired in the origin: \
+                     its history of this partition is another one; copy it to another repository"
+                ))
+            }
             base if base > start && before.is_some() => not_joined(format!(
                 "{} were expired in the origin before they were copied; once `kbk expire` has removed what the copy has of it, it \
                  begins anew at offset {base}",

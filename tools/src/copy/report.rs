@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use kbk_format::PartitionNumber;
-use kbk_format::repo::{PartitionId, Repository};
+use kbk_format::repo::{PartitionId, Repository, Snapshot};
 use serde::Serialize;
 
 /// What a copy did, or would do.
@@ -90,6 +90,8 @@ pub struct CopyFinding {
     pub origin: u64,
     /// The partition that it is about; null where it is about none.
     pub partition: Option<FoundIn>,
+    /// Whether it is accepted, since it is about a history of a topic that another one has replaced in the origin.
+    pub accepted: bool,
     /// The same for people.
     pub message: String,
     /// What to do next.
@@ -109,6 +111,7 @@ impl CopyFinding {
             repository: repository.store().url().to_owned(),
             origin,
             partition: None,
+            accepted: false,
             message,
             hint: kind.hint().to_owned(),
         }
@@ -129,6 +132,14 @@ pub struct FoundIn {
 }
 
 impl FoundIn {
+    /// Returns whether another history of its topic has replaced the one that it is of, according to a snapshot of the origin.
+    pub(super) fn was_replaced(&self, origin: &Snapshot) -> bool {
+        let mut topics = origin.topics.iter();
+        let topic =
+            topics.find(|it| *it.name == self.topic && it.topic_id.to_string() == self.topic_id);
+        topic.is_some_and(|topic| origin.replaced_in(topic).is_some())
+    }
+
     /// Returns whether it is this partition.
     pub(super) fn is_of(&self, id: &PartitionId) -> bool {
         self.topic == *id.topic
@@ -188,7 +199,7 @@ impl CopyFindingKind {
 }
 
 impl CopyReport {
-    /// Adds findings, each once: the same is found again in every snapshot that has it.
+    /// Adds findings, each once: the same is found again in every snapshot that has it, and a later one may have replaced its history.
     pub(super) fn add(&mut self, findings: Vec<CopyFinding>) {
         for finding in findings {
             let is_same = |it: &CopyFinding| {
@@ -201,9 +212,9 @@ impl CopyReport {
         }
     }
 
-    /// Returns whether everything that was selected is in the copy.
+    /// Returns whether everything that was selected is in the copy, but for what is accepted.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.findings.is_empty()
+        self.findings.iter().all(|finding| finding.accepted)
     }
 }

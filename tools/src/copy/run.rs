@@ -301,7 +301,7 @@ impl Run<'_> {
             }
             let preview = self.destination.preview_copy(&copy)?;
             if again && is_same(&copy, base.as_ref(), &preview) {
-                self.report.add(findings);
+                self.report.add(self.judged(origin, findings));
                 return Ok(Copied::Already);
             }
             let committed = match self.options.dry_run {
@@ -310,7 +310,7 @@ impl Run<'_> {
             };
             match committed {
                 Ok(committed) => {
-                    self.report.add(findings);
+                    self.report.add(self.judged(origin, findings));
                     let copied = copied(origin, &copy, &committed);
                     if let Some(preview) = &mut self.preview {
                         self.report.segments += copied.segments;
@@ -495,6 +495,16 @@ impl Run<'_> {
         }
     }
 
+    /// Accepts findings in what was replaced, if that was asked for.
+    fn judged(&self, origin: &Snapshot, mut findings: Vec<CopyFinding>) -> Vec<CopyFinding> {
+        for finding in &mut findings {
+            let partition = finding.partition.as_ref();
+            let was_replaced = partition.is_some_and(|partition| partition.was_replaced(origin));
+            finding.accepted = self.options.accept_replaced && was_replaced;
+        }
+        findings
+    }
+
     async fn commit(&self, copy: &SnapshotCopy) -> Result<Digested<Snapshot>, CopyError> {
         if let Some(claim) = self.claim {
             claim.check().await?;
@@ -534,7 +544,7 @@ impl Run<'_> {
         self.report.repaired_segments = repaired.sent.len() as u64;
         self.report.repaired_bytes = repaired.sent.iter().map(|entry| entry.size).sum();
         self.report.interrupted |= repaired.stopped;
-        self.report.add(repaired.findings);
+        self.report.add(self.judged(origin, repaired.findings));
         Ok(())
     }
 
@@ -584,6 +594,7 @@ impl Run<'_> {
                 });
             }
         }
+        let differing = self.judged(origin, differing);
         self.report.findings.extend(differing);
         self.report.accounted = Some(accounted);
     }

@@ -1,11 +1,15 @@
 //! The bytes of a segment, from one repository to the other in constant memory: compared with the digest of its row as they are read,
 //! and again as the other store returns them.
+//!
+//! A row states more than the digest: offsets, counts, times. Its other members are compared with the footer that passes by, as whoever
+//! opens a segment compares them: a row that says something else is damage of the origin, and is not copied.
 
 use std::io::Write;
 use std::ops::Range;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use kbk_format::layout::{limits, trailer};
 use kbk_format::repo::{
     Digest, Hex, Key, Operation, PartitionId, RepoError, Repository, SegmentEntry, SegmentReader,
     SegmentUpload, Store,
@@ -61,14 +65,17 @@ impl Transfer<'_> {
         entry: &SegmentEntry,
         existing: Option<u64>,
     ) -> Result<Transferred, TransferError> {
-        if existing == Some(entry.size) && self.is_intact(id, entry).await? {
+        if existing == Some(entry.size)
+            && let Some(footer) = self.intact(id, entry).await?
+        {
+            self.check_row(id, entry, &footer)?;
             return Ok(Transferred::Adopted);
         }
         for _ in 0..TRIES {
             if let Some(damage) = self.send(id, entry).await? {
                 return Ok(Transferred::Damaged(damage));
             }
-            if !self.read_back || self.is_intact(id, entry).await? {
+            if !self.read_back || self.intact(id, entry).await?.is_some() {
                 return Ok(Transferred::Sent);
             }
         }
@@ -90,11 +97,13 @@ impl Transfer<'_> {
         let runtime = Handle::current();
         let writing = tokio::task::spawn_blocking(move || write(&store, key, runtime, receiver));
         let mut parts = parts(self.origin, id, entry);
+        let mut footer = Footer::of(entry);
         let mut failed = None;
         while let Some(part) = parts.next().await {
             match part {
                 Ok(part) => {
                     self.events.received(part.len() as u64);
+                    footer.add(&part);
                     if sender.send(part).await.is_err() {
                         // The upload has failed, and says why.
                         break;
@@ -124,22 +133,65 @@ impl Transfer<'_> {
                 entry.key
             )));
         }
+        self.check_row(id, entry, &footer.bytes)?;
         let complete = upload.complete().await;
         complete.map_err(|error| TransferError::Destination(error.into()))?;
         Ok(None)
     }
 
-    /// Returns whether the destination returns the bytes of the row.
-    async fn is_intact(
+    /// Checks that the row states what the footer does: the bytes are those that the origin's index has the digest of.
+    fn check_row(
         &self,
         id: &PartitionId,
         entry: &SegmentEntry,
-    ) -> Result<bool, TransferError> {
-        match digest(self.destination.store(), id, entry).await {
-            Ok(found) => Ok(found == entry.sha256),
-            Err(error) if error.kind().is_about_content() => Ok(false),
+        footer: &[u8],
+    ) -> Result<(), TransferError> {
+        let checked = SegmentReader::check_footer(self.origin, id, entry, footer);
+        checked.map_err(TransferError::Origin)
+    }
+
+    /// Returns the footer if the destination returns the bytes of the row.
+    async fn intact(
+        &self,
+        id: &PartitionId,
+        entry: &SegmentEntry,
+    ) -> Result<Option<Vec<u8>>, TransferError> {
+        match read_all(self.destination.store(), id, entry).await {
+            Ok((found, footer)) => Ok((found == entry.sha256).then_some(footer)),
+            Err(error) if error.kind().is_about_content() => Ok(None),
             Err(error) => Err(TransferError::Destination(error.into())),
         }
+    }
+}
+
+/// The bytes of a segment from its footer on, kept while all of them pass by.
+struct Footer {
+    /// How many bytes are before it.
+    before: u64,
+    bytes: Vec<u8>,
+}
+
+impl Footer {
+    fn of(entry: &SegmentEntry) -> Footer {
+        let length = entry.size.saturating_sub(entry.footer_position);
+        // No check accepts a footer that is longer, so nothing of it is kept.
+        let is_possible = length <= (limits::FOOTER_LENGTH + trailer::LENGTH) as u64;
+        Footer {
+            before: if is_possible {
+                entry.footer_position
+            } else {
+                u64::MAX
+            },
+            bytes: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, part: &[u8]) {
+        let length = part.len() as u64;
+        let skipped = usize::try_from(self.before).unwrap_or(usize::MAX);
+        self.before = self.before.saturating_sub(length);
+        self.bytes
+            .extend_from_slice(part.get(skipped..).unwrap_or_default());
     }
 }
 
@@ -188,22 +240,64 @@ fn ranges(size: u64, length: u64) -> impl Iterator<Item = Range<u64>> {
     })
 }
 
-async fn digest(
+/// Returns the digest of all bytes, and those from the footer on.
+async fn read_all(
     store: &Store,
     id: &PartitionId,
     entry: &SegmentEntry,
-) -> Result<Digest, RepoError> {
+) -> Result<(Digest, Vec<u8>), RepoError> {
     let mut sha256 = Sha256::new();
+    let mut footer = Footer::of(entry);
     let mut parts = parts(store, id, entry);
     while let Some(part) = parts.next().await {
-        sha256.update(&part?);
+        let part = part?;
+        sha256.update(&part);
+        footer.add(&part);
     }
-    Ok(Hex(sha256.finalize().into()))
+    Ok((Hex(sha256.finalize().into()), footer.bytes))
 }
 
 #[cfg(test)]
 mod tests {
+    use kbk_format::TimestampType;
+    use kbk_format::repo::Id;
+
     use super::*;
+
+    #[test]
+    fn a_footer_is_kept_whatever_parts_it_comes_in() {
+        let mut entry = SegmentEntry {
+            key: String::new(),
+            segment_id: Id::ZERO,
+            size: 10,
+            footer_position: 6,
+            sha256: Hex([0; 32]),
+            base_offset: 0,
+            end_offset: 1,
+            min_timestamp: 0,
+            max_timestamp: 0,
+            min_known_timestamp: None,
+            records: 0,
+            raw_bytes: 0,
+            timestamp_type: TimestampType::CreateTime,
+            content_digest: Id::ZERO,
+            rendered: None,
+            whole_lines: None,
+        };
+        let kept = |entry: &SegmentEntry, length| {
+            let mut footer = Footer::of(entry);
+            for part in b"0123456789".chunks(length) {
+                footer.add(part);
+            }
+            footer.bytes
+        };
+        for length in 1..=10 {
+            assert_eq!(kept(&entry, length), b"6789", "{length}");
+        }
+        // Nobody could hold a footer of such a length in memory.
+        (entry.size, entry.footer_position) = (1 << 40, 1);
+        assert_eq!(kept(&entry, 3), b"");
+    }
 
     #[test]
     fn ranges_cover_an_object_once() {

@@ -7,8 +7,8 @@ mod world;
 use std::collections::BTreeSet;
 
 use kbk_format::repo::{
-    Change, CopiedPartition, Digested, Hex, IncompleteReason, PruneOptions, Pruning, RepoErrorKind,
-    Repository, Snapshot, Upkeep,
+    Change, CopiedPartition, Digested, Hex, Id, IncompleteReason, PruneOptions, Pruning,
+    RepoErrorKind, Repository, SegmentEntry, Snapshot, Upkeep,
 };
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -233,6 +233,62 @@ fn a_damaged_segment_ends_its_partition_and_is_copied_once_it_is_intact() {
         assert!(to.is_complete());
         world.check(&NAMES).await;
     });
+}
+
+#[test]
+fn a_row_that_is_not_what_its_segment_states_ends_its_partition() {
+    type Forge = fn(&mut SegmentEntry);
+    let forgeries: [(&str, Forge); 8] = [
+        ("end offset", |it| it.end_offset += 1),
+        ("number of records", |it| it.records += 1),
+        ("number of raw bytes", |it| it.raw_bytes += 1),
+        ("smallest timestamp", |it| it.min_timestamp -= 1),
+        ("largest timestamp", |it| it.max_timestamp += 1),
+        ("content digest", |it| it.content_digest = Id::ZERO),
+        ("footer", |it| it.footer_position -= 1),
+        ("footer", |it| it.footer_position += 1),
+    ];
+    for (what, forge) in forgeries {
+        // What an interrupted copy left has the right bytes, and the row is as wrong.
+        for is_adopted in [false, true] {
+            run(async {
+                let mut world = backed_up(14, 1).await;
+                world.forge = Some(forge);
+                while world.forge.is_some() {
+                    world.back_up().await;
+                }
+                if is_adopted {
+                    let from = world.from.open().await;
+                    let newest = from.latest().await.unwrap().unwrap();
+                    let mut rows = from.segment_rows(&newest).await.unwrap();
+                    while let Some((_, entry)) = rows.next().await.unwrap() {
+                        let bytes = world.from.object(&entry.key).await.unwrap();
+                        let path = Path::from(entry.key.as_str());
+                        world.to.objects.put(&path, bytes.into()).await.unwrap();
+                    }
+                }
+                let report = copied(&mut world).await;
+                let [finding] = &report.findings[..] else {
+                    panic!("{what}: {report:?}")
+                };
+                assert_eq!(finding.kind, CopyFindingKind::DamagedSegment);
+                assert_eq!(finding.repository, "from");
+                assert!(finding.message.contains(what), "{what}: {finding:?}");
+                assert!(
+                    !world
+                        .to
+                        .open()
+                        .await
+                        .latest()
+                        .await
+                        .unwrap()
+                        .unwrap()
+                        .is_complete()
+                );
+                world.check(&[]).await;
+            });
+        }
+    }
 }
 
 #[test]
@@ -597,6 +653,164 @@ fn what_the_original_has_expired_cannot_be_sent_again() {
             "{messages:?}"
         );
         assert!(report.accounted.unwrap().expired_in_origin > 0);
+    });
+}
+
+#[test]
+fn copies_of_other_topics_in_turn_commit_only_what_is_new() {
+    run(async {
+        let mut world = backed_up(16, 3).await;
+        let parts = [vec![NAMES[0]], vec![NAMES[1], NAMES[2]]];
+        for part in &parts {
+            let copied = world.copy(CopySelection::New, part.clone(), None).await;
+            assert!(!copied.unwrap().unwrap().snapshots.is_empty());
+        }
+        let before = world.to.open().await.sequences().await.unwrap();
+        for part in parts.iter().chain(&parts) {
+            let again = world.copy(CopySelection::New, part.clone(), None).await;
+            assert_eq!(again.unwrap().unwrap().snapshots, [], "{part:?}");
+        }
+        assert_eq!(world.to.open().await.sequences().await.unwrap(), before);
+        world.back_up().await;
+        for part in &parts {
+            let new = world.copy(CopySelection::New, part.clone(), None).await;
+            new.unwrap().unwrap();
+        }
+        world.check(&NAMES).await;
+    });
+}
+
+#[test]
+fn a_copy_of_a_copy_states_the_backup_that_its_rows_do() {
+    run(async {
+        let mut world = backed_up(17, 2).await;
+        copied(&mut world).await;
+        // The copy takes a number that its original gives to a backup.
+        let to = world.to.open().await;
+        let plan = to.plan_forget([1].into()).await.unwrap();
+        to.forget(&plan, &world.upkeep("forget")).await.unwrap();
+        world.back_up().await;
+        copied(&mut world).await;
+        let first = to.latest().await.unwrap().unwrap();
+        assert_eq!((first.sequence, first.backup()), (4, 3));
+        world.copy_the_copy().await;
+        copied(&mut world).await;
+        let second = world.to.open().await.latest().await.unwrap().unwrap();
+        let origin = second.origin.clone().unwrap();
+        assert_eq!((origin.sequence, origin.backup), (4, 3));
+        assert_eq!(second.backup(), 3);
+        let looked_at = |snapshot: &Snapshot| {
+            let topics = snapshot.topics.iter();
+            topics
+                .filter(|it| it.last_seen == snapshot.backup())
+                .count()
+        };
+        assert_eq!(looked_at(&second), looked_at(&world.snapshots[&3]));
+        assert!(looked_at(&second) > 0);
+    });
+}
+
+#[test]
+fn a_copy_of_an_expiry_is_not_called_one() {
+    run(async {
+        let mut world = backed_up(18, 3).await;
+        copied(&mut world).await;
+        let from = world.from.open().await;
+        while from.latest().await.unwrap().unwrap().maintenance.is_none() {
+            world.expire(false).await;
+        }
+        let report = copied(&mut world).await;
+        assert_eq!(report.snapshots.len(), 1, "{report:?}");
+        let to = world.to.open().await.latest().await.unwrap().unwrap();
+        assert_eq!((to.origin.as_ref().unwrap().sequence, to.backup()), (4, 3));
+        // It removed nothing here.
+        assert_eq!(to.maintenance, None);
+        assert_eq!(to.totals.records, world.snapshots[&3].totals.records);
+    });
+}
+
+#[test]
+fn damage_in_what_was_replaced_is_accepted_if_that_is_asked_for() {
+    run(async {
+        let mut world = backed_up(19, 2).await;
+        let from = world.from.open().await;
+        let newest = from.latest().await.unwrap().unwrap();
+        let topics = newest.topics.iter().filter(|it| !it.deleted);
+        let mut topics = topics.filter(|it| it.partitions[0].segments > 0);
+        let topic = topics.next().unwrap().clone();
+        let id = topic.partition_id(0.into());
+        let segments = from.segments(&newest, &id, &topic.partitions[0]).await;
+        let path = Path::from(segments.unwrap()[0].key.as_str());
+        world.from.objects.delete(&path).await.unwrap();
+        let report = copied(&mut world).await;
+        assert!(!report.is_whole(), "{report:?}");
+        world.accept_replaced = true;
+        let report = copied(&mut world).await;
+        assert!(!report.is_whole(), "it counts: {report:?}");
+        // A backup reads the topic again in full.
+        world.replace_history(&topic).await;
+        let report = copied(&mut world).await;
+        assert!(report.is_whole(), "{report:?}");
+        assert!(report.findings.iter().all(|it| it.accepted) && !report.findings.is_empty());
+        let again = copied(&mut world).await;
+        assert!(again.is_whole() && !again.findings.is_empty(), "{again:?}");
+        assert!(
+            !world
+                .to
+                .open()
+                .await
+                .latest()
+                .await
+                .unwrap()
+                .unwrap()
+                .is_complete()
+        );
+        world.accept_replaced = false;
+        assert!(!copied(&mut world).await.is_whole());
+    });
+}
+
+#[test]
+fn a_partition_with_another_history_is_left_and_all_others_are_copied() {
+    run(async {
+        let mut world = backed_up(15, 4).await;
+        let first = world.copy(CopySelection::New, vec![NAMES[0]], None).await;
+        assert!(first.unwrap().unwrap().segments > 0);
+        let states = async |world: &World| {
+            let to = world.to.open().await.latest().await.unwrap().unwrap();
+            let all = to.topics.iter().flat_map(|topic| &topic.partitions);
+            all.cloned().collect::<Vec<_>>()
+        };
+        while states(&world).await.iter().any(|it| it.segments > 0) {
+            world.expire(true).await;
+        }
+        let expired = states(&world).await;
+        let expired = expired.iter().filter(|it| it.expired.is_some()).count();
+        world.replace_origin().await;
+        let report = copied(&mut world).await;
+        let found: Vec<&str> = report
+            .findings
+            .iter()
+            .filter(|it| it.kind == CopyFindingKind::NotJoined)
+            .map(|it| it.message.as_str())
+            .collect();
+        let is_another = "its history of this partition is another one";
+        assert!(found.iter().any(|it| it.contains(is_another)), "{found:?}");
+        let partitions: BTreeSet<&str> = found
+            .iter()
+            .map(|it| it.split(':').next().unwrap())
+            .collect();
+        assert_eq!(
+            (partitions.len(), report.findings.len()),
+            (expired, found.len()),
+            "{report:?}"
+        );
+        assert!(report.segments > 0);
+        let accounted = report.accounted.unwrap();
+        assert_eq!(
+            accounted.partitions - accounted.whole_partitions,
+            expired as u64
+        );
     });
 }
 

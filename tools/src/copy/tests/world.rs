@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use jiff::Timestamp;
-use kbk_format::TimestampType;
 use kbk_format::repo::{
     AclBinding, Change, Digested, FoundGroups, GroupState, Hex, Id, Identity, IncompleteReason,
-    Key, LostRange, PartitionChange, PartitionId, Repository, SegmentEntry, Snapshot, Store,
-    StoreProfile, TopicChange, TopicName, Upkeep,
+    LostRange, PartitionChange, PartitionId, Repository, SegmentEntry, Snapshot, Store,
+    StoreProfile, TopicChange, TopicName, TopicState, Upkeep, Uploaded,
+};
+use kbk_format::{
+    FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter, TimestampType,
+    WriterOptions,
 };
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -36,13 +39,13 @@ pub(super) struct Side {
 }
 
 impl Side {
-    async fn create(url: &'static str) -> Side {
+    async fn create(url: &'static str, identity: Identity) -> Side {
         let side = Side {
             objects: Arc::new(InMemory::new()),
             url,
             meanwhile: Mutex::default(),
         };
-        let created = Repository::create(side.store(0, None, Random::new(1)), Identity::fresh());
+        let created = Repository::create(side.store(0, None, Random::new(1)), identity);
         created.await.unwrap();
         side
     }
@@ -55,9 +58,9 @@ impl Side {
         };
         // Small, so that segments have several ranges, and some of them parts.
         let mut profile = StoreProfile::remote();
-        profile.range_bytes = 40;
-        profile.upload.whole_below = 70;
-        profile.upload.part_bytes = 30;
+        profile.range_bytes = 400;
+        profile.upload.whole_below = 900;
+        profile.upload.part_bytes = 400;
         Store::new(Arc::new(objects), self.url).with_profile(profile)
     }
 
@@ -115,58 +118,149 @@ pub(super) struct World {
     pub(super) snapshots: BTreeMap<u64, Digested<Snapshot>>,
     ids: BTreeMap<&'static str, Id>,
     clock: i64,
+    /// Where partitions begin.
+    start: i64,
+    /// Whether no topic is deleted and created again.
+    keeps_ids: bool,
+    pub(super) accept_replaced: bool,
+    /// Changes what the row of the next segment states.
+    pub(super) forge: Option<fn(&mut SegmentEntry)>,
 }
 
 impl World {
     pub(super) async fn new(seed: u64) -> World {
         World {
-            from: Side::create("from").await,
-            to: Side::create("to").await,
+            from: Side::create("from", Identity::fresh()).await,
+            to: Side::create("to", Identity::fresh()).await,
             random: Random::new(seed),
             history: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             ids: BTreeMap::new(),
             clock: 0,
+            start: 5,
+            keeps_ids: false,
+            accept_replaced: false,
+            forge: None,
         }
     }
 
-    /// Writes a segment whose bytes are random.
+    /// Makes what was the copy the one to copy from, to a new one.
+    pub(super) async fn copy_the_copy(&mut self) {
+        let third = Side::create("third", Identity::fresh()).await;
+        self.from = std::mem::replace(&mut self.to, third);
+    }
+
+    /// Backs up one topic as a run does that reads it again in full.
+    pub(super) async fn replace_history(&mut self, old: &TopicState) {
+        let topic_id = Id::random();
+        let id = PartitionId {
+            topic: old.name.clone(),
+            topic_id,
+            partition: 0.into(),
+        };
+        let segment = self.segment(&id, 5).await;
+        let repository = self.from.open().await;
+        let newest = repository.latest().await.unwrap().unwrap();
+        let now = Timestamp::from_second(self.clock).unwrap();
+        let change = Change {
+            read_after: newest.sequence,
+            ignored: BTreeSet::new(),
+            base: Some(newest),
+            nonce: Id::random(),
+            started_at: now,
+            created_at: now,
+            writer: "test".to_owned(),
+            cluster_id: None,
+            topics: vec![TopicChange {
+                name: old.name.clone(),
+                topic_id,
+                kafka_id: old.kafka_id,
+                internal: false,
+                replication_factor: 1,
+                config: None,
+                partitions: vec![PartitionChange {
+                    partition: 0.into(),
+                    log_start_offset: 0,
+                    high_watermark: segment.end_offset,
+                    last_stable_offset: segment.end_offset,
+                    incomplete: None,
+                    segments: vec![segment],
+                    lost: Vec::new(),
+                }],
+            }],
+            gone: Vec::new(),
+            unseen: Vec::new(),
+            groups: None,
+            acls: None,
+        };
+        let committed = repository.commit(&change).await.unwrap();
+        self.snapshots.insert(committed.sequence, committed);
+    }
+
+    /// Puts another repository with the same id in place of the first one: its topics begin later, and its first snapshots were forgotten.
+    pub(super) async fn replace_origin(&mut self) {
+        let identity = self.from.open().await.identity().clone();
+        self.from = Side::create("from", identity).await;
+        self.snapshots.clear();
+        self.history.clear();
+        self.start = 10_000;
+        self.keeps_ids = true;
+        while self.snapshots.len() < 12 {
+            self.back_up().await;
+        }
+        let repository = self.from.open().await;
+        let plan = repository.plan_forget((1..=4).collect()).await.unwrap();
+        let upkeep = self.upkeep("forget");
+        repository.forget(&plan, &upkeep).await.unwrap();
+        self.note_snapshots(&repository).await;
+    }
+
+    /// Writes a segment whose records are random.
     async fn segment(&mut self, id: &PartitionId, base_offset: i64) -> SegmentEntry {
         self.clock += 1;
-        let length = 10 + self.random.below(150);
-        let bytes: Vec<u8> = (0..length).map(|_| self.random.below(256) as u8).collect();
         let segment_id = Id::random();
-        let key = Key::segment(id, base_offset, &segment_id).to_string();
-        let payload = bytes.clone().into();
-        self.from
-            .objects
-            .put(&Path::from(key.as_str()), payload)
-            .await
-            .unwrap();
         let offsets = 1 + self.random.below(9) as i64;
-        let records = self.random.below(offsets as u64 + 1);
-        let (min, max) = match records {
-            0 => (i64::MAX, i64::MIN),
-            _ => (self.clock, self.clock),
-        };
-        let entry = SegmentEntry {
-            key,
-            segment_id,
-            size: length,
-            footer_position: 1,
-            sha256: Hex(Sha256::digest(&bytes).into()),
-            base_offset,
-            end_offset: base_offset + offsets,
-            min_timestamp: min,
-            max_timestamp: max,
-            min_known_timestamp: (records > 0).then_some(min),
-            records,
-            raw_bytes: 3 * records,
+        let records = self.random.below(offsets as u64 + 1) as i64;
+        let header = FileHeader {
+            segment_id: segment_id.0,
+            topic_id: id.topic_id.0,
+            topic: id.topic.to_string(),
+            partition: id.partition,
             timestamp_type: TimestampType::CreateTime,
-            content_digest: Id::random(),
-            rendered: None,
-            whole_lines: None,
+            isolation_level: IsolationLevel::ReadCommitted,
+            base_offset,
+            cluster_id: None,
+            writer: None,
+            created_at: None,
         };
+        let options = WriterOptions::default();
+        let mut writer = SegmentWriter::new(Vec::new(), header, options).unwrap();
+        for offset in base_offset..base_offset + records {
+            let length = self.random.below(60);
+            let value: Vec<u8> = (0..length).map(|_| self.random.below(256) as u8).collect();
+            let record = Record {
+                offset,
+                timestamp: self.clock,
+                control: false,
+                key: None,
+                value: Some(&value),
+                headers: Headers::EMPTY,
+            };
+            writer.push(&record).unwrap();
+        }
+        let sealed = writer.seal(base_offset + offsets, GapReason::NotDelivered);
+        let (bytes, summary) = sealed.unwrap();
+        let uploaded = Uploaded {
+            sha256: Hex(Sha256::digest(&bytes).into()),
+            size: bytes.len() as u64,
+        };
+        let mut entry = SegmentEntry::new(id, &summary, uploaded);
+        let path = Path::from(entry.key.as_str());
+        let put = self.from.objects.put(&path, bytes.into()).await;
+        put.unwrap();
+        if let Some(forge) = self.forge.take() {
+            forge(&mut entry);
+        }
         self.history
             .entry(id.clone())
             .or_default()
@@ -183,7 +277,8 @@ impl World {
             if self.random.one_in(3) {
                 continue;
             }
-            if self.random.one_in(8) || !self.ids.contains_key(name) {
+            let is_created_again = !self.keeps_ids && self.random.one_in(8);
+            if is_created_again || !self.ids.contains_key(name) {
                 self.ids.insert(name, Id::random());
             }
             let (name, topic_id): (TopicName, Id) = (name.parse().unwrap(), self.ids[name]);
@@ -196,7 +291,7 @@ impl World {
                     partition,
                 };
                 let stored = newest.as_ref().and_then(|newest| newest.partition(&id));
-                let start = stored.map_or(5, |state| state.end_offset);
+                let start = stored.map_or(self.start, |state| state.end_offset);
                 let (mut end, mut segments, mut lost) = (start, Vec::new(), Vec::new());
                 for _ in 0..self.random.below(3) {
                     let segment = self.segment(&id, end).await;
@@ -363,6 +458,7 @@ impl World {
                     .collect()
             }),
             read_back: true,
+            accept_replaced: self.accept_replaced,
             dry_run: false,
             writer: "test".to_owned(),
         };
