@@ -258,6 +258,13 @@ impl Report for Verified {
                 "{expired} had expired: `kbk expire` removed them by their age"
             )?;
         }
+        if report.compacted_records > 0 {
+            let compacted = human::counted(report.compacted_records, "record");
+            writeln!(
+                out,
+                "{compacted} had been removed by key: `kbk compact` kept the latest of each"
+            )?;
+        }
         Ok(())
     }
 }

@@ -8,6 +8,7 @@
 //!                 retention policy --> which snapshots are forgotten, and why
 //!                 copy      snapshots --> another repository
 //!                 diff      two snapshots --> what differs
+//!                 compact   small segments --> large ones, proved to hold the same
 //!                 claims    what is going to be written --> the right to, while others want it too
 //!   FILE.kseg --- inspect   one segment, without its repository --> Inspection; SegmentFile reads and verifies it
 //! ```
@@ -57,6 +58,7 @@
 //! | translate offsets by the offset map of a restore | [`restores::FinishedRestore`], [`restores::MapReader`] |
 //! | claim partitions before they are written, and see who else has | [`claims::claim`], [`claims::list`] |
 //! | decide which snapshots are forgotten (`kbk forget`) | [`retention::plan_policy`], [`retention::Policy`] |
+//! | merge small segments, compress them anew, keep the latest record per key (`kbk compact`) | [`compact::compact`] |
 //! | copy snapshots to another repository (`kbk copy`) | [`copy::copy`] |
 //! | compare two snapshots (`kbk diff A B`) | [`diff::diff`], [`diff::SnapshotDifference`] |
 //! | look at one segment file (`kbk inspect`) | [`inspect::inspect`] |
@@ -64,6 +66,7 @@
 //! | share work among threads | [`share::FairShare`] |
 
 pub mod claims;
+pub mod compact;
 pub mod copy;
 pub mod diff;
 pub mod inspect;

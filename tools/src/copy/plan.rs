@@ -1,5 +1,6 @@
 //! What of a snapshot is new in the copy: which segments, and what cannot be joined to what is there.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -122,9 +123,9 @@ impl Planner<'_> {
         };
         let (old, new): (Vec<SegmentEntry>, Vec<SegmentEntry>) =
             all.into_iter().partition(|it| it.end_offset <= start);
-        if !self.continues(id, before, old.last()).await? {
+        if !self.continues(id, before, &old).await? {
             return not_joined(format!(
-                "the segment that ends at offset {start} is another one in the origin than in the copy"
+                "what ends at offset {start} is not the same in the origin as in the copy"
             ));
         }
         // Where everything was expired, the coverage is empty, and is at its end.
@@ -141,6 +142,10 @@ impl Planner<'_> {
                  begins anew at offset {base}",
                 OffsetSpan::from(start..base)
             )),
+            base if base < start => not_joined(format!(
+                "a segment of the origin begins at offset {base}, before {start}, where the copy ends: `kbk compact` has merged it since; copy \
+                 a snapshot from before that, if the origin still has one, or begin a new copy"
+            )),
             base if base != start => not_joined(format!(
                 "a segment of the origin begins at offset {base}, and the copy ends at {start}"
             )),
@@ -148,21 +153,22 @@ impl Planner<'_> {
         }
     }
 
-    /// Returns whether the last segment of the copy is the one of the origin, if that still has it.
+    /// Returns whether the last records of the copy are those of the origin, if that still has them: by their digests, since either may have
+    /// merged segments.
     async fn continues(
         &self,
         id: &PartitionId,
         before: Option<&PartitionState>,
-        old: Option<&SegmentEntry>,
+        old: &[SegmentEntry],
     ) -> Result<bool, SnapshotError> {
         let Some((destination, base)) = self.unproven.zip(self.base) else {
             return Ok(true);
         };
-        let Some((before, old)) = before.zip(old) else {
+        let Some(before) = before.filter(|_| !old.is_empty()) else {
             return Ok(true);
         };
         let stored = destination.segments(base, id, before).await?;
-        Ok(stored.last().is_none_or(|last| last == old))
+        Ok(stored.is_empty() || end_alike(&stored, old))
     }
 
     /// Returns what is wrong with the origin, in words.
@@ -226,6 +232,47 @@ impl Planner<'_> {
 
     fn finding_of_none(&self, kind: CopyFindingKind, message: String) -> CopyFinding {
         CopyFinding::new(kind, self.origin, self.snapshot.sequence, message)
+    }
+}
+
+/// Returns whether segments that end at the same offset hold the same from an offset on at which both have one that begins.
+fn end_alike(stored: &[SegmentEntry], old: &[SegmentEntry]) -> bool {
+    let (mut stored, mut old) = (stored.iter().rev().peekable(), old.iter().rev().peekable());
+    let (mut here, mut there) = (Held::default(), Held::default());
+    loop {
+        let (Some(ours), Some(theirs)) = (stored.peek(), old.peek()) else {
+            return false;
+        };
+        // The one that begins later is taken, until both begin at the same offset.
+        match ours.base_offset.cmp(&theirs.base_offset) {
+            Ordering::Equal => {
+                here.add(ours);
+                there.add(theirs);
+                return here == there;
+            }
+            Ordering::Greater => here.add(ours),
+            Ordering::Less => {
+                there.add(theirs);
+                old.next();
+                continue;
+            }
+        }
+        stored.next();
+    }
+}
+
+/// What segments hold together.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Held {
+    records: u64,
+    content_digest: u128,
+}
+
+impl Held {
+    fn add(&mut self, segment: &SegmentEntry) {
+        let digest = u128::from_be_bytes(segment.content_digest.0);
+        self.records = self.records.saturating_add(segment.records);
+        self.content_digest = self.content_digest.wrapping_add(digest);
     }
 }
 

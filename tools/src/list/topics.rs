@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Incomplete, PartitionState, RepoError, Repository, SegmentEntry, Snapshot, TopicState,
+    Compacted, Incomplete, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
+    TopicState,
 };
 use kbk_format::{OffsetSpan, PartitionNumber};
 use serde::Serialize;
@@ -58,6 +59,8 @@ pub struct PartitionRow {
     pub lost: Vec<OffsetSpan>,
     /// What was removed before `base_offset`, by the age of its records; null where nothing was.
     pub expired: Option<ExpiredRow>,
+    /// What was removed since later records have the same keys; null where nothing was.
+    pub compacted: Option<Compacted>,
     /// Why it lacks records that the cluster had; null if it lacks none.
     pub incomplete: Option<Incomplete>,
     /// How many offsets it lacks; null if that is not known, or none.
@@ -220,6 +223,7 @@ pub fn partitions<'a>(
         totals: SegmentTotals::of_partition(state),
         lost: state.lost.iter().map(|lost| (*lost).into()).collect(),
         expired: ExpiredRow::of(state),
+        compacted: state.compacted.as_deref().cloned(),
         incomplete: state.incomplete.clone(),
         missing_offsets: state.missing_offsets(),
     };

@@ -15,6 +15,8 @@ pub(super) struct Missing {
     partitions: HashSet<PartitionId>,
     /// Where the expired offsets end that were counted.
     expired: HashMap<PartitionId, i64>,
+    /// The compacted records that were counted.
+    compacted: HashMap<PartitionId, u64>,
 }
 
 impl Missing {
@@ -36,6 +38,13 @@ impl Missing {
             let more = expired.end_offset.saturating_sub(*counted).max(0);
             report.expired_offsets = report.expired_offsets.saturating_add(more.unsigned_abs());
             *counted = expired.end_offset.max(*counted);
+        }
+        if let Some(compacted) = &state.compacted {
+            // Those of an older snapshot are among those of a newer one.
+            let counted = self.compacted.entry(partition.clone()).or_default();
+            let more = compacted.records.saturating_sub(*counted);
+            report.compacted_records = report.compacted_records.saturating_add(more);
+            *counted = compacted.records.max(*counted);
         }
         for LostRange { from, to } in state.lost.iter().copied() {
             if self.lost.insert((partition.clone(), from, to)) {

@@ -1,0 +1,57 @@
+//! What became of a partition.
+
+use std::collections::HashSet;
+
+use kbk_format::repo::{PartitionId, Replacement, SegmentEntry};
+
+use super::proof::Proved;
+use super::report::{CompactFinding, CompactFindingKind, CompactRow};
+
+/// What became of a partition: what of it is proved, and what could not be merged.
+pub(super) struct Compacted {
+    pub(super) row: CompactRow,
+    pub(super) replacements: Vec<Replacement>,
+    pub(super) findings: Vec<CompactFinding>,
+    pub(super) adopted: u64,
+    pub(super) interrupted: bool,
+}
+
+impl Compacted {
+    /// Takes in a group that is proved.
+    pub(super) fn add(&mut self, sources: &[SegmentEntry], done: &Proved) {
+        self.row.merged(sources, &done.added, done.without.records);
+        self.adopted = self.adopted.saturating_add(done.adopted);
+    }
+}
+
+impl Compacted {
+    pub(super) fn note_damage(
+        &mut self,
+        id: &PartitionId,
+        entry: &SegmentEntry,
+        message: &str,
+        damaged: &mut HashSet<String>,
+    ) {
+        if damaged.insert(entry.key.clone()) {
+            let kind = CompactFindingKind::DamagedSegment;
+            self.findings.push(finding(kind, id, Some(entry), message));
+        }
+    }
+}
+
+pub(super) fn finding(
+    kind: CompactFindingKind,
+    id: &PartitionId,
+    entry: Option<&SegmentEntry>,
+    message: &str,
+) -> CompactFinding {
+    CompactFinding {
+        kind,
+        topic: id.topic.to_string(),
+        topic_id: id.topic_id.to_string(),
+        partition: id.partition,
+        key: entry.map(|it| it.key.clone()),
+        offsets: entry.map(|it| (it.base_offset..it.end_offset).into()),
+        message: message.to_owned(),
+    }
+}

@@ -1,0 +1,135 @@
+//! All records are kept: segments are merged, group by group.
+
+use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
+
+use futures_util::{StreamExt, stream};
+use kbk_format::repo::{PartitionId, Replacement, SegmentEntry, SegmentReader};
+
+use super::CompactError;
+use super::compacted::Compacted;
+use super::group::GroupError;
+use super::plan::{Candidate, within};
+use super::run::Run;
+
+impl Run<'_> {
+    /// Returns by place which segments are as asked for, which takes a look at each where something was asked for.
+    pub(super) async fn headers(
+        &self,
+        id: &PartitionId,
+        all: &[SegmentEntry],
+        damaged: &mut HashSet<String>,
+        compacted: &mut Compacted,
+    ) -> Result<Vec<bool>, CompactError> {
+        if self.options.compression.is_none() {
+            return Ok(vec![true; all.len()]);
+        }
+        let store = self.repository.store();
+        let mut opened = stream::iter(all)
+            .map(async |entry| match self.is_old(entry) {
+                true => {
+                    let opened = SegmentReader::open(store, id, entry).await;
+                    (entry, opened.map(|it| self.is_done(it.segment())))
+                }
+                false => (entry, Ok(true)),
+            })
+            .buffered(store.profile().parallel_requests);
+        let mut done = Vec::with_capacity(all.len());
+        while let Some((entry, opened)) = opened.next().await {
+            done.push(match opened {
+                Ok(done) => done,
+                Err(error) => {
+                    let message = self.damage(error).await?;
+                    compacted.note_damage(id, entry, &message, damaged);
+                    true
+                }
+            });
+        }
+        Ok(done)
+    }
+
+    /// Merges the groups of a partition one after the other. Around a damaged segment, groups are formed anew.
+    pub(super) async fn merge_groups(
+        &self,
+        id: &PartitionId,
+        all: &[SegmentEntry],
+        done: &[bool],
+        damaged: &mut HashSet<String>,
+        compacted: &mut Compacted,
+    ) -> Result<(), CompactError> {
+        let mut queue: VecDeque<Range<usize>> = self.plan(all, done, damaged, 0..all.len()).into();
+        if self.options.dry_run {
+            for group in queue {
+                compacted.row.plan(all.get(group).unwrap_or_default());
+            }
+            return Ok(());
+        }
+        let left = self.left_over(id, all, !queue.is_empty()).await?;
+        while let Some(group) = queue.pop_front() {
+            if self.events.is_stopped() {
+                compacted.interrupted = true;
+                return Ok(());
+            }
+            let sources = all.get(group.clone()).unwrap_or_default();
+            let proved = match self.group(id, sources, None, &left).await {
+                Ok(proved) => proved,
+                Err(GroupError::Fatal(error)) => return Err(error),
+                Err(GroupError::OtherSource(at)) => {
+                    let cut = group.start.saturating_add(at.max(1)).min(group.end);
+                    let after = self.plan(all, done, damaged, cut..group.end);
+                    let before = self.plan(all, done, damaged, group.start..cut);
+                    before
+                        .into_iter()
+                        .chain(after)
+                        .rev()
+                        .for_each(|group| queue.push_front(group));
+                    continue;
+                }
+                Err(GroupError::Damaged(at, message)) => {
+                    if let Some(entry) = sources.get(at) {
+                        compacted.note_damage(id, entry, &message, damaged);
+                    }
+                    let again = self.plan(all, done, damaged, group);
+                    again
+                        .into_iter()
+                        .rev()
+                        .for_each(|group| queue.push_front(group));
+                    continue;
+                }
+            };
+            // Gaps of many reasons may take as many segments as before; then nothing is gained.
+            let is_gain = proved.added.len() < sources.len() || self.options.compression.is_some();
+            if is_gain {
+                compacted.add(sources, &proved);
+                compacted.replacements.push(Replacement {
+                    id: id.clone(),
+                    removed: sources.to_vec(),
+                    added: proved.added,
+                    without: proved.without,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the groups of the segments in a range.
+    fn plan(
+        &self,
+        all: &[SegmentEntry],
+        done: &[bool],
+        damaged: &HashSet<String>,
+        range: Range<usize>,
+    ) -> Vec<Range<usize>> {
+        let candidates: Vec<Candidate<'_>> = all
+            .iter()
+            .zip(done)
+            .map(|(entry, done)| Candidate {
+                entry,
+                eligible: self.is_old(entry) && !damaged.contains(&entry.key),
+                done: *done,
+                bytes: entry.size,
+            })
+            .collect();
+        within(&candidates, range, self.options.segment_bytes)
+    }
+}

@@ -1,0 +1,221 @@
+//! The loop over partitions and groups of segments, and the commit.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use kbk_format::Segment;
+use kbk_format::repo::{
+    Adoptable, Id, PartitionId, PartitionState, Replacement, RepoError, Repository, SegmentEntry,
+    Snapshot, TopicName, Upkeep,
+};
+
+use super::compacted::{Compacted, finding};
+use super::report::{CompactFindingKind, CompactReport, CompactRow};
+use super::{CompactError, CompactEvents, CompactOptions};
+
+/// Partitions that are worked on at a time: one computes while another one waits for its store.
+const PARTITIONS: usize = 2;
+/// Bytes that are replaced by one commit, at least: a run of days keeps what it has done.
+const COMMIT_BYTES: u64 = 64 << 30;
+
+/// Compacts these topics of the newest snapshot.
+///
+/// # Errors
+///
+/// Why nothing more can be done. What was committed before stays.
+pub async fn compact(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    topics: &BTreeSet<(TopicName, Id)>,
+    options: &CompactOptions,
+    events: Arc<dyn CompactEvents>,
+) -> Result<CompactReport, CompactError> {
+    let ignored = BTreeSet::new();
+    let adoptable = repository.adoptable(Some(&snapshot.manifest), &ignored);
+    let run = Run {
+        repository,
+        snapshot,
+        options,
+        events,
+        adoptable: adoptable.await?,
+    };
+    let selected = snapshot.topics.iter();
+    let selected = selected.filter(|it| topics.contains(&(it.name.clone(), it.topic_id)));
+    let partitions = selected.flat_map(|topic| {
+        let states = topic.partitions.iter();
+        states.map(|state| (topic.partition_id(state.partition), state))
+    });
+    let partitions: Vec<_> = partitions.filter(|(_, state)| state.segments > 0).collect();
+    let sum = |of: fn(&PartitionState) -> u64| {
+        let states = partitions.iter().map(|(_, state)| of(state));
+        states.fold(0, u64::saturating_add)
+    };
+    run.events
+        .planned(sum(|state| state.records), sum(|state| state.stored_bytes));
+    let mut report = CompactReport::default();
+    let mut pending = Pending::default();
+    let mut compacted = stream::iter(partitions)
+        .map(|(id, state)| run.partition(id, state))
+        .buffered(PARTITIONS);
+    while let Some(compacted) = compacted.next().await {
+        let compacted = compacted?;
+        report.findings.extend(compacted.findings);
+        report.interrupted |= compacted.interrupted;
+        report.adopted_segments = report.adopted_segments.saturating_add(compacted.adopted);
+        if options.dry_run {
+            if compacted.row.segments > 0 {
+                report.add(compacted.row);
+            }
+            continue;
+        }
+        pending.add(compacted.row, compacted.replacements);
+        if pending.bytes >= COMMIT_BYTES {
+            run.commit(&mut pending, &mut report).await?;
+        }
+    }
+    run.commit(&mut pending, &mut report).await?;
+    Ok(report)
+}
+
+pub(super) struct Run<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) options: &'a CompactOptions,
+    pub(super) events: Arc<dyn CompactEvents>,
+    /// What may be used of what interrupted runs left.
+    pub(super) adoptable: Adoptable,
+}
+
+/// What is proved and not committed yet.
+#[derive(Default)]
+struct Pending {
+    bytes: u64,
+    rows: Vec<CompactRow>,
+    replacements: Vec<Replacement>,
+}
+
+impl Pending {
+    fn add(&mut self, row: CompactRow, replacements: Vec<Replacement>) {
+        self.bytes = self.bytes.saturating_add(row.bytes);
+        self.rows.push(row);
+        self.replacements.extend(replacements);
+    }
+}
+
+impl Run<'_> {
+    /// Commits what is proved.
+    async fn commit(
+        &self,
+        pending: &mut Pending,
+        report: &mut CompactReport,
+    ) -> Result<(), CompactError> {
+        let Pending {
+            rows, replacements, ..
+        } = std::mem::take(pending);
+        if replacements.is_empty() {
+            return Ok(());
+        }
+        let upkeep = Upkeep {
+            command: "compact".to_owned(),
+            detail: self.options.policy.clone(),
+            writer: self.options.writer.clone(),
+            now: self.options.now,
+        };
+        let read_after = self.snapshot.sequence;
+        let replaced = self
+            .repository
+            .replace(&replacements, read_after, &upkeep)
+            .await?;
+        let outdated: HashSet<usize> = replaced.outdated.iter().copied().collect();
+        report.outdated_groups = report.outdated_groups.saturating_add(outdated.len() as u64);
+        let gone = replacements.iter().enumerate();
+        let gone = gone.filter(|(at, _)| outdated.contains(at));
+        let gone: Vec<&Replacement> = gone.map(|(_, it)| it).collect();
+        for mut row in rows {
+            gone.iter().for_each(|it| row.take_back(it));
+            if row.segments > 0 {
+                report.add(row);
+            }
+        }
+        if let Some(snapshot) = replaced.snapshot {
+            report.snapshots.push(snapshot);
+            self.events.committed(snapshot);
+        }
+        Ok(())
+    }
+
+    /// Merges what is small in a partition.
+    async fn partition(
+        &self,
+        id: PartitionId,
+        state: &PartitionState,
+    ) -> Result<Compacted, CompactError> {
+        let mut compacted = Compacted {
+            row: CompactRow::new(&id, state.segments),
+            replacements: Vec::new(),
+            findings: Vec::new(),
+            adopted: 0,
+            interrupted: self.events.is_stopped(),
+        };
+        if compacted.interrupted {
+            return Ok(compacted);
+        }
+        let all = match self.repository.segments(self.snapshot, &id, state).await {
+            Ok(all) => all,
+            Err(error) => {
+                let message = self.damage(error).await?;
+                let kind = CompactFindingKind::DamagedIndex;
+                compacted.findings.push(finding(kind, &id, None, &message));
+                return Ok(compacted);
+            }
+        };
+        let mut damaged = HashSet::new();
+        let done = self.headers(&id, &all, &mut damaged, &mut compacted);
+        let done = done.await?;
+        match self.options.keep {
+            None => {
+                self.merge_groups(&id, &all, &done, &mut damaged, &mut compacted)
+                    .await?;
+            }
+            Some(keep) => {
+                while self
+                    .keep_latest(&id, (&all, &done), keep, &mut damaged, &mut compacted)
+                    .await?
+                    .is_again()
+                {}
+            }
+        }
+        Ok(compacted)
+    }
+
+    /// Returns what is wrong with an object, in words.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not damage: the snapshot was forgotten, or the store failed.
+    pub(super) async fn damage(&self, error: RepoError) -> Result<String, CompactError> {
+        let sequence = self.snapshot.sequence;
+        let error = self.repository.explain(sequence, error).await;
+        match error.kind().is_about_content() {
+            true => Ok(error.to_string()),
+            false => Err(error.into()),
+        }
+    }
+
+    /// Returns whether a segment is old enough.
+    pub(super) fn is_old(&self, entry: &SegmentEntry) -> bool {
+        self.options.older_than.is_none_or(|moment| {
+            // Of a segment without any timestamp nobody knows how old it is.
+            entry.records == 0
+                || entry.max_timestamp < moment && entry.min_known_timestamp.is_some()
+        })
+    }
+
+    /// Returns whether the segment is as asked for, but for its size.
+    pub(super) fn is_done(&self, segment: &Segment) -> bool {
+        let wanted = self.options.compression.map(|it| it.to_string());
+        let found = &segment.header().compression;
+        wanted.is_none_or(|wanted| found.as_ref() == Some(&wanted))
+    }
+}

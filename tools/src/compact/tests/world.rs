@@ -1,0 +1,694 @@
+//! A repository of random segments, and what it must hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::{BoxStream, StreamExt};
+use jiff::Timestamp;
+use kbk_format::repo::{
+    Change, Digested, Hex, Id, Identity, LostRange, PartitionChange, PartitionId, RepoError,
+    Repository, SegmentEntry, SegmentReader, Snapshot, Store, StoreProfile, TopicChange, Uploaded,
+};
+use kbk_format::{
+    BlockDecoder, Columns, Compression, FileHeader, Gap, GapReason, Header, Headers,
+    IsolationLevel, SegmentWriter, Streams, TimestampType, WriterOptions,
+};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
+use sha2::{Digest as _, Sha256};
+
+use super::faulty::{Faults, FaultyStore};
+use super::random::Random;
+use crate::compact::{CompactError, CompactOptions, CompactReport, compact};
+use crate::verify::{VerifyOptions, verify};
+
+const PARTITIONS: u16 = 3;
+
+/// The segments of each partition.
+pub(super) type Segments = BTreeMap<PartitionId, Vec<SegmentEntry>>;
+
+/// A record, owned, with its timestamp type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) timestamp: i64,
+    pub(super) timestamp_type: TimestampType,
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) value: Option<Vec<u8>>,
+    pub(super) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+/// What a partition holds: each of its offsets has a record or a reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Model {
+    records: BTreeMap<i64, Record>,
+    gaps: BTreeMap<i64, GapReason>,
+    end: i64,
+}
+
+impl Model {
+    pub(super) fn len(&self) -> u64 {
+        self.records.len() as u64
+    }
+
+    pub(super) fn get(&self, offset: i64) -> Option<&Record> {
+        self.records.get(&offset)
+    }
+
+    /// Removes what is superseded below an offset.
+    fn keep_latest(&mut self, end: i64, tombstones_from: Option<i64>) {
+        let mut latest = BTreeMap::new();
+        for (offset, record) in self.records.range(..end) {
+            if let Some(key) = &record.key {
+                latest.insert(key.clone(), *offset);
+            }
+        }
+        let last = self.records.range(..end).last().map(|(offset, _)| *offset);
+        let removed: Vec<i64> = self
+            .records
+            .range(..end)
+            .filter(|(offset, record)| {
+                let Some(key) = &record.key else { return false };
+                let old = tombstones_from.is_some_and(|from| {
+                    record.value.is_none() && record.timestamp != -1 && record.timestamp < from
+                });
+                latest[key] != **offset || old && Some(**offset) != last
+            })
+            .map(|(offset, _)| *offset)
+            .collect();
+        for offset in removed {
+            self.records.remove(&offset);
+            self.gaps.insert(offset, GapReason::Compacted);
+        }
+    }
+}
+
+pub(super) fn id(partition: u16) -> PartitionId {
+    PartitionId {
+        topic: "t".parse().unwrap(),
+        topic_id: Hex([7; 16]),
+        partition: partition.into(),
+    }
+}
+
+pub(super) fn options() -> CompactOptions {
+    CompactOptions {
+        segment_bytes: 1 << 20,
+        block_bytes: 500,
+        compression: None,
+        older_than: None,
+        keep: None,
+        key_memory: 1 << 20,
+        dry_run: false,
+        writer: "test".to_owned(),
+        policy: "test".to_owned(),
+        now: Timestamp::UNIX_EPOCH,
+    }
+}
+
+pub(super) struct World {
+    objects: Arc<InMemory>,
+    pub(super) model: BTreeMap<PartitionId, Model>,
+    keys: u64,
+}
+
+impl World {
+    /// Makes a repository of a few backups.
+    pub(super) async fn random(seed: u64) -> World {
+        let mut world = World::empty(1 + seed % 40).await;
+        for round in 0..3 {
+            world.backup(seed * 10 + round).await;
+        }
+        world
+    }
+
+    /// Makes one with many keys in few segments.
+    pub(super) async fn with_keys(seed: u64, keys: u64) -> World {
+        let mut world = World::empty(keys).await;
+        for round in 0..40 {
+            world.backup(seed * 100 + round).await;
+        }
+        world
+    }
+
+    async fn empty(keys: u64) -> World {
+        let world = World {
+            objects: Arc::new(InMemory::new()),
+            model: BTreeMap::new(),
+            keys,
+        };
+        let store = world.store(0, None, Random::new(1));
+        Repository::create(store, Identity::fresh()).await.unwrap();
+        world
+    }
+
+    fn store(&self, percent: u64, calls: Option<u64>, random: Random) -> Store {
+        let objects = FaultyStore {
+            objects: Arc::clone(&self.objects),
+            faults: Faults::new(random, percent, calls),
+        };
+        Store::new(Arc::new(objects), "memory").with_profile(profile())
+    }
+
+    pub(super) async fn open(&self) -> Repository {
+        let store = self.store(0, None, Random::new(1));
+        Repository::open(store).await.unwrap()
+    }
+
+    pub(super) async fn latest(&self) -> Digested<Snapshot> {
+        self.open().await.latest().await.unwrap().unwrap()
+    }
+
+    pub(super) async fn compact(
+        &self,
+        options: &CompactOptions,
+    ) -> Result<CompactReport, CompactError> {
+        let snapshot = self.latest().await;
+        self.compact_of(&snapshot, options).await
+    }
+
+    pub(super) async fn compact_of(
+        &self,
+        snapshot: &Snapshot,
+        options: &CompactOptions,
+    ) -> Result<CompactReport, CompactError> {
+        run(&self.open().await, snapshot, options).await
+    }
+
+    /// Compacts on a store of which some calls fail, or all after some number.
+    pub(super) async fn compact_faulty(
+        &self,
+        options: &CompactOptions,
+        percent: u64,
+        calls: Option<u64>,
+    ) -> Result<CompactReport, CompactError> {
+        let snapshot = self.latest().await;
+        let store = self.store(percent, calls, Random::new(percent + calls.unwrap_or(0)));
+        let repository = Repository::open(store).await?;
+        run(&repository, &snapshot, options).await
+    }
+
+    /// Compacts on a store that returns other bytes of what was written last.
+    pub(super) async fn compact_lying(
+        &self,
+        options: &CompactOptions,
+    ) -> Result<CompactReport, CompactError> {
+        let snapshot = self.latest().await;
+        let known = self.keys().await;
+        let objects = Lying {
+            objects: Arc::clone(&self.objects),
+            known,
+        };
+        let mut profile = profile();
+        // By one request.
+        profile.upload.whole_below = 1 << 20;
+        let store = Store::new(Arc::new(objects), "memory").with_profile(profile);
+        let repository = Repository::open(store).await.unwrap();
+        run(&repository, &snapshot, options).await
+    }
+
+    /// Makes the model what these options ask for.
+    /// `segments` are those before.
+    pub(super) fn apply(&mut self, options: &CompactOptions, segments: &Segments) {
+        let Some(keep) = options.keep else { return };
+        for (id, model) in &mut self.model {
+            let is_old = |it: &&SegmentEntry| {
+                options.older_than.is_none_or(|moment| {
+                    it.records == 0 || it.max_timestamp < moment && it.min_known_timestamp.is_some()
+                })
+            };
+            let old = segments[id].iter().take_while(is_old).last();
+            let end = old.map_or(0, |it| it.end_offset);
+            model.keep_latest(end, keep.tombstones_from);
+        }
+    }
+
+    /// Appends random segments to all partitions.
+    pub(super) async fn backup(&mut self, seed: u64) {
+        let prepared = self.prepare_backup(seed).await;
+        self.commit(prepared).await.unwrap();
+    }
+
+    pub(super) async fn commit(&mut self, prepared: Prepared) -> Result<(), RepoError> {
+        let repository = self.open().await;
+        repository.commit(&prepared.change).await?;
+        for (id, added) in prepared.added {
+            let model = self.model.entry(id).or_default();
+            model.records.extend(added.records);
+            model.gaps.extend(added.gaps);
+            model.end = added.end;
+        }
+        Ok(())
+    }
+
+    /// Writes random segments, and returns what would commit them.
+    pub(super) async fn prepare_backup(&self, seed: u64) -> Prepared {
+        let mut random = Random::new(seed + 77);
+        let base = self.open().await.latest().await.unwrap();
+        let mut added = Vec::new();
+        let mut partitions = Vec::new();
+        for partition in 0..PARTITIONS {
+            let id = id(partition);
+            let mut at = self.model.get(&id).map_or(0, |model| model.end);
+            let mut model = Model::default();
+            let mut segments = Vec::new();
+            let mut lost = Vec::new();
+            for _ in 0..1 + random.below(4) {
+                let segment = self.segment(&mut random, &id, at, &mut model, &mut lost);
+                let segment = segment.await;
+                at = segment.end_offset;
+                segments.push(segment);
+            }
+            model.end = at;
+            added.push((id, model));
+            partitions.push(PartitionChange {
+                partition: partition.into(),
+                log_start_offset: 0,
+                high_watermark: at,
+                last_stable_offset: at,
+                incomplete: None,
+                segments,
+                lost,
+            });
+        }
+        let change = Change {
+            read_after: base.as_ref().map_or(0, |base| base.sequence),
+            base,
+            ignored: BTreeSet::new(),
+            nonce: Id::random(),
+            started_at: Timestamp::UNIX_EPOCH,
+            created_at: Timestamp::UNIX_EPOCH,
+            writer: "test".to_owned(),
+            cluster_id: None,
+            topics: vec![TopicChange {
+                name: id(0).topic,
+                topic_id: id(0).topic_id,
+                kafka_id: None,
+                internal: false,
+                replication_factor: 1,
+                config: None,
+                partitions,
+            }],
+            gone: Vec::new(),
+            unseen: Vec::new(),
+            groups: None,
+            acls: None,
+        };
+        Prepared { change, added }
+    }
+
+    /// Writes a segment of random records, gaps, types and compression.
+    async fn segment(
+        &self,
+        random: &mut Random,
+        id: &PartitionId,
+        base_offset: i64,
+        model: &mut Model,
+        lost: &mut Vec<LostRange>,
+    ) -> SegmentEntry {
+        let segment_id = Id::random();
+        let timestamp_type = match random.one_in(4) {
+            true => TimestampType::LogAppendTime,
+            false => TimestampType::CreateTime,
+        };
+        let cluster_id = random.one_in(6).then(|| "other".to_owned());
+        let header = FileHeader {
+            segment_id: segment_id.0,
+            topic_id: id.topic_id.0,
+            topic: id.topic.to_string(),
+            partition: id.partition,
+            timestamp_type,
+            isolation_level: IsolationLevel::ReadCommitted,
+            base_offset,
+            cluster_id,
+            writer: None,
+            created_at: None,
+            compression: None,
+        };
+        let compressions = [Compression::None, Compression::Lz4, Compression::Zstd(1)];
+        let options = WriterOptions {
+            compression: compressions[random.below(3) as usize],
+            block_bytes: 40 + random.below(400) as usize,
+        };
+        let mut writer = SegmentWriter::new(Vec::new(), header, options).unwrap();
+        let end = base_offset + 1 + random.below(60) as i64;
+        let reasons = [
+            GapReason::NotDelivered,
+            GapReason::Transaction,
+            GapReason::Lost,
+            GapReason::Unknown,
+        ];
+        let default_reason = reasons[random.below(4) as usize];
+        // A segment in a few has no record at all.
+        let records_in_100 = if random.one_in(10) {
+            0
+        } else {
+            30 + random.below(71)
+        };
+        let mut at = base_offset;
+        while at < end {
+            if random.below(100) < records_in_100 {
+                let record = self.record(random, timestamp_type);
+                writer
+                    .push(&borrowed(at, &record, &headers(&record)))
+                    .unwrap();
+                model.records.insert(at, record);
+                at += 1;
+            } else if random.one_in(2) {
+                let gap = Gap {
+                    from_offset: at,
+                    to_offset: end.min(at + 1 + random.below(4) as i64),
+                    reason: reasons[random.below(4) as usize],
+                };
+                writer.name_gap(gap).unwrap();
+                for offset in gap.from_offset..gap.to_offset {
+                    model.gaps.insert(offset, gap.reason);
+                }
+                if gap.reason == GapReason::Lost {
+                    let (from, to) = (gap.from_offset, gap.to_offset);
+                    lost.push(LostRange { from, to });
+                }
+                at = gap.to_offset;
+            } else {
+                model.gaps.insert(at, default_reason);
+                at += 1;
+            }
+        }
+        let (bytes, summary) = writer.seal(end, default_reason).unwrap();
+        let uploaded = Uploaded {
+            sha256: Hex(Sha256::digest(&bytes).into()),
+            size: bytes.len() as u64,
+        };
+        let entry = SegmentEntry::new(id, &summary, uploaded);
+        let path = Path::from(entry.key.as_str());
+        self.objects.put(&path, bytes.into()).await.unwrap();
+        entry
+    }
+
+    fn record(&self, random: &mut Random, timestamp_type: TimestampType) -> Record {
+        let key = match random.below(8) {
+            0 => None,
+            1 => Some(Vec::new()),
+            _ => Some(format!("key {}", random.below(self.keys)).into_bytes()),
+        };
+        let value = match random.below(5) {
+            0 => None,
+            1 => Some(Vec::new()),
+            _ => Some(vec![b'v'; random.below(60) as usize]),
+        };
+        let timestamp = match random.below(10) {
+            0 => -1,
+            _ => random.below(1_500) as i64,
+        };
+        let headers = match random.below(4) {
+            0 => vec![(b"a".to_vec(), None), (b"a".to_vec(), Some(vec![0xff]))],
+            _ => Vec::new(),
+        };
+        Record {
+            timestamp,
+            timestamp_type,
+            key,
+            value,
+            headers,
+        }
+    }
+
+    /// Returns the segments of the newest snapshot.
+    pub(super) async fn segments(&self) -> Segments {
+        let mut segments = BTreeMap::new();
+        for partition in 0..PARTITIONS {
+            segments.insert(id(partition), self.entries_of(&id(partition)).await);
+        }
+        segments
+    }
+
+    pub(super) async fn entries_of(&self, id: &PartitionId) -> Vec<SegmentEntry> {
+        let (repository, snapshot) = (self.open().await, self.latest().await);
+        let state = snapshot.partition(id).unwrap();
+        repository.segments(&snapshot, id, state).await.unwrap()
+    }
+
+    /// Returns what the newest snapshot holds.
+    pub(super) async fn read(&self) -> BTreeMap<PartitionId, Model> {
+        let mut found = BTreeMap::new();
+        for partition in 0..PARTITIONS {
+            let id = id(partition);
+            let mut model = Model::default();
+            for entry in self.entries_of(&id).await {
+                self.read_segment(&id, &entry, &mut model).await;
+                model.end = entry.end_offset;
+            }
+            found.insert(id, model);
+        }
+        found
+    }
+
+    async fn read_segment(&self, id: &PartitionId, entry: &SegmentEntry, model: &mut Model) {
+        let repository = self.open().await;
+        let (reader, bytes) = SegmentReader::open_whole(repository.store(), id, entry)
+            .await
+            .unwrap();
+        let segment = reader.segment();
+        let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
+        let start = segment.file_header_length() as usize;
+        let blocks = 0..segment.index().entries().len();
+        let before = model.records.len();
+        for block in segment.blocks(blocks, &bytes[start..]) {
+            let block = block.unwrap();
+            block
+                .decode(&mut decoder, Streams::All, &mut columns)
+                .unwrap();
+            for record in columns.iter() {
+                let headers = record.headers.clone();
+                let headers = headers.map(|it| (it.name.to_vec(), it.value.map(<[u8]>::to_vec)));
+                let owned = Record {
+                    timestamp: record.timestamp,
+                    timestamp_type: segment.header().timestamp_type,
+                    key: record.key.map(<[u8]>::to_vec),
+                    value: record.value.map(<[u8]>::to_vec),
+                    headers: headers.collect(),
+                };
+                model.records.insert(record.offset, owned);
+            }
+        }
+        let read = (model.records.len() - before) as u64;
+        assert_eq!(read, entry.records);
+        for offset in segment.coverage() {
+            if !model.records.contains_key(&offset) {
+                model.gaps.insert(offset, segment.gaps().reason(offset));
+            }
+        }
+    }
+
+    /// Compares everything with the model, and verifies every byte.
+    pub(super) async fn check(&self, seed: u64) {
+        let found = self.read().await;
+        for (id, model) in &self.model {
+            let found = &found[id];
+            assert_eq!(found.records, model.records, "seed {seed}: {id}");
+            assert_eq!(found.gaps, model.gaps, "seed {seed}: {id}");
+        }
+        let repository = self.open().await;
+        let options = VerifyOptions {
+            snapshots: repository.sequences().await.unwrap(),
+            full: true,
+            accept_lost: true,
+            ..VerifyOptions::default()
+        };
+        let report = verify(&repository, &options, Arc::new(|_: u64| ())).await;
+        assert!(report.is_intact(), "seed {seed}: {:?}", report.findings);
+        let snapshot = self.latest().await;
+        for (id, model) in &self.model {
+            let state = snapshot.partition(id).unwrap();
+            let compacted = model.gaps.values();
+            let compacted = compacted.filter(|it| **it == GapReason::Compacted).count() as u64;
+            assert_eq!(state.compacted_records(), compacted, "seed {seed}: {id}");
+        }
+    }
+
+    /// Damages some segments of the newest snapshot in their blocks, and returns their keys.
+    pub(super) async fn harm(&self, random: &mut Random) -> BTreeSet<String> {
+        let mut harmed = BTreeSet::new();
+        for partition in 0..PARTITIONS {
+            let all = self.entries_of(&id(partition)).await;
+            let with_records: Vec<_> = all.iter().filter(|it| it.records > 3).collect();
+            for _ in 0..random.below(3) {
+                let Some(entry) =
+                    with_records.get(random.below(1 + with_records.len() as u64) as usize)
+                else {
+                    continue;
+                };
+                let path = Path::from(entry.key.as_str());
+                let mut bytes = self
+                    .objects
+                    .get(&path)
+                    .await
+                    .unwrap()
+                    .bytes()
+                    .await
+                    .unwrap()
+                    .to_vec();
+                // In a stream of a block, or anywhere in its blocks.
+                let at = 128 + random.below(entry.footer_position - 128) as usize;
+                bytes[at] ^= 1 << random.below(8);
+                self.objects.put(&path, bytes.into()).await.unwrap();
+                harmed.insert(entry.key.clone());
+            }
+        }
+        harmed
+    }
+
+    /// Returns the records of the newest snapshot's segments but for these.
+    pub(super) async fn read_intact(
+        &self,
+        harmed: &BTreeSet<String>,
+    ) -> BTreeMap<PartitionId, BTreeMap<i64, Record>> {
+        let mut found = BTreeMap::new();
+        for partition in 0..PARTITIONS {
+            let id = id(partition);
+            let mut model = Model::default();
+            for entry in self.entries_of(&id).await {
+                if !harmed.contains(&entry.key) {
+                    self.read_segment(&id, &entry, &mut model).await;
+                }
+            }
+            found.insert(id, model.records);
+        }
+        found
+    }
+
+    pub(super) async fn keys(&self) -> BTreeSet<String> {
+        let listed: Vec<_> = self.objects.list(None).collect().await;
+        let keys = listed
+            .into_iter()
+            .map(|it| it.unwrap().location.to_string());
+        keys.collect()
+    }
+}
+
+async fn run(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &CompactOptions,
+) -> Result<CompactReport, CompactError> {
+    let topics = snapshot.topics.iter();
+    let topics = topics.map(|it| (it.name.clone(), it.topic_id)).collect();
+    compact(repository, snapshot, &topics, options, Arc::new(())).await
+}
+
+/// Small, so that segments have several ranges, and some of them parts.
+fn profile() -> StoreProfile {
+    let mut profile = StoreProfile::remote();
+    profile.range_bytes = 700;
+    profile.upload.whole_below = 900;
+    profile.upload.part_bytes = 500;
+    profile
+}
+
+fn headers(record: &Record) -> Vec<Header<'_>> {
+    let headers = record.headers.iter();
+    headers
+        .map(|(name, value)| Header {
+            name,
+            value: value.as_deref(),
+        })
+        .collect()
+}
+
+fn borrowed<'a>(
+    offset: i64,
+    record: &'a Record,
+    headers: &'a [Header<'a>],
+) -> kbk_format::Record<'a> {
+    kbk_format::Record {
+        offset,
+        timestamp: record.timestamp,
+        control: false,
+        key: record.key.as_deref(),
+        value: record.value.as_deref(),
+        headers: Headers::Slice(headers),
+    }
+}
+
+/// What a backup is going to commit.
+pub(super) struct Prepared {
+    change: Change,
+    added: Vec<(PartitionId, Model)>,
+}
+
+/// A store that returns other bytes of everything in `data` that was written since.
+#[derive(Clone, Debug)]
+struct Lying {
+    objects: Arc<InMemory>,
+    known: BTreeSet<String>,
+}
+
+impl fmt::Display for Lying {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("lying")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Lying {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        let key = location.to_string();
+        if !key.starts_with("data/") || self.known.contains(&key) {
+            return self.objects.put_opts(location, payload, options).await;
+        }
+        let mut bytes: Vec<u8> = payload.iter().flat_map(|part| part.to_vec()).collect();
+        let at = bytes.len() / 3;
+        bytes[at] ^= 4;
+        self.objects.put_opts(location, bytes.into(), options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.objects.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(
+        &self,
+        location: &Path,
+        options: GetOptions,
+    ) -> object_store::Result<GetResult> {
+        self.objects.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.objects.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.objects.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.objects.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
+        self.objects.copy_opts(from, to, options).await
+    }
+}
