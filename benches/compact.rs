@@ -31,7 +31,10 @@ async fn main() {
     let quick = std::env::var_os("KBK_BENCH_QUICK").is_some();
     let rows = rows(Payload::Json, if quick { 40_000 } else { 200_000 });
     let raw: u64 = rows.iter().map(Row::bytes).sum();
-    println!("{:.0} MB of JSON records in small segments", raw as f64 / 1e6);
+    println!(
+        "{:.0} MB of JSON records in small segments",
+        raw as f64 / 1e6
+    );
     println!(
         "{:>7} {:>12} {:>12} {:>7} {:>9} {:>9}",
         "level", "zstd MB/s", "kbk MB/s", "ratio", "zstd MB", "kbk MB"
@@ -105,7 +108,10 @@ async fn compaction(rows: &[Row], level: i32) -> (f64, u64) {
             entry
         })
         .collect();
-    let snapshot = repository.commit(&change(segments)).await.expect("a commit");
+    let snapshot = repository
+        .commit(&change(segments))
+        .await
+        .expect("a commit");
     let options = CompactOptions {
         segment_bytes: 128 << 20,
         block_bytes: WriterOptions::DEFAULT_BLOCK_BYTES,

@@ -36,6 +36,8 @@ mod claim;
 mod commit;
 mod compacted;
 mod error;
+mod error_kind;
+mod error_source;
 mod expired;
 mod groups;
 mod groups_change;
