@@ -3,6 +3,8 @@
 mod faults;
 mod follow;
 mod identity;
+mod inodes;
+mod large;
 mod listing;
 mod memory;
 mod support;
