@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 use kbk_format::repo::{Digested, Groups, RepoError, Repository, Snapshot};
 
-use super::run::BackupError;
+use super::error::BackupError;
 
 /// What the last backup found.
 #[derive(Debug)]

@@ -27,27 +27,33 @@
 //! | `partition` | writes one partition's blocks, in order, into segments |
 //! | `refresh` | reads compacted topics again in full where an incremental reading could miss tombstones |
 //! | `recheck` | asks again, before the commit, whether the logs are still those of the survey |
-//! | `run` | the whole run, and its report |
+//! | `change` | what is committed |
+//! | `run` | the whole run |
+//! | `options`, `report`, `error` | what it is asked for, what it did, and why it failed |
 
 mod acls;
 mod adopt;
 mod base;
+mod change;
 mod claim;
 mod completeness;
 mod config;
 mod continuity;
 mod damaged;
+mod error;
 mod feeder;
 mod groups;
 mod hidden;
 mod leaders;
 mod notice;
+mod options;
 mod partition;
 mod pipeline;
 mod plan;
 mod pool;
 mod recheck;
 mod refresh;
+mod report;
 mod run;
 mod survey;
 #[cfg(test)]
@@ -56,5 +62,8 @@ mod tests;
 pub use acls::SaveAcls;
 pub use base::DamagedSnapshots;
 pub use continuity::ContinuityError;
+pub use error::BackupError;
 pub use notice::{BackupNotice, Unproved};
-pub use run::{BackupError, BackupOptions, BackupReport, SavedAcls, committed, run};
+pub use options::BackupOptions;
+pub use report::{BackupReport, SavedAcls};
+pub use run::{committed, run};

@@ -1,41 +1,38 @@
 //! A backup, from the survey of the cluster to the committed snapshot.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ops::RangeInclusive;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
-use kbk_format::Compression;
 use kbk_format::repo::{
-    Change, Digested, FoundAcls, Groups, Id, Identity, Location, PartitionChange, PartitionId,
-    RepoError, RepoErrorKind, Repository, Snapshot, Store, TopicChange, TopicName, TopicNameError,
+    Change, Digested, Groups, Identity, RepoError, RepoErrorKind, Repository, Snapshot, Store,
     UnfinishedFiles, WriteBase,
 };
-use kbk_tools::claims::{ClaimError, ClaimLost, HeldClaim, LossSignal};
+use kbk_tools::claims::{HeldClaim, LossSignal};
 use kbk_tools::list::Completeness;
-use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::acls::SaveAcls;
-use super::adopt::{self, Adopted};
-use super::base::{self, Base, DamagedSnapshots};
+use super::adopt;
+use super::base::{self, Base};
+use super::change::{change, writer};
 use super::claim::{self, Selected};
-use super::completeness;
 use super::continuity::{ContinuityError, Prover};
 use super::damaged;
-use super::groups;
+use super::error::BackupError;
 use super::hidden::Hidden;
 use super::notice::BackupNotice;
-use super::partition::{SegmentSettings, StoredPartition};
-use super::pipeline::{self, Finished, PipelineError, PipelineOptions, Reading};
-use super::plan::{self, BackupPlan, PlannedTopic};
+use super::options::BackupOptions;
+use super::partition::SegmentSettings;
+use super::pipeline::{self, Finished, PipelineOptions, Reading};
+use super::plan::{self, BackupPlan};
 use super::recheck::{self, AllStored, LogsNow};
 use super::refresh;
+use super::report::{BackupReport, report};
 use super::survey::{self, Survey, SurveyError};
 use crate::blocking::blocking;
-use crate::kafka::{Admin, ClientSettings, KafkaError};
+use crate::kafka::{Admin, KafkaError};
 use crate::records::Librdkafka;
 use crate::run::{Cancel, Committed, Events, RunEvents, Totals};
 use crate::select::TopicSelection;
@@ -44,146 +41,6 @@ use crate::select::TopicSelection;
 const FETCH_BYTES: usize = 16 << 20;
 /// Segments that are made durable at the same time.
 const SEALING: usize = 16;
-
-/// What to back up, where, and how.
-#[derive(Clone, Debug)]
-pub struct BackupOptions {
-    /// The repository.
-    pub location: Location,
-    /// Damaged snapshots to pass over: the newest of the others is continued.
-    pub ignored_snapshots: Vec<RangeInclusive<u64>>,
-    /// Create the repository if there is none at the location; otherwise that is an error.
-    pub create: bool,
-    /// Create it even in a bucket that lets two writers create the same object.
-    pub single_writer: bool,
-    /// How to reach the cluster.
-    pub kafka: ClientSettings,
-    /// The topics of the cluster to back up.
-    pub selection: TopicSelection,
-    /// How blocks are compressed.
-    pub compression: Compression,
-    /// Raw bytes per block.
-    pub block_bytes: usize,
-    /// Stored bytes after which a segment is sealed.
-    pub segment_bytes: u64,
-    /// How long to wait for transactions that are open at the start.
-    pub open_transactions_wait: Duration,
-    /// Whether to save the consumer groups; if not, the snapshot keeps those of the last one.
-    pub groups: bool,
-    /// Whether to save the ACLs.
-    pub acls: SaveAcls,
-    /// Whether to read all selected topics again in full.
-    pub refresh: bool,
-    /// Whether to back up a cluster other than the one that the newest snapshot is of.
-    pub allow_cluster_change: bool,
-}
-
-/// What a backup did. Counts cover this run only.
-#[derive(Clone, Debug, Serialize)]
-pub struct BackupReport {
-    /// The snapshot that was committed.
-    pub snapshot: u64,
-    /// The repository's location.
-    #[serde(skip)]
-    pub repository: String,
-    /// Whether the snapshot has every record that the cluster had, and which partitions do not.
-    #[serde(flatten)]
-    pub completeness: Completeness,
-    /// Topics that were selected.
-    pub topics: usize,
-    /// Their partitions.
-    pub partitions: usize,
-    /// Consumer groups that were saved; null if they were not requested or not returned.
-    pub groups: Option<usize>,
-    /// ACLs that were saved; null if they were not requested or not returned.
-    pub acls: Option<SavedAcls>,
-    /// Records that were added.
-    pub records: u64,
-    /// Their bytes before compression.
-    pub raw_bytes: u64,
-    /// Bytes of the segments that were added.
-    pub stored_bytes: u64,
-    /// Segments that were added.
-    pub segments: usize,
-    /// Everything that the user should know.
-    pub findings: Vec<BackupNotice>,
-    /// Whether a signal stopped the run. What was read until then is in the snapshot.
-    pub interrupted: bool,
-    /// Wall time.
-    pub seconds: f64,
-}
-
-/// The ACLs that a backup saved.
-#[derive(Clone, Debug, Serialize)]
-pub struct SavedAcls {
-    /// How many.
-    pub saved: usize,
-    /// How many the Kafka client could not represent.
-    pub left_out: u64,
-    /// Whether the cluster has an authorizer; without one it has no ACLs.
-    pub authorizer: bool,
-}
-
-impl From<&FoundAcls> for SavedAcls {
-    fn from(found: &FoundAcls) -> SavedAcls {
-        SavedAcls {
-            saved: found.acls.len(),
-            left_out: found.left_out,
-            authorizer: found.authorizer,
-        }
-    }
-}
-
-/// Why a backup failed. No snapshot was made, and the last one is unchanged.
-#[derive(Debug, thiserror::Error)]
-pub enum BackupError {
-    /// The survey of the cluster, or the selection of topics.
-    #[error(transparent)]
-    Survey(#[from] SurveyError),
-    /// A topic with a name that Kafka does not allow.
-    #[error(transparent)]
-    TopicName(#[from] TopicNameError),
-    /// The repository has the topics of another cluster.
-    #[error(
-        "cannot back up cluster {found} to {repository}: its newest snapshot is of cluster {stored}; use a repository of its own for \
-         each cluster, or --allow-cluster-change if this cluster has replaced that one"
-    )]
-    OtherCluster {
-        /// Where it is.
-        repository: String,
-        /// The id of the cluster in the newest snapshot.
-        stored: String,
-        /// The id of the cluster that answered.
-        found: String,
-    },
-    /// The comparison of the logs with what is stored.
-    #[error(transparent)]
-    Continuity(#[from] ContinuityError),
-    /// Another run writes the same topics.
-    #[error(transparent)]
-    Claimed(#[from] ClaimError),
-    /// Another run has the same topics now.
-    #[error(transparent)]
-    ClaimLost(#[from] ClaimLost),
-    /// An access to the repository.
-    #[error(transparent)]
-    Repo(#[from] RepoError),
-    /// The newest snapshots are damaged.
-    #[error("{0}")]
-    DamagedSnapshots(Box<DamagedSnapshots>),
-    /// A snapshot to pass over that is intact.
-    #[error("cannot ignore snapshot {0}: it is not damaged; run the backup without ignoring it")]
-    NotDamaged(u64),
-    /// Reading or storing records.
-    #[error(transparent)]
-    Pipeline(#[from] PipelineError),
-}
-
-impl From<KafkaError> for BackupError {
-    fn from(error: KafkaError) -> BackupError {
-        SurveyError::Kafka(error).into()
-    }
-}
 
 /// Backs up. Returns `None` if a stop was requested before anything was read: nothing is committed then.
 pub async fn run(
@@ -662,136 +519,4 @@ pub(super) fn readings(plan: &BackupPlan) -> Vec<Reading> {
             .collect()
     };
     plan.topics.iter().flat_map(of_topic).collect()
-}
-
-/// Returns the change to commit, and all notices.
-pub(super) fn change(
-    plan: BackupPlan,
-    finished: Finished,
-    base: Option<Digested<Snapshot>>,
-    read_after: u64,
-    cluster_id: Option<String>,
-    started_at: Timestamp,
-) -> (Change, Vec<BackupNotice>) {
-    let Finished {
-        mut stored,
-        interrupted,
-        ..
-    } = finished;
-    let mut notices = plan.notices;
-    let renamed = renamed(&plan.topics, base.as_deref());
-    let mut topics = Vec::with_capacity(plan.topics.len());
-    for topic in plan.topics {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for partition in topic.partitions {
-            let read = if partition.read.is_empty() {
-                StoredPartition::default()
-            } else {
-                let id = PartitionId {
-                    topic: topic.name.clone(),
-                    topic_id: topic.topic_id,
-                    partition: partition.partition,
-                };
-                let read = stored.remove(&id);
-                read.expect("the pipeline has a result for every reading, or fails")
-            };
-            let incomplete = completeness::incomplete(&partition, &read, interrupted);
-            let Adopted {
-                mut segments,
-                mut lost,
-            } = partition.adopted;
-            segments.extend(read.segments);
-            lost.extend(read.lost);
-            notices.extend(lost.iter().map(|lost| BackupNotice::Lost {
-                topic: topic.name.clone(),
-                partition: partition.partition,
-                offsets: (*lost).into(),
-            }));
-            partitions.push(PartitionChange {
-                partition: partition.partition,
-                log_start_offset: partition.offsets.log_start_offset,
-                high_watermark: partition.offsets.high_watermark,
-                last_stable_offset: partition.offsets.last_stable_offset,
-                incomplete,
-                segments,
-                lost,
-            });
-        }
-        let description = topic.topic.description;
-        topics.push(TopicChange {
-            name: topic.name,
-            topic_id: topic.topic_id,
-            kafka_id: topic.kafka_id,
-            internal: description.internal,
-            replication_factor: i32::try_from(description.replication_factor)
-                .expect("a replication factor is a 16-bit number in Kafka's protocol"),
-            config: topic.topic.config.values.ok(),
-            partitions,
-        });
-    }
-    let change = Change {
-        base,
-        ignored: BTreeSet::new(),
-        read_after,
-        nonce: Id::random(),
-        started_at,
-        created_at: Timestamp::now(),
-        writer: writer(),
-        cluster_id,
-        topics,
-        gone: plan.gone,
-        unseen: plan.unseen,
-        groups: plan
-            .groups
-            .map(|found| groups::refer_to_histories(found, &renamed)),
-        acls: plan.acls,
-    };
-    (change, notices)
-}
-
-/// Returns the ids of the histories that are named otherwise than Kafka names the topics, by name and Kafka id.
-fn renamed(topics: &[PlannedTopic], base: Option<&Snapshot>) -> HashMap<(TopicName, Id), Id> {
-    let carried_over = base.into_iter().flat_map(|base| &base.topics);
-    let carried_over = carried_over
-        .filter(|topic| !topic.deleted)
-        .map(|topic| (&topic.name, topic.kafka_id, topic.topic_id));
-    let planned = topics
-        .iter()
-        .map(|topic| (&topic.name, topic.kafka_id, topic.topic_id));
-    let all = carried_over.chain(planned);
-    all.filter(|(_, kafka_id, topic_id)| *kafka_id != Some(*topic_id))
-        .filter_map(|(name, kafka_id, topic_id)| Some(((name.clone(), kafka_id?), topic_id)))
-        .collect()
-}
-
-fn writer() -> String {
-    concat!("kbk ", env!("CARGO_PKG_VERSION")).to_owned()
-}
-
-fn report(
-    change: &Change,
-    notices: Vec<BackupNotice>,
-    snapshot: &Snapshot,
-    options: &BackupOptions,
-    interrupted: bool,
-    elapsed: Duration,
-) -> BackupReport {
-    let partitions = || change.topics.iter().flat_map(|topic| &topic.partitions);
-    let segments = || partitions().flat_map(|partition| &partition.segments);
-    BackupReport {
-        snapshot: snapshot.sequence,
-        repository: options.location.to_string(),
-        completeness: Completeness::of(snapshot),
-        topics: change.topics.len(),
-        partitions: partitions().count(),
-        groups: change.groups.as_ref().map(|found| found.groups.len()),
-        acls: change.acls.as_ref().map(SavedAcls::from),
-        records: segments().map(|segment| segment.records).sum(),
-        raw_bytes: segments().map(|segment| segment.raw_bytes).sum(),
-        stored_bytes: segments().map(|segment| segment.size).sum(),
-        segments: segments().count(),
-        findings: notices,
-        interrupted,
-        seconds: elapsed.as_secs_f64(),
-    }
 }

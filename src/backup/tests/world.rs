@@ -25,7 +25,7 @@ use crate::backup::pipeline::{self, Finished, PipelineOptions};
 use crate::backup::plan::{self, BackupPlan};
 use crate::backup::recheck::AllStored;
 use crate::backup::survey::{Survey, SurveyedTopic};
-use crate::backup::{adopt, refresh, run};
+use crate::backup::{adopt, change, refresh, run};
 use crate::kafka::{PartitionDescription, PartitionOffsets, TopicDescription};
 use crate::records::TopicPartition;
 use crate::records::memory::{MemoryCluster, OwnedRecord};
@@ -146,7 +146,7 @@ impl World {
             interrupted: false,
             error: None,
         };
-        let (change, notices) = run::change(plan, finished, newest, read_after, None, now);
+        let (change, notices) = change::change(plan, finished, newest, read_after, None, now);
         let committed = self.repository.commit(&change);
         self.runtime.block_on(committed).unwrap();
         notices
