@@ -104,6 +104,11 @@ const BLOCKS: &[(&str, &str, Held)] = &[
     ),
     (
         "docs/stores.md",
+        "$ kbk snapshots -r s3://",
+        Held::By("tests/kafka/stores.rs"),
+    ),
+    (
+        "docs/stores.md",
         "repo = \"s3://",
         Held::By("tests/cli/config.rs"),
     ),

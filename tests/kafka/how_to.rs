@@ -1,5 +1,7 @@
 //! Every command of README.md, docs/how-to.md and docs/reference/json.md works exactly as it is written, and does what the page says.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::broker::Broker;
@@ -119,6 +121,22 @@ fn the_commands_of_the_readme_work_in_their_order() {
     }
 }
 
+/// Changes a byte of one segment, and removes another one. Returns both as they were.
+fn damage(repo: &Repo) -> [(PathBuf, Vec<u8>); 2] {
+    let mut segments = repo.segments().into_keys();
+    [true, false].map(|is_changed| {
+        let file = segments.next().expect("a segment of each partition");
+        let intact = fs::read(&file).expect("readable");
+        let mut bytes = intact.clone();
+        bytes[700] ^= 1;
+        match is_changed {
+            true => fs::write(&file, bytes).expect("written"),
+            false => fs::remove_file(&file).expect("removed"),
+        }
+        (file, intact)
+    })
+}
+
 #[test]
 fn every_answer_is_one_command_that_works() {
     let broker = cluster();
@@ -130,8 +148,12 @@ fn every_answer_is_one_command_that_works() {
         commands.map(|command| (block.heading.as_str(), command))
     });
     let commands: Vec<_> = commands.collect();
-    assert_eq!(commands.len(), 19, "{commands:#?}");
+    assert_eq!(commands.len(), 22, "{commands:#?}");
+    let mut damaged = None;
     for (heading, command) in commands {
+        if heading == "Repair the original from its copy" && damaged.is_none() {
+            damaged = Some(damage(&repo));
+        }
         let done = shell(command, &repo, &broker).expect_code(0);
         let lines = || done.stdout.lines().collect::<Vec<_>>();
         match heading {
@@ -149,6 +171,14 @@ fn every_answer_is_one_command_that_works() {
                 );
             }
             "See how much space each topic takes" => assert!(lines()[0].ends_with("\torders")),
+            "Repair the original from its copy" if command == "kbk verify" => {
+                for (file, bytes) in damaged.iter().flatten() {
+                    assert!(
+                        fs::read(file).is_ok_and(|found| found == *bytes),
+                        "{file:?}"
+                    );
+                }
+            }
             "Read a backup without Kafka" => assert_eq!(lines().len(), 10),
             _ => {}
         }

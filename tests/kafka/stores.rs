@@ -9,6 +9,7 @@ use kbk_format::repo::{Location, Store, StoreOptions};
 
 use crate::support::broker::Broker;
 use crate::support::fault_proxy::{Fault, FaultProxy, Plan};
+use crate::support::pages::blocks;
 use crate::support::process::{Finished, run};
 use crate::support::produce::produce;
 use crate::support::record::Message;
@@ -166,6 +167,7 @@ fn end_to_end(protocol: Protocol) {
     assert_eq!(restored.expect_code(0).json()["records"], 1560);
     assert_eq!(consume::assert_same(broker, (topic, &target), 3), 1560);
 
+    restored_as_the_page_says(bucket);
     retain(bucket);
     assert_eq!(bucket.verify(), 1560);
     let again = bucket.kbk(&["cat", topic]).expect_code(0);
@@ -179,6 +181,31 @@ fn end_to_end(protocol: Protocol) {
     for secret in server.secrets() {
         assert_eq!(kept.find(&secret), None);
     }
+}
+
+/// Runs the commands that docs/stores.md shows, on this repository, topic and cluster.
+fn restored_as_the_page_says(bucket: &Bucket) {
+    let shown = blocks("docs/stores.md").into_iter();
+    let shown: Vec<_> = shown
+        .filter(|block| block.heading == "Restore from a bucket")
+        .collect();
+    let commands: Vec<&str> = shown.iter().flat_map(|block| block.commands()).collect();
+    assert_eq!(commands.len(), 3, "{commands:#?}");
+    for command in commands {
+        let command = command.replace("orders", bucket.topic);
+        let args = command.split(' ').skip(1);
+        let args = args.filter(|word| !word.starts_with("s3://") && *word != "-r");
+        let args: Vec<&str> = args
+            .map(|word| match word {
+                "broker:9092" => bucket.broker.bootstrap(),
+                word => word,
+            })
+            .collect();
+        bucket.kbk(&args).expect_code(0);
+    }
+    let target = format!("{}-from-bucket", bucket.topic);
+    let same = (bucket.topic, &*target);
+    assert_eq!(consume::assert_same(bucket.broker, same, 3), 1560);
 }
 
 /// Creates the repository, where there is none.
