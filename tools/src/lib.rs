@@ -78,6 +78,8 @@ pub mod retention;
 mod segment_file;
 pub mod share;
 mod task;
+#[cfg(test)]
+mod testing;
 pub mod verify;
 
 pub use read::{

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_fuse::{Inode, Kind, View, ViewError, ViewOptions};
 
-use crate::support::read::{find, list, names, read};
+use crate::support::groups::groups;
+use crate::support::read::{find, list, names};
 use crate::support::world::{Part, World};
 
 /// Every file of the tree: its path, inode number and size.

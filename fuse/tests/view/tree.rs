@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use kbk_format::repo::{FoundGroups, GroupState};
 use kbk_fuse::{Inode, Kind, Lifetime, Snapshots, View, ViewError, ViewOptions};
 
+use crate::support::groups::groups;
 use crate::support::read::{find, list, names, read};
 use crate::support::world::{Part, World};
 
@@ -157,22 +156,6 @@ async fn a_listing_does_not_depend_on_its_page_size() {
         }
     }
     assert!(files > 20, "{files}");
-}
-
-fn groups(names: &[&str]) -> FoundGroups {
-    let group = |name: &&str| GroupState {
-        group: (*name).into(),
-        r#type: Some("Classic".into()),
-        state: None,
-        taken_at: None,
-        topics: Vec::new(),
-    };
-    let mut groups: Vec<_> = names.iter().map(group).collect();
-    groups.sort_by(|a, b| a.group.cmp(&b.group));
-    FoundGroups {
-        taken_at: Timestamp::UNIX_EPOCH,
-        groups: groups.into(),
-    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use kbk_format::repo::{PartitionId, Replacement, SegmentEntry};
 
-use super::proof::Proved;
+use super::prove::Proved;
 use super::report::{CompactFinding, CompactFindingKind, CompactRow};
 
 /// What became of a partition: what of it is proved, and what could not be merged.

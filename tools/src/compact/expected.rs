@@ -6,7 +6,7 @@ use kbk_format::repo::SegmentEntry;
 use super::key_range::KeyRange;
 use super::latest::KeySum;
 use super::merge::Read;
-use super::proof::Held;
+use super::prove::Held;
 
 /// What new segments must hold.
 pub(super) struct Expected {

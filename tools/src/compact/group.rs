@@ -11,7 +11,7 @@ use super::CompactError;
 use super::expected::Expected;
 use super::key_range::KeyRange;
 use super::merge::{Merge, MergeError, Read, WriteSettings, Written, merge};
-use super::proof::{Held, Keys, Proved, read_back};
+use super::prove::{Held, Keys, Proved, read_back};
 use super::run::Run;
 use super::source;
 use crate::task::joined;

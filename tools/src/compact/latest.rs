@@ -377,10 +377,7 @@ impl KeyTable {
     fn remove(&mut self, mut hole: usize) {
         self.used = self.used.saturating_sub(1);
         let mut at = self.after(hole);
-        loop {
-            let Some(slot) = self.slots.get(at).copied().filter(|slot| slot.is_used) else {
-                break;
-            };
+        while let Some(slot) = self.slots.get(at).copied().filter(|slot| slot.is_used) {
             let home = self.home(slot.hash);
             // Whether its search begins at the hole or before it, so that it may be there.
             let distance = |from: usize, to: usize| {

@@ -34,7 +34,7 @@
 //! | `merge` | records from the blocks of sources into new segments |
 //! | `gaps` | reasons of gaps, carried over |
 //! | `expected` | what new segments must hold |
-//! | `proof` | what they do hold, from the bytes that the store returns |
+//! | `prove` | what they do hold, from the bytes that the store returns |
 //! | `latest` | which records are not the latest of their key |
 //! | `key_range` | where these are, segment by segment |
 //! | `report` | what was merged, and what could not be |
@@ -49,7 +49,7 @@ mod key_range;
 mod latest;
 mod merge;
 mod plan;
-mod proof;
+mod prove;
 mod report;
 mod run;
 mod source;

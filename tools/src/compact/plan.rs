@@ -112,7 +112,7 @@ mod tests {
     }
 
     /// Sizes; below 0 for one that is not done, and 0 for one that may not be merged.
-    fn found(sizes: &[i64]) -> Vec<Range<usize>> {
+    fn found(sizes: &[i64]) -> Vec<(usize, usize)> {
         let entries: Vec<SegmentEntry> = sizes
             .iter()
             .map(|size| entry(size.unsigned_abs(), TimestampType::CreateTime))
@@ -127,7 +127,8 @@ mod tests {
                 bytes: entry.size,
             })
             .collect();
-        groups(&candidates, 100)
+        let groups = groups(&candidates, 100).into_iter();
+        groups.map(|group| (group.start, group.end)).collect()
     }
 
     #[test]
@@ -135,22 +136,22 @@ mod tests {
         for (sizes, expected) in [
             (&[][..], &[][..]),
             (&[10], &[]),
-            (&[10, 10], &[0..2]),
-            (&[50, 10, 10], &[1..3]),
-            (&[10, 10, 50], &[0..2]),
-            (&[10, 10, 60, 5, 5], &[0..2, 3..5]),
-            (&[40, 40, 40, 40], &[0..2, 2..4]),
-            (&[10, 0, 10, 10], &[2..4]),
+            (&[10, 10], &[(0, 2)]),
+            (&[50, 10, 10], &[(1, 3)]),
+            (&[10, 10, 50], &[(0, 2)]),
+            (&[10, 10, 60, 5, 5], &[(0, 2), (3, 5)]),
+            (&[40, 40, 40, 40], &[(0, 2), (2, 4)]),
+            (&[10, 0, 10, 10], &[(2, 4)]),
             // Not worth it: a large one would be written anew for a small one.
             (&[40, 10], &[]),
-            (&[40, 10, 10], &[1..3]),
-            (&[40, 20, 20], &[0..3]),
-            (&[10, 10, 45], &[0..2]),
+            (&[40, 10, 10], &[(1, 3)]),
+            (&[40, 20, 20], &[(0, 3)]),
+            (&[10, 10, 45], &[(0, 2)]),
             // These are written anew in any case.
-            (&[-10], &[0..1]),
-            (&[-90, -90], &[0..1, 1..2]),
-            (&[-120, 60, -10], &[0..1, 2..3]),
-            (&[-40, 40], &[0..2]),
+            (&[-10], &[(0, 1)]),
+            (&[-90, -90], &[(0, 1), (1, 2)]),
+            (&[-120, 60, -10], &[(0, 1), (2, 3)]),
+            (&[-40, 40], &[(0, 2)]),
         ] {
             assert_eq!(found(sizes), expected, "{sizes:?}");
         }

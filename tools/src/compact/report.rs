@@ -133,7 +133,7 @@ impl CompactRow {
         self.records = self.records.saturating_add(sum(sources, |it| it.records));
     }
 
-    /// Takes back a replacement that was not made, if it is of this partition.
+    /// Leaves out a replacement that was not made, if it is of this partition.
     pub(super) fn take_back(&mut self, replacement: &Replacement) {
         let Replacement {
             id, removed, added, ..

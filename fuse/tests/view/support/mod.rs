@@ -1,5 +1,6 @@
 //! In-memory repositories, their records, and ways to read them.
 
+pub(crate) mod groups;
 pub(crate) mod read;
 pub(crate) mod records;
 #[expect(dead_code, reason = "shared with the tests of kbk-tools")]

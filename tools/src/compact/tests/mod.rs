@@ -1,9 +1,5 @@
 //! Compactions of random repositories against a plain model, on stores that fail, and beside other writers.
 
-#[path = "../../copy/tests/faulty.rs"]
-mod faulty;
-#[path = "../../copy/tests/random.rs"]
-mod random;
 mod world;
 
 use std::collections::BTreeMap;
@@ -11,9 +7,9 @@ use std::collections::BTreeMap;
 use kbk_format::Compression;
 use kbk_format::repo::RepoErrorKind;
 
-use self::random::Random;
 use self::world::{World, id, options};
 use super::{CompactError, CompactFindingKind, CompactOptions, KeepLatest};
+use crate::testing::random::Random;
 
 /// Seeds of each test: many more where there is time.
 fn seeds(count: u64) -> std::ops::Range<u64> {

@@ -23,9 +23,9 @@ use object_store::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::faulty::{Faults, FaultyStore};
-use super::random::Random;
 use crate::compact::{CompactError, CompactOptions, CompactReport, compact};
+use crate::testing::faulty::{Faults, FaultyStore};
+use crate::testing::random::Random;
 use crate::verify::{VerifyOptions, verify};
 
 const PARTITIONS: u16 = 3;
@@ -151,6 +151,7 @@ impl World {
         let objects = FaultyStore {
             objects: Arc::clone(&self.objects),
             faults: Faults::new(random, percent, calls),
+            meanwhile: Arc::default(),
         };
         Store::new(Arc::new(objects), "memory").with_profile(profile())
     }

@@ -1,7 +1,5 @@
 //! Copies of random repositories, against what the originals have ever held.
 
-mod faulty;
-mod random;
 mod world;
 
 use std::collections::BTreeSet;

@@ -22,11 +22,11 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
 
-use super::faulty::{Faults, FaultyStore, Meanwhile};
-use super::random::Random;
 use crate::copy::{
     CopyError, CopyEvents, CopyFindingKind, CopyOptions, CopyReport, CopySelection, copy,
 };
+use crate::testing::faulty::{Faults, FaultyStore, Meanwhile};
+use crate::testing::random::Random;
 
 pub(super) const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -232,6 +232,7 @@ impl World {
             cluster_id: None,
             writer: None,
             created_at: None,
+            compression: None,
         };
         let options = WriterOptions::default();
         let mut writer = SegmentWriter::new(Vec::new(), header, options).unwrap();

@@ -17,7 +17,7 @@ use super::random::Random;
 
 /// How the calls of a process go.
 #[derive(Debug)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     random: Random,
     /// Of a hundred calls, this many fail.
     percent: u64,
@@ -32,7 +32,7 @@ enum Step {
 }
 
 impl Faults {
-    pub(super) fn new(random: Random, percent: u64, calls: Option<u64>) -> Arc<Mutex<Faults>> {
+    pub(crate) fn new(random: Random, percent: u64, calls: Option<u64>) -> Arc<Mutex<Faults>> {
         Arc::new(Mutex::new(Faults {
             random,
             percent,
@@ -59,10 +59,10 @@ impl Faults {
 
 /// What others do before the first segment is read.
 #[derive(Default)]
-pub(super) struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+pub(crate) struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl Meanwhile {
-    pub(super) fn new(work: impl FnOnce() + Send + 'static) -> Meanwhile {
+    pub(crate) fn new(work: impl FnOnce() + Send + 'static) -> Meanwhile {
         Meanwhile(Mutex::new(Some(Box::new(work))))
     }
 
@@ -81,10 +81,10 @@ impl fmt::Debug for Meanwhile {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct FaultyStore {
-    pub(super) objects: Arc<InMemory>,
-    pub(super) faults: Arc<Mutex<Faults>>,
-    pub(super) meanwhile: Arc<Meanwhile>,
+pub(crate) struct FaultyStore {
+    pub(crate) objects: Arc<InMemory>,
+    pub(crate) faults: Arc<Mutex<Faults>>,
+    pub(crate) meanwhile: Arc<Meanwhile>,
 }
 
 impl FaultyStore {
