@@ -316,10 +316,28 @@ impl Columns {
         &self.timestamps
     }
 
-    /// Returns whether record `i` is a tombstone, which META alone says.
+    /// Returns whether record `i` has a key, which may be empty: META alone says so.
     #[must_use]
-    pub fn is_tombstone(&self, i: usize) -> bool {
-        self.values.codes.get(i) == Some(&0)
+    pub fn has_key(&self, i: usize) -> bool {
+        self.keys.codes.get(i).is_some_and(|code| *code > 0)
+    }
+
+    /// Returns whether record `i` has a value, which may be empty: META alone says so.
+    #[must_use]
+    pub fn has_value(&self, i: usize) -> bool {
+        self.values.codes.get(i).is_some_and(|code| *code > 0)
+    }
+
+    /// Returns whether record `i` has a header: META alone says so.
+    #[must_use]
+    pub fn has_headers(&self, i: usize) -> bool {
+        self.headers.get(i).len() > 0
+    }
+
+    /// Returns whether record `i` is a control record.
+    #[must_use]
+    pub fn is_control(&self, i: usize) -> bool {
+        self.controls.get(i).is_some_and(|control| *control)
     }
 
     /// Returns the smallest timestamp but -1, which means that a record has none; `i64::MAX` where no record has one.

@@ -74,6 +74,13 @@ impl IndexEntry {
         self.position.saturating_add(u64::from(self.block_length))
     }
 
+    /// Returns the exclusive end of META, which directly follows the block's header.
+    #[must_use]
+    pub fn meta_end(&self) -> u64 {
+        let lengths = u64::from(self.header_length) + u64::from(self.meta_length);
+        self.position.saturating_add(lengths)
+    }
+
     fn encode(&self) -> [u8; at::LENGTH] {
         let mut bytes = [0; at::LENGTH];
         put(&mut bytes, at::POSITION, &self.position.to_le_bytes());

@@ -115,7 +115,9 @@ pub mod whole_lines;
 mod wire;
 pub mod writer;
 
-pub use block::{BlockBuilder, BlockDecoder, BlockHeader, EncodedBlock, Encoder, Push, Streams};
+pub use block::{
+    BlockBuilder, BlockDecoder, BlockHeader, EncodedBlock, Encoder, Push, StreamId, Streams,
+};
 pub use codec::{Codec, Compression};
 pub use columns::Columns;
 pub use counted::counted;

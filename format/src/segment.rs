@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use crate::block::decode::check_stored_bytes;
-use crate::block::{BlockDecoder, BlockHeader, Streams};
+use crate::block::{BlockDecoder, BlockHeader, StreamId, Streams};
 use crate::columns::Columns;
 use crate::counted::counted;
 use crate::error::{ErrorClass, FormatError, Result};
@@ -210,16 +210,7 @@ impl Segment {
     ///
     /// Any of SPEC section 7 about its header, *inconsistent* where it is not the one in the index.
     pub fn block<'a>(&self, number: usize, bytes: &'a [u8]) -> Result<Block<'a>> {
-        let Some(entry) = self.index().entries().get(number) else {
-            let blocks = counted(self.index().entries().len(), "block");
-            let detail = format!("the segment has {blocks}");
-            return Err(FormatError::new(
-                ErrorClass::Limit,
-                "block index",
-                self.footer_position(),
-                detail,
-            ));
-        };
+        let entry = self.entry(number)?;
         let block_length = length(entry.block_length);
         let Some(bytes) = bytes.get(..block_length) else {
             let detail = format!("needs {block_length} bytes, found {}", bytes.len());
@@ -230,6 +221,42 @@ impl Segment {
                 detail,
             ));
         };
+        let header = self.block_header(number, entry, bytes)?;
+        Ok(Block { header, bytes })
+    }
+
+    /// Decodes META of block number `number`, of which `start` has the header and META; `columns` is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`block`](Self::block) and [`BlockDecoder::decode_meta`].
+    pub fn decode_meta(
+        &self,
+        number: usize,
+        start: &[u8],
+        decoder: &mut BlockDecoder,
+        columns: &mut Columns,
+    ) -> Result<()> {
+        columns.clear();
+        let header = self.block_header(number, self.entry(number)?, start)?;
+        decoder.decode_meta(&header, start, columns)
+    }
+
+    fn entry(&self, number: usize) -> Result<&IndexEntry> {
+        self.index().entries().get(number).ok_or_else(|| {
+            let blocks = counted(self.index().entries().len(), "block");
+            let detail = format!("the segment has {blocks}");
+            FormatError::new(
+                ErrorClass::Limit,
+                "block index",
+                self.footer_position(),
+                detail,
+            )
+        })
+    }
+
+    /// Reads the header of a block, which must be the one that the index names.
+    fn block_header(&self, number: usize, entry: &IndexEntry, bytes: &[u8]) -> Result<BlockHeader> {
         let header = BlockHeader::decode(bytes, entry.position, self.header().salt())?;
         if IndexEntry::of(&header) != *entry || header.sequence as usize != number {
             let detail = "the block is not the one that the block index names";
@@ -240,7 +267,7 @@ impl Segment {
                 detail,
             ));
         }
-        Ok(Block { header, bytes })
+        Ok(header)
     }
 }
 
@@ -270,6 +297,20 @@ impl Block<'_> {
         columns: &mut Columns,
     ) -> Result<()> {
         decoder.decode(&self.header, self.bytes, streams, columns)
+    }
+
+    /// Decodes one more stream into `columns`, which has META of this block, and not this stream yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockDecoder::decode_stream`].
+    pub fn decode_stream(
+        &self,
+        decoder: &mut BlockDecoder,
+        id: StreamId,
+        columns: &mut Columns,
+    ) -> Result<()> {
+        decoder.decode_stream(&self.header, self.bytes, id, columns)
     }
 
     /// Checks all bytes of the block without decompressing them.

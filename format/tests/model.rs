@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kbk_format::scan::{Found, FoundBlock};
 use kbk_format::{
     BlockDecoder, Columns, Compression, Gap, GapReason, Open, Scanner, Segment, SegmentWriter,
-    Statistics, Streams, WriterOptions, render, verify,
+    Statistics, StreamId, Streams, WriterOptions, render, verify,
 };
 use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
@@ -393,6 +393,42 @@ proptest! {
         prop_assert_eq!(offsets, model.records.iter().map(|record| record.offset).collect::<Vec<_>>());
         prop_assert_eq!(timestamps, model.records.iter().map(|record| record.timestamp).collect::<Vec<_>>());
         prop_assert_eq!(keys, model.records.iter().map(|record| record.key.clone()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn streams_that_are_decoded_one_by_one_give_the_same_columns(
+        model in models(),
+        order in Just([StreamId::Keys, StreamId::Headers, StreamId::Values]).prop_shuffle(),
+    ) {
+        let bytes = model.write();
+        let segment = Segment::open_whole(&bytes).unwrap();
+        let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
+        let mut records = Vec::new();
+        for (number, entry) in segment.index().entries().iter().enumerate() {
+            let stored = &bytes[entry.position as usize..entry.end() as usize];
+            let block = segment.block(number, stored).unwrap();
+            // Nothing after META is needed for it.
+            let start = &stored[..(entry.meta_end() - entry.position) as usize];
+            segment.decode_meta(number, start, &mut decoder, &mut columns).unwrap();
+            let mut all = Columns::new();
+            block.decode(&mut decoder, Streams::All, &mut all).unwrap();
+            for (row, record) in all.iter().enumerate() {
+                prop_assert_eq!(columns.has_key(row), record.key.is_some());
+                prop_assert_eq!(columns.has_value(row), record.value.is_some());
+                prop_assert_eq!(columns.has_headers(row), record.headers.clone().next().is_some());
+                prop_assert_eq!(columns.is_control(row), record.control);
+            }
+            for id in order {
+                block.decode_stream(&mut decoder, id, &mut columns).unwrap();
+            }
+            prop_assert!(columns.iter().eq(all.iter()));
+            records.extend(owned(&columns));
+            if !start.is_empty() && entry.record_count > 0 {
+                let cut = segment.decode_meta(number, &start[..start.len() - 1], &mut decoder, &mut columns);
+                prop_assert!(cut.is_err() && columns.is_empty());
+            }
+        }
+        prop_assert_eq!(records, model.records);
     }
 
     #[test]

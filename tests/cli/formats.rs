@@ -203,6 +203,61 @@ fn csv_has_every_byte_of_a_record() {
     }
 }
 
+/// Returns bytes in hex; `-` for null.
+fn digits(bytes: Option<&Vec<u8>>) -> String {
+    bytes.map_or("-".to_owned(), |bytes| HEXLOWER.encode(bytes))
+}
+
+#[test]
+fn hex_and_raw_have_every_byte_of_a_record() {
+    for golden in goldens() {
+        let partition: i32 = golden.partition().parse().unwrap();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let (mut lines, mut raw) = (String::new(), Vec::new());
+        for record in golden.records() {
+            let headers = record.headers.iter();
+            let headers: Vec<_> = headers
+                .map(|(name, value)| {
+                    format!("{}={}", HEXLOWER.encode(name), digits(value.as_ref()))
+                })
+                .collect();
+            lines += &format!(
+                "{}\t{partition}\t{}\t{}\t{}\t{}\t{}\n",
+                golden.topic(),
+                record.offset,
+                record.timestamp,
+                digits(record.key.as_ref()),
+                digits(record.value.as_ref()),
+                headers.join(",")
+            );
+            let sized = |bytes: Option<&Vec<u8>>| -> Vec<u8> {
+                let length = bytes.map_or(-1, |bytes| bytes.len() as i32);
+                [&length.to_be_bytes()[..], or_empty(bytes)].concat()
+            };
+            let mut bytes = sized(Some(&golden.topic().as_bytes().to_vec()));
+            bytes.extend(partition.to_be_bytes());
+            bytes.extend(record.offset.to_be_bytes());
+            bytes.extend(record.timestamp.to_be_bytes());
+            bytes.extend([sized(record.key.as_ref()), sized(record.value.as_ref())].concat());
+            bytes.extend((record.headers.len() as u32).to_be_bytes());
+            for (name, value) in &record.headers {
+                bytes.extend([sized(Some(name)), sized(value.as_ref())].concat());
+            }
+            raw.extend((bytes.len() as u32).to_be_bytes());
+            raw.extend(bytes);
+        }
+        if golden.topic().chars().all(is_plain) {
+            let printed = String::from_utf8(golden.cat(&["-f", "hex"])).unwrap();
+            assert_eq!(printed, lines, "{}", golden.file.display());
+        }
+        assert!(
+            golden.cat(&["-f", "raw"]) == raw,
+            "{}",
+            golden.file.display()
+        );
+    }
+}
+
 #[test]
 fn reverse_and_keys_select_and_order_the_same_records() {
     for golden in goldens() {
@@ -241,7 +296,7 @@ fn an_invalid_format_or_key_is_explained() {
     for (args, says) in [
         (
             &["-f", "json"][..],
-            "give jsonl, csv, value, key-value, or a template",
+            "give jsonl, csv, value, key-value, hex, raw, or a template",
         ),
         (&["-f", "%v"], "`%v` is not a token; valid are %k key"),
         (&["-f", "%k\\d"], "`\\d` is not an escape"),

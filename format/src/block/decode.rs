@@ -14,16 +14,30 @@ pub enum Streams {
     Meta,
     /// META and KEYS.
     Keys,
+    /// META and HEADERS.
+    Headers,
+    /// META and VALUES.
+    Values,
+    /// META, KEYS and VALUES.
+    KeysAndValues,
     /// Everything.
     All,
 }
 
 impl Streams {
-    fn contains(self, id: StreamId) -> bool {
+    /// Returns whether a stream is among them.
+    #[must_use]
+    pub fn contains(self, id: StreamId) -> bool {
         match id {
             StreamId::Meta => true,
-            StreamId::Keys => self != Streams::Meta,
-            StreamId::Headers | StreamId::Values => self == Streams::All,
+            StreamId::Keys => matches!(self, Streams::Keys | Streams::KeysAndValues | Streams::All),
+            StreamId::Headers => matches!(self, Streams::Headers | Streams::All),
+            StreamId::Values => {
+                matches!(
+                    self,
+                    Streams::Values | Streams::KeysAndValues | Streams::All
+                )
+            }
         }
     }
 }
@@ -80,28 +94,94 @@ impl BlockDecoder {
         columns: &mut Columns,
     ) -> Result<()> {
         for (entry, stored) in stored_streams(header, block)? {
-            if !streams.contains(entry.id) {
-                continue;
-            }
-            check_stored(header, entry, stored)?;
-            let raw = match entry.id {
-                StreamId::Meta => &mut self.meta,
-                StreamId::Keys => &mut columns.keys.bytes,
-                StreamId::Headers => &mut columns.headers.bytes,
-                StreamId::Values => &mut columns.values.bytes,
-            };
-            self.decompressor
-                .decompress(entry.codec, stored, length(entry.raw_length), raw)
-                .map_err(|(class, detail)| stream_error(header, entry, class, detail))?;
             // META comes first, so the lengths are known before the other streams are decoded.
-            if entry.id == StreamId::Meta {
-                let lengths =
-                    meta::decode(&self.meta, &expected(header), header.position, columns)?;
-                check_sums(header, lengths)?;
-                check_counts(header, columns)?;
+            if streams.contains(entry.id) {
+                self.stream(header, (entry, stored), columns)?;
             }
         }
         check_padding(header, block)
+    }
+
+    /// Decodes META of the block whose header is `header`, from its first bytes: the header and META (SPEC section 5).
+    ///
+    /// `columns` is replaced; after an error it is empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode) of META.
+    pub fn decode_meta(
+        &mut self,
+        header: &BlockHeader,
+        start: &[u8],
+        columns: &mut Columns,
+    ) -> Result<()> {
+        columns.clear();
+        let decoded = self.meta_of(header, start, columns);
+        if decoded.is_err() {
+            columns.clear();
+        }
+        decoded
+    }
+
+    fn meta_of(&mut self, header: &BlockHeader, start: &[u8], columns: &mut Columns) -> Result<()> {
+        let (from, to) = (
+            header.header_length(),
+            header.header_length() + length(header.meta_length()),
+        );
+        let view = FieldReader::new("block", header.position, start, to)?;
+        let mut streams = header.directory.iter();
+        match streams.find(|entry| entry.id == StreamId::Meta) {
+            Some(entry) => self.stream(header, (entry, view.slice(from, to)?), columns),
+            None => Ok(()),
+        }
+    }
+
+    /// Decodes one more stream into `columns`, which has META of the same block, and not this stream yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode); `columns` is then empty.
+    pub fn decode_stream(
+        &mut self,
+        header: &BlockHeader,
+        block: &[u8],
+        id: StreamId,
+        columns: &mut Columns,
+    ) -> Result<()> {
+        let found = stored_streams(header, block)?.find(|(entry, _)| entry.id == id);
+        let Some(found) = found else {
+            return Ok(());
+        };
+        let decoded = self.stream(header, found, columns);
+        if decoded.is_err() {
+            columns.clear();
+        }
+        decoded
+    }
+
+    /// Decodes one stream.
+    fn stream(
+        &mut self,
+        header: &BlockHeader,
+        (entry, stored): (&StreamEntry, &[u8]),
+        columns: &mut Columns,
+    ) -> Result<()> {
+        check_stored(header, entry, stored)?;
+        let raw = match entry.id {
+            StreamId::Meta => &mut self.meta,
+            StreamId::Keys => &mut columns.keys.bytes,
+            StreamId::Headers => &mut columns.headers.bytes,
+            StreamId::Values => &mut columns.values.bytes,
+        };
+        self.decompressor
+            .decompress(entry.codec, stored, length(entry.raw_length), raw)
+            .map_err(|(class, detail)| stream_error(header, entry, class, detail))?;
+        if entry.id == StreamId::Meta {
+            let lengths = meta::decode(&self.meta, &expected(header), header.position, columns)?;
+            check_sums(header, lengths)?;
+            check_counts(header, columns)?;
+        }
+        Ok(())
     }
 }
 

@@ -7,11 +7,15 @@
 //! | a template | its literals and tokens, as kcat's `-f` |
 //! | `value` | the template `%s\n`: the bytes of the view *values* |
 //! | `key-value` | the template `%k\t%s\n` |
+//! | `hex` | a line of fields in hex, separated by tabs |
+//! | `raw` | its bytes, each field after its length |
 //!
-//! JSON lines and CSV keep everything. Templates are bytes as they are: null and empty are the same
+//! JSON lines, CSV, `hex` and `raw` keep everything. Templates are bytes as they are: null and empty are the same
 //! unless null has a marker, and a separator inside a key or a value is not escaped.
 
 mod csv;
+mod hex;
+mod raw;
 mod template;
 
 use std::str::FromStr;
@@ -20,6 +24,8 @@ use std::sync::Arc;
 pub use self::template::TemplateError;
 
 use self::csv::CsvRenderer;
+use self::hex::HexRenderer;
+use self::raw::RawRenderer;
 use self::template::{Template, TemplateRenderer};
 use crate::block::Streams;
 use crate::partition::PartitionNumber;
@@ -33,6 +39,10 @@ pub enum TextFormat {
     JsonLines,
     /// One line of comma-separated values.
     Csv,
+    /// One line of hex, separated by tabs.
+    Hex,
+    /// Bytes with their lengths.
+    Raw,
     /// The text that a template makes of it.
     Template(Arc<Template>),
 }
@@ -42,7 +52,7 @@ pub enum TextFormat {
 pub enum TextFormatError {
     /// Neither a name nor a template.
     #[error(
-        "`{0}` is not a format; give jsonl, csv, value, key-value, or a template such as `%k\\t%s\\n`"
+        "`{0}` is not a format; give jsonl, csv, value, key-value, hex, raw, or a template such as `%k\\t%s\\n`"
     )]
     Unknown(String),
     /// A template with a defect.
@@ -57,6 +67,8 @@ impl FromStr for TextFormat {
         let template = match text {
             "jsonl" => return Ok(TextFormat::JsonLines),
             "csv" => return Ok(TextFormat::Csv),
+            "hex" => return Ok(TextFormat::Hex),
+            "raw" => return Ok(TextFormat::Raw),
             "value" => "%s\\n",
             "key-value" => "%k\\t%s\\n",
             template if template.contains('%') => template,
@@ -73,7 +85,9 @@ impl TextFormat {
     pub fn head(&self) -> &'static [u8] {
         match self {
             TextFormat::Csv => csv::HEADER_LINE,
-            TextFormat::JsonLines | TextFormat::Template(_) => b"",
+            TextFormat::JsonLines | TextFormat::Hex | TextFormat::Raw | TextFormat::Template(_) => {
+                b""
+            }
         }
     }
 
@@ -81,7 +95,9 @@ impl TextFormat {
     #[must_use]
     pub fn streams(&self) -> Streams {
         match self {
-            TextFormat::JsonLines | TextFormat::Csv => Streams::All,
+            TextFormat::JsonLines | TextFormat::Csv | TextFormat::Hex | TextFormat::Raw => {
+                Streams::All
+            }
             TextFormat::Template(template) => template.streams(),
         }
     }
@@ -95,6 +111,8 @@ pub struct TextRenderer(Kind);
 enum Kind {
     JsonLines(Renderer),
     Csv(CsvRenderer),
+    Hex(HexRenderer),
+    Raw(RawRenderer),
     Template(TemplateRenderer),
 }
 
@@ -110,6 +128,8 @@ impl TextRenderer {
         TextRenderer(match format {
             TextFormat::JsonLines => Kind::JsonLines(Renderer::new(topic, partition)),
             TextFormat::Csv => Kind::Csv(CsvRenderer::new(topic, partition)),
+            TextFormat::Hex => Kind::Hex(HexRenderer::new(topic, partition)),
+            TextFormat::Raw => Kind::Raw(RawRenderer::new(topic, partition)),
             TextFormat::Template(template) => {
                 let template = Arc::clone(template);
                 Kind::Template(TemplateRenderer::new(template, topic, partition, null))
@@ -125,6 +145,8 @@ impl TextRenderer {
         match &self.0 {
             Kind::JsonLines(renderer) => renderer.render(View::Records, record, out),
             Kind::Csv(renderer) => renderer.render(record, out),
+            Kind::Hex(renderer) => renderer.render(record, out),
+            Kind::Raw(renderer) => renderer.render(record, out),
             Kind::Template(renderer) => renderer.render(record, out),
         }
     }

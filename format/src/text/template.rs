@@ -128,15 +128,17 @@ fn escaped(rest: &mut Chars<'_>) -> Result<u8, TemplateError> {
 
 impl Template {
     pub(super) fn streams(&self) -> Streams {
-        let needs = |part: &Part| match part {
-            Part::Value | Part::ValueLength | Part::ValueLengthBinary | Part::Headers => 2,
-            Part::Key | Part::KeyLength => 1,
-            Part::Literal(_) | Part::Topic | Part::Partition | Part::Offset | Part::Timestamp => 0,
-        };
-        match self.parts.iter().map(needs).max() {
-            Some(2) => Streams::All,
-            Some(1) => Streams::Keys,
-            _ => Streams::Meta,
+        let has = |parts: &[Part]| self.parts.iter().any(|part| parts.contains(part));
+        let keys = has(&[Part::Key, Part::KeyLength]);
+        let headers = has(&[Part::Headers]);
+        let values = has(&[Part::Value, Part::ValueLength, Part::ValueLengthBinary]);
+        match (keys, headers, values) {
+            (false, false, false) => Streams::Meta,
+            (true, false, false) => Streams::Keys,
+            (false, true, false) => Streams::Headers,
+            (false, false, true) => Streams::Values,
+            (true, false, true) => Streams::KeysAndValues,
+            (_, true, _) => Streams::All,
         }
     }
 }

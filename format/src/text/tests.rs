@@ -214,12 +214,99 @@ fn csv_distinguishes_null_empty_text_and_bytes() {
 }
 
 #[test]
+fn hex_is_one_line_whatever_it_holds() {
+    let headers = [
+        Header {
+            name: b"a\t",
+            value: Some(b"\n="),
+        },
+        Header {
+            name: b"",
+            value: None,
+        },
+    ];
+    let all = Record {
+        headers: Headers::Slice(&headers),
+        ..record(Some(b"\0\xff"), Some(b""))
+    };
+    assert_eq!(
+        printed("hex", &all),
+        "orders\t3\t42\t1763800000123\t00ff\t\t6109=0a3d,=-\n"
+    );
+    assert_eq!(
+        printed("hex", &record(None, None)),
+        "orders\t3\t42\t1763800000123\t-\t-\t\n"
+    );
+    let renderer = TextRenderer::new(&TextFormat::Hex, "a\tb%", 0.into(), None);
+    let mut out = Vec::new();
+    renderer.render(&record(None, None), &mut out);
+    assert!(out.starts_with(b"a%09b%25\t0\t42\t"));
+}
+
+/// What is left of records in the format `raw`, and how it is read.
+struct Raw<'a>(&'a [u8]);
+
+impl Raw<'_> {
+    fn number<const N: usize>(&mut self) -> [u8; N] {
+        let (number, rest) = self.0.split_first_chunk::<N>().unwrap();
+        self.0 = rest;
+        *number
+    }
+
+    fn bytes(&mut self) -> Option<Vec<u8>> {
+        let length = usize::try_from(i32::from_be_bytes(self.number())).ok()?;
+        let (bytes, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Some(bytes.to_vec())
+    }
+}
+
+proptest! {
+    #[test]
+    fn raw_records_are_read_back_by_their_lengths(
+        offset in 0..=i64::MAX,
+        timestamp: i64,
+        key: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+        names in prop::collection::vec((any::<Vec<u8>>(), any::<Option<Vec<u8>>>()), 0..4),
+    ) {
+        let headers: Vec<_> = names
+            .iter()
+            .map(|(name, value)| Header { name, value: value.as_deref() })
+            .collect();
+        let one = Record {
+            offset, timestamp, control: false,
+            key: key.as_deref(), value: value.as_deref(),
+            headers: Headers::Slice(&headers),
+        };
+        let two = [render(&TextFormat::Raw, &one), render(&TextFormat::Raw, &one)].concat();
+        let mut raw = Raw(&two);
+        for _ in 0..2 {
+            let length = u32::from_be_bytes(raw.number()) as usize;
+            let before = raw.0.len();
+            prop_assert_eq!(raw.bytes(), Some(b"orders".to_vec()));
+            prop_assert_eq!(i32::from_be_bytes(raw.number()), 3);
+            prop_assert_eq!(i64::from_be_bytes(raw.number()), offset);
+            prop_assert_eq!(i64::from_be_bytes(raw.number()), timestamp);
+            prop_assert_eq!(raw.bytes(), key.clone());
+            prop_assert_eq!(raw.bytes(), value.clone());
+            let count = u32::from_be_bytes(raw.number());
+            let found: Vec<_> = (0..count).map(|_| (raw.bytes(), raw.bytes())).collect();
+            let expected: Vec<_> = names.iter().map(|(name, value)| (Some(name.clone()), value.clone())).collect();
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(before - raw.0.len(), length);
+        }
+        prop_assert!(raw.0.is_empty());
+    }
+}
+
+#[test]
 fn control_records_are_not_printed() {
     let control = Record {
         control: true,
         ..record(Some(b"k"), None)
     };
-    for name in ["jsonl", "csv", "value", "key-value", "%o\n"] {
+    for name in ["jsonl", "csv", "value", "key-value", "hex", "raw", "%o\n"] {
         assert_eq!(printed(name, &control), "", "{name}");
     }
 }
@@ -229,10 +316,14 @@ fn only_what_a_template_prints_is_decoded() {
     let cases = [
         ("jsonl", Streams::All),
         ("csv", Streams::All),
-        ("value", Streams::All),
-        ("%k %S\n", Streams::All),
-        ("%h", Streams::All),
-        ("%R", Streams::All),
+        ("hex", Streams::All),
+        ("raw", Streams::All),
+        ("value", Streams::Values),
+        ("key-value", Streams::KeysAndValues),
+        ("%k %S\n", Streams::KeysAndValues),
+        ("%h", Streams::Headers),
+        ("%h %k", Streams::All),
+        ("%R", Streams::Values),
         ("%o %K\n", Streams::Keys),
         ("%k", Streams::Keys),
         ("%t %p %o %T %%\n", Streams::Meta),

@@ -276,7 +276,7 @@ impl Finder {
                 segment,
                 is_used: true,
                 is_old_tombstone: self.tombstones_from.is_some_and(is_old)
-                    && columns.is_tombstone(at),
+                    && !columns.has_value(at),
             };
             if let Some(before) = self.table.put(slot) {
                 self.found.mark(before.number.into(), before.segment);
