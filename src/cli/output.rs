@@ -307,13 +307,23 @@ impl Records<'_> {
     }
 
     /// Writes what is still buffered, and the end of the document: how the command ended, and why it failed.
-    pub fn finish(mut self, ended: Result<Outcome, &CliError>) -> Result<(), CliError> {
+    pub fn finish(self, ended: Result<Outcome, &CliError>) -> Result<(), CliError> {
+        self.finish_with(&NoResult {}, ended)
+    }
+
+    /// Writes the same, with members about the records.
+    pub fn finish_with(
+        mut self,
+        result: &impl Serialize,
+        ended: Result<Outcome, &CliError>,
+    ) -> Result<(), CliError> {
         if self.in_document {
             let verdict = match self.output.stopped.load(Ordering::Relaxed) {
                 true => Verdict::Interrupted,
                 false => ended.map_or(Verdict::Failed, Verdict::from),
             };
             let end = DocumentEnd {
+                result,
                 verdict,
                 error: ended.err().map(ErrorJson::from),
             };
@@ -327,9 +337,15 @@ impl Records<'_> {
     }
 }
 
+/// No members about the records.
+#[derive(Serialize)]
+struct NoResult {}
+
 /// What a document ends with that is streamed.
 #[derive(Serialize)]
-struct DocumentEnd {
+struct DocumentEnd<'a, T> {
+    #[serde(flatten)]
+    result: &'a T,
     verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorJson>,

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod diff;
 pub mod expire;
 pub mod forget;
+pub mod grep;
 pub mod groups;
 pub mod init;
 pub mod inspect;
@@ -17,6 +18,7 @@ pub mod man;
 pub mod mount;
 mod program;
 pub mod prune;
+pub mod record_args;
 pub mod restore;
 pub mod restores;
 pub mod snapshots;
@@ -95,6 +97,8 @@ pub enum Command {
     Acls(acls::Args),
     /// Print records of topics or of segment files: as JSON lines, CSV, or by a template
     Cat(cat::Args),
+    /// Search records by key, header, value or JSON member, on all cores; count them, or sort them by time
+    Grep(grep::Args),
     /// Mount the repository as files, to read with ls, less, grep, jq and cp
     Mount(mount::Args),
     /// Unmount what `kbk mount` has mounted, even if its process has died
@@ -149,7 +153,8 @@ impl Command {
         let times: Vec<&TimeArg> = match self {
             Self::Restore(args) => args.choice.times().collect(),
             Self::Diff(args) => args.choice.times().collect(),
-            Self::Cat(args) => args.since.iter().chain(&args.until).collect(),
+            Self::Cat(args) => args.records.times().collect(),
+            Self::Grep(args) => args.records.times().collect(),
             _ => Vec::new(),
         };
         times.into_iter()
@@ -167,7 +172,8 @@ impl Command {
     /// Returns whether the command uses no repository, although one may be given in the environment: it reads files, or writes text.
     pub fn is_without_repository(&self) -> bool {
         match self {
-            Self::Cat(args) => args.has_files(),
+            Self::Cat(args) => args.records.has_files(),
+            Self::Grep(args) => args.records.has_files(),
             Self::Verify(args) => !args.files.is_empty(),
             Self::Inspect(_) | Self::Completions(_) | Self::Man(_) | Self::Umount(_) => true,
             _ => false,
@@ -205,6 +211,7 @@ impl Command {
             Self::Groups(args) => groups::run(args, context).await,
             Self::Acls(args) => acls::run(args, context).await,
             Self::Cat(args) => cat::run(args, context).await,
+            Self::Grep(args) => grep::run(args, context).await,
             Self::Mount(args) => mount::run(args, context).await,
             Self::Umount(args) => umount::run(args, context),
             Self::Inspect(args) => inspect::run(args, context).await,

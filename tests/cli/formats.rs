@@ -301,7 +301,10 @@ fn an_invalid_format_or_key_is_explained() {
         (&["-f", "%v"], "`%v` is not a token; valid are %k key"),
         (&["-f", "%k\\d"], "`\\d` is not an escape"),
         (&["-f", "csv", "--json"], "--json"),
-        (&["--null-as", "-"], "jsonl and csv distinguish null"),
+        (
+            &["--null-as", "-"],
+            "jsonl, csv, hex and raw distinguish null",
+        ),
         (&["--key-hex", "0"], "is not hex"),
         (&["--key-base64", "?"], "is not base64"),
         (&["-p", "0"], "a segment file has one partition"),

@@ -38,6 +38,7 @@ fn every_command_says_what_it_is_and_how_it_ended() {
         ("ls", &["--segments"]),
         ("verify", &[]),
         ("cat", &["orders"]),
+        ("grep", &["orders"]),
         ("restores", &[]),
         ("restores list", &[]),
         ("groups list", &[]),
@@ -57,7 +58,7 @@ fn every_command_says_what_it_is_and_how_it_ended() {
         let expected = (!uses_none).then(|| repository.to_str().unwrap());
         assert_eq!(document["repository"].as_str(), expected, "{command}");
     }
-    for command in ["cat", "verify"] {
+    for command in ["cat", "grep", "verify"] {
         let ended = world.kbk(&[command, segment, "--json"]);
         assert_eq!(head(&ended, command, "ok")["repository"], json!(null));
     }

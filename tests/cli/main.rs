@@ -14,6 +14,7 @@ mod deploy;
 mod diff;
 mod expire;
 mod formats;
+mod grep;
 mod groups;
 mod help;
 mod json;

@@ -148,7 +148,7 @@ fn every_answer_is_one_command_that_works() {
         commands.map(|command| (block.heading.as_str(), command))
     });
     let commands: Vec<_> = commands.collect();
-    assert_eq!(commands.len(), 22, "{commands:#?}");
+    assert_eq!(commands.len(), 26, "{commands:#?}");
     let mut damaged = None;
     for (heading, command) in commands {
         if heading == "Repair the original from its copy" && damaged.is_none() {
@@ -179,6 +179,22 @@ fn every_answer_is_one_command_that_works() {
                     );
                 }
             }
+            "Find records by what they hold" => match command {
+                command if command.contains("--where") => assert_eq!(lines().len(), 10),
+                command if command.contains(" -l ") => {
+                    assert!(lines().contains(&"orders/3"), "{done:#?}");
+                }
+                // 4, 40 to 49 and 400 to 499: three days have all of them.
+                command if command.contains("--count") => assert_eq!(lines(), ["111"]),
+                _ => {
+                    let times = lines();
+                    assert_eq!(times.len(), 10);
+                    assert!(
+                        times.is_sorted_by_key(|line| line.split(' ').next()),
+                        "{done:#?}"
+                    );
+                }
+            },
             "Read a backup without Kafka" => assert_eq!(lines().len(), 10),
             _ => {}
         }

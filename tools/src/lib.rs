@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!                 read      Snapshot --> ReadPlan --> PartitionReader --> Batch --> Record
+//!                 grep      partitions --> Search, on all cores --> selected records as text
 //!                 verify    Snapshot --> every table, segment and byte --> VerifyReport
 //!   Repository -- list      Snapshot --> rows of snapshots, topics, partitions, segments, groups
 //!                 restores  finished restore --> offset map --> offsets in the cluster
@@ -20,6 +21,7 @@
 //! ```no_run
 //! use kbk_format::Streams;
 //! use kbk_format::repo::{Repository, Store};
+//! use kbk_tools::filter::RecordFilter;
 //! use kbk_tools::read::{ReadPlan, Selection};
 //!
 //! # async fn example() -> Result<(), kbk_format::repo::RepoError> {
@@ -30,7 +32,7 @@
 //!         let selection = Selection {
 //!             offsets: state.base_offset..state.end_offset,
 //!             times: i64::MIN..=1_763_800_000_000,
-//!             keys: None,
+//!             filter: RecordFilter::all(),
 //!         };
 //!         let partition = topic.partition_id(state.partition);
 //!         let plan = ReadPlan::new(&repository, &snapshot, partition, state, selection).await?;
@@ -49,8 +51,10 @@
 //! | to | see |
 //! |---|---|
 //! | select records, and estimate what reading them takes | [`read::Selection`], [`read::ReadPlan`], [`read::Needs`] |
+//! | select them by key, header or value | [`filter::RecordFilter`] |
 //! | read them | [`read::PartitionReader`], [`read::Batch`] |
 //! | find the offset at which a time begins, as Kafka defines it | [`read::offset_for_time`] |
+//! | search them on all cores (`kbk grep`) | [`grep::Search`] |
 //! | verify a repository (`kbk verify`) | [`verify::verify`], [`verify::Finding`] |
 //! | check a segment that no table names | [`verify::UnindexedSegment`] |
 //! | list snapshots, topics, partitions and segments | [`list`] |
@@ -69,6 +73,8 @@ pub mod claims;
 pub mod compact;
 pub mod copy;
 pub mod diff;
+pub mod filter;
+pub mod grep;
 pub mod inspect;
 pub mod list;
 pub mod original;
@@ -82,8 +88,8 @@ mod task;
 mod testing;
 pub mod verify;
 
+pub use filter::{KeySelection, RecordFilter};
 pub use read::{
-    Batch, KeySelection, Needs, Order, PartitionReader, ReadOptions, ReadPlan, Selection,
-    offset_for_time,
+    Batch, Needs, Order, PartitionReader, ReadOptions, ReadPlan, Selection, offset_for_time,
 };
 pub use segment_file::{SegmentFile, SegmentFileError};

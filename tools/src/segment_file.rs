@@ -124,11 +124,8 @@ impl SegmentFile {
         &self.segment
     }
 
-    /// Reads the bytes of these blocks, for [`Segment::blocks`].
-    pub(crate) async fn read(&self, blocks: Range<usize>) -> Result<Bytes, RepoError> {
-        let Some(range) = self.segment.index().range(blocks) else {
-            return Ok(Bytes::new());
-        };
+    /// Reads bytes of the segment, which its footer states.
+    pub(crate) async fn read_range(&self, range: Range<u64>) -> Result<Bytes, RepoError> {
         let file = Arc::clone(&self.file);
         let reading = tokio::task::spawn_blocking(move || read(&file, range));
         let read = joined(reading.await).and_then(|read| read.map_err(Into::into));

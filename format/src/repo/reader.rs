@@ -191,7 +191,16 @@ impl SegmentReader {
         }
     }
 
-    /// Reads the same, and returns whether the object was replaced since it was opened. That alone is not an error: the
+    /// Reads bytes of the segment, with one request.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn read_range(&self, range: Range<u64>) -> Result<Bytes> {
+        Ok(self.get(range).await?.bytes)
+    }
+
+    /// Reads the bytes of these blocks, and returns whether the object was replaced since it was opened. That alone is not an error: the
     /// checksums of the blocks prove their content, whichever object they were read from.
     ///
     /// # Errors

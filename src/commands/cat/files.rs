@@ -1,15 +1,13 @@
 //! Prints segment files, without their repository.
 
-use std::io;
 use std::path::Path;
 
-use kbk_tools::{Order, PartitionReader, SegmentFile, SegmentFileError, Selection};
+use kbk_tools::{Order, PartitionReader, SegmentFile, Selection};
 use tokio::runtime::Handle;
 
-use super::operand::RULE;
+use super::super::record_args::{RecordArgs, file_failed, stored};
 use super::printer::Printer;
-use super::{Args, stored};
-use crate::cli::{CliError, OffsetRangeArg, Outcome, SnapshotArg};
+use crate::cli::{CliError, OffsetRangeArg, Outcome};
 
 /// Files to print.
 pub(super) struct Files<'a> {
@@ -23,29 +21,11 @@ pub(super) struct Files<'a> {
 
 impl<'a> Files<'a> {
     /// Returns the files, if every one can be read and no option selects what a file does not have.
-    pub(super) fn of(
-        args: &'a Args,
-        selection: Selection,
-        offsets: OffsetRangeArg,
-    ) -> Result<Files<'a>, CliError> {
-        if !args.partition.is_empty() {
-            return Err(CliError::usage(
-                "--partition selects from topics, and a segment file has one partition; name the files of that partition instead",
-            ));
-        }
-        if args.snapshot != SnapshotArg::Latest {
-            return Err(CliError::usage(
-                "--snapshot selects from a repository, and segment files are read without one",
-            ));
-        }
-        let paths: Vec<&Path> = args.files().collect();
-        for path in &paths {
-            SegmentFile::check_readable(path).map_err(failed)?;
-        }
+    pub(super) fn of(args: &'a RecordArgs, selection: Selection) -> Result<Files<'a>, CliError> {
         Ok(Files {
-            paths,
+            paths: args.readable_files()?,
             selection,
-            offsets,
+            offsets: args.offsets()?,
             order: args.order(),
         })
     }
@@ -59,7 +39,7 @@ impl<'a> Files<'a> {
         for number in self.order.of(0..self.paths.len()) {
             let path = self.paths[number].to_owned();
             let opened = tokio::task::spawn_blocking(move || SegmentFile::open(&path)).await?;
-            let file = opened.map_err(failed)?;
+            let file = opened.map_err(file_failed)?;
             let (header, coverage) = (file.segment().header().clone(), file.segment().coverage());
             let records = file.segment().statistics().record_count;
             let name = file.path().display().to_string();
@@ -83,30 +63,5 @@ impl<'a> Files<'a> {
             }
         }
         Ok(Outcome::Clean)
-    }
-}
-
-fn failed(error: SegmentFileError) -> CliError {
-    let hint = match &error {
-        SegmentFileError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
-            // A path with a folder is hardly a topic.
-            let alone = path.parent() == Some(Path::new(""));
-            alone.then(|| RULE.to_owned())
-        }
-        SegmentFileError::Io { .. } => None,
-        SegmentFileError::NotAFile { .. } => Some("save it to a file first".to_owned()),
-        SegmentFileError::NotASegment { .. } => Some(
-            "give the path of a .kseg file; `kbk ls --segments` lists those of a repository"
-                .to_owned(),
-        ),
-        SegmentFileError::Damaged { path, .. } => Some(format!(
-            "`kbk inspect {}` shows what is left of it",
-            path.display()
-        )),
-    };
-    let failed = CliError::from(error);
-    match hint {
-        Some(hint) => failed.hint(hint),
-        None => failed,
     }
 }

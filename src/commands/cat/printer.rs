@@ -6,14 +6,11 @@ use kbk_format::repo::RepoError;
 use kbk_format::{PartitionNumber, Record, TextFormat, TextRenderer};
 use kbk_tools::{Order, PartitionReader, ReadOptions};
 
-use super::Args;
+use super::super::record_args::{Doubles, RecordArgs};
 use crate::cli::{CliError, Context, Outcome, Records};
 
 /// Text is rendered into a buffer of this size before it is written.
 const BUFFER_BYTES: usize = 256 * 1024;
-
-/// The largest number up to which a double, the only number of many JSON readers, holds every integer.
-const LARGEST_EXACT: u64 = (1 << 53) - 1;
 
 /// Why printing ended early.
 pub(super) enum PrintError {
@@ -62,16 +59,12 @@ pub(super) struct Printer<'a> {
     /// How many more records to print, of how many.
     left: u64,
     most: u64,
-    /// Whether a number was printed that not every JSON reader keeps.
-    warned: bool,
+    doubles: Doubles,
 }
 
 impl<'a> Printer<'a> {
-    pub(super) fn new(args: &'a Args, context: &'a Context) -> Result<Self, CliError> {
-        let format = match context.output.is_json() {
-            true => &TextFormat::JsonLines,
-            false => &args.format,
-        };
+    pub(super) fn new(args: &'a RecordArgs, context: &'a Context) -> Result<Self, CliError> {
+        let format = args.format(context.output.is_json());
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         buffer.extend_from_slice(format.head());
         Ok(Self {
@@ -80,9 +73,9 @@ impl<'a> Printer<'a> {
             null: args.null_as.as_deref(),
             order: args.order(),
             buffer,
-            left: args.count.unwrap_or(u64::MAX),
-            most: args.count.unwrap_or(u64::MAX),
-            warned: false,
+            left: args.max_count.unwrap_or(u64::MAX),
+            most: args.max_count.unwrap_or(u64::MAX),
+            doubles: Doubles::default(),
         })
     }
 
@@ -133,7 +126,7 @@ impl<'a> Printer<'a> {
         record: &Record<'_>,
     ) -> Result<ControlFlow<()>, CliError> {
         if *self.format == TextFormat::JsonLines {
-            self.warn_of_doubles(record);
+            self.doubles.see(record.offset, record.timestamp);
         }
         renderer.render(record, &mut self.buffer);
         self.left -= 1;
@@ -144,17 +137,6 @@ impl<'a> Printer<'a> {
             return self.write();
         }
         Ok(ControlFlow::Continue(()))
-    }
-
-    fn warn_of_doubles(&mut self, record: &Record<'_>) {
-        let timestamp = record.timestamp.unsigned_abs();
-        let largest = timestamp.max(record.offset.unsigned_abs());
-        if largest > LARGEST_EXACT && !std::mem::replace(&mut self.warned, true) {
-            tracing::warn!(
-                "offsets or timestamps beyond {LARGEST_EXACT} are printed exactly; readers that keep numbers as doubles, such as JavaScript and \
-                 jq before 1.7, round them"
-            );
-        }
     }
 
     fn write(&mut self) -> Result<ControlFlow<()>, CliError> {

@@ -46,7 +46,7 @@ use kbk_format::repo::{
     RestoreManifest, RestoredPartition, RestoredTopic, Snapshot, TargetPartition, TopicName,
     TopicNameError, TopicState,
 };
-use kbk_tools::Selection;
+use kbk_tools::{RecordFilter, Selection};
 
 use self::leftover::Leftovers;
 use self::mapping::{PartitionMapping, PartitionMappingError};
@@ -357,7 +357,7 @@ async fn plan_partition(
     let selection = Selection {
         offsets,
         times: selection.times.clone(),
-        keys: None,
+        filter: RecordFilter::all(),
     };
     let mut reading = PartitionReading::plan(repository, snapshot, id, state, selection).await?;
     if options.purpose == Purpose::DryRun {

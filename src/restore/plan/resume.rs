@@ -9,7 +9,7 @@ use kbk_format::repo::{
     Digested, RateLimit, RepoError, Repository, RestoreEnd, RestoreId, RestoreManifest,
     RestoreRecord, RestoredPartition, RestoredTopic, Snapshot, TopicState,
 };
-use kbk_tools::Selection;
+use kbk_tools::{RecordFilter, Selection};
 
 use super::options::Purpose;
 use super::partial;
@@ -303,7 +303,7 @@ async fn plan_reading(
     let selection = Selection {
         offsets: restored.base_offset..restored.end_offset,
         times,
-        keys: None,
+        filter: RecordFilter::all(),
     };
     let reading = PartitionReading::plan(repository, snapshot, partition, state, selection).await?;
     Ok(Some(reading))

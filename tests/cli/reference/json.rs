@@ -87,6 +87,8 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
         "src/commands/acls/restore.rs",
         "WithLeftOut<AclsPlan>",
     ),
+    ("grep", "src/commands/grep/report.rs", "Searched"),
+    ("grep --count", "src/commands/grep/report.rs", "Searched"),
     ("mount", "src/commands/mount.rs", "Ready"),
     ("umount", "src/commands/umount.rs", "Done"),
     ("inspect", "src/commands/inspect.rs", "Shown"),
@@ -95,13 +97,12 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
     ("man DIR", "src/commands/man.rs", "Written"),
 ];
 
-/// The members of `kbk cat`, whose records are rendered by hand (SPEC section 10).
-const CAT: &str = "
-### kbk cat
+/// The heading of a table of members.
+const COLUMNS: &str = "| member | type | meaning |\n|---|---|---|\n";
 
-| member | type | meaning |
-|---|---|---|
-| `records` | array of objects | The records, in the order in which they are stored; with `--reverse` in the opposite one |
+/// The members of records, which are rendered by hand (SPEC section 10).
+const RECORDS: &str = "\
+| `records` | array of objects | The records, in the order in which they are stored, or of `--sort`; with `--reverse` in the opposite one |
 | `records[].topic` | string | The topic |
 | `records[].partition` | integer | The partition |
 | `records[].offset` | integer | The offset |
@@ -122,14 +123,13 @@ const CAT: &str = "
 pub fn page(found: &str) -> String {
     let by_hand = found.split(BEGIN).next().unwrap_or(found);
     let types = Types::read();
-    let mut page = format!("{by_hand}{BEGIN}{CAT}");
+    let mut page = format!("{by_hand}{BEGIN}\n### kbk cat\n\n{COLUMNS}{RECORDS}");
     let mut without_meaning = Vec::new();
     for (command, file, name) in DOCUMENTS {
-        write!(
-            page,
-            "\n### kbk {command}\n\n| member | type | meaning |\n|---|---|---|\n"
-        )
-        .unwrap();
+        write!(page, "\n### kbk {command}\n\n{COLUMNS}").unwrap();
+        if *command == "grep" {
+            page.push_str(RECORDS);
+        }
         for row in rows("", &types.members(file, name)) {
             if row.meaning.is_empty() {
                 without_meaning.push(format!("{command}: {}", row.path));

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use kbk_format::repo::{PartitionId, RepoError, SegmentEntry, SegmentReader, Store};
 use tokio::sync::mpsc;
 
-use crate::read::{Order, Runs};
+use crate::read::{BlockPart, Order, Runs};
 
 /// Segments that are opened ahead; small ones are read as a whole then.
 const OPENED_AHEAD: usize = 4;
@@ -86,7 +86,8 @@ async fn open(
 /// Returns the ranges of blocks that are read at a time.
 pub(super) fn runs(reader: &SegmentReader, range_bytes: u64) -> Vec<Range<usize>> {
     let entries = reader.segment().index().entries();
-    let mut runs = Runs::new(entries, (0..entries.len()).collect(), Order::Ascending, 0);
+    let blocks = (0..entries.len()).collect();
+    let mut runs = Runs::new(entries, blocks, Order::Ascending, BlockPart::Whole, 0);
     std::iter::from_fn(|| runs.next(entries, range_bytes).map(|run| run.range)).collect()
 }
 

@@ -22,11 +22,13 @@ use futures_util::stream::FuturesOrdered;
 use kbk_format::repo::{
     AheadBytes, AheadReader, AheadShare, ReadaheadLimits, RepoError, SegmentEntry,
 };
-use kbk_format::{IndexEntry, Segment};
+use kbk_format::{IndexEntry, Segment, Streams};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
+use super::blocks::FetchedBlock;
 use super::options::ReadOptions;
 use super::order::Order;
+use super::part::BlockPart;
 use super::readahead::{Admission, Readahead};
 use super::runs::{Run, Runs};
 use super::selection::Selection;
@@ -42,16 +44,48 @@ pub(super) enum Blocks {
     Cut,
 }
 
+/// What a reader does after damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AfterDamage {
+    /// It ends there: whoever takes the records must not take a gap for the data.
+    Ends,
+    /// It continues with what follows, if the error is about what is stored.
+    Continues,
+}
+
+impl AfterDamage {
+    /// Returns what cannot be read of `source`, if reading continues after it.
+    async fn of(self, source: &Source, unread: Unread) -> Result<Unread, RepoError> {
+        if self == AfterDamage::Ends {
+            return Err(unread.error);
+        }
+        // An object of a snapshot that was forgotten is missing for that reason, and so is what follows.
+        let error = source.explain(unread.error).await;
+        match error.kind().is_about_content() {
+            true => Ok(Unread { error, ..unread }),
+            false => Err(error),
+        }
+    }
+}
+
 /// Blocks whose bytes have been read but not yet decoded.
 pub(super) struct Fetched {
-    pub(super) segment: OpenSegment,
+    segment: OpenSegment,
     /// Where the bytes start in the segment.
-    pub(super) position: u64,
+    position: u64,
     /// Those that are left, in the order of reading.
-    pub(super) blocks: VecDeque<usize>,
-    pub(super) bytes: Bytes,
+    blocks: VecDeque<usize>,
+    part: BlockPart,
+    bytes: Bytes,
     requested: u64,
     ahead: Option<AheadBytes>,
+}
+
+/// Blocks, or a whole segment, that could not be read.
+pub(super) struct Unread {
+    pub(super) error: RepoError,
+    /// What was requested, if anything was.
+    requested: Option<u64>,
 }
 
 /// What the caller tells the fetcher.
@@ -60,6 +94,8 @@ pub(super) enum Told {
     Waits,
     /// It has taken an answer of this many bytes.
     Taken(u64),
+    /// It has taken the error of something for which nothing was requested.
+    Skipped,
 }
 
 /// Fetches what one reader needs.
@@ -67,17 +103,19 @@ pub(super) struct Fetcher<'a> {
     source: &'a Source,
     selection: &'a Selection,
     wanted: Blocks,
+    part: BlockPart,
     options: ReadOptions,
+    after_damage: AfterDamage,
     /// Segments that are not being opened yet.
     numbers: Range<usize>,
-    opening: FuturesOrdered<Answer<'a, Opening>>,
+    opening: FuturesOrdered<Opening<'a>>,
     /// How many of them only the footer is being read of, and their stored bytes.
     opening_footers: usize,
     opening_bytes: u64,
     /// Records that those that are being opened certainly have.
     opening_records: u64,
     opened: VecDeque<ToRead>,
-    reading: FuturesOrdered<Answer<'a, Fetched>>,
+    reading: FuturesOrdered<Answer<'a, Fetched, Unread>>,
     /// Whether the caller has asked for anything.
     is_asked: bool,
     /// Ranges that were requested in line, and that the caller has not taken.
@@ -88,11 +126,12 @@ pub(super) struct Fetcher<'a> {
     memory: Option<AheadReader>,
 }
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, RepoError>> + Send + 'a>>;
+type Answer<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+type Opening<'a> = Pin<Box<dyn Future<Output = Answered> + Send + 'a>>;
 
 /// The answer to the request for a footer or a whole segment.
-struct Opening {
-    opened: Option<Opened>,
+struct Answered {
+    opened: Result<Option<Opened>, RepoError>,
     number: usize,
     /// How many bytes from the first on were requested.
     requested: Option<u64>,
@@ -123,6 +162,34 @@ impl Fetched {
         self.ahead = None;
         self.requested
     }
+
+    /// Takes the next block.
+    pub(super) fn next_block(&mut self) -> Option<FetchedBlock> {
+        let number = self.blocks.pop_front()?;
+        let bytes = entries(&self.segment).get(number).and_then(|entry| {
+            let at = |position: u64| usize::try_from(position.checked_sub(self.position)?).ok();
+            let (start, end) = (at(entry.position)?, at(self.part.end(entry))?);
+            (start <= end && end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
+        });
+        // What does not have the block is found to be truncated.
+        let (segment, bytes) = (self.segment.clone(), bytes.unwrap_or_default());
+        Some(FetchedBlock::new(segment, number, bytes, self.part))
+    }
+}
+
+impl Unread {
+    /// Ends everything.
+    pub(super) fn last(error: RepoError) -> Unread {
+        Unread {
+            error,
+            requested: None,
+        }
+    }
+
+    /// Returns what the caller tells the fetcher once it has it.
+    pub(super) fn taken(&self) -> Told {
+        self.requested.map_or(Told::Skipped, Told::Taken)
+    }
 }
 
 impl<'a> Fetcher<'a> {
@@ -131,6 +198,7 @@ impl<'a> Fetcher<'a> {
         selection: &'a Selection,
         wanted: Blocks,
         options: ReadOptions,
+        after_damage: AfterDamage,
     ) -> Fetcher<'a> {
         let profile = source.profile();
         let range_bytes = profile.map_or(SegmentFile::RANGE_BYTES, |profile| profile.range_bytes);
@@ -139,7 +207,14 @@ impl<'a> Fetcher<'a> {
             source,
             selection,
             wanted,
+            part: match options.streams == Streams::Meta
+                && selection.filter.streams().next().is_none()
+            {
+                true => BlockPart::Meta,
+                false => BlockPart::Whole,
+            },
             options,
+            after_damage,
             numbers: 0..source.len(),
             opening: FuturesOrdered::new(),
             opening_footers: 0,
@@ -158,7 +233,7 @@ impl<'a> Fetcher<'a> {
     /// Fetches everything, each range once there is room for it. Returns early if the reader was dropped.
     pub(super) async fn run(
         mut self,
-        sender: &UnboundedSender<Result<Fetched, RepoError>>,
+        sender: &UnboundedSender<Result<Fetched, Unread>>,
         mut told: UnboundedReceiver<Told>,
     ) -> Result<(), RepoError> {
         loop {
@@ -172,7 +247,11 @@ impl<'a> Fetcher<'a> {
             }
             tokio::select! {
                 Some(answer) = self.reading.next() => {
-                    if sender.send(Ok(answer?)).is_err() {
+                    let answer = match answer {
+                        Ok(fetched) => Ok(fetched),
+                        Err(unread) => Err(self.after_damage.of(self.source, unread).await?),
+                    };
+                    if sender.send(answer).is_err() {
                         return Ok(());
                     }
                 }
@@ -183,6 +262,7 @@ impl<'a> Fetcher<'a> {
                         self.in_line = self.in_line.saturating_sub(1);
                         self.ahead.taken(bytes);
                     }
+                    Some(Told::Skipped) => self.in_line = self.in_line.saturating_sub(1),
                     None => return Ok(()),
                 },
             }
@@ -219,10 +299,10 @@ impl<'a> Fetcher<'a> {
 
     /// Requests the next range of blocks, if it may be requested now.
     fn read_next(&mut self) -> bool {
-        let answer: Answer<'a, Fetched> = match self.opened.pop_front() {
+        let answer: Answer<'a, Fetched, Unread> = match self.opened.pop_front() {
             None => return false,
             Some(ToRead::Fetched(fetched)) => Box::pin(ready(Ok(fetched))),
-            Some(ToRead::Failed(error)) => Box::pin(ready(Err(error))),
+            Some(ToRead::Failed(error)) => Box::pin(ready(Err(Unread::last(error)))),
             Some(ToRead::Blocks(segment, mut runs)) => {
                 let run = runs.peek(entries(&segment), self.ahead.run_bytes());
                 let Some(run) = run else {
@@ -235,7 +315,7 @@ impl<'a> Fetcher<'a> {
                 };
                 self.ahead.requested(run.bytes);
                 runs.skip(entries(&segment), &run);
-                let answer = Box::pin(read(segment.clone(), run, ahead));
+                let answer = Box::pin(read(segment.clone(), run, self.part, ahead));
                 self.opened.push_front(ToRead::Blocks(segment, runs));
                 answer
             }
@@ -285,15 +365,15 @@ impl<'a> Fetcher<'a> {
         self.opening_records = self.opening_records.saturating_add(records);
         let source = self.source;
         self.opening.push_back(Box::pin(async move {
-            let opened = source.open(number, first_read).await?;
+            let opened = source.open(number, first_read).await;
             drop(of_footer);
-            Ok(Opening {
+            Answered {
                 opened,
                 number,
                 requested,
                 footer_of,
                 ahead,
-            })
+            }
         }));
         true
     }
@@ -305,7 +385,11 @@ impl<'a> Fetcher<'a> {
             return FirstRead::Footer;
         };
         let is_needed = self.needs_all(entry, left) && !self.source.has_footer(number);
-        let start = self.ahead.start_bytes();
+        // The start of a segment has META of its first blocks, and what is not needed of them.
+        let start = match self.part {
+            BlockPart::Whole => self.ahead.start_bytes(),
+            BlockPart::Meta => 0,
+        };
         match is_needed {
             true if entry.size <= self.ahead.whole_bytes() => FirstRead::Whole(entry.size),
             // Behind others, there is time to wait for the footer, which says where blocks end.
@@ -367,26 +451,17 @@ impl<'a> Fetcher<'a> {
     /// Returns how many records of a segment are selected, whatever its blocks hold.
     fn certain_records(&self, entry: &SegmentEntry) -> u64 {
         let certain = self.wanted == Blocks::Needed
-            && self.selection.keys.is_none()
+            && self.selection.filter.selects_all()
             && self.selection.covers_segment(entry);
         entry.records * u64::from(certain)
     }
 
-    /// Plans to read what is needed of a segment. After one that cannot be opened, there is nothing to read; nor is there after those that have
-    /// all that the caller will take, so it does not matter whether one behind them can be opened.
-    fn plan(&mut self, answer: Result<Opening, RepoError>) {
+    /// Plans to read what is needed of a segment. After one that cannot be opened, there is nothing to read, unless the reader continues after damage;
+    /// nor is there after those that have all that the caller will take, so it does not matter whether one behind them can be opened.
+    fn plan(&mut self, opening: Answered) {
         if self.left == 0 {
             return;
         }
-        let opening = match answer {
-            Ok(opening) => opening,
-            Err(error) => {
-                self.opened.push_back(ToRead::Failed(error));
-                self.numbers = 0..0;
-                self.opening = FuturesOrdered::new();
-                return;
-            }
-        };
         let entry = self.source.entry(opening.number);
         let records = entry.map_or(0, |entry| self.certain_records(entry));
         self.opening_records = self.opening_records.saturating_sub(records);
@@ -394,15 +469,28 @@ impl<'a> Fetcher<'a> {
             self.opening_footers -= 1;
             self.opening_bytes = self.opening_bytes.saturating_sub(bytes);
         }
-        let Some((segment, bytes)) = opening.opened else {
-            return;
+        let (segment, bytes) = match opening.opened {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return,
+            Err(error) => {
+                if let Some(bytes) = opening.requested {
+                    self.ahead.taken(bytes);
+                }
+                self.opened.push_back(ToRead::Failed(error));
+                if self.after_damage == AfterDamage::Ends {
+                    self.numbers = 0..0;
+                    self.opening = FuturesOrdered::new();
+                }
+                return;
+            }
         };
         let mut blocks = self.needed(segment.segment());
         if let (Some(bytes), Some(requested)) = (bytes, opening.requested) {
             // Those whose last byte is in what was read are there; of the others, all is read again.
             let end = bytes.len() as u64;
             let entries = entries(&segment);
-            let there = |block: &usize| entries.get(*block).is_some_and(|it| it.end() <= end);
+            let part = self.part;
+            let there = |block: &usize| entries.get(*block).is_some_and(|it| part.end(it) <= end);
             let (read, rest) = blocks.into_iter().partition::<VecDeque<_>, _>(there);
             blocks = rest;
             match read.is_empty() {
@@ -411,6 +499,7 @@ impl<'a> Fetcher<'a> {
                     segment: segment.clone(),
                     position: 0,
                     blocks: read,
+                    part,
                     bytes,
                     requested,
                     ahead: opening.ahead,
@@ -419,7 +508,8 @@ impl<'a> Fetcher<'a> {
         }
         if !blocks.is_empty() {
             let gap_bytes = self.ahead.gap_bytes();
-            let runs = Runs::new(entries(&segment), blocks, self.options.order, gap_bytes);
+            let (order, part) = (self.options.order, self.part);
+            let runs = Runs::new(entries(&segment), blocks, order, part, gap_bytes);
             self.opened.push_back(ToRead::Blocks(segment, runs));
         }
     }
@@ -432,12 +522,11 @@ impl<'a> Fetcher<'a> {
             let Some(entry) = entries.get(block).filter(|_| self.left > 0) else {
                 continue;
             };
+            if !self.selection.needs_block(segment, block) {
+                continue;
+            }
             let cut = self.selection.cuts_block(segment, entry);
-            let wanted = match self.wanted {
-                Blocks::Needed => self.selection.needs_block(entry),
-                Blocks::Cut => cut,
-            };
-            if wanted {
+            if cut || self.wanted == Blocks::Needed {
                 needed.push_back(block);
                 // A block that also has other records may have none that is selected.
                 let certain = u64::from(entry.record_count) * u64::from(!cut);
@@ -455,17 +544,26 @@ fn entries(segment: &OpenSegment) -> &[IndexEntry] {
 async fn read(
     segment: OpenSegment,
     run: Run,
+    part: BlockPart,
     ahead: Option<AheadBytes>,
-) -> Result<Fetched, RepoError> {
-    let read = segment.read(run.range.clone()).await;
-    let bytes = read.map_err(|error| segment.in_blocks(error, run.range.clone()))?;
+) -> Result<Fetched, Unread> {
+    let read = match run.bytes_of(entries(&segment), part) {
+        Some(range) => segment.read(range).await,
+        None => Ok(Bytes::new()),
+    };
+    let requested = run.bytes;
+    let bytes = read.map_err(|error| Unread {
+        error: segment.in_blocks(error, run.range.clone()),
+        requested: Some(requested),
+    })?;
     let first = entries(&segment).get(run.range.start);
     Ok(Fetched {
         position: first.map_or(0, |entry| entry.position),
         segment,
         blocks: run.blocks,
+        part,
         bytes,
-        requested: run.bytes,
+        requested,
         ahead,
     })
 }

@@ -6,15 +6,20 @@
 //!                                   |                +--- SegmentFile: one segment, without its repository
 //!                                   +--> Needs: what that reads, before it reads anything
 //! ```
+//!
+//! A [`PartitionReader`] is a `BlockReader`, whose blocks are fetched and not decoded, and a `DecodeScratch`, which decodes them; a search on all cores
+//! uses the two by themselves.
 
+mod blocks;
 mod cursor;
+mod decode;
 mod fetch;
 mod kept;
-mod keys;
 mod needs;
 mod offset_for_time;
 mod options;
 mod order;
+mod part;
 mod plan;
 mod readahead;
 mod reader;
@@ -23,7 +28,6 @@ mod selection;
 mod source;
 
 pub use cursor::RecordCursor;
-pub use keys::KeySelection;
 pub use needs::Needs;
 pub use offset_for_time::offset_for_time;
 pub use options::ReadOptions;
@@ -32,4 +36,7 @@ pub use plan::ReadPlan;
 pub use reader::{Batch, PartitionReader};
 pub use selection::Selection;
 
+pub(crate) use blocks::{BlockReader, FetchedBlock};
+pub(crate) use decode::DecodeScratch;
+pub(crate) use part::BlockPart;
 pub(crate) use runs::Runs;

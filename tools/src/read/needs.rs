@@ -29,10 +29,10 @@ pub struct Needs {
 
 impl Needs {
     pub(super) fn of(selection: &Selection, segment: &Segment) -> Needs {
-        let entries = segment.index().entries().iter();
+        let entries = segment.index().entries().iter().enumerate();
         entries
-            .filter(|entry| selection.needs_block(entry))
-            .map(|entry| Needs::of_block(entry, selection.cuts_block(segment, entry)))
+            .filter(|(number, _)| selection.needs_block(segment, *number))
+            .map(|(_, entry)| Needs::of_block(entry, selection.cuts_block(segment, entry)))
             .fold(Needs::default(), Needs::add)
     }
 

@@ -8,7 +8,8 @@ use super::order::Order;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadOptions {
     /// What is decoded of each record. With [`Streams::Meta`] records have offsets and timestamps only, which is all that counting needs and
-    /// much faster. Where keys are selected, keys are decoded in any case, and the other streams only of blocks that have such a key.
+    /// much faster: where no condition needs more, nothing else is read. Of blocks that also hold other records, what conditions need is decoded
+    /// first, and the rest only if a record is selected.
     pub streams: Streams,
     /// The order of the records.
     pub order: Order,

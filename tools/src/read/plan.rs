@@ -9,7 +9,8 @@ use kbk_format::repo::{
 use kbk_format::{Segment, Streams};
 use tokio::runtime::Handle;
 
-use super::fetch::Blocks;
+use super::blocks::BlockReader;
+use super::fetch::{AfterDamage, Blocks};
 use super::kept::KeptFooters;
 use super::needs::Needs;
 use super::options::ReadOptions;
@@ -155,6 +156,18 @@ impl ReadPlan {
     }
 
     fn start(self, wanted: Blocks, options: ReadOptions, runtime: &Handle) -> PartitionReader {
+        let (source, selection) = self.source();
+        PartitionReader::start(source, selection, wanted, options, runtime)
+    }
+
+    /// Starts reading the stored blocks, for whoever decodes them elsewhere. Those that cannot be read are skipped.
+    pub(crate) fn blocks(self, options: ReadOptions, runtime: &Handle) -> BlockReader {
+        let (source, selection) = self.source();
+        let (wanted, after) = (Blocks::Needed, AfterDamage::Continues);
+        BlockReader::start(source, selection, wanted, options, after, runtime)
+    }
+
+    fn source(self) -> (Source, Selection) {
         let source = Source::Repository {
             repository: Box::new(self.repository),
             sequence: self.sequence,
@@ -162,6 +175,6 @@ impl ReadPlan {
             segments: self.segments,
             kept: self.kept,
         };
-        PartitionReader::start(source, self.selection, wanted, options, runtime)
+        (source, self.selection)
     }
 }

@@ -6,10 +6,16 @@ use std::ops::Range;
 use kbk_format::IndexEntry;
 
 use super::order::Order;
+use super::part::BlockPart;
+
+/// How much of what is between META of two blocks is read rather than making two requests. META is a few KiB: with the gaps that suit whole blocks,
+/// everything would be read.
+const META_GAP_BYTES: u64 = 16 << 10;
 
 /// Blocks of a segment that are still to be read.
 pub(crate) struct Runs {
     order: Order,
+    part: BlockPart,
     /// In this order.
     blocks: VecDeque<usize>,
     /// Stored bytes of the blocks.
@@ -29,21 +35,26 @@ pub(crate) struct Run {
 }
 
 impl Runs {
-    /// Reads these blocks, which are in `order`. Between two of them, at most `gap_bytes` of others are read, too.
+    /// Reads this part of these blocks, which are in `order`. Between two of them, at most `gap_bytes` of others are read, too.
     pub(crate) fn new(
         entries: &[IndexEntry],
         blocks: VecDeque<usize>,
         order: Order,
+        part: BlockPart,
         gap_bytes: u64,
     ) -> Runs {
         let bytes = blocks
             .iter()
-            .map(|block| stored(entries, &(*block..block + 1)));
+            .map(|block| stored(entries, &(*block..block + 1), part));
         Runs {
             bytes: bytes.sum(),
             blocks,
             order,
-            gap_bytes,
+            part,
+            gap_bytes: match part {
+                BlockPart::Whole => gap_bytes,
+                BlockPart::Meta => META_GAP_BYTES,
+            },
         }
     }
 
@@ -59,7 +70,7 @@ impl Runs {
         let first = blocks.next()?;
         let range = first..first + 1;
         let mut run = Run {
-            bytes: stored(entries, &range),
+            bytes: stored(entries, &range, self.part),
             range,
             blocks: [first].into(),
         };
@@ -69,11 +80,11 @@ impl Runs {
                 Order::Descending => block..run.range.end,
             };
             let adjacent = range.len() == run.range.len() + 1;
-            let bytes = stored(entries, &range);
+            let bytes = stored(entries, &range, self.part);
             let needed = run
                 .bytes
-                .saturating_add(stored(entries, &(block..block + 1)));
-            let near = adjacent || bytes.saturating_sub(needed) <= self.gap_bytes;
+                .saturating_add(stored(entries, &(block..block + 1), self.part));
+            let near = bytes.saturating_sub(needed) <= self.gap_bytes;
             let fits = bytes <= max_bytes || (adjacent && run.range.len() == 1);
             if !(near && fits) {
                 break;
@@ -87,7 +98,7 @@ impl Runs {
     /// Removes the blocks of the next run.
     pub(crate) fn skip(&mut self, entries: &[IndexEntry], run: &Run) {
         for block in self.blocks.drain(..run.blocks.len().min(self.blocks.len())) {
-            let bytes = stored(entries, &(block..block + 1));
+            let bytes = stored(entries, &(block..block + 1), self.part);
             self.bytes = self.bytes.saturating_sub(bytes);
         }
     }
@@ -100,12 +111,21 @@ impl Runs {
     }
 }
 
-fn stored(entries: &[IndexEntry], blocks: &Range<usize>) -> u64 {
-    let entries = entries.get(blocks.clone()).unwrap_or_default();
-    let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-        return 0;
-    };
-    last.end().saturating_sub(first.position)
+impl Run {
+    /// Returns the bytes to read for this part of its blocks.
+    pub(crate) fn bytes_of(&self, entries: &[IndexEntry], part: BlockPart) -> Option<Range<u64>> {
+        bytes_of(entries, &self.range, part)
+    }
+}
+
+fn bytes_of(entries: &[IndexEntry], blocks: &Range<usize>, part: BlockPart) -> Option<Range<u64>> {
+    let entries = entries.get(blocks.clone())?;
+    Some(entries.first()?.position..part.end(entries.last()?))
+}
+
+fn stored(entries: &[IndexEntry], blocks: &Range<usize>, part: BlockPart) -> u64 {
+    let bytes = bytes_of(entries, blocks, part);
+    bytes.map_or(0, |bytes| bytes.end.saturating_sub(bytes.start))
 }
 
 #[cfg(test)]
@@ -134,7 +154,7 @@ mod tests {
     fn all(blocks: &[usize], order: Order, gap_bytes: u64, max_bytes: u64) -> Vec<Range<usize>> {
         let entries = entries(20);
         let needed = blocks.iter().copied().collect();
-        let mut runs = Runs::new(&entries, needed, order, gap_bytes);
+        let mut runs = Runs::new(&entries, needed, order, BlockPart::Whole, gap_bytes);
         let mut found = Vec::new();
         let mut taken = Vec::new();
         while let Some(run) = runs.next(&entries, max_bytes) {

@@ -5,20 +5,20 @@ use std::ops::{Range, RangeInclusive};
 use kbk_format::repo::SegmentEntry;
 use kbk_format::{Columns, IndexEntry, Record, Segment};
 
-use super::keys::KeySelection;
+use crate::filter::RecordFilter;
 
-/// Selects the records with an offset in `offsets`, a timestamp in `times` and one of the keys.
+/// Selects the records with an offset in `offsets` and a timestamp in `times` that satisfy `filter`.
 ///
 /// Timestamps are compared record by record: they need not be in order, and a late record counts like any other. A record
 /// without a timestamp has the timestamp -1. Control records are Kafka's own markers and are never selected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Selection {
     /// Offsets; the end is exclusive.
     pub offsets: Range<i64>,
     /// Timestamps in milliseconds since the epoch; both bounds are inclusive.
     pub times: RangeInclusive<i64>,
-    /// Keys; `None` selects every key.
-    pub keys: Option<KeySelection>,
+    /// What the records hold.
+    pub filter: RecordFilter,
 }
 
 impl Selection {
@@ -28,12 +28,12 @@ impl Selection {
         Selection {
             offsets: 0..i64::MAX,
             times: i64::MIN..=i64::MAX,
-            keys: None,
+            filter: RecordFilter::all(),
         }
     }
 
     /// Reports whether any offset from `base` up to, but not including, `end` is selected.
-    pub(super) fn reaches(&self, base: i64, end: i64) -> bool {
+    pub(crate) fn reaches(&self, base: i64, end: i64) -> bool {
         base.max(self.offsets.start) < end.min(self.offsets.end)
     }
 
@@ -43,7 +43,7 @@ impl Selection {
             && entry.may_hold_times(*self.times.start(), *self.times.end())
     }
 
-    /// Reports whether every record of the segment is selected, but for keys and control records.
+    /// Reports whether every record of the segment is selected, but for control records and what the filter leaves out.
     pub(super) fn covers_segment(&self, entry: &SegmentEntry) -> bool {
         let offsets =
             self.offsets.start <= entry.base_offset && entry.end_offset <= self.offsets.end;
@@ -52,13 +52,16 @@ impl Selection {
         offsets && times
     }
 
-    /// Reports whether the block may hold a selected record.
-    pub(super) fn needs_block(&self, entry: &IndexEntry) -> bool {
-        self.reaches(entry.base_offset, entry.end_offset)
-            && entry.may_hold_times(*self.times.start(), *self.times.end())
+    /// Reports whether the block may hold a selected record. What the segment states about its blocks is asked here.
+    pub(super) fn needs_block(&self, segment: &Segment, number: usize) -> bool {
+        let entry = segment.index().entries().get(number);
+        entry.is_some_and(|entry| {
+            self.reaches(entry.base_offset, entry.end_offset)
+                && entry.may_hold_times(*self.times.start(), *self.times.end())
+        })
     }
 
-    /// Reports whether the block may hold both selected and other records, so that only decoding it tells how many.
+    /// Reports whether a block that is needed may hold other records, too, so that only decoding it tells how many are selected.
     pub(super) fn cuts_block(&self, segment: &Segment, entry: &IndexEntry) -> bool {
         let offsets =
             self.offsets.start <= entry.base_offset && entry.end_offset <= self.offsets.end;
@@ -66,8 +69,7 @@ impl Selection {
             self.times.contains(&entry.min_timestamp) && self.times.contains(&entry.max_timestamp);
         // The index counts control records per segment only, so one of them makes every block of the segment uncertain.
         let records_only = segment.statistics().control_count == 0;
-        let every_key = self.keys.is_none();
-        self.needs_block(entry) && !(offsets && times && records_only && every_key)
+        !(offsets && times && records_only && self.filter.selects_all())
     }
 
     /// Returns the rows whose offsets are selected, whatever their timestamps.
@@ -78,17 +80,8 @@ impl Selection {
         start..end.max(start)
     }
 
-    /// Reports whether a record whose offset is selected is selected itself.
+    /// Reports whether a record whose offset is selected has a selected timestamp, and is not a control record.
     pub(super) fn selects(&self, record: &Record<'_>) -> bool {
-        let has_key = |keys: &KeySelection| keys.selects(record.key);
-        self.times.contains(&record.timestamp)
-            && !record.control
-            && self.keys.as_ref().is_none_or(has_key)
-    }
-
-    /// Reports whether any record is selected. Keys must be decoded if keys are selected.
-    pub(super) fn selects_any(&self, columns: &Columns) -> bool {
-        let mut rows = self.rows(columns);
-        rows.any(|row| columns.get(row).is_some_and(|record| self.selects(&record)))
+        self.times.contains(&record.timestamp) && !record.control
     }
 }

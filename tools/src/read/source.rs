@@ -172,11 +172,11 @@ impl OpenSegment {
         }
     }
 
-    /// Reads the bytes of these blocks.
-    pub(super) async fn read(&self, blocks: Range<usize>) -> Result<Bytes, RepoError> {
+    /// Reads these bytes, which are of blocks.
+    pub(super) async fn read(&self, bytes: Range<u64>) -> Result<Bytes, RepoError> {
         match self {
-            OpenSegment::Stored(reader) => reader.read(blocks).await,
-            OpenSegment::File(file) => file.read(blocks).await,
+            OpenSegment::Stored(reader) => reader.read_range(bytes).await,
+            OpenSegment::File(file) => file.read_range(bytes).await,
         }
     }
 

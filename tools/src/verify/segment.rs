@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::VerifyEvents;
 use super::object_reader::ObjectReader;
-use crate::read::{Order, Runs};
+use crate::read::{BlockPart, Order, Runs};
 
 /// What is checked in addition to the checksum of every byte.
 #[derive(Default)]
@@ -90,7 +90,7 @@ impl SegmentCheck<'_> {
         let segment = self.segment;
         let entries = segment.index().entries();
         let blocks = (0..entries.len()).collect();
-        let mut runs = Runs::new(entries, blocks, Order::Ascending, 0);
+        let mut runs = Runs::new(entries, blocks, Order::Ascending, BlockPart::Whole, 0);
         let runs = std::iter::from_fn(|| runs.next(entries, range_bytes));
         let footer = self.sha256.is_some().then_some(Part::Footer);
         let parts = std::iter::once(Part::Header)

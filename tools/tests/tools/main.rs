@@ -7,6 +7,7 @@
 
 mod diff;
 mod forgotten;
+mod grep;
 mod inspect;
 mod list;
 mod listing_requests;

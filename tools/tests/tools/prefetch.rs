@@ -11,7 +11,7 @@ use kbk_format::repo::{
     Damage, ReadaheadLimits, RepoError, RepoErrorKind, Repository, Store, StoreProfile,
 };
 use kbk_tools::verify::{VerifyOptions, verify};
-use kbk_tools::{Order, PartitionReader, ReadOptions, ReadPlan, Selection};
+use kbk_tools::{Order, PartitionReader, ReadOptions, ReadPlan, RecordFilter, Selection};
 use object_store::local::LocalFileSystem;
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -516,7 +516,7 @@ proptest! {
         let mut profile = StoreProfile::remote();
         profile.range_bytes = range_bytes;
         profile.readahead = ReadaheadLimits { first_bytes, shared_bytes, shared_requests, gap_bytes };
-        let selection = Selection { offsets: from..to, times: since..=until, keys: None };
+        let selection = Selection { offsets: from..to, times: since..=until, filter: RecordFilter::all() };
         let order = if descending { Order::Descending } else { Order::Ascending };
         let options = ReadOptions { order, limit, stops_early, ..EVERYTHING };
         let inner = LocalFileSystem::new_with_prefix(world.path("")).unwrap();

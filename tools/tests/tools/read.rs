@@ -4,7 +4,7 @@ use std::fs;
 
 use kbk_format::Streams;
 use kbk_format::repo::{Damage, RepoError, RepoErrorKind, Repository, SegmentEntry, SegmentReader};
-use kbk_tools::{Needs, ReadPlan, Selection, offset_for_time};
+use kbk_tools::{Needs, ReadPlan, RecordFilter, Selection, offset_for_time};
 use proptest::prelude::*;
 
 use crate::support::watched_store::Fault;
@@ -345,7 +345,7 @@ proptest! {
         let first = rows.iter().find(|(_, time)| *time >= since);
         prop_assert_eq!(world.runtime.block_on(found).unwrap(), first.map(|(offset, _)| *offset));
 
-        let selection = Selection { offsets: from..to, times: since..=until, keys: None };
+        let selection = Selection { offsets: from..to, times: since..=until, filter: RecordFilter::all() };
         let expected: Vec<Row> = rows
             .into_iter()
             .filter(|(offset, time)| from <= *offset && *offset < to && since <= *time && *time <= until)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kbk_format::Streams;
 use kbk_format::repo::{Damage, RepoError, RepoErrorKind, SegmentEntry, SegmentReader};
+use kbk_tools::filter::{Conditions, RecordFilter};
 use kbk_tools::{
     KeySelection, Order, PartitionReader, ReadOptions, ReadPlan, SegmentFile, SegmentFileError,
     Selection,
@@ -29,9 +30,12 @@ fn content(offset: i64) -> KeyAndValue {
     (key, value_of(offset))
 }
 
-fn selecting(keys: &[Option<Vec<u8>>]) -> KeySelection {
+fn selecting(keys: &[Option<Vec<u8>>]) -> RecordFilter {
     let some: HashSet<Vec<u8>> = keys.iter().flatten().cloned().collect();
-    KeySelection::new(some, keys.contains(&None))
+    RecordFilter::new(Conditions {
+        keys: Some(KeySelection::new(some, keys.contains(&None))),
+        ..Conditions::default()
+    })
 }
 
 fn plan(world: &World, topic: &str, selection: &Selection) -> ReadPlan {
@@ -100,7 +104,7 @@ fn descending(limit: Option<u64>) -> ReadOptions {
 
 fn with_key(key: &str) -> Selection {
     Selection {
-        keys: Some(selecting(&[Some(key.into())])),
+        filter: selecting(&[Some(key.into())]),
         ..Selection::all()
     }
 }
@@ -354,7 +358,8 @@ proptest! {
         let mut world = World::new();
         world.content = content;
         world.backup(&[("t", 0, vec![first.to_vec(), second.to_vec()])]);
-        let mut selection = Selection { keys: keys.as_deref().map(selecting), ..Selection::all() };
+        let filter = keys.as_deref().map_or_else(RecordFilter::all, selecting);
+        let mut selection = Selection { filter, ..Selection::all() };
         if !all_offsets {
             selection.offsets = from..to;
         }
