@@ -49,6 +49,7 @@ bench: ## Measure the format, then whole processes against a real Apache Kafka; 
 	cargo bench -p kbk-format --bench format -- $(if $(KBK_BENCH_QUICK),--quick,--warm-up-time 1 --measurement-time 3)
 	cargo bench -p kbk-tools --bench distant
 	cargo bench -p kbk-tools --bench compact
+	cargo bench -p kbk-tools --bench grep
 	cargo bench -p kbk --bench kafka
 	cargo bench -p kbk --bench mount
 
