@@ -18,6 +18,7 @@ use crate::repo::groups::GroupState;
 use crate::repo::id::{Hex, Id};
 use crate::repo::keys::{Key, PartitionId};
 use crate::repo::reader::SegmentReader;
+use crate::repo::replace::{RemovedRecords, Replacement};
 use crate::repo::repository::Repository;
 use crate::repo::segment_entry::SegmentEntry;
 use crate::repo::snapshot::Snapshot;
@@ -30,8 +31,9 @@ type Running = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Creates an actor of a random kind.
 pub(super) fn any(shared: Arc<Shared>, store: Store) -> Running {
-    match shared.random(11) {
+    match shared.random(12) {
         0..5 => Box::pin(write(shared, store)),
+        11 => Box::pin(merge(shared, store)),
         10 => Box::pin(expire(shared, store)),
         5..7 => Box::pin(forget(shared, store)),
         7 => Box::pin(read(shared, store)),
@@ -53,7 +55,7 @@ fn judge(shared: &Shared, who: &str, error: &RepoError) {
         | RepoErrorKind::Contended { .. } => true,
         RepoErrorKind::Pruned => {
             shared.oracle.lock().unwrap().totals.refused_commits += 1;
-            who == "writer"
+            who == "writer" || who == "merger"
         }
         RepoErrorKind::NoSuchSnapshot { .. } => who == "forgetter",
         _ => false,
@@ -279,6 +281,71 @@ async fn expire(shared: Arc<Shared>, store: Store) {
         Err(error) => judge(&shared, "expirer", &error),
         Ok(()) => {}
     }
+}
+
+/// Merges two segments of some partitions.
+async fn merge(shared: Arc<Shared>, store: Store) {
+    match merge_some(&shared, store).await {
+        // Forgotten since it was read.
+        Err(error) if matches!(error.kind(), RepoErrorKind::Forgotten { .. }) => {}
+        Err(error) => judge(&shared, "merger", &error),
+        Ok(()) => {}
+    }
+}
+
+async fn merge_some(shared: &Shared, store: Store) -> Result<()> {
+    let repository = Repository::open(store).await?;
+    let Some(newest) = repository.latest().await? else {
+        return Ok(());
+    };
+    let mut replacements = Vec::new();
+    for topic in &newest.topics {
+        for state in &topic.partitions {
+            let id = topic.partition_id(state.partition);
+            let segments = repository.segments(&newest, &id, state).await?;
+            let first = shared.random(segments.len().max(1) as u64) as usize;
+            let Some(pair) = segments.get(first..first + 2) else {
+                continue;
+            };
+            let [one, two] = [&pair[0], &pair[1]];
+            let merged = SegmentEntry {
+                end_offset: two.end_offset,
+                min_timestamp: one.min_timestamp.min(two.min_timestamp),
+                max_timestamp: one.max_timestamp.max(two.max_timestamp),
+                records: one.records + two.records,
+                ..entry(&id, Id::random(), one.base_offset)
+            };
+            let key = Key::parse(&merged.key).unwrap();
+            let payload = merged.segment_id.0.to_vec().into();
+            let put = repository.store().objects().put(&path(&key), payload);
+            if put.await.is_err() {
+                let operation = crate::repo::Operation::Write;
+                let kind = RepoErrorKind::Unavailable { operation };
+                return Err(repository.store().error(&key, kind));
+            }
+            replacements.push(Replacement {
+                id,
+                removed: pair.to_vec(),
+                added: vec![merged],
+                without: RemovedRecords::default(),
+            });
+        }
+    }
+    let keys = |of: &[SegmentEntry]| of.iter().map(|it| it.key.clone()).collect::<Vec<_>>();
+    for replacement in &replacements {
+        let mut oracle = shared.oracle.lock().unwrap();
+        oracle.may_expire(&keys(&replacement.removed));
+    }
+    let upkeep = upkeep(shared, "merge");
+    let replaced = repository.replace(&replacements, newest.sequence, &upkeep);
+    let replaced = replaced.await?;
+    for (at, replacement) in replacements.iter().enumerate() {
+        if !replaced.outdated.contains(&at) {
+            let (removed, added) = (keys(&replacement.removed), keys(&replacement.added));
+            shared.oracle.lock().unwrap().replaced(&removed, &added);
+        }
+    }
+    Ok(())
 }
 
 /// Prunes once.

@@ -53,6 +53,7 @@ struct Totals {
     commits: u64,
     forgotten: u64,
     expired: u64,
+    replaced: u64,
     deleted: u64,
     forgotten_reads: u64,
     whole_reads: u64,
@@ -67,6 +68,7 @@ impl Totals {
             commits,
             forgotten,
             expired,
+            replaced,
             deleted,
             forgotten_reads,
             whole_reads,
@@ -77,6 +79,7 @@ impl Totals {
         self.commits += commits;
         self.forgotten += forgotten;
         self.expired += expired;
+        self.replaced += replaced;
         self.deleted += deleted;
         self.forgotten_reads += forgotten_reads;
         self.whole_reads += whole_reads;
@@ -113,6 +116,7 @@ fn nothing_that_is_needed_is_ever_deleted() {
     assert!(totals.commits > 5 * seeds, "{totals:?}");
     assert!(totals.forgotten > seeds, "{totals:?}");
     assert!(totals.expired > seeds / 4, "{totals:?}");
+    assert!(totals.replaced > seeds / 4, "{totals:?}");
     assert!(totals.deleted > 5 * seeds, "{totals:?}");
     assert!(totals.crashes > seeds / 4, "{totals:?}");
     for rare in [

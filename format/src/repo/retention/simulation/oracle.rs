@@ -124,6 +124,13 @@ impl Oracle {
         self.expired.extend(segments.iter().cloned());
     }
 
+    /// Learns that a commit put segments in the place of others.
+    pub(super) fn replaced(&mut self, removed: &[String], added: &[String]) {
+        self.totals.replaced += removed.len() as u64;
+        self.expired.extend(removed.iter().cloned());
+        self.promised.extend(added.iter().cloned());
+    }
+
     /// Learns that a reader got the error that this snapshot was forgotten.
     pub(super) fn read_forgotten(&mut self, objects: &Arc<InMemory>, sequence: u64) {
         self.totals.forgotten_reads += 1;
