@@ -50,7 +50,9 @@ pub use self::output::{Column, Head, Output, Records, Report, Table, Verdict};
 pub use self::record_key::{RecordKey, RecordKeyError};
 pub use self::repo_mode::{RepoMode, RepoModeError};
 pub use self::repo_url::{RepoUrl, RepoUrlError};
-pub use self::size::{BlockSize, ByteRate, CacheSize, MemorySize, PrefetchSize, SegmentSize};
+pub use self::size::{
+    BlockSize, ByteRate, CacheSize, KeyMemory, MemorySize, PrefetchSize, SegmentSize,
+};
 pub use self::snapshot::{SnapshotArg, SnapshotRange, SnapshotsArg};
 pub use self::store_options::{STORE_OPTIONS, StoreOption, StoreOptionKey};
 pub use self::time::{TimeArg, offset_times, time_range};

@@ -106,6 +106,31 @@ impl fmt::Display for SegmentSize {
     }
 }
 
+/// Memory for the keys of a partition of which the latest records are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyMemory(u64);
+
+impl KeyMemory {
+    /// In bytes.
+    pub fn bytes(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl Default for KeyMemory {
+    fn default() -> Self {
+        Self(384 * MIB)
+    }
+}
+
+impl FromStr for KeyMemory {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        parse(text, MIB..=64 * GIB).map(Self)
+    }
+}
+
 /// Memory for what a mount caches, prefetches and is reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemorySize(u64);

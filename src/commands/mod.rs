@@ -3,6 +3,7 @@
 pub mod acls;
 pub mod backup;
 pub mod cat;
+pub mod compact;
 pub mod completions;
 pub mod copy;
 pub mod demo;
@@ -83,6 +84,8 @@ pub enum Command {
     Forget(forget::Args),
     /// Expire old records: remove the first segments of partitions from the newest snapshot
     Expire(expire::Args),
+    /// Merge small segments into large ones, compress them anew, keep only the latest record per key
+    Compact(compact::Args),
     /// Copy snapshots to this repository from another one, with what it does not have yet
     Copy(copy::Args),
     /// Delete what no snapshot needs any more
@@ -142,6 +145,7 @@ impl Command {
             Self::Backup(args) => Some(&args.metrics),
             Self::Restore(args) => Some(&args.metrics),
             Self::Verify(args) => Some(&args.metrics),
+            Self::Compact(args) => Some(&args.metrics),
             Self::Copy(args) => Some(&args.metrics),
             Self::Mount(args) => args.metrics(),
             _ => None,
@@ -185,6 +189,7 @@ impl Command {
         match self {
             Self::Backup(_) | Self::Demo(_) => Some("sealing what is open"),
             Self::Restore(_) => Some("finishing what is being written"),
+            Self::Compact(_) => Some("finishing the segments that are being merged"),
             Self::Copy(_) => Some("finishing the segments that are being sent"),
             Self::Mount(_) => Some("unmounting"),
             _ => None,
@@ -204,6 +209,7 @@ impl Command {
             Self::Snapshots(args) => snapshots::run(args, context).await,
             Self::Forget(args) => forget::run(args, context).await,
             Self::Expire(args) => expire::run(args, context).await,
+            Self::Compact(args) => compact::run(args, context).await,
             Self::Copy(args) => copy::run(args, context).await,
             Self::Prune(args) => prune::run(args, context).await,
             Self::Stats(args) => stats::run(args, context).await,

@@ -31,6 +31,7 @@ fn every_command_says_what_it_is_and_how_it_ended() {
         ("snapshots", &[][..]),
         ("forget", &["--keep-last", "9", "--yes"]),
         ("expire", &["--older-than", "1d", "--dry-run"]),
+        ("compact", &["--dry-run"]),
         ("prune", &[]),
         ("stats", &[]),
         ("status", &[]),

@@ -7,6 +7,7 @@ mod acls;
 #[path = "../support/pages.rs"]
 mod blocks;
 mod cat;
+mod compact;
 mod config;
 mod copy;
 mod credentials;

@@ -54,6 +54,7 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
     ("snapshots", "src/commands/snapshots.rs", "Snapshots"),
     ("forget", "src/commands/forget.rs", "Forgetting"),
     ("expire", "src/commands/expire.rs", "Expiring"),
+    ("compact", "src/commands/compact.rs", "Compacting"),
     ("copy", "src/commands/copy.rs", "Copying"),
     ("prune", "src/commands/prune.rs", "PruneReport"),
     ("stats", "src/commands/stats.rs", "Stats"),

@@ -7,8 +7,8 @@ use futures_util::{StreamExt, stream};
 use kbk_format::repo::{PartitionId, Replacement, SegmentEntry, SegmentReader};
 
 use super::CompactError;
-use super::compacted::Compacted;
 use super::group::GroupError;
+use super::partition_result::PartitionResult;
 use super::plan::{Candidate, within};
 use super::run::Run;
 
@@ -19,7 +19,7 @@ impl Run<'_> {
         id: &PartitionId,
         all: &[SegmentEntry],
         damaged: &mut HashSet<String>,
-        compacted: &mut Compacted,
+        compacted: &mut PartitionResult,
     ) -> Result<Vec<bool>, CompactError> {
         if self.options.compression.is_none() {
             return Ok(vec![true; all.len()]);
@@ -55,7 +55,7 @@ impl Run<'_> {
         all: &[SegmentEntry],
         done: &[bool],
         damaged: &mut HashSet<String>,
-        compacted: &mut Compacted,
+        compacted: &mut PartitionResult,
     ) -> Result<(), CompactError> {
         let mut queue: VecDeque<Range<usize>> = self.plan(all, done, damaged, 0..all.len()).into();
         if self.options.dry_run {

@@ -7,10 +7,10 @@ use kbk_format::repo::{PartitionId, RemovedRecords, Replacement, SegmentEntry};
 
 use super::CompactError;
 use super::KeepLatest;
-use super::compacted::Compacted;
 use super::group::GroupError;
 use super::key_range::KeyRange;
 use super::latest;
+use super::partition_result::PartitionResult;
 use super::plan::{Candidate, groups, within};
 use super::run::Run;
 use super::source;
@@ -24,7 +24,7 @@ impl Run<'_> {
         (all, done): (&[SegmentEntry], &[bool]),
         keep: KeepLatest,
         damaged: &mut HashSet<String>,
-        compacted: &mut Compacted,
+        compacted: &mut PartitionResult,
     ) -> Result<Again, CompactError> {
         let range = self.key_range(all, damaged);
         let is_prefix = range
@@ -99,7 +99,7 @@ impl Run<'_> {
         (all, done): (&[SegmentEntry], &[bool]),
         keys: &KeyRange,
         damaged: &mut HashSet<String>,
-        compacted: &mut Compacted,
+        compacted: &mut PartitionResult,
     ) -> Result<Again, CompactError> {
         let candidates: Vec<Candidate<'_>> = all
             .iter()
@@ -196,7 +196,7 @@ impl Again {
 impl Again {
     /// Notes a damaged segment; the partition is looked at again without it.
     fn without(
-        compacted: &mut Compacted,
+        compacted: &mut PartitionResult,
         id: &PartitionId,
         entry: Option<&SegmentEntry>,
         message: &str,

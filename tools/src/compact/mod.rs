@@ -25,7 +25,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `run` | the loop over partitions, and the commit |
-//! | `compacted` | what became of a partition |
+//! | `partition_result` | what became of a partition |
 //! | `keep_all` | the groups of a partition, merged one after the other |
 //! | `keep_latest` | the same of a partition of which the latest record per key is kept |
 //! | `plan` | which segments are merged |
@@ -39,7 +39,6 @@
 //! | `key_range` | where these are, segment by segment |
 //! | `report` | what was merged, and what could not be |
 
-mod compacted;
 mod expected;
 mod gaps;
 mod group;
@@ -48,6 +47,7 @@ mod keep_latest;
 mod key_range;
 mod latest;
 mod merge;
+mod partition_result;
 mod plan;
 mod prove;
 mod report;

@@ -10,7 +10,7 @@ use kbk_format::repo::{
     Snapshot, TopicName, Upkeep,
 };
 
-use super::compacted::{Compacted, finding};
+use super::partition_result::{PartitionResult, finding};
 use super::report::{CompactFindingKind, CompactReport, CompactRow};
 use super::{CompactError, CompactEvents, CompactOptions};
 
@@ -150,8 +150,8 @@ impl Run<'_> {
         &self,
         id: PartitionId,
         state: &PartitionState,
-    ) -> Result<Compacted, CompactError> {
-        let mut compacted = Compacted {
+    ) -> Result<PartitionResult, CompactError> {
+        let mut compacted = PartitionResult {
             row: CompactRow::new(&id, state.segments),
             replacements: Vec::new(),
             findings: Vec::new(),

@@ -8,7 +8,7 @@ use super::prove::Proved;
 use super::report::{CompactFinding, CompactFindingKind, CompactRow};
 
 /// What became of a partition: what of it is proved, and what could not be merged.
-pub(super) struct Compacted {
+pub(super) struct PartitionResult {
     pub(super) row: CompactRow,
     pub(super) replacements: Vec<Replacement>,
     pub(super) findings: Vec<CompactFinding>,
@@ -16,7 +16,7 @@ pub(super) struct Compacted {
     pub(super) interrupted: bool,
 }
 
-impl Compacted {
+impl PartitionResult {
     /// Takes in a group that is proved.
     pub(super) fn add(&mut self, sources: &[SegmentEntry], done: &Proved) {
         self.row.merged(sources, &done.added, done.without.records);
@@ -24,7 +24,7 @@ impl Compacted {
     }
 }
 
-impl Compacted {
+impl PartitionResult {
     pub(super) fn note_damage(
         &mut self,
         id: &PartitionId,

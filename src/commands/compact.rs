@@ -1,0 +1,478 @@
+//! `kbk compact`: merges small segments into large ones, compresses them anew, and keeps the latest record per key.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
+use kbk_format::repo::{Digested, Id, Repository, Snapshot, TopicName};
+use kbk_format::{Compression, WriterOptions};
+use kbk_tools::compact::{
+    self, CompactError, CompactEvents, CompactOptions, CompactReport, CompactRow, KeepLatest,
+};
+use serde::Serialize;
+
+use crate::cli::{
+    CliError, Column, Context, KeyMemory, MetricsArgs, Outcome, Report, SegmentSize, Table,
+    TopicArgs, time,
+};
+use crate::human;
+use crate::run::{Cancel, Committed, Done, Events, Totals};
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk compact -r /backup/kafka --dry-run
+  kbk compact -r /backup/kafka --older-than 7d --compression zstd:12
+  kbk compact -r /backup/kafka --keep latest-per-key --keep-tombstones 30d --dry-run
+
+Segments of a partition that are small are merged up to --segment-size; one that is larger than all
+that would join it stays, so that a run per night does not write the same records every night. With
+--compression, large ones are compressed anew, too, once. Records keep their offsets, timestamps and
+everything else.
+Before the new snapshot names a new segment, the store returns all of it, and its digests, offsets
+and gaps are compared with those of the segments that it replaces.
+--keep latest-per-key removes records of which a later one has the same key, as Kafka does with
+topics that have cleanup.policy=compact. The snapshot and the segments say what was removed.
+Older snapshots still name the old segments: `kbk forget` them, then `kbk prune` frees the bytes.
+Backups, restores and mounts may run meanwhile. What is interrupted is continued by the same command.
+Exit code 3: segments that are damaged stay as they are, and are named.";
+
+/// The arguments of `kbk compact`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The topics to compact.
+    #[command(flatten)]
+    pub topics: TopicArgs,
+
+    /// Only segments whose records are all older than this, for example 30d; with --keep, those before the first younger one
+    #[arg(long, value_name = "SPAN", value_parser = time::parse_span)]
+    pub older_than: Option<Span>,
+
+    /// Compress with this, and anew what was compressed with another setting: zstd, zstd:LEVEL (1 to 19), lz4 or none
+    /// [default: zstd:3 for what is merged; the rest stays]
+    #[arg(long, value_name = "CODEC")]
+    pub compression: Option<Compression>,
+
+    /// Stored bytes that segments are merged up to; 1MiB to 4GiB [default: 128MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub segment_size: Option<SegmentSize>,
+
+    /// Which records are kept; all without this option. Removes the others from the newest snapshot
+    #[arg(long, value_name = "WHICH")]
+    pub keep: Option<Keep>,
+
+    /// Remove tombstones that are older than this, for example 30d, once nothing is left that they delete; all are kept without this option
+    #[arg(long, value_name = "SPAN", value_parser = time::parse_span, requires = "keep")]
+    pub keep_tombstones: Option<Span>,
+
+    /// Keep the latest records per key even of topics that have no cleanup.policy=compact
+    #[arg(long, requires = "keep")]
+    pub allow_uncompacted: bool,
+
+    /// Memory for keys: where a partition has more, it is read several times; 1MiB to 64GiB [default: 384MiB]
+    #[arg(long, value_name = "SIZE", requires = "keep")]
+    pub key_memory: Option<KeyMemory>,
+
+    /// Only say what would be merged and removed
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Do not ask for confirmation before records are removed
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Where metrics go.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
+}
+
+/// Which records are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Keep {
+    /// Of each key, the record with the highest offset; all records without a key
+    LatestPerKey,
+}
+
+/// What was compacted, or would be.
+#[derive(Debug, Serialize)]
+struct Compacting {
+    /// Whether nothing was changed.
+    dry_run: bool,
+    /// The options that say what is merged and removed.
+    policy: String,
+    /// Number of older snapshots, which still name the segments that were replaced.
+    older_snapshots: u64,
+    /// Topics that were left out, since they have no cleanup.policy=compact and --allow-uncompacted was not given.
+    uncompacted_topics: Vec<String>,
+    #[serde(flatten)]
+    report: CompactReport,
+}
+
+/// Compacts, and prints what was done.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let repository = super::repository(context).await?;
+    let now = Timestamp::now();
+    let mut options = args.options(now)?;
+    let Some(newest) = repository.latest().await? else {
+        let report = args.report(&options, Vec::new(), CompactReport::default());
+        return context.conclude(&report, Outcome::Clean);
+    };
+    let (topics, left_out) = args.topics(&newest)?;
+    if args.keep.is_some() && !args.dry_run && !args.yes {
+        let plan = CompactOptions {
+            dry_run: true,
+            ..options.clone()
+        };
+        let planned = compact(&repository, &newest, &topics, &plan, context).await?;
+        let removed = planned.removed_records;
+        if removed > 0 && !planned.interrupted {
+            context
+                .output
+                .step(&args.report(&plan, left_out.clone(), planned))?;
+            let counted = human::counted(removed, "record");
+            context.confirm(&format!("this removes {counted}"), &counted)?;
+        }
+        options.now = Timestamp::now();
+    }
+    let report = compact(&repository, &newest, &topics, &options, context).await?;
+    let mut compacting = args.report(&options, left_out, report);
+    let named = compacting.report.snapshots.first().copied();
+    let sequences = repository.sequences().await?.into_iter();
+    let older = sequences.filter(|sequence| named.is_none_or(|new| *sequence < new));
+    compacting.older_snapshots = older.count() as u64;
+    let outcome = match compacting.report.interrupted {
+        true => Outcome::Interrupted,
+        false => Outcome::clean_if(compacting.report.is_whole()),
+    };
+    context.conclude(&compacting, outcome)
+}
+
+async fn compact(
+    repository: &Repository,
+    newest: &Digested<Snapshot>,
+    topics: &BTreeSet<(TopicName, Id)>,
+    options: &CompactOptions,
+    context: &Context,
+) -> Result<CompactReport, CliError> {
+    let title = if options.dry_run {
+        "planning"
+    } else {
+        "compacting"
+    };
+    let progress = Arc::new(Progress {
+        events: context.events(title),
+        cancel: context.cancel.clone(),
+        complete: newest.is_complete(),
+    });
+    let events: Arc<dyn CompactEvents> = Arc::clone(&progress) as _;
+    let done = compact::compact(repository, newest, topics, options, events).await;
+    // The progress leaves the screen before the result is written.
+    drop(progress);
+    done.map_err(failed)
+}
+
+fn failed(error: CompactError) -> CliError {
+    match error {
+        CompactError::Repo(error) => error.into(),
+        error => CliError::new(error.to_string()),
+    }
+}
+
+impl Args {
+    fn options(&self, now: Timestamp) -> Result<CompactOptions, CliError> {
+        let older_than = self.older_than.map(|span| moment(now, span)).transpose()?;
+        let tombstones_from = self.keep_tombstones.map(|span| moment(now, span));
+        let tombstones_from = tombstones_from.transpose()?;
+        Ok(CompactOptions {
+            segment_bytes: self.segment_size.unwrap_or_default().bytes(),
+            block_bytes: WriterOptions::DEFAULT_BLOCK_BYTES,
+            compression: self.compression,
+            older_than,
+            keep: self
+                .keep
+                .map(|Keep::LatestPerKey| KeepLatest { tombstones_from }),
+            key_memory: self.key_memory.unwrap_or_default().bytes(),
+            dry_run: self.dry_run,
+            writer: super::writer(),
+            policy: self.in_words(),
+            now,
+        })
+    }
+
+    /// Returns the topics to compact, and the names of those that are left out.
+    ///
+    /// # Errors
+    ///
+    /// If a topic was asked for by name or pattern that the cluster does not compact.
+    fn topics(
+        &self,
+        newest: &Snapshot,
+    ) -> Result<(BTreeSet<(TopicName, Id)>, Vec<String>), CliError> {
+        let selection = match self.keep {
+            None => self.topics.selection().internal_too(),
+            Some(_) => self.topics.selection(),
+        };
+        let mut chosen = selection.select_every(newest.topics.iter())?;
+        if self.keep.is_none() || self.allow_uncompacted {
+            return Ok((chosen, Vec::new()));
+        }
+        let others = newest.topics.iter().filter(|topic| {
+            let id = (topic.name.clone(), topic.topic_id);
+            !topic.is_compacted() && chosen.contains(&id)
+        });
+        let others: Vec<_> = others.map(|it| (it.name.clone(), it.topic_id)).collect();
+        let names: BTreeSet<String> = others.iter().map(|(name, _)| name.to_string()).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        if !names.is_empty() && !self.topics.topic.is_empty() {
+            let shown = human::some_of(&names);
+            let message = format!(
+                "nothing was removed: in the saved configuration, these topics have no cleanup.policy=compact, so that every record of theirs \
+                 counts: {shown}"
+            );
+            let hint = "select others; if only the latest record per key is to stay, give --allow-uncompacted";
+            return Err(CliError::new(message).hint(hint));
+        }
+        others.iter().for_each(|id| {
+            chosen.remove(id);
+        });
+        Ok((chosen, names))
+    }
+
+    fn report(
+        &self,
+        options: &CompactOptions,
+        uncompacted_topics: Vec<String>,
+        report: CompactReport,
+    ) -> Compacting {
+        Compacting {
+            dry_run: options.dry_run,
+            policy: options.policy.clone(),
+            older_snapshots: 0,
+            uncompacted_topics,
+            report,
+        }
+    }
+
+    /// Returns the options as they were given.
+    fn in_words(&self) -> String {
+        let mut words = Vec::new();
+        let TopicArgs { topic, exclude } = &self.topics;
+        words.extend(topic.iter().map(|pattern| format!("--topic {pattern}")));
+        words.extend(exclude.iter().map(|pattern| format!("--exclude {pattern}")));
+        words.extend(self.older_than.map(|span| format!("--older-than {span:#}")));
+        words.extend(self.compression.map(|it| format!("--compression {it}")));
+        words.extend(self.segment_size.map(|it| format!("--segment-size {it}")));
+        words.extend(self.keep.map(|_| "--keep latest-per-key".to_owned()));
+        let tombstones = self.keep_tombstones;
+        words.extend(tombstones.map(|span| format!("--keep-tombstones {span:#}")));
+        words.extend(
+            self.allow_uncompacted
+                .then(|| "--allow-uncompacted".to_owned()),
+        );
+        words.join(" ")
+    }
+}
+
+/// Returns the moment that is this span before now, in milliseconds.
+fn moment(now: Timestamp, span: Span) -> Result<i64, CliError> {
+    let moment = now.to_zoned_datetime(TimeZone::UTC).checked_sub(span);
+    let moment = moment.map(|moment| moment.timestamp().as_millisecond());
+    moment.map_err(|error| {
+        CliError::usage(format!("{span:#} ago is before all dates")).caused_by(error)
+    })
+}
+
+/// Passes on what is merged.
+struct Progress {
+    events: Arc<dyn Events>,
+    cancel: Cancel,
+    complete: bool,
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.events.run_finished();
+    }
+}
+
+impl CompactEvents for Progress {
+    fn planned(&self, _: u64, _: u64) {
+        // How much of what is selected is merged is found out partition by partition.
+        self.events.run_started(Totals::default());
+    }
+
+    fn received(&self, bytes: u64) {
+        self.events.received(None, Done { records: 0, bytes });
+    }
+
+    fn merged(&self, records: u64, bytes: u64) {
+        self.events.advanced(None, Done { records, bytes });
+    }
+
+    fn sealed(&self, bytes: u64) {
+        self.events.segment_sealed(bytes);
+    }
+
+    fn committed(&self, snapshot: u64) {
+        self.events.committed(Committed {
+            snapshot,
+            at_ms: Timestamp::now().as_millisecond(),
+            complete: self.complete,
+        });
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.cancel.is_set()
+    }
+}
+
+/// Findings that are shown to people; JSON has all.
+const MOST_FINDINGS: usize = 20;
+
+impl Compacting {
+    fn summary(&self) -> String {
+        let report = &self.report;
+        if report.segments == 0 {
+            return match report.interrupted {
+                true => "interrupted: nothing was merged".to_owned(),
+                false if !report.findings.is_empty() => {
+                    "nothing was merged, and damaged segments stay as they are".to_owned()
+                }
+                false => "nothing to merge".to_owned(),
+            };
+        }
+        let (segments, records) = (
+            human::counted(report.segments, "segment"),
+            human::counted(report.records, "record"),
+        );
+        let what = format!("{segments} with {records}, {}", human::bytes(report.bytes));
+        let removed = match report.removed_records {
+            0 => String::new(),
+            removed => format!(", without {} by key", human::counted(removed, "record")),
+        };
+        if self.dry_run {
+            let new = human::counted(report.new_segments, "segment");
+            return format!("would merge {what}, into about {new}{removed}");
+        }
+        let new = human::counted(report.new_segments, "segment");
+        let bytes = human::bytes(report.new_bytes.unwrap_or(0));
+        let named: Vec<String> = report.snapshots.iter().map(u64::to_string).collect();
+        let snapshot = match named.len() {
+            1 => "snapshot",
+            _ => "snapshots",
+        };
+        let lead = match (report.interrupted, report.findings.is_empty()) {
+            (true, _) => "interrupted: ",
+            (false, false) => "damaged segments stay as they are: ",
+            (false, true) => "",
+        };
+        let named = named.join(", ");
+        format!("{lead}merged {what}, into {new}, {bytes}{removed}, as {snapshot} {named} records")
+    }
+
+    fn write_findings(&self, out: &mut dyn Write) -> io::Result<()> {
+        let findings = &self.report.findings;
+        for finding in findings.iter().take(MOST_FINDINGS) {
+            let (topic, partition) = (&finding.topic, finding.partition);
+            match finding.offsets {
+                Some(offsets) => writeln!(
+                    out,
+                    "{topic}/{partition}: {offsets} stay as they are: {}",
+                    finding.message
+                )?,
+                None => writeln!(out, "{topic}/{partition}: {}", finding.message)?,
+            }
+        }
+        if findings.len() > MOST_FINDINGS {
+            let more = (findings.len() - MOST_FINDINGS) as u64;
+            let more = human::counted(more, "finding");
+            writeln!(out, "and {more} more: --json lists them")?;
+        }
+        if !findings.is_empty() {
+            writeln!(out, "`kbk verify` says what is damaged")?;
+        }
+        Ok(())
+    }
+}
+
+impl Report for Compacting {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", self.summary())?;
+        let mut table = Table::new([
+            Column::Left("TOPIC"),
+            Column::Right("PARTITIONS"),
+            Column::Right("SEGMENTS"),
+            Column::Right("BEFORE"),
+            Column::Right("NEW SEGMENTS"),
+            Column::Right("AFTER"),
+            Column::Right("RECORDS REMOVED"),
+        ]);
+        let rows = &self.report.partitions;
+        let topics = rows.chunk_by(|a, b| (&a.topic, &a.topic_id) == (&b.topic, &b.topic_id));
+        for topic in topics {
+            table.row(topic_cells(topic));
+        }
+        if !rows.is_empty() {
+            table.write(out)?;
+        }
+        self.write_findings(out)?;
+        let report = &self.report;
+        if report.adopted_segments > 0 {
+            let adopted = human::counted(report.adopted_segments, "segment");
+            writeln!(
+                out,
+                "{adopted} of an interrupted run were there, and are proved again"
+            )?;
+        }
+        if report.outdated_groups > 0 {
+            let groups = human::counted(report.outdated_groups, "group");
+            writeln!(
+                out,
+                "{groups} of segments were expired or replaced by another run meanwhile, and left to it"
+            )?;
+        }
+        if !self.uncompacted_topics.is_empty() {
+            let topics = human::some_of(&self.uncompacted_topics);
+            writeln!(
+                out,
+                "left out, since they have no cleanup.policy=compact: {topics}"
+            )?;
+        }
+        if report.interrupted {
+            writeln!(
+                out,
+                "the same command continues: it uses the new segments that are durable"
+            )?;
+        }
+        if !report.snapshots.is_empty() && self.older_snapshots > 0 {
+            let older = human::counted(self.older_snapshots, "older snapshot");
+            writeln!(
+                out,
+                "{older} may still name the old segments: `kbk forget`, then `kbk prune`, frees their bytes"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the cells of partitions of one topic.
+fn topic_cells(rows: &[CompactRow]) -> [String; 7] {
+    let sum = |of: fn(&CompactRow) -> u64| {
+        let rows = rows.iter().map(of);
+        rows.fold(0, u64::saturating_add)
+    };
+    let after: Option<u64> = rows.iter().map(|row| row.new_bytes).sum();
+    [
+        rows.first()
+            .map_or_else(String::new, |row| row.topic.clone()),
+        human::count(rows.len() as u64),
+        human::count(sum(|row| row.segments)),
+        human::bytes(sum(|row| row.bytes)),
+        human::count(sum(|row| row.new_segments)),
+        after.map_or_else(|| "-".to_owned(), human::bytes),
+        human::count(sum(|row| row.removed_records)),
+    ]
+}

@@ -1,0 +1,288 @@
+//! `kbk compact`: what is merged, what is removed by key, what stays, and what the other commands say of it.
+
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::program::{Ended, kbk};
+use crate::world::{World, key_of};
+
+#[track_caller]
+fn ok(ended: &Ended) -> &Ended {
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    ended
+}
+
+#[track_caller]
+fn compact(world: &World, more: &[&str]) -> Value {
+    let args = [&["compact"][..], more, &["--json"]].concat();
+    ok(&world.kbk(&args)).json()
+}
+
+/// Returns all records of a topic, as `kbk cat` prints them.
+fn records(world: &World, topic: &str, more: &[&str]) -> Vec<String> {
+    let printed = world.kbk(&[&["cat", topic], more].concat());
+    let mut lines: Vec<String> = ok(&printed).stdout.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// Five keys, over and over.
+fn few_keys(offset: i64) -> (Option<Vec<u8>>, Vec<u8>) {
+    (Some(key_of(offset % 5)), offset.to_string().into_bytes())
+}
+
+/// A world whose topic `extra` has 5 segments of 20 records of 5 keys.
+fn keyed() -> World {
+    let mut world = World::sample();
+    world.content = few_keys;
+    for number in 0..5 {
+        let rows = (20 * number..20 * (number + 1)).map(|offset| (offset, 1_000 + offset));
+        world.backup(&[("extra", 0, vec![rows.collect()])]);
+    }
+    world
+}
+
+#[test]
+fn segments_are_merged_and_every_record_stays() {
+    let world = World::sample();
+    let before = [
+        records(&world, "orders", &[]),
+        records(&world, "payments", &[]),
+    ];
+    let keys = world.keys();
+    let planned = compact(&world, &["--dry-run"]);
+    assert_eq!(world.keys(), keys);
+    let ended = world.kbk(&["compact", "--dry-run"]);
+    let first = ok(&ended).stdout.lines().next().unwrap();
+    assert!(
+        first.starts_with("would merge 6 segments with 1,200 records, "),
+        "{first}"
+    );
+    let done = compact(&world, &[]);
+    for document in [&planned, &done] {
+        let numbers = ["segments", "records", "new_segments", "removed_records"];
+        let found = numbers.map(|name| document[name].as_u64().unwrap());
+        // The second segment of payments outweighs the first one.
+        assert_eq!(found, [6, 1_200, 2, 0]);
+    }
+    assert_eq!(
+        (&done["snapshots"], &planned["snapshots"]),
+        (&json!([3]), &json!([]))
+    );
+    assert_eq!(world.entries("orders", 0).len(), 1);
+    let after = [
+        records(&world, "orders", &[]),
+        records(&world, "payments", &[]),
+    ];
+    assert_eq!(after, before);
+    assert_eq!(records(&world, "orders", &["--snapshot", "1"]), before[0]);
+    let verified = ok(&world.kbk(&["verify", "--full", "--snapshot", "all", "--json"])).json();
+    assert_eq!(verified["compacted_records"], 0);
+    let again = world.kbk(&["compact"]);
+    assert_eq!(ok(&again).stdout, "nothing to merge\n");
+    let listed = ok(&world.kbk(&["snapshots", "--json"])).json();
+    let newest = &listed["snapshots"].as_array().unwrap()[2];
+    assert_eq!(newest["maintenance"], "compact", "{newest}");
+    // What the old ones took is free once they are forgotten and pruned.
+    ok(&world.kbk(&["forget", "1", "2", "--yes"]));
+    for _ in 0..2 {
+        ok(&world.kbk(&["prune", "--grace", "0s"]));
+    }
+    ok(&world.kbk(&["verify", "--full"]));
+    assert_eq!(
+        world
+            .keys()
+            .iter()
+            .filter(|key| key.ends_with(".kseg"))
+            .count(),
+        4
+    );
+    // A backup continues.
+    world.backup(&[("payments", 0, vec![vec![(250, 1), (251, 2)]])]);
+    ok(&world.kbk(&["verify", "--full"]));
+}
+
+#[test]
+fn what_is_compressed_as_asked_for_is_not_compressed_again() {
+    let world = World::sample();
+    let done = compact(&world, &["--compression", "zstd:12", "--topic", "orders"]);
+    assert_eq!(done["segments"], 6);
+    let again = compact(&world, &["--compression", "zstd:12", "--topic", "orders"]);
+    assert_eq!(
+        (&again["segments"], &again["snapshots"]),
+        (&json!(0), &json!([]))
+    );
+    let other = compact(&world, &["--compression", "lz4", "--topic", "orders"]);
+    assert_eq!(
+        (&other["segments"], &other["new_segments"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(compact(&world, &["--topic", "orders"])["segments"], 0);
+}
+
+#[test]
+fn young_segments_stay() {
+    let world = World::sample();
+    // All records are of 1970.
+    assert_eq!(
+        compact(&world, &["--older-than", "1000y", "--dry-run"])["segments"],
+        0
+    );
+    assert_eq!(
+        compact(&world, &["--older-than", "1y", "--dry-run"])["segments"],
+        6
+    );
+    for args in [
+        &["compact", "--older-than", "0d"][..],
+        &["compact", "--keep", "everything"],
+        &["compact", "--keep-tombstones", "1d"],
+        &["compact", "--compression", "zstd:20"],
+        &["compact", "--segment-size", "1k"],
+    ] {
+        assert_eq!(world.kbk(args).code, Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn the_latest_record_per_key_is_kept_where_that_is_asked_for() {
+    let world = keyed();
+    let before = records(&world, "extra", &[]);
+    let keep = ["--topic", "extra", "--keep", "latest-per-key"];
+    let refused = world.kbk(&[&["compact"], &keep[..]].concat());
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("no cleanup.policy=compact"),
+        "{}",
+        refused.stderr
+    );
+    let left_out = compact(&world, &["--keep", "latest-per-key"]);
+    assert_eq!(
+        left_out["uncompacted_topics"],
+        json!(["extra", "orders", "payments"])
+    );
+    let keep = [&keep[..], &["--allow-uncompacted"]].concat();
+    let asked = world.kbk(&[&["compact"], &keep[..]].concat());
+    assert_eq!(asked.code, Some(2), "there is no terminal");
+    assert!(
+        asked.stderr.contains("this removes 95 records"),
+        "{}",
+        asked.stderr
+    );
+    assert_eq!(records(&world, "extra", &[]), before);
+    let done = compact(&world, &[&keep[..], &["--yes"]].concat());
+    assert_eq!(done["removed_records"], 95);
+    assert_eq!(done["partitions"][0]["key_passes"], 1);
+    let left = records(&world, "extra", &[]);
+    assert_eq!(
+        left,
+        before[before.len() - 5..]
+            .to_vec()
+            .into_iter()
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(records(&world, "extra", &["--snapshot", "7"]), before);
+    let verified = world.kbk(&["verify", "--full"]);
+    let said = "95 records had been removed by key: `kbk compact` kept the latest of each";
+    assert!(ok(&verified).stdout.contains(said), "{}", verified.stdout);
+    let row = ok(&world.kbk(&["ls", "extra", "--json"])).json()["partitions"][0].clone();
+    assert_eq!(row["compacted"]["records"], 95, "{row}");
+    assert_eq!(row["compacted"]["snapshot"], 8, "{row}");
+    let again = compact(&world, &[&keep[..], &["--yes"]].concat());
+    assert_eq!(again["segments"], 0);
+}
+
+#[test]
+fn a_damaged_segment_stays_and_the_exit_code_says_so() {
+    let world = World::sample();
+    let damaged = world.entries("orders", 1)[1].clone();
+    world.flip(&damaged.key, 400);
+    let ended = world.kbk(&["compact", "--topic", "orders", "--json"]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    let document = ended.json();
+    let finding = &document["findings"][0];
+    assert_eq!(finding["kind"], "damaged_segment");
+    assert_eq!(finding["key"].as_str(), Some(&*damaged.key));
+    assert_eq!(
+        finding["offsets"],
+        json!({"base_offset": 200, "end_offset": 400})
+    );
+    assert_eq!(document["segments"], 3, "those of the other partition");
+    assert_eq!(world.entries("orders", 1).len(), 3);
+    let ended = world.kbk(&["compact", "--topic", "orders"]);
+    let first = ended.stdout.lines().next().unwrap();
+    assert_eq!(
+        first,
+        "nothing was merged, and damaged segments stay as they are"
+    );
+    assert!(
+        ended.stdout.contains("offsets 200 to 400"),
+        "{}",
+        ended.stdout
+    );
+}
+
+/// Kills compactions at moments that differ, and compares what is left with what there was. `KBK_SOAK` takes a gigabyte and more kills.
+#[test]
+fn killed_at_any_moment_nothing_is_lost() {
+    let soak = std::env::var_os("KBK_SOAK").is_some_and(|value| value != "0");
+    let (rows_per_segment, segments, kills) = match soak {
+        true => (40_000, 250, 20),
+        false => (4_000, 12, 6),
+    };
+    let mut world = World::with_blocks(64 << 10);
+    world.content = |offset| (Some(key_of(offset)), noise(offset, 100));
+    let all: Vec<_> = (0..segments)
+        .map(|number| {
+            let rows = number * rows_per_segment..(number + 1) * rows_per_segment;
+            rows.map(|offset| (offset, 1_000 + offset)).collect()
+        })
+        .collect();
+    world.backup(&[("orders", 0, all)]);
+    let sums = |world: &World| {
+        let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut digest = 0_u128;
+        for entry in world.entries("orders", 0) {
+            *sums.entry("records").or_default() += entry.records;
+            digest = digest.wrapping_add(u128::from_be_bytes(entry.content_digest.0));
+        }
+        (sums, digest)
+    };
+    let before = sums(&world);
+    let args = [
+        "compact",
+        "--compression",
+        "zstd:9",
+        "--segment-size",
+        "2MiB",
+    ];
+    for kill in 0..kills {
+        let mut command = kbk(&args);
+        command.env("KBK_REPO", world.path(""));
+        let mut running = command.spawn().unwrap();
+        let steps = 15 * (kill * 7 % 11) + 20;
+        sleep(Duration::from_millis(steps * if soak { 40 } else { 1 }));
+        running.kill().unwrap();
+        running.wait().unwrap();
+        ok(&world.kbk(&["verify"]));
+        assert_eq!(sums(&world), before, "kill {kill}");
+    }
+    let done = compact(&world, &args[1..]);
+    assert!(done["findings"].as_array().unwrap().is_empty());
+    ok(&world.kbk(&["verify", "--full", "--snapshot", "all"]));
+    assert_eq!(sums(&world), before);
+}
+
+/// Bytes that hardly compress.
+fn noise(offset: i64, length: usize) -> Vec<u8> {
+    let mut state = offset.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let step = std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8 % 64 + 32
+    });
+    step.take(length).collect()
+}
