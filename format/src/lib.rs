@@ -60,6 +60,7 @@
 //! | decode | [`BlockDecoder`] into [`Columns`], which return borrowed [`Record`]s |
 //! | salvage | [`Salvage`]; block by block, [`Scanner`] |
 //! | read and write Kafka's own record batches | [`batch`] |
+//! | write a partition as Kafka keeps it on disk | [`kafka_log`] |
 //! | verify | [`verify`], [`Digests`] |
 //! | render as text | [`render`]; in other formats, [`text`] |
 //! | store many segments | `repo` (feature `repo`) |
@@ -93,6 +94,7 @@ pub mod gaps;
 pub mod header;
 pub mod hours;
 pub mod index;
+pub mod kafka_log;
 pub mod layout;
 pub mod mapped;
 mod meta;

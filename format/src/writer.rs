@@ -144,6 +144,12 @@ impl<W: Write> SegmentAssembler<W> {
         self.index.entries().len() < limits::BLOCKS && self.gaps.len() < limits::GAP_ENTRIES
     }
 
+    /// Returns how many more gaps can be named.
+    #[must_use]
+    pub fn gap_room(&self) -> usize {
+        limits::GAP_ENTRIES.saturating_sub(self.gaps.len())
+    }
+
     /// Appends a block, which must begin where the coverage ends.
     ///
     /// # Errors

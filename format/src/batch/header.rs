@@ -105,7 +105,23 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// Reads the header of a whole batch, whose length [`frame_length`](super::frame_length) gave.
+    /// Parses the header of the batch that begins with `prefix`, of which [`HEADER_LENGTH`](super::HEADER_LENGTH) bytes are enough.
+    ///
+    /// # Errors
+    ///
+    /// *truncated* where `prefix` is too short, and the classes of [`frame_length`](super::frame_length).
+    pub fn parse(prefix: &[u8], position: u64) -> Result<BatchHeader> {
+        match super::frame_length(prefix, position)? {
+            Some(_) => BatchHeader::read(prefix, position),
+            None => Err(error(
+                ErrorClass::Truncated,
+                position,
+                "no room for its length",
+            )),
+        }
+    }
+
+    /// Reads the header of a batch, whose length [`frame_length`](super::frame_length) has accepted.
     pub(super) fn read(bytes: &[u8], position: u64) -> Result<BatchHeader> {
         let short = || error(ErrorClass::Truncated, position, "no room for its header");
         let [magic] = field::<1>(bytes, at::MAGIC).ok_or_else(short)?;

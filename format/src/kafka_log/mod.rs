@@ -1,0 +1,36 @@
+//! A partition as Kafka keeps it on a broker's disk: a folder of segments, each a log and its two indexes.
+//!
+//! ```text
+//! records -- Cut --> batches -- Segments --> 00000000000000000000.log  .index  .timeindex
+//!                                            00000000000001048576.log  .index  .timeindex
+//!                                            leader-epoch-checkpoint   partition.metadata
+//! ```
+//!
+//! No I/O: a [`LogWriter`] hands bytes to a [`LogSink`]. Where batches and segments end follows from the records and the options alone, so
+//! the same records always give the same files.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `names` | names of files and folders, in both directions |
+//! | `side_files` | the small text files, in both directions |
+//! | `cut` | where a batch ends |
+//! | `segments` | where a segment ends, and its indexes |
+//! | `writer` | from records to files |
+
+mod cut;
+mod names;
+mod segments;
+mod side_files;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use cut::BATCH_BYTES;
+pub use names::{
+    EPOCHS_FILE, LogFile, METADATA_FILE, START_OFFSETS_FILE, partition_folder, partition_of_folder,
+};
+pub use segments::LogOptions;
+pub use side_files::{
+    encode_epochs, encode_metadata, read_epochs, read_start_offsets, read_topic_id,
+};
+pub use writer::{LogSink, LogWriter};

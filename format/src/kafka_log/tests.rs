@@ -1,0 +1,242 @@
+//! Logs and their indexes, read back by their definition.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::PartitionNumber;
+use crate::batch::{BatchCodec, BatchDecoder, RecordBatches};
+use crate::error::FormatError;
+use crate::record::{Headers, Record, TimestampType};
+
+/// The files of each segment, by its first offset.
+#[derive(Default)]
+struct Files {
+    segments: BTreeMap<i64, [Vec<u8>; 3]>,
+    open: i64,
+}
+
+impl LogSink for Files {
+    type Error = FormatError;
+
+    fn begin(&mut self, base_offset: i64) -> Result<(), FormatError> {
+        self.open = base_offset;
+        let before = self.segments.insert(base_offset, Default::default());
+        assert!(before.is_none(), "a second segment at {base_offset}");
+        Ok(())
+    }
+
+    fn append(&mut self, batches: &[u8]) -> Result<(), FormatError> {
+        self.segments.get_mut(&self.open).unwrap()[0].extend_from_slice(batches);
+        Ok(())
+    }
+
+    fn end(&mut self, index: &[u8], time_index: &[u8]) -> Result<(), FormatError> {
+        let [_, offsets, times] = self.segments.get_mut(&self.open).unwrap();
+        offsets.extend_from_slice(index);
+        times.extend_from_slice(time_index);
+        Ok(())
+    }
+}
+
+impl Files {
+    /// Returns every record, and one past the last offset; checks the indexes as `kafka-dump-log` does.
+    fn read(&self) -> (Vec<(i64, i64)>, i64) {
+        let (mut records, mut end) = (Vec::new(), *self.segments.keys().next().unwrap());
+        for (base, [log, index, time_index]) in &self.segments {
+            assert!(*base >= end);
+            let batches: Vec<_> = RecordBatches::new(log, 0).map(Result::unwrap).collect();
+            for batch in &batches {
+                batch.check_crc().unwrap();
+                let mut decoder = BatchDecoder::new();
+                let of_batch = decoder.decode(batch).unwrap();
+                records.extend(of_batch.map(|record| (record.offset, record.timestamp)));
+                end = batch.header().last_offset + 1;
+            }
+            for entry in index.chunks(8) {
+                let last = base + i64::from(i32::from_be_bytes(entry[..4].try_into().unwrap()));
+                let position = i32::from_be_bytes(entry[4..].try_into().unwrap());
+                let at = |it: &&crate::batch::RecordBatch<'_>| it.position() == position as u64;
+                let batch = batches.iter().find(at).unwrap();
+                assert_eq!(batch.header().last_offset, last);
+            }
+            let mut latest = -1;
+            for entry in time_index.chunks(12) {
+                let timestamp = i64::from_be_bytes(entry[..8].try_into().unwrap());
+                let last = base + i64::from(i32::from_be_bytes(entry[8..].try_into().unwrap()));
+                assert!(timestamp > latest);
+                latest = timestamp;
+                let has = |it: &&crate::batch::RecordBatch<'_>| it.header().last_offset >= last;
+                let batch = batches.iter().find(has).unwrap().header();
+                assert_eq!((batch.last_offset, batch.max_timestamp), (last, timestamp));
+            }
+            let largest = batches
+                .iter()
+                .map(|batch| batch.header().max_timestamp)
+                .max();
+            assert_eq!(latest, largest.unwrap_or(-1).max(-1));
+        }
+        (records, end)
+    }
+}
+
+fn write(
+    offsets: std::ops::Range<i64>,
+    records: &[(i64, i64)],
+    codec: BatchCodec,
+    options: LogOptions,
+) -> Files {
+    let value = [7; 1000];
+    let mut writer = LogWriter::new(Files::default(), offsets.start, codec, options).unwrap();
+    for (offset, timestamp) in records {
+        let record = Record {
+            offset: *offset,
+            timestamp: *timestamp,
+            control: false,
+            key: None,
+            value: Some(&value),
+            headers: Headers::EMPTY,
+        };
+        writer.push(TimestampType::CreateTime, &record).unwrap();
+    }
+    writer.finish(offsets.end).unwrap()
+}
+
+#[test]
+fn segments_and_indexes_follow_the_options() {
+    let records: Vec<(i64, i64)> = (0..5_000)
+        .map(|it| (10 + 2 * it, 1_000 + it * 7 % 1_000))
+        .collect();
+    let options = LogOptions {
+        segment_bytes: 1 << 20,
+        ..LogOptions::default()
+    };
+    let files = write(10..10_020, &records, BatchCodec::None, options);
+    assert_eq!(files.read(), (records.clone(), 10_020));
+    assert_eq!(files.segments.len(), 5);
+    for [log, index, _] in files.segments.values() {
+        assert!(log.len() <= 1 << 20 && index.len() >= 8);
+    }
+    // Compressed, all is in one segment, and its batches are cut at the same records.
+    let zstd = write(10..10_020, &records, BatchCodec::Zstd, options);
+    assert_eq!(zstd.read(), (records, 10_020));
+    assert_eq!(zstd.segments.len(), 1);
+    let batches = |files: &Files| {
+        let logs = files.segments.values();
+        logs.map(|[log, ..]| RecordBatches::new(log, 0).count())
+            .sum::<usize>()
+    };
+    assert_eq!(batches(&files), batches(&zstd));
+}
+
+#[test]
+fn gaps_of_any_size_keep_offsets() {
+    let far = 5_000_000_000;
+    for records in [
+        &[][..],
+        &[(far + 7, 5)],
+        &[(0, -1), (far, -1), (far + 1, 3)],
+        &[(far, 3), (3 * far, 2)],
+    ] {
+        for after in [0, 1, 3 * far] {
+            let end = records.last().map_or(0, |(last, _)| last + 1) + after;
+            let files = write(0..end, records, BatchCodec::None, LogOptions::default());
+            assert_eq!(
+                files.read(),
+                (records.to_vec(), end),
+                "{records:?} to {end}"
+            );
+            assert_eq!(files.segments.keys().next(), Some(&0));
+        }
+    }
+}
+
+#[test]
+fn a_log_has_batches_of_one_timestamp_type_and_one_append_time() {
+    let mut writer =
+        LogWriter::new(Files::default(), 0, BatchCodec::None, LogOptions::default()).unwrap();
+    use TimestampType::{CreateTime, LogAppendTime};
+    let records = [
+        (CreateTime, 5),
+        (CreateTime, 6),
+        (LogAppendTime, 6),
+        (LogAppendTime, 7),
+        (LogAppendTime, 7),
+        (CreateTime, 7),
+    ];
+    for (offset, (timestamp_type, timestamp)) in (0..).zip(records) {
+        let record = Record {
+            offset,
+            timestamp,
+            control: false,
+            key: None,
+            value: None,
+            headers: Headers::EMPTY,
+        };
+        writer.push(timestamp_type, &record).unwrap();
+    }
+    let files = writer.finish(6).unwrap();
+    let times: Vec<i64> = records.iter().map(|(_, timestamp)| *timestamp).collect();
+    let (read, end) = files.read();
+    assert_eq!(read, (0..).zip(times).collect::<Vec<_>>());
+    assert_eq!(end, 6);
+    let [log, ..] = &files.segments[&0];
+    let types =
+        RecordBatches::new(log, 0).map(|batch| batch.unwrap().header().attributes.timestamp_type());
+    assert_eq!(
+        types.collect::<Vec<_>>(),
+        [CreateTime, LogAppendTime, LogAppendTime, CreateTime]
+    );
+}
+
+#[test]
+fn names_and_side_files_round_trip() {
+    for file in [
+        LogFile::Log(0),
+        LogFile::Index(7),
+        LogFile::TimeIndex(i64::MAX),
+        LogFile::TransactionIndex(1),
+    ] {
+        assert_eq!(LogFile::parse(&file.to_string()), Some(file));
+    }
+    let tiered = "00000000000000000009-ZNFy0IyNTqyDFVR7hpXCgg.log";
+    assert_eq!(LogFile::parse(tiered), Some(LogFile::Log(9)));
+    for name in [
+        "9.log",
+        "00000000000000000009.log.deleted",
+        "00000000000000000009x.log",
+        "+0000000000000000009.log",
+        "99999999999999999999.log",
+        "é0000000000000000000.log",
+    ] {
+        assert_eq!(LogFile::parse(name), None, "{name}");
+    }
+    let number = |number| PartitionNumber::new(number).unwrap();
+    assert_eq!(
+        partition_of_folder(&partition_folder("a-b-1", number(12))),
+        Some(("a-b-1", number(12)))
+    );
+    for name in [
+        "a",
+        "a-",
+        "-1",
+        "a-01",
+        "a--1",
+        "a-0.3b5a-delete",
+        "a-0-stray",
+        "a-+1",
+        "a-2147483648",
+    ] {
+        let found = partition_of_folder(name);
+        assert!(found.is_none() || name == "a--1", "{name}: {found:?}");
+    }
+    let id = [9; 16];
+    assert_eq!(read_topic_id(&encode_metadata(id)), Some(id));
+    assert_eq!(read_topic_id(&encode_metadata([0; 16])), None);
+    assert_eq!(read_topic_id("version: 0\n"), None);
+    let epochs = [(0, 5), (3, 70)];
+    assert_eq!(read_epochs(&encode_epochs(&epochs)), Some(epochs.to_vec()));
+    assert_eq!(read_epochs("0\n2\n0 5\n"), None, "one is missing");
+    let offsets = read_start_offsets("0\n1\norders 3 77\n").unwrap();
+    assert_eq!(offsets, [("orders".to_owned(), number(3), 77)]);
+    assert_eq!(read_start_offsets("1\n0\n"), None);
+}
